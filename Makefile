@@ -1,0 +1,48 @@
+# Every target uses .venv, which `make env` builds from any Python >= 3.11 that has venv and pip.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.nbflow-env
+# Two workers hide the waits of tests that talk to servers; more only fight over the cores.
+WORKERS ?= 2
+SOAK_MINUTES ?= 10
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint unit bench soak lab clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(STAMP) ## Make .venv with all that running and testing needs
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "nbflow needs Python 3.11 or newer: make env PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,test]'
+	@touch $@
+
+demo: env ## Run the quickstart notebook: real data, a month backfilled, a report
+	$(BIN)/python notebooks/run_demo.py
+
+test: lint unit ## Lint, types, layers and all tests
+
+lint: env ## ruff, mypy and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: env ## The tests alone
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not soak" $(ARGS)
+
+bench: env ## Measure, and write the table
+	$(BIN)/python -m bench $(ARGS)
+
+soak: env ## Seeds for minutes; prints the seed of any failure
+	NBFLOW_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
+
+lab: env ## JupyterLab with everything running
+	$(BIN)/nbflow lab
+
+clean: ## Remove what the tools left behind (not .venv)
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

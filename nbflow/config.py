@@ -1,0 +1,615 @@
+"""Settings: one frozen dataclass a section, one field an option; nothing is read until ``Settings.load`` is called.
+
+An option is declared once, as a field made by ``option(...)``: its annotation says how text is read, its metadata hold
+the help text, the least value and the choices. ``nbflow config list`` and the commented ``nbflow.toml`` that a new home
+gets are generated from these fields, so there is no second table to keep in step.
+
+Where a value comes from, strongest first (Airflow's order):
+
+1. ``NBFLOW__SECTION__KEY``, then ``..._CMD`` (a command whose output is the value) and ``..._SECRET`` (a name that a
+   secrets backend resolves); the last two for sensitive options only.
+2. The same three as ``AIRFLOW__SECTION__KEY``, where Airflow has the option. The metastore's address is left out on
+   purpose: a shell set up for Airflow must never make nbflow migrate Airflow's database.
+3. ``$NBFLOW_HOME/nbflow.toml``: ``key``, ``key_cmd``, ``key_secret``.
+4. The default.
+
+An unknown name in our own file or variables is an error with the nearest name; an unknown ``AIRFLOW__`` variable is
+none of our business. ``{home}`` in a value and a leading ``~`` in a path are replaced; a relative path starts at the
+home.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from nbflow.errors import ConfigError, did_you_mean
+
+FILE_NAME = "nbflow.toml"
+PREFIX = "NBFLOW__"
+AIRFLOW_PREFIX = "AIRFLOW__"
+#: How long the command of a ``_CMD`` variant may take.
+COMMAND_TIMEOUT_SECONDS = 30
+HIDDEN = "< hidden >"
+
+
+def option(
+    default: Any,
+    doc: str,
+    *,
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    sensitive: bool = False,
+    airflow: tuple[str, ...] | None = None,
+) -> Any:
+    """Declare an option. ``airflow`` lists Airflow's ``SECTION__KEY`` spellings; ``None`` means the same as ours."""
+    metadata = {"doc": doc, "choices": choices, "least": least, "sensitive": sensitive, "airflow": airflow}
+    return field(default=default, metadata=metadata)
+
+
+NOT_AIRFLOW: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreSettings:
+    """What concerns every part."""
+
+    dags_folder: Path = option(Path("{home}/dags"), "Folder of DAG files (.py and .ipynb).")
+    plugins_folder: Path = option(Path("{home}/plugins"), "Folder of plugins, loaded at start.")
+    executor: str = option(
+        "LocalExecutor",
+        "Where tasks run: SequentialExecutor (one at a time, in the scheduler's process) or LocalExecutor (processes).",
+        choices=("SequentialExecutor", "LocalExecutor"),
+    )
+    parallelism: int = option(0, "Most tasks running at once, over all DAGs. 0: twice the cores, at least 4.", least=0)
+    max_active_tasks_per_dag: int = option(
+        16,
+        "Most tasks of one DAG running at once, where the DAG does not say.",
+        least=1,
+        airflow=("CORE__MAX_ACTIVE_TASKS_PER_DAG", "CORE__DAG_CONCURRENCY"),
+    )
+    max_active_runs_per_dag: int = option(16, "Most active runs of one DAG, where the DAG does not say.", least=1)
+    dags_are_paused_at_creation: bool = option(
+        True, "A DAG that is seen for the first time starts paused: it can be triggered, and is not scheduled."
+    )
+    load_examples: bool = option(False, "Load the example DAGs that come with nbflow.")
+    default_timezone: str = option("utc", "IANA time zone of dates that name none.")
+    default_task_retries: int = option(0, "Retries of a task that does not say.", least=0)
+    default_task_retry_delay: float = option(300.0, "Seconds between a failure and the retry.", least=0)
+    max_task_retry_delay: float = option(86400.0, "Most seconds between failure and retry, with backoff.", least=0)
+    default_task_execution_timeout: float | None = option(
+        None, "Seconds after which an attempt is ended, for a task that does not say. Empty: none.", least=0
+    )
+    default_task_weight_rule: str = option(
+        "downstream", "How a priority counts the tasks around it.", choices=("downstream", "upstream", "absolute")
+    )
+    default_pool_task_slot_count: int = option(128, "Slots of default_pool in a new metastore.", least=0)
+    killed_task_cleanup_time: float = option(
+        60.0, "Seconds that a task which is told to end has before its process group is killed.", least=0
+    )
+    dagbag_import_timeout: float = option(30.0, "Seconds that importing one DAG file may take.", least=0)
+    max_map_length: int = option(1024, "Most items that a task may be mapped over.", least=1)
+    max_templated_field_length: int = option(4096, "Most characters of a rendered field that are stored.", least=0)
+    max_xcom_bytes: int = option(
+        4 * 1024 * 1024,
+        "Largest XCom, in bytes of JSON. Pass a path or a table's name for more.",
+        least=1,
+        airflow=NOT_AIRFLOW,
+    )
+    execute_tasks_new_python_interpreter: bool = option(
+        False, "Start each task in a new interpreter instead of forking a warm one: slower, and shares nothing."
+    )
+    fernet_key: str = option(
+        "",
+        "Key(s) for stored secrets, comma-separated, newest first. Empty: {home}/fernet.key, made when needed.",
+        sensitive=True,
+    )
+    hide_sensitive_var_conn_fields: bool = option(True, "Mask secrets in logs, rendered fields and listings.")
+    sensitive_var_conn_names: tuple[str, ...] = option(
+        (), "More words that mark a variable's or extra's name as sensitive, comma-separated."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """The metastore."""
+
+    sql_alchemy_conn: str = option(
+        "sqlite:///{home}/nbflow.db",
+        "SQLAlchemy address: SQLite, or postgresql+psycopg://user:password@host/db for more than one machine.",
+        sensitive=True,
+        airflow=NOT_AIRFLOW,
+    )
+    synchronous: str = option(
+        "NORMAL",
+        "SQLite only. NORMAL survives kill -9 of any process; FULL survives a power cut too, and is slower.",
+        choices=("NORMAL", "FULL"),
+        airflow=NOT_AIRFLOW,
+    )
+    busy_timeout_seconds: float = option(
+        30.0, "SQLite only: how long a writer waits for another one.", least=0, airflow=NOT_AIRFLOW
+    )
+    sql_alchemy_pool_size: int = option(5, "Connections kept open by each process (not SQLite).", least=1)
+    sql_alchemy_max_overflow: int = option(10, "Connections opened beyond the pool under load.", least=-1)
+    sql_alchemy_pool_recycle: int = option(1800, "Seconds after which a pooled connection is replaced.", least=-1)
+    sql_alchemy_pool_pre_ping: bool = option(True, "Test a pooled connection before using it.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerSettings:
+    """The scheduler's loop and its leases."""
+
+    catchup_by_default: bool = option(False, "Whether a DAG that does not say runs its missed intervals.")
+    create_cron_data_intervals: bool = option(
+        True, "Cron strings and presets give data intervals (as in Airflow 2), not bare points in time (Airflow 3)."
+    )
+    scheduler_heartbeat_sec: float = option(5.0, "Seconds between two signs of life of a scheduler.", least=0.1)
+    scheduler_health_check_threshold: float = option(
+        30.0, "Seconds without a sign of life after which another scheduler takes over.", least=1
+    )
+    task_instance_heartbeat_sec: float = option(5.0, "Seconds between two signs of life of a running task.", least=0.1)
+    task_instance_heartbeat_timeout: float = option(
+        60.0, "Seconds without a sign of life after which a running task counts as lost.", least=1
+    )
+    task_queued_timeout: float = option(600.0, "Seconds until a queued task that nobody took is queued again.", least=1)
+    idle_minutes: float = option(
+        10.0,
+        "A scheduler that a notebook started ends after so many idle minutes with no unpaused schedule.",
+        least=0,
+        airflow=NOT_AIRFLOW,
+    )
+    max_dagruns_to_create_per_loop: int = option(10, "Most runs of one DAG that one pass creates.", least=1)
+    use_job_schedule: bool = option(True, "Create scheduled runs. False: only what is triggered by hand or backfilled.")
+    allow_trigger_in_future: bool = option(False, "A run that is triggered for a future date starts at once.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DagProcessorSettings:
+    """Finding and parsing DAG files."""
+
+    parsing_processes: int = option(2, "DAG files parsed at once.", least=1)
+    dag_file_processor_timeout: float = option(
+        50.0,
+        "Seconds that the process parsing one file may take in all.",
+        least=1,
+        airflow=("DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT", "CORE__DAG_FILE_PROCESSOR_TIMEOUT"),
+    )
+    refresh_interval: float = option(
+        60.0,
+        "Seconds between full looks at the folder (changes are seen at once where the file system tells of them).",
+        least=1,
+        airflow=("DAG_PROCESSOR__REFRESH_INTERVAL", "SCHEDULER__DAG_DIR_LIST_INTERVAL"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggingSettings:
+    """Logs of tasks and of nbflow itself."""
+
+    base_log_folder: Path = option(
+        Path("{home}/logs"), "Folder of the logs.", airflow=("LOGGING__BASE_LOG_FOLDER", "CORE__BASE_LOG_FOLDER")
+    )
+    logging_level: str = option(
+        "INFO", "Least level that is logged.", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+    )
+    max_log_bytes_per_try: int = option(
+        16 * 1024 * 1024, "A try's log beyond so many bytes is dropped, and says so.", least=1024, airflow=NOT_AIRFLOW
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorsSettings:
+    """Defaults of operators."""
+
+    default_owner: str = option("airflow", "Owner of a task that does not say.")
+    default_queue: str = option("default", "Queue of a task that does not say.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotebookSettings:
+    """Magics, and notebooks that run as tasks."""
+
+    output_folder: Path = option(Path("{home}/notebooks"), "Folder of the executed notebooks, one a run.")
+    kernel_name: str = option("", "Kernel for notebooks that run as tasks. Empty: the one that the notebook names.")
+    save_output: bool = option(True, "Keep what magics show in the saved notebook; False gives clean diffs.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimSettings:
+    """Simulation."""
+
+    seed: int = option(0, "Seed of simulated outcomes, where none is given.")
+    task_seconds: float = option(60.0, "Seconds that a simulated task takes where no real run tells.", least=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggererSettings:
+    """Deferred tasks."""
+
+    capacity: int = option(
+        1000,
+        "Most triggers that one triggerer holds.",
+        least=1,
+        airflow=("TRIGGERER__CAPACITY", "TRIGGERER__DEFAULT_CAPACITY"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebserverSettings:
+    """Web pages."""
+
+    web_server_host: str = option(
+        "127.0.0.1", "Address to listen on.", airflow=("WEBSERVER__WEB_SERVER_HOST", "API__HOST")
+    )
+    web_server_port: int = option(
+        8080, "Port to listen on.", least=0, airflow=("WEBSERVER__WEB_SERVER_PORT", "API__PORT")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmailSettings:
+    """E-mail on failure and retry."""
+
+    default_email_on_failure: bool = option(True, "Mail a failure, for a task that has an address and does not say.")
+    default_email_on_retry: bool = option(True, "Mail a retry, for a task that has an address and does not say.")
+    email_conn_id: str = option("smtp_default", "Connection of the mail server.")
+    from_email: str = option("", "Sender. Empty: the connection's login.")
+
+
+class OptionRow(NamedTuple):
+    """One line of ``nbflow config list``; ``value`` is text as the TOML file would hold it, hidden if sensitive."""
+
+    section: str
+    key: str
+    value: str
+    source: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one ``NBFLOW_HOME``."""
+
+    home: Path
+    core: CoreSettings
+    database: DatabaseSettings
+    scheduler: SchedulerSettings
+    dag_processor: DagProcessorSettings
+    logging: LoggingSettings
+    operators: OperatorsSettings
+    notebook: NotebookSettings
+    sim: SimSettings
+    triggerer: TriggererSettings
+    webserver: WebserverSettings
+    email: EmailSettings
+    #: ``section.key`` -> where the value came from, for what is not a default
+    sources: Mapping[str, str]
+
+    @classmethod
+    def load(
+        cls,
+        environ: Mapping[str, str],
+        home: Path | str | None = None,
+        *,
+        secret: Callable[[str], str | None] | None = None,
+        cpu_count: int | None = None,
+    ) -> Settings:
+        """Read the settings of ``home`` (else ``environ["NBFLOW_HOME"]``, else ``~/nbflow``). Creates nothing.
+
+        ``secret`` resolves the names of ``_SECRET`` variants. Raises ``ConfigError`` naming the place of the fault.
+        """
+        root = find_home(environ, home)
+        values = _from_file(root / FILE_NAME) | _from_airflow(environ) | _from_environ(environ)
+        built: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        for section, kind in SECTIONS.items():
+            chosen: dict[str, Any] = {}
+            for spec in fields(kind):
+                raw = values.get((section, spec.name))
+                if raw is not None:
+                    sources[f"{section}.{spec.name}"] = raw.source
+                    chosen[spec.name] = _expand(_parse(spec, raw.resolve(secret, environ), raw.source), root, environ)
+                else:
+                    chosen[spec.name] = _expand(spec.default, root, environ)
+            built[section] = kind(**chosen)
+        if built["core"].parallelism == 0:
+            cores = cpu_count or os.cpu_count() or 1
+            built["core"] = replace(built["core"], parallelism=max(4, 2 * cores))
+        return cls(home=root, sources=MappingProxyType(sources), **built)
+
+    def get(self, section: str, key: str) -> Any:
+        """Return one value by its names; raise ``ConfigError`` with the nearest name for one that does not exist."""
+        _find(section, key, where="this name")
+        return getattr(getattr(self, section), key)
+
+    def rows(self, *, show_secrets: bool = False) -> Iterator[OptionRow]:
+        """Every option with its value and where that came from."""
+        for section, kind in SECTIONS.items():
+            for spec in fields(kind):
+                value = to_text(getattr(getattr(self, section), spec.name))
+                if spec.metadata["sensitive"] and value and not show_secrets:
+                    value = HIDDEN
+                source = self.sources.get(f"{section}.{spec.name}", "default")
+                yield OptionRow(section, spec.name, value, source, spec.metadata["doc"])
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "core": CoreSettings,
+    "database": DatabaseSettings,
+    "scheduler": SchedulerSettings,
+    "dag_processor": DagProcessorSettings,
+    "logging": LoggingSettings,
+    "operators": OperatorsSettings,
+    "notebook": NotebookSettings,
+    "sim": SimSettings,
+    "triggerer": TriggererSettings,
+    "webserver": WebserverSettings,
+    "email": EmailSettings,
+}
+
+
+# --------------------------------------------------------------------------------------------------- reading the places
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Raw:
+    """A value as it was found: its text (or TOML value), the kind of variant it is, and its place."""
+
+    value: Any
+    source: str
+    variant: str = ""  # "", "cmd" or "secret"
+
+    def resolve(self, secret: Callable[[str], str | None] | None, environ: Mapping[str, str]) -> Any:
+        if self.variant == "cmd":
+            return _run(str(self.value), self.source, environ)
+        if self.variant == "secret":
+            found = secret(str(self.value)) if secret else None
+            if found is None:
+                raise ConfigError(f"{self.source}: no secrets backend knows {self.value!r}.")
+            return found
+        return self.value
+
+
+_Found = dict[tuple[str, str], _Raw]
+
+
+def find_home(environ: Mapping[str, str], home: Path | str | None = None) -> Path:
+    """Return the absolute path of the home folder; the argument wins over ``NBFLOW_HOME``, that over ``~/nbflow``."""
+    chosen = str(home or environ.get("NBFLOW_HOME") or "~/nbflow")
+    return Path(os.path.abspath(_expand_user(chosen, environ)))
+
+
+def _expand_user(text: str, environ: Mapping[str, str]) -> str:
+    if (text == "~" or text.startswith("~/")) and environ.get("HOME"):
+        return environ["HOME"] + text[1:]
+    return os.path.expanduser(text)
+
+
+def _from_environ(environ: Mapping[str, str]) -> _Found:
+    found: _Found = {}
+    for name in sorted(environ, key=_weakest_first):
+        if name.startswith(PREFIX):
+            section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+            spec, variant = _find(section, key, where=name)
+            found[section, spec.name] = _Raw(value=environ[name], source=name, variant=variant)
+    return found
+
+
+def _from_airflow(environ: Mapping[str, str]) -> _Found:
+    found: _Found = {}
+    for section, kind in SECTIONS.items():
+        for spec in fields(kind):
+            spellings = spec.metadata["airflow"]
+            if spellings is None:
+                spellings = (f"{section}__{spec.name}".upper(),)
+            for spelling in reversed(spellings):
+                for variant in _variants(spec):
+                    name = f"{AIRFLOW_PREFIX}{spelling}" + (f"_{variant.upper()}" if variant else "")
+                    if name in environ:
+                        found[section, spec.name] = _Raw(value=environ[name], source=name, variant=variant)
+    return found
+
+
+def _from_file(path: Path) -> _Found:
+    import tomllib
+
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    found: _Found = {}
+    for section, content in document.items():
+        if not isinstance(content, dict):
+            raise ConfigError(f"{path}: {section!r} stands outside a [section].")
+        for key in sorted(content, key=_weakest_first):
+            spec, variant = _find(section, key, where=f"{path}, [{section}]")
+            source = f"{path.name} [{section}] {key}"
+            found[section, spec.name] = _Raw(value=content[key], source=source, variant=variant)
+    return found
+
+
+def _weakest_first(name: str) -> int:
+    """Order names so that, of one option's variants, the strongest is read last: ``_secret``, ``_cmd``, plain."""
+    lowered = name.lower()
+    return 0 if lowered.endswith("_secret") else 1 if lowered.endswith("_cmd") else 2
+
+
+def _variants(spec: Field[Any]) -> tuple[str, ...]:
+    return ("secret", "cmd", "") if spec.metadata["sensitive"] else ("",)
+
+
+def _find(section: str, key: str, *, where: str) -> tuple[Field[Any], str]:
+    """Return the field of an option and the variant that ``key`` spells, or raise with the nearest name."""
+    kind = SECTIONS.get(section)
+    if kind is None:
+        raise ConfigError(f"{where}: there is no section [{section}].{did_you_mean(section, SECTIONS)}")
+    known = {spec.name: spec for spec in fields(kind)}
+    if key in known:
+        return known[key], ""
+    base, _, variant = key.rpartition("_")
+    if base in known and variant in _variants(known[base]):
+        return known[base], variant
+    elsewhere = [other for other, kind in SECTIONS.items() if key in {spec.name for spec in fields(kind)}]
+    hint = f" It belongs in [{elsewhere[0]}]." if elsewhere else did_you_mean(key, known)
+    raise ConfigError(f"{where}: [{section}] has no option {key!r}.{hint}")
+
+
+def _run(command: str, source: str, environ: Mapping[str, str]) -> str:
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            shlex.split(command), capture_output=True, text=True, timeout=COMMAND_TIMEOUT_SECONDS, env=dict(environ)
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(f"{source}: the command did not run: {type(error).__name__}.") from None
+    if done.returncode != 0:  # its output may hold the secret: it is not shown
+        raise ConfigError(f"{source}: the command ended with exit code {done.returncode}.")
+    return done.stdout.strip("\n")
+
+
+# --------------------------------------------------------------------------------------------------------------- values
+
+
+def _parse_bool(value: Any) -> bool:
+    words = {"true": True, "t": True, "1": True, "yes": True, "on": True}
+    words |= {"false": False, "f": False, "0": False, "no": False, "off": False}
+    return value if isinstance(value, bool) else words[str(value).strip().lower()]
+
+
+def _parse_int(value: Any) -> int:
+    if isinstance(value, (bool, float)):
+        raise ValueError(value)
+    return int(value)
+
+
+def _parse_float(value: Any) -> float:
+    number = float(value)
+    if isinstance(value, bool) or number != number or number in (float("inf"), float("-inf")):
+        raise ValueError(value)
+    return number
+
+
+def _parse_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value
+
+
+def _parse_names(value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else [_parse_text(part) for part in value]
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+#: annotation of a field -> (what it expects, reader)
+_PARSERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "bool": ("true or false", _parse_bool),
+    "int": ("a whole number", _parse_int),
+    "float": ("a number", _parse_float),
+    "float | None": ("a number, or nothing", lambda value: None if value == "" else _parse_float(value)),
+    "str": ("text", _parse_text),
+    "Path": ("a path", lambda value: Path(_parse_text(value))),
+    "tuple[str, ...]": ("names, comma-separated", _parse_names),
+}
+
+
+def _parse(spec: Field[Any], raw: Any, source: str) -> Any:
+    expects, parse = _PARSERS[str(spec.type)]
+    shown = "the value" if spec.metadata["sensitive"] else repr(raw)
+    try:
+        value = parse(raw)
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"{source}: expected {expects}, got {shown}.") from None
+    choices, least = spec.metadata["choices"], spec.metadata["least"]
+    if choices and value not in choices:
+        by_case = {choice.lower(): choice for choice in choices}
+        if str(value).lower() not in by_case:
+            nearest = did_you_mean(value, choices)
+            raise ConfigError(f"{source}: expected one of {', '.join(choices)}, got {shown}.{nearest}")
+        value = by_case[str(value).lower()]
+    if least is not None and value is not None and value < least:
+        raise ConfigError(f"{source}: expected at least {least:g}, got {shown}.")
+    return value
+
+
+def _expand(value: Any, home: Path, environ: Mapping[str, str]) -> Any:
+    if isinstance(value, Path):
+        text = _expand_user(str(value).replace("{home}", str(home)), environ)
+        return Path(os.path.abspath(home / text))
+    if isinstance(value, str):
+        return value.replace("{home}", str(home))
+    return value
+
+
+def to_text(value: Any) -> str:
+    """Return a value as the environment spells it: ``true``, ``a,b``, nothing for none."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+# ---------------------------------------------------------------------------------------------------------- a new home
+
+
+def default_toml() -> str:
+    """Return the text of a new ``nbflow.toml``: every option with its help, commented out at its default."""
+    lines = ["# Settings of nbflow. Uncomment what you change; NBFLOW__SECTION__KEY in the environment wins.", ""]
+    for section, kind in SECTIONS.items():
+        lines += [f"[{section}]", ""]
+        for spec in fields(kind):
+            lines.append(f"# {spec.metadata['doc']}")
+            if spec.metadata["choices"]:
+                lines.append(f"# One of: {', '.join(spec.metadata['choices'])}")
+            lines += [f"# {spec.name} = {_to_toml(spec.default)}", ""]
+    return "\n".join(lines)
+
+
+def _to_toml(value: Any) -> str:
+    if isinstance(value, (bool, int, float)):
+        return to_text(value)
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_to_toml(part) for part in value) + "]"
+    return '"' + to_text(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def prepare_home(settings: Settings) -> None:
+    """Create the home (0700), its folders and a commented ``nbflow.toml`` (0600); leave alone what is there."""
+    core, logs = settings.core, settings.logging.base_log_folder
+    for folder in (settings.home, core.dags_folder, core.plugins_folder, logs):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(settings.home / FILE_NAME, default_toml().encode())
+
+
+def write_private(path: Path, content: bytes) -> bool:
+    """Create ``path`` with mode 0600 and ``content``, whole or not at all; return False if it was there already.
+
+    Written beside the target and linked into place: a reader never sees half of it, and of two processes that start
+    at once one wins and the other finds the winner's file.
+    """
+    if path.exists():
+        return False
+    import tempfile
+
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(name, path)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(name)
+    return True

@@ -1,0 +1,270 @@
+"""The errors of nbflow: a short tree, with Airflow's names where Airflow has one.
+
+Everything may import this module; it imports nothing of nbflow's. The rules:
+
+* Every error of ours is a ``NbflowError``, so a surface can show one line for all of them and a traceback for the rest.
+* ``AirflowException`` is what DAG code raises and catches; the errors that Airflow derives from it are derived from it
+  here too, so ``except AirflowException`` in an unmodified DAG file means the same.
+* A message says the fault and its place; ``hint`` says the way out.
+* What ends a task early without being a fault of it (deferral, time-out, termination) is a ``BaseException``, so that
+  a user's ``except Exception`` cannot swallow it. This follows Airflow 2.10 and 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` (with the leading space) for the nearest of ``known``, or an empty string."""
+    from difflib import get_close_matches
+
+    candidates = {candidate.lower(): candidate for candidate in known}
+    nearest = get_close_matches(name.lower(), list(candidates), n=1, cutoff=0.6)
+    return f" Did you mean {candidates[nearest[0]]!r}?" if nearest else ""
+
+
+class NbflowError(Exception):
+    """Base of all errors of nbflow. ``hint`` (one sentence, optional) tells what to do next."""
+
+    def __init__(self, message: str = "", *args: object, hint: str = "") -> None:
+        super().__init__(message, *args)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        message = str(self.args[0]) if self.args else ""
+        return f"{message} {self.hint}".strip() if self.hint else message
+
+
+# ------------------------------------------------------------------------------------------------ nbflow's own surfaces
+
+
+class ConfigError(NbflowError, ValueError):
+    """A setting is unknown or has a value that does not fit."""
+
+
+class SerializationError(NbflowError, TypeError):
+    """A value cannot be written as JSON, or stored JSON cannot be read back. The message holds the value's path."""
+
+
+class StalePlan(NbflowError):
+    """The world moved between deciding and applying: compute the plan again from a new snapshot."""
+
+
+class StaleAttempt(NbflowError):
+    """A write by an attempt that is no longer the current one; it is refused and changes nothing."""
+
+
+class NotAuthorized(NbflowError):
+    """The user is known, and may not do this."""
+
+
+class SecretsError(NbflowError):
+    """A secret cannot be encrypted or decrypted."""
+
+
+# ------------------------------------------------------------------------------------------------- what DAG code raises
+
+
+class AirflowException(NbflowError):
+    """The base that DAG code raises and catches; the attempt fails, and is retried if retries are left."""
+
+
+class AirflowSkipException(AirflowException):
+    """The task ends as skipped."""
+
+
+class AirflowFailException(AirflowException):
+    """The task ends as failed, whatever retries are left."""
+
+
+class AirflowSensorTimeout(AirflowException):
+    """A sensor waited longer than its ``timeout``; it fails without retries (or is skipped with ``soft_fail``)."""
+
+
+class AirflowRescheduleException(AirflowException):
+    """A sensor in reschedule mode gives its slot back until ``reschedule_date``."""
+
+    def __init__(self, reschedule_date: dt.datetime) -> None:
+        super().__init__(f"reschedule at {reschedule_date.isoformat()}")
+        self.reschedule_date = reschedule_date
+
+
+class AirflowTaskTimeout(BaseException):
+    """The attempt ran longer than ``execution_timeout``."""
+
+
+class AirflowTaskTerminated(BaseException):
+    """The attempt was told to end: cleared, marked or cancelled while it ran."""
+
+
+class TaskDeferred(BaseException):
+    """The task gives its slot back until ``trigger`` fires, then goes on in ``method_name``.
+
+    ``timeout`` is the longest wait, as a ``timedelta``; after it the task is resumed with a ``TaskDeferralTimeout``.
+    """
+
+    def __init__(
+        self,
+        *,
+        trigger: Any,
+        method_name: str,
+        kwargs: Mapping[str, Any] | None = None,
+        timeout: dt.timedelta | None = None,
+    ) -> None:
+        super().__init__(f"deferred until {trigger!r}, then {method_name}()")
+        self.trigger = trigger
+        self.method_name = method_name
+        self.kwargs = dict(kwargs or {})
+        self.timeout = timeout
+
+
+class TaskDeferralError(AirflowException):
+    """The trigger of a deferred task ended in an error."""
+
+
+class TaskDeferralTimeout(AirflowException):
+    """The trigger of a deferred task did not fire in time."""
+
+
+class DownstreamTasksSkipped(BaseException):
+    """A branch or short-circuit ends its own task as success and skips ``tasks`` (ids, or (id, map index) pairs)."""
+
+    def __init__(self, *, tasks: Sequence[str | tuple[str, int]]) -> None:
+        super().__init__(f"skip {', '.join(map(str, tasks))}")
+        self.tasks = list(tasks)
+
+
+class DagRunTriggerException(AirflowException):
+    """Another DAG's run could not be triggered."""
+
+
+# ---------------------------------------------------------------------------------------------- faults found at parsing
+
+
+class AirflowDagCycleException(AirflowException):
+    """The tasks of a DAG depend on themselves; the message holds the cycle."""
+
+
+class DuplicateTaskIdFound(AirflowException):
+    """Two tasks or groups of a DAG have one id."""
+
+
+class AirflowDagDuplicatedIdException(AirflowException):
+    """Two files define one dag_id."""
+
+
+class TaskAlreadyInTaskGroup(AirflowException):
+    """A task was added to a second group."""
+
+
+class AirflowTimetableInvalid(AirflowException, ValueError):
+    """A schedule cannot be read; the message says where."""
+
+
+class AirflowDagInconsistent(AirflowException):
+    """A DAG's settings contradict each other."""
+
+
+class FailFastDagInvalidTriggerRule(AirflowDagInconsistent):
+    """A DAG with ``fail_fast`` holds a task whose trigger rule waits for more than success."""
+
+
+class ParamValidationError(AirflowException, ValueError):
+    """A run's conf or a param's default does not fit the param's schema."""
+
+
+class UnmappableXComTypePushed(AirflowException, TypeError):
+    """A task that others are mapped over returned something that is neither a list nor a dict."""
+
+
+class UnmappableXComLengthPushed(AirflowException, ValueError):
+    """A task that others are mapped over returned more items than ``[core] max_map_length``."""
+
+
+# ------------------------------------------------------------------------------------------------------------ not found
+
+
+class AirflowNotFoundException(AirflowException):
+    """Something that was asked for by its id does not exist."""
+
+
+class ConnectionNotFound(AirflowNotFoundException):
+    """No connection has this id, neither in the environment nor in the metastore."""
+
+
+class VariableNotFound(AirflowNotFoundException, KeyError):
+    """No variable has this key (a ``KeyError`` too, as in Airflow 2)."""
+
+    __str__ = NbflowError.__str__  # KeyError would show the message's repr
+
+
+class DagNotFound(AirflowNotFoundException):
+    """No DAG has this id."""
+
+
+class DagRunNotFound(AirflowNotFoundException):
+    """No run of the DAG has this id."""
+
+
+class DagRunAlreadyExists(AirflowException):
+    """The DAG has a run with this id or logical date."""
+
+
+class TaskNotFound(AirflowNotFoundException):
+    """The DAG has no task with this id."""
+
+
+class TaskInstanceNotFound(AirflowNotFoundException):
+    """The run has no such task instance."""
+
+
+class PoolNotFound(AirflowNotFoundException):
+    """No pool has this name."""
+
+
+class XComNotFound(AirflowNotFoundException):
+    """An XCom that an argument refers to was not pushed."""
+
+
+# ------------------------------------------------------------------------------------------------------------- backfill
+
+
+class BackfillError(AirflowException):
+    """A backfill cannot be planned; the message says why."""
+
+
+class InvalidBackfillDate(BackfillError):
+    """A backfill reaches into the future."""
+
+
+class InvalidBackfillDateRange(BackfillError, ValueError):
+    """A backfill's end lies before its start."""
+
+
+class InvalidBackfillDirection(BackfillError):
+    """A DAG whose tasks depend on their past cannot be backfilled backwards."""
+
+
+class NoBackfillRunsToCreate(BackfillError):
+    """No interval of the DAG lies in the backfill's range."""
+
+
+class DagNonPeriodicScheduleException(BackfillError):
+    """A DAG without a periodic schedule cannot be backfilled."""
+
+
+class AlreadyRunningBackfill(BackfillError):
+    """The DAG has an unfinished backfill."""
+
+
+class AirflowConfigException(ConfigError, AirflowException):
+    """Airflow's name of ``ConfigError``, for DAG code that catches it."""
+
+
+class AirflowBadRequest(AirflowException):
+    """A request to an interface of nbflow does not make sense."""
