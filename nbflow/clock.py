@@ -1,0 +1,110 @@
+"""The clock is an object of three methods; whoever needs the time is handed one.
+
+``SystemClock`` is the machine's. ``VirtualClock`` jumps: waiting moves its hands to the moment waited for, so a week of
+scheduling passes in the time that its decisions take, and the same decisions give the same trace every time.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from nbflow.errors import NbflowError
+
+#: Longest single sleep of ``SystemClock.wait``. A sleep counts monotonic seconds, ``until`` is a wall-clock time: after
+#: a suspended machine or a corrected clock the two disagree, and looking again so often bounds by how much.
+LONGEST_SLEEP_SECONDS = 60.0
+
+
+class Clock(Protocol):
+    """What the services know of time."""
+
+    def now(self) -> dt.datetime:
+        """The wall-clock time, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment; never goes back. For durations and time limits."""
+
+    def wait(self, event: threading.Event, until: dt.datetime | None) -> bool:
+        """Return True as soon as ``event`` is set, False once ``until`` has come (``None``: never)."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> dt.datetime:
+        return dt.datetime.now(dt.UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wait(self, event: threading.Event, until: dt.datetime | None) -> bool:
+        while True:
+            left = LONGEST_SLEEP_SECONDS if until is None else (until - self.now()).total_seconds()
+            if event.wait(min(max(left, 0.0), LONGEST_SLEEP_SECONDS)):
+                return True
+            if until is not None and self.now() >= until:
+                return False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One call of ``VirtualClock.wait``: when it was made, what for, and whether the event ended it."""
+
+    at: dt.datetime
+    until: dt.datetime | None
+    woken: bool
+
+
+class VirtualClock:
+    """A clock that jumps; used by the simulator and by tests. Not for several threads.
+
+    ``waits`` records every wait, so that a test can say how often and for how long something slept.
+    """
+
+    def __init__(self, start: dt.datetime) -> None:
+        self._now = _utc(start)
+        self._elapsed = 0.0
+        self.waits: list[Wait] = []
+
+    def now(self) -> dt.datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._elapsed
+
+    def wait(self, event: threading.Event, until: dt.datetime | None) -> bool:
+        woken = event.is_set()
+        self.waits.append(Wait(self._now, until, woken))
+        if woken:
+            return True
+        if until is None:
+            raise NbflowError(
+                f"Virtual time stands still at {self._now.isoformat()}: a wait without end, and nothing left to end it."
+            )
+        self.advance_to(until)
+        return False
+
+    def advance_to(self, moment: dt.datetime) -> None:
+        """Let time pass until ``moment``; a moment that has passed already changes nothing."""
+        gone = (_utc(moment) - self._now).total_seconds()
+        if gone > 0:
+            self._now += dt.timedelta(seconds=gone)
+            self._elapsed += gone
+
+    def advance(self, delta: dt.timedelta) -> None:
+        """Let ``delta`` pass."""
+        self.advance_to(self._now + delta)
+
+    def set_wall(self, moment: dt.datetime) -> None:
+        """Set the wall clock, also backwards, while no time passes: the fault that a corrected clock is."""
+        self._now = _utc(moment)
+
+
+def _utc(moment: dt.datetime) -> dt.datetime:
+    if moment.tzinfo is None:
+        raise NbflowError(f"{moment.isoformat()} has no time zone; times are aware.", hint="Add tzinfo=datetime.UTC.")
+    return moment.astimezone(dt.UTC)

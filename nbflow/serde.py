@@ -1,0 +1,311 @@
+"""JSON with types, for XComs and for what is stored with a DAG.
+
+Plain JSON stays as it is, so that the stored text can be read by eyes and by SQL. Anything else becomes
+``{"__type__": name, "value": ...}``, where ``name`` is looked up in a table of this module or among the dataclasses
+that were registered: an anchored allow-list. Stored text never names code to import, and nothing is ever pickled.
+
+Behaviour follows Airflow 3: tuples and sets come back as tuples and sets, the keys of a dict become strings. NumPy's
+scalars become Python's. A dict that itself holds the key ``__type__`` is stored as a list of pairs, so no user's value
+can pass for one of ours. pandas and NumPy are never imported for a value that needs neither.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from decimal import Decimal
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from nbflow.errors import SerializationError
+
+TAG = "__type__"
+#: Deeper values are taken for ones that hold themselves; Python's own recursion limit (1000) would be hit soon after.
+MOST_NESTED = 150
+
+T = TypeVar("T")
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+def dumps(value: Any, *, root: str = "value", max_bytes: int | None = None) -> str:
+    """Return ``value`` as JSON text in ASCII.
+
+    Raises ``SerializationError`` with the place of what cannot be written (``return value["a"][3]``, where ``root`` is
+    ``return value``), or the size when the text is longer than ``max_bytes``.
+    """
+    kind = type(value)
+    plain = value if value is None or kind is str or kind is int or kind is bool else encode(value, root)
+    text = json.dumps(plain, ensure_ascii=True, allow_nan=False, separators=(", ", ": "))
+    if max_bytes is not None and len(text) > max_bytes:
+        raise SerializationError(
+            f"{root} is {len(text):,} bytes of JSON, more than the {max_bytes:,} allowed ([core] max_xcom_bytes).",
+            hint="Store it in a file or a table, and pass its path or name.",
+        )
+    return text
+
+
+def loads(text: str | bytes) -> Any:
+    """Return the value that ``dumps`` wrote; raise ``SerializationError`` for anything else."""
+    try:
+        return decode(json.loads(text, parse_constant=_refuse_constant))
+    except (ValueError, RecursionError) as error:
+        raise SerializationError(f"This is not a stored value: {error}") from None
+
+
+def _refuse_constant(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
+# ------------------------------------------------------------------------------------------------------------ registry
+
+_DATACLASSES: dict[str, type[Any]] = {}
+_DATACLASS_NAMES: dict[type[Any], str] = {}
+
+
+def register(cls: type[T]) -> type[T]:
+    """Allow a dataclass in XComs (usable as a decorator). Its module and name are what is stored.
+
+    The worker that reads the value must have registered the same class; put it in a module of the DAGs folder.
+    """
+    if not is_dataclass(cls):
+        raise TypeError(f"{cls!r} is not a dataclass; only dataclasses can be registered.")
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    _DATACLASSES[name] = cls
+    _DATACLASS_NAMES[cls] = name
+    return cls
+
+
+# ------------------------------------------------------------------------------------------------------------ encoding
+
+
+def encode(value: Any, root: str = "value") -> Json:
+    """Return ``value`` as what JSON can hold, or raise ``SerializationError`` with the path from ``root``."""
+    return _encode(value, root, 0)
+
+
+def _tagged(name: str, value: Any, /, **more: Any) -> dict[str, Any]:
+    return {TAG: name, "value": value, **more}
+
+
+def _encode(value: Any, path: str, depth: int) -> Any:
+    encoder = _ENCODERS.get(type(value))
+    if encoder is None:
+        encoder = _encoder_of_subclass(value)
+    if encoder is None:
+        raise SerializationError(f"{path}: a value of type {_type_name(value)} cannot be stored.", hint=_advice(value))
+    if depth > MOST_NESTED:
+        raise SerializationError(f"{path[:80]}...: nested more than {MOST_NESTED} levels deep, or holds itself.")
+    return encoder(value, path, depth)
+
+
+def _plain(value: Any, path: str, depth: int) -> Any:
+    return value
+
+
+def _float(value: float, path: str, depth: int) -> Any:
+    return value if math.isfinite(value) else _tagged("float", str(value))
+
+
+def _list(value: list[Any], path: str, depth: int) -> Any:
+    return [
+        item if type(item) is str or type(item) is int else _encode(item, f"{path}[{index}]", depth + 1)
+        for index, item in enumerate(value)
+    ]
+
+
+def _tuple(value: tuple[Any, ...], path: str, depth: int) -> Any:
+    return _tagged("tuple", _list(list(value), path, depth))
+
+
+def _set(value: set[Any] | frozenset[Any], path: str, depth: int) -> Any:
+    items = [_encode(item, f"{path}{{...}}", depth + 1) for item in value]
+    items.sort(key=lambda item: json.dumps(item, sort_keys=True))  # the same set, the same text
+    return _tagged("frozenset" if isinstance(value, frozenset) else "set", items)
+
+
+def _dict(value: Mapping[Any, Any], path: str, depth: int) -> Any:
+    encoded: dict[str, Any] = {}
+    for key, item in value.items():
+        name = key if type(key) is str else str(key)
+        if name in encoded:
+            raise SerializationError(f"{path}: two keys are both {name!r} once they are text.")
+        encoded[name] = _encode(item, f"{path}[{_quoted(key)}]", depth + 1)
+    return _tagged("dict", [[key, item] for key, item in encoded.items()]) if TAG in encoded else encoded
+
+
+def _quoted(key: Any) -> str:
+    return f'"{key}"' if isinstance(key, str) else repr(key)
+
+
+def _datetime(value: dt.datetime, path: str, depth: int) -> Any:
+    more: dict[str, Any] = {}
+    zone = getattr(value.tzinfo, "key", None) or getattr(value.tzinfo, "name", None)
+    if isinstance(zone, str) and _is_zone(zone):
+        more["zone"] = zone
+    if type(value).__module__.partition(".")[0] == "pendulum":
+        more["pendulum"] = True
+    return _tagged("datetime", dt.datetime.isoformat(value), **more)
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (
+        KeyError,
+        ValueError,
+        OSError,
+    ):  # not found is a KeyError; a name with dots or of a folder, one of the others
+        return False
+    return True
+
+
+def _timedelta(value: dt.timedelta, path: str, depth: int) -> Any:
+    return _tagged("timedelta", [value.days, value.seconds, value.microseconds])
+
+
+def _dataclass(value: Any, path: str, depth: int) -> Any:
+    content = {
+        spec.name: _encode(getattr(value, spec.name), f"{path}.{spec.name}", depth + 1)
+        for spec in fields(value)
+        if spec.init
+    }
+    return _tagged("dataclass", content, name=_DATACLASS_NAMES[type(value)])
+
+
+_Encoder = Callable[[Any, str, int], Any]
+
+_ENCODERS: dict[type[Any], _Encoder] = {
+    type(None): _plain,
+    bool: _plain,
+    int: _plain,
+    str: _plain,
+    float: _float,
+    list: _list,
+    tuple: _tuple,
+    dict: _dict,
+    set: _set,
+    frozenset: _set,
+    bytes: lambda value, path, depth: _tagged("bytes", base64.b64encode(value).decode()),
+    dt.datetime: _datetime,
+    dt.date: lambda value, path, depth: _tagged("date", dt.date.isoformat(value)),
+    dt.time: lambda value, path, depth: _tagged("time", value.isoformat()),
+    dt.timedelta: _timedelta,
+    Decimal: lambda value, path, depth: _tagged("decimal", str(value)),
+    UUID: lambda value, path, depth: _tagged("uuid", str(value)),
+}
+
+#: Subclasses are stored as the base named here; the first that fits is taken, so datetime stands before date.
+_BASES: tuple[tuple[type[Any], _Encoder], ...] = (
+    (PurePath, lambda value, path, depth: _tagged("path", str(value))),
+    (dt.datetime, _datetime),
+    (dt.date, _ENCODERS[dt.date]),
+    (dt.timedelta, _timedelta),
+    (str, lambda value, path, depth: str.__str__(value)),
+    (int, lambda value, path, depth: int(value)),
+    (float, lambda value, path, depth: _float(float(value), path, depth)),
+    (dict, _dict),
+    (list, _list),
+    (tuple, _tuple),
+)
+
+
+def _encoder_of_subclass(value: Any) -> _Encoder | None:
+    if type(value) in _DATACLASS_NAMES:
+        return _dataclass
+    if "numpy" in sys.modules or "pandas" in sys.modules:
+        from nbflow import serde_frames
+
+        if encoder := serde_frames.encoder_of(value):
+            return lambda value, path, depth: encoder(value, lambda item, at: _encode(item, f"{path}{at}", depth + 1))
+    return next((encoder for base, encoder in _BASES if isinstance(value, base)), None)
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _advice(value: Any) -> str:
+    if is_dataclass(value):
+        return "Register its class with nbflow.serde.register, or return dataclasses.asdict(...)."
+    if callable(getattr(value, "__next__", None)):
+        return "Return list(...) of it."
+    return "Return plain values: numbers, text, dates, lists, dicts; or store it and return its path."
+
+
+# ------------------------------------------------------------------------------------------------------------ decoding
+
+
+def decode(value: Json) -> Any:
+    """Return what ``encode`` was given; raise ``SerializationError`` for a type that is not on the list."""
+    if isinstance(value, list):
+        return [decode(item) if isinstance(item, (list, dict)) else item for item in value]
+    if not isinstance(value, dict):
+        return value
+    if TAG not in value:
+        return {key: decode(item) if isinstance(item, (list, dict)) else item for key, item in value.items()}
+    name = value[TAG]
+    decoder = _DECODERS.get(name) if isinstance(name, str) else None
+    if decoder is None:
+        raise SerializationError(f"A stored value has the type {name!r}, which is not one of nbflow's.")
+    try:
+        return decoder(value)
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        if isinstance(error, SerializationError):
+            raise
+        raise SerializationError(f"A stored {name} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _read_datetime(stored: Mapping[str, Any]) -> dt.datetime:
+    value = dt.datetime.fromisoformat(stored["value"])
+    if "zone" in stored:
+        value = value.astimezone(ZoneInfo(stored["zone"]))
+    if stored.get("pendulum"):
+        import pendulum
+
+        return pendulum.instance(value, tz=None)
+    return value
+
+
+def _read_dataclass(stored: Mapping[str, Any]) -> Any:
+    cls = _DATACLASSES.get(stored["name"])
+    if cls is None:
+        raise SerializationError(
+            f"A stored value is a {stored['name']}, which is not registered here.",
+            hint="Register the class with nbflow.serde.register where the DAG is defined.",
+        )
+    return cls(**{name: decode(item) for name, item in stored["value"].items()})
+
+
+def _read_frame(stored: Mapping[str, Any]) -> Any:
+    from nbflow import serde_frames
+
+    return serde_frames.DECODERS[stored[TAG]](stored, decode)
+
+
+_DECODERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "float": lambda stored: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[stored["value"]],
+    "tuple": lambda stored: tuple(decode(stored["value"])),
+    "set": lambda stored: set(decode(stored["value"])),
+    "frozenset": lambda stored: frozenset(decode(stored["value"])),
+    "dict": lambda stored: {key: decode(item) for key, item in stored["value"]},
+    "bytes": lambda stored: base64.b64decode(stored["value"], validate=True),
+    "datetime": _read_datetime,
+    "date": lambda stored: dt.date.fromisoformat(stored["value"]),
+    "time": lambda stored: dt.time.fromisoformat(stored["value"]),
+    "timedelta": lambda stored: dt.timedelta(*stored["value"]),
+    "decimal": lambda stored: Decimal(stored["value"]),
+    "uuid": lambda stored: UUID(stored["value"]),
+    "path": lambda stored: Path(stored["value"]),
+    "dataclass": _read_dataclass,
+    "ndarray": _read_frame,
+    "series": _read_frame,
+    "frame": _read_frame,
+}

@@ -1,0 +1,186 @@
+"""How NumPy and pandas values are stored: loaded only once one of the two is in use.
+
+A column is a list of plain values with its dtype: dates and durations as whole numbers of the dtype's own unit, so
+nothing is rounded. What was an index of whole numbers in steps is stored as its three numbers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nbflow.errors import SerializationError
+
+Encode = Callable[[Any, str], Any]
+Decode = Callable[[Any], Any]
+
+
+def encoder_of(value: Any) -> Callable[[Any, Encode], Any] | None:
+    """Return how to store ``value``, or None if it is neither NumPy's nor pandas'."""
+    if pandas := sys.modules.get("pandas"):
+        if isinstance(value, pandas.DataFrame):
+            return _frame
+        if isinstance(value, pandas.Series):
+            return _series
+        if value is pandas.NaT or value is pandas.NA:
+            return lambda value, encode: None
+        if isinstance(value, pandas.Timestamp):
+            return lambda value, encode: encode(value.to_pydatetime(warn=False), "")
+        if isinstance(value, pandas.Timedelta):
+            return lambda value, encode: encode(value.to_pytimedelta(), "")
+    if numpy := sys.modules.get("numpy"):
+        if isinstance(value, numpy.generic):
+            return lambda value, encode: encode(_scalar(value), "")
+        if isinstance(value, numpy.ndarray):
+            return _array
+    return None
+
+
+def _scalar(value: Any) -> Any:
+    plain = value.item()
+    if isinstance(plain, int) and value.dtype.kind in "mM":  # nanoseconds: item() gives a bare number
+        return value.astype(f"{value.dtype.kind}8[us]").item()
+    if type(plain) is type(value):
+        raise SerializationError(f"A NumPy {value.dtype} cannot be stored.", hint="Convert it to float.")
+    return plain
+
+
+def _array(value: Any, encode: Encode) -> Any:
+    kind = value.dtype.kind
+    if kind not in "biufUSmMO":
+        raise SerializationError(f"An array of {value.dtype} cannot be stored.", hint="Return a list of plain values.")
+    data = value.astype("int64").ravel().tolist() if kind in "mM" else value.ravel().tolist()
+    return {"__type__": "ndarray", "value": encode(data, ""), "dtype": value.dtype.str, "shape": list(value.shape)}
+
+
+def _read_array(stored: Mapping[str, Any], decode: Decode) -> Any:
+    import numpy
+
+    dtype = numpy.dtype(stored["dtype"])
+    if dtype.kind == "O":
+        array = numpy.empty(len(stored["value"]), dtype=object)
+        array[:] = decode(stored["value"])
+    elif dtype.kind in "mM":
+        array = numpy.array(stored["value"], dtype="int64").view(dtype)
+    else:
+        array = numpy.array(decode(stored["value"]), dtype=dtype)
+    return array.reshape(stored["shape"])
+
+
+# -------------------------------------------------------------------------------------------------------------- columns
+
+
+def _column(values: Any, encode: Encode) -> dict[str, Any]:
+    """Store a Series' values. Missing ones are None, except in dates and floats, which have their own mark."""
+    import pandas
+
+    dtype = values.dtype
+    if isinstance(dtype, pandas.CategoricalDtype):
+        categories = _column(pandas.Series(dtype.categories), encode)
+        codes = values.cat.codes.tolist()
+        return {"dtype": "category", "values": codes, "categories": categories, "ordered": bool(dtype.ordered)}
+    if dtype.kind in "mM":
+        zone = getattr(dtype, "tz", None)
+        naive = values if zone is None else values.dt.tz_convert("UTC").dt.tz_localize(None)
+        numbers = naive.to_numpy().astype("int64").tolist()
+        return {"dtype": naive.dtype.str, "values": numbers, "zone": None if zone is None else str(zone)}
+    if dtype.kind in "biuf":
+        plain = [None if item is pandas.NA else item for item in values.tolist()]
+        return {"dtype": str(dtype), "values": encode(plain, "")}
+    if isinstance(dtype, pandas.StringDtype) or (
+        dtype.kind == "O" and not pandas.api.types.is_extension_array_dtype(dtype)
+    ):
+        plain = [None if _is_missing(item) else item for item in values.tolist()]
+        return {"dtype": str(dtype), "values": encode(plain, "")}
+    raise SerializationError(f"A column of {dtype} cannot be stored.", hint="Convert it, or store the frame in a file.")
+
+
+def _is_missing(item: Any) -> bool:
+    import pandas
+
+    return item is None or item is pandas.NA or item is pandas.NaT or (isinstance(item, float) and item != item)
+
+
+def _read_column(stored: Mapping[str, Any], decode: Decode) -> Any:
+    import numpy
+    import pandas
+
+    dtype = stored["dtype"]
+    if dtype == "category":
+        categories = _read_column(stored["categories"], decode)
+        values = pandas.Categorical.from_codes(stored["values"], categories=categories, ordered=stored["ordered"])
+        return pandas.Series(values)
+    if "zone" in stored:
+        values = pandas.Series(numpy.array(stored["values"], dtype="int64").view(dtype))
+        return values if stored["zone"] is None else values.dt.tz_localize("UTC").dt.tz_convert(stored["zone"])
+    return pandas.Series(decode(stored["values"]), dtype=dtype)
+
+
+def _index(index: Any, encode: Encode) -> dict[str, Any]:
+    import pandas
+
+    if isinstance(index, pandas.RangeIndex):
+        return {"range": [index.start, index.stop, index.step], "names": encode([index.name], ".index")}
+    levels = [index.get_level_values(level).to_series(index=range(len(index))) for level in range(index.nlevels)]
+    columns = [_column(level, lambda item, at: encode(item, f".index{at}")) for level in levels]
+    return {"columns": columns, "names": encode(list(index.names), ".index")}
+
+
+def _read_index(stored: Mapping[str, Any], decode: Decode) -> Any:
+    import pandas
+
+    names = decode(stored["names"])
+    if "range" in stored:
+        return pandas.RangeIndex(*stored["range"], name=names[0])
+    levels = [_read_column(column, decode) for column in stored["columns"]]
+    if len(levels) == 1:
+        return pandas.Index(levels[0], name=names[0])
+    return pandas.MultiIndex.from_arrays(levels, names=names)
+
+
+def _series(value: Any, encode: Encode) -> Any:
+    return {
+        "__type__": "series",
+        "value": _column(value, encode),
+        "index": _index(value.index, encode),
+        "name": encode(value.name, ".name"),
+    }
+
+
+def _read_series(stored: Mapping[str, Any], decode: Decode) -> Any:
+    series = _read_column(stored["value"], decode)
+    series.index = _read_index(stored["index"], decode)
+    series.name = decode(stored["name"])
+    return series
+
+
+def _frame(value: Any, encode: Encode) -> Any:
+    def encode_column(place: int, name: Any) -> dict[str, Any]:
+        return _column(value.iloc[:, place], lambda item, at: encode(item, f"[{name!r}]{at}"))
+
+    columns = [encode_column(place, name) for place, name in enumerate(value.columns)]
+    return {
+        "__type__": "frame",
+        "value": columns,
+        "index": _index(value.index, encode),
+        "header": _index(value.columns, encode),
+    }
+
+
+def _read_frame(stored: Mapping[str, Any], decode: Decode) -> Any:
+    import pandas
+
+    index = _read_index(stored["index"], decode)
+    columns = {place: _read_column(column, decode) for place, column in enumerate(stored["value"])}
+    frame = pandas.DataFrame(columns, index=range(len(index)))
+    frame.index = index
+    frame.columns = _read_index(stored["header"], decode)
+    return frame
+
+
+DECODERS: dict[str, Callable[[Mapping[str, Any], Decode], Any]] = {
+    "ndarray": _read_array,
+    "series": _read_series,
+    "frame": _read_frame,
+}
