@@ -1,0 +1,132 @@
+"""What happens outside and comes back: the only inputs by which an attempt or a user changes a task instance.
+
+Each event names the attempt it speaks for (or none, where a user acts). An event of an attempt that is no longer the
+instance's current one changes nothing: :func:`nbflow.core.decide.react` answers with an empty plan and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from nbflow.core.states import Cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A worker began the attempt."""
+
+    attempt_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Succeeded:
+    """The task's code returned."""
+
+    attempt_id: str
+    at: datetime
+    started_at: datetime | None = None
+    length: int | None = None
+    follow: tuple[str, ...] | None = None
+    """A branch's choice: ids of the direct downstream tasks (or groups, resolved to tasks) to follow; None: no branch."""
+    skip: Literal["none", "direct", "all"] = "none"
+    """Short circuit: skip the direct downstream tasks, or all of them but teardowns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedItself:
+    attempt_id: str
+    at: datetime
+    started_at: datetime | None = None
+    message: str = ""
+
+
+FailureCause = Literal[
+    Cause.RAISED,
+    Cause.FAILED_HARD,
+    Cause.EXECUTION_TIMEOUT,
+    Cause.PROCESS_DIED,
+    Cause.HEARTBEAT_LOST,
+    Cause.LOAD_FAILED,
+    Cause.TRIGGER_FAILED,
+    Cause.TRIGGER_TIMEOUT,
+    Cause.KILLED,
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The attempt ended badly. ``retry`` False forbids a retry (AirflowFailException, a sensor's timeout, a kill)."""
+
+    attempt_id: str
+    at: datetime
+    cause: Cause = Cause.RAISED
+    error: str = ""
+    """One line: the exception's class and message, or what became of the process."""
+    retry: bool = True
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescheduled:
+    """A sensor in reschedule mode gave its slot back until ``until``."""
+
+    attempt_id: str
+    at: datetime
+    until: datetime
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """The task waits in the triggerer. ``trigger`` is data: a registered name and JSON arguments."""
+
+    attempt_id: str
+    at: datetime
+    trigger: Mapping[str, Any]
+    next_method: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    timeout_at: datetime | None = None
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerFired:
+    """The triggerer has the event that the deferred attempt waited for."""
+
+    attempt_id: str
+    at: datetime
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchLost:
+    """The executor never started the attempt (it died between the commit and the submit)."""
+
+    attempt_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The process of a cleared (restarting) attempt is gone."""
+
+    attempt_id: str
+    at: datetime
+
+
+Event = (
+    Started
+    | Succeeded
+    | SkippedItself
+    | Failed
+    | Rescheduled
+    | Deferred
+    | TriggerFired
+    | DispatchLost
+    | Ended
+)
+"""What an attempt may say."""

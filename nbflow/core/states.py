@@ -1,0 +1,340 @@
+"""States, causes, and the one table of what may become what.
+
+Theory
+------
+A task instance is in one of thirteen states, a run in one of four. Nothing changes a state but a *move*: a
+triple (from, cause, to) that stands in :data:`TRANSITIONS` (tasks) or :data:`RUN_TRANSITIONS` (runs). The store
+refuses every other one, the simulator checks after each step that none occurred, and the README's diagram, the
+lifecycle widget and the quiz's answer key are generated from these tables. So a new behaviour starts here: name its
+cause, add its arrows, and :func:`check_partition` and the tests say what else must decide about it.
+
+A *cause* is the sentence that explains the arrow; ``CAUSES`` says it in words for a person. Who acted (the scheduler,
+a user's name, a worker) is not part of the cause: it is the event's *actor*.
+
+Names follow Airflow's ``TaskInstanceState`` and ``DagRunState``. ``shutdown``, the old name of a killed task, is no
+state of ours: see ``OLD_STATES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class TaskState(StrEnum):
+    """State of one task instance. ``NONE`` is Airflow's ``None``: not yet looked at, or waiting."""
+
+    NONE = "none"
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    UPSTREAM_FAILED = "upstream_failed"
+    UP_FOR_RETRY = "up_for_retry"
+    UP_FOR_RESCHEDULE = "up_for_reschedule"
+    DEFERRED = "deferred"
+    RESTARTING = "restarting"
+    REMOVED = "removed"
+
+
+class RunState(StrEnum):
+    """State of one DAG run."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+
+
+S = TaskState
+
+# The partition of TaskState: each state is in exactly one of these three (tested).
+FINISHED = frozenset({S.SUCCESS, S.FAILED, S.SKIPPED, S.UPSTREAM_FAILED, S.REMOVED})
+"""Nothing more happens by itself."""
+LIVE = frozenset({S.QUEUED, S.RUNNING, S.DEFERRED, S.RESTARTING})
+"""An attempt exists: somebody outside (an executor, a worker, the triggerer) holds this instance."""
+PENDING = frozenset({S.NONE, S.SCHEDULED, S.UP_FOR_RETRY, S.UP_FOR_RESCHEDULE})
+"""The scheduler's turn: it waits for a rule, a time or a slot."""
+
+OCCUPYING = frozenset({S.QUEUED, S.RUNNING, S.RESTARTING})
+"""States that take an executor slot, a pool slot and a place under the concurrency limits."""
+
+UNFINISHED = LIVE | PENDING
+FAILED_STATES = frozenset({S.FAILED, S.UPSTREAM_FAILED})
+SUCCESS_STATES = frozenset({S.SUCCESS, S.SKIPPED})
+
+RUN_FINISHED = frozenset({RunState.SUCCESS, RunState.FAILED})
+
+OLD_STATES: Mapping[str, str] = MappingProxyType(
+    {
+        "shutdown": "a running task that a user killed; today the kill ends it as failed, or as restarting when it "
+        "was cleared",
+        "sensing": "a sensor held by the smart sensor service of Airflow 2.0-2.3; today: deferred",
+    }
+)
+
+
+class Cause(StrEnum):
+    """Why a task instance changed its state."""
+
+    # decided by the scheduler from the graph
+    DEPENDENCIES_MET = "dependencies_met"
+    RULE_SKIPS = "rule_skips"
+    RULE_FAILS = "rule_fails"
+    BRANCH_NOT_TAKEN = "branch_not_taken"
+    MAPPED_OVER_NOTHING = "mapped_over_nothing"
+    MAPPED_OVER_FAILURE = "mapped_over_failure"
+    MAPPED_OVER_SKIP = "mapped_over_skip"
+    OUTSIDE_TASK_DATES = "outside_task_dates"
+    NOTHING_TO_DO = "nothing_to_do"
+    RETRY_DUE = "retry_due"
+    RESCHEDULE_DUE = "reschedule_due"
+    RUN_TIMED_OUT = "run_timed_out"
+    FAIL_FAST = "fail_fast"
+    TASK_REMOVED = "task_removed"
+    TASK_RESTORED = "task_restored"
+    # dispatch and its accidents
+    DISPATCHED = "dispatched"
+    STARTED = "started"
+    DISPATCH_LOST = "dispatch_lost"
+    # outcomes of an attempt
+    SUCCEEDED = "succeeded"
+    SKIPPED_ITSELF = "skipped_itself"
+    RAISED = "raised"
+    FAILED_HARD = "failed_hard"
+    EXECUTION_TIMEOUT = "execution_timeout"
+    PROCESS_DIED = "process_died"
+    HEARTBEAT_LOST = "heartbeat_lost"
+    LOAD_FAILED = "load_failed"
+    RESCHEDULED = "rescheduled"
+    DEFERRED = "deferred"
+    TRIGGER_FIRED = "trigger_fired"
+    TRIGGER_FAILED = "trigger_failed"
+    TRIGGER_TIMEOUT = "trigger_timeout"
+    # decided by a user
+    CLEARED = "cleared"
+    CLEARED_WHILE_LIVE = "cleared_while_live"
+    KILLED_TO_RESTART = "killed_to_restart"
+    MARKED_SUCCESS = "marked_success"
+    MARKED_FAILED = "marked_failed"
+    MARKED_SKIPPED = "marked_skipped"
+    KILLED = "killed"
+
+
+C = Cause
+
+CAUSES: Mapping[Cause, str] = MappingProxyType(
+    {
+        C.DEPENDENCIES_MET: "its trigger rule is met",
+        C.RULE_SKIPS: "its trigger rule says skip",
+        C.RULE_FAILS: "its trigger rule can no longer be met",
+        C.BRANCH_NOT_TAKEN: "a task before it chose another path",
+        C.MAPPED_OVER_NOTHING: "it is mapped over an empty list",
+        C.MAPPED_OVER_FAILURE: "the task it is mapped over gave no list, because it failed",
+        C.MAPPED_OVER_SKIP: "the task it is mapped over gave no list, because it was skipped",
+        C.OUTSIDE_TASK_DATES: "the logical date is outside the task's start_date and end_date",
+        C.NOTHING_TO_DO: "it has no code to run, so it needs no process",
+        C.RETRY_DUE: "its retry delay is over",
+        C.RESCHEDULE_DUE: "its next check is due",
+        C.RUN_TIMED_OUT: "its run took longer than dagrun_timeout",
+        C.FAIL_FAST: "another task failed and the DAG has fail_fast",
+        C.TASK_REMOVED: "the DAG no longer has this task or map index",
+        C.TASK_RESTORED: "the DAG has this task again",
+        C.DISPATCHED: "a slot was free",
+        C.STARTED: "a worker started it",
+        C.DISPATCH_LOST: "the executor never started it",
+        C.SUCCEEDED: "its code returned",
+        C.SKIPPED_ITSELF: "its code raised AirflowSkipException",
+        C.RAISED: "its code raised",
+        C.FAILED_HARD: "its code raised AirflowFailException: no retry",
+        C.EXECUTION_TIMEOUT: "it ran longer than execution_timeout",
+        C.PROCESS_DIED: "its process died",
+        C.HEARTBEAT_LOST: "its worker was not heard of",
+        C.LOAD_FAILED: "its DAG version could not be loaded",
+        C.RESCHEDULED: "it looked, and will look again later",
+        C.DEFERRED: "it waits in the triggerer",
+        C.TRIGGER_FIRED: "its trigger fired",
+        C.TRIGGER_FAILED: "its trigger raised",
+        C.TRIGGER_TIMEOUT: "its trigger took too long",
+        C.CLEARED: "a user cleared it",
+        C.CLEARED_WHILE_LIVE: "a user cleared it while it ran",
+        C.KILLED_TO_RESTART: "it was ended in order to run again",
+        C.MARKED_SUCCESS: "a user marked it success",
+        C.MARKED_FAILED: "a user marked it failed",
+        C.MARKED_SKIPPED: "a user marked it skipped",
+        C.KILLED: "a user stopped it",
+    }
+)
+
+_OUTCOME_FAILURES = (
+    C.RAISED,
+    C.EXECUTION_TIMEOUT,
+    C.PROCESS_DIED,
+    C.HEARTBEAT_LOST,
+    C.LOAD_FAILED,
+    C.TRIGGER_FAILED,
+    C.TRIGGER_TIMEOUT,
+    C.KILLED,
+)
+
+
+def _table() -> dict[TaskState, dict[Cause, frozenset[TaskState]]]:
+    table: dict[TaskState, dict[Cause, set[TaskState]]] = {state: {} for state in TaskState}
+
+    def arrow(sources: frozenset[TaskState] | set[TaskState], cause: Cause, *targets: TaskState) -> None:
+        for source in sources:
+            table[source].setdefault(cause, set()).update(targets)
+
+    undecided = {S.NONE, S.SCHEDULED, S.UP_FOR_RETRY, S.UP_FOR_RESCHEDULE}
+    arrow({S.NONE}, C.DEPENDENCIES_MET, S.SCHEDULED)
+    arrow(undecided, C.RULE_SKIPS, S.SKIPPED)
+    arrow(undecided, C.RULE_FAILS, S.UPSTREAM_FAILED)
+    arrow(undecided, C.BRANCH_NOT_TAKEN, S.SKIPPED)
+    arrow({S.NONE}, C.MAPPED_OVER_NOTHING, S.SKIPPED)
+    arrow({S.NONE}, C.MAPPED_OVER_FAILURE, S.UPSTREAM_FAILED)
+    arrow({S.NONE}, C.MAPPED_OVER_SKIP, S.SKIPPED)
+    arrow({S.NONE}, C.OUTSIDE_TASK_DATES, S.SKIPPED)
+    arrow({S.SCHEDULED}, C.NOTHING_TO_DO, S.SUCCESS)
+    arrow({S.UP_FOR_RETRY}, C.RETRY_DUE, S.SCHEDULED)
+    arrow({S.UP_FOR_RESCHEDULE}, C.RESCHEDULE_DUE, S.SCHEDULED)
+
+    arrow({S.SCHEDULED}, C.DISPATCHED, S.QUEUED)
+    arrow({S.QUEUED}, C.STARTED, S.RUNNING)
+    arrow({S.QUEUED}, C.DISPATCH_LOST, S.SCHEDULED)
+
+    # An outcome may overtake its own start: a worker that reports "done" has plainly started.
+    working = {S.QUEUED, S.RUNNING}
+    arrow(working, C.SUCCEEDED, S.SUCCESS)
+    arrow(working, C.SKIPPED_ITSELF, S.SKIPPED)
+    arrow(working, C.FAILED_HARD, S.FAILED)
+    arrow(working, C.RESCHEDULED, S.UP_FOR_RESCHEDULE)
+    arrow(working, C.DEFERRED, S.DEFERRED)
+    for cause in _OUTCOME_FAILURES:
+        arrow({S.QUEUED, S.RUNNING, S.DEFERRED}, cause, S.FAILED, S.UP_FOR_RETRY)
+    arrow({S.DEFERRED}, C.TRIGGER_FIRED, S.SCHEDULED)
+
+    # Whatever a killed attempt reports, the instance that was cleared starts over.
+    arrow({S.RESTARTING}, C.KILLED_TO_RESTART, S.NONE)
+
+    arrow(UNFINISHED, C.RUN_TIMED_OUT, S.SKIPPED)
+    arrow(UNFINISHED - {S.RUNNING}, C.FAIL_FAST, S.SKIPPED)
+    arrow({S.RUNNING}, C.FAIL_FAST, S.FAILED)
+    arrow(PENDING | LIVE | FINISHED - {S.REMOVED}, C.TASK_REMOVED, S.REMOVED)
+    arrow({S.REMOVED}, C.TASK_RESTORED, S.NONE)
+
+    arrow(PENDING | FINISHED, C.CLEARED, S.NONE)
+    arrow(LIVE, C.CLEARED_WHILE_LIVE, S.RESTARTING)
+    arrow({S.DEFERRED}, C.CLEARED, S.NONE)
+    for cause, target in (
+        (C.MARKED_SUCCESS, S.SUCCESS),
+        (C.MARKED_FAILED, S.FAILED),
+        (C.MARKED_SKIPPED, S.SKIPPED),
+    ):
+        arrow(set(TaskState) - {target, S.REMOVED}, cause, target)
+    return {state: {cause: frozenset(to) for cause, to in row.items()} for state, row in table.items()}
+
+
+TRANSITIONS: Mapping[TaskState, Mapping[Cause, frozenset[TaskState]]] = MappingProxyType(_table())
+"""state -> cause -> states it may become. Two targets only where the retries left decide."""
+
+
+class RunCause(StrEnum):
+    """Why a run changed its state."""
+
+    CREATED = "created"
+    SLOT_FREE = "slot_free"
+    ALL_TASKS_DONE = "all_tasks_done"
+    TASK_FAILED = "task_failed"
+    DEADLOCKED = "deadlocked"
+    TIMED_OUT = "timed_out"
+    CLEARED = "cleared"
+    MARKED_SUCCESS = "marked_success"
+    MARKED_FAILED = "marked_failed"
+    REQUEUED = "requeued"
+
+
+RUN_CAUSES: Mapping[RunCause, str] = MappingProxyType(
+    {
+        RunCause.CREATED: "it was created",
+        RunCause.SLOT_FREE: "max_active_runs left room for it",
+        RunCause.ALL_TASKS_DONE: "every last task succeeded or was skipped",
+        RunCause.TASK_FAILED: "a last task failed",
+        RunCause.DEADLOCKED: "tasks are left that nothing can start",
+        RunCause.TIMED_OUT: "it took longer than dagrun_timeout",
+        RunCause.CLEARED: "a user cleared tasks of it",
+        RunCause.MARKED_SUCCESS: "a user marked it success",
+        RunCause.MARKED_FAILED: "a user marked it failed",
+        RunCause.REQUEUED: "a user queued it again",
+    }
+)
+
+R = RunState
+_ENDED = (R.SUCCESS, R.FAILED)
+
+RUN_TRANSITIONS: Mapping[RunState, Mapping[RunCause, frozenset[RunState]]] = MappingProxyType(
+    {
+        R.QUEUED: {
+            RunCause.SLOT_FREE: frozenset({R.RUNNING}),
+            RunCause.MARKED_SUCCESS: frozenset({R.SUCCESS}),
+            RunCause.MARKED_FAILED: frozenset({R.FAILED}),
+        },
+        R.RUNNING: {
+            RunCause.ALL_TASKS_DONE: frozenset({R.SUCCESS}),
+            RunCause.TASK_FAILED: frozenset({R.FAILED}),
+            RunCause.DEADLOCKED: frozenset({R.FAILED}),
+            RunCause.TIMED_OUT: frozenset({R.FAILED}),
+            RunCause.MARKED_SUCCESS: frozenset({R.SUCCESS}),
+            RunCause.MARKED_FAILED: frozenset({R.FAILED}),
+            RunCause.CLEARED: frozenset({R.QUEUED}),
+        },
+        R.SUCCESS: {
+            RunCause.CLEARED: frozenset({R.QUEUED}),
+            RunCause.REQUEUED: frozenset({R.QUEUED}),
+            RunCause.MARKED_FAILED: frozenset({R.FAILED}),
+        },
+        R.FAILED: {
+            RunCause.CLEARED: frozenset({R.QUEUED}),
+            RunCause.REQUEUED: frozenset({R.QUEUED}),
+            RunCause.MARKED_SUCCESS: frozenset({R.SUCCESS}),
+        },
+    }
+)
+
+
+class IllegalTransition(ValueError):
+    """A move that the table does not have. It is a fault of nbflow, never of a DAG; nothing was changed."""
+
+
+def check_move(source: TaskState, cause: Cause, target: TaskState) -> None:
+    """Raise :class:`IllegalTransition` unless the table has ``source --cause--> target``."""
+    if target not in TRANSITIONS[source].get(cause, ()):
+        known = ", ".join(sorted(c.value for c in TRANSITIONS[source]))
+        raise IllegalTransition(f"{source} may not become {target} by {cause}; from {source} the causes are: {known}")
+
+
+def check_run_move(source: RunState, cause: RunCause, target: RunState) -> None:
+    """Raise :class:`IllegalTransition` unless the run table has ``source --cause--> target``."""
+    if target not in RUN_TRANSITIONS[source].get(cause, ()):
+        known = ", ".join(sorted(c.value for c in RUN_TRANSITIONS[source]))
+        raise IllegalTransition(f"a run that is {source} may not become {target} by {cause}; known causes: {known}")
+
+
+def mermaid() -> str:
+    """The task states as a Mermaid state diagram: one arrow for each pair of states, user actions left out."""
+    by_user = {C.CLEARED, C.CLEARED_WHILE_LIVE, C.MARKED_SUCCESS, C.MARKED_FAILED, C.MARKED_SKIPPED}
+    whole_run = {C.RUN_TIMED_OUT, C.FAIL_FAST, C.TASK_REMOVED, C.TASK_RESTORED}
+    pairs: dict[tuple[TaskState, TaskState], list[Cause]] = {}
+    for source, row in TRANSITIONS.items():
+        for cause, targets in row.items():
+            if cause in by_user or cause in whole_run:
+                continue
+            for target in sorted(targets):
+                pairs.setdefault((source, target), []).append(cause)
+    lines = ["stateDiagram-v2", "    [*] --> none"]
+    for (source, target), causes in pairs.items():
+        shown = [c.value for c in causes[:3]] + (["…"] if len(causes) > 3 else [])
+        lines.append(f"    {source} --> {target}: {', '.join(shown)}")
+    return "\n".join(lines)

@@ -1,0 +1,395 @@
+"""The metastore's contract: queries and writes by intention. No session, row or SQL leaves ``nbflow.store``.
+
+Rules that every store keeps (the contract tests in ``tests/store`` hold MemoryStore, SQLite and Postgres to them)
+-----------------------------------------------------------------------------------------------------------------
+* :meth:`Store.apply` is the only writer of states. It does a list of plans whole, in one transaction, or raises
+  ``StalePlan`` and changes nothing. Guards: the run's revision where the caller names it, each move's source state and
+  attempt id, each run move's source state, and the transition tables (``IllegalTransition``).
+* Each move appends a row to the history (``task_event``) in the same transaction.
+* A move to ``queued`` makes a fresh attempt and clears the XComs of the instance, unless the try goes on (after a
+  deferral or a reschedule). Nothing else makes attempts. ``apply`` returns them in order.
+* A write by an attempt that is not the instance's current one raises ``StaleAttempt``.
+* Two runs of one DAG never share a run id. Two *scheduled or backfill* runs never share a logical date.
+* Times go in and come out as aware UTC datetimes; a naive one is refused.
+* Lists are ordered and limited; cost grows with what is active, not with history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from nbflow.connections import Connection
+from nbflow.core.plan import Plan
+from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey
+from nbflow.core.spec import DagSpec
+from nbflow.core.states import RunState, TaskState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DagVersion:
+    """One registered version of a DAG: its shape and the source it came from."""
+
+    dag_id: str
+    number: int = 0
+    """1, 2, ...: given by the store; the same source and spec again get their old number back."""
+    spec: DagSpec
+    fileloc: str = ""
+    """Path of the file, or a name like ``<kernel 4121>``."""
+    cell: str | None = None
+    """Of a notebook: which cell, for people ("cell 3")."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Relative path -> text: the DAG file first, then every module imported from the DAGs folder."""
+    origin: str = "file"
+    """file, kernel (serves only that kernel's own runs; never scheduled) or example."""
+    digest: str = ""
+    """SHA-256 over files and spec."""
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DagRow:
+    """A DAG as the list shows it and as the scheduler finds what is due."""
+
+    dag_id: str
+    version: int
+    """Number of the version that the schedule follows."""
+    fileloc: str
+    paused: bool
+    stale: bool = False
+    """Its file is gone or no longer defines it: nothing is scheduled, history stays."""
+    schedule_text: str = "None"
+    next_run_after: datetime | None = None
+    """When the scheduler must next look whether a run is due (None: never by time)."""
+    next_logical_date: datetime | None = None
+    next_interval: tuple[datetime, datetime] | None = None
+    tags: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    description: str | None = None
+    last_parsed_at: datetime | None = None
+    has_import_errors: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One dispatch of one task instance: the thing that an executor runs and a lease protects."""
+
+    attempt_id: str
+    run: RunKey
+    key: TaskKey
+    try_number: int
+    version: int
+    queue: str = "default"
+    continues: bool = False
+    """It goes on with a try that was deferred or rescheduled."""
+    state: str = "queued"
+    """queued, running, ended."""
+    owner: str | None = None
+    """Id of the job (scheduler or worker) that holds the lease."""
+    lease_until: datetime | None = None
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    hostname: str | None = None
+    pid: int | None = None
+    """Process (and group) id of the child, with ``pid_started`` to tell it from a later process of the same number."""
+    pid_started: float | None = None
+    log_path: str | None = None
+    outcome: str | None = None
+    """The cause with which it ended."""
+    error: str | None = None
+    next_method: str | None = None
+    next_kwargs: Mapping[str, Any] | None = None
+    """Of a deferred try that goes on: the method, and the trigger's event under the key "event"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEvent:
+    """One line of history. ``task_id`` is None where the run itself changed."""
+
+    seq: int
+    run: RunKey
+    key: TaskKey | None
+    source: str
+    target: str
+    cause: str
+    actor: str
+    at: datetime
+    try_number: int = 0
+    attempt_id: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    name: str
+    slots: int
+    """-1: no limit."""
+    description: str = ""
+    include_deferred: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What is taken now, for :func:`nbflow.core.dispatch.plan_dispatch`: counts of instances that occupy."""
+
+    pools: Mapping[str, int] = field(default_factory=dict)
+    """pool -> slots taken."""
+    dags: Mapping[str, int] = field(default_factory=dict)
+    runs: Mapping[RunKey, int] = field(default_factory=dict)
+    tasks: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """(dag_id, task_id) -> instances over all runs."""
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportFault:
+    """An import error as data."""
+
+    fileloc: str
+    line: int | None
+    error: str
+    """One line: the exception's class and gist."""
+    detail: str = ""
+    """The user's part of the traceback."""
+    cell: str | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A living process of ours: scheduler, triggerer, worker, kernel."""
+
+    job_id: str
+    kind: str
+    hostname: str
+    pid: int
+    started_at: datetime
+    heartbeat_at: datetime
+    ended_at: datetime | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillRow:
+    """A backfill and how far it is."""
+
+    backfill_id: int
+    dag_id: str
+    from_date: datetime
+    to_date: datetime
+    reprocess: str
+    run_backwards: bool
+    max_active_runs: int
+    conf: Mapping[str, Any] = field(default_factory=dict)
+    paused: bool = False
+    created_at: datetime | None = None
+    completed_at: datetime | None = None
+    cancelled: bool = False
+    entries: tuple[Mapping[str, Any], ...] = ()
+    """{"ordinal", "logical_date", "run_id", "not_created_because"} of each planned run, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingCallback:
+    """A callback intent not yet carried out. ``claim_callbacks`` hands each out once per lease."""
+
+    callback_id: int
+    run: RunKey
+    key: TaskKey | None
+    kind: str
+    version: int
+    at: datetime
+    reason: str = ""
+
+
+class Store(Protocol):
+    """See the module's head for the rules. ``actor`` names who acts, for the history ("scheduler", "user:ada")."""
+
+    url: str
+    """Where it lives, without its password."""
+
+    # --- the store itself
+    def migrate(self) -> None:
+        """Create or upgrade the tables. Idempotent; safe from several processes at once."""
+
+    def check(self) -> None:
+        """Raise a clear NbflowError if the store is unreachable, or its tables are missing, old or too new."""
+
+    def close(self) -> None: ...
+
+    # --- DAGs and versions
+    def register(self, version: DagVersion, *, now: datetime, paused: bool, activate: bool = True) -> DagVersion:
+        """Store a version (or find it again) and, with ``activate``, let the schedule follow it. ``paused`` counts only
+        for a DAG not seen before. Returns the version with its number."""
+
+    def version(self, dag_id: str, number: int | None = None) -> DagVersion | None:
+        """A version, by default the one that the schedule follows (or the newest, of a kernel's DAG)."""
+
+    def versions(self, dag_id: str) -> list[DagVersion]: ...
+    def dag(self, dag_id: str) -> DagRow | None: ...
+    def dags(self, *, include_stale: bool = False) -> list[DagRow]: ...
+    def set_paused(self, dag_id: str, paused: bool, *, actor: str, now: datetime) -> bool: ...
+    def set_stale(self, dag_ids: Iterable[str], stale: bool, *, now: datetime) -> None: ...
+    def set_next_run(
+        self,
+        dag_id: str,
+        *,
+        run_after: datetime | None,
+        logical_date: datetime | None = None,
+        interval: tuple[datetime, datetime] | None = None,
+    ) -> None: ...
+    def due_dags(self, now: datetime) -> list[DagRow]:
+        """DAGs that are not paused or stale and whose ``next_run_after`` has come."""
+
+    def next_due(self) -> datetime | None:
+        """The earliest ``next_run_after`` of those."""
+
+    def delete_dag(self, dag_id: str, *, actor: str) -> int:
+        """Delete a DAG with all its history; returns how many rows went. Refused while a run is running."""
+
+    def put_faults(self, fileloc: str, faults: Sequence[ImportFault], *, now: datetime) -> None:
+        """Replace the import errors of a file (with none: forget them)."""
+
+    def faults(self) -> list[ImportFault]: ...
+
+    # --- deciding
+    def snapshot(self, run: RunKey) -> Snapshot | None: ...
+    def active_runs(self, dag_id: str | None = None) -> list[Run]:
+        """Queued and running runs, oldest run_after first."""
+
+    def latest_run(self, dag_id: str, *, automated: bool = True) -> Run | None:
+        """The scheduled (or, with ``automated`` False, any) run of the greatest logical date."""
+
+    def usage(self) -> Usage: ...
+    def apply(
+        self, plans: Sequence[Plan], *, actor: str, expect: Mapping[RunKey, int] | None = None
+    ) -> list[Attempt]:
+        """Make the plans so, in one transaction. ``expect``: the revision of each run that a plan was made from.
+        Returns the attempts that its dispatches made, in order. Raises StalePlan (nothing changed)."""
+
+    # --- reading runs and history
+    def run(self, run: RunKey) -> Run | None: ...
+    def runs(
+        self,
+        dag_id: str | None = None,
+        *,
+        states: Iterable[RunState] | None = None,
+        run_type: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+        newest_first: bool = True,
+    ) -> list[Run]:
+        """Runs by logical date (run_after where there is none); ``since`` and ``until`` are inclusive logical dates."""
+
+    def instances(self, run: RunKey) -> list[Instance]: ...
+    def instances_of_task(self, dag_id: str, task_id: str, *, limit: int = 100) -> list[tuple[Run, Instance]]: ...
+    def events(
+        self,
+        *,
+        run: RunKey | None = None,
+        dag_id: str | None = None,
+        key: TaskKey | None = None,
+        after: int = 0,
+        limit: int = 10_000,
+    ) -> list[TaskEvent]:
+        """History in order of ``seq``."""
+
+    def last_seq(self) -> int: ...
+    def previous_success(self, run: RunKey) -> Run | None:
+        """The latest successful run of an earlier logical date (for the prev_*_success template variables)."""
+
+    def prune(self, *, before: datetime, dag_ids: Sequence[str] = (), dry_run: bool = False) -> Mapping[str, int]:
+        """Delete ended runs older than ``before`` with all that hangs on them; returns rows per table."""
+
+    # --- attempts
+    def attempt(self, attempt_id: str) -> Attempt | None: ...
+    def attempts(self, run: RunKey, key: TaskKey | None = None) -> list[Attempt]: ...
+    def claim(
+        self, attempt_id: str, *, owner: str, hostname: str, lease: timedelta, now: datetime, log_path: str | None = None
+    ) -> bool:
+        """Take a queued attempt for this owner; False if it was taken or ended. A duplicate delivery gets False."""
+
+    def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None: ...
+    def heartbeat(self, attempt_ids: Sequence[str], *, owner: str, lease: timedelta, now: datetime) -> list[str]:
+        """Renew the leases; returns the ids that are no longer this owner's current live attempts: kill their work."""
+
+    def expired(self, now: datetime) -> list[Attempt]:
+        """Live attempts whose lease has run out (queued ones: those never claimed, ``now`` past their lease)."""
+
+    def live_attempts(self, owner: str | None = None) -> list[Attempt]: ...
+
+    # --- XCom, rendered templates
+    def xcom_push(self, attempt_id: str, key: str, value: str, *, now: datetime) -> None:
+        """``value`` is JSON text (see nbflow.serde). Raises StaleAttempt for an attempt that is not current."""
+
+    def xcom_get(
+        self, run: RunKey, task_ids: Sequence[str], key: str, *, map_index: int | None = None, prior_dates: bool = False
+    ) -> list[tuple[TaskKey, str]]:
+        """JSON texts, ordered as ``task_ids`` and then by map index; ``map_index`` None: all of them.
+        ``prior_dates``: for each task the latest value among this run and runs of earlier logical dates."""
+
+    def xcoms(self, run: RunKey, key: TaskKey | None = None) -> list[tuple[TaskKey, str, str]]:
+        """(instance, key, JSON text)."""
+
+    def put_rendered(self, attempt_id: str, fields: Mapping[str, Any]) -> None: ...
+    def rendered(self, run: RunKey, key: TaskKey) -> Mapping[str, Any] | None: ...
+
+    # --- variables, connections, pools (secrets are encrypted by the store; these methods see plain text)
+    def variable(self, key: str) -> str | None: ...
+    def set_variable(self, key: str, value: str, *, description: str | None = None, actor: str, now: datetime) -> None: ...
+    def delete_variable(self, key: str, *, actor: str, now: datetime) -> bool: ...
+    def variables(self) -> list[tuple[str, str, str | None]]:
+        """(key, value, description)."""
+
+    def connection(self, conn_id: str) -> Connection | None: ...
+    def set_connection(self, connection: Connection, *, actor: str, now: datetime) -> None: ...
+    def delete_connection(self, conn_id: str, *, actor: str, now: datetime) -> bool: ...
+    def connections(self) -> list[Connection]: ...
+    def pool(self, name: str) -> Pool | None: ...
+    def pools(self) -> list[Pool]:
+        """``default_pool`` (128 slots) always exists."""
+
+    def set_pool(self, pool: Pool, *, actor: str, now: datetime) -> None: ...
+    def delete_pool(self, name: str, *, actor: str, now: datetime) -> bool: ...
+
+    # --- triggers (deferral)
+    def triggers(self) -> list[Mapping[str, Any]]:
+        """Waits of deferred instances: {"trigger_id", "attempt_id", "run", "key", "trigger", "timeout_at"}."""
+
+    # --- backfills
+    def add_backfill(self, backfill: BackfillRow, plan: Plan, *, actor: str) -> int:
+        """Store a backfill and apply the plan that makes its runs, in one transaction; returns its id (the plan's new
+        runs get it)."""
+
+    def backfill(self, backfill_id: int) -> BackfillRow | None: ...
+    def backfills(self, dag_id: str | None = None, *, active: bool = False) -> list[BackfillRow]: ...
+    def update_backfill(
+        self, backfill_id: int, *, paused: bool | None = None, completed_at: datetime | None = None, cancelled: bool = False
+    ) -> None: ...
+
+    # --- callbacks
+    def claim_callbacks(self, *, owner: str, lease: timedelta, now: datetime, limit: int = 50) -> list[PendingCallback]: ...
+    def finish_callback(self, callback_id: int, *, error: str | None, now: datetime) -> None: ...
+
+    # --- jobs, audit, nudges
+    def put_job(self, job: Job) -> None: ...
+    def jobs(self, kind: str | None = None, *, alive_since: datetime | None = None, limit: int = 100) -> list[Job]: ...
+    def take_singleton(self, name: str, job_id: str, *, lease: timedelta, now: datetime) -> bool:
+        """Hold (or renew) a named lease, e.g. the one scheduler of an SQLite store. False: another holds it."""
+
+    def release_singleton(self, name: str, job_id: str) -> None: ...
+    def lease_runs(self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime) -> list[RunKey]:
+        """Take (or renew) the right to decide for runs, so that several schedulers share the work; returns those held."""
+
+    def audit(self, action: str, *, actor: str, now: datetime, detail: Mapping[str, Any], ok: bool = True) -> None: ...
+    def audit_log(self, *, limit: int = 100) -> list[Mapping[str, Any]]: ...
+    def change_token(self) -> Any:
+        """A cheap value that differs once another connection may have committed (SQLite data_version, a Postgres
+        notification count ...): a loop that polls reads only this while nothing happens."""
+
+    def counts(self, runs: Sequence[RunKey]) -> Mapping[RunKey, Mapping[TaskState, int]]:
+        """Instances by state of each run."""
