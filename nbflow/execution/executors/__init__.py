@@ -1,0 +1,1 @@
+"""One file an executor; :mod:`base` says who calls each method and when."""
