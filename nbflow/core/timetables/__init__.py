@@ -1,0 +1,125 @@
+"""Timetables: when a DAG runs, and about which period of time.
+
+=====================================  ================================================================
+``schedule=``                          timetable
+=====================================  ================================================================
+``None``, ``[]``                       :class:`NullTimetable`
+``"@once"``, ``"@continuous"``         :class:`OnceTimetable`, :class:`ContinuousTimetable`
+a cron expression or preset            :class:`CronDataIntervalTimetable`, or :class:`CronTriggerTimetable`
+``timedelta``, ``relativedelta``       :class:`DeltaDataIntervalTimetable`, or :class:`DeltaTriggerTimetable`
+a :class:`Timetable`                   itself
+=====================================  ================================================================
+
+Where there are two, ``create_cron_data_intervals`` decides: True (nbflow's default, as in Airflow 2) gives data
+intervals, False (Airflow 3's default) gives triggers. As in Airflow the one setting speaks for steps too.
+
+``base`` holds the contract, ``cron`` the arithmetic across changes of the clocks, ``steps`` that of deltas;
+``interval``, ``trigger`` and ``simple`` are the timetables themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta, tzinfo
+from typing import Any
+
+from .base import DagRunInfo, DataInterval, TimeRestriction, Timetable, TimetableInvalid
+from .cron import PRESETS, CronClock, cron_clock
+from .interval import CronDataIntervalTimetable, DeltaDataIntervalTimetable
+from .simple import ContinuousTimetable, EventsTimetable, NullTimetable, OnceTimetable
+from .trigger import CronTriggerTimetable, DeltaTriggerTimetable, MultipleCronTriggerTimetable
+from .zones import InvalidTimezone, as_utc, timezone_key, timezone_of
+
+__all__ = [
+    "PRESETS",
+    "ContinuousTimetable",
+    "CronClock",
+    "CronDataIntervalTimetable",
+    "CronTriggerTimetable",
+    "CustomTimetableNotLoaded",
+    "DagRunInfo",
+    "DataInterval",
+    "DeltaDataIntervalTimetable",
+    "DeltaTriggerTimetable",
+    "EventsTimetable",
+    "InvalidTimezone",
+    "MultipleCronTriggerTimetable",
+    "NullTimetable",
+    "OnceTimetable",
+    "TimeRestriction",
+    "Timetable",
+    "TimetableInvalid",
+    "as_utc",
+    "cron_clock",
+    "timetable_from_schedule",
+    "timetable_from_spec",
+    "timezone_key",
+    "timezone_of",
+]
+
+_BY_KIND = {
+    cls.kind: cls
+    for cls in (
+        NullTimetable,
+        OnceTimetable,
+        ContinuousTimetable,
+        EventsTimetable,
+        CronDataIntervalTimetable,
+        CronTriggerTimetable,
+        MultipleCronTriggerTimetable,
+        DeltaDataIntervalTimetable,
+        DeltaTriggerTimetable,
+    )
+}
+
+_BY_WORD = {"@once": OnceTimetable, "@continuous": ContinuousTimetable}
+
+
+class CustomTimetableNotLoaded(TimetableInvalid):
+    """The stored timetable is a user's class. Only a process that runs user code may import it."""
+
+
+def timetable_from_schedule(
+    schedule: Any, timezone: str | tzinfo | None = None, *, create_cron_data_intervals: bool = True
+) -> Timetable:
+    """The timetable of what a DAG's ``schedule=`` takes. ``timezone`` is that of the DAG, for plain cron strings.
+
+    Raises :class:`TimetableInvalid` for a cron expression or step that makes no schedule, ValueError for anything else.
+    """
+    match schedule:
+        case None | []:
+            return NullTimetable()
+        case Timetable():
+            schedule.validate()
+            return schedule
+        case str() if schedule in _BY_WORD:
+            return _BY_WORD[schedule]()
+        case str():
+            zone = timezone_of(timezone)
+            if create_cron_data_intervals:
+                return CronDataIntervalTimetable(schedule, zone)
+            return CronTriggerTimetable(schedule, timezone=zone)
+    # relativedelta is told by its name: importing dateutil for a DAG without one costs milliseconds.
+    if isinstance(schedule, timedelta) or type(schedule).__name__ == "relativedelta":
+        return DeltaDataIntervalTimetable(schedule) if create_cron_data_intervals else DeltaTriggerTimetable(schedule)
+    raise ValueError(
+        f"{schedule!r} is not a valid schedule. Give None, a cron expression or preset, a timedelta, a relativedelta "
+        "or a Timetable."
+    )
+
+
+def timetable_from_spec(spec: Mapping[str, Any]) -> Timetable:
+    """The timetable whose ``to_spec()`` gave ``spec``.
+
+    Raises :class:`CustomTimetableNotLoaded` for a user's own timetable: importing it is running user code. The process
+    that parses DAGs computes such a timetable's next runs, and they are stored.
+    """
+    kind = spec["kind"]
+    if kind == "custom":
+        raise CustomTimetableNotLoaded(
+            f"{spec['class']} is a timetable of the DAG's author: use the runs stored when the DAG was parsed."
+        )
+    if kind not in _BY_KIND:
+        raise TimetableInvalid(f"There is no timetable of kind {kind!r}; known are {', '.join(_BY_KIND)}, custom.")
+    timetable: Timetable = _BY_KIND[kind].from_spec(spec)
+    return timetable

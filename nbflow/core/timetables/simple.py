@@ -1,0 +1,154 @@
+"""Timetables without a rhythm: never, once, without pause, and at listed moments."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Self
+
+from .base import DagRunInfo, DataInterval, TimeRestriction, Timetable, TimetableInvalid
+from .zones import as_utc
+
+
+class _Trivial(Timetable):
+    periodic = False
+
+    def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:
+        """Nothing but the moment of the trigger."""
+        return DataInterval.exact(run_after)
+
+    def to_spec(self) -> dict[str, Any]:
+        return {"kind": self.kind}
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        """The timetable whose :meth:`to_spec` gave ``spec``."""
+        return cls()
+
+
+class NullTimetable(_Trivial):
+    """``schedule=None``: runs only when triggered."""
+
+    kind = "none"
+    can_be_scheduled = False
+
+    def next_dagrun_info(
+        self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
+    ) -> DagRunInfo | None:
+        return None
+
+    @property
+    def summary(self) -> str:
+        return "None"
+
+    def describe(self) -> str:
+        return "only when triggered"
+
+
+class OnceTimetable(_Trivial):
+    """``@once``: one run, at the start date if there is one, catchup or not."""
+
+    kind = "once"
+
+    def next_dagrun_info(
+        self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
+    ) -> DagRunInfo | None:
+        if last_automated_data_interval is not None:
+            return None
+        moment = restriction.earliest or restriction.present()
+        return DagRunInfo.exact(moment) if restriction.allows(moment) else None
+
+    @property
+    def summary(self) -> str:
+        return "@once"
+
+    def describe(self) -> str:
+        return "once"
+
+
+class ContinuousTimetable(_Trivial):
+    """``@continuous``: a run begins when the one before has ended, about the time since it began."""
+
+    kind = "continuous"
+    active_runs_limit = 1
+
+    def next_dagrun_info(
+        self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
+    ) -> DagRunInfo | None:
+        now, last = restriction.present(), last_automated_data_interval
+        start = last.end if last is not None else restriction.earliest or now
+        end = max(start, now)
+        return DagRunInfo.interval(start, end) if restriction.allows(end) else None
+
+    @property
+    def summary(self) -> str:
+        return "@continuous"
+
+    def describe(self) -> str:
+        return "continuously, one run after the other"
+
+
+class EventsTimetable(Timetable):
+    """Runs at the listed moments. Naive ones are UTC; order does not matter, and a moment listed twice is one.
+
+    ``restrict_to_events``: a run by hand is about the latest event (before the first: about that) and not its moment.
+    """
+
+    kind = "events"
+
+    def __init__(
+        self,
+        event_dates: Iterable[datetime],
+        restrict_to_events: bool = False,
+        presorted: bool = False,
+        description: str | None = None,
+    ) -> None:
+        self._events = sorted({as_utc(moment) for moment in event_dates})
+        if not self._events:
+            raise TimetableInvalid("EventsTimetable needs at least one moment in event_dates.")
+        self._restrict = restrict_to_events
+        self.description = description or ""
+
+    def next_dagrun_info(
+        self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
+    ) -> DagRunInfo | None:
+        last, events = last_automated_data_interval, self._events
+        at = 0 if last is None else bisect_right(events, last.end)
+        if not restriction.catchup:
+            # After a run the event just past still counts (the scheduler may look late); before the first, none does.
+            now = restriction.present()
+            at = max(at, bisect_left(events, now) if last is None else bisect_right(events, now) - 1)
+        if restriction.earliest is not None:
+            at = max(at, bisect_left(events, restriction.earliest))
+        if at >= len(events) or not restriction.allows(events[at]):
+            return None
+        return DagRunInfo.exact(events[at])
+
+    def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:
+        """The moment of the trigger, or of the event (``restrict_to_events``)."""
+        if not self._restrict:
+            return DataInterval.exact(run_after)
+        return DataInterval.exact(self._events[max(0, bisect_right(self._events, run_after) - 1)])
+
+    @property
+    def summary(self) -> str:
+        return f"{len(self._events)} events"
+
+    def describe(self) -> str:
+        first = f"{self._events[0]:%Y-%m-%d %H:%M} UTC"
+        return self.description or f"at {len(self._events)} listed moments, the first {first}"
+
+    def to_spec(self) -> dict[str, Any]:
+        spec: dict[str, Any] = {"kind": self.kind, "dates": [moment.isoformat() for moment in self._events]}
+        if self._restrict:
+            spec["restrict"] = True
+        if self.description:
+            spec["description"] = self.description
+        return spec
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        """The timetable whose :meth:`to_spec` gave ``spec``."""
+        dates = [datetime.fromisoformat(text) for text in spec["dates"]]
+        return cls(dates, restrict_to_events=spec.get("restrict", False), description=spec.get("description"))

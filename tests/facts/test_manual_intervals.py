@@ -1,0 +1,17 @@
+"""The data interval of a run that is triggered by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from .test_timetables import moment, timetable_of
+
+
+@pytest.mark.facts("manual_intervals")
+def test_a_manual_run_is_about_the_interval_that_airflow_infers(case, check):
+    check(lambda: interval_of(case))
+
+
+def interval_of(case):
+    interval = timetable_of(case).infer_manual_data_interval(run_after=moment(case["run_after"]))
+    return {"data_interval_start": interval.start.isoformat(), "data_interval_end": interval.end.isoformat()}

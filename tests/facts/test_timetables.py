@@ -1,0 +1,102 @@
+"""The runs that a schedule asks for, in order, at a standing clock."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from dateutil.relativedelta import relativedelta
+
+from nbflow.core.runs import require_start_date
+from nbflow.core.timetables import (
+    CronDataIntervalTimetable,
+    CronTriggerTimetable,
+    DagRunInfo,
+    DeltaDataIntervalTimetable,
+    DeltaTriggerTimetable,
+    EventsTimetable,
+    MultipleCronTriggerTimetable,
+    TimeRestriction,
+    Timetable,
+    as_utc,
+    timetable_from_schedule,
+    timezone_of,
+)
+
+_MOST_RUNS = 8
+_STEPS = {"timedelta": timedelta, "relativedelta": relativedelta}
+
+
+@pytest.mark.facts("timetables")
+def test_a_schedule_asks_for_the_runs_that_airflow_creates(case, check):
+    check(lambda: runs_of(case))
+
+
+def runs_of(case: dict[str, Any]) -> dict[str, Any]:
+    timetable = timetable_of(case)
+    start, end = (moment(case[key], case["timezone"]) for key in ("start_date", "end_date"))
+    require_start_date(start, case["catchup"])
+    now = moment(case["now"])
+    restriction = TimeRestriction(start, end, case["catchup"])
+
+    runs: list[DagRunInfo] = []
+    info = timetable.next_run(None, restriction, now)
+    while info is not None and info.run_after <= now and len(runs) < _MOST_RUNS:
+        runs.append(info)
+        info = timetable.next_run(info, restriction, now)
+    truncated = len(runs) == _MOST_RUNS
+    return {
+        "timetable": type(timetable).__name__,
+        "runs": [as_json(run) for run in runs],
+        "next": None if info is None or truncated else as_json(info),
+        "truncated": truncated,
+    }
+
+
+def as_json(run: DagRunInfo) -> dict[str, str]:
+    return {
+        "logical_date": run.logical_date.isoformat(),
+        "data_interval_start": run.data_interval.start.isoformat(),
+        "data_interval_end": run.data_interval.end.isoformat(),
+        "run_after": run.run_after.isoformat(),
+    }
+
+
+def moment(text: str | None, timezone: str = "UTC") -> datetime | None:
+    return None if text is None else as_utc(datetime.fromisoformat(text), timezone_of(timezone))
+
+
+def timetable_of(case: dict[str, Any]) -> Timetable:
+    """The timetable of a case's `schedule`, `timezone` and `mode`."""
+    schedule = case["schedule"]
+    if isinstance(schedule, dict):
+        schedule = _schedule_of(schedule)
+    return timetable_from_schedule(
+        schedule, timezone_of(case["timezone"]), create_cron_data_intervals=case["mode"] != "trigger"
+    )
+
+
+def _schedule_of(given: dict[str, Any]) -> Any:
+    kind = given["kind"]
+    options = {key: timedelta(**given[key]) for key in ("interval",) if given.get(key) is not None}
+    if "run_immediately" in given:
+        immediately = given["run_immediately"]
+        options["run_immediately"] = timedelta(**immediately) if isinstance(immediately, dict) else immediately
+    match kind:
+        case "timedelta" | "relativedelta":
+            return _STEPS[kind](**given["delta"])
+        case "cron_trigger":
+            return CronTriggerTimetable(given["cron"], timezone=given["timezone"], **options)
+        case "multi_cron_trigger":
+            return MultipleCronTriggerTimetable(*given["crons"], timezone=given["timezone"], **options)
+        case "cron_interval":
+            return CronDataIntervalTimetable(given["cron"], given["timezone"])
+        case "delta_trigger":
+            return DeltaTriggerTimetable(timedelta(**given["delta"]), **options)
+        case "delta_interval":
+            return DeltaDataIntervalTimetable(timedelta(**given["delta"]))
+        case "events":
+            dates = [datetime.fromisoformat(text) for text in given["dates"]]
+            return EventsTimetable(dates, restrict_to_events=given.get("restrict", False))
+    return pytest.skip(f"unknown kind of schedule {kind!r}")
