@@ -1,0 +1,29 @@
+// The states of tasks and runs, with one 12 x 12 path each, so that no font decides how a state looks.
+// The object below is strict JSON between the braces: nbflow/ui/look.py reads this very file, so that pictures drawn in
+// Python and in the browser cannot drift apart.
+// The order is the order in which a legend shows them: what needs a person first.
+
+/** @type {Record<string, string>} */
+export const GLYPHS = {
+  "failed": "M3 3l6 6M9 3l-6 6",
+  "upstream_failed": "M6 1.5v5M3.8 4.5 6 6.8l2.2-2.3M2.5 10h7",
+  "up_for_retry": "M9.5 5A4 4 0 1 0 10 7M10 2.5V5H7.5",
+  "running": "M6 1.5a4.5 4.5 0 1 1-4.5 4.5",
+  "restarting": "M9.8 4A4.3 4.3 0 1 0 10.3 7M10 1.8V4.2H7.6",
+  "deferred": "M4.2 3v6M7.8 3v6",
+  "up_for_reschedule": "M3 2h6L6 6l3 4H3l3-4z",
+  "queued": "M3 4h6M3 6h6M3 8h6",
+  "scheduled": "M6 2.5V6l2.5 1.5M6 1.2a4.8 4.8 0 1 0 .01 0",
+  "success": "M2.5 6.5 5 9l4.5-6",
+  "skipped": "M2.5 3 6 6 2.5 9M6.5 3 10 6 6.5 9",
+  "none": "M6 2.2a3.8 3.8 0 1 0 .01 0",
+  "removed": "M3 6h6"
+};
+
+/**
+ * A state that this version of nbflow does not know is drawn as none, and keeps its own word.
+ * @param {string} state
+ */
+export function known(state) {
+  return Object.hasOwn(GLYPHS, state) ? state : "none";
+}

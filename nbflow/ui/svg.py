@@ -1,0 +1,325 @@
+"""Static pictures. A picture is shown as `<img src="data:...">`, the one form that an untrusted notebook shows too.
+
+Such a picture sees nothing of the page around it: no stylesheet, no JupyterLab variable, no script. So:
+
+- Light colours are plain attributes, which every renderer understands; dark ones are a `prefers-color-scheme` rule on
+  top, in the picture's own `<style>`. A browser answers that rule by the *used color-scheme* of the `<img>`, so that a
+  trusted page can steer it (see `html.STYLE`); elsewhere it follows the system.
+- The background is opaque: where the guess is wrong, the picture is a light card on a dark page, and still reads.
+- Text that must not overlap is cut by `metrics`, since nothing here can measure.
+
+Everything that comes from a DAG passes `escape`; ids are never used in a URL or a style.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from xml.sax.saxutils import escape as _xml
+
+from nbflow.ui import words
+from nbflow.ui.look import Palette, glyphs, known, palettes
+from nbflow.ui.metrics import fit, text_width
+from nbflow.ui.scene import LABEL_LEFT, NOTE_SIZE, Scene, SceneNode, group_state, scene
+from nbflow.ui.viewmodel import GraphView, TaskView, state_counts
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+CARD_MIN = 720  # a header and a footer need room also above a single node
+CARD_READABLE = 1100  # headers of wider pictures end here: what is left of it is seen without scrolling
+BAR_HEIGHT = 40
+FOOT_HEIGHT = 34
+CHIP_HEIGHT = 20
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def escape(text: object) -> str:
+    """Text as XML content or attribute; characters that XML cannot hold become a replacement mark."""
+    return _xml(_NOT_XML.sub("\ufffd", str(text)), {'"': "&quot;", "'": "&#39;"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A finished SVG, its size in pixels, and the sentence that says what it shows."""
+
+    svg: str
+    width: int
+    height: int
+    label: str
+
+
+def picture(body: Iterable[str], *, width: float, height: float, label: str, view: str, theme: str = "auto") -> Picture:
+    """Wrap drawn parts: `theme` is "auto" (follows the viewer), "light" or "dark"."""
+    drawn = "".join(body)
+    w, h = round(width), round(height)
+    dark = palettes()[1]
+    if theme == "dark":
+        style = _rules(dark, drawn)
+    elif theme == "light":
+        style = ""
+    elif theme == "auto":
+        style = f"@media (prefers-color-scheme:dark){{{_rules(dark, drawn)}}}"
+    else:
+        raise ValueError(f"theme {theme!r} is not one of auto, light, dark")
+    light = palettes()[0]
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="nbf" width="{w}" height="{h}" viewBox="0 0 {w} {h}" role="img" '
+        f'aria-label="{escape(label)}" data-nbflow-view="{escape(view)}" font-family="{FONT}" font-size="12">'
+        + (f"<style>{style}</style>" if style else "")
+        + f'<rect class="c" x=".5" y=".5" width="{w - 1}" height="{h - 1}" rx="6" fill="{light.page}" stroke="{light.border}"/>'
+        + drawn
+        + "</svg>"
+    )
+    return Picture(svg=svg, width=w, height=h, label=label)
+
+
+# One class a role, two letters or fewer, since a picture of 300 tasks repeats them a thousand times.
+def _rules(p: Palette, drawn: str) -> str:
+    rules = {
+        "c": f"fill:{p.page};stroke:{p.border}", "t": f"fill:{p.text}", "m": f"fill:{p.muted}",
+        "e": f"stroke:{p.edge}", "l": f"stroke:{p.border}", "a": f"stroke:{p.accent}", "p": f"fill:{p.page}", 
+    }  # fmt: skip
+    for state, tint in p.states.items():
+        if f'-{state}"' in drawn or f'-{state} ' in drawn:
+            rules[f"b-{state}"] = f"fill:{tint.fill};stroke:{tint.line}"
+            rules[f"g-{state}"] = f"stroke:{tint.line}"
+            rules[f"x-{state}"] = f"fill:{tint.text}"
+            rules[f"s-{state}"] = f"fill:{tint.line}"
+    return "".join(f".nbf .{name}{{{rule}}}" for name, rule in rules.items())
+
+
+# -- parts; coordinates are pixels, colours the light ones
+
+
+def text(x: float, y: float, content: str, *, muted: bool = False, bold: bool = False, size: float = 12,
+         anchor: str = "start", title: str = "") -> str:  # fmt: skip
+    p = palettes()[0]
+    look = f'class="{"m" if muted else "t"}" fill="{p.muted if muted else p.text}"'
+    extra = (' font-weight="600"' if bold else "") + (f' font-size="{size:g}"' if size != 12 else "")
+    extra += f' text-anchor="{anchor}"' if anchor != "start" else ""
+    hover = f"<title>{escape(title)}</title>" if title else ""
+    return f'<text x="{x:g}" y="{y:g}" {look}{extra}>{hover}{escape(content)}</text>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<path class="l" d="M{x1:g} {y1:g}L{x2:g} {y2:g}" stroke="{palettes()[0].border}"/>'
+
+
+def glyph(state: str, x: float, y: float) -> str:
+    state = known(state)
+    return (
+        f'<path class="g-{state}" transform="translate({x:g} {y:g})" d="{glyphs()[state]}" fill="none" '
+        f'stroke="{palettes()[0].states[state].line}" stroke-width="1.7" stroke-linecap="round" stroke-linejoin="round"/>'
+    )
+
+
+def box(state: str, x: float, y: float, w: float, h: float, *, radius: float = 6, dashed: bool = False) -> str:
+    """A rectangle in a state's tint; `removed` and whatever is only expected is dashed."""
+    state = known(state)
+    tint = palettes()[0].states[state]
+    dash = ' stroke-dasharray="4 3"' if dashed or state == "removed" else ""
+    return (
+        f'<rect class="b-{state}" x="{x:g}" y="{y:g}" width="{w:g}" height="{h:g}" rx="{radius:g}" '
+        f'fill="{tint.fill}" stroke="{tint.line}"{dash}/>'
+    )
+
+
+def state_text(state: str, x: float, y: float, content: str, *, size: float = 12, bold: bool = False) -> str:
+    state = known(state)
+    extra = f' font-size="{size:g}"' if size != 12 else ""
+    weight = ' font-weight="500"' if bold else ""
+    fill = palettes()[0].states[state].text
+    return f'<text class="x-{state}" x="{x:g}" y="{y:g}" fill="{fill}"{extra}{weight}>{escape(content)}</text>'
+
+
+def chip(state: str, word: str, x: float, y: float) -> tuple[str, float]:
+    """A state as colour, glyph and word; returns the drawing and its width."""
+    width = round(text_width(word, 11.5) + 32)
+    drawn = (
+        box(state, x, y, width, CHIP_HEIGHT, radius=10)
+        + glyph(state, x + 7, y + 4)
+        + state_text(state, x + 23, y + 14, word, size=11.5)
+    )
+    return drawn, width
+
+
+def label_chip(word: str, x: float, y: float) -> tuple[str, float]:
+    """A neutral chip (a schedule); returns the drawing and its width."""
+    p = palettes()[0]
+    width = round(text_width(word, 11.5) + 18)
+    rect = f'<rect class="c" x="{x:g}" y="{y:g}" width="{width}" height="{CHIP_HEIGHT}" rx="10" fill="{p.page}" stroke="{p.border}"/>'
+    return rect + text(x + 9, y + 14, word, size=11.5), width
+
+
+def header(title: str, width: float, *, chips: Iterable[str] = (), state: tuple[str, str] | None = None,
+           right: str = "", right_title: str = "") -> str:  # fmt: skip
+    """The bar on top: bold title, neutral chips, a state chip, and something muted at the right."""
+    seen = min(width, CARD_READABLE)
+    right = fit(right, seen / 3, 11.5)
+    right_width = text_width(right, 11.5) + 24 if right else 12
+    title = fit(title, max(120.0, (seen - right_width) / 2), 14)
+    parts = [text(12, 25, title, bold=True, size=14)]
+    x = 12 + text_width(title, 14) * 1.09 + 14  # bold runs about a tenth wider
+    for word in chips:
+        drawn, w = label_chip(fit(word, 220, 11.5), x, 10.5)
+        parts.append(drawn)
+        x += w + 8
+    if state is not None:
+        parts.append(chip(state[0], fit(state[1], 260, 11.5), x, 10.5)[0])
+    if right:
+        parts.append(text(seen - 12, 24.5, right, muted=True, size=11.5, anchor="end", title=right_title))
+    parts.append(line(0, BAR_HEIGHT + 0.5, width, BAR_HEIGHT + 0.5))
+    return "".join(parts)
+
+
+def footer(y: float, width: float, counts: Mapping[str, int], words_: Iterable[str]) -> tuple[str, float]:
+    """The bar below: a chip for each state with its count, then what stands behind the picture. Returns its height.
+
+    Chips wrap; the words go to the right end if they fit, else to a line of their own.
+    """
+    seen = min(width, CARD_READABLE)
+    parts = [line(0, y + 0.5, width, y + 0.5)]
+    x, row = 12.0, y + 7.5
+    for state, number in counts.items():
+        word = f"{state} {number:,}"
+        chip_width = text_width(word, 11.5) + 32
+        if x + chip_width > seen - 12 and x > 12:
+            x, row = 12.0, row + 26
+        drawn, w = chip(state, word, x, row)
+        parts.append(drawn)
+        x += w + 8
+    said = " · ".join(w for w in words_ if w)
+    if said:
+        if counts and x + text_width(said, 11.5) + 24 > seen:
+            x, row = 12.0, row + 26
+        shown = fit(said, seen - x - 12, 11.5)
+        parts.append(text(seen - 12, row + 14, shown, muted=True, size=11.5, anchor="end", title=said))
+    height = row + FOOT_HEIGHT - 7.5 - y
+    return "".join(parts), height
+
+
+# -- the graph
+
+
+def graph_svg(graph: GraphView, now: datetime | None = None, *, theme: str = "auto", drawn: Scene | None = None) -> Picture:
+    """The graph of a DAG, or of one run of it. Pass `drawn` to draw the same scene again with other states."""
+    plan = drawn if drawn is not None else scene(graph)
+    message = _instead(graph, plan)
+    inner_w = plan.width if not message else CARD_MIN
+    inner_h = plan.height if not message else 96
+    width = max(CARD_MIN, inner_w)
+    top = BAR_HEIGHT + 1
+    body = [_graph_header(graph, width, now)]
+    if message:
+        body.append(text(width / 2, top + 52, fit(message, width - 40), muted=True, anchor="middle"))
+    else:
+        body += [f'<g transform="translate(0 {top})">', *_graph_parts(graph, plan, now), "</g>"]
+    counts = graph.counts() if graph.run or any(t.state != "none" for t in graph.tasks) else {}
+    foot, foot_height = footer(top + inner_h, width, counts, graph.footer or (words.count(len(graph.tasks), "task"),))
+    body.append(foot)
+    return picture(
+        body, width=width, height=top + inner_h + foot_height, label=graph_label(graph), view="graph", theme=theme
+    )  # fmt: skip
+
+
+def graph_label(graph: GraphView) -> str:
+    """What a screen reader says instead of the picture."""
+    run = f", {graph.run} {graph.run_state}" if graph.run else ""
+    states = f": {words.counts_line(graph.counts())}" if graph.run else ""
+    return f"Graph of {graph.dag_id}{run}, {words.count(len(graph.tasks), 'task')}{states}"
+
+
+def _instead(graph: GraphView, plan: Scene) -> str:
+    if not graph.tasks:
+        return "This DAG has no tasks yet. Add a function under @task to its cell, and call it."
+    if plan.hidden:
+        return f"{words.count(plan.hidden, 'node')} are too many to draw. Put tasks into groups, which fold, or see the list of states."
+    return ""
+
+
+def _graph_header(graph: GraphView, width: float, now: datetime | None) -> str:
+    right, hover = "", ""
+    if graph.paused:
+        right = "paused"
+    elif graph.next_run is not None and now is not None:
+        when = words.relative(graph.next_run, now)
+        right, hover = f"next {when.relative}", when.exact
+    state = (graph.run_state, f"{graph.run} {graph.run_state}") if graph.run else None
+    return header(graph.dag_id, width, chips=filter(None, [graph.schedule]), state=state, right=right, right_title=hover)
+
+
+def _graph_parts(graph: GraphView, plan: Scene, now: datetime | None) -> Iterable[str]:
+    light = palettes()[0]
+    tasks = {task.task_id: task for task in graph.tasks}
+    for frame in plan.frames:
+        yield (
+            f'<rect class="l" x="{frame.x:g}" y="{frame.y:g}" width="{frame.w:g}" height="{frame.h:g}" rx="8" fill="none" '
+            f'stroke="{light.border}" stroke-dasharray="3 3"/>'
+        )
+        yield text(frame.x + 10, frame.y + 17, f"▾ {frame.label}", muted=True, size=NOTE_SIZE, title=frame.id)
+    yield f'<g class="e" fill="none" stroke="{light.edge}" stroke-width="1.2">'
+    for edge in plan.edges:
+        yield f'<path d="{edge.path}"/><path d="{edge.head}"/>'
+    yield "</g>"
+    for edge in plan.edges:
+        if edge.label:
+            left, top = edge.label_x - edge.label_w / 2 - 4, edge.label_y - 8
+            yield f'<rect class="p" x="{left:g}" y="{top:g}" width="{edge.label_w + 8:g}" height="16" fill="{light.page}"/>'
+            yield text(edge.label_x, edge.label_y + 4, edge.label, muted=True, size=NOTE_SIZE, anchor="middle")
+    for node in plan.nodes:
+        yield graph_node(node, [tasks[member] for member in node.members], now)
+
+
+def graph_node(node: SceneNode, members: list[TaskView], now: datetime | None) -> str:
+    """One task or folded group: tint, glyph, name, note; the state's word stands in its title."""
+    counts = state_counts(t.state for t in members)
+    state = group_state(counts)
+    below = group_note(counts) if node.kind == "group" else words.note(members[0], now)
+    below = fit(below, node.w - LABEL_LEFT - 6, NOTE_SIZE)
+    x, y, w, h = node.x, node.y, node.w, node.h
+    hover = f"{node.title}: {words.counts_line(counts) if node.kind == 'group' else state}"
+    if below and node.kind != "group":
+        hover += f", {below}"
+    parts = [f'<g data-task-id="{escape(node.id)}" data-state="{escape(state)}"><title>{escape(hover)}</title>']
+    if node.mapped or node.kind == "group":  # a second edge below: this is several
+        parts.append(_stack(state, x, y, w, h))
+    parts.append(box(state, x, y, w, h))
+    parts.append(_kind_mark(state, node.kind, x, y, w, h))
+    parts.append(glyph(state, x + 9, y + 13))
+    parts.append(state_text(state, x + LABEL_LEFT, y + (16 if below else 23), _named(node), bold=True))
+    if below:
+        parts.append(text(x + LABEL_LEFT, y + 30, below, muted=True, size=NOTE_SIZE))
+    parts.append("</g>")
+    return "".join(parts)
+
+
+def group_note(counts: Mapping[str, int]) -> str:
+    """`12 of 14 done`, below a folded group's name."""
+    done = sum(number for state, number in counts.items() if state in ("success", "skipped", "removed"))
+    total = sum(counts.values())
+    return f"{done} of {total} done" if set(counts) != {"none"} else words.count(total, "task")
+
+
+def _named(node: SceneNode) -> str:
+    return f"▸ {node.label}" if node.kind == "group" else node.label
+
+
+def _stack(state: str, x: float, y: float, w: float, h: float) -> str:
+    state = known(state)
+    colour = palettes()[0].states[state].line
+    return (
+        f'<path class="g-{state}" d="M{x + 5:g} {y + h + 3:g}H{x + w - 3:g}Q{x + w + 3:g} {y + h + 3:g} {x + w + 3:g} {y + h - 3:g}V{y + 5:g}" '
+        f'fill="none" stroke="{colour}"/>'
+    )
+
+
+def _kind_mark(state: str, kind: str, x: float, y: float, w: float, h: float) -> str:
+    """Setup and teardown carry a bar on the side on which they stand to their work."""
+    if kind not in ("setup", "teardown"):
+        return ""
+    state = known(state)
+    at = x + 3.5 if kind == "setup" else x + w - 3.5
+    colour = palettes()[0].states[state].line
+    return f'<path class="g-{state}" d="M{at:g} {y + 6:g}V{y + h - 6:g}" stroke="{colour}" stroke-width="2"/>'

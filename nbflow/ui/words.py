@@ -1,0 +1,128 @@
+"""Durations, times and counts: one wording for pictures, tables, text and widgets.
+
+Every number has its unit and every time its zone; a relative time ("in 21 h") always travels with the exact one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from nbflow.ui.viewmodel import TaskView
+
+_STEPS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """A time as people read it first, and exactly."""
+
+    relative: str
+    exact: str
+
+
+def duration(seconds: float | None) -> str:
+    """`0.8 s`, `38 s`, `2 min 5 s`, `21 h 26 min`, `3 d 2 h`; an unknown one is a dash."""
+    if seconds is None:
+        return "–"
+    seconds = max(0.0, seconds)
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    for size, unit, small, small_unit in _STEPS:
+        if whole >= size:
+            rest = whole % size // small
+            return f"{whole // size} {unit} {rest} {small_unit}" if rest else f"{whole // size} {unit}"
+    raise AssertionError("the steps reach down to a minute")
+
+
+def elapsed(start: datetime | None, end: datetime | None, now: datetime | None = None) -> float | None:
+    """Seconds from start to end, or to now while it has none."""
+    last = end or now
+    return None if start is None or last is None else (last - start).total_seconds()
+
+
+def exact(at: datetime | None) -> str:
+    """`Fri 2026-11-20 06:03:41 CET (05:03:41 UTC)`: what stands behind a relative time."""
+    if at is None:
+        return "–"
+    text = f"{at:%a %Y-%m-%d %H:%M:%S} {zone(at)}"
+    if not at.utcoffset():
+        return text
+    utc = at - (at.utcoffset() or timedelta())
+    return f"{text} ({utc:%H:%M:%S} UTC)"
+
+
+def short_time(at: datetime | None) -> str:
+    """`2026-11-20 06:03 CET`; seconds only where they are not zero."""
+    if at is None:
+        return "–"
+    clock = "%H:%M:%S" if at.second else "%H:%M"
+    return f"{at:%Y-%m-%d} {at.strftime(clock)} {zone(at)}"
+
+
+def zone(at: datetime) -> str:
+    """The zone's abbreviation, or its offset where it has none."""
+    if at.tzinfo is None:
+        raise ValueError(f"{at!r} has no time zone; views are given aware times")
+    name = at.tzname() or ""
+    return name if name.isalpha() else f"UTC{at:%z}"[:6] + ":" + f"{at:%z}"[3:5]
+
+
+def relative(at: datetime | None, now: datetime) -> When:
+    """`in 21 h 26 min`, `5 s ago`, `now`, with the exact time beside it."""
+    if at is None:
+        return When("–", "")
+    seconds = (at - now).total_seconds()
+    if abs(seconds) < 1:
+        return When("now", exact(at))
+    span = duration(round(abs(seconds)) if abs(seconds) >= 1 else abs(seconds))
+    return When(f"in {span}" if seconds > 0 else f"{span} ago", exact(at))
+
+
+def count(number: int, noun: str) -> str:
+    """`1 run`, `1,204 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def counts_line(counts: Mapping[str, int]) -> str:
+    """`success 4, up_for_retry 1`."""
+    return ", ".join(f"{state} {number:,}" for state, number in counts.items()) or "no tasks"
+
+
+def tries(try_number: int, max_tries: int) -> str:
+    """`2 of 4`; empty while there was none."""
+    if try_number <= 0:
+        return ""
+    return f"{try_number} of {max_tries}" if max_tries > 1 else str(try_number)
+
+
+def note_stem(task: TaskView) -> str:
+    """The line below a task's name, without the part that runs with the clock."""
+    if task.note:
+        return task.note
+    if task.state in ("success", "failed", "skipped", "upstream_failed") and task.duration is not None:
+        again = f" · try {task.try_number}" if task.try_number > 1 else ""
+        return duration(task.duration) + again
+    if task.state == "up_for_retry" and task.try_number:
+        return f"try {tries(task.try_number + 1, task.max_tries)}"
+    if task.state == "running" and task.try_number > 1:
+        return f"try {tries(task.try_number, task.max_tries)}"
+    return ""
+
+
+def note(task: TaskView, now: datetime | None = None) -> str:
+    """The line below a task's name: `0.8 s`, `try 2 of 4 in 38 s`, `for 12 s`."""
+    stem = note_stem(task)
+    if task.note or now is None:
+        return stem
+    if task.due is not None and task.due > now:
+        return f"{stem} in {duration(round((task.due - now).total_seconds()))}".strip()
+    if task.state == "running" and task.since is not None:
+        return f"{stem} for {duration(round((now - task.since).total_seconds()))}".strip()
+    return stem
