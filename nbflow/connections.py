@@ -1,0 +1,383 @@
+"""Connections and variables: their values, where they are looked up, and the seam through which task code asks.
+
+Who asks, who answers
+---------------------
+User code says ``Variable.get("x")`` or ``BaseHook.get_connection("db")`` and must not know where the answer comes from:
+a child process has neither keys nor a database address. So both go through a *provider*, set by whoever runs the code:
+
+* a child installs one that asks its supervisor over a socket (``install_provider``: for all threads of the process);
+* ``dag.test()`` and the simulator set one around the code that they run (``providing``: a context variable, so two
+  runs in one process do not see each other's; a thread that user code starts falls back to the installed one);
+* nobody did: the environment answers alone.
+
+The provider of a supervisor is a ``SecretsChain``: backends asked in order, the environment first, then whatever keeps
+connections (the metastore). Behaviour follows Airflow: ``AIRFLOW_CONN_MY_DB`` holds a URI or JSON, ``AIRFLOW_VAR_X``
+text, names in capitals; nbflow's own spelling (``NBFLOW_CONN_...``) wins over Airflow's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import InitVar, dataclass, fields
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from nbflow.errors import AirflowException, ConnectionNotFound, VariableNotFound, did_you_mean
+
+#: Query key of a URI that holds the whole ``extra`` as JSON, for what plain ``?a=b`` pairs cannot say.
+EXTRA_KEY = "__extra__"
+MASK = "***"
+
+CONNECTION_PREFIXES = ("NBFLOW_CONN_", "AIRFLOW_CONN_")
+VARIABLE_PREFIXES = ("NBFLOW_VAR_", "AIRFLOW_VAR_")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Connection:
+    """How to reach a service. ``extra`` is the text of a JSON object (a dict is accepted) or None.
+
+    ``port`` may be text; ``uri=`` fills the other fields. Raises ``ValueError`` for a port that is no number or an
+    extra that is no JSON object.
+    """
+
+    conn_id: str | None = None
+    conn_type: str | None = None
+    description: str | None = None
+    host: str | None = None
+    login: str | None = None
+    password: str | None = None
+    schema: str | None = None
+    port: int | None = None
+    extra: str | None = None
+    uri: InitVar[str | None] = None
+
+    def __post_init__(self, uri: str | None) -> None:
+        if uri is not None:
+            for name, value in _split_uri(uri, literal=True).items():
+                object.__setattr__(self, name, value)
+        else:
+            object.__setattr__(self, "password", self.password or None)
+        object.__setattr__(self, "port", _port(self.port))
+        object.__setattr__(self, "extra", _extra(self.extra, self.conn_id))
+
+    @property
+    def extra_dejson(self) -> dict[str, Any]:
+        """``extra`` as a dict; empty when there is none."""
+        return json.loads(self.extra) if self.extra else {}
+
+    @classmethod
+    def from_uri(cls, uri: str, conn_id: str | None = None, *, literal: bool = False) -> Connection:
+        """Read a URI, as Airflow 3's metastore does: ``?retries=3`` becomes the number 3.
+
+        With ``literal`` its values stay text and an empty password stays one, as for task code and in the environment.
+        """
+        return cls(conn_id=conn_id, uri=uri) if literal else cls(conn_id=conn_id, **_split_uri(uri, literal=False))
+
+    @classmethod
+    def from_json(cls, text: str, conn_id: str | None = None) -> Connection:
+        """Read a JSON object of the fields. Raises ``ValueError`` for bad JSON, ``TypeError`` for other keys."""
+        content = json.loads(text)
+        if not isinstance(content, dict):
+            raise TypeError(f"A connection's JSON is an object with conn_type, host, ...; this is a {_kind(content)}.")
+        known = {spec.name for spec in fields(cls)} | {"uri"}
+        for key in content:
+            if key not in known:
+                raise TypeError(f"A connection has no field {key!r}.{did_you_mean(key, known)}")
+        if content.get("conn_type"):
+            content["conn_type"] = normalize_conn_type(content["conn_type"])
+        return cls(**{"conn_id": conn_id, **content})
+
+    def get_uri(self) -> str:
+        """Return the URI that ``from_uri`` reads back. It holds the password: never log it."""
+        scheme = f"{self.conn_type.lower().replace('_', '-')}://" if self.conn_type else "//"
+        inner, host = "", self.host or ""
+        if "://" in host:
+            protocol, _, rest = host.partition("://")
+            if protocol != self.conn_type:  # else http://http://... would read as one protocol, not two
+                inner, host = f"{protocol}://", rest
+        credentials = quote(self.login or "", safe="")
+        if self.password is not None:
+            credentials += f":{quote(self.password, safe='')}"
+        place = quote(host, safe="")
+        if self.port is not None:
+            # A bare ":80" would be read as a login's password: "@:80" says that there is no login.
+            place += f":{self.port}" if place or credentials else f"@:{self.port}"
+        path = f"/{quote(self.schema, safe='')}" if self.schema else ""
+        return f"{scheme}{inner}{credentials}{'@' if credentials else ''}{place}{path}{self._query()}"
+
+    def _query(self) -> str:
+        if self.extra is None:
+            return ""
+        extra = self.extra_dejson
+        start = "?" if self.schema else "/?"
+        query = urlencode(extra)
+        if query and dict(parse_qsl(query, keep_blank_values=True)) == extra:
+            return start + query
+        return start + urlencode({EXTRA_KEY: self.extra})
+
+    def __repr__(self) -> str:
+        """Everything but secrets: of ``extra`` only the keys, since any of its values may be one."""
+        shown = {spec.name: getattr(self, spec.name) for spec in fields(self)}
+        shown["password"] = MASK if self.password else None
+        shown["extra"] = dict.fromkeys(self.extra_dejson, MASK) if self.extra else None
+        return f"Connection({', '.join(f'{name}={value!r}' for name, value in shown.items() if value is not None)})"
+
+    def secrets(self) -> list[str]:
+        """What must be masked wherever text leaves: the password, and extras whose names say that they are secret."""
+        from nbflow.secrets import sensitive_values
+
+        return [*([self.password] if self.password else []), *sensitive_values(self.extra_dejson)]
+
+
+def normalize_conn_type(text: str) -> str:
+    """``postgresql`` is ``postgres``; dashes, which a URI's scheme needs, are underscores."""
+    return {"postgresql": "postgres"}.get(text, text.replace("-", "_"))
+
+
+def _port(port: Any) -> int | None:
+    if port is None or port == "":
+        return None
+    try:
+        return int(port)
+    except (TypeError, ValueError):
+        raise ValueError(f"Expected integer value for `port`, but got {port!r} instead.") from None
+
+
+def _extra(extra: Any, conn_id: str | None) -> str | None:
+    if extra is None or extra == "":
+        return None
+    text = extra if isinstance(extra, str) else json.dumps(extra)
+    try:
+        content = json.loads(text)
+    except ValueError:
+        raise ValueError(f"The extra of connection {conn_id} is not JSON.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"The extra of connection {conn_id} is JSON, but a {_kind(content)} and not an object.")
+    return text
+
+
+def _kind(content: Any) -> str:
+    return {list: "list", str: "text", bool: "truth value", type(None): "null"}.get(type(content), "number")
+
+
+def _split_uri(uri: str, *, literal: bool) -> dict[str, Any]:
+    """Return the fields that a URI spells. What has no ``type://`` is read as oddly as Airflow reads it."""
+    levels = uri.count("://")
+    if levels > 2:
+        raise ValueError("A connection's URI holds `://` at most twice (the second one for a host like https://...).")
+    scheme = urlsplit(uri).scheme
+    rest = uri.replace(f"{scheme}://", "" if levels == 2 else "//")
+    if levels == 2 and ("@" in rest.partition("://")[0] or ":" in rest.partition("://")[0]):
+        raise ValueError("In a URI with two `://`, the login stands after the second one.")
+    parts = urlsplit(rest)
+    host = _host(parts.hostname, parts.netloc)
+    password = unquote(parts.password) if parts.password else parts.password
+    return {
+        "conn_type": normalize_conn_type(scheme),
+        "host": f"{parts.scheme}://{host}" if levels == 2 else host,
+        "login": unquote(parts.username) if parts.username else parts.username,
+        "password": password,
+        "schema": unquote(parts.path[1:]),
+        "port": parts.port,
+        "extra": _extra_of_query(parts.query, literal=literal),
+    }
+
+
+def _host(hostname: str | None, netloc: str) -> str:
+    host = unquote(hostname or "")
+    if "/" in host:  # an address inside an address: its path's case matters, and urlsplit has lowered it
+        host = unquote(netloc.rpartition("@")[2].partition(":")[0])
+    return host
+
+
+def _extra_of_query(query: str, *, literal: bool) -> str | None:
+    if not query:
+        return None
+    pairs: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
+    if EXTRA_KEY in pairs:
+        return str(pairs[EXTRA_KEY])
+    return json.dumps(pairs if literal else {key: _typed(value) for key, value in pairs.items()})
+
+
+def _typed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+# ------------------------------------------------------------------------------------------------------------- backends
+
+
+class SecretsBackend(Protocol):
+    """A place that knows connections and variables; None means "not here, ask the next"."""
+
+    def get_connection(self, conn_id: str) -> Connection | None: ...
+
+    def get_variable(self, key: str) -> str | None: ...
+
+
+class Provider(SecretsBackend, Protocol):
+    """What running code is given: a backend that also takes variables."""
+
+    def set_variable(self, key: str, value: str, description: str | None = None) -> None: ...
+
+    def delete_variable(self, key: str) -> None: ...
+
+
+class EnvironmentBackend:
+    """Connections and variables from environment variables. Never writes."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def get_connection(self, conn_id: str) -> Connection | None:
+        for prefix in CONNECTION_PREFIXES:
+            name = f"{prefix}{conn_id.upper()}"
+            text = self._environ.get(name, "").strip()
+            if text:
+                return self._read(name, text, conn_id)
+        return None
+
+    @staticmethod
+    def _read(name: str, text: str, conn_id: str) -> Connection:
+        try:
+            if text.startswith("{"):
+                return Connection.from_json(text, conn_id)
+            return Connection.from_uri(text, conn_id, literal=True)
+        except (TypeError, ValueError):  # the error's text may hold a piece of the secret
+            raise ConnectionNotFound(
+                f"The conn_id `{conn_id}` isn't defined: {name} is set, but holds neither a URI nor a JSON object."
+            ) from None
+
+    def get_variable(self, key: str) -> str | None:
+        names = (f"{prefix}{key.upper()}" for prefix in VARIABLE_PREFIXES)
+        return next((self._environ[name] for name in names if name in self._environ), None)
+
+
+class SecretsChain:
+    """Backends asked in order; the first answer wins. Writes go to ``writer``, if there is one."""
+
+    def __init__(self, backends: Sequence[SecretsBackend], writer: Provider | None = None) -> None:
+        self._backends = tuple(backends)
+        self._writer = writer
+
+    def get_connection(self, conn_id: str) -> Connection | None:
+        answers = (backend.get_connection(conn_id) for backend in self._backends)
+        return next((answer for answer in answers if answer is not None), None)
+
+    def get_variable(self, key: str) -> str | None:
+        answers = (backend.get_variable(key) for backend in self._backends)
+        return next((answer for answer in answers if answer is not None), None)
+
+    def set_variable(self, key: str, value: str, description: str | None = None) -> None:
+        self._writer_for(key).set_variable(key, value, description)
+
+    def delete_variable(self, key: str) -> None:
+        self._writer_for(key).delete_variable(key)
+
+    def _writer_for(self, key: str) -> Provider:
+        if self._writer is None:
+            raise AirflowException(
+                f"Variable {key} cannot be written here: only the environment is at hand.",
+                hint="Run the code in a task, or use `nbflow variables set`.",
+            )
+        return self._writer
+
+
+# ------------------------------------------------------------------------------------------------------------- the seam
+
+_installed: Provider | None = None
+_provider: ContextVar[Provider | None] = ContextVar("nbflow_provider", default=None)
+
+
+def install_provider(provider: Provider | None) -> None:
+    """Answer for the whole process from now on (a child, a DAG file's parser, a kernel). None: the environment."""
+    global _installed
+    _installed = provider
+
+
+@contextmanager
+def providing(provider: Provider) -> Iterator[None]:
+    """Answer for the code inside the ``with`` block, in this thread or asyncio task."""
+    token = _provider.set(provider)
+    try:
+        yield
+    finally:
+        _provider.reset(token)
+
+
+def current_provider() -> Provider:
+    """Return who answers now: the surrounding ``providing``, else the installed provider, else the environment."""
+    return _provider.get() or _installed or SecretsChain([EnvironmentBackend(os.environ)])
+
+
+def get_connection(conn_id: str) -> Connection:
+    """Return a connection; raise ``ConnectionNotFound`` saying how to make one."""
+    found = current_provider().get_connection(conn_id)
+    if found is None:
+        raise ConnectionNotFound(
+            f"The conn_id `{conn_id}` isn't defined.",
+            hint=f"Set {CONNECTION_PREFIXES[0]}{conn_id.upper()}=type://login:password@host/schema, "
+            f"or run `nbflow connections add {conn_id} --conn-uri ...`.",
+        )
+    return found
+
+
+#: Marks "no default was given": None is a default like any other.
+_REQUIRED: Any = object()
+
+
+class Variable:
+    """Variables, as task code uses them: ``Variable.get("key", default=..., deserialize_json=True)``."""
+
+    def __init__(self, key: str, val: str | None = None, description: str | None = None) -> None:
+        self.key, self.val, self.description = key, val, description
+
+    def __repr__(self) -> str:
+        return f"Variable({self.key!r})"
+
+    @classmethod
+    def get(
+        cls, key: str, default: Any = _REQUIRED, deserialize_json: bool = False, *, default_var: Any = _REQUIRED
+    ) -> Any:
+        """Return a variable's text, or with ``deserialize_json`` the value that it spells.
+
+        A default is returned as it is. Without one, ``VariableNotFound`` is raised (a ``KeyError`` too).
+        ``default_var`` is the name that the default has in Airflow 2.
+        """
+        text = current_provider().get_variable(key)
+        if text is not None:
+            return json.loads(text) if deserialize_json else text
+        fallback = default if default is not _REQUIRED else default_var
+        if fallback is _REQUIRED:
+            raise VariableNotFound(
+                f"Variable {key} does not exist.",
+                hint=f"Pass a default, set {VARIABLE_PREFIXES[0]}{key.upper()}, or run `nbflow variables set {key}`.",
+            )
+        return fallback
+
+    @classmethod
+    def set(cls, key: str, value: Any, description: str | None = None, serialize_json: bool = False) -> None:
+        """Store a variable: ``str(value)``, or its JSON."""
+        current_provider().set_variable(key, json.dumps(value, indent=2) if serialize_json else str(value), description)
+
+    @classmethod
+    def setdefault(cls, key: str, default: Any, description: str | None = None, deserialize_json: bool = False) -> Any:
+        """Return the variable; if there is none, store ``default`` and return it. None is refused."""
+        if default is None:
+            raise ValueError("Variable.setdefault needs a default that is not None.")
+        found = cls.get(key, None, deserialize_json)
+        if found is None:
+            cls.set(key, default, description, serialize_json=deserialize_json)
+            return default
+        return found
+
+    @classmethod
+    def delete(cls, key: str) -> None:
+        """Remove a variable; one that does not exist is left alone."""
+        current_provider().delete_variable(key)

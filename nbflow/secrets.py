@@ -1,0 +1,320 @@
+"""Secrets: kept encrypted, and masked wherever text leaves.
+
+**At rest** (``SecretBox``). Fernet: AES-CBC with an HMAC, so what was tampered with is refused. There may be several
+keys, newest first: the first encrypts, all decrypt, ``rotate`` moves old text to the first. Without a configured key
+one is made in ``{home}/fernet.key``, readable by its owner alone; a key file that others can read is refused. There is
+no fallback to plain text.
+
+**In text** (``Masker``, ``StreamMasker``). A secret is masked as it stands and in the forms that programs print:
+URL-quoted, base64 (also in the middle of something longer, as in a basic-auth header), JSON- and Python-escaped, HTML,
+hex, and line by line. What remains must not leak half a secret, so all places of all forms are found, those that
+overlap are joined, and each is replaced by ``***``.
+
+Text arrives in pieces, and a secret can be cut in two anywhere. ``StreamMasker`` therefore holds back exactly the tail
+that could be the start of a secret, and nothing more: an ordinary line passes at once. Its result does not depend on
+where the pieces were cut; that is a property test.
+
+Values shorter than ``SHORTEST`` would turn a log into asterisks if each occurrence was masked (a password ``a``). They
+are masked where the text itself says what they are: after ``password=`` and its like, in a URL's login, or (from three
+characters on) as a word of their own.
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import html
+import json
+import os
+import re
+import threading
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus
+
+from nbflow.config import write_private
+from nbflow.errors import SecretsError
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
+
+MASK = "***"
+#: From this many characters on, a secret is masked wherever it occurs.
+SHORTEST = 5
+SHORTEST_WORD = 3
+#: How far back the words before a short secret may lie (``password = "``), and so how much of what was passed is kept.
+CONTEXT_CHARACTERS = 48
+KEY_FILE = "fernet.key"
+
+#: A name that contains one of these words names a secret (Airflow's list, and "credential").
+SENSITIVE_WORDS = (
+    "access_token", "api_key", "apikey", "authorization", "credential", "keyfile_dict", "passphrase", "passwd",
+    "password", "private_key", "secret", "service_account", "token",
+)  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------------------- at rest
+
+
+class SecretBox:
+    """Encrypts and decrypts short texts with one or more Fernet keys, newest first."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        from cryptography.fernet import Fernet, MultiFernet  # 30 ms: only what stores secrets pays for it
+
+        try:
+            fernets = [Fernet(key.strip()) for key in keys]
+        except ValueError:
+            raise SecretsError(
+                "[core] fernet_key is not a Fernet key.", hint="Make one with `nbflow rotate-fernet-key --new`."
+            ) from None
+        if not fernets:
+            raise SecretsError("There is no key to encrypt with.")
+        self._fernet = MultiFernet(fernets)
+
+    @classmethod
+    def of(cls, settings: Settings) -> SecretBox:
+        """Use the configured keys, else the key file of the home, which is made if it is not there."""
+        configured = [key for key in settings.core.fernet_key.split(",") if key.strip()]
+        return cls(configured or read_key_file(settings.home / KEY_FILE))
+
+    def encrypt(self, text: str) -> str:
+        return self._fernet.encrypt(text.encode()).decode()
+
+    def decrypt(self, stored: str) -> str:
+        """Return the text; raise ``SecretsError`` if no key fits or the stored text was changed."""
+        from cryptography.fernet import InvalidToken
+
+        try:
+            return self._fernet.decrypt(stored.encode()).decode()
+        except (InvalidToken, UnicodeError):
+            raise SecretsError(
+                "A stored secret cannot be decrypted with the present key(s).",
+                hint="Put the key that it was stored with behind the new one in [core] fernet_key.",
+            ) from None
+
+    def rotate(self, stored: str) -> str:
+        """Return the same secret encrypted with the newest key."""
+        return self.encrypt(self.decrypt(stored))
+
+
+def new_key() -> str:
+    """Return a fresh Fernet key."""
+    return base64.urlsafe_b64encode(os.urandom(32)).decode()
+
+
+def read_key_file(path: Path) -> list[str]:
+    """Return the keys of the file, one a line, newest first; make the file with one new key if it is missing."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(path, f"{new_key()}\n".encode())
+    if path.stat().st_mode & 0o077:
+        raise SecretsError(f"{path} can be read by others.", hint=f"Run: chmod 600 {path}")
+    return [line for line in path.read_text().splitlines() if line.strip()]
+
+
+# ------------------------------------------------------------------------------------------------------- what is secret
+
+
+def is_sensitive_name(name: str, more: Iterable[str] = ()) -> bool:
+    """Tell whether a field of this name holds a secret; ``more`` are words of [core] sensitive_var_conn_names."""
+    lowered = name.strip().lower().replace("-", "_")
+    return any(word in lowered for word in SENSITIVE_WORDS) or any(word.strip().lower() in lowered for word in more)
+
+
+def sensitive_values(content: Any, more: Iterable[str] = (), *, inside: bool = False) -> Iterator[str]:
+    """Yield the texts (and numbers, as text) at any depth whose own name, or a name above them, is sensitive."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from sensitive_values(value, more, inside=inside or is_sensitive_name(str(name), more))
+    elif isinstance(content, (list, tuple, set, frozenset)):
+        for value in content:
+            yield from sensitive_values(value, more, inside=inside)
+    elif inside and content is not None and not isinstance(content, bool) and str(content):
+        yield str(content)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield the secret as programs print it. Short pieces of it are left to the caller to drop."""
+    raw = secret.encode(errors="surrogatepass")
+    yield secret
+    yield from (quote(raw, safe=""), quote(raw), quote_plus(raw), html.escape(secret))
+    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1])
+    yield from (repr(raw)[2:-1], raw.hex())
+    for shift in range(3):
+        # In the middle of other bytes the base64 text depends on where a group of three begins. The characters that
+        # our own bytes decide are the same whatever stands around them: cut the others off at both ends.
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            start = (0, 2, 3)[shift]
+            end = (shift + len(raw)) * 8 // 6
+            yield encode(b"\0" * shift + raw)[start:end].decode()
+    if "\n" in secret:
+        for line in secret.splitlines():
+            yield line.strip()
+
+
+class Masker:
+    """Knows the secrets of one attempt, or of one process, and hides them in text and values. Thread-safe."""
+
+    def __init__(self, secrets: Iterable[str] = (), *, sensitive_names: Iterable[str] = ()) -> None:
+        self._lock = threading.Lock()
+        self._names = tuple(sensitive_names)
+        self._long: set[str] = set()
+        self._short: set[str] = set()
+        #: everything that is looked for, sorted
+        self.forms: tuple[str, ...] = ()
+        self._longest = 0
+        self._starts: frozenset[str] = frozenset()
+        self._short_patterns: tuple[re.Pattern[str], ...] = ()
+        self.add(*secrets)
+
+    def add(self, *secrets: str) -> None:
+        """Hide these from now on."""
+        with self._lock:
+            for secret in secrets:
+                if 0 < len(secret) < SHORTEST:
+                    self._short.add(secret)
+                else:
+                    self._long.update(form for form in _forms(secret) if len(form) >= SHORTEST)
+            self.forms = tuple(sorted(self._long | self._short))
+            self._longest = max(map(len, self.forms), default=0)
+            self._starts = frozenset(form[0] for form in self.forms)
+            self._short_patterns = _short_patterns(self._short)
+
+    def add_from(self, content: Any) -> None:
+        """Hide what stands under sensitive names in a value (an extra, a variable's JSON)."""
+        self.add(*sensitive_values(content, self._names))
+
+    def mask(self, text: str) -> str:
+        """Return the text with every secret replaced by ``***``."""
+        places = self.places(text)
+        return _replace(text, places) if places else text
+
+    def mask_value(self, value: Any, name: str = "") -> Any:
+        """Return plain data (as JSON holds it) with secrets hidden, by their names and by their text, at any depth."""
+        if (
+            name
+            and not (value is None or value == "" or isinstance(value, bool))
+            and is_sensitive_name(name, self._names)
+        ):
+            return MASK
+        if isinstance(value, str):
+            return self.mask(value)
+        if isinstance(value, Mapping):
+            return {self.mask_value(key): self.mask_value(item, str(key)) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            items = [self.mask_value(item) for item in value]
+            return tuple(items) if isinstance(value, tuple) else items
+        return value
+
+    def places(self, text: str) -> list[tuple[int, int]]:
+        """Return where secrets stand: (start, end) in order, those that overlap joined into one."""
+        found = [place for form in self._long for place in _occurrences(form, text)]
+        for pattern in self._short_patterns:
+            found += [match.span("secret") for match in pattern.finditer(text)]
+        return _join(found)
+
+    def tail(self, text: str) -> int:
+        """Return the index from which ``text`` could be the beginning of a secret that is yet to be completed."""
+        forms = self.forms
+        for start in range(max(0, len(text) - self._longest), len(text)):
+            if text[start] not in self._starts:
+                continue
+            rest = text[start:]
+            at = bisect_left(forms, rest)
+            # A short secret is held even when it is whole: what comes next says whether it is a word of its own.
+            if rest in self._short or any(form.startswith(rest) and form != rest for form in forms[at : at + 2]):
+                return start
+        return len(text)
+
+
+def _occurrences(form: str, text: str) -> Iterator[tuple[int, int]]:
+    at = text.find(form)
+    while at >= 0:
+        yield at, at + len(form)
+        at = text.find(form, at + 1)
+
+
+def _short_patterns(secrets: set[str]) -> tuple[re.Pattern[str], ...]:
+    """Match short secrets where they are words, or where a name, or a URL's login, stands before them.
+
+    Every repetition is bounded, so the time is linear in the text, and look-ahead keeps one match from using up the
+    start of the next.
+    """
+    if not secrets:
+        return ()
+    any_of = "|".join(re.escape(secret) for secret in sorted(secrets, key=len, reverse=True))
+    names = "|".join(word.replace("_", "[_-]?") for word in SENSITIVE_WORDS)
+    ways = [
+        rf"(?=(?i:{names})[\"']?\s{{0,2}}[:=]\s{{0,2}}[\"']?(?P<secret>{any_of})(?!\w))",
+        rf"(?=://[^:/@\s]{{0,32}}:(?P<secret>{any_of})@)",
+    ]
+    if words := [secret for secret in sorted(secrets, key=len, reverse=True) if len(secret) >= SHORTEST_WORD]:
+        ways.append(rf"(?<!\w)(?=(?P<secret>{'|'.join(map(re.escape, words))})(?!\w))")
+    return tuple(map(re.compile, ways))
+
+
+def _join(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(places):
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _replace(text: str, places: list[tuple[int, int]]) -> str:
+    pieces, at = [], 0
+    for start, end in places:
+        pieces += [text[at:start], MASK]
+        at = end
+    return "".join([*pieces, text[at:]])
+
+
+class StreamMasker:
+    """Masks text that arrives in pieces, cut anywhere; bytes are taken as UTF-8, with what is not replaced.
+
+    ``feed`` returns what can be shown already, ``flush`` the rest; joined, they are what ``Masker.mask`` makes of all.
+    """
+
+    def __init__(self, masker: Masker) -> None:
+        self._masker = masker
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._passed = ""  # the end of what was let through, unmasked: what stood before a short secret
+        self._held = ""
+        self._covered = 0  # so many characters of _held belong to a secret whose *** is out already
+
+    def feed(self, piece: str | bytes) -> str:
+        self._held += self._decoder.decode(piece) if isinstance(piece, bytes) else piece
+        return self._release(self._masker.tail(self._held))
+
+    def flush(self) -> str:
+        self._held += self._decoder.decode(b"", final=True)
+        return self._release(len(self._held))
+
+    def _release(self, cut: int) -> str:
+        """Let ``_held[:cut]`` out, masked. What reaches over the cut is shown as ``***`` now, and covers the rest."""
+        if cut == 0:
+            return ""
+        offset = len(self._passed)
+        places = [
+            (max(start - offset, 0), end - offset) for start, end in self._masker.places(self._passed + self._held)
+        ]
+        if self._covered:
+            places.append((0, self._covered))
+        places = _join([place for place in places if place[1] > 0])
+        shown: list[str] = []
+        at, covered = 0, 0
+        for start, end in places:
+            if start >= cut:
+                break
+            shown.append(self._held[at:start])
+            if start > 0 or not self._covered:
+                shown.append(MASK)
+            at, covered = min(end, cut), max(end - cut, 0)
+        shown.append(self._held[at:cut])
+        self._passed = (self._passed + self._held[:cut])[-CONTEXT_CHARACTERS:]
+        self._held, self._covered = self._held[cut:], covered
+        return "".join(shown)
