@@ -197,7 +197,11 @@ class ConnectionNotFound(AirflowNotFoundException):
     """No connection has this id, neither in the environment nor in the metastore."""
 
 
-class VariableNotFound(AirflowNotFoundException, KeyError):
+class AirflowRuntimeError(AirflowException):
+    """What Airflow 3 raises where a task asks for something that is not there."""
+
+
+class VariableNotFound(AirflowNotFoundException, AirflowRuntimeError, KeyError):
     """No variable has this key (a ``KeyError`` too, as in Airflow 2)."""
 
     __str__ = NbflowError.__str__  # KeyError would show the message's repr

@@ -1,0 +1,13 @@
+"""Variables from the environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbflow.connections import EnvironmentBackend, SecretsChain, Variable, providing
+
+
+@pytest.mark.facts("variables_env")
+def test_variables_env(case, check):
+    with providing(SecretsChain([EnvironmentBackend(case["env"])])):
+        check(lambda: {"value": Variable.get(case["key"], **case["kwargs"])})
