@@ -262,6 +262,14 @@ class DagNonPeriodicScheduleException(BackfillError):
     """A DAG without a periodic schedule cannot be backfilled."""
 
 
+class DagNoScheduleException(DagNonPeriodicScheduleException):
+    """A DAG that runs only when triggered cannot be backfilled."""
+
+
+class InvalidReprocessBehavior(BackfillError):
+    """Tasks that depend on their past need earlier runs to be run again, not left alone."""
+
+
 class AlreadyRunningBackfill(BackfillError):
     """The DAG has an unfinished backfill."""
 

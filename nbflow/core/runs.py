@@ -1,5 +1,152 @@
+"""Which runs a DAG gets now, and which of its waiting runs start now.
+
+:func:`plan_new_runs` is the scheduler's question at every pass: a DAG, the last run that came by itself, the present ->
+the runs to make, and when to ask again. A run is made when it is due (``run_after``), in order, and only while fewer
+than ``max_active_runs`` are unfinished; with catchup off the missed ones but the latest are left out (which is the
+timetable's doing). Each answer carries its reason when something due is held back.
+
+:func:`plan_run_starts` moves runs from queued to running. A backfill has a limit of its own, beside the DAG's: its runs
+and the scheduled ones do not take each other's places (Airflow 3's behaviour as observed).
+"""
+
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+
+from .reasons import Wait
+from .timetables import DagRunInfo, DataInterval, TimeRestriction, Timetable
+
+
 def require_start_date(start: datetime | None, catchup: bool) -> None:
+    """Raise ValueError for a DAG that must catch up, and does not say from when."""
     if catchup and start is None:
-        raise ValueError("start_date is required when catchup=True: there is no first run to catch up from.")
+        raise ValueError("start_date is required when catchup=True: give the DAG a start_date, or leave catchup off.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRuns:
+    """What :func:`plan_new_runs` answers."""
+
+    runs: tuple[DagRunInfo, ...] = ()
+    """To be made now, in this order."""
+    next: DagRunInfo | None = None
+    """The first run that is not made now, due or not; worth storing, see ``announced``."""
+    wake_at: datetime | None = None
+    """When the answer changes by itself. None: only an event changes it (a run ends, the DAG is edited), or nothing."""
+    wait: Wait | None = None
+    """Why ``next`` is not made although it is due."""
+
+
+def plan_new_runs(
+    timetable: Timetable,
+    *,
+    start: datetime | None,
+    end: datetime | None,
+    catchup: bool,
+    last: DataInterval | None,
+    active_runs: int,
+    max_active_runs: int,
+    paused: bool,
+    now: datetime,
+    announced: DagRunInfo | None = None,
+) -> NewRuns:
+    """The runs that are to be made at ``now``.
+
+    ``last`` is the interval of the latest run that came by itself (scheduled, not manual and not of a backfill).
+    ``active_runs`` counts the unfinished runs, those of backfills left out. ``announced`` is an earlier answer's
+    ``next``: where the timetable, asked late, no longer names a moment that has just passed (EventsTimetable without
+    catchup, before its first run), the announced run is made all the same.
+    """
+    restriction = TimeRestriction(start, end, catchup)
+    info = timetable.next_run(last, restriction, now)
+    if announced is not None and _was_missed(announced, info, last, restriction, now):
+        info = announced
+    if paused:
+        due = info is not None and info.run_after <= now
+        return NewRuns(next=info, wait=Wait(kind="paused", text="the DAG is paused") if due else None)
+
+    limit = min(max_active_runs, timetable.active_runs_limit or max_active_runs)
+    runs: list[DagRunInfo] = []
+    while info is not None and info.run_after <= now and active_runs + len(runs) < limit:
+        runs.append(info)
+        info = timetable.next_run(info, restriction, now)
+    if info is None:
+        return NewRuns(runs=tuple(runs))
+    if info.run_after > now:
+        return NewRuns(runs=tuple(runs), next=info, wake_at=info.run_after)
+    active = active_runs + len(runs)
+    wait = Wait(
+        kind="max_active_runs",
+        text=f"max_active_runs={limit} is reached: {active} {'run is' if active == 1 else 'runs are'} unfinished",
+        detail={"limit": limit, "active": active},
+    )
+    return NewRuns(runs=tuple(runs), next=info, wait=wait)
+
+
+def _was_missed(
+    announced: DagRunInfo,
+    info: DagRunInfo | None,
+    last: DataInterval | None,
+    restriction: TimeRestriction,
+    now: datetime,
+) -> bool:
+    """Whether an announced run came due unseen: nothing newer is due, it was not made, and the DAG still allows it."""
+    superseded = info is not None and info.run_after <= now
+    made = last is not None and announced.data_interval <= last
+    allowed = restriction.allows(announced.logical_date) and (
+        restriction.earliest is None or announced.run_after >= restriction.earliest
+    )
+    return announced.run_after <= now and not superseded and not made and allowed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingRun:
+    """A queued run. ``backfill_id`` None: the DAG's own limit counts."""
+
+    run_id: str
+    backfill_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarts:
+    """What :func:`plan_run_starts` answers."""
+
+    start: tuple[str, ...] = ()
+    """Run ids, in the order given."""
+    waits: Mapping[str, Wait] = field(default_factory=dict)
+    """run id -> why it does not start."""
+
+
+def plan_run_starts(
+    waiting: Iterable[WaitingRun],
+    *,
+    running: Mapping[int | None, int],
+    max_active_runs: int,
+    backfill_limits: Mapping[int, int] | None = None,
+) -> RunStarts:
+    """Which of a DAG's queued runs start now.
+
+    ``waiting`` is in order of precedence: a backfill's runs by their ordinal, others by ``run_after``. ``running``
+    counts the running runs by backfill id (None: those of no backfill); ``backfill_limits`` are the backfills' own
+    ``max_active_runs``.
+    """
+    taken = Counter(running)
+    start: list[str] = []
+    waits: dict[str, Wait] = {}
+    for run in waiting:
+        lane = run.backfill_id
+        limit = max_active_runs if lane is None else (backfill_limits or {}).get(lane, max_active_runs)
+        if taken[lane] < limit:
+            taken[lane] += 1
+            start.append(run.run_id)
+            continue
+        kind, owner = ("max_active_runs", "the DAG") if lane is None else ("backfill_limit", f"backfill {lane}")
+        waits[run.run_id] = Wait(
+            kind=kind,
+            text=f"max_active_runs={limit} of {owner} is reached: {taken[lane]} running",
+            detail={"limit": limit, "running": taken[lane], "backfill_id": lane},
+        )
+    return RunStarts(start=tuple(start), waits=waits)

@@ -1,0 +1,103 @@
+"""The runs that a backfill makes, and the order in which they start."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from nbflow.core.backfill import BackfillPlan, ExistingRun, plan_backfill
+from nbflow.core.runs import WaitingRun, plan_run_starts
+from nbflow.core.states import RunState
+
+from .test_timetables import moment, timetable_of
+
+_BACKFILL = 1
+
+
+@pytest.mark.facts("backfill")
+def test_a_backfill_makes_and_starts_the_runs_that_airflow_does(case, check):
+    expected = check.expected
+
+    check(
+        lambda: [entry.logical_date.isoformat() for entry in plan(case, dry_run=True).to_run], want=expected["dry_run"]
+    )
+    if "raises" in expected:
+        check(lambda: plan(case), want={"raises": expected["raises"]})
+    else:
+        check(lambda: as_rows(plan(case)), want=expected["runs"])
+    if "start_batches" in expected:
+        check(lambda: start_batches(case), want=expected["start_batches"])
+
+
+def plan(case: dict[str, Any], *, dry_run: bool = False) -> BackfillPlan:
+    return plan_backfill(
+        timetable_of(case),
+        dag_id="d",
+        from_date=moment(case["from_date"]),
+        to_date=moment(case["to_date"]),
+        now=moment(case["now"]),
+        existing=existing_runs(case),
+        reprocess=case["reprocess_behavior"],
+        run_backwards=case["run_backwards"],
+        depends_on_past=case["depends_on_past"],
+        another_active=case["another_active_backfill"],
+        dry_run=dry_run,
+    )
+
+
+def existing_runs(case: dict[str, Any]) -> list[ExistingRun]:
+    runs = []
+    for date, state, *run_type in case["existing"]:
+        at = moment(date)
+        run_id = f"{run_type[0] if run_type else 'scheduled'}__existing_{at.isoformat()}"
+        runs.append(ExistingRun(run_id=run_id, logical_date=at, state=RunState(state)))
+    if case["another_active_backfill"]:
+        # The table does not say what the other backfill had made; its dry runs leave out all days but the last.
+        at = moment(case["from_date"])
+        while at < moment(case["to_date"]):
+            runs.append(ExistingRun(run_id=f"other__{at}", logical_date=at, state=RunState.QUEUED))
+            at += timedelta(days=1)
+    return runs
+
+
+def as_rows(plan: BackfillPlan) -> list[dict[str, Any]]:
+    rows = []
+    for entry in plan.entries:
+        row: dict[str, Any] = {
+            "ordinal": entry.ordinal,
+            "logical_date": entry.logical_date.isoformat(),
+            "not_created_because": entry.not_created_because,
+        }
+        if entry.not_created_because is None:
+            row |= {"run_id": entry.run_id, "run_type": "backfill", "state": "queued"}
+            row["run_after"] = entry.info.run_after.isoformat()
+        rows.append(row)
+    return rows
+
+
+def start_batches(case: dict[str, Any]) -> list[list[str]]:
+    """Round by round, what is running when all runs of the round before have succeeded."""
+    entries = plan(case).to_run
+    dates = {entry.run_id: entry.logical_date.isoformat() for entry in entries}
+    taken_over = set(dates)
+    others = [run for run in existing_runs(case) if run.run_id not in taken_over]
+    dates |= {run.run_id: run.logical_date.isoformat() for run in others}
+    waiting = [WaitingRun(run_id=entry.run_id, backfill_id=_BACKFILL) for entry in entries]
+    waiting += [WaitingRun(run_id=run.run_id) for run in others if run.state is RunState.QUEUED]
+    batch = [run.run_id for run in others if run.state is RunState.RUNNING]
+
+    batches: list[list[str]] = []
+    while waiting or batch:
+        starts = plan_run_starts(
+            waiting,
+            running={None: len(batch)},
+            max_active_runs=case["dag_max_active_runs"],
+            backfill_limits={_BACKFILL: case["max_active_runs"]},
+        )
+        batch += starts.start
+        batches.append(sorted(dates[run_id] for run_id in batch))
+        waiting = [run for run in waiting if run.run_id in starts.waits]
+        batch = []
+    return batches
