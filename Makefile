@@ -32,13 +32,13 @@ lint: env ## ruff, mypy and the import contracts
 	$(BIN)/lint-imports
 
 unit: env ## The tests alone
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not soak" $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 bench: env ## Measure, and write the table
 	$(BIN)/python -m bench $(ARGS)
 
 soak: env ## Seeds for minutes; prints the seed of any failure
-	NBFLOW_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
+	HYPOTHESIS_PROFILE=soak NBFLOW_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
 
 lab: env ## JupyterLab with everything running
 	$(BIN)/nbflow lab
