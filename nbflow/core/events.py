@@ -118,15 +118,5 @@ class Ended:
     at: datetime
 
 
-Event = (
-    Started
-    | Succeeded
-    | SkippedItself
-    | Failed
-    | Rescheduled
-    | Deferred
-    | TriggerFired
-    | DispatchLost
-    | Ended
-)
+Event = Started | Succeeded | SkippedItself | Failed | Rescheduled | Deferred | TriggerFired | DispatchLost | Ended
 """What an attempt may say."""

@@ -49,10 +49,13 @@ class Instance:
     scheduled_at: datetime | None = None
     queued_at: datetime | None = None
     start_date: datetime | None = None
-    """Start of the current try (a reschedule or a deferral does not begin a new one)."""
+    """Start of the current try. A reschedule or a deferral does not begin a new one: an instance that is scheduled and
+    has a start date goes on with its try, and keeps its XComs."""
     end_date: datetime | None = None
     next_at: datetime | None = None
     """When a retry or the next check is due, or when a deferral times out."""
+    reschedules: int = 0
+    """How often this try gave its slot back until a later check."""
     skips: tuple[str, ...] = ()
     """Ids of the tasks that this instance decided to skip (branch, short circuit, latest only)."""
     length: int | None = None

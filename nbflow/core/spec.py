@@ -185,6 +185,40 @@ class DagSpec:
         group_id = self.mapped_group[task_id]
         return self.groups[group_id].expand if group_id else None
 
+    @cached_property
+    def setup_scope(self) -> Mapping[str, tuple[str, ...]]:
+        """For every plain task, the setups somewhere before it in whose scope it lies: those with no teardown, or
+        with a teardown somewhere after the task. Tasks in no scope are left out."""
+        setups = [task_id for task_id, task in self.tasks.items() if task.is_setup]
+        if not setups:
+            return {}
+        ends: dict[str, list[str]] = {setup: [] for setup in setups}
+        for task in self.tasks.values():
+            for setup in task.setups:
+                ends[setup].append(task.task_id)
+        scope: dict[str, list[str]] = {}
+        for setup in setups:
+            inside = self.relatives(setup, upstream=False)
+            if ends[setup]:
+                inside &= frozenset().union(*(self.relatives(end, upstream=True) for end in ends[setup]))
+            for task_id in inside:
+                if not self.tasks[task_id].is_teardown:
+                    scope.setdefault(task_id, []).append(setup)
+        return {task_id: tuple(sorted(found)) for task_id, found in scope.items()}
+
+    @cached_property
+    def effective_leaves(self) -> tuple[str, ...]:
+        """Tasks whose states decide the run's: those with nothing after them but teardowns that may fail freely."""
+
+        def counts(task: TaskSpec) -> bool:
+            return not task.is_teardown or task.on_failure_fail_dagrun
+
+        return tuple(
+            task_id
+            for task_id, task in self.tasks.items()
+            if counts(task) and not any(counts(self.tasks[down]) for down in self.downstream[task_id])
+        )
+
     def relatives(self, task_id: str, *, upstream: bool) -> frozenset[str]:
         """All tasks before (or after) a task, without itself."""
         seen: set[str] = set()

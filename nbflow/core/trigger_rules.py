@@ -9,11 +9,12 @@ mask. :data:`FINAL` holds the rules for the case that everything upstream has fi
 While something upstream is unfinished, :func:`verdict` asks what every end of it could bring: it tries the final rule
 with each finished state added (adding several adds nothing new: the set grows, and each rule's early answers are
 closed under growth, which a test checks by brute force). If all ends agree on skip or fail, that is decided now; if
-they agree on run, the task starts early only under a rule that is about the first to come (``STARTS_EARLY``): ``all_done``
-would otherwise not wait for anything. So a verdict never depends on the order of events.
+they agree on run, the task starts early only under a rule that is about the first to come (``STARTS_EARLY``):
+``all_done`` would otherwise not wait for anything. So a verdict never depends on the order of events.
 
-That is also the one place where nbflow differs from Airflow: under ``all_success`` a skipped upstream makes Airflow skip
-at once, and {skipped, failed} then ends by order of arrival; here it waits, and ends upstream_failed if any failed.
+That is also the one place where nbflow differs from Airflow: under ``all_success`` a skipped upstream makes Airflow
+skip at once, and {skipped, failed} then ends by order of arrival; here it waits, and ends upstream_failed if any
+failed.
 """
 
 from __future__ import annotations
