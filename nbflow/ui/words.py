@@ -31,20 +31,31 @@ def duration(seconds: float | None) -> str:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
     for size, unit, small, small_unit in _STEPS:
-        if whole >= size:
-            rest = whole % size // small
-            return f"{whole // size} {unit} {rest} {small_unit}" if rest else f"{whole // size} {unit}"
+        if rounded >= size:
+            rest = rounded % size // small
+            return f"{rounded // size} {unit} {rest} {small_unit}" if rest else f"{rounded // size} {unit}"
     raise AssertionError("the steps reach down to a minute")
+
+
+def whole(seconds: float) -> str:
+    """A duration in whole seconds, for what changes while one looks: `38 s`, `2 min 5 s`."""
+    rounded = max(0, round(seconds))
+    return f"{rounded} s" if rounded < 60 else duration(rounded)
+
+
+def between(start: datetime, end: datetime) -> float:
+    """Seconds that pass from start to end. Subtracting two times of one zone would give the difference of their clocks."""
+    return end.timestamp() - start.timestamp()
 
 
 def elapsed(start: datetime | None, end: datetime | None, now: datetime | None = None) -> float | None:
     """Seconds from start to end, or to now while it has none."""
     last = end or now
-    return None if start is None or last is None else (last - start).total_seconds()
+    return None if start is None or last is None else between(start, last)
 
 
 def exact(at: datetime | None) -> str:
@@ -78,10 +89,10 @@ def relative(at: datetime | None, now: datetime) -> When:
     """`in 21 h 26 min`, `5 s ago`, `now`, with the exact time beside it."""
     if at is None:
         return When("–", "")
-    seconds = (at - now).total_seconds()
+    seconds = between(now, at)
     if abs(seconds) < 1:
         return When("now", exact(at))
-    span = duration(round(abs(seconds)) if abs(seconds) >= 1 else abs(seconds))
+    span = whole(abs(seconds))
     return When(f"in {span}" if seconds > 0 else f"{span} ago", exact(at))
 
 
@@ -122,7 +133,7 @@ def note(task: TaskView, now: datetime | None = None) -> str:
     if task.note or now is None:
         return stem
     if task.due is not None and task.due > now:
-        return f"{stem} in {duration(round((task.due - now).total_seconds()))}".strip()
+        return f"{stem} in {whole(between(now, task.due))}".strip()
     if task.state == "running" and task.since is not None:
-        return f"{stem} for {duration(round((now - task.since).total_seconds()))}".strip()
+        return f"{stem} for {whole(between(task.since, now))}".strip()
     return stem

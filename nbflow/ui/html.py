@@ -1,0 +1,504 @@
+"""The views as cell outputs: each function takes a view model (and `now`, where times are shown) and returns a `Bundle`.
+
+One card is one `<div class="nbflow">`. Its inline styles hold the light look and survive a sanitiser; its `<style>`, which only
+a trusted notebook keeps, brings the dark theme, thin borders and the steering of the pictures' colour scheme. Nothing here
+makes a link, runs a script or loads anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from nbflow.ui import words
+from nbflow.ui.bundle import Bundle, data_uri
+from nbflow.ui.charts import gantt_svg, grid_svg, timeline_svg
+from nbflow.ui.look import glyphs, palettes
+from nbflow.ui.svg import Picture, graph_svg
+from nbflow.ui.tables import (
+    Cell,
+    Table,
+    chip_html,
+    esc,
+    html_table,
+    state_cell,
+    text_table,
+    when_cell,
+)
+from nbflow.ui.viewmodel import (
+    BackfillView,
+    DagRow,
+    ErrorView,
+    EventRow,
+    GanttView,
+    GraphView,
+    GridView,
+    ImportErrorRow,
+    LogView,
+    RunRow,
+    TaskRow,
+    TimelineView,
+    WhyView,
+    state_counts,
+)
+
+MAX_LOG_LINES = 1_000
+MAX_LINE = 2_000  # characters of one log line
+MAX_EVENTS = 200
+MAX_PLANNED = 60
+_ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+
+_DARK_PAGES = ('body[data-jp-theme-light="false"]', "body.vscode-dark", "html[theme=dark]", ".nbflow-dark")
+_LIGHT_PAGES = ('body[data-jp-theme-light="true"]', "body.vscode-light", ".nbflow-light")
+
+
+# -- the card
+
+
+def _style(inner: str) -> str:
+    """The rules that this card needs: the dark theme of the states it shows, and what inline styles cannot say."""
+    dark = palettes()[1]
+    rules = [
+        ".nbflow .nf-table tr{background:transparent!important;border-bottom:1px solid rgba(128,138,148,.25)}",
+        ".nbflow .nf-table tbody tr:last-child{border-bottom:0}",
+        ".nbflow .nf-table th,.nbflow .nf-muted{color:var(--nf-muted,#59636e)}",
+        ".nbflow .nf-st svg{display:inline-block;vertical-align:-1.5px}",
+        "@media(max-width:480px){.nbflow .nf-table thead{display:none}.nbflow .nf-table td{display:block;border:0;padding:2px 12px!important;"
+        "white-space:normal!important}.nbflow .nf-table td::before{content:attr(data-label) ' ';color:#848d97;font-size:11px}}",
+    ]
+
+    def under(pages: Sequence[str], what: str, rule: str) -> str:
+        return ",".join(f"{page} {what}" for page in pages) + "{" + rule + "}"
+
+    if "<img" in inner:
+        rules += [under(_LIGHT_PAGES, ".nbflow img", "color-scheme:light"), under(_DARK_PAGES, ".nbflow img", "color-scheme:dark")]
+    rules.append(under(_DARK_PAGES, ".nbflow", f"--nf-muted:{dark.muted};border-color:{dark.border}!important"))
+    rules.append(under(_DARK_PAGES, ".nbflow .nf-bar-line", f"border-color:{dark.border}!important"))
+    rules.append(
+        under(_DARK_PAGES, ".nbflow .nf-log", f"background-color:{dark.raised}!important;color:{dark.text}!important")
+    )
+    rules.append(under(_DARK_PAGES, ".nbflow .nf-track", f"background-color:{dark.states['queued'].fill}!important"))
+    for state in glyphs():
+        if f"nf-{state}" not in inner:
+            continue
+        tint = dark.states[state]
+        colours = f"color:{tint.text}!important;background-color:{tint.fill}!important;border-color:{tint.line}!important"
+        rules.append(under(_DARK_PAGES, f".nbflow .nf-st.nf-{state}", colours))
+        if f"nf-bar nf-{state}" in inner:
+            rules.append(under(_DARK_PAGES, f".nbflow .nf-bar.nf-{state}", f"fill:{tint.line}"))
+        if f"nf-ink nf-{state}" in inner:
+            rules.append(under(_DARK_PAGES, f".nbflow .nf-ink.nf-{state}", f"color:{tint.line}!important"))
+    return "<style>" + "".join(rules) + "</style>"
+
+
+def card(view: str, title: str, body: str, *, aside: str = "", foot: str = "", chips: str = "") -> str:
+    """A titled card; `body`, `chips`, `aside` and `foot` are HTML, `title` is text."""
+    light = palettes()[0]
+    line = f"1px solid {light.border}"
+    bar = ""
+    if title:
+        bar = (
+            f'<div class="nf-bar-line" style="padding:7px 12px;border-bottom:{line}"><b style="font-size:14px">{esc(title)}</b> &nbsp;'
+            f'{chips} <span class="nf-muted" style="font-size:11.5px;margin-left:8px">{aside}</span></div>'
+        )
+    end = (
+        f'<div class="nf-bar-line nf-muted" style="padding:6px 12px;border-top:{line};font-size:11.5px">{foot}</div>' if foot else ""
+    )
+    inner = bar + body + end
+    return (
+        f'<div class="nbflow" data-nbflow-view="{esc(view)}" style="border:{line};border-radius:6px;margin:4px 0px;overflow:hidden;'
+        f'font-size:13px;line-height:1.45">{_style(inner)}{inner}</div>'
+    )
+
+
+def _note(text: str) -> str:
+    return f'<p style="padding:8px 12px;margin:0px">{esc(text)}</p>'
+
+
+def chips_html(counts: dict[str, int]) -> str:
+    return " ".join(chip_html(state, f"{state} {number:,}") for state, number in counts.items())
+
+
+def picture_html(picture: Picture, view: str) -> str:
+    """The picture as an image; a wide one scrolls sideways in its box and keeps its size."""
+    scaled = "max-width:100%;height:auto" if picture.width <= 1_100 else "max-width:none"
+    body = (
+        f'<div style="overflow-x:auto"><img alt="{esc(picture.label)}" title="" width="{picture.width}" height="{picture.height}" '
+        f'style="{scaled}" src="{data_uri(picture.svg)}"></div>'
+    )
+    return f'<div class="nbflow" data-nbflow-view="{esc(view)}">{_style(body)}{body}</div>'
+
+
+def _joined(*parts: str) -> str:
+    return "\n".join(part for part in parts if part)
+
+
+# -- pictures
+
+
+def graph_bundle(graph: GraphView, now: datetime | None = None, *, theme: str = "auto") -> Bundle:
+    """The graph of a DAG or a run; the text lists its tasks with what they come after."""
+    picture = graph_svg(graph, now, theme=theme)
+    return Bundle(html=picture_html(picture, "graph"), text=graph_text(graph, now), svg=picture.svg)
+
+
+def graph_text(graph: GraphView, now: datetime | None = None) -> str:
+    after: dict[str, list[str]] = {}
+    for edge in graph.edges:
+        after.setdefault(edge.target, []).append(edge.source + (f" ({edge.label})" if edge.label else ""))
+    rows = tuple(
+        (Cell(text=t.task_id + t.shown[len(t.shown.split(" [")[0]) :]), t.state, words.note(t, now), ", ".join(after.get(t.task_id, ())))
+        for t in graph.tasks
+    )  # fmt: skip
+    head = " · ".join(filter(None, [f"DAG {graph.dag_id}", graph.schedule, graph.run and f"{graph.run} {graph.run_state}"]))
+    if graph.next_run is not None and now is not None and not graph.paused:
+        head += f" · next {words.relative(graph.next_run, now).relative} ({words.short_time(graph.next_run)})"
+    table = Table(columns=("task", "state", "note", "after"), rows=rows, empty="This DAG has no tasks yet.")
+    counts = words.counts_line(graph.counts()) if graph.run else ""
+    return _joined(head + (" · paused" if graph.paused else ""), text_table(table), counts, " · ".join(graph.footer))
+
+
+def grid_bundle(view: GridView, *, theme: str = "auto") -> Bundle:
+    picture = grid_svg(view, theme=theme)
+    runs = view.runs[-12:]
+    rows = tuple(
+        (Cell(text="  " * r.depth + r.label), *(r.states[-len(runs) :] if r.states else [""] * len(runs))) for r in view.rows
+    )  # fmt: skip
+    names = Counter(run.label for run in runs)
+    columns = ("task", *(run.label if names[run.label] == 1 else run.run_id for run in runs))
+    table = Table(columns=columns, rows=rows, empty=f"No run of {view.dag_id} yet.")
+    text = _joined(f"Grid of {view.dag_id}, the last {words.count(len(runs), 'run')}", text_table(table))
+    return Bundle(html=picture_html(picture, "grid"), text=text, svg=picture.svg)
+
+
+def gantt_bundle(view: GanttView, *, theme: str = "auto") -> Bundle:
+    picture = gantt_svg(view, theme=theme)
+    rows = tuple(
+        (lane.label, bar.state, words.short_time(bar.start), words.duration(words.between(bar.start, bar.end)), bar.note)
+        for lane in view.lanes
+        for bar in lane.bars
+    )
+    table = Table(columns=("task", "state", "start", "took", "note"), rows=rows, empty="Nothing has started yet.")
+    text = _joined(f"Gantt of {view.dag_id} {view.run}".rstrip(), text_table(table))
+    return Bundle(html=picture_html(picture, "gantt"), text=text, svg=picture.svg)
+
+
+def timeline_bundle(view: TimelineView, *, theme: str = "auto") -> Bundle:
+    """The timeline as a picture, below it what it assumes and its events with their causes."""
+    picture = timeline_svg(view, theme=theme)
+    events = _event_table(view.events)
+    assumed = "Assumed: " + "; ".join(view.assumptions) if view.assumptions else ""
+    below = ""
+    if view.events or assumed:
+        shown = f"<details><summary style='padding:6px 12px'>{words.count(len(view.events), 'event')} with causes</summary>"
+        below = card("events", "", (_note(assumed) if assumed else "") + (shown + html_table(events) + "</details>" if view.events else ""))
+    rows = tuple(
+        (lane.label, str(len(lane.bars)), words.counts_line(state_counts(b.state for b in lane.bars))) for lane in view.lanes
+    )  # fmt: skip
+    summary = Table(columns=("lane", "runs", "states"), rows=rows, empty="Nothing is due in this time.")
+    text = _joined(
+        f"{view.title}: {words.short_time(view.start)} to {words.short_time(view.end)}",
+        text_table(summary), assumed, text_table(events) if view.events else "",
+    )  # fmt: skip
+    return Bundle(html=picture_html(picture, "timeline") + below, text=text, svg=picture.svg)
+
+
+# -- lists
+
+
+def dags_bundle(rows: Sequence[DagRow], now: datetime) -> Bundle:
+    """Is anything wrong, and what comes next?"""
+    table = Table(
+        columns=("DAG", "last runs", "latest", "schedule", "next", "tags", "owner"),
+        rows=tuple(_dag_row(row, now) for row in rows),
+        empty="No DAG yet. Type into a cell:  %%dag hello --schedule @daily",
+        more="Narrow it with %dag list PATTERN.",
+    )
+    failing = sum(row.latest == "failed" for row in rows)
+    aside = f"{failing} failing" if failing else ""
+    html = card("list", "DAGs", html_table(table), chips=_number(len(rows)), aside=esc(aside))
+    return Bundle(html=html, text=text_table(table))
+
+
+def _dag_row(row: DagRow, now: datetime) -> tuple[Cell, ...]:
+    longest = max((seconds or 0 for _, seconds in row.last_runs), default=0) or 1
+    bars = tuple((state, (seconds or 0) / longest) for state, seconds in row.last_runs[-14:])
+    latest = state_cell(row.latest) if row.last_runs or row.latest != "none" else Cell(text="–", muted=True)
+    following = Cell(text="paused", muted=True) if row.paused else when_cell(words.relative(row.next_run, now))
+    return (
+        Cell(text=row.dag_id, bold=True), Cell(bars=bars, hover=", ".join(s for s, _ in row.last_runs[-14:])), latest,
+        Cell(text=row.schedule or "none", mono=True), following, Cell(text=", ".join(row.tags), muted=True),
+        Cell(text=row.owner, muted=True),
+    )  # fmt: skip
+
+
+def _number(number: int) -> str:
+    border = palettes()[0].border
+    style = f"display:inline-block;padding:0px 8px;border-radius:10px;border:1px solid {border};font-size:11.5px"
+    return f'<span class="nf-bar-line" style="{style}">{number:,}</span>'
+
+
+def runs_bundle(rows: Sequence[RunRow], now: datetime, *, dag_id: str = "", total: int | None = None) -> Bundle:
+    table = Table(
+        columns=("run", "state", "type", "logical date", "started", "took", "tasks"),
+        rows=tuple(
+            (
+                Cell(text=r.run_id, mono=True), state_cell(r.state), Cell(text=r.run_type, muted=True),
+                Cell(text=words.short_time(r.logical_date), hover=words.exact(r.logical_date)),
+                when_cell(words.relative(r.start, now)), Cell(text=_took(r.start, r.end, now), right=True),
+                Cell(text=words.counts_line(dict(r.counts)) if r.counts else "", muted=True),
+            )
+            for r in rows
+        ),
+        empty=f"No run yet. Start one:  %dag run {dag_id}".rstrip(),
+        more="Narrow it with --state or --since.",
+        total=total,
+    )  # fmt: skip
+    title = f"Runs of {dag_id}" if dag_id else "Runs"
+    number = max(total or 0, len(rows))
+    return Bundle(html=card("runs", title, html_table(table), chips=_number(number)), text=text_table(table))
+
+
+def _took(start: datetime | None, end: datetime | None, now: datetime) -> str:
+    taken = words.duration(words.elapsed(start, end, now))
+    return f"{taken} so far" if start is not None and end is None else taken
+
+
+def tasks_bundle(rows: Sequence[TaskRow], now: datetime, *, title: str = "Tasks", total: int | None = None) -> Bundle:
+    """The task instances of a run. The chips above count all the rows that were given."""
+    table = Table(
+        columns=("task", "index", "state", "try", "started", "took", "why"),
+        rows=tuple(
+            (
+                Cell(text=r.task_id, bold=True), Cell(text=str(r.map_index) if r.map_index >= 0 else "", right=True),
+                state_cell(r.state), Cell(text=words.tries(r.try_number, r.max_tries)),
+                when_cell(words.relative(r.start, now)), Cell(text=_took(r.start, r.end, now), right=True), Cell(text=r.reason),
+            )
+            for r in rows
+        ),
+        empty="This run has no tasks yet.",
+        more="Narrow it with --state or --task.",
+        total=total,
+    )  # fmt: skip
+    counts = state_counts(r.state for r in rows)
+    html = card("tasks", title, html_table(table), foot=chips_html(counts))
+    return Bundle(html=html, text=_joined(title, text_table(table), words.counts_line(counts) if rows else ""))
+
+
+def _event_table(rows: Sequence[EventRow]) -> Table:
+    return Table(
+        columns=("at", "what", "from", "to", "cause", "by"),
+        rows=tuple(
+            (
+                Cell(text=words.short_time(e.at), hover=words.exact(e.at), muted=True), Cell(text=e.subject),
+                Cell(text=e.from_state, muted=True), state_cell(e.to_state), Cell(text=e.cause), Cell(text=e.actor, muted=True),
+            )
+            for e in rows[:MAX_EVENTS]
+        ),
+        empty="Nothing has happened yet.",
+        total=len(rows),
+    )  # fmt: skip
+
+
+def events_bundle(rows: Sequence[EventRow], *, title: str = "Events") -> Bundle:
+    table = _event_table(rows)
+    html = card("events", title, html_table(table), chips=_number(len(rows)))
+    return Bundle(html=html, text=_joined(title, text_table(table)))
+
+
+# -- one task
+
+
+def plain(message: str) -> str:
+    """A log message without terminal escapes and control characters, cut to a readable length."""
+    message = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in _ANSI.sub("", message))
+    return message if len(message) <= MAX_LINE else message[:MAX_LINE] + f"… ({len(message):,} characters)"
+
+
+_LOUD = {"ERROR": "failed", "CRITICAL": "failed", "WARNING": "up_for_retry", "WARN": "up_for_retry"}
+
+
+def log_bundle(view: LogView) -> Bundle:
+    """A task's log, the last thousand lines of it."""
+    lines = view.lines[-MAX_LOG_LINES:]
+    dropped = view.dropped + len(view.lines) - len(lines)
+    light = palettes()[0]
+    earlier = f"… {words.count(dropped, 'earlier line')}" if dropped else ""
+    html_lines, text_lines = [esc(earlier)] if earlier else [], [earlier] if earlier else []
+    for entry in lines:
+        stamp = f"{entry.at:%H:%M:%S}.{entry.at.microsecond // 1000:03d}" if entry.at else ""
+        head = " ".join(filter(None, [stamp, f"{entry.level:<7}", entry.source]))
+        message = plain(entry.message)
+        text_lines.append(f"{head}  {message}")
+        said = esc(f"{entry.level:<7} {entry.source}  {message}".replace("   ", "  ") if entry.source else f"{entry.level:<7} {message}")
+        if state := _LOUD.get(entry.level.upper()):
+            colour = light.states[state].line if state == "failed" else light.states[state].text
+            said = f'<span class="nf-ink nf-{state}" style="color:{colour}">{said}</span>'
+        html_lines.append(f'<span class="nf-muted">{stamp}</span> {said}' if stamp else said)
+    zone = next((words.zone(e.at) for e in lines if e.at), "")
+    body = (
+        f'<pre class="nf-log" style="margin:0px;padding:10px 14px;font-size:12px;line-height:1.6;overflow:auto;max-height:420px;'
+        f'color:{light.text};background-color:{light.raised}">' + "\n".join(html_lines) + "</pre>"
+    )
+    if not lines:
+        body, text_lines = _note("The log is empty so far."), ["The log is empty so far."]
+    aside = f"{words.count(len(view.lines) + view.dropped, 'line')}" + (f" · times in {zone}" if zone else "")
+    html = card("log", view.title, body, aside=esc(aside))
+    return Bundle(html=html, text=_joined(f"{view.title} ({aside})", *text_lines))
+
+
+def why_bundle(view: WhyView, now: datetime | None = None) -> Bundle:
+    """What happened, and why does it wait? The headline is the answer, the rest its grounds."""
+    state = view.state if view.state in glyphs() else "none"
+    tint = palettes()[0].states[state]
+    grounds = "".join(f'<div style="margin-top:2px">{esc(g)}</div>' for g in view.grounds)
+    ways = ""
+    if view.ways_out:
+        commands = " or ".join(f'<code style="background-color:transparent;color:inherit">{esc(w)}</code>' for w in view.ways_out)
+        ways = f'<div style="margin-top:4px">To go on: {commands}</div>'
+    body = (
+        f'<div class="nf-st nf-{state}" style="margin:12px;padding:10px 14px;border-left:3px solid {tint.line};'
+        f'background-color:{tint.fill};color:{tint.text}"><b>{esc(view.headline)}</b>{grounds}{ways}</div>'
+    )
+    history = _event_table(view.history)
+    if view.history:
+        body += f"<details><summary style='padding:4px 12px 8px 12px'>{words.count(len(view.history), 'event')}</summary>{html_table(history)}</details>"
+    text = _joined(
+        f"{view.subject} is {view.state}: {view.headline}",
+        *(f"  {ground}" for ground in view.grounds),
+        "  To go on: " + " or ".join(view.ways_out) if view.ways_out else "",
+        text_table(history) if view.history else "",
+    )
+    return Bundle(html=card("why", view.subject, body, chips=chip_html(view.state)), text=text)
+
+
+# -- backfill
+
+
+_OTHER_ACTIONS = {"rerun": "rerun", "keep": "kept as they are", "refuse": "refused"}
+
+
+def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
+    """Exactly what will happen: which runs are made, rerun, kept and refused, each with its interval and reason."""
+    number = Counter(run.action for run in view.runs)
+    made = number["make"]
+    sentence = f"{words.count(made, 'run')} {'will be' if view.dry_run else 'were' if made != 1 else 'was'} made"
+    others = ", ".join(f"{number[action]:,} {said}" for action, said in _OTHER_ACTIONS.items() if action != "keep" or number[action])
+    table = Table(
+        columns=("logical date", "interval", "action", "state", "reason"),
+        rows=tuple(
+            (
+                Cell(text=words.short_time(r.logical_date), hover=words.exact(r.logical_date)),
+                Cell(text=_interval(r.interval_start, r.interval_end), muted=True), Cell(text=r.action),
+                state_cell(r.state) if r.state else Cell(), Cell(text=r.reason),
+            )
+            for r in view.runs[:MAX_PLANNED]
+        ),
+        empty="No run falls into this range. Widen it, or check the schedule with %dag show.",
+        total=len(view.runs),
+    )  # fmt: skip
+    counts = state_counts(r.state for r in view.runs if r.state)
+    progress = _progress(counts, len(view.runs)) if counts else ""
+    body = (
+        f'<p style="padding:10px 12px 4px 12px;margin:0px"><b>{esc(sentence)}</b>, {esc(others)}.</p>'
+        + "".join(f'<p class="nf-muted" style="padding:0px 12px 4px 12px;margin:0px">{esc(r)}</p>' for r in view.remarks)
+        + progress
+        + html_table(table)
+    )
+    aside = "dry run: nothing has been written" if view.dry_run else ""
+    html = card("backfill", f"Backfill {view.dag_id}", body, aside=aside, foot=chips_html(counts) if counts else "")
+    text = _joined(f"Backfill {view.dag_id}: {sentence}, {others}.", *view.remarks, text_table(table),
+                   words.counts_line(counts) if counts else "", aside)  # fmt: skip
+    return Bundle(html=html, text=text)
+
+
+def _interval(start: datetime | None, end: datetime | None) -> str:
+    if start is None or end is None:
+        return ""
+    hours = words.between(start, end) / 3600
+    begin = words.short_time(start)
+    if words.zone(start) == words.zone(end):
+        begin = begin.removesuffix(f" {words.zone(start)}")
+    return f"{begin} to {words.short_time(end)}" + (f" ({hours:g} h)" if hours % 24 and hours > 20 else "")
+
+
+def _progress(counts: dict[str, int], total: int) -> str:
+    light = palettes()[0]
+    parts = "".join(
+        f'<span class="nf-{s}" title="{esc(f"{s} {n}")}" style="display:inline-block;height:8px;width:{100 * n / total:.1f}%;'
+        f'background-color:{light.states[s if s in light.states else "none"].line}"></span>'
+        for s, n in counts.items()
+        if s != "queued"
+    )
+    return (
+        f'<div class="nf-track" style="margin:6px 12px;height:8px;overflow:hidden;border-radius:4px;font-size:0px;'
+        f'background-color:{light.states["queued"].fill}">{parts}</div>'
+    )
+
+
+# -- what went wrong
+
+
+def error_bundle(error: ErrorView) -> Bundle:
+    """One red line that names the fault, its place and the way out."""
+    tint = palettes()[0].states["failed"]
+    fault = error.message.rstrip().rstrip(".") + f" ({error.place})" if error.place else error.message
+    line = " ".join(filter(None, [_sentence(fault), _sentence(error.hint)]))
+    detail = (
+        f'<details style="margin-top:4px"><summary>details</summary><pre style="margin:4px 0px;color:{tint.text};'
+        f'background-color:transparent;overflow:auto;max-height:320px">{esc(plain(error.detail))}</pre></details>'
+        if error.detail
+        else ""
+    )
+    inner = (
+        f'<div class="nf-st nf-failed" style="padding:6px 12px;border-left:3px solid {tint.line};color:{tint.text};'
+        f'background-color:{tint.fill}"><b>Error</b> {esc(line)}{detail}</div>'
+    )
+    html = f'<div class="nbflow" data-nbflow-view="error" style="font-size:13px">{_style(inner)}{inner}</div>'
+    return Bundle(html=html, text=_joined(f"Error: {line}", plain(error.detail)))
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())
+    return text if not text or text[-1] in ".!?:" else text + "."
+
+
+def import_errors_bundle(rows: Sequence[ImportErrorRow], now: datetime) -> Bundle:
+    table = Table(
+        columns=("file", "line", "error", "source", "seen"),
+        rows=tuple(
+            (
+                Cell(text=r.file, mono=True), Cell(text=str(r.line) if r.line is not None else "", right=True),
+                Cell(text=plain(r.error)), Cell(text=r.gist.strip(), mono=True), when_cell(words.relative(r.at, now)),
+            )
+            for r in rows
+        ),
+        empty="Every DAG file loads.",
+    )  # fmt: skip
+    html = card("import-errors", "Import errors", html_table(table), chips=_number(len(rows)))
+    return Bundle(html=html, text=text_table(table))
+
+
+# -- small ones
+
+
+def states_bundle(meanings: Iterable[tuple[str, str]]) -> Bundle:
+    """The legend: each state as it is drawn, with what it means."""
+    table = Table(columns=("state", "meaning"), rows=tuple((state_cell(s), Cell(text=m)) for s, m in meanings))
+    html = card("states", "States", html_table(table), aside="colour, glyph and word, always together")
+    return Bundle(html=html, text=text_table(table))
+
+
+def table_bundle(title: str, table: Table, *, view: str = "table") -> Bundle:
+    """Any other table, in the same look."""
+    return Bundle(html=card(view, title, html_table(table), chips=_number(max(table.total or 0, len(table.rows)))),
+                  text=_joined(title, text_table(table)))  # fmt: skip
+
+
+def message_bundle(message: str, *, state: str = "") -> Bundle:
+    """One line that says what was done."""
+    inner = f'<p style="margin:2px 0px">{chip_html(state) + " " if state else ""}{esc(message)}</p>'
+    html = f'<div class="nbflow" data-nbflow-view="message" style="font-size:13px">{_style(inner)}{inner}</div>'
+    return Bundle(html=html, text=f"{state}: {message}" if state else message)

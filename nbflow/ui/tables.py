@@ -1,0 +1,181 @@
+"""One table model, written twice: as HTML and as aligned text. What a view shows is decided once, for both.
+
+A cell is a string, or a `Cell` with a state (shown as a chip), an exact form (a tooltip) or a look. An HTML table must still
+read well after JupyterLab's sanitiser has taken its `<style>`, its `<svg>` and its `var()` colours away, as it does in an
+untrusted notebook. Hence what carries meaning is text, what carries structure is an inline style with plain
+colours, and an SVG never contains words (the sanitiser drops tags but keeps the text inside).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape as _html
+
+from nbflow.ui.look import glyphs, known, palettes
+from nbflow.ui.words import When
+
+MAX_ROWS = 500  # rows that a table draws; a thousand-row table says how many it left out and how to narrow
+MAX_CELL = 400  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """`text` in words; `state` makes it a chip; `hover` is the exact form; `bars` are (state, share) of a small chart."""
+
+    text: str = ""
+    state: str = ""
+    hover: str = ""
+    bold: bool = False
+    mono: bool = False
+    muted: bool = False
+    right: bool = False
+    bars: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """`empty` is said instead of the table when there are no rows; `more` is how to narrow when there are too many."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell | str, ...], ...] = field(default=())
+    empty: str = "Nothing to show."
+    more: str = ""
+    total: int | None = None  # rows there are, if `rows` holds only a part
+
+
+def when_cell(when: When) -> Cell:
+    return Cell(text=when.relative, hover=when.exact, muted=True)
+
+
+def state_cell(state: str) -> Cell:
+    return Cell(text=state, state=state)
+
+
+def esc(text: object) -> str:
+    """Text as HTML content or attribute."""
+    return _html("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in str(text)), quote=True)
+
+
+def _cell(cell: Cell | str) -> Cell:
+    found = cell if isinstance(cell, Cell) else Cell(text=cell)
+    return found
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
+
+
+def left_out(table: Table, shown: int) -> str:
+    total = max(table.total or 0, len(table.rows))
+    if total <= shown:
+        return ""
+    return f"{shown:,} of {total:,} shown." + (f" {table.more}" if table.more else "")
+
+
+# -- text
+
+
+def display_width(text: str) -> int:
+    """Columns of a terminal."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )  # fmt: skip
+
+
+def text_table(table: Table, *, limit: int = MAX_ROWS) -> str:
+    """Columns aligned by spaces, numbers to the right, two spaces between."""
+    if not table.rows:
+        return table.empty
+    cells = [[_cell(c) for c in row] for row in table.rows[:limit]]
+    grid = [[_cut(" ".join(c.text.split())) or "–" for c in row] for row in cells]
+    keep = [i for i in range(len(table.columns)) if any(row[i].text for row in cells)]
+    widths = {i: max(display_width(table.columns[i]), *(display_width(row[i]) for row in grid)) for i in keep}
+
+    def written(row: Sequence[str], source: Sequence[Cell] | None) -> str:
+        parts = []
+        for i in keep:
+            pad = " " * (widths[i] - display_width(row[i]))
+            parts.append(pad + row[i] if source is not None and source[i].right else row[i] + pad)
+        return "  ".join(parts).rstrip()
+
+    lines = [written([c.upper() for c in table.columns], None)]
+    lines += [written(row, source) for row, source in zip(grid, cells, strict=True)]
+    rest = left_out(table, len(grid))
+    return "\n".join(lines + ([rest] if rest else []))
+
+
+# -- HTML
+
+
+def glyph_html(state: str) -> str:
+    """The glyph for inline use. It holds no words, since a sanitiser leaves them behind; the word stands beside it."""
+    return (
+        '<svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true">'
+        f'<path d="{glyphs()[known(state)]}" fill="none" stroke="currentColor" stroke-width="1.7" stroke-linecap="round" '
+        'stroke-linejoin="round"></path></svg>'
+    )
+
+
+def chip_html(state: str, word: str | None = None) -> str:
+    """Colour, glyph and word. The inline colours are the light ones; `.nbflow` styles replace them by the theme's."""
+    look = known(state)
+    tint = palettes()[0].states[look]
+    border = "dashed" if look == "removed" else "solid"
+    return (
+        f'<span class="nf-st nf-{look}" style="display:inline-block;margin:1px 0px;padding:0px 8px;border-radius:10px;font-size:11.5px;'
+        f'white-space:nowrap;color:{tint.text};background-color:{tint.fill};border:1px {border} {tint.line}">'
+        f"{glyph_html(state)} {esc(word or state)}</span>"
+    )
+
+
+def bars_html(bars: Sequence[tuple[str, float]]) -> str:
+    """Small bars, oldest first; `share` (0 to 1) is the height."""
+    drawn = []
+    for i, (state, share) in enumerate(bars):
+        look = known(state)
+        tall = round(5 + 13 * min(max(share, 0), 1))
+        fill = palettes()[0].states[look].line
+        drawn.append(
+            f'<rect class="nf-bar nf-{look}" x="{i * 7}" y="{18 - tall}" width="5" height="{tall}" rx="1" fill="{fill}"></rect>'
+        )
+    return f'<svg width="{max(len(bars) * 7, 1)}" height="18" aria-hidden="true">{"".join(drawn)}</svg>'
+
+
+def html_table(table: Table, *, limit: int = MAX_ROWS) -> str:
+    if not table.rows:
+        return f'<p class="nf-empty" style="padding:12px;margin:0px">{esc(table.empty)}</p>'
+    cells = [[_cell(c) for c in row] for row in table.rows[:limit]]
+    keep = [i for i in range(len(table.columns)) if any(row[i].text or row[i].bars for row in cells)]
+    head = "".join(_th(table.columns[i], right=any(row[i].right for row in cells)) for i in keep)
+    rows = "".join("<tr>" + "".join(_td(row[i], table.columns[i]) for i in keep) + "</tr>" for row in cells)
+    rest = left_out(table, len(table.rows[:limit]))
+    foot = f'<p class="nf-muted" style="padding:6px 12px;margin:0px;font-size:11.5px">{esc(rest)}</p>' if rest else ""
+    return (
+        '<div style="overflow-x:auto"><table class="nf-table" style="border-collapse:collapse;margin:0px;width:100%">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{foot}"
+    )
+
+
+def _th(name: str, *, right: bool) -> str:
+    align = "right" if right else "left"
+    style = f"padding:5px 12px;text-align:{align};vertical-align:middle;white-space:nowrap;font-weight:400;font-size:11.5px"
+    return f'<th style="{style}">{esc(name)}</th>'
+
+
+def _td(cell: Cell, column: str) -> str:
+    style = "padding:5px 12px;text-align:" + ("right" if cell.right else "left") + ";vertical-align:middle"
+    wraps = len(cell.text) > 48
+    style += "" if wraps else ";white-space:nowrap"
+    if cell.bold:
+        style += ";font-weight:600"
+    if cell.mono:
+        style += ";font-family:monospace;font-size:12px"
+    classes = ' class="nf-muted"' if cell.muted else ""
+    hover = f' title="{esc(cell.hover)}"' if cell.hover else ""
+    if cell.state:
+        inner = chip_html(cell.state, cell.text)
+    else:
+        inner = (bars_html(cell.bars) if cell.bars else "") + esc(_cut(cell.text))
+    return f'<td{classes}{hover} data-label="{esc(column)}" style="{style}">{inner}</td>'
