@@ -233,7 +233,7 @@ class _Pass:
             self.moving = True
             return TaskState.SCHEDULED
         scheduled = replace(one, state=TaskState.SCHEDULED)
-        times = {"start_date": self.now, "end_date": self.now}
+        times: dict[str, object] = {"start_date": self.now, "end_date": self.now}
         self._move(scheduled, TaskState.SUCCESS, Cause.NOTHING_TO_DO, times)
         return TaskState.SUCCESS
 

@@ -108,8 +108,8 @@ LIMITS: tuple[Callable[[Ready, Limits], Wait | None], ...] = (
     _max_active_tis_per_dag,
     _max_active_tis_per_dagrun,
 )
-"""Every limit but the executor's slots, in the order in which a task is told of them. ``max_active_tasks`` holds in each
-run, as in Airflow 3."""
+"""Every limit but the executor's slots, in the order in which a task is told of them. ``max_active_tasks`` holds
+in each run, as in Airflow 3."""
 
 
 def plan_dispatch(ready: Iterable[Ready], limits: Limits, now: datetime, *, explain: bool = False) -> Plan:

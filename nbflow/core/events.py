@@ -31,7 +31,7 @@ class Succeeded:
     started_at: datetime | None = None
     length: int | None = None
     follow: tuple[str, ...] | None = None
-    """A branch's choice: ids of the direct downstream tasks (or groups, resolved to tasks) to follow; None: no branch."""
+    """A branch's choice: ids of the tasks to follow (a group's id is resolved to its tasks); None: no branch."""
     skip: Literal["none", "direct", "all"] = "none"
     """Short circuit: skip the direct downstream tasks, or all of them but teardowns."""
 

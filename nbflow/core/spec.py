@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cache, cached_property
@@ -208,16 +208,18 @@ class DagSpec:
 
     @cached_property
     def effective_leaves(self) -> tuple[str, ...]:
-        """Tasks whose states decide the run's: those with nothing after them but teardowns that may fail freely."""
+        """Tasks whose states decide the run's: those with nothing after them but teardowns that may fail freely
+        (in a DAG of such teardowns alone: its last ones)."""
 
         def counts(task: TaskSpec) -> bool:
             return not task.is_teardown or task.on_failure_fail_dagrun
 
-        return tuple(
+        leaves = tuple(
             task_id
             for task_id, task in self.tasks.items()
             if counts(task) and not any(counts(self.tasks[down]) for down in self.downstream[task_id])
         )
+        return leaves or tuple(task_id for task_id in self.tasks if not self.downstream[task_id])
 
     def relatives(self, task_id: str, *, upstream: bool) -> frozenset[str]:
         """All tasks before (or after) a task, without itself."""
@@ -247,7 +249,8 @@ class DagSpec:
             raise ValueError(f"this DAG was stored in spec format {found}; this nbflow reads format {SPEC_FORMAT}")
         data["tasks"] = {t["task_id"]: _revive(TaskSpec, t) for t in data.get("tasks", ())}
         data["groups"] = {g["group_id"]: _revive(GroupSpec, g) for g in data.get("groups", ())}
-        return _revive(cls, data)
+        spec: DagSpec = _revive(cls, data)
+        return spec
 
     @cached_property
     def digest(self) -> str:
@@ -263,7 +266,7 @@ _TIMES = frozenset({"start_date", "end_date"})
 def _compact(spec: Any) -> dict[str, Any]:
     """Only what differs from the class's defaults, as JSON values: specs of large DAGs stay small."""
     out: dict[str, Any] = {}
-    for name, default in _defaults(type(spec)):
+    for name, default in _defaults(spec.__class__):
         value = getattr(spec, name)
         if value != default:
             out[name] = _jsonable(value)
@@ -271,8 +274,9 @@ def _compact(spec: Any) -> dict[str, Any]:
 
 
 @cache
-def _defaults(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((f.name, f.default_factory() if callable(f.default_factory) else f.default) for f in fields(cls))
+def _defaults(cls: Hashable) -> tuple[tuple[str, Any], ...]:
+    known = fields(cls)  # type: ignore[arg-type]
+    return tuple((f.name, f.default_factory() if callable(f.default_factory) else f.default) for f in known)
 
 
 def _jsonable(value: Any) -> Any:

@@ -37,7 +37,58 @@ def _empty_and_later(case: Case) -> bool:
     return start == end > datetime.fromisoformat(case["run_after"])
 
 
+_ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
+
+
+def _skip_not_final(case: Case) -> bool:
+    """all_success with a skipped upstream, nothing failed yet, and something unfinished."""
+    upstream = set(case["upstream"])
+    return (
+        case["trigger_rule"] == "all_success"
+        and "skipped" in upstream
+        and not upstream & {"failed", "upstream_failed"}
+        and not upstream <= _ENDED
+    )
+
+
+def _only_teardowns_unfinished(case: Case) -> bool:
+    unfinished = {task_id for task_id, state in case["task_states"].items() if state not in _ENDED}
+    return bool(unfinished) and unfinished <= set(case["teardowns"]) and not case["on_failure_fail_dagrun"]
+
+
+def _running_teardown_of_failed_setups(case: Case) -> bool:
+    states, setups = case["task_states"], case["setups"]
+    unfinished = {task_id for task_id, state in states.items() if state not in _ENDED}
+    ended = {states[setup] for setup in setups} <= _ENDED - {"success"}
+    return bool(setups) and ended and bool(unfinished) and unfinished <= set(case["teardowns"])
+
+
 deviations: tuple[Deviation, ...] = (
+    Deviation(
+        table="run_state",
+        kind="a running teardown keeps running",
+        reason="Airflow's end-of-run check applies the trigger rule to a teardown that is already running, and with no "
+        "setup successful overwrites its state under the running process. nbflow's rules decide only what has not "
+        "started; the run ends when the teardown has.",
+        applies=lambda case: case["on_failure_fail_dagrun"] and _running_teardown_of_failed_setups(case),
+        instead=lambda case: "running",
+    ),
+    Deviation(
+        table="run_state",
+        kind="a run waits for its teardowns",
+        reason="Airflow ends a run while a teardown that may fail freely still runs. In nbflow a run that has ended has "
+        "no unfinished task: a run's end then means that its resources are released.",
+        applies=_only_teardowns_unfinished,
+        instead=lambda case: "running",
+    ),
+    Deviation(
+        table="trigger_rules",
+        kind="all_success waits with a skipped upstream",
+        reason="Airflow skips at once, so {skipped, failed} ends by order of arrival: skipped or upstream_failed. nbflow "
+        "waits until no end of the unfinished ones could change the answer, so it never depends on the order.",
+        applies=_skip_not_final,
+        instead=lambda case: "wait",
+    ),
     Deviation(
         table="timetables",
         kind="DST anomaly of Airflow",

@@ -154,6 +154,10 @@ class Timetable:
         run_after, interval = info
         return DagRunInfo(as_utc(run_after), DataInterval(*map(as_utc, interval)))
 
+    def manual_interval(self, run_after: datetime) -> DataInterval:
+        """:meth:`infer_manual_data_interval` with aware UTC in and out; a naive ``run_after`` is UTC."""
+        return DataInterval(*map(as_utc, self.infer_manual_data_interval(run_after=as_utc(run_after))))
+
     def runs_between(self, start: datetime, end: datetime, now: datetime) -> Iterator[DagRunInfo]:
         """All runs with ``start <= logical date <= end``, in order; for backfills. Due ones and future ones alike."""
         restriction = TimeRestriction(start, end, True)

@@ -1,0 +1,29 @@
+"""Trigger rules on sets of upstream states: the decision of one scheduling pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbflow.core.states import TaskState
+from nbflow.core.trigger_rules import Verdict, mask_of, teardown_verdict, verdict
+
+
+def _states(names):
+    return [TaskState(name) if name else TaskState.NONE for name in names]
+
+
+def _word(said: Verdict) -> str:
+    """The table writes "wait" also for what can never be met; the run then ends as a deadlock."""
+    return "wait" if said is Verdict.STUCK else said.value
+
+
+@pytest.mark.facts("trigger_rules")
+def test_trigger_rule(case, check):
+    check(lambda: _word(verdict(case["trigger_rule"], mask_of(_states(case["upstream"])))))
+
+
+@pytest.mark.facts("trigger_rules_teardown")
+def test_teardown(case, check):
+    setups = mask_of(_states(up["state"] for up in case["upstream"] if up["is_setup"]))
+    others = mask_of(_states(up["state"] for up in case["upstream"] if not up["is_setup"]))
+    check(lambda: _word(teardown_verdict(setups, others)))
