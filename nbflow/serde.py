@@ -145,13 +145,17 @@ def _quoted(key: Any) -> str:
 
 
 def _datetime(value: dt.datetime, path: str, depth: int) -> Any:
-    more: dict[str, Any] = {}
+    more = _fold(value)
     zone = getattr(value.tzinfo, "key", None) or getattr(value.tzinfo, "name", None)
     if isinstance(zone, str) and _is_zone(zone):
         more["zone"] = zone
     if type(value).__module__.partition(".")[0] == "pendulum":
         more["pendulum"] = True
     return _tagged("datetime", dt.datetime.isoformat(value), **more)
+
+
+def _fold(value: dt.datetime | dt.time) -> dict[str, Any]:
+    return {"fold": 1} if value.fold else {}
 
 
 def _is_zone(name: str) -> bool:
@@ -195,7 +199,7 @@ _ENCODERS: dict[type[Any], _Encoder] = {
     bytes: lambda value, path, depth: _tagged("bytes", base64.b64encode(value).decode()),
     dt.datetime: _datetime,
     dt.date: lambda value, path, depth: _tagged("date", dt.date.isoformat(value)),
-    dt.time: lambda value, path, depth: _tagged("time", value.isoformat()),
+    dt.time: lambda value, path, depth: _tagged("time", value.isoformat(), **_fold(value)),
     dt.timedelta: _timedelta,
     Decimal: lambda value, path, depth: _tagged("decimal", str(value)),
     UUID: lambda value, path, depth: _tagged("uuid", str(value)),
@@ -264,9 +268,11 @@ def decode(value: Json) -> Any:
 
 
 def _read_datetime(stored: Mapping[str, Any]) -> dt.datetime:
-    value = dt.datetime.fromisoformat(stored["value"])
+    value = dt.datetime.fromisoformat(stored["value"]).replace(fold=stored.get("fold", 0))
     if "zone" in stored:
-        value = value.astimezone(ZoneInfo(stored["zone"]))
+        zone = ZoneInfo(stored["zone"])
+        local = value.replace(tzinfo=zone)  # keeps fold; if the zone's rules have changed since, the instant counts
+        value = local if local.utcoffset() == value.utcoffset() else value.astimezone(zone)
     if stored.get("pendulum"):
         import pendulum
 
@@ -299,7 +305,7 @@ _DECODERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "bytes": lambda stored: base64.b64decode(stored["value"], validate=True),
     "datetime": _read_datetime,
     "date": lambda stored: dt.date.fromisoformat(stored["value"]),
-    "time": lambda stored: dt.time.fromisoformat(stored["value"]),
+    "time": lambda stored: dt.time.fromisoformat(stored["value"]).replace(fold=stored.get("fold", 0)),
     "timedelta": lambda stored: dt.timedelta(*stored["value"]),
     "decimal": lambda stored: Decimal(stored["value"]),
     "uuid": lambda stored: UUID(stored["value"]),

@@ -88,18 +88,11 @@ def _column(values: Any, encode: Encode) -> dict[str, Any]:
     if dtype.kind in "biuf":
         plain = [None if item is pandas.NA else item for item in values.tolist()]
         return {"dtype": str(dtype), "values": encode(plain, "")}
-    if isinstance(dtype, pandas.StringDtype) or (
-        dtype.kind == "O" and not pandas.api.types.is_extension_array_dtype(dtype)
-    ):
-        plain = [None if _is_missing(item) else item for item in values.tolist()]
-        return {"dtype": str(dtype), "values": encode(plain, "")}
+    if isinstance(dtype, pandas.StringDtype):
+        return {"dtype": str(dtype), "values": [None if pandas.isna(item) else item for item in values]}
+    if dtype.kind == "O" and not pandas.api.types.is_extension_array_dtype(dtype):
+        return {"dtype": "object", "values": encode(values.tolist(), "")}
     raise SerializationError(f"A column of {dtype} cannot be stored.", hint="Convert it, or store the frame in a file.")
-
-
-def _is_missing(item: Any) -> bool:
-    import pandas
-
-    return item is None or item is pandas.NA or item is pandas.NaT or (isinstance(item, float) and item != item)
 
 
 def _read_column(stored: Mapping[str, Any], decode: Decode) -> Any:
