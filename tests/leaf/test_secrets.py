@@ -1,0 +1,292 @@
+"""Secrets: encrypted at rest, masked in whatever form and however cut they leave."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import stat
+import time
+from itertools import pairwise
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from nbflow.config import Settings
+from nbflow.errors import SecretsError
+from nbflow.secrets import (
+    MASK,
+    Masker,
+    SecretBox,
+    StreamMasker,
+    is_sensitive_name,
+    new_key,
+    read_key_file,
+    sensitive_values,
+)
+
+SECRET = "s3cr&t/p+ss\"wörd'\\!"
+PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END KEY-----\n"
+
+# -------------------------------------------------------------------------------------------------------------- at rest
+
+
+def test_what_was_encrypted_comes_back_and_does_not_show():
+    box = SecretBox([new_key()])
+    stored = box.encrypt(SECRET)
+    assert box.decrypt(stored) == SECRET
+    assert SECRET not in stored
+    assert box.encrypt(SECRET) != stored  # the same secret twice is not seen to be the same
+
+
+def test_rotation_moves_a_secret_to_the_newest_key():
+    # Given a secret stored with the old key, and a box that has both
+    old, new = new_key(), new_key()
+    stored = SecretBox([old]).encrypt(SECRET)
+    rotated = SecretBox([new, old]).rotate(stored)
+    # Then the old key is not needed any more, and does not help
+    assert SecretBox([new]).decrypt(rotated) == SECRET
+    with pytest.raises(SecretsError):
+        SecretBox([old]).decrypt(rotated)
+
+
+@pytest.mark.parametrize("change", [lambda text: text[:-6] + "AAAAA=", lambda text: "", lambda text: SECRET])
+def test_what_was_tampered_with_is_refused_without_fallback(change):
+    box = SecretBox([new_key()])
+    with pytest.raises(SecretsError, match="cannot be decrypted"):
+        box.decrypt(change(box.encrypt(SECRET)))
+
+
+def test_a_bad_key_is_refused_and_not_shown():
+    with pytest.raises(SecretsError) as caught:
+        SecretBox(["not-a-key"])
+    assert "not-a-key" not in str(caught.value)
+
+
+def test_the_key_file_is_made_once_for_its_owner_alone(tmp_path):
+    path = tmp_path / "home" / "fernet.key"
+    first = read_key_file(path)
+    assert (read_key_file(path), oct(stat.S_IMODE(path.stat().st_mode))) == (first, "0o600")
+
+
+def test_a_key_file_that_others_can_read_is_refused(tmp_path):
+    path = tmp_path / "fernet.key"
+    read_key_file(path)
+    path.chmod(0o640)
+    with pytest.raises(SecretsError, match=r"can be read by others\. Run: chmod 600"):
+        read_key_file(path)
+
+
+def test_configured_keys_are_used_before_the_file(home):
+    key = new_key()
+    stored = SecretBox.of(Settings.load({"NBFLOW__CORE__FERNET_KEY": f"{key}, {new_key()}"}, home)).encrypt("x")
+    assert (SecretBox([key]).decrypt(stored), home.exists()) == ("x", False)
+
+
+def test_without_a_configured_key_the_homes_file_is_used(nbflow_settings):
+    stored = SecretBox.of(nbflow_settings).encrypt("x")
+    assert SecretBox.of(nbflow_settings).decrypt(stored) == "x"
+
+
+# ------------------------------------------------------------------------------------------------------- what is secret
+
+
+@pytest.mark.parametrize(
+    "name", ["password", "DB_PASSWORD", "api-key", "ApiKey", "aws_secret_access_key", "Authorization"]
+)
+def test_names_of_secrets(name):
+    assert is_sensitive_name(name)
+
+
+@pytest.mark.parametrize("name", ["host", "login", "pass", "key", "compass"])
+def test_names_of_other_things(name):
+    assert not is_sensitive_name(name)
+
+
+def test_more_words_can_be_named():
+    assert is_sensitive_name("customer_iban", more=["iban"])
+
+
+def test_sensitive_values_are_found_at_any_depth():
+    content = {
+        "host": "h",
+        "password": "p1",
+        "nested": [{"token": {"id": "p2", "n": 3}}],
+        "api_key": None,
+        "secret": True,
+    }
+    assert list(sensitive_values(content)) == ["p1", "p2", "3"]
+
+
+# -------------------------------------------------------------------------------------------------------------- in text
+
+FORMS = {
+    "plain": SECRET,
+    "url": quote(SECRET, safe=""),
+    "url path": quote(SECRET),
+    "form": quote_plus(SECRET),
+    "json": json.dumps(SECRET),
+    "json in utf-8": json.dumps(SECRET, ensure_ascii=False),
+    "repr": repr(SECRET),
+    "bytes": repr(SECRET.encode()),
+    "html": html.escape(SECRET),
+    "hex": SECRET.encode().hex(),
+    "base64": base64.b64encode(SECRET.encode()).decode(),
+    "basic auth, one before": base64.b64encode(b"u" + SECRET.encode() + b"u").decode(),
+    "basic auth, two before": base64.urlsafe_b64encode(b"u:" + SECRET.encode()).decode(),
+    "basic auth, three before": base64.b64encode(b"us:" + SECRET.encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_no_four_characters_in_a_row_of_any_form_remain(form):
+    masked = Masker([SECRET]).mask(f"<{form}>")
+    pieces = {form[start : start + 4] for start in range(2, len(form) - 6)}
+    assert MASK in masked
+    assert [piece for piece in pieces if piece in masked] == []
+
+
+def test_every_line_of_a_secret_of_many_lines_is_masked():
+    masker = Masker([PEM])
+    texts = [
+        PEM,
+        PEM.replace("\n", "\\n"),
+        "log: MIIEvQIBADANBgkq",
+        json.dumps({"key": PEM}),
+        PEM.replace("\n", "\r\n"),
+    ]
+    for text in texts:
+        assert "MIIEvQIB" not in masker.mask(text)
+        assert "hkiG9w0B" not in masker.mask(text)
+
+
+def test_secrets_that_overlap_leave_no_piece():
+    masker = Masker(["abcdefg", "efghijk"])
+    assert masker.mask("--abcdefghijk--") == "--***--"
+
+
+def test_the_rest_of_the_text_stays():
+    assert Masker(["hunter22"]).mask("user=me password=hunter22 (hunter2)") == "user=me password=*** (hunter2)"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("password=ab", "password=***"),
+        ('{"password": "ab", "x": "ab"}', '{"password": "***", "x": "ab"}'),
+        ("MY_TOKEN : 'ab'", "MY_TOKEN : '***'"),
+        ("postgresql://me:ab@host/db", "postgresql://me:***@host/db"),
+        ("a cab about ab", "a cab about ab"),
+        ("password=abc", "password=abc"),
+    ],
+)
+def test_a_short_secret_is_masked_where_the_text_says_what_it_is(text, masked):
+    assert Masker(["ab"]).mask(text) == masked
+
+
+def test_a_secret_of_a_few_letters_is_masked_as_a_word():
+    assert Masker(["fox"]).mask("fox foxes (fox) firefox") == "*** foxes (***) firefox"
+
+
+def test_no_secrets_change_nothing():
+    assert Masker(["", "abcdef"]).mask("a text") == "a text"
+
+
+def test_values_are_masked_by_name_and_by_text_at_any_depth():
+    masker = Masker(["hunter22"], sensitive_names=["iban"])
+    value = {
+        "password": "x",
+        "iban": {"a": 1},
+        "token": None,
+        "args": ["--pw=hunter22", ("hunter22", 5, True)],
+        "hunter22": "key",
+    }
+    assert masker.mask_value(value) == {
+        "password": MASK,
+        "iban": MASK,
+        "token": None,
+        "args": [f"--pw={MASK}", (MASK, 5, True)],
+        MASK: "key",
+    }
+
+
+def test_secrets_of_a_connections_extra_are_learned_from_their_names():
+    masker = Masker()
+    masker.add_from({"region": "eu-west-1", "aws_secret_access_key": "wJalrXUtnFEMI"})
+    assert masker.mask("eu-west-1 wJalrXUtnFEMI") == "eu-west-1 ***"
+
+
+# ------------------------------------------------------------------------------------------------------------ in pieces
+
+_LETTERS = st.text("abc=: \n@/", max_size=40)
+_SECRETS = st.lists(st.text("abc\n", min_size=1, max_size=8), min_size=1, max_size=4)
+
+
+def _cut(text: str, cuts: list[int]) -> list[str]:
+    places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
+    return [text[start:end] for start, end in pairwise(places)]
+
+
+@given(
+    _SECRETS,
+    st.lists(_LETTERS | st.sampled_from(["password=", "://a:", "token: '"]), max_size=8),
+    st.lists(st.integers(0, 400)),
+)
+@example(["abcab", "ab", "bca"], ["abcabcabcab", "password=", "ab", " ab"], list(range(40)))
+def test_it_does_not_matter_where_the_text_was_cut(secrets, words, cuts):
+    # Given a text that is full of the secrets and of pieces of them
+    text = "".join(word + secret[: 1 + index] for index, word in enumerate(words) for secret in secrets)
+    masker = Masker(secrets)
+    stream = StreamMasker(masker)
+    # When it passes in pieces
+    shown = "".join([stream.feed(piece) for piece in _cut(text, cuts)]) + stream.flush()
+    # Then the result is that of the whole
+    assert shown == masker.mask(text)
+
+
+def test_a_secret_cut_between_every_byte_is_masked():
+    stream = StreamMasker(Masker([SECRET]))
+    text = f"before {SECRET} after".encode()
+    assert "".join(stream.feed(bytes([byte])) for byte in text) + stream.flush() == "before *** after"
+
+
+def test_an_ordinary_line_passes_at_once():
+    stream = StreamMasker(Masker(["hunter22"]))
+    assert stream.feed("all is well\n") == "all is well\n"
+
+
+def test_only_what_may_become_a_secret_is_held_back():
+    stream = StreamMasker(Masker(["hunter22"]))
+    shown = [stream.feed("we hunt"), stream.feed("ed; a hunter"), stream.feed("22 came"), stream.flush()]
+    assert shown == ["we ", "hunted; a ", "*** came", ""]
+
+
+def test_a_secret_learned_meanwhile_is_masked_from_then_on():
+    masker = Masker()
+    stream = StreamMasker(masker)
+    first = stream.feed("hunter22 ")
+    masker.add("hunter22")
+    assert (first, stream.feed("hunter22 ")) == ("hunter22 ", "*** ")
+
+
+def test_what_is_held_back_stays_small_however_long_the_stream():
+    stream = StreamMasker(Masker(["aaaaaaaa"]))
+    for _ in range(1000):
+        stream.feed("a" * 100)
+    assert len(stream._held) < 8
+
+
+def test_broken_utf8_passes_as_a_replacement():
+    stream = StreamMasker(Masker(["hunter22"]))
+    assert stream.feed(b"\xff\xe2\x82") + stream.flush() == "\ufffd\ufffd"
+
+
+def test_a_megabyte_is_masked_in_linear_time():
+    # Given text that makes a matcher which backtracks quadratic
+    masker = Masker([SECRET, PEM, "ab", "fox"])
+    text = "://" * 20_000 + "password" * 20_000 + "a" * 500_000
+    began = time.perf_counter()
+    masker.mask(text)
+    assert time.perf_counter() - began < 5  # quadratic would be minutes
