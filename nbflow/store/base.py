@@ -141,6 +141,8 @@ class Usage:
     runs: Mapping[RunKey, int] = field(default_factory=dict)
     tasks: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """(dag_id, task_id) -> instances over all runs."""
+    tasks_in_runs: Mapping[tuple[RunKey, str], int] = field(default_factory=dict)
+    """(run, task_id) -> instances of a mapped task in that run."""
     total: int = 0
 
 
@@ -215,6 +217,9 @@ class Store(Protocol):
     def migrate(self) -> None:
         """Create or upgrade the tables. Idempotent; safe from several processes at once."""
 
+    def downgrade(self, revision: str) -> None:
+        """Take the tables back to an older revision ("base": to none at all)."""
+
     def check(self) -> None:
         """Raise a clear NbflowError if the store is unreachable, or its tables are missing, old or too new."""
 
@@ -247,7 +252,7 @@ class Store(Protocol):
     def next_due(self) -> datetime | None:
         """The earliest ``next_run_after`` of those."""
 
-    def delete_dag(self, dag_id: str, *, actor: str) -> int:
+    def delete_dag(self, dag_id: str, *, actor: str, now: datetime) -> int:
         """Delete a DAG with all its history; returns how many rows went. Refused while a run is running."""
 
     def put_faults(self, fileloc: str, faults: Sequence[ImportFault], *, now: datetime) -> None:
@@ -264,9 +269,7 @@ class Store(Protocol):
         """The scheduled (or, with ``automated`` False, any) run of the greatest logical date."""
 
     def usage(self) -> Usage: ...
-    def apply(
-        self, plans: Sequence[Plan], *, actor: str, expect: Mapping[RunKey, int] | None = None
-    ) -> list[Attempt]:
+    def apply(self, plans: Sequence[Plan], *, actor: str, expect: Mapping[RunKey, int] | None = None) -> list[Attempt]:
         """Make the plans so, in one transaction. ``expect``: the revision of each run that a plan was made from.
         Returns the attempts that its dispatches made, in order. Raises StalePlan (nothing changed)."""
 
@@ -309,7 +312,14 @@ class Store(Protocol):
     def attempt(self, attempt_id: str) -> Attempt | None: ...
     def attempts(self, run: RunKey, key: TaskKey | None = None) -> list[Attempt]: ...
     def claim(
-        self, attempt_id: str, *, owner: str, hostname: str, lease: timedelta, now: datetime, log_path: str | None = None
+        self,
+        attempt_id: str,
+        *,
+        owner: str,
+        hostname: str,
+        lease: timedelta,
+        now: datetime,
+        log_path: str | None = None,
     ) -> bool:
         """Take a queued attempt for this owner; False if it was taken or ended. A duplicate delivery gets False."""
 
@@ -340,7 +350,9 @@ class Store(Protocol):
 
     # --- variables, connections, pools (secrets are encrypted by the store; these methods see plain text)
     def variable(self, key: str) -> str | None: ...
-    def set_variable(self, key: str, value: str, *, description: str | None = None, actor: str, now: datetime) -> None: ...
+    def set_variable(
+        self, key: str, value: str, *, description: str | None = None, actor: str, now: datetime
+    ) -> None: ...
     def delete_variable(self, key: str, *, actor: str, now: datetime) -> bool: ...
     def variables(self) -> list[tuple[str, str, str | None]]:
         """(key, value, description)."""
@@ -349,6 +361,9 @@ class Store(Protocol):
     def set_connection(self, connection: Connection, *, actor: str, now: datetime) -> None: ...
     def delete_connection(self, conn_id: str, *, actor: str, now: datetime) -> bool: ...
     def connections(self) -> list[Connection]: ...
+    def rotate_secrets(self) -> int:
+        """Encrypt every stored secret anew, with the newest key; returns how many."""
+
     def pool(self, name: str) -> Pool | None: ...
     def pools(self) -> list[Pool]:
         """``default_pool`` (128 slots) always exists."""
@@ -361,18 +376,27 @@ class Store(Protocol):
         """Waits of deferred instances: {"trigger_id", "attempt_id", "run", "key", "trigger", "timeout_at"}."""
 
     # --- backfills
-    def add_backfill(self, backfill: BackfillRow, plan: Plan, *, actor: str) -> int:
-        """Store a backfill and apply the plan that makes its runs, in one transaction; returns its id (the plan's new
-        runs get it)."""
+    def add_backfill(
+        self, backfill: BackfillRow, plan: Plan, *, actor: str, expect: Mapping[RunKey, int] | None = None
+    ) -> int:
+        """Store a backfill and apply the plan that makes its runs, in one transaction; returns its id. The runs that
+        the plan makes or moves get that id; the given row's own id is not looked at."""
 
     def backfill(self, backfill_id: int) -> BackfillRow | None: ...
     def backfills(self, dag_id: str | None = None, *, active: bool = False) -> list[BackfillRow]: ...
     def update_backfill(
-        self, backfill_id: int, *, paused: bool | None = None, completed_at: datetime | None = None, cancelled: bool = False
+        self,
+        backfill_id: int,
+        *,
+        paused: bool | None = None,
+        completed_at: datetime | None = None,
+        cancelled: bool = False,
     ) -> None: ...
 
     # --- callbacks
-    def claim_callbacks(self, *, owner: str, lease: timedelta, now: datetime, limit: int = 50) -> list[PendingCallback]: ...
+    def claim_callbacks(
+        self, *, owner: str, lease: timedelta, now: datetime, limit: int = 50
+    ) -> list[PendingCallback]: ...
     def finish_callback(self, callback_id: int, *, error: str | None, now: datetime) -> None: ...
 
     # --- jobs, audit, nudges
@@ -383,13 +407,17 @@ class Store(Protocol):
 
     def release_singleton(self, name: str, job_id: str) -> None: ...
     def lease_runs(self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime) -> list[RunKey]:
-        """Take (or renew) the right to decide for runs, so that several schedulers share the work; returns those held."""
+        """Take (or renew) the right to decide for runs, so that several schedulers share the work; those held."""
 
     def audit(self, action: str, *, actor: str, now: datetime, detail: Mapping[str, Any], ok: bool = True) -> None: ...
     def audit_log(self, *, limit: int = 100) -> list[Mapping[str, Any]]: ...
     def change_token(self) -> Any:
         """A cheap value that differs once another connection may have committed (SQLite data_version, a Postgres
         notification count ...): a loop that polls reads only this while nothing happens."""
+
+    def wait_for_change(self, token: Any, *, timeout: float) -> bool:
+        """Wait until ``change_token()`` is no longer ``token``, at most ``timeout`` seconds; whether it changed. A
+        nudge, not a promise: it may report a change that is none, and who waits must look now and then anyway."""
 
     def counts(self, runs: Sequence[RunKey]) -> Mapping[RunKey, Mapping[TaskState, int]]:
         """Instances by state of each run."""

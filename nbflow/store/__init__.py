@@ -1,0 +1,43 @@
+"""The metastore: ``open_store(url)`` gives a :class:`nbflow.store.base.Store`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from nbflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nbflow.store.base import Store
+
+__all__ = ["Box", "open_store"]
+
+
+class Box(Protocol):
+    """Encrypts what the store keeps secret (``nbflow.secrets.SecretBox``)."""
+
+    def encrypt(self, text: str) -> str: ...
+    def decrypt(self, stored: str) -> str: ...
+
+
+def open_store(
+    url: str, *, synchronous: str = "NORMAL", fernet: Box | None = None, new_id: Callable[[], str] | None = None
+) -> Store:
+    """Open the metastore at ``url``; its tables are made by ``migrate()``.
+
+    ``memory://``, ``sqlite:////absolute/path.db`` or ``postgresql://user@host/name``. ``synchronous`` is SQLite's
+    pragma: NORMAL survives a killed process, FULL a power cut too. Without ``fernet`` secrets can be neither written
+    nor read. ``new_id`` gives attempt ids (default: random). Raises ConfigError for another kind of URL.
+    """
+    if url in ("memory://", "memory:"):
+        from nbflow.store.memory import MemoryStore
+
+        return MemoryStore(new_id=new_id)
+    if url.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "postgres"):
+        from nbflow.store.sql import SqlStore
+
+        return SqlStore(url, synchronous=synchronous, fernet=fernet, new_id=new_id)
+    raise ConfigError(
+        f"{url.partition('://')[0]}:// is no metastore.",
+        hint="Use sqlite:////path/nbflow.db or postgresql://user@host/db.",
+    )

@@ -1,0 +1,95 @@
+"""Attempts and their leases; the waits of deferred instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from nbflow.core.snapshot import RunKey, TaskKey
+from nbflow.core.states import TaskState
+from nbflow.store.base import Attempt
+from nbflow.store.effects import utc
+from nbflow.store.memory.tables import Tables, locked
+
+
+class Attempts(Tables):
+    @locked
+    def attempt(self, attempt_id: str) -> Attempt | None:
+        return self._attempts.get(attempt_id)
+
+    @locked
+    def attempts(self, run: RunKey, key: TaskKey | None = None) -> list[Attempt]:
+        found = (self._attempts[attempt_id] for attempt_id in self._attempts_of.get(run, ()))
+        return [attempt for attempt in found if key is None or attempt.key == key]
+
+    def _state_of(self, attempt: Attempt) -> TaskState | None:
+        """State of the instance whose current attempt this is; None if it is not."""
+        one = self._instances.get(attempt.run, {}).get(attempt.key)
+        return one.state if one and one.attempt_id == attempt.attempt_id else None
+
+    @locked
+    def claim(
+        self,
+        attempt_id: str,
+        *,
+        owner: str,
+        hostname: str,
+        lease: timedelta,
+        now: datetime,
+        log_path: str | None = None,
+    ) -> bool:
+        attempt = self._attempts.get(attempt_id)
+        if attempt is None or attempt.state != "queued" or self._state_of(attempt) is not TaskState.QUEUED:
+            return False
+        now = utc(now)
+        self._put_attempt(
+            replace(
+                attempt,
+                state="running",
+                owner=owner,
+                hostname=hostname,
+                log_path=log_path,
+                lease_until=now + lease,
+                started_at=now,
+            )
+        )
+        return True
+
+    @locked
+    def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
+        attempt = self._attempts.get(attempt_id)
+        if attempt is not None:
+            self._attempts[attempt_id] = replace(attempt, pid=pid, pid_started=pid_started)
+
+    @locked
+    def heartbeat(self, attempt_ids: Sequence[str], *, owner: str, lease: timedelta, now: datetime) -> list[str]:
+        kill: list[str] = []
+        for attempt_id in attempt_ids:
+            attempt = self._attempts.get(attempt_id)
+            if attempt is None or attempt.owner != owner or attempt.state != "running":
+                kill.append(attempt_id)
+                continue
+            self._put_attempt(replace(attempt, lease_until=utc(now) + lease))
+            if self._state_of(attempt) not in (TaskState.QUEUED, TaskState.RUNNING):
+                kill.append(attempt_id)
+        return kill
+
+    @locked
+    def expired(self, now: datetime) -> list[Attempt]:
+        live = (self._attempts[attempt_id] for attempt_id in self._live_attempts)
+        late = [attempt for attempt in live if attempt.lease_until is not None and attempt.lease_until < now]
+        return sorted(late, key=lambda attempt: (attempt.lease_until, attempt.attempt_id))
+
+    @locked
+    def live_attempts(self, owner: str | None = None) -> list[Attempt]:
+        live = (self._attempts[attempt_id] for attempt_id in self._live_attempts)
+        return sorted(
+            (attempt for attempt in live if owner is None or attempt.owner == owner),
+            key=lambda attempt: (attempt.queued_at is None, attempt.queued_at, attempt.attempt_id),
+        )
+
+    @locked
+    def triggers(self) -> list[Mapping[str, Any]]:
+        return [self._triggers[number] for number in sorted(self._triggers)]

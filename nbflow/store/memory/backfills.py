@@ -1,0 +1,66 @@
+"""Backfills: their rows, and the plan that makes their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from nbflow.core.plan import Plan
+from nbflow.core.snapshot import RunKey
+from nbflow.store.base import BackfillRow
+from nbflow.store.codec import as_stored
+from nbflow.store.effects import of_backfill, utc
+from nbflow.store.memory.runs import Runs
+from nbflow.store.memory.tables import locked
+
+
+class Backfills(Runs):
+    @locked
+    def add_backfill(
+        self, backfill: BackfillRow, plan: Plan, *, actor: str, expect: Mapping[RunKey, int] | None = None
+    ) -> int:
+        number = self._counters["backfill"] + 1
+        row = replace(
+            backfill,
+            backfill_id=number,
+            from_date=utc(backfill.from_date),
+            to_date=utc(backfill.to_date),
+            conf=as_stored(backfill.conf),
+            entries=tuple(as_stored(list(backfill.entries))),
+        )
+        self.apply([of_backfill(plan, number)], actor=actor, expect=expect)
+        self._backfills[self._next("backfill")] = row
+        return number
+
+    @locked
+    def backfill(self, backfill_id: int) -> BackfillRow | None:
+        return self._backfills.get(backfill_id)
+
+    @locked
+    def backfills(self, dag_id: str | None = None, *, active: bool = False) -> list[BackfillRow]:
+        return [
+            row
+            for _, row in sorted(self._backfills.items())
+            if dag_id in (None, row.dag_id) and not (active and row.completed_at is not None)
+        ]
+
+    @locked
+    def update_backfill(
+        self,
+        backfill_id: int,
+        *,
+        paused: bool | None = None,
+        completed_at: datetime | None = None,
+        cancelled: bool = False,
+    ) -> None:
+        row = self._backfills.get(backfill_id)
+        if row is None:
+            return
+        self._backfills[backfill_id] = replace(
+            row,
+            paused=row.paused if paused is None else paused,
+            completed_at=utc(completed_at) if completed_at else row.completed_at,
+            cancelled=row.cancelled or cancelled,
+        )
+        self._nudge()

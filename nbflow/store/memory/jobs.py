@@ -1,0 +1,66 @@
+"""Living processes, named leases, the audit log, and nudges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from nbflow.store.base import Job
+from nbflow.store.codec import as_stored
+from nbflow.store.effects import utc
+from nbflow.store.memory.tables import Tables, locked
+
+
+class Jobs(Tables):
+    @locked
+    def put_job(self, job: Job) -> None:
+        self._jobs[job.job_id] = replace(
+            job,
+            started_at=utc(job.started_at),
+            heartbeat_at=utc(job.heartbeat_at),
+            ended_at=job.ended_at and utc(job.ended_at),
+            detail=as_stored(job.detail),
+        )
+
+    @locked
+    def jobs(self, kind: str | None = None, *, alive_since: datetime | None = None, limit: int = 100) -> list[Job]:
+        found = [
+            job
+            for job in self._jobs.values()
+            if kind in (None, job.kind)
+            and (alive_since is None or (job.ended_at is None and job.heartbeat_at >= alive_since))
+        ]
+        found.sort(key=lambda job: job.job_id)
+        found.sort(key=lambda job: job.heartbeat_at, reverse=True)
+        return found[:limit]
+
+    @locked
+    def take_singleton(self, name: str, job_id: str, *, lease: timedelta, now: datetime) -> bool:
+        holder = self._singletons.get(name)
+        if holder is not None and holder[0] != job_id and holder[1] >= now:
+            return False
+        self._singletons[name] = (job_id, utc(now) + lease)
+        return True
+
+    @locked
+    def release_singleton(self, name: str, job_id: str) -> None:
+        if self._singletons.get(name, ("",))[0] == job_id:
+            del self._singletons[name]
+
+    @locked
+    def audit(self, action: str, *, actor: str, now: datetime, detail: Mapping[str, Any], ok: bool = True) -> None:
+        self._write_audit(action, actor, utc(now), detail, ok)
+
+    @locked
+    def audit_log(self, *, limit: int = 100) -> list[Mapping[str, Any]]:
+        return list(reversed(self._audit[-limit:])) if limit else []
+
+    @locked
+    def change_token(self) -> Any:
+        return self._token
+
+    def wait_for_change(self, token: Any, *, timeout: float) -> bool:
+        with self._changed:
+            return bool(self._changed.wait_for(lambda: self._token != token, timeout))

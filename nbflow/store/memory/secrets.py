@@ -1,0 +1,87 @@
+"""Variables, connections and pools. Nothing is at rest here, so nothing is encrypted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from nbflow.connections import Connection
+from nbflow.errors import NbflowError
+from nbflow.store.base import Pool
+from nbflow.store.codec import DEFAULT_POOL
+from nbflow.store.effects import utc
+from nbflow.store.memory.tables import Tables, locked
+
+
+class Secrets(Tables):
+    # --- variables
+    @locked
+    def variable(self, key: str) -> str | None:
+        found = self._variables.get(key)
+        return found[0] if found else None
+
+    @locked
+    def set_variable(self, key: str, value: str, *, description: str | None = None, actor: str, now: datetime) -> None:
+        self._write_audit("set_variable", actor, utc(now), {"key": key})
+        self._variables[key] = (value, description)
+
+    @locked
+    def delete_variable(self, key: str, *, actor: str, now: datetime) -> bool:
+        gone = self._variables.pop(key, None) is not None
+        self._write_audit("delete_variable", actor, utc(now), {"key": key}, gone)
+        return gone
+
+    @locked
+    def variables(self) -> list[tuple[str, str, str | None]]:
+        return [(key, *self._variables[key]) for key in sorted(self._variables)]
+
+    # --- connections
+    @locked
+    def connection(self, conn_id: str) -> Connection | None:
+        return self._connections.get(conn_id)
+
+    @locked
+    def set_connection(self, connection: Connection, *, actor: str, now: datetime) -> None:
+        if not connection.conn_id:
+            raise NbflowError("A connection needs a conn_id to be stored.")
+        self._write_audit("set_connection", actor, utc(now), {"conn_id": connection.conn_id})
+        self._connections[connection.conn_id] = connection
+
+    @locked
+    def delete_connection(self, conn_id: str, *, actor: str, now: datetime) -> bool:
+        gone = self._connections.pop(conn_id, None) is not None
+        self._write_audit("delete_connection", actor, utc(now), {"conn_id": conn_id}, gone)
+        return gone
+
+    @locked
+    def connections(self) -> list[Connection]:
+        return [self._connections[conn_id] for conn_id in sorted(self._connections)]
+
+    def rotate_secrets(self) -> int:
+        """Nothing is encrypted here, so nothing is encrypted anew."""
+        return 0
+
+    # --- pools
+    @locked
+    def pool(self, name: str) -> Pool | None:
+        return self._pools.get(name) or (DEFAULT_POOL if name == DEFAULT_POOL.name else None)
+
+    @locked
+    def pools(self) -> list[Pool]:
+        pools = {DEFAULT_POOL.name: DEFAULT_POOL, **self._pools}
+        return [pools[name] for name in sorted(pools)]
+
+    @locked
+    def set_pool(self, pool: Pool, *, actor: str, now: datetime) -> None:
+        self._write_audit("set_pool", actor, utc(now), {"name": pool.name, "slots": pool.slots})
+        self._pools[pool.name] = replace(pool)
+        self._nudge()
+
+    @locked
+    def delete_pool(self, name: str, *, actor: str, now: datetime) -> bool:
+        if name == DEFAULT_POOL.name:
+            raise NbflowError("default_pool cannot be deleted.", hint="Set its slots instead.")
+        gone = self._pools.pop(name, None) is not None
+        self._write_audit("delete_pool", actor, utc(now), {"name": name}, gone)
+        self._nudge()
+        return gone

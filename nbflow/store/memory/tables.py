@@ -1,0 +1,217 @@
+"""The dicts of a MemoryStore, and the indexes that keep its answers as cheap as a database's."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, insort
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+from uuid import uuid4
+
+from nbflow.connections import Connection
+from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
+from nbflow.core.spec import DagSpec
+from nbflow.core.states import LIVE, RUN_FINISHED
+from nbflow.store.base import (
+    Attempt,
+    BackfillRow,
+    DagRow,
+    DagVersion,
+    ImportFault,
+    Job,
+    PendingCallback,
+    Pool,
+    TaskEvent,
+)
+from nbflow.store.codec import as_stored
+from nbflow.store.effects import Hidden
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def locked(method: Callable[P, T]) -> Callable[P, T]:
+    """One call at a time: what a transaction is to a database."""
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        with args[0]._lock:  # type: ignore[attr-defined]
+            return method(*args, **kwargs)
+
+    return call
+
+
+def new_attempt_id() -> str:
+    return uuid4().hex
+
+
+class Tables:
+    """All data of a MemoryStore. The classes beside this one add the methods."""
+
+    url = "memory://"
+
+    def __init__(self, *, new_id: Callable[[], str] | None = None) -> None:
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._new_id = new_id or new_attempt_id
+        self._token = 0
+        self._counters: dict[str, int] = defaultdict(int)
+        # definitions
+        self._versions: dict[str, list[DagVersion]] = {}
+        self._specs: dict[tuple[str, int], DagSpec] = {}
+        self._dags: dict[str, DagRow] = {}
+        self._faults: dict[str, list[ImportFault]] = {}
+        self._first_seen: dict[tuple[str, str], datetime] = {}
+        # runs
+        self._runs: dict[RunKey, Run] = {}
+        self._run_numbers: dict[RunKey, int] = {}
+        self._dated: dict[str, list[tuple[datetime, int, RunKey]]] = defaultdict(list)
+        """Runs of each DAG by logical date (run_after where there is none), then age."""
+        self._intervals: dict[tuple[str, datetime], RunKey] = {}
+        """The scheduled or backfill run of each logical date."""
+        self._active: set[RunKey] = set()
+        self._instances: dict[RunKey, dict[TaskKey, Instance]] = {}
+        self._hidden: dict[RunKey, dict[TaskKey, Hidden]] = {}
+        self._live: dict[tuple[RunKey, TaskKey], Instance] = {}
+        self._events: list[TaskEvent] = []
+        self._events_of: dict[RunKey, list[TaskEvent]] = defaultdict(list)
+        self._run_leases: dict[RunKey, tuple[str, datetime]] = {}
+        # attempts
+        self._attempts: dict[str, Attempt] = {}
+        self._attempts_of: dict[RunKey, list[str]] = defaultdict(list)
+        self._live_attempts: dict[str, None] = {}
+        self._triggers: dict[int, Mapping[str, Any]] = {}
+        # the rest
+        self._xcoms: dict[RunKey, dict[TaskKey, dict[str, str]]] = defaultdict(dict)
+        self._rendered: dict[tuple[RunKey, TaskKey], Mapping[str, Any]] = {}
+        self._variables: dict[str, tuple[str, str | None]] = {}
+        self._connections: dict[str, Connection] = {}
+        self._pools: dict[str, Pool] = {}
+        self._backfills: dict[int, BackfillRow] = {}
+        self._callbacks: dict[int, PendingCallback] = {}
+        self._callback_leases: dict[int, tuple[str, datetime]] = {}
+        self._jobs: dict[str, Job] = {}
+        self._singletons: dict[str, tuple[str, datetime]] = {}
+        self._audit: list[Mapping[str, Any]] = []
+
+    def migrate(self) -> None:
+        """Nothing to do: there are no tables."""
+
+    def downgrade(self, revision: str) -> None:
+        """Nothing to do: there are no tables."""
+
+    def check(self) -> None:
+        """Nothing to check."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def _next(self, counter: str) -> int:
+        self._counters[counter] += 1
+        return self._counters[counter]
+
+    def _nudge(self) -> None:
+        self._token += 1
+        self._changed.notify_all()
+
+    def _write_audit(self, action: str, actor: str, at: datetime, detail: Mapping[str, Any], ok: bool = True) -> None:
+        line = {"at": at, "actor": actor, "action": action, "ok": ok, "detail": as_stored(detail)}
+        self._audit.append({"seq": len(self._audit) + 1, **line})
+
+    # --- rows and their indexes
+    def _put_run(self, run: Run) -> None:
+        key = run.key
+        if key not in self._runs:
+            number = self._run_numbers[key] = self._next("run")
+            insort(self._dated[key.dag_id], (run.logical_date or run.run_after, number, key))
+            self._instances[key] = {}
+            self._hidden[key] = {}
+        else:
+            old = self._runs[key]
+            if self._intervals.get((key.dag_id, old.logical_date or old.run_after)) == key:
+                del self._intervals[key.dag_id, old.logical_date or old.run_after]
+        if run.run_type in ONE_A_DATE and run.logical_date is not None:
+            self._intervals[key.dag_id, run.logical_date] = key
+        self._runs[key] = run
+        (self._active.discard if run.state in RUN_FINISHED else self._active.add)(key)
+
+    def _put_instance(self, run: RunKey, key: TaskKey, instance: Instance | None, hidden: Hidden) -> None:
+        if instance is None:
+            self._instances[run].pop(key, None)
+            self._hidden[run].pop(key, None)
+            self._live.pop((run, key), None)
+            return
+        self._instances[run][key] = instance
+        self._hidden[run][key] = hidden
+        if instance.state in LIVE:
+            self._live[run, key] = instance
+        else:
+            self._live.pop((run, key), None)
+
+    def _put_attempt(self, attempt: Attempt) -> None:
+        self._attempts[attempt.attempt_id] = attempt
+        if attempt.state == "ended":
+            self._live_attempts.pop(attempt.attempt_id, None)
+        else:
+            self._live_attempts[attempt.attempt_id] = None
+
+    def _size_of(self, key: RunKey) -> dict[str, int]:
+        """How many rows hang on a run, by table."""
+        return {
+            "dag_run": 1,
+            "task_instance": len(self._instances[key]),
+            "task_event": len(self._events_of.get(key, ())),
+            "attempt": len(self._attempts_of.get(key, ())),
+            "xcom": sum(map(len, self._xcoms.get(key, {}).values())),
+            "rendered": sum(name[0] == key for name in self._rendered),
+            "task_trigger": sum(trigger["run"] == key for trigger in self._triggers.values()),
+            "callback": sum(callback.run == key for callback in self._callbacks.values()),
+        }
+
+    def _delete_run(self, key: RunKey) -> dict[str, int]:
+        """Forget a run and all that hangs on it; how many rows went, by table."""
+        size = self._size_of(key)
+        run = self._runs.pop(key)
+        at = run.logical_date or run.run_after
+        dated = self._dated[key.dag_id]
+        del dated[bisect_left(dated, (at, self._run_numbers.pop(key), key))]
+        if self._intervals.get((key.dag_id, at)) == key:
+            del self._intervals[key.dag_id, at]
+        self._active.discard(key)
+        self._run_leases.pop(key, None)
+        self._hidden.pop(key)
+        self._instances.pop(key)
+        for name in [name for name in self._live if name[0] == key]:
+            del self._live[name]
+        if self._events_of.pop(key, ()):
+            self._events = [event for event in self._events if event.run != key]
+        for attempt_id in self._attempts_of.pop(key, []):
+            del self._attempts[attempt_id]
+            self._live_attempts.pop(attempt_id, None)
+        self._xcoms.pop(key, None)
+        _forget(self._rendered, lambda name, _: name[0] == key)
+        _forget(self._triggers, lambda _, trigger: trigger["run"] == key)
+        _forget(self._callbacks, lambda _, callback: callback.run == key)
+        return size
+
+    def _runs_before(self, run: Run) -> Iterator[Run]:
+        """Runs of this DAG with an earlier logical date, latest first."""
+        if run.logical_date is None:
+            return
+        dated = self._dated[run.dag_id]
+        for index in range(bisect_left(dated, (run.logical_date,)) - 1, -1, -1):
+            other = self._runs[dated[index][2]]
+            if other.logical_date is not None:
+                yield other
+
+
+ONE_A_DATE = frozenset({"scheduled", "backfill"})
+"""Run types of which there is at most one a logical date."""
+
+
+def _forget(table: dict[Any, Any], doomed: Callable[[Any, Any], bool]) -> None:
+    for name in [name for name, value in table.items() if doomed(name, value)]:
+        del table[name]
