@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
 
-from nbflow.core.plan import AddInstances, AddRun, Move, Op, Plan, RunMove
+from nbflow.core.plan import AddInstances, AddRun, KeepVersion, Move, Op, Plan, RunMove
 from nbflow.core.react import fresh
 from nbflow.core.snapshot import Instance, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, length_of, length_sources
@@ -166,10 +166,12 @@ def mark_run(snapshot: Snapshot, state: RunState, now: datetime) -> Plan:
     return Plan(ops=tuple(ops))
 
 
-def follow_version(snapshot: Snapshot, dag: DagSpec, now: datetime) -> Plan:
-    """Fit a run's instances to another version of its DAG: tasks that are gone become removed, new ones get rows, ones
-    that are back are restored. Done when a run is cleared onto the newest version."""
-    ops: list[Op] = []
+def follow_version(snapshot: Snapshot, dag: DagSpec, number: int, now: datetime) -> Plan:
+    """Let a run keep another version of its DAG from now on: tasks that are gone become removed, new ones get rows,
+    ones that are back are restored. Nothing changes if it keeps that version already."""
+    if snapshot.run.version == number:
+        return Plan()
+    ops: list[Op] = [KeepVersion(run=snapshot.run.key, dag=dag, number=number, at=now)]
     for one in snapshot.instances.values():
         known = one.task_id in dag.tasks
         if not known and one.state is not TaskState.REMOVED:

@@ -15,6 +15,7 @@ from typing import Any
 
 from nbflow.core.reasons import Wait
 from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey
+from nbflow.core.spec import DagSpec
 from nbflow.core.states import Cause, RunCause, RunState, TaskState
 
 
@@ -93,7 +94,17 @@ class Callback:
     reason: str = ""
 
 
-Op = Move | RunMove | AddInstances | DropInstance | AddRun | Callback
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepVersion:
+    """A run goes on with another version of its DAG."""
+
+    run: RunKey
+    dag: DagSpec
+    number: int
+    at: datetime
+
+
+Op = Move | RunMove | AddInstances | DropInstance | AddRun | KeepVersion | Callback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +155,7 @@ def advance(snapshot: Snapshot, ops: Iterable[Op]) -> Snapshot:
 
     Raises :class:`UnexpectedState` where an operation does not find what it expects.
     """
-    run, instances, touched = snapshot.run, dict(snapshot.instances), False
+    run, dag, instances, touched = snapshot.run, snapshot.dag, dict(snapshot.instances), False
     for op in ops:
         if isinstance(op, AddRun | Callback) or op.run != run.key:
             continue
@@ -156,6 +167,8 @@ def advance(snapshot: Snapshot, ops: Iterable[Op]) -> Snapshot:
                 if run.state is not op.source:
                     raise UnexpectedState(f"run {run.run_id} is {run.state}, not {op.source}")
                 run = replace(run, state=op.target, **op.changes)
+            case KeepVersion():
+                run, dag = replace(run, version=op.number), op.dag
             case AddInstances():
                 for one in op.instances:
                     instances.setdefault(one.key, one)
@@ -165,7 +178,7 @@ def advance(snapshot: Snapshot, ops: Iterable[Op]) -> Snapshot:
                     raise UnexpectedState(f"{op.key} was to be expanded, but is {found and found.state}")
     if not touched:
         return snapshot
-    return replace(snapshot, run=replace(run, revision=run.revision + 1), instances=instances)
+    return replace(snapshot, dag=dag, run=replace(run, revision=run.revision + 1), instances=instances)
 
 
 def moved(instance: Instance | None, move: Move) -> Instance:

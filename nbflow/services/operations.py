@@ -1,0 +1,347 @@
+"""What a person (or a task, or a surface) may ask of nbflow: trigger, clear, mark, pause, backfill, why.
+
+Every operation is: read a snapshot, let the core plan, apply the plan, and if the world moved meanwhile do it again.
+A command, a magic and a web handler each parse their input, make one call here and show the result.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from nbflow.clock import Clock
+from nbflow.config import Settings
+from nbflow.core import actions
+from nbflow.core.backfill import BackfillEntry, BackfillPlan, ExistingRun, Reprocess, plan_backfill
+from nbflow.core.plan import Plan, advance, merged
+from nbflow.core.reasons import Wait
+from nbflow.core.runids import RunType, make_run_id
+from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
+from nbflow.core.spec import DagSpec
+from nbflow.core.states import RunState, TaskState
+from nbflow.core.timetables import Timetable, timetable_from_spec
+from nbflow.errors import (
+    DagNotFound,
+    DagRunAlreadyExists,
+    DagRunNotFound,
+    NbflowError,
+    StalePlan,
+    TaskInstanceNotFound,
+    did_you_mean,
+)
+from nbflow.services.why import explain_run, explain_task
+from nbflow.store.base import BackfillRow, DagVersion, Store
+
+APPLY_ATTEMPTS = 20
+"""How often an operation is planned anew when others change the same run meanwhile: each time somebody got on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfill:
+    """A planned or made backfill. ``backfill_id`` is None for a dry run."""
+
+    dag_id: str
+    plan: BackfillPlan
+    backfill_id: int | None = None
+
+
+class Operations:
+    """All that may be asked, in the name of ``actor`` (it stands in the history of what changed)."""
+
+    def __init__(self, store: Store, clock: Clock, settings: Settings, *, actor: str = "user") -> None:
+        self.store, self.clock, self.settings, self.actor = store, clock, settings, actor
+
+    # --- finding
+
+    def version(self, dag_id: str, number: int | None = None) -> DagVersion:
+        """A version of a DAG, or DagNotFound with the nearest name."""
+        found = self.store.version(dag_id, number)
+        if found is None:
+            known = [row.dag_id for row in self.store.dags(include_stale=True)]
+            what = f"DAG {dag_id!r}" if number is None else f"version {number} of DAG {dag_id!r}"
+            hint = did_you_mean(dag_id, known).strip() or "See: nbflow dags list, nbflow dags list-import-errors."
+            raise DagNotFound(f"There is no {what}.", hint=hint)
+        return found
+
+    def find_run(self, dag_id: str, which: str | datetime | None = None) -> Run:
+        """A run by its id or logical date; by default the newest. DagRunNotFound if there is none."""
+        self.version(dag_id)
+        if which is None:
+            runs = self.store.runs(dag_id, limit=1)
+        elif isinstance(which, datetime):
+            runs = self.store.runs(dag_id, since=which, until=which, limit=1)
+        else:
+            one = self.store.run(RunKey(dag_id, which))
+            runs = [one] if one is not None else self._by_date_text(dag_id, which)
+        if not runs:
+            known = ", ".join(run.run_id for run in self.store.runs(dag_id, limit=3)) or "none yet"
+            what = "no run yet" if which is None else f"no run {which}"
+            raise DagRunNotFound(f"DAG {dag_id!r} has {what}.", hint=f"Its newest runs: {known}.")
+        return runs[0]
+
+    def _by_date_text(self, dag_id: str, text: str) -> list[Run]:
+        from nbflow.services.dates import parse_date
+
+        try:
+            moment = parse_date(text)
+        except ValueError:
+            return []
+        return self.store.runs(dag_id, since=moment, until=moment, limit=1)
+
+    def snapshot(self, run: RunKey) -> Snapshot:
+        """The run as it is now."""
+        found = self.store.snapshot(run)
+        if found is None:
+            raise DagRunNotFound(f"DAG {run.dag_id!r} has no run {run.run_id!r}.")
+        return found
+
+    def timetable(self, spec: DagSpec) -> Timetable:
+        """The timetable of a stored DAG."""
+        return timetable_from_spec(spec.schedule)
+
+    # --- runs
+
+    def trigger(
+        self,
+        dag_id: str,
+        *,
+        run_id: str | None = None,
+        logical_date: datetime | None = None,
+        conf: Mapping[str, Any] | None = None,
+        run_type: str = RunType.MANUAL,
+        version: int | None = None,
+        note: str | None = None,
+    ) -> Run:
+        """Make a run now. Without a date its logical date is this moment, and its data interval the one before it.
+
+        Raises DagNotFound, DagRunAlreadyExists, ParamValidationError, or NbflowError for a date in the future.
+        """
+        known = self.version(dag_id, version)
+        now = self.clock.now()
+        if logical_date is not None and logical_date > now and not self.settings.scheduler.allow_trigger_in_future:
+            raise NbflowError(
+                f"The logical date {logical_date.isoformat()} lies in the future.",
+                hint="Set [scheduler] allow_trigger_in_future if you mean it.",
+            )
+        values = check_conf(known.spec, conf or {})
+        moment = logical_date or now
+        interval = self.timetable(known.spec).manual_interval(moment)
+        chosen = run_id or make_run_id(run_type, logical_date=moment, run_after=moment, token=uuid.uuid4().hex[:8])
+        if self.store.run(RunKey(dag_id, chosen)) is not None:
+            raise DagRunAlreadyExists(
+                f"DAG {dag_id!r} has a run {chosen!r} already.", hint="Give another run id, or clear that run."
+            )
+        run = Run(
+            dag_id=dag_id,
+            run_id=chosen,
+            run_type=str(run_type),
+            logical_date=moment,
+            data_interval_start=interval.start,
+            data_interval_end=interval.end,
+            run_after=moment,
+            conf=dict(values),
+            version=known.number,
+            triggered_by=self.actor,
+        )
+        self.store.apply([actions.new_run(known.spec, run, now)], actor=self.actor)
+        self._audit("trigger", dag_id=dag_id, run_id=chosen)
+        made = self.store.run(run.key)
+        assert made is not None
+        return made
+
+    def clear(
+        self,
+        run: RunKey,
+        task_ids: Iterable[str] | None = None,
+        *,
+        upstream: bool = False,
+        downstream: bool = False,
+        only_failed: bool = False,
+        only_running: bool = False,
+        newest_version: bool = False,
+        dry_run: bool = False,
+    ) -> list[TaskKey]:
+        """Let tasks of a run go again; returns which. With ``newest_version`` a run that has ended goes on with the
+        DAG's newest version."""
+        newest = self.version(run.dag_id) if newest_version else None
+
+        def plan(snapshot: Snapshot) -> Plan:
+            now = self.clock.now()
+            moved = actions.follow_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
+            snapshot = advance(snapshot, moved.ops)
+            chosen = actions.select(snapshot.dag, task_ids, upstream=upstream, downstream=downstream)
+            cleared = actions.clear(snapshot, chosen, now, only_failed=only_failed, only_running=only_running)
+            return merged((moved, cleared))
+
+        if dry_run:
+            return [move.key for move in plan(self.snapshot(run)).moves]
+        done = self._change(run, plan)
+        self._audit("clear", dag_id=run.dag_id, run_id=run.run_id, tasks=[str(move.key) for move in done.moves])
+        return [move.key for move in done.moves]
+
+    def mark_tasks(self, run: RunKey, keys: Sequence[TaskKey], state: TaskState) -> Plan:
+        """Set task instances to success, failed or skipped by hand."""
+        for key in keys:
+            if key not in self.snapshot(run).instances:
+                raise TaskInstanceNotFound(f"Run {run.run_id} of {run.dag_id} has no task instance {key}.")
+        done = self._change(run, lambda snapshot: actions.mark(snapshot, keys, state, self.clock.now()))
+        self._audit("mark", dag_id=run.dag_id, run_id=run.run_id, tasks=[str(key) for key in keys], state=state.value)
+        return done
+
+    def mark_run(self, run: RunKey, state: RunState) -> Plan:
+        """End a run by hand; its live tasks are killed."""
+        done = self._change(run, lambda snapshot: actions.mark_run(snapshot, state, self.clock.now()))
+        self._audit("mark_run", dag_id=run.dag_id, run_id=run.run_id, state=state.value)
+        return done
+
+    def set_paused(self, dag_id: str, paused: bool) -> bool:
+        """Pause or unpause; returns whether that changed anything."""
+        self.version(dag_id)
+        return self.store.set_paused(dag_id, paused, actor=self.actor, now=self.clock.now())
+
+    def _change(self, run: RunKey, make: Callable[[Snapshot], Plan]) -> Plan:
+        for _ in range(APPLY_ATTEMPTS):
+            snapshot = self.snapshot(run)
+            plan = make(snapshot)
+            if not plan:
+                return plan
+            try:
+                self.store.apply([plan], actor=self.actor, expect={run: snapshot.run.revision})
+            except StalePlan:
+                continue
+            return plan
+        raise NbflowError(
+            f"Run {run.run_id} of {run.dag_id} changes too fast to be changed by hand.", hint="Try again."
+        )
+
+    # --- backfills
+
+    def plan_backfill(
+        self,
+        dag_id: str,
+        from_date: datetime,
+        to_date: datetime,
+        *,
+        reprocess: Reprocess | str = Reprocess.NONE,
+        run_backwards: bool = False,
+        dry_run: bool = True,
+    ) -> BackfillPlan:
+        """Exactly the runs that :meth:`backfill` would make, or the BackfillError that says why it may not."""
+        spec = self.version(dag_id).spec
+        there = self.store.runs(dag_id, since=from_date, until=to_date, limit=1_000_000)
+        return plan_backfill(
+            self.timetable(spec),
+            dag_id=dag_id,
+            from_date=from_date,
+            to_date=to_date,
+            now=self.clock.now(),
+            existing=[
+                ExistingRun(run_id=run.run_id, logical_date=run.logical_date, state=run.state)
+                for run in there
+                if run.logical_date is not None
+            ],
+            reprocess=reprocess,
+            run_backwards=run_backwards,
+            depends_on_past=any(task.depends_on_past for task in spec.tasks.values()),
+            another_active=bool(self.store.backfills(dag_id, active=True)),
+            dry_run=dry_run,
+        )
+
+    def backfill(
+        self,
+        dag_id: str,
+        from_date: datetime,
+        to_date: datetime,
+        *,
+        reprocess: Reprocess | str = Reprocess.NONE,
+        run_backwards: bool = False,
+        max_active_runs: int = 10,
+        conf: Mapping[str, Any] | None = None,
+    ) -> Backfill:
+        """Make the runs of a range of logical dates (both ends included), ``max_active_runs`` of them at once."""
+        version = self.version(dag_id)
+        values = check_conf(version.spec, conf or {})
+        planned = self.plan_backfill(
+            dag_id, from_date, to_date, reprocess=reprocess, run_backwards=run_backwards, dry_run=False
+        )
+        now = self.clock.now()
+        plan = merged(self._backfill_run(version, entry, values, now) for entry in planned.to_run)
+        row = BackfillRow(
+            backfill_id=0,
+            dag_id=dag_id,
+            from_date=from_date,
+            to_date=to_date,
+            reprocess=str(reprocess),
+            run_backwards=run_backwards,
+            max_active_runs=max_active_runs,
+            conf=dict(values),
+            created_at=now,
+            entries=tuple(
+                {
+                    "ordinal": entry.ordinal,
+                    "logical_date": entry.logical_date.isoformat(),
+                    "run_id": entry.run_id,
+                    "not_created_because": entry.not_created_because,
+                }
+                for entry in planned.entries
+            ),
+        )
+        made = self.store.add_backfill(row, plan, actor=self.actor)
+        self._audit("backfill", dag_id=dag_id, backfill_id=made, runs=len(planned.to_run))
+        return Backfill(dag_id=dag_id, plan=planned, backfill_id=made)
+
+    def _backfill_run(self, version: DagVersion, entry: BackfillEntry, conf: Mapping[str, Any], now: datetime) -> Plan:
+        assert entry.run_id is not None
+        if entry.reset:
+            snapshot = self.snapshot(RunKey(version.dag_id, entry.run_id))
+            return actions.clear(snapshot, frozenset(snapshot.dag.tasks), now)
+        run = Run(
+            dag_id=version.dag_id,
+            run_id=entry.run_id,
+            run_type=RunType.BACKFILL,
+            logical_date=entry.logical_date,
+            data_interval_start=entry.info.data_interval.start,
+            data_interval_end=entry.info.data_interval.end,
+            run_after=entry.info.run_after,
+            conf=dict(conf),
+            version=version.number,
+            triggered_by=self.actor,
+        )
+        return actions.new_run(version.spec, run, now)
+
+    def cancel_backfill(self, backfill_id: int) -> int:
+        """Fail the backfill's runs that have not started, let the running ones end; returns how many were failed."""
+        row = self.store.backfill(backfill_id)
+        if row is None:
+            raise NbflowError(f"There is no backfill {backfill_id}.", hint="See: nbflow backfill list.")
+        waiting = [run for run in self.store.active_runs(row.dag_id) if run.backfill_id == backfill_id]
+        queued = [run for run in waiting if run.state is RunState.QUEUED]
+        for run in queued:
+            self.mark_run(run.key, RunState.FAILED)
+        self.store.update_backfill(backfill_id, cancelled=True, completed_at=self.clock.now())
+        self._audit("cancel_backfill", dag_id=row.dag_id, backfill_id=backfill_id)
+        return len(queued)
+
+    # --- why
+
+    def why(self, run: RunKey, key: TaskKey | None = None) -> Mapping[TaskKey, Wait]:
+        """Why each waiting task instance of a run (or the one named) waits, by the same evaluation that decides."""
+        return explain_run(self.store, run, self.clock.now()) if key is None else self._why_one(run, key)
+
+    def _why_one(self, run: RunKey, key: TaskKey) -> Mapping[TaskKey, Wait]:
+        return explain_task(self.store, run, key, self.clock.now())
+
+    def _audit(self, action: str, **detail: Any) -> None:
+        self.store.audit(action, actor=self.actor, now=self.clock.now(), detail=detail)
+
+
+def check_conf(spec: DagSpec, conf: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The conf as given, if it fits the DAG's params; else ParamValidationError naming the param."""
+    if spec.params and conf:
+        from nbflow.dag.params import validate_conf
+
+        validate_conf(spec.params, conf)
+    return dict(conf)

@@ -1,0 +1,100 @@
+"""``why``: the core's own reasons for everything that waits in a run.
+
+The run is planned as the scheduler would, with ``explain``; what is scheduled is then held against the limits. Nothing
+is applied. A second implementation of the rules would sooner or later tell something else than what happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from nbflow.core.decide import plan_run
+from nbflow.core.dispatch import Limits, Ready, RunLimits, plan_dispatch, plan_run_starts
+from nbflow.core.reasons import Wait
+from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
+from nbflow.core.states import RUN_FINISHED, UNFINISHED, RunState, TaskState
+from nbflow.errors import DagRunNotFound
+from nbflow.store.base import Store
+
+SCHEDULER_ALIVE = timedelta(seconds=30)
+"""A scheduler that has not been heard of for longer does not count as running."""
+
+
+def explain_run(store: Store, run: RunKey, now: datetime) -> Mapping[TaskKey, Wait]:
+    """Reason of every unfinished instance. Empty for a run that has ended."""
+    snapshot = store.snapshot(run)
+    if snapshot is None:
+        raise DagRunNotFound(f"DAG {run.dag_id!r} has no run {run.run_id!r}.")
+    if snapshot.run.state in RUN_FINISHED:
+        return {}
+    waits = _reasons(store, snapshot, now)
+    if not store.jobs("scheduler", alive_since=now - SCHEDULER_ALIVE):
+        waits = {key: _no_scheduler(wait) if _needs_scheduler(wait) else wait for key, wait in waits.items()}
+    return waits
+
+
+def explain_task(store: Store, run: RunKey, key: TaskKey, now: datetime) -> Mapping[TaskKey, Wait]:
+    """Reasons of one task: the instance named, or all map indexes of a mapped task named without one."""
+    waits = explain_run(store, run, now)
+    return {k: wait for k, wait in waits.items() if k == key or (key.map_index < 0 and k.task_id == key.task_id)}
+
+
+def _reasons(store: Store, snapshot: Snapshot, now: datetime) -> dict[TaskKey, Wait]:
+    if snapshot.run.state is RunState.QUEUED:
+        wait = run_wait(store, snapshot.run, now)
+        return {key: wait for key, one in snapshot.instances.items() if one.state in UNFINISHED}
+    plan = plan_run(snapshot, now, explain=True)
+    waits = {key: wait for (_, key), wait in plan.waits.items()}
+    ready = [
+        Ready(
+            run=snapshot.run,
+            task=snapshot.dag.tasks[key.task_id],
+            instance=one,
+            dag_max_active_tasks=snapshot.dag.max_active_tasks,
+        )
+        for key, one in snapshot.instances.items()
+        if one.state is TaskState.SCHEDULED
+    ]
+    usage = store.usage()
+    limits = Limits(
+        slots=None,
+        pools={pool.name: pool.slots for pool in store.pools()},
+        pool_used=dict(usage.pools),
+        run_used=dict(usage.runs),
+        task_used=dict(usage.tasks),
+    )
+    waits.update({key: wait for (_, key), wait in plan_dispatch(ready, limits, now, explain=True).waits.items()})
+    for key, one in snapshot.instances.items():
+        if one.state in UNFINISHED and key not in waits:
+            waits[key] = Wait(kind="slot", text="Nothing keeps it: it starts at the scheduler's next pass.")
+    return waits
+
+
+def run_wait(store: Store, run: Run, now: datetime) -> Wait:
+    """Why a queued run has not started."""
+    active = store.active_runs(run.dag_id)
+    version = store.version(run.dag_id, run.version)
+    row = store.dag(run.dag_id)
+    backfills = {row.backfill_id: row for row in store.backfills(run.dag_id, active=True)}
+    limits = RunLimits(
+        max_active_runs={run.dag_id: version.spec.max_active_runs if version else 0},
+        backfills={number: backfill.max_active_runs for number, backfill in backfills.items()},
+        paused_backfills=frozenset(number for number, backfill in backfills.items() if backfill.paused),
+        paused_dags=frozenset({run.dag_id} if row is not None and row.paused else ()),
+    )
+    queued = [other for other in active if other.state is RunState.QUEUED]
+    running = [other for other in active if other.state is RunState.RUNNING]
+    plan = plan_run_starts(queued, running, limits, now)
+    if run.key in plan.run_waits:
+        return plan.run_waits[run.key]
+    return Wait(kind="run_queued", text="The run is queued; it starts at the scheduler's next pass.")
+
+
+def _needs_scheduler(wait: Wait) -> bool:
+    return wait.kind in {"slot", "run_queued", "retry", "reschedule", "executor"}
+
+
+def _no_scheduler(wait: Wait) -> Wait:
+    text = f"No scheduler is running. Start one with: nbflow scheduler (in a notebook: %nbflow start). {wait.text}"
+    return Wait(kind="no_scheduler", text=text, detail=wait.detail, until=wait.until)
