@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from nbflow.ui import words
 from nbflow.ui.layout import Box, Group, Layout, Node, layout
 from nbflow.ui.metrics import fit, text_width
-from nbflow.ui.viewmodel import GraphView, TaskView, state_counts
+from nbflow.ui.viewmodel import GraphView, TaskView
 
 NODE_HEIGHT = 38
 NODE_MIN, NODE_MAX = 132, 224  # the least holds "try 2 of 4 in 38 s", so that a note never moves anything
@@ -92,10 +93,11 @@ def group_state(states: Mapping[str, int]) -> str:
     return "success" if finished and states else "none"
 
 
-def member_state(graph: GraphView, node: SceneNode) -> str:
-    """The state in which a scene's node is drawn."""
-    wanted = set(node.members)
-    return group_state(state_counts(t.state for t in graph.tasks if t.task_id in wanted))
+def group_note(counts: Mapping[str, int]) -> str:
+    """`12 of 14 done`, below a folded group's name."""
+    done = sum(number for state, number in counts.items() if state in ("success", "skipped", "removed"))
+    total = sum(counts.values())
+    return f"{done} of {total} done" if set(counts) != {"none"} else words.count(total, "task")
 
 
 def scene(graph: GraphView, *, max_drawn: int = MAX_DRAWN) -> Scene:
@@ -188,10 +190,3 @@ def _scene(
         nodes=tuple(map(node, plan.nodes)), frames=tuple(map(frame, plan.frames)), edges=tuple(edges),
         width=plan.width + 2 * MARGIN if plan.nodes else 0, height=plan.height + 2 * MARGIN if plan.nodes else 0,
     )  # fmt: skip
-
-
-def refolded(graph: GraphView, scene_: Scene) -> GraphView:
-    """Fold outermost groups of a graph that was too large to draw; returns it unchanged if that cannot help."""
-    if not scene_.hidden:
-        return graph
-    return replace(graph, groups=tuple(replace(g, folded=True) for g in graph.groups))

@@ -22,7 +22,7 @@ from xml.sax.saxutils import escape as _xml
 from nbflow.ui import words
 from nbflow.ui.look import Palette, glyphs, known, palettes
 from nbflow.ui.metrics import fit, text_width
-from nbflow.ui.scene import LABEL_LEFT, NOTE_SIZE, Scene, SceneNode, group_state, scene
+from nbflow.ui.scene import LABEL_LEFT, NOTE_SIZE, Scene, SceneNode, group_note, group_state, scene
 from nbflow.ui.viewmodel import GraphView, TaskView, state_counts
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
@@ -293,13 +293,6 @@ def graph_node(node: SceneNode, members: list[TaskView], now: datetime | None) -
         parts.append(text(x + LABEL_LEFT, y + 30, below, muted=True, size=NOTE_SIZE))
     parts.append("</g>")
     return "".join(parts)
-
-
-def group_note(counts: Mapping[str, int]) -> str:
-    """`12 of 14 done`, below a folded group's name."""
-    done = sum(number for state, number in counts.items() if state in ("success", "skipped", "removed"))
-    total = sum(counts.values())
-    return f"{done} of {total} done" if set(counts) != {"none"} else words.count(total, "task")
 
 
 def _named(node: SceneNode) -> str:

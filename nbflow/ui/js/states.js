@@ -3,6 +3,8 @@
 // Python and in the browser cannot drift apart.
 // The order is the order in which a legend shows them: what needs a person first.
 
+import { html, svg } from "./dom.js";
+
 /** @type {Record<string, string>} */
 export const GLYPHS = {
   "failed": "M3 3l6 6M9 3l-6 6",
@@ -26,4 +28,15 @@ export const GLYPHS = {
  */
 export function known(state) {
   return Object.hasOwn(GLYPHS, state) ? state : "none";
+}
+
+/** The state's path; `running` turns by CSS unless motion is unwelcome. @param {string} state */
+export function glyph(state) {
+  return svg("path", { class: "nf-glyph", d: GLYPHS[known(state)] });
+}
+
+/** Colour, glyph and word. @param {string} state @param {string} [word] */
+export function chip(state, word = state) {
+  const picture = svg("svg", { width: 12, height: 12, viewBox: "0 0 12 12", "aria-hidden": "true" }, glyph(state));
+  return html("span", { class: "nf-chip", "data-look": known(state) }, picture, word);
 }

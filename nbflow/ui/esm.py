@@ -1,0 +1,54 @@
+"""The browser modules of js/ as one module, which is what a widget can carry. No build step: text in, text out.
+
+The modules keep to what makes this safe: each import and export stands on one line, imports are relative, and top-level
+names are unique over all modules (a clash is an error here, not in somebody's browser). Each widget *instance* sends this
+text along and saves it in the notebook, hence the limit on its size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+
+from nbflow.ui.look import HERE
+
+MAX_BYTES = 60_000
+GRAPH_MODULES = ("dom.js", "states.js", "panel.js", "graph.js", "widget.js")  # each after those it imports
+
+_IMPORT = re.compile(r"^import \{[^}\n]*\} from \"\./[a-z]+\.js\";$", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?function |const |let |class )", re.MULTILINE)
+_TOP_NAME = re.compile(r"^(?:async )?(?:function|const|let|class) (\w+)", re.MULTILINE)
+_COMMENT_LINE = re.compile(r"^\s*//.*\n", re.MULTILINE)
+_DOC_COMMENT = re.compile(r"^[ \t]*/\*\*.*?\*/\s*?\n", re.MULTILINE | re.DOTALL)
+
+
+def bundled(modules: Sequence[str]) -> str:
+    """One module with the text of all, without their comments. Raises ValueError where the conventions are broken."""
+    parts, owner = [], dict[str, str]()
+    for name in modules:
+        text = (HERE / "js" / name).read_text("utf-8")
+        text = _EXPORT.sub("", _IMPORT.sub("", text))
+        if stray := re.search(r"^(?:import\b|export (?!default ).*)", text, re.MULTILINE):
+            raise ValueError(f"js/{name}: `{stray[0]}` is not a one-line import or export")
+        for top in _TOP_NAME.findall(text):
+            if top in owner:
+                raise ValueError(f"js/{name}: `{top}` is also a name of js/{owner[top]}; names must be unique")
+            owner[top] = name
+        parts.append(_COMMENT_LINE.sub("", _DOC_COMMENT.sub("", text)).strip())
+    whole = "\n".join(parts) + "\n"
+    if len(whole.encode()) > MAX_BYTES:
+        raise ValueError(f"the bundle has {len(whole.encode()):,} bytes, more than {MAX_BYTES:,}")
+    return whole
+
+
+@cache
+def graph_esm() -> str:
+    """The live graph as an anywidget module."""
+    return bundled(GRAPH_MODULES)
+
+
+@cache
+def css() -> str:
+    """The tokens and the live views' rules."""
+    return "".join((HERE / "static" / name).read_text("utf-8") for name in ("tokens.css", "widget.css"))

@@ -1,0 +1,290 @@
+"""Live views: who may touch a widget, how often, and what a cell's output holds when the run is over.
+
+- One `Publisher` thread a process owns every widget. Producers, on any thread, only `put`. It collects what comes within a
+  tenth of a second, and hands each view its batch once. `flush` and `close` do not wait that long, and lose nothing.
+- A `LiveGraph` shows widget, image and text in one output. When its run ends, the output is *updated* to the final image
+  and text: a saved notebook then holds the final picture, and never "model not found". Where there are no widgets (no lab
+  extra, or no front end), the image itself is updated, at most once a second.
+- Nothing here fails a run: what goes wrong in a view is logged, and the view is dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from functools import cache
+from typing import Any, Protocol
+
+from nbflow.ui import words
+from nbflow.ui.bundle import Bundle
+from nbflow.ui.html import graph_bundle
+from nbflow.ui.scene import Scene, group_note, group_state, scene
+from nbflow.ui.viewmodel import GraphView, folded_for_size, state_counts, unfolded
+
+log = logging.getLogger(__name__)
+
+MAX_HZ = 10  # more is not seen, and each message carries all states
+PICTURE_PERIOD_S = 1.0  # images flicker when they change more often
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+
+
+class View(Protocol):
+    """What the publisher calls, always on its own thread."""
+
+    def publish(self, batch: list[Any]) -> None: ...
+
+
+class Publisher:
+    """One thread that coalesces what is put for views and publishes it, at most `hz` times a second."""
+
+    def __init__(self, *, hz: float = MAX_HZ) -> None:
+        self._period_s = 1 / hz
+        self._queue: queue.SimpleQueue[tuple[View, Any] | threading.Event | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="nbflow-publisher", daemon=True)
+        self._thread.start()
+
+    def put(self, view: View, item: Any) -> None:
+        """From any thread; never blocks."""
+        self._queue.put((view, item))
+
+    def flush(self, timeout_s: float = 5) -> bool:
+        """Publish what has been put so far, now; False if that took longer than `timeout_s`."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("flush() waits for the publisher, so the publisher's own thread must not call it")
+        done = threading.Event()
+        self._queue.put(done)
+        return done.wait(timeout_s)
+
+    def close(self, timeout_s: float = 5) -> None:
+        """Publish the rest and end the thread."""
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            first = self._queue.get()
+            batches, done, ended = self._collect(first)
+            for view, batch in batches:
+                try:
+                    view.publish(batch)
+                except Exception:
+                    log.exception("a live view could not be brought up to date")
+            for event in done:
+                event.set()
+
+    def _collect(self, item: Any) -> tuple[list[tuple[View, list[Any]]], list[threading.Event], bool]:
+        """What comes within one period, by view; a flush or the end cuts the period short."""
+        batches: dict[int, tuple[View, list[Any]]] = {}
+        until = time.monotonic() + self._period_s
+        while True:
+            if item is None:
+                return list(batches.values()), [], True
+            if isinstance(item, threading.Event):
+                return list(batches.values()), [item], False
+            view, what = item
+            batches.setdefault(id(view), (view, []))[1].append(what)
+            try:
+                item = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                return list(batches.values()), [], False
+
+
+@cache
+def publisher() -> Publisher:
+    """The process's publisher, made when the first live view is shown."""
+    return Publisher()
+
+
+# -- what the browser is sent
+
+
+def _ms(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp() * 1000
+
+
+def graph_traits(graph: GraphView, drawn: Scene) -> dict[str, Any]:
+    """What changes only with the DAG or a fold."""
+    return {"graph": drawn.as_json(), "footer": [part for part in graph.footer if part]}
+
+
+def state_traits(graph: GraphView, drawn: Scene, now: datetime) -> dict[str, Any]:
+    """What changes while it runs: a state and note for each node that is drawn, counts, and the header."""
+    tasks = {task.task_id: task for task in graph.tasks}
+    states: dict[str, dict[str, Any]] = {}
+    for node in drawn.nodes:
+        counts = state_counts(tasks[member].state for member in node.members)
+        if node.kind == "group":
+            states[node.id] = {"state": group_state(counts), "note": group_note(counts)}
+        else:
+            task = tasks[node.id]
+            entry = {"state": task.state, "note": words.note_stem(task)}
+            times = {} if task.note else {"due": _ms(task.due), "since": _ms(task.since)}
+            states[node.id] = entry | {name: at for name, at in times.items() if at is not None}
+    header: dict[str, Any] = {"title": graph.dag_id, "schedule": graph.schedule, "paused": graph.paused}
+    if graph.run:
+        header |= {"run": graph.run, "run_state": graph.run_state}
+    if graph.next_run is not None:
+        header |= {"next": _ms(graph.next_run), "next_exact": words.exact(graph.next_run)}
+    return {"states": states, "counts": graph.counts() if graph.run else {}, "header": header, "now": _ms(now)}
+
+
+# -- one live graph
+
+
+Details = Callable[[str], Mapping[str, Any]]
+Command = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+
+
+class LiveGraph:
+    """A graph in a cell's output that follows its run.
+
+    `details(task_id)` gives the panel of a task (the shape is `Details` in js/panel.js) and `command(name, args)` carries
+    out what a panel's button asks for; both run on the publisher's thread, so they should answer within some ms.
+    `now` is the clock to show times by. Use: `show()`, any number of `put`, `finish()`.
+    """
+
+    def __init__(
+        self,
+        graph: GraphView,
+        *,
+        now: Callable[[], datetime],
+        details: Details | None = None,
+        command: Command | None = None,
+        publisher_: Publisher | None = None,
+    ) -> None:
+        self.graph = folded_for_size(graph)
+        self._now, self._details, self._command = now, details, command
+        self._publisher = publisher_ or publisher()
+        self._scene = scene(self.graph)
+        self._widget: Any = None
+        self._handle: Any = None
+        self._pictured_at = 0.0
+        self._over = False
+
+    # producers, any thread
+
+    def put(self, task_id: str, **changed: Any) -> None:
+        """A task's fields (of `TaskView`) that changed: `put("load", state="running", since=at)`."""
+        self._publisher.put(self, ("task", task_id, changed))
+
+    def put_graph(self, **changed: Any) -> None:
+        """Fields of the `GraphView` that changed: `put_graph(run_state="success")`."""
+        self._publisher.put(self, ("graph", "", changed))
+
+    def finish(self, *, timeout_s: float = 5) -> None:
+        """Leave the final picture in the output. Returns when it has been sent, so that nbclient keeps it too."""
+        self._publisher.put(self, ("finish", "", {}))
+        if not self._publisher.flush(timeout_s):
+            log.warning("the final picture of %s was not sent within %s s", self.graph.dag_id, timeout_s)
+
+    def show(self, *, widgets: bool = True) -> None:
+        """Display it in the cell that runs. `widgets=False` shows the picture alone."""
+        from IPython.display import display
+
+        if widgets:
+            self._widget = self._make_widget()
+        self._handle = display(self._mime(live=True), raw=True, display_id=True)
+
+    def bundle(self) -> Bundle:
+        return graph_bundle(self.graph, self._now())
+
+    # the publisher's thread
+
+    def publish(self, batch: list[Any]) -> None:
+        tasks: dict[str, dict[str, Any]] = {}
+        requests = []
+        finish = False
+        for kind, key, value in batch:
+            if kind == "task":
+                tasks.setdefault(key, {}).update(value)
+            elif kind == "graph":
+                self.graph = replace(self.graph, **value)
+            elif kind == "request":
+                requests.append((key, value))
+            else:
+                finish = True
+        self.graph = self.graph.with_states(tasks)
+        if self._over:
+            return
+        for name, args in requests:
+            self._answer(name, args)
+        if finish:
+            self._over = True
+            self._end()
+        elif self._widget is not None:
+            self._widget.patch(state_traits(self.graph, self._scene, self._now()) | {"footer": list(self.graph.footer)})
+        else:
+            self._picture()
+
+    def _picture(self) -> None:
+        if self._handle is not None and time.monotonic() - self._pictured_at >= PICTURE_PERIOD_S:
+            self._pictured_at = time.monotonic()
+            self._handle.update(self._mime(live=False), raw=True)
+
+    def _end(self) -> None:
+        if self._handle is not None:
+            self._handle.update(self._mime(live=False), raw=True)
+        if self._widget is not None:
+            self._widget.close()
+
+    def _mime(self, *, live: bool) -> dict[str, Any]:
+        mime: dict[str, Any] = dict(self.bundle().mime())
+        if live and self._widget is not None:
+            mime[WIDGET_MIME] = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
+        return mime
+
+    def _make_widget(self) -> Any:
+        try:
+            from nbflow.ui.widgets import GraphWidget
+        except ImportError:
+            return None  # without the lab extra the picture itself is updated
+        traits = graph_traits(self.graph, self._scene) | state_traits(self.graph, self._scene, self._now())
+        return GraphWidget(on_request=self._requested, **traits)
+
+    def _requested(self, number: int, name: str, args: dict[str, Any]) -> None:
+        self._publisher.put(self, ("request", name, {"number": number, **args}))
+
+    def _answer(self, name: str, args: dict[str, Any]) -> None:
+        number = args.pop("number")
+        try:
+            self._widget.reply(number, data=self._carried_out(name, args))
+        except Exception as error:  # whatever it is, it is said where it was asked for
+            log.debug("request %s refused", name, exc_info=True)
+            self._widget.reply(number, error=str(error) or type(error).__name__)
+
+    def _carried_out(self, name: str, args: dict[str, Any]) -> Mapping[str, Any]:
+        if name == "task":
+            return self._panel(str(args.get("task_id", "")))
+        if name == "fold":
+            self._fold(str(args.get("group_id", "")))
+            return {"said": ""}
+        if self._command is None:
+            raise LookupError("This view only shows; use the %dag magic to change the run.")
+        return self._command(name, args)
+
+    def _panel(self, task_id: str) -> Mapping[str, Any]:
+        group = next((n for n in self._scene.nodes if n.id == task_id and n.kind == "group"), None)
+        if group is not None:
+            states = {task.task_id: task.state for task in self.graph.tasks}
+            unfold = {"label": "Unfold", "name": "fold", "args": {"group_id": task_id}}
+            return {"members": [{"id": m, "state": states[m]} for m in group.members], "actions": [unfold]}
+        task = next((task for task in self.graph.tasks if task.task_id == task_id), None)
+        if task is None:
+            raise LookupError(f"There is no task {task_id!r} in {self.graph.dag_id}.")
+        if self._details is not None:
+            return self._details(task_id)
+        return {"why": {"headline": f"{task_id} is {task.state}.", "grounds": [g for g in (words.note(task, self._now()),) if g]}}
+
+    def _fold(self, group_id: str) -> None:
+        if all(group.group_id != group_id for group in self.graph.groups):
+            raise LookupError(f"There is no group {group_id!r} in {self.graph.dag_id}.")
+        self.graph = unfolded(self.graph, group_id)
+        self._scene = scene(self.graph)
+        traits = graph_traits(self.graph, self._scene) | state_traits(self.graph, self._scene, self._now())
+        self._widget.patch(traits)
