@@ -15,7 +15,8 @@ Rules that every executor keeps (``tests/execution`` holds each of them to these
 * Commit first, submit after. A try that is submitted twice finds its claim taken and is dropped in silence.
 * Each submitted try whose claim succeeds is reported ``Started`` once, and then ended by exactly one report, whatever
   its code does: an outcome, ``Failed`` with the cause, ``Ended`` after a cancel that makes it restart, or
-  ``DispatchLost`` when it could not be started at all. Only :meth:`Executor.abandon` ends a try without a report.
+  ``DispatchLost`` when it could not be started at all (then without ``Started``). Only :meth:`Executor.stop` ends tries
+  without a report.
 * A report about a kill (cancel, time-out, lost lease) comes only after the try's process group is gone.
 * No call waits for user code, save in the sequential executor, where user code runs inside :meth:`Executor.poll`.
 """
@@ -74,7 +75,7 @@ class Executor(Protocol):
         """Get ready. Called once; nothing of the user's is loaded yet."""
 
     def fileno(self) -> int | None:
-        """A file descriptor that is readable when :meth:`poll` has something to do (None: poll whenever it has work)."""
+        """Readable when :meth:`poll` has something to do. None: poll whenever it holds work."""
 
     def next_timer(self) -> float | None:
         """Seconds until :meth:`poll` must be called although :meth:`fileno` is quiet (heartbeats, time limits)."""

@@ -1,0 +1,173 @@
+"""The runtime that user code stands on: it turns what a task asks into a question, and the answer into values.
+
+:class:`AskingRuntime` serves the child (the question goes over a socket) and the calling process (it goes straight to
+a :class:`~nbflow.execution.desk.Desk`) alike: one translation, two transports. It is also the *provider* of connections
+and variables (:mod:`nbflow.connections`) for whatever runs beside the task's code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from nbflow import errors, serde
+from nbflow.connections import Connection
+from nbflow.core.snapshot import Run
+from nbflow.execution import protocol
+
+if TYPE_CHECKING:
+    from nbflow.secrets import Masker
+
+Ask = Callable[[str, Mapping[str, Any]], Any]
+"""(kind, JSON arguments) -> JSON answer; raises what the desk raised."""
+
+DEFAULT_XCOM_BYTES = 4 * 1024 * 1024
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def as_error(raw: Mapping[str, Any]) -> errors.NbflowError:
+    """An error of the desk, as the same class on this side if it is one of :mod:`nbflow.errors`."""
+    message, hint = str(raw.get("message", "")), str(raw.get("hint", ""))
+    cls = vars(errors).get(str(raw.get("type")))
+    if isinstance(cls, type) and issubclass(cls, errors.NbflowError):
+        with contextlib.suppress(TypeError):  # a few take other arguments; they are never raised by a desk
+            return cls(message, hint=hint)
+    return errors.NbflowError(message, hint=hint)
+
+
+def error_to_json(error: Exception) -> dict[str, str]:
+    if isinstance(error, errors.NbflowError):
+        message = str(error.args[0]) if error.args else ""
+        return {"type": type(error).__name__, "message": message, "hint": error.hint}
+    return {"type": "NbflowError", "message": f"{type(error).__name__}: {error}"}
+
+
+class AskingRuntime:
+    """A :class:`nbflow.dag.runtime.Runtime` over ``ask``. What it is given in secret is added to ``masker``."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        masker: Masker | None = None,
+        most_xcom_bytes: int = DEFAULT_XCOM_BYTES,
+    ) -> None:
+        self._ask = ask
+        self._now = now
+        self.masker = masker
+        self._most_xcom_bytes = most_xcom_bytes
+
+    def now(self) -> datetime:
+        return self._now()
+
+    # --- XComs and rendered fields
+    def xcom_push(self, key: str, value: Any) -> None:
+        root = "return value" if key == "return_value" else f"XCom {key!r}"
+        text = serde.dumps(value, root=root, max_bytes=self._most_xcom_bytes)
+        self._ask("xcom_push", {"key": key, "value": text})
+
+    def xcom_get(
+        self,
+        task_ids: Sequence[str],
+        key: str,
+        *,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        map_index: int | None = None,
+        prior_dates: bool = False,
+    ) -> list[tuple[str, int, Any]]:
+        asked = {"task_ids": list(task_ids), "key": key, "dag_id": dag_id, "run_id": run_id}
+        found = self._ask("xcom_get", {**asked, "map_index": map_index, "prior_dates": prior_dates})
+        return [(task_id, index, serde.loads(text)) for task_id, index, text in found]
+
+    def put_rendered(self, fields: Mapping[str, Any]) -> None:
+        self._ask("put_rendered", {"fields": dict(fields)})
+
+    # --- variables and connections
+    def get_variable(self, key: str) -> str | None:
+        value: str | None = self._ask("get_variable", {"key": key})
+        if value is not None and self.masker is not None:
+            self._hide_variable(self.masker, key, value)
+        return value
+
+    @staticmethod
+    def _hide_variable(masker: Masker, key: str, value: str) -> None:
+        from nbflow.secrets import is_sensitive_name
+
+        if is_sensitive_name(key):
+            masker.add(value)
+        elif value[:1] in "{[":
+            import json
+
+            with contextlib.suppress(ValueError):
+                masker.add_from(json.loads(value))
+
+    def set_variable(self, key: str, value: str, description: str | None = None) -> None:
+        self._ask("set_variable", {"key": key, "value": value, "description": description})
+
+    def delete_variable(self, key: str) -> None:
+        self._ask("delete_variable", {"key": key})
+
+    def get_connection(self, conn_id: str) -> Connection | None:
+        raw = self._ask("get_connection", {"conn_id": conn_id})
+        if raw is None:
+            return None
+        found: Connection = Connection(**raw)
+        if self.masker is not None:
+            self.masker.add(*found.secrets())
+        return found
+
+    # --- runs
+    def previous_success(self) -> Run | None:
+        return _run(self._ask("previous_success", {}))
+
+    def run_states(self, dag_id: str, logical_dates: Sequence[datetime], *, run_id: str | None = None) -> list[str]:
+        dates = [date.isoformat() for date in logical_dates]
+        found: list[str] = self._ask("run_states", {"dag_id": dag_id, "logical_dates": dates, "run_id": run_id})
+        return found
+
+    def task_states(
+        self, dag_id: str, task_ids: Sequence[str], logical_dates: Sequence[datetime]
+    ) -> list[tuple[str, int, datetime, str]]:
+        dates = [date.isoformat() for date in logical_dates]
+        asked = {"dag_id": dag_id, "task_ids": list(task_ids), "logical_dates": dates}
+        return [
+            (task_id, index, datetime.fromisoformat(date), state)
+            for task_id, index, date, state in self._ask("task_states", asked)
+        ]
+
+    def latest_run(self, dag_id: str) -> Run | None:
+        return _run(self._ask("latest_run", {"dag_id": dag_id}))
+
+    def next_interval_after(self, moment: datetime) -> tuple[datetime, datetime] | None:
+        found = self._ask("next_interval_after", {"moment": moment.isoformat()})
+        return None if found is None else (datetime.fromisoformat(found[0]), datetime.fromisoformat(found[1]))
+
+    def trigger_dag(
+        self,
+        dag_id: str,
+        *,
+        run_id: str | None = None,
+        logical_date: datetime | None = None,
+        conf: Mapping[str, Any] | None = None,
+        reset: bool = False,
+    ) -> Run:
+        asked = {
+            "dag_id": dag_id,
+            "run_id": run_id,
+            "logical_date": logical_date and logical_date.isoformat(),
+            "conf": serde.encode(dict(conf or {}), "conf"),
+            "reset": reset,
+        }
+        made: Run = protocol.unpack(Run, self._ask("trigger_dag", asked))
+        return made
+
+
+def _run(raw: Any) -> Run | None:
+    return None if raw is None else protocol.unpack(Run, raw)

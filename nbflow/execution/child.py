@@ -1,0 +1,110 @@
+"""A child: one try, run beside user code. It has the DAG, its socket and its log, and nothing else of nbflow's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from nbflow.core.events import Failed
+from nbflow.core.states import Cause
+from nbflow.dag.runtime import Outcome, Work
+from nbflow.errors import NbflowError
+from nbflow.execution import protocol
+from nbflow.execution.asking import AskingRuntime, utc_now
+from nbflow.execution.logs import LogStream
+from nbflow.execution.protocol import Channel
+
+if TYPE_CHECKING:
+    from nbflow.execution.template import Loaded, Program
+
+
+class SocketRuntime(AskingRuntime):
+    """Asks the supervisor. One question at a time: threads of the task take turns; a process that the task forked may
+    not ask, because it would read the answers that belong to the task."""
+
+    def __init__(self, channel: Channel, attempt_id: str, **options: Any) -> None:
+        from nbflow.secrets import Masker
+
+        super().__init__(self._over_socket, masker=Masker(), **options)
+        self._channel = channel
+        self._attempt_id = attempt_id
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def _over_socket(self, kind: str, args: Mapping[str, Any]) -> Any:
+        from nbflow.execution.template import ask_over
+
+        if os.getpid() != self._pid:
+            raise NbflowError(
+                f"a process that the task forked cannot ask nbflow ({kind})", hint="Ask before forking, and pass it on."
+            )
+        with self._lock:
+            return ask_over(self._channel, self._attempt_id, kind, args)
+
+
+def run_work(
+    channel: Channel, program: Program, loaded: Loaded | None, message: Mapping[str, Any], fds: Sequence[int]
+) -> NoReturn:
+    """Run the try that ``message`` brings, send its outcome, exit."""
+    work = protocol.unpack_work(message["work"])
+    options = message.get("options") or {}
+    runtime = SocketRuntime(channel, work.attempt_id, most_xcom_bytes=int(options["most_xcom_bytes"]))
+    _into_log(fds, runtime, room=int(options["log_room"]))
+    _limit(options.get("memory_limit_bytes"))
+    _reseed()
+    from nbflow.connections import install_provider
+
+    install_provider(runtime)
+    pid = os.getpid()
+    outcome = _outcome(program, loaded, work, runtime)
+    if os.getpid() != pid:  # the task's code forked, and this is the fork, come back from it: it speaks for nobody
+        os._exit(0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the outcome stands; nothing may cut it in two
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    channel.send({"outcome": protocol.pack_outcome(outcome), "attempt": work.attempt_id})
+    os._exit(0)
+
+
+def _outcome(program: Program, loaded: Loaded | None, work: Work, runtime: AskingRuntime) -> Outcome:
+    if loaded is None or loaded.dag is None:
+        error = f"the source of version {work.version} no longer defines the DAG {work.run.dag_id!r}"
+        return Outcome(event=Failed(attempt_id=work.attempt_id, at=utc_now(), cause=Cause.LOAD_FAILED, error=error))
+    try:
+        outcome = program.run(loaded.dag, work, runtime)
+        protocol.pack_outcome(outcome)
+        return outcome
+    except BaseException as error:  # user code's errors end in an outcome; what comes here slipped through
+        import traceback
+
+        traceback.print_exc()
+        text = f"{type(error).__name__}: {error}"
+        return Outcome(event=Failed(attempt_id=work.attempt_id, at=utc_now(), cause=Cause.RAISED, error=text))
+
+
+def _into_log(fds: Sequence[int], runtime: AskingRuntime, *, room: int) -> None:
+    log = fds[0]
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    stream = LogStream(1, room=room, masker=runtime.masker)
+    sys.stdout = sys.__stdout__ = stream  # type: ignore[assignment, misc]
+    sys.stderr = sys.__stderr__ = stream.twin()  # type: ignore[assignment, misc]
+
+
+def _limit(memory_limit_bytes: int | None) -> None:
+    if memory_limit_bytes:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory_limit_bytes, memory_limit_bytes))
+
+
+def _reseed() -> None:
+    """Python's own generator is reseeded at a fork, NumPy's global one is not: forks of a template would draw alike."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()

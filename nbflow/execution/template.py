@@ -1,0 +1,336 @@
+"""The processes below the supervisor: one that forks others, each of which waits, and then loads a DAG or runs a try.
+
+Theory
+------
+There is one kind of process and three parts that it can play::
+
+    supervisor ── base ─┬─ template of DAG a, version 3 ─┬─ child (runs a try)
+                        │                                └─ child (waits: forked ahead of need)
+                        ├─ child (waits: becomes the next template)
+                        └─ child that loads its DAG itself and runs a try
+
+*Base* is a fresh interpreter with nbflow imported, a minimal environment and nothing of the user's. A *template* is a
+fork of it that has loaded one version of one DAG. Both *serve*: they fork on request, reap, and do nothing else.
+Whoever is forked waits on its own socket, so a start costs one message, and becomes what its first message says.
+
+What they keep to:
+
+* **No secrets, no database.** The environment is made by :mod:`nbflow.execution.environment`; nothing here imports the
+  metastore. Code that is being loaded may read variables and connections through the socket; that is noted, and a
+  template that did so is never forked (its memory holds the secret): its tries load the DAG anew, each in its own fork
+  of the base. The same goes for a template in which threads run after loading: a lock held by one at the fork would
+  never be released in the child.
+* **A group each.** Every process leads its own session and group. The one that reaps a child first kills what is left
+  of the child's group, while the zombie still keeps the number from being used again, and reports the end only when the
+  group is empty.
+* **Nothing outlives its supervisor.** A process that serves sees its socket close, kills the groups of its children,
+  and what was reparented to it (it is a subreaper where the system has that), and exits. A child dies with its parent
+  (``PR_SET_PDEATHSIG``); an idle one sees its own socket close.
+* **Small.** Memory is frozen out of the garbage collector's sight before forking, so that children share it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NoReturn, Protocol
+
+from nbflow.dag.runtime import Outcome, Work
+from nbflow.execution.asking import AskingRuntime
+from nbflow.execution.protocol import BrokenProtocol, Channel, Hangup
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+LEFT_BEHIND_SECONDS = 5.0
+"""How long a server that ends waits for what it killed."""
+
+
+class Loaded(Protocol):
+    """What loading a DAG's source gave."""
+
+    dag: Any
+    """The DAG, or None if the source does not define it (any more)."""
+
+    def report(self) -> dict[str, Any]:
+        """JSON for the supervisor: ``faults``, ``output``, and whether the shape is the expected one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What a process below the supervisor does with user code. Tests put a small one in place of nbflow's own."""
+
+    load: Callable[[Mapping[str, Any]], Loaded]
+    """Source as JSON -> what it gave. Never raises for a mistake of the user's."""
+    run: Callable[[Any, Work, AskingRuntime], Outcome]
+    """(DAG, work, runtime) -> outcome. Never raises for a mistake of the user's."""
+
+
+def main(program: Program | None = None) -> NoReturn:
+    """Entry point of the base: ``sys.argv[1]`` is the number of its socket."""
+    if program is None:
+        from nbflow.execution.program import own_program
+
+        program = own_program()
+    _become_subreaper()
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])), blocking=True)
+    Server(channel, program).serve()
+
+
+class Server:
+    """A process that forks, reaps, and tells its supervisor."""
+
+    def __init__(self, channel: Channel, program: Program, loaded: Loaded | None = None) -> None:
+        self.channel = channel
+        self.program = program
+        self.loaded = loaded
+        self._pid = os.getpid()
+        self._children: set[int] = set()
+        self._closing: dict[int, dict[str, Any]] = {}
+        self._wakeup: tuple[socket.socket, socket.socket] | None = None
+
+    def serve(self) -> NoReturn:
+        """Serve until the supervisor is gone. Never returns; in a child, becomes the child."""
+        gc.collect()
+        gc.freeze()
+        self._wakeup = reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.channel, selectors.EVENT_READ)
+            selector.register(reader, selectors.EVENT_READ)
+            while True:
+                # A group that does not empty at once is looked at again; there is no event for it without a subreaper.
+                ready = selector.select(0.02 if self._closing else None)
+                for key, _ in ready:
+                    if key.fileobj is reader:
+                        with contextlib.suppress(BlockingIOError):
+                            reader.recv(4096)
+                    elif not self._obey():
+                        self.end()
+                self._reap()
+
+    def _obey(self) -> bool:
+        try:
+            arrived, is_open = self.channel.arrived()
+            for message, _ in arrived:
+                if "fork" in message:
+                    for _ in range(int(message["fork"])):
+                        self._fork()
+                elif "kill" in message:
+                    self._kill(int(message["kill"]), int(message["signal"]))
+                elif "sweep" in message:
+                    for pid in _own_children() - self._children:
+                        _kill_group(pid, signal.SIGKILL)
+        except (Hangup, BrokenProtocol):
+            return False
+        return is_open
+
+    def _fork(self) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            pid = os.fork()
+        except OSError as error:  # no memory or no process left: the supervisor tries again, or gives the try back
+            ours.close()
+            theirs.close()
+            self.channel.send({"fork_failed": f"{type(error).__name__}: {error.strerror}"})
+            return
+        if pid == 0:
+            try:
+                ours.close()
+                self._leave()
+                be_child(theirs, self._pid, self.program, self.loaded)
+            finally:
+                os._exit(70)
+        theirs.close()
+        self._children.add(pid)
+        try:
+            self.channel.send({"forked": pid}, [ours.fileno()])
+        finally:
+            ours.close()
+
+    def _leave(self) -> None:
+        """In a child: let go of what belongs to the server."""
+        signal.set_wakeup_fd(-1)
+        self.channel.close()
+        for end in self._wakeup or ():
+            end.close()
+
+    def _kill(self, pid: int, number: int) -> None:
+        if pid in self._children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, number)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            if ended is None:
+                break
+            pid = ended.si_pid
+            if pid in self._children:
+                _kill_group(pid, signal.SIGKILL)  # still a zombie: the number cannot be anybody else's
+            _, status, usage = os.wait4(pid, 0)
+            if pid in self._children:
+                self._children.discard(pid)
+                self._closing[pid] = {"ended": pid, "status": status, "peak_kb": usage.ru_maxrss}
+        for pid in list(self._closing):
+            if not _group_exists(pid):
+                message = self._closing.pop(pid)
+                if _own_children() - self._children:
+                    message["left_behind"] = True
+                with contextlib.suppress(Hangup):
+                    self.channel.send(message)
+
+    def end(self) -> NoReturn:
+        """The supervisor is gone: leave nothing behind."""
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, LEFT_BEHIND_SECONDS)
+        while True:
+            for pid in self._children | _own_children():
+                _kill_group(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                pid, _ = os.wait()
+            except ChildProcessError:
+                os._exit(0)
+            self._children.discard(pid)
+
+
+# ------------------------------------------------------------------------------------------------------------- a child
+
+
+def be_child(sock: socket.socket, parent: int, program: Program, loaded: Loaded | None) -> NoReturn:
+    """Wait for the first message, and become what it says."""
+    os.setsid()
+    _die_with(parent)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    channel = Channel(sock, blocking=True)
+    try:
+        message, fds = channel.receive()
+        if "load" in message:
+            loaded = _load(channel, program, message["load"])
+            if "work" not in message:
+                _become_subreaper()
+                Server(channel, program, loaded).serve()
+        from nbflow.execution.child import run_work
+
+        run_work(channel, program, loaded, message, fds)
+    except (Hangup, BrokenProtocol):
+        pass
+    os._exit(0)
+
+
+def _load(channel: Channel, program: Program, source: Mapping[str, Any]) -> Loaded:
+    from nbflow.connections import install_provider
+
+    asked: list[str] = []
+
+    def ask(kind: str, args: Mapping[str, Any]) -> Any:
+        asked.append(f"{kind.removeprefix('get_')} {next(iter(args.values()), '')}")
+        return ask_over(channel, None, kind, args)
+
+    install_provider(AskingRuntime(ask))
+    try:
+        loaded = program.load(source)
+    finally:
+        install_provider(None)
+    channel.send({"loaded": {**loaded.report(), "asked": asked[:20], "threads": count_threads()}})
+    return loaded
+
+
+def ask_over(channel: Channel, attempt_id: str | None, kind: str, args: Mapping[str, Any]) -> Any:
+    """One question and its answer. Raises what the desk raised."""
+    from nbflow.execution.asking import as_error
+
+    channel.send({"ask": kind, "args": dict(args), "attempt": attempt_id})
+    reply, _ = channel.receive()
+    if "error" in reply:
+        raise as_error(reply["error"])
+    return reply.get("reply")
+
+
+def count_threads() -> int:
+    """Threads that would be lost in a fork, without the calling one.
+
+    Native ones count too, save those of a library that ends them around a fork and starts them again (OpenBLAS, under
+    NumPy and pandas, does): what still runs after a trial fork is not looked after.
+    """
+    python = threading.active_count() - 1
+    if python or _native_threads() <= 1:
+        return python
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return _native_threads() - 1
+
+
+def _native_threads() -> int:
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return threading.active_count()
+
+
+# ------------------------------------------------------------------------------------------------------ process groups
+
+
+def _kill_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def _group_exists(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _own_children() -> set[int]:
+    """Children of this process, those included that were reparented to it. Empty where the system does not tell."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+            return {int(word) for word in file.read().split()}
+    except OSError:
+        return set()
+
+
+@cache
+def _libc() -> Any:
+    """The C library on Linux, else None. Cached, and first called before any fork."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _become_subreaper() -> None:
+    if (libc := _libc()) is not None:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _die_with(parent: int) -> None:
+    if (libc := _libc()) is not None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died in between
+        os._exit(0)

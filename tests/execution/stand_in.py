@@ -1,0 +1,47 @@
+"""A program of few lines in place of nbflow's own: a "DAG" is the namespace of a source text, a task a function in it.
+
+It runs in the processes below the supervisor, so tests of these need neither operators nor a DAG.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from nbflow.connections import Variable
+from nbflow.core.events import Failed, Succeeded
+from nbflow.dag.runtime import Outcome, Work
+from nbflow.execution.asking import AskingRuntime, utc_now
+from nbflow.execution.template import Program, main
+
+
+class Namespace:
+    def __init__(self, source: Mapping[str, Any]) -> None:
+        self.fault, self.spec = "", None
+        self.dag: dict[str, Any] | None = {"Variable": Variable}
+        try:
+            exec("\n".join(source["files"].values()), self.dag)
+        except Exception as error:
+            self.fault, self.dag = f"{type(error).__name__}: {error}", None
+        else:
+            self.spec = self.dag.get("SPEC")
+
+    def report(self) -> dict[str, Any]:
+        return {"fault": self.fault, "detail": "", "spec": self.spec}
+
+
+def run(dag: dict[str, Any], work: Work, runtime: AskingRuntime) -> Outcome:
+    try:
+        value = dag[work.task_id](runtime)
+        if value is not None:
+            runtime.xcom_push("return_value", value)
+    except Exception as error:
+        traceback.print_exc()
+        text = f"{type(error).__name__}: {error}"
+        return Outcome(event=Failed(attempt_id=work.attempt_id, at=utc_now(), error=text))
+    return Outcome(event=Succeeded(attempt_id=work.attempt_id, at=utc_now()))
+
+
+def start() -> None:
+    main(Program(load=Namespace, run=run))

@@ -1,0 +1,181 @@
+"""What the tests of execution share: an executor over the stand-in program and a store that remembers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from nbflow.connections import EnvironmentBackend, SecretsChain
+from nbflow.core.events import Event, Started
+from nbflow.core.snapshot import Run, RunKey, TaskKey
+from nbflow.core.spec import DagSpec, TaskSpec
+from nbflow.dag.runtime import Work
+from nbflow.errors import StaleAttempt
+from nbflow.execution.desk import Desk
+from nbflow.execution.environment import minimal_environment
+from nbflow.execution.executors.base import Report, Submission
+from nbflow.execution.executors.local import LocalExecutor
+from nbflow.execution.logs import LogFolder
+from nbflow.execution.nursery import NurseryOptions
+from nbflow.execution.supervisor import SupervisorOptions
+from nbflow.store.base import DagVersion
+
+ROOT = Path(__file__).resolve().parents[2]
+STAND_IN = (
+    sys.executable,
+    "-P",
+    "-c",
+    f"import sys; sys.path[:0] = [{str(ROOT)!r}]\nfrom tests.execution.stand_in import start; start()",
+)
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+PATIENCE_SECONDS = 30.0
+
+
+class RememberingStore:
+    """The part of a store that a supervisor talks to. ``stale`` attempts are refused, ``lost`` leases not renewed."""
+
+    def __init__(self) -> None:
+        self.claims: dict[str, str] = {}
+        self.processes: dict[str, tuple[int, float | None]] = {}
+        self.xcoms: dict[tuple[str, str], str] = {}
+        self.rendered: dict[str, Mapping[str, Any]] = {}
+        self.stale: set[str] = set()
+        self.lost: set[str] = set()
+        self.down = False
+        self.heartbeats = 0
+
+    def claim(self, attempt_id: str, *, owner: str, hostname: str, lease: timedelta, now: datetime, log_path: str) -> bool:
+        return self.claims.setdefault(attempt_id, log_path) is log_path
+
+    def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
+        self.processes[attempt_id] = (pid, pid_started)
+
+    def heartbeat(self, attempt_ids: list[str], *, owner: str, lease: timedelta, now: datetime) -> list[str]:
+        if self.down:
+            raise ConnectionError("the store is down")
+        self.heartbeats += 1
+        return [one for one in attempt_ids if one in self.lost]
+
+    def xcom_push(self, attempt_id: str, key: str, value: str, *, now: datetime) -> None:
+        if attempt_id in self.stale:
+            raise StaleAttempt(f"attempt {attempt_id} is no longer the current one")
+        self.xcoms[attempt_id, key] = value
+
+    def xcom_get(self, run: RunKey, task_ids: list[str], key: str, **_: Any) -> list[tuple[TaskKey, str]]:
+        return [(TaskKey(one), self.xcoms[one, key]) for one in task_ids if (one, key) in self.xcoms]
+
+    def put_rendered(self, attempt_id: str, fields: Mapping[str, Any]) -> None:
+        self.rendered[attempt_id] = fields
+
+
+class Bench:
+    """An executor with one "DAG", made of the functions in ``source``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        source: str,
+        *,
+        parallelism: int = 4,
+        environ: Mapping[str, str] | None = None,
+        ahead: int = 2,
+        most_templates: int = 8,
+        load_seconds: float = 20.0,
+        always_fresh: bool = False,
+        **options: Any,
+    ) -> None:
+        self.folder = folder
+        self.source = textwrap.dedent(source)
+        self.store = RememberingStore()
+        self.environ = dict(os.environ if environ is None else environ)
+        self.lines: list[str] = []
+        self.desk = Desk(store=self.store, secrets=SecretsChain([EnvironmentBackend(self.environ)]))  # type: ignore[arg-type]
+        self.logs = LogFolder(folder / "logs", options.pop("most_log_bytes", 16 * 1024 * 1024))
+        nursery = NurseryOptions(
+            environment=minimal_environment(self.environ),
+            command=STAND_IN,
+            ahead=ahead,
+            most_templates=most_templates,
+            load_seconds=load_seconds,
+            always_fresh=always_fresh,
+            stderr=None,
+        )
+        self.options = SupervisorOptions(owner="tester", logs=self.logs, nursery=nursery, **options)
+        self.executor = LocalExecutor(
+            self.options, self.desk, versions=self.version, parallelism=parallelism, log=self.lines.append
+        )
+        self._numbers = itertools.count(1)
+        self.events: list[Event] = []
+
+    def __enter__(self) -> Bench:
+        self.executor.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.executor.stop()
+
+    def version(self, dag_id: str, number: int) -> DagVersion | None:
+        if number < 1:
+            return None
+        return DagVersion(dag_id=dag_id, number=number, spec=DagSpec(dag_id=dag_id), files={"d.py": self.source})
+
+    def submit(self, task_id: str, *, attempt_id: str | None = None, version: int = 1, try_number: int = 1, **task: Any) -> str:
+        attempt_id = attempt_id or f"{task_id}-{next(self._numbers)}"
+        run = Run(dag_id="d", run_id="r", run_after=NOW, logical_date=NOW, conf={"when": NOW})
+        work = Work(attempt_id=attempt_id, run=run, task_id=task_id, version=version, try_number=try_number)
+        self.executor.submit([Submission(work=work, task=TaskSpec(task_id=task_id, **task))])
+        return attempt_id
+
+    def until(self, done: Callable[[], bool], what: str = "what the test waits for") -> None:
+        """Serve until ``done``; events end up in ``events``. Fails after PATIENCE_SECONDS."""
+        limit = self.executor.supervisor.loop.monotonic() + PATIENCE_SECONDS
+        while not done():
+            left = limit - self.executor.supervisor.loop.monotonic()
+            assert left > 0, f"{what} did not happen; events: {self.events}"
+            self.collect(self.executor.poll(min(left, 0.1)))
+
+    def collect(self, reports: list[Report]) -> None:
+        self.events += [report.event for report in reports]
+
+    def started(self, attempt_id: str) -> bool:
+        return any(isinstance(event, Started) and event.attempt_id == attempt_id for event in self.events)
+
+    def ends(self, attempt_id: str) -> list[Event]:
+        return [one for one in self.events if one.attempt_id == attempt_id and not isinstance(one, Started)]
+
+    def end(self, attempt_id: str) -> Any:
+        """Serve until this attempt has ended and its process is gone; returns its last event."""
+        self.until(lambda: bool(self.ends(attempt_id)), f"the end of {attempt_id}")
+        self.until(lambda: self.executor.supervisor.quiet or attempt_id in self.executor.live, "the process's end")
+        (end,) = self.ends(attempt_id)
+        return end
+
+    def run(self, task_id: str, **task: Any) -> Any:
+        return self.end(self.submit(task_id, **task))
+
+    def log(self, task_id: str, try_number: int = 1) -> str:
+        path = self.logs.path(RunKey("d", "r"), TaskKey(task_id), try_number)
+        return path.read_text() if path.exists() else ""
+
+
+def wait_gone(pids: list[int], seconds: float = PATIENCE_SECONDS) -> list[int]:
+    """Wait until these processes are gone, by pidfd; returns those that are not."""
+    left = []
+    for pid in pids:
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            if not select.select([handle], [], [], seconds)[0]:
+                left.append(pid)
+        finally:
+            os.close(handle)
+    return left
