@@ -7,15 +7,52 @@ below when it is first asked for. To add one, add a line to the table and one to
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 #: public name -> the module that defines it
-_EXPORTS: dict[str, str] = {}
+_EXPORTS: dict[str, str] = {
+    "DAG": "nbflow.dag.dag",
+    "dag": "nbflow.dag.dag",
+    "task": "nbflow.dag.decorators",
+    "task_group": "nbflow.dag.taskgroup",
+    "TaskGroup": "nbflow.dag.taskgroup",
+    "setup": "nbflow.dag.decorators",
+    "teardown": "nbflow.dag.decorators",
+    "BaseOperator": "nbflow.dag.operator",
+    "XComArg": "nbflow.dag.xcomarg",
+    "Param": "nbflow.dag.params",
+    "Label": "nbflow.dag.edges",
+    "chain": "nbflow.dag.edges",
+    "chain_linear": "nbflow.dag.edges",
+    "cross_downstream": "nbflow.dag.edges",
+    "get_current_context": "nbflow.dag.context",
+    "TriggerRule": "nbflow.core.trigger_rules",
+    "Connection": "nbflow.connections",
+    "Variable": "nbflow.connections",
+}
 
 if TYPE_CHECKING:
-    pass
+    from nbflow.connections import Connection as Connection
+    from nbflow.connections import Variable as Variable
+    from nbflow.core.trigger_rules import TriggerRule as TriggerRule
+    from nbflow.dag.context import get_current_context as get_current_context
+    from nbflow.dag.dag import DAG as DAG
+    from nbflow.dag.dag import dag as dag
+    from nbflow.dag.decorators import setup as setup
+    from nbflow.dag.decorators import task as task
+    from nbflow.dag.decorators import teardown as teardown
+    from nbflow.dag.edges import Label as Label
+    from nbflow.dag.edges import chain as chain
+    from nbflow.dag.edges import chain_linear as chain_linear
+    from nbflow.dag.edges import cross_downstream as cross_downstream
+    from nbflow.dag.operator import BaseOperator as BaseOperator
+    from nbflow.dag.params import Param as Param
+    from nbflow.dag.taskgroup import TaskGroup as TaskGroup
+    from nbflow.dag.taskgroup import task_group as task_group
+    from nbflow.dag.xcomarg import XComArg as XComArg
 
 __all__ = ["__version__", *_EXPORTS]
 
@@ -24,10 +61,9 @@ def __getattr__(name: str) -> Any:
     module = _EXPORTS.get(name)
     if module is None:
         raise AttributeError(f"module 'nbflow' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(module), name)
-    globals()[name] = value
+    found = import_module(module)
+    # Importing that module has bound `nbflow.dag` to the package of this name, which can be called: let it stand.
+    value = globals()[name] = globals().get(name) or getattr(found, name)
     return value
 
 

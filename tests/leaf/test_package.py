@@ -130,3 +130,17 @@ def test_every_target_of_the_makefile_uses_the_environment():
     assert without == ["test"]  # which is lint and unit
     assert rules["test"].split("##")[0].split() == ["lint", "unit"]
     assert {"env", "demo", "test", "lint", "bench", "soak", "lab"} <= set(rules)
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from nbflow import dag",
+        "import nbflow.dag.edges; from nbflow import dag",
+        "from nbflow import dag; import nbflow.dag.params; from nbflow import dag",
+        "from nbflow.dag.dag import dag",
+    ],
+)
+def test_dag_is_the_decorator_and_the_package_in_whatever_order_they_are_imported(imports):
+    code = f"{imports}\n@dag(schedule=None)\ndef d(): ...\nimport nbflow.dag.dag\nprint(d().dag_id, nbflow.dag)"
+    assert _run(code).startswith("d <module 'nbflow.dag' from ")
