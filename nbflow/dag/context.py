@@ -1,0 +1,476 @@
+"""The context: what a running task, its templates and its callbacks find by name.
+
+Airflow's names with Airflow's values (times are pendulum DateTimes in UTC). It is a mapping that works a value out when
+it is asked for, and keeps it: a task that never looks at ``ds`` does not pay for pendulum, and one that never asks for
+``prev_start_date_success`` does not make its supervisor look for it. ``NAMES`` is the table of all names; ``OLD_NAMES``
+of those that only Airflow 2 has, with today's word for each: they work as there, and warn.
+
+Where a plain dict is needed, ``**context`` of a user's function, the values are worked out too, except those that cost
+a question to the supervisor or a warning: they stand as a :class:`Later`, which behaves like its value.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from nbflow.errors import AirflowException, VariableNotFound
+
+if TYPE_CHECKING:
+    from nbflow.dag.taskinstance import TaskInstance
+
+_MISSING: Any = object()
+
+
+class OldNameWarning(DeprecationWarning):
+    """A DAG uses a word of Airflow 2 that Airflow 3 no longer has."""
+
+
+class Context(MutableMapping[str, Any]):
+    """The context of one try. Names may be added and replaced, as in a dict."""
+
+    __slots__ = ("_ti", "_values")
+    __eq__ = object.__eq__  # a mapping's would work out every value
+    __hash__ = object.__hash__
+
+    def __init__(self, ti: TaskInstance) -> None:
+        self._ti = ti
+        self._values: dict[str, Any] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._values.get(key, _MISSING)
+        if value is _MISSING:
+            make = NAMES.get(key)
+            value = _MISSING if make is None else make(self._ti)
+            if value is _MISSING:
+                raise KeyError(key)
+            self._values[key] = value
+        if key in OLD_NAMES:
+            warn_old_name(key)
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._values[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        self._values[key] = _MISSING
+
+    def __contains__(self, key: object) -> bool:
+        if key in self._values:
+            return self._values[key] is not _MISSING  # type: ignore[index]
+        return key in NAMES and (key not in NEED_LOGICAL_DATE or self._ti.run.logical_date is not None)
+
+    def __iter__(self) -> Iterator[str]:
+        for key in {**NAMES, **self._values}:
+            if key in self and key not in OLD_NAMES:
+                yield key
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"<Context of {self._ti!r}>"
+
+    def as_kwargs(self) -> dict[str, Any]:
+        """All names as a plain dict, for a function with ``**context``; see the module's head."""
+        later = (ASKS_SUPERVISOR - self._values.keys()) | OLD_NAMES.keys()
+        return {key: Later(self, key) if key in later else self[key] for key in (*self, *OLD_NAMES) if key in self}
+
+
+# -------------------------------------------------------------------------------------------------------------- values
+
+
+def _attribute(path: str) -> Callable[[TaskInstance], Any]:
+    """The value that stands at a dotted path under the task instance."""
+    first, _, rest = path.partition(".")
+    return (lambda ti: getattr(getattr(ti, first), rest)) if rest else (lambda ti: getattr(ti, first))
+
+
+def _dated(give: Callable[[Any], Any], of: str = "logical_date") -> Callable[[TaskInstance], Any]:
+    """A value made from one of the run's dates; missing where the run has none."""
+
+    def value(ti: TaskInstance) -> Any:
+        moment = getattr(ti.dag_run, of)
+        return _MISSING if moment is None else give(moment)
+
+    return value
+
+
+def _format(pattern: str) -> Callable[[Any], str]:
+    return lambda moment: moment.strftime(pattern)
+
+
+def _ts_nodash_with_tz(moment: Any) -> str:
+    return moment.isoformat().replace("-", "").replace(":", "")
+
+
+def _previous(attribute: str) -> Callable[[TaskInstance], Any]:
+    return lambda ti: getattr(ti.previous_success, attribute) if ti.previous_success is not None else None
+
+
+def _step(sign: int, give: Callable[[Any], Any]) -> Callable[[TaskInstance], Any]:
+    """Of Airflow 2: the logical date of the run before or after this one, as the schedule has it."""
+
+    def value(ti: TaskInstance) -> Any:
+        if ti.run.logical_date is None:
+            return _MISSING
+        moment = ti.next_logical_date if sign > 0 else ti.previous_logical_date
+        return None if moment is None else give(moment)
+
+    return value
+
+
+def _day(offset: int, pattern: str) -> Callable[[TaskInstance], Any]:
+    return _dated(lambda moment: moment.add(days=offset).strftime(pattern))
+
+
+def _same(moment: Any) -> Any:
+    return moment
+
+
+def _key_text(ti: TaskInstance) -> str:
+    moment = ti.dag_run.logical_date or ti.dag_run.run_after
+    return f"{ti.dag_id}__{ti.task_id}__{moment.strftime(_DAY_NODASH)}"
+
+
+_DAY, _DAY_NODASH = "%Y-%m-%d", "%Y%m%d"
+
+
+def _macros(ti: TaskInstance) -> Any:
+    from nbflow.dag import macros
+
+    return macros
+
+
+NAMES: Mapping[str, Callable[[TaskInstance], Any]] = {
+    "conn": lambda ti: ConnectionAccessor(),
+    "dag": _attribute("dag"),
+    "dag_run": _attribute("dag_run"),
+    "data_interval_end": _attribute("dag_run.data_interval_end"),
+    "data_interval_start": _attribute("dag_run.data_interval_start"),
+    "ds": _dated(_format(_DAY)),
+    "ds_nodash": _dated(_format(_DAY_NODASH)),
+    "exception": lambda ti: None,
+    "expanded_ti_count": lambda ti: None,
+    "inlets": lambda ti: list(getattr(ti.task, "inlets", None) or []),
+    "logical_date": _dated(_same),
+    "macros": _macros,
+    "map_index_template": lambda ti: getattr(ti.task, "map_index_template", None),
+    "outlets": lambda ti: list(getattr(ti.task, "outlets", None) or []),
+    "params": _attribute("params"),
+    "prev_data_interval_end_success": _previous("data_interval_end"),
+    "prev_data_interval_start_success": _previous("data_interval_start"),
+    "prev_end_date_success": _previous("end_date"),
+    "prev_start_date_success": _previous("start_date"),
+    "reason": lambda ti: None,
+    "run_id": _attribute("run_id"),
+    "start_date": _attribute("start_date"),
+    "task": _attribute("task"),
+    "task_instance": lambda ti: ti,
+    "task_instance_key_str": _key_text,
+    "task_reschedule_count": lambda ti: ti.work.reschedules,
+    "templates_dict": lambda ti: getattr(ti.task, "templates_dict", None),
+    "ti": lambda ti: ti,
+    "triggering_asset_events": lambda ti: {},
+    "try_number": _attribute("try_number"),
+    "ts": _dated(lambda moment: moment.isoformat()),
+    "ts_nodash": _dated(_format("%Y%m%dT%H%M%S")),
+    "ts_nodash_with_tz": _dated(_ts_nodash_with_tz),
+    "var": lambda ti: VariableAccessors(),
+    # of Airflow 2 only
+    "conf": lambda ti: ConfigAccessor(),
+    "execution_date": _dated(_same),
+    "next_ds": _step(+1, _format(_DAY)),
+    "next_ds_nodash": _step(+1, _format(_DAY_NODASH)),
+    "next_execution_date": _step(+1, _same),
+    "prev_ds": _step(-1, _format(_DAY)),
+    "prev_ds_nodash": _step(-1, _format(_DAY_NODASH)),
+    "prev_execution_date": _step(-1, _same),
+    "prev_execution_date_success": _previous("logical_date"),
+    "test_mode": lambda ti: False,
+    "tomorrow_ds": _day(+1, _DAY),
+    "tomorrow_ds_nodash": _day(+1, _DAY_NODASH),
+    "triggering_dataset_events": lambda ti: {},
+    "yesterday_ds": _day(-1, _DAY),
+    "yesterday_ds_nodash": _day(-1, _DAY_NODASH),
+}
+"""Every name and how its value is made from the task instance."""
+
+OLD_NAMES: Mapping[str, str] = {
+    "conf": "the settings, nbflow.toml",
+    "execution_date": "logical_date",
+    "next_ds": "data_interval_end | ds",
+    "next_ds_nodash": "data_interval_end | ds_nodash",
+    "next_execution_date": "data_interval_end",
+    "prev_ds": "a date computed from data_interval_start",
+    "prev_ds_nodash": "a date computed from data_interval_start",
+    "prev_execution_date": "a date computed from data_interval_start",
+    "prev_execution_date_success": "prev_data_interval_start_success",
+    "test_mode": "dag_run.run_type",
+    "tomorrow_ds": "macros.ds_add(ds, 1)",
+    "tomorrow_ds_nodash": "macros.ds_add(ds, 1)",
+    "triggering_dataset_events": "triggering_asset_events",
+    "yesterday_ds": "macros.ds_add(ds, -1)",
+    "yesterday_ds_nodash": "macros.ds_add(ds, -1)",
+}
+"""Names that only Airflow 2 has -> what to write today."""
+
+ASKS_SUPERVISOR = frozenset(name for name in NAMES if name.startswith("prev_") and name.endswith("_success"))
+
+NEED_LOGICAL_DATE = frozenset(
+    {"ds", "ds_nodash", "logical_date", "ts", "ts_nodash", "ts_nodash_with_tz", "execution_date"}
+) | {name for name in OLD_NAMES if name.startswith(("next_", "prev_", "tomorrow_", "yesterday_"))}
+"""A run that was triggered without a logical date has no such value, as in Airflow 3."""
+
+
+def warn_old_name(name: str) -> None:
+    """Warn that ``name`` is Airflow 2's, in the words of :data:`OLD_NAMES`."""
+    warnings.warn(
+        f"{name!r} is a name of Airflow 2 that Airflow 3 no longer has; use {OLD_NAMES[name]}.",
+        OldNameWarning,
+        stacklevel=3,
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- accessors
+
+
+class ConnectionAccessor:
+    """``conn.my_db.host``, ``conn.get("my_db", default)``"""
+
+    def __getattr__(self, conn_id: str) -> Any:
+        from nbflow.connections import get_connection
+
+        if conn_id.startswith("__"):
+            raise AttributeError(conn_id)
+        return get_connection(conn_id)
+
+    def get(self, conn_id: str, default_conn: Any = None) -> Any:
+        from nbflow.connections import get_connection
+        from nbflow.errors import ConnectionNotFound
+
+        try:
+            return get_connection(conn_id)
+        except ConnectionNotFound:
+            return default_conn
+
+    def __repr__(self) -> str:
+        return "<connections by id>"
+
+
+class VariableAccessor:
+    """``var.value.key``, ``var.json.key.inside``, and ``.get(key, default)`` of both"""
+
+    def __init__(self, *, deserialize_json: bool) -> None:
+        self._json = deserialize_json
+
+    def __getattr__(self, key: str) -> Any:
+        from nbflow.connections import Variable
+
+        if key.startswith("__"):
+            raise AttributeError(key)
+        return Variable.get(key, deserialize_json=self._json)
+
+    def get(self, key: str, default: Any = _MISSING) -> Any:
+        from nbflow.connections import Variable
+
+        try:
+            return Variable.get(key, deserialize_json=self._json)
+        except VariableNotFound:
+            if default is _MISSING:
+                raise
+            return default
+
+    def __repr__(self) -> str:
+        return "<variables by key>"
+
+
+class VariableAccessors:
+    """``var``"""
+
+    def __init__(self) -> None:
+        self.value = VariableAccessor(deserialize_json=False)
+        self.json = VariableAccessor(deserialize_json=True)
+
+
+class ConfigAccessor:
+    """``conf.get("core", "parallelism")`` of Airflow 2, over nbflow's settings. What is sensitive is not given out."""
+
+    def get(self, section: str, key: str, fallback: Any = _MISSING) -> Any:
+        import os
+        from dataclasses import fields
+
+        from nbflow.config import Settings
+
+        part = getattr(Settings.load(os.environ), section.lower(), None)
+        declared = {field.name: field for field in fields(part)} if part is not None else {}
+        found = declared.get(key.lower())
+        if found is None or found.metadata.get("sensitive"):
+            if fallback is not _MISSING:
+                return fallback
+            why = "is not given to tasks" if found is not None else "does not exist"
+            raise AirflowException(f"The setting [{section}] {key} {why}.")
+        return getattr(part, found.name)
+
+    def getint(self, section: str, key: str, fallback: Any = _MISSING) -> int:
+        return int(self.get(section, key, fallback))
+
+    def getfloat(self, section: str, key: str, fallback: Any = _MISSING) -> float:
+        return float(self.get(section, key, fallback))
+
+    def getboolean(self, section: str, key: str, fallback: Any = _MISSING) -> bool:
+        value = self.get(section, key, fallback)
+        return value.strip().lower() in {"1", "t", "true", "y", "yes", "on"} if isinstance(value, str) else bool(value)
+
+
+class Later:
+    """Stands for a context value until it is used. Comparisons, arithmetic, attributes, text and isinstance are its
+    value's; only ``is`` can tell the two apart."""
+
+    __slots__ = ("_context", "_key")
+
+    def __init__(self, context: Mapping[str, Any], key: str) -> None:
+        object.__setattr__(self, "_context", context)
+        object.__setattr__(self, "_key", key)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # type: ignore[override]
+        return type(_value(self))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_value(self), name)
+
+    def __getitem__(self, key: Any) -> Any:
+        return _value(self)[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(_value(self))
+
+    def __len__(self) -> int:
+        return len(_value(self))
+
+    def __contains__(self, item: object) -> bool:
+        return item in _value(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _value(self)(*args, **kwargs)
+
+    def __str__(self) -> str:
+        return str(_value(self))
+
+    def __repr__(self) -> str:
+        return repr(_value(self))
+
+    def __format__(self, spec: str) -> str:
+        return format(_value(self), spec)
+
+    def __bool__(self) -> bool:
+        return bool(_value(self))
+
+    def __hash__(self) -> int:
+        return hash(_value(self))
+
+    def __eq__(self, other: object) -> bool:
+        return bool(_value(self) == _value(other))
+
+    def __lt__(self, other: Any) -> Any:
+        return _value(self) < _value(other)
+
+    def __le__(self, other: Any) -> Any:
+        return _value(self) <= _value(other)
+
+    def __gt__(self, other: Any) -> Any:
+        return _value(self) > _value(other)
+
+    def __ge__(self, other: Any) -> Any:
+        return _value(self) >= _value(other)
+
+    def __add__(self, other: Any) -> Any:
+        return _value(self) + _value(other)
+
+    def __radd__(self, other: Any) -> Any:
+        return _value(other) + _value(self)
+
+    def __sub__(self, other: Any) -> Any:
+        return _value(self) - _value(other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _value(other) - _value(self)
+
+
+def _value(thing: Any) -> Any:
+    """What a Later stands for; anything else is itself."""
+    if type(thing) is not Later:
+        return thing
+    context, key = object.__getattribute__(thing, "_context"), object.__getattribute__(thing, "_key")
+    return context[key]
+
+
+# ------------------------------------------------------------------------------------------------------ current context
+
+_current: ContextVar[Context | None] = ContextVar("nbflow_context", default=None)
+_running: list[Context] = []
+
+
+@contextmanager
+def running_in(context: Context) -> Iterator[None]:
+    """``get_current_context()`` answers with ``context`` inside the ``with`` block."""
+    token = _current.set(context)
+    _running.append(context)
+    try:
+        yield
+    finally:
+        _running.remove(context)
+        _current.reset(token)
+
+
+def get_current_context() -> Context:
+    """The context of the task that is running.
+
+    A thread that a task started has no context of its own; it gets the task's, as long as only one task runs in this
+    process. Raises AirflowException outside of a task.
+    """
+    context = _current.get()
+    if context is None and len(_running) == 1:
+        context = _running[0]
+    if context is None:
+        raise AirflowException(
+            "No task is running here, so there is no current context.",
+            hint="Call get_current_context() inside the task's function, not while the DAG file is read.",
+        )
+    return context
+
+
+def arguments_for(
+    function: Callable[..., Any], given: Mapping[str, Any], context: Context, *, positional: int = 0
+) -> dict[str, Any]:
+    """Keyword arguments for a user's function: what was ``given``, and the context values that it names.
+
+    A function with ``**kwargs`` gets the whole context. ``positional``: how many parameters positional arguments take;
+    the context fills none of them.
+    """
+    named, takes_all = parameters_of(function)
+    if takes_all:
+        return {**{k: v for k, v in context.as_kwargs().items() if k not in named[:positional]}, **given}
+    wanted = {name: context[name] for name in named[positional:] if name not in given and name in context}
+    return {**wanted, **given}
+
+
+def parameters_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
+    """Names of a function's parameters in order, and whether it takes any keyword."""
+    import inspect
+
+    if type(function) is FunctionType and not function.__dict__:  # the common case, without inspect's 10 microseconds
+        code = function.__code__
+        named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        return named, bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return (), False  # a builtin that tells nobody what it takes
+    named = tuple(p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)

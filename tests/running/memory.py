@@ -1,0 +1,167 @@
+"""A runtime that keeps everything in dicts, and the shortest way to run one try in a test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nbflow import serde
+from nbflow.connections import EnvironmentBackend, SecretsChain
+from nbflow.core.snapshot import Run, RunKey
+from nbflow.core.states import RunState
+from nbflow.dag.running import run_try
+from nbflow.dag.runtime import Outcome, Work
+from nbflow.errors import DagNotFound, DagRunAlreadyExists
+
+DAY = timedelta(days=1)
+MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def a_run(logical_date: datetime = MONDAY, **given: Any) -> Run:
+    """A scheduled run of one day."""
+    values: dict[str, Any] = {
+        "dag_id": "d",
+        "run_id": f"scheduled__{logical_date.isoformat()}",
+        "state": RunState.RUNNING,
+        "logical_date": logical_date,
+        "data_interval_start": logical_date,
+        "data_interval_end": logical_date + DAY,
+        "run_after": logical_date + DAY,
+        "start_date": logical_date + DAY,
+    }
+    return Run(**{**values, **given})
+
+
+class MemoryRuntime:
+    """Answers for one task instance of ``run`` at a time. What a task did is left in its attributes."""
+
+    def __init__(
+        self, run: Run | None = None, *, now: datetime = MONDAY + DAY, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.run = run or a_run()
+        self.task_id, self.map_index = "t", -1
+        self.clock = now
+        self.environ = SecretsChain([EnvironmentBackend(os.environ if environ is None else environ)])
+        self.variables: dict[str, str] = {}
+        self.connections: dict[str, Any] = {}
+        self.rows: dict[tuple[RunKey, str, int, str], str] = {}
+        self.runs: list[Run] = [self.run]
+        self.states: dict[tuple[str, str, datetime], str] = {}
+        self.rendered: Mapping[str, Any] | None = None
+        self.intervals: dict[datetime, tuple[datetime, datetime]] = {}
+        self.known_dags = {self.run.dag_id}
+
+    def now(self) -> datetime:
+        return self.clock
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.rows[self.run.key, self.task_id, self.map_index, key] = serde.dumps(value, root=key)
+
+    def xcom_get(
+        self,
+        task_ids: Sequence[str],
+        key: str,
+        *,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        map_index: int | None = None,
+        prior_dates: bool = False,
+    ) -> list[tuple[str, int, Any]]:
+        wanted = RunKey(dag_id or self.run.dag_id, run_id or self.run.run_id)
+        places = [wanted]
+        if prior_dates:
+            before = [run for run in self.runs if run.logical_date <= self.run.logical_date]
+            places = [run.key for run in sorted(before, key=lambda run: run.logical_date, reverse=True)]
+        found = []
+        for task_id in task_ids:
+            for place in places:
+                here = sorted(
+                    (index, text)
+                    for (run, task, index, name), text in self.rows.items()
+                    if (run, task, name) == (place, task_id, key) and map_index in (None, index)
+                )
+                found += [(task_id, index, serde.loads(text)) for index, text in here]
+                if here:
+                    break
+        return found
+
+    def own(self, task_id: str = "t", key: str = "return_value", map_index: int = -1) -> Any:
+        """The stored value, or None."""
+        text = self.rows.get((self.run.key, task_id, map_index, key))
+        return None if text is None else serde.loads(text)
+
+    def get_variable(self, key: str) -> str | None:
+        found = self.environ.get_variable(key)
+        return self.variables.get(key) if found is None else found
+
+    def set_variable(self, key: str, value: str, description: str | None = None) -> None:
+        self.variables[key] = value
+
+    def delete_variable(self, key: str) -> None:
+        self.variables.pop(key, None)
+
+    def get_connection(self, conn_id: str) -> Any | None:
+        return self.environ.get_connection(conn_id) or self.connections.get(conn_id)
+
+    def put_rendered(self, fields: Mapping[str, Any]) -> None:
+        self.rendered = fields
+
+    def previous_success(self) -> Run | None:
+        earlier = [
+            run for run in self.runs if run.state is RunState.SUCCESS and run.logical_date < self.run.logical_date
+        ]
+        return max(earlier, key=lambda run: run.logical_date, default=None)
+
+    def run_states(self, dag_id: str, logical_dates: Sequence[datetime], *, run_id: str | None = None) -> list[str]:
+        return [
+            run.state.value
+            for run in self.runs
+            if run.dag_id == dag_id and (run.run_id == run_id if run_id else run.logical_date in logical_dates)
+        ]
+
+    def task_states(
+        self, dag_id: str, task_ids: Sequence[str], logical_dates: Sequence[datetime]
+    ) -> list[tuple[str, int, datetime, str]]:
+        return [
+            (task_id, -1, date, self.states[dag_id, task_id, date])
+            for task_id in task_ids
+            for date in logical_dates
+            if (dag_id, task_id, date) in self.states
+        ]
+
+    def latest_run(self, dag_id: str) -> Run | None:
+        return max((run for run in self.runs if run.dag_id == dag_id), key=lambda run: run.run_after, default=None)
+
+    def next_interval_after(self, moment: datetime) -> tuple[datetime, datetime] | None:
+        return self.intervals.get(moment, (moment, moment + DAY))
+
+    def trigger_dag(
+        self,
+        dag_id: str,
+        *,
+        run_id: str | None = None,
+        logical_date: datetime | None = None,
+        conf: Mapping[str, Any] | None = None,
+        reset: bool = False,
+    ) -> Run:
+        if dag_id not in self.known_dags:
+            raise DagNotFound(f"There is no DAG {dag_id!r}.")
+        run_id = run_id or f"manual__{(logical_date or self.clock).isoformat()}"
+        same = [run for run in self.runs if run.key == RunKey(dag_id, run_id)]
+        if same and not reset:
+            raise DagRunAlreadyExists(f"{dag_id} has a run {run_id} already.")
+        made = a_run(
+            logical_date or self.clock, dag_id=dag_id, run_id=run_id, run_type="manual", conf=dict(conf or {}),
+            state=RunState.QUEUED,
+        )  # fmt: skip
+        self.runs = [run for run in self.runs if run not in same] + [made]
+        return made
+
+
+def attempt(dag: Any, task_id: str, runtime: MemoryRuntime, **work: Any) -> Outcome:
+    """Run one try of a task of ``dag``."""
+    runtime.task_id, runtime.map_index = task_id, work.get("map_index", -1)
+    given = {"attempt_id": "a1", "run": runtime.run, "task_id": task_id, **work}
+    return run_try(dag, dag.task_dict[task_id], Work(**given), runtime)
