@@ -101,6 +101,11 @@ class CoreSettings:
         least=1,
         airflow=NOT_AIRFLOW,
     )
+    task_environment: tuple[str, ...] = option(
+        (),
+        "More environment variables that tasks get, by name, comma-separated. Others stay with the supervisor.",
+        airflow=NOT_AIRFLOW,
+    )
     execute_tasks_new_python_interpreter: bool = option(
         False, "Start each task in a new interpreter instead of forking a warm one: slower, and shares nothing."
     )

@@ -211,8 +211,9 @@ class Masker:
     def places(self, text: str) -> list[tuple[int, int]]:
         """Return where secrets stand: (start, end) in order, those that overlap joined into one."""
         found = [place for form in self._long for place in _occurrences(form, text)]
-        for pattern in self._short_patterns:
-            found += [match.span("secret") for match in pattern.finditer(text)]
+        if any(secret in text for secret in self._short):  # the patterns are 50 times slower than this question
+            for pattern in self._short_patterns:
+                found += [match.span("secret") for match in pattern.finditer(text)]
         return _join(found)
 
     def tail(self, text: str) -> int:
