@@ -160,8 +160,8 @@ class Masker:
     def __init__(self, secrets: Iterable[str] = (), *, sensitive_names: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
         self._names = tuple(sensitive_names)
-        self._long: set[str] = set()
-        self._short: set[str] = set()
+        self._long: frozenset[str] = frozenset()
+        self._short: frozenset[str] = frozenset()
         #: everything that is looked for, sorted
         self.forms: tuple[str, ...] = ()
         self._longest = 0
@@ -172,11 +172,10 @@ class Masker:
     def add(self, *secrets: str) -> None:
         """Hide these from now on."""
         with self._lock:
-            for secret in secrets:
-                if 0 < len(secret) < SHORTEST:
-                    self._short.add(secret)
-                else:
-                    self._long.update(form for form in _forms(secret) if len(form) >= SHORTEST)
+            # New sets, not changed ones: another thread may be walking the old.
+            self._short |= {secret for secret in secrets if 0 < len(secret) < SHORTEST}
+            long = (secret for secret in secrets if len(secret) >= SHORTEST)
+            self._long |= {form for secret in long for form in _forms(secret) if len(form) >= SHORTEST}
             self.forms = tuple(sorted(self._long | self._short))
             self._longest = max(map(len, self.forms), default=0)
             self._starts = frozenset(form[0] for form in self.forms)
@@ -237,7 +236,7 @@ def _occurrences(form: str, text: str) -> Iterator[tuple[int, int]]:
         at = text.find(form, at + 1)
 
 
-def _short_patterns(secrets: set[str]) -> tuple[re.Pattern[str], ...]:
+def _short_patterns(secrets: frozenset[str]) -> tuple[re.Pattern[str], ...]:
     """Match short secrets where they are words, or where a name, or a URL's login, stands before them.
 
     Every repetition is bounded, so the time is linear in the text, and look-ahead keeps one match from using up the
