@@ -13,5 +13,5 @@ def test_a_manual_run_is_about_the_interval_that_airflow_infers(case, check):
 
 
 def interval_of(case):
-    interval = timetable_of(case).infer_manual_data_interval(run_after=moment(case["run_after"]))
+    interval = timetable_of(case).manual_interval(moment(case["run_after"]))
     return {"data_interval_start": interval.start.isoformat(), "data_interval_end": interval.end.isoformat()}

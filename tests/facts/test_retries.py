@@ -14,16 +14,18 @@ from nbflow.core.retry import backoff_multiplier, retry_delay
 def test_a_failed_task_waits_as_long_as_in_airflow(case, check):
     exact = case["expected"]["exact"]
 
-    check(
-        lambda: [delay_of(case, row["dag_id"], row["task_id"]) for row in exact], want=[row["seconds"] for row in exact]
-    )
+    check(lambda: [delay_of(case, **who(row)) for row in exact], want=[row["seconds"] for row in exact])
 
     low, high = case["bounds_s"]
-    delays = [delay_of(case, "sampled", f"task_{number}") for number in range(20)]
+    delays = [delay_of(case, dag_id="sampled", task_id=f"task_{number}") for number in range(20)]
     assert [delay for delay in delays if not low <= delay <= high] == []
 
 
-def delay_of(case: dict[str, Any], dag_id: str, task_id: str) -> float:
+def who(row: dict[str, Any]) -> dict[str, str]:
+    return {"dag_id": row["dag_id"], "task_id": row["task_id"]}
+
+
+def delay_of(case: dict[str, Any], *, dag_id: str, task_id: str) -> float:
     return retry_delay(
         delay_s=case["retry_delay_s"],
         multiplier=backoff_multiplier(case["retry_exponential_backoff"]),

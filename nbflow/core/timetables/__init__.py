@@ -26,7 +26,7 @@ from typing import Any
 from .base import DagRunInfo, DataInterval, TimeRestriction, Timetable, TimetableInvalid
 from .cron import PRESETS, CronClock, cron_clock
 from .interval import CronDataIntervalTimetable, DeltaDataIntervalTimetable
-from .simple import ContinuousTimetable, EventsTimetable, NullTimetable, OnceTimetable
+from .simple import ContinuousTimetable, EventsTimetable, NullTimetable, OnceTimetable, RecordedTimetable
 from .trigger import CronTriggerTimetable, DeltaTriggerTimetable, MultipleCronTriggerTimetable
 from .zones import InvalidTimezone, as_utc, timezone_key, timezone_of
 
@@ -46,6 +46,7 @@ __all__ = [
     "MultipleCronTriggerTimetable",
     "NullTimetable",
     "OnceTimetable",
+    "RecordedTimetable",
     "TimeRestriction",
     "Timetable",
     "TimetableInvalid",
@@ -111,11 +112,14 @@ def timetable_from_schedule(
 def timetable_from_spec(spec: Mapping[str, Any]) -> Timetable:
     """The timetable whose ``to_spec()`` gave ``spec``.
 
-    Raises :class:`CustomTimetableNotLoaded` for a user's own timetable: importing it is running user code. The process
-    that parses DAGs computes such a timetable's next runs, and they are stored.
+    A user's own timetable is not imported, for that would be running user code: the process that parses DAGs adds a
+    record of its next runs to the spec (:meth:`RecordedTimetable.record`), and the record is planned by. Without one,
+    :class:`CustomTimetableNotLoaded` is raised.
     """
     kind = spec["kind"]
     if kind == "custom":
+        if "runs" in spec:
+            return RecordedTimetable(spec)
         raise CustomTimetableNotLoaded(
             f"{spec['class']} is a timetable of the DAG's author: use the runs stored when the DAG was parsed."
         )

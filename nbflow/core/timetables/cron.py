@@ -82,9 +82,9 @@ class CronClock:
 @lru_cache(maxsize=256)
 def cron_clock(expression: str, zone: str | int | tzinfo | None = None) -> CronClock:
     """The clock of a cron expression or preset; raises :class:`TimetableInvalid` that names the faulty field."""
-    expression = PRESETS.get(expression, expression)
+    expression = PRESETS.get(expression.lower(), expression)
     check_cron(expression)
-    return CronClock(expression, timezone_of(zone))
+    return CronClock(" ".join(expression.split()), timezone_of(zone))
 
 
 def check_cron(expression: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from .base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 from .cron import clock_spec, cron_clock
-from .steps import EPOCH, Step, check_step, describe_step, fixed_length, step_from_json, step_to_json
+from .steps import EPOCH, Step, check_step, describe_every, describe_step, fixed_length, step_from_json, step_to_json
 from .words import describe_cron
 
 
@@ -57,7 +57,7 @@ class CronDataIntervalTimetable(_Grid):
     kind = "cron_interval"
 
     def __init__(self, cron: str, timezone: str | tzinfo = "UTC") -> None:
-        self._cron = cron
+        self._cron = cron.strip()
         self._clock = cron_clock(cron, timezone)
 
     def _next(self, start: datetime) -> datetime | None:
@@ -138,7 +138,7 @@ class DeltaDataIntervalTimetable(_Grid):
         return describe_step(self._delta)
 
     def describe(self) -> str:
-        return f"every {describe_step(self._delta)}"
+        return describe_every(self._delta)
 
     def to_spec(self) -> dict[str, Any]:
         return {"kind": self.kind, "delta": step_to_json(self._delta)}

@@ -1,4 +1,4 @@
-"""Timetables without a rhythm: never, once, without pause, and at listed moments."""
+"""Timetables without a rhythm: never, once, without pause, at listed moments, and by a record of runs."""
 
 from __future__ import annotations
 
@@ -152,3 +152,66 @@ class EventsTimetable(Timetable):
         """The timetable whose :meth:`to_spec` gave ``spec``."""
         dates = [datetime.fromisoformat(text) for text in spec["dates"]]
         return cls(dates, restrict_to_events=spec.get("restrict", False), description=spec.get("description"))
+
+
+class RecordedTimetable(Timetable):
+    """A user's timetable, as far as its next runs were computed where user code runs.
+
+    The scheduler plans by the record; it never imports the class. When the record is used up nothing more is due until
+    the DAG is parsed again.
+    """
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self._spec = dict(spec)
+        self._runs = [_run_from_json(run) for run in spec["runs"]]
+        self.periodic = spec.get("periodic", True)
+        self.active_runs_limit = spec.get("active_runs_limit")
+        self.description = spec.get("description", "")
+
+    @classmethod
+    def record(
+        cls,
+        timetable: Timetable,
+        last: DataInterval | None,
+        restriction: TimeRestriction,
+        now: datetime,
+        *,
+        most: int = 32,
+    ) -> Self:
+        """Ask a user's timetable for its next ``most`` runs after ``last``. To be called where user code may run."""
+        runs: list[DagRunInfo] = []
+        info = timetable.next_run(last, restriction, now)
+        while info is not None and len(runs) < most and (not runs or info.data_interval > runs[-1].data_interval):
+            runs.append(info)
+            info = timetable.next_run(info, restriction, now)
+        spec = timetable.to_spec() | {
+            "runs": [[moment.isoformat() for moment in (run.run_after, *run.data_interval)] for run in runs],
+            "summary": timetable.summary,
+            "description": timetable.describe(),
+            "periodic": timetable.periodic,
+        }
+        if timetable.active_runs_limit is not None:
+            spec["active_runs_limit"] = timetable.active_runs_limit
+        return cls(spec)
+
+    def next_dagrun_info(
+        self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
+    ) -> DagRunInfo | None:
+        last = last_automated_data_interval
+        return next((run for run in self._runs if last is None or run.data_interval > last), None)
+
+    def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:
+        """The moment of the trigger: what the user's class would say is not recorded."""
+        return DataInterval.exact(run_after)
+
+    @property
+    def summary(self) -> str:
+        return str(self._spec.get("summary", self._spec["class"].rpartition(".")[2]))
+
+    def to_spec(self) -> dict[str, Any]:
+        return dict(self._spec)
+
+
+def _run_from_json(run: list[str]) -> DagRunInfo:
+    run_after, start, end = (as_utc(datetime.fromisoformat(text)) for text in run)
+    return DagRunInfo(run_after, DataInterval(start, end))

@@ -99,3 +99,9 @@ def describe_step(step: Step) -> str:
         parts = {name.removesuffix("s"): getattr(step, name) for name in _RELATIVE}
     words = [f"{value:g} {name}{'' if value == 1 else 's'}" for name, value in parts.items() if value]
     return " ".join(words) or repr(step)
+
+
+def describe_every(step: Step) -> str:
+    """ "every day", "every 2 hours"."""
+    words = describe_step(step)
+    return f"every {words.removeprefix('1 ') if words.count(' ') == 1 else words}"

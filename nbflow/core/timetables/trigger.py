@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from .base import DagRunInfo, DataInterval, TimeRestriction, Timetable, TimetableInvalid
 from .cron import CronClock, cron_clock
-from .steps import Step, check_step, describe_step, latest_on_grid, step_from_json, step_to_json
+from .steps import Step, check_step, describe_every, describe_step, latest_on_grid, step_from_json, step_to_json
 from .words import describe_cron
 from .zones import timezone_key, timezone_of
 
@@ -57,7 +57,7 @@ class MultipleCronTriggerTimetable(_Trigger):
     ) -> None:
         if not crons:
             raise TimetableInvalid("MultipleCronTriggerTimetable needs at least one cron expression.")
-        self._crons = crons
+        self._crons = tuple(cron.strip() for cron in crons)
         self._timezone = timezone_of(timezone)
         self._clocks: tuple[CronClock, ...] = tuple(cron_clock(cron, self._timezone) for cron in crons)
         self._interval = interval
@@ -198,7 +198,7 @@ class DeltaTriggerTimetable(_Trigger):
         return describe_step(self._delta)
 
     def describe(self) -> str:
-        return f"every {describe_step(self._delta)}"
+        return describe_every(self._delta)
 
     def to_spec(self) -> dict[str, Any]:
         interval = {"interval": step_to_json(self._interval)} if self._interval else {}

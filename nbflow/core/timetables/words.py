@@ -15,6 +15,9 @@ _MONTHS = (
 _NAMES = {name[:3].lower(): index for index, name in enumerate(_DAYS)}
 _NAMES_OF_MONTHS = {name[:3].lower(): index for index, name in enumerate(_MONTHS, start=1)}
 
+_NEEDS_ZONE = re.compile(r"\d\d:\d\d| on ")
+"""A time of day or a date means something in a zone only; "every 5 minutes" is the same everywhere."""
+
 
 def describe_cron(clock: CronClock) -> str:
     """A phrase such as "every Monday at 06:00 Europe/Berlin"."""
@@ -22,7 +25,9 @@ def describe_cron(clock: CronClock) -> str:
     phrase = _phrase(fields) if len(fields) == 5 else None
     zone = timezone_key(clock.zone)
     where = zone if isinstance(zone, str) else _offset_text(zone)
-    return f"{phrase} {where}" if phrase else f'by cron "{clock.expression}" {where}'
+    if phrase is None:
+        return f'by cron "{clock.expression}" {where}'
+    return f"{phrase} {where}" if _NEEDS_ZONE.search(phrase) else phrase
 
 
 def _phrase(fields: list[str]) -> str | None:

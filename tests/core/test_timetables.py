@@ -1,0 +1,384 @@
+"""Timetables: what the facts do not say. Schedules, stored forms, words, faults, and users' own timetables."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pendulum
+import pytest
+from dateutil.relativedelta import FR, relativedelta
+
+from nbflow.core.timetables import (
+    ContinuousTimetable,
+    CronDataIntervalTimetable,
+    CronTriggerTimetable,
+    CustomTimetableNotLoaded,
+    DagRunInfo,
+    DataInterval,
+    DeltaDataIntervalTimetable,
+    DeltaTriggerTimetable,
+    EventsTimetable,
+    InvalidTimezone,
+    MultipleCronTriggerTimetable,
+    NullTimetable,
+    OnceTimetable,
+    RecordedTimetable,
+    TimeRestriction,
+    Timetable,
+    TimetableInvalid,
+    cron_clock,
+    timetable_from_schedule,
+    timetable_from_spec,
+)
+
+
+def utc(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)
+
+
+OPEN = TimeRestriction(None, None, False)
+
+
+# ----------------------------------------------------------------------------------------------- what schedules mean
+
+
+@pytest.mark.parametrize(
+    ("schedule", "data_intervals", "kind"),
+    [
+        (None, True, NullTimetable),
+        ([], True, NullTimetable),
+        ("@once", True, OnceTimetable),
+        ("@continuous", True, ContinuousTimetable),
+        ("@daily", True, CronDataIntervalTimetable),
+        ("@daily", False, CronTriggerTimetable),
+        (timedelta(hours=1), True, DeltaDataIntervalTimetable),
+        (timedelta(hours=1), False, DeltaTriggerTimetable),
+        (relativedelta(months=1), True, DeltaDataIntervalTimetable),
+        (relativedelta(months=1), False, DeltaTriggerTimetable),
+    ],
+)
+def test_a_schedule_becomes_its_timetable(schedule, data_intervals, kind):
+    timetable = timetable_from_schedule(schedule, create_cron_data_intervals=data_intervals)
+
+    assert type(timetable) is kind
+
+
+def test_a_timetable_is_its_own_schedule():
+    timetable = EventsTimetable([utc(2024, 1, 1)])
+
+    assert timetable_from_schedule(timetable) is timetable
+
+
+@pytest.mark.parametrize("schedule", [False, True, 0, 86400, 1.5, object(), ["@daily"], {"cron": "@daily"}])
+def test_what_is_no_schedule_is_refused(schedule):
+    with pytest.raises(ValueError, match="is not a valid schedule"):
+        timetable_from_schedule(schedule)
+
+
+@pytest.mark.parametrize(
+    ("cron", "fault"),
+    [
+        ("* * * *", "4 fields, but there must be 5"),
+        ("0 24 * * *", "field 2 (hour) '24' is not acceptable (out of range)"),
+        ("0 0 0 * *", "field 3 (day of month) '0'"),
+        ("0 0 * 13 *", "field 4 (month) '13'"),
+        ("0 0 * * mon#6", "field 5 (day of week) 'mon#6'"),
+        ("0 0 * * * 60", "field 6 (second) '60'"),
+        ("*/0 * * * *", "field 1 (minute) '*/0'"),
+        ("@fortnightly", "there is no such preset; nbflow knows @hourly, @daily"),
+        ("R * * * *", "a random field (R) would mean something else each time"),
+    ],
+)
+@pytest.mark.parametrize("make", [CronDataIntervalTimetable, lambda cron: CronTriggerTimetable(cron, timezone="UTC")])
+def test_a_bad_cron_expression_is_refused_where_it_is_written_and_the_field_is_named(make, cron, fault):
+    with pytest.raises(TimetableInvalid) as caught:
+        make(cron)
+
+    assert str(caught.value).startswith(f"Cron expression {cron!r}: ")
+    assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize("delta", [timedelta(0), timedelta(days=-1), relativedelta(), relativedelta(months=-1)])
+@pytest.mark.parametrize("make", [DeltaDataIntervalTimetable, DeltaTriggerTimetable])
+def test_a_step_that_leads_nowhere_is_refused(make, delta):
+    with pytest.raises(TimetableInvalid, match="must be positive"):
+        make(delta)
+
+
+def test_an_offset_is_no_time_zone_by_name():
+    with pytest.raises(InvalidTimezone, match=r"'\+05:30' is not an IANA time zone"):
+        timetable_from_schedule("@daily", "+05:30")
+
+
+@pytest.mark.parametrize(
+    ("zone", "first"),
+    [
+        ("Europe/Berlin", utc(2024, 1, 1, 5)),
+        (ZoneInfo("Europe/Berlin"), utc(2024, 1, 1, 5)),
+        (pendulum.timezone("Europe/Berlin"), utc(2024, 1, 1, 5)),
+        (timezone(timedelta(hours=5, minutes=30)), utc(2024, 1, 1, 0, 30)),
+        (pendulum.timezone("UTC"), utc(2024, 1, 1, 6)),
+        (None, utc(2024, 1, 1, 6)),
+    ],
+)
+def test_zones_of_every_library_are_understood(zone, first):
+    timetable = timetable_from_schedule("0 6 * * *", zone, create_cron_data_intervals=False)
+    restriction = TimeRestriction(pendulum.datetime(2024, 1, 1), None, True)
+
+    info = timetable.next_run(None, restriction, utc(2024, 1, 2))
+
+    assert info == DagRunInfo.exact(first)
+    assert type(info.run_after) is datetime
+
+
+# ----------------------------------------------------------------------------------------------- stored forms
+
+ALL_KINDS = [
+    NullTimetable(),
+    OnceTimetable(),
+    ContinuousTimetable(),
+    EventsTimetable([utc(2024, 5, 1), utc(2024, 1, 1)], restrict_to_events=True, description="the exams"),
+    CronDataIntervalTimetable("0 6 * * 1-5", "Europe/Berlin"),
+    CronDataIntervalTimetable("@daily", timezone(timedelta(hours=-3))),
+    CronTriggerTimetable("@hourly", timezone="UTC", interval=timedelta(hours=1), run_immediately=timedelta(minutes=5)),
+    CronTriggerTimetable("@hourly", timezone="UTC", run_immediately=None),
+    MultipleCronTriggerTimetable("0 6 * * *", "30 18 * * *", timezone="Asia/Tokyo", interval=relativedelta(months=1)),
+    DeltaDataIntervalTimetable(timedelta(days=1, microseconds=7)),
+    DeltaDataIntervalTimetable(relativedelta(months=1, day=31, weekday=FR(-1))),
+    DeltaTriggerTimetable(timedelta(hours=8), interval=timedelta(hours=24)),
+]
+
+
+@pytest.mark.parametrize("timetable", ALL_KINDS, ids=repr)
+def test_a_timetable_survives_being_stored(timetable):
+    stored = json.loads(json.dumps(timetable.to_spec()))
+
+    restored = timetable_from_spec(stored)
+
+    assert (restored, type(restored)) == (timetable, type(timetable))
+    assert hash(restored) == hash(timetable)
+
+
+def test_an_unknown_kind_is_refused_with_those_known():
+    with pytest.raises(TimetableInvalid, match="kind 'lunar'; known are none, once"):
+        timetable_from_spec({"kind": "lunar"})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        (None, "only when triggered"),
+        ("@daily", "every day at 00:00 Europe/Berlin"),
+        ("@Daily", "every day at 00:00 Europe/Berlin"),
+        ("@hourly", "every hour at :00"),
+        ("*/15 * * * *", "every 15 minutes"),
+        ("0 */6 * * *", "every 6 hours"),
+        ("0 6 * * 1", "every Monday at 06:00 Europe/Berlin"),
+        ("0 6,18 * * mon-fri", "every weekday at 06:00 and 18:00 Europe/Berlin"),
+        ("30 2 1,15 * *", "on the 1st and 15th of every month at 02:30 Europe/Berlin"),
+        ("0 0 1 jan,jul *", "on the 1st of January and July at 00:00 Europe/Berlin"),
+        ("0 0 13 * 5", 'by cron "0 0 13 * 5" Europe/Berlin'),
+        (timedelta(days=1), "every day"),
+        (timedelta(hours=2, minutes=30), "every 2 hours 30 minutes"),
+        (relativedelta(months=1), "every month"),
+    ],
+)
+def test_a_timetable_says_in_words_when_it_runs(schedule, words):
+    assert timetable_from_schedule(schedule, "Europe/Berlin").describe() == words
+
+
+# ---------------------------------------------------------------------------------------------------------- the present
+
+STANDING = [
+    CronDataIntervalTimetable("@daily"),
+    CronTriggerTimetable("@daily", timezone="UTC"),
+    DeltaTriggerTimetable(timedelta(days=1)),
+    EventsTimetable([utc(2024, 1, 5)]),
+]
+
+
+@pytest.mark.parametrize("timetable", STANDING, ids=repr)
+def test_without_the_present_a_timetable_that_needs_it_says_so(timetable):
+    with pytest.raises(ValueError, match="depends on the present"):
+        timetable.next_dagrun_info(last_automated_data_interval=None, restriction=OPEN)
+
+
+def test_an_impossible_date_never_fires():
+    timetable = timetable_from_schedule("0 0 30 2 *")
+
+    assert timetable.next_run(None, TimeRestriction(utc(2024, 1, 1), None, True), utc(2024, 6, 1)) is None
+    assert timetable.manual_interval(utc(2024, 6, 1)) == DataInterval.exact(utc(2024, 6, 1))
+
+
+def test_steps_without_catchup_keep_the_grid_of_the_first_run():
+    # Given a run at 00:00:03, because the scheduler was late, and a scheduler that looks again much later
+    timetable = DeltaTriggerTimetable(timedelta(hours=1))
+    last = DagRunInfo.exact(utc(2024, 1, 1, 0, 0, 3))
+
+    # When
+    info = timetable.next_run(last, OPEN, utc(2024, 1, 1, 5, 30))
+
+    # Then the missed ones are skipped, and the seconds have not moved
+    assert info == DagRunInfo.exact(utc(2024, 1, 1, 5, 0, 3))
+
+
+def test_an_event_that_has_just_passed_is_not_lost_to_a_late_scheduler():
+    events = [utc(2024, 1, day) for day in (1, 2, 3, 4)]
+    timetable = EventsTimetable(events)
+
+    info = timetable.next_run(DagRunInfo.exact(events[0]), OPEN, utc(2024, 1, 3, 0, 0, 1))
+
+    assert info == DagRunInfo.exact(events[2])
+
+
+def test_after_a_change_of_the_schedule_no_logical_date_comes_twice_or_earlier():
+    # Given a DAG that ran hourly until five, and is daily from now on
+    last = DataInterval(utc(2024, 1, 3, 4), utc(2024, 1, 3, 5))
+
+    info = timetable_from_schedule("@daily").next_run(
+        last, TimeRestriction(utc(2024, 1, 1), None, True), utc(2024, 1, 3)
+    )
+
+    assert info == DagRunInfo.interval(utc(2024, 1, 4), utc(2024, 1, 5))
+
+
+def test_continuous_runs_lie_end_to_end():
+    timetable = ContinuousTimetable()
+    restriction = TimeRestriction(utc(2024, 1, 1), None, False)
+
+    first = timetable.next_run(None, restriction, utc(2024, 1, 1, 0, 7))
+    second = timetable.next_run(first, restriction, utc(2024, 1, 1, 0, 9))
+
+    assert first == DagRunInfo.interval(utc(2024, 1, 1), utc(2024, 1, 1, 0, 7))
+    assert second == DagRunInfo.interval(utc(2024, 1, 1, 0, 7), utc(2024, 1, 1, 0, 9))
+
+
+# ----------------------------------------------------------------------------------------------- changes of the clocks
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "around", "ends"),
+    [
+        # The three kinds of case in which Airflow's intervals leave a gap, or end: here they go on.
+        (
+            "*/30 1-3 * * *",
+            "Europe/Berlin",
+            utc(2024, 3, 31),
+            [utc(2024, 3, 31, 0, 30), utc(2024, 3, 31, 1), utc(2024, 3, 31, 1, 30), utc(2024, 3, 31, 23)],
+        ),
+        (
+            "@hourly",
+            "Australia/Lord_Howe",
+            utc(2024, 10, 5, 14, 30),
+            [utc(2024, 10, 5, 15, 30), utc(2024, 10, 5, 16), utc(2024, 10, 5, 17), utc(2024, 10, 5, 18)],
+        ),
+        (
+            "@hourly",
+            "Australia/Lord_Howe",
+            utc(2024, 4, 6, 14),
+            [utc(2024, 4, 6, 15), utc(2024, 4, 6, 15, 30), utc(2024, 4, 6, 16, 30), utc(2024, 4, 6, 17, 30)],
+        ),
+    ],
+)
+def test_data_intervals_go_on_where_airflows_break_off(cron, zone, around, ends):
+    timetable = CronDataIntervalTimetable(cron, zone)
+
+    runs = timetable.runs_between(around, around + timedelta(days=1), utc(2025, 1, 1))
+    seen = [info.data_interval for info, _ in zip(runs, ends, strict=False)]
+
+    assert seen == [DataInterval(start, end) for start, end in zip([around, *ends], ends, strict=False)]
+
+
+def test_triggered_in_the_hour_that_the_clocks_skip_a_run_is_about_the_last_complete_interval():
+    timetable = CronDataIntervalTimetable("30 2 * * *", "Europe/Berlin")
+
+    interval = timetable.manual_interval(utc(2024, 3, 31, 1, 15))
+
+    assert interval == DataInterval(utc(2024, 3, 29, 1, 30), utc(2024, 3, 30, 1, 30))
+
+
+def test_a_day_that_a_country_skipped_is_no_obstacle():
+    # Samoa went from 29 December 2011 straight to the 31st.
+    clock = cron_clock("0 12 * * *", "Pacific/Apia")
+
+    fires = [clock.next(utc(2011, 12, 28, 23))]
+    for _ in range(3):
+        fires.append(clock.next(fires[-1]))
+
+    assert fires == [utc(2011, 12, 29, 22), utc(2011, 12, 30, 22), utc(2011, 12, 31, 22), utc(2012, 1, 1, 22)]
+    assert [clock.prev(fire) for fire in fires[1:]] == fires[:-1]
+
+
+# ---------------------------------------------------------------------------------------------------- users' timetables
+
+
+class EveryOtherDay(Timetable):
+    """As a user writes it, in Airflow's protocol."""
+
+    def __init__(self, hour: int = 0) -> None:
+        self.hour = hour
+
+    def serialize(self):
+        return {"hour": self.hour}
+
+    def infer_manual_data_interval(self, *, run_after):
+        return DataInterval.exact(run_after)
+
+    def next_dagrun_info(self, *, last_automated_data_interval, restriction):
+        start = last_automated_data_interval.end if last_automated_data_interval else restriction.earliest
+        return DagRunInfo.interval(start=start, end=start + timedelta(days=2))
+
+
+class NoMondays(CronDataIntervalTimetable):
+    """One that builds on ours with super(), which needs the present."""
+
+    def next_dagrun_info(self, *, last_automated_data_interval, restriction):
+        info = super().next_dagrun_info(
+            last_automated_data_interval=last_automated_data_interval, restriction=restriction
+        )
+        if info is not None and info.logical_date.weekday() == 0:
+            return super().next_dagrun_info(last_automated_data_interval=info.data_interval, restriction=restriction)
+        return info
+
+
+def test_a_users_timetable_needs_nothing_but_airflows_protocol():
+    timetable = timetable_from_schedule(EveryOtherDay())
+
+    runs = list(timetable.runs_between(utc(2024, 1, 1), utc(2024, 1, 5), utc(2025, 1, 1)))
+
+    assert [info.logical_date for info in runs] == [utc(2024, 1, 1), utc(2024, 1, 3), utc(2024, 1, 5)]
+
+
+def test_the_present_flows_through_super_calls():
+    timetable = NoMondays("@daily")
+
+    info = timetable.next_run(None, OPEN, utc(2024, 1, 9, 12))  # a Tuesday: the latest complete day is Monday
+
+    assert info == DagRunInfo.interval(utc(2024, 1, 9), utc(2024, 1, 10))
+
+
+def test_a_users_timetable_is_stored_by_name_and_never_imported():
+    spec = EveryOtherDay(hour=6).to_spec()
+
+    assert spec == {"kind": "custom", "class": f"{__name__}.EveryOtherDay", "data": {"hour": 6}}
+    with pytest.raises(CustomTimetableNotLoaded, match="EveryOtherDay is a timetable of the DAG's author"):
+        timetable_from_spec(spec)
+
+
+def test_with_a_record_of_its_runs_a_users_timetable_can_be_planned_by():
+    restriction = TimeRestriction(utc(2024, 1, 1), None, True)
+    recorded = RecordedTimetable.record(EveryOtherDay(), None, restriction, utc(2024, 1, 1), most=2)
+
+    stored = timetable_from_spec(json.loads(json.dumps(recorded.to_spec())))
+    first = stored.next_run(None, restriction, utc(2024, 1, 9))
+    second = stored.next_run(first, restriction, utc(2024, 1, 9))
+    third = stored.next_run(second, restriction, utc(2024, 1, 9))
+
+    assert [first, second, third] == [
+        DagRunInfo.interval(utc(2024, 1, 1), utc(2024, 1, 3)),
+        DagRunInfo.interval(utc(2024, 1, 3), utc(2024, 1, 5)),
+        None,
+    ]
+    assert stored.summary == "EveryOtherDay"
