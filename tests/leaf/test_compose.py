@@ -27,7 +27,7 @@ def compose() -> dict[str, Any]:
 
 
 def test_the_services_are_there_and_use_known_keys_only(compose):
-    assert set(compose) == {"name", "services", "volumes", "x-nbflow", "x-environment"}
+    assert set(compose) == {"services", "volumes", "x-nbflow", "x-environment"}
     assert set(compose["services"]) == {"postgres", "scheduler", "jupyterlab"}
     unknown = {name: set(service) - SERVICE_KEYS for name, service in compose["services"].items()}
     assert {name: keys for name, keys in unknown.items() if keys} == {}
