@@ -59,6 +59,14 @@ class StaleAttempt(NbflowError):
     """A write by an attempt that is no longer the current one; it is refused and changes nothing."""
 
 
+class StoreError(NbflowError):
+    """The metastore cannot be reached, read or written; what was asked of it was not done."""
+
+
+class StoreBusy(StoreError):
+    """The metastore was locked by others for longer than we wait; nothing was changed, and trying again may do."""
+
+
 class NotAuthorized(NbflowError):
     """The user is known, and may not do this."""
 
@@ -164,6 +172,18 @@ class TaskAlreadyInTaskGroup(AirflowException):
 
 class AirflowTimetableInvalid(AirflowException, ValueError):
     """A schedule cannot be read; the message says where."""
+
+
+class InvalidDag(AirflowException, ValueError):
+    """A DAG, group or task has a value that cannot be (AirflowException in Airflow 2, ValueError in Airflow 3)."""
+
+
+class InvalidArgument(AirflowException, TypeError):
+    """A DAG, group or task was given an argument that it does not have, lacks one, or got one of another type."""
+
+
+class MixedDags(InvalidDag, RuntimeError):
+    """An edge would join tasks of two DAGs, or tasks of none."""
 
 
 class AirflowDagInconsistent(AirflowException):

@@ -1,0 +1,379 @@
+"""From the DAG that the user wrote to the one that decisions are made from: checks, order, weights, plain data.
+
+What is refused here is what only the whole DAG can show: a cycle (with its path), a setup whose followers ignore it, a
+schedule that cannot be, a catchup without a beginning. One line of the user's file is named wherever there is one.
+
+The order of tasks is topological and otherwise that of the file, so equal source gives an equal spec.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nbflow.core.spec import DagSpec, GroupSpec, Length, TaskSpec, length_sources
+from nbflow.core.timetables import Timetable, TimetableInvalid, as_utc, timetable_from_schedule, timezone_key
+from nbflow.core.trigger_rules import TriggerRule
+from nbflow.dag.arguments import COMMON
+from nbflow.dag.dag import DAG, check_params
+from nbflow.dag.operator import BaseOperator, TaskNode
+from nbflow.dag.params import to_spec as param_to_spec
+from nbflow.dag.scope import Place
+from nbflow.errors import AirflowDagCycleException, AirflowTimetableInvalid, InvalidDag
+
+MAX_WEIGHT = 2**31 - 1
+"""The widest integer column of every metastore."""
+MAX_SHOWN_CHARACTERS = 2000
+"""Of each template field's raw text that the views can show."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileOptions:
+    """What settings say where a DAG does not. Defaults are those of :mod:`nbflow.config`; delays are seconds."""
+
+    max_active_tasks: int = 16
+    max_active_runs: int = 16
+    catchup: bool = False
+    create_cron_data_intervals: bool = True
+    timezone: str = "UTC"
+    retries: int = 0
+    retry_delay: float = 300.0
+    execution_timeout: float | None = None
+    weight_rule: str = "downstream"
+    owner: str = "airflow"
+    queue: str = "default"
+
+
+def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
+    """The spec of a DAG. Raises InvalidDag, AirflowDagCycleException or AirflowTimetableInvalid."""
+    for task in dag.task_dict.values():  # a field that was set after the task was made may hold a result, too
+        for name in task.template_fields if isinstance(task, BaseOperator) else ():
+            task.wire(getattr(task, name, None))
+    order = topological(dag)
+    _check_setups(dag)
+    timetable = _timetable(dag, options)
+    catchup = options.catchup if dag.catchup is None else dag.catchup
+    start, end = _bounds(dag)
+    if catchup and start is None and timetable.can_be_scheduled:
+        raise InvalidDag(
+            f"DAG {dag.dag_id!r} has catchup=True and no start_date: nothing says where to begin.",
+            hint="Give start_date=, or catchup=False.",
+        )
+    if timetable.can_be_scheduled and dag.params:
+        check_params(dag)
+    groups = _groups(dag)
+    weights = _weights(dag, order, options)
+    lengths = [task.expand_input.length() for task in dag.task_dict.values() if task.expand_input is not None]
+    lengths += [group.expand for group in groups.values() if group.expand is not None]
+    sources = frozenset(source for expr in lengths for source in length_sources(expr))
+    tasks = {
+        task_id: _task(dag.task_dict[task_id], weights[task_id], task_id in sources, start, end, options)
+        for task_id in order
+    }
+    return DagSpec(
+        dag_id=dag.dag_id,
+        tasks=tasks,
+        groups=groups,
+        schedule=timetable.to_spec(),
+        schedule_text=timetable.summary,
+        start_date=start,
+        end_date=end,
+        timezone=str(timezone_key(dag.timezone)),
+        catchup=catchup,
+        max_active_runs=_max_active_runs(dag, timetable, options),
+        max_active_tasks=options.max_active_tasks if dag.max_active_tasks is None else dag.max_active_tasks,
+        max_consecutive_failed_dag_runs=dag.max_consecutive_failed_dag_runs,
+        dagrun_timeout=_seconds(dag.dagrun_timeout),
+        fail_fast=bool(dag.fail_fast),
+        is_paused_upon_creation=dag.is_paused_upon_creation,
+        description=dag.description,
+        doc_md=_doc(dag.doc_md, dag.folder),
+        tags=dag.tags,
+        owners=tuple(dict.fromkeys(str(_said(dag.task_dict[t], "owner", options.owner)) for t in order)),
+        params=_params(dag),
+        edge_labels={f"{up}>{down}": label for (up, down), label in sorted(dag.edge_labels.items())},
+        callbacks=tuple(kind for kind in ("success", "failure") if getattr(dag, f"on_{kind}_callback")),
+        render_native=bool(dag.render_template_as_native_obj),
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------- order
+
+
+def topological(dag: DAG) -> list[str]:
+    """Task ids, each after those before it, otherwise in the file's order. Raises AirflowDagCycleException."""
+    tasks = dag.task_dict
+    rank = {task_id: index for index, task_id in enumerate(tasks)}
+    missing = {task_id: len(task.upstream_task_ids) for task_id, task in tasks.items()}
+    ready = [index for task_id, index in rank.items() if not missing[task_id]]
+    ids, order = list(tasks), []
+    while ready:
+        task_id = ids[heapq.heappop(ready)]
+        order.append(task_id)
+        for down in tasks[task_id].downstream_task_ids:
+            missing[down] -= 1
+            if not missing[down]:
+                heapq.heappush(ready, rank[down])
+    if len(order) < len(tasks):
+        _refuse_cycle(dag, set(tasks) - set(order))
+    return order
+
+
+def _refuse_cycle(dag: DAG, left: set[str]) -> None:
+    """Walk upstream among the tasks that have no turn: the walk must come back to where it was."""
+    here = min(left, key=list(dag.task_dict).index)
+    path: list[str] = []
+    while here not in path:
+        path.append(here)
+        here = min(dag.task_dict[here].upstream_task_ids & left)
+    cycle = [*path[path.index(here) :], here][::-1]
+    lines = {t: dag.task_dict[t].place for t in cycle}
+    where = ", ".join(f"{task_id} at {place}" for task_id, place in lines.items() if place is not None)
+    raise AirflowDagCycleException(
+        f"The tasks of DAG {dag.dag_id!r} form a cycle: {' >> '.join(cycle)}{f' ({where})' if where else ''}.",
+        hint="Take out one of these edges.",
+    )
+
+
+def _check_setups(dag: DAG) -> None:
+    for task in dag.task_dict.values():
+        if not task.is_setup:
+            continue
+        for down in task.downstream_list:
+            if not down.is_teardown and down.trigger_rule != TriggerRule.ALL_SUCCESS:
+                raise InvalidDag(
+                    f"Task {down.task_id!r} comes after the setup {task.task_id!r}, so its trigger_rule must be "
+                    f"'all_success', not {str(down.trigger_rule)!r}: work starts only when its setup has succeeded."
+                )
+
+
+# ------------------------------------------------------------------------------------------------------------ schedule
+
+
+def _timetable(dag: DAG, options: CompileOptions) -> Timetable:
+    try:
+        zone = dag.timezone if dag.start_date is not None or dag.timezone is not UTC else options.timezone
+        return timetable_from_schedule(
+            dag.schedule, zone, create_cron_data_intervals=options.create_cron_data_intervals
+        )
+    except TimetableInvalid as error:
+        raise AirflowTimetableInvalid(f"The schedule of DAG {dag.dag_id!r} cannot be: {error}") from error
+
+
+def _max_active_runs(dag: DAG, timetable: Timetable, options: CompileOptions) -> int:
+    limit = timetable.active_runs_limit
+    if dag.max_active_runs is None:
+        return limit if limit is not None else options.max_active_runs
+    if limit is not None and dag.max_active_runs > limit:
+        raise InvalidDag(
+            f"DAG {dag.dag_id!r} has max_active_runs={dag.max_active_runs}, and its schedule {timetable.summary!r} "
+            f"allows {limit}.",
+            hint="Leave out max_active_runs.",
+        )
+    return dag.max_active_runs
+
+
+def _bounds(dag: DAG) -> tuple[datetime | None, datetime | None]:
+    """From when to when the DAG has runs: its own dates and its tasks', as Airflow joins them."""
+    starts = [dag.start_date] if dag.start_date else []
+    starts += [moment for task in dag.task_dict.values() if (moment := task.start_date)]
+    ends = [moment for task in dag.task_dict.values() if (moment := task.end_date)]
+    if len(ends) < len(dag.task_dict):
+        ends = []
+    ends += [dag.end_date] if dag.end_date else []
+    start = min((as_utc(moment, dag.timezone) for moment in starts), default=None)
+    return start, max((as_utc(moment, dag.timezone) for moment in ends), default=None)
+
+
+# --------------------------------------------------------------------------------------------------------------- tasks
+
+
+def _said(task: TaskNode, name: str, otherwise: Any) -> Any:
+    """The task's argument, or what the settings say where the task does not."""
+    if name in task.__dict__ or getattr(task, name) != COMMON[name].default:
+        return getattr(task, name)
+    return otherwise
+
+
+def _seconds(value: timedelta | None) -> float | None:
+    return None if value is None else value.total_seconds()
+
+
+def _weights(dag: DAG, order: list[str], options: CompileOptions) -> dict[str, int]:
+    """Effective priorities: a task's own, plus those of all tasks after it (or before it, or none), by its rule."""
+    tasks = dag.task_dict
+    own = [int(tasks[task_id].priority_weight) for task_id in order]
+    rules = [_said(tasks[task_id], "weight_rule", options.weight_rule) for task_id in order]
+    place = {task_id: index for index, task_id in enumerate(order)}
+    reach: dict[str, list[int]] = {}
+    for rule, indexes in (("downstream", range(len(order) - 1, -1, -1)), ("upstream", range(len(order)))):
+        if rule not in rules:
+            continue
+        beyond = reach[rule] = [0] * len(order)  # bit sets of the tasks after (or before) each
+        for index in indexes:
+            task = tasks[order[index]]
+            near = task.downstream_task_ids if rule == "downstream" else task.upstream_task_ids
+            bits = 0
+            for other in near:
+                bits |= 1 << place[other] | beyond[place[other]]
+            beyond[index] = bits
+    same = own[0] if own and all(weight == own[0] for weight in own) else None
+    out: dict[str, int] = {}
+    for index, task_id in enumerate(order):
+        bits = reach[rules[index]][index] if rules[index] in reach else 0
+        total = own[index] + (same * bits.bit_count() if same is not None else _sum_of(own, bits))
+        out[task_id] = max(-MAX_WEIGHT, min(MAX_WEIGHT, total))
+    return out
+
+
+def _sum_of(values: list[int], bits: int) -> int:
+    total = 0
+    while bits:
+        low = bits & -bits
+        total += values[low.bit_length() - 1]
+        bits ^= low
+    return total
+
+
+_CALLBACKS = ("execute", "success", "failure", "retry", "skipped")
+
+
+def _task(
+    task: TaskNode,
+    weight: int,
+    feeds_mapping: bool,
+    dag_start: datetime | None,
+    dag_end: datetime | None,
+    options: CompileOptions,
+) -> TaskSpec:
+    state = task.__dict__
+    callbacks = tuple(kind for kind in _CALLBACKS if state.get(f"on_{kind}_callback"))
+    zone = task.dag.timezone  # type: ignore[union-attr]
+    start = as_utc(task.start_date, zone) if task.start_date else None
+    end = as_utc(task.end_date, zone) if task.end_date else None
+    backoff, timeout = task.retry_exponential_backoff, task.execution_timeout
+    group = task.task_group
+    return TaskSpec(
+        task_id=task.task_id,
+        operator=task.task_type,
+        upstream=tuple(sorted(task.upstream_task_ids)),
+        trigger_rule=str(task.trigger_rule),
+        retries=_said(task, "retries", options.retries),
+        retry_delay=task.retry_delay.total_seconds() if "retry_delay" in state else options.retry_delay,
+        retry_backoff=(2.0 if backoff is True else float(backoff)),
+        max_retry_delay=_seconds(task.max_retry_delay),
+        execution_timeout=options.execution_timeout if timeout is None else timeout.total_seconds(),
+        depends_on_past=task.depends_on_past,
+        wait_for_downstream=task.wait_for_downstream,
+        ignore_first_depends_on_past=task.ignore_first_depends_on_past,
+        pool=task.pool,
+        pool_slots=task.pool_slots,
+        priority_weight=weight,
+        queue=_said(task, "queue", options.queue),
+        executor=task.executor,
+        max_active_tis_per_dag=task.max_active_tis_per_dag,
+        max_active_tis_per_dagrun=task.max_active_tis_per_dagrun,
+        start_date=start if start is not None and start != dag_start else None,
+        end_date=end if end is not None and end != dag_end else None,
+        is_setup=task.is_setup,
+        is_teardown=task.is_teardown,
+        on_failure_fail_dagrun=task.on_failure_fail_dagrun,
+        setups=_setups_of(task),
+        group=group.group_id if group is not None else None,
+        expand=task.expand_input.length() if task.expand_input is not None else None,
+        feeds_mapping=feeds_mapping,
+        is_sensor=bool(getattr(task, "is_sensor", False)),
+        reschedules=bool(getattr(task, "reschedules", False)),
+        deferrable=bool(getattr(task, "deferrable", False)),
+        empty=_is_empty(task) and not callbacks,
+        callbacks=callbacks,
+        label=task.task_display_name,
+        doc=task.doc_md or task.doc or task.doc_rst or task.doc_yaml or task.doc_json,
+        ui=_ui(task, options),
+    )
+
+
+def _setups_of(task: TaskNode) -> tuple[str, ...]:
+    return tuple(up.task_id for up in task.upstream_list if up.is_setup) if task.is_teardown else ()
+
+
+def _is_empty(task: TaskNode) -> bool:
+    """It has nothing to run: not even a hook before or after."""
+    return (
+        task.task_type == "EmptyOperator"
+        and isinstance(task, BaseOperator)
+        and task._pre_execute_hook is None
+        and task._post_execute_hook is None
+        and not task.outlets
+    )
+
+
+def _ui(task: TaskNode, options: CompileOptions) -> Mapping[str, Any]:
+    """What views show of a task, and no decision reads."""
+    ui: dict[str, Any] = {"owner": str(_said(task, "owner", options.owner))}
+    place: Place | None = task.place
+    if place is not None:
+        ui["line"] = place.line
+    if task.operator_name != task.task_type:
+        ui["operator_name"] = task.operator_name
+    if task.ui_color != BaseOperator.ui_color:
+        ui["color"] = task.ui_color
+    if task.ui_fgcolor != BaseOperator.ui_fgcolor:
+        ui["fgcolor"] = task.ui_fgcolor
+    fields = {
+        name: value[:MAX_SHOWN_CHARACTERS]
+        for name in task.template_fields
+        if isinstance(value := getattr(task, name, None), str) and value
+    }
+    if fields:
+        ui["fields"] = fields
+    return ui
+
+
+def _groups(dag: DAG) -> dict[str, GroupSpec]:
+    found: dict[str, GroupSpec] = {}
+    for group in dag.task_group.groups():
+        assert group.group_id is not None
+        parent = group.parent_group.group_id if group.parent_group is not None else None
+        expand: Length | None = group.expand_input.length() if group.expand_input is not None else None
+        found[group.group_id] = GroupSpec(
+            group_id=group.group_id,
+            parent=parent,
+            expand=expand,
+            label=group.group_display_name or None,
+            tooltip=group.tooltip or None,
+        )
+    return found
+
+
+def _params(dag: DAG) -> dict[str, Any]:
+    found = {name: param_to_spec(dag.params.get_param(name)) for name in dag.params}
+    try:
+        json.dumps(found)
+    except (TypeError, ValueError) as error:
+        raise InvalidDag(f"The params of DAG {dag.dag_id!r} must be JSON: {error}.") from None
+    return found
+
+
+def _doc(text: str | None, folder: str) -> str | None:
+    """The documentation, read from its file where it is the name of one."""
+    if text is None or not text.endswith(".md") or "\n" in text:
+        return text
+    path = os.path.join(folder, text)
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return text
+
+
+def unused_defaults(dag: DAG, known: Iterable[str]) -> None:
+    """Warn of default_args that no operator takes."""
+    for name in dag.default_args.keys() - set(known):
+        warnings.warn(f"default_args of DAG {dag.dag_id!r} has {name!r}, which no operator takes.", stacklevel=2)

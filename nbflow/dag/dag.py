@@ -1,0 +1,440 @@
+"""The DAG: what a file or a cell defines, and what :mod:`nbflow.dag.compile` turns into data."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cached_property, update_wrapper
+from inspect import signature
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from nbflow.core.trigger_rules import TriggerRule
+from nbflow.dag import scope
+from nbflow.dag.arguments import aware, read_callbacks, read_moment, unknown_argument, warn_old
+from nbflow.dag.names import check_key
+from nbflow.dag.params import DagParam, ParamsDict
+from nbflow.dag.taskgroup import TaskGroup
+from nbflow.errors import (
+    DuplicateTaskIdFound,
+    FailFastDagInvalidTriggerRule,
+    InvalidArgument,
+    InvalidDag,
+    TaskNotFound,
+    did_you_mean,
+)
+
+if TYPE_CHECKING:
+    from nbflow.core.spec import DagSpec
+    from nbflow.core.timetables import Timetable
+    from nbflow.dag.compile import CompileOptions
+    from nbflow.dag.operator import TaskNode
+
+D = TypeVar("D", bound="DAG")
+_UNSET: Any = object()
+TAG_LENGTH = 100
+
+_OLD: Mapping[str, str | None] = {
+    "schedule_interval": "schedule",
+    "timetable": "schedule",
+    "concurrency": "max_active_tasks",
+    "fail_stop": "fail_fast",
+    "default_view": None,
+    "orientation": None,
+    "full_filepath": None,
+    "sla_miss_callback": None,
+}
+"""Airflow 2's name -> today's, or None where it is accepted and has no effect."""
+
+_FAIL_FAST_RULES = frozenset({TriggerRule.ALL_SUCCESS, TriggerRule.ALL_DONE_SETUP_SUCCESS})
+
+
+class DAG:
+    """A pipeline: tasks, their order, and when they run. Use it with ``with DAG(...)``, or pass it as ``dag=``.
+
+    Arguments, defaults and checks are Airflow 3's (``schedule=None``, ``catchup=False``); what only Airflow 2 has works
+    with a warning. Raises InvalidDag and InvalidArgument for what cannot be.
+    """
+
+    def __init__(
+        self,
+        dag_id: str,
+        description: str | None = None,
+        schedule: Any = None,
+        *,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        catchup: bool | None = None,
+        default_args: Mapping[str, Any] | None = None,
+        tags: Collection[str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        max_active_runs: int | None = None,
+        max_active_tasks: int | None = None,
+        max_consecutive_failed_dag_runs: int = 0,
+        dagrun_timeout: timedelta | None = None,
+        on_success_callback: Any = None,
+        on_failure_callback: Any = None,
+        deadline: Any = None,
+        fail_fast: bool = False,
+        render_template_as_native_obj: bool = False,
+        user_defined_macros: Mapping[str, Any] | None = None,
+        user_defined_filters: Mapping[str, Any] | None = None,
+        template_searchpath: str | Sequence[str] | None = None,
+        template_undefined: type | None = None,
+        jinja_environment_kwargs: Mapping[str, Any] | None = None,
+        doc_md: str | None = None,
+        owner_links: Mapping[str, str] | None = None,
+        is_paused_upon_creation: bool | None = None,
+        access_control: Mapping[str, Any] | None = None,
+        auto_register: bool = True,
+        dag_display_name: str | None = None,
+        **old: Any,
+    ) -> None:
+        check_key(dag_id, "dag_id")
+        self.dag_id = dag_id
+        self.place = scope.place(1)
+        self.fileloc = self.place.file
+        if old:
+            given = self._read_old(old)
+            schedule = given.get("schedule", schedule)
+            max_active_tasks = given.get("max_active_tasks", max_active_tasks)
+            fail_fast = given.get("fail_fast", fail_fast)
+        whose = f"DAG {dag_id!r}"
+        _check(
+            whose, description=(description, str), tags=(tags, (str, Collection)), default_args=(default_args, Mapping)
+        )
+        _check(whose, catchup=(catchup, bool), params=(params, Mapping), dagrun_timeout=(dagrun_timeout, timedelta))
+        _check(whose, max_active_runs=(max_active_runs, int), max_active_tasks=(max_active_tasks, int))
+        _check(whose, max_consecutive_failed_dag_runs=(max_consecutive_failed_dag_runs, int), doc_md=(doc_md, str))
+        self.description, self.schedule, self.catchup = description, schedule, catchup
+        self.default_args: dict[str, Any] = dict(default_args or {})
+        self.timezone = self._read_dates(start_date, end_date, whose)
+        self.tags = _read_tags(tags, whose)
+        self.params = ParamsDict(params)
+        if self.default_args.get("params"):
+            self.params = ParamsDict({**self.default_args.pop("params"), **(params or {})})
+        self.max_active_runs, self.max_active_tasks = max_active_runs, max_active_tasks
+        self.max_consecutive_failed_dag_runs, self.dagrun_timeout = max_consecutive_failed_dag_runs, dagrun_timeout
+        self.on_success_callback = read_callbacks("on_success_callback", on_success_callback, whose)
+        self.on_failure_callback = read_callbacks("on_failure_callback", on_failure_callback, whose)
+        self.deadline, self.fail_fast = deadline, fail_fast
+        self.render_template_as_native_obj = render_template_as_native_obj
+        self.user_defined_macros, self.user_defined_filters = user_defined_macros, user_defined_filters
+        self.template_searchpath, self.template_undefined = template_searchpath, template_undefined
+        self.jinja_environment_kwargs = jinja_environment_kwargs
+        self.doc_md, self.owner_links = doc_md, dict(owner_links or {})
+        self.is_paused_upon_creation, self.access_control = is_paused_upon_creation, access_control
+        self.auto_register, self.dag_display_name = auto_register, dag_display_name
+        self.entered = False
+        """It was used in a ``with``: a loader registers it even where no global variable holds it."""
+        self.task_dict: dict[str, TaskNode] = {}
+        self.edge_labels: dict[tuple[str, str], str] = {}
+        self._ids: dict[str, TaskNode | TaskGroup] = {}
+        self.task_group = TaskGroup.root(self)
+        check_schedule(schedule)
+        if params and schedule is not None:
+            check_params(self)
+        scope.note_dag(self)
+
+    def __repr__(self) -> str:
+        return f"<DAG: {self.dag_id}>"
+
+    # --- reading arguments
+
+    def _read_old(self, old: Mapping[str, Any]) -> dict[str, Any]:
+        if unknown := old.keys() - _OLD.keys():
+            names = signature(DAG.__init__).parameters.keys() - {"self", "old"}
+            raise unknown_argument(f"DAG {self.dag_id!r}", unknown, names)
+        given: dict[str, Any] = {}
+        for name, value in old.items():
+            today = _OLD[name]
+            warn_old(f"{name} of DAG {self.dag_id!r}", today)
+            if today:
+                given[today] = value
+        return given
+
+    def _read_dates(self, start: Any, end: Any, whose: str) -> tzinfo:
+        """Keep the dates as aware ones; the DAG's zone is that of its start date."""
+        defaults = self.default_args
+        for name in ("start_date", "end_date"):
+            if isinstance(defaults.get(name), str):
+                defaults[name] = datetime.fromisoformat(defaults[name])
+        start, end = read_moment("start_date", start, whose), read_moment("end_date", end, whose)
+        zone = (start and start.tzinfo) or (end and end.tzinfo)
+        if zone is None and isinstance(defaults.get("start_date"), datetime):
+            zone = defaults["start_date"].tzinfo
+        zone = zone or UTC
+        self.start_date, self.end_date = aware(start, zone), aware(end, zone)
+        for name in ("start_date", "end_date"):
+            if isinstance(defaults.get(name), datetime):
+                defaults[name] = aware(defaults[name], zone)
+        return zone
+
+    # --- with
+
+    def __enter__(self: D) -> D:
+        scope.push(self, self.task_group)
+        self.entered = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        scope.pop()
+
+    # --- tasks
+
+    def add_task(self, task: TaskNode, group: TaskGroup | None = None) -> None:
+        """Let a task join. Raises DuplicateTaskIdFound, and InvalidDag for a task of another DAG."""
+        if task.dag is not None and task.dag is not self:
+            raise InvalidDag(
+                f"{task!r} belongs to DAG {task.dag.dag_id!r}; a task cannot be moved to another ({self.dag_id!r}).",
+                hint="Make a task of its own in each DAG, for example in a function.",
+            )
+        if self.task_dict.get(task.task_id) is task:
+            return
+        if self.fail_fast and task.trigger_rule not in _FAIL_FAST_RULES and not task.is_teardown:
+            raise FailFastDagInvalidTriggerRule(
+                f"Task {task.task_id!r} has trigger_rule={str(task.trigger_rule)!r}, and a DAG with fail_fast=True "
+                "skips whatever is left at the first failure.",
+                hint="Leave out trigger_rule, or fail_fast.",
+            )
+        self.claim_id(task.task_id, task)
+        group = group if group is not None else self.task_group
+        task.dag, task.task_group = self, group
+        self.task_dict[task.task_id] = task
+        group.children[task.task_id] = task
+
+    def add_tasks(self, tasks: Collection[TaskNode]) -> None:
+        for task in tasks:
+            self.add_task(task)
+
+    def forget_task(self, task: TaskNode) -> None:
+        """Take back a task whose making failed."""
+        if self.task_dict.get(task.task_id) is task:
+            del self.task_dict[task.task_id], self._ids[task.task_id]
+            if task.task_group is not None:
+                task.task_group.children.pop(task.task_id, None)
+
+    def claim_id(self, node_id: str | None, node: TaskNode | TaskGroup) -> None:
+        """Give an id to a task or group; raises DuplicateTaskIdFound, with both places, if it is taken."""
+        assert node_id is not None
+        first = self._ids.setdefault(node_id, node)
+        if first is not node:
+            kinds = ["group" if isinstance(one, TaskGroup) else "task" for one in (node, first)]
+            here, there = _lines(node, first)
+            other = "" if kinds[0] == kinds[1] else f" as a {kinds[1]}"
+            raise DuplicateTaskIdFound(
+                f"Duplicate {kinds[0]} id {node_id!r}{here} in DAG {self.dag_id!r}: first defined{there}{other}."
+            )
+
+    def free_id(self, node_id: str) -> str:
+        """The id itself, or with the first ``__N`` that is not taken."""
+        if node_id not in self._ids:
+            return node_id
+        n = 1
+        while f"{node_id}__{n}" in self._ids:
+            n += 1
+        return f"{node_id}__{n}"
+
+    @property
+    def tasks(self) -> list[TaskNode]:
+        return list(self.task_dict.values())
+
+    @property
+    def task_ids(self) -> list[str]:
+        return list(self.task_dict)
+
+    @property
+    def roots(self) -> list[TaskNode]:
+        return [task for task in self.task_dict.values() if not task.upstream_task_ids]
+
+    @property
+    def leaves(self) -> list[TaskNode]:
+        return [task for task in self.task_dict.values() if not task.downstream_task_ids]
+
+    @property
+    def teardowns(self) -> list[TaskNode]:
+        return [task for task in self.task_dict.values() if task.is_teardown]
+
+    @property
+    def task_group_dict(self) -> dict[str, TaskGroup]:
+        return {group.group_id: group for group in self.task_group.groups() if group.group_id}
+
+    def has_task(self, task_id: str) -> bool:
+        return task_id in self.task_dict
+
+    def get_task(self, task_id: str, include_subdags: bool = False) -> TaskNode:
+        """The task with this id. Raises TaskNotFound with the nearest one."""
+        task = self.task_dict.get(task_id)
+        if task is None:
+            hint = did_you_mean(task_id, self.task_dict) if isinstance(task_id, str) else ""
+            raise TaskNotFound(f"DAG {self.dag_id!r} has no task {task_id!r}.{hint}")
+        return task
+
+    def set_dependency(self, upstream_task_id: str, downstream_task_id: str) -> None:
+        self.get_task(upstream_task_id).set_downstream(self.get_task(downstream_task_id))
+
+    def get_edge_info(self, upstream_task_id: str, downstream_task_id: str) -> dict[str, str]:
+        label = self.edge_labels.get((upstream_task_id, downstream_task_id))
+        return {"label": label} if label else {}
+
+    def topological_sort(self) -> list[TaskNode]:
+        """Tasks, each after those before it. Raises AirflowDagCycleException."""
+        from nbflow.dag.compile import topological
+
+        return [self.task_dict[task_id] for task_id in topological(self)]
+
+    # --- what it says of itself
+
+    @property
+    def folder(self) -> str:
+        """The folder of its file, or an empty string for a DAG of a kernel."""
+        return os.path.dirname(self.fileloc) if os.path.isabs(self.fileloc) and os.path.exists(self.fileloc) else ""
+
+    @property
+    def owner(self) -> str:
+        return ", ".join(dict.fromkeys(str(task.owner) for task in self.task_dict.values()))
+
+    @property
+    def display_name(self) -> str:
+        return self.dag_display_name or self.dag_id
+
+    @cached_property
+    def timetable(self) -> Timetable:
+        """When it runs, with the default settings; the compiled DAG has the one that counts."""
+        from nbflow.core.timetables import timetable_from_schedule
+
+        return timetable_from_schedule(self.schedule, self.timezone)
+
+    def param(self, name: str, default: Any = _UNSET) -> DagParam:
+        """A param as an argument of a task; ``default`` declares it."""
+        return DagParam(self, name) if default is _UNSET else DagParam(self, name, default)
+
+    # --- what becomes of it
+
+    def to_spec(self, options: CompileOptions | None = None) -> DagSpec:
+        """Check it and turn it into data; see :func:`nbflow.dag.compile.compile_dag`."""
+        from nbflow.dag.compile import CompileOptions, compile_dag
+
+        return compile_dag(self, options or CompileOptions())
+
+    def validate(self) -> None:
+        """Raise the error of whatever would keep the DAG from being imported."""
+        self.to_spec()
+
+    def test(self, **kwargs: Any) -> Any:
+        """Run it once, here and now, in this process: breakpoints work. See :func:`nbflow.app.test_dag`."""
+        from nbflow.app import test_dag
+
+        return test_dag(self, **kwargs)
+
+
+def _check(whose: str, **given: tuple[Any, Any]) -> None:
+    for name, (value, kind) in given.items():
+        if value is not None and not isinstance(value, kind):
+            kinds = kind if isinstance(kind, tuple) else (kind,)
+            words = " or ".join(one.__name__ for one in kinds)
+            raise InvalidArgument(f"{name} of {whose} must be of type {words}, not {type(value).__name__} {value!r}.")
+
+
+def _lines(node: Any, first: Any) -> tuple[str, str]:
+    """`` at line 12`` and `` at line 7``, with the file where the two differ."""
+    here, there = node.place, first.place
+    if here is None or there is None:
+        return "", " earlier"
+    where = f" at {there}" if here.file == there.file else f" at {there} of {there.file}"
+    return f" at {here}", where
+
+
+def _read_tags(tags: Any, whose: str) -> tuple[str, ...]:
+    """Each tag once, sorted. A text is one tag."""
+    found = [tags] if isinstance(tags, str) else list(tags or ())
+    for tag in found:
+        if not isinstance(tag, str):
+            raise InvalidArgument(f"A tag of {whose} must be text, not {type(tag).__name__} {tag!r}.")
+        if len(tag) > TAG_LENGTH:
+            raise InvalidDag(
+                f"The tag {tag[:20]!r}... of {whose} has {len(tag)} characters; at most {TAG_LENGTH} are allowed."
+            )
+    return tuple(sorted(set(found)))
+
+
+def check_schedule(schedule: Any) -> None:
+    """Refuse what is no schedule of any kind, where it is written. What it says is read by the compiler."""
+    if schedule is None or isinstance(schedule, str | timedelta) or schedule == []:
+        return
+    if isinstance(schedule, bool | int | float | datetime):
+        raise InvalidDag(
+            f"{schedule!r} is not a valid schedule.",
+            hint="Give None, a cron expression or preset, a timedelta, a relativedelta or a Timetable.",
+        )
+
+
+def check_params(dag: DAG) -> None:
+    """A scheduled run has nobody to ask: every param needs a default that fits."""
+    try:
+        dag.params.validate()
+    except ValueError as error:
+        raise InvalidDag(
+            f"DAG {dag.dag_id!r} has a schedule, so each of its params needs a default that fits. {error}",
+            hint="Give a default, or schedule=None.",
+        ) from None
+
+
+# ----------------------------------------------------------------------------------------------------------------- @dag
+
+
+class DagFactory:
+    """A function under ``@dag``: each call makes a DAG of the tasks that the function makes."""
+
+    def __init__(self, function: Callable[..., Any], dag_id: str, kwargs: Mapping[str, Any]) -> None:
+        self.function, self.dag_id, self.kwargs = function, dag_id or function.__name__, dict(kwargs)
+        self.called = False
+        update_wrapper(self, function)
+
+    def __repr__(self) -> str:
+        return f"<@dag {self.dag_id}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> DAG:
+        """The DAG. The function's arguments become params: those of the call, else its defaults."""
+        self.called = True
+        try:
+            bound = signature(self.function).bind(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidArgument(f"@dag {self.dag_id}: {error}.") from None
+        bound.apply_defaults()
+        made = DAG(self.dag_id, **self.kwargs)
+        made.place = scope.place(1)
+        made.fileloc = made.place.file
+        if self.function.__doc__ and made.doc_md is None:
+            made.doc_md = self.function.__doc__
+        with made:
+            self.function(**{name: made.param(name, value) for name, value in bound.arguments.items()})
+        return made
+
+
+@overload
+def dag(dag_id: Callable[..., Any]) -> DagFactory: ...
+@overload
+def dag(dag_id: str = "", **kwargs: Any) -> Callable[[Callable[..., Any]], DagFactory]: ...
+def dag(dag_id: Any = "", **kwargs: Any) -> Any:
+    """Make a DAG of the tasks that a function makes when it is called: ``@dag`` or ``@dag(schedule="@daily", ...)``."""
+    if callable(dag_id):
+        return DagFactory(dag_id, "", {})
+    if dag_id and not isinstance(dag_id, str):
+        raise InvalidArgument(f"@dag decorates a function, not {type(dag_id).__name__} {dag_id!r}.")
+    return lambda function: DagFactory(function, dag_id, kwargs)
+
+
+def find_dags(namespace: Mapping[str, Any], made: Sequence[DAG]) -> list[DAG]:
+    """The DAGs that a file registers: those of its globals, and those used in a ``with``, in the order they were made.
+
+    ``made``: what :func:`nbflow.dag.scope.collecting` collected. Warns of a ``@dag`` function that nobody called.
+    """
+    held = {id(value) for value in namespace.values() if isinstance(value, DAG)}
+    for name, value in namespace.items():
+        if isinstance(value, DagFactory) and not value.called:
+            warnings.warn(
+                f"{name} is a @dag function that is never called, so it makes no DAG. Call it: {name}()", stacklevel=2
+            )
+    return [one for one in made if id(one) in held or (one.entered and one.auto_register)]

@@ -1,0 +1,358 @@
+"""The result of a task that has not run yet: what ``f()`` of a ``@task`` gives, and what other tasks take as argument.
+
+Where an XComArg stands in an argument (at any depth of lists, tuples and dicts) the task comes after its source, and
+when it runs, :meth:`XComArg.resolve` puts the value in its place. ``map``, ``zip`` and ``concat`` describe values made
+of others; they run when the value is resolved.
+
+How a value is found (after Airflow's)
+--------------------------------------
+* of a plain task: its XCom; a missing return value is None, a missing other key is XComNotFound;
+* of a mapped task, or a task in a mapped group: a lazy list over the map indexes that pushed one;
+* but inside one mapped group: the value of the same map index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from nbflow.dag.edges import Linkable
+from nbflow.errors import InvalidArgument, InvalidDag, XComNotFound
+
+if TYPE_CHECKING:
+    from nbflow.core.spec import Length
+    from nbflow.dag.operator import TaskNode
+
+RETURN_KEY = "return_value"
+_UNSET: Any = object()
+
+
+class XComArg(Linkable):
+    """Base of all references. ``XComArg(operator, key)`` gives a :class:`PlainXComArg`."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> XComArg:
+        return object.__new__(PlainXComArg if cls is XComArg else cls)
+
+    @property
+    def operators(self) -> tuple[TaskNode, ...]:
+        """The tasks whose results this is made of."""
+        raise NotImplementedError
+
+    def resolve(self, context: Mapping[str, Any]) -> Any:
+        """The value, for the task that ``context`` belongs to."""
+        raise NotImplementedError
+
+    def length(self) -> Length:
+        """How many items the value will have, as an expression of :mod:`nbflow.core.spec`."""
+        raise NotImplementedError
+
+    @property
+    def roots(self) -> Sequence[TaskNode]:
+        return self.operators
+
+    @property
+    def leaves(self) -> Sequence[TaskNode]:
+        return self.operators
+
+    def iter_references(self) -> Iterator[tuple[TaskNode, str]]:
+        """(task, XCom key) of all that this is made of."""
+        for operator in self.operators:
+            yield operator, RETURN_KEY
+
+    def map(self, f: Callable[[Any], Any]) -> MapXComArg:
+        """Each item through ``f``, in the task that uses it. ``f`` may raise AirflowSkipException: a task mapped over
+        that item is skipped."""
+        if isinstance(f, Linkable) or hasattr(f, "expand"):
+            raise InvalidDag(
+                "map() takes a plain function, not a @task.", hint="Use f.expand(x=...) to run a task an item."
+            )
+        return MapXComArg(self, (f,))
+
+    def zip(self, *others: XComArg, fillvalue: Any = _UNSET) -> ZipXComArg:
+        """Tuples of one item of each, as long as the shortest; with ``fillvalue``, as long as the longest."""
+        return ZipXComArg((self, *others), fillvalue)
+
+    def concat(self, *others: XComArg) -> ConcatXComArg:
+        """All items of this, then of the others."""
+        return ConcatXComArg((self, *others))
+
+    def __iter__(self) -> NoReturn:
+        raise InvalidArgument(
+            f"{self!r} is not iterable: its value exists only when the DAG runs.",
+            hint="To run a task for each item, use f.expand(x=...); for one key of a dict, result['key'].",
+        )
+
+    def __bool__(self) -> bool:
+        return True
+
+    def as_setup(self) -> XComArg:
+        for operator in self.operators:
+            operator.as_setup()
+        return self
+
+    def as_teardown(self, *, setups: Any = None, on_failure_fail_dagrun: bool | None = None) -> XComArg:
+        for operator in self.operators:
+            operator.as_teardown(setups=setups, on_failure_fail_dagrun=on_failure_fail_dagrun)
+        return self
+
+    def __enter__(self) -> XComArg:
+        self.operators[0].open_scope(self.operators)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.operators[0].close_scope(failed=error[0] is not None)
+
+
+class PlainXComArg(XComArg):
+    """One XCom of one task."""
+
+    def __init__(self, operator: TaskNode, key: str = RETURN_KEY) -> None:
+        self.operator = operator
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"XComArg({self.operator!r}{'' if self.key == RETURN_KEY else f', {self.key!r}'})"
+
+    def __str__(self) -> str:
+        """As a template, so that ``f"... {result}"`` works in templated fields. It sets no edge."""
+        task = self.operator
+        dag_id = f" dag_id={task.dag.dag_id!r}," if task.dag is not None else ""
+        return f"{{{{ task_instance.xcom_pull(task_ids={task.task_id!r},{dag_id} key={self.key!r}) }}}}"
+
+    def __getitem__(self, key: str) -> PlainXComArg:
+        if not isinstance(key, str):
+            raise InvalidDag(f"An XCom's key is text, not {key!r}.", hint="Take the item inside the task that uses it.")
+        return PlainXComArg(self.operator, key)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is PlainXComArg and other.operator is self.operator and other.key == self.key
+
+    def __hash__(self) -> int:
+        return hash((id(self.operator), self.key))
+
+    @property
+    def operators(self) -> tuple[TaskNode, ...]:
+        return (self.operator,)
+
+    def iter_references(self) -> Iterator[tuple[TaskNode, str]]:
+        yield self.operator, self.key
+
+    def _need_return_value(self, what: str) -> None:
+        if self.key != RETURN_KEY:
+            raise InvalidDag(f"{what} needs a task's return value, not its XCom {self.key!r} ({self.operator!r}).")
+
+    def map(self, f: Callable[[Any], Any]) -> MapXComArg:
+        self._need_return_value("map()")
+        return super().map(f)
+
+    def zip(self, *others: XComArg, fillvalue: Any = _UNSET) -> ZipXComArg:
+        self._need_return_value("zip()")
+        return super().zip(*others, fillvalue=fillvalue)
+
+    def concat(self, *others: XComArg) -> ConcatXComArg:
+        self._need_return_value("concat()")
+        return super().concat(*others)
+
+    def length(self) -> Length:
+        self._need_return_value("Mapping over a result")
+        return ("task", self.operator.task_id)
+
+    def resolve(self, context: Mapping[str, Any]) -> Any:
+        ti = context["ti"]
+        source, group = self.operator, self.operator.mapped_group
+        runtime = ti.runtime
+        if group is not None and source.expand_input is None and group is getattr(ti.task, "mapped_group", None):
+            found = runtime.xcom_get([source.task_id], self.key, map_index=ti.map_index)
+        elif group is not None or source.expand_input is not None:
+            return LazyXComs(runtime, source.task_id, self.key)
+        else:
+            found = runtime.xcom_get([source.task_id], self.key)
+        if found:
+            return found[0][2]
+        if self.key == RETURN_KEY:
+            return None
+        raise XComNotFound(
+            f"Task {source.task_id!r} pushed no XCom {self.key!r}, which {ti.task_id!r} takes as an argument.",
+            hint="Its function must return a dict with that key and be declared `-> dict` (or multiple_outputs=True).",
+        )
+
+
+class LazyXComs(Sequence[Any]):
+    """The results of a mapped task in order of map index, read when they are first looked at."""
+
+    def __init__(self, runtime: Any, task_id: str, key: str = RETURN_KEY) -> None:
+        self._runtime, self._task_id, self._key = runtime, task_id, key
+        self._values: list[Any] | None = None
+
+    def _all(self) -> list[Any]:
+        if self._values is None:
+            self._values = [value for _, _, value in self._runtime.xcom_get([self._task_id], self._key)]
+        return self._values
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._all())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._all()[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and not isinstance(other, str) and self._all() == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"LazyXComs({self._task_id!r}, {self._all()!r})"
+
+
+def items_of(value: Any, what: str) -> Sequence[Any]:
+    """A list as it is, a dict as its (key, value) pairs; InvalidDag for anything else."""
+    if isinstance(value, Mapping):
+        return tuple(value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return value
+    raise InvalidDag(f"{what} needs a list or a dict, got {type(value).__name__}.")
+
+
+class Computed(Sequence[Any]):
+    """A list whose items are worked out when they are looked at: one that raises costs only itself."""
+
+    def __init__(self, length: int, item: Callable[[int], Any]) -> None:
+        self._length, self._item = length, item
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self._item(i) for i in range(*index.indices(self._length))]
+        at = index + self._length if index < 0 else index
+        if not 0 <= at < self._length:
+            raise IndexError(index)
+        return self._item(at)
+
+    def __repr__(self) -> str:
+        return f"<{self._length} items>"
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+class MapXComArg(XComArg):
+    """``arg.map(f)``"""
+
+    def __init__(self, arg: XComArg, functions: tuple[Callable[[Any], Any], ...]) -> None:
+        self.arg, self.functions = arg, functions
+
+    def __repr__(self) -> str:
+        return f"{self.arg!r}{''.join(f'.map({_name(f)})' for f in self.functions)}"
+
+    def map(self, f: Callable[[Any], Any]) -> MapXComArg:
+        return MapXComArg(self.arg, (*self.functions, *super().map(f).functions))
+
+    @property
+    def operators(self) -> tuple[TaskNode, ...]:
+        return self.arg.operators
+
+    def length(self) -> Length:
+        return self.arg.length()
+
+    def resolve(self, context: Mapping[str, Any]) -> Any:
+        items = items_of(self.arg.resolve(context), "map()")
+
+        def item(index: int) -> Any:
+            value = items[index]
+            for function in self.functions:
+                value = function(value)
+            return value
+
+        return Computed(len(items), item)
+
+
+class _Several(XComArg):
+    """Made of several others."""
+
+    word = ""
+
+    def __init__(self, args: Sequence[XComArg]) -> None:
+        for arg in args:
+            if not isinstance(arg, XComArg):
+                raise InvalidArgument(f"{self.word}() joins results of tasks, not {type(arg).__name__} {arg!r}.")
+        self.args = tuple(args)
+
+    def __repr__(self) -> str:
+        return f"{self.args[0]!r}.{self.word}({', '.join(map(repr, self.args[1:]))})"
+
+    @property
+    def operators(self) -> tuple[TaskNode, ...]:
+        return tuple(dict.fromkeys(task for arg in self.args for task in arg.operators))
+
+    def _values(self, context: Mapping[str, Any]) -> list[Sequence[Any]]:
+        return [items_of(arg.resolve(context), f"{self.word}()") for arg in self.args]
+
+
+class ZipXComArg(_Several):
+    """``a.zip(b)``"""
+
+    word = "zip"
+
+    def __init__(self, args: Sequence[XComArg], fillvalue: Any = _UNSET) -> None:
+        super().__init__(args)
+        self.fillvalue = fillvalue
+
+    def length(self) -> Length:
+        return ("min" if self.fillvalue is _UNSET else "max", *(arg.length() for arg in self.args))
+
+    def resolve(self, context: Mapping[str, Any]) -> Any:
+        values = self._values(context)
+
+        def item(index: int) -> Any:
+            return tuple(value[index] if index < len(value) else self.fillvalue for value in values)
+
+        return Computed((min if self.fillvalue is _UNSET else max)(len(value) for value in values), item)
+
+
+class ConcatXComArg(_Several):
+    """``a.concat(b)``"""
+
+    word = "concat"
+
+    def concat(self, *others: XComArg) -> ConcatXComArg:
+        return ConcatXComArg((*self.args, *others))
+
+    def length(self) -> Length:
+        return ("sum", *(arg.length() for arg in self.args))
+
+    def resolve(self, context: Mapping[str, Any]) -> Any:
+        values = self._values(context)
+
+        def item(index: int) -> Any:
+            for value in values:
+                if index < len(value):
+                    return value[index]
+                index -= len(value)
+            raise IndexError(index)
+
+        return Computed(sum(map(len, values)), item)
+
+
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+
+
+def references(value: Any, depth: int = 0) -> Iterator[XComArg]:
+    """The XComArgs in a value, at any depth of lists, tuples, sets and dicts."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return
+    if isinstance(value, XComArg):
+        yield value
+    elif depth < 64:  # a structure that holds itself ends here
+        if kind is dict:
+            for item in value.values():
+                yield from references(item, depth + 1)
+        elif isinstance(value, list | tuple | set | frozenset):
+            for item in value:
+                yield from references(item, depth + 1)
