@@ -23,6 +23,7 @@ from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import RunState, TaskState
 from nbflow.core.timetables import Timetable, timetable_from_spec
+from nbflow.dag.params import params_of_run
 from nbflow.errors import (
     DagNotFound,
     DagRunAlreadyExists,
@@ -151,6 +152,24 @@ class Operations:
         made = self.store.run(run.key)
         assert made is not None
         return made
+
+    def trigger_or_reset(
+        self,
+        dag_id: str,
+        *,
+        run_id: str | None = None,
+        logical_date: datetime | None = None,
+        conf: Mapping[str, Any] | None = None,
+        reset: bool = False,
+    ) -> Run:
+        """Trigger for a task of another DAG: with ``reset`` a run that exists already is cleared and goes again."""
+        moment = logical_date or self.clock.now()
+        chosen = run_id or make_run_id(RunType.MANUAL, logical_date=moment, run_after=moment)
+        there = self.store.run(RunKey(dag_id, chosen)) if reset else None
+        if there is None:
+            return self.trigger(dag_id, run_id=chosen, logical_date=moment, conf=conf)
+        self.clear(there.key)
+        return self.find_run(dag_id, chosen)
 
     def clear(
         self,
@@ -339,9 +358,7 @@ class Operations:
 
 
 def check_conf(spec: DagSpec, conf: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The conf as given, if it fits the DAG's params; else ParamValidationError naming the param."""
-    if spec.params and conf:
-        from nbflow.dag.params import validate_conf
-
-        validate_conf(spec.params, conf)
+    """The conf as given, if the params that it leads to fit their schemas; else ParamValidationError naming one."""
+    if spec.params:
+        params_of_run(spec.params, conf)
     return dict(conf)

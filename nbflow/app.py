@@ -1,0 +1,261 @@
+"""The composition root: settings in, a working nbflow out. The only place that names concrete classes.
+
+``App.open()`` reads the settings and opens (and, for a new home, makes) the metastore; everything else is made when it
+is asked for. A surface holds one App and calls its services; nothing in nbflow keeps an App in a global.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbflow.clock import Clock, SystemClock
+from nbflow.config import Settings
+from nbflow.connections import EnvironmentBackend, SecretsChain, providing
+from nbflow.core.timetables import timetable_from_spec
+from nbflow.execution.logs import LogFolder
+from nbflow.store import open_store
+from nbflow.store.provider import StoreProvider
+
+if TYPE_CHECKING:
+    from nbflow.core.snapshot import Run, RunKey
+    from nbflow.dag.compile import CompileOptions
+    from nbflow.dag.dag import DAG
+    from nbflow.dag.runtime import Work
+    from nbflow.execution.desk import Desk
+    from nbflow.execution.executors.base import Executor
+    from nbflow.services.operations import Operations
+    from nbflow.services.scheduler import Scheduler
+    from nbflow.store.base import Store
+
+
+@dataclass(eq=False)
+class App:
+    """One NBFLOW_HOME, opened. Close it when done; also a context manager."""
+
+    settings: Settings
+    store: Store
+    clock: Clock = field(default_factory=SystemClock)
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        home: Path | str | None = None,
+        environ: Mapping[str, str] | None = None,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        migrate: bool = True,
+    ) -> App:
+        """Open ``home`` (else NBFLOW_HOME, else ``~/nbflow``). A home that is not there yet is made, private to its
+        owner. With ``migrate`` the tables of an SQLite metastore are made or brought up to date; a Postgres one is only
+        checked, since other machines use it: ``nbflow db migrate``."""
+        environ = os.environ if environ is None else environ
+        settings = settings or Settings.load(environ, home)
+        make_home(settings)
+        url = settings.database.sql_alchemy_conn
+        store = open_store(url, synchronous=settings.database.synchronous, fernet=_LazyBox(settings))
+        if migrate and not url.startswith("postgres"):
+            store.migrate()
+        elif migrate:
+            store.check()
+        return cls(settings=settings, store=store, clock=clock or SystemClock(), environ=environ)
+
+    def close(self) -> None:
+        """Let go of the metastore."""
+        self.store.close()
+
+    def __enter__(self) -> App:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # --- services
+
+    def operations(self, actor: str = "user") -> Operations:
+        """What may be asked of nbflow, in the name of ``actor``."""
+        from nbflow.services.operations import Operations
+
+        return Operations(self.store, self.clock, self.settings, actor=actor)
+
+    def scheduler(
+        self, *, executor: Executor | None = None, only: Collection[RunKey] | None = None, job_id: str | None = None
+    ) -> Scheduler:
+        """A scheduler with the configured executor (or the one given)."""
+        from nbflow.services.scheduler import Scheduler
+
+        job_id = job_id or new_job_id("scheduler")
+        return Scheduler(
+            self.store,
+            executor or self.executor(job_id),
+            self.clock,
+            self.settings,
+            job_id=job_id,
+            only=only,
+        )
+
+    def executor(self, owner: str) -> Executor:
+        """The executor that the settings name."""
+        if self.settings.core.executor == "SequentialExecutor":
+            return self.sequential_executor(owner)
+        return self.local_executor(owner)
+
+    def local_executor(self, owner: str) -> Executor:
+        """Supervised processes on this machine."""
+        from nbflow.execution.environment import minimal_environment
+        from nbflow.execution.executors.local import LocalExecutor
+        from nbflow.execution.nursery import NurseryOptions
+        from nbflow.execution.supervisor import SupervisorOptions
+
+        core, scheduler = self.settings.core, self.settings.scheduler
+        nursery = NurseryOptions(
+            environment={**minimal_environment(self.environ), "NBFLOW_HOME": str(self.settings.home)},
+            ahead=min(core.parallelism, 4),
+            load_seconds=core.dagbag_import_timeout,
+            always_fresh=core.execute_tasks_new_python_interpreter,
+        )
+        options = SupervisorOptions(
+            owner=owner,
+            logs=self.logs,
+            nursery=nursery,
+            lease_seconds=scheduler.task_instance_heartbeat_timeout,
+            heartbeat_seconds=scheduler.task_instance_heartbeat_sec,
+            grace_seconds=core.killed_task_cleanup_time,
+            dags_folder=core.dags_folder,
+            versions_folder=self.settings.home / "versions",
+        )
+        return LocalExecutor(
+            options,
+            self.desk,
+            versions=self.store.version,
+            parallelism=core.parallelism,
+            now=self.clock.now,
+        )
+
+    @property
+    def logs(self) -> LogFolder:
+        """Where the logs of tries lie."""
+        return LogFolder(self.settings.logging.base_log_folder, self.settings.logging.max_log_bytes_per_try)
+
+    # --- what running code is given
+
+    @cached_property
+    def secrets(self) -> SecretsChain:
+        """Connections and variables: the environment first, then the metastore."""
+        in_store = StoreProvider(self.store, self.clock)
+        return SecretsChain([EnvironmentBackend(self.environ), in_store], writer=in_store)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """``Variable`` and hooks of code in this process are answered by this App inside the block."""
+        with providing(self.secrets):
+            yield
+
+    @cached_property
+    def desk(self) -> Desk:
+        """Answers what running tasks ask."""
+        from nbflow.execution.desk import Desk
+
+        return Desk(
+            store=self.store,
+            secrets=self.secrets,
+            trigger_dag=self._trigger_dag,
+            next_interval=self._next_interval,
+            now=self.clock.now,
+            most_xcom_bytes=self.settings.core.max_xcom_bytes,
+        )
+
+    def _trigger_dag(
+        self,
+        dag_id: str,
+        *,
+        run_id: str | None = None,
+        logical_date: datetime | None = None,
+        conf: Mapping[str, Any] | None = None,
+        reset: bool = False,
+        actor: str = "task",
+    ) -> Run:
+        return self.operations(actor).trigger_or_reset(
+            dag_id, run_id=run_id, logical_date=logical_date, conf=conf, reset=reset
+        )
+
+    def _next_interval(self, work: Work, moment: datetime) -> tuple[datetime, datetime] | None:
+        from nbflow.core.timetables import DataInterval, TimeRestriction
+
+        version = self.store.version(work.run.dag_id, work.version)
+        if version is None:
+            return None
+        interval = DataInterval(moment, moment)
+        info = timetable_from_spec(version.spec.schedule).next_run(
+            interval, TimeRestriction(None, None, True), self.clock.now()
+        )
+        return (info.data_interval.start, info.data_interval.end) if info else None
+
+    def compile_options(self) -> CompileOptions:
+        """What the settings say where a DAG does not."""
+        from nbflow.dag.compile import CompileOptions
+
+        core, scheduler, operators = self.settings.core, self.settings.scheduler, self.settings.operators
+        return CompileOptions(
+            max_active_tasks=core.max_active_tasks_per_dag,
+            max_active_runs=core.max_active_runs_per_dag,
+            catchup=scheduler.catchup_by_default,
+            create_cron_data_intervals=scheduler.create_cron_data_intervals,
+            timezone=core.default_timezone,
+            retries=core.default_task_retries,
+            retry_delay=core.default_task_retry_delay,
+            execution_timeout=core.default_task_execution_timeout,
+            weight_rule=core.default_task_weight_rule,
+            owner=operators.default_owner,
+            queue=operators.default_queue,
+        )
+
+
+class _LazyBox:
+    """Encrypts with the home's key, which is read (or made) when the first secret is written or read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _box(self) -> Any:
+        from nbflow.secrets import SecretBox
+
+        return SecretBox.of(self._settings)
+
+    def encrypt(self, text: str) -> str:
+        return str(self._box.encrypt(text))
+
+    def decrypt(self, stored: str) -> str:
+        return str(self._box.decrypt(stored))
+
+
+def make_home(settings: Settings) -> None:
+    """Make the home folder (0700) and its DAGs folder, if they are not there."""
+    for folder in (settings.home, settings.core.dags_folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def new_job_id(kind: str) -> str:
+    """A name for a process of ours, for leases and history."""
+    return f"{kind}@{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+
+
+def test_dag(dag: DAG, **kwargs: Any) -> Run:
+    """Run a DAG in this process; see :func:`nbflow.services.inline.run_test`."""
+    from nbflow.services.inline import run_test
+
+    return run_test(dag, **kwargs)
+
+
+test_dag.__test__ = False  # type: ignore[attr-defined]

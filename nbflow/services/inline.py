@@ -1,0 +1,134 @@
+"""Runs in the calling process: ``dag.test()``, ``%dag test``, ``nbflow dags test``.
+
+The very scheduler drives them, with the sequential executor and only these runs in its sight. So breakpoints work, and
+states, retries, trigger rules and history are those of a real run; they are stored like any other's.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from nbflow.core import actions
+from nbflow.core.runids import RunType, make_run_id
+from nbflow.core.snapshot import Run, RunKey, TaskKey
+from nbflow.core.timetables import timetable_from_spec
+from nbflow.core.timetables.zones import as_utc
+from nbflow.errors import NbflowError
+from nbflow.services.dates import parse_date
+from nbflow.services.operations import check_conf
+from nbflow.services.scheduler import Scheduler, Turn
+from nbflow.store.base import DagVersion
+
+if TYPE_CHECKING:
+    from nbflow.app import App
+    from nbflow.dag.dag import DAG
+
+
+def run_test(
+    dag: DAG,
+    *,
+    logical_date: datetime | str | None = None,
+    run_conf: Mapping[str, Any] | None = None,
+    execution_date: datetime | str | None = None,
+    mark_success_pattern: str | None = None,
+    app: App | None = None,
+) -> Run:
+    """Run ``dag`` once in this process and return the finished run.
+
+    ``logical_date`` defaults to now; ``execution_date`` is its 2.x name. Tasks whose id matches the regular expression
+    ``mark_success_pattern`` are not run but count as success, as in Airflow. Without ``app`` the metastore of
+    NBFLOW_HOME is used.
+    """
+    if app is None:
+        from nbflow.app import App
+
+        with App.open() as opened:
+            return run_inline(opened, dag, logical_date or execution_date, run_conf or {}, mark_success_pattern)
+    return run_inline(app, dag, logical_date or execution_date, run_conf or {}, mark_success_pattern)
+
+
+def run_inline(
+    app: App,
+    dag: DAG,
+    logical_date: datetime | str | None,
+    conf: Mapping[str, Any],
+    mark_success_pattern: str | None = None,
+) -> Run:
+    """Make a run of ``dag`` and drive it to its end."""
+    version = register_inline(app, dag)
+    now = app.clock.now()
+    moment = _moment(logical_date, now)
+    interval = timetable_from_spec(version.spec.schedule).manual_interval(moment)
+    run = Run(
+        dag_id=dag.dag_id,
+        run_id=_free_run_id(app, dag.dag_id, moment),
+        run_type=RunType.MANUAL,
+        logical_date=moment,
+        data_interval_start=interval.start,
+        data_interval_end=interval.end,
+        run_after=moment,
+        conf=dict(check_conf(version.spec, conf)),
+        version=version.number,
+        triggered_by="test",
+    )
+    app.store.apply([actions.new_run(version.spec, run, now)], actor="test")
+    if mark_success_pattern:
+        _mark_success(app, run.key, mark_success_pattern)
+    drive(app, [run.key], {version.number: dag})
+    done = app.store.run(run.key)
+    assert done is not None
+    return done
+
+
+def register_inline(app: App, dag: DAG) -> DagVersion:
+    """Store the DAG as it is now, for its own runs only: no schedule follows this version."""
+    spec = dag.to_spec(app.compile_options())
+    version = DagVersion(dag_id=dag.dag_id, spec=spec, fileloc=dag.fileloc or "", origin="kernel")
+    return app.store.register(version, now=app.clock.now(), paused=True, activate=False)
+
+
+def drive(app: App, runs: list[RunKey], dags: Mapping[int, DAG]) -> None:
+    """Drive these runs in this process until each has ended, or none of them can go on."""
+    from nbflow.execution.executors.sequential import SequentialExecutor
+
+    executor = SequentialExecutor(app.desk, dag_of=lambda dag_id, version: dags[version], now=app.clock.now)
+    scheduler = app.scheduler(executor=executor, only=runs)
+    with app.answering():
+        scheduler.run(until=lambda turn: _over(scheduler, turn))
+
+
+def _over(scheduler: Scheduler, turn: Turn) -> bool:
+    """No run is left, or nothing moved, nothing is under way and no time will change that."""
+    if not scheduler.memory.active.snapshots:
+        return True
+    return not turn.busy and not scheduler.executor.live and turn.wake_at is None
+
+
+def _moment(given: datetime | str | None, now: datetime) -> datetime:
+    if given is None:
+        return now
+    return parse_date(given, now=now) if isinstance(given, str) else as_utc(given)
+
+
+def _free_run_id(app: App, dag_id: str, moment: datetime) -> str:
+    """The usual id of a manual run; a test of the same date again gets a token of its own."""
+    usual = make_run_id(RunType.MANUAL, logical_date=moment, run_after=moment)
+    if app.store.run(RunKey(dag_id, usual)) is None:
+        return usual
+    return f"{usual}_{uuid.uuid4().hex[:8]}"
+
+
+def _mark_success(app: App, run: RunKey, pattern: str) -> None:
+    import re
+
+    from nbflow.core.states import TaskState
+
+    try:
+        matches = re.compile(pattern).match
+    except re.error as fault:
+        raise NbflowError(f"mark_success_pattern {pattern!r} is not a regular expression: {fault}") from None
+    keys = [one.key for one in app.store.instances(run) if matches(one.task_id)]
+    app.operations("test").mark_tasks(run, [TaskKey(*key) for key in keys], TaskState.SUCCESS)

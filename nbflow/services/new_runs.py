@@ -1,0 +1,100 @@
+"""Making the runs that are due: the timetable's answer (:func:`nbflow.core.due.plan_due`), turned into rows.
+
+A DAG is asked when its ``next_run_after`` has come. One that is held back by ``max_active_runs`` is not asked again
+until one of its runs ends, so that a long catch-up costs nothing while it waits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from nbflow.config import Settings
+from nbflow.core.due import Due, History, plan_due
+from nbflow.core.loop import Active
+from nbflow.core.runids import RunType
+from nbflow.core.snapshot import Run
+from nbflow.core.timetables import DagRunInfo, DataInterval, timetable_from_spec
+from nbflow.errors import AirflowTimetableInvalid, DagRunAlreadyExists, StalePlan
+from nbflow.store.base import DagRow, DagVersion, Store
+
+log = logging.getLogger(__name__)
+
+RECHECK = timedelta(hours=1)
+"""A DAG whose timetable cannot be asked is tried again so much later; a new version of it is tried at once."""
+
+
+class RunMaker:
+    """Makes scheduled runs in a store."""
+
+    def __init__(self, store: Store, settings: Settings, *, actor: str) -> None:
+        self.store, self.settings, self.actor = store, settings, actor
+        self.held: set[str] = set()
+        """DAGs that wait for one of their runs to end."""
+
+    def free(self, dag_ids: Iterable[str]) -> None:
+        """Runs of these DAGs ended: they may have room for new ones."""
+        self.held.difference_update(dag_ids)
+
+    def next_due(self, now: datetime) -> datetime | None:
+        """When a DAG is due next. One that is due already and held back is due again only by an event."""
+        if not self.settings.scheduler.use_job_schedule:
+            return None
+        at = self.store.next_due()
+        return at if at is None or at > now else None
+
+    def make_due(self, active: Active, now: datetime) -> list[Run]:
+        """Make every run that is due and allowed; returns them."""
+        if not self.settings.scheduler.use_job_schedule:
+            return []
+        made: list[Run] = []
+        for row in self.store.due_dags(now):
+            version = self.store.version(row.dag_id) if row.dag_id not in self.held else None
+            if version is not None:
+                made += self._make(row, version, active, now)
+        return made
+
+    def _make(self, row: DagRow, version: DagVersion, active: Active, now: datetime) -> list[Run]:
+        try:
+            due = self._ask(row, version, active, now)
+        except AirflowTimetableInvalid as fault:
+            log.warning("DAG %s is not scheduled: %s", row.dag_id, fault)
+            self.store.set_next_run(row.dag_id, run_after=now + RECHECK)
+            return []
+        if due.plan:
+            try:
+                self.store.apply([due.plan], actor=self.actor)
+            except (DagRunAlreadyExists, StalePlan) as raced:
+                log.info("runs of %s were made by another: %s", row.dag_id, raced)
+                return []  # asked again at the next turn, with those runs in sight
+        if due.wait is not None:
+            self.held.add(row.dag_id)
+        after = due.next
+        self.store.set_next_run(
+            row.dag_id,
+            run_after=after.run_after if after else None,
+            logical_date=after.logical_date if after else None,
+            interval=(after.data_interval.start, after.data_interval.end) if after else None,
+        )
+        return list(due.made)
+
+    def _ask(self, row: DagRow, version: DagVersion, active: Active, now: datetime) -> Due:
+        runs = [s.run for s in active.snapshots.values() if s.run.dag_id == row.dag_id and s.run.backfill_id is None]
+        latest = self.store.latest_run(row.dag_id)
+        last = None
+        if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
+            last = DataInterval(latest.data_interval_start, latest.data_interval_end)
+        announced = None
+        if row.next_interval is not None and row.next_run_after is not None:
+            announced = DagRunInfo(row.next_run_after, DataInterval(*row.next_interval))
+        backfilled = self.store.runs(row.dag_id, run_type=RunType.BACKFILL, since=last and last.start, limit=100_000)
+        taken = frozenset(run.logical_date for run in backfilled if run.logical_date is not None)
+        return plan_due(
+            version.spec,
+            timetable_from_spec(version.spec.schedule),
+            History(last=last, taken=taken, active_runs=len(runs)),
+            now,
+            version=version.number,
+            announced=announced,
+        )

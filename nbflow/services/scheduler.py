@@ -1,0 +1,412 @@
+"""The scheduler: one loop that turns events and time into plans, commits them, and carries them out.
+
+One turn (:meth:`Scheduler.step`)
+---------------------------------
+1. Collect what the executor reports, and what other processes changed in the store (a cheap token says if any did).
+2. Make the runs that are due.
+3. Let the core react to the reports, then look at everything active (``decide_all``): all in memory, on snapshots.
+4. Apply the whole turn in **one** transaction, guarded by each run's revision. If another process changed a run
+   meanwhile the plan is stale: nothing was written, those runs are read again, and the turn is done anew with the same
+   reports; no report is ever dropped before it is stored.
+5. Only then submit the committed tries to the executor. A crash between 4 and 5 leaves a queued attempt with a lease
+   that runs out: it is dispatched again.
+
+Then it sleeps until the executor has something, another process nudges it, or the earliest time that a plan named.
+What a turn costs grows with what changed in it, not with history: snapshots are kept from turn to turn, and a run
+that did not change is not looked at again.
+
+Several schedulers share a Postgres metastore: each holds leases on the runs that it decides, and dispatches under the
+store's dispatch lock with everyone's usage counted. An SQLite metastore has one scheduler, by a named lease.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from nbflow.clock import Clock
+from nbflow.config import Settings
+from nbflow.core.dispatch import RunLimits
+from nbflow.core.loop import Active, Decision, Elsewhere, View, decide_all, followed, settled
+from nbflow.core.plan import AddRun, Op, Plan, earliest
+from nbflow.core.react import react
+from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
+from nbflow.dag.runtime import Work
+from nbflow.errors import NbflowError, StalePlan
+from nbflow.execution.executors.base import Executor, Report, Submission
+from nbflow.services.new_runs import RunMaker
+from nbflow.store.base import Attempt, Job, Store
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.05
+"""How often the change token is looked at while nothing happens: the delay of a trigger from another process. A look
+costs some ten microseconds."""
+STALE_RETRIES = 50
+"""Turns that may be done anew in a row before something is plainly wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What one turn did, for logs and tests."""
+
+    ops: tuple[Op, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    ended: tuple[RunKey, ...] = ()
+    wake_at: datetime | None = None
+    busy: bool = False
+    """Something was applied: look again before sleeping."""
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What the loop knows from the turn before."""
+
+    active: Active = field(default_factory=Active)
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    run_limits: RunLimits = field(default_factory=lambda: RunLimits(max_active_runs={}))
+    pools: dict[str, int] = field(default_factory=dict)
+    token: object = None
+    reports: list[Report] = field(default_factory=list)
+
+
+class Scheduler:
+    """Drives ``executor`` from ``store``. ``only`` limits it to some runs and makes no new ones (``dag.test()``)."""
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        clock: Clock,
+        settings: Settings,
+        *,
+        job_id: str,
+        only: Collection[RunKey] | None = None,
+        actor: str = "scheduler",
+    ) -> None:
+        self.store, self.executor, self.clock, self.settings = store, executor, clock, settings
+        self.job_id, self.only, self.actor = job_id, frozenset(only) if only is not None else None, actor
+        self.maker = RunMaker(store, settings, actor=actor)
+        self.memory = _Memory()
+        self.stopping = False
+        self.next_beat: datetime | None = None
+        self.last_busy: datetime = clock.now()
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+
+    # --- life
+
+    def start(self) -> None:
+        """Register this scheduler and its executor. Raises NbflowError if the store has its one scheduler already."""
+        now = self.clock.now()
+        if self.only is None and not self.store.take_singleton("scheduler", self.job_id, lease=self._lease, now=now):
+            others = [j for j in self.store.jobs("scheduler", alive_since=now - self._lease) if j.job_id != self.job_id]
+            where = f" (pid {others[0].pid} on {others[0].hostname})" if others else ""
+            raise NbflowError(
+                f"This metastore has a scheduler already{where}.",
+                hint="An SQLite metastore has one; stop it with nbflow stop, or use Postgres for several.",
+            )
+        self.executor.start()
+        self._beat(now, first=True)
+
+    def run(self, *, until: Callable[[Turn], bool] | None = None) -> None:
+        """Turn after turn, until :meth:`stop` is called or ``until`` says so."""
+        self.start()
+        try:
+            while not self.stopping:
+                turn = self.step()
+                if until is not None and until(turn):
+                    break
+                if not turn.busy:
+                    self._sleep(turn.wake_at)
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """Ask the loop to end; safe from a signal handler or another thread."""
+        self.stopping = True
+        self.wake()
+
+    def wake(self) -> None:
+        """End the loop's sleep; safe from a signal handler or another thread."""
+        with contextlib.suppress(OSError):  # it is full of wake-ups already, or closed
+            self._wake_write.send(b".")
+
+    def close(self) -> None:
+        """End the executor, give back the leases."""
+        reports = self.executor.drain(0.0) if self.only is None else []
+        self.memory.reports += reports
+        if self.memory.reports:
+            self._turn(self.clock.now())
+        self.executor.stop()
+        now = self.clock.now()
+        if self.only is None:
+            self.store.release_singleton("scheduler", self.job_id)
+        self._put_job(now, ended_at=now)
+        self._wake_read.close()
+        self._wake_write.close()
+
+    # --- one turn
+
+    def step(self) -> Turn:
+        """One turn; see the head of this module."""
+        self.memory.reports += self.executor.poll(0)
+        for _ in range(STALE_RETRIES):
+            now = self.clock.now()
+            if self.next_beat is None or now >= self.next_beat:
+                self._beat(now)
+            try:
+                turn = self._turn(now)
+            except StalePlan as stale:
+                log.debug("the turn is done anew: %s", stale)
+                self.memory.token = None
+                self.memory.active = Active()
+                continue
+            if turn.busy:
+                self.last_busy = now
+            return turn
+        raise NbflowError("Every plan was stale: something outside changes the runs without end.")
+
+    def _turn(self, now: datetime) -> Turn:
+        self._refresh(now)
+        made = [] if self.only is not None else self.maker.make_due(self.memory.active, now)
+        if made:
+            self._refresh(now, force=True)
+        active, reactions = self._react()
+        stored = {
+            op.run: self.memory.active.snapshots[op.run].run.revision
+            for op in _ops(reactions)
+            if not isinstance(op, AddRun)
+        }
+        decision = decide_all(self._view(active), now)
+        plans = [*reactions, decision.plan]
+        ops = tuple(_ops(plans))
+        attempts: Sequence[Attempt] = ()
+        if ops:
+            attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **stored})
+        self.memory.reports.clear()
+        self.memory.active = settled(_revised(decision, stored), attempts)
+        self._submit(attempts)
+        self._end_backfills(decision.ended, now)
+        self.maker.free(key.dag_id for key in decision.ended)
+        due = None if self.only is not None else self.maker.next_due(now)
+        return Turn(
+            ops=ops,
+            attempts=tuple(attempts),
+            ended=decision.ended,
+            wake_at=earliest(decision.plan.wake_at, due),
+            busy=bool(ops or made),
+        )
+
+    def _react(self) -> tuple[Active, list[Plan]]:
+        """What the reports lead to: the runs after them, and the plans to be stored."""
+        active, plans = self.memory.active, []
+        for report in self.memory.reports:
+            snapshot = active.snapshots.get(report.run)
+            if snapshot is None:
+                continue  # the run has ended: whatever its killed tasks say is no longer asked for
+            plan = react(snapshot, report.key, report.event, callbacks_run=report.callbacks_run)
+            if plan.refused:
+                log.info("%s %s: %s", report.run.dag_id, report.key, plan.refused)
+            if plan:
+                plans.append(plan)
+                active = followed(active, plan)
+        return active, plans
+
+    def _view(self, active: Active) -> View:
+        memory = self.memory
+        return View(
+            active=active,
+            run_limits=memory.run_limits,
+            pools=memory.pools,
+            slots=max(self.executor.slots_free, 0),
+            elsewhere=memory.elsewhere,
+        )
+
+    def _submit(self, attempts: Iterable[Attempt]) -> None:
+        submissions = []
+        for attempt in attempts:
+            snapshot = self.memory.active.snapshots[attempt.run]
+            submissions.append(submission_of(snapshot, attempt))
+        if submissions:
+            self.executor.submit(submissions)
+
+    # --- what the store knows
+
+    def _refresh(self, now: datetime, *, force: bool = False) -> None:
+        """Read again what other processes changed: runs by their revision, limits and pools whole (they are few)."""
+        memory, token = self.memory, self.store.change_token()
+        if not force and memory.token is not None and token == memory.token:
+            return
+        runs = self._mine(self.store.active_runs(), now)
+        kept = memory.active.snapshots
+        snapshots: dict[RunKey, Snapshot] = {}
+        for run in runs:
+            known = kept.get(run.key)
+            paused = self._paused(run.dag_id)
+            if known is not None and known.run.revision == run.revision and known.paused == paused:
+                snapshots[run.key] = known
+            elif (fresh := self.store.snapshot(run.key)) is not None:
+                snapshots[run.key] = fresh
+        memory.active = Active(snapshots=snapshots, looks=memory.active.looks)
+        memory.run_limits = self._run_limits(runs)
+        memory.pools = {pool.name: pool.slots for pool in self.store.pools()}
+        memory.token = token
+        self._cancel_lost()
+
+    def _mine(self, runs: list[Run], now: datetime) -> list[Run]:
+        if self.only is not None:
+            return [run for run in runs if run.key in self.only]
+        held = set(self.store.lease_runs(self.job_id, [run.key for run in runs], lease=self._lease, now=now))
+        others = [run for run in runs if run.key not in held]
+        self.memory.elsewhere = Elsewhere(running=others) if others else Elsewhere()
+        return [run for run in runs if run.key in held]
+
+    def _paused(self, dag_id: str) -> bool:
+        row = self.store.dag(dag_id)
+        return row is not None and row.paused and self.only is None
+
+    def _run_limits(self, runs: Iterable[Run]) -> RunLimits:
+        dag_ids = sorted({run.dag_id for run in runs})
+        backfills = {row.backfill_id: row for row in self.store.backfills(active=True)} if self.only is None else {}
+        newest = {dag_id: self.store.version(dag_id) for dag_id in dag_ids}
+        return RunLimits(
+            max_active_runs={dag_id: v.spec.max_active_runs for dag_id, v in newest.items() if v is not None},
+            backfills={number: row.max_active_runs for number, row in backfills.items()},
+            paused_backfills=frozenset(number for number, row in backfills.items() if row.paused),
+            paused_dags=frozenset(dag_id for dag_id in dag_ids if self._paused(dag_id)),
+        )
+
+    def _cancel_lost(self) -> None:
+        """End work whose attempt a user's action took away: cleared, marked, its run ended."""
+        live = set(self.executor.live)
+        if not live:
+            return
+        current = {
+            one.attempt_id: one.state.value == "restarting"
+            for snapshot in self.memory.active.snapshots.values()
+            for one in snapshot.instances.values()
+            if one.attempt_id is not None
+        }
+        for attempt_id in live:
+            if attempt_id not in current:
+                self.executor.cancel(attempt_id, reason="it is no longer wanted: cleared, marked, or its run has ended")
+            elif current[attempt_id]:
+                self.executor.cancel(attempt_id, reason="it was cleared and starts over", restart=True)
+
+    def _end_backfills(self, ended: Sequence[RunKey], now: datetime) -> None:
+        if not ended or not self.memory.run_limits.backfills:
+            return
+        busy = {snapshot.run.backfill_id for snapshot in self.memory.active.snapshots.values()}
+        busy |= {run.backfill_id for run in self.memory.elsewhere.running}
+        for number in self.memory.run_limits.backfills:
+            if number not in busy:
+                self.store.update_backfill(number, completed_at=now)
+                self.memory.token = None
+
+    # --- time
+
+    @property
+    def _lease(self) -> timedelta:
+        return timedelta(seconds=self.settings.scheduler.scheduler_health_check_threshold)
+
+    def _beat(self, now: datetime, *, first: bool = False) -> None:
+        """A sign of life; and look after attempts whose owner gave none."""
+        self.next_beat = now + timedelta(seconds=self.settings.scheduler.scheduler_heartbeat_sec)
+        if self.only is not None:
+            return
+        if not self.store.take_singleton("scheduler", self.job_id, lease=self._lease, now=now):
+            raise NbflowError("Another scheduler took over this metastore; this one ends.")
+        self._put_job(now, started=first)
+        orphans = [a for a in self.store.expired(now) if a.attempt_id not in set(self.executor.live)]
+        if orphans:
+            self.memory.reports += self.executor.adopt(orphans)
+
+    def _put_job(self, now: datetime, *, started: bool = False, ended_at: datetime | None = None) -> None:
+        if self.only is not None:
+            return
+        if started:
+            self._started_at = now
+        self.store.put_job(
+            Job(
+                job_id=self.job_id,
+                kind="scheduler",
+                hostname=socket.gethostname(),
+                pid=os.getpid(),
+                started_at=self._started_at,
+                heartbeat_at=now,
+                ended_at=ended_at,
+                detail={"executor": self.executor.name},
+            )
+        )
+
+    def _sleep(self, wake_at: datetime | None) -> None:
+        """Until the executor or a nudge has something, a time comes, or another process commits."""
+        until = earliest(wake_at, self.next_beat)
+        fds = [fd for fd in (self.executor.fileno(), self._wake_read.fileno()) if fd is not None]
+        while not self.stopping:
+            now = self.clock.now()
+            left = (until - now).total_seconds() if until is not None else POLL_SECONDS
+            timer = self.executor.next_timer()
+            timeout = max(0.0, min(left, POLL_SECONDS, timer if timer is not None else POLL_SECONDS))
+            ready, _, _ = select.select(fds, [], [], timeout)
+            if self._wake_read.fileno() in ready:
+                self._drain_wakes()
+                return
+            due = (until is not None and self.clock.now() >= until) or (timer is not None and timer <= timeout)
+            if ready or due or self.store.change_token() != self.memory.token:
+                return
+
+    def _drain_wakes(self) -> None:
+        try:
+            while self._wake_read.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+
+def _ops(plans: Iterable[Plan]) -> Iterator[Op]:
+    return (op for plan in plans for op in plan.ops)
+
+
+def _revised(decision: Decision, stored: Mapping[RunKey, int]) -> Decision:
+    """The decision with the revisions that the store has now: one apply raises a run's revision once, however many
+    reports and steps of the decision it held."""
+    snapshots, looks = dict(decision.active.snapshots), dict(decision.active.looks)
+    for key, revision in stored.items():
+        snapshot = snapshots.get(key)
+        if snapshot is None or snapshot.run.revision == revision + 1:
+            continue
+        snapshots[key] = after = replace(snapshot, run=replace(snapshot.run, revision=revision + 1))
+        if key in looks:
+            looks[key] = replace(looks[key], snapshot=after)
+    return replace(decision, active=Active(snapshots=snapshots, looks=looks))
+
+
+def submission_of(snapshot: Snapshot, attempt: Attempt) -> Submission:
+    """What an executor is handed for an attempt of a run."""
+    key = TaskKey(*attempt.key)
+    one = snapshot.instances[key]
+    work = Work(
+        attempt_id=attempt.attempt_id,
+        run=snapshot.run,
+        task_id=key.task_id,
+        map_index=key.map_index,
+        try_number=one.try_number,
+        max_tries=one.max_tries,
+        version=snapshot.run.version,
+        continues=one.start_date is not None,
+        first_start=one.start_date,
+        reschedules=one.reschedules,
+        next_method=attempt.next_method,
+        next_kwargs=dict(attempt.next_kwargs or {}),
+        queued_at=one.queued_at,
+    )
+    return Submission(work=work, task=snapshot.dag.tasks[key.task_id])

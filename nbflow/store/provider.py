@@ -1,0 +1,26 @@
+"""The metastore as a secrets backend: where connections and variables are read last, and variables written."""
+
+from __future__ import annotations
+
+from nbflow.clock import Clock
+from nbflow.connections import Connection
+from nbflow.store.base import Store
+
+
+class StoreProvider:
+    """A :class:`nbflow.connections.Provider` over a store. Writes stand in the audit log under ``actor``."""
+
+    def __init__(self, store: Store, clock: Clock, *, actor: str = "task") -> None:
+        self._store, self._clock, self._actor = store, clock, actor
+
+    def get_connection(self, conn_id: str) -> Connection | None:
+        return self._store.connection(conn_id)
+
+    def get_variable(self, key: str) -> str | None:
+        return self._store.variable(key)
+
+    def set_variable(self, key: str, value: str, description: str | None = None) -> None:
+        self._store.set_variable(key, value, description=description, actor=self._actor, now=self._clock.now())
+
+    def delete_variable(self, key: str) -> None:
+        self._store.delete_variable(key, actor=self._actor, now=self._clock.now())

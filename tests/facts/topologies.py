@@ -1,0 +1,274 @@
+"""Builds the DAG of a topologies or xcom case with nbflow's public API, and runs it for real.
+
+The tasks are Python functions that behave as the case says; what they pulled is collected in ``Recorder``. Runs are
+made and driven by nbflow's scheduler with the sequential executor, on a metastore of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nbflow import DAG, TaskGroup, get_current_context, task, task_group
+from nbflow.errors import AirflowFailException, AirflowSkipException
+from nbflow.operators.empty import EmptyOperator
+from nbflow.operators.latest_only import LatestOnlyOperator
+from nbflow.sensors.base import PokeReturnValue
+from nbflow.sensors.python import PythonSensor
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+class Recorder:
+    """What the tasks of one run pulled."""
+
+    def __init__(self) -> None:
+        self.run_index = 0
+        self.pulled: list[dict[str, Any]] = []
+        self.tries: dict[tuple[str, int, int], int] = {}
+        self.pokes: dict[tuple[str, int], int] = {}
+
+    def record(self, label: str, value: Any, *, kind: str | None = None) -> None:
+        ti = get_current_context()["ti"]
+        named = kind or _type_name(value)
+        shown = list(value) if named in ("lazy_sequence", "tuple", "pair") else value
+        self.pulled.append(
+            {"task_id": ti.task_id, "map_index": ti.map_index, "label": label, "type": named, "value": shown}
+        )
+
+
+def _type_name(value: Any) -> str:
+    plain = (str, bytes, list, tuple, dict, type(None), int, float, bool)
+    if not isinstance(value, plain) and hasattr(value, "__getitem__") and hasattr(value, "__len__"):
+        return "lazy_sequence"
+    return type(value).__name__
+
+
+def _value(raw: Any) -> Any:
+    """A returned literal: ``{"__pairs__": [[k, v]]}`` is a dict with keys of any type."""
+    if isinstance(raw, dict) and "__pairs__" in raw:
+        return {key: value for key, value in raw["__pairs__"]}
+    return raw
+
+
+class Body:
+    """What one task does when it runs."""
+
+    def __init__(self, behaviour: Mapping[str, Any], recorder: Recorder) -> None:
+        self.behaviour, self.recorder = behaviour, recorder
+
+    def now(self) -> Mapping[str, Any]:
+        per_run = self.behaviour.get("per_run")
+        return per_run[self.recorder.run_index] if per_run else self.behaviour
+
+    def work(self, x: Any, y: Any) -> Any:
+        does, ti = self.now(), get_current_context()["ti"]
+        for key, value in does.get("push", {}).items():
+            ti.xcom_push(key=key, value=value)
+        if ti.try_number == 1:
+            for key, value in does.get("push_on_first_try", {}).items():
+                ti.xcom_push(key=key, value=value)
+        self._raise(does, x, ti.try_number)
+        for label, arguments in does.get("pull", {}).items():
+            given = dict(arguments)
+            if label == "tuple":
+                given["task_ids"] = tuple(given["task_ids"])
+            self.recorder.record(label, ti.xcom_pull(**given))
+        if does.get("record_args"):
+            self.recorder.record("args", x)
+        if does.get("xy"):
+            self.recorder.record("xy", (x, y), kind="pair")
+        if does.get("return_arg"):
+            return x
+        if does.get("return_double"):
+            return x * 2
+        return _value(does.get("returns"))
+
+    def _raise(self, does: Mapping[str, Any], x: Any, try_number: int) -> None:
+        kind = does.get("do", "success")
+        if kind == "fail" or (kind == "fail_first" and try_number <= does["n"]) or _hit(does, "fail_on", x):
+            raise RuntimeError("as the case says")
+        if kind == "skip" or _hit(does, "skip_on", x):
+            raise AirflowSkipException("as the case says")
+        if kind == "fail_hard":
+            raise AirflowFailException("as the case says")
+
+    def poke(self) -> Any:
+        does, ti = self.now(), get_current_context()["ti"]
+        count = self.recorder.pokes[ti.task_id, ti.map_index] = (
+            self.recorder.pokes.get((ti.task_id, ti.map_index), 0) + 1
+        )
+        if does.get("poke_raises"):
+            raise RuntimeError("as the case says")
+        if does.get("poke_skips"):
+            raise AirflowSkipException("as the case says")
+        done = does.get("true_at_poke") is not None and count >= does["true_at_poke"]
+        return PokeReturnValue(is_done=done, xcom_value=does["xcom"]) if "xcom" in does else done
+
+
+def _hit(does: Mapping[str, Any], name: str, x: Any) -> bool:
+    return name in does and x in does[name]
+
+
+def _call(body: Body):
+    def call(x=None, y=None):
+        return body.work(x, y)
+
+    return call
+
+
+def _dict_call(body: Body):
+    def call(x=None, y=None) -> dict:
+        return body.work(x, y)
+
+    return call
+
+
+_BASE = ("trigger_rule", "retries", "depends_on_past", "wait_for_downstream", "max_active_tis_per_dag", "do_xcom_push")
+_SENSOR = {"timeout_s": "timeout", "mode": "mode", "soft_fail": "soft_fail", "silent_fail": "silent_fail"}
+
+
+class Builder:
+    """One case's DAG."""
+
+    def __init__(self, case: Mapping[str, Any], recorder: Recorder) -> None:
+        self.case, self.recorder = case, recorder
+        self.tasks: dict[str, Any] = {}
+        self.groups: dict[str, Any] = {}
+        self.specs = {spec["id"]: spec for spec in case["tasks"]}
+        self.group_specs = {spec["id"]: spec for spec in case.get("groups", [])}
+
+    def build(self) -> DAG:
+        options = self.case.get("dag", {})
+        dag = DAG(
+            f"case_{self.case['id']}".replace(" ", "_"),
+            schedule="@daily",
+            start_date=START,
+            catchup=options.get("catchup", True),
+            default_args={"retry_delay": timedelta(0), **options.get("default_args", {})},
+            fail_fast=options.get("fail_fast", False),
+        )
+        with dag:
+            self._build_inside(None, {})
+            for before, after in self.case["edges"]:
+                self._find(before) >> self._find(after)
+            for spec in self.case["tasks"]:
+                if "teardown" in spec:
+                    self._teardown(spec)
+        return dag
+
+    def _build_inside(self, group: str | None, arguments: Mapping[str, Any]) -> None:
+        for spec in self.case["tasks"]:
+            if spec.get("group") == group:
+                self._need(spec["id"], arguments)
+        for spec in self.group_specs.values():
+            if spec.get("parent") == group and spec["id"] not in self.groups:
+                self._build_group(spec, arguments)
+
+    def _build_group(self, spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+        name = spec["id"].rsplit(".", 1)[-1]
+        if "expand" not in spec:
+            with TaskGroup(name) as made:
+                self.groups[spec["id"]] = made
+                self._build_inside(spec["id"], arguments)
+            return
+        given = {key: self._argument(value, arguments) for key, value in spec["expand"].items()}
+
+        @task_group(group_id=name)
+        def body(x=None, y=None):
+            self._build_inside(spec["id"], {"x": x, "y": y})
+
+        self.groups[spec["id"]] = body.expand(**given)
+
+    def _need(self, task_id: str, arguments: Mapping[str, Any]) -> Any:
+        if task_id not in self.tasks:
+            self.tasks[task_id] = self._task(self.specs[task_id], arguments)
+        return self.tasks[task_id]
+
+    def _argument(self, raw: Any, arguments: Mapping[str, Any]) -> Any:
+        match raw:
+            case {"ref": task_id, "key": key}:
+                return self._output(task_id, arguments)[key]
+            case {"ref": task_id}:
+                return self._output(task_id, arguments)
+            case {"arg": name}:
+                return arguments[name]
+            case {"zip": [first, *others]}:
+                rest = [self._argument(other, arguments) for other in others]
+                return self._argument(first, arguments).zip(*rest)
+            case {"concat": [first, *others]}:
+                rest = [self._argument(other, arguments) for other in others]
+                return self._argument(first, arguments).concat(*rest)
+            case {"of": task_id, "map_drop": dropped}:
+
+                def keep(value):
+                    if value in dropped:
+                        raise AirflowSkipException("dropped by map")
+                    return value
+
+                return self._output(task_id, arguments).map(keep)
+        return raw
+
+    def _output(self, task_id: str, arguments: Mapping[str, Any]) -> Any:
+        made = self._need(task_id, arguments)
+        return made if hasattr(made, "map") else made.output
+
+    def _task(self, spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
+        behaviour = spec.get("behaviour", {})
+        options = {name: spec[name] for name in _BASE if name in spec}
+        options["task_id"] = spec["id"].rsplit(".", 1)[-1]
+        body, kind = Body(behaviour, self.recorder), behaviour.get("do", "success")
+        if kind == "latest_only":
+            return LatestOnlyOperator(**options)
+        if kind == "empty":
+            return EmptyOperator(**options)
+        if kind == "sensor":
+            given = {name: behaviour[key] for key, name in _SENSOR.items() if key in behaviour}
+            if "never_fail" in behaviour:
+                given["never_fail"] = behaviour["never_fail"]
+            return PythonSensor(python_callable=body.poke, poke_interval=0.05, **given, **options)
+        return self._called(spec, self._decorated(spec, behaviour, body, options), arguments)
+
+    def _decorated(self, spec: Mapping[str, Any], behaviour: Mapping[str, Any], body: Body, options: dict) -> Any:
+        kind = behaviour.get("do", "success")
+        if "multiple_outputs" in spec:
+            options["multiple_outputs"] = spec["multiple_outputs"]
+        if kind == "branch":
+
+            def choose(x=None):
+                body._raise({**behaviour, "do": "success"}, x, 1)
+                return behaviour["to"]
+
+            return task.branch(**options)(choose)
+        if kind == "short_circuit":
+
+            def test(x=None):
+                body._raise({**behaviour, "do": "success"}, x, 1)
+                return behaviour["result"]
+
+            rules = behaviour.get("ignore_downstream_trigger_rules", True)
+            return task.short_circuit(ignore_downstream_trigger_rules=rules, **options)(test)
+        return task(**options)(_dict_call(body) if behaviour.get("annotate_dict") else _call(body))
+
+    def _called(self, spec: Mapping[str, Any], made: Any, arguments: Mapping[str, Any]) -> Any:
+        def given(name: str) -> dict[str, Any]:
+            return {key: self._argument(value, arguments) for key, value in spec.get(name, {}).items()}
+
+        if "partial" in spec:
+            made = made.partial(**given("partial"))
+        if "expand" in spec:
+            called = made.expand(**given("expand"))
+        elif "expand_kwargs" in spec:
+            called = made.expand_kwargs(self._argument(spec["expand_kwargs"], arguments))
+        else:
+            called = made(**given("args"))
+        return called.as_setup() if spec.get("setup") else called
+
+    def _teardown(self, spec: Mapping[str, Any]) -> None:
+        options = dict(spec["teardown"])
+        setups = [self.tasks[setup] for setup in options.pop("setups", [])]
+        self.tasks[spec["id"]].as_teardown(setups=setups or None, **options)
+
+    def _find(self, name: str) -> Any:
+        return self.tasks[name] if name in self.tasks else self.groups[name]
