@@ -152,3 +152,7 @@ class _Scope(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len({*self._above, *self._context})
+
+    def copy(self) -> dict[str, Any]:
+        """Jinja asks for the variables that a traceback shows: none, since working them all out is not worth it."""
+        return {}
