@@ -1,0 +1,31 @@
+"""Run ids: what the facts do not say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from nbflow.core.runids import RunType, make_run_id, run_type_of
+
+AT = datetime(2024, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("run_type", list(RunType))
+def test_the_type_is_read_back_from_every_id_that_is_made(run_type):
+    assert run_type_of(make_run_id(run_type, logical_date=AT, run_after=AT)) is run_type
+
+
+@pytest.mark.parametrize("run_id", ["", "scheduled", "scheduled_x", "__", "SCHEDULED__x", "my__run"])
+def test_an_id_of_another_form_is_that_of_a_manual_run(run_id):
+    assert run_type_of(run_id) is RunType.MANUAL
+
+
+def test_a_run_without_a_logical_date_needs_a_token():
+    with pytest.raises(ValueError, match="needs a token"):
+        make_run_id("manual", logical_date=None, run_after=AT)
+
+
+def test_an_unknown_type_is_refused():
+    with pytest.raises(ValueError, match="lunar"):
+        make_run_id("lunar", logical_date=AT, run_after=AT)
