@@ -118,8 +118,9 @@ class App:
         from nbflow.execution.supervisor import SupervisorOptions
 
         core, scheduler = self.settings.core, self.settings.scheduler
+        passed_on = minimal_environment(self.environ, core.task_environment)
         nursery = NurseryOptions(
-            environment={**minimal_environment(self.environ), "NBFLOW_HOME": str(self.settings.home)},
+            environment={**passed_on, "NBFLOW_HOME": str(self.settings.home)},
             ahead=min(core.parallelism, 4),
             load_seconds=core.dagbag_import_timeout,
             always_fresh=core.execute_tasks_new_python_interpreter,
