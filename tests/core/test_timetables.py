@@ -359,6 +359,38 @@ def test_the_present_flows_through_super_calls():
     assert info == DagRunInfo.interval(utc(2024, 1, 9), utc(2024, 1, 10))
 
 
+class MonthEnds(DeltaDataIntervalTimetable):
+    """One that uses what pendulum's datetimes can do, as timetables written for Airflow do."""
+
+    def next_dagrun_info(self, *, last_automated_data_interval, restriction):
+        start = last_automated_data_interval.end if last_automated_data_interval else restriction.earliest
+        return DagRunInfo.interval(start=start, end=start.add(days=1).end_of("month").start_of("day"))
+
+    def infer_manual_data_interval(self, *, run_after):
+        return DataInterval.exact(run_after.start_of("month"))
+
+
+def test_a_users_timetable_is_handed_pendulums_datetimes_and_answers_in_plain_ones():
+    timetable = MonthEnds(timedelta(days=31))
+
+    first = timetable.next_run(None, TimeRestriction(utc(2024, 1, 5), None, True), utc(2024, 6, 1))
+    second = timetable.next_run(first, TimeRestriction(utc(2024, 1, 5), None, True), utc(2024, 6, 1))
+
+    assert second == DagRunInfo.interval(utc(2024, 1, 31), utc(2024, 2, 29))
+    assert {type(moment) for moment in (second.run_after, *second.data_interval)} == {datetime}
+    assert timetable.manual_interval(utc(2024, 3, 9)) == DataInterval.exact(utc(2024, 3, 1))
+
+
+def test_a_subclass_of_ours_is_stored_as_the_users_own():
+    spec = NoMondays("@daily").to_spec()
+
+    assert spec == {
+        "kind": "custom",
+        "class": f"{__name__}.NoMondays",
+        "data": {"cron": "@daily", "timezone": "UTC"},
+    }
+
+
 def test_a_users_timetable_is_stored_by_name_and_never_imported():
     spec = EveryOtherDay(hour=6).to_spec()
 

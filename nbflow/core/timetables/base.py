@@ -90,7 +90,7 @@ class Timetable:
     """
 
     kind: ClassVar[str] = "custom"
-    """The word in the stored form. Only nbflow's own timetables have one of their own."""
+    """The word in the stored form. Each of our own classes sets it; a subclass of one does not, and is custom."""
     description: str = ""
     """A sentence for people, set by subclasses that know better than their class's name."""
     periodic: bool = True
@@ -117,7 +117,7 @@ class Timetable:
 
     def serialize(self) -> dict[str, Any]:
         """The arguments as JSON, for :meth:`deserialize`."""
-        return {}
+        return self._arguments()
 
     @classmethod
     def deserialize(cls, data: Mapping[str, Any]) -> Self:
@@ -136,17 +136,20 @@ class Timetable:
     ) -> DagRunInfo | None:
         """The run after ``last``, as seen at ``now``. Times in the answer are aware UTC.
 
+        A user's timetable is handed pendulum's datetimes, as by Airflow; it may answer with any that are aware.
+
         It may lie in the future: nothing is due before its ``run_after``.
         """
         interval = last.data_interval if isinstance(last, DagRunInfo) else last
         earliest, latest, catchup, _ = restriction
+        handed = _as_pendulum if self._is_custom() else as_utc
         info = self.next_dagrun_info(
-            last_automated_data_interval=None if interval is None else DataInterval(*map(as_utc, interval)),
+            last_automated_data_interval=None if interval is None else DataInterval(*map(handed, interval)),
             restriction=TimeRestriction(
-                None if earliest is None else as_utc(earliest),
-                None if latest is None else as_utc(latest),
+                None if earliest is None else handed(earliest),
+                None if latest is None else handed(latest),
                 catchup,
-                as_utc(now),
+                handed(now),
             ),
         )
         if info is None:
@@ -156,7 +159,8 @@ class Timetable:
 
     def manual_interval(self, run_after: datetime) -> DataInterval:
         """:meth:`infer_manual_data_interval` with aware UTC in and out; a naive ``run_after`` is UTC."""
-        return DataInterval(*map(as_utc, self.infer_manual_data_interval(run_after=as_utc(run_after))))
+        handed = _as_pendulum if self._is_custom() else as_utc
+        return DataInterval(*map(as_utc, self.infer_manual_data_interval(run_after=handed(run_after))))
 
     def runs_between(self, start: datetime, end: datetime, now: datetime) -> Iterator[DagRunInfo]:
         """All runs with ``start <= logical date <= end``, in order; for backfills. Due ones and future ones alike."""
@@ -174,7 +178,17 @@ class Timetable:
     def to_spec(self) -> dict[str, Any]:
         """The stored form: a plain dict of JSON values."""
         cls = type(self)
-        return {"kind": "custom", "class": f"{cls.__module__}.{cls.__qualname__}", "data": self.serialize()}
+        if self._is_custom():
+            return {"kind": "custom", "class": f"{cls.__module__}.{cls.__qualname__}", "data": self.serialize()}
+        return {"kind": cls.kind, **self._arguments()}
+
+    def _arguments(self) -> dict[str, Any]:
+        """What :meth:`to_spec` adds to the kind."""
+        return {}
+
+    @classmethod
+    def _is_custom(cls) -> bool:
+        return "kind" not in vars(cls)
 
     def describe(self) -> str:
         """One phrase for people, such as "every day at 00:00 UTC"."""
@@ -189,3 +203,10 @@ class Timetable:
     def __repr__(self) -> str:
         spec = {key: value for key, value in self.to_spec().items() if key not in {"kind", "class"}}
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in spec.items())})"
+
+
+def _as_pendulum(moment: datetime) -> datetime:
+    # Imported for users' timetables only: it takes longer than all of the core.
+    import pendulum
+
+    return pendulum.instance(as_utc(moment), tz="UTC")

@@ -28,7 +28,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from .base import TimetableInvalid
-from .zones import from_wall, timezone_key, timezone_of, to_wall
+from .zones import as_utc, from_wall, timezone_key, timezone_of, to_wall
 
 PRESETS = {
     "@hourly": "0 * * * *",
@@ -59,19 +59,19 @@ class CronClock:
 
     def next(self, after: datetime) -> datetime | None:
         """The first fire after ``after`` (UTC in, UTC out), or None where the expression never fires again."""
-        return _next_fire(self, after)
+        return _next_fire(self, as_utc(after))
 
     def prev(self, before: datetime) -> datetime | None:
         """The last fire before ``before``, or None."""
-        return _prev_fire(self, before)
+        return _prev_fire(self, as_utc(before))
 
     def ceil(self, moment: datetime) -> datetime | None:
         """The first fire at or after ``moment``."""
-        return _next_fire(self, moment - _TICK)
+        return _next_fire(self, as_utc(moment) - _TICK)
 
     def floor(self, moment: datetime) -> datetime | None:
         """The last fire at or before ``moment``."""
-        return _prev_fire(self, moment + _TICK)
+        return _prev_fire(self, as_utc(moment) + _TICK)
 
     @property
     def takes_every_hour(self) -> bool:

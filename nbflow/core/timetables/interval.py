@@ -89,8 +89,8 @@ class CronDataIntervalTimetable(_Grid):
     def describe(self) -> str:
         return describe_cron(self._clock)
 
-    def to_spec(self) -> dict[str, Any]:
-        return {"kind": self.kind, **clock_spec(self._clock), "cron": self._cron}
+    def _arguments(self) -> dict[str, Any]:
+        return {**clock_spec(self._clock), "cron": self._cron}
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
@@ -140,8 +140,8 @@ class DeltaDataIntervalTimetable(_Grid):
     def describe(self) -> str:
         return describe_every(self._delta)
 
-    def to_spec(self) -> dict[str, Any]:
-        return {"kind": self.kind, "delta": step_to_json(self._delta)}
+    def _arguments(self) -> dict[str, Any]:
+        return {"delta": step_to_json(self._delta)}
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:

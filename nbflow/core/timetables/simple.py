@@ -18,9 +18,6 @@ class _Trivial(Timetable):
         """Nothing but the moment of the trigger."""
         return DataInterval.exact(run_after)
 
-    def to_spec(self) -> dict[str, Any]:
-        return {"kind": self.kind}
-
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
         """The timetable whose :meth:`to_spec` gave ``spec``."""
@@ -139,8 +136,8 @@ class EventsTimetable(Timetable):
         first = f"{self._events[0]:%Y-%m-%d %H:%M} UTC"
         return self.description or f"at {len(self._events)} listed moments, the first {first}"
 
-    def to_spec(self) -> dict[str, Any]:
-        spec: dict[str, Any] = {"kind": self.kind, "dates": [moment.isoformat() for moment in self._events]}
+    def _arguments(self) -> dict[str, Any]:
+        spec: dict[str, Any] = {"dates": [moment.isoformat() for moment in self._events]}
         if self._restrict:
             spec["restrict"] = True
         if self.description:
@@ -160,6 +157,8 @@ class RecordedTimetable(Timetable):
     The scheduler plans by the record; it never imports the class. When the record is used up nothing more is due until
     the DAG is parsed again.
     """
+
+    kind = "custom"
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
         self._spec = dict(spec)

@@ -129,8 +129,8 @@ class MultipleCronTriggerTimetable(_Trigger):
             "run_immediately": step_from_json(immediately) if isinstance(immediately, dict) else immediately,
         }
 
-    def to_spec(self) -> dict[str, Any]:
-        return {"kind": self.kind, "crons": list(self._crons), **self._options()}
+    def _arguments(self) -> dict[str, Any]:
+        return {"crons": list(self._crons), **self._options()}
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
@@ -153,8 +153,8 @@ class CronTriggerTimetable(MultipleCronTriggerTimetable):
     ) -> None:
         super().__init__(cron, timezone=timezone, interval=interval, run_immediately=run_immediately)
 
-    def to_spec(self) -> dict[str, Any]:
-        return {"kind": self.kind, "cron": self._crons[0], **self._options()}
+    def _arguments(self) -> dict[str, Any]:
+        return {"cron": self._crons[0], **self._options()}
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
@@ -200,9 +200,9 @@ class DeltaTriggerTimetable(_Trigger):
     def describe(self) -> str:
         return describe_every(self._delta)
 
-    def to_spec(self) -> dict[str, Any]:
+    def _arguments(self) -> dict[str, Any]:
         interval = {"interval": step_to_json(self._interval)} if self._interval else {}
-        return {"kind": self.kind, "delta": step_to_json(self._delta), **interval}
+        return {"delta": step_to_json(self._delta), **interval}
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
