@@ -33,7 +33,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 from nbflow import serde
@@ -195,9 +194,27 @@ class Channel:
 
 # --------------------------------------------------------------------------------------------- dataclasses on the wire
 
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _only(*kinds: type[Any]) -> Callable[[Any], Any]:
+    def check(raw: Any) -> Any:
+        if type(raw) not in kinds:
+            raise TypeError(f"expected {kinds[0].__name__}, got {type(raw).__name__}")
+        return raw
+
+    return check
+
+
 #: annotation -> (to JSON, from JSON). Values of users go through nbflow.serde, so that a datetime in a conf or in a
 #: method's arguments comes out as it went in. What is not here is JSON already.
 _FIELDS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "str": (_same, _only(str)),
+    "int": (_same, _only(int)),
+    "float": (_same, _only(float, int)),
+    "bool": (_same, _only(bool)),
     "datetime": (datetime.isoformat, datetime.fromisoformat),
     "Mapping[str, Any]": (lambda value: serde.encode(dict(value)), serde.decode),
     "Any": (serde.encode, serde.decode),
@@ -225,11 +242,17 @@ EVENTS: Mapping[str, type[Any]] = {
 
 
 _Convert = tuple[Callable[[Any], Any], Callable[[Any], Any]]
+_PLANS: dict[type[Any], tuple[tuple[str, Any, _Convert | None], ...]] = {}
 
 
-@cache
-def _plan(cls: Hashable) -> tuple[tuple[str, Any, _Convert | None], ...]:
-    return tuple((spec.name, spec.default, _FIELDS.get(str(spec.type).removesuffix(" | None"))) for spec in fields(cls))
+def _plan_of(cls: type[Any]) -> tuple[tuple[str, Any, _Convert | None], ...]:
+    """(name, default, converters) of each field, read off its annotation once."""
+    plan = _PLANS.get(cls)
+    if plan is None:
+        plan = _PLANS[cls] = tuple(
+            (spec.name, spec.default, _FIELDS.get(str(spec.type).removesuffix(" | None"))) for spec in fields(cls)
+        )
+    return plan
 
 
 def pack(value: Any) -> dict[str, Any]:
@@ -237,10 +260,8 @@ def pack(value: Any) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, default, convert in _plan_of(type(value)):
         item = getattr(value, name)
-        if item is not None and convert is not None:
-            out[name] = convert[0](item)
-        elif item != default:
-            out[name] = item
+        if item is not None and item is not default:
+            out[name] = item if convert is None else convert[0](item)
     return out
 
 

@@ -57,8 +57,9 @@ LEFT_BEHIND_SECONDS = 5.0
 class Loaded(Protocol):
     """What loading a DAG's source gave."""
 
-    dag: Any
-    """The DAG, or None if the source does not define it (any more)."""
+    @property
+    def dag(self) -> Any:
+        """The DAG, or None if the source does not define it (any more)."""
 
     def report(self) -> dict[str, Any]:
         """JSON for the supervisor: ``faults``, ``output``, and whether the shape is the expected one."""

@@ -1,0 +1,112 @@
+"""Finding the files of a DAGs folder that may define DAGs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbflow.dag.loading import READERS
+
+IGNORE_FILES = (".nbflowignore", ".airflowignore")
+
+
+def find_dag_files(folder: str | os.PathLike[str]) -> list[str]:
+    """Paths of the files in a DAGs folder that may define DAGs, sorted.
+
+    Hidden files and folders, ``__pycache__`` and ``.ipynb_checkpoints`` are passed over, and so is what a
+    ``.nbflowignore`` or ``.airflowignore`` names (patterns as in ``.gitignore``, as in Airflow 3), in its folder and
+    below. Links to folders are followed, each folder once.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    rules: dict[str, list[_Rule]] = {}
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        inherited = rules.get(os.path.dirname(here), []) if here != os.fspath(folder) else []
+        rules[here] = active = [*inherited, *_rules_of(here, files)]
+        folders[:] = sorted(name for name in folders if not _skipped(here, name, active, is_folder=True))
+        found += [
+            os.path.join(here, name)
+            for name in files
+            if os.path.splitext(name)[1] in READERS and not _skipped(here, name, active, is_folder=False)
+        ]
+    return sorted(found)
+
+
+def may_define_dag(text: str) -> bool:
+    """Whether it is worth running a file: it says "dag", and names nbflow or Airflow (as Airflow's safe mode)."""
+    lowered = text.lower()
+    return "dag" in lowered and ("nbflow" in lowered or "airflow" in lowered)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    base: str
+    pattern: re.Pattern[str]
+    ignores: bool
+    folders_only: bool
+
+
+def _skipped(here: str, name: str, rules: Sequence[_Rule], *, is_folder: bool) -> bool:
+    if name.startswith(".") or name == "__pycache__":
+        return True
+    skipped = False
+    for rule in rules:
+        path = os.path.relpath(os.path.join(here, name), rule.base).replace(os.sep, "/")
+        if (is_folder or not rule.folders_only) and rule.pattern.fullmatch(path):
+            skipped = rule.ignores
+    return skipped
+
+
+def _rules_of(here: str, files: Sequence[str]) -> list[_Rule]:
+    rules = []
+    for name in IGNORE_FILES:
+        if name in files:
+            with contextlib.suppress(OSError):
+                lines = Path(here, name).read_text(encoding="utf-8", errors="replace").splitlines()
+                rules += [rule for line in lines if (rule := _rule(here, line.rstrip())) is not None]
+    return rules
+
+
+#: In this order: what a longer one took is no longer there for a shorter one.
+_WILDCARDS = (
+    (r"\*\*/", "(?:.*/)?"),
+    (r"/\*\*", "/.*"),
+    (r"\*\*", ".*"),
+    (r"\*", "[^/]*"),
+    (r"\?", "[^/]"),
+)
+
+
+def _rule(base: str, line: str) -> _Rule | None:
+    """One line of an ignore file; None for a comment, an empty line, or a pattern that cannot be read."""
+    ignores = not line.startswith("!")
+    glob = line.lstrip("!") if not ignores else line
+    if not glob or glob.startswith("#"):
+        return None
+    folders_only = glob.endswith("/")
+    glob = glob.rstrip("/")
+    anywhere = "/" not in glob
+    text = re.escape(glob.lstrip("/"))
+    for escaped, regex in (
+        (r"\*\*/", "(?:.*/)?"),
+        (r"/\*\*", "/.*"),
+        (r"\*\*", ".*"),
+        (r"\*", "[^/]*"),
+        (r"\?", "[^/]"),
+    ):
+        text = text.replace(escaped, regex)
+    text = re.sub(r"\\\[(!?)(.*?)\\\]", lambda m: f"[{'^' if m[1] else ''}{m[2]}]".replace(r"\-", "-"), text)
+    try:
+        pattern = re.compile(("(?:.*/)?" if anywhere else "") + text)
+    except re.error:
+        return None
+    return _Rule(base, pattern, ignores, folders_only)

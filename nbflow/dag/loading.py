@@ -1,0 +1,281 @@
+"""From a DAG file to DAG objects: run the source, collect what it defines, keep the text it came from.
+
+Whatever the user got wrong becomes a :class:`Fault` with file, line and gist; it never comes out as an exception of
+ours. What can hang or kill a process (it is the user's code that runs here) is the caller's affair: daemons load only
+in a process that is forked for it and has a time limit.
+
+``Loaded.files`` is all that a version needs to be run again; :mod:`nbflow.dag.sources` says how. :data:`READERS` maps a
+suffix to the function that turns a file's text into :class:`Unit` s of Python, each with the place that it came from: a
+``.py`` file is one unit, a notebook one for each cell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from nbflow.dag.sources import bundle, read_text, real_file, same_on_disk, write_version
+from nbflow.errors import NbflowError
+
+if TYPE_CHECKING:
+    from nbflow.core.spec import DagSpec
+    from nbflow.dag.compile import CompileOptions
+    from nbflow.dag.dag import DAG
+
+MOST_OUTPUT_CHARACTERS = 64 * 1024
+MOST_GIST_CHARACTERS = 500
+_OURS = str(Path(__file__).resolve().parents[1]) + os.sep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """A piece of Python and where it stands. ``filename`` is what tracebacks show."""
+
+    code: str
+    filename: str
+    first_line: int = 1
+    """Line of the file (or cell) at which ``code`` begins."""
+    cell: str | None = None
+    """Of a notebook: which cell, for people ("cell 3")."""
+
+
+Reader = Callable[[str, str], Sequence[Unit]]
+"""(text, path) -> units. Raises SyntaxError or NbflowError for a file that cannot be read."""
+
+
+def read_python(text: str, path: str) -> Sequence[Unit]:
+    return (Unit(code=text, filename=path),)
+
+
+#: suffix -> reader. A new kind of DAG file is a line here.
+READERS: dict[str, Reader] = {".py": read_python}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A mistake in a DAG file, as data. ``line`` counts from 1 in the DAG file (or in ``cell``)."""
+
+    line: int | None
+    error: str
+    """One line: the exception's class and gist."""
+    detail: str = ""
+    """The user's part of the traceback."""
+    cell: str | None = None
+    dag_id: str | None = None
+    """Where only this DAG of the file is concerned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What a DAG file gave. ``specs`` has one entry for each of ``dags``; a DAG with a fault is in neither."""
+
+    path: str
+    dags: tuple[DAG, ...] = ()
+    specs: Mapping[str, DagSpec] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Path relative to the DAGs folder -> text; the DAG file first."""
+    output: str = ""
+    """What the file printed."""
+    warnings: tuple[str, ...] = ()
+    """"line 12: DeprecationWarning: ..." """
+
+
+def load_source(
+    path: str | os.PathLike[str],
+    files: Mapping[str, str] | None = None,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    versions_folder: str | os.PathLike[str] | None = None,
+    options: CompileOptions | None = None,
+    keep: bool = False,
+) -> Loaded:
+    """Run the DAG file at ``path`` (or the version of it in ``files``) and return what it defines.
+
+    ``folder``: the DAGs folder; modules are imported from it (default: the file's own folder). ``keep``: leave the
+    folder on ``sys.path`` and its modules in ``sys.modules``, for code that imports while its tasks run: in a process
+    that loads one DAG only. Never raises for what is wrong with the file.
+    """
+    path = os.path.abspath(path) if not str(path).startswith("<") else str(path)
+    root = os.path.abspath(folder) if folder is not None else os.path.dirname(path)
+    if not os.path.realpath(path).startswith(os.path.realpath(root) + os.sep):
+        root = os.path.dirname(path)
+    try:
+        if files and not same_on_disk(path, root, files):
+            path, root = write_version(files, versions_folder)
+        text = read_text(path)
+        units = _reader(path)(text, path)
+    except (OSError, SyntaxError, ValueError, NbflowError) as error:
+        return Loaded(path=path, faults=(_fault(error, path, ()),))
+    return _run(path, root, text, units, options, keep=keep)
+
+
+def _reader(path: str) -> Reader:
+    suffix = os.path.splitext(path)[1]
+    if suffix not in READERS:
+        raise NbflowError(f"{os.path.basename(path)} is no DAG file.", hint=f"Known kinds: {', '.join(READERS)}.")
+    return READERS[suffix]
+
+
+def _run(
+    path: str, root: str, text: str, units: Sequence[Unit], options: CompileOptions | None, *, keep: bool
+) -> Loaded:
+    from nbflow.dag.dag import find_dags
+    from nbflow.dag.scope import collecting
+
+    module = _new_module(path)
+    printed, faults = io.StringIO(), []
+    found: list[DAG] = []
+    with _importing(root, keep=keep) as imported, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("default")
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), collecting() as made:
+            fault = _execute(units, module)
+            if fault is not None:
+                faults.append(fault)
+            else:
+                found = find_dags(vars(module), made)
+        dags, specs, wrong = _compiled(found, options, units)
+        files = bundle(path, root, text, imported())
+    return Loaded(
+        path=path,
+        dags=tuple(dags),
+        specs=specs,
+        faults=(*faults, *wrong),
+        files=files,
+        output=printed.getvalue()[:MOST_OUTPUT_CHARACTERS],
+        warnings=tuple(_warning(one) for one in warned),
+    )
+
+
+def _new_module(path: str) -> ModuleType:
+    """A module with a name of its own: two files ``a/etl.py`` and ``b/etl.py`` are two modules, and neither shadows a
+    package called ``etl``. It stays in ``sys.modules``, where typing and dataclasses look a class's module up."""
+    digest = hashlib.sha256(path.encode()).hexdigest()[:12]
+    stem = re.sub(r"\W", "_", os.path.splitext(os.path.basename(path))[0])
+    module = ModuleType(f"nbflow_file_{digest}_{stem}")
+    module.__file__ = path
+    sys.modules[module.__name__] = module
+    return module
+
+
+@contextlib.contextmanager
+def _importing(root: str, *, keep: bool) -> Iterator[Callable[[], list[ModuleType]]]:
+    """Import from ``root`` inside the ``with`` block; yields what lists the modules that came from there.
+
+    Without ``keep``, ``sys.path`` and ``sys.modules`` are put back afterwards, so that the next load sees what was
+    edited meanwhile."""
+    before = dict(sys.modules)
+    path_before = list(sys.path)
+    inside = os.path.realpath(root) + os.sep
+    sys.path.insert(0, root)
+
+    def from_root() -> list[ModuleType]:
+        fresh = [module for name, module in sys.modules.items() if before.get(name) is not module]
+        return [module for module in fresh if real_file(module).startswith(inside)]
+
+    try:
+        yield from_root
+    finally:
+        if not keep:
+            sys.path[:] = path_before
+            for module in from_root():
+                if not module.__name__.startswith("nbflow_file_"):
+                    sys.modules.pop(module.__name__, None)
+
+
+def _execute(units: Sequence[Unit], module: ModuleType) -> Fault | None:
+    for unit in units:
+        try:
+            code = "\n" * (unit.first_line - 1) + unit.code
+            exec(compile(code, unit.filename, "exec", dont_inherit=True), vars(module))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() at import is a mistake of the file's, too
+            return _fault(error, unit.filename, units, cell=unit.cell)
+    return None
+
+
+def _compiled(
+    found: Sequence[DAG], options: CompileOptions | None, units: Sequence[Unit]
+) -> tuple[list[DAG], dict[str, DagSpec], list[Fault]]:
+    """Check each DAG by itself: a mistake in one does not take the others of the file along."""
+    specs: dict[str, DagSpec] = {}
+    dags: list[DAG] = []
+    faults: list[Fault] = []
+    for dag in found:
+        place = getattr(dag, "place", None)
+        line = getattr(place, "line", None)
+        cell = next((unit.cell for unit in units if place is not None and unit.filename == place.file), None)
+        if dag.dag_id in specs:
+            error = f"AirflowDagDuplicatedIdException: this file defines the DAG {dag.dag_id!r} twice"
+            faults.append(Fault(line=line, error=error, cell=cell, dag_id=dag.dag_id))
+            continue
+        try:
+            specs[dag.dag_id] = dag.to_spec(options)
+            dags.append(dag)
+        except Exception as error:
+            faults.append(Fault(line=line, error=_gist(error), detail=_detail(error), cell=cell, dag_id=dag.dag_id))
+    return dags, specs, faults
+
+
+# --------------------------------------------------------------------------------------------------------------- faults
+
+
+def _fault(error: BaseException, filename: str, units: Sequence[Unit], *, cell: str | None = None) -> Fault:
+    line: int | None = None
+    names = {unit.filename: unit.cell for unit in units} | {filename: cell}
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename in names:  # the innermost line of the DAG file; what it called lies in the detail
+            line, cell = frame.lineno, names[frame.filename]
+    if isinstance(error, SyntaxError) and error.filename in (None, filename):
+        line = error.lineno
+    return Fault(line=line, error=_gist(error), detail=_detail(error), cell=cell)
+
+
+def _gist(error: BaseException) -> str:
+    """One line: class and message."""
+    if isinstance(error, SyntaxError):
+        where = f" ({os.path.basename(error.filename)}, line {error.lineno})" if error.filename and error.lineno else ""
+        return f"{type(error).__name__}: {error.msg}{where}"
+    text = " ".join(f"{type(error).__name__}: {_text(error)}".split()).rstrip(": ")
+    return text if len(text) <= MOST_GIST_CHARACTERS else text[: MOST_GIST_CHARACTERS - 3] + "..."
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as fault:  # a __str__ of the user's own
+        return f"<its text could not be made: {type(fault).__name__}>"
+
+
+def _detail(error: BaseException) -> str:
+    """The traceback, our own frames left out; nothing but the message where all frames are ours."""
+    try:
+        whole = traceback.TracebackException.from_exception(error, compact=True)
+    except Exception:
+        return _gist(error)
+    _strip(whole)
+    return "".join(whole.format()).rstrip()
+
+
+def _strip(one: traceback.TracebackException) -> None:
+    users = [frame for frame in one.stack if not frame.filename.startswith((_OURS, "<frozen importlib"))]
+    one.stack = traceback.StackSummary.from_list(users)
+    for other in (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())):
+        if other is not None:
+            _strip(other)
+
+
+def _warning(one: warnings.WarningMessage) -> str:
+    return f"{os.path.basename(one.filename)}, line {one.lineno}: {one.category.__name__}: {one.message}"

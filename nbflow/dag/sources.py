@@ -1,0 +1,160 @@
+"""The source of a DAG version: which texts belong to it, and how they are run again.
+
+A version holds the DAG file's text first, then that of every module that was imported from the DAGs folder, or that one
+of these files would import inside a function. To run it again, the files on disk are taken if they still say the same,
+so that ``__file__`` and what lies beside it are right; if not, the stored texts are written to a folder of their own
+and run from there. So a run keeps its version while its DAG is edited, and a worker needs no shared folder.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+
+from nbflow.errors import NbflowError
+
+
+def read_text(path: str) -> str:
+    import tokenize
+
+    with open(path, "rb") as file:
+        raw = file.read()
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise SyntaxError(f"the file is not {encoding}: {error.reason}", (path, None, None, None)) from None
+
+
+def real_file(module: ModuleType) -> str:
+    file = getattr(module, "__file__", None)
+    return os.path.realpath(file) if isinstance(file, str) else ""
+
+
+def bundle(path: str, root: str, text: str, modules: Sequence[ModuleType]) -> dict[str, str]:
+    """The DAG file, the modules imported from the folder, and those that they import inside functions."""
+    top = Path(os.path.realpath(root))
+    files = {_relative(path, top): text}
+    todo = [Path(real_file(module)) for module in modules]
+    todo += [found for name in _imports(text) for found in _module_files(top, name)]
+    while todo:
+        file = todo.pop()
+        name = _relative(file, top)
+        if name in files or file.suffix != ".py":
+            continue
+        try:
+            files[name] = read_text(str(file))
+        except (OSError, SyntaxError):
+            continue
+        package = ".".join(PurePosixPath(name).parent.parts)
+        todo += [found for wanted in _imports(files[name], package) for found in _module_files(top, wanted)]
+    first, *others = files
+    return {first: files[first], **{name: files[name] for name in sorted(others)}}
+
+
+def _relative(path: str | Path, top: Path) -> str:
+    real = Path(os.path.realpath(path))
+    return real.relative_to(top).as_posix() if real.is_relative_to(top) else real.name
+
+
+def _imports(text: str, package: str = "") -> list[str]:
+    """Dotted names that a source imports anywhere, relative ones resolved against ``package``."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*filter(None, parents), *filter(None, [node.module])])
+            names += [base, *(f"{base}.{alias.name}" if base else alias.name for alias in node.names)]
+    return list(dict.fromkeys(filter(None, names)))
+
+
+def _module_files(top: Path, name: str) -> list[Path]:
+    """The files of a module and of the packages around it, as far as they lie in the folder."""
+    parts = name.split(".")
+    found = []
+    for count in range(1, len(parts) + 1):
+        stem = top.joinpath(*parts[:count])
+        found += [file for file in (stem.with_name(stem.name + ".py"), stem / "__init__.py") if file.is_file()]
+    return found
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """SHA-256 over names and texts, in order of names."""
+    whole = hashlib.sha256()
+    for name in sorted(files):
+        for piece in (name.encode(), files[name].encode("utf-8", "surrogatepass")):
+            whole.update(len(piece).to_bytes(8, "big") + piece)
+    return whole.hexdigest()
+
+
+def same_on_disk(path: str, root: str, files: Mapping[str, str]) -> bool:
+    """Whether every file of a version still has its text, the DAG file at ``path`` and the others under ``root``."""
+    first = next(iter(files))
+    for name, text in files.items():
+        where = path if name == first else os.path.join(root, name)
+        try:
+            if read_text(where) != text:
+                return False
+        except (OSError, SyntaxError):
+            return False
+    return True
+
+
+def write_version(files: Mapping[str, str], versions_folder: str | os.PathLike[str] | None) -> tuple[str, str]:
+    """Write a version's texts to a folder of their own; returns the DAG file's path and the folder.
+
+    Written beside it and renamed: of two processes that do it at once, one wins, and nobody sees half of it.
+    """
+    for name in files:
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or "\0" in name or not pure.parts:
+            raise NbflowError(f"the stored version holds a file named {name!r}, which may not be written")
+    home = os.path.abspath(versions_folder) if versions_folder is not None else tempfile.mkdtemp(prefix="nbflow-")
+    target = os.path.join(home, digest_of(files)[:24])
+    if not os.path.isdir(target):
+        os.makedirs(home, mode=0o700, exist_ok=True)
+        fresh = tempfile.mkdtemp(prefix=".new-", dir=home)
+        for name, text in files.items():
+            file = os.path.join(fresh, name)
+            os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+            with open(file, "w", encoding="utf-8", newline="", opener=_private) as out:
+                out.write(_recoded(name, text))
+        try:
+            os.rename(fresh, target)
+        except OSError:  # another process was first
+            import shutil
+
+            shutil.rmtree(fresh, ignore_errors=True)
+            if not os.path.isdir(target):
+                raise
+    return os.path.join(target, next(iter(files))), target
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _recoded(name: str, text: str) -> str:
+    """A ``coding:`` line of another encoding is no longer true of what we write."""
+    if not name.endswith(".py"):
+        return text
+    head = text.split("\n", 2)
+    for index, line in enumerate(head[:2]):
+        head[index] = re.sub(r"^([ \t\f]*#.*?coding[:=][ \t]*)([-\w.]+)", r"\1utf-8", line)
+    return "\n".join(head)

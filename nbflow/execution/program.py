@@ -1,0 +1,77 @@
+"""What the processes below the supervisor do with user code: load a version of a DAG, run a try of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nbflow.dag.runtime import Outcome, Work
+from nbflow.execution.asking import AskingRuntime
+from nbflow.execution.template import Program
+
+if TYPE_CHECKING:
+    from nbflow.core.spec import DagSpec
+    from nbflow.dag.dag import DAG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneDag:
+    """The DAG that a template was made for, out of its file."""
+
+    dag: DAG | None
+    fault: str = ""
+    detail: str = ""
+    output: str = ""
+    spec: DagSpec | None = None
+    """Only if it differs from the stored one."""
+
+    def report(self) -> dict[str, Any]:
+        spec = None if self.spec is None else self.spec.to_dict()
+        return {"fault": self.fault, "detail": self.detail, "output": self.output, "spec": spec}
+
+
+def load(source: Mapping[str, Any]) -> OneDag:
+    """Load a version; see ``Supervisor._source`` for what ``source`` holds."""
+    from nbflow.dag.loading import load_source
+
+    dag_id = str(source["dag_id"])
+    loaded = load_source(
+        source["fileloc"],
+        source["files"] or None,
+        folder=source.get("dags_folder"),
+        versions_folder=source.get("versions_folder"),
+        keep=True,
+    )
+    dag = next((one for one in loaded.dags if one.dag_id == dag_id), None)
+    if dag is None:
+        return _missing(dag_id, [one for one in loaded.faults if one.dag_id in (None, dag_id)], loaded.output)
+    spec = loaded.specs[dag_id]
+    return OneDag(dag=dag, output=loaded.output, spec=None if spec.digest == source.get("digest") else spec)
+
+
+def _missing(dag_id: str, faults: list[Any], output: str) -> OneDag:
+    if not faults:
+        return OneDag(dag=None, fault=f"the source no longer defines the DAG {dag_id!r}", output=output)
+    fault = faults[0]
+    where = ", ".join(filter(None, [fault.cell, f"line {fault.line}" if fault.line else ""]))
+    return OneDag(dag=None, fault=f"{fault.error}{where and f' ({where})'}", detail=fault.detail, output=output)
+
+
+def run(dag: Any, work: Work, runtime: AskingRuntime) -> Outcome:
+    from nbflow.dag.running import run_try
+
+    return run_try(dag, dag.get_task(work.task_id), work, runtime, own_process=True, masker=runtime.masker)
+
+
+def own_program() -> Program:
+    """nbflow's own. What a try needs in any case is imported here, once for all children."""
+    import nbflow.dag.compile
+    import nbflow.dag.dag
+    import nbflow.dag.decorators
+    import nbflow.dag.loading
+    import nbflow.dag.running
+    import nbflow.execution.child
+    import nbflow.secrets  # noqa: F401
+
+    return Program(load=load, run=run)
