@@ -62,7 +62,8 @@ def plan_new_runs(
     """
     restriction = TimeRestriction(start, end, catchup)
     info = timetable.next_run(last, restriction, now)
-    if announced is not None and _was_missed(announced, info, last, restriction, now):
+    # Not while paused: what passes then is not made up for, and the answer's `next` replaces the announcement.
+    if announced is not None and not paused and _was_missed(announced, info, last, restriction, now):
         info = announced
     if paused:
         due = info is not None and info.run_after <= now

@@ -112,6 +112,16 @@ def test_an_announced_event_is_made_by_a_scheduler_that_looks_a_moment_late():
     assert planned.wake_at == utc(2024, 2, 1)
 
 
+def test_what_was_announced_before_a_pause_is_not_made_up_for_after_it():
+    timetable = EventsTimetable([utc(2024, 1, 4), utc(2024, 2, 1)])
+    announced = plan(timetable, catchup=False, now=utc(2024, 1, 3)).next
+
+    during = plan(timetable, catchup=False, now=utc(2024, 1, 9), paused=True, announced=announced)
+    after = plan(timetable, catchup=False, now=utc(2024, 1, 10), announced=during.next)
+
+    assert after == NewRuns(next=DagRunInfo.exact(utc(2024, 2, 1)), wake_at=utc(2024, 2, 1))
+
+
 def test_an_announced_run_that_newer_ones_have_overtaken_is_dropped():
     assert plan(catchup=False, announced=DAY_1).runs == (DAY_3,)
 
