@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from nbflow.core.trigger_rules import OLD_NAMES as OLD_RULES
+from nbflow.dag.arguments import OLD as OLD_TASK
 from nbflow.dag.context import OLD_NAMES
+from nbflow.dag.dag import OLD as OLD_DAG
 
 Case = dict[str, Any]
 
@@ -71,7 +74,35 @@ def _names(case: Case, words: Iterable[str]) -> bool:
     return re.search(rf"\b({'|'.join(words)})\b", str(case["template"])) is not None
 
 
+def _uses_a_word_of_airflow_2(case: Case) -> bool:
+    """A definition that 2.x accepts and 3.x refuses for a name alone: an argument, or a trigger rule."""
+    expected = case["expected"]
+    if "raises" not in expected or case.get("expected_2x") != {"ok": True}:
+        return False
+    given = case["input"].get("task_kwargs", {})
+    quoted = re.findall(r"argument '(\w+)'", expected.get("gist", ""))
+    return given.get("trigger_rule") in OLD_RULES or bool({*given, *quoted} & (OLD_TASK.keys() | OLD_DAG.keys()))
+
+
+def _runs_as_another_user(case: Case) -> bool:
+    return case["input"].get("task_kwargs", {}).get("run_as_user") is not None
+
+
 deviations: tuple[Deviation, ...] = (
+    Deviation(
+        table="validation",
+        kind="word of Airflow 2",
+        reason="Arguments and trigger rules that only Airflow 2 has work as there, with a warning that names today's word.",
+        applies=_uses_a_word_of_airflow_2,
+        instead=lambda case: {"ok": True},
+    ),
+    Deviation(
+        table="validation",
+        kind="run_as_user",
+        reason="nbflow runs every task as the user of its scheduler: an argument that would be ignored is refused.",
+        applies=_runs_as_another_user,
+        instead=lambda case: {"raises": "InvalidDag"},
+    ),
     Deviation(
         table="macros",
         kind="a name of Airflow 2",
@@ -106,16 +137,16 @@ deviations: tuple[Deviation, ...] = (
     Deviation(
         table="run_state",
         kind="a run waits for its teardowns",
-        reason="Airflow ends a run while a teardown that may fail freely still runs. In nbflow a run that has ended has "
-        "no unfinished task: a run's end then means that its resources are released.",
+        reason="Airflow ends a run while a teardown that may fail freely still runs. In nbflow a run that has ended "
+        "has no unfinished task: a run's end then means that its resources are released.",
         applies=_only_teardowns_unfinished,
         instead=lambda case: "running",
     ),
     Deviation(
         table="trigger_rules",
         kind="all_success waits with a skipped upstream",
-        reason="Airflow skips at once, so {skipped, failed} ends by order of arrival: skipped or upstream_failed. nbflow "
-        "waits until no end of the unfinished ones could change the answer, so it never depends on the order.",
+        reason="Airflow skips at once, so {skipped, failed} ends by order of arrival: skipped or upstream_failed. "
+        "nbflow waits until no end of the unfinished ones could change the answer, so it never depends on the order.",
         applies=_skip_not_final,
         instead=lambda case: "wait",
     ),
