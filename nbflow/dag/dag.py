@@ -35,7 +35,7 @@ D = TypeVar("D", bound="DAG")
 _UNSET: Any = object()
 TAG_LENGTH = 100
 
-_OLD: Mapping[str, str | None] = {
+OLD: Mapping[str, str | None] = {
     "schedule_interval": "schedule",
     "timetable": "schedule",
     "concurrency": "max_active_tasks",
@@ -143,12 +143,12 @@ class DAG:
     # --- reading arguments
 
     def _read_old(self, old: Mapping[str, Any]) -> dict[str, Any]:
-        if unknown := old.keys() - _OLD.keys():
+        if unknown := old.keys() - OLD.keys():
             names = signature(DAG.__init__).parameters.keys() - {"self", "old"}
             raise unknown_argument(f"DAG {self.dag_id!r}", unknown, names)
         given: dict[str, Any] = {}
         for name, value in old.items():
-            today = _OLD[name]
+            today = OLD[name]
             warn_old(f"{name} of DAG {self.dag_id!r}", today)
             if today:
                 given[today] = value

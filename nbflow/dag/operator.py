@@ -170,11 +170,11 @@ class TaskNode(Linkable):
                 if name not in OLD:
                     unknown.append(name)
                     continue
-                warn_old(f"{name} of {whose}", OLD[name])
-                name = OLD[name]
-                if name is None:
+                today = OLD[name]
+                warn_old(f"{name} of {whose}", today)
+                if today is None:
                     continue
-                known = COMMON[name]
+                name, known = today, COMMON[today]
             if known.read is not None:
                 value = known.read(name, value, whose)
             if name in HOOKS:

@@ -92,7 +92,8 @@ deviations: tuple[Deviation, ...] = (
     Deviation(
         table="validation",
         kind="word of Airflow 2",
-        reason="Arguments and trigger rules that only Airflow 2 has work as there, with a warning that names today's word.",
+        reason="Arguments and trigger rules that only Airflow 2 has work as there, with a warning that names today's "
+        "word.",
         applies=_uses_a_word_of_airflow_2,
         instead=lambda case: {"ok": True},
     ),
