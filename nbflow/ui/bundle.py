@@ -1,7 +1,7 @@
 """What a cell's output holds: HTML, aligned text, and for pictures the SVG they are made of.
 
-`Bundle` is a value that IPython displays by `_repr_mimebundle_`, in every front end and also in an untrusted notebook. Live
-views put their widget on top while they run (`widgets.show_live`) and leave the bundle behind when they end.
+`Bundle` is a value that IPython displays by `_repr_mimebundle_`, in every front end and also in an untrusted notebook.
+Live views put their widget on top while they run (`widgets.show_live`) and leave the bundle behind when they end.
 """
 
 from __future__ import annotations

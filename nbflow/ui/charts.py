@@ -81,9 +81,8 @@ def grid_svg(view: GridView, *, theme: str = "auto") -> Picture:
     notes = (*view.footer, _left_out(len(rows), len(view.rows), "row"), _left_out(len(runs), len(view.runs), "run"))
     foot, height = footer(y + 6, WIDTH, latest, notes or ("the latest run's states",))
     body.append(foot)
-    label = (
-        f"Grid of {view.dag_id}, {words.count(len(runs), 'run')}: {words.counts_line(state_counts(r.state for r in runs))}"
-    )
+    ends = words.counts_line(state_counts(run.state for run in runs))
+    label = f"Grid of {view.dag_id}, {words.count(len(runs), 'run')}: {ends}"
     return picture(body, width=WIDTH, height=y + 6 + height, label=label, view="grid", theme=theme)
 
 
@@ -97,7 +96,8 @@ def _grid_runs(runs: Sequence[GridRun], left: float, base: float, step: float) -
         hover = f"{run.run_id}: {run.state}, {words.duration(run.duration)}"
         fill = palettes()[0].states[state].line
         yield (
-            f'<rect class="s-{state}" x="{x:g}" y="{base - tall:.1f}" width="14" height="{tall:.1f}" rx="2" fill="{fill}">'
+            f'<rect class="s-{state}" x="{x:g}" y="{base - tall:.1f}" width="14" height="{tall:.1f}" rx="2" '
+            f'fill="{fill}">'
             f"<title>{escape(hover)}</title></rect>"
         )
         width = text_width(run.label, 11)
@@ -159,7 +159,8 @@ def _bar(bar: Bar, start: datetime, left: float, scale: float, right: float, y: 
         qx = left + words.between(start, bar.queued_from) * scale
         grey = palettes()[0].states["queued"].line
         parts.append(
-            f'<rect class="s-queued" x="{qx:.1f}" y="{y:g}" width="{max(x - qx, 1.5):.1f}" height="{BAR}" fill="{grey}"/>'
+            f'<rect class="s-queued" x="{qx:.1f}" y="{y:g}" width="{max(x - qx, 1.5):.1f}" height="{BAR}" '
+            f'fill="{grey}"/>'
         )
     parts.append(box(bar.state, round(x, 1), y, round(w, 1), BAR, radius=3, dashed=bar.dashed))
     room = x + 5
@@ -243,17 +244,24 @@ def _mark(bar: Bar, start: datetime, left: float, scale: float, y: float, *, las
     hover = f"<title>{escape(said + (f': {bar.note}' if bar.note else ''))}</title>"
     if w < 14:  # too slim for a frame: a solid mark, and its glyph only where nothing follows
         fill = palettes()[0].states[state].line
-        return f'<rect class="s-{state}" x="{x:.1f}" y="{y}" width="{w:.1f}" height="{BAR}" rx="1" fill="{fill}">{hover}</rect>'
+        return (
+            f'<rect class="s-{state}" x="{x:.1f}" y="{y}" width="{w:.1f}" height="{BAR}" rx="1" '
+            f'fill="{fill}">{hover}</rect>'
+        )
     drawn = box(state, round(x, 1), y, round(w, 1), BAR, radius=3, dashed=bar.dashed)
     if w >= 20:
         drawn += glyph(state, round(x + w / 2 - 6, 1), y + 3)
     return f"<g>{hover}{drawn}</g>"
 
 
-def _calendar_axis(start: datetime, end: datetime, left: float, scale: float, top: float, bottom: float) -> Iterable[str]:
-    """Ticks at whole hours or days of the zone that the times carry: steps of wall time, so that a DST day is 23 or 25 h."""
+def _calendar_axis(
+    start: datetime, end: datetime, left: float, scale: float, top: float, bottom: float
+) -> Iterable[str]:
+    """Ticks at whole hours or days of the times' own zone: steps of wall time, so that a DST day has 23 or 25 h."""
     span = words.between(start, end)
-    hours = next((h for h in (1, 2, 3, 6, 12, 24, 48, 168) if span / 3600 / h <= 10), 24 * (int(span / 86_400 / 10) + 1))
+    hours = next(
+        (h for h in (1, 2, 3, 6, 12, 24, 48, 168) if span / 3600 / h <= 10), 24 * (int(span / 86_400 / 10) + 1)
+    )
     wall = start.replace(hour=start.hour - start.hour % min(hours, 24), minute=0, second=0, microsecond=0)
     free_from = left - 40
     while wall <= end:
@@ -266,4 +274,3 @@ def _calendar_axis(start: datetime, end: datetime, left: float, scale: float, to
                 yield text(x, top + 17, word, muted=True, size=11, anchor="middle")
                 free_from = x + half + 8
         wall = wall + timedelta(hours=hours)
-

@@ -1,8 +1,8 @@
 """The browser modules of js/ as one module, which is what a widget can carry. No build step: text in, text out.
 
 The modules keep to what makes this safe: each import and export stands on one line, imports are relative, and top-level
-names are unique over all modules (a clash is an error here, not in somebody's browser). Each widget *instance* sends this
-text along and saves it in the notebook, hence the limit on its size.
+names are unique over all modules (a clash is an error here, not in somebody's browser). Each widget *instance* sends
+this text along and saves it in the notebook, hence the limit on its size.
 """
 
 from __future__ import annotations

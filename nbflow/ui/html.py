@@ -1,8 +1,9 @@
-"""The views as cell outputs: each function takes a view model (and `now`, where times are shown) and returns a `Bundle`.
+"""The views as cell outputs: each function takes a view model (and `now`, where times are shown) and returns a
+`Bundle`.
 
-One card is one `<div class="nbflow">`. Its inline styles hold the light look and survive a sanitiser; its `<style>`, which only
-a trusted notebook keeps, brings the dark theme, thin borders and the steering of the pictures' colour scheme. Nothing here
-makes a link, runs a script or loads anything.
+One card is one `<div class="nbflow">`. Its inline styles hold the light look and survive a sanitiser; its `<style>`,
+which only a trusted notebook keeps, brings the dark theme, thin borders and the steering of the pictures' colour
+scheme. Nothing here makes a link, runs a script or loads anything.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import datetime
 from nbflow.ui import words
 from nbflow.ui.bundle import Bundle, data_uri
 from nbflow.ui.charts import gantt_svg, grid_svg, timeline_svg
-from nbflow.ui.look import glyphs, palettes
+from nbflow.ui.look import glyphs, known, palettes
 from nbflow.ui.svg import Picture, graph_svg
 from nbflow.ui.tables import (
     Cell,
@@ -65,15 +66,20 @@ def _style(inner: str) -> str:
         ".nbflow .nf-table tbody tr:last-child{border-bottom:0}",
         ".nbflow .nf-table th,.nbflow .nf-muted{color:var(--nf-muted,#59636e)}",
         ".nbflow .nf-st svg{display:inline-block;vertical-align:-1.5px}",
-        "@media(max-width:480px){.nbflow .nf-table thead{display:none}.nbflow .nf-table td{display:block;border:0;padding:2px 12px!important;"
-        "white-space:normal!important}.nbflow .nf-table td::before{content:attr(data-label) ' ';color:#848d97;font-size:11px}}",
+        "@media(max-width:480px){.nbflow .nf-table thead{display:none}"
+        ".nbflow .nf-table td{display:block;border:0;padding:2px 12px!important;text-align:left!important;"
+        "white-space:normal!important}"
+        ".nbflow .nf-table td::before{content:attr(data-label) ' ';color:#848d97;font-size:11px}}",
     ]
 
     def under(pages: Sequence[str], what: str, rule: str) -> str:
         return ",".join(f"{page} {what}" for page in pages) + "{" + rule + "}"
 
     if "<img" in inner:
-        rules += [under(_LIGHT_PAGES, ".nbflow img", "color-scheme:light"), under(_DARK_PAGES, ".nbflow img", "color-scheme:dark")]
+        rules += [
+            under(_LIGHT_PAGES, ".nbflow img", "color-scheme:light"),
+            under(_DARK_PAGES, ".nbflow img", "color-scheme:dark"),
+        ]
     rules.append(under(_DARK_PAGES, ".nbflow", f"--nf-muted:{dark.muted};border-color:{dark.border}!important"))
     rules.append(under(_DARK_PAGES, ".nbflow .nf-bar-line", f"border-color:{dark.border}!important"))
     rules.append(
@@ -84,7 +90,9 @@ def _style(inner: str) -> str:
         if f"nf-{state}" not in inner:
             continue
         tint = dark.states[state]
-        colours = f"color:{tint.text}!important;background-color:{tint.fill}!important;border-color:{tint.line}!important"
+        colours = (
+            f"color:{tint.text}!important;background-color:{tint.fill}!important;border-color:{tint.line}!important"
+        )
         rules.append(under(_DARK_PAGES, f".nbflow .nf-st.nf-{state}", colours))
         if f"nf-bar nf-{state}" in inner:
             rules.append(under(_DARK_PAGES, f".nbflow .nf-bar.nf-{state}", f"fill:{tint.line}"))
@@ -100,21 +108,29 @@ def card(view: str, title: str, body: str, *, aside: str = "", foot: str = "", c
     bar = ""
     if title:
         bar = (
-            f'<div class="nf-bar-line" style="padding:7px 12px;border-bottom:{line}"><b style="font-size:14px">{esc(title)}</b> &nbsp;'
+            f'<div class="nf-bar-line" style="padding:7px 12px;border-bottom:{line}"><b '
+            f'style="font-size:14px">{esc(title)}</b> &nbsp;'
             f'{chips} <span class="nf-muted" style="font-size:11.5px;margin-left:8px">{aside}</span></div>'
         )
     end = (
-        f'<div class="nf-bar-line nf-muted" style="padding:6px 12px;border-top:{line};font-size:11.5px">{foot}</div>' if foot else ""
+        f'<div class="nf-bar-line nf-muted" style="padding:6px 12px;border-top:{line};font-size:11.5px">{foot}</div>'
+        if foot
+        else ""
     )
     inner = bar + body + end
     return (
-        f'<div class="nbflow" data-nbflow-view="{esc(view)}" style="border:{line};border-radius:6px;margin:4px 0px;overflow:hidden;'
+        f'<div class="nbflow" data-nbflow-view="{esc(view)}" '
+        f'style="border:{line};border-radius:6px;margin:4px 0px;overflow:hidden;'
         f'font-size:13px;line-height:1.45">{_style(inner)}{inner}</div>'
     )
 
 
 def _note(text: str) -> str:
     return f'<p style="padding:8px 12px;margin:0px">{esc(text)}</p>'
+
+
+def _folded(summary: str, inner: str) -> str:
+    return f'<details><summary style="padding:4px 12px 8px 12px">{esc(summary)}</summary>{inner}</details>'
 
 
 def chips_html(counts: dict[str, int]) -> str:
@@ -125,7 +141,8 @@ def picture_html(picture: Picture, view: str) -> str:
     """The picture as an image; a wide one scrolls sideways in its box and keeps its size."""
     scaled = "max-width:100%;height:auto" if picture.width <= 1_100 else "max-width:none"
     body = (
-        f'<div style="overflow-x:auto"><img alt="{esc(picture.label)}" title="" width="{picture.width}" height="{picture.height}" '
+        f'<div style="overflow-x:auto"><img alt="{esc(picture.label)}" title="" width="{picture.width}" '
+        f'height="{picture.height}" '
         f'style="{scaled}" src="{data_uri(picture.svg)}"></div>'
     )
     return f'<div class="nbflow" data-nbflow-view="{esc(view)}">{_style(body)}{body}</div>'
@@ -149,10 +166,11 @@ def graph_text(graph: GraphView, now: datetime | None = None) -> str:
     for edge in graph.edges:
         after.setdefault(edge.target, []).append(edge.source + (f" ({edge.label})" if edge.label else ""))
     rows = tuple(
-        (Cell(text=t.task_id + t.shown[len(t.shown.split(" [")[0]) :]), t.state, words.note(t, now), ", ".join(after.get(t.task_id, ())))
-        for t in graph.tasks
-    )  # fmt: skip
-    head = " · ".join(filter(None, [f"DAG {graph.dag_id}", graph.schedule, graph.run and f"{graph.run} {graph.run_state}"]))
+        (t.task_id + t.times, t.state, words.note(t, now), ", ".join(after.get(t.task_id, ()))) for t in graph.tasks
+    )
+    head = " · ".join(
+        filter(None, [f"DAG {graph.dag_id}", graph.schedule, graph.run and f"{graph.run} {graph.run_state}"])
+    )
     if graph.next_run is not None and now is not None and not graph.paused:
         head += f" · next {words.relative(graph.next_run, now).relative} ({words.short_time(graph.next_run)})"
     table = Table(columns=("task", "state", "note", "after"), rows=rows, empty="This DAG has no tasks yet.")
@@ -164,8 +182,9 @@ def grid_bundle(view: GridView, *, theme: str = "auto") -> Bundle:
     picture = grid_svg(view, theme=theme)
     runs = view.runs[-12:]
     rows = tuple(
-        (Cell(text="  " * r.depth + r.label), *(r.states[-len(runs) :] if r.states else [""] * len(runs))) for r in view.rows
-    )  # fmt: skip
+        ("· " * row.depth + row.label, *(row.states[-len(runs) :] if row.states else [""] * len(runs)))
+        for row in view.rows
+    )
     names = Counter(run.label for run in runs)
     columns = ("task", *(run.label if names[run.label] == 1 else run.run_id for run in runs))
     table = Table(columns=columns, rows=rows, empty=f"No run of {view.dag_id} yet.")
@@ -176,7 +195,13 @@ def grid_bundle(view: GridView, *, theme: str = "auto") -> Bundle:
 def gantt_bundle(view: GanttView, *, theme: str = "auto") -> Bundle:
     picture = gantt_svg(view, theme=theme)
     rows = tuple(
-        (lane.label, bar.state, words.short_time(bar.start), words.duration(words.between(bar.start, bar.end)), bar.note)
+        (
+            lane.label,
+            bar.state,
+            words.short_time(bar.start),
+            words.duration(words.between(bar.start, bar.end)),
+            bar.note,
+        )
         for lane in view.lanes
         for bar in lane.bars
     )
@@ -192,11 +217,18 @@ def timeline_bundle(view: TimelineView, *, theme: str = "auto") -> Bundle:
     assumed = "Assumed: " + "; ".join(view.assumptions) if view.assumptions else ""
     below = ""
     if view.events or assumed:
-        shown = f"<details><summary style='padding:6px 12px'>{words.count(len(view.events), 'event')} with causes</summary>"
-        below = card("events", "", (_note(assumed) if assumed else "") + (shown + html_table(events) + "</details>" if view.events else ""))
+        shown = (
+            f"<details><summary style='padding:6px 12px'>{words.count(len(view.events), 'event')} with causes</summary>"
+        )
+        below = card(
+            "events",
+            "",
+            (_note(assumed) if assumed else "") + (shown if view.events else ""),
+        )
     rows = tuple(
-        (lane.label, str(len(lane.bars)), words.counts_line(state_counts(b.state for b in lane.bars))) for lane in view.lanes
-    )  # fmt: skip
+        (lane.label, str(len(lane.bars)), words.counts_line(state_counts(b.state for b in lane.bars)))
+        for lane in view.lanes
+    )
     summary = Table(columns=("lane", "runs", "states"), rows=rows, empty="Nothing is due in this time.")
     text = _joined(
         f"{view.title}: {words.short_time(view.start)} to {words.short_time(view.end)}",
@@ -274,7 +306,8 @@ def tasks_bundle(rows: Sequence[TaskRow], now: datetime, *, title: str = "Tasks"
             (
                 Cell(text=r.task_id, bold=True), Cell(text=str(r.map_index) if r.map_index >= 0 else "", right=True),
                 state_cell(r.state), Cell(text=words.tries(r.try_number, r.max_tries)),
-                when_cell(words.relative(r.start, now)), Cell(text=_took(r.start, r.end, now), right=True), Cell(text=r.reason),
+                when_cell(words.relative(r.start, now)), Cell(text=_took(r.start, r.end, now), right=True),
+                Cell(text=r.reason),
             )
             for r in rows
         ),
@@ -293,7 +326,8 @@ def _event_table(rows: Sequence[EventRow]) -> Table:
         rows=tuple(
             (
                 Cell(text=words.short_time(e.at), hover=words.exact(e.at), muted=True), Cell(text=e.subject),
-                Cell(text=e.from_state, muted=True), state_cell(e.to_state), Cell(text=e.cause), Cell(text=e.actor, muted=True),
+                Cell(text=e.from_state, muted=True), state_cell(e.to_state), Cell(text=e.cause),
+                Cell(text=e.actor, muted=True),
             )
             for e in rows[:MAX_EVENTS]
         ),
@@ -332,14 +366,19 @@ def log_bundle(view: LogView) -> Bundle:
         head = " ".join(filter(None, [stamp, f"{entry.level:<7}", entry.source]))
         message = plain(entry.message)
         text_lines.append(f"{head}  {message}")
-        said = esc(f"{entry.level:<7} {entry.source}  {message}".replace("   ", "  ") if entry.source else f"{entry.level:<7} {message}")
+        said = esc(
+            f"{entry.level:<7} {entry.source}  {message}".replace("   ", "  ")
+            if entry.source
+            else f"{entry.level:<7} {message}"
+        )
         if state := _LOUD.get(entry.level.upper()):
             colour = light.states[state].line if state == "failed" else light.states[state].text
             said = f'<span class="nf-ink nf-{state}" style="color:{colour}">{said}</span>'
         html_lines.append(f'<span class="nf-muted">{stamp}</span> {said}' if stamp else said)
     zone = next((words.zone(e.at) for e in lines if e.at), "")
     body = (
-        f'<pre class="nf-log" style="margin:0px;padding:10px 14px;font-size:12px;line-height:1.6;overflow:auto;max-height:420px;'
+        f'<pre class="nf-log" style="margin:0px;padding:10px '
+        f"14px;font-size:12px;line-height:1.6;overflow:auto;max-height:420px;"
         f'color:{light.text};background-color:{light.raised}">' + "\n".join(html_lines) + "</pre>"
     )
     if not lines:
@@ -351,12 +390,14 @@ def log_bundle(view: LogView) -> Bundle:
 
 def why_bundle(view: WhyView, now: datetime | None = None) -> Bundle:
     """What happened, and why does it wait? The headline is the answer, the rest its grounds."""
-    state = view.state if view.state in glyphs() else "none"
+    state = known(view.state)
     tint = palettes()[0].states[state]
     grounds = "".join(f'<div style="margin-top:2px">{esc(g)}</div>' for g in view.grounds)
     ways = ""
     if view.ways_out:
-        commands = " or ".join(f'<code style="background-color:transparent;color:inherit">{esc(w)}</code>' for w in view.ways_out)
+        commands = " or ".join(
+            f'<code style="background-color:transparent;color:inherit">{esc(w)}</code>' for w in view.ways_out
+        )
         ways = f'<div style="margin-top:4px">To go on: {commands}</div>'
     body = (
         f'<div class="nf-st nf-{state}" style="margin:12px;padding:10px 14px;border-left:3px solid {tint.line};'
@@ -364,7 +405,7 @@ def why_bundle(view: WhyView, now: datetime | None = None) -> Bundle:
     )
     history = _event_table(view.history)
     if view.history:
-        body += f"<details><summary style='padding:4px 12px 8px 12px'>{words.count(len(view.history), 'event')}</summary>{html_table(history)}</details>"
+        body += _folded(words.count(len(view.history), "event"), html_table(history))
     text = _joined(
         f"{view.subject} is {view.state}: {view.headline}",
         *(f"  {ground}" for ground in view.grounds),
@@ -385,7 +426,9 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
     number = Counter(run.action for run in view.runs)
     made = number["make"]
     sentence = f"{words.count(made, 'run')} {'will be' if view.dry_run else 'were' if made != 1 else 'was'} made"
-    others = ", ".join(f"{number[action]:,} {said}" for action, said in _OTHER_ACTIONS.items() if action != "keep" or number[action])
+    others = ", ".join(
+        f"{number[action]:,} {said}" for action, said in _OTHER_ACTIONS.items() if action != "keep" or number[action]
+    )
     table = Table(
         columns=("logical date", "interval", "action", "state", "reason"),
         rows=tuple(
@@ -403,7 +446,9 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
     progress = _progress(counts, len(view.runs)) if counts else ""
     body = (
         f'<p style="padding:10px 12px 4px 12px;margin:0px"><b>{esc(sentence)}</b>, {esc(others)}.</p>'
-        + "".join(f'<p class="nf-muted" style="padding:0px 12px 4px 12px;margin:0px">{esc(r)}</p>' for r in view.remarks)
+        + "".join(
+            f'<p class="nf-muted" style="padding:0px 12px 4px 12px;margin:0px">{esc(r)}</p>' for r in view.remarks
+        )
         + progress
         + html_table(table)
     )
@@ -427,10 +472,10 @@ def _interval(start: datetime | None, end: datetime | None) -> str:
 def _progress(counts: dict[str, int], total: int) -> str:
     light = palettes()[0]
     parts = "".join(
-        f'<span class="nf-{s}" title="{esc(f"{s} {n}")}" style="display:inline-block;height:8px;width:{100 * n / total:.1f}%;'
-        f'background-color:{light.states[s if s in light.states else "none"].line}"></span>'
-        for s, n in counts.items()
-        if s != "queued"
+        f'<span title="{esc(f"{state} {number}")}" style="display:inline-block;height:8px;width:{100 * number / total:.1f}%;'
+        f'background-color:{light.states[known(state)].line}"></span>'
+        for state, number in counts.items()
+        if state != "queued"
     )
     return (
         f'<div class="nf-track" style="margin:6px 12px;height:8px;overflow:hidden;border-radius:4px;font-size:0px;'

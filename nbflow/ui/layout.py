@@ -17,9 +17,9 @@ How it works, after Sugiyama, Tagawa and Toda (1981), with groups as in Sander (
    contiguous in each column, and, having one key for all columns, never change sides.
 4. *Heights.* Each column is moved towards its neighbours' heights by weighted isotonic regression (pool adjacent
    violators). Frames tie columns together: their tops and bottoms are variables too, and all distances form one DAG of
-   constraints `y[b] - y[a] >= d`. Pushing everything down until all hold gives one solution, pushing up another, and the mean
-   of two solutions is a solution, the balanced one. That needs the group order of (3) to be the same in all columns:
-   whoever changes the sort key must keep that.
+   constraints `y[b] - y[a] >= d`. Pushing everything down until all hold gives one solution, pushing up another, and
+   the mean of two solutions is a solution, the balanced one. That needs the group order of (3) to be the same in all
+   columns: whoever changes the sort key must keep that.
 5. *Columns* are as wide as their widest node, the gaps as wide as frames and edge labels need.
 
 Unrelated parts are laid out alone and stacked; tasks without any edge or group are packed into rows.
@@ -29,8 +29,9 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 COLUMN_GAP = 44
 ROW_GAP = 16
@@ -118,6 +119,7 @@ class Layout:
 
 
 Edge = tuple[str, str]
+Need = Callable[[int, int, float], None]  # variable a, variable b, least distance of b below a
 
 
 def layout(
@@ -166,7 +168,7 @@ def _group_paths(nodes: Sequence[Node], groups: Sequence[Group]) -> dict[str, tu
 
 
 def _without_cycles(ids: Sequence[str], edges: Sequence[Edge]) -> tuple[list[Edge], set[Edge]]:
-    """The edges with those turned round that close a cycle, found depth first in the given order, and which they are."""
+    """The edges, those that close a cycle turned round, and which these are; found depth first, in the given order."""
     after: dict[str, list[str]] = defaultdict(list)
     for source, target in edges:
         after[source].append(target)
@@ -290,7 +292,7 @@ class _Part:
     # -- 2. waypoints and fillers
 
     def _waypoints(self) -> dict[Edge, list[int]]:
-        """Edge -> its points, ends included. Long edges of one source share waypoints where both pass the same groups."""
+        """Edge -> its points, ends included. Edges of one source share the waypoints that lie in the same groups."""
         shared: dict[tuple[int, int, tuple[str, ...]], int] = {}
         chains: dict[Edge, list[int]] = {}
         for source, target in self.edges:
@@ -305,7 +307,7 @@ class _Part:
                 chain.append(shared[key])
             chain.append(end)
             chains[source, target] = chain
-            for a, b in zip(chain, chain[1:], strict=False):
+            for a, b in pairwise(chain):
                 if b not in self.points[a].after:
                     self.points[a].after.append(b)
                     self.points[b].before.append(a)
@@ -449,7 +451,7 @@ class _Part:
 
     def _heights(self) -> None:
         points, y = self.points, self.y
-        gaps = [[self._apart(a, b) for a, b in zip(layer, layer[1:], strict=False)] for layer in self.layers]
+        gaps = [[self._apart(a, b) for a, b in pairwise(layer)] for layer in self.layers]
         for layer, gap in zip(self.layers, gaps, strict=True):
             at = -sum(gap) / 2
             for i, place in enumerate(layer):
@@ -510,7 +512,7 @@ class _Part:
             self.y[place] = value
 
     def _straighten(self, gaps: Sequence[Sequence[float]]) -> None:
-        """A last pass that takes the small kinks out of chains: whoever has one partner on each side lines up with it."""
+        """A last pass that takes small kinks out of chains: whoever has one partner on each side lines up with it."""
         for layer, gap in zip(self.layers, gaps, strict=True):
             wants, weights = [], []
             for place in layer:
@@ -521,7 +523,7 @@ class _Part:
             for place, value in zip(layer, _isotonic(wants, weights, gap), strict=True):
                 self.y[place] = value
 
-    def _constraints(self):  # type: ignore[no-untyped-def]
+    def _constraints(self) -> Callable[[], None]:
         """A function that moves `y` to the balanced solution of all distances, frames included.
 
         Variables are the points, then a top and a bottom for each group.
@@ -564,7 +566,7 @@ class _Part:
 
         return balance
 
-    def _walk(self, layer: Sequence[int], top: Mapping[str, int], bottom: Mapping[str, int], need) -> None:  # type: ignore[no-untyped-def]
+    def _walk(self, layer: Sequence[int], top: Mapping[str, int], bottom: Mapping[str, int], need: Need) -> None:
         """Ask for the distances along one column, which is read as brackets: frames open and close around points."""
         path: tuple[str, ...] = ()
         last: int | None = None
@@ -598,7 +600,8 @@ class _Part:
 
     def _geometry(self) -> Layout:
         points, y = self.points, self.y
-        widths = [max((points[p].node.width for p in layer if points[p].node), default=0) for layer in self.layers]  # type: ignore[union-attr]
+        nodes = [[node for p in layer if (node := points[p].node) is not None] for layer in self.layers]
+        widths = [max((node.width for node in column), default=0) for column in nodes]
         left, x = [], 0.0
         for rank, width in enumerate(widths):
             x += self._gap_before(rank)
@@ -691,7 +694,9 @@ def _isotonic(wants: Sequence[float], weights: Sequence[float], gaps: Sequence[f
     return [value + o for value, o in zip(flat, offset, strict=True)]
 
 
-def _topological(count: int, below: Mapping[int, Mapping[int, float]], above: Mapping[int, Mapping[int, float]]) -> list[int]:
+def _topological(
+    count: int, below: Mapping[int, Mapping[int, float]], above: Mapping[int, Mapping[int, float]]
+) -> list[int]:
     missing = [len(above[v]) if v in above else 0 for v in range(count)]
     order = [v for v in range(count) if not missing[v]]
     for v in order:
@@ -713,9 +718,7 @@ def _packed(loose: Sequence[Node], at_least: float) -> Layout:
         Box(id=n.id, x=i % columns * (width + ROW_GAP), y=i // columns * (height + ROW_GAP), w=width, h=n.height)
         for i, n in enumerate(loose)
     )
-    return Layout(
-        nodes=boxes, width=max(b.x + b.w for b in boxes), height=max(b.y + b.h for b in boxes)
-    )  # fmt: skip
+    return Layout(nodes=boxes, width=max(b.x + b.w for b in boxes), height=max(b.y + b.h for b in boxes))
 
 
 def _stacked(parts: Sequence[Layout], ids: Sequence[str], edges: Sequence[Edge], turned: set[Edge]) -> Layout:

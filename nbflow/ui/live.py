@@ -1,15 +1,17 @@
 """Live views: who may touch a widget, how often, and what a cell's output holds when the run is over.
 
-- One `Publisher` thread a process owns every widget. Producers, on any thread, only `put`. It collects what comes within a
-  tenth of a second, and hands each view its batch once. `flush` and `close` do not wait that long, and lose nothing.
-- A `LiveGraph` shows widget, image and text in one output. When its run ends, the output is *updated* to the final image
-  and text: a saved notebook then holds the final picture, and never "model not found". Where there are no widgets (no lab
-  extra, or no front end), the image itself is updated, at most once a second.
+- One `Publisher` thread a process owns every widget. Producers, on any thread, only `put`. It collects what comes
+  within a tenth of a second, and hands each view its batch once. `flush` and `close` do not wait that long, and lose
+  nothing.
+- A `LiveGraph` shows widget, image and text in one output. When its run ends, the output is *updated* to the final
+  image and text: a saved notebook then holds the final picture, and never "model not found". Where there are no widgets
+  (no lab extra, or no front end), the image itself is updated, at most once a second.
 - Nothing here fails a run: what goes wrong in a view is logged, and the view is dropped.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import queue
 import threading
@@ -97,8 +99,10 @@ class Publisher:
 
 @cache
 def publisher() -> Publisher:
-    """The process's publisher, made when the first live view is shown."""
-    return Publisher()
+    """The process's publisher, made when the first live view is shown; what is left is sent before the process ends."""
+    made = Publisher()
+    atexit.register(made.close, 2)
+    return made
 
 
 # -- what the browser is sent
@@ -144,9 +148,9 @@ Command = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 class LiveGraph:
     """A graph in a cell's output that follows its run.
 
-    `details(task_id)` gives the panel of a task (the shape is `Details` in js/panel.js) and `command(name, args)` carries
-    out what a panel's button asks for; both run on the publisher's thread, so they should answer within some ms.
-    `now` is the clock to show times by. Use: `show()`, any number of `put`, `finish()`.
+    `details(task_id)` gives the panel of a task (the shape is `Details` in js/panel.js) and `command(name, args)`
+    carries out what a panel's button asks for; both run on the publisher's thread, so they should answer within some
+    ms. `now` is the clock to show times by. Use: `show()`, any number of `put`, `finish()`.
     """
 
     def __init__(
@@ -279,7 +283,12 @@ class LiveGraph:
             raise LookupError(f"There is no task {task_id!r} in {self.graph.dag_id}.")
         if self._details is not None:
             return self._details(task_id)
-        return {"why": {"headline": f"{task_id} is {task.state}.", "grounds": [g for g in (words.note(task, self._now()),) if g]}}
+        return {
+            "why": {
+                "headline": f"{task_id} is {task.state}.",
+                "grounds": [g for g in (words.note(task, self._now()),) if g],
+            }
+        }
 
     def _fold(self, group_id: str) -> None:
         if all(group.group_id != group_id for group in self.graph.groups):

@@ -1,8 +1,8 @@
 """How wide a text will be, without a browser.
 
-The table holds the advance widths of DejaVu Sans, measured in Chromium, in hundredths of the font size. It is the widest of the
-fonts that the pictures may meet (Segoe UI, Helvetica and Roboto run 8-15 % narrower), so a text that fits by this
-table fits everywhere. Where a viewer has yet another font, the cut may come a little early, never late.
+The table holds the advance widths of DejaVu Sans, measured in Chromium, in hundredths of the font size. It is the
+widest of the fonts that the pictures may meet (Segoe UI, Helvetica and Roboto run 8-15 % narrower), so a text that fits
+by this table fits everywhere. Where a viewer has yet another font, the cut may come a little early, never late.
 """
 
 from __future__ import annotations

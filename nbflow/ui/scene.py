@@ -181,10 +181,15 @@ def _scene(
         label = labels.get((route.source, route.target), "")
         edges.append(
             SceneEdge(
-                source=route.source, target=route.target, path=moved.path,
+                source=route.source,
+                target=route.target,
+                path=moved.path,
                 head=f"M{tip_x + toward:g} {tip_y - 4:g}L{tip_x:g} {tip_y:g}L{tip_x + toward:g} {tip_y + 4:g}",
-                label=label, label_x=round(x, 1), label_y=round(y, 1), label_w=round(text_width(label, NOTE_SIZE)),
-            )  # fmt: skip
+                label=label,
+                label_x=round(x, 1),
+                label_y=round(y, 1),
+                label_w=round(text_width(label, NOTE_SIZE)),
+            )
         )
     return Scene(
         nodes=tuple(map(node, plan.nodes)), frames=tuple(map(frame, plan.frames)), edges=tuple(edges),

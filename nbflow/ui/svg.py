@@ -65,12 +65,12 @@ def picture(body: Iterable[str], *, width: float, height: float, label: str, vie
         raise ValueError(f"theme {theme!r} is not one of auto, light, dark")
     light = palettes()[0]
     svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="nbf" width="{w}" height="{h}" viewBox="0 0 {w} {h}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="nbf" width="{w}" height="{h}" viewBox="0 0 {w} {h}" '
+        f'role="img" '
         f'aria-label="{escape(label)}" data-nbflow-view="{escape(view)}" font-family="{FONT}" font-size="12">'
         + (f"<style>{style}</style>" if style else "")
-        + f'<rect class="c" x=".5" y=".5" width="{w - 1}" height="{h - 1}" rx="6" fill="{light.page}" stroke="{light.border}"/>'
-        + drawn
-        + "</svg>"
+        + f'<rect class="c" x=".5" y=".5" width="{w - 1}" height="{h - 1}" rx="6" fill="{light.page}" '
+        f'stroke="{light.border}"/>' + drawn + "</svg>"
     )
     return Picture(svg=svg, width=w, height=h, label=label)
 
@@ -79,10 +79,10 @@ def picture(body: Iterable[str], *, width: float, height: float, label: str, vie
 def _rules(p: Palette, drawn: str) -> str:
     rules = {
         "c": f"fill:{p.page};stroke:{p.border}", "t": f"fill:{p.text}", "m": f"fill:{p.muted}",
-        "e": f"stroke:{p.edge}", "l": f"stroke:{p.border}", "a": f"stroke:{p.accent}", "p": f"fill:{p.page}", 
+        "e": f"stroke:{p.edge}", "l": f"stroke:{p.border}", "a": f"stroke:{p.accent}", "p": f"fill:{p.page}",
     }  # fmt: skip
     for state, tint in p.states.items():
-        if f'-{state}"' in drawn or f'-{state} ' in drawn:
+        if f'-{state}"' in drawn or f"-{state} " in drawn:
             rules[f"b-{state}"] = f"fill:{tint.fill};stroke:{tint.line}"
             rules[f"g-{state}"] = f"stroke:{tint.line}"
             rules[f"x-{state}"] = f"fill:{tint.text}"
@@ -111,7 +111,8 @@ def glyph(state: str, x: float, y: float) -> str:
     state = known(state)
     return (
         f'<path class="g-{state}" transform="translate({x:g} {y:g})" d="{glyphs()[state]}" fill="none" '
-        f'stroke="{palettes()[0].states[state].line}" stroke-width="1.7" stroke-linecap="round" stroke-linejoin="round"/>'
+        f'stroke="{palettes()[0].states[state].line}" stroke-width="1.7" stroke-linecap="round" '
+        f'stroke-linejoin="round"/>'
     )
 
 
@@ -149,7 +150,10 @@ def label_chip(word: str, x: float, y: float) -> tuple[str, float]:
     """A neutral chip (a schedule); returns the drawing and its width."""
     p = palettes()[0]
     width = round(text_width(word, 11.5) + 18)
-    rect = f'<rect class="c" x="{x:g}" y="{y:g}" width="{width}" height="{CHIP_HEIGHT}" rx="10" fill="{p.page}" stroke="{p.border}"/>'
+    rect = (
+        f'<rect class="c" x="{x:g}" y="{y:g}" width="{width}" height="{CHIP_HEIGHT}" rx="10" '
+        f'fill="{p.page}" stroke="{p.border}"/>'
+    )
     return rect + text(x + 9, y + 14, word, size=11.5), width
 
 
@@ -203,7 +207,9 @@ def footer(y: float, width: float, counts: Mapping[str, int], words_: Iterable[s
 # -- the graph
 
 
-def graph_svg(graph: GraphView, now: datetime | None = None, *, theme: str = "auto", drawn: Scene | None = None) -> Picture:
+def graph_svg(
+    graph: GraphView, now: datetime | None = None, *, theme: str = "auto", drawn: Scene | None = None
+) -> Picture:
     """The graph of a DAG, or of one run of it. Pass `drawn` to draw the same scene again with other states."""
     plan = drawn if drawn is not None else scene(graph)
     message = _instead(graph, plan)
@@ -235,7 +241,10 @@ def _instead(graph: GraphView, plan: Scene) -> str:
     if not graph.tasks:
         return "This DAG has no tasks yet. Add a function under @task to its cell, and call it."
     if plan.hidden:
-        return f"{words.count(plan.hidden, 'node')} are too many to draw. Put tasks into groups, which fold, or see the list of states."
+        return (
+            f"{words.count(plan.hidden, 'node')} are too many to draw. Put tasks into groups, which fold, or see "
+            f"the list of states."
+        )
     return ""
 
 
@@ -247,7 +256,9 @@ def _graph_header(graph: GraphView, width: float, now: datetime | None) -> str:
         when = words.relative(graph.next_run, now)
         right, hover = f"next {when.relative}", when.exact
     state = (graph.run_state, f"{graph.run} {graph.run_state}") if graph.run else None
-    return header(graph.dag_id, width, chips=filter(None, [graph.schedule]), state=state, right=right, right_title=hover)
+    return header(
+        graph.dag_id, width, chips=filter(None, [graph.schedule]), state=state, right=right, right_title=hover
+    )
 
 
 def _graph_parts(graph: GraphView, plan: Scene, now: datetime | None) -> Iterable[str]:
@@ -255,7 +266,8 @@ def _graph_parts(graph: GraphView, plan: Scene, now: datetime | None) -> Iterabl
     tasks = {task.task_id: task for task in graph.tasks}
     for frame in plan.frames:
         yield (
-            f'<rect class="l" x="{frame.x:g}" y="{frame.y:g}" width="{frame.w:g}" height="{frame.h:g}" rx="8" fill="none" '
+            f'<rect class="l" x="{frame.x:g}" y="{frame.y:g}" width="{frame.w:g}" height="{frame.h:g}" rx="8" '
+            f'fill="none" '
             f'stroke="{light.border}" stroke-dasharray="3 3"/>'
         )
         yield text(frame.x + 10, frame.y + 17, f"▾ {frame.label}", muted=True, size=NOTE_SIZE, title=frame.id)
@@ -266,7 +278,10 @@ def _graph_parts(graph: GraphView, plan: Scene, now: datetime | None) -> Iterabl
     for edge in plan.edges:
         if edge.label:
             left, top = edge.label_x - edge.label_w / 2 - 4, edge.label_y - 8
-            yield f'<rect class="p" x="{left:g}" y="{top:g}" width="{edge.label_w + 8:g}" height="16" fill="{light.page}"/>'
+            yield (
+                f'<rect class="p" x="{left:g}" y="{top:g}" width="{edge.label_w + 8:g}" height="16" '
+                f'fill="{light.page}"/>'
+            )
             yield text(edge.label_x, edge.label_y + 4, edge.label, muted=True, size=NOTE_SIZE, anchor="middle")
     for node in plan.nodes:
         yield graph_node(node, [tasks[member] for member in node.members], now)
@@ -303,7 +318,8 @@ def _stack(state: str, x: float, y: float, w: float, h: float) -> str:
     state = known(state)
     colour = palettes()[0].states[state].line
     return (
-        f'<path class="g-{state}" d="M{x + 5:g} {y + h + 3:g}H{x + w - 3:g}Q{x + w + 3:g} {y + h + 3:g} {x + w + 3:g} {y + h - 3:g}V{y + 5:g}" '
+        f'<path class="g-{state}" d="M{x + 5:g} {y + h + 3:g}H{x + w - 3:g}Q{x + w + 3:g} {y + h + 3:g} '
+        f'{x + w + 3:g} {y + h - 3:g}V{y + 5:g}" '
         f'fill="none" stroke="{colour}"/>'
     )
 

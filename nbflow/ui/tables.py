@@ -1,8 +1,8 @@
 """One table model, written twice: as HTML and as aligned text. What a view shows is decided once, for both.
 
-A cell is a string, or a `Cell` with a state (shown as a chip), an exact form (a tooltip) or a look. An HTML table must still
-read well after JupyterLab's sanitiser has taken its `<style>`, its `<svg>` and its `var()` colours away, as it does in an
-untrusted notebook. Hence what carries meaning is text, what carries structure is an inline style with plain
+A cell is a string, or a `Cell` with a state (shown as a chip), an exact form (a tooltip) or a look. An HTML table must
+still read well after JupyterLab's sanitiser has taken its `<style>`, its `<svg>` and its `var()` colours away, as it
+does in an untrusted notebook. Hence what carries meaning is text, what carries structure is an inline style with plain
 colours, and an SVG never contains words (the sanitiser drops tags but keeps the text inside).
 """
 
@@ -22,7 +22,7 @@ MAX_CELL = 400  # characters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """`text` in words; `state` makes it a chip; `hover` is the exact form; `bars` are (state, share) of a small chart."""
+    """`text` in words; `state` makes it a chip; `hover` is the exact form; `bars`, a small chart of (state, share)."""
 
     text: str = ""
     state: str = ""
@@ -113,7 +113,8 @@ def glyph_html(state: str) -> str:
     """The glyph for inline use. It holds no words, since a sanitiser leaves them behind; the word stands beside it."""
     return (
         '<svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true">'
-        f'<path d="{glyphs()[known(state)]}" fill="none" stroke="currentColor" stroke-width="1.7" stroke-linecap="round" '
+        f'<path d="{glyphs()[known(state)]}" fill="none" stroke="currentColor" stroke-width="1.7" '
+        f'stroke-linecap="round" '
         'stroke-linejoin="round"></path></svg>'
     )
 
@@ -124,7 +125,8 @@ def chip_html(state: str, word: str | None = None) -> str:
     tint = palettes()[0].states[look]
     border = "dashed" if look == "removed" else "solid"
     return (
-        f'<span class="nf-st nf-{look}" style="display:inline-block;margin:1px 0px;padding:0px 8px;border-radius:10px;font-size:11.5px;'
+        f'<span class="nf-st nf-{look}" style="display:inline-block;margin:1px 0px;padding:0px '
+        f"8px;border-radius:10px;font-size:11.5px;"
         f'white-space:nowrap;color:{tint.text};background-color:{tint.fill};border:1px {border} {tint.line}">'
         f"{glyph_html(state)} {esc(word or state)}</span>"
     )
@@ -138,7 +140,8 @@ def bars_html(bars: Sequence[tuple[str, float]]) -> str:
         tall = round(5 + 13 * min(max(share, 0), 1))
         fill = palettes()[0].states[look].line
         drawn.append(
-            f'<rect class="nf-bar nf-{look}" x="{i * 7}" y="{18 - tall}" width="5" height="{tall}" rx="1" fill="{fill}"></rect>'
+            f'<rect class="nf-bar nf-{look}" x="{i * 7}" y="{18 - tall}" width="5" height="{tall}" rx="1" '
+            f'fill="{fill}"></rect>'
         )
     return f'<svg width="{max(len(bars) * 7, 1)}" height="18" aria-hidden="true">{"".join(drawn)}</svg>'
 
@@ -160,7 +163,9 @@ def html_table(table: Table, *, limit: int = MAX_ROWS) -> str:
 
 def _th(name: str, *, right: bool) -> str:
     align = "right" if right else "left"
-    style = f"padding:5px 12px;text-align:{align};vertical-align:middle;white-space:nowrap;font-weight:400;font-size:11.5px"
+    style = (
+        f"padding:5px 12px;text-align:{align};vertical-align:middle;white-space:nowrap;font-weight:400;font-size:11.5px"
+    )
     return f'<th style="{style}">{esc(name)}</th>'
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from nbflow.ui.look import glyphs
+
 FOLD_ABOVE_TASKS = 60  # a graph with more tasks starts with its outermost groups folded
 
 
@@ -37,7 +39,12 @@ class TaskView:
     @property
     def shown(self) -> str:
         name = self.label or self.task_id.removeprefix(f"{self.group}." if self.group else "")
-        return name if self.mapped is None else f"{name} [{self.mapped if self.mapped >= 0 else '?'}]"
+        return name + self.times
+
+    @property
+    def times(self) -> str:
+        """` [3]` for a mapped task with three instances, ` [?]` before its expansion."""
+        return "" if self.mapped is None else f" [{self.mapped if self.mapped >= 0 else '?'}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,8 +271,6 @@ class TimelineView:
 
 def state_counts(states: Iterable[str]) -> dict[str, int]:
     """How many of each, in the order in which legends show them; a state this version does not know comes last."""
-    from nbflow.ui.look import glyphs
-
     order = {state: place for place, state in enumerate(glyphs())}
     counted = Counter(state or "none" for state in states)
     return dict(sorted(counted.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))

@@ -1,4 +1,5 @@
-"""The live graph as an anywidget. Only `live` imports this module, and only when a graph is shown: it needs the lab extra.
+"""The live graph as an anywidget. Only `live` imports this module, and only when a graph is shown: it needs the lab
+extra.
 
 ipywidgets objects are not thread-safe (`hold_sync` from two threads loses final values), so nobody but the publisher's
 thread sets a trait here. Messages from the browser arrive on the main thread or on a subshell's, by the version of
@@ -19,7 +20,10 @@ Request = Callable[[int, str, dict[str, Any]], None]
 
 
 class GraphWidget(anywidget.AnyWidget):
-    """Draws what `live.graph_traits` and `live.state_traits` give. `graph` is the scene: a trait must not be called `layout`."""
+    """Draws what `live.graph_traits` and `live.state_traits` give.
+
+    `graph` is the scene; a trait must not be called `layout`, which every widget has already.
+    """
 
     _esm = graph_esm()
     _css = css()
@@ -28,7 +32,7 @@ class GraphWidget(anywidget.AnyWidget):
     states = traitlets.Dict().tag(sync=True)
     counts = traitlets.Dict().tag(sync=True)
     header = traitlets.Dict().tag(sync=True)
-    footer = traitlets.List().tag(sync=True)
+    footer: traitlets.List = traitlets.List().tag(sync=True)
     now = traitlets.Float(0).tag(sync=True)  # ms since the epoch, by the kernel's clock
     version = traitlets.Int(0).tag(sync=True)
 

@@ -48,7 +48,7 @@ def whole(seconds: float) -> str:
 
 
 def between(start: datetime, end: datetime) -> float:
-    """Seconds that pass from start to end. Subtracting two times of one zone would give the difference of their clocks."""
+    """Seconds that pass from start to end; `end - start` would give the difference of the clocks on the wall."""
     return end.timestamp() - start.timestamp()
 
 

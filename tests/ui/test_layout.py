@@ -176,12 +176,16 @@ def test_a_broken_graph_is_refused_with_its_fault(
 
 def large(seed: int, groups: int) -> Graph:
     rng = random.Random(seed)
-    names = [Group(id=f"g{i}", parent=f"g{rng.randrange(i)}" if i and rng.random() < 0.3 else "") for i in range(groups)]
+    names = [
+        Group(id=f"g{i}", parent=f"g{rng.randrange(i)}" if i and rng.random() < 0.3 else "") for i in range(groups)
+    ]
     nodes = [
         Node(id=f"t{i}", width=130, height=38, group=rng.choice(names).id if groups and rng.random() < 0.7 else "")
         for i in range(300)
     ]
-    edges = [(f"t{rng.randrange(max(0, b - 25), b)}", f"t{b}") for b in range(1, 300) for _ in range(rng.choice([1, 2]))]
+    edges = [
+        (f"t{rng.randrange(max(0, b - 25), b)}", f"t{b}") for b in range(1, 300) for _ in range(rng.choice([1, 2]))
+    ]
     return nodes, edges, names
 
 

@@ -1,0 +1,320 @@
+"""The browser module on a model that is made of an object: no server, no kernel, a real Chromium."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from nbflow.ui import esm, live
+from nbflow.ui.html import graph_bundle
+from nbflow.ui.look import glyphs, palettes
+from nbflow.ui.scene import scene
+from nbflow.ui.viewmodel import EdgeView, GraphView, TaskView
+from tests.ui.samples import NOW
+
+pytestmark = pytest.mark.browser
+
+HOST = """<!doctype html><meta charset=utf-8><link rel=stylesheet href=/w.css>
+<body data-jp-theme-light="%s"><div id=root style="width:980px"></div>
+<script type=module>
+import widget from "/widget.js";
+const data = %s, listeners = {};
+window.sent = [];
+window.model = {
+  get: key => data[key],
+  send: message => window.sent.push(message),
+  on: (event, f) => (listeners[event] ??= []).push(f),
+  off: (event, f) => { listeners[event] = (listeners[event] ?? []).filter(g => g !== f); },
+  push: patch => { Object.assign(data, patch); for (const k of Object.keys(patch)) (listeners["change:" + k] ?? []).forEach(f => f()); },
+  reply: message => (listeners["msg:custom"] ?? []).forEach(f => f(message)),
+  count: () => Object.values(listeners).reduce((n, l) => n + l.length, 0),
+};
+window.unmount = widget.render({ model, el: document.querySelector("#root") });
+</script>"""
+
+
+@pytest.fixture
+def shown(new_page: Callable[..., Any]) -> Callable[..., Any]:
+    """Mount a graph and return its page."""
+
+    def show(graph: GraphView, *, theme: str = "light", **options: Any) -> Any:
+        drawn = scene(graph)
+        traits = live.graph_traits(graph, drawn) | live.state_traits(graph, drawn, NOW) | {"version": 1}
+        embedded = json.dumps(traits).replace("<", "\\u003c")
+        host = HOST % ("false" if theme == "dark" else "true", embedded)
+        files = {
+            "/widget.js": ("text/javascript", esm.graph_esm()),
+            "/w.css": ("text/css", esm.css()),
+            "nbflow.test/": ("text/html", host),
+        }
+        page = new_page(files, **options)
+        page.goto("http://nbflow.test/")
+        page.wait_for_selector("[data-nbflow-view=graph][data-ready='1']")
+        return page
+
+    return show
+
+
+def push_states(page: Any, graph: GraphView) -> None:
+    page.evaluate("patch => window.model.push(patch)", live.state_traits(graph, scene(graph), NOW))
+
+
+def colour(value: str) -> str:
+    return "rgb({}, {}, {})".format(*(int(value[i : i + 2], 16) for i in (1, 3, 5)))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_each_state_has_its_colour_its_glyph_and_its_word(shown: Callable[..., Any], theme: str) -> None:
+    tasks = tuple(TaskView(task_id=f"t_{s}", state=s) for s in glyphs())
+    page = shown(GraphView(dag_id="x", tasks=tasks, run="r", run_state="running"), theme=theme)
+    seen = page.eval_on_selector_all(
+        ".nf-node",
+        """nodes => nodes.map(n => [n.dataset.state, getComputedStyle(n.querySelector("rect")).fill,
+             getComputedStyle(n.querySelector("rect")).stroke, n.querySelector(".nf-glyph").getAttribute("d"),
+             n.getAttribute("aria-label")])""",
+    )
+    tints = palettes()[theme == "dark"].states
+    assert seen == [
+        [s, colour(tints[s].fill), colour(tints[s].line), glyphs()[s], f"t_{s}, {s}"] for s in glyphs()
+    ]  # fmt: skip
+
+
+def test_states_are_patched_in_place(shown: Callable[..., Any], forex: GraphView) -> None:
+    """Given a mounted graph, when a state changes, then the same element shows it, and a screen reader is told."""
+    page = shown(forex)
+    page.evaluate("window.before = document.querySelector('[data-task-id=load]')")
+    push_states(page, forex.with_states({"load": {"state": "success", "duration": 0.6, "due": None}}))
+    page.wait_for_selector("[data-task-id=load][data-state=success]")
+    assert page.evaluate("window.before === document.querySelector('[data-task-id=load]')")
+    assert page.text_content("[data-task-id=load] .nf-note") == "0.6 s"
+    assert page.text_content("[aria-live]") == "load success"
+    assert page.locator(".nf-legend .nf-chip").all_text_contents() == ["success 5", "skipped 1", "none 1"]
+
+
+def test_the_header_and_footer_say_what_stands_behind_the_graph(shown: Callable[..., Any], forex: GraphView) -> None:
+    page = shown(forex)
+    header = page.inner_text(".nf-bar >> nth=0")
+    assert [part for part in header.split("\n") if part] == [
+        "forex", "0 6 * * 1-5", "run 2026-11-20 running", "next in 21 h 26 min",
+    ]  # fmt: skip
+    assert page.get_attribute(".nf-bar .nf-muted", "title") == "Sat 2026-11-21 03:29:03 CET (02:29:03 UTC)"
+    assert page.inner_text(".nf-words") == "version 7 · forex.ipynb, cell 3 · scheduler running (pid 4121)"
+
+
+def test_a_click_opens_the_panel_and_escape_closes_it(shown: Callable[..., Any], forex: GraphView) -> None:
+    page = shown(forex)
+    page.click("[data-task-id=load]")
+    request = page.evaluate("window.sent[0]")
+    assert request == {"kind": "request", "id": 1, "name": "task", "args": {"task_id": "load"}}
+    details = {
+        "subtitle": "try 1 of 4 failed",
+        "why": {
+            "headline": "Waits for its second try.",
+            "grounds": ["<b>retries=3"],
+            "ways_out": ["%dag clear forex load"],
+        },
+        "log": [{"at": "06:03:02", "level": "ERROR", "source": "load", "message": "<img src=x onerror=alert(1)>"}],
+        "attempts": [{"try": 1, "state": "failed", "took": "0.6 s"}],
+    }
+    page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 1, "data": details})
+    page.wait_for_selector(".nf-why")
+    assert page.inner_text(".nf-why").split("\n") == [
+        "Waits for its second try.", "<b>retries=3", "To go on: %dag clear forex load",
+    ]  # fmt: skip
+    page.click("text=Log")
+    assert page.inner_text(".nf-log").strip() == "06:03:02 ERROR   load <img src=x onerror=alert(1)>"
+    assert page.locator(".nf-panel img").count() == 0
+    page.click("text=Attempts")
+    assert page.inner_text(".nf-body tbody tr").split() == ["1", "failed", "–", "0.6", "s"]
+    page.keyboard.press("Escape")
+    assert page.is_hidden(".nf-panel")
+    assert page.evaluate("document.activeElement.dataset.taskId") == "load"
+
+
+def test_the_panel_keeps_its_place_while_states_change(shown: Callable[..., Any], forex: GraphView) -> None:
+    page = shown(forex)
+    page.click("[data-task-id=load]")
+    page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 1, "data": {"why": {"headline": "Waits."}}})
+    page.wait_for_selector(".nf-why")
+    place = page.locator(".nf-panel").bounding_box()
+    push_states(page, forex.with_states({"load": {"state": "running", "due": None}}))
+    page.wait_for_selector(".nf-panel [data-state=running]")
+    assert page.locator(".nf-panel").bounding_box() == place
+    assert page.inner_text(".nf-why") == "Waits."
+
+
+def test_an_answer_that_comes_too_late_does_not_fill_another_tasks_panel(
+    shown: Callable[..., Any], forex: GraphView
+) -> None:
+    page = shown(forex)
+    page.click("[data-task-id=load]")
+    page.click("[data-task-id=report]")
+    for number, headline in ((2, "of report"), (1, "of load")):
+        page.evaluate(
+            "m => window.model.reply(m)", {"kind": "reply", "id": number, "data": {"why": {"headline": headline}}}
+        )
+    page.wait_for_selector(".nf-why")
+    assert page.inner_text(".nf-why") == "of report"
+
+
+def test_a_refusal_is_said_in_the_panel(shown: Callable[..., Any], forex: GraphView) -> None:
+    page = shown(forex)
+    page.click("[data-task-id=load]")
+    page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 1, "error": "The store is busy."})
+    page.wait_for_selector("text=The store is busy.")
+
+
+def test_what_cannot_be_undone_asks_first(shown: Callable[..., Any], forex: GraphView) -> None:
+    page = shown(forex)
+    page.click("[data-task-id=load]")
+    actions = [
+        {"label": "Clear", "name": "clear", "args": {"task_id": "load"}, "confirm": "This forgets 1 attempt."},
+        {"label": "Retry now", "name": "retry", "refused": "no slot is free"},
+    ]
+    page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 1, "data": {"actions": actions}})
+    page.wait_for_selector("text=Retry now")
+    assert page.is_disabled("text=Retry now")
+    assert page.get_attribute("text=Retry now", "title") == "no slot is free"
+    page.click("text=Clear")
+    assert page.inner_text(".nf-panel [role=status]") == "This forgets 1 attempt."
+    assert page.evaluate("window.sent.length") == 1
+    page.click("text=Yes, Clear")
+    assert page.evaluate("window.sent[1]") == {"kind": "request", "id": 2, "name": "clear", "args": {"task_id": "load"}}
+    page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 2, "data": {"said": "Cleared 1 task."}})
+    page.wait_for_selector("text=Cleared 1 task.")
+
+
+def test_arrow_keys_walk_along_the_edges(shown: Callable[..., Any], forex: GraphView) -> None:
+    page = shown(forex)
+    page.focus("[data-task-id=wait_for_rates]")
+    walked = []
+    for key in (
+        "ArrowRight",
+        "ArrowRight",
+        "ArrowRight",
+        "ArrowDown",
+        "ArrowUp",
+        "ArrowRight",
+        "ArrowLeft",
+        "Home",
+        "End",
+    ):
+        page.keyboard.press(key)
+        walked.append(page.evaluate("document.activeElement.dataset.taskId"))
+    assert walked[:2] == ["download", "validate"]
+    assert set(walked[2:5]) == {"branches.big_move", "branches.quiet_day"}
+    assert walked[3] == "branches.quiet_day"
+    assert walked[4] == "branches.big_move"
+    assert walked[5:] == ["load", "branches.big_move", "wait_for_rates", "report"]
+    page.keyboard.press("Enter")
+    assert page.evaluate("window.sent.at(-1).args") == {"task_id": "report"}
+    assert page.locator(".nf-node[tabindex='0']").count() == 1
+
+
+def test_a_folded_group_lists_its_tasks_and_unfolds(shown: Callable[..., Any], forex: GraphView) -> None:
+    page = shown(replace(forex, groups=(replace(forex.groups[0], folded=True),)))
+    assert page.text_content("[data-task-id=branches] .nf-note") == "2 of 2 done"
+    page.click("[data-task-id=branches]")
+    members = [{"id": "branches.big_move", "state": "skipped"}]
+    unfold = {"label": "Unfold", "name": "fold", "args": {"group_id": "branches"}}
+    page.evaluate(
+        "m => window.model.reply(m)", {"kind": "reply", "id": 1, "data": {"members": members, "actions": [unfold]}}
+    )
+    page.wait_for_selector("text=branches.big_move")
+    page.click("text=Unfold")
+    assert page.evaluate("window.sent[1]") == {
+        "kind": "request",
+        "id": 2,
+        "name": "fold",
+        "args": {"group_id": "branches"},
+    }
+    drawn = scene(forex)
+    page.evaluate(
+        "patch => window.model.push(patch)", live.graph_traits(forex, drawn) | live.state_traits(forex, drawn, NOW)
+    )
+    page.wait_for_selector("[data-task-id='branches.big_move'][data-state=skipped]")
+
+
+def test_a_wide_graph_scrolls_in_its_box_and_can_be_fitted(shown: Callable[..., Any]) -> None:
+    names = [f"t{i}" for i in range(12)]
+    edges = tuple(EdgeView(source=a, target=b) for a, b in zip(names, names[1:], strict=False))
+    page = shown(GraphView(dag_id="x", tasks=tuple(TaskView(task_id=n) for n in names), edges=edges))
+    sizes = "[document.querySelector('.nf-canvas').scrollWidth > document.querySelector('.nf-canvas').clientWidth, document.documentElement.scrollWidth <= innerWidth]"
+    assert page.evaluate(sizes) == [True, True]
+    page.click("text=Fit")
+    assert page.evaluate(sizes) == [False, True]
+    assert page.get_attribute("text=Fit", "aria-pressed") == "true"
+
+
+@pytest.mark.parametrize(("motion", "animation"), [("no-preference", "nf-turn"), ("reduce", "none")])
+def test_running_turns_unless_motion_is_unwelcome(shown: Callable[..., Any], motion: str, animation: str) -> None:
+    graph = GraphView(
+        dag_id="x", tasks=(TaskView(task_id="t", state="running", since=NOW),), run="r", run_state="running"
+    )
+    page = shown(graph, reduced_motion=motion)
+    assert page.eval_on_selector(".nf-node .nf-glyph", "e => getComputedStyle(e).animationName") == animation
+
+
+def test_empty_and_unknown_are_shown_in_words(shown: Callable[..., Any]) -> None:
+    page = shown(GraphView(dag_id="x"))
+    assert page.inner_text(".nf-empty") == "This DAG has no tasks yet."
+    odd = GraphView(dag_id="x", tasks=(TaskView(task_id="t", state="hibernating"),), run="r", run_state="odd")
+    page = shown(odd)
+    assert page.get_attribute("[data-task-id=t]", "aria-label") == "t, hibernating"
+    assert page.inner_text(".nf-legend") == "hibernating 1"
+
+
+def test_a_phone_shows_everything_within_its_width(shown: Callable[..., Any], forex: GraphView) -> None:
+    page = shown(forex, viewport={"width": 390, "height": 800})
+    page.evaluate("document.querySelector('#root').style.width = 'auto'")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_300_tasks_are_recoloured_within_a_frame(shown: Callable[..., Any]) -> None:
+    tasks = tuple(TaskView(task_id=f"t{i}") for i in range(300))
+    page = shown(GraphView(dag_id="x", tasks=tasks, run="r", run_state="running"))
+    took = page.evaluate(
+        """async () => { const ids = Object.keys(model.get("states")); const took = [];
+        for (let k = 0; k < 9; k++) { const states = {}; ids.forEach((id, j) => states[id] = {state: ["queued", "running", "success"][(j + k) % 3]});
+          const start = performance.now(); model.push({states}); await null; await null; took.push(performance.now() - start); }
+        return took.sort((a, b) => a - b)[4]; }"""
+    )
+    assert page.locator("[data-state=none]").count() == 0
+    assert took < 50
+
+
+def test_nothing_is_left_after_unmounting(shown: Callable[..., Any], forex: GraphView) -> None:
+    page = shown(forex)
+    assert page.evaluate("window.model.count()") > 0
+    page.evaluate("window.unmount()")
+    assert page.evaluate("[window.model.count(), document.querySelector('#root').childElementCount]") == [0, 0]
+
+
+@pytest.mark.parametrize(("theme", "scheme"), [("light", "dark"), ("dark", "light")])
+def test_a_picture_follows_the_pages_theme_and_not_the_systems(
+    new_page: Callable[..., Any], forex: GraphView, theme: str, scheme: str
+) -> None:
+    """Given a dark notebook on a light system (or the reverse), when the picture is shown, then it is as the notebook."""
+    body = graph_bundle(forex, NOW).html
+    light = "true" if theme == "light" else "false"
+    files = {"nbflow.test/": ("text/html", f'<!doctype html><body data-jp-theme-light="{light}">{body}')}
+    page = new_page(files, color_scheme=scheme)
+    page.goto("http://nbflow.test/")
+    pixel = page.evaluate(
+        """async () => { const img = document.querySelector("img"); await img.decode(); return getComputedStyle(img).colorScheme; }"""
+    )
+    assert pixel == theme
+    shot = page.locator("img").screenshot()
+    seen = page.evaluate(
+        """async data => { const img = new Image(); img.src = "data:image/png;base64," + data; await img.decode();
+        const c = document.createElement("canvas").getContext("2d"); c.drawImage(img, 0, 0);
+        return [...c.getImageData(6, 90, 1, 1).data].slice(0, 3); }""",
+        base64.b64encode(shot).decode(),
+    )
+    page_colour = palettes()[theme == "dark"].page
+    assert seen == [int(page_colour[i : i + 2], 16) for i in (1, 3, 5)]

@@ -1,0 +1,267 @@
+"""Cell outputs: what they say in words, with and without their styles, and that data never becomes markup."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbflow.ui import html
+from nbflow.ui.bundle import Bundle
+from nbflow.ui.tables import MAX_ROWS, Cell, Table, display_width, html_table, text_table
+from nbflow.ui.viewmodel import (
+    BackfillView,
+    DagRow,
+    ErrorView,
+    EventRow,
+    GanttView,
+    GraphView,
+    GridView,
+    ImportErrorRow,
+    LogLine,
+    LogView,
+    PlannedRun,
+    RunRow,
+    TaskRow,
+    TaskView,
+    TimelineView,
+    WhyView,
+)
+from tests.ui.samples import NOW
+
+
+class Untrusted(HTMLParser):
+    """What an untrusted notebook is left with: no style sheets, no SVG tags (their text stays), no scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str | None]] = []
+        self.silent = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+        self.silent += tag == "style"
+
+    def handle_endtag(self, tag: str) -> None:
+        self.silent -= tag == "style"
+
+    def handle_data(self, data: str) -> None:
+        if not self.silent and data.strip():
+            self.text.append(data.strip())
+
+
+def untrusted(bundle: Bundle) -> Untrusted:
+    parser = Untrusted()
+    parser.feed(bundle.html)
+    parser.close()
+    return parser
+
+
+def words(bundle: Bundle) -> str:
+    return " ".join(" ".join(untrusted(bundle).text).split())
+
+
+def every_view(text: str) -> list[Bundle]:
+    """One bundle of each kind, with `text` wherever a user's text may come."""
+    event = EventRow(at=NOW, subject=text, to_state=text, from_state=text, cause=text, actor=text)
+    planned = PlannedRun(logical_date=NOW, action="make", reason=text, state=text)
+    return [
+        html.graph_bundle(GraphView(dag_id=text, tasks=(TaskView(task_id=text, label=text),), footer=(text,)), NOW),
+        html.grid_bundle(GridView(dag_id=text)),
+        html.gantt_bundle(GanttView(dag_id=text)),
+        html.timeline_bundle(TimelineView(title=text, start=NOW, end=NOW, events=(event,), assumptions=(text,))),
+        html.dags_bundle([DagRow(dag_id=text, schedule=text, latest=text, tags=(text,), owner=text)], NOW),
+        html.runs_bundle([RunRow(run_id=text, state=text, run_type=text, counts=((text, 1),))], NOW, dag_id=text),
+        html.tasks_bundle([TaskRow(task_id=text, state=text, reason=text)], NOW, title=text),
+        html.events_bundle([event], title=text),
+        html.log_bundle(LogView(title=text, lines=(LogLine(message=text, level=text, source=text, at=NOW),))),
+        html.why_bundle(
+            WhyView(subject=text, state=text, headline=text, grounds=(text,), ways_out=(text,), history=(event,))
+        ),
+        html.backfill_bundle(BackfillView(dag_id=text, runs=(planned,), remarks=(text,))),
+        html.error_bundle(ErrorView(message=text, place=text, hint=text, detail=text)),
+        html.import_errors_bundle([ImportErrorRow(file=text, error=text, line=1, gist=text, at=NOW)], NOW),
+        html.states_bundle([(text, text)]),
+        html.table_bundle(text, Table(columns=(text,), rows=((text,),))),
+        html.message_bundle(text, state=text),
+    ]
+
+
+TAGS = {
+    "div", "b", "span", "p", "img", "style", "svg", "path", "rect", "table", "thead", "tbody", "tr", "th", "td", "pre",
+    "code", "details", "summary",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["<script>alert(1)</script>", "'\"><img src=http://x onerror=1>", "</style><b>", "javascript:x"]
+)
+def test_data_never_becomes_markup(text: str) -> None:
+    for bundle in every_view(text):
+        seen = untrusted(bundle)
+        assert seen.tags <= TAGS
+        names = {name for name, _ in seen.attributes}
+        assert not [name for name in names if name.startswith("on") or name == "href"]
+        assert all(
+            (value or "").startswith("data:image/svg+xml;base64,") for name, value in seen.attributes if name == "src"
+        )
+        assert bundle.html.count("<style>") == bundle.html.count("</style>")
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_every_view_has_html_and_text_for_any_data(text: str) -> None:
+    for bundle in every_view(text):
+        assert bundle.text
+        assert bundle.html.startswith("<div class=")
+        assert bundle.html.count("<div") == bundle.html.count("</div>")
+
+
+def test_an_output_holds_html_and_plain_text(forex: GraphView) -> None:
+    bundle = html.graph_bundle(forex, NOW)
+    assert bundle._repr_mimebundle_() == {"text/html": bundle.html, "text/plain": bundle.text}
+    assert bundle._repr_mimebundle_(include={"text/plain"}) == {"text/plain": bundle.text}
+    assert repr(bundle) == bundle.text
+
+
+def test_the_picture_is_an_image_that_an_untrusted_notebook_shows(forex: GraphView) -> None:
+    bundle = html.graph_bundle(forex, NOW)
+    source = dict(untrusted(bundle).attributes)["src"] or ""
+    assert base64.b64decode(source.split(",", 1)[1]).decode() == bundle.svg
+    assert dict(untrusted(bundle).attributes)["alt"] == (
+        "Graph of forex, run 2026-11-20 running, 7 tasks: up_for_retry 1, success 4, skipped 1, none 1"
+    )
+
+
+def test_the_graphs_text_lists_its_tasks_with_what_they_come_after(forex: GraphView) -> None:
+    assert html.graph_text(forex, NOW) == (
+        "DAG forex · 0 6 * * 1-5 · run 2026-11-20 running · next in 21 h 26 min (2026-11-21 03:29:03 CET)\n"
+        "TASK                STATE         NOTE                AFTER\n"
+        "wait_for_rates      success       2.1 s               –\n"
+        "download            success       0.8 s               wait_for_rates\n"
+        "validate            success       0.2 s               download\n"
+        "branches.big_move   skipped       –                   validate (moves > 1 %)\n"
+        "branches.quiet_day  success       0.1 s               validate\n"
+        "load                up_for_retry  try 2 of 4 in 38 s  branches.big_move, branches.quiet_day\n"
+        "report              none          –                   branches.quiet_day\n"
+        "up_for_retry 1, success 4, skipped 1, none 1\n"
+        "version 7 · forex.ipynb, cell 3 · scheduler running (pid 4121)"
+    )
+
+
+def test_the_list_says_what_is_wrong_and_what_comes_next() -> None:
+    """The words of the list, as an untrusted notebook shows them: each state in a word, no text from inside a drawing."""
+    rows = [
+        DagRow(dag_id="forex", schedule="0 6 * * 1-5", latest="failed", last_runs=(("success", 2), ("failed", 1)),
+               next_run=NOW + timedelta(hours=21), tags=("finance", "daily")),
+        DagRow(dag_id="old", paused=True),
+    ]  # fmt: skip
+    bundle = html.dags_bundle(rows, NOW)
+    assert words(bundle) == (
+        "DAGs 2 1 failing DAG last runs latest schedule next tags "
+        "forex failed 0 6 * * 1-5 in 21 h finance, daily old – none paused"
+    )
+    assert ("title", "Sat 2026-11-21 03:03:03 CET (02:03:03 UTC)") in untrusted(bundle).attributes
+
+
+@pytest.mark.parametrize(
+    ("bundle", "said"),
+    [
+        (html.dags_bundle([], NOW), "%%dag hello --schedule @daily"),
+        (html.runs_bundle([], NOW, dag_id="x"), "%dag run x"),
+        (html.tasks_bundle([], NOW), "no tasks yet"),
+        (html.log_bundle(LogView(title="t")), "empty so far"),
+        (html.import_errors_bundle([], NOW), "Every DAG file loads."),
+        (html.backfill_bundle(BackfillView(dag_id="x")), "No run falls into this range."),
+        (html.grid_bundle(GridView(dag_id="x")), "No run of x yet."),
+        (html.gantt_bundle(GanttView(dag_id="x")), "Nothing has started yet."),
+    ],
+)
+def test_an_empty_view_says_what_to_do(bundle: Bundle, said: str) -> None:
+    assert said in bundle.text
+    if not bundle.svg:
+        assert said in words(bundle)
+
+
+def test_a_thousand_rows_are_cut_with_the_way_to_narrow_them() -> None:
+    rows = [RunRow(run_id=f"r{i}", state="success") for i in range(1_204)]
+    bundle = html.runs_bundle(rows, NOW)
+    assert "500 of 1,204 shown. Narrow it with --state or --since." in words(bundle)
+    assert bundle.text.splitlines()[-1] == "500 of 1,204 shown. Narrow it with --state or --since."
+    assert bundle.html.count("<tr>") == MAX_ROWS + 1
+
+
+def test_an_error_is_one_line_with_place_and_way_out() -> None:
+    bundle = html.error_bundle(ErrorView(message="No DAG 'forx'", place="cell 4", hint="Did you mean forex?"))
+    assert bundle.text == "Error: No DAG 'forx' (cell 4). Did you mean forex?"
+    assert words(bundle) == "Error No DAG 'forx' (cell 4). Did you mean forex?"
+
+
+def test_a_log_keeps_its_end_and_loses_its_escapes() -> None:
+    lines = tuple(LogLine(message=f"\x1b[31mline {i}\x1b[0m\x07", at=NOW) for i in range(1_500))
+    bundle = html.log_bundle(LogView(title="load, try 1", lines=lines, dropped=10))
+    text = bundle.text.splitlines()
+    assert text[0] == "load, try 1 (1,510 lines · times in CET)"
+    assert text[1] == "… 510 earlier lines"
+    assert text[2] == "06:03:03.000 INFO     line 500\ufffd"
+    assert len(text) == 1_002
+
+
+def test_why_gives_the_answer_its_grounds_and_the_way_out() -> None:
+    view = WhyView(
+        subject="forex.load", state="up_for_retry", headline="Waits for its second try.", grounds=("retries=3",),
+        ways_out=("%dag clear forex load", "Retry now"),
+    )  # fmt: skip
+    assert html.why_bundle(view).text == (
+        "forex.load is up_for_retry: Waits for its second try.\n  retries=3\n  To go on: %dag clear forex load or Retry now"
+    )
+
+
+def test_a_backfill_says_how_many_runs_it_makes_reruns_and_refuses() -> None:
+    def run(day: int, action: str, reason: str = "") -> PlannedRun:
+        at = datetime(2026, 10, day, 6, tzinfo=NOW.tzinfo)
+        return PlannedRun(
+            logical_date=at, action=action, interval_start=at, interval_end=at.replace(day=day + 1), reason=reason
+        )
+
+    view = BackfillView(dag_id="forex", runs=(run(24, "make"), run(25, "rerun"), run(26, "refuse", "it runs")))
+    assert html.backfill_bundle(view).text == (
+        "Backfill forex: 1 run will be made, 1 rerun, 1 refused.\n"
+        "LOGICAL DATE           INTERVAL                                              ACTION  REASON\n"
+        "2026-10-24 06:00 CEST  2026-10-24 06:00 CEST to 2026-10-25 06:00 CET (25 h)  make    –\n"
+        "2026-10-25 06:00 CET   2026-10-25 06:00 to 2026-10-26 06:00 CET              rerun   –\n"
+        "2026-10-26 06:00 CET   2026-10-26 06:00 to 2026-10-27 06:00 CET              refuse  it runs\n"
+        "dry run: nothing has been written"
+    )
+
+
+@given(st.lists(st.tuples(st.text(max_size=12), st.text(max_size=12)), min_size=1, max_size=6))
+def test_the_columns_of_a_text_table_are_aligned(rows: list[tuple[str, str]]) -> None:
+    """Given any cells, when written as text, then every line's second column starts at the same place."""
+    cells = tuple((Cell(text="x" + a), Cell(text="|" + b)) for a, b in rows)
+    lines = text_table(Table(columns=("first", "|second"), rows=cells)).split("\n")
+    starts = {display_width(line[: line.index("  |")]) + 2 for line in lines if "  |" in line}
+    assert len(starts) == 1
+
+
+def test_a_column_without_content_is_left_out() -> None:
+    table = Table(columns=("a", "b"), rows=(("1", ""), ("2", "")))
+    assert text_table(table) == "A\n1\n2"
+    assert re.findall(r"<th[^>]*>(\w)", html_table(table)) == ["a"]
+
+
+@pytest.mark.parametrize("make", [lambda: html.states_bundle([("success", "it ended well")])])
+def test_a_chip_is_colour_glyph_and_word(make: Callable[[], Bundle]) -> None:
+    drawn = make().html
+    assert 'style="display:inline-block' in drawn
+    assert "#dafbe1" in drawn
+    assert "<path d=" in drawn
+    assert words(make()).endswith("state meaning success it ended well")
