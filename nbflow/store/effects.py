@@ -41,6 +41,9 @@ UNCLAIMED_LEASE_SECONDS = 60
 executor that starts its workers first."""
 
 
+ONE_A_DATE = frozenset({"scheduled", "backfill"})
+"""Run types of which there is at most one a logical date."""
+
 GONE = ""
 """In the history: the state of what is not there (a run before it is made, a placeholder after its expansion)."""
 

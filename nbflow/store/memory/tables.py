@@ -27,7 +27,7 @@ from nbflow.store.base import (
     TaskEvent,
 )
 from nbflow.store.codec import as_stored
-from nbflow.store.effects import Hidden
+from nbflow.store.effects import ONE_A_DATE, Hidden
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -206,10 +206,6 @@ class Tables:
             other = self._runs[dated[index][2]]
             if other.logical_date is not None:
                 yield other
-
-
-ONE_A_DATE = frozenset({"scheduled", "backfill"})
-"""Run types of which there is at most one a logical date."""
 
 
 def _forget(table: dict[Any, Any], doomed: Callable[[Any, Any], bool]) -> None:

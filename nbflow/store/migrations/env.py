@@ -1,0 +1,14 @@
+"""Run by Alembic. The connection comes from ``nbflow.store.sql.schema``, inside its locked transaction."""
+
+from alembic import context
+
+from nbflow.store.sql.schema import VERSION_TABLE
+from nbflow.store.sql.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+    transactional_ddl=True,
+)
+context.run_migrations()

@@ -1,0 +1,101 @@
+"""Connections and transactions: the base that the store's other modules stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from sqlalchemy import Connection, TextClause, bindparam, make_url, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from nbflow.core.spec import DagSpec
+from nbflow.store import Box
+from nbflow.store.sql import tables as t
+from nbflow.store.sql.dialects import dialect_of
+
+SPECS_KEPT = 500
+"""How many DAG versions a store object holds in memory."""
+
+
+def new_attempt_id() -> str:
+    return uuid4().hex
+
+
+_SPEC = select(t.dag_version.c.spec).where(
+    t.dag_version.c.dag_id == bindparam("dag_id"), t.dag_version.c.digest == bindparam("digest")
+)
+
+
+class Database:
+    """Opens transactions, and turns the driver's errors into ours. Its subclasses hold the queries."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        synchronous: str = "NORMAL",
+        fernet: Box | None = None,
+        new_id: Callable[[], str] | None = None,
+    ) -> None:
+        self._dialect = dialect_of(url, synchronous)
+        self._engine = self._dialect.engine()
+        self._box = fernet
+        self._new_id = new_id or new_attempt_id
+        self._specs: dict[tuple[str, str], DagSpec] = {}
+        self._texts: dict[str, TextClause] = {}
+        self.url = make_url(url).render_as_string(hide_password=True)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """A transaction that only reads; in SQLite it sees one moment."""
+        with self._translated(), self._engine.connect() as connection:
+            self._dialect.begin(connection, writing=False)
+            yield connection
+
+    @contextmanager
+    def _writing(self, *, nudge: bool = True) -> Iterator[Connection]:
+        """A transaction that writes: committed at the end, undone by an error. ``nudge``: wake who waits."""
+        with self._translated(), self._engine.connect() as connection:
+            self._dialect.begin(connection, writing=True)
+            yield connection
+            if nudge:
+                self._dialect.nudge(connection)
+            connection.commit()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError:
+            raise
+        except DBAPIError as error:
+            raise self._dialect.translate(error) from error
+
+    def _sql(self, template: str) -> TextClause:
+        """The statement of a template, in which ``{keys}``, ``{lock}`` and ``{skip}`` are the dialect's."""
+        found = self._texts.get(template)
+        if found is None:
+            sql = template.format(keys=self._dialect.keys, lock=self._dialect.lock_rows, skip=self._dialect.skip_locked)
+            found = self._texts[template] = text(sql)
+        return found
+
+    def _spec(self, connection: Connection, dag_id: str, digest: str) -> DagSpec:
+        """The spec of a version, by its digest: numbers are given again after a DAG was deleted."""
+        found = self._specs.get((dag_id, digest))
+        if found is None:
+            raw = connection.execute(_SPEC, {"dag_id": dag_id, "digest": digest}).scalar_one()
+            if len(self._specs) >= SPECS_KEPT:
+                self._specs.clear()
+            found = self._specs[dag_id, digest] = DagSpec.from_dict(raw)
+        return found
+
+    def change_token(self) -> object:
+        return self._dialect.change_token()
+
+    def wait_for_change(self, token: object, *, timeout: float) -> bool:
+        return self._dialect.wait_for_change(token, timeout)
+
+    def close(self) -> None:
+        self._dialect.close()
+        self._engine.dispose()

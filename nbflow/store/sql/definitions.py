@@ -1,0 +1,182 @@
+"""DAGs, their versions, and import errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, bindparam, delete, func, insert, select, text, update
+
+from nbflow.core.spec import DagSpec
+from nbflow.store.base import DagRow, DagVersion, ImportFault
+from nbflow.store.codec import clean_text, dag_row, with_digest
+from nbflow.store.effects import utc
+from nbflow.store.sql import tables as t
+from nbflow.store.sql.jobs import Jobs
+from nbflow.store.sql.upsert import upsert
+
+_DAG, _VERSION, _FAULT = t.dag, t.dag_version, t.import_fault
+
+_HAS_FAULTS = select(_FAULT.c.id).where(_FAULT.c.fileloc == _DAG.c.fileloc).exists()
+_DAGS = select(_DAG, _HAS_FAULTS.label("has_import_errors"))
+_ONE = _DAGS.where(_DAG.c.dag_id == bindparam("this"))
+_DUE = (
+    _DAGS.where(text(t.SCHEDULABLE), _DAG.c.next_run_after <= bindparam("now", type_=_DAG.c.next_run_after.type))
+).order_by(_DAG.c.next_run_after, _DAG.c.dag_id)
+_NEXT_DUE = select(_DAG.c.next_run_after).where(text(t.SCHEDULABLE)).order_by(_DAG.c.next_run_after).limit(1)
+_VERSIONS = select(_VERSION).where(_VERSION.c.dag_id == bindparam("this")).order_by(_VERSION.c.number)
+_FOLLOWED = _VERSIONS.where(
+    _VERSION.c.number
+    == func.coalesce(
+        select(_DAG.c.version).where(_DAG.c.dag_id == bindparam("this")).scalar_subquery(),
+        select(func.max(_VERSION.c.number)).where(_VERSION.c.dag_id == bindparam("this")).scalar_subquery(),
+    )
+)
+_PUT_DAG = upsert(_DAG)
+_SET_NEXT = (
+    update(_DAG)
+    .where(_DAG.c.dag_id == bindparam("this"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("next_run_after", "next_logical_date", "next_interval_start", "next_interval_end")
+        }
+    )
+)
+
+
+class Definitions(Jobs):
+    def register(self, version: DagVersion, *, now: datetime, paused: bool, activate: bool = True) -> DagVersion:
+        now = utc(now)
+        wanted = with_digest(version)
+        dag_id = version.dag_id
+        with self._writing() as connection:
+            self._dialect.lock_name(connection, f"dag {dag_id}")
+            same = _VERSIONS.where(_VERSION.c.digest == wanted.digest)
+            row = connection.execute(same, {"this": dag_id}).first()
+            if row is None:
+                highest = select(func.max(_VERSION.c.number)).where(_VERSION.c.dag_id == dag_id)
+                known = replace(wanted, number=(connection.execute(highest).scalar() or 0) + 1, created_at=now)
+                connection.execute(insert(_VERSION), _version_values(known))
+            else:
+                known = self._as_version(row)
+                if activate:
+                    known = replace(known, origin=wanted.origin, fileloc=wanted.fileloc, cell=wanted.cell)
+                    places = {"origin": wanted.origin, "fileloc": wanted.fileloc, "cell": wanted.cell}
+                    this = (_VERSION.c.dag_id == dag_id, _VERSION.c.number == known.number)
+                    connection.execute(update(_VERSION).where(*this).values(places))
+            if activate:
+                old = connection.execute(_ONE, {"this": dag_id}).first()
+                dag = dag_row(known, _as_dag(old) if old else None, paused=paused, now=now)
+                connection.execute(_PUT_DAG, _dag_values(dag))
+        return known
+
+    def _as_version(self, row: Row[Any]) -> DagVersion:
+        spec = self._specs.get((row.dag_id, row.digest)) or DagSpec.from_dict(row.spec)
+        values = dict(row._mapping)
+        return DagVersion(**{**values, "spec": spec})
+
+    def version(self, dag_id: str, number: int | None = None) -> DagVersion | None:
+        query = _FOLLOWED if number is None else _VERSIONS.where(_VERSION.c.number == number)
+        with self._reading() as connection:
+            row = connection.execute(query, {"this": dag_id}).first()
+        return self._as_version(row) if row else None
+
+    def versions(self, dag_id: str) -> list[DagVersion]:
+        with self._reading() as connection:
+            return [self._as_version(row) for row in connection.execute(_VERSIONS, {"this": dag_id})]
+
+    def dag(self, dag_id: str) -> DagRow | None:
+        with self._reading() as connection:
+            row = connection.execute(_ONE, {"this": dag_id}).first()
+        return _as_dag(row) if row else None
+
+    def dags(self, *, include_stale: bool = False) -> list[DagRow]:
+        query = _DAGS.order_by(_DAG.c.dag_id)
+        with self._reading() as connection:
+            rows = connection.execute(query if include_stale else query.where(~_DAG.c.stale)).all()
+        return [_as_dag(row) for row in rows]
+
+    def set_paused(self, dag_id: str, paused: bool, *, actor: str, now: datetime) -> bool:
+        with self._writing() as connection:
+            done = connection.execute(update(_DAG).where(_DAG.c.dag_id == dag_id).values(paused=paused)).rowcount == 1
+            if done:
+                self._write_audit(connection, "pause" if paused else "unpause", actor, now, {"dag_id": dag_id})
+        return done
+
+    def set_stale(self, dag_ids: Iterable[str], stale: bool, *, now: datetime) -> None:
+        rows = [{"this": dag_id, "is_stale": stale, "at": utc(now)} for dag_id in dag_ids]
+        if not rows:
+            return
+        values: dict[str, Any] = {"stale": bindparam("is_stale"), "last_parsed_at": bindparam("at")}
+        with self._writing() as connection:
+            connection.execute(update(_DAG).where(_DAG.c.dag_id == bindparam("this")).values(values), rows)
+
+    def set_next_run(
+        self,
+        dag_id: str,
+        *,
+        run_after: datetime | None,
+        logical_date: datetime | None = None,
+        interval: tuple[datetime, datetime] | None = None,
+    ) -> None:
+        start, end = interval or (None, None)
+        times = {"next_run_after": run_after, "next_logical_date": logical_date}
+        with self._writing(nudge=False) as connection:
+            connection.execute(
+                _SET_NEXT, {"this": dag_id, **times, "next_interval_start": start, "next_interval_end": end}
+            )
+
+    def due_dags(self, now: datetime) -> list[DagRow]:
+        with self._reading() as connection:
+            return [_as_dag(row) for row in connection.execute(_DUE, {"now": now})]
+
+    def next_due(self) -> datetime | None:
+        with self._reading() as connection:
+            found: datetime | None = connection.execute(_NEXT_DUE).scalar()
+        return found
+
+    def put_faults(self, fileloc: str, faults: Sequence[ImportFault], *, now: datetime) -> None:
+        with self._writing() as connection:
+            connection.execute(delete(_FAULT).where(_FAULT.c.fileloc == fileloc))
+            if faults:
+                connection.execute(insert(_FAULT), [_fault_values(fileloc, fault, utc(now)) for fault in faults])
+
+    def faults(self) -> list[ImportFault]:
+        names = ("fileloc", "line", "error", "detail", "cell", "at")
+        query = select(*(_FAULT.c[name] for name in names)).order_by(_FAULT.c.fileloc, _FAULT.c.id)
+        with self._reading() as connection:
+            return [ImportFault(**row._mapping) for row in connection.execute(query)]
+
+
+def _as_dag(row: Row[Any]) -> DagRow:
+    values = dict(row._mapping)
+    start, end = values.pop("next_interval_start"), values.pop("next_interval_end")
+    values["tags"], values["owners"] = tuple(values["tags"]), tuple(values["owners"])
+    values["has_import_errors"] = bool(values["has_import_errors"])
+    return DagRow(**values, next_interval=(start, end) if start is not None else None)
+
+
+def _dag_values(row: DagRow) -> dict[str, Any]:
+    start, end = row.next_interval or (None, None)
+    special: dict[str, Any] = {"next_interval_start": start, "next_interval_end": end}
+    special |= {"tags": list(row.tags), "owners": list(row.owners)}
+    return {column.name: special.get(column.name, getattr(row, column.name, None)) for column in _DAG.c}
+
+
+def _version_values(version: DagVersion) -> dict[str, Any]:
+    values = {column.name: getattr(version, column.name) for column in _VERSION.c}
+    return {**values, "spec": version.spec.to_dict(), "files": dict(version.files)}
+
+
+def _fault_values(fileloc: str, fault: ImportFault, now: datetime) -> dict[str, Any]:
+    return {
+        "fileloc": fileloc,
+        "line": fault.line,
+        "error": clean_text(fault.error),
+        "detail": clean_text(fault.detail),
+        "cell": fault.cell,
+        "at": fault.at or now,
+    }

@@ -1,0 +1,281 @@
+"""What differs between SQLite and Postgres: one small class each, chosen by the URL. All other SQL is shared.
+
+==================  ============================================  ==================================================
+                    SQLite                                        Postgres
+==================  ============================================  ==================================================
+writers             one at a time: ``BEGIN IMMEDIATE`` takes the  READ COMMITTED; ``FOR UPDATE`` on the rows that a
+                    lock at once. A deferred BEGIN that writes    write decides by, always in order of their ids;
+                    after reading fails with "database is         ``SKIP LOCKED`` where any free row will do
+                    locked" without waiting
+order of history    given by the one writer                       an advisory lock from the first history row to the
+                                                                  commit: numbers are given at insert and seen at
+                                                                  commit, so without it a reader that remembers the
+                                                                  last number could miss a row for ever
+nudges              ``data_version`` of a connection of its own   LISTEN on one, NOTIFY with every commit
+a list of keys      ``json_each``                                 ``jsonb_array_elements``
+==================  ============================================  ==================================================
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+
+from nbflow.errors import ConfigError, StoreBusy, StoreError
+
+BUSY_SECONDS = 10.0
+"""How long a SQLite writer waits for its turn. Transactions take milliseconds; only a stuck process takes longer."""
+LOOK_SECONDS = 0.005
+"""How often a waiting reader of SQLite looks at ``data_version`` (3 µs a look)."""
+IDLE_SECONDS = 1.0
+"""A Postgres connection that rested longer is tried before use: the server may have been restarted."""
+CHANNEL = "nbflow_events"
+SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+MIGRATE = "Make or upgrade its tables with: nbflow db migrate"
+
+
+class Dialect(Protocol):
+    """Who implements it is below; :class:`nbflow.store.sql.database.Database` calls it."""
+
+    keys: str
+    """A table (a, b, c) of the JSON array of arrays bound as ``:keys``."""
+    lock_rows: str
+    """Ends a query of rows (of the table called ``r``) that the transaction will write."""
+    skip_locked: str
+    """The same, passing over rows that another transaction holds."""
+
+    def engine(self) -> Engine: ...
+    def create(self) -> None:
+        """Make the place where the database lives, if that is ours to make."""
+
+    def begin(self, connection: Connection, *, writing: bool) -> None: ...
+    def lock_history(self, connection: Connection) -> None: ...
+    def lock_name(self, connection: Connection, name: str) -> None:
+        """Keep others who take this name out until the transaction ends."""
+
+    def nudge(self, connection: Connection) -> None: ...
+    def translate(self, error: DBAPIError) -> StoreError: ...
+    def change_token(self) -> Any: ...
+    def wait_for_change(self, token: Any, timeout: float) -> bool: ...
+    def close(self) -> None: ...
+
+
+def dialect_of(url: str, synchronous: str) -> Dialect:
+    """The dialect of a URL. Raises ConfigError for one that is not understood."""
+    try:
+        parsed = make_url(url)
+    except Exception as error:
+        raise ConfigError(f"The metastore's URL cannot be read: {error}") from None
+    if parsed.get_backend_name() == "sqlite":
+        return SqliteDialect(parsed, synchronous)
+    return PostgresDialect(parsed.set(drivername="postgresql+psycopg"))
+
+
+class SqliteDialect:
+    keys = (
+        "(SELECT json_extract(value, '$[0]') AS a, json_extract(value, '$[1]') AS b, json_extract(value, '$[2]') AS c"
+        " FROM json_each(:keys))"
+    )
+    lock_rows = skip_locked = ""
+
+    def __init__(self, url: URL, synchronous: str) -> None:
+        if not url.database or url.database == ":memory:":
+            raise ConfigError("A SQLite metastore needs a file.", hint="For a store in memory use memory://.")
+        if synchronous.upper() not in SYNCHRONOUS:
+            raise ConfigError(f"synchronous is one of {', '.join(SYNCHRONOUS)}, not {synchronous!r}.")
+        self.path = Path(url.database).absolute()
+        self.synchronous = synchronous.upper()
+        self.busy_seconds = float(str(url.query.get("timeout", BUSY_SECONDS)))
+        self._watcher: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+
+    def _connect(self) -> sqlite3.Connection:
+        # mode=rw: connecting never makes a file, so a wrong path is an error and not an empty metastore.
+        connection = sqlite3.connect(
+            f"file:{quote(str(self.path))}?mode=rw",
+            uri=True,
+            timeout=self.busy_seconds,
+            isolation_level=None,  # we say BEGIN ourselves
+            check_same_thread=False,  # the pool gives a connection to one thread at a time
+            cached_statements=256,
+        )
+        connection.execute(f"PRAGMA synchronous={self.synchronous}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        return connection
+
+    def engine(self) -> Engine:
+        return create_engine("sqlite://", creator=self._connect, poolclass=QueuePool, pool_size=4, max_overflow=60)
+
+    def create(self) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Readable by its owner alone; SQLite gives its -wal and -shm files the same mode.
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = self._connect()
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        finally:
+            connection.close()
+
+    def begin(self, connection: Connection, *, writing: bool) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    def lock_history(self, connection: Connection) -> None:
+        """There is one writer."""
+
+    def lock_name(self, connection: Connection, name: str) -> None:
+        """There is one writer."""
+
+    def nudge(self, connection: Connection) -> None:
+        """The commit itself changes ``data_version``."""
+
+    def translate(self, error: DBAPIError) -> StoreError:
+        said = str(error.orig)
+        if "locked" in said or "busy" in said:
+            return StoreBusy(
+                f"{self.path} was locked for {self.busy_seconds:g} s; nothing was changed.",
+                hint="Another process holds it: try again, or look for one that hangs.",
+            )
+        if "disk is full" in said:
+            return StoreError(f"The disk of {self.path} is full; nothing was changed.", hint="Make room and try again.")
+        if "no such table" in said or "no such column" in said:
+            return StoreError(f"The tables of {self.path} are missing or old ({said}).", hint=MIGRATE)
+        if "unable to open" in said and not self.path.exists():
+            return StoreError(f"There is no metastore at {self.path}.", hint=MIGRATE)
+        return StoreError(f"SQLite refused at {self.path}: {said}; nothing was changed.")
+
+    def change_token(self) -> Any:
+        with self._lock:
+            if self._watcher is None:
+                self._watcher = self._connect()
+            return self._watcher.execute("PRAGMA data_version").fetchone()[0]
+
+    def wait_for_change(self, token: Any, timeout: float) -> bool:
+        until = time.monotonic() + timeout
+        while self.change_token() == token:
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(LOOK_SECONDS, left))
+        return True
+
+    def close(self) -> None:
+        with self._lock:
+            if self._watcher is not None:
+                self._watcher.close()
+                self._watcher = None
+
+
+class PostgresDialect:
+    keys = (
+        "(SELECT v ->> 0 AS a, v ->> 1 AS b, CAST(v ->> 2 AS integer) AS c"
+        " FROM jsonb_array_elements(CAST(:keys AS jsonb)) AS v)"
+    )
+    lock_rows = " FOR UPDATE OF r"
+    skip_locked = " FOR UPDATE OF r SKIP LOCKED"
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self._listener: Any = None
+        self._seen = 0
+        self._lock = threading.Lock()
+
+    def engine(self) -> Engine:
+        engine = create_engine(
+            self.url,
+            isolation_level="READ COMMITTED",
+            pool_size=5,
+            max_overflow=60,
+            connect_args={"options": "-c timezone=UTC", "connect_timeout": 10, "application_name": "nbflow"},
+        )
+
+        @event.listens_for(engine, "checkin")
+        def rest(connection: Any, record: Any) -> None:
+            record.info["rests_since"] = time.monotonic()
+
+        @event.listens_for(engine, "checkout")
+        def try_it(connection: Any, record: Any, proxy: PoolProxiedConnection) -> None:
+            since = record.info.get("rests_since")
+            if since is not None and time.monotonic() - since > IDLE_SECONDS:
+                try:
+                    engine.dialect.do_ping(connection)
+                except Exception as error:
+                    raise DisconnectionError("the server was restarted") from error
+
+        return engine
+
+    def create(self) -> None:
+        """The database is the administrator's to make."""
+
+    def begin(self, connection: Connection, *, writing: bool) -> None:
+        """The driver begins with the first statement."""
+
+    def lock_history(self, connection: Connection) -> None:
+        self.lock_name(connection, "task_event")
+
+    def lock_name(self, connection: Connection, name: str) -> None:
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"nbflow:{name}",))
+
+    def nudge(self, connection: Connection) -> None:
+        connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+
+    def translate(self, error: DBAPIError) -> StoreError:
+        said = str(error.orig).partition("\n")[0]
+        place = self.url.render_as_string(hide_password=True)
+        code = getattr(error.orig, "sqlstate", None)
+        if code in ("40001", "40P01", "55P03"):
+            return StoreBusy(f"{place} refused for now: {said}; nothing was changed.", hint="Try again.")
+        if code in ("42P01", "42703"):
+            return StoreError(f"The tables of {place} are missing or old ({said}).", hint=MIGRATE)
+        if code == "53100":
+            return StoreError(f"The disk of {place} is full; nothing was changed.", hint="Make room and try again.")
+        if code is None or error.connection_invalidated:
+            return StoreError(f"{place} does not answer: {said}", hint="Is the server running?")
+        return StoreError(f"{place} refused: {said}; nothing was changed.")
+
+    def change_token(self) -> Any:
+        with self._lock:
+            return self._drain(0)
+
+    def _drain(self, timeout: float) -> int:
+        import psycopg
+
+        try:
+            if self._listener is None:
+                query = dict(self.url.query)
+                self._listener = psycopg.connect(
+                    host=self.url.host or str(query.pop("host", "")) or None,
+                    port=self.url.port or query.pop("port", None),  # type: ignore[arg-type]
+                    user=self.url.username,
+                    password=self.url.password,
+                    dbname=self.url.database,
+                    autocommit=True,
+                    connect_timeout=10,
+                )
+                self._listener.execute(f"LISTEN {CHANNEL}")
+                self._seen += 1  # what came before we listened, nobody knows
+            for _ in self._listener.notifies(timeout=timeout, stop_after=1 if timeout else None):
+                self._seen += 1
+        except psycopg.OperationalError as error:
+            self._listener = None
+            self._seen += 1
+            raise StoreError(f"{self.url.render_as_string()} does not answer: {error}") from error
+        return self._seen
+
+    def wait_for_change(self, token: Any, timeout: float) -> bool:
+        with self._lock:
+            return bool(self._drain(0) != token or self._drain(max(timeout, 0.001)) != token)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._listener is not None:
+                self._listener.close()
+                self._listener = None

@@ -1,0 +1,100 @@
+"""Rows as the core's values, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Table
+
+from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
+from nbflow.core.states import RunState, TaskState
+from nbflow.store.base import Attempt
+from nbflow.store.effects import Hidden
+from nbflow.store.sql import tables as t
+
+RUN_FIELDS = tuple(field.name for field in fields(Run))
+INSTANCE_FIELDS = tuple(field.name for field in fields(Instance))
+_ATTEMPT_KEYS = ("run", "key")
+ATTEMPT_FIELDS = tuple(field.name for field in fields(Attempt) if field.name not in _ATTEMPT_KEYS)
+
+_TASK_STATES = {state.value: state for state in TaskState}
+_RUN_STATES = {state.value: state for state in RunState}
+
+
+def columns(table: Table, names: Iterable[str]) -> list[ColumnElement[Any]]:
+    return [table.c[name] for name in names]
+
+
+RUN_COLUMNS = columns(t.dag_run, RUN_FIELDS)
+INSTANCE_COLUMNS = columns(t.task_instance, INSTANCE_FIELDS)
+HIDDEN_COLUMNS = columns(t.task_instance, Hidden._fields)
+ATTEMPT_COLUMNS = [
+    *columns(t.attempt, ATTEMPT_FIELDS),
+    t.attempt.c.task_id,
+    t.attempt.c.map_index,
+    t.dag_run.c.dag_id,
+    t.dag_run.c.run_id,
+]
+
+
+def as_run(row: Row[Any] | tuple[Any, ...]) -> Run:
+    """A row that begins with ``RUN_COLUMNS``."""
+    values = dict(zip(RUN_FIELDS, row, strict=False))
+    values["state"] = _RUN_STATES[values["state"]]
+    return Run(**values)
+
+
+def as_instance(row: Row[Any] | tuple[Any, ...]) -> Instance:
+    """A row that begins with ``INSTANCE_COLUMNS``."""
+    values = dict(zip(INSTANCE_FIELDS, row, strict=False))
+    values["state"] = _TASK_STATES[values["state"]]
+    skips = values["skips"]
+    values["skips"] = tuple(skips) if skips else ()
+    return Instance(**values)
+
+
+def as_hidden(row: Row[Any] | tuple[Any, ...]) -> Hidden:
+    """A row of ``INSTANCE_COLUMNS`` and then ``HIDDEN_COLUMNS``."""
+    return Hidden(*row[len(INSTANCE_FIELDS) : len(INSTANCE_FIELDS) + len(Hidden._fields)])
+
+
+def as_attempt(row: Row[Any]) -> Attempt:
+    """A row of ``ATTEMPT_COLUMNS``."""
+    named = dict(zip(ATTEMPT_FIELDS, row, strict=False))
+    task_id, map_index, dag_id, run_id = row[len(ATTEMPT_FIELDS) :]
+    return Attempt(run=RunKey(dag_id, run_id), key=TaskKey(task_id, map_index), **named)
+
+
+def task_key(task_id: str | None, map_index: int) -> TaskKey | None:
+    return None if task_id is None else TaskKey(task_id, map_index)
+
+
+def run_values(run: Run) -> dict[str, Any]:
+    """Columns of ``dag_run``."""
+    values = {name: getattr(run, name) for name in RUN_FIELDS}
+    values["conf"] = dict(run.conf)
+    values["sort_date"] = run.logical_date or run.run_after
+    return values
+
+
+def instance_values(run_no: int, one: Instance, hidden: Hidden) -> dict[str, Any]:
+    """Columns of ``task_instance``."""
+    values: dict[str, Any] = {name: getattr(one, name) for name in INSTANCE_FIELDS}
+    values["run_no"] = run_no
+    values["skips"] = list(one.skips) or None
+    values["pool"], values["pool_slots"], values["next_kwargs"] = hidden
+    return values
+
+
+def attempt_values(run_no: int, attempt: Attempt) -> dict[str, Any]:
+    """Columns of ``attempt``."""
+    values: dict[str, Any] = {name: getattr(attempt, name) for name in ATTEMPT_FIELDS}
+    values["run_no"], values["task_id"], values["map_index"] = run_no, attempt.key.task_id, attempt.key.map_index
+    return values
+
+
+def counted(rows: Mapping[str, int]) -> dict[str, int]:
+    """Only the tables that lost rows."""
+    return {name: count for name, count in rows.items() if count}

@@ -1,0 +1,304 @@
+"""Reading runs, instances and history; what a decision sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select, text, update
+
+from nbflow.core.snapshot import Instance, PreviousRun, Run, RunKey, Snapshot, TaskKey
+from nbflow.core.spec import DagSpec
+from nbflow.core.states import OCCUPYING, RunState, TaskState
+from nbflow.store.base import TaskEvent, Usage
+from nbflow.store.codec import dump_json, looks_at_past
+from nbflow.store.sql import tables as t
+from nbflow.store.sql.database import Database
+from nbflow.store.sql.rows import (
+    INSTANCE_COLUMNS,
+    INSTANCE_FIELDS,
+    RUN_COLUMNS,
+    RUN_FIELDS,
+    as_instance,
+    as_run,
+    task_key,
+)
+
+_RUN, _TI, _EVENT = t.dag_run, t.task_instance, t.task_event
+
+_THE_RUN = (_RUN.c.dag_id == bindparam("dag_id"), _RUN.c.run_id == bindparam("run_id"))
+SELECT_RUN = select(*RUN_COLUMNS).where(*_THE_RUN)
+_SNAPSHOT_RUN = (
+    select(*RUN_COLUMNS, _RUN.c.id, t.dag_version.c.digest, t.dag.c.paused)
+    .join(t.dag_version, and_(t.dag_version.c.dag_id == _RUN.c.dag_id, t.dag_version.c.number == _RUN.c.version))
+    .join(t.dag, t.dag.c.dag_id == _RUN.c.dag_id, isouter=True)
+    .where(*_THE_RUN)
+)
+_INSTANCES = select(*INSTANCE_COLUMNS).where(_TI.c.run_no == bindparam("run_no"))
+_INSTANCES_OF_RUN = (
+    select(*INSTANCE_COLUMNS)
+    .join(_RUN, _RUN.c.id == _TI.c.run_no)
+    .where(*_THE_RUN)
+    .order_by(_TI.c.task_id, _TI.c.map_index)
+)
+_STATES = (
+    select(_TI.c.task_id, _TI.c.state)
+    .where(_TI.c.run_no == bindparam("run_no"))
+    .order_by(_TI.c.task_id, _TI.c.map_index)
+)
+_BEFORE = (
+    select(_RUN.c.id, _RUN.c.run_id)
+    .where(
+        _RUN.c.dag_id == bindparam("dag_id"),
+        _RUN.c.sort_date < bindparam("at", type_=_RUN.c.sort_date.type),
+        _RUN.c.logical_date.is_not(None),
+    )
+    .order_by(_RUN.c.sort_date.desc(), _RUN.c.id.desc())
+    .limit(1)
+)
+_BEFORE_AUTOMATED = _BEFORE.where(_RUN.c.run_type != "manual")
+_EVER = select(t.dag_task.c.task_id).where(
+    t.dag_task.c.dag_id == bindparam("dag_id"),
+    t.dag_task.c.first_date < bindparam("at", type_=t.dag_task.c.first_date.type),
+)
+_ACTIVE = select(*RUN_COLUMNS).where(text(t.ACTIVE_RUN)).order_by(_RUN.c.run_after, _RUN.c.id)
+_OCCUPIED = (
+    select(
+        _TI.c.pool,
+        _RUN.c.dag_id,
+        _RUN.c.run_id,
+        _TI.c.task_id,
+        _TI.c.state,
+        func.count(),
+        func.sum(_TI.c.pool_slots),
+    )
+    .join(_RUN, _RUN.c.id == _TI.c.run_no)
+    .where(text(f"task_instance.{t.LIVE_INSTANCE}"))
+    .group_by(_TI.c.pool, _RUN.c.dag_id, _RUN.c.run_id, _TI.c.task_id, _TI.c.state)
+)
+_POOLS_WITH_DEFERRED = select(t.pool.c.name).where(t.pool.c.include_deferred)
+_LATEST = (
+    select(*RUN_COLUMNS)
+    .where(_RUN.c.dag_id == bindparam("dag_id"), _RUN.c.logical_date.is_not(None))
+    .order_by(_RUN.c.sort_date.desc(), _RUN.c.id.desc())
+    .limit(1)
+)
+_LATEST_SCHEDULED = _LATEST.where(_RUN.c.run_type == "scheduled")
+_LAST_SEQ = select(func.max(_EVENT.c.seq))
+
+
+def key_of(run: RunKey) -> dict[str, str]:
+    return {"dag_id": run.dag_id, "run_id": run.run_id}
+
+
+class Runs(Database):
+    # --- deciding
+    def snapshot(self, run: RunKey) -> Snapshot | None:
+        with self._reading() as connection:
+            # The run first: should it move on before its instances are read, its revision makes the plan stale.
+            row = connection.execute(_SNAPSHOT_RUN, key_of(run)).first()
+            if row is None:
+                return None
+            run_no, digest, paused = row[len(RUN_FIELDS) :]
+            found = as_run(row)
+            dag = self._spec(connection, run.dag_id, digest)
+            instances = [as_instance(one) for one in connection.execute(_INSTANCES, {"run_no": run_no})]
+            previous = self._previous(connection, found, dag) if looks_at_past(dag) else None
+        return Snapshot(
+            dag=dag, run=found, instances={one.key: one for one in instances}, previous=previous, paused=bool(paused)
+        )
+
+    def _previous(self, connection: Connection, run: Run, dag: DagSpec) -> PreviousRun | None:
+        """The run before: of any type, or with catchup of any but manual (Airflow's ``get_previous_dagrun`` and
+        ``get_previous_scheduled_dagrun``)."""
+        if run.logical_date is None:
+            return None
+        facts = {"dag_id": run.dag_id, "at": run.logical_date}
+        before = connection.execute(_BEFORE_AUTOMATED if dag.catchup else _BEFORE, facts).first()
+        if before is None:
+            return None
+        states: dict[str, list[TaskState]] = {}
+        for task_id, state in connection.execute(_STATES, {"run_no": before.id}):
+            states.setdefault(task_id, []).append(TaskState(state))
+        return PreviousRun(
+            run_id=before.run_id,
+            states={task_id: tuple(found) for task_id, found in states.items()},
+            ever=frozenset(connection.execute(_EVER, facts).scalars()),
+        )
+
+    def active_runs(self, dag_id: str | None = None) -> list[Run]:
+        with self._reading() as connection:
+            runs = [as_run(row) for row in connection.execute(_ACTIVE)]
+        return [run for run in runs if dag_id is None or run.dag_id == dag_id]
+
+    def latest_run(self, dag_id: str, *, automated: bool = True) -> Run | None:
+        with self._reading() as connection:
+            row = connection.execute(_LATEST_SCHEDULED if automated else _LATEST, {"dag_id": dag_id}).first()
+        return as_run(row) if row else None
+
+    def usage(self) -> Usage:
+        with self._reading() as connection:
+            rows = connection.execute(_OCCUPIED).all()
+            counts_deferred = set(connection.execute(_POOLS_WITH_DEFERRED).scalars()) if rows else set()
+        pools: dict[str, int] = {}
+        dags: dict[str, int] = {}
+        runs: dict[RunKey, int] = {}
+        tasks: dict[tuple[str, str], int] = {}
+        tasks_in_runs: dict[tuple[RunKey, str], int] = {}
+        for pool, dag_id, run_id, task_id, state, count, slots in rows:
+            occupies, run = state in OCCUPYING, RunKey(dag_id, run_id)
+            if occupies or pool in counts_deferred:
+                pools[pool] = pools.get(pool, 0) + int(slots)
+            if occupies:
+                dags[dag_id] = dags.get(dag_id, 0) + count
+                runs[run] = runs.get(run, 0) + count
+                tasks[dag_id, task_id] = tasks.get((dag_id, task_id), 0) + count
+                tasks_in_runs[run, task_id] = tasks_in_runs.get((run, task_id), 0) + count
+        return Usage(
+            pools=pools, dags=dags, runs=runs, tasks=tasks, tasks_in_runs=tasks_in_runs, total=sum(runs.values())
+        )
+
+    def lease_runs(self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime) -> list[RunKey]:
+        wanted = list(runs)
+        if not wanted:
+            return []
+        keys = dump_json([list(run) for run in wanted])
+        query = self._sql(_FREE_RUNS).columns(_RUN.c.id, _RUN.c.dag_id, _RUN.c.run_id)
+        with self._writing(nudge=False) as connection:
+            free = connection.execute(
+                query.bindparams(bindparam("now", type_=_RUN.c.lease_until.type)),
+                {"keys": keys, "owner": owner, "now": now},
+            ).all()
+            if free:
+                until = now + lease
+                connection.execute(_LEASE_RUN, [{"no": row.id, "owner": owner, "until": until} for row in free])
+        held = {RunKey(row.dag_id, row.run_id) for row in free}
+        return [run for run in wanted if run in held]
+
+    # --- reading
+    def run(self, run: RunKey) -> Run | None:
+        with self._reading() as connection:
+            row = connection.execute(SELECT_RUN, key_of(run)).first()
+        return as_run(row) if row else None
+
+    def runs(
+        self,
+        dag_id: str | None = None,
+        *,
+        states: Iterable[RunState] | None = None,
+        run_type: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+        newest_first: bool = True,
+    ) -> list[Run]:
+        query = select(*RUN_COLUMNS).limit(limit)
+        if dag_id is not None:
+            query = query.where(_RUN.c.dag_id == dag_id)
+        if states is not None:
+            query = query.where(_RUN.c.state.in_([state.value for state in states]))
+        if run_type is not None:
+            query = query.where(_RUN.c.run_type == run_type)
+        if since is not None:
+            query = query.where(_RUN.c.logical_date >= since, _RUN.c.sort_date >= since)
+        if until is not None:
+            query = query.where(_RUN.c.logical_date <= until, _RUN.c.sort_date <= until)
+        with self._reading() as connection:
+            return [as_run(row) for row in connection.execute(_by_date(query, newest_first))]
+
+    def instances(self, run: RunKey) -> list[Instance]:
+        with self._reading() as connection:
+            return [as_instance(row) for row in connection.execute(_INSTANCES_OF_RUN, key_of(run))]
+
+    def instances_of_task(self, dag_id: str, task_id: str, *, limit: int = 100) -> list[tuple[Run, Instance]]:
+        query = (
+            select(*INSTANCE_COLUMNS, *RUN_COLUMNS)
+            .join(_RUN, _RUN.c.id == _TI.c.run_no)
+            .where(_RUN.c.dag_id == dag_id, _TI.c.task_id == task_id)
+            .order_by(_RUN.c.sort_date.desc(), _RUN.c.id.desc(), _TI.c.map_index)
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+        return [(as_run(tuple(row)[len(INSTANCE_FIELDS) :]), as_instance(row)) for row in rows]
+
+    def events(
+        self,
+        *,
+        run: RunKey | None = None,
+        dag_id: str | None = None,
+        key: TaskKey | None = None,
+        after: int = 0,
+        limit: int = 10_000,
+    ) -> list[TaskEvent]:
+        names = ("task_id", "map_index", "seq", "source", "target", "cause", "actor", "at", "try_number", "attempt_id")
+        query = (
+            select(*(_EVENT.c[name] for name in names), _EVENT.c.detail, _RUN.c.dag_id, _RUN.c.run_id)
+            .join(_RUN, _RUN.c.id == _EVENT.c.run_no)
+            .where(_EVENT.c.seq > after)
+            .order_by(_EVENT.c.seq)
+            .limit(limit)
+        )
+        if run is not None:
+            query = query.where(_RUN.c.dag_id == run.dag_id, _RUN.c.run_id == run.run_id)
+        if dag_id is not None:
+            query = query.where(_RUN.c.dag_id == dag_id)
+        if key is not None:
+            query = query.where(_EVENT.c.task_id == key.task_id, _EVENT.c.map_index == key.map_index)
+        with self._reading() as connection:
+            return [_as_event(row, names) for row in connection.execute(query)]
+
+    def last_seq(self) -> int:
+        with self._reading() as connection:
+            return connection.execute(_LAST_SEQ).scalar() or 0
+
+    def previous_success(self, run: RunKey) -> Run | None:
+        with self._reading() as connection:
+            row = connection.execute(SELECT_RUN, key_of(run)).first()
+            found = as_run(row) if row else None
+            if found is None or found.logical_date is None:
+                return None
+            before = and_(_RUN.c.sort_date < found.logical_date, _RUN.c.logical_date.is_not(None))
+            query = select(*RUN_COLUMNS).where(_RUN.c.dag_id == run.dag_id, before, _RUN.c.state == "success").limit(1)
+            row = connection.execute(_by_date(query, True)).first()
+        return as_run(row) if row else None
+
+    def counts(self, runs: Sequence[RunKey]) -> Mapping[RunKey, Mapping[TaskState, int]]:
+        found: dict[RunKey, dict[TaskState, int]] = {run: {} for run in runs}
+        with self._reading() as connection:
+            rows = connection.execute(self._sql(_COUNTS), {"keys": dump_json([list(run) for run in found])})
+            for dag_id, run_id, state, count in rows:
+                found[RunKey(dag_id, run_id)][TaskState(state)] = count
+        return found
+
+
+def _by_date(query: Select[Any], newest_first: bool) -> Select[Any]:
+    order: list[ColumnElement[Any]] = [_RUN.c.sort_date, _RUN.c.id]
+    return query.order_by(*(column.desc() for column in order) if newest_first else order)
+
+
+def _as_event(row: Any, names: Sequence[str]) -> TaskEvent:
+    task_id, map_index, *_ = row
+    values = dict(zip(names[2:], row[2:], strict=False))
+    return TaskEvent(
+        run=RunKey(row.dag_id, row.run_id), key=task_key(task_id, map_index), detail=row.detail or {}, **values
+    )
+
+
+_FREE_RUNS = """
+SELECT r.id, r.dag_id, r.run_id FROM {keys} AS k CROSS JOIN dag_run AS r
+WHERE r.dag_id = k.a AND r.run_id = k.b AND (r.lease_owner IS NULL OR r.lease_owner = :owner OR r.lease_until < :now)
+ORDER BY r.id{lock}
+"""
+_LEASE_RUN = (
+    update(_RUN)
+    .where(_RUN.c.id == bindparam("no"))
+    .values(lease_owner=bindparam("owner"), lease_until=bindparam("until"))
+)
+_COUNTS = """
+SELECT r.dag_id, r.run_id, ti.state, count(*)
+FROM {keys} AS k CROSS JOIN dag_run AS r CROSS JOIN task_instance AS ti
+WHERE r.dag_id = k.a AND r.run_id = k.b AND ti.run_no = r.id
+GROUP BY r.dag_id, r.run_id, ti.state
+"""

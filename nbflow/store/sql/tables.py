@@ -1,0 +1,373 @@
+"""The tables. What must always hold is a constraint here, and not only a habit of the code:
+
+* states and kinds are CHECKed against the enums of the core;
+* one scheduled or backfill run a logical date is a partial unique index;
+* the loop's questions (which runs are active, what occupies slots, which leases ran out, what is due) have partial
+  indexes that hold only what is active: their cost does not grow with history. An index is used only where a query
+  repeats its condition word for word, so those conditions stand here, as text, and the queries import them.
+
+``run_no`` is a run's number, ``dag_run.id``: everything that hangs on a run names it by that, and goes with it.
+``task_event`` is append-only: a trigger of the database refuses updates (see the first migration).
+
+A change here needs a migration beside it; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+from nbflow.core.states import LIVE, RunState, TaskState
+from nbflow.store.effects import ONE_A_DATE
+from nbflow.store.sql.columns import Json, Moment, Name, Number
+
+metadata = MetaData()
+
+
+def _quoted(values: Iterable[str]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
+
+
+LIVE_INSTANCE = f"state IN ({_quoted(sorted(LIVE))})"
+ACTIVE_RUN = f"state IN ({_quoted(sorted([RunState.QUEUED, RunState.RUNNING]))})"
+ONE_RUN_A_DATE = f"run_type IN ({_quoted(sorted(ONE_A_DATE))}) AND logical_date IS NOT NULL"
+LIVE_ATTEMPT = "state IN ('queued', 'running')"
+SCHEDULABLE = "next_run_after IS NOT NULL AND NOT paused AND NOT stale"
+UNFINISHED_BACKFILL = "completed_at IS NULL"
+
+
+def _one_of(column: str, values: Iterable[str]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({_quoted(values)})", name=f"{column}_known")
+
+
+def _partial(name: str, *columns: str | Column[object], where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
+
+def _of_run() -> Column[int]:
+    return Column("run_no", Number, ForeignKey("dag_run.id", ondelete="CASCADE"), nullable=False)
+
+
+dag_version = Table(
+    "dag_version",
+    metadata,
+    Column("dag_id", Name, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False),
+    Column("spec", Json, nullable=False),
+    Column("fileloc", Text, nullable=False),
+    Column("cell", Text),
+    Column("files", Json, nullable=False),
+    Column("origin", String(20), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    _one_of("origin", ["file", "kernel", "example"]),
+    Index("dag_version_digest", "dag_id", "digest", unique=True),
+)
+
+dag = Table(
+    "dag",
+    metadata,
+    Column("dag_id", Name, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("fileloc", Text, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("stale", Boolean, nullable=False),
+    Column("schedule_text", Text, nullable=False),
+    Column("next_run_after", Moment),
+    Column("next_logical_date", Moment),
+    Column("next_interval_start", Moment),
+    Column("next_interval_end", Moment),
+    Column("tags", Json, nullable=False),
+    Column("owners", Json, nullable=False),
+    Column("description", Text),
+    Column("last_parsed_at", Moment),
+    ForeignKeyConstraint(["dag_id", "version"], ["dag_version.dag_id", "dag_version.number"]),
+    _partial("dag_due", "next_run_after", "dag_id", where=SCHEDULABLE),
+)
+
+dag_task = Table(
+    "dag_task",
+    metadata,
+    Column("dag_id", Name, primary_key=True),
+    Column("task_id", Name, primary_key=True),
+    Column("first_date", Moment, nullable=False),
+    comment="the earliest logical date at which a task has had an instance: whether it is free of its past",
+)
+
+import_fault = Table(
+    "import_fault",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("fileloc", Text, nullable=False, index=True),
+    Column("line", Integer),
+    Column("error", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("cell", Text),
+    Column("at", Moment, nullable=False),
+)
+
+backfill = Table(
+    "backfill",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("dag_id", Name, nullable=False, index=True),
+    Column("from_date", Moment, nullable=False),
+    Column("to_date", Moment, nullable=False),
+    Column("reprocess", String(20), nullable=False),
+    Column("run_backwards", Boolean, nullable=False),
+    Column("max_active_runs", Integer, nullable=False),
+    Column("conf", Json, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("created_at", Moment),
+    Column("completed_at", Moment),
+    Column("cancelled", Boolean, nullable=False),
+    Column("entries", Json, nullable=False),
+    _one_of("reprocess", ["none", "failed", "completed"]),
+    _partial("backfill_unfinished", "id", where=UNFINISHED_BACKFILL),
+    sqlite_autoincrement=True,
+)
+
+dag_run = Table(
+    "dag_run",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("dag_id", Name, nullable=False),
+    Column("run_id", Name, nullable=False),
+    Column("run_type", String(20), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("logical_date", Moment),
+    Column("data_interval_start", Moment),
+    Column("data_interval_end", Moment),
+    Column("run_after", Moment, nullable=False),
+    Column("queued_at", Moment),
+    Column("start_date", Moment),
+    Column("end_date", Moment),
+    Column("conf", Json, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("backfill_id", Number),
+    Column("triggered_by", Text),
+    Column("clear_number", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("sort_date", Moment, nullable=False, comment="logical_date, else run_after"),
+    Column("lease_owner", Text),
+    Column("lease_until", Moment),
+    _one_of("run_type", ["scheduled", "manual", "backfill", "asset_triggered"]),
+    _one_of("state", list(RunState)),
+    ForeignKeyConstraint(["dag_id", "version"], ["dag_version.dag_id", "dag_version.number"]),
+    Index("dag_run_key", "dag_id", "run_id", unique=True),
+    Index("dag_run_order", "dag_id", "sort_date", "id"),
+    Index("dag_run_dates", "sort_date", "id"),
+    _partial("dag_run_interval", "dag_id", "logical_date", where=ONE_RUN_A_DATE, unique=True),
+    _partial("dag_run_active", "run_after", "id", where=ACTIVE_RUN),
+    sqlite_autoincrement=True,
+)
+
+task_instance = Table(
+    "task_instance",
+    metadata,
+    Column("run_no", Number, ForeignKey("dag_run.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("task_id", Name, primary_key=True),
+    Column("map_index", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(20), nullable=False),
+    Column("try_number", Integer, nullable=False),
+    Column("max_tries", Integer, nullable=False),
+    Column("attempt_id", String(64)),
+    Column("scheduled_at", Moment),
+    Column("queued_at", Moment),
+    Column("start_date", Moment),
+    Column("end_date", Moment),
+    Column("next_at", Moment),
+    Column("reschedules", Integer, nullable=False),
+    Column("skips", Json),
+    Column("length", Integer),
+    Column("priority_weight", Integer),
+    Column("next_method", Text),
+    Column("trigger_id", Number),
+    Column("note", Text),
+    Column("pool", Name, nullable=False),
+    Column("pool_slots", Integer, nullable=False),
+    Column("next_kwargs", Json),
+    _one_of("state", list(TaskState)),
+    _partial("task_instance_live", "run_no", "task_id", where=LIVE_INSTANCE),
+    sqlite_with_rowid=False,
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("attempt_id", String(64), nullable=False, unique=True),
+    _of_run(),
+    Column("task_id", Name, nullable=False),
+    Column("map_index", Integer, nullable=False),
+    Column("try_number", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("continues", Boolean, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("owner", Text),
+    Column("lease_until", Moment),
+    Column("queued_at", Moment),
+    Column("started_at", Moment),
+    Column("ended_at", Moment),
+    Column("hostname", Text),
+    Column("pid", Integer),
+    Column("pid_started", Float(53)),
+    Column("log_path", Text),
+    Column("outcome", String(40)),
+    Column("error", Text),
+    Column("next_method", Text),
+    Column("next_kwargs", Json),
+    _one_of("state", ["queued", "running", "ended"]),
+    Index("attempt_instance", "run_no", "task_id", "map_index"),
+    _partial("attempt_lease", "lease_until", where=LIVE_ATTEMPT),
+)
+
+task_event = Table(
+    "task_event",
+    metadata,
+    Column("seq", Number, primary_key=True),
+    _of_run(),
+    Column("task_id", Name),
+    Column("map_index", Integer, nullable=False),
+    Column("source", String(20), nullable=False),
+    Column("target", String(20), nullable=False),
+    Column("cause", String(40), nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("try_number", Integer, nullable=False),
+    Column("attempt_id", String(64)),
+    Column("detail", Json),
+    Index("task_event_run", "run_no", "seq"),
+    sqlite_autoincrement=True,
+)
+
+task_trigger = Table(
+    "task_trigger",
+    metadata,
+    Column("id", Number, primary_key=True),
+    _of_run(),
+    Column("task_id", Name, nullable=False),
+    Column("map_index", Integer, nullable=False),
+    Column("attempt_id", String(64), nullable=False),
+    Column("trigger", Json, nullable=False),
+    Column("timeout_at", Moment),
+    Index("task_trigger_instance", "run_no", "task_id", "map_index"),
+    sqlite_autoincrement=True,
+)
+
+xcom = Table(
+    "xcom",
+    metadata,
+    Column("run_no", Number, ForeignKey("dag_run.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("task_id", Name, primary_key=True),
+    Column("map_index", Integer, primary_key=True, autoincrement=False),
+    Column("key", Name, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("attempt_id", String(64), nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+rendered = Table(
+    "rendered",
+    metadata,
+    Column("run_no", Number, ForeignKey("dag_run.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("task_id", Name, primary_key=True),
+    Column("map_index", Integer, primary_key=True, autoincrement=False),
+    Column("fields", Json, nullable=False),
+)
+
+callback = Table(
+    "callback",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("run_no", Number, ForeignKey("dag_run.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("task_id", Name),
+    Column("map_index", Integer, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("owner", Text),
+    Column("lease_until", Moment),
+    sqlite_autoincrement=True,
+    comment="intents not yet carried out",
+)
+
+variable = Table(
+    "variable",
+    metadata,
+    Column("key", Name, primary_key=True),
+    Column("value", Text, nullable=False, comment="encrypted"),
+    Column("description", Text),
+)
+
+connection = Table(
+    "connection",
+    metadata,
+    Column("conn_id", Name, primary_key=True),
+    Column("conn_type", Text),
+    Column("description", Text),
+    Column("host", Text),
+    Column("schema", Text),
+    Column("port", Integer),
+    Column("secret", Text, nullable=False, comment="login, password and extra, encrypted"),
+)
+
+pool = Table(
+    "pool",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("slots", Integer, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("include_deferred", Boolean, nullable=False),
+    CheckConstraint("slots >= -1", name="slots_counted"),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("job_id", Name, primary_key=True),
+    Column("kind", String(40), nullable=False),
+    Column("hostname", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("heartbeat_at", Moment, nullable=False, index=True),
+    Column("ended_at", Moment),
+    Column("detail", Json, nullable=False),
+)
+
+singleton = Table(
+    "singleton",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("job_id", Text, nullable=False),
+    Column("lease_until", Moment, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Number, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("ok", Boolean, nullable=False),
+    Column("detail", Json, nullable=False),
+    sqlite_autoincrement=True,
+)
