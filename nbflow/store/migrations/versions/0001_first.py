@@ -409,7 +409,7 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         op.execute(SQLITE_APPEND_ONLY)
     else:
-        op.get_bind().exec_driver_sql(POSTGRES_FUNCTION)
+        op.execute(POSTGRES_FUNCTION)
         op.execute(POSTGRES_APPEND_ONLY)
 
 
