@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -246,8 +247,9 @@ class Runs(Tables):
         limit: int = 10_000,
     ) -> list[TaskEvent]:
         found: list[TaskEvent] = []
-        for event in self._events if run is None else self._events_of.get(run, ()):
-            if event.seq <= after or (dag_id is not None and event.run.dag_id != dag_id):
+        lines = self._events if run is None else self._events_of.get(run, [])
+        for event in lines[bisect_right(lines, after, key=lambda line: line.seq) :]:
+            if dag_id is not None and event.run.dag_id != dag_id:
                 continue
             if key is not None and event.key != key:
                 continue

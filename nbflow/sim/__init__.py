@@ -1,0 +1,1 @@
+"""The same core on a virtual clock: a week of scheduling in the time that its decisions take."""

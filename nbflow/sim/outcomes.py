@@ -1,0 +1,266 @@
+"""What simulated tasks do: scripted, drawn from a seed, or as they did in the last real run.
+
+A simulation runs no user code, so somebody has to say how each attempt ends. That is an :class:`Outcomes` object: it is
+asked once for each attempt and answers with a :class:`Does`. Whatever it takes for granted it can say in sentences
+(``assumptions``), which every simulation prints: a timeline whose premises are hidden teaches the wrong thing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+from nbflow.core.snapshot import Run, TaskKey
+from nbflow.core.spec import DagSpec, TaskSpec
+from nbflow.store.base import Store
+
+Ending = Literal["success", "fail", "fail_hard", "skip", "reschedule", "defer", "die", "time_out"]
+"""How an attempt ends. ``fail_hard`` forbids a retry; ``die``: its process is killed, which its supervisor notices."""
+
+DEFAULT_SECONDS = 60.0
+"""Length of a task of which nothing is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Does:
+    """What one attempt does."""
+
+    ending: Ending = "success"
+    seconds: float = DEFAULT_SECONDS
+    """Simulated running time; cut short by the task's execution_timeout."""
+    follow: tuple[str, ...] | None = None
+    """A branch's choice; None: it does not branch."""
+    skip: Literal["none", "direct", "all"] = "none"
+    """A short circuit that closes."""
+    length: int | None = None
+    """Length of the result, where something is mapped over it."""
+    wait_seconds: float = 60.0
+    """Of ``reschedule``: until the next check; of ``defer``: until the trigger fires."""
+    timeout_seconds: float | None = None
+    """Of ``defer``: how long the trigger may take."""
+
+
+class Outcomes(Protocol):
+    """Who decides what simulated tasks do."""
+
+    def of(self, dag: DagSpec, run: Run, task: TaskSpec, key: TaskKey, try_number: int, visit: int) -> Does:
+        """What this attempt does. ``try_number`` counts from 1; ``visit`` counts the attempts of this try from 0: a
+        sensor in reschedule mode, or a deferred task, comes again."""
+
+    def assumptions(self, dag: DagSpec) -> list[str]:
+        """What is taken for granted about ``dag``, in sentences."""
+
+
+def is_branch(task: TaskSpec) -> bool:
+    """Whether a task chooses among the tasks after it. The spec holds no code, so the operator's name must tell."""
+    return "branch" in task.operator.lower()
+
+
+def first_choice(dag: DagSpec, task: TaskSpec) -> tuple[str, ...] | None:
+    """The default of a branch: the first of the tasks after it. None for any other task."""
+    return dag.downstream[task.task_id][:1] if is_branch(task) else None
+
+
+def _result_length(task: TaskSpec, key: TaskKey, length: int) -> int | None:
+    """One instance of a mapped task counts as one item; a plain task's result has the given length."""
+    return None if not task.feeds_mapping else 1 if key.map_index >= 0 else length
+
+
+Tries = Does | Sequence[Does]
+"""One answer for every try, or one for each (the last for all later ones)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """Answers by task id, by ``"task_id[3]"`` for one map index, or by (run, task id) where a run is to differ.
+
+    A run is named by its run id, or by its logical date in ISO format (or the beginning of it: ``"2024-01-03"``).
+    """
+
+    tasks: Mapping[str, Tries] = field(default_factory=dict)
+    runs: Mapping[tuple[str, str], Tries] = field(default_factory=dict)
+    default: Does = field(default_factory=Does)
+    known_from: str = ""
+    """Where durations, choices and lengths come from, for the assumptions: ``"run scheduled__2024-..."``."""
+
+    def of(self, dag: DagSpec, run: Run, task: TaskSpec, key: TaskKey, try_number: int, visit: int) -> Does:
+        said = self._said(run, key)
+        tries: Sequence[Does] = [said] if isinstance(said, Does) else said
+        does = tries[min(try_number, len(tries)) - 1]
+        follow = does.follow if does.follow is not None else first_choice(dag, task)
+        length = does.length if does.length is not None else 1
+        return replace(does, follow=follow, length=_result_length(task, key, length))
+
+    def _said(self, run: Run, key: TaskKey) -> Tries:
+        date = run.logical_date.isoformat() if run.logical_date else ""
+        for name in (str(key), key.task_id):
+            for (which, task_id), tries in self.runs.items():
+                if task_id == name and (which == run.run_id or (which and date.startswith(which))):
+                    return tries
+            if name in self.tasks:
+                return self.tasks[name]
+        return self.default
+
+    def assumptions(self, dag: DagSpec) -> list[str]:
+        source = f" as in {self.known_from}" if self.known_from else ""
+        lines = []
+        if self.tasks or self.runs:
+            lines.append(f"{len({*self.tasks} | {task for _, task in self.runs})} tasks do as scripted{source}.")
+        lines.append(f"Every other task succeeds after {_seconds(self.default.seconds)}.")
+        for task in dag.tasks.values():
+            said = self.tasks.get(task.task_id)
+            known = said if isinstance(said, Does) else said[0] if said else None
+            if is_branch(task) and (known is None or known.follow is None):
+                lines.append(
+                    f"Branch {task.task_id} follows its first choice: {', '.join(first_choice(dag, task) or ())}."
+                )
+            if task.feeds_mapping and (known is None or known.length is None):
+                lines.append(f"The result of {task.task_id} has length 1.")
+        return lines
+
+
+def _seconds(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{seconds:g} s" if minutes == 0 or rest else f"{minutes:g} min"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seeded:
+    """Answers drawn from a seed. Each draw depends on the seed and on what it is for, not on the order of the draws:
+    the same attempt fares the same however the rest of the world goes."""
+
+    seed: int
+    fail: float = 0.1
+    """Probability that an attempt raises; the others likewise."""
+    fail_hard: float = 0.0
+    die: float = 0.0
+    skip: float = 0.0
+    close: float = 0.3
+    """That a short circuit closes."""
+    trigger_timeout: float = 0.1
+    """That a deferred task's trigger takes too long."""
+    reschedules: int = 2
+    """Checks that a sensor in reschedule mode needs at most before it succeeds."""
+    seconds: tuple[float, float] = (1.0, 600.0)
+    lengths: tuple[int, int] = (0, 4)
+
+    def of(self, dag: DagSpec, run: Run, task: TaskSpec, key: TaskKey, try_number: int, visit: int) -> Does:
+        draw = random.Random(f"{self.seed}|{run.dag_id}|{run.run_id}|{key}|{try_number}|{visit}|{run.clear_number}")
+        seconds = round(draw.uniform(*self.seconds), 3)
+        if task.reschedules and visit < draw.randint(0, self.reschedules):
+            return Does(ending="reschedule", seconds=min(seconds, 1.0), wait_seconds=60.0)
+        if task.deferrable and visit == 0:
+            timeout = seconds / 2 if draw.random() < self.trigger_timeout else None
+            return Does(ending="defer", seconds=min(seconds, 1.0), wait_seconds=seconds, timeout_seconds=timeout)
+        return Does(
+            ending=self._ending(draw),
+            seconds=seconds,
+            follow=self._choice(draw, dag, task),
+            skip=draw.choice(("direct", "all")) if self._closes(draw, task) else "none",
+            length=_result_length(task, key, draw.randint(*self.lengths)),
+        )
+
+    def _ending(self, draw: random.Random) -> Ending:
+        at = draw.random()
+        odds: tuple[tuple[Ending, float], ...] = (
+            ("fail", self.fail),
+            ("fail_hard", self.fail_hard),
+            ("die", self.die),
+            ("skip", self.skip),
+        )
+        for ending, probability in odds:
+            if at < probability:
+                return ending
+            at -= probability
+        return "success"
+
+    def _choice(self, draw: random.Random, dag: DagSpec, task: TaskSpec) -> tuple[str, ...] | None:
+        if not is_branch(task):
+            return None
+        down = dag.downstream[task.task_id]
+        return tuple(sorted(draw.sample(down, draw.randint(min(1, len(down)), len(down)))))
+
+    def _closes(self, draw: random.Random, task: TaskSpec) -> bool:
+        return "shortcircuit" in task.operator.lower().replace("_", "") and draw.random() < self.close
+
+    def assumptions(self, dag: DagSpec) -> list[str]:
+        low, high = self.seconds
+        return [
+            f"Outcomes are drawn from seed {self.seed}: an attempt fails with probability {self.fail:g}, "
+            f"lasts {low:g} to {high:g} s.",
+            f"Branches follow any of their choices; results that are mapped over have {self.lengths[0]} to "
+            f"{self.lengths[1]} items.",
+        ]
+
+
+def as_last_time(store: Store, dag_id: str, *, changes: Mapping[str, Tries] | None = None) -> Script:
+    """A script of what the tasks did in the DAG's last successful run: durations, branch choices and result lengths.
+    Tasks that it does not know take :data:`DEFAULT_SECONDS`. ``changes`` overrule it."""
+    last = next((run for run in store.runs(dag_id, limit=20) if run.state == "success"), None)
+    if last is None:
+        return Script(tasks=dict(changes or {}))
+    known: dict[str, Tries] = {}
+    for one in store.instances(last.key):
+        if one.start_date is None or one.end_date is None or one.state != "success":
+            continue
+        seconds = max((one.end_date - one.start_date).total_seconds(), 0.0)
+        known[str(one.key)] = Does(seconds=seconds, length=one.length)
+    for event in store.events(run=last.key):
+        if event.key is not None and "follow" in event.detail and isinstance(known.get(str(event.key)), Does):
+            known[str(event.key)] = replace(known[str(event.key)], follow=tuple(event.detail["follow"]))  # type: ignore[type-var]
+    return Script(tasks={**known, **(changes or {})}, known_from=f"run {last.run_id}")
+
+
+def script_of(lines: Iterable[str]) -> Script:
+    """A script from words, for command lines and magics::
+
+        extract=fail,success      the first try fails, the second succeeds
+        extract@2024-01-03=fail   in that run only
+        extract.seconds=120       how long it takes
+        choose.follow=left,right  what a branch follows
+        list_files.length=3       how many items its result has
+
+    Raises ValueError that names the word that is not understood.
+    """
+    facts: dict[tuple[str, str], dict[str, str]] = {}
+    for line in lines:
+        left, equals, value = line.partition("=")
+        left, _, run = left.partition("@")
+        task_id, dot, what = left.rpartition(".")
+        if not dot or what not in _FACTS:
+            task_id, what = left, "ending"
+        if not equals or not task_id:
+            raise ValueError(f"{line!r} is not understood. Write TASK=fail, TASK@DATE=fail, TASK.seconds=120 ...")
+        facts.setdefault((run, task_id), {})[what] = value
+    tasks: dict[str, Tries] = {}
+    runs: dict[tuple[str, str], Tries] = {}
+    for (run, task_id), words in facts.items():
+        tries = _tries(task_id, words)
+        if run:
+            runs[run, task_id] = tries
+        else:
+            tasks[task_id] = tries
+    return Script(tasks=tasks, runs=runs)
+
+
+_FACTS = frozenset({"seconds", "follow", "length", "skip"})
+_ENDINGS: tuple[Ending, ...] = ("success", "fail", "fail_hard", "skip", "reschedule", "defer", "die", "time_out")
+
+
+def _tries(task_id: str, words: Mapping[str, str]) -> Tries:
+    endings = words.get("ending", "success").split(",")
+    unknown = [word for word in endings if word not in _ENDINGS]
+    if unknown:
+        raise ValueError(f"{task_id}={unknown[0]} is not understood; a task may {', '.join(_ENDINGS)}.")
+    like = Does(
+        seconds=float(words.get("seconds", DEFAULT_SECONDS)),
+        follow=tuple(words["follow"].split(",")) if "follow" in words else None,
+        length=int(words["length"]) if "length" in words else None,
+    )
+    if "skip" in words:
+        if words["skip"] not in ("none", "direct", "all"):
+            raise ValueError(f"{task_id}.skip={words['skip']} is not understood; write none, direct or all.")
+        like = replace(like, skip=words["skip"])  # type: ignore[arg-type]
+    return tuple(replace(like, ending=ending) for ending in endings if ending in _ENDINGS)
