@@ -31,6 +31,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 class NbflowError(Exception):
     """Base of all errors of nbflow. ``hint`` (one sentence, optional) tells what to do next."""
 
+    place: Any = None
+    """(file, line) of the user's that is at fault, where it is not the line that raised."""
+
     def __init__(self, message: str = "", *args: object, hint: str = "") -> None:
         super().__init__(message, *args)
         self.hint = hint

@@ -7,7 +7,6 @@ small, and the compiler can tell "not said" (where a setting decides) from "said
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, tzinfo
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 from nbflow.core.trigger_rules import OLD_NAMES as OLD_RULES
 from nbflow.core.trigger_rules import TriggerRule
+from nbflow.dag.scope import warn
 from nbflow.errors import InvalidArgument, InvalidDag, did_you_mean
 
 Reader = Callable[[str, Any, str], Any]
@@ -140,7 +140,7 @@ def read_callbacks(name: str, value: Any, whose: str) -> tuple[Any, ...]:
     found = tuple(value) if isinstance(value, list | tuple) else (value,)
     for one in found:
         if not callable(one):
-            warnings.warn(f"{name} of {whose} holds {one!r}, which cannot be called.", UserWarning, stacklevel=2)
+            warn(f"{name} of {whose} holds {one!r}, which cannot be called.")
     return found
 
 
@@ -247,7 +247,7 @@ def warn_old(found: str, today: str | None) -> None:
     from nbflow.dag.context import OldNameWarning  # only where there is something to say
 
     way_out = f"use {today}" if today else "leave it out"
-    warnings.warn(f"{found} is Airflow 2's; {way_out}.", OldNameWarning, stacklevel=2)
+    warn(f"{found} is Airflow 2's; {way_out}.", OldNameWarning)
 
 
 def unknown_argument(whose: str, names: Iterable[str], known: Iterable[str]) -> InvalidArgument:

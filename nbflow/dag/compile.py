@@ -11,21 +11,29 @@ from __future__ import annotations
 import heapq
 import json
 import os
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, TypeVar
 
 from nbflow.core.spec import DagSpec, GroupSpec, Length, TaskSpec, length_sources
-from nbflow.core.timetables import Timetable, TimetableInvalid, as_utc, timetable_from_schedule, timezone_key
+from nbflow.core.timetables import (
+    Timetable,
+    TimetableInvalid,
+    as_utc,
+    timetable_from_schedule,
+    timezone_key,
+    timezone_of,
+)
 from nbflow.core.trigger_rules import TriggerRule
-from nbflow.dag.arguments import COMMON
+from nbflow.dag.arguments import COMMON, KNOWN
 from nbflow.dag.dag import DAG, check_params
-from nbflow.dag.operator import BaseOperator, TaskNode
+from nbflow.dag.operator import BaseOperator, TaskNode, argument_names
 from nbflow.dag.params import to_spec as param_to_spec
-from nbflow.dag.scope import Place
-from nbflow.errors import AirflowDagCycleException, AirflowTimetableInvalid, InvalidDag
+from nbflow.dag.scope import Place, warn
+from nbflow.errors import AirflowDagCycleException, AirflowException, AirflowTimetableInvalid, InvalidDag, did_you_mean
+
+E = TypeVar("E", bound=AirflowException)
 
 MAX_WEIGHT = 2**31 - 1
 """The widest integer column of every metastore."""
@@ -51,15 +59,18 @@ class CompileOptions:
 
 
 def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
-    """The spec of a DAG. Raises InvalidDag, AirflowDagCycleException or AirflowTimetableInvalid."""
+    """The spec of a DAG. Raises InvalidDag, AirflowDagCycleException or AirflowTimetableInvalid; where a single line
+    is at fault, the error's ``place`` names it."""
     for task in dag.task_dict.values():  # a field that was set after the task was made may hold a result, too
         for name in task.template_fields if isinstance(task, BaseOperator) else ():
             task.wire(getattr(task, name, None))
     order = topological(dag)
     _check_setups(dag)
-    timetable = _timetable(dag, options)
+    _warn_of_oversights(dag)
+    zone = dag.said_timezone or timezone_of(options.timezone)
+    timetable = _timetable(dag, zone, options)
     catchup = options.catchup if dag.catchup is None else dag.catchup
-    start, end = _bounds(dag)
+    start, end = _bounds(dag, zone)
     if catchup and start is None and timetable.can_be_scheduled:
         raise InvalidDag(
             f"DAG {dag.dag_id!r} has catchup=True and no start_date: nothing says where to begin.",
@@ -72,19 +83,16 @@ def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
     lengths = [task.expand_input.length() for task in dag.task_dict.values() if task.expand_input is not None]
     lengths += [group.expand for group in groups.values() if group.expand is not None]
     sources = frozenset(source for expr in lengths for source in length_sources(expr))
-    tasks = {
-        task_id: _task(dag.task_dict[task_id], weights[task_id], task_id in sources, start, end, options)
-        for task_id in order
-    }
+    shared = _Shared(zone=zone, start=start, end=end, feeding=sources, options=options)
     return DagSpec(
         dag_id=dag.dag_id,
-        tasks=tasks,
+        tasks={task_id: _task(dag.task_dict[task_id], weights[task_id], shared) for task_id in order},
         groups=groups,
         schedule=timetable.to_spec(),
         schedule_text=timetable.summary,
         start_date=start,
         end_date=end,
-        timezone=str(timezone_key(dag.timezone)),
+        timezone=_zone_text(zone),
         catchup=catchup,
         max_active_runs=_max_active_runs(dag, timetable, options),
         max_active_tasks=options.max_active_tasks if dag.max_active_tasks is None else dag.max_active_tasks,
@@ -101,6 +109,42 @@ def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
         callbacks=tuple(kind for kind in ("success", "failure") if getattr(dag, f"on_{kind}_callback")),
         render_native=bool(dag.render_template_as_native_obj),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """What the tasks of one DAG have in common."""
+
+    zone: tzinfo
+    start: datetime | None
+    end: datetime | None
+    feeding: frozenset[str]
+    options: CompileOptions
+
+
+def _at(error: E, place: Place | None) -> E:
+    """The error, with the line that it is about."""
+    error.place = place
+    return error
+
+
+def _warn_of_oversights(dag: DAG) -> None:
+    """Point out what is allowed, has no effect, and was surely not meant."""
+    for one in dag.unfinished:
+        one.warn_if_unused()
+    kinds = None
+    for name in dag.default_args:
+        if name in KNOWN:
+            continue
+        if kinds is None:
+            kinds = {task.operator_class for task in dag.task_dict.values()}
+        names = KNOWN.union(*map(argument_names, kinds))
+        if name not in names and kinds:
+            warn(
+                f"default_args of DAG {dag.dag_id!r} has {name!r}, which none of its operators takes."
+                + did_you_mean(name, names),
+                at=dag.place,
+            )
 
 
 # --------------------------------------------------------------------------------------------------------------- order
@@ -135,10 +179,11 @@ def _refuse_cycle(dag: DAG, left: set[str]) -> None:
     cycle = [*path[path.index(here) :], here][::-1]
     lines = {t: dag.task_dict[t].place for t in cycle}
     where = ", ".join(f"{task_id} at {place}" for task_id, place in lines.items() if place is not None)
-    raise AirflowDagCycleException(
+    error = AirflowDagCycleException(
         f"The tasks of DAG {dag.dag_id!r} form a cycle: {' >> '.join(cycle)}{f' ({where})' if where else ''}.",
         hint="Take out one of these edges.",
     )
+    raise _at(error, lines[cycle[0]])
 
 
 def _check_setups(dag: DAG) -> None:
@@ -147,23 +192,31 @@ def _check_setups(dag: DAG) -> None:
             continue
         for down in task.downstream_list:
             if not down.is_teardown and down.trigger_rule != TriggerRule.ALL_SUCCESS:
-                raise InvalidDag(
+                error = InvalidDag(
                     f"Task {down.task_id!r} comes after the setup {task.task_id!r}, so its trigger_rule must be "
                     f"'all_success', not {str(down.trigger_rule)!r}: work starts only when its setup has succeeded."
                 )
+                raise _at(error, down.place)
 
 
 # ------------------------------------------------------------------------------------------------------------ schedule
 
 
-def _timetable(dag: DAG, options: CompileOptions) -> Timetable:
+def _timetable(dag: DAG, zone: tzinfo, options: CompileOptions) -> Timetable:
     try:
-        zone = dag.timezone if dag.start_date is not None or dag.timezone is not UTC else options.timezone
         return timetable_from_schedule(
             dag.schedule, zone, create_cron_data_intervals=options.create_cron_data_intervals
         )
     except TimetableInvalid as error:
         raise AirflowTimetableInvalid(f"The schedule of DAG {dag.dag_id!r} cannot be: {error}") from error
+    except ValueError as error:
+        raise InvalidDag(f"The schedule of DAG {dag.dag_id!r} cannot be: {error}") from error
+
+
+def _zone_text(zone: tzinfo) -> str:
+    """The zone's name; of a fixed offset ``+05:30``."""
+    key = timezone_key(zone)
+    return key if isinstance(key, str) else datetime(2000, 1, 1, tzinfo=zone).isoformat()[19:]
 
 
 def _max_active_runs(dag: DAG, timetable: Timetable, options: CompileOptions) -> int:
@@ -179,16 +232,17 @@ def _max_active_runs(dag: DAG, timetable: Timetable, options: CompileOptions) ->
     return dag.max_active_runs
 
 
-def _bounds(dag: DAG) -> tuple[datetime | None, datetime | None]:
+def _bounds(dag: DAG, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
     """From when to when the DAG has runs: its own dates and its tasks', as Airflow joins them."""
-    starts = [dag.start_date] if dag.start_date else []
-    starts += [moment for task in dag.task_dict.values() if (moment := task.start_date)]
-    ends = [moment for task in dag.task_dict.values() if (moment := task.end_date)]
-    if len(ends) < len(dag.task_dict):
+    dag_start, dag_end = dag.naive_dates
+    starts = [task.start_date for task in dag.task_dict.values() if task.start_date]
+    ends = [task.end_date for task in dag.task_dict.values() if task.end_date]
+    if len(ends) < len(dag.task_dict):  # a task without end goes on for ever
         ends = []
-    ends += [dag.end_date] if dag.end_date else []
-    start = min((as_utc(moment, dag.timezone) for moment in starts), default=None)
-    return start, max((as_utc(moment, dag.timezone) for moment in ends), default=None)
+    starts += [dag_start] if dag_start else []
+    ends += [dag_end] if dag_end else []
+    start = min((as_utc(moment, zone) for moment in starts), default=None)
+    return start, max((as_utc(moment, zone) for moment in ends), default=None)
 
 
 # --------------------------------------------------------------------------------------------------------------- tasks
@@ -244,19 +298,11 @@ def _sum_of(values: list[int], bits: int) -> int:
 _CALLBACKS = ("execute", "success", "failure", "retry", "skipped")
 
 
-def _task(
-    task: TaskNode,
-    weight: int,
-    feeds_mapping: bool,
-    dag_start: datetime | None,
-    dag_end: datetime | None,
-    options: CompileOptions,
-) -> TaskSpec:
-    state = task.__dict__
+def _task(task: TaskNode, weight: int, shared: _Shared) -> TaskSpec:
+    state, options = task.__dict__, shared.options
     callbacks = tuple(kind for kind in _CALLBACKS if state.get(f"on_{kind}_callback"))
-    zone = task.dag.timezone  # type: ignore[union-attr]
-    start = as_utc(task.start_date, zone) if task.start_date else None
-    end = as_utc(task.end_date, zone) if task.end_date else None
+    start = as_utc(task.start_date, shared.zone) if task.start_date else None
+    end = as_utc(task.end_date, shared.zone) if task.end_date else None
     backoff, timeout = task.retry_exponential_backoff, task.execution_timeout
     group = task.task_group
     return TaskSpec(
@@ -279,15 +325,15 @@ def _task(
         executor=task.executor,
         max_active_tis_per_dag=task.max_active_tis_per_dag,
         max_active_tis_per_dagrun=task.max_active_tis_per_dagrun,
-        start_date=start if start is not None and start != dag_start else None,
-        end_date=end if end is not None and end != dag_end else None,
+        start_date=start if start != shared.start else None,
+        end_date=end if end != shared.end else None,
         is_setup=task.is_setup,
         is_teardown=task.is_teardown,
         on_failure_fail_dagrun=task.on_failure_fail_dagrun,
         setups=_setups_of(task),
         group=group.group_id if group is not None else None,
         expand=task.expand_input.length() if task.expand_input is not None else None,
-        feeds_mapping=feeds_mapping,
+        feeds_mapping=task.task_id in shared.feeding,
         is_sensor=bool(getattr(task, "is_sensor", False)),
         reschedules=bool(getattr(task, "reschedules", False)),
         deferrable=bool(getattr(task, "deferrable", False)),
@@ -355,10 +401,9 @@ def _groups(dag: DAG) -> dict[str, GroupSpec]:
 def _params(dag: DAG) -> dict[str, Any]:
     found = {name: param_to_spec(dag.params.get_param(name)) for name in dag.params}
     try:
-        json.dumps(found)
+        return json.loads(json.dumps(found, allow_nan=False))  # type: ignore[no-any-return]
     except (TypeError, ValueError) as error:
         raise InvalidDag(f"The params of DAG {dag.dag_id!r} must be JSON: {error}.") from None
-    return found
 
 
 def _doc(text: str | None, folder: str) -> str | None:
@@ -371,9 +416,3 @@ def _doc(text: str | None, folder: str) -> str | None:
             return file.read()
     except OSError:
         return text
-
-
-def unused_defaults(dag: DAG, known: Iterable[str]) -> None:
-    """Warn of default_args that no operator takes."""
-    for name in dag.default_args.keys() - set(known):
-        warnings.warn(f"default_args of DAG {dag.dag_id!r} has {name!r}, which no operator takes.", stacklevel=2)

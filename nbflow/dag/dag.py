@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property, update_wrapper
@@ -109,7 +108,8 @@ class DAG:
         _check(whose, max_consecutive_failed_dag_runs=(max_consecutive_failed_dag_runs, int), doc_md=(doc_md, str))
         self.description, self.schedule, self.catchup = description, schedule, catchup
         self.default_args: dict[str, Any] = dict(default_args or {})
-        self.timezone = self._read_dates(start_date, end_date, whose)
+        self._read_default_dates()
+        self.start_date, self.end_date = start_date, end_date
         self.tags = _read_tags(tags, whose)
         self.params = ParamsDict(params)
         if self.default_args.get("params"):
@@ -130,9 +130,11 @@ class DAG:
         """It was used in a ``with``: a loader registers it even where no global variable holds it."""
         self.task_dict: dict[str, TaskNode] = {}
         self.edge_labels: dict[tuple[str, str], str] = {}
+        self.unfinished: list[Any] = []
+        """Edges and partial operators that have had no effect so far: the compiler warns of them."""
         self._ids: dict[str, TaskNode | TaskGroup] = {}
         self.task_group = TaskGroup.root(self)
-        check_schedule(schedule)
+        check_schedule(schedule, whose)
         if params and schedule is not None:
             check_params(self)
         scope.note_dag(self)
@@ -154,22 +156,49 @@ class DAG:
                 given[today] = value
         return given
 
-    def _read_dates(self, start: Any, end: Any, whose: str) -> tzinfo:
-        """Keep the dates as aware ones; the DAG's zone is that of its start date."""
-        defaults = self.default_args
+    def _read_default_dates(self) -> None:
+        """Dates of default_args may be ISO text."""
         for name in ("start_date", "end_date"):
-            if isinstance(defaults.get(name), str):
-                defaults[name] = datetime.fromisoformat(defaults[name])
-        start, end = read_moment("start_date", start, whose), read_moment("end_date", end, whose)
-        zone = (start and start.tzinfo) or (end and end.tzinfo)
-        if zone is None and isinstance(defaults.get("start_date"), datetime):
-            zone = defaults["start_date"].tzinfo
-        zone = zone or UTC
-        self.start_date, self.end_date = aware(start, zone), aware(end, zone)
-        for name in ("start_date", "end_date"):
-            if isinstance(defaults.get(name), datetime):
-                defaults[name] = aware(defaults[name], zone)
-        return zone
+            text = self.default_args.get(name)
+            if isinstance(text, str):
+                try:
+                    self.default_args[name] = datetime.fromisoformat(text)
+                except ValueError:
+                    raise InvalidDag(f"default_args of DAG {self.dag_id!r}: {name}={text!r} is no ISO date.") from None
+
+    # --- dates
+
+    @property
+    def said_timezone(self) -> tzinfo | None:
+        """The zone that its dates name: that of the start date, else of the end date, else of default_args."""
+        dates = (self._start, self._end, self.default_args.get("start_date"))
+        return next((date.tzinfo for date in dates if isinstance(date, datetime) and date.tzinfo is not None), None)
+
+    @property
+    def timezone(self) -> tzinfo:
+        """The zone in which its schedule and its naive dates are read, UTC if no date says (a setting may differ)."""
+        return self.said_timezone or UTC
+
+    @property
+    def start_date(self) -> datetime | None:
+        return aware(self._start, self.timezone)
+
+    @start_date.setter
+    def start_date(self, value: datetime | None) -> None:
+        self._start = read_moment("start_date", value, f"DAG {self.dag_id!r}")
+
+    @property
+    def end_date(self) -> datetime | None:
+        return aware(self._end, self.timezone)
+
+    @end_date.setter
+    def end_date(self, value: datetime | None) -> None:
+        self._end = read_moment("end_date", value, f"DAG {self.dag_id!r}")
+
+    @property
+    def naive_dates(self) -> tuple[datetime | None, datetime | None]:
+        """Start and end as they were given."""
+        return self._start, self._end
 
     # --- with
 
@@ -359,13 +388,13 @@ def _read_tags(tags: Any, whose: str) -> tuple[str, ...]:
     return tuple(sorted(set(found)))
 
 
-def check_schedule(schedule: Any) -> None:
+def check_schedule(schedule: Any, whose: str) -> None:
     """Refuse what is no schedule of any kind, where it is written. What it says is read by the compiler."""
     if schedule is None or isinstance(schedule, str | timedelta) or schedule == []:
         return
     if isinstance(schedule, bool | int | float | datetime):
         raise InvalidDag(
-            f"{schedule!r} is not a valid schedule.",
+            f"{schedule!r} is not a valid schedule of {whose}.",
             hint="Give None, a cron expression or preset, a timedelta, a relativedelta or a Timetable.",
         )
 
@@ -434,7 +463,5 @@ def find_dags(namespace: Mapping[str, Any], made: Sequence[DAG]) -> list[DAG]:
     held = {id(value) for value in namespace.values() if isinstance(value, DAG)}
     for name, value in namespace.items():
         if isinstance(value, DagFactory) and not value.called:
-            warnings.warn(
-                f"{name} is a @dag function that is never called, so it makes no DAG. Call it: {name}()", stacklevel=2
-            )
+            scope.warn(f"{name} is a @dag function that is never called, so it makes no DAG. Call it: {name}()")
     return [one for one in made if id(one) in held or (one.entered and one.auto_register)]

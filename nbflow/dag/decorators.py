@@ -17,7 +17,7 @@ from nbflow.dag.arguments import unknown_argument
 from nbflow.dag.context import NAMES as CONTEXT_NAMES
 from nbflow.dag.edges import Linkable
 from nbflow.dag.expansion import DictOfLists, ExpandInput, ListOfDicts
-from nbflow.dag.mapping import MappedOperator
+from nbflow.dag.mapping import MappedOperator, Partial
 from nbflow.dag.operator import BaseOperator, argument_names, find_home
 from nbflow.dag.xcomarg import PlainXComArg, XComArg
 from nbflow.errors import AirflowSkipException, InvalidArgument, InvalidDag, did_you_mean
@@ -187,23 +187,27 @@ class TaskFactory:
             raise unknown_argument(f"{self!r}.{where}", unknown, parameters)
 
 
-class TaskPartial:
+class TaskPartial(Partial):
     """What ``f.partial(...)`` gives: a task that still lacks what it is mapped over."""
 
     def __init__(self, factory: TaskFactory, shared: Mapping[str, Any]) -> None:
         self.factory, self.shared = factory, dict(shared)
+        super().__init__(find_home(dict(factory.kwargs))[0])
 
     def __repr__(self) -> str:
         return f"{self.factory!r}.partial({', '.join(self.shared)})"
 
     def partial(self, **kwargs: Any) -> TaskPartial:
         self.factory._check_names(kwargs.keys(), "partial()")
+        self.expanded = True  # the new one goes on for it
         return TaskPartial(self.factory, {**self.shared, **kwargs})
 
     def expand(self, **mapped: Any) -> XComArg:
+        self.expanded = True
         return self.factory.expand_over(DictOfLists(mapped), self.shared, strict=True)
 
     def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> XComArg:
+        self.expanded = True
         return self.factory.expand_over(ListOfDicts(kwargs), self.shared, strict=strict)
 
 

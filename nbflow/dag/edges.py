@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from nbflow.dag import scope
 from nbflow.errors import InvalidArgument, InvalidDag, MixedDags
 
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ def link(up: Linkable, down: Linkable, label: EdgeModifier | None = None) -> Non
     elif isinstance(down, EdgeModifier):
         down.add(up=up)
     else:
-        link_tasks(up.leaves, down.roots, label.label if label is not None else None)
+        ups, downs = up.leaves, down.roots
+        link_tasks(ups, downs, label.label if label is not None else None)
+        if not ups or not downs:
+            _note_lost(up, down, bool(ups))
 
 
 def link_tasks(ups: Sequence[TaskNode], downs: Sequence[TaskNode], label: str | None = None) -> None:
@@ -97,6 +101,24 @@ def link_tasks(ups: Sequence[TaskNode], downs: Sequence[TaskNode], label: str | 
             down.upstream_task_ids.add(up.task_id)
             if label is not None:
                 dag.edge_labels[up.task_id, down.task_id] = label
+
+
+class LostEdge:
+    """An edge to a group that was empty when the edge was set: it joined nothing."""
+
+    def __init__(self, up: Linkable, down: Linkable, empty: Linkable) -> None:
+        self.up, self.down, self.empty, self.place = up, down, empty, scope.place(2)
+
+    def warn_if_unused(self) -> None:
+        message = f"{self.up!r} >> {self.down!r} joins nothing: {self.empty!r} was empty then. Set it after the `with`."
+        scope.warn(message, at=self.place)
+
+
+def _note_lost(up: Linkable, down: Linkable, has_ups: bool) -> None:
+    empty = down if has_ups else up
+    dag = getattr(empty, "dag", None)
+    if dag is not None:
+        dag.unfinished.append(LostEdge(up, down, empty))
 
 
 def _each(other: Any, this: Linkable) -> Iterable[Linkable]:

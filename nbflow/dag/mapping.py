@@ -7,7 +7,7 @@ the real operator from the shared arguments and those of its map index.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbflow.dag import scope
 from nbflow.dag.arguments import COMMON, HOOKS, OLD, STRUCTURE, unknown_argument
@@ -15,11 +15,27 @@ from nbflow.dag.expansion import DictOfLists, ExpandInput, ListOfDicts
 from nbflow.dag.operator import BaseOperator, TaskNode, argument_names, defaults_for, find_home, required_names
 from nbflow.errors import InvalidArgument
 
+if TYPE_CHECKING:
+    from nbflow.dag.dag import DAG
+
 _UNMAPPABLE = frozenset(COMMON) | STRUCTURE | frozenset(OLD)
 _COPIED = ("dag", "task_group", "place", "upstream_task_ids", "downstream_task_ids")
 
 
-class OperatorPartial:
+class Partial:
+    """Something that makes no task until it is expanded, and says so if it never is."""
+
+    def __init__(self, dag: DAG | None) -> None:
+        self.place, self.expanded = scope.place(2), False
+        if dag is not None:
+            dag.unfinished.append(self)
+
+    def warn_if_unused(self) -> None:
+        if not self.expanded:
+            scope.warn(f"{self!r} was never expanded, so it makes no task. Call .expand(...) on it.", at=self.place)
+
+
+class OperatorPartial(Partial):
     """What ``Operator.partial(...)`` gives: an operator that still lacks what it is mapped over."""
 
     def __init__(self, operator_class: type[BaseOperator], kwargs: Mapping[str, Any]) -> None:
@@ -27,6 +43,7 @@ class OperatorPartial:
         if not kwargs.keys() <= known:
             raise unknown_argument(f"{operator_class.__name__}.partial()", kwargs.keys() - known, known)
         self.operator_class, self.kwargs = operator_class, dict(kwargs)
+        super().__init__(find_home(dict(kwargs))[0])
 
     def __repr__(self) -> str:
         return f"{self.operator_class.__name__}.partial({', '.join(self.kwargs)})"
@@ -43,6 +60,7 @@ class OperatorPartial:
         names, known = expand_input.names(), argument_names(self.operator_class)
         if names is not None:
             check_mapped_names(f"{self.operator_class.__name__}.expand()", names, self.kwargs if strict else {}, known)
+        self.expanded = True
         return MappedOperator(self.operator_class, self.kwargs, expand_input, strict=strict)
 
 
@@ -82,7 +100,7 @@ class MappedOperator(TaskNode):
         for name in argument_names(operator_class) & defaults.keys():
             if name not in names and name not in STRUCTURE:
                 given.setdefault(name, defaults[name])
-        self.operator_class, self.expand_input = operator_class, expand_input
+        self._class, self.expand_input = operator_class, expand_input
         self.strict, self.into = strict, into
         self.place = scope.place(1)
         if "task_id" not in given:
@@ -123,15 +141,16 @@ class MappedOperator(TaskNode):
         return getattr(self.operator_class, name)
 
     @property
+    def operator_class(self) -> type[BaseOperator]:  # type: ignore[override]
+        return self._class
+
+    @property
     def task_type(self) -> str:
-        return self.operator_class.__name__
+        return self._class.__name__
 
     @property
     def template_fields(self) -> Sequence[str]:  # type: ignore[override]
         return self.operator_class.template_fields
-
-    def _operator_class(self) -> type:
-        return self.operator_class
 
     def iter_mapped_dependencies(self) -> Iterator[TaskNode]:
         assert self.expand_input is not None

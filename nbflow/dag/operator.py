@@ -65,7 +65,7 @@ class TaskNode(Linkable):
     @property
     def operator_name(self) -> str:
         """Name for people: the class, or ``@task``."""
-        return getattr(self._operator_class(), "custom_operator_name", None) or self.task_type
+        return getattr(self.operator_class, "custom_operator_name", None) or self.task_type
 
     @property
     def node_id(self) -> str:
@@ -182,11 +182,13 @@ class TaskNode(Linkable):
             elif value is not None or known.default is None:
                 state[name] = value
         if unknown:
-            raise unknown_argument(f"{self.task_type} ({whose})", unknown, argument_names(self._operator_class()))
+            raise unknown_argument(f"{self.task_type} ({whose})", unknown, argument_names(self.operator_class))
         if self.wait_for_downstream:
             self.depends_on_past = True
 
-    def _operator_class(self) -> type:
+    @property
+    def operator_class(self) -> type:
+        """The operator's class, of a mapped one too."""
         return type(self)
 
     # --- setup and teardown

@@ -264,7 +264,10 @@ def _number(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any, Any, str],
 
 
 def _sized(kind: type | tuple[type, ...], holds: Callable[[int, int], bool]) -> Callable[[Any, Any, Any, str], bool]:
-    return lambda value, limit, schema, path: not isinstance(value, kind) or holds(len(value), limit)
+    def check(value: Any, limit: Any, schema: Any, path: str) -> bool:
+        return not isinstance(value, kind) or holds(len(value), limit)
+
+    return check
 
 
 def _same(one: Any, other: Any) -> bool:

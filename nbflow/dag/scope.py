@@ -7,6 +7,7 @@ The stack is a context variable, so that a cell that runs while a widget's threa
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -96,3 +97,9 @@ def place(depth: int = 1) -> Place:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OURS):
         frame = frame.f_back
     return Place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def warn(message: str, category: type[Warning] = UserWarning, at: Place | None = None) -> None:
+    """A warning that points at the user's line: ``at``, else the one that is running."""
+    file, line = at or place(1)
+    warnings.warn_explicit(message, category, file, line)
