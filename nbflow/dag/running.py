@@ -36,6 +36,7 @@ from nbflow.core.states import Cause
 from nbflow.dag.context import running_in
 from nbflow.dag.runtime import Outcome, Runtime, Work
 from nbflow.dag.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, Follow, Skip, TaskInstance, plain
+from nbflow.dag.tasklog import setup_logging
 from nbflow.errors import (
     AirflowException,
     AirflowFailException,
@@ -64,10 +65,12 @@ MOST_ERROR_CHARACTERS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What ``[core]`` sets for every try."""
+    """What ``[core]`` and ``[logging]`` set for every try."""
 
     max_map_length: int = 1024
     max_field_characters: int = 4096
+    logging_level: str = "INFO"
+    """Of a process that runs only this try."""
 
 
 def run_try(
@@ -82,10 +85,13 @@ def run_try(
 ) -> Outcome:
     """Run one try of ``task`` and say how it ended; the task's exceptions never come out.
 
-    ``own_process``: nothing but this try runs in the process, so a SIGTERM is for the task (its ``on_kill`` is called).
+    ``own_process``: nothing but this try runs in the process, so a SIGTERM is for the task (its ``on_kill`` is called)
+    and all logging goes to standard output, in the form of :mod:`nbflow.dag.tasklog`.
     ``masker`` learns the secrets that the task asks for. KeyboardInterrupt is raised again, after ``on_kill``, unless
     the process is the task's own.
     """
+    if own_process:
+        setup_logging(level=limits.logging_level)
     ti = TaskInstance(dag=dag, task=task, work=work, runtime=runtime, started=runtime.now(), own_process=own_process)
     attempt = _Attempt(ti, own_process=own_process, masker=masker, limits=limits)
     with providing(attempt), running_in(ti.context):

@@ -1,0 +1,58 @@
+"""Waiting for files."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from nbflow.hooks.filesystem import FSHook
+from nbflow.sensors.base import BaseSensorOperator
+
+if TYPE_CHECKING:
+    from nbflow.dag.context import Context
+
+
+class FileSensor(BaseSensorOperator):
+    """Waits for a file, or for a folder that holds one; ``filepath`` may hold glob characters.
+
+    It starts at the folder of the connection ``fs_conn_id``. ``recursive`` lets ``**`` match any depth.
+    ``deferrable`` is accepted; the sensor then gives its slot back between two looks.
+    """
+
+    template_fields: Sequence[str] = ("filepath", "fs_conn_id")
+    ui_color = "#91818a"
+
+    def __init__(
+        self,
+        *,
+        filepath: str | os.PathLike[str],
+        fs_conn_id: str = "fs_default",
+        recursive: bool = False,
+        deferrable: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if deferrable:
+            kwargs["mode"] = "reschedule"
+        super().__init__(**kwargs)
+        self.filepath = os.fspath(filepath)
+        self.fs_conn_id = fs_conn_id
+        self.recursive = recursive
+
+    @property
+    def path(self) -> str:
+        """The rendered path, under the connection's folder."""
+        return os.path.join(FSHook(self.fs_conn_id).get_path(), self.filepath)
+
+    def poke(self, context: Context) -> bool:
+        self.log.info("Looking for %s", self.path)
+        for found in glob.iglob(self.path, recursive=self.recursive):
+            if os.path.isfile(found):
+                changed = datetime.fromtimestamp(os.path.getmtime(found), UTC)
+                self.log.info("Found %s, last changed at %s", found, changed.isoformat(timespec="seconds"))
+                return True
+            if any(files for _, _, files in os.walk(found)):
+                return True
+        return False

@@ -1,0 +1,43 @@
+"""Waiting for a Python function to say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nbflow.operators.python import CallsFunction
+from nbflow.sensors.base import BaseSensorOperator, PokeReturnValue
+
+if TYPE_CHECKING:
+    from nbflow.dag.context import Context
+
+
+class PythonSensor(CallsFunction, BaseSensorOperator):
+    """Waits until ``python_callable`` returns something true (or a PokeReturnValue that is done)."""
+
+    template_fields: Sequence[str] = ("templates_dict", "op_args", "op_kwargs")
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        op_args: Collection[Any] | None = None,
+        op_kwargs: Mapping[str, Any] | None = None,
+        templates_dict: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.python_callable = python_callable
+        self.op_args = op_args if op_args is not None else ()
+        self.op_kwargs = op_kwargs if op_kwargs is not None else {}
+        self.templates_dict = templates_dict
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
+        found = self.call(context)
+        return found if isinstance(found, PokeReturnValue) else bool(found)
+
+
+class DecoratedPythonSensor(PythonSensor):
+    """``@task.sensor``"""
+
+    custom_operator_name = "@task.sensor"

@@ -1,0 +1,256 @@
+"""How a try ends: each way of ending, as the event that the scheduler gets."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from nbflow import DAG, task
+from nbflow.core.events import Deferred, Failed, Rescheduled, SkippedItself, Succeeded
+from nbflow.core.states import Cause
+from nbflow.dag.operator import BaseOperator
+from nbflow.errors import (
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTerminated,
+    DownstreamTasksSkipped,
+    SerializationError,
+)
+from nbflow.operators.empty import EmptyOperator
+from nbflow.operators.python import PythonOperator
+from nbflow.triggers.base import BaseTrigger
+from tests.running.memory import MONDAY, MemoryRuntime, attempt
+
+NOW = MONDAY + timedelta(days=1)
+COMMON = {"attempt_id": "a1", "at": NOW, "started_at": NOW}
+
+
+def raising(error: BaseException) -> Any:
+    def function() -> None:
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [
+        (ValueError("no  good\nat all"), Failed(**COMMON, error="ValueError: no good at all")),
+        (AirflowFailException("no"), Failed(**COMMON, cause=Cause.FAILED_HARD, error="AirflowFailException: no", retry=False)),
+        (AirflowSensorTimeout("late"), Failed(**COMMON, error="AirflowSensorTimeout: late", retry=False)),
+        (AirflowTaskTerminated("end"), Failed(**COMMON, cause=Cause.KILLED, error="AirflowTaskTerminated: end", retry=False)),
+        (AirflowSkipException("not today"), SkippedItself(**COMMON, message="not today")),
+        (AirflowRescheduleException(NOW + timedelta(hours=1)), Rescheduled(**COMMON, until=NOW + timedelta(hours=1))),
+        (SystemExit(3), Failed(**COMMON, error="SystemExit: 3")),
+        (SystemExit(0), Succeeded(**COMMON)),
+        (KeyError("x"), Failed(**COMMON, error="KeyError: 'x'")),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_raised_becomes_an_event(dag: DAG, runtime: MemoryRuntime, error: BaseException, event: Any) -> None:
+    PythonOperator(task_id="t", python_callable=raising(error))
+
+    assert attempt(dag, "t", runtime).event == event
+
+
+def test_a_returned_value_becomes_an_xcom(dag: DAG, runtime: MemoryRuntime) -> None:
+    PythonOperator(task_id="t", python_callable=lambda: {"a": [1, None]})
+
+    assert attempt(dag, "t", runtime).event == Succeeded(**COMMON)
+    assert runtime.own() == {"a": [1, None]}
+
+
+def test_none_and_do_xcom_push_false_store_nothing(dag: DAG, runtime: MemoryRuntime) -> None:
+    PythonOperator(task_id="none", python_callable=lambda: None)
+    PythonOperator(task_id="off", python_callable=lambda: 5, do_xcom_push=False)
+
+    attempt(dag, "none", runtime)
+    attempt(dag, "off", runtime)
+
+    assert runtime.rows == {}
+
+
+def test_multiple_outputs_store_each_key(dag: DAG, runtime: MemoryRuntime) -> None:
+    @task
+    def t() -> dict[str, Any]:
+        return {"p": 1, "q": None}
+
+    t()
+    attempt(dag, "t", runtime)
+
+    stored = {key: runtime.own("t", key) for _, _, _, key in runtime.rows}
+    assert stored == {"p": 1, "q": None, "return_value": {"p": 1, "q": None}}
+
+
+def test_multiple_outputs_with_a_key_that_is_no_text_fail_and_store_nothing(dag: DAG, runtime: MemoryRuntime) -> None:
+    PythonOperator(task_id="t", python_callable=lambda: {"a": 1, 2: 3}, multiple_outputs=True)
+
+    event = attempt(dag, "t", runtime).event
+
+    assert isinstance(event, Failed)
+    assert event.error.startswith("TypeError: multiple_outputs wants text keys")
+    assert runtime.rows == {}
+
+
+def test_a_value_that_json_cannot_hold_fails_with_its_place(dag: DAG, runtime: MemoryRuntime) -> None:
+    PythonOperator(task_id="t", python_callable=lambda: {"a": [object()]})
+
+    event = attempt(dag, "t", runtime).event
+
+    assert isinstance(event, Failed)
+    assert SerializationError.__name__ in event.error
+    assert '["a"][0]' in event.error
+
+
+def test_deferral_gives_the_trigger_as_data(dag: DAG, runtime: MemoryRuntime) -> None:
+    class Wait(BaseTrigger):
+        def serialize(self) -> tuple[str, dict[str, Any]]:
+            return "tests.Wait", {"until": NOW}
+
+    class Later(BaseOperator):
+        def execute(self, context: Any) -> None:
+            self.defer(trigger=Wait(), method_name="go_on", kwargs={"n": 1}, timeout=timedelta(minutes=5))
+
+        def go_on(self, context: Any, event: Any, n: int) -> Any:
+            return [event, n]
+
+    Later(task_id="t")
+
+    event = attempt(dag, "t", runtime).event
+    assert isinstance(event, Deferred)
+    assert event.trigger["name"] == "tests.Wait"
+    assert (event.next_method, event.kwargs, event.timeout_at) == ("go_on", {"n": 1}, NOW + timedelta(minutes=5))
+
+    resumed = attempt(dag, "t", runtime, continues=True, next_method="go_on", next_kwargs={"n": 1, "event": "it came"})
+    assert resumed.event == Succeeded(**COMMON)
+    assert runtime.own() == ["it came", 1]
+
+
+def test_a_deferred_task_goes_on_only_in_a_method_of_its_own(dag: DAG, runtime: MemoryRuntime) -> None:
+    EmptyOperator(task_id="t")
+
+    event = attempt(dag, "t", runtime, next_method="__class__").event
+
+    assert isinstance(event, Failed)
+    assert "no method '__class__'" in event.error
+
+
+def test_an_attempt_that_outruns_its_execution_timeout_ends(dag: DAG, runtime: MemoryRuntime) -> None:
+    killed = []
+
+    class Spin(BaseOperator):
+        def execute(self, context: Any) -> None:
+            while True:
+                pass
+
+        def on_kill(self) -> None:
+            killed.append(self.task_id)
+
+    Spin(task_id="t", execution_timeout=timedelta(milliseconds=20))
+
+    event = attempt(dag, "t", runtime).event
+
+    assert isinstance(event, Failed)
+    assert (event.cause, event.retry, killed) == (Cause.EXECUTION_TIMEOUT, True, ["t"])
+
+
+def test_a_keyboard_interrupt_reaches_the_caller_after_on_kill(dag: DAG, runtime: MemoryRuntime) -> None:
+    killed = []
+
+    class Stopped(BaseOperator):
+        def execute(self, context: Any) -> None:
+            raise KeyboardInterrupt
+
+        def on_kill(self) -> None:
+            killed.append(self.task_id)
+
+    Stopped(task_id="t")
+
+    with pytest.raises(KeyboardInterrupt):
+        attempt(dag, "t", runtime)
+    assert killed == ["t"]
+
+
+def test_the_log_shows_the_users_part_of_the_traceback(
+    dag: DAG, runtime: MemoryRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    def inner() -> None:
+        raise ValueError("bad row")
+
+    PythonOperator(task_id="t", python_callable=lambda: inner())
+
+    with caplog.at_level(logging.ERROR):
+        attempt(dag, "t", runtime)
+
+    text = caplog.records[-1].getMessage()
+    assert text.startswith("Task failed: ValueError: bad row\nTraceback (most recent call last):")
+    assert "in inner" in text
+    assert "nbflow/dag/" not in text
+    assert "nbflow/operators/" not in text
+
+
+def test_an_error_of_nbflows_own_is_one_line(dag: DAG, runtime: MemoryRuntime, caplog: pytest.LogCaptureFixture) -> None:
+    BaseOperator(task_id="t")
+
+    with caplog.at_level(logging.ERROR):
+        attempt(dag, "t", runtime)
+
+    assert caplog.records[-1].getMessage().splitlines()[1:] == [
+        "NotImplementedError: BaseOperator must define execute(self, context)."
+    ]
+
+
+def test_the_dags_own_task_stays_as_it_was(dag: DAG, runtime: MemoryRuntime) -> None:
+    given = ["{{ ds }}"]
+    t = PythonOperator(task_id="t", python_callable=lambda day: day, op_args=given)
+
+    attempt(dag, "t", runtime)
+    runtime.run = replace(runtime.run, run_id="r2", logical_date=NOW)
+    attempt(dag, "t", runtime)
+
+    assert (runtime.own(), t.op_args, given) == ("2024-01-02", ["{{ ds }}"], ["{{ ds }}"])
+
+
+def test_an_async_function_is_awaited(dag: DAG, runtime: MemoryRuntime) -> None:
+    @task
+    async def t() -> int:
+        return 7
+
+    t()
+    attempt(dag, "t", runtime)
+
+    assert runtime.own() == 7
+
+
+def test_downstream_tasks_skipped_by_name(dag: DAG, runtime: MemoryRuntime) -> None:
+    t = PythonOperator(task_id="t", python_callable=raising(DownstreamTasksSkipped(tasks=["b"])))
+    t >> [EmptyOperator(task_id="a"), EmptyOperator(task_id="b")]
+
+    event = attempt(dag, "t", runtime).event
+
+    assert event == Succeeded(**COMMON, follow=("a",))
+
+
+def test_running_a_python_task_needs_neither_jinja_nor_pendulum(tmp_path: Any) -> None:
+    import subprocess
+
+    code = (
+        "import sys\n"
+        "from nbflow import DAG, task\n"
+        "from tests.running.memory import MemoryRuntime, attempt\n"
+        "with DAG('d') as dag:\n"
+        "    task(task_id='t')(lambda ti: ti.try_number)()\n"
+        "runtime = MemoryRuntime(environ={})\n"
+        "attempt(dag, 't', runtime)\n"
+        "assert runtime.own() == 1\n"
+        "print([name for name in ('jinja2', 'pendulum', 'sqlalchemy', 'croniter') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
