@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbflow.clock import Clock, SystemClock
-from nbflow.config import Settings
+from nbflow.config import Settings, prepare_home
 from nbflow.connections import EnvironmentBackend, SecretsChain, providing
 from nbflow.core.timetables import timetable_from_spec
 from nbflow.execution.logs import LogFolder
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nbflow.dag.runtime import Work
     from nbflow.execution.desk import Desk
     from nbflow.execution.executors.base import Executor
+    from nbflow.services.dag_processor import DagProcessor
     from nbflow.services.operations import Operations
     from nbflow.services.scheduler import Scheduler
     from nbflow.store.base import Store
@@ -61,9 +62,8 @@ class App:
         checked, since other machines use it: ``nbflow db migrate``."""
         environ = os.environ if environ is None else environ
         settings = settings or Settings.load(environ, home)
-        make_home(settings)
-        url = settings.database.sql_alchemy_conn
-        store = open_store(url, synchronous=settings.database.synchronous, fernet=_LazyBox(settings))
+        prepare_home(settings)
+        url, store = settings.database.sql_alchemy_conn, _open(settings)
         if migrate and not url.startswith("postgres"):
             store.migrate()
         elif migrate:
@@ -143,6 +143,25 @@ class App:
             now=self.clock.now,
         )
 
+    def processor(self, on_change: Callable[[], None] = lambda: None) -> DagProcessor:
+        """Watches and parses the DAGs folder; it has a thread and a store connection of its own."""
+        from nbflow.execution.environment import minimal_environment
+        from nbflow.services.dag_processor import DagProcessor
+
+        environment = minimal_environment(self.environ, self.settings.core.task_environment)
+        return DagProcessor(
+            open_store=self._open_store,
+            settings=self.settings,
+            clock=self.clock,
+            options=self.compile_options(),
+            environment={**environment, "NBFLOW_HOME": str(self.settings.home)},
+            desk_of=lambda store: replace(self.desk, store=store, secrets=self._secrets_of(store)),
+            on_change=on_change,
+        )
+
+    def _open_store(self) -> Store:
+        return _open(self.settings)
+
     @property
     def logs(self) -> LogFolder:
         """Where the logs of tries lie."""
@@ -153,7 +172,10 @@ class App:
     @cached_property
     def secrets(self) -> SecretsChain:
         """Connections and variables: the environment first, then the metastore."""
-        in_store = StoreProvider(self.store, self.clock)
+        return self._secrets_of(self.store)
+
+    def _secrets_of(self, store: Store) -> SecretsChain:
+        in_store = StoreProvider(store, self.clock)
         return SecretsChain([EnvironmentBackend(self.environ), in_store], writer=in_store)
 
     @contextmanager
@@ -222,6 +244,11 @@ class App:
         )
 
 
+def _open(settings: Settings) -> Store:
+    database = settings.database
+    return open_store(database.sql_alchemy_conn, synchronous=database.synchronous, fernet=_LazyBox(settings))
+
+
 class _LazyBox:
     """Encrypts with the home's key, which is read (or made) when the first secret is written or read."""
 
@@ -241,22 +268,20 @@ class _LazyBox:
         return str(self._box.decrypt(stored))
 
 
-def make_home(settings: Settings) -> None:
-    """Make the home folder (0700) and its DAGs folder, if they are not there."""
-    for folder in (settings.home, settings.core.dags_folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
 def new_job_id(kind: str) -> str:
     """A name for a process of ours, for leases and history."""
     return f"{kind}@{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
 def test_dag(dag: DAG, **kwargs: Any) -> Run:
-    """Run a DAG in this process; see :func:`nbflow.services.inline.run_test`."""
+    """Run a DAG in this process; see :func:`nbflow.services.inline.run_test`. Without ``app=`` the metastore of
+    NBFLOW_HOME is used."""
     from nbflow.services.inline import run_test
 
-    return run_test(dag, **kwargs)
+    if kwargs.get("app") is not None:
+        return run_test(dag, **kwargs)
+    with App.open() as app:
+        return run_test(dag, **{**kwargs, "app": app})
 
 
 test_dag.__test__ = False  # type: ignore[attr-defined]

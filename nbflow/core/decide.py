@@ -213,7 +213,7 @@ class _Pass:
             if past is not None:
                 self.held = True
                 return self._wait(one, past)
-        if self.snapshot.paused:
+        if self.snapshot.held:
             self.held = True
             return self._wait(one, Wait(kind="paused", text=f"DAG {self.dag.dag_id} is paused."))
         if one.next_at is not None and one.next_at > self.now:

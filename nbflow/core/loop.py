@@ -166,7 +166,7 @@ def look_at(snapshot: Snapshot, wake_at: datetime | None, deferred_pools: frozen
     ready: list[Ready] = []
     if run.state is RunState.RUNNING:
         for one in snapshot.instances.values():
-            if one.state is TaskState.SCHEDULED and not snapshot.paused:
+            if one.state is TaskState.SCHEDULED and not snapshot.held:
                 task = dag.tasks[one.task_id]
                 ready.append(Ready(run=run, task=task, instance=one, dag_max_active_tasks=dag.max_active_tasks))
     for one in snapshot.instances.values():
@@ -249,7 +249,7 @@ def _paused_waits(snapshots: Iterable[Snapshot]) -> Plan:
     waits = {
         (snapshot.run.key, one.key): Wait(kind="paused", text=f"DAG {snapshot.dag.dag_id} is paused.")
         for snapshot in snapshots
-        if snapshot.paused
+        if snapshot.held
         for one in snapshot.instances.values()
         if one.state is TaskState.SCHEDULED
     }

@@ -125,6 +125,12 @@ class Snapshot:
     previous: PreviousRun | None = None
     """Filled only if some task of the DAG looks at its past."""
     paused: bool = False
+    """The DAG is paused."""
+
+    @property
+    def held(self) -> bool:
+        """Whether pausing the DAG holds this run: a backfill was asked for by name, and has a pause of its own."""
+        return self.paused and self.run.backfill_id is None
 
     def of_task(self, task_id: str) -> list[Instance]:
         """All instances of a task, by map index."""

@@ -394,6 +394,10 @@ class Nursery:
         assert self._base is not None
         return self._base
 
+    def take_spare(self, taker: Taker) -> None:
+        """Get a child of the base, with nothing of the user's loaded."""
+        self._base_forker().take(taker)
+
     # --- templates
     def has(self, dag_id: str, version: int) -> bool:
         return (dag_id, version) in self._templates

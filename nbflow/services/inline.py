@@ -34,19 +34,13 @@ def run_test(
     run_conf: Mapping[str, Any] | None = None,
     execution_date: datetime | str | None = None,
     mark_success_pattern: str | None = None,
-    app: App | None = None,
+    app: App,
 ) -> Run:
     """Run ``dag`` once in this process and return the finished run.
 
     ``logical_date`` defaults to now; ``execution_date`` is its 2.x name. Tasks whose id matches the regular expression
-    ``mark_success_pattern`` are not run but count as success, as in Airflow. Without ``app`` the metastore of
-    NBFLOW_HOME is used.
+    ``mark_success_pattern`` are not run but count as success, as in Airflow.
     """
-    if app is None:
-        from nbflow.app import App
-
-        with App.open() as opened:
-            return run_inline(opened, dag, logical_date or execution_date, run_conf or {}, mark_success_pattern)
     return run_inline(app, dag, logical_date or execution_date, run_conf or {}, mark_success_pattern)
 
 

@@ -254,7 +254,7 @@ class Scheduler:
             if known is not None and known.run.revision == run.revision and known.paused == paused:
                 snapshots[run.key] = known
             elif (fresh := self.store.snapshot(run.key)) is not None:
-                snapshots[run.key] = fresh
+                snapshots[run.key] = replace(fresh, paused=paused)
         memory.active = Active(snapshots=snapshots, looks=memory.active.looks)
         memory.run_limits = self._run_limits(runs)
         memory.pools = {pool.name: pool.slots for pool in self.store.pools()}

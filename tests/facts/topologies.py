@@ -21,19 +21,21 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 class Recorder:
-    """What the tasks of one run pulled."""
+    """What the tasks pulled, by run."""
 
     def __init__(self) -> None:
-        self.run_index = 0
-        self.pulled: list[dict[str, Any]] = []
-        self.tries: dict[tuple[str, int, int], int] = {}
-        self.pokes: dict[tuple[str, int], int] = {}
+        self.index_of_run: dict[str, int] = {}
+        self.pulled: dict[str, list[dict[str, Any]]] = {}
+        self.pokes: dict[tuple[str, str, int], int] = {}
+
+    def pulled_in(self, run_id: str) -> list[dict[str, Any]]:
+        return self.pulled.get(run_id, [])
 
     def record(self, label: str, value: Any, *, kind: str | None = None) -> None:
         ti = get_current_context()["ti"]
         named = kind or _type_name(value)
         shown = list(value) if named in ("lazy_sequence", "tuple", "pair") else value
-        self.pulled.append(
+        self.pulled.setdefault(ti.run_id, []).append(
             {"task_id": ti.task_id, "map_index": ti.map_index, "label": label, "type": named, "value": shown}
         )
 
@@ -60,7 +62,9 @@ class Body:
 
     def now(self) -> Mapping[str, Any]:
         per_run = self.behaviour.get("per_run")
-        return per_run[self.recorder.run_index] if per_run else self.behaviour
+        if not per_run:
+            return self.behaviour
+        return per_run[self.recorder.index_of_run[get_current_context()["ti"].run_id]]
 
     def work(self, x: Any, y: Any) -> Any:
         does, ti = self.now(), get_current_context()["ti"]
@@ -96,9 +100,8 @@ class Body:
 
     def poke(self) -> Any:
         does, ti = self.now(), get_current_context()["ti"]
-        count = self.recorder.pokes[ti.task_id, ti.map_index] = (
-            self.recorder.pokes.get((ti.task_id, ti.map_index), 0) + 1
-        )
+        key = (ti.run_id, ti.task_id, ti.map_index)
+        count = self.recorder.pokes[key] = self.recorder.pokes.get(key, 0) + 1
         if does.get("poke_raises"):
             raise RuntimeError("as the case says")
         if does.get("poke_skips"):

@@ -1,0 +1,286 @@
+"""The DAG processor: keeps the metastore's DAGs like the files in the DAGs folder.
+
+It watches the folder, parses what changed (each file in a process of its own, with a time limit), and stores it:
+
+===============================  ====================================================================================
+a new or changed DAG             becomes a version; the schedule follows it, its next run is computed anew
+a file that does not import      its faults are stored with file, line and gist; its DAGs stay as they were
+a DAG that its file lost         is stale: nothing is scheduled any more, its history and active runs stay
+a deleted file                   the same for all its DAGs; its faults are forgotten
+one dag_id in two files          the file that had it first keeps it; the other gets a fault that names both
+===============================  ====================================================================================
+
+It runs in a thread beside the scheduler, with a store connection of its own, and wakes the scheduler when something
+changed. The file system tells of changes (watchfiles); a full look from time to time catches what it did not tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from nbflow.clock import Clock
+from nbflow.config import Settings
+from nbflow.dag.compile import CompileOptions
+from nbflow.dag.finding import find_dag_files
+from nbflow.execution.desk import Desk
+from nbflow.services.parsing import Parsed, ParsedDag, Parser
+from nbflow.store.base import DagVersion, ImportFault, Store
+
+log = logging.getLogger(__name__)
+
+Stamp = tuple[int, int]
+"""(modification time in ns, size): a file with the same stamp is not parsed again."""
+
+
+class DagProcessor:
+    """See the head of this module. Made by :meth:`nbflow.app.App.processor`."""
+
+    def __init__(
+        self,
+        *,
+        open_store: Callable[[], Store],
+        settings: Settings,
+        clock: Clock,
+        options: CompileOptions,
+        environment: Mapping[str, str],
+        desk_of: Callable[[Store], Desk],
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.settings, self.clock, self.on_change = settings, clock, on_change
+        self._open_store, self._options, self._environment, self._desk_of = open_store, options, environment, desk_of
+        self._thread: threading.Thread | None = None
+        self._watcher: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._ready = threading.Event()
+        self._quiet = threading.Condition()
+        self._looks_wanted = 0
+        self._looks_done = 0
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._failure: BaseException | None = None
+
+    # --- life, from any thread
+
+    def start(self) -> None:
+        """Start watching and parsing."""
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+        self._thread = threading.Thread(target=self._main, name="nbflow-dag-processor", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name="nbflow-watch", daemon=True)
+        self._thread.start()
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """End the threads and every process below."""
+        self._stop.set()
+        self._wake()
+        for thread in (self._thread, self._watcher):
+            if thread is not None:
+                thread.join()
+        self._wake_read.close()
+        self._wake_write.close()
+
+    def sync(self, timeout: float | None = None) -> bool:
+        """Look at the folder now; True when everything found there has been parsed and stored, False after ``timeout``
+        seconds. Raises what ended the processor's thread."""
+        with self._quiet:
+            self._looks_wanted += 1
+            wanted = self._looks_wanted
+        self._wake()
+        with self._quiet:
+            done = self._quiet.wait_for(lambda: self._looks_done >= wanted or self._failure is not None, timeout)
+        if self._failure is not None:
+            raise self._failure
+        return done
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            self._wake_write.send(b".")
+
+    # --- the watcher's thread
+
+    def _watch(self) -> None:
+        from watchfiles import watch
+
+        folder = self.settings.core.dags_folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for _ in watch(folder, stop_event=self._stop, debounce=200, step=50, raise_interrupt=False):
+            with self._quiet:
+                self._looks_wanted += 1
+            self._wake()
+
+    # --- the processor's thread
+
+    def _main(self) -> None:
+        store = self._open_store()
+        try:
+            _Work(self, store).run()
+        except BaseException as failure:
+            log.exception("the DAG processor ended")
+            with self._quiet:
+                self._failure = failure
+                self._quiet.notify_all()
+        finally:
+            store.close()
+
+
+class _Work:
+    """What the processor's thread holds."""
+
+    def __init__(self, processor: DagProcessor, store: Store) -> None:
+        self.processor, self.store, self.clock = processor, store, processor.clock
+        settings = processor.settings
+        self.folder = Path(settings.core.dags_folder)
+        self.parser = Parser(
+            environment=processor._environment,
+            answer=processor._desk_of(store).answer_parsing,
+            options=processor._options,
+            folder=self.folder,
+            seconds=settings.core.dagbag_import_timeout,
+            now=self.clock.now,
+            log=log.warning,
+        )
+        self.stamps: dict[str, Stamp] = {}
+        self.queue: deque[str] = deque()
+        self.in_work: set[str] = set()
+        self.again: set[str] = set()
+        """Files that changed while they were parsed."""
+        self.owner: dict[str, str] = {}
+        """dag_id -> the file that has it."""
+
+    def run(self) -> None:
+        processor = self.processor
+        self.owner = {row.dag_id: row.fileloc for row in self.store.dags()}
+        self.parser.start()
+        self.parser.loop.watch(processor._wake_read, self._woken)
+        looks = -1
+        try:
+            while not processor._stop.is_set():
+                if looks != processor._looks_wanted:
+                    looks = processor._looks_wanted
+                    self._look()
+                self._feed()
+                if not self.queue and not self.in_work:
+                    with processor._quiet:
+                        processor._looks_done = looks
+                        processor._quiet.notify_all()
+                self.parser.loop.run_once(processor.settings.dag_processor.refresh_interval)
+        finally:
+            self.parser.loop.unwatch(processor._wake_read)
+            self.parser.stop()
+
+    def _woken(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self.processor._wake_read.recv(4096):
+                pass
+
+    # --- what is there
+
+    def _look(self) -> None:
+        """Find what is new, changed or gone."""
+        found: dict[str, Stamp] = {}
+        for path in find_dag_files(self.folder):
+            with contextlib.suppress(OSError):  # deleted meanwhile
+                status = os.stat(path)
+                found[path] = (status.st_mtime_ns, status.st_size)
+        for path, stamp in found.items():
+            if self.stamps.get(path) != stamp:
+                self.stamps[path] = stamp
+                if path in self.in_work:
+                    self.again.add(path)
+                elif path not in self.queue:
+                    self.queue.append(path)
+        gone = [path for path in self.stamps if path not in found]
+        gone += [path for path in self._known_files() if path not in found and path not in gone]
+        for path in gone:
+            self.stamps.pop(path, None)
+            self._forget(path)
+
+    def _known_files(self) -> set[str]:
+        inside = str(self.folder) + os.sep
+        files = set(self.owner.values()) | {fault.fileloc for fault in self.store.faults()}
+        return {path for path in files if path.startswith(inside)}
+
+    def _forget(self, path: str) -> None:
+        dag_ids = [dag_id for dag_id, owner in self.owner.items() if owner == path]
+        now = self.clock.now()
+        self.store.put_faults(path, [], now=now)
+        if dag_ids:
+            self.store.set_stale(dag_ids, True, now=now)
+            for dag_id in dag_ids:
+                del self.owner[dag_id]
+            self._retry_refused(dag_ids)
+            self.processor.on_change()
+
+    def _retry_refused(self, dag_ids: list[str]) -> None:
+        """A dag_id is free again: files that were refused because of it are looked at anew."""
+        for fault in self.store.faults():
+            if any(repr(dag_id) in fault.error for dag_id in dag_ids) and fault.fileloc in self.stamps:
+                self.queue.append(fault.fileloc)
+
+    def _feed(self) -> None:
+        while self.queue and len(self.in_work) < self.processor.settings.dag_processor.parsing_processes:
+            path = self.queue.popleft()
+            self.in_work.add(path)
+            self.parser.parse(path, self._parsed)
+
+    # --- what became of it
+
+    def _parsed(self, parsed: Parsed) -> None:
+        self.in_work.discard(parsed.path)
+        if parsed.path in self.again:
+            self.again.discard(parsed.path)
+            self.queue.append(parsed.path)
+            return
+        if parsed.path not in self.stamps:
+            return  # deleted while it was parsed
+        now = self.clock.now()
+        faults = list(parsed.faults)
+        kept: list[str] = []
+        for one in parsed.dags:
+            clash = self._clash(one, parsed.path, now)
+            if clash is not None:
+                faults.append(clash)
+                continue
+            self._register(parsed, one, now)
+            kept.append(one.spec.dag_id)
+        if not parsed.faults:
+            lost = [d for d, owner in self.owner.items() if owner == parsed.path and d not in kept]
+            if lost:
+                self.store.set_stale(lost, True, now=now)
+                for dag_id in lost:
+                    del self.owner[dag_id]
+                self._retry_refused(lost)
+        self.store.put_faults(parsed.path, faults, now=now)
+        self.processor.on_change()
+
+    def _clash(self, one: ParsedDag, path: str, now: datetime) -> ImportFault | None:
+        owner = self.owner.get(one.spec.dag_id)
+        if owner is None or owner == path or owner not in self.stamps:
+            return None
+        error = (
+            f"AirflowDagDuplicatedIdException: dag_id {one.spec.dag_id!r} is defined in {path}, but {owner} has it "
+            "already. Rename one of them."
+        )
+        return ImportFault(fileloc=path, line=None, error=error, cell=one.cell, at=now)
+
+    def _register(self, parsed: Parsed, one: ParsedDag, now: datetime) -> None:
+        spec, settings = one.spec, self.processor.settings
+        paused = spec.is_paused_upon_creation
+        before = self.store.dag(spec.dag_id)
+        version = DagVersion(dag_id=spec.dag_id, spec=spec, fileloc=parsed.path, cell=one.cell, files=parsed.files)
+        made = self.store.register(
+            version, now=now, paused=settings.core.dags_are_paused_at_creation if paused is None else paused
+        )
+        self.owner[spec.dag_id] = parsed.path
+        if before is not None and before.stale:
+            self.store.set_stale([spec.dag_id], False, now=now)
+        if before is None or before.stale or before.version != made.number:
+            self.store.set_next_run(spec.dag_id, run_after=now)

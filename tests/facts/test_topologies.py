@@ -1,0 +1,154 @@
+"""Whole DAGs, run for real: final states, tries, XComs and what tasks pulled; the same for trigger rules in real runs."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from nbflow import DAG, task
+from nbflow.app import App
+from nbflow.config import Settings
+from nbflow.core import actions
+from nbflow.core.runids import make_run_id
+from nbflow.core.snapshot import Run, RunKey
+from nbflow.core.states import TaskState
+from nbflow.errors import AirflowSkipException
+from nbflow.operators.empty import EmptyOperator
+from nbflow.services.inline import drive, register_inline
+from nbflow.store import open_store
+
+from .topologies import START, Builder, Recorder
+
+
+@pytest.fixture
+def app(tmp_path):
+    settings = Settings.load({}, tmp_path)
+    with App(settings=settings, store=open_store("memory://"), environ={}) as opened:
+        yield opened
+
+
+def _make_run(app: App, version, index: int, case: dict[str, Any], days: int) -> RunKey:
+    logical = START + timedelta(days=index)
+    if case.get("now_run"):
+        midnight = app.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+        logical = midnight - timedelta(days=1)
+    kind = case.get("run_type", "scheduled")
+    end = logical + timedelta(days=1)
+    run = Run(
+        dag_id=version.dag_id,
+        run_id=make_run_id(kind, logical_date=logical, run_after=end),
+        run_type=kind,
+        logical_date=logical,
+        data_interval_start=logical,
+        data_interval_end=end,
+        run_after=end,
+        version=version.number,
+    )
+    app.store.apply([actions.new_run(version.spec, run, app.clock.now())], actor="test")
+    return run.key
+
+
+def _report(app: App, run: RunKey, pulled: list[dict[str, Any]]) -> dict[str, Any]:
+    instances = app.store.instances(run)
+    found = app.store.run(run)
+    return {
+        "run_state": found.state.value,
+        "tasks": {str(one.key): None if one.state is TaskState.NONE else one.state.value for one in instances},
+        "tries": {str(one.key): one.try_number for one in instances if one.try_number > 1},
+        "xcoms": [
+            {"task_id": key.task_id, "map_index": key.map_index, "key": name, "value": json.loads(text)}
+            for key, name, text in app.store.xcoms(run)
+        ],
+        "pulled": pulled,
+    }
+
+
+def _play(app: App, case: dict[str, Any]) -> list[dict[str, Any]]:
+    """Run the case; one report for each of its runs."""
+    recorder = Recorder()
+    dag = Builder(case, recorder).build()
+    version = register_inline(app, dag)
+    count = case.get("runs", 1)
+    if not case.get("concurrent"):
+        return [_one_after_the_other(app, case, recorder, dag, version, index) for index in range(count)]
+    keys = [_make_run(app, version, index, case, count) for index in range(count)]
+    by_run = {key.run_id: index for index, key in enumerate(keys)}
+    recorder.index_of_run = by_run
+    drive(app, keys, {version.number: dag})
+    return [_report(app, key, recorder.pulled_in(key.run_id)) for key in keys]
+
+
+def _one_after_the_other(app: App, case, recorder: Recorder, dag: DAG, version, index: int) -> dict[str, Any]:
+    key = _make_run(app, version, index, case, case.get("runs", 1))
+    recorder.index_of_run[key.run_id] = index
+    drive(app, [key], {version.number: dag})
+    return _report(app, key, recorder.pulled_in(key.run_id))
+
+
+def _comparable(reports: list[dict[str, Any]], case: dict[str, Any]) -> list[dict[str, Any]]:
+    """Without what the case calls order-dependent, and in an order of our own."""
+    ignored = set(case.get("order_dependent", []))
+    out = []
+    for report in reports:
+        out.append(
+            {
+                "run_state": report["run_state"],
+                "tasks": {k: v for k, v in sorted(report["tasks"].items()) if k not in ignored},
+                "tries": {k: v for k, v in sorted(report["tries"].items()) if k not in ignored},
+                "xcoms": sorted(report["xcoms"], key=lambda x: (x["task_id"], x["map_index"], x["key"])),
+                "pulled": sorted(report["pulled"], key=lambda x: (x["task_id"], x["map_index"], x["label"])),
+            }
+        )
+    return out
+
+
+@pytest.mark.facts("topologies")
+def test_topology(case, check, app):
+    check(lambda: _comparable(_play(app, case), case), want=_comparable(check.expected, case))
+
+
+@pytest.mark.facts("xcom")
+def test_xcom(case, check, app):
+    check(lambda: _comparable(_play(app, case), case), want=_comparable(check.expected, case))
+
+
+def _upstream(state: str, index: int):
+    """A task that really ends in ``state``."""
+    name = f"u{index}"
+    if state == "upstream_failed":
+
+        @task(task_id=f"{name}_before")
+        def fail():
+            raise RuntimeError("as the case says")
+
+        target = EmptyOperator(task_id=name)
+        fail() >> target
+        return target
+
+    @task(task_id=name)
+    def end():
+        if state == "failed":
+            raise RuntimeError("as the case says")
+        if state == "skipped":
+            raise AirflowSkipException("as the case says")
+
+    return end()
+
+
+def _real_run(app: App, case: dict[str, Any]) -> str:
+    with DAG("real", schedule="@daily", start_date=START, catchup=True) as dag:
+        target = EmptyOperator(task_id="target", trigger_rule=case["trigger_rule"])
+        for index, state in enumerate(case["upstream"]):
+            _upstream(state, index) >> target
+    version = register_inline(app, dag)
+    key = _make_run(app, version, 0, case, 1)
+    drive(app, [key], {version.number: dag})
+    return next(one.state.value for one in app.store.instances(key) if one.task_id == "target")
+
+
+@pytest.mark.facts("trigger_rules_real_runs")
+def test_trigger_rule_in_a_real_run(case, check, app):
+    check(lambda: _real_run(app, case))
