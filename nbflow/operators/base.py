@@ -18,7 +18,7 @@ A service is reached through a hook, made in ``execute`` from a connection id; i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbflow.dag.operator import BaseOperator
@@ -37,7 +37,7 @@ class BranchMixIn:
 
         Ids that the DAG does not have fail the task.
         """
-        if isinstance(branches_to_execute, Iterable) and not isinstance(branches_to_execute, str):
+        if isinstance(branches_to_execute, Iterable) and not isinstance(branches_to_execute, str | Mapping):
             branches_to_execute = list(branches_to_execute)
         context["ti"].follow(branches_to_execute)
         return branches_to_execute

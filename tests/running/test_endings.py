@@ -29,7 +29,8 @@ from nbflow.triggers.base import BaseTrigger
 from tests.running.memory import MONDAY, MemoryRuntime, attempt
 
 NOW = MONDAY + timedelta(days=1)
-COMMON = {"attempt_id": "a1", "at": NOW, "started_at": NOW}
+COMMON: dict[str, Any] = {"attempt_id": "a1", "at": NOW, "started_at": NOW}
+FINAL = {**COMMON, "retry": False}
 
 
 def raising(error: BaseException) -> Any:
@@ -43,9 +44,15 @@ def raising(error: BaseException) -> Any:
     ("error", "event"),
     [
         (ValueError("no  good\nat all"), Failed(**COMMON, error="ValueError: no good at all")),
-        (AirflowFailException("no"), Failed(**COMMON, cause=Cause.FAILED_HARD, error="AirflowFailException: no", retry=False)),
+        (
+            AirflowFailException("no"),
+            Failed(**COMMON, cause=Cause.FAILED_HARD, error="AirflowFailException: no", retry=False),
+        ),
         (AirflowSensorTimeout("late"), Failed(**COMMON, error="AirflowSensorTimeout: late", retry=False)),
-        (AirflowTaskTerminated("end"), Failed(**COMMON, cause=Cause.KILLED, error="AirflowTaskTerminated: end", retry=False)),
+        (
+            AirflowTaskTerminated("end"),
+            Failed(**FINAL, cause=Cause.KILLED, error="AirflowTaskTerminated: end"),
+        ),
         (AirflowSkipException("not today"), SkippedItself(**COMMON, message="not today")),
         (AirflowRescheduleException(NOW + timedelta(hours=1)), Rescheduled(**COMMON, until=NOW + timedelta(hours=1))),
         (SystemExit(3), Failed(**COMMON, error="SystemExit: 3")),
@@ -196,7 +203,9 @@ def test_the_log_shows_the_users_part_of_the_traceback(
     assert "nbflow/operators/" not in text
 
 
-def test_an_error_of_nbflows_own_is_one_line(dag: DAG, runtime: MemoryRuntime, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_nbflows_own_is_one_line(
+    dag: DAG, runtime: MemoryRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
     BaseOperator(task_id="t")
 
     with caplog.at_level(logging.ERROR):
