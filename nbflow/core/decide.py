@@ -33,7 +33,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from nbflow.core.explain import explain_live, past_wait, upstream_wait
-from nbflow.core.plan import AddInstances, Callback, DropInstance, Move, Op, Plan, RunMove, earliest
+from nbflow.core.plan import AddInstances, Callback, DropInstance, Move, Op, Plan, RunMove, advance, earliest
 from nbflow.core.react import failure_ops
 from nbflow.core.reasons import Wait
 from nbflow.core.snapshot import Instance, RunKey, Snapshot, TaskKey
@@ -68,10 +68,12 @@ def plan_run(snapshot: Snapshot, now: datetime, *, explain: bool = False) -> Pla
     deadline = _deadline(snapshot)
     if deadline is not None and deadline <= now:
         return _time_out(snapshot, now)
+    overdue, snapshot = _time_out_deferrals(snapshot, now)
     this = _Pass(snapshot, now, explain=explain)
     for task in snapshot.dag.tasks.values():
         this.visit(task)
-    return this.plan(deadline)
+    plan = this.plan(deadline)
+    return replace(plan, ops=(*overdue, *plan.ops)) if overdue else plan
 
 
 def _deadline(snapshot: Snapshot) -> datetime | None:
@@ -98,6 +100,26 @@ def _time_out(snapshot: Snapshot, now: datetime) -> Plan:
     ]
     ops += end_run(snapshot, RunState.FAILED, RunCause.TIMED_OUT, now, {"dagrun_timeout": timeout})
     return Plan(ops=tuple(ops))
+
+
+def _time_out_deferrals(snapshot: Snapshot, now: datetime) -> tuple[list[Op], Snapshot]:
+    """Fail the instances whose triggers did not fire in time; and the run after that. It comes before the pass, not
+    in it: such a failure can end other instances too (fail_fast), among them ones that the pass has left behind."""
+    ops: list[Op] = []
+    late = [one.key for one in snapshot.instances.values() if _is_overdue(one, now)]
+    for key in late:
+        one = snapshot.instances[key]
+        if _is_overdue(one, now):  # the one before it may have ended it
+            error = "TaskDeferralTimeout: the trigger did not fire in time"
+            task = snapshot.dag.tasks[key.task_id]
+            failed = failure_ops(snapshot, task, one, Cause.TRIGGER_TIMEOUT, now, error=error)
+            ops += failed
+            snapshot = advance(snapshot, failed)
+    return ops, snapshot
+
+
+def _is_overdue(one: Instance, now: datetime) -> bool:
+    return one.state is TaskState.DEFERRED and one.next_at is not None and one.next_at <= now
 
 
 def end_run(snapshot: Snapshot, state: RunState, cause: RunCause, now: datetime, detail: dict[str, object]) -> list[Op]:
@@ -165,20 +187,15 @@ class _Pass:
             if state in UNDECIDED:
                 state = self._decide(task, one)
             elif state in UNFINISHED:
-                state = self._live(task, one)
+                state = self._live(one)
             states.add(state)
             if in_mapped_group:
                 self.index_masks[task.task_id, one.map_index] = mask_of((state,))
         self.masks[task.task_id] = mask_of(states)
         self.ones[task.task_id] = ones
 
-    def _live(self, task: TaskSpec, one: Instance) -> TaskState:
-        if one.state is TaskState.DEFERRED and one.next_at is not None:
-            if one.next_at <= self.now:
-                error = "TaskDeferralTimeout: the trigger did not fire in time"
-                ops = failure_ops(self.snapshot, task, one, Cause.TRIGGER_TIMEOUT, self.now, error=error)
-                self.ops += ops
-                return next(op.target for op in ops if isinstance(op, Move))
+    def _live(self, one: Instance) -> TaskState:
+        if one.state is TaskState.DEFERRED:
             self.wake = earliest(self.wake, one.next_at)
         self.moving = True
         if self.explain:

@@ -40,11 +40,24 @@ def react(snapshot: Snapshot, key: TaskKey, event: ev.Event, *, callbacks_run: C
         return Plan(refused=f"the DAG no longer has task {key.task_id}")
     if one.state is TaskState.RESTARTING:
         return Plan(ops=tuple(_start_over(snapshot, one, event)))
+    if one.state is TaskState.DEFERRED and not _speaks_for_a_trigger(event):
+        return Plan(refused=f"{key} is deferred: its attempt has reported, now only its trigger may")
     ops = _REACTIONS[type(event)](snapshot, task, one, event)
     if isinstance(ops, str):
         return Plan(refused=ops)
     kept = [op for op in ops if not (isinstance(op, Callback) and op.key == key and op.kind in callbacks_run)]
     return Plan(ops=tuple(kept))
+
+
+_TRIGGER_FAILURES = frozenset({Cause.TRIGGER_FAILED, Cause.TRIGGER_TIMEOUT, Cause.KILLED})
+
+
+def _speaks_for_a_trigger(event: ev.Event) -> bool:
+    """A deferred instance still carries its attempt's id, so that the trigger can be held to it; but a worker that
+    reports its outcome once more, or is given up late, must not end the wait."""
+    if isinstance(event, ev.Failed):
+        return event.cause in _TRIGGER_FAILURES
+    return isinstance(event, ev.TriggerFired)
 
 
 def _start_over(snapshot: Snapshot, one: Instance, event: ev.Event) -> list[Op]:

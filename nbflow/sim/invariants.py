@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from nbflow.core.loop import Active
-from nbflow.core.snapshot import Run, RunKey, TaskKey
+from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import (
     FINISHED,
@@ -402,13 +402,26 @@ def memory_is_what_the_store_holds(facts: Facts, active: Active) -> Iterator[Bre
         stored = facts.store.snapshot(key)
         if stored is None or stored.run != snapshot.run:
             yield Breach(f"in hand: {snapshot.run}, stored: {stored and stored.run}", key)
-        elif stored.instances != snapshot.instances:
-            other = [k for k, one in stored.instances.items() if snapshot.instances.get(k) != one]
-            yield Breach(f"in hand and stored differ at {other}", key, other[0] if other else None)
+        elif stored.instances != snapshot.instances and (other := _differing(stored, snapshot)):
+            yield Breach(f"in hand and stored differ at {[str(k) for k in other]}", key, other[0])
         elif (stored.previous and dict(stored.previous.states)) != (
             snapshot.previous and dict(snapshot.previous.states)
         ):
             yield Breach("in hand and stored differ in the run before", key)
+
+
+def _differing(stored: Snapshot, snapshot: Snapshot) -> list[TaskKey]:
+    """Where two snapshots differ. The number of a trigger is the store's own: nothing is decided from it."""
+    keys = stored.instances.keys() | snapshot.instances.keys()
+    return sorted(
+        key
+        for key in keys
+        if _without_trigger(stored.instances.get(key)) != _without_trigger(snapshot.instances.get(key))
+    )
+
+
+def _without_trigger(one: Instance | None) -> Instance | None:
+    return replace(one, trigger_id=None) if one is not None and one.trigger_id is not None else one
 
 
 # --- when everything has come to its end
