@@ -1,0 +1,288 @@
+"""From the DAG as it was written to the spec that decisions are made from."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbflow import DAG, Param, TaskGroup, TriggerRule
+from nbflow.core.spec import DagSpec, GroupSpec, TaskSpec
+from nbflow.dag.compile import MAX_WEIGHT, CompileOptions
+from nbflow.errors import AirflowTimetableInvalid, InvalidDag
+from nbflow.operators.empty import EmptyOperator
+
+DAY = datetime(2024, 1, 1, tzinfo=UTC)
+
+# A random DAG as data: tasks (some in a group), each with arguments, and edges from earlier to later tasks.
+task_arguments = st.fixed_dictionaries(
+    {},
+    optional={
+        "retries": st.integers(0, 5),
+        "trigger_rule": st.sampled_from(list(TriggerRule)),
+        "priority_weight": st.integers(-3, 9),
+        "weight_rule": st.sampled_from(["downstream", "upstream", "absolute"]),
+        "pool_slots": st.integers(1, 3),
+        "execution_timeout": st.timedeltas(min_value=timedelta(seconds=1), max_value=timedelta(days=2)),
+        "retry_exponential_backoff": st.sampled_from([True, False, 3.0]),
+        "depends_on_past": st.booleans(),
+        "start_date": st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2030, 1, 1)),
+        "owner": st.sampled_from(["ada", "bob"]),
+        "doc_md": st.text(max_size=5),
+    },
+)
+
+
+@st.composite
+def plans(draw: Any) -> dict[str, Any]:
+    size = draw(st.integers(0, 8))
+    pairs = st.tuples(st.integers(0, max(size - 1, 0)), st.integers(0, max(size - 1, 0))).filter(lambda p: p[0] < p[1])
+    return {
+        "tasks": [(draw(task_arguments), draw(st.sampled_from([None, "g", "h"]))) for _ in range(size)],
+        "edges": sorted(draw(st.sets(pairs))) if size > 1 else [],
+        "schedule": draw(st.sampled_from([None, "@daily", "*/5 * * * *", timedelta(hours=1), "@once"])),
+        "params": draw(st.dictionaries(st.sampled_from("xyz"), st.integers() | st.text(max_size=3) | st.lists(st.none()))),
+        "tags": draw(st.sets(st.text(max_size=4))),
+    }
+
+
+def build(plan: dict[str, Any]) -> DAG:
+    with DAG("d", schedule=plan["schedule"], start_date=DAY, params=plan["params"], tags=plan["tags"]) as dag:
+        groups: dict[Any, Any] = {name: TaskGroup(name) for name in "gh"} | {None: dag.task_group}
+        tasks = []
+        for n, (arguments, group) in enumerate(plan["tasks"]):
+            tasks.append(EmptyOperator(task_id=f"t{n}", task_group=groups[group], **arguments))
+        for up, down in plan["edges"]:
+            tasks[up] >> tasks[down]
+    return dag
+
+
+@given(plans())
+def test_a_spec_survives_json(plan: dict[str, Any]) -> None:
+    spec = build(plan).to_spec()
+    assert DagSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+@given(plans())
+def test_equal_source_gives_an_equal_digest(plan: dict[str, Any]) -> None:
+    assert build(plan).to_spec().digest == build(plan).to_spec().digest
+
+
+@given(plans())
+def test_weights_are_the_sums_that_their_rules_say(plan: dict[str, Any]) -> None:
+    dag = build(plan)
+    spec = dag.to_spec()
+    for task in dag.tasks:
+        beyond = {
+            "downstream": task.get_flat_relatives(upstream=False),
+            "upstream": task.get_flat_relatives(upstream=True),
+            "absolute": [],
+        }[task.weight_rule]
+        want = task.priority_weight + sum(other.priority_weight for other in beyond)
+        assert spec.tasks[task.task_id].priority_weight == want
+
+
+def test_a_whole_dag() -> None:
+    with DAG("d", schedule="@daily", start_date=DAY, tags=["b", "a"], default_args={"retries": 2, "owner": "ada"}) as dag:
+        a = EmptyOperator(task_id="a")
+        with TaskGroup("g", tooltip="work"):
+            b = EmptyOperator(task_id="b", retries=0, retry_delay=60, on_failure_callback=print, task_display_name="B")
+        a >> b
+    spec = dag.to_spec()
+    line = a.place.line  # type: ignore[union-attr]
+    assert spec == DagSpec(
+        dag_id="d",
+        tasks={
+            "a": TaskSpec(
+                task_id="a",
+                retries=2,
+                priority_weight=2,
+                empty=True,
+                ui={"owner": "ada", "line": line, "color": "#e8f7e4"},
+            ),
+            "g.b": TaskSpec(
+                task_id="g.b",
+                upstream=("a",),
+                retry_delay=60.0,
+                group="g",
+                callbacks=("failure",),
+                label="B",
+                ui={"owner": "ada", "line": line + 2, "color": "#e8f7e4"},
+            ),
+        },
+        groups={"g": GroupSpec(group_id="g", tooltip="work")},
+        schedule={"kind": "cron_interval", "cron": "@daily", "timezone": "UTC"},
+        schedule_text="@daily",
+        start_date=DAY,
+        tags=("a", "b"),
+        owners=("ada",),
+    )
+
+
+def test_settings_speak_where_the_dag_does_not() -> None:
+    options = CompileOptions(
+        max_active_tasks=3,
+        max_active_runs=4,
+        catchup=True,
+        retries=5,
+        retry_delay=7.0,
+        execution_timeout=9.0,
+        owner="ops",
+        queue="slow",
+        weight_rule="absolute",
+    )
+    with DAG("d", schedule="@daily", start_date=DAY) as dag:
+        a = EmptyOperator(task_id="a")
+        b = EmptyOperator(task_id="b", retries=1, retry_delay=2, execution_timeout=timedelta(seconds=3), owner="ada")
+        a >> b
+    spec = dag.to_spec(options)
+    assert (spec.max_active_tasks, spec.max_active_runs, spec.catchup) == (3, 4, True)
+    found = {
+        t.task_id: (t.retries, t.retry_delay, t.execution_timeout, t.ui["owner"], t.queue, t.priority_weight)
+        for t in spec.tasks.values()
+    }
+    assert found == {"a": (5, 7.0, 9.0, "ops", "slow", 1), "b": (1, 2.0, 3.0, "ada", "slow", 1)}
+
+
+def test_what_the_dag_says_goes_before_the_settings() -> None:
+    dag = DAG("d", schedule="@daily", start_date=DAY, catchup=False, max_active_tasks=1, max_active_runs=2)
+    spec = dag.to_spec(CompileOptions(catchup=True, max_active_tasks=9, max_active_runs=9))
+    assert (spec.catchup, spec.max_active_tasks, spec.max_active_runs) == (False, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("start", "want", "zone"),
+    [
+        (datetime(2024, 1, 1), datetime(2023, 12, 31, 23, tzinfo=UTC), "Europe/Berlin"),
+        (datetime(2024, 1, 1, tzinfo=UTC), DAY, "UTC"),
+        (datetime(2024, 1, 1, tzinfo=ZoneInfo("Asia/Tokyo")), datetime(2023, 12, 31, 15, tzinfo=UTC), "Asia/Tokyo"),
+        (datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=1))), datetime(2023, 12, 31, 23, tzinfo=UTC), "+01:00"),
+    ],
+)
+def test_a_naive_date_is_wall_clock_time_in_the_default_zone(start, want, zone) -> None:
+    spec = DAG("d", schedule="@daily", start_date=start).to_spec(CompileOptions(timezone="Europe/Berlin"))
+    assert (spec.start_date, spec.timezone) == (want, zone)
+
+
+def test_the_dag_begins_with_its_earliest_task() -> None:
+    with DAG("d", schedule="@daily", default_args={"start_date": "2024-02-01"}) as dag:
+        EmptyOperator(task_id="a")
+        EmptyOperator(task_id="late", start_date=datetime(2024, 3, 1, tzinfo=UTC))
+    spec = dag.to_spec()
+    assert spec.start_date == datetime(2024, 2, 1, tzinfo=UTC)
+    assert {t.task_id: t.start_date for t in spec.tasks.values()} == {
+        "a": None,
+        "late": datetime(2024, 3, 1, tzinfo=UTC),
+    }
+
+
+def test_the_dag_ends_with_its_last_task_only_if_every_task_ends() -> None:
+    end = datetime(2024, 3, 1, tzinfo=UTC)
+    with DAG("d", start_date=DAY) as dag:
+        EmptyOperator(task_id="a", end_date=end)
+        open_ended = EmptyOperator(task_id="b")
+    assert dag.to_spec().end_date is None
+    open_ended.end_date = datetime(2024, 2, 1, tzinfo=UTC)
+    assert dag.to_spec().end_date == end
+
+
+def test_a_weight_fits_the_widest_integer_column() -> None:
+    with DAG("d") as dag:
+        a, b = (EmptyOperator(task_id=name, priority_weight=MAX_WEIGHT) for name in "ab")
+        a >> b
+    assert dag.to_spec().tasks["a"].priority_weight == MAX_WEIGHT
+
+
+def test_continuous_runs_one_at_a_time_where_nothing_else_is_said() -> None:
+    assert DAG("d", schedule="@continuous", start_date=DAY).to_spec().max_active_runs == 1
+
+
+def test_a_bad_schedule_names_the_dag() -> None:
+    with pytest.raises(AirflowTimetableInvalid, match="The schedule of DAG 'd' cannot be"):
+        DAG("d", schedule="0 24 * * *", start_date=DAY).to_spec()
+
+
+def test_catchup_needs_a_beginning() -> None:
+    with pytest.raises(InvalidDag, match="catchup=True and no start_date"):
+        DAG("d", schedule="@daily", catchup=True).to_spec()
+
+
+def test_catchup_without_a_schedule_needs_none() -> None:
+    assert DAG("d", schedule=None, catchup=True).to_spec().start_date is None
+
+
+def test_the_work_of_a_setup_must_need_its_success() -> None:
+    with DAG("d") as dag:
+        setup = EmptyOperator(task_id="s").as_setup()
+        setup >> EmptyOperator(task_id="w", trigger_rule="all_done")
+    with pytest.raises(InvalidDag, match="'w' comes after the setup 's', so its trigger_rule must be 'all_success'"):
+        dag.to_spec()
+
+
+def test_a_teardown_knows_its_setups() -> None:
+    with DAG("d") as dag:
+        s, w, t = (EmptyOperator(task_id=name) for name in "swt")
+        s >> w >> t.as_teardown(setups=s, on_failure_fail_dagrun=True)
+    found = dag.to_spec().tasks["t"]
+    assert (found.is_teardown, found.setups, found.trigger_rule, found.on_failure_fail_dagrun) == (
+        True,
+        ("s",),
+        "all_done_setup_success",
+        True,
+    )
+
+
+def test_with_a_teardown_puts_the_work_between() -> None:
+    with DAG("d") as dag:
+        s, t = EmptyOperator(task_id="s"), EmptyOperator(task_id="t")
+        with t.as_teardown(setups=s):
+            EmptyOperator(task_id="a") >> EmptyOperator(task_id="b")
+            EmptyOperator(task_id="c")
+    spec = dag.to_spec()
+    assert {task.task_id: task.upstream for task in spec.tasks.values()} == {
+        "s": (),
+        "a": ("s",),
+        "b": ("a",),
+        "c": ("s",),
+        "t": ("b", "c", "s"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "empty"),
+    [({}, True), ({"on_success_callback": print}, False), ({"pre_execute": print}, False), ({"outlets": ["x"]}, False)],
+)
+def test_an_empty_task_with_something_to_run_is_not_empty(arguments, empty) -> None:
+    with DAG("d") as dag:
+        EmptyOperator(task_id="t", **arguments)
+    assert dag.to_spec().tasks["t"].empty is empty
+
+
+def test_params_are_stored_with_their_schema() -> None:
+    dag = DAG("d", params={"x": 3, "y": Param("a", "which", enum=["a", "b"]), "z": Param(type="integer")})
+    assert dag.to_spec().params == {
+        "x": {"value": 3, "schema": {}, "description": None},
+        "y": {"value": "a", "schema": {"enum": ["a", "b"]}, "description": "which"},
+        "z": {"schema": {"type": "integer"}, "description": None},
+    }
+
+
+def test_a_default_that_no_operator_takes_is_pointed_out() -> None:
+    with DAG("d", default_args={"retrys": 3, "retries": 1}) as dag:
+        EmptyOperator(task_id="t")
+    with pytest.warns(UserWarning, match="has 'retrys', which none of its operators takes. Did you mean 'retries'"):
+        dag.to_spec()
+
+
+def test_a_plain_dag_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with DAG("d", schedule="@daily", start_date=DAY, default_args={"retries": 1}) as dag:
+            EmptyOperator(task_id="t")
+        dag.to_spec()
