@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from sqlalchemy import Connection, TextClause, bindparam, make_url, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from nbflow.core.spec import DagSpec
 from nbflow.store import Box
@@ -71,6 +71,8 @@ class Database:
             raise
         except DBAPIError as error:
             raise self._dialect.translate(error) from error
+        except StatementError as error:  # a value that its column type refused: our own error, wrapped
+            raise (error.orig or error) from None
 
     def _sql(self, template: str) -> TextClause:
         """The statement of a template, in which ``{keys}``, ``{lock}`` and ``{skip}`` are the dialect's."""

@@ -113,7 +113,14 @@ class SqliteDialect:
         return connection
 
     def engine(self) -> Engine:
-        return create_engine("sqlite://", creator=self._connect, poolclass=QueuePool, pool_size=4, max_overflow=60)
+        return create_engine(
+            "sqlite://",
+            creator=self._connect,
+            poolclass=QueuePool,
+            pool_size=4,
+            max_overflow=60,
+            hide_parameters=True,  # values may be somebody's data: they do not belong into error messages
+        )
 
     def create(self) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -194,6 +201,7 @@ class PostgresDialect:
             isolation_level="READ COMMITTED",
             pool_size=5,
             max_overflow=60,
+            hide_parameters=True,
             connect_args={"options": "-c timezone=UTC", "connect_timeout": 10, "application_name": "nbflow"},
         )
 
