@@ -60,7 +60,7 @@ def run_work(
 
     install_provider(runtime)
     pid = os.getpid()
-    outcome = _outcome(program, loaded, work, runtime)
+    outcome = _outcome(program, loaded, work, runtime, options.get("limits") or {})
     if os.getpid() != pid:  # the task's code forked, and this is the fork, come back from it: it speaks for nobody
         os._exit(0)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the outcome stands; nothing may cut it in two
@@ -70,12 +70,14 @@ def run_work(
     os._exit(0)
 
 
-def _outcome(program: Program, loaded: Loaded | None, work: Work, runtime: AskingRuntime) -> Outcome:
+def _outcome(
+    program: Program, loaded: Loaded | None, work: Work, runtime: AskingRuntime, limits: Mapping[str, Any]
+) -> Outcome:
     if loaded is None or loaded.dag is None:
         error = f"the source of version {work.version} no longer defines the DAG {work.run.dag_id!r}"
         return Outcome(event=Failed(attempt_id=work.attempt_id, at=utc_now(), cause=Cause.LOAD_FAILED, error=error))
     try:
-        outcome = program.run(loaded.dag, work, runtime)
+        outcome = program.run(loaded.dag, work, runtime, limits)
         protocol.pack_outcome(outcome)
         return outcome
     except BaseException as error:  # user code's errors end in an outcome; what comes here slipped through

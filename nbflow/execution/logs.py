@@ -1,8 +1,9 @@
 """Logs of tries: where they lie, how they are opened, and the stream through which a child writes.
 
-``<logs>/<dag_id>/<run_id>/<task_id>[.<map index>]/attempt=<try>.log``, folders 0700, files 0600. Ids become one folder
-name each: what a file system or a shell could take for something else is percent-encoded, and the resolved folder must
-lie inside the log folder, so that neither ``..`` nor a planted symlink leads out of it.
+``<logs>/<dag_id>/<run_id>/<task_id>[.map_index=<n>].attempt=<try>.log``, folders 0700, files 0600: a folder for a run
+and not for a task, because making one costs as much as all else about a log (and an id may hold dots, but no ``=``).
+Ids become one name each: what a file system or a shell could take for something else is percent-encoded, and the resolved
+folder must lie inside the log folder, so that neither ``..`` nor a planted symlink leads out of it.
 
 A child writes straight to the file. It costs no copy and no wake-up of the supervisor, and what was written survives
 anybody's death. The cap on a try's log is therefore kept twice: the stream of ``print`` and ``logging`` stops at it at
@@ -15,7 +16,6 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from nbflow.secrets import Masker
 
 MOST_NAME_BYTES = 200
-"""Of one folder's name; file systems allow 255."""
+"""Of one id in a name; file systems allow 255 for the whole."""
+MOST_REMEMBERED = 1000
+"""Folders that are known to exist and to lie where they should."""
 
 
 def safe_name(text: str) -> str:
@@ -40,26 +42,50 @@ def safe_name(text: str) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True)
 class LogFolder:
     """The folder of all logs. ``most_bytes`` is the cap of one try's log."""
 
-    root: Path
-    most_bytes: int = 16 * 1024 * 1024
+    def __init__(self, root: Path, most_bytes: int = 16 * 1024 * 1024) -> None:
+        self.root = root
+        self.most_bytes = most_bytes
+        self._checked: set[str] = set()
 
     def path(self, run: RunKey, key: TaskKey, try_number: int) -> Path:
         """Where a try's log lies (it need not exist)."""
-        task = safe_name(key.task_id) if key.map_index < 0 else f"{safe_name(key.task_id)}.{key.map_index}"
-        return self.root / safe_name(run.dag_id) / safe_name(run.run_id) / task / f"attempt={int(try_number)}.log"
+        return Path(self._folder(run), self._name(key, try_number))
+
+    def _folder(self, run: RunKey) -> str:
+        return os.path.join(self.root, safe_name(run.dag_id), safe_name(run.run_id))
+
+    @staticmethod
+    def _name(key: TaskKey, try_number: int) -> str:
+        mapped = f".map_index={int(key.map_index)}" if key.map_index >= 0 else ""
+        return f"{safe_name(key.task_id)}{mapped}.attempt={int(try_number)}.log"
 
     def open(self, run: RunKey, key: TaskKey, try_number: int) -> LogFile:
-        """Open a try's log to append. A try that goes on after a reschedule or a deferral finds its own lines there."""
-        path = self.path(run, key, try_number)
-        os.makedirs(path.parent, mode=0o700, exist_ok=True)
-        if not os.path.realpath(path.parent).startswith(os.path.realpath(self.root) + os.sep):
-            raise NbflowError(f"the log {path} would lie outside {self.root}", hint="Remove the link in its path.")
+        """Open a try's log to append. A try that goes on after a reschedule or a deferral finds its own lines there.
+        Raises OSError, and NbflowError where a link leads out of the log folder."""
+        folder = self._folder(run)
+        path = os.path.join(folder, self._name(key, try_number))
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        return LogFile(path, os.open(path, flags, 0o600), self.most_bytes)
+        if folder not in self._checked:
+            self._make(folder)
+        try:
+            fd = os.open(path, flags, 0o600)
+        except FileNotFoundError:  # somebody cleaned up meanwhile
+            self._make(folder)
+            fd = os.open(path, flags, 0o600)
+        return LogFile(path, fd, self.most_bytes)
+
+    def _make(self, folder: str) -> None:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        if not os.path.realpath(folder).startswith(os.path.realpath(self.root) + os.sep):
+            raise NbflowError(
+                f"the log folder {folder} would lie outside {self.root}", hint="Remove the link in its path."
+            )
+        if len(self._checked) > MOST_REMEMBERED:
+            self._checked.clear()
+        self._checked.add(folder)
 
 
 class LogFile:
@@ -67,7 +93,7 @@ class LogFile:
 
     __slots__ = ("_fd", "most_bytes", "path", "trimmed")
 
-    def __init__(self, path: Path, fd: int, most_bytes: int) -> None:
+    def __init__(self, path: str, fd: int, most_bytes: int) -> None:
         self.path = path
         self._fd = fd
         self.most_bytes = most_bytes

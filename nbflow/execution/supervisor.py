@@ -78,6 +78,10 @@ class SupervisorOptions:
     grace_seconds: float = 60.0
     """Between SIGTERM and SIGKILL ([core] killed_task_cleanup_time)."""
     timeout_margin_seconds: float = TIMEOUT_MARGIN_SECONDS
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of :class:`nbflow.dag.running.Limits` that differ from its defaults."""
+    compile_options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of :class:`nbflow.dag.compile.CompileOptions`: a DAG must compile in a child as it did when parsed."""
     memory_limit_bytes: int | None = None
     """Address space of a child; None: no limit."""
     dags_folder: Path | None = None
@@ -208,6 +212,7 @@ class Supervisor:
             "fileloc": version.fileloc,
             "files": dict(version.files),
             "digest": version.spec.digest,
+            "compile_options": dict(self._options.compile_options),
             **{name: None if folder is None else str(folder) for name, folder in folders.items()},
         }
         return Source(dag_id=version.dag_id, version=version.number, payload=payload)
@@ -248,6 +253,7 @@ class Supervisor:
             "options": {
                 "most_xcom_bytes": self._desk.most_xcom_bytes,
                 "log_room": room,
+                "limits": dict(options.limits),
                 "memory_limit_bytes": options.memory_limit_bytes,
             },
         }

@@ -24,9 +24,11 @@ What they keep to:
   of the child's group, while the zombie still keeps the number from being used again, and reports the end only when the
   group is empty.
 * **Nothing outlives its supervisor.** A process that serves sees its socket close, kills the groups of its children,
-  and what was reparented to it (it is a subreaper where the system has that), and exits. A child dies with its parent
-  (``PR_SET_PDEATHSIG``); an idle one sees its own socket close.
-* **Small.** Memory is frozen out of the garbage collector's sight before forking, so that children share it.
+  and what was reparented to it (it is a subreaper where the system has that), and exits. An idle child sees its own
+  socket close. A template that is killed leaves its children to the base, which has not forked them and ends them.
+* **Small.** Memory is frozen out of the garbage collector's sight before forking, so that children share it. What a
+  child does is paid in pages that it must copy first (about 2 µs each, more than the work itself), so whatever can be
+  done once before the fork is.
 """
 
 from __future__ import annotations
@@ -41,14 +43,12 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NoReturn, Protocol
 
 from nbflow.dag.runtime import Outcome, Work
 from nbflow.execution.asking import AskingRuntime
 from nbflow.execution.protocol import BrokenProtocol, Channel, Hangup
 
-PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LEFT_BEHIND_SECONDS = 5.0
 """How long a server that ends waits for what it killed."""
@@ -71,8 +71,8 @@ class Program:
 
     load: Callable[[Mapping[str, Any]], Loaded]
     """Source as JSON -> what it gave. Never raises for a mistake of the user's."""
-    run: Callable[[Any, Work, AskingRuntime], Outcome]
-    """(DAG, work, runtime) -> outcome. Never raises for a mistake of the user's."""
+    run: Callable[[Any, Work, AskingRuntime, Mapping[str, Any]], Outcome]
+    """(DAG, work, runtime, limits) -> outcome. Never raises for a mistake of the user's."""
 
 
 def main(program: Program | None = None) -> NoReturn:
@@ -93,7 +93,6 @@ class Server:
         self.channel = channel
         self.program = program
         self.loaded = loaded
-        self._pid = os.getpid()
         self._children: set[int] = set()
         self._closing: dict[int, dict[str, Any]] = {}
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
@@ -105,6 +104,13 @@ class Server:
         self._wakeup = reader, writer = socket.socketpair()
         reader.setblocking(False)
         writer.setblocking(False)
+        for number in (
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGALRM,
+        ):  # whatever a DAG file made of them
+            signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         with selectors.DefaultSelector() as selector:
@@ -131,8 +137,7 @@ class Server:
                 elif "kill" in message:
                     self._kill(int(message["kill"]), int(message["signal"]))
                 elif "sweep" in message:
-                    for pid in _own_children() - self._children:
-                        _kill_group(pid, signal.SIGKILL)
+                    self._sweep()
         except (Hangup, BrokenProtocol):
             return False
         return is_open
@@ -150,7 +155,7 @@ class Server:
             try:
                 ours.close()
                 self._leave()
-                be_child(theirs, self._pid, self.program, self.loaded)
+                be_child(theirs, self.program, self.loaded)
             finally:
                 os._exit(70)
         theirs.close()
@@ -172,6 +177,13 @@ class Server:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, number)
 
+    def _sweep(self) -> None:
+        """End what was reparented to this process: nobody else answers for it."""
+        for pid in _own_children() - self._children:
+            _kill_group(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def _reap(self) -> None:
         while True:
             try:
@@ -187,6 +199,8 @@ class Server:
             if pid in self._children:
                 self._children.discard(pid)
                 self._closing[pid] = {"ended": pid, "status": status, "peak_kb": usage.ru_maxrss}
+                if self.loaded is None:  # a template that died without ending its children left them to the base
+                    self._sweep()
         for pid in list(self._closing):
             if not _group_exists(pid):
                 message = self._closing.pop(pid)
@@ -214,12 +228,10 @@ class Server:
 # ------------------------------------------------------------------------------------------------------------- a child
 
 
-def be_child(sock: socket.socket, parent: int, program: Program, loaded: Loaded | None) -> NoReturn:
+def be_child(sock: socket.socket, program: Program, loaded: Loaded | None) -> NoReturn:
     """Wait for the first message, and become what it says."""
     os.setsid()
-    _die_with(parent)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP, signal.SIGALRM):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     channel = Channel(sock, blocking=True)
     try:
         message, fds = channel.receive()
@@ -315,23 +327,8 @@ def _own_children() -> set[int]:
         return set()
 
 
-@cache
-def _libc() -> Any:
-    """The C library on Linux, else None. Cached, and first called before any fork."""
-    if sys.platform != "linux":
-        return None
-    import ctypes
-
-    return ctypes.CDLL(None, use_errno=True)
-
-
 def _become_subreaper() -> None:
-    if (libc := _libc()) is not None:
-        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if sys.platform == "linux":
+        import ctypes
 
-
-def _die_with(parent: int) -> None:
-    if (libc := _libc()) is not None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died in between
-        os._exit(0)
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

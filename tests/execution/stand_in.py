@@ -31,7 +31,7 @@ class Namespace:
         return {"fault": self.fault, "detail": "", "spec": self.spec}
 
 
-def run(dag: dict[str, Any], work: Work, runtime: AskingRuntime) -> Outcome:
+def run(dag: dict[str, Any], work: Work, runtime: AskingRuntime, limits: Mapping[str, Any]) -> Outcome:
     try:
         value = dag[work.task_id](runtime)
         if value is not None:

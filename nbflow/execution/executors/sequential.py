@@ -1,0 +1,161 @@
+"""SequentialExecutor: tries one after the other, in the calling process and thread.
+
+User code runs inside :meth:`SequentialExecutor.poll`, with standard input and output as they are: a breakpoint stops
+where it stands, and ``print`` shows where one looks. ``dag.test()`` is built on it.
+
+It takes several tries at once, so that their states are stored in one transaction, and hands back what it has after
+:data:`BATCH_SECONDS`: quick tasks share their commits, the end of a slow one is reported at once. Nobody can renew a
+lease while user code holds the thread, so a claim is for a day.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from nbflow.core.events import DispatchLost, Event, Failed, Started
+from nbflow.core.snapshot import TaskKey
+from nbflow.core.states import Cause
+from nbflow.execution.asking import utc_now
+from nbflow.execution.executors.base import Report, Submission
+from nbflow.store.base import Attempt
+
+if TYPE_CHECKING:
+    from nbflow.dag.dag import DAG
+    from nbflow.dag.running import Limits
+    from nbflow.execution.desk import Desk
+
+BATCH = 64
+"""Tries taken at once."""
+BATCH_SECONDS = 0.05
+LEASE = timedelta(days=1)
+
+DagOf = Callable[[str, int], "DAG"]
+"""(dag_id, version) -> the loaded DAG. Raises whatever keeps it from being loaded."""
+
+
+class SequentialExecutor:
+    """See :class:`nbflow.execution.executors.base.Executor`. KeyboardInterrupt in a task goes through :meth:`poll`: the
+    try stays without an end, as if the process had been killed, unless the caller reports one."""
+
+    name = "SequentialExecutor"
+
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        dag_of: DagOf,
+        owner: str = "sequential",
+        now: Callable[[], datetime] = utc_now,
+        limits: Limits | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._desk = desk
+        self._dag_of = dag_of
+        self._owner = owner
+        self._now = now
+        self._limits = limits
+        self._monotonic = monotonic
+        self._hostname = socket.gethostname()
+        self._queue: deque[Submission] = deque()
+        self._reports: list[Report] = []
+        self._draining = False
+
+    @property
+    def slots_free(self) -> int:
+        return 0 if self._draining else max(0, BATCH - len(self._queue))
+
+    @property
+    def live(self) -> Sequence[str]:
+        return [one.work.attempt_id for one in self._queue]
+
+    def start(self) -> None:
+        """Nothing to get ready."""
+
+    def fileno(self) -> None:
+        return None
+
+    def next_timer(self) -> float | None:
+        return 0.0 if self._queue or self._reports else None
+
+    def submit(self, submissions: Sequence[Submission]) -> None:
+        self._queue.extend(submissions)
+
+    def cancel(self, attempt_id: str, *, reason: str, restart: bool = False) -> bool:
+        """Take back a try that has not begun; while one runs, nobody is there to call this."""
+        from nbflow.core.events import Ended
+
+        for submission in self._queue:
+            if submission.work.attempt_id == attempt_id:
+                self._queue.remove(submission)
+                at = self._now()
+                killed = Failed(attempt_id=attempt_id, at=at, cause=Cause.KILLED, error=reason, retry=False)
+                self._report(submission, Ended(attempt_id=attempt_id, at=at) if restart else killed)
+                return True
+        return False
+
+    def poll(self, timeout: float | None = 0.0) -> list[Report]:
+        """Run what is queued, until it is done or BATCH_SECONDS are over. There is nothing else to wait for."""
+        until = self._monotonic() + BATCH_SECONDS
+        while self._queue:
+            self._run(self._queue.popleft())
+            if self._monotonic() >= until:
+                break
+        reports, self._reports = self._reports, []
+        return reports
+
+    def _run(self, submission: Submission) -> None:
+        work, now = submission.work, self._now()
+        claimed = self._desk.store.claim(
+            work.attempt_id, owner=self._owner, hostname=self._hostname, lease=LEASE, now=now, log_path=None
+        )
+        if not claimed:
+            return
+        self._report(submission, Started(attempt_id=work.attempt_id, at=now))
+        try:
+            dag = self._dag_of(work.run.dag_id, work.version)
+            task = dag.get_task(work.task_id)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            return self._report(
+                submission, Failed(attempt_id=work.attempt_id, at=self._now(), cause=Cause.LOAD_FAILED, error=text)
+            )
+        from nbflow.dag.running import run_try
+
+        runtime = self._desk.runtime(work, now=self._now)
+        options: dict[str, Any] = {} if self._limits is None else {"limits": self._limits}
+        outcome = run_try(dag, task, work, runtime, masker=runtime.masker, **options)
+        self._report(submission, outcome.event, outcome.callbacks_run)
+
+    def _report(self, submission: Submission, event: Event, callbacks_run: tuple[str, ...] = ()) -> None:
+        work = submission.work
+        key = TaskKey(work.task_id, work.map_index)
+        self._reports.append(Report(run=work.run.key, key=key, event=event, callbacks_run=callbacks_run))
+
+    def adopt(self, orphans: Sequence[Attempt]) -> list[Report]:
+        reports = []
+        for orphan in orphans:
+            at = self._now()
+            event: Event = DispatchLost(attempt_id=orphan.attempt_id, at=at)
+            if orphan.state != "queued":
+                error = f"the process that ran it ({orphan.owner}) was not heard of"
+                event = Failed(attempt_id=orphan.attempt_id, at=at, cause=Cause.HEARTBEAT_LOST, error=error)
+            reports.append(Report(run=orphan.run, key=orphan.key, event=event))
+        return reports
+
+    def drain(self, timeout: float) -> list[Report]:
+        self._draining = True
+        until = self._monotonic() + timeout
+        reports: list[Report] = []
+        while self._queue and self._monotonic() < until:
+            reports += self.poll()
+        for attempt_id in self.live:
+            self.cancel(attempt_id, reason="the executor is ending")
+        return reports + self.poll()
+
+    def stop(self) -> None:
+        self._queue.clear()
