@@ -21,6 +21,7 @@ from nbflow.clock import Clock, SystemClock
 from nbflow.config import Settings, prepare_home
 from nbflow.connections import EnvironmentBackend, SecretsChain, providing
 from nbflow.core.timetables import timetable_from_spec
+from nbflow.errors import DagNotFound
 from nbflow.execution.logs import LogFolder
 from nbflow.store import open_store
 from nbflow.store.provider import StoreProvider
@@ -109,6 +110,38 @@ class App:
         if self.settings.core.executor == "SequentialExecutor":
             return self.sequential_executor(owner)
         return self.local_executor(owner)
+
+    def sequential_executor(self, owner: str, *, dags: Mapping[int, DAG] | None = None) -> Executor:
+        """One try at a time in this process. ``dags``: version number -> DAG, for runs of what is loaded already;
+        else the stored source of a version is loaded here."""
+        from nbflow.dag.running import Limits
+        from nbflow.execution.executors.sequential import SequentialExecutor
+
+        def dag_of(dag_id: str, version: int) -> DAG:
+            return dags[version] if dags and version in dags else self._load(dag_id, version)
+
+        core = self.settings.core
+        limits = Limits(max_map_length=core.max_map_length, max_field_characters=core.max_templated_field_length)
+        return SequentialExecutor(self.desk, dag_of=dag_of, owner=owner, now=self.clock.now, limits=limits)
+
+    def _load(self, dag_id: str, number: int) -> DAG:
+        from nbflow.dag.loading import load_source
+
+        version = self.store.version(dag_id, number)
+        if version is None:
+            raise DagNotFound(f"There is no version {number} of DAG {dag_id!r}.")
+        loaded = load_source(
+            version.fileloc,
+            version.files or None,
+            folder=self.settings.core.dags_folder,
+            versions_folder=self.settings.home / "versions",
+            options=self.compile_options(),
+        )
+        found = next((dag for dag in loaded.dags if dag.dag_id == dag_id), None)
+        if found is None:
+            why = loaded.faults[0].error if loaded.faults else "its source no longer defines it"
+            raise DagNotFound(f"Version {number} of DAG {dag_id!r} cannot be loaded: {why}")
+        return found
 
     def local_executor(self, owner: str) -> Executor:
         """Supervised processes on this machine."""

@@ -31,6 +31,9 @@ from nbflow.config import Settings
 from nbflow.dag.compile import CompileOptions
 from nbflow.dag.finding import find_dag_files
 from nbflow.execution.desk import Desk
+from nbflow.execution.logs import LogFolder
+from nbflow.services.callbacks import CallbackRunner
+from nbflow.services.errands import Errands
 from nbflow.services.parsing import Parsed, ParsedDag, Parser
 from nbflow.store.base import DagVersion, ImportFault, Store
 
@@ -59,7 +62,8 @@ class DagProcessor:
         self._thread: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
         self._stop = threading.Event()
-        self._ready = threading.Event()
+        self._callbacks = threading.Event()
+        self._callbacks.set()
         self._quiet = threading.Condition()
         self._looks_wanted = 0
         self._looks_done = 0
@@ -100,6 +104,11 @@ class DagProcessor:
             raise self._failure
         return done
 
+    def call_back(self) -> None:
+        """Callback intents were stored: carry them out."""
+        self._callbacks.set()
+        self._wake()
+
     def _wake(self) -> None:
         with contextlib.suppress(OSError):
             self._wake_write.send(b".")
@@ -138,14 +147,24 @@ class _Work:
         self.processor, self.store, self.clock = processor, store, processor.clock
         settings = processor.settings
         self.folder = Path(settings.core.dags_folder)
+        self.errands = Errands(
+            environment=processor._environment, answer=processor._desk_of(store).answer_parsing, log=log.warning
+        )
         self.parser = Parser(
-            environment=processor._environment,
-            answer=processor._desk_of(store).answer_parsing,
+            self.errands,
             options=processor._options,
             folder=self.folder,
             seconds=settings.core.dagbag_import_timeout,
             now=self.clock.now,
-            log=log.warning,
+        )
+        self.callbacks = CallbackRunner(
+            store,
+            self.errands,
+            owner=f"callbacks:{os.getpid()}",
+            logs=LogFolder(settings.logging.base_log_folder),
+            folder=str(self.folder),
+            versions_folder=str(settings.home / "versions"),
+            now=self.clock.now,
         )
         self.stamps: dict[str, Stamp] = {}
         self.queue: deque[str] = deque()
@@ -158,8 +177,8 @@ class _Work:
     def run(self) -> None:
         processor = self.processor
         self.owner = {row.dag_id: row.fileloc for row in self.store.dags()}
-        self.parser.start()
-        self.parser.loop.watch(processor._wake_read, self._woken)
+        self.errands.start()
+        self.errands.loop.watch(processor._wake_read, self._woken)
         looks = -1
         try:
             while not processor._stop.is_set():
@@ -167,14 +186,17 @@ class _Work:
                     looks = processor._looks_wanted
                     self._look()
                 self._feed()
-                if not self.queue and not self.in_work:
+                if processor._callbacks.is_set():
+                    processor._callbacks.clear()
+                    self.callbacks.claim()
+                if not self.queue and not self.in_work and not self.callbacks.in_work:
                     with processor._quiet:
                         processor._looks_done = looks
                         processor._quiet.notify_all()
-                self.parser.loop.run_once(processor.settings.dag_processor.refresh_interval)
+                self.errands.loop.run_once(processor.settings.dag_processor.refresh_interval)
         finally:
-            self.parser.loop.unwatch(processor._wake_read)
-            self.parser.stop()
+            self.errands.loop.unwatch(processor._wake_read)
+            self.errands.stop()
 
     def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):

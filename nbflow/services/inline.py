@@ -86,10 +86,7 @@ def register_inline(app: App, dag: DAG) -> DagVersion:
 
 def drive(app: App, runs: list[RunKey], dags: Mapping[int, DAG]) -> None:
     """Drive these runs in this process until each has ended, or none of them can go on."""
-    from nbflow.execution.executors.sequential import SequentialExecutor
-
-    executor = SequentialExecutor(app.desk, dag_of=lambda dag_id, version: dags[version], now=app.clock.now)
-    scheduler = app.scheduler(executor=executor, only=runs)
+    scheduler = app.scheduler(executor=app.sequential_executor("inline", dags=dags), only=runs)
     with app.answering():
         scheduler.run(until=lambda turn: _over(scheduler, turn))
 

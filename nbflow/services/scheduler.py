@@ -34,7 +34,7 @@ from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.loop import Active, Decision, Elsewhere, View, decide_all, followed, settled
-from nbflow.core.plan import AddRun, Op, Plan, earliest
+from nbflow.core.plan import AddRun, Callback, Op, Plan, earliest
 from nbflow.core.react import react
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.dag.runtime import Work
@@ -89,9 +89,11 @@ class Scheduler:
         job_id: str,
         only: Collection[RunKey] | None = None,
         actor: str = "scheduler",
+        on_callbacks: Callable[[], None] = lambda: None,
     ) -> None:
         self.store, self.executor, self.clock, self.settings = store, executor, clock, settings
         self.job_id, self.only, self.actor = job_id, frozenset(only) if only is not None else None, actor
+        self.on_callbacks = on_callbacks
         self.maker = RunMaker(store, settings, actor=actor)
         self.memory = _Memory()
         self.stopping = False
@@ -194,6 +196,8 @@ class Scheduler:
         self.memory.reports.clear()
         self.memory.active = settled(_revised(decision, stored), attempts)
         self._submit(attempts)
+        if any(isinstance(op, Callback) for op in ops):
+            self.on_callbacks()
         self._end_backfills(decision.ended, now)
         self.maker.free(key.dag_id for key in decision.ended)
         due = None if self.only is not None else self.maker.next_due(now)

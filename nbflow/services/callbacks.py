@@ -1,0 +1,163 @@
+"""Carrying out callback intents: a DAG's own, and those of tasks whose own process could not (it was killed).
+
+An intent is stored with the transition that caused it, so that a crash in between loses none. It is claimed for a
+while, called in a process of its own that loads the version which the run keeps, and deleted. What a callback prints
+or raises stands in ``callbacks.log`` beside the run's task logs; it never changes a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from nbflow.core.snapshot import TaskKey
+from nbflow.dag.runtime import Work
+from nbflow.execution import protocol
+from nbflow.execution.logs import LogFolder
+from nbflow.services.errands import End, Errands
+from nbflow.store.base import PendingCallback, Store
+
+LEASE = timedelta(minutes=5)
+"""After so long a claimed intent counts as forgotten and is claimed anew."""
+SECONDS = 60.0
+"""How long one callback may take."""
+
+
+# ------------------------------------------------------------------------------------------------------- in the child
+
+
+def call_back(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """In the child: load the version and call the callbacks of one kind. Returns what they printed and raised."""
+    import contextlib
+    import io
+
+    from nbflow.dag.loading import load_source
+
+    printed, faults = io.StringIO(), []
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        loaded = load_source(
+            payload["fileloc"],
+            payload["files"] or None,
+            folder=payload["folder"],
+            versions_folder=payload["versions_folder"],
+            keep=True,
+        )
+        dag = next((one for one in loaded.dags if one.dag_id == payload["dag_id"]), None)
+        if dag is None:
+            faults.append(f"the source no longer defines the DAG {payload['dag_id']!r}")
+        else:
+            faults += _call(dag, payload)
+    return {"output": printed.getvalue()[-64_000:], "faults": faults}
+
+
+def _call(dag: Any, payload: Mapping[str, Any]) -> list[str]:
+    from nbflow.connections import current_provider
+    from nbflow.dag.running import users_traceback
+    from nbflow.dag.taskinstance import TaskInstance
+
+    work = protocol.unpack_work(payload["work"])
+    task = dag.get_task(work.task_id)
+    provider: Any = current_provider()
+    ti = TaskInstance(dag=dag, task=task, work=work, runtime=provider, started=datetime.fromisoformat(payload["at"]))
+    ti.state = payload["state"]
+    context = ti.context
+    context["reason"] = payload["reason"]
+    owner = task if payload["of_task"] else dag
+    faults = []
+    for callback in getattr(owner, f"on_{payload['kind']}_callback", None) or ():
+        try:
+            callback(context)
+        except Exception as error:
+            name = getattr(callback, "__name__", callback)
+            faults.append(f"on_{payload['kind']}_callback {name} failed: {error}\n{users_traceback(error)}")
+    return faults
+
+
+# -------------------------------------------------------------------------------------------- beside the scheduler
+
+_STATES = {"success": "success", "failure": "failed", "retry": "up_for_retry", "skipped": "skipped"}
+
+
+class CallbackRunner:
+    """Claims intents and sends them on their errands."""
+
+    def __init__(
+        self,
+        store: Store,
+        errands: Errands,
+        *,
+        owner: str,
+        logs: LogFolder,
+        folder: str,
+        versions_folder: str,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.store, self.errands, self.owner, self.logs, self.now = store, errands, owner, logs, now
+        self.folder, self.versions_folder = folder, versions_folder
+        self.in_work: set[int] = set()
+
+    def claim(self) -> None:
+        """Take what waits and send it off."""
+        for intent in self.store.claim_callbacks(owner=self.owner, lease=LEASE, now=self.now()):
+            payload = self._payload(intent)
+            if payload is None:
+                self._finish(intent, "the run or its version is gone")
+                continue
+            self.in_work.add(intent.callback_id)
+            self.errands.send(payload, seconds=SECONDS, done=partial(self._ended, intent))
+
+    def _payload(self, intent: PendingCallback) -> dict[str, Any] | None:
+        run = self.store.run(intent.run)
+        version = self.store.version(intent.run.dag_id, intent.version)
+        if run is None or version is None or not version.spec.tasks:
+            return None
+        key = intent.key or TaskKey(next(iter(version.spec.tasks)))
+        one = next((i for i in self.store.instances(intent.run) if i.key == key), None)
+        work = Work(
+            attempt_id="",
+            run=run,
+            task_id=key.task_id,
+            map_index=key.map_index,
+            try_number=one.try_number if one else 0,
+            max_tries=one.max_tries if one else 0,
+            version=version.number,
+        )
+        return {
+            "errand": "callback",
+            "fileloc": version.fileloc,
+            "files": dict(version.files),
+            "folder": self.folder,
+            "versions_folder": self.versions_folder,
+            "dag_id": version.dag_id,
+            "work": protocol.pack_work(work),
+            "of_task": intent.key is not None,
+            "kind": intent.kind,
+            "state": _STATES.get(intent.kind, "running"),
+            "reason": intent.reason,
+            "at": intent.at.isoformat(),
+        }
+
+    def _ended(self, intent: PendingCallback, end: End) -> None:
+        self.in_work.discard(intent.callback_id)
+        if end.result is not None:
+            output, faults = str(end.result["output"]), [str(fault) for fault in end.result["faults"]]
+        else:
+            late = f"it took longer than {SECONDS:g} s" if end.too_slow else f"its process ended: {end.fault}"
+            output, faults = "", [f"on_{intent.kind}_callback of {intent.key or 'the DAG'}: {late}"]
+        self._log(intent, output, faults)
+        self._finish(intent, faults[0] if faults else None)
+
+    def _finish(self, intent: PendingCallback, error: str | None) -> None:
+        self.store.finish_callback(intent.callback_id, error=error, now=self.now())
+
+    def _log(self, intent: PendingCallback, output: str, faults: list[str]) -> None:
+        path = self.logs.path(intent.run, TaskKey("x"), 1).parent.parent / "callbacks.log"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        who = intent.key or "DAG"
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(f"{self.now().isoformat()} on_{intent.kind}_callback of {who}: {intent.reason}\n")
+            for text in (output, *faults):
+                if text:
+                    file.write(text.rstrip() + "\n")

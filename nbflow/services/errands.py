@@ -1,0 +1,131 @@
+"""Errands: user code that is no task, each in a process of its own: parsing a DAG file, calling a callback.
+
+The processes are those of :mod:`nbflow.execution.template` with another program: a warm base forks a child for each
+errand; the child does it, reports the result as JSON, and is gone with its whole group. What hangs is killed after its
+time. Code in an errand may read variables and connections, and nothing else.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nbflow.execution.loop import Loop
+from nbflow.execution.nursery import Child, Gone, Nursery, NurseryOptions, answer_ask
+from nbflow.execution.template import Program
+
+_ROOT = str(Path(__file__).resolve().parents[2])
+_START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.services.errands import main; main()"
+COMMAND = (sys.executable, "-P", "-c", _START)
+
+ERRANDS = {"parse": "nbflow.services.parsing:parse", "callback": "nbflow.services.callbacks:call_back"}
+"""Kind of errand -> the function that does it in the child."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How an errand ended: with a result, or with what became of its process."""
+
+    result: Mapping[str, Any] | None = None
+    fault: str = ""
+    too_slow: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """What the child reports; it has no DAG to run tries of."""
+
+    content: dict[str, Any]
+    dag: None = None
+
+    def report(self) -> dict[str, Any]:
+        return self.content
+
+
+def _do(payload: Mapping[str, Any]) -> _Done:
+    from importlib import import_module
+
+    module, _, name = ERRANDS[payload["errand"]].partition(":")
+    return _Done(content=getattr(import_module(module), name)(payload))
+
+
+def _no_tries(*_: Any) -> NoReturn:
+    raise RuntimeError("this process does errands; it runs no tasks")
+
+
+def main() -> NoReturn:
+    """Entry point of the base."""
+    import nbflow.dag.decorators
+    import nbflow.dag.loading
+    import nbflow.dag.running
+    import nbflow.services.parsing  # noqa: F401  (once, for all children)
+    from nbflow.execution.template import main as serve
+
+    serve(Program(load=_do, run=_no_tries))
+
+
+class Errands:
+    """Sends children on errands. Single-threaded: everything happens inside calls of its methods and of ``loop``."""
+
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str],
+        answer: Callable[[str, Mapping[str, Any]], Any],
+        log: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.loop = Loop()
+        self._answer = answer
+        nursery = NurseryOptions(environment=environment, command=COMMAND)
+        self._nursery = Nursery(self.loop, nursery, answer_parsing=answer, log=log)
+
+    def start(self) -> None:
+        """Start the warm base."""
+        self._nursery.start()
+
+    def stop(self) -> None:
+        """End every process."""
+        self._nursery.stop()
+        self.loop.close()
+
+    def send(self, payload: Mapping[str, Any], *, seconds: float, done: Callable[[End], None]) -> None:
+        """Do an errand; ``done`` is called once, from the loop, when its process is gone."""
+        self._nursery.take_spare(lambda child, lost: self._begin(payload, seconds, done, child, lost))
+
+    def _begin(
+        self,
+        payload: Mapping[str, Any],
+        seconds: float,
+        done: Callable[[End], None],
+        child: Child | None,
+        lost: str,
+    ) -> None:
+        if child is None:
+            done(End(fault=lost))
+            return
+        result: list[Mapping[str, Any]] = []
+        late: list[bool] = []
+
+        def too_slow() -> None:
+            late.append(True)
+            child.kill(signal.SIGKILL)
+
+        def heard(message: dict[str, Any], fds: list[int]) -> None:
+            if "ask" in message:
+                answer_ask(child, message, self._answer)
+            elif "loaded" in message:
+                result.append(message["loaded"])
+                child.kill(signal.SIGKILL)  # it has said all; what it may have started goes with it
+
+        def gone(how: Gone) -> None:
+            timer.cancel()
+            done(End(result=result[0] if result else None, fault=how.text, too_slow=bool(late)))
+
+        timer = self.loop.after(seconds, too_slow)
+        child.on_message, child.on_gone = heard, gone
+        child.on_hangup = lambda reason: child.kill(signal.SIGKILL)
+        child.send({"load": payload})
