@@ -105,7 +105,8 @@ class MappedOperator(TaskNode):
         self.place = scope.place(1)
         if "task_id" not in given:
             raise InvalidArgument(f"{operator_class.__name__}.partial() is missing its argument task_id.")
-        self._settle(given.pop("task_id"), dag, group)
+        common = {name: value for name, value in given.items() if name in COMMON or name in OLD}
+        self._settle(given.pop("task_id"), common, dag, group)
         try:
             self._complete(given, names)
         except BaseException:
@@ -120,7 +121,6 @@ class MappedOperator(TaskNode):
                 f"Task {self.task_id!r} is mapped inside the mapped group {self.mapped_group.group_id!r}, which is not "
                 "possible: loop inside the task, or map the task outside of the group."
             )
-        self._read_common({name: value for name, value in given.items() if name in COMMON or name in OLD})
         self.partial_kwargs = {name: value for name, value in given.items() if name not in OLD}
         missing = required_names(self.operator_class) - given.keys() - names - {"task_id"}
         if missing and self.expand_input.names() is not None and self.into is None:  # type: ignore[union-attr]

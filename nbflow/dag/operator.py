@@ -149,14 +149,16 @@ class TaskNode(Linkable):
 
     # --- joining a DAG
 
-    def _settle(self, task_id: Any, dag: DAG | None, group: TaskGroup | None) -> None:
-        """Take the full id and join the DAG and group (None: a bare task, which an edge or ``add_task`` may adopt)."""
+    def _settle(self, task_id: Any, common: Mapping[str, Any], dag: DAG | None, group: TaskGroup | None) -> None:
+        """Take the full id, read the common arguments, and join the DAG and group (None: a bare task, which an edge or
+        ``add_task`` may adopt)."""
         check_key(task_id, "task_id")
         self.task_id = group.child_id(task_id) if group is not None else task_id
         if group is not None:
             check_key(self.task_id, "task_id")
         self.upstream_task_ids = set()
         self.downstream_task_ids = set()
+        self._read_common(common)
         if dag is not None:
             dag.add_task(self, group)
 
@@ -412,9 +414,9 @@ class BaseOperator(TaskNode):
         dag, group = self.__dict__.get("_home", (None, None))
         if "_unmapped_from" in self.__dict__:
             self.task_id = task_id
+            self._read_common(kwargs)
         else:
-            self._settle(task_id, dag, group)
-        self._read_common(kwargs)
+            self._settle(task_id, kwargs, dag, group)
 
     __init__ = _checked(__init__)  # type: ignore[method-assign]
 
