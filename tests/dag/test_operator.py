@@ -1,0 +1,244 @@
+"""Making operators: where arguments come from, and what is refused with which words."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from nbflow import DAG, BaseOperator, TaskGroup, task
+from nbflow.dag.context import OldNameWarning
+from nbflow.errors import (
+    AirflowException,
+    DuplicateTaskIdFound,
+    FailFastDagInvalidTriggerRule,
+    InvalidArgument,
+    InvalidDag,
+    TaskNotFound,
+)
+from nbflow.operators.empty import EmptyOperator
+
+
+class Copy(BaseOperator):
+    template_fields = ("source", "target")
+
+    def __init__(self, *, source: Any, target: str = "out", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.source, self.target = source, target
+
+
+class LoudCopy(Copy):
+    """Its own argument, and one that it fixes for its base."""
+
+    def __init__(self, *, volume: int, **kwargs: Any) -> None:
+        super().__init__(target="fixed", retries=7, **kwargs)
+        self.volume = volume
+
+
+class Closed(BaseOperator):
+    def __init__(self, *, task_id: str, only: int = 1) -> None:
+        super().__init__(task_id=task_id)
+        self.only = only
+
+
+def test_default_args_fill_what_each_level_names() -> None:
+    with DAG("d", default_args={"source": "in", "target": "there", "volume": 3, "retries": 2, "other": 0}):
+        copy = Copy(task_id="copy")
+        loud = LoudCopy(task_id="loud")
+    assert (copy.source, copy.target, copy.retries) == ("in", "there", 2)
+    assert (loud.source, loud.target, loud.retries, loud.volume) == ("in", "fixed", 7, 3)
+
+
+def test_default_args_go_from_outside_in() -> None:
+    with DAG("d", default_args={"owner": "dag", "retries": 1, "queue": "dag", "pool": "dag"}):
+        with TaskGroup("g", default_args={"owner": "g", "retries": 2, "queue": "g"}):
+            with TaskGroup("h", default_args={"owner": "h", "retries": 3}):
+                task = EmptyOperator(task_id="t", default_args={"owner": "task"}, retries=9)
+    assert (task.owner, task.retries, task.queue, task.pool) == ("task", 9, "g", "dag")
+
+
+def test_a_task_holds_only_what_was_said() -> None:
+    with DAG("d"):
+        task = EmptyOperator(task_id="t", retries=3)
+    assert set(task.__dict__) == {
+        "place", "task_id", "upstream_task_ids", "downstream_task_ids", "dag", "task_group", "retries"
+    }  # fmt: skip
+    assert (task.retry_delay, task.pool, task.trigger_rule) == (timedelta(minutes=5), "default_pool", "all_success")
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: EmptyOperator(task_id="t", retrys=1), InvalidArgument,
+         "EmptyOperator (task 't') has no argument 'retrys'. Did you mean 'retries'?"),
+        (lambda: Copy(task_id="t", sorce=1, source=2), InvalidArgument,
+         "Copy (task 't') has no argument 'sorce'. Did you mean 'source'?"),
+        (lambda: Closed(task_id="t", onli=1), InvalidArgument, "Closed has no argument 'onli'. Did you mean 'only'?"),
+        (lambda: Copy(task_id="t"), InvalidArgument, "Copy is missing its argument source."),
+        (lambda: LoudCopy(task_id="t", source=1), InvalidArgument, "LoudCopy is missing its argument volume."),
+        (lambda: EmptyOperator(), InvalidArgument, "EmptyOperator is missing its argument task_id."),
+        (lambda: EmptyOperator("t"), InvalidArgument,
+         "EmptyOperator takes keyword arguments only, and got 't' without a name. Write task_id=..., and so on."),
+        (lambda: EmptyOperator(task_id="a b"), InvalidDag,
+         "task_id 'a b' may hold only letters, digits, dashes, dots and underscores. For example 'a_b'."),
+        (lambda: EmptyOperator(task_id="t", retries="x"), InvalidArgument,
+         "retries of task 't' must be a whole number, not str 'x'."),
+        (lambda: EmptyOperator(task_id="t", retry_delay="5m"), InvalidArgument,
+         "retry_delay of task 't' must be a timedelta or a number of seconds, not str '5m'. "
+         "For example retry_delay=timedelta(minutes=5)."),
+        (lambda: EmptyOperator(task_id="t", pool_slots=0), InvalidDag, "pool_slots of task 't' must be at least 1, got 0."),
+        (lambda: EmptyOperator(task_id="t", execution_timeout=5), InvalidDag,
+         "execution_timeout of task 't' must be a timedelta, not int 5. For example execution_timeout=timedelta(hours=1)."),
+        (lambda: EmptyOperator(task_id="t", weight_rule="down"), InvalidDag,
+         "weight_rule of task 't' must be one of downstream, upstream, absolute, not 'down'."),
+        (lambda: EmptyOperator(task_id="t", start_date="2024-01-01"), InvalidArgument,
+         "start_date of task 't' must be a datetime, not str '2024-01-01'. "
+         "For example pendulum.datetime(2024, 1, 1), or datetime(2024, 1, 1)."),
+        (lambda: EmptyOperator(task_id="t", run_as_user="bob"), InvalidDag,
+         "task 't' asks for run_as_user='bob': nbflow runs every task as the user that runs its scheduler. "
+         "Leave out run_as_user; to run as somebody else, start a scheduler as that user."),
+        (lambda: DAG("x", shedule="@daily"), InvalidArgument, "DAG 'x' has no argument 'shedule'. Did you mean 'schedule'?"),
+        (lambda: DAG("x y"), InvalidDag,
+         "dag_id 'x y' may hold only letters, digits, dashes, dots and underscores. For example 'x_y'."),
+        (lambda: TaskGroup("a.b"), InvalidDag,
+         "group_id 'a.b' may hold only letters, digits, dashes and underscores. For example 'a_b'."),
+        (lambda: task.virtualenv(lambda: 1), InvalidDag,
+         "@task.virtualenv is not in this release of nbflow. There are @task and @task.python, @task.branch, "
+         "@task.short_circuit, @task.sensor, @task.bash, @task.notebook, @task.run_if, @task.skip_if."),
+    ],
+)  # fmt: skip
+def test_an_error_says_the_fault_its_place_and_the_way_out(make, error, message) -> None:
+    with DAG("d"), pytest.raises(error) as caught:
+        make()
+    assert (type(caught.value), str(caught.value)) == (error, message)
+
+
+def test_a_refused_value_is_an_airflow_exception_too() -> None:
+    with pytest.raises(AirflowException):
+        EmptyOperator(task_id="t", retries="x")
+
+
+def test_an_unknown_decorator_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="There is no @task.brunch. Did you mean 'branch'"):
+        task.brunch
+
+
+def test_a_failed_task_leaves_no_trace() -> None:
+    with DAG("d") as dag:
+        with pytest.raises(InvalidArgument):
+            EmptyOperator(task_id="t", retrys=1)
+        EmptyOperator(task_id="t")
+    assert dag.task_ids == ["t"] == [child for child in dag.task_group.children]
+
+
+def test_a_duplicate_id_names_both_lines() -> None:
+    with DAG("d"):
+        first = EmptyOperator(task_id="t")
+        with pytest.raises(DuplicateTaskIdFound) as caught:
+            EmptyOperator(task_id="t")
+    line = first.place.line  # type: ignore[union-attr]
+    assert str(caught.value) == f"Duplicate task id 't' at line {line + 2} in DAG 'd': first defined at line {line}."
+
+
+def test_tasks_and_groups_share_one_namespace() -> None:
+    with DAG("d"):
+        EmptyOperator(task_id="g")
+        with pytest.raises(DuplicateTaskIdFound, match=r"Duplicate group id 'g' .* first defined at line \d+ as a task"):
+            TaskGroup("g")
+
+
+def test_a_group_can_take_a_suffix() -> None:
+    with DAG("d") as dag:
+        for _ in range(3):
+            with TaskGroup("g", add_suffix_on_collision=True):
+                EmptyOperator(task_id="t")
+    assert dag.task_ids == ["g.t", "g__1.t", "g__2.t"]
+
+
+def test_a_group_without_prefix_gives_its_tasks_the_outer_one() -> None:
+    with DAG("d") as dag, TaskGroup("g"), TaskGroup("h", prefix_group_id=False):
+        EmptyOperator(task_id="t")
+    assert (dag.task_ids, list(dag.task_group_dict)) == (["g.t"], ["g", "g.h"])
+
+
+def test_a_missing_task_is_named_with_the_nearest() -> None:
+    with DAG("d") as dag:
+        EmptyOperator(task_id="extract")
+    with pytest.raises(TaskNotFound, match=r"DAG 'd' has no task 'extrct'. Did you mean 'extract'\?"):
+        dag.get_task("extrct")
+
+
+def test_fail_fast_refuses_rules_that_wait_for_more_than_success() -> None:
+    with DAG("d", fail_fast=True), pytest.raises(FailFastDagInvalidTriggerRule, match="trigger_rule='all_done'"):
+        EmptyOperator(task_id="t", trigger_rule="all_done")
+
+
+def test_a_task_cannot_change_its_dag() -> None:
+    one = EmptyOperator(task_id="t", dag=DAG("d"))
+    with pytest.raises(InvalidDag, match="belongs to DAG 'd'; a task cannot be moved to another"):
+        DAG("e").add_task(one)
+
+
+@pytest.mark.parametrize(
+    ("given", "want"),
+    [
+        ({"task_concurrency": 3}, {"max_active_tis_per_dag": 3}),
+        ({"trigger_rule": "dummy"}, {"trigger_rule": "always"}),
+        ({"trigger_rule": "none_failed_or_skipped"}, {"trigger_rule": "none_failed_min_one_success"}),
+        ({"provide_context": True}, {}),
+        ({"sla": timedelta(hours=1)}, {"sla": timedelta(hours=1)}),
+    ],
+)
+def test_a_word_of_airflow_2_works_with_a_warning_at_the_users_line(given, want) -> None:
+    with DAG("d"), pytest.warns(OldNameWarning) as caught:
+        made = EmptyOperator(task_id="t", **given)
+    assert {name: getattr(made, name) for name in want} == want
+    assert [(one.filename, one.lineno) for one in caught] == [made.place]
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "want"),
+    [
+        ({"schedule_interval": "@daily"}, "schedule", "@daily"),
+        ({"timetable": "@daily"}, "schedule", "@daily"),
+        ({"concurrency": 3}, "max_active_tasks", 3),
+        ({"fail_stop": True}, "fail_fast", True),
+        ({"default_view": "graph"}, "schedule", None),
+        ({"sla_miss_callback": print}, "schedule", None),
+    ],
+)
+def test_a_dags_word_of_airflow_2_works_with_a_warning(given, name, want) -> None:
+    with pytest.warns(OldNameWarning, match=f"{next(iter(given))} of DAG 'd' is Airflow 2's"):
+        dag = DAG("d", **given)
+    assert getattr(dag, name) == want
+
+
+def test_a_callback_that_cannot_be_called_is_pointed_out() -> None:
+    with DAG("d"), pytest.warns(UserWarning, match="on_failure_callback of task 't' holds 'x', which cannot be called"):
+        EmptyOperator(task_id="t", on_failure_callback="x")
+
+
+def test_a_result_in_any_argument_sets_an_edge() -> None:
+    with DAG("d") as dag:
+        a, b, c = (EmptyOperator(task_id=name) for name in "abc")
+        copy = Copy(task_id="copy", source=[{"deep": (a.output, {"er": b.output["key"]})}], doc_md="x")
+        late = Copy(task_id="late", source=None)
+        late.source = c.output
+    assert copy.upstream_task_ids == {"a", "b"}
+    assert dag.to_spec().tasks["late"].upstream == ("c",)
+
+
+def test_an_operator_that_forgets_its_base_is_told() -> None:
+    class Forgets(BaseOperator):
+        def __init__(self, *, task_id: str) -> None:
+            self.mine = task_id
+
+    with DAG("d"), pytest.raises(InvalidDag, match=r"Forgets.__init__\(\) must call super"):
+        Forgets(task_id="t")
+
+
+def test_the_zone_of_a_naive_task_date_is_the_dags() -> None:
+    with DAG("d", start_date=datetime.fromisoformat("2024-01-01T00:00+02:00")) as dag:
+        EmptyOperator(task_id="t", start_date=datetime(2024, 1, 2))
+    assert dag.to_spec().tasks["t"].start_date == datetime.fromisoformat("2024-01-01T22:00+00:00")
