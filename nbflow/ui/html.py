@@ -62,14 +62,14 @@ def _style(inner: str) -> str:
     """The rules that this card needs: the dark theme of the states it shows, and what inline styles cannot say."""
     dark = palettes()[1]
     rules = [
-        ".nbflow .nf-table tr{background:transparent!important;border-bottom:1px solid rgba(128,138,148,.25)}",
-        ".nbflow .nf-table tbody tr:last-child{border-bottom:0}",
-        ".nbflow .nf-table th,.nbflow .nf-muted{color:var(--nf-muted,#59636e)}",
-        ".nbflow .nf-st svg{display:inline-block;vertical-align:-1.5px}",
-        "@media(max-width:480px){.nbflow .nf-table thead{display:none}"
-        ".nbflow .nf-table td{display:block;border:0;padding:2px 12px!important;text-align:left!important;"
+        ".nbflow .nfo-table tr{background:transparent!important;border-bottom:1px solid rgba(128,138,148,.25)}",
+        ".nbflow .nfo-table tbody tr:last-child{border-bottom:0}",
+        ".nbflow .nfo-table th,.nbflow .nfo-muted{color:var(--nf-muted,#59636e)}",
+        ".nbflow .nfo-st svg{display:inline-block;vertical-align:-1.5px}",
+        "@media(max-width:480px){.nbflow .nfo-table thead{display:none}"
+        ".nbflow .nfo-table td{display:block;border:0;padding:2px 12px!important;text-align:left!important;"
         "white-space:normal!important}"
-        ".nbflow .nf-table td::before{content:attr(data-label) ' ';color:#848d97;font-size:11px}}",
+        ".nbflow .nfo-table td::before{content:attr(data-label) ' ';color:#848d97;font-size:11px}}",
     ]
 
     def under(pages: Sequence[str], what: str, rule: str) -> str:
@@ -81,23 +81,23 @@ def _style(inner: str) -> str:
             under(_DARK_PAGES, ".nbflow img", "color-scheme:dark"),
         ]
     rules.append(under(_DARK_PAGES, ".nbflow", f"--nf-muted:{dark.muted};border-color:{dark.border}!important"))
-    rules.append(under(_DARK_PAGES, ".nbflow .nf-bar-line", f"border-color:{dark.border}!important"))
+    rules.append(under(_DARK_PAGES, ".nbflow .nfo-bar-line", f"border-color:{dark.border}!important"))
     rules.append(
-        under(_DARK_PAGES, ".nbflow .nf-log", f"background-color:{dark.raised}!important;color:{dark.text}!important")
+        under(_DARK_PAGES, ".nbflow .nfo-log", f"background-color:{dark.raised}!important;color:{dark.text}!important")
     )
-    rules.append(under(_DARK_PAGES, ".nbflow .nf-track", f"background-color:{dark.states['queued'].fill}!important"))
+    rules.append(under(_DARK_PAGES, ".nbflow .nfo-track", f"background-color:{dark.states['queued'].fill}!important"))
     for state in glyphs():
-        if f"nf-{state}" not in inner:
+        if f"nfo-{state}" not in inner:
             continue
         tint = dark.states[state]
         colours = (
             f"color:{tint.text}!important;background-color:{tint.fill}!important;border-color:{tint.line}!important"
         )
-        rules.append(under(_DARK_PAGES, f".nbflow .nf-st.nf-{state}", colours))
-        if f"nf-bar nf-{state}" in inner:
-            rules.append(under(_DARK_PAGES, f".nbflow .nf-bar.nf-{state}", f"fill:{tint.line}"))
-        if f"nf-ink nf-{state}" in inner:
-            rules.append(under(_DARK_PAGES, f".nbflow .nf-ink.nf-{state}", f"color:{tint.line}!important"))
+        rules.append(under(_DARK_PAGES, f".nbflow .nfo-st.nfo-{state}", colours))
+        if f"nfo-bar nfo-{state}" in inner:
+            rules.append(under(_DARK_PAGES, f".nbflow .nfo-bar.nfo-{state}", f"background-color:{tint.line}!important"))
+        if f"nfo-ink nfo-{state}" in inner:
+            rules.append(under(_DARK_PAGES, f".nbflow .nfo-ink.nfo-{state}", f"color:{tint.line}!important"))
     return "<style>" + "".join(rules) + "</style>"
 
 
@@ -108,12 +108,12 @@ def card(view: str, title: str, body: str, *, aside: str = "", foot: str = "", c
     bar = ""
     if title:
         bar = (
-            f'<div class="nf-bar-line" style="padding:7px 12px;border-bottom:{line}"><b '
+            f'<div class="nfo-bar-line" style="padding:7px 12px;border-bottom:{line}"><b '
             f'style="font-size:14px">{esc(title)}</b> &nbsp;'
-            f'{chips} <span class="nf-muted" style="font-size:11.5px;margin-left:8px">{aside}</span></div>'
+            f'{chips} <span class="nfo-muted" style="font-size:11.5px;margin-left:8px">{aside}</span></div>'
         )
     end = (
-        f'<div class="nf-bar-line nf-muted" style="padding:6px 12px;border-top:{line};font-size:11.5px">{foot}</div>'
+        f'<div class="nfo-bar-line nfo-muted" style="padding:6px 12px;border-top:{line};font-size:11.5px">{foot}</div>'
         if foot
         else ""
     )
@@ -172,7 +172,7 @@ def graph_text(graph: GraphView, now: datetime | None = None) -> str:
         filter(None, [f"DAG {graph.dag_id}", graph.schedule, graph.run and f"{graph.run} {graph.run_state}"])
     )
     if graph.next_run is not None and now is not None and not graph.paused:
-        head += f" · next {words.relative(graph.next_run, now).relative} ({words.short_time(graph.next_run)})"
+        head += f" · {words.next_run(graph.next_run, now)} ({words.short_time(graph.next_run)})"
     table = Table(columns=("task", "state", "note", "after"), rows=rows, empty="This DAG has no tasks yet.")
     counts = words.counts_line(graph.counts()) if graph.run else ""
     return _joined(head + (" · paused" if graph.paused else ""), text_table(table), counts, " · ".join(graph.footer))
@@ -269,7 +269,7 @@ def _dag_row(row: DagRow, now: datetime) -> tuple[Cell, ...]:
 def _number(number: int) -> str:
     border = palettes()[0].border
     style = f"display:inline-block;padding:0px 8px;border-radius:10px;border:1px solid {border};font-size:11.5px"
-    return f'<span class="nf-bar-line" style="{style}">{number:,}</span>'
+    return f'<span class="nfo-bar-line" style="{style}">{number:,}</span>'
 
 
 def runs_bundle(rows: Sequence[RunRow], now: datetime, *, dag_id: str = "", total: int | None = None) -> Bundle:
@@ -373,11 +373,11 @@ def log_bundle(view: LogView) -> Bundle:
         )
         if state := _LOUD.get(entry.level.upper()):
             colour = light.states[state].line if state == "failed" else light.states[state].text
-            said = f'<span class="nf-ink nf-{state}" style="color:{colour}">{said}</span>'
-        html_lines.append(f'<span class="nf-muted">{stamp}</span> {said}' if stamp else said)
+            said = f'<span class="nfo-ink nfo-{state}" style="color:{colour}">{said}</span>'
+        html_lines.append(f'<span class="nfo-muted">{stamp}</span> {said}' if stamp else said)
     zone = next((words.zone(e.at) for e in lines if e.at), "")
     body = (
-        f'<pre class="nf-log" style="margin:0px;padding:10px '
+        f'<pre class="nfo-log" style="margin:0px;padding:10px '
         f"14px;font-size:12px;line-height:1.6;overflow:auto;max-height:420px;"
         f'color:{light.text};background-color:{light.raised}">' + "\n".join(html_lines) + "</pre>"
     )
@@ -400,7 +400,7 @@ def why_bundle(view: WhyView, now: datetime | None = None) -> Bundle:
         )
         ways = f'<div style="margin-top:4px">To go on: {commands}</div>'
     body = (
-        f'<div class="nf-st nf-{state}" style="margin:12px;padding:10px 14px;border-left:3px solid {tint.line};'
+        f'<div class="nfo-st nfo-{state}" style="margin:12px;padding:10px 14px;border-left:3px solid {tint.line};'
         f'background-color:{tint.fill};color:{tint.text}"><b>{esc(view.headline)}</b>{grounds}{ways}</div>'
     )
     history = _event_table(view.history)
@@ -447,7 +447,7 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
     body = (
         f'<p style="padding:10px 12px 4px 12px;margin:0px"><b>{esc(sentence)}</b>, {esc(others)}.</p>'
         + "".join(
-            f'<p class="nf-muted" style="padding:0px 12px 4px 12px;margin:0px">{esc(r)}</p>' for r in view.remarks
+            f'<p class="nfo-muted" style="padding:0px 12px 4px 12px;margin:0px">{esc(r)}</p>' for r in view.remarks
         )
         + progress
         + html_table(table)
@@ -472,13 +472,13 @@ def _interval(start: datetime | None, end: datetime | None) -> str:
 def _progress(counts: dict[str, int], total: int) -> str:
     light = palettes()[0]
     parts = "".join(
-        f'<span title="{esc(f"{state} {number}")}" style="display:inline-block;height:8px;width:{100 * number / total:.1f}%;'
-        f'background-color:{light.states[known(state)].line}"></span>'
+        f'<span title="{esc(f"{state} {number}")}" style="display:inline-block;height:8px;'
+        f'width:{100 * number / total:.1f}%;background-color:{light.states[known(state)].line}"></span>'
         for state, number in counts.items()
         if state != "queued"
     )
     return (
-        f'<div class="nf-track" style="margin:6px 12px;height:8px;overflow:hidden;border-radius:4px;font-size:0px;'
+        f'<div class="nfo-track" style="margin:6px 12px;height:8px;overflow:hidden;border-radius:4px;font-size:0px;'
         f'background-color:{light.states["queued"].fill}">{parts}</div>'
     )
 
@@ -498,7 +498,7 @@ def error_bundle(error: ErrorView) -> Bundle:
         else ""
     )
     inner = (
-        f'<div class="nf-st nf-failed" style="padding:6px 12px;border-left:3px solid {tint.line};color:{tint.text};'
+        f'<div class="nfo-st nfo-failed" style="padding:6px 12px;border-left:3px solid {tint.line};color:{tint.text};'
         f'background-color:{tint.fill}"><b>Error</b> {esc(line)}{detail}</div>'
     )
     html = f'<div class="nbflow" data-nbflow-view="error" style="font-size:13px">{_style(inner)}{inner}</div>'

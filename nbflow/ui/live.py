@@ -150,7 +150,9 @@ class LiveGraph:
 
     `details(task_id)` gives the panel of a task (the shape is `Details` in js/panel.js) and `command(name, args)`
     carries out what a panel's button asks for; both run on the publisher's thread, so they should answer within some
-    ms. `now` is the clock to show times by. Use: `show()`, any number of `put`, `finish()`.
+    ms. `now` is the clock to show times by. `keep_widget` leaves the widget on top of the final picture, so that its
+    panels still open; the price is that a trusted notebook which is opened without its kernel says "model not found".
+    Use: `show()`, any number of `put`, `finish()`.
     """
 
     def __init__(
@@ -160,15 +162,18 @@ class LiveGraph:
         now: Callable[[], datetime],
         details: Details | None = None,
         command: Command | None = None,
+        keep_widget: bool = False,
         publisher_: Publisher | None = None,
     ) -> None:
         self.graph = folded_for_size(graph)
         self._now, self._details, self._command = now, details, command
         self._publisher = publisher_ or publisher()
+        self._keep_widget = keep_widget
         self._scene = scene(self.graph)
         self._widget: Any = None
         self._handle: Any = None
         self._pictured_at = 0.0
+        self._timer: threading.Timer | None = None
         self._over = False
 
     # producers, any thread
@@ -211,13 +216,13 @@ class LiveGraph:
                 self.graph = replace(self.graph, **value)
             elif kind == "request":
                 requests.append((key, value))
-            else:
+            elif kind == "finish":
                 finish = True
         self.graph = self.graph.with_states(tasks)
-        if self._over:
-            return
         for name, args in requests:
             self._answer(name, args)
+        if self._over:
+            return
         if finish:
             self._over = True
             self._end()
@@ -227,14 +232,24 @@ class LiveGraph:
             self._picture()
 
     def _picture(self) -> None:
-        if self._handle is not None and time.monotonic() - self._pictured_at >= PICTURE_PERIOD_S:
+        """Update the image, or see to it that it is updated as soon as the period is over."""
+        if self._handle is None:
+            return
+        wait_s = self._pictured_at + PICTURE_PERIOD_S - time.monotonic()
+        if wait_s <= 0:
             self._pictured_at = time.monotonic()
             self._handle.update(self._mime(live=False), raw=True)
+        elif self._timer is None or not self._timer.is_alive():
+            self._timer = threading.Timer(wait_s, self._publisher.put, (self, ("tick", "", {})))
+            self._timer.daemon = True
+            self._timer.start()
 
     def _end(self) -> None:
         if self._handle is not None:
-            self._handle.update(self._mime(live=False), raw=True)
-        if self._widget is not None:
+            self._handle.update(self._mime(live=self._keep_widget), raw=True)
+        if self._widget is not None and self._keep_widget:
+            self._widget.patch(state_traits(self.graph, self._scene, self._now()))
+        elif self._widget is not None:
             self._widget.close()
 
     def _mime(self, *, live: bool) -> dict[str, Any]:

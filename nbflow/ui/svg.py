@@ -253,8 +253,7 @@ def _graph_header(graph: GraphView, width: float, now: datetime | None) -> str:
     if graph.paused:
         right = "paused"
     elif graph.next_run is not None and now is not None:
-        when = words.relative(graph.next_run, now)
-        right, hover = f"next {when.relative}", when.exact
+        right, hover = words.next_run(graph.next_run, now), words.exact(graph.next_run)
     state = (graph.run_state, f"{graph.run} {graph.run_state}") if graph.run else None
     return header(
         graph.dag_id, width, chips=filter(None, [graph.schedule]), state=state, right=right, right_title=hover

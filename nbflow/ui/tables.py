@@ -125,7 +125,7 @@ def chip_html(state: str, word: str | None = None) -> str:
     tint = palettes()[0].states[look]
     border = "dashed" if look == "removed" else "solid"
     return (
-        f'<span class="nf-st nf-{look}" style="display:inline-block;margin:1px 0px;padding:0px '
+        f'<span class="nfo-st nfo-{look}" style="display:inline-block;margin:1px 0px;padding:0px '
         f"8px;border-radius:10px;font-size:11.5px;"
         f'white-space:nowrap;color:{tint.text};background-color:{tint.fill};border:1px {border} {tint.line}">'
         f"{glyph_html(state)} {esc(word or state)}</span>"
@@ -133,30 +133,30 @@ def chip_html(state: str, word: str | None = None) -> str:
 
 
 def bars_html(bars: Sequence[tuple[str, float]]) -> str:
-    """Small bars, oldest first; `share` (0 to 1) is the height."""
+    """Small bars, oldest first; `share` (0 to 1) is the height. Boxes, not an SVG, so that a sanitiser leaves them."""
     drawn = []
-    for i, (state, share) in enumerate(bars):
+    for state, share in bars:
         look = known(state)
         tall = round(5 + 13 * min(max(share, 0), 1))
-        fill = palettes()[0].states[look].line
         drawn.append(
-            f'<rect class="nf-bar nf-{look}" x="{i * 7}" y="{18 - tall}" width="5" height="{tall}" rx="1" '
-            f'fill="{fill}"></rect>'
+            f'<span class="nfo-bar nfo-{look}" style="display:inline-block;width:5px;height:{tall}px;margin-right:2px;'
+            f'border-radius:1px;background-color:{palettes()[0].states[look].line}"></span>'
         )
-    return f'<svg width="{max(len(bars) * 7, 1)}" height="18" aria-hidden="true">{"".join(drawn)}</svg>'
+    return "".join(drawn)
 
 
 def html_table(table: Table, *, limit: int = MAX_ROWS) -> str:
     if not table.rows:
-        return f'<p class="nf-empty" style="padding:12px;margin:0px">{esc(table.empty)}</p>'
+        return f'<p class="nfo-empty" style="padding:12px;margin:0px">{esc(table.empty)}</p>'
     cells = [[_cell(c) for c in row] for row in table.rows[:limit]]
     keep = [i for i in range(len(table.columns)) if any(row[i].text or row[i].bars for row in cells)]
     head = "".join(_th(table.columns[i], right=any(row[i].right for row in cells)) for i in keep)
     rows = "".join("<tr>" + "".join(_td(row[i], table.columns[i]) for i in keep) + "</tr>" for row in cells)
     rest = left_out(table, len(table.rows[:limit]))
-    foot = f'<p class="nf-muted" style="padding:6px 12px;margin:0px;font-size:11.5px">{esc(rest)}</p>' if rest else ""
+    foot = f'<p class="nfo-muted" style="padding:6px 12px;margin:0px;font-size:11.5px">{esc(rest)}</p>' if rest else ""
     return (
-        '<div style="overflow-x:auto"><table class="nf-table" style="border-collapse:collapse;margin:0px;width:100%">'
+        '<div style="overflow-x:auto"><table class="nfo-table" style="border-collapse:collapse;'
+        'table-layout:auto;margin:0px;width:100%">'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{foot}"
     )
 
@@ -177,7 +177,7 @@ def _td(cell: Cell, column: str) -> str:
         style += ";font-weight:600"
     if cell.mono:
         style += ";font-family:monospace;font-size:12px"
-    classes = ' class="nf-muted"' if cell.muted else ""
+    classes = ' class="nfo-muted"' if cell.muted else ""
     hover = f' title="{esc(cell.hover)}"' if cell.hover else ""
     if cell.state:
         inner = chip_html(cell.state, cell.text)

@@ -96,6 +96,11 @@ def relative(at: datetime | None, now: datetime) -> When:
     return When(f"in {span}" if seconds > 0 else f"{span} ago", exact(at))
 
 
+def next_run(at: datetime, now: datetime) -> str:
+    """`next in 21 h 26 min`; one whose time has come is due, not "ago"."""
+    return f"next {relative(at, now).relative}" if at > now else "next is due"
+
+
 def count(number: int, noun: str) -> str:
     """`1 run`, `1,204 runs`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -65,7 +65,7 @@ def browser(chromium_path: str) -> Iterator[Any]:
 
 @pytest.fixture
 def new_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Make a page that serves `files` (url ending -> (type, text)) and nothing else; errors and strange requests fail."""
+    """Make a page that serves `files` (url ending -> (type, text)); errors and any other request fail the test."""
     contexts: list[Any] = []
     faults: list[str] = []
 

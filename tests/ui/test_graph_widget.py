@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -30,7 +31,10 @@ window.model = {
   send: message => window.sent.push(message),
   on: (event, f) => (listeners[event] ??= []).push(f),
   off: (event, f) => { listeners[event] = (listeners[event] ?? []).filter(g => g !== f); },
-  push: patch => { Object.assign(data, patch); for (const k of Object.keys(patch)) (listeners["change:" + k] ?? []).forEach(f => f()); },
+  push: patch => {
+    Object.assign(data, patch);
+    for (const key of Object.keys(patch)) (listeners["change:" + key] ?? []).forEach(f => f());
+  },
   reply: message => (listeners["msg:custom"] ?? []).forEach(f => f(message)),
   count: () => Object.values(listeners).reduce((n, l) => n + l.length, 0),
 };
@@ -242,9 +246,10 @@ def test_a_folded_group_lists_its_tasks_and_unfolds(shown: Callable[..., Any], f
 
 def test_a_wide_graph_scrolls_in_its_box_and_can_be_fitted(shown: Callable[..., Any]) -> None:
     names = [f"t{i}" for i in range(12)]
-    edges = tuple(EdgeView(source=a, target=b) for a, b in zip(names, names[1:], strict=False))
+    edges = tuple(EdgeView(source=a, target=b) for a, b in pairwise(names))
     page = shown(GraphView(dag_id="x", tasks=tuple(TaskView(task_id=n) for n in names), edges=edges))
-    sizes = "[document.querySelector('.nf-canvas').scrollWidth > document.querySelector('.nf-canvas').clientWidth, document.documentElement.scrollWidth <= innerWidth]"
+    sizes = """() => { const box = document.querySelector(".nf-canvas");
+        return [box.scrollWidth > box.clientWidth, document.documentElement.scrollWidth <= innerWidth]; }"""
     assert page.evaluate(sizes) == [True, True]
     page.click("text=Fit")
     assert page.evaluate(sizes) == [False, True]
@@ -280,8 +285,14 @@ def test_300_tasks_are_recoloured_within_a_frame(shown: Callable[..., Any]) -> N
     page = shown(GraphView(dag_id="x", tasks=tasks, run="r", run_state="running"))
     took = page.evaluate(
         """async () => { const ids = Object.keys(model.get("states")); const took = [];
-        for (let k = 0; k < 9; k++) { const states = {}; ids.forEach((id, j) => states[id] = {state: ["queued", "running", "success"][(j + k) % 3]});
-          const start = performance.now(); model.push({states}); await null; await null; took.push(performance.now() - start); }
+        for (let k = 0; k < 9; k++) {
+          const states = {};
+          ids.forEach((id, j) => states[id] = {state: ["queued", "running", "success"][(j + k) % 3]});
+          const start = performance.now();
+          model.push({states});
+          await null; await null;
+          took.push(performance.now() - start);
+        }
         return took.sort((a, b) => a - b)[4]; }"""
     )
     assert page.locator("[data-state=none]").count() == 0
@@ -299,14 +310,15 @@ def test_nothing_is_left_after_unmounting(shown: Callable[..., Any], forex: Grap
 def test_a_picture_follows_the_pages_theme_and_not_the_systems(
     new_page: Callable[..., Any], forex: GraphView, theme: str, scheme: str
 ) -> None:
-    """Given a dark notebook on a light system (or the reverse), when the picture is shown, then it is as the notebook."""
+    """Given a dark notebook on a light system (or the reverse), when it is shown, then it is as the notebook."""
     body = graph_bundle(forex, NOW).html
     light = "true" if theme == "light" else "false"
     files = {"nbflow.test/": ("text/html", f'<!doctype html><body data-jp-theme-light="{light}">{body}')}
     page = new_page(files, color_scheme=scheme)
     page.goto("http://nbflow.test/")
     pixel = page.evaluate(
-        """async () => { const img = document.querySelector("img"); await img.decode(); return getComputedStyle(img).colorScheme; }"""
+        """async () => { const img = document.querySelector("img"); await img.decode();
+        return getComputedStyle(img).colorScheme; }"""
     )
     assert pixel == theme
     shot = page.locator("img").screenshot()

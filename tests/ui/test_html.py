@@ -158,7 +158,7 @@ def test_the_graphs_text_lists_its_tasks_with_what_they_come_after(forex: GraphV
 
 
 def test_the_list_says_what_is_wrong_and_what_comes_next() -> None:
-    """The words of the list, as an untrusted notebook shows them: each state in a word, no text from inside a drawing."""
+    """The words of the list as an untrusted notebook shows them: states in words, nothing from inside a drawing."""
     rows = [
         DagRow(dag_id="forex", schedule="0 6 * * 1-5", latest="failed", last_runs=(("success", 2), ("failed", 1)),
                next_run=NOW + timedelta(hours=21), tags=("finance", "daily")),
@@ -221,7 +221,9 @@ def test_why_gives_the_answer_its_grounds_and_the_way_out() -> None:
         ways_out=("%dag clear forex load", "Retry now"),
     )  # fmt: skip
     assert html.why_bundle(view).text == (
-        "forex.load is up_for_retry: Waits for its second try.\n  retries=3\n  To go on: %dag clear forex load or Retry now"
+        "forex.load is up_for_retry: Waits for its second try.\n"
+        "  retries=3\n"
+        "  To go on: %dag clear forex load or Retry now"
     )
 
 

@@ -159,10 +159,46 @@ def test_the_end_leaves_the_final_picture_and_no_widget(
     view.finish()
     view.put("load", state="failed")
     view.finish()
-    assert len(handle.updates) == 2
+    assert len(handle.updates) == 2  # the first picture and the last one; what comes after the end changes nothing
     assert set(handle.updates[1]) == {"text/html", "text/plain"}
     assert "run 2026-11-20 success" in handle.updates[1]["text/plain"]
     assert widget.closed
+
+
+def test_a_widget_that_is_kept_stays_above_the_final_picture(
+    shown: tuple[LiveGraph, FakeWidget, FakeHandle],
+) -> None:
+    view, widget, handle = shown
+    view._keep_widget = True
+    view.put("load", state="failed", due=None)
+    view.finish()
+    assert set(handle.updates[1]) == {live.WIDGET_MIME, "text/html", "text/plain"}
+    assert widget.patches[-1]["states"]["load"]["state"] == "failed"
+    assert not widget.closed
+
+
+def test_without_widgets_the_picture_itself_is_updated_and_the_last_change_is_not_lost(
+    forex: GraphView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given two changes within a period, when nothing follows them, then the picture shows the second one all the same."""
+    updates: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    class Handle:
+        def update(self, mime: dict[str, Any], raw: bool) -> None:
+            updates.put(mime)
+
+    monkeypatch.setattr("IPython.display.display", lambda mime, **_: Handle())
+    monkeypatch.setattr(live, "PICTURE_PERIOD_S", 0.05)
+    publisher = Publisher(hz=1000)
+    view = LiveGraph(forex, now=lambda: NOW, publisher_=publisher)
+    view.show(widgets=False)
+    view.put("load", state="running", due=None)
+    publisher.flush()
+    view.put("load", state="success")
+    publisher.flush()
+    assert "load                running" in updates.get(timeout=10)["text/plain"]
+    assert "load                success" in updates.get(timeout=10)["text/plain"]
+    publisher.close()
 
 
 def test_a_click_is_answered_by_the_publisher(shown: tuple[LiveGraph, FakeWidget, FakeHandle], slow: Publisher) -> None:

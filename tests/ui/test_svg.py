@@ -177,7 +177,7 @@ def at(seconds: float) -> datetime:
 
 
 def test_the_gantt_draws_lengths_in_proportion() -> None:
-    """Given two tasks of 1 s and 3 s, when drawn, then one bar is three times as wide and starts where the other ends."""
+    """Given tasks of 1 s and 3 s, when drawn, then one bar is three times as wide and starts where the other ends."""
     lanes = (
         Lane(label="a", bars=(Bar(start=at(0), end=at(1), state="success"),)),
         Lane(label="b", bars=(Bar(start=at(1), end=at(4), state="failed", queued_from=at(0.5)),)),
@@ -220,7 +220,7 @@ def test_runs_that_overlap_lie_below_each_other() -> None:
 
 def test_the_grid_shows_the_latest_runs_and_says_what_it_left_out() -> None:
     runs = tuple(GridRun(run_id=f"r{i}", label=str(i), state="success", duration=i) for i in range(40))
-    rows = (GridRow(label="group"), GridRow(label="t", depth=1, states=tuple(["failed", *["success"] * 39])))
+    rows = (GridRow(label="group"), GridRow(label="t", depth=1, states=("failed", *["success"] * 39)))
     picture = grid_svg(GridView(dag_id="x", runs=runs, rows=rows))
     assert "15 of 40 runs not drawn" in picture.svg
     cells = parsed(picture).findall(".//s:g[@data-state]", NS)

@@ -18,7 +18,8 @@ from tests.ui.samples import BERLIN, NOW
     ("seconds", "said"),
     [
         (None, "–"), (-1, "0 ms"), (0.0004, "0 ms"), (0.05, "50 ms"), (0.1, "0.1 s"), (9.94, "9.9 s"), (9.96, "10 s"),
-        (59.4, "59 s"), (59.6, "1 min"), (125, "2 min 5 s"), (3600, "1 h"), (77_160, "21 h 26 min"), (266_400, "3 d 2 h"),
+        (59.4, "59 s"), (59.6, "1 min"), (125, "2 min 5 s"), (3600, "1 h"),
+        (77_160, "21 h 26 min"), (266_400, "3 d 2 h"),
     ],
 )  # fmt: skip
 def test_durations_name_their_units(seconds: float | None, said: str) -> None:
@@ -36,6 +37,11 @@ def test_durations_name_their_units(seconds: float | None, said: str) -> None:
 def test_a_relative_time_carries_the_exact_one(delta: timedelta, said: str) -> None:
     at = NOW + delta
     assert words.relative(at, NOW) == words.When(said, words.exact(at))
+
+
+def test_a_run_whose_time_has_come_is_due() -> None:
+    assert words.next_run(NOW + timedelta(minutes=1), NOW) == "next in 1 min"
+    assert words.next_run(NOW - timedelta(hours=3), NOW) == "next is due"
 
 
 def test_an_exact_time_names_its_zone_and_utc() -> None:

@@ -62,6 +62,7 @@ export function mount(el, model, transport) {
   /** @type {Map<string, ReturnType<typeof drawNode>>} */
   let drawn = new Map();
   let scene = model.graph;
+  let header = model.header;
   let skew = 0;
   /** @type {string | null} */
   let open = null;
@@ -251,15 +252,22 @@ export function mount(el, model, transport) {
     if (changed.length) setText(live, changed.slice(0, 5).join("; ") + (changed.length > 5 ? ` and ${changed.length - 5} more` : ""));
   }
 
+  function nextRun() {
+    if (header.paused) return "paused";
+    if (header.next === undefined || header.next === null) return "";
+    const ms = header.next - Date.now() + skew;
+    return ms > 0 ? `next in ${span(ms)}` : "next is due";
+  }
+
   /** @param {Header} head */
   function patchHeader(head) {
-    const until = head.next === undefined || head.next === null ? "" : `next in ${span(head.next - Date.now() + skew)}`;
+    header = head;
     bar.replaceChildren(
       html("b", {}, head.title),
       head.schedule ? html("span", { class: "nf-tag" }, head.schedule) : "",
       head.run ? chip(head.run_state ?? "none", `${head.run} ${head.run_state ?? ""}`.trim()) : "",
       html("span", { class: "nf-grow" }),
-      html("span", { class: "nf-muted", title: head.next_exact }, head.paused ? "paused" : until));
+      html("span", { class: "nf-muted nf-next", title: head.next_exact }, nextRun()));
     root.dataset.runState = head.run_state ?? "";
     canvas.firstElementChild?.setAttribute("aria-label", `Graph of ${head.title}${head.run ? `, ${head.run} ${head.run_state}` : ""}`);
   }
@@ -276,6 +284,8 @@ export function mount(el, model, transport) {
   }
 
   const clock = setInterval(() => {
+    const until = bar.querySelector(".nf-next");
+    if (until) setText(until, nextRun());
     for (const target of drawn.values()) {
       if (target.state.due !== undefined || target.state.since !== undefined) patchNote(target);
     }
