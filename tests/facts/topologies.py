@@ -154,11 +154,11 @@ class Builder:
         )
         with dag:
             self._build_inside(None, {})
-            for before, after in self.case["edges"]:
-                self._find(before) >> self._find(after)
             for spec in self.case["tasks"]:
                 if "teardown" in spec:
                     self._teardown(spec)
+            for before, after in self.case["edges"]:
+                self._find(before) >> self._find(after)
         return dag
 
     def _build_inside(self, group: str | None, arguments: Mapping[str, Any]) -> None:
