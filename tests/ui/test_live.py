@@ -180,7 +180,7 @@ def test_a_widget_that_is_kept_stays_above_the_final_picture(
 def test_without_widgets_the_picture_itself_is_updated_and_the_last_change_is_not_lost(
     forex: GraphView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given two changes within a period, when nothing follows them, then the picture shows the second one all the same."""
+    """Given two changes within a period, when nothing follows, then the picture shows the second all the same."""
     updates: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
     class Handle:
