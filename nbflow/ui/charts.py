@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 
 from nbflow.ui import words
 from nbflow.ui.look import known, palettes
+from nbflow.ui.markup import escape
 from nbflow.ui.metrics import fit, text_width
 from nbflow.ui.svg import (
     BAR_HEIGHT,
     CARD_MIN,
     Picture,
     box,
-    escape,
     footer,
     glyph,
     header,

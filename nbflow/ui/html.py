@@ -17,12 +17,12 @@ from nbflow.ui import words
 from nbflow.ui.bundle import Bundle, data_uri
 from nbflow.ui.charts import gantt_svg, grid_svg, timeline_svg
 from nbflow.ui.look import glyphs, known, palettes
+from nbflow.ui.markup import escape
 from nbflow.ui.svg import Picture, graph_svg
 from nbflow.ui.tables import (
     Cell,
     Table,
     chip_html,
-    esc,
     html_table,
     state_cell,
     text_table,
@@ -109,7 +109,7 @@ def card(view: str, title: str, body: str, *, aside: str = "", foot: str = "", c
     if title:
         bar = (
             f'<div class="nfo-bar-line" style="padding:7px 12px;border-bottom:{line}"><b '
-            f'style="font-size:14px">{esc(title)}</b> &nbsp;'
+            f'style="font-size:14px">{escape(title)}</b> &nbsp;'
             f'{chips} <span class="nfo-muted" style="font-size:11.5px;margin-left:8px">{aside}</span></div>'
         )
     end = (
@@ -119,18 +119,18 @@ def card(view: str, title: str, body: str, *, aside: str = "", foot: str = "", c
     )
     inner = bar + body + end
     return (
-        f'<div class="nbflow" data-nbflow-view="{esc(view)}" '
+        f'<div class="nbflow" data-nbflow-view="{escape(view)}" '
         f'style="border:{line};border-radius:6px;margin:4px 0px;overflow:hidden;'
         f'font-size:13px;line-height:1.45">{_style(inner)}{inner}</div>'
     )
 
 
 def _note(text: str) -> str:
-    return f'<p style="padding:8px 12px;margin:0px">{esc(text)}</p>'
+    return f'<p style="padding:8px 12px;margin:0px">{escape(text)}</p>'
 
 
 def _folded(summary: str, inner: str) -> str:
-    return f'<details><summary style="padding:4px 12px 8px 12px">{esc(summary)}</summary>{inner}</details>'
+    return f'<details><summary style="padding:4px 12px 8px 12px">{escape(summary)}</summary>{inner}</details>'
 
 
 def chips_html(counts: dict[str, int]) -> str:
@@ -141,11 +141,11 @@ def picture_html(picture: Picture, view: str) -> str:
     """The picture as an image; a wide one scrolls sideways in its box and keeps its size."""
     scaled = "max-width:100%;height:auto" if picture.width <= 1_100 else "max-width:none"
     body = (
-        f'<div style="overflow-x:auto"><img alt="{esc(picture.label)}" title="" width="{picture.width}" '
+        f'<div style="overflow-x:auto"><img alt="{escape(picture.label)}" title="" width="{picture.width}" '
         f'height="{picture.height}" '
         f'style="{scaled}" src="{data_uri(picture.svg)}"></div>'
     )
-    return f'<div class="nbflow" data-nbflow-view="{esc(view)}">{_style(body)}{body}</div>'
+    return f'<div class="nbflow" data-nbflow-view="{escape(view)}">{_style(body)}{body}</div>'
 
 
 def _joined(*parts: str) -> str:
@@ -250,7 +250,7 @@ def dags_bundle(rows: Sequence[DagRow], now: datetime) -> Bundle:
     )
     failing = sum(row.latest == "failed" for row in rows)
     aside = f"{failing} failing" if failing else ""
-    html = card("list", "DAGs", html_table(table), chips=_number(len(rows)), aside=esc(aside))
+    html = card("list", "DAGs", html_table(table), chips=_number(len(rows)), aside=escape(aside))
     return Bundle(html=html, text=text_table(table))
 
 
@@ -360,13 +360,13 @@ def log_bundle(view: LogView) -> Bundle:
     dropped = view.dropped + len(view.lines) - len(lines)
     light = palettes()[0]
     earlier = f"… {words.count(dropped, 'earlier line')}" if dropped else ""
-    html_lines, text_lines = [esc(earlier)] if earlier else [], [earlier] if earlier else []
+    html_lines, text_lines = [escape(earlier)] if earlier else [], [earlier] if earlier else []
     for entry in lines:
         stamp = f"{entry.at:%H:%M:%S}.{entry.at.microsecond // 1000:03d}" if entry.at else ""
         head = " ".join(filter(None, [stamp, f"{entry.level:<7}", entry.source]))
         message = plain(entry.message)
         text_lines.append(f"{head}  {message}")
-        said = esc(
+        said = escape(
             f"{entry.level:<7} {entry.source}  {message}".replace("   ", "  ")
             if entry.source
             else f"{entry.level:<7} {message}"
@@ -384,7 +384,7 @@ def log_bundle(view: LogView) -> Bundle:
     if not lines:
         body, text_lines = _note("The log is empty so far."), ["The log is empty so far."]
     aside = f"{words.count(len(view.lines) + view.dropped, 'line')}" + (f" · times in {zone}" if zone else "")
-    html = card("log", view.title, body, aside=esc(aside))
+    html = card("log", view.title, body, aside=escape(aside))
     return Bundle(html=html, text=_joined(f"{view.title} ({aside})", *text_lines))
 
 
@@ -392,16 +392,16 @@ def why_bundle(view: WhyView, now: datetime | None = None) -> Bundle:
     """What happened, and why does it wait? The headline is the answer, the rest its grounds."""
     state = known(view.state)
     tint = palettes()[0].states[state]
-    grounds = "".join(f'<div style="margin-top:2px">{esc(g)}</div>' for g in view.grounds)
+    grounds = "".join(f'<div style="margin-top:2px">{escape(g)}</div>' for g in view.grounds)
     ways = ""
     if view.ways_out:
         commands = " or ".join(
-            f'<code style="background-color:transparent;color:inherit">{esc(w)}</code>' for w in view.ways_out
+            f'<code style="background-color:transparent;color:inherit">{escape(w)}</code>' for w in view.ways_out
         )
         ways = f'<div style="margin-top:4px">To go on: {commands}</div>'
     body = (
         f'<div class="nfo-st nfo-{state}" style="margin:12px;padding:10px 14px;border-left:3px solid {tint.line};'
-        f'background-color:{tint.fill};color:{tint.text}"><b>{esc(view.headline)}</b>{grounds}{ways}</div>'
+        f'background-color:{tint.fill};color:{tint.text}"><b>{escape(view.headline)}</b>{grounds}{ways}</div>'
     )
     history = _event_table(view.history)
     if view.history:
@@ -445,9 +445,9 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
     counts = state_counts(r.state for r in view.runs if r.state)
     progress = _progress(counts, len(view.runs)) if counts else ""
     body = (
-        f'<p style="padding:10px 12px 4px 12px;margin:0px"><b>{esc(sentence)}</b>, {esc(others)}.</p>'
+        f'<p style="padding:10px 12px 4px 12px;margin:0px"><b>{escape(sentence)}</b>, {escape(others)}.</p>'
         + "".join(
-            f'<p class="nfo-muted" style="padding:0px 12px 4px 12px;margin:0px">{esc(r)}</p>' for r in view.remarks
+            f'<p class="nfo-muted" style="padding:0px 12px 4px 12px;margin:0px">{escape(r)}</p>' for r in view.remarks
         )
         + progress
         + html_table(table)
@@ -472,7 +472,7 @@ def _interval(start: datetime | None, end: datetime | None) -> str:
 def _progress(counts: dict[str, int], total: int) -> str:
     light = palettes()[0]
     parts = "".join(
-        f'<span title="{esc(f"{state} {number}")}" style="display:inline-block;height:8px;'
+        f'<span title="{escape(f"{state} {number}")}" style="display:inline-block;height:8px;'
         f'width:{100 * number / total:.1f}%;background-color:{light.states[known(state)].line}"></span>'
         for state, number in counts.items()
         if state != "queued"
@@ -493,13 +493,13 @@ def error_bundle(error: ErrorView) -> Bundle:
     line = " ".join(filter(None, [_sentence(fault), _sentence(error.hint)]))
     detail = (
         f'<details style="margin-top:4px"><summary>details</summary><pre style="margin:4px 0px;color:{tint.text};'
-        f'background-color:transparent;overflow:auto;max-height:320px">{esc(plain(error.detail))}</pre></details>'
+        f'background-color:transparent;overflow:auto;max-height:320px">{escape(plain(error.detail))}</pre></details>'
         if error.detail
         else ""
     )
     inner = (
         f'<div class="nfo-st nfo-failed" style="padding:6px 12px;border-left:3px solid {tint.line};color:{tint.text};'
-        f'background-color:{tint.fill}"><b>Error</b> {esc(line)}{detail}</div>'
+        f'background-color:{tint.fill}"><b>Error</b> {escape(line)}{detail}</div>'
     )
     html = f'<div class="nbflow" data-nbflow-view="error" style="font-size:13px">{_style(inner)}{inner}</div>'
     return Bundle(html=html, text=_joined(f"Error: {line}", plain(error.detail)))
@@ -544,6 +544,6 @@ def table_bundle(title: str, table: Table, *, view: str = "table") -> Bundle:
 
 def message_bundle(message: str, *, state: str = "") -> Bundle:
     """One line that says what was done."""
-    inner = f'<p style="margin:2px 0px">{chip_html(state) + " " if state else ""}{esc(message)}</p>'
+    inner = f'<p style="margin:2px 0px">{chip_html(state) + " " if state else ""}{escape(message)}</p>'
     html = f'<div class="nbflow" data-nbflow-view="message" style="font-size:13px">{_style(inner)}{inner}</div>'
     return Bundle(html=html, text=f"{state}: {message}" if state else message)

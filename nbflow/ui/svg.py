@@ -13,14 +13,13 @@ Everything that comes from a DAG passes `escape`; ids are never used in a URL or
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from xml.sax.saxutils import escape as _xml
 
 from nbflow.ui import words
 from nbflow.ui.look import Palette, glyphs, known, palettes
+from nbflow.ui.markup import escape
 from nbflow.ui.metrics import fit, text_width
 from nbflow.ui.scene import LABEL_LEFT, NOTE_SIZE, Scene, SceneNode, group_note, group_state, scene
 from nbflow.ui.viewmodel import GraphView, TaskView, state_counts
@@ -31,13 +30,6 @@ CARD_READABLE = 1100  # headers of wider pictures end here: what is left of it i
 BAR_HEIGHT = 40
 FOOT_HEIGHT = 34
 CHIP_HEIGHT = 20
-
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def escape(text: object) -> str:
-    """Text as XML content or attribute; characters that XML cannot hold become a replacement mark."""
-    return _xml(_NOT_XML.sub("\ufffd", str(text)), {'"': "&quot;", "'": "&#39;"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

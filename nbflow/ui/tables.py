@@ -11,9 +11,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape as _html
 
 from nbflow.ui.look import glyphs, known, palettes
+from nbflow.ui.markup import escape
 from nbflow.ui.words import When
 
 MAX_ROWS = 500  # rows that a table draws; a thousand-row table says how many it left out and how to narrow
@@ -51,11 +51,6 @@ def when_cell(when: When) -> Cell:
 
 def state_cell(state: str) -> Cell:
     return Cell(text=state, state=state)
-
-
-def esc(text: object) -> str:
-    """Text as HTML content or attribute."""
-    return _html("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in str(text)), quote=True)
 
 
 def _cell(cell: Cell | str) -> Cell:
@@ -128,7 +123,7 @@ def chip_html(state: str, word: str | None = None) -> str:
         f'<span class="nfo-st nfo-{look}" style="display:inline-block;margin:1px 0px;padding:0px '
         f"8px;border-radius:10px;font-size:11.5px;"
         f'white-space:nowrap;color:{tint.text};background-color:{tint.fill};border:1px {border} {tint.line}">'
-        f"{glyph_html(state)} {esc(word or state)}</span>"
+        f"{glyph_html(state)} {escape(word or state)}</span>"
     )
 
 
@@ -147,13 +142,15 @@ def bars_html(bars: Sequence[tuple[str, float]]) -> str:
 
 def html_table(table: Table, *, limit: int = MAX_ROWS) -> str:
     if not table.rows:
-        return f'<p class="nfo-empty" style="padding:12px;margin:0px">{esc(table.empty)}</p>'
+        return f'<p class="nfo-empty" style="padding:12px;margin:0px">{escape(table.empty)}</p>'
     cells = [[_cell(c) for c in row] for row in table.rows[:limit]]
     keep = [i for i in range(len(table.columns)) if any(row[i].text or row[i].bars for row in cells)]
     head = "".join(_th(table.columns[i], right=any(row[i].right for row in cells)) for i in keep)
     rows = "".join("<tr>" + "".join(_td(row[i], table.columns[i]) for i in keep) + "</tr>" for row in cells)
     rest = left_out(table, len(table.rows[:limit]))
-    foot = f'<p class="nfo-muted" style="padding:6px 12px;margin:0px;font-size:11.5px">{esc(rest)}</p>' if rest else ""
+    foot = (
+        f'<p class="nfo-muted" style="padding:6px 12px;margin:0px;font-size:11.5px">{escape(rest)}</p>' if rest else ""
+    )
     return (
         '<div style="overflow-x:auto"><table class="nfo-table" style="border-collapse:collapse;'
         'table-layout:auto;margin:0px;width:100%">'
@@ -166,7 +163,7 @@ def _th(name: str, *, right: bool) -> str:
     style = (
         f"padding:5px 12px;text-align:{align};vertical-align:middle;white-space:nowrap;font-weight:400;font-size:11.5px"
     )
-    return f'<th style="{style}">{esc(name)}</th>'
+    return f'<th style="{style}">{escape(name)}</th>'
 
 
 def _td(cell: Cell, column: str) -> str:
@@ -178,9 +175,9 @@ def _td(cell: Cell, column: str) -> str:
     if cell.mono:
         style += ";font-family:monospace;font-size:12px"
     classes = ' class="nfo-muted"' if cell.muted else ""
-    hover = f' title="{esc(cell.hover)}"' if cell.hover else ""
+    hover = f' title="{escape(cell.hover)}"' if cell.hover else ""
     if cell.state:
         inner = chip_html(cell.state, cell.text)
     else:
-        inner = (bars_html(cell.bars) if cell.bars else "") + esc(_cut(cell.text))
-    return f'<td{classes}{hover} data-label="{esc(column)}" style="{style}">{inner}</td>'
+        inner = (bars_html(cell.bars) if cell.bars else "") + escape(_cut(cell.text))
+    return f'<td{classes}{hover} data-label="{escape(column)}" style="{style}">{inner}</td>'
