@@ -1,19 +1,14 @@
-"""Which runs a DAG gets now, and which of its waiting runs start now.
+"""Which runs a DAG gets now.
 
 :func:`plan_new_runs` is the scheduler's question at every pass: a DAG, the last run that came by itself, the present ->
 the runs to make, and when to ask again. A run is made when it is due (``run_after``), in order, and only while fewer
 than ``max_active_runs`` are unfinished; with catchup off the missed ones but the latest are left out (which is the
 timetable's doing). Each answer carries its reason when something due is held back.
-
-:func:`plan_run_starts` moves runs from queued to running. A backfill has a limit of its own, beside the DAG's: its runs
-and the scheduled ones do not take each other's places (Airflow 3's behaviour as observed).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from .reasons import Wait
@@ -101,53 +96,3 @@ def _was_missed(
         restriction.earliest is None or announced.run_after >= restriction.earliest
     )
     return announced.run_after <= now and not superseded and not made and allowed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingRun:
-    """A queued run. ``backfill_id`` None: the DAG's own limit counts."""
-
-    run_id: str
-    backfill_id: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStarts:
-    """What :func:`plan_run_starts` answers."""
-
-    start: tuple[str, ...] = ()
-    """Run ids, in the order given."""
-    waits: Mapping[str, Wait] = field(default_factory=dict)
-    """run id -> why it does not start."""
-
-
-def plan_run_starts(
-    waiting: Iterable[WaitingRun],
-    *,
-    running: Mapping[int | None, int],
-    max_active_runs: int,
-    backfill_limits: Mapping[int, int] | None = None,
-) -> RunStarts:
-    """Which of a DAG's queued runs start now.
-
-    ``waiting`` is in order of precedence: a backfill's runs by their ordinal, others by ``run_after``. ``running``
-    counts the running runs by backfill id (None: those of no backfill); ``backfill_limits`` are the backfills' own
-    ``max_active_runs``.
-    """
-    taken = Counter(running)
-    start: list[str] = []
-    waits: dict[str, Wait] = {}
-    for run in waiting:
-        lane = run.backfill_id
-        limit = max_active_runs if lane is None else (backfill_limits or {}).get(lane, max_active_runs)
-        if taken[lane] < limit:
-            taken[lane] += 1
-            start.append(run.run_id)
-            continue
-        kind, owner = ("max_active_runs", "the DAG") if lane is None else ("backfill_limit", f"backfill {lane}")
-        waits[run.run_id] = Wait(
-            kind=kind,
-            text=f"max_active_runs={limit} of {owner} is reached: {taken[lane]} running",
-            detail={"limit": limit, "running": taken[lane], "backfill_id": lane},
-        )
-    return RunStarts(start=tuple(start), waits=waits)

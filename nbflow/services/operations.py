@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core import actions
 from nbflow.core.backfill import BackfillEntry, BackfillPlan, ExistingRun, Reprocess, plan_backfill
-from nbflow.core.plan import Plan, advance, merged
+from nbflow.core.plan import Op, Plan, RunMove, advance, merged
 from nbflow.core.reasons import Wait
 from nbflow.core.runids import RunType, make_run_id
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
@@ -316,7 +316,8 @@ class Operations:
         assert entry.run_id is not None
         if entry.reset:
             snapshot = self.snapshot(RunKey(version.dag_id, entry.run_id))
-            return actions.clear(snapshot, frozenset(snapshot.dag.tasks), now)
+            plan = actions.clear(snapshot, frozenset(snapshot.dag.tasks), now)
+            return replace(plan, ops=tuple(_into_backfill(op) for op in plan.ops))
         run = Run(
             dag_id=version.dag_id,
             run_id=entry.run_id,
@@ -355,6 +356,11 @@ class Operations:
 
     def _audit(self, action: str, **detail: Any) -> None:
         self.store.audit(action, actor=self.actor, now=self.clock.now(), detail=detail)
+
+
+def _into_backfill(op: Op) -> Op:
+    """A run that a backfill runs again belongs to the backfill from then on, as in Airflow 3."""
+    return replace(op, changes={**op.changes, "run_type": RunType.BACKFILL}) if isinstance(op, RunMove) else op
 
 
 def check_conf(spec: DagSpec, conf: Mapping[str, Any]) -> Mapping[str, Any]:

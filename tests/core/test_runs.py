@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbflow.core.reasons import Wait
-from nbflow.core.runs import NewRuns, RunStarts, WaitingRun, plan_new_runs, plan_run_starts, require_start_date
+from nbflow.core.runs import NewRuns, plan_new_runs, require_start_date
 from nbflow.core.timetables import (
     ContinuousTimetable,
     DagRunInfo,
@@ -172,31 +172,3 @@ def test_catching_up_needs_a_start_date():
     require_start_date(utc(2024, 1, 1), catchup=True)
     with pytest.raises(ValueError, match="start_date is required when catchup=True"):
         require_start_date(None, catchup=True)
-
-
-def test_queued_runs_start_up_to_the_limit_of_their_own_lane():
-    # Given two scheduled runs and three of backfill 7, and one of each already running
-    waiting = [
-        WaitingRun(run_id="b1", backfill_id=7),
-        WaitingRun(run_id="s1"),
-        WaitingRun(run_id="b2", backfill_id=7),
-        WaitingRun(run_id="s2"),
-    ]
-
-    starts = plan_run_starts(waiting, running={None: 1, 7: 1}, max_active_runs=2, backfill_limits={7: 2})
-
-    assert starts == RunStarts(
-        start=("b1", "s1"),
-        waits={
-            "b2": Wait(
-                kind="backfill_limit",
-                text="max_active_runs=2 of backfill 7 is reached: 2 running",
-                detail={"limit": 2, "running": 2, "backfill_id": 7},
-            ),
-            "s2": Wait(
-                kind="max_active_runs",
-                text="max_active_runs=2 of the DAG is reached: 2 running",
-                detail={"limit": 2, "running": 2, "backfill_id": None},
-            ),
-        },
-    )

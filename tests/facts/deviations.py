@@ -131,9 +131,11 @@ deviations: tuple[Deviation, ...] = (
         kind="all_success waits with a skipped upstream",
         reason="The same in a whole run: Airflow skips as soon as one upstream is skipped, before the other has failed. "
         "nbflow waits for both, and a failure decides.",
-        applies=lambda case: case["trigger_rule"] == "all_success"
-        and "skipped" in case["upstream"]
-        and bool({"failed", "upstream_failed"} & set(case["upstream"])),
+        applies=lambda case: (
+            case["trigger_rule"] == "all_success"
+            and "skipped" in case["upstream"]
+            and bool({"failed", "upstream_failed"} & set(case["upstream"]))
+        ),
         instead=lambda case: "upstream_failed",
     ),
     Deviation(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from nbflow.core.backfill import BackfillPlan, ExistingRun, plan_backfill
-from nbflow.core.runs import WaitingRun, plan_run_starts
+from nbflow.core.dispatch import RunLimits, plan_run_starts
+from nbflow.core.snapshot import Run
 from nbflow.core.states import RunState
 
 from .test_timetables import moment, timetable_of
@@ -84,20 +85,23 @@ def start_batches(case: dict[str, Any]) -> list[list[str]]:
     taken_over = set(dates)
     others = [run for run in existing_runs(case) if run.run_id not in taken_over]
     dates |= {run.run_id: run.logical_date.isoformat() for run in others}
-    waiting = [WaitingRun(run_id=entry.run_id, backfill_id=_BACKFILL) for entry in entries]
-    waiting += [WaitingRun(run_id=run.run_id) for run in others if run.state is RunState.QUEUED]
-    batch = [run.run_id for run in others if run.state is RunState.RUNNING]
+    now = moment(case["now"])
+    waiting = [a_run(entry.run_id, now, backfill_id=_BACKFILL) for entry in entries]
+    waiting += [a_run(run.run_id, now) for run in others if run.state is RunState.QUEUED]
+    running = [a_run(run.run_id, now) for run in others if run.state is RunState.RUNNING]
+    limits = RunLimits(
+        max_active_runs={"d": case["dag_max_active_runs"]}, backfills={_BACKFILL: case["max_active_runs"]}
+    )
 
     batches: list[list[str]] = []
-    while waiting or batch:
-        starts = plan_run_starts(
-            waiting,
-            running={None: len(batch)},
-            max_active_runs=case["dag_max_active_runs"],
-            backfill_limits={_BACKFILL: case["max_active_runs"]},
-        )
-        batch += starts.start
-        batches.append(sorted(dates[run_id] for run_id in batch))
-        waiting = [run for run in waiting if run.run_id in starts.waits]
-        batch = []
+    while waiting or running:
+        plan_ = plan_run_starts(waiting, running, limits, now)
+        started = [op.run.run_id for op in plan_.ops]
+        batches.append(sorted(dates[run_id] for run_id in [*(run.run_id for run in running), *started]))
+        waiting = [run for run in waiting if run.key in plan_.run_waits]
+        running = []
     return batches
+
+
+def a_run(run_id: str, at: datetime, *, backfill_id: int | None = None) -> Run:
+    return Run(dag_id="d", run_id=run_id, run_after=at, backfill_id=backfill_id)

@@ -1,4 +1,4 @@
-"""Whole DAGs, run for real: final states, tries, XComs and what tasks pulled; the same for trigger rules in real runs."""
+"""Whole DAGs, run for real: final states, tries, XComs, what tasks pulled; and trigger rules in real runs."""
 
 from __future__ import annotations
 

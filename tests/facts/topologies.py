@@ -50,7 +50,7 @@ def _type_name(value: Any) -> str:
 def _value(raw: Any) -> Any:
     """A returned literal: ``{"__pairs__": [[k, v]]}`` is a dict with keys of any type."""
     if isinstance(raw, dict) and "__pairs__" in raw:
-        return {key: value for key, value in raw["__pairs__"]}
+        return dict(raw["__pairs__"])
     return raw
 
 
