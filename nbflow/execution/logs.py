@@ -2,8 +2,8 @@
 
 ``<logs>/<dag_id>/<run_id>/<task_id>[.map_index=<n>].attempt=<try>.log``, folders 0700, files 0600: a folder for a run
 and not for a task, because making one costs as much as all else about a log (and an id may hold dots, but no ``=``).
-Ids become one name each: what a file system or a shell could take for something else is percent-encoded, and the resolved
-folder must lie inside the log folder, so that neither ``..`` nor a planted symlink leads out of it.
+Ids become one name each: what a file system or a shell could take for something else is percent-encoded, and the
+resolved folder must lie inside the log folder, so that neither ``..`` nor a planted symlink leads out of it.
 
 A child writes straight to the file. It costs no copy and no wake-up of the supervisor, and what was written survives
 anybody's death. The cap on a try's log is therefore kept twice: the stream of ``print`` and ``logging`` stops at it at
@@ -177,12 +177,12 @@ class LogStream(io.TextIOBase):
 
     def _out(self, text: str) -> None:
         left = self._room[0]
-        if left <= 0:
+        if left < 0:
             return
         if self._masker is not None and self._masker.forms:
             text = self._masker.mask(text)
         data = text.encode("utf-8", "backslashreplace")
-        self._room[0] = left - len(data)
+        self._room[0] = left - len(data)  # below zero: that was said, and the rest is dropped
         if len(data) > left:
             data = data[:left] + b"\n*** the log is full: what follows is dropped ([logging] max_log_bytes_per_try)\n"
         view = memoryview(data)
