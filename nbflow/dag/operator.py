@@ -382,6 +382,23 @@ def defaults_for(dag: DAG | None, group: TaskGroup | None, own: Mapping[str, Any
     return {**defaults, **own} if own else defaults
 
 
+class _AllArguments:
+    """What ``help`` and completion show of an operator: its own arguments, its bases', then the common ones."""
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        from inspect import Parameter, Signature, signature
+
+        shown: dict[str, Parameter] = {}
+        for cls in owner.__mro__:
+            if (init := cls.__dict__.get("__init__")) is not None and hasattr(init, "names"):
+                for parameter in signature(init).parameters.values():
+                    if parameter.name in init.names:
+                        shown.setdefault(parameter.name, parameter.replace(kind=Parameter.KEYWORD_ONLY))
+        for name, argument in COMMON.items():
+            shown.setdefault(name, Parameter(name, Parameter.KEYWORD_ONLY, default=argument.default))
+        return Signature(sorted(shown.values(), key=lambda p: p.name != "task_id"))
+
+
 class BaseOperator(TaskNode):
     """Base of all operators. Subclasses define :meth:`execute`, and usually ``__init__`` and ``template_fields``.
 
@@ -395,6 +412,7 @@ class BaseOperator(TaskNode):
     ui_color: str = "#fff"
     ui_fgcolor: str = "#000"
     deferrable: bool = False
+    __signature__ = _AllArguments()
 
     _pre_execute_hook: Callable[[Any], None] | None = None
     _post_execute_hook: Callable[[Any, Any], None] | None = None

@@ -47,7 +47,9 @@ def plans(draw: Any) -> dict[str, Any]:
         "tasks": [(draw(task_arguments), draw(st.sampled_from([None, "g", "h"]))) for _ in range(size)],
         "edges": sorted(draw(st.sets(pairs))) if size > 1 else [],
         "schedule": draw(st.sampled_from([None, "@daily", "*/5 * * * *", timedelta(hours=1), "@once"])),
-        "params": draw(st.dictionaries(st.sampled_from("xyz"), st.integers() | st.text(max_size=3) | st.lists(st.none()))),
+        "params": draw(
+            st.dictionaries(st.sampled_from("xyz"), st.integers() | st.text(max_size=3) | st.lists(st.none()))
+        ),
         "tags": draw(st.sets(st.text(max_size=4))),
     }
 
@@ -89,7 +91,9 @@ def test_weights_are_the_sums_that_their_rules_say(plan: dict[str, Any]) -> None
 
 
 def test_a_whole_dag() -> None:
-    with DAG("d", schedule="@daily", start_date=DAY, tags=["b", "a"], default_args={"retries": 2, "owner": "ada"}) as dag:
+    with DAG(
+        "d", schedule="@daily", start_date=DAY, tags=["b", "a"], default_args={"retries": 2, "owner": "ada"}
+    ) as dag:
         a = EmptyOperator(task_id="a")
         with TaskGroup("g", tooltip="work"):
             b = EmptyOperator(task_id="b", retries=0, retry_delay=60, on_failure_callback=print, task_display_name="B")

@@ -201,7 +201,9 @@ def test_a_task_before_itself_is_a_cycle() -> None:
 def test_topological_order_keeps_every_edge_and_is_that_of_the_file_otherwise(size: int, data: st.DataObject) -> None:
     dag, tasks = dag_with(*(f"t{n}" for n in range(size)))
     shuffled = data.draw(st.permutations(range(size)))
-    pairs = data.draw(st.sets(st.tuples(st.integers(0, size - 1), st.integers(0, size - 1)).filter(lambda p: p[0] < p[1])))
+    pairs = data.draw(
+        st.sets(st.tuples(st.integers(0, size - 1), st.integers(0, size - 1)).filter(lambda p: p[0] < p[1]))
+    )
     for up, down in pairs:
         tasks[shuffled[up]] >> tasks[shuffled[down]]
     with warnings.catch_warnings():

@@ -144,7 +144,9 @@ def test_a_duplicate_id_names_both_lines() -> None:
 def test_tasks_and_groups_share_one_namespace() -> None:
     with DAG("d"):
         EmptyOperator(task_id="g")
-        with pytest.raises(DuplicateTaskIdFound, match=r"Duplicate group id 'g' .* first defined at line \d+ as a task"):
+        with pytest.raises(
+            DuplicateTaskIdFound, match=r"Duplicate group id 'g' .* first defined at line \d+ as a task"
+        ):
             TaskGroup("g")
 
 
@@ -242,3 +244,11 @@ def test_the_zone_of_a_naive_task_date_is_the_dags() -> None:
     with DAG("d", start_date=datetime.fromisoformat("2024-01-01T00:00+02:00")) as dag:
         EmptyOperator(task_id="t", start_date=datetime(2024, 1, 2))
     assert dag.to_spec().tasks["t"].start_date == datetime.fromisoformat("2024-01-01T22:00+00:00")
+
+
+def test_help_shows_every_argument() -> None:
+    from inspect import signature
+
+    shown = list(signature(LoudCopy).parameters)
+    assert shown[:4] == ["task_id", "volume", "source", "target"]
+    assert {"retries", "pool", "on_failure_callback", "trigger_rule"} <= set(shown)

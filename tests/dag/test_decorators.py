@@ -1,0 +1,278 @@
+"""``@task`` and its family, ``@dag``, ``@task_group``, ``@setup`` and ``@teardown``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+import pytest
+
+from nbflow import DAG, Param, dag, setup, task, task_group, teardown
+from nbflow.dag.dag import find_dags
+from nbflow.dag.scope import collecting
+from nbflow.errors import AirflowSkipException, InvalidArgument, InvalidDag
+from nbflow.operators.bash import DecoratedBashOperator
+from nbflow.operators.empty import EmptyOperator
+from nbflow.operators.python import (
+    DecoratedBranchPythonOperator,
+    DecoratedPythonOperator,
+    DecoratedShortCircuitOperator,
+)
+
+
+class Outputs(TypedDict):
+    a: int
+
+
+@task
+def double(x: int, ti: Any = None) -> int:
+    """Twice."""
+    return x * 2
+
+
+def test_a_call_makes_a_task_of_the_function_and_its_arguments() -> None:
+    with DAG("d") as made:
+        result = double(21)
+    op: Any = made.get_task("double")
+    assert (op.python_callable, op.op_args, op.op_kwargs) == (double.function, (21,), {})
+    assert (op.doc_md, op.operator_name, result.operator) == ("Twice.", "@task", op)
+
+
+def test_each_call_makes_another_task() -> None:
+    with DAG("d") as made:
+        double(double(double(1)))
+    assert {t.task_id: t.upstream_task_ids for t in made.tasks} == {
+        "double": set(),
+        "double__1": {"double"},
+        "double__2": {"double__1"},
+    }
+
+
+def test_override_changes_one_call() -> None:
+    with DAG("d") as made:
+        double.override(task_id="other", retries=3)(1)
+        double(1)
+    assert {t.task_id: t.retries for t in made.tasks} == {"other": 3, "double": 0}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: double(y=1), "<@task double>: missing a required argument: 'x'"),
+        (lambda: double(1, y=1), "<@task double>: got an unexpected keyword argument 'y'"),
+        (lambda: double(1, xx=1), "got an unexpected keyword argument 'xx'. Did you mean 'x'"),
+        (lambda: double(), "missing a required argument: 'x'"),
+        (lambda: double.expand(y=[1]), r"<@task double>.expand\(\) has no argument 'y'"),
+        (lambda: double.partial(y=1), r"<@task double>.partial\(\) has no argument 'y'"),
+        (lambda: double.partial(x=1).expand(x=[1]), "which partial.. gives already"),
+        (lambda: double.override(retrys=1), "@task has no argument 'retrys'. Did you mean 'retries'"),
+        (lambda: task(retrys=1)(print), "@task has no argument 'retrys'"),
+        (lambda: task(task(lambda: 1)), "@task decorates a function, not"),
+        (lambda: task(5), "@task decorates a function, not 5"),
+        (lambda: task("name"), "takes keyword arguments: task_id='name'"),
+    ],
+)
+def test_wrong_calls_are_refused_where_they_are_written(call, message) -> None:
+    with DAG("d"), pytest.raises(InvalidArgument, match=message):
+        call()
+
+
+def test_what_the_context_gives_need_not_be_passed() -> None:
+    @task
+    def f(ds: str, x: int, ti: Any, logical_date: Any = None) -> None: ...
+
+    with DAG("d") as made:
+        f(x=1)
+    assert made.get_task("f").op_kwargs == {"x": 1}
+
+
+def test_a_context_name_has_no_default_of_its_own() -> None:
+    @task
+    def f(ds: str = "2024-01-01") -> None: ...
+
+    with DAG("d"), pytest.raises(InvalidDag, match="ds of <@task f> is given by the context"):
+        f()
+
+
+@pytest.mark.parametrize(
+    ("returns", "want"),
+    [
+        (dict, True),
+        (dict[str, int], True),
+        (Mapping[str, Any], True),
+        (Outputs, True),
+        ("dict[str, int]", True),
+        ("Outputs", True),
+        (list, False),
+        (None, False),
+        ("NobodyKnowsThis", False),
+        ("dict | None", False),
+    ],
+)
+def test_a_function_that_returns_a_dict_has_several_outputs(returns, want) -> None:
+    def f() -> Any: ...
+
+    f.__annotations__["return"] = returns
+    with DAG("d") as made:
+        task(f)()
+        task(task_id="said", multiple_outputs=False)(f)()
+    assert [t.multiple_outputs for t in made.tasks] == [want, False]
+
+
+def test_the_family_makes_its_operators() -> None:
+    def f() -> Any: ...
+
+    with DAG("d") as made:
+        for word in ("python", "branch", "short_circuit", "bash"):
+            getattr(task, word)(task_id=word)(f)()
+    assert [type(t) for t in made.tasks] == [
+        DecoratedPythonOperator,
+        DecoratedBranchPythonOperator,
+        DecoratedShortCircuitOperator,
+        DecoratedBashOperator,
+    ]
+
+
+def test_a_mapped_function_gets_its_arguments_by_name() -> None:
+    @task
+    def add(x: int, y: int = 0) -> int:
+        return x + y
+
+    with DAG("d") as made:
+        add.partial(y=5).expand(x=[1, 2])
+    mapped: Any = made.get_task("add")
+    assert (mapped.partial_kwargs["op_kwargs"], mapped.expand_input.length(), mapped.into) == (
+        {"y": 5},
+        ("lit", 2),
+        "op_kwargs",
+    )
+
+
+@pytest.mark.parametrize(
+    ("decorate", "answer", "skips"),
+    [
+        (task.run_if, True, None),
+        (task.run_if, False, "skipped by condition"),
+        (task.run_if, (False, "not today"), "not today"),
+        (task.skip_if, False, None),
+        (task.skip_if, True, "skipped by condition"),
+    ],
+)
+def test_a_condition_skips_before_the_task_runs(decorate, answer, skips) -> None:
+    def condition(context: Any) -> Any:
+        assert context == {"ds": "x"}
+        return answer
+
+    with DAG("d") as made:
+        decorate(condition)(double)(1)
+    op: Any = made.get_task("double")
+    if skips is None:
+        op.pre_execute({"ds": "x"})
+    else:
+        with pytest.raises(AirflowSkipException, match=skips):
+            op.pre_execute({"ds": "x"})
+
+
+def test_conditions_stand_one_above_the_other() -> None:
+    with DAG("d") as made:
+        task.run_if(lambda c: True)(task.skip_if(lambda c: True, "inner")(double))(1)
+    with pytest.raises(AirflowSkipException, match="inner"):
+        made.get_task("double").pre_execute({})
+
+
+def test_a_condition_above_a_plain_function_is_refused() -> None:
+    with pytest.raises(
+        InvalidArgument, match=r"@task.run_if stands above @task, and got <function .* on the line before"
+    ):
+        task.run_if(lambda c: True)(lambda: 1)
+
+
+def test_setup_and_teardown_mark_their_tasks() -> None:
+    @setup
+    def s() -> None: ...
+
+    @teardown(on_failure_fail_dagrun=True)
+    @task(retries=2)
+    def t() -> None: ...
+
+    with DAG("d") as made:
+        with t().as_teardown(setups=s()):
+            double(1)
+    spec = made.to_spec()
+    found = spec.tasks["t"]
+    assert (found.upstream, found.setups, found.retries, found.on_failure_fail_dagrun) == (
+        ("double", "s"),
+        ("s",),
+        2,
+        True,
+    )
+    assert spec.tasks["double"].upstream == ("s",)
+
+
+def test_a_dag_function_makes_a_dag_with_its_arguments_as_params() -> None:
+    @dag(schedule="@daily", tags=["x"])
+    def sales(day: str = "today", limit: Any = Param(3, minimum=1)) -> None:
+        """All about sales."""
+        double(limit)
+
+    made = sales(day="monday")
+    assert (made.dag_id, made.doc_md, made.tags, dict(made.params)) == (
+        "sales",
+        "All about sales.",
+        ("x",),
+        {"day": "monday", "limit": 3},
+    )
+    limit = made.get_task("double").op_args[0]
+    assert limit.resolve({"params": {"limit": 9}}) == 9
+
+
+def test_a_group_function_makes_a_group_and_gives_its_result() -> None:
+    @task_group(tooltip="twice")
+    def g(x: int) -> Any:
+        return double(double(x))
+
+    with DAG("d") as made:
+        start, end = EmptyOperator(task_id="start"), EmptyOperator(task_id="end")
+        start >> g(1) >> end
+        g.override(group_id="h")(2)
+    assert {t.task_id: t.upstream_task_ids for t in made.tasks} == {
+        "start": set(),
+        "g.double": set(),
+        "g.double__1": {"g.double", "start"},
+        "end": {"g.double__1"},
+        "h.double": set(),
+        "h.double__1": {"h.double"},
+    }
+
+
+def test_a_group_function_that_returns_nothing_gives_the_group() -> None:
+    @task_group
+    def g() -> None:
+        double(1)
+        double(2)
+
+    with DAG("d") as made:
+        EmptyOperator(task_id="start") >> g()
+    assert {t.task_id: t.upstream_task_ids for t in made.tasks if t.task_id != "start"} == {
+        "g.double": {"start"},
+        "g.double__1": {"start"},
+    }
+
+
+def test_a_file_registers_its_globals_and_what_was_used_in_a_with() -> None:
+    with collecting() as made:
+        held = DAG("held")
+        with DAG("entered"):
+            pass
+        with DAG("private", auto_register=False):
+            pass
+        DAG("dropped")
+    assert [one.dag_id for one in find_dags({"x": held, "again": held}, made)] == ["held", "entered"]
+
+
+def test_a_dag_function_that_nobody_called_is_pointed_out() -> None:
+    @dag
+    def forgotten() -> None: ...
+
+    with pytest.warns(UserWarning, match=r"forgotten is a @dag function that is never called.*forgotten\(\)"):
+        assert find_dags({"forgotten": forgotten}, []) == []
