@@ -265,7 +265,7 @@ def _number(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any, Any, str],
 
 def _sized(kind: type | tuple[type, ...], holds: Callable[[int, int], bool]) -> Callable[[Any, Any, Any, str], bool]:
     def check(value: Any, limit: Any, schema: Any, path: str) -> bool:
-        return not isinstance(value, kind) or holds(len(value), limit)
+        return not isinstance(value, kind) or holds(len(value), limit)  # type: ignore[arg-type]
 
     return check
 

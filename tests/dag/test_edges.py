@@ -112,7 +112,7 @@ def test_an_edge_of_a_group_joins_its_first_and_last_tasks() -> None:
 
 
 def test_what_comes_after_a_group_does_not_wait_for_its_teardown() -> None:
-    with DAG("d") as dag:
+    with DAG("d"):
         end = EmptyOperator(task_id="end")
         with TaskGroup("g") as group:
             setup, work, clean = (EmptyOperator(task_id=name) for name in ("setup", "work", "clean"))
@@ -150,7 +150,7 @@ def test_a_task_without_a_dag_joins_that_of_the_other() -> None:
 
 def test_tasks_of_two_dags_are_not_joined() -> None:
     (_, (a,)), (_, (b,)) = dag_with("a"), dag_with("b")
-    with pytest.raises(MixedDags, match="An edge cannot join tasks of two DAGs: 'a' and 'b'.*ExternalTaskSensor"):
+    with pytest.raises(MixedDags, match=r"An edge cannot join tasks of two DAGs: 'a' and 'b'.*ExternalTaskSensor"):
         a >> b
 
 

@@ -229,7 +229,8 @@ def test_a_mapped_result_is_a_lazy_list() -> None:
         z = Keep(task_id="z")
     where = context(z, p=Indexed({0: "a", 2: "c"}))
     found = p.output.resolve(where)
-    assert isinstance(found, LazyXComs) and where["ti"].runtime.asked == []
+    assert isinstance(found, LazyXComs)
+    assert where["ti"].runtime.asked == []
     assert (list(found), len(found), found[1], found == ["a", "c"]) == (["a", "c"], 2, "c", True)
     assert where["ti"].runtime.asked == ["p"]
 
@@ -344,7 +345,7 @@ def test_nothing_is_mapped_inside_a_mapped_group() -> None:
         def g(x: Any) -> None:
             Keep.partial(task_id="m").expand(x=[1])
 
-        with pytest.raises(NotImplementedError, match="'g.m' is mapped inside the mapped group 'g'"):
+        with pytest.raises(NotImplementedError, match=r"'g.m' is mapped inside the mapped group 'g'"):
             g.expand(x=[1])
     assert "g.m" not in dag.task_ids
 

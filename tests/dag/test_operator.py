@@ -87,9 +87,11 @@ def test_a_task_holds_only_what_was_said() -> None:
         (lambda: EmptyOperator(task_id="t", retry_delay="5m"), InvalidArgument,
          "retry_delay of task 't' must be a timedelta or a number of seconds, not str '5m'. "
          "For example retry_delay=timedelta(minutes=5)."),
-        (lambda: EmptyOperator(task_id="t", pool_slots=0), InvalidDag, "pool_slots of task 't' must be at least 1, got 0."),
+        (lambda: EmptyOperator(task_id="t", pool_slots=0), InvalidDag,
+         "pool_slots of task 't' must be at least 1, got 0."),
         (lambda: EmptyOperator(task_id="t", execution_timeout=5), InvalidDag,
-         "execution_timeout of task 't' must be a timedelta, not int 5. For example execution_timeout=timedelta(hours=1)."),
+         "execution_timeout of task 't' must be a timedelta, not int 5. "
+         "For example execution_timeout=timedelta(hours=1)."),
         (lambda: EmptyOperator(task_id="t", weight_rule="down"), InvalidDag,
          "weight_rule of task 't' must be one of downstream, upstream, absolute, not 'down'."),
         (lambda: EmptyOperator(task_id="t", start_date="2024-01-01"), InvalidArgument,
@@ -98,7 +100,8 @@ def test_a_task_holds_only_what_was_said() -> None:
         (lambda: EmptyOperator(task_id="t", run_as_user="bob"), InvalidDag,
          "task 't' asks for run_as_user='bob': nbflow runs every task as the user that runs its scheduler. "
          "Leave out run_as_user; to run as somebody else, start a scheduler as that user."),
-        (lambda: DAG("x", shedule="@daily"), InvalidArgument, "DAG 'x' has no argument 'shedule'. Did you mean 'schedule'?"),
+        (lambda: DAG("x", shedule="@daily"), InvalidArgument,
+         "DAG 'x' has no argument 'shedule'. Did you mean 'schedule'?"),
         (lambda: DAG("x y"), InvalidDag,
          "dag_id 'x y' may hold only letters, digits, dashes, dots and underscores. For example 'x_y'."),
         (lambda: TaskGroup("a.b"), InvalidDag,
@@ -120,7 +123,7 @@ def test_a_refused_value_is_an_airflow_exception_too() -> None:
 
 
 def test_an_unknown_decorator_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="There is no @task.brunch. Did you mean 'branch'"):
+    with pytest.raises(AttributeError, match=r"There is no @task.brunch. Did you mean 'branch'"):
         task.brunch
 
 
@@ -129,7 +132,7 @@ def test_a_failed_task_leaves_no_trace() -> None:
         with pytest.raises(InvalidArgument):
             EmptyOperator(task_id="t", retrys=1)
         EmptyOperator(task_id="t")
-    assert dag.task_ids == ["t"] == [child for child in dag.task_group.children]
+    assert dag.task_ids == ["t"] == list(dag.task_group.children)
 
 
 def test_a_duplicate_id_names_both_lines() -> None:
