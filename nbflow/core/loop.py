@@ -318,3 +318,25 @@ def joined(active: Active, snapshots: Iterable[Snapshot]) -> Active:
         else:
             kept[snapshot.run.key] = snapshot
     return Active(snapshots=kept, looks=active.looks)
+
+
+def with_another_past(active: Active, made: Iterable[Run]) -> list[RunKey]:
+    """Runs in hand that new runs may have come before: read them again. A scheduled run is made when its interval is
+    over, so a run triggered meanwhile, which depends on its past, gets another predecessor."""
+    first: dict[str, datetime] = {}
+    for run in made:
+        if run.logical_date is not None:
+            first[run.dag_id] = min(run.logical_date, first.get(run.dag_id, run.logical_date))
+    return [
+        key
+        for key, snapshot in active.snapshots.items()
+        if (at := snapshot.run.logical_date) is not None and key.dag_id in first and at > first[key.dag_id]
+        if any(task.depends_on_past or task.wait_for_downstream for task in snapshot.dag.tasks.values())
+    ]
+
+
+def without_runs(active: Active, backfills: Iterable[int]) -> list[int]:
+    """Those of the open backfills that have no unfinished run left: they are completed. Not only a decision ends runs:
+    a user may mark the last one, or ask for a backfill of which every run exists already."""
+    busy = {snapshot.run.backfill_id for snapshot in active.snapshots.values()}
+    return [backfill for backfill in backfills if backfill not in busy]

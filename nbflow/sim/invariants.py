@@ -89,6 +89,8 @@ class Facts:
     lengths: dict[tuple[RunKey, str], int] = field(default_factory=dict)
     over: list[RunKey] = field(default_factory=list)
     """Runs that ended in this commit."""
+    begun: set[str] = field(default_factory=set)
+    """DAGs of which a run started in this commit."""
     callbacks_due: Counter[tuple[RunKey, TaskKey | None, str]] = field(default_factory=Counter)
     specs: dict[tuple[str, int], DagSpec] = field(default_factory=dict)
 
@@ -131,6 +133,8 @@ class Facts:
 
     def _fold_run(self, line: TaskEvent) -> None:
         self.run_states[line.run] = line.target
+        if line.cause == RunCause.SLOT_FREE:
+            self.begun.add(line.run.dag_id)
         run = self.store.run(line.run)
         assert run is not None
         if line.cause == RunCause.CREATED and run.logical_date is not None:
@@ -249,19 +253,25 @@ def never_two_runs_of_one_interval(facts: Facts, line: TaskEvent) -> Iterator[Br
 
 @_at(LINE, 7)
 def intervals_follow_each_other(facts: Facts, line: TaskEvent) -> Iterator[Breach]:
-    """Intervals are aware UTC, never negative, and the next begins no earlier than the last one ended."""
+    """Intervals are aware UTC, positive, contiguous and non-overlapping, across DST and schedule edits."""
     run = facts.store.run(line.run) if line.cause == RunCause.CREATED else None
     if run is None or run.run_type != "scheduled" or run.data_interval_start is None or run.data_interval_end is None:
         return
-    if run.data_interval_end < run.data_interval_start or run.data_interval_start.utcoffset() != timedelta(0):
-        yield Breach(f"interval {run.data_interval_start} to {run.data_interval_end}", line.run)
+    start, end, dag = run.data_interval_start, run.data_interval_end, facts.spec(line.run)
+    if dag.schedule["kind"] not in _PERIODS:
+        return  # triggers have empty intervals, or overlapping ones on purpose
+    if end <= start or start.utcoffset() != timedelta(0):
+        yield Breach(f"interval {start} to {end}", line.run)
     before = facts.latest.get(run.dag_id)
-    if (
-        before is not None
-        and before.data_interval_end is not None
-        and run.data_interval_start < before.data_interval_end
-    ):
-        yield Breach(f"its interval begins {run.data_interval_start}, inside that of {before.run_id}", line.run)
+    last_end = before.data_interval_end if before is not None else None
+    if last_end is not None and start < last_end:
+        yield Breach(f"its interval begins {start}, before {last_end}, when the last one ended", line.run)
+    if last_end is not None and start > last_end and dag.catchup and not facts.store.backfills(run.dag_id):
+        yield Breach(f"its interval begins {start}, after {last_end}, when the last one ended", line.run)
+
+
+_PERIODS = frozenset({"cron_interval", "delta_interval"})
+"""Kinds of timetables whose runs are about one period after the other."""
 
 
 @_at(LINE, 8)
@@ -325,7 +335,9 @@ def active_limits_hold(facts: Facts) -> Iterator[Breach]:
             everywhere = usage.tasks[run.dag_id, task_id]
             if everywhere > task.max_active_tis_per_dag:
                 yield Breach(f"{everywhere} of {task_id}, {task.max_active_tis_per_dag} are allowed", run)
-    running = [run for run in facts.store.active_runs() if run.state is RunState.RUNNING]
+    if not facts.begun:
+        return  # an edit may lower the limit under the runs that are running: they go on, and no other begins
+    running = [run for run in facts.store.active_runs() if run.state is RunState.RUNNING and run.dag_id in facts.begun]
     for (dag_id, backfill_id), number in Counter((run.dag_id, run.backfill_id) for run in running).items():
         backfill = facts.store.backfill(backfill_id) if backfill_id is not None else None
         version = facts.store.version(dag_id)
@@ -500,7 +512,7 @@ class Checker:
         """Look at what a commit has added."""
         facts = self.facts
         facts.now = now
-        facts.over = []
+        facts.over, facts.begun = [], set()
         for line in facts.store.events(after=self.seen, limit=10**9):
             for number, on_line in LINE.items():
                 self._hold(number, on_line, on_line(facts, line))

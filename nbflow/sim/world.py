@@ -32,7 +32,17 @@ from nbflow.config import Settings
 from nbflow.core import events as ev
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.due import History, plan_due
-from nbflow.core.loop import Active, Decision, View, decide_all, followed, joined, settled
+from nbflow.core.loop import (
+    Active,
+    Decision,
+    View,
+    decide_all,
+    followed,
+    joined,
+    settled,
+    with_another_past,
+    without_runs,
+)
 from nbflow.core.plan import Plan
 from nbflow.core.react import react
 from nbflow.core.snapshot import RunKey, Snapshot, TaskKey
@@ -204,6 +214,7 @@ class World:
                 self._carry_out(decision)
                 continue
             self._active, self._wake = decision.active, decision.plan.wake_at
+            self._complete_backfills()
             if self._checker is not None:
                 self._checker.at_a_fixed_point(self._active, self.clock.now())
             return
@@ -212,8 +223,6 @@ class World:
     def _carry_out(self, decision: Decision) -> None:
         attempts = self.store.apply([decision.plan], actor="scheduler", expect=decision.expect)
         self._active = settled(decision, attempts)
-        for key in decision.ended:
-            self._end_backfill_of(key)
         self._after(decision.plan)
         if self.faults.strikes("scheduler_restart", self._looks):
             self._note("scheduler_restart")
@@ -245,12 +254,9 @@ class World:
             backwards=frozenset(row.backfill_id for row in known if row.run_backwards),
         )
 
-    def _end_backfill_of(self, key: RunKey) -> None:
-        run = self.store.run(key)
-        number = run.backfill_id if run is not None else None
-        if number is None or any(s.run.backfill_id == number for s in self._active.snapshots.values()):
-            return
-        self.store.update_backfill(number, completed_at=self.clock.now())
+    def _complete_backfills(self) -> None:
+        for number in without_runs(self._active, [row.backfill_id for row in self.store.backfills(active=True)]):
+            self.store.update_backfill(number, completed_at=self.clock.now())
 
     # --- the schedule
 
@@ -273,7 +279,8 @@ class World:
         )
         if due.plan:
             self.store.apply([due.plan], actor="scheduler")
-            made = [self.store.snapshot(run.key) for run in due.made]
+            changed = [*(run.key for run in due.made), *with_another_past(self._active, due.made)]
+            made = [self.store.snapshot(key) for key in changed]
             self._active = joined(self._active, [snapshot for snapshot in made if snapshot is not None])
         coming = due.next
         self.store.set_next_run(

@@ -241,7 +241,7 @@ def test_after_a_change_of_the_schedule_no_logical_date_comes_twice_or_earlier()
         last, TimeRestriction(utc(2024, 1, 1), None, True), utc(2024, 1, 3)
     )
 
-    assert info == DagRunInfo.interval(utc(2024, 1, 4), utc(2024, 1, 5))
+    assert info == DagRunInfo.interval(utc(2024, 1, 3, 5), utc(2024, 1, 4))
 
 
 def test_continuous_runs_lie_end_to_end():

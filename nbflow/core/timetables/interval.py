@@ -71,10 +71,10 @@ class CronDataIntervalTimetable(_Grid):
         return None if end is None else self._clock.prev(end)
 
     def _resume(self, last: DataInterval) -> datetime | None:
-        # After a change of the schedule the last end may lie inside a period: that period is made up for, unless it
-        # begins before the last run did (two runs would then bear one logical date, or run backwards).
-        start = self._clock.floor(last.end)
-        return start if start is not None and start > last.start else self._clock.ceil(last.end)
+        # On the grid, unless the schedule was changed. Then the first period is the rest of one: from where the last
+        # run ended to the next fire. A whole one would be about hours that runs of the old schedule have covered
+        # (Airflow does that, and then two runs may bear one logical date), or leave hours out.
+        return last.end
 
     def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:
         """The last complete period."""
