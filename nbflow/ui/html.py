@@ -42,6 +42,7 @@ from nbflow.ui.viewmodel import (
     TaskRow,
     TimelineView,
     WhyView,
+    folded_for_size,
     state_counts,
 )
 
@@ -156,8 +157,8 @@ def _joined(*parts: str) -> str:
 
 
 def graph_bundle(graph: GraphView, now: datetime | None = None, *, theme: str = "auto") -> Bundle:
-    """The graph of a DAG or a run; the text lists its tasks with what they come after."""
-    picture = graph_svg(graph, now, theme=theme)
+    """The graph of a DAG or a run, large ones with folded groups; the text lists all tasks and what they follow."""
+    picture = graph_svg(folded_for_size(graph), now, theme=theme)
     return Bundle(html=picture_html(picture, "graph"), text=graph_text(graph, now), svg=picture.svg)
 
 

@@ -155,15 +155,21 @@ def header(title: str, width: float, *, chips: Iterable[str] = (), state: tuple[
     seen = min(width, CARD_READABLE)
     right = fit(right, seen / 3, 11.5)
     right_width = text_width(right, 11.5) + 24 if right else 12
-    title = fit(title, max(120.0, (seen - right_width) / 2), 14)
+    # what is left for the schedule goes to it last: first the title, then the run's state
+    title = fit(title, max(120.0, (seen - right_width) * 0.4), 14)
     parts = [text(12, 25, title, bold=True, size=14)]
     x = 12 + text_width(title, 14) * 1.09 + 14  # bold runs about a tenth wider
+    end = seen - right_width
+    said = fit(state[1], min(260, end - x - 40), 11.5) if state is not None else ""
     for word in chips:
-        drawn, w = label_chip(fit(word, 220, 11.5), x, 10.5)
+        room = end - x - (text_width(said, 11.5) + 40 if said else 0) - 26
+        if room < 60:
+            break
+        drawn, w = label_chip(fit(word, min(220, room), 11.5), x, 10.5)
         parts.append(drawn)
         x += w + 8
     if state is not None:
-        parts.append(chip(state[0], fit(state[1], 260, 11.5), x, 10.5)[0])
+        parts.append(chip(state[0], said, x, 10.5)[0])
     if right:
         parts.append(text(seen - 12, 24.5, right, muted=True, size=11.5, anchor="end", title=right_title))
     parts.append(line(0, BAR_HEIGHT + 0.5, width, BAR_HEIGHT + 0.5))

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from nbflow.core.states import TaskState
 from nbflow.ui.charts import MAX_LANES, gantt_svg, grid_svg, timeline_svg
 from nbflow.ui.look import glyphs, palettes
+from nbflow.ui.metrics import text_width
 from nbflow.ui.scene import MAX_DRAWN, scene
-from nbflow.ui.svg import Picture, graph_svg
+from nbflow.ui.svg import CARD_MIN, Picture, graph_svg
 from nbflow.ui.viewmodel import (
     Bar,
     EdgeView,
@@ -252,3 +253,23 @@ def test_empty_and_huge_views_are_drawn_and_labelled(draw: Callable[[], Picture]
     assert picture.label
     assert len(picture.svg) < 400_000
     assert re.search(r'data-nbflow-view="\w+"', picture.svg)
+
+
+def test_a_header_keeps_its_parts_apart_however_long_they_are(now: datetime) -> None:
+    """Given long names everywhere, when the header is drawn, then its chips end before what stands at the right."""
+    graph = GraphView(
+        dag_id="dag_" * 30, schedule="0 6 * * 1-5 · " * 9, run="manual__" * 20, run_state="running",
+        next_run=now + timedelta(days=300), tasks=(TaskView(task_id="t"),),
+    )  # fmt: skip
+    root = parsed(graph_svg(graph, now))
+    chips = [
+        r for r in root.iter("{http://www.w3.org/2000/svg}rect") if r.get("height") == "20" and r.get("y") == "10.5"
+    ]
+    ends = [float(c.get("x") or 0) + float(c.get("width") or 0) for c in chips]
+    starts = [float(c.get("x") or 0) for c in chips]
+    title = next(t for t in root.iter("{http://www.w3.org/2000/svg}text") if t.get("font-weight") == "600")
+    right = next(t for t in root.iter("{http://www.w3.org/2000/svg}text") if t.get("text-anchor") == "end")
+    assert starts[0] > 12 + text_width(title.text or "", 14)
+    assert all(b > a for a, b in zip(ends[:-1], starts[1:], strict=True))
+    assert ends[-1] < CARD_MIN - 12 - text_width("next in 300 d", 11.5)
+    assert right.get("x") == f"{CARD_MIN - 12}"

@@ -1,0 +1,42 @@
+"""What a notebook holds after its run, through a real kernel and real widgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.kernel
+
+CELL = """
+from datetime import UTC, datetime
+from nbflow.ui.live import LiveGraph
+from nbflow.ui.viewmodel import GraphView, TaskView
+
+graph = GraphView(dag_id="sales", tasks=(TaskView(task_id="load", state="running"),), run="run 1", run_state="running")
+view = LiveGraph(graph, now=lambda: datetime.now(UTC))
+view.show()
+view.put("load", state="success", duration=0.5)
+view.put_graph(run_state="success")
+view.finish()
+"""
+
+
+def test_a_saved_notebook_holds_the_final_picture_and_no_dead_widget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a cell that shows a run live, when nbclient has executed it, then its output is the final state, whole."""
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+    nbclient.NotebookClient(
+        notebook, kernel_name="python3", timeout=60, resources={"metadata": {"path": str(Path.cwd())}}
+    ).execute()
+    [output] = notebook.cells[0].outputs
+    assert set(output["data"]) == {"text/html", "text/plain"}
+    assert output["data"]["text/plain"] == (
+        "DAG sales · run 1 success\nTASK  STATE    NOTE\nload  success  0.5 s\nsuccess 1"
+    )
+    assert 'src="data:image/svg+xml;base64,' in output["data"]["text/html"]
