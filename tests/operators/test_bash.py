@@ -91,9 +91,10 @@ def test_env_replaces_the_environment_or_adds_to_it(
     assert (runtime.own("alone"), runtime.own("added")) == ("-1", "seen-1")
 
 
-@pytest.mark.parametrize(
-    "value", ["'; touch HACKED; '", '"; touch HACKED; "', "$(touch HACKED)", "`touch HACKED`", "a\nb"]
-)
+HOSTILE = ["'; touch HACKED; '", '"; touch HACKED; "', "$(touch HACKED)", "`touch HACKED`", "a\nb"]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
 def test_a_hostile_conf_passed_by_env_stays_text(dag: DAG, runtime: MemoryRuntime, tmp_path: Path, value: str) -> None:
     runtime.run = replace(runtime.run, conf={"x": value})
     BashOperator(

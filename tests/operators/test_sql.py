@@ -1,0 +1,262 @@
+"""SQL on real databases: SQLite files, and a PostgreSQL server where there is one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbflow import DAG
+from nbflow.connections import Connection, providing
+from nbflow.core.events import Failed, Succeeded
+from nbflow.errors import AirflowException, ConnectionNotFound
+from nbflow.hooks.base import BaseHook
+from nbflow.hooks.dbapi import DbApiHook, split_statements
+from nbflow.hooks.postgres import PostgresHook
+from nbflow.hooks.sqlite import SqliteHook
+from nbflow.operators.sql import PostgresOperator, SQLExecuteQueryOperator, SqliteOperator
+from tests.operators.test_bash import HOSTILE
+from tests.running.memory import MemoryRuntime, attempt
+from tests.servers import PostgresServer
+
+FIRST = ["create table t (id integer primary key, name text)", "insert into t values (1, 'a'), (2, 'b')"]
+
+
+@pytest.fixture
+def sqlite(runtime: MemoryRuntime, tmp_path: Path) -> Path:
+    path = tmp_path / "data.db"
+    with sqlite3.connect(path) as conn:
+        for statement in FIRST:
+            conn.execute(statement)
+    runtime.connections["db"] = Connection(conn_id="db", conn_type="sqlite", host=str(path))
+    return path
+
+
+@pytest.fixture
+def postgres(runtime: MemoryRuntime, postgres_server: PostgresServer) -> Iterator[str]:
+    name = postgres_server.create_database()
+    runtime.connections["db"] = Connection(
+        conn_id="db",
+        conn_type="postgres",
+        host=postgres_server.host,
+        port=postgres_server.port,
+        login=postgres_server.user,
+        schema=name,
+    )
+    yield name
+    postgres_server.drop_database(name)
+
+
+def rows(path: Path, sql: str = "select * from t order by 1") -> list[Any]:
+    with sqlite3.connect(path) as conn:
+        return conn.execute(sql).fetchall()
+
+
+def executed(dag: DAG, runtime: MemoryRuntime, **arguments: Any) -> Any:
+    SQLExecuteQueryOperator(task_id="q", conn_id="db", **arguments)
+    event = attempt(dag, "q", runtime).event
+    assert isinstance(event, Succeeded), event
+    return runtime.own("q")
+
+
+# -------------------------------------------------------------------------------------------------------- statements
+
+
+@pytest.mark.parametrize(
+    ("script", "statements"),
+    [
+        ("select 1", ["select 1"]),
+        ("select 1;", ["select 1"]),
+        ("a; b ;\n c", ["a", "b", "c"]),
+        ("select ';' ; b", ["select ';'", "b"]),
+        ("select 'it''s; here'; b", ["select 'it''s; here'", "b"]),
+        ('select ";" ; b', ['select ";"', "b"]),
+        ("a -- c; d\n; b", ["a -- c; d", "b"]),
+        ("a /* ; */ ; b", ["a /* ; */", "b"]),
+        ("do $$ x; y $$; b", ["do $$ x; y $$", "b"]),
+        ("do $f$ x; $$ y $f$; b", ["do $f$ x; $$ y $f$", "b"]),
+        ("-- only a comment", []),
+        (" ; ; ", []),
+        ("select 1 - 2 / 3; b", ["select 1 - 2 / 3", "b"]),
+        ("select 'open; b", ["select 'open; b"]),
+    ],
+)
+def test_a_script_falls_into_statements(script: str, statements: list[str]) -> None:
+    assert split_statements(script) == statements
+
+
+def test_a_sqlite_trigger_is_one_statement() -> None:
+    trigger = "create trigger g after insert on t begin delete from t where id = 0; delete from t where id = 9; end"
+
+    assert SqliteHook().split_sql(f"{trigger}; select 1") == [trigger.replace("; ", ";\n"), "select 1"]
+
+
+# ------------------------------------------------------------------------------------------------------------ SQLite
+
+
+def test_all_rows_are_the_result(dag: DAG, runtime: MemoryRuntime, sqlite: Path) -> None:
+    assert executed(dag, runtime, sql="select * from t order by id") == [(1, "a"), (2, "b")]
+
+
+def test_parameters_are_bound(dag: DAG, runtime: MemoryRuntime, sqlite: Path) -> None:
+    assert executed(dag, runtime, sql="select name from t where id = :id", parameters={"id": "{{ 1 + 1 }}"}) == [("b",)]
+
+
+@pytest.mark.parametrize("value", ["'; drop table t; --", *HOSTILE])
+def test_a_hostile_conf_passed_as_parameter_stays_text(
+    dag: DAG, runtime: MemoryRuntime, sqlite: Path, value: str
+) -> None:
+    runtime.run = replace(runtime.run, conf={"x": value})
+
+    executed(dag, runtime, sql="insert into t values (3, ?)", parameters=["{{ dag_run.conf.x }}"])
+
+    assert rows(sqlite) == [(1, "a"), (2, "b"), (3, value)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result"),
+    [
+        ({"sql": "select 1; select 2"}, [(2,)]),
+        ({"sql": "select 1; select 2", "return_last": False}, [[(1,)], [(2,)]]),
+        ({"sql": ["select 1", "select 2"]}, [[(1,)], [(2,)]]),
+        ({"sql": "select 1", "handler": None}, None),
+        ({"sql": "select 1; select 2", "handler": lambda cursor: cursor.fetchone()[0] * 10}, 20),
+        ({"sql": "select 7", "output_processor": lambda result, _: {"n": result[0][0]}}, {"n": 7}),
+        ({"sql": "delete from t"}, None),
+    ],
+)
+def test_several_statements_and_handlers(
+    dag: DAG, runtime: MemoryRuntime, sqlite: Path, arguments: Any, result: Any
+) -> None:
+    assert executed(dag, runtime, **arguments) == result
+
+
+def test_a_failing_statement_undoes_those_before_it(dag: DAG, runtime: MemoryRuntime, sqlite: Path) -> None:
+    SQLExecuteQueryOperator(
+        task_id="q", conn_id="db", sql="create table u (x); insert into t values (3, 'c'); insert into nope values (1)"
+    )
+
+    event = attempt(dag, "q", runtime).event
+
+    assert isinstance(event, Failed)
+    assert event.error == "OperationalError: no such table: nope"
+    assert rows(sqlite) == [(1, "a"), (2, "b")]
+    assert rows(sqlite, "select name from sqlite_master") == [("t",)]
+
+
+def test_autocommit_keeps_what_was_done(dag: DAG, runtime: MemoryRuntime, sqlite: Path) -> None:
+    SQLExecuteQueryOperator(
+        task_id="q", conn_id="db", autocommit=True, sql="insert into t values (3, 'c'); insert into nope values (1)"
+    )
+
+    attempt(dag, "q", runtime)
+
+    assert rows(sqlite) == [(1, "a"), (2, "b"), (3, "c")]
+
+
+def test_a_sql_file_is_rendered(runtime: MemoryRuntime, sqlite: Path, tmp_path: Path) -> None:
+    (tmp_path / "q.sql").write_text("select '{{ ds }}'")
+    with DAG("d", template_searchpath=str(tmp_path)) as dag:
+        assert executed(dag, runtime, sql="q.sql") == [("2024-01-01",)]
+
+
+def test_the_old_names_take_their_old_argument(dag: DAG, runtime: MemoryRuntime, sqlite: Path) -> None:
+    SqliteOperator(task_id="q", sql="select 1", sqlite_conn_id="db")
+
+    attempt(dag, "q", runtime)
+
+    assert (runtime.own("q"), PostgresOperator(task_id="p", sql="x").conn_id) == ([(1,)], "postgres_default")
+
+
+@pytest.mark.parametrize(
+    ("connection", "error"),
+    [
+        (None, "ConnectionNotFound: The conn_id `db` isn't defined."),
+        (
+            Connection(conn_id="db", conn_type="sqlit"),
+            "AirflowException: Connection db has the type 'sqlit', for which ",
+        ),
+    ],
+)
+def test_a_connection_without_a_hook_is_named(dag: DAG, runtime: MemoryRuntime, connection: Any, error: str) -> None:
+    if connection is not None:
+        runtime.connections["db"] = connection
+    SQLExecuteQueryOperator(task_id="q", conn_id="db", sql="select 1")
+
+    event = attempt(dag, "q", runtime).event
+
+    assert isinstance(event, Failed)
+    assert event.error.startswith(error)
+
+
+def test_reading_by_the_hook(runtime: MemoryRuntime, sqlite: Path) -> None:
+    with providing(runtime):
+        hook = BaseHook.get_hook("db")
+        assert isinstance(hook, SqliteHook)
+        assert hook.get_records("select id from t where id > ?", [0]) == [(1,), (2,)]
+        assert hook.get_first("select name from t where id = 2") == ("b",)
+        assert hook.get_first("select name from t where id = 9") is None
+        assert hook.get_df("select * from t").to_dict("list") == {"id": [1, 2], "name": ["a", "b"]}
+        assert hook.test_connection() == (True, "Connection successfully tested")
+
+
+def test_rows_are_inserted_in_batches_or_replace_others(runtime: MemoryRuntime, sqlite: Path) -> None:
+    with providing(runtime):
+        hook = SqliteHook("db")
+        assert hook.insert_rows("t", ((n, str(n)) for n in range(3, 8)), ["id", "name"], commit_every=2) == 5
+        assert hook.insert_rows("t", [(1, "new")], replace=True) == 1
+
+    assert rows(sqlite) == [(1, "new"), (2, "b"), *((n, str(n)) for n in range(3, 8))]
+
+
+@pytest.mark.parametrize("name", ['t"; drop table t; --', "t t", "", "a.b.c.d", "1t", "t;", "t\n"])
+def test_a_table_that_is_no_name_is_refused(runtime: MemoryRuntime, sqlite: Path, name: str) -> None:
+    with providing(runtime):
+        with pytest.raises(AirflowException, match="no name of a table"):
+            SqliteHook("db").insert_rows(name, [(1,)])
+        with pytest.raises(AirflowException, match="no name of a table"):
+            SqliteHook("db").insert_rows("t", [(1,)], [name])
+
+
+def test_a_hook_without_its_connection_says_how_to_make_one(runtime: MemoryRuntime) -> None:
+    with providing(runtime), pytest.raises(ConnectionNotFound, match="nbflow connections add nope"):
+        DbApiHook("nope").connection
+
+
+# --------------------------------------------------------------------------------------------------------- Postgres
+
+
+@pytest.mark.postgres
+def test_postgres_types_survive_the_way_to_xcom(dag: DAG, runtime: MemoryRuntime, postgres: str) -> None:
+    sql = "select %(day)s::date, 1.50, 'é', array[1, 2], null"
+
+    result = executed(dag, runtime, sql=sql, parameters={"day": "{{ ds }}"})
+
+    assert result == [(date(2024, 1, 1), Decimal("1.50"), "é", [1, 2], None)]
+
+
+@pytest.mark.postgres
+def test_postgres_undoes_a_failing_script(dag: DAG, runtime: MemoryRuntime, postgres: str) -> None:
+    SQLExecuteQueryOperator(task_id="q", conn_id="db", sql="create table t (x int); insert into nope values (1)")
+
+    event = attempt(dag, "q", runtime).event
+
+    assert isinstance(event, Failed)
+    with providing(runtime):
+        assert PostgresHook("db").get_first("select to_regclass('t')") == (None,)
+
+
+@pytest.mark.postgres
+def test_postgres_inserts_and_copies_rows(runtime: MemoryRuntime, postgres: str) -> None:
+    with providing(runtime):
+        hook = PostgresHook(postgres_conn_id="db")
+        hook.run("create table t (id int, name text)")
+        assert hook.insert_rows("t", [(1, "a"), (2, "b")], ["id", "name"], commit_every=1) == 2
+        assert hook.copy_rows("public.t", ((n, f"x\t{n}") for n in (3, 4))) == 2
+        assert hook.get_records("select * from t order by id") == [(1, "a"), (2, "b"), (3, "x\t3"), (4, "x\t4")]
