@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
 """How often the change token is looked at while nothing happens: the delay of a trigger from another process. A look
 costs some ten microseconds."""
+LIMITS_EVERY = timedelta(seconds=0.25)
+"""How often, while something changes all the time, pauses, pools and limits are read again. Runs are read at once."""
 STALE_RETRIES = 50
 """Turns that may be done anew in a row before something is plainly wrong."""
 
@@ -72,7 +74,14 @@ class _Memory:
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
     run_limits: RunLimits = field(default_factory=lambda: RunLimits(max_active_runs={}))
     pools: dict[str, int] = field(default_factory=dict)
+    deferred_pools: frozenset[str] = frozenset()
+    backwards: frozenset[int] = frozenset()
     token: object = None
+    paused: frozenset[str] = frozenset()
+    limits_of: frozenset[RunKey] = frozenset()
+    """The runs that the limits were read for."""
+    limits_until: datetime | None = None
+    limits_due: bool = False
     reports: list[Report] = field(default_factory=list)
 
 
@@ -96,6 +105,8 @@ class Scheduler:
         self.on_callbacks = on_callbacks
         self.maker = RunMaker(store, settings, actor=actor)
         self.memory = _Memory()
+        self.shared = only is None and store.url.startswith("postgres")
+        """Other schedulers may work on the same metastore."""
         self.stopping = False
         self.next_beat: datetime | None = None
         self.last_busy: datetime = clock.now()
@@ -205,7 +216,7 @@ class Scheduler:
             ops=ops,
             attempts=tuple(attempts),
             ended=decision.ended,
-            wake_at=earliest(decision.plan.wake_at, due),
+            wake_at=earliest(decision.plan.wake_at, due, self.memory.limits_until if self.memory.limits_due else None),
             busy=bool(ops or made),
         )
 
@@ -221,7 +232,7 @@ class Scheduler:
                 log.info("%s %s: %s", report.run.dag_id, report.key, plan.refused)
             if plan:
                 plans.append(plan)
-                active = followed(active, plan)
+                active = followed(active, plan, self.memory.deferred_pools)
         return active, plans
 
     def _view(self, active: Active) -> View:
@@ -231,6 +242,8 @@ class Scheduler:
             run_limits=memory.run_limits,
             pools=memory.pools,
             slots=max(self.executor.slots_free, 0),
+            deferred_pools=memory.deferred_pools,
+            backwards=memory.backwards,
             elsewhere=memory.elsewhere,
         )
 
@@ -247,46 +260,55 @@ class Scheduler:
     def _refresh(self, now: datetime, *, force: bool = False) -> None:
         """Read again what other processes changed: runs by their revision, limits and pools whole (they are few)."""
         memory, token = self.memory, self.store.change_token()
-        if not force and memory.token is not None and token == memory.token:
+        late = memory.limits_due and memory.limits_until is not None and now >= memory.limits_until
+        if not force and not late and memory.token is not None and token == memory.token:
             return
         runs = self._mine(self.store.active_runs(), now)
+        keys = frozenset(run.key for run in runs)
+        if memory.limits_until is None or now >= memory.limits_until or keys != memory.limits_of or force:
+            self._read_limits(runs)
+            memory.limits_of, memory.limits_until, memory.limits_due = keys, now + LIMITS_EVERY, False
+        else:
+            memory.limits_due = True  # what changed may have been a limit: read them when their time comes
         kept = memory.active.snapshots
         snapshots: dict[RunKey, Snapshot] = {}
         for run in runs:
             known = kept.get(run.key)
-            paused = self._paused(run.dag_id)
+            paused = run.dag_id in memory.paused
             if known is not None and known.run.revision == run.revision and known.paused == paused:
                 snapshots[run.key] = known
             elif (fresh := self.store.snapshot(run.key)) is not None:
                 snapshots[run.key] = replace(fresh, paused=paused)
         memory.active = Active(snapshots=snapshots, looks=memory.active.looks)
-        memory.run_limits = self._run_limits(runs)
-        memory.pools = {pool.name: pool.slots for pool in self.store.pools()}
         memory.token = token
         self._cancel_lost()
 
     def _mine(self, runs: list[Run], now: datetime) -> list[Run]:
         if self.only is not None:
             return [run for run in runs if run.key in self.only]
+        if not self.shared:
+            return runs
         held = set(self.store.lease_runs(self.job_id, [run.key for run in runs], lease=self._lease, now=now))
         others = [run for run in runs if run.key not in held]
         self.memory.elsewhere = Elsewhere(running=others) if others else Elsewhere()
         return [run for run in runs if run.key in held]
 
-    def _paused(self, dag_id: str) -> bool:
-        row = self.store.dag(dag_id)
-        return row is not None and row.paused and self.only is None
-
-    def _run_limits(self, runs: Iterable[Run]) -> RunLimits:
-        dag_ids = sorted({run.dag_id for run in runs})
+    def _read_limits(self, runs: Iterable[Run]) -> None:
+        """Pauses, limits and pools: few rows, but several queries."""
+        memory, dag_ids = self.memory, sorted({run.dag_id for run in runs})
+        rows = {dag_id: self.store.dag(dag_id) for dag_id in dag_ids} if self.only is None else {}
+        memory.paused = frozenset(dag_id for dag_id, row in rows.items() if row is not None and row.paused)
         backfills = {row.backfill_id: row for row in self.store.backfills(active=True)} if self.only is None else {}
         newest = {dag_id: self.store.version(dag_id) for dag_id in dag_ids}
-        return RunLimits(
+        memory.run_limits = RunLimits(
             max_active_runs={dag_id: v.spec.max_active_runs for dag_id, v in newest.items() if v is not None},
             backfills={number: row.max_active_runs for number, row in backfills.items()},
             paused_backfills=frozenset(number for number, row in backfills.items() if row.paused),
-            paused_dags=frozenset(dag_id for dag_id in dag_ids if self._paused(dag_id)),
+            paused_dags=memory.paused,
         )
+        memory.backwards = frozenset(number for number, row in backfills.items() if row.run_backwards)
+        memory.pools = {pool.name: pool.slots for pool in self.store.pools()}
+        memory.deferred_pools = frozenset(pool.name for pool in self.store.pools() if pool.include_deferred)
 
     def _cancel_lost(self) -> None:
         """End work whose attempt a user's action took away: cleared, marked, its run ended."""
