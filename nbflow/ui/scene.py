@@ -22,6 +22,7 @@ LABEL_SIZE, NOTE_SIZE = 12, 11
 EDGE_LABEL_MAX = 120
 MARGIN = 16
 MAX_DRAWN = 600  # nodes; more than that nobody reads, and a browser should not have to draw
+MAX_EDGES = 3_000  # likewise; also bounds the layout's time
 
 # What the eye is to be told about a folded group: the first of these states that any member is in. A group has a colour
 # of its own only when all of its members agree.
@@ -127,6 +128,8 @@ def scene(graph: GraphView, *, max_drawn: int = MAX_DRAWN) -> Scene:
             edges[pair] = None
             if edge.label:
                 labels.setdefault(pair, fit(edge.label, EDGE_LABEL_MAX, NOTE_SIZE))
+    if len(edges) > MAX_EDGES:
+        return Scene(hidden=len(members))
     widths = {pair: text_width(label, NOTE_SIZE) for pair, label in labels.items()}
     hidden_groups = {g for g in groups if _folded_outside(g, groups) is not None}
     open_groups = [Group(id=g.group_id, parent=g.parent) for g in graph.groups if g.group_id not in hidden_groups]

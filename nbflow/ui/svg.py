@@ -240,8 +240,8 @@ def _instead(graph: GraphView, plan: Scene) -> str:
         return "This DAG has no tasks yet. Add a function under @task to its cell, and call it."
     if plan.hidden:
         return (
-            f"{words.count(plan.hidden, 'node')} are too many to draw. Put tasks into groups, which fold, or see "
-            f"the list of states."
+            f"{words.count(plan.hidden, 'node')} with {words.count(len(graph.edges), 'edge')} are too many to draw. "
+            "Put tasks into groups, which fold, or see the list of states."
         )
     return ""
 

@@ -136,8 +136,16 @@ def many(number: int, *, group: str = "") -> GraphView:
 def test_too_many_nodes_are_counted_and_not_drawn() -> None:
     picture = graph_svg(many(MAX_DRAWN + 1))
     assert "data-task-id" not in picture.svg
-    assert "601 nodes are too many to draw" in picture.svg
+    assert "601 nodes with 0 edges are too many to draw" in picture.svg
     assert "success 601" in picture.svg
+
+
+def test_too_many_edges_are_counted_and_not_drawn() -> None:
+    graph = many(120)
+    edges = tuple(EdgeView(source=f"t{a}", target=f"t{b}") for a in range(60) for b in range(60, 120))
+    picture = graph_svg(replace(graph, edges=edges))
+    assert "data-task-id" not in picture.svg
+    assert "120 nodes with 3,600 edges are too many to draw" in picture.svg
 
 
 def test_above_sixty_tasks_groups_start_folded() -> None:
