@@ -235,14 +235,30 @@ class Forker:
 
 
 def group_exists(pid: int) -> bool:
-    """Whether a process group has a member that has not been reaped."""
+    """Whether a process group has a member that still runs.
+
+    What has ended counts as gone although its new parent has not reaped it: in a container, that may never happen.
+    """
     try:
         os.killpg(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        numbers = [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return True
+    return any(_runs_in_group(number, pid) for number in numbers)
+
+
+def _runs_in_group(number: str, group: int) -> bool:
+    try:
+        with open(f"/proc/{number}/stat", "rb") as file:
+            state, _, its_group = file.read().rpartition(b")")[2].split()[:3]
+    except (OSError, ValueError):
+        return False
+    return int(its_group) == group and state not in (b"Z", b"X")
 
 
 # --------------------------------------------------------------------------------------------------------- the nursery

@@ -478,8 +478,8 @@ class Supervisor:
             self._last_renewal = asked
         except Exception as error:
             self._log(f"leases could not be renewed: {error}")
-            since = asked - self._last_renewal
-            lost = ids if since > LEASE_SAFETY * options.lease_seconds - options.heartbeat_seconds else []
+            next_look = asked - self._last_renewal + max(options.heartbeat_seconds, TICK_SECONDS)
+            lost = ids if next_look > LEASE_SAFETY * options.lease_seconds else []
         for attempt_id in lost:
             try_ = self._tries.get(attempt_id)
             if try_ is not None:

@@ -1,0 +1,351 @@
+"""The processes below the supervisor: who is forked from whom, what they know, and that nothing of them is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbflow.core.events import DispatchLost, Failed, Started, Succeeded
+from nbflow.core.snapshot import RunKey, TaskKey
+from nbflow.core.spec import DagSpec, TaskSpec
+from nbflow.core.states import Cause
+from nbflow.execution.supervisor import process_started
+from nbflow.store.base import Attempt
+from tests.execution.support import NOW, ROOT, Bench, wait_gone
+
+SOURCE = """
+import os, signal, sys
+
+def fine(rt):
+    return "fine"
+
+def parents(rt):
+    return [os.getpid(), os.getppid(), os.getpgrp(), os.getsid(0)]
+
+def environ(rt):
+    return dict(os.environ)
+
+def hangs(rt):
+    rt.xcom_push("pids", [os.getpid(), os.getppid()])
+    while True:
+        signal.pause()
+
+def asks(rt):
+    rt.set_variable("new", "1") if False else None
+    connection = rt.get_connection("db")
+    print("the password is", connection.password, "and", rt.get_variable("api_token"))
+    return [rt.get_variable("plain"), connection.host, rt.get_variable("nowhere")]
+
+def modules(rt):
+    return sorted(name for name in sys.modules if name.partition(".")[0] in ("sqlalchemy", "asyncio", "sqlite3"))
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with Bench(tmp_path, SOURCE, grace_seconds=0.2) as bench:
+        yield bench
+
+
+def returned(bench: Bench, task: str) -> Any:
+    attempt_id = bench.submit(task)
+    end = bench.end(attempt_id)
+    assert isinstance(end, Succeeded), end
+    return json.loads(bench.store.xcoms[attempt_id, "return_value"])
+
+
+# ------------------------------------------------------------------------------------------------------ forks and loads
+
+
+def test_tries_of_a_dag_are_forks_of_one_template_each_in_a_group_of_its_own(bench: Bench) -> None:
+    # When two tries of a DAG run
+    first, second = returned(bench, "parents"), returned(bench, "parents")
+    # Then they are different processes of one parent, and each leads its own session and group
+    assert first[0] != second[0]
+    assert first[1] == second[1]
+    assert first[0] == first[2] == first[3]
+
+
+def test_a_try_is_reported_started_and_then_ended_once(bench: Bench) -> None:
+    attempt_id = bench.submit("fine")
+    bench.end(attempt_id)
+    assert [type(event) for event in bench.events if event.attempt_id == attempt_id] == [Started, Succeeded]
+
+
+def test_a_duplicate_delivery_is_dropped(bench: Bench) -> None:
+    # Given an attempt that another supervisor has claimed
+    bench.store.claims["taken"] = "elsewhere"
+    # When it is submitted here, and after it one of our own
+    bench.submit("fine", attempt_id="taken")
+    bench.run("fine")
+    # Then nothing is said about it, and nothing holds it
+    assert [event for event in bench.events if event.attempt_id == "taken"] == []
+    assert list(bench.executor.live) == []
+
+
+@pytest.mark.parametrize(
+    ("at_load", "why"),
+    [
+        ("import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()", "1 thread(s) running"),
+        ("TOKEN = Variable.get('plain')", "read variable plain while it was loaded"),
+    ],
+)
+def test_a_template_that_may_not_be_forked_is_loaded_anew_for_each_try(tmp_path: Path, at_load: str, why: str) -> None:
+    # Given a file that starts a thread, or reads a variable, while it is loaded
+    with Bench(tmp_path, SOURCE + at_load, environ={**os.environ, "NBFLOW_VAR_PLAIN": "x"}) as bench:
+        # When two tries run
+        first, second = returned(bench, "parents"), returned(bench, "parents")
+        # Then both are forks of the base, which has loaded nothing, and the log says why
+        assert first[1] == second[1] == bench.executor.supervisor.base_pid
+        assert why in bench.log("parents")
+
+
+def test_native_threads_that_survive_a_fork_do_not_cost_the_warm_start(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    # Given a DAG that imports NumPy, whose OpenBLAS ends its threads around a fork
+    with Bench(tmp_path, "import numpy\nnumpy.ones((300, 300)) @ numpy.ones((300, 300))\n" + SOURCE) as bench:
+        first, second = returned(bench, "parents"), returned(bench, "parents")
+        # Then its template is forked like any other
+        assert first[1] == second[1] != bench.executor.supervisor.base_pid
+
+
+def test_forks_do_not_draw_the_same_random_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    source = "import numpy, random\ndef draws(rt): return [random.random(), float(numpy.random.random())]\n"
+    with Bench(tmp_path, source) as bench:
+        first, second = returned(bench, "draws"), returned(bench, "draws")
+        assert first[0] != second[0]
+        assert first[1] != second[1]
+
+
+@pytest.mark.parametrize(
+    ("source", "gist"),
+    [
+        ("while True: pass", "loading it took longer than 0.5 s ([core] dagbag_import_timeout)"),
+        ("import os; os._exit(7)", "loading it ended its process: exit code 7"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_dag_that_does_not_load_fails_its_tries_with_the_reason(tmp_path: Path, source: str, gist: str) -> None:
+    with Bench(tmp_path, source, load_seconds=0.5) as bench:
+        end = bench.run("fine")
+        assert (type(end), end.cause, end.error) == (Failed, Cause.LOAD_FAILED, gist)
+        assert gist in bench.log("fine")
+
+
+def test_a_version_that_is_not_stored_fails_the_try(bench: Bench) -> None:
+    end = bench.end(bench.submit("fine", version=0))
+    assert (end.cause, end.error) == (Cause.LOAD_FAILED, "version 0 of the DAG 'd' is not in the metastore")
+
+
+def test_a_task_that_loads_with_another_shape_fails_and_says_what_differs(tmp_path: Path) -> None:
+    # Given a source that now gives the task an upstream that its version did not have
+    spec = DagSpec(dag_id="d", tasks={"fine": TaskSpec(task_id="fine", upstream=("new",))}).to_dict()
+    with Bench(tmp_path, f"SPEC = {spec!r}\n" + SOURCE) as bench:
+        end = bench.run("fine")
+        gist = "loading the DAG's source again gives the task 'fine' another shape: upstream is ('new',), was ()"
+        assert (end.cause, end.error) == (Cause.LOAD_FAILED, gist)
+        end = bench.run("parents")
+        assert end.error == "loading the DAG's source again no longer gives the task 'parents'"
+
+
+def test_the_template_used_least_recently_makes_room(tmp_path: Path) -> None:
+    # Given room for two templates
+    with Bench(tmp_path, SOURCE, most_templates=2) as bench:
+        of_version: dict[int, int] = {}
+        for version in (1, 2, 1, 3):
+            attempt_id = bench.submit("parents", version=version)
+            bench.end(attempt_id)
+            of_version[version] = json.loads(bench.store.xcoms[attempt_id, "return_value"])[1]
+        # When a third version runs, then version 2's template ends, and version 1's is still used
+        assert wait_gone([of_version[2]]) == []
+        attempt_id = bench.submit("parents", version=1)
+        bench.end(attempt_id)
+        assert json.loads(bench.store.xcoms[attempt_id, "return_value"])[1] == of_version[1]
+
+
+# ------------------------------------------------------------------------------------------------- what children know
+
+
+def test_planted_secrets_are_in_no_environment_below_the_supervisor(tmp_path: Path) -> None:
+    # Given secrets of many kinds in the supervisor's environment
+    planted = {
+        "NBFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://u:PLANTED@h/db",
+        "NBFLOW__CORE__FERNET_KEY": "PLANTED",
+        "NBFLOW__CORE__FERNET_KEY_CMD": "echo PLANTED",
+        "AIRFLOW__CORE__FERNET_KEY": "PLANTED",
+        "NBFLOW_CONN_DB": "postgres://u:PLANTED@h",
+        "AIRFLOW_VAR_X": "PLANTED",
+        "AWS_SECRET_ACCESS_KEY": "PLANTED",
+        "NBFLOW__CORE__PARALLELISM": "3",
+    }
+    with Bench(tmp_path, SOURCE, environ={**os.environ, **planted}) as bench:
+        # When a task looks at its environment
+        seen = returned(bench, "environ")
+        template = returned(bench, "parents")[1]
+        base = bench.executor.supervisor.base_pid
+        # Then it finds none of them, neither there nor in that of the processes above it, but plain settings
+        assert [name for name, value in seen.items() if "PLANTED" in value] == []
+        assert seen["NBFLOW__CORE__PARALLELISM"] == "3"
+        for pid in (template, base):
+            assert b"PLANTED" not in Path(f"/proc/{pid}/environ").read_bytes()
+            assert b"PLANTED" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_variables_and_connections_come_over_the_socket_and_are_masked_in_the_log(tmp_path: Path) -> None:
+    environ = {
+        **os.environ,
+        "NBFLOW_CONN_DB": "postgres://ada:hunter2hunter2@db.example/x",
+        "NBFLOW_VAR_PLAIN": "plain text",
+        "NBFLOW_VAR_API_TOKEN": "tok-123456789",
+    }
+    with Bench(tmp_path, SOURCE, environ=environ) as bench:
+        assert returned(bench, "asks") == ["plain text", "db.example", None]
+        assert bench.log("asks").splitlines()[0] == "the password is *** and ***"
+
+
+def test_children_hold_no_database_driver(bench: Bench) -> None:
+    assert returned(bench, "modules") == []
+
+
+# ------------------------------------------------------------------------------------------------- leases and orphans
+
+
+def test_a_try_whose_lease_is_lost_is_killed(tmp_path: Path) -> None:
+    with Bench(tmp_path, SOURCE, heartbeat_seconds=0.05) as bench:
+        attempt_id = bench.submit("hangs")
+        bench.until(lambda: bench.started(attempt_id))
+        # When the store says that the attempt is no longer ours
+        bench.store.lost.add(attempt_id)
+        # Then its process is ended
+        end = bench.end(attempt_id)
+        assert (end.cause, end.error) == (Cause.HEARTBEAT_LOST, "its lease was lost")
+
+
+def test_tries_are_killed_before_their_lease_runs_out_when_the_store_cannot_be_asked(tmp_path: Path) -> None:
+    with Bench(tmp_path, SOURCE, heartbeat_seconds=0.1, lease_seconds=2.0) as bench:
+        attempt_id = bench.submit("hangs")
+        bench.until(lambda: bench.store.heartbeats > 0)
+        clock = bench.executor.supervisor.loop.monotonic
+        # When the store goes away
+        bench.store.down, since = True, clock()
+        end = bench.end(attempt_id)
+        # Then the try is ended while its lease still holds elsewhere
+        assert (end.cause, clock() - since < 2.0) == (Cause.HEARTBEAT_LOST, True)
+
+
+def test_the_process_of_a_try_is_noted_with_its_start(bench: Bench) -> None:
+    attempt_id = bench.submit("hangs")
+    bench.until(lambda: attempt_id in bench.store.processes)
+    (pid, _) = json.loads(bench.store.xcoms[attempt_id, "pids"])
+    assert bench.store.processes[attempt_id] == (pid, process_started(pid))
+
+
+def orphan(attempt_id: str, pid: int | None, started: float | None, hostname: str, state: str = "running") -> Attempt:
+    return Attempt(
+        attempt_id=attempt_id,
+        run=RunKey("d", "r"),
+        key=TaskKey("t"),
+        try_number=1,
+        version=1,
+        state=state,
+        owner="gone",
+        hostname=hostname,
+        pid=pid,
+        pid_started=started,
+        lease_until=NOW - timedelta(seconds=1),
+    )
+
+
+def test_an_orphan_is_ended_before_it_is_reported(bench: Bench) -> None:
+    # Given a process group that a supervisor left behind
+    process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    left = orphan("a", process.pid, process_started(process.pid), bench.options.hostname)
+    # When its attempt is adopted
+    (report,) = bench.executor.adopt([left])
+    # Then it has been killed, and the report says why
+    assert process.wait() == -signal.SIGKILL
+    assert isinstance(report.event, Failed)
+    assert (report.event.cause, report.event.error) == (
+        Cause.HEARTBEAT_LOST,
+        "its supervisor gone was not heard of; its processes were ended",
+    )
+
+
+def test_a_process_that_only_has_an_orphans_number_is_left_alone(bench: Bench) -> None:
+    # Given a process of ours whose number an orphan had once
+    process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    started = process_started(process.pid)
+    assert started is not None
+    # When that orphan is adopted
+    (report,) = bench.executor.adopt([orphan("a", process.pid, started - 5, bench.options.hostname)])
+    # Then it is reported, and the process runs on
+    assert (type(report.event), process.poll()) == (Failed, None)
+    process.kill()
+    process.wait()
+
+
+def test_an_orphan_that_never_started_goes_back(bench: Bench) -> None:
+    (report,) = bench.executor.adopt([orphan("a", None, None, "elsewhere", state="queued")])
+    assert isinstance(report.event, DispatchLost)
+
+
+# --------------------------------------------------------------------------------------------------- nothing is left
+
+
+def test_stop_leaves_no_process(tmp_path: Path) -> None:
+    with Bench(tmp_path, SOURCE) as bench:
+        attempt_id = bench.submit("hangs")
+        bench.until(lambda: (attempt_id, "pids") in bench.store.xcoms)
+        pids = json.loads(bench.store.xcoms[attempt_id, "pids"])
+        base = bench.executor.supervisor.base_pid
+        assert base is not None
+    assert wait_gone([*pids, base]) == []
+
+
+def test_drain_waits_for_tries_and_cancels_what_is_left(bench: Bench) -> None:
+    quick, slow = bench.submit("fine"), bench.submit("hangs")
+    bench.until(lambda: (slow, "pids") in bench.store.xcoms and bool(bench.ends(quick)))
+    bench.collect(bench.executor.drain(0.1))
+    (end,) = bench.ends(slow)
+    assert (type(end), end.cause, end.error) == (Failed, Cause.KILLED, "the executor is ending")
+    assert bench.executor.slots_free == 0
+
+
+DRIVER = """
+import sys
+sys.path[:0] = [{root!r}]
+from pathlib import Path
+from tests.execution.support import Bench
+from tests.execution.test_processes import SOURCE
+with Bench(Path({folder!r}), SOURCE) as bench:
+    first, second = bench.submit("hangs"), bench.submit("hangs")
+    bench.until(lambda: {{(first, "pids"), (second, "pids")}} <= set(bench.store.xcoms))
+    pids = sorted({{pid for text in bench.store.xcoms.values() for pid in eval(text)}} | {{bench.executor.supervisor.base_pid}})
+    print(*pids, flush=True)
+    bench.until(lambda: False)
+"""
+
+
+@pytest.mark.chaos
+def test_kill_9_of_the_supervisor_leaves_no_process(tmp_path: Path) -> None:
+    # Given a supervisor with two tries that run, their template and the base
+    driver = DRIVER.format(root=str(ROOT), folder=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    pids = [int(word) for word in process.stdout.readline().split()]
+    assert len(pids) == 4
+    # When it is killed
+    process.kill()
+    process.wait()
+    # Then all of them end
+    assert wait_gone(pids) == []
