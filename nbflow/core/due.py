@@ -6,9 +6,10 @@ schedule passes on to the next interval instead of waiting for ever on one that 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 
 from nbflow.core.actions import new_run
 from nbflow.core.plan import Plan, merged
@@ -26,8 +27,9 @@ class History:
 
     last: DataInterval | None = None
     """Interval of the latest *scheduled* run."""
-    taken: Collection[datetime] = frozenset()
-    """Logical dates after that one which have a run of a backfill."""
+    taken: Mapping[datetime, DataInterval] = field(default_factory=dict)
+    """Logical dates after that one which have a run of a backfill, with its interval. It may be longer or shorter than
+    the schedule's: the backfill may have been made before the schedule was changed."""
     active_runs: int = 0
     """Unfinished runs, those of backfills left out."""
 
@@ -67,8 +69,11 @@ def plan_due(
         now=now,
         announced=announced,
     )
-    runs = [scheduled_run(dag, info, version) for info in answer.runs if info.logical_date not in history.taken]
+    free = list(takewhile(lambda info: info.logical_date not in history.taken, answer.runs))
+    runs = [scheduled_run(dag, info, version) for info in free]
     plan = merged(new_run(dag, run, now) for run in runs)
+    if len(free) < len(answer.runs):  # the next look goes on after the run that is there already
+        return Due(plan=plan, made=tuple(runs), next=answer.runs[len(free)], wake_at=now)
     return Due(plan=plan, made=tuple(runs), next=answer.next, wake_at=answer.wake_at, wait=answer.wait)
 
 
@@ -79,7 +84,7 @@ def _last(dag: DagSpec, timetable: Timetable, history: History, now: datetime) -
         info = timetable.next_run(last, restriction, now)
         if info is None or info.run_after > now or info.logical_date not in history.taken:
             break
-        last = info.data_interval
+        last = history.taken[info.logical_date]
     return last
 
 

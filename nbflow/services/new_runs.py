@@ -89,7 +89,11 @@ class RunMaker:
         if row.next_interval is not None and row.next_run_after is not None:
             announced = DagRunInfo(row.next_run_after, DataInterval(*row.next_interval))
         backfilled = self.store.runs(row.dag_id, run_type=RunType.BACKFILL, since=last and last.start, limit=100_000)
-        taken = frozenset(run.logical_date for run in backfilled if run.logical_date is not None)
+        taken = {
+            run.logical_date: DataInterval(run.data_interval_start, run.data_interval_end)
+            for run in backfilled
+            if run.logical_date and run.data_interval_start and run.data_interval_end
+        }
         return plan_due(
             version.spec,
             timetable_from_spec(version.spec.schedule),

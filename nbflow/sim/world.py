@@ -297,11 +297,15 @@ class World:
         last = None
         if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
             last = DataInterval(latest.data_interval_start, latest.data_interval_end)
-        taken: frozenset[datetime] = frozenset()
+        taken: dict[datetime, DataInterval] = {}
         if self.store.backfills(dag_id):
             since = last.start if last else None
             runs = self.store.runs(dag_id, run_type="backfill", since=since, limit=100_000)
-            taken = frozenset(run.logical_date for run in runs if run.logical_date is not None)
+            taken = {
+                run.logical_date: DataInterval(run.data_interval_start, run.data_interval_end)
+                for run in runs
+                if run.logical_date and run.data_interval_start and run.data_interval_end
+            }
         mine = [s.run for s in self._active.snapshots.values() if s.run.dag_id == dag_id and s.run.backfill_id is None]
         return History(last=last, taken=taken, active_runs=len(mine))
 
