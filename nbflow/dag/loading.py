@@ -6,7 +6,7 @@ in a process that is forked for it and has a time limit.
 
 ``Loaded.files`` is all that a version needs to be run again; :mod:`nbflow.dag.sources` says how. :data:`READERS` maps a
 suffix to the function that turns a file's text into :class:`Unit` s of Python, each with the place that it came from: a
-``.py`` file is one unit, a notebook one for each cell.
+``.py`` file is one unit, a notebook some for each of its DAG cells (:mod:`nbflow.dag.notebook_source`).
 """
 
 from __future__ import annotations
@@ -39,30 +39,6 @@ _OURS = str(Path(__file__).resolve().parents[1]) + os.sep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """A piece of Python and where it stands. ``filename`` is what tracebacks show."""
-
-    code: str
-    filename: str
-    first_line: int = 1
-    """Line of the file (or cell) at which ``code`` begins."""
-    cell: str | None = None
-    """Of a notebook: which cell, for people ("cell 3")."""
-
-
-Reader = Callable[[str, str], Sequence[Unit]]
-"""(text, path) -> units. Raises SyntaxError or NbflowError for a file that cannot be read."""
-
-
-def read_python(text: str, path: str) -> Sequence[Unit]:
-    return (Unit(code=text, filename=path),)
-
-
-#: suffix -> reader. A new kind of DAG file is a line here.
-READERS: dict[str, Reader] = {".py": read_python}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """A mistake in a DAG file, as data. ``line`` counts from 1 in the DAG file (or in ``cell``)."""
 
@@ -74,6 +50,51 @@ class Fault:
     cell: str | None = None
     dag_id: str | None = None
     """Where only this DAG of the file is concerned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """A piece of Python and where it stands. ``filename`` is what tracebacks show."""
+
+    code: str
+    filename: str
+    first_line: int = 1
+    """Line of the file (or cell) at which ``code`` begins."""
+    cell: str | None = None
+    """Of a notebook: which cell, for people ("cell 3")."""
+    namespace: str = ""
+    """Units of one namespace share their globals, and share none with others; a fault ends its own namespace only."""
+    around: Callable[[Mapping[str, object]], contextlib.AbstractContextManager[object]] | None = None
+    """Makes what is entered while the code runs; it is given the globals."""
+    source: str = ""
+    """The whole text behind ``filename``, where that is no file."""
+    fault: Fault | None = None
+    """Why the reader refuses it: it is reported, and does not run."""
+
+
+Reader = Callable[[str, str], Sequence[Unit]]
+"""(text, path) -> units. Raises SyntaxError or NbflowError for a file that cannot be read."""
+
+
+def read_python(text: str, path: str) -> Sequence[Unit]:
+    """A module; or, with ``# %%dag`` cells, a notebook in the percent format."""
+    if "%%dag" in text:
+        from nbflow.dag.notebook_source import read_percent
+
+        cells = read_percent(text, path)
+        if cells is not None:
+            return cells
+    return (Unit(code=text, filename=path),)
+
+
+def read_notebook(text: str, path: str) -> Sequence[Unit]:
+    from nbflow.dag.notebook_source import read_notebook
+
+    return read_notebook(text, path)
+
+
+#: suffix -> reader. A new kind of DAG file is a line here.
+READERS: dict[str, Reader] = {".py": read_python, ".ipynb": read_notebook}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +111,8 @@ class Loaded:
     """What the file printed."""
     warnings: tuple[str, ...] = ()
     """"line 12: DeprecationWarning: ..." """
+    namespaces: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """The globals of each namespace after it ran."""
 
 
 def load_source(
@@ -118,7 +141,7 @@ def load_source(
         units = _reader(path)(text, path)
     except (OSError, SyntaxError, ValueError, NbflowError) as error:
         return Loaded(path=path, faults=(_fault(error, path, ()),))
-    return _run(path, root, text, units, options, keep=keep)
+    return load_units(units, path=path, root=root, text=text, options=options, keep=keep)
 
 
 def _reader(path: str) -> Reader:
@@ -128,25 +151,33 @@ def _reader(path: str) -> Reader:
     return READERS[suffix]
 
 
-def _run(
-    path: str, root: str, text: str, units: Sequence[Unit], options: CompileOptions | None, *, keep: bool
+def load_units(
+    units: Sequence[Unit],
+    *,
+    path: str,
+    root: str,
+    text: str,
+    options: CompileOptions | None = None,
+    keep: bool = False,
 ) -> Loaded:
-    from nbflow.dag.dag import find_dags
-    from nbflow.dag.scope import collecting
-
-    module = _new_module(path)
+    """Run what a reader made of a file's ``text``; see :func:`load_source`."""
     printed, faults = io.StringIO(), []
     found: list[DAG] = []
+    spaces: dict[str, list[Unit]] = {}
+    for unit in units:
+        spaces.setdefault(unit.namespace, []).append(unit)
+    modules: dict[str, ModuleType] = {}
     with _importing(root, keep=keep) as imported, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("default")
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), collecting() as made:
-            fault = _execute(units, module)
-            if fault is not None:
-                faults.append(fault)
-            else:
-                found = find_dags(vars(module), made)
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            for space, members in spaces.items():
+                modules[space] = _new_module(path, space)
+                dags, fault = _execute(members, modules[space], units)
+                found += dags
+                if fault is not None and fault not in faults:  # a fault of shared code is one, however many share it
+                    faults.append(fault)
         dags, specs, wrong = _compiled(found, options, units)
-        files = bundle(path, root, text, imported())
+        files = bundle(path, root, text, imported(), code=[unit.code for unit in units])
     return Loaded(
         path=path,
         dags=tuple(dags),
@@ -155,15 +186,16 @@ def _run(
         files=files,
         output=printed.getvalue()[:MOST_OUTPUT_CHARACTERS],
         warnings=tuple(_warning(one) for one in warned),
+        namespaces={space: vars(module) for space, module in modules.items()},
     )
 
 
-def _new_module(path: str) -> ModuleType:
+def _new_module(path: str, space: str = "") -> ModuleType:
     """A module with a name of its own: two files ``a/etl.py`` and ``b/etl.py`` are two modules, and neither shadows a
     package called ``etl``. It stays in ``sys.modules``, where typing and dataclasses look a class's module up."""
     digest = hashlib.sha256(path.encode()).hexdigest()[:12]
     stem = re.sub(r"\W", "_", os.path.splitext(os.path.basename(path))[0])
-    module = ModuleType(f"nbflow_file_{digest}_{stem}")
+    module = ModuleType("_".join(filter(None, ["nbflow_file", digest, stem, space])))
     module.__file__ = path
     sys.modules[module.__name__] = module
     return module
@@ -194,16 +226,33 @@ def _importing(root: str, *, keep: bool) -> Iterator[Callable[[], list[ModuleTyp
                     sys.modules.pop(module.__name__, None)
 
 
-def _execute(units: Sequence[Unit], module: ModuleType) -> Fault | None:
-    for unit in units:
-        try:
-            code = "\n" * (unit.first_line - 1) + unit.code
-            exec(compile(code, unit.filename, "exec", dont_inherit=True), vars(module))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() at import is a mistake of the file's, too
-            return _fault(error, unit.filename, units, cell=unit.cell)
-    return None
+def _execute(members: Sequence[Unit], module: ModuleType, units: Sequence[Unit]) -> tuple[list[DAG], Fault | None]:
+    """Run the units of one namespace; returns the DAGs that it registers, or what is wrong with it."""
+    from nbflow.dag.dag import find_dags
+    from nbflow.dag.scope import collecting
+
+    with collecting() as made:
+        for unit in members:
+            if unit.fault is not None:
+                return [], unit.fault
+            if unit.source:
+                _let_tracebacks_show(unit)
+            try:
+                code = compile("\n" * (unit.first_line - 1) + unit.code, unit.filename, "exec", dont_inherit=True)
+                with unit.around(vars(module)) if unit.around is not None else contextlib.nullcontext():
+                    exec(code, vars(module))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # sys.exit() at import is a mistake of the file's, too
+                return [], _fault(error, unit.filename, units, cell=unit.cell)
+        return find_dags(vars(module), made), None
+
+
+def _let_tracebacks_show(unit: Unit) -> None:
+    import linecache
+
+    lines = unit.source.splitlines(keepends=True)
+    linecache.cache[unit.filename] = (len(unit.source), None, lines, unit.filename)
 
 
 def _compiled(
@@ -214,9 +263,7 @@ def _compiled(
     dags: list[DAG] = []
     faults: list[Fault] = []
     for dag in found:
-        place = getattr(dag, "place", None)
-        line = getattr(place, "line", None)
-        cell = next((unit.cell for unit in units if place is not None and unit.filename == place.file), None)
+        line, cell = _where(getattr(dag, "place", None), units) or (getattr(dag.place, "line", None), None)
         if dag.dag_id in specs:
             error = f"AirflowDagDuplicatedIdException: this file defines the DAG {dag.dag_id!r} twice"
             faults.append(Fault(line=line, error=error, cell=cell, dag_id=dag.dag_id))
@@ -225,8 +272,14 @@ def _compiled(
             specs[dag.dag_id] = dag.to_spec(options)
             dags.append(dag)
         except Exception as error:
+            line, cell = _where(getattr(error, "place", None), units) or (line, cell)
             faults.append(Fault(line=line, error=_gist(error), detail=_detail(error), cell=cell, dag_id=dag.dag_id))
     return dags, specs, faults
+
+
+def _where(place: Any, units: Sequence[Unit]) -> tuple[int, str | None] | None:
+    """Line and cell of a place in this file; None for a place elsewhere."""
+    return next(((place.line, unit.cell) for unit in units if place is not None and unit.filename == place.file), None)
 
 
 # --------------------------------------------------------------------------------------------------------------- faults

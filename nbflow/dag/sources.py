@@ -4,6 +4,8 @@ A version holds the DAG file's text first, then that of every module that was im
 of these files would import inside a function. To run it again, the files on disk are taken if they still say the same,
 so that ``__file__`` and what lies beside it are right; if not, the stored texts are written to a folder of their own
 and run from there. So a run keeps its version while its DAG is edited, and a worker needs no shared folder.
+
+Of a notebook only the cells that make DAGs are kept (:data:`ESSENCES`): running or tidying it makes no new version.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
@@ -39,12 +41,31 @@ def real_file(module: ModuleType) -> str:
     return os.path.realpath(file) if isinstance(file, str) else ""
 
 
-def bundle(path: str, root: str, text: str, modules: Sequence[ModuleType]) -> dict[str, str]:
-    """The DAG file, the modules imported from the folder, and those that they import inside functions."""
+def _notebook_essence(text: str) -> str:
+    from nbflow.dag.notebook_source import essence
+
+    return essence(text)
+
+
+#: suffix -> what of a DAG file's text makes its DAGs; of other files all does.
+ESSENCES: dict[str, Callable[[str], str]] = {".ipynb": _notebook_essence}
+
+
+def essence_of(name: str, text: str) -> str:
+    """The part of a file's text that a version keeps."""
+    make = ESSENCES.get(os.path.splitext(name)[1])
+    return make(text) if make is not None else text
+
+
+def bundle(
+    path: str, root: str, text: str, modules: Sequence[ModuleType], *, code: Sequence[str] = ()
+) -> dict[str, str]:
+    """The DAG file, the modules imported from the folder, and those that they import inside functions. ``code``: the
+    Python in the file, where ``text`` itself is none."""
     top = Path(os.path.realpath(root))
-    files = {_relative(path, top): text}
+    files = {_relative(path, top): essence_of(path, text)}
     todo = [Path(real_file(module)) for module in modules]
-    todo += [found for name in _imports(text) for found in _module_files(top, name)]
+    todo += [found for part in code or (text,) for name in _imports(part) for found in _module_files(top, name)]
     while todo:
         file = todo.pop()
         name = _relative(file, top)
@@ -109,7 +130,7 @@ def same_on_disk(path: str, root: str, files: Mapping[str, str]) -> bool:
     for name, text in files.items():
         where = path if name == first else os.path.join(root, name)
         try:
-            if read_text(where) != text:
+            if essence_of(name, read_text(where)) != text:
                 return False
         except (OSError, SyntaxError):
             return False

@@ -51,7 +51,9 @@ class RememberingStore:
         self.down = False
         self.heartbeats = 0
 
-    def claim(self, attempt_id: str, *, owner: str, hostname: str, lease: timedelta, now: datetime, log_path: str) -> bool:
+    def claim(
+        self, attempt_id: str, *, owner: str, hostname: str, lease: timedelta, now: datetime, log_path: str
+    ) -> bool:
         return self.claims.setdefault(attempt_id, log_path) is log_path
 
     def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
@@ -126,7 +128,9 @@ class Bench:
             return None
         return DagVersion(dag_id=dag_id, number=number, spec=DagSpec(dag_id=dag_id), files={"d.py": self.source})
 
-    def submit(self, task_id: str, *, attempt_id: str | None = None, version: int = 1, try_number: int = 1, **task: Any) -> str:
+    def submit(
+        self, task_id: str, *, attempt_id: str | None = None, version: int = 1, try_number: int = 1, **task: Any
+    ) -> str:
         attempt_id = attempt_id or f"{task_id}-{next(self._numbers)}"
         run = Run(dag_id="d", run_id="r", run_after=NOW, logical_date=NOW, conf={"when": NOW})
         work = Work(attempt_id=attempt_id, run=run, task_id=task_id, version=version, try_number=try_number)

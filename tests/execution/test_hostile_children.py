@@ -15,7 +15,7 @@ from tests.execution.support import Bench, wait_gone
 
 pytestmark = pytest.mark.chaos
 
-SOURCE = '''
+SOURCE = """
 import os, signal, subprocess, sys, time
 
 def fine(rt):
@@ -103,7 +103,7 @@ def hangs(rt):
 
 def asks_for_nothing_known(rt):
     return rt._ask("drop_all_tables", {})
-'''
+"""
 
 
 @pytest.fixture

@@ -29,8 +29,14 @@ with DAG("sales") as dag:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write(tmp_path / "dags", {"sales.py": DAG_FILE, "helpers/__init__.py": "", "helpers/sums.py": "from .deep import add\n"})
-    write(tmp_path / "dags", {"helpers/deep.py": "def add(a, b):\n    return a + b\n", "late.py": "X = 1\n", "other.py": "Y = 1\n"})
+    write(
+        tmp_path / "dags",
+        {"sales.py": DAG_FILE, "helpers/__init__.py": "", "helpers/sums.py": "from .deep import add\n"},
+    )
+    write(
+        tmp_path / "dags",
+        {"helpers/deep.py": "def add(a, b):\n    return a + b\n", "late.py": "X = 1\n", "other.py": "Y = 1\n"},
+    )
     return tmp_path / "dags"
 
 
@@ -115,8 +121,16 @@ def test_a_stored_name_that_leads_out_of_its_folder_is_refused(folder: Path, tmp
         ("import nowhere_to_be_found\n", 1, "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
         ("import sys\nsys.exit(3)\n", 2, "SystemExit: 3"),
         ("def deep(n):\n    deep(n + 1)\ndeep(0)\n", 2, "RecursionError: maximum recursion depth exceeded"),
-        ("from helpers import sums\nsums.add(1, '2')\n", 2, "TypeError: unsupported operand type(s) for +: 'int' and 'str'"),
-        ("class E(Exception):\n    def __str__(self): raise ValueError\nraise E\n", 3, "E: <its text could not be made: ValueError>"),
+        (
+            "from helpers import sums\nsums.add(1, '2')\n",
+            2,
+            "TypeError: unsupported operand type(s) for +: 'int' and 'str'",
+        ),
+        (
+            "class E(Exception):\n    def __str__(self): raise ValueError\nraise E\n",
+            3,
+            "E: <its text could not be made: ValueError>",
+        ),
         ("x = '\0'\n", None, "SyntaxError: source code string cannot contain null bytes"),
     ],
 )
@@ -192,7 +206,12 @@ def test_hidden_checkpoint_and_ignored_files_are_not_found(tmp_path: Path) -> No
     # When DAG files are looked for
     found = find_dag_files(tmp_path)
     # Then these are found, sorted
-    assert [os.path.relpath(path, tmp_path) for path in found] == ["a.py", "sub/c.py", "sub/deep/keep.py", "sub/tmp_y.py"]
+    assert [os.path.relpath(path, tmp_path) for path in found] == [
+        "a.py",
+        "sub/c.py",
+        "sub/deep/keep.py",
+        "sub/tmp_y.py",
+    ]
 
 
 def test_a_linked_folder_is_searched_once(tmp_path: Path) -> None:

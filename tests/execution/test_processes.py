@@ -95,7 +95,10 @@ def test_a_duplicate_delivery_is_dropped(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("at_load", "why"),
     [
-        ("import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()", "1 thread(s) running"),
+        (
+            "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
+            "1 thread(s) running",
+        ),
         ("TOKEN = Variable.get('plain')", "read variable plain while it was loaded"),
     ],
 )

@@ -1,0 +1,253 @@
+"""The rules at the head of executors/base.py, held by every executor, with nbflow's own program and a real DAG file."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbflow.connections import EnvironmentBackend, SecretsChain
+from nbflow.core.events import Ended, Event, Failed, SkippedItself, Started, Succeeded
+from nbflow.core.snapshot import Run, RunKey, TaskKey
+from nbflow.core.states import Cause
+from nbflow.dag.loading import Loaded, load_source
+from nbflow.dag.runtime import Runtime, Work
+from nbflow.errors import ConnectionNotFound, DagNotFound
+from nbflow.execution.asking import AskingRuntime, as_error, error_to_json
+from nbflow.execution.desk import QUESTIONS, Desk, Refused
+from nbflow.execution.environment import minimal_environment
+from nbflow.execution.executors.base import Executor, Report, Submission
+from nbflow.execution.executors.local import LocalExecutor
+from nbflow.execution.executors.sequential import SequentialExecutor
+from nbflow.execution.logs import LogFolder
+from nbflow.execution.nursery import NurseryOptions
+from nbflow.execution.supervisor import SupervisorOptions
+from nbflow.store.base import DagVersion
+from tests.execution.support import NOW, RememberingStore
+
+SOURCE = """
+import os
+from datetime import timedelta
+from nbflow.dag.dag import DAG
+from nbflow.dag.decorators import task
+from nbflow.errors import AirflowFailException, AirflowSkipException
+
+with DAG("sales", default_args={"retries": 1}) as dag:
+    @task
+    def works():
+        print("printed")
+        return {"rows": [1, 2]}
+    @task
+    def raises():
+        return 1 / 0
+    @task
+    def skips():
+        raise AirflowSkipException("nothing to do")
+    @task
+    def fails_hard():
+        raise AirflowFailException("no use")
+    @task(execution_timeout=timedelta(seconds=0.1))
+    def too_slow():
+        import time
+        while True:
+            time.sleep(10)
+    @task
+    def exits():
+        raise SystemExit(3)
+    works(); raises(); skips(); fails_hard(); too_slow(); exits()
+"""
+
+
+class World:
+    """A DAG file, a store, and an executor of the kind under test."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.store = RememberingStore()
+        self.loaded = self.load(folder)
+        self.spec = self.loaded.specs["sales"]
+        self.desk = Desk(store=self.store, secrets=SecretsChain([EnvironmentBackend({})]))  # type: ignore[arg-type]
+        self.logs = LogFolder(folder / "logs")
+        self.executor: Executor = self.local(folder) if kind == "local" else self.sequential()
+        self.reports: list[Report] = []
+
+    @staticmethod
+    def load(folder: Path) -> Loaded:
+        (folder / "sales.py").write_text(textwrap.dedent(SOURCE))
+        return load_source(folder / "sales.py", folder=folder)
+
+    def sequential(self) -> SequentialExecutor:
+        return SequentialExecutor(self.desk, dag_of=lambda dag_id, version: self.loaded.dags[0])
+
+    def local(self, folder: Path) -> LocalExecutor:
+        nursery = NurseryOptions(environment=minimal_environment(os.environ))
+        options = SupervisorOptions(owner="tester", logs=self.logs, nursery=nursery, dags_folder=folder)
+        return LocalExecutor(options, self.desk, versions=self.version, parallelism=2)
+
+    def version(self, dag_id: str, number: int) -> DagVersion:
+        return DagVersion(dag_id="sales", number=1, spec=self.spec, fileloc=self.loaded.path, files=self.loaded.files)
+
+    def submit(self, task_id: str) -> str:
+        run = Run(dag_id="sales", run_id="r", run_after=NOW, logical_date=NOW, version=1)
+        work = Work(attempt_id=f"of {task_id}", run=run, task_id=task_id, version=1, max_tries=1)
+        self.executor.submit([Submission(work=work, task=self.spec.tasks[task_id])])
+        return work.attempt_id
+
+    def run(self, task_id: str) -> list[Event]:
+        """Everything that is said about a try of this task, up to its end."""
+        attempt_id = self.submit(task_id)
+        while attempt_id in self.executor.live:
+            self.reports += self.executor.poll(1.0)
+        self.reports += self.executor.poll(0.0)
+        return [report.event for report in self.reports if report.attempt_id == attempt_id]
+
+
+@pytest.fixture(params=["sequential", "local"])
+def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
+    world = World(tmp_path, request.param)
+    world.executor.start()
+    yield world
+    world.executor.stop()
+
+
+def end_of(world: World, task_id: str) -> Any:
+    started, end = world.run(task_id)
+    assert isinstance(started, Started)
+    return end
+
+
+def test_a_try_that_works_is_started_and_succeeds_and_its_result_is_stored(world: World) -> None:
+    assert isinstance(end_of(world, "works"), Succeeded)
+    assert world.store.xcoms == {("of works", "return_value"): '{"rows": [1, 2]}'}
+    assert {report.run for report in world.reports} == {RunKey("sales", "r")}
+    assert {report.key for report in world.reports} == {TaskKey("works")}
+
+
+@pytest.mark.parametrize(
+    ("task_id", "cause", "gist", "retry"),
+    [
+        ("raises", Cause.RAISED, "ZeroDivisionError: division by zero", True),
+        ("fails_hard", Cause.FAILED_HARD, "AirflowFailException: no use", False),
+        ("exits", Cause.RAISED, "SystemExit: 3", True),
+    ],
+)
+def test_a_try_that_fails_says_why(world: World, task_id: str, cause: Cause, gist: str, retry: bool) -> None:
+    end = end_of(world, task_id)
+    assert (type(end), end.cause, end.error, end.retry) == (Failed, cause, gist, retry)
+
+
+def test_a_try_that_skips_itself_says_so(world: World) -> None:
+    end = end_of(world, "skips")
+    assert (type(end), end.message) == (SkippedItself, "nothing to do")
+
+
+def test_a_try_that_is_too_slow_is_ended(world: World) -> None:
+    end = end_of(world, "too_slow")
+    assert (type(end), end.cause) == (Failed, Cause.EXECUTION_TIMEOUT)
+    assert "too_slow ran longer than its execution_timeout of 0:00:00.1" in end.error
+
+
+def test_a_try_that_is_claimed_elsewhere_is_dropped(world: World) -> None:
+    world.store.claims["of works"] = "elsewhere"
+    assert world.run("works") == []
+
+
+@pytest.mark.parametrize(("restart", "kind"), [(False, Failed), (True, Ended)])
+def test_a_try_that_is_cancelled_has_one_end(world: World, restart: bool, kind: type) -> None:
+    attempt_id = world.submit("too_slow")
+    assert world.executor.cancel(attempt_id, reason="ada stopped it", restart=restart)
+    reports: list[Report] = []
+    while attempt_id in world.executor.live:
+        reports += world.executor.poll(1.0)
+    reports += world.executor.poll(0.0)
+    assert [type(report.event) for report in reports if not isinstance(report.event, Started)] == [kind]
+
+
+def test_cancelling_what_it_does_not_hold_is_refused(world: World) -> None:
+    assert not world.executor.cancel("nobody's", reason="x")
+
+
+def test_slots_are_taken_and_given_back(world: World) -> None:
+    free = world.executor.slots_free
+    world.submit("works")
+    assert (world.executor.slots_free, list(world.executor.live)) == (free - 1, ["of works"])
+    while world.executor.live:
+        world.executor.poll(1.0)
+    assert world.executor.slots_free == free
+
+
+def test_the_sequential_executor_runs_in_the_calling_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(tmp_path, "sequential")
+    world.run("works")
+    assert "printed\n" in capsys.readouterr().out
+
+
+def test_the_log_of_a_local_try_holds_what_it_printed(tmp_path: Path) -> None:
+    world = World(tmp_path, "local")
+    world.executor.start()
+    try:
+        world.run("works")
+    finally:
+        world.executor.stop()
+    assert "printed\n" in world.logs.path(RunKey("sales", "r"), TaskKey("works"), 1).read_text()
+
+
+# ------------------------------------------------------------------------------------------------------------- the desk
+
+
+def test_every_question_of_the_runtime_is_answered_by_the_desk() -> None:
+    methods = {name for name, _ in inspect.getmembers(Runtime, inspect.isfunction) if not name.startswith("_")} - {
+        "now"
+    }
+    assert methods == QUESTIONS
+    assert {name for name in methods if hasattr(AskingRuntime, name)} == QUESTIONS
+
+
+def test_a_file_that_is_being_loaded_may_read_and_not_write() -> None:
+    desk = Desk(store=RememberingStore(), secrets=SecretsChain([EnvironmentBackend({"NBFLOW_VAR_X": "1"})]))  # type: ignore[arg-type]
+    assert desk.answer_parsing("get_variable", {"key": "x"}) == "1"
+    for kind in QUESTIONS - {"get_variable", "get_connection"}:
+        with pytest.raises(Refused):
+            desk.answer_parsing(kind, {})
+
+
+@pytest.mark.parametrize(
+    "args", [{}, {"key": "k"}, {"key": "k", "value": "1", "attempt_id": "other"}, {"key": "k", "value": 3}]
+)
+def test_arguments_that_do_not_fit_are_refused(args: dict[str, Any]) -> None:
+    desk = Desk(store=RememberingStore(), secrets=SecretsChain([]))  # type: ignore[arg-type]
+    work = Work(attempt_id="a", run=Run(dag_id="d", run_id="r", run_after=NOW), task_id="t")
+    with pytest.raises(Refused):
+        desk.answer(work, "xcom_push", args)
+
+
+def test_an_xcom_that_is_too_large_is_refused_on_both_sides() -> None:
+    store = RememberingStore()
+    desk = dataclasses.replace(
+        Desk(store=store, secrets=SecretsChain([])),  # type: ignore[arg-type]
+        most_xcom_bytes=100,
+    )
+    work = Work(attempt_id="a", run=Run(dag_id="d", run_id="r", run_after=NOW), task_id="t")
+    with pytest.raises(Refused, match="more than the 100 allowed"):
+        desk.answer(work, "xcom_push", {"key": "k", "value": '"' + "x" * 200 + '"'})
+    with pytest.raises(Exception, match="more than the 100 allowed"):
+        desk.runtime(work).xcom_push("k", "x" * 200)
+    assert store.xcoms == {}
+
+
+@pytest.mark.parametrize("error", [DagNotFound("no DAG 'x'", hint="Look again."), ConnectionNotFound("none")])
+def test_an_error_of_the_desk_is_the_same_error_in_the_child(error: Exception) -> None:
+    back = as_error(error_to_json(error))
+    assert (type(back), str(back)) == (type(error), str(error))
+
+
+def test_a_strange_error_crosses_as_our_own_with_its_text() -> None:
+    assert str(as_error(error_to_json(ConnectionError("gone")))) == "ConnectionError: gone"
+    assert str(as_error({"type": "dataclass", "message": "m"})) == "m"

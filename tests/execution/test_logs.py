@@ -1,0 +1,142 @@
+"""Logs of tries: their place, their permissions, their cap, and the stream that children write through."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbflow.core.snapshot import RunKey, TaskKey
+from nbflow.errors import NbflowError
+from nbflow.execution.logs import LogFolder, LogStream, read_log, safe_name
+from nbflow.secrets import Masker
+
+RUN = RunKey("sales", "manual__2026-03-01T00:00:00+00:00")
+
+
+def test_a_log_lies_in_its_runs_folder_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    logs = LogFolder(tmp_path / "logs")
+    log = logs.open(RUN, TaskKey("load", 3), 2)
+    log.note("hello")
+    log.close()
+    path = tmp_path / "logs/sales/manual__2026-03-01T00:00:00+00:00/load.map_index=3.attempt=2.log"
+    assert (logs.path(RUN, TaskKey("load", 3), 2), path.read_text()) == (path, "*** hello\n")
+    assert [oct(os.stat(one).st_mode & 0o777) for one in (path, path.parent)] == ["0o600", "0o700"]
+
+
+@pytest.mark.parametrize(
+    "run_id", ["../../etc", "..", ".", "", "a/b", "a\0b", "/etc/passwd", ".hidden", "x" * 1000, "%2e%2e"]
+)
+def test_whatever_a_run_is_called_its_log_stays_in_the_folder(tmp_path: Path, run_id: str) -> None:
+    logs = LogFolder(tmp_path / "logs")
+    logs.open(RunKey("d", run_id), TaskKey("t"), 1).close()
+    (made,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert made.parent.parent == tmp_path / "logs/d"
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_two_ids_never_share_a_name(one: str, other: str) -> None:
+    names = safe_name(one), safe_name(other)
+    assert (names[0] == names[1]) == (one == other)
+    for name in names:
+        assert "/" not in name
+        assert "\0" not in name
+        assert not name.startswith(".")
+        assert 0 < len(name.encode()) <= 200
+
+
+def test_a_mapped_instance_and_a_task_with_a_dot_have_two_logs(tmp_path: Path) -> None:
+    logs = LogFolder(tmp_path)
+    assert logs.path(RUN, TaskKey("a", 1), 1) != logs.path(RUN, TaskKey("a.1"), 1)
+
+
+@pytest.mark.parametrize("planted", ["sales", f"sales/{RUN.run_id}"])
+def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path, planted: str) -> None:
+    # Given a link in the log folder that leads elsewhere
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "logs" / planted
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "elsewhere")
+    # When a log is opened through it, it is refused, and nothing was written there
+    with pytest.raises(NbflowError, match="would lie outside"):
+        LogFolder(tmp_path / "logs").open(RUN, TaskKey("t"), 1)
+    assert [path for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()] == []
+
+
+def test_a_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    logs = LogFolder(tmp_path / "logs")
+    path = logs.path(RUN, TaskKey("t"), 1)
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "target")
+    with pytest.raises(OSError, match="symbolic"):
+        logs.open(RUN, TaskKey("t"), 1)
+
+
+def test_a_folder_that_was_cleaned_up_meanwhile_is_made_again(tmp_path: Path) -> None:
+    import shutil
+
+    logs = LogFolder(tmp_path / "logs")
+    logs.open(RUN, TaskKey("t"), 1).close()
+    shutil.rmtree(tmp_path / "logs")
+    logs.open(RUN, TaskKey("t"), 2).close()
+    assert logs.path(RUN, TaskKey("t"), 2).exists()
+
+
+def test_a_log_beyond_its_cap_is_cut_and_says_how_much_went(tmp_path: Path) -> None:
+    # Given a log that a subprocess wrote far past the cap
+    logs = LogFolder(tmp_path, most_bytes=1000)
+    log = logs.open(RUN, TaskKey("t"), 1)
+    os.write(log.fileno(), b"x" * 50_000)
+    # When it is closed
+    log.close()
+    # Then its first part is left, with a line that says so
+    text = logs.path(RUN, TaskKey("t"), 1).read_text()
+    assert text == "x" * 1000 + "*** log cut at 1,000 bytes; 44,904 more were dropped\n"
+
+
+def stream(tmp_path: Path, *, room: int = 10_000, masker: Masker | None = None) -> LogStream:
+    return LogStream(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), room=room, masker=masker)
+
+
+def test_lines_go_out_at_once_and_the_rest_when_flushed(tmp_path: Path) -> None:
+    out = stream(tmp_path)
+    out.write("one\ntw")
+    assert (tmp_path / "log").read_text() == "one\n"
+    out.flush()
+    assert (tmp_path / "log").read_text() == "one\ntw"
+
+
+def test_a_secret_that_is_printed_in_pieces_is_masked(tmp_path: Path) -> None:
+    out = stream(tmp_path, masker=Masker(["hunter2hunter2"]))
+    for piece in ("pass: hunter2", "hunt", "er2\nand ", "again hunter2hunter2\n"):
+        out.write(piece)
+    out.buffer.write(b"raw hunter2hunter2\n")
+    assert (tmp_path / "log").read_text() == "pass: ***\nand again ***\nraw ***\n"
+
+
+def test_both_streams_share_one_cap_and_one_of_them_says_that_it_is_reached(tmp_path: Path) -> None:
+    out = stream(tmp_path, room=10)
+    err = out.twin()
+    for text in ("1234\n", "5678\n", "more\n", "and more\n"):
+        out.write(text)
+        err.write(text)
+    said = "\n*** the log is full: what follows is dropped ([logging] max_log_bytes_per_try)\n"
+    assert (tmp_path / "log").read_text() == "1234\n1234\n" + said
+
+
+def test_characters_that_utf_8_cannot_say_are_escaped(tmp_path: Path) -> None:
+    out = stream(tmp_path)
+    out.write("bad \udcff name\n")
+    assert (tmp_path / "log").read_text() == "bad \\udcff name\n"
+
+
+def test_a_log_is_read_on_from_where_one_was(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    assert read_log(path) == ("", 0)
+    path.write_text("one\n")
+    text, at = read_log(path)
+    path.write_text("one\ntwo\n")
+    assert (text, read_log(path, start=at)) == ("one\n", ("two\n", 8))
