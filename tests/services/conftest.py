@@ -1,0 +1,119 @@
+"""A home of its own for each test, a scheduler driven turn by turn, and waits that are for events, with a limit."""
+
+from __future__ import annotations
+
+import select
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbflow.app import App
+from nbflow.config import Settings
+from nbflow.core.snapshot import RunKey, TaskKey
+
+PATIENCE_SECONDS = 30.0
+"""A test that waits longer for an event has failed; a loaded machine is slow, not wrong."""
+
+
+class Stage:
+    """An opened home with its DAGs folder, and a scheduler to drive."""
+
+    def __init__(self, home: Path, environ: dict[str, str]) -> None:
+        self.home = home
+        base = {"PATH": "/usr/bin:/bin", "HOME": str(home), "NBFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false"}
+        self.environ = {**base, **environ}
+        self.app = App.open(home=home, environ=self.environ)
+        self.store, self.ops = self.app.store, self.app.operations("user:ada")
+        self.folder = Path(self.app.settings.core.dags_folder)
+        self.processor: Any = None
+        self.scheduler: Any = None
+
+    def write(self, name: str, source: str) -> Path:
+        """Save a DAG file, whole or not at all, as an editor does."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".part")
+        beside.write_text(textwrap.dedent(source))
+        beside.replace(path)
+        return path
+
+    def process(self) -> None:
+        """Parse what the folder holds now."""
+        if self.processor is None:
+            self.processor = self.app.processor()
+            self.processor.start()
+        assert self.processor.sync(PATIENCE_SECONDS)
+
+    def schedule(self, **options: Any) -> Any:
+        if self.scheduler is None:
+            self.scheduler = self.app.scheduler(**options)
+            self.scheduler.start()
+        return self.scheduler
+
+    def turn_until(self, condition: Callable[[], Any]) -> Any:
+        """Turn the scheduler until the condition holds, sleeping as the scheduler itself does."""
+        scheduler = self.schedule()
+        limit = time.monotonic() + PATIENCE_SECONDS
+        while not (found := condition()):
+            assert time.monotonic() < limit, "the condition did not come true in time"
+            turn = scheduler.step()
+            if not turn.busy and not condition():
+                scheduler._sleep(turn.wake_at)
+        return found
+
+    def run_to_end(self, run: RunKey) -> dict[str, str]:
+        """Turn until the run has ended; states by instance."""
+        self.turn_until(lambda: self.store.run(run).state.value in ("success", "failed"))
+        return self.states(run)
+
+    def states(self, run: RunKey) -> dict[str, str]:
+        return {str(one.key): one.state.value for one in self.store.instances(run)}
+
+    def causes(self, run: RunKey, task_id: str, map_index: int = -1) -> list[str]:
+        return [event.cause for event in self.store.events(run=run, key=TaskKey(task_id, map_index))]
+
+    def log(self, run: RunKey, task_id: str, try_number: int = 1) -> str:
+        return self.app.logs.path(run, TaskKey(task_id), try_number).read_text()
+
+    def close(self) -> None:
+        if self.scheduler is not None:
+            self.scheduler.close()
+        if self.processor is not None:
+            self.processor.stop()
+        self.app.close()
+
+
+@pytest.fixture
+def make_stage(tmp_path) -> Iterator[Callable[..., Stage]]:
+    stages: list[Stage] = []
+
+    def make(**environ: str) -> Stage:
+        given = {f"NBFLOW__{name}": value for name, value in environ.items()}
+        stages.append(Stage(tmp_path / f"home{len(stages)}", given))
+        return stages[-1]
+
+    yield make
+    for stage in stages:
+        stage.close()
+
+
+@pytest.fixture
+def stage(make_stage) -> Stage:
+    return make_stage()
+
+
+@pytest.fixture
+def memory_app(tmp_path) -> Iterator[App]:
+    from nbflow.store import open_store
+
+    with App(settings=Settings.load({}, tmp_path), store=open_store("memory://"), environ={}) as app:
+        yield app
+
+
+def readable(fd: int, seconds: float = PATIENCE_SECONDS) -> bool:
+    """Wait for a descriptor."""
+    return bool(select.select([fd], [], [], seconds)[0])

@@ -1,0 +1,201 @@
+"""From files to versions: found, parsed apart, kept apart, and told what is wrong with them."""
+
+from __future__ import annotations
+
+import pytest
+
+ONE_TASK = """\
+from nbflow import DAG
+from nbflow.operators.empty import EmptyOperator
+with DAG({dag_id!r}, schedule={schedule!r}, start_date=None):
+    EmptyOperator(task_id={task_id!r})
+"""
+
+
+def one_task(dag_id="a", *, schedule=None, task_id="t"):
+    return ONE_TASK.format(dag_id=dag_id, schedule=schedule, task_id=task_id)
+
+
+def dag_ids(stage, **options):
+    return [row.dag_id for row in stage.store.dags(**options)]
+
+
+def test_a_file_becomes_a_version_and_an_edit_the_next(stage):
+    stage.write("a.py", one_task())
+    stage.process()
+    stage.write("a.py", one_task(task_id="other"))
+    stage.process()
+
+    assert [(v.number, list(v.spec.tasks)) for v in stage.store.versions("a")] == [(1, ["t"]), (2, ["other"])]
+    assert stage.store.dag("a").version == 2
+
+
+def test_an_edit_that_changes_nothing_makes_no_version(stage):
+    path = stage.write("a.py", one_task())
+    stage.process()
+    stage.write("a.py", path.read_text())
+    stage.process()
+
+    assert [v.number for v in stage.store.versions("a")] == [1]
+
+
+def test_a_version_holds_the_modules_that_its_file_imports(stage):
+    stage.write("helpers.py", "NAME = 'a'\n")
+    stage.write("a.py", "from helpers import NAME\n" + one_task().replace("'a'", "NAME"))
+    stage.process()
+
+    assert list(stage.store.version("a").files) == ["a.py", "helpers.py"]
+
+
+def test_a_mistake_is_kept_with_its_line_and_the_dag_stays_as_it_was(stage):
+    path = stage.write("a.py", one_task())
+    stage.process()
+    stage.write("a.py", "from nbflow import DAG\nDAG('a', shedule='@daily')\n")
+    stage.process()
+
+    (fault,) = stage.store.faults()
+    assert (fault.fileloc, fault.line) == (str(path), 2)
+    assert "shedule" in fault.error
+    assert "schedule" in fault.error
+    assert (stage.store.dag("a").version, stage.store.dag("a").stale) == (1, False)
+
+
+def test_a_mended_file_has_no_fault(stage):
+    stage.write("a.py", "from nbflow import DAG\nx = (\n")
+    stage.process()
+    before = [(fault.line, fault.error) for fault in stage.store.faults()]
+    stage.write("a.py", one_task())
+    stage.process()
+
+    assert before == [(2, before[0][1])]
+    assert before[0][1].startswith("SyntaxError")
+    assert (stage.store.faults(), dag_ids(stage)) == ([], ["a"])
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import os; os._exit(3)", "exit code 3"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+        ("while True: pass", "took longer than 0.5 s"),
+        ("import sys; sys.exit('no')", "SystemExit"),
+    ],
+    ids=["os._exit", "kill -9", "hangs", "sys.exit"],
+)
+def test_a_file_that_ends_or_holds_its_process_costs_only_itself(make_stage, source, said):
+    stage = make_stage(CORE__DAGBAG_IMPORT_TIMEOUT="0.5")
+    bad = stage.write("bad.py", f"import nbflow  # dag\n{source}\n")
+    stage.write("good.py", one_task("good"))
+    stage.process()
+
+    assert dag_ids(stage) == ["good"]
+    assert [(fault.fileloc, said in fault.error) for fault in stage.store.faults()] == [(str(bad), True)]
+
+
+def test_one_dag_id_in_two_files_is_a_fault_that_names_both(stage):
+    first = stage.write("first.py", one_task())
+    stage.process()
+    second = stage.write("second.py", one_task(task_id="other"))
+    stage.process()
+
+    (fault,) = stage.store.faults()
+    assert fault.fileloc == str(second)
+    assert str(first) in fault.error
+    assert list(stage.store.version("a").spec.tasks) == ["t"]
+
+
+def test_the_second_file_gets_the_dag_once_the_first_is_gone(stage):
+    first = stage.write("first.py", one_task())
+    stage.process()
+    stage.write("second.py", one_task(task_id="other"))
+    stage.process()
+    first.unlink()
+    stage.process()
+
+    assert list(stage.store.version("a").spec.tasks) == ["other"]
+    assert (stage.store.faults(), stage.store.dag("a").stale) == ([], False)
+
+
+def test_a_deleted_file_leaves_history_and_schedules_nothing(stage):
+    path = stage.write("a.py", one_task(schedule="@daily"))
+    stage.process()
+    path.unlink()
+    stage.process()
+
+    assert (dag_ids(stage), dag_ids(stage, include_stale=True)) == ([], ["a"])
+    assert stage.store.due_dags(stage.app.clock.now()) == []
+
+
+def test_a_dag_that_its_file_lost_is_stale_and_comes_back(stage):
+    stage.write("a.py", one_task("a") + one_task("b"))
+    stage.process()
+    stage.write("a.py", one_task("b"))
+    stage.process()
+    lost = dag_ids(stage)
+    stage.write("a.py", one_task("a") + one_task("b"))
+    stage.process()
+
+    assert (lost, dag_ids(stage)) == (["b"], ["a", "b"])
+
+
+def test_a_changed_schedule_is_asked_at_once(stage):
+    stage.write("a.py", one_task(schedule="@daily"))
+    stage.process()
+    now = stage.app.clock.now()
+    stage.store.set_next_run("a", run_after=now.replace(year=now.year + 1))
+    stage.write("a.py", one_task(schedule="@hourly"))
+    stage.process()
+
+    assert [row.dag_id for row in stage.store.due_dags(stage.app.clock.now())] == ["a"]
+
+
+def test_a_file_saved_while_nobody_asks_is_found_by_the_watcher(stage):
+    stage.process()
+    stage.write("a.py", one_task())
+
+    stage.turn_until(lambda: dag_ids(stage) == ["a"])
+
+
+def test_code_being_parsed_may_read_a_variable(stage):
+    stage.store.set_variable("folder", "/data", actor="ada", now=stage.app.clock.now())
+    stage.write("a.py", "from nbflow import Variable\nNAME = Variable.get('folder').strip('/')\n" + one_task("x"))
+    stage.process()
+
+    assert (stage.store.faults(), dag_ids(stage)) == ([], ["x"])
+
+
+def test_secrets_of_the_scheduler_do_not_reach_the_parse(make_stage):
+    stage = make_stage(DATABASE__SQL_ALCHEMY_CONN="sqlite:///{home}/planted-secret.db")
+    probe = "import os\nseen = [k for k, v in os.environ.items() if 'planted-secret' in v]\nassert not seen, seen\n"
+    stage.write("a.py", probe + one_task())
+    stage.process()
+
+    assert (stage.store.faults(), dag_ids(stage)) == ([], ["a"])
+
+
+def test_a_users_timetable_is_planned_by_the_runs_recorded_at_the_parse(stage):
+    stage.write(
+        "a.py",
+        """
+        from datetime import datetime, timedelta, timezone
+        from nbflow import DAG
+        from nbflow.core.timetables import DagRunInfo, DataInterval, Timetable
+        from nbflow.operators.empty import EmptyOperator
+
+        class EveryOtherDay(Timetable):
+            def next_dagrun_info(self, *, last_automated_data_interval, restriction):
+                start = last_automated_data_interval.end if last_automated_data_interval else restriction.earliest
+                return DagRunInfo.interval(start, start + timedelta(days=2))
+
+            def infer_manual_data_interval(self, *, run_after):
+                return DataInterval(run_after - timedelta(days=2), run_after)
+
+        with DAG("own", schedule=EveryOtherDay(), start_date=datetime(2024, 1, 1, tzinfo=timezone.utc), catchup=True,
+                 max_active_runs=2):
+            EmptyOperator(task_id="t")
+        """,
+    )
+    stage.process()
+
+    runs = stage.turn_until(lambda: [r for r in stage.store.runs("own") if r.state.value == "success"][2:])
+    assert {(run.data_interval_end - run.data_interval_start).days for run in runs} == {2}
