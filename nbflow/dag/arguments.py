@@ -127,8 +127,10 @@ def _weight_rule(name: str, value: Any, whose: str) -> str | None:
 
 
 def _pool_slots(name: str, value: Any, whose: str) -> int:
+    if value is None:
+        raise InvalidArgument(f"{name} of {whose} must be a whole number, not None.")
     _whole(name, value, whose)
-    if value is None or value < 1:
+    if value < 1:
         raise InvalidDag(f"{name} of {whose} must be at least 1, got {value!r}.")
     return int(value)
 
@@ -148,6 +150,15 @@ def _mapping(name: str, value: Any, whose: str) -> Mapping[str, Any]:
     if value is not None and not isinstance(value, Mapping):
         raise InvalidArgument(f"{name} of {whose} must be a dict, not {type(value).__name__} {value!r}.")
     return value or {}
+
+
+def _resources(name: str, value: Any, whose: str) -> Mapping[str, Any] | None:
+    if value is not None and (unknown := _mapping(name, value, whose).keys() - RESOURCES):
+        raise unknown_argument(f"{name} of {whose}", unknown, RESOURCES)
+    return value  # type: ignore[no-any-return]
+
+
+RESOURCES = frozenset({"cpus", "ram", "disk", "gpus"})
 
 
 def _run_as_user(name: str, value: Any, whose: str) -> None:
@@ -202,7 +213,7 @@ COMMON: Mapping[str, Argument] = MappingProxyType(
         "pre_execute": Argument(),
         "post_execute": Argument(),
         "trigger_rule": Argument(TriggerRule.ALL_SUCCESS, _trigger_rule),
-        "resources": Argument(None, _mapping),
+        "resources": Argument(None, _resources),
         "run_as_user": Argument(None, _run_as_user),
         "map_index_template": Argument(None, _text),
         "max_active_tis_per_dag": Argument(None, _whole),

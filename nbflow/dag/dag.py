@@ -56,6 +56,9 @@ class DAG:
     with a warning. Raises InvalidDag and InvalidArgument for what cannot be.
     """
 
+    zone: tzinfo | None = None
+    """Said on its own, where dates alone would say it (``%%dag --timezone``)."""
+
     def __init__(
         self,
         dag_id: str,
@@ -133,6 +136,7 @@ class DAG:
         self.unfinished: list[Any] = []
         """Edges and partial operators that have had no effect so far: the compiler warns of them."""
         self._ids: dict[str, TaskNode | TaskGroup] = {}
+        self._suffixes: dict[str, int] = {}
         self.task_group = TaskGroup.root(self)
         check_schedule(schedule, whose)
         if params and schedule is not None:
@@ -170,7 +174,10 @@ class DAG:
 
     @property
     def said_timezone(self) -> tzinfo | None:
-        """The zone that its dates name: that of the start date, else of the end date, else of default_args."""
+        """The zone that it was given, or that its dates name: that of the start date, else of the end date, else of
+        default_args."""
+        if self.zone is not None:
+            return self.zone
         dates = (self._start, self._end, self.default_args.get("start_date"))
         return next((date.tzinfo for date in dates if isinstance(date, datetime) and date.tzinfo is not None), None)
 
@@ -260,9 +267,10 @@ class DAG:
         """The id itself, or with the first ``__N`` that is not taken."""
         if node_id not in self._ids:
             return node_id
-        n = 1
+        n = self._suffixes.get(node_id, 1)
         while f"{node_id}__{n}" in self._ids:
             n += 1
+        self._suffixes[node_id] = n
         return f"{node_id}__{n}"
 
     @property

@@ -365,6 +365,10 @@ _EDGELESS = frozenset({str, int, float, bool, type(None), timedelta, type(_check
 def find_home(kwargs: dict[str, Any]) -> tuple[DAG | None, TaskGroup | None]:
     """The DAG and group that a new task joins: what its arguments say, else the open ``with``, else none."""
     dag, group = kwargs.pop("dag", None), kwargs.pop("task_group", None)
+    if dag is not None and not hasattr(dag, "add_task"):
+        raise InvalidArgument(f"dag must be a DAG, not {type(dag).__name__} {dag!r}.")
+    if group is not None and not hasattr(group, "child_id"):
+        raise InvalidArgument(f"task_group must be a TaskGroup, not {type(group).__name__} {group!r}.")
     if group is not None:
         return dag or group.dag, group
     if dag is None:
@@ -379,6 +383,8 @@ def find_home(kwargs: dict[str, Any]) -> tuple[DAG | None, TaskGroup | None]:
 def defaults_for(dag: DAG | None, group: TaskGroup | None, own: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """``default_args`` of the DAG, of the groups from outside in, and of the task itself."""
     defaults: Mapping[str, Any] = group.all_default_args if group is not None else dag.default_args if dag else {}
+    if own is not None and not isinstance(own, Mapping):
+        raise InvalidArgument(f"default_args must be a dict, not {type(own).__name__} {own!r}.")
     return {**defaults, **own} if own else defaults
 
 
@@ -419,8 +425,8 @@ class BaseOperator(TaskNode):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__init__" in cls.__dict__:
-            cls.__init__ = _checked(cls.__dict__["__init__"])  # type: ignore[method-assign]
+        if not hasattr(cls.__init__, "names"):  # its own, or a mix-in's that stands before BaseOperator's
+            cls.__init__ = _checked(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, *, task_id: str, **kwargs: Any) -> None:
         making = self.__dict__["_making"]

@@ -234,6 +234,24 @@ def test_a_result_in_any_argument_sets_an_edge() -> None:
     assert dag.to_spec().tasks["late"].upstream == ("c",)
 
 
+def test_a_mix_ins_arguments_count_as_the_operators_own() -> None:
+    class Loud:
+        def __init__(self, *, volume: int, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.volume = volume
+
+    class LoudEmpty(Loud, EmptyOperator):
+        pass
+
+    with DAG("d", default_args={"volume": 3}):
+        made = LoudEmpty(task_id="t", retries=1)
+        with pytest.raises(
+            InvalidArgument, match=r"LoudEmpty \(task 'u'\) has no argument 'volme'. Did you mean 'volume'"
+        ):
+            LoudEmpty(task_id="u", volme=3)
+    assert (made.volume, made.retries) == (3, 1)
+
+
 def test_an_operator_that_forgets_its_base_is_told() -> None:
     class Forgets(BaseOperator):
         def __init__(self, *, task_id: str) -> None:

@@ -177,7 +177,7 @@ with DAG("good"):
     loaded = load(folder, text)
     # Then the good one is there, and the two others are faults with their lines
     assert [dag.dag_id for dag in loaded.dags] == ["good"]
-    assert [(fault.dag_id, fault.line) for fault in loaded.faults] == [("circular", 9), ("good", 12)]
+    assert [(fault.dag_id, fault.line) for fault in loaded.faults] == [("circular", 10), ("good", 12)]
     assert loaded.faults[1].error == "AirflowDagDuplicatedIdException: this file defines the DAG 'good' twice"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from dateutil.relativedelta import relativedelta
 
 from nbflow import DAG, BaseOperator, Param, TaskGroup, dag, task, task_group
 from nbflow.operators.bash import BashOperator
@@ -132,7 +133,7 @@ def text(raw: Any) -> Any:
 
 def value(raw: Any) -> Any:
     """What the table holds as its ``repr``: a list, a timedelta, a datetime. Anything else is itself."""
-    if not isinstance(raw, str) or not raw.startswith(("datetime.", "[", "{", "(")):
+    if not isinstance(raw, str) or not raw.startswith(("datetime.", "relativedelta(", "[", "{", "(")):
         return raw
     try:
         tree = ast.parse(raw, mode="eval").body
@@ -142,7 +143,8 @@ def value(raw: Any) -> Any:
 
 
 def made_by(call: ast.Call) -> Any:
-    kinds = {"datetime.timedelta": dt.timedelta, "datetime.datetime": dt.datetime, "datetime.date": dt.date}
+    kinds: dict[str, Any] = {f"datetime.{kind.__name__}": kind for kind in (dt.timedelta, dt.datetime, dt.date)}
+    kinds["relativedelta"] = relativedelta
     kind = kinds.get(ast.unparse(call.func))
     if kind is None:
         raise ValueError(ast.unparse(call))
