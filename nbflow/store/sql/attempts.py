@@ -19,7 +19,8 @@ from nbflow.store.sql.rows import ATTEMPT_COLUMNS, as_attempt
 
 _A, _RUN, _TI = t.attempt, t.dag_run, t.task_instance
 
-_ATTEMPTS = select(*ATTEMPT_COLUMNS).join(_RUN, _RUN.c.id == _A.c.run_no)
+# Every attempt has its run; the join is an "outer" one so that SQLite never begins with the runs.
+_ATTEMPTS = select(*ATTEMPT_COLUMNS).join(_RUN, _RUN.c.id == _A.c.run_no, isouter=True)
 _ONE = _ATTEMPTS.where(_A.c.attempt_id == bindparam("attempt_id"))
 _OF_RUN = _ATTEMPTS.where(_RUN.c.dag_id == bindparam("dag_id"), _RUN.c.run_id == bindparam("run_id")).order_by(_A.c.id)
 _LIVE = _ATTEMPTS.where(text(f"attempt.{t.LIVE_ATTEMPT}"))
@@ -63,7 +64,7 @@ ORDER BY r.id{lock}
 _RENEW = update(_A).where(_A.c.id == bindparam("no")).values(lease_until=bindparam("until"))
 _TRIGGERS = (
     select(t.task_trigger, _RUN.c.dag_id, _RUN.c.run_id)
-    .join(_RUN, _RUN.c.id == t.task_trigger.c.run_no)
+    .join(_RUN, _RUN.c.id == t.task_trigger.c.run_no, isouter=True)
     .order_by(t.task_trigger.c.id)
 )
 

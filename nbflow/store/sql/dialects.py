@@ -94,7 +94,10 @@ class SqliteDialect:
             raise ConfigError(f"synchronous is one of {', '.join(SYNCHRONOUS)}, not {synchronous!r}.")
         self.path = Path(url.database).absolute()
         self.synchronous = synchronous.upper()
-        self.busy_seconds = float(str(url.query.get("timeout", BUSY_SECONDS)))
+        try:
+            self.busy_seconds = float(str(url.query.get("timeout", BUSY_SECONDS)))
+        except ValueError:
+            raise ConfigError(f"?timeout= is a number of seconds, not {url.query['timeout']!r}.") from None
         self._watcher: sqlite3.Connection | None = None
         self._lock = threading.Lock()
 
@@ -144,8 +147,8 @@ class SqliteDialect:
     def nudge(self, connection: Connection) -> None:
         """The commit itself changes ``data_version``."""
 
-    def translate(self, error: DBAPIError) -> StoreError:
-        said = str(error.orig)
+    def translate(self, error: DBAPIError | sqlite3.Error) -> StoreError:
+        said = str(error.orig if isinstance(error, DBAPIError) else error)
         if "locked" in said or "busy" in said:
             return StoreBusy(
                 f"{self.path} was locked for {self.busy_seconds:g} s; nothing was changed.",
@@ -161,9 +164,12 @@ class SqliteDialect:
 
     def change_token(self) -> Any:
         with self._lock:
-            if self._watcher is None:
-                self._watcher = self._connect()
-            return self._watcher.execute("PRAGMA data_version").fetchone()[0]
+            try:
+                if self._watcher is None:
+                    self._watcher = self._connect()
+                return self._watcher.execute("PRAGMA data_version").fetchone()[0]
+            except sqlite3.Error as error:
+                raise self.translate(error) from error
 
     def wait_for_change(self, token: Any, timeout: float) -> bool:
         until = time.monotonic() + timeout

@@ -73,7 +73,7 @@ _OCCUPIED = (
         func.count(),
         func.sum(_TI.c.pool_slots),
     )
-    .join(_RUN, _RUN.c.id == _TI.c.run_no)
+    .join(_RUN, _RUN.c.id == _TI.c.run_no, isouter=True)  # "outer" keeps SQLite from beginning with the runs
     .where(text(f"task_instance.{t.LIVE_INSTANCE}"))
     .group_by(_TI.c.pool, _RUN.c.dag_id, _RUN.c.run_id, _TI.c.task_id, _TI.c.state)
 )

@@ -1,0 +1,213 @@
+"""Several threads and processes on one database, and processes that die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event
+from typing import Any
+
+import pytest
+
+from nbflow.core.snapshot import RunKey
+from nbflow.core.states import TaskState
+from nbflow.errors import DagRunAlreadyExists, StalePlan
+from nbflow.store import open_store
+from nbflow.store.base import Store
+from tests.store.worlds import LEASE, T0, a_run, add, dispatch, plan, register, scheduled, spec, started_run
+
+TASKS = tuple(f"t{number:02}" for number in range(40))
+CROWD = 6
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    opened = open_store(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def run(store: Store) -> RunKey:
+    register(store, spec(*TASKS))
+    return started_run(store, a_run(), *TASKS)
+
+
+def _process(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.store.processes", *words]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _together(*commands: tuple[str, ...]) -> list[list[str]]:
+    """Let processes loose at the same moment; the lines that each said."""
+    processes = [_process(*command) for command in commands]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60)[0].split() for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes)
+    return said
+
+
+def _crowd(deed: Callable[[], Any]) -> Counter[str]:
+    """Threads that do the same at the same moment: how often each result or error came."""
+    barrier = Barrier(CROWD)
+
+    def one() -> str:
+        barrier.wait()
+        try:
+            return type(deed()).__name__
+        except (StalePlan, DagRunAlreadyExists) as error:
+            return type(error).__name__
+
+    with ThreadPoolExecutor(CROWD) as pool:
+        return Counter(future.result() for future in [pool.submit(one) for _ in range(CROWD)])
+
+
+def test_of_many_appliers_of_one_revision_one_wins(store: Store, run: RunKey) -> None:
+    for round_number, task in enumerate(TASKS[:8], 1):
+        made = plan(scheduled(run, task))
+
+        results = _crowd(lambda made=made, at=round_number: store.apply([made], actor="x", expect={run: at}))  # type: ignore[misc]
+
+        assert results == {"list": 1, "StalePlan": CROWD - 1}
+    assert [event.key.task_id for event in store.events() if event.key] == list(TASKS[:8])
+
+
+def test_of_many_runs_of_one_date_one_is_made(store: Store, run: RunKey) -> None:
+    names = iter(f"r{number}" for number in range(10, 99))
+
+    results = _crowd(lambda: store.apply([add(a_run(next(names), 1), *TASKS)], actor="x"))
+
+    assert results == {"list": 1, "DagRunAlreadyExists": CROWD - 1}
+    assert len(store.runs()) == 2
+
+
+def test_plans_over_the_same_runs_in_any_order_do_not_block_each_other(store: Store, run: RunKey) -> None:
+    runs = [run, *(started_run(store, a_run(f"q{day}", day), *TASKS) for day in range(1, 4))]
+    orders = iter([runs, runs[::-1], runs[2:] + runs[:2]] * 2)
+
+    results = _crowd(lambda: store.apply([plan(*(scheduled(one, "t00") for one in next(orders)))], actor="x"))
+
+    assert results == {"list": 1, "StalePlan": CROWD - 1}
+
+
+def test_processes_schedule_each_task_once(database_url: str, store: Store, run: RunKey) -> None:
+    said = _together(("schedule_all", database_url), ("schedule_all", database_url))
+
+    assert sorted(word for words in said for word in words) == list(TASKS)
+    assert sorted(event.key.task_id for event in store.events() if event.key) == list(TASKS)
+
+
+def test_processes_claim_each_attempt_once(database_url: str, store: Store, run: RunKey) -> None:
+    attempts = [attempt.attempt_id for attempt in dispatch(store, run, *TASKS)]
+
+    said = _together(("claim_all", database_url, "one"), ("claim_all", database_url, "two"))
+
+    assert sorted(word for words in said for word in words) == sorted(attempts)
+    owners = {attempt.attempt_id: attempt.owner for attempt in store.live_attempts()}
+    assert owners == {word: owner for owner, words in zip(("one", "two"), said, strict=True) for word in words}
+
+
+def test_a_reader_that_remembers_the_last_number_misses_nothing(store: Store, run: RunKey) -> None:
+    other = started_run(store, a_run("r2", 1), *TASKS)
+    done, seen, last = Event(), [], store.last_seq()
+
+    def write(key: RunKey) -> None:
+        for task in TASKS:
+            store.apply([plan(scheduled(key, task))], actor="x")
+
+    def read() -> None:
+        nonlocal last
+        finished = False
+        while not finished:
+            finished = done.is_set()
+            for event in store.events(after=last):
+                seen.append(event.seq)
+                last = event.seq
+
+    with ThreadPoolExecutor(3) as pool:
+        reader = pool.submit(read)
+        for writer in [pool.submit(write, key) for key in (run, other)]:
+            writer.result()
+        done.set()
+        reader.result()
+
+    assert seen == [event.seq for event in store.events(after=4)]
+    assert len(seen) == 2 * len(TASKS)
+
+
+def test_callbacks_are_claimed_once(store: Store, run: RunKey) -> None:
+    from nbflow.core.plan import Callback
+
+    intents = [Callback(run=run, key=None, kind="success", at=T0) for _ in range(30)]
+    store.apply([plan(*intents)], actor="x")
+    barrier = Barrier(CROWD)
+
+    def claim(owner: int) -> list[int]:
+        barrier.wait()
+        mine: list[int] = []
+        while found := store.claim_callbacks(owner=str(owner), lease=LEASE, now=T0, limit=4):
+            mine += [one.callback_id for one in found]
+        return mine
+
+    with ThreadPoolExecutor(CROWD) as pool:
+        claimed = sorted(number for mine in pool.map(claim, range(CROWD)) for number in mine)
+
+    assert claimed == list(range(1, 31))
+
+
+@pytest.mark.chaos
+def test_a_process_that_dies_while_it_applies_leaves_all_or_nothing(
+    database_url: str, store: Store, run: RunKey
+) -> None:
+    for applied in (1, 3, 7, 12):
+        process = _process("churn", database_url)
+        assert process.stdout is not None
+        for _ in range(applied):  # the next apply is under way whenever this one was heard of
+            process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+
+        snapshot = store.snapshot(run)
+        assert snapshot is not None
+        lines = [event for event in store.events(limit=10**6) if event.key is not None]
+        assert len(lines) == (snapshot.run.revision - 1) * len(TASKS)
+        last = {event.key: event.target for event in lines}
+        assert {key: one.state.value for key, one in snapshot.instances.items()} == last
+        assert len(set(last.values())) == 1
+
+    store.apply([plan(*(scheduled(run, task) for task in _still_none(store, run)))], actor="x")
+
+
+def _still_none(store: Store, run: RunKey) -> list[str]:
+    return [one.task_id for one in store.instances(run) if one.state is TaskState.NONE]
+
+
+@pytest.mark.chaos
+def test_a_sqlite_file_is_whole_after_a_kill(sqlite_url: str, sqlite_path: Any) -> None:
+    store = open_store(sqlite_url)
+    register(store, spec(*TASKS))
+    started_run(store, a_run(), *TASKS)
+    store.close()
+    process = _process("churn", sqlite_url)
+    assert process.stdout is not None
+    for _ in range(20):
+        process.stdout.readline()
+    process.kill()
+    process.communicate()
+
+    with sqlite3.connect(sqlite_path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    connection.close()

@@ -1,0 +1,209 @@
+"""What only a file has: its mode, its locks, its disk; and what may never be read in it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from nbflow.connections import Connection
+from nbflow.core.snapshot import RunKey
+from nbflow.errors import ConfigError, SecretsError, StaleAttempt, StoreBusy, StoreError
+from nbflow.secrets import SecretBox, new_key
+from nbflow.store import open_store
+from nbflow.store.sql import SqlStore
+from tests.store.worlds import T0, a_run, after, begin, everything, plan, register, scheduled, started_run
+
+SECRETS = ("hunter2-password", "ada-login", "token-in-extra", "value-of-variable")
+
+
+@pytest.fixture
+def store(sqlite_url: str, box: SecretBox) -> SqlStore:
+    opened = open_store(f"{sqlite_url}?timeout=0.05", fernet=box)
+    assert isinstance(opened, SqlStore)
+    return opened
+
+
+# ------------------------------------------------------------------------------------------------------------- secrets
+
+
+def _plant(store: SqlStore) -> None:
+    db = Connection("db", "postgres", host="db.example", login=SECRETS[1], password=SECRETS[0], extra={"t": SECRETS[2]})
+    store.set_connection(db, actor="ada", now=T0)
+    store.set_variable("plain_name", SECRETS[3], actor="ada", now=T0)
+
+
+def test_planted_secrets_are_nowhere_in_the_files(store: SqlStore, sqlite_path: Path) -> None:
+    _plant(store)
+
+    written = b"".join(path.read_bytes() for path in sqlite_path.parent.glob(sqlite_path.name + "*"))
+
+    assert b"plain_name" in written
+    assert b"db.example" in written
+    assert [secret for secret in SECRETS if secret.encode() in written] == []
+
+
+def test_without_a_key_secrets_are_neither_read_nor_written(store: SqlStore, sqlite_url: str) -> None:
+    _plant(store)
+    keyless = open_store(sqlite_url)
+
+    for call in (
+        lambda: keyless.set_variable("x", "1", actor="ada", now=T0),
+        lambda: keyless.variable("plain_name"),
+        lambda: keyless.set_connection(Connection("x"), actor="ada", now=T0),
+        lambda: keyless.connection("db"),
+        lambda: keyless.variables(),
+    ):
+        with pytest.raises(SecretsError, match="without a key"):
+            call()
+    assert [key for key, _, _ in store.variables()] == ["plain_name"]
+
+
+def test_another_key_does_not_decrypt(store: SqlStore, sqlite_url: str) -> None:
+    _plant(store)
+
+    with pytest.raises(SecretsError, match="cannot be decrypted"):
+        open_store(sqlite_url, fernet=SecretBox([new_key()])).variable("plain_name")
+
+
+def test_rotation_moves_every_secret_to_the_newest_key(sqlite_url: str) -> None:
+    old, new = new_key(), new_key()
+    first = open_store(sqlite_url, fernet=SecretBox([old]))
+    assert isinstance(first, SqlStore)
+    _plant(first)
+    before = first.connections()
+
+    moved = open_store(sqlite_url, fernet=SecretBox([new, old])).rotate_secrets()
+
+    rotated = open_store(sqlite_url, fernet=SecretBox([new]))
+    assert (moved, rotated.variable("plain_name"), rotated.connections()) == (2, SECRETS[3], before)
+
+
+def test_an_error_shows_no_values(store: SqlStore) -> None:
+    register(store)
+    with pytest.raises(StaleAttempt) as refused:
+        store.xcom_push("none", "k", SECRETS[0], now=T0)
+    with pytest.raises(ValueError, match="no time zone") as naive:
+        store.audit("x", actor="ada", now=after(0).replace(tzinfo=None), detail={"a": SECRETS[0]})
+
+    assert SECRETS[0] not in f"{refused.value!r} {naive.value!r}"
+
+
+# ---------------------------------------------------------------------------------------------------------- the file
+
+
+def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "home" / "nbflow.db"
+    old = os.umask(0)
+    try:
+        store = open_store(f"sqlite:///{path}")
+        store.migrate()
+        register(store)
+    finally:
+        os.umask(old)
+
+    modes = {file.name: oct(stat.S_IMODE(file.stat().st_mode)) for file in (path.parent, *path.parent.iterdir())}
+    assert modes == {"home": "0o700", "nbflow.db": "0o600", "nbflow.db-wal": "0o600", "nbflow.db-shm": "0o600"}
+
+
+def test_its_connections_are_set_up(sqlite_url: str) -> None:
+    store = open_store(sqlite_url, synchronous="full")
+    assert isinstance(store, SqlStore)
+
+    with store._engine.connect() as connection:
+        found = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        ]
+
+    assert found == ["wal", 2, 1, 10_000]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite://", "needs a file"),
+        ("sqlite:///:memory:", "memory://"),
+        ("mysql://x/y", "mysql:// is no metastore"),
+        ("sqlite:///a.db?timeout=soon", "timeout"),
+    ],
+)
+def test_a_url_that_cannot_be_is_refused(url: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        open_store(url)
+
+
+def test_an_unknown_synchronous_is_refused(sqlite_url: str) -> None:
+    with pytest.raises(ConfigError, match="OFF, NORMAL, FULL, EXTRA"):
+        open_store(sqlite_url, synchronous="SOMETIMES")
+
+
+def test_a_missing_file_is_not_made_by_looking(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/none.db")
+
+    with pytest.raises(StoreError, match="no metastore at"):
+        store.check()
+    with pytest.raises(StoreError, match="no metastore at"):
+        store.change_token()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_file_is_not_taken_for_a_metastore(tmp_path: Path) -> None:
+    (tmp_path / "notes.db").write_text("not a database at all, but long enough to be taken for one" * 20)
+
+    with pytest.raises(StoreError, match="not a database"):
+        open_store(f"sqlite:///{tmp_path}/notes.db").check()
+
+
+# -------------------------------------------------------------------------------------------------- locks and disks
+
+
+def test_a_locked_database_is_an_error_that_changes_nothing(store: SqlStore, sqlite_path: Path) -> None:
+    register(store)
+    run = started_run(store)
+    before = everything(store, run)
+    other = sqlite3.connect(sqlite_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(StoreBusy, match=r"was locked for 0\.05 s; nothing was changed"):
+        store.apply([plan(scheduled(run, "extract"))], actor="x")
+    read_meanwhile = everything(store, run)
+    other.execute("ROLLBACK")
+    other.close()
+
+    assert read_meanwhile == before
+    store.apply([plan(scheduled(run, "extract"))], actor="x")
+
+
+def test_a_full_disk_is_an_error_that_changes_nothing(store: SqlStore) -> None:
+    register(store)
+    run = started_run(store)
+    attempt = begin(store, run, "extract")
+    before = everything(store, run)
+
+    @event.listens_for(store._engine, "begin")
+    def fill(connection: object) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")  # type: ignore[attr-defined]
+
+    with pytest.raises(StoreError, match=r"disk of .* is full; nothing was changed"):
+        store.xcom_push(attempt, "k", "1" * 1_000_000, now=T0)
+    with pytest.raises(StoreError, match="full"):
+        store.apply([plan(scheduled(run, "load"))], actor="x" * 100_000)
+
+    assert everything(store, run) == before
+
+
+def test_a_read_only_file_is_an_error_with_its_place(store: SqlStore, sqlite_path: Path) -> None:
+    register(store)
+
+    @event.listens_for(store._engine, "begin")
+    def protect(connection: object) -> None:
+        connection.exec_driver_sql("PRAGMA query_only = ON")  # type: ignore[attr-defined]
+
+    with pytest.raises(StoreError, match=f"{sqlite_path}.*readonly"):
+        started_run(store, a_run())
+    assert store.run(RunKey("sales", "r1")) is None
