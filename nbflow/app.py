@@ -90,9 +90,15 @@ class App:
         return Operations(self.store, self.clock, self.settings, actor=actor)
 
     def scheduler(
-        self, *, executor: Executor | None = None, only: Collection[RunKey] | None = None, job_id: str | None = None
+        self,
+        *,
+        executor: Executor | None = None,
+        only: Collection[RunKey] | None = None,
+        job_id: str | None = None,
+        on_callbacks: Callable[[], None] = lambda: None,
     ) -> Scheduler:
-        """A scheduler with the configured executor (or the one given)."""
+        """A scheduler with the configured executor (or the one given). ``on_callbacks`` is told when callback intents
+        were stored; a DAG processor carries them out (``DagProcessor.call_back``)."""
         from nbflow.services.scheduler import Scheduler
 
         job_id = job_id or new_job_id("scheduler")
@@ -103,6 +109,7 @@ class App:
             self.settings,
             job_id=job_id,
             only=only,
+            on_callbacks=on_callbacks,
         )
 
     def executor(self, owner: str) -> Executor:

@@ -1,0 +1,389 @@
+"""The scheduler on a real metastore with real processes: what it starts, ends, holds back and explains."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from nbflow.core.snapshot import TaskKey
+from nbflow.core.states import RunState, TaskState
+from nbflow.errors import NbflowError
+
+HEAD = """\
+import os, time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from nbflow import DAG, task, get_current_context
+HERE = Path(__file__).parent
+"""
+
+
+def dag_file(body, **options):
+    given = ", ".join(f"{name}={value}" for name, value in {"schedule": None, **options}.items())
+    lines = "\n".join(f"    {line}" for line in body.strip("\n").split("\n"))
+    return f"{HEAD}\nwith DAG('d', {given}) as dag:\n{lines}\n"
+
+
+def put(stage, body, **options):
+    stage.write("d.py", dag_file(body, **options))
+    stage.process()
+    assert stage.store.faults() == []
+
+
+def trigger_and_end(stage, **given):
+    run = stage.ops.trigger("d", **given).key
+    return run, stage.run_to_end(run)
+
+
+def test_results_flow_between_processes(stage):
+    put(
+        stage,
+        """
+@task
+def one(): return {"a": [1, 2]}
+@task
+def two(x): print("got", x); return x["a"][1]
+two(one())
+""",
+    )
+    run, states = trigger_and_end(stage)
+
+    assert states == {"one": "success", "two": "success"}
+    stored = [(str(key), name, json.loads(text)) for key, name, text in stage.store.xcoms(run)]
+    assert stored == [("one", "return_value", {"a": [1, 2]}), ("two", "return_value", 2)]
+    assert "got {'a': [1, 2]}" in stage.log(run, "two")
+
+
+def test_a_failure_is_retried_after_its_delay_and_says_so_meanwhile(stage):
+    put(
+        stage,
+        """
+@task(retries=1, retry_delay=timedelta(seconds=0.2))
+def t():
+    if get_current_context()["ti"].try_number == 1:
+        raise ValueError("not yet")
+t()
+""",
+    )
+    run = stage.ops.trigger("d").key
+    stage.turn_until(lambda: stage.states(run).get("t") == "up_for_retry")
+    (why,) = stage.ops.why(run).values()
+    states = stage.run_to_end(run)
+
+    assert (why.kind, why.until is not None) == ("retry", True)
+    assert states == {"t": "success"}
+    assert stage.causes(run, "t") == [
+        "dependencies_met",
+        "dispatched",
+        "started",
+        "raised",
+        "retry_due",
+        "dispatched",
+        "started",
+        "succeeded",
+    ]
+    failed = next(e for e in stage.store.events(run=run, key=TaskKey("t")) if e.cause == "raised")
+    assert failed.detail["error"] == "ValueError: not yet"
+
+
+def test_a_task_over_its_time_is_ended_with_its_whole_group(make_stage):
+    stage = make_stage(CORE__KILLED_TASK_CLEANUP_TIME="0.5")
+    put(
+        stage,
+        """
+@task(execution_timeout=timedelta(seconds=0.3))
+def t():
+    import signal, subprocess
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    child = subprocess.Popen(["sleep", "600"])
+    (HERE / "pids").write_text(f"{os.getpid()} {child.pid}")
+    while True:
+        time.sleep(0.01)
+t()
+""",
+    )
+    run, states = trigger_and_end(stage)
+
+    assert (states, stage.causes(run, "t")[-1]) == ({"t": "failed"}, "execution_timeout")
+    for pid in (stage.folder / "pids").read_text().split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+
+
+def test_a_run_over_its_time_fails_and_its_tasks_are_killed(stage):
+    put(
+        stage,
+        """
+@task
+def t():
+    time.sleep(600)
+@task
+def after(): pass
+t() >> after()
+""",
+        dagrun_timeout="timedelta(seconds=0.5)",
+    )
+    run, states = trigger_and_end(stage)
+
+    assert (states, stage.store.run(run).state) == ({"t": "skipped", "after": "skipped"}, RunState.FAILED)
+    stage.turn_until(lambda: not stage.scheduler.executor.live)
+
+
+def test_clearing_a_running_task_ends_it_and_starts_it_over(stage):
+    put(
+        stage,
+        """
+@task
+def t():
+    count = len(list(HERE.glob("started*")))
+    (HERE / f"started{count}").touch()
+    if count == 0:
+        time.sleep(600)
+t()
+""",
+    )
+    run = stage.ops.trigger("d").key
+    stage.turn_until(lambda: (stage.folder / "started0").exists() and stage.states(run)["t"] == "running")
+    stage.ops.clear(run, ["t"])
+    states = stage.run_to_end(run)
+
+    assert states == {"t": "success"}
+    assert stage.causes(run, "t")[3:5] == ["cleared_while_live", "killed_to_restart"]
+
+
+def test_marking_a_running_task_ends_its_process(stage):
+    put(stage, "@task\ndef t():\n    (HERE / 'started').touch()\n    time.sleep(600)\nt()")
+    run = stage.ops.trigger("d").key
+    stage.turn_until(lambda: (stage.folder / "started").exists())
+    stage.ops.mark_tasks(run, [TaskKey("t")], TaskState.SUCCESS)
+
+    assert stage.run_to_end(run) == {"t": "success"}
+    stage.turn_until(lambda: not stage.scheduler.executor.live)
+
+
+def test_a_finished_run_that_is_cleared_in_part_goes_on_from_there(stage):
+    put(
+        stage,
+        """
+@task
+def a(): pass
+@task
+def b():
+    if not (HERE / "mended").exists():
+        raise ValueError("broken")
+@task
+def c(): pass
+a() >> b() >> c()
+""",
+    )
+    run, first = trigger_and_end(stage)
+    (stage.folder / "mended").touch()
+    cleared = stage.ops.clear(run, ["b"], downstream=True, only_failed=True)
+    second = stage.run_to_end(run)
+
+    assert first == {"a": "success", "b": "failed", "c": "upstream_failed"}
+    assert sorted(map(str, cleared)) == ["b", "c"]
+    assert second == {"a": "success", "b": "success", "c": "success"}
+    assert [one.try_number for one in stage.store.instances(run)] == [1, 2, 1]
+
+
+def test_catchup_makes_every_interval_and_never_more_at_once_than_allowed(stage):
+    start = (datetime.now(UTC) - timedelta(days=6)).strftime("datetime(%Y, %-m, %-d, tzinfo=timezone.utc)")
+    most = 0
+
+    def all_done():
+        nonlocal most
+        runs = stage.store.runs("d")
+        most = max(most, sum(run.state in (RunState.RUNNING, RunState.QUEUED) for run in runs))
+        return len(runs) == 6 and all(run.state is RunState.SUCCESS for run in runs)
+
+    put(stage, "@task\ndef t(): pass\nt()", schedule="'@daily'", start_date=start, catchup=True, max_active_runs=2)
+    stage.turn_until(all_done)
+
+    dates = [run.logical_date for run in stage.store.runs("d", newest_first=False)]
+    assert {later - earlier for earlier, later in pairwise(dates)} == {timedelta(days=1)}
+    assert most <= 2
+
+
+def test_without_catchup_only_the_latest_interval_runs(stage):
+    put(
+        stage,
+        "@task\ndef t(): pass\nt()",
+        schedule="'@daily'",
+        start_date="datetime(2024, 1, 1, tzinfo=timezone.utc)",
+    )
+    stage.turn_until(lambda: [r for r in stage.store.runs("d") if r.state is RunState.SUCCESS])
+
+    (run,) = stage.store.runs("d")
+    assert run.data_interval_end <= datetime.now(UTC) < run.data_interval_end + timedelta(days=1)
+
+
+def test_a_paused_dag_makes_no_runs_and_a_triggered_one_says_that_it_waits(stage):
+    put(
+        stage,
+        "@task\ndef t(): pass\nt()",
+        schedule="'@daily'",
+        start_date="datetime(2024, 1, 1, tzinfo=timezone.utc)",
+        is_paused_upon_creation=True,
+    )
+    run = stage.ops.trigger("d").key
+    turns = [stage.schedule().step() for _ in range(5)]
+    (why,) = stage.ops.why(run).values()
+    stage.ops.set_paused("d", False)
+    states = stage.run_to_end(run)
+
+    assert [op for turn in turns for op in turn.ops] == []
+    assert (why.kind, states) == ("paused", {"t": "success"})
+
+
+def test_a_backfill_makes_its_runs_and_ends(stage):
+    put(
+        stage,
+        "@task\ndef t(): pass\nt()",
+        schedule="'@daily'",
+        start_date="datetime(2024, 1, 1, tzinfo=timezone.utc)",
+        is_paused_upon_creation=True,
+    )
+    made = stage.ops.backfill("d", datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 5, tzinfo=UTC))
+    stage.turn_until(lambda: stage.store.backfill(made.backfill_id).completed_at is not None)
+
+    runs = stage.store.runs("d", newest_first=False)
+    assert [(run.logical_date.day, run.run_type, run.state.value) for run in runs] == [
+        (day, "backfill", "success") for day in range(1, 6)
+    ]
+
+
+def test_the_schedule_passes_over_what_a_backfill_has_made(stage):
+    put(
+        stage,
+        "@task\ndef t(): pass\nt()",
+        schedule="'@daily'",
+        start_date="datetime(2024, 1, 1, tzinfo=timezone.utc)",
+        end_date="datetime(2024, 1, 4, tzinfo=timezone.utc)",
+        catchup=True,
+        is_paused_upon_creation=True,
+    )
+    made = stage.ops.backfill("d", datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 1, 3, tzinfo=UTC))
+    stage.turn_until(lambda: stage.store.backfill(made.backfill_id).completed_at is not None)
+    stage.ops.set_paused("d", False)
+    stage.turn_until(lambda: len([r for r in stage.store.runs("d") if r.state is RunState.SUCCESS]) == 4)
+
+    runs = stage.store.runs("d", newest_first=False)
+    assert [(run.logical_date.day, run.run_type) for run in runs] == [
+        (1, "scheduled"),
+        (2, "backfill"),
+        (3, "backfill"),
+        (4, "scheduled"),
+    ]
+
+
+def test_callbacks_of_a_killed_task_and_of_the_dag_are_called_once(stage):
+    stage.write(
+        "d.py",
+        HEAD
+        + """
+def note(name):
+    def write(context):
+        with open(HERE / "calls", "a") as file:
+            file.write(f"{name} {context['ti'].task_id if name != 'dag' else context['reason']}\\n")
+    return write
+with DAG("d", schedule=None, on_failure_callback=note("dag")):
+    @task(on_failure_callback=note("failure"))
+    def t():
+        os.kill(os.getpid(), 9)
+    t()
+""",
+    )
+    stage.process()
+    assert stage.store.faults() == []
+    stage.schedule(on_callbacks=stage.processor.call_back)
+    run, states = trigger_and_end(stage)
+    stage.process()
+
+    assert (states, stage.causes(run, "t")[-1]) == ({"t": "failed"}, "process_died")
+    assert sorted((stage.folder / "calls").read_text().splitlines()) == ["dag task_failed", "failure t"]
+
+
+def test_a_second_scheduler_on_sqlite_is_refused_and_told_who_has_it(stage):
+    stage.schedule()
+    second = stage.app.scheduler()
+    with pytest.raises(NbflowError, match="has a scheduler already"):
+        second.start()
+
+
+def test_a_queued_try_whose_scheduler_died_is_dispatched_again(stage):
+    put(stage, "@task\ndef t(): pass\nt()")
+    run = stage.ops.trigger("d").key
+    scheduler = stage.schedule()
+    scheduler._submit = lambda attempts: None  # it dies between the commit and the submit
+    stage.turn_until(lambda: stage.states(run)["t"] == "queued")
+    lost = stage.store.attempts(run)[0]
+    reports = scheduler.executor.adopt([lost])
+    del scheduler._submit
+    scheduler.memory.reports += reports
+    states = stage.run_to_end(run)
+
+    assert states == {"t": "success"}
+    assert stage.causes(run, "t")[1:4] == ["dispatched", "dispatch_lost", "dispatched"]
+
+
+def test_why_names_the_pool_that_is_full(stage):
+    from nbflow.store.base import Pool
+
+    stage.store.set_pool(Pool(name="one", slots=1), actor="ada", now=stage.app.clock.now())
+    put(
+        stage,
+        """
+@task(pool="one")
+def a():
+    while not (HERE / "go").exists(): time.sleep(0.01)
+@task(pool="one")
+def b(): pass
+a(); b()
+""",
+    )
+    run = stage.ops.trigger("d").key
+    stage.turn_until(lambda: "running" in stage.states(run).values())
+    waits = stage.ops.why(run)
+    (stage.folder / "go").touch()
+    stage.run_to_end(run)
+
+    assert sorted(wait.kind for wait in waits.values()) == ["pool", "running"]
+
+
+def test_a_run_keeps_its_version_while_its_file_is_edited(stage):
+    body = """
+@task
+def a():
+    while not (HERE / "go").exists(): time.sleep(0.01)
+@task
+def b(): print("version {n}")
+a() >> b()
+"""
+    put(stage, body.replace("{n}", "one"))
+    run = stage.ops.trigger("d").key
+    stage.turn_until(lambda: stage.states(run)["a"] == "running")
+    put(stage, body.replace("{n}", "two"))
+    (stage.folder / "go").touch()
+    states = stage.run_to_end(run)
+
+    assert states == {"a": "success", "b": "success"}
+    assert "version one" in stage.log(run, "b")
+    assert (stage.store.run(run).version, stage.store.dag("d").version) == (1, 2)
+
+
+def test_clearing_onto_the_newest_version_removes_and_adds_tasks(stage):
+    put(stage, "@task\ndef a(): pass\n@task\ndef old(): pass\na() >> old()")
+    run, first = trigger_and_end(stage)
+    put(stage, "@task\ndef a(): pass\n@task\ndef new(): pass\na() >> new()")
+    stage.ops.clear(run, newest_version=True)
+    second = stage.run_to_end(run)
+
+    assert first == {"a": "success", "old": "success"}
+    assert second == {"a": "success", "old": "removed", "new": "success"}
+    assert stage.store.run(run).version == 2
