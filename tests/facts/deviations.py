@@ -81,7 +81,8 @@ def _uses_a_word_of_airflow_2(case: Case) -> bool:
         return False
     given = case["input"].get("task_kwargs", {})
     quoted = re.findall(r"argument '(\w+)'", expected.get("gist", ""))
-    return given.get("trigger_rule") in OLD_RULES or bool({*given, *quoted} & ({"sla"} | OLD_TASK.keys() | OLD_DAG.keys()))
+    old = {"sla"} | OLD_TASK.keys() | OLD_DAG.keys()
+    return given.get("trigger_rule") in OLD_RULES or bool(old.intersection([*given, *quoted]))
 
 
 def _runs_as_another_user(case: Case) -> bool:
