@@ -1,0 +1,255 @@
+"""Notebooks as tasks, run by papermill, and the operator behind ``@task.notebook``.
+
+Every try's executed notebook is kept, with a page of HTML beside it that needs no network. What a cell hands to
+:func:`nbflow.operators.glue.glue` becomes the task's result. The kernel is a process of its own; it ends with the task.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbflow.errors import AirflowException
+from nbflow.operators.base import BaseOperator
+from nbflow.operators.glue import glued
+from nbflow.operators.python import CallsFunction
+
+if TYPE_CHECKING:
+    from nbflow.dag.context import Context
+
+_TEMPLATE_SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class NotebookOperator(BaseOperator):
+    """Executes ``input_nb`` with ``parameters`` in place of those in its cell tagged ``parameters``.
+
+    A relative path starts at the DAG file's folder. ``output_nb`` is where the executed notebook goes; by default
+    ``<[notebook] output_folder>/<dag>/<run>/<task>-try<n>.ipynb``. The HTML page lies beside it. ``kernel_name``
+    defaults to ``[notebook] kernel_name``, else the kernel that the notebook names. ``cwd`` defaults to the notebook's
+    folder.
+
+    The result is a dict of what the notebook glued; XComs ``output_nb`` and ``output_html`` name the files.
+    """
+
+    template_fields: Sequence[str] = ("input_nb", "output_nb", "parameters", "kernel_name", "language_name", "cwd")
+    template_fields_renderers = {"parameters": "json"}
+    ui_color = "#fde8cf"
+
+    def __init__(
+        self,
+        *,
+        input_nb: str | os.PathLike[str],
+        output_nb: str | os.PathLike[str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        kernel_name: str | None = None,
+        language_name: str | None = None,
+        cwd: str | None = None,
+        html: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.input_nb = os.fspath(input_nb)
+        self.output_nb = None if output_nb is None else os.fspath(output_nb)
+        self.parameters = parameters
+        self.kernel_name = kernel_name
+        self.language_name = language_name
+        self.cwd = cwd
+        self.html = html
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        source, target = self._source(), self._target(context)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ti = context["ti"]
+        ti.xcom_push("output_nb", str(target))
+        self.log.info("Executing %s into %s", source, target)
+        try:
+            self._run(source, target)
+        finally:
+            if self.html and target.exists():
+                page = write_page(target)
+                ti.xcom_push("output_html", str(page))
+        return glued(_read(target))
+
+    def _source(self) -> Path:
+        folder = getattr(self.dag, "folder", "") or "."
+        source = Path(folder, self.input_nb).resolve()
+        if not source.is_file():
+            raise AirflowException(f"Notebook {self.input_nb} of task {self.task_id} was not found at {source}.")
+        return source
+
+    def _target(self, context: Context) -> Path:
+        if self.output_nb:
+            return Path(self.output_nb).resolve()
+        from nbflow.config import Settings
+        from nbflow.execution.logs import safe_name
+
+        ti = context["ti"]
+        index = f"[{ti.map_index}]" if ti.map_index >= 0 else ""
+        folder = Settings.load(os.environ).notebook.output_folder / safe_name(ti.dag_id) / safe_name(ti.run_id)
+        return folder / f"{safe_name(ti.task_id)}{index}-try{ti.try_number}.ipynb"
+
+    def _run(self, source: Path, target: Path) -> None:
+        try:
+            import papermill
+            from jupyter_client.kernelspec import NoSuchKernel
+            from papermill.exceptions import PapermillExecutionError
+        except ImportError:
+            raise AirflowException("Notebooks as tasks need papermill.", hint="pip install 'nbflow[lab]'") from None
+        from nbflow.dag.taskinstance import plain
+
+        parameters = {name: plain(value) for name, value in (self.parameters or {}).items()}
+        try:
+            kernel_name, language = self._kernel(source)
+            _with_a_kernel(
+                lambda manager_class: papermill.execute_notebook(
+                    _verbatim(source),
+                    _verbatim(target),
+                    parameters=parameters,
+                    kernel_name=kernel_name,
+                    language=language,
+                    cwd=self.cwd or str(source.parent),
+                    progress_bar=False,
+                    log_output=True,
+                    kernel_manager_class=manager_class,
+                )
+            )
+        except NoSuchKernel as error:
+            raise AirflowException(
+                f"{source.name} asks for the kernel {error.name!r}, which is not installed here.",
+                hint="Install it, or give kernel_name=.",
+            ) from None
+        except PapermillExecutionError as error:
+            self.log.error("%s", _ANSI.sub("", "\n".join(error.traceback)))
+            raise AirflowException(f"{source.name}, {failed_cell(_read(target), error)}") from None
+
+    def _kernel(self, source: Path) -> tuple[str, str]:
+        """Name and language of the kernel: given, set, or named by the notebook. Raises NoSuchKernel."""
+        from jupyter_client.kernelspec import KernelSpecManager
+
+        from nbflow.config import Settings
+
+        metadata = _read(source).metadata
+        named = metadata.get("kernelspec", {})
+        name = self.kernel_name or Settings.load(os.environ).notebook.kernel_name or named.get("name") or "python3"
+        language = KernelSpecManager().get_kernel_spec(name).language
+        return name, self.language_name or language
+
+
+class PapermillOperator(NotebookOperator):
+    """NotebookOperator under Airflow's name."""
+
+
+class DecoratedNotebookOperator(CallsFunction, NotebookOperator):
+    """``@task.notebook(input_nb=...)``: the function returns the notebook's parameters (a dict, or None)."""
+
+    custom_operator_name = "@task.notebook"
+    template_fields: Sequence[str] = (*NotebookOperator.template_fields, "op_args", "op_kwargs")
+
+    def __init__(
+        self, *, python_callable: Callable[..., Any], op_args: Any = None, op_kwargs: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.python_callable = python_callable
+        self.op_args = op_args if op_args is not None else ()
+        self.op_kwargs = op_kwargs if op_kwargs is not None else {}
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        given = self.call(context)
+        if given is not None and not isinstance(given, Mapping):
+            raise AirflowException(f"The function of @task.notebook {self.task_id} returns parameters, not {given!r}.")
+        self.parameters = {**(self.parameters or {}), **(given or {})}
+        return super().execute(context)
+
+
+def _with_a_kernel(run: Callable[[type], Any]) -> None:
+    """Call ``run`` (with the class of kernel managers to use) in a thread, and wait; what ends the wait kills the kernel.
+
+    nbclient lives in an event loop, which swallows what a signal handler raises in one of its callbacks: in the main
+    thread a time limit or a SIGTERM would sometimes be lost.
+    """
+    from jupyter_client.manager import AsyncKernelManager
+
+    managers: list[Any] = []
+    failure: list[BaseException] = []
+
+    class Known(AsyncKernelManager):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            managers.append(self)
+
+    def work() -> None:
+        try:
+            run(Known)
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=work, name="nbflow-notebook", daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        for _ in range(100):  # the kernel may be about to start: until the thread is at its end, for ten seconds
+            _kill(managers)
+            thread.join(0.1)
+            if not thread.is_alive():
+                break
+        raise
+    if failure:
+        raise failure[0]
+
+
+def _kill(managers: Sequence[Any]) -> None:
+    """Kill the kernels with all that they started: each leads a session of its own."""
+    for manager in managers:
+        pid = getattr(manager.provisioner, "pid", None)
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+
+def failed_cell(notebook: Mapping[str, Any], error: Any) -> str:
+    """``cell 3 (total = sum(rows)) failed: NameError: ...``, counting the notebook's own cells from 1."""
+    number = 0
+    for cell in notebook.get("cells", ()):
+        tags = cell.get("metadata", {}).get("tags", ())
+        if "injected-parameters" in tags or "papermill-error-cell-tag" in tags:
+            continue
+        number += 1
+        if any(output.get("output_type") == "error" for output in cell.get("outputs", ())):
+            lines = [line.strip() for line in str(cell.get("source", "")).splitlines() if line.strip()]
+            gist = lines[0][:80] if lines else ""
+            return f"cell {number} ({gist}) failed: {error.ename}: {error.evalue}"
+    return f"a cell failed: {error.ename}: {error.evalue}"
+
+
+def write_page(notebook: Path) -> Path:
+    """Write the notebook as a page of HTML beside it; returns its path. The page loads nothing from anywhere.
+
+    nbconvert's page would load MathJax and others from a CDN: its scripts, all in the head, are taken out. What cells
+    put into their outputs stays as it is.
+    """
+    from nbconvert import HTMLExporter
+
+    body, _ = HTMLExporter(template_name="lab", embed_images=True).from_notebook_node(_read(notebook))
+    head, mark, rest = body.partition("</head>")
+    page = notebook.with_suffix(".html")
+    page.write_text(f"{_TEMPLATE_SCRIPT.sub('', head)}{mark}{rest}", encoding="utf-8")
+    return page
+
+
+def _read(path: Path) -> Any:
+    import nbformat
+
+    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+
+
+def _verbatim(path: Path) -> str:
+    """The path as papermill takes it, which reads braces as its own templates."""
+    return str(path).replace("{", "{{").replace("}", "}}")

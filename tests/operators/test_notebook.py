@@ -1,0 +1,175 @@
+"""Notebooks as tasks, in a real kernel."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from nbflow import DAG, task
+from nbflow.core.events import Failed, Succeeded
+from nbflow.core.states import Cause
+from nbflow.operators.glue import GLUE_MIME, glued
+from nbflow.operators.notebook import NotebookOperator, PapermillOperator, failed_cell, write_page
+from tests.operators.test_bash import gone
+from tests.running.memory import MemoryRuntime, attempt
+
+pytestmark = pytest.mark.kernel
+
+
+def a_notebook(path: Path, *cells: str, parameters: str = "n = 1") -> Path:
+    """A notebook with a title, a cell of parameters and these code cells."""
+    first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    made = [nbformat.v4.new_markdown_cell("# Title"), first, *map(nbformat.v4.new_code_cell, cells)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=kernel), path)
+    return path
+
+
+@pytest.fixture
+def notebooks(home: Path) -> Path:
+    """The folder of executed notebooks."""
+    return home / "notebooks"
+
+
+def test_a_notebook_runs_with_parameters_and_gives_results(
+    dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path
+) -> None:
+    source = a_notebook(
+        tmp_path / "re{port}.ipynb",
+        "from nbflow.operators.glue import glue\nimport os",
+        "glue('double', [n * 2, day])\nglue('where', os.path.basename(os.getcwd()), display=False)",
+    )
+
+    @task
+    def numbers() -> int:
+        return 21
+
+    n = numbers()
+    PapermillOperator(task_id="t", input_nb=str(source), parameters={"n": n, "day": "{{ ds }}"})
+    attempt(dag, "numbers", runtime)
+
+    assert isinstance(attempt(dag, "t", runtime).event, Succeeded)
+    assert runtime.own("t") == {"double": [42, "2024-01-01"], "where": tmp_path.name}
+    kept = Path(runtime.own("t", "output_nb"))
+    assert kept == notebooks / "d" / "scheduled__2024-01-01T00:00:00+00:00".replace(" ", "") / "t-try1.ipynb"
+    page = Path(runtime.own("t", "output_html")).read_text()
+    assert "Title" in page
+    assert re.findall(r"<(?:script|link|img|iframe)[^>]*https?:", page) == []
+
+
+def test_a_failing_cell_is_named_and_what_ran_is_kept(
+    dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path
+) -> None:
+    source = a_notebook(tmp_path / "report.ipynb", "print('ran')", "# why\ntotal = n / 0", "print('never')")
+    NotebookOperator(task_id="t", input_nb=source, parameters={"n": 3})
+
+    event = attempt(dag, "t", runtime, try_number=2).event
+
+    assert isinstance(event, Failed)
+    assert event.error == ("AirflowException: report.ipynb, cell 4 (# why) failed: ZeroDivisionError: division by zero")
+    assert event.retry
+    kept = nbformat.read(runtime.own("t", "output_nb"), as_version=4)
+    assert "ran" in str(kept)
+    assert Path(runtime.own("t", "output_html")).name == "t-try2.html"
+
+
+def test_the_kernel_ends_with_the_task(dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path) -> None:
+    source = a_notebook(
+        tmp_path / "long.ipynb",
+        f"import os, pathlib, signal, time\npathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "os.kill(os.getppid(), signal.SIGUSR1)\ntime.sleep(300)",
+    )
+    import signal
+
+    from nbflow.errors import AirflowTaskTimeout
+
+    def end(*_: Any) -> None:
+        raise AirflowTaskTimeout("the kernel is in its cell")
+
+    NotebookOperator(task_id="t", input_nb=source, html=False, execution_timeout=timedelta(seconds=60))
+    before = signal.signal(signal.SIGUSR1, end)
+    try:
+        event = attempt(dag, "t", runtime).event
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    assert isinstance(event, Failed)
+    assert event.cause is Cause.EXECUTION_TIMEOUT
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_the_decorator_gives_parameters(dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path) -> None:
+    source = a_notebook(tmp_path / "p.ipynb", "from nbflow.operators.glue import glue\nglue('n', n)")
+    target = tmp_path / "out" / "p.ipynb"
+
+    @task.notebook(input_nb=str(source), output_nb=str(target), html=False)
+    def t(ds: Any = None) -> dict[str, Any]:
+        return {"n": ds}
+
+    t()
+    attempt(dag, "t", runtime)
+
+    assert (runtime.own("t"), target.exists()) == ({"n": "2024-01-01"}, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"input_nb": "missing.ipynb"}, "AirflowException: Notebook missing.ipynb of task t was not found at "),
+        ({"kernel_name": "no-such"}, "AirflowException: k.ipynb asks for the kernel 'no-such', which is not installed"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path, arguments: Any, error: str
+) -> None:
+    source = a_notebook(tmp_path / "k.ipynb", "1")
+    NotebookOperator(task_id="t", **{"input_nb": source, **arguments})
+
+    event = attempt(dag, "t", runtime).event
+
+    assert isinstance(event, Failed)
+    assert event.error.startswith(error)
+
+
+def test_results_are_read_from_outputs_the_last_of_a_name_counts() -> None:
+    def shown(mime: str, name: str, data: Any) -> Any:
+        return {"cells": [{"outputs": [{"output_type": "display_data", "data": {mime: {"name": name, "data": data}}}]}]}
+
+    one, two = shown(GLUE_MIME, "a", 1), shown(GLUE_MIME, "a", {"__type__": "tuple", "value": [1]})
+    scrap = shown("application/scrapbook.scrap.json+json", "b", {"x": 1})
+
+    assert glued({"cells": [*one["cells"], *two["cells"], *scrap["cells"], {"source": "x"}]}) == {
+        "a": (1,),
+        "b": {"x": 1},
+    }
+    assert glued({}) == {}
+
+
+def test_a_cells_number_counts_the_notebooks_own_cells() -> None:
+    class Error:
+        ename, evalue = "E", "v"
+
+    error = {"output_type": "error"}
+    cells = [
+        {"metadata": {"tags": ["papermill-error-cell-tag"]}, "source": "banner"},
+        {"source": "a", "outputs": []},
+        {"metadata": {"tags": ["injected-parameters"]}, "source": "n = 1", "outputs": []},
+        {"source": "\n  b\nc", "outputs": [error]},
+    ]
+
+    assert failed_cell({"cells": cells}, Error()) == "cell 2 (b) failed: E: v"
+
+
+def test_a_page_keeps_the_scripts_of_outputs_only(tmp_path: Path) -> None:
+    output = nbformat.v4.new_output("display_data", data={"text/html": "<script>plot()</script>"})
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])])
+    nbformat.write(book, tmp_path / "n.ipynb")
+
+    page = write_page(tmp_path / "n.ipynb").read_text()
+
+    assert re.findall(r"<script[^>]*>", page) == ["<script>"]
