@@ -122,11 +122,13 @@ class DAG:
         self.on_success_callback = read_callbacks("on_success_callback", on_success_callback, whose)
         self.on_failure_callback = read_callbacks("on_failure_callback", on_failure_callback, whose)
         self.deadline, self.fail_fast = deadline, fail_fast
+        if deadline is not None:
+            scope.warn(f"deadline of {whose} has no effect yet; dagrun_timeout ends a run that takes too long.")
         self.render_template_as_native_obj = render_template_as_native_obj
         self.user_defined_macros, self.user_defined_filters = user_defined_macros, user_defined_filters
         self.template_searchpath, self.template_undefined = template_searchpath, template_undefined
         self.jinja_environment_kwargs = jinja_environment_kwargs
-        self.doc_md, self.owner_links = doc_md, dict(owner_links or {})
+        self.doc_md, self.owner_links = doc_md, _read_links(owner_links, whose)
         self.is_paused_upon_creation, self.access_control = is_paused_upon_creation, access_control
         self.auto_register, self.dag_display_name = auto_register, dag_display_name
         self.entered = False
@@ -394,6 +396,16 @@ def _read_tags(tags: Any, whose: str) -> tuple[str, ...]:
                 f"The tag {tag[:20]!r}... of {whose} has {len(tag)} characters; at most {TAG_LENGTH} are allowed."
             )
     return tuple(sorted(set(found)))
+
+
+def _read_links(links: Mapping[str, str] | None, whose: str) -> dict[str, str]:
+    """owner -> link. Only what a browser may safely follow."""
+    for owner, link in (links or {}).items():
+        if not isinstance(link, str) or not link.startswith(("https://", "http://", "mailto:")):
+            raise InvalidDag(
+                f"owner_links of {whose}: the link of {owner!r} must begin with https:// or mailto:, not {link!r}."
+            )
+    return dict(links or {})
 
 
 def check_schedule(schedule: Any, whose: str) -> None:

@@ -54,7 +54,7 @@ def ds_format_locale(ds: str, input_format: str, output_format: str, locale: str
     except ImportError:
         raise ModuleNotFoundError("macros.ds_format_locale needs the package babel: pip install babel") from None
     moment = datetime.strptime(str(ds), input_format)  # noqa: DTZ007
-    return format_datetime(moment, output_format, **({"locale": locale} if locale else {}))
+    return format_datetime(moment, output_format, locale=locale)
 
 
 def datetime_diff_for_humans(dt: Any, since: Any = None) -> str:

@@ -12,13 +12,22 @@ from typing import TYPE_CHECKING, Any
 from nbflow.dag import scope
 from nbflow.dag.arguments import COMMON, HOOKS, OLD, STRUCTURE, unknown_argument
 from nbflow.dag.expansion import DictOfLists, ExpandInput, ListOfDicts
-from nbflow.dag.operator import BaseOperator, TaskNode, argument_names, defaults_for, find_home, required_names
+from nbflow.dag.operator import (
+    BaseOperator,
+    TaskNode,
+    argument_names,
+    default_of,
+    defaults_for,
+    find_home,
+    required_names,
+)
 from nbflow.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from nbflow.dag.dag import DAG
 
 _UNMAPPABLE = frozenset(COMMON) | STRUCTURE | frozenset(OLD)
+_NOTHING: Any = object()
 _COPIED = ("dag", "task_group", "place", "upstream_task_ids", "downstream_task_ids")
 
 
@@ -138,7 +147,10 @@ class MappedOperator(TaskNode):
             raise AttributeError(name)
         if name in self.partial_kwargs and name not in HOOKS:
             return self.partial_kwargs[name]
-        return getattr(self.operator_class, name)
+        found = getattr(self._class, name, _NOTHING)
+        if isinstance(found, property):  # what the class works out from its arguments holds for the shared ones, too
+            return found.__get__(self, self._class)
+        return default_of(self._class, name) if found is _NOTHING else found
 
     @property
     def operator_class(self) -> type[BaseOperator]:  # type: ignore[override]

@@ -289,6 +289,15 @@ def required_names(kind: type) -> frozenset[str]:
     return frozenset(required)
 
 
+def default_of(kind: type, name: str) -> Any:
+    """The default of an operator's own argument. Raises AttributeError where there is none."""
+    for cls in kind.__mro__:
+        defaults = getattr(cls.__dict__.get("__init__"), "defaults", {})
+        if name in defaults:
+            return defaults[name]
+    raise AttributeError(f"{kind.__name__} has no argument {name!r} with a default")
+
+
 def _checked(init: Callable[..., None]) -> Callable[..., None]:
     """An ``__init__`` that takes keyword arguments only, fills them from ``default_args`` and names what is missing."""
     from inspect import signature
@@ -315,6 +324,7 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
 
     init_here: Any = __init__
     init_here.names, init_here.required, init_here.open = names, required, takes_more
+    init_here.defaults = {p.name: p.default for p in named if p.default is not p.empty}
     return init_here
 
 

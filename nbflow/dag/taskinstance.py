@@ -222,13 +222,13 @@ class TaskInstance:
     ) -> Any:
         """Values that tasks stored; see the module's head for what comes in which form."""
         single = task_ids is None or isinstance(task_ids, str)
-        wanted = [self.task_id if task_ids is None else task_ids] if single else list(task_ids)  # type: ignore[arg-type]
+        wanted = _listed(self.task_id if task_ids is None else task_ids)
         found = self.xcoms(wanted, key, dag_id=dag_id, run_id=run_id, prior_dates=include_prior_dates)
         if map_indexes is _UNSET:
             values = [value for task_id in wanted for value in list(found.get(task_id, {}).values()) or [None]]
             return values[0] if single and len(values) == 1 else values
         one_index = map_indexes is None or isinstance(map_indexes, int)
-        indexes = [map_indexes] if one_index else list(map_indexes)  # type: ignore[arg-type]
+        indexes = _listed(map_indexes)
         values = [_or_default(_at(found.get(t, {}), index), default) for t, index in product(wanted, indexes)]
         return values[0] if single and one_index else values
 
@@ -279,6 +279,11 @@ class Skip:
 
     def __init__(self, which: Literal["direct", "all"]) -> None:
         self.which = which
+
+
+def _listed(value: Any) -> list[Any]:
+    """One thing or several, as a list."""
+    return [value] if value is None or isinstance(value, str | int) else list(value)
 
 
 def _at(values: Mapping[int, Any], index: int | None) -> Any:

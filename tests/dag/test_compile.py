@@ -17,6 +17,7 @@ from nbflow.core.spec import DagSpec, GroupSpec, TaskSpec
 from nbflow.dag.compile import MAX_WEIGHT, CompileOptions
 from nbflow.errors import AirflowTimetableInvalid, InvalidDag
 from nbflow.operators.empty import EmptyOperator
+from nbflow.sensors.python import PythonSensor
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -266,6 +267,15 @@ def test_an_empty_task_with_something_to_run_is_not_empty(arguments, empty) -> N
     with DAG("d") as dag:
         EmptyOperator(task_id="t", **arguments)
     assert dag.to_spec().tasks["t"].empty is empty
+
+
+def test_a_mapped_sensor_is_seen_through_its_shared_arguments() -> None:
+    with DAG("d") as dag:
+        for mode in ("poke", "reschedule"):
+            PythonSensor.partial(task_id=mode, python_callable=print, mode=mode).expand(op_args=[[1], [2]])
+        PythonSensor.partial(task_id="default", python_callable=print).expand(op_args=[[1], [2]])
+    found = {task.task_id: (task.is_sensor, task.reschedules) for task in dag.to_spec().tasks.values()}
+    assert found == {"poke": (True, False), "reschedule": (True, True), "default": (True, False)}
 
 
 def test_params_are_stored_with_their_schema() -> None:

@@ -102,6 +102,8 @@ def test_a_task_holds_only_what_was_said() -> None:
          "Leave out run_as_user; to run as somebody else, start a scheduler as that user."),
         (lambda: DAG("x", shedule="@daily"), InvalidArgument,
          "DAG 'x' has no argument 'shedule'. Did you mean 'schedule'?"),
+        (lambda: DAG("x", owner_links={"ada": "javascript:alert(1)"}), InvalidDag,
+         "owner_links of DAG 'x': the link of 'ada' must begin with https:// or mailto:, not 'javascript:alert(1)'."),
         (lambda: DAG("x y"), InvalidDag,
          "dag_id 'x y' may hold only letters, digits, dashes, dots and underscores. For example 'x_y'."),
         (lambda: TaskGroup("a.b"), InvalidDag,
