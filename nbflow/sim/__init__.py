@@ -1,1 +1,35 @@
-"""The same core on a virtual clock: a week of scheduling in the time that its decisions take."""
+"""The same core on a virtual clock: a week of scheduling in the time that its decisions take.
+
+``simulate`` shows what one DAG's schedule will do; ``World`` is the thing itself, for labs and tests: several DAGs,
+users, accidents. ``outcomes`` says what tasks do, ``faults`` what goes wrong, ``invariants`` what must hold all the
+same, ``timeline`` what came of it; ``soak`` lives through random worlds.
+"""
+
+from __future__ import annotations
+
+from nbflow.sim.faults import FAULTS, NO_FAULTS, Faults, every_fault
+from nbflow.sim.invariants import InvariantBroken
+from nbflow.sim.outcomes import Does, Outcomes, Script, Seeded, as_last_time, script_of
+from nbflow.sim.simulate import simulate
+from nbflow.sim.timeline import RunLine, Simulation, Stretch, run_lines
+from nbflow.sim.world import World
+
+__all__ = [
+    "FAULTS",
+    "NO_FAULTS",
+    "Does",
+    "Faults",
+    "InvariantBroken",
+    "Outcomes",
+    "RunLine",
+    "Script",
+    "Seeded",
+    "Simulation",
+    "Stretch",
+    "World",
+    "as_last_time",
+    "every_fault",
+    "run_lines",
+    "script_of",
+    "simulate",
+]
