@@ -101,7 +101,7 @@ class App:
         were stored; a DAG processor carries them out (``DagProcessor.call_back``)."""
         from nbflow.services.scheduler import Scheduler
 
-        job_id = job_id or new_job_id("scheduler")
+        job_id = job_id or self.new_job_id("scheduler")
         return Scheduler(
             self.store,
             executor or self.executor(job_id),
@@ -111,6 +111,10 @@ class App:
             only=only,
             on_callbacks=on_callbacks,
         )
+
+    def new_job_id(self, kind: str) -> str:
+        """A name for a process of ours, for leases and history."""
+        return f"{kind}@{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
     def executor(self, owner: str) -> Executor:
         """The executor that the settings name."""
@@ -306,11 +310,6 @@ class _LazyBox:
 
     def decrypt(self, stored: str) -> str:
         return str(self._box.decrypt(stored))
-
-
-def new_job_id(kind: str) -> str:
-    """A name for a process of ours, for leases and history."""
-    return f"{kind}@{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
 def test_dag(dag: DAG, **kwargs: Any) -> Run:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from nbflow.core import actions
 from nbflow.core.runids import RunType, make_run_id
 from nbflow.core.snapshot import Run, RunKey, TaskKey
+from nbflow.core.states import RunState, TaskState
 from nbflow.core.timetables import timetable_from_spec
 from nbflow.core.timetables.zones import as_utc
 from nbflow.errors import NbflowError
 from nbflow.services.dates import parse_date
 from nbflow.services.operations import check_conf
-from nbflow.services.scheduler import Scheduler, Turn
+from nbflow.services.scheduler import INLINE, Scheduler, Turn
 from nbflow.store.base import DagVersion
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def run_inline(
 ) -> Run:
     """Make a run of ``dag`` and drive it to its end."""
     version = register_inline(app, dag)
-    now = app.clock.now()
+    now, job_id = app.clock.now(), app.new_job_id("inline")
     moment = _moment(logical_date, now)
     interval = timetable_from_spec(version.spec.schedule).manual_interval(moment)
     run = Run(
@@ -66,12 +67,16 @@ def run_inline(
         run_after=moment,
         conf=dict(check_conf(version.spec, conf)),
         version=version.number,
-        triggered_by="test",
+        triggered_by=f"{INLINE}{job_id}",
     )
     app.store.apply([actions.new_run(version.spec, run, now)], actor="test")
     if mark_success_pattern:
         _mark_success(app, run.key, mark_success_pattern)
-    drive(app, [run.key], {version.number: dag})
+    try:
+        drive(app, [run.key], {version.number: dag}, job_id=job_id)
+    except BaseException:  # Ctrl-C, a debugger that quits: nobody will drive this run on
+        app.operations("test").mark_run(run.key, RunState.FAILED)
+        raise
     done = app.store.run(run.key)
     assert done is not None
     return done
@@ -84,9 +89,9 @@ def register_inline(app: App, dag: DAG) -> DagVersion:
     return app.store.register(version, now=app.clock.now(), paused=True, activate=False)
 
 
-def drive(app: App, runs: list[RunKey], dags: Mapping[int, DAG]) -> None:
+def drive(app: App, runs: list[RunKey], dags: Mapping[int, DAG], *, job_id: str | None = None) -> None:
     """Drive these runs in this process until each has ended, or none of them can go on."""
-    scheduler = app.scheduler(executor=app.sequential_executor("inline", dags=dags), only=runs)
+    scheduler = app.scheduler(executor=app.sequential_executor("inline", dags=dags), only=runs, job_id=job_id)
     with app.answering():
         scheduler.run(until=lambda turn: _over(scheduler, turn))
 
@@ -114,8 +119,6 @@ def _free_run_id(app: App, dag_id: str, moment: datetime) -> str:
 
 def _mark_success(app: App, run: RunKey, pattern: str) -> None:
     import re
-
-    from nbflow.core.states import TaskState
 
     try:
         matches = re.compile(pattern).match

@@ -32,14 +32,17 @@ from datetime import datetime, timedelta
 
 from nbflow.clock import Clock
 from nbflow.config import Settings
+from nbflow.core.actions import mark_run
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.loop import Active, Decision, Elsewhere, View, decide_all, followed, settled
 from nbflow.core.plan import AddRun, Callback, Op, Plan, earliest
 from nbflow.core.react import react
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
+from nbflow.core.states import RunState
 from nbflow.dag.runtime import Work
 from nbflow.errors import NbflowError, StalePlan
 from nbflow.execution.executors.base import Executor, Report, Submission
+from nbflow.execution.supervisor import process_started
 from nbflow.services.new_runs import RunMaker
 from nbflow.store.base import Attempt, Job, Store
 
@@ -48,6 +51,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
 """How often the change token is looked at while nothing happens: the delay of a trigger from another process. A look
 costs some ten microseconds."""
+INLINE = "inline:"
+"""Runs of ``dag.test()`` are triggered by this and their process's job id: that process drives them, nobody else."""
 LIMITS_EVERY = timedelta(seconds=0.25)
 """How often, while something changes all the time, pauses, pools and limits are read again. Runs are read at once."""
 STALE_RETRIES = 50
@@ -119,15 +124,37 @@ class Scheduler:
     def start(self) -> None:
         """Register this scheduler and its executor. Raises NbflowError if the store has its one scheduler already."""
         now = self.clock.now()
+        orphans = [] if self.only is not None else self._bury_the_dead(now)
         if self.only is None and not self.store.take_singleton("scheduler", self.job_id, lease=self._lease, now=now):
-            others = [j for j in self.store.jobs("scheduler", alive_since=now - self._lease) if j.job_id != self.job_id]
+            others = [job for job in self._others() if job.heartbeat_at > now - self._lease]
             where = f" (pid {others[0].pid} on {others[0].hostname})" if others else ""
             raise NbflowError(
                 f"This metastore has a scheduler already{where}.",
                 hint="An SQLite metastore has one; stop it with nbflow stop, or use Postgres for several.",
             )
         self.executor.start()
+        if orphans:
+            self.memory.reports += self.executor.adopt(orphans)
         self._beat(now, first=True)
+
+    def _others(self) -> list[Job]:
+        jobs = self.store.jobs("scheduler")
+        return [job for job in jobs if job.job_id != self.job_id and job.ended_at is None]
+
+    def _bury_the_dead(self, now: datetime) -> list[Attempt]:
+        """Schedulers of this machine whose process is gone need not be waited for: their leases are given back, and the
+        attempts that they held are returned, to be ended and reported lost."""
+        orphans: list[Attempt] = []
+        for job in self._others():
+            if job.hostname != socket.gethostname() or _lives(job):
+                continue
+            log.warning("scheduler %s (pid %d) died; taking over what it held", job.job_id, job.pid)
+            self.store.release_singleton("scheduler", job.job_id)
+            orphans += self.store.live_attempts(job.job_id)
+            self.store.put_job(replace(job, ended_at=now))
+        if not self.shared and not any(_lives(job) for job in self._others()):
+            orphans += [a for a in self.store.live_attempts() if a.owner is None]  # committed, and never submitted
+        return orphans
 
     def run(self, *, until: Callable[[Turn], bool] | None = None) -> None:
         """Turn after turn, until :meth:`stop` is called or ``until`` says so."""
@@ -286,6 +313,7 @@ class Scheduler:
     def _mine(self, runs: list[Run], now: datetime) -> list[Run]:
         if self.only is not None:
             return [run for run in runs if run.key in self.only]
+        runs = [run for run in runs if not (run.triggered_by or "").startswith(INLINE)]
         if not self.shared:
             return runs
         held = set(self.store.lease_runs(self.job_id, [run.key for run in runs], lease=self._lease, now=now))
@@ -347,29 +375,49 @@ class Scheduler:
         """A sign of life; and look after attempts whose owner gave none."""
         self.next_beat = now + timedelta(seconds=self.settings.scheduler.scheduler_heartbeat_sec)
         if self.only is not None:
+            self._put_job(now, started=first)
             return
         if not self.store.take_singleton("scheduler", self.job_id, lease=self._lease, now=now):
             raise NbflowError("Another scheduler took over this metastore; this one ends.")
         self._put_job(now, started=first)
+        self._end_deserted(now)
         orphans = [a for a in self.store.expired(now) if a.attempt_id not in set(self.executor.live)]
         if orphans:
             self.memory.reports += self.executor.adopt(orphans)
 
-    def _put_job(self, now: datetime, *, started: bool = False, ended_at: datetime | None = None) -> None:
-        if self.only is not None:
+    def _end_deserted(self, now: datetime) -> None:
+        """Runs that a process drove itself (``dag.test()``), and that it left behind when it died, end as failed."""
+        lately = now - self._lease  # its process may not have given its first sign of life yet
+        deserted = [
+            run
+            for run in self.store.active_runs()
+            if (run.triggered_by or "").startswith(INLINE) and (run.queued_at is None or run.queued_at < lately)
+        ]
+        if not deserted:
             return
+        alive = {job.job_id for job in self.store.jobs("inline") if job.ended_at is None and _lives(job)}
+        for run in deserted:
+            if (run.triggered_by or "").removeprefix(INLINE) in alive:
+                continue
+            snapshot = self.store.snapshot(run.key)
+            if snapshot is not None:
+                plan = mark_run(snapshot, RunState.FAILED, now)
+                with contextlib.suppress(StalePlan):  # it was alive after all
+                    self.store.apply([plan], actor=self.actor, expect={run.key: snapshot.run.revision})
+
+    def _put_job(self, now: datetime, *, started: bool = False, ended_at: datetime | None = None) -> None:
         if started:
             self._started_at = now
         self.store.put_job(
             Job(
                 job_id=self.job_id,
-                kind="scheduler",
+                kind="scheduler" if self.only is None else "inline",
                 hostname=socket.gethostname(),
                 pid=os.getpid(),
                 started_at=self._started_at,
                 heartbeat_at=now,
                 ended_at=ended_at,
-                detail={"executor": self.executor.name},
+                detail={"executor": self.executor.name, "pid_started": process_started(os.getpid())},
             )
         )
 
@@ -396,6 +444,20 @@ class Scheduler:
                 pass
         except BlockingIOError:
             pass
+
+
+def _lives(job: Job) -> bool:
+    """Whether the process of a job of this machine is there, and is the same one (where the system tells)."""
+    started = process_started(job.pid)
+    if started is not None:
+        return bool(started == job.detail.get("pid_started", started))
+    if process_started(os.getpid()) is not None:
+        return False
+    try:
+        os.kill(job.pid, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return True
 
 
 def _ops(plans: Iterable[Plan]) -> Iterator[Op]:
