@@ -163,7 +163,7 @@ class Code:
 
 
 def read_code(text: str, *, postponed_annotations: bool = False) -> Code:
-    """Parse a cell's text. ``postponed_annotations``: an earlier cell has turned them on, which holds for later ones."""
+    """Parse a cell's text. ``postponed_annotations``: an earlier cell has turned them on, and that lasts."""
     lines = text.splitlines()
     magics: list[tuple[int, str]] = []
     while True:
@@ -171,6 +171,8 @@ def read_code(text: str, *, postponed_annotations: bool = False) -> Code:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tree = ast.parse("\n".join(lines) + "\n")
+                # what only the compiler refuses (`return` at the top level); notebooks may await there
+                compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
             break
         except SyntaxError as error:
             if len(magics) >= _MOST_MAGICS or not _blank(lines, error.lineno, magics):
@@ -186,7 +188,7 @@ def unresolved(code: Code, available: Iterable[str]) -> list[str]:
     return sorted(missing, key=lambda name: (code.line_of(name) or 0, name))
 
 
-# ----------------------------------------------------------------------------------------------------------------- parts
+# ---------------------------------------------------------------------------------------- parts
 
 
 def _blank(lines: list[str], number: int | None, magics: list[tuple[int, str]]) -> bool:
@@ -217,9 +219,7 @@ def _walk_scopes(table: symtable.SymbolTable, bound: set[str], used: set[str]) -
                 continue
             if symbol.is_referenced():
                 used.add(symbol.get_name())
-            if symbol.is_declared_global() and (
-                symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
-            ):
+            if symbol.is_declared_global() and (symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()):
                 bound.add(symbol.get_name())
         _walk_scopes(child, bound, used)
 

@@ -173,7 +173,7 @@ class DagSource:
         )
 
 
-# ----------------------------------------------------------------------------------------------------- reading the files
+# ---------------------------------------------------------------------------------------- reading the files
 
 
 def read_notebook(text: str, path: str) -> Sequence[Unit]:
@@ -202,7 +202,9 @@ def notebook_cells(text: str, path: str) -> list[Cell]:
             raise InvalidDag(f"{name} is in notebook format {raw.get('nbformat', 3)}.", hint="Save it with Jupyter 4.")
         sources = [_text(cell["source"]) for cell in raw["cells"] if cell["cell_type"] == "code"]
     except json.JSONDecodeError as error:
-        raise InvalidDag(f"{name} is not a notebook: {error.msg} at line {error.lineno}.", hint="Save it anew.") from None
+        raise InvalidDag(
+            f"{name} is not a notebook: {error.msg} at line {error.lineno}.", hint="Save it anew."
+        ) from None
     except (KeyError, TypeError, RecursionError) as error:
         said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidDag(f"{name} is not a notebook: {said}.", hint="Save it with Jupyter.") from None
@@ -262,7 +264,7 @@ def _comments(text: str) -> Iterator[tuple[int, str]]:
         return
 
 
-# ------------------------------------------------------------------------------------------------------- what travels
+# ---------------------------------------------------------------------------------------- what travels
 
 
 @dataclass(slots=True)
@@ -407,7 +409,7 @@ def _at_their_lines(piece: Piece) -> str:
     return "\n".join("; ".join(lines.get(number, ())) for number in range(1, max(lines) + 1))
 
 
-# ------------------------------------------------------------------------------------------------- the stand-alone check
+# ---------------------------------------------------------------------------------------- the stand-alone check
 
 
 def _stands_alone(book: _Notebook, pieces: Sequence[Piece], later: Mapping[str, Cell]) -> Fault | None:
@@ -433,6 +435,9 @@ def _missing(
     more = f" ({', '.join(map(repr, missing[1:4]))} too)" if len(missing) > 1 else ""
     held = book.names.get(name)
     home = held.cell if held is not None else later.get(name)
+    if held is None and home is not None and home.index < piece.cell.index:
+        gone = f"This cell uses {name!r}, which {home.name} defines and a later cell deletes{more}."
+        return InvalidDag(gone, hint="Define it here.")
     if home is not None and home.index != piece.cell.index:
         where = " further down" if held is None else ""
         above = ", above this one" if held is None else ""
@@ -459,7 +464,7 @@ def _fault(cell: Cell, line: int, error: NbflowError) -> Fault:
     return Fault(line=max(line, 1), error=f"{type(error).__name__}: {error}", cell=cell.shown)
 
 
-# -------------------------------------------------------------------------------------------------- the DAG of one cell
+# ---------------------------------------------------------------------------------------- the DAG of one cell
 
 
 @contextmanager
@@ -537,7 +542,7 @@ def _not_forgotten(dag: DAG | None, namespace: Mapping[str, Any]) -> None:
         raise InvalidDag("This cell makes no DAG.", hint="Name it: %%dag NAME --schedule @daily")
 
 
-# ------------------------------------------------------------------------------------------------- the version's text
+# ---------------------------------------------------------------------------------------- the version's text
 
 _VERSION_MARK = "version"
 
@@ -566,7 +571,7 @@ def version_text(sources: Sequence[DagSource]) -> str:
                 whole[piece.cell.index] = piece.text
     for index, found in imports.items():
         whole.setdefault(index, "\n".join(one.text for one in sorted(found, key=lambda one: one.line)))
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": whole[index]}
         for index in sorted(whole)
     ]
