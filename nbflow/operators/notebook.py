@@ -169,7 +169,7 @@ class DecoratedNotebookOperator(CallsFunction, NotebookOperator):
 
 
 def _with_a_kernel(run: Callable[[type], Any]) -> None:
-    """Call ``run`` (with the class of kernel managers to use) in a thread, and wait; what ends the wait kills the kernel.
+    """Call ``run``, with the class of kernel managers to use, in a thread; what ends the wait for it kills the kernel.
 
     nbclient lives in an event loop, which swallows what a signal handler raises in one of its callbacks: in the main
     thread a time limit or a SIGTERM would sometimes be lost.
