@@ -157,17 +157,21 @@ class Scheduler:
         return orphans
 
     def run(self, *, until: Callable[[Turn], bool] | None = None) -> None:
-        """Turn after turn, until :meth:`stop` is called or ``until`` says so."""
+        """Start, turn after turn until :meth:`stop` is called or ``until`` says so, and close."""
         self.start()
         try:
-            while not self.stopping:
-                turn = self.step()
-                if until is not None and until(turn):
-                    break
-                if not turn.busy:
-                    self._sleep(turn.wake_at)
+            self.loop(until=until)
         finally:
             self.close()
+
+    def loop(self, *, until: Callable[[Turn], bool] | None = None) -> None:
+        """Turn after turn; see :meth:`run`."""
+        while not self.stopping:
+            turn = self.step()
+            if until is not None and until(turn):
+                break
+            if not turn.busy:
+                self._sleep(turn.wake_at)
 
     def stop(self) -> None:
         """Ask the loop to end; safe from a signal handler or another thread."""
