@@ -20,7 +20,7 @@ from nbflow.core.trigger_rules import TriggerRule
 START = datetime(2024, 1, 1, tzinfo=UTC)
 POOLS = {"small": 2, "tiny": 1}
 """Pools that drawn tasks may use; the world that runs them must have them."""
-SCHEDULES = ("@hourly", "30 */6 * * *", "@daily")
+SCHEDULES = ("@hourly", "0 */3 * * *", "30 */6 * * *", "@daily")
 _RULES = tuple(rule.value for rule in TriggerRule if rule is not TriggerRule.ALL_DONE_SETUP_SUCCESS)
 _PLAIN = ("all_success",) * 8
 """Most tasks have the common rule: a DAG in which every task has a rule of its own mostly skips and fails."""

@@ -30,8 +30,8 @@ from nbflow.sim.outcomes import Seeded
 from nbflow.sim.random_dags import POOLS, START, random_dag
 from nbflow.sim.world import World
 
-SPAN = timedelta(hours=14)
-"""Simulated time in which the schedule makes runs."""
+SPAN = timedelta(hours=25)
+"""Simulated time in which the schedule makes runs: long enough for a daily one."""
 
 
 def world_of(seed: int, *, faults: bool = True, users: bool = True, without: Sequence[str] = ()) -> World:

@@ -1,0 +1,158 @@
+"""simulate(): a DAG's coming days, and what was assumed about them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from nbflow.core.snapshot import TaskKey
+from nbflow.core.spec import GroupSpec, TaskSpec
+from nbflow.sim import Does, Script, World, as_last_time, script_of, simulate
+from tests.sim.shapes import chain, dag_of, utc
+
+START = utc(2024, 1, 1)
+
+
+def test_a_simulation_reads_as_a_table_with_causes() -> None:
+    # Given two runs, of which the second fails in its second task
+    outcomes = script_of(["t1@2024-01-01T01=fail", "t0.seconds=90"])
+
+    shown = simulate(chain(3), start=START, days=2.05 / 24, outcomes=outcomes)
+
+    assert (
+        shown.text()
+        == """\
+d, simulated from 2024-01-01 00:00 to 2024-01-01 02:03: 2 runs (1 success, 1 failed)
+  assumed: 2 tasks do as scripted.
+  assumed: Every other task succeeds after 1 min.
+  assumed: The executor has 32 slots.
+
+logical date      due                  late     took state    tasks
+2024-01-01 00:00  2024-01-01 01:00    0m00s    3m30s success  +++
+2024-01-01 01:00  2024-01-01 02:00    0m00s    8m30s failed   +rxu
+                    t1 up_for_retry: its code raised
+                    t1 failed (try 2): its code raised
+                    t2 upstream_failed: its trigger rule can no longer be met"""
+    )
+
+
+def test_a_simulation_is_equal_to_itself() -> None:
+    assert simulate(chain(), start=START, days=1) == simulate(chain(), start=START, days=1)
+
+
+def test_runs_from_before_the_simulation_are_left_out_and_it_says_so() -> None:
+    later = START + timedelta(days=400)
+
+    shown = simulate(chain(1), start=later, days=3 / 24)
+
+    assert [run.logical_date for run in shown.runs] == [later, later + timedelta(hours=1), later + timedelta(hours=2)]
+    assert "Runs from before 2025-02-04T00:00:00+00:00 are left out." in shown.assumptions
+
+
+def test_without_catchup_only_the_present_is_made() -> None:
+    dag = chain(1, schedule="@daily", catchup=False)
+    shown = simulate(dag, start=START + timedelta(days=30, hours=5), days=2)
+    assert [run.logical_date for run in shown.runs] == [START + timedelta(days=n) for n in (29, 30, 31)]
+
+
+def test_a_dag_without_a_schedule_is_triggered_once() -> None:
+    shown = simulate(chain(1, schedule=None), start=START)
+    assert [(run.run_type, run.state) for run in shown.runs] == [("manual", "success")]
+
+
+def test_branches_follow_their_first_choice_and_results_have_one_item() -> None:
+    # Given a branch, and a task that is mapped over a result
+    tasks = {
+        "choose": TaskSpec(task_id="choose", operator="BranchPythonOperator"),
+        "left": TaskSpec(task_id="left", upstream=("choose",), operator="PythonOperator", feeds_mapping=True),
+        "right": TaskSpec(task_id="right", upstream=("choose",), operator="PythonOperator"),
+        "each": TaskSpec(task_id="each", upstream=("left",), operator="PythonOperator", expand=("task", "left")),
+    }
+
+    shown = simulate(dag_of(tasks, schedule=None), start=START)
+
+    ends = {str(one.key): one.state for one in shown.runs[0].stretches}
+    assert ends == {"choose": "success", "left": "success", "right": "skipped", "each[0]": "success"}
+    assert shown.assumptions[1:3] == (
+        "Branch choose follows its first choice: left.",
+        "The result of left has length 1.",
+    )
+
+
+def test_what_can_never_end_is_shown_with_its_reason() -> None:
+    dag = dag_of({"t": TaskSpec(task_id="t", operator="PythonOperator", depends_on_past=True)})
+    shown = simulate(dag, start=START, days=2 / 24, outcomes=script_of(["t=fail"]))
+    assert [(name, wait.kind) for name, wait in shown.waits.items()] == [
+        ("scheduled__2024-01-01T02:00:00+00:00 t", "past")
+    ]
+
+
+def test_a_pool_that_nobody_knows_is_no_limit_and_named() -> None:
+    dag = dag_of({"t": TaskSpec(task_id="t", operator="PythonOperator", pool="db")})
+    shown = simulate(dag, start=START, days=1 / 24)
+    assert [run.state for run in shown.runs] == ["success"]
+    assert "Pool db is not defined here; it is taken to have no limit." in shown.assumptions
+
+
+def test_a_script_of_the_last_run_repeats_its_durations_choices_and_lengths() -> None:
+    # Given a run in which a branch chose the right way and a result had three items
+    tasks = {
+        "choose": TaskSpec(task_id="choose", operator="BranchPythonOperator"),
+        "left": TaskSpec(task_id="left", upstream=("choose",), operator="PythonOperator"),
+        "right": TaskSpec(task_id="right", upstream=("choose",), operator="PythonOperator", feeds_mapping=True),
+        "each": TaskSpec(task_id="each", upstream=("right",), operator="PythonOperator", expand=("task", "right")),
+    }
+    happened = Script(
+        tasks={
+            "choose": Does(seconds=5, follow=("right",)),
+            "right": Does(seconds=7, length=3),
+            "each[1]": Does(seconds=9),
+        }
+    )
+    world = World([dag_of(tasks)], start=START, outcomes=happened)
+    world.run_until(START + timedelta(hours=1))
+    world.drain()
+
+    # When the next is simulated from it
+    script = as_last_time(world.store, "d")
+    shown = simulate(dag_of(tasks), start=START, days=1 / 24, store=world.store)
+
+    # Then it goes the same way
+    assert script.known_from == "run scheduled__2024-01-01T01:00:00+00:00"
+    took = {str(s.key): s.end - s.start for s in shown.runs[0].stretches if s.end and s.state == "success"}
+    assert took == {
+        "choose": timedelta(seconds=5),
+        "right": timedelta(seconds=7),
+        "each[0]": timedelta(seconds=60),
+        "each[1]": timedelta(seconds=9),
+        "each[2]": timedelta(seconds=60),
+    }
+
+
+def test_a_mapped_group_goes_index_by_index() -> None:
+    # Given a group of two tasks, mapped over three items, of which the second fails in its first task
+    tasks = {
+        "g.a": TaskSpec(task_id="g.a", operator="PythonOperator", group="g"),
+        "g.b": TaskSpec(task_id="g.b", operator="PythonOperator", group="g", upstream=("g.a",)),
+    }
+    dag = replace(dag_of(tasks, schedule=None), groups={"g": GroupSpec(group_id="g", expand=("lit", 3))})
+
+    shown = simulate(dag, start=START, outcomes=script_of(["g.a[1]=fail_hard"]))
+
+    ends = {one.key: one.state for one in shown.runs[0].stretches}
+    assert ends == {
+        TaskKey("g.a", 0): "success",
+        TaskKey("g.a", 1): "failed",
+        TaskKey("g.a", 2): "success",
+        TaskKey("g.b", 0): "success",
+        TaskKey("g.b", 1): "upstream_failed",
+        TaskKey("g.b", 2): "success",
+    }
+
+
+@pytest.mark.parametrize("words", ["t0", "=fail", "t0=explode", "t0.skip=some"])
+def test_words_that_are_no_script_are_refused(words: str) -> None:
+    with pytest.raises(ValueError, match="not understood"):
+        script_of([words])

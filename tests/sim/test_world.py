@@ -1,0 +1,249 @@
+"""The world: the scheduler's decisions on a clock that jumps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from nbflow.core.spec import TaskSpec
+from nbflow.core.states import RunState, TaskState
+from nbflow.sim import FAULTS, NO_FAULTS, Does, Faults, Script, Seeded, World, every_fault
+from nbflow.sim.random_dags import POOLS
+from nbflow.sim.soak import live_through, world_of
+from tests.sim.shapes import chain, dag_of, utc
+
+START = utc(2024, 1, 1)
+
+
+def states(world: World, dag_id: str = "d") -> list[tuple[str, str]]:
+    runs = world.store.runs(dag_id, limit=1000, newest_first=False)
+    return [(run.logical_date.strftime("%d %H:%M") if run.logical_date else "-", run.state.value) for run in runs]
+
+
+def test_a_day_of_an_hourly_dag_makes_each_hour_one_run() -> None:
+    # Given an hourly DAG
+    world = World([chain()], start=START)
+
+    # When a day passes
+    world.run_until(START + timedelta(days=1))
+    world.drain()
+
+    # Then each hour of it has one run, each made when its hour was over and not later
+    assert states(world) == [(f"01 {hour:02}:00", "success") for hour in range(24)]
+    assert all(run.start_date == run.run_after for run in world.store.runs("d", limit=100))
+
+
+def test_a_task_that_fails_comes_again_after_its_delay_and_not_before() -> None:
+    outcomes = Script(tasks={"t0": (Does(ending="fail", seconds=60), Does(seconds=60))})
+    world = World([chain(1)], start=START, outcomes=outcomes)
+
+    world.run_until(START + timedelta(hours=1))
+    world.drain()
+
+    lines = [(event.at - START, event.target) for event in world.history if event.key is not None]
+    assert lines == [
+        (timedelta(minutes=60), "scheduled"),
+        (timedelta(minutes=60), "queued"),
+        (timedelta(minutes=60), "running"),
+        (timedelta(minutes=61), "up_for_retry"),
+        (timedelta(minutes=66), "scheduled"),
+        (timedelta(minutes=66), "queued"),
+        (timedelta(minutes=66), "running"),
+        (timedelta(minutes=67), "success"),
+    ]
+
+
+def test_runs_wait_for_each_other_where_the_limit_is_one() -> None:
+    # Given tasks of 90 minutes in an hourly DAG of which one run may be active
+    world = World([chain(1, max_active_runs=1)], start=START, outcomes=Script(default=Does(seconds=5400)))
+
+    # When four hours pass
+    world.run_until(START + timedelta(hours=4))
+    world.drain()
+
+    # Then each run begins when the one before it has ended
+    begun = [run.start_date - START for run in reversed(world.store.runs("d")) if run.start_date]
+    assert begun == [timedelta(minutes=60), timedelta(minutes=150), timedelta(minutes=240)]
+
+
+def test_a_pool_of_one_slot_lets_one_task_in_at_a_time() -> None:
+    side_by_side = {f"t{n}": TaskSpec(task_id=f"t{n}", operator="PythonOperator", pool="tiny") for n in range(3)}
+    world = World([dag_of(side_by_side)], start=START, pools=POOLS)
+
+    world.run_until(START + timedelta(hours=1))
+    waits = {str(key): wait.kind for (_, key), wait in world.waits().waits.items()}
+    world.drain()
+
+    assert waits == {"t0": "running", "t1": "pool", "t2": "pool"}
+    assert [run.end_date for run in world.store.runs("d")] == [START + timedelta(minutes=63)]
+
+
+def test_a_run_that_depends_on_a_failed_past_waits_and_says_so() -> None:
+    # Given a task that depends on its past, and fails in the first run
+    dag = dag_of({"t": TaskSpec(task_id="t", operator="PythonOperator", depends_on_past=True)})
+    outcomes = Script(runs={("2024-01-01T00", "t"): Does(ending="fail")})
+    world = World([dag], start=START, outcomes=outcomes)
+
+    # When the second run is due
+    world.run_until(START + timedelta(hours=2))
+    world.drain()
+
+    # Then it has not begun, and the reason names the first
+    assert states(world) == [("01 00:00", "failed"), ("01 01:00", "running")]
+    [wait] = world.waits().waits.values()
+    assert (wait.kind, wait.detail["run_id"]) == ("past", "scheduled__2024-01-01T01:00:00+00:00")
+
+
+def test_a_user_clears_a_failed_task_and_the_held_run_goes_on() -> None:
+    dag = dag_of({"t": TaskSpec(task_id="t", operator="PythonOperator", depends_on_past=True)})
+    outcomes = Script(runs={("2024-01-01T00", "t"): (Does(ending="fail"), Does())})
+    world = World([dag], start=START, outcomes=outcomes)
+    world.run_until(START + timedelta(hours=2))
+
+    first = world.store.runs("d", newest_first=False)[0]
+    world.act(lambda user: user.clear(first.key))
+    world.drain()
+
+    assert states(world) == [("01 00:00", "success"), ("01 01:00", "success")]
+
+
+def test_a_user_clears_a_running_task_and_its_attempt_is_ended_first() -> None:
+    world = World([chain(1)], start=START, outcomes=Script(default=Does(seconds=600)))
+    world.run_until(START + timedelta(minutes=65))
+
+    [run] = world.store.runs("d")
+    world.act(lambda user: user.clear(run.key))
+    world.drain()
+
+    causes = [event.cause for event in world.history if event.key is not None]
+    assert causes == [
+        *("dependencies_met", "dispatched", "started"),
+        *("cleared_while_live", "killed_to_restart"),
+        *("dependencies_met", "dispatched", "started", "succeeded"),
+    ]
+
+
+def test_a_paused_dag_makes_no_runs_and_goes_on_where_it_was() -> None:
+    world = World([chain(1)], start=START)
+    world.act(lambda user: user.set_paused("d", True))
+    world.run_until(START + timedelta(hours=3))
+    before = states(world)
+
+    world.act(lambda user: user.set_paused("d", False))
+    world.drain()
+
+    assert before == []
+    assert states(world) == [("01 00:00", "success"), ("01 01:00", "success"), ("01 02:00", "success")]
+
+
+def test_a_backfill_runs_backwards_within_its_own_limit_and_is_completed() -> None:
+    # Given a DAG that has run none of its past
+    world = World([replace(chain(1), catchup=False)], start=START + timedelta(hours=5, minutes=30))
+
+    # When three hours of it are backfilled, one at a time, the last first
+    made = world.act(
+        lambda user: user.backfill("d", START, START + timedelta(hours=2), run_backwards=True, max_active_runs=1)
+    )
+    world.drain()
+
+    # Then they ran in that order, and the backfill is over
+    runs = [run for run in world.store.runs("d") if run.backfill_id == made.backfill_id]
+    order = sorted(runs, key=lambda run: run.start_date or START)
+    assert [run.logical_date for run in order] == [START + timedelta(hours=n) for n in (2, 1, 0)]
+    assert made.backfill_id is not None
+    assert world.store.backfill(made.backfill_id).completed_at is not None  # type: ignore[union-attr]
+
+
+def test_the_schedule_goes_past_a_run_that_a_backfill_has_made_before_its_time() -> None:
+    # Given a DAG of which two runs are held back by max_active_runs, and are then made by a backfill
+    world = World([chain(1, max_active_runs=1)], start=START, outcomes=Script(default=Does(seconds=3 * 3600)))
+    world.run_until(START + timedelta(hours=3, minutes=1))
+    world.act(lambda user: user.backfill("d", START, START + timedelta(hours=2), max_active_runs=3))
+
+    # When the schedule comes to them
+    world.run_until(START + timedelta(hours=8))
+    world.drain()
+
+    # Then no interval has two runs and none is left out
+    dates = [run.logical_date for run in world.store.runs("d", newest_first=False)]
+    assert dates == [START + timedelta(hours=n) for n in range(len(dates))]
+    assert Counter(run.run_type for run in world.store.runs("d"))["backfill"] == 2
+
+
+def test_a_clock_that_is_set_back_makes_no_task_run_longer_and_no_run_twice() -> None:
+    world = World([chain(1)], start=START, outcomes=Script(default=Does(seconds=600)))
+    world.run_until(START + timedelta(hours=1, minutes=5))
+
+    world.clock.set_wall(START + timedelta(minutes=30))
+    world.run_until(START + timedelta(hours=2, minutes=30))
+    world.drain()
+
+    assert states(world) == [("01 00:00", "success"), ("01 01:00", "success")]
+    assert world.store.runs("d", newest_first=False)[0].end_date == START + timedelta(minutes=35)
+
+
+def trace(seed: int) -> str:
+    return live_through(world_of(seed)).trace
+
+
+@pytest.mark.parametrize("seed", [3, 8, 15])
+def test_the_same_seed_gives_the_same_trace(seed: int) -> None:
+    assert trace(seed) == trace(seed)
+
+
+def test_another_seed_gives_another_trace() -> None:
+    assert trace(1) != trace(2)
+
+
+ODDS = {
+    # a jump costs a try of all that runs, and there is an occasion for one at every moment
+    "clock_forward": {"clock_forward": 0.03},
+    # only a worker that was given up can report late
+    "late_event": {"late_event": 1.0, "clock_forward": 0.1},
+}
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_each_fault_strikes_and_every_run_ends_all_the_same(fault: str) -> None:
+    # Given a world in which one kind of accident happens often (and tasks have retries enough to outlive it)
+    dag = chain(2)
+    dag = replace(dag, tasks={name: replace(task, retries=20) for name, task in dag.tasks.items()})
+    world = World(
+        [dag],
+        start=START,
+        outcomes=Seeded(seed=1, fail=0.1, die=0.0),
+        faults=Faults(seed=1, odds={**ODDS.get(fault, {fault: 0.3})}),
+    )
+
+    # When half a day passes in it
+    world.run_until(START + timedelta(hours=12))
+    world.drain()
+
+    # Then it did happen, and each of the runs ended well
+    assert any(f" {fault}" in line for line in world.happened)
+    assert {state for _, state in states(world)} == {"success"}
+
+
+def test_a_world_without_faults_has_nothing_to_tell() -> None:
+    world = World([chain()], start=START, faults=NO_FAULTS)
+    world.run_until(START + timedelta(hours=3))
+    world.drain()
+    assert world.happened == []
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_worlds_keep_their_promises(seed: int) -> None:
+    world = live_through(world_of(seed))
+    held = {snapshot.run.state for snapshot in world.active.snapshots.values()}
+    assert held <= {RunState.RUNNING, RunState.QUEUED}
+
+
+def test_all_faults_together_leave_no_live_instance() -> None:
+    world = World([chain(4)], start=START, outcomes=Seeded(seed=5), faults=every_fault(5, 0.1))
+    world.run_until(START + timedelta(hours=6))
+    world.drain()
+    ends = {one.state for run in world.store.runs("d") for one in world.store.instances(run.key)}
+    assert ends <= {TaskState.SUCCESS, TaskState.FAILED, TaskState.UPSTREAM_FAILED}
