@@ -69,7 +69,8 @@ def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
     _warn_of_oversights(dag)
     zone = dag.said_timezone or timezone_of(options.timezone)
     timetable = _timetable(dag, zone, options)
-    catchup = options.catchup if dag.catchup is None else dag.catchup
+    said = {name: value for name, value in dag.said.items() if value is not None}
+    catchup = said.get("catchup", options.catchup)
     start, end = _bounds(dag, zone)
     if catchup and start is None and timetable.can_be_scheduled:
         raise InvalidDag(
@@ -94,8 +95,8 @@ def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
         end_date=end,
         timezone=_zone_text(zone),
         catchup=catchup,
-        max_active_runs=_max_active_runs(dag, timetable, options),
-        max_active_tasks=options.max_active_tasks if dag.max_active_tasks is None else dag.max_active_tasks,
+        max_active_runs=_max_active_runs(dag, said.get("max_active_runs"), timetable, options),
+        max_active_tasks=said.get("max_active_tasks", options.max_active_tasks),
         max_consecutive_failed_dag_runs=dag.max_consecutive_failed_dag_runs,
         dagrun_timeout=_seconds(dag.dagrun_timeout),
         fail_fast=bool(dag.fail_fast),
@@ -219,17 +220,16 @@ def _zone_text(zone: tzinfo) -> str:
     return key if isinstance(key, str) else datetime(2000, 1, 1, tzinfo=zone).isoformat()[19:]
 
 
-def _max_active_runs(dag: DAG, timetable: Timetable, options: CompileOptions) -> int:
+def _max_active_runs(dag: DAG, said: int | None, timetable: Timetable, options: CompileOptions) -> int:
     limit = timetable.active_runs_limit
-    if dag.max_active_runs is None:
+    if said is None:
         return limit if limit is not None else options.max_active_runs
-    if limit is not None and dag.max_active_runs > limit:
+    if limit is not None and said > limit:
         raise InvalidDag(
-            f"DAG {dag.dag_id!r} has max_active_runs={dag.max_active_runs}, and its schedule {timetable.summary!r} "
-            f"allows {limit}.",
+            f"DAG {dag.dag_id!r} has max_active_runs={said}, and its schedule {timetable.summary!r} allows {limit}.",
             hint="Leave out max_active_runs.",
         )
-    return dag.max_active_runs
+    return said
 
 
 def _bounds(dag: DAG, zone: tzinfo) -> tuple[datetime | None, datetime | None]:

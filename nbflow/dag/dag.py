@@ -49,12 +49,34 @@ OLD: Mapping[str, str | None] = {
 _FAIL_FAST_RULES = frozenset({TriggerRule.ALL_SUCCESS, TriggerRule.ALL_DONE_SETUP_SUCCESS})
 
 
+class _Setting:
+    """An argument that a setting decides where the DAG does not say. It reads as Airflow's default; ``dag.said`` holds
+    what was said."""
+
+    def __init__(self, default: Any) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, dag: DAG | None, owner: type) -> Any:
+        said = None if dag is None else dag.said.get(self.name)
+        return self.default if said is None else said
+
+    def __set__(self, dag: DAG, value: Any) -> None:
+        dag.said[self.name] = value
+
+
 class DAG:
     """A pipeline: tasks, their order, and when they run. Use it with ``with DAG(...)``, or pass it as ``dag=``.
 
     Arguments, defaults and checks are Airflow 3's (``schedule=None``, ``catchup=False``); what only Airflow 2 has works
     with a warning. Raises InvalidDag and InvalidArgument for what cannot be.
     """
+
+    catchup: Any = _Setting(False)
+    max_active_runs: Any = _Setting(16)
+    max_active_tasks: Any = _Setting(16)
 
     zone: tzinfo | None = None
     """Said on its own, where dates alone would say it (``%%dag --timezone``)."""
@@ -95,6 +117,7 @@ class DAG:
     ) -> None:
         check_key(dag_id, "dag_id")
         self.dag_id = dag_id
+        self.said: dict[str, Any] = {}
         self.place = scope.place(1)
         self.fileloc = self.place.file
         if old:

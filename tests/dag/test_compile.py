@@ -155,6 +155,11 @@ def test_settings_speak_where_the_dag_does_not() -> None:
     assert found == {"a": (5, 7.0, 9.0, "ops", "slow", 1), "b": (1, 2.0, 3.0, "ada", "slow", 1)}
 
 
+def test_what_the_dag_does_not_say_reads_as_airflows_default() -> None:
+    dag = DAG("d", max_active_tasks=3)
+    assert (dag.catchup, dag.max_active_runs, dag.max_active_tasks) == (False, 16, 3)
+
+
 def test_what_the_dag_says_goes_before_the_settings() -> None:
     dag = DAG("d", schedule="@daily", start_date=DAY, catchup=False, max_active_tasks=1, max_active_runs=2)
     spec = dag.to_spec(CompileOptions(catchup=True, max_active_tasks=9, max_active_runs=9))
