@@ -123,6 +123,16 @@ def _move(
     )
 
 
+def hand_back(snapshot: Snapshot, attempt_ids: Collection[str], now: datetime) -> Plan:
+    """A scheduler stops: what it runs is ended and starts over under the next one; that costs no retry."""
+    ops: list[Op] = []
+    for one in snapshot.instances.values():
+        if one.attempt_id in attempt_ids and one.state in (TaskState.QUEUED, TaskState.RUNNING):
+            tries = {"max_tries": one.max_tries + 1}
+            ops.append(_move(snapshot, one, TaskState.RESTARTING, Cause.SCHEDULER_STOPPED, now, tries))
+    return Plan(ops=tuple(ops))
+
+
 _MARKS = {
     TaskState.SUCCESS: Cause.MARKED_SUCCESS,
     TaskState.FAILED: Cause.MARKED_FAILED,

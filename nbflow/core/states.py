@@ -100,6 +100,7 @@ class Cause(StrEnum):
     DISPATCHED = "dispatched"
     STARTED = "started"
     DISPATCH_LOST = "dispatch_lost"
+    SCHEDULER_STOPPED = "scheduler_stopped"
     # outcomes of an attempt
     SUCCEEDED = "succeeded"
     SKIPPED_ITSELF = "skipped_itself"
@@ -146,6 +147,7 @@ CAUSES: Mapping[Cause, str] = MappingProxyType(
         C.DISPATCHED: "a slot was free",
         C.STARTED: "a worker started it",
         C.DISPATCH_LOST: "the executor never started it",
+        C.SCHEDULER_STOPPED: "the scheduler that ran it was stopped",
         C.SUCCEEDED: "its code returned",
         C.SKIPPED_ITSELF: "its code raised AirflowSkipException",
         C.RAISED: "its code raised",
@@ -204,6 +206,7 @@ def _table() -> dict[TaskState, dict[Cause, frozenset[TaskState]]]:
     arrow({S.SCHEDULED}, C.DISPATCHED, S.QUEUED)
     arrow({S.QUEUED}, C.STARTED, S.RUNNING)
     arrow({S.QUEUED}, C.DISPATCH_LOST, S.SCHEDULED)
+    arrow({S.QUEUED, S.RUNNING}, C.SCHEDULER_STOPPED, S.RESTARTING)
 
     # An outcome may overtake its own start: a worker that reports "done" has plainly started.
     working = {S.QUEUED, S.RUNNING}

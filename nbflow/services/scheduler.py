@@ -32,7 +32,7 @@ from datetime import datetime, timedelta
 
 from nbflow.clock import Clock
 from nbflow.config import Settings
-from nbflow.core.actions import mark_run
+from nbflow.core.actions import hand_back, mark_run
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.loop import Active, Decision, Elsewhere, View, decide_all, followed, settled
 from nbflow.core.plan import AddRun, Callback, Op, Plan, earliest
@@ -184,11 +184,9 @@ class Scheduler:
             self._wake_write.send(b".")
 
     def close(self) -> None:
-        """End the executor, give back the leases."""
-        reports = self.executor.drain(0.0) if self.only is None else []
-        self.memory.reports += reports
-        if self.memory.reports:
-            self._turn(self.clock.now())
+        """End what runs here so that the next scheduler starts it over, end the executor, give back the leases."""
+        if self.only is None:
+            self._hand_back()
         self.executor.stop()
         now = self.clock.now()
         if self.only is None:
@@ -196,6 +194,25 @@ class Scheduler:
         self._put_job(now, ended_at=now)
         self._wake_read.close()
         self._wake_write.close()
+
+    def _hand_back(self) -> None:
+        live = set(self.executor.live)
+        now = self.clock.now()
+        for snapshot in self.memory.active.snapshots.values():
+            plan = hand_back(snapshot, live, now)
+            with contextlib.suppress(StalePlan):  # its lease runs out instead
+                if plan:
+                    self.store.apply([plan], actor=self.actor, expect={snapshot.run.key: snapshot.run.revision})
+        for attempt_id in live:
+            self.executor.cancel(attempt_id, reason="the scheduler was stopped; the task starts over", restart=True)
+        self.memory.token = None
+        self.memory.reports += self.executor.drain(self.settings.core.killed_task_cleanup_time)
+        for _ in range(STALE_RETRIES):
+            try:
+                self._turn(self.clock.now())
+                break
+            except StalePlan:
+                self.memory.token, self.memory.active = None, Active()
 
     # --- one turn
 

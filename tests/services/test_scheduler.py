@@ -387,3 +387,28 @@ def test_clearing_onto_the_newest_version_removes_and_adds_tasks(stage):
     assert first == {"a": "success", "old": "success"}
     assert second == {"a": "success", "old": "removed", "new": "success"}
     assert stage.store.run(run).version == 2
+
+
+def test_a_scheduler_that_is_stopped_hands_its_tasks_to_the_next(stage):
+    put(
+        stage,
+        """
+@task
+def t():
+    count = len(list(HERE.glob("started*")))
+    (HERE / f"started{count}").touch()
+    if count == 0:
+        time.sleep(600)
+t()
+""",
+    )
+    run = stage.ops.trigger("d").key
+    stage.turn_until(lambda: (stage.folder / "started0").exists() and stage.states(run)["t"] == "running")
+    stage.scheduler.close()
+    stage.scheduler = None
+    states = stage.run_to_end(run)
+
+    assert states == {"t": "success"}
+    assert stage.causes(run, "t")[3:5] == ["scheduler_stopped", "killed_to_restart"]
+    (one,) = stage.store.instances(run)
+    assert (one.try_number, one.max_tries) == (2, 1)
