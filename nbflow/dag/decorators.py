@@ -19,6 +19,7 @@ from nbflow.dag.edges import Linkable
 from nbflow.dag.expansion import DictOfLists, ExpandInput, ListOfDicts
 from nbflow.dag.mapping import MappedOperator, Partial
 from nbflow.dag.operator import BaseOperator, argument_names, find_home
+from nbflow.dag.taskgroup import TaskGroupFactory
 from nbflow.dag.xcomarg import PlainXComArg, XComArg
 from nbflow.errors import AirflowSkipException, InvalidArgument, InvalidDag, did_you_mean
 
@@ -57,7 +58,11 @@ class TaskFactory:
     """A function under ``@task``: each call makes a task and gives its result, to hand to other tasks."""
 
     def __init__(self, function: Callable[..., Any], word: str, kwargs: Mapping[str, Any]) -> None:
-        if isinstance(function, Linkable | TaskFactory) or isclass(function) or not callable(function):
+        if (
+            isinstance(function, Linkable | TaskFactory | TaskGroupFactory)
+            or isclass(function)
+            or not callable(function)
+        ):
             raise InvalidArgument(
                 f"@{_shown(word)} decorates a function, not {function!r}.",
                 hint="Put one decorator of the @task family on the function itself.",

@@ -110,8 +110,10 @@ class LostEdge:
         self.up, self.down, self.empty, self.place = up, down, empty, scope.place(2)
 
     def warn_if_unused(self) -> None:
-        message = f"{self.up!r} >> {self.down!r} joins nothing: {self.empty!r} was empty then. Set it after the `with`."
-        scope.warn(message, at=self.place)
+        why = f"{self.empty!r} was empty then. Set it after the `with`."
+        if getattr(self.empty, "children", None) and not self.empty.leaves:
+            why = f"{self.empty!r} holds nothing but setups and teardowns."
+        scope.warn(f"{self.up!r} >> {self.down!r} joins nothing: {why}", at=self.place)
 
 
 def _note_lost(up: Linkable, down: Linkable, has_ups: bool) -> None:

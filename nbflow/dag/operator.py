@@ -380,7 +380,11 @@ def find_home(kwargs: dict[str, Any]) -> tuple[DAG | None, TaskGroup | None]:
     if group is not None and not hasattr(group, "child_id"):
         raise InvalidArgument(f"task_group must be a TaskGroup, not {type(group).__name__} {group!r}.")
     if group is not None:
-        return dag or group.dag, group
+        if dag is not None and group.dag is not dag:
+            raise InvalidDag(
+                f"dag is {dag.dag_id!r}, and the task_group {group.group_id!r} is of {group.dag.dag_id!r}."
+            )
+        return group.dag, group
     if dag is None:
         dag = scope.current_dag()
     if dag is not None:

@@ -69,6 +69,7 @@ def test_override_changes_one_call() -> None:
         (lambda: task(retrys=1)(print), "@task has no argument 'retrys'"),
         (lambda: task(task(lambda: 1)), "@task decorates a function, not"),
         (lambda: task(5), "@task decorates a function, not 5"),
+        (lambda: setup(task_group(lambda: 1)), "@task decorates a function, not"),
         (lambda: task("name"), "takes keyword arguments: task_id='name'"),
     ],
 )

@@ -142,6 +142,16 @@ def test_an_edge_to_an_empty_group_is_pointed_out() -> None:
         dag.to_spec()
 
 
+def test_an_edge_from_a_group_without_work_is_pointed_out() -> None:
+    with DAG("d") as dag:
+        with TaskGroup("g") as group:
+            setup, clean = EmptyOperator(task_id="setup"), EmptyOperator(task_id="clean")
+            clean.as_teardown(setups=setup)
+        group >> EmptyOperator(task_id="after")
+    with pytest.warns(UserWarning, match="<TaskGroup: g> holds nothing but setups and teardowns"):
+        dag.to_spec()
+
+
 def test_a_task_without_a_dag_joins_that_of_the_other() -> None:
     dag, (a,) = dag_with("a")
     a >> EmptyOperator(task_id="b")
