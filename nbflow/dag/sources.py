@@ -23,12 +23,17 @@ from types import ModuleType
 
 from nbflow.errors import NbflowError
 
+MOST_SOURCE_BYTES = 32 * 1024 * 1024
+"""Of one file (a notebook with its outputs may be large); a version is stored whole, and travels in one message."""
+
 
 def read_text(path: str) -> str:
     import tokenize
 
     with open(path, "rb") as file:
-        raw = file.read()
+        raw = file.read(MOST_SOURCE_BYTES + 1)
+    if len(raw) > MOST_SOURCE_BYTES:
+        raise ValueError(f"the file is larger than {MOST_SOURCE_BYTES // 1024**2} MiB: no DAG file is")
     encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
     try:
         return raw.decode(encoding)
@@ -73,7 +78,7 @@ def bundle(
             continue
         try:
             files[name] = read_text(str(file))
-        except (OSError, SyntaxError):
+        except (OSError, SyntaxError, ValueError):
             continue
         package = ".".join(PurePosixPath(name).parent.parts)
         todo += [found for wanted in _imports(files[name], package) for found in _module_files(top, wanted)]
@@ -132,7 +137,7 @@ def same_on_disk(path: str, root: str, files: Mapping[str, str]) -> bool:
         try:
             if essence_of(name, read_text(where)) != text:
                 return False
-        except (OSError, SyntaxError):
+        except (OSError, SyntaxError, ValueError):
             return False
     return True
 

@@ -93,11 +93,9 @@ class Child:
         """Say something; what a process does not read, or no longer can, is lost (its end says the rest)."""
         if not self.connected:
             return
-        try:
+        with contextlib.suppress(Hangup):
             self._channel.send(message, fds)
             self._loop.also_writable(self._channel, self._channel.unsent)
-        except Hangup:
-            pass
 
     def kill(self, number: int) -> None:
         """Send a signal to its process group."""
@@ -165,15 +163,14 @@ class Forker:
 
     def take(self, taker: Taker) -> None:
         """Hand a waiting child to ``taker``, at once if there is one."""
-        if self._dead:
-            taker(None, "the process to fork it from died")
-        elif self.idle:
+        if self.idle:
             taker(self.idle.popleft(), "")
         else:
             self._takers.append(taker)
         self.refill()
 
     def refill(self) -> None:
+        """Ask for as many forks as are waited for, and some ahead."""
         wanted = len(self._takers) + self.ahead - len(self.idle) - self._asked
         if wanted > 0 and not self._dead:
             self._asked += wanted
@@ -224,6 +221,10 @@ class Forker:
         for child in children:
             self.kill(child.pid, signal.SIGKILL)
             self._when_gone(child)
+        # Not at once: if it dies as often as it is started, whoever waits must not spin.
+        self._loop.after(FORK_PATIENCE_SECONDS, self._disappoint)
+
+    def _disappoint(self) -> None:
         while self._takers:
             self._takers.popleft()(None, "the process to fork it from died")
 
@@ -323,8 +324,8 @@ class NurseryOptions:
     load_seconds: float = 30.0
     always_fresh: bool = False
     """Load the DAG anew for each try ([core] execute_tasks_new_python_interpreter)."""
-    stderr: int | None = subprocess.DEVNULL
-    """Where the base and the templates may complain."""
+    stderr: int | None = None
+    """Where the base and the templates may complain; None: where the supervisor does."""
 
 
 class Nursery:
@@ -465,7 +466,11 @@ class Nursery:
             child.kill(signal.SIGKILL)
 
         template.timer = self._loop.after(seconds, too_slow) if seconds else None
-        child.send({"load": template.source.payload})
+        try:
+            child.send({"load": template.source.payload})
+        except BrokenProtocol as error:
+            template.fault = f"its source cannot be handed over: {error}"
+            child.kill(signal.SIGKILL)
 
     def _heard(self, template: Template, message: dict[str, Any], fds: list[int]) -> None:
         child = template.child
@@ -560,7 +565,10 @@ def answer_ask(child: Child, message: Mapping[str, Any], answer: Callable[[str, 
         reply = {"reply": answer(str(message["ask"]), args)}
     except Exception as error:
         reply = {"error": error_to_json(error)}
-    child.send(reply)
+    try:
+        child.send(reply)
+    except BrokenProtocol as error:
+        child.send({"error": error_to_json(error)})
 
 
 def why_not_forked(loaded: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,12 +78,13 @@ def own_program() -> Program:
     import nbflow.execution.child
     import nbflow.secrets  # noqa: F401
 
-    _rehearse()
-    return Program(load=load, run=run)
+    rehearse = _rehearsal()
+    rehearse()
+    return Program(load=load, run=run, rehearse=rehearse)
 
 
-def _rehearse() -> None:
-    """Run a try of nothing: whatever running one imports or works out at first use is there before anybody forks."""
+def _rehearsal() -> Callable[[], None]:
+    """A try of nothing: whatever running one imports or works out at first use is there before anybody forks."""
     from nbflow.core.snapshot import Run
     from nbflow.dag.dag import DAG
     from nbflow.dag.decorators import task
@@ -95,9 +96,14 @@ def _rehearse() -> None:
         task(lambda: None, task_id="nothing")()
     now = utc_now()
     made = Run(dag_id=dag.dag_id, run_id="r", run_after=now, logical_date=now)
-    work = protocol.unpack_work(protocol.pack_work(Work(attempt_id="rehearsal", run=made, task_id="nothing")))
-    runtime = AskingRuntime(lambda kind, args: None, masker=Masker())
-    protocol.pack_outcome(run(dag, work, runtime, {"logging_level": "CRITICAL"}))
+    packed = protocol.pack_work(Work(attempt_id="rehearsal", run=made, task_id="nothing"))
+
+    def rehearse() -> None:
+        runtime = AskingRuntime(lambda kind, args: None, masker=Masker())
+        outcome = run(dag, protocol.unpack_work(packed), runtime, {"logging_level": "CRITICAL"})
+        protocol.pack_outcome(outcome)
+
+    return rehearse
 
 
 #: A word in a DAG's source -> what its tasks will import for it. Imported by the template, that costs each child a few

@@ -61,6 +61,9 @@ TIMEOUT_MARGIN_SECONDS = 1.0
 LEASE_SAFETY = 0.8
 """Part of the lease after which, without an answer from the store, our own tries are ended."""
 
+IDLE_SECONDS = 300.0
+"""How long templates are kept while nothing runs. Loading a DAG again costs less than its memory, held for hours."""
+
 SHAPE = ("operator", "upstream", "expand", "group", "is_setup", "is_teardown", "feeds_mapping")
 """What must be as it was when the DAG's version was stored. Dates and texts may be computed anew at each load."""
 
@@ -152,6 +155,7 @@ class Supervisor:
         self._leaving: set[Try] = set()
         self._nursery = Nursery(self.loop, options.nursery, answer_parsing=desk.answer_parsing, log=log)
         self._ticker: Timer | None = None
+        self._idle: Timer | None = None
         self._last_renewal = self._last_asked = self.loop.monotonic()
 
     @property
@@ -263,7 +267,11 @@ class Supervisor:
         else:
             self._limit_time(try_)
         try_.started_at = self._now()
-        child.send(message, [log.fileno()])
+        try:
+            child.send(message, [log.fileno()])
+        except protocol.BrokenProtocol as error:
+            child.kill(signal.SIGKILL)
+            try_.fault = f"its work could not be handed over: {error}"
         self._queue(try_, Started(attempt_id=work.attempt_id, at=try_.started_at))
 
     # --- limits
@@ -439,12 +447,16 @@ class Supervisor:
 
     # --- leases and logs, while something runs
     def _start_ticking(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
         if self._ticker is None:
             self._ticker = self.loop.after(TICK_SECONDS, self._tick)
 
     def _tick(self) -> None:
         self._ticker = None
         if self.quiet:
+            self._idle = self.loop.after(IDLE_SECONDS, self._nursery.retire_idle)
             return
         for try_ in (*self._tries.values(), *self._leaving):
             if try_.log is not None:

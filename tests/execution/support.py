@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import select
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
@@ -107,7 +108,7 @@ class Bench:
             most_templates=most_templates,
             load_seconds=load_seconds,
             always_fresh=always_fresh,
-            stderr=None,
+            stderr=subprocess.DEVNULL,
         )
         self.options = SupervisorOptions(owner="tester", logs=self.logs, nursery=nursery, **options)
         self.executor = LocalExecutor(
