@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, TypeVar
@@ -37,6 +37,8 @@ E = TypeVar("E", bound=AirflowException)
 
 MAX_WEIGHT = 2**31 - 1
 """The widest integer column of every metastore."""
+MAX_SHOWN_WORDS = 12
+"""Of a cycle's path in an error."""
 MAX_SHOWN_CHARACTERS = 2000
 """Of each template field's raw text that the views can show."""
 
@@ -65,38 +67,28 @@ def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
         for name in task.template_fields if isinstance(task, BaseOperator) else ():
             task.wire(getattr(task, name, None))
     order = topological(dag)
-    _check_setups(dag)
+    for fault in _unheeded_setups(dag):
+        raise fault
     _warn_of_oversights(dag)
-    zone = dag.said_timezone or timezone_of(options.timezone)
-    timetable = _timetable(dag, zone, options)
-    said = {name: value for name, value in dag.said.items() if value is not None}
-    catchup = said.get("catchup", options.catchup)
-    start, end = _bounds(dag, zone)
-    if catchup and start is None and timetable.can_be_scheduled:
-        raise InvalidDag(
-            f"DAG {dag.dag_id!r} has catchup=True and no start_date: nothing says where to begin.",
-            hint="Give start_date=, or catchup=False.",
-        )
-    if timetable.can_be_scheduled and dag.params:
-        check_params(dag)
+    plan = _plan(dag, options)
     groups = _groups(dag)
     weights = _weights(dag, order, options)
     lengths = [task.expand_input.length() for task in dag.task_dict.values() if task.expand_input is not None]
     lengths += [group.expand for group in groups.values() if group.expand is not None]
     sources = frozenset(source for expr in lengths for source in length_sources(expr))
-    shared = _Shared(zone=zone, start=start, end=end, feeding=sources, options=options)
+    shared = _Shared(plan=plan, feeding=sources, options=options)
     return DagSpec(
         dag_id=dag.dag_id,
         tasks={task_id: _task(dag.task_dict[task_id], weights[task_id], shared) for task_id in order},
         groups=groups,
-        schedule=timetable.to_spec(),
-        schedule_text=timetable.summary,
-        start_date=start,
-        end_date=end,
-        timezone=_zone_text(zone),
-        catchup=catchup,
-        max_active_runs=_max_active_runs(dag, said.get("max_active_runs"), timetable, options),
-        max_active_tasks=said.get("max_active_tasks", options.max_active_tasks),
+        schedule=plan.timetable.to_spec(),
+        schedule_text=plan.timetable.summary,
+        start_date=plan.start,
+        end_date=plan.end,
+        timezone=_zone_text(plan.zone),
+        catchup=plan.catchup,
+        max_active_runs=plan.max_active_runs,
+        max_active_tasks=_setting(dag, "max_active_tasks", options.max_active_tasks),
         max_consecutive_failed_dag_runs=dag.max_consecutive_failed_dag_runs,
         dagrun_timeout=_seconds(dag.dagrun_timeout),
         fail_fast=bool(dag.fail_fast),
@@ -112,13 +104,22 @@ def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
     )
 
 
+def faults_of(dag: DAG, options: CompileOptions) -> list[AirflowException]:
+    """Every fault that only the whole DAG shows, where :func:`compile_dag` raises the first."""
+    found: list[AirflowException] = list(_unheeded_setups(dag))
+    for read in (lambda: topological(dag), lambda: _plan(dag, options), lambda: _params(dag)):
+        try:
+            read()
+        except AirflowException as fault:
+            found.append(fault)
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
     """What the tasks of one DAG have in common."""
 
-    zone: tzinfo
-    start: datetime | None
-    end: datetime | None
+    plan: _Plan
     feeding: frozenset[str]
     options: CompileOptions
 
@@ -172,22 +173,29 @@ def topological(dag: DAG) -> list[str]:
 
 def _refuse_cycle(dag: DAG, left: set[str]) -> None:
     """Walk upstream among the tasks that have no turn: the walk must come back to where it was."""
-    here = min(left, key=list(dag.task_dict).index)
-    path: list[str] = []
+    ids = list(dag.task_dict)
+    here = min(left, key=ids.index)
+    path: dict[str, int] = {}
     while here not in path:
-        path.append(here)
+        path[here] = len(path)
         here = min(dag.task_dict[here].upstream_task_ids & left)
-    cycle = [*path[path.index(here) :], here][::-1]
-    lines = {t: dag.task_dict[t].place for t in cycle}
-    where = ", ".join(f"{task_id} at {place}" for task_id, place in lines.items() if place is not None)
+    cycle = list(path)[path[here] :][::-1]
+    first = min(range(len(cycle)), key=lambda index: ids.index(cycle[index]))
+    cycle = [*cycle[first:], *cycle[:first], cycle[first]]
+    places = [f"{task_id} at {place}" for task_id in cycle[:-1] if (place := dag.task_dict[task_id].place) is not None]
     error = AirflowDagCycleException(
-        f"The tasks of DAG {dag.dag_id!r} form a cycle: {' >> '.join(cycle)}{f' ({where})' if where else ''}.",
+        f"The tasks of DAG {dag.dag_id!r} form a cycle: {_some(cycle, ' >> ')} ({_some(places, ', ')}).",
         hint="Take out one of these edges.",
     )
-    raise _at(error, lines[cycle[0]])
+    raise _at(error, dag.task_dict[cycle[0]].place)
 
 
-def _check_setups(dag: DAG) -> None:
+def _some(words: list[str], between: str) -> str:
+    """All of a few words; of many, the first and the last ones."""
+    return between.join(words if len(words) <= MAX_SHOWN_WORDS else [*words[:6], "...", *words[-5:]])
+
+
+def _unheeded_setups(dag: DAG) -> Iterator[InvalidDag]:
     for task in dag.task_dict.values():
         if not task.is_setup:
             continue
@@ -197,10 +205,44 @@ def _check_setups(dag: DAG) -> None:
                     f"Task {down.task_id!r} comes after the setup {task.task_id!r}, so its trigger_rule must be "
                     f"'all_success', not {str(down.trigger_rule)!r}: work starts only when its setup has succeeded."
                 )
-                raise _at(error, down.place)
+                yield _at(error, down.place)
 
 
 # ------------------------------------------------------------------------------------------------------------ schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """When the DAG runs."""
+
+    timetable: Timetable
+    zone: tzinfo
+    start: datetime | None
+    end: datetime | None
+    catchup: bool
+    max_active_runs: int
+
+
+def _plan(dag: DAG, options: CompileOptions) -> _Plan:
+    zone = dag.said_timezone or timezone_of(options.timezone)
+    timetable = _timetable(dag, zone, options)
+    catchup = _setting(dag, "catchup", options.catchup)
+    start, end = _bounds(dag, zone)
+    if catchup and start is None and timetable.can_be_scheduled:
+        raise InvalidDag(
+            f"DAG {dag.dag_id!r} has catchup=True and no start_date: nothing says where to begin.",
+            hint="Give start_date=, or catchup=False.",
+        )
+    if timetable.can_be_scheduled and dag.params:
+        check_params(dag)
+    most = _max_active_runs(dag, timetable, options)
+    return _Plan(timetable=timetable, zone=zone, start=start, end=end, catchup=catchup, max_active_runs=most)
+
+
+def _setting(dag: DAG, name: str, otherwise: Any) -> Any:
+    """The DAG's argument, or what the settings say where the DAG does not."""
+    said = dag.said.get(name)
+    return otherwise if said is None else said
 
 
 def _timetable(dag: DAG, zone: tzinfo, options: CompileOptions) -> Timetable:
@@ -220,8 +262,9 @@ def _zone_text(zone: tzinfo) -> str:
     return key if isinstance(key, str) else datetime(2000, 1, 1, tzinfo=zone).isoformat()[19:]
 
 
-def _max_active_runs(dag: DAG, said: int | None, timetable: Timetable, options: CompileOptions) -> int:
+def _max_active_runs(dag: DAG, timetable: Timetable, options: CompileOptions) -> int:
     limit = timetable.active_runs_limit
+    said: int | None = dag.said.get("max_active_runs")
     if said is None:
         return limit if limit is not None else options.max_active_runs
     if limit is not None and said > limit:
@@ -299,10 +342,10 @@ _CALLBACKS = ("execute", "success", "failure", "retry", "skipped")
 
 
 def _task(task: TaskNode, weight: int, shared: _Shared) -> TaskSpec:
-    state, options = task.__dict__, shared.options
+    state, options, plan = task.__dict__, shared.options, shared.plan
     callbacks = tuple(kind for kind in _CALLBACKS if state.get(f"on_{kind}_callback"))
-    start = as_utc(task.start_date, shared.zone) if task.start_date else None
-    end = as_utc(task.end_date, shared.zone) if task.end_date else None
+    start = as_utc(task.start_date, plan.zone) if task.start_date else None
+    end = as_utc(task.end_date, plan.zone) if task.end_date else None
     backoff, timeout = task.retry_exponential_backoff, task.execution_timeout
     group = task.task_group
     return TaskSpec(
@@ -325,8 +368,8 @@ def _task(task: TaskNode, weight: int, shared: _Shared) -> TaskSpec:
         executor=task.executor,
         max_active_tis_per_dag=task.max_active_tis_per_dag,
         max_active_tis_per_dagrun=task.max_active_tis_per_dagrun,
-        start_date=start if start != shared.start else None,
-        end_date=end if end != shared.end else None,
+        start_date=start if start != plan.start else None,
+        end_date=end if end != plan.end else None,
         is_setup=task.is_setup,
         is_teardown=task.is_teardown,
         on_failure_fail_dagrun=task.on_failure_fail_dagrun,

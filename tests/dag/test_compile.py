@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbflow import DAG, Param, TaskGroup, TriggerRule
+from nbflow import DAG, Param, TaskGroup, TriggerRule, chain
 from nbflow.core.spec import DagSpec, GroupSpec, TaskSpec
-from nbflow.dag.compile import MAX_WEIGHT, CompileOptions
-from nbflow.errors import AirflowTimetableInvalid, InvalidDag
+from nbflow.dag.compile import MAX_WEIGHT, CompileOptions, faults_of
+from nbflow.errors import AirflowDagCycleException, AirflowTimetableInvalid, InvalidDag
 from nbflow.operators.empty import EmptyOperator
 from nbflow.sensors.python import PythonSensor
 
@@ -216,6 +216,28 @@ def test_continuous_runs_one_at_a_time_where_nothing_else_is_said() -> None:
 def test_a_bad_schedule_names_the_dag() -> None:
     with pytest.raises(AirflowTimetableInvalid, match="The schedule of DAG 'd' cannot be"):
         DAG("d", schedule="0 24 * * *", start_date=DAY).to_spec()
+
+
+def test_every_fault_of_a_dag_can_be_had_at_once() -> None:
+    with DAG("d", schedule="0 24 * * *", start_date=DAY) as dag:
+        s, w, x = (EmptyOperator(task_id=name) for name in "swx")
+        s.as_setup() >> w
+        w.trigger_rule = "all_done"
+        w >> x >> w
+    faults = faults_of(dag, CompileOptions())
+    assert [type(fault) for fault in faults] == [InvalidDag, AirflowDagCycleException, AirflowTimetableInvalid]
+    with pytest.raises(AirflowDagCycleException):
+        dag.to_spec()
+
+
+def test_a_long_cycle_is_named_by_its_ends() -> None:
+    with DAG("d") as dag:
+        tasks = [EmptyOperator(task_id=f"t{n}") for n in range(100)]
+        chain(*tasks, tasks[0])
+    with pytest.raises(
+        AirflowDagCycleException, match=r"t0 >> t1 >> .* >> t5 >> \.\.\. >> t96 .* >> t99 >> t0 \(t0 at"
+    ):
+        dag.to_spec()
 
 
 def test_catchup_needs_a_beginning() -> None:
