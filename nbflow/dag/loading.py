@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nbflow.dag.sources import bundle, read_text, real_file, same_on_disk, write_version
-from nbflow.errors import NbflowError
+from nbflow.errors import AirflowException, NbflowError
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -271,10 +271,18 @@ def _compiled(
         try:
             specs[dag.dag_id] = dag.to_spec(options)
             dags.append(dag)
-        except Exception as error:
-            line, cell = _where(getattr(error, "place", None), units) or (line, cell)
-            faults.append(Fault(line=line, error=_gist(error), detail=_detail(error), cell=cell, dag_id=dag.dag_id))
+        except Exception as first:
+            for one in _all_faults(dag, options, first):
+                at, of = _where(getattr(one, "place", None), units) or (line, cell)
+                faults.append(Fault(line=at, error=_gist(one), detail=_detail(one), cell=of, dag_id=dag.dag_id))
     return dags, specs, faults
+
+
+def _all_faults(dag: DAG, options: CompileOptions | None, first: Exception) -> Sequence[Exception]:
+    """What kept the DAG from being compiled, and whatever else would have."""
+    from nbflow.dag.compile import CompileOptions, faults_of
+
+    return (isinstance(first, AirflowException) and faults_of(dag, options or CompileOptions())) or [first]
 
 
 def _where(place: Any, units: Sequence[Unit]) -> tuple[int, str | None] | None:

@@ -157,6 +157,27 @@ def test_a_file_that_is_not_there_is_a_fault(folder: Path) -> None:
     assert fault.error.startswith("FileNotFoundError: ")
 
 
+def test_every_fault_of_a_dag_is_found_at_once(folder: Path) -> None:
+    text = """\
+from nbflow.dag.dag import DAG
+from nbflow.dag.decorators import setup, task
+
+@task
+def nothing(): ...
+
+with DAG("d", schedule="0 24 * * *"):
+    a = nothing.override(task_id="a")().as_setup()
+    b = nothing.override(task_id="b", trigger_rule="all_done")()
+    a >> b >> a
+"""
+    faults = load(folder, text).faults
+    assert [(fault.line, fault.error.split(":")[0]) for fault in faults] == [
+        (9, "InvalidDag"),
+        (8, "AirflowDagCycleException"),
+        (7, "AirflowTimetableInvalid"),
+    ]
+
+
 def test_one_bad_dag_does_not_take_the_others_of_its_file_along(folder: Path) -> None:
     # Given a file with a cycle in its second DAG, and a third one with the first one's id
     text = """\
