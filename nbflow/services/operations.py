@@ -247,9 +247,10 @@ class Operations:
         reprocess: Reprocess | str = Reprocess.NONE,
         run_backwards: bool = False,
         dry_run: bool = True,
+        version: int | None = None,
     ) -> BackfillPlan:
         """Exactly the runs that :meth:`backfill` would make, or the BackfillError that says why it may not."""
-        spec = self.version(dag_id).spec
+        spec = self.version(dag_id, version).spec
         there = self.store.runs(dag_id, since=from_date, until=to_date, limit=1_000_000)
         return plan_backfill(
             self.timetable(spec),
@@ -279,15 +280,22 @@ class Operations:
         run_backwards: bool = False,
         max_active_runs: int = 10,
         conf: Mapping[str, Any] | None = None,
+        version: int | None = None,
     ) -> Backfill:
         """Make the runs of a range of logical dates (both ends included), ``max_active_runs`` of them at once."""
-        version = self.version(dag_id)
-        values = check_conf(version.spec, conf or {})
+        known = self.version(dag_id, version)
+        values = check_conf(known.spec, conf or {})
         planned = self.plan_backfill(
-            dag_id, from_date, to_date, reprocess=reprocess, run_backwards=run_backwards, dry_run=False
+            dag_id,
+            from_date,
+            to_date,
+            reprocess=reprocess,
+            run_backwards=run_backwards,
+            dry_run=False,
+            version=known.number,
         )
         now = self.clock.now()
-        plan = merged(self._backfill_run(version, entry, values, now) for entry in planned.to_run)
+        plan = merged(self._backfill_run(known, entry, values, now) for entry in planned.to_run)
         row = BackfillRow(
             backfill_id=0,
             dag_id=dag_id,
