@@ -1,0 +1,1 @@
+"""The command line. One module a command group; each command parses, calls one service, prints."""

@@ -1,0 +1,298 @@
+"""backfill: the runs of past intervals. ``backfill create`` leaves them to the scheduler, as in Airflow 3;
+``dags backfill``, Airflow 2's command, waits for their end, and runs them itself where no scheduler is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from nbflow.cli import output, sources
+from nbflow.cli.call import Call, UsageError
+from nbflow.cli.declaring import CONF, DAG_ID, END, OUTPUT, START, SUBDIR_ONLY, YES, Command, arg, switch
+from nbflow.errors import NbflowError
+
+if TYPE_CHECKING:
+    from nbflow.core.backfill import BackfillEntry, BackfillPlan, Reprocess
+    from nbflow.core.snapshot import Run, RunKey
+    from nbflow.store.base import BackfillRow
+
+PLAN_COLUMNS = ("ordinal", "logical_date", "data_interval_start", "data_interval_end", "run_id", "action")
+
+
+def create(call: Call) -> int:
+    args = call.args
+    start, end = call.date(args.from_date), call.date(args.to_date)
+    assert start is not None
+    assert end is not None
+    sources.stored(call, args.dag_id, None)
+    if args.dry_run:
+        plan = call.operations.plan_backfill(
+            args.dag_id, start, end, reprocess=args.reprocess_behavior, run_backwards=args.run_backwards
+        )
+        _show_plan(call, plan)
+        return 0
+    made = call.operations.backfill(
+        args.dag_id,
+        start,
+        end,
+        reprocess=args.reprocess_behavior,
+        run_backwards=args.run_backwards,
+        max_active_runs=args.max_active_runs,
+        conf=call.conf(args.conf),
+    )
+    assert made.backfill_id is not None
+    if not args.wait:
+        call.show_one(_made_row(call, made.backfill_id, made.plan))
+        if not _scheduler_alive(call):
+            output.warn("No scheduler is running. Start one with: nbflow scheduler")
+        return 0
+    return _await(call, made.backfill_id, made.plan)
+
+
+def old_backfill(call: Call) -> int:
+    args = call.args
+    start, end = _range(call)
+    stored = sources.stored(call, args.dag_id, args.subdir)
+    version = stored.number if args.subdir else None
+    reprocess = _reprocess(call)
+    if args.dry_run:
+        plan = call.operations.plan_backfill(
+            args.dag_id, start, end, reprocess=reprocess, run_backwards=args.run_backwards, version=version
+        )
+        _show_plan(call, plan)
+        return 0
+    if reprocess == "completed" and not _sure_to_reset(call, start, end, reprocess):
+        return 1
+    made = call.operations.backfill(
+        args.dag_id,
+        start,
+        end,
+        reprocess=reprocess,
+        run_backwards=args.run_backwards,
+        conf=call.conf(args.conf),
+        version=version,
+    )
+    assert made.backfill_id is not None
+    return _await(call, made.backfill_id, made.plan)
+
+
+def _range(call: Call) -> tuple[datetime, datetime]:
+    """As in Airflow 2, one date alone is a range of that date."""
+    start, end = call.date(call.args.start_date), call.date(call.args.end_date)
+    first, last = start or end, end or start
+    if first is None or last is None:
+        raise UsageError("nbflow dags backfill: which dates?", hint="Say -s DATE, or -e DATE, or both.")
+    return first, last
+
+
+def _reprocess(call: Call) -> Reprocess:
+    from nbflow.core.backfill import Reprocess
+
+    args = call.args
+    if args.reset_dagruns:
+        return Reprocess.COMPLETED
+    return Reprocess.FAILED if args.rerun_failed_tasks else Reprocess.NONE
+
+
+def _sure_to_reset(call: Call, start: datetime, end: datetime, reprocess: Reprocess) -> bool:
+    plan = call.operations.plan_backfill(call.args.dag_id, start, end, reprocess=reprocess)
+    again = sum(entry.reset for entry in plan.entries)
+    return again == 0 or call.sure(f"Run {again} finished runs of {call.args.dag_id} again?")
+
+
+# --------------------------------------------------------------------------------------------------------- its progress
+
+
+def _await(call: Call, backfill_id: int, plan: BackfillPlan) -> int:
+    """Wait for the runs of a backfill; 0 if all of them succeeded."""
+    from nbflow.cli.running import Progress, drive, follow, level_of, logging_to_stderr
+    from nbflow.core.snapshot import RunKey
+
+    keys = [RunKey(call.args.dag_id, entry.run_id) for entry in plan.to_run if entry.run_id is not None]
+    progress = Progress(len(keys))
+    try:
+        if _scheduler_alive(call):
+            runs = follow(call.app, keys, progress)
+        else:
+            output.say("No scheduler is running: the runs go in this process.")
+            level = level_of(call) if call.args.verbose else "WARNING"  # a bar and log lines would tear each other
+            with logging_to_stderr(level):
+                runs = drive(call.app, keys, progress)
+    except KeyboardInterrupt:
+        output.say(f"The runs stay. Cancel what has not begun with: nbflow backfill cancel {backfill_id}")
+        raise
+    _finish(call, backfill_id, keys, runs)
+    call.show_one(_made_row(call, backfill_id, plan, runs))
+    return 0 if all(run.state == "success" for run in runs) else 1
+
+
+def _finish(call: Call, backfill_id: int, keys: list[RunKey], runs: Iterable[Run]) -> None:
+    for run in runs:
+        if run.state == "failed":
+            output.warn(f"{run.run_id} failed. See: nbflow tasks states-for-dag-run {run.dag_id} {run.run_id}")
+
+
+def _scheduler_alive(call: Call) -> bool:
+    from nbflow.cli.daemons import alive
+
+    return bool(alive(call))
+
+
+def _made_row(call: Call, backfill_id: int, plan: BackfillPlan, runs: Iterable[Run] | None = None) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "backfill_id": backfill_id,
+        "dag_id": call.args.dag_id,
+        "runs": len(plan.to_run),
+        "left_alone": len(plan.entries) - len(plan.to_run),
+    }
+    if runs is not None:
+        states = [run.state.value for run in runs]
+        row |= {word: states.count(word) for word in ("success", "failed")}
+    return row
+
+
+def _show_plan(call: Call, plan: BackfillPlan) -> None:
+    call.show(
+        [_entry_row(entry) for entry in plan.entries],
+        empty="No run: the DAG has no interval in this range that is over.",
+        columns=PLAN_COLUMNS,
+    )
+
+
+def _entry_row(entry: BackfillEntry) -> dict[str, Any]:
+    action = "run again" if entry.reset else "create"
+    return {
+        "ordinal": entry.ordinal,
+        "logical_date": entry.logical_date,
+        "data_interval_start": entry.info.data_interval.start,
+        "data_interval_end": entry.info.data_interval.end,
+        "run_id": entry.run_id,
+        "action": action if entry.not_created_because is None else f"leave alone: {entry.not_created_because}",
+    }
+
+
+# ----------------------------------------------------------------------------------------------------- those that exist
+
+LIST_COLUMNS = ("backfill_id", "dag_id", "state", "from_date", "to_date", "runs", "done", "failed", "created_at")
+
+
+def list_backfills(call: Call) -> None:
+    rows = call.app.store.backfills(call.args.dag_id, active=call.args.active)
+    call.show([_row(call, row) for row in rows], empty="There are no backfills.", columns=LIST_COLUMNS)
+
+
+def _row(call: Call, row: BackfillRow) -> dict[str, Any]:
+    from nbflow.core.snapshot import RunKey
+    from nbflow.core.states import RUN_FINISHED
+
+    ids = [entry["run_id"] for entry in row.entries if entry.get("run_id")]
+    runs = [run for run_id in ids if (run := call.app.store.run(RunKey(row.dag_id, run_id))) is not None]
+    return {
+        "backfill_id": row.backfill_id,
+        "dag_id": row.dag_id,
+        "state": state_of(row),
+        "from_date": row.from_date,
+        "to_date": row.to_date,
+        "runs": len(ids),
+        "done": sum(run.state in RUN_FINISHED for run in runs),
+        "failed": sum(run.state == "failed" for run in runs),
+        "created_at": row.created_at,
+    }
+
+
+def state_of(row: BackfillRow) -> str:
+    """In one word."""
+    if row.cancelled:
+        return "cancelled"
+    if row.completed_at is not None:
+        return "completed"
+    return "paused" if row.paused else "running"
+
+
+def cancel(call: Call) -> None:
+    row = _active(call)
+    count = call.operations.cancel_backfill(row.backfill_id)
+    print(f"Backfill {row.backfill_id} was cancelled: {count} runs will not start; those that run come to their end.")
+
+
+def pause(call: Call) -> None:
+    row = _active(call)
+    call.app.store.update_backfill(row.backfill_id, paused=True)
+    print(f"Backfill {row.backfill_id} is paused: it starts no more runs.")
+
+
+def unpause(call: Call) -> None:
+    row = _active(call)
+    call.app.store.update_backfill(row.backfill_id, paused=False)
+    print(f"Backfill {row.backfill_id} goes on.")
+
+
+def _active(call: Call) -> BackfillRow:
+    number = call.args.backfill_id
+    row = call.app.store.backfill(number)
+    if row is None:
+        raise NbflowError(f"There is no backfill {number}.", hint="See: nbflow backfill list.")
+    if row.cancelled or row.completed_at is not None:
+        raise NbflowError(f"Backfill {number} is {state_of(row)} already.")
+    return row
+
+
+NUMBER = arg("backfill_id", type=int, metavar="BACKFILL", help="Number of the backfill.")
+
+COMMANDS = (
+    Command(
+        name="backfill create",
+        help="Make the runs of a range of dates; a scheduler runs them.",
+        run=create,
+        args=(
+            arg("--dag-id", "-d", required=True, metavar="DAG_ID", help="Id of the DAG."),
+            arg("--from-date", required=True, metavar="DATE", help="First logical date."),
+            arg("--to-date", required=True, metavar="DATE", help="Last logical date."),
+            arg("--dag-run-conf", dest="conf", metavar="JSON", help="Conf of the runs: a JSON object."),
+            switch("--run-backwards", help="Newest first."),
+            arg("--max-active-runs", type=int, default=10, metavar="N", help="So many at once (10)."),
+            arg(
+                "--reprocess-behavior",
+                choices=("none", "failed", "completed"),
+                default="none",
+                help="Which finished runs to run again (none).",
+            ),
+            switch("--dry-run", help="Only show the runs that it would make."),
+            switch("--wait", help="Wait for their end; exit code 0 if all succeeded."),
+            OUTPUT,
+        ),
+    ),
+    Command(
+        name="backfill list",
+        help="The backfills there were.",
+        run=list_backfills,
+        args=(
+            arg("dag_id", nargs="?", metavar="DAG_ID", help="Only of this DAG."),
+            switch("--active", help="Only those that are not over."),
+            OUTPUT,
+        ),
+    ),
+    Command(name="backfill cancel", help="Start no more runs of a backfill, for good.", run=cancel, args=(NUMBER,)),
+    Command(name="backfill pause", help="Start no more runs of a backfill for now.", run=pause, args=(NUMBER,)),
+    Command(name="backfill unpause", help="Go on with a paused backfill.", run=unpause, args=(NUMBER,)),
+)
+
+DAGS_BACKFILL = Command(
+    name="dags backfill",
+    help="Run a range of dates and wait for their end (Airflow 2's spelling of backfill create).",
+    run=old_backfill,
+    args=(
+        DAG_ID,
+        START,
+        END,
+        CONF,
+        switch("-n", "--dry-run", help="Only show the runs that it would make."),
+        switch("--reset-dagruns", help="Run finished runs again too."),
+        switch("--rerun-failed-tasks", help="Run failed runs again too."),
+        switch("-B", "--run-backwards", help="Newest first."),
+        SUBDIR_ONLY,
+        YES,
+        OUTPUT,
+    ),
+)

@@ -1,0 +1,123 @@
+"""One call of a command: its parsed arguments, and what it may use of nbflow, made when it is asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from nbflow.cli import output
+from nbflow.errors import NbflowError
+
+if TYPE_CHECKING:
+    from nbflow.app import App
+    from nbflow.config import Settings
+    from nbflow.services.operations import Operations
+
+
+class UsageError(NbflowError):
+    """The command line makes no sense: exit code 2."""
+
+
+class Call:
+    """See the head of this module. Closed by ``main``."""
+
+    def __init__(self, args: Namespace, environ: Mapping[str, str]) -> None:
+        self.args, self.environ = args, environ
+        self._open = ExitStack()
+
+    def close(self) -> None:
+        """Let go of what was opened."""
+        self._open.close()
+
+    # --- nbflow
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of NBFLOW_HOME; the same as the App's."""
+        from nbflow.config import Settings
+
+        return Settings.load(self.environ)
+
+    @cached_property
+    def app(self) -> App:
+        """NBFLOW_HOME, opened; its tables are made or brought up to date (of Postgres only checked)."""
+        from nbflow.app import App
+
+        return self._open.enter_context(App.open(environ=self.environ, settings=self.settings))
+
+    @cached_property
+    def operations(self) -> Operations:
+        """All that may be asked, in the name of the user at the terminal."""
+        return self.app.operations(self.actor)
+
+    @property
+    def actor(self) -> str:
+        """Who stands in the history."""
+        import getpass
+
+        try:
+            return f"user:{getpass.getuser()}"
+        except (KeyError, OSError):  # a container's user may have no name
+            return f"user:{os.getuid()}"
+
+    def now(self) -> datetime:
+        """The time by the App's clock."""
+        return self.app.clock.now()
+
+    # --- arguments
+
+    def date(self, text: str | None) -> datetime | None:
+        """A date as typed, in the default time zone where it names none."""
+        from zoneinfo import ZoneInfo
+
+        from nbflow.services.dates import parse_date
+
+        if text is None:
+            return None
+        name = self.settings.core.default_timezone
+        try:
+            return parse_date(text, zone=ZoneInfo("UTC" if name.lower() == "utc" else name), now=self.now())
+        except ValueError as fault:
+            raise UsageError(str(fault)) from None
+
+    def conf(self, text: str | None) -> dict[str, Any]:
+        """A JSON object as typed."""
+        if not text:
+            return {}
+        try:
+            value = json.loads(text)
+        except ValueError as fault:
+            raise UsageError(f"--conf is not JSON: {fault}.", hint="""Write it like: -c '{"day": 1}'""") from None
+        if not isinstance(value, dict):
+            raise UsageError("--conf must be a JSON object.", hint="""Write it like: -c '{"day": 1}'""")
+        return value
+
+    def sure(self, question: str) -> bool:
+        """Whether the user wants it: ``-y``, or a yes at the prompt. With no terminal to ask, it is a usage error."""
+        if self.args.yes:
+            return True
+        if not sys.stdin.isatty():
+            raise UsageError(f"{question} There is no terminal to ask.", hint="Say so with -y.")
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
+        if not agreed:
+            output.say("Nothing was changed.")
+        return agreed
+
+    # --- results
+
+    def show(self, rows: Iterable[output.Row], *, empty: str = "Nothing to show.", columns: Iterable[str] = ()) -> None:
+        """Print a listing in the form asked for."""
+        output.show(rows, self.args.output, empty=empty, columns=tuple(columns))
+
+    def show_one(self, row: output.Row) -> None:
+        """Print one object in the form asked for."""
+        output.show_one(row, self.args.output)

@@ -1,0 +1,290 @@
+"""connections: list, get, add, delete, import, export, test. Passwords are encrypted in the metastore, and are shown
+only when they are asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields
+from typing import Any
+
+from nbflow.cli import output
+from nbflow.cli.call import Call, UsageError
+from nbflow.cli.declaring import OUTPUT, Command, arg, switch
+from nbflow.cli.files import write_private_text
+from nbflow.connections import Connection
+from nbflow.errors import ConnectionNotFound, NbflowError, did_you_mean
+
+CONN_ID = arg("conn_id", help="Id of the connection.")
+SHOW_VALUES = switch("--show-values", help="Show passwords and extras.")
+HIDDEN = "***"
+_PARTS = ("conn_type", "host", "login", "password", "schema", "port", "extra")
+
+
+def _row(one: Connection, *, show_values: bool) -> dict[str, Any]:
+    row = {spec.name: getattr(one, spec.name) for spec in fields(Connection)}
+    if not show_values:
+        row["password"] = HIDDEN if one.password else None
+        row["extra"] = json.dumps(dict.fromkeys(one.extra_dejson, HIDDEN)) if one.extra else None
+    return row
+
+
+def list_connections(call: Call) -> None:
+    args = call.args
+    rows = [
+        _row(one, show_values=args.show_values)
+        for one in call.app.store.connections()
+        if args.conn_id in (None, one.conn_id)
+    ]
+    columns = tuple(spec.name for spec in fields(Connection))
+    call.show(rows, empty="There are no connections in the metastore.", columns=columns)
+
+
+def get(call: Call) -> None:
+    call.show([_row(_find(call), show_values=call.args.show_values)])
+
+
+def _find(call: Call) -> Connection:
+    conn_id = call.args.conn_id
+    found = call.app.secrets.get_connection(conn_id)
+    if found is None:
+        raise _unknown(call, conn_id)
+    return found
+
+
+def _unknown(call: Call, conn_id: str) -> ConnectionNotFound:
+    known = [one.conn_id for one in call.app.store.connections() if one.conn_id]
+    return ConnectionNotFound(
+        f"There is no connection {conn_id!r}.{did_you_mean(conn_id, known)}", hint="See: nbflow connections list."
+    )
+
+
+def add(call: Call) -> None:
+    args = call.args
+    made = _made(call)
+    if call.app.store.connection(args.conn_id) is not None:
+        raise NbflowError(f"There is a connection {args.conn_id!r} already.", hint="Delete it first.")
+    call.app.store.set_connection(made, actor=call.actor, now=call.now())
+    output.say(f"Connection {args.conn_id} was added ({made.conn_type or 'no type'}).")
+    if not made.conn_type:
+        output.warn("It has no type: give one with --conn-type.")
+
+
+def _made(call: Call) -> Connection:
+    """The connection that the options spell: a URI, a JSON object, or its parts."""
+    args = call.args
+    parts = {name: getattr(args, f"conn_{name.removeprefix('conn_')}") for name in _PARTS}
+    given = {name: value for name, value in parts.items() if value is not None}
+    ways = [way for way, value in (("--conn-uri", args.conn_uri), ("--conn-json", args.conn_json)) if value]
+    if len(ways) + bool(given) != 1:
+        raise UsageError("Say either --conn-uri, or --conn-json, or --conn-type with --conn-host and so on.")
+    try:
+        if args.conn_uri:
+            made = Connection.from_uri(_typed(args.conn_uri), args.conn_id)
+        elif args.conn_json:
+            made = Connection.from_json(_typed(args.conn_json), args.conn_id)
+        else:
+            if "password" in given:
+                given["password"] = _typed(given["password"])
+            made = Connection(conn_id=args.conn_id, **given)
+    except (TypeError, ValueError) as fault:
+        raise NbflowError(f"Connection {args.conn_id} cannot be read: {fault}") from None
+    if args.conn_description is not None:
+        from dataclasses import replace
+
+        made = replace(made, description=args.conn_description, uri=None)
+    return made
+
+
+def _typed(text: str) -> str:
+    """ "-" stands for a line on standard input: what stands on the command line, others on the machine can see."""
+    return sys.stdin.readline().rstrip("\n") if text == "-" else text
+
+
+def delete(call: Call) -> None:
+    conn_id = call.args.conn_id
+    if not call.app.store.delete_connection(conn_id, actor=call.actor, now=call.now()):
+        raise _unknown(call, conn_id)
+    output.say(f"Connection {conn_id} was deleted.")
+
+
+# --------------------------------------------------------------------------------------------------------------- files
+
+
+def export(call: Call) -> None:
+    args = call.args
+    form = args.file_format or args.format or _form_of(args.file)
+    known = {one.conn_id or "": one for one in call.app.store.connections()}
+    if form == "env":
+        text = "".join(f"{conn_id}={_serialised(one, args.serialization_format)}\n" for conn_id, one in known.items())
+    else:
+        content = {conn_id: _entry(one) for conn_id, one in known.items()}
+        text = json.dumps(content, indent=4) + "\n" if form == "json" else output.yaml_text(content)
+    if write_private_text(args.file, text):
+        output.say(f"{len(known)} connections were written to {args.file}, with their passwords: guard it.")
+
+
+def _form_of(file: str) -> str:
+    suffix = file.rpartition(".")[2].lower()
+    return {"yml": "yaml"}.get(suffix, suffix) if suffix in ("json", "yaml", "yml", "env") else "json"
+
+
+def _entry(one: Connection) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in (*_PARTS, "description")}
+
+
+def _serialised(one: Connection, form: str | None) -> str:
+    return one.get_uri() if form != "json" else json.dumps(_entry(one))
+
+
+def import_connections(call: Call) -> None:
+    args = call.args
+    found = _read(args.file)
+    now, store = call.now(), call.app.store
+    done = 0
+    for one in found:
+        if store.connection(one.conn_id or "") is not None and not args.overwrite:
+            output.warn(f"Connection {one.conn_id} exists and was left alone; --overwrite replaces it.")
+            continue
+        store.set_connection(one, actor=call.actor, now=now)
+        done += 1
+    output.say(f"{done} of {len(found)} connections were imported.")
+
+
+def _read(file: str) -> list[Connection]:
+    """The connections in a file: whole, or an error that names the one that cannot be read."""
+    from pathlib import Path
+
+    from nbflow.cli.pools import read_json
+
+    form = _form_of(file)
+    if form == "json":
+        content: dict[str, Any] = read_json(file)
+    else:
+        try:
+            text = Path(file).read_text(encoding="utf-8")
+        except OSError as fault:
+            raise NbflowError(f"{file} cannot be read: {fault.strerror}.") from None
+        content = _env_entries(text) if form == "env" else _yaml_entries(file, text)
+    return [_connection(file, conn_id, entry) for conn_id, entry in content.items()]
+
+
+def _env_entries(text: str) -> dict[str, Any]:
+    lines = (line.strip() for line in text.splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {conn_id.strip(): value.strip() for conn_id, _, value in pairs}
+
+
+def _yaml_entries(file: str, text: str) -> dict[str, Any]:
+    try:
+        import yaml
+    except ImportError:
+        raise NbflowError("Reading YAML needs PyYAML.", hint="pip install pyyaml, or use a .json file.") from None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as fault:
+        raise NbflowError(f"{file} is not YAML: {' '.join(str(fault).split())}.") from None
+    if not isinstance(content, dict):
+        raise NbflowError(f"{file} must hold a mapping of connection ids.")
+    return content
+
+
+def _connection(file: str, conn_id: str, entry: Any) -> Connection:
+    try:
+        if isinstance(entry, str):
+            return (
+                Connection.from_json(entry, conn_id) if entry.startswith("{") else Connection.from_uri(entry, conn_id)
+            )
+        if not isinstance(entry, dict):
+            raise TypeError("it is neither text nor an object")
+        kept = {("extra" if key == "extra_dejson" else key): value for key, value in entry.items()}
+        return Connection.from_json(json.dumps(kept), conn_id)
+    except (TypeError, ValueError) as fault:
+        raise NbflowError(f"{file}: connection {conn_id!r} cannot be read: {fault}") from None
+
+
+def test(call: Call) -> int:
+    """Ask the hook of the connection whether it can connect. Off unless the environment allows it."""
+    one = _find(call)
+    if call.environ.get("NBFLOW_TEST_CONNECTION", "").lower() not in ("1", "true", "enabled", "yes"):
+        raise NbflowError(
+            "Testing connections is off: it would let whoever may run this command reach what nbflow can reach.",
+            hint="Set NBFLOW_TEST_CONNECTION=enabled to allow it.",
+        )
+    ok, text = _try_connection(call, one)
+    print(f"{one.conn_id}: {'works' if ok else 'does not work'}: {output.harmless(text)}")
+    return 0 if ok else 1
+
+
+def _try_connection(call: Call, one: Connection) -> tuple[bool, str]:
+    import socket
+
+    if not one.host:
+        return False, "it names no host, so there is nothing to reach"
+    ports = {"http": 80, "https": 443, "postgres": 5432, "mysql": 3306, "ssh": 22, "sftp": 22, "smtp": 25}
+    port = one.port or ports.get(one.conn_type or "")
+    if port is None:
+        return False, f"the usual port of {one.conn_type} is not known; give the connection one"
+    try:
+        with socket.create_connection((one.host, port), timeout=5):
+            return True, f"{one.host} answers at port {port} (the login was not tried)"
+    except OSError as fault:
+        return False, f"{one.host} does not answer at port {port}: {fault}"
+
+
+COMMANDS = (
+    Command(
+        name="connections list",
+        help="The connections in the metastore; passwords are hidden.",
+        run=list_connections,
+        args=(OUTPUT, arg("--conn-id", metavar="ID", help="Only this one."), SHOW_VALUES),
+    ),
+    Command(
+        name="connections get",
+        help="One connection, from the environment or the metastore.",
+        run=get,
+        args=(CONN_ID, OUTPUT, SHOW_VALUES),
+    ),
+    Command(
+        name="connections add",
+        help="Add a connection. '-' for a URI, JSON or password reads it from standard input.",
+        run=add,
+        args=(
+            CONN_ID,
+            arg("--conn-uri", metavar="URI", help="type://login:password@host:port/schema?extra=..."),
+            arg("--conn-json", metavar="JSON", help="An object with conn_type, host, login, ..."),
+            arg("--conn-type", metavar="TYPE", help="postgres, http, ..."),
+            arg("--conn-description", metavar="TEXT", help="What it is for."),
+            arg("--conn-host", metavar="HOST", help="Where it leads."),
+            arg("--conn-login", metavar="NAME", help="Who logs in."),
+            arg("--conn-password", metavar="TEXT", help="With which password."),
+            arg("--conn-schema", metavar="NAME", help="Database, or what the type means by schema."),
+            arg("--conn-port", metavar="N", help="Port."),
+            arg("--conn-extra", metavar="JSON", help="A JSON object of more options."),
+        ),
+    ),
+    Command(name="connections delete", help="Delete a connection.", run=delete, args=(CONN_ID,)),
+    Command(
+        name="connections export",
+        help="Write all connections to a file that only you can read ('-': stdout).",
+        run=export,
+        args=(
+            arg("file"),
+            arg("--file-format", choices=("json", "yaml", "env"), help="Form of the file (by its name)."),
+            arg("--format", choices=("json", "yaml", "env"), help="The same."),
+            arg("--serialization-format", choices=("json", "uri"), help="Of connections in an env file (uri)."),
+        ),
+    ),
+    Command(
+        name="connections import",
+        help="Read connections from a .json, .yaml or .env file.",
+        run=import_connections,
+        args=(arg("file"), switch("--overwrite", help="Replace those that exist.")),
+    ),
+    Command(
+        name="connections test",
+        help="Whether a connection's host answers (off by default).",
+        run=test,
+        args=(CONN_ID,),
+    ),
+)

@@ -1,0 +1,219 @@
+"""db: the metastore's tables, and the key of its secrets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from nbflow.cli import output
+from nbflow.cli.call import Call, UsageError
+from nbflow.cli.declaring import OUTPUT, YES, Command, arg, switch
+from nbflow.errors import NbflowError, StoreError
+from nbflow.store.base import Store
+
+
+def _store(call: Call) -> Store:
+    """The metastore as it is: nothing is migrated or checked."""
+    from nbflow.app import App
+
+    return call._open.enter_context(App.open(environ=call.environ, settings=call.settings, migrate=False)).store
+
+
+def init(call: Call) -> None:
+    from nbflow.config import prepare_home
+
+    prepare_home(call.settings)
+    store = _store(call)
+    store.migrate()
+    print(f"{store.url} is ready; the home is {call.settings.home}.")
+
+
+def migrate(call: Call) -> None:
+    store = _store(call)
+    store.migrate()
+    print(f"{store.url} is up to date.")
+
+
+def downgrade(call: Call) -> int:
+    store, target = _store(call), call.args.to_revision
+    if target is None:
+        raise UsageError("nbflow db downgrade: to which revision?", hint="Say -r REVISION; base removes all tables.")
+    _refuse_beside_scheduler(store)
+    if not call.sure(f"Take the tables of {store.url} back to revision {target}? What is newer in them is lost."):
+        return 1
+    store.downgrade(target)
+    print(f"The tables of {store.url} have revision {target}.")
+    return 0
+
+
+def check(call: Call) -> None:
+    import time
+
+    args = call.args
+    store = _store(call)
+    for left in range(args.retry, -1, -1):
+        try:
+            store.check()
+            break
+        except StoreError as fault:
+            if left == 0:
+                raise
+            output.say(f"{fault} Trying again in {args.retry_delay:g} s.")
+            time.sleep(args.retry_delay)
+    print(f"{store.url} is reachable and its tables are up to date.")
+
+
+def check_migrations(call: Call) -> None:
+    """Wait until another process has migrated."""
+    call.args.retry, call.args.retry_delay = int(call.args.migration_wait_timeout), 1.0
+    check(call)
+
+
+def reset(call: Call) -> int:
+    store = _store(call)
+    _refuse_beside_scheduler(store)
+    if not call.sure(f"Delete everything in {store.url}?"):
+        return 1
+    store.migrate()  # an older database too is taken down by its own steps
+    store.downgrade("base")
+    if not call.args.skip_init:
+        store.migrate()
+    print(f"{store.url} is empty{'' if call.args.skip_init else ' and ready'}.")
+    return 0
+
+
+def _refuse_beside_scheduler(store: Store) -> None:
+    from nbflow.clock import SystemClock
+    from nbflow.services.why import SCHEDULER_ALIVE
+
+    try:
+        store.check()
+    except StoreError:
+        return  # no tables, so no scheduler on them
+    alive = store.jobs("scheduler", alive_since=SystemClock().now() - SCHEDULER_ALIVE)
+    if alive:
+        raise NbflowError(
+            f"A scheduler is running on {store.url} (pid {alive[0].pid} on {alive[0].hostname}).",
+            hint="End it first: nbflow stop.",
+        )
+
+
+def clean(call: Call) -> int:
+    args = call.args
+    before = call.date(args.clean_before_timestamp)
+    assert before is not None
+    store = call.app.store
+    dag_ids = [name.strip() for name in (args.dag_ids or "").split(",") if name.strip()]
+    if args.exclude_dag_ids:
+        spared = {name.strip() for name in args.exclude_dag_ids.split(",")}
+        known = dag_ids or [row.dag_id for row in store.dags(include_stale=True)]
+        dag_ids = [name for name in known if name not in spared]
+        if not dag_ids:
+            output.say("Nothing to delete.")
+            return 0
+    counts = store.prune(before=before, dag_ids=dag_ids, dry_run=True)
+    rows = [{"table": table, "rows": count} for table, count in sorted(counts.items())]
+    if args.dry_run or not rows:
+        call.show(rows, empty="Nothing to delete.", columns=("table", "rows"))
+        return 0
+    total = sum(counts.values())
+    if not call.sure(f"Delete {total} rows of runs that ended before {output.iso(before, timespec='seconds')}?"):
+        return 1
+    done = store.prune(before=before, dag_ids=dag_ids)
+    store.audit(
+        "db_clean", actor=call.actor, now=call.now(), detail={"before": before.isoformat(), "rows": sum(done.values())}
+    )
+    call.show([{"table": table, "rows": count} for table, count in sorted(done.items())], columns=("table", "rows"))
+    return 0
+
+
+def shell(call: Call) -> int:
+    """Open the database's own shell. A password goes by the environment, never by the command line."""
+    from sqlalchemy import make_url
+
+    url = make_url(call.settings.database.sql_alchemy_conn)
+    environ = dict(call.environ)
+    if url.get_backend_name() == "sqlite":
+        words = ["sqlite3", url.database or ""]
+    elif url.get_backend_name() in ("postgresql", "postgres"):
+        words = ["psql", "-d", url.database or "nbflow"]
+        words += [
+            word
+            for flag, value in (("-h", url.host), ("-p", url.port), ("-U", url.username))
+            if value
+            for word in (flag, str(value))
+        ]
+        if url.password:
+            environ["PGPASSWORD"] = str(url.password)
+    else:
+        raise NbflowError(f"There is no shell for {url.get_backend_name()}.")
+    program = shutil.which(words[0])
+    if program is None:
+        raise NbflowError(f"{words[0]} is not installed.", hint=f"It opens {call.settings.home}'s metastore.")
+    os.execve(program, words, environ)
+
+
+def rotate(call: Call) -> None:
+    count = call.app.store.rotate_secrets()
+    print(f"{count} secrets are encrypted with the newest key.")
+
+
+_REVISIONS = (
+    arg("-r", "--to-revision", metavar="REVISION", help="Which revision of the tables."),
+    arg("--from-revision", metavar="REVISION", help="Accepted: the tables know their revision."),
+)
+
+COMMANDS = (
+    Command(name="db init", help="Make the home, its settings file and the tables.", run=init),
+    Command(
+        name="db migrate",
+        also=("db upgrade",),
+        help="Make the tables, or bring them up to date.",
+        run=migrate,
+        args=(switch("-m", "--use-migration-files", help="Accepted: migrations are always used."),),
+    ),
+    Command(name="db downgrade", help="Take the tables back.", run=downgrade, args=(*_REVISIONS, YES)),
+    Command(
+        name="db check",
+        help="Whether the metastore answers and its tables are up to date.",
+        run=check,
+        args=(
+            arg("--retry", type=int, default=0, metavar="N", help="Try again so often."),
+            arg("--retry-delay", type=float, default=1.0, metavar="SECONDS", help="And wait so long in between."),
+        ),
+    ),
+    Command(
+        name="db check-migrations",
+        help="Wait until the tables are up to date.",
+        run=check_migrations,
+        args=(
+            arg("-t", "--migration-wait-timeout", type=float, default=60, metavar="SECONDS", help="For so long (60)."),
+        ),
+    ),
+    Command(
+        name="db reset",
+        help="Delete everything in the metastore.",
+        run=reset,
+        args=(
+            YES,
+            switch("-s", "--skip-init", help="Do not make the tables again."),
+            switch("-m", "--use-migration-files", help="Accepted: migrations are always used."),
+        ),
+    ),
+    Command(
+        name="db clean",
+        help="Delete runs that ended long ago, with all that hangs on them.",
+        run=clean,
+        args=(
+            arg("--clean-before-timestamp", required=True, metavar="DATE", help="Runs that ended before this."),
+            arg("--dag-ids", metavar="A,B", help="Only of these DAGs."),
+            arg("--exclude-dag-ids", metavar="A,B", help="Not of these DAGs."),
+            switch("--dry-run", help="Only count."),
+            switch("--skip-archive", help="Accepted: what is deleted is never kept elsewhere."),
+            YES,
+            OUTPUT,
+        ),
+    ),
+    Command(name="db shell", help="The database's own shell.", run=shell),
+    Command(name="rotate-fernet-key", help="Encrypt stored secrets with the newest key.", run=rotate),
+)

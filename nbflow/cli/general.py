@@ -1,0 +1,71 @@
+"""version, info, cheat-sheet."""
+
+from __future__ import annotations
+
+from nbflow import __version__
+from nbflow.cli import output
+from nbflow.cli.call import Call
+from nbflow.cli.declaring import OUTPUT, Command, switch
+
+
+def version(call: Call) -> None:
+    print(__version__)
+
+
+def info(call: Call) -> None:
+    import platform
+    import sys
+    from importlib import metadata
+
+    from nbflow.store import open_store
+
+    settings = call.settings
+    rows = {
+        "nbflow": __version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "platform": platform.platform(),
+        "home": settings.home,
+        "dags_folder": settings.core.dags_folder,
+        "logs_folder": settings.logging.base_log_folder,
+        "executor": settings.core.executor,
+        "parallelism": settings.core.parallelism,
+        "metastore": open_store(settings.database.sql_alchemy_conn).url,
+    }
+    if call.args.anonymize:
+        from pathlib import Path
+
+        user = str(Path.home())
+        rows = {name: str(value).replace(user, "~") for name, value in rows.items()}
+    for name in ("sqlalchemy", "alembic", "pendulum", "croniter", "jinja2", "jupyterlab", "papermill", "psycopg"):
+        try:
+            rows[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            rows[name] = "not installed"
+    call.show_one(rows)
+
+
+def cheat_sheet(call: Call) -> None:
+    from nbflow.cli.main import GROUPS, commands_of
+
+    rows = [
+        {"command": f"nbflow {command.name}", "what": command.help}
+        for group in GROUPS
+        for command in commands_of(group)
+    ]
+    output.show(rows, call.args.output)
+
+
+COMMANDS = (
+    Command(name="version", help="The version.", run=version),
+    Command(
+        name="info",
+        help="What is installed, and where things are.",
+        run=info,
+        args=(
+            OUTPUT,
+            switch("--anonymize", help="Leave the home folder's name out."),
+            switch("--file-io", help="Accepted for Airflow's sake; nothing is uploaded anywhere."),
+        ),
+    ),
+    Command(name="cheat-sheet", help="Every command with a line of help.", run=cheat_sheet, args=(OUTPUT,)),
+)

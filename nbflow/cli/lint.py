@@ -1,0 +1,35 @@
+"""lint: check all DAG files."""
+
+from __future__ import annotations
+
+from nbflow.cli import sources
+from nbflow.cli.call import Call
+from nbflow.cli.declaring import Command, arg
+from nbflow.errors import NbflowError
+
+
+def lint(call: Call) -> int:
+    from nbflow.cli.dags import check_files
+
+    places = call.args.file or [None]
+    files = [loaded for place in places for loaded in sources.load_all(call, place)]
+    if not files:
+        raise NbflowError(f"There are no DAG files in {', '.join(map(str, call.args.file)) or _folder(call)}.")
+    return check_files(call, files, call.args.output)
+
+
+def _folder(call: Call) -> str:
+    return str(call.settings.core.dags_folder)
+
+
+COMMANDS = (
+    Command(
+        name="lint",
+        help="Check all DAG files, or those named; exit code 1 if anything is wrong.",
+        run=lint,
+        args=(
+            arg("file", nargs="*", metavar="FILE", help="Files or folders (the DAGs folder)."),
+            arg("-o", "--output", choices=("table", "json", "yaml", "plain"), help="Form of the output (lines)."),
+        ),
+    ),
+)

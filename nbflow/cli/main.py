@@ -1,0 +1,236 @@
+"""The entry point: find the command, parse its options, carry it out, turn errors into one line and an exit code.
+
+Exit codes: 0 done; 1 failed or refused; 2 the command line makes no sense; 130 interrupted.
+
+Only the module of the command that was asked for is imported: ``nbflow version`` loads neither settings nor metastore.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+from nbflow.cli import output
+from nbflow.cli.call import Call, UsageError
+from nbflow.cli.declaring import Command
+from nbflow.errors import NbflowError, did_you_mean
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+#: first word of a command -> (module of nbflow.cli, help)
+GROUPS: Mapping[str, tuple[str, str]] = {
+    "dags": ("dags", "List, show, check, test, trigger and pause DAGs."),
+    "tasks": ("tasks", "Tasks of a DAG and their instances: list, test, clear, ..."),
+    "backfill": ("backfill", "Run past intervals: create, list, pause, cancel."),
+    "why": ("why", "Why a run's tasks wait."),
+    "simulate": ("simulate", "Watch days of scheduling in seconds, on a simulated clock."),
+    "lint": ("lint", "Check all DAG files."),
+    "scheduler": ("daemons", "Run the scheduler, here, until it is stopped."),
+    "standalone": ("daemons", "Everything that one machine needs, in one process."),
+    "lab": ("lab", "JupyterLab with everything running."),
+    "status": ("daemons", "Whether a scheduler runs, and what there is to do."),
+    "stop": ("daemons", "End the scheduler of this home."),
+    "jobs": ("daemons", "The processes of nbflow: list, check."),
+    "variables": ("variables", "Variables: list, get, set, delete, import, export."),
+    "connections": ("connections", "Connections: list, get, add, delete, import, export, test."),
+    "pools": ("pools", "Pools: list, get, set, delete, import, export."),
+    "db": ("db", "The metastore: init, migrate, check, reset, clean, shell."),
+    "config": ("config", "Settings and where they come from."),
+    "rotate-fernet-key": ("db", "Encrypt stored secrets with the newest key."),
+    "info": ("general", "What is installed, and where things are."),
+    "version": ("general", "The version."),
+    "cheat-sheet": ("general", "Every command with a line of help."),
+}
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
+    """Carry out one command line and return its exit code. Nothing of the user's making comes out as a traceback."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    verbose = False
+    try:
+        command, args = parse(words)
+        verbose = bool(getattr(args, "verbose", False))
+        return _carry_out(command, args, os.environ if environ is None else environ)
+    except _Help as asked:
+        print(asked.text)
+        return OK
+    except UsageError as fault:
+        output.complain(str(fault))
+        return USAGE
+    except NbflowError as fault:
+        _trace(verbose)
+        output.complain(str(fault))
+        return FAILED
+    except KeyboardInterrupt:
+        output.complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # `nbflow ... | head`: nobody reads on
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (or the interpreter's last flush complains)
+        return FAILED
+    except Exception as bug:
+        _trace(verbose)
+        hint = "" if verbose else " Run it again with -v for the traceback."
+        output.complain(f"a fault of nbflow itself: {type(bug).__name__}: {bug}.{hint}")
+        return FAILED
+
+
+def _trace(verbose: bool) -> None:
+    if verbose:
+        import traceback
+
+        traceback.print_exc()
+
+
+def _carry_out(command: Command, args: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    call = Call(args, environ)
+    try:
+        code = command.run(call)
+        sys.stdout.flush()
+        return code or OK
+    finally:
+        call.close()
+
+
+# ------------------------------------------------------------------------------------------------------------- parsing
+
+
+def commands_of(group: str) -> list[Command]:
+    """All commands whose first word is ``group``."""
+    module, _ = GROUPS[group]
+    found: Sequence[Command] = import_module(f"nbflow.cli.{module}").COMMANDS
+    return [one for one in found if one.name.split()[0] == group]
+
+
+def parse(words: Sequence[str]) -> tuple[Command, argparse.Namespace]:
+    """The command that the words name, and its arguments. Raises UsageError."""
+    words, early = _leading(words)
+    group = words[0] if words else "--help"
+    if group in ("-h", "--help", "help"):
+        raise _Help(overview())
+    if group == "--version":
+        words, group = ["version", *words[1:]], "version"
+    if group not in GROUPS:
+        _unknown(group, words[1:])
+    commands = commands_of(group)
+    name, rest = _named(group, words[1:], commands)
+    command = next(one for one in commands if name in (one.name, *one.also))
+    args = parser_of(command, name).parse(list(rest))
+    args.verbose = args.verbose or early
+    return command, args
+
+
+def _leading(words: Sequence[str]) -> tuple[list[str], bool]:
+    """``nbflow -v dags list`` is ``nbflow dags list -v``."""
+    rest = list(words)
+    early = False
+    while rest and rest[0] in ("-v", "--verbose"):
+        early = bool(rest.pop(0))
+    return rest, early
+
+
+def _named(group: str, rest: Sequence[str], commands: Sequence[Command]) -> tuple[str, Sequence[str]]:
+    """The full name of the command, and what follows it."""
+    names = [name for one in commands for name in (one.name, *one.also)]
+    if names == [group]:
+        return group, rest
+    if not rest or rest[0] in ("-h", "--help"):
+        if group in names and not rest:
+            return group, rest
+        raise _Help(group_help(group, commands))
+    name = f"{group} {rest[0]}"
+    if name in names:
+        return name, rest[1:]
+    if group in names:
+        return group, rest
+    from nbflow.cli.absent import reason
+
+    if (why := reason(name)) is not None:
+        raise UsageError(why)
+    second = [known.split()[1] for known in names]
+    what = "option" if rest[0].startswith("-") else "command"
+    nearest = did_you_mean(rest[0], second)
+    hint = "" if nearest else f"It has: {', '.join(second)}."
+    raise UsageError(f"nbflow {group}: there is no {what} {rest[0]!r}.{nearest}", hint=hint)
+
+
+def _unknown(word: str, rest: Sequence[str]) -> NoReturn:
+    from nbflow.cli.absent import reason
+
+    why = reason(" ".join([word, *rest[:1]])) or reason(word)
+    if why is not None:
+        raise UsageError(why)
+    what = "option" if word.startswith("-") else "command"
+    raise UsageError(f"there is no {what} {word!r}.{did_you_mean(word, GROUPS)}", hint="See: nbflow --help.")
+
+
+class _Help(Exception):
+    """Help was asked for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse without its exits: errors are UsageErrors, with the nearest name where an option is unknown."""
+
+    def parse(self, words: list[str]) -> argparse.Namespace:
+        args, left = self.parse_known_args(words)
+        if left:
+            known = [flag for action in self._actions for flag in action.option_strings]
+            option = next((word.partition("=")[0] for word in left if word.startswith("-")), None)
+            if option is not None:
+                raise UsageError(f"{self.prog}: there is no option {option}.{did_you_mean(option, known)}")
+            raise UsageError(f"{self.prog}: one argument too many: {left[0]!r}.", hint=f"Usage: {self._usage()}")
+        return args
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}.", hint=f"Usage: {self._usage()}")
+
+    def print_help(self, file: Any = None) -> None:
+        raise _Help(self.format_help().rstrip())
+
+    def _usage(self) -> str:
+        return " ".join(self.format_usage().removeprefix("usage: ").split())
+
+
+def parser_of(command: Command, name: str | None = None) -> Parser:
+    """The parser of one command, under the name that was typed."""
+    parser = Parser(
+        prog=f"nbflow {name or command.name}",
+        description=command.help,
+        epilog=command.more or None,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for one in command.args:
+        parser.add_argument(*one.flags, **one.options)
+    parser.add_argument("-v", "--verbose", action="store_true", help="Say more, and show tracebacks.")
+    return parser
+
+
+# ---------------------------------------------------------------------------------------------------------------- help
+
+
+def overview() -> str:
+    """What ``nbflow --help`` prints."""
+    width = max(map(len, GROUPS))
+    lines = [f"  {name.ljust(width)}  {text}" for name, (_, text) in GROUPS.items()]
+    head = "usage: nbflow COMMAND ...\n\nWorkflows in notebooks and files.\n\ncommands:\n"
+    return head + "\n".join(lines) + "\n\nEach has --help. Errors are one line on stderr; -v shows more."
+
+
+def group_help(group: str, commands: Sequence[Command]) -> str:
+    """What ``nbflow GROUP --help`` prints."""
+    shown = [(one.name.removeprefix(group).strip() or "(alone)", one.help) for one in commands]
+    width = max(len(name) for name, _ in shown)
+    lines = [f"  {name.ljust(width)}  {text}" for name, text in shown]
+    return f"usage: nbflow {group} COMMAND ...\n\n{GROUPS[group][1]}\n\ncommands:\n" + "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""What commands print: results on stdout in four forms, everything else on stderr.
+
+A row is a mapping of plain values and datetimes. Machine forms (json, yaml, plain) hold each time as ISO 8601 with
+microseconds and offset; a table leaves the microseconds out, cuts long texts and drops columns that are empty
+throughout. Text from DAG files and databases is printed without its control characters, which could steer the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, TextIO
+
+Row = Mapping[str, Any]
+
+RED, YELLOW, DIM, OFF = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def iso(moment: datetime | None, *, timespec: str = "microseconds") -> str | None:
+    """ISO 8601 with offset; None stays None."""
+    return None if moment is None else moment.isoformat(timespec=timespec)
+
+
+def harmless(text: str) -> str:
+    """The text with control characters shown as escapes."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+# ------------------------------------------------------------------------------------------------------------- results
+
+
+def show(rows: Iterable[Row], form: str, *, empty: str = "Nothing to show.", columns: Sequence[str] = ()) -> None:
+    """Print a listing. ``columns`` gives the headings of a listing that may have no rows."""
+    listed = [dict(row) for row in rows]
+    names = list(columns) or list(dict.fromkeys(name for row in listed for name in row))
+    if form == "json":
+        write_json(listed)
+    elif form == "yaml":
+        sys.stdout.write(yaml_text([_plain(row) for row in listed]))
+    elif form == "plain":
+        _print_plain(names, listed)
+    else:
+        _print_table(names, listed, empty)
+
+
+def show_one(row: Row, form: str) -> None:
+    """Print one object: in json and yaml itself, else its fields below each other."""
+    if form == "json":
+        write_json(row)
+    elif form == "yaml":
+        sys.stdout.write(yaml_text(_plain(row)))
+    else:
+        spec = "seconds" if form == "table" else "microseconds"
+        width = max((len(name) for name in row), default=0)
+        for name, value in row.items():
+            print(f"{name.ljust(width)}  {harmless(_text(value, spec))}".rstrip())
+
+
+def write_json(value: Any) -> None:
+    """One JSON value on stdout, and a line's end."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=not unicode))
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it."""
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def _text(value: Any, timespec: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec=timespec)
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    if isinstance(value, (Mapping, list, tuple)):
+        return json.dumps(_plain(value), ensure_ascii=False)
+    if isinstance(value, PurePath):
+        return str(value)
+    return str(value)
+
+
+def _print_table(names: Sequence[str], rows: Sequence[Row], empty: str) -> None:
+    from nbflow.ui.tables import Cell, Table, text_table
+
+    def cell(value: Any) -> Cell:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return Cell(text=harmless(_text(value, "seconds")), right=number)
+
+    cells = tuple(tuple(cell(row.get(name)) for name in names) for row in rows)
+    print(text_table(Table(columns=tuple(names), rows=cells, empty=empty), limit=len(rows)))
+
+
+def _print_plain(names: Sequence[str], rows: Sequence[Row]) -> None:
+    """Aligned, never cut, every column there: for ``awk`` and ``cut``."""
+    grid = [list(names)]
+    grid += [
+        [" ".join(harmless(_text(row.get(name), "microseconds")).split()) or "-" for name in names] for row in rows
+    ]
+    widths = [max(len(line[at]) for line in grid) for at in range(len(names))]
+    for line in grid:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+# ---------------------------------------------------------------------------------------------------------------- YAML
+
+
+def yaml_text(value: Any) -> str:
+    """Plain data as YAML in block style. Texts are quoted as in JSON, which YAML reads alike."""
+    return "\n".join(_yaml_lines(value)) + "\n"
+
+
+def _yaml_lines(value: Any) -> list[str]:
+    if isinstance(value, Mapping) and value:
+        lines = []
+        for key, item in value.items():
+            lines += _yaml_entry(f"{_yaml_key(key)}:", item)
+        return lines
+    if isinstance(value, list) and value:
+        lines = []
+        for item in value:
+            first, *rest = _yaml_lines(item)
+            lines += [f"- {first}", *(f"  {line}" for line in rest)]
+        return lines
+    return [_yaml_scalar(value)]
+
+
+def _yaml_entry(head: str, item: Any) -> list[str]:
+    lines = _yaml_lines(item)
+    if isinstance(item, (Mapping, list)) and item:
+        return [head, *(f"  {line}" for line in lines)]
+    return [f"{head} {lines[0]}"]
+
+
+def _yaml_key(key: str) -> str:
+    words = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+    bare = re.fullmatch(r"[A-Za-z_]\w*", key, re.ASCII) and key.lower() not in words
+    return key if bare else _yaml_scalar(key)
+
+
+def _yaml_scalar(value: Any) -> str:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return ".nan" if value != value else ".inf" if value > 0 else "-.inf"
+    text = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and "e" in text:
+        mantissa, _, exponent = text.partition("e")  # YAML 1.1 takes it for text without a point and a sign
+        point = "" if "." in mantissa else ".0"
+        text = f"{mantissa}{point}e{'' if exponent[0] in '+-' else '+'}{exponent}"
+    if not isinstance(value, str):
+        return text
+    return "".join(char if _yaml_prints(char) else _yaml_escape(char) for char in text)
+
+
+def _yaml_prints(char: str) -> bool:
+    code = ord(char)
+    if code in (0x2028, 0x2029, 0xFEFF):
+        return False
+    return 0x20 <= code < 0x7F or 0xA0 <= code < 0xD800 or 0xE000 <= code < 0xFFFE
+
+
+def _yaml_escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+# --------------------------------------------------------------------------------------------------- beside the results
+
+
+def coloured(text: str, colour: str, stream: TextIO | None = None) -> str:
+    """The text in a colour, if the stream is a terminal and NO_COLOR is not set."""
+    stream = stream or sys.stderr
+    wanted = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return f"{colour}{text}{OFF}" if wanted else text
+
+
+def say(text: str) -> None:
+    """A note for people, on stderr."""
+    print(coloured(harmless(text), DIM), file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    """Something that people should know, on stderr."""
+    print(coloured(harmless(text), YELLOW), file=sys.stderr)
+
+
+def complain(text: str) -> None:
+    """An error, as one line in red on stderr."""
+    line = " ".join(harmless(text).split())
+    print(coloured(line if line.startswith("nbflow ") else f"nbflow: {line}", RED), file=sys.stderr)

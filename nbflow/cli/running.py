@@ -1,0 +1,132 @@
+"""Running things from a command: logs to stderr, user's prints out of the results, runs driven to their end here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nbflow.app import App
+    from nbflow.cli.call import Call
+    from nbflow.core.snapshot import Run, RunKey
+    from nbflow.services.scheduler import Turn
+
+
+@contextlib.contextmanager
+def logging_to_stderr(level: str) -> Iterator[None]:
+    """Let nbflow's and the tasks' log lines go to stderr inside the ``with`` block."""
+    from nbflow.dag.tasklog import LineFormatter
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(level)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+
+
+@contextlib.contextmanager
+def results_only() -> Iterator[None]:
+    """What user code prints inside the ``with`` block goes to stderr, also what its subprocesses print: stdout holds
+    the command's result and nothing else."""
+    sys.stdout.flush()
+    with contextlib.ExitStack() as undo:
+        if _is_fd(sys.stdout, 1) and _is_fd(sys.stderr, 2):
+            kept = os.dup(1)
+            os.dup2(2, 1)
+            undo.callback(os.close, kept)
+            undo.callback(os.dup2, kept, 1)
+        undo.enter_context(contextlib.redirect_stdout(sys.stderr))
+        yield
+
+
+def _is_fd(stream: object, number: int) -> bool:
+    try:
+        return stream.fileno() == number  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def level_of(call: Call) -> str:
+    """The least level that is logged."""
+    return "DEBUG" if call.args.verbose else call.settings.logging.logging_level
+
+
+# ------------------------------------------------------------------------------------------------------------ progress
+
+
+class Progress:
+    """A bar on a terminal's stderr: ``[####......] 12/60 runs, 2 failed``. Elsewhere it is silent."""
+
+    WIDTH = 30
+
+    def __init__(self, total: int, noun: str = "runs") -> None:
+        self.total, self.noun = total, noun
+        self.shown = ""
+        self.live = sys.stderr.isatty() and total > 0
+
+    def at(self, done: int, failed: int = 0, note: str = "") -> None:
+        """Draw it anew, if it changed."""
+        filled = self.WIDTH * done // self.total if self.total else self.WIDTH
+        text = f"[{'#' * filled}{'.' * (self.WIDTH - filled)}] {done}/{self.total} {self.noun}"
+        text += (f", {failed} failed" if failed else "") + (f", {note}" if note else "")
+        if self.live and text != self.shown:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+            self.shown = text
+
+    def end(self) -> None:
+        """Leave it standing."""
+        if self.live and self.shown:
+            sys.stderr.write("\n")
+
+
+def follow(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:
+    """Wait until the runs have ended; another process drives them. Returns them as they ended."""
+    from nbflow.core.states import RUN_FINISHED
+
+    while True:
+        token = app.store.change_token()
+        found = [run for key in runs if (run := app.store.run(key)) is not None]
+        ended = [run for run in found if run.state in RUN_FINISHED]
+        progress.at(len(ended), sum(run.state == "failed" for run in ended))
+        if len(ended) == len(found):
+            progress.end()
+            return found
+        app.store.wait_for_change(token, timeout=5.0)
+
+
+def drive(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:
+    """Run these runs to their end in this process, which is the metastore's scheduler meanwhile. It makes no scheduled
+    runs and reads no DAG files; what else is queued goes on too, and is handed back at the end."""
+    from dataclasses import replace
+
+    from nbflow.app import App
+
+    quiet = replace(app.settings, scheduler=replace(app.settings.scheduler, use_job_schedule=False))
+    here = App(settings=quiet, store=app.store, clock=app.clock, environ=app.environ)
+    left, failed = set(runs), 0
+
+    def over(turn: Turn) -> bool:
+        nonlocal failed
+        ended = left.intersection(turn.ended)
+        left.difference_update(ended)
+        failed += sum(run is not None and run.state == "failed" for run in map(app.store.run, ended))
+        progress.at(len(runs) - len(left), failed)
+        return not left
+
+    progress.at(0)
+    try:
+        here.scheduler().run(until=over)
+    finally:
+        progress.end()
+    return [run for key in runs if (run := app.store.run(key)) is not None]

@@ -1,0 +1,115 @@
+"""simulate: what a DAG's schedule will do in the coming days, on a simulated clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from nbflow.cli import output, sources
+from nbflow.cli.call import Call, UsageError
+from nbflow.cli.declaring import DAG_ID, OUTPUT, SUBDIR, Command, arg, switch
+
+if TYPE_CHECKING:
+    from nbflow.sim.outcomes import Outcomes
+    from nbflow.sim.timeline import RunLine
+
+COLUMNS = ("run_id", "run_type", "logical_date", "due", "started", "ended", "state", "why", "tasks")
+
+
+def simulate(call: Call) -> int:
+    from nbflow.sim.simulate import simulate
+
+    args = call.args
+    spec = sources.known(call, args.dag_id, args.subdir).spec
+    start, until = call.date(args.start_date) or call.now(), call.date(args.end_date)
+    if until is not None and until <= start:
+        raise UsageError("nbflow simulate: the end lies before the start.")
+    if args.days <= 0:
+        raise UsageError("nbflow simulate: --days must be more than 0.")
+    shown = simulate(
+        spec,
+        start=start,
+        until=until,
+        days=args.days,
+        outcomes=_outcomes(call),
+        store=call.app.store,
+        slots=call.settings.core.parallelism,
+    )
+    if args.trace:
+        print(output.harmless(shown.trace))
+    elif args.output == "table":
+        print(output.harmless(shown.text(most_runs=args.most_runs)))
+    else:
+        for line in shown.assumptions:
+            output.say(f"assumed: {line}")
+        call.show([_row(run) for run in shown.runs], columns=COLUMNS)
+    return 0
+
+
+def _outcomes(call: Call) -> Outcomes | None:
+    """What the tasks do: as in the last real run, changed by what was said; or drawn from a seed."""
+    from nbflow.sim.outcomes import Seeded, as_last_time, script_of
+
+    args = call.args
+    if args.seed is not None:
+        if args.say:
+            raise UsageError("nbflow simulate: say what tasks do, or draw it from a seed, not both.")
+        return Seeded(seed=args.seed)
+    if not args.say:
+        return None
+    try:
+        said = script_of(args.say)
+    except ValueError as fault:
+        raise UsageError(f"nbflow simulate: {fault}") from None
+    return replace(as_last_time(call.app.store, args.dag_id, changes=said.tasks), runs=said.runs)
+
+
+def _row(run: RunLine) -> dict[str, Any]:
+    return {
+        "run_id": run.key.run_id,
+        "run_type": run.run_type,
+        "logical_date": run.logical_date,
+        "due": run.planned,
+        "started": run.started,
+        "ended": run.ended,
+        "state": run.state,
+        "why": run.why,
+        "tasks": [
+            {
+                "task_id": one.key.task_id,
+                "map_index": one.key.map_index,
+                "try_number": one.try_number,
+                "start": one.start,
+                "end": one.end,
+                "state": one.state,
+                "why": one.why,
+            }
+            for one in run.stretches
+        ],
+    }
+
+
+COMMANDS = (
+    Command(
+        name="simulate",
+        help="Watch days of scheduling in seconds. No task's code is run.",
+        run=simulate,
+        args=(
+            DAG_ID,
+            arg("say", nargs="*", metavar="TASK=OUTCOME", help="What tasks do; see below."),
+            arg("-s", "--start", "--start-date", dest="start_date", metavar="DATE", help="From when on (now)."),
+            arg("-e", "--end", "--end-date", dest="end_date", metavar="DATE", help="Until when."),
+            arg("--days", type=float, default=7.0, metavar="N", help="For so long (7)."),
+            arg("--seed", type=int, metavar="N", help="Draw outcomes from this seed."),
+            arg("--most-runs", type=int, default=30, metavar="N", help="Show so many runs (30)."),
+            switch("--trace", help="Print every line of history."),
+            SUBDIR,
+            OUTPUT,
+        ),
+        more="extract=fail,success      the first try fails, the second succeeds\n"
+        "extract@2024-01-03=fail   in that run only\n"
+        "extract.seconds=120       how long it takes\n"
+        "choose.follow=left        what a branch follows\n"
+        "list_files.length=3       how many items its result has",
+    ),
+)

@@ -1,0 +1,222 @@
+"""Where a command finds its DAG: in a file that it loads itself, in the metastore, or in the DAGs folder.
+
+With ``-S FILE`` the file is loaded in this process and nothing else is needed. Without it the metastore is asked, which
+the scheduler keeps like the DAGs folder. A DAG that the metastore does not know (no scheduler has seen its file yet) is
+looked for in the folder, and the user is told.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nbflow.cli import output
+from nbflow.errors import DagNotFound, NbflowError, did_you_mean
+
+if TYPE_CHECKING:
+    from nbflow.cli.call import Call
+    from nbflow.core.spec import DagSpec
+    from nbflow.dag.dag import DAG
+    from nbflow.dag.loading import Fault, Loaded
+    from nbflow.store.base import DagVersion
+
+
+class BrokenFile(NbflowError):
+    """A DAG file does not import; the message names the first fault's place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A DAG as a command has found it. ``version`` is None for one that was loaded here."""
+
+    spec: DagSpec
+    fileloc: str
+    version: DagVersion | None = None
+
+
+# ------------------------------------------------------------------------------------------------------ loading, here
+
+
+def load(call: Call, path: str | os.PathLike[str], *, keep: bool = False) -> Loaded:
+    """Run one DAG file in this process, its questions for variables and connections answered."""
+    from nbflow.dag.loading import load_source
+
+    app = call.app
+    with app.answering():
+        return load_source(path, folder=app.settings.core.dags_folder, options=app.compile_options(), keep=keep)
+
+
+def files_of(call: Call, subdir: str | None) -> list[str]:
+    """The files that ``-S`` names: itself, or those in the folder; without it those of the DAGs folder."""
+    from nbflow.dag.finding import find_dag_files
+
+    if subdir is None:
+        return find_dag_files(call.settings.core.dags_folder)
+    place = Path(subdir).expanduser()
+    inside = call.settings.core.dags_folder / place
+    if not place.exists() and not place.is_absolute() and inside.exists():
+        place = inside
+    if place.is_dir():
+        return find_dag_files(place)
+    if not place.exists():
+        raise NbflowError(f"There is no file {subdir}.")
+    return [str(place)]
+
+
+def load_all(call: Call, subdir: str | None) -> Iterator[Loaded]:
+    """Load the files that ``-S`` names, or the DAGs folder."""
+    from nbflow.dag.finding import may_define_dag
+
+    for path in files_of(call, subdir):
+        if subdir is None or Path(subdir).is_dir():
+            text = Path(path).read_text(encoding="utf-8", errors="replace")
+            if not may_define_dag(text):
+                continue
+        yield load(call, path)
+
+
+def fault_lines(path: str, faults: Iterable[Fault]) -> list[str]:
+    """``file:line: gist`` of each fault."""
+    return [f"{place_of(path, fault.line, fault.cell)}: {fault.error}" for fault in faults]
+
+
+def place_of(path: str, line: int | None, cell: str | None = None) -> str:
+    """``file:12``, or ``file cell 3:12`` in a notebook."""
+    where = path if cell is None else f"{path} {cell}"
+    return where if line is None else f"{where}:{line}"
+
+
+def dag_of(call: Call, dag_id: str, subdir: str | None) -> tuple[DAG, Loaded]:
+    """The DAG as an object, to run its code in this process. Raises BrokenFile or DagNotFound."""
+    for path, files in _candidates(call, dag_id, subdir):
+        if files is None:
+            loaded = load(call, path, keep=True)
+        else:
+            loaded = _load_version(call, path, files)
+        for dag in loaded.dags:
+            if dag.dag_id == dag_id:
+                return dag, loaded
+        named = [fault for fault in loaded.faults if fault.dag_id in (None, dag_id)]
+        if named and (subdir is not None or files is not None or _says(path, dag_id)):
+            raise BrokenFile(f"{fault_lines(loaded.path, named)[0]}")
+    raise _not_found(call, dag_id, subdir)
+
+
+def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[str, dict[str, str] | None]]:
+    """(path, None) of files as they are on disk, most likely first; (path, texts) of a version without its file."""
+    if subdir is not None:
+        yield from ((path, None) for path in files_of(call, subdir))
+        return
+    version = call.app.store.version(dag_id)
+    if version is not None and Path(version.fileloc).is_file():
+        yield version.fileloc, None
+        return
+    if version is not None and version.files:
+        yield version.fileloc, dict(version.files)
+        return
+    paths = files_of(call, None)
+    yield from ((path, None) for path in sorted(paths, key=lambda path: not _says(path, dag_id)))
+
+
+def _load_version(call: Call, path: str, files: dict[str, str]) -> Loaded:
+    from nbflow.dag.loading import load_source
+
+    app = call.app
+    folder, versions = app.settings.core.dags_folder, app.settings.home / "versions"
+    with app.answering():
+        return load_source(
+            path, files, folder=folder, versions_folder=versions, options=app.compile_options(), keep=True
+        )
+
+
+def _says(path: str, dag_id: str) -> bool:
+    try:
+        return dag_id in Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def _not_found(call: Call, dag_id: str, subdir: str | None) -> DagNotFound:
+    if subdir is not None:
+        names = [dag.dag_id for path in files_of(call, subdir) for dag in load(call, path).dags]
+        hint = did_you_mean(dag_id, names).strip() or f"It defines: {', '.join(names) or 'no DAG'}."
+        return DagNotFound(f"{subdir} defines no DAG {dag_id!r}.", hint=hint)
+    known = [row.dag_id for row in call.app.store.dags(include_stale=True)]
+    hint = did_you_mean(dag_id, known).strip() or "See: nbflow dags list, nbflow dags list-import-errors."
+    return DagNotFound(f"There is no DAG {dag_id!r}.", hint=hint)
+
+
+# -------------------------------------------------------------------------------------------------------- as data
+
+
+def known(call: Call, dag_id: str, subdir: str | None) -> Known:
+    """The DAG as data, for commands that only look."""
+    if subdir is None:
+        version = call.app.store.version(dag_id)
+        if version is not None:
+            return Known(spec=version.spec, fileloc=version.fileloc, version=version)
+    _, loaded = dag_of(call, dag_id, subdir)
+    if subdir is None:
+        output.say(f"The metastore does not know {dag_id} yet; it was read from {loaded.path}.")
+    return Known(spec=loaded.specs[dag_id], fileloc=loaded.path)
+
+
+def unread_files(call: Call) -> list[str]:
+    """Files of the DAGs folder of which the metastore knows nothing, while no scheduler is there to read them."""
+    store = call.app.store
+    if store.jobs("scheduler", alive_since=alive_since(call)):
+        return []
+    read = {row.fileloc for row in store.dags(include_stale=True)} | {fault.fileloc for fault in store.faults()}
+    return [path for path in files_of(call, None) if path not in read]
+
+
+def alive_since(call: Call):
+    """A process that was heard of since then counts as running."""
+    from nbflow.services.why import SCHEDULER_ALIVE
+
+    return call.now() - SCHEDULER_ALIVE
+
+
+# ---------------------------------------------------------------------------------------------- into the metastore
+
+
+def stored(call: Call, dag_id: str, subdir: str | None) -> DagVersion:
+    """The version of the DAG to act on. With ``-S`` the file is stored as a version for its own runs (the schedule
+    goes on with the DAGs folder); a DAG that the metastore does not know is read from the folder first."""
+    store = call.app.store
+    if subdir is not None:
+        return _store_file(call, dag_id, subdir)
+    version = store.version(dag_id)
+    if version is None:
+        _, loaded = dag_of(call, dag_id, None)
+        output.say(f"The metastore did not know {dag_id} yet; reading {loaded.path}.")
+        version = store.version(dag_id) or register(call, loaded, [dag_id])[0]
+    return version
+
+
+def _store_file(call: Call, dag_id: str, subdir: str) -> DagVersion:
+    from nbflow.store.base import DagVersion
+
+    _, loaded = dag_of(call, dag_id, subdir)
+    version = DagVersion(
+        dag_id=dag_id, spec=loaded.specs[dag_id], fileloc=loaded.path, files=loaded.files, origin="kernel"
+    )
+    return call.app.store.register(version, now=call.now(), paused=True, activate=False)
+
+
+def register(call: Call, loaded: Loaded, dag_ids: Sequence[str]) -> list[DagVersion]:
+    """Let the schedule follow DAGs of a file in the DAGs folder, as the DAG processor does when it first sees it."""
+    from nbflow.store.base import DagVersion
+
+    app, now, made = call.app, call.now(), []
+    for dag_id in dag_ids:
+        spec = loaded.specs[dag_id]
+        paused = spec.is_paused_upon_creation
+        version = DagVersion(dag_id=dag_id, spec=spec, fileloc=loaded.path, files=loaded.files)
+        default = app.settings.core.dags_are_paused_at_creation
+        made.append(app.store.register(version, now=now, paused=default if paused is None else paused))
+        app.store.set_next_run(dag_id, run_after=now)
+    return made

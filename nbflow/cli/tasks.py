@@ -1,0 +1,331 @@
+"""tasks: the tasks of a DAG, and their instances in its runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from nbflow.cli import output, sources
+from nbflow.cli.call import Call, UsageError
+from nbflow.cli.declaring import (
+    BUNDLE,
+    DAG_ID,
+    END,
+    MAP_INDEX,
+    OUTPUT,
+    RUN,
+    START,
+    SUBDIR,
+    SUBDIR_ONLY,
+    TASK_ID,
+    YES,
+    Command,
+    arg,
+    switch,
+)
+from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
+
+if TYPE_CHECKING:
+    from nbflow.core.snapshot import Instance, Run
+    from nbflow.core.spec import DagSpec
+
+ALL = 1_000_000
+
+
+def list_tasks(call: Call) -> None:
+    args = call.args
+    spec = sources.known(call, args.dag_id, args.subdir).spec
+    if args.tree:
+        print(output.harmless("\n".join(tree(spec))))
+    elif args.output is None:
+        print("\n".join(output.harmless(task_id) for task_id in sorted(spec.tasks)))
+    else:
+        call.show(
+            {
+                "task_id": task.task_id,
+                "operator": task.operator,
+                "upstream": list(task.upstream),
+                "trigger_rule": task.trigger_rule,
+                "pool": task.pool,
+                "retries": task.retries,
+                "is_mapped": spec.length_expr(task.task_id) is not None,
+            }
+            for task in spec.tasks.values()
+        )
+
+
+def tree(spec: DagSpec) -> Iterator[str]:
+    """Each task below those it waits for. What hangs below a task that was shown already is not shown again."""
+    shown: set[str] = set()
+
+    def below(task_id: str, depth: int) -> Iterator[str]:
+        again = task_id in shown and spec.downstream[task_id]
+        yield f"{'    ' * depth}<Task({spec.tasks[task_id].operator}): {task_id}>{' ...' if again else ''}"
+        if again:
+            return
+        shown.add(task_id)
+        for down in spec.downstream[task_id]:
+            yield from below(down, depth + 1)
+
+    for task in spec.tasks.values():
+        if not task.upstream:
+            yield from below(task.task_id, 0)
+
+
+# ---------------------------------------------------------------------------------------------------------- trying out
+
+
+def test(call: Call) -> int:
+    from nbflow.cli.running import level_of, logging_to_stderr, results_only
+    from nbflow.cli.trying import trial
+    from nbflow.core.events import Deferred, Failed, Rescheduled, SkippedItself
+
+    args = call.args
+    which = _run_or_date(call, args.run)
+    conf = call.conf(args.conf)
+    with results_only(), logging_to_stderr(level_of(call)):
+        dag, loaded = sources.dag_of(call, args.dag_id, args.subdir)
+        spec = loaded.specs[args.dag_id]
+        one = trial(call.app, dag, spec, args.task_id, run=which, map_index=args.map_index, conf=conf)
+        if args.dry_run:
+            fields = one.render()
+        else:
+            event = one.run().event
+    if args.dry_run:
+        call.show_one(fields)
+        return 0
+    words = {Failed: "failed", SkippedItself: "skipped", Rescheduled: "up_for_reschedule", Deferred: "deferred"}
+    state = words.get(type(event), "success")
+    row = {
+        "dag_id": args.dag_id,
+        "task_id": args.task_id,
+        "map_index": args.map_index,
+        "run_id": one.work.run.run_id,
+        "logical_date": one.work.run.logical_date,
+        "state": state,
+        "xcoms": one.pushed,
+    }
+    call.show_one(row)
+    return 1 if state == "failed" else 0
+
+
+def render(call: Call) -> None:
+    from nbflow.cli.running import level_of, logging_to_stderr, results_only
+    from nbflow.cli.trying import trial
+
+    args = call.args
+    with results_only(), logging_to_stderr(level_of(call)):
+        dag, loaded = sources.dag_of(call, args.dag_id, args.subdir)
+        one = trial(
+            call.app,
+            dag,
+            loaded.specs[args.dag_id],
+            args.task_id,
+            run=_run_or_date(call, args.run),
+            map_index=args.map_index,
+            conf={},
+        )
+        fields = one.render()
+    if args.output == "table":
+        for name, value in fields.items():
+            print(f"# {name}")
+            print(output.harmless(value if isinstance(value, str) else output._text(value, "seconds")))
+            print()
+    else:
+        call.show_one(fields)
+
+
+def _run_or_date(call: Call, text: str | None) -> str | datetime | None:
+    """What was typed, as a date if it is one."""
+    if text is None:
+        return None
+    try:
+        return call.date(text)
+    except UsageError:
+        return text
+
+
+# --------------------------------------------------------------------------------------------------- what runs have
+
+
+def state(call: Call) -> None:
+    from nbflow.cli.runs import state_word
+
+    _, one = _instance(call)
+    print(state_word(one.state))
+
+
+def _instance(call: Call) -> tuple[Run, Instance]:
+    from nbflow.core.snapshot import TaskKey
+
+    args = call.args
+    run = call.operations.find_run(args.dag_id, args.run)
+    instances = {one.key: one for one in call.app.store.instances(run.key)}
+    wanted = TaskKey(args.task_id, args.map_index)
+    if wanted not in instances:
+        same = [key for key in instances if key.task_id == args.task_id]
+        if same:
+            raise NbflowError(
+                f"Run {run.run_id} has no {wanted}.",
+                hint=f"{args.task_id} is mapped: say which with --map-index 0 to {len(same) - 1}.",
+            )
+        names = sorted({key.task_id for key in instances})
+        raise TaskNotFound(f"DAG {args.dag_id!r} has no task {args.task_id!r}.{did_you_mean(args.task_id, names)}")
+    return run, instances[wanted]
+
+
+def states_for_dag_run(call: Call) -> None:
+    from nbflow.cli.runs import INSTANCE_COLUMNS, instance_row
+
+    args = call.args
+    run = call.operations.find_run(args.dag_id, args.run)
+    rows = [instance_row(run, one) for one in call.app.store.instances(run.key)]
+    call.show(rows, empty=f"Run {run.run_id} has no tasks.", columns=INSTANCE_COLUMNS)
+
+
+def failed_deps(call: Call) -> None:
+    run, one = _instance(call)
+    waits = call.operations.why(run.key, one.key)
+    if not waits:
+        print("Task instance dependencies are all met.")
+        return
+    print("Task instance dependencies not met:")
+    for key, wait in waits.items():
+        print(output.harmless(f"{key}: {wait.kind}: {wait.text}"))
+
+
+def clear(call: Call) -> int:
+    args, operations = call.args, call.operations
+    dag_ids = [args.dag_id]
+    if args.dag_regex:
+        pattern = _regex(args.dag_id)
+        dag_ids = [row.dag_id for row in call.app.store.dags() if pattern.search(row.dag_id)]
+        if not dag_ids:
+            raise NbflowError(f"No DAG's id matches {args.dag_id!r}.")
+    chosen = [(run, _matching(call, run)) for dag_id in dag_ids for run in _runs(call, dag_id)]
+    options = {
+        "upstream": args.upstream,
+        "downstream": args.downstream,
+        "only_failed": args.only_failed,
+        "only_running": args.only_running,
+    }
+    plan = {
+        run: (names, keys)
+        for run, names in chosen
+        if names and (keys := operations.clear(run.key, names, dry_run=True, **options))
+    }
+    count = sum(len(keys) for _, keys in plan.values())
+    if count == 0:
+        output.say("Nothing to clear.")
+        return 0
+    for run, (_, keys) in plan.items():
+        output.say(f"{run.dag_id} {run.run_id}: {', '.join(map(str, keys))}")
+    if not call.sure(f"Clear {count} task instances?"):
+        return 1
+    for run, (names, _) in plan.items():
+        operations.clear(run.key, names, **options)
+    print(f"{count} task instances were cleared.")
+    return 0
+
+
+def _runs(call: Call, dag_id: str) -> list[Run]:
+    args = call.args
+    call.operations.version(dag_id)
+    if args.run_id:
+        return [call.operations.find_run(dag_id, args.run_id)]
+    since, until = call.date(args.start_date), call.date(args.end_date)
+    return call.app.store.runs(dag_id, since=since, until=until, limit=ALL)
+
+
+def _matching(call: Call, run: Run) -> list[str]:
+    ids = {one.task_id: None for one in call.app.store.instances(run.key)}
+    if not call.args.task_regex:
+        return list(ids)
+    pattern = _regex(call.args.task_regex)
+    return [task_id for task_id in ids if pattern.search(task_id)]
+
+
+def _regex(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as fault:
+        raise UsageError(f"{text!r} is not a regular expression: {fault}.") from None
+
+
+OPTIONAL_OUTPUT = arg(
+    "-o", "--output", choices=("table", "json", "yaml", "plain"), help="Form of the output (bare task ids)."
+)
+OPTIONAL_RUN = arg("run", nargs="?", metavar="RUN", help="Run id, or logical date (now).")
+
+COMMANDS = (
+    Command(
+        name="tasks list",
+        help="The tasks of a DAG.",
+        run=list_tasks,
+        args=(DAG_ID, switch("-t", "--tree", help="Show what comes after what."), OPTIONAL_OUTPUT, SUBDIR, BUNDLE),
+    ),
+    Command(
+        name="tasks test",
+        help="Run one task here and now, without its upstreams; nothing is recorded.",
+        run=test,
+        args=(
+            DAG_ID,
+            TASK_ID,
+            OPTIONAL_RUN,
+            MAP_INDEX,
+            arg("-t", "--task-params", "-c", "--conf", dest="conf", metavar="JSON", help="Params of the run."),
+            switch("-n", "--dry-run", help="Only render the templates."),
+            OUTPUT,
+            SUBDIR,
+            BUNDLE,
+        ),
+    ),
+    Command(
+        name="tasks render",
+        help="The templates of a task as they come out for a run.",
+        run=render,
+        args=(DAG_ID, TASK_ID, RUN, MAP_INDEX, OUTPUT, SUBDIR, BUNDLE),
+    ),
+    Command(
+        name="tasks state",
+        help="The state of a task instance.",
+        run=state,
+        args=(DAG_ID, TASK_ID, RUN, MAP_INDEX, SUBDIR, BUNDLE),
+    ),
+    Command(
+        name="tasks states-for-dag-run",
+        help="All task instances of a run.",
+        run=states_for_dag_run,
+        args=(DAG_ID, RUN, OUTPUT),
+    ),
+    Command(
+        name="tasks failed-deps",
+        help="What a task instance waits for.",
+        run=failed_deps,
+        args=(DAG_ID, TASK_ID, RUN, MAP_INDEX, SUBDIR, BUNDLE),
+    ),
+    Command(
+        name="tasks clear",
+        help="Let task instances go again, in all runs or in a range of them.",
+        run=clear,
+        args=(
+            DAG_ID,
+            arg("-t", "--task-regex", metavar="REGEX", help="Only tasks whose id matches."),
+            START,
+            END,
+            arg("--run-id", metavar="ID", help="Only this run."),
+            switch("-u", "--upstream", help="And all tasks before them."),
+            switch("-d", "--downstream", help="And all tasks after them."),
+            switch("-f", "--only-failed", help="Only those that failed."),
+            switch("-r", "--only-running", help="Only those that run."),
+            switch("-R", "--dag-regex", help="The DAG id is a pattern."),
+            switch("-x", "--exclude-subdags", help="Accepted: there are no SubDAGs."),
+            switch("-X", "--exclude-parentdag", help="Accepted: there are no SubDAGs."),
+            SUBDIR_ONLY,
+            BUNDLE,
+            YES,
+        ),
+    ),
+)
