@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,6 +37,7 @@ def load(source: Mapping[str, Any]) -> OneDag:
     """Load a version; see ``Supervisor._source`` for what ``source`` holds."""
     from nbflow.dag.compile import CompileOptions
     from nbflow.dag.loading import load_source
+    from nbflow.dag.tasklog import setup_logging
 
     dag_id = str(source["dag_id"])
     loaded = load_source(
@@ -50,6 +53,7 @@ def load(source: Mapping[str, Any]) -> OneDag:
         return _missing(dag_id, [one for one in loaded.faults if one.dag_id in (None, dag_id)], loaded.output)
     spec = loaded.specs[dag_id]
     _warm(loaded.files.values())
+    setup_logging(level=str(source.get("logging_level", "INFO")))
     return OneDag(dag=dag, output=loaded.output, spec=None if spec.digest == source.get("digest") else spec)
 
 
@@ -100,7 +104,8 @@ def _rehearsal() -> Callable[[], None]:
 
     def rehearse() -> None:
         runtime = AskingRuntime(lambda kind, args: None, masker=Masker())
-        outcome = run(dag, protocol.unpack_work(packed), runtime, {"logging_level": "CRITICAL"})
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            outcome = run(dag, protocol.unpack_work(packed), runtime, {})
         protocol.pack_outcome(outcome)
 
     return rehearse

@@ -217,6 +217,7 @@ class Supervisor:
             "files": dict(version.files),
             "digest": version.spec.digest,
             "compile_options": dict(self._options.compile_options),
+            "logging_level": self._options.limits.get("logging_level", "INFO"),
             **{name: None if folder is None else str(folder) for name, folder in folders.items()},
         }
         return Source(dag_id=version.dag_id, version=version.number, payload=payload)

@@ -116,7 +116,8 @@ class Server:
             signal.SIGALRM,
         ):  # whatever a DAG file made of them
             signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        # The handler does nothing, and children keep it: putting it back would cost each of them more than it is worth.
+        signal.signal(signal.SIGCHLD, _do_nothing)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         with selectors.DefaultSelector() as selector:
             selector.register(self.channel, selectors.EVENT_READ)
@@ -230,13 +231,16 @@ class Server:
             self._children.discard(pid)
 
 
+def _do_nothing(number: int, frame: object) -> None:
+    """So that SIGCHLD reaches the wake-up socket."""
+
+
 # ------------------------------------------------------------------------------------------------------------- a child
 
 
 def be_child(sock: socket.socket, program: Program, loaded: Loaded | None) -> NoReturn:
     """Wait for the first message, and become what it says."""
     os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     channel = Channel(sock, blocking=True)
     try:
         if loaded is not None and not _arrives_within(sock, REHEARSE_AFTER_SECONDS):
