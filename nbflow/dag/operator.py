@@ -140,12 +140,14 @@ class TaskNode(Linkable):
         """Its return value, as an argument for other tasks."""
         return PlainXComArg(self)
 
-    def wire(self, value: Any) -> None:
-        """Set the edges from the tasks whose results ``value`` holds to this one."""
+    def wire(self, value: Any) -> bool:
+        """Set the edges from the tasks whose results ``value`` holds to this one; returns whether it holds any."""
+        found = None
         for found in references(value):
             ups = [up for up in found.operators if up is not self and up.task_id not in self.upstream_task_ids]
             if ups:
                 link_tasks(ups, (self,))
+        return found is not None
 
     # --- joining a DAG
 
@@ -363,13 +365,25 @@ def _make(task: BaseOperator, init: Callable[..., None], args: tuple[Any, ...], 
     finally:
         del state["_making"]
         state.pop("_home", None)
-    for value in kwargs.values():
-        if value.__class__ not in _EDGELESS:
-            task.wire(value)
+    for name, value in kwargs.items():
+        if value.__class__ not in _EDGELESS and task.wire(value):
+            _warn_of_unresolved(task, name, value)
     scope.note_task(task)
 
 
 _EDGELESS = frozenset({str, int, float, bool, type(None), timedelta, type(_checked), type})
+
+
+def _warn_of_unresolved(task: BaseOperator, name: str, value: Any) -> None:
+    """A result takes its value's place in template fields only: elsewhere ``execute`` would meet the reference."""
+    fields = (getattr(task, field, None) for field in task.template_fields)
+    held = {id(found) for field in fields for found in references(field)}
+    if any(id(found) not in held for found in references(value)):
+        scope.warn(
+            f"{name} of task {task.task_id!r} takes the result of another task, but is not in template_fields of "
+            f"{task.task_type}: execute() will see the reference, not its value.",
+            at=task.place,
+        )
 
 
 def find_home(kwargs: dict[str, Any]) -> tuple[DAG | None, TaskGroup | None]:
@@ -439,6 +453,10 @@ class BaseOperator(TaskNode):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if isinstance(cls.template_fields, str):
+            field = cls.template_fields
+            scope.warn(f"template_fields of {cls.__name__} is the text {field!r}: write ({field!r},).")
+            cls.template_fields = (field,)
         if not hasattr(cls.__init__, "names"):  # its own, or a mix-in's that stands before BaseOperator's
             cls.__init__ = _checked(cls.__init__)  # type: ignore[method-assign]
 
@@ -519,7 +537,7 @@ class BaseOperator(TaskNode):
         """The task's logger: what it writes is the log of the try."""
         import logging
 
-        return logging.getLogger(self.logger_name or f"nbflow.task.{type(self).__module__}.{type(self).__name__}")
+        return logging.getLogger(self.logger_name or f"nbflow.task.{type(self).__name__}")
 
     @classmethod
     def partial(cls, **kwargs: Any) -> OperatorPartial:

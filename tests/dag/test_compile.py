@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import warnings
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import nbflow
 from nbflow import DAG, Param, TaskGroup, TriggerRule, chain
 from nbflow.core.spec import DagSpec, GroupSpec, TaskSpec
 from nbflow.dag.compile import MAX_WEIGHT, CompileOptions, faults_of
@@ -75,6 +79,29 @@ def test_a_spec_survives_json(plan: dict[str, Any]) -> None:
 @given(plans())
 def test_equal_source_gives_an_equal_digest(plan: dict[str, Any]) -> None:
     assert build(plan).to_spec().digest == build(plan).to_spec().digest
+
+
+def test_the_digest_does_not_depend_on_the_process(tmp_path: Path) -> None:
+    (tmp_path / "flow.py").write_text(
+        "from nbflow import DAG, TaskGroup, task\n"
+        "with DAG('d', tags={'a', 'b', 'c'}, default_args={'owner': 'ada'}) as dag:\n"
+        "    with TaskGroup('g'):\n"
+        "        work = [task(task_id=name)(lambda: 1)() for name in ('one', 'two', 'three', 'four')]\n"
+        "    task(task_id='end')(lambda *x: 1)(*work)\n"
+        "print(dag.to_spec().digest)\n"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "flow.py"],
+            cwd=tmp_path,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(nbflow.__file__).parents[1])},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(digests) == 1
 
 
 @given(plans())

@@ -236,6 +236,28 @@ def test_a_result_in_any_argument_sets_an_edge() -> None:
     assert dag.to_spec().tasks["late"].upstream == ("c",)
 
 
+def test_a_result_outside_of_the_template_fields_is_pointed_out() -> None:
+    class Blind(BaseOperator):
+        def __init__(self, *, value: Any, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.value = value
+
+    with DAG("d"):
+        a = EmptyOperator(task_id="a")
+        with pytest.warns(UserWarning, match="value of task 'b' takes the result of another task, but is not in templ"):
+            b = Blind(task_id="b", value=[a.output])
+    assert b.upstream_task_ids == {"a"}
+
+
+def test_template_fields_that_are_a_text_are_one_field() -> None:
+    with pytest.warns(UserWarning, match=r"template_fields of Careless is the text 'sql': write \('sql',\)"):
+
+        class Careless(BaseOperator):
+            template_fields = "sql"
+
+    assert Careless.template_fields == ("sql",)
+
+
 def test_a_mix_ins_arguments_count_as_the_operators_own() -> None:
     class Loud:
         def __init__(self, *, volume: int, **kwargs: Any) -> None:
