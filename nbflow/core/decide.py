@@ -186,6 +186,8 @@ class _Pass:
             state = one.state
             if state in UNDECIDED:
                 state = self._decide(task, one)
+            elif state is TaskState.SCHEDULED and task.empty:
+                state = self._end_empty(one)
             elif state in UNFINISHED:
                 state = self._live(one)
             states.add(state)
@@ -246,12 +248,13 @@ class _Pass:
         if one.state is not TaskState.UP_FOR_RESCHEDULE:
             changes |= {"try_number": one.try_number + 1, "start_date": None, "end_date": None, "reschedules": 0}
         self._move(one, TaskState.SCHEDULED, cause, changes)
-        if not task.empty:
-            self.moving = True
-            return TaskState.SCHEDULED
-        scheduled = replace(one, state=TaskState.SCHEDULED)
-        times: dict[str, object] = {"start_date": self.now, "end_date": self.now}
-        self._move(scheduled, TaskState.SUCCESS, Cause.NOTHING_TO_DO, times)
+        if task.empty:
+            return self._end_empty(replace(one, state=TaskState.SCHEDULED))
+        self.moving = True
+        return TaskState.SCHEDULED
+
+    def _end_empty(self, one: Instance) -> TaskState:
+        self._move(one, TaskState.SUCCESS, Cause.NOTHING_TO_DO, {"start_date": self.now, "end_date": self.now})
         return TaskState.SUCCESS
 
     # --- the questions
@@ -327,9 +330,9 @@ class _Pass:
                 self._move(one, TaskState.NONE, Cause.TASK_RESTORED, {"end_date": None})
                 one = replace(one, state=TaskState.NONE)
             found.append(one)
-        like = ones[0]
+        task = self.dag.tasks[ones[0].task_id]
         added = [
-            Instance(task_id=like.task_id, map_index=index, max_tries=like.max_tries)
+            Instance(task_id=task.task_id, map_index=index, max_tries=max(task.retries, 0))
             for index in range(len(ones), length)
         ]
         if added:

@@ -89,8 +89,8 @@ class Facts:
     lengths: dict[tuple[RunKey, str], int] = field(default_factory=dict)
     over: list[RunKey] = field(default_factory=list)
     """Runs that ended in this commit."""
-    begun: set[str] = field(default_factory=set)
-    """DAGs of which a run started in this commit."""
+    begun: set[tuple[str, int | None]] = field(default_factory=set)
+    """(DAG, backfill) of the runs that started in this commit."""
     callbacks_due: Counter[tuple[RunKey, TaskKey | None, str]] = field(default_factory=Counter)
     specs: dict[tuple[str, int], DagSpec] = field(default_factory=dict)
 
@@ -133,10 +133,10 @@ class Facts:
 
     def _fold_run(self, line: TaskEvent) -> None:
         self.run_states[line.run] = line.target
-        if line.cause == RunCause.SLOT_FREE:
-            self.begun.add(line.run.dag_id)
         run = self.store.run(line.run)
         assert run is not None
+        if line.cause == RunCause.SLOT_FREE:
+            self.begun.add((run.dag_id, run.backfill_id))
         if line.cause == RunCause.CREATED and run.logical_date is not None:
             if run.run_type in ("scheduled", "backfill"):
                 self.dates[run.dag_id, run.logical_date] = run.key
@@ -337,8 +337,10 @@ def active_limits_hold(facts: Facts) -> Iterator[Breach]:
                 yield Breach(f"{everywhere} of {task_id}, {task.max_active_tis_per_dag} are allowed", run)
     if not facts.begun:
         return  # an edit may lower the limit under the runs that are running: they go on, and no other begins
-    running = [run for run in facts.store.active_runs() if run.state is RunState.RUNNING and run.dag_id in facts.begun]
+    running = [run for run in facts.store.active_runs() if run.state is RunState.RUNNING]
     for (dag_id, backfill_id), number in Counter((run.dag_id, run.backfill_id) for run in running).items():
+        if (dag_id, backfill_id) not in facts.begun:
+            continue
         backfill = facts.store.backfill(backfill_id) if backfill_id is not None else None
         version = facts.store.version(dag_id)
         most = backfill.max_active_runs if backfill else version.spec.max_active_runs if version else number

@@ -1,0 +1,164 @@
+"""One run, driven by hand through the pure core: no store, no clock, no workers.
+
+Whoever drives chooses in which order things happen; what each attempt does is fixed beforehand by a function of the
+instance and the try. That separates what a run's end may depend on from what it must not depend on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from nbflow.core import events as ev
+from nbflow.core.actions import first_instances
+from nbflow.core.decide import plan_run
+from nbflow.core.dispatch import Limits, Ready, plan_dispatch
+from nbflow.core.plan import AddInstances, DropInstance, Move, Op, Plan, RunMove, advance
+from nbflow.core.react import react
+from nbflow.core.snapshot import PreviousRun, Run, Snapshot, TaskKey
+from nbflow.core.spec import DagSpec
+from nbflow.core.states import LIVE, RUN_FINISHED, UNFINISHED, RunState, TaskState, check_move, check_run_move
+from nbflow.sim.outcomes import Outcomes
+from nbflow.sim.random_dags import START
+from nbflow.sim.workers import outcome_event
+
+NO_LIMITS = Limits(slots=None, pools={"default_pool": -1, "small": -1, "tiny": -1})
+Done = tuple[str, dict[str, str]]
+
+
+class Drive:
+    """The run of a DAG. ``decide`` after every change; ``working`` holds what may end next."""
+
+    def __init__(self, dag: DagSpec, outcomes: Outcomes, *, previous: PreviousRun | None = None) -> None:
+        run = Run(
+            dag_id=dag.dag_id,
+            run_id="r",
+            state=RunState.RUNNING,
+            logical_date=START,
+            run_after=START + timedelta(hours=1),
+            start_date=START + timedelta(hours=1),
+        )
+        rows = first_instances(dag)
+        self.snapshot = Snapshot(dag=dag, run=run, instances={one.key: one for one in rows}, previous=previous)
+        self.outcomes = outcomes
+        self.now = run.run_after
+        self.attempts = 0
+        self.working: dict[TaskKey, str] = {}
+        self.visits: Counter[tuple[TaskKey, int]] = Counter()
+        self.executions: Counter[TaskKey] = Counter()
+        self.checks: list[Callable[[Drive, Plan], None]] = []
+        self.wake: datetime | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.snapshot.run.state in RUN_FINISHED
+
+    @property
+    def done(self) -> Done:
+        """The end of the run, as far as it must not depend on the order of events."""
+        return (
+            self.snapshot.run.state.value,
+            {str(key): one.state.value for key, one in sorted(self.snapshot.instances.items())},
+        )
+
+    def apply(self, ops: Iterable[Op]) -> None:
+        """Advance by operations, each of which the tables must have."""
+        ops = list(ops)
+        for op in ops:
+            if isinstance(op, Move):
+                check_move(op.source, op.cause, op.target)
+            elif isinstance(op, RunMove):
+                check_run_move(op.source, op.cause, op.target)
+        self.snapshot = advance(self.snapshot, ops)
+
+    def decide(self) -> Plan:
+        """Ask the core once, apply its answer, and let every check look at both."""
+        plan = plan_run(self.snapshot, self.now)
+        for check in self.checks:
+            check(self, plan)
+        self.apply(plan.ops)
+        self.wake = plan.wake_at
+        for key in [key for key in self.working if self.snapshot.instances[key].state not in LIVE]:
+            del self.working[key]
+        return plan
+
+    def ready(self) -> list[Ready]:
+        dag, run = self.snapshot.dag, self.snapshot.run
+        return [
+            Ready(run=run, task=dag.tasks[key.task_id], instance=one, dag_max_active_tasks=10**6)
+            for key, one in self.snapshot.instances.items()
+            if one.state is TaskState.SCHEDULED
+        ]
+
+    def dispatch(self) -> None:
+        """Queue all that is scheduled; each gets an attempt, as a store would give it."""
+        plan = plan_dispatch(self.ready(), Limits(slots=None, pools=NO_LIMITS.pools), self.now)
+        self.apply(plan.ops)
+        for move in plan.moves:
+            if move.target is TaskState.QUEUED:
+                self.attempts += 1
+                name = Move(
+                    run=move.run,
+                    key=move.key,
+                    source=TaskState.QUEUED,
+                    target=TaskState.QUEUED,
+                    cause=move.cause,
+                    at=self.now,
+                    changes={"attempt_id": f"a{self.attempts}"},
+                )
+                self.snapshot = advance(self.snapshot, [name])
+                self.working[move.key] = f"a{self.attempts}"
+
+    def end(self, key: TaskKey) -> ev.Event:
+        """Let an attempt come to what it does; returns its event."""
+        attempt_id = self.working.pop(key)
+        one = self.snapshot.instances[key]
+        if one.state is TaskState.DEFERRED:
+            event: ev.Event = ev.TriggerFired(attempt_id=attempt_id, at=self.now)
+        else:
+            visit = self.visits[key, one.try_number]
+            self.visits[key, one.try_number] += 1
+            if visit == 0:
+                self.executions[key] += 1
+            dag = self.snapshot.dag
+            does = self.outcomes.of(dag, self.snapshot.run, dag.tasks[key.task_id], key, one.try_number, visit)
+            event = outcome_event(does, attempt_id, self.now, self.now)
+        plan = react(self.snapshot, key, event)
+        assert plan.refused is None, plan.refused
+        self.apply(plan.ops)
+        if isinstance(event, ev.Deferred):
+            self.working[key] = attempt_id
+        return event
+
+    def step(self, choose: Callable[[list[TaskKey]], TaskKey]) -> bool:
+        """Decide, dispatch, and let one of what is at work end (or time pass). False: nothing can happen any more."""
+        self.decide()
+        self.dispatch()
+        if self.over:
+            return False
+        if self.working:
+            self.now += timedelta(seconds=1)
+            self.end(choose(sorted(self.working)))
+            return True
+        if self.wake is None:
+            return False
+        self.now = self.wake
+        return True
+
+    def run(self, choose: Callable[[list[TaskKey]], TaskKey], *, most: int = 10_000) -> Done:
+        """Go on until nothing can happen any more."""
+        for _ in range(most):
+            if not self.step(choose):
+                return self.done
+        raise AssertionError(f"no end after {most} steps: {self.done}")
+
+    def unfinished(self) -> set[TaskKey]:
+        return {key for key, one in self.snapshot.instances.items() if one.state in UNFINISHED}
+
+
+def prefixes(ops: tuple[Op, ...]) -> Iterable[tuple[Op, ...]]:
+    """Where a plan may be cut. A placeholder and the instances that replace it are one step of every store."""
+    for end in range(len(ops)):
+        if not (end and isinstance(ops[end - 1], DropInstance) and isinstance(ops[end], AddInstances)):
+            yield ops[:end]

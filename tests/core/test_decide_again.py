@@ -1,0 +1,56 @@
+"""Deciding what was decided before: after a crash in between, after a clear."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from nbflow.core.actions import clear, first_instances
+from nbflow.core.decide import plan_run
+from nbflow.core.plan import advance
+from nbflow.core.snapshot import Instance, Run, Snapshot, TaskKey
+from nbflow.core.spec import DagSpec, TaskSpec
+from nbflow.core.states import Cause, RunState, TaskState
+
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
+RUN = Run(dag_id="d", run_id="r", state=RunState.RUNNING, run_after=NOW, start_date=NOW)
+
+
+def test_an_empty_task_that_is_scheduled_is_ended_and_never_sent_away() -> None:
+    # Given an empty task of which only the first half of its plan was made so
+    dag = DagSpec(dag_id="d", tasks={"t": TaskSpec(task_id="t", empty=True)})
+    snapshot = Snapshot(dag=dag, run=RUN, instances={one.key: one for one in first_instances(dag)})
+    half = advance(snapshot, plan_run(snapshot, NOW).ops[:1])
+
+    plan = plan_run(half, NOW)
+
+    assert [(move.source, move.target, move.cause) for move in plan.moves] == [
+        (TaskState.SCHEDULED, TaskState.SUCCESS, Cause.NOTHING_TO_DO)
+    ]
+    assert advance(half, plan.ops).run.state is RunState.SUCCESS
+
+
+def test_items_that_a_cleared_run_gains_have_the_tries_of_new_ones() -> None:
+    # Given a task without retries, mapped over a result of two items, in a run that has ended
+    tasks = {
+        "list": TaskSpec(task_id="list", feeds_mapping=True),
+        "each": TaskSpec(task_id="each", upstream=("list",), expand=("task", "list")),
+    }
+    done = [
+        Instance(task_id="list", state=TaskState.SUCCESS, try_number=1, length=2),
+        *(Instance(task_id="each", map_index=n, state=TaskState.SUCCESS, try_number=1) for n in range(2)),
+    ]
+    snapshot = Snapshot(dag=DagSpec(dag_id="d", tasks=tasks), run=RUN, instances={one.key: one for one in done})
+
+    # When the mapped task is cleared, and the result has three items the next time
+    snapshot = advance(snapshot, clear(snapshot, {"each"}, NOW).ops)
+    longer = {TaskKey("list"): Instance(task_id="list", state=TaskState.SUCCESS, try_number=2, length=3)}
+    snapshot = Snapshot(dag=snapshot.dag, run=snapshot.run, instances={**snapshot.instances, **longer})
+    after = advance(snapshot, plan_run(snapshot, NOW).ops)
+
+    # Then the new item has one try, like the others
+    tries = {
+        key.map_index: one.max_tries + 1 - one.try_number
+        for key, one in after.instances.items()
+        if key.task_id == "each"
+    }
+    assert tries == {0: 0, 1: 0, 2: 0}
