@@ -8,7 +8,7 @@ Guards, from the outside in:
 * every UPDATE repeats the state, the attempt and the revision that were read in its WHERE, and the rows that it hit are
   counted: should the reasoning above ever be wrong, the transaction ends as StalePlan and not as a lost update.
 
-The statements are built once, at import: SQLAlchemy then compiles each of them once, and a call costs its parameters.
+The statements are built once, at import, and compiled once a store (see :mod:`nbflow.store.sql.hot`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Executable, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import ClauseElement, Connection, Table, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from nbflow.core.plan import AddRun, Plan
@@ -29,6 +29,7 @@ from nbflow.store.codec import clean_text, dump_json
 from nbflow.store.effects import Effects, Hidden, RunRow, touched_keys, touched_runs, work_out
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database
+from nbflow.store.sql.hot import Hot, Write
 from nbflow.store.sql.rows import (
     HIDDEN_COLUMNS,
     INSTANCE_COLUMNS,
@@ -76,7 +77,7 @@ _CHANGE_RUN = (
     .where(_is(_RUN.c.id), _is(_RUN.c.revision), _is(_RUN.c.state))
     .values({name: bindparam(name) for name in RUN_FIELDS if name not in _FIXED})
 )
-_ADD_RUN = insert(_RUN).returning(_RUN.c.id, _RUN.c.dag_id, _RUN.c.run_id)
+_ADD_RUNS = insert(_RUN).returning(_RUN.c.id, _RUN.c.dag_id, _RUN.c.run_id)
 
 _THIS = (_is(_TI.c.run_no), _is(_TI.c.task_id), _is(_TI.c.map_index), _is(_TI.c.state))
 _SAME_ATTEMPT = func.coalesce(_TI.c.attempt_id, "") == bindparam(_WAS + "attempt_id")
@@ -86,10 +87,8 @@ _CHANGE_INSTANCE = (
     .values({name: bindparam(name) for name in INSTANCE_FIELDS if name not in ("task_id", "map_index")})
 )
 _CHANGE_DEFERRED = _CHANGE_INSTANCE.values(next_kwargs=bindparam("next_kwargs"))
-_ADD_INSTANCES = insert(_TI)
 _DROP_INSTANCE = delete(_TI).where(*_THIS)
 
-_ADD_ATTEMPTS = insert(_ATTEMPT)
 _START_ATTEMPT = (
     update(_ATTEMPT)
     .where(_is(_ATTEMPT.c.attempt_id), text(t.LIVE_ATTEMPT))
@@ -107,8 +106,6 @@ _END_ATTEMPT = (
         lease_until=None,
     )
 )
-_ADD_EVENTS = insert(t.task_event)
-_ADD_CALLBACKS = insert(t.callback)
 _ADD_TRIGGER = insert(t.task_trigger).returning(t.task_trigger.c.id)
 
 
@@ -118,6 +115,15 @@ def _of_instance(table: Any) -> Any:
 
 _END_TRIGGER = _of_instance(t.task_trigger)
 _FORGET_XCOMS = _of_instance(t.xcom)
+
+
+_NOTE_TASK = text("""
+INSERT INTO dag_task (dag_id, task_id, first_date) VALUES (:dag_id, :task_id, :first_date)
+ON CONFLICT (dag_id, task_id) DO UPDATE SET first_date = excluded.first_date
+WHERE excluded.first_date < dag_task.first_date
+""").bindparams(*(bindparam(column.name, type_=column.type) for column in t.dag_task.c))
+
+_CALLBACK_COLUMNS = ("run_no", "task_id", "map_index", "kind", "version", "at", "reason")
 
 
 class Read(NamedTuple):
@@ -131,7 +137,7 @@ class Read(NamedTuple):
 
 class Applying(Database):
     def apply(self, plans: Sequence[Plan], *, actor: str, expect: Mapping[RunKey, int] | None = None) -> list[Attempt]:
-        with self._writing() as connection:
+        with self._writing(nudge=False) as connection:
             return self._apply(connection, plans, actor, expect)
 
     def _apply(
@@ -153,10 +159,7 @@ class Applying(Database):
             new_id=self._new_id,
             expect=expect,
         )
-        self._write_runs(connection, effects, found)
-        self._write_instances(connection, effects, found)
-        self._write_attempts(connection, effects, found)
-        self._write_history(connection, effects, found, actor)
+        self._write(connection, effects, found, actor)
         return [row.attempt for row in effects.attempts if row.attempt]
 
     def _read(self, connection: Connection, plans: Sequence[Plan], expect: Mapping[RunKey, int]) -> Read:
@@ -179,30 +182,44 @@ class Applying(Database):
         return found
 
     # --- writing
-    def _write_runs(self, connection: Connection, effects: Effects, found: Read) -> None:
-        bumps: list[dict[str, Any]] = []
-        changes: list[dict[str, Any]] = []
-        new: list[dict[str, Any]] = []
-        for key, row in effects.runs.items():
-            if row.found is None:
-                new.append(run_values(row.now))
-            elif row.bumped:
-                was = {_WAS + "id": found.numbers[key], _WAS + "revision": row.found.revision}
-                if row.now == replace(row.found, revision=row.now.revision):
-                    bumps.append({**was, "revision": row.now.revision})
-                else:
-                    values = {name: value for name, value in run_values(row.now).items() if name in _RUN_CHANGES}
-                    changes.append({**was, _WAS + "state": row.found.state, **values})
+    def _write(self, connection: Connection, effects: Effects, found: Read, actor: str) -> None:
         try:
-            _update(connection, _BUMP, bumps)
-            _update(connection, _CHANGE_RUN, changes)
-            if new:
-                for number, dag_id, run_id in connection.execute(_ADD_RUN, new):
-                    found.numbers[RunKey(dag_id, run_id)] = number
+            self._number_runs(connection, effects, found)
+            self._number_triggers(connection, effects, found)
+            writes = [
+                *self._run_writes(effects, found),
+                *self._instance_writes(effects, found),
+                *self._attempt_writes(effects, found),
+                *self._callback_writes(effects, found),
+            ]
+            if effects.history:
+                lines = _lines(effects, found, actor)
+                writes += [*self._dialect.before_history, self._hot("add_events").write(lines)]
+            hit = self._dialect.send(connection, writes)
         except IntegrityError as error:
             raise _exists(list(effects.runs.values())) from error
+        if any(write.exact and rows != len(write.rows) for write, rows in zip(writes, hit, strict=True)):
+            raise StalePlan("A row moved while the plan was applied.", hint="Decide again from a new snapshot.")
 
-    def _write_instances(self, connection: Connection, effects: Effects, found: Read) -> None:
+    def _hot(self, name: str) -> Hot:
+        made = self._statements.get(name)
+        if made is None:
+            statement, columns = _STATEMENTS[name]
+            made = self._statements[name] = Hot(statement, self._engine.dialect, columns)
+        return made
+
+    def _writes(self, name: str, rows: list[dict[str, Any]], *, exact: bool = False) -> list[Write]:
+        return [self._hot(name).write(rows, exact=exact)] if rows else []
+
+    def _number_runs(self, connection: Connection, effects: Effects, found: Read) -> None:
+        """Insert new runs at once: what hangs on them needs their numbers."""
+        new = [run_values(row.now) for row in effects.runs.values() if row.found is None]
+        if new:
+            for number, dag_id, run_id in connection.execute(_ADD_RUNS, new):
+                found.numbers[RunKey(dag_id, run_id)] = number
+
+    def _number_triggers(self, connection: Connection, effects: Effects, found: Read) -> None:
+        """Insert triggers at once: their instances carry their numbers."""
         for run, key in effects.ended_triggers:
             connection.execute(_END_TRIGGER, _was(found.numbers[run], key))
         for trigger in effects.new_triggers:
@@ -213,6 +230,22 @@ class Applying(Database):
             row = effects.rows[trigger.run, trigger.key]
             if row.now is not None and row.now.state is TaskState.DEFERRED:
                 row.now = replace(row.now, trigger_id=number)
+
+    def _run_writes(self, effects: Effects, found: Read) -> list[Write]:
+        bumps: list[dict[str, Any]] = []
+        changes: list[dict[str, Any]] = []
+        for key, row in effects.runs.items():
+            if row.found is None or not row.bumped:
+                continue
+            was = {_WAS + "id": found.numbers[key], _WAS + "revision": row.found.revision}
+            if row.now == replace(row.found, revision=row.now.revision):
+                bumps.append({**was, "revision": row.now.revision})
+            else:
+                values = {name: value for name, value in run_values(row.now).items() if name in _RUN_CHANGES}
+                changes.append({**was, _WAS + "state": row.found.state, **values})
+        return [*self._writes("bump", bumps, exact=True), *self._writes("change_run", changes, exact=True)]
+
+    def _instance_writes(self, effects: Effects, found: Read) -> list[Write]:
         added: list[dict[str, Any]] = []
         dropped: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
@@ -228,105 +261,108 @@ class Applying(Database):
                 dropped.append(was)
             elif row.now is not row.found:
                 was[_WAS + "attempt_id"] = row.found.attempt_id or ""
-                was |= {name: getattr(row.now, name) for name in _INSTANCE_CHANGES}
+                for name in _INSTANCE_CHANGES:
+                    was[name] = getattr(row.now, name)
                 was["skips"] = list(row.now.skips) or None
                 if row.hidden is not found.rows[run, key][1]:
                     deferred.append({**was, "next_kwargs": row.hidden.next_kwargs})
                 else:
                     changed.append(was)
-        _update(connection, _DROP_INSTANCE, dropped)
-        _update(connection, _CHANGE_INSTANCE, changed)
-        _update(connection, _CHANGE_DEFERRED, deferred)
-        if added:
-            connection.execute(_ADD_INSTANCES, added)
-            self._note_tasks(connection, effects)
-
-    def _note_tasks(self, connection: Connection, effects: Effects) -> None:
         seen = [
             {"dag_id": dag_id, "task_id": task_id, "first_date": first}
             for (dag_id, task_id), first in sorted(effects.added_tasks.items())
         ]
-        if seen:
-            types = [bindparam(name, type_=t.dag_task.c[name].type) for name in seen[0]]
-            connection.execute(self._sql(_NOTE_TASK).bindparams(*types), seen)
-
-    def _write_attempts(self, connection: Connection, effects: Effects, found: Read) -> None:
-        if effects.forget_xcoms:
-            connection.execute(_FORGET_XCOMS, [_was(found.numbers[run], key) for run, key in effects.forget_xcoms])
-        if effects.started:
-            starts = [{_WAS + "attempt_id": one, "started_at": at} for one, at in effects.started.items()]
-            connection.execute(_START_ATTEMPT, starts)
-        if effects.endings:
-            ends = [
-                {
-                    _WAS + "attempt_id": end.attempt_id,
-                    "ended_at": end.at,
-                    "outcome": end.outcome,
-                    "error": clean_text(end.error) if end.error else None,
-                    "started_at": end.started_at,
-                }
-                for end in effects.endings
-            ]
-            connection.execute(_END_ATTEMPT, ends)
-        made = [row.attempt for row in effects.attempts if row.attempt]
-        if made:
-            connection.execute(_ADD_ATTEMPTS, [attempt_values(found.numbers[one.run], one) for one in made])
-
-    def _write_history(self, connection: Connection, effects: Effects, found: Read, actor: str) -> None:
-        if effects.callbacks:
-            callbacks = [
-                {
-                    "run_no": found.numbers[one.run],
-                    "task_id": one.key.task_id if one.key else None,
-                    "map_index": one.key.map_index if one.key else -1,
-                    "kind": one.kind,
-                    "version": one.version,
-                    "at": one.at,
-                    "reason": clean_text(one.reason),
-                }
-                for one in effects.callbacks
-            ]
-            connection.execute(_ADD_CALLBACKS, callbacks)
-        if not effects.history:
-            return
-        lines = [
-            {
-                "run_no": found.numbers[run],
-                "task_id": key.task_id if key else None,
-                "map_index": key.map_index if key else -1,
-                "source": source,
-                "target": target,
-                "cause": cause,
-                "actor": actor,
-                "at": at,
-                "try_number": try_number,
-                "attempt_id": attempt_id,
-                "detail": detail or None,
-            }
-            for run, key, source, target, cause, at, try_number, attempt_id, detail in effects.history
+        return [
+            *self._writes("drop_instances", dropped, exact=True),
+            *self._writes("change_instances", changed, exact=True),
+            *self._writes("change_deferred", deferred, exact=True),
+            *self._writes("add_instances", added),
+            *self._writes("note_tasks", seen),
         ]
-        self._dialect.lock_history(connection)
-        connection.execute(_ADD_EVENTS, lines)
 
+    def _attempt_writes(self, effects: Effects, found: Read) -> list[Write]:
+        forget = [_was(found.numbers[run], key) for run, key in effects.forget_xcoms]
+        starts = [{_WAS + "attempt_id": one, "started_at": at} for one, at in effects.started.items()]
+        ends = [
+            {
+                _WAS + "attempt_id": end.attempt_id,
+                "ended_at": end.at,
+                "outcome": end.outcome,
+                "error": clean_text(end.error) if end.error else None,
+                "started_at": end.started_at,
+            }
+            for end in effects.endings
+        ]
+        made = [attempt_values(found.numbers[row.attempt.run], row.attempt) for row in effects.attempts if row.attempt]
+        return [
+            *self._writes("forget_xcoms", forget),
+            *self._writes("start_attempts", starts),
+            *self._writes("end_attempts", ends),
+            *self._writes("add_attempts", made),
+        ]
+
+    def _callback_writes(self, effects: Effects, found: Read) -> list[Write]:
+        rows = [
+            {
+                "run_no": found.numbers[one.run],
+                "task_id": one.key.task_id if one.key else None,
+                "map_index": one.key.map_index if one.key else -1,
+                "kind": one.kind,
+                "version": one.version,
+                "at": one.at,
+                "reason": clean_text(one.reason),
+            }
+            for one in effects.callbacks
+        ]
+        return self._writes("add_callbacks", rows)
+
+
+def _lines(effects: Effects, found: Read, actor: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_no": found.numbers[run],
+            "task_id": key.task_id if key else None,
+            "map_index": key.map_index if key else -1,
+            "source": source,
+            "target": target,
+            "cause": cause,
+            "actor": actor,
+            "at": at,
+            "try_number": try_number,
+            "attempt_id": attempt_id,
+            "detail": detail or None,
+        }
+        for run, key, source, target, cause, at, try_number, attempt_id, detail in effects.history
+    ]
+
+
+def _all_but(table: Table, *names: str) -> tuple[str, ...]:
+    return tuple(column.name for column in table.c if column.name not in names)
+
+
+_STATEMENTS: Mapping[str, tuple[ClauseElement, Sequence[str] | None]] = {
+    "bump": (_BUMP, None),
+    "change_run": (_CHANGE_RUN, None),
+    "drop_instances": (_DROP_INSTANCE, None),
+    "change_instances": (_CHANGE_INSTANCE, None),
+    "change_deferred": (_CHANGE_DEFERRED, None),
+    "add_instances": (insert(_TI), _all_but(_TI)),
+    "note_tasks": (_NOTE_TASK, None),
+    "forget_xcoms": (_FORGET_XCOMS, None),
+    "start_attempts": (_START_ATTEMPT, None),
+    "end_attempts": (_END_ATTEMPT, None),
+    "add_attempts": (insert(_ATTEMPT), _all_but(_ATTEMPT, "id")),
+    "add_callbacks": (insert(t.callback), _CALLBACK_COLUMNS),
+    "add_events": (insert(t.task_event), _all_but(t.task_event, "seq")),
+}
+"""What ``apply`` writes, by name, with the columns that an INSERT is given."""
 
 _RUN_CHANGES = frozenset(RUN_FIELDS) - _FIXED
 _INSTANCE_CHANGES = tuple(name for name in INSTANCE_FIELDS if name not in ("task_id", "map_index"))
 
-_NOTE_TASK = """
-INSERT INTO dag_task (dag_id, task_id, first_date) VALUES (:dag_id, :task_id, :first_date)
-ON CONFLICT (dag_id, task_id) DO UPDATE SET first_date = excluded.first_date
-WHERE excluded.first_date < dag_task.first_date
-"""
-
 
 def _was(run_no: int, key: TaskKey) -> dict[str, Any]:
     return {_WAS + "run_no": run_no, _WAS + "task_id": key.task_id, _WAS + "map_index": key.map_index}
-
-
-def _update(connection: Connection, statement: Executable, rows: list[dict[str, Any]]) -> None:
-    """Run an UPDATE or DELETE for each of ``rows``; each must hit its row."""
-    if rows and connection.execute(statement, rows).rowcount != len(rows):
-        raise StalePlan("A row moved while the plan was applied.", hint="Decide again from a new snapshot.")
 
 
 def _exists(rows: list[RunRow]) -> DagRunAlreadyExists:

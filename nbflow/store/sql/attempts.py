@@ -97,11 +97,11 @@ class Attempts(Database):
     ) -> bool:
         values = {"owner": owner, "hostname": hostname, "log_path": log_path}
         times = {"lease_until": utc(now) + lease, "started_at": now}
-        with self._writing(nudge=False) as connection:
+        with self._once() as connection:
             return connection.execute(_CLAIM, {"this": attempt_id, **values, **times}).rowcount == 1
 
     def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
-        with self._writing(nudge=False) as connection:
+        with self._once() as connection:
             connection.execute(_NOTE_PROCESS, {"this": attempt_id, "pid": pid, "pid_started": pid_started})
 
     def heartbeat(self, attempt_ids: Sequence[str], *, owner: str, lease: timedelta, now: datetime) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, delete, update
+from sqlalchemy import bindparam, delete, select, update
 
 from nbflow.core.snapshot import RunKey
 from nbflow.store.base import PendingCallback
@@ -21,6 +21,7 @@ FROM callback AS r CROSS JOIN dag_run
 WHERE dag_run.id = r.run_no AND (r.lease_until IS NULL OR r.lease_until < :now)
 ORDER BY r.id LIMIT :limit{skip}
 """
+_ANY = select(_CB.c.id).limit(1)
 _TAKE = update(_CB).where(_CB.c.id == bindparam("this")).values(owner=bindparam("by"), lease_until=bindparam("until"))
 
 
@@ -28,6 +29,9 @@ class Callbacks(Database):
     def claim_callbacks(self, *, owner: str, lease: timedelta, now: datetime, limit: int = 50) -> list[PendingCallback]:
         columns = (_CB.c.id, _CB.c.kind, _CB.c.version, _CB.c.at, _CB.c.reason, _CB.c.task_id, _CB.c.map_index)
         query = self._sql(_FREE).columns(*columns, t.dag_run.c.dag_id, t.dag_run.c.run_id)
+        with self._reading() as connection:  # most loops find none, and need not wait for the write lock
+            if connection.execute(_ANY).first() is None:
+                return []
         with self._writing(nudge=False) as connection:
             rows = connection.execute(
                 query.bindparams(bindparam("now", type_=_CB.c.lease_until.type)), {"now": now, "limit": limit}
@@ -49,5 +53,5 @@ class Callbacks(Database):
         ]
 
     def finish_callback(self, callback_id: int, *, error: str | None, now: datetime) -> None:
-        with self._writing(nudge=False) as connection:
+        with self._once() as connection:
             connection.execute(delete(_CB).where(_CB.c.id == callback_id))

@@ -13,6 +13,7 @@ from nbflow.core.spec import DagSpec
 from nbflow.store import Box
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.dialects import dialect_of
+from nbflow.store.sql.hot import Hot
 
 SPECS_KEPT = 500
 """How many DAG versions a store object holds in memory."""
@@ -40,17 +41,27 @@ class Database:
     ) -> None:
         self._dialect = dialect_of(url, synchronous)
         self._engine = self._dialect.engine()
+        self._single = self._dialect.single(self._engine)
         self._box = fernet
         self._new_id = new_id or new_attempt_id
         self._specs: dict[tuple[str, str], DagSpec] = {}
         self._texts: dict[str, TextClause] = {}
+        self._statements: dict[str, Hot] = {}
         self.url = make_url(url).render_as_string(hide_password=True)
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        """A transaction that only reads; in SQLite it sees one moment."""
-        with self._translated(), self._engine.connect() as connection:
-            self._dialect.begin(connection, writing=False)
+    def _reading(self, *, whole: bool = False) -> Iterator[Connection]:
+        """For queries. ``whole``: several of them, which in SQLite see one moment (in Postgres each sees its own, as
+        READ COMMITTED has it anyway)."""
+        with self._translated(), self._single.connect() as connection:
+            if whole:
+                self._dialect.begin(connection, writing=False)
+            yield connection
+
+    @contextmanager
+    def _once(self) -> Iterator[Connection]:
+        """For one statement that writes and wakes nobody: its own transaction, which spares Postgres two waits."""
+        with self._translated(), self._single.connect() as connection:
             yield connection
 
     @contextmanager
@@ -70,7 +81,7 @@ class Database:
         except IntegrityError:
             raise
         except DBAPIError as error:
-            raise self._dialect.translate(error) from error
+            raise self._dialect.translate(error.orig or error) from error
         except StatementError as error:  # a value that its column type refused: our own error, wrapped
             raise (error.orig or error) from None
 

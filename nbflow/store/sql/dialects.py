@@ -22,15 +22,17 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DisconnectionError, IntegrityError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from nbflow.errors import ConfigError, StoreBusy, StoreError
+from nbflow.store.sql.hot import Write
 
 BUSY_SECONDS = 10.0
 """How long a SQLite writer waits for its turn. Transactions take milliseconds; only a stuck process takes longer."""
@@ -54,16 +56,27 @@ class Dialect(Protocol):
     """The same, passing over rows that another transaction holds."""
 
     def engine(self) -> Engine: ...
+    def single(self, engine: Engine) -> Engine:
+        """The engine for single statements: each is a transaction of its own."""
+
     def create(self) -> None:
         """Make the place where the database lives, if that is ours to make."""
 
     def begin(self, connection: Connection, *, writing: bool) -> None: ...
-    def lock_history(self, connection: Connection) -> None: ...
+
+    before_history: tuple[Write, ...]
+    """What is sent before rows of the history."""
+
+    def send(self, connection: Connection, writes: Sequence[Write]) -> list[int]:
+        """Do the writes in order; how many rows each hit. Raises SQLAlchemy's IntegrityError."""
+
     def lock_name(self, connection: Connection, name: str) -> None:
         """Keep others who take this name out until the transaction ends."""
 
     def nudge(self, connection: Connection) -> None: ...
-    def translate(self, error: DBAPIError) -> StoreError: ...
+    def translate(self, error: Exception) -> StoreError:
+        """Our error for one of the driver's."""
+
     def change_token(self) -> Any: ...
     def wait_for_change(self, token: Any, timeout: float) -> bool: ...
     def close(self) -> None: ...
@@ -86,6 +99,7 @@ class SqliteDialect:
         " FROM json_each(:keys))"
     )
     lock_rows = skip_locked = ""
+    before_history: tuple[Write, ...] = ()
 
     def __init__(self, url: URL, synchronous: str) -> None:
         if not url.database or url.database == ":memory:":
@@ -125,6 +139,9 @@ class SqliteDialect:
             hide_parameters=True,  # values may be somebody's data: they do not belong into error messages
         )
 
+    def single(self, engine: Engine) -> Engine:
+        return engine  # where nobody says BEGIN, SQLite begins and commits itself
+
     def create(self) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Readable by its owner alone; SQLite gives its -wal and -shm files the same mode.
@@ -138,8 +155,11 @@ class SqliteDialect:
     def begin(self, connection: Connection, *, writing: bool) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
-    def lock_history(self, connection: Connection) -> None:
-        """There is one writer."""
+    def send(self, connection: Connection, writes: Sequence[Write]) -> list[int]:
+        return [
+            connection.exec_driver_sql(sql, rows[0] if len(rows) == 1 else list(rows)).rowcount
+            for sql, rows, _ in writes
+        ]
 
     def lock_name(self, connection: Connection, name: str) -> None:
         """There is one writer."""
@@ -147,8 +167,8 @@ class SqliteDialect:
     def nudge(self, connection: Connection) -> None:
         """The commit itself changes ``data_version``."""
 
-    def translate(self, error: DBAPIError | sqlite3.Error) -> StoreError:
-        said = str(error.orig if isinstance(error, DBAPIError) else error)
+    def translate(self, error: Exception) -> StoreError:
+        said = str(error)
         if "locked" in said or "busy" in said:
             return StoreBusy(
                 f"{self.path} was locked for {self.busy_seconds:g} s; nothing was changed.",
@@ -194,6 +214,12 @@ class PostgresDialect:
     )
     lock_rows = " FOR UPDATE OF r"
     skip_locked = " FOR UPDATE OF r SKIP LOCKED"
+    before_history: tuple[Write, ...] = (
+        Write(
+            f"SELECT pg_advisory_xact_lock(hashtextextended('nbflow:task_event', 0)), pg_notify('{CHANNEL}', '')",
+            [None],
+        ),
+    )
 
     def __init__(self, url: URL) -> None:
         self.url = url
@@ -226,14 +252,29 @@ class PostgresDialect:
 
         return engine
 
+    def single(self, engine: Engine) -> Engine:
+        return engine.execution_options(isolation_level="AUTOCOMMIT")
+
     def create(self) -> None:
         """The database is the administrator's to make."""
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """The driver begins with the first statement."""
 
-    def lock_history(self, connection: Connection) -> None:
-        self.lock_name(connection, "task_event")
+    def send(self, connection: Connection, writes: Sequence[Write]) -> list[int]:
+        import psycopg
+
+        driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+        try:
+            with driver.pipeline():  # one wait for all answers, not one each
+                cursors = [_sent(driver.cursor(), write) for write in writes]
+        except psycopg.IntegrityError as error:
+            raise IntegrityError("apply", None, error) from error
+        except psycopg.Error as error:
+            if driver.closed:
+                connection.invalidate()
+            raise self.translate(error) from error
+        return [cursor.rowcount for cursor in cursors]
 
     def lock_name(self, connection: Connection, name: str) -> None:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"nbflow:{name}",))
@@ -241,17 +282,17 @@ class PostgresDialect:
     def nudge(self, connection: Connection) -> None:
         connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
 
-    def translate(self, error: DBAPIError) -> StoreError:
-        said = str(error.orig).partition("\n")[0]
+    def translate(self, error: Exception) -> StoreError:
+        said = str(error).partition("\n")[0]
         place = self.url.render_as_string(hide_password=True)
-        code = getattr(error.orig, "sqlstate", None)
+        code = getattr(error, "sqlstate", None)
         if code in ("40001", "40P01", "55P03"):
             return StoreBusy(f"{place} refused for now: {said}; nothing was changed.", hint="Try again.")
         if code in ("42P01", "42703"):
             return StoreError(f"The tables of {place} are missing or old ({said}).", hint=MIGRATE)
         if code == "53100":
             return StoreError(f"The disk of {place} is full; nothing was changed.", hint="Make room and try again.")
-        if code is None or error.connection_invalidated:
+        if code is None or code.startswith(("08", "57P")):
             return StoreError(f"{place} does not answer: {said}", hint="Is the server running?")
         return StoreError(f"{place} refused: {said}; nothing was changed.")
 
@@ -293,3 +334,12 @@ class PostgresDialect:
             if self._listener is not None:
                 self._listener.close()
                 self._listener = None
+
+
+def _sent(cursor: Any, write: Write) -> Any:
+    """The cursor, to which the write was given."""
+    if len(write.rows) == 1:
+        cursor.execute(write.sql, write.rows[0])
+    else:
+        cursor.executemany(write.sql, write.rows)
+    return cursor

@@ -25,7 +25,7 @@ _TAKE = upsert(_SINGLETON, where="singleton.job_id = excluded.job_id OR singleto
 class Jobs(Database):
     def put_job(self, job: Job) -> None:
         values = {column.name: getattr(job, column.name) for column in _JOB.c}
-        with self._writing(nudge=False) as connection:
+        with self._once() as connection:
             connection.execute(_PUT_JOB, {**values, "detail": dict(job.detail)})
 
     def jobs(self, kind: str | None = None, *, alive_since: datetime | None = None, limit: int = 100) -> list[Job]:
@@ -39,16 +39,16 @@ class Jobs(Database):
 
     def take_singleton(self, name: str, job_id: str, *, lease: timedelta, now: datetime) -> bool:
         values = {"name": name, "job_id": job_id, "lease_until": utc(now) + lease, "now": now}
-        with self._writing(nudge=False) as connection:
+        with self._once() as connection:
             return connection.execute(_TAKE, values).rowcount == 1
 
     def release_singleton(self, name: str, job_id: str) -> None:
         mine = (_SINGLETON.c.name == name, _SINGLETON.c.job_id == job_id)
-        with self._writing(nudge=False) as connection:
+        with self._once() as connection:
             connection.execute(delete(_SINGLETON).where(*mine))
 
     def audit(self, action: str, *, actor: str, now: datetime, detail: Mapping[str, Any], ok: bool = True) -> None:
-        with self._writing(nudge=False) as connection:
+        with self._once() as connection:
             self._write_audit(connection, action, actor, now, detail, ok)
 
     def _write_audit(

@@ -95,7 +95,7 @@ def key_of(run: RunKey) -> dict[str, str]:
 class Runs(Database):
     # --- deciding
     def snapshot(self, run: RunKey) -> Snapshot | None:
-        with self._reading() as connection:
+        with self._reading(whole=True) as connection:
             # The run first: should it move on before its instances are read, its revision makes the plan stale.
             row = connection.execute(_SNAPSHOT_RUN, key_of(run)).first()
             if row is None:
@@ -138,7 +138,7 @@ class Runs(Database):
         return as_run(row) if row else None
 
     def usage(self) -> Usage:
-        with self._reading() as connection:
+        with self._reading(whole=True) as connection:
             rows = connection.execute(_OCCUPIED).all()
             counts_deferred = set(connection.execute(_POOLS_WITH_DEFERRED).scalars()) if rows else set()
         pools: dict[str, int] = {}
@@ -254,7 +254,7 @@ class Runs(Database):
             return connection.execute(_LAST_SEQ).scalar() or 0
 
     def previous_success(self, run: RunKey) -> Run | None:
-        with self._reading() as connection:
+        with self._reading(whole=True) as connection:
             row = connection.execute(SELECT_RUN, key_of(run)).first()
             found = as_run(row) if row else None
             if found is None or found.logical_date is None:

@@ -38,7 +38,7 @@ class Upkeep(Jobs):
     def prune(self, *, before: datetime, dag_ids: Sequence[str] = (), dry_run: bool = False) -> Mapping[str, int]:
         doomed = _doomed(before, dag_ids)
         if dry_run:
-            with self._reading() as connection:
+            with self._reading(whole=True) as connection:
                 return +Counter({table.name: _count(connection, table, doomed) for table in (*OF_A_RUN, _RUN)})
         with self._writing() as connection:
             return +Counter(self._delete_runs(connection, doomed))

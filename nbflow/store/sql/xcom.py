@@ -67,7 +67,7 @@ class XComs(Database):
     ) -> list[tuple[TaskKey, str]]:
         query = _OF_INSTANCES if map_index is None else _OF_INSTANCES.where(_XCOM.c.map_index == map_index)
         found: list[tuple[TaskKey, str]] = []
-        with self._reading() as connection:
+        with self._reading(whole=True) as connection:
             here = connection.execute(_RUN_NO, {"dag_id": run.dag_id, "run_id": run.run_id}).first()
             if here is None:
                 return []
