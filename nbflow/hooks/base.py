@@ -50,4 +50,4 @@ class BaseHook:
 
     @cached_property
     def log(self) -> logging.Logger:
-        return logging.getLogger(f"nbflow.task.{type(self).__module__}.{type(self).__name__}")
+        return logging.getLogger(f"nbflow.task.{type(self).__name__}")

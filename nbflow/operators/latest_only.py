@@ -25,10 +25,11 @@ class LatestOnlyOperator(BaseBranchOperator):
         following = ti.runtime.next_interval_after(begin)
         now = ti.runtime.now()
         if following is None:
-            latest = True
-        else:
-            start, end = following
-            # An instant in place of a period (a trigger timetable): this run is the latest until that instant.
-            latest = now < start if start == end else start < now <= end
-        self.log.info("The next interval is %s, and it is now %s.", following, now)
+            self.log.info("No run comes after this one: go on.")
+            return sorted(self.downstream_task_ids)
+        start, end = following
+        # An instant in place of a period (a trigger timetable): this run is the latest until that instant.
+        latest = now < start if start == end else start < now <= end
+        times = (start.isoformat(), end.isoformat(), now.isoformat(timespec="seconds"))
+        self.log.info("The next interval is %s to %s, and it is now %s: %s.", *times, "go on" if latest else "skip")
         return sorted(self.downstream_task_ids) if latest else []

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -182,6 +183,8 @@ def _with_a_kernel(run: Callable[[type], Any]) -> None:
     class Known(AsyncKernelManager):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
+            # Sockets in a private folder: over TCP, other users of the machine could reach the kernel's ports.
+            self.transport, self.ip = "ipc", os.path.join(sockets, "kernel")
             managers.append(self)
 
     def work() -> None:
@@ -190,28 +193,31 @@ def _with_a_kernel(run: Callable[[type], Any]) -> None:
         except BaseException as error:
             failure.append(error)
 
-    thread = threading.Thread(target=work, name="nbflow-notebook", daemon=True)
-    thread.start()
-    try:
-        thread.join()
-    except BaseException:
-        for _ in range(100):  # the kernel may be about to start: until the thread is at its end, for ten seconds
-            _kill(managers)
-            thread.join(0.1)
-            if not thread.is_alive():
-                break
-        raise
+    with tempfile.TemporaryDirectory(prefix="nbflow-", ignore_cleanup_errors=True) as sockets:
+        thread = threading.Thread(target=work, name="nbflow-notebook", daemon=True)
+        thread.start()
+        try:
+            thread.join()
+        except BaseException:
+            for _ in range(100):  # the kernel may be about to start: until the thread is at its end, for ten seconds
+                _kill(managers)
+                thread.join(0.1)
+                if not thread.is_alive():
+                    break
+            raise
     if failure:
         raise failure[0]
 
 
 def _kill(managers: Sequence[Any]) -> None:
-    """Kill the kernels with all that they started: each leads a session of its own."""
+    """Kill the kernels with all that they started (each leads a session of its own), and wait for their end."""
     for manager in managers:
         pid = getattr(manager.provisioner, "pid", None)
         if pid:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.killpg(pid, signal.SIGKILL)
+                if hasattr(os, "waitid"):
+                    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it is left to whoever started it to reap
 
 
 def failed_cell(notebook: Mapping[str, Any], error: Any) -> str:

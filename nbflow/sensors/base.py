@@ -108,7 +108,7 @@ class BaseSensorOperator(BaseOperator):
             looks += 1
             found = self._look(context)
             if found:
-                self.log.info("It is there, after %s looks.", looks)
+                self.log.info("It is there, at look number %s.", looks)
                 return found.xcom_value if isinstance(found, PokeReturnValue) else None
             if waited.seconds() > self.timeout:
                 self._time_out(waited.seconds())
