@@ -276,16 +276,16 @@ def _max_active_runs(dag: DAG, timetable: Timetable, options: CompileOptions) ->
 
 
 def _bounds(dag: DAG, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
-    """From when to when the DAG has runs: its own dates and its tasks', as Airflow joins them."""
-    dag_start, dag_end = dag.naive_dates
-    starts = [task.start_date for task in dag.task_dict.values() if task.start_date]
-    ends = [task.end_date for task in dag.task_dict.values() if task.end_date]
-    if len(ends) < len(dag.task_dict):  # a task without end goes on for ever
+    """From when to when the DAG has runs: its own dates, else those of its tasks, the earliest and the last; a task
+    without end goes on for ever."""
+    tasks = dag.task_dict.values()
+    start, end = dag.naive_dates
+    starts = [start] if start else [task.start_date for task in tasks if task.start_date]
+    ends = [end] if end else [task.end_date for task in tasks if task.end_date]
+    if not end and len(ends) < len(tasks):
         ends = []
-    starts += [dag_start] if dag_start else []
-    ends += [dag_end] if dag_end else []
-    start = min((as_utc(moment, zone) for moment in starts), default=None)
-    return start, max((as_utc(moment, zone) for moment in ends), default=None)
+    first = min((as_utc(moment, zone) for moment in starts), default=None)
+    return first, max((as_utc(moment, zone) for moment in ends), default=None)
 
 
 # --------------------------------------------------------------------------------------------------------------- tasks
@@ -368,8 +368,8 @@ def _task(task: TaskNode, weight: int, shared: _Shared) -> TaskSpec:
         executor=task.executor,
         max_active_tis_per_dag=task.max_active_tis_per_dag,
         max_active_tis_per_dagrun=task.max_active_tis_per_dagrun,
-        start_date=start if start != plan.start else None,
-        end_date=end if end != plan.end else None,
+        start_date=start if start is not None and (plan.start is None or start > plan.start) else None,
+        end_date=end if end is not None and (plan.end is None or end < plan.end) else None,
         is_setup=task.is_setup,
         is_teardown=task.is_teardown,
         on_failure_fail_dagrun=task.on_failure_fail_dagrun,

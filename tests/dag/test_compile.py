@@ -229,6 +229,19 @@ def test_the_dag_ends_with_its_last_task_only_if_every_task_ends() -> None:
     assert dag.to_spec().end_date == end
 
 
+def test_the_dags_own_dates_bound_those_of_its_tasks() -> None:
+    year = [datetime(2024, month, 1, tzinfo=UTC) for month in range(1, 7)]
+    with DAG("d", start_date=year[1], end_date=year[4]) as dag:
+        EmptyOperator(task_id="wider", start_date=year[0], end_date=year[5])
+        EmptyOperator(task_id="narrower", start_date=year[2], end_date=year[3])
+    spec = dag.to_spec()
+    assert (spec.start_date, spec.end_date) == (year[1], year[4])
+    assert {t.task_id: (t.start_date, t.end_date) for t in spec.tasks.values()} == {
+        "wider": (None, None),
+        "narrower": (year[2], year[3]),
+    }
+
+
 def test_a_weight_fits_the_widest_integer_column() -> None:
     with DAG("d") as dag:
         a, b = (EmptyOperator(task_id=name, priority_weight=MAX_WEIGHT) for name in "ab")
