@@ -103,6 +103,7 @@ class MappedOperator(TaskNode):
         into: str | None = None,
     ) -> None:
         given = dict(kwargs)
+        self._said = frozenset(given)
         dag, group = find_home(given)
         defaults = defaults_for(dag, group, given.pop("default_args", None))
         names = expand_input.names() or frozenset()
@@ -190,8 +191,8 @@ class MappedOperator(TaskNode):
 
     def _arguments(self, mapped: Mapping[str, Any]) -> dict[str, Any]:
         shared = self.partial_kwargs
-        inside = shared.get(self.into) or {} if self.into else shared
-        if self.strict and (twice := mapped.keys() & inside.keys()):
+        inside = shared.get(self.into) or {} if self.into else {}
+        if self.strict and (twice := mapped.keys() & (inside.keys() if self.into else self._said)):
             raise InvalidArgument(f"Task {self.task_id!r} got {_words(frozenset(twice))} twice: shared and mapped.")
         return {**shared, self.into: {**inside, **mapped}} if self.into else {**shared, **mapped}
 

@@ -199,6 +199,18 @@ def test_an_instance_is_the_mapped_task_with_its_arguments() -> None:
     assert dag.task_ids == ["before", "m"]
 
 
+def test_a_mapped_argument_goes_before_default_args_and_not_before_partial() -> None:
+    with DAG("d", default_args={"x": "default", "y": "default"}):
+        p = Keep(task_id="p").output
+        free = Keep.partial(task_id="m").expand_kwargs(p)
+        strict = Keep.partial(task_id="n", y="said").expand_kwargs(p)
+        loose = Keep.partial(task_id="o", y="said").expand_kwargs(p, strict=False)
+    given = [{"y": "mapped"}]
+    assert (instances(free, 1, p=given), instances(loose, 1, p=given)) == ([("default", "mapped")],) * 2
+    with pytest.raises(InvalidArgument, match="Task 'n' got 'y' twice: shared and mapped"):
+        instances(strict, 1, p=given)
+
+
 def test_a_map_index_beyond_the_list_is_refused() -> None:
     with DAG("d"):
         mapped = Keep.partial(task_id="m").expand(x=[1, 2])
