@@ -207,13 +207,13 @@ def _importing(root: str, *, keep: bool) -> Iterator[Callable[[], list[ModuleTyp
 
     Without ``keep``, ``sys.path`` and ``sys.modules`` are put back afterwards, so that the next load sees what was
     edited meanwhile."""
-    before = dict(sys.modules)
+    before = set(sys.modules)
     path_before = list(sys.path)
     inside = os.path.realpath(root) + os.sep
     sys.path.insert(0, root)
 
     def from_root() -> list[ModuleType]:
-        fresh = [module for name, module in sys.modules.items() if before.get(name) is not module]
+        fresh = [sys.modules[name] for name in sys.modules.keys() - before]
         return [module for module in fresh if real_file(module).startswith(inside)]
 
     try:

@@ -18,7 +18,7 @@ import re
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from types import ModuleType
 
 from nbflow.errors import NbflowError
@@ -67,32 +67,49 @@ def bundle(
 ) -> dict[str, str]:
     """The DAG file, the modules imported from the folder, and those that they import inside functions. ``code``: the
     Python in the file, where ``text`` itself is none."""
-    top = Path(os.path.realpath(root))
+    top = os.path.realpath(root)
     files = {_relative(path, top): essence_of(path, text)}
-    todo = [Path(real_file(module)) for module in modules]
-    todo += [found for part in code or (text,) for name in _imports(part) for found in _module_files(top, name)]
+    todo = [real_file(module) for module in modules]
+    todo += [found for part in code or (text,) for found in _imported_files(top, part)]
     while todo:
         file = todo.pop()
         name = _relative(file, top)
-        if name in files or file.suffix != ".py":
+        if name in files or not file.endswith(".py"):
             continue
         try:
-            files[name] = read_text(str(file))
+            files[name] = read_text(file)
         except (OSError, SyntaxError, ValueError):
             continue
-        package = ".".join(PurePosixPath(name).parent.parts)
-        todo += [found for wanted in _imports(files[name], package) for found in _module_files(top, wanted)]
+        todo += _imported_files(top, files[name], ".".join(PurePosixPath(name).parent.parts))
     first, *others = files
     return {first: files[first], **{name: files[name] for name in sorted(others)}}
 
 
-def _relative(path: str | Path, top: Path) -> str:
-    real = Path(os.path.realpath(path))
-    return real.relative_to(top).as_posix() if real.is_relative_to(top) else real.name
+def _relative(path: str, top: str) -> str:
+    real = os.path.realpath(path)
+    return real[len(top) + 1 :].replace(os.sep, "/") if real.startswith(top + os.sep) else os.path.basename(real)
 
 
-def _imports(text: str, package: str = "") -> list[str]:
-    """Dotted names that a source imports anywhere, relative ones resolved against ``package``."""
+#: Finds every import, and more than imports (in comments, in texts): it only says whether a closer look is worth while.
+_IMPORT = re.compile(r"\b(?:from\s+([.\w]+)\s+import\b|import\s+([\w., \t]+))")
+
+
+def _imported_files(top: str, text: str, package: str = "") -> list[str]:
+    """Files of the folder that a source imports anywhere, in functions too. Most DAG files import nothing from there,
+    and are not parsed a second time to find that out."""
+    words = {word for match in _IMPORT.finditer(text) for word in (match[1] or match[2]).replace(",", " ").split()}
+    tops = {word.partition(".")[0] for word in words}
+    if not any(_in_folder(top, name) if name else package for name in tops):
+        return []
+    return [found for name in _imports(text, package) for found in _module_files(top, name)]
+
+
+def _in_folder(top: str, name: str) -> bool:
+    return os.path.isfile(os.path.join(top, name + ".py")) or os.path.isdir(os.path.join(top, name))
+
+
+def _imports(text: str, package: str) -> list[str]:
+    """Dotted names that a source imports, relative ones resolved against ``package``."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -110,13 +127,15 @@ def _imports(text: str, package: str = "") -> list[str]:
     return list(dict.fromkeys(filter(None, names)))
 
 
-def _module_files(top: Path, name: str) -> list[Path]:
+def _module_files(top: str, name: str) -> list[str]:
     """The files of a module and of the packages around it, as far as they lie in the folder."""
-    parts = name.split(".")
-    found = []
-    for count in range(1, len(parts) + 1):
-        stem = top.joinpath(*parts[:count])
-        found += [file for file in (stem.with_name(stem.name + ".py"), stem / "__init__.py") if file.is_file()]
+    found: list[str] = []
+    stem = top
+    for part in name.split("."):
+        stem = os.path.join(stem, part)
+        found += [file for file in (stem + ".py", os.path.join(stem, "__init__.py")) if os.path.isfile(file)]
+        if not os.path.isdir(stem):
+            break
     return found
 
 

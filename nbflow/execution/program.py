@@ -37,6 +37,7 @@ def load(source: Mapping[str, Any]) -> OneDag:
     """Load a version; see ``Supervisor._source`` for what ``source`` holds."""
     from nbflow.dag.compile import CompileOptions
     from nbflow.dag.loading import load_source
+    from nbflow.dag.running import feeds_mapping
     from nbflow.dag.tasklog import setup_logging
 
     dag_id = str(source["dag_id"])
@@ -53,6 +54,7 @@ def load(source: Mapping[str, Any]) -> OneDag:
         return _missing(dag_id, [one for one in loaded.faults if one.dag_id in (None, dag_id)], loaded.output)
     spec = loaded.specs[dag_id]
     _warm(loaded.files.values())
+    feeds_mapping(dag, "")  # looks at all tasks of the DAG, once: here for all children
     setup_logging(level=str(source.get("logging_level", "INFO")))
     return OneDag(dag=dag, output=loaded.output, spec=None if spec.digest == source.get("digest") else spec)
 
