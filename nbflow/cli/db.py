@@ -38,7 +38,7 @@ def downgrade(call: Call) -> int:
     store, target = _store(call), call.args.to_revision
     if target is None:
         raise UsageError("nbflow db downgrade: to which revision?", hint="Say -r REVISION; base removes all tables.")
-    _refuse_beside_scheduler(store)
+    _refuse_beside_scheduler(call, store)
     if not call.sure(f"Take the tables of {store.url} back to revision {target}? What is newer in them is lost."):
         return 1
     store.downgrade(target)
@@ -71,7 +71,7 @@ def check_migrations(call: Call) -> None:
 
 def reset(call: Call) -> int:
     store = _store(call)
-    _refuse_beside_scheduler(store)
+    _refuse_beside_scheduler(call, store)
     if not call.sure(f"Delete everything in {store.url}?"):
         return 1
     store.migrate()  # an older database too is taken down by its own steps
@@ -82,15 +82,17 @@ def reset(call: Call) -> int:
     return 0
 
 
-def _refuse_beside_scheduler(store: Store) -> None:
+def _refuse_beside_scheduler(call: Call, store: Store) -> None:
+    from datetime import timedelta
+
     from nbflow.clock import SystemClock
-    from nbflow.services.why import SCHEDULER_ALIVE
 
     try:
         store.check()
     except StoreError:
         return  # no tables, so no scheduler on them
-    alive = store.jobs("scheduler", alive_since=SystemClock().now() - SCHEDULER_ALIVE)
+    silence = timedelta(seconds=call.settings.scheduler.scheduler_health_check_threshold)
+    alive = store.jobs("scheduler", alive_since=SystemClock().now() - silence)
     if alive:
         raise NbflowError(
             f"A scheduler is running on {store.url} (pid {alive[0].pid} on {alive[0].hostname}).",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -173,11 +174,9 @@ def unread_files(call: Call) -> list[str]:
     return [path for path in files_of(call, None) if path not in read]
 
 
-def alive_since(call: Call):
+def alive_since(call: Call) -> datetime:
     """A process that was heard of since then counts as running."""
-    from nbflow.services.why import SCHEDULER_ALIVE
-
-    return call.now() - SCHEDULER_ALIVE
+    return call.now() - timedelta(seconds=call.settings.scheduler.scheduler_health_check_threshold)
 
 
 # ---------------------------------------------------------------------------------------------- into the metastore

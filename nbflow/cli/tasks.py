@@ -79,8 +79,7 @@ def tree(spec: DagSpec) -> Iterator[str]:
 
 def test(call: Call) -> int:
     from nbflow.cli.running import level_of, logging_to_stderr, results_only
-    from nbflow.cli.trying import trial
-    from nbflow.core.events import Deferred, Failed, Rescheduled, SkippedItself
+    from nbflow.services.trying import state_of, trial
 
     args = call.args
     which = _run_or_date(call, args.run)
@@ -96,8 +95,7 @@ def test(call: Call) -> int:
     if args.dry_run:
         call.show_one(fields)
         return 0
-    words = {Failed: "failed", SkippedItself: "skipped", Rescheduled: "up_for_reschedule", Deferred: "deferred"}
-    state = words.get(type(event), "success")
+    state = state_of(event)
     row = {
         "dag_id": args.dag_id,
         "task_id": args.task_id,
@@ -113,7 +111,7 @@ def test(call: Call) -> int:
 
 def render(call: Call) -> None:
     from nbflow.cli.running import level_of, logging_to_stderr, results_only
-    from nbflow.cli.trying import trial
+    from nbflow.services.trying import trial
 
     args = call.args
     with results_only(), logging_to_stderr(level_of(call)):

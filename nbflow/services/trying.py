@@ -1,18 +1,19 @@
-"""One try of one task in this process, of which nothing is recorded: ``tasks test`` and ``tasks render``.
+"""One try of one task in this process, of which nothing is recorded: ``tasks test``, ``tasks render``, ``run_task``.
 
 The try sees what a real one would: the run's dates and conf, the XComs that earlier tasks of that run have pushed (if
-there is such a run), connections and variables. What it pushes is kept here and shown.
+there is such a run, or those given in their place), connections and variables. What it pushes is kept here.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nbflow import serde
 from nbflow.connections import providing
+from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.runids import RunType, make_run_id
 from nbflow.core.snapshot import Run
 from nbflow.core.timetables import timetable_from_spec
@@ -39,6 +40,9 @@ class Trial:
     app: App
     dag: DAG
     work: Work
+    spec: DagSpec
+    given: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    """(task id, key) -> XCom, in place of those in the metastore; of a mapped task the list of its instances'."""
     pushed: dict[str, Any] = field(default_factory=dict)
     """XComs that the try pushed, by key."""
     rendered: dict[str, Any] = field(default_factory=dict)
@@ -75,7 +79,26 @@ class Trial:
         if kind == "put_rendered":
             self.rendered.update(args["fields"])
             return None
+        if kind == "xcom_get" and self.given:
+            return self._given(**args)
         return self.app.desk.answer(self.work, kind, args)
+
+    def _given(self, *, task_ids: list[str], key: str, map_index: int | None = None, **rest: Any) -> list[Any]:
+        found: list[tuple[str, int, str]] = []
+        for task_id in task_ids:
+            if (task_id, key) not in self.given:
+                asked = {"task_ids": [task_id], "key": key, "map_index": map_index, **rest}
+                found += self.app.desk.answer(self.work, "xcom_get", asked)
+                continue
+            value = self.given[task_id, key]
+            mapped = self.spec.length_expr(task_id) is not None
+            each = list(enumerate(value)) if mapped else [(-1, value)]
+            found += [
+                (task_id, at, serde.dumps(one))
+                for at, one in each
+                if map_index is None or not mapped or at == map_index
+            ]
+        return found
 
 
 def trial(
@@ -87,7 +110,7 @@ def trial(
     run: str | datetime | None,
     map_index: int = -1,
     conf: Mapping[str, Any],
-    try_number: int = 1,
+    given: Mapping[tuple[str, str], Any] | None = None,
 ) -> Trial:
     """A try of ``task_id`` in the run named by its id or date; a date that has no run gets one made up."""
     if task_id not in spec.tasks:
@@ -101,16 +124,28 @@ def trial(
         run=found,
         task_id=task_id,
         map_index=map_index,
-        try_number=try_number,
+        try_number=1,
         max_tries=spec.tasks[task_id].retries,
         version=found.version,
     )
-    return Trial(app=app, dag=dag, work=work)
+    return Trial(app=app, dag=dag, work=work, spec=spec, given=dict(given or {}))
+
+
+_STATES: Mapping[type, str] = {
+    Succeeded: "success",
+    Failed: "failed",
+    SkippedItself: "skipped",
+    Rescheduled: "up_for_reschedule",
+    Deferred: "deferred",
+}
+
+
+def state_of(event: Event) -> str:
+    """The state that a try with this end leads to, retries left aside."""
+    return _STATES[type(event)]
 
 
 def _run(app: App, dag: DAG, spec: DagSpec, which: str | datetime | None, conf: Mapping[str, Any]) -> Run:
-    from dataclasses import replace
-
     there = None
     if which is not None and app.store.version(dag.dag_id) is not None:
         try:
