@@ -1,0 +1,39 @@
+"""Feedback as cell output: HTML that reads well in an untrusted notebook, and the same as text.
+
+What is right or missing is colour, glyph and word, as everywhere; the words are right, wrong, done and missing, in the
+colours of success and failure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from nbflow.ui.bundle import Bundle
+from nbflow.ui.html import card
+from nbflow.ui.markup import escape
+from nbflow.ui.tables import chip_html
+
+_CODE = re.compile(r"`([^`]+)`")
+
+
+def prose(text: str) -> str:
+    """Text with `code` in backticks, as HTML."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
+
+
+def chip(ok: bool | None, yes: str, no: str, open_: str = "open") -> str:
+    """`yes`, `no`, or `open_` where nothing was tried yet."""
+    if ok is None:
+        return chip_html("none", open_)
+    return chip_html("success" if ok else "failed", yes if ok else no)
+
+
+def paragraph(html: str) -> str:
+    return f'<p style="margin:0px;padding:3px 12px">{html}</p>'
+
+
+def card_bundle(view: str, title: str, parts: Iterable[str], text: str, *, aside: str = "", foot: str = "") -> Bundle:
+    """A card of paragraphs of HTML, and its twin in text."""
+    body = f'<div style="padding:5px 0px 7px 0px">{"".join(parts)}</div>'
+    return Bundle(html=card(view, title, body, aside=aside, foot=foot), text=text)

@@ -1,0 +1,224 @@
+"""A quiz as values, and the reader that makes them from a file and refuses what is wrong with it.
+
+A quiz file is JSON::
+
+    {"quiz": "dag_concepts", "title": "...", "about": "...", "questions": [
+      {"type": "single", "ask": "...", "why": "...",
+       "options": [{"text": "...", "right": true}, {"text": "...", "why": "why it is wrong"}]},
+      {"type": "multiple", "ask": "...", "why": "...", "key": {"kind": "becomes", "source": "running", ...},
+       "options": [{"text": "...", "is": "failed"}, ...]}]}
+
+What is right is said once: by ``"right": true``, by ``"accept": [...]`` of a fill-in question, or by a ``key``, which
+asks the engine (:mod:`nbflow.teach.keys`) and is compared with what each option ``"is"``. Texts hold `code` in
+backticks and no other markup.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
+
+from nbflow.errors import NbflowError, did_you_mean
+from nbflow.teach.keys import key_values
+
+#: type -> how many right answers it may have (least, most).
+TYPES: Mapping[str, tuple[int, int]] = {"single": (1, 1), "multiple": (1, 26), "order": (2, 26), "fill": (1, 26)}
+_QUIZ_FIELDS = frozenset({"quiz", "title", "about", "questions"})
+_QUESTION_FIELDS = frozenset({"type", "ask", "why", "options", "key", "accept"})
+_OPTION_FIELDS = frozenset({"text", "right", "is", "why"})
+
+
+class QuizError(NbflowError):
+    """A quiz file is wrong, or there is no such quiz or question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One answer to choose. ``why`` says what is wrong with it."""
+
+    letter: str
+    text: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """``answer``: the right letters (in order, for ``order``), or the accepted texts of a fill-in."""
+
+    number: int
+    type: str
+    ask: str
+    why: str
+    answer: tuple[str, ...]
+    options: tuple[Option, ...] = ()
+
+    def option(self, letter: str) -> Option | None:
+        return next((one for one in self.options if one.letter == letter), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quiz:
+    """A quiz file."""
+
+    name: str
+    title: str
+    about: str
+    questions: tuple[Question, ...]
+
+    def question(self, number: int) -> Question:
+        """Question ``number``, counted from 1. Raises QuizError."""
+        if not isinstance(number, int) or not 1 <= number <= len(self.questions):
+            raise QuizError(f"{self.name} has questions 1 to {len(self.questions)}, not {number!r}.")
+        return self.questions[number - 1]
+
+
+# ---------------------------------------------------------------------------------------------------------------- files
+
+
+def folders() -> list[Path]:
+    """Where quiz files lie: in a checkout beside the package, in an installed package inside it."""
+    package = Path(__file__).parents[1]
+    return [folder for folder in (package.parent / "quizzes", package / "teach" / "quizzes") if folder.is_dir()]
+
+
+def quiz_names() -> list[str]:
+    """The quizzes there are."""
+    return sorted({path.stem for folder in folders() for path in folder.glob("*.json")})
+
+
+def load_quiz(name: str) -> Quiz:
+    """The quiz of that name. Raises QuizError with the nearest name."""
+    for folder in folders():
+        path = folder / f"{name}.json"
+        if path.parent == folder and path.is_file():
+            return read_quiz(path.read_text("utf-8"), path.name)
+    known = quiz_names()
+    hint = did_you_mean(name, known).strip() or f"There are: {', '.join(known) or 'none'}."
+    raise QuizError(f"There is no quiz {name!r}.", hint=hint)
+
+
+# -------------------------------------------------------------------------------------------------------------- reading
+
+
+def read_quiz(text: str, place: str = "quiz") -> Quiz:
+    """Read a quiz file. Raises QuizError that names the question and the fault."""
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise QuizError(f"{place}: this is no JSON: {error}.") from None
+    _fields(raw, _QUIZ_FIELDS, {"quiz", "title", "questions"}, place)
+    questions = raw["questions"]
+    if not isinstance(questions, list) or not questions:
+        raise QuizError(f"{place}: questions is a list with at least one question.")
+    return Quiz(
+        name=_text(raw, "quiz", place),
+        title=_text(raw, "title", place),
+        about=raw.get("about", ""),
+        questions=tuple(_question(one, number, place) for number, one in enumerate(questions, 1)),
+    )
+
+
+def _question(raw: Any, number: int, file: str) -> Question:
+    place = f"{file}, question {number}"
+    _fields(raw, _QUESTION_FIELDS, {"type", "ask", "why"}, place)
+    kind = raw["type"]
+    if kind not in TYPES:
+        raise QuizError(f"{place}: there is no type {kind!r}.{did_you_mean(str(kind), TYPES)}")
+    if kind == "fill":
+        if "options" in raw:
+            raise QuizError(f"{place}: a fill-in question has no options; give accept or key.")
+        options: list[Any] = []
+        answer = _accepted(raw, place)
+    else:
+        options = _options(raw, place)
+        answer = _right(raw, kind, options, place)
+    least, most = TYPES[kind]
+    if not least <= len(answer) <= most:
+        raise QuizError(f"{place}: {len(answer)} right answers; a {kind} question has {least} to {most}.")
+    return Question(
+        number=number,
+        type=kind,
+        ask=_text(raw, "ask", place),
+        why=_text(raw, "why", place),
+        answer=answer,
+        options=tuple(
+            Option(letter=letter, text=one["text"], why=one.get("why", ""))
+            for letter, one in zip(ascii_lowercase, options, strict=False)
+        ),
+    )
+
+
+def _options(raw: Mapping[str, Any], place: str) -> list[Any]:
+    options = raw.get("options")
+    if not isinstance(options, list) or not 2 <= len(options) <= len(ascii_lowercase):
+        raise QuizError(f"{place}: options is a list of 2 to {len(ascii_lowercase)}.")
+    for letter, one in zip(ascii_lowercase, options, strict=False):
+        _fields(one, _OPTION_FIELDS, {"text"}, f"{place}, option {letter}")
+        _text(one, "text", f"{place}, option {letter}")
+    return options
+
+
+def _right(raw: Mapping[str, Any], kind: str, options: Sequence[Mapping[str, Any]], place: str) -> tuple[str, ...]:
+    """The letters of the right options."""
+    by_key = "key" in raw
+    if by_key and any("right" in one for one in options):
+        raise QuizError(f"{place}: its key says what is right, so no option may say it too.")
+    if not by_key:
+        if kind == "order":
+            raise QuizError(f"{place}: an order question needs a key.")
+        return tuple(letter for letter, one in zip(ascii_lowercase, options, strict=False) if one.get("right"))
+    letters: dict[str, str] = {}
+    for letter, one in zip(ascii_lowercase, options, strict=False):
+        if not isinstance(one.get("is"), str) or one["is"] in letters:
+            raise QuizError(f"{place}, option {letter}: with a key, each option says what it is, each another thing.")
+        letters[one["is"]] = letter
+    values = _key(raw, place)
+    if kind == "order":
+        if set(values) != set(letters):
+            raise QuizError(f"{place}: its options are not what its key puts into order.")
+        return tuple(letters[value] for value in values)
+    return tuple(sorted(letters[value] for value in values if value in letters))
+
+
+def _accepted(raw: Mapping[str, Any], place: str) -> tuple[str, ...]:
+    if ("key" in raw) == ("accept" in raw):
+        raise QuizError(f"{place}: a fill-in question has either accept or key.")
+    accepted = _key(raw, place) if "key" in raw else raw["accept"]
+    if not accepted or not all(isinstance(one, str) and one.strip() for one in accepted):
+        raise QuizError(f"{place}: accept is a list of texts.")
+    return tuple(normal(one) for one in accepted)
+
+
+def _key(raw: Mapping[str, Any], place: str) -> tuple[str, ...]:
+    if not isinstance(raw["key"], dict):
+        raise QuizError(f"{place}: key is an object.")
+    try:
+        return key_values(raw["key"])
+    except ValueError as error:
+        raise QuizError(f"{place}: {error}.") from None
+
+
+def normal(text: str) -> str:
+    """A typed answer as it is compared: no spaces around, no backticks, small letters."""
+    return text.strip().strip("`").strip().casefold()
+
+
+def _fields(raw: Any, known: frozenset[str], needed: set[str], place: str) -> None:
+    if not isinstance(raw, dict):
+        raise QuizError(f"{place}: this is an object, not {type(raw).__name__}.")
+    for name in raw:
+        if name not in known:
+            raise QuizError(f"{place}: there is no field {name!r}.{did_you_mean(name, known)}")
+    if missing := sorted(needed - raw.keys()):
+        raise QuizError(f"{place}: {', '.join(missing)} is missing.")
+
+
+def _text(raw: Mapping[str, Any], name: str, place: str) -> str:
+    value = raw[name]
+    if not isinstance(value, str) or not value.strip():
+        raise QuizError(f"{place}: {name} is a text.")
+    return value
