@@ -68,8 +68,8 @@ def speaks_for_another(rt):
     return rt._channel.receive()[0]["error"]["message"]
 
 def forges_an_outcome(rt):
-    rt._channel.send({"outcome": {"event": {"event": "Succeeded", "attempt_id": "other", "at": "2026-01-01T00:00:00+00:00"}},
-                      "attempt": "other"})
+    event = {"event": "Succeeded", "attempt_id": "other", "at": "2026-01-01T00:00:00+00:00"}
+    rt._channel.send({"outcome": {"event": event}, "attempt": "other"})
     while True:
         signal.pause()
 
@@ -90,7 +90,8 @@ def forks_and_returns(rt):
 
 def ignores_sigterm(rt):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    child = subprocess.Popen(["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1000; done"], stdout=subprocess.PIPE)
+    stubborn = "trap '' TERM; echo ready; while :; do sleep 1000; done"
+    child = subprocess.Popen(["sh", "-c", stubborn], stdout=subprocess.PIPE)
     child.stdout.readline()
     rt.xcom_push("pids", [os.getpid(), child.pid])
     while True:

@@ -333,20 +333,41 @@ from tests.execution.test_processes import SOURCE
 with Bench(Path({folder!r}), SOURCE) as bench:
     first, second = bench.submit("hangs"), bench.submit("hangs")
     bench.until(lambda: {{(first, "pids"), (second, "pids")}} <= set(bench.store.xcoms))
-    pids = sorted({{pid for text in bench.store.xcoms.values() for pid in eval(text)}} | {{bench.executor.supervisor.base_pid}})
-    print(*pids, flush=True)
+    pids = {{pid for text in bench.store.xcoms.values() for pid in eval(text)}}
+    print(*pids, bench.executor.supervisor.base_pid, flush=True)
+    bench.until(lambda: False)
+"""
+
+LOADING_DRIVER = """
+import sys
+sys.path[:0] = [{root!r}]
+from pathlib import Path
+from tests.execution.support import Bench
+note = Path({folder!r}, "pid")
+source = f"import os, signal; open({{str(note)!r}}, 'w').write(str(os.getpid()) + '.')\\nwhile True: signal.pause()"
+with Bench(Path({folder!r}), source) as bench:
+    bench.submit("t")
+    bench.until(lambda: note.exists() and note.read_text().endswith("."))
+    print(note.read_text().rstrip("."), bench.executor.supervisor.base_pid, flush=True)
     bench.until(lambda: False)
 """
 
 
 @pytest.mark.chaos
-def test_kill_9_of_the_supervisor_leaves_no_process(tmp_path: Path) -> None:
-    # Given a supervisor with two tries that run, their template and the base
-    driver = DRIVER.format(root=str(ROOT), folder=str(tmp_path))
-    process = subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize(
+    ("driver", "processes"),
+    [
+        pytest.param(DRIVER, 4, id="while two tries run"),
+        pytest.param(LOADING_DRIVER, 2, id="while a DAG file hangs"),
+    ],
+)
+def test_kill_9_of_the_supervisor_leaves_no_process(tmp_path: Path, driver: str, processes: int) -> None:
+    # Given a supervisor with processes below it: tries and their template, or one that is loading, and the base
+    command = [sys.executable, "-c", driver.format(root=str(ROOT), folder=str(tmp_path))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()]
-    assert len(pids) == 4
+    assert len(pids) == processes
     # When it is killed
     process.kill()
     process.wait()
