@@ -11,6 +11,7 @@ a question to the supervisor or a warning: they stand as a :class:`Later`, which
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -227,12 +228,19 @@ NEED_LOGICAL_DATE = frozenset(
 """A run that was triggered without a logical date has no such value, as in Airflow 3."""
 
 
+NEED_PENDULUM = NEED_LOGICAL_DATE | ASKS_SUPERVISOR | {"start_date", "data_interval_start", "data_interval_end"}
+"""Names whose values are made by pendulum."""
+
+
 def warn_old_name(name: str) -> None:
-    """Warn that ``name`` is Airflow 2's, in the words of :data:`OLD_NAMES`."""
+    """Warn that ``name`` is Airflow 2's, in the words of :data:`OLD_NAMES`, at the user's line that uses it."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("nbflow", "jinja2"):
+        frame, level = frame.f_back, level + 1
     warnings.warn(
         f"{name!r} is a name of Airflow 2 that Airflow 3 no longer has; use {OLD_NAMES[name]}.",
         OldNameWarning,
-        stacklevel=3,
+        stacklevel=level,
     )
 
 

@@ -34,10 +34,11 @@ from weakref import WeakKeyDictionary
 from nbflow.connections import providing
 from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.states import Cause
-from nbflow.dag.context import running_in
+from nbflow.dag.context import NEED_PENDULUM, parameters_of, running_in
 from nbflow.dag.runtime import Outcome, Runtime, Work
 from nbflow.dag.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, Follow, Skip, TaskInstance, plain
 from nbflow.dag.tasklog import setup_logging
+from nbflow.dag.templating import holds_template
 from nbflow.errors import (
     AirflowException,
     AirflowFailException,
@@ -390,6 +391,33 @@ def concrete(task: Any, context: Context) -> Any:
     if getattr(task, "expand_input", None) is not None:
         return task.unmapped(context)
     return copy.copy(task)
+
+
+def warm_up(dag: Any) -> None:
+    """Import what the DAG's tasks will need of jinja2 (60 ms) and pendulum (80 ms), so that forked tries share it.
+
+    Called once after loading, in the process that tries are forked from. A DAG without templates and without functions
+    that ask for dates stays small.
+    """
+    templates = dates = False
+    for task in dag.task_dict.values():
+        fields = [getattr(task, name, None) for name in task.template_fields]
+        fields.append(getattr(task.expand_input, "value", None))
+        templates = templates or holds_template(fields, getattr(task, "template_ext", None) or ())
+        function = getattr(task, "python_callable", None)
+        if function is not None and not dates:
+            named, takes_all = parameters_of(function)
+            dates = takes_all or not NEED_PENDULUM.isdisjoint(named)
+        if templates and dates:
+            break
+    if templates:
+        from nbflow.dag import sandbox
+
+        sandbox.environment(dag)
+    if templates or dates:
+        import pendulum
+
+        pendulum.datetime(2024, 1, 1)
 
 
 _mapped_over: WeakKeyDictionary[Any, tuple[int, frozenset[str]]] = WeakKeyDictionary()

@@ -13,11 +13,12 @@ as the parent scope, so that a template pays for the variables that it names.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from jinja2.exceptions import TemplateNotFound, UndefinedError
 from jinja2.nativetypes import NativeEnvironment
 from jinja2.sandbox import SandboxedEnvironment, is_internal_attribute
@@ -108,6 +109,12 @@ def search_path(dag: Any) -> list[str]:
     extra = getattr(dag, "template_searchpath", None) or []
     folder = getattr(dag, "folder", None)
     return [*([str(folder)] if folder else []), *([extra] if isinstance(extra, str) else map(str, extra))]
+
+
+@lru_cache(maxsize=1024)
+def template_of_text(env: Environment, text: str) -> Template:
+    """The template that a text is, compiled once a process."""
+    return env.from_string(text)
 
 
 def render(env: Environment, template: Any, context: Mapping[str, Any]) -> Any:

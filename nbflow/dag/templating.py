@@ -67,6 +67,17 @@ def render_fields(task: Any, context: Mapping[str, Any], *, dag: Any = None, env
     return changed
 
 
+def holds_template(value: Any, template_ext: Sequence[str] = (), depth: int = 0) -> bool:
+    """Whether there is a template (or the name of a template file) in a value; objects are not looked into."""
+    if isinstance(value, str):
+        return any(mark in value for mark in _MARKS) or (bool(template_ext) and value.endswith(tuple(template_ext)))
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list | tuple | set):
+        return False
+    return depth < 64 and any(holds_template(item, template_ext, depth + 1) for item in value)
+
+
 class _Renderer:
     """One walk. ``changed`` tells whether some leaf came out as another object; ``_seen`` keeps the walk from following
     objects that refer to each other around for ever."""
@@ -100,7 +111,7 @@ class _Renderer:
         from nbflow.dag import sandbox
 
         env = self._env or sandbox.environment(self._dag, native=self._native)
-        template = sandbox.template_of_file(env, value) if is_file else env.from_string(value)
+        template = sandbox.template_of_file(env, value) if is_file else sandbox.template_of_text(env, value)
         return sandbox.render(env, template, self._context)
 
     def list(self, value: list[Any]) -> Any:
