@@ -279,7 +279,12 @@ def _defaults(cls: Hashable) -> tuple[tuple[str, Any], ...]:
     return tuple((f.name, f.default_factory() if callable(f.default_factory) else f.default) for f in known)
 
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
 def _jsonable(value: Any) -> Any:
+    if type(value) in _SCALARS:  # nearly all of them: the checks below cost more than the rest of a spec
+        return value
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, tuple | list):

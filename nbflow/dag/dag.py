@@ -384,11 +384,13 @@ class DAG:
         """Raise the error of whatever would keep the DAG from being imported."""
         self.to_spec()
 
-    def test(self, **kwargs: Any) -> Any:
+    def test(
+        self, logical_date: datetime | str | None = None, run_conf: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
         """Run it once, here and now, in this process: breakpoints work. See :func:`nbflow.app.test_dag`."""
         from nbflow.app import test_dag
 
-        return test_dag(self, **kwargs)
+        return test_dag(self, logical_date=logical_date, run_conf=run_conf, **kwargs)
 
 
 def _check(whose: str, **given: tuple[Any, Any]) -> None:
