@@ -384,24 +384,23 @@ def trigger(call: Call) -> None:
 
 
 def clear(call: Call) -> int:
-    args = call.args
-    operations = call.operations
-    runs = (
-        [operations.find_run(args.dag_id, args.run_id)] if args.run_id else call.app.store.runs(args.dag_id, limit=ALL)
-    )
+    args, operations = call.args, call.operations
     operations.version(args.dag_id)
-    plan = {
-        run: operations.clear(run.key, only_failed=args.only_failed, only_running=args.only_running, dry_run=True)
-        for run in runs
-    }
-    count = sum(map(len, plan.values()))
-    if count == 0:
+    if args.run_id:
+        runs = [operations.find_run(args.dag_id, args.run_id)]
+    else:
+        runs = call.app.store.runs(args.dag_id, limit=ALL)
+    options = {"only_failed": args.only_failed, "only_running": args.only_running}
+    plan = [(run.key, len(operations.clear(run.key, dry_run=True, **options))) for run in runs]
+    chosen = [key for key, size in plan if size]
+    count = sum(size for _, size in plan)
+    if not chosen:
         output.say("Nothing to clear.")
         return 0
-    if not call.sure(f"Clear {count} task instances of {args.dag_id} in {len(plan)} runs?"):
+    if not call.sure(f"Clear {count} task instances of {args.dag_id} in {len(chosen)} runs?"):
         return 1
-    for run in plan:
-        operations.clear(run.key, only_failed=args.only_failed, only_running=args.only_running)
+    for key in chosen:
+        operations.clear(key, **options)
     print(f"{count} task instances of {args.dag_id} were cleared.")
     return 0
 

@@ -62,7 +62,6 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         output.complain(str(fault))
         return USAGE
     except NbflowError as fault:
-        _trace(verbose)
         output.complain(str(fault))
         return FAILED
     except KeyboardInterrupt:
@@ -72,17 +71,13 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (or the interpreter's last flush complains)
         return FAILED
     except Exception as bug:
-        _trace(verbose)
+        if verbose:
+            import traceback
+
+            traceback.print_exc()
         hint = "" if verbose else " Run it again with -v for the traceback."
         output.complain(f"a fault of nbflow itself: {type(bug).__name__}: {bug}.{hint}")
         return FAILED
-
-
-def _trace(verbose: bool) -> None:
-    if verbose:
-        import traceback
-
-        traceback.print_exc()
 
 
 def _carry_out(command: Command, args: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -179,7 +174,7 @@ class Parser(argparse.ArgumentParser):
     """argparse without its exits: errors are UsageErrors, with the nearest name where an option is unknown."""
 
     def parse(self, words: list[str]) -> argparse.Namespace:
-        args, left = self.parse_known_args(words)
+        args, left = self.parse_known_intermixed_args(words)
         if left:
             known = [flag for action in self._actions for flag in action.option_strings]
             option = next((word.partition("=")[0] for word in left if word.startswith("-")), None)

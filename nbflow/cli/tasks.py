@@ -209,20 +209,20 @@ def clear(call: Call) -> int:
         "only_failed": args.only_failed,
         "only_running": args.only_running,
     }
-    plan = {
-        run: (names, keys)
+    plan = [
+        (run, names, keys)
         for run, names in chosen
         if names and (keys := operations.clear(run.key, names, dry_run=True, **options))
-    }
-    count = sum(len(keys) for _, keys in plan.values())
+    ]
+    count = sum(len(keys) for _, _, keys in plan)
     if count == 0:
         output.say("Nothing to clear.")
         return 0
-    for run, (_, keys) in plan.items():
+    for run, _, keys in plan:
         output.say(f"{run.dag_id} {run.run_id}: {', '.join(map(str, keys))}")
     if not call.sure(f"Clear {count} task instances?"):
         return 1
-    for run, (names, _) in plan.items():
+    for run, names, _ in plan:
         operations.clear(run.key, names, **options)
     print(f"{count} task instances were cleared.")
     return 0
