@@ -35,7 +35,7 @@ from nbflow.config import Settings
 from nbflow.core.actions import hand_back, mark_run
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.loop import Active, Decision, Elsewhere, View, decide_all, followed, settled
-from nbflow.core.plan import AddRun, Callback, Op, Plan, earliest
+from nbflow.core.plan import Callback, Op, Plan, advance, earliest
 from nbflow.core.react import react
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import RunState
@@ -125,7 +125,7 @@ class Scheduler:
         """Register this scheduler and its executor. Raises NbflowError if the store has its one scheduler already."""
         now = self.clock.now()
         orphans = [] if self.only is not None else self._bury_the_dead(now)
-        if self.only is None and not self.store.take_singleton("scheduler", self.job_id, lease=self._lease, now=now):
+        if not self._hold_store(now):
             others = [job for job in self._others() if job.heartbeat_at > now - self._lease]
             where = f" (pid {others[0].pid} on {others[0].hostname})" if others else ""
             raise NbflowError(
@@ -136,6 +136,12 @@ class Scheduler:
         if orphans:
             self.memory.reports += self.executor.adopt(orphans)
         self._beat(now, first=True)
+
+    def _hold_store(self, now: datetime) -> bool:
+        """Be the one scheduler of a metastore that has one. Those of a shared metastore hold runs instead."""
+        if self.only is not None or self.shared:
+            return True
+        return self.store.take_singleton("scheduler", self.job_id, lease=self._lease, now=now)
 
     def _others(self) -> list[Job]:
         jobs = self.store.jobs("scheduler")
@@ -240,12 +246,7 @@ class Scheduler:
         made = [] if self.only is not None else self.maker.make_due(self.memory.active, now)
         if made:
             self._refresh(now, force=True)
-        active, reactions = self._react()
-        stored = {
-            op.run: self.memory.active.snapshots[op.run].run.revision
-            for op in _ops(reactions)
-            if not isinstance(op, AddRun)
-        }
+        active, reactions, stored = self._react()
         decision = decide_all(self._view(active), now)
         plans = [*reactions, decision.plan]
         ops = tuple(_ops(plans))
@@ -268,20 +269,29 @@ class Scheduler:
             busy=bool(ops or made),
         )
 
-    def _react(self) -> tuple[Active, list[Plan]]:
-        """What the reports lead to: the runs after them, and the plans to be stored."""
+    def _react(self) -> tuple[Active, list[Plan], dict[RunKey, int]]:
+        """What the reports lead to: the runs after them, the plans to be stored, and the revisions they were made
+        from. A run that is not in hand (another scheduler's, whose orphan was found here) is read for the occasion."""
         active, plans = self.memory.active, []
+        stored: dict[RunKey, int] = {}
+        visited: dict[RunKey, Snapshot] = {}
         for report in self.memory.reports:
-            snapshot = active.snapshots.get(report.run)
+            run = report.run
+            snapshot = active.snapshots.get(run) or visited.get(run) or self.store.snapshot(run)
             if snapshot is None:
-                continue  # the run has ended: whatever its killed tasks say is no longer asked for
+                continue  # deleted meanwhile
+            stored_revision = stored.get(run, snapshot.run.revision)
             plan = react(snapshot, report.key, report.event, callbacks_run=report.callbacks_run)
             if plan.refused:
-                log.info("%s %s: %s", report.run.dag_id, report.key, plan.refused)
+                log.info("%s %s: %s", run.dag_id, report.key, plan.refused)
             if plan:
                 plans.append(plan)
-                active = followed(active, plan, self.memory.deferred_pools)
-        return active, plans
+                stored[run] = stored_revision
+                if run in active.snapshots:
+                    active = followed(active, plan, self.memory.deferred_pools)
+                else:
+                    visited[run] = advance(snapshot, plan.ops)
+        return active, plans, stored
 
     def _view(self, active: Active) -> View:
         memory = self.memory
@@ -398,9 +408,13 @@ class Scheduler:
         if self.only is not None:
             self._put_job(now, started=first)
             return
-        if not self.store.take_singleton("scheduler", self.job_id, lease=self._lease, now=now):
+        if not self._hold_store(now):
             raise NbflowError("Another scheduler took over this metastore; this one ends.")
         self._put_job(now, started=first)
+        if self.shared:
+            self.memory.token = (
+                None  # leases on runs are renewed, and those of the dead taken over, by reading the runs
+            )
         self._end_deserted(now)
         orphans = [a for a in self.store.expired(now) if a.attempt_id not in set(self.executor.live)]
         if orphans:

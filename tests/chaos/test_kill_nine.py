@@ -1,0 +1,47 @@
+"""kill -9 of schedulers, forking processes and tasks, at random moments of a run of 200 tasks."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from .rounds import Round
+
+SEEDS = (1, 2, 3)
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
+
+
+@pytest.fixture
+def play(tmp_path):
+    rounds: list[Round] = []
+
+    def start(seed, url=None, **options):
+        rounds.append(Round(tmp_path / f"home{len(rounds)}", seed, url))
+        return rounds[-1].play(**options)
+
+    yield start
+    for one in rounds:
+        one.close()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_run_on_sqlite_survives(play, seed):
+    assert play(seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_run_on_postgres_survives(play, seed, new_postgres_url):
+    assert play(seed, new_postgres_url())
+
+
+def test_two_schedulers_on_postgres_share_a_run_that_survives_kills(play, new_postgres_url):
+    assert play(7, new_postgres_url(), schedulers=2)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 100 + int(os.environ.get("NBFLOW_CHAOS_ROUNDS", "50"))))
+def test_many_rounds(play, seed, new_postgres_url):
+    assert play(seed, new_postgres_url() if seed % 2 else None)
