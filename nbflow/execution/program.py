@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ def load(source: Mapping[str, Any]) -> OneDag:
     """Load a version; see ``Supervisor._source`` for what ``source`` holds."""
     from nbflow.dag.compile import CompileOptions
     from nbflow.dag.loading import load_source
-    from nbflow.dag.running import feeds_mapping
+    from nbflow.dag.running import feeds_mapping, warm_up
     from nbflow.dag.tasklog import setup_logging
 
     dag_id = str(source["dag_id"])
@@ -53,7 +53,7 @@ def load(source: Mapping[str, Any]) -> OneDag:
     if dag is None:
         return _missing(dag_id, [one for one in loaded.faults if one.dag_id in (None, dag_id)], loaded.output)
     spec = loaded.specs[dag_id]
-    _warm(loaded.files.values())
+    warm_up(dag)
     feeds_mapping(dag, "")  # looks at all tasks of the DAG, once: here for all children
     setup_logging(level=str(source.get("logging_level", "INFO")))
     return OneDag(dag=dag, output=loaded.output, spec=None if spec.digest == source.get("digest") else spec)
@@ -111,24 +111,3 @@ def _rehearsal() -> Callable[[], None]:
         protocol.pack_outcome(outcome)
 
     return rehearse
-
-
-#: A word in a DAG's source -> what its tasks will import for it. Imported by the template, that costs each child a few
-#: hundred microseconds of a larger fork; by each child, it would cost tens of milliseconds.
-_IMPORTED_FOR = (
-    ("{{", "nbflow.dag.sandbox"),
-    ("{%", "nbflow.dag.sandbox"),
-    ("logical_date", "pendulum"),
-    ("execution_date", "pendulum"),
-    ("data_interval", "pendulum"),
-    ("macros", "pendulum"),
-)
-
-
-def _warm(texts: Iterable[str]) -> None:
-    from importlib import import_module
-
-    for text in texts:
-        for word, module in _IMPORTED_FOR:
-            if word in text:
-                import_module(module)
