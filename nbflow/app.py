@@ -11,7 +11,7 @@ import socket
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -176,6 +176,12 @@ class App:
             lease_seconds=scheduler.task_instance_heartbeat_timeout,
             heartbeat_seconds=scheduler.task_instance_heartbeat_sec,
             grace_seconds=core.killed_task_cleanup_time,
+            limits={
+                "max_map_length": core.max_map_length,
+                "max_field_characters": core.max_templated_field_length,
+                "logging_level": self.settings.logging.logging_level,
+            },
+            compile_options=asdict(self.compile_options()),
             dags_folder=core.dags_folder,
             versions_folder=self.settings.home / "versions",
         )

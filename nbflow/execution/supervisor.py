@@ -11,8 +11,9 @@ A *try* goes through these steps, each driven by a message or a timer, in one th
 * The *claim* makes it ours: a duplicate delivery finds it taken. From then on the lease is renewed with all the
   others', in one statement; what the store says is no longer ours is killed at once, and if the store cannot be asked,
   everything is killed before the lease runs out elsewhere, so that nobody runs it a second time beside us.
-* The *outcome* ends the try for everybody else as soon as it is heard: its process has nothing left to do but exit. If
-  it does not, it is killed. A try that *we* kill is reported only after its process group is empty.
+* A success or a skip ends the try for everybody else as soon as it is heard: its process has nothing left to do but
+  exit. If it does not, it is killed. Any other end may be followed by another try of the same instance, and is reported
+  only when the process group is empty, so that two of them never live side by side.
 * What ended a try is decided here, from the first of: our own reason to kill it, its outcome, how its process died.
 * Writes by a child carry its attempt id, taken from the connection and not from what it says; the store refuses an
   old one.
@@ -34,7 +35,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nbflow.core.events import DispatchLost, Ended, Event, Failed, Started
+from nbflow.core.events import DispatchLost, Ended, Event, Failed, SkippedItself, Started, Succeeded
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import Cause
@@ -112,6 +113,7 @@ class Try:
         self.log: LogFile | None = None
         self.started_at: datetime | None = None
         self.kill: Kill | None = None
+        self.outcome: Event | None = None
         self.fault = ""
         self.callbacks_run: tuple[str, ...] = ()
         self.reported = False
@@ -363,15 +365,17 @@ class Supervisor:
         if message.get("attempt") != try_.work.attempt_id or outcome.event.attempt_id != try_.work.attempt_id:
             raise protocol.BrokenProtocol("an outcome in the name of another attempt")
         try_.callbacks_run = tuple(outcome.callbacks_run)
-        if try_.kill is None:
-            try_.drop_timers()
+        child = try_.child
+        if try_.kill is not None or try_.outcome is not None or child is None:
+            return
+        try_.drop_timers()
+        try_.set_timer(self.loop.after(EXIT_SECONDS, partial(child.kill, signal.SIGKILL)))
+        try_.outcome = outcome.event
+        if isinstance(outcome.event, Succeeded | SkippedItself):
             self._report(try_, outcome.event)
-            child = try_.child
-            if child is not None:
-                try_.set_timer(self.loop.after(EXIT_SECONDS, partial(child.kill, signal.SIGKILL)))
 
     def _hung_up(self, try_: Try, reason: str) -> None:
-        if try_.child is None or try_.reported:
+        if try_.child is None or try_.reported or try_.outcome is not None:
             return
         if reason:
             try_.fault = f"it broke the protocol with its supervisor: {reason}"
@@ -392,6 +396,8 @@ class Supervisor:
         if not try_.reported:
             if try_.kill is not None:
                 event = self._killed(try_, try_.kill)
+            elif try_.outcome is not None:
+                event = try_.outcome
             else:
                 error = f"its process died: {try_.fault or gone.text}"
                 event = Failed(**self._moment(try_), cause=Cause.PROCESS_DIED, error=error)

@@ -373,3 +373,16 @@ def test_kill_9_of_the_supervisor_leaves_no_process(tmp_path: Path, driver: str,
     process.wait()
     # Then all of them end
     assert wait_gone(pids) == []
+
+
+def test_a_failure_is_reported_only_when_its_process_is_gone(tmp_path: Path) -> None:
+    # Given a task that tells its process id, and fails
+    source = "import os\ndef fails(rt):\n    rt.xcom_push('pid', os.getpid())\n    raise ValueError('no')\n"
+    with Bench(tmp_path, source) as bench:
+        attempt_id = bench.submit("fails")
+        # When its end is reported
+        bench.until(lambda: bool(bench.ends(attempt_id)))
+        # Then nothing of it is left that a next try could meet
+        assert not os.path.exists(f"/proc/{bench.store.xcoms[attempt_id, 'pid']}")
+        (end,) = bench.ends(attempt_id)
+        assert (type(end), end.error) == (Failed, "ValueError: no")

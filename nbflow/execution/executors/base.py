@@ -17,7 +17,8 @@ Rules that every executor keeps (``tests/execution`` holds each of them to these
   its code does: an outcome, ``Failed`` with the cause, ``Ended`` after a cancel that makes it restart, or
   ``DispatchLost`` when it could not be started at all (then without ``Started``). Only :meth:`Executor.stop` ends tries
   without a report.
-* A report about a kill (cancel, time-out, lost lease) comes only after the try's process group is gone.
+* A report after which the same instance may run again (a failure, a reschedule, a kill) comes only after the try's
+  process group is gone.
 * No call waits for user code, save in the sequential executor, where user code runs inside :meth:`Executor.poll`.
 """
 
