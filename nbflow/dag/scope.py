@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -91,15 +92,27 @@ class Place(NamedTuple):
 _OURS = ("nbflow.dag.", "nbflow.operators.", "nbflow.sensors.", "nbflow.transfers.", "nbflow.interop.")
 
 
-def place(depth: int = 1) -> Place:
-    """The nearest line on the call stack that is not nbflow's: the one that the user wrote."""
-    frame: Any = sys._getframe(depth + 1)
+def _users_frame(depth: int) -> FrameType:
+    """The nearest frame on the call stack that is not nbflow's."""
+    frame = sys._getframe(depth + 1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OURS):
         frame = frame.f_back
+    return frame
+
+
+def place(depth: int = 1) -> Place:
+    """The line that the user wrote: the nearest on the call stack that is not nbflow's."""
+    frame = _users_frame(depth + 1)
     return Place(frame.f_code.co_filename, frame.f_lineno)
 
 
 def warn(message: str, category: type[Warning] = UserWarning, at: Place | None = None) -> None:
     """A warning that points at the user's line: ``at``, else the one that is running."""
-    file, line = at or place(1)
-    warnings.warn_explicit(message, category, file, line)
+    if at is not None:
+        warnings.warn_explicit(message, category, *at)
+        return
+    frame = _users_frame(
+        1
+    )  # with its module: Python shows deprecations in __main__ only, and a notebook's cell is that
+    module = frame.f_globals.get("__name__")
+    warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno, module)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -219,6 +221,14 @@ def test_a_dags_word_of_airflow_2_works_with_a_warning(given, name, want) -> Non
     with pytest.warns(OldNameWarning, match=f"{next(iter(given))} of DAG 'd' is Airflow 2's"):
         dag = DAG("d", **given)
     assert getattr(dag, name) == want
+
+
+def test_a_word_of_airflow_2_is_seen_where_python_shows_deprecations() -> None:
+    program = "from nbflow import DAG\nDAG('d', schedule_interval=None)\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.startswith(
+        "<string>:2: OldNameWarning: schedule_interval of DAG 'd' is Airflow 2's; use schedule."
+    )
 
 
 def test_a_callback_that_cannot_be_called_is_pointed_out() -> None:
