@@ -211,3 +211,27 @@ def test_a_sqlite_file_is_whole_after_a_kill(sqlite_url: str, sqlite_path: Any) 
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
     connection.close()
+
+
+@pytest.mark.postgres
+def test_a_row_that_moves_under_an_apply_makes_it_stale(empty_postgres: str) -> None:
+    """Nobody of ours writes so; the guard in the UPDATE is there for the case that somebody does."""
+    intruder = open_store(empty_postgres)
+
+    def meanwhile() -> str:
+        with intruder._engine.begin() as connection:  # type: ignore[attr-defined]
+            connection.exec_driver_sql("UPDATE task_instance SET state = 'skipped' WHERE task_id = 't00'")
+        return "a1"
+
+    store = open_store(empty_postgres, new_id=meanwhile)
+    register(store, spec(*TASKS))
+    run = started_run(store, a_run(), *TASKS)
+    events = store.events()
+
+    with pytest.raises(StalePlan, match="moved while the plan was applied"):
+        dispatch(store, run, "t00")
+
+    assert store.events() == events
+    assert (store.attempts(run), store.runs()[0].revision) == ([], 1)
+    for opened in (store, intruder):
+        opened.close()

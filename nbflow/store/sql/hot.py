@@ -1,10 +1,10 @@
 """The writes of ``apply``, without SQLAlchemy's cost per row.
 
-SQLAlchemy compiles a statement once, but then spends about 5 µs on the parameters of every row, as much as SQLite needs
-to write it; and on Postgres each statement waits for its answer. So the statements of ``apply`` are written in Core like
-all others, compiled here once a store, and handed to the driver with plain rows: SQLite runs them one after the other,
-Postgres gets them in one pipeline (see ``Dialect.send``). Measured: from none to success in batches of 200, SQLite
-0.27 -> 0.22 ms a task; one outcome, SQLite 0.62 -> 0.55 ms, Postgres 10 waits for the server -> 5.
+SQLAlchemy compiles a statement once, but then spends about 5 µs on the parameters of every row, as much as SQLite
+needs to write it; and on Postgres each statement waits for its answer. So the statements of ``apply`` are written in
+Core like all others, compiled here once a store, and handed to the driver with plain rows: SQLite runs them one after
+the other, Postgres gets them in one pipeline (see ``Dialect.send``). Measured: from none to success in batches of 200,
+SQLite 0.27 -> 0.22 ms a task; one outcome, SQLite 0.62 -> 0.55 ms, Postgres 10 waits for the server -> 5.
 """
 
 from __future__ import annotations
