@@ -85,8 +85,8 @@ def clear(
     queued again, with a clear number one higher (``reopen``)."""
     run = snapshot.run
     ops: list[Op] = []
-    for key, one in snapshot.instances.items():
-        if key.task_id not in task_ids or (map_index is not None and key.map_index != map_index):
+    for one in snapshot.in_order():
+        if one.task_id not in task_ids or (map_index is not None and one.map_index != map_index):
             continue
         if only_failed and one.state not in FAILED_STATES:
             continue
@@ -163,11 +163,11 @@ def mark_run(snapshot: Snapshot, state: RunState, now: datetime) -> Plan:
     if state not in RUN_FINISHED:
         raise ValueError(f"a run may be marked success or failed, not {state}")
     if state is RunState.SUCCESS:
-        keys = [k for k, one in snapshot.instances.items() if one.state in UNFINISHED | FAILED_STATES]
+        keys = [one.key for one in snapshot.in_order() if one.state in UNFINISHED | FAILED_STATES]
         ops = list(mark(snapshot, keys, TaskState.SUCCESS, now).ops)
     else:
-        live = [k for k, one in snapshot.instances.items() if one.state in LIVE]
-        idle = [k for k, one in snapshot.instances.items() if one.state in UNFINISHED - LIVE]
+        live = [one.key for one in snapshot.in_order() if one.state in LIVE]
+        idle = [one.key for one in snapshot.in_order() if one.state in UNFINISHED - LIVE]
         ops = [*mark(snapshot, live, TaskState.FAILED, now).ops, *mark(snapshot, idle, TaskState.SKIPPED, now).ops]
     if run.state is not state:
         cause = RunCause.MARKED_SUCCESS if state is RunState.SUCCESS else RunCause.MARKED_FAILED
@@ -182,7 +182,7 @@ def follow_version(snapshot: Snapshot, dag: DagSpec, number: int, now: datetime)
     if snapshot.run.version == number:
         return Plan()
     ops: list[Op] = [KeepVersion(run=snapshot.run.key, dag=dag, number=number, at=now)]
-    for one in snapshot.instances.values():
+    for one in snapshot.in_order():
         known = one.task_id in dag.tasks
         if not known and one.state is not TaskState.REMOVED:
             changes = {"attempt_id": None, "end_date": one.end_date or now}

@@ -95,7 +95,7 @@ def _time_out(snapshot: Snapshot, now: datetime) -> Plan:
             at=now,
             changes={"attempt_id": None, "end_date": now, "next_at": None},
         )
-        for one in snapshot.instances.values()
+        for one in snapshot.in_order()
         if one.state in UNFINISHED
     ]
     ops += end_run(snapshot, RunState.FAILED, RunCause.TIMED_OUT, now, {"dagrun_timeout": timeout})
@@ -106,7 +106,7 @@ def _time_out_deferrals(snapshot: Snapshot, now: datetime) -> tuple[list[Op], Sn
     """Fail the instances whose triggers did not fire in time; and the run after that. It comes before the pass, not
     in it: such a failure can end other instances too (fail_fast), among them ones that the pass has left behind."""
     ops: list[Op] = []
-    late = [one.key for one in snapshot.instances.values() if _is_overdue(one, now)]
+    late = sorted(one.key for one in snapshot.instances.values() if _is_overdue(one, now))
     for key in late:
         one = snapshot.instances[key]
         if _is_overdue(one, now):  # the one before it may have ended it

@@ -214,7 +214,7 @@ def failure_ops(
 def _stop_the_rest(snapshot: Snapshot, failed: Instance, at: datetime) -> list[Op]:
     """fail_fast, as in Airflow: running tasks fail, others that have not ended are skipped; teardowns still run."""
     ops: list[Op] = []
-    for other in snapshot.instances.values():
+    for other in snapshot.in_order():
         if other.key == failed.key or other.state not in UNFINISHED or snapshot.dag.tasks[other.task_id].is_teardown:
             continue
         target = TaskState.FAILED if other.state is TaskState.RUNNING else TaskState.SKIPPED

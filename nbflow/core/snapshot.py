@@ -132,6 +132,11 @@ class Snapshot:
         """Whether pausing the DAG holds this run: a backfill was asked for by name, and has a pause of its own."""
         return self.paused and self.run.backfill_id is None
 
+    def in_order(self) -> list[Instance]:
+        """All instances by task id and map index. Stores give them in orders of their own; what changes many instances
+        at once goes through them in this one, so that every store has the same history."""
+        return [self.instances[key] for key in sorted(self.instances)]
+
     def of_task(self, task_id: str) -> list[Instance]:
         """All instances of a task, by map index."""
         plain = self.instances.get(TaskKey(task_id))

@@ -42,8 +42,7 @@ from nbflow.core.states import (
 from nbflow.core.timetables import CustomTimetableNotLoaded, timetable_from_spec
 from nbflow.errors import NbflowError
 from nbflow.sim.workers import Workers
-from nbflow.store.base import TaskEvent
-from nbflow.store.memory import MemoryStore
+from nbflow.store.base import Store, TaskEvent
 
 InstanceKey = tuple[RunKey, TaskKey]
 EXPANDED = "expanded"
@@ -66,7 +65,7 @@ class Breach(NamedTuple):
 class Facts:
     """What the history has told so far."""
 
-    store: MemoryStore
+    store: Store
     workers: Workers
     slots: int | None
     exact: bool
@@ -505,7 +504,7 @@ def backfills_end(facts: Facts, active: Active) -> Iterator[Breach]:
 class Checker:
     """Keeps the facts, and asks every invariant on its occasion."""
 
-    def __init__(self, store: MemoryStore, *, workers: Workers, slots: int | None, exact: bool) -> None:
+    def __init__(self, store: Store, *, workers: Workers, slots: int | None, exact: bool) -> None:
         self.facts = Facts(store=store, workers=workers, slots=slots, exact=exact)
         self.seen = 0
         """Number of the last line of history taken in."""

@@ -29,12 +29,15 @@ from nbflow.sim.faults import FAULTS, NO_FAULTS, every_fault
 from nbflow.sim.outcomes import Seeded
 from nbflow.sim.random_dags import POOLS, START, random_dag
 from nbflow.sim.world import World
+from nbflow.store.base import Store
 
 SPAN = timedelta(hours=25)
 """Simulated time in which the schedule makes runs: long enough for a daily one."""
 
 
-def world_of(seed: int, *, faults: bool = True, users: bool = True, without: Sequence[str] = ()) -> World:
+def world_of(
+    seed: int, *, faults: bool = True, users: bool = True, without: Sequence[str] = (), store: Store | None = None
+) -> World:
     """The world of a seed, at its beginning, with what users will do entered in its agenda."""
     draw = random.Random(seed)
     odds = draw.choice((0.0, 0.02, 0.1)) if faults else 0.0
@@ -45,6 +48,7 @@ def world_of(seed: int, *, faults: bool = True, users: bool = True, without: Seq
         faults=every_fault(seed, odds).without(*without) if odds else NO_FAULTS,
         slots=draw.choice((1, 4, 32, None)),
         pools=POOLS,
+        store=store,
     )
     for _ in range(draw.randint(0, 8) if users else 0):
         when, number = draw.uniform(0, SPAN.total_seconds()), draw.random()

@@ -64,6 +64,7 @@ class Workers:
         self.outcomes, self.faults, self.find, self.tell, self.note = outcomes, faults, find, tell, note
         self.working: dict[str, Work] = {}
         self.visits: dict[tuple[RunKey, TaskKey, int], int] = {}
+        self._looks_for_expiry = False
         self.leftovers: list[str] = []
         """Broken promises about XComs, for the invariants to report."""
 
@@ -183,7 +184,13 @@ class Workers:
         self._expect_expiry()
 
     def _expect_expiry(self) -> None:
-        self.agenda.later(LEASE.total_seconds() + 1, self.expire)
+        if not self._looks_for_expiry:
+            self._looks_for_expiry = True
+            self.agenda.later(LEASE.total_seconds() + 1, self._look_for_expiry)
+
+    def _look_for_expiry(self) -> None:
+        self._looks_for_expiry = False
+        self.expire()
 
     def expire(self, *, heartbeats_late: bool = False) -> None:
         """Healthy workers renew their leases, unless they are late; leases that ran out end their attempts."""
@@ -196,7 +203,7 @@ class Workers:
             if gone is not None:
                 self.note("fenced", attempt)
             self.tell(attempt.run, attempt.key, expiry_event(attempt, now))
-        if any(attempt.lease_until is not None for attempt in self.store.live_attempts()) and self._some_lost():
+        if self._some_lost():
             self._expect_expiry()
 
     def _some_lost(self) -> bool:

@@ -54,7 +54,7 @@ from nbflow.sim.faults import NO_FAULTS, Faults
 from nbflow.sim.invariants import Checker
 from nbflow.sim.outcomes import Outcomes, Script
 from nbflow.sim.workers import Workers
-from nbflow.store.base import DagRow, DagVersion, Pool, TaskEvent
+from nbflow.store.base import DagRow, DagVersion, Pool, Store, TaskEvent
 from nbflow.store.memory import MemoryStore
 
 T = TypeVar("T")
@@ -63,12 +63,18 @@ SLOTS = 32
 """Executor slots of a world, as [core] parallelism has by default."""
 MOST_LOOKS = 1000
 """Looks at one moment, after which the world is taken to be going in circles."""
+MOST_BACK = timedelta(hours=3)
+"""A wall clock is not set back further than this in all, or a world with this fault would never come to its end."""
 _ENDS_WORK = frozenset({Cause.RUN_TIMED_OUT, Cause.FAIL_FAST, Cause.TASK_REMOVED, Cause.TRIGGER_TIMEOUT})
 """Causes by which a plan takes an attempt from a worker that is still at it."""
 
 
 class World:
-    """See the module's head. Times are aware; ``slots`` None is no limit."""
+    """See the module's head. Times are aware; ``slots`` None is no limit.
+
+    ``store``: another, empty and migrated store than a MemoryStore. Traces are equal only if it names its attempts by
+    :func:`attempt_ids`.
+    """
 
     def __init__(
         self,
@@ -81,10 +87,10 @@ class World:
         pools: Mapping[str, int] | None = None,
         check: bool = True,
         timetables: Mapping[str, Timetable] | None = None,
+        store: Store | None = None,
     ) -> None:
-        numbers = count(1)
         self.clock = VirtualClock(start)
-        self.store = MemoryStore(new_id=lambda: f"a{next(numbers)}")
+        self.store: Store = store if store is not None else MemoryStore(new_id=attempt_ids())
         self.faults, self.slots = faults, slots
         self.outcomes: Outcomes = outcomes or Script()
         self.user = Operations(self.store, self.clock, _settings(), actor="user")
@@ -98,6 +104,8 @@ class World:
         self._active = Active()
         self._wake: datetime | None = None
         self._looks = 0
+        self._drift = timedelta(0)
+        """How far the wall clock has been set, all in all."""
         for name, size in (pools or {}).items():
             self.store.set_pool(Pool(name=name, slots=size), actor="sim", now=start)
         self._workers = Workers(
@@ -195,6 +203,9 @@ class World:
         for name, way in (("clock_forward", 1), ("clock_back", -1)):
             if self.faults.strikes(name, self._elapsed()):
                 leap = timedelta(seconds=way * self.faults.draw(name, self._elapsed(), "leap").randint(61, 7200))
+                if self._drift + leap < -MOST_BACK:
+                    continue
+                self._drift += leap
                 self._note(f"{name} by {leap}")
                 self.clock.set_wall(self.clock.now() + leap)
                 self._workers.expire(heartbeats_late=True)
@@ -372,6 +383,12 @@ class World:
         waits = self.waits()
         lines = [f"{key.run_id}: {wait.text}" for key, wait in waits.run_waits.items()]
         return lines + [f"{run.run_id} {key}: {wait.text}" for (run, key), wait in waits.waits.items()]
+
+
+def attempt_ids() -> Callable[[], str]:
+    """Names for attempts that repeat: a1, a2, ..."""
+    numbers = count(1)
+    return lambda: f"a{next(numbers)}"
 
 
 def line_of(event: TaskEvent) -> str:
