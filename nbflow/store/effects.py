@@ -280,13 +280,16 @@ class _Play:
             raise StalePlan(f"{_place(op)} is {now.state if now else 'gone'}, not {op.source}.")
         if op.attempt_id is not None and op.attempt_id != now.attempt_id:
             raise StalePlan(f"{_place(op)} belongs to attempt {now.attempt_id}, not {op.attempt_id}.")
-        after = replace(now, state=op.target, **utc_fields(op.changes))
         attempt_id, at = now.attempt_id, utc(op.at)
+        changes = utc_fields(op.changes)
         if op.source is TaskState.DEFERRED:
-            after = self._end_trigger(op, row, after)
+            changes["trigger_id"] = None
+            self._end_trigger(op, row)
         if op.target is TaskState.QUEUED:
-            after = self._dispatch(op, row, after, run, at)
-            attempt_id = after.attempt_id
+            attempt_id = changes["attempt_id"] = self.new_id()
+        after = replace(now, state=op.target, **changes)
+        if op.target is TaskState.QUEUED:
+            self._dispatch(op, row, after, run, at)
         elif op.cause is Cause.STARTED and attempt_id is not None:
             self._start(row, attempt_id, at)
         elif (
@@ -298,12 +301,11 @@ class _Play:
         row.now = after
         self._line(op.run, op.key, op.source, op.target, op.cause, at, after.try_number, attempt_id, op.detail)
 
-    def _dispatch(self, op: Move, row: Row, after: Instance, run: Run, at: datetime) -> Instance:
-        attempt_id = self.new_id()
+    def _dispatch(self, op: Move, row: Row, after: Instance, run: Run, at: datetime) -> None:
         continues = after.start_date is not None
         task = self._spec(run).tasks.get(op.key.task_id)
         row.attempt = Attempt(
-            attempt_id=attempt_id,
+            attempt_id=after.attempt_id or "",
             run=op.run,
             key=op.key,
             try_number=after.try_number,
@@ -318,7 +320,6 @@ class _Play:
         self.effects.attempts.append(row)
         if not continues:
             self.effects.forget_xcoms.append((op.run, op.key))
-        return replace(after, attempt_id=attempt_id)
 
     def _start(self, row: Row, attempt_id: str, at: datetime) -> None:
         if row.attempt is not None:
@@ -351,12 +352,11 @@ class _Play:
             NewTrigger(op.run, op.key, attempt_id, as_stored(detail.get("trigger") or {}), timeout_at)
         )
 
-    def _end_trigger(self, op: Move, row: Row, after: Instance) -> Instance:
+    def _end_trigger(self, op: Move, row: Row) -> None:
         self.effects.ended_triggers.append((op.run, op.key))
         if "event" in op.detail:
             payload = as_stored({"event": op.detail["event"]})
             row.hidden = row.hidden._replace(next_kwargs={**(row.hidden.next_kwargs or {}), **payload})
-        return replace(after, trigger_id=None)
 
     def run_move(self, op: RunMove) -> None:
         check_run_move(op.source, op.cause, op.target)

@@ -150,7 +150,19 @@ class Runs(Tables):
             self._first_seen[dag_id, task_id] = min(first, self._first_seen.get((dag_id, task_id), first))
         self._carry_out_attempts(effects)
         for line in history:
-            event = TaskEvent(seq=self._next("event"), actor=actor, **line._asdict())
+            event = TaskEvent(
+                seq=self._next("event"),
+                run=line.run,
+                key=line.key,
+                source=line.source,
+                target=line.target,
+                cause=line.cause,
+                actor=actor,
+                at=line.at,
+                try_number=line.try_number,
+                attempt_id=line.attempt_id,
+                detail=line.detail,
+            )
             self._events.append(event)
             self._events_of[line.run].append(event)
         for callback in effects.callbacks:
