@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nbflow.dag.sources import bundle, read_text, real_file, same_on_disk, write_version
@@ -140,7 +140,7 @@ def load_source(
         text = read_text(path)
         units = _reader(path)(text, path)
     except (OSError, SyntaxError, ValueError, NbflowError) as error:
-        return Loaded(path=path, faults=(_fault(error, path, ()),))
+        return Loaded(path=path, faults=(fault_from(error, path, ()),))
     return load_units(units, path=path, root=root, text=text, options=options, keep=keep)
 
 
@@ -235,24 +235,25 @@ def _execute(members: Sequence[Unit], module: ModuleType, units: Sequence[Unit])
         for unit in members:
             if unit.fault is not None:
                 return [], unit.fault
-            if unit.source:
-                _let_tracebacks_show(unit)
             try:
-                code = compile("\n" * (unit.first_line - 1) + unit.code, unit.filename, "exec", dont_inherit=True)
+                code = compiled(unit)
                 with unit.around(vars(module)) if unit.around is not None else contextlib.nullcontext():
                     exec(code, vars(module))
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # sys.exit() at import is a mistake of the file's, too
-                return [], _fault(error, unit.filename, units, cell=unit.cell)
+                return [], fault_from(error, unit.filename, units, cell=unit.cell)
         return find_dags(vars(module), made), None
 
 
-def _let_tracebacks_show(unit: Unit) -> None:
-    import linecache
+def compiled(unit: Unit) -> CodeType:
+    """The code of a unit, at its lines; tracebacks will show its source. Raises SyntaxError."""
+    if unit.source:
+        import linecache
 
-    lines = unit.source.splitlines(keepends=True)
-    linecache.cache[unit.filename] = (len(unit.source), None, lines, unit.filename)
+        lines = unit.source.splitlines(keepends=True)
+        linecache.cache[unit.filename] = (len(unit.source), None, lines, unit.filename)
+    return compile("\n" * (unit.first_line - 1) + unit.code, unit.filename, "exec", dont_inherit=True)
 
 
 def _compiled(
@@ -293,7 +294,8 @@ def _where(place: Any, units: Sequence[Unit]) -> tuple[int, str | None] | None:
 # --------------------------------------------------------------------------------------------------------------- faults
 
 
-def _fault(error: BaseException, filename: str, units: Sequence[Unit], *, cell: str | None = None) -> Fault:
+def fault_from(error: BaseException, filename: str, units: Sequence[Unit], *, cell: str | None = None) -> Fault:
+    """An error that came out of these units as a fault: its innermost line among them, its gist, the user's frames."""
     line: int | None = None
     names = {unit.filename: unit.cell for unit in units} | {filename: cell}
     for frame in traceback.extract_tb(error.__traceback__):

@@ -20,9 +20,9 @@ import io
 import json
 import re
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -292,19 +292,36 @@ class _Notebook:
 
 def dag_sources(cells: Sequence[Cell]) -> list[DagSource]:
     """Every DAG cell of a notebook, with what travels with it or with what is wrong with it."""
-    found: list[DagSource] = []
-    book = _Notebook()
     later = {name: cell for cell in reversed(cells) if cell.kind != "other" for name in _defines(cell)}
-    for cell in cells:
-        if cell.kind == "other":
-            continue
-        code = read_code(cell.body, postponed_annotations=book.postponed)
-        if cell.kind == "dag":
-            source = _dag_cell(book, cell, code, later)
-            if source is not None:
-                found.append(source)
-        _walk_on(book, cell, code)
+    found: list[DagSource] = []
+    for book, cell, code in _walk(cells):
+        source = _dag_cell(book, cell, code, later) if cell.kind == "dag" else None
+        if source is not None:
+            found.append(source)
     return found
+
+
+def shared_source(cells: Sequence[Cell]) -> DagSource:
+    """The last of ``cells``, a cell of helpers, on its own. A name that nothing defines may come from a later one; one
+    that only a plain cell has is a fault already here."""
+    *_, (book, cell, code) = _walk(cells)
+    fault = _cannot_run(cell, code)
+    pieces = _pieces(book, cell, code)
+    if fault is None:
+        home = {name: held.cell for name, held in book.names.items() if held.cell.index not in book.shared}
+        fault = _stands_alone(book, pieces, home, only=home)
+    pieces = (*pieces[:-1], replace(pieces[-1], shared=True))
+    return DagSource(cell=cell, magic=CellMagic(shared=True), pieces=pieces, fault=fault)
+
+
+def _walk(cells: Sequence[Cell]) -> Iterator[tuple[_Notebook, Cell, Code]]:
+    """Each cell with its code and what is known above it."""
+    book = _Notebook()
+    for cell in cells:
+        if cell.kind != "other":
+            code = read_code(cell.body, postponed_annotations=book.postponed)
+            yield book, cell, code
+            _walk_on(book, cell, code)
 
 
 def _defines(cell: Cell) -> frozenset[str]:
@@ -412,15 +429,17 @@ def _at_their_lines(piece: Piece) -> str:
 # ---------------------------------------------------------------------------------------- the stand-alone check
 
 
-def _stands_alone(book: _Notebook, pieces: Sequence[Piece], later: Mapping[str, Cell]) -> Fault | None:
-    """A fault for the first name that a DAG cell or its helpers use and nothing of what travels has."""
+def _stands_alone(
+    book: _Notebook, pieces: Sequence[Piece], later: Mapping[str, Cell], *, only: Collection[str] | None = None
+) -> Fault | None:
+    """A fault for the first name (of ``only``) that a DAG cell or its helpers use and nothing of what travels has."""
     available: set[str] = set()
     for piece in pieces:
         available |= {name for one in piece.imports for name in one.names} if piece.imports else piece.code.defined
     for piece in reversed(pieces):
         if piece.imports:
             continue
-        missing = unresolved(piece.code, available)
+        missing = [name for name in unresolved(piece.code, available) if only is None or name in only]
         if missing:
             error = _missing(book, piece, missing, available, later)
             line = piece.cell.body_line - 1 + (piece.code.line_of(missing[0]) or 1)
