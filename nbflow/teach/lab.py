@@ -1,0 +1,125 @@
+"""A lab in a notebook::
+
+    lab = open_lab("01_hello_dag")
+    lab               # its exercises, and how far one is
+    lab.check(1)
+    lab.check(5, "2024-01-02 06:00")
+
+What is missing is told, never raised: a check cell of a lab that is not solved yet is no error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nbflow.errors import NbflowError, did_you_mean
+from nbflow.teach.checks import Finding, World
+from nbflow.teach.display import card_bundle, chip, paragraph, prose
+from nbflow.teach.labs import LABS, Exercise, LabSpec
+from nbflow.teach.progress import Progress
+from nbflow.ui.bundle import Bundle
+
+if TYPE_CHECKING:
+    from nbflow.app import App
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What the look at one exercise came to. The last finding is the one that failed, if one did."""
+
+    number: int
+    exercise: Exercise
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(finding.ok for finding in self.findings)
+
+    def bundle(self) -> Bundle:
+        parts, lines = [], []
+        for finding in self.findings:
+            if finding.ok:
+                parts.append(paragraph(f"{chip(True, 'done', '')} {prose(finding.expected)}"))
+                lines.append(f"  done     {finding.expected}")
+                continue
+            parts.append(paragraph(f"{chip(False, '', 'missing')} {prose(finding.expected)}"))
+            lines.append(f"  missing  {finding.expected}")
+            for word, text in (("Found", finding.found), ("Hint", finding.hint)):
+                if text:
+                    parts.append(paragraph(f"&nbsp;&nbsp;&nbsp;<b>{word}:</b> {prose(text)}"))
+                    lines.append(f"           {word}: {text}")
+        title = f"Exercise {self.number}: {self.exercise.title}"
+        word = "passed" if self.passed else "not yet"
+        return card_bundle("lab", title, parts, "\n".join([f"{title}: {word}", *lines]), aside=word)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
+        return self.bundle().mime()
+
+    def __repr__(self) -> str:
+        return self.bundle().text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lab:
+    """A lab of one home."""
+
+    name: str
+    spec: LabSpec
+    app: App
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(self.app.settings.home)
+
+    def check(self, number: int, *answers: Any) -> Result:
+        """Look at exercise ``number`` (from 1). ``answers``: what a question asks for. Raises NbflowError for a number
+        that the lab does not have."""
+        exercises = self.spec.exercises
+        if not isinstance(number, int) or not 1 <= number <= len(exercises):
+            raise NbflowError(f"Lab {self.name} has the exercises 1 to {len(exercises)}, not {number!r}.")
+        world = World(app=self.app, answers=answers)
+        findings: list[Finding] = []
+        for check in exercises[number - 1].checks:
+            findings.append(check.look(world))
+            if not findings[-1].ok:
+                break
+        result = Result(number=number, exercise=exercises[number - 1], findings=tuple(findings))
+        self.progress.note("lab", self.name, str(number), passed=result.passed, now=self.app.clock.now())
+        return result
+
+    @property
+    def passed(self) -> list[int]:
+        """Exercises passed so far."""
+        items = self.progress.items("lab", self.name)
+        return [n for n in range(1, len(self.spec.exercises) + 1) if (one := items.get(str(n))) and one.passed_at]
+
+    def bundle(self) -> Bundle:
+        items = self.progress.items("lab", self.name)
+        parts, lines = [], []
+        for number, exercise in enumerate(self.spec.exercises, 1):
+            item = items.get(str(number))
+            state = None if item is None else item.passed_at is not None
+            parts.append(paragraph(f"{chip(state, 'passed', 'not yet')} {number}. {prose(exercise.title)}"))
+            lines.append(f"  {number}. {exercise.title}: {({True: 'passed', False: 'not yet', None: 'open'})[state]}")
+        score = f"{len(self.passed)} of {len(self.spec.exercises)} exercises passed"
+        text = "\n".join([f"{self.spec.title}: {score}", *lines])
+        return card_bundle("lab", self.spec.title, parts, text, aside=score, foot=prose("Check one with lab.check(1)."))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
+        return self.bundle().mime()
+
+    def __repr__(self) -> str:
+        return self.bundle().text
+
+
+def open_lab(name: str, app: App | None = None) -> Lab:
+    """The lab ``name``, in this notebook's home. Raises NbflowError with the nearest name."""
+    if name not in LABS:
+        hint = did_you_mean(name, LABS).strip() or f"There are: {', '.join(LABS)}."
+        raise NbflowError(f"There is no lab {name!r}.", hint=hint)
+    if app is None:
+        from nbflow.notebook.session import session
+
+        app = session().app
+    return Lab(name=name, spec=LABS[name], app=app)
