@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -178,10 +178,10 @@ class _Attempt:
     def _finish(self, task: Any, result: Any) -> Event:
         """Check and store the result, then say that the try succeeded."""
         follow, skip = self._steering()
-        event = Succeeded(**self.moment(), length=self._length(result), follow=follow, skip=skip)
-        if result is not None and task.do_xcom_push and not skips_any(self.ti.dag, task, event):
+        length = self._length(result)
+        if result is not None and task.do_xcom_push and not skips_any(self.ti.dag, task, follow, skip):
             self._push(task, result)
-        return event
+        return Succeeded(**self.moment(), length=length, follow=follow, skip=skip)
 
     def _push(self, task: Any, result: Any) -> None:
         result = plain(result)
@@ -277,7 +277,11 @@ class _Attempt:
 
     def one_line(self, error: BaseException) -> str:
         """Class and message, on one line, secrets hidden."""
-        text = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split())
+        try:
+            message = str(error)
+        except Exception as fault:  # an exception class of the user's that cannot even say what is wrong
+            message = f"(its message raised {type(fault).__name__})"
+        text = " ".join(f"{type(error).__name__}: {message}".rstrip(": ").split())
         return _cut(self.masker.mask(text) if self.masker else text, MOST_ERROR_CHARACTERS)
 
     # -------------------------------------------------------------------------------------------------------- callbacks
@@ -303,7 +307,9 @@ class _Attempt:
         for callback in callbacks:
             try:
                 callback(self.context)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # sys.exit() too: the outcome stands
                 name = getattr(callback, "__name__", callback)
                 log.error("on_%s_callback %s failed: %s\n%s", kind, name, error, users_traceback(error).rstrip())
         if callbacks:
@@ -433,13 +439,13 @@ def feeds_mapping(dag: Any, task_id: str) -> bool:
     return task_id in ids
 
 
-def skips_any(dag: Any, task: Any, event: Succeeded) -> bool:
-    """Whether this success skips tasks after its own; :func:`nbflow.core.react.skipped_by` says which."""
-    if event.skip != "none":
+def skips_any(dag: Any, task: Any, follow: Sequence[str] | None, skip: str) -> bool:
+    """Whether a success with this choice skips tasks after it; :func:`nbflow.core.react.skipped_by` says which."""
+    if skip != "none":
         return any(not dag.task_dict[other].is_teardown for other in task.downstream_task_ids)
-    if event.follow is None:
+    if follow is None:
         return False
-    kept = set(event.follow).union(*(dag.task_dict[one].get_flat_relative_ids() for one in event.follow))
+    kept = set(follow).union(*(dag.task_dict[one].get_flat_relative_ids() for one in follow))
     return not task.downstream_task_ids <= kept
 
 
@@ -473,8 +479,10 @@ def _skipped_itself(run: _Attempt, error: BaseException) -> Event:
 
 
 def _rescheduled(run: _Attempt, error: Any) -> Event:
-    log.info("Looks again at %s.", error.reschedule_date.isoformat())
-    return Rescheduled(**run.moment(), until=error.reschedule_date)
+    until = error.reschedule_date
+    until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
+    log.info("Looks again at %s.", until.isoformat(timespec="seconds"))
+    return Rescheduled(**run.moment(), until=until)
 
 
 def _deferred(run: _Attempt, error: Any) -> Event:

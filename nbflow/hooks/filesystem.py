@@ -28,3 +28,7 @@ class FSHook(BaseHook):
             if self.fs_conn_id != self.default_conn_name:
                 raise
             return "/"
+
+
+FileSystemHook = FSHook
+"""A name that courses use; Airflow's is FSHook."""

@@ -89,6 +89,10 @@ class SQLExecuteQueryOperator(BaseOperator):
         return result
 
 
+SQLOperator = SQLExecuteQueryOperator
+"""A name that courses use; Airflow's is SQLExecuteQueryOperator."""
+
+
 class SqliteOperator(SQLExecuteQueryOperator):
     """SQLExecuteQueryOperator under its name in Airflow 1 and 2, with ``sqlite_conn_id``."""
 

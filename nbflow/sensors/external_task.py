@@ -29,7 +29,8 @@ class ExternalTaskSensor(BaseSensorOperator):
 
     ``external_task_id`` or ``external_task_ids`` name tasks (of a mapped task every instance counts); without them the
     whole run is meant. ``failed_states`` fail the sensor at once (with ``soft_fail``: skip it), ``skipped_states`` skip
-    it. ``deferrable`` is accepted; the sensor then gives its slot back between two looks.
+    it. ``deferrable`` is accepted; the sensor then gives its slot back between two looks. ``check_existence`` is
+    accepted too: a DAG that does not exist is waited for like one that has not run yet.
     """
 
     template_fields: Sequence[str] = ("external_dag_id", "external_task_id", "external_task_ids")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -72,7 +73,7 @@ def test_a_failing_callback_changes_nothing(dag: DAG, runtime: MemoryRuntime, ca
     PythonOperator(
         task_id="t",
         python_callable=lambda: 1,
-        on_success_callback=[lambda context: 1 / 0, lambda context: heard.append(context["ds"])],
+        on_success_callback=[lambda context: 1 / 0, sys.exit, lambda context: heard.append(context["ds"])],
     )
 
     with caplog.at_level(logging.ERROR):

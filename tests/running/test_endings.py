@@ -33,6 +33,15 @@ COMMON: dict[str, Any] = {"attempt_id": "a1", "at": NOW, "started_at": NOW}
 FINAL = {**COMMON, "retry": False}
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        return str(1 / 0)
+
+
+class Odd(BaseException):
+    pass
+
+
 def raising(error: BaseException) -> Any:
     def function() -> None:
         raise error
@@ -58,6 +67,9 @@ def raising(error: BaseException) -> Any:
         (SystemExit(3), Failed(**COMMON, error="SystemExit: 3")),
         (SystemExit(0), Succeeded(**COMMON)),
         (KeyError("x"), Failed(**COMMON, error="KeyError: 'x'")),
+        (Mute(), Failed(**COMMON, error="Mute: (its message raised ZeroDivisionError)")),
+        (Odd("no Exception"), Failed(**COMMON, error="Odd: no Exception")),
+        (AirflowRescheduleException(NOW.replace(tzinfo=None)), Rescheduled(**COMMON, until=NOW)),
     ],
     ids=lambda value: type(value).__name__,
 )
