@@ -208,6 +208,9 @@ class _Pass:
         decider = self._chosen_away(one)
         if decider is not None:
             return self._end(one, TaskState.SKIPPED, Cause.BRANCH_NOT_TAKEN, {"by": str(decider)})
+        if one.map_index < 0 and task.expand is None and self.dag.mapped_group[task.task_id] is not None:
+            # Decided before its group's length is known, it would depend on what came first.
+            return self._wait_length(task, one)
         setups = self.dag.setup_scope.get(task.task_id)
         if setups:
             scope = setup_verdict(self._mask(setups, one))
