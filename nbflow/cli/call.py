@@ -87,16 +87,16 @@ class Call:
         except ValueError as fault:
             raise UsageError(str(fault)) from None
 
-    def conf(self, text: str | None) -> dict[str, Any]:
+    def conf(self, text: str | None, option: str = "--conf") -> dict[str, Any]:
         """A JSON object as typed."""
         if not text:
             return {}
         try:
             value = json.loads(text)
         except ValueError as fault:
-            raise UsageError(f"--conf is not JSON: {fault}.", hint="""Write it like: -c '{"day": 1}'""") from None
+            raise UsageError(f"{option} is not JSON: {fault}.", hint="""Write it like: '{"day": 1}'.""") from None
         if not isinstance(value, dict):
-            raise UsageError("--conf must be a JSON object.", hint="""Write it like: -c '{"day": 1}'""")
+            raise UsageError(f"{option} must be a JSON object.", hint="""Write it like: '{"day": 1}'.""")
         return value
 
     def sure(self, question: str) -> bool:

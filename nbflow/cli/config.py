@@ -42,6 +42,8 @@ COMMANDS = (
             arg("--section", metavar="NAME", help="Only this section."),
             switch("--only-set", "--exclude-defaults", help="Only what is not at its default.", dest="only_set"),
             switch("-d", "--include-descriptions", help="With what each option is for."),
+            switch("-s", "--include-sources", help="Accepted: sources are always shown."),
+            switch("--hide-sensitive", help="Accepted: they are hidden unless --show-values is given."),
             SHOW_VALUES,
         ),
     ),

@@ -17,6 +17,7 @@ from nbflow.errors import ConnectionNotFound, NbflowError, did_you_mean
 
 CONN_ID = arg("conn_id", help="Id of the connection.")
 SHOW_VALUES = switch("--show-values", help="Show passwords and extras.")
+HIDE = switch("--hide-sensitive", help="Accepted: they are hidden unless --show-values is given.")
 HIDDEN = "***"
 _PARTS = ("conn_type", "host", "login", "password", "schema", "port", "extra")
 
@@ -237,13 +238,13 @@ COMMANDS = (
         name="connections list",
         help="The connections in the metastore; passwords are hidden.",
         run=list_connections,
-        args=(OUTPUT, arg("--conn-id", metavar="ID", help="Only this one."), SHOW_VALUES),
+        args=(OUTPUT, arg("--conn-id", metavar="ID", help="Only this one."), SHOW_VALUES, HIDE),
     ),
     Command(
         name="connections get",
         help="One connection, from the environment or the metastore.",
         run=get,
-        args=(CONN_ID, OUTPUT, SHOW_VALUES),
+        args=(CONN_ID, OUTPUT, SHOW_VALUES, HIDE),
     ),
     Command(
         name="connections add",

@@ -197,8 +197,14 @@ def _is_ours(pid: int) -> bool:
 # ---------------------------------------------------------------------------------------------------------------- jobs
 
 JOB_COLUMNS = ("job_id", "job_type", "state", "hostname", "pid", "start_date", "end_date", "latest_heartbeat")
-_TYPES = {"SchedulerJob": "scheduler", "TriggererJob": "triggerer", "DagProcessorJob": "scheduler"}
-"""Airflow's name -> ours: DAG files are read by the scheduler's process."""
+_TYPES = {
+    "SchedulerJob": "scheduler",
+    "DagProcessorJob": "scheduler",
+    "BackfillJob": "scheduler",
+    "TriggererJob": "triggerer",
+    "LocalTaskJob": "worker",
+}
+"""Airflow's name -> ours: DAG files and backfills are the affair of the scheduler's process."""
 
 
 def list_jobs(call: Call) -> None:

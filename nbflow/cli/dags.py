@@ -479,7 +479,9 @@ COMMANDS = (
             BUNDLE,
         ),
     ),
-    Command(name="dags details", help="All that is known of a DAG.", run=details, args=(DAG_ID, OUTPUT, SUBDIR)),
+    Command(
+        name="dags details", help="All that is known of a DAG.", run=details, args=(DAG_ID, OUTPUT, SUBDIR, BUNDLE)
+    ),
     Command(
         name="dags show",
         help="The graph, as DOT; or saved as a picture.",
@@ -585,13 +587,14 @@ COMMANDS = (
             arg("-n", "--num-executions", type=int, default=1, metavar="N", help="So many of them."),
             arg("-o", "--output", choices=("table", "json", "yaml", "plain"), help="Form of the output (bare dates)."),
             SUBDIR,
+            BUNDLE,
         ),
     ),
     Command(
         name="dags state",
         help="The state of a run.",
         run=state,
-        args=(DAG_ID, arg("run", metavar="RUN", help="Run id, or logical date."), SUBDIR),
+        args=(DAG_ID, arg("run", metavar="RUN", help="Run id, or logical date."), SUBDIR, BUNDLE),
     ),
     Command(
         name="dags pause",

@@ -179,6 +179,10 @@ class Parser(argparse.ArgumentParser):
             known = [flag for action in self._actions for flag in action.option_strings]
             option = next((word.partition("=")[0] for word in left if word.startswith("-")), None)
             if option is not None:
+                from nbflow.cli.absent import option_reason
+
+                if (why := option_reason(self.prog.removeprefix("nbflow "), option)) is not None:
+                    raise UsageError(why)
                 raise UsageError(f"{self.prog}: there is no option {option}.{did_you_mean(option, known)}")
             raise UsageError(f"{self.prog}: one argument too many: {left[0]!r}.", hint=f"Usage: {self._usage()}")
         return args

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -84,6 +85,7 @@ def test(call: Call) -> int:
     args = call.args
     which = _run_or_date(call, args.run)
     conf = call.conf(args.conf)
+    os.environ.update({name: str(value) for name, value in call.conf(args.env_vars, "--env-vars").items()})
     with results_only(), logging_to_stderr(level_of(call)):
         dag, loaded = sources.dag_of(call, args.dag_id, args.subdir)
         spec = loaded.specs[args.dag_id]
@@ -275,6 +277,7 @@ COMMANDS = (
             MAP_INDEX,
             arg("-t", "--task-params", "-c", "--conf", dest="conf", metavar="JSON", help="Params of the run."),
             switch("-n", "--dry-run", help="Only render the templates."),
+            arg("--env-vars", metavar="JSON", help="Environment variables for the task: a JSON object."),
             OUTPUT,
             SUBDIR,
             BUNDLE,

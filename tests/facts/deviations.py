@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from nbflow.cli.absent import ABSENT, option_reason
 from nbflow.core.trigger_rules import OLD_NAMES as OLD_RULES
 from nbflow.dag.arguments import OLD as OLD_TASK
 from nbflow.dag.context import OLD_NAMES
@@ -89,7 +90,44 @@ def _runs_as_another_user(case: Case) -> bool:
     return case["input"].get("task_kwargs", {}).get("run_as_user") is not None
 
 
+def _absent_command(case: Case) -> bool:
+    return " ".join(case["command"]) in ABSENT or (case["command"] or [""])[0] in ABSENT
+
+
+def _absent_flags(case: Case) -> set[str]:
+    command = " ".join(case["command"])
+    flags = [one["flags"] for one in case["arguments"] if "flags" in one]
+    return {flag for names in flags for flag in names if option_reason(command, names[-1]) is not None}
+
+
+def _cli(table: str) -> tuple[Deviation, ...]:
+    return (
+        Deviation(
+            table=table,
+            kind="commands that this release does not have",
+            reason="Each answers with one line that says so and what to do instead (nbflow.cli.absent).",
+            applies=_absent_command,
+        ),
+        Deviation(
+            table=table,
+            kind="options that nbflow does not need",
+            reason="Each answers with one line that says why (nbflow.cli.absent); all the others are taken.",
+            applies=lambda case: bool(_absent_flags(case)),
+            instead=lambda case: {
+                "flags": [
+                    flag
+                    for one in case["arguments"]
+                    for flag in one.get("flags", ())
+                    if flag not in _absent_flags(case)
+                ]
+            },
+        ),
+    )
+
+
 deviations: tuple[Deviation, ...] = (
+    *_cli("cli_3x"),
+    *_cli("cli_2x"),
     Deviation(
         table="validation",
         kind="word of Airflow 2",
@@ -138,8 +176,8 @@ deviations: tuple[Deviation, ...] = (
     Deviation(
         table="trigger_rules_real_runs",
         kind="all_success waits with a skipped upstream",
-        reason="The same in a whole run: Airflow skips as soon as one upstream is skipped, before the other has failed. "
-        "nbflow waits for both, and a failure decides.",
+        reason="The same in a whole run: Airflow skips as soon as one upstream is skipped, before the other has "
+        "failed. nbflow waits for both, and a failure decides.",
         applies=lambda case: (
             case["trigger_rule"] == "all_success"
             and "skipped" in case["upstream"]

@@ -1,0 +1,63 @@
+"""Airflow's command lines, as nbflow's parser takes them: every command and every spelling of every option."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+
+from nbflow.cli.absent import ABSENT, ABSENT_OPTIONS
+from nbflow.cli.declaring import Command
+from nbflow.cli.main import GROUPS, commands_of, parse, parser_of
+
+Case = dict[str, Any]
+
+
+@cache
+def _commands() -> dict[str, Command]:
+    return {name: one for group in GROUPS for one in commands_of(group) for name in (one.name, *one.also)}
+
+
+def _taken(case: Case) -> dict[str, Any]:
+    """What of the case's command nbflow's parser takes."""
+    name = " ".join(case["command"])
+    if case["subcommands"]:
+        known = {*_commands(), *GROUPS, *ABSENT}
+        return {"subcommands": [one for one in case["subcommands"] if f"{name} {one}".strip() in known]}
+    flags = {flag for action in parser_of(_commands()[name])._actions for flag in action.option_strings}
+    return {"flags": [flag for flag in _flags(case) if flag in flags]}
+
+
+def _flags(case: Case) -> list[str]:
+    return [flag for one in case["arguments"] for flag in one.get("flags", ())]
+
+
+def _line(case: Case) -> list[str]:
+    """A command line with every argument that nbflow has."""
+    words, name = list(case["command"]), " ".join(case["command"])
+    for one in case["arguments"]:
+        value = str(one.get("choices", ["7"])[0])
+        if "positional" in one:
+            words.append(value)
+        elif (name, one["flags"][-1]) not in ABSENT_OPTIONS and one["flags"][-1] != "--help":
+            words += [one["flags"][-1], *([value] if one["takes_value"] else [])]
+    return words
+
+
+def _check(case: Case, check: Any) -> None:
+    want = check.expected or ({"subcommands": case["subcommands"]} if case["subcommands"] else {"flags": _flags(case)})
+    check(lambda: _taken(case), want=want)
+    if not case["subcommands"]:
+        command, _ = parse(_line(case))
+        assert command is _commands()[" ".join(case["command"])]
+
+
+@pytest.mark.facts("cli_3x")
+def test_cli_3x(case, check):
+    _check(case, check)
+
+
+@pytest.mark.facts("cli_2x")
+def test_cli_2x(case, check):
+    _check(case, check)
