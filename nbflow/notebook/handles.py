@@ -1,0 +1,453 @@
+"""What the verbs return: values that display themselves, and handles on what goes on elsewhere.
+
+A handle never drives a run; it reads the metastore. While it is shown, one thread follows the run and hands each change
+to the live graph; the main thread stays free, and nothing but the store ties the two together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from nbflow.core.backfill import BackfillPlan
+from nbflow.core.snapshot import Instance, Run, RunKey
+from nbflow.core.states import RUN_FINISHED, RunState
+from nbflow.errors import NbflowError
+from nbflow.notebook import views
+from nbflow.notebook.faults import told_in_one_line
+from nbflow.ui import words
+from nbflow.ui.bundle import Bundle
+from nbflow.ui.html import backfill_bundle, graph_bundle, tasks_bundle
+from nbflow.ui.live import LiveGraph
+from nbflow.ui.viewmodel import GraphView
+
+if TYPE_CHECKING:
+    from nbflow.core.spec import DagSpec
+    from nbflow.notebook.session import Session
+
+LOOK_SECONDS = 1.0
+"""At most so long until a change is seen whose nudge got lost."""
+
+
+def seen(bundle: Bundle) -> dict[str, str]:
+    """What a cell's output holds: the picture and its text, or the text alone where outputs are kept small."""
+    from nbflow.notebook.session import session
+
+    kinds = bundle.mime()
+    return kinds if session().pictures else {"text/plain": kinds["text/plain"]}
+
+
+class Shown:
+    """A value with its picture: ``data`` is what a program uses, the bundle what a reader sees."""
+
+    def __init__(self, data: Any, bundle: Bundle) -> None:
+        self.data, self.bundle = data, bundle
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
+        return seen(self.bundle)
+
+    def __repr__(self) -> str:
+        return self.bundle.text
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.data)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.data[key]
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.data == (other.data if isinstance(other, Shown) else other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _Follower:
+    """A thread that calls ``look`` after each change of the store, until it answers that all is over."""
+
+    def __init__(self, session: Session, look: Callable[[], bool], end: Callable[[], None]) -> None:
+        self._store, self._look, self._end = session.app.store, look, end
+        self._stop = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="nbflow-follow", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                token = self._store.change_token()
+                if self._look():
+                    break
+                self._store.wait_for_change(token, timeout=LOOK_SECONDS)
+            self._end()
+        except Exception:  # the home was closed, or the disk is gone: a picture that stands still harms nobody
+            import logging
+
+            logging.getLogger(__name__).debug("a run is no longer followed", exc_info=True)
+
+    def join(self, timeout: float) -> None:
+        """Wait for the end of what is followed."""
+        self.thread.join(timeout)
+
+    def stop(self) -> None:
+        """Follow no longer; the picture is brought to its end as things stand."""
+        self._stop.set()
+
+
+class Watched:
+    """Waiting for an end that another process brings about."""
+
+    _session: Session
+    _follower: _Follower | None = None
+    _shown_in: int | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over."""
+        raise NotImplementedError
+
+    @property
+    def _outcome(self) -> Any:
+        raise NotImplementedError
+
+    def _late(self, seconds: float) -> NbflowError:
+        raise NotImplementedError
+
+    @told_in_one_line
+    def wait(self, timeout: float | None = None) -> Any:
+        """Block until it is over, and return how it ended. Raises NbflowError after ``timeout`` seconds."""
+        store = self._session.app.store
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            token = store.change_token()
+            if self.done:
+                break
+            left = LOOK_SECONDS if end is None else min(LOOK_SECONDS, end - time.monotonic())
+            if left <= 0:
+                raise self._late(timeout or 0)
+            store.wait_for_change(token, timeout=left)
+        self._settle()
+        return self._outcome
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> Any:
+        store = self._session.app.store
+        while True:
+            token = store.change_token()
+            if self.done:
+                break
+            await asyncio.to_thread(store.wait_for_change, token, timeout=LOOK_SECONDS)
+        await asyncio.to_thread(self._settle)
+        return self._outcome
+
+    def _settle(self) -> None:
+        """The last picture is sent before the cell ends: what comes later is lost to nbclient."""
+        if self._follower is not None:
+            self._follower.join(5)
+
+    def _once_a_cell(self) -> bool:
+        """Whether it has not been shown in this cell: ``%dag run`` shows at once, and its value would again."""
+        number = _execution_count()
+        if number is not None and number == self._shown_in:
+            return False
+        self._shown_in = number
+        return True
+
+
+def _execution_count() -> int | None:
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return None
+    shell = get_ipython()
+    return None if shell is None else int(shell.execution_count)
+
+
+class RunHandle(Watched):
+    """One run. ``state``, ``tasks``, ``logs``, ``why``; ``wait(timeout)`` or ``await`` for its end."""
+
+    def __init__(self, session: Session, run: Run, spec: DagSpec, footer: Callable[[], Sequence[str]]) -> None:
+        self._session, self._spec, self._footer = session, spec, footer
+        self.key = run.key
+        self._known = run
+        self._live: LiveGraph | None = None
+
+    # --- what it is
+
+    @property
+    def dag_id(self) -> str:
+        return self.key.dag_id
+
+    @property
+    def run_id(self) -> str:
+        return self.key.run_id
+
+    @property
+    def run(self) -> Run:
+        """The run as it is now."""
+        self._known = self._session.app.store.run(self.key) or self._known
+        return self._known
+
+    @property
+    def state(self) -> str:
+        """queued, running, success or failed."""
+        return self.run.state.value
+
+    @property
+    def done(self) -> bool:
+        return self.run.state in RUN_FINISHED
+
+    @property
+    def _outcome(self) -> str:
+        return self._known.state.value
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Task id (with its map index, where it has one) -> state."""
+        return {str(one.key): one.state.value for one in self._instances()}
+
+    @property
+    def tasks(self) -> Shown:
+        """The task instances as a table; as a value, a dict from name to instance."""
+        from nbflow.notebook.verbs import states
+
+        return states(self.dag_id, run=self.run_id)
+
+    def logs(self, task: str | None = None, *, try_number: int | None = None, search: str = "") -> Shown:
+        """The log of a task's last try."""
+        from nbflow.notebook.verbs import logs
+
+        return logs(self.dag_id, task, run=self.run_id, try_number=try_number, search=search)
+
+    def why(self, task: str | None = None) -> Shown:
+        """Why it waits, or why it ended as it did."""
+        from nbflow.notebook.verbs import why
+
+        return why(self.dag_id, task, run=self.run_id)
+
+    def clear(self, *tasks: str, failed: bool = False) -> Shown:
+        """Let tasks go again: all of them, those named, or the failed ones."""
+        from nbflow.notebook.verbs import clear
+
+        return clear(self.dag_id, *tasks, run=self.run_id, failed=failed)
+
+    def __repr__(self) -> str:
+        counts = words.counts_line(_counts(self._instances()))
+        return f"<run {self.run_id} of {self.dag_id}: {self.state} ({counts})>"
+
+    def _late(self, seconds: float) -> NbflowError:
+        waits = self._session.operations.why(self.key)
+        first = next((f"{key}: {wait.text}" for key, wait in waits.items()), "")
+        return NbflowError(f"Run {self.run_id} is still {self.state} after {seconds:g} s. {first}".strip())
+
+    def _instances(self) -> list[Instance]:
+        return self._session.app.store.instances(self.key)
+
+    # --- how it looks
+
+    def graph(self) -> GraphView:
+        """The run's graph now."""
+        return views.graph_view(self._spec, run=self.run, instances=self._instances(), footer=self._footer())
+
+    def bundle(self) -> Bundle:
+        """Its picture now."""
+        return graph_bundle(self.graph(), self._session.app.clock.now().astimezone(views.zone_of(self._spec)))
+
+    def _ipython_display_(self) -> None:
+        if self._once_a_cell():
+            self.show()
+
+    def show(self) -> None:
+        """Display the graph; it follows the run to its end."""
+        from IPython.display import display
+
+        if self.done or not self._session.pictures:
+            display(seen(self.bundle()), raw=True)
+            return
+        if self._follower is not None:
+            self._follower.stop()
+        zone, clock = views.zone_of(self._spec), self._session.app.clock
+        live = LiveGraph(
+            self.graph(), now=lambda: clock.now().astimezone(zone), details=self._details, command=self._command
+        )
+        live.show()
+        told = _Told(self, live)
+        self._follower = _Follower(self._session, told.look, live.finish)
+
+    # --- what the panel of a task shows and does; on the publisher's thread
+
+    def _details(self, task_id: str) -> Mapping[str, Any]:
+        zone = views.zone_of(self._spec)
+        own = [one for one in self._instances() if one.task_id == task_id]
+        if not own:
+            return {"why": {"headline": "It has not been looked at yet."}}
+        one = next((o for o in own if o.state.value in ("failed", "running", "up_for_retry")), own[0])
+        waits = self._session.operations.why(self.key, one.key)
+        wait = waits.get(one.key)
+        store = self._session.app.store
+        reason = wait.text if wait is not None else ""
+        said = views.why_view(store, self._known, one, reason, zone=zone, kind=wait.kind if wait else "")
+        log = _log_lines(self._session, self.key, one, zone)
+        return {
+            "subtitle": self._spec.tasks[task_id].operator,
+            "why": {"headline": said.headline, "grounds": list(said.grounds), "ways_out": list(said.ways_out)},
+            "log": log,
+            "attempts": [
+                {
+                    "try": attempt.try_number,
+                    "state": attempt.outcome or attempt.state,
+                    "started": words.short_time(attempt.started_at.astimezone(zone)) if attempt.started_at else "",
+                    "took": words.duration(words.elapsed(attempt.started_at, attempt.ended_at)),
+                    "cause": views.cause_words(attempt.outcome or ""),
+                }
+                for attempt in store.attempts(self.key, one.key)
+            ],
+            "actions": [{"label": "Clear", "name": "clear", "args": {"task_id": task_id}}] if one.end_date else [],
+        }
+
+    def _command(self, name: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        if name != "clear":
+            raise NbflowError(f"There is no command {name!r}.")
+        cleared = self._session.operations.clear(self.key, [str(args.get("task_id", ""))])
+        return {"said": f"Cleared {words.count(len(cleared), 'task')}."}
+
+
+def _log_lines(session: Session, run: RunKey, one: Instance, zone: Any) -> list[dict[str, Any]]:
+    from nbflow.execution.logs import read_log
+
+    path = session.app.logs.path(run, one.key, max(one.try_number, 1))
+    text, _ = read_log(path)
+    lines = views.log_view("", text, zone).lines[-200:]
+    return [
+        {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message} for line in lines
+    ]
+
+
+class _Told:
+    """What a live graph was last told, so that it is told changes only."""
+
+    def __init__(self, handle: RunHandle, live: LiveGraph) -> None:
+        self.handle, self.live = handle, live
+        self.tasks = {task.task_id: task for task in live.graph.tasks}
+        self.state = live.graph.run_state
+        self.footer = live.graph.footer
+
+    def look(self) -> bool:
+        now = self.handle.graph()
+        for task in now.tasks:
+            changed = views.changed_fields(self.tasks[task.task_id], task)
+            if changed:
+                self.live.put(task.task_id, **changed)
+                self.tasks[task.task_id] = task
+        if (now.run_state, now.footer) != (self.state, self.footer):
+            self.live.put_graph(run_state=now.run_state, footer=now.footer)
+            self.state, self.footer = now.run_state, now.footer
+        return now.run_state in ("success", "failed")
+
+
+def _counts(instances: Sequence[Instance]) -> dict[str, int]:
+    from nbflow.ui.viewmodel import state_counts
+
+    return state_counts(one.state.value for one in instances)
+
+
+class BackfillHandle(Watched):
+    """A backfill: which runs it makes, how far they are. ``wait(timeout)`` or ``await`` for its end."""
+
+    def __init__(self, session: Session, dag_id: str, plan: BackfillPlan, backfill_id: int | None, zone: Any) -> None:
+        self._session, self.dag_id, self.plan, self.backfill_id, self._zone = session, dag_id, plan, backfill_id, zone
+        self._display: Any = None
+
+    @property
+    def dry_run(self) -> bool:
+        """Nothing was made."""
+        return self.backfill_id is None
+
+    @property
+    def dates(self) -> list[datetime]:
+        """Logical dates of the runs that it makes, in order of starting."""
+        return [entry.logical_date for entry in self.plan.to_run]
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Run id -> state, of the runs that it makes."""
+        return {run_id: state.value for run_id, state in self._states().items()}
+
+    @property
+    def done(self) -> bool:
+        return self.dry_run or all(state in RUN_FINISHED for state in self._states().values())
+
+    @property
+    def _outcome(self) -> dict[str, str]:
+        return self.states
+
+    def cancel(self) -> int:
+        """Fail the runs that have not started; returns how many."""
+        return 0 if self.backfill_id is None else self._session.operations.cancel_backfill(self.backfill_id)
+
+    def _states(self) -> dict[str, RunState]:
+        if self.dry_run or not self.plan.to_run:
+            return {}
+        dates = self.dates
+        there = self._session.app.store.runs(self.dag_id, since=min(dates), until=max(dates), limit=1_000_000)
+        found = {run.run_id: run.state for run in there}
+        return {entry.run_id: found[entry.run_id] for entry in self.plan.to_run if entry.run_id in found}
+
+    def _late(self, seconds: float) -> NbflowError:
+        counts = words.counts_line(_tally(self.states.values()))
+        return NbflowError(f"The backfill of {self.dag_id} is not over after {seconds:g} s: {counts}.")
+
+    def bundle(self) -> Bundle:
+        view = views.backfill_view(self.dag_id, self.plan, self._zone, dry_run=self.dry_run, states=self._states())
+        return backfill_bundle(view, self._session.app.clock.now())
+
+    def __repr__(self) -> str:
+        return self.bundle().text
+
+    def _ipython_display_(self) -> None:
+        if self._once_a_cell():
+            self.show()
+
+    def show(self) -> None:
+        """Display the table; it follows the runs to their end."""
+        from IPython.display import display
+
+        if self.done:
+            display(seen(self.bundle()), raw=True)
+            return
+        handle = display(seen(self.bundle()), raw=True, display_id=True)
+        last: list[Any] = [_tally(self.states.values()), time.monotonic()]
+
+        def look() -> bool:
+            counts, now = _tally(self.states.values()), time.monotonic()
+            if counts != last[0] and now - last[1] >= PICTURE_SECONDS:
+                last[:] = [counts, now]
+                handle.update(seen(self.bundle()), raw=True)
+            return self.done
+
+        self._follower = _Follower(self._session, look, lambda: handle.update(seen(self.bundle()), raw=True))
+
+
+PICTURE_SECONDS = 0.25
+"""A table that changes more often flickers."""
+
+
+def _tally(states: Any) -> dict[str, int]:
+    from nbflow.ui.viewmodel import state_counts
+
+    return state_counts(states)
+
+
+def tasks_shown(instances: Sequence[Instance], rows: Sequence[Any], now: datetime, *, title: str) -> Shown:
+    """A run's task instances: as a value, name -> instance."""
+    return Shown({str(one.key): one for one in instances}, tasks_bundle(rows, now, title=title))

@@ -1,0 +1,241 @@
+"""``%load_ext nbflow``: the magics, their registration, completion and help.
+
+:data:`MAGICS` is the table of magics: a row is a name, its kind, and the method that answers. A package that brings its
+own (:mod:`nbflow.teach`) adds rows before the extension is loaded, or calls :func:`add_magic`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import traitlets
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, magics_class, no_var_expand
+from IPython.display import display
+
+from nbflow.dag.cell_options import OPTIONS, SHARED, help_text, parse_magic
+from nbflow.errors import NbflowError, did_you_mean
+from nbflow.notebook import line as lines
+from nbflow.notebook import scheduler_process
+from nbflow.notebook.faults import told_in_one_line
+from nbflow.notebook.handles import Shown, seen
+from nbflow.notebook.kernel import run_cell, run_shared
+from nbflow.notebook.picture import dag_picture
+from nbflow.notebook.session import Session, end_session, session
+from nbflow.ui.html import message_bundle
+
+Kind = Literal["line", "cell"]
+
+
+@magics_class
+class NbflowMagics(Magics):
+    """Settings of the magics: ``%config NbflowMagics``."""
+
+    save_output = traitlets.Bool(
+        True, help="Keep pictures in the saved notebook. Without them outputs are text, and diffs stay small."
+    ).tag(config=True)
+
+    shell: Any
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self.here = session()
+        self.here.user_ns = shell.user_ns
+        self.observe(self._pictures, "save_output")
+
+    def _pictures(self, change: Any) -> None:
+        session().pictures = bool(change.new)
+
+    # --- what the shell tells
+
+    def cell_began(self, info: Any) -> None:
+        if info.store_history and not info.silent:
+            session().cells.began(getattr(info, "cell_id", None), self.shell.execution_count, info.raw_cell)
+
+    def cell_ended(self, result: Any) -> None:
+        info = result.info
+        if info is not None and info.store_history and not info.silent:
+            number = result.execution_count or self.shell.execution_count
+            session().cells.ended(number, info.raw_cell or "", well=result.success)
+
+    # --- %%dag
+
+    @no_var_expand  # the reader of the saved file has no variables to expand
+    @told_in_one_line
+    def dag_cell(self, line: str, cell: str) -> Any:
+        """Define a DAG in a cell. It must stand alone, as a file would; imports of earlier cells travel with it.
+
+        %%dag NAME [options]     the cell's tasks make the DAG
+        %%dag --shared           not a DAG: helpers that travel with this notebook's DAGs
+        """
+        if line.strip() in ("?", "-h", "--help"):
+            print(f"{self.dag_cell.__doc__}\n{help_text()}")
+            return None
+        source = f"%%dag {line}\n{cell}"
+        here = session()
+        cells = here.cells.with_current(source, self.shell.execution_count)
+        magic = parse_magic(line)
+        if magic.shared:
+            run_shared(cells, self.shell.user_ns)
+            return None
+        made = run_cell(cells, path=here.path, folder=Path.cwd(), options=here.app.compile_options())
+        self.shell.push(dict(made.names))
+        for kept in here.keep(made):
+            display(seen(dag_picture(here, kept)), raw=True)
+        return None
+
+    # --- %dag
+
+    @told_in_one_line
+    def dag_line(self, line: str) -> Any:
+        """Work with DAGs: %dag VERB ... ; %dag alone lists the verbs, %dag run? explains one."""
+        try:
+            verb, args = lines.parse(line)
+        except lines.HelpWanted as wanted:
+            print(lines.help_text(str(wanted)))
+            return None
+        answer = verb.call(args)
+        if verb.shows:
+            display(answer)
+        return answer
+
+    # --- %nbflow
+
+    @told_in_one_line
+    def nbflow_line(self, line: str) -> Any:
+        """The scheduler: %nbflow status | start | stop."""
+        words = line.split() or ["status"]
+        actions: dict[str, Callable[[Session], Shown]] = {"status": _status, "start": _start, "stop": _stop}
+        if len(words) > 1 or words[0] not in actions:
+            hint = did_you_mean(words[0], actions).strip() or "It has: status, start, stop."
+            raise NbflowError(f"%nbflow has no {line.strip()!r}.", hint=hint)
+        return actions[words[0]](session())
+
+
+def _status(here: Session) -> Shown:
+    found = scheduler_process.find(here.app)
+    where = f"Home {here.app.settings.home}, DAGs in {here.app.settings.core.dags_folder}."
+    text = f"{found.text[0].upper()}{found.text[1:]}. {where}"
+    return Shown(found.job, message_bundle(text if found.job else f"{text} Start it with %nbflow start."))
+
+
+def _start(here: Session) -> Shown:
+    found = scheduler_process.ensure(here.app)
+    said = "Started: " if found.started else "There is one already: "
+    return Shown(found.job, message_bundle(f"{said}{found.text}."))
+
+
+def _stop(here: Session) -> Shown:
+    found = scheduler_process.stop(here.app)
+    said = f"Stopped the scheduler (pid {found.job.pid})." if found.job else "There is no scheduler to stop."
+    return Shown(found.job, message_bundle(said))
+
+
+# ---------------------------------------------------------------------------------------- registration
+
+
+class Magic(NamedTuple):
+    """A row of the table: how it is called, and what makes the function that answers."""
+
+    kind: Kind
+    name: str
+    make: Callable[[NbflowMagics], Callable[..., Any]]
+
+
+MAGICS: list[Magic] = [
+    Magic("cell", "dag", lambda magics: magics.dag_cell),
+    Magic("line", "dag", lambda magics: magics.dag_line),
+    Magic("line", "nbflow", lambda magics: magics.nbflow_line),
+]
+
+
+def add_magic(kind: Kind, name: str, make: Callable[[NbflowMagics], Callable[..., Any]]) -> None:
+    """Add a magic; a shell that has the extension already gets it at once."""
+    row = Magic(kind, name, make)
+    MAGICS.append(row)
+    for magics in _loaded.values():
+        _register(magics, row)
+
+
+_loaded: dict[int, NbflowMagics] = {}
+"""By id of the shell."""
+
+
+def _register(magics: NbflowMagics, row: Magic) -> None:
+    magics.shell.register_magic_function(row.make(magics), row.kind, row.name)
+
+
+def load(shell: Any) -> None:
+    """Register the magics, their completion and the record of cells. Loading twice changes nothing."""
+    if id(shell) in _loaded:
+        return
+    magics = _loaded[id(shell)] = NbflowMagics(shell)
+    shell.configurables.append(magics)
+    for row in MAGICS:
+        _register(magics, row)
+    magics.here.cells.seed(shell.history_manager.input_hist_raw if shell.history_manager else ())
+    shell.events.register("pre_run_cell", magics.cell_began)
+    shell.events.register("post_run_cell", magics.cell_ended)
+    shell.input_transformers_cleanup.append(ask_for_help)
+    shell.set_hook("complete_command", _complete_line, re_key=r"(?:.*=\s*)?%dag\s.*")
+    shell.set_hook("complete_command", _complete_cell, re_key=r"%%dag\s.*")
+    shell.set_hook("complete_command", _complete_nbflow, re_key=r"(?:.*=\s*)?%nbflow\s.*")
+
+
+def unload(shell: Any) -> None:
+    """Take away what :func:`load` registered; the home is closed."""
+    magics = _loaded.pop(id(shell), None)
+    if magics is None:
+        return
+    shell.configurables.remove(magics)
+    for event, function in (("pre_run_cell", magics.cell_began), ("post_run_cell", magics.cell_ended)):
+        with contextlib.suppress(ValueError):
+            shell.events.unregister(event, function)
+    if ask_for_help in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.remove(ask_for_help)
+    for row in MAGICS:
+        shell.magics_manager.magics[row.kind].pop(row.name, None)
+    end_session()
+
+
+def ask_for_help(cell: list[str]) -> list[str]:
+    """``%dag run?`` asks for the verb's help; IPython would show the help of whatever is called ``run``."""
+    return [_HELP.sub(r"\1 --help", line) if line.lstrip().startswith("%") else line for line in cell]
+
+
+_HELP = re.compile(r"^(\s*%dag\s+\w+)[^?\n]*\?+\s*$", re.MULTILINE)
+
+
+# ---------------------------------------------------------------------------------------- completion
+
+
+def _complete_line(shell: Any, event: Any) -> list[str]:
+    return lines.complete(event.text_until_cursor.partition("%dag")[2].lstrip(), _known())
+
+
+def _complete_cell(shell: Any, event: Any) -> list[str]:
+    return [option for option in [*OPTIONS, SHARED] if option.startswith(event.symbol or "--")]
+
+
+def _complete_nbflow(shell: Any, event: Any) -> list[str]:
+    return ["status", "start", "stop"]
+
+
+def _known() -> lines.Known:
+    here = session()
+
+    def tasks(dag_id: str) -> list[str]:
+        try:
+            return list(here.version(dag_id).spec.tasks)
+        except NbflowError:
+            return []
+
+    return lines.Known(
+        dags=lambda: sorted({row.dag_id for row in here.app.store.dags()} | here.dags.keys()),
+        tasks=tasks,
+        runs=lambda dag_id: [run.run_id for run in here.app.store.runs(dag_id, limit=20)],
+    )

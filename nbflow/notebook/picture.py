@@ -1,0 +1,43 @@
+"""What a ``%%dag`` cell shows: the graph, what travels with it, and what serves it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nbflow.notebook import views
+from nbflow.ui.bundle import Bundle
+from nbflow.ui.html import card, graph_bundle
+from nbflow.ui.markup import escape
+
+if TYPE_CHECKING:
+    from nbflow.notebook.session import KernelDag, Session
+
+
+def dag_picture(here: Session, kept: KernelDag) -> Bundle:
+    """The graph of a DAG that a cell has just made."""
+    from nbflow.notebook.verbs import footer
+
+    spec = kept.version.spec
+    row = here.app.store.dag(spec.dag_id)
+    view = views.graph_view(
+        spec,
+        next_run=row.next_run_after if row is not None else None,
+        paused=row is not None and row.paused,
+        footer=footer(here, spec.dag_id),
+    )
+    graph = graph_bundle(view, here.app.clock.now().astimezone(views.zone_of(spec)))
+    travels = kept.cell.source.travels
+    warned = [text for text in kept.cell.loaded.warnings if text]
+    if not travels and not warned:
+        return graph
+    parts, lines = [], []
+    if travels:
+        listed = " · ".join(
+            f'<code style="background-color:transparent">{escape(t)}</code> {escape(c)}' for t, c in travels
+        )
+        parts.append(f"Travels with it: {listed}")
+        lines.append("Travels with it: " + " · ".join(f"{text} ({cell})" for text, cell in travels))
+    parts += [escape(text) for text in warned]
+    lines += warned
+    inner = "".join(f'<div class="nf-muted" style="padding:4px 12px;font-size:11.5px">{part}</div>' for part in parts)
+    return Bundle(html=graph.html + card("travels", "", inner), text="\n".join([graph.text, *lines]), svg=graph.svg)

@@ -1,0 +1,208 @@
+"""What one process knows while it uses nbflow from a notebook: the open home, and the DAGs that its cells made."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbflow.core.snapshot import Run, RunKey
+from nbflow.core.timetables.zones import timezone_of
+from nbflow.dag.dag import DAG
+from nbflow.errors import DagNotFound, NbflowError, did_you_mean
+from nbflow.notebook.kernel import CellDag, CellLog, notebook_path, saved_source
+
+if TYPE_CHECKING:
+    from nbflow.app import App
+    from nbflow.services.operations import Operations
+    from nbflow.store.base import DagVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelDag:
+    """A DAG that a cell of this kernel made: the version that its own runs use."""
+
+    dag: DAG
+    version: DagVersion
+    cell: CellDag
+
+
+@dataclass(eq=False)
+class Session:
+    """One for each NBFLOW_HOME in a process; :func:`session` gives the current one."""
+
+    home: str | None
+    cells: CellLog = field(default_factory=CellLog)
+    user_ns: dict[str, Any] = field(default_factory=dict)
+    dags: dict[str, KernelDag] = field(default_factory=dict)
+    pictures: bool = True
+    """Outputs hold pictures; without, they are text (``%config NbflowMagics.save_output``)."""
+
+    @cached_property
+    def app(self) -> App:
+        from nbflow.app import App
+
+        return App.open(home=self.home)
+
+    @property
+    def actor(self) -> str:
+        """Who stands in the history."""
+        import getpass
+
+        try:
+            return f"user:{getpass.getuser()}"
+        except (KeyError, OSError):  # a container's user may have no name
+            return f"user:{os.getuid()}"
+
+    @property
+    def operations(self) -> Operations:
+        return self.app.operations(self.actor)
+
+    @property
+    def zone(self) -> tzinfo:
+        """Of dates that name none."""
+        return timezone_of(self.app.settings.core.default_timezone)
+
+    @property
+    def path(self) -> Path | None:
+        """The notebook, where the front end tells."""
+        return notebook_path(self.user_ns, os.environ)
+
+    # --- DAGs of this kernel
+
+    def keep(self, cell: CellDag) -> list[KernelDag]:
+        """Register the DAGs of a cell for this kernel's own runs."""
+        from nbflow.store.base import DagVersion
+
+        kept = []
+        for dag in cell.dags:
+            version = DagVersion(
+                dag_id=dag.dag_id,
+                spec=cell.loaded.specs[dag.dag_id],
+                fileloc=str(self.path or f"<kernel {os.getpid()}>"),
+                cell=cell.source.cell.name,
+                files=cell.loaded.files,
+                origin="kernel",
+            )
+            stored = self.app.store.register(version, now=self.app.clock.now(), paused=False, activate=False)
+            self.dags[dag.dag_id] = KernelDag(dag=dag, version=stored, cell=cell)
+            kept.append(self.dags[dag.dag_id])
+        return kept
+
+    def version(self, dag: str | DAG) -> DagVersion:
+        """The version that this kernel's runs of a DAG use: its own, else the one that the schedule follows."""
+        if isinstance(dag, DAG):
+            return self._version_of(dag)
+        own = self.dags.get(dag)
+        if own is not None:
+            return own.version
+        found = self.app.store.version(dag)
+        if found is None:
+            known = {row.dag_id for row in self.app.store.dags(include_stale=True)} | self.dags.keys()
+            hint = did_you_mean(dag, known).strip() or "See: %dag list."
+            raise DagNotFound(f"There is no DAG {dag!r}.", hint=hint)
+        return found
+
+    def _version_of(self, dag: DAG) -> DagVersion:
+        """A DAG object can be run by others where it comes from a cell or a file of its own."""
+        own = self.dags.get(dag.dag_id)
+        if own is not None and own.dag is dag:
+            return own.version
+        from nbflow.dag.loading import load_source
+        from nbflow.store.base import DagVersion
+
+        path = Path(dag.fileloc)
+        loaded = load_source(path, options=self.app.compile_options()) if path.is_file() else None
+        if loaded is None or dag.dag_id not in loaded.specs:
+            raise NbflowError(
+                f"DAG {dag.dag_id!r} is known to this process only, so no other one can run it.",
+                hint="Run it here with test(), or put it into a %%dag cell or a file.",
+            )
+        version = DagVersion(
+            dag_id=dag.dag_id, spec=loaded.specs[dag.dag_id], fileloc=str(path), files=loaded.files, origin="kernel"
+        )
+        return self.app.store.register(version, now=self.app.clock.now(), paused=False, activate=False)
+
+    def object_of(self, dag: str | DAG) -> DAG:
+        """The DAG itself, to be run in this process."""
+        if isinstance(dag, DAG):
+            return dag
+        own = self.dags.get(dag)
+        if own is not None:
+            return own.dag
+        from nbflow.dag.loading import load_source
+
+        version = self.version(dag)
+        core = self.app.settings.core
+        loaded = load_source(
+            version.fileloc,
+            version.files or None,
+            folder=core.dags_folder,
+            versions_folder=self.app.settings.home / "versions",
+            options=self.app.compile_options(),
+        )
+        for one in loaded.dags:
+            if one.dag_id == dag:
+                return one
+        fault = loaded.faults[0].error if loaded.faults else "its source no longer defines it"
+        raise NbflowError(f"DAG {dag!r} cannot be loaded: {fault}.")
+
+    def find_run(self, dag: str | DAG, which: str | None = None) -> Run:
+        """A run by id or logical date; by default the newest."""
+        dag_id = dag.dag_id if isinstance(dag, DAG) else dag
+        if dag_id not in self.dags:
+            self.version(dag_id)
+        if which is None:
+            runs = self.app.store.runs(dag_id, limit=200)
+            if runs:  # the newest by creation: a test of last year's date is what one has just made
+                return max(runs, key=lambda run: (run.queued_at or run.run_after, run.run_after))
+        return self.operations.find_run(dag_id, which)
+
+    def fresh(self, run: RunKey) -> Run:
+        """The run as it is now."""
+        return self.operations.find_run(*run)
+
+    def differs(self, dag_id: str) -> str:
+        """What to say where the schedule follows something else than this kernel's version; else nothing."""
+        own = self.dags.get(dag_id)
+        if own is None or self.path is None:
+            return ""
+        saved = saved_source(self.path, dag_id)
+        if saved is None:
+            return "not saved yet: save the notebook and the schedule follows it"
+        if saved.text != own.cell.source.text:
+            return "differs from the saved notebook, which the schedule follows"
+        if not self.path.is_relative_to(os.path.abspath(self.app.settings.core.dags_folder)):
+            return f"not scheduled: the notebook is outside {self.app.settings.core.dags_folder}"
+        return ""
+
+    def close(self) -> None:
+        """Let go of the home."""
+        if "app" in self.__dict__:
+            self.app.close()
+            del self.__dict__["app"]
+
+
+_current: list[Session] = []
+
+
+def session() -> Session:
+    """The session of the home that NBFLOW_HOME names now."""
+    home = os.environ.get("NBFLOW_HOME")
+    if not _current or _current[0].home != home:
+        before = _current[0] if _current else None
+        made = Session(home)
+        if before is not None:
+            made.cells, made.user_ns, made.pictures = before.cells, before.user_ns, before.pictures
+            before.close()
+        _current[:] = [made]
+    return _current[0]
+
+
+def end_session() -> None:
+    """Close the current session; the next use opens the home anew."""
+    while _current:
+        _current.pop().close()
