@@ -38,7 +38,7 @@ from nbflow.core.loop import Active, Decision, Elsewhere, View, decide_all, foll
 from nbflow.core.plan import Callback, Op, Plan, advance, earliest
 from nbflow.core.react import react
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
-from nbflow.core.states import RunState
+from nbflow.core.states import RunState, TaskState
 from nbflow.dag.runtime import Work
 from nbflow.errors import NbflowError, StalePlan
 from nbflow.execution.executors.base import Executor, Report, Submission
@@ -337,9 +337,25 @@ class Scheduler:
                 snapshots[run.key] = known
             elif (fresh := self.store.snapshot(run.key)) is not None:
                 snapshots[run.key] = replace(fresh, paused=paused)
+                if known is None and self.shared:
+                    self._adopt_unclaimed(fresh)
         memory.active = Active(snapshots=snapshots, looks=memory.active.looks)
         memory.token = token
         self._cancel_lost()
+
+    def _adopt_unclaimed(self, snapshot: Snapshot) -> None:
+        """Whoever holds a run dispatches it, and claims what it dispatched at once. What is queued and unclaimed in a
+        run that has just come into our hands was dispatched by one that died, or is too late to claim it."""
+        live = set(self.executor.live)
+        waiting = [
+            one.attempt_id
+            for one in snapshot.instances.values()
+            if one.state is TaskState.QUEUED and one.attempt_id is not None and one.attempt_id not in live
+        ]
+        found = [self.store.attempt(attempt_id) for attempt_id in waiting]
+        orphans = [attempt for attempt in found if attempt is not None and attempt.owner is None]
+        if orphans:
+            self.memory.reports += self.executor.adopt(orphans)
 
     def _mine(self, runs: list[Run], now: datetime) -> list[Run]:
         if self.only is not None:
