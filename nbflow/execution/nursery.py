@@ -81,6 +81,8 @@ class Child:
         self.pid = pid
         self.parent = parent
         self.connected = True
+        self.serves = False
+        """It is a template: it looks after what it forks itself."""
         self.gone: Gone | None = None
         self.on_message: Handler = _ignore
         self.on_hangup: Callable[[str], None] = _ignore
@@ -210,8 +212,11 @@ class Forker:
             if child in self.idle:
                 self.idle.remove(child)
             child.ended(Gone(status=int(message["status"]), peak_kb=int(message.get("peak_kb", 0))))
-        if message.get("left_behind") and not self.busy:
-            self._say({"sweep": True})
+        if message.get("left_behind") and not any(self._runs_a_try(one) for one in self.children.values()):
+            self._say({"sweep": True})  # daemons of tries that are over; while one runs, they may be its own
+
+    def _runs_a_try(self, child: Child) -> bool:
+        return not child.serves and child not in self.idle
 
     def died(self) -> None:
         """The process is gone: its children die with it; those with a group of their own are ended from here."""
@@ -456,6 +461,7 @@ class Nursery:
                 receiver(Ready(lost=lost))
             return
         template.child = child
+        child.serves = True
         child.on_message = lambda message, fds: self._heard(template, message, fds)
         child.on_hangup = lambda reason: child.kill(signal.SIGKILL)
         child.on_gone = lambda gone: self._template_gone(template, gone)

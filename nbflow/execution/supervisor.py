@@ -165,6 +165,11 @@ class Supervisor:
         return list(self._tries)
 
     @property
+    def leaving(self) -> list[str]:
+        """Attempts that are reported, and whose processes take a moment longer to be gone."""
+        return [try_.work.attempt_id for try_ in self._leaving]
+
+    @property
     def quiet(self) -> bool:
         """Nothing runs, and every process of a reported try is gone."""
         return not self._tries and not self._leaving

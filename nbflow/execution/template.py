@@ -25,7 +25,7 @@ What they keep to:
   group is empty.
 * **Nothing outlives its supervisor.** A process that serves sees its socket close, kills the groups of its children,
   and what was reparented to it (it is a subreaper where the system has that), and exits. An idle child sees its own
-  socket close. A template that is killed leaves its children to the base, which has not forked them and ends them.
+  socket close. Of a template that is killed, the supervisor ends the children's groups.
 * **Small.** Memory is frozen out of the garbage collector's sight before forking, so that children share it. What a
   child does is paid in pages that it must copy first (about 2 µs each, more than the work itself), so whatever can be
   done once before the fork is.
@@ -184,29 +184,18 @@ class Server:
                 os.killpg(pid, number)
 
     def _sweep(self) -> None:
-        """End what was reparented to this process: nobody else answers for it."""
+        """End what was reparented to this process. The supervisor says when: no try that may still use it runs."""
         for pid in _own_children() - self._children:
             _kill_group(pid, signal.SIGKILL)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def _reap(self) -> None:
-        while True:
-            try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                break
-            if ended is None:
-                break
-            pid = ended.si_pid
-            if pid in self._children:
-                _kill_group(pid, signal.SIGKILL)  # still a zombie: the number cannot be anybody else's
-            _, status, usage = os.wait4(pid, 0)
+        while (ended := self._next_ended()) is not None:
+            pid, status, usage = ended
             if pid in self._children:
                 self._children.discard(pid)
                 self._closing[pid] = {"ended": pid, "status": status, "peak_kb": usage.ru_maxrss}
-                if self.loaded is None:  # a template that died without ending its children left them to the base
-                    self._sweep()
         for pid in list(self._closing):
             if not _group_exists(pid):
                 message = self._closing.pop(pid)
@@ -214,6 +203,23 @@ class Server:
                     message["left_behind"] = True
                 with contextlib.suppress(Hangup):
                     self.channel.send(message)
+
+    def _next_ended(self) -> tuple[int, int, Any] | None:
+        """Reap one child that has ended, after ending what is left of its group; None if there is none."""
+        try:
+            if not hasattr(os, "waitid"):  # macOS before Python 3.13: the group is ended a moment after the reaping
+                reaped = os.wait4(-1, os.WNOHANG)
+                if reaped[0] in self._children:
+                    _kill_group(reaped[0], signal.SIGKILL)
+                return reaped if reaped[0] else None
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                return None
+            if ended.si_pid in self._children:  # still a zombie: the number cannot be anybody else's
+                _kill_group(ended.si_pid, signal.SIGKILL)
+            return os.wait4(ended.si_pid, 0)
+        except ChildProcessError:
+            return None
 
     def end(self) -> NoReturn:
         """The supervisor is gone: leave nothing behind."""

@@ -158,7 +158,7 @@ class Bench:
     def end(self, attempt_id: str) -> Any:
         """Serve until this attempt has ended and its process is gone; returns its last event."""
         self.until(lambda: bool(self.ends(attempt_id)), f"the end of {attempt_id}")
-        self.until(lambda: self.executor.supervisor.quiet or attempt_id in self.executor.live, "the process's end")
+        self.until(lambda: attempt_id not in self.executor.supervisor.leaving, "the end of its process")
         (end,) = self.ends(attempt_id)
         return end
 

@@ -276,3 +276,19 @@ def test_tries_of_a_template_or_base_that_is_killed_are_reported_and_gone(bench:
     # Then its try is reported, and its process is gone
     assert (type(end), end.cause) == (Failed, Cause.PROCESS_DIED)
     assert wait_gone([pid]) == []
+
+
+def test_a_daemon_of_a_try_that_still_runs_is_left_alone(bench: Bench) -> None:
+    import json
+
+    # Given a try that runs, and another one of the same DAG that leaves a daemon behind
+    running = bench.submit("hangs")
+    bench.until(lambda: (running, "pids") in bench.store.xcoms)
+    attempt_id = bench.submit("leaves_processes")
+    assert isinstance(bench.end(attempt_id), Succeeded)
+    daemon = json.loads(bench.store.xcoms[attempt_id, "return_value"])["daemon"]
+    # Then the daemon lives for as long as it might be the running one's, and no longer
+    assert os.path.exists(f"/proc/{daemon}")
+    bench.executor.cancel(running, reason="enough")
+    bench.end(running)
+    assert wait_gone([daemon]) == []
