@@ -100,11 +100,11 @@ class Round:
     # --- the scene
 
     def start_scheduler(self) -> None:
-        log = open(self.home / "scheduler.log", "ab")
-        command = [sys.executable, "-c", SERVE]
-        self.schedulers.append(
-            subprocess.Popen(command, env=self.environ, stdout=log, stderr=log, start_new_session=True)
-        )
+        with open(self.home / "scheduler.log", "ab") as log:
+            one = subprocess.Popen(
+                [sys.executable, "-c", SERVE], env=self.environ, stdout=log, stderr=log, start_new_session=True
+            )
+        self.schedulers.append(one)
 
     def below(self, pid: int) -> list[int]:
         """Processes below a scheduler, nearest first: the ones that fork, and the tasks."""
