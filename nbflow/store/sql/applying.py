@@ -166,7 +166,7 @@ class Applying(Database):
         wanted = {*touched_runs(plans), *expect}
         wanted.update(op.run.key for plan in plans for op in plan.ops if isinstance(op, AddRun))
         found = Read({}, {}, {}, {})
-        query = self._sql(_RUNS).columns(*_RUNS_TYPES)
+        query = self._sql(_RUNS, *_RUNS_TYPES)
         for row in connection.execute(query, {"keys": dump_json([list(key) for key in wanted])}):
             run = as_run(row)
             run_no, digest = row[len(RUN_FIELDS) :]
@@ -175,7 +175,7 @@ class Applying(Database):
         keys = [(found.numbers[run], *key) for run, key in touched_keys(plans) if run in found.numbers]
         if keys:
             names = {number: run for run, number in found.numbers.items()}
-            query = self._sql(_ROWS).columns(*_ROWS_TYPES)
+            query = self._sql(_ROWS, *_ROWS_TYPES)
             for row in connection.execute(query, {"keys": dump_json(keys)}):
                 one = as_instance(row)
                 found.rows[names[row[-1]], one.key] = (one, as_hidden(row))

@@ -28,14 +28,12 @@ _TAKE = update(_CB).where(_CB.c.id == bindparam("this")).values(owner=bindparam(
 class Callbacks(Database):
     def claim_callbacks(self, *, owner: str, lease: timedelta, now: datetime, limit: int = 50) -> list[PendingCallback]:
         columns = (_CB.c.id, _CB.c.kind, _CB.c.version, _CB.c.at, _CB.c.reason, _CB.c.task_id, _CB.c.map_index)
-        query = self._sql(_FREE).columns(*columns, t.dag_run.c.dag_id, t.dag_run.c.run_id)
+        query = self._sql(_FREE, *columns, t.dag_run.c.dag_id, t.dag_run.c.run_id, moments=("now",))
         with self._reading() as connection:  # most loops find none, and need not wait for the write lock
             if connection.execute(_ANY).first() is None:
                 return []
         with self._writing(nudge=False) as connection:
-            rows = connection.execute(
-                query.bindparams(bindparam("now", type_=_CB.c.lease_until.type)), {"now": now, "limit": limit}
-            ).all()
+            rows = connection.execute(query, {"now": now, "limit": limit}).all()
             if rows:
                 until = utc(now) + lease
                 connection.execute(_TAKE, [{"this": row.id, "by": owner, "until": until} for row in rows])

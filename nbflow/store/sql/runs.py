@@ -164,10 +164,10 @@ class Runs(Database):
         if not wanted:
             return []
         keys = dump_json([list(run) for run in wanted])
-        query = self._sql(_FREE_RUNS).columns(_RUN.c.id, _RUN.c.dag_id, _RUN.c.run_id)
+        query = self._sql(_FREE_RUNS, _RUN.c.id, _RUN.c.dag_id, _RUN.c.run_id, moments=("now",))
         with self._writing(nudge=False) as connection:
             free = connection.execute(
-                query.bindparams(bindparam("now", type_=_RUN.c.lease_until.type)),
+                query,
                 {"keys": keys, "owner": owner, "now": now},
             ).all()
             if free:
