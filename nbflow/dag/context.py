@@ -155,7 +155,6 @@ NAMES: Mapping[str, Callable[[TaskInstance], Any]] = {
     "data_interval_start": _attribute("dag_run.data_interval_start"),
     "ds": _dated(_format(_DAY)),
     "ds_nodash": _dated(_format(_DAY_NODASH)),
-    "exception": lambda ti: None,
     "expanded_ti_count": lambda ti: None,
     "inlets": lambda ti: list(getattr(ti.task, "inlets", None) or []),
     "logical_date": _dated(_same),
@@ -167,7 +166,6 @@ NAMES: Mapping[str, Callable[[TaskInstance], Any]] = {
     "prev_data_interval_start_success": _previous("data_interval_start"),
     "prev_end_date_success": _previous("end_date"),
     "prev_start_date_success": _previous("start_date"),
-    "reason": lambda ti: None,
     "run_id": _attribute("run_id"),
     "start_date": _attribute("start_date"),
     "task": _attribute("task"),
@@ -199,7 +197,7 @@ NAMES: Mapping[str, Callable[[TaskInstance], Any]] = {
     "yesterday_ds": _day(-1, _DAY),
     "yesterday_ds_nodash": _day(-1, _DAY_NODASH),
 }
-"""Every name and how its value is made from the task instance."""
+"""Every name and how its value is made from the task instance. Callbacks also find ``exception`` and ``reason``."""
 
 OLD_NAMES: Mapping[str, str] = {
     "conf": "the settings, nbflow.toml",
@@ -464,8 +462,17 @@ def arguments_for(
     named, takes_all = parameters_of(function)
     if takes_all:
         return {**{k: v for k, v in context.as_kwargs().items() if k not in named[:positional]}, **given}
-    wanted = {name: context[name] for name in named[positional:] if name not in given and name in context}
-    return {**wanted, **given}
+    wanted = [name for name in named[positional:] if name not in given and name in context]
+    if not OLD_NAMES.keys().isdisjoint(wanted):
+        wanted = [name for name in wanted if name not in OLD_NAMES or not _has_own_default(function, name)]
+    return {**{name: context[name] for name in wanted}, **given}
+
+
+def _has_own_default(function: Callable[..., Any], name: str) -> bool:
+    """Whether a parameter has a default that says something: then a name of Airflow 2, such as ``conf``, is its own."""
+    import inspect
+
+    return inspect.signature(function).parameters[name].default not in (None, inspect.Parameter.empty)
 
 
 def parameters_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:

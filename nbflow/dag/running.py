@@ -265,7 +265,8 @@ class _Attempt:
         if isinstance(event, Failed):
             self.context["exception"] = error
             self.context["reason"] = event.error
-            log.error("Task failed: %s\n%s", event.error, users_traceback(error).rstrip())
+            trace = users_traceback(error).rstrip()
+            log.error("Task failed: %s%s", event.error, f"\n{trace}" if "\n" in trace else "")
         elif isinstance(event, SkippedItself):
             self.context["exception"] = error
             log.info("Task skips itself%s", f": {event.message}" if event.message else ".")

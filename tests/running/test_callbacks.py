@@ -19,7 +19,7 @@ KINDS = ("execute", "success", "failure", "retry", "skipped")
 
 def a_task(function: Any, heard: list[Any]) -> PythonOperator:
     def hear(kind: str) -> Any:
-        return lambda context: heard.append((kind, context["ti"].state, context["exception"]))
+        return lambda context: heard.append((kind, context["ti"].state, context.get("exception")))
 
     return PythonOperator(
         task_id="t", python_callable=function, retries=1, **{f"on_{kind}_callback": hear(kind) for kind in KINDS}

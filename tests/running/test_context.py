@@ -43,6 +43,14 @@ def test_given_arguments_win_over_the_context(dag: DAG, runtime: MemoryRuntime) 
     )
 
 
+def test_defaults_of_a_functions_own_stay(dag: DAG, runtime: MemoryRuntime) -> None:
+    def function(reason: str = "mine", conf: str = "mine too", test_mode: Any = None) -> Any:
+        return reason, conf, test_mode
+
+    with pytest.warns(OldNameWarning, match="'test_mode'"):
+        assert result(dag, runtime, function) == ("mine", "mine too", False)
+
+
 def test_a_function_with_kwargs_gets_everything(dag: DAG, runtime: MemoryRuntime) -> None:
     def function(x: int, **context: Any) -> Any:
         return x, context["ds"], isinstance(context, dict), {"ti", "params", "next_ds", "var"} <= context.keys()

@@ -251,3 +251,26 @@ def test_what_comes_from_an_xcom_is_never_a_template(dag: DAG, runtime: MemoryRu
     attempt(dag, "m", runtime, map_index=0)
 
     assert (runtime.own("m", map_index=0), runtime.own("n")) == ("{{ ds }}", "{{ ds }}")
+
+
+@pytest.mark.parametrize(("weekday", "skipped"), [(0, False), (3, True)])
+def test_run_if_and_skip_if_look_at_the_context(dag: DAG, runtime: MemoryRuntime, weekday: int, skipped: bool) -> None:
+    from nbflow.core.events import SkippedItself
+
+    @task.run_if(lambda context: (context["logical_date"].weekday() == weekday, "another day"))
+    @task
+    def t() -> int:
+        return 1
+
+    @task.skip_if(lambda context: context["logical_date"].weekday() != weekday)
+    @task.bash
+    def b() -> str:
+        return "true"
+
+    t()
+    b()
+
+    events = [attempt(dag, task_id, runtime).event for task_id in ("t", "b")]
+
+    assert [isinstance(event, SkippedItself) for event in events] == [skipped, skipped]
+    assert not skipped or events[0].message == "another day"  # type: ignore[union-attr]
