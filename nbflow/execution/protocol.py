@@ -50,6 +50,8 @@ READ_BYTES = 64 * 1024
 MOST_FDS = 4
 
 _HEADER = struct.Struct("!I")
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
+_from_json = json.JSONDecoder().decode
 _FD_BYTES = array.array("i").itemsize
 _ANCILLARY_BYTES = socket.CMSG_SPACE(MOST_FDS * _FD_BYTES)
 
@@ -64,7 +66,7 @@ class Hangup(NbflowError):
 
 def encode(message: Mapping[str, Any]) -> bytes:
     """A message as bytes, its length first."""
-    body = json.dumps(message, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+    body = _to_json(message).encode()
     if len(body) > MOST_BYTES:
         raise BrokenProtocol(f"a message of {len(body):,} bytes is more than the {MOST_BYTES:,} allowed")
     return _HEADER.pack(len(body)) + body
@@ -176,7 +178,7 @@ class Channel:
         body = bytes(self._inbox[_HEADER.size : end])
         del self._inbox[:end]
         try:
-            message = json.loads(body)
+            message = _from_json(body.decode())
         except (ValueError, RecursionError):
             raise BrokenProtocol(f"{body[:40]!r} is not a message") from None
         if not isinstance(message, dict):
