@@ -208,12 +208,24 @@ def notebook_cells(text: str, path: str) -> list[Cell]:
     except (KeyError, TypeError, RecursionError) as error:
         said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidDag(f"{name} is not a notebook: {said}.", hint="Save it with Jupyter.") from None
-    kept = " of the kept version" if _is_version(raw) else ""
-    labels = [f"cell {number}{kept}" for number in range(1, len(sources) + 1)]
+    kept = _is_version(raw)
+    labels = _kept_labels(sources) if kept else [f"cell {number}" for number in range(1, len(sources) + 1)]
+    place = name if kept else path  # where a version was unpacked tells nobody anything
     return [
-        Cell(index=index, name=label, source=source, filename=f"{path}#{label}", shown=label)
+        Cell(index=index, name=label, source=source, filename=f"{place}#{label}", shown=label)
         for index, (label, source) in enumerate(zip(labels, sources, strict=True))
     ]
+
+
+def _kept_labels(sources: Sequence[str]) -> list[str]:
+    """A kept version does not know its cells' numbers, which change with every cell above: named by what they are."""
+    labels: list[str] = []
+    for source in sources:
+        match = _DAG_LINE.fullmatch(source.partition("\n")[0].rstrip())
+        label = f"cell %%dag {(match['rest'] or '').partition(' ')[0]}".rstrip() if match else "cell of imports"
+        taken = sum(other.partition(" (")[0] == label for other in labels)
+        labels.append(f"{label} ({taken + 1})" if taken else label)
+    return labels
 
 
 def _is_version(raw: Mapping[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """The verbs of ``%dag``, as plain functions: ``from nbflow.notebook import run, test, backfill, show, ...``.
 
-Each finds the DAG, makes one call of a service, and returns a value that displays itself. ``dag`` is a dag_id, or a DAG.
+Each finds the DAG, makes one call of a service, and returns a value that displays itself. ``dag`` is a dag_id or a DAG.
 Errors are NbflowErrors that say the way out; in a notebook they show as one red line.
 """
 
@@ -68,7 +68,7 @@ def _message(text: str, data: Any = None, *, state: str = "") -> Shown:
 
 @told_in_one_line
 def list_dags(pattern: str = "") -> Shown:
-    """Every DAG with its last runs and what comes next. ``pattern``: part of an id or tag. As a value: dag_id -> row."""
+    """Every DAG with its last runs and what comes next. ``pattern``: part of an id or a tag. As a value: id -> row."""
     here = session()
     store = here.app.store
     rows = {}
@@ -354,8 +354,11 @@ def _tell(text: str) -> None:
 
 
 @told_in_one_line
-def test(  # noqa: PT028  (no test of ours, but the verb)
-    dag: Dag, *, date: When = None, conf: Mapping[str, Any] | None = None
+def test(
+    dag: Dag,
+    *,
+    date: When = None,  # noqa: PT028  (the verb, no test)
+    conf: Mapping[str, Any] | None = None,  # noqa: PT028
 ) -> RunHandle:
     """Run a DAG once, here, in this process: breakpoints work and prints show. Returns the handle of the ended run."""
     from nbflow.services.inline import run_inline

@@ -290,14 +290,18 @@ def _sentence(text: str) -> str:
 def log_view(title: str, text: str, zone: tzinfo, *, dropped: int = 0, search: str = "") -> LogView:
     """A try's log; ``search`` keeps the lines that hold the word."""
     lines: list[LogLine] = []
+    traceback = False
     for raw in text.splitlines():
         match = _LOG_LINE.fullmatch(raw)
-        if match is None:
-            level = lines[-1].level if lines and raw.startswith((" ", "\t", "Traceback")) else "INFO"
-            lines.append(LogLine(message=raw, level=level))
+        if match is not None:
+            at = datetime.fromisoformat(match[1]).astimezone(zone)
+            lines.append(LogLine(message=match[4], at=at, level=match[2], source=match[3]))
+            traceback = False
             continue
-        at = datetime.fromisoformat(match[1]).astimezone(zone)
-        lines.append(LogLine(message=match[4], at=at, level=match[2], source=match[3]))
+        traceback = traceback or raw.startswith("Traceback (")
+        lines.append(LogLine(message=raw, level="ERROR" if traceback else "INFO"))
+        if traceback and raw[:1].strip() and not raw.startswith("Traceback ("):
+            traceback = False  # the exception's own line ends it
     if search:
         lines = [line for line in lines if search.lower() in line.message.lower()]
     return LogView(title=title, lines=tuple(lines), dropped=dropped)
