@@ -17,9 +17,10 @@ For such an instance the questions are asked in a fixed order, and the first tha
 6. Is its retry or its next check due?                                            -> wait, with the time in ``wake_at``
 7. Otherwise                                                                      -> scheduled
 
-Mapped tasks: a task of a mapped *group* is expanded as soon as the length is known, so that each map index goes its own
-way. A task that is mapped *itself* over a result is expanded when its trigger rule says run: if it is to be skipped or
-failed before that, it stays one row, as in Airflow. A literal length is expanded when the run is made.
+Mapped tasks: a task of a mapped *group* is expanded as soon as the length is known, and nothing is decided of it before
+that, so that each map index goes its own way, whatever comes first. A task that is mapped *itself* over a result is
+expanded when its trigger rule says run: if it is to be skipped or failed before that, it stays one row, as in Airflow.
+A literal length is expanded when the run is made.
 
 A run ends when no instance is unfinished: failed if an effective leaf failed, else success. If unfinished instances are
 left that nothing can move (and none of them waits for an earlier run), it is deadlocked and ends as failed; those
@@ -210,6 +211,8 @@ class _Pass:
             return self._end(one, TaskState.SKIPPED, Cause.BRANCH_NOT_TAKEN, {"by": str(decider)})
         if one.map_index < 0 and task.expand is None and self.dag.mapped_group[task.task_id] is not None:
             # Decided before its group's length is known, it would depend on what came first.
+            return self._wait_length(task, one)
+        if one.map_index < 0 and self.dag.mapped_group[task.task_id] is not None:
             return self._wait_length(task, one)
         setups = self.dag.setup_scope.get(task.task_id)
         if setups:

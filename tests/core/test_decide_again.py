@@ -1,4 +1,4 @@
-"""Deciding what was decided before: after a crash in between, after a clear."""
+"""Deciding what was decided before: after a crash in between, after a clear, in another order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nbflow.core.actions import clear, first_instances
 from nbflow.core.decide import plan_run
 from nbflow.core.plan import advance
 from nbflow.core.snapshot import Instance, Run, Snapshot, TaskKey
-from nbflow.core.spec import DagSpec, TaskSpec
+from nbflow.core.spec import DagSpec, GroupSpec, TaskSpec
 from nbflow.core.states import Cause, RunState, TaskState
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -54,3 +54,32 @@ def test_items_that_a_cleared_run_gains_have_the_tries_of_new_ones() -> None:
         if key.task_id == "each"
     }
     assert tries == {0: 0, 1: 0, 2: 0}
+
+
+def test_a_mapped_group_is_expanded_before_anything_is_decided_of_its_tasks() -> None:
+    # Given a group that is mapped over a task that runs, with a task that has another, failed one before it
+    tasks = {
+        "list": TaskSpec(task_id="list", feeds_mapping=True),
+        "other": TaskSpec(task_id="other"),
+        "g.each": TaskSpec(task_id="g.each", group="g", upstream=("list", "other")),
+    }
+    dag = DagSpec(dag_id="d", tasks=tasks, groups={"g": GroupSpec(group_id="g", expand=("task", "list"))})
+    begun = {
+        TaskKey("list"): Instance(task_id="list", state=TaskState.RUNNING, try_number=1, attempt_id="a1"),
+        TaskKey("other"): Instance(task_id="other", state=TaskState.FAILED, try_number=1),
+        TaskKey("g.each"): Instance(task_id="g.each"),
+    }
+    snapshot = Snapshot(dag=dag, run=RUN, instances=begun)
+
+    # When it is decided before the list is there, and again with a list of two
+    early = plan_run(snapshot, NOW, explain=True)
+    listed = Instance(task_id="list", state=TaskState.SUCCESS, try_number=1, length=2)
+    later = Snapshot(dag=dag, run=RUN, instances={**begun, TaskKey("list"): listed})
+    after = advance(later, plan_run(later, NOW).ops)
+
+    # Then it waits for the list first, and each of its items fails then: in whichever order the two ended
+    assert (early.ops, early.waits[RUN.key, TaskKey("g.each")].kind) == ((), "length")
+    assert {str(key): one.state.value for key, one in after.instances.items() if key.task_id == "g.each"} == {
+        "g.each[0]": "upstream_failed",
+        "g.each[1]": "upstream_failed",
+    }
