@@ -17,6 +17,7 @@ Rules that every store keeps (the contract tests in ``tests/store`` hold MemoryS
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -212,6 +213,13 @@ class Store(Protocol):
 
     url: str
     """Where it lives, without its password."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether several schedulers may work on it."""
+
+    def exclusively(self, name: str) -> AbstractContextManager[None]:
+        """Hold a named lock that no other process has, in a shared store; elsewhere there is nobody to keep out."""
 
     # --- the store itself
     def migrate(self) -> None:

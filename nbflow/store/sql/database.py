@@ -108,6 +108,20 @@ class Database:
             found = self._specs[dag_id, digest] = DagSpec.from_dict(raw)
         return found
 
+    @property
+    def shared(self) -> bool:
+        return self._dialect.shared
+
+    @contextmanager
+    def exclusively(self, name: str) -> Iterator[None]:
+        if not self.shared:
+            yield
+            return
+        with self._translated(), self._engine.connect() as connection:
+            self._dialect.lock_name(connection, name)
+            yield
+            connection.commit()
+
     def change_token(self) -> object:
         return self._dialect.change_token()
 

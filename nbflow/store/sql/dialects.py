@@ -73,6 +73,9 @@ class Dialect(Protocol):
     def lock_name(self, connection: Connection, name: str) -> None:
         """Keep others who take this name out until the transaction ends."""
 
+    shared: bool
+    """Several schedulers may work on it."""
+
     def nudge(self, connection: Connection) -> None: ...
     def translate(self, error: Exception) -> StoreError:
         """Our error for one of the driver's."""
@@ -94,6 +97,7 @@ def dialect_of(url: str, synchronous: str) -> Dialect:
 
 
 class SqliteDialect:
+    shared = False
     keys = (
         "(SELECT json_extract(value, '$[0]') AS a, json_extract(value, '$[1]') AS b, json_extract(value, '$[2]') AS c"
         " FROM json_each(:keys))"
@@ -208,6 +212,7 @@ class SqliteDialect:
 
 
 class PostgresDialect:
+    shared = True
     keys = (
         "(SELECT v ->> 0 AS a, v ->> 1 AS b, CAST(v ->> 2 AS integer) AS c"
         " FROM jsonb_array_elements(CAST(:keys AS jsonb)) AS v)"
@@ -305,16 +310,8 @@ class PostgresDialect:
 
         try:
             if self._listener is None:
-                query = dict(self.url.query)
-                self._listener = psycopg.connect(
-                    host=self.url.host or str(query.pop("host", "")) or None,
-                    port=self.url.port or query.pop("port", None),  # type: ignore[arg-type]
-                    user=self.url.username,
-                    password=self.url.password,
-                    dbname=self.url.database,
-                    autocommit=True,
-                    connect_timeout=10,
-                )
+                arguments, options = self.url.get_dialect()().create_connect_args(self.url)
+                self._listener = psycopg.connect(*arguments, **options, autocommit=True)
                 self._listener.execute(f"LISTEN {CHANNEL}")
                 self._seen += 1  # what came before we listened, nobody knows
             for _ in self._listener.notifies(timeout=timeout, stop_after=1 if timeout else None):

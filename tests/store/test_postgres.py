@@ -1,0 +1,67 @@
+"""What only a server does: it can go away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from nbflow.errors import StoreError
+from nbflow.store import open_store
+from nbflow.store.base import Store
+from tests.servers import PostgresServer
+from tests.store.worlds import a_run, plan, register, scheduled, started_run
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def store(empty_postgres: str) -> Iterator[Store]:
+    opened = open_store(empty_postgres)
+    yield opened
+    opened.close()
+
+
+def _end_all_connections(server: PostgresServer, url: str) -> None:
+    name = url.rpartition("/")[2]
+    server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+
+
+def test_a_lost_connection_costs_one_call_and_no_data(
+    store: Store, empty_postgres: str, postgres_server: PostgresServer
+) -> None:
+    register(store)
+    run = started_run(store)
+    token = store.change_token()
+    _end_all_connections(postgres_server, empty_postgres)
+
+    with pytest.raises(StoreError, match="does not answer"):
+        store.apply([plan(scheduled(run, "extract"))], actor="x")
+    with pytest.raises(StoreError, match="does not answer"):
+        store.wait_for_change(token, timeout=30)
+
+    store.apply([plan(scheduled(run, "extract"))], actor="x", expect={run: 1})
+    assert store.wait_for_change(token, timeout=30)
+    assert len(store.events()) == 3
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
+    store = open_store("postgresql://ada:hunter2@127.0.0.1:1/none")
+
+    with pytest.raises(StoreError, match=r"ada:\*\*\*@127.0.0.1:1/none does not answer") as failed:
+        store.check()
+
+    assert "hunter2" not in str(failed.value) + store.url
+    with pytest.raises(StoreError, match="does not answer"):
+        store.change_token()
+
+
+def test_a_listener_hears_other_stores(store: Store, empty_postgres: str) -> None:
+    register(store)
+    token = store.change_token()
+    other = open_store(empty_postgres)
+
+    started_run(other, a_run())
+
+    assert store.wait_for_change(token, timeout=30)
+    other.close()
