@@ -345,70 +345,70 @@ class Later:
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:  # type: ignore[override]
-        return type(_value(self))
+        return type(value_of(self))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(_value(self), name)
+        return getattr(value_of(self), name)
 
     def __getitem__(self, key: Any) -> Any:
-        return _value(self)[key]
+        return value_of(self)[key]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(_value(self))
+        return iter(value_of(self))
 
     def __len__(self) -> int:
-        return len(_value(self))
+        return len(value_of(self))
 
     def __contains__(self, item: object) -> bool:
-        return item in _value(self)
+        return item in value_of(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _value(self)(*args, **kwargs)
+        return value_of(self)(*args, **kwargs)
 
     def __str__(self) -> str:
-        return str(_value(self))
+        return str(value_of(self))
 
     def __repr__(self) -> str:
-        return repr(_value(self))
+        return repr(value_of(self))
 
     def __format__(self, spec: str) -> str:
-        return format(_value(self), spec)
+        return format(value_of(self), spec)
 
     def __bool__(self) -> bool:
-        return bool(_value(self))
+        return bool(value_of(self))
 
     def __hash__(self) -> int:
-        return hash(_value(self))
+        return hash(value_of(self))
 
     def __eq__(self, other: object) -> bool:
-        return bool(_value(self) == _value(other))
+        return bool(value_of(self) == value_of(other))
 
     def __lt__(self, other: Any) -> Any:
-        return _value(self) < _value(other)
+        return value_of(self) < value_of(other)
 
     def __le__(self, other: Any) -> Any:
-        return _value(self) <= _value(other)
+        return value_of(self) <= value_of(other)
 
     def __gt__(self, other: Any) -> Any:
-        return _value(self) > _value(other)
+        return value_of(self) > value_of(other)
 
     def __ge__(self, other: Any) -> Any:
-        return _value(self) >= _value(other)
+        return value_of(self) >= value_of(other)
 
     def __add__(self, other: Any) -> Any:
-        return _value(self) + _value(other)
+        return value_of(self) + value_of(other)
 
     def __radd__(self, other: Any) -> Any:
-        return _value(other) + _value(self)
+        return value_of(other) + value_of(self)
 
     def __sub__(self, other: Any) -> Any:
-        return _value(self) - _value(other)
+        return value_of(self) - value_of(other)
 
     def __rsub__(self, other: Any) -> Any:
-        return _value(other) - _value(self)
+        return value_of(other) - value_of(self)
 
 
-def _value(thing: Any) -> Any:
+def value_of(thing: Any) -> Any:
     """What a Later stands for; anything else is itself."""
     if type(thing) is not Later:
         return thing

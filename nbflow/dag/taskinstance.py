@@ -19,6 +19,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 from nbflow.core.snapshot import Run
+from nbflow.dag.context import Later, value_of
 from nbflow.dag.runtime import Runtime, Work
 from nbflow.errors import AirflowException
 
@@ -88,12 +89,15 @@ class TaskInstance:
     def __init__(
         self, *, dag: Any, task: Any, work: Work, runtime: Runtime, started: datetime, own_process: bool = False
     ) -> None:
-        self.dag, self.task, self.work, self.runtime = dag, task, work, runtime
+        self.dag: Any = dag
+        self.task: Any = task
+        self.work: Work = work
+        self.runtime: Runtime = runtime
         self.started = started
         """When this process began with it; ``start_date`` is the start of the try."""
         self.own_process = own_process
         """Nothing but this try runs in the process."""
-        self.run = work.run
+        self.run: Run = work.run
         self.task_id = work.task_id
         self.dag_id = work.run.dag_id
         self.run_id = work.run.run_id
@@ -297,10 +301,13 @@ def _or_default(value: Any, default: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A task may return what it was given: the lazy sequences of :mod:`nbflow.dag.xcomarg` in a value become lists."""
+    """A task may return what it was given: lazy sequences (:mod:`nbflow.dag.xcomarg`) in a value become lists, and a
+    context value that stood for itself (:class:`~nbflow.dag.context.Later`) becomes it."""
     kind = type(value)
     if kind in _ATOMS:
         return value
+    if kind is Later:
+        return value_of(value)
     if kind in (list, tuple):
         return kind(plain(item) for item in value)
     if kind is dict:

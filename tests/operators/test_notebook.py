@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from nbflow import DAG, task
 from nbflow.core.events import Failed, Succeeded
 from nbflow.core.states import Cause
+from nbflow.dag.runtime import Work
+from nbflow.dag.taskinstance import TaskInstance
 from nbflow.operators.glue import GLUE_MIME, glued
 from nbflow.operators.notebook import NotebookOperator, PapermillOperator, failed_cell, write_page
 from tests.operators.test_bash import gone
@@ -101,6 +104,21 @@ def test_the_kernel_ends_with_the_task(dag: DAG, runtime: MemoryRuntime, tmp_pat
     assert isinstance(event, Failed)
     assert event.cause is Cause.EXECUTION_TIMEOUT
     assert gone(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("run_id", ["../../../etc/x", "..", "a/b", "{0}", "a\x00b", ".hidden", "x" * 400])
+def test_a_hostile_run_id_leads_nowhere_else(
+    dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path, run_id: str
+) -> None:
+    runtime.run = replace(runtime.run, run_id=run_id)
+    operator = NotebookOperator(task_id="t", input_nb="x.ipynb")
+    work = Work(attempt_id="a", run=runtime.run, task_id="t")
+    ti = TaskInstance(dag=dag, task=operator, work=work, runtime=runtime, started=runtime.now())
+
+    target = operator._target(ti.context)
+
+    assert target.resolve() == target
+    assert (target.parent.parent, target.name) == (notebooks / "d", "t-try1.ipynb")
 
 
 def test_the_decorator_gives_parameters(dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path) -> None:

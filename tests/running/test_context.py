@@ -67,6 +67,19 @@ def test_old_names_among_kwargs_work_and_warn_when_used(dag: DAG, runtime: Memor
         assert result(dag, runtime, function) == [True, "01.01.2024", True, "2024-01-02"]
 
 
+@pytest.mark.filterwarnings("ignore::nbflow.dag.context.OldNameWarning")
+def test_what_came_by_kwargs_can_be_returned_and_pushed(dag: DAG, runtime: MemoryRuntime) -> None:
+    @task
+    def t(**kwargs: Any) -> Any:
+        kwargs["ti"].xcom_push("k", [kwargs["next_ds"]])
+        return {"date": kwargs["execution_date"], "before": kwargs["prev_start_date_success"]}
+
+    t()
+    attempt(dag, "t", runtime)
+
+    assert (runtime.own("t", "k"), runtime.own()) == (["2024-01-02"], {"date": MONDAY, "before": None})
+
+
 def test_every_old_name_has_a_value_and_a_warning(dag: DAG, runtime: MemoryRuntime) -> None:
     def function(ti: Any) -> list[str]:
         context, missing = ti.get_template_context(), []
