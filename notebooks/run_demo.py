@@ -1,0 +1,217 @@
+"""``make demo``: execute the quickstart notebook, show what came of it, and hold it to the source data.
+
+It works in a home of its own (``.demo`` beside this folder, or ``--folder``), fresh each time. The notebook is run by
+nbclient, as by anyone without a browser; the executed one and its page of HTML lie in that folder afterwards. Then the
+two databases are read with plain SQL, nbflow and the notebook left out of it: the exit code is 0 only if every rate of
+the month is there as the European Central Bank published it, and every task ended as it should.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import os
+import shutil
+import sqlite3
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MONTH, DAYS = "2008-12", 31
+FLAKY_DAY, LAST_DAY = "2008-12-10", "2008-12-31"
+MARK = ".nbflow-demo"
+"""A folder that holds this file was made by this program: only such a one is deleted."""
+CELL_SECONDS = 300
+#: For terminals; the pictures have glyphs of their own.
+GLYPHS = {"success": "✓", "failed": "✗", "skipped": "»", "upstream_failed": "↯", "running": "▸", "up_for_retry": "↻"}
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """The folder of one demonstration."""
+
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def notebook(self) -> Path:
+        return self.folder / "quickstart.ipynb"
+
+    @property
+    def rates(self) -> Path:
+        return self.folder / "quickstart-data" / "rates.db"
+
+    def make(self) -> None:
+        """Start afresh."""
+        if self.folder.exists() and not (self.folder / MARK).exists():
+            sys.exit(f"{self.folder} exists and was not made by this program. Give another --folder.")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        (self.folder / MARK).touch()
+        for name in ("quickstart.ipynb", "report.ipynb"):
+            shutil.copy(HERE / name, self.folder)
+
+    def environment(self, around: Mapping[str, str]) -> dict[str, str]:
+        """What the kernel gets: none of the user's own settings, and the notebook's path, as Jupyter Server says it."""
+        kept = {name: text for name, text in around.items() if not name.startswith(("NBFLOW_", "AIRFLOW_"))}
+        return {**kept, "NBFLOW_HOME": str(self.home), "JPY_SESSION_NAME": str(self.notebook)}
+
+    def execute(self) -> Path:
+        """Run the notebook where it lies; returns its page. What it did not get done is saved all the same."""
+        import nbformat
+        from nbclient import NotebookClient
+
+        from nbflow.operators.notebook import write_page
+
+        notebook = nbformat.read(self.notebook, as_version=4)
+        where = {"metadata": {"path": str(self.folder)}}
+        client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=where)
+        try:
+            # Less than an error of the kernel's own is none of the reader's business (that it listens on loopback is one).
+            client.extra_arguments = ["--IPKernelApp.log_level=ERROR"]
+            client.execute(env=self.environment(os.environ))
+        finally:
+            nbformat.write(notebook, self.notebook)
+            page = write_page(self.notebook)
+        return page
+
+    def stop(self) -> None:
+        """End the scheduler that the notebook started."""
+        from nbflow.app import App
+        from nbflow.notebook import scheduler_process
+
+        with App.open(home=self.home, environ=self.environment(os.environ)) as app:
+            scheduler_process.stop(app)
+
+
+# ------------------------------------------------------------------------------------------------ what should be there
+
+Rate = tuple[str, str, float]
+
+
+def published() -> list[Rate]:
+    """(day, currency, rate) of the month, straight from the bank's file."""
+    import currency_converter
+
+    source = Path(currency_converter.__file__).with_name("eurofxref-hist.zip")
+    with zipfile.ZipFile(source) as archive, archive.open("eurofxref-hist.csv") as raw:
+        rows = [row for row in csv.DictReader(io.TextIOWrapper(raw)) if row["Date"].startswith(MONTH)]
+    found = [
+        (row["Date"], currency, float(rate))
+        for row in rows
+        for currency, rate in row.items()
+        if currency not in ("", "Date") and rate != "N/A"
+    ]
+    return sorted(found)
+
+
+def expected_states(open_days: int) -> dict[tuple[str, str], int]:
+    """(task, state) -> in how many of the runs."""
+    closed_days = DAYS - open_days
+    always = ("wait_for_file", "make_table", "extract", "was_the_bank_open", "is_month_over")
+    counts = {(task, "success"): DAYS for task in always}
+    for task in ("validate", "transform", "load"):
+        counts |= {(task, "success"): open_days, (task, "skipped"): closed_days}
+    counts |= {("closed", "success"): closed_days, ("closed", "skipped"): open_days}
+    return counts | {("report", "success"): 1, ("report", "skipped"): DAYS - 1}
+
+
+def query(database: Path, sql: str, *values: str) -> list[tuple]:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return connection.execute(sql, values).fetchall()
+
+
+def faults(demo: Demo, rates: Sequence[Rate]) -> Iterator[str]:
+    """What is not as it should be."""
+    stored = query(demo.rates, "SELECT day, currency, per_euro FROM rates ORDER BY day, currency")
+    if stored != list(rates):
+        yield f"rates.db holds {len(stored)} rates, and not exactly the {len(rates)} that the bank published"
+    (inverse,) = query(demo.rates, "SELECT sum(in_euro) FROM rates")[0]
+    if abs((inverse or 0) - sum(round(1 / rate, 6) for _, _, rate in rates)) > 1e-6:
+        yield f"the values in euros sum up to {inverse}"
+
+    metastore = demo.home / "nbflow.db"
+    runs = query(metastore, "SELECT run_type, state, count(*) FROM dag_run GROUP BY 1, 2 ORDER BY 1")
+    if runs != [("backfill", "success", DAYS - 1), ("manual", "success", 1)]:
+        yield f"the runs are {runs}"
+    days = query(metastore, "SELECT count(DISTINCT substr(logical_date, 1, 10)) FROM dag_run")
+    if days != [(DAYS,)]:
+        yield f"the runs are of {days[0][0]} days"
+    states = query(metastore, "SELECT task_id, state, count(*) FROM task_instance GROUP BY 1, 2")
+    wanted = expected_states(len({day for day, _, _ in rates}))
+    if (there := {(task, state): count for task, state, count in states}) != wanted:
+        yield f"the tasks' states are {dict(sorted(there.items() ^ wanted.items()))}"
+    retried = query(
+        metastore,
+        "SELECT i.task_id, substr(r.logical_date, 1, 10) FROM task_event e JOIN dag_run r ON r.id = e.run_no"
+        " JOIN task_instance i ON i.run_no = e.run_no AND i.task_id = e.task_id WHERE e.target = 'up_for_retry'",
+    )
+    if retried != [("extract", FLAKY_DAY)]:
+        yield f"tried again were {retried}"
+
+
+# --------------------------------------------------------------------------------------------------------------- telling
+
+
+def tell(demo: Demo) -> None:
+    """Print the runs, the last day's graph with its states, and where things are."""
+    from nbflow.app import App
+
+    with App.open(home=demo.home, environ=demo.environment(os.environ)) as app:
+        runs = app.store.runs("ecb_rates", limit=DAYS, newest_first=False)
+        counts = app.store.counts([run.key for run in runs])
+        print(f"\n{len(runs)} runs of ecb_rates")
+        for run in runs:
+            tally = ", ".join(f"{state} {number}" for state, number in sorted(counts[run.key].items()))
+            print(f"  {run.logical_date:%a %Y-%m-%d}  {run.run_type:<8}  {word(run.state)}  {tally}")
+        last = runs[-1]
+        spec = app.store.version(last.dag_id, last.version).spec
+        states = {one.task_id: one for one in app.store.instances(last.key)}
+        print(f"\nThe run of {last.logical_date:%Y-%m-%d}, each task with those before it")
+        for task_id, task in spec.tasks.items():
+            one = states[task_id]
+            tries = f" (try {one.try_number})" if one.try_number > 1 else ""
+            print(f"  {word(one.state)}  {task_id:<18} ← {', '.join(task.upstream) or 'start'}{tries}")
+
+
+def word(state: str) -> str:
+    """Glyph and word of a state, aligned."""
+    return f"{GLYPHS.get(state, '·')} {state:<8}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--folder", type=Path, default=HERE.parent / ".demo", help="where to work (default: .demo)")
+    demo = Demo(parser.parse_args(argv).folder.absolute())
+    began = time.monotonic()
+    demo.make()
+    print(f"Running {HERE.name}/quickstart.ipynb in {demo.folder} ...", flush=True)
+    try:
+        page = demo.execute()
+    finally:
+        demo.stop()
+    tell(demo)
+    reports = sorted((demo.home / "notebooks").rglob("report-*.html"))
+    rates = published()
+    wrong = [*faults(demo, rates), *([] if len(reports) == 1 else [f"there are {len(reports)} reports"])]
+    print(f"\nThe notebook, executed:  {demo.notebook}\n                         {page}")
+    print(f"The month's report:      {', '.join(map(str, reports)) or 'none'}")
+    for one in wrong:
+        print(f"WRONG: {one}", file=sys.stderr)
+    days = len({day for day, _, _ in rates})
+    verdict = f"{len(rates)} rates of {days} trading days, each as published" if not wrong else "Not as it should be"
+    print(f"\n{verdict}. {time.monotonic() - began:.0f} s.")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
