@@ -40,7 +40,6 @@ from nbflow.core.states import (
     check_run_move,
 )
 from nbflow.core.timetables import CustomTimetableNotLoaded, timetable_from_spec
-from nbflow.errors import NbflowError
 from nbflow.sim.workers import Workers
 from nbflow.store.base import Store, TaskEvent
 
@@ -49,8 +48,9 @@ EXPANDED = "expanded"
 """In the history: the placeholder of a mapped task made room for its instances."""
 
 
-class InvariantBroken(NbflowError):
-    """A promise of nbflow's does not hold: a fault of nbflow, never of a DAG."""
+class InvariantBroken(AssertionError):
+    """A promise of nbflow's does not hold: a fault of nbflow, never of a DAG or of its user. So it is no NbflowError,
+    which whoever asked for something may catch as a refusal."""
 
 
 class Breach(NamedTuple):
