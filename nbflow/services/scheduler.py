@@ -26,6 +26,7 @@ import logging
 import os
 import select
 import socket
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -110,7 +111,7 @@ class Scheduler:
         self.on_callbacks = on_callbacks
         self.maker = RunMaker(store, settings, actor=actor)
         self.memory = _Memory()
-        self.shared = only is None and store.url.startswith("postgres")
+        self.shared = only is None and store.shared
         """Other schedulers may work on the same metastore."""
         self.stopping = False
         self.next_beat: datetime | None = None
@@ -247,12 +248,13 @@ class Scheduler:
         if made:
             self._refresh(now, force=True)
         active, reactions, stored = self._react()
-        decision = decide_all(self._view(active), now)
-        plans = [*reactions, decision.plan]
-        ops = tuple(_ops(plans))
         attempts: Sequence[Attempt] = ()
-        if ops:
-            attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **stored})
+        with self._alone():
+            decision = decide_all(self._view(active), now)
+            plans = [*reactions, decision.plan]
+            ops = tuple(_ops(plans))
+            if ops:
+                attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **stored})
         self.memory.reports.clear()
         self.memory.active = settled(_revised(decision, stored), attempts)
         self._submit(attempts)
@@ -267,6 +269,29 @@ class Scheduler:
             ended=decision.ended,
             wake_at=earliest(decision.plan.wake_at, due, self.memory.limits_until if self.memory.limits_due else None),
             busy=bool(ops or made),
+        )
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While others hold runs too: dispatch one after the other, with what they take counted, so that pools and
+        limits hold over all schedulers together."""
+        if not self.memory.elsewhere.running:
+            yield
+            return
+        with self.store.exclusively("dispatch"):
+            self.memory.elsewhere = self._used_elsewhere(self.memory.elsewhere.running)
+            yield
+
+    def _used_elsewhere(self, running: Sequence[Run]) -> Elsewhere:
+        usage, ours = self.store.usage(), Counter[str]()
+        our_tasks = Counter[tuple[str, str]]()
+        for key, look in self.memory.active.looks.items():
+            ours.update(look.pool_used)
+            our_tasks.update({(key.dag_id, task_id): used for task_id, used in look.task_used.items()})
+        return Elsewhere(
+            running=running,
+            pool_used={pool: max(used - ours[pool], 0) for pool, used in usage.pools.items()},
+            task_used={task: max(used - our_tasks[task], 0) for task, used in usage.tasks.items()},
         )
 
     def _react(self) -> tuple[Active, list[Plan], dict[RunKey, int]]:

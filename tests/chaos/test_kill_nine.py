@@ -19,7 +19,7 @@ pytestmark = [
 
 
 @pytest.fixture
-def play(tmp_path):
+def play(new_postgres_url, tmp_path):
     rounds: list[Round] = []
 
     def start(seed, url=None, **options):

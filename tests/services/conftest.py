@@ -26,7 +26,8 @@ class Stage:
         self.home = home
         base = {"PATH": "/usr/bin:/bin", "HOME": str(home), "NBFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false"}
         self.environ = {**base, **environ}
-        self.app = App.open(home=home, environ=self.environ)
+        self.app = App.open(home=home, environ=self.environ, migrate=False)
+        self.app.store.migrate()
         self.store, self.ops = self.app.store, self.app.operations("user:ada")
         self.folder = Path(self.app.settings.core.dags_folder)
         self.processor: Any = None

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from nbflow.clock import SystemClock
 from nbflow.core.snapshot import TaskKey
 from nbflow.core.states import RunState, TaskState
 from nbflow.errors import NbflowError
@@ -412,3 +413,36 @@ t()
     assert stage.causes(run, "t")[3:5] == ["scheduler_stopped", "killed_to_restart"]
     (one,) = stage.store.instances(run)
     assert (one.try_number, one.max_tries) == (2, 1)
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=-1), timedelta(hours=1)], ids=["back", "forward"])
+def test_a_clock_that_jumps_loses_nothing_and_runs_nothing_twice(stage, jump):
+    class Jumping(SystemClock):
+        offset = timedelta(0)
+
+        def now(self):
+            return super().now() + self.offset
+
+    stage.app.clock = stage.ops.clock = clock = Jumping()
+    put(
+        stage,
+        """
+@task
+def a():
+    with open(HERE / "runs", "a") as file: file.write("a")
+    while not (HERE / "go").exists(): time.sleep(0.01)
+@task
+def b():
+    with open(HERE / "runs", "a") as file: file.write("b")
+a() >> b()
+""",
+    )
+    run = stage.ops.trigger("d").key
+    stage.turn_until(lambda: stage.states(run)["a"] == "running" and (stage.folder / "runs").exists())
+    clock.offset = jump
+    stage.scheduler.next_beat = None  # its next sign of life falls into the jump
+    stage.scheduler.step()
+    (stage.folder / "go").touch()
+    states = stage.run_to_end(run)
+
+    assert (states, (stage.folder / "runs").read_text()) == ({"a": "success", "b": "success"}, "ab")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +15,13 @@ from nbflow.store.memory.tables import Tables, locked
 
 
 class Jobs(Tables):
+    @property
+    def shared(self) -> bool:
+        return False
+
+    def exclusively(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
     @locked
     def put_job(self, job: Job) -> None:
         self._jobs[job.job_id] = replace(

@@ -1,0 +1,52 @@
+"""Two schedulers on one Postgres metastore: runs are shared, none runs twice, and pools hold over both."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from nbflow.core.snapshot import TaskKey
+from nbflow.store.base import Pool
+
+DAG_FILE = """
+import time
+from pathlib import Path
+from nbflow import DAG, task
+HERE = Path(__file__).parent
+with DAG("d", schedule=None):
+    @task(pool="narrow")
+    def work(n):
+        with open(HERE / "log", "a") as log: log.write("+")
+        time.sleep(0.02)
+        with open(HERE / "log", "a") as log: log.write("-")
+    for n in range(6):
+        work.override(task_id=f"t{n}")(n)
+"""
+
+
+@pytest.mark.postgres
+def test_a_pool_of_one_runs_one_task_at_a_time_over_two_schedulers(new_postgres_url, make_stage):
+    # Given two schedulers on one metastore, a pool of one slot, and four runs that want it
+    url = new_postgres_url()
+    stage = make_stage(DATABASE__SQL_ALCHEMY_CONN=url)
+    stage.store.set_pool(Pool(name="narrow", slots=1), actor="ada", now=stage.app.clock.now())
+    stage.write("d.py", DAG_FILE)
+    stage.process()
+    runs = [stage.ops.trigger("d").key for _ in range(4)]
+    second = stage.app.scheduler()
+    helper = threading.Thread(target=second.run, daemon=True)
+    helper.start()
+
+    # When both work until all runs have ended
+    try:
+        for run in runs:
+            stage.turn_until(lambda run=run: stage.store.run(run).state.value == "success")
+    finally:
+        second.stop()
+        helper.join()
+
+    # Then no two tasks ran at once, and each ran once
+    assert (stage.folder / "log").read_text() == "+-" * 24
+    events = [stage.store.events(run=run, key=TaskKey("t0")) for run in runs]
+    assert [[event.cause for event in story].count("started") for story in events] == [1, 1, 1, 1]
