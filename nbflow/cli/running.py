@@ -57,7 +57,8 @@ def _is_fd(stream: object, number: int) -> bool:
 
 
 def level_of(call: Call) -> str:
-    """The least level that is logged."""
+    """The least level that is logged. The metastore is opened before: that it is made is no news to anybody."""
+    call.app  # noqa: B018
     return "DEBUG" if call.args.verbose else call.settings.logging.logging_level
 
 

@@ -81,7 +81,7 @@ def export(call: Call) -> None:
         entry = _loaded(value)
         alone = description is None and not _is_described(entry)
         content[key] = entry if alone else {"value": entry, "description": description}
-    text = json.dumps(content, indent=4, sort_keys=True) + "\n"
+    text = json.dumps(content, indent=4) + "\n"
     if write_private_text(call.args.file, text):
         output.say(f"{len(content)} variables were written to {call.args.file}, with their values: guard it.")
 

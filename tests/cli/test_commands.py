@@ -1,0 +1,590 @@
+"""What the commands do, one test a command or two."""
+
+from __future__ import annotations
+
+import os
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from nbflow import __version__
+from nbflow.core.snapshot import RunKey
+from tests.cli.conftest import BROKEN, FAILING, SALES
+
+# ---------------------------------------------------------------------------------------------------- general, settings
+
+
+def test_version(nbflow):
+    assert nbflow("version").out == nbflow("--version").out == f"{__version__}\n"
+
+
+def test_info_shows_no_password(nbflow, monkeypatch):
+    monkeypatch.setenv("NBFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql+psycopg://ada:hush@db.example/nbflow")
+    row = nbflow("info", "-o", "json").json
+    assert row["metastore"] == "postgresql+psycopg://ada:***@db.example/nbflow"
+    assert row["nbflow"] == __version__
+
+
+def test_the_cheat_sheet_has_every_command(nbflow):
+    from nbflow.cli.main import GROUPS, commands_of
+
+    names = [f"nbflow {one.name}" for group in GROUPS for one in commands_of(group)]
+    assert [row["command"] for row in nbflow("cheat-sheet", "-o", "json").json] == names
+
+
+def test_config_says_where_a_value_comes_from(nbflow, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__PARALLELISM", "7")
+    rows = nbflow("config", "list", "--only-set", "-o", "json").json
+    assert rows == [{"section": "core", "option": "parallelism", "value": "7", "source": "AIRFLOW__CORE__PARALLELISM"}]
+    assert nbflow("config", "get-value", "core", "parallelism").out == "7\n"
+
+
+def test_config_hides_what_is_secret(nbflow):
+    assert nbflow("config", "get-value", "database", "sql_alchemy_conn").out == "< hidden >\n"
+    shown = nbflow("config", "get-value", "database", "sql_alchemy_conn", "--show-values").out
+    assert shown.startswith("sqlite:////")
+
+
+# ----------------------------------------------------------------------------------------------------------------- dags
+
+
+def test_dags_list_without_a_scheduler_says_that_files_are_unread(nbflow, in_folder, home):
+    # Given a file that no scheduler has read
+    in_folder("sales.py", SALES)
+    # Then the list is the metastore's, and the way out is named
+    done = nbflow("dags", "list", "-o", "json")
+    assert done.json == []
+    assert done.err == (
+        f"1 files in {home}/dags have not been read: no scheduler is running. "
+        "Start one with nbflow scheduler, or list them with --local.\n"
+    )
+
+
+def test_dags_list_local_reads_the_files(nbflow, in_folder):
+    path = in_folder("sales.py", SALES)
+    broken = in_folder("broken.py", BROKEN)
+    done = nbflow("dags", "list", "--local", "-o", "json", "--columns", "dag_id,schedule,is_paused,tags,fileloc")
+    assert done.json == [{"dag_id": "sales", "schedule": "@daily", "is_paused": None, "tags": "shop", "fileloc": path}]
+    assert done.err.startswith(f"{broken}:4: AirflowTimetableInvalid: ")
+
+
+def test_a_dag_that_only_the_folder_has_is_read_from_there_and_said(nbflow, in_folder):
+    path = in_folder("sales.py", SALES)
+    done = nbflow("tasks", "list", "sales")
+    assert done.out == "double\nextract\nload\n"
+    assert done.err == f"The metastore does not know sales yet; it was read from {path}.\n"
+
+
+def test_triggering_a_dag_that_only_the_folder_has_stores_it(nbflow, in_folder):
+    # Given a file that no scheduler has read
+    path = in_folder("sales.py", SALES)
+    # When its DAG is triggered
+    made = nbflow("dags", "trigger", "sales", "-o", "json")
+    # Then it is known, and paused as every new DAG is
+    assert made.json["state"] == "queued"
+    assert f"The metastore did not know sales yet; reading {path}." in made.err
+    assert "DAG sales is paused." in made.err
+    assert [row["dag_id"] for row in nbflow("dags", "list", "-o", "json").json] == ["sales"]
+
+
+def test_pause_and_unpause(nbflow, in_folder, app):
+    in_folder("sales.py", SALES)
+    assert nbflow("dags", "unpause", "sales", "-o", "json").json == [{"dag_id": "sales", "is_paused": False}]
+    assert app.store.dag("sales").paused is False
+    assert nbflow("dags", "pause", "s.*", "--treat-dag-id-as-regex", "-o", "json").json == [
+        {"dag_id": "sales", "is_paused": True}
+    ]
+
+
+def test_delete_asks_unless_told(nbflow, in_folder, app):
+    in_folder("sales.py", SALES)
+    nbflow("dags", "unpause", "sales")
+    refused = nbflow("dags", "delete", "sales")
+    assert refused.code == 2
+    assert refused.err.endswith("There is no terminal to ask. Say so with -y.\n")
+    assert app.store.dag("sales") is not None
+    assert nbflow("dags", "delete", "sales", "--yes").code == 0
+    assert app.store.dag("sales") is None
+
+
+def test_dags_check_names_every_fault_with_its_line(nbflow, dag_file):
+    good, bad = dag_file("sales.py", SALES), dag_file("broken.py", BROKEN)
+    done = nbflow("dags", "check", good, bad)
+    assert done.code == 1
+    lines = done.out.splitlines()
+    assert lines[0] == f"{good}: sales: no faults"
+    assert lines[1].startswith(f"{bad}:4: AirflowTimetableInvalid: The schedule of DAG 'broken' cannot be: ")
+    assert nbflow("dags", "check", good).code == 0
+
+
+def test_dags_check_of_a_file_without_a_dag(nbflow, dag_file):
+    path = dag_file("nothing.py", "x = 1\n")
+    done = nbflow("dags", "check", path, "-o", "json")
+    assert done.json == [{"filepath": path, "line": None, "error": "the file defines no DAG"}]
+    assert done.code == 1
+
+
+def test_dags_check_of_a_file_that_cannot_be_read_as_python(nbflow, dag_file):
+    path = dag_file("syntax.py", "from nbflow import DAG\ndef (:\n")
+    rows = nbflow("dags", "check", path, "-o", "json").json
+    assert [(row["line"], row["error"].split(":")[0]) for row in rows] == [(2, "SyntaxError")]
+
+
+def test_lint_checks_the_folder(nbflow, in_folder):
+    in_folder("sales.py", SALES)
+    bad = in_folder("broken.py", BROKEN)
+    done = nbflow("lint", "-o", "json")
+    assert [(row["filepath"], row["line"]) for row in done.json] == [(bad, 4)]
+    assert done.code == 1
+
+
+def test_report_has_a_line_a_file(nbflow, in_folder):
+    path = in_folder("sales.py", SALES)
+    (row,) = nbflow("dags", "report", "-o", "json").json
+    assert row.pop("seconds") > 0
+    assert row == {"file": path, "dag_num": 1, "task_num": 3, "dags": "sales", "errors": 0}
+
+
+def test_show_prints_dot(nbflow, sales):
+    assert nbflow("dags", "show", "sales", "-S", sales).out == (
+        'digraph "sales" {\n'
+        "  rankdir=LR\n"
+        '  label="sales"; labelloc=t\n'
+        '  node [shape=box style="rounded,filled" fillcolor="#ffffff" fontname="sans-serif"]\n'
+        '  "extract" [label="extract"]\n'
+        '  "double" [label="double [ ]"]\n'
+        '  "load" [label="load"]\n'
+        '  "extract" -> "double"\n'
+        '  "double" -> "load"\n'
+        "}\n"
+    )
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.svg", "<svg "), ("a.dot", 'digraph "sales"')])
+def test_show_saves_without_graphviz(nbflow, sales, tmp_path, name, start):
+    path = tmp_path / name
+    assert nbflow("dags", "show", "sales", "-S", sales, "--save", str(path)).code == 0
+    assert path.read_text().startswith(start)
+
+
+def test_show_saves_pictures_by_graphviz(nbflow, sales, tmp_path, dot_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{Path(dot_path).parent}{os.pathsep}{os.environ['PATH']}")
+    path = tmp_path / "a.png"
+    assert nbflow("dags", "show", "sales", "-S", sales, "--save", str(path)).code == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_show_without_graphviz_says_what_is_missing(nbflow, sales, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = nbflow("dags", "show", "sales", "-S", sales, "--save", str(tmp_path / "a.png"))
+    assert done.err == (
+        "nbflow: A .png file needs Graphviz, and there is no dot on PATH. Install Graphviz, or save as .dot or .svg.\n"
+    )
+    assert done.code == 1
+
+
+def test_next_execution_follows_the_last_run(nbflow, sales):
+    # Given a DAG whose schedule is known
+    done = nbflow("dags", "next-execution", "sales", "-S", sales, "-n", "2", "-o", "json")
+    # Then the runs that come follow each other
+    first, second = done.json
+    assert first["data_interval_end"] == second["data_interval_start"] == second["logical_date"]
+    assert nbflow("dags", "next-execution", "sales", "-S", sales).out.strip() == first["logical_date"]
+
+
+def test_next_execution_of_a_dag_without_schedule(nbflow, dag_file):
+    done = nbflow("dags", "next-execution", "failing", "-S", dag_file("failing.py", FAILING))
+    assert (done.out, done.code) == ("None\n", 0)
+    assert "No next run" in done.err
+
+
+def test_state_of_a_run_by_id_and_by_date(nbflow, sales):
+    nbflow("dags", "test", "sales", "2024-01-05", "-S", sales)
+    assert nbflow("dags", "state", "sales", "2024-01-05").out == "success\n"
+    assert nbflow("dags", "state", "sales", "manual__2024-01-05T00:00:00+00:00").out == "success\n"
+
+
+def test_dags_clear_lets_a_run_go_again(nbflow, sales, app):
+    nbflow("dags", "test", "sales", "2024-01-05", "-S", sales)
+    done = nbflow("dags", "clear", "sales", "--run-id", "2024-01-05", "-y")
+    assert done.out == "4 task instances of sales were cleared.\n"
+    assert app.store.run(RunKey("sales", "manual__2024-01-05T00:00:00+00:00")).state == "queued"
+
+
+# ---------------------------------------------------------------------------------------------------------------- tasks
+
+
+def test_tasks_list_as_a_tree(nbflow, sales):
+    assert nbflow("tasks", "list", "sales", "--tree", "-S", sales).out == (
+        "<Task(DecoratedPythonOperator): extract>\n"
+        "    <Task(DecoratedPythonOperator): double>\n"
+        "        <Task(DecoratedPythonOperator): load>\n"
+    )
+
+
+def test_a_tree_shows_what_joins_once(nbflow, dag_file):
+    path = dag_file(
+        "diamond.py",
+        """
+        from nbflow import DAG
+        from nbflow.operators.empty import EmptyOperator as Empty
+
+        with DAG("diamond", schedule=None):
+            join = Empty(task_id="join")
+            Empty(task_id="a") >> join >> Empty(task_id="z")
+            Empty(task_id="b") >> join
+        """,
+    )
+    assert nbflow("tasks", "list", "diamond", "-t", "-S", path).out == (
+        "<Task(EmptyOperator): a>\n"
+        "    <Task(EmptyOperator): join>\n"
+        "        <Task(EmptyOperator): z>\n"
+        "<Task(EmptyOperator): b>\n"
+        "    <Task(EmptyOperator): join> ...\n"
+    )
+
+
+def test_tasks_test_records_nothing(nbflow, sales, app):
+    done = nbflow("tasks", "test", "sales", "extract", "2024-01-05", "-S", sales, "-o", "json")
+    assert done.json == {
+        "dag_id": "sales",
+        "task_id": "extract",
+        "map_index": -1,
+        "run_id": "manual__2024-01-05T00:00:00+00:00",
+        "logical_date": "2024-01-05T00:00:00.000000+00:00",
+        "state": "success",
+        "xcoms": {"return_value": [1, 2]},
+    }
+    assert "extracting 2024-01-05" in done.err
+    assert app.store.runs() == []
+
+
+def test_tasks_test_sees_what_the_run_has_pushed(nbflow, sales):
+    nbflow("dags", "test", "sales", "2024-01-05", "-S", sales)
+    done = nbflow("tasks", "test", "sales", "double", "2024-01-05", "--map-index", "1", "-S", sales, "-o", "json")
+    assert done.json["xcoms"] == {"return_value": 4}
+
+
+def test_tasks_test_of_a_task_that_fails(nbflow, dag_file):
+    done = nbflow("tasks", "test", "failing", "wrong", "-S", dag_file("failing.py", FAILING), "-o", "json")
+    assert (done.json["state"], done.code) == ("failed", 1)
+    assert "ValueError: no such customer" in done.err
+
+
+def test_tasks_render(nbflow, dag_file):
+    path = dag_file(
+        "bash.py",
+        """
+        from nbflow import DAG
+        from nbflow.operators.bash import BashOperator
+
+        with DAG("bash", schedule=None, params={"who": "world"}):
+            BashOperator(task_id="hi", bash_command="echo {{ ds }} {{ params.who }}", env={"A": "{{ run_id }}"})
+        """,
+    )
+    done = nbflow("tasks", "render", "bash", "hi", "2024-01-05", "-S", path, "-o", "json")
+    assert done.json["bash_command"] == "echo 2024-01-05 world"
+    assert done.json["env"] == {"A": "manual__2024-01-05T00:00:00+00:00"}
+
+
+def test_what_subprocesses_print_is_no_result(dag_file, home):
+    import json
+    import subprocess
+    import sys
+
+    path = dag_file(
+        "bash.py",
+        """
+        from nbflow import DAG, task
+
+        with DAG("bash", schedule=None):
+            @task
+            def hi():
+                import os
+                os.system("echo from a subprocess")
+            hi()
+        """,
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "nbflow", "dags", "test", "bash", "-S", path, "-o", "json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["state"] == "success"
+    assert "from a subprocess" in done.stderr
+
+
+def test_state_of_a_task(nbflow, sales):
+    nbflow("dags", "test", "sales", "2024-01-05", "-S", sales)
+    assert nbflow("tasks", "state", "sales", "extract", "2024-01-05").out == "success\n"
+    assert nbflow("tasks", "state", "sales", "double", "2024-01-05", "--map-index", "1").out == "success\n"
+    unsaid = nbflow("tasks", "state", "sales", "double", "2024-01-05")
+    assert unsaid.err.endswith("double is mapped: say which with --map-index 0 to 1.\n")
+
+
+def test_failed_deps_are_the_reasons_of_why(nbflow, sales):
+    nbflow("dags", "trigger", "sales", "-S", sales, "-l", "2024-01-05")
+    done = nbflow("tasks", "failed-deps", "sales", "load", "2024-01-05")
+    assert done.out.startswith("Task instance dependencies not met:\nload: no_scheduler: No scheduler is running.")
+    rows = nbflow("why", "sales", "2024-01-05", "load", "-o", "json").json
+    assert [(row["task_id"], row["state"], row["kind"]) for row in rows] == [("load", None, "no_scheduler")]
+
+
+def test_why_of_a_run_that_has_ended_tells_what_failed(nbflow, dag_file):
+    nbflow("dags", "test", "failing", "2024-01-05", "-S", dag_file("failing.py", FAILING))
+    assert nbflow("why", "failing").out == (
+        "failing manual__2024-01-05T00:00:00+00:00: failed\n"
+        "It has ended: nothing waits.\n"
+        "wrong (try 1): ValueError: no such customer\n"
+    )
+
+
+def test_tasks_clear_in_a_range(nbflow, sales, app):
+    for day in ("2024-01-05", "2024-01-06"):
+        nbflow("dags", "test", "sales", day, "-S", sales)
+    done = nbflow("tasks", "clear", "sales", "-s", "2024-01-06", "-t", "double", "-d", "-y")
+    assert done.out == "3 task instances were cleared.\n"
+    states = [app.store.run(RunKey("sales", f"manual__2024-01-0{day}T00:00:00+00:00")).state for day in (5, 6)]
+    assert states == ["success", "queued"]
+
+
+def test_simulate_shows_days_and_says_what_it_assumes(nbflow, sales):
+    done = nbflow(
+        "simulate", "sales", "-S", sales, "-s", "2024-01-01", "--days", "3", "extract=fail_hard", "-o", "json"
+    )
+    assert [(run["logical_date"][:10], run["state"]) for run in done.json] == [
+        ("2024-01-01", "failed"),
+        ("2024-01-02", "failed"),
+        ("2024-01-03", "failed"),
+    ]
+    assert "assumed: " in done.err
+    text = nbflow("simulate", "sales", "-S", sales, "-s", "2024-01-01", "--days", "3").out
+    assert text.startswith("sales, simulated from 2024-01-01 00:00 to 2024-01-04 00:00: 3 runs (3 success)\n")
+
+
+def test_simulate_refuses_words_that_it_does_not_know(nbflow, sales):
+    done = nbflow("simulate", "sales", "extract=explode", "-S", sales)
+    assert done.code == 2
+    assert done.err.startswith("nbflow simulate: extract=explode is not understood; a task may success, fail,")
+
+
+# ---------------------------------------------------------------------------------------------- variables, pools, files
+
+
+def test_variables_there_and_back(nbflow, tmp_path):
+    # Given variables, one of them JSON, one described, and one that looks like a described one
+    nbflow("variables", "set", "region", "eu", "--description", "where")
+    nbflow("variables", "set", "limits", '{"a": [1, 2]}', "--json")
+    nbflow("variables", "set", "odd", '{"value": 1, "description": "x"}', "--json")
+    nbflow("variables", "set", "number", "007")
+    before = nbflow("variables", "list", "--show-values", "-o", "json").json
+    # When they are exported, deleted and imported
+    path = tmp_path / "variables.json"
+    nbflow("variables", "export", str(path))
+    for row in before:
+        assert nbflow("variables", "delete", row["key"]).code == 0
+    assert nbflow("variables", "list", "-o", "json").json == []
+    nbflow("variables", "import", str(path))
+    # Then they are as they were, and nobody else can read the file
+    assert nbflow("variables", "list", "--show-values", "-o", "json").json == before
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_variables_are_shown_only_when_asked_for(nbflow):
+    nbflow("variables", "set", "api_key", "hush")
+    assert "hush" not in nbflow("variables", "list").out
+    assert "hush" not in nbflow("variables", "list", "--show-values", "--hide-sensitive").out
+    assert nbflow("variables", "get", "api_key").out == "hush\n"
+
+
+def test_a_variables_default_and_its_json(nbflow):
+    assert nbflow("variables", "get", "nothing", "-d", "x").out == "x\n"
+    nbflow("variables", "set", "limits", '{"a": 1}')
+    assert nbflow("variables", "get", "limits", "--json").json == {"a": 1}
+
+
+@pytest.mark.parametrize(("action", "code", "value"), [("overwrite", 0, "new"), ("skip", 0, "old"), ("fail", 1, "old")])
+def test_importing_variables_that_exist(nbflow, tmp_path, action, code, value):
+    nbflow("variables", "set", "a", "old")
+    path = tmp_path / "v.json"
+    path.write_text('{"a": "new"}')
+    assert nbflow("variables", "import", str(path), "-a", action).code == code
+    assert nbflow("variables", "get", "a").out == f"{value}\n"
+
+
+@pytest.mark.parametrize("name", ["c.json", "c.yaml", "c.env"])
+def test_connections_there_and_back(nbflow, tmp_path, name):
+    # Given a connection with everything
+    nbflow("connections", "add", "db", "--conn-uri", "postgres://ada:hu%2Fsh@db.example:5433/shop?sslmode=require")
+    before = nbflow("connections", "get", "db", "-o", "json", "--show-values").json
+    # When it is exported, deleted and imported
+    path = tmp_path / name
+    nbflow("connections", "export", str(path))
+    nbflow("connections", "delete", "db")
+    assert nbflow("connections", "get", "db").code == 1
+    nbflow("connections", "import", str(path))
+    # Then it is as it was, and nobody else can read the file
+    assert nbflow("connections", "get", "db", "-o", "json", "--show-values").json == before
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_connections_secrets_are_hidden(nbflow):
+    nbflow(
+        "connections", "add", "db", "--conn-type", "http", "--conn-password", "hush", "--conn-extra", '{"token": "t1"}'
+    )
+    for form in ("table", "json", "yaml", "plain"):
+        for line in (("list",), ("get", "db")):
+            out = nbflow("connections", *line, "-o", form).out
+            assert "hush" not in out
+            assert "t1" not in out
+
+
+def test_a_connections_password_may_come_from_standard_input(nbflow, monkeypatch):
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("hush\n"))
+    nbflow("connections", "add", "db", "--conn-type", "http", "--conn-password", "-")
+    assert nbflow("connections", "get", "db", "-o", "json", "--show-values").json[0]["password"] == "hush"
+
+
+def test_a_connection_is_spelled_in_one_way(nbflow):
+    done = nbflow("connections", "add", "db", "--conn-uri", "http://a", "--conn-host", "b")
+    assert done.code == 2
+    assert done.err == "nbflow: Say either --conn-uri, or --conn-json, or --conn-type with --conn-host and so on.\n"
+
+
+def test_testing_connections_is_off(nbflow):
+    nbflow("connections", "add", "db", "--conn-uri", "http://127.0.0.1:1")
+    done = nbflow("connections", "test", "db")
+    assert done.code == 1
+    assert "Testing connections is off" in done.err
+
+
+def test_pools_there_and_back(nbflow, tmp_path):
+    nbflow("pools", "set", "api", "3", "calls", "--include-deferred")
+    before = nbflow("pools", "list", "-o", "json").json
+    path = tmp_path / "pools.json"
+    nbflow("pools", "export", str(path))
+    assert nbflow("pools", "delete", "api").code == 0
+    nbflow("pools", "import", str(path))
+    assert nbflow("pools", "list", "-o", "json").json == before
+    assert nbflow("pools", "get", "api", "-o", "json").json == [
+        {"pool": "api", "slots": 3, "description": "calls", "include_deferred": True}
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------------- db
+
+
+def test_db_init_makes_a_home(nbflow, home):
+    assert nbflow("db", "init").code == 0
+    assert {"dags", "logs", "nbflow.db", "nbflow.toml", "plugins"} <= {path.name for path in home.iterdir()}
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+def test_db_check_of_a_metastore_without_tables(nbflow):
+    done = nbflow("db", "check")
+    assert done.code == 1
+    assert "nbflow db migrate" in done.err
+    assert nbflow("db", "migrate").code == nbflow("db", "upgrade").code == nbflow("db", "check").code == 0
+
+
+def test_db_downgrade_and_reset(nbflow):
+    nbflow("variables", "set", "a", "1")
+    assert nbflow("db", "reset").code == 2
+    assert nbflow("db", "reset", "-y").code == 0
+    assert nbflow("variables", "get", "a").code == 1
+    assert nbflow("db", "downgrade", "-r", "base", "-y").code == 0
+    assert nbflow("db", "check").code == 1
+
+
+def test_db_clean_deletes_what_is_old(nbflow, sales):
+    nbflow("dags", "test", "sales", "2024-01-05", "-S", sales)
+    assert nbflow("db", "clean", "--clean-before-timestamp", "2020-01-01", "-y", "-o", "json").json == []
+    counted = nbflow("db", "clean", "--clean-before-timestamp", "tomorrow", "--dry-run", "-o", "json").json
+    done = nbflow("db", "clean", "--clean-before-timestamp", "tomorrow", "-y", "-o", "json").json
+    assert done == counted
+    assert {"table": "dag_run", "rows": 1} in done
+    assert nbflow("dags", "list-runs", "sales", "-o", "json").json == []
+
+
+def test_rotating_keys(nbflow, monkeypatch):
+    from cryptography.fernet import Fernet
+
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    monkeypatch.setenv("NBFLOW__CORE__FERNET_KEY", old)
+    nbflow("variables", "set", "a", "1")
+    monkeypatch.setenv("NBFLOW__CORE__FERNET_KEY", f"{new},{old}")
+    assert nbflow("rotate-fernet-key").out == "1 secrets are encrypted with the newest key.\n"
+    monkeypatch.setenv("NBFLOW__CORE__FERNET_KEY", new)
+    assert nbflow("variables", "get", "a").out == "1\n"
+
+
+# ------------------------------------------------------------------------------------------------------------- backfill
+
+
+def test_a_dry_run_shows_the_runs_that_are_made(nbflow, in_folder):
+    in_folder("sales.py", SALES)
+    range_ = ("--dag-id", "sales", "--from-date", "2024-02-01", "--to-date", "2024-02-03")
+    planned = nbflow("backfill", "create", *range_, "--dry-run", "-o", "json").json
+    made = nbflow("backfill", "create", *range_, "-o", "json")
+    assert made.json == {"backfill_id": 1, "dag_id": "sales", "runs": 3, "left_alone": 0}
+    assert made.err.endswith("No scheduler is running. Start one with: nbflow scheduler\n")
+    runs = nbflow("dags", "list-runs", "sales", "-o", "json").json
+    assert sorted(row["run_id"] for row in runs) == [row["run_id"] for row in planned]
+    assert [row["action"] for row in planned] == ["create"] * 3
+    assert {row["run_type"] for row in runs} == {"backfill"}
+    assert nbflow("dags", "list-runs", "sales", "--no-backfill", "-o", "json").json == []
+
+
+def test_pause_and_cancel_a_backfill(nbflow, in_folder):
+    in_folder("sales.py", SALES)
+    nbflow("backfill", "create", "--dag-id", "sales", "--from-date", "2024-02-01", "--to-date", "2024-02-03")
+
+    def state() -> str:
+        return nbflow("backfill", "list", "-o", "json").json[0]["state"]
+
+    assert state() == "running"
+    nbflow("backfill", "pause", "1")
+    assert state() == "paused"
+    nbflow("backfill", "unpause", "1")
+    assert state() == "running"
+    assert nbflow("backfill", "cancel", "1").code == 0
+    assert state() == "cancelled"
+    assert nbflow("backfill", "pause", "1").err == "nbflow: Backfill 1 is cancelled already.\n"
+
+
+def test_dags_backfill_runs_here_without_a_scheduler(nbflow, sales, app, monkeypatch):
+    # Given no scheduler, and a file of one's own
+    monkeypatch.setenv("NBFLOW__CORE__EXECUTOR", "SequentialExecutor")
+    # When days are backfilled in Airflow 2's words
+    done = nbflow("dags", "backfill", "sales", "-s", "2024-02-01", "-e", "2024-02-03", "-S", sales, "-o", "json")
+    # Then their runs have ended when the command does
+    assert done.json == {
+        "backfill_id": 1,
+        "dag_id": "sales",
+        "runs": 3,
+        "left_alone": 0,
+        "success": 3,
+        "failed": 0,
+    }
+    assert done.code == 0
+    assert [run.logical_date for run in app.store.runs("sales", states=["success"], newest_first=False)] == [
+        datetime(2024, 2, day, tzinfo=UTC) for day in (1, 2, 3)
+    ]
+    # And what is there is left alone, unless it is to be reset
+    again = nbflow("dags", "backfill", "sales", "-s", "2024-02-03", "-e", "2024-02-04", "-S", sales, "-n", "-o", "json")
+    assert [row["action"] for row in again.json] == ["leave alone: already exists", "create"]
+    reset = nbflow("dags", "backfill", "sales", "-s", "2024-02-03", "-S", sales, "--reset-dagruns", "-n", "-o", "json")
+    assert [row["action"] for row in reset.json] == ["run again"]
+
+
+def test_a_backfill_with_a_failed_run_ends_with_1(nbflow, dag_file, monkeypatch):
+    monkeypatch.setenv("NBFLOW__CORE__EXECUTOR", "SequentialExecutor")
+    path = dag_file("failing.py", FAILING.replace("schedule=None", 'schedule="@daily"'))
+    done = nbflow("dags", "backfill", "failing", "-s", "2024-02-01", "-S", path, "-o", "json")
+    assert (done.json["failed"], done.code) == (1, 1)
+    assert "See: nbflow tasks states-for-dag-run failing " in done.err

@@ -1,0 +1,150 @@
+"""What goes wrong: one line on stderr, nothing on stdout, an exit code that scripts can trust, never a traceback."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbflow.cli import main as entry
+from nbflow.cli import output
+from nbflow.cli.absent import ABSENT
+from tests.cli.conftest import BROKEN
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ("dgas list", 2, "nbflow: there is no command 'dgas'. Did you mean 'dags'? See: nbflow --help."),
+        ("dags lst", 2, "nbflow dags: there is no command 'lst'. Did you mean 'list'?"),
+        ("dags list --outptu json", 2, "nbflow dags list: there is no option --outptu. Did you mean '--output'?"),
+        ("dags list --loca", 2, "nbflow dags list: there is no option --loca. Did you mean '--local'?"),
+        ("--nonsense", 2, "nbflow: there is no option '--nonsense'. See: nbflow --help."),
+        ("db frobnicate", 2, "nbflow db: there is no command 'frobnicate'. It has: init, migrate, upgrade, downgrade,"),
+        ("dags list extra", 2, "nbflow dags list: one argument too many: 'extra'. Usage: nbflow dags list [-h]"),
+        ("dags list -o xml", 2, "nbflow dags list: argument -o/--output: invalid choice: 'xml'"),
+        ("dags trigger", 2, "nbflow dags trigger: the following arguments are required: dag_id."),
+        ("dags trigger sales -c nope", 2, "nbflow: --conf is not JSON: Expecting value"),
+        ("dags trigger sales -c [1]", 2, "nbflow: --conf must be a JSON object."),
+        ("dags trigger sales -l someday", 2, "nbflow: 'someday' is not a date. Give one like 2024-01-31,"),
+        ("dags list --columns dag_id,onwers", 2, "nbflow: There is no column 'onwers'. Did you mean 'owners'?"),
+        ("dags pause ( --treat-dag-id-as-regex", 2, "nbflow: '(' is not a regular expression:"),
+        ("dags list-runs", 2, "nbflow dags list-runs: which DAG?"),
+        ("dags backfill sales", 2, "nbflow dags backfill: which dates?"),
+        ("dags delete sales", 1, "nbflow: There is no DAG 'sales'."),
+        ("dags state sales 2024-01-01", 1, "nbflow: There is no DAG 'sales'."),
+        ("dags test sales -S /no/such.py", 1, "nbflow: There is no file /no/such.py."),
+        ("variables get region", 1, "nbflow: Variable region does not exist."),
+        ("pools get fast", 1, "nbflow: There is no pool 'fast'."),
+        ("connections get db", 1, "nbflow: There is no connection 'db'."),
+        ("config get-value core executer", 1, "nbflow: this name: [core] has no option 'executer'. Did you mean"),
+        ("backfill cancel 7", 1, "nbflow: There is no backfill 7."),
+        ("jobs check", 1, "nbflow: No alive jobs found."),
+        ("lint", 1, "nbflow: There are no DAG files in "),
+    ],
+)
+def test_a_mistake_is_one_line(nbflow, line, code, says):
+    done = nbflow(*line.split())
+    assert done.err.startswith(says)
+    assert done.err.count("\n") == 1
+    assert (done.out, done.code) == ("", code)
+
+
+@pytest.mark.parametrize("command", sorted(ABSENT))
+def test_what_is_not_in_this_release_says_what_to_do_instead(nbflow, command):
+    done = nbflow(*command.split(), "-p", "8080")
+    assert done.err.startswith(f"nbflow {command} is not in this release (")
+    assert (done.out, done.code) == ("", 2)
+    assert done.err.count("\n") == 1
+
+
+def test_an_option_that_is_not_in_this_release_says_why(nbflow):
+    done = nbflow("dags", "test", "sales", "--use-executor")
+    assert done.err.startswith("nbflow dags test --use-executor is not in this release (")
+    assert done.code == 2
+
+
+def test_the_nearest_dag_of_a_file_is_named(nbflow, sales):
+    done = nbflow("dags", "test", "slaes", "-S", sales)
+    assert done.err == f"nbflow: {sales} defines no DAG 'slaes'. Did you mean 'sales'?\n"
+    assert done.code == 1
+
+
+def test_the_nearest_task_is_named(nbflow, sales):
+    done = nbflow("tasks", "test", "sales", "extrat", "-S", sales)
+    assert "DAG 'sales' has no task 'extrat'. Did you mean 'extract'?" in done.err
+    assert done.code == 1
+
+
+def test_a_file_that_does_not_import_is_named_with_its_line(nbflow, dag_file):
+    path = dag_file("broken.py", BROKEN)
+    done = nbflow("dags", "test", "broken", "-S", path)
+    assert done.err.startswith(f"nbflow: {path}:4: AirflowTimetableInvalid: ")
+    assert done.code == 1
+
+
+def test_a_fault_of_our_own_is_short_and_its_traceback_is_for_those_who_ask(nbflow, monkeypatch):
+    # Given a command that breaks
+    def broken(call):
+        raise ZeroDivisionError("by nought")
+
+    from nbflow.cli import general
+    from nbflow.cli.declaring import Command
+
+    monkeypatch.setattr(general, "COMMANDS", (Command(name="version", help="", run=broken),))
+    # When it is called without and with -v
+    short, long = nbflow("version"), nbflow("-v", "version")
+    # Then
+    assert short.err == (
+        "nbflow: a fault of nbflow itself: ZeroDivisionError: by nought. Run it again with -v for the traceback.\n"
+    )
+    assert (short.code, long.code) == (1, 1)
+    assert long.err.startswith("Traceback (most recent call last):")
+
+
+def test_an_interrupt_is_no_traceback(nbflow, monkeypatch):
+    def interrupted(call):
+        raise KeyboardInterrupt
+
+    from nbflow.cli import general
+    from nbflow.cli.declaring import Command
+
+    monkeypatch.setattr(general, "COMMANDS", (Command(name="version", help="", run=interrupted),))
+    done = nbflow("version")
+    assert (done.err, done.code) == ("nbflow: interrupted\n", 130)
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["help"], ["-h"]])
+def test_help_names_every_command(nbflow, words):
+    done = nbflow(*words)
+    assert done.code == 0
+    assert [line.split()[0] for line in done.out.splitlines() if line.startswith("  ")] == list(entry.GROUPS)
+
+
+@pytest.mark.parametrize("group", entry.GROUPS)
+def test_every_command_has_help(nbflow, group):
+    for command in entry.commands_of(group):
+        done = nbflow(*command.name.split(), "--help")
+        assert done.code == 0
+        assert done.out.startswith(f"usage: nbflow {command.name} ")
+        assert command.help in done.out.replace("\n", " ")
+
+
+def test_errors_are_red_on_a_terminal_alone(monkeypatch):
+    class Terminal:
+        def isatty(self):
+            return True
+
+    class File:
+        def isatty(self):
+            return False
+
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "xterm")
+    assert output.coloured("no", output.RED, Terminal()) == "\x1b[31mno\x1b[0m"
+    assert output.coloured("no", output.RED, File()) == "no"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert output.coloured("no", output.RED, Terminal()) == "no"
+
+
+def test_text_of_others_cannot_steer_the_terminal(nbflow):
+    nbflow("pools", "set", "p", "1", "a\x1b[2Jb\x07")
+    assert "a\\x1b[2Jb\\x07" in nbflow("pools", "list").out
