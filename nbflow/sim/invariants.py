@@ -330,7 +330,8 @@ def active_limits_hold(facts: Facts) -> Iterator[Breach]:
         task = facts.spec(run).tasks.get(task_id)
         if task is not None and task.max_active_tis_per_dagrun is not None and used > task.max_active_tis_per_dagrun:
             yield Breach(f"{used} of {task_id} in one run, {task.max_active_tis_per_dagrun} are allowed", run)
-        if task is not None and task.max_active_tis_per_dag is not None:
+        # Runs keep their versions: what an older one may have running is no breach of a newer one's limit.
+        if task is not None and task.max_active_tis_per_dag is not None and len(facts.store.versions(run.dag_id)) == 1:
             everywhere = usage.tasks[run.dag_id, task_id]
             if everywhere > task.max_active_tis_per_dag:
                 yield Breach(f"{everywhere} of {task_id}, {task.max_active_tis_per_dag} are allowed", run)
