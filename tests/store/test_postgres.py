@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 
@@ -64,4 +66,28 @@ def test_a_listener_hears_other_stores(store: Store, empty_postgres: str) -> Non
     started_run(other, a_run())
 
     assert store.wait_for_change(token, timeout=30)
+    other.close()
+
+
+def test_a_named_lock_keeps_other_stores_out_until_it_is_left(store: Store, empty_postgres: str) -> None:
+    other = open_store(empty_postgres)
+    inside, order = Event(), []
+
+    def follow() -> None:
+        inside.wait(30)
+        with other.exclusively("dispatch"):
+            order.append("second")
+
+    with ThreadPoolExecutor(1) as pool, store.exclusively("dispatch"):
+        following = pool.submit(follow)
+        inside.set()
+        with other.exclusively("something else"):
+            order.append("first")
+        with pytest.raises(TimeoutError):
+            following.result(timeout=0.2)
+        order.append("left")
+    following.result(timeout=30)
+
+    assert order == ["first", "left", "second"]
+    assert store.shared
     other.close()
