@@ -73,6 +73,10 @@ class Instance:
         return TaskKey(self.task_id, self.map_index)
 
 
+KERNEL = "kernel:"
+"""Begins the actor of runs that a notebook's kernel asked for of a version of its own."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One DAG run."""
@@ -102,6 +106,12 @@ class Run:
     def key(self) -> RunKey:
         return RunKey(self.dag_id, self.run_id)
 
+    @property
+    def heeds_pause(self) -> bool:
+        """Whether pausing the DAG holds this run. Not a backfill, which was asked for by name and has a pause of its
+        own; nor a kernel's run of a version that no schedule follows: pausing is about the schedule's version."""
+        return self.backfill_id is None and not (self.triggered_by or "").startswith(KERNEL)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviousRun:
@@ -129,8 +139,8 @@ class Snapshot:
 
     @property
     def held(self) -> bool:
-        """Whether pausing the DAG holds this run: a backfill was asked for by name, and has a pause of its own."""
-        return self.paused and self.run.backfill_id is None
+        """The DAG is paused, and that holds this run."""
+        return self.paused and self.run.heeds_pause
 
     def in_order(self) -> list[Instance]:
         """All instances by task id and map index. Stores give them in orders of their own; what changes many instances

@@ -41,11 +41,12 @@ class CellLog:
 
     cells: dict[str, _Ran] = field(default_factory=dict)
     current: str = ""
-    """Of the cell that runs."""
+    number: int = 0
+    """Of the cell that runs; the shell has counted on by then."""
 
-    def began(self, key: str | None, number: int, source: str) -> None:
+    def began(self, key: str | None, number: int) -> None:
         """A cell starts. Front ends that give cells no id make each run a cell of its own."""
-        self.current = key or f"In [{number}]"
+        self.current, self.number = key or f"In [{number}]", number
 
     def ended(self, number: int, source: str, *, well: bool) -> None:
         """A cell has run. One that failed may have imported something all the same, but it has shared nothing."""
@@ -63,10 +64,10 @@ class CellLog:
             if source.strip():
                 self.cells.setdefault(f"In [{number}]", _Ran(source, number))
 
-    def with_current(self, source: str, number: int) -> list[Cell]:
+    def with_current(self, source: str) -> list[Cell]:
         """All cells, the one that runs now (with this source) last."""
         before = [ran for key, ran in self.cells.items() if key != self.current]
-        return [_cell(index, ran) for index, ran in enumerate([*before, _Ran(source, number)])]
+        return [_cell(index, ran) for index, ran in enumerate([*before, _Ran(source, self.number)])]
 
 
 def _cell(index: int, ran: _Ran) -> Cell:

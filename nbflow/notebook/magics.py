@@ -54,7 +54,7 @@ class NbflowMagics(Magics):
 
     def cell_began(self, info: Any) -> None:
         if info.store_history and not info.silent:
-            session().cells.began(getattr(info, "cell_id", None), self.shell.execution_count, info.raw_cell)
+            session().cells.began(getattr(info, "cell_id", None), self.shell.execution_count)
 
     def cell_ended(self, result: Any) -> None:
         info = result.info
@@ -77,7 +77,7 @@ class NbflowMagics(Magics):
             return None
         source = f"%%dag {line}\n{cell}"
         here = session()
-        cells = here.cells.with_current(source, self.shell.execution_count)
+        cells = here.cells.with_current(source)
         magic = parse_magic(line)
         if magic.shared:
             run_shared(cells, self.shell.user_ns)

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbflow.core.snapshot import Run, RunKey
+from nbflow.core.snapshot import KERNEL, Run, RunKey
 from nbflow.core.timetables.zones import timezone_of
 from nbflow.dag.dag import DAG
 from nbflow.errors import DagNotFound, NbflowError, did_you_mean
@@ -60,6 +60,13 @@ class Session:
     @property
     def operations(self) -> Operations:
         return self.app.operations(self.actor)
+
+    def operations_on(self, version: DagVersion) -> Operations:
+        """Operations on a version; a kernel's own runs are told apart, since a pause of the schedule is none of
+        theirs."""
+        if version.origin != "kernel":
+            return self.operations
+        return self.app.operations(f"{KERNEL}{self.actor.partition(':')[2]}")
 
     @property
     def zone(self) -> tzinfo:

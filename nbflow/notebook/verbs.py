@@ -316,7 +316,7 @@ def handle_of(here: Session, run: Run) -> RunHandle:
 def _held(here: Session, key: RunKey) -> list[str]:
     """Why a run as a whole does not go on, where that is so."""
     row, run = here.app.store.dag(key.dag_id), here.app.store.run(key)
-    if row is not None and row.paused and run is not None and run.state not in RUN_FINISHED and run.backfill_id is None:
+    if row is not None and row.paused and run is not None and run.state not in RUN_FINISHED and run.heeds_pause:
         return [f"{key.dag_id} is paused, so this run waits: %dag unpause {key.dag_id}"]
     return []
 
@@ -330,7 +330,7 @@ def run(dag: Dag, *, conf: Mapping[str, Any] | None = None, date: When = None, r
     here = session()
     version = here.version(dag)
     moment = _moment(here, date)
-    made = here.operations.trigger(
+    made = here.operations_on(version).trigger(
         version.dag_id, run_id=run_id, logical_date=moment, conf=conf, version=version.number
     )
     scheduler = scheduler_process.ensure(here.app)
@@ -339,6 +339,12 @@ def run(dag: Dag, *, conf: Mapping[str, Any] | None = None, date: When = None, r
             f"Started a scheduler for {here.app.settings.home} ({scheduler.text}). It ends when it has nothing to do."
         )
     return handle_of(here, made)
+
+
+def _tell_started(here: Session, scheduler: scheduler_process.SchedulerStatus) -> None:
+    pid = scheduler.job.pid if scheduler.job is not None else "?"
+    idle = words.count(scheduler_process.IDLE_MINUTES, "idle minute")
+    _tell(f"Started a scheduler (pid {pid}) for {here.app.settings.home}. It ends after {idle}.")
 
 
 def _tell(text: str) -> None:
