@@ -27,6 +27,7 @@ from nbflow.store import open_store
 from nbflow.store.provider import StoreProvider
 
 if TYPE_CHECKING:
+    from nbflow.core.plan import Callback
     from nbflow.core.snapshot import Run, RunKey
     from nbflow.dag.compile import CompileOptions
     from nbflow.dag.dag import DAG
@@ -96,9 +97,11 @@ class App:
         only: Collection[RunKey] | None = None,
         job_id: str | None = None,
         on_callbacks: Callable[[], None] = lambda: None,
+        call_here: Callable[[Callback], None] | None = None,
     ) -> Scheduler:
         """A scheduler with the configured executor (or the one given). ``on_callbacks`` is told when callback intents
-        were stored; a DAG processor carries them out (``DagProcessor.call_back``)."""
+        were stored; a DAG processor carries them out (``DagProcessor.call_back``). With ``call_here`` they are not
+        stored but given to it, after the states that caused them are."""
         from nbflow.services.scheduler import Scheduler
 
         job_id = job_id or self.new_job_id("scheduler")
@@ -110,6 +113,7 @@ class App:
             job_id=job_id,
             only=only,
             on_callbacks=on_callbacks,
+            call_here=call_here,
         )
 
     def new_job_id(self, kind: str) -> str:

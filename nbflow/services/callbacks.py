@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from nbflow.core.snapshot import TaskKey
+from nbflow.core.snapshot import RunKey, TaskKey
+from nbflow.core.spec import DagSpec
 from nbflow.dag.runtime import Work
 from nbflow.execution import protocol
 from nbflow.execution.logs import LogFolder
@@ -48,36 +49,64 @@ def call_back(payload: Mapping[str, Any]) -> dict[str, Any]:
         if dag is None:
             faults.append(f"the source no longer defines the DAG {payload['dag_id']!r}")
         else:
-            faults += _call(dag, payload)
+            from nbflow.connections import current_provider
+
+            work = protocol.unpack_work(payload["work"])
+            faults += call_all(
+                dag,
+                work,
+                current_provider(),
+                kind=payload["kind"],
+                of_task=payload["of_task"],
+                reason=payload["reason"],
+                at=datetime.fromisoformat(payload["at"]),
+            )
     return {"output": printed.getvalue()[-64_000:], "faults": faults}
 
 
-def _call(dag: Any, payload: Mapping[str, Any]) -> list[str]:
-    from nbflow.connections import current_provider
+_STATES = {"success": "success", "failure": "failed", "retry": "up_for_retry", "skipped": "skipped"}
+
+
+def call_all(dag: Any, work: Work, runtime: Any, *, kind: str, of_task: bool, reason: str, at: datetime) -> list[str]:
+    """Call the callbacks of one kind, a task's or the DAG's own; returns what they raised, as text. A DAG's callbacks
+    get the context of its first task, and the reason of the run's end."""
     from nbflow.dag.running import users_traceback
     from nbflow.dag.taskinstance import TaskInstance
 
-    work = protocol.unpack_work(payload["work"])
     task = dag.get_task(work.task_id)
-    provider: Any = current_provider()
-    ti = TaskInstance(dag=dag, task=task, work=work, runtime=provider, started=datetime.fromisoformat(payload["at"]))
-    ti.state = payload["state"]
+    ti = TaskInstance(dag=dag, task=task, work=work, runtime=runtime, started=at)
+    ti.state = _STATES.get(kind, "running")
     context = ti.context
-    context["reason"] = payload["reason"]
-    owner = task if payload["of_task"] else dag
+    context["reason"] = reason
     faults = []
-    for callback in getattr(owner, f"on_{payload['kind']}_callback", None) or ():
+    for callback in getattr(task if of_task else dag, f"on_{kind}_callback", None) or ():
         try:
             callback(context)
         except Exception as error:
             name = getattr(callback, "__name__", callback)
-            faults.append(f"on_{payload['kind']}_callback {name} failed: {error}\n{users_traceback(error)}")
+            faults.append(f"on_{kind}_callback {name} failed: {error}\n{users_traceback(error)}")
     return faults
 
 
-# -------------------------------------------------------------------------------------------- beside the scheduler
+def work_for(store: Store, run_key: RunKey, key: TaskKey | None, spec: DagSpec) -> Work | None:
+    """What a callback's context is made of: the task instance named, or the DAG's first one."""
+    run = store.run(run_key)
+    if run is None or not spec.tasks:
+        return None
+    key = key or TaskKey(next(iter(spec.tasks)))
+    one = next((i for i in store.instances(run_key) if i.key == key), None)
+    return Work(
+        attempt_id="",
+        run=run,
+        task_id=key.task_id,
+        map_index=key.map_index,
+        try_number=one.try_number if one else 0,
+        max_tries=one.max_tries if one else 0,
+        version=run.version,
+    )
 
-_STATES = {"success": "success", "failure": "failed", "retry": "up_for_retry", "skipped": "skipped"}
+
+# -------------------------------------------------------------------------------------------- beside the scheduler
 
 
 class CallbackRunner:
@@ -109,21 +138,10 @@ class CallbackRunner:
             self.errands.send(payload, seconds=SECONDS, done=partial(self._ended, intent))
 
     def _payload(self, intent: PendingCallback) -> dict[str, Any] | None:
-        run = self.store.run(intent.run)
         version = self.store.version(intent.run.dag_id, intent.version)
-        if run is None or version is None or not version.spec.tasks:
+        work = None if version is None else work_for(self.store, intent.run, intent.key, version.spec)
+        if version is None or work is None:
             return None
-        key = intent.key or TaskKey(next(iter(version.spec.tasks)))
-        one = next((i for i in self.store.instances(intent.run) if i.key == key), None)
-        work = Work(
-            attempt_id="",
-            run=run,
-            task_id=key.task_id,
-            map_index=key.map_index,
-            try_number=one.try_number if one else 0,
-            max_tries=one.max_tries if one else 0,
-            version=version.number,
-        )
         return {
             "errand": "callback",
             "fileloc": version.fileloc,
@@ -134,7 +152,6 @@ class CallbackRunner:
             "work": protocol.pack_work(work),
             "of_task": intent.key is not None,
             "kind": intent.kind,
-            "state": _STATES.get(intent.kind, "running"),
             "reason": intent.reason,
             "at": intent.at.isoformat(),
         }

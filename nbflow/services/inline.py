@@ -6,18 +6,21 @@ states, retries, trigger rules and history are those of a real run; they are sto
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nbflow.core import actions
+from nbflow.core.plan import Callback
 from nbflow.core.runids import RunType, make_run_id
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.states import RunState, TaskState
 from nbflow.core.timetables import timetable_from_spec
 from nbflow.core.timetables.zones import as_utc
 from nbflow.errors import NbflowError
+from nbflow.services.callbacks import call_all, work_for
 from nbflow.services.dates import parse_date
 from nbflow.services.operations import check_conf
 from nbflow.services.scheduler import INLINE, Scheduler, Turn
@@ -26,6 +29,9 @@ from nbflow.store.base import DagVersion
 if TYPE_CHECKING:
     from nbflow.app import App
     from nbflow.dag.dag import DAG
+
+
+log = logging.getLogger(__name__)
 
 
 def run_test(
@@ -91,7 +97,25 @@ def register_inline(app: App, dag: DAG) -> DagVersion:
 
 def drive(app: App, runs: list[RunKey], dags: Mapping[int, DAG], *, job_id: str | None = None) -> None:
     """Drive these runs in this process until each has ended, or none of them can go on."""
-    scheduler = app.scheduler(executor=app.sequential_executor("inline", dags=dags), only=runs, job_id=job_id)
+
+    def call(intent: Callback) -> None:
+        dag = next(dag for dag in dags.values() if dag.dag_id == intent.run.dag_id)
+        work = work_for(app.store, intent.run, intent.key, dag.to_spec(app.compile_options()))
+        if work is None:
+            return
+        for fault in call_all(
+            dag,
+            work,
+            app.desk.runtime(work),
+            kind=intent.kind,
+            of_task=intent.key is not None,
+            reason=intent.reason,
+            at=intent.at,
+        ):
+            log.error("%s", fault)
+
+    executor = app.sequential_executor("inline", dags=dags)
+    scheduler = app.scheduler(executor=executor, only=runs, job_id=job_id, call_here=call)
     with app.answering():
         scheduler.run(until=lambda turn: _over(scheduler, turn))
 

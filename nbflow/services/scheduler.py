@@ -105,10 +105,11 @@ class Scheduler:
         only: Collection[RunKey] | None = None,
         actor: str = "scheduler",
         on_callbacks: Callable[[], None] = lambda: None,
+        call_here: Callable[[Callback], None] | None = None,
     ) -> None:
         self.store, self.executor, self.clock, self.settings = store, executor, clock, settings
         self.job_id, self.only, self.actor = job_id, frozenset(only) if only is not None else None, actor
-        self.on_callbacks = on_callbacks
+        self.on_callbacks, self.call_here = on_callbacks, call_here
         self.maker = RunMaker(store, settings, actor=actor)
         self.memory = _Memory()
         self.shared = only is None and store.shared
@@ -251,14 +252,17 @@ class Scheduler:
         attempts: Sequence[Attempt] = ()
         with self._alone():
             decision = decide_all(self._view(active), now)
-            plans = [*reactions, decision.plan]
+            plans, calls = self._own_calls([*reactions, decision.plan])
             ops = tuple(_ops(plans))
             if ops:
                 attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **stored})
         self.memory.reports.clear()
         self.memory.active = settled(_revised(decision, stored), attempts)
         self._submit(attempts)
-        if any(isinstance(op, Callback) for op in ops):
+        if self.call_here is not None:
+            for call in calls:
+                self.call_here(call)
+        elif any(isinstance(op, Callback) for op in ops):
             self.on_callbacks()
         self._end_backfills(decision.ended, now)
         self.maker.free(key.dag_id for key in decision.ended)
@@ -270,6 +274,14 @@ class Scheduler:
             wake_at=earliest(decision.plan.wake_at, due, self.memory.limits_until if self.memory.limits_due else None),
             busy=bool(ops or made),
         )
+
+    def _own_calls(self, plans: list[Plan]) -> tuple[list[Plan], list[Callback]]:
+        """Callback intents that this process carries out itself (``dag.test()``) are not stored for others to find."""
+        if self.call_here is None:
+            return plans, []
+        calls = [op for op in _ops(plans) if isinstance(op, Callback)]
+        kept = [replace(p, ops=tuple(op for op in p.ops if not isinstance(op, Callback))) for p in plans]
+        return kept, calls
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

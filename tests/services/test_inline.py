@@ -1,0 +1,113 @@
+"""``dag.test()``: a whole run in the calling process, with its states stored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from nbflow import DAG, task
+from nbflow.core.snapshot import TaskKey
+from nbflow.core.states import RunState
+from nbflow.services.inline import run_test
+
+
+def states(app, run):
+    return {str(one.key): one.state.value for one in app.store.instances(run.key)}
+
+
+def test_a_dag_runs_here_and_its_states_are_stored(memory_app):
+    seen = []
+    with DAG("d", schedule=None) as dag:
+
+        @task
+        def a():
+            return 1
+
+        @task
+        def b(x):
+            seen.append(x)
+
+        b(a())
+
+    run = run_test(dag, logical_date="2024-01-31", app=memory_app)
+
+    assert (run.state, seen, states(memory_app, run)) == (RunState.SUCCESS, [1], {"a": "success", "b": "success"})
+    assert run.logical_date == datetime(2024, 1, 31, tzinfo=UTC)
+
+
+def test_the_same_date_can_be_tested_twice(memory_app):
+    with DAG("d", schedule=None) as dag:
+        task(task_id="t")(lambda: None)()
+
+    first, second = (run_test(dag, logical_date="2024-01-31", app=memory_app) for _ in range(2))
+
+    assert first.run_id != second.run_id
+    assert second.state is RunState.SUCCESS
+
+
+def test_tasks_that_match_the_pattern_count_as_success_without_running(memory_app):
+    ran = []
+    with DAG("d", schedule=None) as dag:
+        for name in ("wait_for_a", "work"):
+            task(task_id=name)(lambda name=name: ran.append(name))()
+
+    run = run_test(dag, mark_success_pattern="wait_.*", app=memory_app)
+
+    assert (ran, states(memory_app, run)) == (["work"], {"wait_for_a": "success", "work": "success"})
+
+
+def test_callbacks_are_called_here_once_each(memory_app):
+    calls = []
+    with DAG("d", schedule=None, on_failure_callback=lambda context: calls.append(("dag", context["reason"]))) as dag:
+
+        @task(on_failure_callback=lambda context: calls.append(("task", context["ti"].task_id)))
+        def t():
+            raise ValueError("no")
+
+        t()
+
+    run_test(dag, app=memory_app)
+
+    assert calls == [("task", "t"), ("dag", "task_failed")]
+    later = memory_app.clock.now()
+    assert memory_app.store.claim_callbacks(owner="x", lease=later - later, now=later) == []
+
+
+def test_an_interrupted_test_leaves_no_run_behind_that_waits_for_somebody(memory_app):
+    with DAG("d", schedule=None) as dag:
+
+        @task
+        def t():
+            raise KeyboardInterrupt
+
+        t()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_test(dag, app=memory_app)
+
+    (run,) = memory_app.store.runs("d")
+    assert (run.state, states(memory_app, run)) == (RunState.FAILED, {"t": "failed"})
+
+
+def test_a_conf_that_does_not_fit_the_params_is_refused_before_anything_is_made(memory_app):
+    from nbflow import Param
+    from nbflow.errors import ParamValidationError
+
+    with DAG("d", schedule=None, params={"n": Param(1, type="integer")}) as dag:
+        task(task_id="t")(lambda: None)()
+
+    with pytest.raises(ParamValidationError, match="n"):
+        run_test(dag, run_conf={"n": "many"}, app=memory_app)
+
+    assert memory_app.store.runs("d") == []
+
+
+def test_history_names_the_cause_of_every_step(memory_app):
+    with DAG("d", schedule=None) as dag:
+        task(task_id="t")(lambda: None)()
+
+    run = run_test(dag, app=memory_app)
+
+    causes = [event.cause for event in memory_app.store.events(run=run.key, key=TaskKey("t"))]
+    assert causes == ["dependencies_met", "dispatched", "started", "succeeded"]
