@@ -78,7 +78,6 @@ class AddRun:
     instances: tuple[Instance, ...]
     at: datetime
     cause: str = "scheduled"
-    replaces_interval: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
