@@ -51,7 +51,7 @@ from nbflow.core.states import (
     RunState,
     TaskState,
 )
-from nbflow.core.trigger_rules import UNFINISHED_BIT, Verdict, mask_of, setup_verdict, teardown_verdict, verdict
+from nbflow.core.trigger_rules import BIT, UNFINISHED_BIT, Verdict, mask_of, setup_verdict, teardown_verdict, verdict
 
 UNDECIDED = frozenset({TaskState.NONE, TaskState.UP_FOR_RETRY, TaskState.UP_FOR_RESCHEDULE})
 
@@ -175,6 +175,9 @@ class _Pass:
     def visit(self, task: TaskSpec) -> None:
         ones = self.ones.get(task.task_id)
         if ones is None:
+            return
+        if len(ones) == 1 and ones[0].map_index < 0 and ones[0].state in FINISHED:
+            self.masks[task.task_id] = BIT[ones[0].state]  # most of a run, most of the time
             return
         expr = self.dag.length_expr(task.task_id)
         if expr is not None and ones[0].map_index < 0 and ones[0].state is TaskState.NONE:

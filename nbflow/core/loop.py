@@ -36,7 +36,7 @@ from nbflow.core.dispatch import Limits, Ready, RunLimits, plan_dispatch, plan_r
 from nbflow.core.explain import explain_live
 from nbflow.core.plan import AddRun, Move, Op, Plan, advance, merged
 from nbflow.core.reasons import Wait
-from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
+from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import OCCUPYING, RUN_FINISHED, Cause, RunState, TaskState
 
 
@@ -46,7 +46,7 @@ class Look:
 
     snapshot: Snapshot
     wake_at: datetime | None = None
-    ready: tuple[Ready, ...] = ()
+    ready: Mapping[TaskKey, Ready] = field(default_factory=dict)
     """Scheduled instances that want a slot (of a paused DAG: none)."""
     pool_used: Mapping[str, int] = field(default_factory=dict)
     task_used: Mapping[str, int] = field(default_factory=dict)
@@ -127,7 +127,7 @@ def decide_all(view: View, now: datetime, *, explain: bool = False) -> Decision:
             plan = plan_run(snapshot, now, explain=explain)
             plans.append(plan)
             snapshot = after[key] = advance(snapshot, plan.ops)
-            look = look_at(snapshot, plan.wake_at, view.deferred_pools)
+            look = look_at(snapshot, plan.wake_at, view.deferred_pools, look)
         else:
             plans.append(Plan(wake_at=look.wake_at))
         looks[key] = look
@@ -135,7 +135,7 @@ def decide_all(view: View, now: datetime, *, explain: bool = False) -> Decision:
     dispatch = _dispatch(view, looks.values(), now, explain=explain)
     for key, ops in _by_run(dispatch).items():
         after[key] = advance(after[key], ops)
-        looks[key] = look_at(after[key], looks[key].wake_at, view.deferred_pools)
+        looks[key] = _dispatched(looks[key], after[key], ops)
     if explain:
         plans.append(_paused_waits(after.values()))
         dispatch = replace(dispatch, waits={**dispatch.waits, **_queued_waits(dispatch, after)})
@@ -158,27 +158,49 @@ def _decision(
     return Decision(plan=plan, expect=expect, active=Active(snapshots=after, looks=looks), ended=ended)
 
 
-def look_at(snapshot: Snapshot, wake_at: datetime | None, deferred_pools: frozenset[str] = frozenset()) -> Look:
-    """What a decided run asks for and what it takes."""
+def look_at(
+    snapshot: Snapshot,
+    wake_at: datetime | None,
+    deferred_pools: frozenset[str] = frozenset(),
+    before: Look | None = None,
+) -> Look:
+    """What a decided run asks for and what it takes. ``before``, the look before it, lends what has not changed."""
     dag, run = snapshot.dag, snapshot.run
+    asks = run.state is RunState.RUNNING and not snapshot.held
+    known = before.ready if before is not None else {}
     pool_used: dict[str, int] = {}
     task_used: dict[str, int] = {}
-    ready: list[Ready] = []
-    if run.state is RunState.RUNNING:
-        for one in snapshot.instances.values():
-            if one.state is TaskState.SCHEDULED and not snapshot.held:
-                task = dag.tasks[one.task_id]
-                ready.append(Ready(run=run, task=task, instance=one, dag_max_active_tasks=dag.max_active_tasks))
-    for one in snapshot.instances.values():
-        if one.state in OCCUPYING or (one.state is TaskState.DEFERRED and deferred_pools):
+    ready: dict[TaskKey, Ready] = {}
+    for key, one in snapshot.instances.items():
+        state = one.state
+        if state is TaskState.SCHEDULED and asks:
+            old = known.get(key)
+            ready[key] = old if old is not None and old.instance is one else _ready(snapshot, one)
+        elif state in OCCUPYING or (deferred_pools and state is TaskState.DEFERRED):
             holder = dag.tasks.get(one.task_id)
             if holder is None:
                 continue
-            if one.state in OCCUPYING:
+            if state in OCCUPYING:
                 task_used[one.task_id] = task_used.get(one.task_id, 0) + 1
-            if one.state in OCCUPYING or holder.pool in deferred_pools:
+            if state in OCCUPYING or holder.pool in deferred_pools:
                 pool_used[holder.pool] = pool_used.get(holder.pool, 0) + holder.pool_slots
-    return Look(snapshot=snapshot, wake_at=wake_at, ready=tuple(ready), pool_used=pool_used, task_used=task_used)
+    return Look(snapshot=snapshot, wake_at=wake_at, ready=ready, pool_used=pool_used, task_used=task_used)
+
+
+def _ready(snapshot: Snapshot, one: Instance) -> Ready:
+    dag = snapshot.dag
+    return Ready(run=snapshot.run, task=dag.tasks[one.task_id], instance=one, dag_max_active_tasks=dag.max_active_tasks)
+
+
+def _dispatched(look: Look, snapshot: Snapshot, ops: Iterable[Op]) -> Look:
+    """The look after a dispatch: nothing waits for a task to be queued, so nothing else has changed."""
+    ready, pool_used, task_used = dict(look.ready), dict(look.pool_used), dict(look.task_used)
+    for op in ops:
+        if isinstance(op, Move):
+            task = ready.pop(op.key).task
+            task_used[task.task_id] = task_used.get(task.task_id, 0) + 1
+            pool_used[task.pool] = pool_used.get(task.pool, 0) + task.pool_slots
+    return replace(look, snapshot=snapshot, ready=ready, pool_used=pool_used, task_used=task_used)
 
 
 def limits_now(view: View, looks: Iterable[Look]) -> Limits:
@@ -201,7 +223,7 @@ def limits_now(view: View, looks: Iterable[Look]) -> Limits:
 
 def _dispatch(view: View, looks: Iterable[Look], now: datetime, *, explain: bool) -> Plan:
     looks = list(looks)
-    ready = [one for look in looks for one in look.ready]
+    ready = [one for look in looks for one in look.ready.values()]
     if not ready or (view.slots is not None and view.slots <= 0 and not explain):
         return Plan()
     return plan_dispatch(ready, limits_now(view, looks), now, explain=explain)
@@ -287,7 +309,7 @@ def settled(decision: Decision, attempts: Iterable[Attempted]) -> Active:
     return Active(snapshots=snapshots, looks=looks)
 
 
-def followed(active: Active, plan: Plan, deferred_pools: frozenset[str] = frozenset()) -> Active:
+def followed(active: Active, plan: Plan) -> Active:
     """The runs after the store has taken a plan that is not a look's (an event's, a user's). Runs that are not in hand
     are passed over: read them, and add them with :func:`joined`. A mere start leaves the run's look standing: nothing
     waits for a task to start."""
@@ -299,9 +321,7 @@ def followed(active: Active, plan: Plan, deferred_pools: frozenset[str] = frozen
         holds = old is not None and old.snapshot is snapshots[key] and all(_is_start(op) for op in ops)
         snapshots[key] = advance(snapshots[key], ops)
         if old is not None and holds:
-            looks[key] = look_at(snapshots[key], old.wake_at, deferred_pools)
-        else:
-            looks.pop(key, None)
+            looks[key] = replace(old, snapshot=snapshots[key])
     return Active(snapshots=snapshots, looks=looks)
 
 

@@ -325,7 +325,7 @@ class Scheduler:
                 plans.append(plan)
                 stored[run] = stored_revision
                 if run in active.snapshots:
-                    active = followed(active, plan, self.memory.deferred_pools)
+                    active = followed(active, plan)
                 else:
                     visited[run] = advance(snapshot, plan.ops)
         return active, plans, stored
