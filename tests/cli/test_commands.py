@@ -11,6 +11,7 @@ import pytest
 
 from nbflow import __version__
 from nbflow.core.snapshot import RunKey
+from nbflow.core.states import RunState
 from tests.cli.conftest import BROKEN, FAILING, SALES
 
 # ---------------------------------------------------------------------------------------------------- general, settings
@@ -572,7 +573,7 @@ def test_dags_backfill_runs_here_without_a_scheduler(nbflow, sales, app, monkeyp
         "failed": 0,
     }
     assert done.code == 0
-    assert [run.logical_date for run in app.store.runs("sales", states=["success"], newest_first=False)] == [
+    assert [run.logical_date for run in app.store.runs("sales", states=[RunState.SUCCESS], newest_first=False)] == [
         datetime(2024, 2, day, tzinfo=UTC) for day in (1, 2, 3)
     ]
     # And what is there is left alone, unless it is to be reset
