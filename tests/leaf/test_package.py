@@ -30,6 +30,7 @@ DISTRIBUTIONS = {
     "currency_converter": "currencyconverter",
     "numpy": "pandas",
     "vega_datasets": "vega-datasets",
+    "yaml": "pyyaml",
     "pytest": "pytest",
 }
 #: Modules that may need what only the test extra brings.
