@@ -157,14 +157,15 @@ class Watched:
 
     def _once_a_cell(self) -> bool:
         """Whether it has not been shown in this cell: ``%dag run`` shows at once, and its value would again."""
-        number = _execution_count()
+        number = execution_count()
         if number is not None and number == self._shown_in:
             return False
         self._shown_in = number
         return True
 
 
-def _execution_count() -> int | None:
+def execution_count() -> int | None:
+    """Of the cell that runs; None outside of IPython."""
     try:
         from IPython import get_ipython
     except ImportError:

@@ -41,12 +41,10 @@ class CellLog:
 
     cells: dict[str, _Ran] = field(default_factory=dict)
     current: str = ""
-    number: int = 0
-    """Of the cell that runs; the shell has counted on by then."""
 
-    def began(self, key: str | None, number: int) -> None:
+    def began(self, key: str | None) -> None:
         """A cell starts. Front ends that give cells no id make each run a cell of its own."""
-        self.current, self.number = key or f"In [{number}]", number
+        self.current = key or ""
 
     def ended(self, number: int, source: str, *, well: bool) -> None:
         """A cell has run. One that failed may have imported something all the same, but it has shared nothing."""
@@ -64,10 +62,10 @@ class CellLog:
             if source.strip():
                 self.cells.setdefault(f"In [{number}]", _Ran(source, number))
 
-    def with_current(self, source: str) -> list[Cell]:
+    def with_current(self, source: str, number: int) -> list[Cell]:
         """All cells, the one that runs now (with this source) last."""
         before = [ran for key, ran in self.cells.items() if key != self.current]
-        return [_cell(index, ran) for index, ran in enumerate([*before, _Ran(source, self.number)])]
+        return [_cell(index, ran) for index, ran in enumerate([*before, _Ran(source, number)])]
 
 
 def _cell(index: int, ran: _Ran) -> Cell:
@@ -123,7 +121,8 @@ def fault_of(fault: Fault) -> CellFault:
     kind, _, said = fault.error.partition(": ")
     text = said if kind.startswith(("Invalid", "Airflow")) and said else fault.error
     where = ", ".join(filter(None, [fault.cell, f"line {fault.line}" if fault.line else ""]))
-    return CellFault(f"{where}: {text}" if where else text, detail=fault.detail)
+    shown = fault.detail if fault.cell and fault.cell in fault.detail else ""  # frames of libraries alone tell nothing
+    return CellFault(f"{where}: {text}" if where else text, detail=shown)
 
 
 def notebook_path(user_ns: Mapping[str, Any], environ: Mapping[str, str]) -> Path | None:

@@ -54,13 +54,18 @@ class NbflowMagics(Magics):
 
     def cell_began(self, info: Any) -> None:
         if info.store_history and not info.silent:
-            session().cells.began(getattr(info, "cell_id", None), self.shell.execution_count)
+            session().cells.began(getattr(info, "cell_id", None))
 
     def cell_ended(self, result: Any) -> None:
         info = result.info
         if info is not None and info.store_history and not info.silent:
             number = result.execution_count or self.shell.execution_count
             session().cells.ended(number, info.raw_cell or "", well=result.success)
+
+    def _number(self) -> int:
+        """Of the cell that runs. The shell's own count is one ahead, or not, by IPython's version."""
+        result = getattr(self.shell.displayhook, "exec_result", None)
+        return int(getattr(result, "execution_count", None) or self.shell.execution_count)
 
     # --- %%dag
 
@@ -73,11 +78,11 @@ class NbflowMagics(Magics):
         %%dag --shared           not a DAG: helpers that travel with this notebook's DAGs
         """
         if line.strip() in ("?", "-h", "--help"):
-            print(f"{self.dag_cell.__doc__}\n{help_text()}")
+            print(self.dag_cell.__doc__)
             return None
         source = f"%%dag {line}\n{cell}"
         here = session()
-        cells = here.cells.with_current(source)
+        cells = here.cells.with_current(source, self._number())
         magic = parse_magic(line)
         if magic.shared:
             run_shared(cells, self.shell.user_ns)
@@ -87,6 +92,8 @@ class NbflowMagics(Magics):
         for kept in here.keep(made):
             display(seen(dag_picture(here, kept)), raw=True)
         return None
+
+    dag_cell.__doc__ = f"{dag_cell.__doc__}\n{help_text()}"
 
     # --- %dag
 

@@ -17,7 +17,7 @@ from nbflow.dag.dag import DAG
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
 from nbflow.notebook import scheduler_process, views
 from nbflow.notebook.faults import told_in_one_line
-from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, tasks_shown
+from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, execution_count, tasks_shown
 from nbflow.notebook.session import Session, session
 from nbflow.ui import words
 from nbflow.ui.bundle import Bundle
@@ -333,15 +333,15 @@ def run(dag: Dag, *, conf: Mapping[str, Any] | None = None, date: When = None, r
     made = here.operations_on(version).trigger(
         version.dag_id, run_id=run_id, logical_date=moment, conf=conf, version=version.number
     )
-    scheduler = scheduler_process.ensure(here.app)
-    if scheduler.started:
-        _tell(
-            f"Started a scheduler for {here.app.settings.home} ({scheduler.text}). It ends when it has nothing to do."
-        )
+    _have_scheduler(here)
     return handle_of(here, made)
 
 
-def _tell_started(here: Session, scheduler: scheduler_process.SchedulerStatus) -> None:
+def _have_scheduler(here: Session) -> None:
+    """A run needs somebody who runs it; whoever is started is named."""
+    scheduler = scheduler_process.ensure(here.app)
+    if not scheduler.started:
+        return
     pid = scheduler.job.pid if scheduler.job is not None else "?"
     idle = words.count(scheduler_process.IDLE_MINUTES, "idle minute")
     _tell(f"Started a scheduler (pid {pid}) for {here.app.settings.home}. It ends after {idle}.")
@@ -349,9 +349,7 @@ def _tell_started(here: Session, scheduler: scheduler_process.SchedulerStatus) -
 
 def _tell(text: str) -> None:
     """Say something beside the result."""
-    from nbflow.notebook.handles import _execution_count
-
-    if _execution_count() is None:
+    if execution_count() is None:
         print(text)
         return
     from IPython.display import display
@@ -407,11 +405,7 @@ def backfill(
         plan = operations.plan_backfill(version.dag_id, begin, last, **asked)
         return BackfillHandle(here, version.dag_id, plan, None, zone)
     made = operations.backfill(version.dag_id, begin, last, max_active_runs=max_active_runs, conf=conf, **asked)
-    scheduler = scheduler_process.ensure(here.app)
-    if scheduler.started:
-        _tell(
-            f"Started a scheduler for {here.app.settings.home} ({scheduler.text}). It ends when it has nothing to do."
-        )
+    _have_scheduler(here)
     return BackfillHandle(here, version.dag_id, made.plan, made.backfill_id, zone)
 
 

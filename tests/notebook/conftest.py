@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -139,8 +140,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     top = tmp_path_factory.mktemp("lab")
     root, home = top / "notebooks", top / "home"
     root.mkdir()
-    settings = top / "jupyter" / "jupyter_config_dir" / "labconfig"
-    settings.mkdir(parents=True)
+    overrides = top / "jupyter" / "jupyter_config_dir" / "labconfig" / "default_setting_overrides.json"
+    overrides.parent.mkdir(parents=True)
+    news = {"fetchNews": "false", "checkForUpdates": False}
+    overrides.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": news}))
     environment = {
         **os.environ, "NBFLOW_HOME": str(home), "NBFLOW__CORE__DAGS_FOLDER": str(root), **_jupyter_folders(top)
     }  # fmt: skip

@@ -1,0 +1,360 @@
+"""The magics in an IPython shell of this process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from nbflow.notebook import line as lines
+from nbflow.notebook.session import session
+from tests.notebook.conftest import Shell
+from tests.notebook.notebooks import notebook
+
+SALES = """\
+%%dag sales --schedule @daily --start 2024-01-01
+@task
+def extract():
+    print("extracting")
+    return [1, 2]
+
+@task
+def load(rows):
+    return len(rows)
+
+load(extract())
+"""
+
+
+# ------------------------------------------------------------------------------------------------ %%dag
+
+
+def test_a_dag_cell_shows_its_graph_and_what_travels(shell: Shell) -> None:
+    # Given helpers that need an import
+    shell.run("import json")
+    shell.run("%%dag --shared\ndef text(x):\n    return json.dumps(x)")
+    # When a DAG cell uses them
+    shell.run("%%dag sales\n@task\ndef t():\n    return text(1)\nt()")
+    # Then it shows the graph as a picture and as text, with what travels and what serves it
+    [shown] = shell.shown
+    assert shown.keys() == {"text/html", "text/plain"}
+    assert '<img alt="' in shown["text/html"]
+    assert "data:image/svg+xml;base64," in shown["text/html"]
+    text = shown["text/plain"].splitlines()
+    assert text[0] == "DAG sales"
+    assert text[-2].startswith("version 1 · <kernel ")
+    assert text[-2].endswith(">, In [4] · no scheduler running")
+    assert text[-1] == "Travels with it: from nbflow import task (In [1]) · import json (In [2]) · helpers (In [3])"
+
+
+def test_what_a_dag_cell_defines_can_be_tried_out(shell: Shell) -> None:
+    # Given a DAG cell
+    shell.run(SALES)
+    # Then its functions are there for the cells below
+    assert shell.run("load.function([1, 2, 3])") == 3
+
+
+def test_a_dag_cell_that_prints_shows_it(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a DAG cell that prints while it is defined
+    shell.run("%%dag a\nprint('defining')")
+    # Then that is seen
+    assert "defining\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("before", "cell", "said"),
+    [
+        (
+            "df = 3",
+            "%%dag a\nprint(df)",
+            ["Error: In [3], line 2: This cell uses 'df', which only In [2] defines. A DAG cell must stand alone. "
+             "Define it here, or begin In [2] with %%dag --shared."],
+        ),
+        (
+            "df = 3",
+            "%%dag --shared\ndef f():\n    return df",
+            ["Error: In [3], line 3: This cell uses 'df', which only In [2] defines. A DAG cell must stand alone. "
+             "Define it here, or begin In [2] with %%dag --shared."],
+        ),
+        ("", "%%dag a --scedule x\npass", ["Error: %%dag has no option --scedule. Did you mean '--schedule'?"]),
+        ("", "%%dag a --schedule '61 * * * *'\n@task\ndef t(): ...\nt()", ["Error: In [3], line 1: "]),
+        (
+            "",
+            "%%dag a\nx = (",
+            ["Error: In [3], line 2: SyntaxError: '(' was never closed"],
+        ),
+        (
+            "",
+            "%%dag a\ndef f():\n    1 / 0\nf()",
+            ["Error: In [3], line 3: ZeroDivisionError: division by zero", "Traceback (most recent call last):",
+             '  File "<In [3]>", line 4, in <module>', "    f()", '  File "<In [3]>", line 3, in f', "    1 / 0",
+             "    ~~^~~", "ZeroDivisionError: division by zero"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_dag_cell_is_one_line_and_the_users_own_frames(
+    shell: Shell, before: str, cell: str, said: list[str]
+) -> None:
+    # Given a cell with a mistake
+    shell.run(before or "pass")
+    lines_shown = shell.fails(cell)
+    # Then the notebook shows one line, and below it at most the frames of the cell itself
+    assert len(lines_shown) == len(said)
+    assert lines_shown[0].startswith(said[0])
+    assert lines_shown[1:] == said[1:]
+
+
+def test_a_cell_that_is_run_again_takes_its_own_place(shell: Shell) -> None:
+    # Given a DAG cell that was run, and then a second version of it, with a front end that names its cells
+    def run(source: str, cell_id: str) -> bool:
+        return bool(shell.shell.run_cell(source, store_history=True, cell_id=cell_id).success)
+
+    assert run("import json", "a")
+    assert run("%%dag --shared\ndef helper():\n    return json.dumps(1)", "b")
+    assert run("%%dag one\nprint(helper())", "c")
+    # When the helpers are changed and run again, then the DAG
+    assert run("%%dag --shared\ndef helper():\n    return json.dumps(2)", "b")
+    assert run("%%dag one\nprint(helper())", "c")
+    # Then its version holds the helpers once, as they are now
+    [text] = session().dags["one"].version.files.values()
+    assert (text.count("def helper"), "json.dumps(2)" in text) == (1, True)
+
+
+def test_the_kernels_version_is_its_own_and_nothing_is_scheduled(shell: Shell) -> None:
+    # Given a DAG cell with a schedule
+    shell.run(SALES)
+    # Then the metastore knows the version, and no schedule follows it
+    here = session()
+    version = here.app.store.version("sales")
+    assert version is not None
+    assert (version.number, version.origin, [*version.files]) == (1, "kernel", ["notebook.ipynb"])
+    assert here.app.store.dags() == []
+
+
+def test_the_same_cell_is_the_same_version(shell: Shell) -> None:
+    # Given a DAG cell that is run twice, and once changed
+    numbers = []
+    for source in (SALES, SALES, SALES.replace("[1, 2]", "[1]")):
+        shell.run(source)
+        numbers.append(session().dags["sales"].version.number)
+    # Then only the change made a version
+    assert numbers == [1, 1, 2]
+
+
+def test_the_display_says_where_the_saved_notebook_differs(
+    shell: Shell, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a kernel that knows its notebook, in the DAGs folder
+    path = own_home / "dags" / "report.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(path))
+    said = []
+    # When the DAG cell is run before the notebook is saved, with an older text saved, with the same text saved
+    for text in ("", SALES.replace("[1, 2]", "[]"), SALES):
+        path.write_text(notebook("from nbflow import task", text))
+        shell.run(SALES)
+        said.append(shell.shown[0]["text/plain"].splitlines()[-2].partition("no scheduler running")[2])
+    # Then the first two say so
+    assert said == [
+        " · not saved yet: save the notebook and the schedule follows it",
+        " · differs from the saved notebook, which the schedule follows",
+        "",
+    ]
+
+
+# -------------------------------------------------------------------------------------------------- %dag
+
+
+def test_a_test_run_happens_here(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a DAG
+    shell.run(SALES)
+    # When it is tested, its value is the ended run, and its prints are seen
+    run = shell.run("run = %dag test sales --date 2024-01-31\nrun")
+    assert "extracting\n" in capsys.readouterr().out
+    assert (run.state, run.states) == ("success", {"extract": "success", "load": "success"})
+    assert run.run.logical_date.isoformat() == "2024-01-31T00:00:00+00:00"
+
+
+def test_a_breakpoint_stops_in_a_test_run(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a task with a breakpoint, and a debugger that notes where it was called
+    seen: list[str] = []
+    monkeypatch.setattr(sys, "breakpointhook", lambda: seen.append(sys._getframe(1).f_code.co_name))
+    shell.run("%%dag a\n@task\ndef stops():\n    breakpoint()\nstops()")
+    # When it is tested
+    shell.run("%dag test a")
+    # Then the debugger was called from the task, in this very process
+    assert seen == ["stops"]
+
+
+def test_looking_at_a_failed_run(shell: Shell) -> None:
+    # Given a test run that failed
+    shell.run("%%dag a\n@task\ndef good(): ...\n@task\ndef bad(x):\n    raise ValueError('no')\nbad(good())")
+    run = shell.run("run = %dag test a\nrun")
+    # Then it says so in every way
+    assert run.state == "failed"
+    assert shell.run("%dag why a").data == {"bad": "ValueError: no"}
+    assert run.why("bad").data == {"bad": "Its code raised."}
+    assert {name: one.state.value for name, one in run.tasks.data.items()} == {"good": "success", "bad": "failed"}
+    assert shell.run("%dag show a --run last").key == run.key
+    assert [one.run_id for one in shell.run("%dag runs a")] == [run.run_id]
+    # And a cleared task is no longer failed
+    assert [str(key) for key in shell.run("%dag clear a --failed")] == ["bad"]
+    assert run.state == "queued"
+
+
+def test_planning_ahead(shell: Shell) -> None:
+    # Given a scheduled DAG
+    shell.run(SALES)
+    # Then a dry run names exactly the runs, the next ones are known, and a week can be watched
+    dry = shell.run("%dag backfill sales 2024-01-01 2024-01-03 --dry-run")
+    assert [f"{date:%Y-%m-%d}" for date in dry.dates] == ["2024-01-01", "2024-01-02", "2024-01-03"]
+    assert dry.dry_run
+    assert "3 runs will be made" in repr(dry)
+    assert len(shell.run("%dag next sales 3")) == 3
+    simulation = shell.run("%dag simulate sales --days 7 --start 2024-03-01").data
+    assert [run.state for run in simulation.runs] == ["success"] * len(simulation.runs)
+    assert len(simulation.runs) >= 7
+
+
+def test_listing(shell: Shell) -> None:
+    # Given two DAGs of this kernel
+    shell.run(SALES)
+    shell.run("%%dag other --tags nightly\npass")
+    # Then they are listed, narrowed by a part of the id or a tag
+    assert list(shell.run("%dag list").data) == ["other", "sales"]
+    assert list(shell.run("%dag list night").data) == ["other"]
+    assert len(shell.run("%dag states").data) == 13
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("%dag shwo sales", "%dag has no verb 'shwo'. Did you mean 'show'?"),
+        ("%dag show salse", "There is no DAG 'salse'. Did you mean 'sales'?"),
+        ("%dag show", "%dag show: the following arguments are required: dag. Help: %dag show?"),
+        ("%dag run sales --dat 2024-01-01", "%dag run has no option --dat. Did you mean '--date'?"),
+        ("%dag next sales 3 4", "%dag next: '4' is one argument too many. Help: %dag next?"),
+        ("%dag test sales --date someday", "'someday' is not a date. Give one like 2024-01-31, "),
+        ("%dag test sales -p rows", "'rows' is no NAME=VALUE. Write: -p rows=10"),
+        ("%dag why sales", "DAG 'sales' has no run yet."),
+        ("%dag pause sales", "sales is this kernel's only, so nothing schedules it. Save its notebook in "),
+        ("%dag backfill sales 2024-01-05 2024-01-01", "from_date (2024-01-05T00:00:00+00:00) must not be after "),
+        (
+            "%dag backfill sales 2024-01-01 --reprocess all",
+            "%dag backfill: argument --reprocess: invalid choice: 'all'",
+        ),
+        ("%dag schedule nowhere.ipynb --cron @daily", "There is no notebook nowhere.ipynb."),
+        ("%dag list 'x", "%dag list 'x: no closing quotation. Close the quote."),
+        ("%nbflow stat", "%nbflow has no 'stat'. Did you mean 'start'?"),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_way_out(shell: Shell, line: str, said: str) -> None:
+    # Given a DAG and a line with a mistake
+    shell.run(SALES)
+    [shown] = shell.fails(line)
+    # Then there is one line
+    assert shown.startswith(f"Error: {said}")
+
+
+def test_the_twin_shows_its_mistakes_in_one_line_too(shell: Shell) -> None:
+    # Given the plain function
+    shell.run("from nbflow.notebook import show")
+    # Then its mistake is the same line, and the error keeps its class
+    assert shell.fails("show('sales')") == ["Error: There is no DAG 'sales'. See: %dag list."]
+    assert (
+        shell.run("from nbflow.errors import DagNotFound\ntry:\n    show('x')\nexcept DagNotFound:\n    y = 1\ny") == 1
+    )
+
+
+@pytest.mark.parametrize("line", ["%dag backfill?", "%dag backfill --help", "%dag help backfill"])
+def test_every_verb_explains_itself(shell: Shell, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a question
+    shell.run(line)
+    # Then the verb's help answers
+    out = capsys.readouterr().out
+    assert out.startswith("usage: %dag backfill ")
+    assert "Example: %dag backfill sales 2024-01-01 2024-01-31 --dry-run" in out
+
+
+def test_dag_alone_lists_the_verbs(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given no verb
+    shell.run("%dag")
+    # Then all are listed
+    out = capsys.readouterr().out
+    assert all(f"  {verb} " in out for verb in lines.VERBS)
+
+
+def test_options_of_dag_cells_are_explained(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a question about the cell magic
+    shell.run("%%dag --help\npass")
+    # Then each option is there
+    assert "--max-active-runs" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:`Completer.complete`:PendingDeprecationWarning")
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [
+        ("%dag st", ["states"]),
+        ("%dag run s", ["sales"]),
+        ("run = %dag run s", ["sales"]),
+        ("%dag logs sales ", ["extract", "load"]),
+        ("%dag logs sales l", ["load"]),
+        ("%dag clear sales extract l", ["load"]),
+        ("%dag backfill sales 2024-01-01 --d", ["--dry-run"]),
+        ("%dag backfill sales 2024-01-01 --reprocess f", ["failed"]),
+        ("%%dag new --sch", ["--schedule"]),
+    ],
+)
+def test_tab_completes(shell: Shell, line: str, offers: list[str]) -> None:
+    # Given a DAG and a line that is not finished
+    shell.run(SALES)
+    # Then Tab offers how it can go on
+    assert shell.complete(line) == offers
+
+
+def test_small_outputs(shell: Shell) -> None:
+    # Given a notebook whose outputs should stay small
+    shell.run("%config NbflowMagics.save_output = False")
+    shell.run(SALES)
+    # Then they hold text alone, also that of a run and of the list
+    assert [shown.keys() for shown in shell.shown] == [{"text/plain"}]
+    run = shell.run("run = %dag test sales\nrun")
+    assert all(shown.keys() == {"text/plain"} for shown in shell.shown)
+    assert shell.run("%dag list")._repr_mimebundle_().keys() == {"text/plain"}
+    # And values are what they were
+    assert run.state == "success"
+
+
+def test_a_notebook_is_scheduled_by_an_ordinary_file(shell: Shell, tmp_path: Path, own_home: Path) -> None:
+    # Given a notebook
+    (tmp_path / "weekly report.ipynb").write_text(notebook("x = 1"))
+    # When it is scheduled
+    path = shell.run('%dag schedule "weekly report.ipynb" --cron "0 6 * * 1" -p country=DE -p rows=3').data
+    # Then there is a DAG file that runs it by papermill, and that loads
+    from nbflow.dag.loading import load_source
+
+    assert path == own_home / "dags" / "weekly_report_schedule.py"
+    loaded = load_source(path)
+    assert loaded.faults == ()
+    [dag] = loaded.dags
+    operator = dag.get_task("run")
+    assert (dag.dag_id, dag.schedule, operator.parameters) == (  # type: ignore[union-attr]
+        "weekly_report", "0 6 * * 1", {"country": "DE", "rows": 3}
+    )  # fmt: skip
+    assert operator.input_nb == str(tmp_path / "weekly report.ipynb")  # type: ignore[union-attr]
+    # And scheduling it again changes that file, but never one that somebody else wrote
+    shell.run('%dag schedule "weekly report.ipynb" --cron @daily')
+    assert "schedule='@daily'" in path.read_text()
+    path.write_text("# mine")
+    assert "exists and is not one of ours" in shell.fails('%dag schedule "weekly report.ipynb" --cron @daily')[0]
+
+
+def test_unloading_takes_everything_away(shell: Shell) -> None:
+    # Given a loaded extension
+    shell.run("%unload_ext nbflow")
+    # Then the magics are gone, and loading brings them back
+    assert not shell.shell.run_cell("%dag list").success
+    shell.run("%load_ext nbflow")
+    assert list(shell.run("%dag list").data) == []

@@ -1,0 +1,83 @@
+"""The scheduler that a notebook starts: found by its heartbeat, started once, stopped on request."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from nbflow.app import App
+from nbflow.errors import NbflowError
+from nbflow.notebook import scheduler_process
+from nbflow.store.base import Job
+
+
+@pytest.fixture
+def app(own_home: Path) -> Iterator[App]:
+    with App.open(home=own_home) as opened:
+        yield opened
+
+
+def job(app: App, **changed: object) -> Job:
+    now = app.clock.now()
+    known = Job(job_id="s", kind="scheduler", hostname="elsewhere", pid=1, started_at=now, heartbeat_at=now)
+    return replace(known, **changed)  # type: ignore[arg-type]
+
+
+def test_one_scheduler_is_started_and_found_again(app: App) -> None:
+    # Given a home without one
+    assert scheduler_process.find(app).text == "no scheduler running"
+    # When one is asked for twice
+    first, second = scheduler_process.ensure(app), scheduler_process.ensure(app)
+    # Then the same one serves both
+    assert (first.started, second.started) == (True, False)
+    assert first.job is not None
+    assert second.job is not None
+    assert first.job.pid == second.job.pid
+    assert second.text == f"scheduler running (pid {first.job.pid})"
+    # And it can be stopped, once
+    assert scheduler_process.stop(app).job is not None
+    assert scheduler_process.find(app).job is None
+    assert scheduler_process.stop(app).job is None
+
+
+def test_a_scheduler_of_another_machine_counts_while_it_is_heard_of(app: App) -> None:
+    # Given heartbeats of another machine, one of them old
+    app.store.put_job(job(app))
+    assert scheduler_process.find(app).text == "scheduler running (pid 1 on elsewhere)"
+    # Then it cannot be stopped from here, and an old one does not count
+    with pytest.raises(NbflowError, match="runs on elsewhere"):
+        scheduler_process.stop(app)
+    app.store.put_job(job(app, heartbeat_at=app.clock.now() - timedelta(minutes=5)))
+    assert scheduler_process.find(app).job is None
+
+
+def test_a_killed_scheduler_of_this_machine_does_not_count(app: App) -> None:
+    # Given a fresh heartbeat of a process that is no more
+    import socket
+    import subprocess
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    app.store.put_job(job(app, hostname=socket.gethostname(), pid=gone.pid))
+    # Then nobody is found
+    assert scheduler_process.find(app).job is None
+
+
+@pytest.mark.parametrize(
+    ("code", "seconds", "said"),
+    [
+        ("import sys; sys.exit('no room')", 30, r"The scheduler ended at once \(exit code 1\): no room"),
+        ("import time; time.sleep(60)", 0.5, r"The scheduler was not heard of within 0.5 s: it said nothing"),
+    ],
+)
+def test_one_that_does_not_come_up_says_why(app: App, code: str, seconds: float, said: str) -> None:
+    # Given a scheduler that cannot start
+    with pytest.raises(NbflowError, match=said) as fault:
+        scheduler_process.start(app, command=[sys.executable, "-c", code], seconds=seconds)
+    # Then the error leads to its log
+    assert str(scheduler_process.log_path(app)) in str(fault.value)
