@@ -46,6 +46,7 @@ from nbflow.execution.executors.base import Executor, Report, Submission
 from nbflow.execution.supervisor import process_started
 from nbflow.services.new_runs import RunMaker
 from nbflow.store.base import Attempt, Job, Store
+from nbflow.store.codec import looks_at_past
 
 log = logging.getLogger(__name__)
 
@@ -264,7 +265,7 @@ class Scheduler:
                 self.call_here(call)
         elif any(isinstance(op, Callback) for op in ops):
             self.on_callbacks()
-        self._end_backfills(decision.ended, now)
+        self._end_backfills(now)
         self.maker.free(key.dag_id for key in decision.ended)
         due = None if self.only is not None else self.maker.next_due(now)
         return Turn(
@@ -371,7 +372,7 @@ class Scheduler:
             known = kept.get(run.key)
             paused = run.dag_id in memory.paused
             if known is not None and known.run.revision == run.revision and known.paused == paused:
-                snapshots[run.key] = known
+                snapshots[run.key] = self._with_its_past(known)
             elif (fresh := self.store.snapshot(run.key)) is not None:
                 snapshots[run.key] = replace(fresh, paused=paused)
                 if known is None and self.shared:
@@ -379,6 +380,12 @@ class Scheduler:
         memory.active = Active(snapshots=snapshots, looks=memory.active.looks)
         memory.token = token
         self._cancel_lost()
+
+    def _with_its_past(self, known: Snapshot) -> Snapshot:
+        """A run's past changes without the run: a user puts yesterday's task right, an earlier run is made late."""
+        if not looks_at_past(known.dag) or (fresh := self.store.snapshot(known.run.key)) is None:
+            return known
+        return known if fresh.previous == known.previous else replace(known, previous=fresh.previous)
 
     def _adopt_unclaimed(self, snapshot: Snapshot) -> None:
         """Whoever holds a run dispatches it, and claims what it dispatched at once. What is queued and unclaimed in a
@@ -439,15 +446,22 @@ class Scheduler:
             elif current[attempt_id]:
                 self.executor.cancel(attempt_id, reason="it was cleared and starts over", restart=True)
 
-    def _end_backfills(self, ended: Sequence[RunKey], now: datetime) -> None:
-        if not ended or not self.memory.run_limits.backfills:
+    def _end_backfills(self, now: datetime) -> None:
+        """Not only our decisions end runs: a user marks the last one, or every run of a backfill was there already."""
+        if not self.memory.run_limits.backfills:
             return
+        open_ones = self.memory.run_limits.backfills
         busy = {snapshot.run.backfill_id for snapshot in self.memory.active.snapshots.values()}
         busy |= {run.backfill_id for run in self.memory.elsewhere.running}
-        for number in self.memory.run_limits.backfills:
-            if number not in busy:
-                self.store.update_backfill(number, completed_at=now)
-                self.memory.token = None
+        if busy >= open_ones.keys():
+            return
+        # Asked of the store once more: of one that was made after the runs were read, the runs are not in hand yet.
+        busy |= {run.backfill_id for run in self.store.active_runs()}
+        for number in open_ones.keys() - busy:
+            self.store.update_backfill(number, completed_at=now)
+            self.memory.token = None
+        left = {number: most for number, most in open_ones.items() if number in busy}
+        self.memory.run_limits = replace(self.memory.run_limits, backfills=left)
 
     # --- time
 

@@ -1,0 +1,58 @@
+"""What the scheduler keeps in hand between its turns, and how it learns that something else has changed it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from nbflow.core.snapshot import RunKey, TaskKey
+from nbflow.core.states import RunState, TaskState
+
+DAG_FILE = """\
+from datetime import datetime, timezone
+from nbflow import DAG, task, get_current_context
+with DAG("d", schedule="@daily", start_date=datetime(2024, 1, 1, tzinfo=timezone.utc), catchup=False) as dag:
+    @task(depends_on_past=True)
+    def t():
+        if get_current_context()["params"].get("bad") or get_current_context()["dag_run"].conf.get("bad"):
+            raise ValueError("as asked")
+    t()
+"""
+
+
+def day(number: int) -> datetime:
+    return datetime(2024, 1, number, tzinfo=UTC)
+
+
+def test_a_run_held_by_its_past_goes_on_when_a_user_puts_the_past_right(stage) -> None:
+    # Given a run of which the task failed, and the next run, which waits for it
+    stage.write("d.py", DAG_FILE)
+    stage.process()
+    first = stage.ops.trigger("d", logical_date=day(1), conf={"bad": True}).key
+    stage.run_to_end(first)
+    second = stage.ops.trigger("d", logical_date=day(2)).key
+    stage.turn_until(lambda: stage.store.run(second).state is RunState.RUNNING)
+    held = stage.ops.why(second)[TaskKey("t")].kind
+
+    # When a user marks the failed task
+    stage.ops.mark_tasks(first, [TaskKey("t")], TaskState.SUCCESS)
+
+    # Then the second run goes on
+    assert held == "past"
+    assert stage.run_to_end(second) == {"t": "success"}
+
+
+def test_a_backfill_is_over_when_a_user_ends_its_last_run(stage) -> None:
+    # Given a backfill of one run, which waits for its past
+    stage.write("d.py", DAG_FILE)
+    stage.process()
+    first = stage.ops.trigger("d", logical_date=day(1), conf={"bad": True}).key
+    stage.run_to_end(first)
+    made = stage.ops.backfill("d", day(2), day(2), reprocess="failed")
+    run = RunKey("d", made.plan.to_run[0].run_id)
+    stage.turn_until(lambda: stage.store.run(run).state is RunState.RUNNING)
+
+    # When a user ends that run by hand
+    stage.ops.mark_run(run, RunState.FAILED)
+
+    # Then the backfill is completed
+    stage.turn_until(lambda: stage.store.backfill(made.backfill_id).completed_at is not None)
