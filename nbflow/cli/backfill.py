@@ -113,7 +113,7 @@ def _await(call: Call, backfill_id: int, plan: BackfillPlan) -> int:
     progress = Progress(len(keys))
     try:
         if _scheduler_alive(call):
-            runs = follow(call.app, keys, progress)
+            runs = follow(call.app, keys, progress, lambda: _scheduler_alive(call))
         else:
             output.say("No scheduler is running: the runs go in this process.")
             level = level_of(call) if call.args.verbose else "WARNING"  # a bar and log lines would tear each other

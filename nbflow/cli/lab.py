@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import subprocess
 import sys
 
@@ -35,13 +36,24 @@ def lab(call: Call) -> int:
     words += [f"--port={args.port}"] if args.port is not None else []
     environ = {**call.environ, "NBFLOW_HOME": str(call.settings.home)}
     try:
-        return subprocess.call([*words, *args.jupyter], env=environ)
-    except KeyboardInterrupt:
-        return 0
+        return _until_it_ends(subprocess.Popen([*words, *args.jupyter], env=environ))
     finally:
         if started is not None:
             started.terminate()
             started.wait(END_SECONDS)
+
+
+def _until_it_ends(jupyter: subprocess.Popen[bytes]) -> int:
+    """Wait for JupyterLab. A Ctrl-C reaches it too, and it asks whether it is meant; a SIGTERM is passed on."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: jupyter.terminate()),
+    }
+    try:
+        return jupyter.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 COMMANDS = (

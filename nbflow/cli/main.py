@@ -174,7 +174,9 @@ class Parser(argparse.ArgumentParser):
     """argparse without its exits: errors are UsageErrors, with the nearest name where an option is unknown."""
 
     def parse(self, words: list[str]) -> argparse.Namespace:
-        args, left = self.parse_known_intermixed_args(words)
+        # Options may stand between positionals; argparse can do that only where no "--" ends the options.
+        parse = self.parse_known_args if "--" in words else self.parse_known_intermixed_args
+        args, left = parse(words)
         if left:
             known = [flag for action in self._actions for flag in action.option_strings]
             option = next((word.partition("=")[0] for word in left if word.startswith("-")), None)

@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
     from nbflow.app import App
@@ -65,6 +67,10 @@ def level_of(call: Call) -> str:
 # ------------------------------------------------------------------------------------------------------------ progress
 
 
+LOOK_SECONDS = 5.0
+"""How long nothing may happen before it is asked whether the scheduler still lives."""
+
+
 class Progress:
     """A bar on a terminal's stderr: ``[####......] 12/60 runs, 2 failed``. Elsewhere it is silent."""
 
@@ -91,8 +97,9 @@ class Progress:
             sys.stderr.write("\n")
 
 
-def follow(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:
-    """Wait until the runs have ended; another process drives them. Returns them as they ended."""
+def follow(app: App, runs: Sequence[RunKey], progress: Progress, alive: Callable[[], bool]) -> list[Run]:
+    """Wait until the runs have ended, and return them. Another process drives them: if it is not ``alive`` any more,
+    and none has taken its place, NbflowError."""
     from nbflow.core.states import RUN_FINISHED
 
     while True:
@@ -103,7 +110,11 @@ def follow(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:
         if len(ended) == len(found):
             progress.end()
             return found
-        app.store.wait_for_change(token, timeout=5.0)
+        if not app.store.wait_for_change(token, timeout=LOOK_SECONDS) and not alive():
+            progress.end()
+            raise NbflowError(
+                "The scheduler has ended before the runs did; they are kept.", hint="Start one with: nbflow scheduler"
+            )
 
 
 def drive(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:

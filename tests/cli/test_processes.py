@@ -222,3 +222,30 @@ def test_the_script_and_the_module_are_one(home):
     second = subprocess.run([sys.executable, "-m", "nbflow", *words], capture_output=True, text=True, check=False)
     assert json.loads(first.stdout) == json.loads(second.stdout)
     assert first.returncode == second.returncode == 1
+
+
+# ------------------------------------------------------------------------------------------------------------------ lab
+
+FAKE_JUPYTER = """
+import os, sys
+print("jupyter was told", *sys.argv[1:], os.environ["NBFLOW_HOME"])
+sys.exit(3)
+"""
+
+
+def test_lab_starts_jupyterlab_and_ends_the_scheduler_with_it(nbflow, home, tmp_path, monkeypatch):
+    # Given a JupyterLab that ends at once
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "jupyter.py").write_text(FAKE_JUPYTER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
+    # When the lab is started
+    done = subprocess.run(
+        [sys.executable, "-m", "nbflow", "lab", "--no-browser", "--port", "1234", "--", "--debug"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # Then it was told what to do, its exit code is the command's, and no scheduler is left
+    assert done.stdout == f"jupyter was told lab --no-browser --port=1234 --debug {home}\n"
+    assert done.returncode == 3
+    assert nbflow("status").code == 1
