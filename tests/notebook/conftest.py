@@ -64,7 +64,10 @@ def jupyter_environment(own_home: Path, tmp_path: Path) -> dict[str, str]:
 
 def _jupyter_folders(root: Path) -> dict[str, str]:
     names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    return {name: str(root / "jupyter" / name.lower()) for name in names}
+    folders = {name: root / "jupyter" / name.lower() for name in names}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    return {name: str(folder) for name, folder in folders.items()}
 
 
 # ------------------------------------------------------------------------------------- a shell in this process
@@ -141,7 +144,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     root, home = top / "notebooks", top / "home"
     root.mkdir()
     overrides = top / "jupyter" / "jupyter_config_dir" / "labconfig" / "default_setting_overrides.json"
-    overrides.parent.mkdir(parents=True)
+    overrides.parent.mkdir(parents=True, exist_ok=True)
     news = {"fetchNews": "false", "checkForUpdates": False}
     overrides.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": news}))
     environment = {
@@ -181,7 +184,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         _stop_scheduler(home)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # one at a time in a process: its loop would be in the way of other files' tests
 def browser(chromium_path: str) -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:

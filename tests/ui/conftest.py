@@ -53,7 +53,7 @@ def forex() -> GraphView:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # one at a time in a process: its loop would be in the way of other files' tests
 def browser(chromium_path: str) -> Iterator[Any]:
     """Chromium. Without one the tests are skipped; where CI=true they fail, since there it must be."""
     sync_api = pytest.importorskip("playwright.sync_api")

@@ -197,7 +197,7 @@ class Runs(Database):
         if dag_id is not None:
             query = query.where(_RUN.c.dag_id == dag_id)
         if states is not None:
-            query = query.where(_RUN.c.state.in_([state.value for state in states]))
+            query = query.where(_RUN.c.state.in_([RunState(state).value for state in states]))
         if run_type is not None:
             query = query.where(_RUN.c.run_type == run_type)
         if since is not None:
