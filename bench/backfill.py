@@ -1,0 +1,47 @@
+"""A backfill of many days, each a run of three tasks, in processes, until everything is stored."""
+
+from __future__ import annotations
+
+import gc
+import time
+from datetime import UTC, datetime, timedelta
+
+from bench.figures import Figure
+from bench.world import DAYS, Bench, Engine
+
+FIRST = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def measure(bench: Bench) -> list[Figure]:
+    figures = []
+    for store in bench.stores:
+        seconds = []
+        for _ in range(bench.runs):  # a home each: a date has one run
+            with bench.home(store, days=DAYS) as home, home.engine() as engine:
+                engine.run("days")
+                seconds.append(_backfill(engine, bench.days))
+        figures.append(
+            Figure(
+                row="backfill",
+                what=f"{bench.days} days x 3 tasks",
+                store=store,
+                unit="s",
+                samples=tuple(seconds),
+                target=1.5,
+            )
+        )
+    return figures
+
+
+def _backfill(engine: Engine, days: int) -> float:
+    gc.collect()
+    began = time.perf_counter()
+    last = FIRST + timedelta(days=days - 1)
+    made = engine.app.operations("bench").backfill("days", FIRST, last)
+    engine.drive({run.key for run in engine.app.store.active_runs("days")}, began)
+    taken = time.perf_counter() - began
+    assert made.backfill_id is not None
+    row = engine.app.store.backfill(made.backfill_id)
+    if row is None or row.completed_at is None:
+        raise RuntimeError(f"the backfill is not complete: {row}")
+    return taken

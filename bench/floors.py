@@ -1,0 +1,113 @@
+"""Floors: what the operating system and the database alone need, with none of nbflow's deciding and storing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.world import SIDE_BY_SIDE
+
+COMMITS_A_TASK = 3
+BATCH = 64
+
+PROCESS_FLOOR = (
+    "fork and exit, two at a time, of the process that tries are forked from (nbflow's own program imported, the DAG "
+    f"loaded, memory frozen), + {COMMITS_A_TASK} commits a task of one changed row, SQLite WAL, synchronous=NORMAL"
+)
+IN_PROCESS_FLOOR = (
+    f"the functions called in a loop; for each 3 changes of one row and 3 rows of history, a commit for every {BATCH} "
+    "tasks, SQLite WAL, synchronous=NORMAL"
+)
+
+# Runs in an interpreter of its own: this one's memory is not what tries are forked from.
+_FORKS = """
+import gc, os, sys, time
+from nbflow.execution.program import own_program
+program = own_program()
+loaded = program.load({"fileloc": sys.argv[1], "files": {}, "dag_id": sys.argv[2], "dags_folder": sys.argv[3]})
+assert loaded.dag is not None, loaded.fault
+count = int(sys.argv[4])
+gc.collect(); gc.freeze()
+began = time.perf_counter()
+running = 0
+for _ in range(count):
+    if running == 2:
+        os.wait(); running -= 1
+    if os.fork() == 0:
+        os._exit(0)
+    running += 1
+while running:
+    os.wait(); running -= 1
+print(time.perf_counter() - began)
+"""
+
+
+def process_floor(tasks: int) -> float:
+    """Seconds a task."""
+    with tempfile.TemporaryDirectory(prefix="nbflow-bench-") as name:
+        folder = Path(name)
+        (folder / "dags").mkdir()
+        path = folder / "dags" / "wide.py"
+        path.write_text(SIDE_BY_SIDE.format(tasks=tasks), encoding="utf-8")
+        words = [sys.executable, "-P", "-c", _FORKS, str(path), "wide", str(path.parent), str(tasks)]
+        environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        forks = float(subprocess.run(words, env=environ, check=True, capture_output=True, text=True).stdout)
+        return (forks + _commits(folder / "floor.db", tasks * COMMITS_A_TASK)) / tasks
+
+
+def _commits(path: Path, count: int) -> float:
+    with _database(path, 1) as connection:
+        began = time.perf_counter()
+        for number in range(count):
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("UPDATE task SET state = ? WHERE id = 0", (f"state {number}",))
+            connection.execute("COMMIT")
+        taken = time.perf_counter() - began
+    connection.close()
+    return taken
+
+
+def _nothing() -> None:
+    """What a no-op task does."""
+
+
+def in_process_floor(tasks: int) -> float:
+    """Seconds a task."""
+    functions = [_nothing] * tasks
+    with tempfile.TemporaryDirectory(prefix="nbflow-bench-") as name:
+        with _database(Path(name) / "floor.db", tasks) as connection:
+            began = time.perf_counter()
+            for first in range(0, tasks, BATCH):
+                batch = range(first, min(first + BATCH, tasks))
+                for number in batch:
+                    functions[number]()
+                connection.execute("BEGIN IMMEDIATE")
+                for state in ("queued", "running", "success"):
+                    connection.executemany("UPDATE task SET state = ? WHERE id = ?", [(state, one) for one in batch])
+                    connection.executemany("INSERT INTO event (task, state) VALUES (?, ?)", [(n, state) for n in batch])
+                connection.execute("COMMIT")
+            taken = time.perf_counter() - began
+        connection.close()
+    return taken / tasks
+
+
+def start_floor() -> float:
+    """Seconds that an interpreter takes which does nothing."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    return time.perf_counter() - began
+
+
+def _database(path: Path, rows: int) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("CREATE TABLE task (id INTEGER PRIMARY KEY, state TEXT)")
+    connection.execute("CREATE TABLE event (id INTEGER PRIMARY KEY, task INTEGER, state TEXT)")
+    connection.executemany("INSERT INTO task VALUES (?, 'none')", [(number,) for number in range(rows)])
+    return connection

@@ -1,0 +1,49 @@
+"""The same tasks in the calling process: ``dag.test()``."""
+
+from __future__ import annotations
+
+import gc
+import time
+
+from bench.figures import Figure
+from bench.floors import IN_PROCESS_FLOOR, in_process_floor
+from bench.world import SIDE_BY_SIDE, Bench, Home
+
+
+def measure(bench: Bench) -> list[Figure]:
+    figures = []
+    for store in bench.stores:
+        rates, floor = [], []
+        with bench.home(store, wide=SIDE_BY_SIDE.format(tasks=bench.tasks)) as home:
+            _seconds(home)
+            for _ in range(bench.runs):
+                rates.append(bench.tasks / _seconds(home))
+                floor.append(1 / in_process_floor(bench.tasks))
+        figures.append(
+            Figure(
+                row="in_process",
+                what=f"{bench.tasks} tasks by dag.test()",
+                store=store,
+                unit="tasks/s",
+                samples=tuple(rates),
+                more_is_better=True,
+                target=2000.0 if store == "sqlite" else None,
+                floor=tuple(floor),
+                floor_is=IN_PROCESS_FLOOR,
+            )
+        )
+    return figures
+
+
+def _seconds(home: Home) -> float:
+    from nbflow.dag.loading import load_source
+
+    dag = load_source(home.dags_folder / "wide.py", folder=home.dags_folder).dags[0]
+    with home.app() as app:
+        gc.collect()
+        began = time.perf_counter()
+        run = dag.test(app=app)
+        taken = time.perf_counter() - began
+    if run.state.value != "success":
+        raise RuntimeError(f"the run ended as {run.state}")
+    return taken

@@ -1,0 +1,34 @@
+"""Tasks that do nothing, side by side, each in a process of its own, until all states are stored."""
+
+from __future__ import annotations
+
+from bench.figures import Figure
+from bench.floors import PROCESS_FLOOR, process_floor
+from bench.world import SIDE_BY_SIDE, Bench
+
+
+def measure(bench: Bench) -> list[Figure]:
+    figures = []
+    for store in bench.stores:
+        rates, floor = [], []
+        with bench.home(store, wide=SIDE_BY_SIDE.format(tasks=bench.tasks)) as home, home.engine() as engine:
+            engine.run("wide")  # a scheduler that has run nothing yet loads the DAG first
+            for _ in range(bench.runs):
+                _, seconds = engine.run("wide")
+                rates.append(bench.tasks / seconds)
+                floor.append(1 / process_floor(bench.tasks))
+        figures.append(
+            Figure(
+                row="parallel",
+                what=f"{bench.tasks} tasks, each in a process",
+                store=store,
+                unit="tasks/s",
+                samples=tuple(rates),
+                more_is_better=True,
+                target=330.0 if store == "sqlite" else None,
+                floor=tuple(floor),
+                floor_is=PROCESS_FLOOR,
+                most_floors=2.0 if store == "sqlite" else None,
+            )
+        )
+    return figures

@@ -1,0 +1,204 @@
+"""Homes to measure in, and the real scheduler turning in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.stores import Postgres
+
+if TYPE_CHECKING:
+    from nbflow.app import App
+    from nbflow.core.snapshot import RunKey
+    from nbflow.services.scheduler import Scheduler, Turn
+
+PATIENCE_SECONDS = 60.0
+"""A run that takes longer is stuck."""
+
+SIDE_BY_SIDE = """
+from nbflow import DAG, task
+
+with DAG("wide", schedule=None, is_paused_upon_creation=False, max_active_tasks=10_000):
+
+    @task
+    def nothing():
+        pass
+
+    for number in range({tasks}):
+        nothing.override(task_id=f"t{{number}}")()
+"""
+
+CHAIN = """
+import os
+import time
+
+from nbflow import DAG, task
+
+with DAG("chain", schedule=None, is_paused_upon_creation=False, max_active_tasks=10_000):
+
+    @task
+    def stamp(number):
+        began = time.time()
+        with open(os.environ["NBFLOW_HOME"] + "/times", "a") as file:
+            file.write(f"{{number}} {{began}} {{time.time()}}\\n")
+
+    before = None
+    for number in range({tasks}):
+        this = stamp.override(task_id=f"t{{number}}")(number)
+        if before is not None:
+            before >> this
+        before = this
+"""
+
+DAYS = """
+from datetime import datetime
+
+from nbflow import DAG, task
+
+YEAR = {"start_date": datetime(2024, 1, 1), "end_date": datetime(2024, 12, 31)}
+with DAG("days", schedule="@daily", **YEAR, is_paused_upon_creation=False, max_active_runs=16):
+
+    @task
+    def nothing():
+        pass
+
+    a, b, c = (nothing.override(task_id=name)() for name in "abc")
+    a >> b >> c
+"""
+
+ONE = """
+from nbflow import DAG, task
+
+with DAG("one", schedule=None):
+
+    @task
+    def nothing():
+        pass
+
+    nothing()
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What a row is given: how often to measure, where, and how large."""
+
+    runs: int = 5
+    stores: tuple[str, ...] = ("sqlite", "postgres")
+    postgres: Postgres | None = None
+    tasks: int = 200
+    chain: int = 50
+    days: int = 60
+    files: int = 200
+    tasks_a_file: int = 10
+    history: int = 1_000_000
+    idle_seconds: float = 4.0
+    say: Callable[[str], None] = lambda text: None
+
+    @contextmanager
+    def home(self, store: str = "sqlite", **dags: str) -> Iterator[Home]:
+        """A home of its own with these DAG files (name -> text), and a metastore of the kind, migrated."""
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nbflow-bench-")))
+            environ = {**_PASSED, "NBFLOW_HOME": str(folder), "NBFLOW__CORE__DAGS_FOLDER": str(folder / "dags")}
+            if store == "postgres":
+                assert self.postgres is not None
+                environ["NBFLOW__DATABASE__SQL_ALCHEMY_CONN"] = stack.enter_context(self.postgres.database())
+            home = Home(folder, environ)
+            home.dags_folder.mkdir()
+            for name, text in dags.items():
+                (home.dags_folder / f"{name}.py").write_text(text, encoding="utf-8")
+            with home.app() as app:
+                app.store.migrate()
+            yield home
+
+
+_PASSED = {
+    name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "PGUSER", "PYTHONPATH") if name in os.environ
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A folder that nbflow calls home."""
+
+    folder: Path
+    environ: Mapping[str, str]
+
+    @property
+    def dags_folder(self) -> Path:
+        return self.folder / "dags"
+
+    def app(self) -> App:
+        from nbflow.app import App
+
+        return App.open(environ=self.environ, migrate=False)
+
+    @contextmanager
+    def engine(self) -> Iterator[Engine]:
+        """The scheduler of this home, turning in this process whenever it is asked to, with its DAG files parsed."""
+        with self.app() as app:
+            processor = app.processor()
+            processor.start()
+            try:
+                processor.sync(PATIENCE_SECONDS)
+            finally:
+                processor.stop()
+            faults = app.store.faults()
+            if faults:
+                raise RuntimeError(f"a DAG file of the benchmark is at fault: {faults[0]}")
+            scheduler = app.scheduler()
+            scheduler.start()
+            try:
+                yield Engine(app, scheduler)
+            finally:
+                scheduler.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    app: App
+    scheduler: Scheduler
+
+    def run(self, dag_id: str) -> tuple[RunKey, float]:
+        """Trigger a DAG; its run, and the seconds from before the trigger until all its states are stored."""
+        gc.collect()
+        began = time.perf_counter()
+        run = self.app.operations("bench").trigger(dag_id).key
+        self.drive({run}, began)
+        return run, time.perf_counter() - began
+
+    def drive(self, runs: set[RunKey], began: float) -> None:
+        """Turn until these runs have ended. Raises RuntimeError if one does not, or not well."""
+        left = set(runs)
+
+        def over(turn: Turn) -> bool:
+            left.difference_update(turn.ended)
+            if time.perf_counter() - began > PATIENCE_SECONDS:
+                raise RuntimeError(f"{len(left)} runs did not end within {PATIENCE_SECONDS:g} s")
+            return not left
+
+        self.scheduler.loop(until=over)
+        for key in runs:
+            run = self.app.store.run(key)
+            if run is None or run.state.value != "success":
+                raise RuntimeError(f"{key} ended as {run and run.state}")
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it, from /proc."""
+    below = [pid]
+    for one in below:
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{one}/task"):
+                text = Path(f"/proc/{one}/task/{thread}/children").read_text(encoding="ascii")
+                below += [int(word) for word in text.split()]
+    return below
