@@ -121,7 +121,7 @@ def expected_states(open_days: int) -> dict[tuple[str, str], int]:
     counts = {(task, "success"): DAYS for task in ("wait_for_file", "make_table", "is_weekday")}
     for task in ("extract", "validate", "transform", "load"):
         counts |= {(task, "success"): open_days, (task, "skipped"): DAYS - open_days}
-    counts |= {("closed", "success"): weekends, ("closed", "skipped"): DAYS - weekends}
+    counts |= {("weekend", "success"): weekends, ("weekend", "skipped"): DAYS - weekends}
     return counts | {("report", "success"): 1, ("report", "skipped"): DAYS - 1}
 
 

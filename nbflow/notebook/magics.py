@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -157,6 +158,8 @@ MAGICS: list[Magic] = [
     Magic("cell", "dag", lambda magics: magics.dag_cell),
     Magic("line", "dag", lambda magics: magics.dag_line),
     Magic("line", "nbflow", lambda magics: magics.nbflow_line),
+    Magic("line", "quiz", lambda magics: import_module("nbflow.teach.magics").quiz_line),
+    Magic("line", "lab", lambda magics: import_module("nbflow.teach.magics").lab_line),
 ]
 
 

@@ -1,0 +1,50 @@
+"""``%quiz`` and ``%lab``: each line makes one call. Rows in :data:`nbflow.notebook.magics.MAGICS` lead here."""
+
+from __future__ import annotations
+
+import shlex
+
+from nbflow.errors import NbflowError
+from nbflow.notebook.faults import told_in_one_line
+from nbflow.teach.lab import Lab, Result, open_lab
+from nbflow.teach.labs import LABS
+from nbflow.teach.questions import quiz_names
+from nbflow.teach.quiz import Feedback, Sitting, open_quiz
+
+
+@told_in_one_line
+def quiz_line(line: str) -> Sitting | Feedback:
+    """A quiz, as a form; answers may be typed as well.
+
+    %quiz                     which quizzes there are
+    %quiz dag_concepts        the quiz
+    %quiz dag_concepts 3 b    answer question 3
+    """
+    words = shlex.split(line)
+    if not words:
+        raise NbflowError("Which quiz?", hint=f"There are: {', '.join(quiz_names())}.")
+    sitting = open_quiz(words[0])
+    return sitting if len(words) == 1 else sitting.answer(_number(words[1]), " ".join(words[2:]))
+
+
+@told_in_one_line
+def lab_line(line: str) -> Lab | Result:
+    """A lab: its exercises, and the look at one of them.
+
+    %lab                               which labs there are
+    %lab 01_hello_dag                  its exercises, and how far one is
+    %lab 01_hello_dag 1                check exercise 1
+    %lab 01_hello_dag 5 "2024-01-01"   check exercise 5, which asks for an answer
+    """
+    words = shlex.split(line)
+    if not words:
+        raise NbflowError("Which lab?", hint=f"There are: {', '.join(LABS)}.")
+    lab = open_lab(words[0])
+    return lab if len(words) == 1 else lab.check(_number(words[1]), *words[2:])
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise NbflowError(f"{text!r} is no number.", hint="Write: %quiz dag_concepts 3 b") from None
