@@ -82,7 +82,42 @@ def test_a_dag_is_defined_run_and_watched(open_notebook: Callable[..., Any], tmp
         page.cell(index).screenshot(path=tmp_path / f"cell{index:02}.png")
 
 
-def _final(outputs: list[dict[str, Any]]) -> dict[str, Any] | None:
+def test_a_graph_lives_while_its_run_goes_on(open_notebook: Callable[..., Any], lab: Any, tmp_path: Path) -> None:
+    # Given a DAG whose task waits for a file, in a notebook
+    flag = lab.root / "go on"
+    waits = f"""%%dag slow
+import time
+from pathlib import Path
+@task
+def waits():
+    print("I am waiting")
+    while not Path({str(flag)!r}).exists():
+        time.sleep(0.05)
+@task
+def after(x): ...
+after(waits())"""
+    page = open_notebook("slow.ipynb", notebook("%load_ext nbflow\nfrom nbflow import task", waits, "%dag run slow"))
+    for index in range(3):
+        page.run_cell(index)
+    # When it runs, the live graph says so by colour and word, and one graph is shown, not two
+    graph = page.cell(2)
+    graph.locator("g[data-task-id=waits][data-state=running]").wait_for()
+    assert graph.locator("g[data-task-id=waits]").count() == 1
+    # And a click opens the task's panel, with its reason and its log
+    graph.locator("g[data-task-id=waits]").click()
+    graph.get_by_text("Is running.").wait_for()
+    graph.screenshot(path=tmp_path / "panel.png")
+    graph.get_by_role("tab", name="log").click()
+    graph.get_by_text("I am waiting").wait_for()
+    graph.screenshot(path=tmp_path / "log.png")
+    # When the task can end, the graph follows without anybody's doing, and leaves the final picture behind
+    flag.touch()
+    shown = until("the final picture", lambda: _final(page.outputs(2), "slow"))
+    assert "success 2" in shown["text/plain"]
+    graph.screenshot(path=tmp_path / "end.png")
+
+
+def _final(outputs: list[dict[str, Any]], dag_id: str = "sales") -> dict[str, Any] | None:
     shown = [output["data"] for output in outputs if "data" in output]
-    graphs = [data for data in shown if "DAG sales" in str(data.get("text/plain"))]
+    graphs = [data for data in shown if f"DAG {dag_id}" in str(data.get("text/plain"))]
     return next((data for data in graphs if "application/vnd.jupyter.widget-view+json" not in data), None)
