@@ -7,6 +7,8 @@ or raises stands in ``callbacks.log`` beside the run's task logs; it never chang
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,6 +17,7 @@ from typing import Any
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.dag.runtime import Work
+from nbflow.errors import StoreError
 from nbflow.execution import protocol
 from nbflow.execution.logs import LogFolder
 from nbflow.services.errands import End, Errands
@@ -24,6 +27,8 @@ LEASE = timedelta(minutes=5)
 """After so long a claimed intent counts as forgotten and is claimed anew."""
 SECONDS = 60.0
 """How long one callback may take."""
+AT_ONCE = 20
+"""How many are claimed in one go; no more are claimed while so many are under way."""
 
 
 # ------------------------------------------------------------------------------------------------------- in the child
@@ -63,6 +68,8 @@ def call_back(payload: Mapping[str, Any]) -> dict[str, Any]:
             )
     return {"output": printed.getvalue()[-64_000:], "faults": faults}
 
+
+log = logging.getLogger(__name__)
 
 _STATES = {"success": "success", "failure": "failed", "retry": "up_for_retry", "skipped": "skipped"}
 
@@ -127,15 +134,23 @@ class CallbackRunner:
         self.folder, self.versions_folder = folder, versions_folder
         self.in_work: set[int] = set()
 
-    def claim(self) -> None:
-        """Take what waits and send it off."""
-        for intent in self.store.claim_callbacks(owner=self.owner, lease=LEASE, now=self.now()):
+    @property
+    def busy(self) -> bool:
+        """As many are under way as may be."""
+        return len(self.in_work) >= AT_ONCE
+
+    def claim(self) -> bool:
+        """Take what waits, a few at a time, and send it off; whether there may be more. What an earlier claim left
+        undone (its process died, the store refused) is taken once more when its lease is over."""
+        intents = self.store.claim_callbacks(owner=self.owner, lease=LEASE, now=self.now(), limit=AT_ONCE)
+        for intent in intents:
             payload = self._payload(intent)
             if payload is None:
                 self._finish(intent, "the run or its version is gone")
                 continue
             self.in_work.add(intent.callback_id)
             self.errands.send(payload, seconds=SECONDS, done=partial(self._ended, intent))
+        return len(intents) == AT_ONCE
 
     def _payload(self, intent: PendingCallback) -> dict[str, Any] | None:
         version = self.store.version(intent.run.dag_id, intent.version)
@@ -163,8 +178,11 @@ class CallbackRunner:
         else:
             late = f"it took longer than {SECONDS:g} s" if end.too_slow else f"its process ended: {end.fault}"
             output, faults = "", [f"on_{intent.kind}_callback of {intent.key or 'the DAG'}: {late}"]
-        self._log(intent, output, faults)
-        self._finish(intent, faults[0] if faults else None)
+        try:
+            self._log(intent, output, faults)
+            self._finish(intent, faults[0] if faults else None)
+        except (OSError, StoreError) as fault:  # it is called once more when its lease is over
+            log.error("the end of on_%s_callback of %s is not stored: %s", intent.kind, intent.run.run_id, fault)
 
     def _finish(self, intent: PendingCallback, error: str | None) -> None:
         self.store.finish_callback(intent.callback_id, error=error, now=self.now())
@@ -173,8 +191,13 @@ class CallbackRunner:
         path = self.logs.path(intent.run, TaskKey("x"), 1).parent.parent / "callbacks.log"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         who = intent.key or "DAG"
-        with open(path, "a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", opener=_private) as file:
             file.write(f"{self.now().isoformat()} on_{intent.kind}_callback of {who}: {intent.reason}\n")
             for text in (output, *faults):
                 if text:
                     file.write(text.rstrip() + "\n")
+
+
+def _private(path: str, flags: int) -> int:
+    """Opens a file that only its owner reads."""
+    return os.open(path, flags, 0o600)

@@ -10,8 +10,12 @@ a deleted file                   the same for all its DAGs; its faults are forgo
 one dag_id in two files          the file that had it first keeps it; the other gets a fault that names both
 ===============================  ====================================================================================
 
+A DAG whose file is as it was, but which imports a module of the folder that has changed, is parsed again too.
+
 It runs in a thread beside the scheduler, with a store connection of its own, and wakes the scheduler when something
-changed. The file system tells of changes (watchfiles); a full look from time to time catches what it did not tell.
+changed. The file system tells of changes (watchfiles); a full look from time to time catches what it did not tell. A
+store that refuses (its disk is full, it is locked, it is being restarted) costs time alone: everything is looked at
+again once it takes what it is given.
 """
 
 from __future__ import annotations
@@ -21,15 +25,18 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.dag.compile import CompileOptions
 from nbflow.dag.finding import find_dag_files
+from nbflow.errors import StoreError
 from nbflow.execution.desk import Desk
 from nbflow.execution.logs import LogFolder
 from nbflow.services.callbacks import CallbackRunner
@@ -41,6 +48,9 @@ log = logging.getLogger(__name__)
 
 Stamp = tuple[int, int]
 """(modification time in ns, size): a file with the same stamp is not parsed again."""
+
+RETRY_SECONDS = 0.5
+"""How soon a store that refused is asked again."""
 
 
 class DagProcessor:
@@ -100,14 +110,18 @@ class DagProcessor:
         self._wake()
         with self._quiet:
             done = self._quiet.wait_for(lambda: self._looks_done >= wanted or self._failure is not None, timeout)
-        if self._failure is not None:
-            raise self._failure
+        self.check()
         return done
 
     def call_back(self) -> None:
         """Callback intents were stored: carry them out."""
         self._callbacks.set()
         self._wake()
+
+    def check(self) -> None:
+        """Raise what ended the processor's thread, if anything did."""
+        if self._failure is not None:
+            raise self._failure
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):
@@ -120,10 +134,14 @@ class DagProcessor:
 
         folder = self.settings.core.dags_folder
         folder.mkdir(parents=True, exist_ok=True)
-        for _ in watch(folder, stop_event=self._stop, debounce=200, step=50, raise_interrupt=False):
-            with self._quiet:
-                self._looks_wanted += 1
-            self._wake()
+        try:
+            for _ in watch(folder, stop_event=self._stop, debounce=200, step=50, raise_interrupt=False):
+                with self._quiet:
+                    self._looks_wanted += 1
+                self._wake()
+        except Exception as error:  # no watches left, the folder went away: the full looks find what changed
+            seconds = self.settings.dag_processor.refresh_interval
+            log.warning("%s cannot be watched (%s); it is looked through every %g s instead", folder, error, seconds)
 
     # --- the processor's thread
 
@@ -173,30 +191,58 @@ class _Work:
         """Files that changed while they were parsed."""
         self.owner: dict[str, str] = {}
         """dag_id -> the file that has it."""
+        self.looks = -1
+        """Which of the looks that were wanted was the last."""
+        self.looked: float | None = None
+        """When that was, by the monotonic clock; None: what it found was not stored."""
+        self.parts: dict[str, dict[str, Stamp | None]] = {}
+        """file -> the modules of the folder that it imported, as they were then."""
 
     def run(self) -> None:
-        processor = self.processor
-        self.owner = {row.dag_id: row.fileloc for row in self.store.dags()}
+        processor, loop = self.processor, self.errands.loop
         self.errands.start()
-        self.errands.loop.watch(processor._wake_read, self._woken)
-        looks = -1
+        loop.watch(processor._wake_read, self._woken)
         try:
+            self._insist(self._know_owners)
             while not processor._stop.is_set():
-                if looks != processor._looks_wanted:
-                    looks = processor._looks_wanted
-                    self._look()
-                self._feed()
-                if processor._callbacks.is_set():
-                    processor._callbacks.clear()
-                    self.callbacks.claim()
-                if not self.queue and not self.in_work and not self.callbacks.in_work:
-                    with processor._quiet:
-                        processor._looks_done = looks
-                        processor._quiet.notify_all()
-                self.errands.loop.run_once(processor.settings.dag_processor.refresh_interval)
+                self._insist(self._round)
         finally:
-            self.errands.loop.unwatch(processor._wake_read)
+            loop.unwatch(processor._wake_read)
             self.errands.stop()
+
+    def _insist(self, work: Callable[[], None]) -> None:
+        """Do it. Where the store refuses, say so, wait a little and look at every file anew: what was being stored is
+        not, and whose it was nobody needs to know."""
+        try:
+            work()
+        except StoreError as fault:
+            log.error("DAG files are not being stored: %s", fault)
+            self.stamps.clear()
+            self.looked = None
+            self.processor._callbacks.set()
+            self.processor._stop.wait(RETRY_SECONDS)
+
+    def _know_owners(self) -> None:
+        self.owner = {row.dag_id: row.fileloc for row in self.store.dags()}
+
+    def _round(self) -> None:
+        processor, interval = self.processor, self.processor.settings.dag_processor.refresh_interval
+        now = time.monotonic()
+        if self.looked is None or self.looks != processor._looks_wanted or now >= self.looked + interval:
+            self.looks = processor._looks_wanted
+            self._look()
+            self.looked = now
+            processor._callbacks.set()  # a callback that was claimed and not carried out may be claimed again by now
+        self._feed()
+        if processor._callbacks.is_set() and not self.callbacks.busy:
+            processor._callbacks.clear()
+            if self.callbacks.claim():
+                processor._callbacks.set()
+        if not self.queue and not self.in_work and not self.callbacks.in_work:
+            with processor._quiet:
+                processor._looks_done = self.looks
+                processor._quiet.notify_all()
+        self.errands.loop.run_once(interval)
 
     def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -207,23 +253,26 @@ class _Work:
 
     def _look(self) -> None:
         """Find what is new, changed or gone."""
-        found: dict[str, Stamp] = {}
-        for path in find_dag_files(self.folder):
-            with contextlib.suppress(OSError):  # deleted meanwhile
-                status = os.stat(path)
-                found[path] = (status.st_mtime_ns, status.st_size)
+        stamps = {path: _stamp(path) for path in find_dag_files(self.folder)}
+        found = {path: stamp for path, stamp in stamps.items() if stamp is not None}
         for path, stamp in found.items():
-            if self.stamps.get(path) != stamp:
+            parts = self.parts.get(path, {})
+            if self.stamps.get(path) != stamp or any(_stamp(part) != was for part, was in parts.items()):
                 self.stamps[path] = stamp
-                if path in self.in_work:
-                    self.again.add(path)
-                elif path not in self.queue:
-                    self.queue.append(path)
+                self.parts.pop(path, None)
+                self._parse_soon(path)
         gone = [path for path in self.stamps if path not in found]
         gone += [path for path in self._known_files() if path not in found and path not in gone]
         for path in gone:
             self.stamps.pop(path, None)
+            self.parts.pop(path, None)
             self._forget(path)
+
+    def _parse_soon(self, path: str) -> None:
+        if path in self.in_work:
+            self.again.add(path)
+        elif path not in self.queue:
+            self.queue.append(path)
 
     def _known_files(self) -> set[str]:
         inside = str(self.folder) + os.sep
@@ -245,13 +294,13 @@ class _Work:
         """A dag_id is free again: files that were refused because of it are looked at anew."""
         for fault in self.store.faults():
             if any(repr(dag_id) in fault.error for dag_id in dag_ids) and fault.fileloc in self.stamps:
-                self.queue.append(fault.fileloc)
+                self._parse_soon(fault.fileloc)
 
     def _feed(self) -> None:
         while self.queue and len(self.in_work) < self.processor.settings.dag_processor.parsing_processes:
             path = self.queue.popleft()
             self.in_work.add(path)
-            self.parser.parse(path, self._parsed)
+            self.parser.parse(path, lambda parsed: self._insist(partial(self._parsed, parsed)))
 
     # --- what became of it
 
@@ -263,6 +312,8 @@ class _Work:
             return
         if parsed.path not in self.stamps:
             return  # deleted while it was parsed
+        modules = (os.path.join(self.folder, name) for name in parsed.files)
+        self.parts[parsed.path] = {path: _stamp(path) for path in modules if path != parsed.path}
         now = self.clock.now()
         faults = list(parsed.faults)
         kept: list[str] = []
@@ -306,3 +357,12 @@ class _Work:
             self.store.set_stale([spec.dag_id], False, now=now)
         if before is None or before.stale or before.version != made.number:
             self.store.set_next_run(spec.dag_id, run_after=now)
+
+
+def _stamp(path: str) -> Stamp | None:
+    """None: it is not there (any more)."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_size)

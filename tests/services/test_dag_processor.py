@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from nbflow.errors import StoreError
+
 ONE_TASK = """\
 from nbflow import DAG
 from nbflow.operators.empty import EmptyOperator
@@ -199,3 +201,58 @@ def test_a_users_timetable_is_planned_by_the_runs_recorded_at_the_parse(stage):
 
     runs = stage.turn_until(lambda: [r for r in stage.store.runs("own") if r.state.value == "success"][2:])
     assert {(run.data_interval_end - run.data_interval_start).days for run in runs} == {2}
+
+
+def test_an_edited_module_gives_the_dags_that_import_it_a_new_version(stage):
+    stage.write("steps.py", "NAME = 'a'\n")
+    stage.write("d.py", "from steps import NAME\n" + one_task("d", task_id="t"))
+    stage.process()
+    before = stage.store.dag("d").version
+    stage.write("steps.py", "NAME = 'another'\n")
+    stage.process()
+    stage.process()
+
+    assert (before, stage.store.dag("d").version) == (1, 2)
+    assert stage.store.version("d").files["steps.py"] == "NAME = 'another'\n"
+
+
+def test_a_store_that_refuses_for_a_while_costs_time_and_no_dag(stage, monkeypatch):
+    refusals = iter(range(2))
+
+    def refusing(self, *given, **options):
+        if next(refusals, None) is not None:
+            raise StoreError("The disk is full; nothing was changed.")
+        return register(self, *given, **options)
+
+    register = type(stage.store).register
+    monkeypatch.setattr(type(stage.store), "register", refusing)
+    stage.write("a.py", one_task())
+    stage.process()
+
+    assert (dag_ids(stage), next(refusals, None)) == (["a"], None)
+
+
+def test_more_callbacks_than_are_taken_at_once_are_all_called(stage):
+    stage.write(
+        "d.py",
+        """
+        from pathlib import Path
+        from nbflow import DAG, task
+        def note(context):
+            with open(Path(__file__).parent / "calls", "a") as file:
+                file.write(f"{context['ti'].map_index}\\n")
+        with DAG("d", schedule=None):
+            @task(on_skipped_callback=note, trigger_rule="all_failed")
+            def t(n): pass
+            @task
+            def before(): pass
+            before() >> t.expand(n=list(range(30)))
+        """,
+    )
+    stage.process()
+    stage.schedule(on_callbacks=stage.processor.call_back)
+    stage.run_to_end(stage.ops.trigger("d").key)
+    stage.process()
+
+    called = (stage.folder / "calls").read_text().split()
+    assert sorted(called, key=int) == [str(index) for index in range(30)]
