@@ -30,7 +30,6 @@ from nbflow.core.states import (
     FINISHED,
     LIVE,
     RUN_FINISHED,
-    UNFINISHED,
     Cause,
     IllegalTransition,
     RunCause,
@@ -550,4 +549,3 @@ class Checker:
 
 
 assert {*LINE, *COMMIT, *CALM, *REST} <= set(range(1, 31))
-assert UNFINISHED >= LIVE

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -410,8 +410,3 @@ def _announced(row: DagRow) -> DagRunInfo | None:
 
 def _settings() -> Settings:
     return Settings.load({}, home=Path("nbflow-simulation"))
-
-
-def utc(*parts: int) -> datetime:
-    """``utc(2024, 1, 1)``: a moment, for scripts and tests."""
-    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
