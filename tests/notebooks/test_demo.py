@@ -1,0 +1,146 @@
+"""The demo runs, tells what it did, and would notice if the database did not hold what it should."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.notebooks.conftest import ROOT
+
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
+
+
+def load_program() -> Any:
+    spec = importlib.util.spec_from_file_location("run_demo", ROOT / "notebooks" / "run_demo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["run_demo"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+run_demo = load_program()
+RATES = run_demo.published()
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory) -> tuple[Any, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("demo") / "folder"
+    command = [sys.executable, str(ROOT / "notebooks" / "run_demo.py"), "--folder", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    return run_demo.Demo(folder), done
+
+
+@pytest.fixture
+def copy(ran, tmp_path) -> Any:
+    """The demo's folder, to be spoilt."""
+    shutil.copytree(ran[0].folder, tmp_path / "copy")
+    return run_demo.Demo(tmp_path / "copy")
+
+
+def change(database: Path, sql: str) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        assert connection.execute(sql).rowcount > 0
+
+
+def test_the_source_holds_the_month_as_it_was():
+    """So that a new edition of the data, or a fault in reading it, is not taken for nbflow's."""
+    dollar = [(day, rate) for day, currency, rate in RATES if currency == "USD"]
+    assert (len(RATES), len(dollar)) == (700, 21)
+    assert (dollar[0], dollar[-1]) == (("2008-12-01", 1.2608), ("2008-12-31", 1.3917))
+
+
+def test_the_demo_succeeds_and_tells_what_it_did(ran):
+    demo, done = ran
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert "31 runs of ecb_rates" in lines
+    assert "  Mon 2008-12-01  manual    ✓ success   skipped 2, success 7" in lines
+    assert "  Sat 2008-12-06  backfill  ✓ success   skipped 5, success 4" in lines
+    assert "  » skipped   weekend            ← is_weekday" in lines
+    assert f"The month's report:      {demo.folder}/quickstart-data/report-2008-12.html" in lines
+    assert lines[-1].startswith("700 rates of 21 trading days, each as published.")
+
+
+def test_the_executed_notebook_and_its_page_are_kept(ran):
+    demo, _ = ran
+    executed = json.loads(demo.notebook.read_text("utf-8"))
+    code = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
+    assert [cell["source"] for cell in code if cell["execution_count"] is None] == []
+    page = demo.notebook.with_suffix(".html").read_text("utf-8")
+    assert "ecb_rates" in page
+    assert 'src="http' not in page
+
+
+def test_the_report_handed_over_what_it_counted(ran):
+    demo, _ = ran
+    rows = run_demo.query(
+        demo.home / "nbflow.db", "SELECT value FROM xcom WHERE task_id = 'report' AND key = ?", "return_value"
+    )
+    first, last = (
+        {currency: rate for day, currency, rate in RATES if day == wanted} for wanted in ("2008-12-01", "2008-12-31")
+    )
+    most = max(first, key=lambda currency: last[currency] / first[currency])
+    assert [json.loads(text) for (text,) in rows] == [{"days": 21, "rates": 700, "gained most against": most}]
+
+
+def test_nothing_of_the_demo_runs_on(ran):
+    from nbflow.app import App
+    from nbflow.notebook import scheduler_process
+
+    with App.open(home=ran[0].home, environ={}) as app:
+        assert scheduler_process.find(app).job is None
+
+
+def test_a_sound_demo_has_no_faults(copy):
+    assert list(run_demo.faults(copy, RATES)) == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("DELETE FROM rates WHERE day = '2008-12-31' AND currency = 'USD'", "rates.db holds 699 rates"),
+        ("UPDATE rates SET per_euro = per_euro + 0.0001 WHERE currency = 'USD'", "rates.db holds 700 rates, and not"),
+        ("UPDATE rates SET in_euro = 0 WHERE currency = 'USD'", "the values in euros sum up to"),
+    ],
+)
+def test_wrong_data_are_noticed(copy, sql, said):
+    change(copy.rates, sql)
+    assert any(fault.startswith(said) for fault in run_demo.faults(copy, RATES))
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("UPDATE dag_run SET state = 'failed' WHERE logical_date LIKE '2008-12-24%'", "the runs are"),
+        ("DELETE FROM dag_run WHERE logical_date LIKE '2008-12-24%'", "the runs are of 30 days"),
+        ("UPDATE task_instance SET state = 'success' WHERE task_id = 'weekend'", "the tasks' states are"),
+        ("DELETE FROM task_event WHERE target = 'up_for_retry'", "tried again were []"),
+    ],
+)
+def test_a_wrong_history_is_noticed(copy, sql, said):
+    change(copy.home / "nbflow.db", sql)
+    assert any(fault.startswith(said) for fault in run_demo.faults(copy, RATES))
+
+
+def test_a_folder_that_it_did_not_make_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(SystemExit, match="was not made by this program"):
+        run_demo.Demo(tmp_path).make()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("name", ["quickstart", "report"])
+def test_notebooks_are_kept_without_outputs(name):
+    raw = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
+    assert [cell for cell in raw["cells"] if cell.get("outputs") or cell.get("execution_count")] == []
