@@ -278,8 +278,9 @@ def check_files(call: Call, files: Iterable[Loaded], form: str | None) -> int:
 
 
 def _print_check(call: Call, loaded: Loaded, rows: list[dict[str, Any]]) -> None:
-    for row in rows:
-        print(output.harmless(f"{sources.place_of(row['filepath'], row['line'])}: {row['error']}"))
+    lines = sources.fault_lines(loaded.path, loaded.faults)
+    for line in lines or [f"{row['filepath']}: {row['error']}" for row in rows]:
+        print(output.harmless(line))
     if not rows:
         names = ", ".join(dag.dag_id for dag in loaded.dags)
         print(output.harmless(f"{loaded.path}: {names}: no faults"))
@@ -452,7 +453,7 @@ def delete(call: Call) -> int:
         return 1
     gone = call.app.store.delete_dag(dag_id, actor=call.actor, now=call.now())
     print(f"DAG {dag_id} was deleted: {gone} rows.")
-    fileloc = [path for path in sources.files_of(call, None) if sources._says(path, dag_id)]
+    fileloc = [path for path in sources.files_of(call, None) if sources.names(path, dag_id)]
     if fileloc:
         output.say(f"{fileloc[0]} still names it: a scheduler that reads the file makes the DAG again.")
     return 0

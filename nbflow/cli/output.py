@@ -60,7 +60,7 @@ def show_one(row: Row, form: str) -> None:
         spec = "seconds" if form == "table" else "microseconds"
         width = max((len(name) for name in row), default=0)
         for name, value in row.items():
-            print(f"{name.ljust(width)}  {harmless(_text(value, spec))}".rstrip())
+            print(f"{name.ljust(width)}  {harmless(cell_text(value, spec))}".rstrip())
 
 
 def write_json(value: Any) -> None:
@@ -84,7 +84,8 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _text(value: Any, timespec: str) -> str:
+def cell_text(value: Any, timespec: str = "seconds") -> str:
+    """A value as one text, for people."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -107,7 +108,7 @@ def _print_table(names: Sequence[str], rows: Sequence[Row], empty: str) -> None:
 
     def cell(value: Any) -> Cell:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return Cell(text=harmless(_text(value, "seconds")), right=number)
+        return Cell(text=harmless(cell_text(value, "seconds")), right=number)
 
     cells = tuple(tuple(cell(row.get(name)) for name in names) for row in rows)
     print(text_table(Table(columns=tuple(names), rows=cells, empty=empty), limit=len(rows)))
@@ -117,7 +118,7 @@ def _print_plain(names: Sequence[str], rows: Sequence[Row]) -> None:
     """Aligned, never cut, every column there: for ``awk`` and ``cut``."""
     grid = [list(names)]
     grid += [
-        [" ".join(harmless(_text(row.get(name), "microseconds")).split()) or "-" for name in names] for row in rows
+        [" ".join(harmless(cell_text(row.get(name), "microseconds")).split()) or "-" for name in names] for row in rows
     ]
     widths = [max(len(line[at]) for line in grid) for at in range(len(names))]
     for line in grid:

@@ -101,7 +101,7 @@ def dag_of(call: Call, dag_id: str, subdir: str | None) -> tuple[DAG, Loaded]:
             if dag.dag_id == dag_id:
                 return dag, loaded
         named = [fault for fault in loaded.faults if fault.dag_id in (None, dag_id)]
-        if named and (subdir is not None or files is not None or _says(path, dag_id)):
+        if named and (subdir is not None or files is not None or names(path, dag_id)):
             raise BrokenFile(f"{fault_lines(loaded.path, named)[0]}")
     raise _not_found(call, dag_id, subdir)
 
@@ -119,7 +119,7 @@ def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[s
         yield version.fileloc, dict(version.files)
         return
     paths = files_of(call, None)
-    yield from ((path, None) for path in sorted(paths, key=lambda path: not _says(path, dag_id)))
+    yield from ((path, None) for path in sorted(paths, key=lambda path: not names(path, dag_id)))
 
 
 def _load_version(call: Call, path: str, files: dict[str, str]) -> Loaded:
@@ -133,7 +133,8 @@ def _load_version(call: Call, path: str, files: dict[str, str]) -> Loaded:
         )
 
 
-def _says(path: str, dag_id: str) -> bool:
+def names(path: str, dag_id: str) -> bool:
+    """Whether a file's text holds the id."""
     try:
         return dag_id in Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -131,7 +131,7 @@ def render(call: Call) -> None:
     if args.output == "table":
         for name, value in fields.items():
             print(f"# {name}")
-            print(output.harmless(value if isinstance(value, str) else output._text(value, "seconds")))
+            print(output.harmless(value if isinstance(value, str) else output.cell_text(value)))
             print()
     else:
         call.show_one(fields)

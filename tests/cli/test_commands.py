@@ -589,3 +589,44 @@ def test_a_backfill_with_a_failed_run_ends_with_1(nbflow, dag_file, monkeypatch)
     done = nbflow("dags", "backfill", "failing", "-s", "2024-02-01", "-S", path, "-o", "json")
     assert (done.json["failed"], done.code) == (1, 1)
     assert "See: nbflow tasks states-for-dag-run failing " in done.err
+
+
+# ------------------------------------------------------------------------------------------- notebooks, other databases
+
+
+def test_a_notebook_is_a_dag_file(nbflow, tmp_path):
+    # Given a notebook whose cell defines a DAG, and one whose cell cannot
+    import nbformat
+
+    def notebook(name: str, *cells: str) -> str:
+        path = tmp_path / name
+        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells]), path)
+        return str(path)
+
+    good = notebook(
+        "good.ipynb",
+        "%load_ext nbflow",
+        "%%dag hello --schedule @daily --start 2024-01-01\nfrom nbflow import task\n\n@task\ndef one(): ...\n\none()",
+    )
+    bad = notebook("bad.ipynb", "%load_ext nbflow", "%%dag bad --schedule @dayly\nfrom nbflow import task")
+    # Then it is listed, tested and checked like any other file
+    assert [row["dag_id"] for row in nbflow("dags", "list", "-S", good, "-o", "json").json] == ["hello"]
+    assert nbflow("dags", "test", "hello", "-S", good, "-o", "json").json["state"] == "success"
+    (fault,) = nbflow("dags", "check", bad, "-o", "json").json
+    assert fault["error"].startswith("cell 2: AirflowTimetableInvalid: ")
+    assert nbflow("dags", "check", bad).out.startswith(f"{bad} cell 2:1: AirflowTimetableInvalid: ")
+
+
+@pytest.mark.postgres
+def test_a_postgres_metastore_is_migrated_only_when_asked(nbflow, new_postgres_url, monkeypatch, sales):
+    monkeypatch.setenv("NBFLOW__DATABASE__SQL_ALCHEMY_CONN", new_postgres_url())
+    # Given a new database
+    refused = nbflow("dags", "list")
+    assert refused.code == 1
+    assert "nbflow db migrate" in refused.err
+    # When it is migrated
+    assert nbflow("db", "migrate").code == 0
+    # Then commands work on it
+    assert nbflow("dags", "test", "sales", "2024-01-05", "-S", sales, "-o", "json").json["state"] == "success"
+    assert nbflow("dags", "state", "sales", "2024-01-05").out == "success\n"
+    assert nbflow("status").code == 1

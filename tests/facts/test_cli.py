@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.cli.absent import ABSENT, ABSENT_OPTIONS
+from nbflow.cli.absent import ABSENT, option_reason
 from nbflow.cli.declaring import Command
 from nbflow.cli.main import GROUPS, commands_of, parse, parser_of
 
@@ -40,7 +40,7 @@ def _line(case: Case) -> list[str]:
         value = str(one.get("choices", ["7"])[0])
         if "positional" in one:
             words.append(value)
-        elif (name, one["flags"][-1]) not in ABSENT_OPTIONS and one["flags"][-1] != "--help":
+        elif option_reason(name, one["flags"][-1]) is None:
             words += [one["flags"][-1], *([value] if one["takes_value"] else [])]
     return words
 
