@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from nbflow.errors import StoreError
 from nbflow.store import open_store
 from nbflow.store.base import Store
 from nbflow.store.sql import schema
-from nbflow.store.sql.tables import metadata
+from nbflow.store.sql.tables import whole_metadata
 from tests.store.test_races import _together
 from tests.store.worlds import a_run, register, started_run
 
@@ -40,7 +42,7 @@ def test_the_migrations_make_the_tables_that_the_code_knows(bare_url: str) -> No
     engine = _engine(bare_url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE})
-        assert compare_metadata(context, metadata) == []
+        assert compare_metadata(context, whole_metadata()) == []
     engine.dispose()
 
 
@@ -142,3 +144,12 @@ def _two_runs(store: Store) -> None:
     register(store)
     dispatch(store, started_run(store), "extract")
     started_run(store, a_run("r2", 1))
+
+
+def test_the_tables_are_known_without_importing_the_dialect_that_is_not_in_use() -> None:
+    # When a process imports the store, as every command does
+    code = "import sys, nbflow.store.sql; print('sqlalchemy.dialects.postgresql' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    # Then it has not paid for Postgres
+    assert said == "False\n"

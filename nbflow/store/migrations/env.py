@@ -3,11 +3,11 @@
 from alembic import context
 
 from nbflow.store.sql.schema import VERSION_TABLE
-from nbflow.store.sql.tables import metadata
+from nbflow.store.sql.tables import whole_metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
+    target_metadata=whole_metadata(),
     version_table=VERSION_TABLE,
     transactional_ddl=True,
 )
