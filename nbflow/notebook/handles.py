@@ -300,7 +300,7 @@ class RunHandle(Watched):
         said = views.why_view(store, self._known, one, reason, zone=zone, kind=wait.kind if wait else "")
         log = _log_lines(self._session, self.key, one, zone)
         return {
-            "subtitle": self._spec.tasks[task_id].operator,
+            "subtitle": views.operator_name(self._spec.tasks[task_id]),
             "why": {"headline": said.headline, "grounds": list(said.grounds), "ways_out": list(said.ways_out)},
             "log": log,
             "attempts": [

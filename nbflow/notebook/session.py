@@ -17,6 +17,7 @@ from nbflow.notebook.kernel import CellDag, CellLog, notebook_path, saved_source
 
 if TYPE_CHECKING:
     from nbflow.app import App
+    from nbflow.dag.loading import Loaded
     from nbflow.services.operations import Operations
     from nbflow.store.base import DagVersion
 
@@ -40,6 +41,7 @@ class Session:
     dags: dict[str, KernelDag] = field(default_factory=dict)
     pictures: bool = True
     """Outputs hold pictures; without, they are text (``%config NbflowMagics.save_output``)."""
+    _loading: bool = False
 
     @cached_property
     def app(self) -> App:
@@ -109,29 +111,51 @@ class Session:
         found = self.app.store.version(dag)
         if found is None:
             known = {row.dag_id for row in self.app.store.dags(include_stale=True)} | self.dags.keys()
-            hint = did_you_mean(dag, known).strip() or "See: %dag list."
+            hint = did_you_mean(dag, known).strip() or self._unread() or "See: %dag list."
             raise DagNotFound(f"There is no DAG {dag!r}.", hint=hint)
         return found
+
+    def _unread(self) -> str:
+        """What to say where DAG files lie about that nobody reads."""
+        from nbflow.dag.finding import find_dag_files
+        from nbflow.notebook import scheduler_process
+
+        folder = self.app.settings.core.dags_folder
+        if scheduler_process.find(self.app).job is not None or not find_dag_files(folder):
+            return ""
+        return f"The files in {folder} are read while a scheduler runs: %nbflow start."
 
     def _version_of(self, dag: DAG) -> DagVersion:
         """A DAG object can be run by others where it comes from a cell or a file of its own."""
         own = self.dags.get(dag.dag_id)
         if own is not None and own.dag is dag:
             return own.version
-        from nbflow.dag.loading import load_source
         from nbflow.store.base import DagVersion
 
         path = Path(dag.fileloc)
-        loaded = load_source(path, options=self.app.compile_options()) if path.is_file() else None
+        loaded = self._load_once(path) if path.is_file() else None
         if loaded is None or dag.dag_id not in loaded.specs:
+            why = f": {loaded.faults[0].error}" if loaded is not None and loaded.faults else "."
             raise NbflowError(
-                f"DAG {dag.dag_id!r} is known to this process only, so no other one can run it.",
+                f"DAG {dag.dag_id!r} is known to this process only, so no other one can run it{why}",
                 hint="Run it here with test(), or put it into a %%dag cell or a file.",
             )
         version = DagVersion(
             dag_id=dag.dag_id, spec=loaded.specs[dag.dag_id], fileloc=str(path), files=loaded.files, origin="kernel"
         )
         return self.app.store.register(version, now=self.app.clock.now(), paused=False, activate=False)
+
+    def _load_once(self, path: Path) -> Loaded:
+        """Load a DAG file. A script that calls us would do so again while it is loaded, without end."""
+        from nbflow.dag.loading import load_source
+
+        if self._loading:
+            raise NbflowError(f"{path.name} runs its own DAG.", hint="Put that under: if __name__ == '__main__'.")
+        self._loading = True
+        try:
+            return load_source(path, options=self.app.compile_options())
+        finally:
+            self._loading = False
 
     def object_of(self, dag: str | DAG) -> DAG:
         """The DAG itself, to be run in this process."""

@@ -112,7 +112,7 @@ def _task_view(spec: DagSpec, task: TaskSpec, own: Sequence[Instance], zone: tzi
         label=task.label or "",
         group=task.group or "",
         kind="setup" if task.is_setup else "teardown" if task.is_teardown else "task",
-        operator=str(task.ui.get("operator_name") or task.operator),
+        operator=operator_name(task),
         mapped=mapped,
     )
     if not own:
@@ -129,6 +129,11 @@ def _task_view(spec: DagSpec, task: TaskSpec, own: Sequence[Instance], zone: tzi
         since=one.start_date.astimezone(zone) if one.start_date and one.state is TaskState.RUNNING else None,
         due=one.next_at.astimezone(zone) if one.next_at and one.state not in FINISHED else None,
     )
+
+
+def operator_name(task: TaskSpec) -> str:
+    """What a task is, for people: ``@task`` rather than the class behind it."""
+    return str(task.ui.get("operator_name") or task.operator)
 
 
 def changed_fields(before: TaskView, after: TaskView) -> dict[str, Any]:

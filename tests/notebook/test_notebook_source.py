@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nbflow.dag.loading import Loaded, load_source
-from nbflow.dag.notebook_source import dag_sources, essence, notebook_cells
+from nbflow.dag.loading import Loaded, compiled, load_source
+from nbflow.dag.notebook_source import dag_sources, essence, notebook_cells, read_notebook
 from tests.notebook.notebooks import notebook
 
 SETUP = "%load_ext nbflow\nimport json\nfrom nbflow import task"
@@ -529,3 +531,58 @@ def test_retry_delay_reads_durations(file: Path) -> None:
         timedelta(minutes=5),
         timedelta(days=2),
     ]
+
+
+# ------------------------------------------------------------------------------------------------ any notebook
+
+PIECES = (
+    "import json, os.path",
+    "import json as helper",
+    "from __future__ import annotations\nimport os",
+    "%matplotlib inline\nimport xml.dom",
+    "del json",
+    "df = 1",
+    "!ls",
+    "%%bash\nls",
+    "%%time\nimport re",
+    "x = (",
+    "%%dag --shared\ndef helper(x: Nobody = None):\n    return json.dumps(x)",
+    "%%dag --shared\nimport re\nLIMIT = re.compile('x')",
+    "%%dag --shared\ndf + 1",
+    "%%dag a\nprint(helper(1), LIMIT)",
+    "%%dag b --schedule @daily\nimport json\njson.dumps(os.path.sep)",
+    "%%dag c --tags x\ndef f() -> Nobody: ...\nxml.dom",
+    "%%dag\nfrom nbflow import DAG\nd = DAG('d')",
+    "%%dag e --oops\npass",
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8))
+def test_a_version_is_its_own_essence_and_runs_the_same(cells: list[str]) -> None:
+    # Given any notebook
+    text = notebook(*cells)
+    kept = essence(text)
+    # Then what a version keeps of it keeps all of itself
+    assert essence(kept) == kept
+    # And makes the same DAGs of the same texts, none of them faulty
+    whole = [one for one in dag_sources(notebook_cells(text, "n.ipynb")) if one.fault is None]
+    again = dag_sources(notebook_cells(kept, "n.ipynb"))
+    assert [(one.magic, one.text) for one in again] == [(one.magic, one.text) for one in whole]
+    assert [one.fault for one in again] == [None] * len(whole)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8))
+def test_every_dag_cell_becomes_units_or_a_fault_in_its_place(cells: list[str]) -> None:
+    # Given any notebook
+    units = read_notebook(notebook(*cells), "n.ipynb")
+    # Then every unit compiles at its lines, or says which cell is at fault and where
+    for unit in units:
+        if unit.fault is not None:
+            number = int(str(unit.fault.cell).removeprefix("cell "))
+            assert 1 <= (unit.fault.line or 0) <= cells[number - 1].count("\n") + 1
+        else:
+            compiled(unit)
+    # And a notebook with DAG cells gives something for each
+    dags = [index for index, cell in enumerate(cells) if cell.startswith("%%dag") and "--shared" not in cell]
+    wanted = {f"cell{index}" for index in dags}
+    assert wanted <= {unit.namespace for unit in units}

@@ -1,0 +1,148 @@
+"""The verbs as plain functions, without IPython."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nbflow.dag.dag import DAG
+from nbflow.dag.decorators import task
+from nbflow.errors import DagNotFound, NbflowError, TaskNotFound
+from nbflow.notebook import backfill, list_dags, logs, run, show, states, unpause
+from nbflow.notebook import test as run_here
+from nbflow.notebook.session import session
+from tests.notebook.conftest import until
+
+FILE = """\
+from nbflow import DAG, task
+
+with DAG("sales", schedule="@daily", tags=["daily"]) as dag:
+    @task
+    def extract():
+        print("extracting")
+        return [1, 2]
+
+    @task
+    def load(row):
+        if row == 2:
+            raise ValueError("no twos")
+
+    load.expand(row=extract())
+"""
+
+
+@pytest.fixture
+def file(own_home: Path) -> Path:
+    """A DAG file in the DAGs folder."""
+    path = own_home / "dags" / "sales.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(FILE)
+    return path
+
+
+def test_a_dag_object_is_tested_here(own_home: Path) -> None:
+    # Given a DAG that only this process knows
+    with DAG("mine") as dag:
+        task(lambda: 7, task_id="seven")()
+    # When it is tested
+    done = run_here(dag, date="2024-01-31")
+    # Then it has run, and it can be shown and found again
+    assert (done.state, done.states) == ("success", {"seven": "success"})
+    assert show(dag).data.dag_id == "mine"  # type: ignore[union-attr]
+    assert list(states("mine").data) == ["seven"]
+    # But nobody else could run it
+    with pytest.raises(NbflowError, match="DAG 'mine' is known to this process only"):
+        run(dag)
+
+
+def test_a_run_of_a_mapped_task_from_start_to_log(file: Path) -> None:
+    # Given a DAG file, and a DAG object from it
+    from nbflow.dag.loading import load_source
+
+    [dag] = load_source(file).dags
+    # When it is run, in processes of its own
+    handle = run(dag)
+    assert handle.wait(60) == "failed"
+    # Then its instances, log and reasons are there; `await` gives the same
+    assert handle.states == {"extract": "success", "load[0]": "success", "load[1]": "failed"}
+    assert "extracting" in handle.logs("extract").data
+    assert "Task failed: ValueError: no twos" in logs("sales").data
+    assert logs("sales", search="no twos").data == [line for line in logs("sales").data if "no twos" in line]
+    assert handle.why().data == {"load[1]": "ValueError: no twos"}
+
+    async def waited() -> str:
+        return str(await handle)
+
+    assert asyncio.run(waited()) == "failed"
+    # And its graph counts the mapped instances
+    [load_view] = [view for view in handle.graph().tasks if view.task_id == "load"]
+    assert (load_view.mapped, load_view.state, load_view.note) == (2, "failed", "1 of 2 done")
+    # And the wrong task is told
+    with pytest.raises(TaskNotFound, match=r"DAG 'sales' has no task 'lod'\. Did you mean 'load'\?"):
+        handle.logs("lod")
+
+
+def test_a_paused_dag_of_a_file_holds_its_run_and_says_so(file: Path) -> None:
+    # Given a DAG file that the scheduler has seen, and that starts paused
+    from nbflow.notebook import scheduler_process
+
+    here = session()
+    scheduler_process.start(here.app)
+    until("the file is read", lambda: here.app.store.dag("sales"))
+    # When it is run by name
+    handle = run("sales")
+    # Then waiting says what holds it, in time
+    with pytest.raises(NbflowError, match=r"is still queued after 0\.2 s\. .*paused"):
+        handle.wait(0.2)
+    assert handle.graph().footer[-1] == "sales is paused, so this run waits: %dag unpause sales"
+    # And once it is unpaused it runs; unpausing again changes nothing
+    assert (unpause("sales").data, unpause("sales").data) == (True, False)
+    assert handle.wait(60) == "failed"
+    assert handle.graph().footer[-1].startswith("scheduler running (pid ")
+    assert list(list_dags("daily").data) == ["sales"]
+
+
+def test_a_backfill_makes_exactly_what_it_showed(file: Path) -> None:
+    # Given a dry run of three days
+    from nbflow.dag.loading import load_source
+
+    [dag] = load_source(file).dags
+    dry = backfill(dag, "2024-01-01", "2024-01-03", dry_run=True)
+    # When the same is done
+    made = backfill(dag, "2024-01-01", "2024-01-03", max_active_runs=2)
+    ended = made.wait(60)
+    # Then exactly those runs were made, and have ended
+    assert made.dates == dry.dates
+    assert list(ended.values()) == ["failed", "failed", "failed"]
+    # And a second backfill leaves them alone, unless it is told to run the failed ones again
+    again = backfill(dag, "2024-01-01", "2024-01-04", dry_run=True)
+    assert [f"{date:%d}" for date in again.dates] == ["04"]
+    failed = backfill(dag, "2024-01-01", "2024-01-03", reprocess="failed", dry_run=True)
+    assert failed.dates == made.dates
+
+
+def test_a_dag_that_nobody_has_read_yet_leads_to_the_scheduler(file: Path, own_home: Path) -> None:
+    # Given a DAG file, and no scheduler that would have read it
+    with pytest.raises(DagNotFound, match="are read while a scheduler runs: %nbflow start"):
+        show("sales")
+
+
+def test_a_script_that_runs_its_own_dag_does_not_run_itself_for_ever(own_home: Path, tmp_path: Path) -> None:
+    # Given a script that runs its DAG at the top level
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from nbflow import DAG, task\nfrom nbflow.notebook import run\n"
+        "with DAG('mine') as dag:\n    task(lambda: 1, task_id='one')()\nrun(dag)\n"
+    )
+    # When it is started
+    ended = subprocess.run(
+        [sys.executable, str(script)], env=os.environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    # Then it ends with an error that says what to do
+    assert ended.returncode == 1
+    assert "script.py runs its own DAG. Put that under: if __name__ == '__main__'." in ended.stderr
