@@ -314,7 +314,7 @@ def report(call: Call) -> None:
 
 
 def test(call: Call) -> int:
-    from nbflow.cli.running import level_of, logging_to_stderr, results_only
+    from nbflow.cli.running import interruptible, level_of, logging_to_stderr, results_only
     from nbflow.cli.runs import run_object
     from nbflow.core.states import RunState
     from nbflow.services.inline import run_test
@@ -322,7 +322,7 @@ def test(call: Call) -> int:
     args = call.args
     moment = call.date(args.exec_date or args.logical_date)
     conf = call.conf(args.conf)
-    with results_only(), logging_to_stderr(level_of(call)):
+    with results_only(), logging_to_stderr(level_of(call)), interruptible():
         dag, loaded = sources.dag_of(call, args.dag_id, args.subdir)
         if loaded.output:
             print(loaded.output, end="")

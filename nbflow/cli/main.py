@@ -8,6 +8,7 @@ Only the module of the command that was asked for is imported: ``nbflow version`
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,8 @@ GROUPS: Mapping[str, tuple[str, str]] = {
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Carry out one command line and return its exit code. Nothing of the user's making comes out as a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
     verbose = False
     try:
         command, args = parse(words)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from nbflow.errors import NbflowError
 
@@ -56,6 +58,23 @@ def _is_fd(stream: object, number: int) -> bool:
         return stream.fileno() == number  # type: ignore[attr-defined]
     except (AttributeError, OSError, ValueError):
         return False
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """A SIGTERM inside the ``with`` block is an interrupt, as Ctrl-C is: what runs here is ended and recorded."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def level_of(call: Call) -> str:
@@ -138,7 +157,8 @@ def drive(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:
 
     progress.at(0)
     try:
-        here.scheduler().run(until=over)
+        with interruptible():
+            here.scheduler().run(until=over)
     finally:
         progress.end()
     return [run for key in runs if (run := app.store.run(key)) is not None]

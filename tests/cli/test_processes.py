@@ -249,3 +249,67 @@ def test_lab_starts_jupyterlab_and_ends_the_scheduler_with_it(nbflow, home, tmp_
     assert done.stdout == f"jupyter was told lab --no-browser --port=1234 --debug {home}\n"
     assert done.returncode == 3
     assert nbflow("status").code == 1
+
+
+# ------------------------------------------------------------------------------------------------------------ accidents
+
+
+def test_a_test_that_is_told_to_end_leaves_no_run_behind(nbflow, start, dag_file):
+    # Given a test whose task runs for ever
+    path = dag_file(
+        "endless.py",
+        """
+        from nbflow import DAG, task
+
+        with DAG("endless", schedule=None):
+            @task
+            def wait():
+                import signal
+                print("it has begun", flush=True)
+                while True:
+                    signal.pause()
+            wait()
+        """,
+    )
+    test = start("dags", "test", "endless", "2024-01-05", "-S", path)
+    test.wait_for("it has begun")
+    # When it is told to end
+    assert test.end(signal.SIGTERM) == 130
+    # Then its run has ended too
+    test.wait_for("nbflow: interrupted")
+    assert nbflow("dags", "state", "endless", "2024-01-05").out == "failed\n"
+
+
+def test_text_that_the_terminal_cannot_show_is_escaped(nbflow, home):
+    nbflow("pools", "set", "café", "1")
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
+
+    def out(form: str) -> str:
+        words = [sys.executable, "-m", "nbflow", "pools", "get", "café", "-o", form]
+        return subprocess.run(words, capture_output=True, text=True, check=True, env=environ).stdout
+
+    assert "caf\\xe9" in out("table")
+    assert json.loads(out("json"))[0]["pool"] == "café"
+
+
+def test_the_databases_shell_is_opened_with_its_address(nbflow, home, tmp_path, monkeypatch):
+    # Given a sqlite3 that says what it was told
+    nbflow("db", "migrate")
+    program = tmp_path / "bin" / "sqlite3"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "told $*"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    done = subprocess.run([sys.executable, "-m", "nbflow", "db", "shell"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"told {home}/nbflow.db\n"
+
+
+def test_a_password_reaches_psql_by_the_environment_alone(home, tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "psql"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "told $* $PGPASSWORD"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setenv("NBFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql+psycopg://ada:hush@db.example:5433/shop")
+    done = subprocess.run([sys.executable, "-m", "nbflow", "db", "shell"], capture_output=True, text=True, check=True)
+    assert done.stdout == "told -d shop -h db.example -p 5433 -U ada hush\n"
