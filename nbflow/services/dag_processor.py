@@ -46,6 +46,8 @@ from nbflow.store.base import DagVersion, ImportFault, Store
 
 log = logging.getLogger(__name__)
 
+EXAMPLES = Path(__file__).resolve().parents[1] / "example_dags"
+"""The DAG files that come with nbflow; looked at only with ``[core] load_examples``."""
 Stamp = tuple[int, int]
 """(modification time in ns, size): a file with the same stamp is not parsed again."""
 
@@ -165,6 +167,7 @@ class _Work:
         self.processor, self.store, self.clock = processor, store, processor.clock
         settings = processor.settings
         self.folder = Path(settings.core.dags_folder)
+        self.examples = settings.core.load_examples
         self.errands = Errands(
             environment=processor._environment, answer=processor._desk_of(store).answer_parsing, log=log.warning
         )
@@ -253,7 +256,8 @@ class _Work:
 
     def _look(self) -> None:
         """Find what is new, changed or gone."""
-        stamps = {path: _stamp(path) for path in find_dag_files(self.folder)}
+        paths = find_dag_files(self.folder) + (find_dag_files(EXAMPLES) if self.examples else [])
+        stamps = {path: _stamp(path) for path in paths}
         found = {path: stamp for path, stamp in stamps.items() if stamp is not None}
         for path, stamp in found.items():
             parts = self.parts.get(path, {})
@@ -275,7 +279,7 @@ class _Work:
             self.queue.append(path)
 
     def _known_files(self) -> set[str]:
-        inside = str(self.folder) + os.sep
+        inside = (str(self.folder) + os.sep, str(EXAMPLES) + os.sep)
         files = set(self.owner.values()) | {fault.fileloc for fault in self.store.faults()}
         return {path for path in files if path.startswith(inside)}
 
@@ -348,7 +352,14 @@ class _Work:
         spec, settings = one.spec, self.processor.settings
         paused = spec.is_paused_upon_creation
         before = self.store.dag(spec.dag_id)
-        version = DagVersion(dag_id=spec.dag_id, spec=spec, fileloc=parsed.path, cell=one.cell, files=parsed.files)
+        version = DagVersion(
+            dag_id=spec.dag_id,
+            spec=spec,
+            fileloc=parsed.path,
+            cell=one.cell,
+            files=parsed.files,
+            origin="example" if parsed.path.startswith(str(EXAMPLES)) else "file",
+        )
         made = self.store.register(
             version, now=now, paused=settings.core.dags_are_paused_at_creation if paused is None else paused
         )

@@ -211,6 +211,51 @@ def test_catchup_makes_every_interval_and_never_more_at_once_than_allowed(stage)
     assert most <= 2
 
 
+def test_a_run_that_a_user_ends_makes_room_for_the_next_interval(stage):
+    start = (datetime.now(UTC) - timedelta(days=4)).strftime("datetime(%Y, %-m, %-d, tzinfo=timezone.utc)")
+    hangs = "@task\ndef t(): time.sleep(600)\nt()"
+    put(stage, hangs, schedule="'@daily'", start_date=start, catchup=True, max_active_runs=1)
+    stage.turn_until(lambda: [run for run in stage.store.runs("d") if run.state is RunState.RUNNING])
+    (first,) = stage.store.runs("d")
+    stage.ops.mark_run(first.key, RunState.FAILED)
+    stage.turn_until(lambda: len(stage.store.runs("d")) == 2)
+
+    second, first = stage.store.runs("d")
+    assert (first.state, first.data_interval_end) == (RunState.FAILED, second.data_interval_start)
+
+
+def test_a_new_version_with_room_for_more_runs_is_heeded_at_once(stage):
+    start = (datetime.now(UTC) - timedelta(days=4)).strftime("datetime(%Y, %-m, %-d, tzinfo=timezone.utc)")
+    options = {"schedule": "'@daily'", "start_date": start, "catchup": True}
+    put(stage, "@task\ndef t(): time.sleep(600)\nt()", **options, max_active_runs=1)
+    stage.turn_until(lambda: [run for run in stage.store.runs("d") if run.state is RunState.RUNNING])
+    before = len(stage.store.runs("d"))
+    put(stage, "@task\ndef t(): time.sleep(600)\nt()", **options, max_active_runs=3)
+    stage.turn_until(lambda: len(stage.store.runs("d")) == 3)
+
+    assert before == 1
+
+
+def test_a_timetable_that_cannot_be_asked_keeps_no_other_dag_waiting(stage, monkeypatch):
+    from nbflow.services import new_runs
+
+    def broken(spec):
+        if spec.get("expression") == "0 1 * * *":
+            raise ZeroDivisionError("a fault nobody thought of")
+        return real(spec)
+
+    real = new_runs.timetable_from_spec
+    monkeypatch.setattr(new_runs, "timetable_from_spec", broken)
+    start = "datetime(2024, 1, 1, tzinfo=timezone.utc)"
+    stage.write(
+        "bad.py", dag_file("@task\ndef t(): pass\nt()", schedule="'0 1 * * *'", start_date=start).replace("'d'", "'a'")
+    )
+    put(stage, "@task\ndef t(): pass\nt()", schedule="'@daily'", start_date=start)
+    stage.turn_until(lambda: [run for run in stage.store.runs("d") if run.state is RunState.SUCCESS])
+
+    assert stage.store.runs("a") == []
+
+
 def test_without_catchup_only_the_latest_interval_runs(stage):
     put(
         stage,

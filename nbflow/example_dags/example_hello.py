@@ -1,0 +1,29 @@
+"""Three tasks that pass data on: what a function returns is what the next one is called with."""
+
+from datetime import UTC, datetime
+
+from nbflow import DAG, Param, task
+
+with DAG(
+    "example_hello",
+    description="TaskFlow: functions as tasks, results as arguments",
+    schedule="@daily",
+    start_date=datetime(2024, 1, 1, tzinfo=UTC),
+    params={"name": Param("world", type="string", description="Whom to greet")},
+    tags=["example"],
+    doc_md=__doc__,
+):
+
+    @task
+    def greet(params):
+        return f"Hello, {params['name']}!"
+
+    @task
+    def count(text):
+        return {"text": text, "characters": len(text)}
+
+    @task
+    def show(counted):
+        print(f"{counted['text']} has {counted['characters']} characters")
+
+    show(count(greet()))
