@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nbflow.cli import output, sources
+from nbflow.cli import checking, output, sources
 from nbflow.cli.backfill import DAGS_BACKFILL
 from nbflow.cli.call import Call, UsageError
 from nbflow.cli.declaring import (
@@ -15,6 +15,7 @@ from nbflow.cli.declaring import (
     CONF,
     DAG_ID,
     END,
+    LOCAL,
     OUTPUT,
     START,
     SUBDIR,
@@ -26,10 +27,6 @@ from nbflow.cli.declaring import (
 )
 from nbflow.errors import NbflowError, did_you_mean
 
-if TYPE_CHECKING:
-    from nbflow.dag.loading import Loaded
-
-LOCAL = switch("-l", "--local", help="Read the DAG files here and now, instead of asking the metastore.")
 LIST_COLUMNS = ("dag_id", "schedule", "is_paused", "next_run", "owners", "tags", "fileloc")
 ALL_COLUMNS = (
     *LIST_COLUMNS,
@@ -40,8 +37,6 @@ ALL_COLUMNS = (
     "last_parsed",
     "next_logical_date",
 )
-FAULT_COLUMNS = ("filepath", "line", "error")
-REPORT_COLUMNS = ("file", "seconds", "dag_num", "task_num", "dags", "errors")
 
 
 # ------------------------------------------------------------------------------------------------------------- looking
@@ -225,89 +220,6 @@ def next_execution(call: Call) -> None:
     if not rows:
         output.warn(f"No next run: the schedule of {spec.dag_id} ({spec.schedule_text}) has none to come.")
         print("None")
-
-
-# ------------------------------------------------------------------------------------------------------------- checking
-
-
-def list_import_errors(call: Call) -> None:
-    args = call.args
-    if args.local or args.subdir:
-        rows = [row for loaded in sources.load_all(call, args.subdir) for row in _fault_rows(loaded)]
-    else:
-        rows = [
-            {"filepath": one.fileloc, "line": one.line, "error": f"{one.cell}: {one.error}" if one.cell else one.error}
-            for one in call.app.store.faults()
-        ]
-    call.show(rows, empty="No import errors.", columns=FAULT_COLUMNS)
-
-
-def _fault_rows(loaded: Loaded) -> list[dict[str, Any]]:
-    return [
-        {
-            "filepath": loaded.path,
-            "line": fault.line,
-            "error": f"{fault.cell}: {fault.error}" if fault.cell else fault.error,
-        }
-        for fault in loaded.faults
-    ]
-
-
-def check(call: Call) -> int:
-    """Every fault of a file (or of each file of a folder), with its line; what may be a mistake goes to stderr."""
-    args = call.args
-    files = [path for place in args.file for path in sources.files_of(call, place)]
-    return check_files(call, [sources.load(call, path) for path in files], args.output)
-
-
-def check_files(call: Call, files: Iterable[Loaded], form: str | None) -> int:
-    """Print what is wrong with the files; the exit code is 1 if anything is."""
-    rows: list[dict[str, Any]] = []
-    for loaded in files:
-        mine = _fault_rows(loaded)
-        if not mine and not loaded.dags:
-            mine = [{"filepath": loaded.path, "line": None, "error": "the file defines no DAG"}]
-        rows += mine
-        for warning in loaded.warnings:
-            output.warn(f"{loaded.path}: {warning}")
-        if form is None:
-            _print_check(call, loaded, mine)
-    if form is not None:
-        call.show(rows, empty="No faults.", columns=FAULT_COLUMNS)
-    return 1 if rows else 0
-
-
-def _print_check(call: Call, loaded: Loaded, rows: list[dict[str, Any]]) -> None:
-    lines = sources.fault_lines(loaded.path, loaded.faults)
-    for line in lines or [f"{row['filepath']}: {row['error']}" for row in rows]:
-        print(output.harmless(line))
-    if not rows:
-        names = ", ".join(dag.dag_id for dag in loaded.dags)
-        print(output.harmless(f"{loaded.path}: {names}: no faults"))
-    if call.args.verbose:
-        for fault in loaded.faults:
-            output.say(fault.detail)
-
-
-def report(call: Call) -> None:
-    import time
-
-    rows: list[dict[str, Any]] = []
-    for path in sources.files_of(call, call.args.subdir):
-        began = time.perf_counter()
-        loaded = sources.load(call, path)
-        rows.append(
-            {
-                "file": path,
-                "seconds": round(time.perf_counter() - began, 4),
-                "dag_num": len(loaded.dags),
-                "task_num": sum(len(spec.tasks) for spec in loaded.specs.values()),
-                "dags": ", ".join(loaded.specs),
-                "errors": len(loaded.faults),
-            }
-        )
-    rows.sort(key=lambda row: -row["seconds"])  # the slowest first: they are what one looks for
-    call.show(rows, empty="There are no DAG files.", columns=REPORT_COLUMNS)
 
 
 # -------------------------------------------------------------------------------------------------------------- running
@@ -495,15 +407,6 @@ COMMANDS = (
         ),
     ),
     Command(
-        name="dags check",
-        help="Every fault of a DAG file, with its line; exit code 1 if there is one.",
-        run=check,
-        args=(
-            arg("file", nargs="+", metavar="FILE", help="DAG files or folders."),
-            arg("-o", "--output", choices=("table", "json", "yaml", "plain"), help="Form of the output (lines)."),
-        ),
-    ),
-    Command(
         name="dags test",
         help="Run a DAG once, here and now, in this process; exit code 0 if the run succeeded.",
         run=test,
@@ -537,6 +440,7 @@ COMMANDS = (
         ),
     ),
     DAGS_BACKFILL,
+    *checking.COMMANDS,
     Command(
         name="dags clear",
         help="Let the tasks of runs go again.",
@@ -574,12 +478,6 @@ COMMANDS = (
         ),
     ),
     Command(
-        name="dags list-import-errors",
-        help="What is wrong with the DAG files.",
-        run=list_import_errors,
-        args=(OUTPUT, LOCAL, SUBDIR, BUNDLE),
-    ),
-    Command(
         name="dags next-execution",
         help="The logical date of the run that comes next.",
         run=next_execution,
@@ -610,10 +508,4 @@ COMMANDS = (
         args=(DAG_ID, switch("--treat-dag-id-as-regex", help="Every DAG whose id matches."), YES, OUTPUT, SUBDIR_ONLY),
     ),
     Command(name="dags delete", help="Delete a DAG and its history.", run=delete, args=(DAG_ID, YES)),
-    Command(
-        name="dags report",
-        help="How long each DAG file takes to load, and what it defines.",
-        run=report,
-        args=(OUTPUT, SUBDIR, BUNDLE),
-    ),
 )

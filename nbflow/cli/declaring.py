@@ -64,6 +64,7 @@ SUBDIR = arg(
 )
 SUBDIR_ONLY = arg("-S", "--subdir", metavar="FILE", help=SUBDIR.options["help"])
 """Where ``-f`` is taken by another option."""
+LOCAL = switch("-l", "--local", help="Read the DAG files here and now, instead of asking the metastore.")
 BUNDLE = arg("-B", "--bundle-name", action="append", help="Accepted for Airflow 3's sake: there is one DAGs folder.")
 YES = switch("-y", "--yes", help="Do not ask.")
 CONF = arg("-c", "--conf", metavar="JSON", help="The run's conf: a JSON object.")

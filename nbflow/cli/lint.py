@@ -9,7 +9,7 @@ from nbflow.errors import NbflowError
 
 
 def lint(call: Call) -> int:
-    from nbflow.cli.dags import check_files
+    from nbflow.cli.checking import check_files
 
     places = call.args.file or [None]
     files = [loaded for place in places for loaded in sources.load_all(call, place)]

@@ -1,0 +1,121 @@
+"""Checking DAG files: import errors, every fault with its line, how long files take to load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from nbflow.cli import output, sources
+from nbflow.cli.call import Call
+from nbflow.cli.declaring import BUNDLE, LOCAL, OUTPUT, SUBDIR, Command, arg
+
+if TYPE_CHECKING:
+    from nbflow.dag.loading import Loaded
+
+FAULT_COLUMNS = ("filepath", "line", "error")
+REPORT_COLUMNS = ("file", "seconds", "dag_num", "task_num", "dags", "errors")
+
+
+def list_import_errors(call: Call) -> None:
+    args = call.args
+    if args.local or args.subdir:
+        rows = [row for loaded in sources.load_all(call, args.subdir) for row in _fault_rows(loaded)]
+    else:
+        rows = [
+            {"filepath": one.fileloc, "line": one.line, "error": f"{one.cell}: {one.error}" if one.cell else one.error}
+            for one in call.app.store.faults()
+        ]
+    call.show(rows, empty="No import errors.", columns=FAULT_COLUMNS)
+
+
+def _fault_rows(loaded: Loaded) -> list[dict[str, Any]]:
+    return [
+        {
+            "filepath": loaded.path,
+            "line": fault.line,
+            "error": f"{fault.cell}: {fault.error}" if fault.cell else fault.error,
+        }
+        for fault in loaded.faults
+    ]
+
+
+def check(call: Call) -> int:
+    """Every fault of a file (or of each file of a folder), with its line; what may be a mistake goes to stderr."""
+    args = call.args
+    files = [path for place in args.file for path in sources.files_of(call, place)]
+    return check_files(call, [sources.load(call, path) for path in files], args.output)
+
+
+def check_files(call: Call, files: Iterable[Loaded], form: str | None) -> int:
+    """Print what is wrong with the files; the exit code is 1 if anything is."""
+    rows: list[dict[str, Any]] = []
+    for loaded in files:
+        mine = _fault_rows(loaded)
+        if not mine and not loaded.dags:
+            mine = [{"filepath": loaded.path, "line": None, "error": "the file defines no DAG"}]
+        rows += mine
+        for warning in loaded.warnings:
+            output.warn(f"{loaded.path}: {warning}")
+        if form is None:
+            _print_check(call, loaded, mine)
+    if form is not None:
+        call.show(rows, empty="No faults.", columns=FAULT_COLUMNS)
+    return 1 if rows else 0
+
+
+def _print_check(call: Call, loaded: Loaded, rows: list[dict[str, Any]]) -> None:
+    lines = sources.fault_lines(loaded.path, loaded.faults)
+    for line in lines or [f"{row['filepath']}: {row['error']}" for row in rows]:
+        print(output.harmless(line))
+    if not rows:
+        names = ", ".join(dag.dag_id for dag in loaded.dags)
+        print(output.harmless(f"{loaded.path}: {names}: no faults"))
+    if call.args.verbose:
+        for fault in loaded.faults:
+            output.say(fault.detail)
+
+
+def report(call: Call) -> None:
+    import time
+
+    rows: list[dict[str, Any]] = []
+    for path in sources.files_of(call, call.args.subdir):
+        began = time.perf_counter()
+        loaded = sources.load(call, path)
+        rows.append(
+            {
+                "file": path,
+                "seconds": round(time.perf_counter() - began, 4),
+                "dag_num": len(loaded.dags),
+                "task_num": sum(len(spec.tasks) for spec in loaded.specs.values()),
+                "dags": ", ".join(loaded.specs),
+                "errors": len(loaded.faults),
+            }
+        )
+    rows.sort(key=lambda row: -row["seconds"])  # the slowest first: they are what one looks for
+    call.show(rows, empty="There are no DAG files.", columns=REPORT_COLUMNS)
+
+
+COMMANDS = (
+    Command(
+        name="dags check",
+        help="Every fault of a DAG file, with its line; exit code 1 if there is one.",
+        run=check,
+        args=(
+            arg("file", nargs="+", metavar="FILE", help="DAG files or folders."),
+            arg("-o", "--output", choices=("table", "json", "yaml", "plain"), help="Form of the output (lines)."),
+        ),
+    ),
+    Command(
+        name="dags list-import-errors",
+        help="What is wrong with the DAG files.",
+        run=list_import_errors,
+        args=(OUTPUT, LOCAL, SUBDIR, BUNDLE),
+    ),
+    Command(
+        name="dags report",
+        help="How long each DAG file takes to load, and what it defines.",
+        run=report,
+        args=(OUTPUT, SUBDIR, BUNDLE),
+    ),
+)
