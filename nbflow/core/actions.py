@@ -12,7 +12,7 @@ from datetime import datetime
 from difflib import get_close_matches
 
 from nbflow.core.plan import AddInstances, AddRun, KeepVersion, Move, Op, Plan, RunMove
-from nbflow.core.react import fresh
+from nbflow.core.react import callbacks_of_ended, fresh
 from nbflow.core.snapshot import Instance, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, length_of, length_sources
 from nbflow.core.states import (
@@ -153,7 +153,7 @@ def mark(snapshot: Snapshot, keys: Iterable[TaskKey], state: TaskState, now: dat
             continue
         changes = {"attempt_id": None, "end_date": now, "next_at": None, "start_date": one.start_date or now}
         ops.append(_move(snapshot, one, state, _MARKS[state], now, changes))
-    return Plan(ops=tuple(ops))
+    return Plan(ops=(*ops, *callbacks_of_ended(snapshot, ops)))
 
 
 def mark_run(snapshot: Snapshot, state: RunState, now: datetime) -> Plan:

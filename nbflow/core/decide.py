@@ -35,7 +35,7 @@ from datetime import datetime, timedelta
 
 from nbflow.core.explain import explain_live, past_wait, upstream_wait
 from nbflow.core.plan import AddInstances, Callback, DropInstance, Move, Op, Plan, RunMove, advance, earliest
-from nbflow.core.react import failure_ops
+from nbflow.core.react import callbacks_of_ended, failure_ops
 from nbflow.core.reasons import Wait
 from nbflow.core.snapshot import Instance, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import Length, TaskSpec, length_of, length_sources
@@ -99,6 +99,7 @@ def _time_out(snapshot: Snapshot, now: datetime) -> Plan:
         for one in snapshot.in_order()
         if one.state in UNFINISHED
     ]
+    ops += callbacks_of_ended(snapshot, ops)
     ops += end_run(snapshot, RunState.FAILED, RunCause.TIMED_OUT, now, {"dagrun_timeout": timeout})
     return Plan(ops=tuple(ops))
 
@@ -376,8 +377,6 @@ class _Pass:
 
     def _end(self, one: Instance, target: TaskState, cause: Cause, detail: dict[str, object]) -> TaskState:
         self._record(one, target, cause, {"start_date": self.now, "end_date": self.now, "next_at": None}, detail)
-        if target is TaskState.SKIPPED and "skipped" in self.dag.tasks[one.task_id].callbacks:
-            self.ops.append(Callback(run=self.run, key=one.key, kind="skipped", at=self.now, reason=cause.value))
         return target
 
     def _rule_end(self, task: TaskSpec, one: Instance, said: Verdict, detail: dict[str, object]) -> TaskState:

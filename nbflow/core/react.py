@@ -11,7 +11,7 @@ The table ``_REACTIONS`` holds one small function for each kind of event. All of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -220,7 +220,24 @@ def _stop_the_rest(snapshot: Snapshot, failed: Instance, at: datetime) -> list[O
         target = TaskState.FAILED if other.state is TaskState.RUNNING else TaskState.SKIPPED
         changes = {**_GONE, "end_date": at, "next_at": None}
         ops.append(_move(snapshot, other, target, Cause.FAIL_FAST, at, changes, {"failed": str(failed.key)}))
-    return ops
+    return [*ops, *callbacks_of_ended(snapshot, ops)]
+
+
+_KIND_OF_END = {TaskState.SUCCESS: "success", TaskState.FAILED: "failure", TaskState.SKIPPED: "skipped"}
+
+
+def callbacks_of_ended(snapshot: Snapshot, ops: Iterable[Op]) -> list[Op]:
+    """The callback intents of live tasks that others end: a user's mark, fail_fast, the run's time limit. Their own
+    processes are killed and call nothing. A task that never started has no callbacks when it is skipped, as in
+    Airflow."""
+    intents: list[Op] = []
+    for op in ops:
+        if not isinstance(op, Move) or op.source not in LIVE:
+            continue
+        kind, task = _KIND_OF_END.get(op.target, ""), snapshot.dag.tasks.get(op.key.task_id)
+        if task is not None and kind in task.callbacks:
+            intents.append(Callback(run=op.run, key=op.key, kind=kind, at=op.at, reason=op.cause.value))
+    return intents
 
 
 def _rescheduled(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.Rescheduled) -> list[Op] | str:

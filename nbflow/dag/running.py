@@ -294,6 +294,8 @@ class _Attempt:
                 kind, self.ti.state = "success", "success"
             case SkippedItself():
                 kind, self.ti.state = "skipped", "skipped"
+            case Failed() if event.cause is Cause.KILLED:
+                return  # whoever ended it knows what it became: cleared, marked success, its run over
             case Failed() if event.retry and self.ti.try_number <= self.ti.max_tries:
                 kind, self.ti.state = "retry", "up_for_retry"
             case Failed():

@@ -1,4 +1,4 @@
-"""The DAGs that come with nbflow: loaded only when asked for, each runs, and what they are triggered with stays data."""
+"""The DAGs that come with nbflow: loaded only when asked for, each runs, and a hostile conf stays data."""
 
 from __future__ import annotations
 
