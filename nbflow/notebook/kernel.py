@@ -134,11 +134,11 @@ def notebook_path(user_ns: Mapping[str, Any], environ: Mapping[str, str]) -> Pat
 
 
 def saved_source(path: Path | None, dag_id: str) -> DagSource | None:
-    """The DAG's cell in the saved notebook; None where it is not there, or cannot stand alone."""
+    """The DAG's cell in the saved notebook, with what is wrong with it; None where it is not there."""
     if path is None:
         return None
     try:
         cells = notebook_cells(path.read_text("utf-8"), str(path))
     except (OSError, ValueError, NbflowError):
         return None
-    return next((one for one in dag_sources(cells) if one.dag_id == dag_id and one.fault is None), None)
+    return next((one for one in dag_sources(cells) if one.dag_id == dag_id), None)

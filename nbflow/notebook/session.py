@@ -204,6 +204,8 @@ class Session:
         saved = saved_source(self.path, dag_id)
         if saved is None:
             return "not saved yet: save the notebook and the schedule follows it"
+        if saved.fault is not None:
+            return f"the saved notebook cannot be loaded ({saved.cell.name}, line {saved.fault.line})"
         if saved.text != own.cell.source.text:
             return "differs from the saved notebook, which the schedule follows"
         if not self.path.is_relative_to(os.path.abspath(self.app.settings.core.dags_folder)):

@@ -24,6 +24,7 @@ from nbflow.ui.bundle import Bundle
 from nbflow.ui.html import (
     dags_bundle,
     graph_bundle,
+    import_errors_bundle,
     log_bundle,
     message_bundle,
     runs_bundle,
@@ -68,7 +69,8 @@ def _message(text: str, data: Any = None, *, state: str = "") -> Shown:
 
 @told_in_one_line
 def list_dags(pattern: str = "") -> Shown:
-    """Every DAG with its last runs and what comes next. ``pattern``: part of an id or a tag. As a value: id -> row."""
+    """Every DAG with its last runs and what comes next, and the files that do not load. ``pattern``: part of an id or a
+    tag. As a value: dag_id -> row."""
     here = session()
     store = here.app.store
     rows = {}
@@ -81,7 +83,12 @@ def list_dags(pattern: str = "") -> Shown:
             rows[dag_id] = views.dag_row(store, own.version.spec, paused=False, next_run=None)
     word = pattern.lower()
     kept = {k: row for k, row in sorted(rows.items()) if word in k.lower() or any(word in t.lower() for t in row.tags)}
-    return Shown(kept, dags_bundle(list(kept.values()), here.app.clock.now()))
+    bundle = dags_bundle(list(kept.values()), here.app.clock.now())
+    faults = views.import_error_rows(store.faults(), here.app.settings.core.dags_folder, here.zone)
+    if faults:
+        wrong = import_errors_bundle(faults, here.app.clock.now())
+        bundle = Bundle(html=bundle.html + wrong.html, text=f"{bundle.text}\n\nImport errors\n{wrong.text}")
+    return Shown(kept, bundle)
 
 
 @told_in_one_line

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbflow.core.backfill import BackfillPlan
@@ -24,6 +26,7 @@ from nbflow.ui.viewmodel import (
     EventRow,
     GraphView,
     GroupView,
+    ImportErrorRow,
     Lane,
     LogLine,
     LogView,
@@ -38,7 +41,7 @@ from nbflow.ui.viewmodel import (
 
 if TYPE_CHECKING:
     from nbflow.sim import Simulation
-    from nbflow.store.base import Attempt, Store, TaskEvent
+    from nbflow.store.base import Attempt, ImportFault, Store, TaskEvent
 
 LAST_RUNS = 14
 LOG_BYTES = 1024 * 1024
@@ -173,6 +176,19 @@ def dag_row(store: Store, spec: DagSpec, *, paused: bool, next_run: datetime | N
         tags=spec.tags,
         owner=", ".join(spec.owners),
     )
+
+
+def import_error_rows(faults: Iterable[ImportFault], folder: Path, zone: tzinfo) -> list[ImportErrorRow]:
+    """The files that do not load, each with the place of its mistake."""
+    return [
+        ImportErrorRow(
+            file=", ".join(filter(None, [os.path.relpath(fault.fileloc, folder), fault.cell])),
+            error=fault.error,
+            line=fault.line,
+            at=_in(fault.at, zone),
+        )
+        for fault in faults
+    ]
 
 
 def task_rows(

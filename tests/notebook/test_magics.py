@@ -150,15 +150,17 @@ def test_the_display_says_where_the_saved_notebook_differs(
     path.parent.mkdir(parents=True, exist_ok=True)
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
     said = []
-    # When the DAG cell is run before the notebook is saved, with an older text saved, with the same text saved
-    for text in ("", SALES.replace("[1, 2]", "[]"), SALES):
+    # When the DAG cell is run before the notebook is saved, with an older text saved, with one that cannot stand
+    # alone, and with the same text saved
+    for text in ("", SALES.replace("[1, 2]", "[]"), SALES.replace("[1, 2]", "df"), SALES):
         path.write_text(notebook("from nbflow import task", text))
         shell.run(SALES)
         said.append(shell.shown[0]["text/plain"].splitlines()[-2].partition("no scheduler running")[2])
-    # Then the first two say so
+    # Then all but the last say so
     assert said == [
         " · not saved yet: save the notebook and the schedule follows it",
         " · differs from the saved notebook, which the schedule follows",
+        " · the saved notebook cannot be loaded (cell 2, line 5)",
         "",
     ]
 
@@ -225,6 +227,21 @@ def test_listing(shell: Shell) -> None:
     assert list(shell.run("%dag list").data) == ["other", "sales"]
     assert list(shell.run("%dag list night").data) == ["other"]
     assert len(shell.run("%dag states").data) == 13
+
+
+def test_files_that_do_not_load_are_listed(shell: Shell, own_home: Path) -> None:
+    # Given a notebook in the DAGs folder that cannot be loaded
+    from nbflow.store.base import ImportFault
+
+    store, now = session().app.store, session().app.clock.now()
+    path = str(own_home / "dags" / "report.ipynb")
+    store.put_faults(path, [ImportFault(fileloc=path, line=4, error="InvalidDag: no", cell="cell 2")], now=now)
+    # Then the list says so, below the DAGs
+    text = repr(shell.run("%dag list"))
+    assert text.startswith("No DAG yet.")
+    assert "Import errors" in text
+    assert "report.ipynb, cell 2" in text
+    assert "InvalidDag: no" in text
 
 
 @pytest.mark.parametrize(

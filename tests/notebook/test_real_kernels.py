@@ -157,7 +157,7 @@ def test_the_scheduler_runs_a_notebook_with_no_kernel_alive(own_home: Path) -> N
     # Given a notebook in the DAGs folder with a DAG that is unpaused and due once, and no kernel
     from nbflow.notebook import scheduler_process
 
-    (own_home / "dags").mkdir(parents=True)
+    (own_home / "dags").mkdir(exist_ok=True)
     cells = (SETUP, "%%dag --shared\ndef helper(x):\n    return x * 2", SALES.replace("sum(rows)", "helper(sum(rows))"))
     text = notebook(*cells, "raise SystemExit('a cell that must not run')")
     text = text.replace("--schedule @daily", "--schedule @once --start 2024-01-01 --unpaused")
@@ -173,3 +173,25 @@ def test_the_scheduler_runs_a_notebook_with_no_kernel_alive(own_home: Path) -> N
         assert version is not None
         assert (version.fileloc, version.cell) == (str(own_home / "dags" / "report.ipynb"), "cell 3")
         assert app.store.faults() == []
+
+
+def test_a_notebook_on_a_schedule_is_run_by_papermill(own_home: Path, tmp_path: Path) -> None:
+    # Given a notebook with a parameter, scheduled, and the scheduler that has read the file
+    from nbflow.notebook import run, schedule, scheduler_process, unpause
+    from nbflow.notebook.session import session
+
+    source = tmp_path / "report.ipynb"
+    book = nbformat.reads(notebook("country = 'FR'", "print('report for', country)"), as_version=4)
+    book.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(book, source)
+    schedule(str(source), cron="0 6 * * *", parameters={"country": "DE"})
+    here = session()
+    scheduler_process.start(here.app)
+    until("the file is read", lambda: here.app.store.dag("report"))
+    unpause("report")
+    # When it runs
+    handle = run("report")
+    assert handle.wait(120) == "success", handle.logs().data
+    # Then the executed notebook is kept, and was given the parameter
+    [kept] = here.app.settings.notebook.output_folder.rglob("run-try1.ipynb")
+    assert "report for DE\n" in [output.text for cell in nbformat.read(kept, 4).cells for output in cell.outputs]
