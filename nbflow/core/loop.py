@@ -74,6 +74,7 @@ class Elsewhere:
     pool_used: Mapping[str, int] = field(default_factory=dict)
     task_used: Mapping[tuple[str, str], int] = field(default_factory=dict)
     running: Sequence[Run] = ()
+    """Those runs, the queued among them too (which take nothing yet)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +239,8 @@ def _start_runs(view: View, snapshots: Mapping[RunKey, Snapshot], now: datetime)
     backwards = [run for run in queued if run.backfill_id in view.backwards]
     if backwards:
         queued = [run for run in queued if run.backfill_id not in view.backwards] + backwards[::-1]
-    return plan_run_starts(queued, [*running, *view.elsewhere.running], view.run_limits, now)
+    running += [run for run in view.elsewhere.running if run.state is RunState.RUNNING]
+    return plan_run_starts(queued, running, view.run_limits, now)
 
 
 def _age(run: Run) -> tuple[datetime, datetime, str, str]:

@@ -187,6 +187,9 @@ class Supervisor:
         work = submission.work
         if work.attempt_id in self._tries:
             return False
+        key = (work.run.dag_id, work.version)
+        # Before the claim: if the store refuses this, nothing is ours yet.
+        version = None if self._nursery.has(*key) else self._versions(*key)
         try_ = Try(submission)
         path = self._options.logs.path(work.run.key, try_.key, work.try_number)
         lease = timedelta(seconds=self._options.lease_seconds)
@@ -204,11 +207,9 @@ class Supervisor:
             self._last_renewal = self._last_asked = self.loop.monotonic()
         self._tries[work.attempt_id] = try_
         self._start_ticking()
-        key = (work.run.dag_id, work.version)
         if self._nursery.has(*key):
             self._nursery.take(key, partial(self._ready, try_))
             return True
-        version = self._versions(*key)
         if version is None:
             self._fail_to_load(try_, f"version {work.version} of the DAG {work.run.dag_id!r} is not in the metastore")
             return True

@@ -14,24 +14,35 @@ from nbflow.services.scheduler import Scheduler, Turn
 if TYPE_CHECKING:
     from nbflow.app import App
 
+FIRST_LOOK_SECONDS = 5.0
+"""How long a start waits for the files to be parsed. One that hangs must not keep what is known already waiting."""
+
 
 def serve(app: App, *, idle_minutes: float | None = None, on_ready: Callable[[], None] = lambda: None) -> None:
     """Schedule until SIGTERM or SIGINT, or until nothing has happened for ``idle_minutes`` and no unpaused DAG has a
-    schedule. ``on_ready`` is called once the scheduler has its lease and the DAGs folder has been looked at. Raises
-    NbflowError if the metastore has its one scheduler already."""
+    schedule. ``on_ready`` is called once the scheduler has its lease and the DAGs folder has been looked at (save files
+    that take longer than FIRST_LOOK_SECONDS). Raises NbflowError if the metastore has its one scheduler already, and
+    whatever ended the DAG processor: without it nobody would see that edits are no longer taken up."""
     scheduler = app.scheduler()
-    scheduler.start()
     processor = app.processor(on_change=scheduler.wake)
     scheduler.on_callbacks = processor.call_back
+
+    def over(turn: Turn) -> bool:
+        processor.check()
+        return idle_minutes is not None and _idle(app, scheduler, turn, idle_minutes)
+
+    scheduler.start()
     try:
         with _ending_by_signal(scheduler):
             processor.start()
-            processor.sync()
+            processor.sync(FIRST_LOOK_SECONDS)
             on_ready()
-            scheduler.loop(until=lambda turn: idle_minutes is not None and _idle(app, scheduler, turn, idle_minutes))
+            scheduler.loop(until=over)
     finally:
-        scheduler.close()
-        processor.stop()
+        try:
+            scheduler.close()
+        finally:
+            processor.stop()
 
 
 def _idle(app: App, scheduler: Scheduler, turn: Turn, minutes: float) -> bool:

@@ -1,26 +1,28 @@
 """Making the runs that are due: the timetable's answer (:func:`nbflow.core.due.plan_due`), turned into rows.
 
 A DAG is asked when its ``next_run_after`` has come. One that is held back by ``max_active_runs`` is not asked again
-until one of its runs ends, so that a long catch-up costs nothing while it waits.
+until the number of its unfinished runs or its version is another, so that a long catch-up costs nothing while it waits.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from nbflow.config import Settings
 from nbflow.core.due import Due, History, plan_due
 from nbflow.core.loop import Active
+from nbflow.core.plan import earliest
 from nbflow.core.runids import RunType
 from nbflow.core.snapshot import Run
 from nbflow.core.timetables import DagRunInfo, DataInterval, timetable_from_spec
-from nbflow.errors import AirflowTimetableInvalid, DagRunAlreadyExists, StalePlan
+from nbflow.errors import DagRunAlreadyExists, NbflowError, StalePlan, StoreError
 from nbflow.store.base import DagRow, DagVersion, Store
 
 log = logging.getLogger(__name__)
 
+AHEAD = timedelta(hours=1)
+"""How far it is looked ahead for the next DAG that is due. The scheduler wakes much oftener of its own."""
 RECHECK = timedelta(hours=1)
 """A DAG whose timetable cannot be asked is tried again so much later; a new version of it is tried at once."""
 
@@ -30,19 +32,20 @@ class RunMaker:
 
     def __init__(self, store: Store, settings: Settings, *, actor: str) -> None:
         self.store, self.settings, self.actor = store, settings, actor
-        self.held: set[str] = set()
-        """DAGs that wait for one of their runs to end."""
-
-    def free(self, dag_ids: Iterable[str]) -> None:
-        """Runs of these DAGs ended: they may have room for new ones."""
-        self.held.difference_update(dag_ids)
+        self.held: dict[str, tuple[int, int]] = {}
+        """DAGs that max_active_runs holds back -> their version and the number of their unfinished runs then. Runs end
+        by other hands too (a user marks one), so it is the number that tells, and not our own decisions."""
 
     def next_due(self, now: datetime) -> datetime | None:
         """When a DAG is due next. One that is due already and held back is due again only by an event."""
         if not self.settings.scheduler.use_job_schedule:
             return None
         at = self.store.next_due()
-        return at if at is None or at > now else None
+        if at is None or at > now:
+            return at
+        # Behind the one that is held back, others come due.
+        soon = [row.next_run_after for row in self.store.due_dags(now + AHEAD)]
+        return earliest(*(at for at in soon if at is not None and at > now))
 
     def make_due(self, active: Active, now: datetime) -> list[Run]:
         """Make every run that is due and allowed; returns them."""
@@ -50,7 +53,10 @@ class RunMaker:
             return []
         made: list[Run] = []
         for row in self.store.due_dags(now):
-            version = self.store.version(row.dag_id) if row.dag_id not in self.held else None
+            if row.dag_id in self.held and self.held[row.dag_id] == (row.version, len(_unfinished(row, active))):
+                continue
+            self.held.pop(row.dag_id, None)
+            version = self.store.version(row.dag_id)
             if version is not None:
                 made += self._make(row, version, active, now)
         return made
@@ -58,8 +64,11 @@ class RunMaker:
     def _make(self, row: DagRow, version: DagVersion, active: Active, now: datetime) -> list[Run]:
         try:
             due = self._ask(row, version, active, now)
-        except AirflowTimetableInvalid as fault:
-            log.warning("DAG %s is not scheduled: %s", row.dag_id, fault)
+        except StoreError:
+            raise
+        except Exception as fault:  # whatever is wrong with one DAG's timetable must not keep the others waiting
+            known = isinstance(fault, NbflowError)
+            log.warning("DAG %s is not scheduled: %s", row.dag_id, fault, exc_info=None if known else fault)
             self.store.set_next_run(row.dag_id, run_after=now + RECHECK)
             return []
         if due.plan:
@@ -69,7 +78,7 @@ class RunMaker:
                 log.info("runs of %s were made by another: %s", row.dag_id, raced)
                 return []  # asked again at the next turn, with those runs in sight
         if due.wait is not None:
-            self.held.add(row.dag_id)
+            self.held[row.dag_id] = (row.version, len(_unfinished(row, active)) + len(due.made))
         after = due.next
         self.store.set_next_run(
             row.dag_id,
@@ -80,7 +89,6 @@ class RunMaker:
         return list(due.made)
 
     def _ask(self, row: DagRow, version: DagVersion, active: Active, now: datetime) -> Due:
-        runs = [s.run for s in active.snapshots.values() if s.run.dag_id == row.dag_id and s.run.backfill_id is None]
         latest = self.store.latest_run(row.dag_id)
         last = None
         if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
@@ -97,8 +105,14 @@ class RunMaker:
         return plan_due(
             version.spec,
             timetable_from_spec(version.spec.schedule),
-            History(last=last, taken=taken, active_runs=len(runs)),
+            History(last=last, taken=taken, active_runs=len(_unfinished(row, active))),
             now,
             version=version.number,
             announced=announced,
         )
+
+
+def _unfinished(row: DagRow, active: Active) -> list[Run]:
+    """Runs of the DAG that count against its max_active_runs."""
+    runs = (snapshot.run for snapshot in active.snapshots.values())
+    return [run for run in runs if run.dag_id == row.dag_id and run.backfill_id is None]

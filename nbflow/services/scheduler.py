@@ -11,6 +11,9 @@ One turn (:meth:`Scheduler.step`)
 5. Only then submit the committed tries to the executor. A crash between 4 and 5 leaves a queued attempt with a lease
    that runs out: it is dispatched again.
 
+A store that refuses (its disk is full, it is locked, it is being restarted) costs time alone: the turn is done anew
+until it is stored, and what runs goes on meanwhile.
+
 Then it sleeps until the executor has something, another process nudges it, or the earliest time that a plan named.
 What a turn costs grows with what changed in it, not with history: snapshots are kept from turn to turn, and a run
 that did not change is not looked at again.
@@ -41,7 +44,7 @@ from nbflow.core.react import react
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import RunState, TaskState
 from nbflow.dag.runtime import Work
-from nbflow.errors import NbflowError, StalePlan
+from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
 from nbflow.execution.supervisor import process_started
 from nbflow.services.new_runs import RunMaker
@@ -57,6 +60,10 @@ INLINE = "inline:"
 """Runs of ``dag.test()`` are triggered by this and their process's job id: that process drives them, nobody else."""
 LIMITS_EVERY = timedelta(seconds=0.25)
 """How often, while something changes all the time, pauses, pools and limits are read again. Runs are read at once."""
+REFUSED_SECONDS = 0.5
+"""How soon a store that refused is asked again."""
+SAID_EVERY = 120
+"""Of so many refusals in a row one is logged: once a minute."""
 STALE_RETRIES = 50
 """Turns that may be done anew in a row before something is plainly wrong."""
 
@@ -90,6 +97,8 @@ class _Memory:
     limits_until: datetime | None = None
     limits_due: bool = False
     reports: list[Report] = field(default_factory=list)
+    refusals: int = 0
+    """Of the store, in a row. After one nobody knows whether what was dispatched last was also submitted."""
 
 
 class Scheduler:
@@ -176,11 +185,25 @@ class Scheduler:
     def loop(self, *, until: Callable[[Turn], bool] | None = None) -> None:
         """Turn after turn; see :meth:`run`."""
         while not self.stopping:
-            turn = self.step()
-            if until is not None and until(turn):
-                break
-            if not turn.busy:
-                self._sleep(turn.wake_at)
+            try:
+                turn = self.step()
+                if until is not None and until(turn):
+                    break
+                if not turn.busy:
+                    self._sleep(turn.wake_at)
+            except StoreError as fault:
+                if self.only is not None:
+                    raise
+                self._bear(fault)
+
+    def _bear(self, fault: StoreError) -> None:
+        """The store refuses: say so, wait a little, and forget what was read. What the executor reports is kept."""
+        memory = self.memory
+        if memory.refusals % SAID_EVERY == 0:
+            log.error("the scheduler waits until its metastore takes what it is given: %s", fault)
+        memory.refusals += 1
+        memory.token, memory.limits_until, memory.active, self.next_beat = None, None, Active(), None
+        memory.reports += self.executor.poll(REFUSED_SECONDS)
 
     def stop(self) -> None:
         """Ask the loop to end; safe from a signal handler or another thread."""
@@ -194,15 +217,22 @@ class Scheduler:
 
     def close(self) -> None:
         """End what runs here so that the next scheduler starts it over, end the executor, give back the leases."""
-        if self.only is None:
-            self._hand_back()
-        self.executor.stop()
+        try:
+            if self.only is None:
+                self._hand_back()
+        except StoreError as fault:  # the next scheduler finds what ran by its leases
+            log.error("what runs is ended without being handed back: %s", fault)
+        finally:
+            self.executor.stop()
+            self._wake_read.close()
+            self._wake_write.close()
         now = self.clock.now()
-        if self.only is None:
-            self.store.release_singleton("scheduler", self.job_id)
-        self._put_job(now, ended_at=now)
-        self._wake_read.close()
-        self._wake_write.close()
+        try:
+            if self.only is None:
+                self.store.release_singleton("scheduler", self.job_id)
+            self._put_job(now, ended_at=now)
+        except StoreError as fault:
+            log.error("the end of the scheduler is not stored: %s", fault)
 
     def _hand_back(self) -> None:
         live = set(self.executor.live)
@@ -241,6 +271,9 @@ class Scheduler:
                 continue
             if turn.busy:
                 self.last_busy = now
+            if self.memory.refusals:
+                log.warning("the metastore takes what it is given again")
+                self.memory.refusals = 0
             return turn
         raise NbflowError("Every plan was stale: something outside changes the runs without end.")
 
@@ -266,7 +299,6 @@ class Scheduler:
         elif any(isinstance(op, Callback) for op in ops):
             self.on_callbacks()
         self._end_backfills(now)
-        self.maker.free(key.dag_id for key in decision.ended)
         due = None if self.only is not None else self.maker.next_due(now)
         return Turn(
             ops=ops,
@@ -292,10 +324,12 @@ class Scheduler:
             yield
             return
         with self.store.exclusively("dispatch"):
-            self.memory.elsewhere = self._used_elsewhere(self.memory.elsewhere.running)
+            self.memory.elsewhere = self._used_elsewhere()
             yield
 
-    def _used_elsewhere(self, running: Sequence[Run]) -> Elsewhere:
+    def _used_elsewhere(self) -> Elsewhere:
+        ours_in_hand = self.memory.active.snapshots.keys()
+        running = [run for run in self.store.active_runs() if run.key not in ours_in_hand and not _is_inline(run)]
         usage, ours = self.store.usage(), Counter[str]()
         our_tasks = Counter[tuple[str, str]]()
         for key, look in self.memory.active.looks.items():
@@ -375,7 +409,7 @@ class Scheduler:
                 snapshots[run.key] = self._with_its_past(known)
             elif (fresh := self.store.snapshot(run.key)) is not None:
                 snapshots[run.key] = replace(fresh, paused=paused)
-                if known is None and self.shared:
+                if known is None and (self.shared or memory.refusals):
                     self._adopt_unclaimed(fresh)
         memory.active = Active(snapshots=snapshots, looks=memory.active.looks)
         memory.token = token
@@ -404,7 +438,7 @@ class Scheduler:
     def _mine(self, runs: list[Run], now: datetime) -> list[Run]:
         if self.only is not None:
             return [run for run in runs if run.key in self.only]
-        runs = [run for run in runs if not (run.triggered_by or "").startswith(INLINE)]
+        runs = [run for run in runs if not _is_inline(run)]
         if not self.shared:
             return runs
         held = set(self.store.lease_runs(self.job_id, [run.key for run in runs], lease=self._lease, now=now))
@@ -493,7 +527,7 @@ class Scheduler:
         deserted = [
             run
             for run in self.store.active_runs()
-            if (run.triggered_by or "").startswith(INLINE) and (run.queued_at is None or run.queued_at < lately)
+            if _is_inline(run) and (run.queued_at is None or run.queued_at < lately)
         ]
         if not deserted:
             return
@@ -546,6 +580,10 @@ class Scheduler:
                 pass
         except BlockingIOError:
             pass
+
+
+def _is_inline(run: Run) -> bool:
+    return (run.triggered_by or "").startswith(INLINE)
 
 
 def _lives(job: Job) -> bool:

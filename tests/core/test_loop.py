@@ -195,6 +195,16 @@ def test_a_backfill_that_runs_backwards_starts_with_its_latest_run() -> None:
     assert started == ["r2"]
 
 
+def test_a_queued_run_in_other_hands_takes_no_place_from_ours() -> None:
+    """Else two schedulers that hold one queued run each would wait for each other."""
+    ours, theirs = run_of(dag(), 1), run_of(dag(), 0)
+    waiting = loop.Elsewhere(running=[theirs.run])
+    at_work = loop.Elsewhere(running=[replace(theirs.run, state=RunState.RUNNING)])
+
+    assert states(looked(joined(Active(), [ours]), most=1, elsewhere=waiting)) == {"r1": ["queued"]}
+    assert states(looked(joined(Active(), [ours]), most=1, elsewhere=at_work)) == {"r1": ["none"]}
+
+
 def test_a_run_that_depends_on_its_past_sees_what_was_just_decided_for_it() -> None:
     # Given two runs of a task without code, of which the second was read when the first had not begun
     spec = dag(a=TaskSpec(task_id="a", empty=True, depends_on_past=True))

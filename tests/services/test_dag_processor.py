@@ -236,17 +236,16 @@ def test_more_callbacks_than_are_taken_at_once_are_all_called(stage):
     stage.write(
         "d.py",
         """
+        import os
         from pathlib import Path
         from nbflow import DAG, task
         def note(context):
             with open(Path(__file__).parent / "calls", "a") as file:
                 file.write(f"{context['ti'].map_index}\\n")
         with DAG("d", schedule=None):
-            @task(on_skipped_callback=note, trigger_rule="all_failed")
-            def t(n): pass
-            @task
-            def before(): pass
-            before() >> t.expand(n=list(range(30)))
+            @task(on_failure_callback=note)
+            def t(n): os._exit(1)
+            t.expand(n=list(range(30)))
         """,
     )
     stage.process()

@@ -240,7 +240,7 @@ def test_a_timetable_that_cannot_be_asked_keeps_no_other_dag_waiting(stage, monk
     from nbflow.services import new_runs
 
     def broken(spec):
-        if spec.get("expression") == "0 1 * * *":
+        if "0 1 * * *" in str(spec):
             raise ZeroDivisionError("a fault nobody thought of")
         return real(spec)
 
