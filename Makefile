@@ -7,7 +7,7 @@ WORKERS ?= 2
 SOAK_MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint unit bench soak lab clean
+.PHONY: help env demo test lint unit docs bench soak lab clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lint: env ## ruff, mypy and the import contracts
 
 unit: env ## The tests alone
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+docs: env ## Make anew what the README takes from the code
+	$(BIN)/python docs/make.py
 
 bench: env ## Measure, and write the table
 	$(BIN)/python -m bench $(ARGS)
