@@ -107,6 +107,7 @@ def _cli(table: str) -> tuple[Deviation, ...]:
             kind="commands that this release does not have",
             reason="Each answers with one line that says so and what to do instead (nbflow.cli.absent).",
             applies=_absent_command,
+            instead=lambda case: {"refused": True},
         ),
         Deviation(
             table=table,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nbflow.cli.absent import ABSENT, option_reason
+from nbflow.cli.call import UsageError
 from nbflow.cli.declaring import Command
 from nbflow.cli.main import GROUPS, commands_of, parse, parser_of
 
@@ -22,11 +23,19 @@ def _commands() -> dict[str, Command]:
 def _taken(case: Case) -> dict[str, Any]:
     """What of the case's command nbflow's parser takes."""
     name = " ".join(case["command"])
+    if name not in {*_commands(), *GROUPS, ""}:
+        return {"refused": _refused(case["command"])}
     if case["subcommands"]:
         known = {*_commands(), *GROUPS, *ABSENT}
         return {"subcommands": [one for one in case["subcommands"] if f"{name} {one}".strip() in known]}
     flags = {flag for action in parser_of(_commands()[name])._actions for flag in action.option_strings}
     return {"flags": [flag for flag in _flags(case) if flag in flags]}
+
+
+def _refused(words: list[str]) -> bool:
+    with pytest.raises(UsageError, match="is not in this release"):
+        parse(words)
+    return True
 
 
 def _flags(case: Case) -> list[str]:
@@ -48,7 +57,7 @@ def _line(case: Case) -> list[str]:
 def _check(case: Case, check: Any) -> None:
     want = check.expected or ({"subcommands": case["subcommands"]} if case["subcommands"] else {"flags": _flags(case)})
     check(lambda: _taken(case), want=want)
-    if not case["subcommands"]:
+    if not case["subcommands"] and want != {"refused": True}:
         command, _ = parse(_line(case))
         assert command is _commands()[" ".join(case["command"])]
 
