@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING
 
 from nbflow.notebook import views
 from nbflow.ui.bundle import Bundle
-from nbflow.ui.html import card, graph_bundle
+from nbflow.ui.html import card, graph_text, picture_html
 from nbflow.ui.markup import escape
+from nbflow.ui.svg import graph_svg
+from nbflow.ui.viewmodel import folded_for_size
 
 if TYPE_CHECKING:
     from nbflow.notebook.session import KernelDag, Session
+
+
+LEAST_WIDTH = 480
+"""Pixels in which a list of imports is still read with ease."""
 
 
 def dag_picture(here: Session, kept: KernelDag) -> Bundle:
@@ -25,7 +31,9 @@ def dag_picture(here: Session, kept: KernelDag) -> Bundle:
         paused=row is not None and row.paused,
         footer=footer(here, spec.dag_id),
     )
-    graph = graph_bundle(view, here.app.clock.now().astimezone(views.zone_of(spec)))
+    now = here.app.clock.now().astimezone(views.zone_of(spec))
+    drawn = graph_svg(folded_for_size(view), now)
+    graph = Bundle(html=picture_html(drawn, "graph"), text=graph_text(view, now), svg=drawn.svg)
     travels = kept.cell.source.travels
     warned = [text for text in kept.cell.loaded.warnings if text]
     if not travels and not warned:
@@ -40,4 +48,5 @@ def dag_picture(here: Session, kept: KernelDag) -> Bundle:
     parts += [escape(text) for text in warned]
     lines += warned
     inner = "".join(f'<div class="nf-muted" style="padding:4px 12px;font-size:11.5px">{part}</div>' for part in parts)
-    return Bundle(html=graph.html + card("travels", "", inner), text="\n".join([graph.text, *lines]), svg=graph.svg)
+    below = f'<div style="max-width:{max(drawn.width, LEAST_WIDTH)}px">{card("travels", "", inner)}</div>'
+    return Bundle(html=graph.html + below, text="\n".join([graph.text, *lines]), svg=graph.svg)

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -362,8 +362,17 @@ def _clock_changes(runs: Sequence[PlannedRun]) -> Iterable[str]:
             continue
         hours = words.between(begin, end) / 3600
         if hours <= 25:
-            back = "back" if (begin.utcoffset() or 0) > (end.utcoffset() or 0) else "forward"  # type: ignore[operator]
-            yield f"The clocks go {back} on {end:%d %b %Y}: that interval has {hours:g} hours."
+            at, forward = _change_between(begin, end)
+            yield f"The clocks go {'forward' if forward else 'back'} on {at:%d %b %Y}: that interval has {hours:g} hours."
+
+
+def _change_between(begin: datetime, end: datetime) -> tuple[datetime, bool]:
+    """The first whole hour after the clocks changed, in the interval's own zone, and whether they went forward."""
+    zone, instant = begin.tzinfo, begin.astimezone(UTC)
+    while instant.astimezone(zone).utcoffset() == begin.utcoffset():
+        instant += timedelta(hours=1)
+    changed = instant.astimezone(zone)
+    return changed, (changed.utcoffset() or timedelta()) > (begin.utcoffset() or timedelta())
 
 
 def timeline_view(simulation: Simulation, spec: DagSpec) -> TimelineView:
