@@ -42,13 +42,12 @@ def told_in_one_line(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except NbflowError as error:
-            mark(error)
-            raise error.with_traceback(None) from None
+            raise mark(error).with_traceback(None) from None
 
     return wrapper
 
 
-def mark(error: BaseException) -> None:
+def mark(error: NbflowError) -> NbflowError:
     """Make IPython show ``error`` as one line."""
     lines = red_line(error)
 
@@ -56,3 +55,4 @@ def mark(error: BaseException) -> None:
         return lines
 
     error._render_traceback_ = render  # type: ignore[attr-defined]
+    return error

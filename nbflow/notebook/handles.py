@@ -18,7 +18,7 @@ from nbflow.core.snapshot import Instance, Run, RunKey
 from nbflow.core.states import RUN_FINISHED, RunState
 from nbflow.errors import NbflowError
 from nbflow.notebook import views
-from nbflow.notebook.faults import told_in_one_line
+from nbflow.notebook.faults import mark, told_in_one_line
 from nbflow.ui import words
 from nbflow.ui.bundle import Bundle
 from nbflow.ui.html import backfill_bundle, graph_bundle, tasks_bundle
@@ -102,12 +102,34 @@ class _Follower:
         self._stop.set()
 
 
+class _Patience:
+    """Gives up where no scheduler has been there for a while."""
+
+    def __init__(self, session: Session, seconds: float) -> None:
+        self._session, self._seconds = session, seconds
+        self._missed_at: float | None = None
+
+    def check(self) -> None:
+        """Raises NbflowError."""
+        from nbflow.notebook import scheduler_process
+
+        if scheduler_process.find(self._session.app).job is not None:
+            self._missed_at = None
+            return
+        now = time.monotonic()
+        self._missed_at = now if self._missed_at is None else self._missed_at
+        if now - self._missed_at >= self._seconds:
+            raise mark(NbflowError("No scheduler is running, so this goes no further.", hint="See: %nbflow start."))
+
+
 class Watched:
     """Waiting for an end that another process brings about."""
 
     _session: Session
     _follower: _Follower | None = None
     _shown_in: int | None = None
+    patience_seconds = 15.0
+    """How long a scheduler may be missing (one that is restarted, say) until waiting for it is given up."""
 
     @property
     def done(self) -> bool:
@@ -123,13 +145,15 @@ class Watched:
 
     @told_in_one_line
     def wait(self, timeout: float | None = None) -> Any:
-        """Block until it is over, and return how it ended. Raises NbflowError after ``timeout`` seconds."""
-        store = self._session.app.store
+        """Block until it is over, and return how it ended. Raises NbflowError after ``timeout`` seconds, or where no
+        scheduler is left that could bring it to its end."""
+        store, patience = self._session.app.store, _Patience(self._session, self.patience_seconds)
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             token = store.change_token()
             if self.done:
                 break
+            patience.check()
             left = LOOK_SECONDS if end is None else min(LOOK_SECONDS, end - time.monotonic())
             if left <= 0:
                 raise self._late(timeout or 0)
@@ -141,11 +165,12 @@ class Watched:
         return self._awaited().__await__()
 
     async def _awaited(self) -> Any:
-        store = self._session.app.store
+        store, patience = self._session.app.store, _Patience(self._session, self.patience_seconds)
         while True:
             token = store.change_token()
             if self.done:
                 break
+            patience.check()
             await asyncio.to_thread(store.wait_for_change, token, timeout=LOOK_SECONDS)
         await asyncio.to_thread(self._settle)
         return self._outcome

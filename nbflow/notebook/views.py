@@ -363,7 +363,8 @@ def _clock_changes(runs: Sequence[PlannedRun]) -> Iterable[str]:
         hours = words.between(begin, end) / 3600
         if hours <= 25:
             at, forward = _change_between(begin, end)
-            yield f"The clocks go {'forward' if forward else 'back'} on {at:%d %b %Y}: that interval has {hours:g} hours."
+            where = "forward" if forward else "back"
+            yield f"The clocks go {where} on {at:%d %b %Y}: that interval has {hours:g} hours."
 
 
 def _change_between(begin: datetime, end: datetime) -> tuple[datetime, bool]:

@@ -146,3 +146,26 @@ def test_a_script_that_runs_its_own_dag_does_not_run_itself_for_ever(own_home: P
     # Then it ends with an error that says what to do
     assert ended.returncode == 1
     assert "script.py runs its own DAG. Put that under: if __name__ == '__main__'." in ended.stderr
+
+
+def test_waiting_ends_where_nobody_is_left_to_go_on(file: Path) -> None:
+    # Given a run whose scheduler was stopped before it could take it up
+    from nbflow.dag.loading import load_source
+    from nbflow.notebook import scheduler_process
+
+    here = session()
+    [dag] = load_source(file).dags
+    run(dag).wait(60)
+    scheduler_process.stop(here.app)
+    made = here.operations.trigger("sales")
+    handle = show("sales", run=made.run_id)
+    handle.patience_seconds = 0.1  # type: ignore[union-attr]
+    # Then waiting for it says so, in both ways of waiting
+    with pytest.raises(NbflowError, match=r"No scheduler is running, so this goes no further\. See: %nbflow start\."):
+        handle.wait()  # type: ignore[union-attr]
+
+    async def waited() -> None:
+        await handle  # type: ignore[misc]
+
+    with pytest.raises(NbflowError, match="No scheduler is running"):
+        asyncio.run(waited())
