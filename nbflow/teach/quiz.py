@@ -22,8 +22,8 @@ from nbflow.teach.questions import Question, Quiz, QuizError, normal
 from nbflow.ui.bundle import Bundle
 
 HOW: dict[str, str] = {
-    "single": "one letter",
-    "multiple": "all letters that fit",
+    "single": "choose one",
+    "multiple": "choose all that fit",
     "order": "all letters, in order",
     "fill": "a word or number",
 }
