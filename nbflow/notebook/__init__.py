@@ -19,6 +19,8 @@ from nbflow.notebook.handles import RunHandle as RunHandle
 from nbflow.notebook.handles import Shown as Shown
 from nbflow.notebook.verbs import backfill as backfill
 from nbflow.notebook.verbs import clear as clear
+from nbflow.notebook.verbs import gantt as gantt
+from nbflow.notebook.verbs import grid as grid
 from nbflow.notebook.verbs import list_dags as list_dags
 from nbflow.notebook.verbs import logs as logs
 from nbflow.notebook.verbs import next_runs as next_runs

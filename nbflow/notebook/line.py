@@ -216,6 +216,18 @@ VERBS: Mapping[str, Verb] = {
         call=lambda args: verbs.why(args.dag, args.task, run=args.run),
         example="%dag why sales load",
     ),
+    "grid": Verb(
+        help="How it has been going: runs as columns, tasks as rows.",
+        args=(DAG, _arg("-n", "--number", help="How many runs.", type=int, default=25, metavar="N")),
+        call=lambda args: verbs.grid(args.dag, limit=args.number),
+        example="%dag grid sales",
+    ),
+    "gantt": Verb(
+        help="Where a run's time went.",
+        args=(DAG, RUN),
+        call=lambda args: verbs.gantt(args.dag, run=args.run),
+        example="%dag gantt sales",
+    ),
     "next": Verb(
         help="The next runs of the schedule, with their data intervals.",
         args=(DAG, _arg("number", help="How many.", type=int, nargs="?", default=5)),

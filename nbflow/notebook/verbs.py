@@ -23,7 +23,9 @@ from nbflow.ui import words
 from nbflow.ui.bundle import Bundle
 from nbflow.ui.html import (
     dags_bundle,
+    gantt_bundle,
     graph_bundle,
+    grid_bundle,
     import_errors_bundle,
     log_bundle,
     message_bundle,
@@ -273,6 +275,27 @@ def runs(dag: Dag, *, limit: int = 20) -> Shown:
     counts = here.app.store.counts([run.key for run in found])
     rows = views.run_rows(found, counts, views.zone_of(spec))
     return Shown(found, runs_bundle(rows, here.app.clock.now(), dag_id=spec.dag_id))
+
+
+@told_in_one_line
+def grid(dag: Dag, *, limit: int = 25) -> Shown:
+    """How it has been going: the newest runs as columns, the tasks as rows. As a value: run_id -> task -> state."""
+    here = session()
+    spec = here.version(dag).spec
+    found = list(reversed(here.app.store.runs(spec.dag_id, limit=limit)))
+    columns = [(one, here.app.store.instances(one.key)) for one in found]
+    data = {one.run_id: {str(i.key): i.state.value for i in instances} for one, instances in columns}
+    return Shown(data, grid_bundle(views.grid_view(spec, columns)))
+
+
+@told_in_one_line
+def gantt(dag: Dag, *, run: str | None = None) -> Shown:
+    """Where a run's time went (the newest, unless ``run`` says which). As a value: the bars of each task."""
+    here = session()
+    found = here.find_run(dag, run)
+    spec, now = _spec_of_run(here, found), here.app.clock.now()
+    view = views.gantt_view(spec, found, here.app.store.events(run=found.key), now)
+    return Shown({lane.label: list(lane.bars) for lane in view.lanes}, gantt_bundle(view))
 
 
 @told_in_one_line

@@ -24,7 +24,11 @@ from nbflow.ui.viewmodel import (
     DagRow,
     EdgeView,
     EventRow,
+    GanttView,
     GraphView,
+    GridRow,
+    GridRun,
+    GridView,
     GroupView,
     ImportErrorRow,
     Lane,
@@ -231,6 +235,64 @@ def next_runs(spec: DagSpec, last: Run | None, now: datetime, number: int) -> li
         found.append(info)
         interval = info.data_interval
     return found
+
+
+# ---------------------------------------------------------------------------------------- grid and gantt
+
+
+def grid_view(spec: DagSpec, runs: Sequence[tuple[Run, Sequence[Instance]]]) -> GridView:
+    """The given runs (oldest first) as columns, the DAG's tasks as rows."""
+    zone = zone_of(spec)
+    columns = [
+        GridRun(
+            run_id=run.run_id,
+            label=f"{run.logical_date.astimezone(zone):%d %b}" if run.logical_date else run.run_id[-6:],
+            state=run.state.value,
+            duration=words.elapsed(run.start_date, run.end_date),
+        )
+        for run, _ in runs
+    ]
+    states: list[dict[str, TaskView]] = [
+        {view.task_id: view for view in task_views(spec, found, zone)} for _, found in runs
+    ]
+    rows = tuple(
+        GridRow(label=task_id, states=tuple(column[task_id].state for column in states)) for task_id in spec.tasks
+    )
+    return GridView(dag_id=spec.dag_id, runs=tuple(columns), rows=rows)
+
+
+def gantt_view(spec: DagSpec, run: Run, events: Sequence[TaskEvent], now: datetime) -> GanttView:
+    """Where a run's time went: each attempt of each task, and the time that it stood in the queue."""
+    zone = zone_of(spec)
+    lanes: dict[str, list[Bar]] = {task_id: [] for task_id in spec.tasks}
+    queued: dict[TaskKey, datetime] = {}
+    begun: dict[TaskKey, datetime] = {}
+
+    def add(key: TaskKey, end: datetime, state: str) -> None:
+        start = begun.pop(key)
+        label = str(key)
+        lanes.setdefault(label, []).append(
+            Bar(
+                start=start.astimezone(zone),
+                end=end.astimezone(zone),
+                state=state,
+                queued_from=_in(queued.pop(key, None), zone),
+            )
+        )
+
+    for event in events:
+        if event.key is None:
+            continue
+        if event.target == TaskState.QUEUED:
+            queued[event.key] = event.at
+        elif event.target == TaskState.RUNNING:
+            begun[event.key] = event.at
+        elif event.key in begun:
+            add(event.key, event.at, event.target)
+    for key in list(begun):
+        add(key, now, TaskState.RUNNING.value)
+    shown = tuple(Lane(label=label, bars=tuple(bars)) for label, bars in lanes.items() if bars)
+    return GanttView(dag_id=spec.dag_id, run=run_title(run, zone), run_state=run.state.value, lanes=shown)
 
 
 # ---------------------------------------------------------------------------------------- why

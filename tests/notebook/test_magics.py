@@ -205,6 +205,24 @@ def test_looking_at_a_failed_run(shell: Shell) -> None:
     assert run.state == "queued"
 
 
+def test_how_it_has_been_going(shell: Shell) -> None:
+    # Given two test runs of a DAG of which one task fails the second time
+    body = "%%dag a\n@task\ndef t():\n    assert {0}\n@task\ndef u(x): ...\nu(t())"
+    for date, held in (("2024-01-01", "True"), ("2024-01-02", "False")):
+        shell.run(body.format(held))
+        shell.run(f"%dag test a --date {date}")
+    # Then the grid has a column for each, and the gantt the bars of what ran
+    grid = shell.run("%dag grid a")
+    assert list(grid.data.values()) == [
+        {"t": "success", "u": "success"},
+        {"t": "failed", "u": "upstream_failed"},
+    ]
+    assert grid._repr_mimebundle_().keys() == {"text/html", "text/plain"}
+    gantt = shell.run("%dag gantt a")
+    assert {task: [bar.state for bar in bars] for task, bars in gantt.data.items()} == {"t": ["failed"]}
+    assert gantt.data["t"][0].queued_from is not None
+
+
 def test_planning_ahead(shell: Shell) -> None:
     # Given a scheduled DAG
     shell.run(SALES)
