@@ -106,6 +106,15 @@ def test_a_sound_demo_has_no_faults(copy):
     assert list(run_demo.faults(copy, RATES)) == []
 
 
+def test_the_notebook_can_be_gone_through_again_in_the_same_home(copy):
+    shutil.copy(ROOT / "notebooks" / "quickstart.ipynb", copy.notebook)
+    try:
+        copy.execute()
+    finally:
+        copy.stop()
+    assert list(run_demo.faults(copy, RATES)) == []
+
+
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
