@@ -74,7 +74,7 @@ class Instance:
 
 
 KERNEL = "kernel:"
-"""Begins the actor of runs that a notebook's kernel asked for of a version of its own."""
+"""Begins the actor of runs that a notebook's kernel asked for of a DAG that its own cells made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ class Run:
     @property
     def heeds_pause(self) -> bool:
         """Whether pausing the DAG holds this run. Not a backfill, which was asked for by name and has a pause of its
-        own; nor a kernel's run of a version that no schedule follows: pausing is about the schedule's version."""
+        own; nor a kernel's run of its own cell's DAG: pausing is about what the schedule makes of the saved file."""
         return self.backfill_id is None and not (self.triggered_by or "").startswith(KERNEL)
 
 

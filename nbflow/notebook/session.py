@@ -64,9 +64,9 @@ class Session:
         return self.app.operations(self.actor)
 
     def operations_on(self, version: DagVersion) -> Operations:
-        """Operations on a version; a kernel's own runs are told apart, since a pause of the schedule is none of
-        theirs."""
-        if version.origin != "kernel":
+        """Operations on a version; runs of what this kernel's own cells made are told apart, since a pause of the
+        schedule is none of theirs (the saved file's version may well be the same one)."""
+        if version.dag_id not in self.dags and version.origin != "kernel":
             return self.operations
         return self.app.operations(f"{KERNEL}{self.actor.partition(':')[2]}")
 

@@ -9,7 +9,7 @@ import pytest
 
 from nbflow.notebook import line as lines
 from nbflow.notebook.session import session
-from tests.notebook.conftest import Shell
+from tests.notebook.conftest import Shell, until
 from tests.notebook.notebooks import notebook
 
 SALES = """\
@@ -130,6 +130,28 @@ def test_the_kernels_version_is_its_own_and_nothing_is_scheduled(shell: Shell) -
     assert version is not None
     assert (version.number, version.origin, [*version.files]) == (1, "kernel", ["notebook.ipynb"])
     assert here.app.store.dags() == []
+
+
+def test_a_pause_of_the_saved_notebook_does_not_hold_the_kernels_runs(
+    shell: Shell, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a notebook in the DAGs folder that the scheduler has read: its DAG is there, and paused
+    from nbflow.notebook import scheduler_process
+
+    path = own_home / "dags" / "report.ipynb"
+    path.write_text(notebook("%load_ext nbflow\nfrom nbflow import task", SALES))
+    monkeypatch.setenv("JPY_SESSION_NAME", str(path))
+    store = session().app.store
+    scheduler_process.start(session().app)
+    row = until("the file is read", lambda: store.dag("sales"))
+    assert row.paused
+    # When its kernel runs the same cell, and then the DAG
+    shell.run(SALES)
+    assert session().dags["sales"].version.number == row.version
+    run = shell.run("run = %dag run sales\nrun")
+    # Then the run goes on, and the DAG is as paused as before
+    assert run.wait(60) == "success"
+    assert store.dag("sales").paused  # type: ignore[union-attr]
 
 
 def test_the_same_cell_is_the_same_version(shell: Shell) -> None:
