@@ -186,6 +186,7 @@ class App:
                 "logging_level": self.settings.logging.logging_level,
             },
             compile_options=asdict(self.compile_options()),
+            memory_limit_bytes=core.task_memory_limit * 2**20 or None,
             dags_folder=core.dags_folder,
             versions_folder=self.settings.home / "versions",
         )

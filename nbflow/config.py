@@ -101,6 +101,12 @@ class CoreSettings:
         least=1,
         airflow=NOT_AIRFLOW,
     )
+    task_memory_limit: int = option(
+        0,
+        "Most MiB of address space of a process that runs a task, a callback or a DAG file. 0: no limit.",
+        least=0,
+        airflow=NOT_AIRFLOW,
+    )
     task_environment: tuple[str, ...] = option(
         (),
         "More environment variables that tasks get, by name, comma-separated. Others stay with the supervisor.",

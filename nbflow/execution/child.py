@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -20,6 +21,9 @@ from nbflow.execution.protocol import Channel
 
 if TYPE_CHECKING:
     from nbflow.execution.template import Loaded, Program
+
+OOM_SCORE = "500"
+"""Of 1000: what the kernel adds to a task when it looks for a process to end because memory is out."""
 
 
 class SocketRuntime(AskingRuntime):
@@ -54,7 +58,7 @@ def run_work(
     options = message.get("options") or {}
     runtime = SocketRuntime(channel, work.attempt_id, most_xcom_bytes=int(options["most_xcom_bytes"]))
     _into_log(fds, runtime, room=int(options["log_room"]))
-    _limit(options.get("memory_limit_bytes"))
+    limit_memory(options.get("memory_limit_bytes"))
     _reseed()
     from nbflow.connections import install_provider
 
@@ -98,7 +102,11 @@ def _into_log(fds: Sequence[int], runtime: AskingRuntime, *, room: int) -> None:
     sys.stderr = sys.__stderr__ = stream.twin()  # type: ignore[assignment, misc]
 
 
-def _limit(memory_limit_bytes: int | None) -> None:
+def limit_memory(memory_limit_bytes: int | None) -> None:
+    """Limit this process's address space, where there is a limit; and where memory runs out for all, let the kernel
+    end this process before any that others need."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(OOM_SCORE)
     if memory_limit_bytes:
         import resource
 

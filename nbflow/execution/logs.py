@@ -12,6 +12,7 @@ once; what a subprocess writes past it is cut off by :meth:`LogFile.trim`, which
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -40,6 +41,14 @@ def safe_name(text: str) -> str:
     if len(name) > MOST_NAME_BYTES:
         name = f"{name[: MOST_NAME_BYTES - 17]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return name
+
+
+def make_private(folder: str | os.PathLike[str]) -> None:
+    """Make a folder with all that lies above it, for its owner alone (``os.makedirs`` leaves what lies above open)."""
+    if not os.path.isdir(folder):
+        make_private(os.path.dirname(os.path.abspath(folder)))
+        with contextlib.suppress(FileExistsError):  # another process was quicker
+            os.mkdir(folder, mode=0o700)
 
 
 class LogFolder:
@@ -78,7 +87,7 @@ class LogFolder:
         return LogFile(path, fd, self.most_bytes)
 
     def _make(self, folder: str) -> None:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        make_private(folder)
         if not os.path.realpath(folder).startswith(os.path.realpath(self.root) + os.sep):
             raise NbflowError(
                 f"the log folder {folder} would lie outside {self.root}", hint="Remove the link in its path."

@@ -19,7 +19,7 @@ from nbflow.core.spec import DagSpec
 from nbflow.dag.runtime import Work
 from nbflow.errors import StoreError
 from nbflow.execution import protocol
-from nbflow.execution.logs import LogFolder
+from nbflow.execution.logs import LogFolder, make_private
 from nbflow.services.errands import End, Errands
 from nbflow.store.base import PendingCallback, Store
 
@@ -189,7 +189,7 @@ class CallbackRunner:
 
     def _log(self, intent: PendingCallback, output: str, faults: list[str]) -> None:
         path = self.logs.path(intent.run, TaskKey("x"), 1).parent.parent / "callbacks.log"
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         who = intent.key or "DAG"
         with open(path, "a", encoding="utf-8", opener=_private) as file:
             file.write(f"{self.now().isoformat()} on_{intent.kind}_callback of {who}: {intent.reason}\n")

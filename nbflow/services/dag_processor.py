@@ -169,7 +169,10 @@ class _Work:
         self.folder = Path(settings.core.dags_folder)
         self.examples = settings.core.load_examples
         self.errands = Errands(
-            environment=processor._environment, answer=processor._desk_of(store).answer_parsing, log=log.warning
+            environment=processor._environment,
+            answer=processor._desk_of(store).answer_parsing,
+            log=log.warning,
+            memory_limit_bytes=settings.core.task_memory_limit * 2**20 or None,
         )
         self.parser = Parser(
             self.errands,

@@ -49,6 +49,9 @@ class _Done:
 def _do(payload: Mapping[str, Any]) -> _Done:
     from importlib import import_module
 
+    from nbflow.execution.child import limit_memory
+
+    limit_memory(payload.get("memory_limit_bytes"))
     module, _, name = ERRANDS[payload["errand"]].partition(":")
     return _Done(content=getattr(import_module(module), name)(payload))
 
@@ -77,8 +80,10 @@ class Errands:
         environment: Mapping[str, str],
         answer: Callable[[str, Mapping[str, Any]], Any],
         log: Callable[[str], None] = lambda text: None,
+        memory_limit_bytes: int | None = None,
     ) -> None:
         self.loop = Loop()
+        self._memory_limit_bytes = memory_limit_bytes
         self._answer = answer
         nursery = NurseryOptions(environment=environment, command=COMMAND)
         self._nursery = Nursery(self.loop, nursery, answer_parsing=answer, log=log)
@@ -128,4 +133,4 @@ class Errands:
         timer = self.loop.after(seconds, too_slow)
         child.on_message, child.on_gone = heard, gone
         child.on_hangup = lambda reason: child.kill(signal.SIGKILL)
-        child.send({"load": payload})
+        child.send({"load": {**payload, "memory_limit_bytes": self._memory_limit_bytes}})

