@@ -48,7 +48,7 @@ from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
 from nbflow.execution.supervisor import process_started
 from nbflow.services.new_runs import RunMaker
-from nbflow.store.base import Attempt, Job, Store
+from nbflow.store.base import Attempt, ChangeToken, Job, Store
 from nbflow.store.codec import looks_at_past
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,11 @@ class _Memory:
     pools: dict[str, int] = field(default_factory=dict)
     deferred_pools: frozenset[str] = frozenset()
     backwards: frozenset[int] = frozenset()
-    token: object = None
+    token: ChangeToken | None = None
+    due: datetime | None = None
+    """When a DAG is due next."""
+    ended: bool = False
+    """A run has ended: a DAG that was held back may have room for a new one."""
     paused: frozenset[str] = frozenset()
     limits_of: frozenset[RunKey] = frozenset()
     """The runs that the limits were read for."""
@@ -278,8 +282,7 @@ class Scheduler:
         raise NbflowError("Every plan was stale: something outside changes the runs without end.")
 
     def _turn(self, now: datetime) -> Turn:
-        self._refresh(now)
-        made = [] if self.only is not None else self.maker.make_due(self.memory.active, now)
+        made = self._make_due(now, refreshed=self._refresh(now))
         if made:
             self._refresh(now, force=True)
         active, reactions, stored = self._react()
@@ -290,8 +293,10 @@ class Scheduler:
             ops = tuple(_ops(plans))
             if ops:
                 attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **stored})
+                self._know_own_commit()
         self.memory.reports.clear()
         self.memory.active = settled(_revised(decision, stored), attempts)
+        self.memory.ended = self.memory.ended or bool(decision.ended)
         self._submit(attempts)
         if self.call_here is not None:
             for call in calls:
@@ -299,12 +304,12 @@ class Scheduler:
         elif any(isinstance(op, Callback) for op in ops):
             self.on_callbacks()
         self._end_backfills(now)
-        due = None if self.only is not None else self.maker.next_due(now)
+        limits_at = self.memory.limits_until if self.memory.limits_due else None
         return Turn(
             ops=ops,
             attempts=tuple(attempts),
             ended=decision.ended,
-            wake_at=earliest(decision.plan.wake_at, due, self.memory.limits_until if self.memory.limits_due else None),
+            wake_at=earliest(decision.plan.wake_at, self.memory.due, limits_at),
             busy=bool(ops or made),
         )
 
@@ -340,6 +345,22 @@ class Scheduler:
             pool_used={pool: max(used - ours[pool], 0) for pool, used in usage.pools.items()},
             task_used={task: max(used - our_tasks[task], 0) for task, used in usage.tasks.items()},
         )
+
+    def _make_due(self, now: datetime, *, refreshed: bool) -> list[Run]:
+        """Make the runs that are due. Nothing is asked while nothing changed and no run's time has come."""
+        memory = self.memory
+        come = memory.due is not None and now >= memory.due
+        if self.only is not None or not (refreshed or come or memory.ended):
+            return []
+        made = self.maker.make_due(memory.active, now)
+        memory.due, memory.ended = self.maker.next_due(now), False
+        return made
+
+    def _know_own_commit(self) -> None:
+        """What this turn has just committed is in memory: unless others committed too, nothing need be read again."""
+        token = self.memory.token
+        if token is not None and self.store.change_token() == token.after_own_commit:
+            self.memory.token = token.after_own_commit
 
     def _react(self) -> tuple[Active, list[Plan], dict[RunKey, int]]:
         """What the reports lead to: the runs after them, the plans to be stored, and the revisions they were made
@@ -387,12 +408,13 @@ class Scheduler:
 
     # --- what the store knows
 
-    def _refresh(self, now: datetime, *, force: bool = False) -> None:
-        """Read again what other processes changed: runs by their revision, limits and pools whole (they are few)."""
+    def _refresh(self, now: datetime, *, force: bool = False) -> bool:
+        """Read again what others changed: runs by their revision, limits and pools whole (they are few). False: nobody
+        has changed anything."""
         memory, token = self.memory, self.store.change_token()
         late = memory.limits_due and memory.limits_until is not None and now >= memory.limits_until
         if not force and not late and memory.token is not None and token == memory.token:
-            return
+            return False
         runs = self._mine(self.store.active_runs(), now)
         keys = frozenset(run.key for run in runs)
         if memory.limits_until is None or now >= memory.limits_until or keys != memory.limits_of or force:
@@ -414,6 +436,7 @@ class Scheduler:
         memory.active = Active(snapshots=snapshots, looks=memory.active.looks)
         memory.token = token
         self._cancel_lost()
+        return True
 
     def _with_its_past(self, known: Snapshot) -> Snapshot:
         """A run's past changes without the run: a user puts yesterday's task right, an earlier run is made late."""
@@ -544,6 +567,7 @@ class Scheduler:
     def _put_job(self, now: datetime, *, started: bool = False, ended_at: datetime | None = None) -> None:
         if started:
             self._started_at = now
+        slots = self.executor.slots_free + len(self.executor.live)
         self.store.put_job(
             Job(
                 job_id=self.job_id,
@@ -553,7 +577,7 @@ class Scheduler:
                 started_at=self._started_at,
                 heartbeat_at=now,
                 ended_at=ended_at,
-                detail={"executor": self.executor.name, "pid_started": process_started(os.getpid())},
+                detail={"executor": self.executor.name, "pid_started": process_started(os.getpid()), "slots": slots},
             )
         )
 

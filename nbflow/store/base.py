@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from nbflow.connections import Connection
 from nbflow.core.plan import Plan
@@ -206,6 +206,22 @@ class PendingCallback:
     version: int
     at: datetime
     reason: str = ""
+
+
+class ChangeToken(NamedTuple):
+    """Two of them are compared: if they are equal, nobody has committed in between. See :meth:`Store.change_token`."""
+
+    others: Any
+    """Differs once another process (or another store object) may have committed: SQLite's data_version, a count of
+    Postgres's notifications."""
+    own: int
+    """How many commits that concern others this store object has made. Who made just one, and knows what was in it,
+    need not look for it."""
+
+    @property
+    def after_own_commit(self) -> ChangeToken:
+        """What the token is after one commit of this store object's, if there was no other."""
+        return self._replace(own=self.own + 1)
 
 
 class Store(Protocol):
@@ -419,11 +435,11 @@ class Store(Protocol):
 
     def audit(self, action: str, *, actor: str, now: datetime, detail: Mapping[str, Any], ok: bool = True) -> None: ...
     def audit_log(self, *, limit: int = 100) -> list[Mapping[str, Any]]: ...
-    def change_token(self) -> Any:
-        """A cheap value that differs once another connection may have committed (SQLite data_version, a Postgres
-        notification count ...): a loop that polls reads only this while nothing happens."""
+    def change_token(self) -> ChangeToken:
+        """A cheap value that differs once anybody may have committed: a loop that polls reads only this while nothing
+        happens."""
 
-    def wait_for_change(self, token: Any, *, timeout: float) -> bool:
+    def wait_for_change(self, token: ChangeToken, *, timeout: float) -> bool:
         """Wait until ``change_token()`` is no longer ``token``, at most ``timeout`` seconds; whether it changed. A
         nudge, not a promise: it may report a change that is none, and who waits must look now and then anyway."""
 

@@ -12,7 +12,7 @@ from nbflow.core.plan import Plan
 from nbflow.core.states import RunCause, RunState
 from nbflow.errors import DagRunAlreadyExists, NbflowError
 from nbflow.store.base import BackfillRow, Job, Pool, Store
-from tests.store.worlds import DAY, LEASE, T0, a_run, add, after, plan, register, run_move, started_run
+from tests.store.worlds import DAY, LEASE, T0, a_run, add, after, dispatch, plan, register, run_move, started_run
 
 DEFAULT = Pool(name="default_pool", slots=128, description="Default pool")
 
@@ -175,3 +175,27 @@ def test_a_change_before_the_wait_is_not_missed(store: Store) -> None:
     store.apply([add(a_run())], actor="scheduler")
 
     assert store.wait_for_change(token, timeout=30)
+
+
+def test_a_token_tells_what_the_store_itself_committed(store: Store) -> None:
+    # Given a token
+    register(store)
+    token = store.change_token()
+
+    # When this store, and nobody else, commits once
+    store.apply([add(a_run())], actor="scheduler")
+
+    # Then the token is another one, and it is the one that this leads to
+    assert store.change_token() == token.after_own_commit != token
+
+
+def test_what_concerns_nobody_leaves_the_token_alone(store: Store) -> None:
+    # Given a dispatched task
+    register(store)
+    (attempt,) = dispatch(store, started_run(store), "extract")
+    token = store.change_token()
+
+    # When it is claimed, which changes nothing that is decided by
+    store.claim(attempt.attempt_id, owner="me", hostname="here", lease=LEASE, now=T0)
+
+    assert store.change_token() == token

@@ -12,7 +12,7 @@ from nbflow.errors import StoreError
 from nbflow.store import open_store
 from nbflow.store.base import Store
 from tests.servers import PostgresServer
-from tests.store.worlds import a_run, plan, register, scheduled, started_run
+from tests.store.worlds import a_run, add, plan, register, scheduled, started_run
 
 pytestmark = pytest.mark.postgres
 
@@ -90,4 +90,19 @@ def test_a_named_lock_keeps_other_stores_out_until_it_is_left(store: Store, empt
 
     assert order == ["first", "left", "second"]
     assert store.shared
+    other.close()
+
+
+def test_a_token_tells_what_another_store_committed(store: Store, empty_postgres: str) -> None:
+    # Given a token, and another store of the same metastore
+    register(store)
+    token = store.change_token()
+    other = open_store(empty_postgres)
+
+    # When the other one commits, as this one does too
+    started_run(other)
+    store.apply([add(a_run("r2", day=1))], actor="x")
+
+    # Then the token does not pass for that of one's own commit
+    assert store.change_token() != token.after_own_commit
     other.close()

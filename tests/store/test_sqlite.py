@@ -16,7 +16,7 @@ from nbflow.errors import ConfigError, SecretsError, StaleAttempt, StoreBusy, St
 from nbflow.secrets import SecretBox, new_key
 from nbflow.store import open_store
 from nbflow.store.sql import SqlStore
-from tests.store.worlds import T0, a_run, after, begin, everything, plan, register, scheduled, started_run
+from tests.store.worlds import T0, a_run, add, after, begin, everything, plan, register, scheduled, started_run
 
 SECRETS = ("hunter2-password", "ada-login", "token-in-extra", "value-of-variable")
 
@@ -207,3 +207,18 @@ def test_a_read_only_file_is_an_error_with_its_place(store: SqlStore, sqlite_pat
     with pytest.raises(StoreError, match=f"{sqlite_path}.*readonly"):
         started_run(store, a_run())
     assert store.run(RunKey("sales", "r1")) is None
+
+
+def test_a_token_tells_what_another_store_committed(store: SqlStore, sqlite_url: str) -> None:
+    # Given a token, and another store of the same metastore
+    register(store)
+    token = store.change_token()
+    other = open_store(sqlite_url)
+
+    # When the other one commits, as this one does too
+    started_run(other)
+    store.apply([add(a_run("r2", day=1))], actor="x")
+
+    # Then the token does not pass for that of one's own commit
+    assert store.change_token() != token.after_own_commit
+    other.close()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from nbflow.store.base import Job
+from nbflow.store.base import ChangeToken, Job
 from nbflow.store.codec import as_stored
 from nbflow.store.effects import utc
 from nbflow.store.memory.tables import Tables, locked
@@ -66,9 +66,9 @@ class Jobs(Tables):
         return list(reversed(self._audit[-limit:])) if limit else []
 
     @locked
-    def change_token(self) -> Any:
-        return self._token
+    def change_token(self) -> ChangeToken:
+        return ChangeToken(others=None, own=self._token)
 
-    def wait_for_change(self, token: Any, *, timeout: float) -> bool:
+    def wait_for_change(self, token: ChangeToken, *, timeout: float) -> bool:
         with self._changed:
-            return bool(self._changed.wait_for(lambda: self._token != token, timeout))
+            return bool(self._changed.wait_for(lambda: self.change_token() != token, timeout))

@@ -137,8 +137,10 @@ class Read(NamedTuple):
 
 class Applying(Database):
     def apply(self, plans: Sequence[Plan], *, actor: str, expect: Mapping[RunKey, int] | None = None) -> list[Attempt]:
-        with self._writing(nudge=False) as connection:
-            return self._apply(connection, plans, actor, expect)
+        with self._writing(nudge=False) as connection:  # the history's row wakes who waits
+            attempts = self._apply(connection, plans, actor, expect)
+        self._count_own()
+        return attempts
 
     def _apply(
         self, connection: Connection, plans: Sequence[Plan], actor: str, expect: Mapping[RunKey, int] | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from nbflow.core.spec import DagSpec
 from nbflow.store import Box
+from nbflow.store.base import ChangeToken
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.columns import Moment
 from nbflow.store.sql.dialects import dialect_of
@@ -49,6 +52,8 @@ class Database:
         self._specs: dict[tuple[str, str], DagSpec] = {}
         self._texts: dict[str, Executable] = {}
         self._statements: dict[str, Hot] = {}
+        self._own = 0
+        self._counting = threading.Lock()
         self.url = make_url(url).render_as_string(hide_password=True)
 
     @contextmanager
@@ -75,6 +80,8 @@ class Database:
             if nudge:
                 self._dialect.nudge(connection)
             connection.commit()
+        if nudge:
+            self._count_own()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -122,11 +129,22 @@ class Database:
             yield
             connection.commit()
 
-    def change_token(self) -> object:
-        return self._dialect.change_token()
+    def change_token(self) -> ChangeToken:
+        return ChangeToken(others=self._dialect.others(self._engine), own=self._own)
 
-    def wait_for_change(self, token: object, *, timeout: float) -> bool:
-        return self._dialect.wait_for_change(token, timeout)
+    def wait_for_change(self, token: ChangeToken, *, timeout: float) -> bool:
+        until = time.monotonic() + timeout
+        while self.change_token() == token:
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            if self._dialect.wait(left):
+                return True
+        return True
+
+    def _count_own(self) -> None:
+        with self._counting:
+            self._own += 1
 
     def close(self) -> None:
         self._dialect.close()

@@ -11,13 +11,15 @@ order of history    given by the one writer                       an advisory lo
                                                                   commit: numbers are given at insert and seen at
                                                                   commit, so without it a reader that remembers the
                                                                   last number could miss a row for ever
-nudges              ``data_version`` of a connection of its own   LISTEN on one, NOTIFY with every commit
+who else commits    ``data_version``: it is of a connection, and  LISTEN on a connection of its own, NOTIFY with every
+                    does not count what that commits itself       commit, with the store's name
 a list of keys      ``json_each``                                 ``jsonb_array_elements``
 ==================  ============================================  ==================================================
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import threading
@@ -26,6 +28,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
+from uuid import uuid4
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DisconnectionError, IntegrityError
@@ -41,6 +44,7 @@ LOOK_SECONDS = 0.005
 IDLE_SECONDS = 1.0
 """A Postgres connection that rested longer is tried before use: the server may have been restarted."""
 CHANNEL = "nbflow_events"
+HISTORY_LOCK = "hashtextextended('nbflow:task_event', 0)"
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 MIGRATE = "Make or upgrade its tables with: nbflow db migrate"
 
@@ -80,8 +84,12 @@ class Dialect(Protocol):
     def translate(self, error: Exception) -> StoreError:
         """Our error for one of the driver's."""
 
-    def change_token(self) -> Any: ...
-    def wait_for_change(self, token: Any, timeout: float) -> bool: ...
+    def others(self, engine: Engine) -> Any:
+        """Differs once anybody but this store may have committed."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for a commit by anybody; False: look whether there was one."""
+
     def close(self) -> None: ...
 
 
@@ -116,8 +124,7 @@ class SqliteDialect:
             self.busy_seconds = float(str(url.query.get("timeout", BUSY_SECONDS)))
         except ValueError:
             raise ConfigError(f"?timeout= is a number of seconds, not {url.query['timeout']!r}.") from None
-        self._watcher: sqlite3.Connection | None = None
-        self._lock = threading.Lock()
+        self._serials = itertools.count()
 
     def _connect(self) -> sqlite3.Connection:
         # mode=rw: connecting never makes a file, so a wrong path is an error and not an empty metastore.
@@ -140,6 +147,7 @@ class SqliteDialect:
             poolclass=QueuePool,
             pool_size=4,
             max_overflow=60,
+            pool_use_lifo=True,  # a thread gets the same connection again, whose data_version it can compare
             hide_parameters=True,  # values may be somebody's data: they do not belong into error messages
         )
 
@@ -151,10 +159,26 @@ class SqliteDialect:
         # Readable by its owner alone; SQLite gives its -wal and -shm files the same mode.
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         connection = self._connect()
+        until = time.monotonic() + self.busy_seconds
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            while not self._is_wal(connection):
+                if time.monotonic() > until:
+                    raise self.translate(sqlite3.OperationalError("database is locked"))
+                time.sleep(LOOK_SECONDS)
         finally:
             connection.close()
+
+    @staticmethod
+    def _is_wal(connection: sqlite3.Connection) -> bool:
+        """Make the file's journal a write-ahead log. Another process that does so too keeps it locked, and for this
+        lock SQLite does not wait."""
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                return False
+            raise
+        return True
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
@@ -186,29 +210,24 @@ class SqliteDialect:
             return StoreError(f"There is no metastore at {self.path}.", hint=MIGRATE)
         return StoreError(f"SQLite refused at {self.path}: {said}; nothing was changed.")
 
-    def change_token(self) -> Any:
-        with self._lock:
+    def others(self, engine: Engine) -> Any:
+        try:
+            pooled = engine.raw_connection()
             try:
-                if self._watcher is None:
-                    self._watcher = self._connect()
-                return self._watcher.execute("PRAGMA data_version").fetchone()[0]
-            except sqlite3.Error as error:
-                raise self.translate(error) from error
+                serial = pooled.info.setdefault("serial", next(self._serials))
+                driver: sqlite3.Connection = pooled.driver_connection  # type: ignore[assignment]
+                return serial, driver.execute("PRAGMA data_version").fetchone()[0]
+            finally:
+                pooled.close()
+        except sqlite3.Error as error:
+            raise self.translate(error) from error
 
-    def wait_for_change(self, token: Any, timeout: float) -> bool:
-        until = time.monotonic() + timeout
-        while self.change_token() == token:
-            left = until - time.monotonic()
-            if left <= 0:
-                return False
-            time.sleep(min(LOOK_SECONDS, left))
-        return True
+    def wait(self, timeout: float) -> bool:
+        time.sleep(min(LOOK_SECONDS, timeout))
+        return False
 
     def close(self) -> None:
-        with self._lock:
-            if self._watcher is not None:
-                self._watcher.close()
-                self._watcher = None
+        """The engine has all connections."""
 
 
 class PostgresDialect:
@@ -219,17 +238,14 @@ class PostgresDialect:
     )
     lock_rows = " FOR UPDATE OF r"
     skip_locked = " FOR UPDATE OF r SKIP LOCKED"
-    before_history: tuple[Write, ...] = (
-        Write(
-            f"SELECT pg_advisory_xact_lock(hashtextextended('nbflow:task_event', 0)), pg_notify('{CHANNEL}', '')",
-            [None],
-        ),
-    )
 
     def __init__(self, url: URL) -> None:
         self.url = url
         self._listener: Any = None
-        self._seen = 0
+        self._name = uuid4().hex
+        self._others = 0
+        before = f"SELECT pg_advisory_xact_lock({HISTORY_LOCK}), pg_notify('{CHANNEL}', '{self._name}')"
+        self.before_history: tuple[Write, ...] = (Write(before, [None]),)
         self._lock = threading.Lock()
 
     def engine(self) -> Engine:
@@ -285,7 +301,7 @@ class PostgresDialect:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"nbflow:{name}",))
 
     def nudge(self, connection: Connection) -> None:
-        connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+        connection.exec_driver_sql(f"NOTIFY {CHANNEL}, '{self._name}'")
 
     def translate(self, error: Exception) -> StoreError:
         said = str(error).partition("\n")[0]
@@ -301,30 +317,34 @@ class PostgresDialect:
             return StoreError(f"{place} does not answer: {said}", hint="Is the server running?")
         return StoreError(f"{place} refused: {said}; nothing was changed.")
 
-    def change_token(self) -> Any:
+    def others(self, engine: Engine) -> Any:
         with self._lock:
-            return self._drain(0)
+            self._hear(0)
+            return self._others
 
-    def _drain(self, timeout: float) -> int:
+    def wait(self, timeout: float) -> bool:
+        with self._lock:
+            return self._hear(max(timeout, 0.001))
+
+    def _hear(self, timeout: float) -> bool:
+        """Take in what was notified; with a timeout wait for one. Whether there was any."""
         import psycopg
 
+        heard = False
         try:
             if self._listener is None:
                 arguments, options = self.url.get_dialect()().create_connect_args(self.url)
                 self._listener = psycopg.connect(*arguments, **options, autocommit=True)
                 self._listener.execute(f"LISTEN {CHANNEL}")
-                self._seen += 1  # what came before we listened, nobody knows
-            for _ in self._listener.notifies(timeout=timeout, stop_after=1 if timeout else None):
-                self._seen += 1
+                self._others += 1  # what came before we listened, nobody knows
+            for note in self._listener.notifies(timeout=timeout, stop_after=1 if timeout else None):
+                heard = True
+                self._others += note.payload != self._name
         except psycopg.OperationalError as error:
             self._listener = None
-            self._seen += 1
+            self._others += 1
             raise StoreError(f"{self.url.render_as_string()} does not answer: {error}") from error
-        return self._seen
-
-    def wait_for_change(self, token: Any, timeout: float) -> bool:
-        with self._lock:
-            return bool(self._drain(0) != token or self._drain(max(timeout, 0.001)) != token)
+        return heard
 
     def close(self) -> None:
         with self._lock:
