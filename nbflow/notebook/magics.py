@@ -1,7 +1,6 @@
 """``%load_ext nbflow``: the magics, their registration, completion and help.
 
-:data:`MAGICS` is the table of magics: a row is a name, its kind, and the method that answers. A package that brings its
-own (:mod:`nbflow.teach`) adds rows before the extension is loaded, or calls :func:`add_magic`.
+:data:`MAGICS` is the table of magics: a row is its kind, its name, and what makes the function that answers.
 """
 
 from __future__ import annotations
@@ -161,14 +160,6 @@ MAGICS: list[Magic] = [
     Magic("line", "quiz", lambda magics: import_module("nbflow.teach.magics").quiz_line),
     Magic("line", "lab", lambda magics: import_module("nbflow.teach.magics").lab_line),
 ]
-
-
-def add_magic(kind: Kind, name: str, make: Callable[[NbflowMagics], Callable[..., Any]]) -> None:
-    """Add a magic; a shell that has the extension already gets it at once."""
-    row = Magic(kind, name, make)
-    MAGICS.append(row)
-    for magics in _loaded.values():
-        _register(magics, row)
 
 
 _loaded: dict[int, NbflowMagics] = {}
