@@ -33,7 +33,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from nbflow.core.explain import explain_live, past_wait, upstream_wait
+from nbflow.core.explain import explain_live, past_wait, paused_wait, upstream_wait
 from nbflow.core.plan import AddInstances, Callback, DropInstance, Move, Op, Plan, RunMove, advance, earliest
 from nbflow.core.react import callbacks_of_ended, failure_ops
 from nbflow.core.reasons import Wait
@@ -244,7 +244,7 @@ class _Pass:
                 return self._wait(one, past)
         if self.snapshot.held:
             self.held = True
-            return self._wait(one, Wait(kind="paused", text=f"DAG {self.dag.dag_id} is paused."))
+            return self._wait(one, paused_wait(self.dag.dag_id))
         if one.next_at is not None and one.next_at > self.now:
             self.wake, self.moving = earliest(self.wake, one.next_at), True
             kind = "retry" if one.state is TaskState.UP_FOR_RETRY else "reschedule"

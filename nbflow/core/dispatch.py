@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from nbflow.core.explain import paused_wait
 from nbflow.core.plan import Move, Op, Plan, RunMove
 from nbflow.core.reasons import Wait
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
@@ -193,7 +194,7 @@ def plan_run_starts(queued: Sequence[Run], running: Sequence[Run], limits: RunLi
 
 def _run_refusal(run: Run, active: int, limits: RunLimits) -> Wait | None:
     if run.dag_id in limits.paused_dags and run.heeds_pause:
-        return Wait(kind="paused", text=f"DAG {run.dag_id} is paused. Go on with: nbflow dags unpause {run.dag_id}")
+        return paused_wait(run.dag_id)
     if run.backfill_id is None:
         return _limit("max_active_runs", run.dag_id, active, limits.max_active_runs.get(run.dag_id))
     if run.backfill_id in limits.paused_backfills:

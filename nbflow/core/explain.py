@@ -21,6 +21,11 @@ def listed(names: list[str]) -> str:
     return f"{', '.join(names[:NAMES_SHOWN])} and {len(names) - NAMES_SHOWN} more"
 
 
+def paused_wait(dag_id: str) -> Wait:
+    """Why nothing of a paused DAG goes on."""
+    return Wait(kind="paused", text=f"DAG {dag_id} is paused. Go on with: nbflow dags unpause {dag_id}")
+
+
 def upstream_wait(
     dag: DagSpec, task: TaskSpec, one: Instance, states: Mapping[TaskKey, TaskState], said: Verdict
 ) -> Wait:

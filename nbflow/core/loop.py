@@ -26,14 +26,14 @@ The caller's side::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, Ready, RunLimits, plan_dispatch, plan_run_starts
-from nbflow.core.explain import explain_live
+from nbflow.core.explain import explain_live, paused_wait
 from nbflow.core.plan import AddRun, Move, Op, Plan, advance, merged
 from nbflow.core.reasons import Wait
 from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey
@@ -232,15 +232,19 @@ def _dispatch(view: View, looks: Iterable[Look], now: datetime, *, explain: bool
 
 def _start_runs(view: View, snapshots: Mapping[RunKey, Snapshot], now: datetime) -> Plan:
     runs = [snapshot.run for snapshot in snapshots.values()]
-    queued = [run for run in runs if run.state is RunState.QUEUED]
+    queued = starting_order((run for run in runs if run.state is RunState.QUEUED), view.backwards)
     if not queued:
         return Plan()
     running = [run for run in runs if run.state is RunState.RUNNING]
-    backwards = [run for run in queued if run.backfill_id in view.backwards]
-    if backwards:
-        queued = [run for run in queued if run.backfill_id not in view.backwards] + backwards[::-1]
     running += [run for run in view.elsewhere.running if run.state is RunState.RUNNING]
     return plan_run_starts(queued, running, view.run_limits, now)
+
+
+def starting_order(queued: Iterable[Run], backwards: Collection[int]) -> list[Run]:
+    """Queued runs, given oldest first, in the order of their starts: backfills that run backwards the other way."""
+    runs = list(queued)
+    late = [run for run in runs if run.backfill_id in backwards]
+    return [*(run for run in runs if run.backfill_id not in backwards), *reversed(late)] if late else runs
 
 
 def _age(run: Run) -> tuple[datetime, datetime, str, str]:
@@ -271,7 +275,7 @@ def _with_past(snapshot: Snapshot, snapshots: Mapping[RunKey, Snapshot]) -> Snap
 def _paused_waits(snapshots: Iterable[Snapshot]) -> Plan:
     """Why scheduled instances of a paused DAG get no slot: they do not even ask for one."""
     waits = {
-        (snapshot.run.key, one.key): Wait(kind="paused", text=f"DAG {snapshot.dag.dag_id} is paused.")
+        (snapshot.run.key, one.key): paused_wait(snapshot.dag.dag_id)
         for snapshot in snapshots
         if snapshot.held
         for one in snapshot.instances.values()

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, Ready, RunLimits, plan_dispatch, plan_run_starts
+from nbflow.core.explain import paused_wait
+from nbflow.core.loop import starting_order
 from nbflow.core.reasons import Wait
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import RUN_FINISHED, UNFINISHED, RunState, TaskState
@@ -46,24 +48,20 @@ def _reasons(store: Store, snapshot: Snapshot, now: datetime) -> dict[TaskKey, W
         return {key: wait for key, one in snapshot.instances.items() if one.state in UNFINISHED}
     plan = plan_run(snapshot, now, explain=True)
     waits = {key: wait for (_, key), wait in plan.waits.items()}
+    scheduled = [one for one in snapshot.instances.values() if one.state is TaskState.SCHEDULED]
+    if snapshot.held:  # they do not even ask for a slot
+        waits.update({one.key: paused_wait(snapshot.dag.dag_id) for one in scheduled})
+        return waits
     ready = [
         Ready(
             run=snapshot.run,
-            task=snapshot.dag.tasks[key.task_id],
+            task=snapshot.dag.tasks[one.task_id],
             instance=one,
             dag_max_active_tasks=snapshot.dag.max_active_tasks,
         )
-        for key, one in snapshot.instances.items()
-        if one.state is TaskState.SCHEDULED
+        for one in scheduled
     ]
-    usage = store.usage()
-    limits = Limits(
-        slots=None,
-        pools={pool.name: pool.slots for pool in store.pools()},
-        pool_used=dict(usage.pools),
-        run_used=dict(usage.runs),
-        task_used=dict(usage.tasks),
-    )
+    limits = _limits(store, now)
     waits.update({key: wait for (_, key), wait in plan_dispatch(ready, limits, now, explain=True).waits.items()})
     for key, one in snapshot.instances.items():
         if one.state in UNFINISHED and key not in waits:
@@ -71,19 +69,36 @@ def _reasons(store: Store, snapshot: Snapshot, now: datetime) -> dict[TaskKey, W
     return waits
 
 
+def _limits(store: Store, now: datetime) -> Limits:
+    """What is taken and what is free, as the schedulers that live now see it."""
+    usage = store.usage()
+    jobs = store.jobs("scheduler", alive_since=now - SCHEDULER_ALIVE)
+    slots = [job.detail.get("slots") for job in jobs if job.ended_at is None]
+    known = [most for most in slots if isinstance(most, int)]
+    return Limits(
+        slots=max(sum(known) - usage.total, 0) if known and len(known) == len(slots) else None,
+        pools={pool.name: pool.slots for pool in store.pools()},
+        pool_used=dict(usage.pools),
+        run_used=dict(usage.runs),
+        task_used=dict(usage.tasks),
+        task_in_run_used=dict(usage.tasks_in_runs),
+    )
+
+
 def run_wait(store: Store, run: Run, now: datetime) -> Wait:
     """Why a queued run has not started."""
     active = store.active_runs(run.dag_id)
-    version = store.version(run.dag_id, run.version)
+    newest = store.version(run.dag_id)
     row = store.dag(run.dag_id)
     backfills = {row.backfill_id: row for row in store.backfills(run.dag_id, active=True)}
     limits = RunLimits(
-        max_active_runs={run.dag_id: version.spec.max_active_runs if version else 0},
+        max_active_runs={run.dag_id: newest.spec.max_active_runs if newest else 0},
         backfills={number: backfill.max_active_runs for number, backfill in backfills.items()},
         paused_backfills=frozenset(number for number, backfill in backfills.items() if backfill.paused),
         paused_dags=frozenset({run.dag_id} if row is not None and row.paused else ()),
     )
-    queued = [other for other in active if other.state is RunState.QUEUED]
+    backwards = [number for number, backfill in backfills.items() if backfill.run_backwards]
+    queued = starting_order((other for other in active if other.state is RunState.QUEUED), backwards)
     running = [other for other in active if other.state is RunState.RUNNING]
     plan = plan_run_starts(queued, running, limits, now)
     if run.key in plan.run_waits:

@@ -1,0 +1,61 @@
+"""``why`` tells what really keeps a task, whatever that is."""
+
+from __future__ import annotations
+
+import pytest
+
+HEAD = """
+import time
+from pathlib import Path
+from nbflow import DAG, task
+HERE = Path(__file__).parent
+def hold():
+    while not (HERE / "go").exists(): time.sleep(0.01)
+"""
+
+FULL = {
+    "slot": ("", ""),
+    "max_active_tis_per_dagrun": ("", "max_active_tis_per_dagrun=1"),
+    "max_active_tis_per_dag": ("", "max_active_tis_per_dag=1"),
+    "max_active_tasks": (", max_active_tasks=1", ""),
+}
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_a_task_that_a_limit_keeps_names_the_limit(make_stage, kind):
+    # Given two tasks of which a limit lets only one run
+    stage = make_stage(CORE__PARALLELISM="1" if kind == "slot" else "4")
+    of_dag, of_task = FULL[kind]
+    mapped = f"@task({of_task})\n    def t(n): hold()\n    t.expand(n=[1, 2])"
+    stage.write("d.py", f"{HEAD}\nwith DAG('d', schedule=None{of_dag}):\n    {mapped}\n")
+    stage.process()
+    run = stage.ops.trigger("d").key
+
+    # When one of them runs
+    stage.turn_until(lambda: "running" in stage.states(run).values())
+    waits = stage.ops.why(run)
+    (stage.folder / "go").touch()
+    stage.run_to_end(run)
+
+    # Then the other names what keeps it
+    assert sorted(wait.kind for wait in waits.values()) == sorted(["running", kind])
+
+
+def test_a_scheduled_task_of_a_paused_dag_says_that_it_is_paused(make_stage):
+    stage = make_stage(CORE__PARALLELISM="1")
+    stage.write(
+        "d.py", HEAD + "\nwith DAG('d', schedule=None):\n    @task\n    def t(n): hold()\n    t.expand(n=[1, 2])\n"
+    )
+    stage.process()
+    run = stage.ops.trigger("d").key
+    stage.turn_until(lambda: sorted(stage.states(run).values()) == ["running", "scheduled"])
+    stage.ops.set_paused("d", True)
+    waits = stage.ops.why(run)
+    stage.ops.set_paused("d", False)
+    (stage.folder / "go").touch()
+    stage.run_to_end(run)
+
+    assert sorted(wait.kind for wait in waits.values()) == ["paused", "running"]
+    assert [wait.text for wait in waits.values() if wait.kind == "paused"] == [
+        "DAG d is paused. Go on with: nbflow dags unpause d"
+    ]
