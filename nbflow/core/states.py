@@ -328,11 +328,14 @@ def check_run_move(source: RunState, cause: RunCause, target: RunState) -> None:
 def mermaid() -> str:
     """The task states as a Mermaid state diagram: one arrow for each pair of states, user actions left out."""
     by_user = {C.CLEARED, C.CLEARED_WHILE_LIVE, C.MARKED_SUCCESS, C.MARKED_FAILED, C.MARKED_SKIPPED}
-    whole_run = {C.RUN_TIMED_OUT, C.FAIL_FAST, C.TASK_REMOVED, C.TASK_RESTORED}
+    whole_run = {C.RUN_TIMED_OUT, C.FAIL_FAST}
+    from_anywhere = {C.TASK_REMOVED, C.TASK_RESTORED}  # drawn once, beside none
     pairs: dict[tuple[TaskState, TaskState], list[Cause]] = {}
     for source, row in TRANSITIONS.items():
         for cause, targets in row.items():
             if cause in by_user or cause in whole_run:
+                continue
+            if cause in from_anywhere and S.NONE not in {source, *targets}:
                 continue
             for target in sorted(targets):
                 pairs.setdefault((source, target), []).append(cause)

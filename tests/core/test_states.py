@@ -1,0 +1,92 @@
+"""The tables of states: a partition, arrows that lead somewhere, words for everything, a diagram of all of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbflow.core.states import (
+    CAUSES,
+    FINISHED,
+    LIVE,
+    OCCUPYING,
+    PENDING,
+    RUN_CAUSES,
+    RUN_FINISHED,
+    RUN_TRANSITIONS,
+    TRANSITIONS,
+    UNFINISHED,
+    Cause,
+    IllegalTransition,
+    RunCause,
+    RunState,
+    TaskState,
+    check_move,
+    check_run_move,
+    mermaid,
+)
+
+
+def test_each_state_is_finished_live_or_pending_and_only_one_of_them():
+    assert set(TaskState) == FINISHED | LIVE | PENDING
+    assert len(FINISHED) + len(LIVE) + len(PENDING) == len(TaskState)
+    assert UNFINISHED == LIVE | PENDING
+    assert OCCUPYING < LIVE
+
+
+def test_each_state_can_be_reached_from_none():
+    reached, todo = {TaskState.NONE}, [TaskState.NONE]
+    while todo:
+        for targets in TRANSITIONS[todo.pop()].values():
+            todo += targets - reached
+            reached |= targets
+    assert reached == set(TaskState)
+
+
+def test_each_cause_has_an_arrow_and_a_sentence():
+    used = {cause for row in TRANSITIONS.values() for cause in row}
+    assert used == set(Cause) == set(CAUSES)
+    assert {cause for row in RUN_TRANSITIONS.values() for cause in row} | {RunCause.CREATED} == set(RUN_CAUSES)
+    assert set(RUN_CAUSES) == set(RunCause)
+
+
+def test_what_has_finished_changes_only_by_a_users_hand_or_a_new_version():
+    by_hand = {
+        Cause.CLEARED,
+        Cause.MARKED_SUCCESS,
+        Cause.MARKED_FAILED,
+        Cause.MARKED_SKIPPED,
+        Cause.TASK_REMOVED,
+        Cause.TASK_RESTORED,
+    }
+    assert {cause for state in FINISHED for cause in TRANSITIONS[state]} == by_hand
+
+
+@pytest.mark.parametrize("source", TaskState)
+def test_whatever_the_table_lacks_is_refused_with_what_it_has(source):
+    for cause in Cause:
+        for target in TaskState:
+            if target in TRANSITIONS[source].get(cause, ()):
+                check_move(source, cause, target)
+            else:
+                with pytest.raises(IllegalTransition, match=f"{source} may not become {target} by {cause}"):
+                    check_move(source, cause, target)
+
+
+@pytest.mark.parametrize("source", RunState)
+def test_the_same_for_runs(source):
+    for cause in RunCause:
+        for target in RunState:
+            if target in RUN_TRANSITIONS[source].get(cause, ()):
+                check_run_move(source, cause, target)
+            else:
+                with pytest.raises(IllegalTransition):
+                    check_run_move(source, cause, target)
+    assert set(RUN_TRANSITIONS) == set(RunState) > RUN_FINISHED
+
+
+def test_the_diagram_draws_every_state_and_no_arrow_that_the_table_lacks():
+    arrows = [line.strip().partition(":")[0].split(" --> ") for line in mermaid().splitlines()[2:]]
+
+    assert {state for arrow in arrows for state in arrow} == set(TaskState)
+    for source, target in arrows:
+        assert any(target in targets for targets in TRANSITIONS[TaskState(source)].values())
