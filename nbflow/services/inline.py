@@ -23,6 +23,7 @@ from nbflow.errors import NbflowError
 from nbflow.services.callbacks import call_all, work_for
 from nbflow.services.dates import parse_date
 from nbflow.services.operations import check_conf
+from nbflow.services.parsing import with_recorded_runs
 from nbflow.services.scheduler import INLINE, Scheduler, Turn
 from nbflow.store.base import DagVersion
 
@@ -62,7 +63,9 @@ def run_inline(
     version = register_inline(app, dag)
     now, job_id = app.clock.now(), app.new_job_id("inline")
     moment = _moment(logical_date, now)
-    interval = timetable_from_spec(version.spec.schedule).manual_interval(moment)
+    custom = version.spec.schedule.get("kind") == "custom"  # this process holds the DAG: its author's class may answer
+    timetable = dag.timetable if custom else timetable_from_spec(version.spec.schedule)
+    interval = timetable.manual_interval(moment)
     run = Run(
         dag_id=dag.dag_id,
         run_id=_free_run_id(app, dag.dag_id, moment),
@@ -90,7 +93,7 @@ def run_inline(
 
 def register_inline(app: App, dag: DAG) -> DagVersion:
     """Store the DAG as it is now, for its own runs only: no schedule follows this version."""
-    spec = dag.to_spec(app.compile_options())
+    spec = with_recorded_runs(dag, dag.to_spec(app.compile_options()), app.clock.now())
     version = DagVersion(dag_id=dag.dag_id, spec=spec, fileloc=dag.fileloc or "", origin="kernel")
     return app.store.register(version, now=app.clock.now(), paused=True, activate=False)
 

@@ -8,7 +8,7 @@ A user's own timetable is asked for its next runs there too, and they are stored
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -50,7 +50,9 @@ def parse(source: Mapping[str, Any]) -> dict[str, Any]:
     loaded = load_source(source["path"], folder=source["folder"], options=options)
     dags = []
     for dag in loaded.dags:
-        spec = _with_recorded_runs(dag, loaded.specs[dag.dag_id], datetime.fromisoformat(source["now"]))
+        spec = with_recorded_runs(
+            dag, loaded.specs[dag.dag_id], datetime.fromisoformat(source["now"]), source["last"].get(dag.dag_id)
+        )
         place = getattr(dag, "place", None)
         dags.append({"spec": spec.to_dict(), "cell": _cell_of(place)})
     faults = [asdict(fault) for fault in loaded.faults]
@@ -63,13 +65,18 @@ def _cell_of(place: Any) -> str | None:
     return name.rpartition("#")[2] if "#cell" in name else None
 
 
-def _with_recorded_runs(dag: Any, spec: DagSpec, now: datetime) -> DagSpec:
+def with_recorded_runs(dag: Any, spec: DagSpec, now: datetime, last: Sequence[str] | None = None) -> DagSpec:
+    """The spec of a DAG with a timetable of the user's, and in it the runs to come; any other spec as it is.
+
+    To be called where user code may run. ``last``: start and end (ISO 8601) of its last scheduled run's interval.
+    """
     if spec.schedule.get("kind") != "custom":
         return spec
-    from nbflow.core.timetables import RecordedTimetable, TimeRestriction
+    from nbflow.core.timetables import DataInterval, RecordedTimetable, TimeRestriction
 
     restriction = TimeRestriction(spec.start_date, spec.end_date, spec.catchup)
-    recorded = RecordedTimetable.record(dag.timetable, None, restriction, now)
+    after = DataInterval(*map(datetime.fromisoformat, last)) if last else None
+    recorded = RecordedTimetable.record(dag.timetable, after, restriction, now)
     return replace(spec, schedule=recorded.to_spec())
 
 
@@ -90,14 +97,18 @@ class Parser:
     ) -> None:
         self.errands, self.options, self.folder, self.seconds, self.now = errands, options, folder, seconds, now
 
-    def parse(self, path: str, done: Callable[[Parsed], None]) -> None:
-        """Parse one file; ``done`` is called once."""
+    def parse(
+        self, path: str, done: Callable[[Parsed], None], *, last: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """Parse one file; ``done`` is called once. ``last``: dag_id -> interval of the last scheduled run, for DAGs
+        with a timetable of the user's."""
         payload = {
             "errand": "parse",
             "path": path,
             "folder": str(self.folder),
             "options": asdict(self.options),
             "now": self.now().isoformat(),
+            "last": last or {},
         }
         self.errands.send(payload, seconds=self.seconds, done=lambda end: done(self._parsed(path, end)))
 

@@ -175,32 +175,49 @@ def test_secrets_of_the_scheduler_do_not_reach_the_parse(make_stage):
     assert (stage.store.faults(), dag_ids(stage)) == ([], ["a"])
 
 
+EVERY_OTHER_DAY = """
+    from datetime import datetime, timedelta, timezone
+    from nbflow import DAG
+    from nbflow.core.timetables import DagRunInfo, DataInterval, Timetable
+    from nbflow.operators.empty import EmptyOperator
+
+    class EveryOtherDay(Timetable):
+        def next_dagrun_info(self, *, last_automated_data_interval, restriction):
+            start = last_automated_data_interval.end if last_automated_data_interval else restriction.earliest
+            return DagRunInfo.interval(start, start + timedelta(days=2))
+
+        def infer_manual_data_interval(self, *, run_after):
+            return DataInterval(run_after - timedelta(days=2), run_after)
+
+    with DAG("own", schedule=EveryOtherDay(), start_date=datetime(2024, 1, 1, tzinfo=timezone.utc), catchup=True,
+             max_active_runs=8):
+        EmptyOperator(task_id="t")
+"""
+
+
 def test_a_users_timetable_is_planned_by_the_runs_recorded_at_the_parse(stage):
-    stage.write(
-        "a.py",
-        """
-        from datetime import datetime, timedelta, timezone
-        from nbflow import DAG
-        from nbflow.core.timetables import DagRunInfo, DataInterval, Timetable
-        from nbflow.operators.empty import EmptyOperator
-
-        class EveryOtherDay(Timetable):
-            def next_dagrun_info(self, *, last_automated_data_interval, restriction):
-                start = last_automated_data_interval.end if last_automated_data_interval else restriction.earliest
-                return DagRunInfo.interval(start, start + timedelta(days=2))
-
-            def infer_manual_data_interval(self, *, run_after):
-                return DataInterval(run_after - timedelta(days=2), run_after)
-
-        with DAG("own", schedule=EveryOtherDay(), start_date=datetime(2024, 1, 1, tzinfo=timezone.utc), catchup=True,
-                 max_active_runs=2):
-            EmptyOperator(task_id="t")
-        """,
-    )
+    stage.write("a.py", EVERY_OTHER_DAY)
     stage.process()
 
     runs = stage.turn_until(lambda: [r for r in stage.store.runs("own") if r.state.value == "success"][2:])
     assert {(run.data_interval_end - run.data_interval_start).days for run in runs} == {2}
+
+
+def test_a_users_timetable_goes_on_when_its_recorded_runs_are_made(stage):
+    # Given a file that nobody edits, and a catch-up of more runs than one parse records
+    stage.write("a.py", EVERY_OTHER_DAY)
+    stage.process()
+    recorded = len(stage.store.version("own").spec.schedule["runs"])
+
+    # When its runs are made, and the folder is looked at meanwhile
+    def more_than_recorded():
+        stage.processor.sync()
+        return len(stage.store.runs("own", limit=1000)) > recorded
+
+    # Then the schedule goes on, without a gap
+    stage.turn_until(more_than_recorded)
+    starts = sorted(run.logical_date for run in stage.store.runs("own", limit=1000))
+    assert {(later - earlier).days for earlier, later in zip(starts, starts[1:], strict=False)} == {2}
 
 
 def test_an_edited_module_gives_the_dags_that_import_it_a_new_version(stage):

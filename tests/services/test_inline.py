@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from nbflow import DAG, task
 from nbflow.core.snapshot import TaskKey
 from nbflow.core.states import RunState
+from nbflow.core.timetables import DataInterval, Timetable
+from nbflow.operators.empty import EmptyOperator
 from nbflow.services.inline import run_test
 
 
@@ -111,3 +113,19 @@ def test_history_names_the_cause_of_every_step(memory_app):
 
     causes = [event.cause for event in memory_app.store.events(run=run.key, key=TaskKey("t"))]
     assert causes == ["dependencies_met", "dispatched", "started", "succeeded"]
+
+
+def test_a_users_own_timetable_says_the_interval_of_a_tested_run(memory_app):
+    class WeekBefore(Timetable):
+        def next_dagrun_info(self, *, last_automated_data_interval, restriction):
+            return None
+
+        def infer_manual_data_interval(self, *, run_after):
+            return DataInterval(run_after - timedelta(days=7), run_after)
+
+    with DAG("d", schedule=WeekBefore(), start_date=datetime(2024, 1, 1, tzinfo=UTC)) as dag:
+        EmptyOperator(task_id="a")
+
+    run = run_test(dag, logical_date="2024-01-31", app=memory_app)
+
+    assert (run.state, run.data_interval_start) == (RunState.SUCCESS, datetime(2024, 1, 24, tzinfo=UTC))

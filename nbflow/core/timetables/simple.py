@@ -162,7 +162,7 @@ class RecordedTimetable(Timetable):
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
         self._spec = dict(spec)
-        self._runs = [_run_from_json(run) for run in spec["runs"]]
+        self.runs = [_run_from_json(run) for run in spec["runs"]]
         self.periodic = spec.get("periodic", True)
         self.active_runs_limit = spec.get("active_runs_limit")
         self.description = spec.get("description", "")
@@ -197,7 +197,7 @@ class RecordedTimetable(Timetable):
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
         last = last_automated_data_interval
-        return next((run for run in self._runs if last is None or run.data_interval > last), None)
+        return next((run for run in self.runs if last is None or run.data_interval > last), None)
 
     def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:
         """The moment of the trigger: what the user's class would say is not recorded."""
