@@ -71,6 +71,18 @@ def select(
     return frozenset(chosen)
 
 
+def with_setups(dag: DagSpec, chosen: Collection[str]) -> frozenset[str]:
+    """The chosen tasks, with the setups that they need and the teardowns of those, as in Airflow: a task that runs
+    again finds what a setup had made torn down since."""
+    found = set(chosen)
+    for task_id in chosen:
+        task = dag.tasks[task_id]
+        if not task.is_setup and not task.is_teardown:
+            found.update(dag.setup_scope.get(task_id, ()))
+    found.update(task_id for task_id, task in dag.tasks.items() if not found.isdisjoint(task.setups))
+    return frozenset(found)
+
+
 def clear(
     snapshot: Snapshot,
     task_ids: Collection[str],

@@ -199,4 +199,6 @@ def _run_refusal(run: Run, active: int, limits: RunLimits) -> Wait | None:
         return _limit("max_active_runs", run.dag_id, active, limits.max_active_runs.get(run.dag_id))
     if run.backfill_id in limits.paused_backfills:
         return Wait(kind="paused", text=f"Backfill {run.backfill_id} is paused.")
-    return _limit("backfill_limit", f"backfill {run.backfill_id}", active, limits.backfills.get(run.backfill_id))
+    # A run that is cleared after its backfill was over finds no limit of the backfill's any more.
+    most = limits.backfills.get(run.backfill_id, limits.max_active_runs.get(run.dag_id))
+    return _limit("backfill_limit", f"backfill {run.backfill_id}", active, most)

@@ -7,6 +7,7 @@ until the number of its unfinished runs or its version is another, so that a lon
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from nbflow.config import Settings
@@ -14,7 +15,8 @@ from nbflow.core.due import Due, History, plan_due
 from nbflow.core.loop import Active
 from nbflow.core.plan import earliest
 from nbflow.core.runids import RunType
-from nbflow.core.snapshot import Run
+from nbflow.core.snapshot import Run, Snapshot
+from nbflow.core.states import RunState
 from nbflow.core.timetables import DagRunInfo, DataInterval, timetable_from_spec
 from nbflow.errors import DagRunAlreadyExists, NbflowError, StalePlan, StoreError
 from nbflow.store.base import DagRow, DagVersion, Store
@@ -60,6 +62,17 @@ class RunMaker:
             if version is not None:
                 made += self._make(row, version, active, now)
         return made
+
+    def pause_after_failures(self, ended: Iterable[Snapshot]) -> None:
+        """Pause DAGs whose latest runs all failed, as many as their ``max_consecutive_failed_dag_runs`` says."""
+        for snapshot in ended:
+            dag_id, most = snapshot.run.dag_id, snapshot.dag.max_consecutive_failed_dag_runs
+            if most <= 0:
+                continue
+            latest = self.store.runs(dag_id, limit=most)
+            if len(latest) == most and all(run.state is RunState.FAILED for run in latest):
+                log.warning("DAG %s is paused: its last %d runs failed (max_consecutive_failed_dag_runs)", dag_id, most)
+                self.store.set_paused(dag_id, True, actor=self.actor, now=snapshot.run.end_date or latest[0].run_after)
 
     def _make(self, row: DagRow, version: DagVersion, active: Active, now: datetime) -> list[Run]:
         try:

@@ -183,8 +183,8 @@ class Operations:
         newest_version: bool = False,
         dry_run: bool = False,
     ) -> list[TaskKey]:
-        """Let tasks of a run go again; returns which. With ``newest_version`` a run that has ended goes on with the
-        DAG's newest version."""
+        """Let tasks of a run go again, their setups and teardowns with them; returns which. With ``newest_version`` the
+        run goes on with the DAG's newest version."""
         newest = self.version(run.dag_id) if newest_version else None
 
         def plan(snapshot: Snapshot) -> Plan:
@@ -192,6 +192,7 @@ class Operations:
             moved = actions.follow_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
             snapshot = advance(snapshot, moved.ops)
             chosen = actions.select(snapshot.dag, task_ids, upstream=upstream, downstream=downstream)
+            chosen = actions.with_setups(snapshot.dag, chosen)
             cleared = actions.clear(snapshot, chosen, now, only_failed=only_failed, only_running=only_running)
             return merged((moved, cleared))
 
@@ -202,11 +203,19 @@ class Operations:
         return [move.key for move in done.moves]
 
     def mark_tasks(self, run: RunKey, keys: Sequence[TaskKey], state: TaskState) -> Plan:
-        """Set task instances to success, failed or skipped by hand."""
+        """Set task instances to success, failed or skipped by hand. What had failed after them is cleared, so that the
+        run goes on from there, as in Airflow."""
         for key in keys:
             if key not in self.snapshot(run).instances:
                 raise TaskInstanceNotFound(f"Run {run.run_id} of {run.dag_id} has no task instance {key}.")
-        done = self._change(run, lambda snapshot: actions.mark(snapshot, keys, state, self.clock.now()))
+
+        def plan(snapshot: Snapshot) -> Plan:
+            now, marked = self.clock.now(), {key.task_id for key in keys}
+            first = actions.mark(snapshot, keys, state, now)
+            after = actions.select(snapshot.dag, marked, downstream=True) - marked
+            return merged((first, actions.clear(advance(snapshot, first.ops), after, now, only_failed=True)))
+
+        done = self._change(run, plan)
         self._audit("mark", dag_id=run.dag_id, run_id=run.run_id, tasks=[str(key) for key in keys], state=state.value)
         return done
 

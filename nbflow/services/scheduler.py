@@ -39,10 +39,10 @@ from nbflow.config import Settings
 from nbflow.core.actions import hand_back, mark_run
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.loop import Active, Decision, Elsewhere, View, decide_all, followed, settled
-from nbflow.core.plan import Callback, Op, Plan, advance, earliest
+from nbflow.core.plan import Callback, Move, Op, Plan, advance, earliest
 from nbflow.core.react import react
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
-from nbflow.core.states import RunState, TaskState
+from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.dag.runtime import Work
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
@@ -64,6 +64,8 @@ REFUSED_SECONDS = 0.5
 """How soon a store that refused is asked again."""
 SAID_EVERY = 120
 """Of so many refusals in a row one is logged: once a minute."""
+TAKES_AWAY = frozenset({Cause.RUN_TIMED_OUT, Cause.FAIL_FAST})
+"""Causes by which our own decision ends what runs: its process is ended at once."""
 STALE_RETRIES = 50
 """Turns that may be done anew in a row before something is plainly wrong."""
 
@@ -297,7 +299,11 @@ class Scheduler:
         self.memory.reports.clear()
         self.memory.active = settled(_revised(decision, stored), attempts)
         self.memory.ended = self.memory.ended or bool(decision.ended)
+        if any(isinstance(op, Move) and op.cause in TAKES_AWAY for op in ops):
+            self._cancel_lost()
         self._submit(attempts)
+        if self.only is None:
+            self.maker.pause_after_failures(active.snapshots[key] for key in decision.ended)
         if self.call_here is not None:
             for call in calls:
                 self.call_here(call)

@@ -135,6 +135,82 @@ t() >> after()
     stage.turn_until(lambda: not stage.scheduler.executor.live)
 
 
+def test_fail_fast_ends_what_runs_at_once(make_stage):
+    # Given signs of life so rare that no lost lease ends the other task
+    stage = make_stage(SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC="600", SCHEDULER__SCHEDULER_HEARTBEAT_SEC="600")
+    put(
+        stage,
+        """
+@task
+def runs():
+    (HERE / "started").touch()
+    time.sleep(600)
+@task
+def fails():
+    while not (HERE / "started").exists(): time.sleep(0.01)
+    raise ValueError("no")
+runs(); fails()
+""",
+        fail_fast=True,
+    )
+    run, states = trigger_and_end(stage)
+    stage.turn_until(lambda: not stage.scheduler.executor.live)
+
+    assert (states, stage.causes(run, "runs")[-1]) == ({"runs": "failed", "fails": "failed"}, "fail_fast")
+
+
+def test_a_dag_whose_last_runs_all_failed_is_paused(stage):
+    put(stage, "@task\ndef t(): raise ValueError('no')\nt()", max_consecutive_failed_dag_runs=2)
+    paused = []
+    for _ in range(2):
+        trigger_and_end(stage)
+        paused.append(stage.store.dag("d").paused)
+
+    assert paused == [False, True]
+
+
+def test_clearing_a_task_runs_its_setup_and_teardown_again(stage):
+    put(
+        stage,
+        """
+from nbflow import setup, teardown
+@setup
+def make(): pass
+@task
+def use(): pass
+@task
+def after(): pass
+@teardown
+def drop(): pass
+first, last = make(), drop()
+first >> use() >> last.as_teardown(setups=first)
+last >> after()
+""",
+    )
+    run, _ = trigger_and_end(stage)
+    cleared = stage.ops.clear(run, ["use"])
+    stage.run_to_end(run)
+
+    assert sorted(map(str, cleared)) == ["drop", "make", "use"]
+    assert {str(one.key): one.try_number for one in stage.store.instances(run)} == {
+        "make": 2,
+        "use": 2,
+        "drop": 2,
+        "after": 1,
+    }
+
+
+def test_a_failed_task_that_is_marked_success_lets_the_run_go_on(stage):
+    put(stage, "@task\ndef a(): raise ValueError('no')\n@task\ndef b(): pass\n@task\ndef c(): pass\na() >> b() >> c()")
+    run, first = trigger_and_end(stage)
+    stage.ops.mark_tasks(run, [TaskKey("a")], TaskState.SUCCESS)
+    second = stage.run_to_end(run)
+
+    assert first == {"a": "failed", "b": "upstream_failed", "c": "upstream_failed"}
+    assert second == {"a": "success", "b": "success", "c": "success"}
+    assert stage.store.run(run).state is RunState.SUCCESS
+
+
 def test_clearing_a_running_task_ends_it_and_starts_it_over(stage):
     put(
         stage,
