@@ -172,9 +172,11 @@ class Forker:
         self.refill()
 
     def refill(self) -> None:
-        """Ask for as many forks as are waited for, and some ahead."""
+        """Ask for as many forks as are waited for, and some ahead: several at a time, since each request takes the
+        processor from whoever is at work."""
         wanted = len(self._takers) + self.ahead - len(self.idle) - self._asked
-        if wanted > 0 and not self._dead:
+        short = len(self._takers) > self._asked or wanted >= (self.ahead + 1) // 2
+        if wanted > 0 and short and not self._dead:
             self._asked += wanted
             self._say({"fork": wanted})
 

@@ -53,6 +53,9 @@ TICK_SECONDS = 0.5
 """While something runs: how often log sizes are looked at, and how soon a new process is noted in the store. A try that
 is over before costs no write for it: its processes die with their supervisor anyway, and the note is for a restart
 after that failed."""
+START_SECONDS = 0.01
+"""How long the report of a start waits for another one: what is reported together is stored in one commit, and many a
+try is over before anybody could have seen that it runs."""
 EXIT_SECONDS = 5.0
 """How long a process may take to exit after its outcome."""
 HANGUP_SECONDS = 1.0
@@ -156,6 +159,8 @@ class Supervisor:
         self._tries: dict[str, Try] = {}
         self._leaving: set[Try] = set()
         self._nursery = Nursery(self.loop, options.nursery, answer_parsing=desk.answer_parsing, log=log)
+        self._starts: list[Report] = []
+        self._telling: Timer
         self._ticker: Timer | None = None
         self._idle: Timer | None = None
         self._last_renewal = self._last_asked = self.loop.monotonic()
@@ -443,9 +448,20 @@ class Supervisor:
 
     def _queue(self, try_: Try, event: Event) -> None:
         run = try_.work.run
-        self.reports.append(
-            Report(run=RunKey(run.dag_id, run.run_id), key=try_.key, event=event, callbacks_run=try_.callbacks_run)
-        )
+        report = Report(run=RunKey(run.dag_id, run.run_id), key=try_.key, event=event, callbacks_run=try_.callbacks_run)
+        if not isinstance(event, Started):
+            self._tell_starts()
+            self.reports.append(report)
+            return
+        if not self._starts:
+            self._telling = self.loop.after(START_SECONDS, self._tell_starts)
+        self._starts.append(report)
+
+    def _tell_starts(self) -> None:
+        if self._starts:
+            self.reports += self._starts
+            self._starts.clear()
+            self._telling.cancel()
 
     def _note(self, try_: Try, text: str) -> None:
         if try_.log is not None:

@@ -152,6 +152,21 @@ def test_a_try_that_is_too_slow_is_ended(world: World) -> None:
     assert "too_slow ran longer than its execution_timeout of 0:00:00.1" in end.error
 
 
+def test_a_start_is_reported_while_the_try_runs(tmp_path: Path) -> None:
+    # Given a try that takes its time in a process of its own
+    world = World(tmp_path, "local")
+    world.executor.start()
+    attempt_id = world.submit("too_slow")
+
+    # When a report is waited for
+    reports = world.executor.poll(None)
+
+    # Then it is that of the start, and the try is still there
+    assert [(type(report.event), report.attempt_id) for report in reports] == [(Started, attempt_id)]
+    assert world.executor.live == [attempt_id]
+    world.executor.stop()
+
+
 def test_a_try_that_is_claimed_elsewhere_is_dropped(world: World) -> None:
     world.store.claims["of works"] = "elsewhere"
     assert world.run("works") == []
