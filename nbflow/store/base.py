@@ -16,7 +16,7 @@ Rules that every store keeps (the contract tests in ``tests/store`` hold MemoryS
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -346,6 +346,11 @@ class Store(Protocol):
         log_path: str | None = None,
     ) -> bool:
         """Take a queued attempt for this owner; False if it was taken or ended. A duplicate delivery gets False."""
+
+    def claim_all(
+        self, attempt_ids: Sequence[str], *, owner: str, hostname: str, lease: timedelta, now: datetime
+    ) -> Set[str]:
+        """Claim several in one transaction, for who runs them one after the other; those that are taken now."""
 
     def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None: ...
     def heartbeat(self, attempt_ids: Sequence[str], *, owner: str, lease: timedelta, now: datetime) -> list[str]:

@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,9 @@ class RememberingStore:
         self, attempt_id: str, *, owner: str, hostname: str, lease: timedelta, now: datetime, log_path: str
     ) -> bool:
         return self.claims.setdefault(attempt_id, log_path) is log_path
+
+    def claim_all(self, attempt_ids: Sequence[str], **facts: Any) -> Set[str]:
+        return {one for one in attempt_ids if self.claim(one, **facts, log_path=str(object()))}
 
     def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
         self.processes[attempt_id] = (pid, pid_started)

@@ -55,6 +55,23 @@ def test_an_attempt_is_claimed_once(store: Store) -> None:
     assert (attempt.lease_until, attempt.started_at) == (T0 + LEASE, T0)
 
 
+def test_several_attempts_are_claimed_at_once_but_for_those_that_are_taken(store: Store) -> None:
+    # Given two attempts, of which one is taken
+    register(store)
+    run = started_run(store)
+    dispatch(store, run, "extract", "load")
+    _claim(store, "a1", "other")
+
+    # When both are wanted, and one that does not exist
+    taken = store.claim_all(["a2", "a1", "none"], owner="worker", hostname="here", lease=LEASE, now=T0)
+
+    # Then only the free one is got
+    attempts = [store.attempt("a1"), store.attempt("a2")]
+    assert taken == {"a2"}
+    assert [one and (one.owner, one.state) for one in attempts] == [("other", "running"), ("worker", "running")]
+    assert store.claim_all([], owner="worker", hostname="here", lease=LEASE, now=T0) == set()
+
+
 def test_an_attempt_that_was_given_up_is_not_claimed(store: Store) -> None:
     register(store)
     run = started_run(store)

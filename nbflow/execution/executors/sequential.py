@@ -3,9 +3,9 @@
 User code runs inside :meth:`SequentialExecutor.poll`, with standard input and output as they are: a breakpoint stops
 where it stands, and ``print`` shows where one looks. ``dag.test()`` is built on it.
 
-It takes several tries at once, so that their states are stored in one transaction, and hands back what it has after
-:data:`BATCH_SECONDS`: quick tasks share their commits, the end of a slow one is reported at once. Nobody can renew a
-lease while user code holds the thread, so a claim is for a day.
+It takes several tries at once, so that they are claimed and their states stored in one transaction, and hands back
+what it has after :data:`BATCH_SECONDS`: quick tasks share their commits, the end of a slow one is reported at once.
+Nobody can renew a lease while user code holds the thread, so a claim is for a day.
 """
 
 from __future__ import annotations
@@ -83,7 +83,14 @@ class SequentialExecutor:
         return 0.0 if self._queue or self._reports else None
 
     def submit(self, submissions: Sequence[Submission]) -> None:
-        self._queue.extend(submissions)
+        claimed = self._desk.store.claim_all(
+            [one.work.attempt_id for one in submissions],
+            owner=self._owner,
+            hostname=self._hostname,
+            lease=LEASE,
+            now=self._now(),
+        )
+        self._queue.extend(one for one in submissions if one.work.attempt_id in claimed)
 
     def cancel(self, attempt_id: str, *, reason: str, restart: bool = False) -> bool:
         """Take back a try that has not begun; while one runs, nobody is there to call this."""
@@ -110,11 +117,6 @@ class SequentialExecutor:
 
     def _run(self, submission: Submission) -> None:
         work, now = submission.work, self._now()
-        claimed = self._desk.store.claim(
-            work.attempt_id, owner=self._owner, hostname=self._hostname, lease=LEASE, now=now, log_path=None
-        )
-        if not claimed:
-            return
         self._report(submission, Started(attempt_id=work.attempt_id, at=now))
         try:
             dag = self._dag_of(work.run.dag_id, work.version)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -56,6 +56,13 @@ class Attempts(Tables):
             )
         )
         return True
+
+    @locked
+    def claim_all(
+        self, attempt_ids: Sequence[str], *, owner: str, hostname: str, lease: timedelta, now: datetime
+    ) -> Set[str]:
+        facts: Any = {"owner": owner, "hostname": hostname, "lease": lease, "now": now}
+        return {attempt_id for attempt_id in attempt_ids if self.claim(attempt_id, **facts)}
 
     @locked
     def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:

@@ -29,7 +29,7 @@ from nbflow.store.codec import clean_text, dump_json
 from nbflow.store.effects import Effects, Hidden, RunRow, touched_keys, touched_runs, work_out
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database
-from nbflow.store.sql.hot import Hot, Write
+from nbflow.store.sql.hot import Write
 from nbflow.store.sql.rows import (
     HIDDEN_COLUMNS,
     INSTANCE_COLUMNS,
@@ -195,23 +195,16 @@ class Applying(Database):
                 *self._callback_writes(effects, found),
             ]
             if effects.history:
-                lines = _lines(effects, found, actor)
-                writes += [*self._dialect.before_history, self._hot("add_events").write(lines)]
+                writes += self._dialect.before_history
+                writes += self._writes("add_events", _lines(effects, found, actor))
             hit = self._dialect.send(connection, writes)
         except IntegrityError as error:
             raise _exists(list(effects.runs.values())) from error
         if any(write.exact and rows != len(write.rows) for write, rows in zip(writes, hit, strict=True)):
             raise StalePlan("A row moved while the plan was applied.", hint="Decide again from a new snapshot.")
 
-    def _hot(self, name: str) -> Hot:
-        made = self._statements.get(name)
-        if made is None:
-            statement, columns = _STATEMENTS[name]
-            made = self._statements[name] = Hot(statement, self._engine.dialect, columns)
-        return made
-
     def _writes(self, name: str, rows: list[dict[str, Any]], *, exact: bool = False) -> list[Write]:
-        return [self._hot(name).write(rows, exact=exact)] if rows else []
+        return [self._hot(name, *_STATEMENTS[name]).write(rows, exact=exact)] if rows else []
 
     def _number_runs(self, connection: Connection, effects: Effects, found: Read) -> None:
         """Insert new runs at once: what hangs on them needs their numbers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -95,10 +95,23 @@ class Attempts(Database):
         now: datetime,
         log_path: str | None = None,
     ) -> bool:
-        values = {"owner": owner, "hostname": hostname, "log_path": log_path}
-        times = {"lease_until": utc(now) + lease, "started_at": now}
+        facts = {"owner": owner, "hostname": hostname, "lease_until": utc(now) + lease, "started_at": now}
+        claim = self._hot("claim", _CLAIM).write([{"this": attempt_id, "log_path": log_path, **facts}])
         with self._once() as connection:
-            return connection.execute(_CLAIM, {"this": attempt_id, **values, **times}).rowcount == 1
+            return self._dialect.send(connection, [claim]) == [1]
+
+    def claim_all(
+        self, attempt_ids: Sequence[str], *, owner: str, hostname: str, lease: timedelta, now: datetime
+    ) -> Set[str]:
+        facts = {"owner": owner, "hostname": hostname, "lease_until": utc(now) + lease, "started_at": now}
+        wanted = sorted(attempt_ids)
+        claim = self._hot("claim", _CLAIM)
+        writes = [claim.write([{"this": attempt_id, "log_path": None, **facts}]) for attempt_id in wanted]
+        if not writes:
+            return frozenset()
+        with self._writing(nudge=False) as connection:
+            hit = self._dialect.send(connection, writes)
+        return {attempt_id for attempt_id, rows in zip(wanted, hit, strict=True) if rows}
 
     def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
         with self._once() as connection:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Executable, bindparam, make_url, select, text
+from sqlalchemy import ClauseElement, ColumnElement, Connection, Executable, bindparam, make_url, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from nbflow.core.spec import DagSpec
@@ -104,6 +104,13 @@ class Database:
             clause = text(sql).bindparams(*(bindparam(name, type_=Moment()) for name in moments))
             found = self._texts[template] = clause.columns(*columns) if columns else clause
         return found
+
+    def _hot(self, name: str, statement: ClauseElement, columns: Sequence[str] | None = None) -> Hot:
+        """The statement, compiled once a store under this name. ``columns``: those that an INSERT is given."""
+        made = self._statements.get(name)
+        if made is None:
+            made = self._statements[name] = Hot(statement, self._engine.dialect, columns)
+        return made
 
     def _spec(self, connection: Connection, dag_id: str, digest: str) -> DagSpec:
         """The spec of a version, by its digest: numbers are given again after a DAG was deleted."""
