@@ -8,6 +8,7 @@ Only the module of the command that was asked for is imported: ``nbflow version`
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import sys
@@ -59,8 +60,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         verbose = bool(getattr(args, "verbose", False))
         return _carry_out(command, args, os.environ if environ is None else environ)
     except _Help as asked:
-        print(asked.text)
-        return OK
+        return _say(asked.text)
     except UsageError as fault:
         output.complain(str(fault))
         return USAGE
@@ -81,6 +81,14 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         hint = "" if verbose else " Run it again with -v for the traceback."
         output.complain(f"a fault of nbflow itself: {type(bug).__name__}: {bug}.{hint}")
         return FAILED
+
+
+def _say(text: str) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        print(text, flush=True)
+        return OK
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (or the interpreter's last flush complains)
+    return FAILED
 
 
 def _carry_out(command: Command, args: argparse.Namespace, environ: Mapping[str, str]) -> int:

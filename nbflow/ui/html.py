@@ -126,12 +126,18 @@ def card(view: str, title: str, body: str, *, aside: str = "", foot: str = "", c
     )
 
 
+SHORT_HISTORY = 12
+"""Events that are shown at once: a retry should not have to be looked for."""
+
+
 def _note(text: str) -> str:
     return f'<p style="padding:8px 12px;margin:0px">{escape(text)}</p>'
 
 
-def _folded(summary: str, inner: str) -> str:
-    return f'<details><summary style="padding:4px 12px 8px 12px">{escape(summary)}</summary>{inner}</details>'
+def _folded(summary: str, inner: str, *, open_: bool = False) -> str:
+    opened = " open" if open_ else ""
+    head = f'<summary style="padding:4px 12px 8px 12px">{escape(summary)}</summary>'
+    return f"<details{opened}>{head}{inner}</details>"
 
 
 def chips_html(counts: dict[str, int]) -> str:
@@ -406,7 +412,8 @@ def why_bundle(view: WhyView, now: datetime | None = None) -> Bundle:
     )
     history = _event_table(view.history)
     if view.history:
-        body += _folded(words.count(len(view.history), "event"), html_table(history))
+        short = len(view.history) <= SHORT_HISTORY
+        body += _folded(words.count(len(view.history), "event"), html_table(history), open_=short)
     text = _joined(
         f"{view.subject} is {view.state}: {view.headline}",
         *(f"  {ground}" for ground in view.grounds),
@@ -444,7 +451,8 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
         total=len(view.runs),
     )  # fmt: skip
     counts = state_counts(r.state for r in view.runs if r.state)
-    progress = _progress(counts, len(view.runs)) if counts else ""
+    # What is kept or refused has no part in the work: the bar is full when the last run of the backfill has ended.
+    progress = _progress(counts, number["make"] + number["rerun"]) if counts else ""
     body = (
         f'<p style="padding:10px 12px 4px 12px;margin:0px"><b>{escape(sentence)}</b>, {escape(others)}.</p>'
         + "".join(
