@@ -7,6 +7,7 @@ below when it is first asked for. To add one, add a line to the table and one to
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,21 @@ def __getattr__(name: str) -> Any:
     # Importing that module has bound `nbflow.dag` to the package of this name, which can be called: let it stand.
     value = globals()[name] = globals().get(name) or getattr(found, name)
     return value
+
+
+class Signpost:
+    """Asked last by ``import``: a module of nbflow that does not exist is an error that says where things are."""
+
+    @staticmethod
+    def find_spec(fullname: str, path: Any = None, target: Any = None) -> None:
+        if fullname.startswith("nbflow.") and not fullname.rpartition(".")[2].startswith("_"):
+            from nbflow.elsewhere import missing
+
+            raise missing(fullname)
+
+
+if not any(getattr(finder, "__qualname__", "") == "Signpost" for finder in sys.meta_path):
+    sys.meta_path.append(Signpost)
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -26,6 +26,7 @@ from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nbflow.dag.sources import bundle, read_text, real_file, same_on_disk, write_version
+from nbflow.elsewhere import advice
 from nbflow.errors import AirflowException, NbflowError
 
 if TYPE_CHECKING:
@@ -311,7 +312,7 @@ def _gist(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         where = f" ({os.path.basename(error.filename)}, line {error.lineno})" if error.filename and error.lineno else ""
         return f"{type(error).__name__}: {error.msg}{where}"
-    text = " ".join(f"{type(error).__name__}: {_text(error)}".split()).rstrip(": ")
+    text = " ".join(f"{type(error).__name__}: {_text(error)}{advice(error)}".split()).rstrip(": ")
     return text if len(text) <= MOST_GIST_CHARACTERS else text[: MOST_GIST_CHARACTERS - 3] + "..."
 
 

@@ -398,7 +398,6 @@ class _Work:
         if before is None or before.stale or before.version != made.number:
             self.store.set_next_run(spec.dag_id, run_after=now)
 
-
     def _note_record(self, spec: DagSpec, now: datetime) -> None:
         self.records.pop(spec.dag_id, None)
         if spec.schedule.get("kind") != "custom":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from nbflow.errors import StoreError
@@ -217,7 +219,7 @@ def test_a_users_timetable_goes_on_when_its_recorded_runs_are_made(stage):
     # Then the schedule goes on, without a gap
     stage.turn_until(more_than_recorded)
     starts = sorted(run.logical_date for run in stage.store.runs("own", limit=1000))
-    assert {(later - earlier).days for earlier, later in zip(starts, starts[1:], strict=False)} == {2}
+    assert {(later - earlier).days for earlier, later in pairwise(starts)} == {2}
 
 
 def test_an_edited_module_gives_the_dags_that_import_it_a_new_version(stage):
