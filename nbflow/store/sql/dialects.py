@@ -280,7 +280,8 @@ class PostgresDialect:
         """The database is the administrator's to make."""
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
-        """The driver begins with the first statement."""
+        """The driver begins with the first statement; SQLAlchemy is told, since some statements pass it by."""
+        connection.begin()
 
     def send(self, connection: Connection, writes: Sequence[Write]) -> list[int]:
         import psycopg
