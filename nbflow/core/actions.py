@@ -189,23 +189,43 @@ def mark_run(snapshot: Snapshot, state: RunState, now: datetime) -> Plan:
 
 
 def follow_version(snapshot: Snapshot, dag: DagSpec, number: int, now: datetime) -> Plan:
-    """Let a run keep another version of its DAG from now on: tasks that are gone become removed, new ones get rows,
-    ones that are back are restored. Nothing changes if it keeps that version already."""
+    """Let a run keep another version of its DAG from now on: what is gone becomes removed, what is new gets rows, what
+    is back is restored. That goes for tasks, for the items of literal lists that tasks are mapped over, and for tasks
+    that are mapped now, or no longer. Nothing changes if it keeps that version already."""
     if snapshot.run.version == number:
         return Plan()
     ops: list[Op] = [KeepVersion(run=snapshot.run.key, dag=dag, number=number, at=now)]
+    rows: dict[str, set[int]] = {}
     for one in snapshot.in_order():
-        known = one.task_id in dag.tasks
-        if not known and one.state is not TaskState.REMOVED:
+        rows.setdefault(one.task_id, set()).add(one.map_index)
+    kept: dict[str, set[int]] = {}
+    for one in snapshot.in_order():
+        belongs = one.task_id in dag.tasks and _has_place(dag, one, rows[one.task_id])
+        if belongs:
+            kept.setdefault(one.task_id, set()).add(one.map_index)
+        if belongs and one.state is TaskState.REMOVED:
+            ops.append(_move(snapshot, one, TaskState.NONE, Cause.TASK_RESTORED, now, dict(fresh())))
+        elif not belongs and one.state is not TaskState.REMOVED:
             changes = {"attempt_id": None, "end_date": one.end_date or now}
             ops.append(_move(snapshot, one, TaskState.REMOVED, Cause.TASK_REMOVED, now, changes))
-        elif known and one.state is TaskState.REMOVED and one.map_index < 0:
-            ops.append(_move(snapshot, one, TaskState.NONE, Cause.TASK_RESTORED, now, dict(fresh())))
-    have = {one.task_id for one in snapshot.instances.values()}
-    added = tuple(one for one in first_instances(dag) if one.task_id not in have)
+    added = tuple(
+        one
+        for one in first_instances(dag)
+        if one.key not in snapshot.instances
+        and (one.task_id not in kept or (one.map_index >= 0 and kept[one.task_id] != {-1}))
+    )
     if added:
         ops.append(AddInstances(run=snapshot.run.key, instances=added, at=now))
     return Plan(ops=tuple(ops))
+
+
+def _has_place(dag: DagSpec, one: Instance, rows: Collection[int]) -> bool:
+    """Whether a task of this version may have the instance. A mapped one keeps the row that it had before it was, until
+    that is cleared and expanded; but not beside rows of an expansion."""
+    expr = dag.length_expr(one.task_id)
+    if expr is None or one.map_index < 0:
+        return one.map_index < 0 and (expr is None or max(rows) < 0)
+    return any(length_sources(expr)) or one.map_index < (length_of(expr, lambda _: None) or 0)
 
 
 assert set(_MARKS) < FINISHED

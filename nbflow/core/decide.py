@@ -160,9 +160,16 @@ class _Pass:
         """Something waits for an earlier run, or for the DAG to be unpaused: no deadlock."""
         self.stuck: list[TaskKey] = []
         for one in snapshot.instances.values():
+            if one.state is TaskState.REMOVED and self._had_another_shape(one):
+                continue
             self.ones.setdefault(one.task_id, []).append(one)
             if one.skips and one.state is TaskState.SUCCESS:
                 self._note_skips(one)
+
+    def _had_another_shape(self, one: Instance) -> bool:
+        """It is left from a version in which its task was mapped, or was not: it says nothing to this one's tasks."""
+        known = one.task_id in self.dag.tasks
+        return known and (one.map_index >= 0) is (self.dag.length_expr(one.task_id) is None)
 
     def _note_skips(self, decider: Instance) -> None:
         groups = self.dag.mapped_group

@@ -63,7 +63,7 @@ class RunMaker:
                 made += self._make(row, version, active, now)
         return made
 
-    def pause_after_failures(self, ended: Iterable[Snapshot]) -> None:
+    def pause_after_failures(self, ended: Iterable[Snapshot], now: datetime) -> None:
         """Pause DAGs whose latest runs all failed, as many as their ``max_consecutive_failed_dag_runs`` says."""
         for snapshot in ended:
             dag_id, most = snapshot.run.dag_id, snapshot.dag.max_consecutive_failed_dag_runs
@@ -72,7 +72,7 @@ class RunMaker:
             latest = self.store.runs(dag_id, limit=most)
             if len(latest) == most and all(run.state is RunState.FAILED for run in latest):
                 log.warning("DAG %s is paused: its last %d runs failed (max_consecutive_failed_dag_runs)", dag_id, most)
-                self.store.set_paused(dag_id, True, actor=self.actor, now=snapshot.run.end_date or latest[0].run_after)
+                self.store.set_paused(dag_id, True, actor=self.actor, now=now)
 
     def _make(self, row: DagRow, version: DagVersion, active: Active, now: datetime) -> list[Run]:
         try:

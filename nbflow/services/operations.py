@@ -210,7 +210,7 @@ class Operations:
                 raise TaskInstanceNotFound(f"Run {run.run_id} of {run.dag_id} has no task instance {key}.")
 
         def plan(snapshot: Snapshot) -> Plan:
-            now, marked = self.clock.now(), {key.task_id for key in keys}
+            now, marked = self.clock.now(), {key.task_id for key in keys} & snapshot.dag.tasks.keys()
             first = actions.mark(snapshot, keys, state, now)
             after = actions.select(snapshot.dag, marked, downstream=True) - marked
             return merged((first, actions.clear(advance(snapshot, first.ops), after, now, only_failed=True)))

@@ -303,7 +303,7 @@ class Scheduler:
             self._cancel_lost()
         self._submit(attempts)
         if self.only is None:
-            self.maker.pause_after_failures(active.snapshots[key] for key in decision.ended)
+            self.maker.pause_after_failures((active.snapshots[key] for key in decision.ended), now)
         if self.call_here is not None:
             for call in calls:
                 self.call_here(call)
