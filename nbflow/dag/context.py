@@ -434,6 +434,11 @@ def running_in(context: Context) -> Iterator[None]:
         _current.reset(token)
 
 
+def inside_a_task() -> bool:
+    """Whether ``get_current_context()`` has an answer."""
+    return _current.get() is not None
+
+
 def get_current_context() -> Context:
     """The context of the task that is running.
 

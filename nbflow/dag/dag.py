@@ -121,7 +121,7 @@ class DAG:
         self.place = scope.place(1)
         self.fileloc = self.place.file
         if old:
-            given = self._read_old(old)
+            given = self._read_old(old, {"schedule": schedule, "max_active_tasks": max_active_tasks})
             schedule = given.get("schedule", schedule)
             max_active_tasks = given.get("max_active_tasks", max_active_tasks)
             fail_fast = given.get("fail_fast", fail_fast)
@@ -173,7 +173,8 @@ class DAG:
 
     # --- reading arguments
 
-    def _read_old(self, old: Mapping[str, Any]) -> dict[str, Any]:
+    def _read_old(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+        """Today's name -> value, of the arguments given by their old names; ``new`` holds those given by today's."""
         if unknown := old.keys() - OLD.keys():
             names = signature(DAG.__init__).parameters.keys() - {"self", "old"}
             raise unknown_argument(f"DAG {self.dag_id!r}", unknown, names)
@@ -181,7 +182,11 @@ class DAG:
         for name, value in old.items():
             today = OLD[name]
             warn_old(f"{name} of DAG {self.dag_id!r}", today)
-            if today:
+            if today and value is not None:
+                if given.get(today) is not None or new.get(today) is not None:
+                    raise InvalidArgument(
+                        f"DAG {self.dag_id!r} has {today} and, for the same, {name}. Give {today} only."
+                    )
                 given[today] = value
         return given
 
@@ -508,5 +513,7 @@ def find_dags(namespace: Mapping[str, Any], made: Sequence[DAG]) -> list[DAG]:
     held = {id(value) for value in namespace.values() if isinstance(value, DAG)}
     for name, value in namespace.items():
         if isinstance(value, DagFactory) and not value.called:
-            scope.warn(f"{name} is a @dag function that is never called, so it makes no DAG. Call it: {name}()")
+            code = value.function.__code__
+            at = scope.Place(code.co_filename, code.co_firstlineno)
+            scope.warn(f"{name} is a @dag function that is never called, so it makes no DAG. Call it: {name}()", at=at)
     return [one for one in made if id(one) in held or (one.entered and one.auto_register)]

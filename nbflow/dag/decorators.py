@@ -7,6 +7,7 @@ so a DAG imports only the operators that it uses; an operator takes part by taki
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import cached_property, update_wrapper
 from importlib import import_module
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple, get_origin, get_type_hints, is_typeddict
 
 from nbflow.dag.arguments import unknown_argument
 from nbflow.dag.context import NAMES as CONTEXT_NAMES
+from nbflow.dag.context import inside_a_task
 from nbflow.dag.edges import Linkable
 from nbflow.dag.expansion import DictOfLists, ExpandInput, ListOfDicts
 from nbflow.dag.mapping import MappedOperator, Partial
@@ -117,7 +119,15 @@ class TaskFactory:
         self._bind(args, kwargs)
         options = self._options()
         options["op_args"], options["op_kwargs"] = args, kwargs
-        return self._finished(self.operator_class(python_callable=self.function, **options))
+        made = self.operator_class(python_callable=self.function, **options)
+        if made.dag is None and inside_a_task():
+            logging.getLogger("nbflow.task").warning(
+                "%r was called inside a running task: that makes no task, and runs nothing. To run the function, call "
+                "%s.function(...); tasks are made where the DAG is written.",
+                self,
+                self.function.__name__,
+            )
+        return self._finished(made)
 
     def override(self, **kwargs: Any) -> TaskFactory:
         """The same function with other arguments of the task."""
@@ -183,6 +193,12 @@ class TaskFactory:
             if unknown := kwargs.keys() - self.signature.parameters.keys():
                 near = did_you_mean(min(unknown), self.signature.parameters)
             raise InvalidArgument(f"{self!r}: {error}.{near}") from None
+        for one in (*args, *kwargs.values()):
+            if isinstance(one, TaskFactory):
+                raise InvalidArgument(
+                    f"{self!r} got the function {one!r} itself, not its result.",
+                    hint=f"Call it: {one.function.__name__}().",
+                )
 
     def _check_names(self, names: Any, where: str) -> None:
         parameters = self.signature.parameters

@@ -12,7 +12,7 @@ in the user's file it stands, and which of its arguments are results of other ta
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -319,7 +319,7 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
         for name in names & making.keys():
             kwargs.setdefault(name, making[name])
         if not kwargs.keys() >= required and not args:
-            _refuse_missing(self, required - kwargs.keys())
+            _refuse_missing(self, required - kwargs.keys(), kwargs.keys() - argument_names(type(self)))
         if not takes_more and not kwargs.keys() <= names:
             raise unknown_argument(type(self).__name__, kwargs.keys() - names, argument_names(type(self)))
         init(self, *args, **kwargs)
@@ -330,9 +330,12 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
     return init_here
 
 
-def _refuse_missing(task: Any, missing: frozenset[str]) -> None:
+def _refuse_missing(task: Any, missing: frozenset[str], unknown: Collection[str]) -> None:
+    """``unknown``: what it was given and does not have; most often one of the missing, misspelt."""
     words = ", ".join(sorted(missing))
-    raise InvalidArgument(f"{type(task).__name__} is missing its argument{'s' if len(missing) > 1 else ''} {words}.")
+    given = f" It has no argument {', '.join(map(repr, sorted(unknown)))}, which it got." if unknown else ""
+    many = "s" if len(missing) > 1 else ""
+    raise InvalidArgument(f"{type(task).__name__} is missing its argument{many} {words}.{given}")
 
 
 def _make(task: BaseOperator, init: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

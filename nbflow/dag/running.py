@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -535,14 +536,16 @@ _ENDINGS: tuple[tuple[type[BaseException], Callable[[_Attempt, Any], Event]], ..
 
 
 def users_traceback(error: BaseException) -> str:
-    """The traceback without nbflow's own frames; only the last line where the error is nbflow's own message."""
+    """The traceback without the frames of nbflow and of Jinja, which are no place in what the user wrote; only the last
+    line where the error is nbflow's own message."""
     import traceback
     from pathlib import Path
 
     ours = str(Path(__file__).resolve().parents[1])
 
     def strip(one: traceback.TracebackException) -> None:
-        one.stack = traceback.StackSummary.from_list([f for f in one.stack if not f.filename.startswith(ours)])
+        theirs = [f for f in one.stack if not f.filename.startswith(ours) and "/jinja2/" not in f.filename]
+        one.stack = traceback.StackSummary.from_list(theirs)
         for other in (one.__cause__, one.__context__, *(one.exceptions or ())):
             if other is not None:
                 strip(other)
@@ -554,7 +557,7 @@ def users_traceback(error: BaseException) -> str:
 
 def as_json(value: Any) -> Any:
     """The value as plain JSON data, for people: what JSON cannot hold is shown as its text."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}

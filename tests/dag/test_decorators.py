@@ -275,5 +275,11 @@ def test_a_dag_function_that_nobody_called_is_pointed_out() -> None:
     @dag
     def forgotten() -> None: ...
 
-    with pytest.warns(UserWarning, match=r"forgotten is a @dag function that is never called.*forgotten\(\)"):
+    with pytest.warns(UserWarning, match=r"forgotten is a @dag function that is never called.*forgotten\(\)") as seen:
         assert find_dags({"forgotten": forgotten}, []) == []
+    assert (seen[0].filename, seen[0].lineno) == (__file__, forgotten.function.__code__.co_firstlineno)
+
+
+def test_a_function_given_in_place_of_its_result_is_refused() -> None:
+    with DAG("d"), pytest.raises(InvalidArgument, match=r"got the function <@task double> itself.*Call it: double\(\)"):
+        double(double)

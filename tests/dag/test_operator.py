@@ -79,6 +79,16 @@ def test_a_task_holds_only_what_was_said() -> None:
         (lambda: Closed(task_id="t", onli=1), InvalidArgument, "Closed has no argument 'onli'. Did you mean 'only'?"),
         (lambda: Copy(task_id="t"), InvalidArgument, "Copy is missing its argument source."),
         (lambda: LoudCopy(task_id="t", source=1), InvalidArgument, "LoudCopy is missing its argument volume."),
+        (
+            lambda: Copy(task_id="t", sorce=1),
+            InvalidArgument,
+            "Copy is missing its argument source. It has no argument 'sorce', which it got.",
+        ),
+        (
+            lambda: DAG("d", schedule="@daily", schedule_interval="@hourly"),
+            InvalidArgument,
+            "DAG 'd' has schedule and, for the same, schedule_interval. Give schedule only.",
+        ),
         (lambda: EmptyOperator(), InvalidArgument, "EmptyOperator is missing its argument task_id."),
         (lambda: EmptyOperator("t"), InvalidArgument,
          "EmptyOperator takes keyword arguments only, and got 't' without a name. Write task_id=..., and so on."),

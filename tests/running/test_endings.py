@@ -275,3 +275,30 @@ def test_running_a_python_task_needs_neither_jinja_nor_pendulum(tmp_path: Any) -
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_template_that_cannot_be_rendered_is_named_with_its_field(
+    dag: DAG, runtime: MemoryRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    PythonOperator(task_id="t", python_callable=print, op_args=["{{ dag_run.conf['msg'] }}"])
+    with caplog.at_level(logging.ERROR):
+        attempt(dag, "t", runtime)
+    text = caplog.records[-1].getMessage()
+    assert text.endswith("""Rendering op_args of task 't': ["{{ dag_run.conf['msg'] }}"]""")
+    assert "jinja2/" not in text
+
+
+def test_a_task_called_inside_a_task_is_told_that_nothing_came_of_it(
+    runtime: MemoryRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task
+    def inner() -> None: ...
+
+    def outer() -> None:
+        inner()
+
+    with DAG("d", schedule=None) as dag:
+        PythonOperator(task_id="outer", python_callable=outer)
+    with caplog.at_level(logging.WARNING):
+        attempt(dag, "outer", runtime)
+    assert "<@task inner> was called inside a running task: that makes no task, and runs nothing." in caplog.text
