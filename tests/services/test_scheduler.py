@@ -59,6 +59,24 @@ two(one())
     assert "got {'a': [1, 2]}" in stage.log(run, "two")
 
 
+def test_numbers_that_json_does_not_know_flow_too(stage):
+    put(
+        stage,
+        """
+@task
+def one(): return {"rates": [float("nan"), float("inf"), 1.5]}
+@task
+def two(x): return str(x)
+two(one())
+""",
+    )
+    run, states = trigger_and_end(stage)
+
+    assert states == {"one": "success", "two": "success"}
+    assert json.loads(stage.store.xcoms(run)[-1][2]) == "{'rates': [nan, inf, 1.5]}"
+    assert stage.store.rendered(run, TaskKey("two"))["op_args"] == [{"rates": ["nan", "inf", 1.5]}]
+
+
 def test_a_failure_is_retried_after_its_delay_and_says_so_meanwhile(stage):
     put(
         stage,
