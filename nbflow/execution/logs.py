@@ -134,13 +134,17 @@ class LogFile:
 
 
 class LogStream(io.TextIOBase):
-    """``sys.stdout`` and ``sys.stderr`` of a child: secrets masked, the cap kept, each line out at once."""
+    """``sys.stdout`` and ``sys.stderr`` of a child: secrets masked, the cap kept, each line out at once.
+
+    A log that cannot be written (its disk is full) costs what was printed, which the log says once it can be written
+    again; it costs no task."""
 
     def __init__(self, fd: int, *, room: int, masker: Masker | None = None) -> None:
         self._fd = fd
         self._room = [room]
         self._masker = masker
         self._pending = ""
+        self._lost = 0
         self.buffer = _Buffer(self)
 
     @property
@@ -194,9 +198,15 @@ class LogStream(io.TextIOBase):
         self._room[0] = left - len(data)  # below zero: that was said, and the rest is dropped
         if len(data) > left:
             data = data[:left] + b"\n*** the log is full: what follows is dropped ([logging] max_log_bytes_per_try)\n"
+        if self._lost:
+            data = f"\n*** {self._lost} bytes could not be written here\n".encode() + data
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+            self._lost = 0
+        except OSError:
+            self._lost += len(view)
 
 
 class _Buffer(io.RawIOBase):

@@ -119,3 +119,37 @@ def test_a_second_scheduler_on_sqlite_is_refused_and_the_first_goes_on(house):
     assert code != 0
     assert f"has a scheduler already (pid {first.pid}" in house.said()
     assert set(states.values()) == {"success"}
+
+
+def test_a_full_disk_for_logs_costs_what_is_printed_and_no_scheduler(make_house, small_disk):
+    # Given logs on a small disk, and a task that prints once that disk is full
+    house = make_house(LOGGING__BASE_LOG_FOLDER=str(small_disk / "logs"))
+    house.write(
+        "d.py",
+        """
+        with DAG("d", schedule=None):
+            @task
+            def prints():
+                wait_for("go")
+                print("z" * 100_000, flush=True)
+            @task
+            def after(): print("still here")
+            prints() >> after()
+        """,
+    )
+    scheduler = house.start()
+    first = house.trigger("d")
+    house.until(lambda: "started" in house.causes(first, "prints"))
+    ballast = fill(small_disk)
+
+    # When it prints, and there is room again for the next run
+    (house.notes / "go").touch()
+    states = house.end_of(first)
+    os.truncate(ballast, 0)
+    second = house.end_of(house.trigger("d"))
+
+    # Then each task of the full disk's time ended well or says that no space was left, and the next run is whole
+    errors = {task: house.error(first, task) for task, state in states.items() if state == "failed"}
+    assert all("No space left" in error for error in errors.values()), errors
+    assert "running" not in states.values()
+    assert (scheduler.poll(), second) == (None, {"prints": "success", "after": "success"})

@@ -140,3 +140,13 @@ def test_a_log_is_read_on_from_where_one_was(tmp_path: Path) -> None:
     text, at = read_log(path)
     path.write_text("one\ntwo\n")
     assert (text, read_log(path, start=at)) == ("one\n", ("two\n", 8))
+
+
+def test_what_cannot_be_written_is_lost_and_the_log_says_so_later(tmp_path: Path) -> None:
+    with open("/dev/full", "wb", buffering=0) as full, open(tmp_path / "log", "wb", buffering=0) as log:
+        stream = LogStream(full.fileno(), room=1000)
+        stream.write("lost\n")
+        os.dup2(log.fileno(), full.fileno())
+        stream.write("kept\n")
+
+    assert (tmp_path / "log").read_text() == "\n*** 5 bytes could not be written here\nkept\n"
