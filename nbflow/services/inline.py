@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from nbflow.core import actions
 from nbflow.core.plan import Callback
 from nbflow.core.runids import RunType, make_run_id
 from nbflow.core.snapshot import Run, RunKey, TaskKey
-from nbflow.core.states import RunState, TaskState
+from nbflow.core.states import RUN_FINISHED, RunState, TaskState
 from nbflow.core.timetables import timetable_from_spec
 from nbflow.core.timetables.zones import as_utc
 from nbflow.errors import NbflowError
@@ -25,6 +25,7 @@ from nbflow.services.dates import parse_date
 from nbflow.services.operations import check_conf
 from nbflow.services.parsing import with_recorded_runs
 from nbflow.services.scheduler import INLINE, Scheduler, Turn
+from nbflow.services.why import reasons
 from nbflow.store.base import DagVersion
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+LONG_WAIT_SECONDS = 2
+"""Who watches a run in a terminal is told what it waits for if it is for longer than this."""
 
 
 def run_test(
@@ -88,6 +92,11 @@ def run_inline(
         raise
     done = app.store.run(run.key)
     assert done is not None
+    if done.state not in RUN_FINISHED:
+        tell_waits(app, [run.key], "and nothing will change that here: the run is ended as failed")
+        app.operations("test").mark_run(run.key, RunState.FAILED)
+        done = app.store.run(run.key)
+        assert done is not None
     return done
 
 
@@ -117,10 +126,20 @@ def drive(app: App, runs: list[RunKey], dags: Mapping[int, DAG], *, job_id: str 
         ):
             log.error("%s", fault)
 
+    told: set[datetime] = set()
+
+    def until(turn: Turn) -> bool:
+        now, at = app.clock.now(), turn.wake_at
+        if not turn.busy and not scheduler.executor.live and at is not None and at not in told:
+            told.add(at)
+            if (at - now).total_seconds() > LONG_WAIT_SECONDS:
+                tell_waits(app, runs, f"the next look is at {at:%H:%M:%S}, in {(at - now).total_seconds():.0f} s")
+        return _over(scheduler, turn)
+
     executor = app.sequential_executor("inline", dags=dags)
     scheduler = app.scheduler(executor=executor, only=runs, job_id=job_id, call_here=call)
     with app.answering():
-        scheduler.run(until=lambda turn: _over(scheduler, turn))
+        scheduler.run(until=until)
 
 
 def _over(scheduler: Scheduler, turn: Turn) -> bool:
@@ -128,6 +147,13 @@ def _over(scheduler: Scheduler, turn: Turn) -> bool:
     if not scheduler.memory.active.snapshots:
         return True
     return not turn.busy and not scheduler.executor.live and turn.wake_at is None
+
+
+def tell_waits(app: App, runs: Sequence[RunKey], addition: str) -> None:
+    """Log what each unfinished task of these runs waits for."""
+    for run in runs:
+        for key, wait in reasons(app.store, run, app.clock.now()).items():
+            log.warning("%s: %s (%s)", key, wait.text.rstrip("."), addition)
 
 
 def _moment(given: datetime | str | None, now: datetime) -> datetime:

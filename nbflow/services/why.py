@@ -25,15 +25,18 @@ SCHEDULER_ALIVE = timedelta(seconds=30)
 
 def explain_run(store: Store, run: RunKey, now: datetime) -> Mapping[TaskKey, Wait]:
     """Reason of every unfinished instance. Empty for a run that has ended."""
-    snapshot = store.snapshot(run)
-    if snapshot is None:
-        raise DagRunNotFound(f"DAG {run.dag_id!r} has no run {run.run_id!r}.")
-    if snapshot.run.state in RUN_FINISHED:
-        return {}
-    waits = _reasons(store, snapshot, now)
+    waits = reasons(store, run, now)
     if not store.jobs("scheduler", alive_since=now - SCHEDULER_ALIVE):
         waits = {key: _no_scheduler(wait) if _needs_scheduler(wait) else wait for key, wait in waits.items()}
     return waits
+
+
+def reasons(store: Store, run: RunKey, now: datetime) -> dict[TaskKey, Wait]:
+    """The same for who drives the run: that no other scheduler runs is no reason then."""
+    snapshot = store.snapshot(run)
+    if snapshot is None:
+        raise DagRunNotFound(f"DAG {run.dag_id!r} has no run {run.run_id!r}.")
+    return {} if snapshot.run.state in RUN_FINISHED else _reasons(store, snapshot, now)
 
 
 def explain_task(store: Store, run: RunKey, key: TaskKey, now: datetime) -> Mapping[TaskKey, Wait]:

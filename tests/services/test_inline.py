@@ -129,3 +129,35 @@ def test_a_users_own_timetable_says_the_interval_of_a_tested_run(memory_app):
     run = run_test(dag, logical_date="2024-01-31", app=memory_app)
 
     assert (run.state, run.data_interval_start) == (RunState.SUCCESS, datetime(2024, 1, 24, tzinfo=UTC))
+
+
+def test_a_run_that_cannot_go_on_is_ended_and_says_why(memory_app, caplog):
+    with DAG("d", schedule=None) as dag:
+
+        @task(pool="none_such")
+        def a(): ...
+
+        a()
+
+    run = run_test(dag, logical_date="2024-01-31", app=memory_app)
+
+    assert run.state == RunState.FAILED
+    assert "a: Pool 'none_such' does not exist." in caplog.text
+
+
+def test_a_long_wait_is_announced(memory_app, caplog):
+    with DAG("d", schedule=None) as dag:
+
+        @task(retries=1, retry_delay=timedelta(seconds=2.2))
+        def a(ti=None):
+            if ti.try_number == 1:
+                raise ValueError("not yet")
+
+        a()
+
+    run = run_test(dag, app=memory_app)
+
+    assert run.state == RunState.SUCCESS
+    assert [r.getMessage()[:30] for r in caplog.records if r.name == "nbflow.services.inline"] == [
+        "a: Waits for try 2 of 2 (the n"
+    ]
