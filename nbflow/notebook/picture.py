@@ -27,7 +27,7 @@ def dag_picture(here: Session, kept: KernelDag) -> Bundle:
     row = here.app.store.dag(spec.dag_id)
     view = views.graph_view(
         spec,
-        next_run=row.next_run_after if row is not None else None,
+        next_run=row.next_run if row is not None else None,
         paused=row is not None and row.paused,
         footer=footer(here, spec.dag_id),
     )

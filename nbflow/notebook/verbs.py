@@ -79,7 +79,7 @@ def list_dags(pattern: str = "") -> Shown:
     for row in store.dags():
         version = store.version(row.dag_id)
         if version is not None:
-            rows[row.dag_id] = views.dag_row(store, version.spec, paused=row.paused, next_run=row.next_run_after)
+            rows[row.dag_id] = views.dag_row(store, version.spec, paused=row.paused, next_run=row.next_run)
     for dag_id, own in here.dags.items():
         if dag_id not in rows:
             rows[dag_id] = views.dag_row(store, own.version.spec, paused=False, next_run=None)
@@ -103,7 +103,7 @@ def show(dag: Dag, *, run: str | None = None) -> Shown | RunHandle:
     row = here.app.store.dag(spec.dag_id)
     view = views.graph_view(
         spec,
-        next_run=row.next_run_after if row is not None else None,
+        next_run=row.next_run if row is not None else None,
         paused=row is not None and row.paused,
         footer=footer(here, spec.dag_id),
     )

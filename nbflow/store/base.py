@@ -72,6 +72,12 @@ class DagRow:
     last_parsed_at: datetime | None = None
     has_import_errors: bool = False
 
+    @property
+    def next_run(self) -> datetime | None:
+        """When its next run is due, for people. None: never by time, or its timetable has not been asked yet (a DAG
+        that was paused since it came), when ``next_run_after`` is only the moment to ask it."""
+        return self.next_run_after if self.next_interval is not None else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:

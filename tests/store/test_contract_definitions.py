@@ -123,9 +123,19 @@ def test_what_is_due(store: Store) -> None:
     row = store.dag("soon")
     assert row is not None
     assert (row.next_run_after, row.next_logical_date, row.next_interval) == (after(1), T0, (T0, T0 + DAY))
+    assert row.next_run == after(1)
     never = store.dag("never")
     assert never is not None
     assert (never.next_run_after, never.next_logical_date, never.next_interval) == (None, None, None)
+
+
+def test_the_moment_to_ask_a_timetable_is_not_its_next_run(store: Store) -> None:
+    register(store)
+    store.set_next_run("d", run_after=T0)
+
+    row = store.dag("d")
+    assert row is not None
+    assert (row.next_run_after, row.next_run) == (T0, None)
 
 
 def test_nothing_is_due_where_nothing_is_scheduled(store: Store) -> None:
