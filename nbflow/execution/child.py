@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbflow.core.events import Failed
 from nbflow.core.states import Cause
 from nbflow.dag.runtime import Outcome, Work
-from nbflow.errors import NbflowError
+from nbflow.errors import NbflowError, StoreError
 from nbflow.execution import protocol
 from nbflow.execution.asking import AskingRuntime, utc_now
 from nbflow.execution.logs import LogStream
@@ -22,6 +23,11 @@ from nbflow.execution.protocol import Channel
 if TYPE_CHECKING:
     from nbflow.execution.template import Loaded, Program
 
+STORE_PATIENCE_SECONDS = 60.0
+"""How long a metastore that refuses (locked, restarted, its disk full) is asked again before the task hears of it."""
+STORE_RETRY_SECONDS = 0.2
+ASKED_ONCE = frozenset({"trigger_dag"})
+"""What must not be done twice, if it was done and only its answer was lost."""
 OOM_SCORE = "500"
 """Of 1000: what the kernel adds to a task when it looks for a process to end because memory is out."""
 
@@ -46,8 +52,15 @@ class SocketRuntime(AskingRuntime):
             raise NbflowError(
                 f"a process that the task forked cannot ask nbflow ({kind})", hint="Ask before forking, and pass it on."
             )
-        with self._lock:
-            return ask_over(self._channel, self._attempt_id, kind, args)
+        patient_until = time.monotonic() + STORE_PATIENCE_SECONDS
+        while True:
+            try:
+                with self._lock:
+                    return ask_over(self._channel, self._attempt_id, kind, args)
+            except StoreError:
+                if kind in ASKED_ONCE or time.monotonic() > patient_until:
+                    raise
+            time.sleep(STORE_RETRY_SECONDS)
 
 
 def run_work(
