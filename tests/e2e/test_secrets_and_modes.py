@@ -37,7 +37,8 @@ with DAG("d", schedule=None):
         text = Variable.get("api_key")
         for letter in text: sys.stdout.write(letter)
         print()
-    rendered = BashOperator(task_id="rendered", bash_command="true {{ var.value.api_key }} {{ conn.db.password }}")
+    secrets = {"KEY": "{{ var.value.api_key }}", "PASSWORD": "{{ conn.db.password }}"}
+    rendered = BashOperator(task_id="rendered", bash_command='test -n "$KEY"', env=secrets)
     shows(); raises(); slices(); rendered
 """
 
