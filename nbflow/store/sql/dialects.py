@@ -19,7 +19,6 @@ a list of keys      ``json_each``                                 ``jsonb_array_
 
 from __future__ import annotations
 
-import itertools
 import os
 import sqlite3
 import threading
@@ -124,7 +123,8 @@ class SqliteDialect:
             self.busy_seconds = float(str(url.query.get("timeout", BUSY_SECONDS)))
         except ValueError:
             raise ConfigError(f"?timeout= is a number of seconds, not {url.query['timeout']!r}.") from None
-        self._serials = itertools.count()
+        self._watched: Any = None
+        self._serial = 0
 
     def _connect(self) -> sqlite3.Connection:
         # mode=rw: connecting never makes a file, so a wrong path is an error and not an empty metastore.
@@ -211,23 +211,28 @@ class SqliteDialect:
         return StoreError(f"SQLite refused at {self.path}: {said}; nothing was changed.")
 
     def others(self, engine: Engine) -> Any:
-        try:
-            pooled = engine.raw_connection()
+        """Asked of one connection of the pool, the one that a single thread always gets; and past the pool, whose
+        bookkeeping costs more than the answer. A commit by another thread's connection counts as somebody else's."""
+        for _ in range(2):
             try:
-                serial = pooled.info.setdefault("serial", next(self._serials))
-                driver: sqlite3.Connection = pooled.driver_connection  # type: ignore[assignment]
-                return serial, driver.execute("PRAGMA data_version").fetchone()[0]
-            finally:
-                pooled.close()
-        except sqlite3.Error as error:
-            raise self.translate(error) from error
+                if self._watched is None:
+                    pooled = engine.raw_connection()
+                    self._watched, self._serial = pooled.driver_connection, self._serial + 1
+                    pooled.close()
+                return self._serial, self._watched.execute("PRAGMA data_version").fetchone()[0]
+            except sqlite3.ProgrammingError:  # the pool has closed it: there will be another
+                self._watched = None
+            except sqlite3.Error as error:
+                raise self.translate(error) from error
+        raise StoreError(f"The connections to {self.path} are closed.")
 
     def wait(self, timeout: float) -> bool:
         time.sleep(min(LOOK_SECONDS, timeout))
         return False
 
     def close(self) -> None:
-        """The engine has all connections."""
+        """The engine has, and closes, all connections."""
+        self._watched = None
 
 
 class PostgresDialect:
