@@ -130,10 +130,10 @@ def test_what_is_due(store: Store) -> None:
 
 
 def test_the_moment_to_ask_a_timetable_is_not_its_next_run(store: Store) -> None:
-    register(store)
-    store.set_next_run("d", run_after=T0)
+    dag_id = register(store).dag_id
+    store.set_next_run(dag_id, run_after=T0)
 
-    row = store.dag("d")
+    row = store.dag(dag_id)
     assert row is not None
     assert (row.next_run_after, row.next_run) == (T0, None)
 
