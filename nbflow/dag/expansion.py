@@ -8,6 +8,7 @@ an XCom is data: :attr:`Resolved.from_xcom` names the objects that no template m
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import Parameter
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -156,8 +157,8 @@ def _inside(value: Any, context: Mapping[str, Any], seen: set[int]) -> Any:
 class MappedArgument(XComArg):
     """Inside a mapped group: the argument that differs from one map index to the next."""
 
-    def __init__(self, group_input: ExpandInput, key: str) -> None:
-        self.group_input, self.key = group_input, key
+    def __init__(self, group_input: ExpandInput, key: str, default: Any = Parameter.empty) -> None:
+        self.group_input, self.key, self.default = group_input, key, default
         self.group: MappedTaskGroup | None = None
 
     def __repr__(self) -> str:
@@ -174,4 +175,10 @@ class MappedArgument(XComArg):
         )
 
     def resolve(self, context: Mapping[str, Any]) -> Any:
-        return self.group_input.resolve(context, context["ti"].map_index).kwargs.get(self.key)
+        map_index = context["ti"].map_index
+        given = self.group_input.resolve(context, map_index).kwargs
+        if self.key in given:
+            return given[self.key]
+        if self.default is Parameter.empty:
+            raise InvalidDag(f"What the group is mapped over has no {self.key!r} for map index {map_index}.")
+        return self.default

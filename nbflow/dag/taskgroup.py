@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, update_wrapper
-from inspect import Signature, signature
+from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from nbflow.dag import scope
@@ -289,7 +289,9 @@ class TaskGroupFactory:
         return {"add_suffix_on_collision": True, **self.options}
 
     def _expand(self, given: ExpandInput, names: Any) -> Any:
-        arguments = {name: MappedArgument(given, name) for name in sorted(names)}
+        parameters = self.signature.parameters
+        defaults = {name: parameters[name].default for name in names if name in parameters}
+        arguments = {name: MappedArgument(given, name, defaults.get(name, Parameter.empty)) for name in sorted(names)}
         kwargs = {**self.shared, **arguments}
         self._bind((), kwargs)
         group = MappedTaskGroup(given, **self._group_options())

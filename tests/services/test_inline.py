@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nbflow import DAG, task
+from nbflow import DAG, task, task_group
 from nbflow.core.snapshot import TaskKey
 from nbflow.core.states import RunState
 from nbflow.core.timetables import DataInterval, Timetable
@@ -161,3 +161,30 @@ def test_a_long_wait_is_announced(memory_app, caplog):
     assert [r.getMessage()[:30] for r in caplog.records if r.name == "nbflow.services.inline"] == [
         "a: Waits for try 2 of 2 (the n"
     ]
+
+
+def test_a_group_mapped_over_dicts_takes_its_functions_defaults_for_what_they_lack(memory_app, caplog):
+    seen = []
+    with DAG("d", schedule=None) as dag:
+
+        @task
+        def dicts():
+            return [{"a": 1}, {"a": 2, "b": 5}, {"b": 7}]
+
+        @task_group
+        def group(a, b=10):
+            @task
+            def add(x, y):
+                seen.append(x + y)
+
+            add(a, b)
+
+        group.expand_kwargs(dicts())
+
+    run = run_test(dag, app=memory_app)
+
+    assert (seen, states(memory_app, run)) == (
+        [11, 7],
+        {"dicts": "success", "group.add[0]": "success", "group.add[1]": "success", "group.add[2]": "failed"},
+    )
+    assert "What the group is mapped over has no 'a' for map index 2." in caplog.text
