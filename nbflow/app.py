@@ -301,7 +301,12 @@ class App:
 
 def _open(settings: Settings) -> Store:
     database = settings.database
-    return open_store(database.sql_alchemy_conn, synchronous=database.synchronous, fernet=_LazyBox(settings))
+    return open_store(
+        database.sql_alchemy_conn,
+        synchronous=database.synchronous,
+        busy_timeout=database.busy_timeout_seconds,
+        fernet=_LazyBox(settings),
+    )
 
 
 class _LazyBox:

@@ -60,7 +60,6 @@ class CoreSettings:
     """What concerns every part."""
 
     dags_folder: Path = option(Path("{home}/dags"), "Folder of DAG files (.py and .ipynb).")
-    plugins_folder: Path = option(Path("{home}/plugins"), "Folder of plugins, loaded at start.")
     executor: str = option(
         "LocalExecutor",
         "Where tasks run: SequentialExecutor (one at a time, in the scheduler's process) or LocalExecutor (processes).",
@@ -81,14 +80,12 @@ class CoreSettings:
     default_timezone: str = option("utc", "IANA time zone of dates that name none.")
     default_task_retries: int = option(0, "Retries of a task that does not say.", least=0)
     default_task_retry_delay: float = option(300.0, "Seconds between a failure and the retry.", least=0)
-    max_task_retry_delay: float = option(86400.0, "Most seconds between failure and retry, with backoff.", least=0)
     default_task_execution_timeout: float | None = option(
         None, "Seconds after which an attempt is ended, for a task that does not say. Empty: none.", least=0
     )
     default_task_weight_rule: str = option(
         "downstream", "How a priority counts the tasks around it.", choices=("downstream", "upstream", "absolute")
     )
-    default_pool_task_slot_count: int = option(128, "Slots of default_pool in a new metastore.", least=0)
     killed_task_cleanup_time: float = option(
         60.0, "Seconds that a task which is told to end has before its process group is killed.", least=0
     )
@@ -120,7 +117,6 @@ class CoreSettings:
         "Key(s) for stored secrets, comma-separated, newest first. Empty: {home}/fernet.key, made when needed.",
         sensitive=True,
     )
-    hide_sensitive_var_conn_fields: bool = option(True, "Mask secrets in logs, rendered fields and listings.")
     sensitive_var_conn_names: tuple[str, ...] = option(
         (), "More words that mark a variable's or extra's name as sensitive, comma-separated."
     )
@@ -145,10 +141,6 @@ class DatabaseSettings:
     busy_timeout_seconds: float = option(
         30.0, "SQLite only: how long a writer waits for another one.", least=0, airflow=NOT_AIRFLOW
     )
-    sql_alchemy_pool_size: int = option(5, "Connections kept open by each process (not SQLite).", least=1)
-    sql_alchemy_max_overflow: int = option(10, "Connections opened beyond the pool under load.", least=-1)
-    sql_alchemy_pool_recycle: int = option(1800, "Seconds after which a pooled connection is replaced.", least=-1)
-    sql_alchemy_pool_pre_ping: bool = option(True, "Test a pooled connection before using it.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,14 +159,12 @@ class SchedulerSettings:
     task_instance_heartbeat_timeout: float = option(
         60.0, "Seconds without a sign of life after which a running task counts as lost.", least=1
     )
-    task_queued_timeout: float = option(600.0, "Seconds until a queued task that nobody took is queued again.", least=1)
     idle_minutes: float = option(
         10.0,
         "A scheduler that a notebook started ends after so many idle minutes with no unpaused schedule.",
         least=0,
         airflow=NOT_AIRFLOW,
     )
-    max_dagruns_to_create_per_loop: int = option(10, "Most runs of one DAG that one pass creates.", least=1)
     use_job_schedule: bool = option(True, "Create scheduled runs. False: only what is triggered by hand or backfilled.")
     allow_trigger_in_future: bool = option(False, "A run that is triggered for a future date starts at once.")
 
@@ -184,12 +174,6 @@ class DagProcessorSettings:
     """Finding and parsing DAG files."""
 
     parsing_processes: int = option(2, "DAG files parsed at once.", least=1)
-    dag_file_processor_timeout: float = option(
-        50.0,
-        "Seconds that the process parsing one file may take in all.",
-        least=1,
-        airflow=("DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT", "CORE__DAG_FILE_PROCESSOR_TIMEOUT"),
-    )
     refresh_interval: float = option(
         60.0,
         "Seconds between full looks at the folder (changes are seen at once where the file system tells of them).",
@@ -235,41 +219,6 @@ class SimSettings:
     """Simulation."""
 
     seed: int = option(0, "Seed of simulated outcomes, where none is given.")
-    task_seconds: float = option(60.0, "Seconds that a simulated task takes where no real run tells.", least=0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TriggererSettings:
-    """Deferred tasks."""
-
-    capacity: int = option(
-        1000,
-        "Most triggers that one triggerer holds.",
-        least=1,
-        airflow=("TRIGGERER__CAPACITY", "TRIGGERER__DEFAULT_CAPACITY"),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebserverSettings:
-    """Web pages."""
-
-    web_server_host: str = option(
-        "127.0.0.1", "Address to listen on.", airflow=("WEBSERVER__WEB_SERVER_HOST", "API__HOST")
-    )
-    web_server_port: int = option(
-        8080, "Port to listen on.", least=0, airflow=("WEBSERVER__WEB_SERVER_PORT", "API__PORT")
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmailSettings:
-    """E-mail on failure and retry."""
-
-    default_email_on_failure: bool = option(True, "Mail a failure, for a task that has an address and does not say.")
-    default_email_on_retry: bool = option(True, "Mail a retry, for a task that has an address and does not say.")
-    email_conn_id: str = option("smtp_default", "Connection of the mail server.")
-    from_email: str = option("", "Sender. Empty: the connection's login.")
 
 
 class OptionRow(NamedTuple):
@@ -295,9 +244,6 @@ class Settings:
     operators: OperatorsSettings
     notebook: NotebookSettings
     sim: SimSettings
-    triggerer: TriggererSettings
-    webserver: WebserverSettings
-    email: EmailSettings
     #: ``section.key`` -> where the value came from, for what is not a default
     sources: Mapping[str, str]
 
@@ -358,9 +304,6 @@ SECTIONS: dict[str, type[Any]] = {
     "operators": OperatorsSettings,
     "notebook": NotebookSettings,
     "sim": SimSettings,
-    "triggerer": TriggererSettings,
-    "webserver": WebserverSettings,
-    "email": EmailSettings,
 }
 
 
@@ -597,7 +540,7 @@ def _to_toml(value: Any) -> str:
 def prepare_home(settings: Settings) -> None:
     """Create the home (0700), its folders and a commented ``nbflow.toml`` (0600); leave alone what is there."""
     core, logs = settings.core, settings.logging.base_log_folder
-    for folder in (settings.home, core.dags_folder, core.plugins_folder, logs):
+    for folder in (settings.home, core.dags_folder, logs):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(settings.home / FILE_NAME, default_toml().encode())
 

@@ -21,12 +21,18 @@ class Box(Protocol):
 
 
 def open_store(
-    url: str, *, synchronous: str = "NORMAL", fernet: Box | None = None, new_id: Callable[[], str] | None = None
+    url: str,
+    *,
+    synchronous: str = "NORMAL",
+    busy_timeout: float | None = None,
+    fernet: Box | None = None,
+    new_id: Callable[[], str] | None = None,
 ) -> Store:
     """Open the metastore at ``url``; its tables are made by ``migrate()``.
 
     ``memory://``, ``sqlite:////absolute/path.db`` or ``postgresql://user@host/name``. ``synchronous`` is SQLite's
-    pragma: NORMAL survives a killed process, FULL a power cut too. Without ``fernet`` secrets can be neither written
+    pragma: NORMAL survives a killed process, FULL a power cut too. ``busy_timeout`` (seconds) is how long a writer
+    waits for another one, where the URL does not say (``?timeout=``). Without ``fernet`` secrets can be neither written
     nor read. ``new_id`` gives attempt ids (default: random). Raises ConfigError for another kind of URL.
     """
     if url in ("memory://", "memory:"):
@@ -36,6 +42,8 @@ def open_store(
     if url.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "postgres"):
         from nbflow.store.sql import SqlStore
 
+        if busy_timeout is not None and url.startswith("sqlite") and "timeout=" not in url:
+            url += f"{'&' if '?' in url else '?'}timeout={busy_timeout:g}"
         return SqlStore(url, synchronous=synchronous, fernet=fernet, new_id=new_id)
     raise ConfigError(
         f"{url.partition('://')[0]}:// is no metastore.",

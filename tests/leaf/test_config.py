@@ -248,7 +248,6 @@ def test_a_new_home_is_for_its_owner_alone(home):
         "nbflow-home": "0o700",
         "dags": "0o700",
         "logs": "0o700",
-        "plugins": "0o700",
         "nbflow.toml": "0o600",
     }
 
