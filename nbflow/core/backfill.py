@@ -35,7 +35,11 @@ from nbflow.errors import (
 
 from .runids import RunType, make_run_id
 from .states import RunState
-from .timetables import DagRunInfo, Timetable, as_utc
+from .timetables import DagRunInfo, RecordedTimetable, Timetable, as_utc
+
+_OWN_TIMETABLE = (
+    "Of a timetable of the author's own only the runs to come are recorded; trigger earlier ones by logical date."
+)
 
 
 class Reprocess(StrEnum):
@@ -131,7 +135,8 @@ def plan_backfill(
     if not infos and not dry_run:
         raise NoBackfillRunsToCreate(
             f"DAG {dag_id!r} has no run between {from_date.isoformat()} and {to_date.isoformat()} that is due: "
-            f"it runs {timetable.describe()}."
+            f"it runs {timetable.describe()}.",
+            hint=_OWN_TIMETABLE if isinstance(timetable, RecordedTimetable) else "",
         )
     by_date = {as_utc(run.logical_date): run for run in existing}
     entries = (_entry(place, info, by_date.get(info.logical_date), reprocess) for place, info in enumerate(infos, 1))

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from nbflow.core.backfill import BackfillEntry, BackfillPlan, ExistingRun, Reprocess, plan_backfill
 from nbflow.core.states import RUN_FINISHED, RunState
-from nbflow.core.timetables import ContinuousTimetable, DagRunInfo, NullTimetable, timetable_from_schedule
+from nbflow.core.timetables import (
+    ContinuousTimetable,
+    DagRunInfo,
+    NullTimetable,
+    RecordedTimetable,
+    timetable_from_schedule,
+)
 from nbflow.errors import (
     AlreadyRunningBackfill,
     BackfillError,
@@ -67,6 +73,11 @@ def test_a_plan_names_every_run_its_interval_and_what_happens_to_it():
             {"timetable": timetable_from_schedule("@yearly"), "from_date": utc(2024, 2, 1), "to_date": utc(2024, 3, 1)},
             NoBackfillRunsToCreate,
             "it runs on the 1st of January at 00:00 UTC",
+        ),
+        (
+            {"timetable": RecordedTimetable({"kind": "custom", "class": "shop.Weekdays", "runs": []})},
+            NoBackfillRunsToCreate,
+            "only the runs to come are recorded; trigger earlier ones by logical date.",
         ),
     ],
 )
