@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import ClauseElement, ColumnElement, Connection, Executable, bindparam, make_url, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
+from sqlalchemy.exc import DBAPIError, StatementError
 
 from nbflow.core.spec import DagSpec
 from nbflow.store import Box
@@ -87,8 +87,6 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except IntegrityError:
-            raise
         except DBAPIError as error:
             raise self._dialect.translate(error.orig or error) from error
         except StatementError as error:  # a value that its column type refused: our own error, wrapped
