@@ -482,7 +482,7 @@ def test_pools_there_and_back(nbflow, tmp_path):
 
 def test_db_init_makes_a_home(nbflow, home):
     assert nbflow("db", "init").code == 0
-    assert {"dags", "logs", "nbflow.db", "nbflow.toml", "plugins"} <= {path.name for path in home.iterdir()}
+    assert {"dags", "logs", "nbflow.db", "nbflow.toml"} <= {path.name for path in home.iterdir()}
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
