@@ -28,7 +28,7 @@ STORE_PATIENCE_SECONDS = 60.0
 STORE_RETRY_SECONDS = 0.2
 ASKED_ONCE = frozenset({"trigger_dag"})
 """What must not be done twice, if it was done and only its answer was lost."""
-OOM_SCORE = "500"
+OOM_SCORE = b"500"
 """Of 1000: what the kernel adds to a task when it looks for a process to end because memory is out."""
 
 
@@ -118,8 +118,12 @@ def _into_log(fds: Sequence[int], runtime: AskingRuntime, *, room: int) -> None:
 def limit_memory(memory_limit_bytes: int | None) -> None:
     """Limit this process's address space, where there is a limit; and where memory runs out for all, let the kernel
     end this process before any that others need."""
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write(OOM_SCORE)
+    with contextlib.suppress(OSError):  # by the system's own calls: a text file would import its codec in each child
+        handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(handle, OOM_SCORE)
+        finally:
+            os.close(handle)
     if memory_limit_bytes:
         import resource
 
