@@ -51,13 +51,13 @@ def upstream_wait(
 def past_wait(snapshot: Snapshot, task: TaskSpec) -> Wait | None:
     """Why a task that depends on its past may not start, or None if its past allows it.
 
-    As in Airflow: the first run is free, and so is a task that no earlier run had. ``wait_for_downstream`` looks at the
-    direct downstream tasks only.
+    As in Airflow: the first run is free, and so is a task that no earlier run had (unless it says
+    ``ignore_first_depends_on_past=False``). ``wait_for_downstream`` looks at the direct downstream tasks only.
     """
     previous = snapshot.previous
     if previous is None or not (task.depends_on_past or task.wait_for_downstream):
         return None
-    if task.task_id not in previous.ever:
+    if task.ignore_first_depends_on_past and task.task_id not in previous.ever:
         return None
     before = previous.states.get(task.task_id, ())
     bad = [state for state in before if state not in SUCCESS_STATES]
