@@ -209,14 +209,12 @@ def _store_file(call: Call, dag_id: str, subdir: str) -> DagVersion:
 
 def register(call: Call, loaded: Loaded, dag_ids: Sequence[str]) -> list[DagVersion]:
     """Let the schedule follow DAGs of a file in the DAGs folder, as the DAG processor does when it first sees it."""
+    from nbflow.services.registering import follow_file
     from nbflow.store.base import DagVersion
 
-    app, now, made = call.app, call.now(), []
-    for dag_id in dag_ids:
-        spec = loaded.specs[dag_id]
-        paused = spec.is_paused_upon_creation
-        version = DagVersion(dag_id=dag_id, spec=spec, fileloc=loaded.path, files=loaded.files)
-        default = app.settings.core.dags_are_paused_at_creation
-        made.append(app.store.register(version, now=now, paused=default if paused is None else paused))
-        app.store.set_next_run(dag_id, run_after=now)
-    return made
+    app, now = call.app, call.now()
+    versions = [
+        DagVersion(dag_id=dag_id, spec=loaded.specs[dag_id], fileloc=loaded.path, files=loaded.files)
+        for dag_id in dag_ids
+    ]
+    return [follow_file(app.store, version, app.settings, now) for version in versions]

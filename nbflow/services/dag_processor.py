@@ -44,6 +44,7 @@ from nbflow.execution.logs import LogFolder
 from nbflow.services.callbacks import CallbackRunner
 from nbflow.services.errands import Errands
 from nbflow.services.parsing import Parsed, ParsedDag, Parser
+from nbflow.services.registering import follow_file
 from nbflow.store.base import DagVersion, ImportFault, Store
 
 log = logging.getLogger(__name__)
@@ -377,9 +378,7 @@ class _Work:
         return ImportFault(fileloc=path, line=None, error=error, cell=one.cell, at=now)
 
     def _register(self, parsed: Parsed, one: ParsedDag, now: datetime) -> None:
-        spec, settings = one.spec, self.processor.settings
-        paused = spec.is_paused_upon_creation
-        before = self.store.dag(spec.dag_id)
+        spec = one.spec
         version = DagVersion(
             dag_id=spec.dag_id,
             spec=spec,
@@ -388,15 +387,9 @@ class _Work:
             files=parsed.files,
             origin="example" if parsed.path.startswith(str(EXAMPLES)) else "file",
         )
-        made = self.store.register(
-            version, now=now, paused=settings.core.dags_are_paused_at_creation if paused is None else paused
-        )
+        follow_file(self.store, version, self.processor.settings, now)
         self.owner[spec.dag_id] = parsed.path
         self._note_record(spec, now)
-        if before is not None and before.stale:
-            self.store.set_stale([spec.dag_id], False, now=now)
-        if before is None or before.stale or before.version != made.number:
-            self.store.set_next_run(spec.dag_id, run_after=now)
 
     def _note_record(self, spec: DagSpec, now: datetime) -> None:
         self.records.pop(spec.dag_id, None)
