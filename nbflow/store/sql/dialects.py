@@ -155,15 +155,24 @@ class SqliteDialect:
         return engine  # where nobody says BEGIN, SQLite begins and commits itself
 
     def create(self) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Readable by its owner alone; SQLite gives its -wal and -shm files the same mode.
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Readable by its owner alone; SQLite gives its -wal and -shm files the same mode.
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise StoreError(f"The metastore {self.path} cannot be made: {error.strerror}.") from error
+        try:
+            self._make_wal()
+        except sqlite3.DatabaseError as error:
+            raise self.translate(error) from error
+
+    def _make_wal(self) -> None:
         connection = self._connect()
         until = time.monotonic() + self.busy_seconds
         try:
             while not self._is_wal(connection):
                 if time.monotonic() > until:
-                    raise self.translate(sqlite3.OperationalError("database is locked"))
+                    raise sqlite3.OperationalError("database is locked")
                 time.sleep(LOOK_SECONDS)
         finally:
             connection.close()
@@ -201,6 +210,11 @@ class SqliteDialect:
             return StoreBusy(
                 f"{self.path} was locked for {self.busy_seconds:g} s; nothing was changed.",
                 hint="Another process holds it: try again, or look for one that hangs.",
+            )
+        if "not a database" in said:
+            return StoreError(
+                f"{self.path} is no SQLite database; nothing was changed.",
+                hint="Is it another program's file? Name another in [database] sql_alchemy_conn, or put a backup back.",
             )
         if "disk is full" in said:
             return StoreError(f"The disk of {self.path} is full; nothing was changed.", hint="Make room and try again.")
