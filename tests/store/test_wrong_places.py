@@ -15,7 +15,7 @@ def test_a_file_of_another_kind_is_refused_and_left_as_it_was(tmp_path):
     store = open_store(f"sqlite:///{path}")
 
     for ask in (store.migrate, store.check, store.dags):
-        with pytest.raises(StoreError, match="is no SQLite database"):
+        with pytest.raises(StoreError, match="is not a database of SQLite"):
             ask()
 
     store.close()

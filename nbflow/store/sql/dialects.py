@@ -213,7 +213,7 @@ class SqliteDialect:
             )
         if "not a database" in said:
             return StoreError(
-                f"{self.path} is no SQLite database; nothing was changed.",
+                f"{self.path} is not a database of SQLite; nothing was changed.",
                 hint="Is it another program's file? Name another in [database] sql_alchemy_conn, or put a backup back.",
             )
         if "disk is full" in said:
