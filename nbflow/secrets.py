@@ -167,7 +167,8 @@ class Masker:
         self._longest = 0
         self._starts: frozenset[str] = frozenset()
         self._short_patterns: tuple[re.Pattern[str], ...] = ()
-        self.add(*secrets)
+        if secrets:
+            self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
         """Hide these from now on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -28,8 +27,6 @@ STORE_PATIENCE_SECONDS = 60.0
 STORE_RETRY_SECONDS = 0.2
 ASKED_ONCE = frozenset({"trigger_dag"})
 """What must not be done twice, if it was done and only its answer was lost."""
-OOM_SCORE = b"500"
-"""Of 1000: what the kernel adds to a task when it looks for a process to end because memory is out."""
 
 
 class SocketRuntime(AskingRuntime):
@@ -77,32 +74,35 @@ def run_work(
 
     install_provider(runtime)
     pid = os.getpid()
-    outcome = _outcome(program, loaded, work, runtime, options.get("limits") or {})
+    outcome = _packed_outcome(program, loaded, work, runtime, options.get("limits") or {})
     if os.getpid() != pid:  # the task's code forked, and this is the fork, come back from it: it speaks for nobody
         os._exit(0)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the outcome stands; nothing may cut it in two
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    channel.send({"outcome": protocol.pack_outcome(outcome), "attempt": work.attempt_id})
+    channel.send({"outcome": outcome, "attempt": work.attempt_id})
     os._exit(0)
 
 
-def _outcome(
+def _packed_outcome(
     program: Program, loaded: Loaded | None, work: Work, runtime: AskingRuntime, limits: Mapping[str, Any]
-) -> Outcome:
+) -> dict[str, Any]:
+    """Run the try; its outcome as JSON, whatever happens."""
     if loaded is None or loaded.dag is None:
         error = f"the source of version {work.version} no longer defines the DAG {work.run.dag_id!r}"
-        return Outcome(event=Failed(attempt_id=work.attempt_id, at=utc_now(), cause=Cause.LOAD_FAILED, error=error))
+        return _failed(work, Cause.LOAD_FAILED, error)
     try:
-        outcome = program.run(loaded.dag, work, runtime, limits)
-        protocol.pack_outcome(outcome)
-        return outcome
+        return protocol.pack_outcome(program.run(loaded.dag, work, runtime, limits))
     except BaseException as error:  # user code's errors end in an outcome; what comes here slipped through
         import traceback
 
         traceback.print_exc()
-        text = f"{type(error).__name__}: {error}"
-        return Outcome(event=Failed(attempt_id=work.attempt_id, at=utc_now(), cause=Cause.RAISED, error=text))
+        return _failed(work, Cause.RAISED, f"{type(error).__name__}: {error}")
+
+
+def _failed(work: Work, cause: Cause, error: str) -> dict[str, Any]:
+    event = Failed(attempt_id=work.attempt_id, at=utc_now(), cause=cause, error=error)
+    return protocol.pack_outcome(Outcome(event=event))
 
 
 def _into_log(fds: Sequence[int], runtime: AskingRuntime, *, room: int) -> None:
@@ -116,14 +116,7 @@ def _into_log(fds: Sequence[int], runtime: AskingRuntime, *, room: int) -> None:
 
 
 def limit_memory(memory_limit_bytes: int | None) -> None:
-    """Limit this process's address space, where there is a limit; and where memory runs out for all, let the kernel
-    end this process before any that others need."""
-    with contextlib.suppress(OSError):  # by the system's own calls: a text file would import its codec in each child
-        handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(handle, OOM_SCORE)
-        finally:
-            os.close(handle)
+    """Limit this process's address space, where there is a limit."""
     if memory_limit_bytes:
         import resource
 

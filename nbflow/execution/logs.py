@@ -17,6 +17,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -145,7 +146,10 @@ class LogStream(io.TextIOBase):
         self._masker = masker
         self._pending = ""
         self._lost = 0
-        self.buffer = _Buffer(self)
+
+    @cached_property
+    def buffer(self) -> _Buffer:
+        return _Buffer(self)
 
     @property
     def encoding(self) -> str:  # type: ignore[override]

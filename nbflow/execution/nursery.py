@@ -31,6 +31,9 @@ COMMAND = (sys.executable, "-P", "-c", _START)
 FORK_PATIENCE_SECONDS = 1.0
 """How long a try waits after a fork failed for want of memory or processes, before it is given back."""
 STOP_SECONDS = 10.0
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""While fewer tries run than that, a child that waits may rehearse; beside more, rehearsing would only cost (a third of
+the tries a second, where they do nothing)."""
 GROUP_CHECK_SECONDS = 0.01
 
 Handler = Callable[[dict[str, Any], list[int]], None]
@@ -160,8 +163,13 @@ class Forker:
         self._dead = False
 
     @property
+    def at_work(self) -> int:
+        """Processes that are used, or wanted to be."""
+        return len(self._takers) + len(self.children) - len(self.idle)
+
+    @property
     def busy(self) -> bool:
-        return bool(self._takers) or len(self.children) > len(self.idle)
+        return self.at_work > 0
 
     def take(self, taker: Taker) -> None:
         """Hand a waiting child to ``taker``, at once if there is one."""
@@ -178,7 +186,7 @@ class Forker:
         short = len(self._takers) > self._asked or wanted >= (self.ahead + 1) // 2
         if wanted > 0 and short and not self._dead:
             self._asked += wanted
-            self._say({"fork": wanted})
+            self._say({"fork": wanted, "rehearse": self.at_work < CORES})
 
     def kill(self, pid: int, number: int) -> None:
         if self._dead:

@@ -28,7 +28,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -46,7 +46,7 @@ from nbflow.execution.desk import Desk
 from nbflow.execution.executors.base import Report, Submission
 from nbflow.execution.logs import LogFile, LogFolder
 from nbflow.execution.loop import Loop, Timer
-from nbflow.execution.nursery import Child, Gone, Nursery, NurseryOptions, Ready, Source, answer_ask
+from nbflow.execution.nursery import CORES, Child, Gone, Nursery, NurseryOptions, Ready, Source, answer_ask
 from nbflow.store.base import DagVersion
 
 TICK_SECONDS = 0.5
@@ -56,6 +56,8 @@ after that failed."""
 START_SECONDS = 0.01
 """How long the report of a start waits for another one: what is reported together is stored in one commit, and many a
 try is over before anybody could have seen that it runs."""
+NEW = timedelta(milliseconds=50)
+"""So young a try may be one that does nothing. One that waits or computes is soon older."""
 EXIT_SECONDS = 5.0
 """How long a process may take to exit after its outcome."""
 HANGUP_SECONDS = 1.0
@@ -175,6 +177,12 @@ class Supervisor:
         return [try_.work.attempt_id for try_ in self._leaving]
 
     @property
+    def crowded(self) -> bool:
+        """More tries have just begun than there are cores: the ends of short ones follow one another closely."""
+        since = self._now() - NEW
+        return sum(one.started_at is None or one.started_at > since for one in self._tries.values()) > CORES
+
+    @property
     def quiet(self) -> bool:
         """Nothing runs, and every process of a reported try is gone."""
         return not self._tries and not self._leaving
@@ -187,39 +195,43 @@ class Supervisor:
         return self._nursery.pid
 
     # --- taking tries
-    def submit(self, submission: Submission) -> bool:
-        """Claim a try and see to it that it runs. False: it was taken already, or ended."""
-        work = submission.work
-        if work.attempt_id in self._tries:
-            return False
-        key = (work.run.dag_id, work.version)
+    def submit(self, submissions: Sequence[Submission]) -> None:
+        """Claim tries, all in one transaction, and see to it that they run. What was taken already, or has ended, is
+        dropped."""
+        tries = {one.work.attempt_id: Try(one) for one in submissions if one.work.attempt_id not in self._tries}
         # Before the claim: if the store refuses this, nothing is ours yet.
-        version = None if self._nursery.has(*key) else self._versions(*key)
-        try_ = Try(submission)
-        path = self._options.logs.path(work.run.key, try_.key, work.try_number)
-        lease = timedelta(seconds=self._options.lease_seconds)
-        claimed = self._desk.store.claim(
-            work.attempt_id,
+        wanted = {(try_.work.run.dag_id, try_.work.version) for try_ in tries.values()}
+        versions = {key: self._versions(*key) for key in wanted if not self._nursery.has(*key)}
+        claimed = self._desk.store.claim_all(
+            list(tries),
             owner=self._options.owner,
             hostname=self._options.hostname,
-            lease=lease,
+            lease=timedelta(seconds=self._options.lease_seconds),
             now=self._now(),
-            log_path=str(path),
+            log_paths={attempt_id: self._log_path(try_) for attempt_id, try_ in tries.items()},
         )
         if not claimed:
-            return False
+            return
         if not self._tries:
             self._last_renewal = self._last_asked = self.loop.monotonic()
-        self._tries[work.attempt_id] = try_
+        ours = {attempt_id: try_ for attempt_id, try_ in tries.items() if attempt_id in claimed}
+        self._tries |= ours
         self._start_ticking()
+        for try_ in ours.values():
+            self._begin(try_, versions.get((try_.work.run.dag_id, try_.work.version)))
+
+    def _log_path(self, try_: Try) -> str:
+        return str(self._options.logs.path(try_.work.run.key, try_.key, try_.work.try_number))
+
+    def _begin(self, try_: Try, version: DagVersion | None) -> None:
+        """Get a child for a try that is ours. ``version`` is known unless the nursery has it."""
+        key = (try_.work.run.dag_id, try_.work.version)
         if self._nursery.has(*key):
             self._nursery.take(key, partial(self._ready, try_))
-            return True
-        if version is None:
-            self._fail_to_load(try_, f"version {work.version} of the DAG {work.run.dag_id!r} is not in the metastore")
-            return True
-        self._nursery.take(self._source(version), partial(self._ready, try_))
-        return True
+        elif version is None:
+            self._fail_to_load(try_, f"version {key[1]} of the DAG {key[0]!r} is not in the metastore")
+        else:
+            self._nursery.take(self._source(version), partial(self._ready, try_))
 
     def _source(self, version: DagVersion) -> Source:
         folders = {"dags_folder": self._options.dags_folder, "versions_folder": self._options.versions_folder}

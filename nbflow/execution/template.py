@@ -51,7 +51,10 @@ from nbflow.execution.protocol import BrokenProtocol, Channel, Hangup
 
 PR_SET_CHILD_SUBREAPER = 36
 REHEARSE_AFTER_SECONDS = 0.002
-"""While tries follow each other faster than this, a rehearsal would only cost."""
+"""A child whose try comes sooner than this has no time to rehearse."""
+OOM_SCORE = "500"
+"""Of 1000: what the kernel adds to each process below a supervisor when it looks for one to end because memory is out.
+It is inherited, so the largest of them goes: the task that took the memory, and nothing that others need."""
 LEFT_BEHIND_SECONDS = 5.0
 """How long a server that ends waits for what it killed."""
 
@@ -76,8 +79,8 @@ class Program:
     run: Callable[[Any, Work, AskingRuntime, Mapping[str, Any]], Outcome]
     """(DAG, work, runtime, limits) -> outcome. Never raises for a mistake of the user's."""
     rehearse: Callable[[], None] = lambda: None
-    """Run a try of nothing. A child that has nothing to do yet does, and has then copied most pages that it will need:
-    its real try starts in half the time."""
+    """Run a try of nothing. A child that has nothing to do yet does, if a core has not either, and has then copied most
+    pages that it will need: its real try starts in half the time."""
 
 
 def main(program: Program | None = None) -> NoReturn:
@@ -87,6 +90,8 @@ def main(program: Program | None = None) -> NoReturn:
 
         program = own_program()
     _become_subreaper()
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write(OOM_SCORE)
     channel = Channel(socket.socket(fileno=int(sys.argv[1])), blocking=True)
     Server(channel, program).serve()
 
@@ -139,7 +144,7 @@ class Server:
             for message, _ in arrived:
                 if "fork" in message:
                     for _ in range(int(message["fork"])):
-                        self._fork()
+                        self._fork(rehearse=bool(message.get("rehearse")))
                 elif "kill" in message:
                     self._kill(int(message["kill"]), int(message["signal"]))
                 elif "sweep" in message:
@@ -148,7 +153,7 @@ class Server:
             return False
         return is_open
 
-    def _fork(self) -> None:
+    def _fork(self, *, rehearse: bool) -> None:
         ours, theirs = socket.socketpair()
         try:
             pid = os.fork()
@@ -161,7 +166,7 @@ class Server:
             try:
                 ours.close()
                 self._leave()
-                be_child(theirs, self.program, self.loaded)
+                be_child(theirs, self.program, self.loaded, rehearse=rehearse)
             finally:
                 os._exit(70)
         theirs.close()
@@ -244,12 +249,12 @@ def _do_nothing(number: int, frame: object) -> None:
 # ------------------------------------------------------------------------------------------------------------- a child
 
 
-def be_child(sock: socket.socket, program: Program, loaded: Loaded | None) -> NoReturn:
-    """Wait for the first message, and become what it says."""
+def be_child(sock: socket.socket, program: Program, loaded: Loaded | None, *, rehearse: bool = False) -> NoReturn:
+    """Wait for the first message, and become what it says; with ``rehearse``, use the time until it comes."""
     os.setsid()
     channel = Channel(sock, blocking=True)
     try:
-        if loaded is not None and not _arrives_within(sock, REHEARSE_AFTER_SECONDS):
+        if loaded is not None and rehearse and not _arrives_within(sock, REHEARSE_AFTER_SECONDS):
             program.rehearse()
         message, fds = channel.receive()
         if "load" in message:

@@ -354,9 +354,16 @@ class Store(Protocol):
         """Take a queued attempt for this owner; False if it was taken or ended. A duplicate delivery gets False."""
 
     def claim_all(
-        self, attempt_ids: Sequence[str], *, owner: str, hostname: str, lease: timedelta, now: datetime
+        self,
+        attempt_ids: Sequence[str],
+        *,
+        owner: str,
+        hostname: str,
+        lease: timedelta,
+        now: datetime,
+        log_paths: Mapping[str, str] = {},
     ) -> Set[str]:
-        """Claim several in one transaction, for who runs them one after the other; those that are taken now."""
+        """Claim several in one transaction; those that are taken now. ``log_paths``: attempt id -> where its log is."""
 
     def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None: ...
     def heartbeat(self, attempt_ids: Sequence[str], *, owner: str, lease: timedelta, now: datetime) -> list[str]:

@@ -44,6 +44,7 @@ class RememberingStore:
 
     def __init__(self) -> None:
         self.claims: dict[str, str] = {}
+        self.claim_calls = 0
         self.processes: dict[str, tuple[int, float | None]] = {}
         self.xcoms: dict[tuple[str, str], str] = {}
         self.rendered: dict[str, Mapping[str, Any]] = {}
@@ -52,13 +53,11 @@ class RememberingStore:
         self.down = False
         self.heartbeats = 0
 
-    def claim(
-        self, attempt_id: str, *, owner: str, hostname: str, lease: timedelta, now: datetime, log_path: str
-    ) -> bool:
-        return self.claims.setdefault(attempt_id, log_path) is log_path
-
-    def claim_all(self, attempt_ids: Sequence[str], **facts: Any) -> Set[str]:
-        return {one for one in attempt_ids if self.claim(one, **facts, log_path=str(object()))}
+    def claim_all(self, attempt_ids: Sequence[str], *, log_paths: Mapping[str, str] = {}, **facts: Any) -> Set[str]:
+        self.claim_calls += 1
+        taken = {one: log_paths.get(one, "") for one in attempt_ids if one not in self.claims}
+        self.claims |= taken
+        return taken.keys()
 
     def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
         self.processes[attempt_id] = (pid, pid_started)

@@ -63,12 +63,14 @@ def test_several_attempts_are_claimed_at_once_but_for_those_that_are_taken(store
     _claim(store, "a1", "other")
 
     # When both are wanted, and one that does not exist
-    taken = store.claim_all(["a2", "a1", "none"], owner="worker", hostname="here", lease=LEASE, now=T0)
+    logs = {"a1": "a/mine.log", "a2": "b/mine.log"}
+    taken = store.claim_all(["a2", "a1", "none"], owner="worker", hostname="here", lease=LEASE, now=T0, log_paths=logs)
 
     # Then only the free one is got
     attempts = [store.attempt("a1"), store.attempt("a2")]
     assert taken == {"a2"}
     assert [one and (one.owner, one.state) for one in attempts] == [("other", "running"), ("worker", "running")]
+    assert [one and one.log_path for one in attempts] == ["a/b.log", "b/mine.log"]
     assert store.claim_all([], owner="worker", hostname="here", lease=LEASE, now=T0) == set()
 
 

@@ -26,7 +26,8 @@ def store(empty_postgres: str) -> Iterator[Store]:
 
 def _end_all_connections(server: PostgresServer, url: str) -> None:
     name = url.rpartition("/")[2]
-    server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    # With a time to wait: without, it only sends a signal, and the connection may answer once more.
+    server.execute(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'")
 
 
 def test_a_lost_connection_costs_one_call_and_no_data(

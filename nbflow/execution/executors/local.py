@@ -18,6 +18,8 @@ from nbflow.execution.nursery import group_exists
 from nbflow.execution.supervisor import Supervisor, SupervisorOptions, process_started
 from nbflow.store.base import Attempt, DagVersion
 
+GATHER_SECONDS = 0.01
+"""How long, while tries crowd each other, a report waits for others to be stored with it in one transaction."""
 ORPHAN_SECONDS = 5.0
 """How long an orphan may take to go after SIGKILL, before it is left for the next look."""
 
@@ -65,8 +67,7 @@ class LocalExecutor:
         return 0.0 if self._supervisor.reports else self._supervisor.loop.next_timer()
 
     def submit(self, submissions: Sequence[Submission]) -> None:
-        for submission in submissions:
-            self._supervisor.submit(submission)
+        self._supervisor.submit(submissions)
 
     def cancel(self, attempt_id: str, *, reason: str, restart: bool = False) -> bool:
         return self._supervisor.cancel(attempt_id, reason=reason, restart=restart)
@@ -80,8 +81,16 @@ class LocalExecutor:
             if left is not None and left <= 0:
                 break
             loop.run_once(left)
+        if supervisor.reports:
+            self._gather()
         reports, supervisor.reports = supervisor.reports, []
         return reports
+
+    def _gather(self) -> None:
+        """Each turn of the scheduler takes a core from the tries that it waits for."""
+        loop, until = self._supervisor.loop, self._supervisor.loop.monotonic() + GATHER_SECONDS
+        while (left := until - loop.monotonic()) > 0 and self._supervisor.crowded:
+            loop.run_once(left)
 
     def adopt(self, orphans: Sequence[Attempt]) -> list[Report]:
         reports = []

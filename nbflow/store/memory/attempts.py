@@ -59,10 +59,17 @@ class Attempts(Tables):
 
     @locked
     def claim_all(
-        self, attempt_ids: Sequence[str], *, owner: str, hostname: str, lease: timedelta, now: datetime
+        self,
+        attempt_ids: Sequence[str],
+        *,
+        owner: str,
+        hostname: str,
+        lease: timedelta,
+        now: datetime,
+        log_paths: Mapping[str, str] = {},
     ) -> Set[str]:
         facts: Any = {"owner": owner, "hostname": hostname, "lease": lease, "now": now}
-        return {attempt_id for attempt_id in attempt_ids if self.claim(attempt_id, **facts)}
+        return {one for one in attempt_ids if self.claim(one, **facts, log_path=log_paths.get(one))}
 
     @locked
     def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:

@@ -101,15 +101,22 @@ class Attempts(Database):
             return self._dialect.send(connection, [claim]) == [1]
 
     def claim_all(
-        self, attempt_ids: Sequence[str], *, owner: str, hostname: str, lease: timedelta, now: datetime
+        self,
+        attempt_ids: Sequence[str],
+        *,
+        owner: str,
+        hostname: str,
+        lease: timedelta,
+        now: datetime,
+        log_paths: Mapping[str, str] = {},
     ) -> Set[str]:
         facts = {"owner": owner, "hostname": hostname, "lease_until": utc(now) + lease, "started_at": now}
         wanted = sorted(attempt_ids)
         claim = self._hot("claim", _CLAIM)
-        writes = [claim.write([{"this": attempt_id, "log_path": None, **facts}]) for attempt_id in wanted]
+        writes = [claim.write([{"this": one, "log_path": log_paths.get(one), **facts}]) for one in wanted]
         if not writes:
             return frozenset()
-        with self._writing(nudge=False) as connection:
+        with self._once() if len(writes) == 1 else self._writing(nudge=False) as connection:
             hit = self._dialect.send(connection, writes)
         return {attempt_id for attempt_id, rows in zip(wanted, hit, strict=True) if rows}
 
