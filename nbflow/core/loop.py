@@ -36,7 +36,7 @@ from nbflow.core.dispatch import Limits, Ready, RunLimits, plan_dispatch, plan_r
 from nbflow.core.explain import explain_live, paused_wait
 from nbflow.core.plan import AddRun, Move, Op, Plan, advance, merged
 from nbflow.core.reasons import Wait
-from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey
+from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey, change
 from nbflow.core.states import OCCUPYING, RUN_FINISHED, Cause, RunState, TaskState
 
 
@@ -309,7 +309,7 @@ def settled(decision: Decision, attempts: Iterable[Attempted]) -> Active:
     for run, ids in named.items():
         instances = dict(snapshots[run].instances)
         for key, attempt_id in ids.items():
-            instances[key] = replace(instances[key], attempt_id=attempt_id)
+            instances[key] = change(instances[key], attempt_id=attempt_id)
         snapshots[run] = replace(snapshots[run], instances=instances)
         looks[run] = replace(looks[run], snapshot=snapshots[run])
     return Active(snapshots=snapshots, looks=looks)

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from nbflow.core.reasons import Wait
-from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey
+from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey, change, change_run
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import Cause, RunCause, RunState, TaskState
 
@@ -165,9 +165,9 @@ def advance(snapshot: Snapshot, ops: Iterable[Op]) -> Snapshot:
             case RunMove():
                 if run.state is not op.source:
                     raise UnexpectedState(f"run {run.run_id} is {run.state}, not {op.source}")
-                run = replace(run, state=op.target, **op.changes)
+                run = change_run(run, state=op.target, **op.changes)
             case KeepVersion():
-                run, dag = replace(run, version=op.number), op.dag
+                run, dag = change_run(run, version=op.number), op.dag
             case AddInstances():
                 for one in op.instances:
                     instances.setdefault(one.key, one)
@@ -177,7 +177,7 @@ def advance(snapshot: Snapshot, ops: Iterable[Op]) -> Snapshot:
                     raise UnexpectedState(f"{op.key} was to be expanded, but is {found and found.state}")
     if not touched:
         return snapshot
-    return replace(snapshot, dag=dag, run=replace(run, revision=run.revision + 1), instances=instances)
+    return replace(snapshot, dag=dag, run=change_run(run, revision=run.revision + 1), instances=instances)
 
 
 def moved(instance: Instance | None, move: Move) -> Instance:
@@ -186,4 +186,4 @@ def moved(instance: Instance | None, move: Move) -> Instance:
         raise UnexpectedState(f"{move.key} is {instance and instance.state}, not {move.source}")
     if move.attempt_id is not None and move.attempt_id != instance.attempt_id:
         raise UnexpectedState(f"{move.key} belongs to attempt {instance.attempt_id}, not {move.attempt_id}")
-    return replace(instance, state=move.target, **move.changes)
+    return change(instance, state=move.target, **move.changes)

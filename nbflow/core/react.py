@@ -12,14 +12,13 @@ The table ``_REACTIONS`` holds one small function for each kind of event. All of
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from nbflow.core import events as ev
 from nbflow.core.plan import Callback, Move, Op, Plan
 from nbflow.core.retry import retry_at, retry_delay
-from nbflow.core.snapshot import Instance, Snapshot, TaskKey
+from nbflow.core.snapshot import Instance, Snapshot, TaskKey, change
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import LIVE, RUN_FINISHED, UNFINISHED, Cause, TaskState
 
@@ -115,7 +114,7 @@ def _begun(snapshot: Snapshot, one: Instance, started_at: datetime | None, at: d
     start = started_at or at
     changes: dict[str, Any] = {} if one.start_date is not None else {"start_date": start}
     move = _move(snapshot, one, TaskState.RUNNING, Cause.STARTED, start, changes, guard=True)
-    return [move], replace(one, state=TaskState.RUNNING, **changes)
+    return [move], change(one, state=TaskState.RUNNING, **changes)
 
 
 def _callback(snapshot: Snapshot, task: TaskSpec, one: Instance, kind: str, at: datetime, why: str) -> list[Op]:

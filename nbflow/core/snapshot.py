@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import RunState, TaskState
+from nbflow.core.values import replacer
 
 
 class RunKey(NamedTuple):
@@ -73,6 +74,9 @@ class Instance:
         return TaskKey(self.task_id, self.map_index)
 
 
+change = replacer(Instance)
+"""An instance with other values of some fields."""
+
 KERNEL = "kernel:"
 """Begins the actor of runs that a notebook's kernel asked for of a DAG that its own cells made."""
 
@@ -111,6 +115,10 @@ class Run:
         """Whether pausing the DAG holds this run. Not a backfill, which was asked for by name and has a pause of its
         own; nor a kernel's run of its own cell's DAG: pausing is about what the schedule makes of the saved file."""
         return self.backfill_id is None and not (self.triggered_by or "").startswith(KERNEL)
+
+
+change_run = replacer(Run)
+"""A run with other values of some fields."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

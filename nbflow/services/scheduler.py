@@ -324,6 +324,8 @@ class Scheduler:
         if self.call_here is None:
             return plans, []
         calls = [op for op in _ops(plans) if isinstance(op, Callback)]
+        if not calls:
+            return plans, []
         kept = [replace(p, ops=tuple(op for op in p.ops if not isinstance(op, Callback))) for p in plans]
         return kept, calls
 

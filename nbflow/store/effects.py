@@ -29,7 +29,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from nbflow.core.plan import AddInstances, AddRun, Callback, DropInstance, KeepVersion, Move, Op, Plan, RunMove
-from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
+from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey, change, change_run
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import LIVE, Cause, RunCause, TaskState, check_move, check_run_move
 from nbflow.errors import DagNotFound, DagRunAlreadyExists, StalePlan
@@ -261,7 +261,7 @@ class _Play:
             row = self.effects.runs[key] = RunRow(found=found, now=found)
         if touch and not row.bumped:
             row.bumped = True
-            row.now = replace(row.now, revision=row.now.revision + 1)
+            row.now = change_run(row.now, revision=row.now.revision + 1)
         return row
 
     def row(self, run: RunKey, key: TaskKey) -> Row | None:
@@ -287,7 +287,7 @@ class _Play:
             self._end_trigger(op, row)
         if op.target is TaskState.QUEUED:
             attempt_id = changes["attempt_id"] = self.new_id()
-        after = replace(now, state=op.target, **changes)
+        after = change(now, state=op.target, **changes)
         if op.target is TaskState.QUEUED:
             self._dispatch(op, row, after, run, at)
         elif op.cause is Cause.STARTED and attempt_id is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String, Text, TypeDecorator
@@ -19,6 +20,7 @@ from nbflow.store.codec import dump_json
 from nbflow.store.effects import utc
 
 
+@lru_cache(maxsize=1024)  # a turn writes the same few moments many times over; equal ones have one text
 def moment_to_text(value: datetime | None) -> str | None:
     return None if value is None else utc(value).isoformat("T", "microseconds")[:-6] + "Z"
 

@@ -52,6 +52,7 @@ class Definitions(Jobs):
         now = utc(now)
         wanted = with_digest(version)
         dag_id = version.dag_id
+        self._keep_spec(dag_id, wanted.digest, wanted.spec)
         with self._writing() as connection:
             self._dialect.lock_name(connection, f"dag {dag_id}")
             same = _VERSIONS.where(_VERSION.c.digest == wanted.digest)

@@ -2,9 +2,10 @@
 
 SQLAlchemy compiles a statement once, but then spends about 5 µs on the parameters of every row, as much as SQLite
 needs to write it; and on Postgres each statement waits for its answer. So the statements of ``apply`` are written in
-Core like all others, compiled here once a store, and handed to the driver with plain rows: SQLite runs them one after
-the other, Postgres gets them in one pipeline (see ``Dialect.send``). Measured: from none to success in batches of 200,
-SQLite 0.27 -> 0.22 ms a task; one outcome, SQLite 0.62 -> 0.40 ms, Postgres 10 waits for the server -> 5.
+Core like all others, compiled once for each kind of database, and handed to the driver with plain rows: SQLite runs
+them one after the other, Postgres gets them in one pipeline (see ``Dialect.send``). Measured: from none to success in
+batches of 200, SQLite 0.27 -> 0.22 ms a task; one outcome, SQLite 0.62 -> 0.40 ms, Postgres 10 waits for the server
+-> 5.
 """
 
 from __future__ import annotations
