@@ -32,8 +32,8 @@ FORK_PATIENCE_SECONDS = 1.0
 """How long a try waits after a fork failed for want of memory or processes, before it is given back."""
 STOP_SECONDS = 10.0
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-"""While fewer tries run than that, a child that waits may rehearse; beside more, rehearsing would only cost (a third of
-the tries a second, where they do nothing)."""
+"""Beside more tries than that, a child that waits does not rehearse: it would only cost (a third of the tries a second,
+where they do nothing). One more than leaves a core idle: of tries in a row, one is just leaving."""
 GROUP_CHECK_SECONDS = 0.01
 
 Handler = Callable[[dict[str, Any], list[int]], None]
@@ -186,7 +186,7 @@ class Forker:
         short = len(self._takers) > self._asked or wanted >= (self.ahead + 1) // 2
         if wanted > 0 and short and not self._dead:
             self._asked += wanted
-            self._say({"fork": wanted, "rehearse": self.at_work < CORES})
+            self._say({"fork": wanted, "rehearse": self.at_work <= CORES})
 
     def kill(self, pid: int, number: int) -> None:
         if self._dead:

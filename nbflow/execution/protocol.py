@@ -5,7 +5,7 @@ of a new child) travel beside a message that says how many under ``"fds"``.
 
 Who says what::
 
-    supervisor -> template   {"fork": n, "rehearse": bool}  make n children that wait for work; whether a core is idle
+    supervisor -> template   {"fork": n, "rehearse": bool}  make n children that wait for work
                              {"kill": pid, "signal": n}     to a child's process group; the template reaps, so it alone
                                                             knows that the number still means that child
                              {"sweep": true}                end what children left behind outside their groups
