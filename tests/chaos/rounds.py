@@ -8,6 +8,7 @@ would find the lock taken, and say so.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import select
@@ -212,12 +213,12 @@ class Round:
 
 
 def _children(pid: int) -> list[int]:
-    found = []
-    for thread in Path(f"/proc/{pid}/task").glob("*"):
-        try:
-            found += [int(child) for child in (thread / "children").read_text().split()]
-        except (OSError, ValueError):
-            continue
+    """Those of all its threads; none, of one that ends while we look."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
     return found
 
 
