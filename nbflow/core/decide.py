@@ -10,6 +10,7 @@ up_for_reschedule); the others only lend their states.
 For such an instance the questions are asked in a fixed order, and the first that settles it is its cause:
 
 1. Did a task before it (a branch, a short circuit) choose another path?          -> skipped
+   May one that has not ended yet?  -> wait, unless the questions below all say skipped
 2. Did a setup in whose scope it lies fail, or get skipped?                       -> upstream_failed, skipped
 3. What does its trigger rule say?                                                -> upstream_failed, skipped, or wait
 4. Is the logical date inside its start_date and end_date?                        -> skipped
@@ -225,14 +226,17 @@ class _Pass:
             return self._wait_length(task, one)
         if one.map_index < 0 and self.dag.mapped_group[task.task_id] is not None:
             return self._wait_length(task, one)
+        steered = self._may_be_chosen_away(one)
         setups = self.dag.setup_scope.get(task.task_id)
         if setups:
             scope = setup_verdict(self._mask(setups, one))
-            if scope in _ENDS:
+            if scope in _ENDS and not (steered and scope is Verdict.FAIL):
                 return self._rule_end(task, one, scope, {"setups": list(setups)})
-            if scope is Verdict.WAIT:
+            if scope is not Verdict.RUN:
                 return self._wait_upstream(task, one, Verdict.WAIT)
         said = self._verdict(task, one)
+        if steered and said is not Verdict.SKIP:
+            return self._wait_upstream(task, one, Verdict.WAIT)
         if said in _ENDS:
             return self._rule_end(task, one, said, {})
         if said is not Verdict.RUN:
@@ -282,6 +286,13 @@ class _Pass:
         everywhere = self.not_taken.get((one.task_id, -1))
         return everywhere if everywhere is not None else self.not_taken.get((one.task_id, one.map_index))
 
+    def _may_be_chosen_away(self, one: Instance) -> bool:
+        """Whether a task that has not ended may yet skip it. Then it waits, unless it is to be skipped in any case."""
+        if one.state is not TaskState.NONE:
+            return False
+        deciders = self.dag.steered_by.get(one.task_id)
+        return deciders is not None and bool(self._mask(deciders, one) & UNFINISHED_BIT)
+
     def _verdict(self, task: TaskSpec, one: Instance) -> Verdict:
         if task.is_teardown:
             others = [up for up in task.upstream if up not in task.setups]
@@ -310,7 +321,7 @@ class _Pass:
 
     def _expanded(self, task: TaskSpec, expr: Length, one: Instance) -> list[Instance]:
         sources = tuple(length_sources(expr))
-        if self._chosen_away(one) is not None:
+        if self._chosen_away(one) is not None or self._may_be_chosen_away(one):
             return [one]
         if task.expand is not None and sources and self._verdict(task, one) is not Verdict.RUN:
             return [one]

@@ -31,7 +31,8 @@ def upstream_wait(
 ) -> Wait:
     """Why a trigger rule is not met yet: the tasks that it still looks to, with their states."""
     group = dag.mapped_group[task.task_id] if one.map_index >= 0 else None
-    looked_at = set(task.upstream) | set(dag.setup_scope.get(task.task_id, ()))
+    deciders = dag.steered_by.get(task.task_id, ()) if one.state is TaskState.NONE else ()
+    looked_at = {*task.upstream, *dag.setup_scope.get(task.task_id, ()), *deciders}
     before: dict[str, str] = {}
     for key, state in states.items():
         if key.task_id not in looked_at or (said is Verdict.WAIT and state in FINISHED):

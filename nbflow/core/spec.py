@@ -99,6 +99,9 @@ class TaskSpec:
     """What this task itself is mapped over."""
     feeds_mapping: bool = False
     """Something is mapped over this task's return value: its result must have a length."""
+    steers: str = ""
+    """What its success may skip: ``direct``, the tasks directly after it (a branch); ``all``, everything after it (a
+    short circuit); or nothing."""
     is_sensor: bool = False
     reschedules: bool = False
     deferrable: bool = False
@@ -205,6 +208,18 @@ class DagSpec:
                 if not self.tasks[task_id].is_teardown:
                     scope.setdefault(task_id, []).append(setup)
         return {task_id: tuple(sorted(found)) for task_id, found in scope.items()}
+
+    @cached_property
+    def steered_by(self) -> Mapping[str, tuple[str, ...]]:
+        """For every task that other tasks may skip, those: the branches directly before it, and the short circuits
+        anywhere before it. No task that waits for nothing (``always``) is among them, and no teardown."""
+        found: dict[str, list[str]] = {}
+        for task_id, task in self.tasks.items():
+            after = self.relatives(task_id, upstream=False) if task.steers == "all" else frozenset[str]()
+            for other in self.downstream[task_id] if task.steers == "direct" else after:
+                if not self.tasks[other].is_teardown and self.tasks[other].trigger_rule != "always":
+                    found.setdefault(other, []).append(task_id)
+        return {task_id: tuple(deciders) for task_id, deciders in found.items()}
 
     @cached_property
     def effective_leaves(self) -> tuple[str, ...]:

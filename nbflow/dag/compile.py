@@ -377,6 +377,7 @@ def _task(task: TaskNode, weight: int, shared: _Shared) -> TaskSpec:
         group=group.group_id if group is not None else None,
         expand=task.expand_input.length() if task.expand_input is not None else None,
         feeds_mapping=task.task_id in shared.feeding,
+        steers=str(getattr(task, "steers", "")),
         is_sensor=bool(getattr(task, "is_sensor", False)),
         reschedules=bool(getattr(task, "reschedules", False)),
         deferrable=bool(getattr(task, "deferrable", False)),

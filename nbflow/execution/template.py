@@ -79,8 +79,8 @@ class Program:
     run: Callable[[Any, Work, AskingRuntime, Mapping[str, Any]], Outcome]
     """(DAG, work, runtime, limits) -> outcome. Never raises for a mistake of the user's."""
     rehearse: Callable[[], None] = lambda: None
-    """Run a try of nothing. A child that has nothing to do yet does, unless others want the cores, and has then copied most
-    pages that it will need: its real try starts in half the time."""
+    """Run a try of nothing. A child that has nothing to do yet does, unless others want the cores, and has then copied
+    most pages that it will need: its real try starts in half the time."""
 
 
 def main(program: Program | None = None) -> NoReturn:

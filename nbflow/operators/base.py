@@ -32,6 +32,9 @@ __all__ = ["BaseBranchOperator", "BaseOperator", "BranchMixIn"]
 class BranchMixIn:
     """Of an operator that chooses what comes next."""
 
+    steers = "direct"
+    """What a success may skip (see ``TaskSpec.steers``): a task waits until it is known whether it is to be skipped."""
+
     def do_branch(self, context: Context, branches_to_execute: str | Iterable[str] | None) -> Any:
         """Follow these tasks (or groups) directly after this one and skip the others; None or [] skips all.
 

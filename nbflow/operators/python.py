@@ -97,10 +97,15 @@ class ShortCircuitOperator(PythonOperator):
         super().__init__(**kwargs)
         self.ignore_downstream_trigger_rules = ignore_downstream_trigger_rules
 
+    @property
+    def steers(self) -> str:
+        """What a success may skip, see ``TaskSpec.steers``."""
+        return "all" if self.ignore_downstream_trigger_rules else "direct"
+
     def execute(self, context: Context) -> Any:
         condition = super().execute(context)
         if not condition:
-            context["ti"].skip_downstream("all" if self.ignore_downstream_trigger_rules else "direct")
+            context["ti"].skip_downstream(self.steers)
         return condition
 
 

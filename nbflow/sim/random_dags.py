@@ -24,6 +24,7 @@ SCHEDULES = ("@hourly", "0 */3 * * *", "30 */6 * * *", "@daily")
 _RULES = tuple(rule.value for rule in TriggerRule if rule is not TriggerRule.ALL_DONE_SETUP_SUCCESS)
 _PLAIN = ("all_success",) * 8
 """Most tasks have the common rule: a DAG in which every task has a rule of its own mostly skips and fails."""
+_STEERS = {"BranchPythonOperator": "direct", "ShortCircuitOperator": "all"}
 _CALLBACKS = ("execute", "success", "failure", "retry", "skipped")
 
 
@@ -124,9 +125,11 @@ def _task(
         drawn.pop("empty", None)
     if "wait_for_downstream" in drawn:
         drawn["depends_on_past"] = True
+    operator = draw.choice(("PythonOperator",) * 5 + tuple(_STEERS))
     return TaskSpec(
         task_id=task_id,
-        operator=draw.choice(("PythonOperator",) * 5 + ("BranchPythonOperator", "ShortCircuitOperator")),
+        operator=operator,
+        steers=_STEERS.get(operator, ""),
         upstream=tuple(sorted(upstream)),
         trigger_rule=rule,
         retries=draw.choice((0, 0, 1, 2)),

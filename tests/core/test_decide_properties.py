@@ -3,12 +3,8 @@
 What may depend on the order of events, and what may not
 ---------------------------------------------------------
 Each attempt's outcome is fixed beforehand by its instance and try. Then the end of the run - the state of every
-instance, and the run's own - is the same for every order in which the attempts end, with these exceptions:
-
-* a branch or a short circuit skips what comes after it *unless that has been decided before*: a task of which a rule
-  that starts early (one_success, one_failed, one_done, always) is met, or whose failure is already certain, does not
-  wait for a decision that is still to come;
-* ``fail_fast`` and ``dagrun_timeout`` stop whatever happens to be unfinished at that moment.
+instance, and the run's own - is the same for every order in which the attempts end, with one exception: ``fail_fast``
+and ``dagrun_timeout`` stop whatever happens to be unfinished at that moment.
 """
 
 from __future__ import annotations
@@ -27,7 +23,6 @@ from nbflow.core.react import react
 from nbflow.core.snapshot import PreviousRun, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import FINISHED, LIVE, OCCUPYING, RunState, TaskState
-from nbflow.core.trigger_rules import FINAL, STARTS_EARLY, TriggerRule
 from nbflow.sim.outcomes import Seeded
 from nbflow.sim.random_dags import random_dag
 from tests.core.drive import Drive, prefixes
@@ -180,41 +175,18 @@ def test_no_mapped_instance_is_lost(dag: DagSpec, does: Seeded, order: random.Ra
         assert indexes != []
 
 
-ORDERLESS_OPERATORS = {"BranchPythonOperator": "PythonOperator", "ShortCircuitOperator": "PythonOperator"}
-
-
-def without_deciders(dag: DagSpec) -> DagSpec:
-    tasks = {
-        name: replace(task, operator=ORDERLESS_OPERATORS.get(task.operator, task.operator))
-        for name, task in dag.tasks.items()
-    }
-    return replace(dag, tasks=tasks, fail_fast=False, dagrun_timeout=None)
+def without_stops(dag: DagSpec) -> DagSpec:
+    return replace(dag, fail_fast=False, dagrun_timeout=None)
 
 
 @some
-@given(dags.map(without_deciders), outcomes, orders, orders)
+@given(dags.map(without_stops), outcomes, orders, orders)
 def test_the_end_of_a_run_does_not_depend_on_the_order_of_events(
     dag: DagSpec, does: Seeded, one: random.Random, other: random.Random
 ) -> None:
     first = Drive(dag, does).run(one.choice)
     assert Drive(dag, does).run(other.choice) == first
     assert Drive(dag, does).run(lambda keys: keys[-1]) == first
-
-
-LATE_RULES = tuple(rule for rule in FINAL if rule not in STARTS_EARLY and rule != TriggerRule.ALL_DONE_SETUP_SUCCESS)
-dags_of_late_rules = st.randoms(use_true_random=False).map(
-    lambda draw: replace(random_dag(draw, rules=LATE_RULES), fail_fast=False, dagrun_timeout=None)
-)
-
-
-@some
-@given(dags_of_late_rules, st.integers(0, 10_000), orders, orders)
-def test_branches_do_not_depend_on_the_order_of_events_where_nothing_fails_or_starts_early(
-    dag: DagSpec, seed: int, one: random.Random, other: random.Random
-) -> None:
-    does = Seeded(seed=seed, fail=0.0, trigger_timeout=0.0)
-    first = Drive(dag, does).run(one.choice)
-    assert Drive(dag, does).run(other.choice) == first
 
 
 @some

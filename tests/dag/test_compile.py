@@ -16,11 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nbflow
-from nbflow import DAG, Param, TaskGroup, TriggerRule, chain
+from nbflow import DAG, Param, TaskGroup, TriggerRule, chain, task
 from nbflow.core.spec import DagSpec, GroupSpec, TaskSpec
 from nbflow.dag.compile import MAX_WEIGHT, CompileOptions, faults_of
 from nbflow.errors import AirflowDagCycleException, AirflowTimetableInvalid, InvalidDag
+from nbflow.operators.base import BaseBranchOperator
 from nbflow.operators.empty import EmptyOperator
+from nbflow.operators.latest_only import LatestOnlyOperator
+from nbflow.operators.python import BranchPythonOperator, ShortCircuitOperator
 from nbflow.sensors.python import PythonSensor
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -108,14 +111,14 @@ def test_the_digest_does_not_depend_on_the_process(tmp_path: Path) -> None:
 def test_weights_are_the_sums_that_their_rules_say(plan: dict[str, Any]) -> None:
     dag = build(plan)
     spec = dag.to_spec()
-    for task in dag.tasks:
+    for one in dag.tasks:
         beyond = {
-            "downstream": task.get_flat_relatives(upstream=False),
-            "upstream": task.get_flat_relatives(upstream=True),
+            "downstream": one.get_flat_relatives(upstream=False),
+            "upstream": one.get_flat_relatives(upstream=True),
             "absolute": [],
-        }[task.weight_rule]
-        want = task.priority_weight + sum(other.priority_weight for other in beyond)
-        assert spec.tasks[task.task_id].priority_weight == want
+        }[one.weight_rule]
+        want = one.priority_weight + sum(other.priority_weight for other in beyond)
+        assert spec.tasks[one.task_id].priority_weight == want
 
 
 def test_a_whole_dag() -> None:
@@ -343,6 +346,34 @@ def test_a_mapped_sensor_is_seen_through_its_shared_arguments() -> None:
         PythonSensor.partial(task_id="default", python_callable=print).expand(op_args=[[1], [2]])
     found = {task.task_id: (task.is_sensor, task.reschedules) for task in dag.to_spec().tasks.values()}
     assert found == {"poke": (True, False), "reschedule": (True, True), "default": (True, False)}
+
+
+def test_what_may_skip_the_tasks_after_it_says_so() -> None:
+    class Mine(BaseBranchOperator):
+        pass
+
+    with DAG("d") as dag:
+        Mine(task_id="mine")
+        LatestOnlyOperator(task_id="latest")
+        BranchPythonOperator(task_id="branch", python_callable=print)
+        ShortCircuitOperator(task_id="all", python_callable=print)
+        closes = {"python_callable": print, "ignore_downstream_trigger_rules": False}
+        ShortCircuitOperator(task_id="direct", **closes)
+        ShortCircuitOperator.partial(task_id="mapped", **closes).expand(op_args=[[1], [2]])
+        task.branch(lambda: None, task_id="task.branch")()
+        task.short_circuit(lambda: None, task_id="task.short_circuit")()
+        EmptyOperator(task_id="none")
+    found = {one.task_id: one.steers for one in dag.to_spec().tasks.values() if one.steers}
+    assert found == {
+        "mine": "direct",
+        "latest": "direct",
+        "branch": "direct",
+        "all": "all",
+        "direct": "direct",
+        "mapped": "direct",
+        "task.branch": "direct",
+        "task.short_circuit": "all",
+    }
 
 
 def test_params_are_stored_with_their_schema() -> None:

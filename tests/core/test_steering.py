@@ -1,0 +1,113 @@
+"""Tasks that a branch or a short circuit may skip: they wait until it is known, and say for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from nbflow.core.decide import plan_run
+from nbflow.core.snapshot import TaskKey
+from nbflow.core.spec import DagSpec, TaskSpec
+from nbflow.sim.outcomes import Does, Script
+from tests.core.drive import Drive
+
+FIRST: Callable[[list[TaskKey]], TaskKey] = min
+LAST: Callable[[list[TaskKey]], TaskKey] = max
+
+
+def dag_of(*tasks: TaskSpec) -> DagSpec:
+    return DagSpec(dag_id="d", tasks={task.task_id: task for task in tasks})
+
+
+def branching(rule: str) -> DagSpec:
+    """``a`` and the branch ``b`` stand before ``t``; the branch may also choose ``u``."""
+    return dag_of(
+        TaskSpec(task_id="a"),
+        TaskSpec(task_id="b", operator="BranchPythonOperator", steers="direct"),
+        TaskSpec(task_id="t", upstream=("a", "b"), trigger_rule=rule),
+        TaskSpec(task_id="u", upstream=("b",)),
+    )
+
+
+@pytest.mark.parametrize("order", [FIRST, LAST], ids=["a ends first", "the branch ends first"])
+@pytest.mark.parametrize(
+    ("rule", "a", "follow", "end"),
+    [
+        ("one_success", "success", "u", "skipped"),
+        ("one_success", "success", "t", "success"),
+        ("one_done", "success", "u", "skipped"),
+        ("one_failed", "fail", "u", "skipped"),
+        ("one_failed", "fail", "t", "success"),
+        ("all_success", "fail", "u", "skipped"),
+        ("all_success", "fail", "t", "upstream_failed"),
+    ],
+)
+def test_what_a_branch_does_not_follow_is_skipped_in_every_order(
+    order: Callable[[list[TaskKey]], TaskKey], rule: str, a: str, follow: str, end: str
+) -> None:
+    does = Script(tasks={"a": Does(ending=a), "b": Does(follow=(follow,))})  # type: ignore[arg-type]
+
+    _, states = Drive(branching(rule), does).run(order)
+
+    assert states["t"] == end
+
+
+def test_a_task_that_a_branch_may_skip_says_that_it_waits_for_the_branch() -> None:
+    # Given one_success, which the end of `a` alone would meet
+    drive = Drive(branching("one_success"), Script(tasks={"b": Does(follow=("t",))}))
+    drive.decide()
+    drive.dispatch()
+
+    # When `a` has ended, and the branch has not
+    drive.end(TaskKey("a"))
+    plan = plan_run(drive.snapshot, drive.now, explain=True)
+
+    # Then
+    (wait,) = [wait for (_, key), wait in plan.waits.items() if key.task_id == "t"]
+    assert [move.key.task_id for move in plan.moves] == []
+    assert wait.kind == "upstream"
+    assert wait.detail["upstream"] == {"b": "queued"}
+    assert "b (queued)" in wait.text
+
+
+def test_a_failed_branch_leaves_the_rule_to_decide() -> None:
+    does = Script(tasks={"a": Does(), "b": Does(ending="fail")})
+    assert Drive(branching("one_success"), does).run(LAST)[1]["t"] == "success"
+
+
+def test_always_waits_for_nothing() -> None:
+    drive = Drive(branching("always"), Script())
+    assert {move.key.task_id for move in drive.decide().moves} == {"a", "b", "t"}
+
+
+@pytest.mark.parametrize("order", [FIRST, LAST])
+@pytest.mark.parametrize("steers", ["all", "direct"])
+def test_a_short_circuit_is_waited_for_by_all_that_it_may_skip(
+    order: Callable[[list[TaskKey]], TaskKey], steers: str
+) -> None:
+    # Given a task far behind a short circuit, which a task beside it would let start
+    dag = dag_of(
+        TaskSpec(task_id="a"),
+        TaskSpec(task_id="s", operator="ShortCircuitOperator", steers=steers),
+        TaskSpec(task_id="t", upstream=("s",)),
+        TaskSpec(task_id="u", upstream=("a", "t"), trigger_rule="one_success"),
+    )
+    # When it closes
+    does = Script(tasks={"s": Does(skip=steers)})  # type: ignore[arg-type]
+    _, states = Drive(dag, does).run(order)
+
+    # Then it skips that task with the rest only if it skips everything after it
+    assert (states["t"], states["u"]) == ("skipped", "skipped" if steers == "all" else "success")
+
+
+def test_who_may_be_skipped_by_whom() -> None:
+    dag = dag_of(
+        TaskSpec(task_id="b", steers="direct"),
+        TaskSpec(task_id="s", steers="all"),
+        TaskSpec(task_id="x", upstream=("b", "s")),
+        TaskSpec(task_id="y", upstream=("x",)),
+        TaskSpec(task_id="z", upstream=("s",), trigger_rule="always"),
+        TaskSpec(task_id="end", upstream=("y",), is_teardown=True),
+    )
+    assert dict(dag.steered_by) == {"x": ("b", "s"), "y": ("s",)}
