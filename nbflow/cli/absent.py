@@ -35,8 +35,6 @@ ABSENT: Mapping[str, str] = {
     "connections create-default-connections": "Add those that you use: nbflow connections add.",
     "dags reserialize": "DAG files are read again whenever they change, by nbflow scheduler.",
     "dags show-dependencies": "See the tasks that trigger other DAGs with nbflow tasks list --tree.",
-    "db drop-archived": "nbflow db clean deletes; copy the database before it, to keep what was there.",
-    "db export-archived": "nbflow db clean deletes; copy the database before it, to keep what was there.",
     "tasks run": "Try a task with nbflow tasks test; let a run's task go again with nbflow tasks clear.",
 }
 
@@ -72,7 +70,6 @@ ABSENT_OPTIONS: Mapping[tuple[str, str], str] = {
     ("dags test", "--use-executor"): "Trigger the DAG: nbflow dags trigger.",
     ("db clean", "--batch-size"): "Rows are deleted 500 runs at a time.",
     ("db clean", "--error-on-cleanup-failure"): "A failure is always an error.",
-    ("db clean", "--tables"): "What hangs on a run goes with it.",
     ("db downgrade", "--from-version"): "The tables know their revision.",
     ("db downgrade", "--show-sql-only"): "See the files in nbflow/store/migrations.",
     ("db downgrade", "--to-version"): "Name the revision with -r.",

@@ -6,8 +6,9 @@ import os
 import shutil
 
 from nbflow.cli import output
+from nbflow.cli.archives import ARCHIVE_COMMANDS
 from nbflow.cli.call import Call, UsageError
-from nbflow.cli.declaring import OUTPUT, YES, Command, arg, switch
+from nbflow.cli.declaring import YES, Command, arg, switch
 from nbflow.errors import NbflowError, StoreError
 from nbflow.store.base import Store
 
@@ -75,6 +76,7 @@ def reset(call: Call) -> int:
     if not call.sure(f"Delete everything in {store.url}?"):
         return 1
     store.migrate()  # an older database too is taken down by its own steps
+    store.drop_archives(list(store.archives()))
     store.downgrade("base")
     if not call.args.skip_init:
         store.migrate()
@@ -98,35 +100,6 @@ def _refuse_beside_scheduler(call: Call, store: Store) -> None:
             f"A scheduler is running on {store.url} (pid {alive[0].pid} on {alive[0].hostname}).",
             hint="End it first: nbflow stop.",
         )
-
-
-def clean(call: Call) -> int:
-    args = call.args
-    before = call.date(args.clean_before_timestamp)
-    assert before is not None
-    store = call.app.store
-    dag_ids = [name.strip() for name in (args.dag_ids or "").split(",") if name.strip()]
-    if args.exclude_dag_ids:
-        spared = {name.strip() for name in args.exclude_dag_ids.split(",")}
-        known = dag_ids or [row.dag_id for row in store.dags(include_stale=True)]
-        dag_ids = [name for name in known if name not in spared]
-        if not dag_ids:
-            output.say("Nothing to delete.")
-            return 0
-    counts = store.prune(before=before, dag_ids=dag_ids, dry_run=True)
-    rows = [{"table": table, "rows": count} for table, count in sorted(counts.items())]
-    if args.dry_run or not rows:
-        call.show(rows, empty="Nothing to delete.", columns=("table", "rows"))
-        return 0
-    total = sum(counts.values())
-    if not call.sure(f"Delete {total} rows of runs that ended before {output.iso(before, timespec='seconds')}?"):
-        return 1
-    done = store.prune(before=before, dag_ids=dag_ids)
-    store.audit(
-        "db_clean", actor=call.actor, now=call.now(), detail={"before": before.isoformat(), "rows": sum(done.values())}
-    )
-    call.show([{"table": table, "rows": count} for table, count in sorted(done.items())], columns=("table", "rows"))
-    return 0
 
 
 def shell(call: Call) -> int:
@@ -202,20 +175,7 @@ COMMANDS = (
             switch("-m", "--use-migration-files", help="Accepted: migrations are always used."),
         ),
     ),
-    Command(
-        name="db clean",
-        help="Delete runs that ended long ago, with all that hangs on them.",
-        run=clean,
-        args=(
-            arg("--clean-before-timestamp", required=True, metavar="DATE", help="Runs that ended before this."),
-            arg("--dag-ids", metavar="A,B", help="Only of these DAGs."),
-            arg("--exclude-dag-ids", metavar="A,B", help="Not of these DAGs."),
-            switch("--dry-run", help="Only count."),
-            switch("--skip-archive", help="Accepted: what is deleted is never kept elsewhere."),
-            YES,
-            OUTPUT,
-        ),
-    ),
+    *ARCHIVE_COMMANDS,
     Command(name="db shell", help="The database's own shell.", run=shell),
     Command(name="rotate-fernet-key", help="Encrypt stored secrets with the newest key.", run=rotate),
 )

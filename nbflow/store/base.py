@@ -16,7 +16,7 @@ Rules that every store keeps (the contract tests in ``tests/store`` hold MemoryS
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -230,6 +230,19 @@ class ChangeToken(NamedTuple):
         return self._replace(own=self.own + 1)
 
 
+PRUNABLE = ("dag_run", "xcom", "rendered", "job", "audit")
+"""What :meth:`Store.prune` can be told to delete. Not instances or history alone: their run could not be explained."""
+ARCHIVE = "_nbflow_deleted__"
+"""Begins the names of archives: ``_nbflow_deleted__xcom__20240131060000000000``."""
+GONE_AFTER = timedelta(days=1)
+"""A process that did not say that it ended is gone once it was silent for so long before what is pruned."""
+
+
+def archived_table(name: str) -> str:
+    """The table whose rows an archive keeps."""
+    return name.removeprefix(ARCHIVE).rpartition("__")[0]
+
+
 class Store(Protocol):
     """See the module's head for the rules. ``actor`` names who acts, for the history ("scheduler", "user:ada")."""
 
@@ -335,8 +348,30 @@ class Store(Protocol):
     def previous_success(self, run: RunKey) -> Run | None:
         """The latest successful run of an earlier logical date (for the prev_*_success template variables)."""
 
-    def prune(self, *, before: datetime, dag_ids: Sequence[str] = (), dry_run: bool = False) -> Mapping[str, int]:
-        """Delete ended runs older than ``before`` with all that hangs on them; returns rows per table."""
+    def prune(
+        self,
+        *,
+        before: datetime,
+        dag_ids: Sequence[str] = (),
+        tables: Sequence[str] = ("dag_run",),
+        archive: datetime | None = None,
+        dry_run: bool = False,
+    ) -> Mapping[str, int]:
+        """Delete what is older than ``before``; returns rows per table, in one transaction.
+
+        ``tables``, of :data:`PRUNABLE`, says what: ``dag_run`` ended runs with all that hangs on them (never the latest
+        scheduled one); ``xcom`` and ``rendered`` only these of such runs; ``job`` processes that are gone; ``audit``
+        lines of the audit log. ``archive`` names the moment after which the tables are called that keep the rows.
+        """
+
+    def archives(self) -> Mapping[str, int]:
+        """The tables that ``prune`` has kept rows in, and how many each holds."""
+
+    def archived(self, name: str) -> Iterator[Sequence[Any]]:
+        """The names of an archive's columns first, then its rows one by one."""
+
+    def drop_archives(self, names: Sequence[str]) -> None:
+        """Delete these archives. Names that ``archives()`` does not give are passed over."""
 
     # --- attempts
     def attempt(self, attempt_id: str) -> Attempt | None: ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import stat
 from datetime import UTC, datetime
@@ -464,6 +466,77 @@ def test_testing_connections_is_off(nbflow):
     assert "Testing connections is off" in done.err
 
 
+@pytest.fixture
+def connection_test(nbflow, monkeypatch):
+    """``connection_test(uri)``: add a connection "db" and test it; its code and what it says."""
+    monkeypatch.setenv("AIRFLOW__CORE__TEST_CONNECTION", "enabled")
+
+    def run(uri):
+        nbflow("connections", "add", "db", "--conn-uri", uri)
+        done = nbflow("connections", "test", "db")
+        assert done.err == ""
+        return done.code, done.out
+
+    return run
+
+
+def test_a_sqlite_connection_is_tested_by_its_hook(connection_test, tmp_path):
+    path = tmp_path / "shop.db"
+    path.write_bytes(b"")
+    assert connection_test(f"sqlite:///{path}") == (0, "db: works: Connection successfully tested\n")
+
+
+def test_a_test_makes_no_file(connection_test, tmp_path):
+    path = tmp_path / "shop.db"
+    code, said = connection_test(f"sqlite:///{path}")
+    assert (code, path.exists()) == (1, False)
+    assert said.startswith(f"db: does not work: There is no file {path};")
+
+
+def test_a_file_that_is_no_database_does_not_work(connection_test, dag_file):
+    code, said = connection_test(
+        f"sqlite:///{dag_file('notes.txt', 'a text that is long enough to be looked at ' * 9)}"
+    )
+    assert (code, said) == (1, "db: does not work: DatabaseError: file is not a database\n")
+
+
+def test_a_folder_is_tested_by_its_hook(connection_test, tmp_path):
+    assert connection_test(f"fs://?path={tmp_path}") == (0, f"db: works: Path {tmp_path} is existing\n")
+
+
+@pytest.mark.postgres
+def test_a_postgres_connection_logs_in(connection_test, new_postgres_url):
+    uri = new_postgres_url().replace("postgresql+psycopg", "postgres")
+    assert connection_test(uri) == (0, "db: works: Connection successfully tested\n")
+
+
+@pytest.mark.postgres
+def test_a_refused_login_says_why_and_shows_no_password(connection_test, session_postgres_url):
+    server = session_postgres_url.replace("postgresql+psycopg", "postgres").rpartition("/")[0]
+    code, said = connection_test(f"{server.replace('postgres@', 'postgres:hush-hush@')}/no_such_database")
+    assert (code, said.count("\n"), "hush-hush" in said) == (1, 1, False)
+    assert said.startswith("db: does not work: OperationalError: ")
+    assert 'database "no_such_database" does not exist' in said
+
+
+def test_without_a_hook_only_the_port_is_tried_and_it_says_so(connection_test):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        code, said = connection_test(f"http://127.0.0.1:{port}")
+    assert (code, said) == (
+        1,
+        f"db: is not known to work: 127.0.0.1 answers at port {port}; more was not tried, as there is no hook for the "
+        "type 'http' to try it\n",
+    )
+
+
+def test_a_port_that_nobody_answers_does_not_work(connection_test):
+    code, said = connection_test("http://127.0.0.1:1")
+    assert (code, said.startswith("db: does not work: 127.0.0.1 does not answer at port 1: ")) == (1, True)
+
+
 def test_pools_there_and_back(nbflow, tmp_path):
     nbflow("pools", "set", "api", "3", "calls", "--include-deferred")
     before = nbflow("pools", "list", "-o", "json").json
@@ -510,6 +583,71 @@ def test_db_clean_deletes_what_is_old(nbflow, sales):
     assert done == counted
     assert {"table": "dag_run", "rows": 1} in done
     assert nbflow("dags", "list-runs", "sales", "-o", "json").json == []
+
+
+OLD = ("--clean-before-timestamp", "tomorrow")
+
+
+def test_db_clean_keeps_archives_that_can_be_written_and_dropped(nbflow, sales, tmp_path):
+    # Given a run that is over, with a text that CSV must quote
+    nbflow("dags", "test", "sales", "2024-01-05", "-S", sales, "-c", '{"a": "x,\\n\\"y\\""}')
+
+    # When it is cleaned, and its archives are written
+    assert nbflow("db", "clean", *OLD, "-t", "dag_run", "-y").code == 0
+    written = nbflow("db", "export-archived", "--output-path", str(tmp_path), "-t", "dag_run,xcom", "-o", "json").json
+
+    # Then the files hold what was deleted, for their owner alone
+    assert [(row["archive"].split("__")[1], row["rows"]) for row in written] == [("dag_run", 1), ("xcom", 3)]
+    with open(written[0]["file"], encoding="utf-8", newline="") as file:
+        (run,) = csv.DictReader(file)
+    assert (run["dag_id"], run["state"], json.loads(run["conf"])) == ("sales", "success", {"a": 'x,\n"y"'})
+    assert (run["logical_date"], run["backfill_id"]) == ("2024-01-05T00:00:00.000000+00:00", "")
+    assert Path(written[0]["file"]).stat().st_mode & 0o777 == 0o600
+
+    # And the archives can be dropped: those of a table, those that are written, all
+    assert nbflow("db", "drop-archived", "-t", "xcom").code == 2  # nobody to ask
+    assert nbflow("db", "drop-archived", "-t", "xcom", "-y").code == 0
+    assert "no archive of 'xcom'" in nbflow("db", "export-archived", "--output-path", str(tmp_path), "-t", "xcom").err
+    assert nbflow("db", "export-archived", "--output-path", str(tmp_path), "--drop-archives", "-y").code == 0
+    nothing = nbflow("db", "export-archived", "--output-path", str(tmp_path))
+    assert (nothing.code, nothing.out, nothing.err) == (0, "", "There are no such archives.\n")
+
+
+def test_db_clean_without_archives(nbflow, sales, app):
+    nbflow("dags", "test", "sales", "-S", sales)
+    assert nbflow("db", "clean", *OLD, "--skip-archive", "-y").code == 0
+    assert app.store.archives() == {}
+
+
+def test_db_reset_deletes_archives_too(nbflow, sales, app):
+    nbflow("dags", "test", "sales", "-S", sales)
+    nbflow("db", "clean", *OLD, "-y")
+    assert app.store.archives() != {}
+    assert nbflow("db", "reset", "-y").code == 0
+    assert app.store.archives() == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-t", "task_instance"], "--tables dag_run"),
+        (["-t", "dag_runs"], "Did you mean 'dag_run'"),
+        (["--dag-ids", "salse"], "no DAG 'salse'"),
+    ],
+)
+def test_db_clean_says_what_it_cannot_take(nbflow, sales, words, said):
+    nbflow("dags", "test", "sales", "-S", sales)
+    done = nbflow("db", "clean", *OLD, *words, "-y")
+    assert (done.code > 0, done.out, said in done.err, done.err.count("\n")) == (True, "", True, 1)
+
+
+def test_db_clean_of_named_dags_leaves_the_audit_log_alone(nbflow, sales):
+    nbflow("dags", "test", "sales", "-S", sales)
+    nbflow("variables", "set", "a", "1")
+    of_dag = nbflow("db", "clean", *OLD, "--dag-ids", "sales", "--dry-run", "-o", "json").json
+    of_all = nbflow("db", "clean", *OLD, "-t", "log", "--dry-run", "-o", "json").json
+    assert "audit" not in {row["table"] for row in of_dag}
+    assert [row["table"] for row in of_all] == ["audit"]
 
 
 def test_rotating_keys(nbflow, monkeypatch):

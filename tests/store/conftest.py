@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 
 from nbflow.secrets import SecretBox, new_key
 from nbflow.store import open_store
-from nbflow.store.base import Store
+from nbflow.store.base import ARCHIVE, Store
 from nbflow.store.sql.tables import metadata
 
 KINDS = ("memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
@@ -42,9 +42,12 @@ def migrated_postgres(session_postgres_url: str) -> str:
 
 
 def empty(url: str) -> None:
-    """Make all tables of a Postgres store empty, and begin its numbers anew."""
+    """Make all tables of a Postgres store empty, begin its numbers anew and drop its archives."""
     engine = create_engine(url)
     with engine.begin() as connection:
+        for name in inspect(connection).get_table_names():
+            if name.startswith(ARCHIVE):
+                connection.execute(text(f'DROP TABLE "{name}"'))
         connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY CASCADE"))
     engine.dispose()
 

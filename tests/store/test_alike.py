@@ -19,7 +19,7 @@ from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import LIVE, RUN_TRANSITIONS, TRANSITIONS, RunCause, RunState, TaskState
 from nbflow.errors import NbflowError
 from nbflow.store import open_store
-from nbflow.store.base import Store
+from nbflow.store.base import PRUNABLE, Store
 from tests.store.conftest import attempt_ids, empty
 from tests.store.worlds import LEASE, T0, a_run, add, after, plan, register, run_move, spec, with_task
 
@@ -193,7 +193,8 @@ class Alike(RuleBasedStateMachine):
                 pool = Pool(name="small", slots=self.clock, include_deferred=data.draw(st.booleans()))
                 self.both(lambda store: store.set_pool(pool, actor=owner, now=now))
             case "prune":
-                self.both(lambda store: store.prune(before=after(self.clock // 2)))
+                tables = data.draw(st.lists(st.sampled_from(PRUNABLE), unique=True))
+                self.both(lambda store: store.prune(before=after(self.clock // 2), tables=tables))
                 self.runs = [run for run in self.runs if self.stores[0].run(run) is not None]
 
     # --- what is asked after each step

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from nbflow.core.plan import Plan
 from nbflow.core.snapshot import Instance, PreviousRun, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import OCCUPYING, RUN_FINISHED, RunState, TaskState
 from nbflow.errors import DagRunAlreadyExists
-from nbflow.store.base import Attempt, PendingCallback, TaskEvent, Usage
+from nbflow.store.base import GONE_AFTER, Attempt, PendingCallback, TaskEvent, Usage
 from nbflow.store.codec import as_stored, clean_text, looks_at_past
 from nbflow.store.effects import NOTHING_HIDDEN, ONE_A_DATE, Effects, Hidden, Line, utc, work_out
 from nbflow.store.memory.tables import Tables, locked
@@ -285,14 +286,61 @@ class Runs(Tables):
         return {run: dict(Counter(one.state for one in self._instances.get(run, {}).values())) for run in runs}
 
     @locked
-    def prune(self, *, before: datetime, dag_ids: Sequence[str] = (), dry_run: bool = False) -> Mapping[str, int]:
+    def prune(
+        self,
+        *,
+        before: datetime,
+        dag_ids: Sequence[str] = (),
+        tables: Sequence[str] = ("dag_run",),
+        archive: datetime | None = None,
+        dry_run: bool = False,
+    ) -> Mapping[str, int]:
         gone: Counter[str] = Counter()
         doomed = list(self._doomed(utc(before), frozenset(dag_ids)))
         for run in doomed:
-            gone.update(self._size_of(run) if dry_run else self._delete_run(run))
-        if doomed and not dry_run:
+            size = self._size_of(run)
+            gone.update(size if "dag_run" in tables else {name: size[name] for name in tables if name in size})
+        if not dry_run:
+            for run in doomed:
+                self._forget_of(run, tables)
+        for table in tables:
+            if table in ("job", "audit"):
+                gone[table] += self._prune_lines(table, utc(before), dry_run)
+        if gone and not dry_run:
             self._nudge()
         return dict(+gone)
+
+    def _forget_of(self, run: RunKey, tables: Sequence[str]) -> None:
+        if "dag_run" in tables:
+            self._delete_run(run)
+            return
+        if "xcom" in tables:
+            self._xcoms.pop(run, None)
+        if "rendered" in tables:
+            for name in [name for name in self._rendered if name[0] == run]:
+                del self._rendered[name]
+
+    def _prune_lines(self, table: str, before: datetime, dry_run: bool) -> int:
+        if table == "audit":
+            kept = [line for line in self._audit if line["at"] >= before]
+            count = len(self._audit) - len(kept)
+            if not dry_run:
+                self._audit[:] = kept
+            return count
+        gone = [one.job_id for one in self._jobs.values() if (one.ended_at or one.heartbeat_at + GONE_AFTER) < before]
+        if not dry_run:
+            for job_id in gone:
+                del self._jobs[job_id]
+        return len(gone)
+
+    def archives(self) -> Mapping[str, int]:
+        return {}  # what ends with its process keeps nothing for later
+
+    def archived(self, name: str) -> Iterator[Sequence[Any]]:
+        return iter(())
+
+    def drop_archives(self, names: Sequence[str]) -> None:
+        """Nothing to do: there are none."""
 
     def _doomed(self, before: datetime, dag_ids: frozenset[str]) -> Iterator[RunKey]:
         for dag_id, dated in self._dated.items():

@@ -119,7 +119,7 @@ class Tables:
 
     def _write_audit(self, action: str, actor: str, at: datetime, detail: Mapping[str, Any], ok: bool = True) -> None:
         line = {"at": at, "actor": actor, "action": action, "ok": ok, "detail": as_stored(detail)}
-        self._audit.append({"seq": len(self._audit) + 1, **line})
+        self._audit.append({"seq": self._next("audit"), **line})
 
     # --- rows and their indexes
     def _put_run(self, run: Run) -> None:
