@@ -98,6 +98,11 @@ class CoreSettings:
         least=1,
         airflow=NOT_AIRFLOW,
     )
+    test_connection: str = option(
+        "Disabled",
+        "Whether nbflow connections test may reach out. Hidden: no, as Disabled.",
+        choices=("Disabled", "Hidden", "Enabled"),
+    )
     task_memory_limit: int = option(
         0,
         "Most MiB of address space of a process that runs a task, a callback or a DAG file. 0: no limit.",

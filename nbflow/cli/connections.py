@@ -14,6 +14,7 @@ from nbflow.cli.declaring import OUTPUT, Command, arg, switch
 from nbflow.cli.files import write_private_text
 from nbflow.connections import Connection
 from nbflow.errors import ConnectionNotFound, NbflowError, did_you_mean
+from nbflow.hooks import HOOKS
 
 CONN_ID = arg("conn_id", help="Id of the connection.")
 SHOW_VALUES = switch("--show-values", help="Show passwords and extras.")
@@ -205,30 +206,40 @@ def _connection(file: str, conn_id: str, entry: Any) -> Connection:
 
 
 def test(call: Call) -> int:
-    """Ask the hook of the connection whether it can connect. Off unless the environment allows it."""
+    """Ask the hook of the connection whether it can connect; 0 only if it could. Off unless a setting allows it."""
     one = _find(call)
-    if call.environ.get("NBFLOW_TEST_CONNECTION", "").lower() not in ("1", "true", "enabled", "yes"):
+    if call.settings.core.test_connection != "Enabled":
         raise NbflowError(
             "Testing connections is off: it would let whoever may run this command reach what nbflow can reach.",
-            hint="Set NBFLOW_TEST_CONNECTION=enabled to allow it.",
+            hint="Allow it: [core] test_connection = Enabled, or NBFLOW__CORE__TEST_CONNECTION=Enabled.",
         )
-    ok, text = _try_connection(call, one)
-    print(f"{one.conn_id}: {'works' if ok else 'does not work'}: {output.harmless(text)}")
+    ok, text = _ask_hook(call, one) if one.conn_type in HOOKS else _knock(one)
+    verdict = {True: "works", False: "does not work", None: "is not known to work"}[ok]
+    print(f"{one.conn_id}: {verdict}: {' '.join(output.harmless(text).split())}")
     return 0 if ok else 1
 
 
-def _try_connection(call: Call, one: Connection) -> tuple[bool, str]:
+def _ask_hook(call: Call, one: Connection) -> tuple[bool, str]:
+    """What tasks will find: the same hook logs in with the same connection."""
+    from nbflow.hooks.base import BaseHook
+
+    with call.app.answering():
+        ok, text = BaseHook.get_hook(one.conn_id or "").test_connection()
+    return ok, text.replace(one.password, HIDDEN) if one.password else text
+
+
+def _knock(one: Connection) -> tuple[bool | None, str]:
+    """Without a hook only whether somebody is there: no proof that the connection works, so not True."""
     import socket
 
-    if not one.host:
-        return False, "it names no host, so there is nothing to reach"
-    ports = {"http": 80, "https": 443, "postgres": 5432, "mysql": 3306, "ssh": 22, "sftp": 22, "smtp": 25}
+    untried = f"there is no hook for the type {one.conn_type or 'none'!r} to try it"
+    ports = {"http": 80, "https": 443, "mysql": 3306, "ssh": 22, "sftp": 22, "smtp": 25}
     port = one.port or ports.get(one.conn_type or "")
-    if port is None:
-        return False, f"the usual port of {one.conn_type} is not known; give the connection one"
+    if not one.host or port is None:
+        return None, f"{untried}, and it names no {'port' if one.host else 'host'} to reach"
     try:
         with socket.create_connection((one.host, port), timeout=5):
-            return True, f"{one.host} answers at port {port} (the login was not tried)"
+            return None, f"{one.host} answers at port {port}; more was not tried, as {untried}"
     except OSError as fault:
         return False, f"{one.host} does not answer at port {port}: {fault}"
 
@@ -284,7 +295,8 @@ COMMANDS = (
     ),
     Command(
         name="connections test",
-        help="Whether a connection's host answers (off by default).",
+        help="Whether a connection works: its hook tries it (off by default).",
+        more="Of a type that has no hook only the port is tried. Allowed by [core] test_connection = Enabled.",
         run=test,
         args=(CONN_ID,),
     ),

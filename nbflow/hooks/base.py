@@ -48,6 +48,10 @@ class BaseHook:
         """The client library's own connection or client."""
         raise NotImplementedError(f"{type(self).__name__} must define get_conn().")
 
+    def test_connection(self) -> tuple[bool, str]:
+        """Whether the service answers, and a message for people. Hooks that can try say so in their own words."""
+        return False, f"{type(self).__name__} does not know how to try its connection"
+
     @cached_property
     def log(self) -> logging.Logger:
         return logging.getLogger(f"nbflow.task.{type(self).__name__}")

@@ -72,6 +72,7 @@ class DbApiHook(BaseHook):
 
     placeholder = "?"
     supports_autocommit = False
+    _test_connection_sql = "select 1"
 
     def __init__(self, conn_id: str | None = None, *, database: str | None = None, **given: Any) -> None:
         conn_id = conn_id or given.pop(self.conn_name_attr, None) or self.default_conn_name
@@ -223,7 +224,7 @@ class DbApiHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Whether the database answers, and a message for people."""
         try:
-            self.get_first("select 1")
+            self.get_first(self._test_connection_sql)
         except Exception as error:
             return False, f"{type(error).__name__}: {error}"
         return True, "Connection successfully tested"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nbflow.errors import ConnectionNotFound
 from nbflow.hooks.base import BaseHook
 
@@ -28,6 +30,13 @@ class FSHook(BaseHook):
             if self.fs_conn_id != self.default_conn_name:
                 raise
             return "/"
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Whether the folder is there, and a message for people."""
+        path = self.get_path()
+        if not path:
+            return False, "File path is undefined: give it in the connection's extra, as path"
+        return (True, f"Path {path} is existing") if Path(path).exists() else (False, f"Path {path} does not exist")
 
 
 FileSystemHook = FSHook

@@ -16,6 +16,10 @@ _OPTIONS = frozenset(
 """Keys of the extra that are options of libpq; others are not passed on."""
 
 
+CONNECT_SECONDS = 30
+"""How long a server may take to answer, where the extra does not say: libpq itself would wait for minutes."""
+
+
 class PostgresHook(DbApiHook):
     """A database of a PostgreSQL server; ``database`` stands in for the connection's schema."""
 
@@ -41,7 +45,7 @@ class PostgresHook(DbApiHook):
             user=connection.login or None,
             password=connection.password or None,
             dbname=self.database or connection.schema or None,
-            **{key: value for key, value in extra.items() if key in _OPTIONS},
+            **{"connect_timeout": CONNECT_SECONDS, **{key: extra[key] for key in extra if key in _OPTIONS}},
         )
 
     def get_uri(self) -> str:

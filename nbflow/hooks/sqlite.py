@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 from nbflow.hooks.dbapi import DbApiHook
 
@@ -18,6 +19,7 @@ class SqliteHook(DbApiHook):
     conn_type = "sqlite"
     hook_name = "Sqlite"
     placeholder = "?"
+    _test_connection_sql = "select count(*) from sqlite_master"  # "select 1" is answered without a look at the file
 
     @property
     def path(self) -> str:
@@ -29,6 +31,15 @@ class SqliteHook(DbApiHook):
         """The driver's own transactions are off: they would leave out CREATE and DROP."""
         timeout = float(self.connection.extra_dejson.get("timeout", 30))
         return sqlite3.connect(self.path, timeout=timeout, isolation_level=None)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """As of every database; but connecting makes a file, so one that is not there is said to be not there."""
+        if self.path != ":memory:" and not Path(self.path).is_file():
+            return (
+                False,
+                f"There is no file {self.path}; the first task that connects makes it, where its folder exists",
+            )
+        return super().test_connection()
 
     def begin(self, conn: sqlite3.Connection) -> None:
         conn.execute("BEGIN")
