@@ -20,6 +20,7 @@ home.
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from nbflow.errors import ConfigError, did_you_mean
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "nbflow.toml"
 PREFIX = "NBFLOW__"
@@ -315,6 +318,9 @@ SECTIONS: dict[str, type[Any]] = {
 # --------------------------------------------------------------------------------------------------- reading the places
 
 
+ANOTHER_HOME = "NBFLOW_HOME names the folder where nbflow keeps everything."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Raw:
     """A value as it was found: its text (or TOML value), the kind of variant it is, and its place."""
@@ -383,6 +389,8 @@ def _from_file(path: Path) -> _Found:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.", hint=ANOTHER_HOME) from None
     found: _Found = {}
     for section, content in document.items():
         if not isinstance(content, dict):
@@ -543,11 +551,23 @@ def _to_toml(value: Any) -> str:
 
 
 def prepare_home(settings: Settings) -> None:
-    """Create the home (0700), its folders and a commented ``nbflow.toml`` (0600); leave alone what is there."""
-    core, logs = settings.core, settings.logging.base_log_folder
-    for folder in (settings.home, core.dags_folder, logs):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(settings.home / FILE_NAME, default_toml().encode())
+    """Create the home (0700), its folders and a commented ``nbflow.toml`` (0600); leave alone what is there.
+
+    Raises ConfigError naming the folder that cannot be made."""
+    folders = {"": settings.home, "core.dags_folder": settings.core.dags_folder}
+    folders["logging.base_log_folder"] = settings.logging.base_log_folder
+    for option, folder in folders.items():
+        hint = f"It comes from {settings.sources[option]}." if option in settings.sources else ANOTHER_HOME
+        try:
+            if option == "core.dags_folder" and option in settings.sources and not folder.exists():
+                log.warning("The DAGs folder %s was not there, and is made. %s", folder, hint)  # or is it misspelt?
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"The folder {folder} cannot be made: {error.strerror}.", hint=hint) from None
+    try:
+        write_private(settings.home / FILE_NAME, default_toml().encode())
+    except OSError as error:
+        raise ConfigError(f"{settings.home} cannot be written to: {error.strerror}.", hint=ANOTHER_HOME) from None
 
 
 def write_private(path: Path, content: bytes) -> bool:

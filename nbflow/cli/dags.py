@@ -346,14 +346,13 @@ def _set_paused(call: Call, paused: bool) -> int:
         dag_ids = [sources.stored(call, args.dag_id, None).dag_id]
     rows = []
     for dag_id in dag_ids:
-        call.operations.set_paused(dag_id, paused)
-        row = store.dag(dag_id)
-        if row is None:
+        if store.dag(dag_id) is None and not sources.follow(call, dag_id):
             raise NbflowError(
                 f"DAG {dag_id} has no schedule to {word.lower()}: it was registered for its own runs only.",
                 hint="Save it in the DAGs folder.",
             )
-        rows.append({"dag_id": dag_id, "is_paused": row.paused})
+        call.operations.set_paused(dag_id, paused)
+        rows.append({"dag_id": dag_id, "is_paused": paused})
     call.show(rows)
     return 0
 

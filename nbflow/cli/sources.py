@@ -197,6 +197,18 @@ def stored(call: Call, dag_id: str, subdir: str | None) -> DagVersion:
     return version
 
 
+def follow(call: Call, dag_id: str) -> bool:
+    """Let the schedule follow a DAG that so far had runs of its own only (``dags test``, ``trigger -S``), if a file of
+    the DAGs folder defines it."""
+    for path in files_of(call, None):
+        if names(path, dag_id):
+            loaded = load(call, path)
+            if dag_id in loaded.specs:
+                register(call, loaded, [dag_id])
+                return True
+    return False
+
+
 def _store_file(call: Call, dag_id: str, subdir: str) -> DagVersion:
     from nbflow.store.base import DagVersion
 

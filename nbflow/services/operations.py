@@ -292,6 +292,8 @@ class Operations:
         version: int | None = None,
     ) -> Backfill:
         """Make the runs of a range of logical dates (both ends included), ``max_active_runs`` of them at once."""
+        if max_active_runs < 1:
+            raise NbflowError(f"max_active_runs is at least 1, not {max_active_runs}: nothing would ever run.")
         known = self.version(dag_id, version)
         values = check_conf(known.spec, conf or {})
         planned = self.plan_backfill(

@@ -92,6 +92,24 @@ def test_triggering_a_dag_that_only_the_folder_has_stores_it(nbflow, in_folder):
     assert [row["dag_id"] for row in nbflow("dags", "list", "-o", "json").json] == ["sales"]
 
 
+def test_a_dag_that_was_only_tried_so_far_can_be_unpaused(nbflow, in_folder, app):
+    # Given a DAG of the folder that the metastore knows from dags test alone
+    in_folder("sales.py", SALES)
+    nbflow("dags", "test", "sales")
+    # When it is unpaused
+    done = nbflow("dags", "unpause", "sales", "-o", "json")
+    # Then the schedule follows it
+    assert (done.code, done.json) == (0, [{"dag_id": "sales", "is_paused": False}])
+    assert [(row.dag_id, row.paused) for row in app.store.dags()] == [("sales", False)]
+
+
+def test_a_dag_of_another_folder_has_no_schedule_to_pause(nbflow, sales):
+    nbflow("dags", "test", "sales", "-S", sales)
+    done = nbflow("dags", "pause", "sales")
+    assert (done.code, done.out) == (1, "")
+    assert "it was registered for its own runs only. Save it in the DAGs folder." in done.err
+
+
 def test_pause_and_unpause(nbflow, in_folder, app):
     in_folder("sales.py", SALES)
     assert nbflow("dags", "unpause", "sales", "-o", "json").json == [{"dag_id": "sales", "is_paused": False}]

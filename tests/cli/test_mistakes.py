@@ -81,6 +81,48 @@ def test_a_file_that_does_not_import_is_named_with_its_line(nbflow, dag_file):
     assert done.code == 1
 
 
+@pytest.mark.parametrize(
+    ("home", "says"),
+    [
+        ("/proc/nowhere", "nbflow: The folder /proc/nowhere cannot be made: No such file or directory. NBFLOW_HOME"),
+        ("/dev/null", "nbflow: /dev/null/nbflow.toml cannot be read: Not a directory. NBFLOW_HOME names"),
+    ],
+)
+@pytest.mark.parametrize("line", ["dags list", "db init", "scheduler", "status", "variables set a 1"])
+def test_a_home_that_cannot_be_one_is_named(nbflow, monkeypatch, line, home, says):
+    monkeypatch.setenv("NBFLOW_HOME", home)
+    done = nbflow(*line.split())
+    assert done.err.startswith(says)
+    assert (done.out, done.code, done.err.count("\n")) == ("", 1, 1)
+
+
+def test_a_folder_of_a_setting_that_cannot_be_made_names_the_setting(nbflow, monkeypatch):
+    monkeypatch.setenv("NBFLOW__CORE__DAGS_FOLDER", "/proc/dags")
+    done = nbflow("dags", "list")
+    assert done.err == (
+        "nbflow: The folder /proc/dags cannot be made: No such file or directory. "
+        "It comes from NBFLOW__CORE__DAGS_FOLDER.\n"
+    )
+    assert done.code == 1
+
+
+def test_a_dags_folder_of_a_setting_that_was_not_there_is_told(nbflow, monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("NBFLOW__CORE__DAGS_FOLDER", str(tmp_path / "dgas"))
+    first, again = nbflow("dags", "list"), nbflow("dags", "list")
+    assert (first.code, again.code) == (0, 0)
+    assert [record.message for record in caplog.records] == [
+        f"The DAGs folder {tmp_path}/dgas was not there, and is made. It comes from NBFLOW__CORE__DAGS_FOLDER."
+    ]
+
+
+def test_a_backfill_that_would_never_run_is_refused(nbflow, sales):
+    nbflow("dags", "test", "sales", "-S", sales)
+    line = ("backfill", "create", "--dag-id", "sales", "--from-date", "2024-01-01", "--to-date", "2024-01-02")
+    done = nbflow(*line, "--max-active-runs", "0")
+    assert done.err == "nbflow: max_active_runs is at least 1, not 0: nothing would ever run.\n"
+    assert (done.out, done.code) == ("", 1)
+
+
 def test_a_fault_of_our_own_is_short_and_its_traceback_is_for_those_who_ask(nbflow, monkeypatch):
     # Given a command that breaks
     def broken(call):

@@ -94,9 +94,10 @@ def test_tables_of_a_newer_nbflow_are_left_alone(bare_url: str) -> None:
     store.migrate()
     _set_revision(bare_url, "9999")
 
-    for call in (store.check, store.migrate):
-        with pytest.raises(StoreError, match=r"revision 9999.*newer nbflow"):
+    for call in (store.check, store.migrate, lambda: store.downgrade("base")):
+        with pytest.raises(StoreError, match=r"revision 9999.*newer nbflow") as refused:
             call()
+        assert f"The tables of {store.url} have" in str(refused.value)  # type: ignore[attr-defined]
 
 
 def test_a_revision_that_does_not_exist_is_refused(bare_url: str) -> None:

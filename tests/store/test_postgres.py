@@ -48,6 +48,13 @@ def test_a_lost_connection_costs_one_call_and_no_data(
     assert len(store.events()) == 3
 
 
+def test_a_server_that_keeps_us_out_is_told_from_one_that_is_not_there(empty_postgres: str) -> None:
+    store = open_store(f"{empty_postgres.rpartition('/')[0]}/no_such_database")
+
+    with pytest.raises(StoreError, match=r'cannot be entered: database "no_such_database" does not exist\. Are its'):
+        store.check()
+
+
 def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
     store = open_store("postgresql://ada:hunter2@127.0.0.1:1/none")
 

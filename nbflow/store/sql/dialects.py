@@ -45,6 +45,8 @@ IDLE_SECONDS = 1.0
 CHANNEL = "nbflow_events"
 HISTORY_LOCK = "hashtextextended('nbflow:task_event', 0)"
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+NO_ENTRY = ("does not exist", "authentication failed", "pg_hba.conf", "permission denied")
+"""In what a Postgres says that answers, and keeps a client out: such an error has no code yet."""
 MIGRATE = "Make or upgrade its tables with: nbflow db migrate"
 
 
@@ -333,8 +335,11 @@ class PostgresDialect:
             return StoreError(f"The tables of {place} are missing or old ({said}).", hint=MIGRATE)
         if code == "53100":
             return StoreError(f"The disk of {place} is full; nothing was changed.", hint="Make room and try again.")
+        if "FATAL:" in said and any(word in said for word in NO_ENTRY):
+            why = said.partition("FATAL:")[2].strip()
+            return StoreError(f"{place} cannot be entered: {why}.", hint="Are its name and the login right?")
         if code is None or code.startswith(("08", "57P")):
-            return StoreError(f"{place} does not answer: {said}", hint="Is the server running?")
+            return StoreError(f"{place} does not answer: {said.rstrip('.')}.", hint="Is the server running?")
         return StoreError(f"{place} refused: {said}; nothing was changed.")
 
     def others(self, engine: Engine) -> Any:

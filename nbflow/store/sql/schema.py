@@ -52,20 +52,22 @@ def check(engine: Engine, place: str) -> None:
         raise StoreError(f"The tables of {place} have revision {found}, this nbflow needs {HEAD}.", hint=MIGRATE)
 
 
-def migrate(dialect: Dialect, engine: Engine) -> None:
-    """Bring the tables to HEAD."""
+def migrate(dialect: Dialect, engine: Engine, place: str) -> None:
+    """Bring the tables to HEAD. ``place`` stands in errors."""
     dialect.create()
     with engine.connect() as connection:
         found = revision(connection)
-    _refuse_newer(found, str(engine.url))
+    _refuse_newer(found, place)
     if found != HEAD:
         _run(dialect, engine, "upgrade", HEAD)
 
 
-def downgrade(dialect: Dialect, engine: Engine, target: str) -> None:
-    """Take the tables back. Raises StoreError for a revision that does not exist."""
+def downgrade(dialect: Dialect, engine: Engine, target: str, place: str) -> None:
+    """Take the tables back. Raises StoreError for a revision that does not exist, and for tables of a newer nbflow."""
     if target != "base" and not _known(target):
         raise StoreError(f"There is no revision {target!r} of the tables.", hint='"base" removes them all.')
+    with engine.connect() as connection:
+        _refuse_newer(revision(connection), place)
     _run(dialect, engine, "downgrade", target)
 
 

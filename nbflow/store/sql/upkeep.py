@@ -55,12 +55,12 @@ Doomed = tuple[Select[Any], Sequence[Column[Any]]]
 class Upkeep(Jobs):
     def migrate(self) -> None:
         with self._translated():
-            schema.migrate(self._dialect, self._engine)
+            schema.migrate(self._dialect, self._engine, self.url)
 
     def downgrade(self, revision: str) -> None:
         """Take the tables back to an older revision ("base": to none at all)."""
         with self._translated():
-            schema.downgrade(self._dialect, self._engine, revision)
+            schema.downgrade(self._dialect, self._engine, revision, self.url)
 
     def check(self) -> None:
         with self._translated():
