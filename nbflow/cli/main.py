@@ -8,7 +8,6 @@ Only the module of the command that was asked for is imported: ``nbflow version`
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
 import os
 import sys
@@ -52,15 +51,18 @@ GROUPS: Mapping[str, tuple[str, str]] = {
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Carry out one command line and return its exit code. Nothing of the user's making comes out as a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _hold_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
     verbose = False
     try:
-        command, args = parse(words)
+        try:
+            command, args = parse(words)
+        except _Help as asked:
+            print(asked.text, flush=True)
+            return OK
         verbose = bool(getattr(args, "verbose", False))
         return _carry_out(command, args, os.environ if environ is None else environ)
-    except _Help as asked:
-        return _say(asked.text)
     except UsageError as fault:
         output.complain(str(fault))
         return USAGE
@@ -71,24 +73,42 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         output.complain("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # `nbflow ... | head`: nobody reads on
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (or the interpreter's last flush complains)
+        _drop_stdout()
         return FAILED
-    except Exception as bug:
-        if verbose:
-            import traceback
-
-            traceback.print_exc()
-        hint = "" if verbose else " Run it again with -v for the traceback."
-        output.complain(f"a fault of nbflow itself: {type(bug).__name__}: {bug}.{hint}")
-        return FAILED
+    except Exception as fault:
+        return _unforeseen(fault, verbose)
 
 
-def _say(text: str) -> int:
-    with contextlib.suppress(BrokenPipeError):
-        print(text, flush=True)
-        return OK
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (or the interpreter's last flush complains)
+def _unforeseen(fault: Exception, verbose: bool) -> int:
+    """What nobody has caught: a disk that is full and a file that may not be read are no faults of ours."""
+    if verbose:
+        import traceback
+
+        traceback.print_exc()
+    hint = "" if verbose else " Run it again with -v for the traceback."
+    if isinstance(fault, OSError) and fault.strerror:
+        output.complain(f"the system refuses: {fault.strerror}{f': {fault.filename}' if fault.filename else ''}.{hint}")
+        _drop_stdout()
+    else:
+        output.complain(f"a fault of nbflow itself: {type(fault).__name__}: {fault}.{hint}")
     return FAILED
+
+
+def _drop_stdout() -> None:
+    """Nobody reads on, or it cannot be written: without this the interpreter's last flush complains too."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _hold_streams() -> None:
+    """Where a standard stream was closed (``>&-``, some daemons' parents) its number would be given to the next file
+    that is opened, be it the metastore, and what is printed would land there."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _carry_out(command: Command, args: argparse.Namespace, environ: Mapping[str, str]) -> int:

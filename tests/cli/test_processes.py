@@ -208,6 +208,33 @@ def test_a_reader_that_leaves_early_is_no_error(home):
     assert (done.stderr, done.returncode) == ("", 1)
 
 
+def _in_shell(line: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command with the redirections of ``line``."""
+    shell = ["sh", "-c", f'exec "$0" -m nbflow "$@" {line}', sys.executable, *words]
+    return subprocess.run(shell, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_what_is_printed_to_a_closed_stream_lands_in_no_file(nbflow, sales, closed):
+    # Given a home, so that the metastore is the first file to be opened
+    nbflow("db", "init")
+    # When a DAG whose tasks print is tested with closed streams
+    done = _in_shell(closed, "dags", "test", "sales", "2024-01-05", "-S", sales, "-o", "json")
+    # Then it succeeds, and the metastore holds its run and no prints
+    assert done.returncode == 0, done.stderr
+    assert nbflow("dags", "state", "sales", "2024-01-05").out == "success\n"
+    assert nbflow("db", "check").code == 0
+
+
+@pytest.mark.parametrize("words", [["--help"], ["cheat-sheet"], ["config", "list", "-o", "json"]])
+def test_a_full_disk_behind_stdout_is_no_fault_of_ours(home, words):
+    done = _in_shell(">/dev/full", *words)
+    assert done.stderr == (
+        "nbflow: the system refuses: No space left on device. Run it again with -v for the traceback.\n"
+    )
+    assert done.returncode == 1
+
+
 def test_exit_codes_reach_the_shell(sales):
     def code(*words: str) -> int:
         return subprocess.run([sys.executable, "-m", "nbflow", *words], capture_output=True, check=False).returncode
