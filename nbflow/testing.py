@@ -80,14 +80,14 @@ class DagBag:
 
 def load_dags(folder: Path, app: App) -> DagBag:
     """Load every file of ``folder`` that may define DAGs; their mistakes become ``import_errors``."""
-    from nbflow.dag.finding import find_dag_files, may_define_dag
+    from nbflow.dag.finding import find_dag_files, is_dag_file
     from nbflow.dag.loading import load_source
 
     dags: dict[str, DAG] = {}
     errors: dict[str, str] = {}
     warned: dict[str, str] = {}
     for path in find_dag_files(folder):
-        if not may_define_dag(Path(path).read_text(encoding="utf-8", errors="replace")):
+        if not is_dag_file(path):
             continue
         name = str(Path(path).relative_to(folder))
         with app.answering():

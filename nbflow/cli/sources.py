@@ -69,14 +69,12 @@ def files_of(call: Call, subdir: str | None) -> list[str]:
 
 def load_all(call: Call, subdir: str | None) -> Iterator[Loaded]:
     """Load the files that ``-S`` names, or the DAGs folder."""
-    from nbflow.dag.finding import may_define_dag
+    from nbflow.dag.finding import is_dag_file
 
+    named = subdir is not None and not Path(subdir).is_dir()
     for path in files_of(call, subdir):
-        if subdir is None or Path(subdir).is_dir():
-            text = Path(path).read_text(encoding="utf-8", errors="replace")
-            if not may_define_dag(text):
-                continue
-        yield load(call, path)
+        if named or is_dag_file(path):
+            yield load(call, path)
 
 
 def fault_lines(path: str, faults: Iterable[Fault]) -> list[str]:
@@ -168,11 +166,13 @@ def known(call: Call, dag_id: str, subdir: str | None) -> Known:
 
 def unread_files(call: Call) -> list[str]:
     """Files of the DAGs folder of which the metastore knows nothing, while no scheduler is there to read them."""
+    from nbflow.dag.finding import is_dag_file
+
     store = call.app.store
     if store.jobs("scheduler", alive_since=alive_since(call)):
         return []
     read = {row.fileloc for row in store.dags(include_stale=True)} | {fault.fileloc for fault in store.faults()}
-    return [path for path in files_of(call, None) if path not in read]
+    return [path for path in files_of(call, None) if path not in read and is_dag_file(path)]
 
 
 def alive_since(call: Call) -> datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,13 +36,49 @@ def find_dag_files(folder: str | os.PathLike[str]) -> list[str]:
         found += [
             os.path.join(here, name)
             for name in files
-            if os.path.splitext(name)[1] in READERS and not _skipped(here, name, active, is_folder=False)
+            if os.path.splitext(name)[1] in (*READERS, ".zip") and not _skipped(here, name, active, is_folder=False)
         ]
     return sorted(found)
 
 
+def has_links(folder: str | os.PathLike[str], paths: Iterable[str]) -> bool:
+    """Whether a DAGs folder, or something of these files in it, is a link: then they change where nobody watches."""
+    below = os.fspath(folder) + os.sep
+    inside = [path for path in paths if path.startswith(below)]
+    folders = {os.path.dirname(path) for path in inside}
+    while parents := {os.path.dirname(one) for one in folders if one.startswith(below)} - folders:
+        folders |= parents
+    return any(map(os.path.islink, {os.fspath(folder), *folders, *inside}))
+
+
+def is_dag_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a found file may define DAGs, by what it says: see :func:`may_define_dag`. A ZIP file may by what is in
+    it: loading it says that it is not read. False for a file that cannot be read (any more)."""
+    try:
+        if os.fspath(path).endswith(".zip"):
+            return _packs_dags(path)
+        return may_define_dag(Path(path).read_bytes().decode("utf-8", "replace"))
+    except OSError:
+        return False
+
+
+def _packs_dags(path: str | os.PathLike[str]) -> bool:
+    """Whether Airflow would find DAGs in a ZIP file: in a ``.py`` file at its root."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as pack:
+            names = [name for name in pack.namelist() if name.endswith(".py") and "/" not in name]
+            return any(may_define_dag(pack.read(name).decode("utf-8", "replace")) for name in names)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):  # broken, packed in an odd way, or with a password
+        return False
+
+
 def may_define_dag(text: str) -> bool:
-    """Whether it is worth running a file: it says "dag", and names nbflow or Airflow (as Airflow's safe mode)."""
+    """Whether it is worth running a file: it says "dag", and names nbflow or Airflow (as in Airflow's safe mode), or
+    has a DAG cell. The other files of the folder are modules, and scripts that nobody asked to run."""
+    if "%%dag" in text:
+        return True
     lowered = text.lower()
     return "dag" in lowered and ("nbflow" in lowered or "airflow" in lowered)
 
@@ -96,13 +132,7 @@ def _rule(base: str, line: str) -> _Rule | None:
     glob = glob.rstrip("/")
     anywhere = "/" not in glob
     text = re.escape(glob.lstrip("/"))
-    for escaped, regex in (
-        (r"\*\*/", "(?:.*/)?"),
-        (r"/\*\*", "/.*"),
-        (r"\*\*", ".*"),
-        (r"\*", "[^/]*"),
-        (r"\?", "[^/]"),
-    ):
+    for escaped, regex in _WILDCARDS:
         text = text.replace(escaped, regex)
     text = re.sub(r"\\\[(!?)(.*?)\\\]", lambda m: f"[{'^' if m[1] else ''}{m[2]}]".replace(r"\-", "-"), text)
     try:

@@ -138,8 +138,9 @@ def load_source(
     try:
         if files and not same_on_disk(path, root, files):
             path, root = write_version(files, versions_folder)
+        reader = _reader(path)
         text = read_text(path)
-        units = _reader(path)(text, path)
+        units = reader(text, path)
     except (OSError, SyntaxError, ValueError, NbflowError) as error:
         return Loaded(path=path, faults=(fault_from(error, path, ()),))
     return load_units(units, path=path, root=root, text=text, options=options, keep=keep)
@@ -147,6 +148,8 @@ def load_source(
 
 def _reader(path: str) -> Reader:
     suffix = os.path.splitext(path)[1]
+    if suffix == ".zip":
+        raise NbflowError("DAGs in a ZIP file are not read.", hint="Unpack it into a folder.")
     if suffix not in READERS:
         raise NbflowError(f"{os.path.basename(path)} is no DAG file.", hint=f"Known kinds: {', '.join(READERS)}.")
     return READERS[suffix]
@@ -162,7 +165,7 @@ def load_units(
     keep: bool = False,
 ) -> Loaded:
     """Run what a reader made of a file's ``text``; see :func:`load_source`."""
-    printed, faults = io.StringIO(), []
+    printed, faults = _Printed(), []
     found: list[DAG] = []
     spaces: dict[str, list[Unit]] = {}
     for unit in units:
@@ -185,10 +188,20 @@ def load_units(
         specs=specs,
         faults=(*faults, *wrong),
         files=files,
-        output=printed.getvalue()[:MOST_OUTPUT_CHARACTERS],
+        output=printed.getvalue(),
         warnings=tuple(_warning(one) for one in warned),
         namespaces={space: vars(module) for space, module in modules.items()},
     )
+
+
+class _Printed(io.StringIO):
+    """What a file prints, as far as anybody will read it: it may be hundreds of megabytes."""
+
+    def write(self, text: str) -> int:
+        room = MOST_OUTPUT_CHARACTERS - self.tell()
+        if room > 0:
+            super().write(text[:room])
+        return len(text)
 
 
 def _new_module(path: str, space: str = "") -> ModuleType:

@@ -34,11 +34,20 @@ def read_text(path: str) -> str:
         raw = file.read(MOST_SOURCE_BYTES + 1)
     if len(raw) > MOST_SOURCE_BYTES:
         raise ValueError(f"the file is larger than {MOST_SOURCE_BYTES // 1024**2} MiB: no DAG file is")
-    encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
+    encoding, said = "utf-8", ""
     try:
-        return raw.decode(encoding)
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
+    except SyntaxError as error:  # what is declared is unknown; or nothing is, and the first lines are no UTF-8
+        said = str(error)
+    try:
+        text = raw.decode(encoding)
     except UnicodeDecodeError as error:
-        raise SyntaxError(f"the file is not {encoding}: {error.reason}", (path, None, None, None)) from None
+        line = raw.count(b"\n", 0, error.start) + 1
+        fault = f"the file is not {encoding}: {error.reason}. Save it as UTF-8, or declare its coding in the first line"
+        raise SyntaxError(fault, (path, line, None, None)) from None
+    if said:
+        raise SyntaxError(said, (path, 1, None, None))
+    return text
 
 
 def real_file(module: ModuleType) -> str:

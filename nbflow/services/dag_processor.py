@@ -37,7 +37,8 @@ from nbflow.config import Settings
 from nbflow.core.spec import DagSpec
 from nbflow.core.timetables import DagRunInfo, DataInterval, RecordedTimetable
 from nbflow.dag.compile import CompileOptions
-from nbflow.dag.finding import find_dag_files
+from nbflow.dag.finding import find_dag_files, has_links
+from nbflow.dag.sources import read_text
 from nbflow.errors import StoreError
 from nbflow.execution.desk import Desk
 from nbflow.execution.logs import LogFolder
@@ -54,6 +55,8 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "example_dags"
 Stamp = tuple[int, int]
 """(modification time in ns, size): a file with the same stamp is not parsed again."""
 
+LINK_SECONDS = 1.0
+"""How often the folder is looked through if links lead out of it."""
 RETRY_SECONDS = 0.5
 """How soon a store that refused is asked again."""
 
@@ -139,6 +142,7 @@ class DagProcessor:
 
         folder = self.settings.core.dags_folder
         folder.mkdir(parents=True, exist_ok=True)
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)  # a line a change would drown what we say
         try:
             for _ in watch(folder, stop_event=self._stop, debounce=200, step=50, raise_interrupt=False):
                 with self._quiet:
@@ -193,6 +197,10 @@ class _Work:
             versions_folder=str(settings.home / "versions"),
             now=self.clock.now,
         )
+        self.linked = False
+        """Something found lies elsewhere, where the file system tells us of no change."""
+        self.incomplete: set[str] = set()
+        """Files that miss a module: one that appears may be it."""
         self.stamps: dict[str, Stamp] = {}
         self.queue: deque[str] = deque()
         self.in_work: set[str] = set()
@@ -238,6 +246,7 @@ class _Work:
 
     def _round(self) -> None:
         processor, interval = self.processor, self.processor.settings.dag_processor.refresh_interval
+        interval = min(interval, LINK_SECONDS) if self.linked else interval
         now = time.monotonic()
         if self.looked is None or self.looks != processor._looks_wanted or now >= self.looked + interval:
             self.looks = processor._looks_wanted
@@ -267,6 +276,10 @@ class _Work:
         paths = find_dag_files(self.folder) + (find_dag_files(EXAMPLES) if self.examples else [])
         stamps = {path: _stamp(path) for path in paths}
         found = {path: stamp for path, stamp in stamps.items() if stamp is not None}
+        self.linked = has_links(self.folder, paths)
+        if not found.keys() <= self.stamps.keys():
+            for path in self.incomplete & found.keys():
+                self._parse_soon(path)
         for path, stamp in found.items():
             parts = self.parts.get(path, {})
             if self.stamps.get(path) != stamp or any(_stamp(part) != was for part, was in parts.items()):
@@ -280,6 +293,7 @@ class _Work:
         gone = [path for path in self.stamps if path not in found]
         gone += [path for path in self._known_files() if path not in found and path not in gone]
         for path in gone:
+            self.incomplete.discard(path)
             self.stamps.pop(path, None)
             self.parts.pop(path, None)
             self._forget(path)
@@ -345,8 +359,7 @@ class _Work:
             return
         if parsed.path not in self.stamps:
             return  # deleted while it was parsed
-        modules = (os.path.join(self.folder, name) for name in parsed.files)
-        self.parts[parsed.path] = {path: _stamp(path) for path in modules if path != parsed.path}
+        self._note_modules(parsed)
         now = self.clock.now()
         faults = list(parsed.faults)
         kept: list[str] = []
@@ -366,6 +379,17 @@ class _Work:
                 self._retry_refused(lost)
         self.store.put_faults(parsed.path, faults, now=now)
         self.processor.on_change()
+
+    def _note_modules(self, parsed: Parsed) -> None:
+        """Remember what must not change unseen: the modules that the file imported, and whether it misses one."""
+        inside = os.path.realpath(parsed.path).startswith(os.path.realpath(self.folder) + os.sep)
+        root = self.folder if inside else os.path.dirname(parsed.path)  # as the parse itself takes it
+        modules = {os.path.join(root, name): text for name, text in list(parsed.files.items())[1:]}
+        self.parts[parsed.path] = {path: _stamp(path) for path in modules}
+        if any(_differs(path, text) for path, text in modules.items()):
+            self._parse_soon(parsed.path)  # edited after it was read, and before the stamp was taken
+        missing = any(fault.error.startswith(("ModuleNotFoundError", "ImportError")) for fault in parsed.faults)
+        (self.incomplete.add if missing else self.incomplete.discard)(parsed.path)
 
     def _clash(self, one: ParsedDag, path: str, now: datetime) -> ImportFault | None:
         owner = self.owner.get(one.spec.dag_id)
@@ -400,6 +424,14 @@ class _Work:
         # What was over already when the author's class was just asked would be so again, at each look.
         if middle is not None and (spec.catchup or middle.run_after > now or self._last_interval(spec.dag_id)):
             self.records[spec.dag_id] = middle, spec.catchup
+
+
+def _differs(path: str, text: str) -> bool:
+    """Whether a file holds another text by now. One that cannot be read is told of when it is imported."""
+    try:
+        return read_text(path) != text
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 def _stamp(path: str) -> Stamp | None:

@@ -47,9 +47,17 @@ class _Done:
 
 
 def _do(payload: Mapping[str, Any]) -> _Done:
+    import os
     from importlib import import_module
 
     from nbflow.execution.child import limit_memory
+
+    if payload["errand"] == "parse":  # what the file prints is kept; what its subprocesses print would fill our log
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        # Bytecode is told to be old by seconds and size: of two edits in one second the second would not be seen.
+        sys.dont_write_bytecode = True
 
     limit_memory(payload.get("memory_limit_bytes"))
     module, _, name = ERRANDS[payload["errand"]].partition(":")

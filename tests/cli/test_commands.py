@@ -92,6 +92,13 @@ def test_triggering_a_dag_that_only_the_folder_has_stores_it(nbflow, in_folder):
     assert [row["dag_id"] for row in nbflow("dags", "list", "-o", "json").json] == ["sales"]
 
 
+def test_modules_beside_the_dags_are_not_counted_as_unread(nbflow, in_folder):
+    in_folder("helpers.py", "NAME = 1\n")
+    assert nbflow("dags", "list").err == ""
+    in_folder("sales.py", SALES)
+    assert nbflow("dags", "list").err.startswith("1 files in ")
+
+
 def test_a_dag_that_was_only_tried_so_far_can_be_unpaused(nbflow, in_folder, app):
     # Given a DAG of the folder that the metastore knows from dags test alone
     in_folder("sales.py", SALES)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from itertools import pairwise
 
 import pytest
 
 from nbflow.errors import StoreError
+from nbflow.services.parsing import Parser
 
 ONE_TASK = """\
 from nbflow import DAG
@@ -274,3 +276,102 @@ def test_more_callbacks_than_are_taken_at_once_are_all_called(stage):
 
     called = (stage.folder / "calls").read_text().split()
     assert sorted(called, key=int) == [str(index) for index in range(30)]
+
+
+def test_a_file_that_names_no_dag_is_not_run(stage, tmp_path):
+    # Given a script in the folder, beside a DAG
+    ran = tmp_path / "ran"
+    stage.write("train.py", f"open({str(ran)!r}, 'w')\nx = (\n")
+    stage.write("a.py", one_task())
+    stage.process()
+
+    assert (ran.exists(), stage.store.faults(), dag_ids(stage)) == (False, [], ["a"])
+
+
+def test_a_module_that_was_missing_mends_the_file_that_imports_it(stage):
+    # Given a file whose module is not there yet
+    path = stage.write("a.py", "from late.names import NAME\n" + one_task().replace("'a'", "NAME"))
+    stage.process()
+    before = [(fault.fileloc, fault.line) for fault in stage.store.faults()]
+
+    # When the module comes, and the file stays as it is
+    stage.write("late/__init__.py", "")
+    stage.write("late/names.py", "NAME = 'a'\n")
+    stage.process()
+
+    # Then
+    assert before == [(str(path), 1)]
+    assert (stage.store.faults(), dag_ids(stage)) == ([], ["a"])
+
+
+def test_a_module_edited_before_its_file_is_stored_is_seen(stage, monkeypatch):
+    # Given somebody who edits a module just after the parse has read it
+    module = stage.write("names.py", "NAME = 'a'\n")
+    stage.write("a.py", "from names import NAME\n" + one_task().replace("'a'", "NAME"))
+    parse = Parser.parse
+
+    def then_edit(self, path, done, *, last=None):
+        def edit(parsed):
+            if parsed.dags and "'a'" in module.read_text():
+                stage.write("names.py", "NAME = 'b'\n")
+            done(parsed)
+
+        parse(self, path, edit, last=last)
+
+    monkeypatch.setattr(Parser, "parse", then_edit)
+    stage.process()
+
+    # Then what is stored in the end is what the module says
+    assert dag_ids(stage) == ["b"]
+
+
+def test_a_file_behind_a_link_is_looked_at_every_second(stage, tmp_path):
+    # Given a link to a file elsewhere
+    away = tmp_path / "away.py"
+    away.write_text(one_task())
+    stage.folder.joinpath("a.py").symlink_to(away)
+    stage.process()
+
+    # When the file changes, where nobody watches
+    away.write_text(one_task(task_id="other"))
+
+    # Then the processor finds it by itself
+    stage.turn_until(lambda: list(stage.store.version("a").spec.tasks) == ["other"])
+
+
+def test_what_a_file_prints_by_its_subprocesses_does_not_fill_the_schedulers_log(stage, capfd):
+    stage.write("a.py", "import os\nos.write(1, b'x' * 100_000)\nos.system('echo loud >&2')\n" + one_task())
+    stage.process()
+
+    assert dag_ids(stage) == ["a"]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("raw", "line", "said"),
+    [
+        (b"# caf\xe9\n", 1, "the file is not utf-8"),
+        (b"import nbflow  # dag\n\n\nx = 'caf\xe9'\n", 4, "the file is not utf-8"),
+        (b"# -*- coding: nope -*-\nimport nbflow  # dag\n", 1, "unknown encoding: nope"),
+    ],
+)
+def test_a_file_that_is_no_text_is_told_with_its_line(stage, raw, line, said):
+    path = stage.write("a.py", "")
+    path.write_bytes(raw + one_task().encode())
+    stage.process()
+
+    (fault,) = stage.store.faults()
+    assert (fault.line, said in fault.error) == (line, True)
+
+
+def test_a_zip_file_of_dags_is_a_fault_that_says_what_to_do(stage):
+    # Given a ZIP file with a DAG, one with data, and one that is broken
+    for name, inside in (("dags.zip", "a.py"), ("data.zip", "data/a.csv")):
+        with zipfile.ZipFile(stage.folder / name, "w") as pack:
+            pack.writestr(inside, one_task())
+    stage.folder.joinpath("broken.zip").write_bytes(b"PK\x03\x04 no more")
+    stage.process()
+
+    assert [(fault.fileloc, fault.error) for fault in stage.store.faults()] == [
+        (str(stage.folder / "dags.zip"), "NbflowError: DAGs in a ZIP file are not read. Unpack it into a folder.")
+    ]
