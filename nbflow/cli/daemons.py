@@ -19,7 +19,7 @@ from nbflow.cli.declaring import OUTPUT, Command, arg, switch
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
-    from nbflow.store.base import Job
+    from nbflow.store.base import Job, Store
 
 START_SECONDS = 30
 """How long a scheduler in the background may take until it is there."""
@@ -116,9 +116,10 @@ def start_scheduler(call: Call, log: Path, *, idle_exit: float | None = None) ->
 # ------------------------------------------------------------------------------------------------------------- looking
 
 
-def alive(call: Call) -> list[Job]:
-    """Schedulers that were heard of lately and whose process, where it can be seen, still runs."""
-    jobs = call.app.store.jobs("scheduler", alive_since=sources.alive_since(call))
+def alive(call: Call, store: Store | None = None) -> list[Job]:
+    """Schedulers that were heard of lately and whose process, where it can be seen, still runs. ``store``: of another
+    one than the App's, which is migrated as it is opened."""
+    jobs = (store or call.app.store).jobs("scheduler", alive_since=sources.alive_since(call))
     return [job for job in jobs if job.hostname != socket.gethostname() or runs(job.pid)]
 
 

@@ -85,19 +85,15 @@ def reset(call: Call) -> int:
 
 
 def _refuse_beside_scheduler(call: Call, store: Store) -> None:
-    from datetime import timedelta
-
-    from nbflow.clock import SystemClock
+    from nbflow.cli.daemons import alive
 
     try:
         store.check()
     except StoreError:
         return  # no tables, so no scheduler on them
-    silence = timedelta(seconds=call.settings.scheduler.scheduler_health_check_threshold)
-    alive = store.jobs("scheduler", alive_since=SystemClock().now() - silence)
-    if alive:
+    if running := alive(call, store):
         raise NbflowError(
-            f"A scheduler is running on {store.url} (pid {alive[0].pid} on {alive[0].hostname}).",
+            f"A scheduler is running on {store.url} (pid {running[0].pid} on {running[0].hostname}).",
             hint="End it first: nbflow stop.",
         )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbflow.cli import output
+from nbflow.clock import SystemClock
 from nbflow.errors import DagNotFound, NbflowError, did_you_mean
 
 if TYPE_CHECKING:
@@ -166,10 +167,11 @@ def known(call: Call, dag_id: str, subdir: str | None) -> Known:
 
 def unread_files(call: Call) -> list[str]:
     """Files of the DAGs folder of which the metastore knows nothing, while no scheduler is there to read them."""
+    from nbflow.cli.daemons import alive
     from nbflow.dag.finding import is_dag_file
 
     store = call.app.store
-    if store.jobs("scheduler", alive_since=alive_since(call)):
+    if alive(call):
         return []
     read = {row.fileloc for row in store.dags(include_stale=True)} | {fault.fileloc for fault in store.faults()}
     return [path for path in files_of(call, None) if path not in read and is_dag_file(path)]
@@ -177,7 +179,7 @@ def unread_files(call: Call) -> list[str]:
 
 def alive_since(call: Call) -> datetime:
     """A process that was heard of since then counts as running."""
-    return call.now() - timedelta(seconds=call.settings.scheduler.scheduler_health_check_threshold)
+    return SystemClock().now() - timedelta(seconds=call.settings.scheduler.scheduler_health_check_threshold)
 
 
 # ---------------------------------------------------------------------------------------------- into the metastore

@@ -105,6 +105,17 @@ def test_a_scheduler_that_was_killed_counts_as_gone_at_once(nbflow, start):
     done = nbflow("status", "-o", "json")
     assert (done.json["scheduler"], done.code) == ("not running", 1)
     assert nbflow("jobs", "list", "-o", "json").json[0]["state"] == "failed"
+    assert nbflow("db", "reset", "-y").code == 0
+
+
+def test_the_tables_are_not_taken_from_under_a_scheduler(nbflow, start):
+    scheduler = start("scheduler")
+    scheduler.wait_for("is ready")
+    for words in (("reset",), ("downgrade", "-r", "base")):
+        done = nbflow("db", *words, "-y")
+        assert "A scheduler is running on sqlite:///" in done.err
+        assert f"(pid {scheduler.process.pid} on " in done.err
+        assert (done.code, done.out) == (1, "")
 
 
 def test_stop_ends_the_scheduler(nbflow, start):
