@@ -25,6 +25,7 @@ def list_import_errors(call: Call) -> None:
             {"filepath": one.fileloc, "line": one.line, "error": f"{one.cell}: {one.error}" if one.cell else one.error}
             for one in call.app.store.faults()
         ]
+        sources.say_unread(call)
     call.show(rows, empty="No import errors.", columns=FAULT_COLUMNS)
 
 

@@ -82,7 +82,10 @@ def _made(call: Call) -> Connection:
         raise UsageError("Say either --conn-uri, or --conn-json, or --conn-type with --conn-host and so on.")
     try:
         if args.conn_uri:
-            made = Connection.from_uri(_typed(args.conn_uri), args.conn_id)
+            uri = _typed(args.conn_uri)
+            if "://" not in uri:
+                raise ValueError("a URI begins with its type, as postgres://")
+            made = Connection.from_uri(uri, args.conn_id)
         elif args.conn_json:
             made = Connection.from_json(_typed(args.conn_json), args.conn_id)
         else:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.cli import output, sources
 from nbflow.cli.call import Call
-from nbflow.cli.declaring import OUTPUT, Command, arg, switch
+from nbflow.cli.declaring import OUTPUT, Command, arg, positive, switch
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ COMMANDS = (
         args=(
             OUTPUT,
             arg("--state", choices=("running", "success", "failed"), help="Only those that run, ended, or were lost."),
-            arg("--limit", type=int, default=100, metavar="N", help="At most so many (100)."),
+            arg("--limit", type=positive, default=100, metavar="N", help="At most so many (100)."),
         ),
     ),
     Command(
@@ -312,7 +312,7 @@ COMMANDS = (
             arg("--hostname", metavar="NAME", help="Only on this machine."),
             switch("--local", help="Only on this very machine."),
             switch("--allow-multiple", help="More than one is fine too."),
-            arg("--limit", type=int, metavar="N", help="Look at so many."),
+            arg("--limit", type=positive, metavar="N", help="Look at so many."),
         ),
     ),
 )

@@ -23,6 +23,7 @@ from nbflow.cli.declaring import (
     YES,
     Command,
     arg,
+    positive,
     switch,
 )
 from nbflow.errors import NbflowError, did_you_mean
@@ -49,12 +50,7 @@ def list_dags(call: Call) -> None:
         rows = _local_rows(call, args.subdir)
     else:
         rows = [_stored_row(row) for row in call.app.store.dags()]
-        unread = sources.unread_files(call)
-        if unread:
-            output.say(
-                f"{len(unread)} files in {call.settings.core.dags_folder} have not been read: no scheduler is running. "
-                "Start one with nbflow scheduler, or list them with --local."
-            )
+        sources.say_unread(call)
     call.show([{name: row[name] for name in columns} for row in rows], empty="There are no DAGs.", columns=columns)
 
 
@@ -473,7 +469,7 @@ COMMANDS = (
         args=(
             OUTPUT,
             arg("--state", choices=("running", "success", "failed"), help="Only those that run, ended, or were lost."),
-            arg("--limit", type=int, default=100, metavar="N", help="At most so many (100)."),
+            arg("--limit", type=positive, default=100, metavar="N", help="At most so many (100)."),
         ),
     ),
     Command(
@@ -482,7 +478,7 @@ COMMANDS = (
         run=next_execution,
         args=(
             DAG_ID,
-            arg("-n", "--num-executions", type=int, default=1, metavar="N", help="So many of them."),
+            arg("-n", "--num-executions", type=positive, default=1, metavar="N", help="So many of them."),
             arg("-o", "--output", choices=("table", "json", "yaml", "plain"), help="Form of the output (bare dates)."),
             SUBDIR,
             BUNDLE,

@@ -32,6 +32,15 @@ def switch(*flags: str, help: str, **options: Any) -> Arg:
     return arg(*flags, action="store_true", help=help, **options)
 
 
+def positive(text: str) -> int:
+    """The type of an option that counts: a whole number, at least 1."""
+    import argparse
+
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
+
+
 Run = Callable[["Call"], "int | None"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from nbflow.cli import output
 from nbflow.cli.call import Call
 from nbflow.cli.declaring import OUTPUT, Command, arg, switch
+from nbflow.cli.files import write_private_text
 from nbflow.errors import NbflowError, PoolNotFound, did_you_mean
 from nbflow.store.base import Pool
 
@@ -70,8 +71,8 @@ def export(call: Call) -> None:
         }
         for pool in call.app.store.pools()
     }
-    Path(call.args.file).write_text(json.dumps(pools, indent=4) + "\n", encoding="utf-8")
-    output.say(f"{len(pools)} pools were written to {call.args.file}.")
+    if write_private_text(call.args.file, json.dumps(pools, indent=4) + "\n"):
+        output.say(f"{len(pools)} pools were written to {call.args.file}.")
 
 
 def import_pools(call: Call) -> None:

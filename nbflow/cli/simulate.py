@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.cli import output, sources
 from nbflow.cli.call import Call, UsageError
-from nbflow.cli.declaring import DAG_ID, OUTPUT, SUBDIR, Command, arg, switch
+from nbflow.cli.declaring import DAG_ID, OUTPUT, SUBDIR, Command, arg, positive, switch
 
 if TYPE_CHECKING:
     from nbflow.sim.outcomes import Outcomes
@@ -101,7 +101,7 @@ COMMANDS = (
             arg("-e", "--end", "--end-date", dest="end_date", metavar="DATE", help="Until when."),
             arg("--days", type=float, default=7.0, metavar="N", help="For so long (7)."),
             arg("--seed", type=int, metavar="N", help="Draw outcomes from this seed."),
-            arg("--most-runs", type=int, default=30, metavar="N", help="Show so many runs (30)."),
+            arg("--most-runs", type=positive, default=30, metavar="N", help="Show so many runs (30)."),
             switch("--trace", help="Print every line of history."),
             SUBDIR,
             OUTPUT,

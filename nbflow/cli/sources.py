@@ -165,6 +165,16 @@ def known(call: Call, dag_id: str, subdir: str | None) -> Known:
     return Known(spec=loaded.specs[dag_id], fileloc=loaded.path)
 
 
+def say_unread(call: Call) -> None:
+    """A note where a listing of the metastore cannot hold what is in the DAGs folder."""
+    if unread := unread_files(call):
+        files = "1 file" if len(unread) == 1 else f"{len(unread)} files"
+        output.say(
+            f"Not yet read in {call.settings.core.dags_folder}: {files}, as no scheduler is running. "
+            "Start one with nbflow scheduler, or list them with --local."
+        )
+
+
 def unread_files(call: Call) -> list[str]:
     """Files of the DAGs folder of which the metastore knows nothing, while no scheduler is there to read them."""
     from nbflow.cli.daemons import alive

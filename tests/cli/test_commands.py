@@ -60,7 +60,7 @@ def test_dags_list_without_a_scheduler_says_that_files_are_unread(nbflow, in_fol
     done = nbflow("dags", "list", "-o", "json")
     assert done.json == []
     assert done.err == (
-        f"1 files in {home}/dags have not been read: no scheduler is running. "
+        f"Not yet read in {home}/dags: 1 file, as no scheduler is running. "
         "Start one with nbflow scheduler, or list them with --local.\n"
     )
 
@@ -96,7 +96,8 @@ def test_modules_beside_the_dags_are_not_counted_as_unread(nbflow, in_folder):
     in_folder("helpers.py", "NAME = 1\n")
     assert nbflow("dags", "list").err == ""
     in_folder("sales.py", SALES)
-    assert nbflow("dags", "list").err.startswith("1 files in ")
+    for listing in ("list", "list-import-errors"):
+        assert ": 1 file, as no scheduler is running. " in nbflow("dags", listing).err
 
 
 def test_a_dag_that_was_only_tried_so_far_can_be_unpaused(nbflow, in_folder, app):
@@ -476,6 +477,18 @@ def test_a_connections_password_may_come_from_standard_input(nbflow, monkeypatch
     monkeypatch.setattr("sys.stdin", io.StringIO("hush\n"))
     nbflow("connections", "add", "db", "--conn-type", "http", "--conn-password", "-")
     assert nbflow("connections", "get", "db", "-o", "json", "--show-values").json[0]["password"] == "hush"
+
+
+def test_pools_can_be_written_to_stdout(nbflow, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = nbflow("pools", "export", "-")
+    assert ([*done.json], done.err, [*tmp_path.glob("-")]) == (["default_pool"], "", [])
+
+
+def test_a_connection_without_a_type_in_its_uri_is_refused(nbflow):
+    done = nbflow("connections", "add", "db", "--conn-uri", "db.example:5432/shop")
+    assert done.err == "nbflow: Connection db cannot be read: a URI begins with its type, as postgres://\n"
+    assert (done.code, nbflow("connections", "get", "db").code) == (1, 1)
 
 
 def test_a_connection_is_spelled_in_one_way(nbflow):

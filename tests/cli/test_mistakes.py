@@ -27,6 +27,12 @@ from tests.cli.conftest import BROKEN
         ("dags trigger sales -l someday", 2, "nbflow: 'someday' is not a date. Give one like 2024-01-31,"),
         ("dags list --columns dag_id,onwers", 2, "nbflow: There is no column 'onwers'. Did you mean 'owners'?"),
         ("dags pause ( --treat-dag-id-as-regex", 2, "nbflow: '(' is not a regular expression:"),
+        (
+            "dags next-execution sales -n 0",
+            2,
+            "nbflow dags next-execution: argument -n/--num-executions: a whole number",
+        ),
+        ("jobs list --limit -1", 2, "nbflow jobs list: argument --limit: a whole number from 1 on, not '-1'."),
         ("dags list-runs", 2, "nbflow dags list-runs: which DAG?"),
         ("dags backfill sales", 2, "nbflow dags backfill: which dates?"),
         ("dags delete sales", 1, "nbflow: There is no DAG 'sales'."),
