@@ -30,7 +30,7 @@ import os
 import select
 import socket
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -66,6 +66,9 @@ SAID_EVERY = 120
 """Of so many refusals in a row one is logged: once a minute."""
 TAKES_AWAY = frozenset({Cause.RUN_TIMED_OUT, Cause.FAIL_FAST})
 """Causes by which our own decision ends what runs: its process is ended at once."""
+RESTARTED = frozenset({TaskState.RESTARTING})
+UNCLAIMED = RESTARTED | {TaskState.QUEUED}
+"""States of an instance of which the attempt may be nobody's."""
 STALE_RETRIES = 50
 """Turns that may be done anew in a row before something is plainly wrong."""
 
@@ -439,8 +442,8 @@ class Scheduler:
                 snapshots[run.key] = self._with_its_past(known)
             elif (fresh := self.store.snapshot(run.key)) is not None:
                 snapshots[run.key] = replace(fresh, paused=paused)
-                if known is None and (self.shared or memory.refusals):
-                    self._adopt_unclaimed(fresh)
+                dispatched_by_others = known is None and (self.shared or memory.refusals)
+                self._adopt_unclaimed(fresh, UNCLAIMED if dispatched_by_others else RESTARTED)
         memory.active = Active(snapshots=snapshots, looks=memory.active.looks)
         memory.token = token
         self._cancel_lost()
@@ -452,14 +455,15 @@ class Scheduler:
             return known
         return known if fresh.previous == known.previous else replace(known, previous=fresh.previous)
 
-    def _adopt_unclaimed(self, snapshot: Snapshot) -> None:
+    def _adopt_unclaimed(self, snapshot: Snapshot, states: Container[TaskState]) -> None:
         """Whoever holds a run dispatches it, and claims what it dispatched at once. What is queued and unclaimed in a
-        run that has just come into our hands was dispatched by one that died, or is too late to claim it."""
+        run that has just come into our hands was dispatched by one that died, or is too late to claim it. What was
+        cleared before it was claimed cannot be claimed any more: nobody has a process to end, and to report."""
         live = set(self.executor.live)
         waiting = [
             one.attempt_id
             for one in snapshot.instances.values()
-            if one.state is TaskState.QUEUED and one.attempt_id is not None and one.attempt_id not in live
+            if one.state in states and one.attempt_id is not None and one.attempt_id not in live
         ]
         found = [self.store.attempt(attempt_id) for attempt_id in waiting]
         orphans = [attempt for attempt in found if attempt is not None and attempt.owner is None]

@@ -251,6 +251,28 @@ t()
     assert stage.causes(run, "t")[3:5] == ["cleared_while_live", "killed_to_restart"]
 
 
+def test_a_task_that_is_cleared_before_it_is_claimed_starts_over_at_once(stage):
+    # Given a user who clears a task in the moment between the commit that queues it and its submission
+    put(stage, "@task\ndef t(): pass\nt()")
+    run = stage.ops.trigger("d").key
+    executor = stage.schedule().executor
+    submit = executor.submit
+
+    def clear_first(submissions):
+        executor.submit = submit
+        stage.ops.clear(run, ["t"])
+        submit(submissions)
+
+    executor.submit = clear_first
+    states = stage.run_to_end(run)
+
+    # Then nobody waits for the lease of the attempt that was never claimed: it is longer than this test's patience
+    assert states == {"t": "success"}
+    assert stage.causes(run, "t")[1:4] == ["dispatched", "cleared_while_live", "killed_to_restart"]
+    lost, done = stage.store.attempts(run)
+    assert (lost.owner, lost.state, done.outcome) == (None, "ended", "succeeded")
+
+
 def test_marking_a_running_task_ends_its_process(stage):
     put(stage, "@task\ndef t():\n    (HERE / 'started').touch()\n    time.sleep(600)\nt()")
     run = stage.ops.trigger("d").key
