@@ -221,24 +221,15 @@ class _Pass:
         decider = self._chosen_away(one)
         if decider is not None:
             return self._end(one, TaskState.SKIPPED, Cause.BRANCH_NOT_TAKEN, {"by": str(decider)})
-        if one.map_index < 0 and task.expand is None and self.dag.mapped_group[task.task_id] is not None:
+        if one.map_index < 0 and self.dag.mapped_group[task.task_id] is not None:
             # Decided before its group's length is known, it would depend on what came first.
             return self._wait_length(task, one)
-        if one.map_index < 0 and self.dag.mapped_group[task.task_id] is not None:
-            return self._wait_length(task, one)
-        steered = self._may_be_chosen_away(one)
-        setups = self.dag.setup_scope.get(task.task_id)
-        if setups:
-            scope = setup_verdict(self._mask(setups, one))
-            if scope in _ENDS and not (steered and scope is Verdict.FAIL):
-                return self._rule_end(task, one, scope, {"setups": list(setups)})
-            if scope is not Verdict.RUN:
-                return self._wait_upstream(task, one, Verdict.WAIT)
-        said = self._verdict(task, one)
-        if steered and said is not Verdict.SKIP:
+        scope, said = self._scope(task, one), self._said(task, one)
+        if said is not Verdict.SKIP and self._may_be_chosen_away(one):
             return self._wait_upstream(task, one, Verdict.WAIT)
         if said in _ENDS:
-            return self._rule_end(task, one, said, {})
+            setups = self.dag.setup_scope[task.task_id] if scope is not Verdict.RUN else ()
+            return self._rule_end(task, one, said, {"setups": list(setups)} if setups else {})
         if said is not Verdict.RUN:
             return self._wait_upstream(task, one, said)
         if self._outside_dates(task):
@@ -291,7 +282,21 @@ class _Pass:
         if one.state is not TaskState.NONE:
             return False
         deciders = self.dag.steered_by.get(one.task_id)
-        return deciders is not None and bool(self._mask(deciders, one) & UNFINISHED_BIT)
+        if deciders is None:
+            return False
+        group = self.dag.mapped_group[one.task_id]
+        if one.map_index < 0 and group is not None:  # each index will look at its own of those inside the group
+            deciders = tuple(decider for decider in deciders if self.dag.mapped_group[decider] != group)
+        return bool(self._mask(deciders, one) & UNFINISHED_BIT)
+
+    def _said(self, task: TaskSpec, one: Instance) -> Verdict:
+        """Of the setups in whose scope it lies, and if they let it, of its rule."""
+        scope = self._scope(task, one)
+        return self._verdict(task, one) if scope is Verdict.RUN else scope
+
+    def _scope(self, task: TaskSpec, one: Instance) -> Verdict:
+        setups = self.dag.setup_scope.get(task.task_id)
+        return setup_verdict(self._mask(setups, one)) if setups else Verdict.RUN
 
     def _verdict(self, task: TaskSpec, one: Instance) -> Verdict:
         if task.is_teardown:
@@ -323,7 +328,7 @@ class _Pass:
         sources = tuple(length_sources(expr))
         if self._chosen_away(one) is not None or self._may_be_chosen_away(one):
             return [one]
-        if task.expand is not None and sources and self._verdict(task, one) is not Verdict.RUN:
+        if task.expand is not None and sources and self._said(task, one) is not Verdict.RUN:
             return [one]
         length = length_of(expr, self._length)
         if length is None:

@@ -56,6 +56,32 @@ def test_items_that_a_cleared_run_gains_have_the_tries_of_new_ones() -> None:
     assert tries == {0: 0, 1: 0, 2: 0}
 
 
+def test_a_mapped_task_that_its_setup_keeps_from_running_stays_one_row() -> None:
+    # Given a task in the scope of a failed setup, whose own rule would let it run over a result that is there
+    tasks = {
+        "make": TaskSpec(task_id="make", is_setup=True),
+        "list": TaskSpec(task_id="list", feeds_mapping=True),
+        "each": TaskSpec(
+            task_id="each", upstream=("list", "make"), trigger_rule="none_skipped", expand=("task", "list")
+        ),
+    }
+    done = [
+        Instance(task_id="make", state=TaskState.FAILED, try_number=1),
+        Instance(task_id="list", state=TaskState.SUCCESS, try_number=1, length=2),
+        Instance(task_id="each"),
+    ]
+    snapshot = Snapshot(dag=DagSpec(dag_id="d", tasks=tasks), run=RUN, instances={one.key: one for one in done})
+
+    after = advance(snapshot, plan_run(snapshot, NOW).ops)
+
+    # Then it ends as it does where the setup failed before the list was there
+    assert {str(key): one.state.value for key, one in after.instances.items()} == {
+        "make": "failed",
+        "list": "success",
+        "each": "upstream_failed",
+    }
+
+
 def test_a_mapped_group_is_expanded_before_anything_is_decided_of_its_tasks() -> None:
     # Given a group that is mapped over a task that runs, with a task that has another, failed one before it
     tasks = {

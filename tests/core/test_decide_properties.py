@@ -3,8 +3,9 @@
 What may depend on the order of events, and what may not
 ---------------------------------------------------------
 Each attempt's outcome is fixed beforehand by its instance and try. Then the end of the run - the state of every
-instance, and the run's own - is the same for every order in which the attempts end, with one exception: ``fail_fast``
-and ``dagrun_timeout`` stop whatever happens to be unfinished at that moment.
+instance, and the run's own - is the same for every order in which the attempts end, with two exceptions: ``fail_fast``
+and ``dagrun_timeout`` stop whatever happens to be unfinished at that moment, and whether a trigger fires in time is a
+matter of time.
 """
 
 from __future__ import annotations
@@ -184,6 +185,7 @@ def without_stops(dag: DagSpec) -> DagSpec:
 def test_the_end_of_a_run_does_not_depend_on_the_order_of_events(
     dag: DagSpec, does: Seeded, one: random.Random, other: random.Random
 ) -> None:
+    does = replace(does, trigger_timeout=0.0)
     first = Drive(dag, does).run(one.choice)
     assert Drive(dag, does).run(other.choice) == first
     assert Drive(dag, does).run(lambda keys: keys[-1]) == first

@@ -8,7 +8,7 @@ import pytest
 
 from nbflow.core.decide import plan_run
 from nbflow.core.snapshot import TaskKey
-from nbflow.core.spec import DagSpec, TaskSpec
+from nbflow.core.spec import DagSpec, GroupSpec, TaskSpec
 from nbflow.sim.outcomes import Does, Script
 from tests.core.drive import Drive
 
@@ -99,6 +99,30 @@ def test_a_short_circuit_is_waited_for_by_all_that_it_may_skip(
 
     # Then it skips that task with the rest only if it skips everything after it
     assert (states["t"], states["u"]) == ("skipped", "skipped" if steers == "all" else "success")
+
+
+def test_in_a_mapped_group_each_index_waits_for_the_branch_of_its_own() -> None:
+    # Given a group, mapped over a result of two items, with a branch in it
+    dag = DagSpec(
+        dag_id="d",
+        tasks={
+            "list": TaskSpec(task_id="list", feeds_mapping=True),
+            "g.b": TaskSpec(task_id="g.b", upstream=("list",), group="g", steers="direct"),
+            "g.t": TaskSpec(task_id="g.t", upstream=("g.b",), group="g"),
+        },
+        groups={"g": GroupSpec(group_id="g", expand=("task", "list"))},
+    )
+    drive = Drive(dag, Script(tasks={"list": Does(length=2), "g.b": Does(follow=("g.t",))}))
+    drive.step(FIRST)
+    drive.decide()
+    drive.dispatch()
+
+    # When the branch of one index has ended
+    drive.end(TaskKey("g.b", 1))
+    moves = drive.decide().moves
+
+    # Then what comes after it in that index starts
+    assert [move.key for move in moves] == [TaskKey("g.t", 1)]
 
 
 def test_who_may_be_skipped_by_whom() -> None:
