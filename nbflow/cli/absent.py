@@ -28,8 +28,6 @@ ABSENT: Mapping[str, str] = {
     "state-store": "Tasks hand over values by XCom.",
     "teams": "A home serves one team: give each its NBFLOW_HOME.",
     "export": "Tasks of a DAG are plain Python: the file can be copied.",
-    "labs": "See the notebooks in the folder labs.",
-    "quiz": "In a notebook: %quiz.",
     "config lint": "Unknown settings are refused whenever nbflow starts: nbflow config list.",
     "config update": "Settings have kept their names: there is nothing to update.",
     "connections create-default-connections": "Add those that you use: nbflow connections add.",

@@ -33,6 +33,8 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "scheduler": ("daemons", "Run the scheduler, here, until it is stopped."),
     "standalone": ("daemons", "Everything that one machine needs, in one process."),
     "lab": ("lab", "JupyterLab with everything running."),
+    "labs": ("teach", "Labs: which there are, how far one is, and the look at an exercise."),
+    "quiz": ("teach", "Quizzes: which there are, their questions, and answers to them."),
     "status": ("daemons", "Whether a scheduler runs, and what there is to do."),
     "stop": ("daemons", "End the scheduler of this home."),
     "jobs": ("daemons", "The processes of nbflow: list, check."),

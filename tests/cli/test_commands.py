@@ -688,6 +688,55 @@ def test_db_clean_of_named_dags_leaves_the_audit_log_alone(nbflow, sales):
     assert [row["table"] for row in of_all] == ["audit"]
 
 
+# ------------------------------------------------------------------------------------------------------------- teaching
+
+
+def test_a_quiz_is_answered_in_the_terminal(nbflow):
+    from nbflow.teach.questions import load_quiz
+
+    quiz = load_quiz("dag_concepts")
+    question = next(one for one in quiz.questions if one.type == "order")
+    number, wrong = str(question.number), question.answer[::-1]
+    # Given the questions
+    assert question.ask in nbflow("quiz", quiz.name).out
+    # When one is answered wrong, and then right
+    first, then = nbflow("quiz", quiz.name, number, *wrong), nbflow("quiz", quiz.name, number, *question.answer)
+    # Then it says so, and how far one is
+    assert (first.code, first.out.splitlines()[0]) == (1, f"Question {number}: wrong.")
+    assert (then.code, then.out.splitlines()[0]) == (0, f"Question {number}: right.")
+    assert nbflow("quiz", "-o", "json").json == [
+        {"quiz": quiz.name, "title": quiz.title, "questions": len(quiz.questions), "right": 1}
+    ]
+
+
+def test_a_lab_is_checked_in_the_terminal(nbflow, in_folder):
+    # Given the first exercise, not solved and then solved
+    first = nbflow("labs", "01_hello_dag", "1")
+    in_folder(
+        "hello.py",
+        """
+        from nbflow import DAG, task
+
+        with DAG("hello") as dag:
+            @task
+            def greet():
+                return "hello"
+
+            @task
+            def shout(text):
+                return text.upper()
+
+            shout(greet())
+        """,
+    )
+    nbflow("dags", "test", "hello")
+    then = nbflow("labs", "01_hello_dag", "1")
+    # Then
+    assert (first.code, first.out.splitlines()[0]) == (1, "Exercise 1: Two tasks, one after the other: not yet")
+    assert (then.code, then.out.splitlines()[0]) == (0, "Exercise 1: Two tasks, one after the other: passed")
+    assert nbflow("labs", "-o", "json").json[0]["passed"] == 1
+
+
 def test_rotating_keys(nbflow, monkeypatch):
     from cryptography.fernet import Fernet
 

@@ -1,0 +1,109 @@
+"""labs, quiz: what ``%lab`` and ``%quiz`` are in a notebook, in a terminal. Progress is the same: it is the home's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nbflow.cli import output
+from nbflow.cli.call import Call, UsageError
+from nbflow.cli.declaring import OUTPUT, Command, arg, positive
+
+if TYPE_CHECKING:
+    from nbflow.teach.quiz import Sitting
+
+
+def labs(call: Call) -> int:
+    from nbflow.teach.lab import open_lab
+    from nbflow.teach.labs import LABS
+    from nbflow.teach.progress import Progress
+
+    args = call.args
+    if args.name is None:
+        progress = Progress(call.settings.home)
+        rows = [
+            {
+                "lab": name,
+                "title": lab.title,
+                "exercises": len(lab.exercises),
+                "passed": sum(item.passed_at is not None for item in progress.items("lab", name).values()),
+            }
+            for name, lab in LABS.items()
+        ]
+        call.show(rows, columns=("lab", "title", "exercises", "passed"))
+        return 0
+    lab = open_lab(args.name, call.app)
+    if args.number is None:
+        print(output.harmless(repr(lab)))
+        return 0
+    result = lab.check(args.number, *args.answer)
+    print(output.harmless(repr(result)))
+    return 0 if result.passed else 1
+
+
+def quiz(call: Call) -> int:
+    from nbflow.teach.progress import Progress
+    from nbflow.teach.questions import load_quiz, quiz_names
+    from nbflow.teach.quiz import Sitting
+
+    args, progress = call.args, Progress(call.settings.home)
+    if args.name is None:
+        sittings = [Sitting(load_quiz(name), progress) for name in quiz_names()]
+        call.show([_row(one) for one in sittings], empty="There are no quizzes.", columns=QUIZ_COLUMNS)
+        return 0
+    sitting = Sitting(load_quiz(args.name), progress)
+    if args.number is None:
+        _print_questions(sitting)
+        return 0
+    if not args.answer:
+        raise UsageError("nbflow quiz: what is the answer?", hint=f"Say: nbflow quiz {args.name} {args.number} ANSWER")
+    feedback = sitting.answer(args.number, " ".join(args.answer))
+    print(output.harmless(repr(feedback)))
+    return 0 if feedback.right else 1
+
+
+QUIZ_COLUMNS = ("quiz", "title", "questions", "right")
+
+
+def _row(sitting: Sitting) -> dict[str, object]:
+    right = sum(item.passed_at is not None for item in sitting.items.values())
+    name, title, questions = sitting.quiz.name, sitting.quiz.title, len(sitting.quiz.questions)
+    return {"quiz": name, "title": title, "questions": questions, "right": right}
+
+
+def _print_questions(sitting: Sitting) -> None:
+    from nbflow.teach.quiz import answered, question_text
+
+    words = {True: " (right)", False: " (wrong so far)", None: ""}
+    print(f"{sitting.quiz.title}\n{sitting.quiz.about}")
+    for question in sitting.quiz.questions:
+        state = words[answered(sitting.items.get(question.number))]
+        print(f"\n{question.number}.{state} {question_text(question)}")
+    print(f"\nAnswer with: nbflow quiz {sitting.quiz.name} NUMBER ANSWER. {sitting.score}.")
+
+
+COMMANDS = (
+    Command(
+        name="labs",
+        help="The labs and how far one is; one lab; or the look at one of its exercises.",
+        more="Exit code 0 if the exercise is passed.",
+        run=labs,
+        args=(
+            arg("name", nargs="?", metavar="LAB", help="Which one (all)."),
+            arg("number", nargs="?", type=positive, metavar="EXERCISE", help="Check this exercise."),
+            arg("answer", nargs="*", metavar="ANSWER", help="What an exercise asks for."),
+            OUTPUT,
+        ),
+    ),
+    Command(
+        name="quiz",
+        help="The quizzes and how far one is; one quiz; or an answer to one of its questions.",
+        more="Exit code 0 if the answer is right.",
+        run=quiz,
+        args=(
+            arg("name", nargs="?", metavar="QUIZ", help="Which one (all)."),
+            arg("number", nargs="?", type=positive, metavar="QUESTION", help="Answer this question."),
+            arg("answer", nargs="*", metavar="ANSWER", help="Letters (b, or a c), or a text."),
+            OUTPUT,
+        ),
+    ),
+)
