@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ from nbflow.cli.declaring import (
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
 
 if TYPE_CHECKING:
-    from nbflow.core.snapshot import Instance, Run
+    from nbflow.core.snapshot import Instance, Run, TaskKey
     from nbflow.core.spec import DagSpec
 
 ALL = 1_000_000
@@ -157,6 +157,13 @@ def state(call: Call) -> None:
     print(state_word(one.state))
 
 
+def _which(same: Sequence[TaskKey]) -> str:
+    """How to name an instance of a task, of which a run has these."""
+    if same[0].map_index < 0:
+        return f"{same[0].task_id} is not mapped in it: leave --map-index out."
+    return f"{same[0].task_id} is mapped: say which with --map-index 0 to {len(same) - 1}."
+
+
 def _instance(call: Call) -> tuple[Run, Instance]:
     from nbflow.core.snapshot import TaskKey
 
@@ -167,10 +174,7 @@ def _instance(call: Call) -> tuple[Run, Instance]:
     if wanted not in instances:
         same = [key for key in instances if key.task_id == args.task_id]
         if same:
-            raise NbflowError(
-                f"Run {run.run_id} has no {wanted}.",
-                hint=f"{args.task_id} is mapped: say which with --map-index 0 to {len(same) - 1}.",
-            )
+            raise NbflowError(f"Run {run.run_id} has no {wanted}.", hint=_which(same))
         names = sorted({key.task_id for key in instances})
         raise TaskNotFound(f"DAG {args.dag_id!r} has no task {args.task_id!r}.{did_you_mean(args.task_id, names)}")
     return run, instances[wanted]

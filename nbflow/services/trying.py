@@ -21,7 +21,7 @@ from nbflow.dag.context import running_in
 from nbflow.dag.running import concrete, run_try
 from nbflow.dag.runtime import Outcome, Work
 from nbflow.dag.taskinstance import TaskInstance
-from nbflow.errors import DagRunNotFound, TaskNotFound, did_you_mean
+from nbflow.errors import DagRunNotFound, NbflowError, TaskNotFound, did_you_mean
 from nbflow.execution.asking import AskingRuntime
 from nbflow.secrets import Masker
 
@@ -118,6 +118,8 @@ def trial(
             f"DAG {dag.dag_id!r} has no task {task_id!r}.{did_you_mean(task_id, spec.tasks)}",
             hint=f"It has: {', '.join(list(spec.tasks)[:20])}.",
         )
+    if map_index < 0 and spec.length_expr(task_id) is not None:
+        raise NbflowError(f"{task_id} is mapped: say which of its instances.", hint="The first has the map index 0.")
     found = _run(app, dag, spec, run, conf)
     work = Work(
         attempt_id=f"trial-{uuid.uuid4().hex[:12]}",

@@ -352,6 +352,15 @@ def test_state_of_a_task(nbflow, sales):
     assert nbflow("tasks", "state", "sales", "double", "2024-01-05", "--map-index", "1").out == "success\n"
     unsaid = nbflow("tasks", "state", "sales", "double", "2024-01-05")
     assert unsaid.err.endswith("double is mapped: say which with --map-index 0 to 1.\n")
+    unmapped = nbflow("tasks", "state", "sales", "extract", "2024-01-05", "--map-index", "0")
+    assert unmapped.err.endswith(" has no extract[0]. extract is not mapped in it: leave --map-index out.\n")
+
+
+@pytest.mark.parametrize("command", ["test", "render"])
+def test_a_mapped_task_is_tried_by_its_index(nbflow, sales, command):
+    done = nbflow("tasks", command, "sales", "double", "2024-01-05", "-S", sales)
+    assert done.err == "nbflow: double is mapped: say which of its instances. The first has the map index 0.\n"
+    assert (done.code, done.out) == (1, "")
 
 
 def test_failed_deps_are_the_reasons_of_why(nbflow, sales):
