@@ -31,6 +31,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nbflow.clock import Clock
 from nbflow.config import Settings
@@ -55,6 +56,10 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "example_dags"
 Stamp = tuple[int, int]
 """(modification time in ns, size): a file with the same stamp is not parsed again."""
 
+Identity = tuple[int, int]
+"""(device, number) of a folder."""
+FOLDER_SECONDS = 1.0
+"""How often it is asked whether the folder is still the one that is watched."""
 LINK_SECONDS = 1.0
 """How often the folder is looked through if links lead out of it."""
 RETRY_SECONDS = 0.5
@@ -138,19 +143,37 @@ class DagProcessor:
     # --- the watcher's thread
 
     def _watch(self) -> None:
-        from watchfiles import watch
-
         folder = self.settings.core.dags_folder
         folder.mkdir(parents=True, exist_ok=True)
         logging.getLogger("watchfiles").setLevel(logging.WARNING)  # a line a change would drown what we say
         try:
-            for _ in watch(folder, stop_event=self._stop, debounce=200, step=50, raise_interrupt=False):
-                with self._quiet:
-                    self._looks_wanted += 1
-                self._wake()
-        except Exception as error:  # no watches left, the folder went away: the full looks find what changed
+            while not self._stop.is_set():
+                self._watch_one(folder, _identity(folder))
+        except Exception as error:  # no watches left: the full looks find what changed
             seconds = self.settings.dag_processor.refresh_interval
             log.warning("%s cannot be watched (%s); it is looked through every %g s instead", folder, error, seconds)
+
+    def _watch_one(self, folder: Path, identity: Identity | None) -> None:
+        """Tell of changes as long as the folder is this one. What watches keeps to a folder that was deleted, or to
+        which a link led, and hears of nothing any more; another may stand in its place by then."""
+        from watchfiles import watch
+
+        if identity is None:
+            self._stop.wait(FOLDER_SECONDS)
+            return
+        self._look_soon()
+        options: dict[str, Any] = {"rust_timeout": int(FOLDER_SECONDS * 1000), "yield_on_timeout": True}
+        for changes in watch(folder, stop_event=self._stop, debounce=200, step=50, raise_interrupt=False, **options):
+            if changes:
+                self._look_soon()
+            if _identity(folder) != identity:
+                self._look_soon()
+                return
+
+    def _look_soon(self) -> None:
+        with self._quiet:
+            self._looks_wanted += 1
+        self._wake()
 
     # --- the processor's thread
 
@@ -432,6 +455,15 @@ def _differs(path: str, text: str) -> bool:
         return read_text(path) != text
     except (OSError, SyntaxError, ValueError):
         return False
+
+
+def _identity(folder: Path) -> Identity | None:
+    """Differs where another folder stands in its place. None: there is none."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino)
 
 
 def _stamp(path: str) -> Stamp | None:

@@ -375,3 +375,21 @@ def test_a_zip_file_of_dags_is_a_fault_that_says_what_to_do(stage):
     assert [(fault.fileloc, fault.error) for fault in stage.store.faults()] == [
         (str(stage.folder / "dags.zip"), "NbflowError: DAGs in a ZIP file are not read. Unpack it into a folder.")
     ]
+
+
+def test_a_folder_that_is_put_in_place_of_another_is_watched_again(stage, tmp_path):
+    # Given a folder that is watched, and then swapped for another one
+    stage.write("a.py", one_task())
+    stage.process()
+    stage.turn_until(lambda: dag_ids(stage) == ["a"])
+    stage.folder.rename(tmp_path / "old")
+    stage.turn_until(lambda: dag_ids(stage) == [])
+    stage.folder.mkdir()
+
+    # When files are saved there, each after the one before was seen
+    stage.write("b.py", one_task("b"))
+    stage.turn_until(lambda: dag_ids(stage) == ["b"])
+    stage.write("c.py", one_task("c"))
+
+    # Then they are found as always
+    stage.turn_until(lambda: dag_ids(stage) == ["b", "c"])
