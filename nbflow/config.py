@@ -79,6 +79,11 @@ class CoreSettings:
     dags_are_paused_at_creation: bool = option(
         True, "A DAG that is seen for the first time starts paused: it can be triggered, and is not scheduled."
     )
+    dag_ignore_file_syntax: str = option(
+        "glob",
+        "How .nbflowignore and .airflowignore name files: glob (as .gitignore, Airflow 3's) or regexp (Airflow 2's).",
+        choices=("glob", "regexp"),
+    )
     load_examples: bool = option(False, "Load the example DAGs that come with nbflow.")
     default_timezone: str = option("utc", "IANA time zone of dates that name none.")
     default_task_retries: int = option(0, "Retries of a task that does not say.", least=0)

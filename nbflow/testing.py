@@ -86,7 +86,7 @@ def load_dags(folder: Path, app: App) -> DagBag:
     dags: dict[str, DAG] = {}
     errors: dict[str, str] = {}
     warned: dict[str, str] = {}
-    for path in find_dag_files(folder):
+    for path in find_dag_files(folder, app.settings.core.dag_ignore_file_syntax):
         if not is_dag_file(path):
             continue
         name = str(Path(path).relative_to(folder))

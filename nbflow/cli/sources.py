@@ -55,14 +55,15 @@ def files_of(call: Call, subdir: str | None) -> list[str]:
     """The files that ``-S`` names: itself, or those in the folder; without it those of the DAGs folder."""
     from nbflow.dag.finding import find_dag_files
 
+    syntax = call.settings.core.dag_ignore_file_syntax
     if subdir is None:
-        return find_dag_files(call.settings.core.dags_folder)
+        return find_dag_files(call.settings.core.dags_folder, syntax)
     place = Path(subdir).expanduser()
     inside = call.settings.core.dags_folder / place
     if not place.exists() and not place.is_absolute() and inside.exists():
         place = inside
     if place.is_dir():
-        return find_dag_files(place)
+        return find_dag_files(place, syntax)
     if not place.exists():
         raise NbflowError(f"There is no file {subdir}.")
     return [str(place)]

@@ -14,12 +14,13 @@ from nbflow.dag.loading import READERS
 IGNORE_FILES = (".nbflowignore", ".airflowignore")
 
 
-def find_dag_files(folder: str | os.PathLike[str]) -> list[str]:
+def find_dag_files(folder: str | os.PathLike[str], syntax: str = "glob") -> list[str]:
     """Paths of the files in a DAGs folder that may define DAGs, sorted.
 
     Hidden files and folders, ``__pycache__`` and ``.ipynb_checkpoints`` are passed over, and so is what a
-    ``.nbflowignore`` or ``.airflowignore`` names (patterns as in ``.gitignore``, as in Airflow 3), in its folder and
-    below. Links to folders are followed, each folder once.
+    ``.nbflowignore`` or ``.airflowignore`` names, in its folder and below: by patterns as in ``.gitignore`` (``syntax``
+    "glob", as in Airflow 3), or by regular expressions that are searched in the path from the DAGs folder on ("regexp",
+    as in Airflow 2). Links to folders are followed, each folder once.
     """
     found: list[str] = []
     seen: set[str] = set()
@@ -31,7 +32,7 @@ def find_dag_files(folder: str | os.PathLike[str]) -> list[str]:
             continue
         seen.add(real)
         inherited = rules.get(os.path.dirname(here), []) if here != os.fspath(folder) else []
-        rules[here] = active = [*inherited, *_rules_of(here, files)]
+        rules[here] = active = [*inherited, *_rules_of(here, files, os.fspath(folder) if syntax == "regexp" else None)]
         folders[:] = sorted(name for name in folders if not _skipped(here, name, active, is_folder=True))
         found += [
             os.path.join(here, name)
@@ -102,14 +103,26 @@ def _skipped(here: str, name: str, rules: Sequence[_Rule], *, is_folder: bool) -
     return skipped
 
 
-def _rules_of(here: str, files: Sequence[str]) -> list[_Rule]:
+def _rules_of(here: str, files: Sequence[str], top: str | None) -> list[_Rule]:
+    """The rules of a folder's ignore files. ``top``: where the paths begin that regular expressions are searched in;
+    None: the lines are patterns."""
     rules = []
     for name in IGNORE_FILES:
         if name in files:
             with contextlib.suppress(OSError):
                 lines = Path(here, name).read_text(encoding="utf-8", errors="replace").splitlines()
-                rules += [rule for line in lines if (rule := _rule(here, line.rstrip())) is not None]
+                made = (_rule(here, line.rstrip()) if top is None else _searched(top, line.strip()) for line in lines)
+                rules += [rule for rule in made if rule is not None]
     return rules
+
+
+def _searched(top: str, line: str) -> _Rule | None:
+    """One line of an ignore file of Airflow 2. None for a comment, an empty line, or what is no regular expression."""
+    expression = line.partition("#")[0].strip()
+    try:
+        return _Rule(top, re.compile(f".*(?:{expression}).*"), True, False) if expression else None
+    except re.error:
+        return None
 
 
 #: In this order: what a longer one took is no longer there for a shorter one.

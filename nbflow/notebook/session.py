@@ -120,8 +120,9 @@ class Session:
         from nbflow.dag.finding import find_dag_files
         from nbflow.notebook import scheduler_process
 
-        folder = self.app.settings.core.dags_folder
-        if scheduler_process.find(self.app).job is not None or not find_dag_files(folder):
+        core = self.app.settings.core
+        folder = core.dags_folder
+        if scheduler_process.find(self.app).job is not None or not find_dag_files(folder, core.dag_ignore_file_syntax):
             return ""
         return f"The files in {folder} are read while a scheduler runs: %nbflow start."
 

@@ -296,7 +296,8 @@ class _Work:
 
     def _look(self) -> None:
         """Find what is new, changed or gone."""
-        paths = find_dag_files(self.folder) + (find_dag_files(EXAMPLES) if self.examples else [])
+        paths = find_dag_files(self.folder, self.processor.settings.core.dag_ignore_file_syntax)
+        paths += find_dag_files(EXAMPLES) if self.examples else []
         stamps = {path: _stamp(path) for path in paths}
         found = {path: stamp for path, stamp in stamps.items() if stamp is not None}
         self.linked = has_links(self.folder, paths)

@@ -235,6 +235,17 @@ def test_hidden_checkpoint_and_ignored_files_are_not_found(tmp_path: Path) -> No
     ]
 
 
+def test_regular_expressions_of_airflow_2_are_searched_in_the_path(tmp_path: Path) -> None:
+    # Given an ignore file as Airflow 2 reads it, and one in a folder
+    write(tmp_path, dict.fromkeys(["a.py", "old_a.py", "drafts/b.py", "sub/b.py", "sub/c.py", "tests/d.py"], ""))
+    write(tmp_path, {".airflowignore": "# drafts\nold_.*\\.py\n^drafts/  # a folder\ntest[s]?\n(\n"})
+    write(tmp_path / "sub", {".airflowignore": "sub/c"})
+    # When DAG files are looked for
+    found = find_dag_files(tmp_path, "regexp")
+    # Then
+    assert [os.path.relpath(path, tmp_path) for path in found] == ["a.py", "sub/b.py"]
+
+
 def test_a_linked_folder_is_searched_once(tmp_path: Path) -> None:
     write(tmp_path, {"real/a.py": ""})
     (tmp_path / "real/loop").symlink_to(tmp_path)
