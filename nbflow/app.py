@@ -125,9 +125,11 @@ class App:
             return self.sequential_executor(owner)
         return self.local_executor(owner)
 
-    def sequential_executor(self, owner: str, *, dags: Mapping[int, DAG] | None = None) -> Executor:
+    def sequential_executor(
+        self, owner: str, *, dags: Mapping[int, DAG] | None = None, announce: bool = False
+    ) -> Executor:
         """One try at a time in this process. ``dags``: version number -> DAG, for runs of what is loaded already;
-        else the stored source of a version is loaded here."""
+        else the stored source of a version is loaded here. ``announce``: a start is stored before its code runs."""
         from nbflow.dag.running import Limits
         from nbflow.execution.executors.sequential import SequentialExecutor
 
@@ -136,7 +138,9 @@ class App:
 
         core = self.settings.core
         limits = Limits(max_map_length=core.max_map_length, max_field_characters=core.max_templated_field_length)
-        return SequentialExecutor(self.desk, dag_of=dag_of, owner=owner, now=self.clock.now, limits=limits)
+        return SequentialExecutor(
+            self.desk, dag_of=dag_of, owner=owner, now=self.clock.now, limits=limits, announce=announce
+        )
 
     def _load(self, dag_id: str, number: int) -> DAG:
         from nbflow.dag.loading import load_source

@@ -79,6 +79,8 @@ change = replacer(Instance)
 
 KERNEL = "kernel:"
 """Begins the actor of runs that a notebook's kernel asked for of a DAG that its own cells made."""
+INLINE = "inline:"
+"""Runs of ``dag.test()`` are triggered by this and their process's job id: that process drives them, nobody else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +115,9 @@ class Run:
     @property
     def heeds_pause(self) -> bool:
         """Whether pausing the DAG holds this run. Not a backfill, which was asked for by name and has a pause of its
-        own; nor a kernel's run of its own cell's DAG: pausing is about what the schedule makes of the saved file."""
-        return self.backfill_id is None and not (self.triggered_by or "").startswith(KERNEL)
+        own; nor a kernel's run of its own cell's DAG, nor a test: pausing is about what the schedule makes of the saved
+        file."""
+        return self.backfill_id is None and not (self.triggered_by or "").startswith((KERNEL, INLINE))
 
 
 change_run = replacer(Run)

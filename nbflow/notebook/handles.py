@@ -158,7 +158,7 @@ class Watched:
             if left <= 0:
                 raise self._late(timeout or 0)
             store.wait_for_change(token, timeout=left)
-        self._settle()
+        self.settle()
         return self._outcome
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -172,21 +172,24 @@ class Watched:
                 break
             patience.check()
             await asyncio.to_thread(store.wait_for_change, token, timeout=LOOK_SECONDS)
-        await asyncio.to_thread(self._settle)
+        await asyncio.to_thread(self.settle)
         return self._outcome
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """The last picture is sent before the cell ends: what comes later is lost to nbclient."""
         if self._follower is not None:
             self._follower.join(5)
 
-    def _once_a_cell(self) -> bool:
-        """Whether it has not been shown in this cell: ``%dag run`` shows at once, and its value would again."""
+    def show(self) -> None:
+        """Display it; what is displayed follows what goes on, to its end."""
+        raise NotImplementedError
+
+    def show_once(self) -> None:
+        """Display it, unless this cell has it: ``%dag run`` shows at once, and its value would again."""
         number = execution_count()
-        if number is not None and number == self._shown_in:
-            return False
-        self._shown_in = number
-        return True
+        if number is None or number != self._shown_in:
+            self._shown_in = number
+            self.show()
 
 
 def execution_count() -> int | None:
@@ -290,8 +293,7 @@ class RunHandle(Watched):
         return graph_bundle(self.graph(), self._session.app.clock.now().astimezone(views.zone_of(self._spec)))
 
     def _ipython_display_(self) -> None:
-        if self._once_a_cell():
-            self.show()
+        self.show_once()
 
     def show(self) -> None:
         """Display the graph; it follows the run to its end."""
@@ -441,8 +443,7 @@ class BackfillHandle(Watched):
         return self.bundle().text
 
     def _ipython_display_(self) -> None:
-        if self._once_a_cell():
-            self.show()
+        self.show_once()
 
     def show(self) -> None:
         """Display the table; it follows the runs to their end."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbflow import errors
 from nbflow.dag.loading import Fault, Loaded, compiled, fault_from, load_units
 from nbflow.dag.notebook_source import Cell, DagSource, dag_sources, notebook_cells, shared_source, version_text
 from nbflow.errors import NbflowError
@@ -119,9 +120,11 @@ def run_shared(cells: list[Cell], user_ns: dict[str, Any]) -> None:
 def fault_of(fault: Fault) -> CellFault:
     """A mistake in a cell as the error that the notebook shows."""
     kind, _, said = fault.error.partition(": ")
-    text = said if kind.startswith(("Invalid", "Airflow")) and said else fault.error
+    ours = isinstance(getattr(errors, kind, None), type) and bool(said)  # its message says what, where and the way out
+    text = said if ours else fault.error
     where = ", ".join(filter(None, [fault.cell, f"line {fault.line}" if fault.line else ""]))
-    shown = fault.detail if fault.cell and fault.cell in fault.detail else ""  # frames of libraries alone tell nothing
+    tells = not ours and fault.cell and fault.cell in fault.detail  # frames of libraries alone tell nothing
+    shown = fault.detail if tells else ""
     return CellFault(f"{where}: {text}" if where else text, detail=shown)
 
 

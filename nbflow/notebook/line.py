@@ -137,7 +137,7 @@ VERBS: Mapping[str, Verb] = {
     "test": Verb(
         help="Run a DAG once, here, in this process: breakpoints work.",
         args=(DAG, *CONF, _arg("--date", help="Its logical date. Default: now.", metavar="DATE")),
-        call=lambda args: verbs.test(args.dag, date=args.date, conf=conf_of(args)),
+        call=lambda args: verbs.test(args.dag, date=args.date, conf=conf_of(args), watch=True),
         example="%dag test sales --date 2024-01-31",
     ),
     "backfill": Verb(

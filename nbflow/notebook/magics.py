@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import traitlets
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
@@ -116,11 +117,10 @@ class NbflowMagics(Magics):
     def nbflow_line(self, line: str) -> Any:
         """The scheduler: %nbflow status | start | stop."""
         words = line.split() or ["status"]
-        actions: dict[str, Callable[[Session], Shown]] = {"status": _status, "start": _start, "stop": _stop}
-        if len(words) > 1 or words[0] not in actions:
-            hint = did_you_mean(words[0], actions).strip() or "It has: status, start, stop."
+        if len(words) > 1 or words[0] not in _ACTIONS:
+            hint = did_you_mean(words[0], _ACTIONS).strip() or f"It has: {', '.join(_ACTIONS)}."
             raise NbflowError(f"%nbflow has no {line.strip()!r}.", hint=hint)
-        return actions[words[0]](session())
+        return _ACTIONS[words[0]](session())
 
 
 def _status(here: Session) -> Shown:
@@ -140,6 +140,9 @@ def _stop(here: Session) -> Shown:
     found = scheduler_process.stop(here.app)
     said = f"Stopped the scheduler (pid {found.job.pid})." if found.job else "There is no scheduler to stop."
     return Shown(found.job, message_bundle(said))
+
+
+_ACTIONS: dict[str, Callable[[Session], Shown]] = {"status": _status, "start": _start, "stop": _stop}
 
 
 # ---------------------------------------------------------------------------------------- registration
@@ -182,9 +185,7 @@ def load(shell: Any) -> None:
     shell.events.register("pre_run_cell", magics.cell_began)
     shell.events.register("post_run_cell", magics.cell_ended)
     shell.input_transformers_cleanup.append(ask_for_help)
-    shell.set_hook("complete_command", _complete_line, re_key=r"(?:.*=\s*)?%dag\s.*")
-    shell.set_hook("complete_command", _complete_cell, re_key=r"%%dag\s.*")
-    shell.set_hook("complete_command", _complete_nbflow, re_key=r"(?:.*=\s*)?%nbflow\s.*")
+    shell.Completer.custom_matchers.append(complete)
 
 
 def unload(shell: Any) -> None:
@@ -198,6 +199,8 @@ def unload(shell: Any) -> None:
             shell.events.unregister(event, function)
     if ask_for_help in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.remove(ask_for_help)
+    if complete in shell.Completer.custom_matchers:
+        shell.Completer.custom_matchers.remove(complete)
     for row in MAGICS:
         shell.magics_manager.magics[row.kind].pop(row.name, None)
     end_session()
@@ -214,16 +217,29 @@ _HELP = re.compile(r"^(\s*%dag\s+\w+)[^?\n]*\?+\s*$", re.MULTILINE)
 # ---------------------------------------------------------------------------------------- completion
 
 
-def _complete_line(shell: Any, event: Any) -> list[str]:
-    return lines.complete(event.text_until_cursor.partition("%dag")[2].lstrip(), _known())
+_LINES: list[tuple[re.Pattern[str], Callable[[str], list[str]]]] = [
+    (re.compile(r"(?:.*=\s*)?%dag\s+(.*)"), lambda text: lines.complete(text, _known())),
+    (re.compile(r"%%dag\s+(?:.*\s)?(\S*)"), lambda word: [one for one in [*OPTIONS, SHARED] if one.startswith(word)]),
+    (re.compile(r"(?:.*=\s*)?%nbflow\s+(\S*)"), lambda word: [one for one in _ACTIONS if one.startswith(word)]),
+]
+"""What a line begins with, and what can follow it."""
 
 
-def _complete_cell(shell: Any, event: Any) -> list[str]:
-    return [option for option in [*OPTIONS, SHARED] if option.startswith(event.symbol or "--")]
+@context_matcher()
+def complete(context: CompletionContext) -> SimpleMatcherResult:
+    """What Tab offers on a line of ours, and there alone: Python's own names are no arguments of a magic."""
+    before = context.line_with_cursor[: context.cursor_position]
+    for pattern, offers in _LINES:
+        found = pattern.fullmatch(before.lstrip())
+        if found is not None:
+            word = context.token
+            cut = len(_last_word(before)) - len(word)  # IPython's word may begin in the middle of ours
+            return {"completions": [SimpleCompletion(one[cut:]) for one in offers(found[1])], "suppress": True}
+    return {"completions": []}
 
 
-def _complete_nbflow(shell: Any, event: Any) -> list[str]:
-    return ["status", "start", "stop"]
+def _last_word(line: str) -> str:
+    return "" if not line or line[-1].isspace() else line.split()[-1]
 
 
 def _known() -> lines.Known:

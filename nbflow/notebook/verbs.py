@@ -11,11 +11,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nbflow.core.backfill import Reprocess
-from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
+from nbflow.core.snapshot import INLINE, Instance, Run, RunKey, TaskKey
 from nbflow.core.states import FAILED_STATES, FINISHED, RUN_FINISHED, TaskState
 from nbflow.dag.dag import DAG
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
 from nbflow.notebook import scheduler_process, views
+from nbflow.notebook.breakpoints import breakpoints_stop
 from nbflow.notebook.faults import told_in_one_line
 from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, execution_count, tasks_shown
 from nbflow.notebook.session import Session, session
@@ -233,7 +234,6 @@ def logs(
     """The log of a task's last try (or of ``try_number``) in a run. Without ``task``: of one that failed, else of the
     last that ran. ``search`` keeps the lines with that word. As a value: the lines."""
     from nbflow.execution.logs import read_log
-    from nbflow.services.scheduler import INLINE
 
     here = session()
     found = here.find_run(dag, run)
@@ -393,14 +393,35 @@ def test(
     *,
     date: When = None,  # noqa: PT028  (the verb, no test)
     conf: Mapping[str, Any] | None = None,  # noqa: PT028
+    watch: bool = False,  # noqa: PT028
 ) -> RunHandle:
-    """Run a DAG once, here, in this process: breakpoints work and prints show. Returns the handle of the ended run."""
+    """Run a DAG once, here, in this process: breakpoints work and prints show. Returns the handle of the ended run.
+
+    ``watch`` displays the graph at once, so that it follows the tasks; else it is there when the run has ended.
+    """
     from nbflow.services.inline import run_inline
 
     here = session()
     obj = here.object_of(dag)
-    done = run_inline(here.app, obj, _moment(here, date), conf or {})
-    return handle_of(here, done)
+    own = here.dags.get(obj.dag_id)
+    version = own.version if own is not None and own.dag is obj else None
+    asked = _moment(here, date)
+    if not watch or execution_count() is None:
+        with breakpoints_stop():
+            return handle_of(here, run_inline(here.app, obj, asked, conf or {}, version=version))
+    begun: list[RunHandle] = []
+
+    def follow(made: Run) -> None:
+        begun.append(handle_of(here, made))
+        begun[0].show_once()
+
+    try:
+        with breakpoints_stop():
+            run_inline(here.app, obj, asked, conf or {}, version=version, watch=follow)
+    finally:  # also where a debugger quits: the picture says how the run ended
+        for handle in begun:
+            handle.settle()
+    return begun[0]
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # nor pytest's

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nbflow.core import actions
 from nbflow.core.plan import Callback
 from nbflow.core.runids import RunType, make_run_id
-from nbflow.core.snapshot import Run, RunKey, TaskKey
+from nbflow.core.snapshot import INLINE, Run, RunKey, TaskKey
 from nbflow.core.states import RUN_FINISHED, RunState, TaskState
 from nbflow.core.timetables import timetable_from_spec
 from nbflow.core.timetables.zones import as_utc
@@ -24,7 +24,7 @@ from nbflow.services.callbacks import call_all, work_for
 from nbflow.services.dates import parse_date
 from nbflow.services.operations import check_conf
 from nbflow.services.parsing import with_recorded_runs
-from nbflow.services.scheduler import INLINE, Scheduler, Turn
+from nbflow.services.scheduler import Scheduler, Turn
 from nbflow.services.why import reasons
 from nbflow.store.base import DagVersion
 
@@ -62,9 +62,16 @@ def run_inline(
     logical_date: datetime | str | None,
     conf: Mapping[str, Any],
     mark_success_pattern: str | None = None,
+    *,
+    version: DagVersion | None = None,
+    watch: Callable[[Run], None] | None = None,
 ) -> Run:
-    """Make a run of ``dag`` and drive it to its end."""
-    version = register_inline(app, dag)
+    """Make a run of ``dag`` and drive it to its end.
+
+    ``version``: what is stored of ``dag`` already, where that is known. ``watch`` is called with the new run before its
+    first task starts; a view that it opens then sees each task start, which is stored before the task's code runs.
+    """
+    version = version or register_inline(app, dag)
     now, job_id = app.clock.now(), app.new_job_id("inline")
     moment = _moment(logical_date, now)
     custom = version.spec.schedule.get("kind") == "custom"  # this process holds the DAG: its author's class may answer
@@ -86,7 +93,9 @@ def run_inline(
     if mark_success_pattern:
         _mark_success(app, run.key, mark_success_pattern)
     try:
-        drive(app, [run.key], {version.number: dag}, job_id=job_id)
+        if watch is not None:
+            watch(run)
+        drive(app, [run.key], {version.number: dag}, job_id=job_id, announce=watch is not None)
     except BaseException:  # Ctrl-C, a debugger that quits: nobody will drive this run on
         app.operations("test").mark_run(run.key, RunState.FAILED)
         raise
@@ -107,8 +116,11 @@ def register_inline(app: App, dag: DAG) -> DagVersion:
     return app.store.register(version, now=app.clock.now(), paused=True, activate=False)
 
 
-def drive(app: App, runs: list[RunKey], dags: Mapping[int, DAG], *, job_id: str | None = None) -> None:
-    """Drive these runs in this process until each has ended, or none of them can go on."""
+def drive(
+    app: App, runs: list[RunKey], dags: Mapping[int, DAG], *, job_id: str | None = None, announce: bool = False
+) -> None:
+    """Drive these runs in this process until each has ended, or none of them can go on. ``announce``: see
+    :mod:`nbflow.execution.executors.sequential`."""
 
     def call(intent: Callback) -> None:
         dag = next(dag for dag in dags.values() if dag.dag_id == intent.run.dag_id)
@@ -136,7 +148,7 @@ def drive(app: App, runs: list[RunKey], dags: Mapping[int, DAG], *, job_id: str 
                 tell_waits(app, runs, f"the next look is at {at:%H:%M:%S}, in {(at - now).total_seconds():.0f} s")
         return _over(scheduler, turn)
 
-    executor = app.sequential_executor("inline", dags=dags)
+    executor = app.sequential_executor("inline", dags=dags, announce=announce)
     scheduler = app.scheduler(executor=executor, only=runs, job_id=job_id, call_here=call)
     with app.answering():
         scheduler.run(until=until)

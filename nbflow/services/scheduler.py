@@ -41,7 +41,7 @@ from nbflow.core.dispatch import RunLimits
 from nbflow.core.loop import Active, Decision, Elsewhere, View, decide_all, followed, settled
 from nbflow.core.plan import Callback, Move, Op, Plan, advance, earliest
 from nbflow.core.react import react
-from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
+from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.dag.runtime import Work
 from nbflow.errors import NbflowError, StalePlan, StoreError
@@ -56,8 +56,6 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
 """How often the change token is looked at while nothing happens: the delay of a trigger from another process. A look
 costs some ten microseconds."""
-INLINE = "inline:"
-"""Runs of ``dag.test()`` are triggered by this and their process's job id: that process drives them, nobody else."""
 LIMITS_EVERY = timedelta(seconds=0.25)
 """How often, while something changes all the time, pauses, pools and limits are read again. Runs are read at once."""
 REFUSED_SECONDS = 0.5

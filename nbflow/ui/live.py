@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 MAX_HZ = 10  # more is not seen, and each message carries all states
 PICTURE_PERIOD_S = 1.0  # images flicker when they change more often
+WIDGET_SECONDS = 5.0
+"""So long a widget is there at least. A front end that is still making its side of it when it is closed has a fault
+("Failed to initialize model"); the final picture does not wait for this."""
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
@@ -173,6 +176,7 @@ class LiveGraph:
         self._widget: Any = None
         self._handle: Any = None
         self._pictured_at = 0.0
+        self._shown_at = 0.0
         self._timer: threading.Timer | None = None
         self._over = False
 
@@ -198,6 +202,7 @@ class LiveGraph:
 
         if widgets:
             self._widget = self._make_widget()
+        self._shown_at = time.monotonic()
         self._handle = display(self._mime(live=True), raw=True, display_id=True)
 
     def bundle(self) -> Bundle:
@@ -218,6 +223,8 @@ class LiveGraph:
                 requests.append((key, value))
             elif kind == "finish":
                 finish = True
+            elif kind == "close":
+                self._widget.close()
         self.graph = self.graph.with_states(tasks)
         for name, args in requests:
             self._answer(name, args)
@@ -250,7 +257,12 @@ class LiveGraph:
         if self._widget is not None and self._keep_widget:
             self._widget.patch(state_traits(self.graph, self._scene, self._now()))
         elif self._widget is not None:
-            self._widget.close()
+            left = threading.Timer(self._shown_at + WIDGET_SECONDS - time.monotonic(), self._let_go)
+            left.daemon = True
+            left.start()
+
+    def _let_go(self) -> None:
+        self._publisher.put(self, ("close", "", {}))
 
     def _mime(self, *, live: bool) -> dict[str, Any]:
         mime: dict[str, Any] = dict(self.bundle().mime())

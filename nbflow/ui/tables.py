@@ -110,7 +110,8 @@ def text_table(table: Table, *, limit: int = MAX_ROWS) -> str:
 def glyph_html(state: str) -> str:
     """The glyph for inline use. It holds no words, since a sanitiser leaves them behind; the word stands beside it."""
     return (
-        '<svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true">'
+        # JupyterLab's `max-width: 100%` would let a narrow column count the glyph as no width at all
+        '<svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true" style="max-width:none">'
         f'<path d="{glyphs()[known(state)]}" fill="none" stroke="currentColor" stroke-width="1.7" '
         f'stroke-linecap="round" '
         'stroke-linejoin="round"></path></svg>'
@@ -172,7 +173,7 @@ def _th(name: str, *, right: bool) -> str:
 def _td(cell: Cell, column: str) -> str:
     style = "padding:5px 12px;text-align:" + ("right" if cell.right else "left") + ";vertical-align:middle"
     wraps = len(cell.text) > 48
-    style += "" if wraps else ";white-space:nowrap"
+    style += ";overflow-wrap:anywhere" if wraps else ";white-space:nowrap"  # a long name has no spaces to break at
     if cell.bold:
         style += ";font-weight:600"
     if cell.mono:

@@ -204,6 +204,28 @@ def test_the_sequential_executor_runs_in_the_calling_process(
     assert "printed\n" in capsys.readouterr().out
 
 
+def test_an_announced_start_is_handed_back_before_the_code_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given an executor that somebody looks at, and two tries
+    world = World(tmp_path, "sequential")
+    world.executor = SequentialExecutor(
+        world.desk, dag_of=lambda dag_id, version: world.loaded.dags[0], announce=True, monotonic=lambda: 0.0
+    )
+    world.submit("works")
+    world.submit("skips")
+
+    def kinds() -> list[tuple[str, str]]:
+        return [(one.key.task_id, type(one.event).__name__) for one in world.executor.poll(0.0)]
+
+    # Then it says that the first starts, and nothing of it has run yet
+    assert (kinds(), capsys.readouterr().out) == ([("works", "Started")], "")
+    # And its end comes with the next one's start, each of them once
+    assert kinds() == [("works", "Succeeded"), ("skips", "Started")]
+    assert kinds() == [("skips", "SkippedItself")]
+    assert (kinds(), list(world.executor.live)) == ([], [])
+
+
 def test_the_log_of_a_local_try_holds_what_it_printed(tmp_path: Path) -> None:
     world = World(tmp_path, "local")
     world.executor.start()

@@ -227,6 +227,15 @@ class NotebookPage:
             index,
         )
 
+    def start_cell(self, index: int) -> None:
+        """Run a cell, and do not wait for it."""
+        self.page.evaluate(
+            """i => { const nb = window.jupyterapp.shell.currentWidget.content;
+                      nb.activeCellIndex = i; nb.deselectAll();
+                      void window.jupyterapp.commands.execute('notebook:run-cell') }""",
+            index,
+        )
+
     def outputs(self, index: int) -> list[dict[str, Any]]:
         """The outputs of a cell, as they are saved."""
         found: list[dict[str, Any]] = self.page.evaluate(

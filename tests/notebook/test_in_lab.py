@@ -117,6 +117,57 @@ after(waits())"""
     graph.screenshot(path=tmp_path / "end.png")
 
 
+def test_the_graph_follows_a_test_in_this_kernel(open_notebook: Callable[..., Any], lab: Any, tmp_path: Path) -> None:
+    # Given a DAG whose second task waits for a file
+    flag = lab.root / "go on with the test"
+    waits = f"""%%dag tested
+import time
+from pathlib import Path
+@task
+def first():
+    print("a print of the first")
+@task
+def waits():
+    while not Path({str(flag)!r}).exists():
+        time.sleep(0.05)
+first() >> waits()"""
+    cells = ("%load_ext nbflow\nfrom nbflow import task", waits, "%dag test tested")
+    page = open_notebook("tested.ipynb", notebook(*cells))
+    page.run_cell(0)
+    page.run_cell(1)
+    # When it is tested, so that the cell and its kernel are busy
+    page.start_cell(2)
+    graph = page.cell(2)
+    # Then the graph says what has ended and what runs, and prints stand below it
+    graph.locator("g[data-task-id=first][data-state=success]").wait_for()
+    graph.locator("g[data-task-id=waits][data-state=running]").wait_for()
+    graph.get_by_text("a print of the first").wait_for()
+    graph.screenshot(path=tmp_path / "running.png")
+    # When the task can end, the final picture is left behind, once
+    flag.touch()
+    shown = until("the final picture", lambda: _final(page.outputs(2), "tested"))
+    assert "success 2" in shown["text/plain"]
+    assert len([one for one in page.outputs(2) if "data" in one]) == 1
+
+
+def test_runs_that_end_at_once_leave_no_fault_in_the_page(open_notebook: Callable[..., Any]) -> None:
+    # Given a DAG that is done before the browser has made its side of the widget
+    quick = "%%dag quick\n@task\ndef t(): ...\nt()"
+    cells = ("%load_ext nbflow\nfrom nbflow import task", quick, "%dag run quick --wait", "%dag test quick")
+    page = open_notebook("quick.ipynb", notebook(*cells, "%dag runs quick"))
+    page.run_cell(0)
+    page.run_cell(1)
+    # When it runs again and again (a fault of the page fails the test: see open_notebook)
+    for _ in range(6):
+        page.run_cell(2)
+        page.run_cell(3)
+    # Then each run is in the table, and the word of its state within its chip
+    page.run_cell(4)
+    chips = page.cell(4).locator(".nfo-st")
+    assert chips.count() == 12
+    assert chips.evaluate_all("chips => chips.every(chip => chip.scrollWidth <= chip.clientWidth)")
+
+
 def _final(outputs: list[dict[str, Any]], dag_id: str = "sales") -> dict[str, Any] | None:
     shown = [output["data"] for output in outputs if "data" in output]
     graphs = [data for data in shown if f"DAG {dag_id}" in str(data.get("text/plain"))]

@@ -91,6 +91,11 @@ def test_a_dag_cell_that_prints_shows_it(shell: Shell, capsys: pytest.CaptureFix
              '  File "<In [3]>", line 4, in <module>', "    f()", '  File "<In [3]>", line 3, in f', "    1 / 0",
              "    ~~^~~", "ZeroDivisionError: division by zero"],
         ),
+        (
+            "from nbflow.operators.empty import EmptyOperator",
+            "%%dag a\nEmptyOperator(task_id='x')\nEmptyOperator(task_id='x')",
+            ["Error: In [3], line 3: Duplicate task id 'x' at line 3 in DAG 'a': first defined at line 2."],
+        ),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_dag_cell_is_one_line_and_the_users_own_frames(
@@ -209,6 +214,17 @@ def test_a_breakpoint_stops_in_a_test_run(shell: Shell, monkeypatch: pytest.Monk
     shell.run("%dag test a")
     # Then the debugger was called from the task, in this very process
     assert seen == ["stops"]
+
+
+def test_a_test_is_a_run_of_the_cells_own_version_and_heeds_no_pause(shell: Shell) -> None:
+    # Given a DAG of a cell
+    shell.run(SALES)
+    own = session().dags["sales"].version
+    # When it is tested
+    run = shell.run("run = %dag test sales\nrun")
+    # Then no other version of it is made, and a pause of the schedule is none of the run's
+    assert run.run.version == own.number
+    assert not run.run.heeds_pause
 
 
 def test_looking_at_a_failed_run(shell: Shell) -> None:
@@ -369,6 +385,33 @@ def test_tab_completes(shell: Shell, line: str, offers: list[str]) -> None:
     shell.run(SALES)
     # Then Tab offers how it can go on
     assert shell.complete(line) == offers
+
+
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [
+        ("%dag why sales ", ["extract", "load"]),
+        ("%dag run sales --w", ["--wait"]),
+        ("%dag run sales --conf x -", ["--conf", "--date", "--param", "--run-id", "--wait"]),
+        ("%%dag new --tag", ["--tags"]),
+        ("%nbflow st", ["start", "status", "stop"]),
+    ],
+)
+def test_tab_offers_nothing_of_pythons_own_where_a_magic_is_typed(shell: Shell, line: str, offers: list[str]) -> None:
+    # Given a DAG, and what a notebook's front end asks for
+    from IPython.core.completer import provisionalcompleter
+
+    shell.run(SALES)
+    with provisionalcompleter():
+        found = list(shell.shell.Completer.completions(line, len(line)))
+    # Then it gets the verb's words alone, each in the place of the word that was begun
+    assert [one.text for one in found] == offers
+    assert {(one.start, one.end) for one in found} == {(line.rindex(" ") + 1, len(line))}
+
+
+@pytest.mark.filterwarnings("ignore:`Completer.complete`:PendingDeprecationWarning")
+def test_python_is_completed_as_before(shell: Shell) -> None:
+    assert "json" in shell.complete("import js")
 
 
 def test_small_outputs(shell: Shell) -> None:

@@ -119,6 +119,34 @@ def kernel(kernel_environment: dict[str, str], tmp_path: Path) -> Iterator[Any]:
         manager.shutdown_kernel(now=True)
 
 
+def test_a_breakpoint_in_a_test_stops_below_the_graph(kernel: Any) -> None:
+    # Given a kernel, in which no debugger is attached, and a task with a breakpoint
+    _, client = kernel
+    stops = "%%dag a\n@task\ndef stops():\n    x = 41\n    breakpoint()\n    print('x is', x)\nstops()"
+    for source in (SETUP, stops):
+        client.execute_interactive(source, timeout=60, output_hook=lambda message: None)
+    shown: list[dict[str, Any]] = []
+    before_the_prompt: list[str] = []
+    answers = iter(["p x + 1", "c"])
+
+    def answer(_: Any) -> None:
+        before_the_prompt[:] = before_the_prompt or [message["msg_type"] for message in shown]
+        client.input(next(answers))
+
+    # When it is tested, and the prompt is answered
+    reply = client.execute_interactive(
+        "run = %dag test a\nrun.state", timeout=60, allow_stdin=True, output_hook=shown.append, stdin_hook=answer
+    )
+    # Then the graph was there before it stopped, the debugger saw the task's own frame, and the graph has the end
+    assert reply["content"]["status"] == "ok", reply
+    assert "display_data" in before_the_prompt
+    printed = "".join(m["content"]["text"] for m in shown if m["msg_type"] == "stream")
+    assert "42\n" in printed
+    assert printed.endswith("x is 41\n")
+    last = [m for m in shown if m["msg_type"] == "update_display_data"][-1]["content"]["data"]
+    assert "success 1" in last["text/plain"]
+
+
 def test_a_run_outlives_its_kernel(kernel: Any, own_home: Path, tmp_path: Path) -> None:
     # Given a kernel that has started a run whose task waits for a file
     manager, client = kernel

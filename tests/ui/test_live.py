@@ -95,7 +95,7 @@ class FakeWidget:
         self.traits = traits
         self.patches: list[dict[str, Any]] = []
         self.replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self.closed = False
+        self.closed = threading.Event()
 
     def patch(self, traits: dict[str, Any]) -> None:
         self.patches.append(traits)
@@ -104,7 +104,7 @@ class FakeWidget:
         self.replies.put({"id": number, "data": data, "error": error})
 
     def close(self) -> None:
-        self.closed = True
+        self.closed.set()
 
 
 class FakeHandle:
@@ -162,7 +162,18 @@ def test_the_end_leaves_the_final_picture_and_no_widget(
     assert len(handle.updates) == 2  # the first picture and the last one; what comes after the end changes nothing
     assert set(handle.updates[1]) == {"text/html", "text/plain"}
     assert "run 2026-11-20 success" in handle.updates[1]["text/plain"]
-    assert widget.closed
+    assert not widget.closed.is_set()  # a browser may still be making its side of it
+
+
+def test_a_widget_whose_time_is_over_is_let_go(
+    shown: tuple[LiveGraph, FakeWidget, FakeHandle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, widget, _ = shown
+    monkeypatch.setattr(live, "WIDGET_SECONDS", 0)
+    view._publisher = quick = Publisher()
+    view.finish()
+    assert widget.closed.wait(10)
+    quick.close()
 
 
 def test_a_widget_that_is_kept_stays_above_the_final_picture(
@@ -174,7 +185,7 @@ def test_a_widget_that_is_kept_stays_above_the_final_picture(
     view.finish()
     assert set(handle.updates[1]) == {live.WIDGET_MIME, "text/html", "text/plain"}
     assert widget.patches[-1]["states"]["load"]["state"] == "failed"
-    assert not widget.closed
+    assert not widget.closed.is_set()
 
 
 def test_without_widgets_the_picture_itself_is_updated_and_the_last_change_is_not_lost(

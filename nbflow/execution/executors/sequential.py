@@ -5,6 +5,8 @@ where it stands, and ``print`` shows where one looks. ``dag.test()`` is built on
 
 It takes several tries at once, so that they are claimed and their states stored in one transaction, and hands back
 what it has after :data:`BATCH_SECONDS`: quick tasks share their commits, the end of a slow one is reported at once.
+With ``announce`` each start is handed back before the user's code runs: whoever looks on sees what runs, for a commit
+more a try.
 Nobody can renew a lease while user code holds the thread, so a claim is for a day.
 """
 
@@ -53,6 +55,7 @@ class SequentialExecutor:
         now: Callable[[], datetime] = utc_now,
         limits: Limits | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        announce: bool = False,
     ) -> None:
         self._desk = desk
         self._dag_of = dag_of
@@ -60,6 +63,8 @@ class SequentialExecutor:
         self._now = now
         self._limits = limits
         self._monotonic = monotonic
+        self._announce = announce
+        self._announced = ""
         self._hostname = socket.gethostname()
         self._queue: deque[Submission] = deque()
         self._reports: list[Report] = []
@@ -109,15 +114,23 @@ class SequentialExecutor:
         """Run what is queued, until it is done or BATCH_SECONDS are over. There is nothing else to wait for."""
         until = self._monotonic() + BATCH_SECONDS
         while self._queue:
+            if self._announce and self._announced != self._queue[0].work.attempt_id:
+                self._start(self._queue[0])
+                break
             self._run(self._queue.popleft())
             if self._monotonic() >= until:
                 break
         reports, self._reports = self._reports, []
         return reports
 
+    def _start(self, submission: Submission) -> None:
+        self._announced = submission.work.attempt_id
+        self._report(submission, Started(attempt_id=self._announced, at=self._now()))
+
     def _run(self, submission: Submission) -> None:
-        work, now = submission.work, self._now()
-        self._report(submission, Started(attempt_id=work.attempt_id, at=now))
+        work = submission.work
+        if self._announced != work.attempt_id:
+            self._start(submission)
         try:
             dag = self._dag_of(work.run.dag_id, work.version)
             task = dag.get_task(work.task_id)
