@@ -221,8 +221,22 @@ _LINES: list[tuple[re.Pattern[str], Callable[[str], list[str]]]] = [
     (re.compile(r"(?:.*=\s*)?%dag\s+(.*)"), lambda text: lines.complete(text, _known())),
     (re.compile(r"%%dag\s+(?:.*\s)?(\S*)"), lambda word: [one for one in [*OPTIONS, SHARED] if one.startswith(word)]),
     (re.compile(r"(?:.*=\s*)?%nbflow\s+(\S*)"), lambda word: [one for one in _ACTIONS if one.startswith(word)]),
+    (re.compile(r"(?:.*=\s*)?%quiz\s+(\S*)"), lambda word: [one for one in _quizzes() if one.startswith(word)]),
+    (re.compile(r"(?:.*=\s*)?%lab\s+(\S*)"), lambda word: [one for one in _labs() if one.startswith(word)]),
 ]
 """What a line begins with, and what can follow it."""
+
+
+def _quizzes() -> list[str]:
+    from nbflow.teach.questions import quiz_names
+
+    return list(quiz_names())
+
+
+def _labs() -> list[str]:
+    from nbflow.teach.labs import LABS
+
+    return list(LABS)
 
 
 @context_matcher()

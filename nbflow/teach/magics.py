@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 
 from nbflow.errors import NbflowError
 from nbflow.notebook.faults import told_in_one_line
+from nbflow.notebook.handles import Shown
 from nbflow.teach.lab import Lab, Result, open_lab
 from nbflow.teach.labs import LABS
 from nbflow.teach.questions import quiz_names
 from nbflow.teach.quiz import Feedback, Sitting, open_quiz
+from nbflow.ui.bundle import Bundle
+from nbflow.ui.html import message_bundle
 
 
 @told_in_one_line
-def quiz_line(line: str) -> Sitting | Feedback:
+def quiz_line(line: str) -> Sitting | Feedback | Bundle | Shown:
     """A quiz, as a form; answers may be typed as well.
 
     %quiz                     which quizzes there are
     %quiz dag_concepts        the quiz
+    %quiz dag_concepts 3      question 3 alone
     %quiz dag_concepts 3 b    answer question 3
     """
     words = shlex.split(line)
     if not words:
-        raise NbflowError("Which quiz?", hint=f"There are: {', '.join(quiz_names())}.")
+        return _listed("quiz", quiz_names())
     sitting = open_quiz(words[0])
-    return sitting if len(words) == 1 else sitting.answer(_number(words[1]), " ".join(words[2:]))
+    if len(words) == 1:
+        return sitting
+    number = _number(words[1])
+    if len(words) == 2:
+        return sitting.show(number)
+    return sitting.answer(number, " ".join(words[2:]))
 
 
 @told_in_one_line
-def lab_line(line: str) -> Lab | Result:
+def lab_line(line: str) -> Lab | Result | Shown:
     """A lab: its exercises, and the look at one of them.
 
     %lab                               which labs there are
@@ -38,9 +48,14 @@ def lab_line(line: str) -> Lab | Result:
     """
     words = shlex.split(line)
     if not words:
-        raise NbflowError("Which lab?", hint=f"There are: {', '.join(LABS)}.")
+        return _listed("lab", LABS)
     lab = open_lab(words[0])
     return lab if len(words) == 1 else lab.check(_number(words[1]), *words[2:])
+
+
+def _listed(magic: str, names: Iterable[str]) -> Shown:
+    listed = list(names)
+    return Shown(listed, message_bundle(f"There are: {', '.join(listed)}. Open one: %{magic} {listed[0]}"))
 
 
 def _number(text: str) -> int:

@@ -138,7 +138,7 @@ class Sitting:
             parts.append(question_html(question, self.quiz.name))
             word = {True: " (right)", False: " (wrong so far)", None: ""}[state]
             texts.append(f"\n{question.number}.{word} {question_text(question)}")
-        how = f"Answer with quiz.answer(1, ...). {self.score}."
+        how = f"Answer with `%quiz {self.quiz.name} 1 b`. {self.score}."
         return card_bundle(
             "quiz", self.quiz.title, parts, "\n".join([*texts, "", how]), aside=self.score, foot=prose(how)
         )

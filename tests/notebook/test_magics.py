@@ -395,6 +395,8 @@ def test_tab_completes(shell: Shell, line: str, offers: list[str]) -> None:
         ("%dag run sales --conf x -", ["--conf", "--date", "--param", "--run-id", "--wait"]),
         ("%%dag new --tag", ["--tags"]),
         ("%nbflow st", ["start", "status", "stop"]),
+        ("%quiz dag", ["dag_concepts"]),
+        ("%lab 01", ["01_hello_dag"]),
     ],
 )
 def test_tab_offers_nothing_of_pythons_own_where_a_magic_is_typed(shell: Shell, line: str, offers: list[str]) -> None:
@@ -458,3 +460,24 @@ def test_unloading_takes_everything_away(shell: Shell) -> None:
     assert not shell.shell.run_cell("%dag list").success
     shell.run("%load_ext nbflow")
     assert list(shell.run("%dag list").data) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("%quiz", "There are: dag_concepts. Open one: %quiz dag_concepts"),
+        ("%lab", "There are: 01_hello_dag. Open one: %lab 01_hello_dag"),
+    ],
+)
+def test_a_teaching_magic_alone_lists_what_there_is(shell: Shell, line: str, said: str) -> None:
+    # Given nothing but the magic; then it lists, as its help promises, and that is no error
+    assert repr(shell.run(f"shown = {line}\nshown")) == said
+
+
+def test_a_question_without_an_answer_is_shown_and_counts_as_no_try(shell: Shell) -> None:
+    # Given a question that is asked for by its number
+    shown = shell.run("shown = %quiz dag_concepts 2\nshown")
+    # Then it stands there, and nothing was judged
+    assert "   a) " in repr(shown)
+    assert "0 of 10 right" in repr(shell.run("shown = %quiz dag_concepts\nshown"))
+    assert "wrong so far" not in repr(shell.run("shown = %quiz dag_concepts\nshown"))
