@@ -569,9 +569,11 @@ def wrong_shape(loaded: Mapping[str, Any], task: TaskSpec) -> str:
 
 
 def process_started(pid: int) -> float | None:
-    """When a process started, in clock ticks since the machine did: tells it from a later one of the same number."""
+    """When a process started, in clock ticks since the machine did: tells it from a later one of the same number.
+    None where there is none, or only what is left of it until its parent asks for its end."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return float(file.read().rpartition(b")")[2].split()[19])
+            facts = file.read().rpartition(b")")[2].split()
+            return None if facts[0] in (b"Z", b"X") else float(facts[19])
     except (OSError, IndexError, ValueError):
         return None

@@ -75,7 +75,7 @@ def start(app: App, *, command: Sequence[str] = (), seconds: float = START_SECON
     home = app.settings.home
     command = command or [sys.executable, "-m", "nbflow", "scheduler", "--idle-exit", str(IDLE_MINUTES)]
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as out:
-        begin = out.tell()
+        begin = os.fstat(out.fileno()).st_size  # where it is appended to: until then the file's position is its begin
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -124,6 +124,9 @@ def log_path(app: App) -> Path:
     return Path(app.settings.logging.base_log_folder) / "scheduler.log"
 
 
+_SAID = "nbflow: "
+"""Begins the line in which a command says why it ends."""
+
 #: Schedulers that this process started: asked for their end, so that a dead one is no zombie that seems to live.
 _children: list[subprocess.Popen[bytes]] = []
 
@@ -157,5 +160,7 @@ def _tail(log: Path, begin: int) -> str:
     with contextlib.suppress(OSError), open(log, "rb") as file:
         file.seek(begin)
         lines = file.read().decode(errors="replace").strip().splitlines()
+        if lines and lines[-1].startswith(_SAID):
+            return lines[-1].removeprefix(_SAID)
         return " / ".join(lines[-_TAIL_LINES:]) or "it said nothing"
     return "it left no log"

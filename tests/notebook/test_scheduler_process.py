@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +16,7 @@ from nbflow.app import App
 from nbflow.errors import NbflowError
 from nbflow.notebook import scheduler_process
 from nbflow.store.base import Job
+from tests.notebook.conftest import until
 
 
 @pytest.fixture
@@ -59,13 +62,42 @@ def test_a_scheduler_of_another_machine_counts_while_it_is_heard_of(app: App) ->
 def test_a_killed_scheduler_of_this_machine_does_not_count(app: App) -> None:
     # Given a fresh heartbeat of a process that is no more
     import socket
-    import subprocess
 
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     app.store.put_job(job(app, hostname=socket.gethostname(), pid=gone.pid))
     # Then nobody is found
     assert scheduler_process.find(app).job is None
+
+
+def test_a_killed_scheduler_whose_parent_does_not_ask_for_its_end_gives_way(app: App) -> None:
+    # Given a scheduler of a parent that never waits for it (JupyterLab's, under `nbflow lab`), killed
+    command = [sys.executable, "-m", "nbflow", "scheduler"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as child:
+        until("it is there", lambda: scheduler_process.find(app).job)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still listed
+        # When another one is asked for
+        found = scheduler_process.ensure(app)
+        # Then it starts
+        assert found.started
+        assert found.job is not None
+        assert found.job.pid != child.pid
+
+
+def test_of_a_log_that_goes_on_only_what_is_new_is_told(app: App) -> None:
+    # Given the log of an earlier scheduler
+    log = scheduler_process.log_path(app)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("of the day before\n")
+    # When one that is started says why it ends, after a line or two of its own
+    code = "print('a start', flush=True); import sys; sys.exit('nbflow: there is no room.')"
+    with pytest.raises(NbflowError) as fault:
+        scheduler_process.start(app, command=[sys.executable, "-c", code])
+    # Then that is the whole reason
+    assert str(fault.value).startswith("The scheduler ended at once (exit code 1): there is no room. Its log: ")
+    with pytest.raises(NbflowError, match=r"exit code 1\): a start / no room Its log"):
+        scheduler_process.start(app, command=[sys.executable, "-c", code.replace("nbflow: there is no room.", "no room")])
 
 
 @pytest.mark.parametrize(
