@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.states import RunCause, RunState
@@ -113,3 +115,20 @@ def test_pruning_that_fails_halfway_keeps_every_row_where_it_was(database_url: s
     assert store.run(key) is not None
     assert [*store.archives()] == ["_nbflow_deleted__audit__20240101000000000000"]
     assert [line["action"] for line in store.audit_log()] == ["late", "clear"]
+
+
+def test_what_is_old_is_found_in_one_pass(sqlite_url: str) -> None:
+    # Given a store whose statements are listened to
+    store = open_store(sqlite_url)
+    engine = store._engine  # type: ignore[attr-defined]
+    asked: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda one, cursor, sql, values, *rest: asked.append((sql, values)))
+
+    # When it is pruned
+    store.prune(before=T0)
+    (sql, values) = next(one for one in asked if one[0].startswith("SELECT dag_run.id"))
+
+    # Then it looks for the latest scheduled run of each DAG once, not for each run
+    with engine.connect() as connection:
+        steps = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert [step for step in steps if "CORRELATED" in step] == []

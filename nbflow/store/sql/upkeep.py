@@ -12,16 +12,13 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    ScalarSelect,
     Select,
     Table,
-    and_,
     column,
     delete,
     func,
     insert,
     inspect,
-    or_,
     select,
     table,
     text,
@@ -127,18 +124,17 @@ class Upkeep(Jobs):
 
 def _doomed(before: datetime, dag_ids: Sequence[str]) -> Select[Any]:
     """Numbers of the ended runs that may go: never the latest scheduled one, because the schedule goes on from it."""
-    later = _RUN.alias("later")
-    newest: ScalarSelect[Any] = (
-        select(later.c.id)
-        .where(later.c.dag_id == _RUN.c.dag_id, later.c.run_type == "scheduled", later.c.logical_date.is_not(None))
-        .order_by(later.c.sort_date.desc(), later.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
+    order = func.row_number().over(partition_by=_RUN.c.dag_id, order_by=(_RUN.c.sort_date.desc(), _RUN.c.id.desc()))
+    # One pass, not a look for each run: of a DAG that is only ever triggered that would be all its runs, each time.
+    ranked = (
+        select(_RUN.c.id, order.label("place"))
+        .where(_RUN.c.run_type == "scheduled", _RUN.c.logical_date.is_not(None))
+        .subquery()
     )
     query = select(_RUN.c.id).where(
         _RUN.c.state.in_(sorted(RUN_FINISHED)),
         func.coalesce(_RUN.c.end_date, _RUN.c.run_after) < before,
-        or_(newest.is_(None), and_(newest.is_not(None), _RUN.c.id != newest)),
+        _RUN.c.id.not_in(select(ranked.c.id).where(ranked.c.place == 1)),
     )
     return query.where(_RUN.c.dag_id.in_(list(dag_ids))) if dag_ids else query
 
