@@ -290,6 +290,14 @@ def trigger(call: Call) -> None:
     reason = next((wait for wait in waits.values() if wait.kind in ("paused", "no_scheduler")), None)
     if reason is not None:
         output.warn(reason.text)
+    if not args.subdir and _is_stale(call, args.dag_id):
+        output.warn(f"{version.fileloc} does not define DAG {args.dag_id} any more: the run takes what it last said.")
+
+
+def _is_stale(call: Call, dag_id: str) -> bool:
+    """Whether the file of a DAG is gone, or defines it no more."""
+    row = call.app.store.dag(dag_id)
+    return row is not None and row.stale
 
 
 def clear(call: Call) -> int:
@@ -348,6 +356,8 @@ def _set_paused(call: Call, paused: bool) -> int:
                 hint="Save it in the DAGs folder.",
             )
         call.operations.set_paused(dag_id, paused)
+        if not paused and _is_stale(call, dag_id):
+            output.warn(f"No file defines DAG {dag_id} any more: nothing is scheduled.")
         rows.append({"dag_id": dag_id, "is_paused": paused})
     call.show(rows)
     return 0

@@ -92,6 +92,19 @@ def test_triggering_a_dag_that_only_the_folder_has_stores_it(nbflow, in_folder):
     assert [row["dag_id"] for row in nbflow("dags", "list", "-o", "json").json] == ["sales"]
 
 
+def test_a_dag_whose_file_is_gone_is_told(nbflow, in_folder, app):
+    # Given a DAG that its file lost
+    path = in_folder("sales.py", SALES)
+    nbflow("dags", "unpause", "sales")
+    app.store.set_stale(["sales"], True, now=app.clock.now())
+    # When it is triggered and unpaused all the same
+    made, unpaused = nbflow("dags", "trigger", "sales", "-o", "json"), nbflow("dags", "unpause", "sales")
+    # Then both say so
+    assert (made.code, made.json["state"]) == (0, "queued")
+    assert f"{path} does not define DAG sales any more: the run takes what it last said.\n" in made.err
+    assert "No file defines DAG sales any more: nothing is scheduled.\n" in unpaused.err
+
+
 def test_modules_beside_the_dags_are_not_counted_as_unread(nbflow, in_folder):
     in_folder("helpers.py", "NAME = 1\n")
     assert nbflow("dags", "list").err == ""
