@@ -104,10 +104,10 @@ class Script:
         return self.default
 
     def assumptions(self, dag: DagSpec) -> list[str]:
-        source = f" as in {self.known_from}" if self.known_from else ""
+        source = f"in {self.known_from}" if self.known_from else "scripted"
         lines = []
         if self.tasks or self.runs:
-            lines.append(f"{len({*self.tasks} | {task for _, task in self.runs})} tasks do as scripted{source}.")
+            lines.append(f"{len({*self.tasks} | {task for _, task in self.runs})} tasks do as {source}.")
         lines.append(f"Every other task succeeds after {_seconds(self.default.seconds)}.")
         for task in dag.tasks.values():
             said = self.tasks.get(task.task_id)

@@ -144,9 +144,15 @@ def chips_html(counts: dict[str, int]) -> str:
     return " ".join(chip_html(state, f"{state} {number:,}") for state, number in counts.items())
 
 
+SMALLEST = 0.75
+"""Of its size: the words in a picture then have 8 to 10 pixels."""
+
+
 def picture_html(picture: Picture, view: str) -> str:
-    """The picture as an image; a wide one scrolls sideways in its box and keeps its size."""
-    scaled = "max-width:100%;height:auto" if picture.width <= 1_100 else "max-width:none"
+    """The picture as an image; a wide one scrolls sideways in its box and keeps its size, and none gets so small (on a
+    phone, say) that its words cannot be read."""
+    least = round(picture.width * SMALLEST)
+    scaled = f"max-width:100%;min-width:{least}px;height:auto" if picture.width <= 1_100 else "max-width:none"
     body = (
         f'<div style="overflow-x:auto"><img alt="{escape(picture.label)}" title="" width="{picture.width}" '
         f'height="{picture.height}" '

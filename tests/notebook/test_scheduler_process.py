@@ -96,8 +96,9 @@ def test_of_a_log_that_goes_on_only_what_is_new_is_told(app: App) -> None:
         scheduler_process.start(app, command=[sys.executable, "-c", code])
     # Then that is the whole reason
     assert str(fault.value).startswith("The scheduler ended at once (exit code 1): there is no room. Its log: ")
+    code = code.replace("nbflow: there is no room.", "no room")
     with pytest.raises(NbflowError, match=r"exit code 1\): a start / no room Its log"):
-        scheduler_process.start(app, command=[sys.executable, "-c", code.replace("nbflow: there is no room.", "no room")])
+        scheduler_process.start(app, command=[sys.executable, "-c", code])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -139,6 +140,22 @@ def test_the_picture_is_an_image_that_an_untrusted_notebook_shows(forex: GraphVi
     assert dict(untrusted(bundle).attributes)["alt"] == (
         "Graph of forex, run 2026-11-20 running, 7 tasks: up_for_retry 1, success 4, skipped 1, none 1"
     )
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "share"), [(1_000, 1.0), (390, 0.75)])
+def test_a_narrow_page_scrolls_a_picture_rather_than_make_it_unreadable(
+    forex: GraphView, new_page: Callable[..., Any], width: int, share: float
+) -> None:
+    # Given a graph of some 900 pixels, on a page as wide as a notebook's or as a phone
+    page = new_page({"/": ("text/html", html.graph_bundle(forex, NOW).html)}, viewport={"width": width, "height": 600})
+    page.goto("http://localhost/")
+    # Then it has its own size where there is room for it, and never less than three quarters of it
+    image = page.locator("img")
+    drawn, own = image.evaluate("image => [image.getBoundingClientRect().width, Number(image.getAttribute('width'))]")
+    assert drawn == pytest.approx(own * share, abs=1)
+    # And it is its box that scrolls, not the page
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_the_graphs_text_lists_its_tasks_with_what_they_come_after(forex: GraphView) -> None:
