@@ -46,7 +46,9 @@ def upstream_wait(
     if said is Verdict.STUCK:
         text = f"Trigger rule {task.trigger_rule} ({rule}) can no longer be met: {shown}."
         return Wait(kind="stuck", text=text, detail=detail)
-    return Wait(kind="upstream", text=f"Waits for {shown}; {task.trigger_rule}: {rule}.", detail=detail)
+    choosing = sorted({key.task_id for key in states if str(key) in before and key.task_id in deciders})
+    skips = f" What {listed(choosing)} chooses may still skip it." if choosing else ""
+    return Wait(kind="upstream", text=f"Waits for {shown}; {task.trigger_rule}: {rule}.{skips}", detail=detail)
 
 
 def past_wait(snapshot: Snapshot, task: TaskSpec) -> Wait | None:

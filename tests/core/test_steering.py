@@ -68,7 +68,9 @@ def test_a_task_that_a_branch_may_skip_says_that_it_waits_for_the_branch() -> No
     assert [move.key.task_id for move in plan.moves] == []
     assert wait.kind == "upstream"
     assert wait.detail["upstream"] == {"b": "queued"}
-    assert "b (queued)" in wait.text
+    assert wait.text == (
+        "Waits for b (queued); one_success: one task before it must succeed. What b chooses may still skip it."
+    )
 
 
 def test_a_failed_branch_leaves_the_rule_to_decide() -> None:
