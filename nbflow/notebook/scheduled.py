@@ -68,6 +68,19 @@ def write_dag_file(
     return target, dag_id, existed
 
 
+def overwritten(here: Session, notebook: str) -> bool:
+    """Whether the notebook has no cell of defaults. Parameters are then set before its first cell, and the cells that
+    set the same names undo that."""
+    import json
+
+    base = here.path.parent if here.path is not None else Path.cwd()
+    try:
+        cells = json.loads((base / Path(notebook).expanduser()).read_text("utf-8"))["cells"]
+        return not any("parameters" in cell.get("metadata", {}).get("tags", ()) for cell in cells)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # its run will say what is wrong with it
+        return False
+
+
 def _date(here: Session) -> str:
     today: datetime = here.app.clock.now().astimezone(here.zone)
     return f"{today.year}, {today.month}, {today.day}"

@@ -540,12 +540,17 @@ def schedule(
 ) -> Shown:
     """Let a notebook run on a schedule, by papermill: writes a small DAG file into the DAGs folder. As a value: its
     path."""
-    from nbflow.notebook.scheduled import write_dag_file
+    from nbflow.notebook.scheduled import overwritten, write_dag_file
 
     here = session()
     path, dag_id, existed = write_dag_file(here, notebook, cron=cron, name=name, parameters=parameters or {})
     row = here.app.store.dag(dag_id)
     hint = "" if row is not None and not row.paused else f" It starts paused: %dag unpause {dag_id}."
+    if parameters and overwritten(here, notebook):
+        hint += (
+            f" No cell of {notebook} has the tag 'parameters': give it to the one with the defaults, or that one undoes"
+            f" {', '.join(parameters)}."
+        )
     verb = "Changed" if existed else "Wrote"
     return _message(f"{verb} {path}: DAG {dag_id} runs {notebook} at {cron}.{hint}", path)
 

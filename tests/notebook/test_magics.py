@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -451,6 +452,21 @@ def test_a_notebook_is_scheduled_by_an_ordinary_file(shell: Shell, tmp_path: Pat
     assert "schedule='@daily'" in path.read_text()
     path.write_text("# mine")
     assert "exists and is not one of ours" in shell.fails('%dag schedule "weekly report.ipynb" --cron @daily')[0]
+
+
+@pytest.mark.parametrize(("tags", "warned"), [([], True), (["parameters"], False)])
+def test_parameters_that_a_notebook_would_undo_are_told_when_it_is_scheduled(
+    shell: Shell, tmp_path: Path, tags: list[str], warned: bool
+) -> None:
+    # Given a notebook with defaults, in a cell with or without papermill's tag
+    book = json.loads(notebook("country = 'FR'"))
+    book["cells"][0]["metadata"]["tags"] = tags
+    (tmp_path / "report.ipynb").write_text(json.dumps(book))
+    # When it is scheduled with a parameter; then it is said if the default would win
+    said = repr(shell.run("%dag schedule report.ipynb --cron @daily -p country=DE"))
+    assert ("No cell of report.ipynb has the tag 'parameters'" in said) == warned
+    # And without parameters there is nothing to say
+    assert "tag" not in repr(shell.run("%dag schedule report.ipynb --cron @daily"))
 
 
 def test_unloading_takes_everything_away(shell: Shell) -> None:
