@@ -269,11 +269,16 @@ class DagSpec:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: the identity of this shape of the DAG."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        """SHA-256 of the canonical JSON: the identity of this shape of the DAG. Of a user's own timetable only the
+        class and its arguments count: what it answered when it was last asked is data beside the DAG's shape."""
+        shape = self.to_dict()
+        if self.schedule.get("kind") == "custom":
+            shape["schedule"] = {name: self.schedule[name] for name in _CUSTOM_IDENTITY if name in self.schedule}
+        text = json.dumps(shape, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+_CUSTOM_IDENTITY = ("kind", "class", "data")
 _TUPLES = frozenset({"upstream", "setups", "callbacks", "tags", "owners"})
 _TIMES = frozenset({"start_date", "end_date"})
 

@@ -18,6 +18,7 @@ def follow_file(store: Store, version: DagVersion, settings: Settings, now: date
     made = store.register(version, now=now, paused=default if paused is None else paused)
     if before is not None and before.stale:
         store.set_stale([version.dag_id], False, now=now)
-    if before is None or before.stale or before.version != made.number:
+    asked_anew = "runs" in made.spec.schedule  # a user's own timetable: its runs may be others in the same version
+    if before is None or before.stale or before.version != made.number or asked_anew:
         store.set_next_run(version.dag_id, run_after=now)
     return made

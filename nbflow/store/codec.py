@@ -56,6 +56,13 @@ def with_digest(version: DagVersion) -> DagVersion:
     return replace(version, digest=hashlib.sha256(text.encode()).hexdigest())
 
 
+def seen_again(known: DagVersion, wanted: DagVersion) -> DagVersion:
+    """A known version as its file was just read: it may have moved, and the runs that a user's own timetable was asked
+    for are those to come now. A reading that asked for none does not take away the ones that are there."""
+    spec = wanted.spec if "runs" in wanted.spec.schedule else known.spec
+    return replace(known, origin=wanted.origin, fileloc=wanted.fileloc, cell=wanted.cell, spec=spec)
+
+
 def dag_row(version: DagVersion, old: DagRow | None, *, paused: bool, now: datetime) -> DagRow:
     """The row of a DAG whose schedule follows ``version`` from now on."""
     spec = version.spec

@@ -218,10 +218,11 @@ def test_a_users_timetable_goes_on_when_its_recorded_runs_are_made(stage):
         stage.processor.sync()
         return len(stage.store.runs("own", limit=1000)) > recorded
 
-    # Then the schedule goes on, without a gap
+    # Then the schedule goes on, without a gap and in the version that it has
     stage.turn_until(more_than_recorded)
     starts = sorted(run.logical_date for run in stage.store.runs("own", limit=1000))
     assert {(later - earlier).days for earlier, later in pairwise(starts)} == {2}
+    assert len(stage.store.versions("own")) == 1
 
 
 def test_an_edited_module_gives_the_dags_that_import_it_a_new_version(stage):

@@ -188,3 +188,29 @@ def test_a_dag_with_a_running_run_is_not_deleted(store: Store) -> None:
         store.delete_dag("sales", actor="ada", now=T0)
 
     assert store.dag("sales") is not None
+
+
+def test_runs_asked_anew_of_a_users_timetable_are_no_new_version(store: Store) -> None:
+    # Given a DAG with a timetable of the user's, stored with the runs that it gave
+    schedule = {"kind": "custom", "class": "shop.Weekdays", "data": {}, "summary": "Weekdays"}
+    january, february = ([[f"2024-0{month}-02T00:00:00+00:00"] * 3] for month in (1, 2))
+    first = register(store, spec(schedule={**schedule, "runs": january}))
+    store.apply([add(a_run())], actor="s")  # a store may keep in memory what it reads here
+    assert store.version("sales") == first
+
+    # When its file is read again, unchanged, and the timetable gives later runs
+    again = register(store, spec(schedule={**schedule, "runs": february}))
+
+    # Then the version is the same one, and holds the later runs
+    assert (again.number, again.digest) == (first.number, first.digest)
+    assert store.versions("sales") == [again]
+    found = store.version("sales")
+    assert found is not None
+    assert found.spec.schedule["runs"] == february
+
+    # And a reading that asked for none leaves them
+    register(store, spec(schedule=schedule))
+    assert store.versions("sales") == [again]
+
+    # While other arguments of the class are another version
+    assert register(store, spec(schedule={**schedule, "data": {"hour": 6}, "runs": february})).number == 2

@@ -9,7 +9,7 @@ from datetime import datetime
 from nbflow.core.states import RunState
 from nbflow.errors import NbflowError
 from nbflow.store.base import DagRow, DagVersion, ImportFault
-from nbflow.store.codec import dag_row, with_digest
+from nbflow.store.codec import dag_row, seen_again, with_digest
 from nbflow.store.effects import utc
 from nbflow.store.memory.tables import Tables, locked
 
@@ -26,7 +26,8 @@ class Definitions(Tables):
             versions.append(known)
             self._specs[version.dag_id, known.number] = version.spec
         elif activate:
-            known = replace(known, origin=wanted.origin, fileloc=wanted.fileloc, cell=wanted.cell)
+            known = seen_again(known, wanted)
+            self._specs[version.dag_id, known.number] = known.spec
             versions[known.number - 1] = known
         if activate:
             self._dags[version.dag_id] = dag_row(known, self._dags.get(version.dag_id), paused=paused, now=now)

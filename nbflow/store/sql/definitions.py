@@ -11,7 +11,7 @@ from sqlalchemy import Row, bindparam, delete, func, insert, select, text, updat
 
 from nbflow.core.spec import DagSpec
 from nbflow.store.base import DagRow, DagVersion, ImportFault
-from nbflow.store.codec import clean_text, dag_row, with_digest
+from nbflow.store.codec import clean_text, dag_row, seen_again, with_digest
 from nbflow.store.effects import utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.jobs import Jobs
@@ -64,8 +64,10 @@ class Definitions(Jobs):
             else:
                 known = self._as_version(row)
                 if activate:
-                    known = replace(known, origin=wanted.origin, fileloc=wanted.fileloc, cell=wanted.cell)
-                    places = {"origin": wanted.origin, "fileloc": wanted.fileloc, "cell": wanted.cell}
+                    before, known = known, seen_again(known, wanted)
+                    places: dict[str, Any] = {"origin": known.origin, "fileloc": known.fileloc, "cell": known.cell}
+                    if known.spec != before.spec:
+                        places["spec"] = known.spec.to_dict()
                     this = (_VERSION.c.dag_id == dag_id, _VERSION.c.number == known.number)
                     connection.execute(update(_VERSION).where(*this).values(places))
             if activate:
@@ -75,7 +77,10 @@ class Definitions(Jobs):
         return known
 
     def _as_version(self, row: Row[Any]) -> DagVersion:
-        spec = self._specs.get((row.dag_id, row.digest)) or DagSpec.from_dict(row.spec)
+        spec = self._specs.get((row.dag_id, row.digest))
+        # The runs that a user's timetable was asked for are renewed under the same digest, also by another process.
+        if spec is None or ("runs" in spec.schedule and spec.schedule != row.spec["schedule"]):
+            spec = DagSpec.from_dict(row.spec)
         values = dict(row._mapping)
         return DagVersion(**{**values, "spec": spec})
 
