@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
+import inspect
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,7 +31,7 @@ EQUIVALENT = {"AttributeError": "InvalidArgument"}
 
 @pytest.mark.facts("validation")
 def test_a_definition_is_refused_or_accepted_as_in_airflow(case, check):
-    build = PROGRAMS.get(case["id"]) if not case["input"] else None
+    build = (PROGRAMS.get(case["id"]) or of_a_family(case["id"])) if not case["input"] else None
     if case["input"]:
         shape = SHAPES.get(frozenset(case["input"]))
         build = (lambda: shape(**case["input"])) if shape else None
@@ -169,6 +171,47 @@ def program(case_id: str) -> Callable[[Callable[[], DAG]], Callable[[], DAG]]:
 
 
 PROGRAMS: dict[str, Callable[[], DAG]] = {}
+
+OF_A_DAG = frozenset(inspect.signature(DAG).parameters) - {"dag_id"}
+"""the arguments of a DAG by name"""
+
+SAMPLES: dict[str, Any] = {
+    "zero": 0,
+    "negative": -1,
+    "float": 1.5,
+    "number": 5,
+    "string": "abc",
+    "None": None,
+    "list": ["a", "b"],
+    "dict": {"k": 1},
+    "tuple": ("a", "b"),
+    "set": {"a", "b"},
+    "date": dt.date(2024, 1, 1),
+    "empty list": [],
+    "empty dict": {},
+}
+"""the words that ids use for a value -> the value"""
+
+
+def of_a_family(case_id: str) -> Callable[[], DAG] | None:
+    """The program of an id that says all there is to say: ``max_active_tasks zero``, ``end_date as date``, ``expand
+    with a dict``, ``missing start_date, schedule @hourly, catchup True``, ``tag of 100 characters``."""
+    words = "|".join(SAMPLES)
+    if found := re.fullmatch(rf"(\w+?)(?: as(?: an?)?)? ({words})", case_id):
+        name, word = found.groups()
+        if name not in OF_A_DAG:  # it may be an operator's: a DAG that refused the name would prove nothing
+            return None
+        return _dag_of_one(**{"schedule": None, "start_date": DAY, name: SAMPLES[word]})
+    if found := re.fullmatch(rf"expand with (?:an? )?(?:plain )?({words})", case_id):
+        return _expanded_over(SAMPLES[found[1]])
+    if found := re.fullmatch(r"missing start_date, schedule (.+?)(?:, catchup (True|False))?", case_id):
+        options = {"schedule": None if found[1] == "None" else found[1]}
+        return _dag_of_one(**options, **({"catchup": found[2] == "True"} if found[2] else {}))
+    if found := re.fullmatch(r"tag (of|longer than) (\d+) characters", case_id):
+        return _dag_of_one(schedule=None, tags=["x" * (int(found[2]) + (found[1] != "of"))])
+    if found := re.fullmatch(r"@continuous with max_active_runs (\d+)", case_id):
+        return _dag_of_one(schedule="@continuous", start_date=DAY, max_active_runs=int(found[1]))
+    return None
 
 
 @program("same task added to two DAGs")
