@@ -52,7 +52,8 @@ class Definitions(Jobs):
         now = utc(now)
         wanted = with_digest(version)
         dag_id = version.dag_id
-        self._keep_spec(dag_id, wanted.digest, wanted.spec)
+        if wanted.spec.schedule.get("kind") != "custom":  # of those a version may hold more than this reading asked for
+            self._keep_spec(dag_id, wanted.digest, wanted.spec)
         with self._writing() as connection:
             self._dialect.lock_name(connection, f"dag {dag_id}")
             same = _VERSIONS.where(_VERSION.c.digest == wanted.digest)
