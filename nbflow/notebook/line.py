@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from nbflow.cli.declaring import positive
 from nbflow.dag.cell_options import read_pair
 from nbflow.errors import InvalidArgument, NbflowError, did_you_mean
 from nbflow.notebook import verbs
@@ -154,7 +155,7 @@ VERBS: Mapping[str, Verb] = {
             ),
             _arg("--dry-run", help="Only show which runs it would make.", action="store_true"),
             _arg("--backwards", help="The newest interval first.", action="store_true"),
-            _arg("--max-active-runs", help="Most runs at once.", type=int, default=10, metavar="N"),
+            _arg("--max-active-runs", help="Most runs at once.", type=positive, default=10, metavar="N"),
             *CONF,
             WAIT,
         ),
@@ -188,7 +189,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "runs": Verb(
         help="The newest runs of a DAG.",
-        args=(DAG, _arg("-n", "--number", help="How many.", type=int, default=20, metavar="N")),
+        args=(DAG, _arg("-n", "--number", help="How many.", type=positive, default=20, metavar="N")),
         call=lambda args: verbs.runs(args.dag, limit=args.number),
         example="%dag runs sales",
     ),
@@ -204,7 +205,7 @@ VERBS: Mapping[str, Verb] = {
             DAG,
             _arg("task", help="The task.", kind="task", nargs="?"),
             RUN,
-            _arg("--try", help="Which try. Default: the last.", type=int, dest="try_number", metavar="N"),
+            _arg("--try", help="Which try. Default: the last.", type=positive, dest="try_number", metavar="N"),
             _arg("--search", help="Only lines that hold this word.", default="", metavar="WORD"),
         ),
         call=lambda args: verbs.logs(args.dag, args.task, run=args.run, try_number=args.try_number, search=args.search),
@@ -218,7 +219,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "grid": Verb(
         help="How it has been going: runs as columns, tasks as rows.",
-        args=(DAG, _arg("-n", "--number", help="How many runs.", type=int, default=25, metavar="N")),
+        args=(DAG, _arg("-n", "--number", help="How many runs.", type=positive, default=25, metavar="N")),
         call=lambda args: verbs.grid(args.dag, limit=args.number),
         example="%dag grid sales",
     ),
@@ -230,7 +231,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "next": Verb(
         help="The next runs of the schedule, with their data intervals.",
-        args=(DAG, _arg("number", help="How many.", type=int, nargs="?", default=5)),
+        args=(DAG, _arg("number", help="How many.", type=positive, nargs="?", default=5)),
         call=lambda args: verbs.next_runs(args.dag, args.number),
         example="%dag next sales 10",
     ),

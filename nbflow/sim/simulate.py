@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from nbflow.core.reasons import Wait
 from nbflow.core.spec import DagSpec
 from nbflow.core.timetables import Timetable, timetable_from_spec
+from nbflow.errors import InvalidArgument
 from nbflow.sim.faults import NO_FAULTS, Faults
 from nbflow.sim.outcomes import Outcomes, Script, as_last_time
 from nbflow.sim.timeline import Simulation, run_lines
@@ -41,6 +42,10 @@ def simulate(
     With ``check`` nbflow's promises are checked at every step (:class:`~nbflow.sim.invariants.InvariantBroken`).
     """
     end = until if until is not None else start + timedelta(days=days)
+    if end <= start:
+        raise InvalidArgument(
+            f"A simulation from {start.isoformat()} to {end.isoformat()} has no time in it.", hint="Give it days."
+        )
     chosen = outcomes or (as_last_time(store, dag.dag_id) if store is not None else Script())
     sizes, assumed = _pools(dag, store, pools)
     shown, more = _from(dag, start)
