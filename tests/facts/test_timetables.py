@@ -77,9 +77,14 @@ def timetable_of(case: dict[str, Any]) -> Timetable:
     )
 
 
+def _step(words: dict[str, Any]) -> timedelta | relativedelta:
+    """A timedelta, or (where calendar words such as months stand among them) a relativedelta."""
+    return relativedelta(**words) if set(words) & {"months", "years", "month", "day", "weekday"} else timedelta(**words)
+
+
 def _schedule_of(given: dict[str, Any]) -> Any:
     kind = given["kind"]
-    options = {key: timedelta(**given[key]) for key in ("interval",) if given.get(key) is not None}
+    options = {key: _step(given[key]) for key in ("interval",) if given.get(key) is not None}
     if "run_immediately" in given:
         immediately = given["run_immediately"]
         options["run_immediately"] = timedelta(**immediately) if isinstance(immediately, dict) else immediately
@@ -93,9 +98,9 @@ def _schedule_of(given: dict[str, Any]) -> Any:
         case "cron_interval":
             return CronDataIntervalTimetable(given["cron"], given["timezone"])
         case "delta_trigger":
-            return DeltaTriggerTimetable(timedelta(**given["delta"]), **options)
+            return DeltaTriggerTimetable(_step(given["delta"]), **options)
         case "delta_interval":
-            return DeltaDataIntervalTimetable(timedelta(**given["delta"]))
+            return DeltaDataIntervalTimetable(_step(given["delta"]))
         case "events":
             dates = [datetime.fromisoformat(text) for text in given["dates"]]
             return EventsTimetable(dates, restrict_to_events=given.get("restrict", False))
