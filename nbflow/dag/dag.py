@@ -132,6 +132,7 @@ class DAG:
         _check(whose, catchup=(catchup, bool), params=(params, Mapping), dagrun_timeout=(dagrun_timeout, timedelta))
         _check(whose, max_active_runs=(max_active_runs, int), max_active_tasks=(max_active_tasks, int))
         _check(whose, max_consecutive_failed_dag_runs=(max_consecutive_failed_dag_runs, int), doc_md=(doc_md, str))
+        _check(whose, dag_display_name=(dag_display_name, str), owner_links=(owner_links, Mapping))
         self.description, self.schedule, self.catchup = description, schedule, catchup
         self.default_args: dict[str, Any] = dict(default_args or {})
         self._read_default_dates()

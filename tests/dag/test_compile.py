@@ -19,7 +19,7 @@ import nbflow
 from nbflow import DAG, Param, TaskGroup, TriggerRule, chain, task
 from nbflow.core.spec import DagSpec, GroupSpec, TaskSpec
 from nbflow.dag.compile import MAX_WEIGHT, CompileOptions, faults_of
-from nbflow.errors import AirflowDagCycleException, AirflowTimetableInvalid, InvalidDag
+from nbflow.errors import AirflowDagCycleException, AirflowTimetableInvalid, InvalidArgument, InvalidDag
 from nbflow.operators.base import BaseBranchOperator
 from nbflow.operators.empty import EmptyOperator
 from nbflow.operators.latest_only import LatestOnlyOperator
@@ -398,3 +398,14 @@ def test_a_plain_dag_warns_of_nothing() -> None:
         with DAG("d", schedule="@daily", start_date=DAY, default_args={"retries": 1}) as dag:
             EmptyOperator(task_id="t")
         dag.to_spec()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"dag_display_name": 5}, {"owner_links": "https://example.org"}, {"owner_links": ["https://example.org"]}],
+    ids=str,
+)
+def test_an_argument_of_the_wrong_type_is_refused_by_its_name(given: dict[str, Any]) -> None:
+    # When, Then
+    with pytest.raises(InvalidArgument, match=f"{next(iter(given))} of DAG 'd' must be of type"):
+        DAG("d", **given)
