@@ -1,14 +1,14 @@
 """DAG definitions that are wrong, or look as if they were: refused with Airflow's kind of error, or accepted.
 
 A case with ``input`` is built from it by :data:`SHAPES`; one without is a small program, found by its id in
-:data:`PROGRAMS`. An id that stands in neither is counted as not run.
+:data:`PROGRAMS`, or made from what an id of a known pattern says (:data:`PATTERNS`). An id that stands in none of
+them is counted as not run.
 """
 
 from __future__ import annotations
 
 import ast
 import datetime as dt
-import inspect
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ EQUIVALENT = {"AttributeError": "InvalidArgument"}
 
 @pytest.mark.facts("validation")
 def test_a_definition_is_refused_or_accepted_as_in_airflow(case, check):
-    build = (PROGRAMS.get(case["id"]) or of_a_family(case["id"])) if not case["input"] else None
+    build = program_of(case["id"]) if not case["input"] else None
     if case["input"]:
         shape = SHAPES.get(frozenset(case["input"]))
         build = (lambda: shape(**case["input"])) if shape else None
@@ -171,47 +171,6 @@ def program(case_id: str) -> Callable[[Callable[[], DAG]], Callable[[], DAG]]:
 
 
 PROGRAMS: dict[str, Callable[[], DAG]] = {}
-
-OF_A_DAG = frozenset(inspect.signature(DAG).parameters) - {"dag_id"}
-"""the arguments of a DAG by name"""
-
-SAMPLES: dict[str, Any] = {
-    "zero": 0,
-    "negative": -1,
-    "float": 1.5,
-    "number": 5,
-    "string": "abc",
-    "None": None,
-    "list": ["a", "b"],
-    "dict": {"k": 1},
-    "tuple": ("a", "b"),
-    "set": {"a", "b"},
-    "date": dt.date(2024, 1, 1),
-    "empty list": [],
-    "empty dict": {},
-}
-"""the words that ids use for a value -> the value"""
-
-
-def of_a_family(case_id: str) -> Callable[[], DAG] | None:
-    """The program of an id that says all there is to say: ``max_active_tasks zero``, ``end_date as date``, ``expand
-    with a dict``, ``missing start_date, schedule @hourly, catchup True``, ``tag of 100 characters``."""
-    words = "|".join(SAMPLES)
-    if found := re.fullmatch(rf"(\w+?)(?: as(?: an?)?)? ({words})", case_id):
-        name, word = found.groups()
-        if name not in OF_A_DAG:  # it may be an operator's: a DAG that refused the name would prove nothing
-            return None
-        return _dag_of_one(**{"schedule": None, "start_date": DAY, name: SAMPLES[word]})
-    if found := re.fullmatch(rf"expand with (?:an? )?(?:plain )?({words})", case_id):
-        return _expanded_over(SAMPLES[found[1]])
-    if found := re.fullmatch(r"missing start_date, schedule (.+?)(?:, catchup (True|False))?", case_id):
-        options = {"schedule": None if found[1] == "None" else found[1]}
-        return _dag_of_one(**options, **({"catchup": found[2] == "True"} if found[2] else {}))
-    if found := re.fullmatch(r"tag (of|longer than) (\d+) characters", case_id):
-        return _dag_of_one(schedule=None, tags=["x" * (int(found[2]) + (found[1] != "of"))])
-    if found := re.fullmatch(r"@continuous with max_active_runs (\d+)", case_id):
-        return _dag_of_one(schedule="@continuous", start_date=DAY, max_active_runs=int(found[1]))
-    return None
 
 
 @program("same task added to two DAGs")
@@ -423,3 +382,197 @@ def _() -> DAG:
     with new_dag() as made:
         BashOperator(task_id="t", bash_command="there_is_no_such_file.sh")
     return made
+
+
+@program("setup task without teardown")
+def _() -> DAG:
+    with new_dag() as made:
+        EmptyOperator(task_id="s").as_setup() >> EmptyOperator(task_id="w")
+    return made
+
+
+@program("teardown without setup")
+def _() -> DAG:
+    with new_dag() as made:
+        EmptyOperator(task_id="w") >> EmptyOperator(task_id="t").as_teardown()
+    return made
+
+
+@program("edge between tasks of two DAGs")
+@program("edge between tasks of different DAGs")
+def _() -> DAG:
+    made, other = new_dag(), DAG("e", schedule=None, start_date=DAY)
+    EmptyOperator(task_id="a", dag=made) >> EmptyOperator(task_id="b", dag=other)
+    return made
+
+
+@program("edge between two tasks without DAG")
+@program("edge between tasks without DAG")
+def _() -> DAG:
+    EmptyOperator(task_id="a") >> EmptyOperator(task_id="b")
+    return new_dag()
+
+
+@program("same task added to a DAG twice")
+@program("same task added twice to the same DAG")
+def _() -> DAG:
+    made = new_dag()
+    made.add_task(EmptyOperator(task_id="t", dag=made))
+    return made
+
+
+@program("call a task without a required argument")
+@program("call a task with a missing argument")
+def _() -> DAG:
+    with new_dag() as made:
+        identity()()
+    return made
+
+
+@program("expand without arguments")
+def _() -> DAG:
+    with new_dag() as made:
+        identity().expand()
+    return made
+
+
+@program("expand with an unknown argument")
+def _() -> DAG:
+    with new_dag() as made:
+        identity().expand(y=[1])
+    return made
+
+
+@program("partial with an unknown argument")
+def _() -> DAG:
+    with new_dag() as made:
+        identity().partial(y=1).expand(x=[1])
+    return made
+
+
+@program("same argument in partial and expand")
+def _() -> DAG:
+    with new_dag() as made:
+        identity().partial(x=1).expand(x=[1])
+    return made
+
+
+@program("task group without tasks")
+@program("empty task group")
+def _() -> DAG:
+    with new_dag() as made, TaskGroup("g"):
+        pass
+    return made
+
+
+@program("BashOperator without bash_command")
+def _() -> DAG:
+    with new_dag() as made:
+        BashOperator(task_id="t")  # type: ignore[call-arg]
+    return made
+
+
+@program("PythonOperator with a python_callable that is not callable")
+@program("python_callable not callable")
+def _() -> DAG:
+    with new_dag() as made:
+        PythonOperator(task_id="t", python_callable=5)  # type: ignore[arg-type]
+    return made
+
+
+@program("missing dag_id")
+def _() -> DAG:
+    return DAG(schedule=None)  # type: ignore[call-arg]
+
+
+@program("fail_fast with a trigger rule other than all_success")
+@program("fail_fast with trigger rule all_done")
+def _() -> DAG:
+    with new_dag(fail_fast=True) as made:
+        EmptyOperator(task_id="t", trigger_rule="all_done")
+    return made
+
+
+# ------------------------------------------------------------------------------ cases whose id says what the program is
+
+SAMPLES: dict[str, Any] = {
+    "zero": 0,
+    "negative": -1,
+    "None": None,
+    "string": "x",
+    "number": 5,
+    "int": 5,
+    "float": 1.5,
+    "list": [1, 2],
+    "tuple": (1, 2),
+    "dict": {"a": 1},
+    "set": {1, 2},
+    "date": dt.date(2024, 1, 1),
+    "timedelta": dt.timedelta(days=1),
+}
+"""the word for a kind of value in an id -> such a value"""
+
+_KIND = f"(?P<kind>{'|'.join(SAMPLES)})"
+_ARGUMENTS = "(?:max_active_(?:runs|tasks)|max_consecutive_failed_dag_runs|dagrun_timeout|description|dag_display_name)"
+
+
+def _without_start(schedule: str, catchup: str | None) -> Callable[[], DAG]:
+    given = {} if catchup is None else {"catchup": catchup == "True"}
+    return _dag_of_one(schedule=None if schedule == "None" else schedule, **given)
+
+
+def _date_of_kind(name: str, kind: str) -> Callable[[], DAG]:
+    sample = "2024-01-01" if kind == "string" else SAMPLES[kind]
+    return _dag_of_one(**{"schedule": "@daily", "start_date": DAY, name: sample})
+
+
+def _end_date(where: str) -> Callable[[], DAG]:
+    days = {"before": -9, "equals": 0, "equal to": 0, "after": 9}[where]
+    return _dag_of_one(schedule="@daily", start_date=DAY, end_date=DAY + dt.timedelta(days=days))
+
+
+def _param(fault: str, schedule: str | None) -> Callable[[], DAG]:
+    param = Param(type="integer") if fault == "without default" else Param("text", type="integer")
+    chosen = None if schedule in (None, "schedule None", "not scheduled", "unscheduled") else "@daily"
+    return _dag_of_one(schedule=chosen, start_date=DAY, params={"x": param})
+
+
+def _tags_of_kind(kind: str) -> Callable[[], DAG]:
+    sample = SAMPLES[kind]
+    return _dag_of_one(tags=type(sample)("ab") if kind in {"list", "tuple", "set"} else sample)
+
+
+PATTERNS: dict[str, Callable[..., Callable[[], DAG]]] = {
+    r"missing start_date, schedule (?P<schedule>@?\w+)(?:, catchup (?P<catchup>True|False))?": _without_start,
+    rf"(?P<name>{_ARGUMENTS}) {_KIND}": lambda name, kind: _dag_of_one(schedule=None, **{name: SAMPLES[kind]}),
+    rf"(?P<name>start_date|end_date) as {_KIND}": _date_of_kind,
+    r"end_date (?P<where>before|equals|equal to|after) start_date": _end_date,
+    r"@continuous with max_active_runs (?P<most>\d+)": lambda most: _dag_of_one(
+        schedule="@continuous", start_date=DAY, max_active_runs=int(most)
+    ),
+    r"tag (?P<more>longer than|of|with) (?P<size>\d+) characters": lambda more, size: _dag_of_one(
+        tags=["x" * (int(size) + (more == "longer than"))]
+    ),
+    rf"tags as {_KIND}": _tags_of_kind,
+    rf"expand with (?:an? )?(?P<how>plain |empty )?{_KIND}": lambda how, kind: _expanded_over(
+        type(SAMPLES[kind])() if how == "empty " else SAMPLES[kind]
+    ),
+    r"DAG param (?P<fault>without default|default violates its schema)(?:, (?P<schedule>.+))?": _param,
+}
+"""what an id looks like -> how its program is made from the named groups; an id in :data:`PROGRAMS` comes first"""
+
+
+def program_of(case_id: str) -> Callable[[], DAG] | None:
+    if case_id in PROGRAMS:
+        return PROGRAMS[case_id]
+    for pattern, make in PATTERNS.items():
+        found = re.fullmatch(pattern, case_id)
+        if found:
+            return make(**found.groupdict())
+    return None
+
+
+def test_ids_of_a_known_pattern_are_rebuilt_and_others_are_not():
+    for case_id in ("missing start_date, schedule @once, catchup True", "tags as list", "max_active_tasks string"):
+        assert program_of(case_id) is not None
+    assert program_of("something that nobody has thought of") is None
