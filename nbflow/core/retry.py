@@ -38,7 +38,8 @@ def retry_delay(
     """Seconds from the end of the failed try (1 = the first) to the next.
 
     ``multiplier`` is :func:`backoff_multiplier`'s. ``map_index`` spreads the items of a mapped task, which Airflow
-    sends back all at once; -1, an unmapped task, gives Airflow's delay.
+    sends back all at once; -1, an unmapped task, gives Airflow's delay. A ``max_delay_s`` of 0 is no limit, like None:
+    Airflow limits only by what is true, which a timedelta(0) is not.
     """
     if multiplier in (0.0, 1.0):
         return delay_s
@@ -48,7 +49,7 @@ def retry_delay(
     if map_index >= 0:
         identity += f"#{map_index}"
     jitter = int(hashlib.sha1(identity.encode(), usedforsecurity=False).hexdigest(), 16) % base
-    limit = MAX_BACKOFF_S if max_delay_s is None else min(MAX_BACKOFF_S, max_delay_s)
+    limit = min(MAX_BACKOFF_S, max_delay_s) if max_delay_s else MAX_BACKOFF_S
     return float(min(base + jitter, limit))
 
 

@@ -29,6 +29,14 @@ def test_hundreds_of_tries_wait_for_a_day():
     assert retry_delay(delay_s=300, multiplier=10, failed_try=900, **TASK) == MAX_BACKOFF_S
 
 
+def test_a_limit_of_zero_is_no_limit():
+    # Given a task that doubles its delay
+    asked = {"delay_s": 300, "multiplier": 2.0, "failed_try": 3, **TASK}
+
+    # When, Then: a zero does not take the delay away
+    assert retry_delay(max_delay_s=0, **asked) == retry_delay(max_delay_s=None, **asked) >= 1200
+
+
 def test_the_same_instant_in_another_zone_is_the_same_task():
     moved = TASK | {"logical_date": TASK["logical_date"].astimezone(timezone(timedelta(hours=3)))}
 
