@@ -103,7 +103,7 @@ class Connection:
         if self.password is not None:
             credentials += f":{quote(self.password, safe='')}"
         place = quote(host, safe="")
-        if self.port is not None:
+        if self.port:  # 0 is no port: Airflow leaves it out too
             # A bare ":80" would be read as a login's password: "@:80" says that there is no login.
             place += f":{self.port}" if place or credentials else f"@:{self.port}"
         path = f"/{quote(self.schema, safe='')}" if self.schema else ""

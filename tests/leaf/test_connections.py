@@ -251,3 +251,11 @@ def test_the_present_provider_can_be_asked_for():
     with providing(kept):
         assert current_provider() is kept
     assert isinstance(current_provider(), connections.SecretsChain)
+
+
+def test_a_port_of_zero_is_left_out_of_the_uri():
+    # Given, When
+    uri = Connection(conn_type="generic", host="h", port=0).get_uri()
+
+    # Then
+    assert uri == "generic://h"
