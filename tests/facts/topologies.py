@@ -240,15 +240,17 @@ class Builder:
         if kind == "branch":
 
             def choose(x=None):
-                body._raise({**behaviour, "do": "success"}, x, 1)
-                return behaviour["to"]
+                does = {**behaviour, **body.now()}
+                body._raise({**does, "do": "success"}, x, 1)
+                return does["to"]
 
             return task.branch(**options)(choose)
         if kind == "short_circuit":
 
             def test(x=None):
-                body._raise({**behaviour, "do": "success"}, x, 1)
-                return behaviour["result"]
+                does = {**behaviour, **body.now()}
+                body._raise({**does, "do": "success"}, x, 1)
+                return does["result"]
 
             rules = behaviour.get("ignore_downstream_trigger_rules", True)
             return task.short_circuit(ignore_downstream_trigger_rules=rules, **options)(test)
