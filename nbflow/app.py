@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nbflow.dag.runtime import Work
     from nbflow.execution.desk import Desk
     from nbflow.execution.executors.base import Executor
+    from nbflow.services.asked_timetables import Asker
     from nbflow.services.dag_processor import DagProcessor
     from nbflow.services.operations import Operations
     from nbflow.services.scheduler import Scheduler
@@ -87,7 +88,27 @@ class App:
         """What may be asked of nbflow, in the name of ``actor``."""
         from nbflow.services.operations import Operations
 
-        return Operations(self.store, self.clock, self.settings, actor=actor)
+        return Operations(self.store, self.clock, self.settings, actor=actor, asker=self.timetable_asker)
+
+    def timetable_asker(self) -> Asker:
+        """Who asks timetables of the users' own, each time in a process that ends with the answer."""
+        from nbflow.services.asked_timetables import Asker
+        from nbflow.services.errands import Errands
+
+        core = self.settings.core
+        return Asker(
+            lambda: Errands(environment=self._errand_environment(), answer=self.desk.answer_parsing),
+            options=self.compile_options(),
+            folder=str(core.dags_folder),
+            versions_folder=str(self.settings.home / "versions"),
+            seconds=core.dagbag_import_timeout,
+        )
+
+    def _errand_environment(self) -> dict[str, str]:
+        from nbflow.execution.environment import minimal_environment
+
+        environment = minimal_environment(self.environ, self.settings.core.task_environment)
+        return {**environment, "NBFLOW_HOME": str(self.settings.home)}
 
     def scheduler(
         self,
@@ -203,16 +224,14 @@ class App:
 
     def processor(self, on_change: Callable[[], None] = lambda: None) -> DagProcessor:
         """Watches and parses the DAGs folder; it has a thread and a store connection of its own."""
-        from nbflow.execution.environment import minimal_environment
         from nbflow.services.dag_processor import DagProcessor
 
-        environment = minimal_environment(self.environ, self.settings.core.task_environment)
         return DagProcessor(
             open_store=self._open_store,
             settings=self.settings,
             clock=self.clock,
             options=self.compile_options(),
-            environment={**environment, "NBFLOW_HOME": str(self.settings.home)},
+            environment=self._errand_environment(),
             desk_of=lambda store: replace(self.desk, store=store, secrets=self._secrets_of(store)),
             on_change=on_change,
         )

@@ -136,7 +136,7 @@ def plan_backfill(
         raise NoBackfillRunsToCreate(
             f"DAG {dag_id!r} has no run between {from_date.isoformat()} and {to_date.isoformat()} that is due: "
             f"it runs {timetable.describe()}.",
-            hint=_OWN_TIMETABLE if isinstance(timetable, RecordedTimetable) else "",
+            hint=_OWN_TIMETABLE if isinstance(timetable, RecordedTimetable) and not timetable.asked else "",
         )
     by_date = {as_utc(run.logical_date): run for run in existing}
     entries = (_entry(place, info, by_date.get(info.logical_date), reprocess) for place, info in enumerate(infos, 1))

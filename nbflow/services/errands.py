@@ -1,4 +1,5 @@
-"""Errands: user code that is no task, each in a process of its own: parsing a DAG file, calling a callback.
+"""Errands: user code that is no task, each in a process of its own: parsing a DAG file, calling a callback,
+asking a timetable.
 
 The processes are those of :mod:`nbflow.execution.template` with another program: a warm base forks a child for each
 errand; the child does it, reports the result as JSON, and is gone with its whole group. What hangs is killed after its
@@ -22,7 +23,11 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 _START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.services.errands import main; main()"
 COMMAND = (sys.executable, "-P", "-c", _START)
 
-ERRANDS = {"parse": "nbflow.services.parsing:parse", "callback": "nbflow.services.callbacks:call_back"}
+ERRANDS = {
+    "parse": "nbflow.services.parsing:parse",
+    "callback": "nbflow.services.callbacks:call_back",
+    "timetable": "nbflow.services.asked_timetables:answer",
+}
 """Kind of errand -> the function that does it in the child."""
 
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbflow.clock import Clock
 from nbflow.config import Settings
@@ -22,7 +22,7 @@ from nbflow.core.runids import RunType, make_run_id
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import RunState, TaskState
-from nbflow.core.timetables import Timetable, timetable_from_spec
+from nbflow.core.timetables import RecordedTimetable, Timetable, as_utc, timetable_from_spec
 from nbflow.dag.params import params_of_run
 from nbflow.errors import (
     DagNotFound,
@@ -35,6 +35,9 @@ from nbflow.errors import (
 )
 from nbflow.services.why import explain_run, explain_task
 from nbflow.store.base import BackfillRow, DagVersion, Store
+
+if TYPE_CHECKING:
+    from nbflow.services.asked_timetables import Asker
 
 APPLY_ATTEMPTS = 20
 """How often an operation is planned anew when others change the same run meanwhile: each time somebody got on."""
@@ -52,8 +55,17 @@ class Backfill:
 class Operations:
     """All that may be asked, in the name of ``actor`` (it stands in the history of what changed)."""
 
-    def __init__(self, store: Store, clock: Clock, settings: Settings, *, actor: str = "user") -> None:
-        self.store, self.clock, self.settings, self.actor = store, clock, settings, actor
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        settings: Settings,
+        *,
+        actor: str = "user",
+        asker: Callable[[], Asker] | None = None,
+    ) -> None:
+        """``asker`` gets who asks timetables of the users' own; without it only their recorded runs are known."""
+        self.store, self.clock, self.settings, self.actor, self.asker = store, clock, settings, actor, asker
 
     # --- finding
 
@@ -259,10 +271,14 @@ class Operations:
         version: int | None = None,
     ) -> BackfillPlan:
         """Exactly the runs that :meth:`backfill` would make, or the BackfillError that says why it may not."""
-        spec = self.version(dag_id, version).spec
+        known = self.version(dag_id, version)
+        spec, timetable = known.spec, self.timetable(known.spec)
+        start, end = as_utc(from_date), as_utc(to_date)
+        if isinstance(timetable, RecordedTimetable) and self.asker is not None and start <= end:
+            timetable = self.asker().runs_between(known, start, end, self.clock.now())
         there = self.store.runs(dag_id, since=from_date, until=to_date, limit=1_000_000)
         return plan_backfill(
-            self.timetable(spec),
+            timetable,
             dag_id=dag_id,
             from_date=from_date,
             to_date=to_date,

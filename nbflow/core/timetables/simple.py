@@ -163,6 +163,8 @@ class RecordedTimetable(Timetable):
     def __init__(self, spec: Mapping[str, Any]) -> None:
         self._spec = dict(spec)
         self.runs = [_run_from_json(run) for run in spec["runs"]]
+        self.asked = bool(spec.get("asked"))
+        """The runs are all those of a range that the class was asked for."""
         self.periodic = spec.get("periodic", True)
         self.active_runs_limit = spec.get("active_runs_limit")
         self.description = spec.get("description", "")

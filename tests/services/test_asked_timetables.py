@@ -1,0 +1,110 @@
+"""Backfills of a timetable of the user's own: its class is asked, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+import pytest
+
+from nbflow.errors import NbflowError, NoBackfillRunsToCreate
+
+OWN = """
+    from datetime import datetime, timedelta, timezone
+    from nbflow import DAG
+    from nbflow.core.timetables import DagRunInfo, Timetable
+    from nbflow.operators.empty import EmptyOperator
+
+    class Workdays(Timetable):
+        "Each day that is no Saturday and no Sunday, when it is over."
+
+        def next_dagrun_info(self, *, last_automated_data_interval, restriction):
+            last = last_automated_data_interval
+            start = last.end if last else restriction.earliest
+            {before}
+            while start.weekday() > 4:
+                start += timedelta(days=1)
+            if restriction.latest is not None and start > restriction.latest:
+                return None
+            return DagRunInfo.interval(start, start + timedelta(days=1))
+
+    with DAG("own", schedule=Workdays(), start_date=datetime(2020, 1, 1, tzinfo=timezone.utc),
+             is_paused_upon_creation=True):
+        EmptyOperator(task_id="t")
+"""
+MONDAY, NEXT_MONDAY = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 8, tzinfo=UTC)
+
+
+def put(stage, before: str = "pass") -> None:
+    stage.write("own.py", OWN.format(before=before))
+    stage.process()
+    assert stage.store.faults() == []
+
+
+def days(plan) -> list[str]:
+    return [f"{entry.logical_date:%a %d}" for entry in plan.entries]
+
+
+def test_a_range_beside_the_recorded_runs_is_asked_for(stage):
+    # Given a timetable of which some runs are recorded
+    put(stage)
+    recorded = stage.store.version("own").spec.schedule["runs"]
+    assert not [run for run in recorded if MONDAY <= datetime.fromisoformat(run[1]) <= NEXT_MONDAY]
+
+    # When a week that is not among them is to be made
+    dry = stage.ops.plan_backfill("own", MONDAY, NEXT_MONDAY)
+    made = stage.ops.backfill("own", MONDAY, NEXT_MONDAY)
+
+    # Then it has the days that the class says, each with its interval, and nothing else has changed
+    assert days(dry) == days(made.plan) == ["Mon 01", "Tue 02", "Wed 03", "Thu 04", "Fri 05", "Mon 08"]
+    runs = stage.turn_until(lambda: [r for r in stage.store.runs("own") if r.state.value == "success"][5:])
+    assert len(runs) == 1
+    assert {(run.data_interval_end - run.data_interval_start).days for run in stage.store.runs("own")} == {1}
+    assert stage.store.version("own").spec.schedule["runs"] == recorded
+    assert len(stage.store.versions("own")) == 1
+
+
+def test_a_range_without_a_run_says_so_and_blames_no_record(stage):
+    put(stage)
+    saturday, sunday = datetime(2024, 1, 6, tzinfo=UTC), datetime(2024, 1, 7, tzinfo=UTC)
+
+    with pytest.raises(NoBackfillRunsToCreate) as refused:
+        stage.ops.backfill("own", saturday, sunday)
+
+    assert "recorded" not in str(refused.value)
+    assert stage.store.backfills() == []
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("if start.year == 2024: raise ValueError('no calendar of 2024')", "ValueError: no calendar of 2024"),
+        ("if start.year == 2024: import os; os._exit(3)", "exit code 3"),
+    ],
+)
+def test_a_class_that_cannot_answer_is_told_and_nothing_is_made(stage, before, said):
+    put(stage, before)
+
+    with pytest.raises(NbflowError, match=f"The timetable of DAG 'own' does not say what it runs .*{said}"):
+        stage.ops.backfill("own", MONDAY, NEXT_MONDAY)
+
+    assert (stage.store.runs("own"), stage.store.backfills()) == ([], [])
+
+
+def test_a_class_that_hangs_is_ended_after_the_time_of_an_import(make_stage):
+    stage = make_stage(CORE__DAGBAG_IMPORT_TIMEOUT="2")
+    put(stage, "if start.year == 2024:\n                while True: pass")
+
+    with pytest.raises(NbflowError, match="it took longer than 2 s"):
+        stage.ops.plan_backfill("own", MONDAY, NEXT_MONDAY)
+
+
+def test_the_class_is_asked_in_another_process(stage):
+    put(stage, f"assert __import__('os').getpid() != {os.getpid()}")
+    assert len(stage.ops.plan_backfill("own", MONDAY, NEXT_MONDAY).entries) == 6
+
+
+def test_a_range_of_more_runs_than_one_answer_holds_is_refused(stage):
+    put(stage)
+    with pytest.raises(NbflowError, match="there are more than 10,000"):
+        stage.ops.plan_backfill("own", datetime(1960, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC))
