@@ -217,8 +217,10 @@ class Supervisor:
         ours = {attempt_id: try_ for attempt_id, try_ in tries.items() if attempt_id in claimed}
         self._tries |= ours
         self._start_ticking()
-        for try_ in ours.values():
-            self._begin(try_, versions.get((try_.work.run.dag_id, try_.work.version)))
+        loading = {one: versions.get((one.work.run.dag_id, one.work.version)) for one in ours.values()}
+        # What is loaded first: a template that comes may take the room of one that has nothing to do yet.
+        for try_ in sorted(loading, key=lambda one: (one.work.run.dag_id, one.work.version) in versions):
+            self._begin(try_, loading[try_])
 
     def _log_path(self, try_: Try) -> str:
         return str(self._options.logs.path(try_.work.run.key, try_.key, try_.work.try_number))

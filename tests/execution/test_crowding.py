@@ -30,11 +30,10 @@ def hangs(rt):
 """
 
 
-def submission(task_id: str, attempt_id: str) -> Submission:
+def submission(task_id: str, attempt_id: str, *, version: int = 1) -> Submission:
     run = Run(dag_id="d", run_id="r", run_after=NOW, logical_date=NOW)
-    return Submission(
-        work=Work(attempt_id=attempt_id, run=run, task_id=task_id, version=1), task=TaskSpec(task_id=task_id)
-    )
+    work = Work(attempt_id=attempt_id, run=run, task_id=task_id, version=version)
+    return Submission(work=work, task=TaskSpec(task_id=task_id))
 
 
 def test_a_child_rehearses_unless_others_want_the_cores() -> None:
@@ -86,6 +85,19 @@ def test_the_same_attempt_twice_in_one_submission_runs_once(tmp_path: Path) -> N
         bench.end("a")
         assert [type(event) for event in bench.events] == [Started, Succeeded]
         assert list(bench.executor.live) == []
+
+
+def test_a_new_version_takes_the_room_of_no_other_that_is_submitted_with_it(tmp_path: Path) -> None:
+    # Given room for one template, which an earlier version has
+    with Bench(tmp_path, SOURCE, most_templates=1) as bench:
+        bench.executor.submit([submission("fine", "before")])
+        bench.end("before")
+
+        # When tries of a new version and of that one are submitted together
+        bench.executor.submit([submission("fine", "new", version=2), submission("fine", "old")])
+
+        # Then both run
+        assert [type(bench.end(attempt)) for attempt in ("new", "old")] == [Succeeded, Succeeded]
 
 
 @pytest.mark.parametrize("quick", [1, 2 * CORES])
