@@ -60,7 +60,7 @@ def measure(bench: Bench) -> list[Figure]:
 
 def _in_a_fork(work: Callable[[], None]) -> float:
     """Seconds that ``work`` takes in a process that has nbflow imported and nothing loaded before."""
-    import nbflow.dag.decorators
+    import nbflow.authoring.decorators
     import nbflow.dag.loading
     import nbflow.services.parsing  # noqa: F401
 

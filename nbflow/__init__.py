@@ -15,45 +15,45 @@ __version__ = "0.1.0"
 
 #: public name -> the module that defines it
 _EXPORTS: dict[str, str] = {
-    "DAG": "nbflow.dag.dag",
-    "dag": "nbflow.dag.dag",
-    "task": "nbflow.dag.decorators",
-    "task_group": "nbflow.dag.taskgroup",
-    "TaskGroup": "nbflow.dag.taskgroup",
-    "setup": "nbflow.dag.decorators",
-    "teardown": "nbflow.dag.decorators",
-    "BaseOperator": "nbflow.dag.operator",
-    "XComArg": "nbflow.dag.xcomarg",
-    "Param": "nbflow.dag.params",
-    "Label": "nbflow.dag.edges",
-    "chain": "nbflow.dag.edges",
-    "chain_linear": "nbflow.dag.edges",
-    "cross_downstream": "nbflow.dag.edges",
-    "get_current_context": "nbflow.dag.context",
+    "DAG": "nbflow.authoring.dag",
+    "dag": "nbflow.authoring.dag",
+    "task": "nbflow.authoring.decorators",
+    "task_group": "nbflow.authoring.taskgroup",
+    "TaskGroup": "nbflow.authoring.taskgroup",
+    "setup": "nbflow.authoring.decorators",
+    "teardown": "nbflow.authoring.decorators",
+    "BaseOperator": "nbflow.authoring.operator",
+    "XComArg": "nbflow.authoring.xcomarg",
+    "Param": "nbflow.authoring.params",
+    "Label": "nbflow.authoring.edges",
+    "chain": "nbflow.authoring.edges",
+    "chain_linear": "nbflow.authoring.edges",
+    "cross_downstream": "nbflow.authoring.edges",
+    "get_current_context": "nbflow.authoring.context",
     "TriggerRule": "nbflow.core.trigger_rules",
     "Connection": "nbflow.connections",
     "Variable": "nbflow.connections",
 }
 
 if TYPE_CHECKING:
+    from nbflow.authoring.context import get_current_context as get_current_context
+    from nbflow.authoring.dag import DAG as DAG
+    from nbflow.authoring.dag import dag as dag
+    from nbflow.authoring.decorators import setup as setup
+    from nbflow.authoring.decorators import task as task
+    from nbflow.authoring.decorators import teardown as teardown
+    from nbflow.authoring.edges import Label as Label
+    from nbflow.authoring.edges import chain as chain
+    from nbflow.authoring.edges import chain_linear as chain_linear
+    from nbflow.authoring.edges import cross_downstream as cross_downstream
+    from nbflow.authoring.operator import BaseOperator as BaseOperator
+    from nbflow.authoring.params import Param as Param
+    from nbflow.authoring.taskgroup import TaskGroup as TaskGroup
+    from nbflow.authoring.taskgroup import task_group as task_group
+    from nbflow.authoring.xcomarg import XComArg as XComArg
     from nbflow.connections import Connection as Connection
     from nbflow.connections import Variable as Variable
     from nbflow.core.trigger_rules import TriggerRule as TriggerRule
-    from nbflow.dag.context import get_current_context as get_current_context
-    from nbflow.dag.dag import DAG as DAG
-    from nbflow.dag.dag import dag as dag
-    from nbflow.dag.decorators import setup as setup
-    from nbflow.dag.decorators import task as task
-    from nbflow.dag.decorators import teardown as teardown
-    from nbflow.dag.edges import Label as Label
-    from nbflow.dag.edges import chain as chain
-    from nbflow.dag.edges import chain_linear as chain_linear
-    from nbflow.dag.edges import cross_downstream as cross_downstream
-    from nbflow.dag.operator import BaseOperator as BaseOperator
-    from nbflow.dag.params import Param as Param
-    from nbflow.dag.taskgroup import TaskGroup as TaskGroup
-    from nbflow.dag.taskgroup import task_group as task_group
-    from nbflow.dag.xcomarg import XComArg as XComArg
 
 __all__ = ["__version__", *_EXPORTS]
 

@@ -26,11 +26,11 @@ from nbflow.store import open_store
 from nbflow.store.provider import StoreProvider
 
 if TYPE_CHECKING:
+    from nbflow.authoring.compile import CompileOptions
+    from nbflow.authoring.dag import DAG
+    from nbflow.authoring.runtime import Work
     from nbflow.core.plan import Callback
     from nbflow.core.snapshot import Run, RunKey
-    from nbflow.dag.compile import CompileOptions
-    from nbflow.dag.dag import DAG
-    from nbflow.dag.runtime import Work
     from nbflow.execution.desk import Desk
     from nbflow.execution.executors.base import Executor
     from nbflow.services.asked_timetables import Asker
@@ -303,7 +303,7 @@ class App:
 
     def compile_options(self) -> CompileOptions:
         """What the settings say where a DAG does not."""
-        from nbflow.dag.compile import CompileOptions
+        from nbflow.authoring.compile import CompileOptions
 
         core, scheduler, operators = self.settings.core, self.settings.scheduler, self.settings.operators
         return CompileOptions(

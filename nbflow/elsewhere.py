@@ -49,8 +49,8 @@ PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("AirflowException", "AirflowSkipException", "AirflowFailException", "AirflowSensorTimeout"),
             *("AirflowTaskTimeout", "AirflowNotFoundException"),
         ),
-        "nbflow.dag.context": ("Context",),
-        "nbflow.dag.templating": ("literal",),
+        "nbflow.authoring.context": ("Context",),
+        "nbflow.authoring.templating": ("literal",),
     }
 )
 """Module -> what users import from it."""

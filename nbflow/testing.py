@@ -27,8 +27,8 @@ import pytest
 
 if TYPE_CHECKING:
     from nbflow.app import App
+    from nbflow.authoring.dag import DAG
     from nbflow.core.snapshot import Run
-    from nbflow.dag.dag import DAG
     from nbflow.sim.timeline import Simulation
 
 

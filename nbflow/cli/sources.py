@@ -19,9 +19,9 @@ from nbflow.clock import SystemClock
 from nbflow.errors import DagNotFound, NbflowError, did_you_mean
 
 if TYPE_CHECKING:
+    from nbflow.authoring.dag import DAG
     from nbflow.cli.call import Call
     from nbflow.core.spec import DagSpec
-    from nbflow.dag.dag import DAG
     from nbflow.dag.loading import Fault, Loaded
     from nbflow.store.base import DagVersion
 

@@ -14,7 +14,7 @@ from typing import Any
 
 class _CallablePackage(ModuleType):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from nbflow.dag.dag import dag
+        from nbflow.authoring.dag import dag
 
         return dag(*args, **kwargs)
 

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta, tzinfo
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from nbflow.dag.names import check_key
+from nbflow.authoring.identifiers import check_key
 from nbflow.errors import InvalidArgument, NbflowError, did_you_mean
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?")

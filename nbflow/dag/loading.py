@@ -30,9 +30,9 @@ from nbflow.elsewhere import advice
 from nbflow.errors import AirflowException, NbflowError
 
 if TYPE_CHECKING:
+    from nbflow.authoring.compile import CompileOptions
+    from nbflow.authoring.dag import DAG
     from nbflow.core.spec import DagSpec
-    from nbflow.dag.compile import CompileOptions
-    from nbflow.dag.dag import DAG
 
 MOST_OUTPUT_CHARACTERS = 64 * 1024
 MOST_GIST_CHARACTERS = 500
@@ -242,8 +242,8 @@ def _importing(root: str, *, keep: bool) -> Iterator[Callable[[], list[ModuleTyp
 
 def _execute(members: Sequence[Unit], module: ModuleType, units: Sequence[Unit]) -> tuple[list[DAG], Fault | None]:
     """Run the units of one namespace; returns the DAGs that it registers, or what is wrong with it."""
-    from nbflow.dag.dag import find_dags
-    from nbflow.dag.scope import collecting
+    from nbflow.authoring.current_dag import collecting
+    from nbflow.authoring.dag import find_dags
 
     with collecting() as made:
         for unit in members:
@@ -295,7 +295,7 @@ def _compiled(
 
 def _all_faults(dag: DAG, options: CompileOptions | None, first: Exception) -> Sequence[Exception]:
     """What kept the DAG from being compiled, and whatever else would have."""
-    from nbflow.dag.compile import CompileOptions, faults_of
+    from nbflow.authoring.compile import CompileOptions, faults_of
 
     return (isinstance(first, AirflowException) and faults_of(dag, options or CompileOptions())) or [first]
 

@@ -40,7 +40,7 @@ from nbflow.dag.loading import Fault, Unit
 from nbflow.errors import InvalidDag, NbflowError, did_you_mean
 
 if TYPE_CHECKING:
-    from nbflow.dag.dag import DAG
+    from nbflow.authoring.dag import DAG
 
 _DAG_LINE = re.compile(r"%%dag(?:\s+(?P<rest>.*?))?\s*")
 _PERCENT_DAG = re.compile(r"#\s?(%%dag(?:\s.*)?)$")
@@ -507,9 +507,9 @@ def dag_of_cell(
     Afterwards the DAGs that the body made itself take its place, if there are any. Raises InvalidDag where the two
     contradict each other, or neither makes one.
     """
-    from nbflow.dag import scope
+    from nbflow.authoring import current_dag
 
-    with scope.collecting() as made:
+    with current_dag.collecting() as made:
         if magic.dag_id is None:
             dag = None
             yield None
@@ -525,13 +525,13 @@ def dag_of_cell(
     for one in own or [dag]:
         if one is not None:
             one.fileloc = path
-            scope.note_dag(one)
+            current_dag.note_dag(one)
 
 
 def make_dag(magic: CellMagic, place: tuple[str, int]) -> DAG:
     """The DAG of a ``%%dag`` line."""
-    from nbflow.dag.dag import DAG
-    from nbflow.dag.scope import Place
+    from nbflow.authoring.current_dag import Place
+    from nbflow.authoring.dag import DAG
 
     arguments = dict(magic.arguments)
     zone: tzinfo | None = arguments.pop("timezone", None)
@@ -564,7 +564,7 @@ def _only_one_speaks(dag: DAG, own: Sequence[DAG], magic: CellMagic) -> None:
 
 
 def _not_forgotten(dag: DAG | None, namespace: Mapping[str, Any]) -> None:
-    from nbflow.dag.dag import DagFactory
+    from nbflow.authoring.dag import DagFactory
 
     for name, value in namespace.items():
         if isinstance(value, DagFactory) and not value.called:

@@ -1,4 +1,4 @@
-"""One try of one task: from the :class:`~nbflow.dag.runtime.Work` to the :class:`~nbflow.dag.runtime.Outcome`.
+"""One try of one task: from the :class:`~nbflow.authoring.runtime.Work` to the :class:`~nbflow.authoring.runtime.Outcome`.
 
 The steps, in Airflow's order: the context; the arguments of a mapped instance; the templates; ``on_execute_callback``;
 ``pre_execute``; ``execute`` (or the method with which a deferred task goes on); ``post_execute``; the XComs; then the
@@ -32,14 +32,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from nbflow.authoring.context import NEED_PENDULUM, parameters_of, running_in
+from nbflow.authoring.runtime import Outcome, Runtime, Work
+from nbflow.authoring.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, Follow, Skip, TaskInstance, plain
+from nbflow.authoring.templating import holds_template
 from nbflow.connections import providing
 from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.states import Cause
-from nbflow.dag.context import NEED_PENDULUM, parameters_of, running_in
-from nbflow.dag.runtime import Outcome, Runtime, Work
-from nbflow.dag.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, Follow, Skip, TaskInstance, plain
 from nbflow.dag.tasklog import setup_logging
-from nbflow.dag.templating import holds_template
 from nbflow.errors import (
     AirflowException,
     AirflowFailException,
@@ -57,7 +57,7 @@ from nbflow.errors import (
 )
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
     from nbflow.secrets import Masker
 
 log = logging.getLogger(TASK_LOGGER)
@@ -421,9 +421,9 @@ def warm_up(dag: Any) -> None:
         if templates and dates:
             break
     if templates:
-        from nbflow.dag import sandbox
+        from nbflow.authoring import jinja
 
-        sandbox.environment(dag)
+        jinja.environment(dag)
     if templates or dates:
         import pendulum
 

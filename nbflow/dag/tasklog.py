@@ -44,7 +44,7 @@ def setup_logging(stream: TextIO | None = None, *, level: str | int = "INFO") ->
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.captureWarnings(True)
-    from nbflow.dag.context import OldNameWarning
+    from nbflow.authoring.context import OldNameWarning
 
     warnings.filterwarnings("default", category=OldNameWarning)
     return handler

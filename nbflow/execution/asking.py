@@ -48,7 +48,7 @@ def error_to_json(error: Exception) -> dict[str, str]:
 
 
 class AskingRuntime:
-    """A :class:`nbflow.dag.runtime.Runtime` over ``ask``. What it is given in secret is added to ``masker``."""
+    """A :class:`nbflow.authoring.runtime.Runtime` over ``ask``. What it is given in secret is added to ``masker``."""
 
     def __init__(
         self,

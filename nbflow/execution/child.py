@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from nbflow.authoring.runtime import Outcome, Work
 from nbflow.core.events import Failed
 from nbflow.core.states import Cause
-from nbflow.dag.runtime import Outcome, Work
 from nbflow.errors import NbflowError, StoreError
 from nbflow.execution import protocol
 from nbflow.execution.asking import AskingRuntime, utc_now

@@ -1,6 +1,6 @@
 """The supervisor's side of what a task asks: a table of questions, answered from the store.
 
-Every question comes with the :class:`~nbflow.dag.runtime.Work` that the supervisor itself handed out, never with what a
+Every question comes with the :class:`~nbflow.authoring.runtime.Work` that the supervisor itself handed out, never with what a
 child says about itself. Writes carry the attempt id, and the store refuses those of an attempt that is no longer
 current. Arguments are JSON from user code's process: whatever does not fit is refused with an error that the task sees.
 """
@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from nbflow import serde
+from nbflow.authoring.runtime import Work
 from nbflow.connections import Connection, Provider
 from nbflow.core.snapshot import Run, RunKey, TaskKey
-from nbflow.dag.runtime import Work
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
 from nbflow.execution.asking import DEFAULT_XCOM_BYTES, AskingRuntime, utc_now
@@ -191,7 +191,7 @@ def _pack_run(run: Run | None) -> dict[str, Any] | None:
     return None if run is None else protocol.pack(run)
 
 
-#: One line a method of nbflow.dag.runtime.Runtime (a test compares the two).
+#: One line a method of nbflow.authoring.runtime.Runtime (a test compares the two).
 _ANSWERS: Mapping[str, Callable[..., Any]] = {
     "xcom_push": _xcom_push,
     "xcom_get": _xcom_get,

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbflow.dag.runtime import Outcome, Work
+from nbflow.authoring.runtime import Outcome, Work
 from nbflow.execution.asking import AskingRuntime
 from nbflow.execution.template import Program
 
 if TYPE_CHECKING:
+    from nbflow.authoring.dag import DAG
     from nbflow.core.spec import DagSpec
-    from nbflow.dag.dag import DAG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class OneDag:
 
 def load(source: Mapping[str, Any]) -> OneDag:
     """Load a version; see ``Supervisor._source`` for what ``source`` holds."""
-    from nbflow.dag.compile import CompileOptions
+    from nbflow.authoring.compile import CompileOptions
     from nbflow.dag.loading import load_source
     from nbflow.dag.running import feeds_mapping, warm_up
     from nbflow.dag.tasklog import setup_logging
@@ -76,9 +76,9 @@ def run(dag: Any, work: Work, runtime: AskingRuntime, limits: Mapping[str, Any])
 
 def own_program() -> Program:
     """nbflow's own. What a try needs in any case is imported here, once for all children."""
-    import nbflow.dag.compile
-    import nbflow.dag.dag
-    import nbflow.dag.decorators
+    import nbflow.authoring.compile
+    import nbflow.authoring.dag
+    import nbflow.authoring.decorators
     import nbflow.dag.loading
     import nbflow.dag.running
     import nbflow.execution.child
@@ -91,9 +91,9 @@ def own_program() -> Program:
 
 def _rehearsal() -> Callable[[], None]:
     """A try of nothing: whatever running one imports or works out at first use is there before anybody forks."""
+    from nbflow.authoring.dag import DAG
+    from nbflow.authoring.decorators import task
     from nbflow.core.snapshot import Run
-    from nbflow.dag.dag import DAG
-    from nbflow.dag.decorators import task
     from nbflow.execution import protocol
     from nbflow.execution.asking import utc_now
     from nbflow.secrets import Masker

@@ -36,10 +36,10 @@ from datetime import datetime
 from typing import Any
 
 from nbflow import serde
+from nbflow.authoring.runtime import Outcome, Work
 from nbflow.core import events
 from nbflow.core.snapshot import Run
 from nbflow.core.states import Cause, RunState
-from nbflow.dag.runtime import Outcome, Work
 from nbflow.errors import NbflowError
 
 MOST_BYTES = 64 * 1024 * 1024

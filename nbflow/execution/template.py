@@ -45,7 +45,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
-from nbflow.dag.runtime import Outcome, Work
+from nbflow.authoring.runtime import Outcome, Work
 from nbflow.execution.asking import AskingRuntime
 from nbflow.execution.protocol import BrokenProtocol, Channel, Hangup
 

@@ -21,8 +21,8 @@ from nbflow.errors import NbflowError
 from nbflow.notebook.faults import CellFault
 
 if TYPE_CHECKING:
-    from nbflow.dag.compile import CompileOptions
-    from nbflow.dag.dag import DAG
+    from nbflow.authoring.compile import CompileOptions
+    from nbflow.authoring.dag import DAG
 
 UNNAMED = "notebook.ipynb"
 """Of a notebook whose name the kernel is not told. It is part of a version, so it must not change from kernel to

@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbflow.authoring.identifiers import check_key
 from nbflow.core.timetables import timetable_from_schedule
-from nbflow.dag.names import check_key
 from nbflow.errors import AirflowTimetableInvalid, NbflowError
 
 if TYPE_CHECKING:

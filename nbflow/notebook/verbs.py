@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from nbflow.authoring.dag import DAG
 from nbflow.core.backfill import Reprocess
 from nbflow.core.snapshot import INLINE, Instance, Run, RunKey, TaskKey
 from nbflow.core.states import FAILED_STATES, FINISHED, RUN_FINISHED, TaskState
-from nbflow.dag.dag import DAG
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
 from nbflow.notebook import scheduler_process, views
 from nbflow.notebook.breakpoints import breakpoints_stop

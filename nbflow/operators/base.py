@@ -1,6 +1,6 @@
 """What every operator is built on, and what several of them share.
 
-``BaseOperator`` is :class:`nbflow.dag.operator.BaseOperator`. An operator is a file in this folder: a class with
+``BaseOperator`` is :class:`nbflow.authoring.operator.BaseOperator`. An operator is a file in this folder: a class with
 Airflow's name and arguments, ``template_fields`` naming the attributes that are templates, and ``execute``. Who calls
 what, once a try, all in the process that runs the task (see :mod:`nbflow.dag.running`):
 
@@ -21,10 +21,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nbflow.dag.operator import BaseOperator
+from nbflow.authoring.operator import BaseOperator
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
 
 __all__ = ["BaseBranchOperator", "BaseOperator", "BranchMixIn"]
 

@@ -20,7 +20,7 @@ from nbflow.operators.python import CallsFunction
 from nbflow.operators.subprocesses import Program
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
 
 
 def _unchanged(text: str) -> Any:

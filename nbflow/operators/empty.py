@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nbflow.dag.operator import BaseOperator
+from nbflow.authoring.operator import BaseOperator
 
 
 class EmptyOperator(BaseOperator):

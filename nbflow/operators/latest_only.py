@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nbflow.operators.base import BaseBranchOperator
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
 
 
 class LatestOnlyOperator(BaseBranchOperator):

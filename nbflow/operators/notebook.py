@@ -22,7 +22,7 @@ from nbflow.operators.glue import glued
 from nbflow.operators.python import CallsFunction
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
 
 _TEMPLATE_SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -103,7 +103,7 @@ class NotebookOperator(BaseOperator):
             from papermill.exceptions import PapermillExecutionError
         except ImportError:
             raise AirflowException("Notebooks as tasks need papermill.", hint="pip install 'nbflow[lab]'") from None
-        from nbflow.dag.taskinstance import plain
+        from nbflow.authoring.taskinstance import plain
 
         parameters = {name: plain(value) for name, value in (self.parameters or {}).items()}
         try:

@@ -10,12 +10,12 @@ import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbflow.dag.context import arguments_for
+from nbflow.authoring.context import arguments_for
 from nbflow.errors import InvalidArgument
 from nbflow.operators.base import BaseOperator, BranchMixIn
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
 
 
 class CallsFunction:

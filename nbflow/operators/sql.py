@@ -16,7 +16,7 @@ from nbflow.hooks.dbapi import DbApiHook, fetch_all_handler
 from nbflow.operators.base import BaseOperator
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
 
 
 class SQLExecuteQueryOperator(BaseOperator):

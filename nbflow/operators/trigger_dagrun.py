@@ -16,7 +16,7 @@ from nbflow.errors import (
 from nbflow.operators.base import BaseOperator
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
 
 XCOM_RUN_ID = "trigger_run_id"
 
@@ -53,7 +53,7 @@ class TriggerDagRunOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         if execution_date is not None:
-            from nbflow.dag.context import warn_old_name
+            from nbflow.authoring.context import warn_old_name
 
             warn_old_name("execution_date")
         self.trigger_dag_id = trigger_dag_id

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from nbflow.dag.operator import BaseOperator
+from nbflow.authoring.operator import BaseOperator
 from nbflow.errors import (
     AirflowFailException,
     AirflowRescheduleException,
@@ -36,7 +36,7 @@ from nbflow.errors import (
 )
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
 
 __all__ = ["BaseSensorOperator", "PokeReturnValue"]
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from nbflow.authoring.context import arguments_for
 from nbflow.core.states import RunState, TaskState
-from nbflow.dag.context import arguments_for
 from nbflow.errors import AirflowException, AirflowSkipException, InvalidArgument
 from nbflow.operators.empty import EmptyOperator
 from nbflow.sensors.base import BaseSensorOperator
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
 
 
 class ExternalTaskFailedError(AirflowException):

@@ -12,7 +12,7 @@ from nbflow.hooks.filesystem import FSHook
 from nbflow.sensors.base import BaseSensorOperator
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
 
 
 class FileSensor(BaseSensorOperator):

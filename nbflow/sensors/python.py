@@ -9,7 +9,7 @@ from nbflow.operators.python import CallsFunction
 from nbflow.sensors.base import BaseSensorOperator, PokeReturnValue
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
 
 
 class PythonSensor(CallsFunction, BaseSensorOperator):

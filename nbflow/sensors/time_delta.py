@@ -9,7 +9,7 @@ from nbflow.errors import InvalidArgument
 from nbflow.sensors.base import BaseSensorOperator
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
 
 
 class TimeDeltaSensor(BaseSensorOperator):

@@ -16,7 +16,7 @@ from nbflow.errors import NbflowError
 from nbflow.services.errands import End, Errands
 
 if TYPE_CHECKING:
-    from nbflow.dag.compile import CompileOptions
+    from nbflow.authoring.compile import CompileOptions
     from nbflow.store.base import DagVersion
 
 MOST_RUNS = 10_000
@@ -28,7 +28,7 @@ MOST_RUNS = 10_000
 
 def answer(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Load the version, and ask its timetable for the runs of a range. Never raises for a mistake of the user's."""
-    from nbflow.dag.compile import CompileOptions
+    from nbflow.authoring.compile import CompileOptions
     from nbflow.dag.loading import load_source
 
     loaded = load_source(

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from nbflow.authoring.runtime import Work
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec
-from nbflow.dag.runtime import Work
 from nbflow.errors import StoreError
 from nbflow.execution import protocol
 from nbflow.execution.logs import LogFolder, make_private
@@ -77,8 +77,8 @@ _STATES = {"success": "success", "failure": "failed", "retry": "up_for_retry", "
 def call_all(dag: Any, work: Work, runtime: Any, *, kind: str, of_task: bool, reason: str, at: datetime) -> list[str]:
     """Call the callbacks of one kind, a task's or the DAG's own; returns what they raised, as text. A DAG's callbacks
     get the context of its first task, and the reason of the run's end."""
+    from nbflow.authoring.taskinstance import TaskInstance
     from nbflow.dag.running import users_traceback
-    from nbflow.dag.taskinstance import TaskInstance
 
     task = dag.get_task(work.task_id)
     ti = TaskInstance(dag=dag, task=task, work=work, runtime=runtime, started=at)

@@ -33,11 +33,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nbflow.authoring.compile import CompileOptions
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.spec import DagSpec
 from nbflow.core.timetables import DagRunInfo, DataInterval, RecordedTimetable
-from nbflow.dag.compile import CompileOptions
 from nbflow.dag.finding import find_dag_files, has_links
 from nbflow.dag.sources import read_text
 from nbflow.errors import StoreError

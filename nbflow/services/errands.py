@@ -75,7 +75,7 @@ def _no_tries(*_: Any) -> NoReturn:
 
 def main() -> NoReturn:
     """Entry point of the base."""
-    import nbflow.dag.decorators
+    import nbflow.authoring.decorators
     import nbflow.dag.loading
     import nbflow.dag.running
     import nbflow.services.parsing  # noqa: F401  (once, for all children)

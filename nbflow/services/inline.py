@@ -30,7 +30,7 @@ from nbflow.store.base import DagVersion
 
 if TYPE_CHECKING:
     from nbflow.app import App
-    from nbflow.dag.dag import DAG
+    from nbflow.authoring.dag import DAG
 
 
 log = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from nbflow.authoring.params import params_of_run
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core import actions
@@ -23,7 +24,6 @@ from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import RunState, TaskState
 from nbflow.core.timetables import RecordedTimetable, Timetable, as_utc, timetable_from_spec
-from nbflow.dag.params import params_of_run
 from nbflow.errors import (
     DagNotFound,
     DagRunAlreadyExists,

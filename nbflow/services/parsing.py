@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from nbflow.authoring.compile import CompileOptions
 from nbflow.core.spec import DagSpec
-from nbflow.dag.compile import CompileOptions
 from nbflow.services.errands import End, Errands
 from nbflow.store.base import ImportFault
 

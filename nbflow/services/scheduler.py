@@ -34,6 +34,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from nbflow.authoring.runtime import Work
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.actions import hand_back, mark_run
@@ -43,7 +44,6 @@ from nbflow.core.plan import Callback, Move, Op, Plan, advance, earliest
 from nbflow.core.react import react
 from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import Cause, RunState, TaskState
-from nbflow.dag.runtime import Work
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
 from nbflow.execution.supervisor import process_started

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nbflow import serde
+from nbflow.authoring.context import running_in
+from nbflow.authoring.runtime import Outcome, Work
+from nbflow.authoring.taskinstance import TaskInstance
 from nbflow.connections import providing
 from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.runids import RunType, make_run_id
 from nbflow.core.snapshot import Run
 from nbflow.core.timetables import timetable_from_spec
-from nbflow.dag.context import running_in
 from nbflow.dag.running import concrete, run_try
-from nbflow.dag.runtime import Outcome, Work
-from nbflow.dag.taskinstance import TaskInstance
 from nbflow.errors import DagRunNotFound, NbflowError, TaskNotFound, did_you_mean
 from nbflow.execution.asking import AskingRuntime
 from nbflow.secrets import Masker
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from nbflow.app import App
+    from nbflow.authoring.dag import DAG
     from nbflow.core.spec import DagSpec
-    from nbflow.dag.dag import DAG
 
 
 @dataclass(kw_only=True)

@@ -9,9 +9,9 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
+from nbflow.authoring.runtime import Outcome, Work
 from nbflow.connections import Variable
 from nbflow.core.events import Failed, Succeeded
-from nbflow.dag.runtime import Outcome, Work
 from nbflow.execution.asking import AskingRuntime, utc_now
 from nbflow.execution.template import Program, main
 

@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from nbflow.authoring.runtime import Work
 from nbflow.connections import EnvironmentBackend, SecretsChain
 from nbflow.core.events import Event, Started
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
-from nbflow.dag.runtime import Work
 from nbflow.errors import StaleAttempt
 from nbflow.execution.desk import Desk
 from nbflow.execution.environment import minimal_environment

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from nbflow.authoring.runtime import Work
 from nbflow.core.events import Started, Succeeded
 from nbflow.core.snapshot import Run
 from nbflow.core.spec import TaskSpec
-from nbflow.dag.runtime import Work
 from nbflow.execution.executors.base import Submission
 from nbflow.execution.loop import Loop
 from nbflow.execution.nursery import CORES, Forker

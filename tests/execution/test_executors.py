@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from nbflow.authoring.runtime import Runtime, Work
 from nbflow.connections import EnvironmentBackend, SecretsChain
 from nbflow.core.events import Ended, Event, Failed, SkippedItself, Started, Succeeded
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.states import Cause
 from nbflow.dag.loading import Loaded, load_source
-from nbflow.dag.runtime import Runtime, Work
 from nbflow.errors import ConnectionNotFound, DagNotFound
 from nbflow.execution.asking import AskingRuntime, as_error, error_to_json
 from nbflow.execution.desk import QUESTIONS, Desk, Refused
@@ -34,8 +34,8 @@ from tests.execution.support import NOW, RememberingStore
 SOURCE = """
 import os
 from datetime import timedelta
-from nbflow.dag.dag import DAG
-from nbflow.dag.decorators import task
+from nbflow.authoring.dag import DAG
+from nbflow.authoring.decorators import task
 from nbflow.errors import AirflowFailException, AirflowSkipException
 
 with DAG("sales", default_args={"retries": 1}) as dag:

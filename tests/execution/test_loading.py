@@ -12,8 +12,8 @@ from nbflow.dag.finding import find_dag_files, may_define_dag
 from nbflow.dag.loading import Fault, Loaded, load_source
 
 DAG_FILE = """\
-from nbflow.dag.dag import DAG
-from nbflow.dag.decorators import task
+from nbflow.authoring.dag import DAG
+from nbflow.authoring.decorators import task
 from helpers import sums
 
 print("hello from the file")
@@ -159,8 +159,8 @@ def test_a_file_that_is_not_there_is_a_fault(folder: Path) -> None:
 
 def test_every_fault_of_a_dag_is_found_at_once(folder: Path) -> None:
     text = """\
-from nbflow.dag.dag import DAG
-from nbflow.dag.decorators import setup, task
+from nbflow.authoring.dag import DAG
+from nbflow.authoring.decorators import setup, task
 
 @task
 def nothing(): ...
@@ -181,8 +181,8 @@ with DAG("d", schedule="0 24 * * *"):
 def test_one_bad_dag_does_not_take_the_others_of_its_file_along(folder: Path) -> None:
     # Given a file with a cycle in its second DAG, and a third one with the first one's id
     text = """\
-from nbflow.dag.dag import DAG
-from nbflow.dag.decorators import task
+from nbflow.authoring.dag import DAG
+from nbflow.authoring.decorators import task
 
 @task
 def nothing(): ...

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from nbflow.authoring.runtime import Outcome, Work
 from nbflow.core import events as ev
 from nbflow.core.snapshot import Run
 from nbflow.core.states import Cause, RunState
-from nbflow.dag.runtime import Outcome, Work
 from nbflow.execution import protocol
 from nbflow.execution.protocol import BrokenProtocol, Channel, Hangup
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from nbflow.authoring.arguments import OLD as OLD_TASK
+from nbflow.authoring.context import OLD_NAMES
+from nbflow.authoring.dag import OLD as OLD_DAG
 from nbflow.cli.absent import ABSENT, option_reason
 from nbflow.core.trigger_rules import OLD_NAMES as OLD_RULES
-from nbflow.dag.arguments import OLD as OLD_TASK
-from nbflow.dag.context import OLD_NAMES
-from nbflow.dag.dag import OLD as OLD_DAG
 
 Case = dict[str, Any]
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from nbflow import DAG
+from nbflow.authoring.operator import BaseOperator
 from nbflow.core.events import Failed
 from nbflow.core.snapshot import Run
 from nbflow.core.states import RunState
-from nbflow.dag.operator import BaseOperator
 from tests.running.memory import MemoryRuntime, attempt
 
 
@@ -70,7 +70,7 @@ def the_runs(table: dict[str, Any], dag_id: str, until: str) -> list[Run]:
 
 
 @pytest.mark.facts("macros")
-@pytest.mark.filterwarnings("ignore::nbflow.dag.context.OldNameWarning")
+@pytest.mark.filterwarnings("ignore::nbflow.authoring.context.OldNameWarning")
 def test_macros(case: dict[str, Any], check: Any, table: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in table["env"].items():
         monkeypatch.setenv(name, value)

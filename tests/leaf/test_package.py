@@ -137,11 +137,11 @@ def test_every_target_of_the_makefile_uses_the_environment():
     "imports",
     [
         "from nbflow import dag",
-        "import nbflow.dag.edges; from nbflow import dag",
-        "from nbflow import dag; import nbflow.dag.params; from nbflow import dag",
-        "from nbflow.dag.dag import dag",
+        "import nbflow.authoring.edges; from nbflow import dag",
+        "from nbflow import dag; import nbflow.authoring.params; from nbflow import dag",
+        "from nbflow.authoring.dag import dag",
     ],
 )
 def test_dag_is_the_decorator_and_the_package_in_whatever_order_they_are_imported(imports):
-    code = f"{imports}\n@dag(schedule=None)\ndef d(): ...\nimport nbflow.dag.dag\nprint(d().dag_id, nbflow.dag)"
+    code = f"{imports}\n@dag(schedule=None)\ndef d(): ...\nimport nbflow.authoring.dag\nprint(d().dag_id, nbflow.dag)"
     assert _run(code).startswith("d <module 'nbflow.dag' from ")

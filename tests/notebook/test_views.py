@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from nbflow.authoring.dag import DAG
+from nbflow.authoring.decorators import task
+from nbflow.authoring.edges import Label
+from nbflow.authoring.taskgroup import TaskGroup
 from nbflow.core.backfill import plan_backfill
 from nbflow.core.snapshot import Instance, Run
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import RunState, TaskState
 from nbflow.core.timetables import timetable_from_schedule
-from nbflow.dag.dag import DAG
-from nbflow.dag.decorators import task
-from nbflow.dag.edges import Label
-from nbflow.dag.taskgroup import TaskGroup
 from nbflow.notebook import views
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)

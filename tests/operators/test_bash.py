@@ -186,7 +186,7 @@ import os, sys
 os.setpgid(0, 0)
 from nbflow import DAG
 from nbflow.dag.running import run_try
-from nbflow.dag.runtime import Work
+from nbflow.authoring.runtime import Work
 from nbflow.operators.bash import BashOperator
 from tests.running.memory import MemoryRuntime
 with DAG("d") as dag:

@@ -12,10 +12,10 @@ import nbformat
 import pytest
 
 from nbflow import DAG, task
+from nbflow.authoring.runtime import Work
+from nbflow.authoring.taskinstance import TaskInstance
 from nbflow.core.events import Failed, Succeeded
 from nbflow.core.states import Cause
-from nbflow.dag.runtime import Work
-from nbflow.dag.taskinstance import TaskInstance
 from nbflow.operators.glue import GLUE_MIME, glued
 from nbflow.operators.notebook import NotebookOperator, PapermillOperator, failed_cell, write_page
 from tests.operators.test_bash import gone

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nbflow import serde
+from nbflow.authoring.runtime import Outcome, Work
 from nbflow.connections import EnvironmentBackend, SecretsChain
 from nbflow.core.snapshot import Run, RunKey
 from nbflow.core.states import RunState
 from nbflow.dag.running import run_try
-from nbflow.dag.runtime import Outcome, Work
 from nbflow.errors import DagNotFound, DagRunAlreadyExists
 
 DAY = timedelta(days=1)

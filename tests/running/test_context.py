@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from nbflow import DAG, Variable, get_current_context, task
+from nbflow.authoring.context import OLD_NAMES, OldNameWarning
+from nbflow.authoring.templating import literal, render
 from nbflow.connections import Connection
 from nbflow.core.events import Failed
 from nbflow.core.snapshot import Run
 from nbflow.core.states import RunState
-from nbflow.dag.context import OLD_NAMES, OldNameWarning
-from nbflow.dag.templating import literal, render
 from nbflow.errors import AirflowException
 from nbflow.operators.python import PythonOperator
 from nbflow.secrets import Masker
@@ -67,7 +67,7 @@ def test_old_names_among_kwargs_work_and_warn_when_used(dag: DAG, runtime: Memor
         assert result(dag, runtime, function) == [True, "01.01.2024", True, "2024-01-02"]
 
 
-@pytest.mark.filterwarnings("ignore::nbflow.dag.context.OldNameWarning")
+@pytest.mark.filterwarnings("ignore::nbflow.authoring.context.OldNameWarning")
 def test_what_came_by_kwargs_can_be_returned_and_pushed(dag: DAG, runtime: MemoryRuntime) -> None:
     @task
     def t(**kwargs: Any) -> Any:
@@ -233,8 +233,8 @@ def test_nested_objects_with_template_fields_are_rendered_as_copies() -> None:
 
 
 def test_rendered_fields_are_kept_for_people_without_secrets(dag: DAG, runtime: MemoryRuntime) -> None:
+    from nbflow.authoring.runtime import Work
     from nbflow.dag.running import run_try
-    from nbflow.dag.runtime import Work
 
     runtime.connections["db"] = Connection(conn_id="db", conn_type="postgres", login="u", password="correct-horse")
     PythonOperator(

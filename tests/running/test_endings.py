@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from nbflow import DAG, task
+from nbflow.authoring.operator import BaseOperator
 from nbflow.core.events import Deferred, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.states import Cause
-from nbflow.dag.operator import BaseOperator
 from nbflow.errors import (
     AirflowFailException,
     AirflowRescheduleException,

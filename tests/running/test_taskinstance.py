@@ -9,10 +9,10 @@ from typing import Any
 import pendulum
 
 from nbflow import DAG, Param
+from nbflow.authoring.taskinstance import TaskInstance
 from nbflow.core.events import Failed
 from nbflow.core.snapshot import Run
 from nbflow.core.states import RunState
-from nbflow.dag.taskinstance import TaskInstance
 from nbflow.operators.python import PythonOperator
 from tests.running.memory import MONDAY, MemoryRuntime, a_run, attempt
 

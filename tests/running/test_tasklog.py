@@ -16,7 +16,7 @@ from datetime import timedelta
 import pytest
 
 from nbflow import DAG
-from nbflow.dag.context import OldNameWarning
+from nbflow.authoring.context import OldNameWarning
 from nbflow.dag.tasklog import setup_logging
 from nbflow.operators.python import PythonOperator
 from tests.running.memory import MemoryRuntime, attempt
@@ -59,7 +59,7 @@ def test_prints_and_lines_of_a_try_keep_their_order() -> None:
         "import logging\n"
         "from nbflow import DAG\n"
         "from nbflow.dag.running import run_try\n"
-        "from nbflow.dag.runtime import Work\n"
+        "from nbflow.authoring.runtime import Work\n"
         "from nbflow.operators.python import PythonOperator\n"
         "from tests.running.memory import MemoryRuntime\n"
         "logging.basicConfig(level='DEBUG')\n"

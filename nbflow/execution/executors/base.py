@@ -28,10 +28,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from nbflow.authoring.runtime import Work
 from nbflow.core.events import Event
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import TaskSpec
-from nbflow.dag.runtime import Work
 from nbflow.store.base import Attempt
 
 

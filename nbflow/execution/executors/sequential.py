@@ -27,7 +27,7 @@ from nbflow.execution.executors.base import Report, Submission
 from nbflow.store.base import Attempt
 
 if TYPE_CHECKING:
-    from nbflow.dag.dag import DAG
+    from nbflow.authoring.dag import DAG
     from nbflow.dag.running import Limits
     from nbflow.execution.desk import Desk
 

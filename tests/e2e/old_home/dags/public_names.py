@@ -2,22 +2,13 @@
 
 from datetime import datetime, timedelta
 
-from nbflow import DAG, Label, Param, TaskGroup, chain, get_current_context, setup, task, task_group, teardown
-from nbflow.core.timetables import CronTriggerTimetable, EventsTimetable
-from nbflow.errors import AirflowFailException, AirflowSkipException
-from nbflow.hooks.base import BaseHook
-from nbflow.hooks.sqlite import SqliteHook
+from nbflow import DAG, Label, Param, TaskGroup, chain, get_current_context, task
+from nbflow.core.timetables import CronTriggerTimetable
+from nbflow.errors import AirflowSkipException
 from nbflow.operators.bash import BashOperator
 from nbflow.operators.empty import EmptyOperator
-from nbflow.operators.latest_only import LatestOnlyOperator
-from nbflow.operators.python import BranchPythonOperator, PythonOperator, ShortCircuitOperator
-from nbflow.operators.sql import SQLExecuteQueryOperator
-from nbflow.operators.trigger_dagrun import TriggerDagRunOperator
+from nbflow.operators.python import BranchPythonOperator
 from nbflow.sensors.base import BaseSensorOperator
-from nbflow.sensors.external_task import ExternalTaskSensor
-from nbflow.sensors.filesystem import FileSensor
-from nbflow.sensors.python import PythonSensor
-from nbflow.sensors.time_delta import TimeDeltaSensor
 
 
 class Ready(BaseSensorOperator):

@@ -125,11 +125,11 @@ class _Renderer:
             self.changed = self.changed or value.endswith("\n")
             return value.removesuffix("\n")  # as Jinja, which drops one newline at the end
         self.changed = True
-        from nbflow.dag import sandbox
+        from nbflow.authoring import jinja
 
-        env = self._env or sandbox.environment(self._dag, native=self._native)
-        template = sandbox.template_of_file(env, value) if is_file else sandbox.template_of_text(env, value)
-        return sandbox.render(env, template, self._context)
+        env = self._env or jinja.environment(self._dag, native=self._native)
+        template = jinja.template_of_file(env, value) if is_file else jinja.template_of_text(env, value)
+        return jinja.render(env, template, self._context)
 
     def list(self, value: list[Any]) -> Any:
         return [self.any(item) for item in value]

@@ -15,8 +15,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from nbflow.dag.dag import DAG
-    from nbflow.dag.taskgroup import TaskGroup
+    from nbflow.authoring.dag import DAG
+    from nbflow.authoring.taskgroup import TaskGroup
 
 
 class Frame(NamedTuple):

@@ -12,13 +12,13 @@ from inspect import Parameter
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from nbflow.dag.xcomarg import XComArg, items_of, references
+from nbflow.authoring.xcomarg import XComArg, items_of, references
 from nbflow.errors import InvalidArgument, InvalidDag
 
 if TYPE_CHECKING:
+    from nbflow.authoring.operator import TaskNode
+    from nbflow.authoring.taskgroup import MappedTaskGroup
     from nbflow.core.spec import Length
-    from nbflow.dag.operator import TaskNode
-    from nbflow.dag.taskgroup import MappedTaskGroup
 
 
 class Resolved(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nbflow import DAG, BaseOperator, TaskGroup, task
-from nbflow.dag.context import OldNameWarning
+from nbflow.authoring.context import OldNameWarning
 from nbflow.errors import (
     AirflowException,
     DuplicateTaskIdFound,

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nbflow.dag.edges import Linkable
+from nbflow.authoring.edges import Linkable
 from nbflow.errors import InvalidArgument, InvalidDag, XComNotFound
 
 if TYPE_CHECKING:
+    from nbflow.authoring.operator import TaskNode
     from nbflow.core.spec import Length
-    from nbflow.dag.operator import TaskNode
 
 RETURN_KEY = "return_value"
 _UNSET: Any = object()

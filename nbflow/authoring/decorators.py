@@ -14,15 +14,15 @@ from importlib import import_module
 from inspect import Parameter, Signature, isclass, signature
 from typing import Any, NamedTuple, get_origin, get_type_hints, is_typeddict
 
-from nbflow.dag.arguments import unknown_argument
-from nbflow.dag.context import NAMES as CONTEXT_NAMES
-from nbflow.dag.context import inside_a_task
-from nbflow.dag.edges import Linkable
-from nbflow.dag.expansion import DictOfLists, ExpandInput, ListOfDicts
-from nbflow.dag.mapping import MappedOperator, Partial
-from nbflow.dag.operator import BaseOperator, argument_names, find_home
-from nbflow.dag.taskgroup import TaskGroupFactory
-from nbflow.dag.xcomarg import PlainXComArg, XComArg
+from nbflow.authoring.arguments import unknown_argument
+from nbflow.authoring.context import NAMES as CONTEXT_NAMES
+from nbflow.authoring.context import inside_a_task
+from nbflow.authoring.edges import Linkable
+from nbflow.authoring.expansion import DictOfLists, ExpandInput, ListOfDicts
+from nbflow.authoring.mapping import MappedOperator, Partial
+from nbflow.authoring.operator import BaseOperator, argument_names, find_home
+from nbflow.authoring.taskgroup import TaskGroupFactory
+from nbflow.authoring.xcomarg import PlainXComArg, XComArg
 from nbflow.errors import AirflowSkipException, InvalidArgument, InvalidDag, did_you_mean
 
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbflow import DAG, BaseOperator, XComArg, task, task_group
+from nbflow.authoring.templating import literal, render_fields
+from nbflow.authoring.xcomarg import LazyXComs
 from nbflow.core.spec import length_of
-from nbflow.dag.templating import literal, render_fields
-from nbflow.dag.xcomarg import LazyXComs
 from nbflow.errors import AirflowSkipException, InvalidArgument, InvalidDag, XComNotFound
 from nbflow.operators.empty import EmptyOperator
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from nbflow.dag import scope
+from nbflow.authoring import current_dag
 from nbflow.errors import InvalidArgument, InvalidDag, MixedDags
 
 if TYPE_CHECKING:
-    from nbflow.dag.operator import TaskNode
+    from nbflow.authoring.operator import TaskNode
 
 
 class Linkable:
@@ -107,13 +107,13 @@ class LostEdge:
     """An edge to a group that was empty when the edge was set: it joined nothing."""
 
     def __init__(self, up: Linkable, down: Linkable, empty: Linkable) -> None:
-        self.up, self.down, self.empty, self.place = up, down, empty, scope.place(2)
+        self.up, self.down, self.empty, self.place = up, down, empty, current_dag.place(2)
 
     def warn_if_unused(self) -> None:
         why = f"{self.empty!r} was empty then. Set it after the `with`."
         if getattr(self.empty, "children", None) and not self.empty.leaves:
             why = f"{self.empty!r} holds nothing but setups and teardowns."
-        scope.warn(f"{self.up!r} >> {self.down!r} joins nothing: {why}", at=self.place)
+        current_dag.warn(f"{self.up!r} >> {self.down!r} joins nothing: {why}", at=self.place)
 
 
 def _note_lost(up: Linkable, down: Linkable, has_ups: bool) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbflow.dag import scope
-from nbflow.dag.arguments import COMMON, HOOKS, OLD, STRUCTURE, unknown_argument
-from nbflow.dag.expansion import DictOfLists, ExpandInput, ListOfDicts
-from nbflow.dag.operator import (
+from nbflow.authoring import current_dag
+from nbflow.authoring.arguments import COMMON, HOOKS, OLD, STRUCTURE, unknown_argument
+from nbflow.authoring.expansion import DictOfLists, ExpandInput, ListOfDicts
+from nbflow.authoring.operator import (
     BaseOperator,
     TaskNode,
     argument_names,
@@ -24,7 +24,7 @@ from nbflow.dag.operator import (
 from nbflow.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from nbflow.dag.dag import DAG
+    from nbflow.authoring.dag import DAG
 
 _UNMAPPABLE = frozenset(COMMON) | STRUCTURE | frozenset(OLD)
 _NOTHING: Any = object()
@@ -35,13 +35,15 @@ class Partial:
     """Something that makes no task until it is expanded, and says so if it never is."""
 
     def __init__(self, dag: DAG | None) -> None:
-        self.place, self.expanded = scope.place(2), False
+        self.place, self.expanded = current_dag.place(2), False
         if dag is not None:
             dag.unfinished.append(self)
 
     def warn_if_unused(self) -> None:
         if not self.expanded:
-            scope.warn(f"{self!r} was never expanded, so it makes no task. Call .expand(...) on it.", at=self.place)
+            current_dag.warn(
+                f"{self!r} was never expanded, so it makes no task. Call .expand(...) on it.", at=self.place
+            )
 
 
 class OperatorPartial(Partial):
@@ -112,7 +114,7 @@ class MappedOperator(TaskNode):
                 given.setdefault(name, defaults[name])
         self._class, self.expand_input = operator_class, expand_input
         self.strict, self.into = strict, into
-        self.place = scope.place(1)
+        self.place = current_dag.place(1)
         if "task_id" not in given:
             raise InvalidArgument(f"{operator_class.__name__}.partial() is missing its argument task_id.")
         common = {name: value for name, value in given.items() if name in COMMON or name in OLD}
@@ -123,7 +125,7 @@ class MappedOperator(TaskNode):
             if self.dag is not None:
                 self.dag.forget_task(self)
             raise
-        scope.note_task(self)
+        current_dag.note_task(self)
 
     def _complete(self, given: dict[str, Any], names: frozenset[str]) -> None:
         if self.mapped_group is not None:
@@ -202,7 +204,7 @@ _SET_LATER = frozenset({"is_setup", "is_teardown", "on_failure_fail_dagrun", "tr
 
 
 def _shielded(value: Any, data: frozenset[int]) -> Any:
-    from nbflow.dag.templating import literal
+    from nbflow.authoring.templating import literal
 
     if id(value) in data and value is not None and not isinstance(value, bool | int | float):
         return literal(value)

@@ -8,8 +8,8 @@ from typing import Any, TypedDict
 import pytest
 
 from nbflow import DAG, Param, dag, setup, task, task_group, teardown
-from nbflow.dag.dag import find_dags
-from nbflow.dag.scope import collecting
+from nbflow.authoring.current_dag import collecting
+from nbflow.authoring.dag import find_dags
 from nbflow.errors import AirflowSkipException, InvalidArgument, InvalidDag
 from nbflow.operators.bash import DecoratedBashOperator
 from nbflow.operators.empty import EmptyOperator

@@ -1,4 +1,4 @@
-"""The DAG: what a file or a cell defines, and what :mod:`nbflow.dag.compile` turns into data."""
+"""The DAG: what a file or a cell defines, and what :mod:`nbflow.authoring.compile` turns into data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from functools import cached_property, update_wrapper
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from nbflow.authoring import current_dag
+from nbflow.authoring.arguments import aware, read_callbacks, read_moment, unknown_argument, warn_old
+from nbflow.authoring.identifiers import check_key
+from nbflow.authoring.params import DagParam, ParamsDict
+from nbflow.authoring.taskgroup import TaskGroup
 from nbflow.core.trigger_rules import TriggerRule
-from nbflow.dag import scope
-from nbflow.dag.arguments import aware, read_callbacks, read_moment, unknown_argument, warn_old
-from nbflow.dag.names import check_key
-from nbflow.dag.params import DagParam, ParamsDict
-from nbflow.dag.taskgroup import TaskGroup
 from nbflow.errors import (
     DuplicateTaskIdFound,
     FailFastDagInvalidTriggerRule,
@@ -25,10 +25,10 @@ from nbflow.errors import (
 )
 
 if TYPE_CHECKING:
+    from nbflow.authoring.compile import CompileOptions
+    from nbflow.authoring.operator import TaskNode
     from nbflow.core.spec import DagSpec
     from nbflow.core.timetables import Timetable
-    from nbflow.dag.compile import CompileOptions
-    from nbflow.dag.operator import TaskNode
 
 D = TypeVar("D", bound="DAG")
 _UNSET: Any = object()
@@ -118,7 +118,7 @@ class DAG:
         check_key(dag_id, "dag_id")
         self.dag_id = dag_id
         self.said: dict[str, Any] = {}
-        self.place = scope.place(1)
+        self.place = current_dag.place(1)
         self.fileloc = self.place.file
         if old:
             given = self._read_old(old, {"schedule": schedule, "max_active_tasks": max_active_tasks})
@@ -147,7 +147,7 @@ class DAG:
         self.on_failure_callback = read_callbacks("on_failure_callback", on_failure_callback, whose)
         self.deadline, self.fail_fast = deadline, fail_fast
         if deadline is not None:
-            scope.warn(f"deadline of {whose} has no effect yet; dagrun_timeout ends a run that takes too long.")
+            current_dag.warn(f"deadline of {whose} has no effect yet; dagrun_timeout ends a run that takes too long.")
         self.render_template_as_native_obj = render_template_as_native_obj
         self.user_defined_macros, self.user_defined_filters = user_defined_macros, user_defined_filters
         self.template_searchpath, self.template_undefined = template_searchpath, template_undefined
@@ -167,7 +167,7 @@ class DAG:
         check_schedule(schedule, whose)
         if params and schedule is not None:
             check_params(self)
-        scope.note_dag(self)
+        current_dag.note_dag(self)
 
     def __repr__(self) -> str:
         return f"<DAG: {self.dag_id}>"
@@ -241,12 +241,12 @@ class DAG:
     # --- with
 
     def __enter__(self: D) -> D:
-        scope.push(self, self.task_group)
+        current_dag.push(self, self.task_group)
         self.entered = True
         return self
 
     def __exit__(self, *error: object) -> None:
-        scope.pop()
+        current_dag.pop()
 
     # --- tasks
 
@@ -348,7 +348,7 @@ class DAG:
 
     def topological_sort(self) -> list[TaskNode]:
         """Tasks, each after those before it. Raises AirflowDagCycleException."""
-        from nbflow.dag.compile import topological
+        from nbflow.authoring.compile import topological
 
         return [self.task_dict[task_id] for task_id in topological(self)]
 
@@ -381,8 +381,8 @@ class DAG:
     # --- what becomes of it
 
     def to_spec(self, options: CompileOptions | None = None) -> DagSpec:
-        """Check it and turn it into data; see :func:`nbflow.dag.compile.compile_dag`."""
-        from nbflow.dag.compile import CompileOptions, compile_dag
+        """Check it and turn it into data; see :func:`nbflow.authoring.compile.compile_dag`."""
+        from nbflow.authoring.compile import CompileOptions, compile_dag
 
         return compile_dag(self, options or CompileOptions())
 
@@ -484,7 +484,7 @@ class DagFactory:
             raise InvalidArgument(f"@dag {self.dag_id}: {error}.") from None
         bound.apply_defaults()
         made = DAG(self.dag_id, **self.kwargs)
-        made.place = scope.place(1)
+        made.place = current_dag.place(1)
         made.fileloc = made.place.file
         if self.function.__doc__ and made.doc_md is None:
             made.doc_md = self.function.__doc__
@@ -509,12 +509,14 @@ def dag(dag_id: Any = "", **kwargs: Any) -> Any:
 def find_dags(namespace: Mapping[str, Any], made: Sequence[DAG]) -> list[DAG]:
     """The DAGs that a file registers: those of its globals, and those used in a ``with``, in the order they were made.
 
-    ``made``: what :func:`nbflow.dag.scope.collecting` collected. Warns of a ``@dag`` function that nobody called.
+    ``made``: what :func:`nbflow.authoring.current_dag.collecting` collected. Warns of a ``@dag`` function that nobody called.
     """
     held = {id(value) for value in namespace.values() if isinstance(value, DAG)}
     for name, value in namespace.items():
         if isinstance(value, DagFactory) and not value.called:
             code = value.function.__code__
-            at = scope.Place(code.co_filename, code.co_firstlineno)
-            scope.warn(f"{name} is a @dag function that is never called, so it makes no DAG. Call it: {name}()", at=at)
+            at = current_dag.Place(code.co_filename, code.co_firstlineno)
+            current_dag.warn(
+                f"{name} is a @dag function that is never called, so it makes no DAG. Call it: {name}()", at=at
+            )
     return [one for one in made if id(one) in held or (one.entered and one.auto_register)]

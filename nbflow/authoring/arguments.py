@@ -12,9 +12,9 @@ from datetime import datetime, timedelta, tzinfo
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from nbflow.authoring.current_dag import warn
 from nbflow.core.trigger_rules import OLD_NAMES as OLD_RULES
 from nbflow.core.trigger_rules import TriggerRule
-from nbflow.dag.scope import warn
 from nbflow.errors import InvalidArgument, InvalidDag, did_you_mean
 
 Reader = Callable[[str, Any, str], Any]
@@ -255,7 +255,7 @@ HOOKS = frozenset({"pre_execute", "post_execute"})
 
 def warn_old(found: str, today: str | None) -> None:
     """Warn that ``found`` is Airflow 2's, and name today's word (None: nothing is needed)."""
-    from nbflow.dag.context import OldNameWarning  # only where there is something to say
+    from nbflow.authoring.context import OldNameWarning  # only where there is something to say
 
     way_out = f"use {today}" if today else "leave it out"
     warn(f"{found} is Airflow 2's; {way_out}.", OldNameWarning)

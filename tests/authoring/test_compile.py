@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import nbflow
 from nbflow import DAG, Param, TaskGroup, TriggerRule, chain, task
+from nbflow.authoring.compile import MAX_WEIGHT, CompileOptions, faults_of
 from nbflow.core.spec import DagSpec, GroupSpec, TaskSpec
-from nbflow.dag.compile import MAX_WEIGHT, CompileOptions, faults_of
 from nbflow.errors import AirflowDagCycleException, AirflowTimetableInvalid, InvalidArgument, InvalidDag
 from nbflow.operators.base import BaseBranchOperator
 from nbflow.operators.empty import EmptyOperator

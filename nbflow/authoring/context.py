@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.errors import AirflowException, VariableNotFound
 
 if TYPE_CHECKING:
-    from nbflow.dag.taskinstance import TaskInstance
+    from nbflow.authoring.taskinstance import TaskInstance
 
 _MISSING: Any = object()
 
@@ -142,7 +142,7 @@ _DAY, _DAY_NODASH = "%Y-%m-%d", "%Y%m%d"
 
 
 def _macros(ti: TaskInstance) -> Any:
-    from nbflow.dag import macros
+    from nbflow.authoring import macros
 
     return macros
 

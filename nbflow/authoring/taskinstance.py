@@ -1,6 +1,6 @@
 """``ti`` and ``dag_run`` as task code knows them: Airflow's attributes over plain data and a :class:`Runtime`.
 
-Nothing here holds a database. What the objects know at once comes with the :class:`~nbflow.dag.runtime.Work`; the rest
+Nothing here holds a database. What the objects know at once comes with the :class:`~nbflow.authoring.runtime.Work`; the rest
 is asked of the runtime when it is used. Dates are pendulum DateTimes, made when they are looked at.
 
 ``xcom_pull`` follows Airflow 3: without ``task_ids`` it looks at the task's own XComs; a list of ids gives a list with
@@ -18,13 +18,13 @@ from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
+from nbflow.authoring.context import Later, value_of
+from nbflow.authoring.runtime import Runtime, Work
 from nbflow.core.snapshot import Run
-from nbflow.dag.context import Later, value_of
-from nbflow.dag.runtime import Runtime, Work
 from nbflow.errors import AirflowException
 
 if TYPE_CHECKING:
-    from nbflow.dag.context import Context
+    from nbflow.authoring.context import Context
 
 XCOM_RETURN_KEY = "return_value"
 TASK_LOGGER = "nbflow.task"
@@ -165,7 +165,7 @@ class TaskInstance:
 
     @cached_property
     def context(self) -> Context:
-        from nbflow.dag.context import Context
+        from nbflow.authoring.context import Context
 
         return Context(self)
 
@@ -301,8 +301,8 @@ def _or_default(value: Any, default: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A task may return what it was given: lazy sequences (:mod:`nbflow.dag.xcomarg`) in a value become lists, and a
-    context value that stood for itself (:class:`~nbflow.dag.context.Later`) becomes it."""
+    """A task may return what it was given: lazy sequences (:mod:`nbflow.authoring.xcomarg`) in a value become lists, and a
+    context value that stood for itself (:class:`~nbflow.authoring.context.Later`) becomes it."""
     kind = type(value)
     if kind in _ATOMS:
         return value
@@ -312,7 +312,7 @@ def plain(value: Any) -> Any:
         return kind(plain(item) for item in value)
     if kind is dict:
         return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and kind.__module__ == "nbflow.dag.xcomarg":
+    if isinstance(value, Sequence) and kind.__module__ == "nbflow.authoring.xcomarg":
         return [plain(item) for item in value]
     return value
 

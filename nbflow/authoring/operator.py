@@ -3,7 +3,7 @@
 Making an operator
 ------------------
 An operator declares its own arguments as keyword parameters of a normal ``__init__`` and hands the rest to
-``super().__init__(**kwargs)``; the common ones (:data:`nbflow.dag.arguments.COMMON`) end up in :class:`BaseOperator`.
+``super().__init__(**kwargs)``; the common ones (:data:`nbflow.authoring.arguments.COMMON`) end up in :class:`BaseOperator`.
 ``__init_subclass__`` wraps each ``__init__``, so that at *every* level the parameters it names can come from
 ``default_args``, and a missing one is named. The outermost call also knows which DAG and group the task joins, where
 in the user's file it stands, and which of its arguments are results of other tasks: those become edges.
@@ -18,19 +18,19 @@ from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
+from nbflow.authoring import current_dag
+from nbflow.authoring.arguments import COMMON, HOOKS, KNOWN, OLD, STRUCTURE, unknown_argument, warn_old
+from nbflow.authoring.edges import Linkable, link_tasks
+from nbflow.authoring.identifiers import check_key
+from nbflow.authoring.xcomarg import PlainXComArg, XComArg, references
 from nbflow.core.trigger_rules import TriggerRule
-from nbflow.dag import scope
-from nbflow.dag.arguments import COMMON, HOOKS, KNOWN, OLD, STRUCTURE, unknown_argument, warn_old
-from nbflow.dag.edges import Linkable, link_tasks
-from nbflow.dag.names import check_key
-from nbflow.dag.xcomarg import PlainXComArg, XComArg, references
 from nbflow.errors import InvalidArgument, InvalidDag, TaskDeferred
 
 if TYPE_CHECKING:
-    from nbflow.dag.dag import DAG
-    from nbflow.dag.expansion import ExpandInput
-    from nbflow.dag.mapping import OperatorPartial
-    from nbflow.dag.taskgroup import MappedTaskGroup, TaskGroup
+    from nbflow.authoring.dag import DAG
+    from nbflow.authoring.expansion import ExpandInput
+    from nbflow.authoring.mapping import OperatorPartial
+    from nbflow.authoring.taskgroup import MappedTaskGroup, TaskGroup
 
 _POSITIONAL_OR_KEYWORD, _KEYWORD_ONLY, _VAR_KEYWORD = 1, 3, 4  # values of inspect's parameter kinds
 
@@ -41,7 +41,7 @@ class TaskNode(Linkable):
     task_id: str
     dag: DAG | None = None
     task_group: TaskGroup | None = None
-    place: scope.Place | None = None
+    place: current_dag.Place | None = None
     """The line of the user's file that made it."""
     upstream_task_ids: set[str]
     downstream_task_ids: set[str]
@@ -229,10 +229,10 @@ class TaskNode(Linkable):
                     f"`with` needs a setup or a teardown, and {task.task_id!r} is neither.",
                     hint="Call .as_teardown(setups=...) on it.",
                 )
-        scope.push(scope.current_dag() or self.dag, scope.current_group() or self.task_group, [])
+        current_dag.push(current_dag.current_dag() or self.dag, current_dag.current_group() or self.task_group, [])
 
     def close_scope(self, *, failed: bool) -> None:
-        made = scope.pop().made or []
+        made = current_dag.pop().made or []
         if failed or not made:
             return
         inside = {task.task_id for task in made}
@@ -354,7 +354,7 @@ def _make(task: BaseOperator, init: Callable[..., None], args: tuple[Any, ...], 
             del state["_making"]
         return
     dag, group = find_home(kwargs)
-    state["place"] = scope.place(2)
+    state["place"] = current_dag.place(2)
     state["_making"] = defaults_for(dag, group, kwargs.pop("default_args", None))
     state["_home"] = dag, group
     try:
@@ -371,7 +371,7 @@ def _make(task: BaseOperator, init: Callable[..., None], args: tuple[Any, ...], 
     for name, value in kwargs.items():
         if value.__class__ not in _EDGELESS and task.wire(value):
             _warn_of_unresolved(task, name, value)
-    scope.note_task(task)
+    current_dag.note_task(task)
 
 
 _EDGELESS = frozenset({str, int, float, bool, type(None), timedelta, type(_checked), type})
@@ -382,7 +382,7 @@ def _warn_of_unresolved(task: BaseOperator, name: str, value: Any) -> None:
     fields = (getattr(task, field, None) for field in task.template_fields)
     held = {id(found) for field in fields for found in references(field)}
     if any(id(found) not in held for found in references(value)):
-        scope.warn(
+        current_dag.warn(
             f"{name} of task {task.task_id!r} takes the result of another task, but is not in template_fields of "
             f"{task.task_type}: execute() will see the reference, not its value.",
             at=task.place,
@@ -403,9 +403,9 @@ def find_home(kwargs: dict[str, Any]) -> tuple[DAG | None, TaskGroup | None]:
             )
         return group.dag, group
     if dag is None:
-        dag = scope.current_dag()
+        dag = current_dag.current_dag()
     if dag is not None:
-        group = scope.current_group()
+        group = current_dag.current_group()
         if group is None or group.dag is not dag:
             group = dag.task_group
     return dag, group
@@ -458,7 +458,7 @@ class BaseOperator(TaskNode):
         super().__init_subclass__(**kwargs)
         if isinstance(cls.template_fields, str):
             field = cls.template_fields
-            scope.warn(f"template_fields of {cls.__name__} is the text {field!r}: write ({field!r},).")
+            current_dag.warn(f"template_fields of {cls.__name__} is the text {field!r}: write ({field!r},).")
             cls.template_fields = (field,)
         if not hasattr(cls.__init__, "names"):  # its own, or a mix-in's that stands before BaseOperator's
             cls.__init__ = _checked(cls.__init__)  # type: ignore[method-assign]
@@ -515,13 +515,13 @@ class BaseOperator(TaskNode):
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> Mapping[str, Any] | None:
         """Render ``template_fields`` in place; returns those that rendering changed."""
-        from nbflow.dag.templating import render_fields
+        from nbflow.authoring.templating import render_fields
 
         return render_fields(self, context, dag=self.dag, env=jinja_env)
 
     def render_template(self, content: Any, context: Any, jinja_env: Any = None) -> Any:
         """``content`` with every template in it rendered."""
-        from nbflow.dag.templating import render
+        from nbflow.authoring.templating import render
 
         return render(content, context, dag=self.dag, env=jinja_env, template_ext=self.template_ext)
 
@@ -545,7 +545,7 @@ class BaseOperator(TaskNode):
     @classmethod
     def partial(cls, **kwargs: Any) -> OperatorPartial:
         """The arguments that all map indexes share; ``.expand(...)`` gives those that differ."""
-        from nbflow.dag.mapping import OperatorPartial
+        from nbflow.authoring.mapping import OperatorPartial
 
         return OperatorPartial(cls, kwargs)
 

@@ -1,7 +1,7 @@
 """What templates find under ``macros``: small helpers on dates, and a few modules of the standard library.
 
 Names and results follow Airflow's ``airflow.macros``. ``__all__`` is more than style here: the sandbox lets a template
-reach only what a module lists as public (see :mod:`nbflow.dag.sandbox`).
+reach only what a module lists as public (see :mod:`nbflow.authoring.jinja`).
 """
 
 from __future__ import annotations

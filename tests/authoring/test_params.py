@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nbflow import DAG, Param
-from nbflow.dag.params import ParamsDict, check_schema, params_of_run
+from nbflow.authoring.params import ParamsDict, check_schema, params_of_run
 from nbflow.errors import InvalidDag, ParamValidationError
 
 # Of each keyword: values that fit, and values that do not.

@@ -11,16 +11,16 @@ from functools import cached_property, update_wrapper
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from nbflow.dag import scope
-from nbflow.dag.arguments import unknown_argument
-from nbflow.dag.edges import Linkable
-from nbflow.dag.expansion import DictOfLists, ExpandInput, ListOfDicts, MappedArgument
-from nbflow.dag.names import check_group_key
+from nbflow.authoring import current_dag
+from nbflow.authoring.arguments import unknown_argument
+from nbflow.authoring.edges import Linkable
+from nbflow.authoring.expansion import DictOfLists, ExpandInput, ListOfDicts, MappedArgument
+from nbflow.authoring.identifiers import check_group_key
 from nbflow.errors import InvalidArgument, InvalidDag, TaskAlreadyInTaskGroup
 
 if TYPE_CHECKING:
-    from nbflow.dag.dag import DAG
-    from nbflow.dag.operator import TaskNode
+    from nbflow.authoring.dag import DAG
+    from nbflow.authoring.operator import TaskNode
 
 G = TypeVar("G", bound="TaskGroup")
 
@@ -47,9 +47,9 @@ class TaskGroup(Linkable):
         group_display_name: str = "",
     ) -> None:
         check_group_key(group_id)
-        self.place: scope.Place | None = scope.place(1)
+        self.place: current_dag.Place | None = current_dag.place(1)
         if parent_group is None:
-            parent_group = scope.current_group()
+            parent_group = current_dag.current_group()
             if dag is not None and (parent_group is None or parent_group.dag is not dag):
                 parent_group = dag.task_group
         if parent_group is None or parent_group.dag is None:
@@ -201,11 +201,11 @@ class TaskGroup(Linkable):
     # --- with
 
     def __enter__(self: G) -> G:
-        scope.push(self.dag, self)
+        current_dag.push(self.dag, self)
         return self
 
     def __exit__(self, *error: object) -> None:
-        scope.pop()
+        current_dag.pop()
 
 
 class MappedTaskGroup(TaskGroup):

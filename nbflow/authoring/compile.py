@@ -16,6 +16,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, TypeVar
 
+from nbflow.authoring.arguments import COMMON, KNOWN
+from nbflow.authoring.current_dag import Place, warn
+from nbflow.authoring.dag import DAG, check_params
+from nbflow.authoring.operator import BaseOperator, TaskNode, argument_names
+from nbflow.authoring.params import to_spec as param_to_spec
 from nbflow.core.spec import DagSpec, GroupSpec, Length, TaskSpec, length_sources
 from nbflow.core.timetables import (
     Timetable,
@@ -26,11 +31,6 @@ from nbflow.core.timetables import (
     timezone_of,
 )
 from nbflow.core.trigger_rules import TriggerRule
-from nbflow.dag.arguments import COMMON, KNOWN
-from nbflow.dag.dag import DAG, check_params
-from nbflow.dag.operator import BaseOperator, TaskNode, argument_names
-from nbflow.dag.params import to_spec as param_to_spec
-from nbflow.dag.scope import Place, warn
 from nbflow.errors import AirflowDagCycleException, AirflowException, AirflowTimetableInvalid, InvalidDag, did_you_mean
 
 E = TypeVar("E", bound=AirflowException)
