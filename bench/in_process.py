@@ -36,7 +36,7 @@ def measure(bench: Bench) -> list[Figure]:
 
 
 def _seconds(home: Home) -> float:
-    from nbflow.dag.loading import load_source
+    from nbflow.sources.loading import load_source
 
     dag = load_source(home.dags_folder / "wide.py", folder=home.dags_folder).dags[0]
     with home.app() as app:

@@ -60,9 +60,6 @@ def measure(bench: Bench) -> list[Figure]:
 
 def _in_a_fork(work: Callable[[], None]) -> float:
     """Seconds that ``work`` takes in a process that has nbflow imported and nothing loaded before."""
-    import nbflow.authoring.decorators
-    import nbflow.dag.loading
-    import nbflow.services.parsing  # noqa: F401
 
     reader, writer = os.pipe()
     pid = os.fork()
@@ -83,7 +80,7 @@ def _in_a_fork(work: Callable[[], None]) -> float:
 
 
 def _parse(paths: list[Path], folder: Path) -> None:
-    from nbflow.dag.loading import load_source
+    from nbflow.sources.loading import load_source
 
     for path in paths:
         loaded = load_source(path, folder=folder)

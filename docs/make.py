@@ -37,8 +37,8 @@ def deviations() -> str:
 
 def picture() -> str:
     """The last day of the month in the quickstart: all but the weekend's branch has run."""
-    from nbflow.dag.loading import load_source
     from nbflow.notebook.views import graph_view
+    from nbflow.sources.loading import load_source
     from nbflow.ui.svg import graph_svg
 
     loaded = load_source(ROOT / "notebooks" / "quickstart.ipynb")

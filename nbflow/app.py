@@ -164,7 +164,7 @@ class App:
         )
 
     def _load(self, dag_id: str, number: int) -> DAG:
-        from nbflow.dag.loading import load_source
+        from nbflow.sources.loading import load_source
 
         version = self.store.version(dag_id, number)
         if version is None:

@@ -80,8 +80,8 @@ class DagBag:
 
 def load_dags(folder: Path, app: App) -> DagBag:
     """Load every file of ``folder`` that may define DAGs; their mistakes become ``import_errors``."""
-    from nbflow.dag.finding import find_dag_files, is_dag_file
-    from nbflow.dag.loading import load_source
+    from nbflow.sources.discovery import find_dag_files, is_dag_file
+    from nbflow.sources.loading import load_source
 
     dags: dict[str, DAG] = {}
     errors: dict[str, str] = {}

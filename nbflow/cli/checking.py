@@ -10,7 +10,7 @@ from nbflow.cli.call import Call
 from nbflow.cli.declaring import BUNDLE, LOCAL, OUTPUT, SUBDIR, Command, arg
 
 if TYPE_CHECKING:
-    from nbflow.dag.loading import Loaded
+    from nbflow.sources.loading import Loaded
 
 FAULT_COLUMNS = ("filepath", "line", "error")
 REPORT_COLUMNS = ("file", "seconds", "dag_num", "task_num", "dags", "errors")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
     from nbflow.cli.call import Call
     from nbflow.core.spec import DagSpec
-    from nbflow.dag.loading import Fault, Loaded
+    from nbflow.sources.loading import Fault, Loaded
     from nbflow.store.base import DagVersion
 
 
@@ -44,7 +44,7 @@ class Known:
 
 def load(call: Call, path: str | os.PathLike[str], *, keep: bool = False) -> Loaded:
     """Run one DAG file in this process, its questions for variables and connections answered."""
-    from nbflow.dag.loading import load_source
+    from nbflow.sources.loading import load_source
 
     app = call.app
     with app.answering():
@@ -53,7 +53,7 @@ def load(call: Call, path: str | os.PathLike[str], *, keep: bool = False) -> Loa
 
 def files_of(call: Call, subdir: str | None) -> list[str]:
     """The files that ``-S`` names: itself, or those in the folder; without it those of the DAGs folder."""
-    from nbflow.dag.finding import find_dag_files
+    from nbflow.sources.discovery import find_dag_files
 
     syntax = call.settings.core.dag_ignore_file_syntax
     if subdir is None:
@@ -71,7 +71,7 @@ def files_of(call: Call, subdir: str | None) -> list[str]:
 
 def load_all(call: Call, subdir: str | None) -> Iterator[Loaded]:
     """Load the files that ``-S`` names, or the DAGs folder."""
-    from nbflow.dag.finding import is_dag_file
+    from nbflow.sources.discovery import is_dag_file
 
     named = subdir is not None and not Path(subdir).is_dir()
     for path in files_of(call, subdir):
@@ -123,7 +123,7 @@ def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[s
 
 
 def _load_version(call: Call, path: str, files: dict[str, str]) -> Loaded:
-    from nbflow.dag.loading import load_source
+    from nbflow.sources.loading import load_source
 
     app = call.app
     folder, versions = app.settings.core.dags_folder, app.settings.home / "versions"
@@ -179,7 +179,7 @@ def say_unread(call: Call) -> None:
 def unread_files(call: Call) -> list[str]:
     """Files of the DAGs folder of which the metastore knows nothing, while no scheduler is there to read them."""
     from nbflow.cli.daemons import alive
-    from nbflow.dag.finding import is_dag_file
+    from nbflow.sources.discovery import is_dag_file
 
     store = call.app.store
     if alive(call):

@@ -36,9 +36,9 @@ class OneDag:
 def load(source: Mapping[str, Any]) -> OneDag:
     """Load a version; see ``Supervisor._source`` for what ``source`` holds."""
     from nbflow.authoring.compile import CompileOptions
-    from nbflow.dag.loading import load_source
     from nbflow.dag.running import feeds_mapping, warm_up
     from nbflow.dag.tasklog import setup_logging
+    from nbflow.sources.loading import load_source
 
     dag_id = str(source["dag_id"])
     loaded = load_source(
@@ -76,13 +76,6 @@ def run(dag: Any, work: Work, runtime: AskingRuntime, limits: Mapping[str, Any])
 
 def own_program() -> Program:
     """nbflow's own. What a try needs in any case is imported here, once for all children."""
-    import nbflow.authoring.compile
-    import nbflow.authoring.dag
-    import nbflow.authoring.decorators
-    import nbflow.dag.loading
-    import nbflow.dag.running
-    import nbflow.execution.child
-    import nbflow.secrets  # noqa: F401
 
     rehearse = _rehearsal()
     rehearse()

@@ -2,7 +2,7 @@
 
 What the reader of files knows from the text, the kernel knows from its history: the cells that were run, each with its
 newest text. A cell is run by the same pieces and the same loader as in the scheduler
-(:mod:`nbflow.dag.notebook_source`), in a namespace of its own; the names that it defines are then put into the
+(:mod:`nbflow.sources.notebooks`), in a namespace of its own; the names that it defines are then put into the
 notebook's, so that they can be tried out.
 """
 
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbflow import errors
-from nbflow.dag.loading import Fault, Loaded, compiled, fault_from, load_units
-from nbflow.dag.notebook_source import Cell, DagSource, dag_sources, notebook_cells, shared_source, version_text
 from nbflow.errors import NbflowError
 from nbflow.notebook.faults import CellFault
+from nbflow.sources.loading import Fault, Loaded, compiled, fault_from, load_units
+from nbflow.sources.notebooks import Cell, DagSource, dag_sources, notebook_cells, shared_source, version_text
 
 if TYPE_CHECKING:
     from nbflow.authoring.compile import CompileOptions

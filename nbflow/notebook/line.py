@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from nbflow.cli.declaring import positive
-from nbflow.dag.cell_options import read_pair
 from nbflow.errors import InvalidArgument, NbflowError, did_you_mean
 from nbflow.notebook import verbs
+from nbflow.sources.cell_options import read_pair
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
 
-from nbflow.dag.cell_options import OPTIONS, SHARED, help_text, parse_magic
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook import line as lines
 from nbflow.notebook import scheduler_process
@@ -27,6 +26,7 @@ from nbflow.notebook.handles import Shown, seen
 from nbflow.notebook.kernel import run_cell, run_shared
 from nbflow.notebook.picture import dag_picture
 from nbflow.notebook.session import Session, end_session, session
+from nbflow.sources.cell_options import OPTIONS, SHARED, help_text, parse_magic
 from nbflow.ui.html import message_bundle
 
 Kind = Literal["line", "cell"]

@@ -17,8 +17,8 @@ from nbflow.notebook.kernel import CellDag, CellLog, notebook_path, saved_source
 
 if TYPE_CHECKING:
     from nbflow.app import App
-    from nbflow.dag.loading import Loaded
     from nbflow.services.operations import Operations
+    from nbflow.sources.loading import Loaded
     from nbflow.store.base import DagVersion
 
 
@@ -117,8 +117,8 @@ class Session:
 
     def _unread(self) -> str:
         """What to say where DAG files lie about that nobody reads."""
-        from nbflow.dag.finding import find_dag_files
         from nbflow.notebook import scheduler_process
+        from nbflow.sources.discovery import find_dag_files
 
         core = self.app.settings.core
         folder = core.dags_folder
@@ -148,7 +148,7 @@ class Session:
 
     def _load_once(self, path: Path) -> Loaded:
         """Load a DAG file. A script that calls us would do so again while it is loaded, without end."""
-        from nbflow.dag.loading import load_source
+        from nbflow.sources.loading import load_source
 
         if self._loading:
             raise NbflowError(f"{path.name} runs its own DAG.", hint="Put that under: if __name__ == '__main__'.")
@@ -165,7 +165,7 @@ class Session:
         own = self.dags.get(dag)
         if own is not None:
             return own.dag
-        from nbflow.dag.loading import load_source
+        from nbflow.sources.loading import load_source
 
         version = self.version(dag)
         core = self.app.settings.core

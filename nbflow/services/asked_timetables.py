@@ -29,7 +29,7 @@ MOST_RUNS = 10_000
 def answer(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Load the version, and ask its timetable for the runs of a range. Never raises for a mistake of the user's."""
     from nbflow.authoring.compile import CompileOptions
-    from nbflow.dag.loading import load_source
+    from nbflow.sources.loading import load_source
 
     loaded = load_source(
         payload["fileloc"],

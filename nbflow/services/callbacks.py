@@ -39,7 +39,7 @@ def call_back(payload: Mapping[str, Any]) -> dict[str, Any]:
     import contextlib
     import io
 
-    from nbflow.dag.loading import load_source
+    from nbflow.sources.loading import load_source
 
     printed, faults = io.StringIO(), []
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):

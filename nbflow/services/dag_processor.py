@@ -38,8 +38,6 @@ from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.spec import DagSpec
 from nbflow.core.timetables import DagRunInfo, DataInterval, RecordedTimetable
-from nbflow.dag.finding import find_dag_files, has_links
-from nbflow.dag.sources import read_text
 from nbflow.errors import StoreError
 from nbflow.execution.desk import Desk
 from nbflow.execution.logs import LogFolder
@@ -47,6 +45,8 @@ from nbflow.services.callbacks import CallbackRunner
 from nbflow.services.errands import Errands
 from nbflow.services.parsing import Parsed, ParsedDag, Parser
 from nbflow.services.registering import follow_file
+from nbflow.sources.discovery import find_dag_files, has_links
+from nbflow.sources.version_source import read_text
 from nbflow.store.base import DagVersion, ImportFault, Store
 
 log = logging.getLogger(__name__)

@@ -75,10 +75,6 @@ def _no_tries(*_: Any) -> NoReturn:
 
 def main() -> NoReturn:
     """Entry point of the base."""
-    import nbflow.authoring.decorators
-    import nbflow.dag.loading
-    import nbflow.dag.running
-    import nbflow.services.parsing  # noqa: F401  (once, for all children)
     from nbflow.execution.template import main as serve
 
     serve(Program(load=_do, run=_no_tries))

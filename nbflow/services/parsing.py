@@ -44,8 +44,8 @@ class Parsed:
 
 def parse(source: Mapping[str, Any]) -> dict[str, Any]:
     """In the child: run the file and say what it gave. Never raises for a mistake of the file's."""
-    from nbflow.dag.finding import is_dag_file
-    from nbflow.dag.loading import load_source
+    from nbflow.sources.discovery import is_dag_file
+    from nbflow.sources.loading import load_source
 
     if not is_dag_file(source["path"]):
         return {"dags": [], "files": {}, "faults": [], "output": ""}

@@ -17,7 +17,6 @@ from nbflow.connections import EnvironmentBackend, SecretsChain
 from nbflow.core.events import Ended, Event, Failed, SkippedItself, Started, Succeeded
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.states import Cause
-from nbflow.dag.loading import Loaded, load_source
 from nbflow.errors import ConnectionNotFound, DagNotFound
 from nbflow.execution.asking import AskingRuntime, as_error, error_to_json
 from nbflow.execution.desk import QUESTIONS, Desk, Refused
@@ -28,6 +27,7 @@ from nbflow.execution.executors.sequential import SequentialExecutor
 from nbflow.execution.logs import LogFolder
 from nbflow.execution.nursery import NurseryOptions
 from nbflow.execution.supervisor import SupervisorOptions
+from nbflow.sources.loading import Loaded, load_source
 from nbflow.store.base import DagVersion
 from tests.execution.support import NOW, RememberingStore
 

@@ -73,7 +73,7 @@ def test_a_module_that_does_not_exist_says_where_things_are(statement, said):
     ],
 )
 def test_a_dag_file_with_such_a_mistake_is_told_the_way_out(tmp_path, source, said):
-    from nbflow.dag.loading import load_source
+    from nbflow.sources.loading import load_source
 
     path = tmp_path / "d.py"
     path.write_text(source)

@@ -439,7 +439,7 @@ def test_a_notebook_is_scheduled_by_an_ordinary_file(shell: Shell, tmp_path: Pat
     # When it is scheduled
     path = shell.run('%dag schedule "weekly report.ipynb" --cron "0 6 * * 1" -p country=DE -p rows=3').data
     # Then there is a DAG file that runs it by papermill, and that loads
-    from nbflow.dag.loading import load_source
+    from nbflow.sources.loading import load_source
 
     assert path == own_home / "dags" / "weekly_report_schedule.py"
     loaded = load_source(path)

@@ -62,7 +62,7 @@ def test_a_dag_object_is_tested_here(own_home: Path) -> None:
 
 def test_a_run_of_a_mapped_task_from_start_to_log(file: Path) -> None:
     # Given a DAG file, and a DAG object from it
-    from nbflow.dag.loading import load_source
+    from nbflow.sources.loading import load_source
 
     [dag] = load_source(file).dags
     # When it is run, in processes of its own
@@ -109,7 +109,7 @@ def test_a_paused_dag_of_a_file_holds_its_run_and_says_so(file: Path) -> None:
 
 def test_a_backfill_makes_exactly_what_it_showed(file: Path) -> None:
     # Given a dry run of three days
-    from nbflow.dag.loading import load_source
+    from nbflow.sources.loading import load_source
 
     [dag] = load_source(file).dags
     dry = backfill(dag, "2024-01-01", "2024-01-03", dry_run=True)
@@ -150,8 +150,8 @@ def test_a_script_that_runs_its_own_dag_does_not_run_itself_for_ever(own_home: P
 
 def test_waiting_ends_where_nobody_is_left_to_go_on(file: Path) -> None:
     # Given a run whose scheduler was stopped before it could take it up
-    from nbflow.dag.loading import load_source
     from nbflow.notebook import scheduler_process
+    from nbflow.sources.loading import load_source
 
     here = session()
     [dag] = load_source(file).dags

@@ -9,7 +9,7 @@ import tomllib
 
 import pytest
 
-from nbflow.dag.notebook_source import Cell, dag_sources
+from nbflow.sources.notebooks import Cell, dag_sources
 from tests.notebooks.conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -41,7 +41,7 @@ def test_the_two_commands_come_first():
 
 
 def test_the_first_dag_loads_as_a_cell_of_a_notebook():
-    from nbflow.dag.loading import load_units
+    from nbflow.sources.loading import load_units
 
     source = re.search(r"```python\n(%%dag .*?)```", README, re.DOTALL)[1]  # type: ignore[index]
     (dag,) = dag_sources([Cell(index=0, name="cell 1", source=source, filename="<cell 1>", shown="cell 1")])

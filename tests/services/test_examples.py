@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nbflow.dag.loading import load_source
 from nbflow.services.dag_processor import EXAMPLES
 from nbflow.services.inline import run_test
+from nbflow.sources.loading import load_source
 
 FILES = sorted(path for path in EXAMPLES.glob("*.py") if path.name != "__init__.py")
 HOSTILE = 'x\'); DROP TABLE guests; -- $(touch pwned) `touch pwned` ../../pwned \\0 {{ 7 * 7 }} "; touch pwned; "'

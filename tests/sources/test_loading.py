@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nbflow.dag.finding import find_dag_files, may_define_dag
-from nbflow.dag.loading import Fault, Loaded, load_source
+from nbflow.sources.discovery import find_dag_files, may_define_dag
+from nbflow.sources.loading import Fault, Loaded, load_source
 
 DAG_FILE = """\
 from nbflow.authoring.dag import DAG

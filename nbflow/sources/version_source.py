@@ -56,7 +56,7 @@ def real_file(module: ModuleType) -> str:
 
 
 def _notebook_essence(text: str) -> str:
-    from nbflow.dag.notebook_source import essence
+    from nbflow.sources.notebooks import essence
 
     return essence(text)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbflow.dag.cell_names import ipython_line, read_code, unresolved
+from nbflow.sources.free_names import ipython_line, read_code, unresolved
 
 NAMES = ("a", "b", "c", "d", "e")
 name = st.sampled_from(NAMES)

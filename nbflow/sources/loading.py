@@ -4,9 +4,9 @@ Whatever the user got wrong becomes a :class:`Fault` with file, line and gist; i
 ours. What can hang or kill a process (it is the user's code that runs here) is the caller's affair: daemons load only
 in a process that is forked for it and has a time limit.
 
-``Loaded.files`` is all that a version needs to be run again; :mod:`nbflow.dag.sources` says how. :data:`READERS` maps a
+``Loaded.files`` is all that a version needs to be run again; :mod:`nbflow.sources.version_source` says how. :data:`READERS` maps a
 suffix to the function that turns a file's text into :class:`Unit` s of Python, each with the place that it came from: a
-``.py`` file is one unit, a notebook some for each of its DAG cells (:mod:`nbflow.dag.notebook_source`).
+``.py`` file is one unit, a notebook some for each of its DAG cells (:mod:`nbflow.sources.notebooks`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from nbflow.dag.sources import bundle, read_text, real_file, same_on_disk, write_version
 from nbflow.elsewhere import advice
 from nbflow.errors import AirflowException, NbflowError
+from nbflow.sources.version_source import bundle, read_text, real_file, same_on_disk, write_version
 
 if TYPE_CHECKING:
     from nbflow.authoring.compile import CompileOptions
@@ -80,7 +80,7 @@ Reader = Callable[[str, str], Sequence[Unit]]
 def read_python(text: str, path: str) -> Sequence[Unit]:
     """A module; or, with ``# %%dag`` cells, a notebook in the percent format."""
     if "%%dag" in text:
-        from nbflow.dag.notebook_source import read_percent
+        from nbflow.sources.notebooks import read_percent
 
         cells = read_percent(text, path)
         if cells is not None:
@@ -89,7 +89,7 @@ def read_python(text: str, path: str) -> Sequence[Unit]:
 
 
 def read_notebook(text: str, path: str) -> Sequence[Unit]:
-    from nbflow.dag.notebook_source import read_notebook
+    from nbflow.sources.notebooks import read_notebook
 
     return read_notebook(text, path)
 

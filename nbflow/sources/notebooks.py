@@ -4,7 +4,7 @@ A ``%%dag`` cell must stand alone, as a file would. What it runs with, each DAG 
 
 1. the import statements at the top level of earlier cells, those whose names it uses;
 2. every earlier ``%%dag --shared`` cell, whole, with the imports that it uses itself;
-3. its body, inside the DAG that the magic's line describes (:mod:`nbflow.dag.cell_options`). A body that makes its own
+3. its body, inside the DAG that the magic's line describes (:mod:`nbflow.sources.cell_options`). A body that makes its own
    DAG, with ``DAG(...)`` or ``@dag``, may do so; then that one counts, and the line may not give options.
 
 All else in the notebook never runs. A name that none of the three gives is a fault that says which cell has it. The
@@ -27,7 +27,9 @@ from datetime import datetime, tzinfo
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from nbflow.dag.cell_names import (
+from nbflow.errors import InvalidDag, NbflowError, did_you_mean
+from nbflow.sources.cell_options import CellMagic, parse_magic
+from nbflow.sources.free_names import (
     BUILTINS,
     IPYTHON_NAMES,
     Code,
@@ -35,9 +37,7 @@ from nbflow.dag.cell_names import (
     read_code,
     unresolved,
 )
-from nbflow.dag.cell_options import CellMagic, parse_magic
-from nbflow.dag.loading import Fault, Unit
-from nbflow.errors import InvalidDag, NbflowError, did_you_mean
+from nbflow.sources.loading import Fault, Unit
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbflow.dag.loading import READERS
+from nbflow.sources.loading import READERS
 
 IGNORE_FILES = (".nbflowignore", ".airflowignore")
 

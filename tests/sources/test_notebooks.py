@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbflow.dag.loading import Loaded, compiled, load_source
-from nbflow.dag.notebook_source import dag_sources, essence, notebook_cells, read_notebook
+from nbflow.sources.loading import Loaded, compiled, load_source
+from nbflow.sources.notebooks import dag_sources, essence, notebook_cells, read_notebook
 from tests.notebook.notebooks import notebook
 
 SETUP = "%load_ext nbflow\nimport json\nfrom nbflow import task"
@@ -521,7 +521,7 @@ def test_an_unchanged_notebook_is_run_from_its_place(file: Path) -> None:
 
 def test_retry_delay_reads_durations(file: Path) -> None:
     # Given durations as people write them
-    from nbflow.dag.cell_options import OPTIONS
+    from nbflow.sources.cell_options import OPTIONS
 
     read = OPTIONS["--retry-delay"].read
     # Then they are timedeltas
