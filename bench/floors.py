@@ -27,7 +27,7 @@ IN_PROCESS_FLOOR = (
 # Runs in an interpreter of its own: this one's memory is not what tries are forked from.
 _FORKS = """
 import gc, os, sys, time
-from nbflow.execution.program import own_program
+from nbflow.execution.user_code import own_program
 program = own_program()
 loaded = program.load({"fileloc": sys.argv[1], "files": {}, "dag_id": sys.argv[2], "dags_folder": sys.argv[3]})
 assert loaded.dag is not None, loaded.fault

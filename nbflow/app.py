@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from nbflow.authoring.runtime import Work
     from nbflow.core.plan import Callback
     from nbflow.core.snapshot import Run, RunKey
-    from nbflow.execution.desk import Desk
     from nbflow.execution.executors.base import Executor
+    from nbflow.execution.task_api import Desk
     from nbflow.services.asked_timetables import Asker
     from nbflow.services.dag_processor import DagProcessor
     from nbflow.services.operations import Operations
@@ -105,7 +105,7 @@ class App:
         )
 
     def _errand_environment(self) -> dict[str, str]:
-        from nbflow.execution.environment import minimal_environment
+        from nbflow.execution.child_environment import minimal_environment
 
         environment = minimal_environment(self.environ, self.settings.core.task_environment)
         return {**environment, "NBFLOW_HOME": str(self.settings.home)}
@@ -151,8 +151,8 @@ class App:
     ) -> Executor:
         """One try at a time in this process. ``dags``: version number -> DAG, for runs of what is loaded already;
         else the stored source of a version is loaded here. ``announce``: a start is stored before its code runs."""
-        from nbflow.dag.running import Limits
         from nbflow.execution.executors.sequential import SequentialExecutor
+        from nbflow.execution.task_runner import Limits
 
         def dag_of(dag_id: str, version: int) -> DAG:
             return dags[version] if dags and version in dags else self._load(dag_id, version)
@@ -184,9 +184,9 @@ class App:
 
     def local_executor(self, owner: str) -> Executor:
         """Supervised processes on this machine."""
-        from nbflow.execution.environment import minimal_environment
+        from nbflow.execution.child_environment import minimal_environment
         from nbflow.execution.executors.local import LocalExecutor
-        from nbflow.execution.nursery import NurseryOptions
+        from nbflow.execution.process_pool import NurseryOptions
         from nbflow.execution.supervisor import SupervisorOptions
 
         core, scheduler = self.settings.core, self.settings.scheduler
@@ -264,7 +264,7 @@ class App:
     @cached_property
     def desk(self) -> Desk:
         """Answers what running tasks ask."""
-        from nbflow.execution.desk import Desk
+        from nbflow.execution.task_api import Desk
 
         return Desk(
             store=self.store,

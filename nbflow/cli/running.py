@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def logging_to_stderr(level: str) -> Iterator[None]:
     """Let nbflow's and the tasks' log lines go to stderr inside the ``with`` block."""
-    from nbflow.dag.tasklog import LineFormatter
+    from nbflow.execution.task_log_format import LineFormatter
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter())

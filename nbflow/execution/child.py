@@ -15,12 +15,12 @@ from nbflow.core.events import Failed
 from nbflow.core.states import Cause
 from nbflow.errors import NbflowError, StoreError
 from nbflow.execution import protocol
-from nbflow.execution.asking import AskingRuntime, utc_now
 from nbflow.execution.logs import LogStream
 from nbflow.execution.protocol import Channel
+from nbflow.execution.task_client import AskingRuntime, utc_now
 
 if TYPE_CHECKING:
-    from nbflow.execution.template import Loaded, Program
+    from nbflow.execution.fork_server import Loaded, Program
 
 STORE_PATIENCE_SECONDS = 60.0
 """How long a metastore that refuses (locked, restarted, its disk full) is asked again before the task hears of it."""
@@ -43,7 +43,7 @@ class SocketRuntime(AskingRuntime):
         self._pid = os.getpid()
 
     def _over_socket(self, kind: str, args: Mapping[str, Any]) -> Any:
-        from nbflow.execution.template import ask_over
+        from nbflow.execution.fork_server import ask_over
 
         if os.getpid() != self._pid:
             raise NbflowError(

@@ -41,12 +41,12 @@ from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import Cause
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
-from nbflow.execution.asking import utc_now
-from nbflow.execution.desk import Desk
+from nbflow.execution.event_loop import Loop, Timer
 from nbflow.execution.executors.base import Report, Submission
 from nbflow.execution.logs import LogFile, LogFolder
-from nbflow.execution.loop import Loop, Timer
-from nbflow.execution.nursery import CORES, Child, Gone, Nursery, NurseryOptions, Ready, Source, answer_ask
+from nbflow.execution.process_pool import CORES, Child, Gone, Nursery, NurseryOptions, Ready, Source, answer_ask
+from nbflow.execution.task_api import Desk
+from nbflow.execution.task_client import utc_now
 from nbflow.store.base import DagVersion
 
 TICK_SECONDS = 0.5
@@ -88,7 +88,7 @@ class SupervisorOptions:
     """Between SIGTERM and SIGKILL ([core] killed_task_cleanup_time)."""
     timeout_margin_seconds: float = TIMEOUT_MARGIN_SECONDS
     limits: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of :class:`nbflow.dag.running.Limits` that differ from its defaults."""
+    """Fields of :class:`nbflow.execution.task_runner.Limits` that differ from its defaults."""
     compile_options: Mapping[str, Any] = field(default_factory=dict)
     """Fields of :class:`nbflow.authoring.compile.CompileOptions`: a DAG must compile in a child as it did when parsed."""
     memory_limit_bytes: int | None = None

@@ -2,7 +2,7 @@
 
 ``BaseOperator`` is :class:`nbflow.authoring.operator.BaseOperator`. An operator is a file in this folder: a class with
 Airflow's name and arguments, ``template_fields`` naming the attributes that are templates, and ``execute``. Who calls
-what, once a try, all in the process that runs the task (see :mod:`nbflow.dag.running`):
+what, once a try, all in the process that runs the task (see :mod:`nbflow.execution.task_runner`):
 
 ====================================  ================================================================================
 ``__init__``                          while the DAG file is read: stores its arguments, does no work, asks for nothing

@@ -78,7 +78,7 @@ def call_all(dag: Any, work: Work, runtime: Any, *, kind: str, of_task: bool, re
     """Call the callbacks of one kind, a task's or the DAG's own; returns what they raised, as text. A DAG's callbacks
     get the context of its first task, and the reason of the run's end."""
     from nbflow.authoring.taskinstance import TaskInstance
-    from nbflow.dag.running import users_traceback
+    from nbflow.execution.task_runner import users_traceback
 
     task = dag.get_task(work.task_id)
     ti = TaskInstance(dag=dag, task=task, work=work, runtime=runtime, started=at)

@@ -39,8 +39,8 @@ from nbflow.config import Settings
 from nbflow.core.spec import DagSpec
 from nbflow.core.timetables import DagRunInfo, DataInterval, RecordedTimetable
 from nbflow.errors import StoreError
-from nbflow.execution.desk import Desk
 from nbflow.execution.logs import LogFolder
+from nbflow.execution.task_api import Desk
 from nbflow.services.callbacks import CallbackRunner
 from nbflow.services.errands import Errands
 from nbflow.services.parsing import Parsed, ParsedDag, Parser

@@ -1,7 +1,7 @@
 """Errands: user code that is no task, each in a process of its own: parsing a DAG file, calling a callback,
 asking a timetable.
 
-The processes are those of :mod:`nbflow.execution.template` with another program: a warm base forks a child for each
+The processes are those of :mod:`nbflow.execution.fork_server` with another program: a warm base forks a child for each
 errand; the child does it, reports the result as JSON, and is gone with its whole group. What hangs is killed after its
 time. Code in an errand may read variables and connections, and nothing else.
 """
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nbflow.execution.loop import Loop
-from nbflow.execution.nursery import Child, Gone, Nursery, NurseryOptions, answer_ask
-from nbflow.execution.template import Program
+from nbflow.execution.event_loop import Loop
+from nbflow.execution.fork_server import Program
+from nbflow.execution.process_pool import Child, Gone, Nursery, NurseryOptions, answer_ask
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.services.errands import main; main()"
@@ -75,7 +75,7 @@ def _no_tries(*_: Any) -> NoReturn:
 
 def main() -> NoReturn:
     """Entry point of the base."""
-    from nbflow.execution.template import main as serve
+    from nbflow.execution.fork_server import main as serve
 
     serve(Program(load=_do, run=_no_tries))
 

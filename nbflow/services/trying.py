@@ -20,9 +20,9 @@ from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItse
 from nbflow.core.runids import RunType, make_run_id
 from nbflow.core.snapshot import Run
 from nbflow.core.timetables import timetable_from_spec
-from nbflow.dag.running import concrete, run_try
 from nbflow.errors import DagRunNotFound, NbflowError, TaskNotFound, did_you_mean
-from nbflow.execution.asking import AskingRuntime
+from nbflow.execution.task_client import AskingRuntime
+from nbflow.execution.task_runner import concrete, run_try
 from nbflow.secrets import Masker
 
 if TYPE_CHECKING:

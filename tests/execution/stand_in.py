@@ -12,8 +12,8 @@ from typing import Any
 from nbflow.authoring.runtime import Outcome, Work
 from nbflow.connections import Variable
 from nbflow.core.events import Failed, Succeeded
-from nbflow.execution.asking import AskingRuntime, utc_now
-from nbflow.execution.template import Program, main
+from nbflow.execution.fork_server import Program, main
+from nbflow.execution.task_client import AskingRuntime, utc_now
 
 
 class Namespace:

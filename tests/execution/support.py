@@ -19,13 +19,13 @@ from nbflow.core.events import Event, Started
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.errors import StaleAttempt
-from nbflow.execution.desk import Desk
-from nbflow.execution.environment import minimal_environment
+from nbflow.execution.child_environment import minimal_environment
 from nbflow.execution.executors.base import Report, Submission
 from nbflow.execution.executors.local import LocalExecutor
 from nbflow.execution.logs import LogFolder
-from nbflow.execution.nursery import NurseryOptions
+from nbflow.execution.process_pool import NurseryOptions
 from nbflow.execution.supervisor import SupervisorOptions
+from nbflow.execution.task_api import Desk
 from nbflow.store.base import DagVersion
 
 ROOT = Path(__file__).resolve().parents[2]

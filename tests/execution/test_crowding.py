@@ -13,9 +13,9 @@ from nbflow.authoring.runtime import Work
 from nbflow.core.events import Started, Succeeded
 from nbflow.core.snapshot import Run
 from nbflow.core.spec import TaskSpec
+from nbflow.execution.event_loop import Loop
 from nbflow.execution.executors.base import Submission
-from nbflow.execution.loop import Loop
-from nbflow.execution.nursery import CORES, Forker
+from nbflow.execution.process_pool import CORES, Forker
 from tests.execution.support import NOW, Bench
 
 SOURCE = """

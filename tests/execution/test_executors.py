@@ -18,15 +18,15 @@ from nbflow.core.events import Ended, Event, Failed, SkippedItself, Started, Suc
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.states import Cause
 from nbflow.errors import ConnectionNotFound, DagNotFound
-from nbflow.execution.asking import AskingRuntime, as_error, error_to_json
-from nbflow.execution.desk import QUESTIONS, Desk, Refused
-from nbflow.execution.environment import minimal_environment
+from nbflow.execution.child_environment import minimal_environment
 from nbflow.execution.executors.base import Executor, Report, Submission
 from nbflow.execution.executors.local import LocalExecutor
 from nbflow.execution.executors.sequential import SequentialExecutor
 from nbflow.execution.logs import LogFolder
-from nbflow.execution.nursery import NurseryOptions
+from nbflow.execution.process_pool import NurseryOptions
 from nbflow.execution.supervisor import SupervisorOptions
+from nbflow.execution.task_api import QUESTIONS, Desk, Refused
+from nbflow.execution.task_client import AskingRuntime, as_error, error_to_json
 from nbflow.sources.loading import Loaded, load_source
 from nbflow.store.base import DagVersion
 from tests.execution.support import NOW, RememberingStore

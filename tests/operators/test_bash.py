@@ -185,7 +185,7 @@ def test_a_terminated_process_of_its_own_ends_the_command_and_what_it_started(tm
 import os, sys
 os.setpgid(0, 0)
 from nbflow import DAG
-from nbflow.dag.running import run_try
+from nbflow.execution.task_runner import run_try
 from nbflow.authoring.runtime import Work
 from nbflow.operators.bash import BashOperator
 from tests.running.memory import MemoryRuntime

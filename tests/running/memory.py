@@ -12,8 +12,8 @@ from nbflow.authoring.runtime import Outcome, Work
 from nbflow.connections import EnvironmentBackend, SecretsChain
 from nbflow.core.snapshot import Run, RunKey
 from nbflow.core.states import RunState
-from nbflow.dag.running import run_try
 from nbflow.errors import DagNotFound, DagRunAlreadyExists
+from nbflow.execution.task_runner import run_try
 
 DAY = timedelta(days=1)
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)

@@ -27,7 +27,7 @@ def test_only_what_the_tasks_will_need_is_imported(body: str, loaded: list[str])
     code = (
         "import sys\n"
         "from nbflow import DAG, task\n"
-        "from nbflow.dag.running import warm_up\n"
+        "from nbflow.execution.task_runner import warm_up\n"
         "from nbflow.operators.bash import BashOperator\n"
         f"with DAG('d') as dag:\n    {body}\n"
         "warm_up(dag)\n"

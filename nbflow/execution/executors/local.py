@@ -11,11 +11,11 @@ from datetime import datetime
 
 from nbflow.core.events import DispatchLost, Failed
 from nbflow.core.states import Cause
-from nbflow.execution.asking import utc_now
-from nbflow.execution.desk import Desk
 from nbflow.execution.executors.base import Report, Submission
-from nbflow.execution.nursery import group_exists
+from nbflow.execution.process_pool import group_exists
 from nbflow.execution.supervisor import Supervisor, SupervisorOptions, process_started
+from nbflow.execution.task_api import Desk
+from nbflow.execution.task_client import utc_now
 from nbflow.store.base import Attempt, DagVersion
 
 GATHER_SECONDS = 0.01

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 from nbflow.core.events import DispatchLost, Event, Failed, Started
 from nbflow.core.snapshot import TaskKey
 from nbflow.core.states import Cause
-from nbflow.execution.asking import utc_now
 from nbflow.execution.executors.base import Report, Submission
+from nbflow.execution.task_client import utc_now
 from nbflow.store.base import Attempt
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
-    from nbflow.dag.running import Limits
-    from nbflow.execution.desk import Desk
+    from nbflow.execution.task_api import Desk
+    from nbflow.execution.task_runner import Limits
 
 BATCH = 64
 """Tries taken at once."""
@@ -139,7 +139,7 @@ class SequentialExecutor:
             return self._report(
                 submission, Failed(attempt_id=work.attempt_id, at=self._now(), cause=Cause.LOAD_FAILED, error=text)
             )
-        from nbflow.dag.running import run_try
+        from nbflow.execution.task_runner import run_try
 
         runtime = self._desk.runtime(work, now=self._now)
         options: dict[str, Any] = {} if self._limits is None else {"limits": self._limits}

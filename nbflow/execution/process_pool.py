@@ -1,6 +1,6 @@
 """The supervisor's side of the processes below it: who is there, who waits, and who is ready to run a try.
 
-See :mod:`nbflow.execution.template` for the processes themselves. A :class:`Forker` stands for one that serves (the
+See :mod:`nbflow.execution.fork_server` for the processes themselves. A :class:`Forker` stands for one that serves (the
 base, a template), a :class:`Child` for one that was forked. The :class:`Nursery` keeps a template for each version of a
 DAG that is in use, the least recently used one going first, and hands out children: from the template where it may be
 forked, else from the base, with the order to load the DAG anew and a note that says why.
@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nbflow.execution.asking import error_to_json
-from nbflow.execution.loop import Loop, Timer
+from nbflow.execution.event_loop import Loop, Timer
 from nbflow.execution.protocol import CHILD_MOST_BYTES, BrokenProtocol, Channel, Hangup
+from nbflow.execution.task_client import error_to_json
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 #: -P keeps the current folder off sys.path; where nbflow itself lies is put on it instead.
-_START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.execution.template import main; main()"
+_START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.execution.fork_server import main; main()"
 COMMAND = (sys.executable, "-P", "-c", _START)
 FORK_PATIENCE_SECONDS = 1.0
 """How long a try waits after a fork failed for want of memory or processes, before it is given back."""

@@ -17,7 +17,7 @@ import pytest
 
 from nbflow import DAG
 from nbflow.authoring.context import OldNameWarning
-from nbflow.dag.tasklog import setup_logging
+from nbflow.execution.task_log_format import setup_logging
 from nbflow.operators.python import PythonOperator
 from tests.running.memory import MemoryRuntime, attempt
 
@@ -58,7 +58,7 @@ def test_prints_and_lines_of_a_try_keep_their_order() -> None:
     code = (
         "import logging\n"
         "from nbflow import DAG\n"
-        "from nbflow.dag.running import run_try\n"
+        "from nbflow.execution.task_runner import run_try\n"
         "from nbflow.authoring.runtime import Work\n"
         "from nbflow.operators.python import PythonOperator\n"
         "from tests.running.memory import MemoryRuntime\n"

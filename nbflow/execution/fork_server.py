@@ -15,7 +15,7 @@ Whoever is forked waits on its own socket, so a start costs one message, and bec
 
 What they keep to:
 
-* **No secrets, no database.** The environment is made by :mod:`nbflow.execution.environment`; nothing here imports the
+* **No secrets, no database.** The environment is made by :mod:`nbflow.execution.child_environment`; nothing here imports the
   metastore. Code that is being loaded may read variables and connections through the socket; that is noted, and a
   template that did so is never forked (its memory holds the secret): its tries load the DAG anew, each in its own fork
   of the base. The same goes for a template in which threads run after loading: a lock held by one at the fork would
@@ -46,8 +46,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from nbflow.authoring.runtime import Outcome, Work
-from nbflow.execution.asking import AskingRuntime
 from nbflow.execution.protocol import BrokenProtocol, Channel, Hangup
+from nbflow.execution.task_client import AskingRuntime
 
 PR_SET_CHILD_SUBREAPER = 36
 REHEARSE_AFTER_SECONDS = 0.002
@@ -86,7 +86,7 @@ class Program:
 def main(program: Program | None = None) -> NoReturn:
     """Entry point of the base: ``sys.argv[1]`` is the number of its socket."""
     if program is None:
-        from nbflow.execution.program import own_program
+        from nbflow.execution.user_code import own_program
 
         program = own_program()
     _become_subreaper()
@@ -302,7 +302,7 @@ def _load(channel: Channel, program: Program, source: Mapping[str, Any]) -> Load
 
 def ask_over(channel: Channel, attempt_id: str | None, kind: str, args: Mapping[str, Any]) -> Any:
     """One question and its answer. Raises what the desk raised."""
-    from nbflow.execution.asking import as_error
+    from nbflow.execution.task_client import as_error
 
     channel.send({"ask": kind, "args": dict(args), "attempt": attempt_id})
     reply, _ = channel.receive()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring.runtime import Outcome, Work
-from nbflow.execution.asking import AskingRuntime
-from nbflow.execution.template import Program
+from nbflow.execution.fork_server import Program
+from nbflow.execution.task_client import AskingRuntime
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
@@ -36,8 +36,8 @@ class OneDag:
 def load(source: Mapping[str, Any]) -> OneDag:
     """Load a version; see ``Supervisor._source`` for what ``source`` holds."""
     from nbflow.authoring.compile import CompileOptions
-    from nbflow.dag.running import feeds_mapping, warm_up
-    from nbflow.dag.tasklog import setup_logging
+    from nbflow.execution.task_log_format import setup_logging
+    from nbflow.execution.task_runner import feeds_mapping, warm_up
     from nbflow.sources.loading import load_source
 
     dag_id = str(source["dag_id"])
@@ -68,7 +68,7 @@ def _missing(dag_id: str, faults: list[Any], output: str) -> OneDag:
 
 
 def run(dag: Any, work: Work, runtime: AskingRuntime, limits: Mapping[str, Any]) -> Outcome:
-    from nbflow.dag.running import Limits, run_try
+    from nbflow.execution.task_runner import Limits, run_try
 
     task = dag.get_task(work.task_id)
     return run_try(dag, task, work, runtime, own_process=True, masker=runtime.masker, limits=Limits(**limits))
@@ -88,7 +88,7 @@ def _rehearsal() -> Callable[[], None]:
     from nbflow.authoring.decorators import task
     from nbflow.core.snapshot import Run
     from nbflow.execution import protocol
-    from nbflow.execution.asking import utc_now
+    from nbflow.execution.task_client import utc_now
     from nbflow.secrets import Masker
 
     with DAG("rehearsal", auto_register=False) as dag:

@@ -18,7 +18,7 @@ from nbflow.connections import Connection, Provider
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
-from nbflow.execution.asking import DEFAULT_XCOM_BYTES, AskingRuntime, utc_now
+from nbflow.execution.task_client import DEFAULT_XCOM_BYTES, AskingRuntime, utc_now
 from nbflow.store.base import Store
 
 TriggerDag = Callable[..., Run]

@@ -39,7 +39,6 @@ from nbflow.authoring.templating import holds_template
 from nbflow.connections import providing
 from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.states import Cause
-from nbflow.dag.tasklog import setup_logging
 from nbflow.errors import (
     AirflowException,
     AirflowFailException,
@@ -55,6 +54,7 @@ from nbflow.errors import (
     UnmappableXComTypePushed,
     did_you_mean,
 )
+from nbflow.execution.task_log_format import setup_logging
 
 if TYPE_CHECKING:
     from nbflow.authoring.context import Context
@@ -89,7 +89,7 @@ def run_try(
     """Run one try of ``task`` and say how it ended; the task's exceptions never come out.
 
     ``own_process``: nothing but this try runs in the process, so a SIGTERM is for the task (its ``on_kill`` is called)
-    and all logging goes to standard output, in the form of :mod:`nbflow.dag.tasklog`.
+    and all logging goes to standard output, in the form of :mod:`nbflow.execution.task_log_format`.
     ``masker`` learns the secrets that the task asks for. KeyboardInterrupt is raised again, after ``on_kill``, unless
     the process is the task's own.
     """
