@@ -298,7 +298,7 @@ def simulate(nbflow_app: App) -> Simulate:
 
 
 def _date(given: datetime | str | None, app: App) -> datetime | None:
-    from nbflow.core.timetables.zones import as_utc
+    from nbflow.core.timetables.time_zones import as_utc
     from nbflow.services.dates import parse_date
 
     if given is None:

@@ -33,7 +33,7 @@ from nbflow.errors import (
     NoBackfillRunsToCreate,
 )
 
-from .runids import RunType, make_run_id
+from .run_ids import RunType, make_run_id
 from .states import RunState
 from .timetables import DagRunInfo, RecordedTimetable, Timetable, as_utc
 

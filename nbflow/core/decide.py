@@ -34,9 +34,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from nbflow.core.explain import explain_live, past_wait, paused_wait, upstream_wait
 from nbflow.core.plan import AddInstances, Callback, DropInstance, Move, Op, Plan, RunMove, advance, earliest
 from nbflow.core.react import callbacks_of_ended, failure_ops
+from nbflow.core.reason_texts import explain_live, past_wait, paused_wait, upstream_wait
 from nbflow.core.reasons import Wait
 from nbflow.core.snapshot import Instance, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import Length, TaskSpec, length_of, length_sources

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from nbflow.core.explain import paused_wait
 from nbflow.core.plan import Move, Op, Plan, RunMove
+from nbflow.core.reason_texts import paused_wait
 from nbflow.core.reasons import Wait
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.spec import TaskSpec

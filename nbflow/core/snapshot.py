@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from nbflow.core.fast_replace import replacer
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import RunState, TaskState
-from nbflow.core.values import replacer
 
 
 class RunKey(NamedTuple):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring.dag import DAG
 from nbflow.core.snapshot import KERNEL, Run, RunKey
-from nbflow.core.timetables.zones import timezone_of
+from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import DagNotFound, NbflowError, did_you_mean
 from nbflow.notebook.kernel import CellDag, CellLog, notebook_path, saved_source
 

@@ -50,7 +50,7 @@ def _id(dag: Dag) -> str:
 
 
 def _moment(here: Session, when: When) -> datetime | None:
-    from nbflow.core.timetables.zones import as_utc
+    from nbflow.core.timetables.time_zones import as_utc
     from nbflow.services.dates import parse_date
 
     if when is None:

@@ -15,7 +15,7 @@ from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import CAUSES, FAILED_STATES, FINISHED, RUN_CAUSES, Cause, RunCause, RunState, TaskState
 from nbflow.core.timetables import DagRunInfo, TimeRestriction, timetable_from_spec
-from nbflow.core.timetables.zones import timezone_of
+from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.ui import words
 from nbflow.ui.scene import group_note, group_state
 from nbflow.ui.viewmodel import (

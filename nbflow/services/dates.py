@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from nbflow.core.timetables.zones import as_utc
+from nbflow.core.timetables.time_zones import as_utc
 
 _WORDS = {"today": 0, "yesterday": -1, "tomorrow": 1}
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.core import actions
 from nbflow.core.plan import Callback
-from nbflow.core.runids import RunType, make_run_id
+from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import INLINE, Run, RunKey, TaskKey
 from nbflow.core.states import RUN_FINISHED, RunState, TaskState
 from nbflow.core.timetables import timetable_from_spec
-from nbflow.core.timetables.zones import as_utc
+from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import NbflowError
 from nbflow.services.callbacks import call_all, work_for
 from nbflow.services.dates import parse_date

@@ -1,4 +1,4 @@
-"""Making the runs that are due: the timetable's answer (:func:`nbflow.core.due.plan_due`), turned into rows.
+"""Making the runs that are due: the timetable's answer (:func:`nbflow.core.due_runs.plan_due`), turned into rows.
 
 A DAG is asked when its ``next_run_after`` has come. One that is held back by ``max_active_runs`` is not asked again
 until the number of its unfinished runs or its version is another, so that a long catch-up costs nothing while it waits.
@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from nbflow.config import Settings
-from nbflow.core.due import Due, History, plan_due
-from nbflow.core.loop import Active
+from nbflow.core.due_runs import Due, History, plan_due
 from nbflow.core.plan import earliest
-from nbflow.core.runids import RunType
+from nbflow.core.run_ids import RunType
+from nbflow.core.scheduler_loop import Active
 from nbflow.core.snapshot import Run, Snapshot
 from nbflow.core.states import RunState
 from nbflow.core.timetables import DagRunInfo, DataInterval, timetable_from_spec

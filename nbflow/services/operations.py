@@ -19,7 +19,7 @@ from nbflow.core import actions
 from nbflow.core.backfill import BackfillEntry, BackfillPlan, ExistingRun, Reprocess, plan_backfill
 from nbflow.core.plan import Op, Plan, RunMove, advance, merged
 from nbflow.core.reasons import Wait
-from nbflow.core.runids import RunType, make_run_id
+from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import RunState, TaskState

@@ -39,9 +39,9 @@ from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.actions import hand_back, mark_run
 from nbflow.core.dispatch import RunLimits
-from nbflow.core.loop import Active, Decision, Elsewhere, View, decide_all, followed, settled
 from nbflow.core.plan import Callback, Move, Op, Plan, advance, earliest
 from nbflow.core.react import react
+from nbflow.core.scheduler_loop import Active, Decision, Elsewhere, View, decide_all, followed, settled
 from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError

@@ -17,7 +17,7 @@ from nbflow.authoring.runtime import Outcome, Work
 from nbflow.authoring.taskinstance import TaskInstance
 from nbflow.connections import providing
 from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
-from nbflow.core.runids import RunType, make_run_id
+from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import Run
 from nbflow.core.timetables import timetable_from_spec
 from nbflow.errors import DagRunNotFound, NbflowError, TaskNotFound, did_you_mean

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, Ready, RunLimits, plan_dispatch, plan_run_starts
-from nbflow.core.explain import paused_wait
-from nbflow.core.loop import starting_order
+from nbflow.core.reason_texts import paused_wait
 from nbflow.core.reasons import Wait
+from nbflow.core.scheduler_loop import starting_order
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import RUN_FINISHED, UNFINISHED, RunState, TaskState
 from nbflow.errors import DagRunNotFound

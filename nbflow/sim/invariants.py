@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from nbflow.core.loop import Active
+from nbflow.core.scheduler_loop import Active
 from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import (

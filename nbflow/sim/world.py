@@ -1,7 +1,7 @@
 """A world in which the scheduler's own decisions run on a virtual clock.
 
-Nothing here decides: new runs come from :func:`nbflow.core.due.plan_due`, everything else from
-:func:`nbflow.core.loop.decide_all` and :func:`nbflow.core.react.react`, as in the real scheduler. The world supplies
+Nothing here decides: new runs come from :func:`nbflow.core.due_runs.plan_due`, everything else from
+:func:`nbflow.core.scheduler_loop.decide_all` and :func:`nbflow.core.react.react`, as in the real scheduler. The world supplies
 what is around them: a :class:`~nbflow.store.memory.MemoryStore`, a clock that jumps, workers that do as they are told
 (:mod:`nbflow.sim.outcomes`), accidents (:mod:`nbflow.sim.faults`), and after each step a check of what nbflow promises
 (:mod:`nbflow.sim.invariants`).
@@ -31,8 +31,10 @@ from nbflow.clock import VirtualClock
 from nbflow.config import Settings
 from nbflow.core import events as ev
 from nbflow.core.dispatch import RunLimits
-from nbflow.core.due import History, plan_due
-from nbflow.core.loop import (
+from nbflow.core.due_runs import History, plan_due
+from nbflow.core.plan import Plan
+from nbflow.core.react import react
+from nbflow.core.scheduler_loop import (
     Active,
     Decision,
     View,
@@ -43,8 +45,6 @@ from nbflow.core.loop import (
     with_another_past,
     without_runs,
 )
-from nbflow.core.plan import Plan
-from nbflow.core.react import react
 from nbflow.core.snapshot import RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import LIVE, Cause

@@ -48,7 +48,7 @@ def _date(text: str) -> datetime:
 
 
 def _zone(text: str) -> tzinfo:
-    from nbflow.core.timetables.zones import timezone_of
+    from nbflow.core.timetables.time_zones import timezone_of
 
     return timezone_of(text)
 

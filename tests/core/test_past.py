@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from nbflow.core.explain import past_wait
+from nbflow.core.reason_texts import past_wait
 from nbflow.core.snapshot import PreviousRun, Run, Snapshot
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import RunState, TaskState

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.core.runids import make_run_id, run_type_of
+from nbflow.core.run_ids import make_run_id, run_type_of
 
 _TOKEN = re.compile(r"<8 random letters or digits>$")
 

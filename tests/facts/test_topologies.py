@@ -12,7 +12,7 @@ from nbflow import DAG, task
 from nbflow.app import App
 from nbflow.config import Settings
 from nbflow.core import actions
-from nbflow.core.runids import make_run_id
+from nbflow.core.run_ids import make_run_id
 from nbflow.core.snapshot import Run, RunKey
 from nbflow.core.states import TaskState
 from nbflow.errors import AirflowSkipException

@@ -25,10 +25,10 @@ from typing import Any
 
 from .base import DagRunInfo, DataInterval, TimeRestriction, Timetable, TimetableInvalid
 from .cron import PRESETS, CronClock, cron_clock
-from .interval import CronDataIntervalTimetable, DeltaDataIntervalTimetable
+from .data_interval import CronDataIntervalTimetable, DeltaDataIntervalTimetable
 from .simple import ContinuousTimetable, EventsTimetable, NullTimetable, OnceTimetable, RecordedTimetable
+from .time_zones import InvalidTimezone, as_utc, timezone_key, timezone_of
 from .trigger import CronTriggerTimetable, DeltaTriggerTimetable, MultipleCronTriggerTimetable
-from .zones import InvalidTimezone, as_utc, timezone_key, timezone_of
 
 __all__ = [
     "PRESETS",

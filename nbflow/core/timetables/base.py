@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from nbflow.errors import AirflowTimetableInvalid
 
-from .zones import as_utc
+from .time_zones import as_utc
 
 TimetableInvalid = AirflowTimetableInvalid
 """A schedule that cannot be: a bad cron expression, an interval that is not positive."""

@@ -28,7 +28,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from .base import TimetableInvalid
-from .zones import as_utc, from_wall, timezone_key, timezone_of, to_wall
+from .time_zones import as_utc, from_wall, timezone_key, timezone_of, to_wall
 
 PRESETS = {
     "@hourly": "0 * * * *",

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from .base import DagRunInfo, DataInterval, TimeRestriction, Timetable, TimetableInvalid
-from .zones import as_utc
+from .time_zones import as_utc
 
 
 class _Trivial(Timetable):

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 from .base import DagRunInfo, DataInterval, TimeRestriction, Timetable, TimetableInvalid
 from .cron import CronClock, cron_clock
-from .steps import Step, check_step, describe_every, describe_step, latest_on_grid, step_from_json, step_to_json
-from .words import describe_cron
-from .zones import timezone_key, timezone_of
+from .cron_descriptions import describe_cron
+from .deltas import Step, check_step, describe_every, describe_step, latest_on_grid, step_from_json, step_to_json
+from .time_zones import timezone_key, timezone_of
 
 _AT_ONCE_SHARE = 10
 _AT_ONCE_AT_LEAST = timedelta(minutes=5)

@@ -33,8 +33,8 @@ from typing import Protocol
 
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, Ready, RunLimits, plan_dispatch, plan_run_starts
-from nbflow.core.explain import explain_live, paused_wait
 from nbflow.core.plan import AddRun, Move, Op, Plan, advance, merged
+from nbflow.core.reason_texts import explain_live, paused_wait
 from nbflow.core.reasons import Wait
 from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey, change
 from nbflow.core.states import OCCUPYING, RUN_FINISHED, Cause, RunState, TaskState

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .cron import CronClock
-from .zones import timezone_key
+from .time_zones import timezone_key
 
 _DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _MONTHS = (

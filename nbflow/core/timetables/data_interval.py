@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from .base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 from .cron import clock_spec, cron_clock
-from .steps import EPOCH, Step, check_step, describe_every, describe_step, fixed_length, step_from_json, step_to_json
-from .words import describe_cron
+from .cron_descriptions import describe_cron
+from .deltas import EPOCH, Step, check_step, describe_every, describe_step, fixed_length, step_from_json, step_to_json
 
 
 class _Grid(Timetable):

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbflow.core.fast_replace import replacer
 from nbflow.core.snapshot import Instance, Run, change, change_run
 from nbflow.core.states import TaskState
-from nbflow.core.values import replacer
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 changes = st.fixed_dictionaries(

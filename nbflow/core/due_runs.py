@@ -12,10 +12,10 @@ from datetime import datetime
 from itertools import takewhile
 
 from nbflow.core.actions import new_run
+from nbflow.core.new_runs import plan_new_runs
 from nbflow.core.plan import Plan, merged
 from nbflow.core.reasons import Wait
-from nbflow.core.runids import RunType, make_run_id
-from nbflow.core.runs import plan_new_runs
+from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import Run
 from nbflow.core.spec import DagSpec
 from nbflow.core.timetables import DagRunInfo, DataInterval, TimeRestriction, Timetable

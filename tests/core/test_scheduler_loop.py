@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from nbflow.core import events as ev
-from nbflow.core import loop
+from nbflow.core import scheduler_loop
 from nbflow.core.actions import first_instances
 from nbflow.core.dispatch import RunLimits
-from nbflow.core.loop import (
+from nbflow.core.react import react
+from nbflow.core.scheduler_loop import (
     Active,
     Decision,
     View,
@@ -24,7 +25,6 @@ from nbflow.core.loop import (
     with_another_past,
     without_runs,
 )
-from nbflow.core.react import react
 from nbflow.core.snapshot import PreviousRun, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import RunState, TaskState
@@ -78,7 +78,7 @@ def states(active: Active) -> Mapping[str, list[str]]:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Run ids in the order in which runs are decided."""
     seen: list[str] = []
-    real = loop.plan_run
+    real = scheduler_loop.plan_run
 
     def plan_run(snapshot: Snapshot, now: datetime, *, explain: bool = False) -> Any:
         seen.append(snapshot.run.run_id)
@@ -198,8 +198,8 @@ def test_a_backfill_that_runs_backwards_starts_with_its_latest_run() -> None:
 def test_a_queued_run_in_other_hands_takes_no_place_from_ours() -> None:
     """Else two schedulers that hold one queued run each would wait for each other."""
     ours, theirs = run_of(dag(), 1), run_of(dag(), 0)
-    waiting = loop.Elsewhere(running=[theirs.run])
-    at_work = loop.Elsewhere(running=[replace(theirs.run, state=RunState.RUNNING)])
+    waiting = scheduler_loop.Elsewhere(running=[theirs.run])
+    at_work = scheduler_loop.Elsewhere(running=[replace(theirs.run, state=RunState.RUNNING)])
 
     assert states(looked(joined(Active(), [ours]), most=1, elsewhere=waiting)) == {"r1": ["queued"]}
     assert states(looked(joined(Active(), [ours]), most=1, elsewhere=at_work)) == {"r1": ["none"]}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from nbflow.core.runids import RunType, make_run_id, run_type_of
+from nbflow.core.run_ids import RunType, make_run_id, run_type_of
 
 AT = datetime(2024, 1, 2, tzinfo=UTC)
 
