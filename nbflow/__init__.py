@@ -74,7 +74,7 @@ class Signpost:
     @staticmethod
     def find_spec(fullname: str, path: Any = None, target: Any = None) -> None:
         if fullname.startswith("nbflow.") and not fullname.rpartition(".")[2].startswith("_"):
-            from nbflow.elsewhere import missing
+            from nbflow.airflow_names import missing
 
             raise missing(fullname)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nbflow.core.snapshot import Run, RunKey
     from nbflow.execution.executors.base import Executor
     from nbflow.execution.task_api import Desk
-    from nbflow.services.asked_timetables import Asker
+    from nbflow.services.custom_timetables import Asker
     from nbflow.services.dag_processor import DagProcessor
     from nbflow.services.operations import Operations
     from nbflow.services.scheduler import Scheduler
@@ -92,8 +92,8 @@ class App:
 
     def timetable_asker(self) -> Asker:
         """Who asks timetables of the users' own, each time in a process that ends with the answer."""
-        from nbflow.services.asked_timetables import Asker
-        from nbflow.services.errands import Errands
+        from nbflow.services.custom_timetables import Asker
+        from nbflow.services.subprocess_jobs import Errands
 
         core = self.settings.core
         return Asker(
@@ -351,9 +351,9 @@ class _LazyBox:
 
 
 def test_dag(dag: DAG, **kwargs: Any) -> Run:
-    """Run a DAG in this process; see :func:`nbflow.services.inline.run_test`. Without ``app=`` the metastore of
+    """Run a DAG in this process; see :func:`nbflow.services.dag_test.run_test`. Without ``app=`` the metastore of
     NBFLOW_HOME is used."""
-    from nbflow.services.inline import run_test
+    from nbflow.services.dag_test import run_test
 
     if kwargs.get("app") is not None:
         return run_test(dag, **kwargs)

@@ -230,7 +230,7 @@ def run_task(nbflow_app: App) -> RunTask:
         map_index: int = -1,
     ) -> TaskResult:
         from nbflow.core.events import Failed
-        from nbflow.services.trying import state_of, trial
+        from nbflow.services.task_test import state_of, trial
 
         given = {(key, "return_value") if isinstance(key, str) else key: v for key, v in (upstream or {}).items()}
         spec = dag.to_spec(nbflow_app.compile_options())
@@ -254,7 +254,7 @@ def run_dag(nbflow_app: App) -> RunDag:
         conf: Mapping[str, Any] | None = None,
         mark_success_pattern: str | None = None,
     ) -> RunResult:
-        from nbflow.services.inline import run_test
+        from nbflow.services.dag_test import run_test
 
         done = run_test(
             dag,
@@ -299,7 +299,7 @@ def simulate(nbflow_app: App) -> Simulate:
 
 def _date(given: datetime | str | None, app: App) -> datetime | None:
     from nbflow.core.timetables.time_zones import as_utc
-    from nbflow.services.dates import parse_date
+    from nbflow.services.date_parsing import parse_date
 
     if given is None:
         return None

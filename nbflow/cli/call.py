@@ -77,7 +77,7 @@ class Call:
         """A date as typed, in the default time zone where it names none."""
         from zoneinfo import ZoneInfo
 
-        from nbflow.services.dates import parse_date
+        from nbflow.services.date_parsing import parse_date
 
         if text is None:
             return None

@@ -57,7 +57,7 @@ def standalone(call: Call) -> int:
 
 def _serve(call: Call, *, hello: Any) -> None:
     from nbflow.cli.running import level_of, logging_to_stderr
-    from nbflow.services.daemon import serve
+    from nbflow.services.scheduler_daemon import serve
 
     args, settings = call.args, call.settings
     with logging_to_stderr(level_of(call)), _pid_file(call) as write_pid:

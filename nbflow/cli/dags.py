@@ -225,7 +225,7 @@ def test(call: Call) -> int:
     from nbflow.cli.running import interruptible, level_of, logging_to_stderr, results_only
     from nbflow.cli.runs import run_object
     from nbflow.core.states import RunState
-    from nbflow.services.inline import run_test
+    from nbflow.services.dag_test import run_test
 
     args = call.args
     moment = call.date(args.exec_date or args.logical_date)

@@ -234,7 +234,7 @@ def _store_file(call: Call, dag_id: str, subdir: str) -> DagVersion:
 
 def register(call: Call, loaded: Loaded, dag_ids: Sequence[str]) -> list[DagVersion]:
     """Let the schedule follow DAGs of a file in the DAGs folder, as the DAG processor does when it first sees it."""
-    from nbflow.services.registering import follow_file
+    from nbflow.services.registration import follow_file
     from nbflow.store.base import DagVersion
 
     app, now = call.app, call.now()

@@ -80,7 +80,7 @@ def tree(spec: DagSpec) -> Iterator[str]:
 
 def test(call: Call) -> int:
     from nbflow.cli.running import level_of, logging_to_stderr, results_only
-    from nbflow.services.trying import state_of, trial
+    from nbflow.services.task_test import state_of, trial
 
     args = call.args
     which = _run_or_date(call, args.run)
@@ -113,7 +113,7 @@ def test(call: Call) -> int:
 
 def render(call: Call) -> None:
     from nbflow.cli.running import level_of, logging_to_stderr, results_only
-    from nbflow.services.trying import trial
+    from nbflow.services.task_test import trial
 
     args = call.args
     with results_only(), logging_to_stderr(level_of(call)):

@@ -51,7 +51,7 @@ def _id(dag: Dag) -> str:
 
 def _moment(here: Session, when: When) -> datetime | None:
     from nbflow.core.timetables.time_zones import as_utc
-    from nbflow.services.dates import parse_date
+    from nbflow.services.date_parsing import parse_date
 
     if when is None:
         return None
@@ -399,7 +399,7 @@ def test(
 
     ``watch`` displays the graph at once, so that it follows the tasks; else it is there when the run has ended.
     """
-    from nbflow.services.inline import run_inline
+    from nbflow.services.dag_test import run_inline
 
     here = session()
     obj = here.object_of(dag)

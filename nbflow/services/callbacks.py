@@ -20,7 +20,7 @@ from nbflow.core.spec import DagSpec
 from nbflow.errors import StoreError
 from nbflow.execution import protocol
 from nbflow.execution.logs import LogFolder, make_private
-from nbflow.services.errands import End, Errands
+from nbflow.services.subprocess_jobs import End, Errands
 from nbflow.store.base import PendingCallback, Store
 
 LEASE = timedelta(minutes=5)

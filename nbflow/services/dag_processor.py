@@ -42,9 +42,9 @@ from nbflow.errors import StoreError
 from nbflow.execution.logs import LogFolder
 from nbflow.execution.task_api import Desk
 from nbflow.services.callbacks import CallbackRunner
-from nbflow.services.errands import Errands
-from nbflow.services.parsing import Parsed, ParsedDag, Parser
-from nbflow.services.registering import follow_file
+from nbflow.services.file_parsing import Parsed, ParsedDag, Parser
+from nbflow.services.registration import follow_file
+from nbflow.services.subprocess_jobs import Errands
 from nbflow.sources.discovery import find_dag_files, has_links
 from nbflow.sources.version_source import read_text
 from nbflow.store.base import DagVersion, ImportFault, Store

@@ -37,7 +37,7 @@ from nbflow.services.why import explain_run, explain_task
 from nbflow.store.base import BackfillRow, DagVersion, Store
 
 if TYPE_CHECKING:
-    from nbflow.services.asked_timetables import Asker
+    from nbflow.services.custom_timetables import Asker
 
 APPLY_ATTEMPTS = 20
 """How often an operation is planned anew when others change the same run meanwhile: each time somebody got on."""
@@ -96,7 +96,7 @@ class Operations:
         return runs[0]
 
     def _by_date_text(self, dag_id: str, text: str) -> list[Run]:
-        from nbflow.services.dates import parse_date
+        from nbflow.services.date_parsing import parse_date
 
         try:
             moment = parse_date(text)

@@ -47,7 +47,7 @@ from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
 from nbflow.execution.supervisor import process_started
-from nbflow.services.new_runs import RunMaker
+from nbflow.services.run_creation import RunMaker
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
 from nbflow.store.codec import looks_at_past
 

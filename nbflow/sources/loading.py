@@ -25,7 +25,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from nbflow.elsewhere import advice
+from nbflow.airflow_names import advice
 from nbflow.errors import AirflowException, NbflowError
 from nbflow.sources.version_source import bundle, read_text, real_file, same_on_disk, write_version
 

@@ -17,7 +17,7 @@ from nbflow.core.snapshot import Run, RunKey
 from nbflow.core.states import TaskState
 from nbflow.errors import AirflowSkipException
 from nbflow.operators.empty import EmptyOperator
-from nbflow.services.inline import drive, register_inline
+from nbflow.services.dag_test import drive, register_inline
 from nbflow.store import open_store
 
 from .topologies import START, Builder, Recorder

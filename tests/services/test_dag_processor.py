@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from nbflow.errors import StoreError
-from nbflow.services.parsing import Parser
+from nbflow.services.file_parsing import Parser
 
 ONE_TASK = """\
 from nbflow import DAG

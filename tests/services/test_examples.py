@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nbflow.services.dag_processor import EXAMPLES
-from nbflow.services.inline import run_test
+from nbflow.services.dag_test import run_test
 from nbflow.sources.loading import load_source
 
 FILES = sorted(path for path in EXAMPLES.glob("*.py") if path.name != "__init__.py")

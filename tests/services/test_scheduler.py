@@ -353,14 +353,14 @@ def test_a_new_version_with_room_for_more_runs_is_heeded_at_once(stage):
 
 
 def test_a_timetable_that_cannot_be_asked_keeps_no_other_dag_waiting(stage, monkeypatch):
-    from nbflow.services import new_runs
+    from nbflow.services import run_creation
 
     def broken(spec):
         if "0 1 * * *" in str(spec):
             raise ZeroDivisionError("a fault nobody thought of")
         return real(spec)
 
-    real = new_runs.timetable_from_spec
+    real = run_creation.timetable_from_spec
     monkeypatch.setattr(new_runs, "timetable_from_spec", broken)
     start = "datetime(2024, 1, 1, tzinfo=timezone.utc)"
     stage.write(

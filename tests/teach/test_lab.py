@@ -72,7 +72,7 @@ def daily(schedule: str = "0 6 * * *") -> DAG:
 
 def define(app: App, dag: DAG) -> None:
     """As a cell does: the DAG is known, and has not run."""
-    from nbflow.services.inline import register_inline
+    from nbflow.services.dag_test import register_inline
 
     register_inline(app, dag)
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 import nbflow
-from nbflow.elsewhere import MODULES, PLACES, RENAMED, import_line
+from nbflow.airflow_names import MODULES, PLACES, RENAMED, import_line
 
 
 @pytest.mark.parametrize("module", PLACES)

@@ -20,13 +20,13 @@ from nbflow.execution.fork_server import Program
 from nbflow.execution.process_pool import Child, Gone, Nursery, NurseryOptions, answer_ask
 
 _ROOT = str(Path(__file__).resolve().parents[2])
-_START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.services.errands import main; main()"
+_START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.services.subprocess_jobs import main; main()"
 COMMAND = (sys.executable, "-P", "-c", _START)
 
 ERRANDS = {
-    "parse": "nbflow.services.parsing:parse",
+    "parse": "nbflow.services.file_parsing:parse",
     "callback": "nbflow.services.callbacks:call_back",
-    "timetable": "nbflow.services.asked_timetables:answer",
+    "timetable": "nbflow.services.custom_timetables:answer",
 }
 """Kind of errand -> the function that does it in the child."""
 

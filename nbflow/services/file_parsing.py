@@ -1,6 +1,6 @@
 """Parsing DAG files in processes of their own: what a file defines and what is wrong with it, as data.
 
-Each file is an errand (:mod:`nbflow.services.errands`): a child runs it, reports specs, faults and the source bundle,
+Each file is an errand (:mod:`nbflow.services.subprocess_jobs`): a child runs it, reports specs, faults and the source bundle,
 and is gone. So a file that hangs, kills its process or eats its memory costs its own parse and nothing else.
 
 A user's own timetable is asked for its next runs there too, and they are stored with the spec.
@@ -16,7 +16,7 @@ from typing import Any
 
 from nbflow.authoring.compile import CompileOptions
 from nbflow.core.spec import DagSpec
-from nbflow.services.errands import End, Errands
+from nbflow.services.subprocess_jobs import End, Errands
 from nbflow.store.base import ImportFault
 
 

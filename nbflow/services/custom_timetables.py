@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.core.timetables import RecordedTimetable
 from nbflow.errors import NbflowError
-from nbflow.services.errands import End, Errands
+from nbflow.services.subprocess_jobs import End, Errands
 
 if TYPE_CHECKING:
     from nbflow.authoring.compile import CompileOptions

@@ -11,7 +11,7 @@ from nbflow.core.snapshot import TaskKey
 from nbflow.core.states import RunState
 from nbflow.core.timetables import DataInterval, Timetable
 from nbflow.operators.empty import EmptyOperator
-from nbflow.services.inline import run_test
+from nbflow.services.dag_test import run_test
 
 
 def states(app, run):
@@ -158,7 +158,7 @@ def test_a_long_wait_is_announced(memory_app, caplog):
     run = run_test(dag, app=memory_app)
 
     assert run.state == RunState.SUCCESS
-    assert [r.getMessage()[:30] for r in caplog.records if r.name == "nbflow.services.inline"] == [
+    assert [r.getMessage()[:30] for r in caplog.records if r.name == "nbflow.services.dag_test"] == [
         "a: Waits for try 2 of 2 (the n"
     ]
 

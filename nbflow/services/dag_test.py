@@ -21,9 +21,9 @@ from nbflow.core.timetables import timetable_from_spec
 from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import NbflowError
 from nbflow.services.callbacks import call_all, work_for
-from nbflow.services.dates import parse_date
+from nbflow.services.date_parsing import parse_date
+from nbflow.services.file_parsing import with_recorded_runs
 from nbflow.services.operations import check_conf
-from nbflow.services.parsing import with_recorded_runs
 from nbflow.services.scheduler import Scheduler, Turn
 from nbflow.services.why import reasons
 from nbflow.store.base import DagVersion
