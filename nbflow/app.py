@@ -23,7 +23,7 @@ from nbflow.connections import EnvironmentBackend, SecretsChain, providing
 from nbflow.errors import DagNotFound
 from nbflow.execution.logs import LogFolder
 from nbflow.store import open_store
-from nbflow.store.provider import StoreProvider
+from nbflow.store.secrets_backend import StoreProvider
 
 if TYPE_CHECKING:
     from nbflow.authoring.compile import CompileOptions

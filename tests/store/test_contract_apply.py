@@ -12,7 +12,7 @@ from nbflow.core.snapshot import Instance, RunKey, TaskKey
 from nbflow.core.states import IllegalTransition, RunCause, RunState
 from nbflow.errors import DagNotFound, DagRunAlreadyExists, SerializationError, StalePlan
 from nbflow.store.base import Attempt, PendingCallback, Pool, Store, TaskEvent, Usage
-from nbflow.store.effects import UNCLAIMED_LEASE_SECONDS
+from nbflow.store.plan_effects import UNCLAIMED_LEASE_SECONDS
 from tests.store.worlds import (
     DAY,
     LEASE,

@@ -9,10 +9,10 @@ from __future__ import annotations
 from nbflow.store.memory.attempts import Attempts
 from nbflow.store.memory.backfills import Backfills
 from nbflow.store.memory.callbacks import Callbacks
-from nbflow.store.memory.definitions import Definitions
+from nbflow.store.memory.dags import Definitions
 from nbflow.store.memory.jobs import Jobs
 from nbflow.store.memory.runs import Runs
-from nbflow.store.memory.secrets import Secrets
+from nbflow.store.memory.variables_connections_pools import Secrets
 from nbflow.store.memory.xcom import XComs
 
 __all__ = ["MemoryStore"]

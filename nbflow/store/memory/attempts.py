@@ -10,8 +10,8 @@ from typing import Any
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.states import TaskState
 from nbflow.store.base import Attempt
-from nbflow.store.effects import utc
 from nbflow.store.memory.tables import Tables, locked
+from nbflow.store.plan_effects import utc
 
 
 class Attempts(Tables):

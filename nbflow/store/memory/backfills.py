@@ -10,9 +10,9 @@ from nbflow.core.plan import Plan
 from nbflow.core.snapshot import RunKey
 from nbflow.store.base import BackfillRow
 from nbflow.store.codec import as_stored
-from nbflow.store.effects import of_backfill, utc
 from nbflow.store.memory.runs import Runs
 from nbflow.store.memory.tables import locked
+from nbflow.store.plan_effects import of_backfill, utc
 
 
 class Backfills(Runs):

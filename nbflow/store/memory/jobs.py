@@ -10,8 +10,8 @@ from typing import Any
 
 from nbflow.store.base import ChangeToken, Job
 from nbflow.store.codec import as_stored
-from nbflow.store.effects import utc
 from nbflow.store.memory.tables import Tables, locked
+from nbflow.store.plan_effects import utc
 
 
 class Jobs(Tables):

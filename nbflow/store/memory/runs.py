@@ -16,8 +16,8 @@ from nbflow.core.states import OCCUPYING, RUN_FINISHED, RunState, TaskState
 from nbflow.errors import DagRunAlreadyExists
 from nbflow.store.base import GONE_AFTER, Attempt, PendingCallback, TaskEvent, Usage
 from nbflow.store.codec import as_stored, clean_text, looks_at_past
-from nbflow.store.effects import NOTHING_HIDDEN, ONE_A_DATE, Effects, Hidden, Line, utc, work_out
 from nbflow.store.memory.tables import Tables, locked
+from nbflow.store.plan_effects import NOTHING_HIDDEN, ONE_A_DATE, Effects, Hidden, Line, utc, work_out
 
 
 class Runs(Tables):

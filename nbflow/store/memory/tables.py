@@ -27,7 +27,7 @@ from nbflow.store.base import (
     TaskEvent,
 )
 from nbflow.store.codec import as_stored
-from nbflow.store.effects import ONE_A_DATE, Hidden
+from nbflow.store.plan_effects import ONE_A_DATE, Hidden
 
 P = ParamSpec("P")
 T = TypeVar("T")

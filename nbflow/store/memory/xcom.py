@@ -10,8 +10,8 @@ from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import StaleAttempt
 from nbflow.store.base import Attempt
 from nbflow.store.codec import as_stored
-from nbflow.store.effects import utc
 from nbflow.store.memory.tables import Tables, locked
+from nbflow.store.plan_effects import utc
 
 
 class XComs(Tables):

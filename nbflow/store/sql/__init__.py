@@ -5,10 +5,10 @@ from __future__ import annotations
 from nbflow.store.sql.attempts import Attempts
 from nbflow.store.sql.backfills import Backfills
 from nbflow.store.sql.callbacks import Callbacks
-from nbflow.store.sql.definitions import Definitions
+from nbflow.store.sql.dags import Definitions
+from nbflow.store.sql.maintenance import Upkeep
 from nbflow.store.sql.runs import Runs
-from nbflow.store.sql.secrets import Secrets
-from nbflow.store.sql.upkeep import Upkeep
+from nbflow.store.sql.variables_connections_pools import Secrets
 from nbflow.store.sql.xcom import XComs
 
 __all__ = ["SqlStore"]

@@ -12,7 +12,7 @@ from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.states import TaskState
 from nbflow.store.base import Attempt
 from nbflow.store.codec import dump_json
-from nbflow.store.effects import utc
+from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database
 from nbflow.store.sql.rows import ATTEMPT_COLUMNS, as_attempt

@@ -11,9 +11,9 @@ from sqlalchemy import Row, insert, select, text, update
 from nbflow.core.plan import Plan
 from nbflow.core.snapshot import RunKey
 from nbflow.store.base import BackfillRow
-from nbflow.store.effects import of_backfill
+from nbflow.store.plan_effects import of_backfill
 from nbflow.store.sql import tables as t
-from nbflow.store.sql.applying import Applying
+from nbflow.store.sql.apply import Applying
 
 _B = t.backfill
 

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, delete, select, update
 
 from nbflow.core.snapshot import RunKey
 from nbflow.store.base import PendingCallback
-from nbflow.store.effects import utc
+from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database
 from nbflow.store.sql.rows import task_key

@@ -16,9 +16,9 @@ from nbflow.core.spec import DagSpec
 from nbflow.store import Box
 from nbflow.store.base import ChangeToken
 from nbflow.store.sql import tables as t
-from nbflow.store.sql.columns import Moment
+from nbflow.store.sql.apply_statements import Hot
+from nbflow.store.sql.column_types import Moment
 from nbflow.store.sql.dialects import dialect_of
-from nbflow.store.sql.hot import Hot
 
 SPECS_KEPT = 500
 """How many DAG versions a store object holds in memory."""

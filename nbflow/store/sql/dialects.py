@@ -34,7 +34,7 @@ from sqlalchemy.exc import DisconnectionError, IntegrityError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from nbflow.errors import ConfigError, StoreBusy, StoreError
-from nbflow.store.sql.hot import Write
+from nbflow.store.sql.apply_statements import Write
 
 BUSY_SECONDS = 10.0
 """How long a SQLite writer waits for its turn. Transactions take milliseconds; only a stuck process takes longer."""

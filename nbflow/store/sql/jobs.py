@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from nbflow.store.base import Job
-from nbflow.store.effects import utc
+from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database
 from nbflow.store.sql.upsert import upsert

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, Table
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.states import RunState, TaskState
 from nbflow.store.base import Attempt
-from nbflow.store.effects import Hidden
+from nbflow.store.plan_effects import Hidden
 from nbflow.store.sql import tables as t
 
 RUN_FIELDS = tuple(field.name for field in fields(Run))

@@ -33,8 +33,8 @@ from sqlalchemy import (
 )
 
 from nbflow.core.states import LIVE, RunState, TaskState
-from nbflow.store.effects import ONE_A_DATE
-from nbflow.store.sql.columns import Json, Moment, Name, Number
+from nbflow.store.plan_effects import ONE_A_DATE
+from nbflow.store.sql.column_types import Json, Moment, Name, Number
 
 metadata = MetaData()
 

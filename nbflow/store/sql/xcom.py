@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, bindparam, or_, select
 
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import StaleAttempt
-from nbflow.store.effects import utc
+from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database
 from nbflow.store.sql.upsert import upsert

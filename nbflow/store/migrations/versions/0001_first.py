@@ -7,7 +7,7 @@ Revises:
 import sqlalchemy as sa
 from alembic import op
 
-from nbflow.store.sql.columns import Json, Moment, Name, Number
+from nbflow.store.sql.column_types import Json, Moment, Name, Number
 
 revision = "0001"
 down_revision = None

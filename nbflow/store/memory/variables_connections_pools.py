@@ -9,8 +9,8 @@ from nbflow.connections import Connection
 from nbflow.errors import NbflowError
 from nbflow.store.base import Pool
 from nbflow.store.codec import DEFAULT_POOL
-from nbflow.store.effects import utc
 from nbflow.store.memory.tables import Tables, locked
+from nbflow.store.plan_effects import utc
 
 
 class Secrets(Tables):

@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String, Text, Typ
 from sqlalchemy.types import TypeEngine
 
 from nbflow.store.codec import dump_json
-from nbflow.store.effects import utc
+from nbflow.store.plan_effects import utc
 
 
 @lru_cache(maxsize=1024)  # a turn writes the same few moments many times over; equal ones have one text

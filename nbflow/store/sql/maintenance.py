@@ -27,10 +27,10 @@ from sqlalchemy import (
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.store.base import ARCHIVE, GONE_AFTER, archived_table
-from nbflow.store.effects import utc
+from nbflow.store.plan_effects import utc
 from nbflow.store.sql import schema
 from nbflow.store.sql import tables as t
-from nbflow.store.sql.columns import Moment
+from nbflow.store.sql.column_types import Moment
 from nbflow.store.sql.jobs import Jobs
 
 _RUN = t.dag_run

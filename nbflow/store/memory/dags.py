@@ -10,8 +10,8 @@ from nbflow.core.states import RunState
 from nbflow.errors import NbflowError
 from nbflow.store.base import DagRow, DagVersion, ImportFault
 from nbflow.store.codec import dag_row, seen_again, with_digest
-from nbflow.store.effects import utc
 from nbflow.store.memory.tables import Tables, locked
+from nbflow.store.plan_effects import utc
 
 
 class Definitions(Tables):

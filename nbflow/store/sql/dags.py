@@ -12,7 +12,7 @@ from sqlalchemy import Row, bindparam, delete, func, insert, select, text, updat
 from nbflow.core.spec import DagSpec
 from nbflow.store.base import DagRow, DagVersion, ImportFault
 from nbflow.store.codec import clean_text, dag_row, seen_again, with_digest
-from nbflow.store.effects import utc
+from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.jobs import Jobs
 from nbflow.store.sql.upsert import upsert

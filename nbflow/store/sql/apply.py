@@ -8,7 +8,7 @@ Guards, from the outside in:
 * every UPDATE repeats the state, the attempt and the revision that were read in its WHERE, and the rows that it hit are
   counted: should the reasoning above ever be wrong, the transaction ends as StalePlan and not as a lost update.
 
-The statements are built once, at import, and compiled once for each database (see :mod:`nbflow.store.sql.hot`).
+The statements are built once, at import, and compiled once for each database (see :mod:`nbflow.store.sql.apply_statements`).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from nbflow.core.states import TaskState
 from nbflow.errors import DagRunAlreadyExists, StalePlan
 from nbflow.store.base import Attempt
 from nbflow.store.codec import clean_text, dump_json
-from nbflow.store.effects import Effects, Hidden, RunRow, touched_keys, touched_runs, work_out
+from nbflow.store.plan_effects import Effects, Hidden, RunRow, touched_keys, touched_runs, work_out
 from nbflow.store.sql import tables as t
+from nbflow.store.sql.apply_statements import Write
 from nbflow.store.sql.database import Database
-from nbflow.store.sql.hot import Write
 from nbflow.store.sql.rows import (
     HIDDEN_COLUMNS,
     INSTANCE_COLUMNS,
