@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from nbflow.cli import output, sources
-from nbflow.cli.call import Call, UsageError
+from nbflow.cli import find_dag, output
 from nbflow.cli.declaring import CONF, DAG_ID, END, OUTPUT, START, SUBDIR_ONLY, YES, Command, arg, switch
+from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def create(call: Call) -> int:
     start, end = call.date(args.from_date), call.date(args.to_date)
     assert start is not None
     assert end is not None
-    sources.stored(call, args.dag_id, None)
+    find_dag.stored(call, args.dag_id, None)
     if args.dry_run:
         plan = call.operations.plan_backfill(
             args.dag_id, start, end, reprocess=args.reprocess_behavior, run_backwards=args.run_backwards
@@ -53,7 +53,7 @@ def create(call: Call) -> int:
 def old_backfill(call: Call) -> int:
     args = call.args
     start, end = _range(call)
-    stored = sources.stored(call, args.dag_id, args.subdir)
+    stored = find_dag.stored(call, args.dag_id, args.subdir)
     version = stored.number if args.subdir else None
     reprocess = _reprocess(call)
     if args.dry_run:
@@ -106,7 +106,7 @@ def _sure_to_reset(call: Call, start: datetime, end: datetime, reprocess: Reproc
 
 def _await(call: Call, backfill_id: int, plan: BackfillPlan) -> int:
     """Wait for the runs of a backfill; 0 if all of them succeeded."""
-    from nbflow.cli.running import Progress, drive, follow, level_of, logging_to_stderr, results_only
+    from nbflow.cli.run_here import Progress, drive, follow, level_of, logging_to_stderr, results_only
     from nbflow.core.snapshot import RunKey
 
     keys = [RunKey(call.args.dag_id, entry.run_id) for entry in plan.to_run if entry.run_id is not None]
@@ -134,7 +134,7 @@ def _finish(call: Call, backfill_id: int, keys: list[RunKey], runs: Iterable[Run
 
 
 def _scheduler_alive(call: Call) -> bool:
-    from nbflow.cli.daemons import alive
+    from nbflow.cli.processes import alive
 
     return bool(alive(call))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nbflow.cli.call import Call
 from nbflow.cli.declaring import OUTPUT, Command, arg, switch
+from nbflow.cli.invocation import Call
 from nbflow.config import HIDDEN, SECTIONS, to_text
 from nbflow.errors import ConfigError, did_you_mean
 

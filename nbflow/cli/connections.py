@@ -9,9 +9,9 @@ from dataclasses import fields
 from typing import Any
 
 from nbflow.cli import output
-from nbflow.cli.call import Call, UsageError
 from nbflow.cli.declaring import OUTPUT, Command, arg, switch
-from nbflow.cli.files import write_private_text
+from nbflow.cli.invocation import Call, UsageError
+from nbflow.cli.private_files import write_private_text
 from nbflow.connections import Connection
 from nbflow.errors import ConnectionNotFound, NbflowError, did_you_mean
 from nbflow.hooks import HOOKS

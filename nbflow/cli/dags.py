@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from nbflow.cli import checking, output, sources
+from nbflow.cli import check_files, find_dag, output
 from nbflow.cli.backfill import DAGS_BACKFILL
-from nbflow.cli.call import Call, UsageError
 from nbflow.cli.declaring import (
     BUNDLE,
     CONF,
@@ -26,6 +25,7 @@ from nbflow.cli.declaring import (
     positive,
     switch,
 )
+from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, did_you_mean
 
 LIST_COLUMNS = ("dag_id", "schedule", "is_paused", "next_run", "owners", "tags", "fileloc")
@@ -50,7 +50,7 @@ def list_dags(call: Call) -> None:
         rows = _local_rows(call, args.subdir)
     else:
         rows = [_stored_row(row) for row in call.app.store.dags()]
-        sources.say_unread(call)
+        find_dag.say_unread(call)
     call.show([{name: row[name] for name in columns} for row in rows], empty="There are no DAGs.", columns=columns)
 
 
@@ -87,8 +87,8 @@ def _stored_row(row: Any) -> dict[str, Any]:
 
 def _local_rows(call: Call, subdir: str | None) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for loaded in sources.load_all(call, subdir):
-        for line in sources.fault_lines(loaded.path, loaded.faults):
+    for loaded in find_dag.load_all(call, subdir):
+        for line in find_dag.fault_lines(loaded.path, loaded.faults):
             output.warn(line)
         for dag_id, spec in loaded.specs.items():
             known = call.app.store.dag(dag_id)
@@ -108,7 +108,7 @@ def _local_rows(call: Call, subdir: str | None) -> list[dict[str, Any]]:
 
 
 def details(call: Call) -> None:
-    known = sources.known(call, call.args.dag_id, call.args.subdir)
+    known = find_dag.known(call, call.args.dag_id, call.args.subdir)
     spec, version = known.spec, known.version
     row = call.app.store.dag(spec.dag_id)
     call.show_one(
@@ -139,7 +139,7 @@ def show_graph(call: Call) -> None:
     from nbflow.cli.dot import dot_text, save, save_svg
 
     args = call.args
-    spec = sources.known(call, args.dag_id, args.subdir).spec
+    spec = find_dag.known(call, args.dag_id, args.subdir).spec
     if args.save is None:
         print(dot_text(spec))
         return
@@ -157,7 +157,7 @@ def state(call: Call) -> None:
 
 
 def list_runs(call: Call) -> None:
-    from nbflow.cli.runs import RUN_COLUMNS, run_row
+    from nbflow.cli.run_rows import RUN_COLUMNS, run_row
     from nbflow.core.states import RunState
 
     args = call.args
@@ -186,7 +186,7 @@ def next_execution(call: Call) -> None:
     from nbflow.core.timetables import DataInterval, TimeRestriction, timetable_from_spec
 
     args = call.args
-    spec = sources.known(call, args.dag_id, args.subdir).spec
+    spec = find_dag.known(call, args.dag_id, args.subdir).spec
     row = call.app.store.dag(spec.dag_id)
     if row is not None and row.paused:
         output.warn(f"DAG {spec.dag_id} is paused: nothing is scheduled until nbflow dags unpause {spec.dag_id}.")
@@ -222,8 +222,8 @@ def next_execution(call: Call) -> None:
 
 
 def test(call: Call) -> int:
-    from nbflow.cli.running import interruptible, level_of, logging_to_stderr, results_only
-    from nbflow.cli.runs import run_object
+    from nbflow.cli.run_here import interruptible, level_of, logging_to_stderr, results_only
+    from nbflow.cli.run_rows import run_object
     from nbflow.core.states import RunState
     from nbflow.services.dag_test import run_test
 
@@ -231,7 +231,7 @@ def test(call: Call) -> int:
     moment = call.date(args.exec_date or args.logical_date)
     conf = call.conf(args.conf)
     with results_only(), logging_to_stderr(level_of(call)), interruptible():
-        dag, loaded = sources.dag_of(call, args.dag_id, args.subdir)
+        dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
         if loaded.output:
             print(loaded.output, end="")
         run = run_test(
@@ -260,7 +260,7 @@ def _print_failures(call: Call, run: Any) -> None:
 
 def _show_test(call: Call, spec: Any, instances: Iterable[Any]) -> None:
     from nbflow.cli.dot import dot_text, save
-    from nbflow.ui.look import known, palettes
+    from nbflow.ui.state_colors import known, palettes
 
     states = {one.task_id: one.state.value for one in instances}
     tints = palettes()[0].states
@@ -272,12 +272,12 @@ def _show_test(call: Call, spec: Any, instances: Iterable[Any]) -> None:
 
 
 def trigger(call: Call) -> None:
-    from nbflow.cli.runs import run_row
+    from nbflow.cli.run_rows import run_row
 
     args = call.args
     moment = call.date(args.logical_date)
     conf = call.conf(args.conf)
-    version = sources.stored(call, args.dag_id, args.subdir)
+    version = find_dag.stored(call, args.dag_id, args.subdir)
     run = call.operations.trigger(
         args.dag_id,
         run_id=args.run_id,
@@ -347,10 +347,10 @@ def _set_paused(call: Call, paused: bool) -> int:
         if len(dag_ids) > 1 and not call.sure(f"{word} {len(dag_ids)} DAGs: {', '.join(dag_ids)}?"):
             return 1
     else:
-        dag_ids = [sources.stored(call, args.dag_id, None).dag_id]
+        dag_ids = [find_dag.stored(call, args.dag_id, None).dag_id]
     rows = []
     for dag_id in dag_ids:
-        if store.dag(dag_id) is None and not sources.follow(call, dag_id):
+        if store.dag(dag_id) is None and not find_dag.follow(call, dag_id):
             raise NbflowError(
                 f"DAG {dag_id} has no schedule to {word.lower()}: it was registered for its own runs only.",
                 hint="Save it in the DAGs folder.",
@@ -370,14 +370,14 @@ def delete(call: Call) -> int:
         return 1
     gone = call.app.store.delete_dag(dag_id, actor=call.actor, now=call.now())
     print(f"DAG {dag_id} was deleted: {gone} rows.")
-    fileloc = [path for path in sources.files_of(call, None) if sources.names(path, dag_id)]
+    fileloc = [path for path in find_dag.files_of(call, None) if find_dag.names(path, dag_id)]
     if fileloc:
         output.say(f"{fileloc[0]} still names it: a scheduler that reads the file makes the DAG again.")
     return 0
 
 
 def list_jobs(call: Call) -> None:
-    from nbflow.cli.daemons import show_jobs
+    from nbflow.cli.processes import show_jobs
 
     show_jobs(call, state=call.args.state, limit=call.args.limit)
 
@@ -445,7 +445,7 @@ COMMANDS = (
         ),
     ),
     DAGS_BACKFILL,
-    *checking.COMMANDS,
+    *check_files.COMMANDS,
     Command(
         name="dags clear",
         help="Let the tasks of runs go again.",

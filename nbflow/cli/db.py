@@ -6,9 +6,9 @@ import os
 import shutil
 
 from nbflow.cli import output
-from nbflow.cli.archives import ARCHIVE_COMMANDS
-from nbflow.cli.call import Call, UsageError
+from nbflow.cli.db_archives import ARCHIVE_COMMANDS
 from nbflow.cli.declaring import YES, Command, arg, switch
+from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, StoreError
 from nbflow.store.base import Store
 
@@ -85,7 +85,7 @@ def reset(call: Call) -> int:
 
 
 def _refuse_beside_scheduler(call: Call, store: Store) -> None:
-    from nbflow.cli.daemons import alive
+    from nbflow.cli.processes import alive
 
     try:
         store.check()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nbflow.cli.call import Call
+    from nbflow.cli.invocation import Call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 from nbflow.cli import output
-from nbflow.cli.call import Call
 from nbflow.cli.declaring import Command, arg, switch
+from nbflow.cli.invocation import Call
 from nbflow.errors import NbflowError
 
 END_SECONDS = 75
@@ -17,7 +17,7 @@ END_SECONDS = 75
 
 
 def lab(call: Call) -> int:
-    from nbflow.cli.daemons import alive, start_scheduler
+    from nbflow.cli.processes import alive, start_scheduler
     from nbflow.config import prepare_home
 
     args = call.args

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from nbflow.cli import sources
-from nbflow.cli.call import Call
+from nbflow.cli import find_dag
 from nbflow.cli.declaring import Command, arg
+from nbflow.cli.invocation import Call
 from nbflow.errors import NbflowError
 
 
 def lint(call: Call) -> int:
-    from nbflow.cli.checking import check_files
+    from nbflow.cli.check_files import check_files
 
     places = call.args.file or [None]
-    files = [loaded for place in places for loaded in sources.load_all(call, place)]
+    files = [loaded for place in places for loaded in find_dag.load_all(call, place)]
     if not files:
         raise NbflowError(f"There are no DAG files in {', '.join(map(str, call.args.file)) or _folder(call)}.")
     return check_files(call, files, call.args.output)

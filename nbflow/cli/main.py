@@ -16,8 +16,8 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from nbflow.cli import output
-from nbflow.cli.call import Call, UsageError
 from nbflow.cli.declaring import Command
+from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, did_you_mean
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -174,7 +174,7 @@ def _named(group: str, rest: Sequence[str], commands: Sequence[Command]) -> tupl
         return name, rest[1:]
     if group in names:
         return group, rest
-    from nbflow.cli.absent import reason
+    from nbflow.cli.unavailable import reason
 
     if (why := reason(name)) is not None:
         raise UsageError(why)
@@ -186,7 +186,7 @@ def _named(group: str, rest: Sequence[str], commands: Sequence[Command]) -> tupl
 
 
 def _unknown(word: str, rest: Sequence[str]) -> NoReturn:
-    from nbflow.cli.absent import reason
+    from nbflow.cli.unavailable import reason
 
     why = reason(" ".join([word, *rest[:1]])) or reason(word)
     if why is not None:
@@ -214,7 +214,7 @@ class Parser(argparse.ArgumentParser):
             known = [flag for action in self._actions for flag in action.option_strings]
             option = next((word.partition("=")[0] for word in left if word.startswith("-")), None)
             if option is not None:
-                from nbflow.cli.absent import option_reason
+                from nbflow.cli.unavailable import option_reason
 
                 if (why := option_reason(self.prog.removeprefix("nbflow "), option)) is not None:
                     raise UsageError(why)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nbflow.cli import output
-from nbflow.cli.call import Call
 from nbflow.cli.declaring import OUTPUT, Command, arg, switch
-from nbflow.cli.files import write_private_text
+from nbflow.cli.invocation import Call
+from nbflow.cli.private_files import write_private_text
 from nbflow.errors import NbflowError, PoolNotFound, did_you_mean
 from nbflow.store.base import Pool
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nbflow.cli import output, sources
-from nbflow.cli.call import Call, UsageError
+from nbflow.cli import find_dag, output
 from nbflow.cli.declaring import DAG_ID, OUTPUT, SUBDIR, Command, arg, positive, switch
+from nbflow.cli.invocation import Call, UsageError
 
 if TYPE_CHECKING:
     from nbflow.sim.outcomes import Outcomes
@@ -20,7 +20,7 @@ def simulate(call: Call) -> int:
     from nbflow.sim.simulate import simulate
 
     args = call.args
-    spec = sources.known(call, args.dag_id, args.subdir).spec
+    spec = find_dag.known(call, args.dag_id, args.subdir).spec
     start, until = call.date(args.start_date) or call.now(), call.date(args.end_date)
     if until is not None and until <= start:
         raise UsageError("nbflow simulate: the end lies before the start.")

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from nbflow.cli import output, sources
-from nbflow.cli.call import Call, UsageError
+from nbflow.cli import find_dag, output
 from nbflow.cli.declaring import (
     BUNDLE,
     DAG_ID,
@@ -26,6 +25,7 @@ from nbflow.cli.declaring import (
     arg,
     switch,
 )
+from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ ALL = 1_000_000
 
 def list_tasks(call: Call) -> None:
     args = call.args
-    spec = sources.known(call, args.dag_id, args.subdir).spec
+    spec = find_dag.known(call, args.dag_id, args.subdir).spec
     if args.tree:
         print(output.harmless("\n".join(tree(spec))))
     elif args.output is None:
@@ -79,7 +79,7 @@ def tree(spec: DagSpec) -> Iterator[str]:
 
 
 def test(call: Call) -> int:
-    from nbflow.cli.running import level_of, logging_to_stderr, results_only
+    from nbflow.cli.run_here import level_of, logging_to_stderr, results_only
     from nbflow.services.task_test import state_of, trial
 
     args = call.args
@@ -87,7 +87,7 @@ def test(call: Call) -> int:
     conf = call.conf(args.conf)
     os.environ.update({name: str(value) for name, value in call.conf(args.env_vars, "--env-vars").items()})
     with results_only(), logging_to_stderr(level_of(call)):
-        dag, loaded = sources.dag_of(call, args.dag_id, args.subdir)
+        dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
         spec = loaded.specs[args.dag_id]
         one = trial(call.app, dag, spec, args.task_id, run=which, map_index=args.map_index, conf=conf)
         if args.dry_run:
@@ -112,12 +112,12 @@ def test(call: Call) -> int:
 
 
 def render(call: Call) -> None:
-    from nbflow.cli.running import level_of, logging_to_stderr, results_only
+    from nbflow.cli.run_here import level_of, logging_to_stderr, results_only
     from nbflow.services.task_test import trial
 
     args = call.args
     with results_only(), logging_to_stderr(level_of(call)):
-        dag, loaded = sources.dag_of(call, args.dag_id, args.subdir)
+        dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
         one = trial(
             call.app,
             dag,
@@ -151,7 +151,7 @@ def _run_or_date(call: Call, text: str | None) -> str | datetime | None:
 
 
 def state(call: Call) -> None:
-    from nbflow.cli.runs import state_word
+    from nbflow.cli.run_rows import state_word
 
     _, one = _instance(call)
     print(state_word(one.state))
@@ -181,7 +181,7 @@ def _instance(call: Call) -> tuple[Run, Instance]:
 
 
 def states_for_dag_run(call: Call) -> None:
-    from nbflow.cli.runs import INSTANCE_COLUMNS, instance_row
+    from nbflow.cli.run_rows import INSTANCE_COLUMNS, instance_row
 
     args = call.args
     run = call.operations.find_run(args.dag_id, args.run)

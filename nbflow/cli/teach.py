@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nbflow.cli import output
-from nbflow.cli.call import Call, UsageError
 from nbflow.cli.declaring import OUTPUT, Command, arg, positive
+from nbflow.cli.invocation import Call, UsageError
 
 if TYPE_CHECKING:
     from nbflow.teach.quiz import Sitting
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def labs(call: Call) -> int:
     from nbflow.teach.lab import open_lab
-    from nbflow.teach.labs import LABS
+    from nbflow.teach.lab_table import LABS
     from nbflow.teach.progress import Progress
 
     args = call.args

@@ -6,9 +6,9 @@ import json
 import sys
 
 from nbflow.cli import output
-from nbflow.cli.call import Call
 from nbflow.cli.declaring import OUTPUT, Command, arg, switch
-from nbflow.cli.files import write_private_text
+from nbflow.cli.invocation import Call
+from nbflow.cli.private_files import write_private_text
 from nbflow.errors import NbflowError, VariableNotFound, did_you_mean
 
 KEY = arg("key", help="Key of the variable.")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nbflow.cli import output
-from nbflow.cli.call import Call
 from nbflow.cli.declaring import DAG_ID, MAP_INDEX, OUTPUT, Command, arg
+from nbflow.cli.invocation import Call
 from nbflow.errors import DagRunNotFound, TaskNotFound, did_you_mean
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ COLUMNS = ("task_id", "map_index", "state", "kind", "reason", "until")
 
 
 def why(call: Call) -> None:
-    from nbflow.cli.runs import state_word
+    from nbflow.cli.run_rows import state_word
     from nbflow.core.states import RUN_FINISHED
 
     args = call.args

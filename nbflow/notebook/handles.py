@@ -18,11 +18,11 @@ from nbflow.core.snapshot import Instance, Run, RunKey
 from nbflow.core.states import RUN_FINISHED, RunState
 from nbflow.errors import NbflowError
 from nbflow.notebook import views
-from nbflow.notebook.faults import mark, told_in_one_line
-from nbflow.ui import words
-from nbflow.ui.bundle import Bundle
+from nbflow.notebook.error_display import mark, told_in_one_line
+from nbflow.ui import formatting
 from nbflow.ui.html import backfill_bundle, graph_bundle, tasks_bundle
 from nbflow.ui.live import LiveGraph
+from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.viewmodel import GraphView
 
 if TYPE_CHECKING:
@@ -248,30 +248,30 @@ class RunHandle(Watched):
     @property
     def tasks(self) -> Shown:
         """The task instances as a table; as a value, a dict from name to instance."""
-        from nbflow.notebook.verbs import states
+        from nbflow.notebook.functions import states
 
         return states(self.dag_id, run=self.run_id)
 
     def logs(self, task: str | None = None, *, try_number: int | None = None, search: str = "") -> Shown:
         """The log of a task's last try."""
-        from nbflow.notebook.verbs import logs
+        from nbflow.notebook.functions import logs
 
         return logs(self.dag_id, task, run=self.run_id, try_number=try_number, search=search)
 
     def why(self, task: str | None = None) -> Shown:
         """Why it waits, or why it ended as it did."""
-        from nbflow.notebook.verbs import why
+        from nbflow.notebook.functions import why
 
         return why(self.dag_id, task, run=self.run_id)
 
     def clear(self, *tasks: str, failed: bool = False) -> Shown:
         """Let tasks go again: all of them, those named, or the failed ones."""
-        from nbflow.notebook.verbs import clear
+        from nbflow.notebook.functions import clear
 
         return clear(self.dag_id, *tasks, run=self.run_id, failed=failed)
 
     def __repr__(self) -> str:
-        counts = words.counts_line(_counts(self._instances()))
+        counts = formatting.counts_line(_counts(self._instances()))
         return f"<run {self.run_id} of {self.dag_id}: {self.state} ({counts})>"
 
     def _late(self, seconds: float) -> NbflowError:
@@ -334,8 +334,8 @@ class RunHandle(Watched):
                 {
                     "try": attempt.try_number,
                     "state": attempt.outcome or attempt.state,
-                    "started": words.short_time(attempt.started_at.astimezone(zone)) if attempt.started_at else "",
-                    "took": words.duration(words.elapsed(attempt.started_at, attempt.ended_at)),
+                    "started": formatting.short_time(attempt.started_at.astimezone(zone)) if attempt.started_at else "",
+                    "took": formatting.duration(formatting.elapsed(attempt.started_at, attempt.ended_at)),
                     "cause": views.cause_words(attempt.outcome or ""),
                 }
                 for attempt in store.attempts(self.key, one.key)
@@ -347,7 +347,7 @@ class RunHandle(Watched):
         if name != "clear":
             raise NbflowError(f"There is no command {name!r}.")
         cleared = self._session.operations.clear(self.key, [str(args.get("task_id", ""))])
-        return {"said": f"Cleared {words.count(len(cleared), 'task')}."}
+        return {"said": f"Cleared {formatting.count(len(cleared), 'task')}."}
 
 
 def _log_lines(session: Session, run: RunKey, one: Instance, zone: Any) -> list[dict[str, Any]]:
@@ -432,7 +432,7 @@ class BackfillHandle(Watched):
         return {entry.run_id: found[entry.run_id] for entry in self.plan.to_run if entry.run_id in found}
 
     def _late(self, seconds: float) -> NbflowError:
-        counts = words.counts_line(_tally(self.states.values()))
+        counts = formatting.counts_line(_tally(self.states.values()))
         return NbflowError(f"The backfill of {self.dag_id} is not over after {seconds:g} s: {counts}.")
 
     def bundle(self) -> Bundle:

@@ -19,12 +19,12 @@ from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
 
 from nbflow.errors import NbflowError, did_you_mean
-from nbflow.notebook import line as lines
+from nbflow.notebook import magic_parser as lines
 from nbflow.notebook import scheduler_process
-from nbflow.notebook.faults import told_in_one_line
+from nbflow.notebook.cell_output import dag_picture
+from nbflow.notebook.cells import run_cell, run_shared
+from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.handles import Shown, seen
-from nbflow.notebook.kernel import run_cell, run_shared
-from nbflow.notebook.picture import dag_picture
 from nbflow.notebook.session import Session, end_session, session
 from nbflow.sources.cell_options import OPTIONS, SHARED, help_text, parse_magic
 from nbflow.ui.html import message_bundle
@@ -234,7 +234,7 @@ def _quizzes() -> list[str]:
 
 
 def _labs() -> list[str]:
-    from nbflow.teach.labs import LABS
+    from nbflow.teach.lab_table import LABS
 
     return list(LABS)
 

@@ -13,7 +13,7 @@ from nbflow.authoring.dag import DAG
 from nbflow.core.snapshot import KERNEL, Run, RunKey
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import DagNotFound, NbflowError, did_you_mean
-from nbflow.notebook.kernel import CellDag, CellLog, notebook_path, saved_source
+from nbflow.notebook.cells import CellDag, CellLog, notebook_path, saved_source
 
 if TYPE_CHECKING:
     from nbflow.app import App

@@ -16,7 +16,7 @@ from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import CAUSES, FAILED_STATES, FINISHED, RUN_CAUSES, Cause, RunCause, RunState, TaskState
 from nbflow.core.timetables import DagRunInfo, TimeRestriction, timetable_from_spec
 from nbflow.core.timetables.time_zones import timezone_of
-from nbflow.ui import words
+from nbflow.ui import formatting
 from nbflow.ui.scene import group_note, group_state
 from nbflow.ui.viewmodel import (
     BackfillView,
@@ -130,7 +130,7 @@ def _task_view(spec: DagSpec, task: TaskSpec, own: Sequence[Instance], zone: tzi
     return replace(
         plain,
         state=one.state.value,
-        duration=words.elapsed(one.start_date, one.end_date),
+        duration=formatting.elapsed(one.start_date, one.end_date),
         try_number=one.try_number,
         max_tries=one.max_tries + 1,
         since=one.start_date.astimezone(zone) if one.start_date and one.state is TaskState.RUNNING else None,
@@ -175,7 +175,7 @@ def dag_row(store: Store, spec: DagSpec, *, paused: bool, next_run: datetime | N
         schedule="" if spec.schedule_text == "None" else spec.schedule_text,
         paused=paused,
         latest=runs[-1].state.value if runs else "none",
-        last_runs=tuple((run.state.value, words.elapsed(run.start_date, run.end_date)) for run in runs),
+        last_runs=tuple((run.state.value, formatting.elapsed(run.start_date, run.end_date)) for run in runs),
         next_run=_in(next_run, zone_of(spec)),
         tags=spec.tags,
         owner=", ".join(spec.owners),
@@ -248,7 +248,7 @@ def grid_view(spec: DagSpec, runs: Sequence[tuple[Run, Sequence[Instance]]]) -> 
             run_id=run.run_id,
             label=f"{run.logical_date.astimezone(zone):%d %b}" if run.logical_date else run.run_id[-6:],
             state=run.state.value,
-            duration=words.elapsed(run.start_date, run.end_date),
+            duration=formatting.elapsed(run.start_date, run.end_date),
         )
         for run, _ in runs
     ]
@@ -422,7 +422,7 @@ def _clock_changes(runs: Sequence[PlannedRun]) -> Iterable[str]:
         begin, end = run.interval_start, run.interval_end
         if begin is None or end is None or begin.utcoffset() == end.utcoffset():
             continue
-        hours = words.between(begin, end) / 3600
+        hours = formatting.between(begin, end) / 3600
         if hours <= 25:
             at, forward = _change_between(begin, end)
             where = "forward" if forward else "back"
@@ -482,12 +482,12 @@ def timeline_view(simulation: Simulation, spec: DagSpec) -> TimelineView:
         lanes=tuple(lanes),
         events=tuple(events),
         assumptions=tuple(line.rstrip(".") for line in simulation.assumptions),
-        footer=(words.count(len(simulation.runs), "run"), *simulation.happened),
+        footer=(formatting.count(len(simulation.runs), "run"), *simulation.happened),
     )
 
 
 def run_date(at: datetime | None, zone: tzinfo) -> str:
-    return words.short_time(_in(at, zone))
+    return formatting.short_time(_in(at, zone))
 
 
 def _in(at: datetime | None, zone: tzinfo) -> datetime | None:

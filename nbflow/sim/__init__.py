@@ -7,7 +7,7 @@ same, ``timeline`` what came of it; ``soak`` lives through random worlds.
 
 from __future__ import annotations
 
-from nbflow.sim.faults import FAULTS, NO_FAULTS, Faults, every_fault
+from nbflow.sim.fault_injection import FAULTS, NO_FAULTS, Faults, every_fault
 from nbflow.sim.invariants import InvariantBroken
 from nbflow.sim.outcomes import Does, Outcomes, Script, Seeded, as_last_time, script_of
 from nbflow.sim.simulate import simulate

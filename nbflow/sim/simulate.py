@@ -10,7 +10,7 @@ from nbflow.core.reasons import Wait
 from nbflow.core.spec import DagSpec
 from nbflow.core.timetables import Timetable, timetable_from_spec
 from nbflow.errors import InvalidArgument
-from nbflow.sim.faults import NO_FAULTS, Faults
+from nbflow.sim.fault_injection import NO_FAULTS, Faults
 from nbflow.sim.outcomes import Outcomes, Script, as_last_time
 from nbflow.sim.timeline import Simulation, run_lines
 from nbflow.sim.world import SLOTS, World

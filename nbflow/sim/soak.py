@@ -25,7 +25,7 @@ from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RunState, TaskState
 from nbflow.errors import NbflowError
 from nbflow.services.operations import Operations
-from nbflow.sim.faults import FAULTS, NO_FAULTS, every_fault
+from nbflow.sim.fault_injection import FAULTS, NO_FAULTS, every_fault
 from nbflow.sim.outcomes import Seeded
 from nbflow.sim.random_dags import POOLS, START, random_dag
 from nbflow.sim.world import World

@@ -2,7 +2,7 @@
 
 What a real worker does with processes, sockets and signals is here a handful of dict entries and planned events, but
 the protocol with the store is the real one: claim, lease, XCom push, outcome; and a worker whose attempt is no longer
-current kills its work. Faults strike here, at the points that :mod:`nbflow.sim.faults` names.
+current kills its work. Faults strike here, at the points that :mod:`nbflow.sim.fault_injection` names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nbflow.core import events as ev
 from nbflow.core.snapshot import RunKey, Snapshot, TaskKey
 from nbflow.core.states import Cause, TaskState
 from nbflow.errors import StaleAttempt
-from nbflow.sim.faults import Faults
+from nbflow.sim.fault_injection import Faults
 from nbflow.sim.outcomes import Does, Outcomes
 from nbflow.store.base import Attempt, Store
 

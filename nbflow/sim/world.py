@@ -3,7 +3,7 @@
 Nothing here decides: new runs come from :func:`nbflow.core.due_runs.plan_due`, everything else from
 :func:`nbflow.core.scheduler_loop.decide_all` and :func:`nbflow.core.react.react`, as in the real scheduler. The world supplies
 what is around them: a :class:`~nbflow.store.memory.MemoryStore`, a clock that jumps, workers that do as they are told
-(:mod:`nbflow.sim.outcomes`), accidents (:mod:`nbflow.sim.faults`), and after each step a check of what nbflow promises
+(:mod:`nbflow.sim.outcomes`), accidents (:mod:`nbflow.sim.fault_injection`), and after each step a check of what nbflow promises
 (:mod:`nbflow.sim.invariants`).
 
 One turn of the world::
@@ -50,7 +50,7 @@ from nbflow.core.spec import DagSpec
 from nbflow.core.states import LIVE, Cause
 from nbflow.core.timetables import DagRunInfo, DataInterval, Timetable, timetable_from_spec
 from nbflow.services.operations import Operations
-from nbflow.sim.faults import NO_FAULTS, Faults
+from nbflow.sim.fault_injection import NO_FAULTS, Faults
 from nbflow.sim.invariants import Checker
 from nbflow.sim.outcomes import Outcomes, Script
 from nbflow.sim.workers import Workers

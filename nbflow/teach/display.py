@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from nbflow.ui.bundle import Bundle
+from nbflow.ui.escaping import escape
 from nbflow.ui.html import card
-from nbflow.ui.markup import escape
+from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.tables import chip_html
 
 _CODE = re.compile(r"`([^`]+)`")

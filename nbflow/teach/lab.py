@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.teach.checks import Finding, World
 from nbflow.teach.display import card_bundle, chip, paragraph, prose
-from nbflow.teach.labs import LABS, Exercise, LabSpec
+from nbflow.teach.lab_table import LABS, Exercise, LabSpec
 from nbflow.teach.progress import Progress
-from nbflow.ui.bundle import Bundle
+from nbflow.ui.mime_bundle import Bundle
 
 if TYPE_CHECKING:
     from nbflow.app import App

@@ -6,14 +6,14 @@ import shlex
 from collections.abc import Iterable
 
 from nbflow.errors import NbflowError
-from nbflow.notebook.faults import told_in_one_line
+from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.handles import Shown
 from nbflow.teach.lab import Lab, Result, open_lab
-from nbflow.teach.labs import LABS
+from nbflow.teach.lab_table import LABS
 from nbflow.teach.questions import quiz_names
 from nbflow.teach.quiz import Feedback, Sitting, open_quiz
-from nbflow.ui.bundle import Bundle
 from nbflow.ui.html import message_bundle
+from nbflow.ui.mime_bundle import Bundle
 
 
 @told_in_one_line

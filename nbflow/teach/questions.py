@@ -9,7 +9,7 @@ A quiz file is JSON::
        "options": [{"text": "...", "is": "failed"}, ...]}]}
 
 What is right is said once: by ``"right": true``, by ``"accept": [...]`` of a fill-in question, or by a ``key``, which
-asks the engine (:mod:`nbflow.teach.keys`) and is compared with what each option ``"is"``. Texts hold `code` in
+asks the engine (:mod:`nbflow.teach.answer_keys`) and is compared with what each option ``"is"``. Texts hold `code` in
 backticks and no other markup.
 """
 
@@ -23,7 +23,7 @@ from string import ascii_lowercase
 from typing import Any
 
 from nbflow.errors import NbflowError, did_you_mean
-from nbflow.teach.keys import key_values
+from nbflow.teach.answer_keys import key_values
 
 #: type -> how many right answers it may have (least, most).
 TYPES: Mapping[str, tuple[int, int]] = {"single": (1, 1), "multiple": (1, 26), "order": (2, 26), "fill": (1, 26)}

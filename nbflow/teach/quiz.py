@@ -19,7 +19,7 @@ from nbflow.clock import Clock, SystemClock
 from nbflow.teach.display import card_bundle, chip, paragraph, prose
 from nbflow.teach.progress import Item, Progress
 from nbflow.teach.questions import Question, Quiz, QuizError, normal
-from nbflow.ui.bundle import Bundle
+from nbflow.ui.mime_bundle import Bundle
 
 HOW: dict[str, str] = {
     "single": "choose one",

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from nbflow.ui import words
-from nbflow.ui.look import known, palettes
-from nbflow.ui.markup import escape
-from nbflow.ui.metrics import fit, text_width
+from nbflow.ui import formatting
+from nbflow.ui.escaping import escape
+from nbflow.ui.state_colors import known, palettes
 from nbflow.ui.svg import (
     BAR_HEIGHT,
     CARD_MIN,
@@ -25,6 +24,7 @@ from nbflow.ui.svg import (
     state_text,
     text,
 )
+from nbflow.ui.text_width import fit, text_width
 from nbflow.ui.viewmodel import Bar, GanttView, GridRun, GridView, Lane, TimelineView, state_counts
 
 WIDTH = 980
@@ -37,7 +37,7 @@ LANE = 27
 
 
 def _left_out(shown: int, total: int, noun: str) -> str:
-    return "" if shown >= total else f"{total - shown:,} of {words.count(total, noun)} not drawn"
+    return "" if shown >= total else f"{total - shown:,} of {formatting.count(total, noun)} not drawn"
 
 
 def _nothing(title: str, message: str, view: str, theme: str) -> Picture:
@@ -62,7 +62,7 @@ def grid_svg(view: GridView, *, theme: str = "auto") -> Picture:
     first = len(view.runs) - len(runs)
     rows = view.rows[:MAX_LANES]
     step, left, top = 30, NAMES + 17, BAR_HEIGHT + 1
-    body = [header(view.dag_id, WIDTH, right=f"last {words.count(len(runs), 'run')} · bar height is the duration")]
+    body = [header(view.dag_id, WIDTH, right=f"last {formatting.count(len(runs), 'run')} · bar height is the duration")]
     body += _grid_runs(runs, left, top + 56, step)
     y = top + 84.0
     for row in rows:
@@ -81,8 +81,8 @@ def grid_svg(view: GridView, *, theme: str = "auto") -> Picture:
     notes = (*view.footer, _left_out(len(rows), len(view.rows), "row"), _left_out(len(runs), len(view.runs), "run"))
     foot, height = footer(y + 6, WIDTH, latest, notes or ("the latest run's states",))
     body.append(foot)
-    ends = words.counts_line(state_counts(run.state for run in runs))
-    label = f"Grid of {view.dag_id}, {words.count(len(runs), 'run')}: {ends}"
+    ends = formatting.counts_line(state_counts(run.state for run in runs))
+    label = f"Grid of {view.dag_id}, {formatting.count(len(runs), 'run')}: {ends}"
     return picture(body, width=WIDTH, height=y + 6 + height, label=label, view="grid", theme=theme)
 
 
@@ -93,7 +93,7 @@ def _grid_runs(runs: Sequence[GridRun], left: float, base: float, step: float) -
         tall = 6 + 36 * (run.duration or 0) / longest
         state = known(run.state)
         x = left + i * step
-        hover = f"{run.run_id}: {run.state}, {words.duration(run.duration)}"
+        hover = f"{run.run_id}: {run.state}, {formatting.duration(run.duration)}"
         fill = palettes()[0].states[state].line
         yield (
             f'<rect class="s-{state}" x="{x:g}" y="{base - tall:.1f}" width="14" height="{tall:.1f}" rx="2" '
@@ -121,7 +121,7 @@ def gantt_svg(view: GanttView, *, theme: str = "auto") -> Picture:
     if not bars:
         return _nothing(view.dag_id, f"Nothing of {view.run or 'this run'} has started yet.", "gantt", theme)
     start = min(bar.queued_from or bar.start for bar in bars)
-    span = max(words.between(start, max(bar.end for bar in bars)), 0.001)
+    span = max(formatting.between(start, max(bar.end for bar in bars)), 0.001)
     tick = _nice(span / 8)
     end = tick * (int(span / tick) + 1)
     left, right, top = NAMES, WIDTH - 28, BAR_HEIGHT + 1
@@ -139,9 +139,9 @@ def gantt_svg(view: GanttView, *, theme: str = "auto") -> Picture:
         body += [_bar(bar, start, left, scale, right, y) for bar in lane.bars]
     notes = (*view.footer, _left_out(len(lanes), len(view.lanes), "task"))
     ends = state_counts(lane.bars[-1].state for lane in lanes if lane.bars)
-    foot, height = footer(bottom + 6, WIDTH, ends, [*notes, f"{words.duration(span)} in all"])
+    foot, height = footer(bottom + 6, WIDTH, ends, [*notes, f"{formatting.duration(span)} in all"])
     body.append(foot)
-    label = f"Gantt of {view.dag_id}, {view.run}: {words.count(len(lanes), 'task')} in {words.duration(span)}"
+    label = f"Gantt of {view.dag_id}, {view.run}: {formatting.count(len(lanes), 'task')} in {formatting.duration(span)}"
     return picture(body, width=WIDTH, height=bottom + 6 + height, label=label, view="gantt", theme=theme)
 
 
@@ -151,12 +151,12 @@ def _lane_name(lane: Lane, y: float) -> str:
 
 
 def _bar(bar: Bar, start: datetime, left: float, scale: float, right: float, y: float) -> str:
-    x = left + words.between(start, bar.start) * scale
-    w = max(words.between(bar.start, bar.end) * scale, 3)
-    length = words.duration(words.between(bar.start, bar.end))
+    x = left + formatting.between(start, bar.start) * scale
+    w = max(formatting.between(bar.start, bar.end) * scale, 3)
+    length = formatting.duration(formatting.between(bar.start, bar.end))
     parts = [f"<g><title>{escape(f'{bar.state}, {length}' + (f', {bar.note}' if bar.note else ''))}</title>"]
     if bar.queued_from is not None and bar.queued_from < bar.start:
-        qx = left + words.between(start, bar.queued_from) * scale
+        qx = left + formatting.between(start, bar.queued_from) * scale
         grey = palettes()[0].states["queued"].line
         parts.append(
             f'<rect class="s-queued" x="{qx:.1f}" y="{y:g}" width="{max(x - qx, 1.5):.1f}" height="{BAR}" '
@@ -190,7 +190,7 @@ def _nice(seconds: float) -> float:
 def _axis_seconds(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:g} s" if seconds >= 0.1 or not seconds else f"{seconds * 1000:g} ms"
-    return words.duration(seconds)
+    return formatting.duration(seconds)
 
 
 # -- timeline
@@ -201,12 +201,12 @@ def timeline_svg(view: TimelineView, *, theme: str = "auto") -> Picture:
     lanes = view.lanes[:MAX_LANES]
     if not any(lane.bars for lane in lanes):
         return _nothing(view.title, "Nothing is due in this time.", "timeline", theme)
-    span = max(words.between(view.start, view.end), 1)
+    span = max(formatting.between(view.start, view.end), 1)
     left, right, top = NAMES, WIDTH - 28, BAR_HEIGHT + 1
     scale = (right - left) / span
     rows = [row for lane in lanes for row in _rows(lane, scale)]
     bottom = top + 34 + len(rows) * LANE
-    right_word = f"{words.short_time(view.start)} to {words.short_time(view.end)}"
+    right_word = f"{formatting.short_time(view.start)} to {formatting.short_time(view.end)}"
     body = [header(view.title, WIDTH, right=right_word)]
     body += _calendar_axis(view.start, view.end, left, scale, top, bottom)
     for i, (name, bars) in enumerate(rows):
@@ -218,7 +218,7 @@ def timeline_svg(view: TimelineView, *, theme: str = "auto") -> Picture:
     notes = (*view.footer, _left_out(len(lanes), len(view.lanes), "lane"))
     foot, height = footer(bottom + 6, WIDTH, state_counts(b.state for b in all_bars), notes)
     body.append(foot)
-    label = f"Timeline of {view.title}, {right_word}: {words.counts_line(state_counts(b.state for b in all_bars))}"
+    label = f"Timeline of {view.title}, {right_word}: {formatting.counts_line(state_counts(b.state for b in all_bars))}"
     return picture(body, width=WIDTH, height=bottom + 6 + height, label=label, view="timeline", theme=theme)
 
 
@@ -237,10 +237,10 @@ def _rows(lane: Lane, scale: float) -> list[tuple[Lane | None, list[Bar]]]:
 
 
 def _mark(bar: Bar, start: datetime, left: float, scale: float, y: float, *, last: bool) -> str:
-    x = left + words.between(start, bar.start) * scale
-    w = max(words.between(bar.start, bar.end) * scale, 2.5)
+    x = left + formatting.between(start, bar.start) * scale
+    w = max(formatting.between(bar.start, bar.end) * scale, 2.5)
     state = known(bar.state)
-    said = f"{bar.state}, {words.short_time(bar.start)}, {words.duration(words.between(bar.start, bar.end))}"
+    said = f"{bar.state}, {formatting.short_time(bar.start)}, {formatting.duration(formatting.between(bar.start, bar.end))}"
     hover = f"<title>{escape(said + (f': {bar.note}' if bar.note else ''))}</title>"
     if w < 14:  # too slim for a frame: a solid mark, and its glyph only where nothing follows
         fill = palettes()[0].states[state].line
@@ -258,7 +258,7 @@ def _calendar_axis(
     start: datetime, end: datetime, left: float, scale: float, top: float, bottom: float
 ) -> Iterable[str]:
     """Ticks at whole hours or days of the times' own zone: steps of wall time, so that a DST day has 23 or 25 h."""
-    span = words.between(start, end)
+    span = formatting.between(start, end)
     hours = next(
         (h for h in (1, 2, 3, 6, 12, 24, 48, 168) if span / 3600 / h <= 10), 24 * (int(span / 86_400 / 10) + 1)
     )
@@ -266,7 +266,7 @@ def _calendar_axis(
     free_from = left - 40
     while wall <= end:
         if wall >= start:
-            x = left + words.between(start, wall) * scale
+            x = left + formatting.between(start, wall) * scale
             yield line(round(x) + 0.5, top + 24, round(x) + 0.5, bottom)
             word = f"{wall:%a} {wall.day} {wall:%b}" if wall.hour == 0 else f"{wall:%H:%M}"
             half = text_width(word, 11) / 2

@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from nbflow.ui import words
-from nbflow.ui.bundle import Bundle, data_uri
+from nbflow.ui import formatting
 from nbflow.ui.charts import gantt_svg, grid_svg, timeline_svg
-from nbflow.ui.look import glyphs, known, palettes
-from nbflow.ui.markup import escape
+from nbflow.ui.escaping import escape
+from nbflow.ui.mime_bundle import Bundle, data_uri
+from nbflow.ui.state_colors import glyphs, known, palettes
 from nbflow.ui.svg import Picture, graph_svg
 from nbflow.ui.tables import (
     Cell,
@@ -179,15 +179,16 @@ def graph_text(graph: GraphView, now: datetime | None = None) -> str:
     for edge in graph.edges:
         after.setdefault(edge.target, []).append(edge.source + (f" ({edge.label})" if edge.label else ""))
     rows = tuple(
-        (t.task_id + t.times, t.state, words.note(t, now), ", ".join(after.get(t.task_id, ()))) for t in graph.tasks
+        (t.task_id + t.times, t.state, formatting.note(t, now), ", ".join(after.get(t.task_id, ())))
+        for t in graph.tasks
     )
     head = " · ".join(
         filter(None, [f"DAG {graph.dag_id}", graph.schedule, graph.run and f"{graph.run} {graph.run_state}"])
     )
     if graph.next_run is not None and now is not None and not graph.paused:
-        head += f" · {words.next_run(graph.next_run, now)} ({words.short_time(graph.next_run)})"
+        head += f" · {formatting.next_run(graph.next_run, now)} ({formatting.short_time(graph.next_run)})"
     table = Table(columns=("task", "state", "note", "after"), rows=rows, empty="This DAG has no tasks yet.")
-    counts = words.counts_line(graph.counts()) if graph.run else ""
+    counts = formatting.counts_line(graph.counts()) if graph.run else ""
     return _joined(head + (" · paused" if graph.paused else ""), text_table(table), counts, " · ".join(graph.footer))
 
 
@@ -201,7 +202,7 @@ def grid_bundle(view: GridView, *, theme: str = "auto") -> Bundle:
     names = Counter(run.label for run in runs)
     columns = ("task", *(run.label if names[run.label] == 1 else run.run_id for run in runs))
     table = Table(columns=columns, rows=rows, empty=f"No run of {view.dag_id} yet.")
-    text = _joined(f"Grid of {view.dag_id}, the last {words.count(len(runs), 'run')}", text_table(table))
+    text = _joined(f"Grid of {view.dag_id}, the last {formatting.count(len(runs), 'run')}", text_table(table))
     return Bundle(html=picture_html(picture, "grid"), text=text, svg=picture.svg)
 
 
@@ -211,8 +212,8 @@ def gantt_bundle(view: GanttView, *, theme: str = "auto") -> Bundle:
         (
             lane.label,
             bar.state,
-            words.short_time(bar.start),
-            words.duration(words.between(bar.start, bar.end)),
+            formatting.short_time(bar.start),
+            formatting.duration(formatting.between(bar.start, bar.end)),
             bar.note,
         )
         for lane in view.lanes
@@ -230,21 +231,19 @@ def timeline_bundle(view: TimelineView, *, theme: str = "auto") -> Bundle:
     assumed = "Assumed: " + "; ".join(view.assumptions) if view.assumptions else ""
     below = ""
     if view.events or assumed:
-        shown = (
-            f"<details><summary style='padding:6px 12px'>{words.count(len(view.events), 'event')} with causes</summary>"
-        )
+        shown = f"<details><summary style='padding:6px 12px'>{formatting.count(len(view.events), 'event')} with causes</summary>"
         below = card(
             "events",
             "",
             (_note(assumed) if assumed else "") + (shown if view.events else ""),
         )
     rows = tuple(
-        (lane.label, str(len(lane.bars)), words.counts_line(state_counts(b.state for b in lane.bars)))
+        (lane.label, str(len(lane.bars)), formatting.counts_line(state_counts(b.state for b in lane.bars)))
         for lane in view.lanes
     )
     summary = Table(columns=("lane", "runs", "states"), rows=rows, empty="Nothing is due in this time.")
     text = _joined(
-        f"{view.title}: {words.short_time(view.start)} to {words.short_time(view.end)}",
+        f"{view.title}: {formatting.short_time(view.start)} to {formatting.short_time(view.end)}",
         text_table(summary), assumed, text_table(events) if view.events else "",
     )  # fmt: skip
     return Bundle(html=picture_html(picture, "timeline") + below, text=text, svg=picture.svg)
@@ -271,7 +270,7 @@ def _dag_row(row: DagRow, now: datetime) -> tuple[Cell, ...]:
     longest = max((seconds or 0 for _, seconds in row.last_runs), default=0) or 1
     bars = tuple((state, (seconds or 0) / longest) for state, seconds in row.last_runs[-14:])
     latest = state_cell(row.latest) if row.last_runs or row.latest != "none" else Cell(text="–", muted=True)
-    following = Cell(text="paused", muted=True) if row.paused else when_cell(words.relative(row.next_run, now))
+    following = Cell(text="paused", muted=True) if row.paused else when_cell(formatting.relative(row.next_run, now))
     return (
         Cell(text=row.dag_id, bold=True), Cell(bars=bars, hover=", ".join(s for s, _ in row.last_runs[-14:])), latest,
         Cell(text=row.schedule or "none", mono=True), following, Cell(text=", ".join(row.tags), muted=True),
@@ -291,9 +290,9 @@ def runs_bundle(rows: Sequence[RunRow], now: datetime, *, dag_id: str = "", tota
         rows=tuple(
             (
                 Cell(text=r.run_id, mono=True), state_cell(r.state), Cell(text=r.run_type, muted=True),
-                Cell(text=words.short_time(r.logical_date), hover=words.exact(r.logical_date)),
-                when_cell(words.relative(r.start, now)), Cell(text=_took(r.start, r.end, now), right=True),
-                Cell(text=words.counts_line(dict(r.counts)) if r.counts else "", muted=True),
+                Cell(text=formatting.short_time(r.logical_date), hover=formatting.exact(r.logical_date)),
+                when_cell(formatting.relative(r.start, now)), Cell(text=_took(r.start, r.end, now), right=True),
+                Cell(text=formatting.counts_line(dict(r.counts)) if r.counts else "", muted=True),
             )
             for r in rows
         ),
@@ -307,7 +306,7 @@ def runs_bundle(rows: Sequence[RunRow], now: datetime, *, dag_id: str = "", tota
 
 
 def _took(start: datetime | None, end: datetime | None, now: datetime) -> str:
-    taken = words.duration(words.elapsed(start, end, now))
+    taken = formatting.duration(formatting.elapsed(start, end, now))
     return f"{taken} so far" if start is not None and end is None else taken
 
 
@@ -318,8 +317,8 @@ def tasks_bundle(rows: Sequence[TaskRow], now: datetime, *, title: str = "Tasks"
         rows=tuple(
             (
                 Cell(text=r.task_id, bold=True), Cell(text=str(r.map_index) if r.map_index >= 0 else "", right=True),
-                state_cell(r.state), Cell(text=words.tries(r.try_number, r.max_tries)),
-                when_cell(words.relative(r.start, now)), Cell(text=_took(r.start, r.end, now), right=True),
+                state_cell(r.state), Cell(text=formatting.tries(r.try_number, r.max_tries)),
+                when_cell(formatting.relative(r.start, now)), Cell(text=_took(r.start, r.end, now), right=True),
                 Cell(text=r.reason),
             )
             for r in rows
@@ -330,7 +329,7 @@ def tasks_bundle(rows: Sequence[TaskRow], now: datetime, *, title: str = "Tasks"
     )  # fmt: skip
     counts = state_counts(r.state for r in rows)
     html = card("tasks", title, html_table(table), foot=chips_html(counts))
-    return Bundle(html=html, text=_joined(title, text_table(table), words.counts_line(counts) if rows else ""))
+    return Bundle(html=html, text=_joined(title, text_table(table), formatting.counts_line(counts) if rows else ""))
 
 
 def _event_table(rows: Sequence[EventRow]) -> Table:
@@ -338,7 +337,7 @@ def _event_table(rows: Sequence[EventRow]) -> Table:
         columns=("at", "what", "from", "to", "cause", "by"),
         rows=tuple(
             (
-                Cell(text=words.short_time(e.at), hover=words.exact(e.at), muted=True), Cell(text=e.subject),
+                Cell(text=formatting.short_time(e.at), hover=formatting.exact(e.at), muted=True), Cell(text=e.subject),
                 Cell(text=e.from_state, muted=True), state_cell(e.to_state), Cell(text=e.cause),
                 Cell(text=e.actor, muted=True),
             )
@@ -372,7 +371,7 @@ def log_bundle(view: LogView) -> Bundle:
     lines = view.lines[-MAX_LOG_LINES:]
     dropped = view.dropped + len(view.lines) - len(lines)
     light = palettes()[0]
-    earlier = f"… {words.count(dropped, 'earlier line')}" if dropped else ""
+    earlier = f"… {formatting.count(dropped, 'earlier line')}" if dropped else ""
     html_lines, text_lines = [escape(earlier)] if earlier else [], [earlier] if earlier else []
     for entry in lines:
         stamp = f"{entry.at:%H:%M:%S}.{entry.at.microsecond // 1000:03d}" if entry.at else ""
@@ -388,7 +387,7 @@ def log_bundle(view: LogView) -> Bundle:
             colour = light.states[state].line if state == "failed" else light.states[state].text
             said = f'<span class="nfo-ink nfo-{state}" style="color:{colour}">{said}</span>'
         html_lines.append(f'<span class="nfo-muted">{stamp}</span> {said}' if stamp else said)
-    zone = next((words.zone(e.at) for e in lines if e.at), "")
+    zone = next((formatting.zone(e.at) for e in lines if e.at), "")
     body = (
         f'<pre class="nfo-log" style="margin:0px;padding:10px '
         f"14px;font-size:12px;line-height:1.6;overflow:auto;max-height:420px;"
@@ -396,7 +395,7 @@ def log_bundle(view: LogView) -> Bundle:
     )
     if not lines:
         body, text_lines = _note("The log is empty so far."), ["The log is empty so far."]
-    aside = f"{words.count(len(view.lines) + view.dropped, 'line')}" + (f" · times in {zone}" if zone else "")
+    aside = f"{formatting.count(len(view.lines) + view.dropped, 'line')}" + (f" · times in {zone}" if zone else "")
     html = card("log", view.title, body, aside=escape(aside))
     return Bundle(html=html, text=_joined(f"{view.title} ({aside})", *text_lines))
 
@@ -419,7 +418,7 @@ def why_bundle(view: WhyView, now: datetime | None = None) -> Bundle:
     history = _event_table(view.history)
     if view.history:
         short = len(view.history) <= SHORT_HISTORY
-        body += _folded(words.count(len(view.history), "event"), html_table(history), open_=short)
+        body += _folded(formatting.count(len(view.history), "event"), html_table(history), open_=short)
     text = _joined(
         f"{view.subject} is {view.state}: {view.headline}",
         *(f"  {ground}" for ground in view.grounds),
@@ -439,7 +438,7 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
     """Exactly what will happen: which runs are made, rerun, kept and refused, each with its interval and reason."""
     number = Counter(run.action for run in view.runs)
     made = number["make"]
-    sentence = f"{words.count(made, 'run')} {'will be' if view.dry_run else 'were' if made != 1 else 'was'} made"
+    sentence = f"{formatting.count(made, 'run')} {'will be' if view.dry_run else 'were' if made != 1 else 'was'} made"
     others = ", ".join(
         f"{number[action]:,} {said}" for action, said in _OTHER_ACTIONS.items() if action != "keep" or number[action]
     )
@@ -447,7 +446,7 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
         columns=("logical date", "interval", "action", "state", "reason"),
         rows=tuple(
             (
-                Cell(text=words.short_time(r.logical_date), hover=words.exact(r.logical_date)),
+                Cell(text=formatting.short_time(r.logical_date), hover=formatting.exact(r.logical_date)),
                 Cell(text=_interval(r.interval_start, r.interval_end), muted=True), Cell(text=r.action),
                 state_cell(r.state) if r.state else Cell(), Cell(text=r.reason),
             )
@@ -470,18 +469,18 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
     aside = "dry run: nothing has been written" if view.dry_run else ""
     html = card("backfill", f"Backfill {view.dag_id}", body, aside=aside, foot=chips_html(counts) if counts else "")
     text = _joined(f"Backfill {view.dag_id}: {sentence}, {others}.", *view.remarks, text_table(table),
-                   words.counts_line(counts) if counts else "", aside)  # fmt: skip
+                   formatting.counts_line(counts) if counts else "", aside)  # fmt: skip
     return Bundle(html=html, text=text)
 
 
 def _interval(start: datetime | None, end: datetime | None) -> str:
     if start is None or end is None:
         return ""
-    hours = words.between(start, end) / 3600
-    begin = words.short_time(start)
-    if words.zone(start) == words.zone(end):
-        begin = begin.removesuffix(f" {words.zone(start)}")
-    return f"{begin} to {words.short_time(end)}" + (f" ({hours:g} h)" if hours % 24 and hours > 20 else "")
+    hours = formatting.between(start, end) / 3600
+    begin = formatting.short_time(start)
+    if formatting.zone(start) == formatting.zone(end):
+        begin = begin.removesuffix(f" {formatting.zone(start)}")
+    return f"{begin} to {formatting.short_time(end)}" + (f" ({hours:g} h)" if hours % 24 and hours > 20 else "")
 
 
 def _progress(counts: dict[str, int], total: int) -> str:
@@ -531,7 +530,7 @@ def import_errors_bundle(rows: Sequence[ImportErrorRow], now: datetime) -> Bundl
         rows=tuple(
             (
                 Cell(text=r.file, mono=True), Cell(text=str(r.line) if r.line is not None else "", right=True),
-                Cell(text=plain(r.error)), Cell(text=r.gist.strip(), mono=True), when_cell(words.relative(r.at, now)),
+                Cell(text=plain(r.error)), Cell(text=r.gist.strip(), mono=True), when_cell(formatting.relative(r.at, now)),
             )
             for r in rows
         ),

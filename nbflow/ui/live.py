@@ -22,9 +22,9 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Protocol
 
-from nbflow.ui import words
-from nbflow.ui.bundle import Bundle
+from nbflow.ui import formatting
 from nbflow.ui.html import graph_bundle
+from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.scene import Scene, group_note, group_state, scene
 from nbflow.ui.viewmodel import GraphView, folded_for_size, state_counts, unfolded
 
@@ -130,14 +130,14 @@ def state_traits(graph: GraphView, drawn: Scene, now: datetime) -> dict[str, Any
             states[node.id] = {"state": group_state(counts), "note": group_note(counts)}
         else:
             task = tasks[node.id]
-            entry = {"state": task.state, "note": words.note_stem(task)}
+            entry = {"state": task.state, "note": formatting.note_stem(task)}
             times = {} if task.note else {"due": _ms(task.due), "since": _ms(task.since)}
             states[node.id] = entry | {name: at for name, at in times.items() if at is not None}
     header: dict[str, Any] = {"title": graph.dag_id, "schedule": graph.schedule, "paused": graph.paused}
     if graph.run:
         header |= {"run": graph.run, "run_state": graph.run_state}
     if graph.next_run is not None:
-        header |= {"next": _ms(graph.next_run), "next_exact": words.exact(graph.next_run)}
+        header |= {"next": _ms(graph.next_run), "next_exact": formatting.exact(graph.next_run)}
     return {"states": states, "counts": graph.counts() if graph.run else {}, "header": header, "now": _ms(now)}
 
 
@@ -313,7 +313,7 @@ class LiveGraph:
         return {
             "why": {
                 "headline": f"{task_id} is {task.state}.",
-                "grounds": [g for g in (words.note(task, self._now()),) if g],
+                "grounds": [g for g in (formatting.note(task, self._now()),) if g],
             }
         }
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nbflow.ui import words
+from nbflow.ui import formatting
 from nbflow.ui.layout import Box, Group, Layout, Node, layout
-from nbflow.ui.metrics import fit, text_width
+from nbflow.ui.text_width import fit, text_width
 from nbflow.ui.viewmodel import GraphView, TaskView
 
 NODE_HEIGHT = 38
@@ -98,7 +98,7 @@ def group_note(counts: Mapping[str, int]) -> str:
     """`12 of 14 done`, below a folded group's name."""
     done = sum(number for state, number in counts.items() if state in ("success", "skipped", "removed"))
     total = sum(counts.values())
-    return f"{done} of {total} done" if set(counts) != {"none"} else words.count(total, "task")
+    return f"{done} of {total} done" if set(counts) != {"none"} else formatting.count(total, "task")
 
 
 def scene(graph: GraphView, *, max_drawn: int = MAX_DRAWN) -> Scene:

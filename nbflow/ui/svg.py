@@ -17,11 +17,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from nbflow.ui import words
-from nbflow.ui.look import Palette, glyphs, known, palettes
-from nbflow.ui.markup import escape
-from nbflow.ui.metrics import fit, text_width
+from nbflow.ui import formatting
+from nbflow.ui.escaping import escape
 from nbflow.ui.scene import LABEL_LEFT, NOTE_SIZE, Scene, SceneNode, group_note, group_state, scene
+from nbflow.ui.state_colors import Palette, glyphs, known, palettes
+from nbflow.ui.text_width import fit, text_width
 from nbflow.ui.viewmodel import GraphView, TaskView, state_counts
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
@@ -221,7 +221,9 @@ def graph_svg(
     else:
         body += [f'<g transform="translate(0 {top})">', *_graph_parts(graph, plan, now), "</g>"]
     counts = graph.counts() if graph.run or any(t.state != "none" for t in graph.tasks) else {}
-    foot, foot_height = footer(top + inner_h, width, counts, graph.footer or (words.count(len(graph.tasks), "task"),))
+    foot, foot_height = footer(
+        top + inner_h, width, counts, graph.footer or (formatting.count(len(graph.tasks), "task"),)
+    )
     body.append(foot)
     return picture(
         body, width=width, height=top + inner_h + foot_height, label=graph_label(graph), view="graph", theme=theme
@@ -231,8 +233,8 @@ def graph_svg(
 def graph_label(graph: GraphView) -> str:
     """What a screen reader says instead of the picture."""
     run = f", {graph.run} {graph.run_state}" if graph.run else ""
-    states = f": {words.counts_line(graph.counts())}" if graph.run else ""
-    return f"Graph of {graph.dag_id}{run}, {words.count(len(graph.tasks), 'task')}{states}"
+    states = f": {formatting.counts_line(graph.counts())}" if graph.run else ""
+    return f"Graph of {graph.dag_id}{run}, {formatting.count(len(graph.tasks), 'task')}{states}"
 
 
 def _instead(graph: GraphView, plan: Scene) -> str:
@@ -240,7 +242,7 @@ def _instead(graph: GraphView, plan: Scene) -> str:
         return "This DAG has no tasks yet. Add a function under @task to its cell, and call it."
     if plan.hidden:
         return (
-            f"{words.count(plan.hidden, 'node')} with {words.count(len(graph.edges), 'edge')} are too many to draw. "
+            f"{formatting.count(plan.hidden, 'node')} with {formatting.count(len(graph.edges), 'edge')} are too many to draw. "
             "Put tasks into groups, which fold, or see the list of states."
         )
     return ""
@@ -251,7 +253,7 @@ def _graph_header(graph: GraphView, width: float, now: datetime | None) -> str:
     if graph.paused:
         right = "paused"
     elif graph.next_run is not None and now is not None:
-        right, hover = words.next_run(graph.next_run, now), words.exact(graph.next_run)
+        right, hover = formatting.next_run(graph.next_run, now), formatting.exact(graph.next_run)
     state = (graph.run_state, f"{graph.run} {graph.run_state}") if graph.run else None
     return header(
         graph.dag_id, width, chips=filter(None, [graph.schedule]), state=state, right=right, right_title=hover
@@ -288,10 +290,10 @@ def graph_node(node: SceneNode, members: list[TaskView], now: datetime | None) -
     """One task or folded group: tint, glyph, name, note; the state's word stands in its title."""
     counts = state_counts(t.state for t in members)
     state = group_state(counts)
-    below = group_note(counts) if node.kind == "group" else words.note(members[0], now)
+    below = group_note(counts) if node.kind == "group" else formatting.note(members[0], now)
     below = fit(below, node.w - LABEL_LEFT - 6, NOTE_SIZE)
     x, y, w, h = node.x, node.y, node.w, node.h
-    hover = f"{node.title}: {words.counts_line(counts) if node.kind == 'group' else state}"
+    hover = f"{node.title}: {formatting.counts_line(counts) if node.kind == 'group' else state}"
     if below and node.kind != "group":
         hover += f", {below}"
     parts = [f'<g data-task-id="{escape(node.id)}" data-state="{escape(state)}"><title>{escape(hover)}</title>']

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nbflow.ui.look import glyphs, known, palettes
-from nbflow.ui.markup import escape
+from nbflow.ui.escaping import escape
+from nbflow.ui.state_colors import glyphs, known, palettes
 
 if TYPE_CHECKING:
-    from nbflow.ui.words import When  # a command that prints a table need not load every view
+    from nbflow.ui.formatting import When  # a command that prints a table need not load every view
 
 MAX_ROWS = 500  # rows that a table draws; a thousand-row table says how many it left out and how to narrow
 MAX_CELL = 400  # characters

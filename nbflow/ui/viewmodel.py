@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from nbflow.ui.look import glyphs
+from nbflow.ui.state_colors import glyphs
 
 FOLD_ABOVE_TASKS = 60  # a graph with more tasks starts with its outermost groups folded
 

@@ -6,7 +6,7 @@ import pytest
 
 from nbflow.cli import main as entry
 from nbflow.cli import output
-from nbflow.cli.absent import ABSENT
+from nbflow.cli.unavailable import ABSENT
 from tests.cli.conftest import BROKEN
 
 
@@ -139,7 +139,6 @@ def test_a_fault_of_our_own_is_short_and_its_traceback_is_for_those_who_ask(nbfl
     def broken(call):
         raise ZeroDivisionError("by nought")
 
-    from nbflow.cli import general
     from nbflow.cli.declaring import Command
 
     monkeypatch.setattr(general, "COMMANDS", (Command(name="version", help="", run=broken),))
@@ -157,7 +156,6 @@ def test_an_interrupt_is_no_traceback(nbflow, monkeypatch):
     def interrupted(call):
         raise KeyboardInterrupt
 
-    from nbflow.cli import general
     from nbflow.cli.declaring import Command
 
     monkeypatch.setattr(general, "COMMANDS", (Command(name="version", help="", run=interrupted),))

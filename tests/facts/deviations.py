@@ -16,7 +16,7 @@ from typing import Any
 from nbflow.authoring.arguments import OLD as OLD_TASK
 from nbflow.authoring.context import OLD_NAMES
 from nbflow.authoring.dag import OLD as OLD_DAG
-from nbflow.cli.absent import ABSENT, option_reason
+from nbflow.cli.unavailable import ABSENT, option_reason
 from nbflow.core.trigger_rules import OLD_NAMES as OLD_RULES
 
 Case = dict[str, Any]
@@ -105,14 +105,14 @@ def _cli(table: str) -> tuple[Deviation, ...]:
         Deviation(
             table=table,
             kind="commands that this release does not have",
-            reason="Each answers with one line that says so and what to do instead (nbflow.cli.absent).",
+            reason="Each answers with one line that says so and what to do instead (nbflow.cli.unavailable).",
             applies=_absent_command,
             instead=lambda case: {"refused": True},
         ),
         Deviation(
             table=table,
             kind="options that nbflow does not need",
-            reason="Each answers with one line that says why (nbflow.cli.absent); all the others are taken.",
+            reason="Each answers with one line that says why (nbflow.cli.unavailable); all the others are taken.",
             applies=lambda case: bool(_absent_flags(case)),
             instead=lambda case: {
                 "flags": [

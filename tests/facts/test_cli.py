@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from nbflow.cli.absent import ABSENT, option_reason
-from nbflow.cli.call import UsageError
 from nbflow.cli.declaring import Command
+from nbflow.cli.invocation import UsageError
 from nbflow.cli.main import GROUPS, commands_of, parse, parser_of
+from nbflow.cli.unavailable import ABSENT, option_reason
 
 Case = dict[str, Any]
 

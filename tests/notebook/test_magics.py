@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nbflow.notebook import line as lines
+from nbflow.notebook import magic_parser as lines
 from nbflow.notebook.session import session
 from tests.notebook.conftest import Shell, until
 from tests.notebook.notebooks import notebook

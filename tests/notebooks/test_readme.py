@@ -52,7 +52,7 @@ def test_the_first_dag_loads_as_a_cell_of_a_notebook():
 
 def test_the_magics_that_it_shows_are_understood():
     pytest.importorskip("IPython")
-    from nbflow.notebook.line import parse
+    from nbflow.notebook.magic_parser import parse
 
     lines = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("%dag ")]
     assert len(lines) == 4

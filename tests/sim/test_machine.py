@@ -20,7 +20,7 @@ from nbflow.core.states import RunState, TaskState
 from nbflow.errors import NbflowError
 from nbflow.services.operations import Operations
 from nbflow.sim import Faults, Seeded, World
-from nbflow.sim.faults import FAULTS
+from nbflow.sim.fault_injection import FAULTS
 from nbflow.sim.random_dags import POOLS, START, random_dag
 from nbflow.sim.world import attempt_ids
 from nbflow.store import open_store

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from nbflow.sim import faults, invariants, soak
+from nbflow.sim import fault_injection, invariants, soak
 
 
 def test_a_short_soak_counts_its_worlds_and_finds_nothing() -> None:
@@ -34,7 +34,7 @@ def test_a_seed_that_fails_is_named_with_the_way_to_replay_it(monkeypatch: pytes
     assert failures == 1
     assert said[0].startswith("seed 3 fails: InvariantBroken: promise 9 is broken: Nothing is ever committed.")
     assert "python -m nbflow.sim.soak --replay 3" in said[0]
-    assert said[1] == f"  it fails without {', '.join(faults.FAULTS)}, too"
+    assert said[1] == f"  it fails without {', '.join(fault_injection.FAULTS)}, too"
 
 
 def test_a_replay_prints_the_trace(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from nbflow.app import App
 from nbflow.errors import NbflowError
 from nbflow.operators.empty import EmptyOperator
 from nbflow.teach.lab import open_lab
-from nbflow.teach.labs import LABS
+from nbflow.teach.lab_table import LABS
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from nbflow.ui import esm, live
+from nbflow.ui import js_bundle, live
 from nbflow.ui.html import graph_bundle
-from nbflow.ui.look import glyphs, palettes
 from nbflow.ui.scene import scene
+from nbflow.ui.state_colors import glyphs, palettes
 from nbflow.ui.viewmodel import EdgeView, GraphView, TaskView
 from tests.ui.samples import NOW
 
@@ -52,8 +52,8 @@ def shown(new_page: Callable[..., Any]) -> Callable[..., Any]:
         embedded = json.dumps(traits).replace("<", "\\u003c")
         host = HOST % ("false" if theme == "dark" else "true", embedded)
         files = {
-            "/widget.js": ("text/javascript", esm.graph_esm()),
-            "/w.css": ("text/css", esm.css()),
+            "/widget.js": ("text/javascript", js_bundle.graph_esm()),
+            "/w.css": ("text/css", js_bundle.css()),
             "nbflow.test/": ("text/html", host),
         }
         page = new_page(files, **options)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbflow.ui import html
-from nbflow.ui.bundle import Bundle
+from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.tables import MAX_ROWS, Cell, Table, display_width, html_table, text_table
 from nbflow.ui.viewmodel import (
     BackfillView,

@@ -31,7 +31,7 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** `38 s`, `2 min 5 s`, `21 h 26 min`; the words of nbflow/ui/words.py. @param {number} ms */
+/** `38 s`, `2 min 5 s`, `21 h 26 min`; the words of nbflow/ui/formatting.py. @param {number} ms */
 export function span(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
   if (s < 60) return `${s} s`;

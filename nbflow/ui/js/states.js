@@ -1,5 +1,5 @@
 // The states of tasks and runs, with one 12 x 12 path each, so that no font decides how a state looks.
-// The object below is strict JSON between the braces: nbflow/ui/look.py reads this very file, so that pictures drawn in
+// The object below is strict JSON between the braces: nbflow/ui/state_colors.py reads this very file, so that pictures drawn in
 // Python and in the browser cannot drift apart.
 // The order is the order in which a legend shows them: what needs a person first.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow import errors
 from nbflow.errors import NbflowError
-from nbflow.notebook.faults import CellFault
+from nbflow.notebook.error_display import CellFault
 from nbflow.sources.loading import Fault, Loaded, compiled, fault_from, load_units
 from nbflow.sources.notebooks import Cell, DagSource, dag_sources, notebook_cells, shared_source, version_text
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 
-from nbflow.ui.look import HERE
+from nbflow.ui.state_colors import HERE
 
 MAX_BYTES = 60_000
 GRAPH_MODULES = ("dom.js", "states.js", "panel.js", "graph.js", "widget.js")  # each after those it imports

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from nbflow.cli import output, sources
-from nbflow.cli.call import Call
+from nbflow.cli import find_dag, output
 from nbflow.cli.declaring import BUNDLE, LOCAL, OUTPUT, SUBDIR, Command, arg
+from nbflow.cli.invocation import Call
 
 if TYPE_CHECKING:
     from nbflow.sources.loading import Loaded
@@ -19,13 +19,13 @@ REPORT_COLUMNS = ("file", "seconds", "dag_num", "task_num", "dags", "errors")
 def list_import_errors(call: Call) -> None:
     args = call.args
     if args.local or args.subdir:
-        rows = [row for loaded in sources.load_all(call, args.subdir) for row in _fault_rows(loaded)]
+        rows = [row for loaded in find_dag.load_all(call, args.subdir) for row in _fault_rows(loaded)]
     else:
         rows = [
             {"filepath": one.fileloc, "line": one.line, "error": f"{one.cell}: {one.error}" if one.cell else one.error}
             for one in call.app.store.faults()
         ]
-        sources.say_unread(call)
+        find_dag.say_unread(call)
     call.show(rows, empty="No import errors.", columns=FAULT_COLUMNS)
 
 
@@ -43,8 +43,8 @@ def _fault_rows(loaded: Loaded) -> list[dict[str, Any]]:
 def check(call: Call) -> int:
     """Every fault of a file (or of each file of a folder), with its line; what may be a mistake goes to stderr."""
     args = call.args
-    files = [path for place in args.file for path in sources.files_of(call, place)]
-    return check_files(call, [sources.load(call, path) for path in files], args.output)
+    files = [path for place in args.file for path in find_dag.files_of(call, place)]
+    return check_files(call, [find_dag.load(call, path) for path in files], args.output)
 
 
 def check_files(call: Call, files: Iterable[Loaded], form: str | None) -> int:
@@ -65,7 +65,7 @@ def check_files(call: Call, files: Iterable[Loaded], form: str | None) -> int:
 
 
 def _print_check(call: Call, loaded: Loaded, rows: list[dict[str, Any]]) -> None:
-    lines = sources.fault_lines(loaded.path, loaded.faults)
+    lines = find_dag.fault_lines(loaded.path, loaded.faults)
     for line in lines or [f"{row['filepath']}: {row['error']}" for row in rows]:
         print(output.harmless(line))
     if not rows:
@@ -80,9 +80,9 @@ def report(call: Call) -> None:
     import time
 
     rows: list[dict[str, Any]] = []
-    for path in sources.files_of(call, call.args.subdir):
+    for path in find_dag.files_of(call, call.args.subdir):
         began = time.perf_counter()
-        loaded = sources.load(call, path)
+        loaded = find_dag.load(call, path)
         rows.append(
             {
                 "file": path,

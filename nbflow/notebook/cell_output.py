@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nbflow.notebook import views
-from nbflow.ui.bundle import Bundle
+from nbflow.ui.escaping import escape
 from nbflow.ui.html import card, graph_text, picture_html
-from nbflow.ui.markup import escape
+from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.svg import graph_svg
 from nbflow.ui.viewmodel import folded_for_size
 
@@ -21,7 +21,7 @@ LEAST_WIDTH = 480
 
 def dag_picture(here: Session, kept: KernelDag) -> Bundle:
     """The graph of a DAG that a cell has just made."""
-    from nbflow.notebook.verbs import footer
+    from nbflow.notebook.functions import footer
 
     spec = kept.version.spec
     row = here.app.store.dag(spec.dag_id)

@@ -20,7 +20,7 @@ from nbflow.errors import DagNotFound, NbflowError, did_you_mean
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
-    from nbflow.cli.call import Call
+    from nbflow.cli.invocation import Call
     from nbflow.core.spec import DagSpec
     from nbflow.sources.loading import Fault, Loaded
     from nbflow.store.base import DagVersion
@@ -178,7 +178,7 @@ def say_unread(call: Call) -> None:
 
 def unread_files(call: Call) -> list[str]:
     """Files of the DAGs folder of which the metastore knows nothing, while no scheduler is there to read them."""
-    from nbflow.cli.daemons import alive
+    from nbflow.cli.processes import alive
     from nbflow.sources.discovery import is_dag_file
 
     store = call.app.store

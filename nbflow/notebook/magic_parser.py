@@ -1,6 +1,6 @@
 """The line behind ``%dag``: one table of verbs with their arguments, for parsing, help and completion.
 
-A new verb is a function in :mod:`nbflow.notebook.verbs` and a row here.
+A new verb is a function in :mod:`nbflow.notebook.functions` and a row here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from nbflow.cli.declaring import positive
 from nbflow.errors import InvalidArgument, NbflowError, did_you_mean
-from nbflow.notebook import verbs
+from nbflow.notebook import functions
 from nbflow.sources.cell_options import read_pair
 
 
@@ -71,12 +71,12 @@ def conf_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(args: argparse.Namespace) -> Any:
-    handle = verbs.run(args.dag, conf=conf_of(args), date=args.date, run_id=args.run_id)
+    handle = functions.run(args.dag, conf=conf_of(args), date=args.date, run_id=args.run_id)
     return _waited(handle, args.wait)
 
 
 def _backfill(args: argparse.Namespace) -> Any:
-    handle = verbs.backfill(
+    handle = functions.backfill(
         args.dag,
         args.start,
         args.end or args.start,
@@ -110,7 +110,7 @@ VERBS: Mapping[str, Verb] = {
     "list": Verb(
         help="Every DAG, with its last runs and what comes next.",
         args=(_arg("pattern", help="Part of an id or a tag.", kind="dag", nargs="?", default=""),),
-        call=lambda args: verbs.list_dags(args.pattern),
+        call=lambda args: functions.list_dags(args.pattern),
         example="%dag list daily",
     ),
     "show": Verb(
@@ -119,7 +119,7 @@ VERBS: Mapping[str, Verb] = {
             DAG,
             _arg("--run", help="A run: last, its id or its logical date.", kind="run", metavar="RUN"),
         ),
-        call=lambda args: verbs.show(args.dag, run=args.run),
+        call=lambda args: functions.show(args.dag, run=args.run),
         example="%dag show sales --run last",
     ),
     "run": Verb(
@@ -138,7 +138,7 @@ VERBS: Mapping[str, Verb] = {
     "test": Verb(
         help="Run a DAG once, here, in this process: breakpoints work.",
         args=(DAG, *CONF, _arg("--date", help="Its logical date. Default: now.", metavar="DATE")),
-        call=lambda args: verbs.test(args.dag, date=args.date, conf=conf_of(args), watch=True),
+        call=lambda args: functions.test(args.dag, date=args.date, conf=conf_of(args), watch=True),
         example="%dag test sales --date 2024-01-31",
     ),
     "backfill": Verb(
@@ -175,7 +175,7 @@ VERBS: Mapping[str, Verb] = {
             _arg("--newest", help="With the DAG's newest version.", action="store_true"),
             _arg("--dry-run", help="Only say which.", action="store_true"),
         ),
-        call=lambda args: verbs.clear(
+        call=lambda args: functions.clear(
             args.dag,
             *args.tasks,
             run=args.run,
@@ -190,13 +190,13 @@ VERBS: Mapping[str, Verb] = {
     "runs": Verb(
         help="The newest runs of a DAG.",
         args=(DAG, _arg("-n", "--number", help="How many.", type=positive, default=20, metavar="N")),
-        call=lambda args: verbs.runs(args.dag, limit=args.number),
+        call=lambda args: functions.runs(args.dag, limit=args.number),
         example="%dag runs sales",
     ),
     "states": Verb(
         help="The task instances of a run; without a DAG: what the states mean.",
         args=(_arg("dag", help="The DAG.", kind="dag", nargs="?"), RUN),
-        call=lambda args: verbs.states(args.dag, run=args.run),
+        call=lambda args: functions.states(args.dag, run=args.run),
         example="%dag states sales",
     ),
     "logs": Verb(
@@ -208,31 +208,33 @@ VERBS: Mapping[str, Verb] = {
             _arg("--try", help="Which try. Default: the last.", type=positive, dest="try_number", metavar="N"),
             _arg("--search", help="Only lines that hold this word.", default="", metavar="WORD"),
         ),
-        call=lambda args: verbs.logs(args.dag, args.task, run=args.run, try_number=args.try_number, search=args.search),
+        call=lambda args: functions.logs(
+            args.dag, args.task, run=args.run, try_number=args.try_number, search=args.search
+        ),
         example="%dag logs sales load --search error",
     ),
     "why": Verb(
         help="Why a run's tasks wait, or why one ended as it did.",
         args=(DAG, _arg("task", help="The task.", kind="task", nargs="?"), RUN),
-        call=lambda args: verbs.why(args.dag, args.task, run=args.run),
+        call=lambda args: functions.why(args.dag, args.task, run=args.run),
         example="%dag why sales load",
     ),
     "grid": Verb(
         help="How it has been going: runs as columns, tasks as rows.",
         args=(DAG, _arg("-n", "--number", help="How many runs.", type=positive, default=25, metavar="N")),
-        call=lambda args: verbs.grid(args.dag, limit=args.number),
+        call=lambda args: functions.grid(args.dag, limit=args.number),
         example="%dag grid sales",
     ),
     "gantt": Verb(
         help="Where a run's time went.",
         args=(DAG, RUN),
-        call=lambda args: verbs.gantt(args.dag, run=args.run),
+        call=lambda args: functions.gantt(args.dag, run=args.run),
         example="%dag gantt sales",
     ),
     "next": Verb(
         help="The next runs of the schedule, with their data intervals.",
         args=(DAG, _arg("number", help="How many.", type=positive, nargs="?", default=5)),
-        call=lambda args: verbs.next_runs(args.dag, args.number),
+        call=lambda args: functions.next_runs(args.dag, args.number),
         example="%dag next sales 10",
     ),
     "simulate": Verb(
@@ -242,19 +244,19 @@ VERBS: Mapping[str, Verb] = {
             _arg("--days", help="How many days.", type=float, default=7, metavar="N"),
             _arg("--start", help="From when. Default: now.", metavar="DATE"),
         ),
-        call=lambda args: verbs.simulate(args.dag, days=args.days, start=args.start),
+        call=lambda args: functions.simulate(args.dag, days=args.days, start=args.start),
         example="%dag simulate sales --days 14",
     ),
     "pause": Verb(
         help="Make no new scheduled runs.",
         args=(DAG,),
-        call=lambda args: verbs.pause(args.dag),
+        call=lambda args: functions.pause(args.dag),
         example="%dag pause sales",
     ),
     "unpause": Verb(
         help="Let the schedule go on.",
         args=(DAG,),
-        call=lambda args: verbs.unpause(args.dag),
+        call=lambda args: functions.unpause(args.dag),
         example="%dag unpause sales",
     ),
     "schedule": Verb(
@@ -265,7 +267,7 @@ VERBS: Mapping[str, Verb] = {
             _arg("--name", help="The DAG's id. Default: the notebook's name.", metavar="NAME"),
             _arg("-p", "--param", help="A parameter; may be repeated.", action="append", metavar="NAME=VALUE"),
         ),
-        call=lambda args: verbs.schedule(args.notebook, cron=args.cron, name=args.name, parameters=conf_of(args)),
+        call=lambda args: functions.schedule(args.notebook, cron=args.cron, name=args.name, parameters=conf_of(args)),
         example='%dag schedule report.ipynb --cron "0 6 * * 1" -p country=DE',
     ),
 }

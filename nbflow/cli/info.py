@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from nbflow import __version__
 from nbflow.cli import output
-from nbflow.cli.call import Call
 from nbflow.cli.declaring import OUTPUT, Command, switch
+from nbflow.cli.invocation import Call
 
 
 def version(call: Call) -> None:

@@ -17,11 +17,10 @@ from nbflow.core.states import FAILED_STATES, FINISHED, RUN_FINISHED, TaskState
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
 from nbflow.notebook import scheduler_process, views
 from nbflow.notebook.breakpoints import breakpoints_stop
-from nbflow.notebook.faults import told_in_one_line
+from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, execution_count, tasks_shown
 from nbflow.notebook.session import Session, session
-from nbflow.ui import words
-from nbflow.ui.bundle import Bundle
+from nbflow.ui import formatting
 from nbflow.ui.html import (
     dags_bundle,
     gantt_bundle,
@@ -36,6 +35,7 @@ from nbflow.ui.html import (
     timeline_bundle,
     why_bundle,
 )
+from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.tables import Cell, Table
 
 if TYPE_CHECKING:
@@ -310,14 +310,15 @@ def next_runs(dag: Dag, number: int = 5) -> Shown:
         columns=("runs at", "", "logical date", "data interval"),
         rows=tuple(
             (
-                Cell(text=words.short_time(info.run_after.astimezone(zone)), bold=True),
+                Cell(text=formatting.short_time(info.run_after.astimezone(zone)), bold=True),
                 Cell(
-                    text=words.relative(info.run_after, now).relative if info.run_after > now else "at once", muted=True
+                    text=formatting.relative(info.run_after, now).relative if info.run_after > now else "at once",
+                    muted=True,
                 ),
-                words.short_time(info.logical_date.astimezone(zone)),
+                formatting.short_time(info.logical_date.astimezone(zone)),
                 Cell(
-                    text=f"{words.short_time(info.data_interval.start.astimezone(zone))} to "
-                    f"{words.short_time(info.data_interval.end.astimezone(zone))}",
+                    text=f"{formatting.short_time(info.data_interval.start.astimezone(zone))} to "
+                    f"{formatting.short_time(info.data_interval.end.astimezone(zone))}",
                     muted=True,
                 ),
             )
@@ -373,7 +374,7 @@ def _have_scheduler(here: Session) -> None:
     if not scheduler.started:
         return
     pid = scheduler.job.pid if scheduler.job is not None else "?"
-    idle = words.count(scheduler_process.IDLE_MINUTES, "idle minute")
+    idle = formatting.count(scheduler_process.IDLE_MINUTES, "idle minute")
     _tell(f"Started a scheduler (pid {pid}) for {here.app.settings.home}. It ends after {idle}.")
 
 
@@ -491,7 +492,7 @@ def clear(
     if not names:
         return _message(f"There is nothing to clear in {found.run_id}.", cleared)
     will = "would be cleared" if dry_run else "cleared"
-    return _message(f"{words.count(len(names), 'task')} of {found.run_id} {will}: {', '.join(names)}.", cleared)
+    return _message(f"{formatting.count(len(names), 'task')} of {found.run_id} {will}: {', '.join(names)}.", cleared)
 
 
 @told_in_one_line
@@ -540,7 +541,7 @@ def schedule(
 ) -> Shown:
     """Let a notebook run on a schedule, by papermill: writes a small DAG file into the DAGs folder. As a value: its
     path."""
-    from nbflow.notebook.scheduled import overwritten, write_dag_file
+    from nbflow.notebook.schedule_notebook import overwritten, write_dag_file
 
     here = session()
     path, dag_id, existed = write_dag_file(here, notebook, cron=cron, name=name, parameters=parameters or {})

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nbflow.cli import output
-from nbflow.cli.call import Call, UsageError
 from nbflow.cli.declaring import OUTPUT, YES, Command, arg, switch
+from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, did_you_mean
 
 AIRFLOWS = {"log": "audit"}

@@ -15,7 +15,7 @@ from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
     from nbflow.app import App
-    from nbflow.cli.call import Call
+    from nbflow.cli.invocation import Call
     from nbflow.core.snapshot import Run, RunKey
     from nbflow.services.scheduler import Turn
 

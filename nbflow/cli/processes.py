@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbflow.cli import output, sources
-from nbflow.cli.call import Call
+from nbflow.cli import find_dag, output
 from nbflow.cli.declaring import OUTPUT, Command, arg, positive, switch
+from nbflow.cli.invocation import Call
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def standalone(call: Call) -> int:
         output.say(f"Home        {settings.home}")
         output.say(f"DAG files   {settings.core.dags_folder}: {len(dags)} DAGs, {len(paused)} of them paused")
         for fault in call.app.store.faults():
-            output.warn(f"{sources.place_of(fault.fileloc, fault.line, fault.cell)}: {fault.error}")
+            output.warn(f"{find_dag.place_of(fault.fileloc, fault.line, fault.cell)}: {fault.error}")
         if paused:
             output.say(f"Go on with  nbflow dags unpause {paused[0]}")
         output.say("In a notebook: %load_ext nbflow. End with Ctrl-C.")
@@ -56,7 +56,7 @@ def standalone(call: Call) -> int:
 
 
 def _serve(call: Call, *, hello: Any) -> None:
-    from nbflow.cli.running import level_of, logging_to_stderr
+    from nbflow.cli.run_here import level_of, logging_to_stderr
     from nbflow.services.scheduler_daemon import serve
 
     args, settings = call.args, call.settings
@@ -119,7 +119,7 @@ def start_scheduler(call: Call, log: Path, *, idle_exit: float | None = None) ->
 def alive(call: Call, store: Store | None = None) -> list[Job]:
     """Schedulers that were heard of lately and whose process, where it can be seen, still runs. ``store``: of another
     one than the App's, which is migrated as it is opened."""
-    jobs = (store or call.app.store).jobs("scheduler", alive_since=sources.alive_since(call))
+    jobs = (store or call.app.store).jobs("scheduler", alive_since=find_dag.alive_since(call))
     return [job for job in jobs if job.hostname != socket.gethostname() or runs(job.pid)]
 
 
@@ -214,7 +214,7 @@ def list_jobs(call: Call) -> None:
 
 def show_jobs(call: Call, *, state: str | None, limit: int) -> None:
     """Print the processes that the metastore knows, newest first."""
-    since = sources.alive_since(call)
+    since = find_dag.alive_since(call)
     rows = [
         {
             "job_id": job.job_id,
@@ -243,7 +243,7 @@ def check_jobs(call: Call) -> int:
     args = call.args
     kind = _TYPES.get(args.job_type, args.job_type) if args.job_type else None
     host = socket.gethostname() if args.local else args.hostname
-    since = sources.alive_since(call)
+    since = find_dag.alive_since(call)
     jobs = [job for job in call.app.store.jobs(kind, alive_since=since) if host in (None, job.hostname)]
     jobs = [job for job in jobs if _state_of(job, since) == "running"][: args.limit or None]
     if not jobs:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbflow.ui import words
-from nbflow.ui.metrics import fit, text_width
+from nbflow.ui import formatting
+from nbflow.ui.text_width import fit, text_width
 from nbflow.ui.viewmodel import TaskView
 from tests.ui.samples import BERLIN, NOW
 
@@ -23,7 +23,7 @@ from tests.ui.samples import BERLIN, NOW
     ],
 )  # fmt: skip
 def test_durations_name_their_units(seconds: float | None, said: str) -> None:
-    assert words.duration(seconds) == said
+    assert formatting.duration(seconds) == said
 
 
 @pytest.mark.parametrize(
@@ -36,28 +36,28 @@ def test_durations_name_their_units(seconds: float | None, said: str) -> None:
 )
 def test_a_relative_time_carries_the_exact_one(delta: timedelta, said: str) -> None:
     at = NOW + delta
-    assert words.relative(at, NOW) == words.When(said, words.exact(at))
+    assert formatting.relative(at, NOW) == formatting.When(said, formatting.exact(at))
 
 
 def test_a_run_whose_time_has_come_is_due() -> None:
-    assert words.next_run(NOW + timedelta(minutes=1), NOW) == "next in 1 min"
-    assert words.next_run(NOW - timedelta(hours=3), NOW) == "next is due"
+    assert formatting.next_run(NOW + timedelta(minutes=1), NOW) == "next in 1 min"
+    assert formatting.next_run(NOW - timedelta(hours=3), NOW) == "next is due"
 
 
 def test_an_exact_time_names_its_zone_and_utc() -> None:
-    assert words.exact(NOW) == "Fri 2026-11-20 06:03:03 CET (05:03:03 UTC)"
-    assert words.exact(NOW.astimezone(UTC)) == "Fri 2026-11-20 05:03:03 UTC"
+    assert formatting.exact(NOW) == "Fri 2026-11-20 06:03:03 CET (05:03:03 UTC)"
+    assert formatting.exact(NOW.astimezone(UTC)) == "Fri 2026-11-20 05:03:03 UTC"
 
 
 def test_a_naive_time_is_refused() -> None:
     with pytest.raises(ValueError, match="no time zone"):
-        words.short_time(datetime(2026, 1, 1))
+        formatting.short_time(datetime(2026, 1, 1))
 
 
 def test_the_night_of_25_october_has_an_hour_more() -> None:
     """Given two midnights in Berlin with the clocks' change between, when subtracted, then 25 hours have passed."""
     start, end = datetime(2026, 10, 25, tzinfo=BERLIN), datetime(2026, 10, 26, tzinfo=BERLIN)
-    assert words.between(start, end) == 25 * 3600
+    assert formatting.between(start, end) == 25 * 3600
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_night_of_25_october_has_an_hour_more() -> None:
     ],
 )  # fmt: skip
 def test_the_note_of_a_task_says_what_its_state_means_now(task: TaskView, said: str) -> None:
-    assert words.note(task, NOW) == said
+    assert formatting.note(task, NOW) == said
 
 
 @given(st.text(max_size=60), st.floats(20, 300))
