@@ -63,8 +63,7 @@ def __getattr__(name: str) -> Any:
     if module is None:
         raise AttributeError(f"module 'nbflow' has no attribute {name!r}")
     found = import_module(module)
-    # Importing that module has bound `nbflow.dag` to the package of this name, which can be called: let it stand.
-    value = globals()[name] = globals().get(name) or getattr(found, name)
+    value = globals()[name] = getattr(found, name)
     return value
 
 

@@ -3,8 +3,8 @@
 ``import nbflow`` puts :class:`nbflow.Signpost` at the end of ``sys.meta_path``; for a module of nbflow that does not
 exist Python asks it last, and it answers with an error from here. :func:`advice` says the same of names that a module
 lacks, and of a few mistakes that Python reports in words of its own; the reader of DAG files adds it to what it shows.
-A module or class that moves, or comes, is a word in the tables below (``tests/leaf/test_airflow_names.py`` imports all).
-"""
+A module or class that moves, or comes, is a word in the tables below (``tests/leaf/test_airflow_names.py`` imports
+all)."""
 
 from __future__ import annotations
 

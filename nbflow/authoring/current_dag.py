@@ -89,7 +89,10 @@ class Place(NamedTuple):
         return f"line {self.line}"
 
 
-_OURS = ("nbflow.dag.", "nbflow.operators.", "nbflow.sensors.", "nbflow.transfers.", "nbflow.interop.")
+_OURS = (
+    *("nbflow.authoring.", "nbflow.sources.", "nbflow.execution.", "nbflow.operators.", "nbflow.sensors."),
+    *("nbflow.transfers.", "nbflow.interop."),
+)
 
 
 def _users_frame(depth: int) -> FrameType:

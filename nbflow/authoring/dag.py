@@ -509,8 +509,8 @@ def dag(dag_id: Any = "", **kwargs: Any) -> Any:
 def find_dags(namespace: Mapping[str, Any], made: Sequence[DAG]) -> list[DAG]:
     """The DAGs that a file registers: those of its globals, and those used in a ``with``, in the order they were made.
 
-    ``made``: what :func:`nbflow.authoring.current_dag.collecting` collected. Warns of a ``@dag`` function that nobody called.
-    """
+    ``made``: what :func:`nbflow.authoring.current_dag.collecting` collected. Warns of a ``@dag`` function that nobody
+    called."""
     held = {id(value) for value in namespace.values() if isinstance(value, DAG)}
     for name, value in namespace.items():
         if isinstance(value, DagFactory) and not value.called:

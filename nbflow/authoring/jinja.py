@@ -6,8 +6,8 @@ may; what leads out of the sandbox is closed: Python's internals (``__class__``,
 objects) as in jinja2, and, beyond it, a module is open only as far as it is meant to be (``macros.json.dumps`` yes,
 ``macros.json.codecs.builtins.eval`` no).
 
-The context of a task is lazy (:mod:`nbflow.authoring.context`), and Jinja is kept from copying it: ``render`` hands it over
-as the parent scope, so that a template pays for the variables that it names.
+The context of a task is lazy (:mod:`nbflow.authoring.context`), and Jinja is kept from copying it: ``render`` hands it
+over as the parent scope, so that a template pays for the variables that it names.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 Making an operator
 ------------------
 An operator declares its own arguments as keyword parameters of a normal ``__init__`` and hands the rest to
-``super().__init__(**kwargs)``; the common ones (:data:`nbflow.authoring.arguments.COMMON`) end up in :class:`BaseOperator`.
-``__init_subclass__`` wraps each ``__init__``, so that at *every* level the parameters it names can come from
-``default_args``, and a missing one is named. The outermost call also knows which DAG and group the task joins, where
-in the user's file it stands, and which of its arguments are results of other tasks: those become edges.
+``super().__init__(**kwargs)``; the common ones (:data:`nbflow.authoring.arguments.COMMON`) end up in
+:class:`BaseOperator`. ``__init_subclass__`` wraps each ``__init__``, so that at *every* level the parameters it names
+can come from ``default_args``, and a missing one is named. The outermost call also knows which DAG and group the task
+joins, where in the user's file it stands, and which of its arguments are results of other tasks: those become edges.
 """
 
 from __future__ import annotations

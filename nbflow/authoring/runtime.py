@@ -1,8 +1,8 @@
 """The seam between running a task and the world: what a try is given, what it may ask for, and what it returns.
 
-``run_try`` (in :mod:`nbflow.execution.task_runner`) runs one try of one task against a :class:`Runtime`. There are two: the
-child's, which asks its supervisor over a socket, and the in-process one, which asks the store. User code sees neither;
-it sees ``context``, ``ti``, ``Variable`` and hooks, which are built on it.
+``run_try`` (in :mod:`nbflow.execution.task_runner`) runs one try of one task against a :class:`Runtime`. There are two:
+the child's, which asks its supervisor over a socket, and the in-process one, which asks the store. User code sees
+neither; it sees ``context``, ``ti``, ``Variable`` and hooks, which are built on it.
 
 Everything here crosses a process boundary as JSON, so every class is plain data.
 """

@@ -1,7 +1,7 @@
 """``ti`` and ``dag_run`` as task code knows them: Airflow's attributes over plain data and a :class:`Runtime`.
 
-Nothing here holds a database. What the objects know at once comes with the :class:`~nbflow.authoring.runtime.Work`; the rest
-is asked of the runtime when it is used. Dates are pendulum DateTimes, made when they are looked at.
+Nothing here holds a database. What the objects know at once comes with the :class:`~nbflow.authoring.runtime.Work`; the
+rest is asked of the runtime when it is used. Dates are pendulum DateTimes, made when they are looked at.
 
 ``xcom_pull`` follows Airflow 3: without ``task_ids`` it looks at the task's own XComs; a list of ids gives a list with
 None for what is missing; one id gives the value, or the list of all values where a mapped task has several; ``default``
@@ -301,8 +301,8 @@ def _or_default(value: Any, default: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A task may return what it was given: lazy sequences (:mod:`nbflow.authoring.xcomarg`) in a value become lists, and a
-    context value that stood for itself (:class:`~nbflow.authoring.context.Later`) becomes it."""
+    """A task may return what it was given: lazy sequences (:mod:`nbflow.authoring.xcomarg`) in a value become lists,
+    and a context value that stood for itself (:class:`~nbflow.authoring.context.Later`) becomes it."""
     kind = type(value)
     if kind in _ATOMS:
         return value

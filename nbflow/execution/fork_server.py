@@ -15,11 +15,11 @@ Whoever is forked waits on its own socket, so a start costs one message, and bec
 
 What they keep to:
 
-* **No secrets, no database.** The environment is made by :mod:`nbflow.execution.child_environment`; nothing here imports the
-  metastore. Code that is being loaded may read variables and connections through the socket; that is noted, and a
-  template that did so is never forked (its memory holds the secret): its tries load the DAG anew, each in its own fork
-  of the base. The same goes for a template in which threads run after loading: a lock held by one at the fork would
-  never be released in the child.
+* **No secrets, no database.** The environment is made by :mod:`nbflow.execution.child_environment`; nothing here
+  imports the metastore. Code that is being loaded may read variables and connections through the socket; that is noted,
+  and a template that did so is never forked (its memory holds the secret): its tries load the DAG anew, each in its own
+  fork of the base. The same goes for a template in which threads run after loading: a lock held by one at the fork
+  would never be released in the child.
 * **A group each.** Every process leads its own session and group. The one that reaps a child first kills what is left
   of the child's group, while the zombie still keeps the number from being used again, and reports the end only when the
   group is empty.

@@ -90,7 +90,8 @@ class SupervisorOptions:
     limits: Mapping[str, Any] = field(default_factory=dict)
     """Fields of :class:`nbflow.execution.task_runner.Limits` that differ from its defaults."""
     compile_options: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of :class:`nbflow.authoring.compile.CompileOptions`: a DAG must compile in a child as it did when parsed."""
+    """Fields of :class:`nbflow.authoring.compile.CompileOptions`: a DAG must compile in a child as it did when
+    parsed."""
     memory_limit_bytes: int | None = None
     """Address space of a child; None: no limit."""
     dags_folder: Path | None = None

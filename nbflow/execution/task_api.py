@@ -1,7 +1,7 @@
 """The supervisor's side of what a task asks: a table of questions, answered from the store.
 
-Every question comes with the :class:`~nbflow.authoring.runtime.Work` that the supervisor itself handed out, never with what a
-child says about itself. Writes carry the attempt id, and the store refuses those of an attempt that is no longer
+Every question comes with the :class:`~nbflow.authoring.runtime.Work` that the supervisor itself handed out, never with
+what a child says about itself. Writes carry the attempt id, and the store refuses those of an attempt that is no longer
 current. Arguments are JSON from user code's process: whatever does not fit is refused with an error that the task sees.
 """
 

@@ -1,8 +1,8 @@
 """The runtime that user code stands on: it turns what a task asks into a question, and the answer into values.
 
 :class:`AskingRuntime` serves the child (the question goes over a socket) and the calling process (it goes straight to
-a :class:`~nbflow.execution.task_api.Desk`) alike: one translation, two transports. It is also the *provider* of connections
-and variables (:mod:`nbflow.connections`) for whatever runs beside the task's code.
+a :class:`~nbflow.execution.task_api.Desk`) alike: one translation, two transports. It is also the *provider* of
+connections and variables (:mod:`nbflow.connections`) for whatever runs beside the task's code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""One try of one task: from the :class:`~nbflow.authoring.runtime.Work` to the :class:`~nbflow.authoring.runtime.Outcome`.
+"""One try of one task: from the :class:`~nbflow.authoring.runtime.Work` to the
+:class:`~nbflow.authoring.runtime.Outcome`.
 
 The steps, in Airflow's order: the context; the arguments of a mapped instance; the templates; ``on_execute_callback``;
 ``pre_execute``; ``execute`` (or the method with which a deferred task goes on); ``post_execute``; the XComs; then the
@@ -284,7 +285,8 @@ class _Attempt:
         except Exception as fault:  # an exception class of the user's that cannot even say what is wrong
             message = f"(its message raised {type(fault).__name__})"
         text = " ".join(f"{type(error).__name__}: {message}".rstrip(": ").split())
-        return _cut(self.masker.mask(text) if self.masker else text, MOST_ERROR_CHARACTERS)
+        line: str = _cut(self.masker.mask(text) if self.masker else text, MOST_ERROR_CHARACTERS)
+        return line
 
     # -------------------------------------------------------------------------------------------------------- callbacks
 

@@ -8,7 +8,7 @@
     handle = run("sales")
     handle.wait(60)
 
-Modules: ``notebook_source`` (in :mod:`nbflow.dag`) reads DAG cells from files, ``kernel`` runs them live, ``verbs`` are
+Modules: :mod:`nbflow.sources.notebooks` reads DAG cells from files, ``kernel`` runs them live, ``verbs`` are
 the functions, ``line`` the table behind ``%dag``, ``magics`` what IPython sees, ``handles`` what the verbs return.
 """
 

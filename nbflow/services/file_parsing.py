@@ -1,7 +1,7 @@
 """Parsing DAG files in processes of their own: what a file defines and what is wrong with it, as data.
 
-Each file is an errand (:mod:`nbflow.services.subprocess_jobs`): a child runs it, reports specs, faults and the source bundle,
-and is gone. So a file that hangs, kills its process or eats its memory costs its own parse and nothing else.
+Each file is an errand (:mod:`nbflow.services.subprocess_jobs`): a child runs it, reports specs, faults and the source
+bundle, and is gone. So a file that hangs, kills its process or eats its memory costs its own parse and nothing else.
 
 A user's own timetable is asked for its next runs there too, and they are stored with the spec.
 """

@@ -1,10 +1,10 @@
 """A world in which the scheduler's own decisions run on a virtual clock.
 
 Nothing here decides: new runs come from :func:`nbflow.core.due_runs.plan_due`, everything else from
-:func:`nbflow.core.scheduler_loop.decide_all` and :func:`nbflow.core.react.react`, as in the real scheduler. The world supplies
-what is around them: a :class:`~nbflow.store.memory.MemoryStore`, a clock that jumps, workers that do as they are told
-(:mod:`nbflow.sim.outcomes`), accidents (:mod:`nbflow.sim.fault_injection`), and after each step a check of what nbflow promises
-(:mod:`nbflow.sim.invariants`).
+:func:`nbflow.core.scheduler_loop.decide_all` and :func:`nbflow.core.react.react`, as in the real scheduler. The world
+supplies what is around them: a :class:`~nbflow.store.memory.MemoryStore`, a clock that jumps, workers that do as they
+are told (:mod:`nbflow.sim.outcomes`), accidents (:mod:`nbflow.sim.fault_injection`), and after each step a check of
+what nbflow promises (:mod:`nbflow.sim.invariants`).
 
 One turn of the world::
 

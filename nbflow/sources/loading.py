@@ -4,10 +4,10 @@ Whatever the user got wrong becomes a :class:`Fault` with file, line and gist; i
 ours. What can hang or kill a process (it is the user's code that runs here) is the caller's affair: daemons load only
 in a process that is forked for it and has a time limit.
 
-``Loaded.files`` is all that a version needs to be run again; :mod:`nbflow.sources.version_source` says how. :data:`READERS` maps a
-suffix to the function that turns a file's text into :class:`Unit` s of Python, each with the place that it came from: a
-``.py`` file is one unit, a notebook some for each of its DAG cells (:mod:`nbflow.sources.notebooks`).
-"""
+``Loaded.files`` is all that a version needs to be run again; :mod:`nbflow.sources.version_source` says how.
+:data:`READERS` maps a suffix to the function that turns a file's text into :class:`Unit` s of Python, each with the
+place that it came from: a ``.py`` file is one unit, a notebook some for each of its DAG cells
+(:mod:`nbflow.sources.notebooks`)."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ A ``%%dag`` cell must stand alone, as a file would. What it runs with, each DAG 
 
 1. the import statements at the top level of earlier cells, those whose names it uses;
 2. every earlier ``%%dag --shared`` cell, whole, with the imports that it uses itself;
-3. its body, inside the DAG that the magic's line describes (:mod:`nbflow.sources.cell_options`). A body that makes its own
-   DAG, with ``DAG(...)`` or ``@dag``, may do so; then that one counts, and the line may not give options.
+3. its body, inside the DAG that the magic's line describes (:mod:`nbflow.sources.cell_options`). A body that makes its
+   own DAG, with ``DAG(...)`` or ``@dag``, may do so; then that one counts, and the line may not give options.
 
 All else in the notebook never runs. A name that none of the three gives is a fault that says which cell has it. The
 same pieces, in the same order, are run by the ``%%dag`` magic, so that what works in the kernel works in the scheduler.

@@ -240,8 +240,9 @@ def _mark(bar: Bar, start: datetime, left: float, scale: float, y: float, *, las
     x = left + formatting.between(start, bar.start) * scale
     w = max(formatting.between(bar.start, bar.end) * scale, 2.5)
     state = known(bar.state)
-    said = f"{bar.state}, {formatting.short_time(bar.start)}, {formatting.duration(formatting.between(bar.start, bar.end))}"
-    hover = f"<title>{escape(said + (f': {bar.note}' if bar.note else ''))}</title>"
+    lasted = formatting.duration(formatting.between(bar.start, bar.end))
+    title = f"{bar.state}, {formatting.short_time(bar.start)}, {lasted}"
+    hover = f"<title>{escape(title + (f': {bar.note}' if bar.note else ''))}</title>"
     if w < 14:  # too slim for a frame: a solid mark, and its glyph only where nothing follows
         fill = palettes()[0].states[state].line
         return (

@@ -231,7 +231,8 @@ def timeline_bundle(view: TimelineView, *, theme: str = "auto") -> Bundle:
     assumed = "Assumed: " + "; ".join(view.assumptions) if view.assumptions else ""
     below = ""
     if view.events or assumed:
-        shown = f"<details><summary style='padding:6px 12px'>{formatting.count(len(view.events), 'event')} with causes</summary>"
+        events_named = f"{formatting.count(len(view.events), 'event')} with causes"
+        shown = f"<details><summary style='padding:6px 12px'>{events_named}</summary>"
         below = card(
             "events",
             "",
@@ -530,7 +531,8 @@ def import_errors_bundle(rows: Sequence[ImportErrorRow], now: datetime) -> Bundl
         rows=tuple(
             (
                 Cell(text=r.file, mono=True), Cell(text=str(r.line) if r.line is not None else "", right=True),
-                Cell(text=plain(r.error)), Cell(text=r.gist.strip(), mono=True), when_cell(formatting.relative(r.at, now)),
+                Cell(text=plain(r.error)), Cell(text=r.gist.strip(), mono=True),
+                when_cell(formatting.relative(r.at, now)),
             )
             for r in rows
         ),

@@ -241,10 +241,8 @@ def _instead(graph: GraphView, plan: Scene) -> str:
     if not graph.tasks:
         return "This DAG has no tasks yet. Add a function under @task to its cell, and call it."
     if plan.hidden:
-        return (
-            f"{formatting.count(plan.hidden, 'node')} with {formatting.count(len(graph.edges), 'edge')} are too many to draw. "
-            "Put tasks into groups, which fold, or see the list of states."
-        )
+        size = f"{formatting.count(plan.hidden, 'node')} with {formatting.count(len(graph.edges), 'edge')}"
+        return f"{size} are too many to draw. Put tasks into groups, which fold, or see the list of states."
     return ""
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from nbflow.cli import info, output
 from nbflow.cli import main as entry
-from nbflow.cli import output
 from nbflow.cli.unavailable import ABSENT
 from tests.cli.conftest import BROKEN
 
@@ -141,7 +141,7 @@ def test_a_fault_of_our_own_is_short_and_its_traceback_is_for_those_who_ask(nbfl
 
     from nbflow.cli.declaring import Command
 
-    monkeypatch.setattr(general, "COMMANDS", (Command(name="version", help="", run=broken),))
+    monkeypatch.setattr(info, "COMMANDS", (Command(name="version", help="", run=broken),))
     # When it is called without and with -v
     short, long = nbflow("version"), nbflow("-v", "version")
     # Then
@@ -158,7 +158,7 @@ def test_an_interrupt_is_no_traceback(nbflow, monkeypatch):
 
     from nbflow.cli.declaring import Command
 
-    monkeypatch.setattr(general, "COMMANDS", (Command(name="version", help="", run=interrupted),))
+    monkeypatch.setattr(info, "COMMANDS", (Command(name="version", help="", run=interrupted),))
     done = nbflow("version")
     assert (done.err, done.code) == ("nbflow: interrupted\n", 130)
 

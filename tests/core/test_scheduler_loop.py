@@ -84,7 +84,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(snapshot.run.run_id)
         return real(snapshot, now, explain=explain)
 
-    monkeypatch.setattr(loop, "plan_run", plan_run)
+    monkeypatch.setattr(scheduler_loop, "plan_run", plan_run)
     return seen
 
 

@@ -361,7 +361,7 @@ def test_a_timetable_that_cannot_be_asked_keeps_no_other_dag_waiting(stage, monk
         return real(spec)
 
     real = run_creation.timetable_from_spec
-    monkeypatch.setattr(new_runs, "timetable_from_spec", broken)
+    monkeypatch.setattr(run_creation, "timetable_from_spec", broken)
     start = "datetime(2024, 1, 1, tzinfo=timezone.utc)"
     stage.write(
         "bad.py", dag_file("@task\ndef t(): pass\nt()", schedule="'0 1 * * *'", start_date=start).replace("'d'", "'a'")

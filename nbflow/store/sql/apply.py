@@ -8,8 +8,8 @@ Guards, from the outside in:
 * every UPDATE repeats the state, the attempt and the revision that were read in its WHERE, and the rows that it hit are
   counted: should the reasoning above ever be wrong, the transaction ends as StalePlan and not as a lost update.
 
-The statements are built once, at import, and compiled once for each database (see :mod:`nbflow.store.sql.apply_statements`).
-"""
+The statements are built once, at import, and compiled once for each database (see
+:mod:`nbflow.store.sql.apply_statements`)."""
 
 from __future__ import annotations
 
