@@ -144,8 +144,8 @@ def test_every_target_of_the_makefile_uses_the_environment():
     ],
 )
 def test_dag_is_the_decorator_in_whatever_order_modules_are_imported(imports):
-    code = f"{imports}\n@dag(schedule=None)\ndef d(): ...\nimport nbflow.authoring.dag\nprint(d().dag_id, nbflow.dag is dag)"
-    assert _run(code) == "d True\n"
+    used = "@dag(schedule=None)\ndef d(): ...\nimport nbflow.authoring.dag\nprint(d().dag_id, nbflow.dag is dag)"
+    assert _run(f"{imports}\n{used}") == "d True\n"
 
 
 def test_the_decorator_tells_its_arguments():

@@ -211,7 +211,8 @@ def test_the_log_shows_the_users_part_of_the_traceback(
     text = caplog.records[-1].getMessage()
     assert text.startswith("Task failed: ValueError: bad row\nTraceback (most recent call last):")
     assert "in inner" in text
-    assert "nbflow/execution/" not in text and "nbflow/authoring/" not in text
+    assert "nbflow/execution/" not in text
+    assert "nbflow/authoring/" not in text
     assert "nbflow/operators/" not in text
 
 
