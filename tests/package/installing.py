@@ -1,7 +1,7 @@
 """A clean environment with nbflow's wheel and what pip would install beside it, without a network.
 
 What belongs beside it is read from the metadata, as pip reads it: the wheel's requirements, theirs, and so on. Those
-distributions are linked, file by file, from the environment of the tests. So an environment without extras lacks every
+distributions are linked from the environment of the tests. So an environment without extras lacks every
 optional package really, metadata included (an import hook that pretends so could not show a missing declaration).
 """
 
@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import venv
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -62,8 +63,7 @@ def install(wheel: Path, extras: Iterable[str], folder: Path) -> Environment:
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=True, capture_output=True)
     (site_packages,) = (folder / "venv" / "lib").glob("python3*/site-packages")
     (info,) = site_packages.glob("nbflow-*.dist-info")
-    for distribution in required(metadata.PathDistribution(info), extras).values():
-        _link(distribution, site_packages)
+    _link(required(metadata.PathDistribution(info), extras).values(), site_packages)
     return Environment(bin=bin_folder, site_packages=site_packages, folder=nowhere)
 
 
@@ -87,11 +87,14 @@ def required(root: metadata.Distribution, extras: Iterable[str] = ()) -> Mapping
     return found
 
 
-def _link(distribution: metadata.Distribution, site_packages: Path) -> None:
-    """Link the distribution's files; not its programs and shared data, which lie outside of site-packages."""
-    for file in distribution.files or ():
-        if ".." in file.parts or not (source := Path(distribution.locate_file(file))).exists():
-            continue
-        link = site_packages.joinpath(*file.parts)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(source)
+def _link(distributions: Iterable[metadata.Distribution], site_packages: Path) -> None:
+    """Link what the distributions have in site-packages: a folder as a whole (there are tens of thousands of files),
+    or file by file if several of all that are installed have it. Programs and shared data lie elsewhere."""
+    everyones = {distribution.metadata["Name"]: distribution for distribution in metadata.distributions()}
+    owners = Counter(name for one in everyones.values() for name in {file.parts[0] for file in one.files or ()})
+    for distribution in distributions:
+        files = {file.parts if owners[file.parts[0]] > 1 else file.parts[:1] for file in distribution.files or ()}
+        for parts in sorted(file for file in files if file[0] not in ("..", "__pycache__")):
+            link = site_packages.joinpath(*parts)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(Path(str(distribution.locate_file("/".join(parts)))))
