@@ -85,6 +85,13 @@ class AirflowException(NbflowError):
     """The base that DAG code raises and catches; the attempt fails, and is retried if retries are left."""
 
 
+class MissingExtra(AirflowException, ModuleNotFoundError):
+    """``what`` needs a package that only the optional dependencies named ``extra`` bring."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(f"{what} needs the package {package}.", hint=f"pip install 'nbflow[{extra}]'")
+
+
 class AirflowSkipException(AirflowException):
     """The task ends as skipped."""
 

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from nbflow.errors import SerializationError
+from nbflow.errors import MissingExtra, SerializationError
 
 TAG = "__type__"
 #: Deeper values are taken for ones that hold themselves; Python's own recursion limit (1000) would be hit soon after.
@@ -293,7 +293,10 @@ def _read_dataclass(stored: Mapping[str, Any]) -> Any:
 def _read_frame(stored: Mapping[str, Any]) -> Any:
     from nbflow import serde_frames
 
-    return serde_frames.DECODERS[stored[TAG]](stored, decode)
+    try:
+        return serde_frames.DECODERS[stored[TAG]](stored, decode)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"Reading a stored {stored[TAG]}", error.name or "pandas", "lab") from None
 
 
 _DECODERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {

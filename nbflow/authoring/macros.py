@@ -11,6 +11,8 @@ from importlib import import_module
 from random import random
 from typing import Any
 
+from nbflow.errors import MissingExtra
+
 __all__ = [  # noqa: F822 - the modules are imported when they are asked for
     "dateutil",
     "datetime",
@@ -52,7 +54,7 @@ def ds_format_locale(ds: str, input_format: str, output_format: str, locale: str
     try:
         from babel.dates import format_datetime
     except ImportError:
-        raise ModuleNotFoundError("macros.ds_format_locale needs the package babel: pip install babel") from None
+        raise MissingExtra("macros.ds_format_locale", "babel", "lab") from None
     moment = datetime.strptime(str(ds), input_format)  # noqa: DTZ007
     return format_datetime(moment, output_format, locale=locale)
 

@@ -13,7 +13,7 @@ from nbflow.cli.declaring import OUTPUT, Command, arg, switch
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.cli.private_files import write_private_text
 from nbflow.connections import Connection
-from nbflow.errors import ConnectionNotFound, NbflowError, did_you_mean
+from nbflow.errors import ConnectionNotFound, MissingExtra, NbflowError, did_you_mean
 from nbflow.hooks import HOOKS
 
 CONN_ID = arg("conn_id", help="Id of the connection.")
@@ -184,7 +184,7 @@ def _yaml_entries(file: str, text: str) -> dict[str, Any]:
     try:
         import yaml
     except ImportError:
-        raise NbflowError("Reading YAML needs PyYAML.", hint="pip install pyyaml, or use a .json file.") from None
+        raise MissingExtra("Reading YAML", "pyyaml", "lab") from None
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as fault:

@@ -10,7 +10,7 @@ import sys
 from nbflow.cli import output
 from nbflow.cli.declaring import Command, arg, switch
 from nbflow.cli.invocation import Call
-from nbflow.errors import NbflowError
+from nbflow.errors import MissingExtra
 
 END_SECONDS = 75
 """How long a scheduler may take to end: tasks have core.killed_task_cleanup_time (60) to clean up."""
@@ -22,7 +22,7 @@ def lab(call: Call) -> int:
 
     args = call.args
     if importlib.util.find_spec("jupyterlab") is None:
-        raise NbflowError("JupyterLab is not installed.", hint="pip install 'nbflow[lab]'")
+        raise MissingExtra("nbflow lab", "jupyterlab", "lab")
     prepare_home(call.settings)
     started = None
     if alive(call):

@@ -34,6 +34,7 @@ def labs(call: Call) -> int:
     lab = open_lab(args.name, call.app)
     if args.number is None:
         print(output.harmless(repr(lab)))
+        print(f"Its notebook: {lab.notebook}")
         return 0
     result = lab.check(args.number, *args.answer)
     print(output.harmless(repr(result)))

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from nbflow.connections import Connection
-from nbflow.errors import AirflowException
+from nbflow.errors import AirflowException, MissingExtra
 from nbflow.hooks.base import BaseHook
 
 Handler = Callable[[Any], Any]
@@ -168,7 +168,10 @@ class DbApiHook(BaseHook):
 
     def get_df(self, sql: str, parameters: Any = None) -> Any:
         """All rows as a pandas DataFrame."""
-        import pandas
+        try:
+            import pandas
+        except ImportError:
+            raise MissingExtra("get_df", "pandas", "lab") from None
 
         def to_frame(cursor: Any) -> Any:
             names = [column[0] for column in cursor.description]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any
 
-from nbflow.errors import AirflowException
+from nbflow.errors import MissingExtra
 from nbflow.hooks.dbapi import DbApiHook
 
 _OPTIONS = frozenset(
@@ -34,9 +34,7 @@ class PostgresHook(DbApiHook):
         try:
             import psycopg
         except ImportError:
-            raise AirflowException(
-                "PostgresHook needs the package psycopg.", hint="pip install 'nbflow[postgres]'"
-            ) from None
+            raise MissingExtra("PostgresHook", "psycopg", "postgres") from None
         connection = self.connection
         extra = connection.extra_dejson
         return psycopg.connect(

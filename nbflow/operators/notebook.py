@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbflow.errors import AirflowException
+from nbflow.errors import AirflowException, MissingExtra
 from nbflow.operators.base import BaseOperator
 from nbflow.operators.glue import glued
 from nbflow.operators.python import CallsFunction
@@ -102,7 +102,7 @@ class NotebookOperator(BaseOperator):
             from jupyter_client.kernelspec import NoSuchKernel
             from papermill.exceptions import PapermillExecutionError
         except ImportError:
-            raise AirflowException("Notebooks as tasks need papermill.", hint="pip install 'nbflow[lab]'") from None
+            raise MissingExtra("A notebook that runs as a task", "papermill", "lab") from None
         from nbflow.authoring.taskinstance import plain
 
         parameters = {name: plain(value) for name, value in (self.parameters or {}).items()}

@@ -11,11 +11,13 @@ What is missing is told, never raised: a check cell of a lab that is not solved 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.teach.checks import Finding, World
 from nbflow.teach.display import card_bundle, chip, paragraph, prose
+from nbflow.teach.folders import content_folder
 from nbflow.teach.lab_table import LABS, Exercise, LabSpec
 from nbflow.teach.progress import Progress
 from nbflow.ui.mime_bundle import Bundle
@@ -67,6 +69,11 @@ class Lab:
     name: str
     spec: LabSpec
     app: App
+
+    @property
+    def notebook(self) -> Path:
+        """The lab's notebook, as it came with nbflow: to be copied, and worked on there."""
+        return content_folder("labs") / f"{self.name}.ipynb"
 
     @property
     def progress(self) -> Progress:

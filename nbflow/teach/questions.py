@@ -18,12 +18,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.teach.answer_keys import key_values
+from nbflow.teach.folders import content_folder
 
 #: type -> how many right answers it may have (least, most).
 TYPES: Mapping[str, tuple[int, int]] = {"single": (1, 1), "multiple": (1, 26), "order": (2, 26), "fill": (1, 26)}
@@ -79,26 +79,19 @@ class Quiz:
 # ---------------------------------------------------------------------------------------------------------------- files
 
 
-def folders() -> list[Path]:
-    """Where quiz files lie: in a checkout beside the package, in an installed package inside it."""
-    package = Path(__file__).parents[1]
-    return [folder for folder in (package.parent / "quizzes", package / "teach" / "quizzes") if folder.is_dir()]
-
-
 def quiz_names() -> list[str]:
     """The quizzes there are."""
-    return sorted({path.stem for folder in folders() for path in folder.glob("*.json")})
+    return sorted(path.stem for path in content_folder("quizzes").glob("*.json"))
 
 
 def load_quiz(name: str) -> Quiz:
     """The quiz of that name. Raises QuizError with the nearest name."""
-    for folder in folders():
-        path = folder / f"{name}.json"
-        if path.parent == folder and path.is_file():
-            return read_quiz(path.read_text("utf-8"), path.name)
     known = quiz_names()
-    hint = did_you_mean(name, known).strip() or f"There are: {', '.join(known) or 'none'}."
-    raise QuizError(f"There is no quiz {name!r}.", hint=hint)
+    if name not in known:
+        hint = did_you_mean(name, known).strip() or f"There are: {', '.join(known) or 'none'}."
+        raise QuizError(f"There is no quiz {name!r}.", hint=hint)
+    path = content_folder("quizzes") / f"{name}.json"
+    return read_quiz(path.read_text("utf-8"), path.name)
 
 
 # -------------------------------------------------------------------------------------------------------------- reading

@@ -10,6 +10,7 @@ from nbflow import DAG, task
 from nbflow.app import App
 from nbflow.errors import NbflowError
 from nbflow.operators.empty import EmptyOperator
+from nbflow.teach.folders import content_folder
 from nbflow.teach.lab import open_lab
 from nbflow.teach.lab_table import LABS
 
@@ -245,8 +246,6 @@ def test_feedback_reads_the_same_as_html(lab):
 
 @pytest.mark.parametrize("name", LABS)
 def test_every_lab_has_a_notebook_and_a_solution(name):
-    from pathlib import Path
-
-    folder = Path(__file__).parents[2] / "labs"
+    folder = content_folder("labs")
     assert (folder / f"{name}.ipynb").is_file()
     assert (folder / "solutions" / f"{name}.ipynb").is_file()

@@ -11,8 +11,9 @@ from nbflow import DAG, task
 from nbflow.core.timetables import TimeRestriction, timetable_from_schedule
 from nbflow.errors import AirflowException
 from nbflow.operators.empty import EmptyOperator
+from nbflow.teach.folders import content_folder
 from nbflow.teach.progress import Item, Progress
-from nbflow.teach.questions import QuizError, folders, load_quiz, quiz_names, read_quiz
+from nbflow.teach.questions import QuizError, load_quiz, quiz_names, read_quiz
 from nbflow.teach.quiz import Sitting, judge
 
 DAG_CONCEPTS = load_quiz("dag_concepts")
@@ -52,7 +53,7 @@ def test_right_answers_do_not_favour_a_letter():
 
 
 def test_what_concerns_states_and_rules_is_answered_by_the_engine():
-    raw = json.loads((folders()[0] / "dag_concepts.json").read_text("utf-8"))
+    raw = json.loads((content_folder("quizzes") / "dag_concepts.json").read_text("utf-8"))
     kinds = {number: one["key"]["kind"] for number, one in enumerate(raw["questions"], 1) if "key" in one}
     assert kinds == {3: "walk", 4: "becomes", 5: "becomes", 6: "decides", 7: "rules", 8: "first_run", 9: "executions"}
 
@@ -241,7 +242,7 @@ def test_without_a_front_end_the_questions_stand_there_as_text_and_html(sitting)
 
 def test_texts_of_a_quiz_are_escaped():
     raw = quiz_of(ask="Is `a<b>` <script>alert(1)</script> code?")
-    shown = Sitting(read_quiz(raw), Progress(folders()[0])).show(1).html
+    shown = Sitting(read_quiz(raw), Progress(content_folder("quizzes"))).show(1).html
     assert "<code>a&lt;b&gt;</code>" in shown
     assert "<script" not in shown
 

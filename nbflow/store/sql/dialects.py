@@ -33,7 +33,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DisconnectionError, IntegrityError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
-from nbflow.errors import ConfigError, StoreBusy, StoreError
+from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError
 from nbflow.store.sql.apply_statements import Write
 
 BUSY_SECONDS = 10.0
@@ -270,6 +270,10 @@ class PostgresDialect:
         self._lock = threading.Lock()
 
     def engine(self) -> Engine:
+        try:
+            self.url.get_dialect().import_dbapi()
+        except ImportError:
+            raise MissingExtra("A metastore on Postgres", "psycopg", "postgres") from None
         engine = create_engine(
             self.url,
             isolation_level="READ COMMITTED",

@@ -1,0 +1,138 @@
+"""nbflow where it is installed from its wheel and no checkout is near: without extras, and as in the image."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.package.conftest import ROOT
+from tests.package.installing import Environment
+
+CONTENT = ("labs", "notebooks", "quizzes")
+#: None of these is installed where no extra is.
+OPTIONAL = ("IPython", "anywidget", "babel", "jupyterlab", "nbformat", "numpy", "pandas", "papermill", "psycopg")
+IMPORTS = """\
+from nbflow import DAG, serde
+from nbflow.hooks.postgres import PostgresHook
+from nbflow.hooks.sqlite import SqliteHook
+from nbflow.operators.bash import BashOperator
+from nbflow.operators.notebook import NotebookOperator
+from nbflow.operators.python import PythonOperator
+"""
+#: What a DAG of the test is made of -> the line of nbflow's error
+NEEDING = {
+    "NotebookOperator(task_id='t', input_nb=__file__)": "A notebook that runs as a task needs the package papermill. "
+    "pip install 'nbflow[lab]'",
+    "BashOperator(task_id='t', bash_command='echo {{ macros.ds_format_locale(ds, 1, 2) }}')": "macros.ds_format_locale "
+    "needs the package babel. pip install 'nbflow[lab]'",
+    "PythonOperator(task_id='t', python_callable=lambda: SqliteHook().get_df('SELECT 1'))": "get_df needs the package "
+    "pandas. pip install 'nbflow[lab]'",
+    "PythonOperator(task_id='t', python_callable=lambda: serde.loads('{\"__type__\": \"frame\"}'))": "Reading a stored "
+    "frame needs the package pandas. pip install 'nbflow[lab]'",
+    "PythonOperator(task_id='t', python_callable=lambda: PostgresHook().get_conn())": "PostgresHook needs the package "
+    "psycopg. pip install 'nbflow[postgres]'",
+}
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    skipped = {"__pycache__", ".ipynb_checkpoints", "quickstart-data"}
+    paths = [path for path in folder.rglob("*") if path.is_file() and not skipped & set(path.parts)]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("kind", CONTENT)
+def test_the_wheel_carries_the_content_of_the_checkout(bare: Environment, kind):
+    # When an installed nbflow is asked for its labs, notebooks or quizzes
+    asked = f"from nbflow.teach.folders import content_folder; print(content_folder({kind!r}))"
+    found = Path(bare.python(asked).strip())
+    # Then they are the checkout's, in a folder of the package's own
+    assert found.is_relative_to(bare.site_packages / "nbflow")
+    assert _files(found) == _files(ROOT / kind)
+    assert len(_files(found)) > 0
+
+
+def test_without_extras_no_optional_package_is_there(bare: Environment):
+    code = f"from importlib.util import find_spec\nprint([name for name in {OPTIONAL!r} if find_spec(name)])"
+    assert bare.python(code).strip() == "[]"
+
+
+def test_it_runs_dags_without_extras(bare: Environment):
+    # Given the example DAGs that come with nbflow
+    examples = str(bare.site_packages / "nbflow" / "example_dags")
+    # When one is listed and tested, from the command line
+    version, listed = bare.run("nbflow", "version"), bare.run("nbflow", "dags", "list", "-S", examples, "-o", "json")
+    tested = bare.run("nbflow", "dags", "test", "example_hello", "2024-01-05", "-S", examples, "-o", "json")
+    # Then they are there, and the run succeeds
+    assert [version.returncode, listed.returncode, tested.returncode] == [0, 0, 0], tested.stderr
+    assert "example_hello" in [row["dag_id"] for row in json.loads(listed.stdout)]
+    assert json.loads(tested.stdout)["state"] == "success"
+
+
+def test_labs_and_quizzes_work_on_the_command_line_without_extras(bare: Environment):
+    labs, quizzes = (bare.run("nbflow", word, "-o", "json") for word in ("labs", "quiz"))
+    assert [row["lab"] for row in json.loads(labs.stdout)] == ["01_hello_dag"]
+    assert [row["quiz"] for row in json.loads(quizzes.stdout)] == ["dag_concepts"]
+    lab, quiz = bare.run("nbflow", "labs", "01_hello_dag"), bare.run("nbflow", "quiz", "dag_concepts")
+    notebook = Path(lab.stdout.splitlines()[-1].removeprefix("Its notebook: "))
+    assert notebook.read_bytes() == (ROOT / "labs" / "01_hello_dag.ipynb").read_bytes()
+    assert "\n10. " in quiz.stdout
+
+
+@pytest.mark.parametrize("operator", NEEDING)
+def test_a_task_that_needs_an_extra_says_which(bare: Environment, operator):
+    # Given a DAG whose task needs a package that is not there
+    file = bare.folder / "needs.py"
+    file.write_text(f"{IMPORTS}with DAG('needs', schedule=None):\n    {operator}\n")
+    # When it is tested
+    done = bare.run("nbflow", "dags", "test", "needs", "2024-01-05", "-S", str(file))
+    # Then the task fails with the line that says what to install
+    assert NEEDING[operator] in done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "line"),
+    [
+        (("lab",), {}, "nbflow lab needs the package jupyterlab. pip install 'nbflow[lab]'\n"),
+        (
+            ("db", "check"),
+            {"NBFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql+psycopg://nobody@127.0.0.1:9/none"},
+            "nbflow: A metastore on Postgres needs the package psycopg. pip install 'nbflow[postgres]'\n",
+        ),
+        (
+            ("connections", "import", "some.yaml"),
+            {},
+            "nbflow: Reading YAML needs the package pyyaml. pip install 'nbflow[lab]'\n",
+        ),
+    ],
+)
+def test_a_command_that_needs_an_extra_says_which(bare: Environment, words, environ, line):
+    (bare.folder / "some.yaml").write_text("x: {conn_type: http}\n")
+    done = bare.run("nbflow", *words, **environ)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+
+
+def test_labs_and_quizzes_work_in_a_notebooks_shell_as_the_image_installs_it(image: Environment):
+    # Given a shell of IPython, with the extras of the image
+    code = """
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.run_line_magic("load_ext", "nbflow")
+for name, line in (("lab", "01_hello_dag"), ("quiz", "dag_concepts 1")):
+    print(repr(shell.run_line_magic(name, line)))
+"""
+    # Then the magics find what they show
+    shown = image.python(code)
+    assert "Hello, DAG: 0 of 5 exercises passed" in shown
+    assert "Read a message queue for ever" in shown
+
+
+def test_the_image_reaches_postgres(image: Environment):
+    # Given an address at which no server listens
+    address = "postgresql+psycopg://nobody@127.0.0.1:9/none"
+    done = image.run("nbflow", "db", "check", NBFLOW__DATABASE__SQL_ALCHEMY_CONN=address)
+    # Then its driver is there, and says that nobody answers
+    assert "does not answer" in done.stderr
+    assert done.returncode == 1
