@@ -152,7 +152,7 @@ class Home:
                 processor.sync(PATIENCE_SECONDS)
             finally:
                 processor.stop()
-            faults = app.store.faults()
+            faults = app.store.import_errors()
             if faults:
                 raise RuntimeError(f"a DAG file of the benchmark is at fault: {faults[0]}")
             scheduler = app.scheduler()

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from nbflow.core.plan import Callback
     from nbflow.core.snapshot import Run, RunKey
     from nbflow.execution.executors.base import Executor
-    from nbflow.execution.task_api import Desk
-    from nbflow.services.custom_timetables import Asker
+    from nbflow.execution.task_api import TaskApi
+    from nbflow.services.custom_timetables import TimetableClient
     from nbflow.services.dag_processor import DagProcessor
     from nbflow.services.operations import Operations
     from nbflow.services.scheduler import Scheduler
@@ -88,16 +88,16 @@ class App:
         """What may be asked of nbflow, in the name of ``actor``."""
         from nbflow.services.operations import Operations
 
-        return Operations(self.store, self.clock, self.settings, actor=actor, asker=self.timetable_asker)
+        return Operations(self.store, self.clock, self.settings, actor=actor, timetable_client=self.timetable_asker)
 
-    def timetable_asker(self) -> Asker:
+    def timetable_asker(self) -> TimetableClient:
         """Who asks timetables of the users' own, each time in a process that ends with the answer."""
-        from nbflow.services.custom_timetables import Asker
-        from nbflow.services.subprocess_jobs import Errands
+        from nbflow.services.custom_timetables import TimetableClient
+        from nbflow.services.subprocess_jobs import SubprocessJobs
 
         core = self.settings.core
-        return Asker(
-            lambda: Errands(environment=self._errand_environment(), answer=self.desk.answer_parsing),
+        return TimetableClient(
+            lambda: SubprocessJobs(environment=self._errand_environment(), answer=self.task_api.answer_parsing),
             options=self.compile_options(),
             folder=str(core.dags_folder),
             versions_folder=str(self.settings.home / "versions"),
@@ -160,7 +160,7 @@ class App:
         core = self.settings.core
         limits = Limits(max_map_length=core.max_map_length, max_field_characters=core.max_templated_field_length)
         return SequentialExecutor(
-            self.desk, dag_of=dag_of, owner=owner, now=self.clock.now, limits=limits, announce=announce
+            self.task_api, dag_of=dag_of, owner=owner, now=self.clock.now, limits=limits, announce=announce
         )
 
     def _load(self, dag_id: str, number: int) -> DAG:
@@ -186,12 +186,12 @@ class App:
         """Supervised processes on this machine."""
         from nbflow.execution.child_environment import minimal_environment
         from nbflow.execution.executors.local import LocalExecutor
-        from nbflow.execution.process_pool import NurseryOptions
+        from nbflow.execution.process_pool import ProcessPoolOptions
         from nbflow.execution.supervisor import SupervisorOptions
 
         core, scheduler = self.settings.core, self.settings.scheduler
         passed_on = minimal_environment(self.environ, core.task_environment)
-        nursery = NurseryOptions(
+        process_pool = ProcessPoolOptions(
             environment={**passed_on, "NBFLOW_HOME": str(self.settings.home)},
             ahead=min(core.parallelism, 4),
             load_seconds=core.dagbag_import_timeout,
@@ -200,7 +200,7 @@ class App:
         options = SupervisorOptions(
             owner=owner,
             logs=self.logs,
-            nursery=nursery,
+            process_pool=process_pool,
             lease_seconds=scheduler.task_instance_heartbeat_timeout,
             heartbeat_seconds=scheduler.task_instance_heartbeat_sec,
             grace_seconds=core.killed_task_cleanup_time,
@@ -216,7 +216,7 @@ class App:
         )
         return LocalExecutor(
             options,
-            self.desk,
+            self.task_api,
             versions=self.store.version,
             parallelism=core.parallelism,
             now=self.clock.now,
@@ -232,7 +232,7 @@ class App:
             clock=self.clock,
             options=self.compile_options(),
             environment=self._errand_environment(),
-            desk_of=lambda store: replace(self.desk, store=store, secrets=self._secrets_of(store)),
+            desk_of=lambda store: replace(self.task_api, store=store, secrets=self._secrets_of(store)),
             on_change=on_change,
         )
 
@@ -262,11 +262,11 @@ class App:
             yield
 
     @cached_property
-    def desk(self) -> Desk:
+    def task_api(self) -> TaskApi:
         """Answers what running tasks ask."""
-        from nbflow.execution.task_api import Desk
+        from nbflow.execution.task_api import TaskApi
 
-        return Desk(
+        return TaskApi(
             store=self.store,
             secrets=self.secrets,
             trigger_dag=self._trigger_dag,

@@ -51,7 +51,7 @@ class SystemClock:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class ClockWait:
     """One call of ``VirtualClock.wait``: when it was made, what for, and whether the event ended it."""
 
     at: dt.datetime
@@ -68,7 +68,7 @@ class VirtualClock:
     def __init__(self, start: dt.datetime) -> None:
         self._now = _utc(start)
         self._elapsed = 0.0
-        self.waits: list[Wait] = []
+        self.waits: list[ClockWait] = []
 
     def now(self) -> dt.datetime:
         return self._now
@@ -78,7 +78,7 @@ class VirtualClock:
 
     def wait(self, event: threading.Event, until: dt.datetime | None) -> bool:
         woken = event.is_set()
-        self.waits.append(Wait(self._now, until, woken))
+        self.waits.append(ClockWait(self._now, until, woken))
         if woken:
             return True
         if until is None:

@@ -23,7 +23,7 @@ def list_import_errors(call: Call) -> None:
     else:
         rows = [
             {"filepath": one.fileloc, "line": one.line, "error": f"{one.cell}: {one.error}" if one.cell else one.error}
-            for one in call.app.store.faults()
+            for one in call.app.store.import_errors()
         ]
         find_dag.say_unread(call)
     call.show(rows, empty="No import errors.", columns=FAULT_COLUMNS)

@@ -184,7 +184,7 @@ def unread_files(call: Call) -> list[str]:
     store = call.app.store
     if alive(call):
         return []
-    read = {row.fileloc for row in store.dags(include_stale=True)} | {fault.fileloc for fault in store.faults()}
+    read = {row.fileloc for row in store.dags(include_stale=True)} | {fault.fileloc for fault in store.import_errors()}
     return [path for path in files_of(call, None) if path not in read and is_dag_file(path)]
 
 

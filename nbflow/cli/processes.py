@@ -45,7 +45,7 @@ def standalone(call: Call) -> int:
         paused = [row.dag_id for row in dags if row.paused]
         output.say(f"Home        {settings.home}")
         output.say(f"DAG files   {settings.core.dags_folder}: {len(dags)} DAGs, {len(paused)} of them paused")
-        for fault in call.app.store.faults():
+        for fault in call.app.store.import_errors():
             output.warn(f"{find_dag.place_of(fault.fileloc, fault.line, fault.cell)}: {fault.error}")
         if paused:
             output.say(f"Go on with  nbflow dags unpause {paused[0]}")
@@ -146,7 +146,7 @@ def status(call: Call) -> int:
         "metastore": store.url,
         "home": call.settings.home,
         "dags": len(store.dags()),
-        "import_errors": len(store.faults()),
+        "import_errors": len(store.import_errors()),
         "queued_runs": sum(run.state is RunState.QUEUED for run in active),
         "running_runs": sum(run.state is RunState.RUNNING for run in active),
         "running_tasks": store.usage().total,

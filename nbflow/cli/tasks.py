@@ -80,7 +80,7 @@ def tree(spec: DagSpec) -> Iterator[str]:
 
 def test(call: Call) -> int:
     from nbflow.cli.run_here import level_of, logging_to_stderr, results_only
-    from nbflow.services.task_test import state_of, trial
+    from nbflow.services.task_test import state_of, task_test
 
     args = call.args
     which = _run_or_date(call, args.run)
@@ -89,7 +89,7 @@ def test(call: Call) -> int:
     with results_only(), logging_to_stderr(level_of(call)):
         dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
         spec = loaded.specs[args.dag_id]
-        one = trial(call.app, dag, spec, args.task_id, run=which, map_index=args.map_index, conf=conf)
+        one = task_test(call.app, dag, spec, args.task_id, run=which, map_index=args.map_index, conf=conf)
         if args.dry_run:
             fields = one.render()
         else:
@@ -113,12 +113,12 @@ def test(call: Call) -> int:
 
 def render(call: Call) -> None:
     from nbflow.cli.run_here import level_of, logging_to_stderr, results_only
-    from nbflow.services.task_test import trial
+    from nbflow.services.task_test import task_test
 
     args = call.args
     with results_only(), logging_to_stderr(level_of(call)):
         dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
-        one = trial(
+        one = task_test(
             call.app,
             dag,
             loaded.specs[args.dag_id],

@@ -37,7 +37,7 @@ from datetime import datetime, timedelta
 from nbflow.core.plan import AddInstances, Callback, DropInstance, Move, Op, Plan, RunMove, advance, earliest
 from nbflow.core.react import callbacks_of_ended, failure_ops
 from nbflow.core.reason_texts import explain_live, past_wait, paused_wait, upstream_wait
-from nbflow.core.reasons import Wait
+from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import Length, TaskSpec, length_of, length_sources
 from nbflow.core.states import (
@@ -65,7 +65,7 @@ def plan_run(snapshot: Snapshot, now: datetime, *, explain: bool = False) -> Pla
         return Plan()
     if run.state is RunState.QUEUED:
         return Plan(
-            run_waits={run.key: Wait(kind="run_queued", text="The run is queued: it has not been started yet.")}
+            run_waits={run.key: WaitReason(kind="run_queued", text="The run is queued: it has not been started yet.")}
         )
     deadline = _deadline(snapshot)
     if deadline is not None and deadline <= now:
@@ -146,7 +146,7 @@ class _Pass:
         self.snapshot, self.now, self.explain = snapshot, now, explain
         self.dag, self.run = snapshot.dag, snapshot.run.key
         self.ops: list[Op] = []
-        self.waits: dict[tuple[RunKey, TaskKey], Wait] = {}
+        self.waits: dict[tuple[RunKey, TaskKey], WaitReason] = {}
         self.wake: datetime | None = None
         self.ones: dict[str, list[Instance]] = {}
         self.masks: dict[str, int] = {}
@@ -251,7 +251,7 @@ class _Pass:
             self.wake, self.moving = earliest(self.wake, one.next_at), True
             kind = "retry" if one.state is TaskState.UP_FOR_RETRY else "reschedule"
             what = f"try {one.try_number + 1} of {one.max_tries + 1}" if kind == "retry" else "its next check"
-            return self._wait(one, Wait(kind=kind, text=f"Waits for {what}.", until=one.next_at))
+            return self._wait(one, WaitReason(kind=kind, text=f"Waits for {what}.", until=one.next_at))
         return self._schedule(task, one)
 
     def _schedule(self, task: TaskSpec, one: Instance) -> TaskState:
@@ -422,7 +422,7 @@ class _Pass:
             )
         )
 
-    def _wait(self, one: Instance, why: Wait) -> TaskState:
+    def _wait(self, one: Instance, why: WaitReason) -> TaskState:
         if self.explain:
             self.waits[self.run, one.key] = why
         return one.state
@@ -436,7 +436,9 @@ class _Pass:
     def _wait_length(self, task: TaskSpec, one: Instance) -> TaskState:
         self.stuck.append(one.key)
         over = ", ".join(length_sources(self.dag.length_expr(task.task_id) or ("lit", 0)))
-        return self._wait(one, Wait(kind="length", text=f"Waits for the list from {over} that it is mapped over."))
+        return self._wait(
+            one, WaitReason(kind="length", text=f"Waits for the list from {over} that it is mapped over.")
+        )
 
     def _now_states(self) -> dict[TaskKey, TaskState]:
         states = {key: one.state for key, one in self.snapshot.instances.items()}

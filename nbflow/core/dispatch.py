@@ -15,14 +15,14 @@ from typing import Any
 
 from nbflow.core.plan import Move, Op, Plan, RunMove
 from nbflow.core.reason_texts import paused_wait
-from nbflow.core.reasons import Wait
+from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.spec import TaskSpec
 from nbflow.core.states import Cause, RunCause, RunState, TaskState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class ReadyTask:
     """A scheduled instance that asks for a slot."""
 
     run: Run
@@ -45,7 +45,7 @@ class Limits:
     """(dag_id, task_id) -> instances over all runs."""
     task_in_run_used: dict[tuple[RunKey, str], int] = field(default_factory=dict)
 
-    def take(self, ready: Ready) -> None:
+    def take(self, ready: ReadyTask) -> None:
         """Count one more."""
         task, run = ready.task, ready.run.key
         if self.slots is not None:
@@ -60,50 +60,52 @@ def _add(counts: dict[Any, int], key: Any, amount: int) -> None:
     counts[key] = counts.get(key, 0) + amount
 
 
-def _pool(ready: Ready, limits: Limits) -> Wait | None:
+def _pool(ready: ReadyTask, limits: Limits) -> WaitReason | None:
     task = ready.task
     size = limits.pools.get(task.pool)
     if size is None:
         text = f"Pool {task.pool!r} does not exist. Make it with: nbflow pools set {task.pool} SLOTS DESCRIPTION"
-        return Wait(kind="pool_missing", text=text, detail={"pool": task.pool})
+        return WaitReason(kind="pool_missing", text=text, detail={"pool": task.pool})
     if size < 0:
         return None
     used = limits.pool_used.get(task.pool, 0)
     facts = {"pool": task.pool, "slots": size, "used": used, "needs": task.pool_slots}
     if task.pool_slots > size:
         text = f"It needs {task.pool_slots} slots, but pool {task.pool!r} has only {size} in all: it can never start."
-        return Wait(kind="pool_too_small", text=text, detail=facts)
+        return WaitReason(kind="pool_too_small", text=text, detail=facts)
     if used + task.pool_slots > size:
         text = f"Pool {task.pool!r} is full: {used} of {size} slots are taken, and it needs {task.pool_slots}."
-        return Wait(kind="pool", text=text, detail=facts)
+        return WaitReason(kind="pool", text=text, detail=facts)
     return None
 
 
-def _limit(kind: str, what: str, used: int, most: int | None) -> Wait | None:
+def _limit(kind: str, what: str, used: int, most: int | None) -> WaitReason | None:
     if most is None or used < most:
         return None
-    return Wait(kind=kind, text=f"{kind} of {what} is reached: {used} of {most}.", detail={"used": used, "limit": most})
+    return WaitReason(
+        kind=kind, text=f"{kind} of {what} is reached: {used} of {most}.", detail={"used": used, "limit": most}
+    )
 
 
-def _max_active_tasks(ready: Ready, limits: Limits) -> Wait | None:
+def _max_active_tasks(ready: ReadyTask, limits: Limits) -> WaitReason | None:
     run = ready.run.key
     what = f"{run.dag_id} in one run"
     return _limit("max_active_tasks", what, limits.run_used.get(run, 0), ready.dag_max_active_tasks)
 
 
-def _max_active_tis_per_dag(ready: Ready, limits: Limits) -> Wait | None:
+def _max_active_tis_per_dag(ready: ReadyTask, limits: Limits) -> WaitReason | None:
     most = ready.task.max_active_tis_per_dag
     used = limits.task_used.get((ready.run.dag_id, ready.task.task_id), 0)
     return _limit("max_active_tis_per_dag", f"task {ready.task.task_id}", used, most)
 
 
-def _max_active_tis_per_dagrun(ready: Ready, limits: Limits) -> Wait | None:
+def _max_active_tis_per_dagrun(ready: ReadyTask, limits: Limits) -> WaitReason | None:
     most = ready.task.max_active_tis_per_dagrun
     used = limits.task_in_run_used.get((ready.run.key, ready.task.task_id), 0)
     return _limit("max_active_tis_per_dagrun", f"task {ready.task.task_id}", used, most)
 
 
-LIMITS: tuple[Callable[[Ready, Limits], Wait | None], ...] = (
+LIMITS: tuple[Callable[[ReadyTask, Limits], WaitReason | None], ...] = (
     _pool,
     _max_active_tasks,
     _max_active_tis_per_dag,
@@ -113,16 +115,16 @@ LIMITS: tuple[Callable[[Ready, Limits], Wait | None], ...] = (
 in each run, as in Airflow 3."""
 
 
-def plan_dispatch(ready: Iterable[Ready], limits: Limits, now: datetime, *, explain: bool = False) -> Plan:
+def plan_dispatch(ready: Iterable[ReadyTask], limits: Limits, now: datetime, *, explain: bool = False) -> Plan:
     """Queue what fits; ``limits`` is used up as it goes. Without ``explain`` it stops when the executor is full."""
     ops: list[Op] = []
-    waits: dict[tuple[RunKey, TaskKey], Wait] = {}
+    waits: dict[tuple[RunKey, TaskKey], WaitReason] = {}
     for one in sorted(ready, key=_order):
         if limits.slots is not None and limits.slots <= 0:
             if not explain:
                 break
             text = "Every executor slot is taken; tasks of higher priority or earlier runs go first."
-            waits[one.run.key, one.instance.key] = Wait(kind="slot", text=text)
+            waits[one.run.key, one.instance.key] = WaitReason(kind="slot", text=text)
             continue
         refusal = next((why for limit in LIMITS if (why := limit(one, limits)) is not None), None)
         if refusal is not None:
@@ -134,13 +136,13 @@ def plan_dispatch(ready: Iterable[Ready], limits: Limits, now: datetime, *, expl
     return Plan(ops=tuple(ops), waits=waits)
 
 
-def _order(ready: Ready) -> tuple[int, datetime, str, str, int]:
+def _order(ready: ReadyTask) -> tuple[int, datetime, str, str, int]:
     one, run = ready.instance, ready.run
     weight = one.priority_weight if one.priority_weight is not None else ready.task.priority_weight
     return (-weight, run.logical_date or run.run_after, run.run_id, one.task_id, one.map_index)
 
 
-def _queue(ready: Ready, now: datetime) -> Move:
+def _queue(ready: ReadyTask, now: datetime) -> Move:
     return Move(
         run=ready.run.key,
         key=ready.instance.key,
@@ -171,7 +173,7 @@ def plan_run_starts(queued: Sequence[Run], running: Sequence[Run], limits: RunLi
     for run in running:
         _add(active, (run.dag_id, run.backfill_id), 1)
     ops: list[Op] = []
-    waits: dict[RunKey, Wait] = {}
+    waits: dict[RunKey, WaitReason] = {}
     for run in queued:
         group = (run.dag_id, run.backfill_id)
         why = _run_refusal(run, active.get(group, 0), limits)
@@ -192,13 +194,13 @@ def plan_run_starts(queued: Sequence[Run], running: Sequence[Run], limits: RunLi
     return Plan(ops=tuple(ops), run_waits=waits)
 
 
-def _run_refusal(run: Run, active: int, limits: RunLimits) -> Wait | None:
+def _run_refusal(run: Run, active: int, limits: RunLimits) -> WaitReason | None:
     if run.dag_id in limits.paused_dags and run.heeds_pause:
         return paused_wait(run.dag_id)
     if run.backfill_id is None:
         return _limit("max_active_runs", run.dag_id, active, limits.max_active_runs.get(run.dag_id))
     if run.backfill_id in limits.paused_backfills:
-        return Wait(kind="paused", text=f"Backfill {run.backfill_id} is paused.")
+        return WaitReason(kind="paused", text=f"Backfill {run.backfill_id} is paused.")
     # A run that is cleared after its backfill was over finds no limit of the backfill's any more.
     most = limits.backfills.get(run.backfill_id, limits.max_active_runs.get(run.dag_id))
     return _limit("backfill_limit", f"backfill {run.backfill_id}", active, most)

@@ -14,7 +14,7 @@ from itertools import takewhile
 from nbflow.core.actions import new_run
 from nbflow.core.new_runs import plan_new_runs
 from nbflow.core.plan import Plan, merged
-from nbflow.core.reasons import Wait
+from nbflow.core.reasons import WaitReason
 from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import Run
 from nbflow.core.spec import DagSpec
@@ -43,7 +43,7 @@ class Due:
     next: DagRunInfo | None = None
     wake_at: datetime | None = None
     """When to ask again. None: the schedule has ended, or only the end of a run changes the answer (see ``wait``)."""
-    wait: Wait | None = None
+    wait: WaitReason | None = None
 
 
 def plan_due(

@@ -111,12 +111,22 @@ class DispatchLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class KilledToRestart:
     """The process of a cleared (restarting) attempt is gone."""
 
     attempt_id: str
     at: datetime
 
 
-Event = Started | Succeeded | SkippedItself | Failed | Rescheduled | Deferred | TriggerFired | DispatchLost | Ended
+Event = (
+    Started
+    | Succeeded
+    | SkippedItself
+    | Failed
+    | Rescheduled
+    | Deferred
+    | TriggerFired
+    | DispatchLost
+    | KilledToRestart
+)
 """What an attempt may say."""

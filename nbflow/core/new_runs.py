@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from .reasons import Wait
+from .reasons import WaitReason
 from .timetables import DagRunInfo, DataInterval, TimeRestriction, Timetable
 
 
@@ -31,7 +31,7 @@ class NewRuns:
     """The first run that is not made now, due or not; worth storing, see ``announced``."""
     wake_at: datetime | None = None
     """When the answer changes by itself. None: only an event changes it (a run ends, the DAG is edited), or nothing."""
-    wait: Wait | None = None
+    wait: WaitReason | None = None
     """Why ``next`` is not made although it is due."""
 
 
@@ -62,7 +62,7 @@ def plan_new_runs(
         info = announced
     if paused:
         due = info is not None and info.run_after <= now
-        return NewRuns(next=info, wait=Wait(kind="paused", text="the DAG is paused") if due else None)
+        return NewRuns(next=info, wait=WaitReason(kind="paused", text="the DAG is paused") if due else None)
 
     limit = min(max_active_runs, timetable.active_runs_limit or max_active_runs)
     runs: list[DagRunInfo] = []
@@ -74,7 +74,7 @@ def plan_new_runs(
     if info.run_after > now:
         return NewRuns(runs=tuple(runs), next=info, wake_at=info.run_after)
     active = active_runs + len(runs)
-    wait = Wait(
+    wait = WaitReason(
         kind="max_active_runs",
         text=f"max_active_runs={limit} is reached: {active} {'run is' if active == 1 else 'runs are'} unfinished",
         detail={"limit": limit, "active": active},

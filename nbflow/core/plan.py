@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from nbflow.core.reasons import Wait
+from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey, change, change_run
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import Cause, RunCause, RunState, TaskState
@@ -111,8 +111,8 @@ class Plan:
     """What should happen now, what waits and why, and when to ask again."""
 
     ops: tuple[Op, ...] = ()
-    waits: Mapping[tuple[RunKey, TaskKey], Wait] = field(default_factory=dict)
-    run_waits: Mapping[RunKey, Wait] = field(default_factory=dict)
+    waits: Mapping[tuple[RunKey, TaskKey], WaitReason] = field(default_factory=dict)
+    run_waits: Mapping[RunKey, WaitReason] = field(default_factory=dict)
     wake_at: datetime | None = None
     refused: str | None = None
     """Of :func:`react`: why the event changes nothing (an old attempt, a state that ended)."""
@@ -134,8 +134,8 @@ def earliest(*times: datetime | None) -> datetime | None:
 def merged(plans: Iterable[Plan]) -> Plan:
     """One plan that does all of these in order."""
     ops: list[Op] = []
-    waits: dict[tuple[RunKey, TaskKey], Wait] = {}
-    run_waits: dict[RunKey, Wait] = {}
+    waits: dict[tuple[RunKey, TaskKey], WaitReason] = {}
+    run_waits: dict[RunKey, WaitReason] = {}
     wake: datetime | None = None
     for plan in plans:
         ops += plan.ops

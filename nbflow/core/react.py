@@ -274,7 +274,7 @@ def _dispatch_lost(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.
     return [_move(snapshot, one, TaskState.SCHEDULED, Cause.DISPATCH_LOST, event.at, changes, guard=True)]
 
 
-def _ended(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.Ended) -> list[Op] | str:
+def _ended(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.KilledToRestart) -> list[Op] | str:
     return f"{one.key} is {one.state}: only an attempt that is being restarted may simply end"
 
 
@@ -287,5 +287,5 @@ _REACTIONS: dict[type, Callable[[Snapshot, TaskSpec, Instance, Any], list[Op] | 
     ev.Deferred: _deferred,
     ev.TriggerFired: _trigger_fired,
     ev.DispatchLost: _dispatch_lost,
-    ev.Ended: _ended,
+    ev.KilledToRestart: _ended,
 }

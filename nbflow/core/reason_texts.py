@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nbflow.core.reasons import Wait
+from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import FINISHED, SUCCESS_STATES, TaskState
@@ -21,14 +21,14 @@ def listed(names: list[str]) -> str:
     return f"{', '.join(names[:NAMES_SHOWN])} and {len(names) - NAMES_SHOWN} more"
 
 
-def paused_wait(dag_id: str) -> Wait:
+def paused_wait(dag_id: str) -> WaitReason:
     """Why nothing of a paused DAG goes on."""
-    return Wait(kind="paused", text=f"DAG {dag_id} is paused. Go on with: nbflow dags unpause {dag_id}")
+    return WaitReason(kind="paused", text=f"DAG {dag_id} is paused. Go on with: nbflow dags unpause {dag_id}")
 
 
 def upstream_wait(
     dag: DagSpec, task: TaskSpec, one: Instance, states: Mapping[TaskKey, TaskState], said: Verdict
-) -> Wait:
+) -> WaitReason:
     """Why a trigger rule is not met yet: the tasks that it still looks to, with their states."""
     group = dag.mapped_group[task.task_id] if one.map_index >= 0 else None
     deciders = dag.steered_by.get(task.task_id, ()) if one.state is TaskState.NONE else ()
@@ -45,13 +45,13 @@ def upstream_wait(
     detail = {"rule": task.trigger_rule, "upstream": before}
     if said is Verdict.STUCK:
         text = f"Trigger rule {task.trigger_rule} ({rule}) can no longer be met: {shown}."
-        return Wait(kind="stuck", text=text, detail=detail)
+        return WaitReason(kind="stuck", text=text, detail=detail)
     choosing = sorted({key.task_id for key in states if str(key) in before and key.task_id in deciders})
     skips = f" What {listed(choosing)} chooses may still skip it." if choosing else ""
-    return Wait(kind="upstream", text=f"Waits for {shown}; {task.trigger_rule}: {rule}.{skips}", detail=detail)
+    return WaitReason(kind="upstream", text=f"Waits for {shown}; {task.trigger_rule}: {rule}.{skips}", detail=detail)
 
 
-def past_wait(snapshot: Snapshot, task: TaskSpec) -> Wait | None:
+def past_wait(snapshot: Snapshot, task: TaskSpec) -> WaitReason | None:
     """Why a task that depends on its past may not start, or None if its past allows it.
 
     As in Airflow: the first run is free, and so is a task that no earlier run had (unless it says
@@ -67,7 +67,9 @@ def past_wait(snapshot: Snapshot, task: TaskSpec) -> Wait | None:
     if bad or not before:
         seen = bad[0].value if bad else "not there"
         text = f"depends_on_past: in run {previous.run_id} the task is {seen}; it must be success or skipped."
-        return Wait(kind="past", text=text, detail={"run_id": previous.run_id, "states": [s.value for s in before]})
+        return WaitReason(
+            kind="past", text=text, detail={"run_id": previous.run_id, "states": [s.value for s in before]}
+        )
     if task.wait_for_downstream:
         for down in snapshot.dag.downstream[task.task_id]:
             late = [state for state in previous.states.get(down, ()) if state not in SUCCESS_STATES]
@@ -75,7 +77,9 @@ def past_wait(snapshot: Snapshot, task: TaskSpec) -> Wait | None:
                 text = (
                     f"wait_for_downstream: in run {previous.run_id} {down} is {late[0].value}, not success or skipped."
                 )
-                return Wait(kind="past_downstream", text=text, detail={"run_id": previous.run_id, "task_id": down})
+                return WaitReason(
+                    kind="past_downstream", text=text, detail={"run_id": previous.run_id, "task_id": down}
+                )
     return None
 
 
@@ -88,7 +92,7 @@ _LIVE = {
 }
 
 
-def explain_live(one: Instance) -> Wait:
+def explain_live(one: Instance) -> WaitReason:
     """Why an instance that is out of the scheduler's hands has not ended."""
     kind, text = _LIVE[one.state]
-    return Wait(kind=kind, text=text, until=one.next_at if one.state is TaskState.DEFERRED else None)
+    return WaitReason(kind=kind, text=text, until=one.next_at if one.state is TaskState.DEFERRED else None)

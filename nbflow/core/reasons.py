@@ -45,7 +45,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class WaitReason:
     """One true, current reason."""
 
     kind: str

@@ -32,10 +32,10 @@ from datetime import datetime
 from typing import Protocol
 
 from nbflow.core.decide import plan_run
-from nbflow.core.dispatch import Limits, Ready, RunLimits, plan_dispatch, plan_run_starts
+from nbflow.core.dispatch import Limits, ReadyTask, RunLimits, plan_dispatch, plan_run_starts
 from nbflow.core.plan import AddRun, Move, Op, Plan, advance, merged
 from nbflow.core.reason_texts import explain_live, paused_wait
-from nbflow.core.reasons import Wait
+from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey, change
 from nbflow.core.states import OCCUPYING, RUN_FINISHED, Cause, RunState, TaskState
 
@@ -46,7 +46,7 @@ class Look:
 
     snapshot: Snapshot
     wake_at: datetime | None = None
-    ready: Mapping[TaskKey, Ready] = field(default_factory=dict)
+    ready: Mapping[TaskKey, ReadyTask] = field(default_factory=dict)
     """Scheduled instances that want a slot (of a paused DAG: none)."""
     pool_used: Mapping[str, int] = field(default_factory=dict)
     task_used: Mapping[str, int] = field(default_factory=dict)
@@ -171,7 +171,7 @@ def look_at(
     known = before.ready if before is not None else {}
     pool_used: dict[str, int] = {}
     task_used: dict[str, int] = {}
-    ready: dict[TaskKey, Ready] = {}
+    ready: dict[TaskKey, ReadyTask] = {}
     for key, one in snapshot.instances.items():
         state = one.state
         if state is TaskState.SCHEDULED and asks:
@@ -188,9 +188,11 @@ def look_at(
     return Look(snapshot=snapshot, wake_at=wake_at, ready=ready, pool_used=pool_used, task_used=task_used)
 
 
-def _ready(snapshot: Snapshot, one: Instance) -> Ready:
+def _ready(snapshot: Snapshot, one: Instance) -> ReadyTask:
     dag = snapshot.dag
-    return Ready(run=snapshot.run, task=dag.tasks[one.task_id], instance=one, dag_max_active_tasks=dag.max_active_tasks)
+    return ReadyTask(
+        run=snapshot.run, task=dag.tasks[one.task_id], instance=one, dag_max_active_tasks=dag.max_active_tasks
+    )
 
 
 def _dispatched(look: Look, snapshot: Snapshot, ops: Iterable[Op]) -> Look:
@@ -284,7 +286,7 @@ def _paused_waits(snapshots: Iterable[Snapshot]) -> Plan:
     return Plan(waits=waits)
 
 
-def _queued_waits(dispatch: Plan, snapshots: Mapping[RunKey, Snapshot]) -> Mapping[tuple[RunKey, TaskKey], Wait]:
+def _queued_waits(dispatch: Plan, snapshots: Mapping[RunKey, Snapshot]) -> Mapping[tuple[RunKey, TaskKey], WaitReason]:
     """What has just been granted a slot waits for the executor now, and for nothing else any more."""
     return {(op.run, op.key): explain_live(snapshots[op.run].instances[op.key]) for op in dispatch.moves}
 

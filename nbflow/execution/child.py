@@ -17,7 +17,7 @@ from nbflow.errors import NbflowError, StoreError
 from nbflow.execution import protocol
 from nbflow.execution.logs import LogStream
 from nbflow.execution.protocol import Channel
-from nbflow.execution.task_client import AskingRuntime, utc_now
+from nbflow.execution.task_client import TaskClient, utc_now
 
 if TYPE_CHECKING:
     from nbflow.execution.fork_server import Loaded, Program
@@ -29,7 +29,7 @@ ASKED_ONCE = frozenset({"trigger_dag"})
 """What must not be done twice, if it was done and only its answer was lost."""
 
 
-class SocketRuntime(AskingRuntime):
+class SocketRuntime(TaskClient):
     """Asks the supervisor. One question at a time: threads of the task take turns; a process that the task forked may
     not ask, because it would read the answers that belong to the task."""
 
@@ -85,7 +85,7 @@ def run_work(
 
 
 def _packed_outcome(
-    program: Program, loaded: Loaded | None, work: Work, runtime: AskingRuntime, limits: Mapping[str, Any]
+    program: Program, loaded: Loaded | None, work: Work, runtime: TaskClient, limits: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Run the try; its outcome as JSON, whatever happens."""
     if loaded is None or loaded.dag is None:
@@ -105,7 +105,7 @@ def _failed(work: Work, cause: Cause, error: str) -> dict[str, Any]:
     return protocol.pack_outcome(Outcome(event=event))
 
 
-def _into_log(fds: Sequence[int], runtime: AskingRuntime, *, room: int) -> None:
+def _into_log(fds: Sequence[int], runtime: TaskClient, *, room: int) -> None:
     log = fds[0]
     os.dup2(log, 1)
     os.dup2(log, 2)

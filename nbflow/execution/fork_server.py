@@ -47,7 +47,7 @@ from typing import Any, NoReturn, Protocol
 
 from nbflow.authoring.runtime import Outcome, Work
 from nbflow.execution.protocol import BrokenProtocol, Channel, Hangup
-from nbflow.execution.task_client import AskingRuntime
+from nbflow.execution.task_client import TaskClient
 
 PR_SET_CHILD_SUBREAPER = 36
 REHEARSE_AFTER_SECONDS = 0.002
@@ -76,7 +76,7 @@ class Program:
 
     load: Callable[[Mapping[str, Any]], Loaded]
     """Source as JSON -> what it gave. Never raises for a mistake of the user's."""
-    run: Callable[[Any, Work, AskingRuntime, Mapping[str, Any]], Outcome]
+    run: Callable[[Any, Work, TaskClient, Mapping[str, Any]], Outcome]
     """(DAG, work, runtime, limits) -> outcome. Never raises for a mistake of the user's."""
     rehearse: Callable[[], None] = lambda: None
     """Run a try of nothing. A child that has nothing to do yet does, unless others want the cores, and has then copied
@@ -291,7 +291,7 @@ def _load(channel: Channel, program: Program, source: Mapping[str, Any]) -> Load
         asked.append(f"{kind.removeprefix('get_')} {next(iter(args.values()), '')}")
         return ask_over(channel, None, kind, args)
 
-    install_provider(AskingRuntime(ask))
+    install_provider(TaskClient(ask))
     try:
         loaded = program.load(source)
     finally:
@@ -301,7 +301,7 @@ def _load(channel: Channel, program: Program, source: Mapping[str, Any]) -> Load
 
 
 def ask_over(channel: Channel, attempt_id: str | None, kind: str, args: Mapping[str, Any]) -> Any:
-    """One question and its answer. Raises what the desk raised."""
+    """One question and its answer. Raises what the task API raised."""
     from nbflow.execution.task_client import as_error
 
     channel.send({"ask": kind, "args": dict(args), "attempt": attempt_id})
@@ -315,7 +315,7 @@ def count_threads() -> int:
     """Threads that would be lost in a fork, without the calling one.
 
     Native ones count too, save those of a library that ends them around a fork and starts them again (OpenBLAS, under
-    NumPy and pandas, does): what still runs after a trial fork is not looked after.
+    NumPy and pandas, does): what still runs after a task test fork is not looked after.
     """
     python = threading.active_count() - 1
     if python or _native_threads() <= 1:

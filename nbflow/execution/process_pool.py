@@ -1,9 +1,9 @@
 """The supervisor's side of the processes below it: who is there, who waits, and who is ready to run a try.
 
 See :mod:`nbflow.execution.fork_server` for the processes themselves. A :class:`Forker` stands for one that serves (the
-base, a template), a :class:`Child` for one that was forked. The :class:`Nursery` keeps a template for each version of a
-DAG that is in use, the least recently used one going first, and hands out children: from the template where it may be
-forked, else from the base, with the order to load the DAG anew and a note that says why.
+base, a template), a :class:`Child` for one that was forked. The :class:`ProcessPool` keeps a template for each version
+of a DAG that is in use, the least recently used one going first, and hands out children: from the template where it may
+be forked, else from the base, with the order to load the DAG anew and a note that says why.
 """
 
 from __future__ import annotations
@@ -277,7 +277,8 @@ def _runs_in_group(number: str, group: int) -> bool:
     return int(its_group) == group and state not in (b"Z", b"X")
 
 
-# --------------------------------------------------------------------------------------------------------- the nursery
+# --------------------------------------------------------------------------------------------------------- the process
+# pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,7 +291,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class Allocation:
     """A child for a try, or why there is none."""
 
     child: Child | None = None
@@ -306,7 +307,7 @@ class Ready:
     """No process could be had; the DAG may be fine."""
 
 
-Receiver = Callable[[Ready], None]
+Receiver = Callable[[Allocation], None]
 
 
 class Template:
@@ -329,7 +330,7 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NurseryOptions:
+class ProcessPoolOptions:
     """``command`` starts the base; its socket's number is appended."""
 
     environment: Mapping[str, str]
@@ -343,13 +344,13 @@ class NurseryOptions:
     """Where the base and the templates may complain; None: where the supervisor does."""
 
 
-class Nursery:
+class ProcessPool:
     """Children on request. ``answer_parsing`` is who answers code that is being loaded."""
 
     def __init__(
         self,
         loop: Loop,
-        options: NurseryOptions,
+        options: ProcessPoolOptions,
         *,
         answer_parsing: Callable[[str, Mapping[str, Any]], Any],
         log: Callable[[str], None] = _ignore,
@@ -451,12 +452,16 @@ class Nursery:
 
     def _serve(self, template: Template, receiver: Receiver) -> None:
         if template.state == "warm" and template.forker is not None:
-            template.forker.take(lambda child, lost: receiver(Ready(child=child, lost=lost, loaded=template.loaded)))
+            template.forker.take(
+                lambda child, lost: receiver(Allocation(child=child, lost=lost, loaded=template.loaded))
+            )
         elif template.state == "fresh":
             load, note = template.source.payload, template.note
-            self._base_forker().take(lambda child, lost: receiver(Ready(child=child, load=load, note=note, lost=lost)))
+            self._base_forker().take(
+                lambda child, lost: receiver(Allocation(child=child, load=load, note=note, lost=lost))
+            )
         else:
-            receiver(Ready(fault=template.fault))
+            receiver(Allocation(fault=template.fault))
 
     def _load(self, template: Template) -> None:
         if self._options.always_fresh:
@@ -468,7 +473,7 @@ class Nursery:
         if child is None:
             self._forget(template)
             for receiver in _taken(template.waiting):
-                receiver(Ready(lost=lost))
+                receiver(Allocation(lost=lost))
             return
         template.child = child
         child.serves = True
@@ -528,7 +533,7 @@ class Nursery:
         fault = template.fault or f"loading it ended its process: {gone.text}"
         template.state, template.fault = "failed", fault
         for receiver in _taken(template.waiting):
-            receiver(Ready(fault=fault, loaded=template.loaded))
+            receiver(Allocation(fault=fault, loaded=template.loaded))
 
     def _forget(self, template: Template) -> None:
         key = (template.source.dag_id, template.source.version)

@@ -238,7 +238,7 @@ EVENTS: Mapping[str, type[Any]] = {
         events.Deferred,
         events.TriggerFired,
         events.DispatchLost,
-        events.Ended,
+        events.KilledToRestart,
     )
 }
 

@@ -35,7 +35,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nbflow.core.events import DispatchLost, Ended, Event, Failed, SkippedItself, Started, Succeeded
+from nbflow.core.events import DispatchLost, Event, Failed, KilledToRestart, SkippedItself, Started, Succeeded
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import Cause
@@ -44,8 +44,17 @@ from nbflow.execution import protocol
 from nbflow.execution.event_loop import Loop, Timer
 from nbflow.execution.executors.base import Report, Submission
 from nbflow.execution.logs import LogFile, LogFolder
-from nbflow.execution.process_pool import CORES, Child, Gone, Nursery, NurseryOptions, Ready, Source, answer_ask
-from nbflow.execution.task_api import Desk
+from nbflow.execution.process_pool import (
+    CORES,
+    Allocation,
+    Child,
+    Gone,
+    ProcessPool,
+    ProcessPoolOptions,
+    Source,
+    answer_ask,
+)
+from nbflow.execution.task_api import TaskApi
 from nbflow.execution.task_client import utc_now
 from nbflow.store.base import DagVersion
 
@@ -80,7 +89,7 @@ class SupervisorOptions:
 
     owner: str
     logs: LogFolder
-    nursery: NurseryOptions
+    process_pool: ProcessPoolOptions
     hostname: str = field(default_factory=socket.gethostname)
     lease_seconds: float = 60.0
     heartbeat_seconds: float = 5.0
@@ -145,7 +154,7 @@ class Supervisor:
     def __init__(
         self,
         options: SupervisorOptions,
-        desk: Desk,
+        task_api: TaskApi,
         *,
         versions: Callable[[str, int], DagVersion | None],
         loop: Loop | None = None,
@@ -155,13 +164,15 @@ class Supervisor:
         self.loop = loop or Loop()
         self.reports: list[Report] = []
         self._options = options
-        self._desk = desk
+        self._task_api = task_api
         self._versions = versions
         self._now = now
         self._log = log
         self._tries: dict[str, Try] = {}
         self._leaving: set[Try] = set()
-        self._nursery = Nursery(self.loop, options.nursery, answer_parsing=desk.answer_parsing, log=log)
+        self._process_pool = ProcessPool(
+            self.loop, options.process_pool, answer_parsing=task_api.answer_parsing, log=log
+        )
         self._starts: list[Report] = []
         self._telling: Timer
         self._ticker: Timer | None = None
@@ -189,11 +200,11 @@ class Supervisor:
         return not self._tries and not self._leaving
 
     def start(self) -> None:
-        self._nursery.start()
+        self._process_pool.start()
 
     @property
     def base_pid(self) -> int | None:
-        return self._nursery.pid
+        return self._process_pool.pid
 
     # --- taking tries
     def submit(self, submissions: Sequence[Submission]) -> None:
@@ -202,8 +213,8 @@ class Supervisor:
         tries = {one.work.attempt_id: Try(one) for one in submissions if one.work.attempt_id not in self._tries}
         # Before the claim: if the store refuses this, nothing is ours yet.
         wanted = {(try_.work.run.dag_id, try_.work.version) for try_ in tries.values()}
-        versions = {key: self._versions(*key) for key in wanted if not self._nursery.has(*key)}
-        claimed = self._desk.store.claim_all(
+        versions = {key: self._versions(*key) for key in wanted if not self._process_pool.has(*key)}
+        claimed = self._task_api.store.claim_all(
             list(tries),
             owner=self._options.owner,
             hostname=self._options.hostname,
@@ -227,14 +238,14 @@ class Supervisor:
         return str(self._options.logs.path(try_.work.run.key, try_.key, try_.work.try_number))
 
     def _begin(self, try_: Try, version: DagVersion | None) -> None:
-        """Get a child for a try that is ours. ``version`` is known unless the nursery has it."""
+        """Get a child for a try that is ours. ``version`` is known unless the process pool has it."""
         key = (try_.work.run.dag_id, try_.work.version)
-        if self._nursery.has(*key):
-            self._nursery.take(key, partial(self._ready, try_))
+        if self._process_pool.has(*key):
+            self._process_pool.take(key, partial(self._ready, try_))
         elif version is None:
             self._fail_to_load(try_, f"version {key[1]} of the DAG {key[0]!r} is not in the metastore")
         else:
-            self._nursery.take(self._source(version), partial(self._ready, try_))
+            self._process_pool.take(self._source(version), partial(self._ready, try_))
 
     def _source(self, version: DagVersion) -> Source:
         folders = {"dags_folder": self._options.dags_folder, "versions_folder": self._options.versions_folder}
@@ -250,7 +261,7 @@ class Supervisor:
         }
         return Source(dag_id=version.dag_id, version=version.number, payload=payload)
 
-    def _ready(self, try_: Try, ready: Ready) -> None:
+    def _ready(self, try_: Try, ready: Allocation) -> None:
         """A child is there for it, or there is none."""
         if try_.reported:
             if ready.child is not None:
@@ -267,7 +278,7 @@ class Supervisor:
             return self._fail_to_load(try_, fault)
         self._hand_over(try_, ready, ready.child)
 
-    def _hand_over(self, try_: Try, ready: Ready, child: Child) -> None:
+    def _hand_over(self, try_: Try, ready: Allocation, child: Child) -> None:
         work, options = try_.work, self._options
         try:
             try_.log = log = options.logs.open(work.run.key, try_.key, work.try_number)
@@ -284,7 +295,7 @@ class Supervisor:
         message: dict[str, Any] = {
             "work": protocol.pack_work(work),
             "options": {
-                "most_xcom_bytes": self._desk.most_xcom_bytes,
+                "most_xcom_bytes": self._task_api.most_xcom_bytes,
                 "log_room": room,
                 "limits": dict(options.limits),
                 "memory_limit_bytes": options.memory_limit_bytes,
@@ -305,7 +316,7 @@ class Supervisor:
 
     # --- limits
     def _limit_load(self, try_: Try) -> None:
-        seconds = self._options.nursery.load_seconds
+        seconds = self._options.process_pool.load_seconds
         if seconds:
             error = f"loading its DAG took longer than {seconds:g} s ([core] dagbag_import_timeout)"
             kill = Kill(cause=Cause.LOAD_FAILED, error=error, retry=True)
@@ -350,7 +361,7 @@ class Supervisor:
 
     def _killed(self, try_: Try, kill: Kill) -> Event:
         if kill.restart:
-            return Ended(attempt_id=try_.work.attempt_id, at=self._now())
+            return KilledToRestart(attempt_id=try_.work.attempt_id, at=self._now())
         return Failed(**self._moment(try_), cause=kill.cause, error=kill.error, retry=kill.retry)
 
     # --- what a child says and does
@@ -371,10 +382,10 @@ class Supervisor:
 
     def _answer(self, try_: Try, attempt_id: object, kind: str, args: Mapping[str, Any]) -> Any:
         if attempt_id is None:  # code that is being loaded
-            return self._desk.answer_parsing(kind, args)
+            return self._task_api.answer_parsing(kind, args)
         if attempt_id != try_.work.attempt_id:
             raise protocol.BrokenProtocol("a question in the name of another attempt")
-        return self._desk.answer(try_.work, kind, args)
+        return self._task_api.answer(try_.work, kind, args)
 
     def _loaded_anew(self, try_: Try, loaded: Mapping[str, Any]) -> None:
         try_.drop_timers()
@@ -500,7 +511,7 @@ class Supervisor:
     def _tick(self) -> None:
         self._ticker = None
         if self.quiet:
-            self._idle = self.loop.after(IDLE_SECONDS, self._nursery.retire_idle)
+            self._idle = self.loop.after(IDLE_SECONDS, self._process_pool.retire_idle)
             return
         for try_ in (*self._tries.values(), *self._leaving):
             if try_.log is not None:
@@ -516,7 +527,7 @@ class Supervisor:
             if try_.child is not None and not try_.noted:
                 pid = try_.child.pid
                 try:
-                    self._desk.store.note_process(try_.work.attempt_id, pid=pid, pid_started=process_started(pid))
+                    self._task_api.store.note_process(try_.work.attempt_id, pid=pid, pid_started=process_started(pid))
                     try_.noted = True
                 except Exception as error:
                     self._log(f"the process of {try_.key} could not be noted: {error}")
@@ -528,7 +539,7 @@ class Supervisor:
             return
         options = self._options
         try:
-            lost = self._desk.store.heartbeat(
+            lost = self._task_api.store.heartbeat(
                 ids, owner=options.owner, lease=timedelta(seconds=options.lease_seconds), now=self._now()
             )
             self._last_renewal = asked
@@ -552,7 +563,7 @@ class Supervisor:
             self._close_log(try_)
         self._tries.clear()
         self._leaving.clear()
-        self._nursery.stop()
+        self._process_pool.stop()
         self.loop.close()
 
 

@@ -18,7 +18,7 @@ from nbflow.connections import Connection, Provider
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
-from nbflow.execution.task_client import DEFAULT_XCOM_BYTES, AskingRuntime, utc_now
+from nbflow.execution.task_client import DEFAULT_XCOM_BYTES, TaskClient, utc_now
 from nbflow.store.base import Store
 
 TriggerDag = Callable[..., Run]
@@ -34,7 +34,7 @@ class Refused(NbflowError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class TaskApi:
     """Answers what tries ask. ``secrets`` knows connections and variables (environment first, then the store)."""
 
     store: Store
@@ -65,11 +65,11 @@ class Desk:
         except TypeError as error:
             raise Refused(f"{kind}: {error}") from None
 
-    def runtime(self, work: Work, *, now: Callable[[], datetime] | None = None) -> AskingRuntime:
+    def runtime(self, work: Work, *, now: Callable[[], datetime] | None = None) -> TaskClient:
         """A runtime for code that runs in this process."""
         from nbflow.secrets import Masker
 
-        return AskingRuntime(
+        return TaskClient(
             lambda kind, args: self.answer(work, kind, args),
             now=now or self.now,
             masker=Masker(),
@@ -77,14 +77,14 @@ class Desk:
         )
 
 
-def _xcom_push(desk: Desk, work: Work, *, key: str, value: str) -> None:
-    if len(value) > desk.most_xcom_bytes:
-        raise Refused(f"XCom {key!r} is {len(value):,} bytes, more than the {desk.most_xcom_bytes:,} allowed")
-    desk.store.xcom_push(work.attempt_id, key, value, now=desk.now())
+def _xcom_push(task_api: TaskApi, work: Work, *, key: str, value: str) -> None:
+    if len(value) > task_api.most_xcom_bytes:
+        raise Refused(f"XCom {key!r} is {len(value):,} bytes, more than the {task_api.most_xcom_bytes:,} allowed")
+    task_api.store.xcom_push(work.attempt_id, key, value, now=task_api.now())
 
 
 def _xcom_get(
-    desk: Desk,
+    task_api: TaskApi,
     work: Work,
     *,
     task_ids: list[str],
@@ -95,72 +95,72 @@ def _xcom_get(
     prior_dates: bool = False,
 ) -> list[tuple[str, int, str]]:
     run = RunKey(dag_id or work.run.dag_id, run_id or work.run.run_id)
-    found = desk.store.xcom_get(run, task_ids, key, map_index=map_index, prior_dates=prior_dates)
+    found = task_api.store.xcom_get(run, task_ids, key, map_index=map_index, prior_dates=prior_dates)
     return [(where.task_id, where.map_index, text) for where, text in found]
 
 
-def _put_rendered(desk: Desk, work: Work, *, fields: dict[str, Any]) -> None:
-    desk.store.put_rendered(work.attempt_id, fields)
+def _put_rendered(task_api: TaskApi, work: Work, *, fields: dict[str, Any]) -> None:
+    task_api.store.put_rendered(work.attempt_id, fields)
 
 
-def _get_variable(desk: Desk, work: Work | None, *, key: str) -> str | None:
-    return desk.secrets.get_variable(key)
+def _get_variable(task_api: TaskApi, work: Work | None, *, key: str) -> str | None:
+    return task_api.secrets.get_variable(key)
 
 
-def _set_variable(desk: Desk, work: Work, *, key: str, value: str, description: str | None = None) -> None:
-    desk.secrets.set_variable(key, value, description)
+def _set_variable(task_api: TaskApi, work: Work, *, key: str, value: str, description: str | None = None) -> None:
+    task_api.secrets.set_variable(key, value, description)
 
 
-def _delete_variable(desk: Desk, work: Work, *, key: str) -> None:
-    desk.secrets.delete_variable(key)
+def _delete_variable(task_api: TaskApi, work: Work, *, key: str) -> None:
+    task_api.secrets.delete_variable(key)
 
 
-def _get_connection(desk: Desk, work: Work | None, *, conn_id: str) -> dict[str, Any] | None:
-    found = desk.secrets.get_connection(conn_id)
+def _get_connection(task_api: TaskApi, work: Work | None, *, conn_id: str) -> dict[str, Any] | None:
+    found = task_api.secrets.get_connection(conn_id)
     if found is None:
         return None
     return {spec.name: getattr(found, spec.name) for spec in fields(Connection)}
 
 
-def _previous_success(desk: Desk, work: Work) -> dict[str, Any] | None:
-    return _pack_run(desk.store.previous_success(work.run.key))
+def _previous_success(task_api: TaskApi, work: Work) -> dict[str, Any] | None:
+    return _pack_run(task_api.store.previous_success(work.run.key))
 
 
 def _run_states(
-    desk: Desk, work: Work, *, dag_id: str, logical_dates: list[str], run_id: str | None = None
+    task_api: TaskApi, work: Work, *, dag_id: str, logical_dates: list[str], run_id: str | None = None
 ) -> list[str]:
     if run_id is not None:
-        run = desk.store.run(RunKey(dag_id, run_id))
+        run = task_api.store.run(RunKey(dag_id, run_id))
         return [] if run is None else [str(run.state)]
-    return [str(run.state) for date in logical_dates for run in _runs_at(desk, dag_id, date)]
+    return [str(run.state) for date in logical_dates for run in _runs_at(task_api, dag_id, date)]
 
 
 def _task_states(
-    desk: Desk, work: Work, *, dag_id: str, task_ids: list[str], logical_dates: list[str]
+    task_api: TaskApi, work: Work, *, dag_id: str, task_ids: list[str], logical_dates: list[str]
 ) -> list[tuple[str, int, str, str]]:
     wanted = frozenset(task_ids)
     return [
         (one.task_id, one.map_index, date, str(one.state))
         for date in logical_dates
-        for run in _runs_at(desk, dag_id, date)
-        for one in desk.store.instances(run.key)
+        for run in _runs_at(task_api, dag_id, date)
+        for one in task_api.store.instances(run.key)
         if one.task_id in wanted
     ]
 
 
-def _latest_run(desk: Desk, work: Work, *, dag_id: str) -> dict[str, Any] | None:
-    return _pack_run(desk.store.latest_run(dag_id, automated=False))
+def _latest_run(task_api: TaskApi, work: Work, *, dag_id: str) -> dict[str, Any] | None:
+    return _pack_run(task_api.store.latest_run(dag_id, automated=False))
 
 
-def _next_interval_after(desk: Desk, work: Work, *, moment: str) -> tuple[str, str] | None:
-    if desk.next_interval is None:
+def _next_interval_after(task_api: TaskApi, work: Work, *, moment: str) -> tuple[str, str] | None:
+    if task_api.next_interval is None:
         raise Refused("the schedule cannot be asked here")
-    found = desk.next_interval(work, datetime.fromisoformat(moment))
+    found = task_api.next_interval(work, datetime.fromisoformat(moment))
     return None if found is None else (found[0].isoformat(), found[1].isoformat())
 
 
 def _trigger_dag(
-    desk: Desk,
+    task_api: TaskApi,
     work: Work,
     *,
     dag_id: str,
@@ -169,9 +169,9 @@ def _trigger_dag(
     conf: Any = None,
     reset: bool = False,
 ) -> dict[str, Any]:
-    if desk.trigger_dag is None:
+    if task_api.trigger_dag is None:
         raise Refused("runs of other DAGs cannot be triggered here")
-    made = desk.trigger_dag(
+    made = task_api.trigger_dag(
         dag_id,
         run_id=run_id,
         logical_date=None if logical_date is None else datetime.fromisoformat(logical_date),
@@ -182,9 +182,9 @@ def _trigger_dag(
     return protocol.pack(made)
 
 
-def _runs_at(desk: Desk, dag_id: str, date: str) -> list[Run]:
+def _runs_at(task_api: TaskApi, dag_id: str, date: str) -> list[Run]:
     moment = datetime.fromisoformat(date)
-    return desk.store.runs(dag_id, since=moment, until=moment)
+    return task_api.store.runs(dag_id, since=moment, until=moment)
 
 
 def _pack_run(run: Run | None) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """The runtime that user code stands on: it turns what a task asks into a question, and the answer into values.
 
-:class:`AskingRuntime` serves the child (the question goes over a socket) and the calling process (it goes straight to
-a :class:`~nbflow.execution.task_api.Desk`) alike: one translation, two transports. It is also the *provider* of
+:class:`TaskClient` serves the child (the question goes over a socket) and the calling process (it goes straight to
+a :class:`~nbflow.execution.task_api.TaskApi`) alike: one translation, two transports. It is also the *provider* of
 connections and variables (:mod:`nbflow.connections`) for whatever runs beside the task's code.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nbflow.secrets import Masker
 
 Ask = Callable[[str, Mapping[str, Any]], Any]
-"""(kind, JSON arguments) -> JSON answer; raises what the desk raised."""
+"""(kind, JSON arguments) -> JSON answer; raises what the task API raised."""
 
 DEFAULT_XCOM_BYTES = 4 * 1024 * 1024
 
@@ -31,11 +31,11 @@ def utc_now() -> datetime:
 
 
 def as_error(raw: Mapping[str, Any]) -> errors.NbflowError:
-    """An error of the desk, as the same class on this side if it is one of :mod:`nbflow.errors`."""
+    """An error of the task API, as the same class on this side if it is one of :mod:`nbflow.errors`."""
     message, hint = str(raw.get("message", "")), str(raw.get("hint", ""))
     cls = vars(errors).get(str(raw.get("type")))
     if isinstance(cls, type) and issubclass(cls, errors.NbflowError):
-        with contextlib.suppress(TypeError):  # a few take other arguments; they are never raised by a desk
+        with contextlib.suppress(TypeError):  # a few take other arguments; they are never raised by a task API
             return cls(message, hint=hint)
     return errors.NbflowError(message, hint=hint)
 
@@ -47,7 +47,7 @@ def error_to_json(error: Exception) -> dict[str, str]:
     return {"type": "NbflowError", "message": f"{type(error).__name__}: {error}"}
 
 
-class AskingRuntime:
+class TaskClient:
     """A :class:`nbflow.authoring.runtime.Runtime` over ``ask``. What it is given in secret is added to ``masker``."""
 
     def __init__(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring.runtime import Outcome, Work
 from nbflow.execution.fork_server import Program
-from nbflow.execution.task_client import AskingRuntime
+from nbflow.execution.task_client import TaskClient
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
@@ -67,7 +67,7 @@ def _missing(dag_id: str, faults: list[Any], output: str) -> OneDag:
     return OneDag(dag=None, fault=f"{fault.error}{where and f' ({where})'}", detail=fault.detail, output=output)
 
 
-def run(dag: Any, work: Work, runtime: AskingRuntime, limits: Mapping[str, Any]) -> Outcome:
+def run(dag: Any, work: Work, runtime: TaskClient, limits: Mapping[str, Any]) -> Outcome:
     from nbflow.execution.task_runner import Limits, run_try
 
     task = dag.get_task(work.task_id)
@@ -98,7 +98,7 @@ def _rehearsal() -> Callable[[], None]:
     packed = protocol.pack_work(Work(attempt_id="rehearsal", run=made, task_id="nothing"))
 
     def rehearse() -> None:
-        runtime = AskingRuntime(lambda kind, args: None, masker=Masker())
+        runtime = TaskClient(lambda kind, args: None, masker=Masker())
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             outcome = run(dag, protocol.unpack_work(packed), runtime, {})
         protocol.pack_outcome(outcome)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow import errors
 from nbflow.errors import NbflowError
-from nbflow.notebook.error_display import CellFault
+from nbflow.notebook.error_display import CellError
 from nbflow.sources.loading import Fault, Loaded, compiled, fault_from, load_units
 from nbflow.sources.notebooks import Cell, DagSource, dag_sources, notebook_cells, shared_source, version_text
 
@@ -86,7 +86,7 @@ class CellDag:
 
 
 def run_cell(cells: list[Cell], *, path: Path | None, folder: Path, options: CompileOptions) -> CellDag:
-    """Run the last of ``cells``, a ``%%dag`` cell that is not ``--shared``. Raises CellFault."""
+    """Run the last of ``cells``, a ``%%dag`` cell that is not ``--shared``. Raises CellError."""
     cell = cells[-1]
     source = next(one for one in dag_sources(cells) if one.cell is cell)
     if source.fault is not None:
@@ -106,7 +106,7 @@ def run_cell(cells: list[Cell], *, path: Path | None, folder: Path, options: Com
 
 
 def run_shared(cells: list[Cell], user_ns: dict[str, Any]) -> None:
-    """Run the last of ``cells``, a cell of helpers, in the notebook's own namespace. Raises CellFault."""
+    """Run the last of ``cells``, a cell of helpers, in the notebook's own namespace. Raises CellError."""
     source = shared_source(cells)
     if source.fault is not None:
         raise fault_of(source.fault)
@@ -117,7 +117,7 @@ def run_shared(cells: list[Cell], user_ns: dict[str, Any]) -> None:
         raise fault_of(fault_from(error, unit.filename, [unit], cell=unit.cell)) from None
 
 
-def fault_of(fault: Fault) -> CellFault:
+def fault_of(fault: Fault) -> CellError:
     """A mistake in a cell as the error that the notebook shows."""
     kind, _, said = fault.error.partition(": ")
     ours = isinstance(getattr(errors, kind, None), type) and bool(said)  # its message says what, where and the way out
@@ -125,7 +125,7 @@ def fault_of(fault: Fault) -> CellFault:
     where = ", ".join(filter(None, [fault.cell, f"line {fault.line}" if fault.line else ""]))
     tells = not ours and fault.cell and fault.cell in fault.detail  # frames of libraries alone tell nothing
     shown = fault.detail if tells else ""
-    return CellFault(f"{where}: {text}" if where else text, detail=shown)
+    return CellError(f"{where}: {text}" if where else text, detail=shown)
 
 
 def notebook_path(user_ns: Mapping[str, Any], environ: Mapping[str, str]) -> Path | None:

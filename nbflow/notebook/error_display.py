@@ -18,7 +18,7 @@ R = TypeVar("R")
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 
-class CellFault(NbflowError):
+class CellError(NbflowError):
     """A cell cannot be what it should; ``detail`` is the user's part of the traceback."""
 
     def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:

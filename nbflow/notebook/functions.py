@@ -87,7 +87,7 @@ def list_dags(pattern: str = "") -> Shown:
     word = pattern.lower()
     kept = {k: row for k, row in sorted(rows.items()) if word in k.lower() or any(word in t.lower() for t in row.tags)}
     bundle = dags_bundle(list(kept.values()), here.app.clock.now())
-    faults = views.import_error_rows(store.faults(), here.app.settings.core.dags_folder, here.zone)
+    faults = views.import_error_rows(store.import_errors(), here.app.settings.core.dags_folder, here.zone)
     if faults:
         wrong = import_errors_bundle(faults, here.app.clock.now())
         bundle = Bundle(html=bundle.html + wrong.html, text=f"{bundle.text}\n\nImport errors\n{wrong.text}")

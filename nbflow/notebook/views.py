@@ -45,7 +45,7 @@ from nbflow.ui.viewmodel import (
 
 if TYPE_CHECKING:
     from nbflow.sim import Simulation
-    from nbflow.store.base import Attempt, ImportFault, Store, TaskEvent
+    from nbflow.store.base import Attempt, DagImportError, Store, TaskEvent
 
 LAST_RUNS = 14
 LOG_BYTES = 1024 * 1024
@@ -182,7 +182,7 @@ def dag_row(store: Store, spec: DagSpec, *, paused: bool, next_run: datetime | N
     )
 
 
-def import_error_rows(faults: Iterable[ImportFault], folder: Path, zone: tzinfo) -> list[ImportErrorRow]:
+def import_error_rows(faults: Iterable[DagImportError], folder: Path, zone: tzinfo) -> list[ImportErrorRow]:
     """The files that do not load, each with the place of its mistake."""
     return [
         ImportErrorRow(

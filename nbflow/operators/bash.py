@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.errors import AirflowException, AirflowSkipException
 from nbflow.operators.base import BaseOperator
 from nbflow.operators.python import CallsFunction
-from nbflow.operators.subprocesses import Program
+from nbflow.operators.subprocesses import Subprocess
 
 if TYPE_CHECKING:
     from nbflow.authoring.context import Context
@@ -61,7 +61,7 @@ class BashOperator(BaseOperator):
         self.skip_on_exit_code = _codes(skip_on_exit_code)
         self.cwd = cwd
         self.output_processor = output_processor
-        self._program: Program | None = None
+        self._program: Subprocess | None = None
 
     def execute(self, context: Context) -> Any:
         if not isinstance(self.bash_command, str):
@@ -75,7 +75,7 @@ class BashOperator(BaseOperator):
 
     def _run(self, context: Context, cwd: str) -> Any:
         bash = shutil.which("bash") or "bash"
-        self._program = Program(own_process=context["ti"].own_process)
+        self._program = Subprocess(own_process=context["ti"].own_process)
         self.log.info("Running: %s", self.bash_command)
         ended = self._program.run(
             [bash, "-c", self.bash_command],

@@ -25,14 +25,14 @@ SECONDS_TO_END = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class SubprocessResult:
     """How a program ended. A negative ``exit_code`` is the signal that ended it, as in ``subprocess``."""
 
     exit_code: int
     last_line: str
 
 
-class Program:
+class Subprocess:
     """One run of a program."""
 
     def __init__(self, *, own_process: bool) -> None:
@@ -47,7 +47,7 @@ class Program:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         encoding: str = "utf-8",
-    ) -> Ended:
+    ) -> SubprocessResult:
         """Run ``command`` to its end. Output and errors, in the order written, go to ``log.info``."""
         last = ""
         with subprocess.Popen(
@@ -65,7 +65,7 @@ class Program:
                 for raw in iter(lambda: process.stdout.readline(LONGEST_LINE_BYTES), b""):  # type: ignore[union-attr]
                     last = raw.decode(encoding, errors="backslashreplace").rstrip()
                     log.info("%s", last)
-                return Ended(exit_code=process.wait(), last_line=last)
+                return SubprocessResult(exit_code=process.wait(), last_line=last)
             except BaseException:  # a time limit, a signal, a KeyboardInterrupt: nothing of the program may stay behind
                 self.terminate()
                 raise

@@ -20,7 +20,7 @@ from nbflow.core.spec import DagSpec
 from nbflow.errors import StoreError
 from nbflow.execution import protocol
 from nbflow.execution.logs import LogFolder, make_private
-from nbflow.services.subprocess_jobs import End, Errands
+from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
 from nbflow.store.base import PendingCallback, Store
 
 LEASE = timedelta(minutes=5)
@@ -117,12 +117,12 @@ def work_for(store: Store, run_key: RunKey, key: TaskKey | None, spec: DagSpec) 
 
 
 class CallbackRunner:
-    """Claims intents and sends them on their errands."""
+    """Claims intents and sends them on their subprocess_jobs."""
 
     def __init__(
         self,
         store: Store,
-        errands: Errands,
+        subprocess_jobs: SubprocessJobs,
         *,
         owner: str,
         logs: LogFolder,
@@ -130,7 +130,7 @@ class CallbackRunner:
         versions_folder: str,
         now: Callable[[], datetime],
     ) -> None:
-        self.store, self.errands, self.owner, self.logs, self.now = store, errands, owner, logs, now
+        self.store, self.subprocess_jobs, self.owner, self.logs, self.now = store, subprocess_jobs, owner, logs, now
         self.folder, self.versions_folder = folder, versions_folder
         self.in_work: set[int] = set()
 
@@ -149,7 +149,7 @@ class CallbackRunner:
                 self._finish(intent, "the run or its version is gone")
                 continue
             self.in_work.add(intent.callback_id)
-            self.errands.send(payload, seconds=SECONDS, done=partial(self._ended, intent))
+            self.subprocess_jobs.send(payload, seconds=SECONDS, done=partial(self._ended, intent))
         return len(intents) == AT_ONCE
 
     def _payload(self, intent: PendingCallback) -> dict[str, Any] | None:
@@ -158,7 +158,7 @@ class CallbackRunner:
         if version is None or work is None:
             return None
         return {
-            "errand": "callback",
+            "job": "callback",
             "fileloc": version.fileloc,
             "files": dict(version.files),
             "folder": self.folder,
@@ -171,7 +171,7 @@ class CallbackRunner:
             "at": intent.at.isoformat(),
         }
 
-    def _ended(self, intent: PendingCallback, end: End) -> None:
+    def _ended(self, intent: PendingCallback, end: JobResult) -> None:
         self.in_work.discard(intent.callback_id)
         if end.result is not None:
             output, faults = str(end.result["output"]), [str(fault) for fault in end.result["faults"]]

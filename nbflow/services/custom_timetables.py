@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.core.timetables import RecordedTimetable
 from nbflow.errors import NbflowError
-from nbflow.services.subprocess_jobs import End, Errands
+from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
 
 if TYPE_CHECKING:
     from nbflow.authoring.compile import CompileOptions
@@ -56,19 +56,19 @@ def answer(payload: Mapping[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------------- who wants to know
 
 
-class Asker:
-    """Asks, each time by a child of its own; nothing is kept running. ``errands`` makes what sends it."""
+class TimetableClient:
+    """Asks, each time by a child of its own; nothing is kept running. ``subprocess_jobs`` makes what sends it."""
 
     def __init__(
         self,
-        errands: Callable[[], Errands],
+        subprocess_jobs: Callable[[], SubprocessJobs],
         *,
         options: CompileOptions,
         folder: str,
         versions_folder: str,
         seconds: float,
     ) -> None:
-        self._errands, self._options, self._seconds = errands, options, seconds
+        self._subprocess_jobs, self._options, self._seconds = subprocess_jobs, options, seconds
         self._folders = {"folder": folder, "versions_folder": versions_folder}
 
     def runs_between(
@@ -77,7 +77,7 @@ class Asker:
         """The version's timetable, as it answers for this range. Raises NbflowError where it does not."""
         dates = {"from_date": from_date, "to_date": to_date, "now": now}
         payload = {
-            "errand": "timetable",
+            "job": "timetable",
             "dag_id": version.dag_id,
             "fileloc": version.fileloc,
             "files": dict(version.files),
@@ -97,14 +97,14 @@ class Asker:
             )
         return RecordedTimetable({**version.spec.schedule, "runs": said.result["runs"], "asked": True})
 
-    def _ask(self, payload: Mapping[str, Any]) -> End:
-        ends: list[End] = []
-        errands = self._errands()
-        errands.start()
+    def _ask(self, payload: Mapping[str, Any]) -> JobResult:
+        ends: list[JobResult] = []
+        subprocess_jobs = self._subprocess_jobs()
+        subprocess_jobs.start()
         try:
-            errands.send(payload, seconds=self._seconds, done=ends.append)
+            subprocess_jobs.send(payload, seconds=self._seconds, done=ends.append)
             while not ends:
-                errands.loop.run_once(None)
+                subprocess_jobs.loop.run_once(None)
         finally:
-            errands.stop()
+            subprocess_jobs.stop()
         return ends[0]

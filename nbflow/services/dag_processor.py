@@ -40,14 +40,14 @@ from nbflow.core.spec import DagSpec
 from nbflow.core.timetables import DagRunInfo, DataInterval, RecordedTimetable
 from nbflow.errors import StoreError
 from nbflow.execution.logs import LogFolder
-from nbflow.execution.task_api import Desk
+from nbflow.execution.task_api import TaskApi
 from nbflow.services.callbacks import CallbackRunner
 from nbflow.services.file_parsing import Parsed, ParsedDag, Parser
 from nbflow.services.registration import follow_file
-from nbflow.services.subprocess_jobs import Errands
+from nbflow.services.subprocess_jobs import SubprocessJobs
 from nbflow.sources.discovery import find_dag_files, has_links
 from nbflow.sources.version_source import read_text
-from nbflow.store.base import DagVersion, ImportFault, Store
+from nbflow.store.base import DagImportError, DagVersion, Store
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class DagProcessor:
         clock: Clock,
         options: CompileOptions,
         environment: Mapping[str, str],
-        desk_of: Callable[[Store], Desk],
+        desk_of: Callable[[Store], TaskApi],
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings, self.clock, self.on_change = settings, clock, on_change
@@ -198,14 +198,14 @@ class _Work:
         settings = processor.settings
         self.folder = Path(settings.core.dags_folder)
         self.examples = settings.core.load_examples
-        self.errands = Errands(
+        self.subprocess_jobs = SubprocessJobs(
             environment=processor._environment,
             answer=processor._desk_of(store).answer_parsing,
             log=log.warning,
             memory_limit_bytes=settings.core.task_memory_limit * 2**20 or None,
         )
         self.parser = Parser(
-            self.errands,
+            self.subprocess_jobs,
             options=processor._options,
             folder=self.folder,
             seconds=settings.core.dagbag_import_timeout,
@@ -213,7 +213,7 @@ class _Work:
         )
         self.callbacks = CallbackRunner(
             store,
-            self.errands,
+            self.subprocess_jobs,
             owner=f"callbacks:{os.getpid()}",
             logs=LogFolder(settings.logging.base_log_folder),
             folder=str(self.folder),
@@ -241,8 +241,8 @@ class _Work:
         """DAG with a timetable of the user's -> the middle one of its recorded runs, and its catchup."""
 
     def run(self) -> None:
-        processor, loop = self.processor, self.errands.loop
-        self.errands.start()
+        processor, loop = self.processor, self.subprocess_jobs.loop
+        self.subprocess_jobs.start()
         loop.watch(processor._wake_read, self._woken)
         try:
             self._insist(self._know_owners)
@@ -250,7 +250,7 @@ class _Work:
                 self._insist(self._round)
         finally:
             loop.unwatch(processor._wake_read)
-            self.errands.stop()
+            self.subprocess_jobs.stop()
 
     def _insist(self, work: Callable[[], None]) -> None:
         """Do it. Where the store refuses, say so, wait a little and look at every file anew: what was being stored is
@@ -285,7 +285,7 @@ class _Work:
             with processor._quiet:
                 processor._looks_done = self.looks
                 processor._quiet.notify_all()
-        self.errands.loop.run_once(interval)
+        self.subprocess_jobs.loop.run_once(interval)
 
     def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -345,13 +345,13 @@ class _Work:
 
     def _known_files(self) -> set[str]:
         inside = (str(self.folder) + os.sep, str(EXAMPLES) + os.sep)
-        files = set(self.owner.values()) | {fault.fileloc for fault in self.store.faults()}
+        files = set(self.owner.values()) | {fault.fileloc for fault in self.store.import_errors()}
         return {path for path in files if path.startswith(inside)}
 
     def _forget(self, path: str) -> None:
         dag_ids = [dag_id for dag_id, owner in self.owner.items() if owner == path]
         now = self.clock.now()
-        self.store.put_faults(path, [], now=now)
+        self.store.put_import_errors(path, [], now=now)
         if dag_ids:
             self.store.set_stale(dag_ids, True, now=now)
             for dag_id in dag_ids:
@@ -361,7 +361,7 @@ class _Work:
 
     def _retry_refused(self, dag_ids: list[str]) -> None:
         """A dag_id is free again: files that were refused because of it are looked at anew."""
-        for fault in self.store.faults():
+        for fault in self.store.import_errors():
             if any(repr(dag_id) in fault.error for dag_id in dag_ids) and fault.fileloc in self.stamps:
                 self._parse_soon(fault.fileloc)
 
@@ -401,7 +401,7 @@ class _Work:
                 for dag_id in lost:
                     del self.owner[dag_id]
                 self._retry_refused(lost)
-        self.store.put_faults(parsed.path, faults, now=now)
+        self.store.put_import_errors(parsed.path, faults, now=now)
         self.processor.on_change()
 
     def _note_modules(self, parsed: Parsed) -> None:
@@ -415,7 +415,7 @@ class _Work:
         missing = any(fault.error.startswith(("ModuleNotFoundError", "ImportError")) for fault in parsed.faults)
         (self.incomplete.add if missing else self.incomplete.discard)(parsed.path)
 
-    def _clash(self, one: ParsedDag, path: str, now: datetime) -> ImportFault | None:
+    def _clash(self, one: ParsedDag, path: str, now: datetime) -> DagImportError | None:
         owner = self.owner.get(one.spec.dag_id)
         if owner is None or owner == path or owner not in self.stamps:
             return None
@@ -423,7 +423,7 @@ class _Work:
             f"AirflowDagDuplicatedIdException: dag_id {one.spec.dag_id!r} is defined in {path}, but {owner} has it "
             "already. Rename one of them."
         )
-        return ImportFault(fileloc=path, line=None, error=error, cell=one.cell, at=now)
+        return DagImportError(fileloc=path, line=None, error=error, cell=one.cell, at=now)
 
     def _register(self, parsed: Parsed, one: ParsedDag, now: datetime) -> None:
         spec = one.spec

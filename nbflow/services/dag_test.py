@@ -130,7 +130,7 @@ def drive(
         for fault in call_all(
             dag,
             work,
-            app.desk.runtime(work),
+            app.task_api.runtime(work),
             kind=intent.kind,
             of_task=intent.key is not None,
             reason=intent.reason,

@@ -1,6 +1,6 @@
 """Parsing DAG files in processes of their own: what a file defines and what is wrong with it, as data.
 
-Each file is an errand (:mod:`nbflow.services.subprocess_jobs`): a child runs it, reports specs, faults and the source
+Each file is an job (:mod:`nbflow.services.subprocess_jobs`): a child runs it, reports specs, faults and the source
 bundle, and is gone. So a file that hangs, kills its process or eats its memory costs its own parse and nothing else.
 
 A user's own timetable is asked for its next runs there too, and they are stored with the spec.
@@ -16,8 +16,8 @@ from typing import Any
 
 from nbflow.authoring.compile import CompileOptions
 from nbflow.core.spec import DagSpec
-from nbflow.services.subprocess_jobs import End, Errands
-from nbflow.store.base import ImportFault
+from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
+from nbflow.store.base import DagImportError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Parsed:
     path: str
     dags: tuple[ParsedDag, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
-    faults: tuple[ImportFault, ...] = ()
+    faults: tuple[DagImportError, ...] = ()
     output: str = ""
 
 
@@ -87,18 +87,24 @@ def with_recorded_runs(dag: Any, spec: DagSpec, now: datetime, last: Sequence[st
 
 
 class Parser:
-    """Parses files on request; results come by callback from the errands' loop."""
+    """Parses files on request; results come by callback from the subprocess jobs' loop."""
 
     def __init__(
         self,
-        errands: Errands,
+        subprocess_jobs: SubprocessJobs,
         *,
         options: CompileOptions,
         folder: Path,
         seconds: float,
         now: Callable[[], datetime],
     ) -> None:
-        self.errands, self.options, self.folder, self.seconds, self.now = errands, options, folder, seconds, now
+        self.subprocess_jobs, self.options, self.folder, self.seconds, self.now = (
+            subprocess_jobs,
+            options,
+            folder,
+            seconds,
+            now,
+        )
 
     def parse(
         self, path: str, done: Callable[[Parsed], None], *, last: Mapping[str, Sequence[str]] | None = None
@@ -106,16 +112,16 @@ class Parser:
         """Parse one file; ``done`` is called once. ``last``: dag_id -> interval of the last scheduled run, for DAGs
         with a timetable of the user's."""
         payload = {
-            "errand": "parse",
+            "job": "parse",
             "path": path,
             "folder": str(self.folder),
             "options": asdict(self.options),
             "now": self.now().isoformat(),
             "last": last or {},
         }
-        self.errands.send(payload, seconds=self.seconds, done=lambda end: done(self._parsed(path, end)))
+        self.subprocess_jobs.send(payload, seconds=self.seconds, done=lambda end: done(self._parsed(path, end)))
 
-    def _parsed(self, path: str, end: End) -> Parsed:
+    def _parsed(self, path: str, end: JobResult) -> Parsed:
         if end.result is not None:
             return _read(path, end.result, self.now())
         error = f"ProcessDied: importing the file ended its process: {end.fault}"
@@ -124,7 +130,7 @@ class Parser:
                 f"AirflowTaskTimeout: importing the file took longer than {self.seconds:g} s "
                 "([core] dagbag_import_timeout). Move slow work from the top level into tasks."
             )
-        return Parsed(path=path, faults=(ImportFault(fileloc=path, line=None, error=error, at=self.now()),))
+        return Parsed(path=path, faults=(DagImportError(fileloc=path, line=None, error=error, at=self.now()),))
 
 
 def _read(path: str, said: Mapping[str, Any], now: datetime) -> Parsed:
@@ -132,7 +138,7 @@ def _read(path: str, said: Mapping[str, Any], now: datetime) -> Parsed:
     try:
         dags = tuple(ParsedDag(spec=DagSpec.from_dict(one["spec"]), cell=one["cell"]) for one in said["dags"])
         faults = tuple(
-            ImportFault(
+            DagImportError(
                 fileloc=path,
                 line=fault["line"],
                 error=fault["error"],
@@ -144,5 +150,5 @@ def _read(path: str, said: Mapping[str, Any], now: datetime) -> Parsed:
         )
         return Parsed(path=path, dags=dags, files=dict(said["files"]), faults=faults, output=str(said["output"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        fault = ImportFault(fileloc=path, line=None, error=f"the parse gave no readable result: {error}", at=now)
+        fault = DagImportError(fileloc=path, line=None, error=f"the parse gave no readable result: {error}", at=now)
         return Parsed(path=path, faults=(fault,))

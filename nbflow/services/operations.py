@@ -18,7 +18,7 @@ from nbflow.config import Settings
 from nbflow.core import actions
 from nbflow.core.backfill import BackfillEntry, BackfillPlan, ExistingRun, Reprocess, plan_backfill
 from nbflow.core.plan import Op, Plan, RunMove, advance, merged
-from nbflow.core.reasons import Wait
+from nbflow.core.reasons import WaitReason
 from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
@@ -37,7 +37,7 @@ from nbflow.services.why import explain_run, explain_task
 from nbflow.store.base import BackfillRow, DagVersion, Store
 
 if TYPE_CHECKING:
-    from nbflow.services.custom_timetables import Asker
+    from nbflow.services.custom_timetables import TimetableClient
 
 APPLY_ATTEMPTS = 20
 """How often an operation is planned anew when others change the same run meanwhile: each time somebody got on."""
@@ -62,10 +62,17 @@ class Operations:
         settings: Settings,
         *,
         actor: str = "user",
-        asker: Callable[[], Asker] | None = None,
+        timetable_client: Callable[[], TimetableClient] | None = None,
     ) -> None:
-        """``asker`` gets who asks timetables of the users' own; without it only their recorded runs are known."""
-        self.store, self.clock, self.settings, self.actor, self.asker = store, clock, settings, actor, asker
+        """``timetable_client`` gets who asks timetables of the users' own; without it only their recorded runs are
+        known."""
+        self.store, self.clock, self.settings, self.actor, self.timetable_client = (
+            store,
+            clock,
+            settings,
+            actor,
+            timetable_client,
+        )
 
     # --- finding
 
@@ -274,8 +281,8 @@ class Operations:
         known = self.version(dag_id, version)
         spec, timetable = known.spec, self.timetable(known.spec)
         start, end = as_utc(from_date), as_utc(to_date)
-        if isinstance(timetable, RecordedTimetable) and self.asker is not None and start <= end:
-            timetable = self.asker().runs_between(known, start, end, self.clock.now())
+        if isinstance(timetable, RecordedTimetable) and self.timetable_client is not None and start <= end:
+            timetable = self.timetable_client().runs_between(known, start, end, self.clock.now())
         there = self.store.runs(dag_id, since=from_date, until=to_date, limit=1_000_000)
         return plan_backfill(
             timetable,
@@ -382,11 +389,11 @@ class Operations:
 
     # --- why
 
-    def why(self, run: RunKey, key: TaskKey | None = None) -> Mapping[TaskKey, Wait]:
+    def why(self, run: RunKey, key: TaskKey | None = None) -> Mapping[TaskKey, WaitReason]:
         """Why each waiting task instance of a run (or the one named) waits, by the same evaluation that decides."""
         return explain_run(self.store, run, self.clock.now()) if key is None else self._why_one(run, key)
 
-    def _why_one(self, run: RunKey, key: TaskKey) -> Mapping[TaskKey, Wait]:
+    def _why_one(self, run: RunKey, key: TaskKey) -> Mapping[TaskKey, WaitReason]:
         return explain_task(self.store, run, key, self.clock.now())
 
     def _audit(self, action: str, **detail: Any) -> None:

@@ -1,9 +1,9 @@
-"""Errands: user code that is no task, each in a process of its own: parsing a DAG file, calling a callback,
+"""SubprocessJobs: user code that is no task, each in a process of its own: parsing a DAG file, calling a callback,
 asking a timetable.
 
 The processes are those of :mod:`nbflow.execution.fork_server` with another program: a warm base forks a child for each
-errand; the child does it, reports the result as JSON, and is gone with its whole group. What hangs is killed after its
-time. Code in an errand may read variables and connections, and nothing else.
+job; the child does it, reports the result as JSON, and is gone with its whole group. What hangs is killed after its
+time. Code in an job may read variables and connections, and nothing else.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import Any, NoReturn
 
 from nbflow.execution.event_loop import Loop
 from nbflow.execution.fork_server import Program
-from nbflow.execution.process_pool import Child, Gone, Nursery, NurseryOptions, answer_ask
+from nbflow.execution.process_pool import Child, Gone, ProcessPool, ProcessPoolOptions, answer_ask
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.services.subprocess_jobs import main; main()"
 COMMAND = (sys.executable, "-P", "-c", _START)
 
-ERRANDS = {
+JOB_FUNCTIONS = {
     "parse": "nbflow.services.file_parsing:parse",
     "callback": "nbflow.services.callbacks:call_back",
     "timetable": "nbflow.services.custom_timetables:answer",
 }
-"""Kind of errand -> the function that does it in the child."""
+"""Kind of job -> the function that does it in the child."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class End:
-    """How an errand ended: with a result, or with what became of its process."""
+class JobResult:
+    """How an job ended: with a result, or with what became of its process."""
 
     result: Mapping[str, Any] | None = None
     fault: str = ""
@@ -57,7 +57,7 @@ def _do(payload: Mapping[str, Any]) -> _Done:
 
     from nbflow.execution.child import limit_memory
 
-    if payload["errand"] == "parse":  # what the file prints is kept; what its subprocesses print would fill our log
+    if payload["job"] == "parse":  # what the file prints is kept; what its subprocesses print would fill our log
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
@@ -65,12 +65,12 @@ def _do(payload: Mapping[str, Any]) -> _Done:
         sys.dont_write_bytecode = True
 
     limit_memory(payload.get("memory_limit_bytes"))
-    module, _, name = ERRANDS[payload["errand"]].partition(":")
+    module, _, name = JOB_FUNCTIONS[payload["job"]].partition(":")
     return _Done(content=getattr(import_module(module), name)(payload))
 
 
 def _no_tries(*_: Any) -> NoReturn:
-    raise RuntimeError("this process does errands; it runs no tasks")
+    raise RuntimeError("this process does subprocess_jobs; it runs no tasks")
 
 
 def main() -> NoReturn:
@@ -80,8 +80,9 @@ def main() -> NoReturn:
     serve(Program(load=_do, run=_no_tries))
 
 
-class Errands:
-    """Sends children on errands. Single-threaded: everything happens inside calls of its methods and of ``loop``."""
+class SubprocessJobs:
+    """Sends children on subprocess jobs. Single-threaded: everything happens inside calls of its methods and of
+    ``loop``."""
 
     def __init__(
         self,
@@ -94,32 +95,32 @@ class Errands:
         self.loop = Loop()
         self._memory_limit_bytes = memory_limit_bytes
         self._answer = answer
-        nursery = NurseryOptions(environment=environment, command=COMMAND)
-        self._nursery = Nursery(self.loop, nursery, answer_parsing=answer, log=log)
+        process_pool = ProcessPoolOptions(environment=environment, command=COMMAND)
+        self._process_pool = ProcessPool(self.loop, process_pool, answer_parsing=answer, log=log)
 
     def start(self) -> None:
         """Start the warm base."""
-        self._nursery.start()
+        self._process_pool.start()
 
     def stop(self) -> None:
         """End every process."""
-        self._nursery.stop()
+        self._process_pool.stop()
         self.loop.close()
 
-    def send(self, payload: Mapping[str, Any], *, seconds: float, done: Callable[[End], None]) -> None:
-        """Do an errand; ``done`` is called once, from the loop, when its process is gone."""
-        self._nursery.take_spare(lambda child, lost: self._begin(payload, seconds, done, child, lost))
+    def send(self, payload: Mapping[str, Any], *, seconds: float, done: Callable[[JobResult], None]) -> None:
+        """Do an job; ``done`` is called once, from the loop, when its process is gone."""
+        self._process_pool.take_spare(lambda child, lost: self._begin(payload, seconds, done, child, lost))
 
     def _begin(
         self,
         payload: Mapping[str, Any],
         seconds: float,
-        done: Callable[[End], None],
+        done: Callable[[JobResult], None],
         child: Child | None,
         lost: str,
     ) -> None:
         if child is None:
-            done(End(fault=lost))
+            done(JobResult(fault=lost))
             return
         result: list[Mapping[str, Any]] = []
         late: list[bool] = []
@@ -137,7 +138,7 @@ class Errands:
 
         def gone(how: Gone) -> None:
             timer.cancel()
-            done(End(result=result[0] if result else None, fault=how.text, too_slow=bool(late)))
+            done(JobResult(result=result[0] if result else None, fault=how.text, too_slow=bool(late)))
 
         timer = self.loop.after(seconds, too_slow)
         child.on_message, child.on_gone = heard, gone

@@ -21,7 +21,7 @@ from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import Run
 from nbflow.core.timetables import timetable_from_spec
 from nbflow.errors import DagRunNotFound, NbflowError, TaskNotFound, did_you_mean
-from nbflow.execution.task_client import AskingRuntime
+from nbflow.execution.task_client import TaskClient
 from nbflow.execution.task_runner import concrete, run_try
 from nbflow.secrets import Masker
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Trial:
+class TaskTest:
     """One task of a DAG, in a run that exists or is made up."""
 
     app: App
@@ -69,8 +69,8 @@ class Trial:
     def _task(self) -> Any:
         return self.dag.get_task(self.work.task_id)
 
-    def _runtime(self) -> AskingRuntime:
-        return AskingRuntime(self._answer, now=self.app.clock.now, masker=Masker())
+    def _runtime(self) -> TaskClient:
+        return TaskClient(self._answer, now=self.app.clock.now, masker=Masker())
 
     def _answer(self, kind: str, args: Mapping[str, Any]) -> Any:
         if kind == "xcom_push":
@@ -81,14 +81,14 @@ class Trial:
             return None
         if kind == "xcom_get" and self.given:
             return self._given(**args)
-        return self.app.desk.answer(self.work, kind, args)
+        return self.app.task_api.answer(self.work, kind, args)
 
     def _given(self, *, task_ids: list[str], key: str, map_index: int | None = None, **rest: Any) -> list[Any]:
         found: list[tuple[str, int, str]] = []
         for task_id in task_ids:
             if (task_id, key) not in self.given:
                 asked = {"task_ids": [task_id], "key": key, "map_index": map_index, **rest}
-                found += self.app.desk.answer(self.work, "xcom_get", asked)
+                found += self.app.task_api.answer(self.work, "xcom_get", asked)
                 continue
             value = self.given[task_id, key]
             mapped = self.spec.length_expr(task_id) is not None
@@ -101,7 +101,7 @@ class Trial:
         return found
 
 
-def trial(
+def task_test(
     app: App,
     dag: DAG,
     spec: DagSpec,
@@ -111,7 +111,7 @@ def trial(
     map_index: int = -1,
     conf: Mapping[str, Any],
     given: Mapping[tuple[str, str], Any] | None = None,
-) -> Trial:
+) -> TaskTest:
     """A try of ``task_id`` in the run named by its id or date; a date that has no run gets one made up."""
     if task_id not in spec.tasks:
         raise TaskNotFound(
@@ -122,7 +122,7 @@ def trial(
         raise NbflowError(f"{task_id} is mapped: say which of its instances.", hint="The first has the map index 0.")
     found = _run(app, dag, spec, run, conf)
     work = Work(
-        attempt_id=f"trial-{uuid.uuid4().hex[:12]}",
+        attempt_id=f"task_test-{uuid.uuid4().hex[:12]}",
         run=found,
         task_id=task_id,
         map_index=map_index,
@@ -130,7 +130,7 @@ def trial(
         max_tries=spec.tasks[task_id].retries,
         version=found.version,
     )
-    return Trial(app=app, dag=dag, work=work, spec=spec, given=dict(given or {}))
+    return TaskTest(app=app, dag=dag, work=work, spec=spec, given=dict(given or {}))
 
 
 _STATES: Mapping[type, str] = {

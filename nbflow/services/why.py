@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from nbflow.core.decide import plan_run
-from nbflow.core.dispatch import Limits, Ready, RunLimits, plan_dispatch, plan_run_starts
+from nbflow.core.dispatch import Limits, ReadyTask, RunLimits, plan_dispatch, plan_run_starts
 from nbflow.core.reason_texts import paused_wait
-from nbflow.core.reasons import Wait
+from nbflow.core.reasons import WaitReason
 from nbflow.core.scheduler_loop import starting_order
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import RUN_FINISHED, UNFINISHED, RunState, TaskState
@@ -23,7 +23,7 @@ SCHEDULER_ALIVE = timedelta(seconds=30)
 """A scheduler that has not been heard of for longer does not count as running."""
 
 
-def explain_run(store: Store, run: RunKey, now: datetime) -> Mapping[TaskKey, Wait]:
+def explain_run(store: Store, run: RunKey, now: datetime) -> Mapping[TaskKey, WaitReason]:
     """Reason of every unfinished instance. Empty for a run that has ended."""
     waits = reasons(store, run, now)
     if not store.jobs("scheduler", alive_since=now - SCHEDULER_ALIVE):
@@ -31,7 +31,7 @@ def explain_run(store: Store, run: RunKey, now: datetime) -> Mapping[TaskKey, Wa
     return waits
 
 
-def reasons(store: Store, run: RunKey, now: datetime) -> dict[TaskKey, Wait]:
+def reasons(store: Store, run: RunKey, now: datetime) -> dict[TaskKey, WaitReason]:
     """The same for who drives the run: that no other scheduler runs is no reason then."""
     snapshot = store.snapshot(run)
     if snapshot is None:
@@ -39,13 +39,13 @@ def reasons(store: Store, run: RunKey, now: datetime) -> dict[TaskKey, Wait]:
     return {} if snapshot.run.state in RUN_FINISHED else _reasons(store, snapshot, now)
 
 
-def explain_task(store: Store, run: RunKey, key: TaskKey, now: datetime) -> Mapping[TaskKey, Wait]:
+def explain_task(store: Store, run: RunKey, key: TaskKey, now: datetime) -> Mapping[TaskKey, WaitReason]:
     """Reasons of one task: the instance named, or all map indexes of a mapped task named without one."""
     waits = explain_run(store, run, now)
     return {k: wait for k, wait in waits.items() if k == key or (key.map_index < 0 and k.task_id == key.task_id)}
 
 
-def _reasons(store: Store, snapshot: Snapshot, now: datetime) -> dict[TaskKey, Wait]:
+def _reasons(store: Store, snapshot: Snapshot, now: datetime) -> dict[TaskKey, WaitReason]:
     if snapshot.run.state is RunState.QUEUED:
         wait = run_wait(store, snapshot.run, now)
         return {key: wait for key, one in snapshot.instances.items() if one.state in UNFINISHED}
@@ -56,7 +56,7 @@ def _reasons(store: Store, snapshot: Snapshot, now: datetime) -> dict[TaskKey, W
         waits.update({one.key: paused_wait(snapshot.dag.dag_id) for one in scheduled})
         return waits
     ready = [
-        Ready(
+        ReadyTask(
             run=snapshot.run,
             task=snapshot.dag.tasks[one.task_id],
             instance=one,
@@ -68,7 +68,7 @@ def _reasons(store: Store, snapshot: Snapshot, now: datetime) -> dict[TaskKey, W
     waits.update({key: wait for (_, key), wait in plan_dispatch(ready, limits, now, explain=True).waits.items()})
     for key, one in snapshot.instances.items():
         if one.state in UNFINISHED and key not in waits:
-            waits[key] = Wait(kind="slot", text="Nothing keeps it: it starts at the scheduler's next pass.")
+            waits[key] = WaitReason(kind="slot", text="Nothing keeps it: it starts at the scheduler's next pass.")
     return waits
 
 
@@ -88,7 +88,7 @@ def _limits(store: Store, now: datetime) -> Limits:
     )
 
 
-def run_wait(store: Store, run: Run, now: datetime) -> Wait:
+def run_wait(store: Store, run: Run, now: datetime) -> WaitReason:
     """Why a queued run has not started."""
     active = store.active_runs(run.dag_id)
     newest = store.version(run.dag_id)
@@ -106,13 +106,13 @@ def run_wait(store: Store, run: Run, now: datetime) -> Wait:
     plan = plan_run_starts(queued, running, limits, now)
     if run.key in plan.run_waits:
         return plan.run_waits[run.key]
-    return Wait(kind="run_queued", text="The run is queued; it starts at the scheduler's next pass.")
+    return WaitReason(kind="run_queued", text="The run is queued; it starts at the scheduler's next pass.")
 
 
-def _needs_scheduler(wait: Wait) -> bool:
+def _needs_scheduler(wait: WaitReason) -> bool:
     return wait.kind in {"slot", "run_queued", "retry", "reschedule", "executor"}
 
 
-def _no_scheduler(wait: Wait) -> Wait:
+def _no_scheduler(wait: WaitReason) -> WaitReason:
     text = f"No scheduler is running. Start one with: nbflow scheduler (in a notebook: %nbflow start). {wait.text}"
-    return Wait(kind="no_scheduler", text=text, detail=wait.detail, until=wait.until)
+    return WaitReason(kind="no_scheduler", text=text, detail=wait.detail, until=wait.until)

@@ -16,7 +16,7 @@ from nbflow.core.snapshot import Run, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.store.base import Store
 
-Ending = Literal["success", "fail", "fail_hard", "skip", "reschedule", "defer", "die", "time_out"]
+SimulatedEnd = Literal["success", "fail", "fail_hard", "skip", "reschedule", "defer", "die", "time_out"]
 """How an attempt ends. ``fail_hard`` forbids a retry; ``die``: its process is killed, which its supervisor notices."""
 
 DEFAULT_SECONDS = 60.0
@@ -27,7 +27,7 @@ DEFAULT_SECONDS = 60.0
 class Does:
     """What one attempt does."""
 
-    ending: Ending = "success"
+    ending: SimulatedEnd = "success"
     seconds: float = DEFAULT_SECONDS
     """Simulated running time; cut short by the task's execution_timeout."""
     follow: tuple[str, ...] | None = None
@@ -162,9 +162,9 @@ class Seeded:
             length=_result_length(task, key, draw.randint(*self.lengths)),
         )
 
-    def _ending(self, draw: random.Random) -> Ending:
+    def _ending(self, draw: random.Random) -> SimulatedEnd:
         at = draw.random()
-        odds: tuple[tuple[Ending, float], ...] = (
+        odds: tuple[tuple[SimulatedEnd, float], ...] = (
             ("fail", self.fail),
             ("fail_hard", self.fail_hard),
             ("die", self.die),
@@ -246,7 +246,7 @@ def script_of(lines: Iterable[str]) -> Script:
 
 
 _FACTS = frozenset({"seconds", "follow", "length", "skip"})
-_ENDINGS: tuple[Ending, ...] = ("success", "fail", "fail_hard", "skip", "reschedule", "defer", "die", "time_out")
+_ENDINGS: tuple[SimulatedEnd, ...] = ("success", "fail", "fail_hard", "skip", "reschedule", "defer", "die", "time_out")
 
 
 def _tries(task_id: str, words: Mapping[str, str]) -> Tries:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from nbflow.core.reasons import Wait
+from nbflow.core.reasons import WaitReason
 from nbflow.core.spec import DagSpec
 from nbflow.core.timetables import Timetable, timetable_from_spec
 from nbflow.errors import InvalidArgument
@@ -96,7 +96,7 @@ def _capacity(slots: int | None) -> str:
     return "There is no limit of executor slots." if slots is None else f"The executor has {slots} slots."
 
 
-def _still_waiting(world: World) -> dict[str, Wait]:
+def _still_waiting(world: World) -> dict[str, WaitReason]:
     if not world.active.snapshots:
         return {}
     plan = world.waits()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from nbflow.core.reasons import Wait
+from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.states import CAUSES, FINISHED, RUN_CAUSES, Cause, RunCause, RunState, TaskState
 from nbflow.store.base import TaskEvent
@@ -94,7 +94,7 @@ class Simulation:
     end: datetime
     runs: tuple[RunLine, ...]
     assumptions: tuple[str, ...]
-    waits: Mapping[str, Wait] = field(default_factory=dict)
+    waits: Mapping[str, WaitReason] = field(default_factory=dict)
     """Of what had not ended when nothing more could happen: "run id" or "run id task" -> why."""
     happened: tuple[str, ...] = ()
     """The faults that struck."""

@@ -114,7 +114,7 @@ class Workers:
         one = snapshot.instances.get(attempt.key) if snapshot else None
         mine = one is not None and one.attempt_id == attempt.attempt_id and attempt.attempt_id not in self.working
         if mine and one is not None and one.state is TaskState.RESTARTING:
-            self.tell(attempt.run, attempt.key, ev.Ended(attempt_id=attempt.attempt_id, at=self.clock.now()))
+            self.tell(attempt.run, attempt.key, ev.KilledToRestart(attempt_id=attempt.attempt_id, at=self.clock.now()))
 
     def _does(self, attempt: Attempt) -> Does:
         snapshot = self.find(attempt.run)
@@ -227,7 +227,7 @@ class Workers:
     def _killed(self, work: Work) -> None:
         attempt = work.attempt
         if self.working.pop(attempt.attempt_id, None) is not None:
-            self.tell(attempt.run, attempt.key, ev.Ended(attempt_id=attempt.attempt_id, at=self.clock.now()))
+            self.tell(attempt.run, attempt.key, ev.KilledToRestart(attempt_id=attempt.attempt_id, at=self.clock.now()))
 
 
 def expiry_event(attempt: Attempt, now: datetime) -> ev.Event:

@@ -154,7 +154,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImportFault:
+class DagImportError:
     """An import error as data."""
 
     fileloc: str
@@ -298,10 +298,10 @@ class Store(Protocol):
     def delete_dag(self, dag_id: str, *, actor: str, now: datetime) -> int:
         """Delete a DAG with all its history; returns how many rows went. Refused while a run is running."""
 
-    def put_faults(self, fileloc: str, faults: Sequence[ImportFault], *, now: datetime) -> None:
+    def put_import_errors(self, fileloc: str, faults: Sequence[DagImportError], *, now: datetime) -> None:
         """Replace the import errors of a file (with none: forget them)."""
 
-    def faults(self) -> list[ImportFault]: ...
+    def import_errors(self) -> list[DagImportError]: ...
 
     # --- deciding
     def snapshot(self, run: RunKey) -> Snapshot | None: ...

@@ -80,7 +80,7 @@ class RunRow:
     bumped: bool = False
 
 
-class Ending(NamedTuple):
+class AttemptEnd(NamedTuple):
     """An attempt of an earlier apply ends."""
 
     attempt_id: str
@@ -130,7 +130,7 @@ class Effects:
     attempts: list[Row] = field(default_factory=list)
     """Rows with the attempts that this apply made, in order; an attempt may have ended again already."""
     started: dict[str, datetime] = field(default_factory=dict)
-    endings: list[Ending] = field(default_factory=list)
+    endings: list[AttemptEnd] = field(default_factory=list)
     history: list[Line] = field(default_factory=list)
     forget_xcoms: list[tuple[RunKey, TaskKey]] = field(default_factory=list)
     new_triggers: list[NewTrigger] = field(default_factory=list)
@@ -329,7 +329,7 @@ class _Play:
 
     def _end_attempt(self, op: Move, row: Row, attempt_id: str, started_at: datetime | None, at: datetime) -> None:
         error = op.detail.get("error")
-        end = Ending(attempt_id, at, op.cause.value, str(error) if error else None, started_at)
+        end = AttemptEnd(attempt_id, at, op.cause.value, str(error) if error else None, started_at)
         if row.attempt is not None and row.attempt.attempt_id == attempt_id:
             row.attempt = replace(
                 row.attempt,

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from nbflow.core import events as ev
 from nbflow.core.actions import first_instances
 from nbflow.core.decide import plan_run
-from nbflow.core.dispatch import Limits, Ready, plan_dispatch
+from nbflow.core.dispatch import Limits, ReadyTask, plan_dispatch
 from nbflow.core.plan import AddInstances, DropInstance, Move, Op, Plan, RunMove, advance
 from nbflow.core.react import react
 from nbflow.core.snapshot import PreviousRun, Run, Snapshot, TaskKey
@@ -83,10 +83,10 @@ class Drive:
             del self.working[key]
         return plan
 
-    def ready(self) -> list[Ready]:
+    def ready(self) -> list[ReadyTask]:
         dag, run = self.snapshot.dag, self.snapshot.run
         return [
-            Ready(run=run, task=dag.tasks[key.task_id], instance=one, dag_max_active_tasks=10**6)
+            ReadyTask(run=run, task=dag.tasks[key.task_id], instance=one, dag_max_active_tasks=10**6)
             for key, one in self.snapshot.instances.items()
             if one.state is TaskState.SCHEDULED
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from nbflow.core.dispatch import Limits, Ready, RunLimits, plan_dispatch, plan_run_starts
+from nbflow.core.dispatch import Limits, ReadyTask, RunLimits, plan_dispatch, plan_run_starts
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.spec import TaskSpec
 from nbflow.core.states import TaskState
@@ -20,7 +20,7 @@ def run(run_id="r1", *, dag_id="d", backfill_id=None, day=1):
 def ready(task_id, *, of=None, max_active_tasks=16, map_index=-1, **options):
     instance = Instance(task_id=task_id, map_index=map_index, state=TaskState.SCHEDULED, try_number=1)
     task = TaskSpec(task_id=task_id, **options)
-    return Ready(run=of or run(), task=task, instance=instance, dag_max_active_tasks=max_active_tasks)
+    return ReadyTask(run=of or run(), task=task, instance=instance, dag_max_active_tasks=max_active_tasks)
 
 
 def limits(**given):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbflow.core.new_runs import NewRuns, plan_new_runs, require_start_date
-from nbflow.core.reasons import Wait
+from nbflow.core.reasons import WaitReason
 from nbflow.core.timetables import (
     ContinuousTimetable,
     DagRunInfo,
@@ -54,7 +54,7 @@ def test_the_runs_go_on_after_the_last_one():
 
 
 def test_a_due_run_beyond_the_limit_is_held_back_with_its_reason_until_a_run_ends():
-    wait = Wait(
+    wait = WaitReason(
         kind="max_active_runs",
         text="max_active_runs=2 is reached: 2 runs are unfinished",
         detail={"limit": 2, "active": 2},
@@ -70,7 +70,7 @@ def test_a_full_dag_with_nothing_due_waits_for_the_clock_and_not_for_a_run():
 
 
 def test_a_paused_dag_makes_nothing_and_says_so():
-    assert plan(paused=True) == NewRuns(next=DAY_1, wait=Wait(kind="paused", text="the DAG is paused"))
+    assert plan(paused=True) == NewRuns(next=DAY_1, wait=WaitReason(kind="paused", text="the DAG is paused"))
 
 
 def test_a_paused_dag_with_nothing_due_is_not_waiting():

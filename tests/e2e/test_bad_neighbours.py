@@ -102,7 +102,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
     house.start()
     runs = {name: house.trigger(name) for name in [*bodies, "good"]}
     states = {name: house.end_of(run) for name, run in runs.items()}
-    house.until(lambda: len(house.store.faults()) == len(AT_IMPORT))
+    house.until(lambda: len(house.store.import_errors()) == len(AT_IMPORT))
     yield Crowd(house, runs, states)
     house.close()
 
@@ -128,7 +128,7 @@ def test_a_task_that_ends_badly_says_why_in_history_and_log(crowd, name):
 
 @pytest.mark.parametrize("name", AT_IMPORT)
 def test_a_file_that_does_not_import_says_why(crowd, name):
-    (fault,) = [fault for fault in crowd.house.store.faults() if Path(fault.fileloc).stem == name]
+    (fault,) = [fault for fault in crowd.house.store.import_errors() if Path(fault.fileloc).stem == name]
 
     assert AT_IMPORT[name][1] in fault.error
     assert len(fault.error) < 2_000

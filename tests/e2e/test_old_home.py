@@ -61,4 +61,4 @@ def test_the_files_of_an_old_home_load_and_make_runs(old_home):
     runs = {dag_id: old_home.trigger(dag_id) for dag_id in ENDS}
     # Then no file is in error, and the runs end as ever
     assert {dag_id: old_home.end_of(run) for dag_id, run in runs.items()} == ENDS
-    assert old_home.store.faults() == []
+    assert old_home.store.import_errors() == []

@@ -13,7 +13,7 @@ from nbflow.authoring.runtime import Outcome, Work
 from nbflow.connections import Variable
 from nbflow.core.events import Failed, Succeeded
 from nbflow.execution.fork_server import Program, main
-from nbflow.execution.task_client import AskingRuntime, utc_now
+from nbflow.execution.task_client import TaskClient, utc_now
 
 
 class Namespace:
@@ -31,7 +31,7 @@ class Namespace:
         return {"fault": self.fault, "detail": "", "spec": self.spec}
 
 
-def run(dag: dict[str, Any], work: Work, runtime: AskingRuntime, limits: Mapping[str, Any]) -> Outcome:
+def run(dag: dict[str, Any], work: Work, runtime: TaskClient, limits: Mapping[str, Any]) -> Outcome:
     try:
         value = dag[work.task_id](runtime)
         if value is not None:

@@ -23,9 +23,9 @@ from nbflow.execution.child_environment import minimal_environment
 from nbflow.execution.executors.base import Report, Submission
 from nbflow.execution.executors.local import LocalExecutor
 from nbflow.execution.logs import LogFolder
-from nbflow.execution.process_pool import NurseryOptions
+from nbflow.execution.process_pool import ProcessPoolOptions
 from nbflow.execution.supervisor import SupervisorOptions
-from nbflow.execution.task_api import Desk
+from nbflow.execution.task_api import TaskApi
 from nbflow.store.base import DagVersion
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,9 +101,9 @@ class Bench:
         self.store = RememberingStore()
         self.environ = dict(os.environ if environ is None else environ)
         self.lines: list[str] = []
-        self.desk = Desk(store=self.store, secrets=SecretsChain([EnvironmentBackend(self.environ)]))  # type: ignore[arg-type]
+        self.task_api = TaskApi(store=self.store, secrets=SecretsChain([EnvironmentBackend(self.environ)]))  # type: ignore[arg-type]
         self.logs = LogFolder(folder / "logs", options.pop("most_log_bytes", 16 * 1024 * 1024))
-        nursery = NurseryOptions(
+        process_pool = ProcessPoolOptions(
             environment=minimal_environment(self.environ),
             command=STAND_IN,
             ahead=ahead,
@@ -112,9 +112,9 @@ class Bench:
             always_fresh=always_fresh,
             stderr=subprocess.DEVNULL,
         )
-        self.options = SupervisorOptions(owner="tester", logs=self.logs, nursery=nursery, **options)
+        self.options = SupervisorOptions(owner="tester", logs=self.logs, process_pool=process_pool, **options)
         self.executor = LocalExecutor(
-            self.options, self.desk, versions=self.version, parallelism=parallelism, log=self.lines.append
+            self.options, self.task_api, versions=self.version, parallelism=parallelism, log=self.lines.append
         )
         self._numbers = itertools.count(1)
         self.events: list[Event] = []

@@ -23,10 +23,10 @@ from nbflow.execution.executors.base import Executor, Report, Submission
 from nbflow.execution.executors.local import LocalExecutor
 from nbflow.execution.executors.sequential import SequentialExecutor
 from nbflow.execution.logs import LogFolder
-from nbflow.execution.process_pool import NurseryOptions
+from nbflow.execution.process_pool import ProcessPoolOptions
 from nbflow.execution.supervisor import SupervisorOptions
-from nbflow.execution.task_api import QUESTIONS, Desk, Refused
-from nbflow.execution.task_client import AskingRuntime, as_error, error_to_json
+from nbflow.execution.task_api import QUESTIONS, Refused, TaskApi
+from nbflow.execution.task_client import TaskClient, as_error, error_to_json
 from nbflow.sources.loading import Loaded, load_source
 from nbflow.store.base import DagVersion
 from tests.execution.support import NOW, RememberingStore
@@ -71,7 +71,7 @@ class World:
         self.store = RememberingStore()
         self.loaded = self.load(folder)
         self.spec = self.loaded.specs["sales"]
-        self.desk = Desk(store=self.store, secrets=SecretsChain([EnvironmentBackend({})]))  # type: ignore[arg-type]
+        self.task_api = TaskApi(store=self.store, secrets=SecretsChain([EnvironmentBackend({})]))  # type: ignore[arg-type]
         self.logs = LogFolder(folder / "logs")
         self.executor: Executor = self.local(folder) if kind == "local" else self.sequential()
         self.reports: list[Report] = []
@@ -82,12 +82,12 @@ class World:
         return load_source(folder / "sales.py", folder=folder)
 
     def sequential(self) -> SequentialExecutor:
-        return SequentialExecutor(self.desk, dag_of=lambda dag_id, version: self.loaded.dags[0])
+        return SequentialExecutor(self.task_api, dag_of=lambda dag_id, version: self.loaded.dags[0])
 
     def local(self, folder: Path) -> LocalExecutor:
-        nursery = NurseryOptions(environment=minimal_environment(os.environ))
-        options = SupervisorOptions(owner="tester", logs=self.logs, nursery=nursery, dags_folder=folder)
-        return LocalExecutor(options, self.desk, versions=self.version, parallelism=2)
+        process_pool = ProcessPoolOptions(environment=minimal_environment(os.environ))
+        options = SupervisorOptions(owner="tester", logs=self.logs, process_pool=process_pool, dags_folder=folder)
+        return LocalExecutor(options, self.task_api, versions=self.version, parallelism=2)
 
     def version(self, dag_id: str, number: int) -> DagVersion:
         return DagVersion(dag_id="sales", number=1, spec=self.spec, fileloc=self.loaded.path, files=self.loaded.files)
@@ -210,7 +210,7 @@ def test_an_announced_start_is_handed_back_before_the_code_runs(
     # Given an executor that somebody looks at, and two tries
     world = World(tmp_path, "sequential")
     world.executor = SequentialExecutor(
-        world.desk, dag_of=lambda dag_id, version: world.loaded.dags[0], announce=True, monotonic=lambda: 0.0
+        world.task_api, dag_of=lambda dag_id, version: world.loaded.dags[0], announce=True, monotonic=lambda: 0.0
     )
     world.submit("works")
     world.submit("skips")
@@ -236,7 +236,8 @@ def test_the_log_of_a_local_try_holds_what_it_printed(tmp_path: Path) -> None:
     assert "printed\n" in world.logs.path(RunKey("sales", "r"), TaskKey("works"), 1).read_text()
 
 
-# ------------------------------------------------------------------------------------------------------------- the desk
+# ------------------------------------------------------------------------------------------------------------- the task
+# API
 
 
 def test_every_question_of_the_runtime_is_answered_by_the_desk() -> None:
@@ -244,38 +245,38 @@ def test_every_question_of_the_runtime_is_answered_by_the_desk() -> None:
         "now"
     }
     assert methods == QUESTIONS
-    assert {name for name in methods if hasattr(AskingRuntime, name)} == QUESTIONS
+    assert {name for name in methods if hasattr(TaskClient, name)} == QUESTIONS
 
 
 def test_a_file_that_is_being_loaded_may_read_and_not_write() -> None:
-    desk = Desk(store=RememberingStore(), secrets=SecretsChain([EnvironmentBackend({"NBFLOW_VAR_X": "1"})]))  # type: ignore[arg-type]
-    assert desk.answer_parsing("get_variable", {"key": "x"}) == "1"
+    task_api = TaskApi(store=RememberingStore(), secrets=SecretsChain([EnvironmentBackend({"NBFLOW_VAR_X": "1"})]))  # type: ignore[arg-type]
+    assert task_api.answer_parsing("get_variable", {"key": "x"}) == "1"
     for kind in QUESTIONS - {"get_variable", "get_connection"}:
         with pytest.raises(Refused):
-            desk.answer_parsing(kind, {})
+            task_api.answer_parsing(kind, {})
 
 
 @pytest.mark.parametrize(
     "args", [{}, {"key": "k"}, {"key": "k", "value": "1", "attempt_id": "other"}, {"key": "k", "value": 3}]
 )
 def test_arguments_that_do_not_fit_are_refused(args: dict[str, Any]) -> None:
-    desk = Desk(store=RememberingStore(), secrets=SecretsChain([]))  # type: ignore[arg-type]
+    task_api = TaskApi(store=RememberingStore(), secrets=SecretsChain([]))  # type: ignore[arg-type]
     work = Work(attempt_id="a", run=Run(dag_id="d", run_id="r", run_after=NOW), task_id="t")
     with pytest.raises(Refused):
-        desk.answer(work, "xcom_push", args)
+        task_api.answer(work, "xcom_push", args)
 
 
 def test_an_xcom_that_is_too_large_is_refused_on_both_sides() -> None:
     store = RememberingStore()
-    desk = dataclasses.replace(
-        Desk(store=store, secrets=SecretsChain([])),  # type: ignore[arg-type]
+    task_api = dataclasses.replace(
+        TaskApi(store=store, secrets=SecretsChain([])),  # type: ignore[arg-type]
         most_xcom_bytes=100,
     )
     work = Work(attempt_id="a", run=Run(dag_id="d", run_id="r", run_after=NOW), task_id="t")
     with pytest.raises(Refused, match="more than the 100 allowed"):
-        desk.answer(work, "xcom_push", {"key": "k", "value": '"' + "x" * 200 + '"'})
+        task_api.answer(work, "xcom_push", {"key": "k", "value": '"' + "x" * 200 + '"'})
     with pytest.raises(Exception, match="more than the 100 allowed"):
-        desk.runtime(work).xcom_push("k", "x" * 200)
+        task_api.runtime(work).xcom_push("k", "x" * 200)
     assert store.xcoms == {}
 
 

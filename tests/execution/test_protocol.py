@@ -55,7 +55,7 @@ EVENTS = [
     ev.Deferred(attempt_id="a", at=AT, trigger={"name": "n", "kwargs": {"moment": AT}}, next_method="m", timeout_at=AT),
     ev.TriggerFired(attempt_id="a", at=AT, payload={"k": AT}),
     ev.DispatchLost(attempt_id="a", at=AT),
-    ev.Ended(attempt_id="a", at=AT),
+    ev.KilledToRestart(attempt_id="a", at=AT),
 ]
 
 

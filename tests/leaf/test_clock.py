@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from nbflow.clock import Clock, SystemClock, VirtualClock, Wait
+from nbflow.clock import Clock, SystemClock, VirtualClock, ClockWait
 from nbflow.errors import NbflowError
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
@@ -42,7 +42,7 @@ def test_waits_are_recorded(clock):
     clock.wait(event, START + HOUR)
     event.set()
     clock.wait(event, None)
-    assert clock.waits == [Wait(START, START + HOUR, False), Wait(START + HOUR, None, True)]
+    assert clock.waits == [ClockWait(START, START + HOUR, False), ClockWait(START + HOUR, None, True)]
 
 
 def test_a_wait_that_nothing_can_end_is_an_error(clock):

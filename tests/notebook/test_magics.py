@@ -288,11 +288,13 @@ def test_listing(shell: Shell) -> None:
 
 def test_files_that_do_not_load_are_listed(shell: Shell, own_home: Path) -> None:
     # Given a notebook in the DAGs folder that cannot be loaded
-    from nbflow.store.base import ImportFault
+    from nbflow.store.base import DagImportError
 
     store, now = session().app.store, session().app.clock.now()
     path = str(own_home / "dags" / "report.ipynb")
-    store.put_faults(path, [ImportFault(fileloc=path, line=4, error="InvalidDag: no", cell="cell 2")], now=now)
+    store.put_import_errors(
+        path, [DagImportError(fileloc=path, line=4, error="InvalidDag: no", cell="cell 2")], now=now
+    )
     # Then the list says so, below the DAGs
     text = repr(shell.run("%dag list"))
     assert text.startswith("No DAG yet.")

@@ -200,7 +200,7 @@ def test_the_scheduler_runs_a_notebook_with_no_kernel_alive(own_home: Path) -> N
         version = app.store.version("sales")
         assert version is not None
         assert (version.fileloc, version.cell) == (str(own_home / "dags" / "report.ipynb"), "cell 3")
-        assert app.store.faults() == []
+        assert app.store.import_errors() == []
 
 
 def test_a_notebook_on_a_schedule_is_run_by_papermill(own_home: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ MONDAY, NEXT_MONDAY = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 8, tzi
 def put(stage, before: str = "pass") -> None:
     stage.write("own.py", OWN.format(before=before))
     stage.process()
-    assert stage.store.faults() == []
+    assert stage.store.import_errors() == []
 
 
 def days(plan) -> list[str]:

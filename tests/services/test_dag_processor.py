@@ -59,7 +59,7 @@ def test_a_mistake_is_kept_with_its_line_and_the_dag_stays_as_it_was(stage):
     stage.write("a.py", "from nbflow import DAG\nDAG('a', shedule='@daily')\n")
     stage.process()
 
-    (fault,) = stage.store.faults()
+    (fault,) = stage.store.import_errors()
     assert (fault.fileloc, fault.line) == (str(path), 2)
     assert "shedule" in fault.error
     assert "schedule" in fault.error
@@ -69,13 +69,13 @@ def test_a_mistake_is_kept_with_its_line_and_the_dag_stays_as_it_was(stage):
 def test_a_mended_file_has_no_fault(stage):
     stage.write("a.py", "from nbflow import DAG\nx = (\n")
     stage.process()
-    before = [(fault.line, fault.error) for fault in stage.store.faults()]
+    before = [(fault.line, fault.error) for fault in stage.store.import_errors()]
     stage.write("a.py", one_task())
     stage.process()
 
     assert before == [(2, before[0][1])]
     assert before[0][1].startswith("SyntaxError")
-    assert (stage.store.faults(), dag_ids(stage)) == ([], ["a"])
+    assert (stage.store.import_errors(), dag_ids(stage)) == ([], ["a"])
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_file_that_ends_or_holds_its_process_costs_only_itself(make_stage, sou
     stage.process()
 
     assert dag_ids(stage) == ["good"]
-    assert [(fault.fileloc, said in fault.error) for fault in stage.store.faults()] == [(str(bad), True)]
+    assert [(fault.fileloc, said in fault.error) for fault in stage.store.import_errors()] == [(str(bad), True)]
 
 
 def test_one_dag_id_in_two_files_is_a_fault_that_names_both(stage):
@@ -104,7 +104,7 @@ def test_one_dag_id_in_two_files_is_a_fault_that_names_both(stage):
     second = stage.write("second.py", one_task(task_id="other"))
     stage.process()
 
-    (fault,) = stage.store.faults()
+    (fault,) = stage.store.import_errors()
     assert fault.fileloc == str(second)
     assert str(first) in fault.error
     assert list(stage.store.version("a").spec.tasks) == ["t"]
@@ -119,7 +119,7 @@ def test_the_second_file_gets_the_dag_once_the_first_is_gone(stage):
     stage.process()
 
     assert list(stage.store.version("a").spec.tasks) == ["other"]
-    assert (stage.store.faults(), stage.store.dag("a").stale) == ([], False)
+    assert (stage.store.import_errors(), stage.store.dag("a").stale) == ([], False)
 
 
 def test_a_deleted_file_leaves_history_and_schedules_nothing(stage):
@@ -167,7 +167,7 @@ def test_code_being_parsed_may_read_a_variable(stage):
     stage.write("a.py", "from nbflow import Variable\nNAME = Variable.get('folder').strip('/')\n" + one_task("x"))
     stage.process()
 
-    assert (stage.store.faults(), dag_ids(stage)) == ([], ["x"])
+    assert (stage.store.import_errors(), dag_ids(stage)) == ([], ["x"])
 
 
 def test_secrets_of_the_scheduler_do_not_reach_the_parse(make_stage):
@@ -176,7 +176,7 @@ def test_secrets_of_the_scheduler_do_not_reach_the_parse(make_stage):
     stage.write("a.py", probe + one_task())
     stage.process()
 
-    assert (stage.store.faults(), dag_ids(stage)) == ([], ["a"])
+    assert (stage.store.import_errors(), dag_ids(stage)) == ([], ["a"])
 
 
 EVERY_OTHER_DAY = """
@@ -286,14 +286,14 @@ def test_a_file_that_names_no_dag_is_not_run(stage, tmp_path):
     stage.write("a.py", one_task())
     stage.process()
 
-    assert (ran.exists(), stage.store.faults(), dag_ids(stage)) == (False, [], ["a"])
+    assert (ran.exists(), stage.store.import_errors(), dag_ids(stage)) == (False, [], ["a"])
 
 
 def test_a_module_that_was_missing_mends_the_file_that_imports_it(stage):
     # Given a file whose module is not there yet
     path = stage.write("a.py", "from late.names import NAME\n" + one_task().replace("'a'", "NAME"))
     stage.process()
-    before = [(fault.fileloc, fault.line) for fault in stage.store.faults()]
+    before = [(fault.fileloc, fault.line) for fault in stage.store.import_errors()]
 
     # When the module comes, and the file stays as it is
     stage.write("late/__init__.py", "")
@@ -302,7 +302,7 @@ def test_a_module_that_was_missing_mends_the_file_that_imports_it(stage):
 
     # Then
     assert before == [(str(path), 1)]
-    assert (stage.store.faults(), dag_ids(stage)) == ([], ["a"])
+    assert (stage.store.import_errors(), dag_ids(stage)) == ([], ["a"])
 
 
 def test_a_module_edited_before_its_file_is_stored_is_seen(stage, monkeypatch):
@@ -361,7 +361,7 @@ def test_a_file_that_is_no_text_is_told_with_its_line(stage, raw, line, said):
     path.write_bytes(raw + one_task().encode())
     stage.process()
 
-    (fault,) = stage.store.faults()
+    (fault,) = stage.store.import_errors()
     assert (fault.line, said in fault.error) == (line, True)
 
 
@@ -373,7 +373,7 @@ def test_a_zip_file_of_dags_is_a_fault_that_says_what_to_do(stage):
     stage.folder.joinpath("broken.zip").write_bytes(b"PK\x03\x04 no more")
     stage.process()
 
-    assert [(fault.fileloc, fault.error) for fault in stage.store.faults()] == [
+    assert [(fault.fileloc, fault.error) for fault in stage.store.import_errors()] == [
         (str(stage.folder / "dags.zip"), "NbflowError: DAGs in a ZIP file are not read. Unpack it into a folder.")
     ]
 

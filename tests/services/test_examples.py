@@ -47,7 +47,7 @@ def test_examples_are_loaded_only_when_asked_for(make_stage):
 
     assert without.store.dags() == []
     assert [row.dag_id for row in with_them.store.dags()] == [path.stem for path in FILES]
-    assert with_them.store.faults() == []
+    assert with_them.store.import_errors() == []
     assert {with_them.store.version(path.stem).origin for path in FILES} == {"example"}
 
 

@@ -32,7 +32,7 @@ def dag_file(body, **options):
 def put(stage, body, **options):
     stage.write("d.py", dag_file(body, **options))
     stage.process()
-    assert stage.store.faults() == []
+    assert stage.store.import_errors() == []
 
 
 def trigger_and_end(stage, **given):
@@ -462,7 +462,7 @@ with DAG("d", schedule=None, on_failure_callback=note("dag")):
 """,
     )
     stage.process()
-    assert stage.store.faults() == []
+    assert stage.store.import_errors() == []
     stage.schedule(on_callbacks=stage.processor.call_back)
     run, states = trigger_and_end(stage)
     stage.process()

@@ -8,7 +8,7 @@ import pytest
 
 from nbflow.core.snapshot import RunKey
 from nbflow.errors import NbflowError
-from nbflow.store.base import DagRow, DagVersion, ImportFault, Store
+from nbflow.store.base import DagImportError, DagRow, DagVersion, Store
 from tests.store.worlds import DAY, T0, a_run, add, after, register, spec, started_run
 
 
@@ -146,18 +146,18 @@ def test_nothing_is_due_where_nothing_is_scheduled(store: Store) -> None:
 
 def test_import_errors_are_replaced_file_by_file(store: Store) -> None:
     register(store)
-    fault = ImportFault(fileloc="/dags/sales.py", line=3, error="NameError: x", detail="...", cell="cell 2")
-    other = ImportFault(fileloc="/dags/other.py", line=None, error="SyntaxError")
-    store.put_faults("/dags/sales.py", [fault, replace(fault, line=9)], now=T0)
-    store.put_faults("/dags/other.py", [other], now=T0)
+    fault = DagImportError(fileloc="/dags/sales.py", line=3, error="NameError: x", detail="...", cell="cell 2")
+    other = DagImportError(fileloc="/dags/other.py", line=None, error="SyntaxError")
+    store.put_import_errors("/dags/sales.py", [fault, replace(fault, line=9)], now=T0)
+    store.put_import_errors("/dags/other.py", [other], now=T0)
 
-    store.put_faults("/dags/sales.py", [fault], now=after(1))
+    store.put_import_errors("/dags/sales.py", [fault], now=after(1))
 
-    assert store.faults() == [replace(other, at=T0), replace(fault, at=after(1))]
+    assert store.import_errors() == [replace(other, at=T0), replace(fault, at=after(1))]
     row = store.dag("sales")
     assert row is not None
     assert row.has_import_errors
-    store.put_faults("/dags/sales.py", [], now=T0)
+    store.put_import_errors("/dags/sales.py", [], now=T0)
     assert [row.has_import_errors for row in store.dags()] == [False]
 
 

@@ -14,7 +14,7 @@ Rules that every executor keeps (``tests/execution`` holds each of them to these
 ---------------------------------------------------------------------------------
 * Commit first, submit after. A try that is submitted twice finds its claim taken and is dropped in silence.
 * Each submitted try whose claim succeeds is reported ``Started`` once, and then ended by exactly one report, whatever
-  its code does: an outcome, ``Failed`` with the cause, ``Ended`` after a cancel that makes it restart, or
+  its code does: an outcome, ``Failed`` with the cause, ``KilledToRestart`` after a cancel that makes it restart, or
   ``DispatchLost`` when it could not be started at all (then without ``Started``). Only :meth:`Executor.stop` ends tries
   without a report.
 * A report after which the same instance may run again (a failure, a reschedule, a kill) comes only after the try's
@@ -86,7 +86,8 @@ class Executor(Protocol):
 
     def cancel(self, attempt_id: str, *, reason: str, restart: bool = False) -> bool:
         """End a try: SIGTERM to its process group, SIGKILL after the grace period. Its report is
-        ``Failed(cause=KILLED, retry=False)``, or ``Ended`` with ``restart``. False: this executor does not hold it."""
+        ``Failed(cause=KILLED, retry=False)``, or ``KilledToRestart`` with ``restart``. False: this executor does not
+        hold it."""
 
     def poll(self, timeout: float | None = 0.0) -> list[Report]:
         """Serve children, timers and heartbeats; wait up to ``timeout`` seconds (None: without limit) for a report."""

@@ -14,7 +14,7 @@ from nbflow.core.states import Cause
 from nbflow.execution.executors.base import Report, Submission
 from nbflow.execution.process_pool import group_exists
 from nbflow.execution.supervisor import Supervisor, SupervisorOptions, process_started
-from nbflow.execution.task_api import Desk
+from nbflow.execution.task_api import TaskApi
 from nbflow.execution.task_client import utc_now
 from nbflow.store.base import Attempt, DagVersion
 
@@ -32,7 +32,7 @@ class LocalExecutor:
     def __init__(
         self,
         options: SupervisorOptions,
-        desk: Desk,
+        task_api: TaskApi,
         *,
         versions: Callable[[str, int], DagVersion | None],
         parallelism: int,
@@ -42,7 +42,7 @@ class LocalExecutor:
         self.parallelism = parallelism
         self._options = options
         self._now = now
-        self._supervisor = Supervisor(options, desk, versions=versions, now=now, log=log)
+        self._supervisor = Supervisor(options, task_api, versions=versions, now=now, log=log)
         self._draining = False
 
     @property

@@ -28,7 +28,7 @@ from nbflow.store.base import Attempt
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
-    from nbflow.execution.task_api import Desk
+    from nbflow.execution.task_api import TaskApi
     from nbflow.execution.task_runner import Limits
 
 BATCH = 64
@@ -48,7 +48,7 @@ class SequentialExecutor:
 
     def __init__(
         self,
-        desk: Desk,
+        task_api: TaskApi,
         *,
         dag_of: DagOf,
         owner: str = "sequential",
@@ -57,7 +57,7 @@ class SequentialExecutor:
         monotonic: Callable[[], float] = time.monotonic,
         announce: bool = False,
     ) -> None:
-        self._desk = desk
+        self._task_api = task_api
         self._dag_of = dag_of
         self._owner = owner
         self._now = now
@@ -88,7 +88,7 @@ class SequentialExecutor:
         return 0.0 if self._queue or self._reports else None
 
     def submit(self, submissions: Sequence[Submission]) -> None:
-        claimed = self._desk.store.claim_all(
+        claimed = self._task_api.store.claim_all(
             [one.work.attempt_id for one in submissions],
             owner=self._owner,
             hostname=self._hostname,
@@ -99,14 +99,14 @@ class SequentialExecutor:
 
     def cancel(self, attempt_id: str, *, reason: str, restart: bool = False) -> bool:
         """Take back a try that has not begun; while one runs, nobody is there to call this."""
-        from nbflow.core.events import Ended
+        from nbflow.core.events import KilledToRestart
 
         for submission in self._queue:
             if submission.work.attempt_id == attempt_id:
                 self._queue.remove(submission)
                 at = self._now()
                 killed = Failed(attempt_id=attempt_id, at=at, cause=Cause.KILLED, error=reason, retry=False)
-                self._report(submission, Ended(attempt_id=attempt_id, at=at) if restart else killed)
+                self._report(submission, KilledToRestart(attempt_id=attempt_id, at=at) if restart else killed)
                 return True
         return False
 
@@ -141,7 +141,7 @@ class SequentialExecutor:
             )
         from nbflow.execution.task_runner import run_try
 
-        runtime = self._desk.runtime(work, now=self._now)
+        runtime = self._task_api.runtime(work, now=self._now)
         options: dict[str, Any] = {} if self._limits is None else {"limits": self._limits}
         outcome = run_try(dag, task, work, runtime, masker=runtime.masker, **options)
         self._report(submission, outcome.event, outcome.callbacks_run)

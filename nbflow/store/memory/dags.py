@@ -8,7 +8,7 @@ from datetime import datetime
 
 from nbflow.core.states import RunState
 from nbflow.errors import NbflowError
-from nbflow.store.base import DagRow, DagVersion, ImportFault
+from nbflow.store.base import DagImportError, DagRow, DagVersion
 from nbflow.store.codec import dag_row, seen_again, with_digest
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import utc
@@ -127,12 +127,12 @@ class Definitions(Tables):
         return gone
 
     @locked
-    def put_faults(self, fileloc: str, faults: Sequence[ImportFault], *, now: datetime) -> None:
+    def put_import_errors(self, fileloc: str, faults: Sequence[DagImportError], *, now: datetime) -> None:
         self._faults.pop(fileloc, None)
         if faults:
             self._faults[fileloc] = [replace(fault, fileloc=fileloc, at=fault.at or utc(now)) for fault in faults]
         self._nudge()
 
     @locked
-    def faults(self) -> list[ImportFault]:
+    def import_errors(self) -> list[DagImportError]:
         return [fault for fileloc in sorted(self._faults) for fault in self._faults[fileloc]]

@@ -18,9 +18,9 @@ from nbflow.core.states import LIVE, RUN_FINISHED
 from nbflow.store.base import (
     Attempt,
     BackfillRow,
+    DagImportError,
     DagRow,
     DagVersion,
-    ImportFault,
     Job,
     PendingCallback,
     Pool,
@@ -63,7 +63,7 @@ class Tables:
         self._versions: dict[str, list[DagVersion]] = {}
         self._specs: dict[tuple[str, int], DagSpec] = {}
         self._dags: dict[str, DagRow] = {}
-        self._faults: dict[str, list[ImportFault]] = {}
+        self._faults: dict[str, list[DagImportError]] = {}
         self._first_seen: dict[tuple[str, str], datetime] = {}
         # runs
         self._runs: dict[RunKey, Run] = {}

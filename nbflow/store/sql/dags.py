@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, bindparam, delete, func, insert, select, text, update
 
 from nbflow.core.spec import DagSpec
-from nbflow.store.base import DagRow, DagVersion, ImportFault
+from nbflow.store.base import DagImportError, DagRow, DagVersion
 from nbflow.store.codec import clean_text, dag_row, seen_again, with_digest
 from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
@@ -145,17 +145,17 @@ class Definitions(Jobs):
             found: datetime | None = connection.execute(_NEXT_DUE).scalar()
         return found
 
-    def put_faults(self, fileloc: str, faults: Sequence[ImportFault], *, now: datetime) -> None:
+    def put_import_errors(self, fileloc: str, faults: Sequence[DagImportError], *, now: datetime) -> None:
         with self._writing() as connection:
             connection.execute(delete(_FAULT).where(_FAULT.c.fileloc == fileloc))
             if faults:
                 connection.execute(insert(_FAULT), [_fault_values(fileloc, fault, utc(now)) for fault in faults])
 
-    def faults(self) -> list[ImportFault]:
+    def import_errors(self) -> list[DagImportError]:
         names = ("fileloc", "line", "error", "detail", "cell", "at")
         query = select(*(_FAULT.c[name] for name in names)).order_by(_FAULT.c.fileloc, _FAULT.c.id)
         with self._reading() as connection:
-            return [ImportFault(**row._mapping) for row in connection.execute(query)]
+            return [DagImportError(**row._mapping) for row in connection.execute(query)]
 
 
 def _as_dag(row: Row[Any]) -> DagRow:
@@ -178,7 +178,7 @@ def _version_values(version: DagVersion) -> dict[str, Any]:
     return {**values, "spec": version.spec.to_dict(), "files": dict(version.files)}
 
 
-def _fault_values(fileloc: str, fault: ImportFault, now: datetime) -> dict[str, Any]:
+def _fault_values(fileloc: str, fault: DagImportError, now: datetime) -> dict[str, Any]:
     return {
         "fileloc": fileloc,
         "line": fault.line,
