@@ -315,7 +315,7 @@ def count_threads() -> int:
     """Threads that would be lost in a fork, without the calling one.
 
     Native ones count too, save those of a library that ends them around a fork and starts them again (OpenBLAS, under
-    NumPy and pandas, does): what still runs after a task test fork is not looked after.
+    NumPy and pandas, does): what still runs after a trial fork is not looked after.
     """
     python = threading.active_count() - 1
     if python or _native_threads() <= 1:

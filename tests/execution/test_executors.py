@@ -14,7 +14,7 @@ import pytest
 
 from nbflow.authoring.runtime import Runtime, Work
 from nbflow.connections import EnvironmentBackend, SecretsChain
-from nbflow.core.events import Ended, Event, Failed, SkippedItself, Started, Succeeded
+from nbflow.core.events import Event, Failed, KilledToRestart, SkippedItself, Started, Succeeded
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.states import Cause
 from nbflow.errors import ConnectionNotFound, DagNotFound
@@ -172,7 +172,7 @@ def test_a_try_that_is_claimed_elsewhere_is_dropped(world: World) -> None:
     assert world.run("works") == []
 
 
-@pytest.mark.parametrize(("restart", "kind"), [(False, Failed), (True, Ended)])
+@pytest.mark.parametrize(("restart", "kind"), [(False, Failed), (True, KilledToRestart)])
 def test_a_try_that_is_cancelled_has_one_end(world: World, restart: bool, kind: type) -> None:
     attempt_id = world.submit("too_slow")
     assert world.executor.cancel(attempt_id, reason="ada stopped it", restart=restart)

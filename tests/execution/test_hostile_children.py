@@ -248,14 +248,14 @@ def test_a_task_that_hangs_is_ended_by_its_time_limit(tmp_path: Path) -> None:
 def test_a_cleared_try_is_reported_ended_when_its_process_is_gone(bench: Bench) -> None:
     import json
 
-    from nbflow.core.events import Ended
+    from nbflow.core.events import KilledToRestart
 
     attempt_id = bench.submit("hangs")
     bench.until(lambda: (attempt_id, "pids") in bench.store.xcoms)
     (pid,) = json.loads(bench.store.xcoms[attempt_id, "pids"])
     bench.executor.cancel(attempt_id, reason="cleared", restart=True)
     end = bench.end(attempt_id)
-    assert isinstance(end, Ended)
+    assert isinstance(end, KilledToRestart)
     assert not os.path.exists(f"/proc/{pid}")
 
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from nbflow.clock import Clock, SystemClock, VirtualClock, ClockWait
+from nbflow.clock import Clock, ClockWait, SystemClock, VirtualClock
 from nbflow.errors import NbflowError
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
