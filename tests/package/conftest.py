@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from tests.package.dockerfiles import build_context, copied, installed_extras, read_dockerignore, workdirs
+from tests.package.dockerfiles import build_context, copied, installed_extras, workdirs
 from tests.package.installing import Environment, build, install
 
 ROOT = Path(__file__).parents[2]
@@ -18,8 +18,7 @@ DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text("utf-8")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from exactly the files that ``docker build`` copies into the image."""
     image = tmp_path_factory.mktemp("image")
-    context = build_context(ROOT, read_dockerignore((ROOT / ".dockerignore").read_text("utf-8")))
-    for place, path in copied(DOCKERFILE, context).items():
+    for place, path in copied(DOCKERFILE, build_context(ROOT)).items():
         target = image / PurePosixPath(place).relative_to("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / path, target)

@@ -1,73 +1,31 @@
 """What ``docker build`` would find in an image's WORKDIR before its RUN lines: COPY, filtered by .dockerignore.
 
-Enough of both languages for the files of this repository; whatever else stands in them is refused by name, never
-skipped, so that a line which Docker reads otherwise cannot pass unseen. Rules of .dockerignore as in Docker
-(moby/patternmatcher): the last pattern that matches a path, or a folder above it, decides; ``!`` takes back.
+Enough of a Dockerfile's language for the file of this repository; whatever else stands in it is refused by name, never
+skipped, so that a line which Docker reads otherwise cannot pass unseen.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+
+from docker.utils.build import exclude_paths
 
 #: Instructions that put no file into the WORKDIR.
 _ELSEWHERE = frozenset({"ARG", "FROM", "ENV", "RUN", "USER", "CMD"})
-_GLOBS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 class NotUnderstood(Exception):
     """A line that this reader does not know, or that Docker would refuse."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pattern:
-    """One line of .dockerignore; ``again`` if it takes back what an earlier one left out."""
-
-    text: str
-    again: bool
-    regex: re.Pattern[str]
-
-
-def read_dockerignore(text: str) -> list[Pattern]:
-    """The patterns in order. Raises NotUnderstood."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return [_pattern(line.removeprefix("!").strip("/"), again=line.startswith("!")) for line in lines]
-
-
-def _pattern(text: str, *, again: bool) -> Pattern:
-    if re.search(r"[\[\]\\]|(^|/)\.\.?(/|$)", text):
-        raise NotUnderstood(f".dockerignore: {text}")
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", text)
-    regex = re.compile("".join(_GLOBS.get(part, re.escape(part)) for part in parts))
-    return Pattern(text=text, again=again, regex=regex)
-
-
-def ignored(patterns: Sequence[Pattern], path: str) -> bool:
-    """Whether the file or folder ``path`` (relative, with ``/``) stays out of the build context."""
-    here = PurePosixPath(path)
-    names = [str(here), *(str(parent) for parent in here.parents if parent.name)]
-    matching = [pattern for pattern in patterns if any(pattern.regex.fullmatch(name) for name in names)]
-    return bool(matching) and not matching[-1].again
-
-
-def build_context(root: Path, patterns: Sequence[Pattern]) -> list[str]:
-    """The files that Docker sends to its engine, relative to ``root``, sorted."""
-    return sorted(_walk(root, "", patterns))
-
-
-def _walk(root: Path, folder: str, patterns: Sequence[Pattern]) -> Iterator[str]:
-    for entry in os.scandir(root / folder):
-        path = f"{folder}/{entry.name}".lstrip("/")
-        out = ignored(patterns, path)
-        if not entry.is_dir(follow_symlinks=False):
-            if not out:
-                yield path
-        elif not out or any(one.again and ("**" in one.text or one.text.startswith(f"{path}/")) for one in patterns):
-            yield from _walk(root, path, patterns)
+def build_context(root: Path) -> list[str]:
+    """The files that Docker's client sends to the engine, relative to ``root``, sorted: what .dockerignore leaves,
+    as the client that is written in Python reads it."""
+    rules = [line for line in (root / ".dockerignore").read_text("utf-8").splitlines() if not line.startswith("#")]
+    return sorted(path for path in exclude_paths(str(root), rules) if (root / path).is_file())
 
 
 def instructions(dockerfile: str) -> list[tuple[str, str]]:
