@@ -62,6 +62,10 @@ class StaleAttempt(NbflowError):
     """A write by an attempt that is no longer the current one; it is refused and changes nothing."""
 
 
+class StaleCursor(NbflowError):
+    """What came after a follower's cursor can no longer be told whole: start over, without a cursor."""
+
+
 class StoreError(NbflowError):
     """The metastore cannot be reached, read or written; what was asked of it was not done."""
 

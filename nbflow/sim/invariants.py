@@ -40,7 +40,7 @@ from nbflow.core.states import (
 )
 from nbflow.core.timetables import CustomTimetableNotLoaded, timetable_from_spec
 from nbflow.sim.workers import Workers
-from nbflow.store.base import Store, TaskEvent
+from nbflow.store.base import Cursor, Store, TaskEvent
 
 InstanceKey = tuple[RunKey, TaskKey]
 EXPANDED = "expanded"
@@ -506,19 +506,20 @@ class Checker:
 
     def __init__(self, store: Store, *, workers: Workers, slots: int | None, exact: bool) -> None:
         self.facts = Facts(store=store, workers=workers, slots=slots, exact=exact)
-        self.seen = 0
-        """Number of the last line of history taken in."""
+        self.seen: Cursor | None = None
+        """The history is taken in up to here."""
 
     def after_commit(self, now: datetime) -> None:
         """Look at what a commit has added."""
         facts = self.facts
         facts.now = now
         facts.over, facts.begun = [], set()
-        for line in facts.store.events(after=self.seen, limit=10**9):
+        new = facts.store.history(self.seen, limit=10**9)
+        for line in new.events:
             for number, on_line in LINE.items():
                 self._hold(number, on_line, on_line(facts, line))
             facts.fold(line)
-            self.seen = line.seq
+        self.seen = new.cursor
         for number, on_commit in COMMIT.items():
             self._hold(number, on_commit, on_commit(facts))
 

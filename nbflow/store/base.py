@@ -11,6 +11,8 @@ Rules that every store keeps (the contract tests in ``tests/store`` hold MemoryS
 * A write by an attempt that is not the instance's current one raises ``StaleAttempt``.
 * Two runs of one DAG never share a run id. Two *scheduled or backfill* runs never share a logical date.
 * Times go in and come out as aware UTC datetimes; a naive one is refused.
+* History rows are numbered in the order of their commits: who has seen number n has seen all that can ever come before
+  it. :meth:`Store.history` relies on it.
 * Lists are ordered and limited; cost grows with what is active, not with history.
 """
 
@@ -20,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NewType, Protocol
 
 from nbflow.connections import Connection
 from nbflow.core.plan import Plan
@@ -127,6 +129,23 @@ class TaskEvent:
     try_number: int = 0
     attempt_id: str | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+Cursor = NewType("Cursor", str)
+"""Where a follower of the history stands. Opaque, short, printable ASCII without spaces; it outlives the process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What happened after a cursor."""
+
+    events: Sequence[TaskEvent]
+    """In order of ``seq``."""
+    other_changes: bool
+    """Something changed that is no run or task instance: DAGs and their versions, import errors, pools, variables,
+    connections, backfills, next runs, processes that began or ended, or what was deleted."""
+    cursor: Cursor
+    """To go on from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,9 +361,18 @@ class Store(Protocol):
         after: int = 0,
         limit: int = 10_000,
     ) -> list[TaskEvent]:
-        """History in order of ``seq``."""
+        """The story of a DAG, run or task instance, in order of ``seq``. To follow what happens, see ``history``."""
 
     def last_seq(self) -> int: ...
+    def history(self, after: Cursor | None = None, *, limit: int = 1000) -> History:
+        """What was committed after a cursor (None: all there is), at most ``limit`` (>= 1) events. Who goes on from the
+        cursor that this returns misses nothing and is told nothing twice, whatever commits in between. One statement.
+        Raises StaleCursor where that cannot be promised: the cursor is of another metastore, or rows after it were
+        deleted since."""
+
+    def history_end(self) -> Cursor:
+        """The cursor of who wants only what is committed from now on."""
+
     def previous_success(self, run: RunKey) -> Run | None:
         """The latest successful run of an earlier logical date (for the prev_*_success template variables)."""
 
@@ -490,7 +518,7 @@ class Store(Protocol):
     def audit_log(self, *, limit: int = 100) -> list[Mapping[str, Any]]: ...
     def change_token(self) -> ChangeToken:
         """A cheap value that differs once anybody may have committed: a loop that polls reads only this while nothing
-        happens."""
+        happens. Claims and heartbeats, variables, connections, next runs and processes need not change it."""
 
     def wait_for_change(self, token: ChangeToken, *, timeout: float) -> bool:
         """Wait until ``change_token()`` is no longer ``token``, at most ``timeout`` seconds; whether it changed. A

@@ -33,7 +33,7 @@ from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey, change, change_
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import LIVE, Cause, RunCause, TaskState, check_move, check_run_move
 from nbflow.errors import DagNotFound, DagRunAlreadyExists, StalePlan
-from nbflow.store.base import Attempt
+from nbflow.store.base import Attempt, Job
 from nbflow.store.codec import as_stored
 
 UNCLAIMED_LEASE_SECONDS = 60
@@ -191,6 +191,11 @@ def utc(value: datetime) -> datetime:
         raise ValueError(f"{value!r} has no time zone; nbflow stores moments, so give it one, e.g. tzinfo=UTC.")
     there = value.astimezone(UTC)  # of a subclass (pendulum's) an instance of the subclass
     return datetime.combine(there.date(), there.time(), UTC)
+
+
+def begins_or_ends(job: Job) -> bool:
+    """Whether a process tells more than that it still lives."""
+    return job.ended_at is not None or job.heartbeat_at <= job.started_at
 
 
 def utc_fields(values: Mapping[str, Any]) -> dict[str, Any]:

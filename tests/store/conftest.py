@@ -48,7 +48,9 @@ def empty(url: str) -> None:
         for name in inspect(connection).get_table_names():
             if name.startswith(ARCHIVE):
                 connection.execute(text(f'DROP TABLE "{name}"'))
-        connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY CASCADE"))
+        tables = ", ".join(name for name in metadata.tables if name != "history_head")
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        connection.execute(text("UPDATE history_head SET other_changes = 0, pruned_seq = 0, pruned_at = 0"))
     engine.dispose()
 
 

@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from nbflow.core.plan import AddInstances, DropInstance, Move, Plan, advance
 from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import LIVE, RUN_TRANSITIONS, TRANSITIONS, RunCause, RunState, TaskState
-from nbflow.errors import NbflowError
+from nbflow.errors import NbflowError, StaleCursor
 from nbflow.store import open_store
-from nbflow.store.base import PRUNABLE, Store
+from nbflow.store.base import PRUNABLE, Cursor, Store, TaskEvent
 from tests.store.conftest import attempt_ids, empty
 from tests.store.worlds import LEASE, T0, a_run, add, after, plan, register, run_move, spec, with_task
 
@@ -49,6 +49,7 @@ class Alike(RuleBasedStateMachine):
         self.clock = 0
         self.runs: list[RunKey] = []
         self.attempts: list[str] = []
+        self.cursors: dict[int, Cursor] = {}
         self.both(lambda store: register(store, DAG))
 
     def teardown(self) -> None:
@@ -61,6 +62,16 @@ class Alike(RuleBasedStateMachine):
         for store, other in zip(self.stores[1:], answers[1:], strict=True):
             assert other == answers[0], f"{store.url} differs from memory"
         return answers[0]
+
+    def followed(self, store: Store) -> list[TaskEvent]:
+        """What a follower of a store is told since the last step, starting over where it is told to."""
+        cursor = self.cursors.get(id(store))
+        try:
+            new = store.history(cursor)
+        except StaleCursor:
+            new = store.history()
+        self.cursors[id(store)] = new.cursor
+        return list(new.events)
 
     def now(self) -> Any:
         self.clock += 1
@@ -202,6 +213,7 @@ class Alike(RuleBasedStateMachine):
     def they_answer_alike(self) -> None:
         now = after(self.clock + 40)
         self.both(lambda store: (store.active_runs(), store.runs(), store.usage(), store.last_seq(), store.events()))
+        self.both(lambda store: self.followed(store))
         self.both(lambda store: (store.due_dags(now), store.next_due(), store.dags(), store.latest_run("sales")))
         self.both(lambda store: (store.expired(now), store.live_attempts(), store.triggers(), store.counts(self.runs)))
         for run in self.runs[-2:]:

@@ -119,22 +119,21 @@ def test_processes_claim_each_attempt_once(database_url: str, store: Store, run:
     assert owners == {word: owner for owner, words in zip(("one", "two"), said, strict=True) for word in words}
 
 
-def test_a_reader_that_remembers_the_last_number_misses_nothing(store: Store, run: RunKey) -> None:
+def test_a_reader_beside_two_writers_misses_nothing(store: Store, run: RunKey) -> None:
     other = started_run(store, a_run("r2", 1), *TASKS)
-    done, seen, last = Event(), [], store.last_seq()
+    done, seen, start = Event(), [], store.history_end()
 
     def write(key: RunKey) -> None:
         for task in TASKS:
             store.apply([plan(scheduled(key, task))], actor="x")
 
     def read() -> None:
-        nonlocal last
-        finished = False
+        cursor, finished = start, False
         while not finished:
             finished = done.is_set()
-            for event in store.events(after=last):
-                seen.append(event.seq)
-                last = event.seq
+            while (page := store.history(cursor, limit=7)).events:
+                seen.extend(event.seq for event in page.events)
+                cursor = page.cursor
 
     with ThreadPoolExecutor(3) as pool:
         reader = pool.submit(read)

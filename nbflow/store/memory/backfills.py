@@ -31,6 +31,7 @@ class Backfills(Runs):
         )
         self.apply([of_backfill(plan, number)], actor=actor, expect=expect)
         self._backfills[self._next("backfill")] = row
+        self._change(nudge=False)  # the plan's history has woken who waits
         return number
 
     @locked
@@ -63,4 +64,4 @@ class Backfills(Runs):
             completed_at=utc(completed_at) if completed_at else row.completed_at,
             cancelled=row.cancelled or cancelled,
         )
-        self._nudge()
+        self._change()

@@ -31,7 +31,7 @@ class Definitions(Tables):
             versions[known.number - 1] = known
         if activate:
             self._dags[version.dag_id] = dag_row(known, self._dags.get(version.dag_id), paused=paused, now=now)
-        self._nudge()
+        self._change()
         return known
 
     @locked
@@ -63,7 +63,7 @@ class Definitions(Tables):
             return False
         self._dags[dag_id] = replace(row, paused=paused)
         self._write_audit("pause" if paused else "unpause", actor, utc(now), {"dag_id": dag_id})
-        self._nudge()
+        self._change()
         return True
 
     @locked
@@ -71,7 +71,7 @@ class Definitions(Tables):
         for dag_id in dag_ids:
             if dag_id in self._dags:
                 self._dags[dag_id] = replace(self._dags[dag_id], stale=stale, last_parsed_at=utc(now))
-        self._nudge()
+        self._change()
 
     @locked
     def set_next_run(
@@ -89,6 +89,7 @@ class Definitions(Tables):
                 next_logical_date=logical_date and utc(logical_date),
                 next_interval=(utc(interval[0]), utc(interval[1])) if interval else None,
             )
+        self._change(nudge=False)
 
     def _schedulable(self) -> list[tuple[datetime, str]]:
         return sorted(
@@ -123,7 +124,7 @@ class Definitions(Tables):
             del self._backfills[number]
         gone += len(versions) + len(seen) + len(backfills) + (self._dags.pop(dag_id, None) is not None)
         self._write_audit("delete_dag", actor, utc(now), {"dag_id": dag_id, "rows": gone})
-        self._nudge()
+        self._change()
         return gone
 
     @locked
@@ -131,7 +132,7 @@ class Definitions(Tables):
         self._faults.pop(fileloc, None)
         if faults:
             self._faults[fileloc] = [replace(fault, fileloc=fileloc, at=fault.at or utc(now)) for fault in faults]
-        self._nudge()
+        self._change()
 
     @locked
     def import_errors(self) -> list[DagImportError]:

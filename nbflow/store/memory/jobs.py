@@ -11,7 +11,7 @@ from typing import Any
 from nbflow.store.base import ChangeToken, Job
 from nbflow.store.codec import as_stored
 from nbflow.store.memory.tables import Tables, locked
-from nbflow.store.plan_effects import utc
+from nbflow.store.plan_effects import begins_or_ends, utc
 
 
 class Jobs(Tables):
@@ -31,6 +31,8 @@ class Jobs(Tables):
             ended_at=job.ended_at and utc(job.ended_at),
             detail=as_stored(job.detail),
         )
+        if begins_or_ends(job):
+            self._change(nudge=False)
 
     @locked
     def jobs(self, kind: str | None = None, *, alive_since: datetime | None = None, limit: int = 100) -> list[Job]:

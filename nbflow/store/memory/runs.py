@@ -14,8 +14,9 @@ from nbflow.core.snapshot import Instance, PreviousRun, Run, RunKey, Snapshot, T
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import OCCUPYING, RUN_FINISHED, RunState, TaskState
 from nbflow.errors import DagRunAlreadyExists
-from nbflow.store.base import GONE_AFTER, Attempt, PendingCallback, TaskEvent, Usage
+from nbflow.store.base import GONE_AFTER, Attempt, Cursor, History, PendingCallback, TaskEvent, Usage
 from nbflow.store.codec import as_stored, clean_text, looks_at_past
+from nbflow.store.cursor import Head, history_of, place_of
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import NOTHING_HIDDEN, ONE_A_DATE, Effects, Hidden, Line, utc, work_out
 
@@ -276,6 +277,18 @@ class Runs(Tables):
         return self._events[-1].seq if self._events else 0
 
     @locked
+    def history(self, after: Cursor | None = None, *, limit: int = 1000) -> History:
+        seen = place_of(after)
+        return history_of(seen, self._head(), self.events(after=seen.seq if seen else 0, limit=limit))
+
+    @locked
+    def history_end(self) -> Cursor:
+        return self._head().end.cursor
+
+    def _head(self) -> Head:
+        return Head(self._store_id, self._other_changes, self._pruned_seq, self._pruned_at, self.last_seq() or None)
+
+    @locked
     def previous_success(self, run: RunKey) -> Run | None:
         found = self._runs.get(run)
         before = self._runs_before(found) if found else iter(())
@@ -307,7 +320,7 @@ class Runs(Tables):
             if table in ("job", "audit"):
                 gone[table] += self._prune_lines(table, utc(before), dry_run)
         if gone and not dry_run:
-            self._nudge()
+            self._change()
         return dict(+gone)
 
     def _forget_of(self, run: RunKey, tables: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ from nbflow.store.base import (
     TaskEvent,
 )
 from nbflow.store.codec import as_stored
+from nbflow.store.cursor import new_store_id
 from nbflow.store.plan_effects import ONE_A_DATE, Hidden
 
 P = ParamSpec("P")
@@ -58,6 +59,8 @@ class Tables:
         self._changed = threading.Condition(self._lock)
         self._new_id = new_id or new_attempt_id
         self._token = 0
+        self._store_id = new_store_id()
+        self._other_changes = self._pruned_seq = self._pruned_at = 0
         self._counters: dict[str, int] = defaultdict(int)
         # definitions
         self._versions: dict[str, list[DagVersion]] = {}
@@ -116,6 +119,12 @@ class Tables:
     def _nudge(self) -> None:
         self._token += 1
         self._changed.notify_all()
+
+    def _change(self, *, nudge: bool = True) -> None:
+        """Something changed that views show and the history does not tell."""
+        self._other_changes += 1
+        if nudge:
+            self._nudge()
 
     def _write_audit(self, action: str, actor: str, at: datetime, detail: Mapping[str, Any], ok: bool = True) -> None:
         line = {"at": at, "actor": actor, "action": action, "ok": ok, "detail": as_stored(detail)}
@@ -186,7 +195,10 @@ class Tables:
         self._instances.pop(key)
         for name in [name for name in self._live if name[0] == key]:
             del self._live[name]
-        if self._events_of.pop(key, ()):
+        gone = self._events_of.pop(key, ())
+        if gone:
+            self._pruned_seq = max(self._pruned_seq, gone[-1].seq)
+            self._pruned_at = self._other_changes + 1  # who deletes counts it as a change afterwards
             self._events = [event for event in self._events if event.run != key]
         for attempt_id in self._attempts_of.pop(key, []):
             del self._attempts[attempt_id]

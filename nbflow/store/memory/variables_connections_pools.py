@@ -24,11 +24,13 @@ class Secrets(Tables):
     def set_variable(self, key: str, value: str, *, description: str | None = None, actor: str, now: datetime) -> None:
         self._write_audit("set_variable", actor, utc(now), {"key": key})
         self._variables[key] = (value, description)
+        self._change(nudge=False)
 
     @locked
     def delete_variable(self, key: str, *, actor: str, now: datetime) -> bool:
         gone = self._variables.pop(key, None) is not None
         self._write_audit("delete_variable", actor, utc(now), {"key": key}, gone)
+        self._change()
         return gone
 
     @locked
@@ -46,11 +48,13 @@ class Secrets(Tables):
             raise NbflowError("A connection needs a conn_id to be stored.")
         self._write_audit("set_connection", actor, utc(now), {"conn_id": connection.conn_id})
         self._connections[connection.conn_id] = connection
+        self._change(nudge=False)
 
     @locked
     def delete_connection(self, conn_id: str, *, actor: str, now: datetime) -> bool:
         gone = self._connections.pop(conn_id, None) is not None
         self._write_audit("delete_connection", actor, utc(now), {"conn_id": conn_id}, gone)
+        self._change()
         return gone
 
     @locked
@@ -75,7 +79,7 @@ class Secrets(Tables):
     def set_pool(self, pool: Pool, *, actor: str, now: datetime) -> None:
         self._write_audit("set_pool", actor, utc(now), {"name": pool.name, "slots": pool.slots})
         self._pools[pool.name] = replace(pool)
-        self._nudge()
+        self._change()
 
     @locked
     def delete_pool(self, name: str, *, actor: str, now: datetime) -> bool:
@@ -83,5 +87,5 @@ class Secrets(Tables):
             raise NbflowError("default_pool cannot be deleted.", hint="Set its slots instead.")
         gone = self._pools.pop(name, None) is not None
         self._write_audit("delete_pool", actor, utc(now), {"name": name}, gone)
-        self._nudge()
+        self._change()
         return gone

@@ -6,7 +6,9 @@ Guards, from the outside in:
   for each other). Everything below them is written only by who holds its run, so what is read next stays true;
 * the effects are worked out from what was read; whatever a plan did not expect is found there, with its name;
 * every UPDATE repeats the state, the attempt and the revision that were read in its WHERE, and the rows that it hit are
-  counted: should the reasoning above ever be wrong, the transaction ends as StalePlan and not as a lost update.
+  counted: should the reasoning above ever be wrong, the transaction ends as StalePlan and not as a lost update;
+* the history's rows come last, and are sent together with the COMMIT: see the order of history in
+  :mod:`nbflow.store.sql.dialects`.
 
 The statements are built once, at import, and compiled once for each database (see
 :mod:`nbflow.store.sql.apply_statements`)."""
@@ -143,8 +145,14 @@ class Applying(Database):
         return attempts
 
     def _apply(
-        self, connection: Connection, plans: Sequence[Plan], actor: str, expect: Mapping[RunKey, int] | None
+        self,
+        connection: Connection,
+        plans: Sequence[Plan],
+        actor: str,
+        expect: Mapping[RunKey, int] | None,
+        last: Sequence[Write] = (),
     ) -> list[Attempt]:
+        """Do the plans and commit the transaction; ``last`` are writes to be sent with the commit."""
         found = self._read(connection, plans, expect or {})
 
         def find_spec(dag_id: str, version: int) -> Any:
@@ -161,7 +169,10 @@ class Applying(Database):
             new_id=self._new_id,
             expect=expect,
         )
-        self._write(connection, effects, found, actor)
+        self._write(connection, effects, found)
+        if effects.history:
+            last = [*last, *self._dialect.before_history, *self._writes("add_events", _lines(effects, found, actor))]
+        self._dialect.commit(connection, last)
         return [row.attempt for row in effects.attempts if row.attempt]
 
     def _read(self, connection: Connection, plans: Sequence[Plan], expect: Mapping[RunKey, int]) -> Read:
@@ -184,7 +195,7 @@ class Applying(Database):
         return found
 
     # --- writing
-    def _write(self, connection: Connection, effects: Effects, found: Read, actor: str) -> None:
+    def _write(self, connection: Connection, effects: Effects, found: Read) -> None:
         try:
             self._number_runs(connection, effects, found)
             self._number_triggers(connection, effects, found)
@@ -194,9 +205,6 @@ class Applying(Database):
                 *self._attempt_writes(effects, found),
                 *self._callback_writes(effects, found),
             ]
-            if effects.history:
-                writes += self._dialect.before_history
-                writes += self._writes("add_events", _lines(effects, found, actor))
             hit = self._dialect.send(connection, writes)
         except IntegrityError as error:
             raise _exists(list(effects.runs.values())) from error

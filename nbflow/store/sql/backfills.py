@@ -24,9 +24,11 @@ class Backfills(Applying):
     ) -> int:
         values = {column.name: getattr(backfill, column.name) for column in _B.c if column.name != "id"}
         values |= {"conf": dict(backfill.conf), "entries": list(backfill.entries)}
-        with self._writing() as connection:
+        with self._writing(nudge=False) as connection:
             number: int = connection.execute(insert(_B).returning(_B.c.id), values).scalar_one()
-            self._apply(connection, [of_backfill(plan, number)], actor, expect)
+            last = [*self._counted(), *self._dialect.nudge]
+            self._apply(connection, [of_backfill(plan, number)], actor, expect, last)
+        self._count_own()
         return number
 
     def backfill(self, backfill_id: int) -> BackfillRow | None:

@@ -131,7 +131,7 @@ class Definitions(Jobs):
     ) -> None:
         start, end = interval or (None, None)
         times = {"next_run_after": run_after, "next_logical_date": logical_date}
-        with self._once() as connection:
+        with self._writing(nudge=False, shown=True) as connection:
             connection.execute(
                 _SET_NEXT, {"this": dag_id, **times, "next_interval_start": start, "next_interval_end": end}
             )

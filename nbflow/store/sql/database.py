@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ClauseElement, ColumnElement, Connection, Executable, bindparam, make_url, select, text
+from sqlalchemy import ClauseElement, ColumnElement, Connection, Executable, bindparam, make_url, select, text, update
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from nbflow.core.spec import DagSpec
 from nbflow.store import Box
 from nbflow.store.base import ChangeToken
 from nbflow.store.sql import tables as t
-from nbflow.store.sql.apply_statements import Hot
+from nbflow.store.sql.apply_statements import Hot, Write
 from nbflow.store.sql.column_types import Moment
 from nbflow.store.sql.dialects import dialect_of
 
@@ -35,6 +35,7 @@ that tests its DAG again and again."""
 _SPEC = select(t.dag_version.c.spec).where(
     t.dag_version.c.dag_id == bindparam("dag_id"), t.dag_version.c.digest == bindparam("digest")
 )
+_COUNT_CHANGE = update(t.history_head).values(other_changes=t.history_head.c.other_changes + 1)
 
 
 class Database:
@@ -75,16 +76,20 @@ class Database:
             yield connection
 
     @contextmanager
-    def _writing(self, *, nudge: bool = True) -> Iterator[Connection]:
-        """A transaction that writes: committed at the end, undone by an error. ``nudge``: wake who waits."""
+    def _writing(self, *, nudge: bool = True, shown: bool | None = None) -> Iterator[Connection]:
+        """A transaction that writes: committed at the end, undone by an error. ``nudge``: wake who waits. ``shown``:
+        count it among the changes that views show and the history does not tell (None: if it wakes who waits)."""
         with self._translated(), self._engine.connect() as connection:
             self._dialect.begin(connection, writing=True)
             yield connection
-            if nudge:
-                self._dialect.nudge(connection)
-            connection.commit()
+            counted = self._counted() if shown or (shown is None and nudge) else []
+            self._dialect.commit(connection, [*counted, *self._dialect.nudge] if nudge else counted)
         if nudge:
             self._count_own()
+
+    def _counted(self) -> list[Write]:
+        """Counts a change that the history does not tell. It locks the row of ``history_head``, so it comes last."""
+        return [self._hot("count_change", _COUNT_CHANGE).write([{}])]
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -7,14 +7,21 @@ writers             one at a time: ``BEGIN IMMEDIATE`` takes the  READ COMMITTED
                     lock at once. A deferred BEGIN that writes    write decides by, always in order of their ids;
                     after reading fails with "database is         ``SKIP LOCKED`` where any free row will do
                     locked" without waiting
-order of history    given by the one writer                       an advisory lock from the first history row to the
-                                                                  commit: numbers are given at insert and seen at
-                                                                  commit, so without it a reader that remembers the
-                                                                  last number could miss a row for ever
+order of history    given by the one writer                       numbers are given at insert and seen at commit, so a
+                                                                  reader that remembers the last number could miss a
+                                                                  row for ever: an advisory lock is held from the
+                                                                  first number to the commit. Both are sent together,
+                                                                  so a client that stops holds nobody up (below)
 who else commits    ``data_version``: it is of a connection, and  LISTEN on a connection of its own, NOTIFY with every
                     does not count what that commits itself       commit, with the store's name
 a list of keys      ``json_each``                                 ``jsonb_array_elements``
 ==================  ============================================  ==================================================
+
+Why numbers under a lock, and not "read below the oldest open transaction" (``pg_snapshot_xmin``): that bound is the
+whole server's. One task that writes for three hours into another database of the same server would stop every live view
+for three hours, and a forgotten prepared transaction for ever. The lock costs little, because Postgres itself lets only
+one transaction with a NOTIFY commit at a time; what a lock could cost is a client that hangs while it holds it, so the
+lock, the rows and the COMMIT leave in one pipeline, after every guard has been looked at.
 """
 
 from __future__ import annotations
@@ -71,9 +78,14 @@ class Dialect(Protocol):
 
     before_history: tuple[Write, ...]
     """What is sent before rows of the history."""
+    nudge: tuple[Write, ...]
+    """Wakes who waits for changes, once it is committed."""
 
     def send(self, connection: Connection, writes: Sequence[Write]) -> list[int]:
         """Do the writes in order; how many rows each hit. Raises SQLAlchemy's IntegrityError."""
+
+    def commit(self, connection: Connection, writes: Sequence[Write]) -> None:
+        """Do the last writes of a transaction and commit it, with no wait for this process between the two."""
 
     def lock_name(self, connection: Connection, name: str) -> None:
         """Keep others who take this name out until the transaction ends."""
@@ -81,7 +93,6 @@ class Dialect(Protocol):
     shared: bool
     """Several schedulers may work on it."""
 
-    def nudge(self, connection: Connection) -> None: ...
     def translate(self, error: Exception) -> StoreError:
         """Our error for one of the driver's."""
 
@@ -113,6 +124,7 @@ class SqliteDialect:
     )
     lock_rows = skip_locked = ""
     before_history: tuple[Write, ...] = ()
+    nudge: tuple[Write, ...] = ()  # the commit itself changes data_version
 
     def __init__(self, url: URL, synchronous: str) -> None:
         if not url.database or url.database == ":memory:":
@@ -200,11 +212,12 @@ class SqliteDialect:
             for sql, rows, _ in writes
         ]
 
+    def commit(self, connection: Connection, writes: Sequence[Write]) -> None:
+        self.send(connection, writes)
+        connection.commit()
+
     def lock_name(self, connection: Connection, name: str) -> None:
         """There is one writer."""
-
-    def nudge(self, connection: Connection) -> None:
-        """The commit itself changes ``data_version``."""
 
     def translate(self, error: Exception) -> StoreError:
         said = str(error)
@@ -265,8 +278,10 @@ class PostgresDialect:
         self._listener: Any = None
         self._name = uuid4().hex
         self._others = 0
-        before = f"SELECT pg_advisory_xact_lock({HISTORY_LOCK}), pg_notify('{CHANNEL}', '{self._name}')"
-        self.before_history: tuple[Write, ...] = (Write(before, [None]),)
+        notify = f"pg_notify('{CHANNEL}', '{self._name}')"
+        self.nudge: tuple[Write, ...] = (Write(f"SELECT {notify}", [None]),)
+        lock = f"SELECT pg_advisory_xact_lock({HISTORY_LOCK}), {notify}"
+        self.before_history: tuple[Write, ...] = (Write(lock, [None]),)
         self._lock = threading.Lock()
 
     def engine(self) -> Engine:
@@ -309,12 +324,22 @@ class PostgresDialect:
         connection.begin()
 
     def send(self, connection: Connection, writes: Sequence[Write]) -> list[int]:
+        return self._pipelined(connection, writes, commit=False)
+
+    def commit(self, connection: Connection, writes: Sequence[Write]) -> None:
+        if writes:
+            self._pipelined(connection, writes, commit=True)
+        connection.commit()  # with nothing left to do, where the pipeline has committed
+
+    def _pipelined(self, connection: Connection, writes: Sequence[Write], *, commit: bool) -> list[int]:
         import psycopg
 
         driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
         try:
             with driver.pipeline():  # one wait for all answers, not one each
                 cursors = [_sent(driver.cursor(), write) for write in writes]
+                if commit:
+                    driver.commit()
         except psycopg.IntegrityError as error:
             raise IntegrityError("apply", None, error) from error
         except psycopg.Error as error:
@@ -325,9 +350,6 @@ class PostgresDialect:
 
     def lock_name(self, connection: Connection, name: str) -> None:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"nbflow:{name}",))
-
-    def nudge(self, connection: Connection) -> None:
-        connection.exec_driver_sql(f"NOTIFY {CHANNEL}, '{self._name}'")
 
     def translate(self, error: Exception) -> StoreError:
         said = str(error).partition("\n")[0]

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from nbflow.store.base import Job
-from nbflow.store.plan_effects import utc
+from nbflow.store.plan_effects import begins_or_ends, utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database
 from nbflow.store.sql.upsert import upsert
@@ -25,7 +25,8 @@ _TAKE = upsert(_SINGLETON, where="singleton.job_id = excluded.job_id OR singleto
 class Jobs(Database):
     def put_job(self, job: Job) -> None:
         values = {column.name: getattr(job, column.name) for column in _JOB.c}
-        with self._once() as connection:
+        # A heartbeat is a single statement of its own; that a process began or ended is a change that views show.
+        with self._writing(nudge=False, shown=True) if begins_or_ends(job) else self._once() as connection:
             connection.execute(_PUT_JOB, {**values, "detail": dict(job.detail)})
 
     def jobs(self, kind: str | None = None, *, alive_since: datetime | None = None, limit: int = 100) -> list[Job]:

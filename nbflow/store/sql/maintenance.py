@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
+    case,
     column,
     delete,
     func,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     select,
     table,
     text,
+    update,
 )
 
 from nbflow.core.states import RUN_FINISHED
@@ -80,6 +82,7 @@ class Upkeep(Jobs):
             with self._writing() as connection:
                 remover = _Remover(connection, archive)
                 counts = [remover.remove(query, columns) for query, columns in doomed]
+                remover.tell_followers()
         return +sum(counts, Counter())
 
     # --- archives
@@ -115,10 +118,12 @@ class Upkeep(Jobs):
                 raise NbflowError(
                     f"DAG {dag_id} has a running run.", hint="Wait for it, or mark it failed, and try again."
                 )
-            gone = _Remover(connection).remove(runs, OF_RUNS).total()
+            remover = _Remover(connection)
+            gone = remover.remove(runs, OF_RUNS).total()
             for one in (t.dag, t.dag_version, t.dag_task, t.backfill):
                 gone += connection.execute(delete(one).where(one.c.dag_id == dag_id)).rowcount
             self._write_audit(connection, "delete_dag", actor, now, {"dag_id": dag_id, "rows": gone})
+            remover.tell_followers()
         return gone
 
 
@@ -164,6 +169,7 @@ class _Remover:
         self._connection = connection
         self._stamp = None if archive is None else f"{utc(archive):%Y%m%d%H%M%S%f}"
         self._made: set[str] = set()
+        self._last_event = 0
 
     def remove(self, doomed: Select[Any], columns: Sequence[Column[Any]]) -> Counter[str]:
         """Delete the rows whose column holds one of the doomed numbers; how many, by table.
@@ -174,9 +180,22 @@ class _Remover:
         gone: Counter[str] = Counter()
         for start in range(0, len(numbers), CHUNK):
             chunk = numbers[start : start + CHUNK]
+            if t.task_event.c.run_no in columns:
+                last = select(func.max(t.task_event.c.seq)).where(t.task_event.c.run_no.in_(chunk))
+                self._last_event = max(self._last_event, self._connection.execute(last).scalar() or 0)
             for one in columns:
                 gone[one.table.name] += self._remove(one.table, one.in_(chunk))
         return gone
+
+    def tell_followers(self) -> None:
+        """Note what went of the history, for those who have not seen it. It locks the row that every change of a
+        definition counts in, so it comes last."""
+        if self._last_event:
+            head = t.history_head
+            greatest = case((head.c.pruned_seq < self._last_event, self._last_event), else_=head.c.pruned_seq)
+            # This transaction will be counted as a change when it commits.
+            values = {"pruned_seq": greatest, "pruned_at": head.c.other_changes + 1}
+            self._connection.execute(update(head).values(values))
 
     def _remove(self, doomed: Table, condition: ColumnElement[bool]) -> int:
         rows = select(*doomed.c).where(condition)

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select, text, true, update
 
 from nbflow.core.snapshot import Instance, PreviousRun, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import OCCUPYING, RunState, TaskState
-from nbflow.store.base import TaskEvent, Usage
+from nbflow.store.base import Cursor, History, TaskEvent, Usage
 from nbflow.store.codec import dump_json, looks_at_past
+from nbflow.store.cursor import Head, history_of, place_of
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database
 from nbflow.store.sql.rows import (
@@ -86,6 +87,19 @@ _LATEST = (
 )
 _LATEST_SCHEDULED = _LATEST.where(_RUN.c.run_type == "scheduled")
 _LAST_SEQ = select(func.max(_EVENT.c.seq))
+_EVENT_NAMES = ("task_id", "map_index", "seq", "source", "target", "cause", "actor", "at", "try_number", "attempt_id")
+_EVENTS = select(*(_EVENT.c[name] for name in _EVENT_NAMES), _EVENT.c.detail, _RUN.c.dag_id, _RUN.c.run_id).join(
+    _RUN, _RUN.c.id == _EVENT.c.run_no
+)
+_HEAD = (
+    *(t.history_head.c[name] for name in ("store_id", "other_changes", "pruned_seq", "pruned_at")),
+    _LAST_SEQ.scalar_subquery().label("last_seq"),
+)
+_NEW = (_EVENTS.where(_EVENT.c.seq > bindparam("after")).order_by(_EVENT.c.seq).limit(bindparam("limit"))).subquery(
+    "new"
+)
+_HISTORY = select(*_HEAD, *_NEW.c).select_from(t.history_head.join(_NEW, true(), isouter=True)).order_by(_NEW.c.seq)
+"""The events and what is known of the whole history, in one statement: both are of one moment."""
 
 
 def key_of(run: RunKey) -> dict[str, str]:
@@ -232,14 +246,7 @@ class Runs(Database):
         after: int = 0,
         limit: int = 10_000,
     ) -> list[TaskEvent]:
-        names = ("task_id", "map_index", "seq", "source", "target", "cause", "actor", "at", "try_number", "attempt_id")
-        query = (
-            select(*(_EVENT.c[name] for name in names), _EVENT.c.detail, _RUN.c.dag_id, _RUN.c.run_id)
-            .join(_RUN, _RUN.c.id == _EVENT.c.run_no)
-            .where(_EVENT.c.seq > after)
-            .order_by(_EVENT.c.seq)
-            .limit(limit)
-        )
+        query = _EVENTS.where(_EVENT.c.seq > after).order_by(_EVENT.c.seq).limit(limit)
         if run is not None:
             query = query.where(_RUN.c.dag_id == run.dag_id, _RUN.c.run_id == run.run_id)
         if dag_id is not None:
@@ -247,11 +254,22 @@ class Runs(Database):
         if key is not None:
             query = query.where(_EVENT.c.task_id == key.task_id, _EVENT.c.map_index == key.map_index)
         with self._reading() as connection:
-            return [_as_event(row, names) for row in connection.execute(query)]
+            return [_as_event(row) for row in connection.execute(query)]
 
     def last_seq(self) -> int:
         with self._reading() as connection:
             return connection.execute(_LAST_SEQ).scalar() or 0
+
+    def history(self, after: Cursor | None = None, *, limit: int = 1000) -> History:
+        seen = place_of(after)
+        with self._reading() as connection:
+            rows = connection.execute(_HISTORY, {"after": seen.seq if seen else 0, "limit": limit}).all()
+        head = Head(*rows[0][: len(Head._fields)])
+        return history_of(seen, head, [_as_event(row[len(Head._fields) :]) for row in rows if row.seq is not None])
+
+    def history_end(self) -> Cursor:
+        with self._reading() as connection:
+            return Head(*connection.execute(select(*_HEAD)).one()).end.cursor
 
     def previous_success(self, run: RunKey) -> Run | None:
         with self._reading(whole=True) as connection:
@@ -278,12 +296,10 @@ def _by_date(query: Select[Any], newest_first: bool) -> Select[Any]:
     return query.order_by(*(column.desc() for column in order) if newest_first else order)
 
 
-def _as_event(row: Any, names: Sequence[str]) -> TaskEvent:
-    task_id, map_index, *_ = row
-    values = dict(zip(names[2:], row[2:], strict=False))
-    return TaskEvent(
-        run=RunKey(row.dag_id, row.run_id), key=task_key(task_id, map_index), detail=row.detail or {}, **values
-    )
+def _as_event(row: Sequence[Any]) -> TaskEvent:
+    task_id, map_index, *values, detail, dag_id, run_id = row
+    named = dict(zip(_EVENT_NAMES[2:], values, strict=True))
+    return TaskEvent(run=RunKey(dag_id, run_id), key=task_key(task_id, map_index), detail=detail or {}, **named)
 
 
 _FREE_RUNS = """

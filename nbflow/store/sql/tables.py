@@ -7,7 +7,8 @@
   repeats its condition word for word, so those conditions stand here, as text, and the queries import them.
 
 ``run_no`` is a run's number, ``dag_run.id``: everything that hangs on a run names it by that, and goes with it.
-``task_event`` is append-only: a trigger of the database refuses updates (see the first migration).
+``task_event`` is append-only: a trigger of the database refuses updates (see the first migration). ``history_head`` has
+one row; it is the last that a transaction writes, so that nobody holds it for long (see :mod:`nbflow.store.cursor`).
 
 A change here needs a migration beside it; a test compares the two.
 """
@@ -258,6 +259,18 @@ task_event = Table(
     Column("detail", Json),
     Index("task_event_run", "run_no", "seq"),
     sqlite_autoincrement=True,
+)
+
+history_head = Table(
+    "history_head",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("store_id", String(32), nullable=False),
+    Column("other_changes", Number, nullable=False, comment="commits that changed what task_event does not tell"),
+    Column("pruned_seq", Number, nullable=False, comment="the greatest task_event.seq that was deleted"),
+    Column("pruned_at", Number, nullable=False, comment="other_changes, when events were last deleted"),
+    CheckConstraint("one = 1", name="one_row"),
+    comment="what is known of the whole history",
 )
 
 task_trigger = Table(

@@ -42,7 +42,7 @@ class Secrets(Jobs):
 
     def set_variable(self, key: str, value: str, *, description: str | None = None, actor: str, now: datetime) -> None:
         values = {"key": key, "value": self._key().encrypt(value), "description": description}
-        with self._writing(nudge=False) as connection:
+        with self._writing(nudge=False, shown=True) as connection:
             connection.execute(_PUT_VARIABLE, values)
             self._write_audit(connection, "set_variable", actor, now, {"key": key})
 
@@ -71,7 +71,7 @@ class Secrets(Jobs):
         secret = {name: getattr(connection, name) for name in _SECRET_FIELDS}
         values = {name: getattr(connection, name) for name in _PLAIN_FIELDS}
         values["secret"] = self._key().encrypt(dump_json(secret))
-        with self._writing(nudge=False) as transaction:
+        with self._writing(nudge=False, shown=True) as transaction:
             transaction.execute(_PUT_CONNECTION, values)
             self._write_audit(transaction, "set_connection", actor, now, {"conn_id": connection.conn_id})
 

@@ -1,0 +1,399 @@
+"""Following the history: nothing is lost, nothing is told twice, and who cannot go on is told to start over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from threading import Event
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import event, make_url, text
+
+from nbflow.connections import Connection
+from nbflow.core.plan import Plan
+from nbflow.core.snapshot import RunKey
+from nbflow.core.states import RunCause, RunState
+from nbflow.errors import StaleCursor
+from nbflow.store import open_store
+from nbflow.store.base import BackfillRow, Cursor, History, ImportFault, Job, Pool, Store
+from tests.store.worlds import DAY, LEASE, T0, a_run, after, begin, dispatch, plan, register, run_move, scheduled, spec
+from tests.store.worlds import started_run as started
+
+TASKS = ("extract", "load")
+
+
+def _seqs(history: History) -> list[int]:
+    return [one.seq for one in history.events]
+
+
+def _ended(store: Store, run_id: str, day: int, *, run_type: str = "manual") -> RunKey:
+    """A run that has ended, so that it can be pruned; it has three rows of history."""
+    run = started(store, a_run(run_id, day, run_type=run_type))
+    changes = {"end_date": after(day)}
+    over = run_move(run, RunState.RUNNING, RunState.SUCCESS, RunCause.ALL_TASKS_DONE, changes=changes)
+    store.apply([over], actor="scheduler")
+    return run
+
+
+# ---------------------------------------------------------------------------------------------------- one after another
+
+
+def test_who_goes_on_from_a_cursor_sees_each_event_once_and_in_order(store: Store) -> None:
+    # Given a history
+    register(store)
+    run = started(store)
+    first = store.history()
+
+    # When more happens, and is read in pages
+    begin(store, run, "extract")
+    pages = [store.history(first.cursor, limit=2)]
+    pages.append(store.history(pages[-1].cursor, limit=2))
+    pages.append(store.history(pages[-1].cursor, limit=2))
+
+    # Then the pages hold what came after, once each
+    assert (_seqs(first), [_seqs(page) for page in pages]) == ([1, 2], [[3, 4], [5], []])
+    assert pages[0].events + pages[1].events == store.events(after=2)
+    assert pages[2].cursor == pages[1].cursor
+
+
+def test_the_end_of_the_history_is_where_the_next_event_comes(store: Store) -> None:
+    register(store)
+    run = started(store)
+    end = store.history_end()
+
+    store.apply([plan(scheduled(run, "extract"))], actor="x")
+
+    assert _seqs(store.history(end)) == [3]
+    assert store.history(store.history_end()) == History(events=[], other_changes=False, cursor=store.history_end())
+
+
+def test_an_empty_history_has_an_end_too(store: Store) -> None:
+    end = store.history_end()
+
+    assert store.history(end) == History(events=[], other_changes=False, cursor=end)
+    assert store.history() == History(events=[], other_changes=True, cursor=end)
+
+
+def test_a_cursor_is_short_text_that_outlives_its_store(database_url: str) -> None:
+    # Given a cursor, kept as text by somebody
+    store = open_store(database_url)
+    register(store)
+    run = started(store)
+    kept = str(store.history_end())
+    store.close()
+
+    # When the same metastore is opened again and something happens
+    again = open_store(database_url)
+    again.apply([plan(scheduled(run, "extract"))], actor="x")
+
+    # Then it leads on from there
+    assert _seqs(again.history(Cursor(kept))) == [3]
+    assert (len(kept) < 40, kept.isascii(), kept.isprintable(), " " in kept) == (True, True, True, False)
+    again.close()
+
+
+# -------------------------------------------------------------------------------- what the history does not tell itself
+
+JOB = Job(job_id="j", kind="scheduler", hostname="h", pid=1, started_at=T0, heartbeat_at=T0)
+FAULT = ImportFault(fileloc="/f.py", line=1, error="E")
+BACKFILL = BackfillRow(
+    backfill_id=0, dag_id="sales", from_date=T0, to_date=T0, reprocess="none", run_backwards=False, max_active_runs=1
+)
+OTHER_CHANGES: dict[str, Callable[[Store], Any]] = {
+    "a new version": lambda store: register(store, spec("another")),
+    "pause": lambda store: store.set_paused("sales", True, actor="ada", now=T0),
+    "stale": lambda store: store.set_stale(["sales"], True, now=T0),
+    "next run": lambda store: store.set_next_run("sales", run_after=T0),
+    "import error": lambda store: store.put_faults("/f.py", [FAULT], now=T0),
+    "pool": lambda store: store.set_pool(Pool(name="p", slots=1), actor="ada", now=T0),
+    "pool deleted": lambda store: store.delete_pool("p", actor="ada", now=T0),
+    "variable": lambda store: store.set_variable("k", "v", actor="ada", now=T0),
+    "variable deleted": lambda store: store.delete_variable("k", actor="ada", now=T0),
+    "connection": lambda store: store.set_connection(Connection(conn_id="c", conn_type="fs"), actor="ada", now=T0),
+    "connection deleted": lambda store: store.delete_connection("c", actor="ada", now=T0),
+    "backfill": lambda store: store.add_backfill(BACKFILL, Plan(), actor="ada"),
+    "backfill paused": lambda store: store.update_backfill(1, paused=True),
+    "a process begins": lambda store: store.put_job(JOB),
+    "a process ends": lambda store: store.put_job(replace(JOB, heartbeat_at=after(5), ended_at=after(5))),
+    "a DAG is deleted": lambda store: store.delete_dag("sales", actor="ada", now=T0),
+    "old rows are deleted": lambda store: store.prune(before=T0 + 900 * DAY),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_CHANGES.values(), ids=OTHER_CHANGES)
+def test_a_change_that_is_no_event_is_told_once(store: Store, change: Callable[[Store], Any]) -> None:
+    # Given somebody who has seen all
+    register(store)
+    _ended(store, "r1", 0)
+    store.add_backfill(BACKFILL, Plan(), actor="ada")
+    start = store.history_end()
+
+    # When something else than runs and tasks changes
+    change(store)
+
+    # Then that something changed is told, and not again
+    told = store.history(start)
+    assert told.other_changes
+    assert store.history(told.cursor) == History(events=[], other_changes=False, cursor=told.cursor)
+
+
+def test_runs_tasks_and_heartbeats_are_no_other_changes(store: Store) -> None:
+    register(store)
+    store.put_job(JOB)
+    end = store.history_end()
+
+    run = started(store)
+    (attempt,) = dispatch(store, run, "extract")
+    store.claim(attempt.attempt_id, owner="w", hostname="h", lease=LEASE, now=T0)
+    store.heartbeat([attempt.attempt_id], owner="w", lease=LEASE, now=after(1))
+    store.put_job(replace(JOB, heartbeat_at=after(1)))
+
+    told = store.history(end)
+    assert (_seqs(told), told.other_changes) == ([1, 2, 3, 4], False)
+
+
+# ----------------------------------------------------------------------------------------------------------- start over
+
+
+def test_a_cursor_from_before_a_deletion_says_start_over(store: Store) -> None:
+    # Given a follower who has seen the first of two runs
+    register(store)
+    _ended(store, "r1", 0)
+    seen = store.history()
+    _ended(store, "r2", 1)
+
+    # When both are deleted before it reads on
+    store.prune(before=T0 + timedelta(days=900))
+
+    # Then it is told, and can start over
+    with pytest.raises(StaleCursor, match=r"is older than history that has been deleted since\. Start over"):
+        store.history(seen.cursor)
+    assert store.history().cursor == store.history_end()
+
+
+def test_a_deletion_of_what_was_seen_concerns_nobody(store: Store) -> None:
+    register(store)
+    _ended(store, "r1", 0)
+    seen = store.history()
+
+    store.prune(before=T0 + timedelta(days=900))
+    run = started(store, a_run("r2", 1))
+
+    assert [one.run for one in store.history(seen.cursor).events] == [run, run]
+
+
+def test_who_starts_over_after_a_deletion_reads_what_is_left_page_by_page(store: Store) -> None:
+    # Given a history whose last rows were deleted, and whose first are left
+    register(store)
+    left = started(store, a_run("r1", 0))
+    _ended(store, "r2", 1)
+    store.prune(before=T0 + timedelta(days=900))
+
+    # When it is read from its start in pages
+    first = store.history(limit=1)
+    second = store.history(first.cursor, limit=1)
+    third = store.history(second.cursor, limit=1)
+
+    # Then nobody is sent back
+    assert [one.run for page in (first, second, third) for one in page.events] == [left, left]
+
+
+def test_deleting_a_dag_that_was_not_read_says_start_over(store: Store) -> None:
+    register(store)
+    start = store.history_end()
+    _ended(store, "r1", 0)
+
+    store.delete_dag("sales", actor="ada", now=T0)
+
+    with pytest.raises(StaleCursor, match="deleted since"):
+        store.history(start)
+
+
+def test_a_cursor_of_another_metastore_says_start_over(store: Store) -> None:
+    other = open_store("memory://")
+    register(other)
+    started(other)
+    register(store)
+    started(store)
+
+    with pytest.raises(StaleCursor, match="is of another metastore"):
+        store.history(other.history_end())
+
+
+@pytest.mark.parametrize("text", ["", "7", "x-1-1", "4f1d9a2c-1", "4f1d9a2c-1-1-1", "4f1d9a2c--1-1", f"ab-{10**30}-1"])
+def test_text_that_is_no_cursor_says_start_over(store: Store, text: str) -> None:
+    with pytest.raises(StaleCursor, match=r"is no cursor of a history\. Start over: read the history w"):
+        store.history(Cursor(text))
+
+
+def test_a_cursor_from_after_the_backup_that_was_put_back_says_start_over(store: Store) -> None:
+    register(store)
+    started(store)
+    place, _, others = store.history_end().rpartition("-")
+    ahead = [Cursor(f"{place}9-{others}"), Cursor(f"{place}-{others}9")]
+
+    for cursor in ahead:
+        with pytest.raises(StaleCursor, match="is ahead of the history"):
+            store.history(cursor)
+
+
+# --------------------------------------------------------------------------------------------------------- side by side
+
+
+@pytest.fixture
+def crowd() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+HOLD_BACK = """
+CREATE FUNCTION hold_back() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER hold_back AFTER INSERT ON task_event DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW WHEN (NEW.actor = 'slow') EXECUTE FUNCTION hold_back()
+"""
+
+
+@pytest.fixture
+def gate(empty_postgres: str) -> Iterator[Any]:
+    """A connection that holds a gate; the server lets no commit by the actor "slow" through while it is held."""
+    address = make_url(empty_postgres).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(HOLD_BACK)
+        connection.execute("SELECT pg_advisory_lock(42)")
+        yield connection
+        connection.execute("DROP TRIGGER hold_back ON task_event; DROP FUNCTION hold_back")
+
+
+def _waiting(gate: Any) -> int:
+    """How many transactions wait for a lock that another holds."""
+    query = "SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database WHERE NOT granted AND datname = %s"
+    return int(gate.execute(query, [gate.info.dbname]).fetchone()[0])
+
+
+@pytest.mark.postgres
+def test_a_commit_that_is_held_back_is_not_lost_to_a_reader_that_saw_a_later_one(
+    empty_postgres: str, gate: Any, crowd: ThreadPoolExecutor
+) -> None:
+    # Given a transaction whose rows have their numbers, and whose commit the server holds back
+    store = open_store(empty_postgres)
+    register(store)
+    one, two = started(store, a_run("r1", 0)), started(store, a_run("r2", 1))
+    cursor = store.history_end()
+    slow = crowd.submit(store.apply, [plan(scheduled(one, "extract"))], actor="slow")
+    _until(lambda: _waiting(gate) == 1, slow)
+
+    # When another transaction follows it, as far as it gets, and a reader reads what is there
+    quick = crowd.submit(store.apply, [plan(scheduled(two, "extract"))], actor="quick")
+    _until(lambda: quick.done() or _waiting(gate) == 2, slow)
+    before = store.history(cursor)
+    gate.execute("SELECT pg_advisory_unlock(42)")
+    slow.result(), quick.result()
+    later = store.history(before.cursor)
+
+    # Then the reader has seen both, in the order of their numbers
+    assert [*before.events, *later.events] == store.events(after=4)
+    assert sorted(one.actor for one in (*before.events, *later.events)) == ["quick", "slow"]
+    store.close()
+
+
+def _until(true: Callable[[], bool], still: Future[Any]) -> None:
+    """Ask the server again and again; ``still`` must not end meanwhile."""
+    while not true():
+        assert not still.done()
+
+
+@pytest.mark.postgres
+def test_a_process_that_stops_after_its_writes_keeps_nobody_from_committing(
+    empty_postgres: str, crowd: ThreadPoolExecutor
+) -> None:
+    # Given a process that stops before it hears that its commit is done
+    hung, register_in = open_store(empty_postgres), open_store(empty_postgres)
+    register(register_in)
+    runs = [started(register_in, a_run(f"r{day}", day)) for day in range(2)]
+    reached, go_on = Event(), Event()
+
+    def stop(_: Any) -> None:
+        reached.set()
+        go_on.wait(60)
+
+    event.listen(hung._engine, "commit", stop)  # type: ignore[attr-defined]
+    stopped = crowd.submit(hung.apply, [plan(scheduled(runs[0], "extract"))], actor="hung")
+    assert reached.wait(30)
+
+    # When another one commits history too
+    other = crowd.submit(register_in.apply, [plan(scheduled(runs[1], "extract"))], actor="other")
+    try:
+        other.result(timeout=30)
+    finally:
+        go_on.set()
+
+    # Then it did not have to wait, and both are in the history
+    stopped.result()
+    assert [one.actor for one in register_in.events(after=4)] == ["hung", "other"]
+    hung.close()
+    register_in.close()
+
+
+# ------------------------------------------------------------------------------------------------------ homes of before
+
+
+def test_a_metastore_of_before_gets_its_head_and_keeps_its_history(database_url: str) -> None:
+    # Given the tables as they were, with history
+    store = open_store(database_url)
+    register(store)
+    run = started(store)
+    store.downgrade("0001")
+
+    # When they are migrated
+    store.migrate()
+
+    # Then the history can be followed, from its start and from its end
+    end = store.history_end()
+    begin(store, run, "extract")
+    assert _seqs(store.history()) == [1, 2, 3, 4, 5]
+    assert _seqs(store.history(end)) == [3, 4, 5]
+    store.close()
+
+
+def test_tables_made_anew_are_another_metastore(database_url: str) -> None:
+    store = open_store(database_url)
+    register(store)
+    started(store)
+    cursor = store.history_end()
+    store.downgrade("base")
+    store.migrate()
+    register(store)
+    started(store)
+
+    with pytest.raises(StaleCursor, match="is of another metastore"):
+        store.history(cursor)
+    store.close()
+
+
+def test_the_events_and_the_head_are_read_by_one_statement(database_url: str) -> None:
+    store = open_store(database_url)
+    register(store)
+    started(store)
+    statements: list[str] = []
+    event.listen(
+        store._engine,  # type: ignore[attr-defined]
+        "before_cursor_execute",
+        lambda _, __, statement, *___: statements.append(statement),
+    )
+
+    store.history(store.history_end())
+
+    assert len(statements) == 2
+    store.close()
+
+
+def test_what_is_known_of_the_history_is_one_row(database_url: str) -> None:
+    store = open_store(database_url)
+    with store._engine.connect() as connection:  # type: ignore[attr-defined]
+        assert connection.execute(text("SELECT count(*) FROM history_head")).scalar() == 1
+    store.close()
