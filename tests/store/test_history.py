@@ -19,7 +19,7 @@ from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RunCause, RunState
 from nbflow.errors import StaleCursor
 from nbflow.store import open_store
-from nbflow.store.base import BackfillRow, Cursor, History, ImportFault, Job, Pool, Store
+from nbflow.store.base import BackfillRow, Cursor, DagImportError, History, Job, Pool, Store
 from tests.store.worlds import DAY, LEASE, T0, a_run, after, begin, dispatch, plan, register, run_move, scheduled, spec
 from tests.store.worlds import started_run as started
 
@@ -99,7 +99,7 @@ def test_a_cursor_is_short_text_that_outlives_its_store(database_url: str) -> No
 # -------------------------------------------------------------------------------- what the history does not tell itself
 
 JOB = Job(job_id="j", kind="scheduler", hostname="h", pid=1, started_at=T0, heartbeat_at=T0)
-FAULT = ImportFault(fileloc="/f.py", line=1, error="E")
+IMPORT_ERROR = DagImportError(fileloc="/f.py", line=1, error="E")
 BACKFILL = BackfillRow(
     backfill_id=0, dag_id="sales", from_date=T0, to_date=T0, reprocess="none", run_backwards=False, max_active_runs=1
 )
@@ -108,7 +108,7 @@ OTHER_CHANGES: dict[str, Callable[[Store], Any]] = {
     "pause": lambda store: store.set_paused("sales", True, actor="ada", now=T0),
     "stale": lambda store: store.set_stale(["sales"], True, now=T0),
     "next run": lambda store: store.set_next_run("sales", run_after=T0),
-    "import error": lambda store: store.put_faults("/f.py", [FAULT], now=T0),
+    "import error": lambda store: store.put_import_errors("/f.py", [IMPORT_ERROR], now=T0),
     "pool": lambda store: store.set_pool(Pool(name="p", slots=1), actor="ada", now=T0),
     "pool deleted": lambda store: store.delete_pool("p", actor="ada", now=T0),
     "variable": lambda store: store.set_variable("k", "v", actor="ada", now=T0),
