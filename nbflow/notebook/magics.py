@@ -37,7 +37,10 @@ class NbflowMagics(Magics):
     """Settings of the magics: ``%config NbflowMagics``."""
 
     save_output = traitlets.Bool(
-        True, help="Keep pictures in the saved notebook. Without them outputs are text, and diffs stay small."
+        None,
+        allow_none=True,
+        help="Keep pictures in the saved notebook. Without them outputs are text, and diffs stay small. "
+        "None: as the setting [notebook] save_output says.",
     ).tag(config=True)
 
     shell: Any
@@ -46,10 +49,10 @@ class NbflowMagics(Magics):
         super().__init__(shell)
         self.here = session()
         self.here.user_ns = shell.user_ns
-        self.observe(self._pictures, "save_output")
 
-    def _pictures(self, change: Any) -> None:
-        session().pictures = bool(change.new)
+    @traitlets.observe("save_output")
+    def _save_output_changed(self, change: Any) -> None:
+        session().save_output = change.new
 
     # --- what the shell tells
 

@@ -435,6 +435,26 @@ def test_small_outputs(shell: Shell) -> None:
     assert run.state == "success"
 
 
+def test_what_config_says_goes_before_the_setting(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a home whose setting keeps outputs small
+    monkeypatch.setenv("NBFLOW__NOTEBOOK__SAVE_OUTPUT", "false")
+    kinds = [shell.run("%dag list")._repr_mimebundle_().keys()]
+    # When this notebook asks for pictures all the same
+    shell.run("%config NbflowMagics.save_output = True")
+    kinds.append(shell.run("%dag list")._repr_mimebundle_().keys())
+    # Then it gets them
+    assert kinds == [{"text/plain"}, {"text/plain", "text/html"}]
+
+
+def test_what_ipythons_own_configuration_says_goes_before_the_setting(shell: Shell) -> None:
+    # Given a file of IPython's that keeps outputs small, which is read before the extension is loaded
+    shell.run("%unload_ext nbflow")
+    shell.shell.config.NbflowMagics.save_output = False
+    shell.run("%load_ext nbflow")
+    # Then they are
+    assert shell.run("%dag list")._repr_mimebundle_().keys() == {"text/plain"}
+
+
 def test_a_notebook_is_scheduled_by_an_ordinary_file(shell: Shell, tmp_path: Path, own_home: Path) -> None:
     # Given a notebook
     (tmp_path / "weekly report.ipynb").write_text(notebook("x = 1"))
