@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +19,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
 
+from nbflow.airflow_names import import_advice
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook import magic_parser as lines
 from nbflow.notebook import scheduler_process
@@ -65,6 +67,8 @@ class NbflowMagics(Magics):
         if info is not None and info.store_history and not info.silent:
             number = result.execution_count or self.shell.execution_count
             session().cells.ended(number, info.raw_cell or "", well=result.success)
+        if result.error_in_exec is not None and (said := import_advice(result.error_in_exec)):
+            print(said.removeprefix(". "), file=sys.stderr)  # under the traceback of a cell that is no DAG cell
 
     def _number(self) -> int:
         """Of the cell that runs. The shell's own count is one ahead, or not, by IPython's version."""
