@@ -9,7 +9,6 @@ import sys
 
 import pytest
 
-import nbflow
 from nbflow.airflow_names import MODULES, PLACES, RENAMED, TO_COME, advice, import_line
 from nbflow.moved_modules import MOVED
 from nbflow.sources.loading import load_source
@@ -26,10 +25,6 @@ def _advised(source: str) -> str:
 def test_what_the_table_says_is_there(module):
     found = importlib.import_module(module)
     assert [name for name in PLACES[module] if not hasattr(found, name)] == []
-
-
-def test_every_public_name_is_in_the_table():
-    assert sorted(PLACES["nbflow"]) == sorted(nbflow._EXPORTS)
 
 
 def test_what_is_advised_exists_and_what_is_replaced_does_not():
