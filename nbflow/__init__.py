@@ -1,13 +1,12 @@
 """nbflow: Apache Airflow's ideas in a notebook.
 
-``import nbflow`` does no I/O, reads no environment and loads nothing heavy: a public name is looked up in the table
-below when it is first asked for. To add one, add a line to the table and one to the type-checking block beneath it
-(``tests/leaf/test_package.py`` compares the two).
+``import nbflow`` does no I/O, reads no environment, installs no import hook and loads nothing heavy: a public name is
+looked up in the table below when it is first asked for. To add one, add a line to the table and one to the
+type-checking block beneath it (``tests/leaf/test_package.py`` compares the two).
 """
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +28,16 @@ _EXPORTS: dict[str, str] = {
     "chain": "nbflow.authoring.edges",
     "chain_linear": "nbflow.authoring.edges",
     "cross_downstream": "nbflow.authoring.edges",
+    "Context": "nbflow.authoring.context",
     "get_current_context": "nbflow.authoring.context",
+    "literal": "nbflow.authoring.templating",
     "TriggerRule": "nbflow.core.trigger_rules",
     "Connection": "nbflow.connections",
     "Variable": "nbflow.connections",
 }
 
 if TYPE_CHECKING:
+    from nbflow.authoring.context import Context as Context
     from nbflow.authoring.context import get_current_context as get_current_context
     from nbflow.authoring.dag import DAG as DAG
     from nbflow.authoring.dag import dag as dag
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from nbflow.authoring.params import Param as Param
     from nbflow.authoring.taskgroup import TaskGroup as TaskGroup
     from nbflow.authoring.taskgroup import task_group as task_group
+    from nbflow.authoring.templating import literal as literal
     from nbflow.authoring.xcomarg import XComArg as XComArg
     from nbflow.connections import Connection as Connection
     from nbflow.connections import Variable as Variable
@@ -65,21 +68,6 @@ def __getattr__(name: str) -> Any:
     found = import_module(module)
     value = globals()[name] = getattr(found, name)
     return value
-
-
-class Signpost:
-    """Asked last by ``import``: a module of nbflow that does not exist is an error that says where things are."""
-
-    @staticmethod
-    def find_spec(fullname: str, path: Any = None, target: Any = None) -> None:
-        if fullname.startswith("nbflow.") and not fullname.rpartition(".")[2].startswith("_"):
-            from nbflow.airflow_names import missing
-
-            raise missing(fullname)
-
-
-if not any(getattr(finder, "__qualname__", "") == "Signpost" for finder in sys.meta_path):
-    sys.meta_path.append(Signpost)
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -174,7 +174,7 @@ class SchedulerSettings:
     )
     idle_minutes: float = option(
         10.0,
-        "A scheduler that a notebook started ends after so many idle minutes with no unpaused schedule.",
+        "Minutes without work after which a scheduler that a notebook started ends, if no unpaused DAG has a schedule.",
         least=0,
         airflow=NOT_AIRFLOW,
     )
@@ -224,14 +224,18 @@ class NotebookSettings:
 
     output_folder: Path = option(Path("{home}/notebooks"), "Folder of the executed notebooks, one a run.")
     kernel_name: str = option("", "Kernel for notebooks that run as tasks. Empty: the one that the notebook names.")
-    save_output: bool = option(True, "Keep what magics show in the saved notebook; False gives clean diffs.")
+    save_output: bool = option(
+        True, "Keep pictures in the saved notebook; false: text alone. %config NbflowMagics.save_output goes before it."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimSettings:
     """Simulation."""
 
-    seed: int = option(0, "Seed of simulated outcomes, where none is given.")
+    seed: int | None = option(
+        None, "Seed from which simulate draws outcomes. Empty: tasks fare as in their last successful run."
+    )
 
 
 class OptionRow(NamedTuple):
@@ -484,6 +488,7 @@ def _parse_names(value: Any) -> tuple[str, ...]:
 _PARSERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "bool": ("true or false", _parse_bool),
     "int": ("a whole number", _parse_int),
+    "int | None": ("a whole number, or nothing", lambda value: None if value == "" else _parse_int(value)),
     "float": ("a number", _parse_float),
     "float | None": ("a number, or nothing", lambda value: None if value == "" else _parse_float(value)),
     "str": ("text", _parse_text),

@@ -66,6 +66,10 @@ class StaleCursor(NbflowError):
     """What came after a follower's cursor can no longer be told whole: start over, without a cursor."""
 
 
+class StalePatch(NbflowError):
+    """A patch was made from another state of a view than the one that it is applied to: fetch the view anew."""
+
+
 class StoreError(NbflowError):
     """The metastore cannot be reached, read or written; what was asked of it was not done."""
 

@@ -56,3 +56,13 @@ def nbflow_settings(home: Path) -> Settings:
     loaded = Settings.load({}, home)
     prepare_home(loaded)
     return loaded
+
+
+@pytest.fixture(scope="session")
+def new_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with its tables made, to be copied: making them anew for each test takes longer than most tests."""
+    from nbflow.app import App
+
+    folder = tmp_path_factory.mktemp("made") / "home"
+    App.open(home=folder, environ={}).close()
+    return folder

@@ -47,7 +47,7 @@ def simulate(call: Call) -> int:
 
 
 def _outcomes(call: Call) -> Outcomes | None:
-    """What the tasks do: as in the last real run, changed by what was said; or drawn from a seed."""
+    """What the tasks do: as in the last real run, changed by what was said; or drawn from a seed, given or set."""
     from nbflow.sim.outcomes import Seeded, as_last_time, script_of
 
     args = call.args
@@ -56,7 +56,8 @@ def _outcomes(call: Call) -> Outcomes | None:
             raise UsageError("nbflow simulate: say what tasks do, or draw it from a seed, not both.")
         return Seeded(seed=args.seed)
     if not args.say:
-        return None
+        seed = call.settings.sim.seed
+        return None if seed is None else Seeded(seed=seed)
     try:
         said = script_of(args.say)
     except ValueError as fault:
@@ -100,7 +101,7 @@ COMMANDS = (
             arg("-s", "--start", "--start-date", dest="start_date", metavar="DATE", help="From when on (now)."),
             arg("-e", "--end", "--end-date", dest="end_date", metavar="DATE", help="Until when."),
             arg("--days", type=float, default=7.0, metavar="N", help="For so long (7)."),
-            arg("--seed", type=int, metavar="N", help="Draw outcomes from this seed."),
+            arg("--seed", type=int, metavar="N", help="Draw outcomes from this seed ([sim] seed)."),
             arg("--most-runs", type=positive, default=30, metavar="N", help="Show so many runs (30)."),
             switch("--trace", help="Print every line of history."),
             SUBDIR,

@@ -33,6 +33,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from nbflow.airflow_names import import_advice
 from nbflow.authoring.context import NEED_PENDULUM, parameters_of, running_in
 from nbflow.authoring.runtime import Outcome, Runtime, Work
 from nbflow.authoring.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, Follow, Skip, TaskInstance, plain
@@ -287,7 +288,7 @@ class _Attempt:
             message = str(error)
         except Exception as other:  # a user's exception class may raise in __str__
             message = f"(its message raised {type(other).__name__})"
-        text = " ".join(f"{type(error).__name__}: {message}".rstrip(": ").split())
+        text = " ".join(f"{type(error).__name__}: {message}{import_advice(error)}".rstrip(": ").split())
         line: str = _cut(self.masker.mask(text) if self.masker else text, MAX_ERROR_CHARACTERS)
         return line
 

@@ -374,8 +374,8 @@ def _have_scheduler(here: Session) -> None:
     if not scheduler.started:
         return
     pid = scheduler.job.pid if scheduler.job is not None else "?"
-    idle = formatting.count(scheduler_process.IDLE_MINUTES, "idle minute")
-    _tell(f"Started a scheduler (pid {pid}) for {here.app.settings.home}. It ends after {idle}.")
+    idle = formatting.duration(here.app.settings.scheduler.idle_minutes * 60)
+    _tell(f"Started a scheduler (pid {pid}) for {here.app.settings.home}. It ends when it was idle for {idle}.")
 
 
 def _tell(text: str) -> None:
@@ -524,14 +524,22 @@ def _set_paused(dag_id: str, paused: bool) -> Shown:
 
 
 @told_in_one_line
-def simulate(dag: Dag, *, days: float = 7, start: When = None) -> Shown:
-    """Watch the coming days of a DAG's schedule, decided at once on a simulated clock. As a value: the simulation."""
+def simulate(dag: Dag, *, days: float = 7, start: When = None, seed: int | None = None) -> Shown:
+    """Watch the coming days of a DAG's schedule, decided at once on a simulated clock. As a value: the simulation.
+
+    Tasks fare as drawn from ``seed``, or from the setting ``[sim] seed``; without both as in their last successful run.
+    """
     from nbflow.sim import simulate as play
+    from nbflow.sim.outcomes import Seeded
 
     here = session()
     spec = _spec(here, dag) if isinstance(dag, DAG) and dag.dag_id not in here.dags else here.version(dag).spec
     begin = _moment(here, start) or here.app.clock.now()
-    simulation = play(spec, start=begin, days=days, store=here.app.store)
+    settings = here.app.settings
+    seed = settings.sim.seed if seed is None else seed
+    outcomes = Seeded(seed=seed) if seed is not None else None
+    slots = settings.core.parallelism
+    simulation = play(spec, start=begin, days=days, outcomes=outcomes, store=here.app.store, slots=slots)
     return Shown(simulation, timeline_bundle(views.timeline_view(simulation, spec)))
 
 

@@ -243,8 +243,9 @@ VERBS: Mapping[str, Verb] = {
             DAG,
             _arg("--days", help="How many days.", type=float, default=7, metavar="N"),
             _arg("--start", help="From when. Default: now.", metavar="DATE"),
+            _arg("--seed", help="Draw outcomes from this seed. Default: [sim] seed.", type=int, metavar="N"),
         ),
-        call=lambda args: functions.simulate(args.dag, days=args.days, start=args.start),
+        call=lambda args: functions.simulate(args.dag, days=args.days, start=args.start, seed=args.seed),
         example="%dag simulate sales --days 14",
     ),
     "pause": Verb(

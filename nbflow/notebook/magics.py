@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +19,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
 
+from nbflow.airflow_names import import_advice
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook import magic_parser as lines
 from nbflow.notebook import scheduler_process
@@ -37,7 +39,10 @@ class NbflowMagics(Magics):
     """Settings of the magics: ``%config NbflowMagics``."""
 
     save_output = traitlets.Bool(
-        True, help="Keep pictures in the saved notebook. Without them outputs are text, and diffs stay small."
+        None,
+        allow_none=True,
+        help="Keep pictures in the saved notebook. Without them outputs are text, and diffs stay small. "
+        "None: as the setting [notebook] save_output says.",
     ).tag(config=True)
 
     shell: Any
@@ -46,10 +51,10 @@ class NbflowMagics(Magics):
         super().__init__(shell)
         self.here = session()
         self.here.user_ns = shell.user_ns
-        self.observe(self._pictures, "save_output")
 
-    def _pictures(self, change: Any) -> None:
-        session().pictures = bool(change.new)
+    @traitlets.observe("save_output")
+    def _save_output_changed(self, change: Any) -> None:
+        session().save_output = change.new
 
     # --- what the shell tells
 
@@ -62,6 +67,8 @@ class NbflowMagics(Magics):
         if info is not None and info.store_history and not info.silent:
             number = result.execution_count or self.shell.execution_count
             session().cells.ended(number, info.raw_cell or "", well=result.success)
+        if result.error_in_exec is not None and (said := import_advice(result.error_in_exec)):
+            print(said.removeprefix(". "), file=sys.stderr)  # under the traceback of a cell that is no DAG cell
 
     def _number(self) -> int:
         """Of the cell that runs. The shell's own count is one ahead, or not, by IPython's version."""

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-IDLE_MINUTES = 10
 START_SECONDS = 30.0
 """A cold start takes less than one second on a quiet machine."""
 STOP_SECONDS = 90.0
@@ -73,7 +72,7 @@ def start(app: App, *, command: Sequence[str] = (), seconds: float = START_SECON
     log = log_path(app)
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     home = app.settings.home
-    command = command or [sys.executable, "-m", "nbflow", "scheduler", "--idle-exit", str(IDLE_MINUTES)]
+    command = command or command_of(app)
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as out:
         begin = os.fstat(out.fileno()).st_size  # where it is appended to: until then the file's position is its begin
         process = subprocess.Popen(
@@ -100,6 +99,12 @@ def start(app: App, *, command: Sequence[str] = (), seconds: float = START_SECON
     if ended is None:
         process.kill()
     raise NbflowError(f"The scheduler {what}: {_tail(log, begin)}", hint=f"Its log: {log}")
+
+
+def command_of(app: App) -> list[str]:
+    """The command of a scheduler that a notebook starts: it ends when it is idle."""
+    idle_minutes = app.settings.scheduler.idle_minutes
+    return [sys.executable, "-m", "nbflow", "scheduler", "--idle-exit", f"{idle_minutes:g}"]
 
 
 def stop(app: App, *, seconds: float = STOP_SECONDS) -> SchedulerStatus:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from nbflow.authoring.dag import DAG
 from nbflow.core.snapshot import KERNEL, Run, RunKey
 from nbflow.core.timetables.time_zones import timezone_of
-from nbflow.errors import DagNotFound, NbflowError, did_you_mean
+from nbflow.errors import ConfigError, DagNotFound, NbflowError, did_you_mean
 from nbflow.notebook.cells import CellDag, CellLog, notebook_path, saved_source
 
 if TYPE_CHECKING:
     from nbflow.app import App
+    from nbflow.config import Settings
     from nbflow.services.operations import Operations
     from nbflow.sources.loading import Loaded
     from nbflow.store.base import DagVersion
@@ -39,15 +40,32 @@ class Session:
     cells: CellLog = field(default_factory=CellLog)
     user_ns: dict[str, Any] = field(default_factory=dict)
     dags: dict[str, KernelDag] = field(default_factory=dict)
-    pictures: bool = True
-    """Outputs hold pictures; without, they are text (``%config NbflowMagics.save_output``)."""
+    save_output: bool | None = None
+    """What ``%config NbflowMagics.save_output`` says. None: nothing yet, so that the setting counts."""
     _loading: bool = False
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Those of the home. Reading them opens no metastore."""
+        from nbflow.config import Settings
+
+        return Settings.load(os.environ, self.home)
 
     @cached_property
     def app(self) -> App:
         from nbflow.app import App
 
-        return App.open(home=self.home)
+        return App.open(settings=self.settings)
+
+    @property
+    def pictures(self) -> bool:
+        """Outputs hold pictures; without, they are text."""
+        if self.save_output is not None:
+            return self.save_output
+        try:
+            return self.settings.notebook.save_output
+        except ConfigError:  # which the user is being told, in an output
+            return True
 
     @property
     def actor(self) -> str:
@@ -230,7 +248,7 @@ def session() -> Session:
         before = _current[0] if _current else None
         made = Session(home)
         if before is not None:
-            made.cells, made.user_ns, made.pictures = before.cells, before.user_ns, before.pictures
+            made.cells, made.user_ns, made.save_output = before.cells, before.user_ns, before.save_output
             before.close()
         _current[:] = [made]
     return _current[0]

@@ -92,6 +92,33 @@ def test_a_file_that_does_not_import_is_named_with_its_line(nbflow, dag_file):
     assert done.code == 1
 
 
+MOVED = "No module named 'nbflow.dag'. nbflow.dag.loading is nbflow.sources.loading now."
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("dags check {path}", 1),
+        ("dags test old -S {path}", 1),
+        ("dags list-import-errors --local", 0),
+        ("lint {path}", 1),
+    ],
+)
+def test_an_import_from_an_old_place_names_the_new_one_wherever_the_file_is_read(nbflow, in_folder, line, code):
+    path = in_folder("old.py", "from nbflow import DAG\nfrom nbflow.dag.loading import load_source\nDAG('old')\n")
+    done = nbflow(*line.format(path=path).split())
+    assert f"ModuleNotFoundError: {MOVED}" in " ".join(f"{done.out} {done.err}".split())
+    assert done.code == code
+
+
+def test_a_task_that_imports_from_an_old_place_is_told_in_its_log(nbflow, dag_file):
+    lines = ["from nbflow import DAG, task", "with DAG('old'):", "    @task", "    def t():"]
+    path = dag_file("old.py", "\n".join([*lines, "        import nbflow.dag.loading", "    t()"]))
+    done = nbflow("dags", "test", "old", "-S", path)
+    assert f"Task failed: ModuleNotFoundError: {MOVED}\n" in done.err
+    assert done.code == 1
+
+
 @pytest.mark.parametrize(
     ("home", "says"),
     [

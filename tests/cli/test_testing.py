@@ -71,6 +71,21 @@ def test_the_dagbag_holds_the_folders_dags_and_errors(suite):
     result.assert_outcomes(passed=1)
 
 
+def test_an_import_from_the_wrong_place_is_told_the_right_one(suite):
+    (suite.path / "dags" / "old.py").write_text("from nbflow.dag.context import Context\n")
+    result = run(
+        suite,
+        """
+        def test_bag(dagbag):
+            assert dagbag.import_errors == {
+                "old.py": "line 1: ModuleNotFoundError: No module named 'nbflow.dag'. "
+                "nbflow.dag.context is nbflow.authoring.context now. Write: from nbflow import Context"
+            }
+        """,
+    )
+    result.assert_outcomes(passed=1)
+
+
 def test_the_folder_is_chosen_by_option_or_setting(suite):
     (suite.path / "dags").rename(suite.path / "flows")
     suite.makeini("[pytest]\nnbflow_dags_folder = flows\n")

@@ -36,16 +36,6 @@ def until(what: str, ask: Callable[[], Any], *, seconds: float = 30) -> Any:
     return answer
 
 
-@pytest.fixture(scope="session")
-def new_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with its tables made, to be copied: making them anew for each test takes longer than most tests."""
-    from nbflow.app import App
-
-    folder = tmp_path_factory.mktemp("made") / "home"
-    App.open(home=folder, environ={}).close()
-    return folder
-
-
 @pytest.fixture
 def own_home(home: Path, new_home: Path) -> Iterator[Path]:
     """A home of the test's own. The session and the scheduler that the test leaves behind are ended."""

@@ -111,6 +111,41 @@ def test_a_mistake_in_a_dag_cell_is_one_line_and_the_users_own_frames(
     assert lines_shown[1:] == said[1:]
 
 
+MOVED = "nbflow.dag.context is nbflow.authoring.context now. Write: from nbflow import Context"
+
+
+@pytest.mark.parametrize("head", ["%%dag a", "%%dag --shared"])
+def test_a_dag_cell_that_imports_from_an_old_place_is_told_the_new_one(shell: Shell, head: str) -> None:
+    # Given a DAG cell, or one of helpers, that was written before a module moved
+    said = shell.fails(f"{head}\nfrom nbflow.dag.context import Context")
+    # Then its red line names the new place
+    assert said[0] == f"Error: In [2], line 2: ModuleNotFoundError: No module named 'nbflow.dag'. {MOVED}"
+
+
+def test_a_plain_cell_that_imports_from_an_old_place_is_told_the_new_one(
+    shell: Shell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given a cell that is none of nbflow's, with an import of before a module moved
+    result = shell.shell.run_cell("from nbflow.dag.context import Context", store_history=True)
+    # Then Python's error is shown as ever, and the new place under it
+    assert isinstance(result.error_in_exec, ModuleNotFoundError)
+    assert capsys.readouterr().err == f"{MOVED}\n"
+    # And nothing is said of other packages
+    shell.shell.run_cell("import pandsa", store_history=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_task_that_a_magic_runs_is_told_where_what_it_imports_is(
+    shell: Shell, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a task that imports when it runs
+    shell.run("%%dag a\n@task\ndef t():\n    from nbflow.dag.context import Context\nt()")
+    # When it is tried in the notebook
+    shell.run("%dag test a")
+    # Then its log names the new place
+    assert MOVED in caplog.text
+
+
 def test_a_cell_that_is_run_again_takes_its_own_place(shell: Shell) -> None:
     # Given a DAG cell that was run, and then a second version of it, with a front end that names its cells
     def run(source: str, cell_id: str) -> bool:
@@ -433,6 +468,26 @@ def test_small_outputs(shell: Shell) -> None:
     assert shell.run("%dag list")._repr_mimebundle_().keys() == {"text/plain"}
     # And values are what they were
     assert run.state == "success"
+
+
+def test_what_config_says_goes_before_the_setting(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a home whose setting keeps outputs small
+    monkeypatch.setenv("NBFLOW__NOTEBOOK__SAVE_OUTPUT", "false")
+    kinds = [shell.run("%dag list")._repr_mimebundle_().keys()]
+    # When this notebook asks for pictures all the same
+    shell.run("%config NbflowMagics.save_output = True")
+    kinds.append(shell.run("%dag list")._repr_mimebundle_().keys())
+    # Then it gets them
+    assert kinds == [{"text/plain"}, {"text/plain", "text/html"}]
+
+
+def test_what_ipythons_own_configuration_says_goes_before_the_setting(shell: Shell) -> None:
+    # Given a file of IPython's that keeps outputs small, which is read before the extension is loaded
+    shell.run("%unload_ext nbflow")
+    shell.shell.config.NbflowMagics.save_output = False
+    shell.run("%load_ext nbflow")
+    # Then they are
+    assert shell.run("%dag list")._repr_mimebundle_().keys() == {"text/plain"}
 
 
 def test_a_notebook_is_scheduled_by_an_ordinary_file(shell: Shell, tmp_path: Path, own_home: Path) -> None:

@@ -114,3 +114,15 @@ def test_one_that_does_not_come_up_says_why(app: App, code: str, seconds: float,
         scheduler_process.start(app, command=[sys.executable, "-c", code], seconds=seconds)
     # Then the error leads to its log
     assert str(scheduler_process.log_path(app)) in str(fault.value)
+
+
+def test_a_scheduler_lives_idle_for_as_long_as_the_setting_says(own_home: Path) -> None:
+    # Given a home in which that is not at all
+    with App.open(home=own_home, environ={**os.environ, "NBFLOW__SCHEDULER__IDLE_MINUTES": "0"}) as app:
+        # When a notebook starts its scheduler, which has nothing to do
+        started = scheduler_process.start(app).job
+        assert started is not None
+        # Then it ends by itself
+        log = scheduler_process.log_path(app)
+        until("the scheduler ends", lambda: "nbflow scheduler has ended." in log.read_text())
+        assert scheduler_process.find(app).job is None

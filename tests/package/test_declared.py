@@ -57,7 +57,7 @@ USED_OTHERWISE = {
     ),
     "jupytext": Use(
         why="writes the percent files that nbflow reads",
-        test="tests/notebook/test_notebook_source.py::test_what_jupytext_writes_is_read_alike",
+        test="tests/sources/test_notebooks.py::test_what_jupytext_writes_is_read_alike",
     ),
     "nbclient": Use(
         why="runs the quickstart's notebook",
