@@ -1,7 +1,7 @@
-"""The clock is an object of three methods; whoever needs the time is handed one.
+"""Clocks: objects with three methods, passed to the code that needs the time.
 
-``SystemClock`` is the machine's. ``VirtualClock`` jumps: waiting moves its hands to the moment waited for, so a week of
-scheduling passes in the time that its decisions take, and the same decisions give the same trace every time.
+``SystemClock`` is the machine's clock. ``VirtualClock`` jumps: a wait sets it to the end of the wait, so a week of
+scheduling takes only as long as its decisions, and the same decisions give the same trace every time.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import Protocol
 from nbflow.errors import NbflowError
 
 #: Longest single sleep of ``SystemClock.wait``. A sleep counts monotonic seconds, ``until`` is a wall-clock time: after
-#: a suspended machine or a corrected clock the two disagree, and looking again so often bounds by how much.
+#: a suspend or a clock correction the two differ, and checking the wall clock this often bounds the delay.
 LONGEST_SLEEP_SECONDS = 60.0
 
 
 class Clock(Protocol):
-    """What the services know of time."""
+    """The interface of a clock."""
 
     def now(self) -> dt.datetime:
         """The wall-clock time, aware, in UTC."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment; never goes back. For durations and time limits."""
+        """Seconds since a fixed time; never goes back. For durations and time limits."""
 
     def wait(self, event: threading.Event, until: dt.datetime | None) -> bool:
-        """Return True as soon as ``event`` is set, False once ``until`` has come (``None``: never)."""
+        """Return True as soon as ``event`` is set, False at ``until`` (``None``: never)."""
 
 
 class SystemClock:
@@ -43,8 +43,8 @@ class SystemClock:
 
     def wait(self, event: threading.Event, until: dt.datetime | None) -> bool:
         while True:
-            left = LONGEST_SLEEP_SECONDS if until is None else (until - self.now()).total_seconds()
-            if event.wait(min(max(left, 0.0), LONGEST_SLEEP_SECONDS)):
+            remaining = LONGEST_SLEEP_SECONDS if until is None else (until - self.now()).total_seconds()
+            if event.wait(min(max(remaining, 0.0), LONGEST_SLEEP_SECONDS)):
                 return True
             if until is not None and self.now() >= until:
                 return False
@@ -52,7 +52,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class ClockWait:
-    """One call of ``VirtualClock.wait``: when it was made, what for, and whether the event ended it."""
+    """One call of ``VirtualClock.wait``: its start, its limit, and whether the event ended it."""
 
     at: dt.datetime
     until: dt.datetime | None
@@ -60,9 +60,9 @@ class ClockWait:
 
 
 class VirtualClock:
-    """A clock that jumps; used by the simulator and by tests. Not for several threads.
+    """A clock that jumps, for the simulator and for tests. Not thread-safe.
 
-    ``waits`` records every wait, so that a test can say how often and for how long something slept.
+    ``waits`` records every wait, so that a test can check their number and lengths.
     """
 
     def __init__(self, start: dt.datetime) -> None:
@@ -83,28 +83,30 @@ class VirtualClock:
             return True
         if until is None:
             raise NbflowError(
-                f"Virtual time stands still at {self._now.isoformat()}: a wait without end, and nothing left to end it."
+                f"Virtual time stops at {self._now.isoformat()}: a wait has no time limit, and its event is never set."
             )
         self.advance_to(until)
         return False
 
     def advance_to(self, moment: dt.datetime) -> None:
-        """Let time pass until ``moment``; a moment that has passed already changes nothing."""
-        gone = (_utc(moment) - self._now).total_seconds()
-        if gone > 0:
-            self._now += dt.timedelta(seconds=gone)
-            self._elapsed += gone
+        """Advance to ``moment``. No effect if it is in the past."""
+        seconds = (_utc(moment) - self._now).total_seconds()
+        if seconds > 0:
+            self._now += dt.timedelta(seconds=seconds)
+            self._elapsed += seconds
 
     def advance(self, delta: dt.timedelta) -> None:
-        """Let ``delta`` pass."""
+        """Advance by ``delta``."""
         self.advance_to(self._now + delta)
 
     def set_wall(self, moment: dt.datetime) -> None:
-        """Set the wall clock, also backwards, while no time passes: the fault that a corrected clock is."""
+        """Set the wall clock, also backwards, without advancing monotonic time: a clock correction."""
         self._now = _utc(moment)
 
 
 def _utc(moment: dt.datetime) -> dt.datetime:
     if moment.tzinfo is None:
-        raise NbflowError(f"{moment.isoformat()} has no time zone; times are aware.", hint="Add tzinfo=datetime.UTC.")
+        raise NbflowError(
+            f"{moment.isoformat()} has no time zone; a clock needs aware times.", hint="Add tzinfo=datetime.UTC."
+        )
     return moment.astimezone(dt.UTC)

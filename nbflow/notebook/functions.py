@@ -347,7 +347,7 @@ def handle_of(here: Session, run: Run) -> RunHandle:
 def _held(here: Session, key: RunKey) -> list[str]:
     """Why a run as a whole does not go on, where that is so."""
     row, run = here.app.store.dag(key.dag_id), here.app.store.run(key)
-    if row is not None and row.paused and run is not None and run.state not in RUN_FINISHED and run.heeds_pause:
+    if row is not None and row.paused and run is not None and run.state not in RUN_FINISHED and run.pausable:
         return [f"{key.dag_id} is paused, so this run waits: %dag unpause {key.dag_id}"]
     return []
 

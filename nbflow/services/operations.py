@@ -208,7 +208,7 @@ class Operations:
 
         def plan(snapshot: Snapshot) -> Plan:
             now = self.clock.now()
-            moved = actions.follow_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
+            moved = actions.change_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
             snapshot = advance(snapshot, moved.ops)
             chosen = actions.select(snapshot.dag, task_ids, upstream=upstream, downstream=downstream)
             chosen = actions.with_setups(snapshot.dag, chosen)

@@ -260,7 +260,7 @@ def test_a_test_is_a_run_of_the_cells_own_version_and_heeds_no_pause(shell: Shel
     run = shell.run("run = %dag test sales\nrun")
     # Then no other version of it is made, and a pause of the schedule is none of the run's
     assert run.run.version == own.number
-    assert not run.run.heeds_pause
+    assert not run.run.pausable
 
 
 def test_looking_at_a_failed_run(shell: Shell) -> None:
