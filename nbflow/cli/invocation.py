@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import Namespace
@@ -89,15 +88,13 @@ class Call:
 
     def conf(self, text: str | None, option: str = "--conf") -> dict[str, Any]:
         """A JSON object as typed."""
-        if not text:
-            return {}
+        from nbflow.authoring.params import read_conf
+        from nbflow.errors import ParamValidationError
+
         try:
-            value = json.loads(text)
-        except ValueError as fault:
-            raise UsageError(f"{option} is not JSON: {fault}.", hint="""Write it like: '{"day": 1}'.""") from None
-        if not isinstance(value, dict):
-            raise UsageError(f"{option} must be a JSON object.", hint="""Write it like: '{"day": 1}'.""")
-        return value
+            return read_conf(text) if text else {}
+        except ParamValidationError as fault:
+            raise UsageError(f"{option} {fault}", hint="""Write it like: '{"day": 1}'.""") from None
 
     def sure(self, question: str) -> bool:
         """Whether the user wants it: ``-y``, or a yes at the prompt. With no terminal to ask, it is a usage error."""

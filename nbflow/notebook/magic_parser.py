@@ -6,14 +6,14 @@ A new verb is a function in :mod:`nbflow.notebook.functions` and a row here.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from nbflow.authoring.params import read_conf
 from nbflow.cli.declaring import positive
-from nbflow.errors import InvalidArgument, NbflowError, did_you_mean
+from nbflow.errors import InvalidArgument, NbflowError, ParamValidationError, did_you_mean
 from nbflow.notebook import functions
 from nbflow.sources.cell_options import read_pair
 
@@ -57,11 +57,9 @@ def conf_of(args: argparse.Namespace) -> dict[str, Any]:
     conf: dict[str, Any] = {}
     if getattr(args, "conf", None):
         try:
-            conf = json.loads(args.conf)
-        except ValueError as error:
-            raise InvalidArgument(f"--conf is not JSON: {error}.", hint="""Write: --conf '{"day": 1}'""") from None
-        if not isinstance(conf, dict):
-            raise InvalidArgument("--conf must be a JSON object.", hint="""Write: --conf '{"day": 1}'""")
+            conf = read_conf(args.conf)
+        except ParamValidationError as error:
+            raise InvalidArgument(f"--conf {error}", hint="""Write: --conf '{"day": 1}'""") from None
     for text in args.param or ():
         try:
             conf |= read_pair(text)

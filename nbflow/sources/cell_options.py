@@ -77,6 +77,8 @@ def read_pair(text: str) -> dict[str, Any]:
         raise ValueError("give name=value")
     try:
         return {name.strip(): json.loads(value)}
+    except RecursionError:
+        raise InvalidArgument(f"{name.strip()} is nested too deeply.") from None
     except ValueError:
         return {name.strip(): value}
 

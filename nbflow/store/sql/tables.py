@@ -92,6 +92,7 @@ dag = Table(
     Column("paused", Boolean, nullable=False),
     Column("stale", Boolean, nullable=False),
     Column("schedule_text", Text, nullable=False),
+    Column("timezone", Name, nullable=False, server_default="UTC"),
     Column("next_run_after", Moment),
     Column("next_logical_date", Moment),
     Column("next_interval_start", Moment),
