@@ -124,7 +124,7 @@ def test_a_task_that_imports_from_an_old_place_is_told_in_its_log(nbflow, dag_fi
 @pytest.mark.parametrize(
     ("home", "says"),
     [
-        ("/proc/nowhere", "nbflow: The folder /proc/nowhere cannot be created: No such file or directory. Set NBFLOW_HOME"),
+        ("/proc/nowhere", "nbflow: The folder /proc/nowhere cannot be created: No such file or directory."),
         ("/dev/null", "nbflow: /dev/null/nbflow.toml cannot be read: Not a directory. Set NBFLOW_HOME"),
     ],
 )
