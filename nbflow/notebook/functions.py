@@ -242,7 +242,7 @@ def logs(
     number = try_number or max(one.try_number, 1)
     path = here.app.logs.path(found.key, one.key, number)
     start = max(0, path.stat().st_size - views.LOG_BYTES) if path.exists() else 0
-    text, _ = read_log(path, start=start, most_bytes=views.LOG_BYTES)
+    text, _ = read_log(path, start=start, max_bytes=views.LOG_BYTES)
     if not path.exists() and (found.triggered_by or "").startswith(INLINE):
         text = "A test run's tasks print into the cell that ran them."
     if start:
