@@ -99,7 +99,7 @@ def show(dag: Dag, *, run: str | None = None) -> Shown | RunHandle:
     """The graph of a DAG; with ``run`` ("last", a run id or a logical date) that of a run, live until it ends."""
     here = session()
     if run is not None:
-        return handle_of(here, here.find_run(dag, None if run == "last" else run))
+        return handle_of(here, here.find_run(dag, run))
     spec = here.version(dag).spec if not isinstance(dag, DAG) or dag.dag_id in here.dags else _spec(here, dag)
     row = here.app.store.dag(spec.dag_id)
     view = views.graph_view(
