@@ -20,11 +20,14 @@ from nbflow.errors import (
     FailFastDagInvalidTriggerRule,
     InvalidArgument,
     InvalidDag,
+    ParamValidationError,
     TaskNotFound,
     did_you_mean,
 )
 
 if TYPE_CHECKING:
+    from graphviz import Digraph
+
     from nbflow.authoring.compile import CompileOptions
     from nbflow.authoring.operator import TaskNode
     from nbflow.core.spec import DagSpec
@@ -386,6 +389,13 @@ class DAG:
 
         return compile_dag(self, options or CompileOptions())
 
+    def to_graphviz(self) -> Digraph:
+        """Its graph, as a ``graphviz.Digraph`` whose nodes are named by task ids: to draw, change or save. A picture
+        (``.render()``, ``.pipe()``, or in a notebook) needs Graphviz's ``dot``; ``.source`` does not."""
+        from nbflow.authoring.digraph import digraph
+
+        return digraph(self.to_spec())
+
     def validate(self) -> None:
         """Raise the error of whatever would keep the DAG from being imported."""
         self.to_spec()
@@ -459,6 +469,22 @@ def check_params(dag: DAG) -> None:
             f"DAG {dag.dag_id!r} has a schedule, so each of its params needs a default that fits. {error}",
             hint="Give a default, or schedule=None.",
         ) from None
+
+
+def warn_of_params(dag: DAG) -> None:
+    """Where nothing is scheduled, a default may be wrong, as in Airflow: a run is refused unless it gives a value."""
+    for name in dag.params:
+        param = dag.params.get_param(name)
+        if not param.has_value:
+            continue
+        try:
+            param.resolve(name=name)
+        except ParamValidationError as error:
+            current_dag.warn(
+                f"Param {name!r} of DAG {dag.dag_id!r} has a default that does not fit, so each run must give another: "
+                f"{error} Leave the default out if that is meant.",
+                at=dag.place,
+            )
 
 
 # ----------------------------------------------------------------------------------------------------------------- @dag
