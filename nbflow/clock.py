@@ -1,6 +1,6 @@
-"""Clocks: objects with three methods, passed to the code that needs the time.
+"""A clock is an object of three methods; code that needs the time is passed one.
 
-``SystemClock`` is the machine's clock. ``VirtualClock`` jumps: a wait sets it to the end of the wait, so a week of
+``SystemClock`` is the machine's. ``VirtualClock`` jumps: waiting sets it to the moment waited for, so a week of
 scheduling takes only as long as its decisions, and the same decisions give the same trace every time.
 """
 
@@ -14,22 +14,22 @@ from typing import Protocol
 
 from nbflow.errors import NbflowError
 
-#: Longest single sleep of ``SystemClock.wait``. A sleep counts monotonic seconds, ``until`` is a wall-clock time: after
-#: a suspend or a clock correction the two differ, and checking the wall clock this often bounds the delay.
+#: Longest single sleep of ``SystemClock.wait``. A sleep counts monotonic seconds, but ``until`` is a wall-clock time:
+#: after a suspend or a clock correction the two disagree, by at most this long.
 LONGEST_SLEEP_SECONDS = 60.0
 
 
 class Clock(Protocol):
-    """The interface of a clock."""
+    """The services' source of time."""
 
     def now(self) -> dt.datetime:
         """The wall-clock time, aware, in UTC."""
 
     def monotonic(self) -> float:
-        """Seconds since a fixed time; never goes back. For durations and time limits."""
+        """Seconds since an arbitrary moment; never decreases. For durations and time limits."""
 
     def wait(self, event: threading.Event, until: dt.datetime | None) -> bool:
-        """Return True as soon as ``event`` is set, False at ``until`` (``None``: never)."""
+        """Return True as soon as ``event`` is set, False once ``until`` has come (``None``: never)."""
 
 
 class SystemClock:
@@ -43,8 +43,8 @@ class SystemClock:
 
     def wait(self, event: threading.Event, until: dt.datetime | None) -> bool:
         while True:
-            remaining = LONGEST_SLEEP_SECONDS if until is None else (until - self.now()).total_seconds()
-            if event.wait(min(max(remaining, 0.0), LONGEST_SLEEP_SECONDS)):
+            left = LONGEST_SLEEP_SECONDS if until is None else (until - self.now()).total_seconds()
+            if event.wait(min(max(left, 0.0), LONGEST_SLEEP_SECONDS)):
                 return True
             if until is not None and self.now() >= until:
                 return False
@@ -52,7 +52,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class ClockWait:
-    """One call of ``VirtualClock.wait``: its start, its limit, and whether the event ended it."""
+    """One call of ``VirtualClock.wait``: the time of the call, its limit, and whether the event ended it."""
 
     at: dt.datetime
     until: dt.datetime | None
@@ -60,9 +60,9 @@ class ClockWait:
 
 
 class VirtualClock:
-    """A clock that jumps, for the simulator and for tests. Not thread-safe.
+    """A clock that jumps; used by the simulator and by tests. Not thread-safe.
 
-    ``waits`` records every wait, so that a test can check their number and lengths.
+    ``waits`` records every wait, so that a test can assert how often and how long something slept.
     """
 
     def __init__(self, start: dt.datetime) -> None:
@@ -83,30 +83,28 @@ class VirtualClock:
             return True
         if until is None:
             raise NbflowError(
-                f"Virtual time stops at {self._now.isoformat()}: a wait has no time limit, and its event is never set."
+                f"Virtual time cannot advance from {self._now.isoformat()}: a wait has no limit and nothing to end it."
             )
         self.advance_to(until)
         return False
 
     def advance_to(self, moment: dt.datetime) -> None:
-        """Advance to ``moment``. No effect if it is in the past."""
-        seconds = (_utc(moment) - self._now).total_seconds()
-        if seconds > 0:
-            self._now += dt.timedelta(seconds=seconds)
-            self._elapsed += seconds
+        """Advance to ``moment``; a moment in the past changes nothing."""
+        elapsed = (_utc(moment) - self._now).total_seconds()
+        if elapsed > 0:
+            self._now += dt.timedelta(seconds=elapsed)
+            self._elapsed += elapsed
 
     def advance(self, delta: dt.timedelta) -> None:
         """Advance by ``delta``."""
         self.advance_to(self._now + delta)
 
     def set_wall(self, moment: dt.datetime) -> None:
-        """Set the wall clock, also backwards, without advancing monotonic time: a clock correction."""
+        """Set the wall clock, also backwards, without advancing the monotonic one: what a clock correction does."""
         self._now = _utc(moment)
 
 
 def _utc(moment: dt.datetime) -> dt.datetime:
     if moment.tzinfo is None:
-        raise NbflowError(
-            f"{moment.isoformat()} has no time zone; a clock needs aware times.", hint="Add tzinfo=datetime.UTC."
-        )
+        raise NbflowError(f"{moment.isoformat()} has no time zone; times are aware.", hint="Add tzinfo=datetime.UTC.")
     return moment.astimezone(dt.UTC)
