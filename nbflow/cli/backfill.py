@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from nbflow.arguments import DAG, DATE, INTEGER, JSON, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import CONF, DAG_ID, END, OUTPUT, START, SUBDIR_ONLY, YES, Command, arg, switch
+from nbflow.cli.declaring import CONF, DAG_ID, END, OUTPUT, START, SUBDIR_ONLY, YES, Command
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError
 
@@ -39,7 +40,7 @@ def create(call: Call) -> int:
         reprocess=args.reprocess_behavior,
         run_backwards=args.run_backwards,
         max_active_runs=args.max_active_runs,
-        conf=call.conf(args.conf),
+        conf=args.conf,
     )
     assert made.backfill_id is not None
     if not args.wait:
@@ -70,7 +71,7 @@ def old_backfill(call: Call) -> int:
         end,
         reprocess=reprocess,
         run_backwards=args.run_backwards,
-        conf=call.conf(args.conf),
+        conf=args.conf,
         version=version,
     )
     assert made.backfill_id is not None
@@ -238,21 +239,21 @@ def _active(call: Call) -> BackfillRow:
     return row
 
 
-NUMBER = arg("backfill_id", type=int, metavar="BACKFILL", help="Number of the backfill.")
+NUMBER = argument("backfill_id", type=INTEGER, metavar="BACKFILL", help="Number of the backfill.")
 
 COMMANDS = (
     Command(
         name="backfill create",
         help="Make the runs of a range of dates; a scheduler runs them.",
         run=create,
-        args=(
-            arg("--dag-id", "-d", required=True, metavar="DAG_ID", help="Id of the DAG."),
-            arg("--from-date", required=True, metavar="DATE", help="First logical date."),
-            arg("--to-date", required=True, metavar="DATE", help="Last logical date."),
-            arg("--dag-run-conf", dest="conf", metavar="JSON", help="Conf of the runs: a JSON object."),
+        arguments=(
+            argument("--dag-id", "-d", required=True, type=DAG, metavar="DAG_ID", help="Id of the DAG."),
+            argument("--from-date", required=True, type=DATE, help="First logical date."),
+            argument("--to-date", required=True, type=DATE, help="Last logical date."),
+            argument("--dag-run-conf", name="conf", type=JSON, help="Conf of the runs: a JSON object."),
             switch("--run-backwards", help="Newest first."),
-            arg("--max-active-runs", type=int, default=10, metavar="N", help="So many at once (10)."),
-            arg(
+            argument("--max-active-runs", type=INTEGER, default=10, help="So many at once (10)."),
+            argument(
                 "--reprocess-behavior",
                 choices=("none", "failed", "completed"),
                 default="none",
@@ -267,22 +268,24 @@ COMMANDS = (
         name="backfill list",
         help="The backfills there were.",
         run=list_backfills,
-        args=(
-            arg("dag_id", nargs="?", metavar="DAG_ID", help="Only of this DAG."),
+        arguments=(
+            argument("dag_id", required=False, type=DAG, metavar="DAG_ID", help="Only of this DAG."),
             switch("--active", help="Only those that are not over."),
             OUTPUT,
         ),
     ),
-    Command(name="backfill cancel", help="Start no more runs of a backfill, for good.", run=cancel, args=(NUMBER,)),
-    Command(name="backfill pause", help="Start no more runs of a backfill for now.", run=pause, args=(NUMBER,)),
-    Command(name="backfill unpause", help="Go on with a paused backfill.", run=unpause, args=(NUMBER,)),
+    Command(
+        name="backfill cancel", help="Start no more runs of a backfill, for good.", run=cancel, arguments=(NUMBER,)
+    ),
+    Command(name="backfill pause", help="Start no more runs of a backfill for now.", run=pause, arguments=(NUMBER,)),
+    Command(name="backfill unpause", help="Go on with a paused backfill.", run=unpause, arguments=(NUMBER,)),
 )
 
 DAGS_BACKFILL = Command(
     name="dags backfill",
     help="Run a range of dates and wait for their end (Airflow 2's spelling of backfill create).",
     run=old_backfill,
-    args=(
+    arguments=(
         DAG_ID,
         START,
         END,

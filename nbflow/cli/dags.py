@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from nbflow.arguments import DAG, DATE, FILE, NAMES, PATTERN, WHOLE, argument, switch
 from nbflow.cli import check_files, find_dag, output
 from nbflow.cli.backfill import DAGS_BACKFILL
 from nbflow.cli.declaring import (
@@ -14,6 +15,7 @@ from nbflow.cli.declaring import (
     CONF,
     DAG_ID,
     END,
+    FORMS,
     LOCAL,
     OUTPUT,
     START,
@@ -21,9 +23,6 @@ from nbflow.cli.declaring import (
     SUBDIR_ONLY,
     YES,
     Command,
-    arg,
-    positive,
-    switch,
 )
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, did_you_mean
@@ -54,17 +53,14 @@ def list_dags(call: Call) -> None:
     call.show([{name: row[name] for name in columns} for row in rows], empty="There are no DAGs.", columns=columns)
 
 
-def _columns(text: str | None) -> tuple[str, ...]:
-    if not text:
-        return LIST_COLUMNS
-    chosen = tuple(name.strip() for name in text.split(",") if name.strip())
-    for name in chosen:
+def _columns(chosen: list[str] | None) -> tuple[str, ...]:
+    for name in chosen or ():
         if name not in ALL_COLUMNS:
             raise UsageError(
                 f"There is no column {name!r}.{did_you_mean(name, ALL_COLUMNS)}",
                 hint=f"There are: {', '.join(ALL_COLUMNS)}.",
             )
-    return chosen
+    return tuple(chosen or LIST_COLUMNS)
 
 
 def _stored_row(row: Any) -> dict[str, Any]:
@@ -161,9 +157,7 @@ def list_runs(call: Call) -> None:
     from nbflow.core.states import RunState
 
     args = call.args
-    if args.dag_id and args.dag_id_option and args.dag_id != args.dag_id_option:
-        raise UsageError("nbflow dags list-runs: two DAG ids were given.")
-    dag_id = args.dag_id or args.dag_id_option
+    dag_id = args.dag_id
     if dag_id is None:
         raise UsageError("nbflow dags list-runs: which DAG?", hint="Usage: nbflow dags list-runs DAG_ID")
     call.operations.version(dag_id)
@@ -229,7 +223,7 @@ def test(call: Call) -> int:
 
     args = call.args
     moment = call.date(args.exec_date or args.logical_date)
-    conf = call.conf(args.conf)
+    conf = args.conf or {}
     with results_only(), logging_to_stderr(level_of(call)), interruptible():
         dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
         if loaded.output:
@@ -276,13 +270,12 @@ def trigger(call: Call) -> None:
 
     args = call.args
     moment = call.date(args.logical_date)
-    conf = call.conf(args.conf)
     version = find_dag.stored(call, args.dag_id, args.subdir)
     run = call.operations.trigger(
         args.dag_id,
         run_id=args.run_id,
         logical_date=moment,
-        conf=conf,
+        conf=args.conf,
         version=version.number if args.subdir else None,
     )
     call.show_one(run_row(run))
@@ -382,49 +375,61 @@ def list_jobs(call: Call) -> None:
     show_jobs(call, state=call.args.state, limit=call.args.limit)
 
 
-LOGICAL_DATE = arg("logical_date", nargs="?", metavar="DATE", help="Logical date of the run (now).")
+LOGICAL_DATE = argument(
+    "logical_date", required=False, type=DATE, metavar="DATE", help="Logical date of the run (now)."
+)
 
 COMMANDS = (
     Command(
         name="dags list",
         help="The DAGs there are.",
         run=list_dags,
-        args=(
+        arguments=(
             OUTPUT,
-            arg("--columns", metavar="A,B", help=f"Which of {', '.join(ALL_COLUMNS)}."),
+            argument("--columns", type=NAMES, help=f"Which of {', '.join(ALL_COLUMNS)}."),
             LOCAL,
             SUBDIR,
             BUNDLE,
         ),
     ),
     Command(
-        name="dags details", help="All that is known of a DAG.", run=details, args=(DAG_ID, OUTPUT, SUBDIR, BUNDLE)
+        name="dags details", help="All that is known of a DAG.", run=details, arguments=(DAG_ID, OUTPUT, SUBDIR, BUNDLE)
     ),
     Command(
         name="dags show",
         help="The graph, as DOT; or saved as a picture.",
         run=show_graph,
-        args=(
+        arguments=(
             DAG_ID,
             SUBDIR,
             BUNDLE,
-            arg("-s", "--save", metavar="FILE", help="Write .svg, .dot, or what Graphviz can (.png, .pdf)."),
+            argument("-s", "--save", type=FILE, help="Write .svg, .dot, or what Graphviz can (.png, .pdf)."),
         ),
     ),
     Command(
         name="dags test",
         help="Run a DAG once, here and now, in this process; exit code 0 if the run succeeded.",
         run=test,
-        args=(
+        arguments=(
             DAG_ID,
             LOGICAL_DATE,
-            arg("--exec-date", "--execution-date", dest="exec_date", metavar="DATE", help="The same, in 2.x words."),
+            argument(
+                "--exec-date",
+                "--execution-date",
+                name="exec_date",
+                type=DATE,
+                help="The same, in 2.x words.",
+            ),
             SUBDIR,
             CONF,
             OUTPUT,
-            arg("--mark-success-pattern", metavar="REGEX", help="Do not run the tasks that match; they succeed."),
+            argument(
+                "--mark-success-pattern",
+                type=PATTERN,
+                help="Do not run the tasks that match; they succeed.",
+            ),
             switch("--show-dagrun", help="Print the run's graph (DOT) afterwards, on stderr."),
-            arg("--save-dagrun", metavar="FILE", help="Save the run's graph: .dot, .png, .svg ..."),
+            argument("--save-dagrun", type=FILE, help="Save the run's graph: .dot, .png, .svg ..."),
             BUNDLE,
         ),
     ),
@@ -432,13 +437,19 @@ COMMANDS = (
         name="dags trigger",
         help="Make a run now; a scheduler runs it.",
         run=trigger,
-        args=(
+        arguments=(
             DAG_ID,
             CONF,
-            arg(
-                "-l", "-e", "--logical-date", "--exec-date", dest="logical_date", metavar="DATE", help="Its date (now)."
+            argument(
+                "-l",
+                "-e",
+                "--logical-date",
+                "--exec-date",
+                name="logical_date",
+                type=DATE,
+                help="Its date (now).",
             ),
-            arg("-r", "--run-id", metavar="ID", help="Its id."),
+            argument("-r", "--run-id", metavar="ID", help="Its id."),
             switch("--no-replace-microseconds", help="Accepted: microseconds are always kept."),
             OUTPUT,
             SUBDIR,
@@ -450,9 +461,9 @@ COMMANDS = (
         name="dags clear",
         help="Let the tasks of runs go again.",
         run=clear,
-        args=(
+        arguments=(
             DAG_ID,
-            arg("--run-id", metavar="ID", help="Only this run."),
+            argument("--run-id", metavar="ID", help="Only this run."),
             switch("-f", "--only-failed", help="Only failed tasks."),
             switch("-r", "--only-running", help="Only running tasks."),
             YES,
@@ -462,10 +473,9 @@ COMMANDS = (
         name="dags list-runs",
         help="The runs of a DAG, newest first.",
         run=list_runs,
-        args=(
-            arg("dag_id", nargs="?", metavar="DAG_ID", help="Id of the DAG."),
-            arg("-d", "--dag-id", dest="dag_id_option", metavar="DAG_ID", help="The same, as an option."),
-            arg("--state", choices=("queued", "running", "success", "failed"), help="Only runs in this state."),
+        arguments=(
+            argument("dag_id", "-d", "--dag-id", type=DAG, required=False, metavar="DAG_ID", help="Id of the DAG."),
+            argument("--state", choices=("queued", "running", "success", "failed"), help="Only runs in this state."),
             switch("--no-backfill", help="Leave out runs of backfills."),
             START,
             END,
@@ -476,20 +486,22 @@ COMMANDS = (
         name="dags list-jobs",
         help="The processes of nbflow.",
         run=list_jobs,
-        args=(
+        arguments=(
             OUTPUT,
-            arg("--state", choices=("running", "success", "failed"), help="Only those that run, ended, or were lost."),
-            arg("--limit", type=positive, default=100, metavar="N", help="At most so many (100)."),
+            argument(
+                "--state", choices=("running", "success", "failed"), help="Only those that run, ended, or were lost."
+            ),
+            argument("--limit", type=WHOLE, default=100, help="At most so many (100)."),
         ),
     ),
     Command(
         name="dags next-execution",
         help="The logical date of the run that comes next.",
         run=next_execution,
-        args=(
+        arguments=(
             DAG_ID,
-            arg("-n", "--num-executions", type=positive, default=1, metavar="N", help="So many of them."),
-            arg("-o", "--output", choices=("table", "json", "yaml", "plain"), help="Form of the output (bare dates)."),
+            argument("-n", "--num-executions", type=WHOLE, default=1, help="So many of them."),
+            argument("-o", "--output", choices=FORMS, help="Form of the output (bare dates)."),
             SUBDIR,
             BUNDLE,
         ),
@@ -498,19 +510,31 @@ COMMANDS = (
         name="dags state",
         help="The state of a run.",
         run=state,
-        args=(DAG_ID, arg("run", metavar="RUN", help="Run id, or logical date."), SUBDIR, BUNDLE),
+        arguments=(DAG_ID, argument("run", metavar="RUN", help="Run id, or logical date."), SUBDIR, BUNDLE),
     ),
     Command(
         name="dags pause",
         help="Stop scheduling a DAG.",
         run=pause,
-        args=(DAG_ID, switch("--treat-dag-id-as-regex", help="Every DAG whose id matches."), YES, OUTPUT, SUBDIR_ONLY),
+        arguments=(
+            DAG_ID,
+            switch("--treat-dag-id-as-regex", help="Every DAG whose id matches."),
+            YES,
+            OUTPUT,
+            SUBDIR_ONLY,
+        ),
     ),
     Command(
         name="dags unpause",
         help="Go on scheduling a DAG.",
         run=unpause,
-        args=(DAG_ID, switch("--treat-dag-id-as-regex", help="Every DAG whose id matches."), YES, OUTPUT, SUBDIR_ONLY),
+        arguments=(
+            DAG_ID,
+            switch("--treat-dag-id-as-regex", help="Every DAG whose id matches."),
+            YES,
+            OUTPUT,
+            SUBDIR_ONLY,
+        ),
     ),
-    Command(name="dags delete", help="Delete a DAG and its history.", run=delete, args=(DAG_ID, YES)),
+    Command(name="dags delete", help="Delete a DAG and its history.", run=delete, arguments=(DAG_ID, YES)),
 )

@@ -1,45 +1,19 @@
-"""How a command is declared: its name, its options and the function that carries it out.
+"""How a command of the terminal is declared: its name, its arguments and the function that carries it out.
 
-A command's options are data, so that parser, help, ``nbflow cheat-sheet`` and the tests against Airflow's spellings
-all read one table. ``arg`` takes what ``argparse.ArgumentParser.add_argument`` takes.
+What nbflow can do is declared in :mod:`nbflow.commands`; here stand the options that only a terminal has: forms of
+output, files to load, not to be asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nbflow.arguments import DAG, DATE, FILE, INTEGER, JSON, RUN, TASK, Argument, argument, switch
 
 if TYPE_CHECKING:
     from nbflow.cli.invocation import Call
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arg:
-    """One positional or option."""
-
-    flags: tuple[str, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-def arg(*flags: str, **options: Any) -> Arg:
-    """An argument as argparse would be told of it."""
-    return Arg(flags=flags, options=options)
-
-
-def switch(*flags: str, help: str, **options: Any) -> Arg:
-    """An option without a value."""
-    return arg(*flags, action="store_true", help=help, **options)
-
-
-def positive(text: str) -> int:
-    """The type of an option that counts: a whole number, at least 1."""
-    import argparse
-
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
-
 
 Run = Callable[["Call"], "int | None"]
 
@@ -51,33 +25,32 @@ class Command:
     name: str
     help: str
     run: Run
-    args: tuple[Arg, ...] = ()
+    arguments: tuple[Argument, ...] = ()
     also: tuple[str, ...] = ()
     """Other names of it: "db upgrade"."""
     more: str = ""
     """Shown under the options."""
 
 
-DAG_ID = arg("dag_id", help="Id of the DAG.")
-TASK_ID = arg("task_id", help="Id of the task.")
-OUTPUT = arg(
-    "-o", "--output", choices=("table", "json", "yaml", "plain"), default="table", help="Form of the output (table)."
-)
-SUBDIR = arg(
+DAG_ID = argument("dag_id", type=DAG, help="Id of the DAG.")
+TASK_ID = argument("task_id", type=TASK, help="Id of the task.")
+FORMS = ("table", "json", "yaml", "plain")
+OUTPUT = argument("-o", "--output", choices=FORMS, default="table", help="Form of the output (table).")
+SUBDIR = argument(
     "-S",
     "--subdir",
     "-f",
     "--dagfile-path",
-    metavar="FILE",
+    type=FILE,
     help="Take the DAG from this file (or folder), loaded here and now; no scheduler is needed.",
 )
-SUBDIR_ONLY = arg("-S", "--subdir", metavar="FILE", help=SUBDIR.options["help"])
+SUBDIR_ONLY = argument("-S", "--subdir", type=FILE, help=SUBDIR.help)
 """Where ``-f`` is taken by another option."""
 LOCAL = switch("-l", "--local", help="Read the DAG files here and now, instead of asking the metastore.")
-BUNDLE = arg("-B", "--bundle-name", action="append", help="Accepted for Airflow 3's sake: there is one DAGs folder.")
+BUNDLE = argument("-B", "--bundle-name", repeated=True, help="Accepted for Airflow 3's sake: there is one DAGs folder.")
 YES = switch("-y", "--yes", help="Do not ask.")
-CONF = arg("-c", "--conf", metavar="JSON", help="The run's conf: a JSON object.")
-START = arg("-s", "--start-date", metavar="DATE", help="From this logical date on.")
-END = arg("-e", "--end-date", metavar="DATE", help="Up to this logical date.")
-MAP_INDEX = arg("--map-index", type=int, default=-1, metavar="N", help="Which instance of a mapped task.")
-RUN = arg("run", metavar="RUN", help="Run id, or logical date, of the run.")
+CONF = argument("-c", "--conf", type=JSON, help="The run's conf: a JSON object.")
+START = argument("-s", "--start-date", type=DATE, help="From this logical date on.")
+END = argument("-e", "--end-date", type=DATE, help="Up to this logical date.")
+MAP_INDEX = argument("--map-index", type=INTEGER, default=-1, help="Which instance of a mapped task.")
+RUN_ID = argument("run", type=RUN, metavar="RUN", help="Run id, or logical date, of the run.")

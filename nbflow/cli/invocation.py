@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from nbflow.arguments import UsageError as UsageError
+from nbflow.arguments import Values
 from nbflow.cli import output
-from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
     from nbflow.app import App
@@ -21,14 +20,10 @@ if TYPE_CHECKING:
     from nbflow.services.operations import Operations
 
 
-class UsageError(NbflowError):
-    """The command line makes no sense: exit code 2."""
-
-
 class Call:
     """See the head of this module. Closed by ``main``."""
 
-    def __init__(self, args: Namespace, environ: Mapping[str, str]) -> None:
+    def __init__(self, args: Values, environ: Mapping[str, str]) -> None:
         self.args, self.environ = args, environ
         self._open = ExitStack()
 
@@ -86,18 +81,6 @@ class Call:
             return parse_date(text, zone=ZoneInfo("UTC" if name.lower() == "utc" else name), now=self.now())
         except ValueError as fault:
             raise UsageError(str(fault)) from None
-
-    def conf(self, text: str | None, option: str = "--conf") -> dict[str, Any]:
-        """A JSON object as typed."""
-        if not text:
-            return {}
-        try:
-            value = json.loads(text)
-        except ValueError as fault:
-            raise UsageError(f"{option} is not JSON: {fault}.", hint="""Write it like: '{"day": 1}'.""") from None
-        if not isinstance(value, dict):
-            raise UsageError(f"{option} must be a JSON object.", hint="""Write it like: '{"day": 1}'.""")
-        return value
 
     def sure(self, question: str) -> bool:
         """Whether the user wants it: ``-y``, or a yes at the prompt. With no terminal to ask, it is a usage error."""

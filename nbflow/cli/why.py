@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nbflow.arguments import argument
 from nbflow.cli import output
-from nbflow.cli.declaring import DAG_ID, MAP_INDEX, OUTPUT, Command, arg
+from nbflow.cli.declaring import DAG_ID, MAP_INDEX, OUTPUT, Command
 from nbflow.cli.invocation import Call
 from nbflow.errors import DagRunNotFound, TaskNotFound, did_you_mean
 
@@ -72,10 +73,10 @@ COMMANDS = (
         name="why",
         help="Why a run's tasks wait, by the same evaluation that decides.",
         run=why,
-        args=(
+        arguments=(
             DAG_ID,
-            arg("run", nargs="?", metavar="RUN", help="Run id, or logical date (the newest run)."),
-            arg("task_id", nargs="?", metavar="TASK", help="Only this task."),
+            argument("run", required=False, metavar="RUN", help="Run id, or logical date (the newest run)."),
+            argument("task_id", required=False, metavar="TASK", help="Only this task."),
             MAP_INDEX,
             OUTPUT,
         ),

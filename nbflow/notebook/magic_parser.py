@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from nbflow.cli.declaring import positive
+from nbflow.arguments import _pair as read_pair
+from nbflow.arguments import _whole as positive
 from nbflow.errors import InvalidArgument, NbflowError, did_you_mean
 from nbflow.notebook import functions
-from nbflow.sources.cell_options import read_pair
 
 
 @dataclass(frozen=True, slots=True)
