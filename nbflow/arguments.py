@@ -181,7 +181,13 @@ class Argument:
     @property
     def shown(self) -> str:
         """How help and errors call it."""
-        return self.metavar or self.name if self.place else "/".join(self.flags)
+        return self.metavar or self.name if self.place else self.flags_shown
+
+    @property
+    def flags_shown(self) -> str:
+        """``-n/--number``: its first short flag and its first long one."""
+        short = next((flag for flag in self.flags if not flag.startswith("--")), "")
+        return "/".join(filter(None, [short if short != self.flag else "", self.flag]))
 
 
 def argument(*spellings: str, help: str = "", name: str = "", type: Type = TEXT, **options: Any) -> Argument:
@@ -260,17 +266,17 @@ class _Raw(argparse.ArgumentParser):
 class _Unread(Exception):
     """A text that an argument cannot read. No ValueError: argparse would replace its words."""
 
-    def __init__(self, argument: Argument, text: str, fault: Exception) -> None:
+    def __init__(self, argument: Argument, shown: str, text: str, fault: Exception) -> None:
         super().__init__(argument, text, fault)
-        self.argument, self.text, self.fault = argument, text, fault
+        self.argument, self.shown, self.text, self.fault = argument, shown, text, fault
 
 
-def _reader(one: Argument) -> Callable[[str], Any]:
+def _reader(one: Argument, shown: str) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
             return one.type.read(text)
         except (ValueError, NbflowError) as fault:
-            raise _Unread(one, text, fault) from None
+            raise _Unread(one, shown, text, fault) from None
 
     return read
 
@@ -391,7 +397,7 @@ class Parser(_Raw):
         if isinstance(fault, BadValue):
             return self.voice.error(fault.sentence.replace("{shown}", one.flag or one.shown), hint=fault.hint)
         said = str(fault).rstrip(".")
-        words = {"line": self.line, "shown": one.shown, "flag": one.flag, "fault": said, "text": unread.text}
+        words = {"line": self.line, "shown": unread.shown, "flag": one.flag, "fault": said, "text": unread.text}
         return self._failed(self.voice.bad_value.format(**words), _example(one))
 
     def _option_fault(self, fault: argparse.ArgumentError) -> NbflowError:
@@ -400,9 +406,9 @@ class Parser(_Raw):
             return self._failed(f"{self.line}: {one.flag} takes no value.", f"Write {one.flag} alone.")
         if fault.message == "expected one argument":
             return self._failed(
-                self.voice.no_value.format(line=self.line, flag=one.flag, shown=one.shown), _example(one)
+                self.voice.no_value.format(line=self.line, flag=one.flag, shown=one.flags_shown), _example(one)
             )
-        return self._failed(f"{self.line}: argument {one.shown}: {fault.message}.")
+        return self._failed(f"{self.line}: argument {one.flags_shown}: {fault.message}.")
 
     def usage_line(self) -> str:
         """``nbflow dags pause [-h] dag_id``"""
@@ -438,7 +444,13 @@ def _add_place(parser: argparse.ArgumentParser, one: Argument, *, optional: bool
     default = None if optional else one.default  # SUPPRESS would be read like a text
     options: dict[str, Any] = {"choices": one.choices} if one.choices else {}
     parser.add_argument(
-        one.name, nargs=nargs, type=_reader(one), metavar=one.metavar or None, default=default, help=one.help, **options
+        one.name,
+        nargs=nargs,
+        type=_reader(one, one.shown),
+        metavar=one.metavar or None,
+        default=default,
+        help=one.help,
+        **options,
     )
 
 
@@ -454,7 +466,7 @@ def _add_option(parser: argparse.ArgumentParser, one: Argument, **options: Any) 
     if one.repeated:
         options["action"] = "append"
     metavar = one.metavar or (None if one.choices else one.type.metavar or one.name.upper())
-    parser.add_argument(*one.flags, type=_reader(one), metavar=metavar, **options)
+    parser.add_argument(*one.flags, type=_reader(one, one.flags_shown), metavar=metavar, **options)
 
 
 # --------------------------------------------------------------------------------------------------------------- lines

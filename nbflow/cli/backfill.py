@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import DAG, DATE, INTEGER, JSON, argument, switch
+from nbflow.arguments import DAG, INTEGER, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import CONF, DAG_ID, END, OUTPUT, START, SUBDIR_ONLY, YES, Command
+from nbflow.cli.declaring import CONF, DAG_ID, END, OUTPUT, START, SUBDIR_ONLY, YES, Command, declared
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.commands.conf import conf_of
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -23,13 +24,13 @@ PLAN_COLUMNS = ("ordinal", "logical_date", "data_interval_start", "data_interval
 
 def create(call: Call) -> int:
     args = call.args
-    start, end = call.date(args.from_date), call.date(args.to_date)
+    start, end = call.date(args.from_date), call.date(args.to_date or args.from_date)
     assert start is not None
     assert end is not None
     find_dag.stored(call, args.dag_id, None)
     if args.dry_run:
         plan = call.operations.plan_backfill(
-            args.dag_id, start, end, reprocess=args.reprocess_behavior, run_backwards=args.run_backwards
+            args.dag_id, start, end, reprocess=args.reprocess, run_backwards=args.run_backwards
         )
         _show_plan(call, plan)
         return 0
@@ -37,10 +38,10 @@ def create(call: Call) -> int:
         args.dag_id,
         start,
         end,
-        reprocess=args.reprocess_behavior,
+        reprocess=args.reprocess,
         run_backwards=args.run_backwards,
         max_active_runs=args.max_active_runs,
-        conf=args.conf,
+        conf=conf_of(args),
     )
     assert made.backfill_id is not None
     if not args.wait:
@@ -242,27 +243,11 @@ def _active(call: Call) -> BackfillRow:
 NUMBER = argument("backfill_id", type=INTEGER, metavar="BACKFILL", help="Number of the backfill.")
 
 COMMANDS = (
-    Command(
-        name="backfill create",
-        help="Make the runs of a range of dates; a scheduler runs them.",
+    declared(
+        "backfill create",
+        switch("--wait", help="Wait for their end; exit code 0 if all succeeded."),
+        OUTPUT,
         run=create,
-        arguments=(
-            argument("--dag-id", "-d", required=True, type=DAG, metavar="DAG_ID", help="Id of the DAG."),
-            argument("--from-date", required=True, type=DATE, help="First logical date."),
-            argument("--to-date", required=True, type=DATE, help="Last logical date."),
-            argument("--dag-run-conf", name="conf", type=JSON, help="Conf of the runs: a JSON object."),
-            switch("--run-backwards", help="Newest first."),
-            argument("--max-active-runs", type=INTEGER, default=10, help="So many at once (10)."),
-            argument(
-                "--reprocess-behavior",
-                choices=("none", "failed", "completed"),
-                default="none",
-                help="Which finished runs to run again (none).",
-            ),
-            switch("--dry-run", help="Only show the runs that it would make."),
-            switch("--wait", help="Wait for their end; exit code 0 if all succeeded."),
-            OUTPUT,
-        ),
     ),
     Command(
         name="backfill list",

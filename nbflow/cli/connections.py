@@ -8,7 +8,7 @@ import sys
 from dataclasses import fields
 from typing import Any
 
-from nbflow.arguments import JSON, argument, switch
+from nbflow.arguments import argument, switch
 from nbflow.cli import output
 from nbflow.cli.declaring import OUTPUT, Command
 from nbflow.cli.invocation import Call, UsageError

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from nbflow.arguments import DAG, DATE, FILE, NAMES, PATTERN, WHOLE, argument, switch
+from nbflow.arguments import FILE, NAMES, PATTERN, WHOLE, argument, switch
 from nbflow.cli import check_files, find_dag, output
 from nbflow.cli.backfill import DAGS_BACKFILL
 from nbflow.cli.declaring import (
     BUNDLE,
-    CONF,
     DAG_ID,
     END,
     FORMS,
@@ -23,9 +21,11 @@ from nbflow.cli.declaring import (
     SUBDIR_ONLY,
     YES,
     Command,
+    declared,
 )
 from nbflow.cli.invocation import Call, UsageError
-from nbflow.errors import NbflowError, did_you_mean
+from nbflow.commands.conf import conf_of
+from nbflow.errors import did_you_mean
 
 LIST_COLUMNS = ("dag_id", "schedule", "is_paused", "next_run", "owners", "tags", "fileloc")
 ALL_COLUMNS = (
@@ -158,8 +158,6 @@ def list_runs(call: Call) -> None:
 
     args = call.args
     dag_id = args.dag_id
-    if dag_id is None:
-        raise UsageError("nbflow dags list-runs: which DAG?", hint="Usage: nbflow dags list-runs DAG_ID")
     call.operations.version(dag_id)
     runs = call.app.store.runs(
         dag_id,
@@ -189,7 +187,7 @@ def next_execution(call: Call) -> None:
     if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
         last = DataInterval(latest.data_interval_start, latest.data_interval_end)
     timetable, now, rows = timetable_from_spec(spec.schedule), call.now(), []
-    for _ in range(args.num_executions):
+    for _ in range(args.number):
         info = timetable.next_run(last, TimeRestriction(spec.start_date, spec.end_date, spec.catchup), now)
         if info is None:
             break
@@ -222,8 +220,8 @@ def test(call: Call) -> int:
     from nbflow.services.dag_test import run_test
 
     args = call.args
-    moment = call.date(args.exec_date or args.logical_date)
-    conf = args.conf or {}
+    moment = call.date(args.logical_date)
+    conf = conf_of(args)
     with results_only(), logging_to_stderr(level_of(call)), interruptible():
         dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
         if loaded.output:
@@ -275,7 +273,7 @@ def trigger(call: Call) -> None:
         args.dag_id,
         run_id=args.run_id,
         logical_date=moment,
-        conf=args.conf,
+        conf=conf_of(args),
         version=version.number if args.subdir else None,
     )
     call.show_one(run_row(run))
@@ -318,44 +316,6 @@ def clear(call: Call) -> int:
 # ---------------------------------------------------------------------------------------------------- pausing, deleting
 
 
-def pause(call: Call) -> int:
-    return _set_paused(call, True)
-
-
-def unpause(call: Call) -> int:
-    return _set_paused(call, False)
-
-
-def _set_paused(call: Call, paused: bool) -> int:
-    args, store = call.args, call.app.store
-    word = "Pause" if paused else "Unpause"
-    if args.treat_dag_id_as_regex:
-        try:
-            pattern = re.compile(args.dag_id)
-        except re.error as fault:
-            raise UsageError(f"{args.dag_id!r} is not a regular expression: {fault}.") from None
-        dag_ids = [row.dag_id for row in store.dags() if pattern.search(row.dag_id)]
-        if not dag_ids:
-            raise NbflowError(f"No DAG's id matches {args.dag_id!r}.")
-        if len(dag_ids) > 1 and not call.sure(f"{word} {len(dag_ids)} DAGs: {', '.join(dag_ids)}?"):
-            return 1
-    else:
-        dag_ids = [find_dag.stored(call, args.dag_id, None).dag_id]
-    rows = []
-    for dag_id in dag_ids:
-        if store.dag(dag_id) is None and not find_dag.follow(call, dag_id):
-            raise NbflowError(
-                f"DAG {dag_id} has no schedule to {word.lower()}: it was registered for its own runs only.",
-                hint="Save it in the DAGs folder.",
-            )
-        call.operations.set_paused(dag_id, paused)
-        if not paused and _is_stale(call, dag_id):
-            output.warn(f"No file defines DAG {dag_id} any more: nothing is scheduled.")
-        rows.append({"dag_id": dag_id, "is_paused": paused})
-    call.show(rows)
-    return 0
-
-
 def delete(call: Call) -> int:
     dag_id = call.args.dag_id
     call.operations.version(dag_id)
@@ -375,85 +335,44 @@ def list_jobs(call: Call) -> None:
     show_jobs(call, state=call.args.state, limit=call.args.limit)
 
 
-LOGICAL_DATE = argument(
-    "logical_date", required=False, type=DATE, metavar="DATE", help="Logical date of the run (now)."
-)
+ENDED = ("running", "success", "failed")
 
 COMMANDS = (
-    Command(
-        name="dags list",
-        help="The DAGs there are.",
+    declared(
+        "dags list",
+        OUTPUT,
+        argument("--columns", type=NAMES, help=f"Which of {', '.join(ALL_COLUMNS)}."),
+        LOCAL,
+        SUBDIR,
+        BUNDLE,
         run=list_dags,
-        arguments=(
-            OUTPUT,
-            argument("--columns", type=NAMES, help=f"Which of {', '.join(ALL_COLUMNS)}."),
-            LOCAL,
-            SUBDIR,
-            BUNDLE,
-        ),
     ),
     Command(
         name="dags details", help="All that is known of a DAG.", run=details, arguments=(DAG_ID, OUTPUT, SUBDIR, BUNDLE)
     ),
-    Command(
-        name="dags show",
-        help="The graph, as DOT; or saved as a picture.",
+    declared(
+        "dags show",
+        SUBDIR,
+        BUNDLE,
+        argument("-s", "--save", type=FILE, help="Write .svg, .dot, or what Graphviz can (.png, .pdf)."),
         run=show_graph,
-        arguments=(
-            DAG_ID,
-            SUBDIR,
-            BUNDLE,
-            argument("-s", "--save", type=FILE, help="Write .svg, .dot, or what Graphviz can (.png, .pdf)."),
-        ),
     ),
-    Command(
-        name="dags test",
-        help="Run a DAG once, here and now, in this process; exit code 0 if the run succeeded.",
+    declared(
+        "dags test",
+        SUBDIR,
+        OUTPUT,
+        argument("--mark-success-pattern", type=PATTERN, help="Do not run the tasks that match; they succeed."),
+        switch("--show-dagrun", help="Print the run's graph (DOT) afterwards, on stderr."),
+        argument("--save-dagrun", type=FILE, help="Save the run's graph: .dot, .png, .svg ..."),
+        BUNDLE,
         run=test,
-        arguments=(
-            DAG_ID,
-            LOGICAL_DATE,
-            argument(
-                "--exec-date",
-                "--execution-date",
-                name="exec_date",
-                type=DATE,
-                help="The same, in 2.x words.",
-            ),
-            SUBDIR,
-            CONF,
-            OUTPUT,
-            argument(
-                "--mark-success-pattern",
-                type=PATTERN,
-                help="Do not run the tasks that match; they succeed.",
-            ),
-            switch("--show-dagrun", help="Print the run's graph (DOT) afterwards, on stderr."),
-            argument("--save-dagrun", type=FILE, help="Save the run's graph: .dot, .png, .svg ..."),
-            BUNDLE,
-        ),
     ),
-    Command(
-        name="dags trigger",
-        help="Make a run now; a scheduler runs it.",
+    declared(
+        "dags trigger",
+        switch("--no-replace-microseconds", help="Accepted: microseconds are always kept."),
+        OUTPUT,
+        SUBDIR,
         run=trigger,
-        arguments=(
-            DAG_ID,
-            CONF,
-            argument(
-                "-l",
-                "-e",
-                "--logical-date",
-                "--exec-date",
-                name="logical_date",
-                type=DATE,
-                help="Its date (now).",
-            ),
-            argument("-r", "--run-id", metavar="ID", help="Its id."),
-            switch("--no-replace-microseconds", help="Accepted: microseconds are always kept."),
-            OUTPUT,
-            SUBDIR,
-        ),
     ),
     DAGS_BACKFILL,
     *check_files.COMMANDS,
@@ -469,18 +388,14 @@ COMMANDS = (
             YES,
         ),
     ),
-    Command(
-        name="dags list-runs",
-        help="The runs of a DAG, newest first.",
+    declared(
+        "dags list-runs",
+        argument("--state", choices=("queued", *ENDED), help="Only runs in this state."),
+        switch("--no-backfill", help="Leave out runs of backfills."),
+        START,
+        END,
+        OUTPUT,
         run=list_runs,
-        arguments=(
-            argument("dag_id", "-d", "--dag-id", type=DAG, required=False, metavar="DAG_ID", help="Id of the DAG."),
-            argument("--state", choices=("queued", "running", "success", "failed"), help="Only runs in this state."),
-            switch("--no-backfill", help="Leave out runs of backfills."),
-            START,
-            END,
-            OUTPUT,
-        ),
     ),
     Command(
         name="dags list-jobs",
@@ -488,23 +403,16 @@ COMMANDS = (
         run=list_jobs,
         arguments=(
             OUTPUT,
-            argument(
-                "--state", choices=("running", "success", "failed"), help="Only those that run, ended, or were lost."
-            ),
+            argument("--state", choices=ENDED, help="Only those that run, ended, or were lost."),
             argument("--limit", type=WHOLE, default=100, help="At most so many (100)."),
         ),
     ),
-    Command(
-        name="dags next-execution",
-        help="The logical date of the run that comes next.",
+    declared(
+        "dags next-execution",
+        argument("-o", "--output", choices=FORMS, help="Form of the output (bare dates)."),
+        SUBDIR,
+        BUNDLE,
         run=next_execution,
-        arguments=(
-            DAG_ID,
-            argument("-n", "--num-executions", type=WHOLE, default=1, help="So many of them."),
-            argument("-o", "--output", choices=FORMS, help="Form of the output (bare dates)."),
-            SUBDIR,
-            BUNDLE,
-        ),
     ),
     Command(
         name="dags state",
@@ -512,29 +420,7 @@ COMMANDS = (
         run=state,
         arguments=(DAG_ID, argument("run", metavar="RUN", help="Run id, or logical date."), SUBDIR, BUNDLE),
     ),
-    Command(
-        name="dags pause",
-        help="Stop scheduling a DAG.",
-        run=pause,
-        arguments=(
-            DAG_ID,
-            switch("--treat-dag-id-as-regex", help="Every DAG whose id matches."),
-            YES,
-            OUTPUT,
-            SUBDIR_ONLY,
-        ),
-    ),
-    Command(
-        name="dags unpause",
-        help="Go on scheduling a DAG.",
-        run=unpause,
-        arguments=(
-            DAG_ID,
-            switch("--treat-dag-id-as-regex", help="Every DAG whose id matches."),
-            YES,
-            OUTPUT,
-            SUBDIR_ONLY,
-        ),
-    ),
+    declared("dags pause", YES, OUTPUT, SUBDIR_ONLY),
+    declared("dags unpause", YES, OUTPUT, SUBDIR_ONLY),
     Command(name="dags delete", help="Delete a DAG and its history.", run=delete, arguments=(DAG_ID, YES)),
 )

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nbflow.arguments import DAG, DATE, FILE, INTEGER, JSON, RUN, TASK, Argument, argument, switch
+from nbflow.commands import command, commands_of
+from nbflow.commands.base import Command as Declared
+from nbflow.commands.base import carry_out
 
 if TYPE_CHECKING:
     from nbflow.cli.invocation import Call
@@ -54,3 +58,46 @@ START = argument("-s", "--start-date", type=DATE, help="From this logical date o
 END = argument("-e", "--end-date", type=DATE, help="Up to this logical date.")
 MAP_INDEX = argument("--map-index", type=INTEGER, default=-1, help="Which instance of a mapped task.")
 RUN_ID = argument("run", type=RUN, metavar="RUN", help="Run id, or logical date, of the run.")
+
+
+# ------------------------------------------------------------------------------------------------ commands of nbflow
+
+
+def declared(name: str, *options: Argument, run: Run | None = None, more: str = "") -> Command:
+    """The terminal's form of a command of :mod:`nbflow.commands`, with options that only a terminal has. ``run`` shows
+    what a command finds that only looks, or shows a result in its own way."""
+    one = command(name)
+    return Command(
+        name=one.name,
+        help=one.help,
+        run=run or partial(carried_out, one),
+        arguments=(*one.arguments, *options),
+        also=one.also,
+        more=more or one.more,
+    )
+
+
+def carried_out(one: Declared, call: Call) -> int:
+    """Carry out a command; its rows go to stdout in the form asked for, else its sentence."""
+    from nbflow.cli import output
+
+    done = carry_out(one, call.context, call.args, sure=call.sure)
+    if done is None:
+        return 1
+    for warning in done.warnings:
+        output.warn(warning)
+    if done.rows and hasattr(call.args, "output"):
+        call.show(done.rows)
+    else:
+        print(output.harmless(done.text))
+    return 0
+
+
+def others(group: str, own: tuple[Command, ...] | list[Command]) -> list[Command]:
+    """The commands of a group that need nothing of the terminal's own."""
+    names = {one.name for one in own}
+    return [
+        declared(one.name, OUTPUT, *([YES] if one.asks else []))
+        for one in commands_of(group)
+        if one.run is not None and one.name not in names
+    ]

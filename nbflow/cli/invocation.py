@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from nbflow.cli import output
 
 if TYPE_CHECKING:
     from nbflow.app import App
+    from nbflow.commands.context import Context
     from nbflow.config import Settings
     from nbflow.services.operations import Operations
 
@@ -52,6 +53,23 @@ class Call:
         """All that may be asked, in the name of the user at the terminal."""
         return self.app.operations(self.actor)
 
+    @cached_property
+    def context(self) -> Context:
+        """What a command may use, in a terminal."""
+        from nbflow.cli.find_dag import FolderDags
+        from nbflow.commands.context import Context
+        from nbflow.commands.way_out import Surface
+
+        return Context(operations=self.operations, dags=FolderDags(self), surface=Surface.TERMINAL, zone=self.zone)
+
+    @property
+    def zone(self) -> tzinfo:
+        """Of dates that name none."""
+        from zoneinfo import ZoneInfo
+
+        name = self.settings.core.default_timezone
+        return ZoneInfo("UTC" if name.lower() == "utc" else name)
+
     @property
     def actor(self) -> str:
         """Who stands in the history."""
@@ -70,17 +88,7 @@ class Call:
 
     def date(self, text: str | None) -> datetime | None:
         """A date as typed, in the default time zone where it names none."""
-        from zoneinfo import ZoneInfo
-
-        from nbflow.services.date_parsing import parse_date
-
-        if text is None:
-            return None
-        name = self.settings.core.default_timezone
-        try:
-            return parse_date(text, zone=ZoneInfo("UTC" if name.lower() == "utc" else name), now=self.now())
-        except ValueError as fault:
-            raise UsageError(str(fault)) from None
+        return self.context.date(text)
 
     def sure(self, question: str) -> bool:
         """Whether the user wants it: ``-y``, or a yes at the prompt. With no terminal to ask, it is a usage error."""

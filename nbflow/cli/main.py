@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from nbflow.arguments import TERMINAL, HelpWanted, Parser, Values, switch
 from nbflow.cli import output
-from nbflow.cli.declaring import Command
+from nbflow.cli.declaring import Command, others
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, did_you_mean
 
@@ -130,7 +130,8 @@ def commands_of(group: str) -> list[Command]:
     """All commands whose first word is ``group``."""
     module, _ = GROUPS[group]
     found: Sequence[Command] = import_module(f"nbflow.cli.{module}").COMMANDS
-    return [one for one in found if one.name.split()[0] == group]
+    own = [one for one in found if one.name.split()[0] == group]
+    return [*own, *others(group, own)]
 
 
 def parse(words: Sequence[str]) -> tuple[Command, Values]:

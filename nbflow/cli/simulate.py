@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import DATE, INTEGER, NUMBER, WHOLE, argument, switch
+from nbflow.arguments import DATE, INTEGER, WHOLE, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import DAG_ID, OUTPUT, SUBDIR, Command
+from nbflow.cli.declaring import OUTPUT, SUBDIR, declared
 from nbflow.cli.invocation import Call, UsageError
 
 if TYPE_CHECKING:
@@ -92,29 +92,16 @@ def _row(run: RunLine) -> dict[str, Any]:
 
 
 COMMANDS = (
-    Command(
-        name="simulate",
-        help="Watch days of scheduling in seconds. No task's code is run.",
+    declared(
+        "simulate",
+        argument("say", repeated=True, metavar="TASK=OUTCOME", help="What tasks do; see below."),
+        argument("-e", "--end", "--end-date", name="end_date", type=DATE, help="Until when."),
+        argument("--seed", type=INTEGER, help="Draw outcomes from this seed ([sim] seed)."),
+        argument("--most-runs", type=WHOLE, default=30, help="Runs to show (default: 30)."),
+        switch("--trace", help="Print every line of history."),
+        SUBDIR,
+        OUTPUT,
         run=simulate,
-        arguments=(
-            DAG_ID,
-            argument("say", repeated=True, metavar="TASK=OUTCOME", help="What tasks do; see below."),
-            argument(
-                "-s",
-                "--start",
-                "--start-date",
-                name="start_date",
-                type=DATE,
-                help="From when on (now).",
-            ),
-            argument("-e", "--end", "--end-date", name="end_date", type=DATE, help="Until when."),
-            argument("--days", type=NUMBER, default=7.0, help="For so long (7)."),
-            argument("--seed", type=INTEGER, help="Draw outcomes from this seed ([sim] seed)."),
-            argument("--most-runs", type=WHOLE, default=30, help="Show so many runs (30)."),
-            switch("--trace", help="Print every line of history."),
-            SUBDIR,
-            OUTPUT,
-        ),
         more="extract=fail,success      the first try fails, the second succeeds\n"
         "extract@2024-01-03=fail   in that run only\n"
         "extract.seconds=120       how long it takes\n"

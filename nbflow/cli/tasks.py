@@ -24,6 +24,7 @@ from nbflow.cli.declaring import (
     TASK_ID,
     YES,
     Command,
+    declared,
 )
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
@@ -214,6 +215,7 @@ def clear(call: Call) -> int:
         "downstream": args.downstream,
         "only_failed": args.only_failed,
         "only_running": args.only_running,
+        "newest_version": args.newest,
     }
     plan = [
         (run, names, keys)
@@ -226,6 +228,8 @@ def clear(call: Call) -> int:
         return 0
     for run, _, keys in plan:
         output.say(f"{run.dag_id} {run.run_id}: {', '.join(map(str, keys))}")
+    if args.dry_run:
+        return 0
     if not call.sure(f"Clear {count} task instances?"):
         return 1
     for run, names, _ in plan:
@@ -237,18 +241,16 @@ def clear(call: Call) -> int:
 def _runs(call: Call, dag_id: str) -> list[Run]:
     args = call.args
     call.operations.version(dag_id)
-    if args.run_id:
-        return [call.operations.find_run(dag_id, args.run_id)]
+    if args.run:
+        return [call.operations.find_run(dag_id, args.run)]
     since, until = call.date(args.start_date), call.date(args.end_date)
     return call.app.store.runs(dag_id, since=since, until=until, limit=ALL)
 
 
 def _matching(call: Call, run: Run) -> list[str]:
     ids = {one.task_id: None for one in call.app.store.instances(run.key)}
-    if not call.args.task_regex:
-        return list(ids)
-    pattern = _regex(call.args.task_regex)
-    return [task_id for task_id in ids if pattern.search(task_id)]
+    wanted, pattern = set(call.args.tasks), re.compile(call.args.task_regex or "")
+    return [task_id for task_id in ids if (not wanted or task_id in wanted) and pattern.search(task_id)]
 
 
 def _regex(text: str) -> re.Pattern[str]:
@@ -309,26 +311,18 @@ COMMANDS = (
         run=failed_deps,
         arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX, SUBDIR, BUNDLE),
     ),
-    Command(
-        name="tasks clear",
-        help="Let task instances go again, in all runs or in a range of them.",
+    declared(
+        "tasks clear",
+        argument("-t", "--task-regex", type=PATTERN, help="Only tasks whose id matches."),
+        START,
+        END,
+        switch("-r", "--only-running", help="Only those that run."),
+        switch("-R", "--dag-regex", help="The DAG id is a pattern."),
+        switch("-x", "--exclude-subdags", help="Accepted: there are no SubDAGs."),
+        switch("-X", "--exclude-parentdag", help="Accepted: there are no SubDAGs."),
+        SUBDIR_ONLY,
+        BUNDLE,
+        YES,
         run=clear,
-        arguments=(
-            DAG_ID,
-            argument("-t", "--task-regex", type=PATTERN, help="Only tasks whose id matches."),
-            START,
-            END,
-            argument("--run-id", metavar="ID", help="Only this run."),
-            switch("-u", "--upstream", help="And all tasks before them."),
-            switch("-d", "--downstream", help="And all tasks after them."),
-            switch("-f", "--only-failed", help="Only those that failed."),
-            switch("-r", "--only-running", help="Only those that run."),
-            switch("-R", "--dag-regex", help="The DAG id is a pattern."),
-            switch("-x", "--exclude-subdags", help="Accepted: there are no SubDAGs."),
-            switch("-X", "--exclude-parentdag", help="Accepted: there are no SubDAGs."),
-            SUBDIR_ONLY,
-            BUNDLE,
-            YES,
-        ),
     ),
 )
