@@ -79,16 +79,13 @@ def _number(text: str) -> float:
 
 
 def _json_object(text: str) -> dict[str, Any]:
-    import json
+    from nbflow.authoring.params import read_conf
+    from nbflow.errors import ParamValidationError
 
-    hint = """Write it like: '{"day": 1}'."""
     try:
-        value = json.loads(text) if text else {}
-    except ValueError as error:
-        raise BadValue(f"{{shown}} is not JSON: {error}.", hint=hint) from None
-    if not isinstance(value, dict):
-        raise BadValue("{shown} must be a JSON object.", hint=hint)
-    return value
+        return read_conf(text) if text else {}
+    except ParamValidationError as error:
+        raise BadValue(f"{{shown}} {error}", hint="""Write it like: '{"day": 1}'.""") from None
 
 
 def _pair(text: str) -> dict[str, Any]:
@@ -100,6 +97,8 @@ def _pair(text: str) -> dict[str, Any]:
         raise BadValue(f"{text!r} is no NAME=VALUE.", hint="Write: -p rows=10")
     try:
         return {name.strip(): json.loads(value)}
+    except RecursionError:
+        raise BadValue(f"{name.strip()} is nested too deeply.") from None
     except ValueError:
         return {name.strip(): value}
 

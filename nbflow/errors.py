@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from nbflow.way_out import Way
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` (with the leading space) for the nearest of ``known``, or an empty string."""
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return `` Did you mean 'x'?`` (with the leading space) for the nearest of ``known``, or an empty string.
+
+    ``cutoff``: how alike they must be, from 0 to 1 (the same but for case).
+    """
     from difflib import get_close_matches
 
     candidates = {candidate.lower(): candidate for candidate in known}
-    nearest = get_close_matches(name.lower(), list(candidates), n=1, cutoff=0.6)
+    nearest = get_close_matches(name.lower(), list(candidates), n=1, cutoff=cutoff)
     return f" Did you mean {candidates[nearest[0]]!r}?" if nearest else ""
 
 

@@ -152,6 +152,15 @@ def _mapping(name: str, value: Any, whose: str) -> Mapping[str, Any]:
     return value or {}
 
 
+def _params(name: str, value: Any, whose: str) -> Mapping[str, Any]:
+    given = _mapping(name, value, whose)
+    if given:
+        from nbflow.authoring.params import verify_params  # only where there are some
+
+        verify_params(given, whose)
+    return given
+
+
 def _resources(name: str, value: Any, whose: str) -> Mapping[str, Any] | None:
     if value is not None and (unknown := _mapping(name, value, whose).keys() - RESOURCES):
         raise unknown_argument(f"{name} of {whose}", unknown, RESOURCES)
@@ -198,7 +207,7 @@ COMMON: Mapping[str, Argument] = MappingProxyType(
         "ignore_first_depends_on_past": Argument(True, _flag),
         "wait_for_past_depends_before_skipping": Argument(False, _flag),
         "wait_for_downstream": Argument(False, _flag),
-        "params": Argument(_NONE, _mapping),
+        "params": Argument(_NONE, _params),
         "priority_weight": Argument(1, _whole),
         "weight_rule": Argument("downstream", _weight_rule),
         "queue": Argument("default", _text),

@@ -138,9 +138,9 @@ class DAG:
         self._read_default_dates()
         self.start_date, self.end_date = start_date, end_date
         self.tags = _read_tags(tags, whose)
-        self.params = ParamsDict(params)
-        if self.default_args.get("params"):
-            self.params = ParamsDict({**self.default_args.pop("params"), **(params or {})})
+        inherited = self.default_args.pop("params", None)
+        _check(whose, params=(inherited, Mapping))
+        self.params = ParamsDict({**(inherited or {}), **(params or {})}, whose=whose)
         self.max_active_runs, self.max_active_tasks = max_active_runs, max_active_tasks
         self.max_consecutive_failed_dag_runs, self.dagrun_timeout = max_consecutive_failed_dag_runs, dagrun_timeout
         self.on_success_callback = read_callbacks("on_success_callback", on_success_callback, whose)

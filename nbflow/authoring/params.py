@@ -1,22 +1,34 @@
 """Params: what a run of a DAG can be given, each with a default and a JSON schema.
 
-The schema is checked by :data:`_KEYWORDS`, a table of the keywords of JSON Schema 2020-12 that describe one value; it
-needs no library, so that a run can be checked from the stored DAG, by a process that has nothing else loaded. Other
-keywords (``title``, ``section``, ``values_display`` ...) are for forms and are kept.
+Values are JSON, because a run's conf is stored and typed as JSON: what JSON would change on the way (a tuple, a key
+that is a number) or cannot hold (a date, NaN) is refused where it is written, with its place and what to write instead.
+Schemas are read by :mod:`nbflow.authoring.param_schema`. A declaration is verified when it is put into a
+:class:`ParamsDict`; values are checked when a run is made, and again by the task that looks at them.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from datetime import date, datetime, time
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from functools import partial
+from itertools import islice
 from typing import Any
 
-from nbflow.errors import ParamValidationError
+from nbflow.authoring import current_dag
+from nbflow.authoring.param_schema import check_schema, misspelt, verify_schema
+from nbflow.errors import InvalidArgument, ParamValidationError
 
 _UNSET: Any = object()
+
+MOST_CONF_BYTES = 1024 * 1024
+"""Of a run's conf as JSON. It is sent to every task of the run, and stands in every list of runs."""
+MOST_NESTED = 100
+"""Levels of lists and dicts in a value: a schema that refers to itself needs six frames a level, of Python's 1,000."""
+MOST_FAULTS = 5
+"""Params that one error names."""
 
 
 class Param:
@@ -27,9 +39,9 @@ class Param:
     def __init__(self, default: Any = _UNSET, description: str | None = None, **kwargs: Any) -> None:
         self.value = default
         self.description = description
-        self.schema: dict[str, Any] = dict(kwargs.pop("schema", None) or kwargs)
+        self.schema = _read_schema(kwargs)
         if default is not _UNSET:
-            check_json(default, "A param's default")
+            check_json(default, "A param's default", "default")
 
     def __repr__(self) -> str:
         parts = [] if self.value is _UNSET else [repr(self.value)]
@@ -39,14 +51,18 @@ class Param:
     def has_value(self) -> bool:
         return self.value is not _UNSET
 
-    def resolve(self, value: Any = _UNSET, suppress_exception: bool = False) -> Any:
-        """The value after checking it; ``value`` replaces the default. Raises ParamValidationError."""
+    def resolve(self, value: Any = _UNSET, suppress_exception: bool = False, *, name: str = "") -> Any:
+        """The value after checking it; ``value`` replaces the default. Raises ParamValidationError.
+
+        ``name``: the param's; the value of a sensitive name is not shown in the error.
+        """
         final = self.value if value is _UNSET else value
         try:
             if final is _UNSET:
                 raise ParamValidationError("No value was given, and there is no default.")
-            check_json(final, "A param's value")
-            check_schema(final, self.schema)
+            if value is not _UNSET:
+                check_json(value, "A param's value", "value")
+            check_schema(final, self.schema, name=name)
         except ParamValidationError:
             if suppress_exception:
                 return None
@@ -60,22 +76,35 @@ class Param:
 
 
 class ParamsDict(MutableMapping[str, Any]):
-    """Params by name; reading one gives its value, checked."""
+    """Params by name; reading one gives its value, checked.
 
-    def __init__(self, params: Mapping[str, Any] | None = None, suppress_exception: bool = False) -> None:
-        self._params = {name: _as_param(value) for name, value in (params or {}).items()}
-        self.suppress_exception = suppress_exception
+    ``whose`` (``DAG 'd'``) stands in the errors about declarations. Raises ParamValidationError for a declaration whose
+    default is not JSON or whose schema cannot be used.
+    """
+
+    def __init__(
+        self, params: Mapping[str, Any] | None = None, suppress_exception: bool = False, *, whose: str = ""
+    ) -> None:
+        self._params: dict[str, Param] = {}
+        self.suppress_exception, self.whose = suppress_exception, whose
+        faults = []
+        for name, value in (params or {}).items():
+            try:
+                self._declare(name, value)
+            except ParamValidationError as error:
+                faults.append(str(error))
+        _raise_all(faults)
 
     def __getitem__(self, name: str) -> Any:
-        return self._params[name].resolve(suppress_exception=self.suppress_exception)
+        return self._params[name].resolve(suppress_exception=self.suppress_exception, name=name)
 
     def __setitem__(self, name: str, value: Any) -> None:
         known = self._params.get(name)
         if isinstance(value, Param) or known is None:
-            self._params[name] = _as_param(value)
+            self._declare(name, value)
             return
         changed = copy.copy(known)
-        _named(name, lambda: changed.resolve(value, self.suppress_exception))
+        _named(repr(name), lambda: changed.resolve(value, self.suppress_exception, name=name))
         self._params[name] = changed
 
     def __delitem__(self, name: str) -> None:
@@ -91,31 +120,86 @@ class ParamsDict(MutableMapping[str, Any]):
         return repr(self._params)
 
     def __deepcopy__(self, memo: Any) -> ParamsDict:
-        twin = ParamsDict(suppress_exception=self.suppress_exception)
+        twin = ParamsDict(suppress_exception=self.suppress_exception, whose=self.whose)
         twin._params = {name: copy.copy(param) for name, param in self._params.items()}
         return twin
+
+    def _declare(self, name: str, value: Any) -> None:
+        of = f" of {self.whose}" if self.whose else ""
+        if not isinstance(name, str):
+            raise ParamValidationError(f"The names of params{of} must be text, not {type(name).__name__} {name!r}.")
+        self._params[name] = _named(f"{name!r}{of}", lambda: _declared(value))
+        for line in misspelt(self._params[name].schema):
+            current_dag.warn(f"Param {name!r}{of}: {line}")
 
     def get_param(self, name: str) -> Param:
         return self._params[name]
 
     def validate(self) -> dict[str, Any]:
-        """All values. Raises ParamValidationError naming the first that does not fit."""
-        return {name: _named(name, param.resolve) for name, param in self._params.items()}
+        """All values. Raises one ParamValidationError that names the params that do not fit."""
+        return self.values_with({})
+
+    def values_with(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All values, ``given`` in place of the defaults. Raises one ParamValidationError for all that do not fit."""
+        merged, faults = copy.deepcopy(self), {}
+        for name, value in given.items():
+            try:
+                merged[name] = value
+            except ParamValidationError as error:
+                faults[name] = str(error)
+        values = {}
+        for name, param in merged._params.items():
+            if name in faults:
+                continue
+            try:
+                values[name] = _named(repr(name), partial(param.resolve, name=name))
+            except ParamValidationError as error:
+                faults[name] = str(error)
+        _raise_all(faults.values())
+        return values
 
     def dump(self) -> dict[str, Any]:
         """All values; None for a param that has none."""
         return {name: param.resolve(suppress_exception=True) for name, param in self._params.items()}
 
 
-def _as_param(value: Any) -> Param:
-    return value if isinstance(value, Param) else Param(value)
+def _read_schema(keywords: dict[str, Any]) -> dict[str, Any]:
+    """What a Param's keywords say: ``schema=``, or they themselves."""
+    if keywords.get("schema") is None:
+        return {name: value for name, value in keywords.items() if name != "schema"}
+    schema = keywords.pop("schema")
+    if not isinstance(schema, Mapping):
+        raise InvalidArgument(
+            f"schema of a Param must be a dict, not {type(schema).__name__} {schema!r}.",
+            hint='For example schema={"type": "integer"}, or Param(1, type="integer").',
+        )
+    if keywords:
+        current_dag.warn(f"{', '.join(map(repr, keywords))} of a Param has no effect beside schema=: put it inside.")
+    return dict(schema)
 
 
-def _named(name: str, resolve: Callable[[], Any]) -> Any:
+def _raise_all(faults: Iterable[str]) -> None:
+    if said := " ".join(islice(faults, MOST_FAULTS)):
+        raise ParamValidationError(said)
+
+
+def _declared(value: Any) -> Param:
+    """A Param whose schema can be used."""
+    param = value if isinstance(value, Param) else Param(value)
+    verify_schema(param.schema)
+    return param
+
+
+def _named(which: str, call: Callable[[], Any]) -> Any:
     try:
-        return resolve()
+        return call()
     except ParamValidationError as error:
-        raise ParamValidationError(f"Param {name!r}: {error}") from None
+        raise ParamValidationError(f"Param {which}: {error}") from None
+
+
+def verify_params(params: Mapping[str, Any], whose: str) -> None:
+    """Raise ParamValidationError for declarations that cannot be used (what a task takes as ``params``)."""
+    ParamsDict(params, whose=whose)
 
 
 class DagParam:
@@ -154,155 +238,101 @@ def to_spec(param: Param) -> dict[str, Any]:
 def params_of_run(declared: Mapping[str, Any], conf: Mapping[str, Any] | None) -> dict[str, Any]:
     """The params of a run: the declared defaults (in their stored form), what ``conf`` gives in their place, checked.
 
-    Raises ParamValidationError naming the param. What ``conf`` holds besides is the run's own and is let through.
+    Raises one ParamValidationError that names the params that do not fit. What ``conf`` holds besides is the run's own
+    and is let through.
     """
     params = ParamsDict()
     for name, raw in declared.items():
+        # Not declared again: a version that was stored earlier may hold a schema that is refused today, and only a run
+        # that it concerns is to be told.
         params._params[name] = Param(raw.get("value", _UNSET), raw.get("description"), schema=raw.get("schema") or {})
-    for name, value in (conf or {}).items():
-        params[name] = value
-    return params.validate()
+    return params.values_with(conf or {})
 
 
-def check_json(value: Any, what: str) -> None:
-    """Raise ParamValidationError unless the value is JSON."""
-    if value is None or type(value) in (bool, int, str):
+# ---------------------------------------------------------------------------------------------------------------- JSON
+
+
+def read_conf(text: str) -> dict[str, Any]:
+    """A conf as typed. Raises ParamValidationError for what is no JSON object."""
+    try:
+        conf = json.loads(text)
+    except RecursionError:
+        raise ParamValidationError("is nested too deeply.") from None
+    except ValueError as error:
+        raise ParamValidationError(f"is not JSON: {error}.") from None
+    if not isinstance(conf, dict):
+        raise ParamValidationError("must be a JSON object.")
+    return conf
+
+
+def check_conf_is_json(conf: Any) -> None:
+    """Raise ParamValidationError unless a run's conf is a dict that JSON can hold, of at most MOST_CONF_BYTES."""
+    if not isinstance(conf, Mapping):
+        raise ParamValidationError(f"A run's conf must be a dict, not {type(conf).__name__}.")
+    check_json(dict(conf), "A run's conf", "conf")
+    size = len(json.dumps(dict(conf)))
+    if size > MOST_CONF_BYTES:
+        raise ParamValidationError(
+            f"A run's conf of {size:,} bytes is more than the {MOST_CONF_BYTES:,} allowed.",
+            hint="Store it in a file or a table, and pass its path or name.",
+        )
+
+
+def check_json(value: Any, what: str, root: str = "value") -> None:
+    """Raise ParamValidationError, with the place from ``root`` on, unless the value is JSON and comes back the same."""
+    if value is None or type(value) in (bool, str):
         return
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError) as error:
-        raise ParamValidationError(f"{what} must be JSON: {error}.") from None
+    if fault := _not_json(value, root, 0):
+        raise ParamValidationError(f"{what} must be JSON: {fault}")
 
 
-# --------------------------------------------------------------------------------------------------------- JSON schema
+def _not_json(value: Any, path: str, depth: int) -> str:
+    """What is wrong, or nothing."""
+    if value is None or isinstance(value, bool | str):
+        return ""
+    if isinstance(value, int):
+        return _too_long(value, path)
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else f"{path} is {value!r}, which JSON does not have. Give None, or text."
+    if depth >= MOST_NESTED:
+        return f"{path[:60]}... is nested more than {MOST_NESTED} levels deep, or holds itself."
+    if isinstance(value, list):
+        return next(filter(None, (_not_json(item, f"{path}[{at}]", depth + 1) for at, item in enumerate(value))), "")
+    if isinstance(value, dict):
+        return next(filter(None, (_item_not_json(key, item, path, depth) for key, item in value.items())), "")
+    advice = next((_INSTEAD[kind.__name__] for kind in type(value).__mro__ if kind.__name__ in _INSTEAD), _PLAIN)
+    return f"{path} is of type {type(value).__name__}, which JSON does not have. {advice}"
 
 
-def check_schema(value: Any, schema: Mapping[str, Any], path: str = "") -> None:
-    """Raise ParamValidationError, with the place inside the value, unless ``value`` fits the schema."""
-    for keyword, limit in schema.items():
-        check = _KEYWORDS.get(keyword)
-        if check is not None and not check(value, limit, schema, path):
-            where = f" at {path}" if path else ""
-            raise ParamValidationError(f"{value!r}{where} does not fit {keyword}: {limit!r}.")
+def _item_not_json(key: Any, item: Any, path: str, depth: int) -> str:
+    if not isinstance(key, str):
+        return f"{path} has the key {key!r} of type {type(key).__name__}; JSON's keys are text. Write {str(key)!r}."
+    return _not_json(item, f"{path}[{json.dumps(key)}]", depth + 1)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _too_long(value: int, path: str) -> str:
+    """Python does not read longer ints from text, as a guard: reading them takes quadratic time."""
+    most = sys.get_int_max_str_digits()
+    if not most or value.bit_length() <= 3 * most or abs(value) < 10**most:
+        return ""
+    return f"{path} is an int of more than {most:,} digits, which cannot be stored. Give text."
 
 
-_TYPES: dict[str, Callable[[Any], bool]] = {
-    "null": lambda value: value is None,
-    "boolean": lambda value: isinstance(value, bool),
-    "integer": lambda value: _is_number(value) and (isinstance(value, int) or value.is_integer()),
-    "number": _is_number,
-    "string": lambda value: isinstance(value, str),
-    "array": lambda value: isinstance(value, list | tuple),
-    "object": lambda value: isinstance(value, Mapping),
+_PLAIN = "Give None, True, False, numbers, text, and lists and dicts of them."
+_INSTEAD = {
+    "tuple": "Give a list.",
+    "set": "Give a list, such as sorted(...) of it.",
+    "frozenset": "Give a list, such as sorted(...) of it.",
+    "date": "Give its isoformat().",
+    "time": "Give its isoformat().",
+    "timedelta": "Give its total_seconds().",
+    "Decimal": "Give str(...) or float(...) of it.",
+    "bytes": "Give its decode().",
+    "PurePath": "Give str(...) of it.",
+    "UUID": "Give str(...) of it.",
+    "generic": "Give its item().",
+    "ndarray": "Give its tolist().",
+    "mappingproxy": "Give dict(...) of it.",
+    "type": "Give its name.",
 }
-
-
-def _type(value: Any, wanted: Any, schema: Any, path: str) -> bool:
-    return any(_TYPES[kind](value) for kind in ([wanted] if isinstance(wanted, str) else wanted) if kind in _TYPES)
-
-
-def _date_time(text: str) -> None:
-    if datetime.fromisoformat(text).tzinfo is None:
-        raise ValueError(text)
-
-
-_FORMATS: dict[str, Callable[[str], Any]] = {
-    "date": date.fromisoformat,
-    "date-time": _date_time,
-    "time": time.fromisoformat,
-}
-
-
-def _format(value: Any, wanted: Any, schema: Any, path: str) -> bool:
-    parse = _FORMATS.get(wanted)
-    if parse is None or not isinstance(value, str):
-        return True
-    try:
-        parse(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _fits(value: Any, schema: Any, path: str) -> bool:
-    if isinstance(schema, bool):
-        return schema
-    try:
-        check_schema(value, schema, path)
-    except ParamValidationError:
-        return False
-    return True
-
-
-def _items(value: Any, inner: Any, schema: Any, path: str) -> bool:
-    if isinstance(value, list | tuple) and isinstance(inner, Mapping):
-        for index, item in enumerate(value):
-            check_schema(item, inner, f"{path}[{index}]")
-    return True
-
-
-def _properties(value: Any, inner: Any, schema: Any, path: str) -> bool:
-    if isinstance(value, Mapping):
-        for name, rule in inner.items():
-            if name in value and isinstance(rule, Mapping):
-                check_schema(value[name], rule, f"{path}.{name}" if path else name)
-    return True
-
-
-def _additional(value: Any, allowed: Any, schema: Mapping[str, Any], path: str) -> bool:
-    if not isinstance(value, Mapping):
-        return True
-    return all(_fits(value[name], allowed, path) for name in value.keys() - schema.get("properties", {}).keys())
-
-
-def _number(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any, Any, str], bool]:
-    return lambda value, limit, schema, path: not _is_number(value) or holds(value, limit)
-
-
-def _sized(kind: type | tuple[type, ...], holds: Callable[[int, int], bool]) -> Callable[[Any, Any, Any, str], bool]:
-    def check(value: Any, limit: Any, schema: Any, path: str) -> bool:
-        return not isinstance(value, kind) or holds(len(value), limit)  # type: ignore[arg-type]
-
-    return check
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
-
-
-_KEYWORDS: dict[str, Callable[[Any, Any, Mapping[str, Any], str], bool]] = {
-    "type": _type,
-    "const": lambda value, wanted, schema, path: _same(value, wanted),
-    "enum": lambda value, wanted, schema, path: any(_same(value, one) for one in wanted),
-    "format": _format,
-    "minimum": _number(lambda value, limit: value >= limit),
-    "maximum": _number(lambda value, limit: value <= limit),
-    "exclusiveMinimum": _number(lambda value, limit: value > limit),
-    "exclusiveMaximum": _number(lambda value, limit: value < limit),
-    "multipleOf": _number(lambda value, limit: value % limit == 0),
-    "minLength": _sized(str, lambda size, limit: size >= limit),
-    "maxLength": _sized(str, lambda size, limit: size <= limit),
-    "pattern": lambda value, wanted, schema, path: not isinstance(value, str) or bool(re.search(wanted, value)),
-    "minItems": _sized((list, tuple), lambda size, limit: size >= limit),
-    "maxItems": _sized((list, tuple), lambda size, limit: size <= limit),
-    "uniqueItems": lambda value, wanted, schema, path: (
-        not wanted
-        or not isinstance(value, list | tuple)
-        or len({json.dumps(v, sort_keys=True) for v in value}) == len(value)
-    ),
-    "items": _items,
-    "minProperties": _sized(Mapping, lambda size, limit: size >= limit),
-    "maxProperties": _sized(Mapping, lambda size, limit: size <= limit),
-    "required": lambda value, names, schema, path: not isinstance(value, Mapping) or all(n in value for n in names),
-    "properties": _properties,
-    "additionalProperties": _additional,
-    "anyOf": lambda value, ways, schema, path: any(_fits(value, way, path) for way in ways),
-    "oneOf": lambda value, ways, schema, path: sum(_fits(value, way, path) for way in ways) == 1,
-    "allOf": lambda value, ways, schema, path: all(_fits(value, way, path) for way in ways),
-    "not": lambda value, way, schema, path: not _fits(value, way, path),
-}
-"""keyword -> whether the value fits: (value, the keyword's value, the whole schema, path)."""
+"""Name of a type, or of one that it is derived from -> what to give instead. By name, so that no module is imported."""

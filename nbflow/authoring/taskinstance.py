@@ -10,7 +10,6 @@ counts where ``map_indexes`` is given.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -152,10 +151,7 @@ class TaskInstance:
     @cached_property
     def params(self) -> Mapping[str, Any]:
         """The DAG's params, overridden by the task's, overridden by the run's conf, and checked."""
-        params = copy.deepcopy(self.dag.params)
-        for name, value in {**(self.task.params or {}), **self.run.conf}.items():
-            params[name] = value
-        return params.validate()
+        return self.dag.params.values_with({**(self.task.params or {}), **self.run.conf})
 
     def get_dagrun(self) -> DagRun:
         return self.dag_run

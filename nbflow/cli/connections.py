@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -14,13 +15,14 @@ from nbflow.cli.declaring import OUTPUT, Command
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.cli.private_files import write_private_text
 from nbflow.connections import Connection
-from nbflow.errors import ConnectionNotFound, MissingExtra, NbflowError, did_you_mean
+from nbflow.errors import ConnectionNotFound, NbflowError, did_you_mean
 from nbflow.hooks import HOOKS
 
 CONN_ID = argument("conn_id", help="Id of the connection.")
 SHOW_VALUES = switch("--show-values", help="Show passwords and extras.")
 HIDE = switch("--hide-sensitive", help="Accepted: they are hidden unless --show-values is given.")
 HIDDEN = "***"
+_TEXTS = frozenset({"conn_id", "conn_type", "description", "host", "login", "password", "schema", "uri"})
 _PARTS = ("conn_type", "host", "login", "password", "schema", "port", "extra")
 
 
@@ -118,6 +120,8 @@ def delete(call: Call) -> None:
 
 
 def export(call: Call) -> None:
+    from nbflow.cli.yaml_files import yaml_text
+
     args = call.args
     form = args.file_format or args.format or _form_of(args.file)
     known = {one.conn_id or "": one for one in call.app.store.connections()}
@@ -125,7 +129,7 @@ def export(call: Call) -> None:
         text = "".join(f"{conn_id}={_serialised(one, args.serialization_format)}\n" for conn_id, one in known.items())
     else:
         content = {conn_id: _entry(one) for conn_id, one in known.items()}
-        text = json.dumps(content, indent=4) + "\n" if form == "json" else output.yaml_text(content)
+        text = json.dumps(content, indent=4) + "\n" if form == "json" else yaml_text(content)
     if write_private_text(args.file, text):
         output.say(f"{len(known)} connections were written to {args.file}, with their passwords: guard it.")
 
@@ -159,20 +163,20 @@ def import_connections(call: Call) -> None:
 
 def _read(file: str) -> list[Connection]:
     """The connections in a file: whole, or an error that names the one that cannot be read."""
-    from pathlib import Path
-
     from nbflow.cli.pools import read_json
+    from nbflow.cli.yaml_files import read_text, read_yaml
 
+    lines: Mapping[str, int] = {}
     form = _form_of(file)
-    if form == "json":
-        content: dict[str, Any] = read_json(file)
+    if form == "yaml":
+        found = read_yaml(file, "connection ids")
+        content, lines = found.content, found.lines
     else:
-        try:
-            text = Path(file).read_text(encoding="utf-8")
-        except OSError as fault:
-            raise NbflowError(f"{file} cannot be read: {fault.strerror}.") from None
-        content = _env_entries(text) if form == "env" else _yaml_entries(file, text)
-    return [_connection(file, conn_id, entry) for conn_id, entry in content.items()]
+        content = read_json(file) if form == "json" else _env_entries(read_text(file))
+    return [
+        _connection(f"{file}:{lines[conn_id]}" if conn_id in lines else file, conn_id, entry)
+        for conn_id, entry in content.items()
+    ]
 
 
 def _env_entries(text: str) -> dict[str, Any]:
@@ -181,21 +185,7 @@ def _env_entries(text: str) -> dict[str, Any]:
     return {conn_id.strip(): value.strip() for conn_id, _, value in pairs}
 
 
-def _yaml_entries(file: str, text: str) -> dict[str, Any]:
-    try:
-        import yaml
-    except ImportError:
-        raise MissingExtra("Reading YAML", "pyyaml", "lab") from None
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as fault:
-        raise NbflowError(f"{file} is not YAML: {' '.join(str(fault).split())}.") from None
-    if not isinstance(content, dict):
-        raise NbflowError(f"{file} must hold a mapping of connection ids.")
-    return content
-
-
-def _connection(file: str, conn_id: str, entry: Any) -> Connection:
+def _connection(place: str, conn_id: str, entry: Any) -> Connection:
     try:
         if isinstance(entry, str):
             return (
@@ -203,10 +193,13 @@ def _connection(file: str, conn_id: str, entry: Any) -> Connection:
             )
         if not isinstance(entry, dict):
             raise TypeError("it is neither text nor an object")
+        for name in sorted(_TEXTS & entry.keys()):
+            if not isinstance(entry[name], str | None):
+                raise TypeError(f"{name} must be text: write it in quotes")
         kept = {("extra" if key == "extra_dejson" else key): value for key, value in entry.items()}
         return Connection.from_json(json.dumps(kept), conn_id)
     except (TypeError, ValueError) as fault:
-        raise NbflowError(f"{file}: connection {conn_id!r} cannot be read: {fault}") from None
+        raise NbflowError(f"{place}: connection {conn_id!r} cannot be read: {fault}") from None
 
 
 def test(call: Call) -> int:

@@ -15,6 +15,7 @@ from nbflow.arguments import DAG, DATE, FILE, INTEGER, JSON, RUN, TASK, Argument
 from nbflow.commands import command, commands_of
 from nbflow.commands.base import Command as Declared
 from nbflow.commands.base import carry_out
+from nbflow.core.run_ids import WHICH_RUN
 
 if TYPE_CHECKING:
     from nbflow.cli.invocation import Call
@@ -57,7 +58,7 @@ CONF = argument("-c", "--conf", type=JSON, help="The run's conf: a JSON object."
 START = argument("-s", "--start-date", type=DATE, help="From this logical date on.")
 END = argument("-e", "--end-date", type=DATE, help="Up to this logical date.")
 MAP_INDEX = argument("--map-index", type=INTEGER, default=-1, help="Which instance of a mapped task.")
-RUN_ID = argument("run", type=RUN, metavar="RUN", help="Run id, or logical date, of the run.")
+RUN_ID = argument("run", type=RUN, metavar="RUN", help=f"Which run: {WHICH_RUN}.")
 
 
 # ------------------------------------------------------------------------------------------------ commands of nbflow

@@ -43,7 +43,7 @@ def show(rows: Iterable[Row], form: str, *, empty: str = "Nothing to show.", col
     if form == "json":
         write_json(listed)
     elif form == "yaml":
-        sys.stdout.write(yaml_text([_plain(row) for row in listed]))
+        write_yaml(listed)
     elif form == "plain":
         _print_plain(names, listed)
     else:
@@ -55,7 +55,7 @@ def show_one(row: Row, form: str) -> None:
     if form == "json":
         write_json(row)
     elif form == "yaml":
-        sys.stdout.write(yaml_text(_plain(row)))
+        write_yaml(row)
     else:
         spec = "seconds" if form == "table" else "microseconds"
         width = max((len(name) for name in row), default=0)
@@ -65,8 +65,19 @@ def show_one(row: Row, form: str) -> None:
 
 def write_json(value: Any) -> None:
     """One JSON value on stdout, and a line's end."""
-    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=not unicode))
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=not _unicode()))
+
+
+def write_yaml(value: Any) -> None:
+    """One YAML document on stdout."""
+    from nbflow.cli.yaml_files import yaml_text
+
+    sys.stdout.write(yaml_text(_plain(value), unicode=_unicode()))
+
+
+def _unicode() -> bool:
+    """Whether stdout can show every character."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def _plain(value: Any) -> Any:
@@ -123,67 +134,6 @@ def _print_plain(names: Sequence[str], rows: Sequence[Row]) -> None:
     widths = [max(len(line[at]) for line in grid) for at in range(len(names))]
     for line in grid:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-
-
-# ---------------------------------------------------------------------------------------------------------------- YAML
-
-
-def yaml_text(value: Any) -> str:
-    """Plain data as YAML in block style. Texts are quoted as in JSON, which YAML reads alike."""
-    return "\n".join(_yaml_lines(value)) + "\n"
-
-
-def _yaml_lines(value: Any) -> list[str]:
-    if isinstance(value, Mapping) and value:
-        lines = []
-        for key, item in value.items():
-            lines += _yaml_entry(f"{_yaml_key(key)}:", item)
-        return lines
-    if isinstance(value, list) and value:
-        lines = []
-        for item in value:
-            first, *rest = _yaml_lines(item)
-            lines += [f"- {first}", *(f"  {line}" for line in rest)]
-        return lines
-    return [_yaml_scalar(value)]
-
-
-def _yaml_entry(head: str, item: Any) -> list[str]:
-    lines = _yaml_lines(item)
-    if isinstance(item, (Mapping, list)) and item:
-        return [head, *(f"  {line}" for line in lines)]
-    return [f"{head} {lines[0]}"]
-
-
-def _yaml_key(key: str) -> str:
-    words = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
-    bare = re.fullmatch(r"[A-Za-z_]\w*", key, re.ASCII) and key.lower() not in words
-    return key if bare else _yaml_scalar(key)
-
-
-def _yaml_scalar(value: Any) -> str:
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return ".nan" if value != value else ".inf" if value > 0 else "-.inf"
-    text = json.dumps(value, ensure_ascii=False)
-    if isinstance(value, float) and "e" in text:
-        mantissa, _, exponent = text.partition("e")  # YAML 1.1 takes it for text without a point and a sign
-        point = "" if "." in mantissa else ".0"
-        text = f"{mantissa}{point}e{'' if exponent[0] in '+-' else '+'}{exponent}"
-    if not isinstance(value, str):
-        return text
-    return "".join(char if _yaml_prints(char) else _yaml_escape(char) for char in text)
-
-
-def _yaml_prints(char: str) -> bool:
-    code = ord(char)
-    if code in (0x2028, 0x2029, 0xFEFF):
-        return False
-    return 0x20 <= code < 0x7F or 0xA0 <= code < 0xD800 or 0xE000 <= code < 0xFFFE
-
-
-def _yaml_escape(char: str) -> str:
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 # --------------------------------------------------------------------------------------------------- beside the results

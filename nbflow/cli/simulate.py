@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import DATE, INTEGER, WHOLE, argument, switch
+from nbflow.arguments import DATE, WHOLE, argument, switch
 from nbflow.cli import find_dag, output
 from nbflow.cli.declaring import OUTPUT, SUBDIR, declared
 from nbflow.cli.invocation import Call, UsageError
@@ -96,7 +96,6 @@ COMMANDS = (
         "simulate",
         argument("say", repeated=True, metavar="TASK=OUTCOME", help="What tasks do; see below."),
         argument("-e", "--end", "--end-date", name="end_date", type=DATE, help="Until when."),
-        argument("--seed", type=INTEGER, help="Draw outcomes from this seed ([sim] seed)."),
         argument("--most-runs", type=WHOLE, default=30, help="Runs to show (default: 30)."),
         switch("--trace", help="Print every line of history."),
         SUBDIR,

@@ -11,6 +11,7 @@ from nbflow.arguments import (
     DAG,
     DATE,
     FILE,
+    INTEGER,
     JSON,
     NUMBER,
     PAIR,
@@ -22,6 +23,7 @@ from nbflow.arguments import (
     switch,
 )
 from nbflow.commands.base import Command, Preview, Result
+from nbflow.core.run_ids import WHICH_RUN
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 DAG_ID = argument("dag_id", type=DAG, help="Id of the DAG.")
 RUN_ID = argument(
-    "run", "--run", type=RUN, required=False, metavar="RUN", help="Run id or logical date (default: the newest run)."
+    "run", "--run", type=RUN, required=False, metavar="RUN", help=f"Which run: {WHICH_RUN} (default: last)."
 )
 PARAM = argument("-p", "--param", type=PAIR, repeated=True, help="A value for the run; may be repeated.")
 CONF = (
@@ -219,6 +221,7 @@ COMMANDS = (
             argument(
                 "-s", "--start", "--start-date", name="start_date", type=DATE, help="The first day (default: now)."
             ),
+            argument("--seed", type=INTEGER, help="Draw outcomes from this seed (default: [sim] seed)."),
         ),
         example="sales --days 14",
     ),

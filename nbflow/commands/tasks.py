@@ -5,6 +5,7 @@ from __future__ import annotations
 from nbflow.arguments import DAG, INTEGER, RUN, TASK, WHOLE, argument, switch
 from nbflow.commands.base import Command
 from nbflow.commands.dags import DAG_ID, RUN_ID
+from nbflow.core.run_ids import WHICH_RUN
 
 TASK_ID = argument("task_id", type=TASK, required=False, metavar="TASK", help="Id of the task (default: all).")
 
@@ -18,7 +19,7 @@ COMMANDS = (
         arguments=(
             DAG_ID,
             argument("tasks", type=TASK, repeated=True, metavar="TASK", help="Which tasks (default: all)."),
-            argument("--run", "--run-id", name="run", type=RUN, help="Run id or logical date."),
+            argument("--run", "--run-id", name="run", type=RUN, help=f"Which run: {WHICH_RUN}."),
             switch("-u", "--upstream", help="And all tasks before them."),
             switch("-d", "--downstream", help="And all tasks after them."),
             switch("--failed", "-f", "--only-failed", name="only_failed", help="Only those that failed."),

@@ -52,11 +52,14 @@ class SqliteHook(DbApiHook):
         found: list[str] = []
         piece = ""
         for part in super().split_sql(sql):
-            piece = f"{piece}{part};\n"
-            if sqlite3.complete_statement(piece):
-                found.append(piece.strip().removesuffix(";"))
+            piece += part
+            end = "\n;" if "--" in part.rpartition("\n")[2] else ";"  # a comment would swallow it
+            if sqlite3.complete_statement(piece + end):
+                found.append(piece)
                 piece = ""
-        return [*found, piece.strip()] if piece.strip() else found
+            else:
+                piece += f"{end}\n"
+        return [*found, piece.rstrip().removesuffix(";").rstrip()] if piece else found
 
     def insert_verb(self, replace: bool) -> str:
         return "INSERT OR REPLACE" if replace else "INSERT"

@@ -10,10 +10,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nbflow.arguments import NOTEBOOK, NUMBER, SWITCH, WHOLE, Argument, HelpWanted, Parser, Values, argument, split_line
+from nbflow.arguments import (
+    NOTEBOOK,
+    NUMBER,
+    RUN,
+    SWITCH,
+    WHOLE,
+    Argument,
+    HelpWanted,
+    Parser,
+    Values,
+    argument,
+    split_line,
+)
 from nbflow.commands import magics
 from nbflow.commands.base import Command
 from nbflow.commands.conf import conf_of
+from nbflow.core.run_ids import LAST, WHICH_RUN
 from nbflow.errors import did_you_mean
 from nbflow.notebook import functions
 from nbflow.notebook.commands import carried_out
@@ -25,7 +38,7 @@ VERBS: Mapping[str, Command] = magics("%dag")
 WAIT = argument("--wait", type=NUMBER, const=0.0, metavar="SECONDS", help="Wait for the end, at most so many seconds.")
 OPTIONS: Mapping[str, tuple[Argument, ...]] = {
     "list": (argument("pattern", required=False, default="", metavar="PATTERN", help="Part of an id or a tag."),),
-    "show": (argument("--run", metavar="RUN", help="A run: last, its id or its logical date."),),
+    "show": (argument("--run", type=RUN, help=f"Of a run: {WHICH_RUN}."),),
     "run": (WAIT,),
     "backfill": (WAIT,),
     "runs": (argument("-n", "--number", type=WHOLE, default=20, help="How many (default: 20)."),),
@@ -101,7 +114,7 @@ CALLS: Mapping[str, Callable[[Values], Any]] = {
     "grid": lambda args: functions.grid(args.dag_id, limit=args.number),
     "gantt": lambda args: functions.gantt(args.dag_id, run=args.run),
     "next": lambda args: functions.next_runs(args.dag_id, args.number),
-    "simulate": lambda args: functions.simulate(args.dag_id, days=args.days, start=args.start_date),
+    "simulate": lambda args: functions.simulate(args.dag_id, days=args.days, start=args.start_date, seed=args.seed),
     "schedule": _schedule,
 }
 """Verbs that answer with more than a message."""
@@ -216,7 +229,7 @@ def _offers(one: Argument, dag: str, known: Known) -> Iterable[str]:
     kinds: Mapping[str, Callable[[], Iterable[str]]] = {
         "dag": known.dags,
         "task": lambda: known.tasks(dag),
-        "run": lambda: known.runs(dag),
+        "run": lambda: [LAST, *known.runs(dag)],
     }
     return kinds.get(one.type.completes, list)()
 

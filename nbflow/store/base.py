@@ -64,6 +64,8 @@ class DagRow:
     stale: bool = False
     """Its file is gone or no longer defines it: nothing is scheduled, history stays."""
     schedule_text: str = "None"
+    timezone: str = "UTC"
+    """In which its schedule runs and its times are shown."""
     next_run_after: datetime | None = None
     """When the scheduler must next look whether a run is due (None: never by time)."""
     next_logical_date: datetime | None = None
@@ -298,6 +300,10 @@ class Store(Protocol):
     def versions(self, dag_id: str) -> list[DagVersion]: ...
     def dag(self, dag_id: str) -> DagRow | None: ...
     def dags(self, *, include_stale: bool = False) -> list[DagRow]: ...
+    def unscheduled_dags(self, dag_ids: Iterable[str]) -> list[DagRow]:
+        """Those of the given DAGs that have versions but no schedule (such as a kernel's own), by id. Each row is made
+        from the DAG's newest version."""
+
     def set_paused(self, dag_id: str, paused: bool, *, actor: str, now: datetime) -> bool: ...
     def set_stale(self, dag_ids: Iterable[str], stale: bool, *, now: datetime) -> None: ...
     def set_next_run(
@@ -328,7 +334,8 @@ class Store(Protocol):
         """Queued and running runs, oldest run_after first."""
 
     def latest_run(self, dag_id: str, *, automated: bool = True) -> Run | None:
-        """The scheduled (or, with ``automated`` False, any) run of the greatest logical date."""
+        """The scheduled (or, with ``automated`` False, any) run of the greatest logical date: where a schedule goes on.
+        What people call the newest run is another: ``newest_runs``."""
 
     def usage(self) -> Usage: ...
     def apply(self, plans: Sequence[Plan], *, actor: str, expect: Mapping[RunKey, int] | None = None) -> list[Attempt]:
@@ -350,7 +357,23 @@ class Store(Protocol):
     ) -> list[Run]:
         """Runs by logical date (run_after where there is none); ``since`` and ``until`` are inclusive logical dates."""
 
-    def instances(self, run: RunKey) -> list[Instance]: ...
+    def recent_runs(self, dag_ids: Iterable[str], *, limit: int) -> Mapping[str, list[Run]]:
+        """The ``limit`` runs of the latest dates of each DAG, in the order of :meth:`runs`. One statement."""
+
+    def run_states(self, runs: Iterable[RunKey]) -> Mapping[RunKey, RunState]:
+        """The states of those runs that exist. One statement."""
+
+    def instances(self, run: RunKey) -> list[Instance]:
+        """The task instances of a run, by task id and map index."""
+
+    def instances_of_runs(self, runs: Iterable[RunKey]) -> Mapping[RunKey, list[Instance]]:
+        """:meth:`instances` of each run. One statement."""
+
+    def newest_runs(self, dag_ids: Iterable[str]) -> Mapping[str, Run]:
+        """Of each DAG that has one the run that was queued last, whatever its logical date: a run is queued when it is
+        made, and again when it is cleared. Of runs that were queued in one moment the one that was made last. One
+        statement, whose cost does not grow with history."""
+
     def instances_of_task(self, dag_id: str, task_id: str, *, limit: int = 100) -> list[tuple[Run, Instance]]: ...
     def events(
         self,

@@ -73,11 +73,18 @@ def dag_row(version: DagVersion, old: DagRow | None, *, paused: bool, now: datet
         fileloc=version.fileloc,
         stale=False,
         schedule_text=spec.schedule_text,
+        timezone=spec.timezone,
         tags=spec.tags,
         owners=spec.owners,
         description=spec.description,
         last_parsed_at=now,
     )
+
+
+def unscheduled_row(version: DagVersion) -> DagRow:
+    """The row of a DAG that no schedule follows."""
+    assert version.created_at is not None
+    return dag_row(version, None, paused=False, now=version.created_at)
 
 
 def looks_at_past(dag: DagSpec) -> bool:

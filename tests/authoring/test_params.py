@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import copy
+import enum
+import math
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from functools import reduce
+from pathlib import Path
 from typing import Any
 
+import pendulum
 import pytest
 
 from nbflow import DAG, Param
-from nbflow.authoring.params import ParamsDict, check_schema, params_of_run
-from nbflow.errors import InvalidDag, ParamValidationError
+from nbflow.authoring.params import (
+    MOST_CONF_BYTES,
+    ParamsDict,
+    check_conf_is_json,
+    check_schema,
+    params_of_run,
+    read_conf,
+)
+from nbflow.errors import InvalidArgument, InvalidDag, ParamValidationError
 
 # Of each keyword: values that fit, and values that do not.
 KEYWORDS: dict[str, tuple[Any, list[Any], list[Any]]] = {
@@ -125,3 +139,150 @@ def test_a_scheduled_dag_needs_defaults_that_fit(param: Param) -> None:
         InvalidDag, match=r"DAG 'd' has a schedule, so each of its params needs a default that fits. Param 'p'"
     ):
         DAG("d", schedule="@daily", params={"p": param})
+
+
+def test_a_run_is_told_of_every_param_that_does_not_fit_at_once() -> None:
+    params = {"x": Param(3, type="integer"), "y": Param(type="string"), "z": Param("a", enum=["a"]), "fine": 1}
+    with pytest.raises(ParamValidationError) as refused:
+        params_of_run(DAG("d", params=params).to_spec().params, {"x": "b", "z": "c", "more": [1]})
+    assert str(refused.value) == (
+        "Param 'x': 'b' does not fit type: 'integer'. Param 'z': 'c' does not fit enum: ['a']. "
+        "Param 'y': No value was given, and there is no default."
+    )
+
+
+def test_a_default_of_none_that_does_not_fit_says_how_to_allow_it() -> None:
+    # Given a param that Airflow too accepts until a run is made without a value
+    declared = DAG("d", params={"x": Param(None, type="string")}).to_spec().params
+    with pytest.raises(ParamValidationError) as refused:
+        params_of_run(declared, {})
+    assert str(refused.value) == (
+        """Param 'x': None does not fit type: 'string'. To allow None, write type=["null", "string"]."""
+    )
+    assert params_of_run(declared, {"x": "a"}) == {"x": "a"}
+
+
+# ---------------------------------------------------------------------------------------------------------------- JSON
+
+
+class Shade(enum.StrEnum):
+    RED = "red"
+
+
+HOLDS_ITSELF: list[Any] = []
+HOLDS_ITSELF.append(HOLDS_ITSELF)
+PLAIN = "Give None, True, False, numbers, text, and lists and dicts of them."
+# What is no JSON, or does not come back from JSON as it was -> what the error says of it.
+NO_JSON: dict[str, tuple[Any, str]] = {
+    "datetime": (datetime(2024, 1, 1), " is of type datetime, which JSON does not have. Give its isoformat()."),
+    "date": (date(2024, 1, 1), " is of type date, which JSON does not have. Give its isoformat()."),
+    "pendulum": (
+        pendulum.datetime(2024, 1, 1),
+        " is of type DateTime, which JSON does not have. Give its isoformat().",
+    ),
+    "timedelta": (timedelta(1), " is of type timedelta, which JSON does not have. Give its total_seconds()."),
+    "set": ({1}, " is of type set, which JSON does not have. Give a list, such as sorted(...) of it."),
+    "decimal": (Decimal(1), " is of type Decimal, which JSON does not have. Give str(...) or float(...) of it."),
+    "tuple": ((1, 2), " is of type tuple, which JSON does not have. Give a list."),
+    "bytes": (b"a", " is of type bytes, which JSON does not have. Give its decode()."),
+    "path": (Path("a"), f" is of type {type(Path('a')).__name__}, which JSON does not have. Give str(...) of it."),
+    "class": (int, " is of type type, which JSON does not have. Give its name."),
+    "object": (object(), f" is of type object, which JSON does not have. {PLAIN}"),
+    "nan": (math.nan, " is nan, which JSON does not have. Give None, or text."),
+    "infinity": (-math.inf, " is -inf, which JSON does not have. Give None, or text."),
+    "inside": (
+        {"a": [1, {"b c": {1}}]},
+        '["a"][1]["b c"] is of type set, which JSON does not have. Give a list, such as',
+    ),
+    "key": ({"a": {1: 2}}, """["a"] has the key 1 of type int; JSON's keys are text. Write '1'."""),
+    "key of None": ({None: 2}, " has the key None of type NoneType; JSON's keys are text. Write 'None'."),
+    "long int": (10**5000, " is an int of more than 4,300 digits, which cannot be stored. Give text."),
+    "deep": (reduce(lambda inner, _: [inner], range(5000), 1), "[0][0]"),
+    "itself": (HOLDS_ITSELF, "[0][0]"),
+}
+
+
+@pytest.mark.parametrize("name", NO_JSON)
+def test_a_default_that_json_cannot_hold_is_refused_where_it_is_written(name: str) -> None:
+    value, says = NO_JSON[name]
+    with pytest.raises(ParamValidationError) as refused:
+        Param(value)
+    assert str(refused.value).startswith(f"A param's default must be JSON: default{says}")
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("name", NO_JSON)
+def test_a_plain_default_that_json_cannot_hold_is_refused_with_its_name(name: str) -> None:
+    value, says = NO_JSON[name]
+    with pytest.raises(ParamValidationError) as refused:
+        DAG("d", params={"x": value})
+    assert str(refused.value).startswith(f"Param 'x' of DAG 'd': A param's default must be JSON: default{says}")
+
+
+@pytest.mark.parametrize("name", NO_JSON)
+def test_a_conf_that_json_cannot_hold_is_refused_with_the_place(name: str) -> None:
+    value, says = NO_JSON[name]
+    with pytest.raises(ParamValidationError) as refused:
+        check_conf_is_json({"a": 1, "x": value})
+    assert str(refused.value).startswith(f"""A run's conf must be JSON: conf["x"]{says}""")
+    assert len(str(refused.value)) < 200
+
+
+def test_what_json_writes_as_it_is_may_be_a_default() -> None:
+    value = [None, True, 1, 1.5, "a\ud800", Shade.RED, {"a": []}, 10**4299]
+    assert DAG("d", params={"x": value}).to_spec().params["x"]["value"] == value
+
+
+def test_a_conf_is_a_dict() -> None:
+    with pytest.raises(ParamValidationError, match=r"^A run's conf must be a dict, not list\.$"):
+        check_conf_is_json([1])
+
+
+def test_a_conf_that_is_too_large_is_refused_with_its_size() -> None:
+    check_conf_is_json({"x": "a" * (MOST_CONF_BYTES - len('{"x": ""}'))})
+    with pytest.raises(ParamValidationError) as refused:
+        check_conf_is_json({"x": "a" * MOST_CONF_BYTES})
+    assert str(refused.value) == (
+        "A run's conf of 1,048,585 bytes is more than the 1,048,576 allowed. "
+        "Store it in a file or a table, and pass its path or name."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nope", "is not JSON: Expecting value"),
+        ("[1]", "must be a JSON object."),
+        ("[" * 100_000, "is nested too deeply."),
+        ('{"x": ' * 100_000, "is nested too deeply."),
+        ('{"n": ' + "9" * 5000 + "}", "is not JSON: Exceeds the limit (4300 digits)"),
+    ],
+)
+def test_a_typed_conf_that_is_no_json_object_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ParamValidationError) as refused:
+        read_conf(text)
+    assert str(refused.value).startswith(message)
+
+
+# --------------------------------------------------------------------------------------------------------- declarations
+
+
+def test_the_names_of_params_are_text() -> None:
+    with pytest.raises(ParamValidationError, match=r"^The names of params of DAG 'd' must be text, not int 5\.$"):
+        DAG("d", params={5: 1})  # type: ignore[dict-item]
+
+
+def test_a_schema_is_a_dict() -> None:
+    with pytest.raises(InvalidArgument, match=r"^schema of a Param must be a dict, not list \[1\]\."):
+        Param(1, schema=[1])
+
+
+def test_keywords_beside_a_schema_have_no_effect_as_in_airflow_and_are_warned_of() -> None:
+    with pytest.warns(UserWarning, match="'type' of a Param has no effect beside schema=: put it inside"):
+        param = Param("a", type="integer", schema={"minLength": 1})
+    assert (param.schema, param.resolve()) == ({"minLength": 1}, "a")
+
+
+def test_params_of_default_args_are_a_dict() -> None:
+    with pytest.raises(InvalidArgument, match="params of DAG 'd' must be"):
+        DAG("d", default_args={"params": 5})

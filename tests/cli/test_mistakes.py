@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from nbflow.cli import info, output
@@ -122,8 +124,8 @@ def test_a_task_that_imports_from_an_old_place_is_told_in_its_log(nbflow, dag_fi
 @pytest.mark.parametrize(
     ("home", "says"),
     [
-        ("/proc/nowhere", "nbflow: The folder /proc/nowhere cannot be made: No such file or directory. NBFLOW_HOME"),
-        ("/dev/null", "nbflow: /dev/null/nbflow.toml cannot be read: Not a directory. NBFLOW_HOME names"),
+        ("/proc/nowhere", "nbflow: The folder /proc/nowhere cannot be created: No such file or directory."),
+        ("/dev/null", "nbflow: /dev/null/nbflow.toml cannot be read: Not a directory. Set NBFLOW_HOME"),
     ],
 )
 @pytest.mark.parametrize("line", ["dags list", "db init", "scheduler", "status", "variables set a 1"])
@@ -138,7 +140,7 @@ def test_a_folder_of_a_setting_that_cannot_be_made_names_the_setting(nbflow, mon
     monkeypatch.setenv("NBFLOW__CORE__DAGS_FOLDER", "/proc/dags")
     done = nbflow("dags", "list")
     assert done.err == (
-        "nbflow: The folder /proc/dags cannot be made: No such file or directory. "
+        "nbflow: The folder /proc/dags cannot be created: No such file or directory. "
         "It comes from NBFLOW__CORE__DAGS_FOLDER.\n"
     )
     assert done.code == 1
@@ -149,7 +151,7 @@ def test_a_dags_folder_of_a_setting_that_was_not_there_is_told(nbflow, monkeypat
     first, again = nbflow("dags", "list"), nbflow("dags", "list")
     assert (first.code, again.code) == (0, 0)
     assert [record.message for record in caplog.records] == [
-        f"The DAGs folder {tmp_path}/dgas was not there, and is made. It comes from NBFLOW__CORE__DAGS_FOLDER."
+        f"Created the DAGs folder {tmp_path}/dgas, which did not exist. It comes from NBFLOW__CORE__DAGS_FOLDER."
     ]
 
 
@@ -226,3 +228,57 @@ def test_errors_are_red_on_a_terminal_alone(monkeypatch):
 def test_text_of_others_cannot_steer_the_terminal(nbflow):
     nbflow("pools", "set", "p", "1", "a\x1b[2Jb\x07")
     assert "a\\x1b[2Jb\\x07" in nbflow("pools", "list").out
+
+
+# -------------------------------------------------------------------------------------------------------------- params
+
+BACKTRACKING = """
+    from nbflow import DAG, Param
+    from nbflow.operators.empty import EmptyOperator
+
+    with DAG("tags", schedule=None, params={"s": Param("a", type="string", pattern="^(a+)+$")}):
+        EmptyOperator(task_id="e")
+"""
+
+
+@pytest.mark.parametrize("command", ["test", "trigger"])
+def test_a_conf_that_a_pattern_would_look_at_for_ever_is_answered(nbflow, dag_file, command):
+    # Given a pattern that takes Python's re the age of the universe to find not matching: the test would time out
+    path, text = dag_file("tags.py", BACKTRACKING), "a" * 60 + "!"
+    done = nbflow("dags", command, "tags", "-S", path, "-c", json.dumps({"s": text}))
+    assert done.err == f"nbflow: Param 's': '{text}' does not fit pattern: '^(a+)+$'.\n"
+    assert (done.out, done.code) == ("", 1)
+
+
+@pytest.mark.parametrize("pattern", ["(", "(?=a)b", r"(a)\1"])
+def test_a_pattern_that_cannot_be_used_is_refused_where_it_is_written(nbflow, dag_file, pattern):
+    path = dag_file("tags.py", BACKTRACKING.replace('"^(a+)+$"', repr(pattern)))
+    says = f"{path}:5: ParamValidationError: Param 's' of DAG 'tags': Its pattern {pattern!r} cannot be used: "
+    checked, tested = nbflow("dags", "check", path), nbflow("dags", "test", "tags", "-S", path)
+    triggered = nbflow("dags", "trigger", "tags", "-S", path)
+    assert checked.out.startswith(says)
+    assert tested.err.startswith(f"nbflow: {says}")
+    assert (tested.err, tested.code, tested.err.count("\n")) == (triggered.err, 1, 1)
+    assert checked.code == triggered.code == 1
+
+
+@pytest.mark.parametrize(
+    ("conf", "code", "says"),
+    [
+        ('{"rate": NaN}', 1, """nbflow: A run's conf must be JSON: conf["rate"] is nan, which JSON does not have."""),
+        ('{"rate": 1e999}', 1, """nbflow: A run's conf must be JSON: conf["rate"] is inf, which JSON does not have."""),
+        ('{"rate": ' + "[" * 100_000, 2, "nbflow: --conf is nested too deeply. Write it like: "),
+        ('{"rate": ' + "[" * 200 + "]" * 200 + "}", 1, """nbflow: A run's conf must be JSON: conf["rate"][0][0]"""),
+        ('{"rate": ' + "9" * 5000 + "}", 2, "nbflow: --conf is not JSON: Exceeds the limit (4300 digits)"),
+        (
+            '{"rate": "' + "x" * 1_100_000 + '"}',
+            1,
+            "nbflow: A run's conf of 1,100,012 bytes is more than",
+        ),
+    ],
+)
+def test_a_conf_that_cannot_be_kept_is_one_line(nbflow, sales, conf, code, says):
+    for command in ("test", "trigger"):
+        done = nbflow("dags", command, "sales", "-S", sales, "-c", conf)
+        assert done.err.startswith(says)
+        assert (done.out, done.code, done.err.count("\n")) == ("", code, 1)

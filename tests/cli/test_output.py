@@ -10,7 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbflow.cli.output import show, show_one, yaml_text
+from nbflow.cli.output import show, show_one
+from nbflow.cli.yaml_files import yaml_text
 
 ROWS = [
     {"dag_id": "a", "next_run": datetime(2024, 1, 2, 3, tzinfo=UTC), "paused": True, "tags": ["x", "y"], "runs": 3},

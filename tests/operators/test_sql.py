@@ -62,7 +62,7 @@ def executed(dag: DAG, runtime: MemoryRuntime, **arguments: Any) -> Any:
     SQLExecuteQueryOperator(task_id="q", conn_id="db", **arguments)
     event = attempt(dag, "q", runtime).event
     assert isinstance(event, Succeeded), event
-    return runtime.own("q")
+    return runtime.stored("q")
 
 
 # -------------------------------------------------------------------------------------------------------- statements
@@ -85,6 +85,15 @@ def executed(dag: DAG, runtime: MemoryRuntime, **arguments: Any) -> Any:
         (" ; ; ", []),
         ("select 1 - 2 / 3; b", ["select 1 - 2 / 3", "b"]),
         ("select 'open; b", ["select 'open; b"]),
+        (r"select E'it\'s; here'; b", [r"select E'it\'s; here'", "b"]),
+        (r"select e'\\'; b", [r"select e'\\'", "b"]),
+        (r"select rate'\'; b", [r"select rate'\'", "b"]),
+        ("select a$b$c; select $b$; b", ["select a$b$c", "select $b$; b"]),
+        ("select $1; b", ["select $1", "b"]),
+        ("create function f() as $$ begin a; b; end $$; c", ["create function f() as $$ begin a; b; end $$", "c"]),
+        ("a; -- the end;", ["a"]),
+        ("a -- the end;", ["a -- the end;"]),
+        ("/* a; */ b; c /* open; d", ["/* a; */ b", "c /* open; d"]),
     ],
 )
 def test_a_script_falls_into_statements(script: str, statements: list[str]) -> None:
@@ -95,6 +104,34 @@ def test_a_sqlite_trigger_is_one_statement() -> None:
     trigger = "create trigger g after insert on t begin delete from t where id = 0; delete from t where id = 9; end"
 
     assert SqliteHook().split_sql(f"{trigger}; select 1") == [trigger.replace("; ", ";\n"), "select 1"]
+
+
+@pytest.mark.parametrize(
+    ("script", "statements"),
+    [
+        ("select 1 -- a; b\n; select 2", ["select 1 -- a; b", "select 2"]),
+        ("select 1 -- the end", ["select 1 -- the end"]),
+        ("select 1; select 2 /* a; b */", ["select 1", "select 2 /* a; b */"]),
+        ("select 'open; b", ["select 'open; b"]),
+    ],
+)
+def test_comments_of_a_sqlite_script_end_no_statement(script: str, statements: list[str]) -> None:
+    assert SqliteHook().split_sql(script) == statements
+
+
+def test_a_sqlite_trigger_with_comments_works(dag: DAG, runtime: MemoryRuntime, sqlite: Path) -> None:
+    # Given a script that makes a trigger with CASE ... END and comments that hold semicolons, and inserts rows
+    script = """
+        create temp trigger odd after insert on t begin -- begins; here
+            delete from t where id = case when new.id % 2 then new.id end; -- odd; goes
+            /* end; */
+        end;
+        insert into t values (3, 'c'), (4, 'd') -- the end;
+    """
+    # When it runs
+    executed(dag, runtime, sql=script, split_statements=True)
+    # Then the trigger has worked
+    assert rows(sqlite) == [(1, "a"), (2, "b"), (4, "d")]
 
 
 # ------------------------------------------------------------------------------------------------------------ SQLite
@@ -171,7 +208,7 @@ def test_the_old_names_take_their_old_argument(dag: DAG, runtime: MemoryRuntime,
 
     attempt(dag, "q", runtime)
 
-    assert (runtime.own("q"), PostgresOperator(task_id="p", sql="x").conn_id) == ([(1,)], "postgres_default")
+    assert (runtime.stored("q"), PostgresOperator(task_id="p", sql="x").conn_id) == ([(1,)], "postgres_default")
 
 
 @pytest.mark.parametrize(

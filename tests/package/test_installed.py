@@ -101,17 +101,18 @@ def test_a_task_that_needs_an_extra_says_which(bare: Environment, operator):
             {"NBFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql+psycopg://nobody@127.0.0.1:9/none"},
             "nbflow: A metastore on Postgres needs the package psycopg. pip install 'nbflow[postgres]'\n",
         ),
-        (
-            ("connections", "import", "some.yaml"),
-            {},
-            "nbflow: Reading YAML needs the package pyyaml. pip install 'nbflow[lab]'\n",
-        ),
     ],
 )
 def test_a_command_that_needs_an_extra_says_which(bare: Environment, words, environ, line):
-    (bare.folder / "some.yaml").write_text("x: {conn_type: http}\n")
     done = bare.run("nbflow", *words, **environ)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+
+
+def test_yaml_is_read_and_written_without_an_extra(bare: Environment):
+    file = bare.folder / "some.yaml"
+    file.write_text("x: {conn_type: http}\n")
+    assert bare.run("nbflow", "connections", "import", str(file)).returncode == 0
+    assert bare.run("nbflow", "pools", "get", "default_pool", "-o", "yaml").stdout.startswith("- pool: default_pool\n")
 
 
 def test_labs_and_quizzes_work_in_a_notebooks_shell_as_the_image_installs_it(image: Environment):

@@ -20,7 +20,7 @@ from nbflow.store.base import Store
 from nbflow.store.sql import schema
 from nbflow.store.sql.tables import whole_metadata
 from tests.store.test_races import _together
-from tests.store.worlds import a_run, register, started_run
+from tests.store.worlds import a_run, register, spec, started_run
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -65,6 +65,18 @@ def test_up_down_and_up_again(bare_url: str) -> None:
     assert left == [schema.VERSION_TABLE]
     register(store)
     assert store.run(started_run(store, a_run())) is not None
+
+
+def test_a_dag_of_before_gets_the_time_zone_of_its_spec(bare_url: str) -> None:
+    store = open_store(bare_url)
+    store.migrate()
+    register(store, spec(timezone="Asia/Tokyo"))
+    register(store, spec(dag_id="plain"))
+
+    store.downgrade("0002")
+    store.migrate()
+
+    assert [(row.dag_id, row.timezone) for row in store.dags()] == [("plain", "UTC"), ("sales", "Asia/Tokyo")]
 
 
 def test_processes_may_migrate_at_once(bare_url: str) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from nbflow.core.states import RunState
 from nbflow.errors import NbflowError
 from nbflow.store.base import DagImportError, DagRow, DagVersion
-from nbflow.store.codec import dag_row, seen_again, with_digest
+from nbflow.store.codec import dag_row, seen_again, unscheduled_row, with_digest
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import utc
 
@@ -55,6 +55,11 @@ class Definitions(Tables):
     def dags(self, *, include_stale: bool = False) -> list[DagRow]:
         rows = (self.dag(dag_id) for dag_id in sorted(self._dags))
         return [row for row in rows if row and (include_stale or not row.stale)]
+
+    @locked
+    def unscheduled_dags(self, dag_ids: Iterable[str]) -> list[DagRow]:
+        found = (self._versions.get(dag_id) for dag_id in sorted(set(dag_ids)) if dag_id not in self._dags)
+        return [unscheduled_row(versions[-1]) for versions in found if versions]
 
     @locked
     def set_paused(self, dag_id: str, paused: bool, *, actor: str, now: datetime) -> bool:

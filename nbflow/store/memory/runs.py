@@ -237,8 +237,31 @@ class Runs(Tables):
         return found
 
     @locked
+    def recent_runs(self, dag_ids: Iterable[str], *, limit: int) -> Mapping[str, list[Run]]:
+        found = {dag_id: self.runs(dag_id, limit=limit) for dag_id in dag_ids}
+        return {dag_id: runs for dag_id, runs in found.items() if runs}
+
+    @locked
+    def run_states(self, runs: Iterable[RunKey]) -> Mapping[RunKey, RunState]:
+        return {key: self._runs[key].state for key in runs if key in self._runs}
+
+    @locked
+    def newest_runs(self, dag_ids: Iterable[str]) -> Mapping[str, Run]:
+        newest: dict[str, tuple[datetime, int, Run]] = {}
+        wanted = set(dag_ids)
+        for run in self._runs.values():
+            if run.dag_id in wanted and run.queued_at is not None:
+                place = (run.queued_at, self._run_numbers[run.key], run)
+                newest[run.dag_id] = max(newest.get(run.dag_id, place), place, key=lambda one: one[:2])
+        return {dag_id: run for dag_id, (_, _, run) in newest.items()}
+
+    @locked
     def instances(self, run: RunKey) -> list[Instance]:
         return [one for _, one in sorted(self._instances.get(run, {}).items())]
+
+    @locked
+    def instances_of_runs(self, runs: Iterable[RunKey]) -> Mapping[RunKey, list[Instance]]:
+        return {run: self.instances(run) for run in runs}
 
     @locked
     def instances_of_task(self, dag_id: str, task_id: str, *, limit: int = 100) -> list[tuple[Run, Instance]]:

@@ -11,7 +11,7 @@ from sqlalchemy import Row, bindparam, delete, func, insert, select, text, updat
 
 from nbflow.core.spec import DagSpec
 from nbflow.store.base import DagImportError, DagRow, DagVersion
-from nbflow.store.codec import clean_text, dag_row, seen_again, with_digest
+from nbflow.store.codec import clean_text, dag_row, dump_json, seen_again, unscheduled_row, with_digest
 from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.jobs import Jobs
@@ -34,6 +34,13 @@ _FOLLOWED = _VERSIONS.where(
         select(func.max(_VERSION.c.number)).where(_VERSION.c.dag_id == bindparam("this")).scalar_subquery(),
     )
 )
+_UNSCHEDULED = f"""
+SELECT {", ".join(f"v.{column.name}" for column in _VERSION.c)}
+FROM {{keys}} AS k CROSS JOIN dag_version AS v
+WHERE v.dag_id = k.a AND v.number = (SELECT max(number) FROM dag_version WHERE dag_id = k.a)
+AND NOT EXISTS (SELECT 1 FROM dag WHERE dag_id = k.a)
+ORDER BY v.dag_id
+"""
 _PUT_DAG = upsert(_DAG)
 _SET_NEXT = (
     update(_DAG)
@@ -105,6 +112,12 @@ class Definitions(Jobs):
         with self._reading() as connection:
             rows = connection.execute(query if include_stale else query.where(~_DAG.c.stale)).all()
         return [_as_dag(row) for row in rows]
+
+    def unscheduled_dags(self, dag_ids: Iterable[str]) -> list[DagRow]:
+        keys = dump_json([[dag_id] for dag_id in dict.fromkeys(dag_ids)])
+        with self._reading() as connection:
+            rows = connection.execute(self._sql(_UNSCHEDULED, *_VERSION.c), {"keys": keys}).all()
+        return [unscheduled_row(self._as_version(row)) for row in rows]
 
     def set_paused(self, dag_id: str, paused: bool, *, actor: str, now: datetime) -> bool:
         with self._writing() as connection:

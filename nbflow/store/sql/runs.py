@@ -221,9 +221,37 @@ class Runs(Database):
         with self._reading() as connection:
             return [as_run(row) for row in connection.execute(_by_date(query, newest_first))]
 
+    def recent_runs(self, dag_ids: Iterable[str], *, limit: int) -> Mapping[str, list[Run]]:
+        keys = dump_json([[dag_id] for dag_id in dict.fromkeys(dag_ids)])
+        found: dict[str, list[Run]] = {}
+        with self._reading() as connection:
+            for row in connection.execute(self._sql(_RECENT, *RUN_COLUMNS), {"keys": keys, "limit": limit}):
+                run = as_run(row)
+                found.setdefault(run.dag_id, []).append(run)
+        return found
+
+    def run_states(self, runs: Iterable[RunKey]) -> Mapping[RunKey, RunState]:
+        with self._reading() as connection:
+            rows = connection.execute(self._sql(_RUN_STATES), {"keys": dump_json([list(run) for run in runs])}).all()
+        return {RunKey(dag_id, run_id): RunState(state) for dag_id, run_id, state in rows}
+
+    def newest_runs(self, dag_ids: Iterable[str]) -> Mapping[str, Run]:
+        keys = {"keys": dump_json([[dag_id] for dag_id in dag_ids])}
+        with self._reading() as connection:
+            found = [as_run(row) for row in connection.execute(self._sql(_NEWEST, *RUN_COLUMNS), keys)]
+        return {run.dag_id: run for run in found}
+
     def instances(self, run: RunKey) -> list[Instance]:
         with self._reading() as connection:
             return [as_instance(row) for row in connection.execute(_INSTANCES_OF_RUN, key_of(run))]
+
+    def instances_of_runs(self, runs: Iterable[RunKey]) -> Mapping[RunKey, list[Instance]]:
+        found: dict[RunKey, list[Instance]] = {run: [] for run in runs}
+        query = self._sql(_INSTANCES_OF_RUNS, *INSTANCE_COLUMNS, _RUN.c.dag_id, _RUN.c.run_id)
+        with self._reading() as connection:
+            for row in connection.execute(query, {"keys": dump_json([list(run) for run in found])}):
+                found[RunKey(*row[len(INSTANCE_FIELDS) :])].append(as_instance(row))
+        return found
 
     def instances_of_task(self, dag_id: str, task_id: str, *, limit: int = 100) -> list[tuple[Run, Instance]]:
         query = (
@@ -312,9 +340,31 @@ _LEASE_RUN = (
     .where(_RUN.c.id == bindparam("no"))
     .values(lease_owner=bindparam("owner"), lease_until=bindparam("until"))
 )
+_NEWEST = f"""
+SELECT {", ".join(f"r.{name}" for name in RUN_FIELDS)} FROM {{keys}} AS k CROSS JOIN dag_run AS r
+WHERE r.id = (
+  SELECT n.id FROM dag_run AS n WHERE n.dag_id = k.a AND n.queued_at IS NOT NULL
+  ORDER BY n.queued_at DESC, n.id DESC LIMIT 1
+)
+"""
 _COUNTS = """
 SELECT r.dag_id, r.run_id, ti.state, count(*)
 FROM {keys} AS k CROSS JOIN dag_run AS r CROSS JOIN task_instance AS ti
 WHERE r.dag_id = k.a AND r.run_id = k.b AND ti.run_no = r.id
 GROUP BY r.dag_id, r.run_id, ti.state
+"""
+_RECENT = f"""
+SELECT {", ".join(f"r.{name}" for name in RUN_FIELDS)}
+FROM {{keys}} AS k CROSS JOIN dag_run AS r
+WHERE r.id IN (SELECT id FROM dag_run WHERE dag_id = k.a ORDER BY sort_date DESC, id DESC LIMIT :limit)
+ORDER BY r.dag_id, r.sort_date DESC, r.id DESC
+"""
+_RUN_STATES = """
+SELECT r.dag_id, r.run_id, r.state FROM {keys} AS k CROSS JOIN dag_run AS r WHERE r.dag_id = k.a AND r.run_id = k.b
+"""
+_INSTANCES_OF_RUNS = f"""
+SELECT {", ".join(f"ti.{name}" for name in INSTANCE_FIELDS)}, r.dag_id, r.run_id
+FROM {{keys}} AS k CROSS JOIN dag_run AS r CROSS JOIN task_instance AS ti
+WHERE r.dag_id = k.a AND r.run_id = k.b AND ti.run_no = r.id
+ORDER BY r.id, ti.task_id, ti.map_index
 """
