@@ -85,7 +85,7 @@ def _json_object(text: str) -> dict[str, Any]:
     try:
         return read_conf(text) if text else {}
     except ParamValidationError as error:
-        raise BadValue(f"{{shown}} {error}", hint="""Write it like: '{"day": 1}'.""") from None
+        raise BadValue(f"{{shown}} {error}", hint="""Write: {shown} '{"day": 1}'""") from None
 
 
 def _pair(text: str) -> dict[str, Any]:
@@ -394,7 +394,9 @@ class Parser(_Raw):
     def _bad_value(self, unread: _Unread) -> NbflowError:
         one, fault = unread.argument, unread.fault
         if isinstance(fault, BadValue):
-            return self.voice.error(fault.sentence.replace("{shown}", one.flag or one.shown), hint=fault.hint)
+            shown = one.flag or one.shown
+            sentence, hint = (text.replace("{shown}", shown) for text in (fault.sentence, fault.hint))
+            return self.voice.error(sentence, hint=hint)
         said = str(fault).rstrip(".")
         words = {"line": self.line, "shown": unread.shown, "flag": one.flag, "fault": said, "text": unread.text}
         return self._failed(self.voice.bad_value.format(**words), _example(one))
