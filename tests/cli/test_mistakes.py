@@ -267,7 +267,7 @@ def test_a_pattern_that_cannot_be_used_is_refused_where_it_is_written(nbflow, da
     [
         ('{"rate": NaN}', 1, """nbflow: A run's conf must be JSON: conf["rate"] is nan, which JSON does not have."""),
         ('{"rate": 1e999}', 1, """nbflow: A run's conf must be JSON: conf["rate"] is inf, which JSON does not have."""),
-        ('{"rate": ' + "[" * 100_000, 2, "nbflow: --conf is nested too deeply. Write it like: "),
+        ('{"rate": ' + "[" * 100_000, 2, "nbflow: --conf is nested too deeply. Write: --conf "),
         ('{"rate": ' + "[" * 200 + "]" * 200 + "}", 1, """nbflow: A run's conf must be JSON: conf["rate"][0][0]"""),
         ('{"rate": ' + "9" * 5000 + "}", 2, "nbflow: --conf is not JSON: Exceeds the limit (4300 digits)"),
         (
