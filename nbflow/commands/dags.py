@@ -101,10 +101,15 @@ COMMANDS = (
     Command(
         name="dags show",
         magic="%dag show",
-        help="The graph of a DAG.",
+        help="The graph of a DAG, or of one of its runs.",
         permission="dags.read",
-        arguments=(DAG_ID,),
-        example="sales",
+        arguments=(
+            DAG_ID,
+            argument(
+                "run", "--run", type=RUN, required=False, metavar="RUN", help=f"With the states of a run: {WHICH_RUN}."
+            ),
+        ),
+        example="sales --run last",
     ),
     Command(
         name="dags trigger",

@@ -13,7 +13,6 @@ from typing import Any
 from nbflow.arguments import (
     NOTEBOOK,
     NUMBER,
-    RUN,
     SWITCH,
     WHOLE,
     Argument,
@@ -26,7 +25,7 @@ from nbflow.arguments import (
 from nbflow.commands import magics
 from nbflow.commands.base import Command
 from nbflow.commands.conf import conf_of
-from nbflow.core.run_ids import LAST, WHICH_RUN
+from nbflow.core.run_ids import LAST
 from nbflow.errors import did_you_mean
 from nbflow.notebook import functions
 from nbflow.notebook.commands import carried_out
@@ -38,7 +37,6 @@ VERBS: Mapping[str, Command] = magics("%dag")
 WAIT = argument("--wait", type=NUMBER, const=0.0, metavar="SECONDS", help="Wait for the end, at most so many seconds.")
 OPTIONS: Mapping[str, tuple[Argument, ...]] = {
     "list": (argument("pattern", required=False, default="", metavar="PATTERN", help="Part of an id or a tag."),),
-    "show": (argument("--run", type=RUN, help=f"Of a run: {WHICH_RUN}."),),
     "run": (WAIT,),
     "backfill": (WAIT,),
     "runs": (argument("-n", "--number", type=WHOLE, default=20, help="How many (default: 20)."),),
