@@ -15,12 +15,13 @@ from nbflow.core.backfill import Reprocess
 from nbflow.core.snapshot import INLINE, Instance, Run, RunKey, TaskKey
 from nbflow.core.states import FAILED_STATES, FINISHED, RUN_FINISHED, TaskState
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
-from nbflow.notebook import scheduler_process, views
+from nbflow.notebook import views
 from nbflow.notebook.breakpoints import breakpoints_stop
 from nbflow.notebook.commands import context_of, function_of
 from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, execution_count, tasks_shown
 from nbflow.notebook.session import Session, session
+from nbflow.services import schedulers
 from nbflow.ui import formatting
 from nbflow.ui.html import (
     dags_bundle,
@@ -122,10 +123,10 @@ def footer(here: Session, dag_id: str, *, version: int | None = None) -> list[st
     known = own.version if own is not None and version in (None, own.version.number) else None
     known = known or here.app.store.version(dag_id, version)
     if known is None:
-        return [scheduler_process.find(here.app).text]
+        return [schedulers.text_of(schedulers.find(here.app))]
     place = known.fileloc if known.fileloc.startswith("<") else known.fileloc.rpartition("/")[2]
     where = ", ".join(filter(None, [place, known.cell]))
-    parts = [f"version {known.number}", where, scheduler_process.find(here.app).text]
+    parts = [f"version {known.number}", where, schedulers.text_of(schedulers.find(here.app))]
     if own is not None and known.number == own.version.number:
         parts.append(here.differs(dag_id))
     return [part for part in parts if part]
@@ -373,12 +374,12 @@ def run(dag: Dag, *, conf: Mapping[str, Any] | None = None, date: When = None, r
 
 def _have_scheduler(here: Session) -> None:
     """A run needs somebody who runs it; whoever is started is named."""
-    scheduler = scheduler_process.ensure(here.app)
+    scheduler = schedulers.ensure(here.app)
     if not scheduler.started:
         return
-    pid = scheduler.job.pid if scheduler.job is not None else "?"
     idle = formatting.duration(here.app.settings.scheduler.idle_minutes * 60)
-    _tell(f"Started a scheduler (pid {pid}) for {here.app.settings.home}. It ends when it was idle for {idle}.")
+    where = f"(pid {scheduler.job.pid}) for {here.app.settings.home}"
+    _tell(f"Started a scheduler {where}. It ends when it was idle for {idle}.")
 
 
 def _tell(text: str) -> None:
