@@ -17,6 +17,7 @@ from nbflow.core.states import FAILED_STATES, FINISHED, RUN_FINISHED, TaskState
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
 from nbflow.notebook import views
 from nbflow.notebook.breakpoints import breakpoints_stop
+from nbflow.notebook.commands import context_of, function_of
 from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, execution_count, tasks_shown
 from nbflow.notebook.session import Session, session
@@ -187,6 +188,7 @@ def _spec_of_run(here: Session, run: Run) -> DagSpec:
 def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
     """Why a run's tasks wait, or why one task is in its state. As a value: task -> reason."""
     here = session()
+    task, run = context_of(here).task_or_run(_id(dag), task, run)
     found = here.find_run(dag, run)
     spec = _spec_of_run(here, found)
     zone = views.zone_of(spec)
@@ -237,6 +239,7 @@ def logs(
     from nbflow.execution.logs import read_log
 
     here = session()
+    task, run = context_of(here).task_or_run(_id(dag), task, run)
     found = here.find_run(dag, run)
     spec = _spec_of_run(here, found)
     one = _logged(here, found, spec, task)
@@ -496,32 +499,8 @@ def clear(
     return _message(f"{formatting.count(len(names), 'task')} of {found.run_id} {will}: {', '.join(names)}.", cleared)
 
 
-@told_in_one_line
-def pause(dag: Dag) -> Shown:
-    """Make no new scheduled runs, and start no waiting ones."""
-    return _set_paused(_id(dag), True)
-
-
-@told_in_one_line
-def unpause(dag: Dag) -> Shown:
-    """Let the schedule go on."""
-    return _set_paused(_id(dag), False)
-
-
-def _set_paused(dag_id: str, paused: bool) -> Shown:
-    here = session()
-    here.version(dag_id)
-    row = here.app.store.dag(dag_id)
-    if row is None:
-        raise NbflowError(
-            f"{dag_id} is this kernel's only, so nothing schedules it.",
-            hint=f"Save its notebook in {here.app.settings.core.dags_folder}.",
-        )
-    word = "paused" if paused else "unpaused"
-    if row.paused == paused:
-        return _message(f"{dag_id} is {word} already.", False)
-    here.operations.set_paused(dag_id, paused)
-    return _message(f"{dag_id} is {word}.", True)
+pause = function_of("dags pause")
+unpause = function_of("dags unpause")
 
 
 @told_in_one_line

@@ -343,7 +343,7 @@ def test_files_that_do_not_load_are_listed(shell: Shell, own_home: Path) -> None
     [
         ("%dag shwo sales", "%dag has no verb 'shwo'. Did you mean 'show'?"),
         ("%dag show salse", "There is no DAG 'salse'. Did you mean 'sales'?"),
-        ("%dag show", "%dag show: the following arguments are required: dag. Help: %dag show?"),
+        ("%dag show", "%dag show: the following arguments are required: dag_id. Help: %dag show?"),
         ("%dag run sales --dat 2024-01-01", "%dag run has no option --dat. Did you mean '--date'?"),
         ("%dag next sales 3 4", "%dag next: '4' is one argument too many. Help: %dag next?"),
         ("%dag next sales -3", "%dag next: argument number: a whole number from 1 on, not '-3'"),
