@@ -27,8 +27,8 @@ IN_PROCESS_FLOOR = (
 # Runs in an interpreter of its own: this one's memory is not what tries are forked from.
 _FORKS = """
 import gc, os, sys, time
-from nbflow.execution.user_code import own_program
-program = own_program()
+from nbflow.execution.user_code import nbflow_user_code
+program = nbflow_user_code()
 loaded = program.load({"fileloc": sys.argv[1], "files": {}, "dag_id": sys.argv[2], "dags_folder": sys.argv[3]})
 assert loaded.dag is not None, loaded.fault
 count = int(sys.argv[4])

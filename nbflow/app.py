@@ -97,7 +97,7 @@ class App:
 
         core = self.settings.core
         return TimetableClient(
-            lambda: SubprocessJobs(environment=self._errand_environment(), answer=self.task_api.answer_parsing),
+            lambda: SubprocessJobs(environment=self._errand_environment(), answer=self.task_api.handle_parse_request),
             options=self.compile_options(),
             folder=str(core.dags_folder),
             versions_folder=str(self.settings.home / "versions"),
@@ -193,9 +193,9 @@ class App:
         passed_on = minimal_environment(self.environ, core.task_environment)
         process_pool = ProcessPoolOptions(
             environment={**passed_on, "NBFLOW_HOME": str(self.settings.home)},
-            ahead=min(core.parallelism, 4),
+            spare_children=min(core.parallelism, 4),
             load_seconds=core.dagbag_import_timeout,
-            always_fresh=core.execute_tasks_new_python_interpreter,
+            reload_every_try=core.execute_tasks_new_python_interpreter,
         )
         options = SupervisorOptions(
             owner=owner,
@@ -272,7 +272,7 @@ class App:
             trigger_dag=self._trigger_dag,
             next_interval=self._next_interval,
             now=self.clock.now,
-            most_xcom_bytes=self.settings.core.max_xcom_bytes,
+            max_xcom_bytes=self.settings.core.max_xcom_bytes,
         )
 
     def _trigger_dag(

@@ -1,21 +1,21 @@
 """Settings: one frozen dataclass a section, one field an option; nothing is read until ``Settings.load`` is called.
 
-An option is declared once, as a field made by ``option(...)``: its annotation says how text is read, its metadata hold
-the help text, the least value and the choices. ``nbflow config list`` and the commented ``nbflow.toml`` that a new home
-gets are generated from these fields, so there is no second table to keep in step.
+An option is declared once, as a field made by ``option(...)``: its annotation selects the parser, its metadata hold
+the help text, the minimum and the choices. ``nbflow config list`` and the commented ``nbflow.toml`` of a new home are
+generated from these fields, so no second table can disagree with them.
 
-Where a value comes from, strongest first (Airflow's order):
+Precedence, highest first (Airflow's order):
 
 1. ``NBFLOW__SECTION__KEY``, then ``..._CMD`` (a command whose output is the value) and ``..._SECRET`` (a name that a
    secrets backend resolves); the last two for sensitive options only.
-2. The same three as ``AIRFLOW__SECTION__KEY``, where Airflow has the option. The metastore's address is left out on
-   purpose: a shell set up for Airflow must never make nbflow migrate Airflow's database.
+2. The same three as ``AIRFLOW__SECTION__KEY``, where Airflow has the option, except the metastore's URL: in a shell
+   that is set up for Airflow, nbflow must never migrate Airflow's database.
 3. ``$NBFLOW_HOME/nbflow.toml``: ``key``, ``key_cmd``, ``key_secret``.
 4. The default.
 
-An unknown name in our own file or variables is an error with the nearest name; an unknown ``AIRFLOW__`` variable is
-none of our business. ``{home}`` in a value and a leading ``~`` in a path are replaced; a relative path starts at the
-home.
+An unknown name in ``nbflow.toml`` or an ``NBFLOW__`` variable is an error with the nearest name; unknown ``AIRFLOW__``
+variables are ignored. ``{home}`` in a value and a leading ``~`` in a path are expanded; a relative path is relative to
+the home.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 FILE_NAME = "nbflow.toml"
 PREFIX = "NBFLOW__"
 AIRFLOW_PREFIX = "AIRFLOW__"
-#: How long the command of a ``_CMD`` variant may take.
+#: Time limit of the command of a ``_CMD`` variant.
 COMMAND_TIMEOUT_SECONDS = 30
 HIDDEN = "< hidden >"
 
@@ -50,7 +50,7 @@ def option(
     sensitive: bool = False,
     airflow: tuple[str, ...] | None = None,
 ) -> Any:
-    """Declare an option. ``airflow`` lists Airflow's ``SECTION__KEY`` spellings; ``None`` means the same as ours."""
+    """Declare an option. ``airflow`` lists Airflow's ``SECTION__KEY`` spellings; ``None``: the same as nbflow's."""
     metadata = {"doc": doc, "choices": choices, "least": least, "sensitive": sensitive, "airflow": airflow}
     return field(default=default, metadata=metadata)
 
@@ -60,7 +60,7 @@ NOT_AIRFLOW: tuple[str, ...] = ()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreSettings:
-    """What concerns every part."""
+    """Options that concern every component."""
 
     dags_folder: Path = option(Path("{home}/dags"), "Folder of DAG files (.py and .ipynb).")
     executor: str = option(
@@ -68,70 +68,78 @@ class CoreSettings:
         "Where tasks run: SequentialExecutor (one at a time, in the scheduler's process) or LocalExecutor (processes).",
         choices=("SequentialExecutor", "LocalExecutor"),
     )
-    parallelism: int = option(0, "Most tasks running at once, over all DAGs. 0: twice the cores, at least 4.", least=0)
+    parallelism: int = option(
+        0, "Maximum number of tasks running at once, over all DAGs. 0: twice the number of cores, at least 4.", least=0
+    )
     max_active_tasks_per_dag: int = option(
         16,
-        "Most tasks of one DAG running at once, where the DAG does not say.",
+        "Default maximum number of running tasks in a run of a DAG.",
         least=1,
         airflow=("CORE__MAX_ACTIVE_TASKS_PER_DAG", "CORE__DAG_CONCURRENCY"),
     )
-    max_active_runs_per_dag: int = option(16, "Most active runs of one DAG, where the DAG does not say.", least=1)
+    max_active_runs_per_dag: int = option(16, "Default maximum number of active runs of a DAG.", least=1)
     dags_are_paused_at_creation: bool = option(
-        True, "A DAG that is seen for the first time starts paused: it can be triggered, and is not scheduled."
+        True, "New DAGs start paused: they can be triggered, but are not scheduled."
     )
     dag_ignore_file_syntax: str = option(
         "glob",
-        "How .nbflowignore and .airflowignore name files: glob (as .gitignore, Airflow 3's) or regexp (Airflow 2's).",
+        "Syntax of .nbflowignore and .airflowignore: glob (as .gitignore; Airflow 3) or regexp (Airflow 2).",
         choices=("glob", "regexp"),
     )
-    load_examples: bool = option(False, "Load the example DAGs that come with nbflow.")
-    default_timezone: str = option("utc", "IANA time zone of dates that name none.")
-    default_task_retries: int = option(0, "Retries of a task that does not say.", least=0)
-    default_task_retry_delay: float = option(300.0, "Seconds between a failure and the retry.", least=0)
+    load_examples: bool = option(False, "Load the example DAGs that nbflow ships.")
+    default_timezone: str = option("utc", "IANA time zone of dates without a time zone.")
+    default_task_retries: int = option(0, "Default number of retries of a task.", least=0)
+    default_task_retry_delay: float = option(
+        300.0, "Default number of seconds between a failure and the retry.", least=0
+    )
     default_task_execution_timeout: float | None = option(
-        None, "Seconds after which an attempt is ended, for a task that does not say. Empty: none.", least=0
+        None, "Default execution_timeout of a task, in seconds. Empty: no timeout.", least=0
     )
     default_task_weight_rule: str = option(
-        "downstream", "How a priority counts the tasks around it.", choices=("downstream", "upstream", "absolute")
+        "downstream",
+        "Default weight_rule: how a task's priority adds up those of related tasks.",
+        choices=("downstream", "upstream", "absolute"),
     )
     killed_task_cleanup_time: float = option(
-        60.0, "Seconds that a task which is told to end has before its process group is killed.", least=0
+        60.0, "Seconds between SIGTERM and SIGKILL when a task is killed.", least=0
     )
-    dagbag_import_timeout: float = option(30.0, "Seconds that importing one DAG file may take.", least=0)
-    max_map_length: int = option(1024, "Most items that a task may be mapped over.", least=1)
-    max_templated_field_length: int = option(4096, "Most characters of a rendered field that are stored.", least=0)
+    dagbag_import_timeout: float = option(30.0, "Time limit for importing a DAG file, in seconds.", least=0)
+    max_map_length: int = option(1024, "Maximum number of mapped instances of a task.", least=1)
+    max_templated_field_length: int = option(
+        4096, "Maximum number of stored characters of a rendered template field.", least=0
+    )
     max_xcom_bytes: int = option(
         4 * 1024 * 1024,
-        "Largest XCom, in bytes of JSON. Pass a path or a table's name for more.",
+        "Maximum size of an XCom, in bytes of JSON. For larger data pass a path or a table name.",
         least=1,
         airflow=NOT_AIRFLOW,
     )
     test_connection: str = option(
         "Disabled",
-        "Whether nbflow connections test may reach out. Hidden: no, as Disabled.",
+        "Whether `nbflow connections test` may open connections. Hidden means the same as Disabled.",
         choices=("Disabled", "Hidden", "Enabled"),
     )
     task_memory_limit: int = option(
         0,
-        "Most MiB of address space of a process that runs a task, a callback or a DAG file. 0: no limit.",
+        "Memory limit (address space, MiB) of a process that runs a task, a callback or a DAG file. 0: no limit.",
         least=0,
         airflow=NOT_AIRFLOW,
     )
     task_environment: tuple[str, ...] = option(
         (),
-        "More environment variables that tasks get, by name, comma-separated. Others stay with the supervisor.",
+        "Names of additional environment variables that tasks get, comma-separated. Tasks do not see any others.",
         airflow=NOT_AIRFLOW,
     )
     execute_tasks_new_python_interpreter: bool = option(
-        False, "Start each task in a new interpreter instead of forking a warm one: slower, and shares nothing."
+        False, "Start each task in a new interpreter instead of forking a warm one: slower, but isolated."
     )
     fernet_key: str = option(
         "",
-        "Key(s) for stored secrets, comma-separated, newest first. Empty: {home}/fernet.key, made when needed.",
+        "Fernet key(s) of stored secrets, comma-separated, newest first. Empty: {home}/fernet.key, made when needed.",
         sensitive=True,
     )
     sensitive_var_conn_names: tuple[str, ...] = option(
-        (), "More words that mark a variable's or extra's name as sensitive, comma-separated."
+        (), "Additional words that mark the name of a variable or an extra as sensitive, comma-separated."
     )
 
 
@@ -141,55 +149,57 @@ class DatabaseSettings:
 
     sql_alchemy_conn: str = option(
         "sqlite:///{home}/nbflow.db",
-        "SQLAlchemy address: SQLite, or postgresql+psycopg://user:password@host/db for more than one machine.",
+        "SQLAlchemy URL of the metastore: SQLite, or postgresql+psycopg://user:password@host/db for several machines.",
         sensitive=True,
         airflow=NOT_AIRFLOW,
     )
     synchronous: str = option(
         "NORMAL",
-        "SQLite only. NORMAL survives kill -9 of any process; FULL survives a power cut too, and is slower.",
+        "SQLite only: NORMAL survives kill -9 of any process; FULL also survives a power cut, and is slower.",
         choices=("NORMAL", "FULL"),
         airflow=NOT_AIRFLOW,
     )
     busy_timeout_seconds: float = option(
-        30.0, "SQLite only: how long a writer waits for another one.", least=0, airflow=NOT_AIRFLOW
+        30.0, "SQLite only: seconds that a writer waits for the database lock.", least=0, airflow=NOT_AIRFLOW
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSettings:
-    """The scheduler's loop and its leases."""
+    """The scheduler loop and its leases."""
 
-    catchup_by_default: bool = option(False, "Whether a DAG that does not say runs its missed intervals.")
+    catchup_by_default: bool = option(False, "Default of a DAG's catchup: whether missed intervals are run.")
     create_cron_data_intervals: bool = option(
-        True, "Cron strings and presets give data intervals (as in Airflow 2), not bare points in time (Airflow 3)."
+        True, "Cron strings and presets make data intervals (as in Airflow 2) instead of points in time (Airflow 3)."
     )
-    scheduler_heartbeat_sec: float = option(5.0, "Seconds between two signs of life of a scheduler.", least=0.1)
+    scheduler_heartbeat_sec: float = option(5.0, "Seconds between heartbeats of a scheduler.", least=0.1)
     scheduler_health_check_threshold: float = option(
-        30.0, "Seconds without a sign of life after which another scheduler takes over.", least=1
+        30.0, "Seconds without a heartbeat after which a scheduler counts as dead.", least=1
     )
-    task_instance_heartbeat_sec: float = option(5.0, "Seconds between two signs of life of a running task.", least=0.1)
+    task_instance_heartbeat_sec: float = option(5.0, "Seconds between heartbeats of a running task.", least=0.1)
     task_instance_heartbeat_timeout: float = option(
-        60.0, "Seconds without a sign of life after which a running task counts as lost.", least=1
+        60.0, "Seconds without a heartbeat after which a running task counts as lost.", least=1
     )
     idle_minutes: float = option(
         10.0,
-        "Minutes without work after which a scheduler that a notebook started ends, if no unpaused DAG has a schedule.",
+        "Idle minutes after which a scheduler that a notebook started stops, unless an unpaused DAG has a schedule.",
         least=0,
         airflow=NOT_AIRFLOW,
     )
-    use_job_schedule: bool = option(True, "Create scheduled runs. False: only what is triggered by hand or backfilled.")
-    allow_trigger_in_future: bool = option(False, "A run that is triggered for a future date starts at once.")
+    use_job_schedule: bool = option(True, "Create scheduled runs. False: run only what is triggered or backfilled.")
+    allow_trigger_in_future: bool = option(
+        False, "Allow triggering a run with a logical date in the future; it starts at once."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagProcessorSettings:
     """Finding and parsing DAG files."""
 
-    parsing_processes: int = option(2, "DAG files parsed at once.", least=1)
+    parsing_processes: int = option(2, "Number of DAG files parsed in parallel.", least=1)
     refresh_interval: float = option(
         60.0,
-        "Seconds between full looks at the folder (changes are seen at once where the file system tells of them).",
+        "Seconds between full scans of the DAGs folder (file system notifications are seen at once).",
         least=1,
         airflow=("DAG_PROCESSOR__REFRESH_INTERVAL", "SCHEDULER__DAG_DIR_LIST_INTERVAL"),
     )
@@ -197,16 +207,19 @@ class DagProcessorSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggingSettings:
-    """Logs of tasks and of nbflow itself."""
+    """Logs of tasks and of nbflow."""
 
     base_log_folder: Path = option(
-        Path("{home}/logs"), "Folder of the logs.", airflow=("LOGGING__BASE_LOG_FOLDER", "CORE__BASE_LOG_FOLDER")
+        Path("{home}/logs"), "Folder of log files.", airflow=("LOGGING__BASE_LOG_FOLDER", "CORE__BASE_LOG_FOLDER")
     )
     logging_level: str = option(
-        "INFO", "Least level that is logged.", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+        "INFO", "Minimum level of logged messages.", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
     )
     max_log_bytes_per_try: int = option(
-        16 * 1024 * 1024, "A try's log beyond so many bytes is dropped, and says so.", least=1024, airflow=NOT_AIRFLOW
+        16 * 1024 * 1024,
+        "Maximum size of the log of one try, in bytes; the rest is dropped with a note.",
+        least=1024,
+        airflow=NOT_AIRFLOW,
     )
 
 
@@ -214,18 +227,18 @@ class LoggingSettings:
 class OperatorsSettings:
     """Defaults of operators."""
 
-    default_owner: str = option("airflow", "Owner of a task that does not say.")
-    default_queue: str = option("default", "Queue of a task that does not say.")
+    default_owner: str = option("airflow", "Default owner of a task.")
+    default_queue: str = option("default", "Default queue of a task.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotebookSettings:
     """Magics, and notebooks that run as tasks."""
 
-    output_folder: Path = option(Path("{home}/notebooks"), "Folder of the executed notebooks, one a run.")
-    kernel_name: str = option("", "Kernel for notebooks that run as tasks. Empty: the one that the notebook names.")
+    output_folder: Path = option(Path("{home}/notebooks"), "Folder of executed notebooks, one per run.")
+    kernel_name: str = option("", "Kernel of notebooks that run as tasks. Empty: the kernel that the notebook names.")
     save_output: bool = option(
-        True, "Keep pictures in the saved notebook; false: text alone. %config NbflowMagics.save_output goes before it."
+        True, "Save pictures in the notebook; false: text only. %config NbflowMagics.save_output overrides this."
     )
 
 
@@ -234,12 +247,12 @@ class SimSettings:
     """Simulation."""
 
     seed: int | None = option(
-        None, "Seed from which simulate draws outcomes. Empty: tasks fare as in their last successful run."
+        None, "Random seed of simulated outcomes. Empty: tasks end as in their last successful run."
     )
 
 
 class OptionRow(NamedTuple):
-    """One line of ``nbflow config list``; ``value`` is text as the TOML file would hold it, hidden if sensitive."""
+    """One row of ``nbflow config list``; ``value`` is text as in the environment, hidden if sensitive."""
 
     section: str
     key: str
@@ -261,7 +274,7 @@ class Settings:
     operators: OperatorsSettings
     notebook: NotebookSettings
     sim: SimSettings
-    #: ``section.key`` -> where the value came from, for what is not a default
+    #: ``section.key`` -> source of the value, for options that are not at their default
     sources: Mapping[str, str]
 
     @classmethod
@@ -275,7 +288,7 @@ class Settings:
     ) -> Settings:
         """Read the settings of ``home`` (else ``environ["NBFLOW_HOME"]``, else ``~/nbflow``). Creates nothing.
 
-        ``secret`` resolves the names of ``_SECRET`` variants. Raises ``ConfigError`` naming the place of the fault.
+        ``secret`` resolves the names of ``_SECRET`` variants. Raises ``ConfigError`` naming the place of the error.
         """
         root = find_home(environ, home)
         values = _from_file(root / FILE_NAME) | _from_airflow(environ) | _from_environ(environ)
@@ -302,7 +315,7 @@ class Settings:
         return getattr(getattr(self, section), key)
 
     def rows(self, *, show_secrets: bool = False) -> Iterator[OptionRow]:
-        """Every option with its value and where that came from."""
+        """Every option with its value and the value's source."""
         for section, kind in SECTIONS.items():
             for spec in fields(kind):
                 value = to_text(getattr(getattr(self, section), spec.name))
@@ -324,15 +337,16 @@ SECTIONS: dict[str, type[Any]] = {
 }
 
 
-# --------------------------------------------------------------------------------------------------- reading the places
+# --------------------------------------------------------------------------------------------------- reading the
+# sources
 
 
-ANOTHER_HOME = "NBFLOW_HOME names the folder where nbflow keeps everything."
+SET_NBFLOW_HOME = "Set NBFLOW_HOME to a folder that nbflow can write to."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Raw:
-    """A value as it was found: its text (or TOML value), the kind of variant it is, and its place."""
+    """A value as read: its text (or TOML value), its variant, and its source."""
 
     value: Any
     source: str
@@ -344,7 +358,7 @@ class _Raw:
         if self.variant == "secret":
             found = secret(str(self.value)) if secret else None
             if found is None:
-                raise ConfigError(f"{self.source}: no secrets backend knows {self.value!r}.")
+                raise ConfigError(f"{self.source}: no secrets backend has {self.value!r}.")
             return found
         return self.value
 
@@ -366,7 +380,7 @@ def _expand_user(text: str, environ: Mapping[str, str]) -> str:
 
 def _from_environ(environ: Mapping[str, str]) -> _Found:
     found: _Found = {}
-    for name in sorted(environ, key=_weakest_first):
+    for name in sorted(environ, key=_by_precedence):
         if name.startswith(PREFIX):
             section, _, key = name.removeprefix(PREFIX).lower().partition("__")
             spec, variant = _find(section, key, where=name)
@@ -399,20 +413,21 @@ def _from_file(path: Path) -> _Found:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.", hint=ANOTHER_HOME) from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.", hint=SET_NBFLOW_HOME) from None
     found: _Found = {}
     for section, content in document.items():
         if not isinstance(content, dict):
-            raise ConfigError(f"{path}: {section!r} stands outside a [section].")
-        for key in sorted(content, key=_weakest_first):
+            raise ConfigError(f"{path}: {section!r} is outside a [section].")
+        for key in sorted(content, key=_by_precedence):
             spec, variant = _find(section, key, where=f"{path}, [{section}]")
             source = f"{path.name} [{section}] {key}"
             found[section, spec.name] = _Raw(value=content[key], source=source, variant=variant)
     return found
 
 
-def _weakest_first(name: str) -> int:
-    """Order names so that, of one option's variants, the strongest is read last: ``_secret``, ``_cmd``, plain."""
+def _by_precedence(name: str) -> int:
+    """Sort key: of one option's variants, the one with the highest precedence is read last: ``_secret``, ``_cmd``,
+    plain."""
     lowered = name.lower()
     return 0 if lowered.endswith("_secret") else 1 if lowered.endswith("_cmd") else 2
 
@@ -446,8 +461,8 @@ def _run(command: str, source: str, environ: Mapping[str, str]) -> str:
         )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{source}: the command did not run: {type(error).__name__}.") from None
-    if done.returncode != 0:  # its output may hold the secret: it is not shown
-        raise ConfigError(f"{source}: the command ended with exit code {done.returncode}.")
+    if done.returncode != 0:  # the output may hold the secret, so the message leaves it out
+        raise ConfigError(f"{source}: the command exited with code {done.returncode}.")
     return done.stdout.strip("\n")
 
 
@@ -484,7 +499,7 @@ def _parse_names(value: Any) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-#: annotation of a field -> (what it expects, reader)
+#: annotation of a field -> (expected value, parser)
 _PARSERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "bool": ("true or false", _parse_bool),
     "int": ("a whole number", _parse_int),
@@ -526,7 +541,7 @@ def _expand(value: Any, home: Path, environ: Mapping[str, str]) -> Any:
 
 
 def to_text(value: Any) -> str:
-    """Return a value as the environment spells it: ``true``, ``a,b``, nothing for none."""
+    """Return a value as it is written in the environment: ``true``, ``a,b``, empty text for None."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:
@@ -540,8 +555,11 @@ def to_text(value: Any) -> str:
 
 
 def default_toml() -> str:
-    """Return the text of a new ``nbflow.toml``: every option with its help, commented out at its default."""
-    lines = ["# Settings of nbflow. Uncomment what you change; NBFLOW__SECTION__KEY in the environment wins.", ""]
+    """Return the text of a new ``nbflow.toml``: every option with its help, its default commented out."""
+    lines = [
+        "# Settings of nbflow. Uncomment what you change; NBFLOW__SECTION__KEY in the environment overrides it.",
+        "",
+    ]
     for section, kind in SECTIONS.items():
         lines += [f"[{section}]", ""]
         for spec in fields(kind):
@@ -561,30 +579,30 @@ def _to_toml(value: Any) -> str:
 
 
 def prepare_home(settings: Settings) -> None:
-    """Create the home (0700), its folders and a commented ``nbflow.toml`` (0600); leave alone what is there.
+    """Create the home (0700), its folders and a commented ``nbflow.toml`` (0600); existing files stay unchanged.
 
-    Raises ConfigError naming the folder that cannot be made."""
+    Raises ConfigError naming the folder that cannot be created."""
     folders = {"": settings.home, "core.dags_folder": settings.core.dags_folder}
     folders["logging.base_log_folder"] = settings.logging.base_log_folder
     for option, folder in folders.items():
-        hint = f"It comes from {settings.sources[option]}." if option in settings.sources else ANOTHER_HOME
+        hint = f"It comes from {settings.sources[option]}." if option in settings.sources else SET_NBFLOW_HOME
         try:
             if option == "core.dags_folder" and option in settings.sources and not folder.exists():
-                log.warning("The DAGs folder %s was not there, and is made. %s", folder, hint)  # or is it misspelt?
+                log.warning("Created the DAGs folder %s, which did not exist. %s", folder, hint)  # or is it misspelt?
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"The folder {folder} cannot be made: {error.strerror}.", hint=hint) from None
+            raise ConfigError(f"The folder {folder} cannot be created: {error.strerror}.", hint=hint) from None
     try:
         write_private(settings.home / FILE_NAME, default_toml().encode())
     except OSError as error:
-        raise ConfigError(f"{settings.home} cannot be written to: {error.strerror}.", hint=ANOTHER_HOME) from None
+        raise ConfigError(f"{settings.home} is not writable: {error.strerror}.", hint=SET_NBFLOW_HOME) from None
 
 
 def write_private(path: Path, content: bytes) -> bool:
-    """Create ``path`` with mode 0600 and ``content``, whole or not at all; return False if it was there already.
+    """Create ``path`` with mode 0600 and ``content``, whole or not at all; return False if it exists.
 
-    Written beside the target and linked into place: a reader never sees half of it, and of two processes that start
-    at once one wins and the other finds the winner's file.
+    The file is written beside the target and linked into place: a reader never sees half of it, and of two processes
+    that start at once the second finds the file of the first.
     """
     if path.exists():
         return False

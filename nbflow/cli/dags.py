@@ -16,6 +16,7 @@ from nbflow.cli.declaring import (
     END,
     LOCAL,
     OUTPUT,
+    RUN,
     START,
     SUBDIR,
     SUBDIR_ONLY,
@@ -498,7 +499,7 @@ COMMANDS = (
         name="dags state",
         help="The state of a run.",
         run=state,
-        args=(DAG_ID, arg("run", metavar="RUN", help="Run id, or logical date."), SUBDIR, BUNDLE),
+        args=(DAG_ID, RUN, SUBDIR, BUNDLE),
     ),
     Command(
         name="dags pause",

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nbflow.core.run_ids import WHICH_RUN
+
 if TYPE_CHECKING:
     from nbflow.cli.invocation import Call
 
@@ -80,4 +82,4 @@ CONF = arg("-c", "--conf", metavar="JSON", help="The run's conf: a JSON object."
 START = arg("-s", "--start-date", metavar="DATE", help="From this logical date on.")
 END = arg("-e", "--end-date", metavar="DATE", help="Up to this logical date.")
 MAP_INDEX = arg("--map-index", type=int, default=-1, metavar="N", help="Which instance of a mapped task.")
-RUN = arg("run", metavar="RUN", help="Run id, or logical date, of the run.")
+RUN = arg("run", metavar="RUN", help=f"Which run: {WHICH_RUN}.")

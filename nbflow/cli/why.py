@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.cli import output
 from nbflow.cli.declaring import DAG_ID, MAP_INDEX, OUTPUT, Command, arg
 from nbflow.cli.invocation import Call
+from nbflow.core.run_ids import WHICH_RUN
 from nbflow.errors import DagRunNotFound, TaskNotFound, did_you_mean
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ COMMANDS = (
         run=why,
         args=(
             DAG_ID,
-            arg("run", nargs="?", metavar="RUN", help="Run id, or logical date (the newest run)."),
+            arg("run", nargs="?", metavar="RUN", help=f"Which run: {WHICH_RUN} (default: last)."),
             arg("task_id", nargs="?", metavar="TASK", help="Only this task."),
             MAP_INDEX,
             OUTPUT,

@@ -10,6 +10,11 @@ from enum import StrEnum
 
 _SEPARATOR = "__"
 
+LAST = "last"
+"""Names the newest run of a DAG wherever a run is named."""
+WHICH_RUN = "a run id, a logical date, or last: the run that was made (or cleared to run again) last"
+"""For the help of whatever takes a run."""
+
 
 class RunType(StrEnum):
     """Why a run exists."""

@@ -1,13 +1,15 @@
-"""Running tries of tasks: the supervisor holds the database and never user code, the child the other way round.
+"""Running tries of tasks. The supervisor has the database and never runs user code; a child runs user code and never
+has the database.
 
-=====================  ===============================================================================================
-:mod:`.executors`      what the scheduler drives: ``base`` says the rules, ``local`` and ``sequential`` keep them
-:mod:`.supervisor`     a try from its claim to its end: leases, limits, logs, what became of it
-:mod:`.process_pool`        the processes below, as the supervisor sees them; :mod:`.loop` is what it waits on
-:mod:`.template`       those processes themselves: base, templates, children; :mod:`.child` runs one try
-:mod:`.program`        what they do with user code: load a version, run a try
-:mod:`.protocol`       the messages between the two sides
-:mod:`.asking`         what a task may ask, on its side; :mod:`.task_api` answers it from the store
-:mod:`.logs`           logs of tries; :mod:`.environment` what user code gets of the environment
-=====================  ===============================================================================================
+==========================  ==========================================================================================
+:mod:`.executors`           what the scheduler drives: ``base`` states the rules; ``local`` and ``sequential``
+:mod:`.supervisor`          a try from its claim to its reported end: leases, time limits, logs
+:mod:`.process_pool`        the supervisor's handles on the processes below it; :mod:`.event_loop` is what it waits on
+:mod:`.fork_server`         those processes: fork servers and children; :mod:`.child` runs one try
+:mod:`.user_code`           how they load a DAG version and run a try; :mod:`.task_runner` runs the steps of a try
+:mod:`.protocol`            the messages between the two sides
+:mod:`.task_client`         requests of a task, on its side; :mod:`.task_api` handles them from the store
+:mod:`.logs`                logs of tries; :mod:`.task_log_format` the format of their lines
+:mod:`.child_environment`   the environment variables that user code gets
+==========================  ==========================================================================================
 """

@@ -1,4 +1,4 @@
-"""A child: one try, run beside user code. It has the DAG, its socket and its log, and nothing else of nbflow's."""
+"""The child: a process that runs one try of a task. It holds the DAG, its socket and its log, and no database."""
 
 from __future__ import annotations
 
@@ -20,64 +20,69 @@ from nbflow.execution.protocol import Channel
 from nbflow.execution.task_client import TaskClient, utc_now
 
 if TYPE_CHECKING:
-    from nbflow.execution.fork_server import Loaded, Program
+    from nbflow.execution.fork_server import LoadResult, UserCode
 
-STORE_PATIENCE_SECONDS = 60.0
-"""How long a metastore that refuses (locked, restarted, its disk full) is asked again before the task hears of it."""
+STORE_RETRY_LIMIT_SECONDS = 60.0
+"""How long a request is retried while the metastore refuses it (locked, restarting, disk full), before it fails."""
 STORE_RETRY_SECONDS = 0.2
-ASKED_ONCE = frozenset({"trigger_dag"})
-"""What must not be done twice, if it was done and only its answer was lost."""
+NOT_RETRIED = frozenset({"trigger_dag"})
+"""Requests that must not be carried out twice, in case only the response was lost."""
 
 
 class SocketRuntime(TaskClient):
-    """Asks the supervisor. One question at a time: threads of the task take turns; a process that the task forked may
-    not ask, because it would read the answers that belong to the task."""
+    """Sends requests to the supervisor, one at a time: threads of the task wait for each other. A process that the task
+    forked must not send requests, because it would read responses that belong to the task."""
 
     def __init__(self, channel: Channel, attempt_id: str, **options: Any) -> None:
         from nbflow.secrets import Masker
 
-        super().__init__(self._over_socket, masker=Masker(), **options)
+        super().__init__(self._request_over_socket, masker=Masker(), **options)
         self._channel = channel
         self._attempt_id = attempt_id
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
-    def _over_socket(self, kind: str, args: Mapping[str, Any]) -> Any:
-        from nbflow.execution.fork_server import ask_over
+    def _request_over_socket(self, kind: str, args: Mapping[str, Any]) -> Any:
+        from nbflow.execution.fork_server import request_over_channel
 
         if os.getpid() != self._pid:
             raise NbflowError(
-                f"a process that the task forked cannot ask nbflow ({kind})", hint="Ask before forking, and pass it on."
+                f"a process that the task forked cannot send requests to nbflow ({kind})",
+                hint="Read the value before forking, and pass it to the forked process.",
             )
-        patient_until = time.monotonic() + STORE_PATIENCE_SECONDS
+        deadline = time.monotonic() + STORE_RETRY_LIMIT_SECONDS
         while True:
             try:
                 with self._lock:
-                    return ask_over(self._channel, self._attempt_id, kind, args)
+                    return request_over_channel(self._channel, self._attempt_id, kind, args)
             except StoreError:
-                if kind in ASKED_ONCE or time.monotonic() > patient_until:
+                if kind in NOT_RETRIED or time.monotonic() > deadline:
                     raise
             time.sleep(STORE_RETRY_SECONDS)
 
 
 def run_work(
-    channel: Channel, program: Program, loaded: Loaded | None, message: Mapping[str, Any], fds: Sequence[int]
+    channel: Channel,
+    user_code: UserCode,
+    load_result: LoadResult | None,
+    message: Mapping[str, Any],
+    fds: Sequence[int],
 ) -> NoReturn:
-    """Run the try that ``message`` brings, send its outcome, exit."""
+    """Run the try in ``message``, send its outcome, exit."""
     work = protocol.unpack_work(message["work"])
     options = message.get("options") or {}
-    runtime = SocketRuntime(channel, work.attempt_id, most_xcom_bytes=int(options["most_xcom_bytes"]))
-    _into_log(fds, runtime, room=int(options["log_room"]))
+    runtime = SocketRuntime(channel, work.attempt_id, max_xcom_bytes=int(options["max_xcom_bytes"]))
+    _redirect_output(fds, runtime, max_bytes=int(options["max_log_bytes"]))
     limit_memory(options.get("memory_limit_bytes"))
-    _reseed()
+    _reseed_numpy()
     from nbflow.connections import install_provider
 
     install_provider(runtime)
     pid = os.getpid()
-    outcome = _packed_outcome(program, loaded, work, runtime, options.get("limits") or {})
-    if os.getpid() != pid:  # the task's code forked, and this is the fork, come back from it: it speaks for nobody
+    outcome = _packed_outcome(user_code, load_result, work, runtime, options.get("limits") or {})
+    if os.getpid() != pid:  # user code forked and returned in the fork, which must not report an outcome
         os._exit(0)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the outcome stands; nothing may cut it in two
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the outcome must not be cut off in the middle
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     channel.send({"outcome": outcome, "attempt": work.attempt_id})
@@ -85,15 +90,15 @@ def run_work(
 
 
 def _packed_outcome(
-    program: Program, loaded: Loaded | None, work: Work, runtime: TaskClient, limits: Mapping[str, Any]
+    user_code: UserCode, load_result: LoadResult | None, work: Work, runtime: TaskClient, limits: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Run the try; its outcome as JSON, whatever happens."""
-    if loaded is None or loaded.dag is None:
+    """Run the try and return its outcome as JSON. Never raises."""
+    if load_result is None or load_result.dag is None:
         error = f"the source of version {work.version} no longer defines the DAG {work.run.dag_id!r}"
         return _failed(work, Cause.LOAD_FAILED, error)
     try:
-        return protocol.pack_outcome(program.run(loaded.dag, work, runtime, limits))
-    except BaseException as error:  # user code's errors end in an outcome; what comes here slipped through
+        return protocol.pack_outcome(user_code.run(load_result.dag, work, runtime, limits))
+    except BaseException as error:  # run() turns errors of user code into outcomes; this one escaped it
         import traceback
 
         traceback.print_exc()
@@ -105,12 +110,13 @@ def _failed(work: Work, cause: Cause, error: str) -> dict[str, Any]:
     return protocol.pack_outcome(Outcome(event=event))
 
 
-def _into_log(fds: Sequence[int], runtime: TaskClient, *, room: int) -> None:
+def _redirect_output(fds: Sequence[int], runtime: TaskClient, *, max_bytes: int) -> None:
+    """Send standard output and standard error to the try's log, whose descriptor is the first of ``fds``."""
     log = fds[0]
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    stream = LogStream(1, room=room, masker=runtime.masker)
+    stream = LogStream(1, max_bytes=max_bytes, masker=runtime.masker)
     sys.stdout = sys.__stdout__ = stream  # type: ignore[assignment, misc]
     sys.stderr = sys.__stderr__ = stream.twin()  # type: ignore[assignment, misc]
 
@@ -123,8 +129,8 @@ def limit_memory(memory_limit_bytes: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_limit_bytes, memory_limit_bytes))
 
 
-def _reseed() -> None:
-    """Python's own generator is reseeded at a fork, NumPy's global one is not: forks of a template would draw alike."""
+def _reseed_numpy() -> None:
+    """Python reseeds ``random`` at a fork, but not NumPy's global generator: all forks would draw the same numbers."""
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()

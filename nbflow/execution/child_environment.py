@@ -1,8 +1,8 @@
-"""The environment of the processes that run user code: what they need, and nothing that opens a door.
+"""The environment variables of the processes that run user code: an allow list without secrets.
 
-Passed on: where programs and the home are, language, time zone, temporary folder, Python's own paths, NBFLOW_HOME,
-those settings that are not sensitive, and what the administrator lists. Never: connections, variables, keys, the
-metastore's address, cloud credentials, or anything else that happened to be in the supervisor's environment.
+Passed on: PATH and HOME, language, time zone, temporary folder, Python's paths, NBFLOW_HOME, settings that are not
+sensitive, and the variables that the administrator lists. Never passed on: connections, variables, keys, the
+metastore's address, cloud credentials, or anything else in the supervisor's environment.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ PASSED = frozenset(
 
 
 def minimal_environment(environ: Mapping[str, str], passed: Iterable[str] = ()) -> dict[str, str]:
-    """The part of ``environ`` that user code gets; ``passed`` names what else to pass on."""
+    """The part of ``environ`` that user code gets; ``passed`` names further variables to pass on."""
     names = PASSED | frozenset(passed)
-    settings = _plain_settings()
+    settings = _insensitive_settings()
     return {
         name: value
         for name, value in environ.items()
@@ -32,7 +32,7 @@ def minimal_environment(environ: Mapping[str, str], passed: Iterable[str] = ()) 
     }
 
 
-def _plain_settings() -> frozenset[str]:
+def _insensitive_settings() -> frozenset[str]:
     return frozenset(
         f"{prefix}{section}__{spec.name}".upper()
         for prefix in (PREFIX, AIRFLOW_PREFIX)

@@ -1,34 +1,35 @@
-"""The processes below the supervisor: one that forks others, each of which waits, and then loads a DAG or runs a try.
+"""Fork servers and the children they fork: the processes below the supervisor that run user code.
 
 Theory
 ------
-There is one kind of process and three parts that it can play::
+One kind of process plays three parts::
 
-    supervisor ── base ─┬─ template of DAG a, version 3 ─┬─ child (runs a try)
-                        │                                └─ child (waits: forked ahead of need)
-                        ├─ child (waits: becomes the next template)
-                        └─ child that loads its DAG itself and runs a try
+    supervisor ── base fork server ─┬─ fork server of DAG a, version 3 ─┬─ child (runs a try)
+                                    │                                   └─ child (idle: forked ahead of need)
+                                    ├─ child (idle: becomes the next DAG fork server)
+                                    └─ child that loads its DAG itself and runs a try
 
-*Base* is a fresh interpreter with nbflow imported, a minimal environment and nothing of the user's. A *template* is a
-fork of it that has loaded one version of one DAG. Both *serve*: they fork on request, reap, and do nothing else.
-Whoever is forked waits on its own socket, so a start costs one message, and becomes what its first message says.
+The *base fork server* is a fresh interpreter with nbflow imported, a minimal environment and no user code. A *DAG fork
+server* is a fork of the base that has loaded one version of one DAG. Both do the same work: they fork on request, reap
+children, and nothing else. Each child waits on its own socket, so starting a try costs one message; the first message
+tells a child what to become.
 
-What they keep to:
+Rules:
 
-* **No secrets, no database.** The environment is made by :mod:`nbflow.execution.child_environment`; nothing here
-  imports the metastore. Code that is being loaded may read variables and connections through the socket; that is noted,
-  and a template that did so is never forked (its memory holds the secret): its tries load the DAG anew, each in its own
-  fork of the base. The same goes for a template in which threads run after loading: a lock held by one at the fork
-  would never be released in the child.
-* **A group each.** Every process leads its own session and group. The one that reaps a child first kills what is left
-  of the child's group, while the zombie still keeps the number from being used again, and reports the end only when the
-  group is empty.
-* **Nothing outlives its supervisor.** A process that serves sees its socket close, kills the groups of its children,
-  and what was reparented to it (it is a subreaper where the system has that), and exits. An idle child sees its own
-  socket close. Of a template that is killed, the supervisor ends the children's groups.
-* **Small.** Memory is frozen out of the garbage collector's sight before forking, so that children share it. What a
-  child does is paid in pages that it must copy first (about 2 µs each, more than the work itself), so whatever can be
-  done once before the fork is.
+* **No secrets, no database.** :mod:`nbflow.execution.child_environment` makes the environment; nothing here imports the
+  metastore. Code that is being loaded may read variables and connections through the socket. A DAG fork server whose
+  loading did so is never forked (its memory holds the secret): each try loads the DAG again, in its own fork of the
+  base. The same holds when threads run after loading: a lock that a thread holds at the fork would never be released in
+  the child.
+* **One process group each.** Every process leads its own session and process group. The parent that reaps a child first
+  kills the rest of the child's group, while the zombie still keeps the pid from being reused, and reports the exit only
+  when the group is empty.
+* **No process outlives its supervisor.** A fork server sees its socket close, kills the groups of its children and what
+  was reparented to it (it is a subreaper on Linux), and exits. An idle child sees its own socket close. When a DAG fork
+  server is killed, the supervisor kills the groups of its children.
+* **Small.** ``gc.freeze`` hides memory from the garbage collector before forking, so that children share it. A child
+  pays for each page that it writes (about 2 µs for the copy, more than the work itself), so work that can be done
+  once before the fork is done there.
 """
 
 from __future__ import annotations
@@ -46,138 +47,134 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from nbflow.authoring.runtime import Outcome, Work
-from nbflow.execution.protocol import BrokenProtocol, Channel, Hangup
+from nbflow.execution.protocol import Channel, ConnectionClosed, ProtocolError
 from nbflow.execution.task_client import TaskClient
 
 PR_SET_CHILD_SUBREAPER = 36
-REHEARSE_AFTER_SECONDS = 0.002
-"""A child whose try comes sooner than this has no time to rehearse."""
+WARM_UP_AFTER_SECONDS = 0.002
+"""A child whose try arrives sooner than this skips the warm-up."""
 OOM_SCORE = "500"
-"""Of 1000: what the kernel adds to each process below a supervisor when it looks for one to end because memory is out.
-It is inherited, so the largest of them goes: the task that took the memory, and nothing that others need."""
-LEFT_BEHIND_SECONDS = 5.0
-"""How long a server that ends waits for what it killed."""
+"""Of 1000: what the kernel adds to the score of each process below a supervisor when it picks one to kill because
+memory is out. Forks inherit it, so the largest of them is killed: the task that took the memory, not the scheduler."""
+CLEANUP_SECONDS = 5.0
+"""How long a fork server that shuts down waits for the processes that it killed."""
 
 
-class Loaded(Protocol):
-    """What loading a DAG's source gave."""
+class LoadResult(Protocol):
+    """The result of loading a DAG's source."""
 
     @property
     def dag(self) -> Any:
         """The DAG, or None if the source does not define it (any more)."""
 
     def report(self) -> dict[str, Any]:
-        """JSON for the supervisor: ``faults``, ``output``, and whether the shape is the expected one."""
+        """JSON for the supervisor: ``error``, ``detail``, ``output``; ``spec``, None if it equals the stored one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """What a process below the supervisor does with user code. Tests put a small one in place of nbflow's own."""
+class UserCode:
+    """How a process below the supervisor loads and runs user code. Tests put a small one in place of nbflow's."""
 
-    load: Callable[[Mapping[str, Any]], Loaded]
-    """Source as JSON -> what it gave. Never raises for a mistake of the user's."""
+    load: Callable[[Mapping[str, Any]], LoadResult]
+    """Source as JSON -> the result. Never raises for an error in user code."""
     run: Callable[[Any, Work, TaskClient, Mapping[str, Any]], Outcome]
-    """(DAG, work, runtime, limits) -> outcome. Never raises for a mistake of the user's."""
-    rehearse: Callable[[], None] = lambda: None
-    """Run a try of nothing. A child that has nothing to do yet does, unless others want the cores, and has then copied
-    most pages that it will need: its real try starts in half the time."""
+    """(DAG, work, runtime, limits) -> outcome. Never raises for an error in user code."""
+    warm_up: Callable[[], None] = lambda: None
+    """Run an empty try. An idle child does so while cores are free, and has then copied most pages that a try writes:
+    its real try starts in half the time."""
 
 
-def main(program: Program | None = None) -> NoReturn:
-    """Entry point of the base: ``sys.argv[1]`` is the number of its socket."""
-    if program is None:
-        from nbflow.execution.user_code import own_program
+def main(user_code: UserCode | None = None) -> NoReturn:
+    """Entry point of the base fork server: ``sys.argv[1]`` is the file descriptor of its socket."""
+    if user_code is None:
+        from nbflow.execution.user_code import nbflow_user_code
 
-        program = own_program()
+        user_code = nbflow_user_code()
     _become_subreaper()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write(OOM_SCORE)
     channel = Channel(socket.socket(fileno=int(sys.argv[1])), blocking=True)
-    Server(channel, program).serve()
+    ForkServer(channel, user_code).serve()
 
 
-class Server:
-    """A process that forks, reaps, and tells its supervisor."""
+class ForkServer:
+    """Forks children on request, reaps them, and reports their exits to the supervisor."""
 
-    def __init__(self, channel: Channel, program: Program, loaded: Loaded | None = None) -> None:
+    def __init__(self, channel: Channel, user_code: UserCode, load_result: LoadResult | None = None) -> None:
         self.channel = channel
-        self.program = program
-        self.loaded = loaded
+        self.user_code = user_code
+        self.load_result = load_result
         self._children: set[int] = set()
-        self._closing: dict[int, dict[str, Any]] = {}
+        self._exits: dict[int, dict[str, Any]] = {}
+        """Pid -> the exit to report once the process group is empty."""
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
 
     def serve(self) -> NoReturn:
-        """Serve until the supervisor is gone. Never returns; in a child, becomes the child."""
+        """Serve until the supervisor is gone. Never returns; in a forked child, runs the child."""
         gc.collect()
         gc.freeze()
         self._wakeup = reader, writer = socket.socketpair()
         reader.setblocking(False)
         writer.setblocking(False)
-        for number in (
-            signal.SIGTERM,
-            signal.SIGINT,
-            signal.SIGHUP,
-            signal.SIGALRM,
-        ):  # whatever a DAG file made of them
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):  # a DAG file may have set them
             signal.signal(number, signal.SIG_DFL)
-        # The handler does nothing, and children keep it: putting it back would cost each of them more than it is worth.
+        # The handler does nothing, and children keep it: resetting it would cost each of them more than it is worth.
         signal.signal(signal.SIGCHLD, _do_nothing)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         with selectors.DefaultSelector() as selector:
             selector.register(self.channel, selectors.EVENT_READ)
             selector.register(reader, selectors.EVENT_READ)
             while True:
-                # A group that does not empty at once is looked at again; there is no event for it without a subreaper.
-                ready = selector.select(0.02 if self._closing else None)
+                # Without a subreaper no event tells that a process group is empty: poll the groups of exited children.
+                ready = selector.select(0.02 if self._exits else None)
                 for key, _ in ready:
                     if key.fileobj is reader:
                         with contextlib.suppress(BlockingIOError):
                             reader.recv(4096)
-                    elif not self._obey():
-                        self.end()
+                    elif not self._handle_messages():
+                        self.shut_down()
                 self._reap()
 
-    def _obey(self) -> bool:
+    def _handle_messages(self) -> bool:
         try:
-            arrived, is_open = self.channel.arrived()
-            for message, _ in arrived:
+            messages, is_open = self.channel.receive_available()
+            for message, _ in messages:
                 if "fork" in message:
                     for _ in range(int(message["fork"])):
-                        self._fork(rehearse=bool(message.get("rehearse")))
+                        self._fork(warm_up=bool(message.get("warm_up")))
                 elif "kill" in message:
                     self._kill(int(message["kill"]), int(message["signal"]))
                 elif "sweep" in message:
                     self._sweep()
-        except (Hangup, BrokenProtocol):
+        except (ConnectionClosed, ProtocolError):
             return False
         return is_open
 
-    def _fork(self, *, rehearse: bool) -> None:
-        ours, theirs = socket.socketpair()
+    def _fork(self, *, warm_up: bool) -> None:
+        parent_end, child_end = socket.socketpair()
         try:
             pid = os.fork()
-        except OSError as error:  # no memory or no process left: the supervisor tries again, or gives the try back
-            ours.close()
-            theirs.close()
+        except OSError as error:  # out of memory or processes: the supervisor retries, or gives the try back
+            parent_end.close()
+            child_end.close()
             self.channel.send({"fork_failed": f"{type(error).__name__}: {error.strerror}"})
             return
         if pid == 0:
             try:
-                ours.close()
-                self._leave()
-                be_child(theirs, self.program, self.loaded, rehearse=rehearse)
+                parent_end.close()
+                self._close_in_child()
+                run_child(child_end, self.user_code, self.load_result, warm_up=warm_up)
             finally:
                 os._exit(70)
-        theirs.close()
+        child_end.close()
         self._children.add(pid)
         try:
-            self.channel.send({"forked": pid}, [ours.fileno()])
+            self.channel.send({"forked": pid}, [parent_end.fileno()])
         finally:
-            ours.close()
+            parent_end.close()
 
-    def _leave(self) -> None:
-        """In a child: let go of what belongs to the server."""
+    def _close_in_child(self) -> None:
+        """In a forked child: close the fork server's sockets."""
         signal.set_wakeup_fd(-1)
         self.channel.close()
         for end in self._wakeup or ():
@@ -189,49 +186,50 @@ class Server:
                 os.killpg(pid, number)
 
     def _sweep(self) -> None:
-        """End what was reparented to this process. The supervisor says when: no try that may still use it runs."""
-        for pid in _own_children() - self._children:
+        """Kill processes that were reparented to this one. The supervisor asks for it when no try runs that may still
+        use them."""
+        for pid in _child_pids() - self._children:
             _kill_group(pid, signal.SIGKILL)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def _reap(self) -> None:
-        while (ended := self._next_ended()) is not None:
-            pid, status, usage = ended
+        while (reaped := self._reap_next()) is not None:
+            pid, status, usage = reaped
             if pid in self._children:
                 self._children.discard(pid)
-                self._closing[pid] = {"ended": pid, "status": status, "peak_kb": usage.ru_maxrss}
-        for pid in list(self._closing):
+                self._exits[pid] = {"exited": pid, "status": status, "peak_kb": usage.ru_maxrss}
+        for pid in list(self._exits):
             if not _group_exists(pid):
-                message = self._closing.pop(pid)
-                if _own_children() - self._children:
+                message = self._exits.pop(pid)
+                if _child_pids() - self._children:
                     message["left_behind"] = True
-                with contextlib.suppress(Hangup):
+                with contextlib.suppress(ConnectionClosed):
                     self.channel.send(message)
 
-    def _next_ended(self) -> tuple[int, int, Any] | None:
-        """Reap one child that has ended, after ending what is left of its group; None if there is none."""
+    def _reap_next(self) -> tuple[int, int, Any] | None:
+        """Reap one exited child, after killing the rest of its process group; None if none has exited."""
         try:
-            if not hasattr(os, "waitid"):  # macOS before Python 3.13: the group is ended a moment after the reaping
+            if not hasattr(os, "waitid"):  # macOS before Python 3.13: kill the group a moment after reaping
                 reaped = os.wait4(-1, os.WNOHANG)
                 if reaped[0] in self._children:
                     _kill_group(reaped[0], signal.SIGKILL)
                 return reaped if reaped[0] else None
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if ended is None:
+            exited = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if exited is None:
                 return None
-            if ended.si_pid in self._children:  # still a zombie: the number cannot be anybody else's
-                _kill_group(ended.si_pid, signal.SIGKILL)
-            return os.wait4(ended.si_pid, 0)
+            if exited.si_pid in self._children:  # still a zombie: the pid cannot have been reused
+                _kill_group(exited.si_pid, signal.SIGKILL)
+            return os.wait4(exited.si_pid, 0)
         except ChildProcessError:
             return None
 
-    def end(self) -> NoReturn:
-        """The supervisor is gone: leave nothing behind."""
+    def shut_down(self) -> NoReturn:
+        """The supervisor is gone: kill every process below, and exit."""
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, LEFT_BEHIND_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, CLEANUP_SECONDS)
         while True:
-            for pid in self._children | _own_children():
+            for pid in self._children | _child_pids():
                 _kill_group(pid, signal.SIGKILL)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -243,35 +241,37 @@ class Server:
 
 
 def _do_nothing(number: int, frame: object) -> None:
-    """So that SIGCHLD reaches the wake-up socket."""
+    """With a handler set, SIGCHLD reaches the wake-up socket."""
 
 
 # ------------------------------------------------------------------------------------------------------------- a child
 
 
-def be_child(sock: socket.socket, program: Program, loaded: Loaded | None, *, rehearse: bool = False) -> NoReturn:
-    """Wait for the first message, and become what it says; with ``rehearse``, use the time until it comes."""
+def run_child(
+    sock: socket.socket, user_code: UserCode, load_result: LoadResult | None, *, warm_up: bool = False
+) -> NoReturn:
+    """Wait for the first message and do what it says; with ``warm_up``, run the warm-up while waiting."""
     os.setsid()
     channel = Channel(sock, blocking=True)
     try:
-        if loaded is not None and rehearse and not _arrives_within(sock, REHEARSE_AFTER_SECONDS):
-            program.rehearse()
+        if load_result is not None and warm_up and not _readable_within(sock, WARM_UP_AFTER_SECONDS):
+            user_code.warm_up()
         message, fds = channel.receive()
         if "load" in message:
-            loaded = _load(channel, program, message["load"])
+            load_result = _load(channel, user_code, message["load"])
             if "work" not in message:
                 _become_subreaper()
-                Server(channel, program, loaded).serve()
+                ForkServer(channel, user_code, load_result).serve()
         from nbflow.execution.child import run_work
 
-        run_work(channel, program, loaded, message, fds)
-    except (Hangup, BrokenProtocol):
+        run_work(channel, user_code, load_result, message, fds)
+    except (ConnectionClosed, ProtocolError):
         pass
     os._exit(0)
 
 
-def _arrives_within(sock: socket.socket, seconds: float) -> bool:
-    """Whether there is something to read (or to hang up for) so soon."""
+def _readable_within(sock: socket.socket, seconds: float) -> bool:
+    """Whether data or the end of the stream arrives within ``seconds``."""
     sock.settimeout(seconds)
     try:
         sock.recv(1, socket.MSG_PEEK)
@@ -282,44 +282,44 @@ def _arrives_within(sock: socket.socket, seconds: float) -> bool:
     return True
 
 
-def _load(channel: Channel, program: Program, source: Mapping[str, Any]) -> Loaded:
+def _load(channel: Channel, user_code: UserCode, source: Mapping[str, Any]) -> LoadResult:
     from nbflow.connections import install_provider
 
-    asked: list[str] = []
+    requests: list[str] = []
 
-    def ask(kind: str, args: Mapping[str, Any]) -> Any:
-        asked.append(f"{kind.removeprefix('get_')} {next(iter(args.values()), '')}")
-        return ask_over(channel, None, kind, args)
+    def request(kind: str, args: Mapping[str, Any]) -> Any:
+        requests.append(f"{kind.removeprefix('get_')} {next(iter(args.values()), '')}")
+        return request_over_channel(channel, None, kind, args)
 
-    install_provider(TaskClient(ask))
+    install_provider(TaskClient(request))
     try:
-        loaded = program.load(source)
+        load_result = user_code.load(source)
     finally:
         install_provider(None)
-    channel.send({"loaded": {**loaded.report(), "asked": asked[:20], "threads": count_threads()}})
-    return loaded
+    channel.send({"loaded": {**load_result.report(), "requests": requests[:20], "threads": count_threads()}})
+    return load_result
 
 
-def ask_over(channel: Channel, attempt_id: str | None, kind: str, args: Mapping[str, Any]) -> Any:
-    """One question and its answer. Raises what the task API raised."""
-    from nbflow.execution.task_client import as_error
+def request_over_channel(channel: Channel, attempt_id: str | None, kind: str, args: Mapping[str, Any]) -> Any:
+    """Send one request to the task API and return its response. Raises the error that the task API raised."""
+    from nbflow.execution.task_client import error_from_json
 
-    channel.send({"ask": kind, "args": dict(args), "attempt": attempt_id})
-    reply, _ = channel.receive()
-    if "error" in reply:
-        raise as_error(reply["error"])
-    return reply.get("reply")
+    channel.send({"request": kind, "args": dict(args), "attempt": attempt_id})
+    response, _ = channel.receive()
+    if "error" in response:
+        raise error_from_json(response["error"])
+    return response.get("response")
 
 
 def count_threads() -> int:
-    """Threads that would be lost in a fork, without the calling one.
+    """Number of threads that a fork would lose, without the calling thread.
 
-    Native ones count too, save those of a library that ends them around a fork and starts them again (OpenBLAS, under
-    NumPy and pandas, does): what still runs after a trial fork is not looked after.
+    Native threads count too, except those of a library that stops them around a fork and starts them again (OpenBLAS,
+    under NumPy and pandas, does): threads that still run after a test fork belong to no such library.
     """
-    python = threading.active_count() - 1
-    if python or _native_threads() <= 1:
-        return python
+    python_threads = threading.active_count() - 1
+    if python_threads or _native_threads() <= 1:
+        return python_threads
     pid = os.fork()
     if pid == 0:
         os._exit(0)
@@ -352,8 +352,8 @@ def _group_exists(pid: int) -> bool:
     return True
 
 
-def _own_children() -> set[int]:
-    """Children of this process, those included that were reparented to it. Empty where the system does not tell."""
+def _child_pids() -> set[int]:
+    """Children of this process, including those reparented to it. Empty on systems without /proc."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
             return {int(word) for word in file.read().split()}

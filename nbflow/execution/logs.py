@@ -1,13 +1,15 @@
-"""Logs of tries: where they lie, how they are opened, and the stream through which a child writes.
+"""Logs of tries: their paths, how they are opened, and the stream through which a child writes.
 
-``<logs>/<dag_id>/<run_id>/<task_id>[.map_index=<n>].attempt=<try>.log``, folders 0700, files 0600: a folder for a run
-and not for a task, because making one costs as much as all else about a log (and an id may hold dots, but no ``=``).
-Ids become one name each: what a file system or a shell could take for something else is percent-encoded, and the
-resolved folder must lie inside the log folder, so that neither ``..`` nor a planted symlink leads out of it.
+``<logs>/<dag_id>/<run_id>/<task_id>[.map_index=<n>].attempt=<try>.log``, folders 0700, files 0600. There is a folder
+for a run and not for a task, because making a folder costs as much as everything else about a log (and an id may hold
+dots, but no ``=``). Each id becomes one path component: characters that a file system or a shell could interpret are
+percent-encoded, and the resolved folder must lie inside the log folder, so that neither ``..`` nor a planted symlink
+leads out of it.
 
-A child writes straight to the file. It costs no copy and no wake-up of the supervisor, and what was written survives
-anybody's death. The cap on a try's log is therefore kept twice: the stream of ``print`` and ``logging`` stops at it at
-once; what a subprocess writes past it is cut off by :meth:`LogFile.trim`, which the supervisor calls while a try runs.
+A child writes directly to the file. That costs no copy and no wake-up of the supervisor, and written lines survive the
+death of any process. The size limit of a try's log is therefore enforced twice: the stream of ``print`` and ``logging``
+stops at it at once; :meth:`LogFile.trim`, which the supervisor calls while a try runs, cuts off what a subprocess
+writes past it.
 """
 
 from __future__ import annotations
@@ -28,40 +30,40 @@ from nbflow.errors import NbflowError
 if TYPE_CHECKING:
     from nbflow.secrets import Masker
 
-MOST_NAME_BYTES = 200
-"""Of one id in a name; file systems allow 255 for the whole."""
-MOST_REMEMBERED = 1000
-"""Folders that are known to exist and to lie where they should."""
+MAX_ID_BYTES = 200
+"""Length of one id in a file name; file systems allow 255 bytes for the whole name."""
+MAX_CHECKED_FOLDERS = 1000
+"""Size of the cache of folders that exist and lie inside the log folder."""
 
 
 def safe_name(text: str) -> str:
-    """One folder name for any id: readable, and never ``.``, ``..``, hidden, empty or too long."""
+    """A path component for any id: readable, and never ``.``, ``..``, hidden, empty or too long."""
     name = quote(text, safe="+@:=,~ ").replace(" ", "%20")
     if name.startswith(".") or not name:
         name = "%2E" + name[1:] if name else "%"
-    if len(name) > MOST_NAME_BYTES:
-        name = f"{name[: MOST_NAME_BYTES - 17]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if len(name) > MAX_ID_BYTES:
+        name = f"{name[: MAX_ID_BYTES - 17]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return name
 
 
 def make_private(folder: str | os.PathLike[str]) -> None:
-    """Make a folder with all that lies above it, for its owner alone (``os.makedirs`` leaves what lies above open)."""
+    """Make a folder and its missing parents with mode 0700 (``os.makedirs`` applies a mode only to the last one)."""
     if not os.path.isdir(folder):
         make_private(os.path.dirname(os.path.abspath(folder)))
-        with contextlib.suppress(FileExistsError):  # another process was quicker
+        with contextlib.suppress(FileExistsError):  # another process made it meanwhile
             os.mkdir(folder, mode=0o700)
 
 
 class LogFolder:
-    """The folder of all logs. ``most_bytes`` is the cap of one try's log."""
+    """The folder of all logs. ``max_bytes`` is the size limit of one try's log."""
 
-    def __init__(self, root: Path, most_bytes: int = 16 * 1024 * 1024) -> None:
+    def __init__(self, root: Path, max_bytes: int = 16 * 1024 * 1024) -> None:
         self.root = root
-        self.most_bytes = most_bytes
+        self.max_bytes = max_bytes
         self._checked: set[str] = set()
 
     def path(self, run: RunKey, key: TaskKey, try_number: int) -> Path:
-        """Where a try's log lies (it need not exist)."""
+        """Path of a try's log (which need not exist)."""
         return Path(self._folder(run), self._name(key, try_number))
 
     def _folder(self, run: RunKey) -> str:
@@ -73,8 +75,9 @@ class LogFolder:
         return f"{safe_name(key.task_id)}{mapped}.attempt={int(try_number)}.log"
 
     def open(self, run: RunKey, key: TaskKey, try_number: int) -> LogFile:
-        """Open a try's log to append. A try that goes on after a reschedule or a deferral finds its own lines there.
-        Raises OSError, and NbflowError where a link leads out of the log folder."""
+        """Open a try's log to append: a try that resumes after a reschedule or a deferral continues its log.
+
+        Raises OSError, and NbflowError if a link leads out of the log folder."""
         folder = self._folder(run)
         path = os.path.join(folder, self._name(key, try_number))
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -82,10 +85,10 @@ class LogFolder:
             self._make(folder)
         try:
             fd = os.open(path, flags, 0o600)
-        except FileNotFoundError:  # somebody cleaned up meanwhile
+        except FileNotFoundError:  # the folder was deleted meanwhile
             self._make(folder)
             fd = os.open(path, flags, 0o600)
-        return LogFile(path, fd, self.most_bytes)
+        return LogFile(path, fd, self.max_bytes)
 
     def _make(self, folder: str) -> None:
         make_private(folder)
@@ -93,7 +96,7 @@ class LogFolder:
             raise NbflowError(
                 f"the log folder {folder} would lie outside {self.root}", hint="Remove the link in its path."
             )
-        if len(self._checked) > MOST_REMEMBERED:
+        if len(self._checked) > MAX_CHECKED_FOLDERS:
             self._checked.clear()
         self._checked.add(folder)
 
@@ -101,51 +104,52 @@ class LogFolder:
 class LogFile:
     """The supervisor's handle on one try's log."""
 
-    __slots__ = ("_fd", "most_bytes", "path", "trimmed")
+    __slots__ = ("_fd", "max_bytes", "path", "trimmed")
 
-    def __init__(self, path: str, fd: int, most_bytes: int) -> None:
+    def __init__(self, path: str, fd: int, max_bytes: int) -> None:
         self.path = path
         self._fd = fd
-        self.most_bytes = most_bytes
+        self.max_bytes = max_bytes
         self.trimmed = 0
 
     def fileno(self) -> int:
         return self._fd
 
     def note(self, text: str) -> None:
-        """Append lines of nbflow's own."""
+        """Append lines by nbflow, marked ``***``."""
         os.write(self._fd, "".join(f"*** {line}\n" for line in text.splitlines()).encode(errors="replace"))
 
     def trim(self) -> int:
-        """Cut what lies beyond the cap (with room for our own closing lines); returns how many bytes went.
+        """Truncate the file to the size limit, once it exceeds it by 4 KiB (room for nbflow's closing lines).
 
-        Writers have the file open to append, so they go on at its new end."""
-        slack = self.most_bytes + 4096
-        beyond = os.fstat(self._fd).st_size - slack
-        if beyond <= 0:
+        Returns the number of bytes dropped. Writers have the file open to append, so they continue at its new end."""
+        excess = os.fstat(self._fd).st_size - (self.max_bytes + 4096)
+        if excess <= 0:
             return 0
-        os.ftruncate(self._fd, self.most_bytes)
-        self.trimmed += beyond
-        return beyond
+        os.ftruncate(self._fd, self.max_bytes)
+        self.trimmed += excess
+        return excess
 
     def close(self) -> None:
         if self.trim() or self.trimmed:
-            self.note(f"log cut at {self.most_bytes:,} bytes; {self.trimmed:,} more were dropped")
+            limit = f"{self.max_bytes:,} bytes ([logging] max_log_bytes_per_try)"
+            self.note(f"log cut at {limit}; {self.trimmed:,} more were dropped")
         os.close(self._fd)
 
 
 class LogStream(io.TextIOBase):
-    """``sys.stdout`` and ``sys.stderr`` of a child: secrets masked, the cap kept, each line out at once.
+    """``sys.stdout`` and ``sys.stderr`` of a child: masks secrets, stops after ``max_bytes``, writes each line at once.
 
-    A log that cannot be written (its disk is full) costs what was printed, which the log says once it can be written
-    again; it costs no task."""
+    If the log cannot be written (its disk is full), the output is dropped and the task goes on; the log states how many
+    bytes were dropped once it can be written again."""
 
-    def __init__(self, fd: int, *, room: int, masker: Masker | None = None) -> None:
+    def __init__(self, fd: int, *, max_bytes: int, masker: Masker | None = None) -> None:
         self._fd = fd
-        self._room = [room]
+        self._remaining_bytes = [max_bytes]
+        """A list, because stdout and stderr share it."""
         self._masker = masker
         self._pending = ""
-        self._lost = 0
+        self._lost_bytes = 0
 
     @cached_property
     def buffer(self) -> _Buffer:
@@ -169,17 +173,17 @@ class LogStream(io.TextIOBase):
         return True
 
     def twin(self) -> LogStream:
-        """Another stream into the same log and under the same cap (stderr beside stdout)."""
-        other = LogStream(self._fd, room=0, masker=self._masker)
-        other._room = self._room
-        return other
+        """Another stream into the same log under the same size limit (stderr beside stdout)."""
+        twin = LogStream(self._fd, max_bytes=0, masker=self._masker)
+        twin._remaining_bytes = self._remaining_bytes
+        return twin
 
     def write(self, text: str) -> int:
         self._pending += text
-        cut = self._pending.rfind("\n") + 1
-        if cut:
-            self._out(self._pending[:cut])
-            self._pending = self._pending[cut:]
+        line_end = self._pending.rfind("\n") + 1
+        if line_end:
+            self._write_out(self._pending[:line_end])
+            self._pending = self._pending[line_end:]
         elif len(self._pending) > 8192:
             self.flush()
         return len(text)
@@ -190,31 +194,32 @@ class LogStream(io.TextIOBase):
     def flush(self) -> None:
         if self._pending:
             text, self._pending = self._pending, ""
-            self._out(text)
+            self._write_out(text)
 
-    def _out(self, text: str) -> None:
-        left = self._room[0]
-        if left < 0:
+    def _write_out(self, text: str) -> None:
+        remaining = self._remaining_bytes[0]
+        if remaining < 0:
             return
         if self._masker is not None and self._masker.forms:
             text = self._masker.mask(text)
         data = text.encode("utf-8", "backslashreplace")
-        self._room[0] = left - len(data)  # below zero: that was said, and the rest is dropped
-        if len(data) > left:
-            data = data[:left] + b"\n*** the log is full: what follows is dropped ([logging] max_log_bytes_per_try)\n"
-        if self._lost:
-            data = f"\n*** {self._lost} bytes could not be written here\n".encode() + data
+        self._remaining_bytes[0] = remaining - len(data)  # negative: the log is full, and its last line states that
+        if len(data) > remaining:
+            full = b"\n*** the log is full: what follows is dropped ([logging] max_log_bytes_per_try)\n"
+            data = data[:remaining] + full
+        if self._lost_bytes:
+            data = f"\n*** {self._lost_bytes} bytes could not be written here\n".encode() + data
         view = memoryview(data)
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
-            self._lost = 0
+            self._lost_bytes = 0
         except OSError:
-            self._lost += len(view)
+            self._lost_bytes += len(view)
 
 
 class _Buffer(io.RawIOBase):
-    """``sys.stdout.buffer``: bytes go the way of the text."""
+    """``sys.stdout.buffer``: decodes bytes and writes them through the text stream."""
 
     def __init__(self, stream: LogStream) -> None:
         self._stream = stream
@@ -231,13 +236,13 @@ class _Buffer(io.RawIOBase):
         self._stream.flush()
 
 
-def read_log(path: Path, *, start: int = 0, most_bytes: int = 1024 * 1024) -> tuple[str, int]:
-    """Text of a log from byte ``start`` on, at most ``most_bytes``, and the byte to go on from. ("", start) if there is
-    no such log (yet)."""
+def read_log(path: Path, *, start: int = 0, max_bytes: int = 1024 * 1024) -> tuple[str, int]:
+    """Up to ``max_bytes`` of a log from byte ``start`` on, as text, and the byte to continue from. ("", start) if the
+    log does not exist (yet)."""
     try:
         with open(path, "rb") as file:
             file.seek(start)
-            data = file.read(most_bytes)
+            data = file.read(max_bytes)
     except FileNotFoundError:
         return "", start
     return data.decode("utf-8", "replace"), start + len(data)

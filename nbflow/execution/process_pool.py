@@ -1,9 +1,10 @@
-"""The supervisor's side of the processes below it: who is there, who waits, and who is ready to run a try.
+"""The supervisor's side of the processes below it: fork servers, their children, and which child runs which try.
 
-See :mod:`nbflow.execution.fork_server` for the processes themselves. A :class:`Forker` stands for one that serves (the
-base, a template), a :class:`Child` for one that was forked. The :class:`ProcessPool` keeps a template for each version
-of a DAG that is in use, the least recently used one going first, and hands out children: from the template where it may
-be forked, else from the base, with the order to load the DAG anew and a note that says why.
+:mod:`nbflow.execution.fork_server` describes the processes themselves. A :class:`ForkServerHandle` stands for a fork
+server (the base or that of a DAG version), a :class:`ChildProcess` for a process that one forked. The
+:class:`ProcessPool` keeps a :class:`DagForkServer` for each DAG version in use, retires the least recently used one
+first, and allocates children to tries: forks of the DAG fork server where forking is safe, else forks of the base, with
+the DAG's source to load and a note that says why.
 """
 
 from __future__ import annotations
@@ -20,37 +21,39 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nbflow.execution.event_loop import Loop, Timer
-from nbflow.execution.protocol import CHILD_MOST_BYTES, BrokenProtocol, Channel, Hangup
+from nbflow.execution.event_loop import EventLoop, TimerHandle
+from nbflow.execution.protocol import MAX_CHILD_MESSAGE_BYTES, Channel, ConnectionClosed, ProtocolError
 from nbflow.execution.task_client import error_to_json
 
 _ROOT = str(Path(__file__).resolve().parents[2])
-#: -P keeps the current folder off sys.path; where nbflow itself lies is put on it instead.
+#: -P keeps the current folder off sys.path; the folder that holds nbflow is appended instead.
 _START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.execution.fork_server import main; main()"
 COMMAND = (sys.executable, "-P", "-c", _START)
-FORK_PATIENCE_SECONDS = 1.0
-"""How long a try waits after a fork failed for want of memory or processes, before it is given back."""
+FORK_RETRY_SECONDS = 1.0
+"""How long a try waits after a fork failed for lack of memory or processes, before it is given back. Without the delay,
+a fork server that dies at each start would make its tries spin."""
 STOP_SECONDS = 10.0
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-"""Beside more tries than that, a child that waits does not rehearse: it would only cost (a third of the tries a second,
-where they do nothing). One more than leaves a core idle: of tries in a row, one is just leaving."""
+"""When more tries than cores are in use, idle children skip the warm-up: it would cost a third of the tries per second
+(measured with empty tries). One more try than cores still leaves a core idle: of consecutive tries, one is exiting."""
 GROUP_CHECK_SECONDS = 0.01
 
-Handler = Callable[[dict[str, Any], list[int]], None]
+MessageCallback = Callable[[dict[str, Any], list[int]], None]
+"""Called with a message and its file descriptors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gone:
-    """How a process ended. ``status`` is that of ``wait``; None where nobody was left to reap it."""
+class ProcessExit:
+    """How a process exited. ``status`` is that of ``wait``; None if the process that would have reaped it died."""
 
     status: int | None = None
     peak_kb: int = 0
 
     @property
     def text(self) -> str:
-        """For people: "exit code 3", "killed by SIGKILL (out of memory?)"."""
+        """For messages: "exit code 3", "killed by SIGKILL (out of memory?)"."""
         if self.status is None:
-            return "the process above it died"
+            return "its parent process died"
         if not os.WIFSIGNALED(self.status):
             return f"exit code {os.waitstatus_to_exitcode(self.status)}"
         number = os.WTERMSIG(self.status)
@@ -66,7 +69,7 @@ _SIGNAL_HINTS = {
     "SIGKILL": "out of memory?",
     "SIGSEGV": "a crash in native code",
     "SIGBUS": "a crash in native code, or a full disk",
-    "SIGABRT": "native code gave up",
+    "SIGABRT": "native code aborted",
     "SIGFPE": "a crash in native code",
     "SIGXCPU": "CPU limit",
     "SIGXFSZ": "file size limit",
@@ -74,186 +77,187 @@ _SIGNAL_HINTS = {
 
 
 def _ignore(*_: Any) -> None:
-    """A callback nobody has set yet."""
+    """The default of a callback."""
 
 
-class Child:
-    """A forked process, as its supervisor sees it. Its user sets ``on_message``, ``on_hangup`` and ``on_gone``."""
+class ChildProcess:
+    """The supervisor's handle on a forked process. Its user sets ``on_message``, ``on_hangup`` and ``on_exit``."""
 
-    def __init__(self, loop: Loop, parent: Forker, pid: int, channel: Channel) -> None:
+    def __init__(self, loop: EventLoop, parent: ForkServerHandle, pid: int, channel: Channel) -> None:
         self.pid = pid
         self.parent = parent
         self.connected = True
-        self.serves = False
-        """It is a template: it looks after what it forks itself."""
-        self.gone: Gone | None = None
-        self.on_message: Handler = _ignore
+        self.is_fork_server = False
+        """It has become a DAG fork server, which kills its own children."""
+        self.exit: ProcessExit | None = None
+        self.on_message: MessageCallback = _ignore
         self.on_hangup: Callable[[str], None] = _ignore
-        self.on_gone: Callable[[Gone], None] = _ignore
+        self.on_exit: Callable[[ProcessExit], None] = _ignore
         self._loop = loop
         self._channel = channel
-        loop.watch(channel, self._ready)
+        loop.add_reader(channel, self._on_ready)
 
     def send(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
-        """Say something; what a process does not read, or no longer can, is lost (its end says the rest)."""
+        """Send a message. A message to a process that is gone or does not read is lost; its exit is reported anyway."""
         if not self.connected:
             return
-        with contextlib.suppress(Hangup):
+        with contextlib.suppress(ConnectionClosed):
             self._channel.send(message, fds)
-            self._loop.also_writable(self._channel, self._channel.unsent)
+            self._loop.watch_writable(self._channel, self._channel.unsent)
 
     def kill(self, number: int) -> None:
         """Send a signal to its process group."""
-        if self.gone is None:
+        if self.exit is None:
             self.parent.kill(self.pid, number)
 
-    def forget(self) -> None:
-        """Let go of it: whatever it still says or does is nobody's business."""
-        self.on_message = self.on_hangup = self.on_gone = _ignore
-        self.hang_up()
+    def detach(self) -> None:
+        """Drop all callbacks and close the connection."""
+        self.on_message = self.on_hangup = self.on_exit = _ignore
+        self.close()
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
+        """Close the connection."""
         if self.connected:
             self.connected = False
-            self._loop.unwatch(self._channel)
+            self._loop.remove_reader(self._channel)
             self._channel.close()
 
-    def ended(self, gone: Gone) -> None:
-        """It is gone: hear what it still said, then say so."""
-        if self.gone is None:
-            self.gone = gone
+    def exited(self, process_exit: ProcessExit) -> None:
+        """The process is gone: deliver the messages that it still sent, then the exit."""
+        if self.exit is None:
+            self.exit = process_exit
             if self.connected:
-                self._ready()
-            self.hang_up()
-            self.on_gone(gone)
+                self._on_ready()
+            self.close()
+            self.on_exit(process_exit)
 
-    def _ready(self) -> None:
+    def _on_ready(self) -> None:
         reason = ""
         try:
             if self._channel.unsent:
                 self._channel.flush()
-                self._loop.also_writable(self._channel, self._channel.unsent)
-            arrived, is_open = self._channel.arrived()
-            for message, fds in arrived:
+                self._loop.watch_writable(self._channel, self._channel.unsent)
+            messages, is_open = self._channel.receive_available()
+            for message, fds in messages:
                 self.on_message(message, fds)
-        except Hangup:
+        except ConnectionClosed:
             is_open = False
-        except BrokenProtocol as error:
+        except ProtocolError as error:
             is_open, reason = False, str(error)
         if not is_open and self.connected:
-            self.hang_up()
+            self.close()
             self.on_hangup(reason)
 
 
-Taker = Callable[[Child | None, str], None]
-"""Called with a child that waits, or with None and what prevented it."""
+ChildCallback = Callable[[ChildProcess | None, str], None]
+"""Called with an idle child, or with None and the reason why there is none."""
 
 
-class Forker:
-    """A process that forks on request. ``ahead`` children are kept waiting, so that a start needs no fork."""
+class ForkServerHandle:
+    """The supervisor's handle on a fork server. ``spare_children`` are kept idle, so that a start needs no fork."""
 
-    def __init__(self, loop: Loop, say: Callable[[Mapping[str, Any]], None], *, ahead: int) -> None:
-        self.ahead = ahead
-        self.children: dict[int, Child] = {}
-        self.idle: deque[Child] = deque()
+    def __init__(self, loop: EventLoop, send: Callable[[Mapping[str, Any]], None], *, spare_children: int) -> None:
+        self.spare_children = spare_children
+        self.children: dict[int, ChildProcess] = {}
+        self.idle: deque[ChildProcess] = deque()
         self._loop = loop
-        self._say = say
-        self._takers: deque[Taker] = deque()
-        self._asked = 0
+        self._send = send
+        self._waiting: deque[ChildCallback] = deque()
+        self._forks_requested = 0
         self._dead = False
 
     @property
-    def at_work(self) -> int:
-        """Processes that are used, or wanted to be."""
-        return len(self._takers) + len(self.children) - len(self.idle)
+    def in_use(self) -> int:
+        """Number of children that run something, or are waited for."""
+        return len(self._waiting) + len(self.children) - len(self.idle)
 
     @property
     def busy(self) -> bool:
-        return self.at_work > 0
+        return self.in_use > 0
 
-    def take(self, taker: Taker) -> None:
-        """Hand a waiting child to ``taker``, at once if there is one."""
+    def take(self, callback: ChildCallback) -> None:
+        """Pass an idle child to ``callback``, at once if there is one."""
         if self.idle:
-            taker(self.idle.popleft(), "")
+            callback(self.idle.popleft(), "")
         else:
-            self._takers.append(taker)
+            self._waiting.append(callback)
         self.refill()
 
     def refill(self) -> None:
-        """Ask for as many forks as are waited for, and some ahead: several at a time, since each request takes the
-        processor from whoever is at work."""
-        wanted = len(self._takers) + self.ahead - len(self.idle) - self._asked
-        short = len(self._takers) > self._asked or wanted >= (self.ahead + 1) // 2
-        if wanted > 0 and short and not self._dead:
-            self._asked += wanted
-            self._say({"fork": wanted, "rehearse": self.at_work <= CORES})
+        """Request the forks that are waited for, and spare ones; several at a time, since each request takes the
+        processor from running tries."""
+        wanted = len(self._waiting) + self.spare_children - len(self.idle) - self._forks_requested
+        worth_a_request = len(self._waiting) > self._forks_requested or wanted >= (self.spare_children + 1) // 2
+        if wanted > 0 and worth_a_request and not self._dead:
+            self._forks_requested += wanted
+            self._send({"fork": wanted, "warm_up": self.in_use <= CORES})
 
     def kill(self, pid: int, number: int) -> None:
         if self._dead:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, number)
         else:
-            self._say({"kill": pid, "signal": number})
+            self._send({"kill": pid, "signal": number})
 
-    def heard(self, message: dict[str, Any], fds: list[int]) -> None:
+    def on_message(self, message: dict[str, Any], fds: list[int]) -> None:
         if "forked" in message:
-            self._asked -= 1
+            self._forks_requested -= 1
             sock = socket.socket(fileno=fds[0])
-            channel = Channel(sock, blocking=False, most_bytes=CHILD_MOST_BYTES)
-            child = Child(self._loop, self, int(message["forked"]), channel)
+            channel = Channel(sock, blocking=False, max_bytes=MAX_CHILD_MESSAGE_BYTES)
+            child = ChildProcess(self._loop, self, int(message["forked"]), channel)
             self.children[child.pid] = child
-            if self._takers:
-                self._takers.popleft()(child, "")
+            if self._waiting:
+                self._waiting.popleft()(child, "")
             else:
                 self.idle.append(child)
-        elif "ended" in message:
-            self._ended(message)
+        elif "exited" in message:
+            self._on_child_exit(message)
         elif "fork_failed" in message:
-            self._loop.after(FORK_PATIENCE_SECONDS, lambda: self._fork_failed(str(message["fork_failed"])))
+            self._loop.call_later(FORK_RETRY_SECONDS, lambda: self._fork_failed(str(message["fork_failed"])))
 
     def _fork_failed(self, reason: str) -> None:
-        self._asked -= 1
-        if self._takers:
-            self._takers.popleft()(None, f"no process could be started: {reason}")
+        self._forks_requested -= 1
+        if self._waiting:
+            self._waiting.popleft()(None, f"no process could be started: {reason}")
 
-    def _ended(self, message: dict[str, Any]) -> None:
-        child = self.children.pop(int(message["ended"]), None)
+    def _on_child_exit(self, message: dict[str, Any]) -> None:
+        child = self.children.pop(int(message["exited"]), None)
         if child is not None:
             if child in self.idle:
                 self.idle.remove(child)
-            child.ended(Gone(status=int(message["status"]), peak_kb=int(message.get("peak_kb", 0))))
-        if message.get("left_behind") and not any(self._runs_a_try(one) for one in self.children.values()):
-            self._say({"sweep": True})  # daemons of tries that are over; while one runs, they may be its own
+            child.exited(ProcessExit(status=int(message["status"]), peak_kb=int(message.get("peak_kb", 0))))
+        if message.get("left_behind") and not any(self._runs_a_try(child) for child in self.children.values()):
+            self._send({"sweep": True})  # daemons of tries that have ended; a running try may still use its own
 
-    def _runs_a_try(self, child: Child) -> bool:
-        return not child.serves and child not in self.idle
+    def _runs_a_try(self, child: ChildProcess) -> bool:
+        return not child.is_fork_server and child not in self.idle
 
-    def died(self) -> None:
-        """The process is gone: its children die with it; those with a group of their own are ended from here."""
+    def on_exit(self) -> None:
+        """The fork server is gone: kill its children, which are no longer reaped by it."""
         self._dead = True
         self.idle.clear()
         children, self.children = list(self.children.values()), {}
         for child in children:
             self.kill(child.pid, signal.SIGKILL)
-            self._when_gone(child)
-        # Not at once: if it dies as often as it is started, whoever waits must not spin.
-        self._loop.after(FORK_PATIENCE_SECONDS, self._disappoint)
+            self._report_when_group_is_empty(child)
+        # Delayed: if the fork server dies at each start, its tries must not spin.
+        self._loop.call_later(FORK_RETRY_SECONDS, self._fail_waiting)
 
-    def _disappoint(self) -> None:
-        while self._takers:
-            self._takers.popleft()(None, "the process to fork it from died")
+    def _fail_waiting(self) -> None:
+        while self._waiting:
+            self._waiting.popleft()(None, "its fork server died")
 
-    def _when_gone(self, child: Child) -> None:
+    def _report_when_group_is_empty(self, child: ChildProcess) -> None:
         if group_exists(child.pid):
-            self._loop.after(GROUP_CHECK_SECONDS, lambda: self._when_gone(child))
+            self._loop.call_later(GROUP_CHECK_SECONDS, lambda: self._report_when_group_is_empty(child))
         else:
-            child.ended(Gone())
+            child.exited(ProcessExit())
 
 
 def group_exists(pid: int) -> bool:
     """Whether a process group has a member that still runs.
 
-    What has ended counts as gone although its new parent has not reaped it: in a container, that may never happen.
+    A zombie counts as gone although its new parent has not reaped it: in a container, that may never happen.
     """
     try:
         os.killpg(pid, 0)
@@ -262,28 +266,27 @@ def group_exists(pid: int) -> bool:
     except PermissionError:
         return True
     try:
-        numbers = [name for name in os.listdir("/proc") if name.isdigit()]
+        pids = [name for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return True
-    return any(_runs_in_group(number, pid) for number in numbers)
+    return any(_runs_in_group(member, pid) for member in pids)
 
 
-def _runs_in_group(number: str, group: int) -> bool:
+def _runs_in_group(pid: str, group: int) -> bool:
     try:
-        with open(f"/proc/{number}/stat", "rb") as file:
-            state, _, its_group = file.read().rpartition(b")")[2].split()[:3]
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, _, process_group = file.read().rpartition(b")")[2].split()[:3]
     except (OSError, ValueError):
         return False
-    return int(its_group) == group and state not in (b"Z", b"X")
+    return int(process_group) == group and state not in (b"Z", b"X")
 
 
-# --------------------------------------------------------------------------------------------------------- the process
-# pool
+# ---------------------------------------------------------------------------------------------------- the process pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What a template loads. ``payload`` is JSON for the program's ``load``."""
+    """The source of a DAG version. ``payload`` is JSON for :attr:`UserCode.load`."""
 
     dag_id: str
     version: int
@@ -292,283 +295,291 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
-    """A child for a try, or why there is none."""
+    """A child for a try, or the reason why there is none."""
 
-    child: Child | None = None
+    child: ChildProcess | None = None
     load: Mapping[str, Any] | None = None
-    """The child has no DAG: it must load this first."""
+    """The child has no DAG: it must load this source first."""
     note: str = ""
     """For the try's log."""
-    loaded: Mapping[str, Any] = field(default_factory=dict)
-    """What the template said of its DAG."""
-    fault: str = ""
-    """The DAG cannot be loaded."""
-    lost: str = ""
-    """No process could be had; the DAG may be fine."""
+    load_report: Mapping[str, Any] = field(default_factory=dict)
+    """What the DAG fork server reported after loading (see :meth:`LoadResult.report`)."""
+    load_error: str = ""
+    """Why the DAG cannot be loaded."""
+    start_error: str = ""
+    """Why no process could be started; the DAG may be fine."""
 
 
-Receiver = Callable[[Allocation], None]
+AllocationCallback = Callable[[Allocation], None]
 
 
-class Template:
-    """One version of one DAG: on its way (``starting``), to be forked (``warm``), or to be loaded anew (``fresh``)."""
+class DagForkServer:
+    """The fork server of one DAG version.
+
+    ``state``: ``loading``; ``forkable``; ``unforkable`` (each try loads the DAG itself); ``failed``.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.state = "starting"
-        self.child: Child | None = None
-        self.forker: Forker | None = None
-        self.waiting: list[Receiver] = []
+        self.state = "loading"
+        self.process: ChildProcess | None = None
+        self.handle: ForkServerHandle | None = None
+        self.waiting: list[AllocationCallback] = []
         self.note = ""
-        self.loaded: Mapping[str, Any] = {}
-        self.timer: Timer | None = None
-        self.fault = ""
+        self.load_report: Mapping[str, Any] = {}
+        self.load_error = ""
+        self.load_timer: TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
-        return bool(self.waiting) or (self.forker is not None and self.forker.busy)
+        return bool(self.waiting) or (self.handle is not None and self.handle.busy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessPoolOptions:
-    """``command`` starts the base; its socket's number is appended."""
+    """``command`` starts the base fork server; the number of its socket's descriptor is appended."""
 
     environment: Mapping[str, str]
     command: Sequence[str] = COMMAND
-    ahead: int = 2
-    most_templates: int = 8
+    spare_children: int = 2
+    """Idle children that each DAG fork server keeps."""
+    max_dag_fork_servers: int = 8
     load_seconds: float = 30.0
-    always_fresh: bool = False
-    """Load the DAG anew for each try ([core] execute_tasks_new_python_interpreter)."""
+    reload_every_try: bool = False
+    """Load the DAG again for each try ([core] execute_tasks_new_python_interpreter)."""
     stderr: int | None = None
-    """Where the base and the templates may complain; None: where the supervisor does."""
+    """Standard error of the fork servers; None: that of the supervisor."""
 
 
 class ProcessPool:
-    """Children on request. ``answer_parsing`` is who answers code that is being loaded."""
+    """Allocates child processes. ``handle_parse_request`` serves the requests of code that is being loaded."""
 
     def __init__(
         self,
-        loop: Loop,
+        loop: EventLoop,
         options: ProcessPoolOptions,
         *,
-        answer_parsing: Callable[[str, Mapping[str, Any]], Any],
+        handle_parse_request: Callable[[str, Mapping[str, Any]], Any],
         log: Callable[[str], None] = _ignore,
     ) -> None:
         self._loop = loop
         self._options = options
-        self._answer_parsing = answer_parsing
+        self._handle_parse_request = handle_parse_request
         self._log = log
-        self._templates: OrderedDict[tuple[str, int], Template] = OrderedDict()
-        self._base: Forker | None = None
+        self._dag_fork_servers: OrderedDict[tuple[str, int], DagForkServer] = OrderedDict()
+        self._base: ForkServerHandle | None = None
         self._base_channel: Channel | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._base_process: subprocess.Popen[bytes] | None = None
 
-    # --- the base
+    # --- the base fork server
     def start(self) -> None:
-        """Start the base process. Nothing of the user's is loaded."""
-        ours, theirs = socket.socketpair()
+        """Start the base fork server, with no user code loaded."""
+        own_end, base_end = socket.socketpair()
         try:
-            self._process = subprocess.Popen(
-                [*self._options.command, str(theirs.fileno())],
+            self._base_process = subprocess.Popen(
+                [*self._options.command, str(base_end.fileno())],
                 env=dict(self._options.environment),
-                pass_fds=[theirs.fileno()],
+                pass_fds=[base_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._options.stderr,
                 start_new_session=True,
             )
         finally:
-            theirs.close()
-        channel = Channel(ours, blocking=False)
+            base_end.close()
+        channel = Channel(own_end, blocking=False)
         self._base_channel = channel
-        self._base = Forker(self._loop, lambda message: self._say_to_base(channel, message), ahead=1)
-        self._loop.watch(channel, lambda: self._base_ready(channel))
+        self._base = ForkServerHandle(
+            self._loop, lambda message: self._send_to_base(channel, message), spare_children=1
+        )
+        self._loop.add_reader(channel, lambda: self._on_base_ready(channel))
         self._base.refill()
 
     @property
-    def pid(self) -> int | None:
-        """Of the base process."""
-        return None if self._process is None else self._process.pid
+    def base_pid(self) -> int | None:
+        """Process id of the base fork server."""
+        return None if self._base_process is None else self._base_process.pid
 
-    def _say_to_base(self, channel: Channel, message: Mapping[str, Any]) -> None:
-        with contextlib.suppress(Hangup):
+    def _send_to_base(self, channel: Channel, message: Mapping[str, Any]) -> None:
+        with contextlib.suppress(ConnectionClosed):
             channel.send(message)
-            self._loop.also_writable(channel, channel.unsent)
+            self._loop.watch_writable(channel, channel.unsent)
 
-    def _base_ready(self, channel: Channel) -> None:
+    def _on_base_ready(self, channel: Channel) -> None:
         assert self._base is not None
         try:
             if channel.unsent:
                 channel.flush()
-                self._loop.also_writable(channel, channel.unsent)
-            arrived, is_open = channel.arrived()
-            for message, fds in arrived:
-                self._base.heard(message, fds)
-        except (Hangup, BrokenProtocol):
+                self._loop.watch_writable(channel, channel.unsent)
+            messages, is_open = channel.receive_available()
+            for message, fds in messages:
+                self._base.on_message(message, fds)
+        except (ConnectionClosed, ProtocolError):
             is_open = False
         if not is_open:
-            self._base_died(channel)
+            self._on_base_exit(channel)
 
-    def _base_died(self, channel: Channel) -> None:
-        base, process = self._base, self._process
-        self._loop.unwatch(channel)
+    def _on_base_exit(self, channel: Channel) -> None:
+        base, process = self._base, self._base_process
+        self._loop.remove_reader(channel)
         channel.close()
-        self._base = self._base_channel = self._process = None
+        self._base = self._base_channel = self._base_process = None
         if process is not None:
             process.kill()
-            self._log(f"the base process ended: {_popen_status(process)}; it is started again")
+            self._log(f"the base fork server ended ({_exit_text(process)}) and is restarted for the next try")
         if base is not None:
-            base.died()
+            base.on_exit()
 
-    def _base_forker(self) -> Forker:
+    def _running_base(self) -> ForkServerHandle:
         if self._base is None:
             self.start()
         assert self._base is not None
         return self._base
 
-    def take_spare(self, taker: Taker) -> None:
-        """Get a child of the base, with nothing of the user's loaded."""
-        self._base_forker().take(taker)
+    def take_base_child(self, callback: ChildCallback) -> None:
+        """Get a child of the base fork server, with no user code loaded."""
+        self._running_base().take(callback)
 
-    # --- templates
+    # --- DAG fork servers
     def has(self, dag_id: str, version: int) -> bool:
-        return (dag_id, version) in self._templates
+        return (dag_id, version) in self._dag_fork_servers
 
-    def take(self, source: Source | tuple[str, int], receiver: Receiver) -> None:
-        """Get a child ready for a try. A known template is named by (dag_id, version) alone."""
+    def take(self, source: Source | tuple[str, int], callback: AllocationCallback) -> None:
+        """Allocate a child for a try. (dag_id, version) is enough for a version that :meth:`has` knows."""
         key = (source.dag_id, source.version) if isinstance(source, Source) else source
-        template = self._templates.get(key)
-        if template is None:
+        server = self._dag_fork_servers.get(key)
+        if server is None:
             assert isinstance(source, Source)
-            template = self._templates[key] = Template(source)
-            self._load(template)
-            self._make_room()
-        self._templates.move_to_end(key)
-        if template.state == "starting":
-            template.waiting.append(receiver)
+            server = self._dag_fork_servers[key] = DagForkServer(source)
+            self._load(server)
+            self._retire_excess()
+        self._dag_fork_servers.move_to_end(key)
+        if server.state == "loading":
+            server.waiting.append(callback)
         else:
-            self._serve(template, receiver)
+            self._allocate(server, callback)
 
-    def _serve(self, template: Template, receiver: Receiver) -> None:
-        if template.state == "warm" and template.forker is not None:
-            template.forker.take(
-                lambda child, lost: receiver(Allocation(child=child, lost=lost, loaded=template.loaded))
+    def _allocate(self, server: DagForkServer, callback: AllocationCallback) -> None:
+        if server.state == "forkable" and server.handle is not None:
+            report = server.load_report
+            server.handle.take(
+                lambda child, error: callback(Allocation(child=child, start_error=error, load_report=report))
             )
-        elif template.state == "fresh":
-            load, note = template.source.payload, template.note
-            self._base_forker().take(
-                lambda child, lost: receiver(Allocation(child=child, load=load, note=note, lost=lost))
+        elif server.state == "unforkable":
+            load, note = server.source.payload, server.note
+            self._running_base().take(
+                lambda child, error: callback(Allocation(child=child, load=load, note=note, start_error=error))
             )
         else:
-            receiver(Allocation(fault=template.fault))
+            callback(Allocation(load_error=server.load_error))
 
-    def _load(self, template: Template) -> None:
-        if self._options.always_fresh:
-            template.state, template.note = "fresh", "the DAG was loaded anew for this try, as the settings say"
+    def _load(self, server: DagForkServer) -> None:
+        if self._options.reload_every_try:
+            server.state = "unforkable"
+            server.note = f"{_RELOADED}: [core] execute_tasks_new_python_interpreter is set"
         else:
-            self._base_forker().take(lambda child, lost: self._begin_load(template, child, lost))
+            self._running_base().take(lambda child, error: self._start_loading(server, child, error))
 
-    def _begin_load(self, template: Template, child: Child | None, lost: str) -> None:
+    def _start_loading(self, server: DagForkServer, child: ChildProcess | None, start_error: str) -> None:
         if child is None:
-            self._forget(template)
-            for receiver in _taken(template.waiting):
-                receiver(Allocation(lost=lost))
+            self._remove(server)
+            for callback in _drained(server.waiting):
+                callback(Allocation(start_error=start_error))
             return
-        template.child = child
-        child.serves = True
-        child.on_message = lambda message, fds: self._heard(template, message, fds)
+        server.process = child
+        child.is_fork_server = True
+        child.on_message = lambda message, fds: self._on_message(server, message, fds)
         child.on_hangup = lambda reason: child.kill(signal.SIGKILL)
-        child.on_gone = lambda gone: self._template_gone(template, gone)
+        child.on_exit = lambda process_exit: self._on_dag_fork_server_exit(server, process_exit)
         seconds = self._options.load_seconds
 
-        def too_slow() -> None:
-            template.fault = f"loading it took longer than {seconds:g} s ([core] dagbag_import_timeout)"
+        def time_out() -> None:
+            server.load_error = f"loading the DAG took longer than {seconds:g} s ([core] dagbag_import_timeout)"
             child.kill(signal.SIGKILL)
 
-        template.timer = self._loop.after(seconds, too_slow) if seconds else None
+        server.load_timer = self._loop.call_later(seconds, time_out) if seconds else None
         try:
-            child.send({"load": template.source.payload})
-        except BrokenProtocol as error:
-            template.fault = f"its source cannot be handed over: {error}"
+            child.send({"load": server.source.payload})
+        except ProtocolError as error:
+            server.load_error = f"the DAG's source cannot be sent: {error}"
             child.kill(signal.SIGKILL)
 
-    def _heard(self, template: Template, message: dict[str, Any], fds: list[int]) -> None:
-        child = template.child
+    def _on_message(self, server: DagForkServer, message: dict[str, Any], fds: list[int]) -> None:
+        child = server.process
         assert child is not None
-        if template.forker is not None:
-            template.forker.heard(message, fds)
-        elif "ask" in message:
-            answer_ask(child, message, self._answer_parsing)
+        if server.handle is not None:
+            server.handle.on_message(message, fds)
+        elif "request" in message:
+            respond_to(child, message, self._handle_parse_request)
         elif "loaded" in message:
-            self._loaded(template, child, message["loaded"])
+            self._on_loaded(server, child, message["loaded"])
 
-    def _loaded(self, template: Template, child: Child, loaded: Mapping[str, Any]) -> None:
-        if template.timer is not None:
-            template.timer.cancel()
-        template.loaded = loaded
-        template.fault = str(loaded.get("fault") or "")
-        if template.fault:
-            child.hang_up()  # it ends; _template_gone tells those who wait
+    def _on_loaded(self, server: DagForkServer, child: ChildProcess, report: Mapping[str, Any]) -> None:
+        if server.load_timer is not None:
+            server.load_timer.cancel()
+        server.load_report = report
+        server.load_error = str(report.get("error") or "")
+        if server.load_error:
+            child.close()  # the process exits, and _on_dag_fork_server_exit reports the error
             return
-        template.note = why_not_forked(loaded)
-        if template.note:
-            template.state = "fresh"
-            child.hang_up()
+        server.note = why_not_forkable(report)
+        if server.note:
+            server.state = "unforkable"
+            child.close()
         else:
-            template.state = "warm"
-            template.forker = Forker(self._loop, child.send, ahead=self._options.ahead)
-        for receiver in _taken(template.waiting):
-            self._serve(template, receiver)
+            server.state = "forkable"
+            server.handle = ForkServerHandle(self._loop, child.send, spare_children=self._options.spare_children)
+        for callback in _drained(server.waiting):
+            self._allocate(server, callback)
 
-    def _template_gone(self, template: Template, gone: Gone) -> None:
-        if template.timer is not None:
-            template.timer.cancel()
-        template.child = None
-        if template.state == "fresh":
+    def _on_dag_fork_server_exit(self, server: DagForkServer, process_exit: ProcessExit) -> None:
+        if server.load_timer is not None:
+            server.load_timer.cancel()
+        server.process = None
+        if server.state == "unforkable":
             return
-        if template.forker is not None:
-            template.forker.died()
-        self._forget(template)
-        fault = template.fault or f"loading it ended its process: {gone.text}"
-        template.state, template.fault = "failed", fault
-        for receiver in _taken(template.waiting):
-            receiver(Allocation(fault=fault, loaded=template.loaded))
+        if server.handle is not None:
+            server.handle.on_exit()
+        self._remove(server)
+        server.state = "failed"
+        server.load_error = server.load_error or f"loading the DAG ended its process: {process_exit.text}"
+        for callback in _drained(server.waiting):
+            callback(Allocation(load_error=server.load_error, load_report=server.load_report))
 
-    def _forget(self, template: Template) -> None:
-        key = (template.source.dag_id, template.source.version)
-        if self._templates.get(key) is template:
-            del self._templates[key]
+    def _remove(self, server: DagForkServer) -> None:
+        key = (server.source.dag_id, server.source.version)
+        if self._dag_fork_servers.get(key) is server:
+            del self._dag_fork_servers[key]
 
-    def _make_room(self) -> None:
-        spare = len(self._templates) - self._options.most_templates
-        for template in list(self._templates.values())[:-1]:
-            if spare <= 0:
+    def _retire_excess(self) -> None:
+        excess = len(self._dag_fork_servers) - self._options.max_dag_fork_servers
+        for server in list(self._dag_fork_servers.values())[:-1]:
+            if excess <= 0:
                 return
-            if not template.busy and template.state != "starting":
-                self._retire(template)
-                spare -= 1
+            if not server.busy and server.state != "loading":
+                self._retire(server)
+                excess -= 1
 
-    def _retire(self, template: Template) -> None:
-        self._forget(template)
-        if template.child is not None:
-            template.child.hang_up()  # it sees that, ends its waiting children, and exits
+    def _retire(self, server: DagForkServer) -> None:
+        self._remove(server)
+        if server.process is not None:
+            server.process.close()  # the fork server sees that, kills its idle children, and exits
 
     def retire_idle(self) -> None:
-        """Let every template go that has nothing to do. The next try loads its DAG again."""
-        for template in list(self._templates.values()):
-            if not template.busy and template.state != "starting":
-                self._retire(template)
+        """Shut down every DAG fork server that is not in use. The next try loads its DAG again."""
+        for server in list(self._dag_fork_servers.values()):
+            if not server.busy and server.state != "loading":
+                self._retire(server)
 
     def stop(self) -> None:
-        """End every process below, and wait until they are gone."""
-        channel, process = self._base_channel, self._process
-        for template in list(self._templates.values()):
-            self._retire(template)
+        """Shut down every process below, and wait until they are gone."""
+        channel, process = self._base_channel, self._base_process
+        for server in list(self._dag_fork_servers.values()):
+            self._retire(server)
         if channel is not None:
-            self._loop.unwatch(channel)
+            self._loop.remove_reader(channel)
             channel.close()
-        self._base = self._base_channel = self._process = None
+        self._base = self._base_channel = self._base_process = None
         if process is not None:
             try:
                 process.wait(STOP_SECONDS)
@@ -577,37 +588,42 @@ class ProcessPool:
                 process.wait()
 
 
-def answer_ask(child: Child, message: Mapping[str, Any], answer: Callable[[str, Mapping[str, Any]], Any]) -> None:
-    """Answer one question; an error goes back as one, and never further."""
+def respond_to(
+    child: ChildProcess, message: Mapping[str, Any], handle: Callable[[str, Mapping[str, Any]], Any]
+) -> None:
+    """Respond to a child's request with the result of ``handle``, or with the error that it raises."""
     args = message.get("args")
     try:
         if not isinstance(args, dict):
-            raise BrokenProtocol("a question without arguments")
-        reply = {"reply": answer(str(message["ask"]), args)}
+            raise ProtocolError("a request without arguments")
+        response = {"response": handle(str(message["request"]), args)}
     except Exception as error:
-        reply = {"error": error_to_json(error)}
+        response = {"error": error_to_json(error)}
     try:
-        child.send(reply)
-    except BrokenProtocol as error:
+        child.send(response)
+    except ProtocolError as error:
         child.send({"error": error_to_json(error)})
 
 
-def why_not_forked(loaded: Mapping[str, Any]) -> str:
-    """Why a process that has loaded a DAG may not be forked; empty if it may."""
-    asked, threads = loaded.get("asked") or [], int(loaded.get("threads") or 0)
-    if asked:
-        return f"the DAG was loaded anew for this try: its file read {asked[0]} while it was loaded"
+_RELOADED = "the DAG was loaded again for this try"
+
+
+def why_not_forkable(load_report: Mapping[str, Any]) -> str:
+    """Why a process that has loaded a DAG must not be forked; empty if it may."""
+    requests, threads = load_report.get("requests") or [], int(load_report.get("threads") or 0)
+    if requests:
+        return f"{_RELOADED}: its file read {requests[0]} while it was loaded"
     if threads:
-        return f"the DAG was loaded anew for this try: loading its file left {threads} thread(s) running"
+        return f"{_RELOADED}: loading its file left {threads} thread(s) running"
     return ""
 
 
-def _taken(waiting: list[Receiver]) -> list[Receiver]:
-    taken = list(waiting)
+def _drained(waiting: list[AllocationCallback]) -> list[AllocationCallback]:
+    callbacks = list(waiting)
     waiting.clear()
-    return taken
+    return callbacks
 
 
-def _popen_status(process: subprocess.Popen[bytes]) -> str:
+def _exit_text(process: subprocess.Popen[bytes]) -> str:
     code = process.wait()
     return f"signal {-code}" if code < 0 else f"exit code {code}"

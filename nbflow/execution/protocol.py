@@ -1,25 +1,26 @@
-"""What supervisor, template and child say to each other: JSON messages over a socket pair, never pickle.
+"""The protocol between supervisor, fork servers and children: JSON messages over a socket pair, never pickle.
 
-A message is four bytes of length, then that many bytes of JSON, always one object. File descriptors (a log, the socket
-of a new child) travel beside a message that says how many under ``"fds"``.
+A message is its length in four bytes, then that many bytes of JSON, always one object. File descriptors (a log, the
+socket of a new child) travel with a message that gives their number as ``"fds"``.
 
-Who says what::
+Messages by sender and receiver::
 
-    supervisor -> template   {"fork": n, "rehearse": bool}  make n children that wait for work
-                             {"kill": pid, "signal": n}     to a child's process group; the template reaps, so it alone
-                                                            knows that the number still means that child
-                             {"sweep": true}                end what children left behind outside their groups
-    template -> supervisor   {"forked": pid, "fds": 1}      a new child, with its socket
-                             {"ended": pid, "status": ...}  it was reaped and its process group is empty
-    supervisor -> child      {"load": {...}}                become a template: load this DAG, then serve forks
-                             {"work": {...}, "fds": 1}      run this try; with "load" first where the child has no DAG
-                             {"reply": ...} or {"error": {"type", "message"}}
-    child -> supervisor      {"loaded": {...}}              what loading gave
-                             {"ask": kind, "args": {...}, "attempt": id}
-                             {"outcome": {...}, "attempt": id}
+    supervisor -> fork server   {"fork": n, "warm_up": bool}    fork n idle children
+                                {"kill": pid, "signal": n}      signal a child's process group; only the fork server,
+                                                                which reaps it, can tell that the pid is not reused
+                                {"sweep": true}                 kill processes that children left outside their groups
+    fork server -> supervisor   {"forked": pid, "fds": 1}       a new child, with its socket
+                                {"fork_failed": reason}
+                                {"exited": pid, "status": ...}  reaped, and its process group is empty
+    supervisor -> child         {"load": {...}}                 become a DAG fork server: load this DAG, then serve
+                                {"work": {...}, "fds": 1}       run this try; with "load" if the child has no DAG
+                                {"response": ...} or {"error": {"type", "message", "hint"}}
+    child -> supervisor         {"loaded": {...}}               the report of loading the DAG
+                                {"request": kind, "args": {...}, "attempt": id}
+                                {"outcome": {...}, "attempt": id}
 
-Both ends live under one user id, so this is a fence against accidents, not against attack. Still the supervisor trusts
-nothing that it reads: size, form and attempt id are checked, and a child that breaks the rules loses its try.
+Both ends run under one user id, so the checks guard against accidents, not against attacks. The supervisor still checks
+the size, form and attempt id of everything that it reads, and a child that breaks the protocol is killed.
 """
 
 from __future__ import annotations
@@ -42,47 +43,47 @@ from nbflow.core.snapshot import Run
 from nbflow.core.states import Cause, RunState
 from nbflow.errors import NbflowError
 
-MOST_BYTES = 64 * 1024 * 1024
-"""Longest message that is read at all (a DAG's whole source goes in one)."""
-CHILD_MOST_BYTES = 16 * 1024 * 1024
-"""Longest message that a supervisor reads from a child: an XCom of the largest size, escaped, fits well."""
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Longest message (a DAG's whole source is one message)."""
+MAX_CHILD_MESSAGE_BYTES = 16 * 1024 * 1024
+"""Longest message that a supervisor reads from a child; an XCom of the default size limit fits, even when escaped."""
 READ_BYTES = 64 * 1024
-MOST_FDS = 4
+MAX_FDS = 4
 
 _HEADER = struct.Struct("!I")
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
 _from_json = json.JSONDecoder().decode
 _FD_BYTES = array.array("i").itemsize
-_ANCILLARY_BYTES = socket.CMSG_SPACE(MOST_FDS * _FD_BYTES)
+_ANCILLARY_BYTES = socket.CMSG_SPACE(MAX_FDS * _FD_BYTES)
 
 
-class BrokenProtocol(NbflowError):
-    """The other end sent what is not a message."""
+class ProtocolError(NbflowError):
+    """The other end sent bytes that are not a valid message."""
 
 
-class Hangup(NbflowError):
+class ConnectionClosed(NbflowError):
     """The other end closed the connection, or died."""
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
-    """A message as bytes, its length first."""
+    """A message as bytes, with its length first. Raises :class:`ProtocolError` if it is too long."""
     body = _to_json(message).encode()
-    if len(body) > MOST_BYTES:
-        raise BrokenProtocol(f"a message of {len(body):,} bytes is more than the {MOST_BYTES:,} allowed")
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise ProtocolError(f"a message of {len(body):,} bytes is more than the {MAX_MESSAGE_BYTES:,} allowed")
     return _HEADER.pack(len(body)) + body
 
 
 class Channel:
     """One end of a socket pair.
 
-    The supervisor's end is not ``blocking``: what the other end does not read is queued, and goes out by :meth:`flush`.
-    The ends below it send blocking: a supervisor always reads, and never waits for them.
+    The supervisor's end is not ``blocking``: data that the other end does not read is queued, and :meth:`flush` sends
+    it later. The other processes send blocking: the supervisor always reads, and never waits for them.
     """
 
-    def __init__(self, sock: socket.socket, *, blocking: bool, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, sock: socket.socket, *, blocking: bool, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
         sock.setblocking(blocking)
         self.sock = sock
-        self.most_bytes = most_bytes
+        self.max_bytes = max_bytes
         self._blocking = blocking
         self._inbox = bytearray()
         self._fds: deque[int] = deque()
@@ -92,11 +93,11 @@ class Channel:
         return self.sock.fileno()
 
     def send(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
-        """Send, or queue what does not go out at once. Raises :class:`Hangup` if nobody listens."""
+        """Send, or queue what the socket does not accept at once. Raises :class:`ConnectionClosed`."""
         data = encode({**message, "fds": len(fds)} if fds else message)
         if self._outbox:
             if fds:
-                raise BrokenProtocol("descriptors cannot be sent while earlier messages wait")
+                raise ProtocolError("descriptors cannot be sent while earlier messages wait")
             self._outbox += data
             self.flush()
             return
@@ -109,34 +110,34 @@ class Channel:
                     self._outbox += data[sent:]
         except BlockingIOError:
             if fds:
-                raise BrokenProtocol("the other end does not read") from None
+                raise ProtocolError("the other end does not read") from None
             self._outbox += data
         except OSError as error:
-            raise Hangup(f"the connection is gone: {error.strerror}") from None
+            raise ConnectionClosed(f"the connection is gone: {error.strerror}") from None
 
     @property
     def unsent(self) -> bool:
         return bool(self._outbox)
 
     def flush(self) -> None:
-        """Send what is queued, as far as the socket takes it."""
+        """Send queued data, as far as the socket accepts it. Raises :class:`ConnectionClosed`."""
         try:
             while self._outbox:
                 del self._outbox[: self.sock.send(self._outbox)]
         except BlockingIOError:
             pass
         except OSError as error:
-            raise Hangup(f"the connection is gone: {error.strerror}") from None
+            raise ConnectionClosed(f"the connection is gone: {error.strerror}") from None
 
     def receive(self) -> tuple[dict[str, Any], list[int]]:
-        """Wait for one message; returns it with its descriptors."""
-        while (found := self._next()) is None:
+        """Wait for one message; returns it with its descriptors. Raises :class:`ConnectionClosed`."""
+        while (message := self._next()) is None:
             if not self._read(0):
-                raise Hangup("the other end is gone")
-        return found
+                raise ConnectionClosed("the other end is gone")
+        return message
 
-    def arrived(self) -> tuple[list[tuple[dict[str, Any], list[int]]], bool]:
-        """All complete messages that are there, without waiting, and whether the other end is still open."""
+    def receive_available(self) -> tuple[list[tuple[dict[str, Any], list[int]]], bool]:
+        """All complete messages that have arrived, without waiting, and whether the other end is still open."""
         is_open = True
         try:
             while (count := self._read(socket.MSG_DONTWAIT)) == READ_BYTES:
@@ -144,12 +145,12 @@ class Channel:
             is_open = count > 0
         except BlockingIOError:
             pass
-        except Hangup:
+        except ConnectionClosed:
             is_open = False
-        found = []
-        while (one := self._next()) is not None:
-            found.append(one)
-        return found, is_open
+        messages = []
+        while (message := self._next()) is not None:
+            messages.append(message)
+        return messages, is_open
 
     def _read(self, flags: int) -> int:
         try:
@@ -157,12 +158,12 @@ class Channel:
         except BlockingIOError:
             raise
         except OSError as error:
-            raise Hangup(f"the connection is gone: {error.strerror}") from None
+            raise ConnectionClosed(f"the connection is gone: {error.strerror}") from None
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                handles = array.array("i")
-                handles.frombytes(payload[: len(payload) - len(payload) % _FD_BYTES])
-                self._fds.extend(handles)
+                fds = array.array("i")
+                fds.frombytes(payload[: len(payload) - len(payload) % _FD_BYTES])
+                self._fds.extend(fds)
         self._inbox += data
         return len(data)
 
@@ -170,8 +171,8 @@ class Channel:
         if len(self._inbox) < _HEADER.size:
             return None
         (length,) = _HEADER.unpack_from(self._inbox)
-        if length > self.most_bytes:
-            raise BrokenProtocol(f"a message of {length:,} bytes is more than the {self.most_bytes:,} allowed")
+        if length > self.max_bytes:
+            raise ProtocolError(f"a message of {length:,} bytes is more than the {self.max_bytes:,} allowed")
         end = _HEADER.size + length
         if len(self._inbox) < end:
             return None
@@ -180,12 +181,12 @@ class Channel:
         try:
             message = _from_json(body.decode())
         except (ValueError, RecursionError):
-            raise BrokenProtocol(f"{body[:40]!r} is not a message") from None
+            raise ProtocolError(f"{body[:40]!r} is not a message") from None
         if not isinstance(message, dict):
-            raise BrokenProtocol(f"{body[:40]!r} is not a message")
+            raise ProtocolError(f"{body[:40]!r} is not a message")
         count = message.pop("fds", 0)
         if not isinstance(count, int) or count > len(self._fds):
-            raise BrokenProtocol("a message without the descriptors that it names")
+            raise ProtocolError("a message without the descriptors that it announces")
         return message, [self._fds.popleft() for _ in range(count)]
 
     def close(self) -> None:
@@ -194,29 +195,29 @@ class Channel:
             os.close(self._fds.popleft())
 
 
-# --------------------------------------------------------------------------------------------- dataclasses on the wire
+# ---------------------------------------------------------------------------------------------- dataclasses in messages
 
 
-def _same(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
-def _only(*kinds: type[Any]) -> Callable[[Any], Any]:
+def _exactly(*types: type[Any]) -> Callable[[Any], Any]:
     def check(raw: Any) -> Any:
-        if type(raw) not in kinds:
-            raise TypeError(f"expected {kinds[0].__name__}, got {type(raw).__name__}")
+        if type(raw) not in types:
+            raise TypeError(f"expected {types[0].__name__}, got {type(raw).__name__}")
         return raw
 
     return check
 
 
-#: annotation -> (to JSON, from JSON). Values of users go through nbflow.serde, so that a datetime in a conf or in a
-#: method's arguments comes out as it went in. What is not here is JSON already.
+#: annotation -> (to JSON, from JSON). User values go through nbflow.serde, so that a datetime in a conf or in the
+#: arguments of a method arrives as a datetime. Types that are not listed are JSON already.
 _FIELDS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "str": (_same, _only(str)),
-    "int": (_same, _only(int)),
-    "float": (_same, _only(float, int)),
-    "bool": (_same, _only(bool)),
+    "str": (_identity, _exactly(str)),
+    "int": (_identity, _exactly(int)),
+    "float": (_identity, _exactly(float, int)),
+    "bool": (_identity, _exactly(bool)),
     "datetime": (datetime.isoformat, datetime.fromisoformat),
     "Mapping[str, Any]": (lambda value: serde.encode(dict(value)), serde.decode),
     "Any": (serde.encode, serde.decode),
@@ -243,42 +244,42 @@ EVENTS: Mapping[str, type[Any]] = {
 }
 
 
-_Convert = tuple[Callable[[Any], Any], Callable[[Any], Any]]
-_PLANS: dict[type[Any], tuple[tuple[str, Any, _Convert | None], ...]] = {}
+_Converter = tuple[Callable[[Any], Any], Callable[[Any], Any]]
+_CONVERTERS: dict[type[Any], tuple[tuple[str, Any, _Converter | None], ...]] = {}
 
 
-def _plan_of(cls: type[Any]) -> tuple[tuple[str, Any, _Convert | None], ...]:
-    """(name, default, converters) of each field, read off its annotation once."""
-    plan = _PLANS.get(cls)
-    if plan is None:
-        plan = _PLANS[cls] = tuple(
-            (spec.name, spec.default, _FIELDS.get(str(spec.type).removesuffix(" | None"))) for spec in fields(cls)
+def _converters_of(cls: type[Any]) -> tuple[tuple[str, Any, _Converter | None], ...]:
+    """(name, default, converter or None) of each field, by its annotation; cached per class."""
+    converters = _CONVERTERS.get(cls)
+    if converters is None:
+        converters = _CONVERTERS[cls] = tuple(
+            (field.name, field.default, _FIELDS.get(str(field.type).removesuffix(" | None"))) for field in fields(cls)
         )
-    return plan
+    return converters
 
 
 def pack(value: Any) -> dict[str, Any]:
-    """A dataclass of the protocol as JSON values; what has its default is left out."""
-    out: dict[str, Any] = {}
-    for name, default, convert in _plan_of(type(value)):
+    """A dataclass of the protocol as JSON values; fields that hold their default are omitted."""
+    packed: dict[str, Any] = {}
+    for name, default, converter in _converters_of(type(value)):
         item = getattr(value, name)
         if item is not None and item is not default:
-            out[name] = item if convert is None else convert[0](item)
-    return out
+            packed[name] = item if converter is None else converter[0](item)
+    return packed
 
 
 def unpack(cls: type[Any], raw: Any) -> Any:
-    """Inverse of :func:`pack`. Raises :class:`BrokenProtocol` for anything that does not fit the class."""
+    """Inverse of :func:`pack`. Raises :class:`ProtocolError` if ``raw`` does not fit the class."""
     if not isinstance(raw, dict):
-        raise BrokenProtocol(f"expected a {cls.__name__}, got {type(raw).__name__}")
+        raise ProtocolError(f"expected a {cls.__name__}, got {type(raw).__name__}")
     try:
-        made = dict(raw)
-        for name, _, convert in _plan_of(cls):
-            if convert is not None and made.get(name) is not None:
-                made[name] = convert[1](made[name])
-        return cls(**made)
+        values = dict(raw)
+        for name, _, converter in _converters_of(cls):
+            if converter is not None and values.get(name) is not None:
+                values[name] = converter[1](values[name])
+        return cls(**values)
     except (TypeError, ValueError, AttributeError, NbflowError) as error:
-        raise BrokenProtocol(f"not a {cls.__name__}: {error}") from None
+        raise ProtocolError(f"not a valid {cls.__name__}: {error}") from None
 
 
 def pack_event(event: events.Event) -> dict[str, Any]:
@@ -287,12 +288,12 @@ def pack_event(event: events.Event) -> dict[str, Any]:
 
 def unpack_event(raw: Any) -> events.Event:
     if not isinstance(raw, dict):
-        raise BrokenProtocol(f"expected an event, got {type(raw).__name__}")
-    made = dict(raw)
-    cls = EVENTS.get(str(made.pop("event", "")))
+        raise ProtocolError(f"expected an event, got {type(raw).__name__}")
+    values = dict(raw)
+    cls = EVENTS.get(str(values.pop("event", "")))
     if cls is None:
-        raise BrokenProtocol(f"no such event: {raw.get('event')!r}")
-    event: events.Event = unpack(cls, made)
+        raise ProtocolError(f"unknown event {raw.get('event')!r}")
+    event: events.Event = unpack(cls, values)
     return event
 
 

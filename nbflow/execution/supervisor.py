@@ -1,25 +1,24 @@
-"""The supervisor: it owns the database, the leases, the logs and the time limits, and never runs user code.
+"""The supervisor: it owns the database connection, leases, logs and time limits of tries, and never runs user code.
 
 Theory
 ------
 A *try* goes through these steps, each driven by a message or a timer, in one thread::
 
-    submit ── claim ──> waits for a child ── work sent ──> runs ── outcome ──> (its process ends) ── forgotten
+    submit ── claim ──> waits for a child ── work sent ──> runs ── outcome ──> process exits ──> removed
                  │               │                          │
-                 └ taken: drop   └ DAG does not load        └ killed, or its process died without an outcome
+                 └ taken: drop   └ DAG does not load        └ killed, or the process died without an outcome
 
-* The *claim* makes it ours: a duplicate delivery finds it taken. From then on the lease is renewed with all the
-  others', in one statement; what the store says is no longer ours is killed at once, and if the store cannot be asked,
-  everything is killed before the lease runs out elsewhere, so that nobody runs it a second time beside us.
-* A success or a skip ends the try for everybody else as soon as it is heard: its process has nothing left to do but
-  exit. If it does not, it is killed. Any other end may be followed by another try of the same instance, and is reported
-  only when the process group is empty, so that two of them never live side by side.
-* What ended a try is decided here, from the first of: our own reason to kill it, its outcome, how its process died.
-* Writes by a child carry its attempt id, taken from the connection and not from what it says; the store refuses an
-  old one.
+* The *claim* takes the lease of an attempt; a duplicate delivery finds it taken. From then on one statement renews all
+  leases together. A try whose lease the store no longer grants is killed at once. If the store cannot be reached, all
+  tries are killed before their leases expire, so that no other supervisor runs them at the same time.
+* A success or a skip is reported as soon as the outcome arrives: the process only has to exit, and is killed if it does
+  not. After any other outcome the same task instance may run again, so that outcome is reported only when the process
+  group is empty: two tries of an instance never run at the same time.
+* The reported end of a try is the first of: the supervisor's reason for killing it, its outcome, how its process died.
+* Writes by a child carry the attempt id of its connection, not one that the child claims; the store refuses an old one.
 
-Nothing here waits for a child: what it does not read is queued, and a message that breaks the protocol costs it its
-try.
+The supervisor never waits for a child: messages that a child does not read are queued, and a child that breaks the
+protocol is killed.
 """
 
 from __future__ import annotations
@@ -41,51 +40,53 @@ from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import Cause
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
-from nbflow.execution.event_loop import Loop, Timer
+from nbflow.execution.event_loop import EventLoop, TimerHandle
 from nbflow.execution.executors.base import Report, Submission
 from nbflow.execution.logs import LogFile, LogFolder
 from nbflow.execution.process_pool import (
     CORES,
     Allocation,
-    Child,
-    Gone,
+    ChildProcess,
+    ProcessExit,
     ProcessPool,
     ProcessPoolOptions,
     Source,
-    answer_ask,
+    respond_to,
 )
 from nbflow.execution.task_api import TaskApi
 from nbflow.execution.task_client import utc_now
 from nbflow.store.base import DagVersion
 
 TICK_SECONDS = 0.5
-"""While something runs: how often log sizes are looked at, and how soon a new process is noted in the store. A try that
-is over before costs no write for it: its processes die with their supervisor anyway, and the note is for a restart
-after that failed."""
+"""While tries run: how often log sizes are checked, and the delay before a process id is stored. A try that ends within
+the delay costs no write: the process id is needed only to kill orphans after the supervisor died, and a process that
+short-lived is gone by then."""
 START_SECONDS = 0.01
-"""How long the report of a start waits for another one: what is reported together is stored in one commit, and many a
-try is over before anybody could have seen that it runs."""
-NEW = timedelta(milliseconds=50)
-"""So young a try may be one that does nothing. One that waits or computes is soon older."""
+"""How long the report of a start waits for further ones: reports delivered together are stored in one commit, and many
+tries end before a ``running`` state could have been seen."""
+YOUNG = timedelta(milliseconds=50)
+"""A try younger than this may be a very short one; see :attr:`Supervisor.oversubscribed`."""
 EXIT_SECONDS = 5.0
-"""How long a process may take to exit after its outcome."""
+"""How long a process may take to exit after its outcome, before it is killed."""
 HANGUP_SECONDS = 1.0
-"""How long after its connection closed a process may take to be reported dead, before it counts as having hung up."""
+"""How long after its connection closed a process may take to be reported dead, before it is killed for closing it."""
 TIMEOUT_MARGIN_SECONDS = 1.0
-"""The child's own timer raises AirflowTaskTimeout at the limit, so that user code can clean up; ours comes later."""
+"""The child's timer raises AirflowTaskTimeout at the limit, so that user code can clean up; the supervisor's SIGTERM
+comes this much later."""
 LEASE_SAFETY = 0.8
-"""Part of the lease after which, without an answer from the store, our own tries are ended."""
+"""Fraction of the lease after which, without a response from the store, all tries are killed."""
 
 IDLE_SECONDS = 300.0
-"""How long templates are kept while nothing runs. Loading a DAG again costs less than its memory, held for hours."""
+"""How long idle DAG fork servers are kept. Loading a DAG again costs less than holding its memory for hours."""
 
 SHAPE = ("operator", "upstream", "expand", "group", "is_setup", "is_teardown", "feeds_mapping")
-"""What must be as it was when the DAG's version was stored. Dates and texts may be computed anew at each load."""
+"""Task attributes that must equal those of the stored DAG version. Others, such as dates and texts, may be computed
+differently at each load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorOptions:
-    """Times in seconds. ``owner`` is the id of the job that holds the leases."""
+    """Options of a supervisor. ``owner`` is the id of the job that holds the leases."""
 
     owner: str
     logs: LogFolder
@@ -99,18 +100,18 @@ class SupervisorOptions:
     limits: Mapping[str, Any] = field(default_factory=dict)
     """Fields of :class:`nbflow.execution.task_runner.Limits` that differ from its defaults."""
     compile_options: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of :class:`nbflow.authoring.compile.CompileOptions`: a DAG must compile in a child as it did when
+    """Fields of :class:`nbflow.authoring.compile.CompileOptions`: a DAG must compile in a child as it did when it was
     parsed."""
     memory_limit_bytes: int | None = None
     """Address space of a child; None: no limit."""
     dags_folder: Path | None = None
     versions_folder: Path | None = None
-    """Where the source of a version is written that the DAGs folder no longer has."""
+    """Where the source of a version is written if the DAGs folder no longer holds it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kill:
-    """Why we end a try: what is reported once its process group is gone."""
+    """Why the supervisor kills a try; reported once the process group is empty."""
 
     cause: Cause
     error: str
@@ -124,32 +125,38 @@ class Try:
     def __init__(self, submission: Submission) -> None:
         self.submission = submission
         self.work = submission.work
-        self.child: Child | None = None
+        self.child: ChildProcess | None = None
         self.log: LogFile | None = None
         self.started_at: datetime | None = None
         self.kill: Kill | None = None
         self.outcome: Event | None = None
-        self.fault = ""
+        self.exit_reason = ""
+        """Why the supervisor killed a process that broke the protocol; replaces the exit status in the report."""
         self.callbacks_run: tuple[str, ...] = ()
         self.reported = False
-        self.noted = False
-        self.timers: list[Timer] = []
+        self.process_stored = False
+        self.timers: list[TimerHandle] = []
 
     @property
     def key(self) -> TaskKey:
         return TaskKey(self.work.task_id, self.work.map_index)
 
-    def set_timer(self, timer: Timer) -> None:
+    @property
+    def version_key(self) -> tuple[str, int]:
+        """(dag_id, version)"""
+        return self.work.run.dag_id, self.work.version
+
+    def add_timer(self, timer: TimerHandle) -> None:
         self.timers.append(timer)
 
-    def drop_timers(self) -> None:
+    def cancel_timers(self) -> None:
         for timer in self.timers:
             timer.cancel()
         self.timers.clear()
 
 
 class Supervisor:
-    """Runs tries in processes. Single-threaded: everything happens inside calls of its methods and of ``loop``."""
+    """Runs tries in child processes. Single-threaded: all work is done inside calls of its methods and of ``loop``."""
 
     def __init__(
         self,
@@ -157,11 +164,11 @@ class Supervisor:
         task_api: TaskApi,
         *,
         versions: Callable[[str, int], DagVersion | None],
-        loop: Loop | None = None,
+        loop: EventLoop | None = None,
         now: Callable[[], datetime] = utc_now,
         log: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.loop = loop or Loop()
+        self.loop = loop or EventLoop()
         self.reports: list[Report] = []
         self._options = options
         self._task_api = task_api
@@ -169,51 +176,51 @@ class Supervisor:
         self._now = now
         self._log = log
         self._tries: dict[str, Try] = {}
-        self._leaving: set[Try] = set()
+        self._exiting: set[Try] = set()
         self._process_pool = ProcessPool(
-            self.loop, options.process_pool, answer_parsing=task_api.answer_parsing, log=log
+            self.loop, options.process_pool, handle_parse_request=task_api.handle_parse_request, log=log
         )
         self._starts: list[Report] = []
-        self._telling: Timer
-        self._ticker: Timer | None = None
-        self._idle: Timer | None = None
-        self._last_renewal = self._last_asked = self.loop.monotonic()
+        self._start_timer: TimerHandle
+        self._tick_timer: TimerHandle | None = None
+        self._idle_timer: TimerHandle | None = None
+        self._last_renewal = self._last_heartbeat = self.loop.monotonic()
 
     @property
     def live(self) -> list[str]:
         return list(self._tries)
 
     @property
-    def leaving(self) -> list[str]:
-        """Attempts that are reported, and whose processes take a moment longer to be gone."""
-        return [try_.work.attempt_id for try_ in self._leaving]
+    def exiting(self) -> list[str]:
+        """Ids of the attempts that are reported ended and whose processes still exist."""
+        return [try_.work.attempt_id for try_ in self._exiting]
 
     @property
-    def crowded(self) -> bool:
-        """More tries have just begun than there are cores: the ends of short ones follow one another closely."""
-        since = self._now() - NEW
-        return sum(one.started_at is None or one.started_at > since for one in self._tries.values()) > CORES
+    def oversubscribed(self) -> bool:
+        """More young tries than cores are running: if they are short, their reports follow one another closely."""
+        since = self._now() - YOUNG
+        return sum(try_.started_at is None or try_.started_at > since for try_ in self._tries.values()) > CORES
 
     @property
-    def quiet(self) -> bool:
-        """Nothing runs, and every process of a reported try is gone."""
-        return not self._tries and not self._leaving
+    def idle(self) -> bool:
+        """No try runs, and the processes of all reported tries are gone."""
+        return not self._tries and not self._exiting
 
     def start(self) -> None:
         self._process_pool.start()
 
     @property
     def base_pid(self) -> int | None:
-        return self._process_pool.pid
+        return self._process_pool.base_pid
 
-    # --- taking tries
+    # --- starting tries
     def submit(self, submissions: Sequence[Submission]) -> None:
-        """Claim tries, all in one transaction, and see to it that they run. What was taken already, or has ended, is
+        """Claim tries, all in one transaction, and run them. Attempts that are claimed already, or have ended, are
         dropped."""
-        tries = {one.work.attempt_id: Try(one) for one in submissions if one.work.attempt_id not in self._tries}
-        # Before the claim: if the store refuses this, nothing is ours yet.
-        wanted = {(try_.work.run.dag_id, try_.work.version) for try_ in tries.values()}
-        versions = {key: self._versions(*key) for key in wanted if not self._process_pool.has(*key)}
+        tries = {sub.work.attempt_id: Try(sub) for sub in submissions if sub.work.attempt_id not in self._tries}
+        # Versions are read before the claim: if the store raises here, no lease is held yet.
+        keys = {try_.version_key for try_ in tries.values()}
+        versions = {key: self._versions(*key) for key in keys if not self._process_pool.has(*key)}
         claimed = self._task_api.store.claim_all(
             list(tries),
             owner=self._options.owner,
@@ -225,27 +232,26 @@ class Supervisor:
         if not claimed:
             return
         if not self._tries:
-            self._last_renewal = self._last_asked = self.loop.monotonic()
-        ours = {attempt_id: try_ for attempt_id, try_ in tries.items() if attempt_id in claimed}
-        self._tries |= ours
+            self._last_renewal = self._last_heartbeat = self.loop.monotonic()
+        claimed_tries = {attempt_id: try_ for attempt_id, try_ in tries.items() if attempt_id in claimed}
+        self._tries |= claimed_tries
         self._start_ticking()
-        loading = {one: versions.get((one.work.run.dag_id, one.work.version)) for one in ours.values()}
-        # What is loaded first: a template that comes may take the room of one that has nothing to do yet.
-        for try_ in sorted(loading, key=lambda one: (one.work.run.dag_id, one.work.version) in versions):
-            self._begin(try_, loading[try_])
+        # Tries of loaded versions first: loading another version may retire a DAG fork server that is still idle.
+        for try_ in sorted(claimed_tries.values(), key=lambda try_: try_.version_key in versions):
+            self._start(try_, versions.get(try_.version_key))
 
     def _log_path(self, try_: Try) -> str:
         return str(self._options.logs.path(try_.work.run.key, try_.key, try_.work.try_number))
 
-    def _begin(self, try_: Try, version: DagVersion | None) -> None:
-        """Get a child for a try that is ours. ``version`` is known unless the process pool has it."""
-        key = (try_.work.run.dag_id, try_.work.version)
+    def _start(self, try_: Try, version: DagVersion | None) -> None:
+        """Get a child for a claimed try. ``version`` is None if the process pool has it, or if it is not stored."""
+        key = try_.version_key
         if self._process_pool.has(*key):
-            self._process_pool.take(key, partial(self._ready, try_))
+            self._process_pool.take(key, partial(self._on_allocation, try_))
         elif version is None:
             self._fail_to_load(try_, f"version {key[1]} of the DAG {key[0]!r} is not in the metastore")
         else:
-            self._process_pool.take(self._source(version), partial(self._ready, try_))
+            self._process_pool.take(self._source(version), partial(self._on_allocation, try_))
 
     def _source(self, version: DagVersion) -> Source:
         folders = {"dags_folder": self._options.dags_folder, "versions_folder": self._options.versions_folder}
@@ -261,77 +267,76 @@ class Supervisor:
         }
         return Source(dag_id=version.dag_id, version=version.number, payload=payload)
 
-    def _ready(self, try_: Try, ready: Allocation) -> None:
-        """A child is there for it, or there is none."""
+    def _on_allocation(self, try_: Try, allocation: Allocation) -> None:
         if try_.reported:
-            if ready.child is not None:
-                ready.child.kill(signal.SIGKILL)
+            if allocation.child is not None:
+                allocation.child.kill(signal.SIGKILL)
             return
-        if ready.fault:
-            return self._fail_to_load(try_, ready.fault, str(ready.loaded.get("detail") or ""))
-        if ready.child is None:
-            self._log(f"{try_.work.run.dag_id}.{try_.key}: {ready.lost}")
+        if allocation.load_error:
+            return self._fail_to_load(try_, allocation.load_error, str(allocation.load_report.get("detail") or ""))
+        if allocation.child is None:
+            self._log(f"{try_.work.run.dag_id}.{try_.key}: {allocation.start_error}")
             return self._report(try_, DispatchLost(attempt_id=try_.work.attempt_id, at=self._now()))
-        fault = wrong_shape(ready.loaded, try_.submission.task) if ready.load is None else ""
-        if fault:
-            ready.child.kill(signal.SIGKILL)
-            return self._fail_to_load(try_, fault)
-        self._hand_over(try_, ready, ready.child)
+        difference = shape_difference(allocation.load_report, try_.submission.task) if allocation.load is None else ""
+        if difference:
+            allocation.child.kill(signal.SIGKILL)
+            return self._fail_to_load(try_, difference)
+        self._send_work(try_, allocation, allocation.child)
 
-    def _hand_over(self, try_: Try, ready: Allocation, child: Child) -> None:
+    def _send_work(self, try_: Try, allocation: Allocation, child: ChildProcess) -> None:
         work, options = try_.work, self._options
         try:
             try_.log = log = options.logs.open(work.run.key, try_.key, work.try_number)
         except (OSError, NbflowError) as error:
             child.kill(signal.SIGKILL)
-            return self._end(try_, Failed(**self._moment(try_), cause=Cause.LOAD_FAILED, error=f"no log: {error}"))
-        if ready.note:
-            log.note(ready.note)
+            text = f"the log cannot be opened: {error}"
+            return self._end(try_, Failed(**self._event_fields(try_), cause=Cause.LOAD_FAILED, error=text))
+        if allocation.note:
+            log.note(allocation.note)
         try_.child = child
-        child.on_message = partial(self._heard, try_)
-        child.on_hangup = partial(self._hung_up, try_)
-        child.on_gone = partial(self._gone, try_)
-        room = max(0, log.most_bytes - os.fstat(log.fileno()).st_size)
+        child.on_message = partial(self._on_message, try_)
+        child.on_hangup = partial(self._on_hangup, try_)
+        child.on_exit = partial(self._on_exit, try_)
         message: dict[str, Any] = {
             "work": protocol.pack_work(work),
             "options": {
-                "most_xcom_bytes": self._task_api.most_xcom_bytes,
-                "log_room": room,
+                "max_xcom_bytes": self._task_api.max_xcom_bytes,
+                "max_log_bytes": max(0, log.max_bytes - os.fstat(log.fileno()).st_size),
                 "limits": dict(options.limits),
                 "memory_limit_bytes": options.memory_limit_bytes,
             },
         }
-        if ready.load is not None:
-            message["load"] = ready.load
+        if allocation.load is not None:
+            message["load"] = allocation.load
             self._limit_load(try_)
         else:
             self._limit_time(try_)
         try_.started_at = self._now()
         try:
             child.send(message, [log.fileno()])
-        except protocol.BrokenProtocol as error:
+        except protocol.ProtocolError as error:
             child.kill(signal.SIGKILL)
-            try_.fault = f"its work could not be handed over: {error}"
+            try_.exit_reason = f"the task's arguments could not be sent to it: {error}"
         self._queue(try_, Started(attempt_id=work.attempt_id, at=try_.started_at))
 
     # --- limits
     def _limit_load(self, try_: Try) -> None:
         seconds = self._options.process_pool.load_seconds
         if seconds:
-            error = f"loading its DAG took longer than {seconds:g} s ([core] dagbag_import_timeout)"
+            error = f"loading the DAG took longer than {seconds:g} s ([core] dagbag_import_timeout)"
             kill = Kill(cause=Cause.LOAD_FAILED, error=error, retry=True)
-            try_.set_timer(self.loop.after(seconds, partial(self._kill, try_, kill, at_once=True)))
+            try_.add_timer(self.loop.call_later(seconds, partial(self._kill, try_, kill, at_once=True)))
 
     def _limit_time(self, try_: Try) -> None:
         seconds = try_.submission.task.execution_timeout
         if seconds is not None:
-            error = f"it ran longer than its execution_timeout of {seconds:g} s"
+            error = f"the task ran longer than its execution_timeout of {seconds:g} s"
             kill = Kill(cause=Cause.EXECUTION_TIMEOUT, error=error, retry=True)
-            after = seconds + self._options.timeout_margin_seconds
-            try_.set_timer(self.loop.after(after, partial(self._kill, try_, kill)))
+            delay = seconds + self._options.timeout_margin_seconds
+            try_.add_timer(self.loop.call_later(delay, partial(self._kill, try_, kill)))
 
     def cancel(self, attempt_id: str, *, reason: str, restart: bool = False) -> bool:
-        """End a try. It is reported when its process group is gone."""
+        """Kill a try; its end is reported when its process group is empty. False if this supervisor does not run it."""
         try_ = self._tries.get(attempt_id)
         if try_ is None:
             return False
@@ -343,129 +348,130 @@ class Supervisor:
             return
         if try_.kill is None:
             try_.kill = kill
-        if try_.child is None:  # it waits for a process: there is nothing to end
+        if try_.child is None:  # the try waits for a child: there is no process to kill
             self._end(try_, self._killed(try_, try_.kill))
             return
-        self._note(try_, f"ended by nbflow: {kill.error}")
-        try_.drop_timers()
+        self._note(try_, f"killed by nbflow: {kill.error}")
+        try_.cancel_timers()
         if at_once:
             try_.child.kill(signal.SIGKILL)
             return
         try_.child.kill(signal.SIGTERM)
-        try_.set_timer(self.loop.after(self._options.grace_seconds, partial(self._kill_hard, try_)))
+        try_.add_timer(self.loop.call_later(self._options.grace_seconds, partial(self._kill_hard, try_)))
 
     def _kill_hard(self, try_: Try) -> None:
         if try_.child is not None:
-            self._note(try_, f"still there {self._options.grace_seconds:g} s after SIGTERM: SIGKILL")
+            self._note(try_, f"still running {self._options.grace_seconds:g} s after SIGTERM: SIGKILL sent")
             try_.child.kill(signal.SIGKILL)
 
     def _killed(self, try_: Try, kill: Kill) -> Event:
         if kill.restart:
             return KilledToRestart(attempt_id=try_.work.attempt_id, at=self._now())
-        return Failed(**self._moment(try_), cause=kill.cause, error=kill.error, retry=kill.retry)
+        return Failed(**self._event_fields(try_), cause=kill.cause, error=kill.error, retry=kill.retry)
 
-    # --- what a child says and does
-    def _heard(self, try_: Try, message: dict[str, Any], fds: list[int]) -> None:
-        for handle in fds:
-            os.close(handle)
+    # --- messages and exits of children
+    def _on_message(self, try_: Try, message: dict[str, Any], fds: list[int]) -> None:
+        for fd in fds:
+            os.close(fd)
         child = try_.child
         if child is None or try_.reported:
             return
         if "loaded" in message:
-            self._loaded_anew(try_, message["loaded"])
-        elif "ask" in message:
-            answer_ask(child, message, partial(self._answer, try_, message.get("attempt")))
+            self._on_loaded(try_, message["loaded"])
+        elif "request" in message:
+            respond_to(child, message, partial(self._handle_request, try_, message.get("attempt")))
         elif "outcome" in message:
-            self._outcome(try_, message)
+            self._on_outcome(try_, message)
         else:
-            raise protocol.BrokenProtocol(f"no such message: {sorted(message)[:3]}")
+            raise protocol.ProtocolError(f"unknown message: {sorted(message)[:3]}")
 
-    def _answer(self, try_: Try, attempt_id: object, kind: str, args: Mapping[str, Any]) -> Any:
+    def _handle_request(self, try_: Try, attempt_id: object, kind: str, args: Mapping[str, Any]) -> Any:
         if attempt_id is None:  # code that is being loaded
-            return self._task_api.answer_parsing(kind, args)
+            return self._task_api.handle_parse_request(kind, args)
         if attempt_id != try_.work.attempt_id:
-            raise protocol.BrokenProtocol("a question in the name of another attempt")
-        return self._task_api.answer(try_.work, kind, args)
+            raise protocol.ProtocolError("a request with the id of another attempt")
+        return self._task_api.handle(try_.work, kind, args)
 
-    def _loaded_anew(self, try_: Try, loaded: Mapping[str, Any]) -> None:
-        try_.drop_timers()
-        fault = str(loaded.get("fault") or "") or wrong_shape(loaded, try_.submission.task)
-        if fault:
-            if loaded.get("detail"):
-                self._note(try_, str(loaded["detail"]))
-            self._kill(try_, Kill(cause=Cause.LOAD_FAILED, error=fault, retry=True), at_once=True)
+    def _on_loaded(self, try_: Try, report: Mapping[str, Any]) -> None:
+        """The child of a try has loaded the DAG itself."""
+        try_.cancel_timers()
+        error = str(report.get("error") or "") or shape_difference(report, try_.submission.task)
+        if error:
+            if report.get("detail"):
+                self._note(try_, str(report["detail"]))
+            self._kill(try_, Kill(cause=Cause.LOAD_FAILED, error=error, retry=True), at_once=True)
         else:
             self._limit_time(try_)
 
-    def _outcome(self, try_: Try, message: Mapping[str, Any]) -> None:
+    def _on_outcome(self, try_: Try, message: Mapping[str, Any]) -> None:
         outcome = protocol.unpack_outcome(message["outcome"])
         if message.get("attempt") != try_.work.attempt_id or outcome.event.attempt_id != try_.work.attempt_id:
-            raise protocol.BrokenProtocol("an outcome in the name of another attempt")
+            raise protocol.ProtocolError("an outcome with the id of another attempt")
         try_.callbacks_run = tuple(outcome.callbacks_run)
         child = try_.child
         if try_.kill is not None or try_.outcome is not None or child is None:
             return
-        try_.drop_timers()
-        try_.set_timer(self.loop.after(EXIT_SECONDS, partial(child.kill, signal.SIGKILL)))
+        try_.cancel_timers()
+        try_.add_timer(self.loop.call_later(EXIT_SECONDS, partial(child.kill, signal.SIGKILL)))
         try_.outcome = outcome.event
         if isinstance(outcome.event, Succeeded | SkippedItself):
             self._report(try_, outcome.event)
 
-    def _hung_up(self, try_: Try, reason: str) -> None:
+    def _on_hangup(self, try_: Try, reason: str) -> None:
         if try_.child is None or try_.reported or try_.outcome is not None:
             return
         if reason:
-            try_.fault = f"it broke the protocol with its supervisor: {reason}"
+            try_.exit_reason = f"it broke the protocol with its supervisor: {reason}"
             try_.child.kill(signal.SIGKILL)
             return
         child = try_.child
 
-        def still_there() -> None:
-            if child.gone is None:
-                try_.fault = "it closed the connection to its supervisor"
+        def kill_if_running() -> None:
+            if child.exit is None:
+                try_.exit_reason = "it closed the connection to its supervisor"
                 child.kill(signal.SIGKILL)
 
-        try_.set_timer(self.loop.after(HANGUP_SECONDS, still_there))
+        try_.add_timer(self.loop.call_later(HANGUP_SECONDS, kill_if_running))
 
-    def _gone(self, try_: Try, gone: Gone) -> None:
-        """Its process group is empty."""
-        try_.drop_timers()
+    def _on_exit(self, try_: Try, process_exit: ProcessExit) -> None:
+        """The process group of a try is empty."""
+        try_.cancel_timers()
         if not try_.reported:
             if try_.kill is not None:
                 event = self._killed(try_, try_.kill)
             elif try_.outcome is not None:
                 event = try_.outcome
             else:
-                error = f"its process died: {try_.fault or gone.text}"
-                event = Failed(**self._moment(try_), cause=Cause.PROCESS_DIED, error=error)
+                error = f"the task's process died: {try_.exit_reason or process_exit.text}"
+                event = Failed(**self._event_fields(try_), cause=Cause.PROCESS_DIED, error=error)
             self._report(try_, event)
-        if gone.peak_kb:
-            self._note(try_, f"peak memory {gone.peak_kb / 1024:.0f} MiB")
+        if process_exit.peak_kb:
+            self._note(try_, f"peak memory {process_exit.peak_kb / 1024:.0f} MiB")
         self._close_log(try_)
         try_.child = None
-        self._leaving.discard(try_)
+        self._exiting.discard(try_)
 
     # --- reports
-    def _moment(self, try_: Try) -> dict[str, Any]:
+    def _event_fields(self, try_: Try) -> dict[str, Any]:
         return {"attempt_id": try_.work.attempt_id, "at": self._now(), "started_at": try_.started_at}
 
     def _fail_to_load(self, try_: Try, error: str, detail: str = "") -> None:
         with contextlib.suppress(OSError, NbflowError):
             try_.log = self._options.logs.open(try_.work.run.key, try_.key, try_.work.try_number)
             self._note(try_, "\n".join(filter(None, (error, detail))))
-        self._end(try_, Failed(**self._moment(try_), cause=Cause.LOAD_FAILED, error=error))
+        self._end(try_, Failed(**self._event_fields(try_), cause=Cause.LOAD_FAILED, error=error))
 
     def _end(self, try_: Try, event: Event) -> None:
         """Report a try that has no process."""
         self._report(try_, event)
         self._close_log(try_)
-        self._leaving.discard(try_)
+        self._exiting.discard(try_)
 
     def _report(self, try_: Try, event: Event) -> None:
-        """The last word about a try. Its process may take a moment longer to be gone."""
+        """Report the end of a try, once. Its process may still have to exit."""
         try_.reported = True
         self._tries.pop(try_.work.attempt_id, None)
-        self._leaving.add(try_)
+        self._exiting.add(try_)
         self._queue(try_, event)
         if not isinstance(event, Failed):
             return
@@ -476,22 +482,22 @@ class Supervisor:
         run = try_.work.run
         report = Report(run=RunKey(run.dag_id, run.run_id), key=try_.key, event=event, callbacks_run=try_.callbacks_run)
         if not isinstance(event, Started):
-            self._tell_starts()
+            self._flush_starts()
             self.reports.append(report)
             return
         if not self._starts:
-            self._telling = self.loop.after(START_SECONDS, self._tell_starts)
+            self._start_timer = self.loop.call_later(START_SECONDS, self._flush_starts)
         self._starts.append(report)
 
-    def _tell_starts(self) -> None:
+    def _flush_starts(self) -> None:
         if self._starts:
             self.reports += self._starts
             self._starts.clear()
-            self._telling.cancel()
+            self._start_timer.cancel()
 
     def _note(self, try_: Try, text: str) -> None:
         if try_.log is not None:
-            with contextlib.suppress(OSError):  # a full disk must not end the supervisor
+            with contextlib.suppress(OSError):  # a full disk must not stop the supervisor
                 try_.log.note(text)
 
     def _close_log(self, try_: Try) -> None:
@@ -500,41 +506,41 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 log.close()
 
-    # --- leases and logs, while something runs
+    # --- leases and log sizes, while tries run
     def _start_ticking(self) -> None:
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
-        if self._ticker is None:
-            self._ticker = self.loop.after(TICK_SECONDS, self._tick)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        if self._tick_timer is None:
+            self._tick_timer = self.loop.call_later(TICK_SECONDS, self._tick)
 
     def _tick(self) -> None:
-        self._ticker = None
-        if self.quiet:
-            self._idle = self.loop.after(IDLE_SECONDS, self._process_pool.retire_idle)
+        self._tick_timer = None
+        if self.idle:
+            self._idle_timer = self.loop.call_later(IDLE_SECONDS, self._process_pool.retire_idle)
             return
-        for try_ in (*self._tries.values(), *self._leaving):
+        for try_ in (*self._tries.values(), *self._exiting):
             if try_.log is not None:
                 with contextlib.suppress(OSError):
                     try_.log.trim()
-        self._note_processes()
-        if self.loop.monotonic() - self._last_asked >= self._options.heartbeat_seconds:
-            self._renew()
+        self._store_processes()
+        if self.loop.monotonic() - self._last_heartbeat >= self._options.heartbeat_seconds:
+            self._renew_leases()
         self._start_ticking()
 
-    def _note_processes(self) -> None:
+    def _store_processes(self) -> None:
         for try_ in list(self._tries.values()):
-            if try_.child is not None and not try_.noted:
+            if try_.child is not None and not try_.process_stored:
                 pid = try_.child.pid
                 try:
                     self._task_api.store.note_process(try_.work.attempt_id, pid=pid, pid_started=process_started(pid))
-                    try_.noted = True
+                    try_.process_stored = True
                 except Exception as error:
-                    self._log(f"the process of {try_.key} could not be noted: {error}")
+                    self._log(f"the process id of {try_.key} could not be stored: {error}")
 
-    def _renew(self) -> None:
+    def _renew_leases(self) -> None:
         ids = list(self._tries)
-        self._last_asked = asked = self.loop.monotonic()
+        self._last_heartbeat = now = self.loop.monotonic()
         if not ids:
             return
         options = self._options
@@ -542,52 +548,52 @@ class Supervisor:
             lost = self._task_api.store.heartbeat(
                 ids, owner=options.owner, lease=timedelta(seconds=options.lease_seconds), now=self._now()
             )
-            self._last_renewal = asked
+            self._last_renewal = now
         except Exception as error:
             self._log(f"leases could not be renewed: {error}")
-            next_look = asked - self._last_renewal + max(options.heartbeat_seconds, TICK_SECONDS)
-            lost = ids if next_look > LEASE_SAFETY * options.lease_seconds else []
+            age_at_next_heartbeat = now - self._last_renewal + max(options.heartbeat_seconds, TICK_SECONDS)
+            lost = ids if age_at_next_heartbeat > LEASE_SAFETY * options.lease_seconds else []
         for attempt_id in lost:
             try_ = self._tries.get(attempt_id)
             if try_ is not None:
-                kill = Kill(cause=Cause.HEARTBEAT_LOST, error="its lease was lost", retry=True)
+                kill = Kill(cause=Cause.HEARTBEAT_LOST, error="the lease of the attempt was lost", retry=True)
                 self._kill(try_, kill, at_once=True)
 
     def stop(self) -> None:
-        """End every process below, and wait until they are gone. What still ran is left to the expiry of its lease."""
-        for try_ in (*self._tries.values(), *self._leaving):
+        """Kill every process below, and wait until they are gone. Tries that still run are left to lease expiry."""
+        for try_ in (*self._tries.values(), *self._exiting):
             try_.reported = True
-            try_.drop_timers()
+            try_.cancel_timers()
             if try_.child is not None:
-                try_.child.forget()
+                try_.child.detach()
             self._close_log(try_)
         self._tries.clear()
-        self._leaving.clear()
+        self._exiting.clear()
         self._process_pool.stop()
         self.loop.close()
 
 
-def wrong_shape(loaded: Mapping[str, Any], task: TaskSpec) -> str:
-    """How the loaded DAG differs from the stored version where it matters to this task; empty if it does not."""
-    raw = loaded.get("spec")
+def shape_difference(load_report: Mapping[str, Any], task: TaskSpec) -> str:
+    """How the loaded task differs from the stored version in :data:`SHAPE`; empty if it does not."""
+    raw = load_report.get("spec")
     if raw is None:
         return ""
-    found = DagSpec.from_dict(raw).tasks.get(task.task_id)
-    if found is None:
-        return f"loading the DAG's source again no longer gives the task {task.task_id!r}"
-    differ = [name for name in SHAPE if getattr(found, name) != getattr(task, name)]
-    if not differ:
+    loaded = DagSpec.from_dict(raw).tasks.get(task.task_id)
+    if loaded is None:
+        return f"loading the DAG's source again no longer defines the task {task.task_id!r}"
+    differing = [name for name in SHAPE if getattr(loaded, name) != getattr(task, name)]
+    if not differing:
         return ""
-    what = ", ".join(f"{name} is {getattr(found, name)!r}, was {getattr(task, name)!r}" for name in differ)
-    return f"loading the DAG's source again gives the task {task.task_id!r} another shape: {what}"
+    details = ", ".join(f"{name} is {getattr(loaded, name)!r}, was {getattr(task, name)!r}" for name in differing)
+    return f"loading the DAG's source again gives the task {task.task_id!r} another shape: {details}"
 
 
 def process_started(pid: int) -> float | None:
-    """When a process started, in clock ticks since the machine did: tells it from a later one of the same number.
-    None where there is none, or only what is left of it until its parent asks for its end."""
+    """Start time of a process, in clock ticks since boot: distinguishes it from a later process with the same pid.
+    None if there is no such process, or only a zombie."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            facts = file.read().rpartition(b")")[2].split()
-            return None if facts[0] in (b"Z", b"X") else float(facts[19])
+            stat = file.read().rpartition(b")")[2].split()
+            return None if stat[0] in (b"Z", b"X") else float(stat[19])
     except (OSError, IndexError, ValueError):
         return None

@@ -1,8 +1,9 @@
-"""The supervisor's side of what a task asks: a table of questions, answered from the store.
+"""The task API: the supervisor's handlers for the requests of a task, a table over the store.
 
-Every question comes with the :class:`~nbflow.authoring.runtime.Work` that the supervisor itself handed out, never with
-what a child says about itself. Writes carry the attempt id, and the store refuses those of an attempt that is no longer
-current. Arguments are JSON from user code's process: whatever does not fit is refused with an error that the task sees.
+Every request is handled for the :class:`~nbflow.authoring.runtime.Work` that the supervisor itself sent, never for an
+identity that a child claims. Writes carry the attempt id, and the store refuses those of an attempt that is no longer
+current. Arguments are JSON from a process that runs user code: arguments that do not fit are refused with an error that
+the task sees.
 """
 
 from __future__ import annotations
@@ -25,61 +26,62 @@ TriggerDag = Callable[..., Run]
 """(dag_id, *, run_id, logical_date, conf, reset, actor) -> the new run; raises DagNotFound, DagRunAlreadyExists ..."""
 NextInterval = Callable[[Work, datetime], tuple[datetime, datetime] | None]
 
-PARSING = frozenset({"get_variable", "get_connection"})
-"""What code may ask while its DAG file is loaded: it reads, and writes nothing."""
+PARSE_REQUESTS = frozenset({"get_variable", "get_connection"})
+"""Requests that are allowed while a DAG file is loaded: reads only."""
 
 
-class Refused(NbflowError):
-    """A question that may not be asked here, or that makes no sense."""
+class RequestRefused(NbflowError):
+    """A request that is not allowed here, or whose arguments do not fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskApi:
-    """Answers what tries ask. ``secrets`` knows connections and variables (environment first, then the store)."""
+    """Handles the requests of tries. ``secrets`` looks up connections and variables: environment first, then store."""
 
     store: Store
     secrets: Provider
     trigger_dag: TriggerDag | None = None
     next_interval: NextInterval | None = None
     now: Callable[[], datetime] = utc_now
-    most_xcom_bytes: int = DEFAULT_XCOM_BYTES
+    max_xcom_bytes: int = DEFAULT_XCOM_BYTES
 
-    def answer(self, work: Work, kind: str, args: Mapping[str, Any]) -> Any:
-        """The JSON answer. Raises :class:`Refused`, or the error that the question ended in."""
-        answer = _ANSWERS.get(kind)
-        if answer is None:
-            raise Refused(f"a task cannot ask for {kind!r}")
+    def handle(self, work: Work, kind: str, args: Mapping[str, Any]) -> Any:
+        """Handle a request of a try; returns the JSON response. Raises :class:`RequestRefused`, or the handler's
+        NbflowError."""
+        handler = _HANDLERS.get(kind)
+        if handler is None:
+            raise RequestRefused(f"a task cannot request {kind!r}")
         try:
-            return answer(self, work, **args)
+            return handler(self, work, **args)
         except (TypeError, ValueError) as error:
             if isinstance(error, NbflowError):
                 raise
-            raise Refused(f"{kind}: {error}") from None
+            raise RequestRefused(f"{kind}: {error}") from None
 
-    def answer_parsing(self, kind: str, args: Mapping[str, Any]) -> Any:
-        """The same for code that is being loaded: there is no attempt, and nothing is written."""
-        if kind not in PARSING:
-            raise Refused(f"a DAG file cannot ask for {kind!r} while it is loaded", hint="Do it inside a task.")
+    def handle_parse_request(self, kind: str, args: Mapping[str, Any]) -> Any:
+        """Handle a request of a DAG file that is being loaded: no attempt, and reads only."""
+        if kind not in PARSE_REQUESTS:
+            raise RequestRefused(f"a DAG file cannot request {kind!r} while it is loaded", hint="Do it inside a task.")
         try:
-            return _ANSWERS[kind](self, None, **args)
+            return _HANDLERS[kind](self, None, **args)
         except TypeError as error:
-            raise Refused(f"{kind}: {error}") from None
+            raise RequestRefused(f"{kind}: {error}") from None
 
     def runtime(self, work: Work, *, now: Callable[[], datetime] | None = None) -> TaskClient:
         """A runtime for code that runs in this process."""
         from nbflow.secrets import Masker
 
         return TaskClient(
-            lambda kind, args: self.answer(work, kind, args),
+            lambda kind, args: self.handle(work, kind, args),
             now=now or self.now,
             masker=Masker(),
-            most_xcom_bytes=self.most_xcom_bytes,
+            max_xcom_bytes=self.max_xcom_bytes,
         )
 
 
 def _xcom_push(task_api: TaskApi, work: Work, *, key: str, value: str) -> None:
-    if len(value) > task_api.most_xcom_bytes:
-        raise Refused(f"XCom {key!r} is {len(value):,} bytes, more than the {task_api.most_xcom_bytes:,} allowed")
+    if len(value) > task_api.max_xcom_bytes:
+        raise RequestRefused(f"XCom {key!r} is {len(value):,} bytes, more than the {task_api.max_xcom_bytes:,} allowed")
     task_api.store.xcom_push(work.attempt_id, key, value, now=task_api.now())
 
 
@@ -95,8 +97,8 @@ def _xcom_get(
     prior_dates: bool = False,
 ) -> list[tuple[str, int, str]]:
     run = RunKey(dag_id or work.run.dag_id, run_id or work.run.run_id)
-    found = task_api.store.xcom_get(run, task_ids, key, map_index=map_index, prior_dates=prior_dates)
-    return [(where.task_id, where.map_index, text) for where, text in found]
+    xcoms = task_api.store.xcom_get(run, task_ids, key, map_index=map_index, prior_dates=prior_dates)
+    return [(ti_key.task_id, ti_key.map_index, text) for ti_key, text in xcoms]
 
 
 def _put_rendered(task_api: TaskApi, work: Work, *, fields: dict[str, Any]) -> None:
@@ -116,10 +118,10 @@ def _delete_variable(task_api: TaskApi, work: Work, *, key: str) -> None:
 
 
 def _get_connection(task_api: TaskApi, work: Work | None, *, conn_id: str) -> dict[str, Any] | None:
-    found = task_api.secrets.get_connection(conn_id)
-    if found is None:
+    connection = task_api.secrets.get_connection(conn_id)
+    if connection is None:
         return None
-    return {spec.name: getattr(found, spec.name) for spec in fields(Connection)}
+    return {field.name: getattr(connection, field.name) for field in fields(Connection)}
 
 
 def _previous_success(task_api: TaskApi, work: Work) -> dict[str, Any] | None:
@@ -140,11 +142,11 @@ def _task_states(
 ) -> list[tuple[str, int, str, str]]:
     wanted = frozenset(task_ids)
     return [
-        (one.task_id, one.map_index, date, str(one.state))
+        (ti.task_id, ti.map_index, date, str(ti.state))
         for date in logical_dates
         for run in _runs_at(task_api, dag_id, date)
-        for one in task_api.store.instances(run.key)
-        if one.task_id in wanted
+        for ti in task_api.store.instances(run.key)
+        if ti.task_id in wanted
     ]
 
 
@@ -154,9 +156,9 @@ def _latest_run(task_api: TaskApi, work: Work, *, dag_id: str) -> dict[str, Any]
 
 def _next_interval_after(task_api: TaskApi, work: Work, *, moment: str) -> tuple[str, str] | None:
     if task_api.next_interval is None:
-        raise Refused("the schedule cannot be asked here")
-    found = task_api.next_interval(work, datetime.fromisoformat(moment))
-    return None if found is None else (found[0].isoformat(), found[1].isoformat())
+        raise RequestRefused("the schedule is not available here")
+    interval = task_api.next_interval(work, datetime.fromisoformat(moment))
+    return None if interval is None else (interval[0].isoformat(), interval[1].isoformat())
 
 
 def _trigger_dag(
@@ -170,8 +172,8 @@ def _trigger_dag(
     reset: bool = False,
 ) -> dict[str, Any]:
     if task_api.trigger_dag is None:
-        raise Refused("runs of other DAGs cannot be triggered here")
-    made = task_api.trigger_dag(
+        raise RequestRefused("runs of other DAGs cannot be triggered here")
+    run = task_api.trigger_dag(
         dag_id,
         run_id=run_id,
         logical_date=None if logical_date is None else datetime.fromisoformat(logical_date),
@@ -179,7 +181,7 @@ def _trigger_dag(
         reset=reset,
         actor=f"task:{work.run.dag_id}/{work.run.run_id}/{TaskKey(work.task_id, work.map_index)}",
     )
-    return protocol.pack(made)
+    return protocol.pack(run)
 
 
 def _runs_at(task_api: TaskApi, dag_id: str, date: str) -> list[Run]:
@@ -191,8 +193,8 @@ def _pack_run(run: Run | None) -> dict[str, Any] | None:
     return None if run is None else protocol.pack(run)
 
 
-#: One line a method of nbflow.authoring.runtime.Runtime (a test compares the two).
-_ANSWERS: Mapping[str, Callable[..., Any]] = {
+#: One handler for each method of nbflow.authoring.runtime.Runtime (a test compares the two).
+_HANDLERS: Mapping[str, Callable[..., Any]] = {
     "xcom_push": _xcom_push,
     "xcom_get": _xcom_get,
     "put_rendered": _put_rendered,
@@ -207,4 +209,4 @@ _ANSWERS: Mapping[str, Callable[..., Any]] = {
     "next_interval_after": _next_interval_after,
     "trigger_dag": _trigger_dag,
 }
-QUESTIONS = frozenset(_ANSWERS)
+REQUESTS = frozenset(_HANDLERS)

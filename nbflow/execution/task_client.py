@@ -1,8 +1,8 @@
-"""The runtime that user code stands on: it turns what a task asks into a question, and the answer into values.
+"""The client of the task API: the runtime that turns calls of a task into requests, and responses into values.
 
-:class:`TaskClient` serves the child (the question goes over a socket) and the calling process (it goes straight to
-a :class:`~nbflow.execution.task_api.TaskApi`) alike: one translation, two transports. It is also the *provider* of
-connections and variables (:mod:`nbflow.connections`) for whatever runs beside the task's code.
+:class:`TaskClient` is used with two transports: in a child, requests go over a socket; in the calling process, they go
+directly to a :class:`~nbflow.execution.task_api.TaskApi`. It is also the *provider* of connections and variables
+(:mod:`nbflow.connections`) for user code in the same process.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from nbflow.execution import protocol
 if TYPE_CHECKING:
     from nbflow.secrets import Masker
 
-Ask = Callable[[str, Mapping[str, Any]], Any]
-"""(kind, JSON arguments) -> JSON answer; raises what the task API raised."""
+SendRequest = Callable[[str, Mapping[str, Any]], Any]
+"""(kind, JSON arguments) -> JSON response; raises the error that the task API raised."""
 
 DEFAULT_XCOM_BYTES = 4 * 1024 * 1024
 
@@ -30,12 +30,12 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def as_error(raw: Mapping[str, Any]) -> errors.NbflowError:
-    """An error of the task API, as the same class on this side if it is one of :mod:`nbflow.errors`."""
+def error_from_json(raw: Mapping[str, Any]) -> errors.NbflowError:
+    """Inverse of :func:`error_to_json`: an error of the same class if it is one of :mod:`nbflow.errors`."""
     message, hint = str(raw.get("message", "")), str(raw.get("hint", ""))
     cls = vars(errors).get(str(raw.get("type")))
     if isinstance(cls, type) and issubclass(cls, errors.NbflowError):
-        with contextlib.suppress(TypeError):  # a few take other arguments; they are never raised by a task API
+        with contextlib.suppress(TypeError):  # a few take other arguments; the task API raises none of them
             return cls(message, hint=hint)
     return errors.NbflowError(message, hint=hint)
 
@@ -48,20 +48,20 @@ def error_to_json(error: Exception) -> dict[str, str]:
 
 
 class TaskClient:
-    """A :class:`nbflow.authoring.runtime.Runtime` over ``ask``. What it is given in secret is added to ``masker``."""
+    """A :class:`nbflow.authoring.runtime.Runtime` over ``request``. Secrets in responses are added to ``masker``."""
 
     def __init__(
         self,
-        ask: Ask,
+        request: SendRequest,
         *,
         now: Callable[[], datetime] = utc_now,
         masker: Masker | None = None,
-        most_xcom_bytes: int = DEFAULT_XCOM_BYTES,
+        max_xcom_bytes: int = DEFAULT_XCOM_BYTES,
     ) -> None:
-        self._ask = ask
+        self._request = request
         self._now = now
         self.masker = masker
-        self._most_xcom_bytes = most_xcom_bytes
+        self._max_xcom_bytes = max_xcom_bytes
 
     def now(self) -> datetime:
         return self._now()
@@ -69,8 +69,8 @@ class TaskClient:
     # --- XComs and rendered fields
     def xcom_push(self, key: str, value: Any) -> None:
         root = "return value" if key == "return_value" else f"XCom {key!r}"
-        text = serde.dumps(value, root=root, max_bytes=self._most_xcom_bytes)
-        self._ask("xcom_push", {"key": key, "value": text})
+        text = serde.dumps(value, root=root, max_bytes=self._max_xcom_bytes)
+        self._request("xcom_push", {"key": key, "value": text})
 
     def xcom_get(
         self,
@@ -82,16 +82,16 @@ class TaskClient:
         map_index: int | None = None,
         prior_dates: bool = False,
     ) -> list[tuple[str, int, Any]]:
-        asked = {"task_ids": list(task_ids), "key": key, "dag_id": dag_id, "run_id": run_id}
-        found = self._ask("xcom_get", {**asked, "map_index": map_index, "prior_dates": prior_dates})
-        return [(task_id, index, serde.loads(text)) for task_id, index, text in found]
+        args = {"task_ids": list(task_ids), "key": key, "dag_id": dag_id, "run_id": run_id}
+        rows = self._request("xcom_get", {**args, "map_index": map_index, "prior_dates": prior_dates})
+        return [(task_id, index, serde.loads(text)) for task_id, index, text in rows]
 
     def put_rendered(self, fields: Mapping[str, Any]) -> None:
-        self._ask("put_rendered", {"fields": dict(fields)})
+        self._request("put_rendered", {"fields": dict(fields)})
 
     # --- variables and connections
     def get_variable(self, key: str) -> str | None:
-        value: str | None = self._ask("get_variable", {"key": key})
+        value: str | None = self._request("get_variable", {"key": key})
         if value is not None and self.masker is not None:
             self._hide_variable(self.masker, key, value)
         return value
@@ -109,45 +109,45 @@ class TaskClient:
                 masker.add_from(json.loads(value))
 
     def set_variable(self, key: str, value: str, description: str | None = None) -> None:
-        self._ask("set_variable", {"key": key, "value": value, "description": description})
+        self._request("set_variable", {"key": key, "value": value, "description": description})
 
     def delete_variable(self, key: str) -> None:
-        self._ask("delete_variable", {"key": key})
+        self._request("delete_variable", {"key": key})
 
     def get_connection(self, conn_id: str) -> Connection | None:
-        raw = self._ask("get_connection", {"conn_id": conn_id})
+        raw = self._request("get_connection", {"conn_id": conn_id})
         if raw is None:
             return None
-        found: Connection = Connection(**raw)
+        connection: Connection = Connection(**raw)
         if self.masker is not None:
-            self.masker.add(*found.secrets())
-        return found
+            self.masker.add(*connection.secrets())
+        return connection
 
     # --- runs
     def previous_success(self) -> Run | None:
-        return _run(self._ask("previous_success", {}))
+        return _run(self._request("previous_success", {}))
 
     def run_states(self, dag_id: str, logical_dates: Sequence[datetime], *, run_id: str | None = None) -> list[str]:
         dates = [date.isoformat() for date in logical_dates]
-        found: list[str] = self._ask("run_states", {"dag_id": dag_id, "logical_dates": dates, "run_id": run_id})
-        return found
+        states: list[str] = self._request("run_states", {"dag_id": dag_id, "logical_dates": dates, "run_id": run_id})
+        return states
 
     def task_states(
         self, dag_id: str, task_ids: Sequence[str], logical_dates: Sequence[datetime]
     ) -> list[tuple[str, int, datetime, str]]:
         dates = [date.isoformat() for date in logical_dates]
-        asked = {"dag_id": dag_id, "task_ids": list(task_ids), "logical_dates": dates}
+        args = {"dag_id": dag_id, "task_ids": list(task_ids), "logical_dates": dates}
         return [
             (task_id, index, datetime.fromisoformat(date), state)
-            for task_id, index, date, state in self._ask("task_states", asked)
+            for task_id, index, date, state in self._request("task_states", args)
         ]
 
     def latest_run(self, dag_id: str) -> Run | None:
-        return _run(self._ask("latest_run", {"dag_id": dag_id}))
+        return _run(self._request("latest_run", {"dag_id": dag_id}))
 
     def next_interval_after(self, moment: datetime) -> tuple[datetime, datetime] | None:
-        found = self._ask("next_interval_after", {"moment": moment.isoformat()})
-        return None if found is None else (datetime.fromisoformat(found[0]), datetime.fromisoformat(found[1]))
+        interval = self._request("next_interval_after", {"moment": moment.isoformat()})
+        return None if interval is None else (datetime.fromisoformat(interval[0]), datetime.fromisoformat(interval[1]))
 
     def trigger_dag(
         self,
@@ -158,15 +158,15 @@ class TaskClient:
         conf: Mapping[str, Any] | None = None,
         reset: bool = False,
     ) -> Run:
-        asked = {
+        args = {
             "dag_id": dag_id,
             "run_id": run_id,
             "logical_date": logical_date and logical_date.isoformat(),
             "conf": serde.encode(dict(conf or {}), "conf"),
             "reset": reset,
         }
-        made: Run = protocol.unpack(Run, self._ask("trigger_dag", asked))
-        return made
+        run: Run = protocol.unpack(Run, self._request("trigger_dag", args))
+        return run
 
 
 def _run(raw: Any) -> Run | None:

@@ -1,4 +1,4 @@
-"""How a task's log lines look: ``2024-01-01T00:00:00.123+00:00 INFO nbflow.task | message``."""
+"""The format of a task's log lines: ``2024-01-01T00:00:00.123+00:00 INFO nbflow.task | message``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TextIO
 
 
 class LineFormatter(logging.Formatter):
-    """Time (UTC, milliseconds), level, logger, message; a traceback follows on lines of its own."""
+    """Time (UTC, milliseconds), level, logger, message; a traceback follows on separate lines."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s | %(message)s")
@@ -19,8 +19,8 @@ class LineFormatter(logging.Formatter):
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
-class _CurrentOut(logging.StreamHandler[TextIO]):
-    """Writes to what ``sys.stdout`` is at that moment, so that lines and prints keep their order."""
+class _CurrentStdoutHandler(logging.StreamHandler[TextIO]):
+    """Writes to the current ``sys.stdout``, so that log lines and prints keep their order."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -31,15 +31,16 @@ class _CurrentOut(logging.StreamHandler[TextIO]):
 
 
 def setup_logging(stream: TextIO | None = None, *, level: str | int = "INFO") -> logging.Handler:
-    """Let all logging of this process, and Python's warnings, go to ``stream`` (default: standard output) in our form.
+    """Send all logging of this process, and Python's warnings, to ``stream`` (default: standard output), formatted.
 
-    For a process that runs one try: the stream there is the try's log, which masks secrets and keeps its size. Handlers
-    that the DAG file put on the root logger while it was loaded are taken off, or every line would come twice.
+    For a process that runs one try: its standard output is the try's log, which masks secrets and limits its size.
+    Handlers that the DAG file added to the root logger are removed; otherwise every line would appear twice.
     """
     root = logging.getLogger()
-    if stream is None and [type(one) for one in root.handlers] == [_CurrentOut] and root.level == _number(level):
-        return root.handlers[0]  # a template did it for all its children: doing it again costs each of them 0.4 ms
-    handler = _CurrentOut() if stream is None else logging.StreamHandler(stream)
+    is_set_up = [type(handler) for handler in root.handlers] == [_CurrentStdoutHandler]
+    if stream is None and is_set_up and root.level == _level_number(level):
+        return root.handlers[0]  # set up by the fork server: repeating it would cost each of its children 0.4 ms
+    handler = _CurrentStdoutHandler() if stream is None else logging.StreamHandler(stream)
     handler.setFormatter(LineFormatter())
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -50,5 +51,5 @@ def setup_logging(stream: TextIO | None = None, *, level: str | int = "INFO") ->
     return handler
 
 
-def _number(level: str | int) -> int:
+def _level_number(level: str | int) -> int:
     return level if isinstance(level, int) else logging.getLevelNamesMapping()[level]

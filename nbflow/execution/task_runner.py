@@ -2,21 +2,21 @@
 :class:`~nbflow.authoring.runtime.Outcome`.
 
 The steps, in Airflow's order: the context; the arguments of a mapped instance; the templates; ``on_execute_callback``;
-``pre_execute``; ``execute`` (or the method with which a deferred task goes on); ``post_execute``; the XComs; then the
-callback of how it ended. Each ending is an event for :func:`nbflow.core.react.react`; the table ``_ENDINGS`` maps
-exceptions to events. This module decides nothing about the graph and stores nothing: a branch's choice, the length of a
-result and what to skip are part of the event.
+``pre_execute``; ``execute`` (or the method that resumes a deferred task); ``post_execute``; the XComs; then the
+callback for the outcome. Each outcome is an event for :func:`nbflow.core.react.react`; the table
+``_EVENTS_BY_EXCEPTION`` maps exceptions to events. This module decides nothing about the graph and stores no state: a
+branch's choice, the length of a result and which tasks to skip are part of the event.
 
-What a task pushes
-------------------
-A return value other than None becomes the XCom ``return_value`` (with ``multiple_outputs`` each key one more), unless
-``do_xcom_push`` is off or the task skipped tasks after it, as in Airflow. A task that another is mapped over must
-return something with a length; a wrong return value fails the try before anything of it is stored.
+XComs of a result
+-----------------
+A return value other than None becomes the XCom ``return_value`` (with ``multiple_outputs``, each of its keys becomes
+an XCom too), unless ``do_xcom_push`` is off or the task skipped tasks after it, as in Airflow. A task that another is
+mapped over must return a list or a dict; a wrong return value fails the try before any part of it is stored.
 
 Time limits
 -----------
-``execution_timeout`` is enforced on the whole process group by the supervisor. Here it is a help, so that user code
-gets an exception it can clean up after: a timer signal, where the try runs in a process's main thread.
+The supervisor enforces ``execution_timeout`` on the whole process group. In addition, a timer signal raises an
+exception here, if the try runs in its process's main thread, so that user code can clean up.
 """
 
 from __future__ import annotations
@@ -64,18 +64,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(TASK_LOGGER)
 
-MOST_ERROR_CHARACTERS = 1000
-"""Of the one line that history keeps of an error."""
+MAX_ERROR_CHARACTERS = 1000
+"""Length of the one line of an error that the history stores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What ``[core]`` and ``[logging]`` set for every try."""
+    """Settings of ``[core]`` and ``[logging]`` for every try."""
 
     max_map_length: int = 1024
     max_field_characters: int = 4096
     logging_level: str = "INFO"
-    """Of a process that runs only this try."""
+    """Root logger's level in a process that runs only this try."""
 
 
 def run_try(
@@ -88,12 +88,12 @@ def run_try(
     masker: Masker | None = None,
     limits: Limits = Limits(),
 ) -> Outcome:
-    """Run one try of ``task`` and say how it ended; the task's exceptions never come out.
+    """Run one try of ``task`` and return its outcome; exceptions of the task become events.
 
-    ``own_process``: nothing but this try runs in the process, so a SIGTERM is for the task (its ``on_kill`` is called)
-    and all logging goes to standard output, in the form of :mod:`nbflow.execution.task_log_format`.
-    ``masker`` learns the secrets that the task asks for. KeyboardInterrupt is raised again, after ``on_kill``, unless
-    the process is the task's own.
+    ``own_process``: only this try runs in the process, so a SIGTERM is for the task (its ``on_kill`` is called)
+    and all logging goes to standard output, in the format of :mod:`nbflow.execution.task_log_format`.
+    Secrets that the task reads are added to ``masker``. Raises KeyboardInterrupt, after ``on_kill``, unless
+    ``own_process``.
     """
     if own_process:
         setup_logging(level=limits.logging_level)
@@ -106,11 +106,11 @@ def run_try(
             attempt.kill()
             if not own_process:
                 raise
-            event = attempt.ended_by(AirflowTaskTerminated("interrupted"))
+            event = attempt.event_of(AirflowTaskTerminated("interrupted"))
         except BaseException as error:
-            event = attempt.ended_by(error)
-        attempt.call_back_for(event)
-    return Outcome(event=event, callbacks_run=tuple(attempt.called))
+            event = attempt.event_of(error)
+        attempt.run_callbacks(event)
+    return Outcome(event=event, callbacks_run=tuple(attempt.callbacks_run))
 
 
 class _Attempt:
@@ -120,88 +120,90 @@ class _Attempt:
         self.ti, self.own_process, self.masker, self.limits = ti, own_process, masker, limits
         self.context: Context = ti.context
         self.started = ti.started
-        self.called: list[str] = []
+        self.callbacks_run: list[str] = []
 
     # ----------------------------------------------------------------------------------------------------------- steps
 
     def run(self) -> Event:
-        """Everything up to the event of an ordinary end; whatever is raised goes to :meth:`ended_by`."""
+        """Run the task and return the event of its success; :meth:`event_of` handles whatever this raises."""
         task = self._prepare()
         if not self.ti.work.continues and getattr(task, "on_execute_callback", None):
-            self._call_back("execute")
+            self._run_callbacks_of_kind("execute")
         with _time_limit(self._seconds_left(task), task), self._terminable(task):
-            if (before := getattr(task, "pre_execute", None)) is not None:
-                before(self.context)
+            if (pre_execute := getattr(task, "pre_execute", None)) is not None:
+                pre_execute(self.context)
             result = self._execute(task)
-            if (after := getattr(task, "post_execute", None)) is not None:
-                after(self.context, result)
+            if (post_execute := getattr(task, "post_execute", None)) is not None:
+                post_execute(self.context, result)
         return self._finish(task, result)
 
     def _prepare(self) -> Any:
-        """The task to execute: a copy (of a mapped task: the instance's own), its templates rendered."""
+        """The task to execute, with its templates rendered."""
         ti = self.ti
-        task = concrete(ti.task, self.context)
+        task = executable_task(ti.task, self.context)
         ti.task = task
         self.context["task"] = task
         if task.template_fields:
-            changed = task.render_template_fields(self.context)
-            if changed:
-                ti.runtime.put_rendered(self._presentable(changed))
+            rendered = task.render_template_fields(self.context)
+            if rendered:
+                ti.runtime.put_rendered(self._for_display(rendered))
         return task
 
-    def _presentable(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Rendered fields for people: plain data, secrets hidden, long texts cut."""
+    def _for_display(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Rendered fields for display: plain JSON data, secrets masked, long texts cut."""
         from nbflow.secrets import Masker
 
-        shown = {name: as_json(value) for name, value in fields.items()}
-        masked = (self.masker or Masker()).mask_value(shown)
+        plain_fields = {name: as_json(value) for name, value in fields.items()}
+        masked = (self.masker or Masker()).mask_value(plain_fields)
         return {name: _cut(value, self.limits.max_field_characters) for name, value in masked.items()}
 
     def _execute(self, task: Any) -> Any:
         try:
             if self.ti.work.next_method is None:
                 return task.execute(self.context)
-            return self._go_on(task)
-        except SystemExit as left:
-            if left.code in (None, 0):
-                return None  # sys.exit() is a way to say "done"
+            return self._resume(task)
+        except SystemExit as error:
+            if error.code in (None, 0):
+                return None  # sys.exit() and sys.exit(0) count as success
             raise
 
-    def _go_on(self, task: Any) -> Any:
-        """A deferred task goes on: in its method, with the trigger's event, or with the trigger's failure."""
+    def _resume(self, task: Any) -> Any:
+        """Resume a deferred task: call its method with the trigger's event, or raise the trigger's failure."""
         work = self.ti.work
         kwargs = dict(work.next_kwargs)
         method = work.next_method or ""
         if method == "__fail__":
             raise TaskDeferralError(str(kwargs.get("error") or "the trigger failed"))
         if not method.isidentifier() or method.startswith("__") or not callable(getattr(task, method, None)):
-            raise AirflowException(f"{type(task).__name__} has no method {method!r} to go on with after its deferral.")
+            raise AirflowException(f"{type(task).__name__} has no method {method!r} to resume after its deferral.")
         return getattr(task, method)(self.context, **kwargs)
 
     def _finish(self, task: Any, result: Any) -> Event:
-        """Check and store the result, then say that the try succeeded."""
-        follow, skip = self._steering()
+        """Check and store the result; returns the event of the success."""
+        follow, skip = self._skips()
         length = self._length(result)
         if result is not None and task.do_xcom_push and not skips_any(self.ti.dag, task, follow, skip):
             self._push(task, result)
-        return Succeeded(**self.moment(), length=length, follow=follow, skip=skip)
+        return Succeeded(**self.event_fields(), length=length, follow=follow, skip=skip)
 
     def _push(self, task: Any, result: Any) -> None:
         result = plain(result)
         if getattr(task, "multiple_outputs", False):
             if not isinstance(result, Mapping):
                 raise TypeError(
-                    f"multiple_outputs wants a dict with text keys; {self.ti.task_id} returned {type(result).__name__}."
+                    f"multiple_outputs needs a dict with str keys; {self.ti.task_id} returned {type(result).__name__}."
                 )
             wrong = next((key for key in result if not isinstance(key, str)), None)
             if wrong is not None:
-                raise TypeError(f"multiple_outputs wants text keys; {self.ti.task_id} returned one of {type(wrong)}.")
+                raise TypeError(
+                    f"multiple_outputs needs str keys; {self.ti.task_id} returned a key of type {type(wrong).__name__}."
+                )
             for key, value in result.items():
                 self.ti.runtime.xcom_push(key, value)
         self.ti.runtime.xcom_push(XCOM_RETURN_KEY, result)
 
     def _length(self, result: Any) -> int | None:
-        """The result's length for the tasks that are mapped over it; None where there are none."""
+        """The result's length, if tasks are mapped over it; else None."""
         ti = self.ti
         if not feeds_mapping(ti.dag, ti.task_id):
             return None
@@ -214,14 +216,15 @@ class _Attempt:
             )
         if len(result) > self.limits.max_map_length:
             raise UnmappableXComLengthPushed(
-                f"{ti.task_id} returned {len(result)} items for tasks to be mapped over; "
+                f"{ti.task_id} returned {len(result)} items, and tasks are mapped over them; "
                 f"[core] max_map_length is {self.limits.max_map_length}."
             )
         return len(result)
 
-    # -------------------------------------------------------------------------------------------------------- steering
+    # -------------------------------------------------------------------------------------------- branches and skips
 
-    def _steering(self) -> tuple[tuple[str, ...] | None, Any]:
+    def _skips(self) -> tuple[tuple[str, ...] | None, Any]:
+        """``follow`` and ``skip`` of the success, as the task set them."""
         match self.ti.steering:
             case Follow(choice=choice):
                 return self._followed(choice), "none"
@@ -230,85 +233,85 @@ class _Attempt:
         return None, "none"
 
     def _followed(self, choice: Any) -> tuple[str, ...]:
-        """A branch's choice as task ids; a group stands for its first tasks. AirflowException for a wrong one."""
+        """A branch's choice as task ids; a group id stands for its first tasks. Raises AirflowException for others."""
         ids = [choice] if isinstance(choice, str) else [] if choice is None else choice
-        if isinstance(ids, Mapping) or not hasattr(ids, "__iter__") or not all(isinstance(one, str) for one in ids):
+        if isinstance(ids, Mapping) or not hasattr(ids, "__iter__") or not all(isinstance(id_, str) for id_ in ids):
             raise AirflowException(
                 f"{self.ti.task_id} chose {choice!r}: a branch returns a task id, a list of task ids or None."
             )
         dag, followed = self.ti.dag, dict[str, None]()
         groups = dag.task_group_dict
-        for one in ids:
-            if one in dag.task_dict:
-                followed[one] = None
-            elif one in groups:
-                followed.update(dict.fromkeys(root.task_id for root in groups[one].roots))
+        for id_ in ids:
+            if id_ in dag.task_dict:
+                followed[id_] = None
+            elif id_ in groups:
+                followed.update(dict.fromkeys(root.task_id for root in groups[id_].roots))
             else:
                 raise AirflowException(
-                    f"{self.ti.task_id} chose {one!r}, which is neither a task nor a group of {dag.dag_id}."
-                    f"{did_you_mean(one, [*dag.task_dict, *groups])}"
+                    f"{self.ti.task_id} chose {id_!r}, which is neither a task nor a group of {dag.dag_id}."
+                    f"{did_you_mean(id_, [*dag.task_dict, *groups])}"
                 )
-        for one in followed.keys() - self.ti.task.get_flat_relative_ids():
-            log.warning("%s chose %s, which does not come after it: that has no effect.", self.ti.task_id, one)
+        for task_id in followed.keys() - self.ti.task.get_flat_relative_ids():
+            log.warning("%s chose %s, which is not downstream of it: this has no effect.", self.ti.task_id, task_id)
         return tuple(followed)
 
-    # ---------------------------------------------------------------------------------------------------------- endings
+    # -------------------------------------------------------------------------------------------------- failures, skips
 
-    def ended_by(self, error: BaseException) -> Event:
-        """The event of a try that an exception ended; the user's part of it is logged."""
-        for kind, ending in _ENDINGS:
-            if isinstance(error, kind):
+    def event_of(self, error: BaseException) -> Event:
+        """The event of a try that raised ``error``; the user's part of the traceback is logged."""
+        for exception_type, make_event in _EVENTS_BY_EXCEPTION:
+            if isinstance(error, exception_type):
                 try:
-                    event = ending(self, error)
-                except Exception as fault:  # e.g. a trigger that cannot be serialised
-                    error, event = fault, _raised(self, fault)
+                    event = make_event(self, error)
+                except Exception as other:  # e.g. a trigger that cannot be serialised
+                    error, event = other, _raised(self, other)
                 break
         else:
             event = _raised(self, error)
         if isinstance(event, Failed):
             self.context["exception"] = error
             self.context["reason"] = event.error
-            trace = users_traceback(error).rstrip()
+            trace = user_traceback(error).rstrip()
             log.error("Task failed: %s%s", event.error, f"\n{trace}" if "\n" in trace else "")
         elif isinstance(event, SkippedItself):
             self.context["exception"] = error
-            log.info("Task skips itself%s", f": {event.message}" if event.message else ".")
+            log.info("Task skipped itself%s", f": {event.message}" if event.message else ".")
         return event
 
-    def moment(self) -> dict[str, Any]:
-        """The fields that every event of this try has."""
+    def event_fields(self) -> dict[str, Any]:
+        """The fields that all events of this try have in common."""
         return {"attempt_id": self.ti.work.attempt_id, "at": self.ti.runtime.now(), "started_at": self.started}
 
     def one_line(self, error: BaseException) -> str:
-        """Class and message, on one line, secrets hidden."""
+        """Class and message of an exception on one line, secrets masked."""
         try:
             message = str(error)
-        except Exception as fault:  # an exception class of the user's that cannot even say what is wrong
-            message = f"(its message raised {type(fault).__name__})"
+        except Exception as other:  # a user's exception class may raise in __str__
+            message = f"(its message raised {type(other).__name__})"
         text = " ".join(f"{type(error).__name__}: {message}{import_advice(error)}".rstrip(": ").split())
-        line: str = _cut(self.masker.mask(text) if self.masker else text, MOST_ERROR_CHARACTERS)
+        line: str = _cut(self.masker.mask(text) if self.masker else text, MAX_ERROR_CHARACTERS)
         return line
 
     # -------------------------------------------------------------------------------------------------------- callbacks
 
-    def call_back_for(self, event: Event) -> None:
-        """Run the task's callbacks for its outcome. What one raises is logged, and changes nothing."""
+    def run_callbacks(self, event: Event) -> None:
+        """Run the task's callbacks for its outcome. An exception in a callback is logged; the outcome stands."""
         match event:
             case Succeeded():
                 kind, self.ti.state = "success", "success"
             case SkippedItself():
                 kind, self.ti.state = "skipped", "skipped"
             case Failed() if event.cause is Cause.KILLED:
-                return  # whoever ended it knows what it became: cleared, marked success, its run over
+                return  # the new state is not known here: cleared, marked success, or its run has ended
             case Failed() if event.retry and self.ti.try_number <= self.ti.max_tries:
                 kind, self.ti.state = "retry", "up_for_retry"
             case Failed():
                 kind, self.ti.state = "failure", "failed"
             case _:
                 return
-        self._call_back(kind)
+        self._run_callbacks_of_kind(kind)
 
-    def _call_back(self, kind: str) -> None:
+    def _run_callbacks_of_kind(self, kind: str) -> None:
         callbacks = getattr(self.ti.task, f"on_{kind}_callback", None) or ()
         callbacks = callbacks if isinstance(callbacks, list | tuple) else (callbacks,)
         for callback in callbacks:
@@ -318,9 +321,9 @@ class _Attempt:
                 raise
             except BaseException as error:  # sys.exit() too: the outcome stands
                 name = getattr(callback, "__name__", callback)
-                log.error("on_%s_callback %s failed: %s\n%s", kind, name, error, users_traceback(error).rstrip())
+                log.error("on_%s_callback %s failed: %s\n%s", kind, name, error, user_traceback(error).rstrip())
         if callbacks:
-            self.called.append(kind)
+            self.callbacks_run.append(kind)
 
     # ----------------------------------------------------------------------------------------------- limits and signals
 
@@ -335,7 +338,7 @@ class _Attempt:
 
     @contextmanager
     def _terminable(self, task: Any) -> Iterator[None]:
-        """In a process of its own, a SIGTERM calls ``on_kill`` and ends the task."""
+        """If the try has its own process, a SIGTERM calls ``on_kill`` and ends the task."""
         if not self.own_process or not _in_main_thread():
             yield
             return
@@ -343,32 +346,32 @@ class _Attempt:
 
         def terminate(signum: int, frame: Any) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; the supervisor's SIGKILL follows
-            log.warning("Told to end (signal %s).", signal.Signals(signum).name)
+            log.warning("Received %s: the task is terminated.", signal.Signals(signum).name)
             self.kill()
-            raise AirflowTaskTerminated("the task was told to end")
+            raise AirflowTaskTerminated("the task was terminated")
 
-        before = signal.signal(signal.SIGTERM, terminate)
+        previous = signal.signal(signal.SIGTERM, terminate)
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, previous)
 
     def kill(self) -> None:
-        """Let the task end what it started outside of this process."""
+        """Call the task's ``on_kill``, which ends what the task started outside of this process."""
         try:
             on_kill = getattr(self.ti.task, "on_kill", None)
             if on_kill is not None:
                 on_kill()
         except Exception as error:
-            log.error("on_kill failed: %s\n%s", error, users_traceback(error).rstrip())
+            log.error("on_kill failed: %s\n%s", error, user_traceback(error).rstrip())
 
     # --------------------------------------------------------------------- the provider of connections and variables
 
     def get_connection(self, conn_id: str) -> Any:
-        found = self.ti.runtime.get_connection(conn_id)
-        if found is not None and self.masker is not None:
-            self.masker.add(*found.secrets())
-        return found
+        connection = self.ti.runtime.get_connection(conn_id)
+        if connection is not None and self.masker is not None:
+            self.masker.add(*connection.secrets())
+        return connection
 
     def get_variable(self, key: str) -> str | None:
         value = self.ti.runtime.get_variable(key)
@@ -395,22 +398,22 @@ class _Attempt:
         self.ti.runtime.delete_variable(key)
 
 
-# ------------------------------------------------------------------------------------------------------- the DAG's side
+# ------------------------------------------------------------------------------------------------ the DAG and its tasks
 
 
-def concrete(task: Any, context: Context) -> Any:
-    """The task to execute: of a mapped task the operator of this map index, else a copy, so that what rendering and the
-    task's own code change does not outlive the try."""
+def executable_task(task: Any, context: Context) -> Any:
+    """The task to execute: the operator of this map index if the task is mapped, else a copy, so that changes by
+    rendering and by the task's code do not outlive the try."""
     if getattr(task, "expand_input", None) is not None:
         return task.unmapped(context)
     return copy.copy(task)
 
 
-def warm_up(dag: Any) -> None:
-    """Import what the DAG's tasks will need of jinja2 (60 ms) and pendulum (80 ms), so that forked tries share it.
+def preload_modules(dag: Any) -> None:
+    """Import jinja2 (60 ms) and pendulum (80 ms) if the DAG's tasks will use them, so that forked tries share them.
 
-    Called once after loading, in the process that tries are forked from. A DAG without templates and without functions
-    that ask for dates stays small.
+    Called once after loading, in the fork server. A DAG without templates and without functions that take dates needs
+    neither, and its processes stay small.
     """
     templates = dates = False
     for task in dag.task_dict.values():
@@ -419,8 +422,8 @@ def warm_up(dag: Any) -> None:
         templates = templates or holds_template(fields, getattr(task, "template_ext", None) or ())
         function = getattr(task, "python_callable", None)
         if function is not None and not dates:
-            named, takes_all = parameters_of(function)
-            dates = takes_all or not NEED_PENDULUM.isdisjoint(named)
+            names, has_var_keyword = parameters_of(function)
+            dates = has_var_keyword or not NEED_PENDULUM.isdisjoint(names)
         if templates and dates:
             break
     if templates:
@@ -433,74 +436,77 @@ def warm_up(dag: Any) -> None:
         pendulum.datetime(2024, 1, 1)
 
 
-_mapped_over: WeakKeyDictionary[Any, tuple[int, frozenset[str]]] = WeakKeyDictionary()
+_mapping_sources: WeakKeyDictionary[Any, tuple[int, frozenset[str]]] = WeakKeyDictionary()
+"""DAG -> (number of tasks when computed, ids of the tasks that others are mapped over)."""
 
 
 def feeds_mapping(dag: Any, task_id: str) -> bool:
-    """Whether something is mapped over the task's return value."""
-    size, ids = _mapped_over.get(dag, (-1, frozenset()))
+    """Whether a task or group is mapped over the task's return value."""
+    size, ids = _mapping_sources.get(dag, (-1, frozenset()))
     if size != len(dag.task_dict):
-        mapped = [one.expand_input for one in (*dag.task_dict.values(), *dag.task_group_dict.values())]
-        ids = frozenset(source.task_id for one in mapped if one is not None for source in one.operators())
-        _mapped_over[dag] = len(dag.task_dict), ids
+        nodes = (*dag.task_dict.values(), *dag.task_group_dict.values())
+        inputs = [node.expand_input for node in nodes if node.expand_input is not None]
+        ids = frozenset(source.task_id for expand_input in inputs for source in expand_input.operators())
+        _mapping_sources[dag] = len(dag.task_dict), ids
     return task_id in ids
 
 
 def skips_any(dag: Any, task: Any, follow: Sequence[str] | None, skip: str) -> bool:
-    """Whether a success with this choice skips tasks after it; :func:`nbflow.core.react.skipped_by` says which."""
+    """Whether a success with this ``follow`` and ``skip`` skips direct downstream tasks;
+    :func:`nbflow.core.react.skipped_by` returns which."""
     if skip != "none":
-        return any(not dag.task_dict[other].is_teardown for other in task.downstream_task_ids)
+        return any(not dag.task_dict[task_id].is_teardown for task_id in task.downstream_task_ids)
     if follow is None:
         return False
-    kept = set(follow).union(*(dag.task_dict[one].get_flat_relative_ids() for one in follow))
-    return not task.downstream_task_ids <= kept
+    not_skipped = set(follow).union(*(dag.task_dict[task_id].get_flat_relative_ids() for task_id in follow))
+    return not task.downstream_task_ids <= not_skipped
 
 
 # --------------------------------------------------------------------------------------------- exceptions as events
 
 
-def _raised(run: _Attempt, error: BaseException) -> Event:
-    return Failed(**run.moment(), cause=Cause.RAISED, error=run.one_line(error))
+def _raised(attempt: _Attempt, error: BaseException) -> Event:
+    return Failed(**attempt.event_fields(), cause=Cause.RAISED, error=attempt.one_line(error))
 
 
-def _failed_hard(run: _Attempt, error: BaseException) -> Event:
-    return Failed(**run.moment(), cause=Cause.FAILED_HARD, error=run.one_line(error), retry=False)
+def _failed_hard(attempt: _Attempt, error: BaseException) -> Event:
+    return Failed(**attempt.event_fields(), cause=Cause.FAILED_HARD, error=attempt.one_line(error), retry=False)
 
 
-def _waited_too_long(run: _Attempt, error: BaseException) -> Event:
-    return Failed(**run.moment(), cause=Cause.RAISED, error=run.one_line(error), retry=False)
+def _sensor_timed_out(attempt: _Attempt, error: BaseException) -> Event:
+    return Failed(**attempt.event_fields(), cause=Cause.RAISED, error=attempt.one_line(error), retry=False)
 
 
-def _ran_too_long(run: _Attempt, error: BaseException) -> Event:
-    run.kill()
-    return Failed(**run.moment(), cause=Cause.EXECUTION_TIMEOUT, error=run.one_line(error))
+def _execution_timed_out(attempt: _Attempt, error: BaseException) -> Event:
+    attempt.kill()
+    return Failed(**attempt.event_fields(), cause=Cause.EXECUTION_TIMEOUT, error=attempt.one_line(error))
 
 
-def _told_to_end(run: _Attempt, error: BaseException) -> Event:
-    return Failed(**run.moment(), cause=Cause.KILLED, error=run.one_line(error), retry=False)
+def _terminated(attempt: _Attempt, error: BaseException) -> Event:
+    return Failed(**attempt.event_fields(), cause=Cause.KILLED, error=attempt.one_line(error), retry=False)
 
 
-def _skipped_itself(run: _Attempt, error: BaseException) -> Event:
+def _skipped_itself(attempt: _Attempt, error: BaseException) -> Event:
     message = str(error)
-    return SkippedItself(**run.moment(), message=run.masker.mask(message) if run.masker else message)
+    return SkippedItself(**attempt.event_fields(), message=attempt.masker.mask(message) if attempt.masker else message)
 
 
-def _rescheduled(run: _Attempt, error: Any) -> Event:
+def _rescheduled(attempt: _Attempt, error: Any) -> Event:
     until = error.reschedule_date
     until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
-    log.info("Looks again at %s.", until.isoformat(timespec="seconds"))
-    return Rescheduled(**run.moment(), until=until)
+    log.info("Rescheduled: the next check is at %s.", until.isoformat(timespec="seconds"))
+    return Rescheduled(**attempt.event_fields(), until=until)
 
 
-def _deferred(run: _Attempt, error: Any) -> Event:
+def _deferred(attempt: _Attempt, error: Any) -> Event:
     from nbflow.serde import encode
 
     name, arguments = error.trigger.serialize()
-    moment = run.moment()
-    until = None if error.timeout is None else moment["at"] + error.timeout
-    log.info("Waits in the triggerer: %s.", error)
+    fields = attempt.event_fields()
+    until = None if error.timeout is None else fields["at"] + error.timeout
+    log.info("Deferred to the triggerer: %s.", error)
     return Deferred(
-        **moment,
+        **fields,
         trigger={"name": name, "kwargs": encode(dict(arguments), "the trigger's arguments")},
         next_method=error.method_name,
         kwargs=encode(error.kwargs, "the kwargs of defer()"),  # type: ignore[arg-type]
@@ -508,58 +514,61 @@ def _deferred(run: _Attempt, error: Any) -> Event:
     )
 
 
-def _skips_others(run: _Attempt, error: Any) -> Event:
-    """Raised by user code: the tasks named are skipped, the other direct downstream tasks are followed."""
-    task = run.ti.task
-    named = {one if isinstance(one, str) else one[0] for one in error.tasks}
-    direct = list(task.downstream_task_ids)
-    strange = sorted(named - set(direct))
-    if strange:
+def _skipped_downstream(attempt: _Attempt, error: Any) -> Event:
+    """User code raised DownstreamTasksSkipped: its tasks are skipped, the other direct downstream tasks followed."""
+    task = attempt.ti.task
+    skipped = {item if isinstance(item, str) else item[0] for item in error.tasks}
+    downstream = set(task.downstream_task_ids)
+    wrong = sorted(skipped - downstream)
+    if wrong:
         raise AirflowException(
-            f"{task.task_id} can skip only tasks directly after it, not {', '.join(strange)}.",
-            hint="Their trigger rules decide about the tasks further down.",
+            f"{task.task_id} can skip only its direct downstream tasks, not {', '.join(wrong)}.",
+            hint="The trigger rules of tasks further downstream decide whether these are skipped.",
         )
-    return Succeeded(**run.moment(), follow=tuple(sorted(set(direct) - named)))
+    return Succeeded(**attempt.event_fields(), follow=tuple(sorted(downstream - skipped)))
 
 
-_ENDINGS: tuple[tuple[type[BaseException], Callable[[_Attempt, Any], Event]], ...] = (
+_EVENTS_BY_EXCEPTION: tuple[tuple[type[BaseException], Callable[[_Attempt, Any], Event]], ...] = (
     (AirflowSkipException, _skipped_itself),
     (AirflowRescheduleException, _rescheduled),
     (TaskDeferred, _deferred),
-    (DownstreamTasksSkipped, _skips_others),
-    (AirflowSensorTimeout, _waited_too_long),
+    (DownstreamTasksSkipped, _skipped_downstream),
+    (AirflowSensorTimeout, _sensor_timed_out),
     (AirflowFailException, _failed_hard),
-    (AirflowTaskTimeout, _ran_too_long),
-    (AirflowTaskTerminated, _told_to_end),
+    (AirflowTaskTimeout, _execution_timed_out),
+    (AirflowTaskTerminated, _terminated),
 )
-"""Exception -> event; the first that fits counts. Any other exception is a failure that may be retried."""
+"""Exception -> event; the first match wins. Any other exception is a failure that may be retried."""
 
 
-# ------------------------------------------------------------------------------------------------------ the user's part
+# ------------------------------------------------------------------------------------------------ what the user sees
 
 
-def users_traceback(error: BaseException) -> str:
-    """The traceback without the frames of nbflow and of Jinja, which are no place in what the user wrote; only the last
-    line where the error is nbflow's own message."""
+def user_traceback(error: BaseException) -> str:
+    """The traceback without the frames of nbflow and Jinja; only its last line if no frame of user code is left."""
     import traceback
     from pathlib import Path
 
-    ours = str(Path(__file__).resolve().parents[1])
+    package = str(Path(__file__).resolve().parents[1])
 
-    def strip(one: traceback.TracebackException) -> None:
-        theirs = [f for f in one.stack if not f.filename.startswith(ours) and "/jinja2/" not in f.filename]
-        one.stack = traceback.StackSummary.from_list(theirs)
-        for other in (one.__cause__, one.__context__, *(one.exceptions or ())):
-            if other is not None:
-                strip(other)
+    def strip(exception: traceback.TracebackException) -> None:
+        user_frames = [
+            frame
+            for frame in exception.stack
+            if not frame.filename.startswith(package) and "/jinja2/" not in frame.filename
+        ]
+        exception.stack = traceback.StackSummary.from_list(user_frames)
+        for nested in (exception.__cause__, exception.__context__, *(exception.exceptions or ())):
+            if nested is not None:
+                strip(nested)
 
-    whole = traceback.TracebackException.from_exception(error, compact=True)
-    strip(whole)
-    return "".join(whole.format())
+    formatted = traceback.TracebackException.from_exception(error, compact=True)
+    strip(formatted)
+    return "".join(formatted.format())
 
 
 def as_json(value: Any) -> Any:
-    """The value as plain JSON data, for people: what JSON cannot hold is shown as its text."""
+    """The value as plain JSON data for display: values that JSON cannot hold become their text."""
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, Mapping):
@@ -589,7 +598,7 @@ def _in_main_thread() -> bool:
 
 @contextmanager
 def _time_limit(seconds: float | None, task: Any) -> Iterator[None]:
-    """Raise AirflowTaskTimeout in this code after so many seconds; nothing outside the main thread."""
+    """Raise AirflowTaskTimeout in the body after ``seconds``; no effect outside the main thread."""
     if seconds is None or not _in_main_thread():
         yield
         return
@@ -598,13 +607,13 @@ def _time_limit(seconds: float | None, task: Any) -> Iterator[None]:
     def expire(signum: int, frame: Any) -> None:
         raise AirflowTaskTimeout(f"{task.task_id} ran longer than its execution_timeout of {task.execution_timeout}")
 
-    began = time.monotonic()
-    before = signal.signal(signal.SIGALRM, expire)
+    started = time.monotonic()
+    previous = signal.signal(signal.SIGALRM, expire)
     delay, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        if delay:  # somebody else's timer was running: it goes on
-            signal.setitimer(signal.ITIMER_REAL, max(delay - (time.monotonic() - began), 0.001), interval)
+        signal.signal(signal.SIGALRM, previous)
+        if delay:  # resume a timer that the caller had set
+            signal.setitimer(signal.ITIMER_REAL, max(delay - (time.monotonic() - started), 0.001), interval)

@@ -1,4 +1,4 @@
-"""What the processes below the supervisor do with user code: load a version of a DAG, run a try of a task."""
+"""How the processes below the supervisor load a DAG version and run a try of one of its tasks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring.runtime import Outcome, Work
-from nbflow.execution.fork_server import Program
+from nbflow.execution.fork_server import UserCode
 from nbflow.execution.task_client import TaskClient
 
 if TYPE_CHECKING:
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OneDag:
-    """The DAG that a template was made for, out of its file."""
+class LoadedDag:
+    """The DAG of a DAG fork server, or the error that prevented loading it (:class:`LoadResult`)."""
 
     dag: DAG | None
-    fault: str = ""
+    error: str = ""
     detail: str = ""
     output: str = ""
     spec: DagSpec | None = None
-    """Only if it differs from the stored one."""
+    """None if it equals the stored one."""
 
     def report(self) -> dict[str, Any]:
         spec = None if self.spec is None else self.spec.to_dict()
-        return {"fault": self.fault, "detail": self.detail, "output": self.output, "spec": spec}
+        return {"error": self.error, "detail": self.detail, "output": self.output, "spec": spec}
 
 
-def load(source: Mapping[str, Any]) -> OneDag:
-    """Load a version; see ``Supervisor._source`` for what ``source`` holds."""
+def load(source: Mapping[str, Any]) -> LoadedDag:
+    """Load a DAG version. ``Supervisor._source`` makes ``source``."""
     from nbflow.authoring.compile import CompileOptions
     from nbflow.execution.task_log_format import setup_logging
-    from nbflow.execution.task_runner import feeds_mapping, warm_up
+    from nbflow.execution.task_runner import feeds_mapping, preload_modules
     from nbflow.sources.loading import load_source
 
     dag_id = str(source["dag_id"])
@@ -49,41 +49,41 @@ def load(source: Mapping[str, Any]) -> OneDag:
         options=CompileOptions(**source.get("compile_options") or {}),
         keep=True,
     )
-    dag = next((one for one in loaded.dags if one.dag_id == dag_id), None)
+    dag = next((dag for dag in loaded.dags if dag.dag_id == dag_id), None)
     if dag is None:
-        return _missing(dag_id, [one for one in loaded.faults if one.dag_id in (None, dag_id)], loaded.output)
+        return _missing(dag_id, [error for error in loaded.faults if error.dag_id in (None, dag_id)], loaded.output)
     spec = loaded.specs[dag_id]
-    warm_up(dag)
-    feeds_mapping(dag, "")  # looks at all tasks of the DAG, once: here for all children
+    preload_modules(dag)
+    feeds_mapping(dag, "")  # fills its cache before the fork, for all children
     setup_logging(level=str(source.get("logging_level", "INFO")))
-    return OneDag(dag=dag, output=loaded.output, spec=None if spec.digest == source.get("digest") else spec)
+    return LoadedDag(dag=dag, output=loaded.output, spec=None if spec.digest == source.get("digest") else spec)
 
 
-def _missing(dag_id: str, faults: list[Any], output: str) -> OneDag:
-    if not faults:
-        return OneDag(dag=None, fault=f"the source no longer defines the DAG {dag_id!r}", output=output)
-    fault = faults[0]
-    where = ", ".join(filter(None, [fault.cell, f"line {fault.line}" if fault.line else ""]))
-    return OneDag(dag=None, fault=f"{fault.error}{where and f' ({where})'}", detail=fault.detail, output=output)
+def _missing(dag_id: str, import_errors: list[Any], output: str) -> LoadedDag:
+    if not import_errors:
+        return LoadedDag(dag=None, error=f"the source no longer defines the DAG {dag_id!r}", output=output)
+    first = import_errors[0]
+    place = ", ".join(filter(None, [first.cell, f"line {first.line}" if first.line else ""]))
+    return LoadedDag(dag=None, error=f"{first.error}{place and f' ({place})'}", detail=first.detail, output=output)
 
 
 def run(dag: Any, work: Work, runtime: TaskClient, limits: Mapping[str, Any]) -> Outcome:
+    """Run one try of a task. ``limits``: fields of :class:`nbflow.execution.task_runner.Limits`."""
     from nbflow.execution.task_runner import Limits, run_try
 
     task = dag.get_task(work.task_id)
     return run_try(dag, task, work, runtime, own_process=True, masker=runtime.masker, limits=Limits(**limits))
 
 
-def own_program() -> Program:
-    """nbflow's own. What a try needs in any case is imported here, once for all children."""
+def nbflow_user_code() -> UserCode:
+    """The user code functions of nbflow's fork servers. Runs a warm-up here, so that all children share its imports."""
+    warm_up = _make_warm_up()
+    warm_up()
+    return UserCode(load=load, run=run, warm_up=warm_up)
 
-    rehearse = _rehearsal()
-    rehearse()
-    return Program(load=load, run=run, rehearse=rehearse)
 
-
-def _rehearsal() -> Callable[[], None]:
-    """A try of nothing: whatever running one imports or works out at first use is there before anybody forks."""
+def _make_warm_up() -> Callable[[], None]:
+    """Make a function that runs an empty try, so that modules and caches of every try are loaded before the fork."""
     from nbflow.authoring.dag import DAG
     from nbflow.authoring.decorators import task
     from nbflow.core.snapshot import Run
@@ -91,16 +91,16 @@ def _rehearsal() -> Callable[[], None]:
     from nbflow.execution.task_client import utc_now
     from nbflow.secrets import Masker
 
-    with DAG("rehearsal", auto_register=False) as dag:
+    with DAG("warm-up", auto_register=False) as dag:
         task(lambda: None, task_id="nothing")()
     now = utc_now()
-    made = Run(dag_id=dag.dag_id, run_id="r", run_after=now, logical_date=now)
-    packed = protocol.pack_work(Work(attempt_id="rehearsal", run=made, task_id="nothing"))
+    dag_run = Run(dag_id=dag.dag_id, run_id="r", run_after=now, logical_date=now)
+    packed = protocol.pack_work(Work(attempt_id="warm-up", run=dag_run, task_id="nothing"))
 
-    def rehearse() -> None:
+    def warm_up() -> None:
         runtime = TaskClient(lambda kind, args: None, masker=Masker())
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with open(os.devnull, "w") as devnull, contextlib.redirect_stdout(devnull):
             outcome = run(dag, protocol.unpack_work(packed), runtime, {})
         protocol.pack_outcome(outcome)
 
-    return rehearse
+    return warm_up

@@ -99,7 +99,7 @@ def show(dag: Dag, *, run: str | None = None) -> Shown | RunHandle:
     """The graph of a DAG; with ``run`` ("last", a run id or a logical date) that of a run, live until it ends."""
     here = session()
     if run is not None:
-        return handle_of(here, here.find_run(dag, None if run == "last" else run))
+        return handle_of(here, here.find_run(dag, run))
     spec = here.version(dag).spec if not isinstance(dag, DAG) or dag.dag_id in here.dags else _spec(here, dag)
     row = here.app.store.dag(spec.dag_id)
     view = views.graph_view(
@@ -242,7 +242,7 @@ def logs(
     number = try_number or max(one.try_number, 1)
     path = here.app.logs.path(found.key, one.key, number)
     start = max(0, path.stat().st_size - views.LOG_BYTES) if path.exists() else 0
-    text, _ = read_log(path, start=start, most_bytes=views.LOG_BYTES)
+    text, _ = read_log(path, start=start, max_bytes=views.LOG_BYTES)
     if not path.exists() and (found.triggered_by or "").startswith(INLINE):
         text = "A test run's tasks print into the cell that ran them."
     if start:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from nbflow.authoring.params import read_conf
 from nbflow.cli.declaring import positive
+from nbflow.core.run_ids import LAST, WHICH_RUN
 from nbflow.errors import InvalidArgument, NbflowError, ParamValidationError, did_you_mean
 from nbflow.notebook import functions
 from nbflow.sources.cell_options import read_pair
@@ -33,7 +34,7 @@ def _arg(*flags: str, help: str, kind: str = "", **options: Any) -> Arg:
 
 
 DAG = _arg("dag", help="The DAG.", kind="dag")
-RUN = _arg("--run", help="Which run: its id or logical date. Default: the newest.", kind="run", metavar="RUN")
+RUN = _arg("--run", help=f"Which run: {WHICH_RUN} (default: last).", kind="run", metavar="RUN")
 CONF = (
     _arg("-p", "--param", help="A value for the run; may be repeated.", action="append", metavar="NAME=VALUE"),
     _arg("--conf", help="Values for the run, as one JSON object.", metavar="JSON"),
@@ -115,7 +116,7 @@ VERBS: Mapping[str, Verb] = {
         help="The graph of a DAG, or of one of its runs.",
         args=(
             DAG,
-            _arg("--run", help="A run: last, its id or its logical date.", kind="run", metavar="RUN"),
+            _arg("--run", help=f"Of a run: {WHICH_RUN}.", kind="run", metavar="RUN"),
         ),
         call=lambda args: functions.show(args.dag, run=args.run),
         example="%dag show sales --run last",
@@ -393,7 +394,7 @@ def _offers(arg: Arg, dag: str, known: Known) -> Iterable[str]:
     kinds: Mapping[str, Callable[[], Iterable[str]]] = {
         "dag": known.dags,
         "task": lambda: known.tasks(dag),
-        "run": lambda: known.runs(dag),
+        "run": lambda: [LAST, *known.runs(dag)],
     }
     return kinds.get(arg.kind, list)()
 

@@ -201,14 +201,10 @@ class Session:
         raise NbflowError(f"DAG {dag!r} cannot be loaded: {fault}.")
 
     def find_run(self, dag: str | DAG, which: str | None = None) -> Run:
-        """A run by id or logical date; by default the newest."""
+        """A run by id or logical date; by default the newest (see :meth:`Operations.find_run`)."""
         dag_id = dag.dag_id if isinstance(dag, DAG) else dag
         if dag_id not in self.dags:
             self.version(dag_id)
-        if which is None:
-            runs = self.app.store.runs(dag_id, limit=200)
-            if runs:  # the newest by creation: a test of last year's date is what one has just made
-                return max(runs, key=lambda run: (run.queued_at or run.run_after, run.run_after))
         return self.operations.find_run(dag_id, which)
 
     def fresh(self, run: RunKey) -> Run:

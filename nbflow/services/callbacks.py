@@ -78,7 +78,7 @@ def call_all(dag: Any, work: Work, runtime: Any, *, kind: str, of_task: bool, re
     """Call the callbacks of one kind, a task's or the DAG's own; returns what they raised, as text. A DAG's callbacks
     get the context of its first task, and the reason of the run's end."""
     from nbflow.authoring.taskinstance import TaskInstance
-    from nbflow.execution.task_runner import users_traceback
+    from nbflow.execution.task_runner import user_traceback
 
     task = dag.get_task(work.task_id)
     ti = TaskInstance(dag=dag, task=task, work=work, runtime=runtime, started=at)
@@ -91,7 +91,7 @@ def call_all(dag: Any, work: Work, runtime: Any, *, kind: str, of_task: bool, re
             callback(context)
         except Exception as error:
             name = getattr(callback, "__name__", callback)
-            faults.append(f"on_{kind}_callback {name} failed: {error}\n{users_traceback(error)}")
+            faults.append(f"on_{kind}_callback {name} failed: {error}\n{user_traceback(error)}")
     return faults
 
 

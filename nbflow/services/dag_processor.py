@@ -200,7 +200,7 @@ class _Work:
         self.examples = settings.core.load_examples
         self.subprocess_jobs = SubprocessJobs(
             environment=processor._environment,
-            answer=processor._desk_of(store).answer_parsing,
+            answer=processor._desk_of(store).handle_parse_request,
             log=log.warning,
             memory_limit_bytes=settings.core.task_memory_limit * 2**20 or None,
         )
@@ -243,13 +243,13 @@ class _Work:
     def run(self) -> None:
         processor, loop = self.processor, self.subprocess_jobs.loop
         self.subprocess_jobs.start()
-        loop.watch(processor._wake_read, self._woken)
+        loop.add_reader(processor._wake_read, self._woken)
         try:
             self._insist(self._know_owners)
             while not processor._stop.is_set():
                 self._insist(self._round)
         finally:
-            loop.unwatch(processor._wake_read)
+            loop.remove_reader(processor._wake_read)
             self.subprocess_jobs.stop()
 
     def _insist(self, work: Callable[[], None]) -> None:

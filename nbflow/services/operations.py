@@ -19,7 +19,7 @@ from nbflow.core import actions
 from nbflow.core.backfill import BackfillEntry, BackfillPlan, ExistingRun, Reprocess, plan_backfill
 from nbflow.core.plan import Op, Plan, RunMove, advance, merged
 from nbflow.core.reasons import WaitReason
-from nbflow.core.run_ids import RunType, make_run_id
+from nbflow.core.run_ids import LAST, RunType, make_run_id
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import RunState, TaskState
@@ -87,24 +87,31 @@ class Operations:
         return found
 
     def find_run(self, dag_id: str, which: str | datetime | None = None) -> Run:
-        """A run by its id or logical date; by default the newest. DagRunNotFound if there is none."""
+        """A run by its id or logical date; by default (or as "last") the newest, which is the one that was made, or
+        cleared to run again, last: a test or trigger of last year's date is what one has just made. DagRunNotFound if
+        there is none."""
         self.version(dag_id)
         if which is None:
-            runs = self.store.runs(dag_id, limit=1)
+            runs = self._newest(dag_id)
         elif isinstance(which, datetime):
             runs = self.store.runs(dag_id, since=which, until=which, limit=1)
         else:
             one = self.store.run(RunKey(dag_id, which))
-            runs = [one] if one is not None else self._by_date_text(dag_id, which)
+            runs = [one] if one is not None else self._by_word(dag_id, which)
         if not runs:
             known = ", ".join(run.run_id for run in self.store.runs(dag_id, limit=3)) or "none yet"
-            what = "no run yet" if which is None else f"no run {which}"
+            what = "no run yet" if which in (None, LAST) else f"no run {which}"
             raise DagRunNotFound(f"DAG {dag_id!r} has {what}.", hint=f"Its newest runs: {known}.")
         return runs[0]
 
-    def _by_date_text(self, dag_id: str, text: str) -> list[Run]:
+    def _newest(self, dag_id: str) -> list[Run]:
+        return [*self.store.newest_runs([dag_id]).values()]
+
+    def _by_word(self, dag_id: str, text: str) -> list[Run]:
         from nbflow.services.date_parsing import parse_date
 
+        if text == LAST:
+            return self._newest(dag_id)
         try:
             moment = parse_date(text)
         except ValueError:

@@ -1,9 +1,9 @@
 """SubprocessJobs: user code that is no task, each in a process of its own: parsing a DAG file, calling a callback,
 asking a timetable.
 
-The processes are those of :mod:`nbflow.execution.fork_server` with another program: a warm base forks a child for each
-job; the child does it, reports the result as JSON, and is gone with its whole group. What hangs is killed after its
-time. Code in an job may read variables and connections, and nothing else.
+The processes are those of :mod:`nbflow.execution.fork_server` with other functions: a base fork server forks a child
+for each job; the child does it, reports the result as JSON, and is killed with its whole process group. A job that
+hangs is killed at its time limit. User code in a job may read variables and connections, and nothing else.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nbflow.execution.event_loop import Loop
-from nbflow.execution.fork_server import Program
-from nbflow.execution.process_pool import Child, Gone, ProcessPool, ProcessPoolOptions, answer_ask
+from nbflow.execution.event_loop import EventLoop
+from nbflow.execution.fork_server import UserCode
+from nbflow.execution.process_pool import ChildProcess, ProcessExit, ProcessPool, ProcessPoolOptions, respond_to
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.services.subprocess_jobs import main; main()"
@@ -77,7 +77,7 @@ def main() -> NoReturn:
     """Entry point of the base."""
     from nbflow.execution.fork_server import main as serve
 
-    serve(Program(load=_do, run=_no_tries))
+    serve(UserCode(load=_do, run=_no_tries))
 
 
 class SubprocessJobs:
@@ -92,11 +92,11 @@ class SubprocessJobs:
         log: Callable[[str], None] = lambda text: None,
         memory_limit_bytes: int | None = None,
     ) -> None:
-        self.loop = Loop()
+        self.loop = EventLoop()
         self._memory_limit_bytes = memory_limit_bytes
         self._answer = answer
         process_pool = ProcessPoolOptions(environment=environment, command=COMMAND)
-        self._process_pool = ProcessPool(self.loop, process_pool, answer_parsing=answer, log=log)
+        self._process_pool = ProcessPool(self.loop, process_pool, handle_parse_request=answer, log=log)
 
     def start(self) -> None:
         """Start the warm base."""
@@ -109,14 +109,14 @@ class SubprocessJobs:
 
     def send(self, payload: Mapping[str, Any], *, seconds: float, done: Callable[[JobResult], None]) -> None:
         """Do an job; ``done`` is called once, from the loop, when its process is gone."""
-        self._process_pool.take_spare(lambda child, lost: self._begin(payload, seconds, done, child, lost))
+        self._process_pool.take_base_child(lambda child, lost: self._begin(payload, seconds, done, child, lost))
 
     def _begin(
         self,
         payload: Mapping[str, Any],
         seconds: float,
         done: Callable[[JobResult], None],
-        child: Child | None,
+        child: ChildProcess | None,
         lost: str,
     ) -> None:
         if child is None:
@@ -129,18 +129,18 @@ class SubprocessJobs:
             late.append(True)
             child.kill(signal.SIGKILL)
 
-        def heard(message: dict[str, Any], fds: list[int]) -> None:
-            if "ask" in message:
-                answer_ask(child, message, self._answer)
+        def on_message(message: dict[str, Any], fds: list[int]) -> None:
+            if "request" in message:
+                respond_to(child, message, self._answer)
             elif "loaded" in message:
                 result.append(message["loaded"])
                 child.kill(signal.SIGKILL)  # it has said all; what it may have started goes with it
 
-        def gone(how: Gone) -> None:
+        def on_exit(process_exit: ProcessExit) -> None:
             timer.cancel()
-            done(JobResult(result=result[0] if result else None, fault=how.text, too_slow=bool(late)))
+            done(JobResult(result=result[0] if result else None, fault=process_exit.text, too_slow=bool(late)))
 
-        timer = self.loop.after(seconds, too_slow)
-        child.on_message, child.on_gone = heard, gone
+        timer = self.loop.call_later(seconds, too_slow)
+        child.on_message, child.on_exit = on_message, on_exit
         child.on_hangup = lambda reason: child.kill(signal.SIGKILL)
         child.send({"load": {**payload, "memory_limit_bytes": self._memory_limit_bytes}})

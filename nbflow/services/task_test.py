@@ -23,7 +23,7 @@ from nbflow.core.snapshot import Run
 from nbflow.core.timetables import timetable_from_spec
 from nbflow.errors import DagRunNotFound, NbflowError, TaskNotFound, did_you_mean
 from nbflow.execution.task_client import TaskClient
-from nbflow.execution.task_runner import concrete, run_try
+from nbflow.execution.task_runner import executable_task, run_try
 from nbflow.secrets import Masker
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class TaskTest:
             dag=self.dag, task=self._task(), work=self.work, runtime=runtime, started=self.app.clock.now()
         )
         with self.app.answering(), running_in(ti.context), providing(self.app.secrets):
-            task = concrete(ti.task, ti.context)
+            task = executable_task(ti.task, ti.context)
             ti.task = ti.context["task"] = task
             task.render_template_fields(ti.context)
         fields = {name: getattr(task, name) for name in task.template_fields}
@@ -82,14 +82,14 @@ class TaskTest:
             return None
         if kind == "xcom_get" and self.given:
             return self._given(**args)
-        return self.app.task_api.answer(self.work, kind, args)
+        return self.app.task_api.handle(self.work, kind, args)
 
     def _given(self, *, task_ids: list[str], key: str, map_index: int | None = None, **rest: Any) -> list[Any]:
         found: list[tuple[str, int, str]] = []
         for task_id in task_ids:
             if (task_id, key) not in self.given:
                 asked = {"task_ids": [task_id], "key": key, "map_index": map_index, **rest}
-                found += self.app.task_api.answer(self.work, "xcom_get", asked)
+                found += self.app.task_api.handle(self.work, "xcom_get", asked)
                 continue
             value = self.given[task_id, key]
             mapped = self.spec.length_expr(task_id) is not None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import io
 import re
 import symtable
 import warnings
@@ -164,7 +165,7 @@ class Code:
 
 def read_code(text: str, *, postponed_annotations: bool = False) -> Code:
     """Parse a cell's text. ``postponed_annotations``: an earlier cell has turned them on, and that lasts."""
-    lines = text.splitlines()
+    lines = python_lines(text)
     magics: list[tuple[int, str]] = []
     while True:
         try:
@@ -180,6 +181,11 @@ def read_code(text: str, *, postponed_annotations: bool = False) -> Code:
         except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes, nesting without end
             return Code(error=SyntaxError(str(error) or type(error).__name__))
     return Code(tree=tree, magics=tuple(magics), postponed=postponed_annotations)
+
+
+def python_lines(text: str) -> list[str]:
+    """The lines as Python and editors count them; ``str.splitlines`` ends one at a form feed or U+2028 too."""
+    return [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
 
 
 def unresolved(code: Code, available: Iterable[str]) -> list[str]:

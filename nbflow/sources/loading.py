@@ -265,7 +265,7 @@ def compiled(unit: Unit) -> CodeType:
     if unit.source:
         import linecache
 
-        lines = unit.source.splitlines(keepends=True)
+        lines = io.StringIO(unit.source, newline=None).readlines()  # as Python counts lines
         linecache.cache[unit.filename] = (len(unit.source), None, lines, unit.filename)
     return compile("\n" * (unit.first_line - 1) + unit.code, unit.filename, "exec", dont_inherit=True)
 

@@ -11,6 +11,8 @@ All else in the notebook never runs. A name that none of the three gives is a fa
 same pieces, in the same order, are run by the ``%%dag`` magic, so that what works in the kernel works in the scheduler.
 
 Files in the percent format (``.py`` with ``# %%`` cells and commented magics, as jupytext writes them) are read alike.
+jupytext itself is not asked: it does not know at which line a cell stands, ends a cell at a marker inside a block, and
+takes ten times as long to import as this module. It is the tests' oracle for where cells begin.
 The text kept for a version holds the pieces alone: outputs, prose and experiments make no new version.
 """
 
@@ -34,6 +36,7 @@ from nbflow.sources.free_names import (
     IPYTHON_NAMES,
     Code,
     Import,
+    python_lines,
     read_code,
     unresolved,
 )
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
 
 _DAG_LINE = re.compile(r"%%dag(?:\s+(?P<rest>.*?))?\s*")
 _PERCENT_DAG = re.compile(r"#\s?(%%dag(?:\s.*)?)$")
-_PERCENT_CELL = re.compile(r"#\s?%%(?:\s+(?P<rest>.*)|\[(?P<kind>.*))?$")
+_PERCENT_CELL = re.compile(r"#\s*%%%*(?:[\s\[].*)?$")
 _PROSE = re.compile(r".*\[(markdown|md|raw)\]")
 #: Cell magics whose body is Python in the notebook's own namespace; the body of others is none of our business.
 PYTHON_MAGICS = frozenset({"time", "capture", "prun"})
@@ -80,7 +83,7 @@ class Cell:
     @cached_property
     def _first(self) -> tuple[int, str]:
         """Index and text of the first line that is not empty."""
-        for index, line in enumerate(self.source.splitlines()):
+        for index, line in enumerate(python_lines(self.source)):
             if line.strip():
                 return index, line.rstrip()
         return 0, ""
@@ -98,7 +101,7 @@ class Cell:
 
     @property
     def body(self) -> str:
-        return "\n".join(self.source.splitlines()[self.body_line - self.first_line :])
+        return "\n".join(python_lines(self.source)[self.body_line - self.first_line :])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,35 +244,50 @@ def _text(source: Any) -> str:
     return source
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """Where a cell of a percent file begins."""
+
+    line: int
+    ends: int
+    """Last line of the cell before."""
+    code: bool = True
+    in_prose: bool = False
+    """Its ``# %%dag`` line stands in a cell of prose, which may but show how one looks."""
+
+
 def percent_cells(text: str, path: str) -> list[Cell]:
     """The code cells of a percent-format file. What stands before the first marker is a cell, and a ``# %%dag`` line
-    begins one even without a marker."""
-    lines = text.splitlines()
-    begins: list[tuple[int, int, bool]] = [(1, 0, True)]
-    """(first line, last line of the cell before, whether it is code)"""
+    begins one even without a marker; in prose only if code follows."""
+    lines = python_lines(text)
+    starts = [_Start(line=1, ends=0)]
     for number, comment in _comments(text):
+        last = starts[-1]
         if _PERCENT_CELL.match(comment):
-            begins.append((number + 1, number - 1, not _PROSE.match(comment)))
-        elif _PERCENT_DAG.match(comment) and any(line.strip() for line in lines[begins[-1][0] - 1 : number - 1]):
-            begins.append((number, number - 1, True))
+            starts.append(_Start(line=number + 1, ends=number - 1, code=not _PROSE.match(comment)))
+        elif _PERCENT_DAG.match(comment) and any(line.strip() for line in lines[last.line - 1 : number - 1]):
+            starts.append(_Start(line=number, ends=number - 1, in_prose=last.in_prose or not last.code))
     cells: list[Cell] = []
-    for (first, _, is_code), (_, last, _) in zip(begins, [*begins[1:], (0, len(lines), False)], strict=True):
-        if is_code:
-            source = "\n".join(map(_uncommented, lines[first - 1 : last]))
-            name = f"the cell at line {first}"
-            cells.append(Cell(index=len(cells), name=name, source=source, filename=path, first_line=first))
+    for start, after in zip(starts, [*starts[1:], _Start(line=0, ends=len(lines))], strict=True):
+        own = lines[start.line - 1 : after.ends]
+        if start.code and not (start.in_prose and all(line.startswith("#") or not line.strip() for line in own)):
+            name = f"the cell at line {start.line}"
+            source = "\n".join(_magic_uncommented(own))
+            cells.append(Cell(index=len(cells), name=name, source=source, filename=path, first_line=start.line))
     return cells
 
 
-def _uncommented(line: str) -> str:
-    match = _PERCENT_DAG.match(line)
-    return match[1] if match else line
+def _magic_uncommented(lines: Sequence[str]) -> list[str]:
+    """The lines of a cell; its first one that is not empty is no comment if it is ``# %%dag``."""
+    first = next((at for at, line in enumerate(lines) if line.strip()), None)
+    match = None if first is None else _PERCENT_DAG.match(lines[first].rstrip())
+    return [match[1] if match and at == first else line for at, line in enumerate(lines)]
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:
     """(line, text) of the comments that begin a line: what looks like one inside a string is none."""
     try:
-        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        for token in tokenize.generate_tokens(io.StringIO(text, newline=None).readline):
             if token.type == tokenize.COMMENT and token.start[1] == 0:
                 yield token.start[0], token.string.rstrip()
     except (tokenize.TokenError, SyntaxError):  # the cells up to there are known; what is wrong is found when it runs

@@ -334,7 +334,8 @@ class Store(Protocol):
         """Queued and running runs, oldest run_after first."""
 
     def latest_run(self, dag_id: str, *, automated: bool = True) -> Run | None:
-        """The scheduled (or, with ``automated`` False, any) run of the greatest logical date."""
+        """The scheduled (or, with ``automated`` False, any) run of the greatest logical date: where a schedule goes on.
+        What people call the newest run is another: ``newest_runs``."""
 
     def usage(self) -> Usage: ...
     def apply(self, plans: Sequence[Plan], *, actor: str, expect: Mapping[RunKey, int] | None = None) -> list[Attempt]:
@@ -357,7 +358,7 @@ class Store(Protocol):
         """Runs by logical date (run_after where there is none); ``since`` and ``until`` are inclusive logical dates."""
 
     def recent_runs(self, dag_ids: Iterable[str], *, limit: int) -> Mapping[str, list[Run]]:
-        """The newest ``limit`` runs of each DAG, in the order of :meth:`runs`. One statement."""
+        """The ``limit`` runs of the latest dates of each DAG, in the order of :meth:`runs`. One statement."""
 
     def run_states(self, runs: Iterable[RunKey]) -> Mapping[RunKey, RunState]:
         """The states of those runs that exist. One statement."""
@@ -367,6 +368,11 @@ class Store(Protocol):
 
     def instances_of_runs(self, runs: Iterable[RunKey]) -> Mapping[RunKey, list[Instance]]:
         """:meth:`instances` of each run. One statement."""
+
+    def newest_runs(self, dag_ids: Iterable[str]) -> Mapping[str, Run]:
+        """Of each DAG that has one the run that was queued last, whatever its logical date: a run is queued when it is
+        made, and again when it is cleared. Of runs that were queued in one moment the one that was made last. One
+        statement, whose cost does not grow with history."""
 
     def instances_of_task(self, dag_id: str, task_id: str, *, limit: int = 100) -> list[tuple[Run, Instance]]: ...
     def events(

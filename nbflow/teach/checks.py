@@ -47,9 +47,8 @@ class World:
         return None if newest is None else newest.spec
 
     def newest_run(self, dag_id: str) -> Run | None:
-        """The run that was made last; ``store.runs`` orders by logical date."""
-        runs = self.app.store.runs(dag_id, limit=1000)
-        return max(runs, key=lambda run: (run.queued_at or run.run_after, run.run_id), default=None)
+        """The run that was made (or cleared to run again) last."""
+        return self.app.store.newest_runs([dag_id]).get(dag_id)
 
 
 class Check(Protocol):

@@ -124,8 +124,8 @@ def test_a_task_that_imports_from_an_old_place_is_told_in_its_log(nbflow, dag_fi
 @pytest.mark.parametrize(
     ("home", "says"),
     [
-        ("/proc/nowhere", "nbflow: The folder /proc/nowhere cannot be made: No such file or directory. NBFLOW_HOME"),
-        ("/dev/null", "nbflow: /dev/null/nbflow.toml cannot be read: Not a directory. NBFLOW_HOME names"),
+        ("/proc/nowhere", "nbflow: The folder /proc/nowhere cannot be created: No such file or directory."),
+        ("/dev/null", "nbflow: /dev/null/nbflow.toml cannot be read: Not a directory. Set NBFLOW_HOME"),
     ],
 )
 @pytest.mark.parametrize("line", ["dags list", "db init", "scheduler", "status", "variables set a 1"])
@@ -140,7 +140,7 @@ def test_a_folder_of_a_setting_that_cannot_be_made_names_the_setting(nbflow, mon
     monkeypatch.setenv("NBFLOW__CORE__DAGS_FOLDER", "/proc/dags")
     done = nbflow("dags", "list")
     assert done.err == (
-        "nbflow: The folder /proc/dags cannot be made: No such file or directory. "
+        "nbflow: The folder /proc/dags cannot be created: No such file or directory. "
         "It comes from NBFLOW__CORE__DAGS_FOLDER.\n"
     )
     assert done.code == 1
@@ -151,7 +151,7 @@ def test_a_dags_folder_of_a_setting_that_was_not_there_is_told(nbflow, monkeypat
     first, again = nbflow("dags", "list"), nbflow("dags", "list")
     assert (first.code, again.code) == (0, 0)
     assert [record.message for record in caplog.records] == [
-        f"The DAGs folder {tmp_path}/dgas was not there, and is made. It comes from NBFLOW__CORE__DAGS_FOLDER."
+        f"Created the DAGs folder {tmp_path}/dgas, which did not exist. It comes from NBFLOW__CORE__DAGS_FOLDER."
     ]
 
 

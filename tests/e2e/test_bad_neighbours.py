@@ -37,13 +37,13 @@ AT_IMPORT = {
 }
 
 IN_TASK = {
-    "exits": ("os._exit(7)", "its process died: exit code 7"),
-    "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "its process died: killed by SIGKILL"),
+    "exits": ("os._exit(7)", "the task's process died: exit code 7"),
+    "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "the task's process died: killed by SIGKILL"),
     "eats": ("hoard = []\nwhile True: hoard.append(bytearray(64 << 20))", "MemoryError"),
     "deaf": (
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
         "note(os.getpid())\nwhile True: time.sleep(0.01)",
-        "it ran longer than its execution_timeout of 1 s",
+        "the task ran longer than its execution_timeout of 1 s",
     ),
     "odd": ("return object()", "object"),
     "endless": ("x = []; x.append(x); return x", ""),

@@ -1,4 +1,4 @@
-"""What the tests of execution share: an executor over the stand-in program and a store that remembers."""
+"""Shared by the tests of execution: an executor over the stand-in user code, and a recording store."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ STAND_IN = (
     sys.executable,
     "-P",
     "-c",
-    f"import sys; sys.path[:0] = [{str(ROOT)!r}]\nfrom tests.execution.stand_in import start; start()",
+    f"import sys; sys.path[:0] = [{str(ROOT)!r}]\nfrom tests.execution.stand_in_user_code import start; start()",
 )
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
-class RememberingStore:
-    """The part of a store that a supervisor talks to. ``stale`` attempts are refused, ``lost`` leases not renewed."""
+class RecordingStore:
+    """The part of a store that a supervisor uses. ``stale`` attempts are refused, ``lost`` leases not renewed."""
 
     def __init__(self) -> None:
         self.claims: dict[str, str] = {}
@@ -53,11 +53,11 @@ class RememberingStore:
         self.down = False
         self.heartbeats = 0
 
-    def claim_all(self, attempt_ids: Sequence[str], *, log_paths: Mapping[str, str] = {}, **facts: Any) -> Set[str]:
+    def claim_all(self, attempt_ids: Sequence[str], *, log_paths: Mapping[str, str] = {}, **claim: Any) -> Set[str]:
         self.claim_calls += 1
-        taken = {one: log_paths.get(one, "") for one in attempt_ids if one not in self.claims}
-        self.claims |= taken
-        return taken.keys()
+        claimed = {id_: log_paths.get(id_, "") for id_ in attempt_ids if id_ not in self.claims}
+        self.claims |= claimed
+        return claimed.keys()
 
     def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
         self.processes[attempt_id] = (pid, pid_started)
@@ -66,7 +66,7 @@ class RememberingStore:
         if self.down:
             raise ConnectionError("the store is down")
         self.heartbeats += 1
-        return [one for one in attempt_ids if one in self.lost]
+        return [attempt_id for attempt_id in attempt_ids if attempt_id in self.lost]
 
     def xcom_push(self, attempt_id: str, key: str, value: str, *, now: datetime) -> None:
         if attempt_id in self.stale:
@@ -74,7 +74,7 @@ class RememberingStore:
         self.xcoms[attempt_id, key] = value
 
     def xcom_get(self, run: RunKey, task_ids: list[str], key: str, **_: Any) -> list[tuple[TaskKey, str]]:
-        return [(TaskKey(one), self.xcoms[one, key]) for one in task_ids if (one, key) in self.xcoms]
+        return [(TaskKey(task_id), self.xcoms[task_id, key]) for task_id in task_ids if (task_id, key) in self.xcoms]
 
     def put_rendered(self, attempt_id: str, fields: Mapping[str, Any]) -> None:
         self.rendered[attempt_id] = fields
@@ -90,26 +90,26 @@ class Bench:
         *,
         parallelism: int = 4,
         environ: Mapping[str, str] | None = None,
-        ahead: int = 2,
-        most_templates: int = 8,
+        spare_children: int = 2,
+        max_dag_fork_servers: int = 8,
         load_seconds: float = 20.0,
-        always_fresh: bool = False,
+        reload_every_try: bool = False,
         **options: Any,
     ) -> None:
         self.folder = folder
         self.source = textwrap.dedent(source)
-        self.store = RememberingStore()
+        self.store = RecordingStore()
         self.environ = dict(os.environ if environ is None else environ)
         self.lines: list[str] = []
         self.task_api = TaskApi(store=self.store, secrets=SecretsChain([EnvironmentBackend(self.environ)]))  # type: ignore[arg-type]
-        self.logs = LogFolder(folder / "logs", options.pop("most_log_bytes", 16 * 1024 * 1024))
+        self.logs = LogFolder(folder / "logs", options.pop("max_log_bytes", 16 * 1024 * 1024))
         process_pool = ProcessPoolOptions(
             environment=minimal_environment(self.environ),
             command=STAND_IN,
-            ahead=ahead,
-            most_templates=most_templates,
+            spare_children=spare_children,
+            max_dag_fork_servers=max_dag_fork_servers,
             load_seconds=load_seconds,
-            always_fresh=always_fresh,
+            reload_every_try=reload_every_try,
             stderr=subprocess.DEVNULL,
         )
         self.options = SupervisorOptions(owner="tester", logs=self.logs, process_pool=process_pool, **options)
@@ -140,13 +140,13 @@ class Bench:
         self.executor.submit([Submission(work=work, task=TaskSpec(task_id=task_id, **task))])
         return attempt_id
 
-    def until(self, done: Callable[[], bool], what: str = "what the test waits for") -> None:
-        """Serve until ``done``; events end up in ``events``. Fails after PATIENCE_SECONDS."""
-        limit = self.executor.supervisor.loop.monotonic() + PATIENCE_SECONDS
+    def until(self, done: Callable[[], bool], condition: str = "the condition of the test") -> None:
+        """Poll until ``done``; events are collected in ``events``. Fails after TIMEOUT_SECONDS."""
+        deadline = self.executor.supervisor.loop.monotonic() + TIMEOUT_SECONDS
         while not done():
-            left = limit - self.executor.supervisor.loop.monotonic()
-            assert left > 0, f"{what} did not happen; events: {self.events}"
-            self.collect(self.executor.poll(min(left, 0.1)))
+            remaining = deadline - self.executor.supervisor.loop.monotonic()
+            assert remaining > 0, f"{condition} did not happen; events: {self.events}"
+            self.collect(self.executor.poll(min(remaining, 0.1)))
 
     def collect(self, reports: list[Report]) -> None:
         self.events += [report.event for report in reports]
@@ -155,12 +155,12 @@ class Bench:
         return any(isinstance(event, Started) and event.attempt_id == attempt_id for event in self.events)
 
     def ends(self, attempt_id: str) -> list[Event]:
-        return [one for one in self.events if one.attempt_id == attempt_id and not isinstance(one, Started)]
+        return [event for event in self.events if event.attempt_id == attempt_id and not isinstance(event, Started)]
 
     def end(self, attempt_id: str) -> Any:
-        """Serve until this attempt has ended and its process is gone; returns its last event."""
+        """Poll until this attempt has ended and its process is gone; returns its last event."""
         self.until(lambda: bool(self.ends(attempt_id)), f"the end of {attempt_id}")
-        self.until(lambda: attempt_id not in self.executor.supervisor.leaving, "the end of its process")
+        self.until(lambda: attempt_id not in self.executor.supervisor.exiting, "the end of its process")
         (end,) = self.ends(attempt_id)
         return end
 
@@ -172,17 +172,17 @@ class Bench:
         return path.read_text() if path.exists() else ""
 
 
-def wait_gone(pids: list[int], seconds: float = PATIENCE_SECONDS) -> list[int]:
+def wait_gone(pids: list[int], seconds: float = TIMEOUT_SECONDS) -> list[int]:
     """Wait until these processes are gone, by pidfd; returns those that are not."""
-    left = []
+    running = []
     for pid in pids:
         try:
-            handle = os.pidfd_open(pid)
+            pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             continue
         try:
-            if not select.select([handle], [], [], seconds)[0]:
-                left.append(pid)
+            if not select.select([pidfd], [], [], seconds)[0]:
+                running.append(pid)
         finally:
-            os.close(handle)
-    return left
+            os.close(pidfd)
+    return running

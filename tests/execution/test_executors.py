@@ -1,4 +1,4 @@
-"""The rules at the head of executors/base.py, held by every executor, with nbflow's own program and a real DAG file."""
+"""The rules at the head of executors/base.py, for every executor, with a real DAG file."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from nbflow.execution.executors.sequential import SequentialExecutor
 from nbflow.execution.logs import LogFolder
 from nbflow.execution.process_pool import ProcessPoolOptions
 from nbflow.execution.supervisor import SupervisorOptions
-from nbflow.execution.task_api import QUESTIONS, Refused, TaskApi
-from nbflow.execution.task_client import TaskClient, as_error, error_to_json
+from nbflow.execution.task_api import REQUESTS, RequestRefused, TaskApi
+from nbflow.execution.task_client import TaskClient, error_from_json, error_to_json
 from nbflow.sources.loading import Loaded, load_source
 from nbflow.store.base import DagVersion
-from tests.execution.support import NOW, RememberingStore
+from tests.execution.support import NOW, RecordingStore
 
 SOURCE = """
 import os
@@ -68,7 +68,7 @@ class World:
     """A DAG file, a store, and an executor of the kind under test."""
 
     def __init__(self, folder: Path, kind: str) -> None:
-        self.store = RememberingStore()
+        self.store = RecordingStore()
         self.loaded = self.load(folder)
         self.spec = self.loaded.specs["sales"]
         self.task_api = TaskApi(store=self.store, secrets=SecretsChain([EnvironmentBackend({})]))  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ class World:
         return work.attempt_id
 
     def run(self, task_id: str) -> list[Event]:
-        """Everything that is said about a try of this task, up to its end."""
+        """All events of a try of this task, up to its end."""
         attempt_id = self.submit(task_id)
         while attempt_id in self.executor.live:
             self.reports += self.executor.poll(1.0)
@@ -136,39 +136,41 @@ def test_a_try_that_works_is_started_and_succeeds_and_its_result_is_stored(world
         ("exits", Cause.RAISED, "SystemExit: 3", True),
     ],
 )
-def test_a_try_that_fails_says_why(world: World, task_id: str, cause: Cause, gist: str, retry: bool) -> None:
+def test_a_failed_try_is_reported_with_its_error(
+    world: World, task_id: str, cause: Cause, gist: str, retry: bool
+) -> None:
     end = end_of(world, task_id)
     assert (type(end), end.cause, end.error, end.retry) == (Failed, cause, gist, retry)
 
 
-def test_a_try_that_skips_itself_says_so(world: World) -> None:
+def test_a_try_that_skips_itself_is_reported_skipped(world: World) -> None:
     end = end_of(world, "skips")
     assert (type(end), end.message) == (SkippedItself, "nothing to do")
 
 
-def test_a_try_that_is_too_slow_is_ended(world: World) -> None:
+def test_a_try_that_exceeds_its_time_limit_fails(world: World) -> None:
     end = end_of(world, "too_slow")
     assert (type(end), end.cause) == (Failed, Cause.EXECUTION_TIMEOUT)
     assert "too_slow ran longer than its execution_timeout of 0:00:00.1" in end.error
 
 
 def test_a_start_is_reported_while_the_try_runs(tmp_path: Path) -> None:
-    # Given a try that takes its time in a process of its own
+    # Given a long try in its own process
     world = World(tmp_path, "local")
     world.executor.start()
     attempt_id = world.submit("too_slow")
 
-    # When a report is waited for
+    # When the executor waits for a report
     reports = world.executor.poll(None)
 
-    # Then it is that of the start, and the try is still there
+    # Then it is that of the start, and the try is still live
     assert [(type(report.event), report.attempt_id) for report in reports] == [(Started, attempt_id)]
     assert world.executor.live == [attempt_id]
     world.executor.stop()
 
 
-def test_a_try_that_is_claimed_elsewhere_is_dropped(world: World) -> None:
-    world.store.claims["of works"] = "elsewhere"
+def test_a_try_that_another_supervisor_has_claimed_is_dropped(world: World) -> None:
+    world.store.claims["of works"] = "another supervisor"
     assert world.run("works") == []
 
 
@@ -183,11 +185,11 @@ def test_a_try_that_is_cancelled_has_one_end(world: World, restart: bool, kind: 
     assert [type(report.event) for report in reports if not isinstance(report.event, Started)] == [kind]
 
 
-def test_cancelling_what_it_does_not_hold_is_refused(world: World) -> None:
-    assert not world.executor.cancel("nobody's", reason="x")
+def test_cancelling_an_unknown_attempt_is_refused(world: World) -> None:
+    assert not world.executor.cancel("unknown", reason="x")
 
 
-def test_slots_are_taken_and_given_back(world: World) -> None:
+def test_slots_are_occupied_and_released(world: World) -> None:
     free = world.executor.slots_free
     world.submit("works")
     assert (world.executor.slots_free, list(world.executor.live)) == (free - 1, ["of works"])
@@ -204,10 +206,10 @@ def test_the_sequential_executor_runs_in_the_calling_process(
     assert "printed\n" in capsys.readouterr().out
 
 
-def test_an_announced_start_is_handed_back_before_the_code_runs(
+def test_an_announced_start_is_reported_before_the_code_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Given an executor that somebody looks at, and two tries
+    # Given an executor that announces starts, and two tries
     world = World(tmp_path, "sequential")
     world.executor = SequentialExecutor(
         world.task_api, dag_of=lambda dag_id, version: world.loaded.dags[0], announce=True, monotonic=lambda: 0.0
@@ -216,9 +218,9 @@ def test_an_announced_start_is_handed_back_before_the_code_runs(
     world.submit("skips")
 
     def kinds() -> list[tuple[str, str]]:
-        return [(one.key.task_id, type(one.event).__name__) for one in world.executor.poll(0.0)]
+        return [(report.key.task_id, type(report.event).__name__) for report in world.executor.poll(0.0)]
 
-    # Then it says that the first starts, and nothing of it has run yet
+    # Then it reports the start of the first, whose code has not run yet
     assert (kinds(), capsys.readouterr().out) == ([("works", "Started")], "")
     # And its end comes with the next one's start, each of them once
     assert kinds() == [("works", "Succeeded"), ("skips", "Started")]
@@ -236,56 +238,55 @@ def test_the_log_of_a_local_try_holds_what_it_printed(tmp_path: Path) -> None:
     assert "printed\n" in world.logs.path(RunKey("sales", "r"), TaskKey("works"), 1).read_text()
 
 
-# ------------------------------------------------------------------------------------------------------------- the task
-# API
+# -------------------------------------------------------------------------------------------------------- the task API
 
 
-def test_every_question_of_the_runtime_is_answered_by_the_desk() -> None:
+def test_every_method_of_the_runtime_has_a_handler_in_the_task_api() -> None:
     methods = {name for name, _ in inspect.getmembers(Runtime, inspect.isfunction) if not name.startswith("_")} - {
         "now"
     }
-    assert methods == QUESTIONS
-    assert {name for name in methods if hasattr(TaskClient, name)} == QUESTIONS
+    assert methods == REQUESTS
+    assert {name for name in methods if hasattr(TaskClient, name)} == REQUESTS
 
 
 def test_a_file_that_is_being_loaded_may_read_and_not_write() -> None:
-    task_api = TaskApi(store=RememberingStore(), secrets=SecretsChain([EnvironmentBackend({"NBFLOW_VAR_X": "1"})]))  # type: ignore[arg-type]
-    assert task_api.answer_parsing("get_variable", {"key": "x"}) == "1"
-    for kind in QUESTIONS - {"get_variable", "get_connection"}:
-        with pytest.raises(Refused):
-            task_api.answer_parsing(kind, {})
+    task_api = TaskApi(store=RecordingStore(), secrets=SecretsChain([EnvironmentBackend({"NBFLOW_VAR_X": "1"})]))  # type: ignore[arg-type]
+    assert task_api.handle_parse_request("get_variable", {"key": "x"}) == "1"
+    for kind in REQUESTS - {"get_variable", "get_connection"}:
+        with pytest.raises(RequestRefused):
+            task_api.handle_parse_request(kind, {})
 
 
 @pytest.mark.parametrize(
     "args", [{}, {"key": "k"}, {"key": "k", "value": "1", "attempt_id": "other"}, {"key": "k", "value": 3}]
 )
 def test_arguments_that_do_not_fit_are_refused(args: dict[str, Any]) -> None:
-    task_api = TaskApi(store=RememberingStore(), secrets=SecretsChain([]))  # type: ignore[arg-type]
+    task_api = TaskApi(store=RecordingStore(), secrets=SecretsChain([]))  # type: ignore[arg-type]
     work = Work(attempt_id="a", run=Run(dag_id="d", run_id="r", run_after=NOW), task_id="t")
-    with pytest.raises(Refused):
-        task_api.answer(work, "xcom_push", args)
+    with pytest.raises(RequestRefused):
+        task_api.handle(work, "xcom_push", args)
 
 
 def test_an_xcom_that_is_too_large_is_refused_on_both_sides() -> None:
-    store = RememberingStore()
+    store = RecordingStore()
     task_api = dataclasses.replace(
         TaskApi(store=store, secrets=SecretsChain([])),  # type: ignore[arg-type]
-        most_xcom_bytes=100,
+        max_xcom_bytes=100,
     )
     work = Work(attempt_id="a", run=Run(dag_id="d", run_id="r", run_after=NOW), task_id="t")
-    with pytest.raises(Refused, match="more than the 100 allowed"):
-        task_api.answer(work, "xcom_push", {"key": "k", "value": '"' + "x" * 200 + '"'})
+    with pytest.raises(RequestRefused, match="more than the 100 allowed"):
+        task_api.handle(work, "xcom_push", {"key": "k", "value": '"' + "x" * 200 + '"'})
     with pytest.raises(Exception, match="more than the 100 allowed"):
         task_api.runtime(work).xcom_push("k", "x" * 200)
     assert store.xcoms == {}
 
 
 @pytest.mark.parametrize("error", [DagNotFound("no DAG 'x'", hint="Look again."), ConnectionNotFound("none")])
-def test_an_error_of_the_desk_is_the_same_error_in_the_child(error: Exception) -> None:
-    back = as_error(error_to_json(error))
+def test_an_error_of_the_task_api_is_the_same_error_in_the_child(error: Exception) -> None:
+    back = error_from_json(error_to_json(error))
     assert (type(back), str(back)) == (type(error), str(error))
 
 
-def test_a_strange_error_crosses_as_our_own_with_its_text() -> None:
-    assert str(as_error(error_to_json(ConnectionError("gone")))) == "ConnectionError: gone"
-    assert str(as_error({"type": "dataclass", "message": "m"})) == "m"
+def test_an_error_of_another_class_becomes_an_nbflow_error_with_its_text() -> None:
+    assert str(error_from_json(error_to_json(ConnectionError("gone")))) == "ConnectionError: gone"
+    assert str(error_from_json({"type": "dataclass", "message": "m"})) == "m"

@@ -1,4 +1,4 @@
-"""Tasks that do their worst: each costs its own try and nothing else, and the event and the log say why."""
+"""Tasks that misbehave: each fails its own try and nothing else, and the event and the log state the reason."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def talks_endlessly(rt):
         signal.pause()
 
 def speaks_for_another(rt):
-    rt._channel.send({"ask": "xcom_push", "args": {"key": "k", "value": "1"}, "attempt": "somebody else"})
+    rt._channel.send({"request": "xcom_push", "args": {"key": "k", "value": "1"}, "attempt": "somebody else"})
     return rt._channel.receive()[0]["error"]["message"]
 
 def forges_an_outcome(rt):
@@ -102,8 +102,8 @@ def hangs(rt):
     while True:
         signal.pause()
 
-def asks_for_nothing_known(rt):
-    return rt._ask("drop_all_tables", {})
+def sends_unknown_request(rt):
+    return rt._request("drop_all_tables", {})
 """
 
 
@@ -111,40 +111,44 @@ def asks_for_nothing_known(rt):
 def bench(tmp_path: Path) -> Iterator[Bench]:
     with Bench(tmp_path, SOURCE, grace_seconds=0.2) as bench:
         yield bench
-        assert isinstance(bench.run("fine"), Succeeded)  # whatever a test did, the next try is none the worse for it
+        assert isinstance(bench.run("fine"), Succeeded)  # after each test, the next try still works
 
 
 @pytest.mark.parametrize(
     ("task", "gist"),
     [
-        ("exits", "its process died: exit code 3"),
-        ("kills_itself", "its process died: killed by SIGKILL (out of memory?)"),
-        ("crashes", "its process died: killed by SIGSEGV (a crash in native code)"),
-        ("closes_everything", "its process died: it closed the connection to its supervisor"),
-        ("talks_nonsense", "its process died: it broke the protocol with its supervisor: b'hello' is not a message"),
+        ("exits", "the task's process died: exit code 3"),
+        ("kills_itself", "the task's process died: killed by SIGKILL (out of memory?)"),
+        ("crashes", "the task's process died: killed by SIGSEGV (a crash in native code)"),
+        ("closes_everything", "the task's process died: it closed the connection to its supervisor"),
+        (
+            "talks_nonsense",
+            "the task's process died: it broke the protocol with its supervisor: b'hello' is not a message",
+        ),
         (
             "talks_endlessly",
-            "its process died: it broke the protocol with its supervisor: "
+            "the task's process died: it broke the protocol with its supervisor: "
             "a message of 4,294,967,295 bytes is more than the 16,777,216 allowed",
         ),
         (
             "forges_an_outcome",
-            "its process died: it broke the protocol with its supervisor: an outcome in the name of another attempt",
+            "the task's process died: it broke the protocol with its supervisor: "
+            "an outcome with the id of another attempt",
         ),
     ],
 )
-def test_a_process_that_ends_badly_is_reported_with_what_became_of_it(bench: Bench, task: str, gist: str) -> None:
+def test_a_process_that_dies_is_reported_with_its_exit(bench: Bench, task: str, gist: str) -> None:
     # When it runs
     end = bench.run(task)
-    # Then the event says what became of its process, and so does the log
+    # Then the event states how its process exited, and so does the log
     assert (type(end), end.cause, end.error, end.retry) == (Failed, Cause.PROCESS_DIED, gist, True)
     assert gist in bench.log(task)
 
 
-def test_memory_without_end_costs_one_try(tmp_path: Path) -> None:
+def test_unlimited_allocation_fails_one_try(tmp_path: Path) -> None:
     # Given a limit on what a child may allocate
     with Bench(tmp_path, SOURCE, memory_limit_bytes=512 * 1024 * 1024) as bench:
-        # When a task allocates without end
+        # When a task allocates without limit
         end = bench.run("eats_memory")
         # Then it fails like any task that raises
         assert (type(end), end.cause, end.error) == (Failed, Cause.RAISED, "MemoryError: ")
@@ -152,12 +156,12 @@ def test_memory_without_end_costs_one_try(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["prints_much", "floods_by_subprocess"])
-def test_a_flooded_log_is_cut_and_says_so(tmp_path: Path, task: str) -> None:
+def test_a_flooded_log_is_cut_and_states_it(tmp_path: Path, task: str) -> None:
     # Given logs of at most 1 MB
-    with Bench(tmp_path, SOURCE, most_log_bytes=1_000_000) as bench:
+    with Bench(tmp_path, SOURCE, max_log_bytes=1_000_000) as bench:
         # When a task writes 100 MB
         end = bench.run(task)
-        # Then it succeeds, its log has been cut, and the log says so
+        # Then it succeeds, its log has been cut, and the log states it
         assert isinstance(end, Succeeded)
         text = bench.log(task)
         assert len(text) < 1_010_000
@@ -170,14 +174,14 @@ def test_a_value_that_cannot_be_stored_names_its_place(bench: Bench) -> None:
     assert end.error.startswith('SerializationError: return value["a"][0]: a value of type')
 
 
-def test_a_question_for_another_attempt_is_refused(bench: Bench) -> None:
+def test_a_request_for_another_attempt_is_refused(bench: Bench) -> None:
     assert isinstance(bench.run("speaks_for_another"), Succeeded)
-    assert list(bench.store.xcoms.values()) == ['"a question in the name of another attempt"']
+    assert list(bench.store.xcoms.values()) == ['"a request with the id of another attempt"']
 
 
-def test_a_question_that_nobody_may_ask_is_refused(bench: Bench) -> None:
-    end = bench.run("asks_for_nothing_known")
-    assert (type(end), end.error) == (Failed, "NbflowError: a task cannot ask for 'drop_all_tables'")
+def test_an_unknown_request_is_refused(bench: Bench) -> None:
+    end = bench.run("sends_unknown_request")
+    assert (type(end), end.error) == (Failed, "NbflowError: a task cannot request 'drop_all_tables'")
 
 
 def test_the_write_of_a_stale_attempt_is_refused(bench: Bench) -> None:
@@ -189,7 +193,7 @@ def test_the_write_of_a_stale_attempt_is_refused(bench: Bench) -> None:
     assert (end.error, bench.store.xcoms) == ("StaleAttempt: attempt old is no longer the current one", {})
 
 
-def test_processes_left_in_the_group_or_outside_it_are_ended(bench: Bench) -> None:
+def test_processes_left_in_the_group_or_outside_it_are_killed(bench: Bench) -> None:
     import json
 
     # When a task leaves children in its group and a daemon in a session of its own
@@ -200,14 +204,14 @@ def test_processes_left_in_the_group_or_outside_it_are_ended(bench: Bench) -> No
     assert wait_gone([*left["group"], left["daemon"]]) == []
 
 
-def test_a_fork_that_comes_back_from_the_task_speaks_for_nobody(bench: Bench) -> None:
+def test_a_fork_that_returns_from_the_task_reports_no_outcome(bench: Bench) -> None:
     attempt_id = bench.submit("forks_and_returns")
     end = bench.end(attempt_id)
     assert isinstance(end, Succeeded)
     assert bench.ends(attempt_id) == [end]
 
 
-def test_a_process_that_stays_after_its_outcome_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_stays_after_its_outcome_is_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     from nbflow.execution import supervisor
 
     monkeypatch.setattr(supervisor, "EXIT_SECONDS", 0.1)
@@ -215,7 +219,7 @@ def test_a_process_that_stays_after_its_outcome_is_ended(bench: Bench, monkeypat
     end = bench.run("reports_and_stays")
     # Then the success stands, and the process is gone (run() waits for that)
     assert isinstance(end, Succeeded)
-    assert bench.executor.supervisor.quiet
+    assert bench.executor.supervisor.idle
 
 
 def test_a_group_that_ignores_sigterm_is_gone_after_the_grace_period(bench: Bench) -> None:
@@ -234,13 +238,13 @@ def test_a_group_that_ignores_sigterm_is_gone_after_the_grace_period(bench: Benc
     assert "SIGKILL" in bench.log("ignores_sigterm")
 
 
-def test_a_task_that_hangs_is_ended_by_its_time_limit(tmp_path: Path) -> None:
+def test_a_task_that_hangs_is_killed_at_its_time_limit(tmp_path: Path) -> None:
     with Bench(tmp_path, SOURCE, grace_seconds=5.0, timeout_margin_seconds=0.0) as bench:
         end = bench.run("hangs", execution_timeout=0.2)
         assert (type(end), end.cause, end.error, end.retry) == (
             Failed,
             Cause.EXECUTION_TIMEOUT,
-            "it ran longer than its execution_timeout of 0.2 s",
+            "the task ran longer than its execution_timeout of 0.2 s",
             True,
         )
 
@@ -259,8 +263,8 @@ def test_a_cleared_try_is_reported_ended_when_its_process_is_gone(bench: Bench) 
     assert not os.path.exists(f"/proc/{pid}")
 
 
-@pytest.mark.parametrize("whom", ["template", "base"])
-def test_tries_of_a_template_or_base_that_is_killed_are_reported_and_gone(bench: Bench, whom: str) -> None:
+@pytest.mark.parametrize("victim", ["DAG fork server", "base fork server"])
+def test_tries_of_a_fork_server_that_is_killed_are_reported_and_gone(bench: Bench, victim: str) -> None:
     import json
 
     # Given a task that runs
@@ -268,17 +272,17 @@ def test_tries_of_a_template_or_base_that_is_killed_are_reported_and_gone(bench:
     bench.until(lambda: (attempt_id, "pids") in bench.store.xcoms)
     (pid,) = json.loads(bench.store.xcoms[attempt_id, "pids"])
     parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    victim = parent if whom == "template" else bench.executor.supervisor.base_pid
-    assert victim is not None
-    # When the process above it is killed
-    os.kill(victim, signal.SIGKILL)
+    victim_pid = parent if victim == "DAG fork server" else bench.executor.supervisor.base_pid
+    assert victim_pid is not None
+    # When the fork server above it is killed
+    os.kill(victim_pid, signal.SIGKILL)
     end = bench.end(attempt_id)
     # Then its try is reported, and its process is gone
     assert (type(end), end.cause) == (Failed, Cause.PROCESS_DIED)
     assert wait_gone([pid]) == []
 
 
-def test_a_daemon_of_a_try_that_still_runs_is_left_alone(bench: Bench) -> None:
+def test_a_daemon_that_a_running_try_may_use_is_not_killed(bench: Bench) -> None:
     import json
 
     # Given a try that runs, and another one of the same DAG that leaves a daemon behind
@@ -287,7 +291,7 @@ def test_a_daemon_of_a_try_that_still_runs_is_left_alone(bench: Bench) -> None:
     attempt_id = bench.submit("leaves_processes")
     assert isinstance(bench.end(attempt_id), Succeeded)
     daemon = json.loads(bench.store.xcoms[attempt_id, "return_value"])["daemon"]
-    # Then the daemon lives for as long as it might be the running one's, and no longer
+    # Then the daemon lives for as long as it may belong to the running one, and no longer
     assert os.path.exists(f"/proc/{daemon}")
     bench.executor.cancel(running, reason="enough")
     bench.end(running)

@@ -1,4 +1,4 @@
-"""Logs of tries: their place, their permissions, their cap, and the stream that children write through."""
+"""Logs of tries: paths, permissions, size limit, and the stream that children write through."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def test_a_log_lies_in_its_runs_folder_and_only_its_owner_reads_it(tmp_path: Pat
     log.close()
     path = tmp_path / "logs/sales/manual__2026-03-01T00:00:00+00:00/load.map_index=3.attempt=2.log"
     assert (logs.path(RUN, TaskKey("load", 3), 2), path.read_text()) == (path, "*** hello\n")
-    assert [oct(os.stat(one).st_mode & 0o777) for one in (path, path.parent)] == ["0o600", "0o700"]
+    assert [oct(os.stat(entry).st_mode & 0o777) for entry in (path, path.parent)] == ["0o600", "0o700"]
 
 
 @pytest.mark.parametrize(
     "run_id", ["../../etc", "..", ".", "", "a/b", "a\0b", "/etc/passwd", ".hidden", "x" * 1000, "%2e%2e"]
 )
-def test_whatever_a_run_is_called_its_log_stays_in_the_folder(tmp_path: Path, run_id: str) -> None:
+def test_the_log_of_any_run_id_stays_in_the_folder(tmp_path: Path, run_id: str) -> None:
     logs = LogFolder(tmp_path / "logs")
     logs.open(RunKey("d", run_id), TaskKey("t"), 1).close()
-    (made,) = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert made.parent.parent == tmp_path / "logs/d"
+    (log_file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert log_file.parent.parent == tmp_path / "logs/d"
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
-def test_two_ids_never_share_a_name(one: str, other: str) -> None:
-    names = safe_name(one), safe_name(other)
-    assert (names[0] == names[1]) == (one == other)
+def test_two_ids_never_share_a_name(first: str, second: str) -> None:
+    names = safe_name(first), safe_name(second)
+    assert (names[0] == names[1]) == (first == second)
     for name in names:
         assert "/" not in name
         assert "\0" not in name
@@ -75,7 +75,7 @@ def test_a_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
         logs.open(RUN, TaskKey("t"), 1)
 
 
-def test_a_folder_that_was_cleaned_up_meanwhile_is_made_again(tmp_path: Path) -> None:
+def test_a_folder_that_was_deleted_meanwhile_is_made_again(tmp_path: Path) -> None:
     import shutil
 
     logs = LogFolder(tmp_path / "logs")
@@ -85,23 +85,25 @@ def test_a_folder_that_was_cleaned_up_meanwhile_is_made_again(tmp_path: Path) ->
     assert logs.path(RUN, TaskKey("t"), 2).exists()
 
 
-def test_a_log_beyond_its_cap_is_cut_and_says_how_much_went(tmp_path: Path) -> None:
-    # Given a log that a subprocess wrote far past the cap
-    logs = LogFolder(tmp_path, most_bytes=1000)
+def test_a_log_beyond_its_limit_is_cut_and_states_how_much_was_dropped(tmp_path: Path) -> None:
+    # Given a log that a subprocess wrote far past the limit
+    logs = LogFolder(tmp_path, max_bytes=1000)
     log = logs.open(RUN, TaskKey("t"), 1)
     os.write(log.fileno(), b"x" * 50_000)
     # When it is closed
     log.close()
-    # Then its first part is left, with a line that says so
+    # Then its first part remains, with a line that states it
     text = logs.path(RUN, TaskKey("t"), 1).read_text()
-    assert text == "x" * 1000 + "*** log cut at 1,000 bytes; 44,904 more were dropped\n"
+    note = "*** log cut at 1,000 bytes ([logging] max_log_bytes_per_try); 44,904 more were dropped\n"
+    assert text == "x" * 1000 + note
 
 
-def stream(tmp_path: Path, *, room: int = 10_000, masker: Masker | None = None) -> LogStream:
-    return LogStream(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), room=room, masker=masker)
+def stream(tmp_path: Path, *, max_bytes: int = 10_000, masker: Masker | None = None) -> LogStream:
+    fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    return LogStream(fd, max_bytes=max_bytes, masker=masker)
 
 
-def test_lines_go_out_at_once_and_the_rest_when_flushed(tmp_path: Path) -> None:
+def test_lines_are_written_at_once_and_the_rest_when_flushed(tmp_path: Path) -> None:
     out = stream(tmp_path)
     out.write("one\ntw")
     assert (tmp_path / "log").read_text() == "one\n"
@@ -117,23 +119,23 @@ def test_a_secret_that_is_printed_in_pieces_is_masked(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "pass: ***\nand again ***\nraw ***\n"
 
 
-def test_both_streams_share_one_cap_and_one_of_them_says_that_it_is_reached(tmp_path: Path) -> None:
-    out = stream(tmp_path, room=10)
+def test_both_streams_share_one_limit_and_one_of_them_states_that_it_is_reached(tmp_path: Path) -> None:
+    out = stream(tmp_path, max_bytes=10)
     err = out.twin()
     for text in ("1234\n", "5678\n", "more\n", "and more\n"):
         out.write(text)
         err.write(text)
-    said = "\n*** the log is full: what follows is dropped ([logging] max_log_bytes_per_try)\n"
-    assert (tmp_path / "log").read_text() == "1234\n1234\n" + said
+    note = "\n*** the log is full: what follows is dropped ([logging] max_log_bytes_per_try)\n"
+    assert (tmp_path / "log").read_text() == "1234\n1234\n" + note
 
 
-def test_characters_that_utf_8_cannot_say_are_escaped(tmp_path: Path) -> None:
+def test_characters_that_utf_8_cannot_encode_are_escaped(tmp_path: Path) -> None:
     out = stream(tmp_path)
     out.write("bad \udcff name\n")
     assert (tmp_path / "log").read_text() == "bad \\udcff name\n"
 
 
-def test_a_log_is_read_on_from_where_one_was(tmp_path: Path) -> None:
+def test_a_log_is_read_from_a_byte_offset(tmp_path: Path) -> None:
     path = tmp_path / "log"
     assert read_log(path) == ("", 0)
     path.write_text("one\n")
@@ -142,9 +144,9 @@ def test_a_log_is_read_on_from_where_one_was(tmp_path: Path) -> None:
     assert (text, read_log(path, start=at)) == ("one\n", ("two\n", 8))
 
 
-def test_what_cannot_be_written_is_lost_and_the_log_says_so_later(tmp_path: Path) -> None:
+def test_output_that_cannot_be_written_is_dropped_and_counted_in_the_log(tmp_path: Path) -> None:
     with open("/dev/full", "wb", buffering=0) as full, open(tmp_path / "log", "wb", buffering=0) as log:
-        stream = LogStream(full.fileno(), room=1000)
+        stream = LogStream(full.fileno(), max_bytes=1000)
         stream.write("lost\n")
         os.dup2(log.fileno(), full.fileno())
         stream.write("kept\n")

@@ -1,4 +1,4 @@
-"""The processes below the supervisor: who is forked from whom, what they know, and that nothing of them is left."""
+"""The processes below the supervisor: their parents, what they can read, and that none of them outlives its try."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def returned(bench: Bench, task: str) -> Any:
 # ------------------------------------------------------------------------------------------------------ forks and loads
 
 
-def test_tries_of_a_dag_are_forks_of_one_template_each_in_a_group_of_its_own(bench: Bench) -> None:
+def test_tries_of_a_dag_are_forks_of_one_fork_server_each_in_its_own_process_group(bench: Bench) -> None:
     # When two tries of a DAG run
     first, second = returned(bench, "parents"), returned(bench, "parents")
     # Then they are different processes of one parent, and each leads its own session and group
@@ -84,10 +84,10 @@ def test_a_try_is_reported_started_and_then_ended_once(bench: Bench) -> None:
 def test_a_duplicate_delivery_is_dropped(bench: Bench) -> None:
     # Given an attempt that another supervisor has claimed
     bench.store.claims["taken"] = "elsewhere"
-    # When it is submitted here, and after it one of our own
+    # When it is submitted here, and after it an unclaimed one
     bench.submit("fine", attempt_id="taken")
     bench.run("fine")
-    # Then nothing is said about it, and nothing holds it
+    # Then it is not reported, and not live
     assert [event for event in bench.events if event.attempt_id == "taken"] == []
     assert list(bench.executor.live) == []
 
@@ -102,7 +102,7 @@ def test_a_duplicate_delivery_is_dropped(bench: Bench) -> None:
         ("TOKEN = Variable.get('plain')", "read variable plain while it was loaded"),
     ],
 )
-def test_a_template_that_may_not_be_forked_is_loaded_anew_for_each_try(tmp_path: Path, at_load: str, why: str) -> None:
+def test_a_dag_whose_process_must_not_be_forked_is_loaded_for_each_try(tmp_path: Path, at_load: str, why: str) -> None:
     # Given a file that starts a thread, or reads a variable, while it is loaded
     with Bench(tmp_path, SOURCE + at_load, environ={**os.environ, "NBFLOW_VAR_PLAIN": "x"}) as bench:
         # When two tries run
@@ -112,12 +112,12 @@ def test_a_template_that_may_not_be_forked_is_loaded_anew_for_each_try(tmp_path:
         assert why in bench.log("parents")
 
 
-def test_native_threads_that_survive_a_fork_do_not_cost_the_warm_start(tmp_path: Path) -> None:
+def test_native_threads_that_stop_around_a_fork_do_not_prevent_forking(tmp_path: Path) -> None:
     pytest.importorskip("numpy")
     # Given a DAG that imports NumPy, whose OpenBLAS ends its threads around a fork
     with Bench(tmp_path, "import numpy\nnumpy.ones((300, 300)) @ numpy.ones((300, 300))\n" + SOURCE) as bench:
         first, second = returned(bench, "parents"), returned(bench, "parents")
-        # Then its template is forked like any other
+        # Then its fork server is forked like any other
         assert first[1] == second[1] != bench.executor.supervisor.base_pid
 
 
@@ -133,8 +133,8 @@ def test_forks_do_not_draw_the_same_random_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "gist"),
     [
-        ("while True: pass", "loading it took longer than 0.5 s ([core] dagbag_import_timeout)"),
-        ("import os; os._exit(7)", "loading it ended its process: exit code 7"),
+        ("while True: pass", "loading the DAG took longer than 0.5 s ([core] dagbag_import_timeout)"),
+        ("import os; os._exit(7)", "loading the DAG ended its process: exit code 7"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
@@ -158,18 +158,18 @@ def test_a_task_that_loads_with_another_shape_fails_and_says_what_differs(tmp_pa
         gist = "loading the DAG's source again gives the task 'fine' another shape: upstream is ('new',), was ()"
         assert (end.cause, end.error) == (Cause.LOAD_FAILED, gist)
         end = bench.run("parents")
-        assert end.error == "loading the DAG's source again no longer gives the task 'parents'"
+        assert end.error == "loading the DAG's source again no longer defines the task 'parents'"
 
 
-def test_the_template_used_least_recently_makes_room(tmp_path: Path) -> None:
-    # Given room for two templates
-    with Bench(tmp_path, SOURCE, most_templates=2) as bench:
+def test_the_least_recently_used_fork_server_is_retired(tmp_path: Path) -> None:
+    # Given a limit of two DAG fork servers
+    with Bench(tmp_path, SOURCE, max_dag_fork_servers=2) as bench:
         of_version: dict[int, int] = {}
         for version in (1, 2, 1, 3):
             attempt_id = bench.submit("parents", version=version)
             bench.end(attempt_id)
             of_version[version] = json.loads(bench.store.xcoms[attempt_id, "return_value"])[1]
-        # When a third version runs, then version 2's template ends, and version 1's is still used
+        # When a third version runs, then version 2's fork server ends, and version 1's is still used
         assert wait_gone([of_version[2]]) == []
         attempt_id = bench.submit("parents", version=1)
         bench.end(attempt_id)
@@ -194,12 +194,12 @@ def test_planted_secrets_are_in_no_environment_below_the_supervisor(tmp_path: Pa
     with Bench(tmp_path, SOURCE, environ={**os.environ, **planted}) as bench:
         # When a task looks at its environment
         seen = returned(bench, "environ")
-        template = returned(bench, "parents")[1]
+        dag_fork_server = returned(bench, "parents")[1]
         base = bench.executor.supervisor.base_pid
-        # Then it finds none of them, neither there nor in that of the processes above it, but plain settings
+        # Then no secret is there, nor in the environment of the processes above it, but plain settings are
         assert [name for name, value in seen.items() if "PLANTED" in value] == []
         assert seen["NBFLOW__CORE__PARALLELISM"] == "3"
-        for pid in (template, base):
+        for pid in (dag_fork_server, base):
             assert b"PLANTED" not in Path(f"/proc/{pid}/environ").read_bytes()
             assert b"PLANTED" not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
@@ -227,26 +227,26 @@ def test_a_try_whose_lease_is_lost_is_killed(tmp_path: Path) -> None:
     with Bench(tmp_path, SOURCE, heartbeat_seconds=0.05) as bench:
         attempt_id = bench.submit("hangs")
         bench.until(lambda: bench.started(attempt_id))
-        # When the store says that the attempt is no longer ours
+        # When the store no longer renews the lease of the attempt
         bench.store.lost.add(attempt_id)
-        # Then its process is ended
+        # Then its process is killed
         end = bench.end(attempt_id)
-        assert (end.cause, end.error) == (Cause.HEARTBEAT_LOST, "its lease was lost")
+        assert (end.cause, end.error) == (Cause.HEARTBEAT_LOST, "the lease of the attempt was lost")
 
 
-def test_tries_are_killed_before_their_lease_runs_out_when_the_store_cannot_be_asked(tmp_path: Path) -> None:
+def test_tries_are_killed_before_their_lease_expires_when_the_store_is_unreachable(tmp_path: Path) -> None:
     with Bench(tmp_path, SOURCE, heartbeat_seconds=0.1, lease_seconds=2.0) as bench:
         attempt_id = bench.submit("hangs")
         bench.until(lambda: bench.store.heartbeats > 0)
         clock = bench.executor.supervisor.loop.monotonic
-        # When the store goes away
+        # When the store becomes unreachable
         bench.store.down, since = True, clock()
         end = bench.end(attempt_id)
-        # Then the try is ended while its lease still holds elsewhere
+        # Then the try is killed before its lease expires
         assert (end.cause, clock() - since < 2.0) == (Cause.HEARTBEAT_LOST, True)
 
 
-def test_the_process_of_a_try_is_noted_with_its_start(bench: Bench) -> None:
+def test_the_process_of_a_try_is_stored_with_its_start_time(bench: Bench) -> None:
     attempt_id = bench.submit("hangs")
     bench.until(lambda: attempt_id in bench.store.processes)
     (pid, _) = json.loads(bench.store.xcoms[attempt_id, "pids"])
@@ -269,23 +269,23 @@ def orphan(attempt_id: str, pid: int | None, started: float | None, hostname: st
     )
 
 
-def test_an_orphan_is_ended_before_it_is_reported(bench: Bench) -> None:
+def test_an_orphan_is_killed_before_it_is_reported(bench: Bench) -> None:
     # Given a process group that a supervisor left behind
     process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    left = orphan("a", process.pid, process_started(process.pid), bench.options.hostname)
+    attempt = orphan("a", process.pid, process_started(process.pid), bench.options.hostname)
     # When its attempt is adopted
-    (report,) = bench.executor.adopt([left])
+    (report,) = bench.executor.adopt([attempt])
     # Then it has been killed, and the report says why
     assert process.wait() == -signal.SIGKILL
     assert isinstance(report.event, Failed)
     assert (report.event.cause, report.event.error) == (
         Cause.HEARTBEAT_LOST,
-        "its supervisor gone was not heard of; its processes were ended",
+        "the heartbeat of its supervisor gone was lost; the task's processes were killed",
     )
 
 
-def test_a_process_that_only_has_an_orphans_number_is_left_alone(bench: Bench) -> None:
-    # Given a process of ours whose number an orphan had once
+def test_a_process_that_reuses_an_orphans_pid_is_not_killed(bench: Bench) -> None:
+    # Given another process whose pid an orphan had once
     process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     started = process_started(process.pid)
     assert started is not None
@@ -315,12 +315,12 @@ def test_stop_leaves_no_process(tmp_path: Path) -> None:
     assert wait_gone([*pids, base]) == []
 
 
-def test_drain_waits_for_tries_and_cancels_what_is_left(bench: Bench) -> None:
+def test_drain_waits_for_tries_and_cancels_those_that_still_run(bench: Bench) -> None:
     quick, slow = bench.submit("fine"), bench.submit("hangs")
     bench.until(lambda: (slow, "pids") in bench.store.xcoms and bool(bench.ends(quick)))
     bench.collect(bench.executor.drain(0.1))
     (end,) = bench.ends(slow)
-    assert (type(end), end.cause, end.error) == (Failed, Cause.KILLED, "the executor is ending")
+    assert (type(end), end.cause, end.error) == (Failed, Cause.KILLED, "the executor is shutting down")
     assert bench.executor.slots_free == 0
 
 
@@ -343,12 +343,12 @@ import sys
 sys.path[:0] = [{root!r}]
 from pathlib import Path
 from tests.execution.support import Bench
-note = Path({folder!r}, "pid")
-source = f"import os, signal; open({{str(note)!r}}, 'w').write(str(os.getpid()) + '.')\\nwhile True: signal.pause()"
+pid_file = Path({folder!r}, "pid")
+source = f"import os, signal; open({{str(pid_file)!r}}, 'w').write(str(os.getpid()) + '.')\\nwhile True: signal.pause()"
 with Bench(Path({folder!r}), source) as bench:
     bench.submit("t")
-    bench.until(lambda: note.exists() and note.read_text().endswith("."))
-    print(note.read_text().rstrip("."), bench.executor.supervisor.base_pid, flush=True)
+    bench.until(lambda: pid_file.exists() and pid_file.read_text().endswith("."))
+    print(pid_file.read_text().rstrip("."), bench.executor.supervisor.base_pid, flush=True)
     bench.until(lambda: False)
 """
 
@@ -362,7 +362,7 @@ with Bench(Path({folder!r}), source) as bench:
     ],
 )
 def test_kill_9_of_the_supervisor_leaves_no_process(tmp_path: Path, driver: str, processes: int) -> None:
-    # Given a supervisor with processes below it: tries and their template, or one that is loading, and the base
+    # Given a supervisor with processes below it: tries and their fork server, or one that is loading, and the base
     command = [sys.executable, "-c", driver.format(root=str(ROOT), folder=str(tmp_path))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -376,13 +376,13 @@ def test_kill_9_of_the_supervisor_leaves_no_process(tmp_path: Path, driver: str,
 
 
 def test_a_failure_is_reported_only_when_its_process_is_gone(tmp_path: Path) -> None:
-    # Given a task that tells its process id, and fails
+    # Given a task that stores its process id, and fails
     source = "import os\ndef fails(rt):\n    rt.xcom_push('pid', os.getpid())\n    raise ValueError('no')\n"
     with Bench(tmp_path, source) as bench:
         attempt_id = bench.submit("fails")
-        # When its end is reported
+        # When its failure is reported
         bench.until(lambda: bool(bench.ends(attempt_id)))
-        # Then nothing of it is left that a next try could meet
+        # Then its process no longer exists
         assert not os.path.exists(f"/proc/{bench.store.xcoms[attempt_id, 'pid']}")
         (end,) = bench.ends(attempt_id)
         assert (type(end), end.error) == (Failed, "ValueError: no")

@@ -1,4 +1,4 @@
-"""Messages between supervisor and children: what arrives is what was sent, or is refused."""
+"""Messages between supervisor and children: each arrives as it was sent, or is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nbflow.core import events as ev
 from nbflow.core.snapshot import Run
 from nbflow.core.states import Cause, RunState
 from nbflow.execution import protocol
-from nbflow.execution.protocol import BrokenProtocol, Channel, Hangup
+from nbflow.execution.protocol import Channel, ConnectionClosed, ProtocolError
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RUN = Run(
@@ -25,14 +25,14 @@ RUN = Run(
 
 @pytest.fixture
 def ends() -> Iterator[tuple[Channel, Channel]]:
-    ours, theirs = socket.socketpair()
-    pair = Channel(ours, blocking=False, most_bytes=1000), Channel(theirs, blocking=True)
+    supervisor_end, child_end = socket.socketpair()
+    pair = Channel(supervisor_end, blocking=False, max_bytes=1000), Channel(child_end, blocking=True)
     yield pair
     for end in pair:
         end.close()
 
 
-# A work and events with every kind of field: dates, values of users, tuples, enums, and what is left at its default.
+# A Work and events with fields of every type: dates, user values, tuples, enums, and defaults.
 WORK = Work(
     attempt_id="a",
     run=RUN,
@@ -64,7 +64,7 @@ def test_an_outcome_arrives_as_it_was_sent(ends: tuple[Channel, Channel], event:
     here, there = ends
     outcome = Outcome(event=event, callbacks_run=("execute", "success"))
     there.send({"outcome": protocol.pack_outcome(outcome)})
-    ((message, _),), is_open = here.arrived()
+    ((message, _),), is_open = here.receive_available()
     assert (protocol.unpack_outcome(message["outcome"]), is_open) == (outcome, True)
 
 
@@ -104,8 +104,8 @@ def test_every_event_can_be_sent() -> None:
         },
     ],
 )
-def test_what_is_no_event_is_refused(raw: Any) -> None:
-    with pytest.raises(BrokenProtocol):
+def test_an_invalid_event_is_refused(raw: Any) -> None:
+    with pytest.raises(ProtocolError):
         protocol.unpack_event(raw)
 
 
@@ -120,21 +120,21 @@ def test_what_is_no_event_is_refused(raw: Any) -> None:
         b"\x00\x00\x03\xe0" + b"[" * 0x3E0,
     ],
 )
-def test_bytes_that_are_no_message_are_refused(ends: tuple[Channel, Channel], data: bytes) -> None:
+def test_bytes_that_are_not_a_message_are_refused(ends: tuple[Channel, Channel], data: bytes) -> None:
     here, there = ends
     there.sock.sendall(data)
-    with pytest.raises(BrokenProtocol):
-        here.arrived()
+    with pytest.raises(ProtocolError):
+        here.receive_available()
 
 
 def test_a_message_in_pieces_arrives_when_it_is_whole(ends: tuple[Channel, Channel]) -> None:
     here, there = ends
     data = protocol.encode({"a": "ü" * 20}) + protocol.encode({"b": 2})
-    arrived = []
+    messages = []
     for index in range(len(data)):
         there.sock.send(data[index : index + 1])
-        arrived += [message for message, _ in here.arrived()[0]]
-    assert arrived == [{"a": "ü" * 20}, {"b": 2}]
+        messages += [message for message, _ in here.receive_available()[0]]
+    assert messages == [{"a": "ü" * 20}, {"b": 2}]
 
 
 def test_descriptors_travel_with_their_message(ends: tuple[Channel, Channel], tmp_path: Any) -> None:
@@ -151,26 +151,26 @@ def test_descriptors_travel_with_their_message(ends: tuple[Channel, Channel], tm
     assert (tmp_path / "log").read_text() == "written through it"
 
 
-def test_what_the_other_end_does_not_read_is_queued_and_nobody_waits(ends: tuple[Channel, Channel]) -> None:
+def test_messages_that_the_other_end_does_not_read_are_queued_without_waiting(ends: tuple[Channel, Channel]) -> None:
     # Given an end that sends without waiting, and another that does not read
     here, there = ends
     sent = [{"n": n, "text": "x" * 10_000} for n in range(200)]
     for message in sent:
         here.send(message)
     assert here.unsent
-    # When the other end reads at last
+    # When the other end starts to read
     received = []
     while len(received) < len(sent):
         here.flush()
         received.append(there.receive()[0])
-    # Then everything is there, in order
+    # Then all messages arrive, in order
     assert received == sent
 
 
-def test_a_closed_connection_is_a_hangup(ends: tuple[Channel, Channel]) -> None:
+def test_a_closed_connection_is_reported(ends: tuple[Channel, Channel]) -> None:
     here, there = ends
     there.send({"last": "words"})
     there.close()
-    assert [here.arrived(), here.arrived()] == [([({"last": "words"}, [])], True), ([], False)]
-    with pytest.raises(Hangup):
+    assert [here.receive_available(), here.receive_available()] == [([({"last": "words"}, [])], True), ([], False)]
+    with pytest.raises(ConnectionClosed):
         here.send({"anybody": "there"})

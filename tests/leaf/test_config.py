@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_refused_with_its_place(load, name, value, said):
     ("text", "said"),
     [
         ("[core]\nparalelism = 1", "[core] has no option 'paralelism'. Did you mean 'parallelism'?"),
-        ("parallelism = 1", "'parallelism' stands outside a [section]"),
+        ("parallelism = 1", "'parallelism' is outside a [section]"),
         ("[core", "nbflow.toml: "),
         ("[core]\nload_examples = 3", "expected true or false, got 3"),
     ],
@@ -184,7 +184,7 @@ def test_the_plain_value_wins_over_its_variants(load):
 def test_a_failing_commands_output_is_not_shown(load):
     with pytest.raises(ConfigError) as caught:
         load(NBFLOW__CORE__FERNET_KEY_CMD=f"{sys.executable} -c \"print('hush'); raise SystemExit(3)\"")
-    assert str(caught.value) == "NBFLOW__CORE__FERNET_KEY_CMD: the command ended with exit code 3."
+    assert str(caught.value) == "NBFLOW__CORE__FERNET_KEY_CMD: the command exited with code 3."
 
 
 def test_a_sensitive_value_may_come_from_a_secrets_backend(tmp_path):
@@ -194,7 +194,7 @@ def test_a_sensitive_value_may_come_from_a_secrets_backend(tmp_path):
 
 
 def test_a_secret_that_no_backend_knows_is_an_error(load):
-    with pytest.raises(ConfigError, match="no secrets backend knows 'nope'"):
+    with pytest.raises(ConfigError, match="no secrets backend has 'nope'"):
         load(NBFLOW__DATABASE__SQL_ALCHEMY_CONN_SECRET="nope")
 
 

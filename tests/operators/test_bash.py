@@ -45,7 +45,7 @@ def test_the_last_line_is_the_result(dag: DAG, runtime: MemoryRuntime, command: 
     BashOperator(task_id="t", bash_command=command)
 
     assert isinstance(attempt(dag, "t", runtime).event, Succeeded)
-    assert runtime.own() == result
+    assert runtime.stored() == result
 
 
 def test_every_line_is_logged(dag: DAG, runtime: MemoryRuntime, caplog: pytest.LogCaptureFixture) -> None:
@@ -88,7 +88,7 @@ def test_env_replaces_the_environment_or_adds_to_it(
     for task_id in ("alone", "added"):
         attempt(dag, task_id, runtime)
 
-    assert (runtime.own("alone"), runtime.own("added")) == ("-1", "seen-1")
+    assert (runtime.stored("alone"), runtime.stored("added")) == ("-1", "seen-1")
 
 
 HOSTILE = ["'; touch HACKED; '", '"; touch HACKED; "', "$(touch HACKED)", "`touch HACKED`", "a\nb"]
@@ -120,8 +120,8 @@ def test_cwd_is_a_new_folder_that_goes_again_or_the_given_one(dag: DAG, runtime:
         attempt(dag, task_id, runtime)
     event = attempt(dag, "missing", runtime).event
 
-    assert not Path(runtime.own("new")).exists()
-    assert runtime.own("given") == str(tmp_path)
+    assert not Path(runtime.stored("new")).exists()
+    assert runtime.stored("given") == str(tmp_path)
     assert isinstance(event, Failed)
     assert "there is no folder" in event.error
 
@@ -133,7 +133,7 @@ def test_a_script_file_is_rendered(runtime: MemoryRuntime, tmp_path: Path) -> No
 
     attempt(dag, "t", runtime)
 
-    assert runtime.own() == "day 2024-01-01"
+    assert runtime.stored() == "day 2024-01-01"
 
 
 def test_the_decorator_runs_what_the_function_returns(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -144,7 +144,7 @@ def test_the_decorator_runs_what_the_function_returns(dag: DAG, runtime: MemoryR
     t("hello")
     attempt(dag, "t", runtime)
 
-    assert runtime.own() == "hello 2024-01-01 20240101 ada"
+    assert runtime.stored() == "hello 2024-01-01 20240101 ada"
 
 
 def test_the_decorator_refuses_what_is_no_command(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -166,7 +166,7 @@ def test_output_processor_makes_the_result(dag: DAG, runtime: MemoryRuntime) -> 
 
     attempt(dag, "t", runtime)
 
-    assert runtime.own() == {"a": 1}
+    assert runtime.stored() == {"a": 1}
 
 
 def test_a_time_limit_ends_the_command_and_what_it_started(dag: DAG, runtime: MemoryRuntime, tmp_path: Path) -> None:

@@ -57,10 +57,10 @@ def test_a_notebook_runs_with_parameters_and_gives_results(
     attempt(dag, "numbers", runtime)
 
     assert isinstance(attempt(dag, "t", runtime).event, Succeeded)
-    assert runtime.own("t") == {"double": [42, "2024-01-01"], "where": tmp_path.name}
-    kept = Path(runtime.own("t", "output_nb"))
+    assert runtime.stored("t") == {"double": [42, "2024-01-01"], "where": tmp_path.name}
+    kept = Path(runtime.stored("t", "output_nb"))
     assert kept == notebooks / "d" / "scheduled__2024-01-01T00:00:00+00:00".replace(" ", "") / "t-try1.ipynb"
-    page = Path(runtime.own("t", "output_html")).read_text()
+    page = Path(runtime.stored("t", "output_html")).read_text()
     assert "Title" in page
     assert re.findall(r"<(?:script|link|img|iframe)[^>]*https?:", page) == []
 
@@ -76,9 +76,9 @@ def test_a_failing_cell_is_named_and_what_ran_is_kept(
     assert isinstance(event, Failed)
     assert event.error == ("AirflowException: report.ipynb, cell 4 (# why) failed: ZeroDivisionError: division by zero")
     assert event.retry
-    kept = nbformat.read(runtime.own("t", "output_nb"), as_version=4)
+    kept = nbformat.read(runtime.stored("t", "output_nb"), as_version=4)
     assert "ran" in str(kept)
-    assert Path(runtime.own("t", "output_html")).name == "t-try2.html"
+    assert Path(runtime.stored("t", "output_html")).name == "t-try2.html"
 
 
 def test_the_kernel_ends_with_the_task(dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path) -> None:
@@ -132,7 +132,7 @@ def test_the_decorator_gives_parameters(dag: DAG, runtime: MemoryRuntime, tmp_pa
     t()
     attempt(dag, "t", runtime)
 
-    assert (runtime.own("t"), target.exists()) == ({"n": "2024-01-01"}, True)
+    assert (runtime.stored("t"), target.exists()) == ({"n": "2024-01-01"}, True)
 
 
 @pytest.mark.parametrize(

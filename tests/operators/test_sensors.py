@@ -80,7 +80,7 @@ def test_a_poke_return_value_brings_the_result(dag: DAG, runtime: MemoryRuntime)
     s()
     attempt(dag, "s", runtime)
 
-    assert runtime.own("s") == {"rows": 3}
+    assert runtime.stored("s") == {"rows": 3}
 
 
 def test_reschedule_mode_gives_the_slot_back_and_counts_from_the_first_start(dag: DAG, runtime: MemoryRuntime) -> None:

@@ -62,7 +62,7 @@ def executed(dag: DAG, runtime: MemoryRuntime, **arguments: Any) -> Any:
     SQLExecuteQueryOperator(task_id="q", conn_id="db", **arguments)
     event = attempt(dag, "q", runtime).event
     assert isinstance(event, Succeeded), event
-    return runtime.own("q")
+    return runtime.stored("q")
 
 
 # -------------------------------------------------------------------------------------------------------- statements
@@ -208,7 +208,7 @@ def test_the_old_names_take_their_old_argument(dag: DAG, runtime: MemoryRuntime,
 
     attempt(dag, "q", runtime)
 
-    assert (runtime.own("q"), PostgresOperator(task_id="p", sql="x").conn_id) == ([(1,)], "postgres_default")
+    assert (runtime.stored("q"), PostgresOperator(task_id="p", sql="x").conn_id) == ([(1,)], "postgres_default")
 
 
 @pytest.mark.parametrize(

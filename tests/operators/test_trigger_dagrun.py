@@ -35,7 +35,7 @@ def test_it_triggers_with_rendered_arguments_and_names_the_run(dag: DAG, runtime
 
     made = runtime.runs[-1]
     assert (made.run_id, made.logical_date, made.conf) == ("from_2024-01-01", MONDAY, {"day": "2024-01-01"})
-    assert runtime.own("t", "trigger_run_id") == "from_2024-01-01"
+    assert runtime.stored("t", "trigger_run_id") == "from_2024-01-01"
 
 
 @pytest.mark.parametrize(("skip", "end"), [(False, Failed), (True, SkippedItself)])

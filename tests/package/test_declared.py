@@ -55,10 +55,6 @@ USED_OTHERWISE = {
         why="the kernel of notebooks, which runs as a process of its own",
         test="tests/notebook/test_real_kernels.py::test_a_dag_notebook_runs_end_to_end",
     ),
-    "jupytext": Use(
-        why="writes the percent files that nbflow reads",
-        test="tests/sources/test_notebooks.py::test_what_jupytext_writes_is_read_alike",
-    ),
     "nbclient": Use(
         why="runs the quickstart's notebook",
         test="tests/notebooks/test_demo.py::test_the_demo_succeeds_and_tells_what_it_did",

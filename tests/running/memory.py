@@ -1,4 +1,4 @@
-"""A runtime that keeps everything in dicts, and the shortest way to run one try in a test."""
+"""A runtime that stores everything in dicts, and a helper that runs one try in a test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAY = timedelta(days=1)
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def a_run(logical_date: datetime = MONDAY, **given: Any) -> Run:
+def a_run(logical_date: datetime = MONDAY, **overrides: Any) -> Run:
     """A scheduled run of one day."""
     values: dict[str, Any] = {
         "dag_id": "d",
@@ -31,11 +31,11 @@ def a_run(logical_date: datetime = MONDAY, **given: Any) -> Run:
         "run_after": logical_date + DAY,
         "start_date": logical_date + DAY,
     }
-    return Run(**{**values, **given})
+    return Run(**{**values, **overrides})
 
 
 class MemoryRuntime:
-    """Answers for one task instance of ``run`` at a time. What a task did is left in its attributes."""
+    """The runtime of one task instance of ``run`` at a time. Its attributes record what a task stored."""
 
     def __init__(
         self, run: Run | None = None, *, now: datetime = MONDAY + DAY, environ: Mapping[str, str] | None = None
@@ -69,32 +69,31 @@ class MemoryRuntime:
         map_index: int | None = None,
         prior_dates: bool = False,
     ) -> list[tuple[str, int, Any]]:
-        wanted = RunKey(dag_id or self.run.dag_id, run_id or self.run.run_id)
-        places = [wanted]
+        run_keys = [RunKey(dag_id or self.run.dag_id, run_id or self.run.run_id)]
         if prior_dates:
-            before = [run for run in self.runs if run.logical_date <= self.run.logical_date]
-            places = [run.key for run in sorted(before, key=lambda run: run.logical_date, reverse=True)]
-        found = []
+            earlier = [run for run in self.runs if run.logical_date <= self.run.logical_date]
+            run_keys = [run.key for run in sorted(earlier, key=lambda run: run.logical_date, reverse=True)]
+        values = []
         for task_id in task_ids:
-            for place in places:
-                here = sorted(
+            for run_key in run_keys:
+                rows = sorted(
                     (index, text)
                     for (run, task, index, name), text in self.rows.items()
-                    if (run, task, name) == (place, task_id, key) and map_index in (None, index)
+                    if (run, task, name) == (run_key, task_id, key) and map_index in (None, index)
                 )
-                found += [(task_id, index, serde.loads(text)) for index, text in here]
-                if here:
+                values += [(task_id, index, serde.loads(text)) for index, text in rows]
+                if rows:
                     break
-        return found
+        return values
 
-    def own(self, task_id: str = "t", key: str = "return_value", map_index: int = -1) -> Any:
-        """The stored value, or None."""
+    def stored(self, task_id: str = "t", key: str = "return_value", map_index: int = -1) -> Any:
+        """The stored XCom of a task of this run, or None."""
         text = self.rows.get((self.run.key, task_id, map_index, key))
         return None if text is None else serde.loads(text)
 
     def get_variable(self, key: str) -> str | None:
-        found = self.environ.get_variable(key)
-        return self.variables.get(key) if found is None else found
+        value = self.environ.get_variable(key)
+        return self.variables.get(key) if value is None else value
 
     def set_variable(self, key: str, value: str, description: str | None = None) -> None:
         self.variables[key] = value
@@ -152,16 +151,16 @@ class MemoryRuntime:
         same = [run for run in self.runs if run.key == RunKey(dag_id, run_id)]
         if same and not reset:
             raise DagRunAlreadyExists(f"{dag_id} has a run {run_id} already.")
-        made = a_run(
+        run = a_run(
             logical_date or self.clock, dag_id=dag_id, run_id=run_id, run_type="manual", conf=dict(conf or {}),
             state=RunState.QUEUED,
         )  # fmt: skip
-        self.runs = [run for run in self.runs if run not in same] + [made]
-        return made
+        self.runs = [other for other in self.runs if other not in same] + [run]
+        return run
 
 
 def attempt(dag: Any, task_id: str, runtime: MemoryRuntime, **work: Any) -> Outcome:
     """Run one try of a task of ``dag``."""
     runtime.task_id, runtime.map_index = task_id, work.get("map_index", -1)
-    given = {"attempt_id": "a1", "run": runtime.run, "task_id": task_id, **work}
-    return run_try(dag, dag.task_dict[task_id], Work(**given), runtime)
+    fields = {"attempt_id": "a1", "run": runtime.run, "task_id": task_id, **work}
+    return run_try(dag, dag.task_dict[task_id], Work(**fields), runtime)

@@ -1,4 +1,4 @@
-"""Callbacks of a task: which run, with what, and what comes of their own errors."""
+"""Callbacks of a task: which run, with which context, and what their errors do."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.running.memory import MONDAY, MemoryRuntime, attempt
 KINDS = ("execute", "success", "failure", "retry", "skipped")
 
 
-def a_task(function: Any, heard: list[Any]) -> PythonOperator:
-    def hear(kind: str) -> Any:
-        return lambda context: heard.append((kind, context["ti"].state, context.get("exception")))
+def a_task(function: Any, calls: list[Any]) -> PythonOperator:
+    def record(kind: str) -> Any:
+        return lambda context: calls.append((kind, context["ti"].state, context.get("exception")))
 
     return PythonOperator(
-        task_id="t", python_callable=function, retries=1, **{f"on_{kind}_callback": hear(kind) for kind in KINDS}
+        task_id="t", python_callable=function, retries=1, **{f"on_{kind}_callback": record(kind) for kind in KINDS}
     )
 
 
@@ -37,7 +37,7 @@ BAD, HARD, SKIP = ValueError("bad"), AirflowFailException("no"), AirflowSkipExce
 
 
 @pytest.mark.parametrize(
-    ("function", "try_number", "heard"),
+    ("function", "try_number", "expected"),
     [
         (lambda: 1, 1, [("success", "success", None)]),
         (raising(BAD), 1, [("retry", "up_for_retry", BAD)]),
@@ -48,18 +48,18 @@ BAD, HARD, SKIP = ValueError("bad"), AirflowFailException("no"), AirflowSkipExce
     ],
 )
 def test_the_callback_of_the_outcome_runs(
-    dag: DAG, runtime: MemoryRuntime, function: Any, try_number: int, heard: list[Any]
+    dag: DAG, runtime: MemoryRuntime, function: Any, try_number: int, expected: list[Any]
 ) -> None:
     calls: list[Any] = []
     a_task(function, calls)
 
     outcome = attempt(dag, "t", runtime, try_number=try_number, max_tries=1)
 
-    assert calls == [("execute", "running", None), *heard]
+    assert calls == [("execute", "running", None), *expected]
     assert outcome.callbacks_run == tuple(kind for kind, _, _ in calls)
 
 
-def test_a_try_that_goes_on_does_not_start_again(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_resumed_try_does_not_run_on_execute_callback(dag: DAG, runtime: MemoryRuntime) -> None:
     calls: list[Any] = []
     a_task(lambda: None, calls)
 
@@ -69,18 +69,18 @@ def test_a_try_that_goes_on_does_not_start_again(dag: DAG, runtime: MemoryRuntim
 
 
 def test_a_failing_callback_changes_nothing(dag: DAG, runtime: MemoryRuntime, caplog: pytest.LogCaptureFixture) -> None:
-    heard: list[str] = []
+    dates: list[str] = []
     PythonOperator(
         task_id="t",
         python_callable=lambda: 1,
-        on_success_callback=[lambda context: 1 / 0, sys.exit, lambda context: heard.append(context["ds"])],
+        on_success_callback=[lambda context: 1 / 0, sys.exit, lambda context: dates.append(context["ds"])],
     )
 
     with caplog.at_level(logging.ERROR):
         outcome = attempt(dag, "t", runtime)
 
     assert isinstance(outcome.event, Succeeded)
-    assert heard == ["2024-01-01"]
+    assert dates == ["2024-01-01"]
     assert "on_success_callback <lambda> failed: division by zero" in caplog.text
 
 

@@ -24,7 +24,7 @@ from tests.running.memory import MONDAY, MemoryRuntime, a_run, attempt
 
 
 def result(dag: DAG, runtime: MemoryRuntime, function: Any, **kwargs: Any) -> Any:
-    """What the function returns as a task, not through JSON."""
+    """The value that the function returns as a task, without JSON serialisation."""
     seen: list[Any] = []
     PythonOperator(task_id="t", python_callable=function, post_execute=lambda _, value: seen.append(value), **kwargs)
     event = attempt(dag, "t", runtime).event
@@ -32,18 +32,18 @@ def result(dag: DAG, runtime: MemoryRuntime, function: Any, **kwargs: Any) -> An
     return seen[0]
 
 
-def test_a_function_gets_what_its_parameters_name(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_function_gets_the_context_values_that_its_parameters_name(dag: DAG, runtime: MemoryRuntime) -> None:
     assert result(dag, runtime, lambda x, ds, *, ti: (x, ds, ti.task_id), op_args=[1]) == (1, "2024-01-01", "t")
 
 
-def test_given_arguments_win_over_the_context(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_explicit_arguments_win_over_the_context(dag: DAG, runtime: MemoryRuntime) -> None:
     assert result(dag, runtime, lambda ds, run_id: (ds, run_id), op_args=["mine"], op_kwargs={"run_id": 1}) == (
         "mine",
         1,
     )
 
 
-def test_defaults_of_a_functions_own_stay(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_functions_defaults_stay(dag: DAG, runtime: MemoryRuntime) -> None:
     def function(reason: str = "mine", conf: str = "mine too", test_mode: Any = None) -> Any:
         return reason, conf, test_mode
 
@@ -68,7 +68,7 @@ def test_old_names_among_kwargs_work_and_warn_when_used(dag: DAG, runtime: Memor
 
 
 @pytest.mark.filterwarnings("ignore::nbflow.authoring.context.OldNameWarning")
-def test_what_came_by_kwargs_can_be_returned_and_pushed(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_values_from_kwargs_can_be_returned_and_pushed(dag: DAG, runtime: MemoryRuntime) -> None:
     @task
     def t(**kwargs: Any) -> Any:
         kwargs["ti"].xcom_push("k", [kwargs["next_ds"]])
@@ -77,7 +77,7 @@ def test_what_came_by_kwargs_can_be_returned_and_pushed(dag: DAG, runtime: Memor
     t()
     attempt(dag, "t", runtime)
 
-    assert (runtime.own("t", "k"), runtime.own()) == (["2024-01-02"], {"date": MONDAY, "before": None})
+    assert (runtime.stored("t", "k"), runtime.stored()) == (["2024-01-02"], {"date": MONDAY, "before": None})
 
 
 def test_every_old_name_has_a_value_and_a_warning(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -91,7 +91,7 @@ def test_every_old_name_has_a_value_and_a_warning(dag: DAG, runtime: MemoryRunti
     assert result(dag, runtime, function) == []
 
 
-def test_the_context_asks_the_supervisor_only_for_what_is_used(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_the_context_requests_only_values_that_are_used(dag: DAG, runtime: MemoryRuntime) -> None:
     asked: list[str] = []
 
     class Watched(MemoryRuntime):
@@ -191,7 +191,7 @@ def test_template_files_are_found_beside_the_dag_and_on_its_search_path(runtime:
     (tmp_path / "q.sql").write_text("select '{{ ds }}'\n{% include 'part.sql' %}")
     (tmp_path / "part.sql").write_text("-- {{ params.who }}")
     with DAG("d", template_searchpath=str(tmp_path), params={"who": "ada"}) as dag:
-        found = result(
+        rendered = result(
             dag,
             runtime,
             lambda templates_dict: templates_dict["q"],
@@ -199,7 +199,7 @@ def test_template_files_are_found_beside_the_dag_and_on_its_search_path(runtime:
             templates_exts=[".sql"],
         )
 
-    assert found == "select '2024-01-01'\n-- ada"
+    assert rendered == "select '2024-01-01'\n-- ada"
 
 
 @pytest.mark.parametrize("name", ["missing.sql", "../secret.sql", "/etc/passwd.sql"])
@@ -215,7 +215,7 @@ def test_a_template_file_that_is_not_on_the_path_is_named(runtime: MemoryRuntime
     assert event.error.startswith(f"AirflowException: Template file {name} was not found in ")
 
 
-def test_a_literal_is_no_template(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_literal_is_not_a_template(dag: DAG, runtime: MemoryRuntime) -> None:
     assert result(dag, runtime, lambda x: x, op_args=[literal("{{ ds }}")]) == "{{ ds }}"
 
 
@@ -232,7 +232,7 @@ def test_nested_objects_with_template_fields_are_rendered_as_copies() -> None:
     assert (rendered.text, inner.text) == ("1", "{{ x }}")
 
 
-def test_rendered_fields_are_kept_for_people_without_secrets(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_rendered_fields_are_stored_without_secrets(dag: DAG, runtime: MemoryRuntime) -> None:
     from nbflow.authoring.runtime import Work
     from nbflow.execution.task_runner import run_try
 
@@ -254,7 +254,7 @@ def test_rendered_fields_are_kept_for_people_without_secrets(dag: DAG, runtime: 
     assert runtime.rendered["op_args"].endswith("characters)")
 
 
-def test_variables_and_connections_are_asked_of_the_runtime(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_variables_and_connections_come_from_the_runtime(dag: DAG, runtime: MemoryRuntime) -> None:
     runtime.variables["v"] = '{"k": 1}'
 
     @task
@@ -265,4 +265,4 @@ def test_variables_and_connections_are_asked_of_the_runtime(dag: DAG, runtime: M
     t()
     attempt(dag, "t", runtime)
 
-    assert runtime.own() == ['{"k": 1}', {"k": 1}, 3, "new", None]
+    assert runtime.stored() == ['{"k": 1}', {"k": 1}, 3, "new", None]

@@ -1,4 +1,4 @@
-"""The form of log lines, and the process that runs one try."""
+"""The format of log lines, and logging in the process that runs one try."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_prints_and_lines_of_a_try_keep_their_order() -> None:
     assert (shown, done.stderr) == (["one", "two", "three", "Done. Returned value was: None"], "")
 
 
-def test_a_timer_of_somebody_else_goes_on_after_a_time_limit(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_timer_of_the_caller_continues_after_a_time_limit(dag: DAG, runtime: MemoryRuntime) -> None:
     PythonOperator(task_id="t", python_callable=lambda: None, execution_timeout=timedelta(minutes=5))
     heard: list[int] = []
     handler = signal.signal(signal.SIGALRM, lambda number, _: heard.append(number))
@@ -87,10 +87,10 @@ def test_a_timer_of_somebody_else_goes_on_after_a_time_limit(dag: DAG, runtime: 
     began = time.monotonic()
     try:
         attempt(dag, "t", runtime)
-        left, _ = signal.getitimer(signal.ITIMER_REAL)
+        remaining, _ = signal.getitimer(signal.ITIMER_REAL)
     finally:
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, max(timer[0] - (time.monotonic() - began), 0) if timer[0] else 0, timer[1])
 
-    assert 990 < left <= 1000
+    assert 990 < remaining <= 1000
     assert heard == []

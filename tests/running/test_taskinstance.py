@@ -19,13 +19,13 @@ from tests.running.memory import MONDAY, MemoryRuntime, a_run, attempt
 
 def seen_by(dag: DAG, runtime: MemoryRuntime, **work: Any) -> TaskInstance:
     """The ``ti`` of a try."""
-    found: list[TaskInstance] = []
-    PythonOperator(task_id="t", python_callable=lambda ti: found.append(ti))
+    tis: list[TaskInstance] = []
+    PythonOperator(task_id="t", python_callable=lambda ti: tis.append(ti))
     attempt(dag, "t", runtime, **work)
-    return found[0]
+    return tis[0]
 
 
-def test_what_a_task_instance_knows_at_once(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_attributes_of_a_task_instance_that_need_no_request(dag: DAG, runtime: MemoryRuntime) -> None:
     ti = seen_by(dag, runtime, try_number=2, max_tries=3, map_index=-1, log_path="/logs/x.log")
 
     assert (ti.dag_id, ti.task_id, ti.run_id) == ("d", "t", runtime.run.run_id)
@@ -35,7 +35,7 @@ def test_what_a_task_instance_knows_at_once(dag: DAG, runtime: MemoryRuntime) ->
     assert repr(ti) == f"<TaskInstance d.t @ {runtime.run.run_id}, try 2>"
 
 
-def test_a_try_that_came_back_keeps_its_first_start(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_resumed_try_keeps_its_first_start(dag: DAG, runtime: MemoryRuntime) -> None:
     ti = seen_by(dag, runtime, continues=True, first_start=MONDAY)
 
     assert ti.start_date == MONDAY
@@ -58,8 +58,8 @@ def test_neighbours_in_the_schedule(runtime: MemoryRuntime) -> None:
     def neighbours(schedule: Any, run: Run) -> Any:
         with DAG("d", schedule=schedule) as dag:
             ti = seen_by(dag, MemoryRuntime(run, environ={}))
-        found = (ti.previous_logical_date, ti.next_logical_date)
-        return tuple(moment and moment.astimezone(UTC) for moment in found)
+        dates = (ti.previous_logical_date, ti.next_logical_date)
+        return tuple(date and date.astimezone(UTC) for date in dates)
 
     day, hour = timedelta(days=1), timedelta(hours=1)
     hourly = a_run(MONDAY, data_interval_end=MONDAY + hour)
@@ -69,7 +69,7 @@ def test_neighbours_in_the_schedule(runtime: MemoryRuntime) -> None:
     assert neighbours("@daily", a_run(MONDAY, run_type="manual")) == (MONDAY, MONDAY)
 
 
-def test_a_param_that_does_not_fit_fails_the_task_that_looks_at_it(runtime: MemoryRuntime) -> None:
+def test_an_invalid_param_fails_the_task_that_reads_it(runtime: MemoryRuntime) -> None:
     runtime.run = replace(runtime.run, conf={"n": "many"})
     with DAG("d", params={"n": Param(1, type="integer")}) as dag:
         PythonOperator(task_id="t", python_callable=lambda params: params["n"])
@@ -80,7 +80,7 @@ def test_a_param_that_does_not_fit_fails_the_task_that_looks_at_it(runtime: Memo
     assert event.error.startswith("ParamValidationError: Param 'n'")
 
 
-def test_the_last_success_is_asked_for_once(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_the_previous_success_is_requested_once(dag: DAG, runtime: MemoryRuntime) -> None:
     before = a_run(MONDAY - timedelta(days=1), state=RunState.SUCCESS)
     runtime.runs = [before, runtime.run]
     ti = seen_by(dag, runtime)

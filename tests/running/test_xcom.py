@@ -1,4 +1,4 @@
-"""What ``ti.xcom_pull`` and arguments give, in all forms."""
+"""Values of ``ti.xcom_pull`` and of XCom arguments, in all forms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.running.memory import MemoryRuntime, attempt
 
 
 def stored(runtime: MemoryRuntime) -> None:
-    """What tasks a (plain), n (pushed None) and m (mapped: 0, 2) have stored."""
+    """Stored XComs of the tasks a (plain), n (pushed None) and m (mapped: 0, 2)."""
     for task_id, index, key, value in [
         ("a", -1, "return_value", 7),
         ("a", -1, "k", "v"),
@@ -77,7 +77,7 @@ def test_prior_dates_give_the_latest_value_up_to_this_run(dag: DAG, runtime: Mem
     t()
     attempt(dag, "t", runtime)
 
-    assert runtime.own() == [None, 7]
+    assert runtime.stored() == [None, 7]
 
 
 def test_xcom_push_is_seen_at_once(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -89,7 +89,7 @@ def test_xcom_push_is_seen_at_once(dag: DAG, runtime: MemoryRuntime) -> None:
     t()
     attempt(dag, "t", runtime)
 
-    assert (runtime.own("t", "k"), runtime.own()) == ({"a": 1}, {"a": 1})
+    assert (runtime.stored("t", "k"), runtime.stored()) == ({"a": 1}, {"a": 1})
 
 
 def test_an_argument_of_a_mapped_task_is_a_lazy_list_that_can_be_returned(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -109,7 +109,7 @@ def test_an_argument_of_a_mapped_task_is_a_lazy_list_that_can_be_returned(dag: D
         attempt(dag, "m", runtime, map_index=index)
     attempt(dag, "t", runtime)
 
-    assert (seen, runtime.own()) == ([False, 2, 20], {"all": [10, 20]})
+    assert (seen, runtime.stored()) == ([False, 2, 20], {"all": [10, 20]})
 
 
 def test_an_argument_whose_key_was_not_pushed_fails(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -141,4 +141,4 @@ def test_an_argument_of_a_task_that_returned_nothing_is_none(dag: DAG, runtime: 
     t(a())
     attempt(dag, "t", runtime)
 
-    assert runtime.own() == [None]
+    assert runtime.stored() == [None]

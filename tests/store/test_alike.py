@@ -217,6 +217,7 @@ class Alike(RuleBasedStateMachine):
         self.both(lambda store: (store.recent_runs(["sales"], limit=2), store.run_states(self.runs)))
         self.both(lambda store: store.instances_of_runs(self.runs))
         self.both(lambda store: (store.due_dags(now), store.next_due(), store.dags(), store.latest_run("sales")))
+        self.both(lambda store: store.newest_runs(["sales", "none"]))
         self.both(lambda store: (store.expired(now), store.live_attempts(), store.triggers(), store.counts(self.runs)))
         for run in self.runs[-2:]:
             self.both(lambda store, run=run: (store.snapshot(run), store.attempts(run), store.xcoms(run)))  # type: ignore[misc]

@@ -150,6 +150,34 @@ def test_the_latest_run(store: Store) -> None:
     assert (latest.run_id, newest.run_id, store.latest_run("none")) == ("s2", "m", None)
 
 
+def test_the_newest_run_is_the_one_that_was_queued_last_whatever_its_date(store: Store) -> None:
+    # Given runs of two DAGs: the last one made is of the earliest date, and two were made in one moment
+    for dag_id in ("sales", "other", "idle"):
+        register(store, spec(dag_id=dag_id))
+    for name, dag_id, day, at in (
+        ("late", "sales", 9, 1),
+        ("early", "sales", 0, 5),
+        ("first", "other", 1, 3),
+        ("second", "other", 0, 3),
+    ):
+        store.apply([add(a_run(name, day, dag_id=dag_id, queued_at=after(at)))], actor="scheduler")
+
+    def newest(*dag_ids: str) -> dict[str, str]:
+        return {dag_id: run.run_id for dag_id, run in store.newest_runs(dag_ids).items()}
+
+    # Then that is the newest; a DAG without a run, and one that is not there, have none
+    assert newest("sales", "other", "idle", "nothing") == {"sales": "early", "other": "second"}
+    assert store.newest_runs(["sales"]) == {"sales": store.run(RunKey("sales", "early"))}
+    assert store.newest_runs([]) == {}
+    # And a run that is cleared is queued again
+    run = RunKey("sales", "late")
+    store.apply([start_run(run)], actor="scheduler")
+    _finish(store, run)
+    again = {"clear_number": 1, "queued_at": after(8), "end_date": None}
+    store.apply([run_move(run, RunState.SUCCESS, RunState.QUEUED, RunCause.CLEARED, changes=again)], actor="user:ada")
+    assert newest("sales", "other") == {"sales": "late", "other": "second"}
+
+
 def test_runs_are_listed_by_logical_date_with_filters(store: Store) -> None:
     register(store)
     register(store, spec(dag_id="other"))

@@ -80,6 +80,7 @@ def _loop(store: SqlStore) -> None:
     store.active_runs("sales")
     store.lease_runs("one", [run], lease=LEASE, now=T0)
     store.latest_run("sales")
+    store.newest_runs(["sales", "none"])
     store.usage()
     store.backfills(active=True)
     attempt = begin(store, run, "extract")

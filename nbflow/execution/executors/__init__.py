@@ -1,1 +1,1 @@
-"""One file an executor; :mod:`base` says who calls each method and when."""
+"""One module per executor; :mod:`.base` states the interface: who calls each method, and when."""

@@ -1,4 +1,4 @@
-"""LocalExecutor: tries in processes of their own on this machine, so many at a time."""
+"""LocalExecutor: runs tries in child processes on this machine, up to ``parallelism`` at a time."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from nbflow.execution.task_client import utc_now
 from nbflow.store.base import Attempt, DagVersion
 
 GATHER_SECONDS = 0.01
-"""How long, while tries crowd each other, a report waits for others to be stored with it in one transaction."""
+"""How long, while cores are oversubscribed, a report waits for others, to be stored with them in one transaction."""
 ORPHAN_SECONDS = 5.0
-"""How long an orphan may take to go after SIGKILL, before it is left for the next look."""
+"""How long an orphan may take to exit after SIGKILL, before it is left to the next call of ``adopt``."""
 
 
 class LocalExecutor:
-    """See :class:`nbflow.execution.executors.base.Executor`."""
+    """An :class:`~nbflow.execution.executors.base.Executor` over a :class:`~nbflow.execution.supervisor.Supervisor`."""
 
     name = "LocalExecutor"
 
@@ -74,46 +74,46 @@ class LocalExecutor:
 
     def poll(self, timeout: float | None = 0.0) -> list[Report]:
         loop, supervisor = self._supervisor.loop, self._supervisor
-        until = None if timeout is None else loop.monotonic() + timeout
+        deadline = None if timeout is None else loop.monotonic() + timeout
         loop.run_once(0.0)
         while not supervisor.reports:
-            left = None if until is None else until - loop.monotonic()
-            if left is not None and left <= 0:
+            remaining = None if deadline is None else deadline - loop.monotonic()
+            if remaining is not None and remaining <= 0:
                 break
-            loop.run_once(left)
+            loop.run_once(remaining)
         if supervisor.reports:
             self._gather()
         reports, supervisor.reports = supervisor.reports, []
         return reports
 
     def _gather(self) -> None:
-        """Each turn of the scheduler takes a core from the tries that it waits for."""
-        loop, until = self._supervisor.loop, self._supervisor.loop.monotonic() + GATHER_SECONDS
-        while (left := until - loop.monotonic()) > 0 and self._supervisor.crowded:
-            loop.run_once(left)
+        """Wait for more reports while cores are oversubscribed: each scheduler loop takes a core from running tries."""
+        loop, deadline = self._supervisor.loop, self._supervisor.loop.monotonic() + GATHER_SECONDS
+        while (remaining := deadline - loop.monotonic()) > 0 and self._supervisor.oversubscribed:
+            loop.run_once(remaining)
 
     def adopt(self, orphans: Sequence[Attempt]) -> list[Report]:
         reports = []
         for orphan in orphans:
-            if orphan.attempt_id in self._supervisor.live or not end_orphan(orphan, self._options.hostname):
+            if orphan.attempt_id in self._supervisor.live or not kill_orphan(orphan, self._options.hostname):
                 continue
             at = self._now()
             if orphan.state == "queued":
                 event: DispatchLost | Failed = DispatchLost(attempt_id=orphan.attempt_id, at=at)
             else:
-                error = f"its supervisor {orphan.owner} was not heard of; its processes were ended"
+                error = f"the heartbeat of its supervisor {orphan.owner} was lost; the task's processes were killed"
                 event = Failed(attempt_id=orphan.attempt_id, at=at, cause=Cause.HEARTBEAT_LOST, error=error)
             reports.append(Report(run=orphan.run, key=orphan.key, event=event))
         return reports
 
     def drain(self, timeout: float) -> list[Report]:
         self._draining = True
-        until = self._supervisor.loop.monotonic() + timeout
+        deadline = self._supervisor.loop.monotonic() + timeout
         reports: list[Report] = []
-        while self._supervisor.live and (left := until - self._supervisor.loop.monotonic()) > 0:
-            reports += self.poll(left)
+        while self._supervisor.live and (remaining := deadline - self._supervisor.loop.monotonic()) > 0:
+            reports += self.poll(remaining)
         for attempt_id in self._supervisor.live:
-            self.cancel(attempt_id, reason="the executor is ending")
+            self.cancel(attempt_id, reason="the executor is shutting down")
         while self._supervisor.live:
             reports += self.poll(None)
         return reports + self.poll(0.0)
@@ -122,11 +122,11 @@ class LocalExecutor:
         self._supervisor.stop()
 
 
-def end_orphan(orphan: Attempt, hostname: str) -> bool:
-    """End what is left of an attempt whose supervisor died. False: it is still there.
+def kill_orphan(orphan: Attempt, hostname: str) -> bool:
+    """Kill the process group of an attempt whose supervisor died. Returns False if it still runs.
 
-    Only this machine's processes can be ended, and only while the number still means the same process (or its group:
-    the number of a group is not given again while a member lives).
+    Only processes of this machine can be killed, and only while the pid still belongs to the same process (or to its
+    group: the system does not reuse the id of a group that has members).
     """
     if orphan.pid is None or orphan.hostname != hostname or not group_exists(orphan.pid):
         return True
@@ -134,9 +134,9 @@ def end_orphan(orphan: Attempt, hostname: str) -> bool:
         return True
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(orphan.pid, signal.SIGKILL)
-    until = time.monotonic() + ORPHAN_SECONDS
+    deadline = time.monotonic() + ORPHAN_SECONDS
     while group_exists(orphan.pid):
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             return False
         time.sleep(0.005)
     return True

@@ -1,13 +1,12 @@
-"""SequentialExecutor: tries one after the other, in the calling process and thread.
+"""SequentialExecutor: runs tries one after the other, in the calling process and thread.
 
-User code runs inside :meth:`SequentialExecutor.poll`, with standard input and output as they are: a breakpoint stops
-where it stands, and ``print`` shows where one looks. ``dag.test()`` is built on it.
+User code runs inside :meth:`SequentialExecutor.poll`, with standard input and output unchanged, so breakpoints and
+``print`` work as usual. ``dag.test()`` is built on it.
 
-It takes several tries at once, so that they are claimed and their states stored in one transaction, and hands back
-what it has after :data:`BATCH_SECONDS`: quick tasks share their commits, the end of a slow one is reported at once.
-With ``announce`` each start is handed back before the user's code runs: whoever looks on sees what runs, for a commit
-more a try.
-Nobody can renew a lease while user code holds the thread, so a claim is for a day.
+The executor accepts several tries at once, so that one transaction claims them and stores their states, and returns its
+reports after :data:`BATCH_SECONDS`: quick tasks share their commits, the end of a slow one is reported at once. With
+``announce``, each start is reported before the user code runs: observers see the running task, at the cost of one
+commit more per try. A lease cannot be renewed while user code holds the thread, so a claim is for a day.
 """
 
 from __future__ import annotations
@@ -32,17 +31,19 @@ if TYPE_CHECKING:
     from nbflow.execution.task_runner import Limits
 
 BATCH = 64
-"""Tries taken at once."""
+"""Number of tries accepted at once."""
 BATCH_SECONDS = 0.05
 LEASE = timedelta(days=1)
 
 DagOf = Callable[[str, int], "DAG"]
-"""(dag_id, version) -> the loaded DAG. Raises whatever keeps it from being loaded."""
+"""(dag_id, version) -> the loaded DAG. Raises the error that prevents loading it."""
 
 
 class SequentialExecutor:
-    """See :class:`nbflow.execution.executors.base.Executor`. KeyboardInterrupt in a task goes through :meth:`poll`: the
-    try stays without an end, as if the process had been killed, unless the caller reports one."""
+    """An :class:`~nbflow.execution.executors.base.Executor` without processes.
+
+    :meth:`poll` raises a task's KeyboardInterrupt: the try has no reported end, as if the process had been killed,
+    unless the caller reports one."""
 
     name = "SequentialExecutor"
 
@@ -76,10 +77,10 @@ class SequentialExecutor:
 
     @property
     def live(self) -> Sequence[str]:
-        return [one.work.attempt_id for one in self._queue]
+        return [submission.work.attempt_id for submission in self._queue]
 
     def start(self) -> None:
-        """Nothing to get ready."""
+        """No-op."""
 
     def fileno(self) -> None:
         return None
@@ -89,16 +90,16 @@ class SequentialExecutor:
 
     def submit(self, submissions: Sequence[Submission]) -> None:
         claimed = self._task_api.store.claim_all(
-            [one.work.attempt_id for one in submissions],
+            [submission.work.attempt_id for submission in submissions],
             owner=self._owner,
             hostname=self._hostname,
             lease=LEASE,
             now=self._now(),
         )
-        self._queue.extend(one for one in submissions if one.work.attempt_id in claimed)
+        self._queue.extend(submission for submission in submissions if submission.work.attempt_id in claimed)
 
     def cancel(self, attempt_id: str, *, reason: str, restart: bool = False) -> bool:
-        """Take back a try that has not begun; while one runs, nobody is there to call this."""
+        """Remove a try that has not started; while one runs, it occupies the thread that could call this."""
         from nbflow.core.events import KilledToRestart
 
         for submission in self._queue:
@@ -111,14 +112,14 @@ class SequentialExecutor:
         return False
 
     def poll(self, timeout: float | None = 0.0) -> list[Report]:
-        """Run what is queued, until it is done or BATCH_SECONDS are over. There is nothing else to wait for."""
-        until = self._monotonic() + BATCH_SECONDS
+        """Run queued tries until none is left or BATCH_SECONDS have passed. ``timeout`` has no effect."""
+        deadline = self._monotonic() + BATCH_SECONDS
         while self._queue:
             if self._announce and self._announced != self._queue[0].work.attempt_id:
                 self._start(self._queue[0])
                 break
             self._run(self._queue.popleft())
-            if self._monotonic() >= until:
+            if self._monotonic() >= deadline:
                 break
         reports, self._reports = self._reports, []
         return reports
@@ -157,19 +158,19 @@ class SequentialExecutor:
             at = self._now()
             event: Event = DispatchLost(attempt_id=orphan.attempt_id, at=at)
             if orphan.state != "queued":
-                error = f"the process that ran it ({orphan.owner}) was not heard of"
+                error = f"the heartbeat of the process that ran the task ({orphan.owner}) was lost"
                 event = Failed(attempt_id=orphan.attempt_id, at=at, cause=Cause.HEARTBEAT_LOST, error=error)
             reports.append(Report(run=orphan.run, key=orphan.key, event=event))
         return reports
 
     def drain(self, timeout: float) -> list[Report]:
         self._draining = True
-        until = self._monotonic() + timeout
+        deadline = self._monotonic() + timeout
         reports: list[Report] = []
-        while self._queue and self._monotonic() < until:
+        while self._queue and self._monotonic() < deadline:
             reports += self.poll()
         for attempt_id in self.live:
-            self.cancel(attempt_id, reason="the executor is ending")
+            self.cancel(attempt_id, reason="the executor is shutting down")
         return reports + self.poll()
 
     def stop(self) -> None:

@@ -246,6 +246,16 @@ class Runs(Tables):
         return {key: self._runs[key].state for key in runs if key in self._runs}
 
     @locked
+    def newest_runs(self, dag_ids: Iterable[str]) -> Mapping[str, Run]:
+        newest: dict[str, tuple[datetime, int, Run]] = {}
+        wanted = set(dag_ids)
+        for run in self._runs.values():
+            if run.dag_id in wanted and run.queued_at is not None:
+                place = (run.queued_at, self._run_numbers[run.key], run)
+                newest[run.dag_id] = max(newest.get(run.dag_id, place), place, key=lambda one: one[:2])
+        return {dag_id: run for dag_id, (_, _, run) in newest.items()}
+
+    @locked
     def instances(self, run: RunKey) -> list[Instance]:
         return [one for _, one in sorted(self._instances.get(run, {}).items())]
 

@@ -235,6 +235,12 @@ class Runs(Database):
             rows = connection.execute(self._sql(_RUN_STATES), {"keys": dump_json([list(run) for run in runs])}).all()
         return {RunKey(dag_id, run_id): RunState(state) for dag_id, run_id, state in rows}
 
+    def newest_runs(self, dag_ids: Iterable[str]) -> Mapping[str, Run]:
+        keys = {"keys": dump_json([[dag_id] for dag_id in dag_ids])}
+        with self._reading() as connection:
+            found = [as_run(row) for row in connection.execute(self._sql(_NEWEST, *RUN_COLUMNS), keys)]
+        return {run.dag_id: run for run in found}
+
     def instances(self, run: RunKey) -> list[Instance]:
         with self._reading() as connection:
             return [as_instance(row) for row in connection.execute(_INSTANCES_OF_RUN, key_of(run))]
@@ -334,6 +340,13 @@ _LEASE_RUN = (
     .where(_RUN.c.id == bindparam("no"))
     .values(lease_owner=bindparam("owner"), lease_until=bindparam("until"))
 )
+_NEWEST = f"""
+SELECT {", ".join(f"r.{name}" for name in RUN_FIELDS)} FROM {{keys}} AS k CROSS JOIN dag_run AS r
+WHERE r.id = (
+  SELECT n.id FROM dag_run AS n WHERE n.dag_id = k.a AND n.queued_at IS NOT NULL
+  ORDER BY n.queued_at DESC, n.id DESC LIMIT 1
+)
+"""
 _COUNTS = """
 SELECT r.dag_id, r.run_id, ti.state, count(*)
 FROM {keys} AS k CROSS JOIN dag_run AS r CROSS JOIN task_instance AS ti

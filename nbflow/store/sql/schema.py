@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from nbflow.errors import StoreError
 from nbflow.store.sql.dialects import MIGRATE, Dialect
 
-HEAD = "0003"
+HEAD = "0004"
 """The revision that this nbflow works with: the newest file in ``migrations/versions`` (tested)."""
 VERSION_TABLE = "nbflow_version"
 """A name of our own: next to Airflow's tables Alembic's would be Airflow's."""

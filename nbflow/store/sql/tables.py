@@ -177,6 +177,7 @@ dag_run = Table(
     Index("dag_run_key", "dag_id", "run_id", unique=True),
     Index("dag_run_order", "dag_id", "sort_date", "id"),
     Index("dag_run_dates", "sort_date", "id"),
+    Index("dag_run_queued", "dag_id", "queued_at", "id"),
     _partial("dag_run_interval", "dag_id", "logical_date", where=ONE_RUN_A_DATE, unique=True),
     _partial("dag_run_active", "run_after", "id", where=ACTIVE_RUN),
     sqlite_autoincrement=True,

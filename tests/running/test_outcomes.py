@@ -1,4 +1,4 @@
-"""How a try ends: each way of ending, as the event that the scheduler gets."""
+"""Outcomes of a try: each as the event that the scheduler gets."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def raising(error: BaseException) -> Any:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_raised_becomes_an_event(dag: DAG, runtime: MemoryRuntime, error: BaseException, event: Any) -> None:
+def test_an_exception_becomes_an_event(dag: DAG, runtime: MemoryRuntime, error: BaseException, event: Any) -> None:
     PythonOperator(task_id="t", python_callable=raising(error))
 
     assert attempt(dag, "t", runtime).event == event
@@ -83,7 +83,7 @@ def test_a_returned_value_becomes_an_xcom(dag: DAG, runtime: MemoryRuntime) -> N
     PythonOperator(task_id="t", python_callable=lambda: {"a": [1, None]})
 
     assert attempt(dag, "t", runtime).event == Succeeded(**COMMON)
-    assert runtime.own() == {"a": [1, None]}
+    assert runtime.stored() == {"a": [1, None]}
 
 
 def test_none_and_do_xcom_push_false_store_nothing(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -104,17 +104,17 @@ def test_multiple_outputs_store_each_key(dag: DAG, runtime: MemoryRuntime) -> No
     t()
     attempt(dag, "t", runtime)
 
-    stored = {key: runtime.own("t", key) for _, _, _, key in runtime.rows}
+    stored = {key: runtime.stored("t", key) for _, _, _, key in runtime.rows}
     assert stored == {"p": 1, "q": None, "return_value": {"p": 1, "q": None}}
 
 
-def test_multiple_outputs_with_a_key_that_is_no_text_fail_and_store_nothing(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_multiple_outputs_with_a_key_that_is_not_a_str_fail_and_store_nothing(dag: DAG, runtime: MemoryRuntime) -> None:
     PythonOperator(task_id="t", python_callable=lambda: {"a": 1, 2: 3}, multiple_outputs=True)
 
     event = attempt(dag, "t", runtime).event
 
     assert isinstance(event, Failed)
-    assert event.error.startswith("TypeError: multiple_outputs wants text keys")
+    assert event.error.startswith("TypeError: multiple_outputs needs str keys")
     assert runtime.rows == {}
 
 
@@ -128,7 +128,7 @@ def test_a_value_that_json_cannot_hold_fails_with_its_place(dag: DAG, runtime: M
     assert '["a"][0]' in event.error
 
 
-def test_deferral_gives_the_trigger_as_data(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_deferral_holds_the_trigger_as_data(dag: DAG, runtime: MemoryRuntime) -> None:
     class Wait(BaseTrigger):
         def serialize(self) -> tuple[str, dict[str, Any]]:
             return "tests.Wait", {"until": NOW}
@@ -149,10 +149,10 @@ def test_deferral_gives_the_trigger_as_data(dag: DAG, runtime: MemoryRuntime) ->
 
     resumed = attempt(dag, "t", runtime, continues=True, next_method="go_on", next_kwargs={"n": 1, "event": "it came"})
     assert resumed.event == Succeeded(**COMMON)
-    assert runtime.own() == ["it came", 1]
+    assert runtime.stored() == ["it came", 1]
 
 
-def test_a_deferred_task_goes_on_only_in_a_method_of_its_own(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_deferred_task_resumes_only_in_a_method_that_it_has(dag: DAG, runtime: MemoryRuntime) -> None:
     EmptyOperator(task_id="t")
 
     event = attempt(dag, "t", runtime, next_method="__class__").event
@@ -161,7 +161,7 @@ def test_a_deferred_task_goes_on_only_in_a_method_of_its_own(dag: DAG, runtime: 
     assert "no method '__class__'" in event.error
 
 
-def test_an_attempt_that_outruns_its_execution_timeout_ends(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_an_attempt_that_exceeds_its_execution_timeout_fails(dag: DAG, runtime: MemoryRuntime) -> None:
     killed = []
 
     class Spin(BaseOperator):
@@ -197,7 +197,7 @@ def test_a_keyboard_interrupt_reaches_the_caller_after_on_kill(dag: DAG, runtime
     assert killed == ["t"]
 
 
-def test_the_log_shows_the_users_part_of_the_traceback(
+def test_the_log_shows_the_traceback_of_user_code(
     dag: DAG, runtime: MemoryRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
     def inner() -> None:
@@ -216,7 +216,7 @@ def test_the_log_shows_the_users_part_of_the_traceback(
     assert "nbflow/operators/" not in text
 
 
-def test_an_error_of_nbflows_own_is_one_line(
+def test_an_error_raised_by_nbflow_is_one_line(
     dag: DAG, runtime: MemoryRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
     BaseOperator(task_id="t")
@@ -229,15 +229,15 @@ def test_an_error_of_nbflows_own_is_one_line(
     )
 
 
-def test_the_dags_own_task_stays_as_it_was(dag: DAG, runtime: MemoryRuntime) -> None:
-    given = ["{{ ds }}"]
-    t = PythonOperator(task_id="t", python_callable=lambda day: day, op_args=given)
+def test_the_task_in_the_dag_is_not_changed(dag: DAG, runtime: MemoryRuntime) -> None:
+    args = ["{{ ds }}"]
+    t = PythonOperator(task_id="t", python_callable=lambda day: day, op_args=args)
 
     attempt(dag, "t", runtime)
     runtime.run = replace(runtime.run, run_id="r2", logical_date=NOW)
     attempt(dag, "t", runtime)
 
-    assert (runtime.own(), t.op_args, given) == ("2024-01-02", ["{{ ds }}"], ["{{ ds }}"])
+    assert (runtime.stored(), t.op_args, args) == ("2024-01-02", ["{{ ds }}"], ["{{ ds }}"])
 
 
 def test_an_async_function_is_awaited(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -248,7 +248,7 @@ def test_an_async_function_is_awaited(dag: DAG, runtime: MemoryRuntime) -> None:
     t()
     attempt(dag, "t", runtime)
 
-    assert runtime.own() == 7
+    assert runtime.stored() == 7
 
 
 def test_downstream_tasks_skipped_by_name(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -271,7 +271,7 @@ def test_running_a_python_task_needs_neither_jinja_nor_pendulum(tmp_path: Any) -
         "    task(task_id='t')(lambda ti: ti.try_number)()\n"
         "runtime = MemoryRuntime(environ={})\n"
         "attempt(dag, 't', runtime)\n"
-        "assert runtime.own() == 1\n"
+        "assert runtime.stored() == 1\n"
         "print([name for name in ('jinja2', 'pendulum', 'sqlalchemy', 'croniter') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -289,7 +289,7 @@ def test_a_template_that_cannot_be_rendered_is_named_with_its_field(
     assert "jinja2/" not in text
 
 
-def test_a_task_called_inside_a_task_is_told_that_nothing_came_of_it(
+def test_a_task_called_inside_a_task_warns_that_it_has_no_effect(
     runtime: MemoryRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
     @task

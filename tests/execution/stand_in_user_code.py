@@ -1,6 +1,6 @@
-"""A program of few lines in place of nbflow's own: a "DAG" is the namespace of a source text, a task a function in it.
+"""A stand-in for nbflow's user code functions: a "DAG" is the namespace of a source text, a task a function in it.
 
-It runs in the processes below the supervisor, so tests of these need neither operators nor a DAG.
+It runs in the processes below the supervisor, so their tests need neither operators nor a DAG.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Any
 from nbflow.authoring.runtime import Outcome, Work
 from nbflow.connections import Variable
 from nbflow.core.events import Failed, Succeeded
-from nbflow.execution.fork_server import Program, main
+from nbflow.execution.fork_server import UserCode, main
 from nbflow.execution.task_client import TaskClient, utc_now
 
 
 class Namespace:
     def __init__(self, source: Mapping[str, Any]) -> None:
-        self.fault, self.spec = "", None
+        self.error, self.spec = "", None
         self.dag: dict[str, Any] | None = {"Variable": Variable}
         try:
             exec("\n".join(source["files"].values()), self.dag)
         except Exception as error:
-            self.fault, self.dag = f"{type(error).__name__}: {error}", None
+            self.error, self.dag = f"{type(error).__name__}: {error}", None
         else:
             self.spec = self.dag.get("SPEC")
 
     def report(self) -> dict[str, Any]:
-        return {"fault": self.fault, "detail": "", "spec": self.spec}
+        return {"error": self.error, "detail": "", "spec": self.spec}
 
 
 def run(dag: dict[str, Any], work: Work, runtime: TaskClient, limits: Mapping[str, Any]) -> Outcome:
@@ -44,4 +44,4 @@ def run(dag: dict[str, Any], work: Work, runtime: TaskClient, limits: Mapping[st
 
 
 def start() -> None:
-    main(Program(load=Namespace, run=run))
+    main(UserCode(load=Namespace, run=run))

@@ -1,4 +1,4 @@
-"""Tries that do nothing, side by side: what is left undone, or done together, while they take each other's cores."""
+"""Short tries that oversubscribe the cores: which work is skipped or batched meanwhile."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from nbflow.authoring.runtime import Work
 from nbflow.core.events import Started, Succeeded
 from nbflow.core.snapshot import Run
 from nbflow.core.spec import TaskSpec
-from nbflow.execution.event_loop import Loop
+from nbflow.execution.event_loop import EventLoop
 from nbflow.execution.executors.base import Submission
-from nbflow.execution.process_pool import CORES, Forker
+from nbflow.execution.process_pool import CORES, ForkServerHandle
 from tests.execution.support import NOW, Bench
 
 SOURCE = """
@@ -36,46 +36,46 @@ def submission(task_id: str, attempt_id: str, *, version: int = 1) -> Submission
     return Submission(work=work, task=TaskSpec(task_id=task_id))
 
 
-def test_a_child_rehearses_unless_others_want_the_cores() -> None:
-    # Given a template that keeps children ahead of need
-    said: list[Mapping[str, Any]] = []
-    loop = Loop()
-    forker = Forker(loop, said.append, ahead=2)
+def test_a_child_warms_up_unless_tries_use_all_cores() -> None:
+    # Given a fork server that keeps spare children
+    requests: list[Mapping[str, Any]] = []
+    loop = EventLoop()
+    server = ForkServerHandle(loop, requests.append, spare_children=2)
     ends: list[socket.socket] = []
 
     def fork() -> None:
-        ours, theirs = socket.socketpair()
-        ends.append(theirs)
-        forker.heard({"forked": len(ends)}, [ours.detach()])
+        supervisor_end, child_end = socket.socketpair()
+        ends.append(child_end)
+        server.on_message({"forked": len(ends)}, [supervisor_end.detach()])
 
-    # When as many tries are wanted, one after the other, as there are cores, and one more
+    # When as many children as cores are taken, one after the other, and one more
     for _ in range(CORES + 1):
-        forker.take(lambda child, lost: None)
-        while len(ends) < sum(one["fork"] for one in said):
+        server.take(lambda child, error: None)
+        while len(ends) < sum(request["fork"] for request in requests):
             fork()
 
-    # Then those that are forked beside the last ones have no time to rehearse
-    assert said[0] == {"fork": 3, "rehearse": True}
-    assert said[-1]["rehearse"] is False
-    for child in forker.children.values():
-        child.hang_up()
+    # Then the children of the first request warm up, and those of the last do not
+    assert requests[0] == {"fork": 3, "warm_up": True}
+    assert requests[-1]["warm_up"] is False
+    for child in server.children.values():
+        child.close()
     for end in ends:
         end.close()
     loop.close()
 
 
-def test_tries_that_begin_together_are_claimed_together_and_crowd_each_other(tmp_path: Path) -> None:
+def test_tries_that_start_together_are_claimed_together_and_oversubscribe_the_cores(tmp_path: Path) -> None:
     with Bench(tmp_path, SOURCE, grace_seconds=0.2) as bench:
         supervisor = bench.executor.supervisor
         # Given as many new tries as there are cores
         bench.executor.submit([submission("hangs", f"h{number}") for number in range(CORES)])
-        assert not supervisor.crowded
+        assert not supervisor.oversubscribed
 
         # When there is one more
         bench.executor.submit([submission("hangs", "one more")])
 
-        # Then they crowd each other, and each submission was one call to the store
-        assert supervisor.crowded
+        # Then the cores are oversubscribed, and each submission was one call to the store
+        assert supervisor.oversubscribed
         assert bench.store.claim_calls == 2
 
 
@@ -87,9 +87,9 @@ def test_the_same_attempt_twice_in_one_submission_runs_once(tmp_path: Path) -> N
         assert list(bench.executor.live) == []
 
 
-def test_a_new_version_takes_the_room_of_no_other_that_is_submitted_with_it(tmp_path: Path) -> None:
-    # Given room for one template, which an earlier version has
-    with Bench(tmp_path, SOURCE, most_templates=1) as bench:
+def test_a_new_version_does_not_retire_the_fork_server_of_another_that_is_submitted_with_it(tmp_path: Path) -> None:
+    # Given a limit of one DAG fork server, which an earlier version uses
+    with Bench(tmp_path, SOURCE, max_dag_fork_servers=1) as bench:
         bench.executor.submit([submission("fine", "before")])
         bench.end("before")
 
@@ -101,12 +101,12 @@ def test_a_new_version_takes_the_room_of_no_other_that_is_submitted_with_it(tmp_
 
 
 @pytest.mark.parametrize("quick", [1, 2 * CORES])
-def test_a_report_waits_for_others_a_moment_and_no_longer(tmp_path: Path, quick: int) -> None:
+def test_a_report_waits_briefly_for_others(tmp_path: Path, quick: int) -> None:
     with Bench(tmp_path, SOURCE, grace_seconds=0.2) as bench:
         # Given tries that hang, more than there are cores
         bench.executor.submit([submission("hangs", f"h{number}") for number in range(2 * CORES)])
 
-        # When others end beside them
+        # When short tries run too
         bench.executor.submit([submission("fine", f"f{number}") for number in range(quick)])
 
         # Then their ends are reported, though the ones that hang never end

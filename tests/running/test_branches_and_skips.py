@@ -1,4 +1,4 @@
-"""What a task says about the tasks after it: branches, short circuits, and lengths for mapping."""
+"""Branches, short circuits and lengths for mapping: what a success does to the tasks after it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.running.memory import MONDAY, MemoryRuntime, attempt
 DAY = timedelta(days=1)
 
 
-def told(event: Any) -> Any:
-    """What a success says about the tasks after it, or the failure's error."""
+def downstream_fields(event: Any) -> Any:
+    """The fields of a success about the tasks after it, or the failure's error."""
     return (event.follow, event.skip, event.length) if isinstance(event, Succeeded) else event.error
 
 
@@ -47,7 +47,7 @@ def branching(choice: Any) -> None:
 def test_a_branch_names_the_tasks_to_follow(dag: DAG, runtime: MemoryRuntime, choice: Any, followed: Any) -> None:
     branching(choice)
 
-    assert told(attempt(dag, "b", runtime).event) == (followed, "none", None)
+    assert downstream_fields(attempt(dag, "b", runtime).event) == (followed, "none", None)
     assert runtime.rows == {}, "a branch that skips something has no result, as in Airflow"
 
 
@@ -61,23 +61,21 @@ def test_a_branch_names_the_tasks_to_follow(dag: DAG, runtime: MemoryRuntime, ch
         ({"c": 1}, "AirflowException: b chose {'c': 1}: a branch returns a task id, a list of task ids or None."),
     ],
 )
-def test_a_branch_that_chooses_what_is_not_there_fails(
-    dag: DAG, runtime: MemoryRuntime, choice: Any, error: str
-) -> None:
+def test_a_branch_that_chooses_an_unknown_task_fails(dag: DAG, runtime: MemoryRuntime, choice: Any, error: str) -> None:
     branching(choice)
 
-    assert told(attempt(dag, "b", runtime).event).startswith(error)
+    assert downstream_fields(attempt(dag, "b", runtime).event).startswith(error)
 
 
-def test_a_branch_that_skips_nothing_has_a_result(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_branch_that_skips_nothing_stores_its_result(dag: DAG, runtime: MemoryRuntime) -> None:
     branching(["c", "d", "g"])
 
     attempt(dag, "b", runtime)
 
-    assert runtime.own("b") == ["c", "d", "g"]
+    assert runtime.stored("b") == ["c", "d", "g"]
 
 
-def test_a_task_that_a_followed_one_leads_to_is_not_skipped(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_task_downstream_of_a_followed_task_is_not_skipped(dag: DAG, runtime: MemoryRuntime) -> None:
     b = BranchPythonOperator(task_id="b", python_callable=lambda: "c")
     c, j = EmptyOperator(task_id="c"), EmptyOperator(task_id="j")
     chain(b, c, j)
@@ -85,17 +83,17 @@ def test_a_task_that_a_followed_one_leads_to_is_not_skipped(dag: DAG, runtime: M
 
     attempt(dag, "b", runtime)
 
-    assert runtime.own("b") == "c", "nothing is skipped, so the result is kept"
+    assert runtime.stored("b") == "c", "nothing is skipped, so the result is stored"
 
 
-def test_an_operator_of_ones_own_may_branch(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_custom_operator_may_branch(dag: DAG, runtime: MemoryRuntime) -> None:
     class Odd(BaseBranchOperator):
         def choose_branch(self, context: Any) -> Any:
             return {"c"}
 
     Odd(task_id="b") >> [EmptyOperator(task_id="c"), EmptyOperator(task_id="d")]
 
-    assert told(attempt(dag, "b", runtime).event) == (("c",), "none", None)
+    assert downstream_fields(attempt(dag, "b", runtime).event) == (("c",), "none", None)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +110,11 @@ def test_a_short_circuit(dag: DAG, runtime: MemoryRuntime, result: Any, ignore: 
     s = ShortCircuitOperator(task_id="s", python_callable=lambda: result, ignore_downstream_trigger_rules=ignore)
     s >> EmptyOperator(task_id="a")
 
-    assert told(attempt(dag, "s", runtime).event) == (None, skip, None)
-    assert runtime.own("s") == stored
+    assert downstream_fields(attempt(dag, "s", runtime).event) == (None, skip, None)
+    assert runtime.stored("s") == stored
 
 
-def test_a_short_circuit_at_the_end_keeps_its_result(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_short_circuit_without_downstream_tasks_stores_its_result(dag: DAG, runtime: MemoryRuntime) -> None:
     @task.short_circuit
     def s() -> bool:
         return False
@@ -124,7 +122,7 @@ def test_a_short_circuit_at_the_end_keeps_its_result(dag: DAG, runtime: MemoryRu
     s()
     attempt(dag, "s", runtime)
 
-    assert runtime.own("s") is False
+    assert runtime.stored("s") is False
 
 
 @pytest.mark.parametrize(
@@ -142,7 +140,7 @@ def test_latest_only(dag: DAG, run_type: str, now: Any, follow: Any) -> None:
     runtime.run = replace(runtime.run, run_type=run_type)
     LatestOnlyOperator(task_id="l") >> EmptyOperator(task_id="a")
 
-    assert told(attempt(dag, "l", runtime).event) == (follow, "none", None)
+    assert downstream_fields(attempt(dag, "l", runtime).event) == (follow, "none", None)
 
 
 def test_latest_only_of_a_schedule_of_instants(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -152,14 +150,14 @@ def test_latest_only_of_a_schedule_of_instants(dag: DAG, runtime: MemoryRuntime)
     runtime.intervals[end] = (end + DAY, end + DAY)
 
     runtime.clock = end + DAY * 0.5
-    assert told(attempt(dag, "l", runtime).event) == (("a",), "none", None)
+    assert downstream_fields(attempt(dag, "l", runtime).event) == (("a",), "none", None)
     runtime.clock = end + DAY
-    assert told(attempt(dag, "l", runtime).event) == ((), "none", None)
+    assert downstream_fields(attempt(dag, "l", runtime).event) == ((), "none", None)
 
 
 NO_LIST = "UnmappableXComTypePushed: Tasks are mapped over what p returns, so it must be a list or a dict"
 TOO_LONG = (
-    "UnmappableXComLengthPushed: p returned 1025 items for tasks to be mapped over; [core] max_map_length is 1024."
+    "UnmappableXComLengthPushed: p returned 1025 items, and tasks are mapped over them; [core] max_map_length is 1024."
 )
 
 
@@ -174,7 +172,7 @@ TOO_LONG = (
         ([0] * 1025, TOO_LONG),
     ],
 )
-def test_what_tasks_are_mapped_over_must_have_a_length(
+def test_a_result_that_tasks_are_mapped_over_must_have_a_length(
     dag: DAG, runtime: MemoryRuntime, result: Any, length: Any
 ) -> None:
     p = PythonOperator(task_id="p", python_callable=lambda: result)
@@ -188,7 +186,7 @@ def test_what_tasks_are_mapped_over_must_have_a_length(
         assert event.length == length
 
 
-def test_a_mapped_instance_counts_if_it_returned_something(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_mapped_instance_has_length_one_if_it_returned_a_value(dag: DAG, runtime: MemoryRuntime) -> None:
     @task
     def double(x: int) -> int | None:
         return x * 2 or None
@@ -203,7 +201,7 @@ def test_a_mapped_instance_counts_if_it_returned_something(dag: DAG, runtime: Me
     shown = attempt(dag, "show", runtime, map_index=0).event
 
     assert [event.length for event in (*events, shown)] == [0, 1, None]  # type: ignore[union-attr]
-    assert runtime.own("show", map_index=0) == 8
+    assert runtime.stored("show", map_index=0) == 8
 
 
 def test_a_mapped_instance_whose_item_is_dropped_is_skipped(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -231,7 +229,7 @@ def test_a_mapped_instance_whose_item_is_dropped_is_skipped(dag: DAG, runtime: M
     assert events == [Succeeded, SkippedItself]
 
 
-def test_what_comes_from_an_xcom_is_never_a_template(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_value_from_an_xcom_is_never_a_template(dag: DAG, runtime: MemoryRuntime) -> None:
     @task
     def p() -> list[str]:
         return ["{{ ds }}"]
@@ -250,11 +248,11 @@ def test_what_comes_from_an_xcom_is_never_a_template(dag: DAG, runtime: MemoryRu
         attempt(dag, task_id, runtime)
     attempt(dag, "m", runtime, map_index=0)
 
-    assert (runtime.own("m", map_index=0), runtime.own("n")) == ("{{ ds }}", "{{ ds }}")
+    assert (runtime.stored("m", map_index=0), runtime.stored("n")) == ("{{ ds }}", "{{ ds }}")
 
 
 @pytest.mark.parametrize(("weekday", "skipped"), [(0, False), (3, True)])
-def test_run_if_and_skip_if_look_at_the_context(dag: DAG, runtime: MemoryRuntime, weekday: int, skipped: bool) -> None:
+def test_run_if_and_skip_if_use_the_context(dag: DAG, runtime: MemoryRuntime, weekday: int, skipped: bool) -> None:
     from nbflow.core.events import SkippedItself
 
     @task.run_if(lambda context: (context["logical_date"].weekday() == weekday, "another day"))

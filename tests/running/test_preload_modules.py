@@ -1,4 +1,4 @@
-"""What is imported ahead of the tries that are forked from a process."""
+"""Modules that a fork server imports before it forks."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def test_only_what_the_tasks_will_need_is_imported(body: str, loaded: list[str])
     code = (
         "import sys\n"
         "from nbflow import DAG, task\n"
-        "from nbflow.execution.task_runner import warm_up\n"
+        "from nbflow.execution.task_runner import preload_modules\n"
         "from nbflow.operators.bash import BashOperator\n"
         f"with DAG('d') as dag:\n    {body}\n"
-        "warm_up(dag)\n"
+        "preload_modules(dag)\n"
         "print([name for name in ('jinja2', 'pendulum') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

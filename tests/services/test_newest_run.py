@@ -1,0 +1,76 @@
+"""The newest run means one thing, whoever asks: the run that was made (or cleared to run again) last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from nbflow.app import App
+from nbflow.cli.main import main
+from nbflow.core.states import RunState
+from nbflow.errors import DagRunNotFound
+from nbflow.notebook import functions
+from nbflow.notebook.session import end_session, session
+from nbflow.store.base import DagVersion
+from nbflow.teach.checks import World
+from tests.store.worlds import spec
+
+TODAY, LAST_YEAR, LONG_AGO = (datetime(year, 3, 1, tzinfo=UTC) for year in (2024, 2023, 2001))
+
+
+@pytest.fixture
+def app(home: Path) -> App:
+    """A home with a DAG of two runs: the one of the earlier date was made last."""
+    with App.open() as opened:
+        version = DagVersion(dag_id="sales", spec=spec(), fileloc="/dags/sales.py", files={"sales.py": "# sales"})
+        opened.store.register(version, now=TODAY, paused=True)
+        for name, date in (("today", TODAY), ("old", LAST_YEAR)):
+            opened.operations().trigger("sales", run_id=name, logical_date=date)
+        yield opened
+        end_session()
+
+
+def _by_command(app: App, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["tasks", "states-for-dag-run", "sales", "last", "-o", "json"]) == 0
+    return str(json.loads(capsys.readouterr().out)[0]["run_id"])
+
+
+ASK: dict[str, Callable[[App, pytest.CaptureFixture[str]], str]] = {
+    "no run named": lambda app, _: app.operations().find_run("sales").run_id,
+    "last": lambda app, _: app.operations().find_run("sales", "last").run_id,
+    "a notebook's default": lambda app, _: session().find_run("sales").run_id,
+    "a notebook's last": lambda app, _: str(functions.show("sales", run="last").run.run_id),
+    "a command's last": _by_command,
+    "a lab's check": lambda app, _: World(app=app).newest_run("sales").run_id,
+}
+
+
+@pytest.mark.parametrize("who", ASK)
+def test_the_newest_run_is_the_one_made_last_for_all(app: App, capsys: pytest.CaptureFixture[str], who: str) -> None:
+    # Given a run of today, and one of last year that was triggered after it
+    # Then the one that was made last is the newest
+    assert ASK[who](app, capsys) == "old"
+    # And one that is cleared is made to run again
+    today = app.operations().find_run("sales", "today").key
+    app.operations().mark_run(today, RunState.FAILED)
+    app.operations().clear(today)
+    assert ASK[who](app, capsys) == "today"
+
+
+def test_a_run_whose_id_is_the_word_goes_first(app: App) -> None:
+    # Given a run that is called "last", and a later one
+    app.operations().trigger("sales", run_id="last", logical_date=LONG_AGO)
+    app.operations().trigger("sales", run_id="later")
+    # Then the word names it
+    assert app.operations().find_run("sales", "last").run_id == "last"
+
+
+def test_the_last_run_of_a_dag_without_runs_is_none(app: App) -> None:
+    version = DagVersion(dag_id="idle", spec=spec(dag_id="idle"), fileloc="/dags/i.py", files={"i.py": ""})
+    app.store.register(version, now=TODAY, paused=True)
+    with pytest.raises(DagRunNotFound, match="DAG 'idle' has no run yet"):
+        app.operations().find_run("idle", "last")
