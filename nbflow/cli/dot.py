@@ -65,31 +65,6 @@ def save(text: str, path: Path) -> None:
 def save_svg(spec: DagSpec, path: Path) -> None:
     """Write nbflow's own drawing, for which nothing need be installed."""
     from nbflow.ui.svg import graph_svg
-    from nbflow.ui.viewmodel import EdgeView, GraphView, GroupView, TaskView
+    from nbflow.views.graph import graph_view
 
-    kinds = {(True, False): "setup", (False, True): "teardown"}
-    view = GraphView(
-        dag_id=spec.dag_id,
-        schedule=spec.schedule_text,
-        tasks=tuple(
-            TaskView(
-                task_id=task.task_id,
-                label=task.label or "",
-                group=task.group or "",
-                kind=kinds.get((task.is_setup, task.is_teardown), "task"),
-                operator=task.operator,
-                mapped=None if spec.length_expr(task.task_id) is None else -1,
-            )
-            for task in spec.tasks.values()
-        ),
-        edges=tuple(
-            EdgeView(source=up, target=task.task_id, label=spec.edge_labels.get(f"{up}>{task.task_id}", ""))
-            for task in spec.tasks.values()
-            for up in task.upstream
-        ),
-        groups=tuple(
-            GroupView(group_id=group.group_id, label=group.label or "", parent=group.parent or "")
-            for group in spec.groups.values()
-        ),
-    )
-    path.write_text(graph_svg(view, theme="light").svg, encoding="utf-8")
+    path.write_text(graph_svg(graph_view(spec), theme="light").svg, encoding="utf-8")

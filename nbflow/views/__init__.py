@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbflow.errors import SerializationError, did_you_mean
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from nbflow.store.base import Store
     from nbflow.views.base import Query, View
+
+V = TypeVar("V", bound="View")
 
 NAMES = (
     "backfill", "backfills", "dag_details", "dag_list", "gantt", "graph", "grid", "import_errors", "next_runs", "runs",
@@ -45,8 +47,8 @@ NAMES = (
 class Kind:
     """What a view is fetched with."""
 
-    query: type[Query]
-    fetch: Callable[[Store, Any, datetime], View]
+    query: type[Query[View]]
+    fetch: Callable[[Store, Any, datetime], Any]
 
 
 class _Kinds(Mapping[str, Kind]):
@@ -68,12 +70,13 @@ class _Kinds(Mapping[str, Kind]):
 VIEWS: Mapping[str, Kind] = _Kinds()
 
 
-def fetch(store: Store, query: Query, now: datetime) -> View:
+def fetch(store: Store, query: Query[V], now: datetime) -> V:
     """The view that a query selects."""
-    return VIEWS[query.NAME].fetch(store, query, now)
+    view: V = VIEWS[query.NAME].fetch(store, query, now)
+    return view
 
 
-def query_from_json(data: Mapping[str, Any]) -> Query:
+def query_from_json(data: Mapping[str, Any]) -> Query[View]:
     """Read a query that ``Query.to_json`` wrote. The JSON is not trusted. Raises SerializationError."""
     name = data.get("view")
     if not isinstance(name, str) or name not in NAMES:

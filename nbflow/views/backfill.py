@@ -22,7 +22,7 @@ _REASONS = {"already exists": "it has a run already", "in flight": "its run is n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackfillQuery(Query):
+class BackfillQuery(Query["BackfillView"]):
     NAME: ClassVar[str] = "backfill"
 
     backfill_id: int

@@ -14,7 +14,7 @@ from nbflow.views.base import Query, Row, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackfillsQuery(Query):
+class BackfillsQuery(Query["BackfillsView"]):
     """``active``: only those that are not over."""
 
     NAME: ClassVar[str] = "backfills"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DagDetailsQuery(Query):
+class DagDetailsQuery(Query["DagDetailsView"]):
     NAME: ClassVar[str] = "dag_details"
 
     dag_id: str

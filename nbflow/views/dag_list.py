@@ -17,9 +17,9 @@ LAST_RUNS = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DagListQuery(Query):
+class DagListQuery(Query["DagListView"]):
     """``pattern``: part of an id or a tag. ``kernel_dags``: ids of DAGs that no schedule follows, to be listed too.
-    ``last_runs``: number of runs of each DAG."""
+    ``last_runs``: number of runs of each DAG; 0 leaves out ``latest`` too."""
 
     NAME: ClassVar[str] = "dag_list"
 
@@ -87,9 +87,13 @@ def fetch(store: Store, query: DagListQuery, now: datetime) -> DagListView:
     shown = sorted((row for row in matching if not row.stale), key=lambda row: row.dag_id)
     ids = [row.dag_id for row in shown]
     runs = store.recent_runs(ids, limit=query.last_runs) if query.last_runs else {}
-    unscheduled = {row.dag_id for row in own}
+    newest = store.newest_runs(ids) if query.last_runs else {}
+    scheduled = {row.dag_id for row in known}
     return DagListView(
-        rows=tuple(_row(row, runs.get(row.dag_id, ()), scheduled=row.dag_id not in unscheduled) for row in shown),
+        rows=tuple(
+            _row(row, runs.get(row.dag_id, ()), newest.get(row.dag_id), scheduled=row.dag_id in scheduled)
+            for row in shown
+        ),
         stale=tuple(row.dag_id for row in matching if row.stale),
     )
 
@@ -98,15 +102,15 @@ def _matches(row: DagRow, word: str) -> bool:
     return word in row.dag_id.lower() or any(word in tag.lower() for tag in row.tags)
 
 
-def _row(row: DagRow, runs: Sequence[Run], *, scheduled: bool) -> DagListRow:
-    """``runs``: newest first."""
+def _row(row: DagRow, runs: Sequence[Run], newest: Run | None, *, scheduled: bool) -> DagListRow:
+    """``runs``: those of the latest dates, latest first."""
     zone = timezone_of(row.timezone)
     return DagListRow(
         dag_id=row.dag_id,
         schedule="" if row.schedule_text == "None" else row.schedule_text,
         scheduled=scheduled,
         is_paused=row.paused,
-        latest=runs[0].state.value if runs else "none",
+        latest=newest.state.value if newest is not None else "none",
         last_runs=tuple(_last_run(run) for run in reversed(runs)),
         next_run=in_zone(row.next_run, zone),
         next_logical_date=in_zone(row.next_logical_date, zone),

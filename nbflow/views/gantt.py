@@ -22,7 +22,7 @@ MOST_EVENTS = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GanttQuery(Query):
+class GanttQuery(Query["GanttView"]):
     NAME: ClassVar[str] = "gantt"
 
     dag_id: str

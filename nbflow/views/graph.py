@@ -22,7 +22,7 @@ FOLD_ABOVE_TASKS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GraphQuery(Query):
+class GraphQuery(Query["GraphView"]):
     """A run, or without ``run_id`` the DAG. ``version``: of the DAG, by default the one that the schedule follows."""
 
     NAME: ClassVar[str] = "graph"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GridQuery(Query):
+class GridQuery(Query["GridView"]):
     """``version``: whose tasks are the rows, by default the one that the schedule follows."""
 
     NAME: ClassVar[str] = "grid"

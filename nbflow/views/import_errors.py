@@ -11,7 +11,7 @@ from nbflow.views.base import Query, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImportErrorsQuery(Query):
+class ImportErrorsQuery(Query["ImportErrorsView"]):
     NAME: ClassVar[str] = "import_errors"
 
 

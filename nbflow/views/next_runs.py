@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NextRunsQuery(Query):
+class NextRunsQuery(Query["NextRunsView"]):
     """``version``: whose schedule, by default the one that is followed."""
 
     NAME: ClassVar[str] = "next_runs"

@@ -17,7 +17,7 @@ from nbflow.views.values import in_zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunsQuery(Query):
+class RunsQuery(Query["RunsView"]):
     """The newest ``limit`` runs by logical date. ``since`` and ``until`` are inclusive logical dates. ``task_counts``:
     count the task instances of each run by state."""
 

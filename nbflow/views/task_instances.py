@@ -17,7 +17,7 @@ from nbflow.views.why_run import in_dag_order, last_errors, shows_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskInstancesQuery(Query):
+class TaskInstancesQuery(Query["TaskInstancesView"]):
     """``reasons``: say of each why it waits or what it failed with."""
 
     NAME: ClassVar[str] = "task_instances"

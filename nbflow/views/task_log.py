@@ -23,7 +23,7 @@ _LOG_LINE = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+(?:[+-]\d\d:\d\d|Z)) ([A-Z]+) (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskLogQuery(Query):
+class TaskLogQuery(Query["TaskLogView"]):
     """``try_number``: by default the last try. ``search`` keeps the lines that hold the text, in any case."""
 
     NAME: ClassVar[str] = "task_log"
@@ -78,7 +78,7 @@ def _text(path: str, *, whole: bool) -> str:
     except OSError:
         return ""
     start = 0 if whole else max(0, size - LOG_BYTES)
-    text, _ = read_log(Path(path), start=start, most_bytes=size - start)
+    text, _ = read_log(Path(path), start=start, max_bytes=size - start)
     return text.partition("\n")[2] if start else text
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimelineQuery(Query):
+class TimelineQuery(Query["TimelineView"]):
     """``days`` from ``start`` on (by default from now on)."""
 
     NAME: ClassVar[str] = "timeline"

@@ -17,7 +17,7 @@ from nbflow.views.values import in_zone, run_title, zone_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WhyRunQuery(Query):
+class WhyRunQuery(Query["WhyRunView"]):
     NAME: ClassVar[str] = "why_run"
 
     dag_id: str

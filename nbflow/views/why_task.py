@@ -22,7 +22,7 @@ HISTORY = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WhyTaskQuery(Query):
+class WhyTaskQuery(Query["WhyTaskView"]):
     """Without ``map_index``: of a mapped task the first instance that has not ended, else the first."""
 
     NAME: ClassVar[str] = "why_task"
@@ -50,6 +50,11 @@ class WhyTaskView(View):
     grounds: tuple[str, ...] = ()
     ways_out: tuple[str, ...] = ()
     history: tuple[EventRow, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the task instance: ``load[1]``."""
+        return str(TaskKey(self.task_id, self.map_index))
 
     @property
     def wake_at(self) -> datetime | None:
