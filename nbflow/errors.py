@@ -31,6 +31,11 @@ def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
     return f" Did you mean {candidates[nearest[0]]!r}?" if nearest else ""
 
 
+def shortened(text: str, most_characters: int) -> str:
+    """The text, or its beginning and three dots."""
+    return text if len(text) <= most_characters else f"{text[: most_characters - 3]}..."
+
+
 class NbflowError(Exception):
     """Base of all errors of nbflow. ``hint`` (one sentence, optional) tells what to do next."""
 

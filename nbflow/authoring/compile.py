@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from nbflow.authoring.arguments import COMMON, KNOWN
 from nbflow.authoring.current_dag import Place, warn
-from nbflow.authoring.dag import DAG, check_params
+from nbflow.authoring.dag import DAG, check_params, warn_of_params
 from nbflow.authoring.operator import BaseOperator, TaskNode, argument_names
 from nbflow.authoring.params import to_spec as param_to_spec
 from nbflow.core.spec import DagSpec, GroupSpec, Length, TaskSpec, length_sources
@@ -233,8 +233,7 @@ def _plan(dag: DAG, options: CompileOptions) -> _Plan:
             f"DAG {dag.dag_id!r} has catchup=True and no start_date: nothing says where to begin.",
             hint="Give start_date=, or catchup=False.",
         )
-    if timetable.can_be_scheduled and dag.params:
-        check_params(dag)
+    (check_params if timetable.can_be_scheduled else warn_of_params)(dag)
     most = _max_active_runs(dag, timetable, options)
     return _Plan(timetable=timetable, zone=zone, start=start, end=end, catchup=catchup, max_active_runs=most)
 

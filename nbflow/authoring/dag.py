@@ -20,6 +20,7 @@ from nbflow.errors import (
     FailFastDagInvalidTriggerRule,
     InvalidArgument,
     InvalidDag,
+    ParamValidationError,
     TaskNotFound,
     did_you_mean,
 )
@@ -459,6 +460,22 @@ def check_params(dag: DAG) -> None:
             f"DAG {dag.dag_id!r} has a schedule, so each of its params needs a default that fits. {error}",
             hint="Give a default, or schedule=None.",
         ) from None
+
+
+def warn_of_params(dag: DAG) -> None:
+    """Where nothing is scheduled, a default may be wrong, as in Airflow: a run is refused unless it gives a value."""
+    for name in dag.params:
+        param = dag.params.get_param(name)
+        if not param.has_value:
+            continue
+        try:
+            param.resolve(name=name)
+        except ParamValidationError as error:
+            current_dag.warn(
+                f"Param {name!r} of DAG {dag.dag_id!r} has a default that does not fit, so each run must give another: "
+                f"{error} Leave the default out if that is meant.",
+                at=dag.place,
+            )
 
 
 # ----------------------------------------------------------------------------------------------------------------- @dag

@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nbflow.authoring.schema_validator import MOST_ERRORS, additional_names, compile_pattern, engine
-from nbflow.errors import ParamValidationError, did_you_mean
+from nbflow.errors import ParamValidationError, did_you_mean, shortened
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -444,4 +444,4 @@ def _short(value: Any) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MOST_SHOWN_CHARACTERS else f"{text[: MOST_SHOWN_CHARACTERS - 3]}..."
+    return shortened(text, MOST_SHOWN_CHARACTERS)

@@ -18,8 +18,8 @@ from itertools import islice
 from typing import Any
 
 from nbflow.authoring import current_dag
-from nbflow.authoring.param_schema import check_schema, misspelt, verify_schema
-from nbflow.errors import InvalidArgument, ParamValidationError
+from nbflow.authoring.param_schema import MOST_SHOWN_CHARACTERS, check_schema, misspelt, verify_schema
+from nbflow.errors import InvalidArgument, ParamValidationError, shortened
 
 _UNSET: Any = object()
 
@@ -140,7 +140,10 @@ class ParamsDict(MutableMapping[str, Any]):
         return self.values_with({})
 
     def values_with(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All values, ``given`` in place of the defaults. Raises one ParamValidationError for all that do not fit."""
+        """All values, ``given`` in place of the defaults. Raises one ParamValidationError for all that do not fit.
+
+        They are copies: what a task does to a list of its params changes neither the DAG's default nor the run's conf.
+        """
         merged, faults = copy.deepcopy(self), {}
         for name, value in given.items():
             try:
@@ -156,7 +159,7 @@ class ParamsDict(MutableMapping[str, Any]):
             except ParamValidationError as error:
                 faults[name] = str(error)
         _raise_all(faults.values())
-        return values
+        return copy.deepcopy(values)
 
     def dump(self) -> dict[str, Any]:
         """All values; None for a param that has none."""
@@ -293,21 +296,27 @@ def _not_json(value: Any, path: str, depth: int) -> str:
     if isinstance(value, int):
         return _too_long(value, path)
     if isinstance(value, float):
-        return "" if math.isfinite(value) else f"{path} is {value!r}, which JSON does not have. Give None, or text."
+        finite = math.isfinite(value)
+        return "" if finite else f"{_cut(path)} is {value!r}, which JSON does not have. Give None, or text."
     if depth >= MOST_NESTED:
-        return f"{path[:60]}... is nested more than {MOST_NESTED} levels deep, or holds itself."
+        return f"{_cut(path)} is nested more than {MOST_NESTED} levels deep, or holds itself."
     if isinstance(value, list):
         return next(filter(None, (_not_json(item, f"{path}[{at}]", depth + 1) for at, item in enumerate(value))), "")
     if isinstance(value, dict):
         return next(filter(None, (_item_not_json(key, item, path, depth) for key, item in value.items())), "")
     advice = next((_INSTEAD[kind.__name__] for kind in type(value).__mro__ if kind.__name__ in _INSTEAD), _PLAIN)
-    return f"{path} is of type {type(value).__name__}, which JSON does not have. {advice}"
+    return f"{_cut(path)} is of type {type(value).__name__}, which JSON does not have. {advice}"
 
 
 def _item_not_json(key: Any, item: Any, path: str, depth: int) -> str:
     if not isinstance(key, str):
-        return f"{path} has the key {key!r} of type {type(key).__name__}; JSON's keys are text. Write {str(key)!r}."
+        kind, shown = type(key).__name__, _cut(repr(key))
+        return f"{_cut(path)} has the key {shown} of type {kind}; JSON's keys are text. Write {_cut(repr(str(key)))}."
     return _not_json(item, f"{path}[{json.dumps(key)}]", depth + 1)
+
+
+def _cut(path: str) -> str:
+    return shortened(path, MOST_SHOWN_CHARACTERS)
 
 
 def _too_long(value: int, path: str) -> str:
@@ -315,7 +324,7 @@ def _too_long(value: int, path: str) -> str:
     most = sys.get_int_max_str_digits()
     if not most or value.bit_length() <= 3 * most or abs(value) < 10**most:
         return ""
-    return f"{path} is an int of more than {most:,} digits, which cannot be stored. Give text."
+    return f"{_cut(path)} is an int of more than {most:,} digits, which cannot be stored. Give text."
 
 
 _PLAIN = "Give None, True, False, numbers, text, and lists and dicts of them."

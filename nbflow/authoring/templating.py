@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nbflow.errors import NbflowError
+from nbflow.errors import NbflowError, shortened
 
 MOST_SHOWN_CHARACTERS = 200
 """Of a field that cannot be rendered, in the error."""
@@ -70,18 +70,13 @@ def render_fields(task: Any, context: Mapping[str, Any], *, dag: Any = None, env
         except NbflowError:  # says its place
             raise
         except Exception as error:
-            error.add_note(f"Rendering {name} of task {task.task_id!r}: {_shortened(value)}")
+            what = shortened(repr(value), MOST_SHOWN_CHARACTERS)
+            error.add_note(f"Rendering {name} of task {task.task_id!r}: {what}")
             raise
         setattr(task, name, rendered)
         if renderer.changed:
             changed[name] = rendered
     return changed
-
-
-def _shortened(value: Any) -> str:
-    """What was to be rendered, in one line."""
-    text = repr(value)
-    return text if len(text) <= MOST_SHOWN_CHARACTERS else f"{text[: MOST_SHOWN_CHARACTERS - 3]}..."
 
 
 def holds_template(value: Any, template_ext: Sequence[str] = (), depth: int = 0) -> bool:

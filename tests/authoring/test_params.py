@@ -162,6 +162,35 @@ def test_a_default_of_none_that_does_not_fit_says_how_to_allow_it() -> None:
     assert params_of_run(declared, {"x": "a"}) == {"x": "a"}
 
 
+@pytest.mark.parametrize(
+    ("param", "fault"),
+    [
+        (
+            Param(None, type="string"),
+            """None does not fit type: 'string'. To allow None, write type=["null", "string"].""",
+        ),
+        (Param("text", type="integer"), "'text' does not fit type: 'integer'."),
+    ],
+)
+def test_a_default_that_does_not_fit_is_warned_of_where_nothing_is_scheduled(param: Param, fault: str) -> None:
+    dag = DAG("d", schedule=None, params={"x": param, "fine": Param(type="string")})
+    with pytest.warns(UserWarning, match="a default that does not fit") as warned:
+        dag.to_spec()
+    assert [str(one.message) for one in warned] == [
+        "Param 'x' of DAG 'd' has a default that does not fit, so each run must give another: "
+        f"{fault} Leave the default out if that is meant."
+    ]
+    assert (warned[0].filename, warned[0].lineno) == (__file__, dag.place.line)
+
+
+def test_the_values_of_a_run_are_its_own() -> None:
+    params, conf = ParamsDict({"ids": [1], "more": Param({"a": []})}), {"more": {"a": []}}
+    values = params.values_with(conf)
+    values["ids"].append(2)
+    values["more"]["a"].append(3)
+    assert (params.validate(), conf) == ({"ids": [1], "more": {"a": []}}, {"more": {"a": []}})
+
+
 # ---------------------------------------------------------------------------------------------------------------- JSON
 
 
@@ -199,6 +228,8 @@ NO_JSON: dict[str, tuple[Any, str]] = {
     "long int": (10**5000, " is an int of more than 4,300 digits, which cannot be stored. Give text."),
     "deep": (reduce(lambda inner, _: [inner], range(5000), 1), "[0][0]"),
     "itself": (HOLDS_ITSELF, "[0][0]"),
+    "below a long name": ({"x" * 100_000: {1}}, '["xxx'),
+    "long key": ({("y" * 100_000,): 1}, " has the key ('yyy"),
 }
 
 
@@ -208,7 +239,7 @@ def test_a_default_that_json_cannot_hold_is_refused_where_it_is_written(name: st
     with pytest.raises(ParamValidationError) as refused:
         Param(value)
     assert str(refused.value).startswith(f"A param's default must be JSON: default{says}")
-    assert len(str(refused.value)) < 200
+    assert len(str(refused.value)) < 420
 
 
 @pytest.mark.parametrize("name", NO_JSON)
@@ -225,7 +256,7 @@ def test_a_conf_that_json_cannot_hold_is_refused_with_the_place(name: str) -> No
     with pytest.raises(ParamValidationError) as refused:
         check_conf_is_json({"a": 1, "x": value})
     assert str(refused.value).startswith(f"""A run's conf must be JSON: conf["x"]{says}""")
-    assert len(str(refused.value)) < 200
+    assert len(str(refused.value)) < 420
 
 
 def test_what_json_writes_as_it_is_may_be_a_default() -> None:

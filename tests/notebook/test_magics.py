@@ -557,3 +557,46 @@ def test_a_question_without_an_answer_is_shown_and_counts_as_no_try(shell: Shell
     assert "   a) " in repr(shown)
     assert "0 of 10 right" in repr(shell.run("shown = %quiz dag_concepts\nshown"))
     assert "wrong so far" not in repr(shell.run("shown = %quiz dag_concepts\nshown"))
+
+
+# --------------------------------------------------------------------------------------------------------------- params
+
+WITH_PARAMS = """
+%%dag sized --param rows=10
+@task
+def show(params):
+    print(params["rows"])
+
+show()
+"""
+
+
+UNUSABLE = [
+    ("%dag test sized --conf [1]", "Error: --conf must be a JSON object. Write: --conf "),
+    (f"%dag test sized --conf {'[' * 3000}", "Error: --conf is nested too deeply. Write: --conf "),
+    (f"%dag test sized -p rows={'[' * 3000}", "Error: rows is nested too deeply."),
+    (
+        "%dag test sized -p rows=NaN",
+        """Error: A run's conf must be JSON: conf["rows"] is nan, which JSON does not have.""",
+    ),
+    (
+        "from datetime import date\nfrom nbflow.notebook import run\nrun('sized', conf={'day': date(2024, 1, 1)})",
+        """Error: A run's conf must be JSON: conf["day"] is of type date, which JSON does not have.""",
+    ),
+    (
+        "%%dag other --param rows=NaN\nprint()",
+        ": Param 'rows' of DAG 'other': A param's default must be JSON: default is nan,",
+    ),
+    (
+        "%%dag\nfrom nbflow import DAG, Param\nwith DAG('p', params={'s': Param('a', pattern='(')}):\n    pass",
+        ", line 3: Param 's' of DAG 'p': Its pattern '(' cannot be used: missing ).",
+    ),
+]
+
+
+def test_a_param_or_conf_that_cannot_be_used_is_one_line(shell: Shell) -> None:
+    shell.run(WITH_PARAMS.lstrip())
+    shown = [shell.fails(cell) for cell, _ in UNUSABLE]
+    assert [(len(lines), says in lines[0]) for lines, (_, says) in zip(shown, UNUSABLE, strict=True)] == (
+        [(1, True)] * len(UNUSABLE)
+    ), shown
