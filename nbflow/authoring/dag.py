@@ -26,6 +26,8 @@ from nbflow.errors import (
 )
 
 if TYPE_CHECKING:
+    from graphviz import Digraph
+
     from nbflow.authoring.compile import CompileOptions
     from nbflow.authoring.operator import TaskNode
     from nbflow.core.spec import DagSpec
@@ -386,6 +388,13 @@ class DAG:
         from nbflow.authoring.compile import CompileOptions, compile_dag
 
         return compile_dag(self, options or CompileOptions())
+
+    def to_graphviz(self) -> Digraph:
+        """Its graph, as a ``graphviz.Digraph`` whose nodes are named by task ids: to draw, change or save. A picture
+        (``.render()``, ``.pipe()``, or in a notebook) needs Graphviz's ``dot``; ``.source`` does not."""
+        from nbflow.authoring.digraph import digraph
+
+        return digraph(self.to_spec())
 
     def validate(self) -> None:
         """Raise the error of whatever would keep the DAG from being imported."""

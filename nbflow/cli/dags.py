@@ -137,19 +137,20 @@ def details(call: Call) -> None:
 
 
 def show_graph(call: Call) -> None:
-    from nbflow.cli.dot import dot_text, save, save_svg
+    from nbflow.cli.graph_files import coloured_digraph, save, states_of
 
-    args = call.args
-    spec = find_dag.known(call, args.dag_id, args.subdir).spec
-    if args.save is None:
-        print(dot_text(spec))
-        return
-    path = Path(args.save)
-    if path.suffix.lower() == ".svg":
-        save_svg(spec, path)
+    args, states = call.args, {}
+    if args.run is None:
+        spec = find_dag.known(call, args.dag_id, args.subdir).spec
     else:
-        save(dot_text(spec), path)
-    output.say(f"{path} shows {spec.dag_id}.")
+        run = call.operations.find_run(args.dag_id, args.run)
+        spec = call.operations.version(args.dag_id, run.version).spec
+        states = states_of(call.app.store.instances(run.key))
+    if args.save is None:
+        print(coloured_digraph(spec, states).source, end="")
+        return
+    save(spec, states, Path(args.save))
+    output.say(f"{args.save} shows {spec.dag_id}.")
 
 
 def state(call: Call) -> None:
@@ -239,8 +240,6 @@ def test(call: Call) -> int:
             dag, logical_date=moment, run_conf=conf, mark_success_pattern=args.mark_success_pattern, app=call.app
         )
     instances = call.app.store.instances(run.key)
-    if args.show_dagrun or args.save_dagrun:
-        _show_test(call, loaded.specs[run.dag_id], instances)
     found = run_object(run, instances)
     if args.output == "table":
         call.show(found["task_instances"])
@@ -250,6 +249,8 @@ def test(call: Call) -> int:
         call.show(found["task_instances"])
     else:
         call.show_one(found)
+    if args.show_dagrun or args.save_dagrun:
+        _show_test(call, loaded.specs[run.dag_id], instances)
     return 0 if run.state is RunState.SUCCESS else 1
 
 
@@ -260,16 +261,13 @@ def _print_failures(call: Call, run: Any) -> None:
 
 
 def _show_test(call: Call, spec: Any, instances: Iterable[Any]) -> None:
-    from nbflow.cli.dot import dot_text, save
-    from nbflow.ui.state_colors import known, palettes
+    from nbflow.cli.graph_files import coloured_digraph, save, states_of
 
-    states = {one.task_id: one.state.value for one in instances}
-    tints = palettes()[0].states
-    text = dot_text(spec, {task_id: tints[known(word)].fill for task_id, word in states.items()})
+    states = states_of(instances)
     if call.args.save_dagrun:
-        save(text, Path(call.args.save_dagrun))
+        save(spec, states, Path(call.args.save_dagrun))
     if call.args.show_dagrun:
-        output.say(text)
+        output.say(coloured_digraph(spec, states).source.rstrip())
 
 
 def trigger(call: Call) -> None:
@@ -409,7 +407,8 @@ COMMANDS = (
             DAG_ID,
             SUBDIR,
             BUNDLE,
-            arg("-s", "--save", metavar="FILE", help="Write .svg, .dot, or what Graphviz can (.png, .pdf)."),
+            arg("-s", "--save", metavar="FILE", help="Write .svg or .dot; .png or .pdf where Graphviz is installed."),
+            arg("--run", metavar="RUN", help="With the states of this run: its id, logical date, or last."),
         ),
     ),
     Command(
@@ -425,7 +424,7 @@ COMMANDS = (
             OUTPUT,
             arg("--mark-success-pattern", metavar="REGEX", help="Do not run the tasks that match; they succeed."),
             switch("--show-dagrun", help="Print the run's graph (DOT) afterwards, on stderr."),
-            arg("--save-dagrun", metavar="FILE", help="Save the run's graph: .dot, .png, .svg ..."),
+            arg("--save-dagrun", metavar="FILE", help="Save the run's graph: .svg, .dot, .png, .pdf."),
             BUNDLE,
         ),
     ),

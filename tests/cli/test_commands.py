@@ -191,20 +191,20 @@ def test_report_has_a_line_a_file(nbflow, in_folder):
 
 def test_show_prints_dot(nbflow, sales):
     assert nbflow("dags", "show", "sales", "-S", sales).out == (
-        'digraph "sales" {\n'
-        "  rankdir=LR\n"
-        '  label="sales"; labelloc=t\n'
-        '  node [shape=box style="rounded,filled" fillcolor="#ffffff" fontname="sans-serif"]\n'
-        '  "extract" [label="extract"]\n'
-        '  "double" [label="double [ ]"]\n'
-        '  "load" [label="load"]\n'
-        '  "extract" -> "double"\n'
-        '  "double" -> "load"\n'
+        "digraph sales {\n"
+        '\tgraph [fontname="sans-serif" label=sales labelloc=t rankdir=LR]\n'
+        '\tnode [fillcolor="#ffffff" fontname="sans-serif" shape=box style="rounded,filled"]\n'
+        '\tedge [fontname="sans-serif" fontsize=11]\n'
+        "\textract [label=extract]\n"
+        '\tdouble [label="double [ ]"]\n'
+        "\tload [label=load]\n"
+        "\textract -> double\n"
+        "\tdouble -> load\n"
         "}\n"
     )
 
 
-@pytest.mark.parametrize(("name", "start"), [("a.svg", "<svg "), ("a.dot", 'digraph "sales"')])
+@pytest.mark.parametrize(("name", "start"), [("a.svg", "<svg "), ("a.dot", "digraph sales")])
 def test_show_saves_without_graphviz(nbflow, sales, tmp_path, name, start):
     path = tmp_path / name
     assert nbflow("dags", "show", "sales", "-S", sales, "--save", str(path)).code == 0
@@ -222,7 +222,8 @@ def test_show_without_graphviz_says_what_is_missing(nbflow, sales, tmp_path, mon
     monkeypatch.setenv("PATH", str(tmp_path))
     done = nbflow("dags", "show", "sales", "-S", sales, "--save", str(tmp_path / "a.png"))
     assert done.err == (
-        "nbflow: A .png file needs Graphviz, and there is no dot on PATH. Install Graphviz, or save as .dot or .svg.\n"
+        "nbflow: A .png file needs Graphviz, and there is no dot on PATH. "
+        "Install it (apt-get install graphviz), or save as .svg or .dot.\n"
     )
     assert done.code == 1
 

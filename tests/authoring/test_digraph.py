@@ -1,0 +1,88 @@
+"""``DAG.to_graphviz()``: what is in the graph, and that Graphviz itself shows each text as it was written."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from datetime import datetime
+
+import graphviz
+import pytest
+
+from nbflow import DAG, Label, TaskGroup
+from nbflow.operators.bash import BashOperator
+from nbflow.operators.empty import EmptyOperator
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+HOSTILE = (
+    'say "hi"', '"', '\\"', "a\\b", "a\\", "\\\\", "\\N \\G \\l \\n", "<b>bold</b>", "<>", "<", "-->", "]]>",
+    "{a|<p>b}", "a:b:c", "[label=x]", "];", "}", "//", "#", "a & b", "&amp;", "&lt;b&gt;", "&#38; &nbsp; &auml;", "&",
+    "&;",
+    "two\nlines", "%%dag sales.load", "node", "digraph", "naïve 東京 🚀", "עברית", "1.5", "-", "x" * 300,
+)  # fmt: skip
+
+
+def shown(graph: graphviz.Digraph, kind: str) -> list[str]:
+    """The texts of the nodes, edges or clusters of the picture that ``dot`` makes of the graph."""
+    root = ElementTree.fromstring(graph.pipe(format="svg"))
+    return [
+        "\n".join(text.text or "" for text in group.iter(f"{SVG}text"))
+        for group in root.iter(f"{SVG}g")
+        if group.get("class") == kind
+    ]
+
+
+def test_a_dag_is_a_digraph_with_groups_as_clusters_and_labels_on_edges() -> None:
+    # Given a DAG with nested groups, a display name, a mapped task and a label on an edge
+    with DAG("sales.daily", schedule=None, start_date=datetime(2024, 1, 1)) as dag:
+        first = EmptyOperator(task_id="first", task_display_name="The first")
+        with TaskGroup("outer"):
+            with TaskGroup("inner"):
+                inner = EmptyOperator(task_id="a")
+            last = BashOperator.partial(task_id="b").expand(bash_command=["x", "y"])
+        first >> Label("if there are any") >> inner >> last
+    # Then its graph has them, named by their ids
+    graph = dag.to_graphviz()
+    assert isinstance(graph, graphviz.Digraph)
+    assert graph.source.splitlines()[4:] == [
+        '\tfirst [label="The first"]',
+        '\tsubgraph "cluster_outer" {'.replace('"', ""),
+        "\t\tlabel=outer style=rounded",
+        '\t\t"outer.b" [label="b [ ]"]',
+        '\t\tsubgraph "cluster_outer.inner" {',
+        "\t\t\tlabel=inner style=rounded",
+        '\t\t\t"outer.inner.a" [label=a]',
+        "\t\t}",
+        "\t}",
+        '\tfirst -> "outer.inner.a" [label="if there are any"]',
+        '\t"outer.inner.a" -> "outer.b"',
+        "}",
+    ]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_graphviz_shows_each_text_as_it_was_written(dot_path: str, text: str) -> None:
+    # Given a DAG whose task, group and edge have a name that means something in DOT
+    with DAG("hostile", schedule=None) as dag:
+        with TaskGroup("group", group_display_name=text):
+            first = EmptyOperator(task_id="first", task_display_name=text)
+        first >> Label(text) >> EmptyOperator(task_id="node")
+    # When dot draws it
+    graph = dag.to_graphviz()
+    # Then each is there, letter by letter
+    assert [shown(graph, kind) for kind in ("node", "edge", "cluster")] == [["node", text], [text], [text]]
+
+
+def test_what_no_picture_may_hold_is_replaced(dot_path: str) -> None:
+    with DAG("hostile", schedule=None) as dag:
+        EmptyOperator(task_id="first", task_display_name="\x1b[31mred\x00 \u202eabc")
+    assert shown(dag.to_graphviz(), "node") == ["\ufffd[31mred\ufffd \ufffdabc"]
+
+
+@pytest.mark.parametrize("task_id", ["node", "digraph", "strict", "1.5", "-1", "a-b", "a.b", "ünï", "n", "_"])
+def test_ids_that_mean_something_in_dot_are_ids(dot_path: str, task_id: str) -> None:
+    with DAG("graph", schedule=None) as dag:
+        EmptyOperator(task_id="up") >> EmptyOperator(task_id=task_id)
+    graph = dag.to_graphviz()
+    assert shown(graph, "node") == ["up", task_id]
+    assert len(shown(graph, "edge")) == 1
