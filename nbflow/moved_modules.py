@@ -70,6 +70,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.notebook.line": "nbflow.notebook.magic_parser",
         "nbflow.notebook.picture": "nbflow.notebook.cell_output",
         "nbflow.notebook.scheduled": "nbflow.notebook.schedule_notebook",
+        "nbflow.notebook.scheduler_process": "nbflow.services.schedulers",
         "nbflow.notebook.verbs": "nbflow.notebook.functions",
         "nbflow.notebook.views": "nbflow.views",
         "nbflow.services.asked_timetables": "nbflow.services.custom_timetables",

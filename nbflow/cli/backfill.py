@@ -134,9 +134,9 @@ def _finish(call: Call, backfill_id: int, keys: list[RunKey], runs: Iterable[Run
 
 
 def _scheduler_alive(call: Call) -> bool:
-    from nbflow.cli.processes import alive
+    from nbflow.services.schedulers import find
 
-    return bool(alive(call))
+    return find(call.app) is not None
 
 
 def _made_row(call: Call, backfill_id: int, plan: BackfillPlan, runs: Iterable[Run] | None = None) -> dict[str, Any]:

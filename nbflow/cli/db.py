@@ -85,13 +85,14 @@ def reset(call: Call) -> int:
 
 
 def _refuse_beside_scheduler(call: Call, store: Store) -> None:
-    from nbflow.cli.processes import alive
+    from nbflow.clock import SystemClock
+    from nbflow.services.schedulers import living
 
     try:
         store.check()
     except StoreError:
         return  # no tables, so no scheduler on them
-    if running := alive(call, store):
+    if running := living(store, call.settings, SystemClock().now()):
         raise NbflowError(
             f"A scheduler is running on {store.url} (pid {running[0].pid} on {running[0].hostname}).",
             hint="End it first: nbflow stop.",

@@ -10,12 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbflow.cli import output
-from nbflow.clock import SystemClock
 from nbflow.errors import DagNotFound, NbflowError, did_you_mean
 
 if TYPE_CHECKING:
@@ -178,19 +176,14 @@ def say_unread(call: Call) -> None:
 
 def unread_files(call: Call) -> list[str]:
     """Files of the DAGs folder of which the metastore knows nothing, while no scheduler is there to read them."""
-    from nbflow.cli.processes import alive
+    from nbflow.services.schedulers import living
     from nbflow.sources.discovery import is_dag_file
 
     store = call.app.store
-    if alive(call):
+    if living(store, call.settings, call.now()):
         return []
     read = {row.fileloc for row in store.dags(include_stale=True)} | {fault.fileloc for fault in store.import_errors()}
     return [path for path in files_of(call, None) if path not in read and is_dag_file(path)]
-
-
-def alive_since(call: Call) -> datetime:
-    """A process that was heard of since then counts as running."""
-    return SystemClock().now() - timedelta(seconds=call.settings.scheduler.scheduler_health_check_threshold)
 
 
 # ---------------------------------------------------------------------------------------------- into the metastore

@@ -43,6 +43,7 @@ from nbflow.execution import protocol
 from nbflow.execution.event_loop import EventLoop, TimerHandle
 from nbflow.execution.executors.base import Report, Submission
 from nbflow.execution.logs import LogFile, LogFolder
+from nbflow.execution.process_identity import process_started
 from nbflow.execution.process_pool import (
     CORES,
     Allocation,
@@ -586,14 +587,3 @@ def shape_difference(load_report: Mapping[str, Any], task: TaskSpec) -> str:
         return ""
     details = ", ".join(f"{name} is {getattr(loaded, name)!r}, was {getattr(task, name)!r}" for name in differing)
     return f"loading the DAG's source again gives the task {task.task_id!r} another shape: {details}"
-
-
-def process_started(pid: int) -> float | None:
-    """Start time of a process, in clock ticks since boot: distinguishes it from a later process with the same pid.
-    None if there is no such process, or only a zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            stat = file.read().rpartition(b")")[2].split()
-            return None if stat[0] in (b"Z", b"X") else float(stat[19])
-    except (OSError, IndexError, ValueError):
-        return None

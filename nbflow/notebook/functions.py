@@ -16,11 +16,11 @@ from nbflow.core.backfill import Reprocess
 from nbflow.core.snapshot import Instance, Run, TaskKey
 from nbflow.core.states import FAILED_STATES, TaskState
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
-from nbflow.notebook import scheduler_process
 from nbflow.notebook.breakpoints import breakpoints_stop
 from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, execution_count
 from nbflow.notebook.session import Session, session
+from nbflow.services import schedulers
 from nbflow.ui import formatting
 from nbflow.ui.html import (
     dags_bundle,
@@ -108,7 +108,7 @@ def show(dag: Dag, *, run: str | None = None) -> Shown | RunHandle:
         return handle_of(here, here.find_run(dag, run))
     if isinstance(dag, DAG) and dag.dag_id not in here.dags:
         spec = _spec(here, dag)
-        view = with_kernel(here, graph_view(spec))
+        view = graph_view(spec)
     else:
         version = here.version(dag)
         spec = version.spec
@@ -121,12 +121,12 @@ def _spec(here: Session, dag: DAG) -> DagSpec:
 
 
 def with_kernel(here: Session, view: GraphView, version: int | None = None) -> GraphView:
-    """The graph with what the metastore does not tell in its footer: the scheduler's process, why a run is held, and
-    where the kernel's ``version`` differs from the one that the schedule follows."""
+    """The graph with what the metastore does not tell in its footer: how the kernel's ``version`` differs from the
+    saved file's, and what to do where a run is held."""
     own = here.dags.get(view.dag_id)
     kernels = own is not None and version == own.version.number
     held = f"{view.dag_id} is paused, so this run waits: %dag unpause {view.dag_id}" if view.held else ""
-    parts = (scheduler_process.find(here.app).text, here.differs(view.dag_id) if kernels else "", held)
+    parts = (here.differs(view.dag_id) if kernels else "", held)
     return replace(view, footer=(*view.footer, *filter(None, parts)))
 
 
@@ -302,12 +302,12 @@ def run(dag: Dag, *, conf: Mapping[str, Any] | None = None, date: When = None, r
 
 def _have_scheduler(here: Session) -> None:
     """A run needs somebody who runs it; whoever is started is named."""
-    scheduler = scheduler_process.ensure(here.app)
+    scheduler = schedulers.ensure(here.app)
     if not scheduler.started:
         return
-    pid = scheduler.job.pid if scheduler.job is not None else "?"
     idle = formatting.duration(here.app.settings.scheduler.idle_minutes * 60)
-    _tell(f"Started a scheduler (pid {pid}) for {here.app.settings.home}. It ends when it was idle for {idle}.")
+    where = f"(pid {scheduler.job.pid}) for {here.app.settings.home}"
+    _tell(f"Started a scheduler {where}. It ends when it was idle for {idle}.")
 
 
 def _tell(text: str) -> None:

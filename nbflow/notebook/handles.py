@@ -115,9 +115,9 @@ class _Patience:
 
     def check(self) -> None:
         """Raises NbflowError."""
-        from nbflow.notebook import scheduler_process
+        from nbflow.services import schedulers
 
-        if scheduler_process.find(self._session.app).job is not None:
+        if schedulers.find(self._session.app) is not None:
             self._missed_at = None
             return
         now = time.monotonic()

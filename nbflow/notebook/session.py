@@ -105,7 +105,7 @@ class Session:
         """The view that a query selects, now."""
         from nbflow.views import fetch
 
-        return fetch(self.app.store, query, self.app.clock.now())
+        return fetch(self.app.store, query, self.app.clock.now(), self.app.settings)
 
     # --- DAGs of this kernel
 
@@ -144,12 +144,12 @@ class Session:
 
     def _unread(self) -> str:
         """What to say where DAG files lie about that nobody reads."""
-        from nbflow.notebook import scheduler_process
+        from nbflow.services import schedulers
         from nbflow.sources.discovery import find_dag_files
 
         core = self.app.settings.core
         folder = core.dags_folder
-        if scheduler_process.find(self.app).job is not None or not find_dag_files(folder, core.dag_ignore_file_syntax):
+        if schedulers.find(self.app) is not None or not find_dag_files(folder, core.dag_ignore_file_syntax):
             return ""
         return f"The files in {folder} are read while a scheduler runs: %nbflow start."
 

@@ -33,6 +33,7 @@ from nbflow.errors import (
     TaskInstanceNotFound,
     did_you_mean,
 )
+from nbflow.services.schedulers import living
 from nbflow.services.why import explain_run, explain_task
 from nbflow.store.base import BackfillRow, DagVersion, Store
 
@@ -401,10 +402,11 @@ class Operations:
 
     def why(self, run: RunKey, key: TaskKey | None = None) -> Mapping[TaskKey, WaitReason]:
         """Why each waiting task instance of a run (or the one named) waits, by the same evaluation that decides."""
-        return explain_run(self.store, run, self.clock.now()) if key is None else self._why_one(run, key)
-
-    def _why_one(self, run: RunKey, key: TaskKey) -> Mapping[TaskKey, WaitReason]:
-        return explain_task(self.store, run, key, self.clock.now())
+        now = self.clock.now()
+        schedulers = living(self.store, self.settings, now)
+        if key is None:
+            return explain_run(self.store, run, schedulers, now)
+        return explain_task(self.store, run, key, schedulers, now)
 
     def _audit(self, action: str, **detail: Any) -> None:
         self.store.audit(action, actor=self.actor, now=self.clock.now(), detail=detail)

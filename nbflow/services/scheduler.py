@@ -46,8 +46,9 @@ from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
-from nbflow.execution.supervisor import process_started
+from nbflow.execution.process_identity import process_started
 from nbflow.services.run_creation import RunMaker
+from nbflow.services.schedulers import is_here, runs
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
 from nbflow.store.codec import looks_at_past
 
@@ -171,13 +172,13 @@ class Scheduler:
         attempts that they held are returned, to be ended and reported lost."""
         orphans: list[Attempt] = []
         for job in self._others():
-            if job.hostname != socket.gethostname() or _lives(job):
+            if runs(job):
                 continue
             log.warning("scheduler %s (pid %d) died; taking over what it held", job.job_id, job.pid)
             self.store.release_singleton("scheduler", job.job_id)
             orphans += self.store.live_attempts(job.job_id)
             self.store.put_job(replace(job, ended_at=now))
-        if not self.shared and not any(_lives(job) for job in self._others()):
+        if not self.shared and not any(is_here(job) and runs(job) for job in self._others()):
             orphans += [a for a in self.store.live_attempts() if a.owner is None]  # committed, and never submitted
         return orphans
 
@@ -564,7 +565,7 @@ class Scheduler:
         ]
         if not deserted:
             return
-        alive = {job.job_id for job in self.store.jobs("inline") if job.ended_at is None and _lives(job)}
+        alive = {job.job_id for job in self.store.jobs("inline") if job.ended_at is None and runs(job)}
         for run in deserted:
             if (run.triggered_by or "").removeprefix(INLINE) in alive:
                 continue
@@ -618,20 +619,6 @@ class Scheduler:
 
 def _is_inline(run: Run) -> bool:
     return (run.triggered_by or "").startswith(INLINE)
-
-
-def _lives(job: Job) -> bool:
-    """Whether the process of a job of this machine is there, and is the same one (where the system tells)."""
-    started = process_started(job.pid)
-    if started is not None:
-        return bool(started == job.detail.get("pid_started", started))
-    if process_started(os.getpid()) is not None:
-        return False
-    try:
-        os.kill(job.pid, 0)
-    except OSError as error:
-        return isinstance(error, PermissionError)
-    return True
 
 
 def _ops(plans: Iterable[Plan]) -> Iterator[Op]:

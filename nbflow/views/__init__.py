@@ -2,8 +2,9 @@
 
 The rules
 ---------
-* Each module has a query, the view's values, and ``fetch(store, query, now) -> View``. CLI, magics, live feeds and
-  pages that show the same fact fetch the same view, so they cannot disagree.
+* Each module has a query, the view's values, and ``fetch(store, query, now, settings) -> View``. CLI, magics, live
+  feeds and pages that show the same fact fetch the same view, so they cannot disagree. (The settings say, for example,
+  how long a silent scheduler counts as alive; a view takes nothing else from outside the metastore.)
 * A **query** (:class:`~nbflow.views.base.Query`) holds ids only: no labels, paths, addresses or "newest". The surface
   resolves what a user typed into ids first (``operations.find_run``). So a saved notebook can keep a query, all
   watchers of one thing can share it, and it still means the same tomorrow.
@@ -31,6 +32,7 @@ from nbflow.errors import SerializationError, did_you_mean
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from nbflow.config import Settings
     from nbflow.store.base import Store
     from nbflow.views.base import Query, View
 
@@ -48,7 +50,7 @@ class Kind:
     """What a view is fetched with."""
 
     query: type[Query[View]]
-    fetch: Callable[[Store, Any, datetime], Any]
+    fetch: Callable[[Store, Any, datetime, Settings], Any]
 
 
 class _Kinds(Mapping[str, Kind]):
@@ -70,9 +72,9 @@ class _Kinds(Mapping[str, Kind]):
 VIEWS: Mapping[str, Kind] = _Kinds()
 
 
-def fetch(store: Store, query: Query[V], now: datetime) -> V:
+def fetch(store: Store, query: Query[V], now: datetime, settings: Settings) -> V:
     """The view that a query selects."""
-    view: V = VIEWS[query.NAME].fetch(store, query, now)
+    view: V = VIEWS[query.NAME].fetch(store, query, now, settings)
     return view
 
 

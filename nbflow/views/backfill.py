@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nbflow.core.backfill import BackfillPlan
 from nbflow.core.snapshot import RunKey
@@ -17,6 +17,9 @@ from nbflow.views.backfills import run_keys, state_of
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import row_of
 from nbflow.views.values import between, in_zone
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
 
 _REASONS = {"already exists": "it has a run already", "in flight": "its run is not over"}
 
@@ -61,7 +64,7 @@ class BackfillView(View):
     dry_run: bool = True
 
 
-def fetch(store: Store, query: BackfillQuery, now: datetime) -> BackfillView:
+def fetch(store: Store, query: BackfillQuery, now: datetime, settings: Settings) -> BackfillView:
     """Raises NbflowError if there is no such backfill."""
     row = store.backfill(query.backfill_id)
     if row is None:

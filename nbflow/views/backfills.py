@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RUN_FINISHED, RunState
 from nbflow.store.base import BackfillRow, Store
 from nbflow.views.base import Query, Row, View
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,7 @@ class BackfillsView(View):
     rows: tuple[BackfillListRow, ...] = ()
 
 
-def fetch(store: Store, query: BackfillsQuery, now: datetime) -> BackfillsView:
+def fetch(store: Store, query: BackfillsQuery, now: datetime, settings: Settings) -> BackfillsView:
     found = store.backfills(query.dag_id, active=query.active)
     keys = {row.backfill_id: run_keys(row) for row in found}
     states = store.run_states([key for own in keys.values() for key in own]) if found else {}

@@ -13,6 +13,7 @@ from nbflow.views.lookups import version_of
 from nbflow.views.values import in_zone, zone_of
 
 if TYPE_CHECKING:
+    from nbflow.config import Settings
     from nbflow.core.spec import DagSpec
 
 
@@ -68,7 +69,7 @@ class DagDetailsView(View):
     tasks: tuple[DagTask, ...] = ()
 
 
-def fetch(store: Store, query: DagDetailsQuery, now: datetime) -> DagDetailsView:
+def fetch(store: Store, query: DagDetailsQuery, now: datetime, settings: Settings) -> DagDetailsView:
     version = version_of(store, query.dag_id, query.version)
     row = store.dag(query.dag_id)
     return details_of_spec(version.spec, fileloc=version.fileloc, version=version.number, row=row)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.core.snapshot import Run
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.store.base import DagRow, Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.values import elapsed, in_zone
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
 
 LAST_RUNS = 14
 
@@ -79,7 +82,7 @@ class DagListView(View):
     stale: tuple[str, ...] = ()
 
 
-def fetch(store: Store, query: DagListQuery, now: datetime) -> DagListView:
+def fetch(store: Store, query: DagListQuery, now: datetime, settings: Settings) -> DagListView:
     """The DAGs of the metastore, and those of the kernel that asks."""
     known = store.dags(include_stale=True)
     own = store.unscheduled_dags(query.kernel_dags) if query.kernel_dags else []

@@ -15,6 +15,7 @@ from nbflow.views.lookups import run_of, version_of
 from nbflow.views.values import Bar, Lane, in_zone, run_title, zone_of
 
 if TYPE_CHECKING:
+    from nbflow.config import Settings
     from nbflow.core.spec import DagSpec
 
 MOST_EVENTS = 200_000
@@ -44,7 +45,7 @@ class GanttView(View):
     footer: tuple[str, ...] = ()
 
 
-def fetch(store: Store, query: GanttQuery, now: datetime) -> GanttView:
+def fetch(store: Store, query: GanttQuery, now: datetime, settings: Settings) -> GanttView:
     run = run_of(store, query.dag_id, query.run_id)
     spec = version_of(store, run.dag_id, run.version).spec
     return gantt_view(spec, run, store.events(run=run.key, limit=MOST_EVENTS), now)

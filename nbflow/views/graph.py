@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from nbflow.core.snapshot import Instance, Run
 from nbflow.core.states import FINISHED, RUN_FINISHED, TaskState
+from nbflow.services.schedulers import living, text_of
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.values import elapsed, group_note, group_state, in_zone, run_title, state_counts, zone_of
 
 if TYPE_CHECKING:
+    from nbflow.config import Settings
     from nbflow.core.spec import DagSpec, TaskSpec
     from nbflow.store.base import DagVersion, Store
 
@@ -121,18 +123,23 @@ class GraphView(View):
         return replace(self, tasks=tuple(replace(t, **states.get(t.task_id, {})) for t in self.tasks))
 
 
-def fetch(store: Store, query: GraphQuery, now: datetime) -> GraphView:
+def fetch(store: Store, query: GraphQuery, now: datetime, settings: Settings) -> GraphView:
     """Raises DagNotFound or DagRunNotFound."""
     run = run_of(store, query.dag_id, query.run_id) if query.run_id is not None else None
     version = version_of(store, query.dag_id, run.version if run is not None else query.version)
     row = store.dag(query.dag_id)
+    scheduler = next(iter(living(store, settings, now)), None)
     return graph_view(
         version.spec,
         run=run,
         instances=store.instances(run.key) if run is not None else (),
         next_run=row.next_run if row is not None and run is None else None,
         paused=row is not None and row.paused,
-        footer=(f"version {version.number}", place_of(version)),
+        footer=(
+            f"version {version.number}",
+            place_of(version),
+            text_of(scheduler),
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from nbflow.views.lookups import version_of
 from nbflow.views.values import elapsed, zone_of
 
 if TYPE_CHECKING:
+    from nbflow.config import Settings
     from nbflow.core.spec import DagSpec
 
 
@@ -66,7 +67,7 @@ class GridView(View):
     footer: tuple[str, ...] = ()
 
 
-def fetch(store: Store, query: GridQuery, now: datetime) -> GridView:
+def fetch(store: Store, query: GridQuery, now: datetime, settings: Settings) -> GridView:
     spec = version_of(store, query.dag_id, query.version).spec
     runs = list(reversed(store.runs(query.dag_id, limit=query.limit)))
     return grid_view(spec, runs, store.instances_of_runs([run.key for run in runs]))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.store.base import Store
 from nbflow.views.base import Query, View
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +39,7 @@ class ImportErrorsView(View):
     rows: tuple[ImportErrorRow, ...] = ()
 
 
-def fetch(store: Store, query: ImportErrorsQuery, now: datetime) -> ImportErrorsView:
+def fetch(store: Store, query: ImportErrorsQuery, now: datetime, settings: Settings) -> ImportErrorsView:
     return ImportErrorsView(
         rows=tuple(
             ImportErrorRow(

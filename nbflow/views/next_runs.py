@@ -12,6 +12,7 @@ from nbflow.views.lookups import version_of
 from nbflow.views.values import zone_of
 
 if TYPE_CHECKING:
+    from nbflow.config import Settings
     from nbflow.core.snapshot import Run
     from nbflow.core.spec import DagSpec
     from nbflow.core.timetables import DagRunInfo
@@ -55,7 +56,7 @@ class NextRunsView(View):
     rows: tuple[NextRun, ...] = ()
 
 
-def fetch(store: Store, query: NextRunsQuery, now: datetime) -> NextRunsView:
+def fetch(store: Store, query: NextRunsQuery, now: datetime, settings: Settings) -> NextRunsView:
     spec = version_of(store, query.dag_id, query.version).spec
     return fetch_of_spec(store, spec, now, limit=query.limit)
 

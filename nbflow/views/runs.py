@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.core.snapshot import Run
 from nbflow.core.states import RunState
@@ -14,6 +14,9 @@ from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import row_of
 from nbflow.views.values import in_zone
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,7 @@ class RunsView(View):
     """Number of runs there are, if ``rows`` holds only a part."""
 
 
-def fetch(store: Store, query: RunsQuery, now: datetime) -> RunsView:
+def fetch(store: Store, query: RunsQuery, now: datetime, settings: Settings) -> RunsView:
     zone = timezone_of(row_of(store, query.dag_id).timezone)
     runs = store.runs(
         query.dag_id,

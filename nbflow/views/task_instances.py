@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.core.snapshot import Instance, Run, TaskKey
+from nbflow.services.schedulers import living
 from nbflow.services.why import explain_run
 from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.values import in_zone, run_title, zone_of
 from nbflow.views.why_run import in_dag_order, last_errors, shows_error
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +64,12 @@ class TaskInstancesView(View):
     rows: tuple[TaskInstanceRow, ...] = ()
 
 
-def fetch(store: Store, query: TaskInstancesQuery, now: datetime) -> TaskInstancesView:
+def fetch(store: Store, query: TaskInstancesQuery, now: datetime, settings: Settings) -> TaskInstancesView:
     run = run_of(store, query.dag_id, query.run_id)
     spec = version_of(store, run.dag_id, run.version).spec
     zone = zone_of(spec)
     tis = store.instances(run.key)
-    reasons = _reasons(store, run, tis, now) if query.reasons else {}
+    reasons = _reasons(store, run, tis, now, settings) if query.reasons else {}
     return TaskInstancesView(
         dag_id=run.dag_id,
         run_id=run.run_id,
@@ -88,8 +92,8 @@ def fetch(store: Store, query: TaskInstancesQuery, now: datetime) -> TaskInstanc
     )
 
 
-def _reasons(store: Store, run: Run, tis: Sequence[Instance], now: datetime) -> dict[TaskKey, str]:
-    reasons = {key: wait.text for key, wait in explain_run(store, run.key, now).items()}
+def _reasons(store: Store, run: Run, tis: Sequence[Instance], now: datetime, settings: Settings) -> dict[TaskKey, str]:
+    reasons = {key: wait.text for key, wait in explain_run(store, run.key, living(store, settings, now), now).items()}
     failed = [ti.key for ti in tis if shows_error(ti) and ti.key not in reasons]
     errors = last_errors(store.attempts(run.key)) if failed else {}
     return reasons | {key: errors[key] for key in failed if key in errors}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.core.snapshot import INLINE, TaskKey
 from nbflow.execution.logs import read_log
@@ -15,6 +15,9 @@ from nbflow.store.base import Store
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.values import zone_of
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
 
 LOG_BYTES = 1024 * 1024
 """Bytes shown of a log, its end. A search reads all of it."""
@@ -57,7 +60,7 @@ class TaskLogView(View):
     searched: int = 0
 
 
-def fetch(store: Store, query: TaskLogQuery, now: datetime) -> TaskLogView:
+def fetch(store: Store, query: TaskLogQuery, now: datetime, settings: Settings) -> TaskLogView:
     run = run_of(store, query.dag_id, query.run_id)
     zone = zone_of(version_of(store, run.dag_id, run.version).spec)
     key = TaskKey(query.task_id, query.map_index)

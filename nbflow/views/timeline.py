@@ -12,6 +12,7 @@ from nbflow.views.lookups import version_of
 from nbflow.views.values import Bar, EventRow, Lane, count, day_text, zone_of
 
 if TYPE_CHECKING:
+    from nbflow.config import Settings
     from nbflow.core.spec import DagSpec
     from nbflow.sim import Simulation
 
@@ -43,7 +44,7 @@ class TimelineView(View):
     footer: tuple[str, ...] = ()
 
 
-def fetch(store: Store, query: TimelineQuery, now: datetime) -> TimelineView:
+def fetch(store: Store, query: TimelineQuery, now: datetime, settings: Settings) -> TimelineView:
     """Runs the simulation."""
     from nbflow.sim import simulate
 

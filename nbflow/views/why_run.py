@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.core.snapshot import Instance, TaskKey
 from nbflow.core.states import FAILED_STATES, TaskState
+from nbflow.services.schedulers import living
 from nbflow.services.why import explain_run
 from nbflow.store.base import Attempt, Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.values import in_zone, run_title, zone_of
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +81,11 @@ class WhyRunView(View):
     """In the order in which the tries were queued."""
 
 
-def fetch(store: Store, query: WhyRunQuery, now: datetime) -> WhyRunView:
+def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -> WhyRunView:
     run = run_of(store, query.dag_id, query.run_id)
     spec = version_of(store, run.dag_id, run.version).spec
     zone = zone_of(spec)
-    waits = explain_run(store, run.key, now)
+    waits = explain_run(store, run.key, living(store, settings, now), now)
     attempts = store.attempts(run.key)
     errors = last_errors(attempts)
     rows = []

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.states import FAILED_STATES, FINISHED
 from nbflow.errors import TaskInstanceNotFound
+from nbflow.services.schedulers import living
 from nbflow.services.why import explain_task
 from nbflow.store.base import Store
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.values import EventRow, cause_words, event_rows, in_zone, run_title, zone_of
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
 
 HISTORY = 20
 """Number of events shown, the newest ones."""
@@ -62,12 +66,12 @@ class WhyTaskView(View):
         return self.until
 
 
-def fetch(store: Store, query: WhyTaskQuery, now: datetime) -> WhyTaskView:
+def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) -> WhyTaskView:
     """Raises TaskInstanceNotFound."""
     run = run_of(store, query.dag_id, query.run_id)
     zone = zone_of(version_of(store, run.dag_id, run.version).spec)
     ti = _instance(store, run, query)
-    wait = explain_task(store, run.key, ti.key, now).get(ti.key)
+    wait = explain_task(store, run.key, ti.key, living(store, settings, now), now).get(ti.key)
     events = store.events(run=run.key, key=ti.key)[-HISTORY:]
     error = _last_error(store, run.key, ti.key)
     grounds: list[str] = []

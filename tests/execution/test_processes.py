@@ -18,7 +18,7 @@ from nbflow.core.events import DispatchLost, Failed, Started, Succeeded
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import Cause
-from nbflow.execution.supervisor import process_started
+from nbflow.execution.process_identity import process_started
 from nbflow.store.base import Attempt
 from tests.execution.support import NOW, ROOT, Bench, wait_gone
 

@@ -52,10 +52,10 @@ def _stop_scheduler(home: Path) -> None:
     if not (home / "nbflow.db").exists():
         return
     from nbflow.app import App
-    from nbflow.notebook import scheduler_process
+    from nbflow.services import schedulers
 
     with App.open(home=home) as app:
-        scheduler_process.stop(app)
+        schedulers.stop(app)
 
 
 @pytest.fixture

@@ -177,13 +177,13 @@ def test_a_pause_of_the_saved_notebook_does_not_hold_the_kernels_runs(
     shell: Shell, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a notebook in the DAGs folder that the scheduler has read: its DAG is there, and paused
-    from nbflow.notebook import scheduler_process
+    from nbflow.services import schedulers
 
     path = own_home / "dags" / "report.ipynb"
     path.write_text(notebook("%load_ext nbflow\nfrom nbflow import task", SALES))
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
     store = session().app.store
-    scheduler_process.start(session().app)
+    schedulers.ensure(session().app)
     row = until("the file is read", lambda: store.dag("sales"))
     assert row.paused
     # When its kernel runs the same cell, and then the DAG

@@ -69,8 +69,8 @@ def execute(home: Path, tmp_path: Path) -> Iterator[Callable[..., Executed]]:
 
 def _stop(home: Path) -> None:
     from nbflow.app import App
-    from nbflow.notebook import scheduler_process
+    from nbflow.services import schedulers
 
     if (home / "nbflow.db").exists():
         with App.open(home=home) as app:
-            scheduler_process.stop(app)
+            schedulers.stop(app)

@@ -242,9 +242,9 @@ def drawn_from(here: Place) -> list[bool]:
 
 
 def idle_exit(here: Place) -> str:
-    from nbflow.notebook.scheduler_process import command_of
+    from nbflow.services.schedulers import idle_options
 
-    return command_of(here.app)[-1]
+    return idle_options(here.app.settings)[-1]
 
 
 # ------------------------------------------------------------------------------------------------------------ the table

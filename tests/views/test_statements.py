@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from nbflow.config import Settings
 from nbflow.core.plan import Plan
 from nbflow.core.states import Cause, TaskState
 from nbflow.store import open_store
@@ -40,7 +41,7 @@ MOST: dict[str, tuple[Query[Any], int]] = {
     "dag_details": (DagDetailsQuery(dag_id="sales"), 2),
     "dag_list": (DagListQuery(kernel_dags=("mine",)), 4),
     "gantt": (GanttQuery(dag_id="sales", run_id="r1"), 3),
-    "graph": (GraphQuery(dag_id="sales", run_id="r1"), 4),
+    "graph": (GraphQuery(dag_id="sales", run_id="r1"), 5),
     "grid": (GridQuery(dag_id="sales"), 3),
     "import_errors": (ImportErrorsQuery(), 1),
     "next_runs": (NextRunsQuery(dag_id="sales"), 3),
@@ -91,6 +92,7 @@ def _backfill(store: SqlStore, run_ids: list[str]) -> None:
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int, Query[Any]], int]]:
     """``counted(size, query)``: the statements that a fetch sends to a metastore of that size."""
+    home = tmp_path_factory.mktemp("home")
     stores: dict[int, SqlStore] = {}
 
     def count(size: int, query: Query[Any]) -> int:
@@ -107,7 +109,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int,
 
         engine = stores[size]._engine
         event.listen(engine, "before_cursor_execute", record)
-        fetch(stores[size], query, after(60))
+        fetch(stores[size], query, after(60), Settings.load({}, home))
         event.remove(engine, "before_cursor_execute", record)
         return len(statements)
 
