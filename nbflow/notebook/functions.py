@@ -17,6 +17,7 @@ from nbflow.core.snapshot import Instance, Run, TaskKey
 from nbflow.core.states import FAILED_STATES, TaskState
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
 from nbflow.notebook.breakpoints import breakpoints_stop
+from nbflow.notebook.commands import context_of, function_of
 from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, execution_count
 from nbflow.notebook.session import Session, session
@@ -170,6 +171,7 @@ def _spec_of_run(here: Session, run: Run) -> DagSpec:
 def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
     """Why a run's tasks wait, or why one task is in its state. As a value: task -> reason."""
     here = session()
+    task, run = context_of(here).task_or_run(_id(dag), task, run)
     found = here.find_run(dag, run)
     if task is None:
         view = here.fetch(WhyRunQuery(dag_id=found.dag_id, run_id=found.run_id))
@@ -208,6 +210,7 @@ def logs(
     """The log of a task's last try (or of ``try_number``) in a run. Without ``task``: of one that failed, else of the
     last that ran. ``search`` keeps the lines with that word. As a value: the lines."""
     here = session()
+    task, run = context_of(here).task_or_run(_id(dag), task, run)
     found = here.find_run(dag, run)
     ti = _logged(here, found, _spec_of_run(here, found), task)
     view = here.fetch(
@@ -427,32 +430,8 @@ def clear(
     return _message(f"{formatting.count(len(names), 'task')} of {found.run_id} {will}: {', '.join(names)}.", cleared)
 
 
-@told_in_one_line
-def pause(dag: Dag) -> Shown:
-    """Make no new scheduled runs, and start no waiting ones."""
-    return _set_paused(_id(dag), True)
-
-
-@told_in_one_line
-def unpause(dag: Dag) -> Shown:
-    """Let the schedule go on."""
-    return _set_paused(_id(dag), False)
-
-
-def _set_paused(dag_id: str, paused: bool) -> Shown:
-    here = session()
-    here.version(dag_id)
-    row = here.app.store.dag(dag_id)
-    if row is None:
-        raise NbflowError(
-            f"{dag_id} is this kernel's only, so nothing schedules it.",
-            hint=f"Save its notebook in {here.app.settings.core.dags_folder}.",
-        )
-    word = "paused" if paused else "unpaused"
-    if row.paused == paused:
-        return _message(f"{dag_id} is {word} already.", False)
-    here.operations.set_paused(dag_id, paused)
-    return _message(f"{dag_id} is {word}.", True)
+pause = function_of("dags pause")
+unpause = function_of("dags unpause")
 
 
 @told_in_one_line

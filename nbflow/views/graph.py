@@ -178,7 +178,7 @@ def graph_view(
         run_state=run.state.value if run is not None else "none",
         next_run=in_zone(next_run, zone),
         paused=paused,
-        held=run is not None and paused and run.heeds_pause and run.state not in RUN_FINISHED,
+        held=run is not None and paused and run.pausable and run.state not in RUN_FINISHED,
         footer=tuple(part for part in footer if part),
     )
 

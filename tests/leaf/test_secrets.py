@@ -75,7 +75,7 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path):
     path = tmp_path / "fernet.key"
     read_key_file(path)
     path.chmod(0o640)
-    with pytest.raises(SecretsError, match=r"can be read by others\. Run: chmod 600"):
+    with pytest.raises(SecretsError, match=r"is readable by other users\. Run: chmod 600"):
         read_key_file(path)
 
 
