@@ -355,7 +355,10 @@ class Operations:
                 {
                     "ordinal": entry.ordinal,
                     "logical_date": entry.logical_date.isoformat(),
+                    "data_interval_start": entry.info.data_interval.start.isoformat(),
+                    "data_interval_end": entry.info.data_interval.end.isoformat(),
                     "run_id": entry.run_id,
+                    "reset": entry.reset,
                     "not_created_because": entry.not_created_because,
                 }
                 for entry in planned.entries
