@@ -64,33 +64,37 @@ RUN_ID = argument("run", type=RUN, metavar="RUN", help=f"Which run: {WHICH_RUN}.
 # ------------------------------------------------------------------------------------------------ commands of nbflow
 
 
-def declared(name: str, *options: Argument, run: Run | None = None, more: str = "") -> Command:
+def declared(name: str, *options: Argument, run: Run | None = None, note: bool = False, more: str = "") -> Command:
     """The terminal's form of a command of :mod:`nbflow.commands`, with options that only a terminal has. ``run`` shows
-    what a command finds that only looks, or shows a result in its own way."""
+    what a command finds that only looks, or shows a result in its own way; with ``note`` its sentence goes to
+    stderr."""
     one = command(name)
     return Command(
         name=one.name,
         help=one.help,
-        run=run or partial(carried_out, one),
+        run=run or partial(carried_out, one, note=note),
         arguments=(*one.arguments, *options),
         also=one.also,
         more=more or one.more,
     )
 
 
-def carried_out(one: Declared, call: Call) -> int:
-    """Carry out a command; its rows go to stdout in the form asked for, else its sentence."""
+def carried_out(one: Declared, call: Call, *, note: bool = False) -> int:
+    """Carry out a command; its rows go to stdout in the form asked for, else its sentence, which ``note`` sends to
+    stderr: it is no result that a script would read."""
     from nbflow.cli import output
 
     done = carry_out(one, call.context, call.args, sure=call.sure)
     if done is None:
         return 1
-    for warning in done.warnings:
-        output.warn(warning)
     if done.rows and hasattr(call.args, "output"):
         call.show(done.rows)
+    elif note:
+        output.say(done.text)
     else:
         print(output.harmless(done.text))
+    for warning in done.warnings:
+        output.warn(warning)
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import DAG, RUN, TASK, Argument, UsageError, Values
+from nbflow.arguments import BACKFILL, CONNECTION, DAG, POOL, RUN, TASK, VARIABLE, Argument, UsageError, Values
 from nbflow.commands.permissions import PERMISSIONS
 from nbflow.errors import NbflowError
 
@@ -90,7 +90,7 @@ class Command:
             )
 
 
-SUBJECTS = (DAG, TASK, RUN)
+SUBJECTS = (DAG, TASK, RUN, BACKFILL, VARIABLE, CONNECTION, POOL)
 """Types of arguments that name what a command is about: they stand in the audit log, other values may be secret."""
 
 

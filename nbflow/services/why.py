@@ -44,9 +44,7 @@ def explain_task(
     return {k: wait for k, wait in waits.items() if k == key or (key.map_index < 0 and k.task_id == key.task_id)}
 
 
-def _reasons(
-    store: Store, snapshot: Snapshot, schedulers: Sequence[Job], now: datetime
-) -> dict[TaskKey, WaitReason]:
+def _reasons(store: Store, snapshot: Snapshot, schedulers: Sequence[Job], now: datetime) -> dict[TaskKey, WaitReason]:
     if snapshot.run.state is RunState.QUEUED:
         wait = run_wait(store, snapshot.run, now)
         return {key: wait for key, one in snapshot.instances.items() if one.state in UNFINISHED}
