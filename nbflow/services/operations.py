@@ -215,7 +215,7 @@ class Operations:
 
         def plan(snapshot: Snapshot) -> Plan:
             now = self.clock.now()
-            moved = actions.follow_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
+            moved = actions.change_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
             snapshot = advance(snapshot, moved.ops)
             chosen = actions.select(snapshot.dag, task_ids, upstream=upstream, downstream=downstream)
             chosen = actions.with_setups(snapshot.dag, chosen)
@@ -367,7 +367,10 @@ class Operations:
                 {
                     "ordinal": entry.ordinal,
                     "logical_date": entry.logical_date.isoformat(),
+                    "data_interval_start": entry.info.data_interval.start.isoformat(),
+                    "data_interval_end": entry.info.data_interval.end.isoformat(),
                     "run_id": entry.run_id,
+                    "reset": entry.reset,
                     "not_created_because": entry.not_created_because,
                 }
                 for entry in planned.entries
