@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from nbflow.arguments import DAG, DATE, FILE, INTEGER, JSON, RUN, TASK, Argument, argument, switch
@@ -101,8 +101,9 @@ def carried_out(one: Declared, call: Call, *, note: bool = False) -> int:
 def others(group: str, own: tuple[Command, ...] | list[Command]) -> list[Command]:
     """The commands of a group that need nothing of the terminal's own."""
     names = {one.name for one in own}
-    return [
-        declared(one.name, OUTPUT, *([YES] if one.asks else []))
-        for one in commands_of(group)
-        if one.run is not None and one.name not in names
-    ]
+    return [_alone(one) for one in commands_of(group) if one.run is not None and one.name not in names]
+
+
+@cache
+def _alone(one: Declared) -> Command:
+    return declared(one.name, OUTPUT, *([YES] if one.asks else []))

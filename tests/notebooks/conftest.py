@@ -51,7 +51,6 @@ def execute(home: Path, tmp_path: Path) -> Iterator[Callable[..., Executed]]:
     import nbclient
     import nbformat
 
-
     def run(path: str, *, change: Callable[[Any], None] = lambda notebook: None, seconds: int = 120) -> Executed:
         folder = tmp_path / "work"
         folder.mkdir(exist_ok=True)

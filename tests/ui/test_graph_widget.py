@@ -20,6 +20,7 @@ from tests.ui.widget_page import ADDRESS, READY, files_of, many_tasks
 
 pytestmark = pytest.mark.browser
 
+
 @pytest.fixture
 def shown(new_page: Callable[..., Any]) -> Callable[..., Any]:
     """Mount a graph and return its page."""
