@@ -161,23 +161,23 @@ def _keys(context: Context, run: Run, names: Sequence[str]) -> list[TaskKey]:
 
 def _mark_preview(context: Context, args: Values) -> Preview:
     run, rows = _marked(context, args, dry_run=True)
-    return Preview(text=f"{_what(args, rows)} of {run.run_id} would be marked {args.state}.", items=tuple(rows))
+    return Preview(text=f"{_what(args)} of {run.run_id} would be marked {args.state}.", items=tuple(rows))
 
 
-def _what(args: Values, rows: Sequence[Row]) -> str:
+def _what(args: Values) -> str:
     return ", ".join(args.tasks) or "The run"
 
 
 def _mark_question(context: Context, args: Values, preview: Preview | None) -> str:
-    what = ", ".join(args.tasks) or "the run"
-    return f"Mark {what} {args.state}? {len(preview.items)} states change." if preview and preview.items else ""
+    what, changes = ", ".join(args.tasks) or "the run", len(preview.items) if preview else 0
+    return f"Mark {what} {args.state}, which changes {changes} states?" if changes else ""
 
 
 def _mark(context: Context, args: Values) -> Result:
     run, rows = _marked(context, args, dry_run=False)
     if not rows:
-        return Result(text=f"{_what(args, rows)} of {run.run_id} is {args.state} already.", value=run)
-    text = f"{_what(args, rows)} of {run.run_id} was marked {args.state}."
+        return Result(text=f"{_what(args)} of {run.run_id} is {args.state} already.", value=run)
+    text = f"{_what(args)} of {run.run_id} was marked {args.state}."
     return Result(text=text, rows=tuple(rows), value=run)
 
 
