@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
     from nbflow.cli.invocation import Call
     from nbflow.core.spec import DagSpec
+    from nbflow.services.operations import Operations
     from nbflow.sources.loading import Fault, Loaded
     from nbflow.store.base import DagRow, DagVersion
 
@@ -213,11 +214,14 @@ class FolderDags:
     call: Call
 
     def version(self, dag_id: str) -> DagVersion:
-        return stored(self.call, dag_id, None)
+        return stored(self.call, dag_id, getattr(self.call.args, "subdir", None))
+
+    def operations_on(self, version: DagVersion) -> Operations:
+        return self.call.operations
 
     def scheduled(self, dag_id: str) -> DagRow:
         store = self.call.app.store
-        self.version(dag_id)
+        stored(self.call, dag_id, None)
         row = store.dag(dag_id) or (follow(self.call, dag_id) and store.dag(dag_id))
         if not row:
             raise NbflowError(
@@ -228,13 +232,12 @@ class FolderDags:
 
 
 def _store_file(call: Call, dag_id: str, subdir: str) -> DagVersion:
+    from nbflow.services.registration import keep_version
     from nbflow.store.base import DagVersion
 
     _, loaded = dag_of(call, dag_id, subdir)
-    version = DagVersion(
-        dag_id=dag_id, spec=loaded.specs[dag_id], fileloc=loaded.path, files=loaded.files, origin="kernel"
-    )
-    return call.app.store.register(version, now=call.now(), paused=True, activate=False)
+    version = DagVersion(dag_id=dag_id, spec=loaded.specs[dag_id], fileloc=loaded.path, files=loaded.files)
+    return keep_version(call.app.store, version, call.now())
 
 
 def register(call: Call, loaded: Loaded, dag_ids: Sequence[str]) -> list[DagVersion]:

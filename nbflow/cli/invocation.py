@@ -63,7 +63,7 @@ class Call:
         from nbflow.commands.context import Context
         from nbflow.commands.way_out import Surface
 
-        return Context(operations=self.operations, dags=FolderDags(self), surface=Surface.TERMINAL, zone=self.zone)
+        return Context(app=self.app, actor=self.actor, dags=FolderDags(self), surface=Surface.TERMINAL, zone=self.zone)
 
     @property
     def zone(self) -> tzinfo:

@@ -78,7 +78,7 @@ def write_json(value: Any) -> None:
 
 def write_yaml(value: Any) -> None:
     """One YAML document on stdout."""
-    from nbflow.cli.yaml_files import yaml_text
+    from nbflow.yaml_files import yaml_text
 
     sys.stdout.write(yaml_text(_plain(value), unicode=_unicode()))
 
