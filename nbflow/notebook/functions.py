@@ -175,7 +175,7 @@ def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
     found = here.find_run(dag, run)
     if task is None:
         view = here.fetch(WhyRunQuery(dag_id=found.dag_id, run_id=found.run_id))
-        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view))
+        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view, here.app.clock.now()))
     _known_task(_spec_of_run(here, found), task)
     key = _task_key(task)
     of_task = here.fetch(
