@@ -77,7 +77,7 @@ class TimetableClient:
                 f"{to_date.isoformat()}: {fault}.",
                 hint="Mend its class, or trigger single runs by logical date.",
             )
-        return RecordedTimetable({**version.spec.schedule, "runs": said.result["runs"], "asked": True})
+        return RecordedTimetable({**version.spec.schedule, "runs": said.result["runs"], "covers_range": True})
 
     def _ask(self, payload: Mapping[str, Any]) -> JobResult:
         ends: list[JobResult] = []

@@ -46,7 +46,7 @@ MOST: dict[str, tuple[Query[Any], int]] = {
     "grid": (GridQuery(dag_id="sales"), 3),
     "import_errors": (ImportErrorsQuery(), 1),
     "jobs": (JobsQuery(), 1),
-    "next_runs": (NextRunsQuery(dag_id="sales"), 3),
+    "next_runs": (NextRunsQuery(dag_id="sales"), 4),
     "runs": (RunsQuery(dag_id="sales"), 3),
     "task_instances": (TaskInstancesQuery(dag_id="sales", run_id="r1"), 10),
     "task_log": (TaskLogQuery(dag_id="sales", run_id="r1", task_id="t0"), 3),
