@@ -1,7 +1,7 @@
-"""The clock is an object of three methods; whoever needs the time is handed one.
+"""A clock is an object of three methods; code that needs the time is passed one.
 
-``SystemClock`` is the machine's. ``VirtualClock`` jumps: waiting moves its hands to the moment waited for, so a week of
-scheduling passes in the time that its decisions take, and the same decisions give the same trace every time.
+``SystemClock`` is the machine's. ``VirtualClock`` jumps: waiting sets it to the moment waited for, so a week of
+scheduling takes only as long as its decisions, and the same decisions give the same trace every time.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Protocol
 
 from nbflow.errors import NbflowError
 
-#: Longest single sleep of ``SystemClock.wait``. A sleep counts monotonic seconds, ``until`` is a wall-clock time: after
-#: a suspended machine or a corrected clock the two disagree, and looking again so often bounds by how much.
+#: Longest single sleep of ``SystemClock.wait``. A sleep counts monotonic seconds, but ``until`` is a wall-clock time:
+#: after a suspend or a clock correction the two disagree, by at most this long.
 LONGEST_SLEEP_SECONDS = 60.0
 
 
 class Clock(Protocol):
-    """What the services know of time."""
+    """The services' source of time."""
 
     def now(self) -> dt.datetime:
         """The wall-clock time, aware, in UTC."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment; never goes back. For durations and time limits."""
+        """Seconds since an arbitrary moment; never decreases. For durations and time limits."""
 
     def wait(self, event: threading.Event, until: dt.datetime | None) -> bool:
         """Return True as soon as ``event`` is set, False once ``until`` has come (``None``: never)."""
@@ -52,7 +52,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class ClockWait:
-    """One call of ``VirtualClock.wait``: when it was made, what for, and whether the event ended it."""
+    """One call of ``VirtualClock.wait``: the time of the call, its limit, and whether the event ended it."""
 
     at: dt.datetime
     until: dt.datetime | None
@@ -60,9 +60,9 @@ class ClockWait:
 
 
 class VirtualClock:
-    """A clock that jumps; used by the simulator and by tests. Not for several threads.
+    """A clock that jumps; used by the simulator and by tests. Not thread-safe.
 
-    ``waits`` records every wait, so that a test can say how often and for how long something slept.
+    ``waits`` records every wait, so that a test can assert how often and how long something slept.
     """
 
     def __init__(self, start: dt.datetime) -> None:
@@ -83,24 +83,24 @@ class VirtualClock:
             return True
         if until is None:
             raise NbflowError(
-                f"Virtual time stands still at {self._now.isoformat()}: a wait without end, and nothing left to end it."
+                f"Virtual time cannot advance from {self._now.isoformat()}: a wait has no limit and nothing to end it."
             )
         self.advance_to(until)
         return False
 
     def advance_to(self, moment: dt.datetime) -> None:
-        """Let time pass until ``moment``; a moment that has passed already changes nothing."""
-        gone = (_utc(moment) - self._now).total_seconds()
-        if gone > 0:
-            self._now += dt.timedelta(seconds=gone)
-            self._elapsed += gone
+        """Advance to ``moment``; a moment in the past changes nothing."""
+        elapsed = (_utc(moment) - self._now).total_seconds()
+        if elapsed > 0:
+            self._now += dt.timedelta(seconds=elapsed)
+            self._elapsed += elapsed
 
     def advance(self, delta: dt.timedelta) -> None:
-        """Let ``delta`` pass."""
+        """Advance by ``delta``."""
         self.advance_to(self._now + delta)
 
     def set_wall(self, moment: dt.datetime) -> None:
-        """Set the wall clock, also backwards, while no time passes: the fault that a corrected clock is."""
+        """Set the wall clock, also backwards, without advancing the monotonic one: what a clock correction does."""
         self._now = _utc(moment)
 
 

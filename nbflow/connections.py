@@ -1,18 +1,18 @@
-"""Connections and variables: their values, where they are looked up, and the seam through which task code asks.
+"""Connections and variables: their values, where they are looked up, and the provider that task code gets them from.
 
-Who asks, who answers
----------------------
-User code says ``Variable.get("x")`` or ``BaseHook.get_connection("db")`` and must not know where the answer comes from:
-a child process has neither keys nor a database address. So both go through a *provider*, set by whoever runs the code:
+Providers
+---------
+User code calls ``Variable.get("x")`` or ``BaseHook.get_connection("db")`` independently of where it runs: a child
+process has neither keys nor a database URL. Both calls go through a *provider*, which the code that runs the task sets:
 
-* a child installs one that asks its supervisor over a socket (``install_provider``: for all threads of the process);
+* a child installs one that calls its supervisor over a socket (``install_provider``: for all threads of the process);
 * ``dag.test()`` and the simulator set one around the code that they run (``providing``: a context variable, so two
-  runs in one process do not see each other's; a thread that user code starts falls back to the installed one);
-* nobody did: the environment answers alone.
+  runs in one process do not see each other's; a thread that user code starts falls back to the installed provider);
+* without a provider, only the environment is read.
 
-The provider of a supervisor is a ``SecretsChain``: backends asked in order, the environment first, then whatever keeps
-connections (the metastore). Behaviour follows Airflow: ``AIRFLOW_CONN_MY_DB`` holds a URI or JSON, ``AIRFLOW_VAR_X``
-text, names in capitals; nbflow's own spelling (``NBFLOW_CONN_...``) wins over Airflow's.
+A supervisor's provider is a ``SecretsChain``: secrets backends in order, the environment first, then the metastore.
+Behaviour follows Airflow: ``AIRFLOW_CONN_MY_DB`` holds a URI or JSON, ``AIRFLOW_VAR_X`` text, names in capitals;
+nbflow's spelling (``NBFLOW_CONN_...``) has precedence over Airflow's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from nbflow.errors import AirflowException, ConnectionNotFound, VariableNotFound, did_you_mean
 
-#: Query key of a URI that holds the whole ``extra`` as JSON, for what plain ``?a=b`` pairs cannot say.
+#: Query key of a URI that holds the whole ``extra`` as JSON, where plain ``?a=b`` pairs cannot express it.
 EXTRA_KEY = "__extra__"
 MASK = "***"
 
@@ -40,8 +40,8 @@ VARIABLE_PREFIXES = ("NBFLOW_VAR_", "AIRFLOW_VAR_")
 class Connection:
     """How to reach a service. ``extra`` is the text of a JSON object (a dict is accepted) or None.
 
-    ``port`` may be text; ``uri=`` fills the other fields. Raises ``ValueError`` for a port that is no number or an
-    extra that is no JSON object.
+    ``port`` may be text; ``uri=`` fills the other fields. Raises ``ValueError`` for a port that is not a number or
+    an extra that is not a JSON object.
     """
 
     conn_id: str | None = None
@@ -73,8 +73,8 @@ class Connection:
     def from_uri(cls, uri: str, conn_id: str | None = None, *, literal: bool = False) -> Connection:
         """Read a URI, as Airflow 3's metastore does: ``?retries=3`` becomes the number 3.
 
-        With ``literal`` its values stay text and an empty password stays one, as for task code and in the environment.
-        """
+        With ``literal`` values stay text and an empty password stays empty text, as for task code and in the
+        environment."""
         return cls(conn_id=conn_id, uri=uri) if literal else cls(conn_id=conn_id, **_split_uri(uri, literal=False))
 
     @classmethod
@@ -97,14 +97,14 @@ class Connection:
         inner, host = "", self.host or ""
         if "://" in host:
             protocol, _, rest = host.partition("://")
-            if protocol != self.conn_type:  # else http://http://... would read as one protocol, not two
+            if protocol != self.conn_type:  # otherwise http://http://... would be read as one protocol
                 inner, host = f"{protocol}://", rest
         credentials = quote(self.login or "", safe="")
         if self.password is not None:
             credentials += f":{quote(self.password, safe='')}"
         place = quote(host, safe="")
-        if self.port:  # 0 is no port: Airflow leaves it out too
-            # A bare ":80" would be read as a login's password: "@:80" says that there is no login.
+        if self.port:  # Airflow leaves out port 0 too
+            # A bare ":80" would be read as a password: "@:80" states an empty login.
             place += f":{self.port}" if place or credentials else f"@:{self.port}"
         path = f"/{quote(self.schema, safe='')}" if self.schema else ""
         return f"{scheme}{inner}{credentials}{'@' if credentials else ''}{place}{path}{self._query()}"
@@ -120,14 +120,14 @@ class Connection:
         return start + urlencode({EXTRA_KEY: self.extra})
 
     def __repr__(self) -> str:
-        """Everything but secrets: of ``extra`` only the keys, since any of its values may be one."""
+        """Every field except secrets; of ``extra`` only the keys, since any value may be a secret."""
         shown = {spec.name: getattr(self, spec.name) for spec in fields(self)}
         shown["password"] = MASK if self.password else None
         shown["extra"] = dict.fromkeys(self.extra_dejson, MASK) if self.extra else None
         return f"Connection({', '.join(f'{name}={value!r}' for name, value in shown.items() if value is not None)})"
 
     def secrets(self) -> list[str]:
-        """What must be masked wherever text leaves: the password, and extras whose names say that they are secret."""
+        """The values to mask in all output: the password, and extras with sensitive names."""
         from nbflow.secrets import sensitive_values
 
         return [*([self.password] if self.password else []), *sensitive_values(self.extra_dejson)]
@@ -165,7 +165,7 @@ def _kind(content: Any) -> str:
 
 
 def _split_uri(uri: str, *, literal: bool) -> dict[str, Any]:
-    """Return the fields that a URI spells. What has no ``type://`` is read as oddly as Airflow reads it."""
+    """Return the fields of a URI. A URI without ``type://`` is read as Airflow reads it."""
     levels = uri.count("://")
     if levels > 2:
         raise ValueError("A connection's URI holds `://` at most twice (the second one for a host like https://...).")
@@ -189,7 +189,7 @@ def _split_uri(uri: str, *, literal: bool) -> dict[str, Any]:
 
 def _host(hostname: str | None, netloc: str) -> str:
     host = unquote(hostname or "")
-    if "/" in host:  # an address inside an address: its path's case matters, and urlsplit has lowered it
+    if "/" in host:  # a URL as host: its path is case-sensitive, but urlsplit has lowered it
         host = unquote(netloc.rpartition("@")[2].partition(":")[0])
     return host
 
@@ -214,7 +214,7 @@ def _typed(text: str) -> Any:
 
 
 class SecretsBackend(Protocol):
-    """A place that knows connections and variables; None means "not here, ask the next"."""
+    """A source of connections and variables; None means "not here, try the next backend"."""
 
     def get_connection(self, conn_id: str) -> Connection | None: ...
 
@@ -222,7 +222,7 @@ class SecretsBackend(Protocol):
 
 
 class Provider(SecretsBackend, Protocol):
-    """What running code is given: a backend that also takes variables."""
+    """What running code uses: a backend that also stores variables."""
 
     def set_variable(self, key: str, value: str, description: str | None = None) -> None: ...
 
@@ -230,7 +230,7 @@ class Provider(SecretsBackend, Protocol):
 
 
 class EnvironmentBackend:
-    """Connections and variables from environment variables. Never writes."""
+    """Connections and variables from environment variables; read-only."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -249,7 +249,7 @@ class EnvironmentBackend:
             if text.startswith("{"):
                 return Connection.from_json(text, conn_id)
             return Connection.from_uri(text, conn_id, literal=True)
-        except (TypeError, ValueError):  # the error's text may hold a piece of the secret
+        except (TypeError, ValueError):  # the error's text may hold part of the secret
             raise ConnectionNotFound(
                 f"The conn_id `{conn_id}` isn't defined: {name} is set, but holds neither a URI nor a JSON object."
             ) from None
@@ -260,7 +260,7 @@ class EnvironmentBackend:
 
 
 class SecretsChain:
-    """Backends asked in order; the first answer wins. Writes go to ``writer``, if there is one."""
+    """Backends in order; the first that has the value wins. Writes go to ``writer``, if there is one."""
 
     def __init__(self, backends: Sequence[SecretsBackend], writer: Provider | None = None) -> None:
         self._backends = tuple(backends)
@@ -283,27 +283,28 @@ class SecretsChain:
     def _writer_for(self, key: str) -> Provider:
         if self._writer is None:
             raise AirflowException(
-                f"Variable {key} cannot be written here: only the environment is at hand.",
+                f"Variable {key} cannot be written here: only environment variables are available.",
                 hint="Run the code in a task, or use `nbflow variables set`.",
             )
         return self._writer
 
 
-# ------------------------------------------------------------------------------------------------------------- the seam
+# ------------------------------------------------------------------------------------------------------------- the
+# provider
 
 _installed: Provider | None = None
 _provider: ContextVar[Provider | None] = ContextVar("nbflow_provider", default=None)
 
 
 def install_provider(provider: Provider | None) -> None:
-    """Answer for the whole process from now on (a child, a DAG file's parser, a kernel). None: the environment."""
+    """Set the process's provider (of a child, a DAG file's parser, a kernel). None: the environment."""
     global _installed
     _installed = provider
 
 
 @contextmanager
 def providing(provider: Provider) -> Iterator[None]:
-    """Answer for the code inside the ``with`` block, in this thread or asyncio task."""
+    """Set the provider of the code in the ``with`` block, in this thread or asyncio task."""
     token = _provider.set(provider)
     try:
         yield
@@ -312,12 +313,12 @@ def providing(provider: Provider) -> Iterator[None]:
 
 
 def current_provider() -> Provider:
-    """Return who answers now: the surrounding ``providing``, else the installed provider, else the environment."""
+    """Return the provider in effect: of ``providing``, else the installed one, else the environment."""
     return _provider.get() or _installed or SecretsChain([EnvironmentBackend(os.environ)])
 
 
 def get_connection(conn_id: str) -> Connection:
-    """Return a connection; raise ``ConnectionNotFound`` saying how to make one."""
+    """Return a connection; raise ``ConnectionNotFound``, which says how to define it."""
     found = current_provider().get_connection(conn_id)
     if found is None:
         raise ConnectionNotFound(
@@ -328,12 +329,12 @@ def get_connection(conn_id: str) -> Connection:
     return found
 
 
-#: Marks "no default was given": None is a default like any other.
+#: Marks "no default given": None is a valid default.
 _REQUIRED: Any = object()
 
 
 class Variable:
-    """Variables, as task code uses them: ``Variable.get("key", default=..., deserialize_json=True)``."""
+    """The Variable class of task code: ``Variable.get("key", default=..., deserialize_json=True)``."""
 
     def __init__(self, key: str, val: str | None = None, description: str | None = None) -> None:
         self.key, self.val, self.description = key, val, description
@@ -345,10 +346,10 @@ class Variable:
     def get(
         cls, key: str, default: Any = _REQUIRED, deserialize_json: bool = False, *, default_var: Any = _REQUIRED
     ) -> Any:
-        """Return a variable's text, or with ``deserialize_json`` the value that it spells.
+        """Return a variable's text, or with ``deserialize_json`` its parsed value.
 
-        A default is returned as it is. Without one, ``VariableNotFound`` is raised (a ``KeyError`` too).
-        ``default_var`` is the name that the default has in Airflow 2.
+        A default is returned unchanged. Without a default, raises ``VariableNotFound`` (also a ``KeyError``).
+        ``default_var`` is Airflow 2's name of ``default``.
         """
         text = current_provider().get_variable(key)
         if text is not None:
@@ -379,5 +380,5 @@ class Variable:
 
     @classmethod
     def delete(cls, key: str) -> None:
-        """Remove a variable; one that does not exist is left alone."""
+        """Delete a variable; does nothing if it does not exist."""
         current_provider().delete_variable(key)

@@ -1,13 +1,13 @@
 """The errors of nbflow: a short tree, with Airflow's names where Airflow has one.
 
-Everything may import this module; it imports nothing of nbflow's. The rules:
+Every module may import this one; it imports nothing from nbflow. The rules:
 
-* Every error of ours is a ``NbflowError``, so a surface can show one line for all of them and a traceback for the rest.
+* Every error of nbflow is an ``NbflowError``: surfaces show it as one line, and a traceback for anything else.
 * ``AirflowException`` is what DAG code raises and catches; the errors that Airflow derives from it are derived from it
   here too, so ``except AirflowException`` in an unmodified DAG file means the same.
-* A message says the fault and its place; ``hint`` says the way out.
-* What ends a task early without being a fault of it (deferral, time-out, termination) is a ``BaseException``, so that
-  a user's ``except Exception`` cannot swallow it. This follows Airflow 2.10 and 3.
+* A message states the error and its place; ``hint`` states the way out.
+* An exception that ends a task early without an error in it (deferral, timeout, termination) is a ``BaseException``,
+  so that a user's ``except Exception`` cannot swallow it. This follows Airflow 2.10 and 3.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import datetime as dt
+
+    from nbflow.way_out import Way
 
 
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
@@ -37,21 +39,24 @@ def shortened(text: str, most_characters: int) -> str:
 
 
 class NbflowError(Exception):
-    """Base of all errors of nbflow. ``hint`` (one sentence, optional) tells what to do next."""
+    """Base of all errors of nbflow. ``hint`` (one sentence, optional) says what to do next."""
 
     place: Any = None
-    """(file, line) of the user's that is at fault, where it is not the line that raised."""
+    """(file, line) of the user's mistake, where it is not the line that raised."""
 
-    def __init__(self, message: str = "", *args: object, hint: str = "") -> None:
+    ways: Sequence[Way] = ()
+    """Commands that the text names, so that a surface can spell them in its own words."""
+
+    def __init__(self, message: str = "", *args: object, hint: str = "", ways: Sequence[Way] = ()) -> None:
         super().__init__(message, *args)
-        self.hint = hint
+        self.hint, self.ways = hint, ways
 
     def __str__(self) -> str:
         message = str(self.args[0]) if self.args else ""
         return f"{message} {self.hint}".strip() if self.hint else message
 
 
-# ------------------------------------------------------------------------------------------------ nbflow's own surfaces
+# ------------------------------------------------------------------------------------------------ nbflow's own errors
 
 
 class ConfigError(NbflowError, ValueError):
@@ -63,31 +68,32 @@ class SerializationError(NbflowError, TypeError):
 
 
 class StalePlan(NbflowError):
-    """The world moved between deciding and applying: compute the plan again from a new snapshot."""
+    """A row changed between planning and applying: compute the plan again from a new snapshot."""
 
 
 class StaleAttempt(NbflowError):
-    """A write by an attempt that is no longer the current one; it is refused and changes nothing."""
+    """A write by an attempt that is no longer the current one; refused, nothing changed."""
 
 
 class StaleCursor(NbflowError):
-    """What came after a follower's cursor can no longer be told whole: start over, without a cursor."""
+    """The history after a cursor is incomplete (rows were deleted, or another metastore): start over without a
+    cursor."""
 
 
 class StalePatch(NbflowError):
-    """A patch was made from another state of a view than the one that it is applied to: fetch the view anew."""
+    """A patch does not fit the state of the view that it is applied to: fetch the view again."""
 
 
 class StoreError(NbflowError):
-    """The metastore cannot be reached, read or written; what was asked of it was not done."""
+    """The metastore cannot be reached, read or written; nothing was changed."""
 
 
 class StoreBusy(StoreError):
-    """The metastore was locked by others for longer than we wait; nothing was changed, and trying again may do."""
+    """The metastore stayed locked for longer than the timeout; nothing was changed, and a retry may succeed."""
 
 
 class NotAuthorized(NbflowError):
-    """The user is known, and may not do this."""
+    """The user is authenticated, but has no permission to do this."""
 
 
 class SecretsError(NbflowError):
@@ -98,11 +104,11 @@ class SecretsError(NbflowError):
 
 
 class AirflowException(NbflowError):
-    """The base that DAG code raises and catches; the attempt fails, and is retried if retries are left."""
+    """The base class that DAG code raises and catches; the try fails, and is retried while retries are left."""
 
 
 class MissingExtra(AirflowException, ModuleNotFoundError):
-    """``what`` needs a package that only the optional dependencies named ``extra`` bring."""
+    """``what`` needs a package that is installed only with the extra ``extra``."""
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(f"{what} needs the package {package}.", hint=f"pip install 'nbflow[{extra}]'")
@@ -113,7 +119,7 @@ class AirflowSkipException(AirflowException):
 
 
 class AirflowFailException(AirflowException):
-    """The task ends as failed, whatever retries are left."""
+    """The task fails at once, without further retries."""
 
 
 class AirflowSensorTimeout(AirflowException):
@@ -121,7 +127,7 @@ class AirflowSensorTimeout(AirflowException):
 
 
 class AirflowRescheduleException(AirflowException):
-    """A sensor in reschedule mode gives its slot back until ``reschedule_date``."""
+    """A sensor in reschedule mode releases its slot until ``reschedule_date``."""
 
     def __init__(self, reschedule_date: dt.datetime) -> None:
         super().__init__(f"reschedule at {reschedule_date.isoformat()}")
@@ -133,13 +139,13 @@ class AirflowTaskTimeout(BaseException):
 
 
 class AirflowTaskTerminated(BaseException):
-    """The attempt was told to end: cleared, marked or cancelled while it ran."""
+    """The attempt was terminated: its task was cleared, marked or cancelled while it ran."""
 
 
 class TaskDeferred(BaseException):
-    """The task gives its slot back until ``trigger`` fires, then goes on in ``method_name``.
+    """The task releases its slot until ``trigger`` fires, then resumes in ``method_name``.
 
-    ``timeout`` is the longest wait, as a ``timedelta``; after it the task is resumed with a ``TaskDeferralTimeout``.
+    ``timeout`` (a ``timedelta``) limits the wait; after it the task resumes with a ``TaskDeferralTimeout``.
     """
 
     def __init__(
@@ -158,7 +164,7 @@ class TaskDeferred(BaseException):
 
 
 class TaskDeferralError(AirflowException):
-    """The trigger of a deferred task ended in an error."""
+    """The trigger of a deferred task raised an error."""
 
 
 class TaskDeferralTimeout(AirflowException):
@@ -177,7 +183,7 @@ class DagRunTriggerException(AirflowException):
     """Another DAG's run could not be triggered."""
 
 
-# ---------------------------------------------------------------------------------------------- faults found at parsing
+# ---------------------------------------------------------------------------------------------- errors at parsing
 
 
 class AirflowDagCycleException(AirflowException):
@@ -185,11 +191,11 @@ class AirflowDagCycleException(AirflowException):
 
 
 class DuplicateTaskIdFound(AirflowException):
-    """Two tasks or groups of a DAG have one id."""
+    """Two tasks or groups of a DAG have the same id."""
 
 
 class AirflowDagDuplicatedIdException(AirflowException):
-    """Two files define one dag_id."""
+    """Two files define the same dag_id."""
 
 
 class TaskAlreadyInTaskGroup(AirflowException):
@@ -197,19 +203,19 @@ class TaskAlreadyInTaskGroup(AirflowException):
 
 
 class AirflowTimetableInvalid(AirflowException, ValueError):
-    """A schedule cannot be read; the message says where."""
+    """A schedule is invalid; the message says where."""
 
 
 class InvalidDag(AirflowException, ValueError):
-    """A DAG, group or task has a value that cannot be (AirflowException in Airflow 2, ValueError in Airflow 3)."""
+    """A DAG, group or task has an invalid value (AirflowException in Airflow 2, ValueError in Airflow 3)."""
 
 
 class InvalidArgument(AirflowException, TypeError):
-    """A DAG, group or task was given an argument that it does not have, lacks one, or got one of another type."""
+    """A DAG, group or task got an unknown argument or one of the wrong type, or lacks a required one."""
 
 
 class MixedDags(InvalidDag, RuntimeError):
-    """An edge would join tasks of two DAGs, or tasks of none."""
+    """An edge joins tasks of two DAGs, or tasks without a DAG."""
 
 
 class AirflowDagInconsistent(AirflowException):
@@ -225,18 +231,18 @@ class ParamValidationError(AirflowException, ValueError):
 
 
 class UnmappableXComTypePushed(AirflowException, TypeError):
-    """A task that others are mapped over returned something that is neither a list nor a dict."""
+    """A task whose result others are mapped over returned neither a list nor a dict."""
 
 
 class UnmappableXComLengthPushed(AirflowException, ValueError):
-    """A task that others are mapped over returned more items than ``[core] max_map_length``."""
+    """A task whose result others are mapped over returned more items than ``[core] max_map_length``."""
 
 
 # ------------------------------------------------------------------------------------------------------------ not found
 
 
 class AirflowNotFoundException(AirflowException):
-    """Something that was asked for by its id does not exist."""
+    """No object has the requested id."""
 
 
 class ConnectionNotFound(AirflowNotFoundException):
@@ -244,7 +250,7 @@ class ConnectionNotFound(AirflowNotFoundException):
 
 
 class AirflowRuntimeError(AirflowException):
-    """What Airflow 3 raises where a task asks for something that is not there."""
+    """Raised by Airflow 3 when a task requests something that does not exist."""
 
 
 class VariableNotFound(AirflowNotFoundException, AirflowRuntimeError, KeyError):
@@ -289,7 +295,7 @@ class BackfillError(AirflowException):
 
 
 class InvalidBackfillDate(BackfillError):
-    """A backfill reaches into the future."""
+    """A backfill's range ends in the future."""
 
 
 class InvalidBackfillDateRange(BackfillError, ValueError):
@@ -313,7 +319,7 @@ class DagNoScheduleException(DagNonPeriodicScheduleException):
 
 
 class InvalidReprocessBehavior(BackfillError):
-    """Tasks that depend on their past need earlier runs to be run again, not left alone."""
+    """Tasks with depends_on_past need the existing runs of the range to be reprocessed."""
 
 
 class AlreadyRunningBackfill(BackfillError):
@@ -325,4 +331,4 @@ class AirflowConfigException(ConfigError, AirflowException):
 
 
 class AirflowBadRequest(AirflowException):
-    """A request to an interface of nbflow does not make sense."""
+    """A malformed request to an interface of nbflow."""

@@ -18,7 +18,8 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.cli.files": "nbflow.cli.private_files",
         "nbflow.cli.general": "nbflow.cli.info",
         "nbflow.cli.running": "nbflow.cli.run_here",
-        "nbflow.cli.runs": "nbflow.cli.run_rows",
+        "nbflow.cli.run_rows": "nbflow.views",
+        "nbflow.cli.runs": "nbflow.views",
         "nbflow.cli.sources": "nbflow.cli.find_dag",
         "nbflow.core.due": "nbflow.core.due_runs",
         "nbflow.core.explain": "nbflow.core.reason_texts",
@@ -70,7 +71,9 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.notebook.line": "nbflow.notebook.magic_parser",
         "nbflow.notebook.picture": "nbflow.notebook.cell_output",
         "nbflow.notebook.scheduled": "nbflow.notebook.schedule_notebook",
+        "nbflow.notebook.scheduler_process": "nbflow.services.schedulers",
         "nbflow.notebook.verbs": "nbflow.notebook.functions",
+        "nbflow.notebook.views": "nbflow.views",
         "nbflow.services.asked_timetables": "nbflow.services.custom_timetables",
         "nbflow.services.daemon": "nbflow.services.scheduler_daemon",
         "nbflow.services.dates": "nbflow.services.date_parsing",
@@ -98,6 +101,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.ui.look": "nbflow.ui.state_colors",
         "nbflow.ui.markup": "nbflow.ui.escaping",
         "nbflow.ui.metrics": "nbflow.ui.text_width",
+        "nbflow.ui.viewmodel": "nbflow.views",
         "nbflow.ui.words": "nbflow.ui.formatting",
     }
 )

@@ -1,22 +1,21 @@
-"""Secrets: kept encrypted, and masked wherever text leaves.
+"""Secrets: encrypted at rest, and masked in all output.
 
-**At rest** (``SecretBox``). Fernet: AES-CBC with an HMAC, so what was tampered with is refused. There may be several
-keys, newest first: the first encrypts, all decrypt, ``rotate`` moves old text to the first. Without a configured key
-one is made in ``{home}/fernet.key``, readable by its owner alone; a key file that others can read is refused. There is
-no fallback to plain text.
+**At rest** (``SecretBox``). Fernet (AES-CBC with an HMAC) rejects tampered text. With several keys, newest first, the
+first encrypts, all decrypt, and ``rotate`` re-encrypts with the first. Without a configured key, one is generated in
+``{home}/fernet.key`` (mode 0600); a key file that others can read is refused. There is no fallback to plain text.
 
-**In text** (``Masker``, ``StreamMasker``). A secret is masked as it stands and in the forms that programs print:
-URL-quoted, base64 (also in the middle of something longer, as in a basic-auth header), JSON- and Python-escaped, HTML,
-hex, and line by line. What remains must not leak half a secret, so all places of all forms are found, those that
-overlap are joined, and each is replaced by ``***``.
+**In text** (``Masker``, ``StreamMasker``). A secret is masked verbatim and in the forms that programs print:
+URL-quoted, base64 (also inside longer text, as in a basic-auth header), JSON- and Python-escaped, HTML, hex, and line
+by line. No half of a secret may remain: all matches of all forms are found, overlapping ones are merged, and each is
+replaced by ``***``.
 
-Text arrives in pieces, and a secret can be cut in two anywhere. ``StreamMasker`` therefore holds back exactly the tail
-that could be the start of a secret, and nothing more: an ordinary line passes at once. Its result does not depend on
-where the pieces were cut; that is a property test.
+A stream arrives in chunks that may split a secret anywhere. ``StreamMasker`` therefore buffers exactly the tail that
+could be the start of a secret: an ordinary line passes at once. Its output does not depend on the chunk boundaries (a
+property test).
 
-Values shorter than ``SHORTEST`` would turn a log into asterisks if each occurrence was masked (a password ``a``). They
-are masked where the text itself says what they are: after ``password=`` and its like, in a URL's login, or (from three
-characters on) as a word of their own.
+Masking every occurrence of a value shorter than ``SHORTEST`` (a password ``a``) would make a log unreadable. Short
+values are masked where the context marks them as secrets: after ``password=`` and the like, in a URL's login, or (from
+three characters on) as a whole word.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ if TYPE_CHECKING:
     from nbflow.config import Settings
 
 MASK = "***"
-#: From this many characters on, a secret is masked wherever it occurs.
+#: Secrets of at least this many characters are masked at every occurrence.
 SHORTEST = 5
 SHORTEST_WORD = 3
-#: How far back the words before a short secret may lie (``password = "``), and so how much of what was passed is kept.
+#: Maximum length of the context before a short secret (``password = "``), which a stream must therefore keep.
 CONTEXT_CHARACTERS = 48
 KEY_FILE = "fernet.key"
 
@@ -62,7 +61,7 @@ class SecretBox:
     """Encrypts and decrypts short texts with one or more Fernet keys, newest first."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        from cryptography.fernet import Fernet, MultiFernet  # 30 ms: only what stores secrets pays for it
+        from cryptography.fernet import Fernet, MultiFernet  # 30 ms: imported only where secrets are stored
 
         try:
             fernets = [Fernet(key.strip()) for key in keys]
@@ -71,12 +70,12 @@ class SecretBox:
                 "[core] fernet_key is not a Fernet key.", hint="Make one with `nbflow rotate-fernet-key --new`."
             ) from None
         if not fernets:
-            raise SecretsError("There is no key to encrypt with.")
+            raise SecretsError("There is no Fernet key.")
         self._fernet = MultiFernet(fernets)
 
     @classmethod
     def of(cls, settings: Settings) -> SecretBox:
-        """Use the configured keys, else the key file of the home, which is made if it is not there."""
+        """Use the configured keys, else the key file of the home, which is created if missing."""
         configured = [key for key in settings.core.fernet_key.split(",") if key.strip()]
         return cls(configured or read_key_file(settings.home / KEY_FILE))
 
@@ -84,15 +83,15 @@ class SecretBox:
         return self._fernet.encrypt(text.encode()).decode()
 
     def decrypt(self, stored: str) -> str:
-        """Return the text; raise ``SecretsError`` if no key fits or the stored text was changed."""
+        """Return the text; raise ``SecretsError`` if no key fits or the stored text was modified."""
         from cryptography.fernet import InvalidToken
 
         try:
             return self._fernet.decrypt(stored.encode()).decode()
         except (InvalidToken, UnicodeError):
             raise SecretsError(
-                "A stored secret cannot be decrypted with the present key(s).",
-                hint="Put the key that it was stored with behind the new one in [core] fernet_key.",
+                "A stored secret cannot be decrypted with the configured key(s).",
+                hint="Append the key that encrypted it to [core] fernet_key.",
             ) from None
 
     def rotate(self, stored: str) -> str:
@@ -101,30 +100,31 @@ class SecretBox:
 
 
 def new_key() -> str:
-    """Return a fresh Fernet key."""
+    """Return a new Fernet key."""
     return base64.urlsafe_b64encode(os.urandom(32)).decode()
 
 
 def read_key_file(path: Path) -> list[str]:
-    """Return the keys of the file, one a line, newest first; make the file with one new key if it is missing."""
+    """Return the keys of the file, one a line, newest first; create the file with a new key if it is missing."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(path, f"{new_key()}\n".encode())
     if path.stat().st_mode & 0o077:
-        raise SecretsError(f"{path} can be read by others.", hint=f"Run: chmod 600 {path}")
+        raise SecretsError(f"{path} is readable by other users.", hint=f"Run: chmod 600 {path}")
     return [line for line in path.read_text().splitlines() if line.strip()]
 
 
-# ------------------------------------------------------------------------------------------------------- what is secret
+# ------------------------------------------------------------------------------------------------------- sensitive
+# names
 
 
 def is_sensitive_name(name: str, more: Iterable[str] = ()) -> bool:
-    """Tell whether a field of this name holds a secret; ``more`` are words of [core] sensitive_var_conn_names."""
+    """Return whether a field of this name holds a secret; ``more``: the words of [core] sensitive_var_conn_names."""
     lowered = name.strip().lower().replace("-", "_")
     return any(word in lowered for word in SENSITIVE_WORDS) or any(word.strip().lower() in lowered for word in more)
 
 
 def sensitive_values(content: Any, more: Iterable[str] = (), *, inside: bool = False) -> Iterator[str]:
-    """Yield the texts (and numbers, as text) at any depth whose own name, or a name above them, is sensitive."""
+    """Yield the texts (and numbers, as text) at any depth whose own name, or a parent's name, is sensitive."""
     if isinstance(content, Mapping):
         for name, value in content.items():
             yield from sensitive_values(value, more, inside=inside or is_sensitive_name(str(name), more))
@@ -136,15 +136,15 @@ def sensitive_values(content: Any, more: Iterable[str] = (), *, inside: bool = F
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Yield the secret as programs print it. Short pieces of it are left to the caller to drop."""
+    """Yield the secret in the forms that programs print. The caller drops forms that are too short."""
     raw = secret.encode(errors="surrogatepass")
     yield secret
     yield from (quote(raw, safe=""), quote(raw), quote_plus(raw), html.escape(secret))
     yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1])
     yield from (repr(raw)[2:-1], raw.hex())
     for shift in range(3):
-        # In the middle of other bytes the base64 text depends on where a group of three begins. The characters that
-        # our own bytes decide are the same whatever stands around them: cut the others off at both ends.
+        # Inside other bytes, base64 text depends on the alignment to groups of three bytes. Only the characters that
+        # encode bits of the secret alone are the same in any context: cut the others off at both ends.
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             start = (0, 2, 3)[shift]
             end = (shift + len(raw)) * 8 // 6
@@ -155,14 +155,14 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 class Masker:
-    """Knows the secrets of one attempt, or of one process, and hides them in text and values. Thread-safe."""
+    """Masks the secrets of one attempt, or of one process, in text and values. Thread-safe."""
 
     def __init__(self, secrets: Iterable[str] = (), *, sensitive_names: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
         self._names = tuple(sensitive_names)
         self._long: frozenset[str] = frozenset()
         self._short: frozenset[str] = frozenset()
-        #: everything that is looked for, sorted
+        #: all forms to search for, sorted
         self.forms: tuple[str, ...] = ()
         self._longest = 0
         self._starts: frozenset[str] = frozenset()
@@ -171,9 +171,9 @@ class Masker:
             self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
-        """Hide these from now on."""
+        """Mask these from now on."""
         with self._lock:
-            # New sets, not changed ones: another thread may be walking the old.
+            # New sets instead of changed ones: another thread may be iterating over the old.
             self._short |= {secret for secret in secrets if 0 < len(secret) < SHORTEST}
             long = (secret for secret in secrets if len(secret) >= SHORTEST)
             self._long |= {form for secret in long for form in _forms(secret) if len(form) >= SHORTEST}
@@ -183,7 +183,7 @@ class Masker:
             self._short_patterns = _short_patterns(self._short)
 
     def add_from(self, content: Any) -> None:
-        """Hide what stands under sensitive names in a value (an extra, a variable's JSON)."""
+        """Mask the values of sensitive names in a value (an extra, a variable's JSON)."""
         self.add(*sensitive_values(content, self._names))
 
     def mask(self, text: str) -> str:
@@ -192,7 +192,7 @@ class Masker:
         return _replace(text, places) if places else text
 
     def mask_value(self, value: Any, name: str = "") -> Any:
-        """Return plain data (as JSON holds it) with secrets hidden, by their names and by their text, at any depth."""
+        """Return plain data (as JSON holds it) with secrets masked, by name and by text, at any depth."""
         if (
             name
             and not (value is None or value == "" or isinstance(value, bool))
@@ -209,22 +209,22 @@ class Masker:
         return value
 
     def places(self, text: str) -> list[tuple[int, int]]:
-        """Return where secrets stand: (start, end) in order, those that overlap joined into one."""
+        """Return the (start, end) spans of secrets, in order, overlapping ones merged."""
         found = [place for form in self._long for place in _occurrences(form, text)]
-        if any(secret in text for secret in self._short):  # the patterns are 50 times slower than this question
+        if any(secret in text for secret in self._short):  # the patterns are 50 times slower than this check
             for pattern in self._short_patterns:
                 found += [match.span("secret") for match in pattern.finditer(text)]
         return _join(found)
 
     def tail(self, text: str) -> int:
-        """Return the index from which ``text`` could be the beginning of a secret that is yet to be completed."""
+        """Return the index from which ``text`` could be the start of an incomplete secret."""
         forms = self.forms
         for start in range(max(0, len(text) - self._longest), len(text)):
             if text[start] not in self._starts:
                 continue
             rest = text[start:]
             at = bisect_left(forms, rest)
-            # A short secret is held even when it is whole: what comes next says whether it is a word of its own.
+            # A complete short secret is buffered too: only the next character shows whether it is a whole word.
             if rest in self._short or any(form.startswith(rest) and form != rest for form in forms[at : at + 2]):
                 return start
         return len(text)
@@ -238,10 +238,10 @@ def _occurrences(form: str, text: str) -> Iterator[tuple[int, int]]:
 
 
 def _short_patterns(secrets: frozenset[str]) -> tuple[re.Pattern[str], ...]:
-    """Match short secrets where they are words, or where a name, or a URL's login, stands before them.
+    """Match short secrets where they are whole words, or follow a sensitive name or a URL's login.
 
-    Every repetition is bounded, so the time is linear in the text, and look-ahead keeps one match from using up the
-    start of the next.
+    Every repetition is bounded, so the time is linear in the text; look-ahead keeps a match from consuming the start of
+    the next.
     """
     if not secrets:
         return ()
@@ -275,17 +275,17 @@ def _replace(text: str, places: list[tuple[int, int]]) -> str:
 
 
 class StreamMasker:
-    """Masks text that arrives in pieces, cut anywhere; bytes are taken as UTF-8, with what is not replaced.
+    """Masks text that arrives in chunks; bytes are decoded as UTF-8, invalid ones replaced.
 
-    ``feed`` returns what can be shown already, ``flush`` the rest; joined, they are what ``Masker.mask`` makes of all.
+    ``feed`` returns the text that is safe to show, ``flush`` the rest; joined, they equal ``Masker.mask`` of the whole.
     """
 
     def __init__(self, masker: Masker) -> None:
         self._masker = masker
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._passed = ""  # the end of what was let through, unmasked: what stood before a short secret
+        self._passed = ""  # the end of the released text, unmasked: the context of a short secret
         self._held = ""
-        self._covered = 0  # so many characters of _held belong to a secret whose *** is out already
+        self._covered = 0  # leading characters of _held that belong to a secret whose *** was already released
 
     def feed(self, piece: str | bytes) -> str:
         self._held += self._decoder.decode(piece) if isinstance(piece, bytes) else piece
@@ -296,7 +296,8 @@ class StreamMasker:
         return self._release(len(self._held))
 
     def _release(self, cut: int) -> str:
-        """Let ``_held[:cut]`` out, masked. What reaches over the cut is shown as ``***`` now, and covers the rest."""
+        """Release ``_held[:cut]``, masked. A secret that crosses the cut is released as ``***`` now and covers the
+        rest."""
         if cut == 0:
             return ""
         offset = len(self._passed)

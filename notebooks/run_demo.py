@@ -88,10 +88,10 @@ class Demo:
     def stop(self) -> None:
         """End the scheduler that the notebook started."""
         from nbflow.app import App
-        from nbflow.notebook import scheduler_process
+        from nbflow.services import schedulers
 
         with App.open(home=self.home, environ=self.environment(os.environ)) as app:
-            scheduler_process.stop(app)
+            schedulers.stop(app)
 
 
 # ------------------------------------------------------------------------------------------------ what should be there

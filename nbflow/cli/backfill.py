@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from nbflow.arguments import DAG, INTEGER, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import CONF, DAG_ID, END, OUTPUT, START, SUBDIR_ONLY, YES, Command, arg, switch
+from nbflow.cli.declaring import CONF, DAG_ID, END, OUTPUT, START, SUBDIR_ONLY, YES, Command, declared
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.commands.conf import conf_of
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -22,13 +24,13 @@ PLAN_COLUMNS = ("ordinal", "logical_date", "data_interval_start", "data_interval
 
 def create(call: Call) -> int:
     args = call.args
-    start, end = call.date(args.from_date), call.date(args.to_date)
+    start, end = call.date(args.from_date), call.date(args.to_date or args.from_date)
     assert start is not None
     assert end is not None
     find_dag.stored(call, args.dag_id, None)
     if args.dry_run:
         plan = call.operations.plan_backfill(
-            args.dag_id, start, end, reprocess=args.reprocess_behavior, run_backwards=args.run_backwards
+            args.dag_id, start, end, reprocess=args.reprocess, run_backwards=args.run_backwards
         )
         _show_plan(call, plan)
         return 0
@@ -36,10 +38,10 @@ def create(call: Call) -> int:
         args.dag_id,
         start,
         end,
-        reprocess=args.reprocess_behavior,
+        reprocess=args.reprocess,
         run_backwards=args.run_backwards,
         max_active_runs=args.max_active_runs,
-        conf=call.conf(args.conf),
+        conf=conf_of(args),
     )
     assert made.backfill_id is not None
     if not args.wait:
@@ -70,7 +72,7 @@ def old_backfill(call: Call) -> int:
         end,
         reprocess=reprocess,
         run_backwards=args.run_backwards,
-        conf=call.conf(args.conf),
+        conf=args.conf,
         version=version,
     )
     assert made.backfill_id is not None
@@ -134,9 +136,9 @@ def _finish(call: Call, backfill_id: int, keys: list[RunKey], runs: Iterable[Run
 
 
 def _scheduler_alive(call: Call) -> bool:
-    from nbflow.cli.processes import alive
+    from nbflow.services.schedulers import find
 
-    return bool(alive(call))
+    return find(call.app) is not None
 
 
 def _made_row(call: Call, backfill_id: int, plan: BackfillPlan, runs: Iterable[Run] | None = None) -> dict[str, Any]:
@@ -178,36 +180,11 @@ LIST_COLUMNS = ("backfill_id", "dag_id", "state", "from_date", "to_date", "runs"
 
 
 def list_backfills(call: Call) -> None:
-    rows = call.app.store.backfills(call.args.dag_id, active=call.args.active)
-    call.show([_row(call, row) for row in rows], empty="There are no backfills.", columns=LIST_COLUMNS)
+    from nbflow.views.backfills import BackfillsQuery
 
-
-def _row(call: Call, row: BackfillRow) -> dict[str, Any]:
-    from nbflow.core.snapshot import RunKey
-    from nbflow.core.states import RUN_FINISHED
-
-    ids = [entry["run_id"] for entry in row.entries if entry.get("run_id")]
-    runs = [run for run_id in ids if (run := call.app.store.run(RunKey(row.dag_id, run_id))) is not None]
-    return {
-        "backfill_id": row.backfill_id,
-        "dag_id": row.dag_id,
-        "state": state_of(row),
-        "from_date": row.from_date,
-        "to_date": row.to_date,
-        "runs": len(ids),
-        "done": sum(run.state in RUN_FINISHED for run in runs),
-        "failed": sum(run.state == "failed" for run in runs),
-        "created_at": row.created_at,
-    }
-
-
-def state_of(row: BackfillRow) -> str:
-    """In one word."""
-    if row.cancelled:
-        return "cancelled"
-    if row.completed_at is not None:
-        return "completed"
-    return "paused" if row.paused else "running"
+    view = call.fetch(BackfillsQuery(dag_id=call.args.dag_id, active=call.args.active))
+    rows = [output.fields_of(row, LIST_COLUMNS) for row in view.rows]
+    call.show(rows, empty="There are no backfills.", columns=LIST_COLUMNS)
 
 
 def cancel(call: Call) -> None:
@@ -234,55 +211,43 @@ def _active(call: Call) -> BackfillRow:
     if row is None:
         raise NbflowError(f"There is no backfill {number}.", hint="See: nbflow backfill list.")
     if row.cancelled or row.completed_at is not None:
+        from nbflow.views.backfills import state_of
+
         raise NbflowError(f"Backfill {number} is {state_of(row)} already.")
     return row
 
 
-NUMBER = arg("backfill_id", type=int, metavar="BACKFILL", help="Number of the backfill.")
+NUMBER = argument("backfill_id", type=INTEGER, metavar="BACKFILL", help="Number of the backfill.")
 
 COMMANDS = (
-    Command(
-        name="backfill create",
-        help="Make the runs of a range of dates; a scheduler runs them.",
+    declared(
+        "backfill create",
+        switch("--wait", help="Wait for their end; exit code 0 if all succeeded."),
+        OUTPUT,
         run=create,
-        args=(
-            arg("--dag-id", "-d", required=True, metavar="DAG_ID", help="Id of the DAG."),
-            arg("--from-date", required=True, metavar="DATE", help="First logical date."),
-            arg("--to-date", required=True, metavar="DATE", help="Last logical date."),
-            arg("--dag-run-conf", dest="conf", metavar="JSON", help="Conf of the runs: a JSON object."),
-            switch("--run-backwards", help="Newest first."),
-            arg("--max-active-runs", type=int, default=10, metavar="N", help="So many at once (10)."),
-            arg(
-                "--reprocess-behavior",
-                choices=("none", "failed", "completed"),
-                default="none",
-                help="Which finished runs to run again (none).",
-            ),
-            switch("--dry-run", help="Only show the runs that it would make."),
-            switch("--wait", help="Wait for their end; exit code 0 if all succeeded."),
-            OUTPUT,
-        ),
     ),
     Command(
         name="backfill list",
         help="The backfills there were.",
         run=list_backfills,
-        args=(
-            arg("dag_id", nargs="?", metavar="DAG_ID", help="Only of this DAG."),
+        arguments=(
+            argument("dag_id", required=False, type=DAG, metavar="DAG_ID", help="Only of this DAG."),
             switch("--active", help="Only those that are not over."),
             OUTPUT,
         ),
     ),
-    Command(name="backfill cancel", help="Start no more runs of a backfill, for good.", run=cancel, args=(NUMBER,)),
-    Command(name="backfill pause", help="Start no more runs of a backfill for now.", run=pause, args=(NUMBER,)),
-    Command(name="backfill unpause", help="Go on with a paused backfill.", run=unpause, args=(NUMBER,)),
+    Command(
+        name="backfill cancel", help="Start no more runs of a backfill, for good.", run=cancel, arguments=(NUMBER,)
+    ),
+    Command(name="backfill pause", help="Start no more runs of a backfill for now.", run=pause, arguments=(NUMBER,)),
+    Command(name="backfill unpause", help="Go on with a paused backfill.", run=unpause, arguments=(NUMBER,)),
 )
 
 DAGS_BACKFILL = Command(
     name="dags backfill",
     help="Run a range of dates and wait for their end (Airflow 2's spelling of backfill create).",
     run=old_backfill,
-    args=(
+    arguments=(
         DAG_ID,
         START,
         END,

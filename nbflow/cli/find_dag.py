@@ -10,20 +10,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbflow.cli import output
-from nbflow.clock import SystemClock
 from nbflow.errors import DagNotFound, NbflowError, did_you_mean
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
     from nbflow.cli.invocation import Call
     from nbflow.core.spec import DagSpec
+    from nbflow.services.operations import Operations
     from nbflow.sources.loading import Fault, Loaded
-    from nbflow.store.base import DagVersion
+    from nbflow.store.base import DagRow, DagVersion
 
 
 class BrokenFile(NbflowError):
@@ -92,22 +91,19 @@ def place_of(path: str, line: int | None, cell: str | None = None) -> str:
 
 def dag_of(call: Call, dag_id: str, subdir: str | None) -> tuple[DAG, Loaded]:
     """The DAG as an object, to run its code in this process. Raises BrokenFile or DagNotFound."""
-    for path, files in _candidates(call, dag_id, subdir):
-        if files is None:
-            loaded = load(call, path, keep=True)
-        else:
-            loaded = _load_version(call, path, files)
+    for path, version in _candidates(call, dag_id, subdir):
+        loaded = load(call, path, keep=True) if version is None else _load_version(call, version)
         for dag in loaded.dags:
             if dag.dag_id == dag_id:
                 return dag, loaded
         named = [fault for fault in loaded.faults if fault.dag_id in (None, dag_id)]
-        if named and (subdir is not None or files is not None or names(path, dag_id)):
+        if named and (subdir is not None or version is not None or names(path, dag_id)):
             raise BrokenFile(f"{fault_lines(loaded.path, named)[0]}")
     raise _not_found(call, dag_id, subdir)
 
 
-def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[str, dict[str, str] | None]]:
-    """(path, None) of files as they are on disk, most likely first; (path, texts) of a version without its file."""
+def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[str, DagVersion | None]]:
+    """(path, None) of files as they are on disk, most likely first; (path, version) of a version without its file."""
     if subdir is not None:
         yield from ((path, None) for path in files_of(call, subdir))
         return
@@ -116,21 +112,15 @@ def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[s
         yield version.fileloc, None
         return
     if version is not None and version.files:
-        yield version.fileloc, dict(version.files)
+        yield version.fileloc, version
         return
     paths = files_of(call, None)
     yield from ((path, None) for path in sorted(paths, key=lambda path: not names(path, dag_id)))
 
 
-def _load_version(call: Call, path: str, files: dict[str, str]) -> Loaded:
-    from nbflow.sources.loading import load_source
-
-    app = call.app
-    folder, versions = app.settings.core.dags_folder, app.settings.home / "versions"
-    with app.answering():
-        return load_source(
-            path, files, folder=folder, versions_folder=versions, options=app.compile_options(), keep=True
-        )
+def _load_version(call: Call, version: DagVersion) -> Loaded:
+    with call.app.answering():
+        return call.app.load_version(version, keep=True).loaded
 
 
 def names(path: str, dag_id: str) -> bool:
@@ -178,19 +168,14 @@ def say_unread(call: Call) -> None:
 
 def unread_files(call: Call) -> list[str]:
     """Files of the DAGs folder of which the metastore knows nothing, while no scheduler is there to read them."""
-    from nbflow.cli.processes import alive
+    from nbflow.services.schedulers import living
     from nbflow.sources.discovery import is_dag_file
 
     store = call.app.store
-    if alive(call):
+    if living(store, call.settings, call.now()):
         return []
     read = {row.fileloc for row in store.dags(include_stale=True)} | {fault.fileloc for fault in store.import_errors()}
     return [path for path in files_of(call, None) if path not in read and is_dag_file(path)]
-
-
-def alive_since(call: Call) -> datetime:
-    """A process that was heard of since then counts as running."""
-    return SystemClock().now() - timedelta(seconds=call.settings.scheduler.scheduler_health_check_threshold)
 
 
 # ---------------------------------------------------------------------------------------------- into the metastore
@@ -222,14 +207,37 @@ def follow(call: Call, dag_id: str) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class FolderDags:
+    """DAGs for commands: of the metastore, else of the DAGs folder."""
+
+    call: Call
+
+    def version(self, dag_id: str) -> DagVersion:
+        return stored(self.call, dag_id, getattr(self.call.args, "subdir", None))
+
+    def operations_on(self, version: DagVersion) -> Operations:
+        return self.call.operations
+
+    def scheduled(self, dag_id: str) -> DagRow:
+        store = self.call.app.store
+        stored(self.call, dag_id, None)
+        row = store.dag(dag_id) or (follow(self.call, dag_id) and store.dag(dag_id))
+        if not row:
+            raise NbflowError(
+                f"Nothing schedules DAG {dag_id}: it was registered for its own runs only.",
+                hint="Save it in the DAGs folder.",
+            )
+        return row
+
+
 def _store_file(call: Call, dag_id: str, subdir: str) -> DagVersion:
+    from nbflow.services.registration import keep_version
     from nbflow.store.base import DagVersion
 
     _, loaded = dag_of(call, dag_id, subdir)
-    version = DagVersion(
-        dag_id=dag_id, spec=loaded.specs[dag_id], fileloc=loaded.path, files=loaded.files, origin="kernel"
-    )
-    return call.app.store.register(version, now=call.now(), paused=True, activate=False)
+    version = DagVersion(dag_id=dag_id, spec=loaded.specs[dag_id], fileloc=loaded.path, files=loaded.files)
+    return keep_version(call.app.store, version, call.now())
 
 
 def register(call: Call, loaded: Loaded, dag_ids: Sequence[str]) -> list[DagVersion]:

@@ -7,30 +7,27 @@ import signal
 import subprocess
 import sys
 
+from nbflow.arguments import INTEGER, argument, switch
 from nbflow.cli import output
-from nbflow.cli.declaring import Command, arg, switch
+from nbflow.cli.declaring import Command
 from nbflow.cli.invocation import Call
 from nbflow.errors import MissingExtra
 
-END_SECONDS = 75
-"""How long a scheduler may take to end: tasks have core.killed_task_cleanup_time (60) to clean up."""
-
 
 def lab(call: Call) -> int:
-    from nbflow.cli.processes import alive, start_scheduler
     from nbflow.config import prepare_home
+    from nbflow.services import schedulers
 
     args = call.args
     if importlib.util.find_spec("jupyterlab") is None:
         raise MissingExtra("nbflow lab", "jupyterlab", "lab")
     prepare_home(call.settings)
-    started = None
-    if alive(call):
+    started = []
+    if schedulers.find(call.app) is not None:
         output.say("A scheduler runs already; it stays when JupyterLab ends.")
     else:
-        log = call.settings.logging.base_log_folder / "scheduler.log"
-        started = start_scheduler(call, log)
-        output.say(f"nbflow scheduler starts (pid {started.pid}); its log is {log}.")
+        started = [schedulers.start(call.app)]
+        output.say(f"nbflow scheduler runs (pid {started[0].pid}); its log is {schedulers.log_path(call.settings)}.")
     words = [sys.executable, "-m", "jupyter", "lab"]
     words += ["--no-browser"] if args.no_browser else []
     words += [f"--port={args.port}"] if args.port is not None else []
@@ -38,9 +35,7 @@ def lab(call: Call) -> int:
     try:
         return _until_it_ends(subprocess.Popen([*words, *args.jupyter], env=environ))
     finally:
-        if started is not None:
-            started.terminate()
-            started.wait(END_SECONDS)
+        schedulers.end(started, call.settings)
 
 
 def _until_it_ends(jupyter: subprocess.Popen[bytes]) -> int:
@@ -61,10 +56,10 @@ COMMANDS = (
         name="lab",
         help="JupyterLab with a scheduler beside it; both end together.",
         run=lab,
-        args=(
-            arg("--port", type=int, metavar="N", help="Port of JupyterLab."),
+        arguments=(
+            argument("--port", type=INTEGER, help="Port of JupyterLab."),
             switch("--no-browser", help="Open no browser."),
-            arg("jupyter", nargs="*", metavar="-- ARGUMENT", help="What else JupyterLab is to be told."),
+            argument("jupyter", repeated=True, metavar="-- ARGUMENT", help="What else JupyterLab is to be told."),
         ),
     ),
 )

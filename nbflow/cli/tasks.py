@@ -8,22 +8,23 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from nbflow.arguments import JSON, PATTERN, argument, switch
 from nbflow.cli import find_dag, output
 from nbflow.cli.declaring import (
     BUNDLE,
     DAG_ID,
     END,
+    FORMS,
     MAP_INDEX,
     OUTPUT,
-    RUN,
+    RUN_ID,
     START,
     SUBDIR,
     SUBDIR_ONLY,
     TASK_ID,
     YES,
     Command,
-    arg,
-    switch,
+    declared,
 )
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
@@ -43,18 +44,10 @@ def list_tasks(call: Call) -> None:
     elif args.output is None:
         print("\n".join(output.harmless(task_id) for task_id in sorted(spec.tasks)))
     else:
-        call.show(
-            {
-                "task_id": task.task_id,
-                "operator": task.operator,
-                "upstream": list(task.upstream),
-                "trigger_rule": task.trigger_rule,
-                "pool": task.pool,
-                "retries": task.retries,
-                "is_mapped": spec.length_expr(task.task_id) is not None,
-            }
-            for task in spec.tasks.values()
-        )
+        from nbflow.views.dag_details import details_of_spec
+
+        columns = ("task_id", "operator", "upstream", "trigger_rule", "pool", "retries", "is_mapped")
+        call.show(output.fields_of(task, columns) for task in details_of_spec(spec, fileloc="").tasks)
 
 
 def tree(spec: DagSpec) -> Iterator[str]:
@@ -84,8 +77,8 @@ def test(call: Call) -> int:
 
     args = call.args
     which = _run_or_date(call, args.run)
-    conf = call.conf(args.conf)
-    os.environ.update({name: str(value) for name, value in call.conf(args.env_vars, "--env-vars").items()})
+    conf = args.conf or {}
+    os.environ.update({name: str(value) for name, value in (args.env_vars or {}).items()})
     with results_only(), logging_to_stderr(level_of(call)):
         dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
         spec = loaded.specs[args.dag_id]
@@ -151,10 +144,8 @@ def _run_or_date(call: Call, text: str | None) -> str | datetime | None:
 
 
 def state(call: Call) -> None:
-    from nbflow.cli.run_rows import state_word
-
-    _, one = _instance(call)
-    print(state_word(one.state))
+    _, ti = _instance(call)
+    print(None if ti.state == "none" else ti.state.value)
 
 
 def _which(same: Sequence[TaskKey]) -> str:
@@ -180,24 +171,41 @@ def _instance(call: Call) -> tuple[Run, Instance]:
     return run, instances[wanted]
 
 
-def states_for_dag_run(call: Call) -> None:
-    from nbflow.cli.run_rows import INSTANCE_COLUMNS, instance_row
+TI_COLUMNS = (
+    "dag_id",
+    "run_id",
+    "logical_date",
+    "task_id",
+    "map_index",
+    "state",
+    "try_number",
+    "start_date",
+    "end_date",
+)
 
-    args = call.args
-    run = call.operations.find_run(args.dag_id, args.run)
-    rows = [instance_row(run, one) for one in call.app.store.instances(run.key)]
-    call.show(rows, empty=f"Run {run.run_id} has no tasks.", columns=INSTANCE_COLUMNS)
+
+def states_for_dag_run(call: Call) -> None:
+    from nbflow.views.task_instances import TaskInstancesQuery
+
+    run = call.operations.find_run(call.args.dag_id, call.args.run)
+    view = call.fetch(TaskInstancesQuery(dag_id=run.dag_id, run_id=run.run_id, reasons=False))
+    of_run = output.fields_of(view, TI_COLUMNS[:3])
+    rows = [of_run | output.fields_of(ti, TI_COLUMNS[3:]) for ti in view.by_id()]
+    call.show(rows, empty=f"Run {run.run_id} has no tasks.", columns=TI_COLUMNS)
 
 
 def failed_deps(call: Call) -> None:
-    run, one = _instance(call)
-    waits = call.operations.why(run.key, one.key)
+    from nbflow.views.why_run import WhyRunQuery
+
+    run, ti = _instance(call)
+    view = call.fetch(WhyRunQuery(dag_id=run.dag_id, run_id=run.run_id))
+    waits = [row for row in view.rows if row.id == str(ti.key) and row.kind]
     if not waits:
         print("Task instance dependencies are all met.")
         return
     print("Task instance dependencies not met:")
-    for key, wait in waits.items():
-        print(output.harmless(f"{key}: {wait.kind}: {wait.text}"))
+    for row in waits:
+        print(output.harmless(f"{row.id}: {row.kind}: {row.reason}"))
 
 
 def clear(call: Call) -> int:
@@ -214,6 +222,7 @@ def clear(call: Call) -> int:
         "downstream": args.downstream,
         "only_failed": args.only_failed,
         "only_running": args.only_running,
+        "newest_version": args.newest,
     }
     plan = [
         (run, names, keys)
@@ -226,6 +235,8 @@ def clear(call: Call) -> int:
         return 0
     for run, _, keys in plan:
         output.say(f"{run.dag_id} {run.run_id}: {', '.join(map(str, keys))}")
+    if args.dry_run:
+        return 0
     if not call.sure(f"Clear {count} task instances?"):
         return 1
     for run, names, _ in plan:
@@ -237,18 +248,16 @@ def clear(call: Call) -> int:
 def _runs(call: Call, dag_id: str) -> list[Run]:
     args = call.args
     call.operations.version(dag_id)
-    if args.run_id:
-        return [call.operations.find_run(dag_id, args.run_id)]
+    if args.run:
+        return [call.operations.find_run(dag_id, args.run)]
     since, until = call.date(args.start_date), call.date(args.end_date)
     return call.app.store.runs(dag_id, since=since, until=until, limit=ALL)
 
 
 def _matching(call: Call, run: Run) -> list[str]:
     ids = {one.task_id: None for one in call.app.store.instances(run.key)}
-    if not call.args.task_regex:
-        return list(ids)
-    pattern = _regex(call.args.task_regex)
-    return [task_id for task_id in ids if pattern.search(task_id)]
+    wanted, pattern = set(call.args.tasks), re.compile(call.args.task_regex or "")
+    return [task_id for task_id in ids if (not wanted or task_id in wanted) and pattern.search(task_id)]
 
 
 def _regex(text: str) -> re.Pattern[str]:
@@ -258,30 +267,28 @@ def _regex(text: str) -> re.Pattern[str]:
         raise UsageError(f"{text!r} is not a regular expression: {fault}.") from None
 
 
-OPTIONAL_OUTPUT = arg(
-    "-o", "--output", choices=("table", "json", "yaml", "plain"), help="Form of the output (bare task ids)."
-)
-OPTIONAL_RUN = arg("run", nargs="?", metavar="RUN", help="Run id, or logical date (now).")
+OPTIONAL_OUTPUT = argument("-o", "--output", choices=FORMS, help="Form of the output (bare task ids).")
+OPTIONAL_RUN = argument("run", required=False, metavar="RUN", help="Run id, or logical date (now).")
 
 COMMANDS = (
     Command(
         name="tasks list",
         help="The tasks of a DAG.",
         run=list_tasks,
-        args=(DAG_ID, switch("-t", "--tree", help="Show what comes after what."), OPTIONAL_OUTPUT, SUBDIR, BUNDLE),
+        arguments=(DAG_ID, switch("-t", "--tree", help="Show what comes after what."), OPTIONAL_OUTPUT, SUBDIR, BUNDLE),
     ),
     Command(
         name="tasks test",
         help="Run one task here and now, without its upstreams; nothing is recorded.",
         run=test,
-        args=(
+        arguments=(
             DAG_ID,
             TASK_ID,
             OPTIONAL_RUN,
             MAP_INDEX,
-            arg("-t", "--task-params", "-c", "--conf", dest="conf", metavar="JSON", help="Params of the run."),
+            argument("-t", "--task-params", "-c", "--conf", name="conf", type=JSON, help="Params of the run."),
             switch("-n", "--dry-run", help="Only render the templates."),
-            arg("--env-vars", metavar="JSON", help="Environment variables for the task: a JSON object."),
+            argument("--env-vars", type=JSON, help="Environment variables for the task: a JSON object."),
             OUTPUT,
             SUBDIR,
             BUNDLE,
@@ -291,46 +298,38 @@ COMMANDS = (
         name="tasks render",
         help="The templates of a task as they come out for a run.",
         run=render,
-        args=(DAG_ID, TASK_ID, RUN, MAP_INDEX, OUTPUT, SUBDIR, BUNDLE),
+        arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX, OUTPUT, SUBDIR, BUNDLE),
     ),
     Command(
         name="tasks state",
         help="The state of a task instance.",
         run=state,
-        args=(DAG_ID, TASK_ID, RUN, MAP_INDEX, SUBDIR, BUNDLE),
+        arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX, SUBDIR, BUNDLE),
     ),
     Command(
         name="tasks states-for-dag-run",
         help="All task instances of a run.",
         run=states_for_dag_run,
-        args=(DAG_ID, RUN, OUTPUT),
+        arguments=(DAG_ID, RUN_ID, OUTPUT),
     ),
     Command(
         name="tasks failed-deps",
         help="What a task instance waits for.",
         run=failed_deps,
-        args=(DAG_ID, TASK_ID, RUN, MAP_INDEX, SUBDIR, BUNDLE),
+        arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX, SUBDIR, BUNDLE),
     ),
-    Command(
-        name="tasks clear",
-        help="Let task instances go again, in all runs or in a range of them.",
+    declared(
+        "tasks clear",
+        argument("-t", "--task-regex", type=PATTERN, help="Only tasks whose id matches."),
+        START,
+        END,
+        switch("-r", "--only-running", help="Only those that run."),
+        switch("-R", "--dag-regex", help="The DAG id is a pattern."),
+        switch("-x", "--exclude-subdags", help="Accepted: there are no SubDAGs."),
+        switch("-X", "--exclude-parentdag", help="Accepted: there are no SubDAGs."),
+        SUBDIR_ONLY,
+        BUNDLE,
+        YES,
         run=clear,
-        args=(
-            DAG_ID,
-            arg("-t", "--task-regex", metavar="REGEX", help="Only tasks whose id matches."),
-            START,
-            END,
-            arg("--run-id", metavar="ID", help="Only this run."),
-            switch("-u", "--upstream", help="And all tasks before them."),
-            switch("-d", "--downstream", help="And all tasks after them."),
-            switch("-f", "--only-failed", help="Only those that failed."),
-            switch("-r", "--only-running", help="Only those that run."),
-            switch("-R", "--dag-regex", help="The DAG id is a pattern."),
-            switch("-x", "--exclude-subdags", help="Accepted: there are no SubDAGs."),
-            switch("-X", "--exclude-parentdag", help="Accepted: there are no SubDAGs."),
-            SUBDIR_ONLY,
-            BUNDLE,
-            YES,
-        ),
     ),
 )

@@ -20,14 +20,15 @@ from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
 
 from nbflow.airflow_names import import_advice
+from nbflow.arguments import HelpWanted
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook import magic_parser as lines
-from nbflow.notebook import scheduler_process
 from nbflow.notebook.cell_output import dag_picture
 from nbflow.notebook.cells import run_cell, run_shared
 from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.handles import Shown, seen
 from nbflow.notebook.session import Session, end_session, session
+from nbflow.services import schedulers
 from nbflow.sources.cell_options import OPTIONS, SHARED, help_text, parse_magic
 from nbflow.ui.html import message_bundle
 
@@ -110,11 +111,11 @@ class NbflowMagics(Magics):
         """Work with DAGs: %dag VERB ... ; %dag alone lists the verbs, %dag run? explains one."""
         try:
             verb, args = lines.parse(line)
-        except lines.HelpWanted as wanted:
-            print(lines.help_text(str(wanted)))
+        except HelpWanted as wanted:
+            print(wanted)
             return None
-        answer = verb.call(args)
-        if verb.shows:
+        answer = lines.call(verb, args)
+        if verb in lines.SHOWS:
             display(answer)
         return answer
 
@@ -131,22 +132,28 @@ class NbflowMagics(Magics):
 
 
 def _status(here: Session) -> Shown:
-    found = scheduler_process.find(here.app)
+    job = schedulers.find(here.app)
+    said = schedulers.text_of(job)
     where = f"Home {here.app.settings.home}, DAGs in {here.app.settings.core.dags_folder}."
-    text = f"{found.text[0].upper()}{found.text[1:]}. {where}"
-    return Shown(found.job, message_bundle(text if found.job else f"{text} Start it with %nbflow start."))
+    text = f"{said[0].upper()}{said[1:]}. {where}"
+    return Shown(job, message_bundle(text if job else f"{text} Start it with %nbflow start."))
 
 
 def _start(here: Session) -> Shown:
-    found = scheduler_process.ensure(here.app)
+    found = schedulers.ensure(here.app)
     said = "Started: " if found.started else "There is one already: "
-    return Shown(found.job, message_bundle(f"{said}{found.text}."))
+    return Shown(found.job, message_bundle(f"{said}{schedulers.text_of(found.job)}."))
 
 
 def _stop(here: Session) -> Shown:
-    found = scheduler_process.stop(here.app)
-    said = f"Stopped the scheduler (pid {found.job.pid})." if found.job else "There is no scheduler to stop."
-    return Shown(found.job, message_bundle(said))
+    stopped = schedulers.stop(here.app)
+    if stopped.elsewhere and not stopped.ended:
+        other = stopped.elsewhere[0]
+        said = f"The scheduler runs on {other.hostname} (pid {other.pid})."
+        raise NbflowError(said, hint="Stop it there: nbflow stop.")
+    job = next(iter(stopped.ended), None)
+    said = f"Stopped the scheduler (pid {job.pid})." if job else "There is no scheduler to stop."
+    return Shown(job, message_bundle(said))
 
 
 _ACTIONS: dict[str, Callable[[Session], Shown]] = {"status": _status, "start": _start, "stop": _stop}

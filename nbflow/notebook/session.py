@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbflow.authoring.dag import DAG
 from nbflow.core.snapshot import KERNEL, Run, RunKey
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from nbflow.services.operations import Operations
     from nbflow.sources.loading import Loaded
     from nbflow.store.base import DagVersion
+    from nbflow.views.base import Query, View
+
+V = TypeVar("V", bound="View")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,12 @@ class Session:
         """The notebook, where the front end tells."""
         return notebook_path(self.user_ns, os.environ)
 
+    def fetch(self, query: Query[V]) -> V:
+        """The view that a query selects, now."""
+        from nbflow.views import fetch
+
+        return fetch(self.app.store, query, self.app.clock.now(), self.app.settings)
+
     # --- DAGs of this kernel
 
     def keep(self, cell: CellDag) -> list[KernelDag]:
@@ -135,12 +144,12 @@ class Session:
 
     def _unread(self) -> str:
         """What to say where DAG files lie about that nobody reads."""
-        from nbflow.notebook import scheduler_process
+        from nbflow.services import schedulers
         from nbflow.sources.discovery import find_dag_files
 
         core = self.app.settings.core
         folder = core.dags_folder
-        if scheduler_process.find(self.app).job is not None or not find_dag_files(folder, core.dag_ignore_file_syntax):
+        if schedulers.find(self.app) is not None or not find_dag_files(folder, core.dag_ignore_file_syntax):
             return ""
         return f"The files in {folder} are read while a scheduler runs: %nbflow start."
 
@@ -183,22 +192,10 @@ class Session:
         own = self.dags.get(dag)
         if own is not None:
             return own.dag
-        from nbflow.sources.loading import load_source
-
-        version = self.version(dag)
-        core = self.app.settings.core
-        loaded = load_source(
-            version.fileloc,
-            version.files or None,
-            folder=core.dags_folder,
-            versions_folder=self.app.settings.home / "versions",
-            options=self.app.compile_options(),
-        )
-        for one in loaded.dags:
-            if one.dag_id == dag:
-                return one
-        fault = loaded.faults[0].error if loaded.faults else "its source no longer defines it"
-        raise NbflowError(f"DAG {dag!r} cannot be loaded: {fault}.")
+        found = self.app.load_version(self.version(dag))
+        if found.dag is None:
+            raise NbflowError(f"DAG {dag!r} cannot be loaded: {found.error}.")
+        return found.dag
 
     def find_run(self, dag: str | DAG, which: str | None = None) -> Run:
         """A run by id or logical date; by default the newest (see :meth:`Operations.find_run`)."""

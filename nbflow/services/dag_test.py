@@ -25,6 +25,7 @@ from nbflow.services.date_parsing import parse_date
 from nbflow.services.file_parsing import with_recorded_runs
 from nbflow.services.operations import check_conf
 from nbflow.services.scheduler import Scheduler, Turn
+from nbflow.services.schedulers import living
 from nbflow.services.why import reasons
 from nbflow.store.base import DagVersion
 
@@ -163,8 +164,10 @@ def _over(scheduler: Scheduler, turn: Turn) -> bool:
 
 def tell_waits(app: App, runs: Sequence[RunKey], addition: str) -> None:
     """Log what each unfinished task of these runs waits for."""
+    now = app.clock.now()
+    schedulers = living(app.store, app.settings, now)
     for run in runs:
-        for key, wait in reasons(app.store, run, app.clock.now()).items():
+        for key, wait in reasons(app.store, run, schedulers, now).items():
             log.warning("%s: %s (%s)", key, wait.text.rstrip("."), addition)
 
 

@@ -1,4 +1,4 @@
-"""Making the runs that are due: the timetable's answer (:func:`nbflow.core.due_runs.plan_due`), turned into rows.
+"""Making the runs that are due: the timetable's answer (:func:`nbflow.core.due_runs.plan_due_runs`), turned into rows.
 
 A DAG is asked when its ``next_run_after`` has come. One that is held back by ``max_active_runs`` is not asked again
 until the number of its unfinished runs or its version is another, so that a long catch-up costs nothing while it waits.
@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from nbflow.config import Settings
-from nbflow.core.due_runs import Due, History, plan_due
+from nbflow.core.due_runs import DueRuns, RunHistory, next_runs, plan_due_runs
 from nbflow.core.plan import earliest
 from nbflow.core.run_ids import RunType
-from nbflow.core.scheduler_loop import Active
+from nbflow.core.scheduler_loop import ActiveRuns
 from nbflow.core.snapshot import Run, Snapshot
+from nbflow.core.spec import DagSpec
 from nbflow.core.states import RunState
 from nbflow.core.timetables import DagRunInfo, DataInterval, timetable_from_spec
 from nbflow.errors import DagRunAlreadyExists, NbflowError, StalePlan, StoreError
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 AHEAD = timedelta(hours=1)
 """How far it is looked ahead for the next DAG that is due. The scheduler wakes much oftener of its own."""
+MOST_BACKFILLED = 100_000
+"""Runs of backfills after the last scheduled run that are looked at: more than a century of days."""
 RECHECK = timedelta(hours=1)
 """A DAG whose timetable cannot be asked is tried again so much later; a new version of it is tried at once."""
 
@@ -49,7 +52,7 @@ class RunMaker:
         soon = [row.next_run_after for row in self.store.due_dags(now + AHEAD)]
         return earliest(*(at for at in soon if at is not None and at > now))
 
-    def make_due(self, active: Active, now: datetime) -> list[Run]:
+    def make_due(self, active: ActiveRuns, now: datetime) -> list[Run]:
         """Make every run that is due and allowed; returns them."""
         if not self.settings.scheduler.use_job_schedule:
             return []
@@ -74,7 +77,7 @@ class RunMaker:
                 log.warning("DAG %s is paused: its last %d runs failed (max_consecutive_failed_dag_runs)", dag_id, most)
                 self.store.set_paused(dag_id, True, actor=self.actor, now=now)
 
-    def _make(self, row: DagRow, version: DagVersion, active: Active, now: datetime) -> list[Run]:
+    def _make(self, row: DagRow, version: DagVersion, active: ActiveRuns, now: datetime) -> list[Run]:
         try:
             due = self._ask(row, version, active, now)
         except StoreError:
@@ -91,7 +94,7 @@ class RunMaker:
                 log.info("runs of %s were made by another: %s", row.dag_id, raced)
                 return []  # asked again at the next turn, with those runs in sight
         if due.wait is not None:
-            self.held[row.dag_id] = (row.version, len(_unfinished(row, active)) + len(due.made))
+            self.held[row.dag_id] = (row.version, len(_unfinished(row, active)) + len(due.runs))
         after = due.next
         self.store.set_next_run(
             row.dag_id,
@@ -99,33 +102,44 @@ class RunMaker:
             logical_date=after.logical_date if after else None,
             interval=(after.data_interval.start, after.data_interval.end) if after else None,
         )
-        return list(due.made)
+        return list(due.runs)
 
-    def _ask(self, row: DagRow, version: DagVersion, active: Active, now: datetime) -> Due:
-        latest = self.store.latest_run(row.dag_id)
-        last = None
-        if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
-            last = DataInterval(latest.data_interval_start, latest.data_interval_end)
+    def _ask(self, row: DagRow, version: DagVersion, active: ActiveRuns, now: datetime) -> DueRuns:
         announced = None
         if row.next_interval is not None and row.next_run_after is not None:
             announced = DagRunInfo(row.next_run_after, DataInterval(*row.next_interval))
-        backfilled = self.store.runs(row.dag_id, run_type=RunType.BACKFILL, since=last and last.start, limit=100_000)
-        taken = {
-            run.logical_date: DataInterval(run.data_interval_start, run.data_interval_end)
-            for run in backfilled
-            if run.logical_date and run.data_interval_start and run.data_interval_end
-        }
-        return plan_due(
+        return plan_due_runs(
             version.spec,
             timetable_from_spec(version.spec.schedule),
-            History(last=last, taken=taken, active_runs=len(_unfinished(row, active))),
+            run_history(self.store, row.dag_id, active_runs=len(_unfinished(row, active))),
             now,
             version=version.number,
             announced=announced,
         )
 
 
-def _unfinished(row: DagRow, active: Active) -> list[Run]:
+def run_history(store: Store, dag_id: str, *, active_runs: int = 0) -> RunHistory:
+    """What a DAG's existing runs mean for those to come."""
+    latest = store.latest_run(dag_id)
+    last = None
+    if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
+        last = DataInterval(latest.data_interval_start, latest.data_interval_end)
+    backfilled = store.runs(dag_id, run_type=RunType.BACKFILL, since=last and last.start, limit=MOST_BACKFILLED)
+    taken = {
+        run.logical_date: DataInterval(run.data_interval_start, run.data_interval_end)
+        for run in backfilled
+        if run.logical_date and run.data_interval_start and run.data_interval_end
+    }
+    return RunHistory(last=last, backfilled=taken, active_runs=active_runs)
+
+
+def runs_to_come(store: Store, dag: DagSpec, now: datetime, limit: int) -> tuple[DagRunInfo, ...]:
+    """The next runs that the schedule of a DAG makes, by what the scheduler itself goes by. ``dag``: a spec that the
+    metastore need not have, such as one of a file."""
+    return next_runs(dag, timetable_from_spec(dag.schedule), run_history(store, dag.dag_id), now, limit)
+
+
+def _unfinished(row: DagRow, active: ActiveRuns) -> list[Run]:
     """Runs of the DAG that count against its max_active_runs."""
     runs = (snapshot.run for snapshot in active.snapshots.values())
     return [run for run in runs if run.dag_id == row.dag_id and run.backfill_id is None]

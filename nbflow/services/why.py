@@ -6,53 +6,52 @@ is applied. A second implementation of the rules would sooner or later tell some
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, ReadyTask, RunLimits, plan_dispatch, plan_run_starts
 from nbflow.core.reason_texts import paused_wait
 from nbflow.core.reasons import WaitReason
-from nbflow.core.scheduler_loop import starting_order
+from nbflow.core.scheduler_loop import start_order
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import RUN_FINISHED, UNFINISHED, RunState, TaskState
 from nbflow.errors import DagRunNotFound
-from nbflow.store.base import Store
-
-SCHEDULER_ALIVE = timedelta(seconds=30)
-"""A scheduler that has not been heard of for longer does not count as running."""
+from nbflow.store.base import Job, Store
 
 
-def explain_run(store: Store, run: RunKey, now: datetime) -> Mapping[TaskKey, WaitReason]:
-    """Reason of every unfinished instance. Empty for a run that has ended."""
-    waits = reasons(store, run, now)
-    if not store.jobs("scheduler", alive_since=now - SCHEDULER_ALIVE):
+def explain_run(store: Store, run: RunKey, schedulers: Sequence[Job], now: datetime) -> Mapping[TaskKey, WaitReason]:
+    """Reason of every unfinished instance; ``schedulers``: those that live. Empty for a run that has ended."""
+    waits = reasons(store, run, schedulers, now)
+    if not schedulers:
         waits = {key: _no_scheduler(wait) if _needs_scheduler(wait) else wait for key, wait in waits.items()}
     return waits
 
 
-def reasons(store: Store, run: RunKey, now: datetime) -> dict[TaskKey, WaitReason]:
+def reasons(store: Store, run: RunKey, schedulers: Sequence[Job], now: datetime) -> dict[TaskKey, WaitReason]:
     """The same for who drives the run: that no other scheduler runs is no reason then."""
     snapshot = store.snapshot(run)
     if snapshot is None:
         raise DagRunNotFound(f"DAG {run.dag_id!r} has no run {run.run_id!r}.")
-    return {} if snapshot.run.state in RUN_FINISHED else _reasons(store, snapshot, now)
+    return {} if snapshot.run.state in RUN_FINISHED else _reasons(store, snapshot, schedulers, now)
 
 
-def explain_task(store: Store, run: RunKey, key: TaskKey, now: datetime) -> Mapping[TaskKey, WaitReason]:
+def explain_task(
+    store: Store, run: RunKey, key: TaskKey, schedulers: Sequence[Job], now: datetime
+) -> Mapping[TaskKey, WaitReason]:
     """Reasons of one task: the instance named, or all map indexes of a mapped task named without one."""
-    waits = explain_run(store, run, now)
+    waits = explain_run(store, run, schedulers, now)
     return {k: wait for k, wait in waits.items() if k == key or (key.map_index < 0 and k.task_id == key.task_id)}
 
 
-def _reasons(store: Store, snapshot: Snapshot, now: datetime) -> dict[TaskKey, WaitReason]:
+def _reasons(store: Store, snapshot: Snapshot, schedulers: Sequence[Job], now: datetime) -> dict[TaskKey, WaitReason]:
     if snapshot.run.state is RunState.QUEUED:
         wait = run_wait(store, snapshot.run, now)
         return {key: wait for key, one in snapshot.instances.items() if one.state in UNFINISHED}
     plan = plan_run(snapshot, now, explain=True)
     waits = {key: wait for (_, key), wait in plan.waits.items()}
     scheduled = [one for one in snapshot.instances.values() if one.state is TaskState.SCHEDULED]
-    if snapshot.held:  # they do not even ask for a slot
+    if snapshot.pause_applies:  # they do not even ask for a slot
         waits.update({one.key: paused_wait(snapshot.dag.dag_id) for one in scheduled})
         return waits
     ready = [
@@ -64,19 +63,18 @@ def _reasons(store: Store, snapshot: Snapshot, now: datetime) -> dict[TaskKey, W
         )
         for one in scheduled
     ]
-    limits = _limits(store, now)
+    limits = _limits(store, schedulers)
     waits.update({key: wait for (_, key), wait in plan_dispatch(ready, limits, now, explain=True).waits.items()})
     for key, one in snapshot.instances.items():
         if one.state in UNFINISHED and key not in waits:
-            waits[key] = WaitReason(kind="slot", text="Nothing keeps it: it starts at the scheduler's next pass.")
+            waits[key] = WaitReason(kind="slot", text="Ready; starts on the scheduler's next loop.")
     return waits
 
 
-def _limits(store: Store, now: datetime) -> Limits:
-    """What is taken and what is free, as the schedulers that live now see it."""
+def _limits(store: Store, schedulers: Sequence[Job]) -> Limits:
+    """What is taken and what is free, as the schedulers that live see it."""
     usage = store.usage()
-    jobs = store.jobs("scheduler", alive_since=now - SCHEDULER_ALIVE)
-    slots = [job.detail.get("slots") for job in jobs if job.ended_at is None]
+    slots = [job.detail.get("slots") for job in schedulers]
     known = [most for most in slots if isinstance(most, int)]
     return Limits(
         slots=max(sum(known) - usage.total, 0) if known and len(known) == len(slots) else None,
@@ -101,12 +99,12 @@ def run_wait(store: Store, run: Run, now: datetime) -> WaitReason:
         paused_dags=frozenset({run.dag_id} if row is not None and row.paused else ()),
     )
     backwards = [number for number, backfill in backfills.items() if backfill.run_backwards]
-    queued = starting_order((other for other in active if other.state is RunState.QUEUED), backwards)
+    queued = start_order((other for other in active if other.state is RunState.QUEUED), backwards)
     running = [other for other in active if other.state is RunState.RUNNING]
     plan = plan_run_starts(queued, running, limits, now)
     if run.key in plan.run_waits:
         return plan.run_waits[run.key]
-    return WaitReason(kind="run_queued", text="The run is queued; it starts at the scheduler's next pass.")
+    return WaitReason(kind="run_queued", text="The run is queued; it starts on the scheduler's next loop.")
 
 
 def _needs_scheduler(wait: WaitReason) -> bool:

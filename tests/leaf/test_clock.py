@@ -46,7 +46,7 @@ def test_waits_are_recorded(clock):
 
 
 def test_a_wait_that_nothing_can_end_is_an_error(clock):
-    with pytest.raises(NbflowError, match=r"stands still at 2024-01-01T00:00:00\+00:00"):
+    with pytest.raises(NbflowError, match=r"cannot advance from 2024-01-01T00:00:00\+00:00"):
         clock.wait(threading.Event(), None)
 
 

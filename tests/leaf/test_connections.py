@@ -165,7 +165,7 @@ def test_without_a_provider_the_environment_answers(monkeypatch):
 
 
 def test_the_environment_alone_cannot_be_written():
-    with pytest.raises(AirflowException, match="only the environment is at hand"):
+    with pytest.raises(AirflowException, match="only environment variables are available"):
         Variable.set("x", 1)
 
 

@@ -89,10 +89,10 @@ def test_a_run_of_a_mapped_task_from_start_to_log(file: Path) -> None:
 
 def test_a_paused_dag_of_a_file_holds_its_run_and_says_so(file: Path) -> None:
     # Given a DAG file that the scheduler has seen, and that starts paused
-    from nbflow.notebook import scheduler_process
+    from nbflow.services import schedulers
 
     here = session()
-    scheduler_process.start(here.app)
+    schedulers.ensure(here.app)
     until("the file is read", lambda: here.app.store.dag("sales"))
     # When it is run by name
     handle = run("sales")
@@ -150,13 +150,13 @@ def test_a_script_that_runs_its_own_dag_does_not_run_itself_for_ever(own_home: P
 
 def test_waiting_ends_where_nobody_is_left_to_go_on(file: Path) -> None:
     # Given a run whose scheduler was stopped before it could take it up
-    from nbflow.notebook import scheduler_process
+    from nbflow.services import schedulers
     from nbflow.sources.loading import load_source
 
     here = session()
     [dag] = load_source(file).dags
     run(dag).wait(60)
-    scheduler_process.stop(here.app)
+    schedulers.stop(here.app)
     made = here.operations.trigger("sales")
     handle = show("sales", run=made.run_id)
     handle.patience_seconds = 0.1  # type: ignore[union-attr]

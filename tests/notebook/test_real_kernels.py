@@ -183,7 +183,7 @@ after(waits())"""
 
 def test_the_scheduler_runs_a_notebook_with_no_kernel_alive(own_home: Path) -> None:
     # Given a notebook in the DAGs folder with a DAG that is unpaused and due once, and no kernel
-    from nbflow.notebook import scheduler_process
+    from nbflow.services import schedulers
 
     (own_home / "dags").mkdir(exist_ok=True)
     cells = (SETUP, "%%dag --shared\ndef helper(x):\n    return x * 2", SALES.replace("sum(rows)", "helper(sum(rows))"))
@@ -192,7 +192,7 @@ def test_the_scheduler_runs_a_notebook_with_no_kernel_alive(own_home: Path) -> N
     (own_home / "dags" / "report.ipynb").write_text(text)
     # When the scheduler is started
     with App.open(home=own_home) as app:
-        started = scheduler_process.start(app)
+        started = schedulers.ensure(app)
         assert started.started
         # Then it finds the DAG, makes its run, and the run ends well
         found = until("the run ended", lambda: [r for r in app.store.runs("sales") if r.state in RUN_FINISHED])
@@ -205,8 +205,9 @@ def test_the_scheduler_runs_a_notebook_with_no_kernel_alive(own_home: Path) -> N
 
 def test_a_notebook_on_a_schedule_is_run_by_papermill(own_home: Path, tmp_path: Path) -> None:
     # Given a notebook with a parameter, scheduled, and the scheduler that has read the file
-    from nbflow.notebook import run, schedule, scheduler_process, unpause
+    from nbflow.notebook import run, schedule, unpause
     from nbflow.notebook.session import session
+    from nbflow.services import schedulers
 
     source = tmp_path / "report.ipynb"
     book = nbformat.reads(notebook("country = 'FR'", "print('report for', country)"), as_version=4)
@@ -214,7 +215,7 @@ def test_a_notebook_on_a_schedule_is_run_by_papermill(own_home: Path, tmp_path: 
     nbformat.write(book, source)
     schedule(str(source), cron="0 6 * * *", parameters={"country": "DE"})
     here = session()
-    scheduler_process.start(here.app)
+    schedulers.ensure(here.app)
     until("the file is read", lambda: here.app.store.dag("report"))
     unpause("report")
     # When it runs

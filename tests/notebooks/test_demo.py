@@ -96,10 +96,10 @@ def test_the_report_handed_over_what_it_counted(ran):
 
 def test_nothing_of_the_demo_runs_on(ran):
     from nbflow.app import App
-    from nbflow.notebook import scheduler_process
+    from nbflow.services import schedulers
 
     with App.open(home=ran[0].home, environ={}) as app:
-        assert scheduler_process.find(app).job is None
+        assert schedulers.find(app) is None
 
 
 def test_a_sound_demo_has_no_faults(copy):

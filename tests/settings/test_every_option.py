@@ -242,9 +242,9 @@ def drawn_from(here: Place) -> list[bool]:
 
 
 def idle_exit(here: Place) -> str:
-    from nbflow.notebook.scheduler_process import command_of
+    from nbflow.services.schedulers import idle_options
 
-    return command_of(here.app)[-1]
+    return idle_options(here.app.settings)[-1]
 
 
 # ------------------------------------------------------------------------------------------------------------ the table
@@ -329,7 +329,7 @@ OPTIONS = {
         changed="Berlin",
     ),
     "core.execute_tasks_new_python_interpreter": Row(
-        value="true", observe=of_its_children("always_fresh"), default=False, changed=True
+        value="true", observe=of_its_children("reload_every_try"), default=False, changed=True
     ),
     "core.fernet_key": Row(value=KEY, observe=stored_with, default=False, changed=True),
     "core.sensitive_var_conn_names": Row(value="shop", observe=hidden_variable, default="Berlin", changed="***"),

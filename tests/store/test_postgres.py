@@ -77,6 +77,37 @@ def test_a_listener_hears_other_stores(store: Store, empty_postgres: str) -> Non
     other.close()
 
 
+def test_all_threads_that_wait_hear_of_one_change(store: Store, empty_postgres: str) -> None:
+    # Given two threads that wait for a change, longer than the test does
+    register(store)
+    token, other = store.change_token(), open_store(empty_postgres)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(store.wait_for_change, token, timeout=100) for _ in range(2)]
+        while not store._dialect._listens:  # type: ignore[attr-defined]
+            pass
+
+        # When another store commits once
+        other.apply([add(a_run())], actor="x")
+
+        # Then both are told
+        assert [future.result(timeout=50) for future in waiting] == [True, True]
+    other.close()
+
+
+def test_who_asks_for_the_token_does_not_wait_for_those_who_wait(store: Store) -> None:
+    register(store)
+    token = store.change_token()
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(store.wait_for_change, token, timeout=100)
+        while not store._dialect._listens:  # type: ignore[attr-defined]
+            pass
+
+        assert pool.submit(store.change_token).result(timeout=50) == token
+
+        store.apply([add(a_run())], actor="x")
+        assert waiting.result(timeout=50)
+
+
 def test_a_named_lock_keeps_other_stores_out_until_it_is_left(store: Store, empty_postgres: str) -> None:
     other = open_store(empty_postgres)
     inside, order = Event(), []

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.kernel
 CELL = """
 from datetime import UTC, datetime
 from nbflow.ui.live import LiveGraph
-from nbflow.ui.viewmodel import GraphView, TaskView
+from nbflow.views.graph import GraphView, TaskView
 
 graph = GraphView(dag_id="sales", tasks=(TaskView(task_id="load", state="running"),), run="run 1", run_state="running")
 view = LiveGraph(graph, now=lambda: datetime.now(UTC))
@@ -26,8 +26,9 @@ def test_a_saved_notebook_holds_the_final_picture_and_no_dead_widget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a cell that shows a run live, when nbclient has executed it, then its output is the final state, whole."""
-    nbformat = pytest.importorskip("nbformat")
-    nbclient = pytest.importorskip("nbclient")
+    import nbclient
+    import nbformat
+
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])

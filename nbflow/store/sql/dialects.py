@@ -275,14 +275,17 @@ class PostgresDialect:
 
     def __init__(self, url: URL) -> None:
         self.url = url
-        self._listener: Any = None
         self._name = uuid4().hex
-        self._others = 0
+        self._listener: Any = None
+        self._others = self._heard = 0
+        self._listens = False
+        self._told = threading.Condition()
+        """Guards what stands above. Of several threads that wait, one listens and tells the others what it heard: the
+        second of two that took turns would begin to listen only when the first had heard what both wait for."""
         notify = f"pg_notify('{CHANNEL}', '{self._name}')"
         self.nudge: tuple[Write, ...] = (Write(f"SELECT {notify}", [None]),)
         lock = f"SELECT pg_advisory_xact_lock({HISTORY_LOCK}), {notify}"
         self.before_history: tuple[Write, ...] = (Write(lock, [None]),)
-        self._lock = threading.Lock()
 
     def engine(self) -> Engine:
         try:
@@ -369,19 +372,30 @@ class PostgresDialect:
         return StoreError(f"{place} refused: {said}; nothing was changed.")
 
     def others(self, engine: Engine) -> Any:
-        with self._lock:
-            self._hear(0)
+        with self._told:
+            if not self._listens:  # otherwise a thread that waits counts what comes
+                self._hear(0)
             return self._others
 
     def wait(self, timeout: float) -> bool:
-        with self._lock:
+        with self._told:
+            if self._listens:
+                before = self._heard
+                self._told.wait(timeout)
+                return self._heard != before
+            self._listens = True
+        try:
             return self._hear(max(timeout, 0.001))
+        finally:
+            with self._told:
+                self._listens = False
+                self._told.notify_all()
 
     def _hear(self, timeout: float) -> bool:
         """Take in what was notified; with a timeout wait for one. Whether there was any."""
         import psycopg
 
-        heard = False
+        before = self._heard
         try:
             if self._listener is None:
                 arguments, options = self.url.get_dialect()().create_connect_args(self.url)
@@ -389,16 +403,18 @@ class PostgresDialect:
                 self._listener.execute(f"LISTEN {CHANNEL}")
                 self._others += 1  # what came before we listened, nobody knows
             for note in self._listener.notifies(timeout=timeout, stop_after=1 if timeout else None):
-                heard = True
+                self._heard += 1
                 self._others += note.payload != self._name
         except psycopg.OperationalError as error:
             self._listener = None
+            self._heard += 1
             self._others += 1
             raise StoreError(f"{self.url.render_as_string()} does not answer: {error}") from error
-        return heard
+        return self._heard != before
 
     def close(self) -> None:
-        with self._lock:
+        with self._told:
+            self._told.wait_for(lambda: not self._listens)
             if self._listener is not None:
                 self._listener.close()
                 self._listener = None

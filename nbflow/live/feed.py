@@ -1,0 +1,104 @@
+"""The thread that keeps what is watched up to date.
+
+It runs while anybody watches, and waits for the store's nudges (:meth:`Store.wait_for_change`). Whatever was nudged,
+the history says what happened; a nudge that got lost costs :data:`LOOK_SECONDS`. It looks at most :data:`MAX_HZ` times
+a second, and rests for at least half of the time: fetching large views again and again takes no core for itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from nbflow.clock import Clock
+from nbflow.errors import NbflowError
+from nbflow.live.shared_views import Fetch, SharedViews, Watch
+from nbflow.store.base import ChangeToken, Store
+from nbflow.ui.live import MAX_HZ
+from nbflow.views.base import Query
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""At most so long until a change is seen whose nudge got lost, or that has none: next runs, variables, processes."""
+SLICE_SECONDS = 0.2
+"""So long the thread waits for the store at once. In between it sees whether anybody still watches and whether a view
+is due by time; neither costs a statement."""
+
+
+class Feed:
+    """Watch queries of a store: ``for message in feed.watch(query)``. ``fetch(store, query, now)`` gives their views.
+    :mod:`nbflow.live.shared_views` says who is told what."""
+
+    def __init__(self, store: Store, clock: Clock, fetch: Fetch) -> None:
+        self._store, self._clock = store, clock
+        self._views = SharedViews(store, clock, fetch)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+
+    def watch(self, query: Query, *, wake: Callable[[], None] | None = None) -> Watch:
+        """Watch a query until the watch is closed. The first message is there at once. Raises NbflowError once the feed
+        is closed."""
+        if self._closing.is_set():
+            raise NbflowError("This feed was closed.", hint="Open the home again.")
+        watch = self._views.watch(query, wake)
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="nbflow-feed", daemon=True)
+                self._thread.start()
+        return watch
+
+    def close(self, timeout_s: float = 5) -> None:
+        """Close all watches and end the thread."""
+        self._closing.set()
+        self._views.close()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while self._goes_on():
+            try:
+                self._turn()
+            except Exception:  # none of a view's: those are told to who watches it
+                log.exception("the feed of %s failed, and goes on", self._store.url)
+                self._closing.wait(LOOK_SECONDS)
+
+    def _goes_on(self) -> bool:
+        """Decided under the lock of who starts the thread: a watch that comes now finds this thread or starts one."""
+        with self._lock:
+            if self._views.watched and not self._closing.is_set():
+                return True
+            self._thread = None
+            return False
+
+    def _turn(self) -> None:
+        token = self._token()  # before looking: what is committed after this ends the wait
+        began = self._clock.monotonic()
+        self._views.look()
+        took = self._clock.monotonic() - began
+        self._closing.wait(max(1 / MAX_HZ - took, took))
+        self._wait(token)
+
+    def _token(self) -> ChangeToken | None:
+        try:
+            return self._store.change_token()
+        except NbflowError:
+            return None
+
+    def _wait(self, token: ChangeToken | None) -> None:
+        if token is None:  # the store does not answer
+            self._closing.wait(LOOK_SECONDS)
+            return
+        until = self._clock.monotonic() + LOOK_SECONDS
+        while self._views.watched and not self._views.due() and not self._closing.is_set():
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return
+            try:
+                if self._store.wait_for_change(token, timeout=min(left, SLICE_SECONDS)):
+                    return
+            except NbflowError:
+                return

@@ -1,0 +1,323 @@
+"""What is watched: one fetch and one patch a query, however many watch it.
+
+Rules
+-----
+* Equal queries share one :class:`SharedView`. It is fetched when its first watcher comes, and again once something was
+  committed that may concern it: an event of the DAG or run that the query names, or any change that the history does
+  not tell (a pause, an import error, a new version, a process). A view whose ``wake_at`` has come is fetched again
+  too: it changes by time alone.
+* Nothing is missed. The history is read up to a cursor *before* what it concerns is fetched, so a fetch is never older
+  than the events that asked for it. A cursor that no longer leads on (StaleCursor), or more events than a page holds,
+  concern all views.
+* Nobody waits for a watcher. What is new stays with the view until a :class:`Watch` takes it; one that comes late is
+  given a single patch from what it took last to the newest, made on its own thread. So a watcher costs one old view.
+* A fetch that fails is told to its watchers as :class:`Trouble`, and tried again after a while that doubles; the first
+  message after it is a :class:`Snapshot`. A metastore that does not answer is trouble for every view.
+
+There is no thread and no waiting in here: :mod:`nbflow.live.feed` has the thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from nbflow.clock import Clock
+from nbflow.core.snapshot import RunKey
+from nbflow.errors import NbflowError, StaleCursor
+from nbflow.store.base import Cursor, Store
+from nbflow.views.base import Query, View
+from nbflow.views.patches import Operation, patch
+
+log = logging.getLogger(__name__)
+
+PAGE = 1000
+"""Events read at once. Where more came, all views are fetched again rather than the events read one by one."""
+FIRST_RETRY = timedelta(seconds=1)
+LONGEST_RETRY = timedelta(seconds=10)
+
+Fetch = Callable[[Store, Any, datetime], View]
+"""fetch(store, query, now): the view now, which may have a ``wake_at``: when it changes though nothing is committed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The whole view: the first message, and the first after Trouble."""
+
+    view: View
+    json: Mapping[str, Any]
+    cursor: Cursor | None
+    """Up to where the history is in it, at least."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What leads from the view that this watcher took last to ``view``."""
+
+    patch: Sequence[Operation]
+    view: View
+    cursor: Cursor | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """The view cannot be fetched for now. What was taken last is the newest that is known."""
+
+    error: str
+    retry_at: datetime
+
+
+Message = Snapshot | Change | Trouble
+
+
+def concerned_by(query: Query, run: RunKey) -> bool:
+    """Whether what happened in a run may change what a query shows: one that has a ``dag_id``, or a ``dag_id`` and a
+    ``run_id``, shows that DAG or run alone."""
+    dag_id, run_id = getattr(query, "dag_id", None), getattr(query, "run_id", None)
+    return dag_id in (None, run.dag_id) and (dag_id is None or run_id in (None, run.run_id))
+
+
+class SharedView:
+    """One query: its newest view, what led to it, and who watches. Guarded by the lock of :class:`SharedViews`."""
+
+    def __init__(self, query: Query) -> None:
+        self.query = query
+        self.watches: set[Watch] = set()
+        self.fetching = threading.Lock()
+        self.stale = True
+        self.number = 0
+        """Of the view: it counts those that looked different."""
+        self.view: Any = None
+        self.json: Mapping[str, Any] = {}
+        self.patch: Sequence[Operation] = ()
+        """From the view before to this one."""
+        self.cursor: Cursor | None = None
+        self.wake_at: datetime | None = None
+        self.trouble: Trouble | None = None
+        self.pause = FIRST_RETRY
+
+    def due(self, now: datetime) -> bool:
+        """Whether it is to be fetched."""
+        if not self.watches:
+            return False
+        if self.trouble is not None:
+            return now >= self.trouble.retry_at
+        return self.stale or (self.wake_at is not None and now >= self.wake_at)
+
+
+class Watch:
+    """One watcher of a view: iterate it (which blocks), or ``take`` what is new whenever ``wake`` was called.
+
+    ``wake`` is called on the feed's thread, or within ``watch``: it must only hand on (``loop.call_soon_threadsafe``).
+    One thread at a time may take. Closed by ``close`` or at the end of a ``with``.
+    """
+
+    def __init__(self, views: SharedViews, shared: SharedView, wake: Callable[[], None] | None) -> None:
+        self._views, self._shared, self._wake = views, shared, wake
+        self._fresh = threading.Event()
+        self._number = 0
+        self._json: Mapping[str, Any] = {}
+        self._trouble: Trouble | None = None
+        self.closed = False
+
+    def take(self) -> Message | None:
+        """What is new since the last message; None if nothing is. Never waits."""
+        shared = self._shared
+        with self._views.lock:
+            trouble, number, view, json = shared.trouble, shared.number, shared.view, shared.json
+            change, cursor = shared.patch, shared.cursor
+        if trouble != self._trouble:
+            self._trouble = trouble
+            if trouble is not None:
+                self._number = 0  # it goes on with a whole view
+                return trouble
+        if trouble is not None or number == self._number:
+            return None
+        seen, self._number = self._number, number
+        before, self._json = self._json, json
+        if seen == 0:
+            return Snapshot(view=view, json=json, cursor=cursor)
+        if number != seen + 1:
+            change = patch(before, json)
+        return Change(patch=change, view=view, cursor=cursor) if change else None
+
+    def next(self, timeout: float | None = None) -> Message | None:
+        """Wait for what is new; None once it is closed, or after ``timeout`` seconds without anything."""
+        while not self.closed:
+            self._fresh.clear()  # before taking: what comes in between sets it again
+            message = self.take()
+            if message is not None:
+                return message
+            if not self._fresh.wait(timeout):
+                return None
+        return None
+
+    def __iter__(self) -> Watch:
+        return self
+
+    def __next__(self) -> Message:
+        message = self.next()
+        if message is None:
+            raise StopIteration
+        return message
+
+    def close(self) -> None:
+        """Watch no longer; who waits in ``next`` gets None."""
+        self.closed = True
+        self._views.forget(self, self._shared)
+        self._fresh.set()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def tell(self) -> None:
+        """There may be something new. A ``wake`` that fails costs nobody else anything."""
+        self._fresh.set()
+        if self._wake is not None:
+            try:
+                self._wake()
+            except Exception:
+                log.exception("a watcher could not be told of a change")
+
+
+class SharedViews:
+    """All that is watched of one store. Any thread may call any method."""
+
+    def __init__(self, store: Store, clock: Clock, fetch: Fetch) -> None:
+        self.store, self.clock, self._fetch_view = store, clock, fetch
+        self.lock = threading.Lock()
+        self._shared: dict[Query, SharedView] = {}
+        self._cursor: Cursor | None = None
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody watches anything."""
+        return bool(self._shared)
+
+    def watch(self, query: Query, wake: Callable[[], None] | None = None) -> Watch:
+        """Watch a query. Its first message is there when this returns, fetched on this thread unless somebody else
+        watches the same."""
+        self._begin_to_follow()
+        with self.lock:
+            shared = self._shared.setdefault(query, SharedView(query))
+            made = Watch(self, shared, wake)
+            shared.watches.add(made)
+        self._fetch(shared)
+        return made
+
+    def forget(self, watch: Watch, shared: SharedView) -> None:
+        """A watch was closed."""
+        with self.lock:
+            shared.watches.discard(watch)
+            if not shared.watches and self._shared.get(shared.query) is shared:
+                del self._shared[shared.query]
+            if not self._shared:
+                self._cursor = None  # nobody follows any more
+
+    def close(self) -> None:
+        """Close all watches."""
+        with self.lock:
+            watches = [watch for shared in self._shared.values() for watch in shared.watches]
+        for watch in watches:
+            watch.close()
+
+    def due(self) -> bool:
+        """Whether something is to be fetched though nothing was committed."""
+        now = self.clock.now()
+        with self.lock:
+            return any(shared.due(now) for shared in self._shared.values())
+
+    def look(self) -> None:
+        """Read what was committed since the last look, and fetch what it concerns."""
+        try:
+            self._read_history()
+        except NbflowError as error:
+            now = self.clock.now()
+            for shared in self._all():
+                if shared.trouble is None or shared.due(now):
+                    self._fail(shared, error)
+            return
+        for shared in self._all():
+            self._fetch(shared)
+
+    def _all(self) -> list[SharedView]:
+        with self.lock:
+            return list(self._shared.values())
+
+    def _begin_to_follow(self) -> None:
+        """Find the end of the history, before anything is fetched. That the store does not answer is told by who
+        fetches."""
+        if self._cursor is not None:
+            return
+        try:
+            end = self.store.history_end()
+        except NbflowError:
+            return
+        with self.lock:
+            if self._cursor is None:
+                self._cursor = end
+                for shared in self._shared.values():  # who came without a cursor may have fetched before this end
+                    shared.stale = True
+
+    def _read_history(self) -> None:
+        cursor = self._cursor
+        try:
+            new = None if cursor is None else self.store.history(cursor, limit=PAGE)
+        except StaleCursor:
+            new = None
+        if new is None or len(new.events) >= PAGE:
+            end, runs, everything = self.store.history_end(), set(), True
+        else:
+            end, runs, everything = new.cursor, {event.run for event in new.events}, new.other_changes
+        with self.lock:
+            self._cursor = end
+            for shared in self._shared.values():
+                if everything or any(concerned_by(shared.query, run) for run in runs):
+                    shared.stale = True
+
+    def _fetch(self, shared: SharedView) -> None:
+        """Fetch a view if it is due, and tell who watches if it looks different."""
+        with shared.fetching:
+            with self.lock:
+                if not shared.due(self.clock.now()):
+                    return
+                shared.stale = False  # before fetching: what is committed meanwhile makes it stale again
+                number, before, cursor = shared.number, shared.json, self._cursor
+            try:
+                view = self._fetch_view(self.store, shared.query, self.clock.now())
+                json = view.to_json()
+                change = patch(before, json) if number else ()
+            except Exception as error:
+                self._fail(shared, error)
+                return
+            with self.lock:
+                recovered, shared.trouble, shared.pause = shared.trouble is not None, None, FIRST_RETRY
+                shared.wake_at = getattr(view, "wake_at", None)
+                different = not number or bool(change)
+                if different:
+                    shared.number, shared.view, shared.json = number + 1, view, json
+                    shared.patch, shared.cursor = change, cursor
+                watches = list(shared.watches) if different or recovered else []
+        for watch in watches:
+            watch.tell()
+
+    def _fail(self, shared: SharedView, error: Exception) -> None:
+        known = isinstance(error, NbflowError)
+        text = str(error) if known else f"{type(error).__name__}: {error}"
+        with self.lock:
+            again = shared.trouble is not None and shared.trouble.error == text
+            shared.stale = True
+            shared.trouble = Trouble(error=text, retry_at=self.clock.now() + shared.pause)
+            shared.pause = min(2 * shared.pause, LONGEST_RETRY)
+            watches = list(shared.watches)
+        if not again:
+            log.warning("%r cannot be fetched: %s", shared.query, text, exc_info=None if known else error)
+        for watch in watches:
+            watch.tell()
