@@ -37,9 +37,9 @@ def deviations() -> str:
 
 def picture() -> str:
     """The last day of the month in the quickstart: all but the weekend's branch has run."""
-    from nbflow.notebook.views import graph_view
     from nbflow.sources.loading import load_source
     from nbflow.ui.svg import graph_svg
+    from nbflow.views.graph import graph_view
 
     loaded = load_source(ROOT / "notebooks" / "quickstart.ipynb")
     assert not loaded.faults, loaded.faults

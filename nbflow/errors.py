@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import datetime as dt
 
+    from nbflow.way_out import Way
+
 
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Return `` Did you mean 'x'?`` (with the leading space) for the nearest of ``known``, or an empty string.
@@ -42,9 +44,12 @@ class NbflowError(Exception):
     place: Any = None
     """(file, line) of the user's mistake, where it is not the line that raised."""
 
-    def __init__(self, message: str = "", *args: object, hint: str = "") -> None:
+    ways: Sequence[Way] = ()
+    """Commands that the text names, so that a surface can spell them in its own words."""
+
+    def __init__(self, message: str = "", *args: object, hint: str = "", ways: Sequence[Way] = ()) -> None:
         super().__init__(message, *args)
-        self.hint = hint
+        self.hint, self.ways = hint, ways
 
     def __str__(self) -> str:
         message = str(self.args[0]) if self.args else ""

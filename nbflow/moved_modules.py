@@ -72,6 +72,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.notebook.scheduled": "nbflow.notebook.schedule_notebook",
         "nbflow.notebook.scheduler_process": "nbflow.services.schedulers",
         "nbflow.notebook.verbs": "nbflow.notebook.functions",
+        "nbflow.notebook.views": "nbflow.views",
         "nbflow.services.asked_timetables": "nbflow.services.custom_timetables",
         "nbflow.services.daemon": "nbflow.services.scheduler_daemon",
         "nbflow.services.dates": "nbflow.services.date_parsing",
@@ -99,6 +100,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.ui.look": "nbflow.ui.state_colors",
         "nbflow.ui.markup": "nbflow.ui.escaping",
         "nbflow.ui.metrics": "nbflow.ui.text_width",
+        "nbflow.ui.viewmodel": "nbflow.views",
         "nbflow.ui.words": "nbflow.ui.formatting",
     }
 )

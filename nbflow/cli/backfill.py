@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from nbflow.arguments import DAG, INTEGER, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import CONF, DAG_ID, END, OUTPUT, START, SUBDIR_ONLY, YES, Command, arg, switch
+from nbflow.cli.declaring import CONF, DAG_ID, END, OUTPUT, START, SUBDIR_ONLY, YES, Command, declared
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.commands.conf import conf_of
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -22,13 +24,13 @@ PLAN_COLUMNS = ("ordinal", "logical_date", "data_interval_start", "data_interval
 
 def create(call: Call) -> int:
     args = call.args
-    start, end = call.date(args.from_date), call.date(args.to_date)
+    start, end = call.date(args.from_date), call.date(args.to_date or args.from_date)
     assert start is not None
     assert end is not None
     find_dag.stored(call, args.dag_id, None)
     if args.dry_run:
         plan = call.operations.plan_backfill(
-            args.dag_id, start, end, reprocess=args.reprocess_behavior, run_backwards=args.run_backwards
+            args.dag_id, start, end, reprocess=args.reprocess, run_backwards=args.run_backwards
         )
         _show_plan(call, plan)
         return 0
@@ -36,10 +38,10 @@ def create(call: Call) -> int:
         args.dag_id,
         start,
         end,
-        reprocess=args.reprocess_behavior,
+        reprocess=args.reprocess,
         run_backwards=args.run_backwards,
         max_active_runs=args.max_active_runs,
-        conf=call.conf(args.conf),
+        conf=conf_of(args),
     )
     assert made.backfill_id is not None
     if not args.wait:
@@ -70,7 +72,7 @@ def old_backfill(call: Call) -> int:
         end,
         reprocess=reprocess,
         run_backwards=args.run_backwards,
-        conf=call.conf(args.conf),
+        conf=args.conf,
         version=version,
     )
     assert made.backfill_id is not None
@@ -238,51 +240,37 @@ def _active(call: Call) -> BackfillRow:
     return row
 
 
-NUMBER = arg("backfill_id", type=int, metavar="BACKFILL", help="Number of the backfill.")
+NUMBER = argument("backfill_id", type=INTEGER, metavar="BACKFILL", help="Number of the backfill.")
 
 COMMANDS = (
-    Command(
-        name="backfill create",
-        help="Make the runs of a range of dates; a scheduler runs them.",
+    declared(
+        "backfill create",
+        switch("--wait", help="Wait for their end; exit code 0 if all succeeded."),
+        OUTPUT,
         run=create,
-        args=(
-            arg("--dag-id", "-d", required=True, metavar="DAG_ID", help="Id of the DAG."),
-            arg("--from-date", required=True, metavar="DATE", help="First logical date."),
-            arg("--to-date", required=True, metavar="DATE", help="Last logical date."),
-            arg("--dag-run-conf", dest="conf", metavar="JSON", help="Conf of the runs: a JSON object."),
-            switch("--run-backwards", help="Newest first."),
-            arg("--max-active-runs", type=int, default=10, metavar="N", help="So many at once (10)."),
-            arg(
-                "--reprocess-behavior",
-                choices=("none", "failed", "completed"),
-                default="none",
-                help="Which finished runs to run again (none).",
-            ),
-            switch("--dry-run", help="Only show the runs that it would make."),
-            switch("--wait", help="Wait for their end; exit code 0 if all succeeded."),
-            OUTPUT,
-        ),
     ),
     Command(
         name="backfill list",
         help="The backfills there were.",
         run=list_backfills,
-        args=(
-            arg("dag_id", nargs="?", metavar="DAG_ID", help="Only of this DAG."),
+        arguments=(
+            argument("dag_id", required=False, type=DAG, metavar="DAG_ID", help="Only of this DAG."),
             switch("--active", help="Only those that are not over."),
             OUTPUT,
         ),
     ),
-    Command(name="backfill cancel", help="Start no more runs of a backfill, for good.", run=cancel, args=(NUMBER,)),
-    Command(name="backfill pause", help="Start no more runs of a backfill for now.", run=pause, args=(NUMBER,)),
-    Command(name="backfill unpause", help="Go on with a paused backfill.", run=unpause, args=(NUMBER,)),
+    Command(
+        name="backfill cancel", help="Start no more runs of a backfill, for good.", run=cancel, arguments=(NUMBER,)
+    ),
+    Command(name="backfill pause", help="Start no more runs of a backfill for now.", run=pause, arguments=(NUMBER,)),
+    Command(name="backfill unpause", help="Go on with a paused backfill.", run=unpause, arguments=(NUMBER,)),
 )
 
 DAGS_BACKFILL = Command(
     name="dags backfill",
     help="Run a range of dates and wait for their end (Airflow 2's spelling of backfill create).",
     run=old_backfill,
-    args=(
+    arguments=(
         DAG_ID,
         START,
         END,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from nbflow.arguments import FILE, argument
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import BUNDLE, LOCAL, OUTPUT, SUBDIR, Command, arg
+from nbflow.cli.declaring import BUNDLE, FORMS, LOCAL, OUTPUT, SUBDIR, Command
 from nbflow.cli.invocation import Call
 
 if TYPE_CHECKING:
@@ -102,21 +103,21 @@ COMMANDS = (
         name="dags check",
         help="Every fault of a DAG file, with its line; exit code 1 if there is one.",
         run=check,
-        args=(
-            arg("file", nargs="+", metavar="FILE", help="DAG files or folders."),
-            arg("-o", "--output", choices=("table", "json", "yaml", "plain"), help="Form of the output (lines)."),
+        arguments=(
+            argument("file", repeated=True, required=True, type=FILE, metavar="FILE", help="DAG files or folders."),
+            argument("-o", "--output", choices=FORMS, help="Form of the output (lines)."),
         ),
     ),
     Command(
         name="dags list-import-errors",
         help="What is wrong with the DAG files.",
         run=list_import_errors,
-        args=(OUTPUT, LOCAL, SUBDIR, BUNDLE),
+        arguments=(OUTPUT, LOCAL, SUBDIR, BUNDLE),
     ),
     Command(
         name="dags report",
         help="How long each DAG file takes to load, and what it defines.",
         run=report,
-        args=(OUTPUT, SUBDIR, BUNDLE),
+        arguments=(OUTPUT, SUBDIR, BUNDLE),
     ),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nbflow.cli.declaring import OUTPUT, Command, arg, switch
+from nbflow.arguments import argument, switch
+from nbflow.cli.declaring import OUTPUT, Command
 from nbflow.cli.invocation import Call
 from nbflow.config import HIDDEN, SECTIONS, to_text
 from nbflow.errors import ConfigError, did_you_mean
@@ -37,10 +38,10 @@ COMMANDS = (
         name="config list",
         help="Every option, its value and where that came from.",
         run=list_options,
-        args=(
+        arguments=(
             OUTPUT,
-            arg("--section", metavar="NAME", help="Only this section."),
-            switch("--only-set", "--exclude-defaults", help="Only what is not at its default.", dest="only_set"),
+            argument("--section", metavar="NAME", help="Only this section."),
+            switch("--only-set", "--exclude-defaults", help="Only what is not at its default.", name="only_set"),
             switch("-d", "--include-descriptions", help="With what each option is for."),
             switch("-s", "--include-sources", help="Accepted: sources are always shown."),
             switch("--hide-sensitive", help="Accepted: they are hidden unless --show-values is given."),
@@ -51,6 +52,10 @@ COMMANDS = (
         name="config get-value",
         help="Print the value of one option.",
         run=get_value,
-        args=(arg("section", help="Its section, like core."), arg("option", help="Its name."), SHOW_VALUES),
+        arguments=(
+            argument("section", help="Its section, like core."),
+            argument("option", help="Its name."),
+            SHOW_VALUES,
+        ),
     ),
 )

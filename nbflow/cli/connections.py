@@ -9,15 +9,16 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from nbflow.arguments import argument, switch
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, Command, arg, switch
+from nbflow.cli.declaring import OUTPUT, Command
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.cli.private_files import write_private_text
 from nbflow.connections import Connection
 from nbflow.errors import ConnectionNotFound, NbflowError, did_you_mean
 from nbflow.hooks import HOOKS
 
-CONN_ID = arg("conn_id", help="Id of the connection.")
+CONN_ID = argument("conn_id", help="Id of the connection.")
 SHOW_VALUES = switch("--show-values", help="Show passwords and extras.")
 HIDE = switch("--hide-sensitive", help="Accepted: they are hidden unless --show-values is given.")
 HIDDEN = "***"
@@ -245,55 +246,55 @@ COMMANDS = (
         name="connections list",
         help="The connections in the metastore; passwords are hidden.",
         run=list_connections,
-        args=(OUTPUT, arg("--conn-id", metavar="ID", help="Only this one."), SHOW_VALUES, HIDE),
+        arguments=(OUTPUT, argument("--conn-id", metavar="ID", help="Only this one."), SHOW_VALUES, HIDE),
     ),
     Command(
         name="connections get",
         help="One connection, from the environment or the metastore.",
         run=get,
-        args=(CONN_ID, OUTPUT, SHOW_VALUES, HIDE),
+        arguments=(CONN_ID, OUTPUT, SHOW_VALUES, HIDE),
     ),
     Command(
         name="connections add",
         help="Add a connection. '-' for a URI, JSON or password reads it from standard input.",
         run=add,
-        args=(
+        arguments=(
             CONN_ID,
-            arg("--conn-uri", metavar="URI", help="type://login:password@host:port/schema?extra=..."),
-            arg("--conn-json", metavar="JSON", help="An object with conn_type, host, login, ..."),
-            arg("--conn-type", metavar="TYPE", help="postgres, http, ..."),
-            arg("--conn-description", metavar="TEXT", help="What it is for."),
-            arg("--conn-host", metavar="HOST", help="Where it leads."),
-            arg("--conn-login", metavar="NAME", help="Who logs in."),
-            arg("--conn-password", metavar="TEXT", help="With which password."),
-            arg("--conn-schema", metavar="NAME", help="Database, or what the type means by schema."),
-            arg("--conn-port", metavar="N", help="Port."),
-            arg("--conn-extra", metavar="JSON", help="A JSON object of more options."),
+            argument("--conn-uri", metavar="URI", help="type://login:password@host:port/schema?extra=..."),
+            argument("--conn-json", metavar="JSON", help="An object with conn_type, host, login, ..."),
+            argument("--conn-type", metavar="TYPE", help="postgres, http, ..."),
+            argument("--conn-description", metavar="TEXT", help="What it is for."),
+            argument("--conn-host", metavar="HOST", help="Where it leads."),
+            argument("--conn-login", metavar="NAME", help="Who logs in."),
+            argument("--conn-password", metavar="TEXT", help="With which password."),
+            argument("--conn-schema", metavar="NAME", help="Database, or what the type means by schema."),
+            argument("--conn-port", metavar="N", help="Port."),
+            argument("--conn-extra", metavar="JSON", help="A JSON object of more options."),
         ),
     ),
-    Command(name="connections delete", help="Delete a connection.", run=delete, args=(CONN_ID,)),
+    Command(name="connections delete", help="Delete a connection.", run=delete, arguments=(CONN_ID,)),
     Command(
         name="connections export",
         help="Write all connections to a file that only you can read ('-': stdout).",
         run=export,
-        args=(
-            arg("file"),
-            arg("--file-format", choices=("json", "yaml", "env"), help="Form of the file (by its name)."),
-            arg("--format", choices=("json", "yaml", "env"), help="The same."),
-            arg("--serialization-format", choices=("json", "uri"), help="Of connections in an env file (uri)."),
+        arguments=(
+            argument("file"),
+            argument("--file-format", choices=("json", "yaml", "env"), help="Form of the file (by its name)."),
+            argument("--format", choices=("json", "yaml", "env"), help="The same."),
+            argument("--serialization-format", choices=("json", "uri"), help="Of connections in an env file (uri)."),
         ),
     ),
     Command(
         name="connections import",
         help="Read connections from a .json, .yaml or .env file.",
         run=import_connections,
-        args=(arg("file"), switch("--overwrite", help="Replace those that exist.")),
+        arguments=(argument("file"), switch("--overwrite", help="Replace those that exist.")),
     ),
     Command(
         name="connections test",
         help="Whether a connection works: its hook tries it (off by default).",
         more="Of a type that has no hook only the port is tried. Allowed by [core] test_connection = Enabled.",
         run=test,
-        args=(CONN_ID,),
+        arguments=(CONN_ID,),
     ),
 )

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from nbflow.arguments import FILE, NAMES, PATTERN, WHOLE, argument, switch
 from nbflow.cli import check_files, find_dag, output
 from nbflow.cli.backfill import DAGS_BACKFILL
 from nbflow.cli.declaring import (
     BUNDLE,
-    CONF,
     DAG_ID,
     END,
+    FORMS,
     LOCAL,
     OUTPUT,
-    RUN,
+    RUN_ID,
     START,
     SUBDIR,
     SUBDIR_ONLY,
     YES,
     Command,
-    arg,
-    positive,
-    switch,
+    declared,
 )
 from nbflow.cli.invocation import Call, UsageError
-from nbflow.errors import NbflowError, did_you_mean
+from nbflow.commands.conf import conf_of
+from nbflow.errors import did_you_mean
 
 LIST_COLUMNS = ("dag_id", "schedule", "is_paused", "next_run", "owners", "tags", "fileloc")
 ALL_COLUMNS = (
@@ -55,17 +54,14 @@ def list_dags(call: Call) -> None:
     call.show([{name: row[name] for name in columns} for row in rows], empty="There are no DAGs.", columns=columns)
 
 
-def _columns(text: str | None) -> tuple[str, ...]:
-    if not text:
-        return LIST_COLUMNS
-    chosen = tuple(name.strip() for name in text.split(",") if name.strip())
-    for name in chosen:
+def _columns(chosen: list[str] | None) -> tuple[str, ...]:
+    for name in chosen or ():
         if name not in ALL_COLUMNS:
             raise UsageError(
                 f"There is no column {name!r}.{did_you_mean(name, ALL_COLUMNS)}",
                 hint=f"There are: {', '.join(ALL_COLUMNS)}.",
             )
-    return chosen
+    return tuple(chosen or LIST_COLUMNS)
 
 
 def _stored_row(row: Any) -> dict[str, Any]:
@@ -163,11 +159,7 @@ def list_runs(call: Call) -> None:
     from nbflow.core.states import RunState
 
     args = call.args
-    if args.dag_id and args.dag_id_option and args.dag_id != args.dag_id_option:
-        raise UsageError("nbflow dags list-runs: two DAG ids were given.")
-    dag_id = args.dag_id or args.dag_id_option
-    if dag_id is None:
-        raise UsageError("nbflow dags list-runs: which DAG?", hint="Usage: nbflow dags list-runs DAG_ID")
+    dag_id = args.dag_id
     call.operations.version(dag_id)
     runs = call.app.store.runs(
         dag_id,
@@ -197,7 +189,7 @@ def next_execution(call: Call) -> None:
     if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
         last = DataInterval(latest.data_interval_start, latest.data_interval_end)
     timetable, now, rows = timetable_from_spec(spec.schedule), call.now(), []
-    for _ in range(args.num_executions):
+    for _ in range(args.number):
         info = timetable.next_run(last, TimeRestriction(spec.start_date, spec.end_date, spec.catchup), now)
         if info is None:
             break
@@ -230,8 +222,8 @@ def test(call: Call) -> int:
     from nbflow.services.dag_test import run_test
 
     args = call.args
-    moment = call.date(args.exec_date or args.logical_date)
-    conf = call.conf(args.conf)
+    moment = call.date(args.logical_date)
+    conf = conf_of(args)
     with results_only(), logging_to_stderr(level_of(call)), interruptible():
         dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
         if loaded.output:
@@ -275,13 +267,12 @@ def trigger(call: Call) -> None:
 
     args = call.args
     moment = call.date(args.logical_date)
-    conf = call.conf(args.conf)
     version = find_dag.stored(call, args.dag_id, args.subdir)
     run = call.operations.trigger(
         args.dag_id,
         run_id=args.run_id,
         logical_date=moment,
-        conf=conf,
+        conf=conf_of(args),
         version=version.number if args.subdir else None,
     )
     call.show_one(run_row(run))
@@ -324,44 +315,6 @@ def clear(call: Call) -> int:
 # ---------------------------------------------------------------------------------------------------- pausing, deleting
 
 
-def pause(call: Call) -> int:
-    return _set_paused(call, True)
-
-
-def unpause(call: Call) -> int:
-    return _set_paused(call, False)
-
-
-def _set_paused(call: Call, paused: bool) -> int:
-    args, store = call.args, call.app.store
-    word = "Pause" if paused else "Unpause"
-    if args.treat_dag_id_as_regex:
-        try:
-            pattern = re.compile(args.dag_id)
-        except re.error as fault:
-            raise UsageError(f"{args.dag_id!r} is not a regular expression: {fault}.") from None
-        dag_ids = [row.dag_id for row in store.dags() if pattern.search(row.dag_id)]
-        if not dag_ids:
-            raise NbflowError(f"No DAG's id matches {args.dag_id!r}.")
-        if len(dag_ids) > 1 and not call.sure(f"{word} {len(dag_ids)} DAGs: {', '.join(dag_ids)}?"):
-            return 1
-    else:
-        dag_ids = [find_dag.stored(call, args.dag_id, None).dag_id]
-    rows = []
-    for dag_id in dag_ids:
-        if store.dag(dag_id) is None and not find_dag.follow(call, dag_id):
-            raise NbflowError(
-                f"DAG {dag_id} has no schedule to {word.lower()}: it was registered for its own runs only.",
-                hint="Save it in the DAGs folder.",
-            )
-        call.operations.set_paused(dag_id, paused)
-        if not paused and _is_stale(call, dag_id):
-            output.warn(f"No file defines DAG {dag_id} any more: nothing is scheduled.")
-        rows.append({"dag_id": dag_id, "is_paused": paused})
-    call.show(rows)
-    return 0
-
-
 def delete(call: Call) -> int:
     dag_id = call.args.dag_id
     call.operations.version(dag_id)
@@ -381,68 +334,44 @@ def list_jobs(call: Call) -> None:
     show_jobs(call, state=call.args.state, limit=call.args.limit)
 
 
-LOGICAL_DATE = arg("logical_date", nargs="?", metavar="DATE", help="Logical date of the run (now).")
+ENDED = ("running", "success", "failed")
 
 COMMANDS = (
-    Command(
-        name="dags list",
-        help="The DAGs there are.",
+    declared(
+        "dags list",
+        OUTPUT,
+        argument("--columns", type=NAMES, help=f"Which of {', '.join(ALL_COLUMNS)}."),
+        LOCAL,
+        SUBDIR,
+        BUNDLE,
         run=list_dags,
-        args=(
-            OUTPUT,
-            arg("--columns", metavar="A,B", help=f"Which of {', '.join(ALL_COLUMNS)}."),
-            LOCAL,
-            SUBDIR,
-            BUNDLE,
-        ),
     ),
     Command(
-        name="dags details", help="All that is known of a DAG.", run=details, args=(DAG_ID, OUTPUT, SUBDIR, BUNDLE)
+        name="dags details", help="All that is known of a DAG.", run=details, arguments=(DAG_ID, OUTPUT, SUBDIR, BUNDLE)
     ),
-    Command(
-        name="dags show",
-        help="The graph, as DOT; or saved as a picture.",
+    declared(
+        "dags show",
+        SUBDIR,
+        BUNDLE,
+        argument("-s", "--save", type=FILE, help="Write .svg or .dot; .png or .pdf where Graphviz is installed."),
         run=show_graph,
-        args=(
-            DAG_ID,
-            SUBDIR,
-            BUNDLE,
-            arg("-s", "--save", metavar="FILE", help="Write .svg or .dot; .png or .pdf where Graphviz is installed."),
-            arg("--run", metavar="RUN", help="With the states of this run: its id, logical date, or last."),
-        ),
     ),
-    Command(
-        name="dags test",
-        help="Run a DAG once, here and now, in this process; exit code 0 if the run succeeded.",
+    declared(
+        "dags test",
+        SUBDIR,
+        OUTPUT,
+        argument("--mark-success-pattern", type=PATTERN, help="Do not run the tasks that match; they succeed."),
+        switch("--show-dagrun", help="Print the run's graph (DOT) afterwards, on stderr."),
+        argument("--save-dagrun", type=FILE, help="Save the run's graph: .svg, .dot, .png, .pdf."),
+        BUNDLE,
         run=test,
-        args=(
-            DAG_ID,
-            LOGICAL_DATE,
-            arg("--exec-date", "--execution-date", dest="exec_date", metavar="DATE", help="The same, in 2.x words."),
-            SUBDIR,
-            CONF,
-            OUTPUT,
-            arg("--mark-success-pattern", metavar="REGEX", help="Do not run the tasks that match; they succeed."),
-            switch("--show-dagrun", help="Print the run's graph (DOT) afterwards, on stderr."),
-            arg("--save-dagrun", metavar="FILE", help="Save the run's graph: .svg, .dot, .png, .pdf."),
-            BUNDLE,
-        ),
     ),
-    Command(
-        name="dags trigger",
-        help="Make a run now; a scheduler runs it.",
+    declared(
+        "dags trigger",
+        switch("--no-replace-microseconds", help="Accepted: microseconds are always kept."),
+        OUTPUT,
+        SUBDIR,
         run=trigger,
-        args=(
-            DAG_ID,
-            CONF,
-            arg(
-                "-l", "-e", "--logical-date", "--exec-date", dest="logical_date", metavar="DATE", help="Its date (now)."
-            ),
-            arg("-r", "--run-id", metavar="ID", help="Its id."),
-            switch("--no-replace-microseconds", help="Accepted: microseconds are always kept."),
-            OUTPUT,
-            SUBDIR,
-        ),
     ),
     DAGS_BACKFILL,
     *check_files.COMMANDS,
@@ -450,67 +379,47 @@ COMMANDS = (
         name="dags clear",
         help="Let the tasks of runs go again.",
         run=clear,
-        args=(
+        arguments=(
             DAG_ID,
-            arg("--run-id", metavar="ID", help="Only this run."),
+            argument("--run-id", metavar="ID", help="Only this run."),
             switch("-f", "--only-failed", help="Only failed tasks."),
             switch("-r", "--only-running", help="Only running tasks."),
             YES,
         ),
     ),
-    Command(
-        name="dags list-runs",
-        help="The runs of a DAG, newest first.",
+    declared(
+        "dags list-runs",
+        argument("--state", choices=("queued", *ENDED), help="Only runs in this state."),
+        switch("--no-backfill", help="Leave out runs of backfills."),
+        START,
+        END,
+        OUTPUT,
         run=list_runs,
-        args=(
-            arg("dag_id", nargs="?", metavar="DAG_ID", help="Id of the DAG."),
-            arg("-d", "--dag-id", dest="dag_id_option", metavar="DAG_ID", help="The same, as an option."),
-            arg("--state", choices=("queued", "running", "success", "failed"), help="Only runs in this state."),
-            switch("--no-backfill", help="Leave out runs of backfills."),
-            START,
-            END,
-            OUTPUT,
-        ),
     ),
     Command(
         name="dags list-jobs",
         help="The processes of nbflow.",
         run=list_jobs,
-        args=(
+        arguments=(
             OUTPUT,
-            arg("--state", choices=("running", "success", "failed"), help="Only those that run, ended, or were lost."),
-            arg("--limit", type=positive, default=100, metavar="N", help="At most so many (100)."),
+            argument("--state", choices=ENDED, help="Only those that run, ended, or were lost."),
+            argument("--limit", type=WHOLE, default=100, help="At most so many (100)."),
         ),
     ),
-    Command(
-        name="dags next-execution",
-        help="The logical date of the run that comes next.",
+    declared(
+        "dags next-execution",
+        argument("-o", "--output", choices=FORMS, help="Form of the output (bare dates)."),
+        SUBDIR,
+        BUNDLE,
         run=next_execution,
-        args=(
-            DAG_ID,
-            arg("-n", "--num-executions", type=positive, default=1, metavar="N", help="So many of them."),
-            arg("-o", "--output", choices=("table", "json", "yaml", "plain"), help="Form of the output (bare dates)."),
-            SUBDIR,
-            BUNDLE,
-        ),
     ),
     Command(
         name="dags state",
         help="The state of a run.",
         run=state,
-        args=(DAG_ID, RUN, SUBDIR, BUNDLE),
+        arguments=(DAG_ID, RUN_ID, SUBDIR, BUNDLE),
     ),
-    Command(
-        name="dags pause",
-        help="Stop scheduling a DAG.",
-        run=pause,
-        args=(DAG_ID, switch("--treat-dag-id-as-regex", help="Every DAG whose id matches."), YES, OUTPUT, SUBDIR_ONLY),
-    ),
-    Command(
-        name="dags unpause",
-        help="Go on scheduling a DAG.",
-        run=unpause,
-        args=(DAG_ID, switch("--treat-dag-id-as-regex", help="Every DAG whose id matches."), YES, OUTPUT, SUBDIR_ONLY),
-    ),
-    Command(name="dags delete", help="Delete a DAG and its history.", run=delete, args=(DAG_ID, YES)),
+    declared("dags pause", YES, OUTPUT, SUBDIR_ONLY),
+    declared("dags unpause", YES, OUTPUT, SUBDIR_ONLY),
+    Command(name="dags delete", help="Delete a DAG and its history.", run=delete, arguments=(DAG_ID, YES)),
 )

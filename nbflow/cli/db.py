@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 
+from nbflow.arguments import INTEGER, NUMBER, argument, switch
 from nbflow.cli import output
 from nbflow.cli.db_archives import ARCHIVE_COMMANDS
-from nbflow.cli.declaring import YES, Command, arg, switch
+from nbflow.cli.declaring import YES, Command
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, StoreError
 from nbflow.store.base import Store
@@ -131,8 +132,8 @@ def rotate(call: Call) -> None:
 
 
 _REVISIONS = (
-    arg("-r", "--to-revision", metavar="REVISION", help="Which revision of the tables."),
-    arg("--from-revision", metavar="REVISION", help="Accepted: the tables know their revision."),
+    argument("-r", "--to-revision", metavar="REVISION", help="Which revision of the tables."),
+    argument("--from-revision", metavar="REVISION", help="Accepted: the tables know their revision."),
 )
 
 COMMANDS = (
@@ -142,31 +143,33 @@ COMMANDS = (
         also=("db upgrade",),
         help="Make the tables, or bring them up to date.",
         run=migrate,
-        args=(switch("-m", "--use-migration-files", help="Accepted: migrations are always used."),),
+        arguments=(switch("-m", "--use-migration-files", help="Accepted: migrations are always used."),),
     ),
-    Command(name="db downgrade", help="Take the tables back.", run=downgrade, args=(*_REVISIONS, YES)),
+    Command(name="db downgrade", help="Take the tables back.", run=downgrade, arguments=(*_REVISIONS, YES)),
     Command(
         name="db check",
         help="Whether the metastore answers and its tables are up to date.",
         run=check,
-        args=(
-            arg("--retry", type=int, default=0, metavar="N", help="Try again so often."),
-            arg("--retry-delay", type=float, default=1.0, metavar="SECONDS", help="And wait so long in between."),
+        arguments=(
+            argument("--retry", type=INTEGER, default=0, help="Try again so often."),
+            argument("--retry-delay", type=NUMBER, default=1.0, metavar="SECONDS", help="And wait so long in between."),
         ),
     ),
     Command(
         name="db check-migrations",
         help="Wait until the tables are up to date.",
         run=check_migrations,
-        args=(
-            arg("-t", "--migration-wait-timeout", type=float, default=60, metavar="SECONDS", help="For so long (60)."),
+        arguments=(
+            argument(
+                "-t", "--migration-wait-timeout", type=NUMBER, default=60, metavar="SECONDS", help="For so long (60)."
+            ),
         ),
     ),
     Command(
         name="db reset",
         help="Delete everything in the metastore.",
         run=reset,
-        args=(
+        arguments=(
             YES,
             switch("-s", "--skip-init", help="Do not make the tables again."),
             switch("-m", "--use-migration-files", help="Accepted: migrations are always used."),

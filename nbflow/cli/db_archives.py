@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nbflow.arguments import DATE, NAMES, argument, switch
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, YES, Command, arg, switch
+from nbflow.cli.declaring import OUTPUT, YES, Command
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, did_you_mean
 
@@ -58,13 +59,9 @@ def clean(call: Call) -> int:
     return 0
 
 
-def _names(text: str | None) -> list[str]:
-    return [name for part in (text or "").split(",") if (name := part.strip())]
-
-
 def _dag_ids(call: Call) -> list[str]:
     """Of which DAGs; none: of all."""
-    dag_ids, spared = _names(call.args.dag_ids), _names(call.args.exclude_dag_ids)
+    dag_ids, spared = call.args.dag_ids or [], call.args.exclude_dag_ids or []
     known = {run.dag_id for run in call.app.store.dags(include_stale=True)}
     for name in (*dag_ids, *spared):
         call.operations.version(name)
@@ -74,7 +71,7 @@ def _dag_ids(call: Call) -> list[str]:
 def _tables(call: Call) -> Sequence[str]:
     from nbflow.store.base import PRUNABLE
 
-    asked = [AIRFLOWS.get(name, name) for name in _names(call.args.tables)]
+    asked = [AIRFLOWS.get(name, name) for name in call.args.tables or ()]
     for name in asked:
         if name in OF_A_RUN:
             raise UsageError(
@@ -141,7 +138,7 @@ def _chosen(call: Call) -> Mapping[str, int]:
     from nbflow.store.base import archived_table
 
     found = call.app.store.archives()
-    asked = [AIRFLOWS.get(name, name) for name in _names(call.args.tables)]
+    asked = [AIRFLOWS.get(name, name) for name in call.args.tables or ()]
     known = {archived_table(name) for name in found}
     for name in asked:
         if found and name not in known:
@@ -177,7 +174,7 @@ def _csv_cell(value: Any) -> Any:
     return output.iso(value) if isinstance(value, datetime) else value
 
 
-_OF_TABLES = arg("-t", "--tables", metavar="A,B", help="Only the archives of these tables.")
+_OF_TABLES = argument("-t", "--tables", type=NAMES, help="Only the archives of these tables.")
 
 ARCHIVE_COMMANDS = (
     Command(
@@ -185,11 +182,11 @@ ARCHIVE_COMMANDS = (
         help="Delete what is over since long: runs with all that hangs on them, and more.",
         more="tables: dag_run (with all of a run), xcom, rendered, job, audit. What is deleted is kept in archives.",
         run=clean,
-        args=(
-            arg("--clean-before-timestamp", required=True, metavar="DATE", help="What ended before this."),
-            arg("-t", "--tables", metavar="A,B", help="Only these tables (all; with named DAGs dag_run)."),
-            arg("--dag-ids", metavar="A,B", help="Only of these DAGs."),
-            arg("--exclude-dag-ids", metavar="A,B", help="Not of these DAGs."),
+        arguments=(
+            argument("--clean-before-timestamp", required=True, type=DATE, help="What ended before this."),
+            argument("-t", "--tables", type=NAMES, help="Only these tables (all; with named DAGs dag_run)."),
+            argument("--dag-ids", type=NAMES, help="Only of these DAGs."),
+            argument("--exclude-dag-ids", type=NAMES, help="Not of these DAGs."),
             switch("--dry-run", help="Only count."),
             switch("--skip-archive", help="Do not keep what is deleted."),
             YES,
@@ -200,14 +197,16 @@ ARCHIVE_COMMANDS = (
         name="db export-archived",
         help="Write what db clean has kept to files.",
         run=export,
-        args=(
-            arg("--output-path", required=True, metavar="FOLDER", help="Where: a file an archive."),
-            arg("--export-format", choices=("csv",), default="csv", help="Form of the files (csv)."),
+        arguments=(
+            argument("--output-path", required=True, metavar="FOLDER", help="Where: a file an archive."),
+            argument("--export-format", choices=("csv",), default="csv", help="Form of the files (csv)."),
             _OF_TABLES,
             switch("--drop-archives", help="Delete each archive once it is written."),
             YES,
             OUTPUT,
         ),
     ),
-    Command(name="db drop-archived", help="Delete what db clean has kept.", run=drop, args=(_OF_TABLES, YES, OUTPUT)),
+    Command(
+        name="db drop-archived", help="Delete what db clean has kept.", run=drop, arguments=(_OF_TABLES, YES, OUTPUT)
+    ),
 )

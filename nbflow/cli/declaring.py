@@ -1,47 +1,24 @@
-"""How a command is declared: its name, its options and the function that carries it out.
+"""How a command of the terminal is declared: its name, its arguments and the function that carries it out.
 
-A command's options are data, so that parser, help, ``nbflow cheat-sheet`` and the tests against Airflow's spellings
-all read one table. ``arg`` takes what ``argparse.ArgumentParser.add_argument`` takes.
+What nbflow can do is declared in :mod:`nbflow.commands`; here stand the options that only a terminal has: forms of
+output, files to load, not to be asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
+from nbflow.arguments import DAG, DATE, FILE, INTEGER, JSON, RUN, TASK, Argument, argument, switch
+from nbflow.commands import command, commands_of
+from nbflow.commands.base import Command as Declared
+from nbflow.commands.base import carry_out
 from nbflow.core.run_ids import WHICH_RUN
 
 if TYPE_CHECKING:
     from nbflow.cli.invocation import Call
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arg:
-    """One positional or option."""
-
-    flags: tuple[str, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-def arg(*flags: str, **options: Any) -> Arg:
-    """An argument as argparse would be told of it."""
-    return Arg(flags=flags, options=options)
-
-
-def switch(*flags: str, help: str, **options: Any) -> Arg:
-    """An option without a value."""
-    return arg(*flags, action="store_true", help=help, **options)
-
-
-def positive(text: str) -> int:
-    """The type of an option that counts: a whole number, at least 1."""
-    import argparse
-
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
-
 
 Run = Callable[["Call"], "int | None"]
 
@@ -53,33 +30,75 @@ class Command:
     name: str
     help: str
     run: Run
-    args: tuple[Arg, ...] = ()
+    arguments: tuple[Argument, ...] = ()
     also: tuple[str, ...] = ()
     """Other names of it: "db upgrade"."""
     more: str = ""
     """Shown under the options."""
 
 
-DAG_ID = arg("dag_id", help="Id of the DAG.")
-TASK_ID = arg("task_id", help="Id of the task.")
-OUTPUT = arg(
-    "-o", "--output", choices=("table", "json", "yaml", "plain"), default="table", help="Form of the output (table)."
-)
-SUBDIR = arg(
+DAG_ID = argument("dag_id", type=DAG, help="Id of the DAG.")
+TASK_ID = argument("task_id", type=TASK, help="Id of the task.")
+FORMS = ("table", "json", "yaml", "plain")
+OUTPUT = argument("-o", "--output", choices=FORMS, default="table", help="Form of the output (table).")
+SUBDIR = argument(
     "-S",
     "--subdir",
     "-f",
     "--dagfile-path",
-    metavar="FILE",
+    type=FILE,
     help="Take the DAG from this file (or folder), loaded here and now; no scheduler is needed.",
 )
-SUBDIR_ONLY = arg("-S", "--subdir", metavar="FILE", help=SUBDIR.options["help"])
+SUBDIR_ONLY = argument("-S", "--subdir", type=FILE, help=SUBDIR.help)
 """Where ``-f`` is taken by another option."""
 LOCAL = switch("-l", "--local", help="Read the DAG files here and now, instead of asking the metastore.")
-BUNDLE = arg("-B", "--bundle-name", action="append", help="Accepted for Airflow 3's sake: there is one DAGs folder.")
+BUNDLE = argument("-B", "--bundle-name", repeated=True, help="Accepted for Airflow 3's sake: there is one DAGs folder.")
 YES = switch("-y", "--yes", help="Do not ask.")
-CONF = arg("-c", "--conf", metavar="JSON", help="The run's conf: a JSON object.")
-START = arg("-s", "--start-date", metavar="DATE", help="From this logical date on.")
-END = arg("-e", "--end-date", metavar="DATE", help="Up to this logical date.")
-MAP_INDEX = arg("--map-index", type=int, default=-1, metavar="N", help="Which instance of a mapped task.")
-RUN = arg("run", metavar="RUN", help=f"Which run: {WHICH_RUN}.")
+CONF = argument("-c", "--conf", type=JSON, help="The run's conf: a JSON object.")
+START = argument("-s", "--start-date", type=DATE, help="From this logical date on.")
+END = argument("-e", "--end-date", type=DATE, help="Up to this logical date.")
+MAP_INDEX = argument("--map-index", type=INTEGER, default=-1, help="Which instance of a mapped task.")
+RUN_ID = argument("run", type=RUN, metavar="RUN", help=f"Which run: {WHICH_RUN}.")
+
+
+# ------------------------------------------------------------------------------------------------ commands of nbflow
+
+
+def declared(name: str, *options: Argument, run: Run | None = None, more: str = "") -> Command:
+    """The terminal's form of a command of :mod:`nbflow.commands`, with options that only a terminal has. ``run`` shows
+    what a command finds that only looks, or shows a result in its own way."""
+    one = command(name)
+    return Command(
+        name=one.name,
+        help=one.help,
+        run=run or partial(carried_out, one),
+        arguments=(*one.arguments, *options),
+        also=one.also,
+        more=more or one.more,
+    )
+
+
+def carried_out(one: Declared, call: Call) -> int:
+    """Carry out a command; its rows go to stdout in the form asked for, else its sentence."""
+    from nbflow.cli import output
+
+    done = carry_out(one, call.context, call.args, sure=call.sure)
+    if done is None:
+        return 1
+    for warning in done.warnings:
+        output.warn(warning)
+    if done.rows and hasattr(call.args, "output"):
+        call.show(done.rows)
+    else:
+        print(output.harmless(done.text))
+    return 0
+
+
+def others(group: str, own: tuple[Command, ...] | list[Command]) -> list[Command]:
+    """The commands of a group that need nothing of the terminal's own."""
+    names = {one.name for one in own}
+    return [
+        declared(one.name, OUTPUT, *([YES] if one.asks else []))
+        for one in commands_of(group)
+        if one.run is not None and one.name not in names
+    ]

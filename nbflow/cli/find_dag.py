@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nbflow.cli.invocation import Call
     from nbflow.core.spec import DagSpec
     from nbflow.sources.loading import Fault, Loaded
-    from nbflow.store.base import DagVersion
+    from nbflow.store.base import DagRow, DagVersion
 
 
 class BrokenFile(NbflowError):
@@ -213,6 +213,27 @@ def follow(call: Call, dag_id: str) -> bool:
                 register(call, loaded, [dag_id])
                 return True
     return False
+
+
+@dataclass(frozen=True, slots=True)
+class FolderDags:
+    """DAGs for commands: of the metastore, else of the DAGs folder."""
+
+    call: Call
+
+    def version(self, dag_id: str) -> DagVersion:
+        return stored(self.call, dag_id, None)
+
+    def scheduled(self, dag_id: str) -> DagRow:
+        store = self.call.app.store
+        self.version(dag_id)
+        row = store.dag(dag_id) or (follow(self.call, dag_id) and store.dag(dag_id))
+        if not row:
+            raise NbflowError(
+                f"Nothing schedules DAG {dag_id}: it was registered for its own runs only.",
+                hint="Save it in the DAGs folder.",
+            )
+        return row
 
 
 def _store_file(call: Call, dag_id: str, subdir: str) -> DagVersion:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 def states_of(instances: Iterable[Instance]) -> dict[str, str]:
     """Task id -> the state of its instance, or the one that says most of the instances of a mapped task."""
-    from nbflow.ui.scene import group_state
-    from nbflow.ui.viewmodel import state_counts
+    from nbflow.views.values import group_state, state_counts
 
     found: dict[str, list[str]] = {}
     for one in instances:
@@ -68,32 +67,7 @@ def _picture(graph: Digraph, form: str, path: Path) -> bytes:
 def _own_svg(spec: DagSpec, states: Mapping[str, str]) -> str:
     """nbflow's own picture, for which nothing need be installed."""
     from nbflow.ui.svg import graph_svg
-    from nbflow.ui.viewmodel import EdgeView, GraphView, GroupView, TaskView
+    from nbflow.views.graph import graph_view
 
-    kinds = {(True, False): "setup", (False, True): "teardown"}
-    view = GraphView(
-        dag_id=spec.dag_id,
-        schedule=spec.schedule_text,
-        tasks=tuple(
-            TaskView(
-                task_id=task.task_id,
-                label=task.label or "",
-                group=task.group or "",
-                kind=kinds.get((task.is_setup, task.is_teardown), "task"),
-                operator=task.operator,
-                mapped=None if spec.length_expr(task.task_id) is None else -1,
-                state=states.get(task.task_id, "none"),
-            )
-            for task in spec.tasks.values()
-        ),
-        edges=tuple(
-            EdgeView(source=up, target=task.task_id, label=spec.edge_labels.get(f"{up}>{task.task_id}", ""))
-            for task in spec.tasks.values()
-            for up in task.upstream
-        ),
-        groups=tuple(
-            GroupView(group_id=group.group_id, label=group.label or "", parent=group.parent or "")
-            for group in spec.groups.values()
-        ),
-    )
+    view = graph_view(spec).with_states({task_id: {"state": state} for task_id, state in states.items()})
     return graph_svg(view, theme="light").svg

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from nbflow import __version__
+from nbflow.arguments import switch
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, Command, switch
+from nbflow.cli.declaring import OUTPUT, Command
 from nbflow.cli.invocation import Call
 
 
@@ -61,11 +62,11 @@ COMMANDS = (
         name="info",
         help="What is installed, and where things are.",
         run=info,
-        args=(
+        arguments=(
             OUTPUT,
             switch("--anonymize", help="Leave the home folder's name out."),
             switch("--file-io", help="Accepted for Airflow's sake; nothing is uploaded anywhere."),
         ),
     ),
-    Command(name="cheat-sheet", help="Every command with a line of help.", run=cheat_sheet, args=(OUTPUT,)),
+    Command(name="cheat-sheet", help="Every command with a line of help.", run=cheat_sheet, arguments=(OUTPUT,)),
 )

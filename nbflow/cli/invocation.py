@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from nbflow.arguments import UsageError as UsageError
+from nbflow.arguments import Values
 from nbflow.cli import output
-from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
     from nbflow.app import App
+    from nbflow.commands.context import Context
     from nbflow.config import Settings
     from nbflow.services.operations import Operations
-
-
-class UsageError(NbflowError):
-    """The command line makes no sense: exit code 2."""
 
 
 class Call:
     """See the head of this module. Closed by ``main``."""
 
-    def __init__(self, args: Namespace, environ: Mapping[str, str]) -> None:
+    def __init__(self, args: Values, environ: Mapping[str, str]) -> None:
         self.args, self.environ = args, environ
         self._open = ExitStack()
 
@@ -56,6 +53,23 @@ class Call:
         """All that may be asked, in the name of the user at the terminal."""
         return self.app.operations(self.actor)
 
+    @cached_property
+    def context(self) -> Context:
+        """What a command may use, in a terminal."""
+        from nbflow.cli.find_dag import FolderDags
+        from nbflow.commands.context import Context
+        from nbflow.commands.way_out import Surface
+
+        return Context(operations=self.operations, dags=FolderDags(self), surface=Surface.TERMINAL, zone=self.zone)
+
+    @property
+    def zone(self) -> tzinfo:
+        """Of dates that name none."""
+        from zoneinfo import ZoneInfo
+
+        name = self.settings.core.default_timezone
+        return ZoneInfo("UTC" if name.lower() == "utc" else name)
+
     @property
     def actor(self) -> str:
         """Who stands in the history."""
@@ -74,27 +88,7 @@ class Call:
 
     def date(self, text: str | None) -> datetime | None:
         """A date as typed, in the default time zone where it names none."""
-        from zoneinfo import ZoneInfo
-
-        from nbflow.services.date_parsing import parse_date
-
-        if text is None:
-            return None
-        name = self.settings.core.default_timezone
-        try:
-            return parse_date(text, zone=ZoneInfo("UTC" if name.lower() == "utc" else name), now=self.now())
-        except ValueError as fault:
-            raise UsageError(str(fault)) from None
-
-    def conf(self, text: str | None, option: str = "--conf") -> dict[str, Any]:
-        """A JSON object as typed."""
-        from nbflow.authoring.params import read_conf
-        from nbflow.errors import ParamValidationError
-
-        try:
-            return read_conf(text) if text else {}
-        except ParamValidationError as fault:
-            raise UsageError(f"{option} {fault}", hint="""Write it like: '{"day": 1}'.""") from None
+        return self.context.date(text)
 
     def sure(self, question: str) -> bool:
         """Whether the user wants it: ``-y``, or a yes at the prompt. With no terminal to ask, it is a usage error."""

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 
+from nbflow.arguments import INTEGER, argument, switch
 from nbflow.cli import output
-from nbflow.cli.declaring import Command, arg, switch
+from nbflow.cli.declaring import Command
 from nbflow.cli.invocation import Call
 from nbflow.errors import MissingExtra
 
@@ -55,10 +56,10 @@ COMMANDS = (
         name="lab",
         help="JupyterLab with a scheduler beside it; both end together.",
         run=lab,
-        args=(
-            arg("--port", type=int, metavar="N", help="Port of JupyterLab."),
+        arguments=(
+            argument("--port", type=INTEGER, help="Port of JupyterLab."),
             switch("--no-browser", help="Open no browser."),
-            arg("jupyter", nargs="*", metavar="-- ARGUMENT", help="What else JupyterLab is to be told."),
+            argument("jupyter", repeated=True, metavar="-- ARGUMENT", help="What else JupyterLab is to be told."),
         ),
     ),
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nbflow.arguments import FILE, argument
 from nbflow.cli import find_dag
-from nbflow.cli.declaring import Command, arg
+from nbflow.cli.declaring import FORMS, Command
 from nbflow.cli.invocation import Call
 from nbflow.errors import NbflowError
 
@@ -27,9 +28,9 @@ COMMANDS = (
         name="lint",
         help="Check all DAG files, or those named; exit code 1 if anything is wrong.",
         run=lint,
-        args=(
-            arg("file", nargs="*", metavar="FILE", help="Files or folders (the DAGs folder)."),
-            arg("-o", "--output", choices=("table", "json", "yaml", "plain"), help="Form of the output (lines)."),
+        arguments=(
+            argument("file", repeated=True, type=FILE, metavar="FILE", help="Files or folders (the DAGs folder)."),
+            argument("-o", "--output", choices=FORMS, help="Form of the output (lines)."),
         ),
     ),
 )

@@ -7,16 +7,16 @@ Only the module of the command that was asked for is imported: ``nbflow version`
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from nbflow.arguments import TERMINAL, HelpWanted, Parser, Values, switch
 from nbflow.cli import output
-from nbflow.cli.declaring import Command
+from nbflow.cli.declaring import Command, others
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, did_you_mean
 
@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     try:
         try:
             command, args = parse(words)
-        except _Help as asked:
-            print(asked.text, flush=True)
+        except HelpWanted as asked:
+            print(asked, flush=True)
             return OK
         verbose = bool(getattr(args, "verbose", False))
         return _carry_out(command, args, os.environ if environ is None else environ)
@@ -113,7 +113,7 @@ def _hold_streams() -> None:
             setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
-def _carry_out(command: Command, args: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _carry_out(command: Command, args: Values, environ: Mapping[str, str]) -> int:
     call = Call(args, environ)
     try:
         code = command.run(call)
@@ -130,15 +130,16 @@ def commands_of(group: str) -> list[Command]:
     """All commands whose first word is ``group``."""
     module, _ = GROUPS[group]
     found: Sequence[Command] = import_module(f"nbflow.cli.{module}").COMMANDS
-    return [one for one in found if one.name.split()[0] == group]
+    own = [one for one in found if one.name.split()[0] == group]
+    return [*own, *others(group, own)]
 
 
-def parse(words: Sequence[str]) -> tuple[Command, argparse.Namespace]:
+def parse(words: Sequence[str]) -> tuple[Command, Values]:
     """The command that the words name, and its arguments. Raises UsageError."""
     words, early = _leading(words)
     group = words[0] if words else "--help"
     if group in ("-h", "--help", "help"):
-        raise _Help(overview())
+        raise HelpWanted(overview())
     if group == "--version":
         words, group = ["version", *words[1:]], "version"
     if group not in GROUPS:
@@ -168,7 +169,7 @@ def _named(group: str, rest: Sequence[str], commands: Sequence[Command]) -> tupl
     if not rest or rest[0] in ("-h", "--help"):
         if group in names and not rest:
             return group, rest
-        raise _Help(group_help(group, commands))
+        raise HelpWanted(group_help(group, commands))
     name = f"{group} {rest[0]}"
     if name in names:
         return name, rest[1:]
@@ -195,56 +196,26 @@ def _unknown(word: str, rest: Sequence[str]) -> NoReturn:
     raise UsageError(f"there is no {what} {word!r}.{did_you_mean(word, GROUPS)}", hint="See: nbflow --help.")
 
 
-class _Help(Exception):
-    """Help was asked for."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = text
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse without its exits: errors are UsageErrors, with the nearest name where an option is unknown."""
-
-    def parse(self, words: list[str]) -> argparse.Namespace:
-        # Options may stand between positionals; argparse can do that only where no "--" ends the options.
-        parse = self.parse_known_args if "--" in words else self.parse_known_intermixed_args
-        args, left = parse(words)
-        if left:
-            known = [flag for action in self._actions for flag in action.option_strings]
-            option = next((word.partition("=")[0] for word in left if word.startswith("-")), None)
-            if option is not None:
-                from nbflow.cli.unavailable import option_reason
-
-                if (why := option_reason(self.prog.removeprefix("nbflow "), option)) is not None:
-                    raise UsageError(why)
-                raise UsageError(f"{self.prog}: there is no option {option}.{did_you_mean(option, known)}")
-            raise UsageError(f"{self.prog}: one argument too many: {left[0]!r}.", hint=f"Usage: {self._usage()}")
-        return args
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}.", hint=f"Usage: {self._usage()}")
-
-    def print_help(self, file: Any = None) -> None:
-        raise _Help(self.format_help().rstrip())
-
-    def _usage(self) -> str:
-        return " ".join(self.format_usage().removeprefix("usage: ").split())
-
-
 def parser_of(command: Command, name: str | None = None) -> Parser:
     """The parser of one command, under the name that was typed."""
-    parser = Parser(
-        prog=f"nbflow {name or command.name}",
+    name = name or command.name
+    return Parser(
+        f"nbflow {name}",
+        (*command.arguments, VERBOSE),
+        voice=TERMINAL,
         description=command.help,
-        epilog=command.more or None,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        more=command.more,
+        absent=lambda option: _absent(name, option),
     )
-    for one in command.args:
-        parser.add_argument(*one.flags, **one.options)
-    parser.add_argument("-v", "--verbose", action="store_true", help="Say more, and show tracebacks.")
-    return parser
+
+
+VERBOSE = switch("-v", "--verbose", help="Say more, and show tracebacks.")
+
+
+def _absent(name: str, option: str) -> str | None:
+    from nbflow.cli.unavailable import option_reason
+
+    return option_reason(name, option)
 
 
 # ---------------------------------------------------------------------------------------------------------------- help

@@ -6,14 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nbflow.arguments import INTEGER, argument, switch
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, Command, arg, switch
+from nbflow.cli.declaring import OUTPUT, Command
 from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
 from nbflow.errors import NbflowError, PoolNotFound, did_you_mean
 from nbflow.store.base import Pool
 
-NAME = arg("pool", help="Name of the pool.")
+NAME = argument("pool", help="Name of the pool.")
 
 
 def _row(pool: Pool) -> dict[str, Any]:
@@ -112,22 +113,24 @@ def read_json(file: str) -> dict[str, Any]:
 
 COMMANDS = (
     Command(
-        name="pools list", help="All pools, and how many of their slots are taken.", run=list_pools, args=(OUTPUT,)
+        name="pools list", help="All pools, and how many of their slots are taken.", run=list_pools, arguments=(OUTPUT,)
     ),
-    Command(name="pools get", help="One pool.", run=get, args=(NAME, OUTPUT)),
+    Command(name="pools get", help="One pool.", run=get, arguments=(NAME, OUTPUT)),
     Command(
         name="pools set",
         help="Make or change a pool.",
         run=set_pool,
-        args=(
+        arguments=(
             NAME,
-            arg("slots", type=int, help="How many; -1: no limit."),
-            arg("description", nargs="?", default="", help="What it is for."),
+            argument("slots", type=INTEGER, help="How many; -1: no limit."),
+            argument("description", required=False, default="", help="What it is for."),
             switch("--include-deferred", help="Deferred tasks take slots too."),
             OUTPUT,
         ),
     ),
-    Command(name="pools delete", help="Delete a pool.", run=delete, args=(NAME, OUTPUT)),
-    Command(name="pools export", help="Write all pools to a JSON file.", run=export, args=(arg("file"),)),
-    Command(name="pools import", help="Read pools from a JSON file.", run=import_pools, args=(arg("file"), OUTPUT)),
+    Command(name="pools delete", help="Delete a pool.", run=delete, arguments=(NAME, OUTPUT)),
+    Command(name="pools export", help="Write all pools to a JSON file.", run=export, arguments=(argument("file"),)),
+    Command(
+        name="pools import", help="Read pools from a JSON file.", run=import_pools, arguments=(argument("file"), OUTPUT)
+    ),
 )

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nbflow.arguments import FILE, NUMBER, WHOLE, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import OUTPUT, Command, arg, positive, switch
+from nbflow.cli.declaring import OUTPUT, Command
 from nbflow.cli.invocation import Call
 from nbflow.errors import NbflowError
 
@@ -182,24 +183,24 @@ def check_jobs(call: Call) -> int:
     return 0
 
 
-IDLE_EXIT = arg(
+IDLE_EXIT = argument(
     "--idle-exit",
-    type=float,
+    type=NUMBER,
     metavar="MINUTES",
     help="End after so many idle minutes, if no unpaused DAG has a schedule.",
 )
-PID = arg("--pid", metavar="FILE", help="Where to write the process id ({home}/scheduler.pid).")
+PID = argument("--pid", type=FILE, help="Where to write the process id ({home}/scheduler.pid).")
 
 COMMANDS = (
     Command(
         name="scheduler",
         help="Run the scheduler, its executor and the reading of DAG files, until SIGTERM or Ctrl-C.",
         run=scheduler,
-        args=(
+        arguments=(
             IDLE_EXIT,
             PID,
             switch("-D", "--daemon", help="Start it in the background, and come back when it is there."),
-            arg("-l", "--log-file", metavar="FILE", help="With -D: its log ({home}/logs/scheduler.log)."),
+            argument("-l", "--log-file", type=FILE, help="With -D: its log ({home}/logs/scheduler.log)."),
             switch("-s", "--skip-serve-logs", help="Accepted: logs are files, and are not served."),
         ),
     ),
@@ -207,40 +208,42 @@ COMMANDS = (
         name="standalone",
         help="Make the home if need be, run the scheduler, and say what to do next.",
         run=standalone,
-        args=(IDLE_EXIT, PID),
+        arguments=(IDLE_EXIT, PID),
     ),
     Command(
         name="status",
         help="Whether a scheduler runs, and what there is to do; exit code 1 if none runs.",
         run=status,
-        args=(OUTPUT,),
+        arguments=(OUTPUT,),
     ),
     Command(
         name="stop",
         help="End the scheduler of this home, on this machine.",
         run=stop,
-        args=(arg("--timeout", type=float, metavar="SECONDS", help="How long to wait for its end."),),
+        arguments=(argument("--timeout", type=NUMBER, metavar="SECONDS", help="How long to wait for its end."),),
     ),
     Command(
         name="jobs list",
         help="The processes of nbflow.",
         run=list_jobs,
-        args=(
+        arguments=(
             OUTPUT,
-            arg("--state", choices=("running", "success", "failed"), help="Only those that run, ended, or were lost."),
-            arg("--limit", type=positive, default=100, metavar="N", help="At most so many (100)."),
+            argument(
+                "--state", choices=("running", "success", "failed"), help="Only those that run, ended, or were lost."
+            ),
+            argument("--limit", type=WHOLE, default=100, help="At most so many (100)."),
         ),
     ),
     Command(
         name="jobs check",
         help="Whether a process of nbflow is alive; exit code 1 if none is.",
         run=check_jobs,
-        args=(
-            arg("--job-type", choices=(*_TYPES, *sorted(set(_TYPES.values()))), help="Only of this kind."),
-            arg("--hostname", metavar="NAME", help="Only on this machine."),
+        arguments=(
+            argument("--job-type", choices=(*_TYPES, *sorted(set(_TYPES.values()))), help="Only of this kind."),
+            argument("--hostname", metavar="NAME", help="Only on this machine."),
             switch("--local", help="Only on this very machine."),
             switch("--allow-multiple", help="More than one is fine too."),
-            arg("--limit", type=positive, metavar="N", help="Look at so many."),
+            argument("--limit", type=WHOLE, help="Look at so many."),
         ),
     ),
 )

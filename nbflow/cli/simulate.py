@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from nbflow.arguments import DATE, WHOLE, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import DAG_ID, OUTPUT, SUBDIR, Command, arg, positive, switch
+from nbflow.cli.declaring import OUTPUT, SUBDIR, declared
 from nbflow.cli.invocation import Call, UsageError
 
 if TYPE_CHECKING:
@@ -91,22 +92,15 @@ def _row(run: RunLine) -> dict[str, Any]:
 
 
 COMMANDS = (
-    Command(
-        name="simulate",
-        help="Watch days of scheduling in seconds. No task's code is run.",
+    declared(
+        "simulate",
+        argument("say", repeated=True, metavar="TASK=OUTCOME", help="What tasks do; see below."),
+        argument("-e", "--end", "--end-date", name="end_date", type=DATE, help="Until when."),
+        argument("--most-runs", type=WHOLE, default=30, help="Runs to show (default: 30)."),
+        switch("--trace", help="Print every line of history."),
+        SUBDIR,
+        OUTPUT,
         run=simulate,
-        args=(
-            DAG_ID,
-            arg("say", nargs="*", metavar="TASK=OUTCOME", help="What tasks do; see below."),
-            arg("-s", "--start", "--start-date", dest="start_date", metavar="DATE", help="From when on (now)."),
-            arg("-e", "--end", "--end-date", dest="end_date", metavar="DATE", help="Until when."),
-            arg("--days", type=float, default=7.0, metavar="N", help="For so long (7)."),
-            arg("--seed", type=int, metavar="N", help="Draw outcomes from this seed ([sim] seed)."),
-            arg("--most-runs", type=positive, default=30, metavar="N", help="Show so many runs (30)."),
-            switch("--trace", help="Print every line of history."),
-            SUBDIR,
-            OUTPUT,
-        ),
         more="extract=fail,success      the first try fails, the second succeeds\n"
         "extract@2024-01-03=fail   in that run only\n"
         "extract.seconds=120       how long it takes\n"

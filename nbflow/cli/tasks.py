@@ -8,22 +8,23 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from nbflow.arguments import JSON, PATTERN, argument, switch
 from nbflow.cli import find_dag, output
 from nbflow.cli.declaring import (
     BUNDLE,
     DAG_ID,
     END,
+    FORMS,
     MAP_INDEX,
     OUTPUT,
-    RUN,
+    RUN_ID,
     START,
     SUBDIR,
     SUBDIR_ONLY,
     TASK_ID,
     YES,
     Command,
-    arg,
-    switch,
+    declared,
 )
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
@@ -84,8 +85,8 @@ def test(call: Call) -> int:
 
     args = call.args
     which = _run_or_date(call, args.run)
-    conf = call.conf(args.conf)
-    os.environ.update({name: str(value) for name, value in call.conf(args.env_vars, "--env-vars").items()})
+    conf = args.conf or {}
+    os.environ.update({name: str(value) for name, value in (args.env_vars or {}).items()})
     with results_only(), logging_to_stderr(level_of(call)):
         dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
         spec = loaded.specs[args.dag_id]
@@ -214,6 +215,7 @@ def clear(call: Call) -> int:
         "downstream": args.downstream,
         "only_failed": args.only_failed,
         "only_running": args.only_running,
+        "newest_version": args.newest,
     }
     plan = [
         (run, names, keys)
@@ -226,6 +228,8 @@ def clear(call: Call) -> int:
         return 0
     for run, _, keys in plan:
         output.say(f"{run.dag_id} {run.run_id}: {', '.join(map(str, keys))}")
+    if args.dry_run:
+        return 0
     if not call.sure(f"Clear {count} task instances?"):
         return 1
     for run, names, _ in plan:
@@ -237,18 +241,16 @@ def clear(call: Call) -> int:
 def _runs(call: Call, dag_id: str) -> list[Run]:
     args = call.args
     call.operations.version(dag_id)
-    if args.run_id:
-        return [call.operations.find_run(dag_id, args.run_id)]
+    if args.run:
+        return [call.operations.find_run(dag_id, args.run)]
     since, until = call.date(args.start_date), call.date(args.end_date)
     return call.app.store.runs(dag_id, since=since, until=until, limit=ALL)
 
 
 def _matching(call: Call, run: Run) -> list[str]:
     ids = {one.task_id: None for one in call.app.store.instances(run.key)}
-    if not call.args.task_regex:
-        return list(ids)
-    pattern = _regex(call.args.task_regex)
-    return [task_id for task_id in ids if pattern.search(task_id)]
+    wanted, pattern = set(call.args.tasks), re.compile(call.args.task_regex or "")
+    return [task_id for task_id in ids if (not wanted or task_id in wanted) and pattern.search(task_id)]
 
 
 def _regex(text: str) -> re.Pattern[str]:
@@ -258,30 +260,28 @@ def _regex(text: str) -> re.Pattern[str]:
         raise UsageError(f"{text!r} is not a regular expression: {fault}.") from None
 
 
-OPTIONAL_OUTPUT = arg(
-    "-o", "--output", choices=("table", "json", "yaml", "plain"), help="Form of the output (bare task ids)."
-)
-OPTIONAL_RUN = arg("run", nargs="?", metavar="RUN", help="Run id, or logical date (now).")
+OPTIONAL_OUTPUT = argument("-o", "--output", choices=FORMS, help="Form of the output (bare task ids).")
+OPTIONAL_RUN = argument("run", required=False, metavar="RUN", help="Run id, or logical date (now).")
 
 COMMANDS = (
     Command(
         name="tasks list",
         help="The tasks of a DAG.",
         run=list_tasks,
-        args=(DAG_ID, switch("-t", "--tree", help="Show what comes after what."), OPTIONAL_OUTPUT, SUBDIR, BUNDLE),
+        arguments=(DAG_ID, switch("-t", "--tree", help="Show what comes after what."), OPTIONAL_OUTPUT, SUBDIR, BUNDLE),
     ),
     Command(
         name="tasks test",
         help="Run one task here and now, without its upstreams; nothing is recorded.",
         run=test,
-        args=(
+        arguments=(
             DAG_ID,
             TASK_ID,
             OPTIONAL_RUN,
             MAP_INDEX,
-            arg("-t", "--task-params", "-c", "--conf", dest="conf", metavar="JSON", help="Params of the run."),
+            argument("-t", "--task-params", "-c", "--conf", name="conf", type=JSON, help="Params of the run."),
             switch("-n", "--dry-run", help="Only render the templates."),
-            arg("--env-vars", metavar="JSON", help="Environment variables for the task: a JSON object."),
+            argument("--env-vars", type=JSON, help="Environment variables for the task: a JSON object."),
             OUTPUT,
             SUBDIR,
             BUNDLE,
@@ -291,46 +291,38 @@ COMMANDS = (
         name="tasks render",
         help="The templates of a task as they come out for a run.",
         run=render,
-        args=(DAG_ID, TASK_ID, RUN, MAP_INDEX, OUTPUT, SUBDIR, BUNDLE),
+        arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX, OUTPUT, SUBDIR, BUNDLE),
     ),
     Command(
         name="tasks state",
         help="The state of a task instance.",
         run=state,
-        args=(DAG_ID, TASK_ID, RUN, MAP_INDEX, SUBDIR, BUNDLE),
+        arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX, SUBDIR, BUNDLE),
     ),
     Command(
         name="tasks states-for-dag-run",
         help="All task instances of a run.",
         run=states_for_dag_run,
-        args=(DAG_ID, RUN, OUTPUT),
+        arguments=(DAG_ID, RUN_ID, OUTPUT),
     ),
     Command(
         name="tasks failed-deps",
         help="What a task instance waits for.",
         run=failed_deps,
-        args=(DAG_ID, TASK_ID, RUN, MAP_INDEX, SUBDIR, BUNDLE),
+        arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX, SUBDIR, BUNDLE),
     ),
-    Command(
-        name="tasks clear",
-        help="Let task instances go again, in all runs or in a range of them.",
+    declared(
+        "tasks clear",
+        argument("-t", "--task-regex", type=PATTERN, help="Only tasks whose id matches."),
+        START,
+        END,
+        switch("-r", "--only-running", help="Only those that run."),
+        switch("-R", "--dag-regex", help="The DAG id is a pattern."),
+        switch("-x", "--exclude-subdags", help="Accepted: there are no SubDAGs."),
+        switch("-X", "--exclude-parentdag", help="Accepted: there are no SubDAGs."),
+        SUBDIR_ONLY,
+        BUNDLE,
+        YES,
         run=clear,
-        args=(
-            DAG_ID,
-            arg("-t", "--task-regex", metavar="REGEX", help="Only tasks whose id matches."),
-            START,
-            END,
-            arg("--run-id", metavar="ID", help="Only this run."),
-            switch("-u", "--upstream", help="And all tasks before them."),
-            switch("-d", "--downstream", help="And all tasks after them."),
-            switch("-f", "--only-failed", help="Only those that failed."),
-            switch("-r", "--only-running", help="Only those that run."),
-            switch("-R", "--dag-regex", help="The DAG id is a pattern."),
-            switch("-x", "--exclude-subdags", help="Accepted: there are no SubDAGs."),
-            switch("-X", "--exclude-parentdag", help="Accepted: there are no SubDAGs."),
-            SUBDIR_ONLY,
-            BUNDLE,
-            YES,
-        ),
     ),
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nbflow.arguments import WHOLE, argument
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, Command, arg, positive
+from nbflow.cli.declaring import OUTPUT, Command
 from nbflow.cli.invocation import Call, UsageError
 
 if TYPE_CHECKING:
@@ -88,10 +89,10 @@ COMMANDS = (
         help="The labs and how far one is; one lab; or the look at one of its exercises.",
         more="Exit code 0 if the exercise is passed.",
         run=labs,
-        args=(
-            arg("name", nargs="?", metavar="LAB", help="Which one (all)."),
-            arg("number", nargs="?", type=positive, metavar="EXERCISE", help="Check this exercise."),
-            arg("answer", nargs="*", metavar="ANSWER", help="What an exercise asks for."),
+        arguments=(
+            argument("name", required=False, metavar="LAB", help="Which one (all)."),
+            argument("number", required=False, type=WHOLE, metavar="EXERCISE", help="Check this exercise."),
+            argument("answer", repeated=True, metavar="ANSWER", help="What an exercise asks for."),
             OUTPUT,
         ),
     ),
@@ -100,10 +101,10 @@ COMMANDS = (
         help="The quizzes and how far one is; one quiz; or an answer to one of its questions.",
         more="Exit code 0 if the answer is right.",
         run=quiz,
-        args=(
-            arg("name", nargs="?", metavar="QUIZ", help="Which one (all)."),
-            arg("number", nargs="?", type=positive, metavar="QUESTION", help="Answer this question."),
-            arg("answer", nargs="*", metavar="ANSWER", help="Letters (b, or a c), or a text."),
+        arguments=(
+            argument("name", required=False, metavar="QUIZ", help="Which one (all)."),
+            argument("number", required=False, type=WHOLE, metavar="QUESTION", help="Answer this question."),
+            argument("answer", repeated=True, metavar="ANSWER", help="Letters (b, or a c), or a text."),
             OUTPUT,
         ),
     ),

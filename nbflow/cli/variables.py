@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 
+from nbflow.arguments import argument, switch
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, Command, arg, switch
+from nbflow.cli.declaring import OUTPUT, Command
 from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
 from nbflow.errors import NbflowError, VariableNotFound, did_you_mean
 
-KEY = arg("key", help="Key of the variable.")
+KEY = argument("key", help="Key of the variable.")
 
 
 def list_variables(call: Call) -> None:
@@ -128,7 +129,7 @@ COMMANDS = (
         name="variables list",
         help="The keys of all variables.",
         run=list_variables,
-        args=(
+        arguments=(
             OUTPUT,
             switch("--show-values", help="Show the values too."),
             switch("--hide-sensitive", help="With --show-values: not those whose names say that they are secret."),
@@ -138,9 +139,9 @@ COMMANDS = (
         name="variables get",
         help="Print the value of a variable.",
         run=get,
-        args=(
+        arguments=(
             KEY,
-            arg("-d", "--default", metavar="TEXT", help="What to print if there is none."),
+            argument("-d", "--default", metavar="TEXT", help="What to print if there is none."),
             switch("-j", "--json", help="The value is JSON."),
         ),
     ),
@@ -148,27 +149,27 @@ COMMANDS = (
         name="variables set",
         help="Set a variable; without a value it is read from standard input.",
         run=set_variable,
-        args=(
+        arguments=(
             KEY,
-            arg("value", nargs="?", help="Its value."),
-            arg("--description", metavar="TEXT", help="What it is for."),
+            argument("value", required=False, help="Its value."),
+            argument("--description", metavar="TEXT", help="What it is for."),
             switch("-j", "--json", "--serialize-json", help="The value is JSON."),
         ),
     ),
-    Command(name="variables delete", help="Delete a variable.", run=delete, args=(KEY,)),
+    Command(name="variables delete", help="Delete a variable.", run=delete, arguments=(KEY,)),
     Command(
         name="variables export",
         help="Write all variables to a JSON file that only you can read ('-': stdout).",
         run=export,
-        args=(arg("file"),),
+        arguments=(argument("file"),),
     ),
     Command(
         name="variables import",
         help="Read variables from a JSON file.",
         run=import_variables,
-        args=(
-            arg("file"),
-            arg(
+        arguments=(
+            argument("file"),
+            argument(
                 "-a",
                 "--action-on-existing-key",
                 choices=("overwrite", "fail", "skip"),

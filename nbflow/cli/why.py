@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nbflow.cli import output
-from nbflow.cli.declaring import DAG_ID, MAP_INDEX, OUTPUT, Command, arg
+from nbflow.cli.declaring import OUTPUT, declared
 from nbflow.cli.invocation import Call
-from nbflow.core.run_ids import WHICH_RUN
-from nbflow.errors import DagRunNotFound, TaskNotFound, did_you_mean
+from nbflow.errors import TaskNotFound, did_you_mean
 
 if TYPE_CHECKING:
     from nbflow.core.snapshot import Run
@@ -21,7 +20,8 @@ def why(call: Call) -> None:
     from nbflow.core.states import RUN_FINISHED
 
     args = call.args
-    run, task_id = _asked(call)
+    task_id, which = call.context.task_or_run(args.dag_id, args.task_id, args.run)
+    run = call.operations.find_run(args.dag_id, which)
     waits = call.operations.why(run.key)
     instances = {one.key: one for one in call.app.store.instances(run.key)}
     if task_id is not None and task_id not in {key.task_id for key in instances}:
@@ -54,31 +54,4 @@ def _print_failures(call: Call, run: Run) -> None:
             print(output.harmless(f"{attempt.key} (try {attempt.try_number}): {attempt.error}"))
 
 
-def _asked(call: Call) -> tuple[Run, str | None]:
-    """The run and the task that were meant. A word that names no run, and a task of the newest run, means that."""
-    args = call.args
-    if args.run is None or args.task_id is not None:
-        return call.operations.find_run(args.dag_id, args.run), args.task_id
-    try:
-        return call.operations.find_run(args.dag_id, args.run), None
-    except DagRunNotFound:
-        spec: Any = call.operations.version(args.dag_id).spec
-        if args.run not in spec.tasks:
-            raise
-        return call.operations.find_run(args.dag_id), args.run
-
-
-COMMANDS = (
-    Command(
-        name="why",
-        help="Why a run's tasks wait, by the same evaluation that decides.",
-        run=why,
-        args=(
-            DAG_ID,
-            arg("run", nargs="?", metavar="RUN", help=f"Which run: {WHICH_RUN} (default: last)."),
-            arg("task_id", nargs="?", metavar="TASK", help="Only this task."),
-            MAP_INDEX,
-            OUTPUT,
-        ),
-    ),
-)
+COMMANDS = (declared("why", OUTPUT, run=why),)

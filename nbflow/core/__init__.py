@@ -1,1 +1,1 @@
-"""The pure core: states, rules, timetables, plans. Data in, data out; no clock, chance, I/O, threads or logging."""
+"""The pure core: states, rules, timetables, plans. Data in, data out; no clock, random, I/O, threads or logging."""

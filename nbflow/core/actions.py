@@ -1,7 +1,7 @@
-"""What a user, or the scheduler for a new run, asks of a run: make, clear, mark, end, follow a new version.
+"""Plans for requests about a run: create it, clear or mark its tasks, end it, change its DAG version.
 
-Each function takes a snapshot (or what a run is to be) and gives a plan; nothing here is done until a store applies it.
-Bad requests raise ``ValueError`` that names the task and what there is instead.
+Each function takes a snapshot (or a new run) and returns a plan; a store applies it. A wrong request raises a
+``ValueError`` that names the task and the valid choices.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
 
-from nbflow.core.plan import AddInstances, AddRun, KeepVersion, Move, Op, Plan, RunMove
-from nbflow.core.react import callbacks_of_ended, fresh
+from nbflow.core.plan import AddInstances, AddRun, ChangeVersion, Move, Op, Plan, RunMove
+from nbflow.core.react import callbacks_of_killed, reset_fields
 from nbflow.core.snapshot import Instance, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, length_of, length_sources
 from nbflow.core.states import (
@@ -29,21 +29,21 @@ from nbflow.core.states import (
 
 
 def first_instances(dag: DagSpec) -> tuple[Instance, ...]:
-    """The rows that a new run starts with: literal mappings are expanded, others have their placeholder."""
-    rows: list[Instance] = []
+    """The instances of a new run. Tasks mapped over literals are expanded; others have one unmapped instance."""
+    tis: list[Instance] = []
     for task in dag.tasks.values():
-        plain = Instance(task_id=task.task_id, max_tries=max(task.retries, 0))
+        ti = Instance(task_id=task.task_id, max_tries=max(task.retries, 0))
         expr = dag.length_expr(task.task_id)
         length = length_of(expr, lambda _: None) if expr is not None and not any(length_sources(expr)) else None
         if length:
-            rows += [replace(plain, map_index=index) for index in range(length)]
+            tis += [replace(ti, map_index=index) for index in range(length)]
         else:
-            rows.append(plain)
-    return tuple(rows)
+            tis.append(ti)
+    return tuple(tis)
 
 
 def new_run(dag: DagSpec, run: Run, now: datetime) -> Plan:
-    """Make ``run`` (queued) with its instances. The caller has chosen its dates, id and version."""
+    """Create ``run`` (queued) with its instances. The caller has set its dates, id and version."""
     queued = replace(run, state=RunState.QUEUED, queued_at=now, start_date=None, end_date=None)
     return Plan(ops=(AddRun(run=queued, instances=first_instances(dag), at=now, cause=run.run_type),))
 
@@ -51,10 +51,11 @@ def new_run(dag: DagSpec, run: Run, now: datetime) -> Plan:
 def select(
     dag: DagSpec, task_ids: Iterable[str] | None, *, upstream: bool = False, downstream: bool = False
 ) -> frozenset[str]:
-    """Ids of the named tasks (a group's id stands for its tasks; None for all), with what is before or after them."""
+    """Ids of the named tasks (a group's id stands for its tasks; None for all), with their upstream or downstream
+    tasks. Raises ValueError for an unknown name."""
     if task_ids is None:
         return frozenset(dag.tasks)
-    chosen: set[str] = set()
+    selected: set[str] = set()
     for name in task_ids:
         inside = [t for t in dag.tasks if t == name or t.startswith(f"{name}.")] if name in dag.groups else [name]
         for task_id in inside:
@@ -62,25 +63,25 @@ def select(
                 near = get_close_matches(task_id, [*dag.tasks, *dag.groups], n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(list(dag.tasks)[:10])}"
                 raise ValueError(f"DAG {dag.dag_id} has no task {task_id!r}.{hint}")
-        chosen.update(inside)
-    for task_id in tuple(chosen):
+        selected.update(inside)
+    for task_id in tuple(selected):
         if upstream:
-            chosen |= dag.relatives(task_id, upstream=True)
+            selected |= dag.relatives(task_id, upstream=True)
         if downstream:
-            chosen |= dag.relatives(task_id, upstream=False)
-    return frozenset(chosen)
+            selected |= dag.relatives(task_id, upstream=False)
+    return frozenset(selected)
 
 
-def with_setups(dag: DagSpec, chosen: Collection[str]) -> frozenset[str]:
-    """The chosen tasks, with the setups that they need and the teardowns of those, as in Airflow: a task that runs
-    again finds what a setup had made torn down since."""
-    found = set(chosen)
-    for task_id in chosen:
+def with_setups(dag: DagSpec, task_ids: Collection[str]) -> frozenset[str]:
+    """``task_ids`` with the setups that they need and the teardowns of those setups, as in Airflow: what a setup had
+    made has been torn down since, so a task that runs again needs it set up again."""
+    selected = set(task_ids)
+    for task_id in task_ids:
         task = dag.tasks[task_id]
         if not task.is_setup and not task.is_teardown:
-            found.update(dag.setup_scope.get(task_id, ()))
-    found.update(task_id for task_id, task in dag.tasks.items() if not found.isdisjoint(task.setups))
-    return frozenset(found)
+            selected.update(dag.setup_scope.get(task_id, ()))
+    selected.update(task_id for task_id, task in dag.tasks.items() if not selected.isdisjoint(task.setups))
+    return frozenset(selected)
 
 
 def clear(
@@ -93,18 +94,18 @@ def clear(
     map_index: int | None = None,
     reopen: bool = True,
 ) -> Plan:
-    """Let the tasks run again, with their retries anew. Live ones are ended first (restarting). A finished run is
-    queued again, with a clear number one higher (``reopen``)."""
+    """Clear tasks so that they run again, with all their retries. Live ones are killed first (restarting). With
+    ``reopen``, a finished run is queued again and its clear number incremented."""
     run = snapshot.run
     ops: list[Op] = []
-    for one in snapshot.in_order():
-        if one.task_id not in task_ids or (map_index is not None and one.map_index != map_index):
+    for ti in snapshot.in_order():
+        if ti.task_id not in task_ids or (map_index is not None and ti.map_index != map_index):
             continue
-        if only_failed and one.state not in FAILED_STATES:
+        if only_failed and ti.state not in FAILED_STATES:
             continue
-        if only_running and one.state is not TaskState.RUNNING:
+        if only_running and ti.state is not TaskState.RUNNING:
             continue
-        ops += _cleared(snapshot, one, now)
+        ops += _cleared(snapshot, ti, now)
     if ops and reopen and run.state in RUN_FINISHED:
         changes = {"start_date": None, "end_date": None, "queued_at": now, "clear_number": run.clear_number + 1}
         ops.append(
@@ -115,33 +116,32 @@ def clear(
     return Plan(ops=tuple(ops))
 
 
-def _cleared(snapshot: Snapshot, one: Instance, now: datetime) -> list[Op]:
-    task = snapshot.dag.tasks.get(one.task_id)
-    if task is None or one.state in (TaskState.REMOVED, TaskState.RESTARTING):
+def _cleared(snapshot: Snapshot, ti: Instance, now: datetime) -> list[Op]:
+    task = snapshot.dag.tasks.get(ti.task_id)
+    if task is None or ti.state in (TaskState.REMOVED, TaskState.RESTARTING):
         return []
-    tries = {"max_tries": max(one.max_tries, one.try_number + max(task.retries, 0))}
-    if one.state in LIVE and one.state is not TaskState.DEFERRED:
-        return [_move(snapshot, one, TaskState.RESTARTING, Cause.CLEARED_WHILE_LIVE, now, tries)]
-    if one.state is TaskState.NONE:
+    tries = {"max_tries": max(ti.max_tries, ti.try_number + max(task.retries, 0))}
+    if ti.state in LIVE and ti.state is not TaskState.DEFERRED:
+        return [_move(snapshot, ti, TaskState.RESTARTING, Cause.CLEARED_WHILE_LIVE, now, tries)]
+    if ti.state is TaskState.NONE:
         return []
-    return [_move(snapshot, one, TaskState.NONE, Cause.CLEARED, now, {**fresh(), **tries})]
+    return [_move(snapshot, ti, TaskState.NONE, Cause.CLEARED, now, {**reset_fields(), **tries})]
 
 
 def _move(
-    snapshot: Snapshot, one: Instance, target: TaskState, cause: Cause, now: datetime, changes: Mapping[str, object]
+    snapshot: Snapshot, ti: Instance, target: TaskState, cause: Cause, now: datetime, changes: Mapping[str, object]
 ) -> Move:
-    return Move(
-        run=snapshot.run.key, key=one.key, source=one.state, target=target, cause=cause, at=now, changes=changes
-    )
+    return Move(run=snapshot.run.key, key=ti.key, source=ti.state, target=target, cause=cause, at=now, changes=changes)
 
 
-def hand_back(snapshot: Snapshot, attempt_ids: Collection[str], now: datetime) -> Plan:
-    """A scheduler stops: what it runs is ended and starts over under the next one; that costs no retry."""
+def restart_attempts(snapshot: Snapshot, attempt_ids: Collection[str], now: datetime) -> Plan:
+    """The scheduler that runs these attempts stops: kill them, and run their instances again under the next scheduler.
+    That uses up no retry."""
     ops: list[Op] = []
-    for one in snapshot.instances.values():
-        if one.attempt_id in attempt_ids and one.state in (TaskState.QUEUED, TaskState.RUNNING):
-            tries = {"max_tries": one.max_tries + 1}
-            ops.append(_move(snapshot, one, TaskState.RESTARTING, Cause.SCHEDULER_STOPPED, now, tries))
+    for ti in snapshot.instances.values():
+        if ti.attempt_id in attempt_ids and ti.state in (TaskState.QUEUED, TaskState.RUNNING):
+            tries = {"max_tries": ti.max_tries + 1}
+            ops.append(_move(snapshot, ti, TaskState.RESTARTING, Cause.SCHEDULER_STOPPED, now, tries))
     return Plan(ops=tuple(ops))
 
 
@@ -153,34 +153,34 @@ _MARKS = {
 
 
 def mark(snapshot: Snapshot, keys: Iterable[TaskKey], state: TaskState, now: datetime) -> Plan:
-    """Set instances to success, failed or skipped by hand; live work is ended. Those already so are passed over."""
+    """Mark instances success, failed or skipped; live ones are killed. Instances in that state already are left."""
     if state not in _MARKS:
         raise ValueError(f"a task may be marked {', '.join(sorted(_MARKS))}, not {state}")
     ops: list[Op] = []
     for key in keys:
-        one = snapshot.instances.get(key)
-        if one is None:
+        ti = snapshot.instances.get(key)
+        if ti is None:
             raise ValueError(f"run {snapshot.run.run_id} has no task instance {key}")
-        if one.state in (state, TaskState.REMOVED):
+        if ti.state in (state, TaskState.REMOVED):
             continue
-        changes = {"attempt_id": None, "end_date": now, "next_at": None, "start_date": one.start_date or now}
-        ops.append(_move(snapshot, one, state, _MARKS[state], now, changes))
-    return Plan(ops=(*ops, *callbacks_of_ended(snapshot, ops)))
+        changes = {"attempt_id": None, "end_date": now, "next_at": None, "start_date": ti.start_date or now}
+        ops.append(_move(snapshot, ti, state, _MARKS[state], now, changes))
+    return Plan(ops=(*ops, *callbacks_of_killed(snapshot, ops)))
 
 
 def mark_run(snapshot: Snapshot, state: RunState, now: datetime) -> Plan:
-    """End a run by hand, as in Airflow: marked failed, running tasks fail and unfinished ones are skipped; marked
-    success, every unfinished or failed task becomes success."""
+    """Mark a run, as in Airflow. Failed: live tasks fail, other unfinished ones are skipped. Success: every unfinished
+    or failed task becomes success."""
     run = snapshot.run
     if state not in RUN_FINISHED:
         raise ValueError(f"a run may be marked success or failed, not {state}")
     if state is RunState.SUCCESS:
-        keys = [one.key for one in snapshot.in_order() if one.state in UNFINISHED | FAILED_STATES]
+        keys = [ti.key for ti in snapshot.in_order() if ti.state in UNFINISHED | FAILED_STATES]
         ops = list(mark(snapshot, keys, TaskState.SUCCESS, now).ops)
     else:
-        live = [one.key for one in snapshot.in_order() if one.state in LIVE]
-        idle = [one.key for one in snapshot.in_order() if one.state in UNFINISHED - LIVE]
-        ops = [*mark(snapshot, live, TaskState.FAILED, now).ops, *mark(snapshot, idle, TaskState.SKIPPED, now).ops]
+        live = [ti.key for ti in snapshot.in_order() if ti.state in LIVE]
+        pending = [ti.key for ti in snapshot.in_order() if ti.state in UNFINISHED - LIVE]
+        ops = [*mark(snapshot, live, TaskState.FAILED, now).ops, *mark(snapshot, pending, TaskState.SKIPPED, now).ops]
     if run.state is not state:
         cause = RunCause.MARKED_SUCCESS if state is RunState.SUCCESS else RunCause.MARKED_FAILED
         changes = {"end_date": now, "start_date": run.start_date or now}
@@ -188,44 +188,44 @@ def mark_run(snapshot: Snapshot, state: RunState, now: datetime) -> Plan:
     return Plan(ops=tuple(ops))
 
 
-def follow_version(snapshot: Snapshot, dag: DagSpec, number: int, now: datetime) -> Plan:
-    """Let a run keep another version of its DAG from now on: what is gone becomes removed, what is new gets rows, what
-    is back is restored. That goes for tasks, for the items of literal lists that tasks are mapped over, and for tasks
-    that are mapped now, or no longer. Nothing changes if it keeps that version already."""
+def change_version(snapshot: Snapshot, dag: DagSpec, number: int, now: datetime) -> Plan:
+    """Give a run another version of its DAG. Instances that the version does not have become removed, new ones are
+    added, removed ones that it has again are restored. That holds for tasks, for the items of literal lists that tasks
+    are mapped over, and for tasks that have become mapped or unmapped. Nothing changes if the run has that version."""
     if snapshot.run.version == number:
         return Plan()
-    ops: list[Op] = [KeepVersion(run=snapshot.run.key, dag=dag, number=number, at=now)]
-    rows: dict[str, set[int]] = {}
-    for one in snapshot.in_order():
-        rows.setdefault(one.task_id, set()).add(one.map_index)
-    kept: dict[str, set[int]] = {}
-    for one in snapshot.in_order():
-        belongs = one.task_id in dag.tasks and _has_place(dag, one, rows[one.task_id])
+    ops: list[Op] = [ChangeVersion(run=snapshot.run.key, dag=dag, number=number, at=now)]
+    indexes: dict[str, set[int]] = {}
+    for ti in snapshot.in_order():
+        indexes.setdefault(ti.task_id, set()).add(ti.map_index)
+    remaining: dict[str, set[int]] = {}
+    for ti in snapshot.in_order():
+        belongs = ti.task_id in dag.tasks and _belongs(dag, ti, indexes[ti.task_id])
         if belongs:
-            kept.setdefault(one.task_id, set()).add(one.map_index)
-        if belongs and one.state is TaskState.REMOVED:
-            ops.append(_move(snapshot, one, TaskState.NONE, Cause.TASK_RESTORED, now, dict(fresh())))
-        elif not belongs and one.state is not TaskState.REMOVED:
-            changes = {"attempt_id": None, "end_date": one.end_date or now}
-            ops.append(_move(snapshot, one, TaskState.REMOVED, Cause.TASK_REMOVED, now, changes))
+            remaining.setdefault(ti.task_id, set()).add(ti.map_index)
+        if belongs and ti.state is TaskState.REMOVED:
+            ops.append(_move(snapshot, ti, TaskState.NONE, Cause.TASK_RESTORED, now, dict(reset_fields())))
+        elif not belongs and ti.state is not TaskState.REMOVED:
+            changes = {"attempt_id": None, "end_date": ti.end_date or now}
+            ops.append(_move(snapshot, ti, TaskState.REMOVED, Cause.TASK_REMOVED, now, changes))
     added = tuple(
-        one
-        for one in first_instances(dag)
-        if one.key not in snapshot.instances
-        and (one.task_id not in kept or (one.map_index >= 0 and kept[one.task_id] != {-1}))
+        ti
+        for ti in first_instances(dag)
+        if ti.key not in snapshot.instances
+        and (ti.task_id not in remaining or (ti.map_index >= 0 and remaining[ti.task_id] != {-1}))
     )
     if added:
         ops.append(AddInstances(run=snapshot.run.key, instances=added, at=now))
     return Plan(ops=tuple(ops))
 
 
-def _has_place(dag: DagSpec, one: Instance, rows: Collection[int]) -> bool:
-    """Whether a task of this version may have the instance. A mapped one keeps the row that it had before it was, until
-    that is cleared and expanded; but not beside rows of an expansion."""
-    expr = dag.length_expr(one.task_id)
-    if expr is None or one.map_index < 0:
-        return one.map_index < 0 and (expr is None or max(rows) < 0)
-    return any(length_sources(expr)) or one.map_index < (length_of(expr, lambda _: None) or 0)
+def _belongs(dag: DagSpec, ti: Instance, indexes: Collection[int]) -> bool:
+    """Whether the DAG version may have the instance; ``indexes`` are the map indexes of its task. A task that became
+    mapped keeps its unmapped instance until that is cleared and expanded, but not beside expanded ones."""
+    expr = dag.length_expr(ti.task_id)
+    if expr is None or ti.map_index < 0:
+        return ti.map_index < 0 and (expr is None or max(indexes) < 0)
+    return any(length_sources(expr)) or ti.map_index < (length_of(expr, lambda _: None) or 0)
 
 
 assert set(_MARKS) < FINISHED

@@ -1,18 +1,18 @@
-"""Which runs a backfill makes: the one answer behind the dry run, the form and the deed.
+"""Which runs a backfill creates or runs again; a dry run gives the same plan.
 
-A backfill makes the runs that the timetable has in a range of logical dates (both ends included), whatever the DAG's
-start date, end date and catchup say. A logical date that has a run already gets no second one:
+A backfill creates the runs that the timetable has in a range of logical dates (both ends included), whatever the DAG's
+start date, end date and catchup are. A logical date that has a run already gets no second one:
 
 ==================  =================================================================================
 existing run        ``reprocess``
 ==================  =================================================================================
-unfinished          left alone, "in flight"
-failed              ``none``: left alone, "already exists"; ``failed``, ``completed``: run again
-succeeded           ``none``, ``failed``: left alone, "already exists"; ``completed``: run again
+unfinished          not run again, "in flight"
+failed              ``none``: not run again, "already exists"; ``failed``, ``completed``: run again
+succeeded           ``none``, ``failed``: not run again, "already exists"; ``completed``: run again
 ==================  =================================================================================
 
-A run that is run again keeps its run id, and belongs to the backfill from then on. Runs that are not over at present
-are left out silently: the schedule will make them. All this is Airflow 3's behaviour as observed.
+A run that is run again keeps its run id, and belongs to the backfill from then on. Runs that are not due yet are
+omitted: the schedule will create them. All this is Airflow 3's behaviour, as observed.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ from .run_ids import RunType, make_run_id
 from .states import RunState
 from .timetables import DagRunInfo, RecordedTimetable, Timetable, as_utc
 
-_OWN_TIMETABLE = (
-    "Of a timetable of the author's own only the runs to come are recorded; trigger earlier ones by logical date."
+_CUSTOM_TIMETABLE = (
+    "Only future runs of a custom timetable are recorded; trigger earlier ones with: nbflow dags trigger {dag_id} "
+    "--logical-date DATE"
 )
 
 
@@ -64,7 +65,7 @@ ALREADY_EXISTS = "already exists"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExistingRun:
-    """A run that the DAG has at a logical date, of whatever type."""
+    """A run of any type that the DAG has at a logical date."""
 
     run_id: str
     logical_date: datetime
@@ -76,12 +77,12 @@ class BackfillEntry:
     """One logical date of a backfill."""
 
     ordinal: int
-    """Place in the order of starting, from 1."""
+    """Position in the order of starts, from 1."""
     info: DagRunInfo
     run_id: str | None
-    """Of the run to make or to run again; None where nothing is done."""
+    """Id of the run to create or to run again; None if the logical date is skipped."""
     reset: bool = False
-    """The run exists, and is cleared and run again."""
+    """The run exists, and is cleared to run again."""
     not_created_because: str | None = None
 
     @property
@@ -91,13 +92,13 @@ class BackfillEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillPlan:
-    """Every logical date of the range, in order of starting."""
+    """Every logical date of the range, in the order of starts."""
 
     entries: tuple[BackfillEntry, ...]
 
     @property
     def to_run(self) -> tuple[BackfillEntry, ...]:
-        """The entries that are made or run again."""
+        """The entries whose runs are created or run again."""
         return tuple(entry for entry in self.entries if entry.not_created_because is None)
 
 
@@ -117,15 +118,15 @@ def plan_backfill(
 ) -> BackfillPlan:
     """The runs of a backfill. Naive dates are UTC.
 
-    ``depends_on_past``: some task of the DAG does. A dry run is the same plan; it may be asked for beside an active
-    backfill, and may come out empty. Raises the :class:`~nbflow.errors.BackfillError` that says what is in the way.
+    ``depends_on_past``: a task of the DAG has it. A dry run gives the same plan, but may run beside another active
+    backfill and may be empty. Raises the :class:`~nbflow.errors.BackfillError` that names the obstacle.
     """
     reprocess = Reprocess(reprocess)
     from_date, to_date, now = as_utc(from_date), as_utc(to_date), as_utc(now)
     _check_schedule(timetable, dag_id)
     if another_active and not dry_run:
         raise AlreadyRunningBackfill(
-            f"Another backfill of DAG {dag_id!r} is unfinished.", hint="Wait for it, or cancel it first."
+            f"Another backfill of DAG {dag_id!r} is unfinished.", hint="Wait for its end, or cancel it first."
         )
     _check_request(dag_id, from_date, to_date, now, reprocess, run_backwards, depends_on_past)
 
@@ -134,21 +135,23 @@ def plan_backfill(
         infos.reverse()
     if not infos and not dry_run:
         raise NoBackfillRunsToCreate(
-            f"DAG {dag_id!r} has no run between {from_date.isoformat()} and {to_date.isoformat()} that is due: "
+            f"DAG {dag_id!r} has no due run between {from_date.isoformat()} and {to_date.isoformat()}: "
             f"it runs {timetable.describe()}.",
-            hint=_OWN_TIMETABLE if isinstance(timetable, RecordedTimetable) and not timetable.asked else "",
+            hint=_CUSTOM_TIMETABLE.format(dag_id=dag_id)
+            if isinstance(timetable, RecordedTimetable) and not timetable.asked
+            else "",
         )
     by_date = {as_utc(run.logical_date): run for run in existing}
-    entries = (_entry(place, info, by_date.get(info.logical_date), reprocess) for place, info in enumerate(infos, 1))
+    entries = (_entry(number, info, by_date.get(info.logical_date), reprocess) for number, info in enumerate(infos, 1))
     return BackfillPlan(entries=tuple(entries))
 
 
 def _check_schedule(timetable: Timetable, dag_id: str) -> None:
     if not timetable.can_be_scheduled:
-        raise DagNoScheduleException(f"DAG {dag_id!r} has no schedule.", hint="Trigger its runs one by one instead.")
+        raise DagNoScheduleException(f"DAG {dag_id!r} has no schedule.", hint="Trigger its runs one by one.")
     if not timetable.periodic:
         raise DagNonPeriodicScheduleException(
-            f"DAG {dag_id!r} runs {timetable.describe()}: there are no earlier runs to make up for."
+            f"DAG {dag_id!r} runs {timetable.describe()}: its schedule has no past runs to backfill."
         )
 
 
@@ -163,11 +166,11 @@ def _check_request(
 ) -> None:
     if depends_on_past and run_backwards:
         raise InvalidBackfillDirection(
-            f"A backfill of DAG {dag_id!r} cannot run backwards: it has tasks with depends_on_past=True."
+            f"A backfill of DAG {dag_id!r} cannot run backwards: the DAG has tasks with depends_on_past=True."
         )
     if depends_on_past and reprocess is Reprocess.NONE:
         raise InvalidReprocessBehavior(
-            f"DAG {dag_id!r} has tasks with depends_on_past=True, which a run that is left alone would hold up.",
+            f"DAG {dag_id!r} has tasks with depends_on_past=True: a failed run that is not run again would block them.",
             hint="Reprocess failed or completed runs.",
         )
     if from_date > to_date:
@@ -175,7 +178,7 @@ def _check_request(
             f"from_date ({from_date.isoformat()}) must not be after to_date ({to_date.isoformat()})."
         )
     if from_date >= now:
-        raise InvalidBackfillDate(f"A backfill cannot make runs of the future: it is {now.isoformat()} now.")
+        raise InvalidBackfillDate(f"A backfill cannot create future runs: it is {now.isoformat()} now.")
 
 
 def _entry(ordinal: int, info: DagRunInfo, run: ExistingRun | None, reprocess: Reprocess) -> BackfillEntry:

@@ -1,7 +1,7 @@
-"""Which runs the schedule makes now, as one plan: a timetable's answer joined with what the DAG has already.
+"""The plan for a DAG's due runs: the runs that its timetable requires, without those that exist already.
 
-Each due interval gets exactly one run that is not manual. Where a backfill has made that run before its time came, the
-schedule passes on to the next interval instead of waiting for ever on one that can not be made twice.
+Each due interval gets exactly one run that is not manual. If a backfill has created that run before it was due, the
+schedule continues with the next interval.
 """
 
 from __future__ import annotations
@@ -22,42 +22,45 @@ from nbflow.core.timetables import DagRunInfo, DataInterval, TimeRestriction, Ti
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """What the question needs to know of a DAG's runs."""
+class RunHistory:
+    """A DAG's existing runs, as far as its due runs depend on them."""
 
     last: DataInterval | None = None
     """Interval of the latest *scheduled* run."""
-    taken: Mapping[datetime, DataInterval] = field(default_factory=dict)
-    """Logical dates after that one which have a run of a backfill, with its interval. It may be longer or shorter than
-    the schedule's: the backfill may have been made before the schedule was changed."""
+    backfilled: Mapping[datetime, DataInterval] = field(default_factory=dict)
+    """Logical dates after ``last`` that have a run of a backfill -> its interval. The interval may differ from the
+    schedule's, if the schedule was changed after the backfill."""
     active_runs: int = 0
-    """Unfinished runs, those of backfills left out."""
+    """Number of unfinished runs, without those of backfills."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
-    """What :func:`plan_due` answers."""
+class DueRuns:
+    """Result of :func:`plan_due_runs`."""
 
     plan: Plan = field(default_factory=Plan)
-    made: tuple[Run, ...] = ()
+    runs: tuple[Run, ...] = ()
+    """The runs that the plan creates."""
     next: DagRunInfo | None = None
+    """The first run that is not created now."""
     wake_at: datetime | None = None
-    """When to ask again. None: the schedule has ended, or only the end of a run changes the answer (see ``wait``)."""
+    """When to plan again. None: the schedule has ended, or only the end of a run changes the result (see ``wait``)."""
     wait: WaitReason | None = None
 
 
-def plan_due(
+def plan_due_runs(
     dag: DagSpec,
     timetable: Timetable,
-    history: History,
+    history: RunHistory,
     now: datetime,
     *,
     version: int,
     paused: bool = False,
     announced: DagRunInfo | None = None,
-) -> Due:
-    """The runs that ``dag`` gets at ``now``, under its newest version. ``announced``: the last answer's ``next``."""
-    answer = plan_new_runs(
+) -> DueRuns:
+    """The runs to create for ``dag`` at ``now``, with DAG version ``version``. ``announced``: the last result's
+    ``next``."""
+    new_runs = plan_new_runs(
         timetable,
         start=dag.start_date,
         end=dag.end_date,
@@ -69,27 +72,27 @@ def plan_due(
         now=now,
         announced=announced,
     )
-    free = list(takewhile(lambda info: info.logical_date not in history.taken, answer.runs))
-    runs = [scheduled_run(dag, info, version) for info in free]
+    missing = list(takewhile(lambda info: info.logical_date not in history.backfilled, new_runs.runs))
+    runs = [scheduled_run(dag, info, version) for info in missing]
     plan = merged(new_run(dag, run, now) for run in runs)
-    if len(free) < len(answer.runs):  # the next look goes on after the run that is there already
-        return Due(plan=plan, made=tuple(runs), next=answer.runs[len(free)], wake_at=now)
-    return Due(plan=plan, made=tuple(runs), next=answer.next, wake_at=answer.wake_at, wait=answer.wait)
+    if len(missing) < len(new_runs.runs):  # the next call continues after the backfill's run
+        return DueRuns(plan=plan, runs=tuple(runs), next=new_runs.runs[len(missing)], wake_at=now)
+    return DueRuns(plan=plan, runs=tuple(runs), next=new_runs.next, wake_at=new_runs.wake_at, wait=new_runs.wait)
 
 
-def _last(dag: DagSpec, timetable: Timetable, history: History, now: datetime) -> DataInterval | None:
-    """The interval to go on from: that of the last scheduled run, and past those that a backfill has taken since."""
+def _last(dag: DagSpec, timetable: Timetable, history: RunHistory, now: datetime) -> DataInterval | None:
+    """The interval to continue from: that of the last scheduled run, or of backfilled runs that follow it directly."""
     last, restriction = history.last, TimeRestriction(dag.start_date, dag.end_date, dag.catchup)
-    for _ in history.taken:
+    for _ in history.backfilled:
         info = timetable.next_run(last, restriction, now)
-        if info is None or info.run_after > now or info.logical_date not in history.taken:
+        if info is None or info.run_after > now or info.logical_date not in history.backfilled:
             break
-        last = history.taken[info.logical_date]
+        last = history.backfilled[info.logical_date]
     return last
 
 
 def scheduled_run(dag: DagSpec, info: DagRunInfo, version: int) -> Run:
-    """The run that a timetable asks for."""
+    """The scheduled run for a timetable's ``info``."""
     start, end = info.data_interval
     return Run(
         dag_id=dag.dag_id,

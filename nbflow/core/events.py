@@ -1,7 +1,7 @@
-"""What happens outside and comes back: the only inputs by which an attempt or a user changes a task instance.
+"""Events of attempts: the only way in which an executor, a worker or the triggerer changes a task instance.
 
-Each event names the attempt it speaks for (or none, where a user acts). An event of an attempt that is no longer the
-instance's current one changes nothing: :func:`nbflow.core.decide.react` answers with an empty plan and says so.
+Each event carries the id of its attempt. An event of an attempt that is no longer the instance's current one changes
+nothing: :func:`nbflow.core.react.react` returns an empty plan with the reason (``refused``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nbflow.core.states import Cause
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A worker began the attempt."""
+    """A worker started the attempt."""
 
     attempt_id: str
     at: datetime
@@ -31,13 +31,15 @@ class Succeeded:
     started_at: datetime | None = None
     length: int | None = None
     follow: tuple[str, ...] | None = None
-    """A branch's choice: ids of the tasks to follow (a group's id is resolved to its tasks); None: no branch."""
+    """A branch's choice: ids of the tasks to follow; None: no branch."""
     skip: Literal["none", "direct", "all"] = "none"
-    """Short circuit: skip the direct downstream tasks, or all of them but teardowns."""
+    """Short circuit: skip the direct downstream tasks, or all downstream tasks; never teardowns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkippedItself:
+    """The task's code raised AirflowSkipException."""
+
     attempt_id: str
     at: datetime
     started_at: datetime | None = None
@@ -59,20 +61,20 @@ FailureCause = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The attempt ended badly. ``retry`` False forbids a retry (AirflowFailException, a sensor's timeout, a kill)."""
+    """The attempt failed. ``retry`` False forbids a retry (AirflowFailException, a sensor's timeout, a kill)."""
 
     attempt_id: str
     at: datetime
     cause: Cause = Cause.RAISED
     error: str = ""
-    """One line: the exception's class and message, or what became of the process."""
+    """One line: the exception's class and message, or how the process ended."""
     retry: bool = True
     started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescheduled:
-    """A sensor in reschedule mode gave its slot back until ``until``."""
+    """A sensor in reschedule mode releases its slot until its next check at ``until``."""
 
     attempt_id: str
     at: datetime
@@ -82,7 +84,7 @@ class Rescheduled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deferred:
-    """The task waits in the triggerer. ``trigger`` is data: a registered name and JSON arguments."""
+    """The task is deferred to the triggerer. ``trigger`` is data: a registered name and JSON arguments."""
 
     attempt_id: str
     at: datetime
@@ -95,7 +97,7 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerFired:
-    """The triggerer has the event that the deferred attempt waited for."""
+    """The trigger of a deferred attempt fired."""
 
     attempt_id: str
     at: datetime
@@ -129,4 +131,4 @@ Event = (
     | DispatchLost
     | KilledToRestart
 )
-"""What an attempt may say."""
+"""An event of an attempt."""

@@ -1,9 +1,9 @@
-"""A decision as a value, and what it leads to.
+"""Plans: decisions as values, and the snapshots after them.
 
-A :class:`Plan` is an ordered list of operations on runs and task instances, the reasons of all that waits, and
-``wake_at``: the earliest time at which the same question could have another answer with no new event. The store's
-``apply`` makes a plan so, in one transaction, or refuses it whole; :func:`advance` is the same step on a snapshot.
-Both obey one rule: an operation that does not find the state it expects is never half done.
+A :class:`Plan` is an ordered list of operations on runs and task instances, the reasons of everything that waits, and
+``wake_at``: the earliest time at which the plan could change without a new event. The store's ``apply`` carries out a
+plan in one transaction, or refuses it whole; :func:`advance` applies it to a snapshot. Both keep one rule: an operation
+that does not find the expected state changes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nbflow.core.states import Cause, RunCause, RunState, TaskState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """One task instance goes from one state to another, for a cause."""
+    """A state transition of a task instance."""
 
     run: RunKey
     key: TaskKey
@@ -32,15 +32,15 @@ class Move:
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of :class:`Instance` that change with it."""
     detail: Mapping[str, Any] = field(default_factory=dict)
-    """JSON for the history: the error line, the rule and counts that decided, the delay ..."""
+    """JSON for the history: the error line, the trigger rule, the delay ..."""
     attempt_id: str | None = None
-    """The attempt that this move ends or speaks for, as a guard: the row must still carry it. A dispatch names none:
-    the store makes a fresh attempt and returns it."""
+    """A guard: the attempt whose event this is; the row must still have it. None for a dispatch: the store makes a new
+    attempt and returns it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunMove:
-    """A run goes from one state to another, for a cause."""
+    """A state transition of a run."""
 
     run: RunKey
     source: RunState
@@ -53,7 +53,7 @@ class RunMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddInstances:
-    """New rows: of a new run, of a task that the DAG gained, of an expansion. Existing keys are left as they are."""
+    """New instances: of a new task of the DAG, or of an expansion. Existing keys are left unchanged."""
 
     run: RunKey
     instances: tuple[Instance, ...]
@@ -62,7 +62,7 @@ class AddInstances:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DropInstance:
-    """The placeholder (map index -1) of a mapped task makes room for its expansion. It must still be ``none``."""
+    """Delete the unmapped instance (map index -1) of a task that is expanded. Its state must be ``none``."""
 
     run: RunKey
     key: TaskKey
@@ -72,7 +72,7 @@ class DropInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddRun:
-    """A new run with its instances. Refused where a scheduled or backfill run of that logical date exists."""
+    """A new run with its instances. Refused if a scheduled or backfill run with that logical date exists."""
 
     run: Run
     instances: tuple[Instance, ...]
@@ -82,8 +82,8 @@ class AddRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
-    """The intent to call user code: exactly one for each terminal transition that has a callback. It is stored with
-    the transition and carried out afterwards, so that a crash between the two loses nothing."""
+    """A callback to user code: one for each terminal transition that has a callback. It is stored with the transition
+    and called afterwards, so that a crash between the two loses nothing."""
 
     run: RunKey
     key: TaskKey | None
@@ -94,8 +94,8 @@ class Callback:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeepVersion:
-    """A run goes on with another version of its DAG."""
+class ChangeVersion:
+    """A run gets another version of its DAG."""
 
     run: RunKey
     dag: DagSpec
@@ -103,19 +103,19 @@ class KeepVersion:
     at: datetime
 
 
-Op = Move | RunMove | AddInstances | DropInstance | AddRun | KeepVersion | Callback
+Op = Move | RunMove | AddInstances | DropInstance | AddRun | ChangeVersion | Callback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What should happen now, what waits and why, and when to ask again."""
+    """Operations to carry out now, reasons of what waits, and when to plan again."""
 
     ops: tuple[Op, ...] = ()
     waits: Mapping[tuple[RunKey, TaskKey], WaitReason] = field(default_factory=dict)
     run_waits: Mapping[RunKey, WaitReason] = field(default_factory=dict)
     wake_at: datetime | None = None
     refused: str | None = None
-    """Of :func:`react`: why the event changes nothing (an old attempt, a state that ended)."""
+    """Set by :func:`react`: why the event changes nothing (an old attempt, an instance that has ended)."""
 
     def __bool__(self) -> bool:
         return bool(self.ops)
@@ -126,13 +126,13 @@ class Plan:
 
 
 def earliest(*times: datetime | None) -> datetime | None:
-    """The earliest of the given times, None standing for never."""
-    known = [time for time in times if time is not None]
-    return min(known) if known else None
+    """The earliest of the times; None means never."""
+    given = [time for time in times if time is not None]
+    return min(given) if given else None
 
 
 def merged(plans: Iterable[Plan]) -> Plan:
-    """One plan that does all of these in order."""
+    """One plan with the operations and reasons of all ``plans``, in order."""
     ops: list[Op] = []
     waits: dict[tuple[RunKey, TaskKey], WaitReason] = {}
     run_waits: dict[RunKey, WaitReason] = {}
@@ -146,13 +146,13 @@ def merged(plans: Iterable[Plan]) -> Plan:
 
 
 class UnexpectedState(ValueError):
-    """A plan met an instance that is not as the plan expects it; the snapshot is unchanged."""
+    """An operation of a plan did not find the expected state; the snapshot is unchanged."""
 
 
 def advance(snapshot: Snapshot, ops: Iterable[Op]) -> Snapshot:
-    """The snapshot after ``ops`` (those of other runs are passed over). The revision grows by one if any applied.
+    """The snapshot after ``ops`` (those of other runs are ignored). The revision grows by one if any applied.
 
-    Raises :class:`UnexpectedState` where an operation does not find what it expects.
+    Raises :class:`UnexpectedState` if an operation does not find the expected state.
     """
     run, dag, instances, touched = snapshot.run, snapshot.dag, dict(snapshot.instances), False
     for op in ops:
@@ -166,22 +166,22 @@ def advance(snapshot: Snapshot, ops: Iterable[Op]) -> Snapshot:
                 if run.state is not op.source:
                     raise UnexpectedState(f"run {run.run_id} is {run.state}, not {op.source}")
                 run = change_run(run, state=op.target, **op.changes)
-            case KeepVersion():
+            case ChangeVersion():
                 run, dag = change_run(run, version=op.number), op.dag
             case AddInstances():
-                for one in op.instances:
-                    instances.setdefault(one.key, one)
+                for ti in op.instances:
+                    instances.setdefault(ti.key, ti)
             case DropInstance():
-                found = instances.pop(op.key, None)
-                if found is None or found.state is not TaskState.NONE:
-                    raise UnexpectedState(f"{op.key} was to be expanded, but is {found and found.state}")
+                dropped = instances.pop(op.key, None)
+                if dropped is None or dropped.state is not TaskState.NONE:
+                    raise UnexpectedState(f"{op.key} cannot be expanded: it is {dropped and dropped.state}")
     if not touched:
         return snapshot
     return replace(snapshot, dag=dag, run=change_run(run, revision=run.revision + 1), instances=instances)
 
 
 def moved(instance: Instance | None, move: Move) -> Instance:
-    """The instance after the move, or :class:`UnexpectedState`."""
+    """The instance after the move. Raises :class:`UnexpectedState`."""
     if instance is None or instance.state is not move.source:
         raise UnexpectedState(f"{move.key} is {instance and instance.state}, not {move.source}")
     if move.attempt_id is not None and move.attempt_id != instance.attempt_id:

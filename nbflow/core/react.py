@@ -1,12 +1,12 @@
-"""``react``: what an event from outside does to a task instance.
+"""``react``: the plan for an event of an attempt.
 
-The table ``_REACTIONS`` holds one small function for each kind of event. All of them keep three rules:
+The table ``_REACTIONS`` holds one function for each type of event. Three rules hold for all of them:
 
-* An event speaks for one attempt. If the instance's current attempt is another, or it has ended, nothing changes and
-  the plan says why (``refused``): a worker that was given up cannot overwrite its successor.
-* An outcome that overtakes its own start implies the start, so that history never has a gap.
-* A terminal transition of a task that has a callback for it carries one callback intent, unless the process that ran
-  the task has already called it.
+* An event belongs to one attempt. If it is not the instance's current attempt, or the instance is not live, nothing
+  changes and the plan holds the reason (``refused``): a worker whose lease was lost cannot overwrite its successor.
+* An outcome that arrives before its start was reported implies the start, so that the history has no gap.
+* A terminal transition of a task that has a callback for it comes with one :class:`Callback`, unless the process that
+  ran the task has already called it.
 """
 
 from __future__ import annotations
@@ -22,52 +22,52 @@ from nbflow.core.snapshot import Instance, Snapshot, TaskKey, change
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import LIVE, RUN_FINISHED, UNFINISHED, Cause, TaskState
 
-_GONE: dict[str, Any] = {"attempt_id": None}
+_NO_ATTEMPT: dict[str, Any] = {"attempt_id": None}
 
 
 def react(snapshot: Snapshot, key: TaskKey, event: ev.Event, *, callbacks_run: Collection[str] = ()) -> Plan:
-    """The plan for one event. ``callbacks_run``: kinds of callbacks that the task's own process has already called."""
-    one = snapshot.instances.get(key)
-    if one is None:
+    """The plan for one event. ``callbacks_run``: kinds of callbacks that the task's process has already called."""
+    ti = snapshot.instances.get(key)
+    if ti is None:
         return Plan(refused=f"{key} is no longer part of run {snapshot.run.run_id}")
-    if one.attempt_id != event.attempt_id:
-        return Plan(refused=f"attempt {event.attempt_id} of {key} is not its current one")
-    if one.state not in LIVE:
-        return Plan(refused=f"{key} is {one.state}: it awaits no outcome")
+    if ti.attempt_id != event.attempt_id:
+        return Plan(refused=f"attempt {event.attempt_id} of {key} is not the current one")
+    if ti.state not in LIVE:
+        return Plan(refused=f"{key} is {ti.state}: it waits for no outcome")
     task = snapshot.dag.tasks.get(key.task_id)
     if task is None:
         return Plan(refused=f"the DAG no longer has task {key.task_id}")
-    if one.state is TaskState.RESTARTING:
-        return Plan(ops=tuple(_start_over(snapshot, one, event)))
-    if one.state is TaskState.DEFERRED and not _speaks_for_a_trigger(event):
-        return Plan(refused=f"{key} is deferred: its attempt has reported, now only its trigger may")
-    ops = _REACTIONS[type(event)](snapshot, task, one, event)
+    if ti.state is TaskState.RESTARTING:
+        return Plan(ops=tuple(_restart(snapshot, ti, event)))
+    if ti.state is TaskState.DEFERRED and not _is_trigger_event(event):
+        return Plan(refused=f"{key} is deferred: only events of its trigger are accepted")
+    ops = _REACTIONS[type(event)](snapshot, task, ti, event)
     if isinstance(ops, str):
         return Plan(refused=ops)
-    kept = [op for op in ops if not (isinstance(op, Callback) and op.key == key and op.kind in callbacks_run)]
-    return Plan(ops=tuple(kept))
+    ops = [op for op in ops if not (isinstance(op, Callback) and op.key == key and op.kind in callbacks_run)]
+    return Plan(ops=tuple(ops))
 
 
 _TRIGGER_FAILURES = frozenset({Cause.TRIGGER_FAILED, Cause.TRIGGER_TIMEOUT, Cause.KILLED})
 
 
-def _speaks_for_a_trigger(event: ev.Event) -> bool:
-    """A deferred instance still carries its attempt's id, so that the trigger can be held to it; but a worker that
-    reports its outcome once more, or is given up late, must not end the wait."""
+def _is_trigger_event(event: ev.Event) -> bool:
+    """A deferred instance keeps its attempt id, so that events of its trigger can be checked. A worker that reports its
+    outcome twice, or whose lease expires late, has the same id and must not end the deferral."""
     if isinstance(event, ev.Failed):
         return event.cause in _TRIGGER_FAILURES
     return isinstance(event, ev.TriggerFired)
 
 
-def _start_over(snapshot: Snapshot, one: Instance, event: ev.Event) -> list[Op]:
-    """Whatever a killed attempt reports, except that it has only just started, its instance starts over."""
+def _restart(snapshot: Snapshot, ti: Instance, event: ev.Event) -> list[Op]:
+    """Whatever a killed attempt reports, except its start, the instance runs again."""
     if isinstance(event, ev.Started):
         return []
-    return [_move(snapshot, one, TaskState.NONE, Cause.KILLED_TO_RESTART, event.at, fresh(), guard=True)]
+    return [_move(snapshot, ti, TaskState.NONE, Cause.KILLED_TO_RESTART, event.at, reset_fields(), guard=True)]
 
 
-def fresh() -> dict[str, Any]:
-    """The fields of an instance that is to run again from the start. Its try number stays: the next try counts on."""
+def reset_fields() -> dict[str, Any]:
+    """Fields to change in an instance that runs again from the start. The try number is kept and counts on."""
     return {
         "attempt_id": None,
         "scheduled_at": None,
@@ -85,7 +85,7 @@ def fresh() -> dict[str, Any]:
 
 def _move(
     snapshot: Snapshot,
-    one: Instance,
+    ti: Instance,
     target: TaskState,
     cause: Cause,
     at: datetime,
@@ -96,99 +96,102 @@ def _move(
 ) -> Move:
     return Move(
         run=snapshot.run.key,
-        key=one.key,
-        source=one.state,
+        key=ti.key,
+        source=ti.state,
         target=target,
         cause=cause,
         at=at,
         changes=changes,
         detail=detail or {},
-        attempt_id=one.attempt_id if guard else None,
+        attempt_id=ti.attempt_id if guard else None,
     )
 
 
-def _begun(snapshot: Snapshot, one: Instance, started_at: datetime | None, at: datetime) -> tuple[list[Op], Instance]:
-    """The start that an outcome implies, if no start was reported; and the instance after it."""
-    if one.state is not TaskState.QUEUED:
-        return [], one
+def _implied_start(
+    snapshot: Snapshot, ti: Instance, started_at: datetime | None, at: datetime
+) -> tuple[list[Op], Instance]:
+    """The start that an outcome implies, if none was reported; and the instance after it."""
+    if ti.state is not TaskState.QUEUED:
+        return [], ti
     start = started_at or at
-    changes: dict[str, Any] = {} if one.start_date is not None else {"start_date": start}
-    move = _move(snapshot, one, TaskState.RUNNING, Cause.STARTED, start, changes, guard=True)
-    return [move], change(one, state=TaskState.RUNNING, **changes)
+    changes: dict[str, Any] = {} if ti.start_date is not None else {"start_date": start}
+    move = _move(snapshot, ti, TaskState.RUNNING, Cause.STARTED, start, changes, guard=True)
+    return [move], change(ti, state=TaskState.RUNNING, **changes)
 
 
-def _callback(snapshot: Snapshot, task: TaskSpec, one: Instance, kind: str, at: datetime, why: str) -> list[Op]:
+def _callback(snapshot: Snapshot, task: TaskSpec, ti: Instance, kind: str, at: datetime, reason: str) -> list[Op]:
     if kind not in task.callbacks:
         return []
-    return [Callback(run=snapshot.run.key, key=one.key, kind=kind, at=at, reason=why)]
+    return [Callback(run=snapshot.run.key, key=ti.key, kind=kind, at=at, reason=reason)]
 
 
-def _started(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.Started) -> list[Op] | str:
-    if one.state is not TaskState.QUEUED:
-        return f"{one.key} is {one.state}: it has started already"
-    return _begun(snapshot, one, event.at, event.at)[0]
+def _started(snapshot: Snapshot, task: TaskSpec, ti: Instance, event: ev.Started) -> list[Op] | str:
+    if ti.state is not TaskState.QUEUED:
+        return f"{ti.key} is {ti.state}: it has started already"
+    return _implied_start(snapshot, ti, event.at, event.at)[0]
 
 
-def _succeeded(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.Succeeded) -> list[Op] | str:
-    ops, one = _begun(snapshot, one, event.started_at, event.at)
+def _succeeded(snapshot: Snapshot, task: TaskSpec, ti: Instance, event: ev.Succeeded) -> list[Op] | str:
+    ops, ti = _implied_start(snapshot, ti, event.started_at, event.at)
     skips = skipped_by(snapshot.dag, task.task_id, event)
-    changes = {**_GONE, "end_date": event.at, "skips": skips, "length": event.length, "next_method": None}
+    changes = {**_NO_ATTEMPT, "end_date": event.at, "skips": skips, "length": event.length, "next_method": None}
     detail: dict[str, Any] = {} if event.follow is None else {"follow": list(event.follow)}
     if skips:
         detail["skips"] = list(skips)
-    ops.append(_move(snapshot, one, TaskState.SUCCESS, Cause.SUCCEEDED, event.at, changes, detail, guard=True))
-    return ops + _callback(snapshot, task, one, "success", event.at, "succeeded")
+    ops.append(_move(snapshot, ti, TaskState.SUCCESS, Cause.SUCCEEDED, event.at, changes, detail, guard=True))
+    return ops + _callback(snapshot, task, ti, "success", event.at, "succeeded")
 
 
 def skipped_by(dag: DagSpec, task_id: str, event: ev.Succeeded) -> tuple[str, ...]:
-    """Ids of the tasks that a success decides to skip, in topological order.
+    """Ids of the tasks that a success skips, in topological order.
 
-    A branch skips its direct downstream tasks but those it follows and those that come after a followed one (a join is
-    reached either way). A short circuit skips the direct downstream tasks, or everything after it but teardowns.
+    A branch skips its direct downstream tasks, except those that it follows and those downstream of a followed task (a
+    join is reached either way). A short circuit skips the direct downstream tasks, or all downstream tasks; never
+    teardowns.
     """
-    down = dag.downstream[task_id]
+    direct = dag.downstream[task_id]
     if event.follow is not None:
-        kept = set(event.follow)
+        reached = set(event.follow)
         for followed in event.follow:
-            kept |= dag.relatives(followed, upstream=False)
-        return tuple(other for other in down if other not in kept)
+            reached |= dag.relatives(followed, upstream=False)
+        return tuple(other for other in direct if other not in reached)
     if event.skip == "direct":
-        return tuple(other for other in down if not dag.tasks[other].is_teardown)
+        return tuple(other for other in direct if not dag.tasks[other].is_teardown)
     if event.skip == "all":
-        after = dag.relatives(task_id, upstream=False)
-        return tuple(other for other in dag.tasks if other in after and not dag.tasks[other].is_teardown)
+        downstream = dag.relatives(task_id, upstream=False)
+        return tuple(other for other in dag.tasks if other in downstream and not dag.tasks[other].is_teardown)
     return ()
 
 
-def _skipped(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.SkippedItself) -> list[Op] | str:
-    ops, one = _begun(snapshot, one, event.started_at, event.at)
-    changes = {**_GONE, "end_date": event.at}
+def _skipped(snapshot: Snapshot, task: TaskSpec, ti: Instance, event: ev.SkippedItself) -> list[Op] | str:
+    ops, ti = _implied_start(snapshot, ti, event.started_at, event.at)
+    changes = {**_NO_ATTEMPT, "end_date": event.at}
     detail = {"message": event.message} if event.message else {}
-    ops.append(_move(snapshot, one, TaskState.SKIPPED, Cause.SKIPPED_ITSELF, event.at, changes, detail, guard=True))
-    return ops + _callback(snapshot, task, one, "skipped", event.at, "skipped itself")
+    ops.append(_move(snapshot, ti, TaskState.SKIPPED, Cause.SKIPPED_ITSELF, event.at, changes, detail, guard=True))
+    return ops + _callback(snapshot, task, ti, "skipped", event.at, "skipped itself")
 
 
-def _failed(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.Failed) -> list[Op] | str:
-    ops, one = _begun(snapshot, one, event.started_at, event.at)
+def _failed(snapshot: Snapshot, task: TaskSpec, ti: Instance, event: ev.Failed) -> list[Op] | str:
+    ops, ti = _implied_start(snapshot, ti, event.started_at, event.at)
     retry = event.retry and event.cause is not Cause.FAILED_HARD
-    return ops + failure_ops(snapshot, task, one, event.cause, event.at, error=event.error, retry=retry)
+    return ops + failure_ops(snapshot, task, ti, event.cause, event.at, error=event.error, retry=retry)
 
 
 def failure_ops(
     snapshot: Snapshot,
     task: TaskSpec,
-    one: Instance,
+    ti: Instance,
     cause: Cause,
     at: datetime,
     *,
     error: str = "",
     retry: bool = True,
 ) -> list[Op]:
-    """A failed attempt becomes a retry while tries are left, else a failure (which ends the others under fail_fast)."""
+    """After a failed attempt: a retry while tries remain, else a failure (which ends other tasks under fail_fast)."""
     run = snapshot.run
     detail: dict[str, Any] = {"error": error} if error else {}
-    changes: dict[str, Any] = {**_GONE, "end_date": at, "next_method": None}
-    if retry and one.try_number <= one.max_tries and run.state not in RUN_FINISHED:
+    changes: dict[str, Any] = {**_NO_ATTEMPT, "end_date": at, "next_method": None}
+    if retry and ti.try_number <= ti.max_tries and run.state not in RUN_FINISHED:
         delay = retry_delay(
             delay_s=task.retry_delay,
             multiplier=task.retry_backoff,
@@ -196,58 +199,58 @@ def failure_ops(
             dag_id=run.dag_id,
             task_id=task.task_id,
             logical_date=run.logical_date,
-            failed_try=one.try_number,
-            map_index=one.map_index,
+            failed_try=ti.try_number,
+            map_index=ti.map_index,
         )
         changes["next_at"] = retry_at(at, delay)
-        detail |= {"delay": delay, "tries": one.max_tries + 1}
-        move = _move(snapshot, one, TaskState.UP_FOR_RETRY, cause, at, changes, detail, guard=True)
-        return [move, *_callback(snapshot, task, one, "retry", at, error or cause.value)]
-    ops: list[Op] = [_move(snapshot, one, TaskState.FAILED, cause, at, changes, detail, guard=True)]
-    ops += _callback(snapshot, task, one, "failure", at, error or cause.value)
+        detail |= {"delay": delay, "tries": ti.max_tries + 1}
+        move = _move(snapshot, ti, TaskState.UP_FOR_RETRY, cause, at, changes, detail, guard=True)
+        return [move, *_callback(snapshot, task, ti, "retry", at, error or cause.value)]
+    ops: list[Op] = [_move(snapshot, ti, TaskState.FAILED, cause, at, changes, detail, guard=True)]
+    ops += _callback(snapshot, task, ti, "failure", at, error or cause.value)
     if snapshot.dag.fail_fast:
-        ops += _stop_the_rest(snapshot, one, at)
+        ops += _fail_fast(snapshot, ti, at)
     return ops
 
 
-def _stop_the_rest(snapshot: Snapshot, failed: Instance, at: datetime) -> list[Op]:
-    """fail_fast, as in Airflow: running tasks fail, others that have not ended are skipped; teardowns still run."""
+def _fail_fast(snapshot: Snapshot, failed: Instance, at: datetime) -> list[Op]:
+    """fail_fast, as in Airflow: running tasks fail, other unfinished ones are skipped; teardowns still run."""
     ops: list[Op] = []
     for other in snapshot.in_order():
         if other.key == failed.key or other.state not in UNFINISHED or snapshot.dag.tasks[other.task_id].is_teardown:
             continue
         target = TaskState.FAILED if other.state is TaskState.RUNNING else TaskState.SKIPPED
-        changes = {**_GONE, "end_date": at, "next_at": None}
+        changes = {**_NO_ATTEMPT, "end_date": at, "next_at": None}
         ops.append(_move(snapshot, other, target, Cause.FAIL_FAST, at, changes, {"failed": str(failed.key)}))
-    return [*ops, *callbacks_of_ended(snapshot, ops)]
+    return [*ops, *callbacks_of_killed(snapshot, ops)]
 
 
-_KIND_OF_END = {TaskState.SUCCESS: "success", TaskState.FAILED: "failure", TaskState.SKIPPED: "skipped"}
+_CALLBACK_KIND = {TaskState.SUCCESS: "success", TaskState.FAILED: "failure", TaskState.SKIPPED: "skipped"}
 
 
-def callbacks_of_ended(snapshot: Snapshot, ops: Iterable[Op]) -> list[Op]:
-    """The callback intents of live tasks that others end: a user's mark, fail_fast, the run's time limit. Their own
-    processes are killed and call nothing. A task that never started has no callbacks when it is skipped, as in
-    Airflow."""
-    intents: list[Op] = []
+def callbacks_of_killed(snapshot: Snapshot, ops: Iterable[Op]) -> list[Op]:
+    """The callbacks of live tasks that are ended by a user's mark, by fail_fast or by the run's time limit: their
+    processes are killed before they can call anything. A task that never started has no callbacks when it is skipped,
+    as in Airflow."""
+    callbacks: list[Op] = []
     for op in ops:
         if not isinstance(op, Move) or op.source not in LIVE:
             continue
-        kind, task = _KIND_OF_END.get(op.target, ""), snapshot.dag.tasks.get(op.key.task_id)
+        kind, task = _CALLBACK_KIND.get(op.target, ""), snapshot.dag.tasks.get(op.key.task_id)
         if task is not None and kind in task.callbacks:
-            intents.append(Callback(run=op.run, key=op.key, kind=kind, at=op.at, reason=op.cause.value))
-    return intents
+            callbacks.append(Callback(run=op.run, key=op.key, kind=kind, at=op.at, reason=op.cause.value))
+    return callbacks
 
 
-def _rescheduled(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.Rescheduled) -> list[Op] | str:
-    ops, one = _begun(snapshot, one, event.started_at, event.at)
-    changes = {**_GONE, "next_at": event.until, "reschedules": one.reschedules + 1}
-    ops.append(_move(snapshot, one, TaskState.UP_FOR_RESCHEDULE, Cause.RESCHEDULED, event.at, changes, guard=True))
+def _rescheduled(snapshot: Snapshot, task: TaskSpec, ti: Instance, event: ev.Rescheduled) -> list[Op] | str:
+    ops, ti = _implied_start(snapshot, ti, event.started_at, event.at)
+    changes = {**_NO_ATTEMPT, "next_at": event.until, "reschedules": ti.reschedules + 1}
+    ops.append(_move(snapshot, ti, TaskState.UP_FOR_RESCHEDULE, Cause.RESCHEDULED, event.at, changes, guard=True))
     return ops
 
 
-def _deferred(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.Deferred) -> list[Op] | str:
-    ops, one = _begun(snapshot, one, event.started_at, event.at)
+def _deferred(snapshot: Snapshot, task: TaskSpec, ti: Instance, event: ev.Deferred) -> list[Op] | str:
+    ops, ti = _implied_start(snapshot, ti, event.started_at, event.at)
     changes = {"next_at": event.timeout_at, "next_method": event.next_method}
     detail = {
         "trigger": dict(event.trigger),
@@ -255,27 +258,27 @@ def _deferred(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.Defer
         "kwargs": dict(event.kwargs),
         "timeout_at": event.timeout_at.isoformat() if event.timeout_at else None,
     }
-    ops.append(_move(snapshot, one, TaskState.DEFERRED, Cause.DEFERRED, event.at, changes, detail, guard=True))
+    ops.append(_move(snapshot, ti, TaskState.DEFERRED, Cause.DEFERRED, event.at, changes, detail, guard=True))
     return ops
 
 
-def _trigger_fired(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.TriggerFired) -> list[Op] | str:
-    if one.state is not TaskState.DEFERRED:
-        return f"{one.key} is {one.state}: it waits for no trigger"
-    changes = {**_GONE, "next_at": None, "scheduled_at": event.at}
+def _trigger_fired(snapshot: Snapshot, task: TaskSpec, ti: Instance, event: ev.TriggerFired) -> list[Op] | str:
+    if ti.state is not TaskState.DEFERRED:
+        return f"{ti.key} is {ti.state}: it waits for no trigger"
+    changes = {**_NO_ATTEMPT, "next_at": None, "scheduled_at": event.at}
     detail = {"event": event.payload}
-    return [_move(snapshot, one, TaskState.SCHEDULED, Cause.TRIGGER_FIRED, event.at, changes, detail, guard=True)]
+    return [_move(snapshot, ti, TaskState.SCHEDULED, Cause.TRIGGER_FIRED, event.at, changes, detail, guard=True)]
 
 
-def _dispatch_lost(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.DispatchLost) -> list[Op] | str:
-    if one.state is not TaskState.QUEUED:
-        return f"{one.key} is {one.state}: its dispatch arrived"
-    changes = {**_GONE, "queued_at": None}
-    return [_move(snapshot, one, TaskState.SCHEDULED, Cause.DISPATCH_LOST, event.at, changes, guard=True)]
+def _dispatch_lost(snapshot: Snapshot, task: TaskSpec, ti: Instance, event: ev.DispatchLost) -> list[Op] | str:
+    if ti.state is not TaskState.QUEUED:
+        return f"{ti.key} is {ti.state}: it was dispatched"
+    changes = {**_NO_ATTEMPT, "queued_at": None}
+    return [_move(snapshot, ti, TaskState.SCHEDULED, Cause.DISPATCH_LOST, event.at, changes, guard=True)]
 
 
-def _ended(snapshot: Snapshot, task: TaskSpec, one: Instance, event: ev.KilledToRestart) -> list[Op] | str:
-    return f"{one.key} is {one.state}: only an attempt that is being restarted may simply end"
+def _killed_to_restart(snapshot: Snapshot, task: TaskSpec, ti: Instance, event: ev.KilledToRestart) -> list[Op] | str:
+    return f"{ti.key} is {ti.state}, not restarting"
 
 
 _REACTIONS: dict[type, Callable[[Snapshot, TaskSpec, Instance, Any], list[Op] | str]] = {
@@ -287,5 +290,5 @@ _REACTIONS: dict[type, Callable[[Snapshot, TaskSpec, Instance, Any], list[Op] | 
     ev.Deferred: _deferred,
     ev.TriggerFired: _trigger_fired,
     ev.DispatchLost: _dispatch_lost,
-    ev.KilledToRestart: _ended,
+    ev.KilledToRestart: _killed_to_restart,
 }

@@ -1,4 +1,4 @@
-"""Sentences for what waits. Each is made from the very values that the decision was made from."""
+"""Texts of reasons for waiting, made from the same values as the decision to wait."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
-from nbflow.core.states import FINISHED, SUCCESS_STATES, TaskState
+from nbflow.core.states import FAILED_STATES, FINISHED, SUCCESS_STATES, TaskState
 from nbflow.core.trigger_rules import SENTENCES, Verdict
 
 NAMES_SHOWN = 5
-"""A sentence with more names than this is no longer read."""
+"""A sentence names at most this many tasks, to stay readable."""
 
 
 def listed(names: list[str]) -> str:
@@ -22,77 +22,84 @@ def listed(names: list[str]) -> str:
 
 
 def paused_wait(dag_id: str) -> WaitReason:
-    """Why nothing of a paused DAG goes on."""
-    return WaitReason(kind="paused", text=f"DAG {dag_id} is paused. Go on with: nbflow dags unpause {dag_id}")
+    """Why no task of a paused DAG starts."""
+    return WaitReason(kind="paused", text=f"DAG {dag_id!r} is paused. Unpause it with: nbflow dags unpause {dag_id}")
 
 
 def upstream_wait(
-    dag: DagSpec, task: TaskSpec, one: Instance, states: Mapping[TaskKey, TaskState], said: Verdict
+    dag: DagSpec, task: TaskSpec, ti: Instance, states: Mapping[TaskKey, TaskState], verdict: Verdict
 ) -> WaitReason:
-    """Why a trigger rule is not met yet: the tasks that it still looks to, with their states."""
-    group = dag.mapped_group[task.task_id] if one.map_index >= 0 else None
-    deciders = dag.steered_by.get(task.task_id, ()) if one.state is TaskState.NONE else ()
-    looked_at = {*task.upstream, *dag.setup_scope.get(task.task_id, ()), *deciders}
-    before: dict[str, str] = {}
+    """Why a trigger rule is not met yet: the tasks that it waits for, with their states."""
+    group = dag.mapped_group[task.task_id] if ti.map_index >= 0 else None
+    deciders = dag.skipping_tasks.get(task.task_id, ()) if ti.state is TaskState.NONE else ()
+    relevant = {*task.upstream, *dag.setup_scope.get(task.task_id, ()), *deciders}
+    waited_for: dict[str, str] = {}
     for key, state in states.items():
-        if key.task_id not in looked_at or (said is Verdict.WAIT and state in FINISHED):
+        if key.task_id not in relevant or (verdict is Verdict.WAIT and state in FINISHED):
             continue
-        if group is not None and dag.mapped_group[key.task_id] == group and key.map_index != one.map_index:
+        if group is not None and dag.mapped_group[key.task_id] == group and key.map_index != ti.map_index:
             continue
-        before[str(key)] = state.value
+        waited_for[str(key)] = state.value
     rule = SENTENCES[task.trigger_rule]
-    shown = listed([f"{key} ({state})" for key, state in sorted(before.items())])
-    detail = {"rule": task.trigger_rule, "upstream": before}
-    if said is Verdict.STUCK:
-        text = f"Trigger rule {task.trigger_rule} ({rule}) can no longer be met: {shown}."
+    tasks = listed([f"{key} ({state})" for key, state in sorted(waited_for.items())])
+    detail = {"rule": task.trigger_rule, "upstream": waited_for}
+    if verdict is Verdict.STUCK:
+        text = f"Trigger rule {task.trigger_rule} ({rule}) can no longer be met: {tasks}."
         return WaitReason(kind="stuck", text=text, detail=detail)
-    choosing = sorted({key.task_id for key in states if str(key) in before and key.task_id in deciders})
-    skips = f" What {listed(choosing)} chooses may still skip it." if choosing else ""
-    return WaitReason(kind="upstream", text=f"Waits for {shown}; {task.trigger_rule}: {rule}.{skips}", detail=detail)
+    unfinished = sorted({key.task_id for key in states if str(key) in waited_for and key.task_id in deciders})
+    skips = f" The choice of {listed(unfinished)} may still skip it." if unfinished else ""
+    text = f"Waits for {tasks}. Trigger rule {task.trigger_rule}: {rule}.{skips}"
+    return WaitReason(kind="upstream", text=text, detail=detail)
 
 
 def past_wait(snapshot: Snapshot, task: TaskSpec) -> WaitReason | None:
-    """Why a task that depends on its past may not start, or None if its past allows it.
+    """Why a task with depends_on_past or wait_for_downstream may not start, or None if it may.
 
-    As in Airflow: the first run is free, and so is a task that no earlier run had (unless it says
-    ``ignore_first_depends_on_past=False``). ``wait_for_downstream`` looks at the direct downstream tasks only.
+    As in Airflow: the task may start in the DAG's first run, and where no earlier run has the task (unless it has
+    ``ignore_first_depends_on_past=False``). ``wait_for_downstream`` checks the direct downstream tasks only.
     """
     previous = snapshot.previous
     if previous is None or not (task.depends_on_past or task.wait_for_downstream):
         return None
-    if task.ignore_first_depends_on_past and task.task_id not in previous.ever:
+    if task.ignore_first_depends_on_past and task.task_id not in previous.known_tasks:
         return None
-    before = previous.states.get(task.task_id, ())
-    bad = [state for state in before if state not in SUCCESS_STATES]
-    if bad or not before:
-        seen = bad[0].value if bad else "not there"
-        text = f"depends_on_past: in run {previous.run_id} the task is {seen}; it must be success or skipped."
-        return WaitReason(
-            kind="past", text=text, detail={"run_id": previous.run_id, "states": [s.value for s in before]}
+    states = previous.states.get(task.task_id, ())
+    blocking = [state for state in states if state not in SUCCESS_STATES]
+    if blocking or not states:
+        state = blocking[0] if blocking else None
+        text = (
+            f"depends_on_past: the task is {state or 'missing'} in the previous run, {previous.run_id}; it must be "
+            f"success or skipped there.{_way_past(state)}"
         )
+        detail = {"run_id": previous.run_id, "states": [state.value for state in states]}
+        return WaitReason(kind="past", text=text, detail=detail)
     if task.wait_for_downstream:
-        for down in snapshot.dag.downstream[task.task_id]:
-            late = [state for state in previous.states.get(down, ()) if state not in SUCCESS_STATES]
-            if late:
+        for task_id in snapshot.dag.downstream[task.task_id]:
+            blocking = [state for state in previous.states.get(task_id, ()) if state not in SUCCESS_STATES]
+            if blocking:
                 text = (
-                    f"wait_for_downstream: in run {previous.run_id} {down} is {late[0].value}, not success or skipped."
+                    f"wait_for_downstream: {task_id} is {blocking[0]} in the previous run, {previous.run_id}; it must "
+                    f"be success or skipped there.{_way_past(blocking[0])}"
                 )
-                return WaitReason(
-                    kind="past_downstream", text=text, detail={"run_id": previous.run_id, "task_id": down}
-                )
+                detail = {"run_id": previous.run_id, "task_id": task_id}
+                return WaitReason(kind="past_downstream", text=text, detail=detail)
     return None
 
 
+def _way_past(state: TaskState | None) -> str:
+    return " Clear it or mark it success in that run." if state in FAILED_STATES else ""
+
+
 _LIVE = {
-    TaskState.SCHEDULED: ("slot", "Waits for a slot: nothing else keeps it."),
-    TaskState.QUEUED: ("executor", "Is with the executor and about to start."),
-    TaskState.RUNNING: ("running", "Is running."),
-    TaskState.DEFERRED: ("deferred", "Waits in the triggerer; it takes no slot."),
-    TaskState.RESTARTING: ("restarting", "Its old attempt is being ended; then it starts over."),
+    TaskState.SCHEDULED: ("slot", "Ready; starts on the scheduler's next loop."),
+    TaskState.QUEUED: ("executor", "Queued in the executor; about to start."),
+    TaskState.RUNNING: ("running", "Running."),
+    TaskState.DEFERRED: ("deferred", "Deferred: waits for its trigger in the triggerer and occupies no slot."),
+    TaskState.RESTARTING: ("restarting", "Its previous attempt is being killed; then it runs again."),
 }
 
 
-def explain_live(one: Instance) -> WaitReason:
-    """Why an instance that is out of the scheduler's hands has not ended."""
-    kind, text = _LIVE[one.state]
-    return WaitReason(kind=kind, text=text, until=one.next_at if one.state is TaskState.DEFERRED else None)
+def explain_live(ti: Instance) -> WaitReason:
+    """Why an instance that is scheduled or live has not ended."""
+    kind, text = _LIVE[ti.state]
+    return WaitReason(kind=kind, text=text, until=ti.next_at if ti.state is TaskState.DEFERRED else None)

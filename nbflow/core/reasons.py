@@ -1,7 +1,6 @@
-"""Why something waits: one small value for every wait, made by the same evaluation that decided to wait.
+"""Reasons for waiting: each is made by the same evaluation that decides that a task instance or a run waits.
 
-``KINDS`` lists every kind with the sentence that explains it. ``text`` is that sentence filled in for this case;
-``detail`` holds the facts behind it as JSON; ``until`` is the moment at which waiting ends by itself, if there is one.
+``KINDS`` lists every kind of reason with its meaning.
 """
 
 from __future__ import annotations
@@ -14,26 +13,26 @@ from typing import Any
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
-        "upstream": "waits for tasks before it",
-        "past": "waits for its own instance in the run before",
-        "past_downstream": "waits for the tasks after its instance in the run before",
-        "length": "waits for the list it is mapped over",
+        "upstream": "waits for upstream tasks",
+        "past": "waits for the same task in the previous run (depends_on_past)",
+        "past_downstream": "waits for its downstream tasks in the previous run (wait_for_downstream)",
+        "length": "waits for the result that it is mapped over",
         "stuck": "its trigger rule can never be met",
-        "retry": "waits for its next try",
+        "retry": "waits for its retry delay",
         "reschedule": "waits for its next check",
-        "deferred": "waits in the triggerer",
+        "deferred": "waits for its trigger",
         "task_dates": "the logical date is outside the task's start_date and end_date",
-        "slot": "every executor slot is taken",
+        "slot": "waits for an executor slot",
         "pool": "its pool is full",
         "pool_missing": "its pool does not exist",
         "pool_too_small": "it needs more slots than its pool has",
         "max_active_tasks": "max_active_tasks of its DAG is reached",
         "max_active_tis_per_dag": "max_active_tis_per_dag of the task is reached",
         "max_active_tis_per_dagrun": "max_active_tis_per_dagrun of the task is reached",
-        "priority": "a task of higher priority goes first",
-        "executor": "it is with the executor, about to start",
+        "priority": "a task of higher priority starts first",
+        "executor": "it is queued in the executor",
         "running": "it is running",
-        "restarting": "its old attempt is being ended",
+        "restarting": "its previous attempt is being killed",
         "paused": "its DAG is paused",
         "run_queued": "its run has not started",
         "run_finished": "its run has ended",
@@ -46,12 +45,16 @@ KINDS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitReason:
-    """One true, current reason."""
+    """Why a task instance or a run waits now."""
 
     kind: str
+    """A key of :data:`KINDS`."""
     text: str
+    """Sentences for users; they end with the way out, where there is one."""
     detail: Mapping[str, Any] = field(default_factory=dict)
+    """The values behind the text; JSON."""
     until: datetime | None = None
+    """When waiting ends without any event, if that is known."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -1,10 +1,10 @@
-"""How long a failed task waits for its next try.
+"""The delay between a failed try and the next one.
 
-Without backoff: ``retry_delay``, exactly. With it, the delay of the n-th failure is drawn from
-``[base, 2 * base)``, ``base = retry_delay * multiplier ** (n - 1)``, and limited to a day and to ``max_retry_delay``.
-The draw keeps tasks that failed together from coming back together; it is a hash of the task's identity and not a
-random number, so that the scheduler, a restart of it and a simulation all name the same moment. Formula and hash are
-Airflow's as observed: the same task waits as long there.
+Without backoff: exactly ``retry_delay``. With backoff, the delay after the n-th failure is in ``[base, 2 * base)``,
+``base = retry_delay * multiplier ** (n - 1)``, limited to a day and to ``max_retry_delay``. The jitter keeps tasks that
+failed together from retrying together. It is a hash of the task's identity and not a random number, so that the
+scheduler, a restarted scheduler and a simulation compute the same time. Formula and hash are Airflow's, as observed:
+the same task waits equally long there.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import math
 from datetime import UTC, datetime, timedelta
 
 MAX_BACKOFF_S = 24 * 60 * 60
-"""No backoff is longer than a day, in seconds (Airflow's MAX_RETRY_DELAY). A plain ``retry_delay`` may be."""
+"""Longest backoff in seconds: a day (Airflow's MAX_RETRY_DELAY). A plain ``retry_delay`` may be longer."""
 
 
 def backoff_multiplier(retry_exponential_backoff: bool | float | None) -> float:
-    """The factor from one delay to the next. True means 2; None, False, 0 and 1 mean no backoff, and give 0."""
+    """The factor from one delay to the next. True means 2; None, False, 0 and 1 mean no backoff: returns 0."""
     if retry_exponential_backoff is True:
         return 2.0
     return 0.0 if retry_exponential_backoff in (None, False, 0, 1) else float(retry_exponential_backoff or 0)
@@ -37,9 +37,9 @@ def retry_delay(
 ) -> float:
     """Seconds from the end of the failed try (1 = the first) to the next.
 
-    ``multiplier`` is :func:`backoff_multiplier`'s. ``map_index`` spreads the items of a mapped task, which Airflow
-    sends back all at once; -1, an unmapped task, gives Airflow's delay. A ``max_delay_s`` of 0 is no limit, like None:
-    Airflow limits only by what is true, which a timedelta(0) is not.
+    ``multiplier`` is the result of :func:`backoff_multiplier`. ``map_index`` spreads the instances of a mapped task,
+    which Airflow retries all at once; -1, an unmapped task, gives Airflow's delay. A ``max_delay_s`` of 0 is no limit,
+    like None: Airflow ignores a falsy limit, and timedelta(0) is falsy.
     """
     if multiplier in (0.0, 1.0):
         return delay_s
@@ -54,10 +54,10 @@ def retry_delay(
 
 
 def _base_delay(delay_s: float, multiplier: float, failed_try: int) -> int:
-    """Whole seconds, at least one: the jitter is a remainder by it."""
+    """Whole seconds, at least one, since the jitter is a remainder modulo it."""
     try:
         return max(1, math.ceil(delay_s * multiplier ** (failed_try - 1)))
-    except OverflowError:  # hundreds of tries: beyond every limit, and what it is exactly no longer matters
+    except OverflowError:  # after hundreds of tries; the limit applies in any case
         return MAX_BACKOFF_S
 
 

@@ -1,6 +1,6 @@
-"""Run ids: what kind of run it is, and when it became due: ``scheduled__2024-01-02T00:00:00+00:00``.
+"""Run ids: run type and ``run_after``, as in ``scheduled__2024-01-02T00:00:00+00:00``.
 
-Airflow 3's form, which names ``run_after``; Airflow 2 named the logical date.
+This is Airflow 3's form; Airflow 2 used the logical date instead of ``run_after``.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class RunType(StrEnum):
 def make_run_id(
     run_type: str | RunType, *, logical_date: datetime | None, run_after: datetime, token: str | None = None
 ) -> str:
-    """The id of a run. Times appear with the offset they come with.
+    """The id of a run. Times keep their UTC offset.
 
-    A run without a logical date is told from others of the same moment by ``token`` (a few letters and digits, drawn by
-    the caller, since nothing here is random); raises ValueError without one.
+    A run without a logical date needs ``token`` (a few random letters and digits from the caller) to distinguish it
+    from others of the same time; raises ValueError without one.
     """
     stem = f"{RunType(run_type)}{_SEPARATOR}{run_after.isoformat()}"
     if logical_date is not None:
@@ -43,6 +43,6 @@ def make_run_id(
 
 
 def run_type_of(run_id: str) -> RunType:
-    """The type that an id was made for. An id of another form was given by hand: a manual run."""
+    """The run type in an id. An id of another form was chosen by a user: a manual run."""
     prefix, separator, _ = run_id.partition(_SEPARATOR)
-    return next((kind for kind in RunType if separator and kind.value == prefix), RunType.MANUAL)
+    return next((run_type for run_type in RunType if separator and run_type.value == prefix), RunType.MANUAL)

@@ -1,16 +1,16 @@
-"""The serialisable DAG: all that a decision may know of a pipeline, and no code.
+"""The serialised DAG: everything that the scheduler, the simulator and the views read of a DAG; no code.
 
-The authoring layer compiles a ``DAG`` to a :class:`DagSpec`; the store keeps it as JSON under the hash of that JSON;
-the scheduler, the simulator and the views read nothing else. Durations are seconds (float), times are aware UTC.
+The authoring layer compiles a ``DAG`` to a :class:`DagSpec`; the store holds it as JSON, by the hash of that JSON.
+Durations are seconds (float), times are aware UTC.
 
 Lengths of mapped tasks
 -----------------------
-What a task is mapped over is known here only by its length, as a small expression (:data:`Length`):
+The spec holds only the length of the input that a task is mapped over, as an expression (:data:`Length`):
 
 =======================  =========================================================================
 ``("lit", n)``           a literal list or dict of ``n`` items
-``("task", task_id)``    the length of that task's return value (of a mapped task: how many returned one)
-``("min", a, b, ...)``   ``zip``; ``("max", ...)`` with a fill value; ``("sum", ...)`` is ``concat``
+``("task", task_id)``    the length of that task's return value (a mapped task: number of instances that returned one)
+``("min", a, b, ...)``   ``zip``; ``("max", ...)``: ``zip`` with a fill value; ``("sum", ...)``: ``concat``
 ``("mul", a, b, ...)``   the cross product of ``expand(x=..., y=...)``
 =======================  =========================================================================
 """
@@ -29,11 +29,11 @@ from typing import Any
 Length = tuple[Any, ...]
 
 SPEC_FORMAT = 1
-"""Raised when a stored spec of an older nbflow can no longer be read as it is."""
+"""Incremented when stored specs of an older nbflow can no longer be read."""
 
 
 def length_of(expr: Length, of_task: Callable[[str], int | None]) -> int | None:
-    """Value of a length expression, or ``None`` while a task it needs has no length yet."""
+    """Value of a length expression; ``None`` while a task in it has no length yet."""
     kind, *args = expr
     if kind == "lit":
         return int(args[0])
@@ -50,7 +50,7 @@ _LENGTH_OPS: dict[str, Callable[[list[int]], int]] = {"min": min, "max": max, "s
 
 
 def length_sources(expr: Length) -> Iterator[str]:
-    """Ids of the tasks whose results a length expression needs."""
+    """Ids of the tasks in a length expression."""
     kind, *args = expr
     if kind == "task":
         yield args[0]
@@ -61,18 +61,18 @@ def length_sources(expr: Length) -> Iterator[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
-    """One task. Every field has Airflow's name and meaning where Airflow has the argument."""
+    """One task. Fields that are arguments of Airflow's operators have the same name and meaning."""
 
     task_id: str
     operator: str = "EmptyOperator"
-    """Class name, for people; the code is found again by loading the DAG's source."""
+    """Class name, for display; the code comes from loading the DAG's source."""
     upstream: tuple[str, ...] = ()
     """Direct upstream task ids, sorted."""
     trigger_rule: str = "all_success"
     retries: int = 0
     retry_delay: float = 300.0
     retry_backoff: float = 0.0
-    """Multiplier of the delay from one try to the next (``retry_exponential_backoff``: True is 2). 0 or 1: none."""
+    """Factor from one retry delay to the next (``retry_exponential_backoff``: True is 2). 0 or 1: no backoff."""
     max_retry_delay: float | None = None
     execution_timeout: float | None = None
     depends_on_past: bool = False
@@ -92,32 +92,32 @@ class TaskSpec:
     is_teardown: bool = False
     on_failure_fail_dagrun: bool = False
     setups: tuple[str, ...] = ()
-    """Of a teardown: its setup tasks among ``upstream``."""
+    """Of a teardown: those of ``upstream`` that are its setups."""
     group: str | None = None
     """Id of the innermost task group, or None."""
     expand: Length | None = None
-    """What this task itself is mapped over."""
+    """Length of the input that this task itself is mapped over; None if it is not mapped itself."""
     feeds_mapping: bool = False
-    """Something is mapped over this task's return value: its result must have a length."""
+    """A task or group is mapped over this task's return value, which must have a length."""
     steers: str = ""
-    """What its success may skip: ``direct``, the tasks directly after it (a branch); ``all``, everything after it (a
-    short circuit); or nothing."""
+    """Which tasks its success may skip: ``direct``, its direct downstream tasks (a branch); ``all``, all its downstream
+    tasks (a short circuit); empty, none."""
     is_sensor: bool = False
     reschedules: bool = False
     deferrable: bool = False
     empty: bool = False
-    """Does nothing and has no callbacks: the scheduler may end it without a process."""
+    """It runs no code and has no callbacks: the scheduler marks it success without a process."""
     callbacks: tuple[str, ...] = ()
-    """Which of execute, success, failure, retry, skipped have callbacks."""
+    """Those of execute, success, failure, retry, skipped that have callbacks."""
     label: str | None = None
     doc: str | None = None
     ui: Mapping[str, Any] = field(default_factory=dict)
-    """For views only: colour, template fields and their raw text, doc_md, owner, file line ..."""
+    """For display: colour, template fields and their raw text, doc_md, owner, file line ..."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSpec:
-    """A task group; ``expand`` makes it a mapped one."""
+    """A task group; with ``expand``, a mapped one."""
 
     group_id: str
     parent: str | None = None
@@ -155,7 +155,7 @@ class DagSpec:
     edge_labels: Mapping[str, str] = field(default_factory=dict)
     """"upstream>downstream" -> label."""
     callbacks: tuple[str, ...] = ()
-    """Which of success, failure the DAG itself has."""
+    """Those of success, failure that the DAG itself has."""
     render_native: bool = False
 
     @cached_property
@@ -169,7 +169,7 @@ class DagSpec:
 
     @cached_property
     def mapped_group(self) -> Mapping[str, str | None]:
-        """For every task the innermost *mapped* group around it, or None."""
+        """Every task -> the innermost *mapped* group that contains it, or None."""
         return {task_id: self._mapped_group(task.group) for task_id, task in self.tasks.items()}
 
     def _mapped_group(self, group_id: str | None) -> str | None:
@@ -181,7 +181,7 @@ class DagSpec:
         return None
 
     def length_expr(self, task_id: str) -> Length | None:
-        """What the task is mapped over, by itself or by its group; None for a plain task."""
+        """Length of the input that the task is mapped over, itself or by its group; None for an unmapped task."""
         expand = self.tasks[task_id].expand
         if expand is not None:
             return expand
@@ -190,41 +190,41 @@ class DagSpec:
 
     @cached_property
     def setup_scope(self) -> Mapping[str, tuple[str, ...]]:
-        """For every plain task, the setups somewhere before it in whose scope it lies: those with no teardown, or
-        with a teardown somewhere after the task. Tasks in no scope are left out."""
+        """Task -> the setups in whose scope it lies: setups upstream of it that have no teardown, or a teardown
+        downstream of the task. Teardowns and tasks in no scope are omitted."""
         setups = [task_id for task_id, task in self.tasks.items() if task.is_setup]
         if not setups:
             return {}
-        ends: dict[str, list[str]] = {setup: [] for setup in setups}
+        teardowns: dict[str, list[str]] = {setup: [] for setup in setups}
         for task in self.tasks.values():
             for setup in task.setups:
-                ends[setup].append(task.task_id)
+                teardowns[setup].append(task.task_id)
         scope: dict[str, list[str]] = {}
         for setup in setups:
             inside = self.relatives(setup, upstream=False)
-            if ends[setup]:
-                inside &= frozenset().union(*(self.relatives(end, upstream=True) for end in ends[setup]))
+            if teardowns[setup]:
+                inside &= frozenset().union(*(self.relatives(end, upstream=True) for end in teardowns[setup]))
             for task_id in inside:
                 if not self.tasks[task_id].is_teardown:
                     scope.setdefault(task_id, []).append(setup)
-        return {task_id: tuple(sorted(found)) for task_id, found in scope.items()}
+        return {task_id: tuple(sorted(scope_setups)) for task_id, scope_setups in scope.items()}
 
     @cached_property
-    def steered_by(self) -> Mapping[str, tuple[str, ...]]:
-        """For every task that other tasks may skip, those: the branches directly before it, and the short circuits
-        anywhere before it. No task that waits for nothing (``always``) is among them, and no teardown."""
-        found: dict[str, list[str]] = {}
+    def skipping_tasks(self) -> Mapping[str, tuple[str, ...]]:
+        """Task -> the tasks that may skip it: branches directly upstream, and short circuits anywhere upstream. Tasks
+        that none may skip are omitted, as are teardowns and tasks with the trigger rule ``always``."""
+        deciders: dict[str, list[str]] = {}
         for task_id, task in self.tasks.items():
-            after = self.relatives(task_id, upstream=False) if task.steers == "all" else frozenset[str]()
-            for other in self.downstream[task_id] if task.steers == "direct" else after:
+            downstream = self.relatives(task_id, upstream=False) if task.steers == "all" else frozenset[str]()
+            for other in self.downstream[task_id] if task.steers == "direct" else downstream:
                 if not self.tasks[other].is_teardown and self.tasks[other].trigger_rule != "always":
-                    found.setdefault(other, []).append(task_id)
-        return {task_id: tuple(deciders) for task_id, deciders in found.items()}
+                    deciders.setdefault(other, []).append(task_id)
+        return {task_id: tuple(ids) for task_id, ids in deciders.items()}
 
     @cached_property
     def effective_leaves(self) -> tuple[str, ...]:
-        """Tasks whose states decide the run's: those with nothing after them but teardowns that may fail freely
-        (in a DAG of such teardowns alone: its last ones)."""
+        """Tasks whose states decide the run's state: those with no downstream tasks, where teardowns without
+        ``on_failure_fail_dagrun`` do not count (in a DAG that has only such teardowns: its leaves)."""
 
         def counts(task: TaskSpec) -> bool:
             return not task.is_teardown or task.on_failure_fail_dagrun
@@ -232,24 +232,24 @@ class DagSpec:
         leaves = tuple(
             task_id
             for task_id, task in self.tasks.items()
-            if counts(task) and not any(counts(self.tasks[down]) for down in self.downstream[task_id])
+            if counts(task) and not any(counts(self.tasks[other]) for other in self.downstream[task_id])
         )
         return leaves or tuple(task_id for task_id in self.tasks if not self.downstream[task_id])
 
     def relatives(self, task_id: str, *, upstream: bool) -> frozenset[str]:
-        """All tasks before (or after) a task, without itself."""
+        """All upstream (or all downstream) tasks of a task, without itself."""
         seen: set[str] = set()
-        todo = [task_id]
-        while todo:
-            here = todo.pop()
-            for other in self.tasks[here].upstream if upstream else self.downstream[here]:
+        stack = [task_id]
+        while stack:
+            current = stack.pop()
+            for other in self.tasks[current].upstream if upstream else self.downstream[current]:
                 if other not in seen:
                     seen.add(other)
-                    todo.append(other)
+                    stack.append(other)
         return frozenset(seen)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able form; :meth:`from_dict` gives an equal spec back."""
+        """JSON values; :meth:`from_dict` returns an equal spec."""
         raw = _compact(self)
         raw["tasks"] = [_compact(task) for task in self.tasks.values()]
         raw["groups"] = [_compact(group) for group in self.groups.values()]
@@ -259,9 +259,11 @@ class DagSpec:
     def from_dict(cls, raw: Mapping[str, Any]) -> DagSpec:
         """Inverse of :meth:`to_dict`. Raises ValueError for a spec of another format."""
         data = dict(raw)
-        found = data.pop("format", None)
-        if found != SPEC_FORMAT:
-            raise ValueError(f"this DAG was stored in spec format {found}; this nbflow reads format {SPEC_FORMAT}")
+        spec_format = data.pop("format", None)
+        if spec_format != SPEC_FORMAT:
+            raise ValueError(
+                f"this DAG was stored in spec format {spec_format}; this version of nbflow reads format {SPEC_FORMAT}"
+            )
         data["tasks"] = {t["task_id"]: _revive(TaskSpec, t) for t in data.get("tasks", ())}
         data["groups"] = {g["group_id"]: _revive(GroupSpec, g) for g in data.get("groups", ())}
         spec: DagSpec = _revive(cls, data)
@@ -269,8 +271,8 @@ class DagSpec:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: the identity of this shape of the DAG. Of a user's own timetable only the
-        class and its arguments count: what it answered when it was last asked is data beside the DAG's shape."""
+        """SHA-256 of the canonical JSON: the identity of the DAG version. Of a custom timetable only the class and its
+        arguments count, not its recorded runs."""
         shape = self.to_dict()
         if self.schedule.get("kind") == "custom":
             shape["schedule"] = {name: self.schedule[name] for name in _CUSTOM_IDENTITY if name in self.schedule}
@@ -284,26 +286,26 @@ _TIMES = frozenset({"start_date", "end_date"})
 
 
 def _compact(spec: Any) -> dict[str, Any]:
-    """Only what differs from the class's defaults, as JSON values: specs of large DAGs stay small."""
-    out: dict[str, Any] = {}
+    """The fields that differ from their defaults, as JSON values: specs of large DAGs stay small."""
+    compact: dict[str, Any] = {}
     for name, default in _defaults(spec.__class__):
         value = getattr(spec, name)
         if value != default:
-            out[name] = _jsonable(value)
-    return out
+            compact[name] = _jsonable(value)
+    return compact
 
 
 @cache
 def _defaults(cls: Hashable) -> tuple[tuple[str, Any], ...]:
-    known = fields(cls)  # type: ignore[arg-type]
-    return tuple((f.name, f.default_factory() if callable(f.default_factory) else f.default) for f in known)
+    all_fields = fields(cls)  # type: ignore[arg-type]
+    return tuple((f.name, f.default_factory() if callable(f.default_factory) else f.default) for f in all_fields)
 
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def _jsonable(value: Any) -> Any:
-    if type(value) in _SCALARS:  # nearly all of them: the checks below cost more than the rest of a spec
+    if type(value) in _SCALARS:  # nearly all values; the checks below would cost more than the rest of a spec
         return value
     if isinstance(value, datetime):
         return value.isoformat()

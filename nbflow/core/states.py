@@ -1,18 +1,18 @@
-"""States, causes, and the one table of what may become what.
+"""States, causes, and the table of transitions between states.
 
 Theory
 ------
-A task instance is in one of thirteen states, a run in one of four. Nothing changes a state but a *move*: a
-triple (from, cause, to) that stands in :data:`TRANSITIONS` (tasks) or :data:`RUN_TRANSITIONS` (runs). The store
-refuses every other one, the simulator checks after each step that none occurred, and the README's diagram, the
-lifecycle widget and the quiz's answer key are generated from these tables. So a new behaviour starts here: name its
-cause, add its arrows, and :func:`check_partition` and the tests say what else must decide about it.
+A task instance is in one of thirteen states, a run in one of four. Only a *move* changes a state: a triple (from,
+cause, to) that is listed in :data:`TRANSITIONS` (tasks) or :data:`RUN_TRANSITIONS` (runs). The store refuses every
+other move, the simulator checks after each step that none occurred, and the README's diagram, the lifecycle widget and
+the quiz's answer key are generated from these tables. A new behaviour starts here: name its cause and add its
+transitions; the tests of the partition then name the code that must handle it.
 
-A *cause* is the sentence that explains the arrow; ``CAUSES`` says it in words for a person. Who acted (the scheduler,
-a user's name, a worker) is not part of the cause: it is the event's *actor*.
+A *cause* explains a transition; ``CAUSES`` holds its text for users. The *actor* (the scheduler, a user's name, a
+worker) is not part of the cause but of the stored event.
 
-Names follow Airflow's ``TaskInstanceState`` and ``DagRunState``. ``shutdown``, the old name of a killed task, is no
-state of ours: see ``OLD_STATES``.
+Names follow Airflow's ``TaskInstanceState`` and ``DagRunState``. ``OLD_STATES`` explains states of older Airflow
+versions that nbflow does not have.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from types import MappingProxyType
 
 
 class TaskState(StrEnum):
-    """State of one task instance. ``NONE`` is Airflow's ``None``: not yet looked at, or waiting."""
+    """State of one task instance. ``NONE`` is Airflow's ``None``: not decided yet, or waiting."""
 
     NONE = "none"
     SCHEDULED = "scheduled"
@@ -53,14 +53,14 @@ S = TaskState
 
 # The partition of TaskState: each state is in exactly one of these three (tested).
 FINISHED = frozenset({S.SUCCESS, S.FAILED, S.SKIPPED, S.UPSTREAM_FAILED, S.REMOVED})
-"""Nothing more happens by itself."""
+"""No transition without a user or a new DAG version."""
 LIVE = frozenset({S.QUEUED, S.RUNNING, S.DEFERRED, S.RESTARTING})
-"""An attempt exists: somebody outside (an executor, a worker, the triggerer) holds this instance."""
+"""An attempt exists: an executor, a worker or the triggerer holds this instance."""
 PENDING = frozenset({S.NONE, S.SCHEDULED, S.UP_FOR_RETRY, S.UP_FOR_RESCHEDULE})
-"""The scheduler's turn: it waits for a rule, a time or a slot."""
+"""The scheduler decides next: the instance waits for its trigger rule, a time or a slot."""
 
 OCCUPYING = frozenset({S.QUEUED, S.RUNNING, S.RESTARTING})
-"""States that take an executor slot, a pool slot and a place under the concurrency limits."""
+"""States that occupy an executor slot and pool slots, and count under the concurrency limits."""
 
 UNFINISHED = LIVE | PENDING
 FAILED_STATES = frozenset({S.FAILED, S.UPSTREAM_FAILED})
@@ -96,7 +96,7 @@ class Cause(StrEnum):
     FAIL_FAST = "fail_fast"
     TASK_REMOVED = "task_removed"
     TASK_RESTORED = "task_restored"
-    # dispatch and its accidents
+    # dispatch and its failures
     DISPATCHED = "dispatched"
     STARTED = "started"
     DISPATCH_LOST = "dispatch_lost"
@@ -115,7 +115,7 @@ class Cause(StrEnum):
     TRIGGER_FIRED = "trigger_fired"
     TRIGGER_FAILED = "trigger_failed"
     TRIGGER_TIMEOUT = "trigger_timeout"
-    # decided by a user
+    # requested by a user
     CLEARED = "cleared"
     CLEARED_WHILE_LIVE = "cleared_while_live"
     KILLED_TO_RESTART = "killed_to_restart"
@@ -130,18 +130,18 @@ C = Cause
 CAUSES: Mapping[Cause, str] = MappingProxyType(
     {
         C.DEPENDENCIES_MET: "its trigger rule is met",
-        C.RULE_SKIPS: "its trigger rule says skip",
+        C.RULE_SKIPS: "its trigger rule skips it",
         C.RULE_FAILS: "its trigger rule can no longer be met",
-        C.BRANCH_NOT_TAKEN: "a task before it chose another path",
+        C.BRANCH_NOT_TAKEN: "an upstream task chose another branch",
         C.MAPPED_OVER_NOTHING: "it is mapped over an empty list",
-        C.MAPPED_OVER_FAILURE: "the task it is mapped over gave no list, because it failed",
-        C.MAPPED_OVER_SKIP: "the task it is mapped over gave no list, because it was skipped",
+        C.MAPPED_OVER_FAILURE: "the task it is mapped over failed and returned no list",
+        C.MAPPED_OVER_SKIP: "the task it is mapped over was skipped and returned no list",
         C.OUTSIDE_TASK_DATES: "the logical date is outside the task's start_date and end_date",
         C.NOTHING_TO_DO: "it has no code to run, so it needs no process",
         C.RETRY_DUE: "its retry delay is over",
         C.RESCHEDULE_DUE: "its next check is due",
-        C.RUN_TIMED_OUT: "its run took longer than dagrun_timeout",
-        C.FAIL_FAST: "another task failed and the DAG has fail_fast",
+        C.RUN_TIMED_OUT: "its run exceeded dagrun_timeout",
+        C.FAIL_FAST: "another task failed and the DAG has fail_fast=True",
         C.TASK_REMOVED: "the DAG no longer has this task or map index",
         C.TASK_RESTORED: "the DAG has this task again",
         C.DISPATCHED: "a slot was free",
@@ -152,18 +152,18 @@ CAUSES: Mapping[Cause, str] = MappingProxyType(
         C.SKIPPED_ITSELF: "its code raised AirflowSkipException",
         C.RAISED: "its code raised",
         C.FAILED_HARD: "its code raised AirflowFailException: no retry",
-        C.EXECUTION_TIMEOUT: "it ran longer than execution_timeout",
+        C.EXECUTION_TIMEOUT: "it exceeded its execution_timeout",
         C.PROCESS_DIED: "its process died",
-        C.HEARTBEAT_LOST: "its worker was not heard of",
+        C.HEARTBEAT_LOST: "the heartbeat of its worker was lost",
         C.LOAD_FAILED: "its DAG version could not be loaded",
-        C.RESCHEDULED: "it looked, and will look again later",
-        C.DEFERRED: "it waits in the triggerer",
+        C.RESCHEDULED: "its condition was not met: it was rescheduled",
+        C.DEFERRED: "it was deferred to the triggerer",
         C.TRIGGER_FIRED: "its trigger fired",
         C.TRIGGER_FAILED: "its trigger raised",
-        C.TRIGGER_TIMEOUT: "its trigger took too long",
+        C.TRIGGER_TIMEOUT: "its trigger timed out",
         C.CLEARED: "a user cleared it",
         C.CLEARED_WHILE_LIVE: "a user cleared it while it ran",
-        C.KILLED_TO_RESTART: "it was ended in order to run again",
+        C.KILLED_TO_RESTART: "it was killed to run again",
         C.MARKED_SUCCESS: "a user marked it success",
         C.MARKED_FAILED: "a user marked it failed",
         C.MARKED_SKIPPED: "a user marked it skipped",
@@ -208,7 +208,7 @@ def _table() -> dict[TaskState, dict[Cause, frozenset[TaskState]]]:
     arrow({S.QUEUED}, C.DISPATCH_LOST, S.SCHEDULED)
     arrow({S.QUEUED, S.RUNNING}, C.SCHEDULER_STOPPED, S.RESTARTING)
 
-    # An outcome may overtake its own start: a worker that reports "done" has plainly started.
+    # An outcome may arrive before the report of its start, and implies it.
     working = {S.QUEUED, S.RUNNING}
     arrow(working, C.SUCCEEDED, S.SUCCESS)
     arrow(working, C.SKIPPED_ITSELF, S.SKIPPED)
@@ -219,7 +219,7 @@ def _table() -> dict[TaskState, dict[Cause, frozenset[TaskState]]]:
         arrow({S.QUEUED, S.RUNNING, S.DEFERRED}, cause, S.FAILED, S.UP_FOR_RETRY)
     arrow({S.DEFERRED}, C.TRIGGER_FIRED, S.SCHEDULED)
 
-    # Whatever a killed attempt reports, the instance that was cleared starts over.
+    # Whatever a killed attempt reports, the cleared instance runs again.
     arrow({S.RESTARTING}, C.KILLED_TO_RESTART, S.NONE)
 
     arrow(UNFINISHED, C.RUN_TIMED_OUT, S.SKIPPED)
@@ -241,7 +241,7 @@ def _table() -> dict[TaskState, dict[Cause, frozenset[TaskState]]]:
 
 
 TRANSITIONS: Mapping[TaskState, Mapping[Cause, frozenset[TaskState]]] = MappingProxyType(_table())
-"""state -> cause -> states it may become. Two targets only where the retries left decide."""
+"""state -> cause -> next states. Two next states only where the number of remaining retries decides."""
 
 
 class RunCause(StrEnum):
@@ -262,12 +262,12 @@ class RunCause(StrEnum):
 RUN_CAUSES: Mapping[RunCause, str] = MappingProxyType(
     {
         RunCause.CREATED: "it was created",
-        RunCause.SLOT_FREE: "max_active_runs left room for it",
-        RunCause.ALL_TASKS_DONE: "every last task succeeded or was skipped",
-        RunCause.TASK_FAILED: "a last task failed",
-        RunCause.DEADLOCKED: "tasks are left that nothing can start",
-        RunCause.TIMED_OUT: "it took longer than dagrun_timeout",
-        RunCause.CLEARED: "a user cleared tasks of it",
+        RunCause.SLOT_FREE: "max_active_runs allowed it",
+        RunCause.ALL_TASKS_DONE: "every leaf task succeeded or was skipped",
+        RunCause.TASK_FAILED: "a leaf task failed",
+        RunCause.DEADLOCKED: "unfinished tasks remain that can never start",
+        RunCause.TIMED_OUT: "it exceeded dagrun_timeout",
+        RunCause.CLEARED: "a user cleared tasks of the run",
         RunCause.MARKED_SUCCESS: "a user marked it success",
         RunCause.MARKED_FAILED: "a user marked it failed",
         RunCause.REQUEUED: "a user queued it again",
@@ -308,34 +308,34 @@ RUN_TRANSITIONS: Mapping[RunState, Mapping[RunCause, frozenset[RunState]]] = Map
 
 
 class IllegalTransition(ValueError):
-    """A move that the table does not have. It is a fault of nbflow, never of a DAG; nothing was changed."""
+    """A move that is not in the table: an internal error of nbflow, never a mistake in a DAG. Nothing was changed."""
 
 
 def check_move(source: TaskState, cause: Cause, target: TaskState) -> None:
-    """Raise :class:`IllegalTransition` unless the table has ``source --cause--> target``."""
+    """Raise :class:`IllegalTransition` unless :data:`TRANSITIONS` has ``source --cause--> target``."""
     if target not in TRANSITIONS[source].get(cause, ()):
-        known = ", ".join(sorted(c.value for c in TRANSITIONS[source]))
-        raise IllegalTransition(f"{source} may not become {target} by {cause}; from {source} the causes are: {known}")
+        causes = ", ".join(sorted(c.value for c in TRANSITIONS[source]))
+        raise IllegalTransition(f"{source} may not become {target} by {cause}; from {source} the causes are: {causes}")
 
 
 def check_run_move(source: RunState, cause: RunCause, target: RunState) -> None:
-    """Raise :class:`IllegalTransition` unless the run table has ``source --cause--> target``."""
+    """Raise :class:`IllegalTransition` unless :data:`RUN_TRANSITIONS` has ``source --cause--> target``."""
     if target not in RUN_TRANSITIONS[source].get(cause, ()):
-        known = ", ".join(sorted(c.value for c in RUN_TRANSITIONS[source]))
-        raise IllegalTransition(f"a run that is {source} may not become {target} by {cause}; known causes: {known}")
+        causes = ", ".join(sorted(c.value for c in RUN_TRANSITIONS[source]))
+        raise IllegalTransition(f"a {source} run may not become {target} by {cause}; from {source}: {causes}")
 
 
 def mermaid() -> str:
-    """The task states as a Mermaid state diagram: one arrow for each pair of states, user actions left out."""
+    """The task states as a Mermaid state diagram: one arrow for each pair of states, without user actions."""
     by_user = {C.CLEARED, C.CLEARED_WHILE_LIVE, C.MARKED_SUCCESS, C.MARKED_FAILED, C.MARKED_SKIPPED}
     whole_run = {C.RUN_TIMED_OUT, C.FAIL_FAST}
-    from_anywhere = {C.TASK_REMOVED, C.TASK_RESTORED}  # drawn once, beside none
+    from_any_state = {C.TASK_REMOVED, C.TASK_RESTORED}  # drawn only at the state none
     pairs: dict[tuple[TaskState, TaskState], list[Cause]] = {}
     for source, row in TRANSITIONS.items():
         for cause, targets in row.items():
             if cause in by_user or cause in whole_run:
                 continue
-            if cause in from_anywhere and S.NONE not in {source, *targets}:
+            if cause in from_any_state and S.NONE not in {source, *targets}:
                 continue
             for target in sorted(targets):
                 pairs.setdefault((source, target), []).append(cause)

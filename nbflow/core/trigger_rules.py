@@ -1,20 +1,21 @@
-"""Trigger rules: what the states of the tasks before it mean for a task.
+"""Trigger rules: the verdict on a task, given the states of its upstream tasks.
 
 Theory
 ------
-A verdict depends only on *which* finished states stand upstream, not on how many of each (observed in Airflow: every
-case of one set of states agrees). So a rule is one plain function from that set to a verdict, and the set is a bit
-mask. :data:`FINAL` holds the rules for the case that everything upstream has finished.
+A verdict depends only on *which* finished states exist upstream, not on how many instances have each (observed in
+Airflow: all cases with the same set of states agree). So a rule is a function from that set, a bit mask, to a verdict.
+:data:`FINAL` holds the rules for the case that every upstream instance has finished.
 
-While something upstream is unfinished, :func:`verdict` asks what every end of it could bring: it tries the final rule
-with each finished state added (adding several adds nothing new: the set grows, and each rule's early answers are
-closed under growth, which a test checks by brute force). If all ends agree on skip or fail, that is decided now; if
-they agree on run, the task starts early only under a rule that is about the first to come (``STARTS_EARLY``):
-``all_done`` would otherwise not wait for anything. So a verdict never depends on the order of events.
+While an upstream instance is unfinished, :func:`rule_verdict` considers every state that it may end in: it applies the
+final rule with each finished state added. (Adding several states at once gives nothing new: the set only grows, and
+each rule's early verdicts are closed under growth, which a test checks by brute force.) If all possible ends agree on
+skip or fail, that is decided now. If they agree on run, the task starts early only under the rules in
+:data:`STARTS_EARLY`; ``all_done`` would otherwise not wait for anything. So a verdict never depends on the order of
+events.
 
-That is also the one place where nbflow differs from Airflow: under ``all_success`` a skipped upstream makes Airflow
-skip at once, and {skipped, failed} then ends by order of arrival; here it waits, and ends upstream_failed if any
-failed.
+This is the one place where nbflow differs from Airflow: under ``all_success`` Airflow skips as soon as one upstream
+task is skipped, and the result for {skipped, failed} depends on the order of arrival; nbflow waits, and the task
+becomes upstream_failed if any upstream task failed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from nbflow.core.states import FINISHED, TaskState
 
 
 class TriggerRule(StrEnum):
-    """Airflow's trigger rules, by their names of 3.x."""
+    """Airflow's trigger rules, with their names in Airflow 3."""
 
     ALL_SUCCESS = "all_success"
     ALL_FAILED = "all_failed"
@@ -51,23 +52,23 @@ OLD_NAMES: Mapping[str, TriggerRule] = MappingProxyType(
         "none_failed_or_skipped": TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
     }
 )
-"""Names that only Airflow 2.x has, and today's rule."""
+"""Names of Airflow 2 -> the rule."""
 
 
 class Verdict(Enum):
-    """What a rule says."""
+    """What becomes of a task."""
 
     RUN = "run"
     SKIP = "skipped"
     FAIL = "upstream_failed"
     WAIT = "wait"
     STUCK = "stuck"
-    """Everything upstream has finished and the rule is neither met nor broken: it never will be."""
+    """Every upstream instance has finished, and the rule gives no result: the task waits for ever."""
 
 
 BIT: Mapping[TaskState, int] = MappingProxyType({state: 1 << i for i, state in enumerate(sorted(FINISHED))})
 UNFINISHED_BIT = 1 << len(BIT)
-_OF_STATE: Mapping[TaskState, int] = MappingProxyType({state: BIT.get(state, UNFINISHED_BIT) for state in TaskState})
+_STATE_BIT: Mapping[TaskState, int] = MappingProxyType({state: BIT.get(state, UNFINISHED_BIT) for state in TaskState})
 
 _S, _F, _K, _U, _R = (
     BIT[s]
@@ -77,10 +78,10 @@ _BAD = _F | _U
 
 
 def mask_of(states: Iterable[TaskState]) -> int:
-    """The set of states as a bit mask; all unfinished states are one."""
+    """The set of states as a bit mask; all unfinished states share one bit."""
     mask = 0
     for state in states:
-        mask |= _OF_STATE[state]
+        mask |= _STATE_BIT[state]
     return mask
 
 
@@ -150,29 +151,30 @@ FINAL: Mapping[str, Callable[[int], Verdict]] = MappingProxyType(
 """rule -> verdict on a non-empty set of finished states."""
 
 STARTS_EARLY = frozenset({TriggerRule.ONE_SUCCESS, TriggerRule.ONE_FAILED, TriggerRule.ONE_DONE, TriggerRule.ALWAYS})
-"""Rules under which a task may start before everything upstream has finished."""
+"""Rules under which a task may start before all upstream tasks have finished."""
 
 SENTENCES: Mapping[str, str] = MappingProxyType(
     {
-        TriggerRule.ALL_SUCCESS: "all tasks before it must succeed",
-        TriggerRule.ALL_FAILED: "all tasks before it must fail",
-        TriggerRule.ALL_DONE: "all tasks before it must end, however",
-        TriggerRule.ALL_DONE_MIN_ONE_SUCCESS: "all tasks before it must end, none skipped, at least one succeeded",
-        TriggerRule.ALL_DONE_SETUP_SUCCESS: "all tasks before it must end, and a setup must have succeeded",
-        TriggerRule.ONE_SUCCESS: "one task before it must succeed",
-        TriggerRule.ONE_FAILED: "one task before it must fail",
-        TriggerRule.ONE_DONE: "one task before it must succeed or fail",
-        TriggerRule.NONE_FAILED: "all tasks before it must succeed or be skipped",
-        TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS: "none before it may fail, and one must succeed",
-        TriggerRule.NONE_SKIPPED: "none before it may be skipped",
-        TriggerRule.ALL_SKIPPED: "all tasks before it must be skipped",
-        TriggerRule.ALWAYS: "it waits for nothing",
+        TriggerRule.ALL_SUCCESS: "all upstream tasks must succeed",
+        TriggerRule.ALL_FAILED: "all upstream tasks must fail",
+        TriggerRule.ALL_DONE: "all upstream tasks must finish, in any state",
+        TriggerRule.ALL_DONE_MIN_ONE_SUCCESS: "all upstream tasks must finish, none skipped, at least one succeeded",
+        TriggerRule.ALL_DONE_SETUP_SUCCESS: "all upstream tasks must finish, and a setup must have succeeded",
+        TriggerRule.ONE_SUCCESS: "one upstream task must succeed",
+        TriggerRule.ONE_FAILED: "one upstream task must fail",
+        TriggerRule.ONE_DONE: "one upstream task must succeed or fail",
+        TriggerRule.NONE_FAILED: "all upstream tasks must succeed or be skipped",
+        TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS: "no upstream task may fail, and one must succeed",
+        TriggerRule.NONE_SKIPPED: "no upstream task may be skipped",
+        TriggerRule.ALL_SKIPPED: "all upstream tasks must be skipped",
+        TriggerRule.ALWAYS: "it waits for no task",
     }
 )
+"""rule -> its meaning in words."""
 
 
-def verdict(rule: str, mask: int) -> Verdict:
-    """Verdict of ``rule`` on the states of the direct upstream instances (see :func:`mask_of`; 0: there are none)."""
+def rule_verdict(rule: str, mask: int) -> Verdict:
+    """Verdict of ``rule``; ``mask`` holds the states of the direct upstream instances (:func:`mask_of`; 0: none)."""
     return _verdict(FINAL[rule], mask, rule in STARTS_EARLY)
 
 
@@ -182,12 +184,12 @@ def _verdict(final: Callable[[int], Verdict], mask: int, starts_early: bool) -> 
         return Verdict.RUN
     if not mask & UNFINISHED_BIT:
         return final(mask)
-    seen = mask & ~UNFINISHED_BIT
-    possible = {final(seen | end) for end in BIT.values()}
+    finished = mask & ~UNFINISHED_BIT
+    possible = {final(finished | bit) for bit in BIT.values()}
     if len(possible) == 1:
-        (sure,) = possible
-        if sure in (Verdict.SKIP, Verdict.FAIL) or (sure is Verdict.RUN and starts_early):
-            return sure
+        (verdict,) = possible
+        if verdict in (Verdict.SKIP, Verdict.FAIL) or (verdict is Verdict.RUN and starts_early):
+            return verdict
     return Verdict.WAIT
 
 
@@ -196,14 +198,15 @@ def _setups_final(m: int) -> Verdict:
 
 
 def teardown_verdict(setups: int, others: int) -> Verdict:
-    """Verdict for a teardown: everything upstream has ended, and one of its setups succeeded (where it has any)."""
+    """Verdict on a teardown: it runs when all upstream tasks have finished and one of its setups succeeded (if it has
+    any). Both arguments are masks."""
     if (setups | others) & UNFINISHED_BIT:
         return Verdict.WAIT
     return Verdict.RUN if setups == 0 else _setups_final(setups)
 
 
 def setup_verdict(setups: int) -> Verdict:
-    """Verdict of the setups in whose scope a task lies: each must have succeeded, whatever the task's own rule says."""
+    """Verdict of the setups in whose scope a task lies (a mask): each must succeed, under any trigger rule."""
     if setups & _BAD:
         return Verdict.FAIL
     if setups & UNFINISHED_BIT:

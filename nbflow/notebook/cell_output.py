@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nbflow.notebook import views
 from nbflow.ui.escaping import escape
 from nbflow.ui.html import card, graph_text, picture_html
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.svg import graph_svg
-from nbflow.ui.viewmodel import folded_for_size
+from nbflow.views.graph import GraphQuery, folded_for_size
+from nbflow.views.values import zone_of
 
 if TYPE_CHECKING:
     from nbflow.notebook.session import KernelDag, Session
@@ -21,23 +21,18 @@ LEAST_WIDTH = 480
 
 def dag_picture(here: Session, kept: KernelDag) -> Bundle:
     """The graph of a DAG that a cell has just made."""
-    from nbflow.notebook.functions import footer
+    from nbflow.notebook.functions import with_kernel
 
-    spec = kept.version.spec
-    row = here.app.store.dag(spec.dag_id)
-    view = views.graph_view(
-        spec,
-        next_run=row.next_run if row is not None else None,
-        paused=row is not None and row.paused,
-        footer=footer(here, spec.dag_id),
-    )
-    now = here.app.clock.now().astimezone(views.zone_of(spec))
+    version = kept.version
+    graph = here.fetch(GraphQuery(dag_id=version.dag_id, version=version.number))
+    view = with_kernel(here, graph, version.number)
+    now = here.app.clock.now().astimezone(zone_of(version.spec))
     drawn = graph_svg(folded_for_size(view), now)
-    graph = Bundle(html=picture_html(drawn, "graph"), text=graph_text(view, now), svg=drawn.svg)
+    picture = Bundle(html=picture_html(drawn, "graph"), text=graph_text(view, now), svg=drawn.svg)
     travels = kept.cell.source.travels
     warned = [text for text in kept.cell.loaded.warnings if text]
     if not travels and not warned:
-        return graph
+        return picture
     parts, lines = [], []
     if travels:
         listed = " · ".join(
@@ -49,4 +44,4 @@ def dag_picture(here: Session, kept: KernelDag) -> Bundle:
     lines += warned
     inner = "".join(f'<div class="nf-muted" style="padding:4px 12px;font-size:11.5px">{part}</div>' for part in parts)
     below = f'<div style="max-width:{max(drawn.width, LEAST_WIDTH)}px">{card("travels", "", inner)}</div>'
-    return Bundle(html=graph.html + below, text="\n".join([graph.text, *lines]), svg=graph.svg)
+    return Bundle(html=picture.html + below, text="\n".join([picture.text, *lines]), svg=picture.svg)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from nbflow.commands.way_out import Surface, told
 from nbflow.errors import NbflowError
 
 P = ParamSpec("P")
@@ -28,7 +29,8 @@ class CellError(NbflowError):
 
 def red_line(error: BaseException) -> list[str]:
     """What a notebook shows of it."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    said = told(error, Surface.NOTEBOOK) if isinstance(error, NbflowError) else str(error)
+    text = " ".join(said.split()) or type(error).__name__
     lines = [f"{_RED}Error: {text}{_PLAIN}"]
     detail = getattr(error, "detail", "")
     return [*lines, *detail.splitlines()] if isinstance(detail, str) and 'File "' in detail else lines

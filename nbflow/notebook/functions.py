@@ -6,19 +6,20 @@ Errors are NbflowErrors that say the way out; in a notebook they show as one red
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring.dag import DAG
 from nbflow.core.backfill import Reprocess
-from nbflow.core.snapshot import INLINE, Instance, Run, RunKey, TaskKey
-from nbflow.core.states import FAILED_STATES, FINISHED, RUN_FINISHED, TaskState
+from nbflow.core.snapshot import Instance, Run, TaskKey
+from nbflow.core.states import FAILED_STATES, TaskState
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
-from nbflow.notebook import views
 from nbflow.notebook.breakpoints import breakpoints_stop
+from nbflow.notebook.commands import context_of, function_of
 from nbflow.notebook.error_display import told_in_one_line
-from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, execution_count, tasks_shown
+from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, execution_count
 from nbflow.notebook.session import Session, session
 from nbflow.services import schedulers
 from nbflow.ui import formatting
@@ -30,14 +31,28 @@ from nbflow.ui.html import (
     import_errors_bundle,
     log_bundle,
     message_bundle,
+    next_runs_bundle,
     runs_bundle,
     states_bundle,
-    table_bundle,
+    tasks_bundle,
     timeline_bundle,
     why_bundle,
+    why_run_bundle,
 )
 from nbflow.ui.mime_bundle import Bundle
-from nbflow.ui.tables import Cell, Table
+from nbflow.views.dag_list import DagListQuery
+from nbflow.views.gantt import GanttQuery
+from nbflow.views.graph import GraphQuery, GraphView, graph_view
+from nbflow.views.grid import GridQuery
+from nbflow.views.import_errors import ImportErrorsQuery
+from nbflow.views.next_runs import NextRunsQuery
+from nbflow.views.runs import RunsQuery
+from nbflow.views.task_instances import TaskInstancesQuery
+from nbflow.views.task_log import TaskLogQuery
+from nbflow.views.timeline import timeline_view
+from nbflow.views.values import zone_of
+from nbflow.views.why_run import WhyRunQuery
+from nbflow.views.why_task import WhyTaskQuery
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -76,23 +91,14 @@ def list_dags(pattern: str = "") -> Shown:
     """Every DAG with its last runs and what comes next, and the files that do not load. ``pattern``: part of an id or a
     tag. As a value: dag_id -> row."""
     here = session()
-    store = here.app.store
-    rows = {}
-    for row in store.dags():
-        version = store.version(row.dag_id)
-        if version is not None:
-            rows[row.dag_id] = views.dag_row(store, version.spec, paused=row.paused, next_run=row.next_run)
-    for dag_id, own in here.dags.items():
-        if dag_id not in rows:
-            rows[dag_id] = views.dag_row(store, own.version.spec, paused=False, next_run=None)
-    word = pattern.lower()
-    kept = {k: row for k, row in sorted(rows.items()) if word in k.lower() or any(word in t.lower() for t in row.tags)}
-    bundle = dags_bundle(list(kept.values()), here.app.clock.now())
-    faults = views.import_error_rows(store.import_errors(), here.app.settings.core.dags_folder, here.zone)
-    if faults:
-        wrong = import_errors_bundle(faults, here.app.clock.now())
+    now = here.app.clock.now()
+    view = here.fetch(DagListQuery(pattern=pattern, kernel_dags=tuple(here.dags)))
+    bundle = dags_bundle(view, now)
+    errors = here.fetch(ImportErrorsQuery())
+    if errors.rows:
+        wrong = import_errors_bundle(errors, now, folder=str(here.app.settings.core.dags_folder))
         bundle = Bundle(html=bundle.html + wrong.html, text=f"{bundle.text}\n\nImport errors\n{wrong.text}")
-    return Shown(kept, bundle)
+    return Shown({row.dag_id: row for row in view.rows}, bundle)
 
 
 @told_in_one_line
@@ -101,52 +107,40 @@ def show(dag: Dag, *, run: str | None = None) -> Shown | RunHandle:
     here = session()
     if run is not None:
         return handle_of(here, here.find_run(dag, run))
-    spec = here.version(dag).spec if not isinstance(dag, DAG) or dag.dag_id in here.dags else _spec(here, dag)
-    row = here.app.store.dag(spec.dag_id)
-    view = views.graph_view(
-        spec,
-        next_run=row.next_run if row is not None else None,
-        paused=row is not None and row.paused,
-        footer=footer(here, spec.dag_id),
-    )
-    return Shown(spec, graph_bundle(view, here.app.clock.now().astimezone(views.zone_of(spec))))
+    if isinstance(dag, DAG) and dag.dag_id not in here.dags:
+        spec = _spec(here, dag)
+        view = graph_view(spec)
+    else:
+        version = here.version(dag)
+        spec = version.spec
+        view = with_kernel(here, here.fetch(GraphQuery(dag_id=spec.dag_id, version=version.number)), version.number)
+    return Shown(spec, graph_bundle(view, here.app.clock.now().astimezone(zone_of(spec))))
 
 
 def _spec(here: Session, dag: DAG) -> DagSpec:
     return dag.to_spec(here.app.compile_options())
 
 
-def footer(here: Session, dag_id: str, *, version: int | None = None) -> list[str]:
-    """What stands under a graph: version, file and cell, scheduler, and where kernel and schedule differ."""
-    own = here.dags.get(dag_id)
-    known = own.version if own is not None and version in (None, own.version.number) else None
-    known = known or here.app.store.version(dag_id, version)
-    if known is None:
-        return [schedulers.text_of(schedulers.find(here.app))]
-    place = known.fileloc if known.fileloc.startswith("<") else known.fileloc.rpartition("/")[2]
-    where = ", ".join(filter(None, [place, known.cell]))
-    parts = [f"version {known.number}", where, schedulers.text_of(schedulers.find(here.app))]
-    if own is not None and known.number == own.version.number:
-        parts.append(here.differs(dag_id))
-    return [part for part in parts if part]
+def with_kernel(here: Session, view: GraphView, version: int | None = None) -> GraphView:
+    """The graph with what the metastore does not tell in its footer: how the kernel's ``version`` differs from the
+    saved file's, and what to do where a run is held."""
+    own = here.dags.get(view.dag_id)
+    kernels = own is not None and version == own.version.number
+    held = f"{view.dag_id} is paused, so this run waits: %dag unpause {view.dag_id}" if view.held else ""
+    parts = (here.differs(view.dag_id) if kernels else "", held)
+    return replace(view, footer=(*view.footer, *filter(None, parts)))
 
 
 @told_in_one_line
 def states(dag: Dag | None = None, *, run: str | None = None) -> Shown:
-    """The task instances of a run (the newest, unless ``run`` says which); without a DAG: what the states mean."""
+    """The task instances of a run (the newest, unless ``run`` says which); without a DAG: what the states mean. As a
+    value: name -> row."""
     if dag is None:
         return Shown(dict(_MEANINGS), states_bundle(_MEANINGS.items()))
     here = session()
     found = here.find_run(dag, run)
-    spec = _spec_of_run(here, found)
-    zone = views.zone_of(spec)
-    instances = here.app.store.instances(found.key)
-    reasons = _reasons(here, found, instances)
-    order = list(spec.tasks)
-    rows = views.task_rows(instances, reasons, zone, order)
-    now = here.app.clock.now().astimezone(zone)
-    title = f"{found.dag_id}, {views.run_title(found, zone)}: {found.state.value}"
-    return tasks_shown([i for i in instances if i.task_id in spec.tasks], rows, now, title=title)
+    view = here.fetch(TaskInstancesQuery(dag_id=found.dag_id, run_id=found.run_id))
+    return Shown({row.id: row for row in view.rows}, tasks_bundle(view, here.app.clock.now()))
 
 
 _MEANINGS: Mapping[str, str] = {
@@ -166,16 +160,6 @@ _MEANINGS: Mapping[str, str] = {
 }
 
 
-def _reasons(here: Session, run: Run, instances: Sequence[Instance]) -> dict[TaskKey, str]:
-    reasons = {key: wait.text for key, wait in here.operations.why(run.key).items()}
-    for one in instances:
-        if one.state in FAILED_STATES or one.state is TaskState.UP_FOR_RETRY:
-            error = views.failure(here.app.store, run.key, one.key)
-            if error and one.key not in reasons:
-                reasons[one.key] = error.splitlines()[-1]
-    return reasons
-
-
 def _spec_of_run(here: Session, run: Run) -> DagSpec:
     version = here.app.store.version(run.dag_id, run.version)
     if version is None:
@@ -187,38 +171,29 @@ def _spec_of_run(here: Session, run: Run) -> DagSpec:
 def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
     """Why a run's tasks wait, or why one task is in its state. As a value: task -> reason."""
     here = session()
+    task, run = context_of(here).task_or_run(_id(dag), task, run)
     found = here.find_run(dag, run)
-    spec = _spec_of_run(here, found)
-    zone = views.zone_of(spec)
-    waits = here.operations.why(found.key)
-    instances = here.app.store.instances(found.key)
-    if task is not None:
-        _known_task(spec, task)
-        own = [one for one in instances if task in (one.task_id, str(one.key))]
-        if not own:
-            raise NbflowError(f"Task {task!r} has no instance in {found.run_id} yet.")
-        one = next((i for i in own if i.state not in FINISHED), own[0])
-        wait = waits.get(one.key)
-        text, kind = (wait.text, wait.kind) if wait is not None else ("", "")
-        view = views.why_view(here.app.store, found, one, text, zone=zone, kind=kind)
-        return Shown({str(one.key): view.headline}, why_bundle(view, here.app.clock.now()))
-    reasons = _reasons(here, found, instances)
-    rows = [row for row in views.task_rows(instances, reasons, zone, list(spec.tasks)) if row.reason]
-    title = f"{found.dag_id}, {views.run_title(found, zone)}: {found.state.value}"
-    if not rows:
-        return _message(f"{title}. Nothing waits, and nothing failed.", {}, state=found.state.value)
-    table = Table(
-        columns=("task", "state", "why"),
-        rows=tuple(
-            (Cell(text=_row_name(row), bold=True), Cell(text=row.state, state=row.state), row.reason) for row in rows
-        ),
+    if task is None:
+        view = here.fetch(WhyRunQuery(dag_id=found.dag_id, run_id=found.run_id))
+        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view))
+    _known_task(_spec_of_run(here, found), task)
+    key = _task_key(task)
+    of_task = here.fetch(
+        WhyTaskQuery(
+            dag_id=found.dag_id,
+            run_id=found.run_id,
+            task_id=key.task_id,
+            map_index=key.map_index if key.map_index >= 0 else None,
+        )
     )
-    data = {_row_name(row): row.reason for row in rows}
-    return Shown(data, table_bundle(title, table, view="why"))
+    return Shown({of_task.name: of_task.headline}, why_bundle(of_task, here.app.clock.now()))
 
 
-def _row_name(row: Any) -> str:
-    return row.task_id if row.map_index < 0 else str(TaskKey(row.task_id, row.map_index))
+def _task_key(text: str) -> TaskKey:
+    """``load``, or ``load[1]`` for one instance of a mapped task."""
+    name, _, rest = text.partition("[")
+    index = rest.removesuffix("]")
+    return TaskKey(name, int(index) if index.isdigit() else -1)
 
 
 def _known_task(spec: DagSpec, task: str) -> None:
@@ -234,22 +209,20 @@ def logs(
 ) -> Shown:
     """The log of a task's last try (or of ``try_number``) in a run. Without ``task``: of one that failed, else of the
     last that ran. ``search`` keeps the lines with that word. As a value: the lines."""
-    from nbflow.execution.logs import read_log
-
     here = session()
+    task, run = context_of(here).task_or_run(_id(dag), task, run)
     found = here.find_run(dag, run)
-    spec = _spec_of_run(here, found)
-    one = _logged(here, found, spec, task)
-    number = try_number or max(one.try_number, 1)
-    path = here.app.logs.path(found.key, one.key, number)
-    start = max(0, path.stat().st_size - views.LOG_BYTES) if path.exists() else 0
-    text, _ = read_log(path, start=start, max_bytes=views.LOG_BYTES)
-    if not path.exists() and (found.triggered_by or "").startswith(INLINE):
-        text = "A test run's tasks print into the cell that ran them."
-    if start:
-        text = text.partition("\n")[2]
-    title = f"{one.key} of {found.run_id}, try {number}"
-    view = views.log_view(title, text, views.zone_of(spec), search=search)
+    ti = _logged(here, found, _spec_of_run(here, found), task)
+    view = here.fetch(
+        TaskLogQuery(
+            dag_id=found.dag_id,
+            run_id=found.run_id,
+            task_id=ti.task_id,
+            map_index=ti.map_index,
+            try_number=try_number,
+            search=search,
+        )
+    )
     return Shown([line.message for line in view.lines], log_bundle(view))
 
 
@@ -271,22 +244,19 @@ def _logged(here: Session, run: Run, spec: DagSpec, task: str | None) -> Instanc
 def runs(dag: Dag, *, limit: int = 20) -> Shown:
     """The newest runs of a DAG. As a value: the runs."""
     here = session()
-    spec = here.version(dag).spec
-    found = here.app.store.runs(spec.dag_id, limit=limit)
-    counts = here.app.store.counts([run.key for run in found])
-    rows = views.run_rows(found, counts, views.zone_of(spec))
-    return Shown(found, runs_bundle(rows, here.app.clock.now(), dag_id=spec.dag_id))
+    view = here.fetch(RunsQuery(dag_id=here.version(dag).dag_id, limit=limit))
+    return Shown(list(view.rows), runs_bundle(view, here.app.clock.now()))
 
 
 @told_in_one_line
 def grid(dag: Dag, *, limit: int = 25) -> Shown:
     """How it has been going: the newest runs as columns, the tasks as rows. As a value: run_id -> task -> state."""
     here = session()
-    spec = here.version(dag).spec
-    found = list(reversed(here.app.store.runs(spec.dag_id, limit=limit)))
-    columns = [(one, here.app.store.instances(one.key)) for one in found]
-    data = {one.run_id: {str(i.key): i.state.value for i in instances} for one, instances in columns}
-    return Shown(data, grid_bundle(views.grid_view(spec, columns)))
+    version = here.version(dag)
+    view = here.fetch(GridQuery(dag_id=version.dag_id, version=version.number, limit=limit))
+    columns = zip(view.runs, zip(*(row.states for row in view.rows), strict=True), strict=True)
+    names = [row.label for row in view.rows]
+    return Shown({run.run_id: dict(zip(names, states, strict=True)) for run, states in columns}, grid_bundle(view))
 
 
 @told_in_one_line
@@ -294,8 +264,7 @@ def gantt(dag: Dag, *, run: str | None = None) -> Shown:
     """Where a run's time went (the newest, unless ``run`` says which). As a value: the bars of each task."""
     here = session()
     found = here.find_run(dag, run)
-    spec, now = _spec_of_run(here, found), here.app.clock.now()
-    view = views.gantt_view(spec, found, here.app.store.events(run=found.key), now)
+    view = here.fetch(GanttQuery(dag_id=found.dag_id, run_id=found.run_id))
     return Shown({lane.label: list(lane.bars) for lane in view.lanes}, gantt_bundle(view))
 
 
@@ -303,33 +272,11 @@ def gantt(dag: Dag, *, run: str | None = None) -> Shown:
 def next_runs(dag: Dag, number: int = 5) -> Shown:
     """The next runs of the schedule, each with its data interval. As a value: the logical dates."""
     here = session()
-    spec = here.version(dag).spec
-    store, zone, now = here.app.store, views.zone_of(spec), here.app.clock.now()
-    row = store.dag(spec.dag_id)
-    infos = views.next_runs(spec, store.latest_run(spec.dag_id), now, number)
-    table = Table(
-        columns=("runs at", "", "logical date", "data interval"),
-        rows=tuple(
-            (
-                Cell(text=formatting.short_time(info.run_after.astimezone(zone)), bold=True),
-                Cell(
-                    text=formatting.relative(info.run_after, now).relative if info.run_after > now else "at once",
-                    muted=True,
-                ),
-                formatting.short_time(info.logical_date.astimezone(zone)),
-                Cell(
-                    text=f"{formatting.short_time(info.data_interval.start.astimezone(zone))} to "
-                    f"{formatting.short_time(info.data_interval.end.astimezone(zone))}",
-                    muted=True,
-                ),
-            )
-            for info in infos
-        ),
-        empty=f"{spec.dag_id} has no run to come: its schedule is {spec.schedule_text}.",
-    )
-    what = "paused" if row is not None and row.paused else "" if row is not None else here.differs(spec.dag_id)
-    title = f"Next runs of {spec.dag_id}, {spec.schedule_text} ({spec.timezone})" + (f" · {what}" if what else "")
-    return Shown([info.logical_date for info in infos], table_bundle(title, table, view="next"))
+    version = here.version(dag)
+    view = here.fetch(NextRunsQuery(dag_id=version.dag_id, version=version.number, limit=number))
+    remark = here.differs(version.dag_id) if view.is_paused is None else ""
+    bundle = next_runs_bundle(view, here.app.clock.now(), remark=remark)
+    return Shown([row.logical_date for row in view.rows], bundle)
 
 
 # ---------------------------------------------------------------------------------------- running
@@ -337,20 +284,7 @@ def next_runs(dag: Dag, number: int = 5) -> Shown:
 
 def handle_of(here: Session, run: Run) -> RunHandle:
     """A handle on a run that exists."""
-
-    def below() -> list[str]:
-        parts = footer(here, run.dag_id, version=run.version)
-        return [*parts, *_held(here, run.key)]
-
-    return RunHandle(here, run, _spec_of_run(here, run), below)
-
-
-def _held(here: Session, key: RunKey) -> list[str]:
-    """Why a run as a whole does not go on, where that is so."""
-    row, run = here.app.store.dag(key.dag_id), here.app.store.run(key)
-    if row is not None and row.paused and run is not None and run.state not in RUN_FINISHED and run.heeds_pause:
-        return [f"{key.dag_id} is paused, so this run waits: %dag unpause {key.dag_id}"]
-    return []
+    return RunHandle(here, run, _spec_of_run(here, run), lambda view: with_kernel(here, view, run.version))
 
 
 @told_in_one_line
@@ -451,7 +385,7 @@ def backfill(
     begin, last = _moment(here, start), _moment(here, end)
     if begin is None or last is None:
         raise NbflowError("A backfill needs its first and its last logical date.")
-    zone = views.zone_of(version.spec)
+    zone = zone_of(version.spec)
     asked: dict[str, Any] = {"reprocess": reprocess, "run_backwards": backwards, "version": version.number}
     operations = here.operations
     if dry_run:
@@ -496,32 +430,8 @@ def clear(
     return _message(f"{formatting.count(len(names), 'task')} of {found.run_id} {will}: {', '.join(names)}.", cleared)
 
 
-@told_in_one_line
-def pause(dag: Dag) -> Shown:
-    """Make no new scheduled runs, and start no waiting ones."""
-    return _set_paused(_id(dag), True)
-
-
-@told_in_one_line
-def unpause(dag: Dag) -> Shown:
-    """Let the schedule go on."""
-    return _set_paused(_id(dag), False)
-
-
-def _set_paused(dag_id: str, paused: bool) -> Shown:
-    here = session()
-    here.version(dag_id)
-    row = here.app.store.dag(dag_id)
-    if row is None:
-        raise NbflowError(
-            f"{dag_id} is this kernel's only, so nothing schedules it.",
-            hint=f"Save its notebook in {here.app.settings.core.dags_folder}.",
-        )
-    word = "paused" if paused else "unpaused"
-    if row.paused == paused:
-        return _message(f"{dag_id} is {word} already.", False)
-    here.operations.set_paused(dag_id, paused)
-    return _message(f"{dag_id} is {word}.", True)
+pause = function_of("dags pause")
+unpause = function_of("dags unpause")
 
 
 @told_in_one_line
@@ -541,7 +451,7 @@ def simulate(dag: Dag, *, days: float = 7, start: When = None, seed: int | None 
     outcomes = Seeded(seed=seed) if seed is not None else None
     slots = settings.core.parallelism
     simulation = play(spec, start=begin, days=days, outcomes=outcomes, store=here.app.store, slots=slots)
-    return Shown(simulation, timeline_bundle(views.timeline_view(simulation, spec)))
+    return Shown(simulation, timeline_bundle(timeline_view(simulation, spec)))
 
 
 @told_in_one_line

@@ -9,25 +9,29 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nbflow.core.backfill import BackfillPlan
-from nbflow.core.snapshot import Instance, Run, RunKey
-from nbflow.core.states import RUN_FINISHED, RunState
+from nbflow.core.snapshot import Instance, Run
+from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
-from nbflow.notebook import views
 from nbflow.notebook.error_display import mark, told_in_one_line
 from nbflow.ui import formatting
-from nbflow.ui.html import backfill_bundle, graph_bundle, tasks_bundle
+from nbflow.ui.html import backfill_bundle, graph_bundle
 from nbflow.ui.live import LiveGraph
 from nbflow.ui.mime_bundle import Bundle
-from nbflow.ui.viewmodel import GraphView
+from nbflow.views.backfill import BackfillQuery, BackfillView, backfill_view
+from nbflow.views.graph import GraphQuery, GraphView, changed_fields, operator_name
+from nbflow.views.task_log import TaskLogQuery
+from nbflow.views.values import cause_words, elapsed, in_zone, state_counts, zone_of
+from nbflow.views.why_task import WhyTaskQuery
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
     from nbflow.notebook.session import Session
+    from nbflow.store.base import Attempt
 
 LOOK_SECONDS = 1.0
 """At most so long until a change is seen whose nudge got lost."""
@@ -205,8 +209,9 @@ def execution_count() -> int | None:
 class RunHandle(Watched):
     """One run. ``state``, ``tasks``, ``logs``, ``why``; ``wait(timeout)`` or ``await`` for its end."""
 
-    def __init__(self, session: Session, run: Run, spec: DagSpec, footer: Callable[[], Sequence[str]]) -> None:
-        self._session, self._spec, self._footer = session, spec, footer
+    def __init__(self, session: Session, run: Run, spec: DagSpec, complete: Callable[[GraphView], GraphView]) -> None:
+        """``complete`` adds what this kernel knows to the graph."""
+        self._session, self._spec, self._complete = session, spec, complete
         self.key = run.key
         self._known = run
         self._live: LiveGraph | None = None
@@ -243,11 +248,11 @@ class RunHandle(Watched):
     @property
     def states(self) -> dict[str, str]:
         """Task id (with its map index, where it has one) -> state."""
-        return {str(one.key): one.state.value for one in self._instances()}
+        return {str(ti.key): ti.state.value for ti in self._instances()}
 
     @property
     def tasks(self) -> Shown:
-        """The task instances as a table; as a value, a dict from name to instance."""
+        """The task instances as a table; as a value, a dict from name to row."""
         from nbflow.notebook.functions import states
 
         return states(self.dag_id, run=self.run_id)
@@ -271,7 +276,7 @@ class RunHandle(Watched):
         return clear(self.dag_id, *tasks, run=self.run_id, failed=failed)
 
     def __repr__(self) -> str:
-        counts = formatting.counts_line(_counts(self._instances()))
+        counts = formatting.counts_line(state_counts(self.states.values()))
         return f"<run {self.run_id} of {self.dag_id}: {self.state} ({counts})>"
 
     def _late(self, seconds: float) -> NbflowError:
@@ -286,11 +291,11 @@ class RunHandle(Watched):
 
     def graph(self) -> GraphView:
         """The run's graph now."""
-        return views.graph_view(self._spec, run=self.run, instances=self._instances(), footer=self._footer())
+        return self._complete(self._session.fetch(GraphQuery(dag_id=self.dag_id, run_id=self.run_id)))
 
     def bundle(self) -> Bundle:
         """Its picture now."""
-        return graph_bundle(self.graph(), self._session.app.clock.now().astimezone(views.zone_of(self._spec)))
+        return graph_bundle(self.graph(), self._session.app.clock.now().astimezone(zone_of(self._spec)))
 
     def _ipython_display_(self) -> None:
         self.show_once()
@@ -304,7 +309,7 @@ class RunHandle(Watched):
             return
         if self._follower is not None:
             self._follower.stop()
-        zone, clock = views.zone_of(self._spec), self._session.app.clock
+        zone, clock = zone_of(self._spec), self._session.app.clock
         live = LiveGraph(
             self.graph(), now=lambda: clock.now().astimezone(zone), details=self._details, command=self._command
         )
@@ -315,32 +320,32 @@ class RunHandle(Watched):
     # --- what the panel of a task shows and does; on the publisher's thread
 
     def _details(self, task_id: str) -> Mapping[str, Any]:
-        zone = views.zone_of(self._spec)
-        own = [one for one in self._instances() if one.task_id == task_id]
-        if not own:
+        tis = [ti for ti in self._instances() if ti.task_id == task_id]
+        if not tis:
             return {"why": {"headline": "It has not been looked at yet."}}
-        one = next((o for o in own if o.state.value in ("failed", "running", "up_for_retry")), own[0])
-        waits = self._session.operations.why(self.key, one.key)
-        wait = waits.get(one.key)
-        store = self._session.app.store
-        reason = wait.text if wait is not None else ""
-        said = views.why_view(store, self._known, one, reason, zone=zone, kind=wait.kind if wait else "")
-        log = _log_lines(self._session, self.key, one, zone)
+        ti = next((ti for ti in tis if ti.state.value in ("failed", "running", "up_for_retry")), tis[0])
+        which: dict[str, Any] = {"task_id": task_id, "map_index": ti.map_index, **self.key._asdict()}
+        why = self._session.fetch(WhyTaskQuery(**which))
+        log = self._session.fetch(TaskLogQuery(**which))
         return {
-            "subtitle": views.operator_name(self._spec.tasks[task_id]),
-            "why": {"headline": said.headline, "grounds": list(said.grounds), "ways_out": list(said.ways_out)},
-            "log": log,
-            "attempts": [
-                {
-                    "try": attempt.try_number,
-                    "state": attempt.outcome or attempt.state,
-                    "started": formatting.short_time(attempt.started_at.astimezone(zone)) if attempt.started_at else "",
-                    "took": formatting.duration(formatting.elapsed(attempt.started_at, attempt.ended_at)),
-                    "cause": views.cause_words(attempt.outcome or ""),
-                }
-                for attempt in store.attempts(self.key, one.key)
+            "subtitle": operator_name(self._spec.tasks[task_id]),
+            "why": {"headline": why.headline, "grounds": list(why.grounds), "ways_out": list(why.ways_out)},
+            "log": [
+                {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message}
+                for line in log.lines[-PANEL_LINES:]
             ],
-            "actions": [{"label": "Clear", "name": "clear", "args": {"task_id": task_id}}] if one.end_date else [],
+            "attempts": [self._attempt(attempt) for attempt in self._session.app.store.attempts(self.key, ti.key)],
+            "actions": [{"label": "Clear", "name": "clear", "args": {"task_id": task_id}}] if ti.end_date else [],
+        }
+
+    def _attempt(self, attempt: Attempt) -> Mapping[str, Any]:
+        started = in_zone(attempt.started_at, zone_of(self._spec))
+        return {
+            "try": attempt.try_number,
+            "state": attempt.outcome or attempt.state,
+            "started": formatting.short_time(started) if started else "",
+            "took": formatting.duration(elapsed(attempt.started_at, attempt.ended_at)),
+            "cause": cause_words(attempt.outcome or ""),
         }
 
     def _command(self, name: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -350,15 +355,8 @@ class RunHandle(Watched):
         return {"said": f"Cleared {formatting.count(len(cleared), 'task')}."}
 
 
-def _log_lines(session: Session, run: RunKey, one: Instance, zone: Any) -> list[dict[str, Any]]:
-    from nbflow.execution.logs import read_log
-
-    path = session.app.logs.path(run, one.key, max(one.try_number, 1))
-    text, _ = read_log(path)
-    lines = views.log_view("", text, zone).lines[-200:]
-    return [
-        {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message} for line in lines
-    ]
+PANEL_LINES = 200
+"""Lines of a log that the panel of a task shows."""
 
 
 class _Told:
@@ -373,7 +371,7 @@ class _Told:
     def look(self) -> bool:
         now = self.handle.graph()
         for task in now.tasks:
-            changed = views.changed_fields(self.tasks[task.task_id], task)
+            changed = changed_fields(self.tasks[task.task_id], task)
             if changed:
                 self.live.put(task.task_id, **changed)
                 self.tasks[task.task_id] = task
@@ -381,12 +379,6 @@ class _Told:
             self.live.put_graph(run_state=now.run_state, footer=now.footer)
             self.state, self.footer = now.run_state, now.footer
         return now.run_state in ("success", "failed")
-
-
-def _counts(instances: Sequence[Instance]) -> dict[str, int]:
-    from nbflow.ui.viewmodel import state_counts
-
-    return state_counts(one.state.value for one in instances)
 
 
 class BackfillHandle(Watched):
@@ -409,11 +401,11 @@ class BackfillHandle(Watched):
     @property
     def states(self) -> dict[str, str]:
         """Run id -> state, of the runs that it makes."""
-        return {run_id: state.value for run_id, state in self._states().items()}
+        return _states_of(self.view())
 
     @property
     def done(self) -> bool:
-        return self.dry_run or all(state in RUN_FINISHED for state in self._states().values())
+        return _is_over(self.view())
 
     @property
     def _outcome(self) -> dict[str, str]:
@@ -423,21 +415,18 @@ class BackfillHandle(Watched):
         """Fail the runs that have not started; returns how many."""
         return 0 if self.backfill_id is None else self._session.operations.cancel_backfill(self.backfill_id)
 
-    def _states(self) -> dict[str, RunState]:
-        if self.dry_run or not self.plan.to_run:
-            return {}
-        dates = self.dates
-        there = self._session.app.store.runs(self.dag_id, since=min(dates), until=max(dates), limit=1_000_000)
-        found = {run.run_id: run.state for run in there}
-        return {entry.run_id: found[entry.run_id] for entry in self.plan.to_run if entry.run_id in found}
+    def view(self) -> BackfillView:
+        """The runs that it makes, as they are now."""
+        if self.backfill_id is None:
+            return backfill_view(self.dag_id, self.plan, self._zone, dry_run=True)
+        return self._session.fetch(BackfillQuery(backfill_id=self.backfill_id))
 
     def _late(self, seconds: float) -> NbflowError:
-        counts = formatting.counts_line(_tally(self.states.values()))
+        counts = formatting.counts_line(state_counts(self.states.values()))
         return NbflowError(f"The backfill of {self.dag_id} is not over after {seconds:g} s: {counts}.")
 
     def bundle(self) -> Bundle:
-        view = views.backfill_view(self.dag_id, self.plan, self._zone, dry_run=self.dry_run, states=self._states())
-        return backfill_bundle(view, self._session.app.clock.now())
+        return backfill_bundle(self.view(), self._session.app.clock.now())
 
     def __repr__(self) -> str:
         return self.bundle().text
@@ -449,32 +438,31 @@ class BackfillHandle(Watched):
         """Display the table; it follows the runs to their end."""
         from IPython.display import display
 
-        if self.done:
-            display(seen(self.bundle()), raw=True)
+        now, shown = self._session.app.clock.now, self.view()
+        if _is_over(shown):
+            display(seen(backfill_bundle(shown, now())), raw=True)
             return
-        handle = display(seen(self.bundle()), raw=True, display_id=True)
-        last: list[Any] = [_tally(self.states.values()), time.monotonic()]
+        handle = display(seen(backfill_bundle(shown, now())), raw=True, display_id=True)
+        last: list[Any] = [shown, time.monotonic()]
 
         def look() -> bool:
-            counts, now = _tally(self.states.values()), time.monotonic()
-            if counts != last[0] and now - last[1] >= PICTURE_SECONDS:
-                last[:] = [counts, now]
-                handle.update(seen(self.bundle()), raw=True)
-            return self.done
+            view, at = self.view(), time.monotonic()
+            if view != last[0] and at - last[1] >= PICTURE_SECONDS:
+                last[:] = [view, at]
+                handle.update(seen(backfill_bundle(view, now())), raw=True)
+            return _is_over(view)
 
         self._follower = _Follower(self._session, look, lambda: handle.update(seen(self.bundle()), raw=True))
 
 
+def _states_of(view: BackfillView) -> dict[str, str]:
+    return {run.run_id: run.state for run in view.runs if run.run_id is not None and run.state}
+
+
+def _is_over(view: BackfillView) -> bool:
+    """Whether all its runs have ended; a preview has none."""
+    return view.dry_run or all(state in RUN_FINISHED for state in _states_of(view).values())
+
+
 PICTURE_SECONDS = 0.25
 """A table that changes more often flickers."""
-
-
-def _tally(states: Any) -> dict[str, int]:
-    from nbflow.ui.viewmodel import state_counts
-
-    return state_counts(states)
-
-
-def tasks_shown(instances: Sequence[Instance], rows: Sequence[Any], now: datetime, *, title: str) -> Shown:
-    """A run's task instances: as a value, name -> instance."""
-    return Shown({str(one.key): one for one in instances}, tasks_bundle(rows, now, title=title))

@@ -20,6 +20,7 @@ from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
 
 from nbflow.airflow_names import import_advice
+from nbflow.arguments import HelpWanted
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook import magic_parser as lines
 from nbflow.notebook.cell_output import dag_picture
@@ -110,11 +111,11 @@ class NbflowMagics(Magics):
         """Work with DAGs: %dag VERB ... ; %dag alone lists the verbs, %dag run? explains one."""
         try:
             verb, args = lines.parse(line)
-        except lines.HelpWanted as wanted:
-            print(lines.help_text(str(wanted)))
+        except HelpWanted as wanted:
+            print(wanted)
             return None
-        answer = verb.call(args)
-        if verb.shows:
+        answer = lines.call(verb, args)
+        if verb in lines.SHOWS:
             display(answer)
         return answer
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbflow.authoring.dag import DAG
 from nbflow.core.snapshot import KERNEL, Run, RunKey
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from nbflow.services.operations import Operations
     from nbflow.sources.loading import Loaded
     from nbflow.store.base import DagVersion
+    from nbflow.views.base import Query, View
+
+V = TypeVar("V", bound="View")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,12 @@ class Session:
     def path(self) -> Path | None:
         """The notebook, where the front end tells."""
         return notebook_path(self.user_ns, os.environ)
+
+    def fetch(self, query: Query[V]) -> V:
+        """The view that a query selects, now."""
+        from nbflow.views import fetch
+
+        return fetch(self.app.store, query, self.app.clock.now(), self.app.settings)
 
     # --- DAGs of this kernel
 

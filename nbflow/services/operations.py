@@ -216,7 +216,7 @@ class Operations:
 
         def plan(snapshot: Snapshot) -> Plan:
             now = self.clock.now()
-            moved = actions.follow_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
+            moved = actions.change_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
             snapshot = advance(snapshot, moved.ops)
             chosen = actions.select(snapshot.dag, task_ids, upstream=upstream, downstream=downstream)
             chosen = actions.with_setups(snapshot.dag, chosen)
@@ -255,6 +255,9 @@ class Operations:
     def set_paused(self, dag_id: str, paused: bool) -> bool:
         """Pause or unpause; returns whether that changed anything."""
         self.version(dag_id)
+        row = self.store.dag(dag_id)
+        if row is None or row.paused == paused:
+            return False
         return self.store.set_paused(dag_id, paused, actor=self.actor, now=self.clock.now())
 
     def _change(self, run: RunKey, make: Callable[[Snapshot], Plan]) -> Plan:
@@ -352,7 +355,10 @@ class Operations:
                 {
                     "ordinal": entry.ordinal,
                     "logical_date": entry.logical_date.isoformat(),
+                    "data_interval_start": entry.info.data_interval.start.isoformat(),
+                    "data_interval_end": entry.info.data_interval.end.isoformat(),
                     "run_id": entry.run_id,
+                    "reset": entry.reset,
                     "not_created_because": entry.not_created_because,
                 }
                 for entry in planned.entries

@@ -1,4 +1,4 @@
-"""Making the runs that are due: the timetable's answer (:func:`nbflow.core.due_runs.plan_due`), turned into rows.
+"""Making the runs that are due: the timetable's answer (:func:`nbflow.core.due_runs.plan_due_runs`), turned into rows.
 
 A DAG is asked when its ``next_run_after`` has come. One that is held back by ``max_active_runs`` is not asked again
 until the number of its unfinished runs or its version is another, so that a long catch-up costs nothing while it waits.
@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from nbflow.config import Settings
-from nbflow.core.due_runs import Due, History, plan_due
+from nbflow.core.due_runs import DueRuns, RunHistory, plan_due_runs
 from nbflow.core.plan import earliest
 from nbflow.core.run_ids import RunType
-from nbflow.core.scheduler_loop import Active
+from nbflow.core.scheduler_loop import ActiveRuns
 from nbflow.core.snapshot import Run, Snapshot
 from nbflow.core.states import RunState
 from nbflow.core.timetables import DagRunInfo, DataInterval, timetable_from_spec
@@ -49,7 +49,7 @@ class RunMaker:
         soon = [row.next_run_after for row in self.store.due_dags(now + AHEAD)]
         return earliest(*(at for at in soon if at is not None and at > now))
 
-    def make_due(self, active: Active, now: datetime) -> list[Run]:
+    def make_due(self, active: ActiveRuns, now: datetime) -> list[Run]:
         """Make every run that is due and allowed; returns them."""
         if not self.settings.scheduler.use_job_schedule:
             return []
@@ -74,7 +74,7 @@ class RunMaker:
                 log.warning("DAG %s is paused: its last %d runs failed (max_consecutive_failed_dag_runs)", dag_id, most)
                 self.store.set_paused(dag_id, True, actor=self.actor, now=now)
 
-    def _make(self, row: DagRow, version: DagVersion, active: Active, now: datetime) -> list[Run]:
+    def _make(self, row: DagRow, version: DagVersion, active: ActiveRuns, now: datetime) -> list[Run]:
         try:
             due = self._ask(row, version, active, now)
         except StoreError:
@@ -91,7 +91,7 @@ class RunMaker:
                 log.info("runs of %s were made by another: %s", row.dag_id, raced)
                 return []  # asked again at the next turn, with those runs in sight
         if due.wait is not None:
-            self.held[row.dag_id] = (row.version, len(_unfinished(row, active)) + len(due.made))
+            self.held[row.dag_id] = (row.version, len(_unfinished(row, active)) + len(due.runs))
         after = due.next
         self.store.set_next_run(
             row.dag_id,
@@ -99,9 +99,9 @@ class RunMaker:
             logical_date=after.logical_date if after else None,
             interval=(after.data_interval.start, after.data_interval.end) if after else None,
         )
-        return list(due.made)
+        return list(due.runs)
 
-    def _ask(self, row: DagRow, version: DagVersion, active: Active, now: datetime) -> Due:
+    def _ask(self, row: DagRow, version: DagVersion, active: ActiveRuns, now: datetime) -> DueRuns:
         latest = self.store.latest_run(row.dag_id)
         last = None
         if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
@@ -115,17 +115,17 @@ class RunMaker:
             for run in backfilled
             if run.logical_date and run.data_interval_start and run.data_interval_end
         }
-        return plan_due(
+        return plan_due_runs(
             version.spec,
             timetable_from_spec(version.spec.schedule),
-            History(last=last, taken=taken, active_runs=len(_unfinished(row, active))),
+            RunHistory(last=last, backfilled=taken, active_runs=len(_unfinished(row, active))),
             now,
             version=version.number,
             announced=announced,
         )
 
 
-def _unfinished(row: DagRow, active: Active) -> list[Run]:
+def _unfinished(row: DagRow, active: ActiveRuns) -> list[Run]:
     """Runs of the DAG that count against its max_active_runs."""
     runs = (snapshot.run for snapshot in active.snapshots.values())
     return [run for run in runs if run.dag_id == row.dag_id and run.backfill_id is None]

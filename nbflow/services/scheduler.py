@@ -37,11 +37,19 @@ from datetime import datetime, timedelta
 from nbflow.authoring.runtime import Work
 from nbflow.clock import Clock
 from nbflow.config import Settings
-from nbflow.core.actions import hand_back, mark_run
+from nbflow.core.actions import mark_run, restart_attempts
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.plan import Callback, Move, Op, Plan, advance, earliest
 from nbflow.core.react import react
-from nbflow.core.scheduler_loop import Active, Decision, Elsewhere, View, decide_all, followed, settled
+from nbflow.core.scheduler_loop import (
+    ActiveRuns,
+    LoopDecision,
+    LoopInput,
+    OtherSchedulers,
+    after_plan,
+    decide_all,
+    with_attempts,
+)
 from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError
@@ -88,8 +96,8 @@ class Turn:
 class _Memory:
     """What the loop knows from the turn before."""
 
-    active: Active = field(default_factory=Active)
-    elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    active: ActiveRuns = field(default_factory=ActiveRuns)
+    other_schedulers: OtherSchedulers = field(default_factory=OtherSchedulers)
     run_limits: RunLimits = field(default_factory=lambda: RunLimits(max_active_runs={}))
     pools: dict[str, int] = field(default_factory=dict)
     deferred_pools: frozenset[str] = frozenset()
@@ -210,7 +218,7 @@ class Scheduler:
         if memory.refusals % SAID_EVERY == 0:
             log.error("the scheduler waits until its metastore takes what it is given: %s", fault)
         memory.refusals += 1
-        memory.token, memory.limits_until, memory.active, self.next_beat = None, None, Active(), None
+        memory.token, memory.limits_until, memory.active, self.next_beat = None, None, ActiveRuns(), None
         memory.reports += self.executor.poll(REFUSED_SECONDS)
 
     def stop(self) -> None:
@@ -246,7 +254,7 @@ class Scheduler:
         live = set(self.executor.live)
         now = self.clock.now()
         for snapshot in self.memory.active.snapshots.values():
-            plan = hand_back(snapshot, live, now)
+            plan = restart_attempts(snapshot, live, now)
             with contextlib.suppress(StalePlan):  # its lease runs out instead
                 if plan:
                     self.store.apply([plan], actor=self.actor, expect={snapshot.run.key: snapshot.run.revision})
@@ -259,7 +267,7 @@ class Scheduler:
                 self._turn(self.clock.now())
                 break
             except StalePlan:
-                self.memory.token, self.memory.active = None, Active()
+                self.memory.token, self.memory.active = None, ActiveRuns()
 
     # --- one turn
 
@@ -275,7 +283,7 @@ class Scheduler:
             except StalePlan as stale:
                 log.debug("the turn is done anew: %s", stale)
                 self.memory.token = None
-                self.memory.active = Active()
+                self.memory.active = ActiveRuns()
                 continue
             if turn.busy:
                 self.last_busy = now
@@ -299,7 +307,7 @@ class Scheduler:
                 attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **stored})
                 self._know_own_commit()
         self.memory.reports.clear()
-        self.memory.active = settled(_revised(decision, stored), attempts)
+        self.memory.active = with_attempts(_revised(decision, stored), attempts)
         self.memory.ended = self.memory.ended or bool(decision.ended)
         if any(isinstance(op, Move) and op.cause in TAKES_AWAY for op in ops):
             self._cancel_lost()
@@ -335,22 +343,22 @@ class Scheduler:
     def _alone(self) -> Iterator[None]:
         """While others hold runs too: dispatch one after the other, with what they take counted, so that pools and
         limits hold over all schedulers together."""
-        if not self.memory.elsewhere.running:
+        if not self.memory.other_schedulers.running:
             yield
             return
         with self.store.exclusively("dispatch"):
-            self.memory.elsewhere = self._used_elsewhere()
+            self.memory.other_schedulers = self._used_by_other_schedulers()
             yield
 
-    def _used_elsewhere(self) -> Elsewhere:
+    def _used_by_other_schedulers(self) -> OtherSchedulers:
         ours_in_hand = self.memory.active.snapshots.keys()
         running = [run for run in self.store.active_runs() if run.key not in ours_in_hand and not _is_inline(run)]
         usage, ours = self.store.usage(), Counter[str]()
         our_tasks = Counter[tuple[str, str]]()
-        for key, look in self.memory.active.looks.items():
+        for key, look in self.memory.active.evaluations.items():
             ours.update(look.pool_used)
             our_tasks.update({(key.dag_id, task_id): used for task_id, used in look.task_used.items()})
-        return Elsewhere(
+        return OtherSchedulers(
             running=running,
             pool_used={pool: max(used - ours[pool], 0) for pool, used in usage.pools.items()},
             task_used={task: max(used - our_tasks[task], 0) for task, used in usage.tasks.items()},
@@ -372,7 +380,7 @@ class Scheduler:
         if token is not None and self.store.change_token() == token.after_own_commit:
             self.memory.token = token.after_own_commit
 
-    def _react(self) -> tuple[Active, list[Plan], dict[RunKey, int]]:
+    def _react(self) -> tuple[ActiveRuns, list[Plan], dict[RunKey, int]]:
         """What the reports lead to: the runs after them, the plans to be stored, and the revisions they were made
         from. A run that is not in hand (another scheduler's, whose orphan was found here) is read for the occasion."""
         active, plans = self.memory.active, []
@@ -391,21 +399,21 @@ class Scheduler:
                 plans.append(plan)
                 stored[run] = stored_revision
                 if run in active.snapshots:
-                    active = followed(active, plan)
+                    active = after_plan(active, plan)
                 else:
                     visited[run] = advance(snapshot, plan.ops)
         return active, plans, stored
 
-    def _view(self, active: Active) -> View:
+    def _view(self, active: ActiveRuns) -> LoopInput:
         memory = self.memory
-        return View(
+        return LoopInput(
             active=active,
             run_limits=memory.run_limits,
             pools=memory.pools,
             slots=max(self.executor.slots_free, 0),
             deferred_pools=memory.deferred_pools,
             backwards=memory.backwards,
-            elsewhere=memory.elsewhere,
+            other_schedulers=memory.other_schedulers,
         )
 
     def _submit(self, attempts: Iterable[Attempt]) -> None:
@@ -443,7 +451,7 @@ class Scheduler:
                 snapshots[run.key] = replace(fresh, paused=paused)
                 dispatched_by_others = known is None and (self.shared or memory.refusals)
                 self._adopt_unclaimed(fresh, UNCLAIMED if dispatched_by_others else RESTARTED)
-        memory.active = Active(snapshots=snapshots, looks=memory.active.looks)
+        memory.active = ActiveRuns(snapshots=snapshots, evaluations=memory.active.evaluations)
         memory.token = token
         self._cancel_lost()
         return True
@@ -477,7 +485,7 @@ class Scheduler:
             return runs
         held = set(self.store.lease_runs(self.job_id, [run.key for run in runs], lease=self._lease, now=now))
         others = [run for run in runs if run.key not in held]
-        self.memory.elsewhere = Elsewhere(running=others) if others else Elsewhere()
+        self.memory.other_schedulers = OtherSchedulers(running=others) if others else OtherSchedulers()
         return [run for run in runs if run.key in held]
 
     def _read_limits(self, runs: Iterable[Run]) -> None:
@@ -520,7 +528,7 @@ class Scheduler:
             return
         open_ones = self.memory.run_limits.backfills
         busy = {snapshot.run.backfill_id for snapshot in self.memory.active.snapshots.values()}
-        busy |= {run.backfill_id for run in self.memory.elsewhere.running}
+        busy |= {run.backfill_id for run in self.memory.other_schedulers.running}
         if busy >= open_ones.keys():
             return
         # Asked of the store once more: of one that was made after the runs were read, the runs are not in hand yet.
@@ -625,10 +633,10 @@ def _ops(plans: Iterable[Plan]) -> Iterator[Op]:
     return (op for plan in plans for op in plan.ops)
 
 
-def _revised(decision: Decision, stored: Mapping[RunKey, int]) -> Decision:
+def _revised(decision: LoopDecision, stored: Mapping[RunKey, int]) -> LoopDecision:
     """The decision with the revisions that the store has now: one apply raises a run's revision once, however many
     reports and steps of the decision it held."""
-    snapshots, looks = dict(decision.active.snapshots), dict(decision.active.looks)
+    snapshots, looks = dict(decision.active.snapshots), dict(decision.active.evaluations)
     for key, revision in stored.items():
         snapshot = snapshots.get(key)
         if snapshot is None or snapshot.run.revision == revision + 1:
@@ -636,7 +644,7 @@ def _revised(decision: Decision, stored: Mapping[RunKey, int]) -> Decision:
         snapshots[key] = after = replace(snapshot, run=replace(snapshot.run, revision=revision + 1))
         if key in looks:
             looks[key] = replace(looks[key], snapshot=after)
-    return replace(decision, active=Active(snapshots=snapshots, looks=looks))
+    return replace(decision, active=ActiveRuns(snapshots=snapshots, evaluations=looks))
 
 
 def submission_of(snapshot: Snapshot, attempt: Attempt) -> Submission:

@@ -13,7 +13,7 @@ from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, ReadyTask, RunLimits, plan_dispatch, plan_run_starts
 from nbflow.core.reason_texts import paused_wait
 from nbflow.core.reasons import WaitReason
-from nbflow.core.scheduler_loop import starting_order
+from nbflow.core.scheduler_loop import start_order
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import RUN_FINISHED, UNFINISHED, RunState, TaskState
 from nbflow.errors import DagRunNotFound
@@ -44,16 +44,14 @@ def explain_task(
     return {k: wait for k, wait in waits.items() if k == key or (key.map_index < 0 and k.task_id == key.task_id)}
 
 
-def _reasons(
-    store: Store, snapshot: Snapshot, schedulers: Sequence[Job], now: datetime
-) -> dict[TaskKey, WaitReason]:
+def _reasons(store: Store, snapshot: Snapshot, schedulers: Sequence[Job], now: datetime) -> dict[TaskKey, WaitReason]:
     if snapshot.run.state is RunState.QUEUED:
         wait = run_wait(store, snapshot.run, now)
         return {key: wait for key, one in snapshot.instances.items() if one.state in UNFINISHED}
     plan = plan_run(snapshot, now, explain=True)
     waits = {key: wait for (_, key), wait in plan.waits.items()}
     scheduled = [one for one in snapshot.instances.values() if one.state is TaskState.SCHEDULED]
-    if snapshot.held:  # they do not even ask for a slot
+    if snapshot.pause_applies:  # they do not even ask for a slot
         waits.update({one.key: paused_wait(snapshot.dag.dag_id) for one in scheduled})
         return waits
     ready = [
@@ -69,7 +67,7 @@ def _reasons(
     waits.update({key: wait for (_, key), wait in plan_dispatch(ready, limits, now, explain=True).waits.items()})
     for key, one in snapshot.instances.items():
         if one.state in UNFINISHED and key not in waits:
-            waits[key] = WaitReason(kind="slot", text="Nothing keeps it: it starts at the scheduler's next pass.")
+            waits[key] = WaitReason(kind="slot", text="Ready; starts on the scheduler's next loop.")
     return waits
 
 
@@ -101,12 +99,12 @@ def run_wait(store: Store, run: Run, now: datetime) -> WaitReason:
         paused_dags=frozenset({run.dag_id} if row is not None and row.paused else ()),
     )
     backwards = [number for number, backfill in backfills.items() if backfill.run_backwards]
-    queued = starting_order((other for other in active if other.state is RunState.QUEUED), backwards)
+    queued = start_order((other for other in active if other.state is RunState.QUEUED), backwards)
     running = [other for other in active if other.state is RunState.RUNNING]
     plan = plan_run_starts(queued, running, limits, now)
     if run.key in plan.run_waits:
         return plan.run_waits[run.key]
-    return WaitReason(kind="run_queued", text="The run is queued; it starts at the scheduler's next pass.")
+    return WaitReason(kind="run_queued", text="The run is queued; it starts on the scheduler's next loop.")
 
 
 def _needs_scheduler(wait: WaitReason) -> bool:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from nbflow.core.scheduler_loop import Active
+from nbflow.core.scheduler_loop import ActiveRuns
 from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import (
@@ -181,7 +181,7 @@ _CALLBACK_OF: dict[str, str] = {
 
 OnLine = Callable[[Facts, TaskEvent], Iterator[Breach]]
 OnFacts = Callable[[Facts], Iterator[Breach]]
-OnActive = Callable[[Facts, Active], Iterator[Breach]]
+OnActive = Callable[[Facts, ActiveRuns], Iterator[Breach]]
 
 LINE: dict[int, OnLine] = {}
 COMMIT: dict[int, OnFacts] = {}
@@ -319,7 +319,7 @@ def one_live_attempt_an_instance(facts: Facts) -> Iterator[Breach]:
 
 @_at(COMMIT, 9)
 def active_limits_hold(facts: Facts) -> Iterator[Breach]:
-    """Active-run, task and DAG limits hold at every commit."""
+    """ActiveRuns-run, task and DAG limits hold at every commit."""
     usage = facts.store.usage()
     for run, used in usage.runs.items():
         most = facts.spec(run).max_active_tasks
@@ -401,7 +401,7 @@ def one_callback_a_terminal_transition(facts: Facts) -> Iterator[Breach]:
 
 
 @_at(CALM, 11)
-def workers_work_on_what_is_live(facts: Facts, active: Active) -> Iterator[Breach]:
+def workers_work_on_what_is_live(facts: Facts, active: ActiveRuns) -> Iterator[Breach]:
     """Executor slots = live attempts."""
     working, live = set(facts.workers.working), {attempt.attempt_id for attempt in facts.store.live_attempts()}
     if facts.exact and working != live:
@@ -409,7 +409,7 @@ def workers_work_on_what_is_live(facts: Facts, active: Active) -> Iterator[Breac
 
 
 @_at(CALM, 26)
-def memory_is_what_the_store_holds(facts: Facts, active: Active) -> Iterator[Breach]:
+def memory_is_what_the_store_holds(facts: Facts, active: ActiveRuns) -> Iterator[Breach]:
     """Decisions are made from what is so: the runs in hand equal the store's."""
     for key, snapshot in active.snapshots.items():
         stored = facts.store.snapshot(key)
@@ -441,7 +441,7 @@ def _without_trigger(one: Instance | None) -> Instance | None:
 
 
 @_at(REST, 6)
-def every_due_interval_has_a_run(facts: Facts, active: Active) -> Iterator[Breach]:
+def every_due_interval_has_a_run(facts: Facts, active: ActiveRuns) -> Iterator[Breach]:
     """Every due interval has a distinct run (of DAGs that catch up; others leave intervals out on purpose)."""
     for row in facts.store.dags():
         version = facts.store.version(row.dag_id)
@@ -461,7 +461,7 @@ def every_due_interval_has_a_run(facts: Facts, active: Active) -> Iterator[Breac
 
 
 @_at(REST, 10)
-def pools_are_empty(facts: Facts, active: Active) -> Iterator[Breach]:
+def pools_are_empty(facts: Facts, active: ActiveRuns) -> Iterator[Breach]:
     """Pool use is zero when idle."""
     used = {pool: number for pool, number in facts.store.usage().pools.items() if number}
     if used and not active.snapshots:
@@ -469,7 +469,7 @@ def pools_are_empty(facts: Facts, active: Active) -> Iterator[Breach]:
 
 
 @_at(REST, 14)
-def mapped_instances_are_the_expansion(facts: Facts, active: Active) -> Iterator[Breach]:
+def mapped_instances_are_the_expansion(facts: Facts, active: ActiveRuns) -> Iterator[Breach]:
     """Mapped instances = the expansion: their indexes are 0, 1, 2, ... without a gap, or one row without an index."""
     for run in facts.run_states:
         indexes: dict[str, list[int]] = {}
@@ -482,7 +482,7 @@ def mapped_instances_are_the_expansion(facts: Facts, active: Active) -> Iterator
 
 
 @_at(REST, 24)
-def every_attempt_has_ended(facts: Facts, active: Active) -> Iterator[Breach]:
+def every_attempt_has_ended(facts: Facts, active: ActiveRuns) -> Iterator[Breach]:
     """Every queued, running or deferred attempt ends or is re-dispatched within its bound."""
     for attempt in facts.store.live_attempts():
         yield Breach(f"attempt {attempt.attempt_id} is still {attempt.state}", attempt.run, attempt.key)
@@ -493,7 +493,7 @@ def every_attempt_has_ended(facts: Facts, active: Active) -> Iterator[Breach]:
 
 
 @_at(REST, 27)
-def backfills_end(facts: Facts, active: Active) -> Iterator[Breach]:
+def backfills_end(facts: Facts, active: ActiveRuns) -> Iterator[Breach]:
     """A backfill ends when its runs have."""
     unfinished = {snapshot.run.backfill_id for snapshot in active.snapshots.values()}
     for row in facts.store.backfills(active=True):
@@ -523,13 +523,13 @@ class Checker:
         for number, on_commit in COMMIT.items():
             self._hold(number, on_commit, on_commit(facts))
 
-    def at_a_fixed_point(self, active: Active, now: datetime) -> None:
+    def at_a_fixed_point(self, active: ActiveRuns, now: datetime) -> None:
         """Look at a world that has nothing to do just now."""
         self.facts.now = now
         for number, on_calm in CALM.items():
             self._hold(number, on_calm, on_calm(self.facts, active))
 
-    def at_rest(self, active: Active) -> None:
+    def at_rest(self, active: ActiveRuns) -> None:
         """Look at a world that has been drained."""
         for number, on_rest in REST.items():
             self._hold(number, on_rest, on_rest(self.facts, active))

@@ -1,6 +1,6 @@
 """A world in which the scheduler's own decisions run on a virtual clock.
 
-Nothing here decides: new runs come from :func:`nbflow.core.due_runs.plan_due`, everything else from
+Nothing here decides: new runs come from :func:`nbflow.core.due_runs.plan_due_runs`, everything else from
 :func:`nbflow.core.scheduler_loop.decide_all` and :func:`nbflow.core.react.react`, as in the real scheduler. The world
 supplies what is around them: a :class:`~nbflow.store.memory.MemoryStore`, a clock that jumps, workers that do as they
 are told (:mod:`nbflow.sim.outcomes`), accidents (:mod:`nbflow.sim.fault_injection`), and after each step a check of
@@ -31,19 +31,19 @@ from nbflow.clock import VirtualClock
 from nbflow.config import Settings
 from nbflow.core import events as ev
 from nbflow.core.dispatch import RunLimits
-from nbflow.core.due_runs import History, plan_due
+from nbflow.core.due_runs import RunHistory, plan_due_runs
 from nbflow.core.plan import Plan
 from nbflow.core.react import react
 from nbflow.core.scheduler_loop import (
-    Active,
-    Decision,
-    View,
+    ActiveRuns,
+    LoopDecision,
+    LoopInput,
+    after_plan,
     decide_all,
-    followed,
-    joined,
-    settled,
-    with_another_past,
-    without_runs,
+    finished_backfills,
+    with_attempts,
+    with_new_predecessor,
+    with_snapshots,
 )
 from nbflow.core.snapshot import RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
@@ -101,7 +101,7 @@ class World:
         self._timetables = dict(timetables or {})
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
-        self._active = Active()
+        self._active = ActiveRuns()
         self._wake: datetime | None = None
         self._looks = 0
         self._drift = timedelta(0)
@@ -231,9 +231,9 @@ class World:
             return
         raise RuntimeError(f"{MOST_LOOKS} looks at {self.clock.now().isoformat()} and no end: {decision.plan.ops[:3]}")
 
-    def _carry_out(self, decision: Decision) -> None:
+    def _carry_out(self, decision: LoopDecision) -> None:
         attempts = self.store.apply([decision.plan], actor="scheduler", expect=decision.expect)
-        self._active = settled(decision, attempts)
+        self._active = with_attempts(decision, attempts)
         self._after(decision.plan)
         if self.faults.strikes("scheduler_restart", self._looks):
             self._note("scheduler_restart")
@@ -247,12 +247,12 @@ class World:
         if self._checker is not None:
             self._checker.after_commit(self.clock.now())
 
-    def _view(self) -> View:
+    def _view(self) -> LoopInput:
         runs = [snapshot.run for snapshot in self._active.snapshots.values()]
         backfills = [self.store.backfill(number) for number in sorted({r.backfill_id for r in runs if r.backfill_id})]
         known = [row for row in backfills if row is not None]
         rows = {dag_id: self.store.dag(dag_id) for dag_id in sorted({run.dag_id for run in runs})}
-        return View(
+        return LoopInput(
             active=self._active,
             run_limits=RunLimits(
                 max_active_runs={dag_id: self._spec(dag_id).max_active_runs for dag_id in rows},
@@ -266,7 +266,7 @@ class World:
         )
 
     def _complete_backfills(self) -> None:
-        for number in without_runs(self._active, [row.backfill_id for row in self.store.backfills(active=True)]):
+        for number in finished_backfills(self._active, [row.backfill_id for row in self.store.backfills(active=True)]):
             self.store.update_backfill(number, completed_at=self.clock.now())
 
     # --- the schedule
@@ -280,7 +280,7 @@ class World:
 
     def _make_runs_of(self, row: DagRow, now: datetime) -> None:
         dag_id, spec = row.dag_id, self._spec(row.dag_id)
-        due = plan_due(
+        due = plan_due_runs(
             spec,
             self._timetable(spec),
             self._history(dag_id),
@@ -290,9 +290,9 @@ class World:
         )
         if due.plan:
             self.store.apply([due.plan], actor="scheduler")
-            changed = [*(run.key for run in due.made), *with_another_past(self._active, due.made)]
+            changed = [*(run.key for run in due.runs), *with_new_predecessor(self._active, due.runs)]
             made = [self.store.snapshot(key) for key in changed]
-            self._active = joined(self._active, [snapshot for snapshot in made if snapshot is not None])
+            self._active = with_snapshots(self._active, [snapshot for snapshot in made if snapshot is not None])
         coming = due.next
         self.store.set_next_run(
             dag_id,
@@ -303,7 +303,7 @@ class World:
         if due.plan:
             self._after(due.plan)
 
-    def _history(self, dag_id: str) -> History:
+    def _history(self, dag_id: str) -> RunHistory:
         latest = self.store.latest_run(dag_id)
         last = None
         if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
@@ -318,7 +318,7 @@ class World:
                 if run.logical_date and run.data_interval_start and run.data_interval_end
             }
         mine = [s.run for s in self._active.snapshots.values() if s.run.dag_id == dag_id and s.run.backfill_id is None]
-        return History(last=last, taken=taken, active_runs=len(mine))
+        return RunHistory(last=last, backfilled=taken, active_runs=len(mine))
 
     def _timetable(self, spec: DagSpec) -> Timetable:
         found = self._timetables.get(spec.digest)
@@ -346,13 +346,13 @@ class World:
             self._note(f"refused {type(event).__name__} of {event.attempt_id}: {plan.refused}")
         if plan:
             self.store.apply([plan], actor="worker", expect={run: snapshot.run.revision})
-            self._active = followed(self._active, plan)
+            self._active = after_plan(self._active, plan)
             self._after(plan)
 
     def _forget(self) -> None:
         """Read everything active from the store again, as a scheduler does that has just started."""
         found = [self.store.snapshot(run.key) for run in self.store.active_runs()]
-        self._active = joined(Active(), [snapshot for snapshot in found if snapshot is not None])
+        self._active = with_snapshots(ActiveRuns(), [snapshot for snapshot in found if snapshot is not None])
 
     def _note(self, what: str) -> None:
         self.happened.append(f"{self.clock.now().isoformat()} {what}")
@@ -360,7 +360,7 @@ class World:
     # --- looking at it
 
     @property
-    def active(self) -> Active:
+    def active(self) -> ActiveRuns:
         """The runs that have not ended."""
         return self._active
 

@@ -219,7 +219,8 @@ class BackfillRow:
     completed_at: datetime | None = None
     cancelled: bool = False
     entries: tuple[Mapping[str, Any], ...] = ()
-    """{"ordinal", "logical_date", "run_id", "not_created_because"} of each planned run, in order."""
+    """{"ordinal", "logical_date", "data_interval_start", "data_interval_end", "run_id", "reset",
+    "not_created_because"} of each planned run, in order. ``reset``: the run existed and is run again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
-from nbflow.core.plan import AddInstances, AddRun, Callback, DropInstance, KeepVersion, Move, Op, Plan, RunMove
+from nbflow.core.plan import AddInstances, AddRun, Callback, ChangeVersion, DropInstance, Move, Op, Plan, RunMove
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey, change, change_run
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import LIVE, Cause, RunCause, TaskState, check_move, check_run_move
@@ -374,7 +374,7 @@ class _Play:
         row.now = replace(row.now, state=op.target, **changes)
         self._line(op.run, None, op.source, op.target, op.cause, utc(op.at), 0, None, op.detail)
 
-    def keep_version(self, op: KeepVersion) -> None:
+    def change_version(self, op: ChangeVersion) -> None:
         row = self.run(op.run)
         row.now = replace(row.now, version=op.number)
 
@@ -454,6 +454,6 @@ _PLAYS: Mapping[type[Op], Callable[[_Play, Any], None]] = {
     AddInstances: _Play.add_instances,
     DropInstance: _Play.drop_instance,
     AddRun: _Play.add_run,
-    KeepVersion: _Play.keep_version,
+    ChangeVersion: _Play.change_version,
     Callback: _Play.callback,
 }

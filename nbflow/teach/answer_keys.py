@@ -17,7 +17,7 @@ from nbflow.core.snapshot import Instance, Run, Snapshot
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import TRANSITIONS, Cause, RunState, TaskState
 from nbflow.core.timetables import TimeRestriction, as_utc, timetable_from_schedule
-from nbflow.core.trigger_rules import FINAL, Verdict, mask_of, verdict
+from nbflow.core.trigger_rules import FINAL, Verdict, mask_of, rule_verdict
 
 Key = Callable[..., tuple[str, ...]]
 
@@ -82,7 +82,7 @@ def executions(retries: int) -> tuple[str, ...]:
 
 
 def _verdict(rule: str, upstream: Sequence[str]) -> Verdict:
-    return verdict(rule, mask_of(map(TaskState, upstream)))
+    return rule_verdict(rule, mask_of(map(TaskState, upstream)))
 
 
 KEYS: Mapping[str, Key] = {

@@ -25,7 +25,10 @@ from nbflow.ui.svg import (
     text,
 )
 from nbflow.ui.text_width import fit, text_width
-from nbflow.ui.viewmodel import Bar, GanttView, GridRun, GridView, Lane, TimelineView, state_counts
+from nbflow.views.gantt import GanttView
+from nbflow.views.grid import GridRun, GridView
+from nbflow.views.timeline import TimelineView
+from nbflow.views.values import Bar, Lane, state_counts
 
 WIDTH = 980
 NAMES = 190  # the column of names

@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from nbflow.ui.viewmodel import TaskView
+from nbflow.views.graph import TaskView
+from nbflow.views.values import between, count, elapsed
+
+__all__ = [
+    "When", "between", "count", "counts_line", "duration", "elapsed", "exact", "next_run", "note", "note_stem",
+    "relative", "short_time", "tries", "whole", "zone",
+]  # fmt: skip
 
 _STEPS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
 
@@ -45,17 +51,6 @@ def whole(seconds: float) -> str:
     """A duration in whole seconds, for what changes while one looks: `38 s`, `2 min 5 s`."""
     rounded = max(0, round(seconds))
     return f"{rounded} s" if rounded < 60 else duration(rounded)
-
-
-def between(start: datetime, end: datetime) -> float:
-    """Seconds that pass from start to end; `end - start` would give the difference of the clocks on the wall."""
-    return end.timestamp() - start.timestamp()
-
-
-def elapsed(start: datetime | None, end: datetime | None, now: datetime | None = None) -> float | None:
-    """Seconds from start to end, or to now while it has none."""
-    last = end or now
-    return None if start is None or last is None else between(start, last)
 
 
 def exact(at: datetime | None) -> str:
@@ -99,11 +94,6 @@ def relative(at: datetime | None, now: datetime) -> When:
 def next_run(at: datetime, now: datetime) -> str:
     """`next in 21 h 26 min`; one whose time has come is due, not "ago"."""
     return f"next {relative(at, now).relative}" if at > now else "next is due"
-
-
-def count(number: int, noun: str) -> str:
-    """`1 run`, `1,204 runs`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def counts_line(counts: Mapping[str, int]) -> str:

@@ -8,9 +8,11 @@ scheme. Nothing here makes a link, runs a script or loads anything.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from nbflow.ui import formatting
@@ -28,23 +30,20 @@ from nbflow.ui.tables import (
     text_table,
     when_cell,
 )
-from nbflow.ui.viewmodel import (
-    BackfillView,
-    DagRow,
-    ErrorView,
-    EventRow,
-    GanttView,
-    GraphView,
-    GridView,
-    ImportErrorRow,
-    LogView,
-    RunRow,
-    TaskRow,
-    TimelineView,
-    WhyView,
-    folded_for_size,
-    state_counts,
-)
+from nbflow.views.backfill import BackfillView
+from nbflow.views.dag_list import DagListRow, DagListView
+from nbflow.views.gantt import GanttView
+from nbflow.views.graph import GraphView, folded_for_size
+from nbflow.views.grid import GridView
+from nbflow.views.import_errors import ImportErrorsView
+from nbflow.views.next_runs import NextRunsView
+from nbflow.views.runs import RunsView
+from nbflow.views.task_instances import TaskInstancesView
+from nbflow.views.task_log import TaskLogView
+from nbflow.views.timeline import TimelineView
+from nbflow.views.values import EventRow, state_counts
+from nbflow.views.why_run import WhyRunView
+from nbflow.views.why_task import WhyTaskView
 
 MAX_LOG_LINES = 1_000
 MAX_LINE = 2_000  # characters of one log line
@@ -231,13 +230,9 @@ def timeline_bundle(view: TimelineView, *, theme: str = "auto") -> Bundle:
     assumed = "Assumed: " + "; ".join(view.assumptions) if view.assumptions else ""
     below = ""
     if view.events or assumed:
-        events_named = f"{formatting.count(len(view.events), 'event')} with causes"
-        shown = f"<details><summary style='padding:6px 12px'>{events_named}</summary>"
-        below = card(
-            "events",
-            "",
-            (_note(assumed) if assumed else "") + (shown if view.events else ""),
-        )
+        named = f"{formatting.count(len(view.events), 'event')} with causes"
+        table = _folded(named, html_table(events)) if view.events else ""
+        below = card("events", "", (_note(assumed) if assumed else "") + table)
     rows = tuple(
         (lane.label, str(len(lane.bars)), formatting.counts_line(state_counts(b.state for b in lane.bars)))
         for lane in view.lanes
@@ -253,29 +248,33 @@ def timeline_bundle(view: TimelineView, *, theme: str = "auto") -> Bundle:
 # -- lists
 
 
-def dags_bundle(rows: Sequence[DagRow], now: datetime) -> Bundle:
+def dags_bundle(view: DagListView, now: datetime) -> Bundle:
     """Is anything wrong, and what comes next?"""
     table = Table(
         columns=("DAG", "last runs", "latest", "schedule", "next", "tags", "owner"),
-        rows=tuple(_dag_row(row, now) for row in rows),
+        rows=tuple(_dag_row(row, now) for row in view.rows),
         empty="No DAG yet. Type into a cell:  %%dag hello --schedule @daily",
         more="Narrow it with %dag list PATTERN.",
     )
-    failing = sum(row.latest == "failed" for row in rows)
+    failing = sum(row.latest == "failed" for row in view.rows)
     aside = f"{failing} failing" if failing else ""
-    html = card("list", "DAGs", html_table(table), chips=_number(len(rows)), aside=escape(aside))
-    return Bundle(html=html, text=text_table(table))
+    gone = f"Left out, since no file defines them any more: {', '.join(view.stale)}" if view.stale else ""
+    html = card(
+        "list", "DAGs", html_table(table), chips=_number(len(view.rows)), aside=escape(aside), foot=escape(gone)
+    )
+    return Bundle(html=html, text=_joined(text_table(table), gone))
 
 
-def _dag_row(row: DagRow, now: datetime) -> tuple[Cell, ...]:
-    longest = max((seconds or 0 for _, seconds in row.last_runs), default=0) or 1
-    bars = tuple((state, (seconds or 0) / longest) for state, seconds in row.last_runs[-14:])
-    latest = state_cell(row.latest) if row.last_runs or row.latest != "none" else Cell(text="–", muted=True)
-    following = Cell(text="paused", muted=True) if row.paused else when_cell(formatting.relative(row.next_run, now))
+def _dag_row(row: DagListRow, now: datetime) -> tuple[Cell, ...]:
+    runs = row.last_runs[-14:]
+    longest = max((run.duration or 0 for run in runs), default=0) or 1
+    bars = tuple((run.state, (run.duration or 0) / longest) for run in runs)
+    latest = state_cell(row.latest) if runs or row.latest != "none" else Cell(text="–", muted=True)
+    following = Cell(text="paused", muted=True) if row.is_paused else when_cell(formatting.relative(row.next_run, now))
     return (
-        Cell(text=row.dag_id, bold=True), Cell(bars=bars, hover=", ".join(s for s, _ in row.last_runs[-14:])), latest,
+        Cell(text=row.dag_id, bold=True), Cell(bars=bars, hover=", ".join(run.state for run in runs)), latest,
         Cell(text=row.schedule or "none", mono=True), following, Cell(text=", ".join(row.tags), muted=True),
-        Cell(text=row.owner, muted=True),
+        Cell(text=", ".join(row.owners), muted=True),
     )  # fmt: skip
 
 
@@ -285,24 +284,25 @@ def _number(number: int) -> str:
     return f'<span class="nfo-bar-line" style="{style}">{number:,}</span>'
 
 
-def runs_bundle(rows: Sequence[RunRow], now: datetime, *, dag_id: str = "", total: int | None = None) -> Bundle:
+def runs_bundle(view: RunsView, now: datetime) -> Bundle:
     table = Table(
         columns=("run", "state", "type", "logical date", "started", "took", "tasks"),
         rows=tuple(
             (
                 Cell(text=r.run_id, mono=True), state_cell(r.state), Cell(text=r.run_type, muted=True),
                 Cell(text=formatting.short_time(r.logical_date), hover=formatting.exact(r.logical_date)),
-                when_cell(formatting.relative(r.start, now)), Cell(text=_took(r.start, r.end, now), right=True),
-                Cell(text=formatting.counts_line(dict(r.counts)) if r.counts else "", muted=True),
+                when_cell(formatting.relative(r.start_date, now)),
+                Cell(text=_took(r.start_date, r.end_date, now), right=True),
+                Cell(text=formatting.counts_line(r.counts) if r.counts else "", muted=True),
             )
-            for r in rows
+            for r in view.rows
         ),
-        empty=f"No run yet. Start one:  %dag run {dag_id}".rstrip(),
+        empty=f"No run yet. Start one:  %dag run {view.dag_id}".rstrip(),
         more="Narrow it with --state or --since.",
-        total=total,
+        total=view.total,
     )  # fmt: skip
-    title = f"Runs of {dag_id}" if dag_id else "Runs"
-    number = max(total or 0, len(rows))
+    title = f"Runs of {view.dag_id}" if view.dag_id else "Runs"
+    number = max(view.total or 0, len(view.rows))
     return Bundle(html=card("runs", title, html_table(table), chips=_number(number)), text=text_table(table))
 
 
@@ -311,26 +311,52 @@ def _took(start: datetime | None, end: datetime | None, now: datetime) -> str:
     return f"{taken} so far" if start is not None and end is None else taken
 
 
-def tasks_bundle(rows: Sequence[TaskRow], now: datetime, *, title: str = "Tasks", total: int | None = None) -> Bundle:
-    """The task instances of a run. The chips above count all the rows that were given."""
+def tasks_bundle(view: TaskInstancesView, now: datetime) -> Bundle:
+    """The task instances of a run, and below them how many there are of each state."""
+    title = f"{view.dag_id}, {view.run}: {view.run_state}" if view.dag_id else "Tasks"
     table = Table(
         columns=("task", "index", "state", "try", "started", "took", "why"),
         rows=tuple(
             (
                 Cell(text=r.task_id, bold=True), Cell(text=str(r.map_index) if r.map_index >= 0 else "", right=True),
                 state_cell(r.state), Cell(text=formatting.tries(r.try_number, r.max_tries)),
-                when_cell(formatting.relative(r.start, now)), Cell(text=_took(r.start, r.end, now), right=True),
-                Cell(text=r.reason),
+                when_cell(formatting.relative(r.start_date, now)),
+                Cell(text=_took(r.start_date, r.end_date, now), right=True), Cell(text=r.reason),
             )
-            for r in rows
+            for r in view.rows
         ),
         empty="This run has no tasks yet.",
         more="Narrow it with --state or --task.",
-        total=total,
     )  # fmt: skip
-    counts = state_counts(r.state for r in rows)
+    counts = state_counts(r.state for r in view.rows)
     html = card("tasks", title, html_table(table), foot=chips_html(counts))
-    return Bundle(html=html, text=_joined(title, text_table(table), formatting.counts_line(counts) if rows else ""))
+    return Bundle(html=html, text=_joined(title, text_table(table), formatting.counts_line(counts) if counts else ""))
+
+
+def next_runs_bundle(view: NextRunsView, now: datetime, *, remark: str = "") -> Bundle:
+    """When the schedule runs next. ``remark`` stands in the title."""
+    table = Table(
+        columns=("runs at", "", "logical date", "data interval"),
+        rows=tuple(
+            (
+                Cell(text=formatting.short_time(r.run_after), bold=True),
+                Cell(
+                    text=formatting.relative(r.run_after, now).relative if r.run_after > now else "at once", muted=True
+                ),
+                formatting.short_time(r.logical_date),
+                Cell(text=_interval(r.data_interval_start, r.data_interval_end), muted=True),
+            )
+            for r in view.rows
+        ),
+        empty=f"{view.dag_id} has no run to come: its schedule is {view.schedule}.",
+    )
+    remarks = [part for part in ("paused" if view.is_paused else "", remark) if part]
+    title = " · ".join([f"Next runs of {view.dag_id}, {view.schedule} ({view.timezone})", *remarks])
+    return table_bundle(title, table, view="next")
+
+
+def _starts(at: datetime, now: datetime) -> str:
+    return formatting.relative(at, now).relative if at > now else "at once"
 
 
 def _event_table(rows: Sequence[EventRow]) -> Table:
@@ -367,7 +393,7 @@ def plain(message: str) -> str:
 _LOUD = {"ERROR": "failed", "CRITICAL": "failed", "WARNING": "up_for_retry", "WARN": "up_for_retry"}
 
 
-def log_bundle(view: LogView) -> Bundle:
+def log_bundle(view: TaskLogView) -> Bundle:
     """A task's log, the last thousand lines of it."""
     lines = view.lines[-MAX_LOG_LINES:]
     dropped = view.dropped + len(view.lines) - len(lines)
@@ -395,13 +421,16 @@ def log_bundle(view: LogView) -> Bundle:
         f'color:{light.text};background-color:{light.raised}">' + "\n".join(html_lines) + "</pre>"
     )
     if not lines:
-        body, text_lines = _note("The log is empty so far."), ["The log is empty so far."]
+        said = "The log is empty so far."
+        if view.search:
+            said = f"No line holds {view.search!r}; {formatting.count(view.searched, 'line')} were searched."
+        body, text_lines = _note(said), [said]
     aside = f"{formatting.count(len(view.lines) + view.dropped, 'line')}" + (f" · times in {zone}" if zone else "")
     html = card("log", view.title, body, aside=escape(aside))
     return Bundle(html=html, text=_joined(f"{view.title} ({aside})", *text_lines))
 
 
-def why_bundle(view: WhyView, now: datetime | None = None) -> Bundle:
+def why_bundle(view: WhyTaskView, now: datetime | None = None) -> Bundle:
     """What happened, and why does it wait? The headline is the answer, the rest its grounds."""
     state = known(view.state)
     tint = palettes()[0].states[state]
@@ -427,6 +456,18 @@ def why_bundle(view: WhyView, now: datetime | None = None) -> Bundle:
         text_table(history) if view.history else "",
     )
     return Bundle(html=card("why", view.subject, body, chips=chip_html(view.state)), text=text)
+
+
+def why_run_bundle(view: WhyRunView) -> Bundle:
+    """Which tasks of a run wait or failed, each with the reason."""
+    title = f"{view.dag_id}, {view.run}: {view.run_state}"
+    if not view.rows:
+        return message_bundle(f"{title}. Nothing waits, and nothing failed.", state=view.run_state)
+    table = Table(
+        columns=("task", "state", "why"),
+        rows=tuple((Cell(text=row.id, bold=True), state_cell(row.state), row.text) for row in view.rows),
+    )
+    return table_bundle(title, table, view="why")
 
 
 # -- backfill
@@ -501,6 +542,16 @@ def _progress(counts: dict[str, int], total: int) -> str:
 # -- what went wrong
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorView:
+    """One red line: the fault, its place, the way out; `detail` is folded away."""
+
+    message: str
+    place: str = ""
+    hint: str = ""
+    detail: str = ""
+
+
 def error_bundle(error: ErrorView) -> Bundle:
     """One red line that names the fault, its place and the way out."""
     tint = palettes()[0].states["failed"]
@@ -525,21 +576,27 @@ def _sentence(text: str) -> str:
     return text if not text or text[-1] in ".!?:" else text + "."
 
 
-def import_errors_bundle(rows: Sequence[ImportErrorRow], now: datetime) -> Bundle:
+def import_errors_bundle(view: ImportErrorsView, now: datetime, *, folder: str = "") -> Bundle:
+    """The files that do not load, named as seen from ``folder``."""
     table = Table(
-        columns=("file", "line", "error", "source", "seen"),
+        columns=("file", "line", "error", "seen"),
         rows=tuple(
             (
-                Cell(text=r.file, mono=True), Cell(text=str(r.line) if r.line is not None else "", right=True),
-                Cell(text=plain(r.error)), Cell(text=r.gist.strip(), mono=True),
+                Cell(text=_place(r.fileloc, r.cell, folder), mono=True),
+                Cell(text=str(r.line) if r.line is not None else "", right=True), Cell(text=plain(r.error)),
                 when_cell(formatting.relative(r.at, now)),
             )
-            for r in rows
+            for r in view.rows
         ),
         empty="Every DAG file loads.",
     )  # fmt: skip
-    html = card("import-errors", "Import errors", html_table(table), chips=_number(len(rows)))
+    html = card("import-errors", "Import errors", html_table(table), chips=_number(len(view.rows)))
     return Bundle(html=html, text=text_table(table))
+
+
+def _place(fileloc: str, cell: str | None, folder: str) -> str:
+    file = os.path.relpath(fileloc, folder) if folder else fileloc
+    return ", ".join(filter(None, [file, cell]))
 
 
 # -- small ones

@@ -25,8 +25,9 @@ from typing import Any, Protocol
 from nbflow.ui import formatting
 from nbflow.ui.html import graph_bundle
 from nbflow.ui.mime_bundle import Bundle
-from nbflow.ui.scene import Scene, group_note, group_state, scene
-from nbflow.ui.viewmodel import GraphView, folded_for_size, state_counts, unfolded
+from nbflow.ui.scene import Scene, scene
+from nbflow.views.graph import GraphView, folded_for_size, unfolded
+from nbflow.views.values import group_note, group_state, state_counts
 
 log = logging.getLogger(__name__)
 

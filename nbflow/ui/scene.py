@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nbflow.ui import formatting
 from nbflow.ui.layout import Box, Group, Layout, Node, layout
 from nbflow.ui.text_width import fit, text_width
-from nbflow.ui.viewmodel import GraphView, TaskView
+from nbflow.views.graph import GraphView, TaskView
 
 NODE_HEIGHT = 38
 NODE_MIN, NODE_MAX = 132, 224  # the least holds "try 2 of 4 in 38 s", so that a note never moves anything
@@ -23,13 +22,6 @@ EDGE_LABEL_MAX = 120
 MARGIN = 16
 MAX_DRAWN = 600  # nodes; more than that nobody reads, and a browser should not have to draw
 MAX_EDGES = 3_000  # likewise; also bounds the layout's time
-
-# What the eye is to be told about a folded group: the first of these states that any member is in. A group has a colour
-# of its own only when all of its members agree.
-_LOUDEST = (
-    "failed", "upstream_failed", "up_for_retry", "running", "restarting", "deferred", "up_for_reschedule", "queued",
-    "scheduled",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,24 +73,6 @@ class Scene:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def group_state(states: Mapping[str, int]) -> str:
-    """The state that a folded group shows for the counted states of its members."""
-    if len(states) == 1:
-        return next(iter(states))
-    for state in _LOUDEST:
-        if states.get(state):
-            return state
-    finished = set(states) <= {"success", "skipped", "removed"}
-    return "success" if finished and states else "none"
-
-
-def group_note(counts: Mapping[str, int]) -> str:
-    """`12 of 14 done`, below a folded group's name."""
-    done = sum(number for state, number in counts.items() if state in ("success", "skipped", "removed"))
-    total = sum(counts.values())
-    return f"{done} of {total} done" if set(counts) != {"none"} else formatting.count(total, "task")
 
 
 def scene(graph: GraphView, *, max_drawn: int = MAX_DRAWN) -> Scene:

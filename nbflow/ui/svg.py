@@ -19,10 +19,11 @@ from datetime import datetime
 
 from nbflow.ui import formatting
 from nbflow.ui.escaping import escape
-from nbflow.ui.scene import LABEL_LEFT, NOTE_SIZE, Scene, SceneNode, group_note, group_state, scene
+from nbflow.ui.scene import LABEL_LEFT, NOTE_SIZE, Scene, SceneNode, scene
 from nbflow.ui.state_colors import Palette, glyphs, known, palettes
 from nbflow.ui.text_width import fit, text_width
-from nbflow.ui.viewmodel import GraphView, TaskView, state_counts
+from nbflow.views.graph import GraphView, TaskView
+from nbflow.views.values import group_note, group_state, state_counts
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 CARD_MIN = 720  # a header and a footer need room also above a single node

@@ -2,8 +2,9 @@
 
 The rules
 ---------
-* Each module has a query, the view's values, and ``fetch(store, query, now) -> View``. CLI, magics, live feeds and
-  pages that show the same fact fetch the same view, so they cannot disagree.
+* Each module has a query, the view's values, and ``fetch(store, query, now, settings) -> View``. CLI, magics, live
+  feeds and pages that show the same fact fetch the same view, so they cannot disagree. (The settings say, for example,
+  how long a silent scheduler counts as alive; a view takes nothing else from outside the metastore.)
 * A **query** (:class:`~nbflow.views.base.Query`) holds ids only: no labels, paths, addresses or "newest". The surface
   resolves what a user typed into ids first (``operations.find_run``). So a saved notebook can keep a query, all
   watchers of one thing can share it, and it still means the same tomorrow.
@@ -16,7 +17,70 @@ The rules
 * ``to_json()`` returns plain JSON with the view's name and schema version. The version rises when a reader of the old
   shape would misread the new one. :mod:`nbflow.views.patches` computes the difference between two states of a view.
 
-To add a view, add a module here and its name to the table of views.
+To add a view, add a module here with a query and a ``fetch``, and its name to :data:`NAMES`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from nbflow.errors import SerializationError, did_you_mean
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from nbflow.config import Settings
+    from nbflow.store.base import Store
+    from nbflow.views.base import Query, View
+
+V = TypeVar("V", bound="View")
+
+NAMES = (
+    "backfill", "backfills", "dag_details", "dag_list", "gantt", "graph", "grid", "import_errors", "next_runs", "runs",
+    "task_instances", "task_log", "timeline", "why_run", "why_task",
+)  # fmt: skip
+"""A view has the name of its module; ``dag_list`` has a ``DagListQuery``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a view is fetched with."""
+
+    query: type[Query[View]]
+    fetch: Callable[[Store, Any, datetime, Settings], Any]
+
+
+class _Kinds(Mapping[str, Kind]):
+    """By name. A module is imported when its view is first asked for: commands start without the others."""
+
+    def __getitem__(self, name: str) -> Kind:
+        if name not in NAMES:
+            raise KeyError(name)
+        module = import_module(f"nbflow.views.{name}")
+        return Kind(query=getattr(module, f"{name.title().replace('_', '')}Query"), fetch=module.fetch)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NAMES)
+
+    def __len__(self) -> int:
+        return len(NAMES)
+
+
+VIEWS: Mapping[str, Kind] = _Kinds()
+
+
+def fetch(store: Store, query: Query[V], now: datetime, settings: Settings) -> V:
+    """The view that a query selects."""
+    view: V = VIEWS[query.NAME].fetch(store, query, now, settings)
+    return view
+
+
+def query_from_json(data: Mapping[str, Any]) -> Query[View]:
+    """Read a query that ``Query.to_json`` wrote. The JSON is not trusted. Raises SerializationError."""
+    name = data.get("view")
+    if not isinstance(name, str) or name not in NAMES:
+        raise SerializationError(f"There is no view {name!r}.{did_you_mean(str(name), NAMES)}")
+    return VIEWS[name].query.from_json(data)

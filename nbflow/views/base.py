@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from nbflow.errors import SerializationError
 
@@ -78,8 +78,11 @@ def _time(at: datetime) -> str:
     return at.isoformat(timespec="microseconds")
 
 
+V_co = TypeVar("V_co", bound=View, covariant=True)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(Generic[V_co]):
     """Selects what a view shows. Its fields are str, int, bool, datetime, or tuples of these, each optionally None."""
 
     NAME: ClassVar[str] = ""

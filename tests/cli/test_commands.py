@@ -381,7 +381,7 @@ def test_failed_deps_are_the_reasons_of_why(nbflow, sales):
     nbflow("dags", "trigger", "sales", "-S", sales, "-l", "2024-01-05")
     done = nbflow("tasks", "failed-deps", "sales", "load", "2024-01-05")
     assert done.out.startswith("Task instance dependencies not met:\nload: no_scheduler: No scheduler is running.")
-    rows = nbflow("why", "sales", "2024-01-05", "load", "-o", "json").json
+    rows = nbflow("why", "sales", "load", "2024-01-05", "-o", "json").json
     assert [(row["task_id"], row["state"], row["kind"]) for row in rows] == [("load", None, "no_scheduler")]
 
 

@@ -40,7 +40,7 @@ from tests.cli.conftest import BROKEN
         ("quiz dag_concepts 99 a", 1, "nbflow: dag_concepts has questions 1 to 10, not 99."),
         ("labs nope", 1, "nbflow: There is no lab 'nope'. There are: 01_hello_dag."),
         ("labs 01_hello_dag 0", 2, "nbflow labs: argument EXERCISE: a whole number from 1 on, not '0'."),
-        ("dags list-runs", 2, "nbflow dags list-runs: which DAG?"),
+        ("dags list-runs", 2, "nbflow dags list-runs: the following arguments are required: DAG_ID."),
         ("dags backfill sales", 2, "nbflow dags backfill: which dates?"),
         ("dags delete sales", 1, "nbflow: There is no DAG 'sales'."),
         ("dags state sales 2024-01-01", 1, "nbflow: There is no DAG 'sales'."),
@@ -267,7 +267,7 @@ def test_a_pattern_that_cannot_be_used_is_refused_where_it_is_written(nbflow, da
     [
         ('{"rate": NaN}', 1, """nbflow: A run's conf must be JSON: conf["rate"] is nan, which JSON does not have."""),
         ('{"rate": 1e999}', 1, """nbflow: A run's conf must be JSON: conf["rate"] is inf, which JSON does not have."""),
-        ('{"rate": ' + "[" * 100_000, 2, "nbflow: --conf is nested too deeply. Write it like: "),
+        ('{"rate": ' + "[" * 100_000, 2, "nbflow: --conf is nested too deeply. Write: --conf "),
         ('{"rate": ' + "[" * 200 + "]" * 200 + "}", 1, """nbflow: A run's conf must be JSON: conf["rate"][0][0]"""),
         ('{"rate": ' + "9" * 5000 + "}", 2, "nbflow: --conf is not JSON: Exceeds the limit (4300 digits)"),
         (

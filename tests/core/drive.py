@@ -1,7 +1,7 @@
-"""One run, driven by hand through the pure core: no store, no clock, no workers.
+"""One run, driven through the pure core: no store, no clock, no workers.
 
-Whoever drives chooses in which order things happen; what each attempt does is fixed beforehand by a function of the
-instance and the try. That separates what a run's end may depend on from what it must not depend on.
+The test chooses the order of events; the outcome of each attempt is fixed beforehand as a function of the instance and
+the try. That separates what the end of a run may depend on from what it must not depend on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Done = tuple[str, dict[str, str]]
 
 
 class Drive:
-    """The run of a DAG. ``decide`` after every change; ``working`` holds what may end next."""
+    """The run of a DAG. Call ``decide`` after every change; ``working`` holds the attempts that may end next."""
 
     def __init__(self, dag: DagSpec, outcomes: Outcomes, *, previous: PreviousRun | None = None) -> None:
         run = Run(
@@ -40,7 +40,7 @@ class Drive:
             start_date=START + timedelta(hours=1),
         )
         rows = first_instances(dag)
-        self.snapshot = Snapshot(dag=dag, run=run, instances={one.key: one for one in rows}, previous=previous)
+        self.snapshot = Snapshot(dag=dag, run=run, instances={ti.key: ti for ti in rows}, previous=previous)
         self.outcomes = outcomes
         self.now = run.run_after
         self.attempts = 0
@@ -59,11 +59,11 @@ class Drive:
         """The end of the run, as far as it must not depend on the order of events."""
         return (
             self.snapshot.run.state.value,
-            {str(key): one.state.value for key, one in sorted(self.snapshot.instances.items())},
+            {str(key): ti.state.value for key, ti in sorted(self.snapshot.instances.items())},
         )
 
     def apply(self, ops: Iterable[Op]) -> None:
-        """Advance by operations, each of which the tables must have."""
+        """Advance by operations, each of which must be in the tables of transitions."""
         ops = list(ops)
         for op in ops:
             if isinstance(op, Move):
@@ -73,7 +73,7 @@ class Drive:
         self.snapshot = advance(self.snapshot, ops)
 
     def decide(self) -> Plan:
-        """Ask the core once, apply its answer, and let every check look at both."""
+        """Plan once, run every check on the plan, and apply it."""
         plan = plan_run(self.snapshot, self.now)
         for check in self.checks:
             check(self, plan)
@@ -86,13 +86,13 @@ class Drive:
     def ready(self) -> list[ReadyTask]:
         dag, run = self.snapshot.dag, self.snapshot.run
         return [
-            ReadyTask(run=run, task=dag.tasks[key.task_id], instance=one, dag_max_active_tasks=10**6)
-            for key, one in self.snapshot.instances.items()
-            if one.state is TaskState.SCHEDULED
+            ReadyTask(run=run, task=dag.tasks[key.task_id], instance=ti, dag_max_active_tasks=10**6)
+            for key, ti in self.snapshot.instances.items()
+            if ti.state is TaskState.SCHEDULED
         ]
 
     def dispatch(self) -> None:
-        """Queue all that is scheduled; each gets an attempt, as a store would give it."""
+        """Queue all scheduled instances; each gets an attempt, as from a store."""
         plan = plan_dispatch(self.ready(), Limits(slots=None, pools=NO_LIMITS.pools), self.now)
         self.apply(plan.ops)
         for move in plan.moves:
@@ -111,18 +111,18 @@ class Drive:
                 self.working[move.key] = f"a{self.attempts}"
 
     def end(self, key: TaskKey) -> ev.Event:
-        """Let an attempt come to what it does; returns its event."""
+        """End an attempt with its outcome; returns its event."""
         attempt_id = self.working.pop(key)
-        one = self.snapshot.instances[key]
-        if one.state is TaskState.DEFERRED:
+        ti = self.snapshot.instances[key]
+        if ti.state is TaskState.DEFERRED:
             event: ev.Event = ev.TriggerFired(attempt_id=attempt_id, at=self.now)
         else:
-            visit = self.visits[key, one.try_number]
-            self.visits[key, one.try_number] += 1
+            visit = self.visits[key, ti.try_number]
+            self.visits[key, ti.try_number] += 1
             if visit == 0:
                 self.executions[key] += 1
             dag = self.snapshot.dag
-            does = self.outcomes.of(dag, self.snapshot.run, dag.tasks[key.task_id], key, one.try_number, visit)
+            does = self.outcomes.of(dag, self.snapshot.run, dag.tasks[key.task_id], key, ti.try_number, visit)
             event = outcome_event(does, attempt_id, self.now, self.now)
         plan = react(self.snapshot, key, event)
         assert plan.refused is None, plan.refused
@@ -132,7 +132,7 @@ class Drive:
         return event
 
     def step(self, choose: Callable[[list[TaskKey]], TaskKey]) -> bool:
-        """Decide, dispatch, and let one of what is at work end (or time pass). False: nothing can happen any more."""
+        """Decide, dispatch, and end one of the attempts (or advance the time). False: nothing can happen any more."""
         self.decide()
         self.dispatch()
         if self.over:
@@ -146,19 +146,19 @@ class Drive:
         self.now = self.wake
         return True
 
-    def run(self, choose: Callable[[list[TaskKey]], TaskKey], *, most: int = 10_000) -> Done:
-        """Go on until nothing can happen any more."""
-        for _ in range(most):
+    def run(self, choose: Callable[[list[TaskKey]], TaskKey], *, max_steps: int = 10_000) -> Done:
+        """Step until nothing can happen any more."""
+        for _ in range(max_steps):
             if not self.step(choose):
                 return self.done
-        raise AssertionError(f"no end after {most} steps: {self.done}")
+        raise AssertionError(f"no end after {max_steps} steps: {self.done}")
 
     def unfinished(self) -> set[TaskKey]:
-        return {key for key, one in self.snapshot.instances.items() if one.state in UNFINISHED}
+        return {key for key, ti in self.snapshot.instances.items() if ti.state in UNFINISHED}
 
 
 def prefixes(ops: tuple[Op, ...]) -> Iterable[tuple[Op, ...]]:
-    """Where a plan may be cut. A placeholder and the instances that replace it are one step of every store."""
+    """The parts of a plan that a crash may leave applied. An expansion (drop and add) is one step of every store."""
     for end in range(len(ops)):
         if not (end and isinstance(ops[end - 1], DropInstance) and isinstance(ops[end], AddInstances)):
             yield ops[:end]

@@ -1,4 +1,4 @@
-"""Backfill plans: what the facts do not say."""
+"""Backfill plans: behaviour that tests/facts does not cover."""
 
 from __future__ import annotations
 
@@ -35,37 +35,41 @@ DAILY = timetable_from_schedule("@daily")
 
 
 def plan(timetable=DAILY, **changes) -> BackfillPlan:
-    asked = {
+    arguments = {
         "dag_id": "etl",
         "from_date": datetime(2024, 1, 1),
         "to_date": datetime(2024, 1, 2),
         "now": utc(2024, 6, 1),
     }
-    return plan_backfill(timetable, **(asked | changes))
+    return plan_backfill(timetable, **(arguments | changes))
 
 
 def day(number: int) -> DagRunInfo:
     return DagRunInfo.interval(utc(2024, 1, number), utc(2024, 1, number + 1))
 
 
-def test_a_plan_names_every_run_its_interval_and_what_happens_to_it():
-    # Given a failed run by hand on the first day
+def test_a_plan_holds_every_run_with_its_interval_and_what_happens_to_it():
+    # Given a failed manual run on the first day
     failed = ExistingRun(run_id="manual__mine", logical_date=utc(2024, 1, 1), state=RunState.FAILED)
 
     # When
     planned = plan(existing=[failed], reprocess="failed")
 
     # Then
-    fresh = BackfillEntry(ordinal=2, info=day(2), run_id="backfill__2024-01-03T00:00:00+00:00")
+    new = BackfillEntry(ordinal=2, info=day(2), run_id="backfill__2024-01-03T00:00:00+00:00")
     assert planned == BackfillPlan(
-        entries=(BackfillEntry(ordinal=1, info=day(1), run_id="manual__mine", reset=True), fresh)
+        entries=(BackfillEntry(ordinal=1, info=day(1), run_id="manual__mine", reset=True), new)
     )
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"another_active": True}, AlreadyRunningBackfill, "'etl' is unfinished. Wait for it, or cancel it first."),
+        (
+            {"another_active": True},
+            AlreadyRunningBackfill,
+            "'etl' is unfinished. Wait for its end, or cancel it first.",
+        ),
         ({"depends_on_past": True}, InvalidReprocessBehavior, "Reprocess failed or completed runs."),
         ({"timetable": NullTimetable()}, DagNoScheduleException, "has no schedule. Trigger its runs"),
         ({"timetable": ContinuousTimetable()}, DagNonPeriodicScheduleException, "continuously"),
@@ -77,11 +81,11 @@ def test_a_plan_names_every_run_its_interval_and_what_happens_to_it():
         (
             {"timetable": RecordedTimetable({"kind": "custom", "class": "shop.Weekdays", "runs": []})},
             NoBackfillRunsToCreate,
-            "only the runs to come are recorded; trigger earlier ones by logical date.",
+            "Only future runs of a custom timetable are recorded; trigger earlier ones with: nbflow dags trigger etl",
         ),
     ],
 )
-def test_what_cannot_be_backfilled_is_refused_with_the_way_out(changes, error, words):
+def test_an_impossible_backfill_is_refused_with_the_way_out(changes, error, words):
     with pytest.raises(error) as caught:
         plan(**changes)
 
@@ -119,24 +123,24 @@ def test_no_logical_date_gets_two_runs_and_no_unfinished_run_is_touched(states, 
         for number, state in states.items()
     ]
     by_id = {run.run_id: run for run in existing}
-    asked = {
+    arguments = {
         "existing": existing,
         "reprocess": reprocess,
         "to_date": utc(2024, 1, last_day),
         "run_backwards": backwards,
     }
 
-    planned = plan(timetable, **asked)
+    planned = plan(timetable, **arguments)
 
     dates = [entry.logical_date for entry in planned.entries]
     assert dates == sorted(set(dates), reverse=backwards)
     assert [entry.ordinal for entry in planned.entries] == list(range(1, len(dates) + 1))
-    taken = {run.logical_date for run in existing}
+    existing_dates = {run.logical_date for run in existing}
     for entry in planned.entries:
         assert (entry.run_id is None) == (entry.not_created_because is not None)
         assert entry.reset == (entry.run_id in by_id)
         if entry.reset:
             assert by_id[entry.run_id].state in RUN_FINISHED
         elif entry.run_id is not None:
-            assert entry.logical_date not in taken
-    assert plan(timetable, dry_run=True, **asked) == planned
+            assert entry.logical_date not in existing_dates
+    assert plan(timetable, dry_run=True, **arguments) == planned

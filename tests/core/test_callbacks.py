@@ -1,4 +1,4 @@
-"""One callback intent for each end of a task that had started, whoever ended it; none for one that never ran."""
+"""One callback for each end of a task that had started, whatever ended it; none for a task that never ran."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def snapshot(states, **options):
     return Snapshot(dag=DagSpec(dag_id="d", tasks=tasks, **options), run=run, instances=rows)
 
 
-def intents(plan):
+def callbacks(plan):
     return [(op.key and op.key.task_id, op.kind) for op in plan.ops if isinstance(op, Callback)]
 
 
@@ -43,39 +43,39 @@ def intents(plan):
         (Failed(attempt_id="a1", at=NOW, cause=Cause.KILLED, retry=False), "failure"),
     ],
 )
-def test_an_outcome_has_one_intent_unless_its_process_called_it(event, kind):
+def test_an_outcome_has_one_callback_unless_its_process_called_it(event, kind):
     here = snapshot({"a": "running"})
 
-    assert intents(react(here, TaskKey("a"), event)) == [("a", kind)]
-    assert intents(react(here, TaskKey("a"), event, callbacks_run=(kind,))) == []
+    assert callbacks(react(here, TaskKey("a"), event)) == [("a", kind)]
+    assert callbacks(react(here, TaskKey("a"), event, callbacks_run=(kind,))) == []
 
 
 @pytest.mark.parametrize(("state", "kind"), [("success", "success"), ("failed", "failure"), ("skipped", "skipped")])
-def test_marking_a_running_task_has_one_and_marking_an_idle_one_none(state, kind):
+def test_marking_a_running_task_has_a_callback_and_marking_a_pending_one_has_none(state, kind):
     here = snapshot({"a": "running", "b": "none"})
 
-    assert intents(mark(here, [TaskKey("a"), TaskKey("b")], TaskState(state), NOW)) == [("a", kind)]
+    assert callbacks(mark(here, [TaskKey("a"), TaskKey("b")], TaskState(state), NOW)) == [("a", kind)]
 
 
-def test_ending_a_run_by_hand_calls_for_what_was_running():
+def test_marking_a_run_has_callbacks_for_its_running_tasks():
     here = snapshot({"a": "running", "b": "none"})
 
-    assert intents(mark_run(here, RunState.FAILED, NOW)) == [("a", "failure")]
+    assert callbacks(mark_run(here, RunState.FAILED, NOW)) == [("a", "failure")]
 
 
-def test_fail_fast_calls_for_the_failed_task_and_for_those_it_ends():
+def test_fail_fast_has_callbacks_for_the_failed_task_and_for_those_it_ends():
     here = snapshot({"a": "running", "b": "running", "c": "none"}, fail_fast=True)
 
-    assert intents(react(here, TaskKey("a"), Failed(attempt_id="a1", at=NOW))) == [("a", "failure"), ("b", "failure")]
+    assert callbacks(react(here, TaskKey("a"), Failed(attempt_id="a1", at=NOW))) == [("a", "failure"), ("b", "failure")]
 
 
-def test_a_run_over_its_time_calls_for_what_it_ends_and_for_the_dag():
+def test_a_timed_out_run_has_callbacks_for_the_tasks_it_ends_and_for_the_dag():
     here = snapshot({"a": "running", "b": "none"}, dagrun_timeout=60.0, callbacks=("failure",))
 
-    assert intents(plan_run(here, NOW + timedelta(minutes=2))) == [("a", "skipped"), (None, "failure")]
+    assert callbacks(plan_run(here, NOW + timedelta(minutes=2))) == [("a", "skipped"), (None, "failure")]
 
 
-def test_a_task_that_its_rule_skips_calls_nothing():
+def test_a_task_skipped_by_its_rule_has_no_callback():
     tasks = {"a": TaskSpec(task_id="a"), "b": TaskSpec(task_id="b", upstream=("a",), callbacks=ALL)}
     run = Run(dag_id="d", run_id="r", state=RunState.RUNNING, run_after=NOW, start_date=NOW)
     rows = {
@@ -85,4 +85,4 @@ def test_a_task_that_its_rule_skips_calls_nothing():
     plan = plan_run(Snapshot(dag=DagSpec(dag_id="d", tasks=tasks), run=run, instances=rows), NOW)
 
     assert [move.target for move in plan.moves] == [TaskState.SKIPPED]
-    assert intents(plan) == []
+    assert callbacks(plan) == []

@@ -1,4 +1,4 @@
-"""Deferred instances: who may end the wait, and what a trigger that takes too long leads to."""
+"""Deferred instances: which events end a deferral, and what happens after a trigger's timeout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAIT = TaskKey("wait")
 
 
 def deferred(*others: TaskSpec, retries: int = 0, fail_fast: bool = False) -> Snapshot:
-    """A run whose task ``wait`` is deferred until NOW at most, with other tasks that have not begun."""
+    """A run whose task ``wait`` is deferred until NOW at most, with other tasks that have not started."""
     tasks = {task.task_id: task for task in (TaskSpec(task_id="wait", retries=retries), *others)}
     dag = DagSpec(dag_id="d", tasks=tasks, fail_fast=fail_fast)
     run = Run(dag_id="d", run_id="r", state=RunState.RUNNING, run_after=NOW, start_date=NOW)
@@ -33,32 +33,32 @@ def deferred(*others: TaskSpec, retries: int = 0, fail_fast: bool = False) -> Sn
         next_at=NOW,
     )
     rows = {WAIT: waiting, **{task.task_id: Instance(task_id=task.task_id) for task in others}}
-    return Snapshot(dag=dag, run=run, instances={one.key: one for one in rows.values()})
+    return Snapshot(dag=dag, run=run, instances={ti.key: ti for ti in rows.values()})
 
 
-def test_a_trigger_that_takes_too_long_is_a_failed_try_and_no_deadlock() -> None:
+def test_a_trigger_timeout_is_a_failed_try_and_not_a_deadlock() -> None:
     # Given a deferred task with a retry left, and nothing else in the run
     snapshot = deferred(retries=1)
 
-    # When its trigger's time is up
+    # When its trigger times out
     plan = plan_run(snapshot, NOW)
 
-    # Then it waits for its next try, and the run goes on until then
+    # Then it waits for its next try, and the run stays running
     after = advance(snapshot, plan.ops)
     assert [(move.target, move.cause) for move in plan.moves] == [(TaskState.UP_FOR_RETRY, Cause.TRIGGER_TIMEOUT)]
     assert after.run.state is RunState.RUNNING
     assert plan.wake_at == NOW + timedelta(minutes=5)
 
 
-def test_a_trigger_that_takes_too_long_can_end_the_run_fast() -> None:
+def test_a_trigger_timeout_can_fail_the_run_fast() -> None:
     # Given a DAG with fail_fast, in which a task is ready to start
     snapshot = deferred(TaskSpec(task_id="other"), fail_fast=True)
 
-    # When the deferred task fails for good
+    # When the deferred task fails without a retry
     after = advance(snapshot, plan_run(snapshot, NOW).ops)
 
     # Then the other task is skipped and not started
-    assert {str(key): one.state for key, one in after.instances.items()} == {
+    assert {str(key): ti.state for key, ti in after.instances.items()} == {
         "wait": TaskState.FAILED,
         "other": TaskState.SKIPPED,
     }
@@ -75,12 +75,12 @@ def test_a_trigger_that_takes_too_long_can_end_the_run_fast() -> None:
         ev.Started(attempt_id="a1", at=NOW),
     ],
 )
-def test_a_worker_that_reports_again_does_not_end_the_wait(event: ev.Event) -> None:
+def test_a_worker_that_reports_again_does_not_end_the_deferral(event: ev.Event) -> None:
     plan = react(deferred(), WAIT, event)
     assert (plan.ops, bool(plan.refused)) == ((), True)
 
 
 @pytest.mark.parametrize("cause", [Cause.TRIGGER_FAILED, Cause.KILLED])
-def test_a_trigger_that_raises_ends_the_wait(cause: Cause) -> None:
+def test_a_trigger_that_raises_ends_the_deferral(cause: Cause) -> None:
     plan = react(deferred(), WAIT, ev.Failed(attempt_id="a1", at=NOW, cause=cause))
     assert [(move.target, move.cause) for move in plan.moves] == [(TaskState.FAILED, cause)]

@@ -1,4 +1,4 @@
-"""Which scheduled instances get a slot, which queued runs start, and what keeps the others."""
+"""Which scheduled instances are dispatched, which queued runs start, and which limit keeps the others."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def ready(task_id, *, of=None, max_active_tasks=16, map_index=-1, **options):
     return ReadyTask(run=of or run(), task=task, instance=instance, dag_max_active_tasks=max_active_tasks)
 
 
-def limits(**given):
-    return Limits(**{"slots": 10, "pools": {"default_pool": 128, "small": 2}, **given})
+def limits(**overrides):
+    return Limits(**{"slots": 10, "pools": {"default_pool": 128, "small": 2}, **overrides})
 
 
 def queued(plan):
@@ -43,11 +43,11 @@ def test_priority_goes_before_date_and_date_before_name():
     # When there are slots for three
     plan = plan_dispatch(candidates, limits(slots=3), NOW)
 
-    # Then the heavy one goes first, then the earlier run's by name
+    # Then the heavy one comes first, then those of the earlier run by name
     assert [(move.run.run_id, str(move.key)) for move in plan.moves] == [("r2", "heavy"), ("r1", "a"), ("r1", "b")]
 
 
-def test_a_full_pool_does_not_hold_up_tasks_of_another():
+def test_a_full_pool_does_not_block_tasks_of_another_pool():
     candidates = [ready("a", pool="small", pool_slots=2, priority_weight=5), ready("b", pool="small"), ready("c")]
 
     plan = plan_dispatch(candidates, limits(), NOW, explain=True)
@@ -55,13 +55,13 @@ def test_a_full_pool_does_not_hold_up_tasks_of_another():
     assert (queued(plan), kinds(plan)) == (["a", "c"], {"b": "pool"})
 
 
-def test_a_task_that_its_pool_can_never_hold_is_told_so():
+def test_a_task_that_can_never_fit_its_pool_has_the_reason():
     plan = plan_dispatch([ready("a", pool="small", pool_slots=3), ready("b", pool="gone")], limits(), NOW, explain=True)
 
     assert (queued(plan), kinds(plan)) == ([], {"a": "pool_too_small", "b": "pool_missing"})
 
 
-def test_limits_of_run_and_task_count_what_is_granted_in_the_same_plan():
+def test_limits_of_run_and_task_count_instances_dispatched_in_the_same_plan():
     # Given a limit of two in a run, and of one for a mapped task in each run
     in_run = [ready(name, max_active_tasks=2) for name in "abc"]
     mapped = [ready("m", map_index=i, max_active_tis_per_dagrun=1, of=run("r2")) for i in range(2)]
@@ -72,21 +72,21 @@ def test_limits_of_run_and_task_count_what_is_granted_in_the_same_plan():
     assert kinds(plan) == {"c": "max_active_tasks", "m[1]": "max_active_tis_per_dagrun"}
 
 
-def test_a_limit_over_all_runs_counts_what_runs_elsewhere():
-    taken = limits(task_used={("d", "a"): 2})
+def test_a_limit_over_all_runs_counts_instances_of_other_runs():
+    used = limits(task_used={("d", "a"): 2})
 
-    plan = plan_dispatch([ready("a", max_active_tis_per_dag=2)], taken, NOW, explain=True)
+    plan = plan_dispatch([ready("a", max_active_tis_per_dag=2)], used, NOW, explain=True)
 
     assert (queued(plan), kinds(plan)) == ([], {"a": "max_active_tis_per_dag"})
 
 
-def test_without_slots_everything_waits_for_one():
+def test_without_slots_all_tasks_wait_for_one():
     plan = plan_dispatch([ready("a"), ready("b")], limits(slots=0), NOW, explain=True)
 
     assert (queued(plan), kinds(plan)) == ([], {"a": "slot", "b": "slot"})
 
 
-def test_queued_runs_start_up_to_the_limit_of_their_own_lane():
+def test_queued_runs_start_up_to_the_limit_of_their_dag_or_backfill():
     # Given two scheduled runs and two of backfill 7, and one of each already running
     waiting = [run("b1", backfill_id=7), run("s1"), run("b2", backfill_id=7), run("s2")]
     running = [run("s0"), run("b0", backfill_id=7)]
@@ -100,11 +100,11 @@ def test_queued_runs_start_up_to_the_limit_of_their_own_lane():
     }
 
 
-def test_a_paused_dag_holds_its_runs_but_not_those_of_a_backfill():
+def test_pausing_a_dag_keeps_its_runs_but_not_those_of_a_backfill_from_starting():
     waiting = [run("s1"), run("b1", backfill_id=7)]
-    held = RunLimits(max_active_runs={"d": 5}, backfills={7: 5}, paused_dags=frozenset({"d"}))
+    paused = RunLimits(max_active_runs={"d": 5}, backfills={7: 5}, paused_dags=frozenset({"d"}))
 
-    plan = plan_run_starts(waiting, [], held, NOW)
+    plan = plan_run_starts(waiting, [], paused, NOW)
 
     assert [op.run.run_id for op in plan.ops] == ["b1"]
     assert plan.run_waits[RunKey("d", "s1")].kind == "paused"

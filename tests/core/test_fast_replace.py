@@ -1,4 +1,4 @@
-"""Changing frozen values."""
+"""The faster ``dataclasses.replace``."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ changes = st.fixed_dictionaries(
 
 
 @given(before=changes, after=changes)
-def test_a_changed_instance_is_what_replace_gives_and_the_old_one_is_as_it_was(
+def test_change_gives_the_same_as_replace_and_leaves_the_original_unchanged(
     before: dict[str, Any], after: dict[str, Any]
 ) -> None:
-    one = Instance(task_id="a", **before)
+    ti = Instance(task_id="a", **before)
 
-    changed = change(one, **after)
+    changed = change(ti, **after)
 
-    assert changed == replace(one, **after)
-    assert hash(changed) == hash(replace(one, **after))
-    assert one == Instance(task_id="a", **before)
+    assert changed == replace(ti, **after)
+    assert hash(changed) == hash(replace(ti, **after))
+    assert ti == Instance(task_id="a", **before)
 
 
-def test_a_run_is_changed_likewise() -> None:
+def test_change_run_gives_the_same_as_replace() -> None:
     run = Run(dag_id="d", run_id="r", run_after=T0)
     assert change_run(run, revision=3, conf={"a": 1}) == replace(run, revision=3, conf={"a": 1})
 
 
-def test_a_name_that_is_no_field_is_refused() -> None:
+def test_a_name_that_is_not_a_field_is_refused() -> None:
     with pytest.raises(TypeError, match="Instance has no field 'sate'"):
         change(Instance(task_id="a"), sate="x")
 
 
 def test_a_class_that_checks_its_fields_or_has_no_slots_is_refused() -> None:
     @dataclass(frozen=True, slots=True)
-    class Checked:
-        one: int
+    class WithPostInit:
+        number: int
 
         def __post_init__(self) -> None:
             raise AssertionError
 
     @dataclass(frozen=True)
-    class Roomy:
-        one: int
+    class WithoutSlots:
+        number: int
 
-    for cls in (Checked, Roomy):
-        with pytest.raises(TypeError, match=f"{cls.__name__} is not a dataclass of slots alone"):
+    for cls in (WithPostInit, WithoutSlots):
+        with pytest.raises(TypeError, match=f"{cls.__name__} is not a dataclass with slots and without __post_init__"):
             replacer(cls)

@@ -1,4 +1,4 @@
-"""New runs: what is made now, when to look again, and why something due is held back. And which runs start."""
+"""New runs: which are created now, when to plan again, and why a due run is not created."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DAY_1, DAY_2, DAY_3, DAY_4 = (DagRunInfo.interval(utc(2024, 1, day), utc(2024, 1
 
 
 def plan(timetable=DAILY, **changes) -> NewRuns:
-    asked = {
+    arguments = {
         "start": utc(2024, 1, 1),
         "end": None,
         "catchup": True,
@@ -38,42 +38,42 @@ def plan(timetable=DAILY, **changes) -> NewRuns:
         "paused": False,
         "now": utc(2024, 1, 4),
     }
-    return plan_new_runs(timetable, **(asked | changes))
+    return plan_new_runs(timetable, **(arguments | changes))
 
 
-def test_with_catchup_every_missed_run_is_made_and_the_next_one_is_waited_for():
+def test_with_catchup_every_missed_run_is_created():
     assert plan() == NewRuns(runs=(DAY_1, DAY_2, DAY_3), next=DAY_4, wake_at=utc(2024, 1, 5))
 
 
-def test_without_catchup_only_the_latest_missed_run_is_made():
+def test_without_catchup_only_the_latest_missed_run_is_created():
     assert plan(catchup=False) == NewRuns(runs=(DAY_3,), next=DAY_4, wake_at=utc(2024, 1, 5))
 
 
-def test_the_runs_go_on_after_the_last_one():
+def test_new_runs_follow_the_last_one():
     assert plan(last=DAY_2.data_interval) == NewRuns(runs=(DAY_3,), next=DAY_4, wake_at=utc(2024, 1, 5))
 
 
-def test_a_due_run_beyond_the_limit_is_held_back_with_its_reason_until_a_run_ends():
+def test_a_due_run_beyond_the_limit_is_not_created_and_has_the_reason():
     wait = WaitReason(
         kind="max_active_runs",
-        text="max_active_runs=2 is reached: 2 runs are unfinished",
+        text="max_active_runs=2 is reached: 2 runs are unfinished.",
         detail={"limit": 2, "active": 2},
     )
 
     assert plan(active_runs=1, max_active_runs=2) == NewRuns(runs=(DAY_1,), next=DAY_2, wait=wait)
 
 
-def test_a_full_dag_with_nothing_due_waits_for_the_clock_and_not_for_a_run():
+def test_a_dag_at_its_limit_with_no_due_run_waits_for_the_next_date():
     planned = plan(last=DAY_3.data_interval, active_runs=16)
 
     assert planned == NewRuns(next=DAY_4, wake_at=utc(2024, 1, 5))
 
 
-def test_a_paused_dag_makes_nothing_and_says_so():
-    assert plan(paused=True) == NewRuns(next=DAY_1, wait=WaitReason(kind="paused", text="the DAG is paused"))
+def test_a_paused_dag_gets_no_run_and_has_the_reason():
+    assert plan(paused=True) == NewRuns(next=DAY_1, wait=WaitReason(kind="paused", text="The DAG is paused."))
 
 
-def test_a_paused_dag_with_nothing_due_is_not_waiting():
+def test_a_paused_dag_without_a_due_run_has_no_reason():
     assert plan(paused=True, last=DAY_3.data_interval) == NewRuns(next=DAY_4)
 
 
@@ -82,7 +82,7 @@ def test_a_schedule_with_no_more_runs_never_wakes(timetable):
     assert plan(timetable) == NewRuns()
 
 
-def test_nothing_is_made_after_the_end_date():
+def test_no_run_is_created_after_the_end_date():
     assert plan(end=utc(2024, 1, 2)) == NewRuns(runs=(DAY_1, DAY_2))
 
 
@@ -94,25 +94,25 @@ def test_continuous_runs_come_one_at_a_time():
     assert (planned.runs, planned.wake_at, planned.wait.text) == (
         (first,),
         None,
-        "max_active_runs=1 is reached: 1 run is unfinished",
+        "max_active_runs=1 is reached: 1 run is unfinished.",
     )
 
 
-def test_an_announced_event_is_made_by_a_scheduler_that_looks_a_moment_late():
+def test_an_announced_event_is_created_by_a_scheduler_that_plans_slightly_late():
     # Given a DAG without catchup, and its first event announced
     timetable = EventsTimetable([utc(2024, 1, 4), utc(2024, 2, 1)])
     announced = plan(timetable, catchup=False, now=utc(2024, 1, 3)).next
 
-    # When the scheduler looks again three milliseconds after the event
+    # When the scheduler plans again three milliseconds after the event
     late = utc(2024, 1, 4) + timedelta(milliseconds=3)
     planned = plan(timetable, catchup=False, now=late, announced=announced)
 
-    # Then it is made, and the next one is waited for
+    # Then its run is created, and the scheduler wakes for the next one
     assert planned.runs == (DagRunInfo.exact(utc(2024, 1, 4)),)
     assert planned.wake_at == utc(2024, 2, 1)
 
 
-def test_what_was_announced_before_a_pause_is_not_made_up_for_after_it():
+def test_a_run_announced_before_a_pause_is_not_created_after_it():
     timetable = EventsTimetable([utc(2024, 1, 4), utc(2024, 2, 1)])
     announced = plan(timetable, catchup=False, now=utc(2024, 1, 3)).next
 
@@ -122,11 +122,11 @@ def test_what_was_announced_before_a_pause_is_not_made_up_for_after_it():
     assert after == NewRuns(next=DagRunInfo.exact(utc(2024, 2, 1)), wake_at=utc(2024, 2, 1))
 
 
-def test_an_announced_run_that_newer_ones_have_overtaken_is_dropped():
+def test_an_announced_run_that_is_older_than_a_due_one_is_dropped():
     assert plan(catchup=False, announced=DAY_1).runs == (DAY_3,)
 
 
-def test_an_announced_run_is_made_once():
+def test_an_announced_run_is_created_once():
     event = DagRunInfo.exact(utc(2024, 1, 4))
 
     assert (
@@ -142,12 +142,12 @@ def test_an_announced_run_is_made_once():
     limit=st.integers(1, 5),
 )
 @settings(max_examples=150, deadline=None)
-def test_no_run_comes_early_twice_or_out_of_order_however_often_the_scheduler_looks(
+def test_no_run_is_created_early_twice_or_out_of_order_whenever_the_scheduler_plans(
     cron, data_intervals, catchup, pauses, limit
 ):
-    # Given a scheduler that looks at irregular moments, each time with every run of before finished
+    # Given a scheduler that plans at irregular times, each time with all earlier runs finished
     timetable = timetable_from_schedule(cron, "Europe/Berlin", create_cron_data_intervals=data_intervals)
-    now, last, made = utc(2024, 3, 30), None, []
+    now, last, created = utc(2024, 3, 30), None, []
 
     for minutes in pauses:
         now += timedelta(minutes=minutes)
@@ -156,15 +156,15 @@ def test_no_run_comes_early_twice_or_out_of_order_however_often_the_scheduler_lo
         assert all(run.run_after <= now for run in planned.runs)
         assert planned.wake_at is None or planned.wake_at > now
         assert (planned.wait is not None) == (planned.next.run_after <= now)
-        made += planned.runs
-        last = made[-1].data_interval if made else None
+        created += planned.runs
+        last = created[-1].data_interval if created else None
 
-    # Then the runs are in strict order, and with catchup none is left out
-    dates = [run.logical_date for run in made]
+    # Then the runs are in strict order, and with catchup none is missing
+    dates = [run.logical_date for run in created]
     assert dates == sorted(set(dates))
     if catchup:
         everything = [run for run in timetable.runs_between(utc(2024, 3, 30), now, now) if run.run_after <= now]
-        assert made == everything[: len(made)]
+        assert created == everything[: len(created)]
 
 
 def test_catching_up_needs_a_start_date():

@@ -1,4 +1,4 @@
-"""What a task that depends on its past may see of it."""
+"""depends_on_past and wait_for_downstream."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ NOW = datetime(2024, 1, 2, tzinfo=UTC)
 
 
 def wait(previous, **options):
-    given = {"depends_on_past": True, **options}
-    tasks = {"t": TaskSpec(task_id="t", **given), "down": TaskSpec(task_id="down", upstream=("t",))}
+    arguments = {"depends_on_past": True, **options}
+    tasks = {"t": TaskSpec(task_id="t", **arguments), "down": TaskSpec(task_id="down", upstream=("t",))}
     run = Run(dag_id="d", run_id="r2", state=RunState.RUNNING, run_after=NOW)
     snapshot = Snapshot(dag=DagSpec(dag_id="d", tasks=tasks), run=run, instances={}, previous=previous)
-    found = past_wait(snapshot, tasks["t"])
-    return found and found.kind
+    reason = past_wait(snapshot, tasks["t"])
+    return reason and reason.kind
 
 
-def past(ever=("t", "down"), **states):
-    seen = {name: tuple(TaskState(s) for s in found) for name, found in states.items()}
-    return PreviousRun(run_id="r1", states=seen, ever=frozenset(ever))
+def past(known_tasks=("t", "down"), **states):
+    by_task = {name: tuple(TaskState(s) for s in task_states) for name, task_states in states.items()}
+    return PreviousRun(run_id="r1", states=by_task, known_tasks=frozenset(known_tasks))
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def past(ever=("t", "down"), **states):
         (past(t=["none"]), {}, "past"),
         (past(t=["success", "failed"]), {}, "past"),
         (past(t=["failed"]), {"depends_on_past": False}, None),
-        (past(ever=("down",)), {}, None),
-        (past(ever=("down",)), {"ignore_first_depends_on_past": False}, "past"),
+        (past(known_tasks=("down",)), {}, None),
+        (past(known_tasks=("down",)), {"ignore_first_depends_on_past": False}, "past"),
         (past(), {}, "past"),
         (past(t=["success"], down=["failed"]), {}, None),
         (past(t=["success"], down=["failed"]), {"wait_for_downstream": True}, "past_downstream"),

@@ -1,4 +1,4 @@
-"""Retry delays: what the facts do not say."""
+"""Retry delays: behaviour that tests/facts does not cover."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def test_hundreds_of_tries_wait_for_a_day():
 
 def test_a_limit_of_zero_is_no_limit():
     # Given a task that doubles its delay
-    asked = {"delay_s": 300, "multiplier": 2.0, "failed_try": 3, **TASK}
+    arguments = {"delay_s": 300, "multiplier": 2.0, "failed_try": 3, **TASK}
 
-    # When, Then: a zero does not take the delay away
-    assert retry_delay(max_delay_s=0, **asked) == retry_delay(max_delay_s=None, **asked) >= 1200
+    # When, Then: a limit of zero does not reduce the delay
+    assert retry_delay(max_delay_s=0, **arguments) == retry_delay(max_delay_s=None, **arguments) >= 1200
 
 
-def test_the_same_instant_in_another_zone_is_the_same_task():
+def test_the_same_logical_date_in_another_time_zone_gives_the_same_delay():
     moved = TASK | {"logical_date": TASK["logical_date"].astimezone(timezone(timedelta(hours=3)))}
 
     delays = {retry_delay(delay_s=300, multiplier=2, failed_try=1, **task) for task in (TASK, moved)}
@@ -45,7 +45,7 @@ def test_the_same_instant_in_another_zone_is_the_same_task():
     assert len(delays) == 1
 
 
-def test_items_of_a_mapped_task_do_not_come_back_together():
+def test_instances_of_a_mapped_task_do_not_retry_together():
     delays = {retry_delay(delay_s=300, multiplier=2, failed_try=1, map_index=index, **TASK) for index in range(50)}
 
     assert len(delays) > 40
@@ -57,13 +57,13 @@ def test_items_of_a_mapped_task_do_not_come_back_together():
     limit=st.none() | st.integers(1, 200_000),
     failed_try=st.integers(1, 400),
 )
-def test_a_delay_lies_within_its_limits_and_is_never_drawn_twice(delay, multiplier, limit, failed_try):
-    asked = {"delay_s": delay, "multiplier": multiplier, "max_delay_s": limit, "failed_try": failed_try, **TASK}
+def test_a_delay_lies_within_its_limits_and_is_deterministic(delay, multiplier, limit, failed_try):
+    arguments = {"delay_s": delay, "multiplier": multiplier, "max_delay_s": limit, "failed_try": failed_try, **TASK}
 
-    seconds = retry_delay(**asked)
+    seconds = retry_delay(**arguments)
 
     assert min(1, limit or 1) <= seconds <= min(MAX_BACKOFF_S, limit or MAX_BACKOFF_S)
-    assert seconds == retry_delay(**asked)
+    assert seconds == retry_delay(**arguments)
 
 
 def test_the_next_try_counts_from_the_end_of_the_failed_one():

@@ -1,4 +1,4 @@
-"""Run ids: what the facts do not say."""
+"""Run ids: behaviour that tests/facts does not cover."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AT = datetime(2024, 1, 2, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("run_type", list(RunType))
-def test_the_type_is_read_back_from_every_id_that_is_made(run_type):
+def test_the_type_of_every_run_id_can_be_read_back(run_type):
     assert run_type_of(make_run_id(run_type, logical_date=AT, run_after=AT)) is run_type
 
 

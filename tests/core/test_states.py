@@ -1,4 +1,4 @@
-"""The tables of states: a partition, arrows that lead somewhere, words for everything, a diagram of all of it."""
+"""The tables of states: the partition, reachability, texts of all causes, the diagram."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def test_each_state_is_finished_live_or_pending_and_only_one_of_them():
 
 
 def test_each_state_can_be_reached_from_none():
-    reached, todo = {TaskState.NONE}, [TaskState.NONE]
-    while todo:
-        for targets in TRANSITIONS[todo.pop()].values():
-            todo += targets - reached
+    reached, stack = {TaskState.NONE}, [TaskState.NONE]
+    while stack:
+        for targets in TRANSITIONS[stack.pop()].values():
+            stack += targets - reached
             reached |= targets
     assert reached == set(TaskState)
 
 
-def test_each_cause_has_an_arrow_and_a_sentence():
+def test_each_cause_has_a_transition_and_a_text():
     used = {cause for row in TRANSITIONS.values() for cause in row}
     assert used == set(Cause) == set(CAUSES)
     assert {cause for row in RUN_TRANSITIONS.values() for cause in row} | {RunCause.CREATED} == set(RUN_CAUSES)
     assert set(RUN_CAUSES) == set(RunCause)
 
 
-def test_what_has_finished_changes_only_by_a_users_hand_or_a_new_version():
-    by_hand = {
+def test_a_finished_state_is_changed_only_by_a_user_or_a_new_version():
+    causes = {
         Cause.CLEARED,
         Cause.MARKED_SUCCESS,
         Cause.MARKED_FAILED,
@@ -58,11 +58,11 @@ def test_what_has_finished_changes_only_by_a_users_hand_or_a_new_version():
         Cause.TASK_REMOVED,
         Cause.TASK_RESTORED,
     }
-    assert {cause for state in FINISHED for cause in TRANSITIONS[state]} == by_hand
+    assert {cause for state in FINISHED for cause in TRANSITIONS[state]} == causes
 
 
 @pytest.mark.parametrize("source", TaskState)
-def test_whatever_the_table_lacks_is_refused_with_what_it_has(source):
+def test_a_move_that_is_not_in_the_table_is_refused(source):
     for cause in Cause:
         for target in TaskState:
             if target in TRANSITIONS[source].get(cause, ()):
@@ -73,7 +73,7 @@ def test_whatever_the_table_lacks_is_refused_with_what_it_has(source):
 
 
 @pytest.mark.parametrize("source", RunState)
-def test_the_same_for_runs(source):
+def test_a_run_move_that_is_not_in_the_table_is_refused(source):
     for cause in RunCause:
         for target in RunState:
             if target in RUN_TRANSITIONS[source].get(cause, ()):
@@ -84,7 +84,7 @@ def test_the_same_for_runs(source):
     assert set(RUN_TRANSITIONS) == set(RunState) > RUN_FINISHED
 
 
-def test_the_diagram_draws_every_state_and_no_arrow_that_the_table_lacks():
+def test_the_diagram_has_every_state_and_only_transitions_of_the_table():
     arrows = [line.strip().partition(":")[0].split(" --> ") for line in mermaid().splitlines()[2:]]
 
     assert {state for arrow in arrows for state in arrow} == set(TaskState)

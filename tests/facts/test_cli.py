@@ -46,7 +46,7 @@ def _line(case: Case) -> list[str]:
     """A command line with every argument that nbflow has."""
     words, name = list(case["command"]), " ".join(case["command"])
     for one in case["arguments"]:
-        value = str(one.get("choices", ["7"])[0])
+        value = "{}" if "--conf" in one.get("flags", ()) else str(one.get("choices", ["7"])[0])
         if "positional" in one:
             words.append(value)
         elif option_reason(name, one["flags"][-1]) is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbflow.core.states import TaskState
-from nbflow.core.trigger_rules import Verdict, mask_of, teardown_verdict, verdict
+from nbflow.core.trigger_rules import Verdict, mask_of, rule_verdict, teardown_verdict
 
 
 def _states(names):
@@ -19,7 +19,7 @@ def _word(said: Verdict) -> str:
 
 @pytest.mark.facts("trigger_rules")
 def test_trigger_rule(case, check):
-    check(lambda: _word(verdict(case["trigger_rule"], mask_of(_states(case["upstream"])))))
+    check(lambda: _word(rule_verdict(case["trigger_rule"], mask_of(_states(case["upstream"])))))
 
 
 @pytest.mark.facts("trigger_rules_teardown")

@@ -105,7 +105,7 @@ after(waits())"""
     assert graph.locator("g[data-task-id=waits]").count() == 1
     # And a click opens the task's panel, with its reason and its log
     graph.locator("g[data-task-id=waits]").click()
-    graph.get_by_text("Is running.").wait_for()
+    graph.get_by_text("Running.", exact=True).wait_for()
     graph.screenshot(path=tmp_path / "panel.png")
     graph.get_by_role("tab", name="log").click()
     graph.get_by_text("I am waiting").wait_for()

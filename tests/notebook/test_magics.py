@@ -260,7 +260,7 @@ def test_a_test_is_a_run_of_the_cells_own_version_and_heeds_no_pause(shell: Shel
     run = shell.run("run = %dag test sales\nrun")
     # Then no other version of it is made, and a pause of the schedule is none of the run's
     assert run.run.version == own.number
-    assert not run.run.heeds_pause
+    assert not run.run.pausable
 
 
 def test_looking_at_a_failed_run(shell: Shell) -> None:
@@ -271,7 +271,7 @@ def test_looking_at_a_failed_run(shell: Shell) -> None:
     assert run.state == "failed"
     assert shell.run("%dag why a").data == {"bad": "ValueError: no"}
     assert run.why("bad").data == {"bad": "Its code raised."}
-    assert {name: one.state.value for name, one in run.tasks.data.items()} == {"good": "success", "bad": "failed"}
+    assert {name: row.state for name, row in run.tasks.data.items()} == {"good": "success", "bad": "failed"}
     assert shell.run("%dag show a --run last").key == run.key
     assert [one.run_id for one in shell.run("%dag runs a")] == [run.run_id]
     # And a cleared task is no longer failed
@@ -343,7 +343,7 @@ def test_files_that_do_not_load_are_listed(shell: Shell, own_home: Path) -> None
     [
         ("%dag shwo sales", "%dag has no verb 'shwo'. Did you mean 'show'?"),
         ("%dag show salse", "There is no DAG 'salse'. Did you mean 'sales'?"),
-        ("%dag show", "%dag show: the following arguments are required: dag. Help: %dag show?"),
+        ("%dag show", "%dag show: the following arguments are required: dag_id. Help: %dag show?"),
         ("%dag run sales --dat 2024-01-01", "%dag run has no option --dat. Did you mean '--date'?"),
         ("%dag next sales 3 4", "%dag next: '4' is one argument too many. Help: %dag next?"),
         ("%dag next sales -3", "%dag next: argument number: a whole number from 1 on, not '-3'"),

@@ -57,5 +57,5 @@ def test_a_scheduled_task_of_a_paused_dag_says_that_it_is_paused(make_stage):
 
     assert sorted(wait.kind for wait in waits.values()) == ["paused", "running"]
     assert [wait.text for wait in waits.values() if wait.kind == "paused"] == [
-        "DAG d is paused. Go on with: nbflow dags unpause d"
+        "DAG 'd' is paused. Unpause it with: nbflow dags unpause d"
     ]

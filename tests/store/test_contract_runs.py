@@ -66,7 +66,7 @@ def test_the_past_is_the_run_before_by_logical_date(store: Store) -> None:
 
     assert snapshot is not None
     assert snapshot.previous == PreviousRun(
-        run_id="r2", states={"load": (S.RUNNING, S.NONE)}, ever=frozenset({"extract", "load"})
+        run_id="r2", states={"load": (S.RUNNING, S.NONE)}, known_tasks=frozenset({"extract", "load"})
     )
     assert of_first is not None
     assert of_first.previous is None
@@ -97,7 +97,7 @@ def test_a_task_is_known_from_the_date_of_its_first_instance(store: Store) -> No
 
     assert snapshot is not None
     assert snapshot.previous is not None
-    assert snapshot.previous.ever == {"load"}
+    assert snapshot.previous.known_tasks == {"load"}
 
 
 def test_a_run_without_logical_date_has_no_past(store: Store) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.ui.viewmodel import EdgeView, GraphView, GroupView, TaskView
+from nbflow.views.graph import EdgeView, GraphView, GroupView, TaskView
 from tests.ui.samples import NOW
 
 CHROMIUM_ARGS = [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nbflow.ui import formatting
 from nbflow.ui.text_width import fit, text_width
-from nbflow.ui.viewmodel import TaskView
+from nbflow.views.graph import TaskView
 from tests.ui.samples import BERLIN, NOW
 
 

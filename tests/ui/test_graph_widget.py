@@ -15,7 +15,7 @@ from nbflow.ui import js_bundle, live
 from nbflow.ui.html import graph_bundle
 from nbflow.ui.scene import scene
 from nbflow.ui.state_colors import glyphs, palettes
-from nbflow.ui.viewmodel import EdgeView, GraphView, TaskView
+from nbflow.views.graph import EdgeView, GraphView, TaskView
 from tests.ui.samples import NOW
 
 pytestmark = pytest.mark.browser

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
@@ -16,24 +15,21 @@ from hypothesis import strategies as st
 from nbflow.ui import html
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.tables import MAX_ROWS, Cell, Table, display_width, html_table, text_table
-from nbflow.ui.viewmodel import (
-    BackfillView,
-    DagRow,
-    ErrorView,
-    EventRow,
-    GanttView,
-    GraphView,
-    GridView,
-    ImportErrorRow,
-    LogLine,
-    LogView,
-    PlannedRun,
-    RunRow,
-    TaskRow,
-    TaskView,
-    TimelineView,
-    WhyView,
-)
+from nbflow.views.backfill import BackfillView, PlannedRun
+from nbflow.views.dag_list import DagListRow, DagListView, LastRun
+from nbflow.views.gantt import GanttView
+from nbflow.views.graph import GraphView, TaskView
+from nbflow.views.grid import GridView
+from nbflow.views.import_errors import ImportErrorRow, ImportErrorsView
+from nbflow.views.next_runs import NextRunsView
+from nbflow.views.runs import RunRow, RunsView
+from nbflow.views.task_instances import TaskInstanceRow, TaskInstancesView
+from nbflow.views.task_log import LogLine, TaskLogView
+from nbflow.views.timeline import TimelineView
+from nbflow.views.values import EventRow
+from nbflow.views.why_run import WhyRow, WhyRunView
+from nbflow.views.why_task import WhyTaskView
+from tests.ui.markup import Element, parse
 from tests.ui.samples import NOW
 
 
@@ -75,22 +71,29 @@ def every_view(text: str) -> list[Bundle]:
     """One bundle of each kind, with `text` wherever a user's text may come."""
     event = EventRow(at=NOW, subject=text, to_state=text, from_state=text, cause=text, actor=text)
     planned = PlannedRun(logical_date=NOW, action="make", reason=text, state=text)
+    listed = DagListRow(dag_id=text, schedule=text, latest=text, tags=(text,), owners=(text,))
+    run = RunRow(run_id=text, state=text, run_type=text, counts={text: 1})
+    ti = TaskInstanceRow(task_id=text, state=text, reason=text)
+    waits = WhyRow(task_id=text, state=text, kind=text, reason=text)
+    broken = ImportErrorRow(fileloc=text, cell=text, error=text, line=1, at=NOW)
     return [
         html.graph_bundle(GraphView(dag_id=text, tasks=(TaskView(task_id=text, label=text),), footer=(text,)), NOW),
         html.grid_bundle(GridView(dag_id=text)),
         html.gantt_bundle(GanttView(dag_id=text)),
         html.timeline_bundle(TimelineView(title=text, start=NOW, end=NOW, events=(event,), assumptions=(text,))),
-        html.dags_bundle([DagRow(dag_id=text, schedule=text, latest=text, tags=(text,), owner=text)], NOW),
-        html.runs_bundle([RunRow(run_id=text, state=text, run_type=text, counts=((text, 1),))], NOW, dag_id=text),
-        html.tasks_bundle([TaskRow(task_id=text, state=text, reason=text)], NOW, title=text),
+        html.dags_bundle(DagListView(rows=(listed,), stale=(text,)), NOW),
+        html.runs_bundle(RunsView(dag_id=text, rows=(run,)), NOW),
+        html.tasks_bundle(TaskInstancesView(dag_id=text, run=text, run_state=text, rows=(ti,)), NOW),
+        html.next_runs_bundle(NextRunsView(dag_id=text, schedule=text, timezone=text), NOW, remark=text),
         html.events_bundle([event], title=text),
-        html.log_bundle(LogView(title=text, lines=(LogLine(message=text, level=text, source=text, at=NOW),))),
+        html.log_bundle(TaskLogView(title=text, lines=(LogLine(message=text, level=text, source=text, at=NOW),))),
         html.why_bundle(
-            WhyView(subject=text, state=text, headline=text, grounds=(text,), ways_out=(text,), history=(event,))
+            WhyTaskView(subject=text, state=text, headline=text, grounds=(text,), ways_out=(text,), history=(event,))
         ),
         html.backfill_bundle(BackfillView(dag_id=text, runs=(planned,), remarks=(text,))),
-        html.error_bundle(ErrorView(message=text, place=text, hint=text, detail=text)),
-        html.import_errors_bundle([ImportErrorRow(file=text, error=text, line=1, gist=text, at=NOW)], NOW),
+        html.why_run_bundle(WhyRunView(dag_id=text, run_id=text, run=text, run_state=text, rows=(waits,))),
+        html.error_bundle(html.ErrorView(message=text, place=text, hint=text, detail=text)),
+        html.import_errors_bundle(ImportErrorsView(rows=(broken,)), NOW),
         html.states_bundle([(text, text)]),
         html.table_bundle(text, Table(columns=(text,), rows=((text,),))),
         html.message_bundle(text, state=text),
@@ -115,15 +118,14 @@ def test_data_never_becomes_markup(text: str) -> None:
         assert all(
             (value or "").startswith("data:image/svg+xml;base64,") for name, value in seen.attributes if name == "src"
         )
-        assert bundle.html.count("<style>") == bundle.html.count("</style>")
+        parse(bundle.html)
 
 
 @given(st.text(min_size=1, max_size=30))
 def test_every_view_has_html_and_text_for_any_data(text: str) -> None:
     for bundle in every_view(text):
         assert bundle.text
-        assert bundle.html.startswith("<div class=")
-        assert bundle.html.count("<div") == bundle.html.count("</div>")
+        assert {element.tag for element in parse(bundle.html).children if isinstance(element, Element)} == {"div"}
 
 
 def test_an_output_holds_html_and_plain_text(forex: GraphView) -> None:
@@ -177,11 +179,14 @@ def test_the_graphs_text_lists_its_tasks_with_what_they_come_after(forex: GraphV
 def test_the_list_says_what_is_wrong_and_what_comes_next() -> None:
     """The words of the list as an untrusted notebook shows them: states in words, nothing from inside a drawing."""
     rows = [
-        DagRow(dag_id="forex", schedule="0 6 * * 1-5", latest="failed", last_runs=(("success", 2), ("failed", 1)),
-               next_run=NOW + timedelta(hours=21), tags=("finance", "daily")),
-        DagRow(dag_id="old", paused=True),
+        DagListRow(
+            dag_id="forex", schedule="0 6 * * 1-5", latest="failed",
+            last_runs=(LastRun(run_id="a", state="success", duration=2), LastRun(run_id="b", state="failed")),
+            next_run=NOW + timedelta(hours=21), tags=("finance", "daily"),
+        ),
+        DagListRow(dag_id="old", is_paused=True),
     ]  # fmt: skip
-    bundle = html.dags_bundle(rows, NOW)
+    bundle = html.dags_bundle(DagListView(rows=tuple(rows)), NOW)
     assert words(bundle) == (
         "DAGs 2 1 failing DAG last runs latest schedule next tags "
         "forex failed 0 6 * * 1-5 in 21 h finance, daily old – none paused"
@@ -192,11 +197,11 @@ def test_the_list_says_what_is_wrong_and_what_comes_next() -> None:
 @pytest.mark.parametrize(
     ("bundle", "said"),
     [
-        (html.dags_bundle([], NOW), "%%dag hello --schedule @daily"),
-        (html.runs_bundle([], NOW, dag_id="x"), "%dag run x"),
-        (html.tasks_bundle([], NOW), "no tasks yet"),
-        (html.log_bundle(LogView(title="t")), "empty so far"),
-        (html.import_errors_bundle([], NOW), "Every DAG file loads."),
+        (html.dags_bundle(DagListView(), NOW), "%%dag hello --schedule @daily"),
+        (html.runs_bundle(RunsView(dag_id="x"), NOW), "%dag run x"),
+        (html.tasks_bundle(TaskInstancesView(), NOW), "no tasks yet"),
+        (html.log_bundle(TaskLogView(title="t")), "empty so far"),
+        (html.import_errors_bundle(ImportErrorsView(), NOW), "Every DAG file loads."),
         (html.backfill_bundle(BackfillView(dag_id="x")), "No run falls into this range."),
         (html.grid_bundle(GridView(dag_id="x")), "No run of x yet."),
         (html.gantt_bundle(GanttView(dag_id="x")), "Nothing has started yet."),
@@ -209,22 +214,52 @@ def test_an_empty_view_says_what_to_do(bundle: Bundle, said: str) -> None:
 
 
 def test_a_thousand_rows_are_cut_with_the_way_to_narrow_them() -> None:
-    rows = [RunRow(run_id=f"r{i}", state="success") for i in range(1_204)]
-    bundle = html.runs_bundle(rows, NOW)
+    rows = tuple(RunRow(run_id=f"r{i}", state="success") for i in range(1_204))
+    bundle = html.runs_bundle(RunsView(rows=rows), NOW)
     assert "500 of 1,204 shown. Narrow it with --state or --since." in words(bundle)
     assert bundle.text.splitlines()[-1] == "500 of 1,204 shown. Narrow it with --state or --since."
-    assert bundle.html.count("<tr>") == MAX_ROWS + 1
+    assert len(parse(bundle.html).one("table").rows) == MAX_ROWS
+
+
+def test_a_timeline_has_its_events_with_their_causes_below_it() -> None:
+    events = (
+        EventRow(seq=1, at=NOW, subject="2026-11-20 load", to_state="failed", cause="its code raised"),
+        EventRow(seq=2, at=NOW, subject="2026-11-20 report", to_state="upstream_failed", cause="load failed"),
+    )
+    bundle = html.timeline_bundle(TimelineView(title="t", start=NOW, end=NOW, events=events, assumptions=("no code",)))
+
+    folded = parse(bundle.html).one("details")
+
+    assert folded.one("summary").text == "2 events with causes"
+    assert folded.one("table").rows == [
+        ["2026-11-20 06:03:03 CET", "2026-11-20 load", "failed", "its code raised"],
+        ["2026-11-20 06:03:03 CET", "2026-11-20 report", "upstream_failed", "load failed"],
+    ]
+    assert "Assumed: no code" in words(bundle)
+
+
+def test_a_search_without_a_hit_says_what_was_searched() -> None:
+    view = TaskLogView(title="load, try 1", search="o'clock", searched=1_204)
+
+    assert html.log_bundle(view).text.splitlines()[1] == """No line holds "o'clock"; 1,204 lines were searched."""
+
+
+def test_the_list_names_the_dags_that_it_leaves_out() -> None:
+    bundle = html.dags_bundle(DagListView(rows=(DagListRow(dag_id="sales"),), stale=("old", "older")), NOW)
+
+    assert bundle.text.splitlines()[-1] == "Left out, since no file defines them any more: old, older"
+    assert "Left out, since no file defines them any more: old, older" in words(bundle)
 
 
 def test_an_error_is_one_line_with_place_and_way_out() -> None:
-    bundle = html.error_bundle(ErrorView(message="No DAG 'forx'", place="cell 4", hint="Did you mean forex?"))
+    bundle = html.error_bundle(html.ErrorView(message="No DAG 'forx'", place="cell 4", hint="Did you mean forex?"))
     assert bundle.text == "Error: No DAG 'forx' (cell 4). Did you mean forex?"
     assert words(bundle) == "Error No DAG 'forx' (cell 4). Did you mean forex?"
 
 
 def test_a_log_keeps_its_end_and_loses_its_escapes() -> None:
     lines = tuple(LogLine(message=f"\x1b[31mline {i}\x1b[0m\x07", at=NOW) for i in range(1_500))
-    bundle = html.log_bundle(LogView(title="load, try 1", lines=lines, dropped=10))
+    bundle = html.log_bundle(TaskLogView(title="load, try 1", lines=lines, dropped=10))
     text = bundle.text.splitlines()
     assert text[0] == "load, try 1 (1,510 lines · times in CET)"
     assert text[1] == "… 510 earlier lines"
@@ -233,7 +268,7 @@ def test_a_log_keeps_its_end_and_loses_its_escapes() -> None:
 
 
 def test_why_gives_the_answer_its_grounds_and_the_way_out() -> None:
-    view = WhyView(
+    view = WhyTaskView(
         subject="forex.load", state="up_for_retry", headline="Waits for its second try.", grounds=("retries=3",),
         ways_out=("%dag clear forex load", "Retry now"),
     )  # fmt: skip
@@ -274,7 +309,7 @@ def test_the_columns_of_a_text_table_are_aligned(rows: list[tuple[str, str]]) ->
 def test_a_column_without_content_is_left_out() -> None:
     table = Table(columns=("a", "b"), rows=(("1", ""), ("2", "")))
     assert text_table(table) == "A\n1\n2"
-    assert re.findall(r"<th[^>]*>(\w)", html_table(table)) == ["a"]
+    assert [head.text for head in parse(html_table(table)).all("th")] == ["a"]
 
 
 @pytest.mark.parametrize("make", [lambda: html.states_bundle([("success", "it ended well")])])

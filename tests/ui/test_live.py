@@ -15,7 +15,7 @@ import pytest
 from nbflow.ui import js_bundle, live
 from nbflow.ui.live import LiveGraph, Publisher
 from nbflow.ui.scene import scene
-from nbflow.ui.viewmodel import EdgeView, GraphView, GroupView, TaskView
+from nbflow.views.graph import EdgeView, GraphView, GroupView, TaskView
 from tests.ui.samples import NOW
 
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.kernel
 CELL = """
 from datetime import UTC, datetime
 from nbflow.ui.live import LiveGraph
-from nbflow.ui.viewmodel import GraphView, TaskView
+from nbflow.views.graph import GraphView, TaskView
 
 graph = GraphView(dag_id="sales", tasks=(TaskView(task_id="load", state="running"),), run="run 1", run_state="running")
 view = LiveGraph(graph, now=lambda: datetime.now(UTC))

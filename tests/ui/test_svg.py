@@ -18,20 +18,11 @@ from nbflow.ui.scene import MAX_DRAWN, scene
 from nbflow.ui.state_colors import glyphs, palettes
 from nbflow.ui.svg import CARD_MIN, Picture, graph_svg
 from nbflow.ui.text_width import text_width
-from nbflow.ui.viewmodel import (
-    Bar,
-    EdgeView,
-    GanttView,
-    GraphView,
-    GridRow,
-    GridRun,
-    GridView,
-    GroupView,
-    Lane,
-    TaskView,
-    TimelineView,
-    folded_for_size,
-)
+from nbflow.views.gantt import GanttView
+from nbflow.views.graph import EdgeView, GraphView, GroupView, TaskView, folded_for_size
+from nbflow.views.grid import GridRow, GridRun, GridView
+from nbflow.views.timeline import TimelineView
+from nbflow.views.values import Bar, Lane
 from tests.ui.samples import BERLIN, NOW
 
 NS = {"s": "http://www.w3.org/2000/svg"}

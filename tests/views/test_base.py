@@ -37,7 +37,7 @@ class Party(View):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartyQuery(Query):
+class PartyQuery(Query[Party]):
     NAME: ClassVar[str] = "party"
 
     house: str

@@ -50,7 +50,7 @@ class Runs(Tables):
         return PreviousRun(
             run_id=previous.run_id,
             states={task_id: tuple(found) for task_id, found in states.items()},
-            ever=frozenset(
+            known_tasks=frozenset(
                 task for (dag_id, task), first in self._first_seen.items() if dag_id == run.dag_id and first < at
             ),
         )

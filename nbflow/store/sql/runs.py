@@ -138,7 +138,7 @@ class Runs(Database):
         return PreviousRun(
             run_id=before.run_id,
             states={task_id: tuple(found) for task_id, found in states.items()},
-            ever=frozenset(connection.execute(_EVER, facts).scalars()),
+            known_tasks=frozenset(connection.execute(_EVER, facts).scalars()),
         )
 
     def active_runs(self, dag_id: str | None = None) -> list[Run]:

@@ -1,4 +1,4 @@
-"""Deciding what was decided before: after a crash in between, after a clear, in another order."""
+"""Repeated decisions: after a plan that was applied in part, after a clear, in another order of events."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NOW = datetime(2024, 1, 1, tzinfo=UTC)
 RUN = Run(dag_id="d", run_id="r", state=RunState.RUNNING, run_after=NOW, start_date=NOW)
 
 
-def test_an_empty_task_that_is_scheduled_is_ended_and_never_sent_away() -> None:
-    # Given an empty task of which only the first half of its plan was made so
+def test_a_scheduled_empty_task_succeeds_and_is_not_dispatched() -> None:
+    # Given an empty task of whose plan only the first half was applied
     dag = DagSpec(dag_id="d", tasks={"t": TaskSpec(task_id="t", empty=True)})
-    snapshot = Snapshot(dag=dag, run=RUN, instances={one.key: one for one in first_instances(dag)})
+    snapshot = Snapshot(dag=dag, run=RUN, instances={ti.key: ti for ti in first_instances(dag)})
     half = advance(snapshot, plan_run(snapshot, NOW).ops[:1])
 
     plan = plan_run(half, NOW)
@@ -29,7 +29,7 @@ def test_an_empty_task_that_is_scheduled_is_ended_and_never_sent_away() -> None:
     assert advance(half, plan.ops).run.state is RunState.SUCCESS
 
 
-def test_items_that_a_cleared_run_gains_have_the_tries_of_new_ones() -> None:
+def test_new_items_of_a_cleared_mapped_task_have_their_first_try() -> None:
     # Given a task without retries, mapped over a result of two items, in a run that has ended
     tasks = {
         "list": TaskSpec(task_id="list", feeds_mapping=True),
@@ -39,7 +39,7 @@ def test_items_that_a_cleared_run_gains_have_the_tries_of_new_ones() -> None:
         Instance(task_id="list", state=TaskState.SUCCESS, try_number=1, length=2),
         *(Instance(task_id="each", map_index=n, state=TaskState.SUCCESS, try_number=1) for n in range(2)),
     ]
-    snapshot = Snapshot(dag=DagSpec(dag_id="d", tasks=tasks), run=RUN, instances={one.key: one for one in done})
+    snapshot = Snapshot(dag=DagSpec(dag_id="d", tasks=tasks), run=RUN, instances={ti.key: ti for ti in done})
 
     # When the mapped task is cleared, and the result has three items the next time
     snapshot = advance(snapshot, clear(snapshot, {"each"}, NOW).ops)
@@ -49,15 +49,13 @@ def test_items_that_a_cleared_run_gains_have_the_tries_of_new_ones() -> None:
 
     # Then the new item has one try, like the others
     tries = {
-        key.map_index: one.max_tries + 1 - one.try_number
-        for key, one in after.instances.items()
-        if key.task_id == "each"
+        key.map_index: ti.max_tries + 1 - ti.try_number for key, ti in after.instances.items() if key.task_id == "each"
     }
     assert tries == {0: 0, 1: 0, 2: 0}
 
 
-def test_a_mapped_task_that_its_setup_keeps_from_running_stays_one_row() -> None:
-    # Given a task in the scope of a failed setup, whose own rule would let it run over a result that is there
+def test_a_mapped_task_whose_setup_failed_stays_one_row() -> None:
+    # Given a task in the scope of a failed setup, whose trigger rule alone would let it run over an existing result
     tasks = {
         "make": TaskSpec(task_id="make", is_setup=True),
         "list": TaskSpec(task_id="list", feeds_mapping=True),
@@ -70,20 +68,20 @@ def test_a_mapped_task_that_its_setup_keeps_from_running_stays_one_row() -> None
         Instance(task_id="list", state=TaskState.SUCCESS, try_number=1, length=2),
         Instance(task_id="each"),
     ]
-    snapshot = Snapshot(dag=DagSpec(dag_id="d", tasks=tasks), run=RUN, instances={one.key: one for one in done})
+    snapshot = Snapshot(dag=DagSpec(dag_id="d", tasks=tasks), run=RUN, instances={ti.key: ti for ti in done})
 
     after = advance(snapshot, plan_run(snapshot, NOW).ops)
 
-    # Then it ends as it does where the setup failed before the list was there
-    assert {str(key): one.state.value for key, one in after.instances.items()} == {
+    # Then it ends as it does when the setup fails before the result exists
+    assert {str(key): ti.state.value for key, ti in after.instances.items()} == {
         "make": "failed",
         "list": "success",
         "each": "upstream_failed",
     }
 
 
-def test_a_mapped_group_is_expanded_before_anything_is_decided_of_its_tasks() -> None:
-    # Given a group that is mapped over a task that runs, with a task that has another, failed one before it
+def test_a_mapped_group_is_expanded_before_its_tasks_are_decided() -> None:
+    # Given a group that is mapped over a running task, with a task that is also downstream of a failed one
     tasks = {
         "list": TaskSpec(task_id="list", feeds_mapping=True),
         "other": TaskSpec(task_id="other"),
@@ -97,15 +95,15 @@ def test_a_mapped_group_is_expanded_before_anything_is_decided_of_its_tasks() ->
     }
     snapshot = Snapshot(dag=dag, run=RUN, instances=begun)
 
-    # When it is decided before the list is there, and again with a list of two
+    # When it is decided before the result exists, and again with a result of two items
     early = plan_run(snapshot, NOW, explain=True)
-    listed = Instance(task_id="list", state=TaskState.SUCCESS, try_number=1, length=2)
-    later = Snapshot(dag=dag, run=RUN, instances={**begun, TaskKey("list"): listed})
+    list_ti = Instance(task_id="list", state=TaskState.SUCCESS, try_number=1, length=2)
+    later = Snapshot(dag=dag, run=RUN, instances={**begun, TaskKey("list"): list_ti})
     after = advance(later, plan_run(later, NOW).ops)
 
-    # Then it waits for the list first, and each of its items fails then: in whichever order the two ended
+    # Then it waits for the result first, and then each instance fails, in whatever order the two tasks ended
     assert (early.ops, early.waits[RUN.key, TaskKey("g.each")].kind) == ((), "length")
-    assert {str(key): one.state.value for key, one in after.instances.items() if key.task_id == "g.each"} == {
+    assert {str(key): ti.state.value for key, ti in after.instances.items() if key.task_id == "g.each"} == {
         "g.each[0]": "upstream_failed",
         "g.each[1]": "upstream_failed",
     }

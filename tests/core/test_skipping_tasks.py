@@ -1,4 +1,4 @@
-"""Tasks that a branch or a short circuit may skip: they wait until it is known, and say for whom."""
+"""Tasks that a branch or a short circuit may skip: they wait for its choice, and the reason names it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def dag_of(*tasks: TaskSpec) -> DagSpec:
 
 
 def branching(rule: str) -> DagSpec:
-    """``a`` and the branch ``b`` stand before ``t``; the branch may also choose ``u``."""
+    """``a`` and the branch ``b`` are upstream of ``t``; the branch may also choose ``u``."""
     return dag_of(
         TaskSpec(task_id="a"),
         TaskSpec(task_id="b", operator="BranchPythonOperator", steers="direct"),
@@ -43,7 +43,7 @@ def branching(rule: str) -> DagSpec:
         ("all_success", "fail", "t", "upstream_failed"),
     ],
 )
-def test_what_a_branch_does_not_follow_is_skipped_in_every_order(
+def test_a_task_that_a_branch_does_not_follow_is_skipped_in_every_order(
     order: Callable[[list[TaskKey]], TaskKey], rule: str, a: str, follow: str, end: str
 ) -> None:
     does = Script(tasks={"a": Does(ending=a), "b": Does(follow=(follow,))})  # type: ignore[arg-type]
@@ -53,8 +53,8 @@ def test_what_a_branch_does_not_follow_is_skipped_in_every_order(
     assert states["t"] == end
 
 
-def test_a_task_that_a_branch_may_skip_says_that_it_waits_for_the_branch() -> None:
-    # Given one_success, which the end of `a` alone would meet
+def test_a_task_that_a_branch_may_skip_waits_for_the_branch() -> None:
+    # Given one_success, which the success of `a` alone meets
     drive = Drive(branching("one_success"), Script(tasks={"b": Does(follow=("t",))}))
     drive.decide()
     drive.dispatch()
@@ -69,41 +69,42 @@ def test_a_task_that_a_branch_may_skip_says_that_it_waits_for_the_branch() -> No
     assert wait.kind == "upstream"
     assert wait.detail["upstream"] == {"b": "queued"}
     assert wait.text == (
-        "Waits for b (queued); one_success: one task before it must succeed. What b chooses may still skip it."
+        "Waits for b (queued). Trigger rule one_success: one upstream task must succeed. "
+        "The choice of b may still skip it."
     )
 
 
-def test_a_failed_branch_leaves_the_rule_to_decide() -> None:
+def test_after_a_failed_branch_the_trigger_rule_decides() -> None:
     does = Script(tasks={"a": Does(), "b": Does(ending="fail")})
     assert Drive(branching("one_success"), does).run(LAST)[1]["t"] == "success"
 
 
-def test_always_waits_for_nothing() -> None:
+def test_always_waits_for_no_task() -> None:
     drive = Drive(branching("always"), Script())
     assert {move.key.task_id for move in drive.decide().moves} == {"a", "b", "t"}
 
 
 @pytest.mark.parametrize("order", [FIRST, LAST])
 @pytest.mark.parametrize("steers", ["all", "direct"])
-def test_a_short_circuit_is_waited_for_by_all_that_it_may_skip(
+def test_all_tasks_that_a_short_circuit_may_skip_wait_for_it(
     order: Callable[[list[TaskKey]], TaskKey], steers: str
 ) -> None:
-    # Given a task far behind a short circuit, which a task beside it would let start
+    # Given a task indirectly downstream of a short circuit, and of another task whose success meets its rule
     dag = dag_of(
         TaskSpec(task_id="a"),
         TaskSpec(task_id="s", operator="ShortCircuitOperator", steers=steers),
         TaskSpec(task_id="t", upstream=("s",)),
         TaskSpec(task_id="u", upstream=("a", "t"), trigger_rule="one_success"),
     )
-    # When it closes
+    # When the short circuit skips
     does = Script(tasks={"s": Does(skip=steers)})  # type: ignore[arg-type]
     _, states = Drive(dag, does).run(order)
 
-    # Then it skips that task with the rest only if it skips everything after it
+    # Then that task is skipped only if the short circuit skips all its downstream tasks
     assert (states["t"], states["u"]) == ("skipped", "skipped" if steers == "all" else "success")
 
 
-def test_in_a_mapped_group_each_index_waits_for_the_branch_of_its_own() -> None:
+def test_in_a_mapped_group_each_index_waits_for_its_own_branch() -> None:
     # Given a group, mapped over a result of two items, with a branch in it
     dag = DagSpec(
         dag_id="d",
@@ -123,11 +124,11 @@ def test_in_a_mapped_group_each_index_waits_for_the_branch_of_its_own() -> None:
     drive.end(TaskKey("g.b", 1))
     moves = drive.decide().moves
 
-    # Then what comes after it in that index starts
+    # Then the task downstream of it with that index starts
     assert [move.key for move in moves] == [TaskKey("g.t", 1)]
 
 
-def test_who_may_be_skipped_by_whom() -> None:
+def test_skipping_tasks_of_each_task() -> None:
     dag = dag_of(
         TaskSpec(task_id="b", steers="direct"),
         TaskSpec(task_id="s", steers="all"),
@@ -136,4 +137,4 @@ def test_who_may_be_skipped_by_whom() -> None:
         TaskSpec(task_id="z", upstream=("s",), trigger_rule="always"),
         TaskSpec(task_id="end", upstream=("y",), is_teardown=True),
     )
-    assert dict(dag.steered_by) == {"x": ("b", "s"), "y": ("s",)}
+    assert dict(dag.skipping_tasks) == {"x": ("b", "s"), "y": ("s",)}

@@ -1,0 +1,15 @@
+"""What a run is given: ``--conf`` and ``-p``, together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbflow.arguments import Values
+
+
+def conf_of(args: Values) -> dict[str, Any]:
+    """The run's conf. What ``-p`` says is laid over ``--conf``."""
+    conf: dict[str, Any] = dict(getattr(args, "conf", None) or {})
+    for pair in args.param:
+        conf |= pair
+    return conf

@@ -1,0 +1,23 @@
+"""Permissions that commands need. Roles are sets of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+PERMISSIONS: Mapping[str, str] = {
+    "dags.read": "See DAGs, their runs, tasks, states and logs.",
+    "dags.edit": "Pause and unpause DAGs.",
+    "dags.delete": "Delete DAGs with their history.",
+    "dags.create": "Write DAG files.",
+    "runs.create": "Trigger and backfill.",
+    "runs.edit": "Clear, mark and end runs and task instances; pause and cancel backfills.",
+    "variables.read": "See variables.",
+    "variables.edit": "Set and delete variables.",
+    "connections.read": "See connections.",
+    "connections.edit": "Add and delete connections.",
+    "pools.read": "See pools.",
+    "pools.edit": "Change and delete pools.",
+    "scheduler.control": "Start and stop schedulers.",
+    "metastore.edit": "Migrate, clean and reset the metastore.",
+}
+"""What each allows."""

@@ -1,0 +1,84 @@
+"""Carrying out a command from a notebook: this kernel's DAGs, dates in the home's time zone, a message as the
+answer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nbflow.arguments import Argument, Values, values_of
+from nbflow.authoring.dag import DAG
+from nbflow.commands import command
+from nbflow.commands.base import Command, Result, carry_out
+from nbflow.commands.context import Context
+from nbflow.commands.way_out import Surface
+from nbflow.errors import NbflowError
+from nbflow.notebook.error_display import told_in_one_line
+from nbflow.notebook.handles import Shown
+from nbflow.notebook.session import Session, session
+from nbflow.ui.html import message_bundle
+
+if TYPE_CHECKING:
+    from nbflow.store.base import DagRow, DagVersion
+
+
+@dataclass(frozen=True, slots=True)
+class KernelDags:
+    """DAGs of this kernel's cells, then those that the schedule follows."""
+
+    here: Session
+
+    def version(self, dag_id: str) -> DagVersion:
+        return self.here.version(dag_id)
+
+    def scheduled(self, dag_id: str) -> DagRow:
+        self.here.version(dag_id)
+        row = self.here.app.store.dag(dag_id)
+        if row is None:
+            raise NbflowError(
+                f"{dag_id} is this kernel's only, so nothing schedules it.",
+                hint=f"Save its notebook in {self.here.app.settings.core.dags_folder}.",
+            )
+        return row
+
+
+def context_of(here: Session) -> Context:
+    """What a command may use in this kernel."""
+    return Context(operations=here.operations, dags=KernelDags(here), surface=Surface.NOTEBOOK, zone=here.zone)
+
+
+def carried_out(one: Command, args: Values) -> Shown:
+    """Carry out a command and show what it said. As a value: what its result is for programs."""
+    done = carry_out(one, context_of(session()), args)
+    assert done is not None  # who types a magic is sure
+    return shown(done)
+
+
+def shown(done: Result) -> Shown:
+    """A result as a message."""
+    return Shown(done.value, message_bundle(" ".join([done.text, *done.warnings])))
+
+
+def function_of(name: str) -> Callable[..., Shown]:
+    """The command as a plain function. Its places are its first arguments, its options are keywords; a DAG may be given
+    itself, instead of its id."""
+    one = command(name)
+
+    def call(*places: Any, **options: Any) -> Shown:
+        given = dict(signature.bind(*places, **options).arguments)
+        for key, value in given.items():
+            given[key] = value.dag_id if isinstance(value, DAG) else value
+        return carried_out(one, values_of(one.arguments, given))
+
+    signature = inspect.Signature([_parameter(argument) for argument in one.arguments])
+    call.__name__ = call.__qualname__ = one.magic.rpartition(" ")[2]
+    call.__doc__ = one.help
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    return told_in_one_line(call)
+
+
+def _parameter(one: Argument) -> inspect.Parameter:
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if one.place else inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(one.name, kind, default=inspect.Parameter.empty if one.required else one.default)

@@ -1,0 +1,149 @@
+"""One backfill: the runs that it makes, and how far they are; or the plan of one that was only previewed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from nbflow.core.backfill import BackfillPlan
+from nbflow.core.snapshot import RunKey
+from nbflow.core.states import RunState
+from nbflow.core.timetables.time_zones import timezone_of
+from nbflow.errors import NbflowError
+from nbflow.store.base import Store
+from nbflow.views.backfills import run_keys, state_of
+from nbflow.views.base import Query, Row, View
+from nbflow.views.lookups import row_of
+from nbflow.views.values import between, in_zone
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
+
+_REASONS = {"already exists": "it has a run already", "in flight": "its run is not over"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillQuery(Query["BackfillView"]):
+    NAME: ClassVar[str] = "backfill"
+
+    backfill_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun(Row):
+    """One logical date of the range. ``state`` is empty until there is a run."""
+
+    logical_date: datetime
+    action: str
+    """make, rerun, keep or refuse."""
+    run_id: str | None = None
+    interval_start: datetime | None = None
+    interval_end: datetime | None = None
+    reason: str = ""
+    state: str = ""
+
+    @property
+    def id(self) -> str:
+        return str(self.logical_date.timestamp())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillView(View):
+    """``remarks``: e.g. clocks go back on 25 Oct, so that day's interval has 25 hours. ``status`` is running, paused,
+    completed or cancelled; empty for a preview."""
+
+    NAME: ClassVar[str] = "backfill"
+
+    dag_id: str
+    backfill_id: int | None = None
+    status: str = ""
+    runs: tuple[PlannedRun, ...] = ()
+    remarks: tuple[str, ...] = ()
+    dry_run: bool = True
+
+
+def fetch(store: Store, query: BackfillQuery, now: datetime, settings: Settings) -> BackfillView:
+    """Raises NbflowError if there is no such backfill."""
+    row = store.backfill(query.backfill_id)
+    if row is None:
+        raise NbflowError(f"There is no backfill {query.backfill_id}.", hint="See: nbflow backfill list.")
+    zone = timezone_of(row_of(store, row.dag_id).timezone)
+    states = store.run_states(run_keys(row))
+    runs = tuple(_made_run(row.dag_id, entry, states, zone) for entry in row.entries)
+    return BackfillView(
+        dag_id=row.dag_id,
+        backfill_id=row.backfill_id,
+        status=state_of(row),
+        runs=runs,
+        remarks=tuple(_clock_changes(runs)),
+        dry_run=False,
+    )
+
+
+def _made_run(dag_id: str, entry: Mapping[str, Any], states: Mapping[RunKey, RunState], zone: tzinfo) -> PlannedRun:
+    run_id, refused = entry.get("run_id"), entry.get("not_created_because")
+    state = states.get(RunKey(dag_id, run_id)) if run_id else None
+    start, end = (_moment(entry.get(name)) for name in ("data_interval_start", "data_interval_end"))
+    return PlannedRun(
+        logical_date=datetime.fromisoformat(entry["logical_date"]).astimezone(zone),
+        action=_action(refused, bool(entry.get("reset"))),
+        run_id=run_id,
+        interval_start=in_zone(start, zone),
+        interval_end=in_zone(end, zone),
+        reason=_REASONS.get(refused or "", refused or ""),
+        state=state.value if state is not None else "",
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def backfill_view(
+    dag_id: str, plan: BackfillPlan, zone: tzinfo, *, dry_run: bool, states: Mapping[str, RunState] | None = None
+) -> BackfillView:
+    """The runs of a plan. ``states``: by run id, of those that are made."""
+    runs = []
+    for entry in plan.entries:
+        refused = entry.not_created_because
+        state = (states or {}).get(entry.run_id or "")
+        runs.append(
+            PlannedRun(
+                logical_date=entry.logical_date.astimezone(zone),
+                action=_action(refused, entry.reset),
+                run_id=entry.run_id,
+                interval_start=entry.info.data_interval.start.astimezone(zone),
+                interval_end=entry.info.data_interval.end.astimezone(zone),
+                reason=_REASONS.get(refused or "", refused or ""),
+                state=state.value if state is not None else "",
+            )
+        )
+    return BackfillView(dag_id=dag_id, runs=tuple(runs), remarks=tuple(_clock_changes(runs)), dry_run=dry_run)
+
+
+def _action(refused: str | None, reset: bool) -> str:
+    return "keep" if refused else "rerun" if reset else "make"
+
+
+def _clock_changes(runs: Iterable[PlannedRun]) -> Iterator[str]:
+    """Intervals that a change of the clocks makes longer or shorter than a day."""
+    for run in runs:
+        begin, end = run.interval_start, run.interval_end
+        if begin is None or end is None or begin.utcoffset() == end.utcoffset():
+            continue
+        hours = between(begin, end) / 3600
+        if hours <= 25:
+            at, forward = _change_between(begin, end)
+            where = "forward" if forward else "back"
+            yield f"The clocks go {where} on {at:%d %b %Y}: that interval has {hours:g} hours."
+
+
+def _change_between(begin: datetime, end: datetime) -> tuple[datetime, bool]:
+    """The first whole hour after the clocks changed, in the interval's own zone, and whether they went forward."""
+    zone, instant = begin.tzinfo, begin.astimezone(UTC)
+    while instant.astimezone(zone).utcoffset() == begin.utcoffset():
+        instant += timedelta(hours=1)
+    changed = instant.astimezone(zone)
+    return changed, (changed.utcoffset() or timedelta()) > (begin.utcoffset() or timedelta())

@@ -1,0 +1,91 @@
+"""All backfills, each with how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from nbflow.core.snapshot import RunKey
+from nbflow.core.states import RUN_FINISHED, RunState
+from nbflow.store.base import BackfillRow, Store
+from nbflow.views.base import Query, Row, View
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillsQuery(Query["BackfillsView"]):
+    """``active``: only those that are not over."""
+
+    NAME: ClassVar[str] = "backfills"
+
+    dag_id: str | None = None
+    active: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillListRow(Row):
+    """``state`` is running, paused, completed or cancelled. ``done`` of its ``runs`` have ended, ``failed`` of them in
+    failure."""
+
+    backfill_id: int
+    dag_id: str
+    state: str
+    from_date: datetime
+    to_date: datetime
+    runs: int
+    done: int
+    failed: int
+    created_at: datetime | None = None
+
+    @property
+    def id(self) -> str:
+        return str(self.backfill_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillsView(View):
+    """Oldest first."""
+
+    NAME: ClassVar[str] = "backfills"
+
+    rows: tuple[BackfillListRow, ...] = ()
+
+
+def fetch(store: Store, query: BackfillsQuery, now: datetime, settings: Settings) -> BackfillsView:
+    found = store.backfills(query.dag_id, active=query.active)
+    keys = {row.backfill_id: run_keys(row) for row in found}
+    states = store.run_states([key for own in keys.values() for key in own]) if found else {}
+    return BackfillsView(rows=tuple(_row(row, keys[row.backfill_id], states) for row in found))
+
+
+def run_keys(row: BackfillRow) -> list[RunKey]:
+    """The runs that a backfill makes or runs again."""
+    return [RunKey(row.dag_id, entry["run_id"]) for entry in row.entries if entry.get("run_id")]
+
+
+def _row(row: BackfillRow, keys: list[RunKey], states: Mapping[RunKey, RunState]) -> BackfillListRow:
+    own = [states[key] for key in keys if key in states]
+    return BackfillListRow(
+        backfill_id=row.backfill_id,
+        dag_id=row.dag_id,
+        state=state_of(row),
+        from_date=row.from_date,
+        to_date=row.to_date,
+        runs=len(keys),
+        done=sum(state in RUN_FINISHED for state in own),
+        failed=sum(state is RunState.FAILED for state in own),
+        created_at=row.created_at,
+    )
+
+
+def state_of(row: BackfillRow) -> str:
+    """The state of a backfill in one word."""
+    if row.cancelled:
+        return "cancelled"
+    if row.completed_at is not None:
+        return "completed"
+    return "paused" if row.paused else "running"

@@ -1,0 +1,245 @@
+"""The graph of a DAG, or of one of its runs with the states of its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from nbflow.core.snapshot import Instance, Run
+from nbflow.core.states import FINISHED, RUN_FINISHED, TaskState
+from nbflow.services.schedulers import living, text_of
+from nbflow.views.base import Query, Row, View
+from nbflow.views.lookups import run_of, version_of
+from nbflow.views.values import elapsed, group_note, group_state, in_zone, run_title, state_counts, zone_of
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
+    from nbflow.core.spec import DagSpec, TaskSpec
+    from nbflow.store.base import DagVersion, Store
+
+FOLD_ABOVE_TASKS = 60
+"""A graph with more tasks is first shown with its outermost groups folded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphQuery(Query["GraphView"]):
+    """A run, or without ``run_id`` the DAG. ``version``: of the DAG, by default the one that the schedule follows."""
+
+    NAME: ClassVar[str] = "graph"
+
+    dag_id: str
+    run_id: str | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskView(Row):
+    """One task of a graph. ``mapped`` is the number of its instances, or -1 while their number is unknown."""
+
+    task_id: str
+    label: str = ""
+    group: str = ""
+    kind: str = "task"
+    """task, setup or teardown."""
+    operator: str = ""
+    mapped: int | None = None
+    state: str = "none"
+    note: str = ""
+    """The line below the label. Empty: made from the fields below."""
+    duration: float | None = None
+    try_number: int = 0
+    max_tries: int = 0
+    since: datetime | None = None
+    """Of a running task: when it started."""
+    due: datetime | None = None
+    """Of a task that waits for a time: which."""
+
+    @property
+    def id(self) -> str:
+        return self.task_id
+
+    @property
+    def shown(self) -> str:
+        name = self.label or self.task_id.removeprefix(f"{self.group}." if self.group else "")
+        return name + self.times
+
+    @property
+    def times(self) -> str:
+        """`` [3]`` for a mapped task with three instances, `` [?]`` before its expansion."""
+        return "" if self.mapped is None else f" [{self.mapped if self.mapped >= 0 else '?'}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupView(Row):
+    group_id: str
+    label: str = ""
+    parent: str = ""
+    folded: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.group_id
+
+    @property
+    def shown(self) -> str:
+        return self.label or self.group_id.removeprefix(f"{self.parent}." if self.parent else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeView:
+    source: str
+    target: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphView(View):
+    """A DAG, or one run of it. ``footer`` tells its version, file and cell, and whether a scheduler runs."""
+
+    NAME: ClassVar[str] = "graph"
+
+    dag_id: str
+    tasks: tuple[TaskView, ...] = ()
+    edges: tuple[EdgeView, ...] = ()
+    groups: tuple[GroupView, ...] = ()
+    schedule: str = ""
+    run_id: str = ""
+    run: str = ""
+    """Title of the run, e.g. "run 2026-11-20". Empty: the DAG without a run."""
+    run_state: str = "none"
+    next_run: datetime | None = None
+    paused: bool = False
+    held: bool = False
+    """The run does not go on because its DAG is paused."""
+    footer: tuple[str, ...] = ()
+
+    def counts(self) -> dict[str, int]:
+        return state_counts(task.state for task in self.tasks)
+
+    def with_states(self, states: Mapping[str, Mapping[str, Any]]) -> GraphView:
+        """The same graph with changed tasks; ``states`` maps task ids to the fields of TaskView that changed."""
+        return replace(self, tasks=tuple(replace(t, **states.get(t.task_id, {})) for t in self.tasks))
+
+
+def fetch(store: Store, query: GraphQuery, now: datetime, settings: Settings) -> GraphView:
+    """Raises DagNotFound or DagRunNotFound."""
+    run = run_of(store, query.dag_id, query.run_id) if query.run_id is not None else None
+    version = version_of(store, query.dag_id, run.version if run is not None else query.version)
+    row = store.dag(query.dag_id)
+    scheduler = next(iter(living(store, settings, now)), None)
+    return graph_view(
+        version.spec,
+        run=run,
+        instances=store.instances(run.key) if run is not None else (),
+        next_run=row.next_run if row is not None and run is None else None,
+        paused=row is not None and row.paused,
+        footer=(
+            f"version {version.number}",
+            place_of(version),
+            text_of(scheduler),
+        ),
+    )
+
+
+def place_of(version: DagVersion) -> str:
+    """The file that a version came from, and its cell: ``forex.ipynb, cell 3``."""
+    file = version.fileloc if version.fileloc.startswith("<") else version.fileloc.rpartition("/")[2]
+    return ", ".join(filter(None, [file, version.cell]))
+
+
+def graph_view(
+    spec: DagSpec,
+    *,
+    run: Run | None = None,
+    instances: Iterable[Instance] = (),
+    next_run: datetime | None = None,
+    paused: bool = False,
+    footer: Sequence[str] = (),
+) -> GraphView:
+    """The graph of a spec, and of a run if one is given."""
+    zone = zone_of(spec)
+    return GraphView(
+        dag_id=spec.dag_id,
+        tasks=tuple(task_views(spec, instances, zone)),
+        edges=tuple(
+            EdgeView(source=up, target=task.task_id, label=spec.edge_labels.get(f"{up}>{task.task_id}", ""))
+            for task in spec.tasks.values()
+            for up in task.upstream
+        ),
+        groups=tuple(
+            GroupView(group_id=group.group_id, label=group.label or "", parent=group.parent or "")
+            for group in spec.groups.values()
+        ),
+        schedule="" if spec.schedule_text == "None" else spec.schedule_text,
+        run_id=run.run_id if run is not None else "",
+        run=run_title(run, zone) if run is not None else "",
+        run_state=run.state.value if run is not None else "none",
+        next_run=in_zone(next_run, zone),
+        paused=paused,
+        held=run is not None and paused and run.pausable and run.state not in RUN_FINISHED,
+        footer=tuple(part for part in footer if part),
+    )
+
+
+def task_views(spec: DagSpec, instances: Iterable[Instance], zone: tzinfo) -> list[TaskView]:
+    """The tasks of a graph with the states of a run; a mapped task has one state for all its instances."""
+    found: dict[str, list[Instance]] = {}
+    for ti in instances:
+        found.setdefault(ti.task_id, []).append(ti)
+    return [_task_view(spec, task, found.get(task.task_id, []), zone) for task in spec.tasks.values()]
+
+
+def _task_view(spec: DagSpec, task: TaskSpec, tis: Sequence[Instance], zone: tzinfo) -> TaskView:
+    mapped: int | None = None
+    if spec.length_expr(task.task_id) is not None:
+        mapped = len(tis) if tis and tis[0].map_index >= 0 else -1
+    counts = state_counts(ti.state.value for ti in tis)
+    plain = TaskView(
+        task_id=task.task_id,
+        label=task.label or "",
+        group=task.group or "",
+        kind="setup" if task.is_setup else "teardown" if task.is_teardown else "task",
+        operator=operator_name(task),
+        mapped=mapped,
+    )
+    if not tis:
+        return plain
+    if len(tis) > 1:
+        return replace(plain, state=group_state(counts), note=group_note(counts))
+    [ti] = tis
+    return replace(
+        plain,
+        state=ti.state.value,
+        duration=elapsed(ti.start_date, ti.end_date),
+        try_number=ti.try_number,
+        max_tries=ti.max_tries + 1,
+        since=in_zone(ti.start_date, zone) if ti.state is TaskState.RUNNING else None,
+        due=in_zone(ti.next_at, zone) if ti.state not in FINISHED else None,
+    )
+
+
+def operator_name(task: TaskSpec) -> str:
+    """The kind of a task for people: ``@task`` rather than the class behind it."""
+    return str(task.ui.get("operator_name") or task.operator)
+
+
+def changed_fields(before: TaskView, after: TaskView) -> dict[str, Any]:
+    """The fields in which two views of a task differ."""
+    names = ("state", "note", "duration", "try_number", "max_tries", "since", "due", "mapped")
+    return {name: getattr(after, name) for name in names if getattr(before, name) != getattr(after, name)}
+
+
+def folded_for_size(graph: GraphView, *, above: int = FOLD_ABOVE_TASKS) -> GraphView:
+    """The graph as it is first shown: with more than ``above`` tasks, its outermost groups are folded."""
+    if len(graph.tasks) <= above:
+        return graph
+    return replace(graph, groups=tuple(replace(g, folded=g.folded or not g.parent) for g in graph.groups))
+
+
+def unfolded(graph: GraphView, group_id: str) -> GraphView:
+    """The graph with one group folded, or unfolded if it was folded."""
+    return replace(
+        graph, groups=tuple(replace(g, folded=not g.folded) if g.group_id == group_id else g for g in graph.groups)
+    )

@@ -1,0 +1,55 @@
+"""The DAG files that do not load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from nbflow.store.base import Store
+from nbflow.views.base import Query, View
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportErrorsQuery(Query["ImportErrorsView"]):
+    NAME: ClassVar[str] = "import_errors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportErrorRow:
+    """One mistake. ``error`` is one line; ``detail`` is the user's part of the traceback."""
+
+    fileloc: str
+    error: str
+    line: int | None = None
+    cell: str | None = None
+    detail: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportErrorsView(View):
+    """By file, in the order in which they were found there."""
+
+    NAME: ClassVar[str] = "import_errors"
+
+    rows: tuple[ImportErrorRow, ...] = ()
+
+
+def fetch(store: Store, query: ImportErrorsQuery, now: datetime, settings: Settings) -> ImportErrorsView:
+    return ImportErrorsView(
+        rows=tuple(
+            ImportErrorRow(
+                fileloc=fault.fileloc,
+                error=fault.error,
+                line=fault.line,
+                cell=fault.cell,
+                detail=fault.detail,
+                at=fault.at,
+            )
+            for fault in store.import_errors()
+        )
+    )

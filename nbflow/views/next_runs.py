@@ -1,0 +1,104 @@
+"""The next runs of a DAG's schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from nbflow.store.base import Store
+from nbflow.views.base import Query, Row, View
+from nbflow.views.lookups import version_of
+from nbflow.views.values import zone_of
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
+    from nbflow.core.snapshot import Run
+    from nbflow.core.spec import DagSpec
+    from nbflow.core.timetables import DagRunInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextRunsQuery(Query["NextRunsView"]):
+    """``version``: whose schedule, by default the one that is followed."""
+
+    NAME: ClassVar[str] = "next_runs"
+
+    dag_id: str
+    version: int | None = None
+    limit: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextRun(Row):
+    """``run_after``: when the run starts at the earliest."""
+
+    logical_date: datetime
+    data_interval_start: datetime
+    data_interval_end: datetime
+    run_after: datetime
+
+    @property
+    def id(self) -> str:
+        return str(self.run_after.timestamp())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextRunsView(View):
+    """``is_paused``: nothing is scheduled until the DAG is unpaused; None: no schedule follows the DAG."""
+
+    NAME: ClassVar[str] = "next_runs"
+
+    dag_id: str
+    schedule: str
+    timezone: str
+    is_paused: bool | None = None
+    rows: tuple[NextRun, ...] = ()
+
+
+def fetch(store: Store, query: NextRunsQuery, now: datetime, settings: Settings) -> NextRunsView:
+    spec = version_of(store, query.dag_id, query.version).spec
+    return fetch_of_spec(store, spec, now, limit=query.limit)
+
+
+def fetch_of_spec(store: Store, spec: DagSpec, now: datetime, *, limit: int) -> NextRunsView:
+    """The same for a spec that the metastore need not have, such as one of a file."""
+    row = store.dag(spec.dag_id)
+    runs = next_runs(spec, store.latest_run(spec.dag_id), now, limit)
+    zone = zone_of(spec)
+    return NextRunsView(
+        dag_id=spec.dag_id,
+        schedule=spec.schedule_text,
+        timezone=spec.timezone,
+        is_paused=row.paused if row is not None else None,
+        rows=tuple(
+            NextRun(
+                logical_date=info.logical_date.astimezone(zone),
+                data_interval_start=info.data_interval.start.astimezone(zone),
+                data_interval_end=info.data_interval.end.astimezone(zone),
+                run_after=info.run_after.astimezone(zone),
+            )
+            for info in runs
+        ),
+    )
+
+
+def next_runs(spec: DagSpec, last: Run | None, now: datetime, number: int) -> list[DagRunInfo]:
+    """The next runs that the schedule makes. ``last``: the latest scheduled run."""
+    from nbflow.core.timetables import DataInterval, TimeRestriction, timetable_from_spec
+
+    timetable = timetable_from_spec(spec.schedule)
+    if not timetable.can_be_scheduled:
+        return []
+    interval = None
+    if last is not None and last.data_interval_start is not None and last.data_interval_end is not None:
+        interval = DataInterval(last.data_interval_start, last.data_interval_end)
+    restriction = TimeRestriction(spec.start_date, spec.end_date, spec.catchup)
+    found: list[DagRunInfo] = []
+    while len(found) < number:
+        info = timetable.next_run(interval, restriction, now)
+        if info is None or (found and info.run_after <= found[-1].run_after):
+            break
+        found.append(info)
+        interval = info.data_interval
+    return found

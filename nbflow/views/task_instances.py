@@ -1,0 +1,99 @@
+"""The task instances of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from nbflow.core.snapshot import Instance, Run, TaskKey
+from nbflow.services.schedulers import living
+from nbflow.services.why import explain_run
+from nbflow.store.base import Store
+from nbflow.views.base import Query, Row, View
+from nbflow.views.lookups import run_of, version_of
+from nbflow.views.values import in_zone, run_title, zone_of
+from nbflow.views.why_run import in_dag_order, last_errors, shows_error
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskInstancesQuery(Query["TaskInstancesView"]):
+    """``reasons``: say of each why it waits or what it failed with."""
+
+    NAME: ClassVar[str] = "task_instances"
+
+    dag_id: str
+    run_id: str
+    reasons: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskInstanceRow(Row):
+    """``reason``: why it waits or what it failed with, in one line."""
+
+    task_id: str
+    map_index: int = -1
+    state: str
+    try_number: int = 0
+    max_tries: int = 0
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+    reason: str = ""
+
+    @property
+    def id(self) -> str:
+        return str(TaskKey(self.task_id, self.map_index))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskInstancesView(View):
+    """``rows`` are in the order of the DAG's tasks."""
+
+    NAME: ClassVar[str] = "task_instances"
+
+    dag_id: str = ""
+    run_id: str = ""
+    run: str = ""
+    """Title of the run."""
+    run_state: str = "none"
+    logical_date: datetime | None = None
+    rows: tuple[TaskInstanceRow, ...] = ()
+
+
+def fetch(store: Store, query: TaskInstancesQuery, now: datetime, settings: Settings) -> TaskInstancesView:
+    run = run_of(store, query.dag_id, query.run_id)
+    spec = version_of(store, run.dag_id, run.version).spec
+    zone = zone_of(spec)
+    tis = store.instances(run.key)
+    reasons = _reasons(store, run, tis, now, settings) if query.reasons else {}
+    return TaskInstancesView(
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        run=run_title(run, zone),
+        run_state=run.state.value,
+        logical_date=in_zone(run.logical_date, zone),
+        rows=tuple(
+            TaskInstanceRow(
+                task_id=ti.task_id,
+                map_index=ti.map_index,
+                state=ti.state.value,
+                try_number=ti.try_number,
+                max_tries=ti.max_tries + 1,
+                start_date=in_zone(ti.start_date, zone),
+                end_date=in_zone(ti.end_date, zone),
+                reason=reasons.get(ti.key, ""),
+            )
+            for ti in in_dag_order(tis, list(spec.tasks))
+        ),
+    )
+
+
+def _reasons(store: Store, run: Run, tis: Sequence[Instance], now: datetime, settings: Settings) -> dict[TaskKey, str]:
+    reasons = {key: wait.text for key, wait in explain_run(store, run.key, living(store, settings, now), now).items()}
+    failed = [ti.key for ti in tis if shows_error(ti) and ti.key not in reasons]
+    errors = last_errors(store.attempts(run.key)) if failed else {}
+    return reasons | {key: errors[key] for key in failed if key in errors}

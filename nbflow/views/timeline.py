@@ -1,0 +1,100 @@
+"""What the schedule of a DAG does over days, on a simulated clock: a lane for the runs and one for each task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from nbflow.store.base import Store
+from nbflow.views.base import Query, View
+from nbflow.views.lookups import version_of
+from nbflow.views.values import Bar, EventRow, Lane, count, day_text, zone_of
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
+    from nbflow.core.spec import DagSpec
+    from nbflow.sim import Simulation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineQuery(Query["TimelineView"]):
+    """``days`` from ``start`` on (by default from now on)."""
+
+    NAME: ClassVar[str] = "timeline"
+
+    dag_id: str
+    version: int | None = None
+    start: datetime | None = None
+    days: int = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineView(View):
+    """Lanes over calendar time, and the events with their causes."""
+
+    NAME: ClassVar[str] = "timeline"
+
+    title: str
+    start: datetime
+    end: datetime
+    lanes: tuple[Lane, ...] = ()
+    events: tuple[EventRow, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    footer: tuple[str, ...] = ()
+
+
+def fetch(store: Store, query: TimelineQuery, now: datetime, settings: Settings) -> TimelineView:
+    """Runs the simulation."""
+    from nbflow.sim import simulate
+
+    spec = version_of(store, query.dag_id, query.version).spec
+    return timeline_view(simulate(spec, start=query.start or now, days=query.days, store=store), spec)
+
+
+def timeline_view(simulation: Simulation, spec: DagSpec) -> TimelineView:
+    zone = zone_of(spec)
+    runs = [
+        Bar(
+            start=(run.started or run.planned).astimezone(zone),
+            end=(run.ended or simulation.end).astimezone(zone),
+            state=run.state,
+            note=run.why,
+        )
+        for run in simulation.runs
+    ]
+    lanes = [Lane(label="runs", bars=tuple(runs))]
+    for task_id in spec.tasks:
+        bars = [
+            Bar(
+                start=one.start.astimezone(zone),
+                end=(one.end or simulation.end).astimezone(zone),
+                state=one.state,
+                note=one.why,
+            )
+            for run in simulation.runs
+            for one in run.stretches
+            if one.key.task_id == task_id
+        ]
+        lanes.append(Lane(label=task_id, bars=tuple(bars)))
+    last = max([simulation.end, *(run.ended for run in simulation.runs if run.ended)])
+    stretches = [(run, one) for run in simulation.runs for one in run.stretches]
+    events = [
+        EventRow(
+            seq=seq,
+            at=(one.end or one.start).astimezone(zone),
+            subject=f"{day_text(run.logical_date, zone) if run.logical_date else run.key.run_id} {one.key}",
+            to_state=one.state,
+            cause=one.why,
+        )
+        for seq, (run, one) in enumerate(stretches, 1)
+    ]
+    return TimelineView(
+        title=f"{spec.dag_id}, simulated",
+        start=simulation.start.astimezone(zone),
+        end=last.astimezone(zone),
+        lanes=tuple(lanes),
+        events=tuple(events),
+        assumptions=tuple(line.rstrip(".") for line in simulation.assumptions),
+        footer=(count(len(simulation.runs), "run"), *simulation.happened),
+    )

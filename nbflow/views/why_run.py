@@ -1,0 +1,135 @@
+"""Why the tasks of a run wait, and what failed in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from nbflow.core.snapshot import Instance, TaskKey
+from nbflow.core.states import FAILED_STATES, TaskState
+from nbflow.services.schedulers import living
+from nbflow.services.why import explain_run
+from nbflow.store.base import Attempt, Store
+from nbflow.views.base import Query, Row, View
+from nbflow.views.lookups import run_of, version_of
+from nbflow.views.values import in_zone, run_title, zone_of
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhyRunQuery(Query["WhyRunView"]):
+    NAME: ClassVar[str] = "why_run"
+
+    dag_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhyRow(Row):
+    """One task instance that waits, or that failed. ``kind`` and ``reason`` say why it waits, ``until`` when that ends
+    by itself; ``error`` is the last line of what its last try failed with."""
+
+    task_id: str
+    map_index: int = -1
+    state: str
+    kind: str = ""
+    reason: str = ""
+    until: datetime | None = None
+    error: str = ""
+
+    @property
+    def id(self) -> str:
+        return str(TaskKey(self.task_id, self.map_index))
+
+    @property
+    def text(self) -> str:
+        """The one line to show."""
+        return self.reason or self.error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedTry(Row):
+    """One try that failed, with its whole error."""
+
+    task_id: str
+    map_index: int = -1
+    try_number: int
+    error: str
+
+    @property
+    def id(self) -> str:
+        return f"{TaskKey(self.task_id, self.map_index)} {self.try_number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhyRunView(View):
+    """``rows`` are in the order of the DAG; task instances that neither wait nor failed have none."""
+
+    NAME: ClassVar[str] = "why_run"
+
+    dag_id: str
+    run_id: str
+    run: str = ""
+    """Title of the run."""
+    run_state: str = "none"
+    rows: tuple[WhyRow, ...] = ()
+    failures: tuple[FailedTry, ...] = ()
+    """In the order in which the tries were queued."""
+
+
+def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -> WhyRunView:
+    run = run_of(store, query.dag_id, query.run_id)
+    spec = version_of(store, run.dag_id, run.version).spec
+    zone = zone_of(spec)
+    waits = explain_run(store, run.key, living(store, settings, now), now)
+    attempts = store.attempts(run.key)
+    errors = last_errors(attempts)
+    rows = []
+    for ti in in_dag_order(store.instances(run.key), list(spec.tasks)):
+        wait = waits.get(ti.key)
+        error = errors.get(ti.key, "") if shows_error(ti) else ""
+        if wait is not None or error:
+            rows.append(
+                WhyRow(
+                    task_id=ti.task_id,
+                    map_index=ti.map_index,
+                    state=ti.state.value,
+                    kind=wait.kind if wait is not None else "",
+                    reason=wait.text if wait is not None else "",
+                    until=in_zone(wait.until, zone) if wait is not None else None,
+                    error=error,
+                )
+            )
+    return WhyRunView(
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        run=run_title(run, zone),
+        run_state=run.state.value,
+        rows=tuple(rows),
+        failures=tuple(
+            FailedTry(task_id=a.key.task_id, map_index=a.key.map_index, try_number=a.try_number, error=a.error)
+            for a in attempts
+            if a.error
+        ),
+    )
+
+
+def shows_error(ti: Instance) -> bool:
+    """Whether the error of its last try explains the state of a task instance."""
+    return ti.state in FAILED_STATES or ti.state is TaskState.UP_FOR_RETRY
+
+
+def last_errors(attempts: Iterable[Attempt]) -> dict[TaskKey, str]:
+    """The last line of the error of each task instance's last try, where it has one."""
+    newest = {attempt.key: (attempt.error or "").strip() for attempt in attempts}
+    return {key: error.splitlines()[-1] for key, error in newest.items() if error}
+
+
+def in_dag_order(tis: Iterable[Instance], task_ids: Sequence[str]) -> list[Instance]:
+    """Task instances in the order of the DAG's tasks; those of tasks that it no longer has come last."""
+    place = {task_id: index for index, task_id in enumerate(task_ids)}
+    return sorted(tis, key=lambda ti: (place.get(ti.task_id, len(place)), ti.task_id, ti.map_index))

@@ -1,0 +1,129 @@
+"""Why one task instance waits, or why it ended as it did: the answer, its grounds, what to do, and its history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from nbflow.core.reasons import WaitReason
+from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
+from nbflow.core.states import FAILED_STATES, FINISHED
+from nbflow.errors import TaskInstanceNotFound
+from nbflow.services.schedulers import living
+from nbflow.services.why import explain_task
+from nbflow.store.base import Store
+from nbflow.views.base import Query, View
+from nbflow.views.lookups import run_of, version_of
+from nbflow.views.values import EventRow, cause_words, event_rows, in_zone, run_title, zone_of
+
+if TYPE_CHECKING:
+    from nbflow.config import Settings
+
+HISTORY = 20
+"""Number of events shown, the newest ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhyTaskQuery(Query["WhyTaskView"]):
+    """Without ``map_index``: of a mapped task the first instance that has not ended, else the first."""
+
+    NAME: ClassVar[str] = "why_task"
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhyTaskView(View):
+    """``headline`` is the answer in one sentence, ``grounds`` are its details, ``ways_out`` are commands that help.
+    ``kind``: of the wait; ``until``: when it ends by itself."""
+
+    NAME: ClassVar[str] = "why_task"
+
+    task_id: str = ""
+    map_index: int = -1
+    subject: str
+    state: str
+    headline: str
+    kind: str = ""
+    until: datetime | None = None
+    grounds: tuple[str, ...] = ()
+    ways_out: tuple[str, ...] = ()
+    history: tuple[EventRow, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the task instance: ``load[1]``."""
+        return str(TaskKey(self.task_id, self.map_index))
+
+    @property
+    def wake_at(self) -> datetime | None:
+        """When the view changes though nothing is committed."""
+        return self.until
+
+
+def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) -> WhyTaskView:
+    """Raises TaskInstanceNotFound."""
+    run = run_of(store, query.dag_id, query.run_id)
+    zone = zone_of(version_of(store, run.dag_id, run.version).spec)
+    ti = _instance(store, run, query)
+    wait = explain_task(store, run.key, ti.key, living(store, settings, now), now).get(ti.key)
+    events = store.events(run=run.key, key=ti.key)[-HISTORY:]
+    error = _last_error(store, run.key, ti.key)
+    grounds: list[str] = []
+    ways: tuple[str, ...] = ()
+    headline = wait.text if wait is not None else ""
+    if ti.state in FINISHED:
+        headline = cause_words(events[-1].cause) if events else f"It is {ti.state.value}."
+        if ti.state in FAILED_STATES:
+            grounds += [error] if error else []
+            ways = (f"%dag logs {run.dag_id} {ti.task_id}", f"%dag clear {run.dag_id} {ti.task_id}")
+    elif error:
+        grounds.append(f"The try before: {error}")
+    return WhyTaskView(
+        task_id=ti.task_id,
+        map_index=ti.map_index,
+        subject=f"{run.dag_id} {ti.key}, {run_title(run, zone)}",
+        state=ti.state.value,
+        headline=_sentence(headline),
+        kind=wait.kind if wait is not None else "",
+        until=in_zone(wait.until, zone) if wait is not None else None,
+        grounds=tuple(grounds),
+        ways_out=ways or _ways_out(run.dag_id, wait),
+        history=tuple(event_rows(events, zone)),
+    )
+
+
+def _instance(store: Store, run: Run, query: WhyTaskQuery) -> Instance:
+    tis = [ti for ti in store.instances(run.key) if ti.task_id == query.task_id]
+    if query.map_index is not None:
+        tis = [ti for ti in tis if ti.map_index == query.map_index]
+    if not tis:
+        key = TaskKey(query.task_id, -1 if query.map_index is None else query.map_index)
+        raise TaskInstanceNotFound(f"Task {str(key)!r} has no instance in {run.run_id} yet.")
+    return next((ti for ti in tis if ti.state not in FINISHED), tis[0])
+
+
+def _last_error(store: Store, run: RunKey, key: TaskKey) -> str:
+    """The last line of what the last try failed with."""
+    attempts = store.attempts(run, key)
+    lines = (attempts[-1].error or "").strip().splitlines() if attempts else []
+    return lines[-1] if lines else ""
+
+
+def _ways_out(dag_id: str, wait: WaitReason | None) -> tuple[str, ...]:
+    ways: Mapping[str, tuple[str, ...]] = {
+        "paused": (f"%dag unpause {dag_id}",),
+        "no_scheduler": ("%nbflow start",),
+        "stuck": (f"%dag clear {dag_id} --failed",),
+    }
+    return ways.get(wait.kind, ()) if wait is not None else ()
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if not text or text[-1] in ".!?" else f"{text[0].upper()}{text[1:]}."

@@ -1,0 +1,38 @@
+"""A way out: a command that helps, named by what it does, not by how a surface spells it.
+
+Errors and reasons are made far below the surfaces. Their texts hold the terminal's spelling, and they carry the ways in
+it, so that a notebook shows its own words instead (:mod:`nbflow.commands.way_out`).
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A command and the words behind it. ``str()`` is what one types in a terminal."""
+
+    command: str
+    words: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join(["nbflow", self.command, *map(_quoted, self.words)])
+
+
+def way(command: str, *words: str) -> Way:
+    """``way("dags unpause", "sales")``"""
+    return Way(command, words)
+
+
+def respelled(text: str, ways: Iterable[Way], spell: Callable[[Way], str]) -> str:
+    """The text with its ways spelled otherwise. The longest are replaced first: one may begin like another."""
+    for one in sorted(ways, key=lambda one: -len(str(one))):
+        text = text.replace(str(one), spell(one))
+    return text
+
+
+def _quoted(word: str) -> str:
+    return word if word.isupper() else shlex.quote(word)  # NAME stands for a name: it is shown bare

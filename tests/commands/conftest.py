@@ -1,0 +1,66 @@
+"""One home, seen from a terminal and from a notebook."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbflow.app import App
+from tests.cli.conftest import nbflow  # noqa: F401
+
+SALES = """
+    from datetime import datetime
+    from nbflow import DAG, task
+
+    with DAG("sales", schedule="@daily", start_date=datetime(2024, 1, 1)) as dag:
+        @task
+        def extract():
+            return 1
+
+        @task
+        def load(number):
+            raise ValueError("no")
+
+        load(extract())
+"""
+
+
+@pytest.fixture
+def app(home: Path, new_home: Path) -> Iterator[App]:
+    """The home, opened."""
+    shutil.copytree(new_home, home)
+    with App.open(environ=os.environ) as opened:
+        yield opened
+
+
+@pytest.fixture
+def sales(app: App, home: Path) -> str:
+    """A DAG of the DAGs folder that the schedule follows; it starts paused."""
+    from nbflow.services.registration import follow_file
+    from nbflow.sources.loading import load_source
+    from nbflow.store.base import DagVersion
+
+    path = home / "dags" / "sales.py"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(textwrap.dedent(SALES), encoding="utf-8")
+    loaded = load_source(path, folder=app.settings.core.dags_folder, options=app.compile_options())
+    version = DagVersion(dag_id="sales", spec=loaded.specs["sales"], fileloc=loaded.path, files=loaded.files)
+    follow_file(app.store, version, app.settings, app.clock.now())
+    return "sales"
+
+
+@pytest.fixture
+def magic(app: App) -> Iterator[Callable[[str], Any]]:
+    """``magic("pause sales")``: what ``%dag pause sales`` returns."""
+    from nbflow.notebook import magic_parser
+    from nbflow.notebook.session import end_session
+
+    end_session()
+    yield lambda line: magic_parser.call(*magic_parser.parse(line))
+    end_session()
