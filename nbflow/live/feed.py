@@ -16,7 +16,7 @@ from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Fetch, SharedViews, Watch
 from nbflow.store.base import ChangeToken, Store
 from nbflow.ui.live import MAX_HZ
-from nbflow.views.base import Query
+from nbflow.views.base import Query, View
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Feed:
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
-    def watch(self, query: Query, *, wake: Callable[[], None] | None = None) -> Watch:
+    def watch(self, query: Query[View], *, wake: Callable[[], None] | None = None) -> Watch:
         """Watch a query until the watch is closed. The first message is there at once. Raises NbflowError once the feed
         is closed."""
         if not self._closing.is_set():

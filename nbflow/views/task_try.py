@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.core.snapshot import Instance, RunKey
 from nbflow.core.states import FINISHED, LIVE, RUN_FINISHED, TaskState
 from nbflow.store.base import Store
 from nbflow.views.base import Query, View
 
+if TYPE_CHECKING:
+    from nbflow.config import Settings
+
 GOES_ON = LIVE | {TaskState.SCHEDULED, TaskState.UP_FOR_RESCHEDULE}
 """States in which an instance's current try is still to write to its log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskTryQuery(Query):
+class TaskTryQuery(Query["TaskTryView"]):
     NAME: ClassVar[str] = "task_try"
 
     dag_id: str
@@ -38,7 +41,7 @@ class TaskTryView(View):
     """Where its log lies on the machine that runs it; None until somebody has taken the try."""
 
 
-def fetch(store: Store, query: TaskTryQuery, now: datetime) -> TaskTryView:
+def fetch(store: Store, query: TaskTryQuery, now: datetime, settings: Settings) -> TaskTryView:
     key = RunKey(query.dag_id, query.run_id)
     run = store.run(key)
     tis = [ti for ti in store.instances(key) if (ti.task_id, ti.map_index) == (query.task_id, query.map_index)]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from nbflow.clock import SystemClock
+from nbflow.config import Settings
 from nbflow.core.snapshot import Instance, RunKey
 from nbflow.core.states import RunCause, RunState, TaskState
 from nbflow.live.feed import Feed
 from nbflow.live.log_follower import follow_log
 from nbflow.store import open_store
 from nbflow.store.base import Store
-from nbflow.views import task_try
+from nbflow.views import fetch, task_try
 from nbflow.views.task_try import GOES_ON, TaskTryQuery, TaskTryView
 from tests.store.worlds import (
     LEASE,
@@ -47,8 +49,8 @@ def store() -> Store:
 
 
 @pytest.fixture
-def feed(store: Store) -> Iterator[Feed]:
-    made = Feed(store, SystemClock(), task_try.fetch)
+def feed(store: Store, nbflow_settings: Settings) -> Iterator[Feed]:
+    made = Feed(store, SystemClock(), partial(fetch, settings=nbflow_settings))
     yield made
     made.close()
 
@@ -183,11 +185,11 @@ def test_every_state_says_whether_a_try_is_over() -> None:
     assert set(TaskState) - GOES_ON == over(3) | {S.NONE, S.UP_FOR_RETRY}
 
 
-def test_a_run_that_has_ended_begins_no_more_tries(store: Store) -> None:
+def test_a_run_that_has_ended_begins_no_more_tries(store: Store, nbflow_settings: Settings) -> None:
     run = started_run(store)
-    before = task_try.fetch(store, FIRST, T0)
+    before = fetch(store, FIRST, T0, nbflow_settings)
     over = run_move(run, RunState.RUNNING, RunState.FAILED, RunCause.TASK_FAILED, changes={"end_date": T0})
     store.apply([over], actor="s")
 
     assert before == TaskTryView(state="none", over=False)
-    assert task_try.fetch(store, FIRST, T0) == TaskTryView(state="none", over=True)
+    assert fetch(store, FIRST, T0, nbflow_settings) == TaskTryView(state="none", over=True)
