@@ -15,8 +15,12 @@ from bench.figures import Figure, load, report, save, table
 from bench.machine import describe
 from bench.stores import postgres
 from bench.world import Bench
+from tests.servers import chromium
 
-ROWS = ("parallel", "in_process", "chain", "backfill", "starts", "parsing", "daemons", "history")
+ROWS = (
+    "parallel", "in_process", "chain", "backfill", "starts", "parsing", "daemons", "history", "layout", "masking",
+    "widget",
+)  # fmt: skip
 """Modules of this package, in the order of the table."""
 RESULTS = Path(__file__).with_name("results")
 STORES = {"sqlite": ("sqlite",), "postgres": ("postgres",), "both": ("sqlite", "postgres")}
@@ -33,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _say(f"Postgres is left out: {missing}")
                 stores = tuple(store for store in stores if store != "postgres")
         machine = describe([("postgres", server.version)] if server else [])
-        bench = Bench(runs=args.runs, stores=stores, postgres=server, history=args.history, say=_say)
+        bench = Bench(
+            runs=args.runs, stores=stores, postgres=server, history=args.history, browser=chromium(), say=_say
+        )
         figures = measure(bench, args.only or ROWS)
     said = report(machine, figures, {"runs": args.runs, "stores": stores})
     if args.output == "json":

@@ -101,6 +101,10 @@ class Bench:
     tasks_a_file: int = 10
     history: int = 1_000_000
     idle_seconds: float = 4.0
+    browser: str | None = None
+    """The path of a Chromium."""
+    nodes: tuple[int, ...] = (300, 1000, 3000)
+    megabytes: float = 1.0
     say: Callable[[str], None] = lambda text: None
 
     @contextmanager

@@ -11,7 +11,7 @@ import socket
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from nbflow.services.dag_processor import DagProcessor
     from nbflow.services.operations import Operations
     from nbflow.services.scheduler import Scheduler
-    from nbflow.store.base import Store
+    from nbflow.sources.stored_version import LoadedVersion, LoadingOptions
+    from nbflow.store.base import DagVersion, Store
 
 
 @dataclass(eq=False)
@@ -98,9 +99,7 @@ class App:
         core = self.settings.core
         return TimetableClient(
             lambda: SubprocessJobs(environment=self._errand_environment(), answer=self.task_api.handle_parse_request),
-            options=self.compile_options(),
-            folder=str(core.dags_folder),
-            versions_folder=str(self.settings.home / "versions"),
+            loading=self.loading_options(),
             seconds=core.dagbag_import_timeout,
         )
 
@@ -164,23 +163,19 @@ class App:
         )
 
     def _load(self, dag_id: str, number: int) -> DAG:
-        from nbflow.sources.loading import load_source
-
         version = self.store.version(dag_id, number)
         if version is None:
             raise DagNotFound(f"There is no version {number} of DAG {dag_id!r}.")
-        loaded = load_source(
-            version.fileloc,
-            version.files or None,
-            folder=self.settings.core.dags_folder,
-            versions_folder=self.settings.home / "versions",
-            options=self.compile_options(),
-        )
-        found = next((dag for dag in loaded.dags if dag.dag_id == dag_id), None)
-        if found is None:
-            why = loaded.faults[0].error if loaded.faults else "its source no longer defines it"
-            raise DagNotFound(f"Version {number} of DAG {dag_id!r} cannot be loaded: {why}")
-        return found
+        found = self.load_version(version)
+        if found.dag is None:
+            raise DagNotFound(f"Version {number} of DAG {dag_id!r} cannot be loaded: {found.error}.")
+        return found.dag
+
+    def load_version(self, version: DagVersion, *, keep: bool = False) -> LoadedVersion:
+        """Run the source of a stored version in this process."""
+        from nbflow.sources.stored_version import VersionSource, load_version
+
+        return load_version(VersionSource.of(version, self.loading_options()), keep=keep)
 
     def local_executor(self, owner: str) -> Executor:
         """Supervised processes on this machine."""
@@ -209,10 +204,8 @@ class App:
                 "max_field_characters": core.max_templated_field_length,
                 "logging_level": self.settings.logging.logging_level,
             },
-            compile_options=asdict(self.compile_options()),
+            loading=self.loading_options(),
             memory_limit_bytes=core.task_memory_limit * 2**20 or None,
-            dags_folder=core.dags_folder,
-            versions_folder=self.settings.home / "versions",
         )
         return LocalExecutor(
             options,
@@ -230,7 +223,7 @@ class App:
             open_store=self._open_store,
             settings=self.settings,
             clock=self.clock,
-            options=self.compile_options(),
+            loading=self.loading_options(),
             environment=self._errand_environment(),
             desk_of=lambda store: replace(self.task_api, store=store, secrets=self._secrets_of(store)),
             on_change=on_change,
@@ -300,6 +293,16 @@ class App:
             interval, TimeRestriction(None, None, True), self.clock.now()
         )
         return (info.data_interval.start, info.data_interval.end) if info else None
+
+    def loading_options(self) -> LoadingOptions:
+        """How the DAGs of this home are loaded."""
+        from nbflow.sources.stored_version import LoadingOptions
+
+        return LoadingOptions(
+            compile=self.compile_options(),
+            dags_folder=str(self.settings.core.dags_folder),
+            versions_folder=str(self.settings.home / "versions"),
+        )
 
     def compile_options(self) -> CompileOptions:
         """What the settings say where a DAG does not."""

@@ -146,6 +146,11 @@ NAMES = Type(name="NAMES", metavar="A,B", read=_names, schema={"type": "array", 
 PATTERN = Type(name="PATTERN", metavar="REGEX", read=_pattern, schema={**_TEXT, "format": "regex"})
 CRON = Type(name="CRON", metavar="CRON")
 """A cron expression or a preset: text whose spaces are easily left unquoted."""
+VARIABLE = Type(name="VARIABLE", completes="variable")
+CONNECTION = Type(name="CONNECTION", completes="connection")
+POOL = Type(name="POOL", completes="pool")
+BACKFILL = Type(name="BACKFILL", read=_integer, schema={"type": "integer"}, completes="backfill")
+"""Number of a backfill."""
 FILE = Type(name="FILE", metavar="FILE", completes="file")
 
 
@@ -499,7 +504,8 @@ TYPES: Mapping[str, Type] = MappingProxyType(
     {
         one.name: one
         for one in (
-            TEXT, SWITCH, DAG, TASK, RUN, DATE, WHOLE, INTEGER, NUMBER, JSON, PAIR, DURATION, NAMES, PATTERN, CRON, FILE
+            TEXT, SWITCH, DAG, TASK, RUN, DATE, WHOLE, INTEGER, NUMBER, JSON, PAIR, DURATION, NAMES, PATTERN, CRON,
+            FILE, VARIABLE, CONNECTION, POOL, BACKFILL,
         )
     }
 )  # fmt: skip

@@ -9,6 +9,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
+
+from nbflow.errors import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,13 @@ def way(command: str, *words: str) -> Way:
     return Way(command, words)
 
 
+def nearest(name: str, known: Iterable[str], *see: Way) -> dict[str, Any]:
+    """The hint of an error about a name that is not there: the nearest of ``known``, else where to look. To be passed
+    on as keywords."""
+    hint = did_you_mean(name, known).strip()
+    return {"hint": hint} if hint else {"hint": f"See: {', '.join(map(str, see))}.", "ways": see}
+
+
 def respelled(text: str, ways: Iterable[Way], spell: Callable[[Way], str]) -> str:
     """The text with its ways spelled otherwise. The longest are replaced first: one may begin like another."""
     for one in sorted(ways, key=lambda one: -len(str(one))):
@@ -36,3 +46,8 @@ def respelled(text: str, ways: Iterable[Way], spell: Callable[[Way], str]) -> st
 
 def _quoted(word: str) -> str:
     return word if word.isupper() else shlex.quote(word)  # NAME stands for a name: it is shown bare
+
+
+SEE_DAGS = (way("dags list"), way("dags list-import-errors"))
+"""Where one looks for a DAG that is not there."""
+START_SCHEDULER = way("scheduler")

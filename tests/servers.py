@@ -149,11 +149,16 @@ def session_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.drop_database(name)
 
 
+def chromium() -> str | None:
+    """The path of a Chromium (or Chrome) binary; None: there is none."""
+    candidates = ["/usr/bin/chromium", *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
+    return next((path for path in candidates if path and os.access(path, os.X_OK)), None)
+
+
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
-    """The path of a Chromium (or Chrome) binary."""
-    candidates = ["/usr/bin/chromium", *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
-    found = next((path for path in candidates if path and os.access(path, os.X_OK)), None)
+    """The same; without one the test cannot be."""
+    found = chromium()
     if found is None:
         require("a browser", "no chromium at /usr/bin/chromium or on PATH (Debian: apt-get install chromium)")
     return found

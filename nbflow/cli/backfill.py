@@ -180,36 +180,11 @@ LIST_COLUMNS = ("backfill_id", "dag_id", "state", "from_date", "to_date", "runs"
 
 
 def list_backfills(call: Call) -> None:
-    rows = call.app.store.backfills(call.args.dag_id, active=call.args.active)
-    call.show([_row(call, row) for row in rows], empty="There are no backfills.", columns=LIST_COLUMNS)
+    from nbflow.views.backfills import BackfillsQuery
 
-
-def _row(call: Call, row: BackfillRow) -> dict[str, Any]:
-    from nbflow.core.snapshot import RunKey
-    from nbflow.core.states import RUN_FINISHED
-
-    ids = [entry["run_id"] for entry in row.entries if entry.get("run_id")]
-    runs = [run for run_id in ids if (run := call.app.store.run(RunKey(row.dag_id, run_id))) is not None]
-    return {
-        "backfill_id": row.backfill_id,
-        "dag_id": row.dag_id,
-        "state": state_of(row),
-        "from_date": row.from_date,
-        "to_date": row.to_date,
-        "runs": len(ids),
-        "done": sum(run.state in RUN_FINISHED for run in runs),
-        "failed": sum(run.state == "failed" for run in runs),
-        "created_at": row.created_at,
-    }
-
-
-def state_of(row: BackfillRow) -> str:
-    """In one word."""
-    if row.cancelled:
-        return "cancelled"
-    if row.completed_at is not None:
-        return "completed"
-    return "paused" if row.paused else "running"
+    view = call.fetch(BackfillsQuery(dag_id=call.args.dag_id, active=call.args.active))
+    rows = [output.fields_of(row, LIST_COLUMNS) for row in view.rows]
+    call.show(rows, empty="There are no backfills.", columns=LIST_COLUMNS)
 
 
 def cancel(call: Call) -> None:
@@ -236,6 +211,8 @@ def _active(call: Call) -> BackfillRow:
     if row is None:
         raise NbflowError(f"There is no backfill {number}.", hint="See: nbflow backfill list.")
     if row.cancelled or row.completed_at is not None:
+        from nbflow.views.backfills import state_of
+
         raise NbflowError(f"Backfill {number} is {state_of(row)} already.")
     return row
 

@@ -18,13 +18,15 @@ REPORT_COLUMNS = ("file", "seconds", "dag_num", "task_num", "dags", "errors")
 
 
 def list_import_errors(call: Call) -> None:
+    from nbflow.views.import_errors import ImportErrorsQuery
+
     args = call.args
     if args.local or args.subdir:
         rows = [row for loaded in find_dag.load_all(call, args.subdir) for row in _fault_rows(loaded)]
     else:
         rows = [
-            {"filepath": one.fileloc, "line": one.line, "error": f"{one.cell}: {one.error}" if one.cell else one.error}
-            for one in call.app.store.import_errors()
+            {"filepath": row.fileloc, "line": row.line, "error": f"{row.cell}: {row.error}" if row.cell else row.error}
+            for row in call.fetch(ImportErrorsQuery()).rows
         ]
         find_dag.say_unread(call)
     call.show(rows, empty="No import errors.", columns=FAULT_COLUMNS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbflow.arguments import FILE, NAMES, PATTERN, WHOLE, argument, switch
 from nbflow.cli import check_files, find_dag, output
@@ -28,6 +28,9 @@ from nbflow.cli.invocation import Call, UsageError
 from nbflow.commands.conf import conf_of
 from nbflow.errors import did_you_mean
 
+if TYPE_CHECKING:
+    from nbflow.views.dag_list import DagListRow
+
 LIST_COLUMNS = ("dag_id", "schedule", "is_paused", "next_run", "owners", "tags", "fileloc")
 ALL_COLUMNS = (
     *LIST_COLUMNS,
@@ -44,12 +47,14 @@ ALL_COLUMNS = (
 
 
 def list_dags(call: Call) -> None:
+    from nbflow.views.dag_list import DagListQuery
+
     args = call.args
     columns = _columns(args.columns)
     if args.local or args.subdir:
         rows = _local_rows(call, args.subdir)
     else:
-        rows = [_stored_row(row) for row in call.app.store.dags()]
+        rows = [_row(row) for row in call.fetch(DagListQuery(last_runs=0)).rows]
         find_dag.say_unread(call)
     call.show([{name: row[name] for name in columns} for row in rows], empty="There are no DAGs.", columns=columns)
 
@@ -64,34 +69,23 @@ def _columns(chosen: list[str] | None) -> tuple[str, ...]:
     return tuple(chosen or LIST_COLUMNS)
 
 
-def _stored_row(row: Any) -> dict[str, Any]:
-    return {
-        "dag_id": row.dag_id,
-        "schedule": row.schedule_text,
-        "is_paused": row.paused,
-        "next_run": row.next_run,
-        "next_logical_date": row.next_logical_date,
-        "owners": ", ".join(row.owners),
-        "tags": ", ".join(row.tags),
-        "fileloc": row.fileloc,
-        "description": row.description,
-        "version": row.version,
-        "is_stale": row.stale,
-        "has_import_errors": row.has_import_errors,
-        "last_parsed": row.last_parsed_at,
-    }
+def _row(row: DagListRow) -> dict[str, Any]:
+    joined = {"owners": ", ".join(row.owners), "tags": ", ".join(row.tags), "schedule": row.schedule or "None"}
+    return output.fields_of(row, ALL_COLUMNS) | joined
 
 
 def _local_rows(call: Call, subdir: str | None) -> list[dict[str, Any]]:
+    from nbflow.views.dag_list import DagListQuery
+
+    known = {row.dag_id: row for row in call.fetch(DagListQuery(last_runs=0, with_stale=True)).rows}
     rows: list[dict[str, Any]] = []
     for loaded in find_dag.load_all(call, subdir):
         for line in find_dag.fault_lines(loaded.path, loaded.faults):
             output.warn(line)
         for dag_id, spec in loaded.specs.items():
-            known = call.app.store.dag(dag_id)
             rows.append(
                 dict.fromkeys(ALL_COLUMNS)
-                | (_stored_row(known) if known else {})
+                | (_row(known[dag_id]) if dag_id in known else {})
                 | {
                     "dag_id": dag_id,
                     "schedule": spec.schedule_text,
@@ -105,31 +99,19 @@ def _local_rows(call: Call, subdir: str | None) -> list[dict[str, Any]]:
 
 
 def details(call: Call) -> None:
+    from dataclasses import fields
+
+    from nbflow.views.dag_details import details_of_spec
+
     known = find_dag.known(call, call.args.dag_id, call.args.subdir)
-    spec, version = known.spec, known.version
-    row = call.app.store.dag(spec.dag_id)
-    call.show_one(
-        {
-            "dag_id": spec.dag_id,
-            "description": spec.description,
-            "fileloc": known.fileloc,
-            "version": version.number if version else None,
-            "schedule": spec.schedule_text,
-            "timezone": spec.timezone,
-            "start_date": spec.start_date,
-            "end_date": spec.end_date,
-            "catchup": spec.catchup,
-            "is_paused": row.paused if row else None,
-            "next_run": row.next_run if row else None,
-            "max_active_runs": spec.max_active_runs,
-            "max_active_tasks": spec.max_active_tasks,
-            "dagrun_timeout": spec.dagrun_timeout,
-            "tags": list(spec.tags),
-            "owners": list(spec.owners),
-            "params": {name: param.get("value") for name, param in spec.params.items()},
-            "tasks": list(spec.tasks),
-        }
+    view = details_of_spec(
+        known.spec,
+        fileloc=known.fileloc,
+        version=known.version.number if known.version is not None else None,
+        row=call.app.store.dag(known.spec.dag_id),
     )
+    names = (field.name for field in fields(view))
+    call.show_one(output.fields_of(view, names) | {"tasks": [task.task_id for task in view.tasks]})
 
 
 def show_graph(call: Call) -> None:
@@ -154,61 +136,61 @@ def state(call: Call) -> None:
     print(run.state.value)
 
 
-def list_runs(call: Call) -> None:
-    from nbflow.cli.run_rows import RUN_COLUMNS, run_row
-    from nbflow.core.states import RunState
-
-    args = call.args
-    dag_id = args.dag_id
-    call.operations.version(dag_id)
-    runs = call.app.store.runs(
-        dag_id,
-        states=[RunState(args.state)] if args.state else None,
-        since=call.date(args.start_date),
-        until=call.date(args.end_date),
-        limit=ALL,
-    )
-    rows = [run_row(run) for run in runs if not (args.no_backfill and run.run_type == "backfill")]
-    call.show(rows, empty=f"DAG {dag_id} has no such runs.", columns=RUN_COLUMNS)
-
-
+RUN_COLUMNS = (
+    "dag_id",
+    "run_id",
+    "run_type",
+    "state",
+    "logical_date",
+    "data_interval_start",
+    "data_interval_end",
+    "start_date",
+    "end_date",
+)
 ALL = 1_000_000
 """A listing that a script reads is whole."""
 
 
+def list_runs(call: Call) -> None:
+    from nbflow.views.runs import RunsQuery
+
+    args = call.args
+    call.operations.version(args.dag_id)
+    query = RunsQuery(
+        dag_id=args.dag_id,
+        states=(args.state,) if args.state else (),
+        since=call.date(args.start_date),
+        until=call.date(args.end_date),
+        limit=ALL,
+        task_counts=False,
+    )
+    rows = [row for row in call.fetch(query).rows if not (args.no_backfill and row.run_type == "backfill")]
+    call.show(
+        [output.fields_of(row, RUN_COLUMNS) for row in rows],
+        empty=f"DAG {args.dag_id} has no such runs.",
+        columns=RUN_COLUMNS,
+    )
+
+
+NEXT_COLUMNS = ("logical_date", "data_interval_start", "data_interval_end", "run_after")
+
+
 def next_execution(call: Call) -> None:
-    from nbflow.core.timetables import DataInterval, TimeRestriction, timetable_from_spec
+    from nbflow.views.next_runs import fetch_of_spec
 
     args = call.args
     spec = find_dag.known(call, args.dag_id, args.subdir).spec
-    row = call.app.store.dag(spec.dag_id)
-    if row is not None and row.paused:
-        output.warn(f"DAG {spec.dag_id} is paused: nothing is scheduled until nbflow dags unpause {spec.dag_id}.")
-    latest = call.app.store.latest_run(spec.dag_id)
-    last = None
-    if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
-        last = DataInterval(latest.data_interval_start, latest.data_interval_end)
-    timetable, now, rows = timetable_from_spec(spec.schedule), call.now(), []
-    for _ in range(args.number):
-        info = timetable.next_run(last, TimeRestriction(spec.start_date, spec.end_date, spec.catchup), now)
-        if info is None:
-            break
-        last = info.data_interval
-        rows.append(
-            {
-                "logical_date": info.logical_date,
-                "data_interval_start": info.data_interval.start,
-                "data_interval_end": info.data_interval.end,
-                "run_after": info.run_after,
-            }
-        )
+    view = fetch_of_spec(call.app.store, spec, call.now(), limit=args.number)
+    if view.is_paused:
+        output.warn(f"DAG {view.dag_id} is paused: nothing is scheduled until nbflow dags unpause {view.dag_id}.")
+    rows = [output.fields_of(row, NEXT_COLUMNS) for row in view.rows]
     if args.output is not None:
-        call.show(rows, columns=("logical_date", "data_interval_start", "data_interval_end", "run_after"))
+        call.show(rows, columns=NEXT_COLUMNS)
         return
-    for one in rows:
-        print(output.iso(one["logical_date"]))
+    for row in rows:
+        print(output.iso(row["logical_date"]))
     if not rows:
-        output.warn(f"No next run: the schedule of {spec.dag_id} ({spec.schedule_text}) has none to come.")
+        output.warn(f"No next run: the schedule of {view.dag_id} ({view.schedule}) has none to come.")
         print("None")
 
 
@@ -217,9 +199,9 @@ def next_execution(call: Call) -> None:
 
 def test(call: Call) -> int:
     from nbflow.cli.run_here import interruptible, level_of, logging_to_stderr, results_only
-    from nbflow.cli.run_rows import run_object
     from nbflow.core.states import RunState
     from nbflow.services.dag_test import run_test
+    from nbflow.views.task_instances import TaskInstancesQuery
 
     args = call.args
     moment = call.date(args.logical_date)
@@ -231,18 +213,20 @@ def test(call: Call) -> int:
         run = run_test(
             dag, logical_date=moment, run_conf=conf, mark_success_pattern=args.mark_success_pattern, app=call.app
         )
-    instances = call.app.store.instances(run.key)
-    found = run_object(run, instances)
+    view = call.fetch(TaskInstancesQuery(dag_id=run.dag_id, run_id=run.run_id, reasons=False))
+    tis = [output.fields_of(ti, ("task_id", "map_index", "state", "try_number")) for ti in view.by_id()]
+    if args.output in ("table", "plain"):
+        call.show(tis)
+    else:
+        call.show_one(
+            output.fields_of(view, ("dag_id", "run_id", "logical_date"))
+            | {"state": view.run_state, "task_instances": tis}
+        )
     if args.output == "table":
-        call.show(found["task_instances"])
         print(f"\n{run.dag_id} {run.run_id}: {run.state.value}")
         _print_failures(call, run)
-    elif args.output == "plain":
-        call.show(found["task_instances"])
-    else:
-        call.show_one(found)
     if args.show_dagrun or args.save_dagrun:
-        _show_test(call, loaded.specs[run.dag_id], instances)
+        _show_test(call, loaded.specs[run.dag_id], call.app.store.instances(run.key))
     return 0 if run.state is RunState.SUCCESS else 1
 
 
@@ -263,8 +247,6 @@ def _show_test(call: Call, spec: Any, instances: Iterable[Any]) -> None:
 
 
 def trigger(call: Call) -> None:
-    from nbflow.cli.run_rows import run_row
-
     args = call.args
     moment = call.date(args.logical_date)
     version = find_dag.stored(call, args.dag_id, args.subdir)
@@ -275,7 +257,7 @@ def trigger(call: Call) -> None:
         conf=conf_of(args),
         version=version.number if args.subdir else None,
     )
-    call.show_one(run_row(run))
+    call.show_one(output.fields_of(run, RUN_COLUMNS))
     waits = call.operations.why(run.key)
     reason = next((wait for wait in waits.values() if wait.kind in ("paused", "no_scheduler")), None)
     if reason is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from nbflow.arguments import DAG, DATE, FILE, INTEGER, JSON, RUN, TASK, Argument, argument, switch
@@ -64,41 +64,46 @@ RUN_ID = argument("run", type=RUN, metavar="RUN", help=f"Which run: {WHICH_RUN}.
 # ------------------------------------------------------------------------------------------------ commands of nbflow
 
 
-def declared(name: str, *options: Argument, run: Run | None = None, more: str = "") -> Command:
+def declared(name: str, *options: Argument, run: Run | None = None, note: bool = False, more: str = "") -> Command:
     """The terminal's form of a command of :mod:`nbflow.commands`, with options that only a terminal has. ``run`` shows
-    what a command finds that only looks, or shows a result in its own way."""
+    what a command finds that only looks, or shows a result in its own way; with ``note`` its sentence goes to
+    stderr."""
     one = command(name)
     return Command(
         name=one.name,
         help=one.help,
-        run=run or partial(carried_out, one),
+        run=run or partial(carried_out, one, note=note),
         arguments=(*one.arguments, *options),
         also=one.also,
         more=more or one.more,
     )
 
 
-def carried_out(one: Declared, call: Call) -> int:
-    """Carry out a command; its rows go to stdout in the form asked for, else its sentence."""
+def carried_out(one: Declared, call: Call, *, note: bool = False) -> int:
+    """Carry out a command; its rows go to stdout in the form asked for, else its sentence, which ``note`` sends to
+    stderr: it is no result that a script would read."""
     from nbflow.cli import output
 
     done = carry_out(one, call.context, call.args, sure=call.sure)
     if done is None:
         return 1
-    for warning in done.warnings:
-        output.warn(warning)
     if done.rows and hasattr(call.args, "output"):
         call.show(done.rows)
+    elif note:
+        output.say(done.text)
     else:
         print(output.harmless(done.text))
+    for warning in done.warnings:
+        output.warn(warning)
     return 0
 
 
 def others(group: str, own: tuple[Command, ...] | list[Command]) -> list[Command]:
     """The commands of a group that need nothing of the terminal's own."""
     names = {one.name for one in own}
-    return [
-        declared(one.name, OUTPUT, *([YES] if one.asks else []))
-        for one in commands_of(group)
-        if one.run is not None and one.name not in names
-    ]
+    return [_alone(one) for one in commands_of(group) if one.run is not None and one.name not in names]
+
+
+@cache
+def _alone(one: Declared) -> Command:
+    return declared(one.name, OUTPUT, *([YES] if one.asks else []))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
     from nbflow.cli.invocation import Call
     from nbflow.core.spec import DagSpec
+    from nbflow.services.operations import Operations
     from nbflow.sources.loading import Fault, Loaded
     from nbflow.store.base import DagRow, DagVersion
 
@@ -90,22 +91,19 @@ def place_of(path: str, line: int | None, cell: str | None = None) -> str:
 
 def dag_of(call: Call, dag_id: str, subdir: str | None) -> tuple[DAG, Loaded]:
     """The DAG as an object, to run its code in this process. Raises BrokenFile or DagNotFound."""
-    for path, files in _candidates(call, dag_id, subdir):
-        if files is None:
-            loaded = load(call, path, keep=True)
-        else:
-            loaded = _load_version(call, path, files)
+    for path, version in _candidates(call, dag_id, subdir):
+        loaded = load(call, path, keep=True) if version is None else _load_version(call, version)
         for dag in loaded.dags:
             if dag.dag_id == dag_id:
                 return dag, loaded
         named = [fault for fault in loaded.faults if fault.dag_id in (None, dag_id)]
-        if named and (subdir is not None or files is not None or names(path, dag_id)):
+        if named and (subdir is not None or version is not None or names(path, dag_id)):
             raise BrokenFile(f"{fault_lines(loaded.path, named)[0]}")
     raise _not_found(call, dag_id, subdir)
 
 
-def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[str, dict[str, str] | None]]:
-    """(path, None) of files as they are on disk, most likely first; (path, texts) of a version without its file."""
+def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[str, DagVersion | None]]:
+    """(path, None) of files as they are on disk, most likely first; (path, version) of a version without its file."""
     if subdir is not None:
         yield from ((path, None) for path in files_of(call, subdir))
         return
@@ -114,21 +112,15 @@ def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[s
         yield version.fileloc, None
         return
     if version is not None and version.files:
-        yield version.fileloc, dict(version.files)
+        yield version.fileloc, version
         return
     paths = files_of(call, None)
     yield from ((path, None) for path in sorted(paths, key=lambda path: not names(path, dag_id)))
 
 
-def _load_version(call: Call, path: str, files: dict[str, str]) -> Loaded:
-    from nbflow.sources.loading import load_source
-
-    app = call.app
-    folder, versions = app.settings.core.dags_folder, app.settings.home / "versions"
-    with app.answering():
-        return load_source(
-            path, files, folder=folder, versions_folder=versions, options=app.compile_options(), keep=True
-        )
+def _load_version(call: Call, version: DagVersion) -> Loaded:
+    with call.app.answering():
+        return call.app.load_version(version, keep=True).loaded
 
 
 def names(path: str, dag_id: str) -> bool:
@@ -222,11 +214,14 @@ class FolderDags:
     call: Call
 
     def version(self, dag_id: str) -> DagVersion:
-        return stored(self.call, dag_id, None)
+        return stored(self.call, dag_id, getattr(self.call.args, "subdir", None))
+
+    def operations_on(self, version: DagVersion) -> Operations:
+        return self.call.operations
 
     def scheduled(self, dag_id: str) -> DagRow:
         store = self.call.app.store
-        self.version(dag_id)
+        stored(self.call, dag_id, None)
         row = store.dag(dag_id) or (follow(self.call, dag_id) and store.dag(dag_id))
         if not row:
             raise NbflowError(
@@ -237,13 +232,12 @@ class FolderDags:
 
 
 def _store_file(call: Call, dag_id: str, subdir: str) -> DagVersion:
+    from nbflow.services.registration import keep_version
     from nbflow.store.base import DagVersion
 
     _, loaded = dag_of(call, dag_id, subdir)
-    version = DagVersion(
-        dag_id=dag_id, spec=loaded.specs[dag_id], fileloc=loaded.path, files=loaded.files, origin="kernel"
-    )
-    return call.app.store.register(version, now=call.now(), paused=True, activate=False)
+    version = DagVersion(dag_id=dag_id, spec=loaded.specs[dag_id], fileloc=loaded.path, files=loaded.files)
+    return keep_version(call.app.store, version, call.now())
 
 
 def register(call: Call, loaded: Loaded, dag_ids: Sequence[str]) -> list[DagVersion]:

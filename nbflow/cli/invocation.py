@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime, tzinfo
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from nbflow.arguments import UsageError as UsageError
 from nbflow.arguments import Values
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from nbflow.commands.context import Context
     from nbflow.config import Settings
     from nbflow.services.operations import Operations
+    from nbflow.views.base import Query, View
+
+V = TypeVar("V", bound="View")
 
 
 class Call:
@@ -60,7 +63,7 @@ class Call:
         from nbflow.commands.context import Context
         from nbflow.commands.way_out import Surface
 
-        return Context(operations=self.operations, dags=FolderDags(self), surface=Surface.TERMINAL, zone=self.zone)
+        return Context(app=self.app, actor=self.actor, dags=FolderDags(self), surface=Surface.TERMINAL, zone=self.zone)
 
     @property
     def zone(self) -> tzinfo:
@@ -83,6 +86,12 @@ class Call:
     def now(self) -> datetime:
         """The time by the App's clock."""
         return self.app.clock.now()
+
+    def fetch(self, query: Query[V]) -> V:
+        """The view that a query selects, now."""
+        from nbflow.views import fetch
+
+        return fetch(self.app.store, query, self.now(), self.settings)
 
     # --- arguments
 

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import PurePath
 from typing import Any, TextIO
@@ -26,6 +26,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 def iso(moment: datetime | None, *, timespec: str = "microseconds") -> str | None:
     """ISO 8601 with offset; None stays None."""
     return None if moment is None else moment.isoformat(timespec=timespec)
+
+
+def fields_of(value: Any, names: Iterable[str]) -> dict[str, Any]:
+    """The named fields of a view or of one of its rows, as a row to print. Times are in UTC, whatever zone the view
+    shows, and a task without a state has none, as in Airflow."""
+    found = {name: getattr(value, name) for name in names}
+    found |= {name: item.astimezone(UTC) for name, item in found.items() if isinstance(item, datetime)}
+    return found | {"state": None} if found.get("state") == "none" else found
 
 
 def harmless(text: str) -> str:
@@ -70,7 +78,7 @@ def write_json(value: Any) -> None:
 
 def write_yaml(value: Any) -> None:
     """One YAML document on stdout."""
-    from nbflow.cli.yaml_files import yaml_text
+    from nbflow.yaml_files import yaml_text
 
     sys.stdout.write(yaml_text(_plain(value), unicode=_unicode()))
 

@@ -148,22 +148,10 @@ def list_jobs(call: Call) -> None:
 
 def show_jobs(call: Call, *, state: str | None, limit: int) -> None:
     """Print the processes that the metastore knows, newest first."""
-    from nbflow.services.schedulers import state_of
+    from nbflow.views.jobs import JobsQuery
 
-    rows = [
-        {
-            "job_id": job.job_id,
-            "job_type": job.kind,
-            "state": state_of(job, call.settings, call.now()),
-            "hostname": job.hostname,
-            "pid": job.pid,
-            "start_date": job.started_at,
-            "end_date": job.ended_at,
-            "latest_heartbeat": job.heartbeat_at,
-        }
-        for job in call.app.store.jobs(limit=limit)
-    ]
-    call.show([row for row in rows if state in (None, row["state"])], empty="There are no jobs.", columns=JOB_COLUMNS)
+    rows = [row for row in call.fetch(JobsQuery(limit=limit)).rows if state in (None, row.state)]
+    call.show([output.fields_of(row, JOB_COLUMNS) for row in rows], empty="There are no jobs.", columns=JOB_COLUMNS)
 
 
 def check_jobs(call: Call) -> int:

@@ -44,18 +44,10 @@ def list_tasks(call: Call) -> None:
     elif args.output is None:
         print("\n".join(output.harmless(task_id) for task_id in sorted(spec.tasks)))
     else:
-        call.show(
-            {
-                "task_id": task.task_id,
-                "operator": task.operator,
-                "upstream": list(task.upstream),
-                "trigger_rule": task.trigger_rule,
-                "pool": task.pool,
-                "retries": task.retries,
-                "is_mapped": spec.length_expr(task.task_id) is not None,
-            }
-            for task in spec.tasks.values()
-        )
+        from nbflow.views.dag_details import details_of_spec
+
+        columns = ("task_id", "operator", "upstream", "trigger_rule", "pool", "retries", "is_mapped")
+        call.show(output.fields_of(task, columns) for task in details_of_spec(spec, fileloc="").tasks)
 
 
 def tree(spec: DagSpec) -> Iterator[str]:
@@ -152,10 +144,8 @@ def _run_or_date(call: Call, text: str | None) -> str | datetime | None:
 
 
 def state(call: Call) -> None:
-    from nbflow.cli.run_rows import state_word
-
-    _, one = _instance(call)
-    print(state_word(one.state))
+    _, ti = _instance(call)
+    print(None if ti.state == "none" else ti.state.value)
 
 
 def _which(same: Sequence[TaskKey]) -> str:
@@ -181,24 +171,41 @@ def _instance(call: Call) -> tuple[Run, Instance]:
     return run, instances[wanted]
 
 
-def states_for_dag_run(call: Call) -> None:
-    from nbflow.cli.run_rows import INSTANCE_COLUMNS, instance_row
+TI_COLUMNS = (
+    "dag_id",
+    "run_id",
+    "logical_date",
+    "task_id",
+    "map_index",
+    "state",
+    "try_number",
+    "start_date",
+    "end_date",
+)
 
-    args = call.args
-    run = call.operations.find_run(args.dag_id, args.run)
-    rows = [instance_row(run, one) for one in call.app.store.instances(run.key)]
-    call.show(rows, empty=f"Run {run.run_id} has no tasks.", columns=INSTANCE_COLUMNS)
+
+def states_for_dag_run(call: Call) -> None:
+    from nbflow.views.task_instances import TaskInstancesQuery
+
+    run = call.operations.find_run(call.args.dag_id, call.args.run)
+    view = call.fetch(TaskInstancesQuery(dag_id=run.dag_id, run_id=run.run_id, reasons=False))
+    of_run = output.fields_of(view, TI_COLUMNS[:3])
+    rows = [of_run | output.fields_of(ti, TI_COLUMNS[3:]) for ti in view.by_id()]
+    call.show(rows, empty=f"Run {run.run_id} has no tasks.", columns=TI_COLUMNS)
 
 
 def failed_deps(call: Call) -> None:
-    run, one = _instance(call)
-    waits = call.operations.why(run.key, one.key)
+    from nbflow.views.why_run import WhyRunQuery
+
+    run, ti = _instance(call)
+    view = call.fetch(WhyRunQuery(dag_id=run.dag_id, run_id=run.run_id))
+    waits = [row for row in view.rows if row.id == str(ti.key) and row.kind]
     if not waits:
         print("Task instance dependencies are all met.")
         return
     print("Task instance dependencies not met:")
-    for key, wait in waits.items():
-        print(output.harmless(f"{key}: {wait.kind}: {wait.text}"))
+    for row in waits:
+        print(output.harmless(f"{row.id}: {row.kind}: {row.reason}"))
 
 
 def clear(call: Call) -> int:

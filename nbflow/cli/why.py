@@ -16,42 +16,34 @@ COLUMNS = ("task_id", "map_index", "state", "kind", "reason", "until")
 
 
 def why(call: Call) -> None:
-    from nbflow.cli.run_rows import state_word
     from nbflow.core.states import RUN_FINISHED
+    from nbflow.views.why_run import WhyRunQuery
 
     args = call.args
     task_id, which = call.context.task_or_run(args.dag_id, args.task_id, args.run)
     run = call.operations.find_run(args.dag_id, which)
-    waits = call.operations.why(run.key)
-    instances = {one.key: one for one in call.app.store.instances(run.key)}
-    if task_id is not None and task_id not in {key.task_id for key in instances}:
-        names = sorted({key.task_id for key in instances})
-        raise TaskNotFound(f"DAG {run.dag_id!r} has no task {task_id!r}.{did_you_mean(task_id, names)}")
-    rows = [
-        {
-            "task_id": key.task_id,
-            "map_index": key.map_index,
-            "state": state_word(instances[key].state) if key in instances else None,
-            "kind": wait.kind,
-            "reason": wait.text,
-            "until": wait.until,
-        }
-        for key, wait in waits.items()
-        if task_id in (None, key.task_id) and (args.map_index < 0 or key.map_index == args.map_index)
-    ]
+    _check_task(call, run, task_id)
+    view = call.fetch(WhyRunQuery(dag_id=run.dag_id, run_id=run.run_id))
     if args.output == "table":
-        print(output.harmless(f"{run.dag_id} {run.run_id}: {run.state.value}"))
-        if run.state in RUN_FINISHED:
+        print(output.harmless(f"{run.dag_id} {run.run_id}: {view.run_state}"))
+        if view.run_state in RUN_FINISHED:
             print("It has ended: nothing waits.")
-            _print_failures(call, run)
+            for tried in view.failures:
+                print(output.harmless(f"{tried.name} (try {tried.try_number}): {tried.error}"))
             return
+    waits = sorted((row for row in view.rows if row.kind), key=lambda row: (row.task_id, row.map_index))
+    rows = [
+        output.fields_of(row, COLUMNS)
+        for row in waits
+        if task_id in (None, row.task_id) and (args.map_index < 0 or row.map_index == args.map_index)
+    ]
     call.show(rows, empty="Nothing waits: what is left runs.", columns=COLUMNS)
 
 
-def _print_failures(call: Call, run: Run) -> None:
-    for attempt in call.app.store.attempts(run.key):
-        if attempt.error:
-            print(output.harmless(f"{attempt.key} (try {attempt.try_number}): {attempt.error}"))
+def _check_task(call: Call, run: Run, task_id: str | None) -> None:
+    names = {ti.task_id for ti in call.app.store.instances(run.key)} if task_id is not None else set()
+    if task_id is not None and task_id not in names:
+        raise TaskNotFound(f"DAG {run.dag_id!r} has no task {task_id!r}.{did_you_mean(task_id, sorted(names))}")
 
 
 COMMANDS = (declared("why", OUTPUT, run=why),)

@@ -42,6 +42,9 @@ MODULES: Mapping[str, str] = {
     "simulate": "dags",
     "schedule": "dags",
     "backfill": "backfill",
+    "variables": "variables",
+    "connections": "connections",
+    "pools": "pools",
 }
 
 

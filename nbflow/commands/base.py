@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import DAG, RUN, TASK, Argument, UsageError, Values
+from nbflow.arguments import BACKFILL, CONNECTION, DAG, POOL, RUN, TASK, VARIABLE, Argument, UsageError, Values
 from nbflow.commands.permissions import PERMISSIONS
 from nbflow.errors import NbflowError
 
@@ -54,7 +54,7 @@ def _no_reasons(context: Context, args: Values) -> Sequence[str]:
     return ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Command:
     """One thing that can be done."""
 
@@ -75,7 +75,7 @@ class Command:
     """The question to ask first; empty: none."""
     refusals: Callable[[Context, Values], Sequence[str]] = _no_reasons
     """Reasons why it cannot be done now, worst first."""
-    more: str = field(default="", compare=False)
+    more: str = ""
     """Shown under the options."""
 
     @property
@@ -90,7 +90,7 @@ class Command:
             )
 
 
-SUBJECTS = (DAG, TASK, RUN)
+SUBJECTS = (DAG, TASK, RUN, BACKFILL, VARIABLE, CONNECTION, POOL)
 """Types of arguments that name what a command is about: they stand in the audit log, other values may be secret."""
 
 

@@ -12,7 +12,7 @@ from nbflow.errors import DagRunNotFound
 from nbflow.way_out import Way
 
 if TYPE_CHECKING:
-    from nbflow.clock import Clock
+    from nbflow.app import App
     from nbflow.config import Settings
     from nbflow.services.operations import Operations
     from nbflow.store.base import DagRow, DagVersion, Store
@@ -28,35 +28,36 @@ class Dags(Protocol):
     def scheduled(self, dag_id: str) -> DagRow:
         """The DAG as the schedule follows it. Raises NbflowError for one that nothing schedules."""
 
+    def operations_on(self, version: DagVersion) -> Operations:
+        """Operations on a version: runs of a kernel's own cells are told apart, since a pause of the schedule is none
+        of theirs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """One call of a command."""
 
-    operations: Operations
+    app: App
+    actor: str
     dags: Dags
     surface: Surface
     zone: tzinfo
     """Of dates that name none."""
 
     @property
-    def store(self) -> Store:
-        return self.operations.store
+    def operations(self) -> Operations:
+        return self.app.operations(self.actor)
 
     @property
-    def clock(self) -> Clock:
-        return self.operations.clock
+    def store(self) -> Store:
+        return self.app.store
 
     @property
     def settings(self) -> Settings:
-        return self.operations.settings
-
-    @property
-    def actor(self) -> str:
-        return self.operations.actor
+        return self.app.settings
 
     def now(self) -> datetime:
-        return self.clock.now()
+        return self.app.clock.now()
 
     def spell(self, way: Way) -> str:
         """A way out in the words of the surface."""

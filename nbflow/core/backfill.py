@@ -138,7 +138,7 @@ def plan_backfill(
             f"DAG {dag_id!r} has no due run between {from_date.isoformat()} and {to_date.isoformat()}: "
             f"it runs {timetable.describe()}.",
             hint=_CUSTOM_TIMETABLE.format(dag_id=dag_id)
-            if isinstance(timetable, RecordedTimetable) and not timetable.asked
+            if isinstance(timetable, RecordedTimetable) and not timetable.covers_range
             else "",
         )
     by_date = {as_utc(run.logical_date): run for run in existing}

@@ -31,7 +31,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from nbflow.core.events import DispatchLost, Event, Failed, KilledToRestart, SkippedItself, Started, Succeeded
@@ -56,6 +55,7 @@ from nbflow.execution.process_pool import (
 )
 from nbflow.execution.task_api import TaskApi
 from nbflow.execution.task_client import utc_now
+from nbflow.sources.stored_version import LoadingOptions, VersionSource
 from nbflow.store.base import DagVersion
 
 TICK_SECONDS = 0.5
@@ -100,14 +100,9 @@ class SupervisorOptions:
     timeout_margin_seconds: float = TIMEOUT_MARGIN_SECONDS
     limits: Mapping[str, Any] = field(default_factory=dict)
     """Fields of :class:`nbflow.execution.task_runner.Limits` that differ from its defaults."""
-    compile_options: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of :class:`nbflow.authoring.compile.CompileOptions`: a DAG must compile in a child as it did when it was
-    parsed."""
+    loading: LoadingOptions = field(default_factory=LoadingOptions)
     memory_limit_bytes: int | None = None
     """Address space of a child; None: no limit."""
-    dags_folder: Path | None = None
-    versions_folder: Path | None = None
-    """Where the source of a version is written if the DAGs folder no longer holds it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,16 +250,10 @@ class Supervisor:
             self._process_pool.take(self._source(version), partial(self._on_allocation, try_))
 
     def _source(self, version: DagVersion) -> Source:
-        folders = {"dags_folder": self._options.dags_folder, "versions_folder": self._options.versions_folder}
         payload = {
-            "dag_id": version.dag_id,
-            "version": version.number,
-            "fileloc": version.fileloc,
-            "files": dict(version.files),
+            "version": VersionSource.of(version, self._options.loading).to_json(),
             "digest": version.spec.digest,
-            "compile_options": dict(self._options.compile_options),
             "logging_level": self._options.limits.get("logging_level", "INFO"),
-            **{name: None if folder is None else str(folder) for name, folder in folders.items()},
         }
         return Source(dag_id=version.dag_id, version=version.number, payload=payload)
 

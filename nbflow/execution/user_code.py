@@ -35,36 +35,19 @@ class LoadedDag:
 
 def load(source: Mapping[str, Any]) -> LoadedDag:
     """Load a DAG version. ``Supervisor._source`` makes ``source``."""
-    from nbflow.authoring.compile import CompileOptions
     from nbflow.execution.task_log_format import setup_logging
     from nbflow.execution.task_runner import feeds_mapping, preload_modules
-    from nbflow.sources.loading import load_source
+    from nbflow.sources.stored_version import VersionSource, load_version
 
-    dag_id = str(source["dag_id"])
-    loaded = load_source(
-        source["fileloc"],
-        source["files"] or None,
-        folder=source.get("dags_folder"),
-        versions_folder=source.get("versions_folder"),
-        options=CompileOptions(**source.get("compile_options") or {}),
-        keep=True,
-    )
-    dag = next((dag for dag in loaded.dags if dag.dag_id == dag_id), None)
+    version = load_version(VersionSource.from_json(source["version"]), keep=True)
+    dag, loaded = version.dag, version.loaded
     if dag is None:
-        return _missing(dag_id, [error for error in loaded.faults if error.dag_id in (None, dag_id)], loaded.output)
-    spec = loaded.specs[dag_id]
+        return LoadedDag(dag=None, error=version.error, detail=version.detail, output=loaded.output)
+    spec = loaded.specs[dag.dag_id]
     preload_modules(dag)
     feeds_mapping(dag, "")  # fills its cache before the fork, for all children
-    setup_logging(level=str(source.get("logging_level", "INFO")))
-    return LoadedDag(dag=dag, output=loaded.output, spec=None if spec.digest == source.get("digest") else spec)
-
-
-def _missing(dag_id: str, import_errors: list[Any], output: str) -> LoadedDag:
-    if not import_errors:
-        return LoadedDag(dag=None, error=f"the source no longer defines the DAG {dag_id!r}", output=output)
-    first = import_errors[0]
-    place = ", ".join(filter(None, [first.cell, f"line {first.line}" if first.line else ""]))
-    return LoadedDag(dag=None, error=f"{first.error}{place and f' ({place})'}", detail=first.detail, output=output)
+    setup_logging(level=str(source["logging_level"]))
+    return LoadedDag(dag=dag, output=loaded.output, spec=None if spec.digest == source["digest"] else spec)
 
 
 def run(dag: Any, work: Work, runtime: TaskClient, limits: Mapping[str, Any]) -> Outcome:

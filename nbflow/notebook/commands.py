@@ -21,6 +21,7 @@ from nbflow.notebook.session import Session, session
 from nbflow.ui.html import message_bundle
 
 if TYPE_CHECKING:
+    from nbflow.services.operations import Operations
     from nbflow.store.base import DagRow, DagVersion
 
 
@@ -43,10 +44,13 @@ class KernelDags:
             )
         return row
 
+    def operations_on(self, version: DagVersion) -> Operations:
+        return self.here.operations_on(version)
+
 
 def context_of(here: Session) -> Context:
     """What a command may use in this kernel."""
-    return Context(operations=here.operations, dags=KernelDags(here), surface=Surface.NOTEBOOK, zone=here.zone)
+    return Context(app=here.app, actor=here.actor, dags=KernelDags(here), surface=Surface.NOTEBOOK, zone=here.zone)
 
 
 def carried_out(one: Command, args: Values) -> Shown:

@@ -201,22 +201,10 @@ class Session:
         own = self.dags.get(dag)
         if own is not None:
             return own.dag
-        from nbflow.sources.loading import load_source
-
-        version = self.version(dag)
-        core = self.app.settings.core
-        loaded = load_source(
-            version.fileloc,
-            version.files or None,
-            folder=core.dags_folder,
-            versions_folder=self.app.settings.home / "versions",
-            options=self.app.compile_options(),
-        )
-        for one in loaded.dags:
-            if one.dag_id == dag:
-                return one
-        fault = loaded.faults[0].error if loaded.faults else "its source no longer defines it"
-        raise NbflowError(f"DAG {dag!r} cannot be loaded: {fault}.")
+        found = self.app.load_version(self.version(dag))
+        if found.dag is None:
+            raise NbflowError(f"DAG {dag!r} cannot be loaded: {found.error}.")
+        return found.dag
 
     def find_run(self, dag: str | DAG, which: str | None = None) -> Run:
         """A run by id or logical date; by default the newest (see :meth:`Operations.find_run`)."""

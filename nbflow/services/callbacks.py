@@ -21,6 +21,7 @@ from nbflow.errors import StoreError
 from nbflow.execution import protocol
 from nbflow.execution.logs import LogFolder, make_private
 from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
+from nbflow.sources.stored_version import LoadingOptions, VersionSource, load_version
 from nbflow.store.base import PendingCallback, Store
 
 LEASE = timedelta(minutes=5)
@@ -39,26 +40,17 @@ def call_back(payload: Mapping[str, Any]) -> dict[str, Any]:
     import contextlib
     import io
 
-    from nbflow.sources.loading import load_source
-
     printed, faults = io.StringIO(), []
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        loaded = load_source(
-            payload["fileloc"],
-            payload["files"] or None,
-            folder=payload["folder"],
-            versions_folder=payload["versions_folder"],
-            keep=True,
-        )
-        dag = next((one for one in loaded.dags if one.dag_id == payload["dag_id"]), None)
-        if dag is None:
-            faults.append(f"the source no longer defines the DAG {payload['dag_id']!r}")
+        version = load_version(VersionSource.from_json(payload["version"]), keep=True)
+        if version.dag is None:
+            faults.append(version.error)
         else:
             from nbflow.connections import current_provider
 
             work = protocol.unpack_work(payload["work"])
             faults += call_all(
-                dag,
+                version.dag,
                 work,
                 current_provider(),
                 kind=payload["kind"],
@@ -126,12 +118,11 @@ class CallbackRunner:
         *,
         owner: str,
         logs: LogFolder,
-        folder: str,
-        versions_folder: str,
+        loading: LoadingOptions,
         now: Callable[[], datetime],
     ) -> None:
         self.store, self.subprocess_jobs, self.owner, self.logs, self.now = store, subprocess_jobs, owner, logs, now
-        self.folder, self.versions_folder = folder, versions_folder
+        self.loading = loading
         self.in_work: set[int] = set()
 
     @property
@@ -159,11 +150,7 @@ class CallbackRunner:
             return None
         return {
             "job": "callback",
-            "fileloc": version.fileloc,
-            "files": dict(version.files),
-            "folder": self.folder,
-            "versions_folder": self.versions_folder,
-            "dag_id": version.dag_id,
+            "version": VersionSource.of(version, self.loading).to_json(),
             "work": protocol.pack_work(work),
             "of_task": intent.key is not None,
             "kind": intent.kind,

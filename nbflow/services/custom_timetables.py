@@ -7,16 +7,15 @@ others; the class is user code, so it is loaded from the version's source in a c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nbflow.core.timetables import RecordedTimetable
 from nbflow.errors import NbflowError
 from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
+from nbflow.sources.stored_version import LoadingOptions, VersionSource, load_version
 
 if TYPE_CHECKING:
-    from nbflow.authoring.compile import CompileOptions
     from nbflow.store.base import DagVersion
 
 MOST_RUNS = 10_000
@@ -28,23 +27,13 @@ MOST_RUNS = 10_000
 
 def answer(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Load the version, and ask its timetable for the runs of a range. Never raises for a mistake of the user's."""
-    from nbflow.authoring.compile import CompileOptions
-    from nbflow.sources.loading import load_source
-
-    loaded = load_source(
-        payload["fileloc"],
-        payload["files"] or None,
-        folder=payload["folder"],
-        versions_folder=payload["versions_folder"],
-        options=CompileOptions(**payload["options"]),
-    )
-    dag = next((one for one in loaded.dags if one.dag_id == payload["dag_id"]), None)
-    if dag is None:
-        return {"fault": loaded.faults[0].error if loaded.faults else "its source no longer defines it"}
+    version = load_version(VersionSource.from_json(payload["version"]))
+    if version.dag is None:
+        return {"fault": version.error}
     start, end, now = (datetime.fromisoformat(payload[name]) for name in ("from_date", "to_date", "now"))
     runs: list[list[str]] = []
     try:
-        for info in dag.timetable.runs_between(start, end, now):
+        for info in version.dag.timetable.runs_between(start, end, now):
             if len(runs) == MOST_RUNS:
                 return {"fault": f"there are more than {MOST_RUNS:,}, too many for one backfill"}
             runs.append([moment.isoformat() for moment in (info.run_after, *info.data_interval)])
@@ -63,13 +52,10 @@ class TimetableClient:
         self,
         subprocess_jobs: Callable[[], SubprocessJobs],
         *,
-        options: CompileOptions,
-        folder: str,
-        versions_folder: str,
+        loading: LoadingOptions,
         seconds: float,
     ) -> None:
-        self._subprocess_jobs, self._options, self._seconds = subprocess_jobs, options, seconds
-        self._folders = {"folder": folder, "versions_folder": versions_folder}
+        self._subprocess_jobs, self._loading, self._seconds = subprocess_jobs, loading, seconds
 
     def runs_between(
         self, version: DagVersion, from_date: datetime, to_date: datetime, now: datetime
@@ -78,11 +64,7 @@ class TimetableClient:
         dates = {"from_date": from_date, "to_date": to_date, "now": now}
         payload = {
             "job": "timetable",
-            "dag_id": version.dag_id,
-            "fileloc": version.fileloc,
-            "files": dict(version.files),
-            "options": asdict(self._options),
-            **self._folders,
+            "version": VersionSource.of(version, self._loading).to_json(),
             **{name: moment.isoformat() for name, moment in dates.items()},
         }
         said = self._ask(payload)
@@ -95,7 +77,7 @@ class TimetableClient:
                 f"{to_date.isoformat()}: {fault}.",
                 hint="Mend its class, or trigger single runs by logical date.",
             )
-        return RecordedTimetable({**version.spec.schedule, "runs": said.result["runs"], "asked": True})
+        return RecordedTimetable({**version.spec.schedule, "runs": said.result["runs"], "covers_range": True})
 
     def _ask(self, payload: Mapping[str, Any]) -> JobResult:
         ends: list[JobResult] = []

@@ -33,7 +33,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nbflow.authoring.compile import CompileOptions
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.spec import DagSpec
@@ -46,6 +45,7 @@ from nbflow.services.file_parsing import Parsed, ParsedDag, Parser
 from nbflow.services.registration import follow_file
 from nbflow.services.subprocess_jobs import SubprocessJobs
 from nbflow.sources.discovery import find_dag_files, has_links
+from nbflow.sources.stored_version import LoadingOptions
 from nbflow.sources.version_source import read_text
 from nbflow.store.base import DagImportError, DagVersion, Store
 
@@ -75,13 +75,13 @@ class DagProcessor:
         open_store: Callable[[], Store],
         settings: Settings,
         clock: Clock,
-        options: CompileOptions,
+        loading: LoadingOptions,
         environment: Mapping[str, str],
         desk_of: Callable[[Store], TaskApi],
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings, self.clock, self.on_change = settings, clock, on_change
-        self._open_store, self._options, self._environment, self._desk_of = open_store, options, environment, desk_of
+        self._open_store, self._loading, self._environment, self._desk_of = open_store, loading, environment, desk_of
         self._thread: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
         self._stop = threading.Event()
@@ -206,7 +206,7 @@ class _Work:
         )
         self.parser = Parser(
             self.subprocess_jobs,
-            options=processor._options,
+            options=processor._loading.compile,
             folder=self.folder,
             seconds=settings.core.dagbag_import_timeout,
             now=self.clock.now,
@@ -216,8 +216,7 @@ class _Work:
             self.subprocess_jobs,
             owner=f"callbacks:{os.getpid()}",
             logs=LogFolder(settings.logging.base_log_folder),
-            folder=str(self.folder),
-            versions_folder=str(settings.home / "versions"),
+            loading=processor._loading,
             now=self.clock.now,
         )
         self.linked = False

@@ -31,11 +31,11 @@ from nbflow.errors import (
     NbflowError,
     StalePlan,
     TaskInstanceNotFound,
-    did_you_mean,
 )
 from nbflow.services.schedulers import living
 from nbflow.services.why import explain_run, explain_task
 from nbflow.store.base import BackfillRow, DagVersion, Store
+from nbflow.way_out import SEE_DAGS, nearest, way
 
 if TYPE_CHECKING:
     from nbflow.services.custom_timetables import TimetableClient
@@ -83,8 +83,7 @@ class Operations:
         if found is None:
             known = [row.dag_id for row in self.store.dags(include_stale=True)]
             what = f"DAG {dag_id!r}" if number is None else f"version {number} of DAG {dag_id!r}"
-            hint = did_you_mean(dag_id, known).strip() or "See: nbflow dags list, nbflow dags list-import-errors."
-            raise DagNotFound(f"There is no {what}.", hint=hint)
+            raise DagNotFound(f"There is no {what}.", **nearest(dag_id, known, *SEE_DAGS))
         return found
 
     def find_run(self, dag_id: str, which: str | datetime | None = None) -> Run:
@@ -229,7 +228,7 @@ class Operations:
         self._audit("clear", dag_id=run.dag_id, run_id=run.run_id, tasks=[str(move.key) for move in done.moves])
         return [move.key for move in done.moves]
 
-    def mark_tasks(self, run: RunKey, keys: Sequence[TaskKey], state: TaskState) -> Plan:
+    def mark_tasks(self, run: RunKey, keys: Sequence[TaskKey], state: TaskState, *, dry_run: bool = False) -> Plan:
         """Set task instances to success, failed or skipped by hand. What had failed after them is cleared, so that the
         run goes on from there, as in Airflow."""
         for key in keys:
@@ -242,13 +241,21 @@ class Operations:
             after = actions.select(snapshot.dag, marked, downstream=True) - marked
             return merged((first, actions.clear(advance(snapshot, first.ops), after, now, only_failed=True)))
 
+        if dry_run:
+            return plan(self.snapshot(run))
         done = self._change(run, plan)
         self._audit("mark", dag_id=run.dag_id, run_id=run.run_id, tasks=[str(key) for key in keys], state=state.value)
         return done
 
-    def mark_run(self, run: RunKey, state: RunState) -> Plan:
+    def mark_run(self, run: RunKey, state: RunState, *, dry_run: bool = False) -> Plan:
         """End a run by hand; its live tasks are killed."""
-        done = self._change(run, lambda snapshot: actions.mark_run(snapshot, state, self.clock.now()))
+
+        def plan(snapshot: Snapshot) -> Plan:
+            return actions.mark_run(snapshot, state, self.clock.now())
+
+        if dry_run:
+            return plan(self.snapshot(run))
+        done = self._change(run, plan)
         self._audit("mark_run", dag_id=run.dag_id, run_id=run.run_id, state=state.value)
         return done
 
@@ -259,6 +266,11 @@ class Operations:
         if row is None or row.paused == paused:
             return False
         return self.store.set_paused(dag_id, paused, actor=self.actor, now=self.clock.now())
+
+    def delete_dag(self, dag_id: str, *, dry_run: bool = False) -> int:
+        """Delete a DAG with its runs and history; returns how many rows went, or would go."""
+        self.version(dag_id)
+        return self.store.delete_dag(dag_id, actor=self.actor, now=self.clock.now(), dry_run=dry_run)
 
     def _change(self, run: RunKey, make: Callable[[Snapshot], Plan]) -> Plan:
         for _ in range(APPLY_ATTEMPTS):
@@ -388,11 +400,17 @@ class Operations:
         )
         return actions.new_run(version.spec, run, now)
 
-    def cancel_backfill(self, backfill_id: int) -> int:
-        """Fail the backfill's runs that have not started, let the running ones end; returns how many were failed."""
+    def find_backfill(self, backfill_id: int) -> BackfillRow:
+        """A backfill by its number, or NbflowError."""
         row = self.store.backfill(backfill_id)
         if row is None:
-            raise NbflowError(f"There is no backfill {backfill_id}.", hint="See: nbflow backfill list.")
+            see = way("backfill list")
+            raise NbflowError(f"There is no backfill {backfill_id}.", hint=f"See: {see}.", ways=(see,))
+        return row
+
+    def cancel_backfill(self, backfill_id: int) -> int:
+        """Fail the backfill's runs that have not started, let the running ones end; returns how many were failed."""
+        row = self.find_backfill(backfill_id)
         waiting = [run for run in self.store.active_runs(row.dag_id) if run.backfill_id == backfill_id]
         queued = [run for run in waiting if run.state is RunState.QUEUED]
         for run in queued:
@@ -400,6 +418,13 @@ class Operations:
         self.store.update_backfill(backfill_id, cancelled=True, completed_at=self.clock.now())
         self._audit("cancel_backfill", dag_id=row.dag_id, backfill_id=backfill_id)
         return len(queued)
+
+    def set_backfill_paused(self, backfill_id: int, paused: bool) -> None:
+        """Start no more runs of a backfill for now, or again."""
+        row = self.find_backfill(backfill_id)
+        self.store.update_backfill(backfill_id, paused=paused)
+        action = "pause_backfill" if paused else "unpause_backfill"
+        self._audit(action, dag_id=row.dag_id, backfill_id=backfill_id)
 
     # --- why
 

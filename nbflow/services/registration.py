@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from nbflow.config import Settings
@@ -22,3 +23,8 @@ def follow_file(store: Store, version: DagVersion, settings: Settings, now: date
     if before is None or before.stale or before.version != made.number or asked_anew:
         store.set_next_run(version.dag_id, run_after=now)
     return made
+
+
+def keep_version(store: Store, version: DagVersion, now: datetime) -> DagVersion:
+    """Store a version for runs of its own (a kernel's, a file's outside the DAGs folder); no schedule follows it."""
+    return store.register(replace(version, origin="kernel"), now=now, paused=False, activate=False)

@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from nbflow.config import Settings
-from nbflow.core.due_runs import DueRuns, RunHistory, plan_due_runs
+from nbflow.core.due_runs import DueRuns, RunHistory, next_runs, plan_due_runs
 from nbflow.core.plan import earliest
 from nbflow.core.run_ids import RunType
 from nbflow.core.scheduler_loop import ActiveRuns
 from nbflow.core.snapshot import Run, Snapshot
+from nbflow.core.spec import DagSpec
 from nbflow.core.states import RunState
 from nbflow.core.timetables import DagRunInfo, DataInterval, timetable_from_spec
 from nbflow.errors import DagRunAlreadyExists, NbflowError, StalePlan, StoreError
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 AHEAD = timedelta(hours=1)
 """How far it is looked ahead for the next DAG that is due. The scheduler wakes much oftener of its own."""
+MOST_BACKFILLED = 100_000
+"""Runs of backfills after the last scheduled run that are looked at: more than a century of days."""
 RECHECK = timedelta(hours=1)
 """A DAG whose timetable cannot be asked is tried again so much later; a new version of it is tried at once."""
 
@@ -102,27 +105,38 @@ class RunMaker:
         return list(due.runs)
 
     def _ask(self, row: DagRow, version: DagVersion, active: ActiveRuns, now: datetime) -> DueRuns:
-        latest = self.store.latest_run(row.dag_id)
-        last = None
-        if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
-            last = DataInterval(latest.data_interval_start, latest.data_interval_end)
         announced = None
         if row.next_interval is not None and row.next_run_after is not None:
             announced = DagRunInfo(row.next_run_after, DataInterval(*row.next_interval))
-        backfilled = self.store.runs(row.dag_id, run_type=RunType.BACKFILL, since=last and last.start, limit=100_000)
-        taken = {
-            run.logical_date: DataInterval(run.data_interval_start, run.data_interval_end)
-            for run in backfilled
-            if run.logical_date and run.data_interval_start and run.data_interval_end
-        }
         return plan_due_runs(
             version.spec,
             timetable_from_spec(version.spec.schedule),
-            RunHistory(last=last, backfilled=taken, active_runs=len(_unfinished(row, active))),
+            run_history(self.store, row.dag_id, active_runs=len(_unfinished(row, active))),
             now,
             version=version.number,
             announced=announced,
         )
+
+
+def run_history(store: Store, dag_id: str, *, active_runs: int = 0) -> RunHistory:
+    """What a DAG's existing runs mean for those to come."""
+    latest = store.latest_run(dag_id)
+    last = None
+    if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
+        last = DataInterval(latest.data_interval_start, latest.data_interval_end)
+    backfilled = store.runs(dag_id, run_type=RunType.BACKFILL, since=last and last.start, limit=MOST_BACKFILLED)
+    taken = {
+        run.logical_date: DataInterval(run.data_interval_start, run.data_interval_end)
+        for run in backfilled
+        if run.logical_date and run.data_interval_start and run.data_interval_end
+    }
+    return RunHistory(last=last, backfilled=taken, active_runs=active_runs)
+
+
+def runs_to_come(store: Store, dag: DagSpec, now: datetime, limit: int) -> tuple[DagRunInfo, ...]:
+    """The next runs that the schedule of a DAG makes, by what the scheduler itself goes by. ``dag``: a spec that the
+    metastore need not have, such as one of a file."""
+    return next_runs(dag, timetable_from_spec(dag.schedule), run_history(store, dag.dag_id), now, limit)
 
 
 def _unfinished(row: DagRow, active: ActiveRuns) -> list[Run]:

@@ -50,6 +50,7 @@ from nbflow.core.spec import DagSpec
 from nbflow.core.states import LIVE, Cause
 from nbflow.core.timetables import DagRunInfo, DataInterval, Timetable, timetable_from_spec
 from nbflow.services.operations import Operations
+from nbflow.services.run_creation import run_history
 from nbflow.sim.fault_injection import NO_FAULTS, Faults
 from nbflow.sim.invariants import Checker
 from nbflow.sim.outcomes import Outcomes, Script
@@ -304,21 +305,8 @@ class World:
             self._after(due.plan)
 
     def _history(self, dag_id: str) -> RunHistory:
-        latest = self.store.latest_run(dag_id)
-        last = None
-        if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
-            last = DataInterval(latest.data_interval_start, latest.data_interval_end)
-        taken: dict[datetime, DataInterval] = {}
-        if self.store.backfills(dag_id):
-            since = last.start if last else None
-            runs = self.store.runs(dag_id, run_type="backfill", since=since, limit=100_000)
-            taken = {
-                run.logical_date: DataInterval(run.data_interval_start, run.data_interval_end)
-                for run in runs
-                if run.logical_date and run.data_interval_start and run.data_interval_end
-            }
         mine = [s.run for s in self._active.snapshots.values() if s.run.dag_id == dag_id and s.run.backfill_id is None]
-        return RunHistory(last=last, backfilled=taken, active_runs=len(mine))
+        return run_history(self.store, dag_id, active_runs=len(mine))
 
     def _timetable(self, spec: DagSpec) -> Timetable:
         found = self._timetables.get(spec.digest)

@@ -321,8 +321,9 @@ class Store(Protocol):
     def next_due(self) -> datetime | None:
         """The earliest ``next_run_after`` of those."""
 
-    def delete_dag(self, dag_id: str, *, actor: str, now: datetime) -> int:
-        """Delete a DAG with all its history; returns how many rows went. Refused while a run is running."""
+    def delete_dag(self, dag_id: str, *, actor: str, now: datetime, dry_run: bool = False) -> int:
+        """Delete a DAG with all its history; returns how many rows went, or with ``dry_run`` would go. Refused while a
+        run is running."""
 
     def put_import_errors(self, fileloc: str, faults: Sequence[DagImportError], *, now: datetime) -> None:
         """Replace the import errors of a file (with none: forget them)."""

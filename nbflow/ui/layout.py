@@ -28,10 +28,11 @@ Unrelated parts are laid out alone and stacked; tasks without any edge or group 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Literal
 
 COLUMN_GAP = 44
 ROW_GAP = 16
@@ -119,6 +120,7 @@ class Layout:
 
 
 Edge = tuple[str, str]
+Pulls = list[tuple[int, float]]  # points, and their weights
 Need = Callable[[int, int, float], None]  # variable a, variable b, least distance of b below a
 
 
@@ -295,6 +297,7 @@ class _Part:
         """Edge -> its points, ends included. Edges of one source share the waypoints that lie in the same groups."""
         shared: dict[tuple[int, int, tuple[str, ...]], int] = {}
         chains: dict[Edge, list[int]] = {}
+        linked: set[tuple[int, int]] = set()
         for source, target in self.edges:
             start, end = self.index[source], self.index[target]
             chain = [start]
@@ -308,7 +311,8 @@ class _Part:
             chain.append(end)
             chains[source, target] = chain
             for a, b in pairwise(chain):
-                if b not in self.points[a].after:
+                if (a, b) not in linked:
+                    linked.add((a, b))
                     self.points[a].after.append(b)
                     self.points[b].before.append(a)
         return chains
@@ -458,13 +462,16 @@ class _Part:
                 y[place] = at
                 at += gap[i] if i < len(gap) else 0
         balance = self._constraints() if self.span else None
+        left, right = self._pulls("before"), self._pulls("after")
+        both = [before + after for before, after in zip(left, right, strict=True)]
         rounds = 14
         for turn in range(rounds):
-            rightwards, both = turn % 2 == 0, turn >= rounds // 2
+            rightwards = turn % 2 == 0
             order = range(len(self.layers)) if rightwards else range(len(self.layers) - 1, -1, -1)
+            pulls = both if turn >= rounds // 2 else left if rightwards else right
             middles = self._middles()
             for rank in order:
-                self._settle(self.layers[rank], gaps[rank], middles, rightwards=rightwards, both=both)
+                self._settle(self.layers[rank], gaps[rank], middles, pulls)
             if balance is not None:
                 balance()
         self._straighten(gaps)
@@ -491,25 +498,34 @@ class _Part:
                 reach[group] = min(low, self.y[place]), max(high, self.y[place])
         return {group: (low + high) / 2 for group, (low, high) in reach.items()}
 
+    def _pulls(self, side: Literal["before", "after"]) -> list[Pulls]:
+        """For each point its neighbours on a side, and how much each draws it to its own height."""
+        points = self.points
+        return [
+            [
+                (other, WAYPOINT_WEIGHT if point.node is None and points[other].node is None else 1.0)
+                for other in getattr(point, side)
+            ]
+            for point in points
+        ]
+
     def _settle(
-        self, layer: Sequence[int], gaps: Sequence[float], middles: Mapping[str, float], *, rightwards: bool, both: bool
+        self, layer: Sequence[int], gaps: Sequence[float], middles: Mapping[str, float], pulls: Sequence[Pulls]
     ) -> None:
+        y = self.y
         wants, weights = [], []
         for place in layer:
-            point = self.points[place]
-            near = point.before + point.after if both else point.before if rightwards else point.after
             total = weight = 0.0
-            for other in near:
-                w = WAYPOINT_WEIGHT if point.node is None and self.points[other].node is None else 1.0
-                total += self.y[other] * w
+            for other, w in pulls[place]:
+                total += y[other] * w
                 weight += w
-            for group in point.path:
+            for group in self.points[place].path:
                 total += middles[group] * COHESION
                 weight += COHESION
-            wants.append(total / weight if weight else self.y[place])
+            wants.append(total / weight if weight else y[place])
             weights.append(weight or 0.1)
         for place, value in zip(layer, _isotonic(wants, weights, gaps), strict=True):
-            self.y[place] = value
+            y[place] = value
 
     def _straighten(self, gaps: Sequence[Sequence[float]]) -> None:
         """A last pass that takes small kinks out of chains: whoever has one partner on each side lines up with it."""
@@ -544,15 +560,12 @@ class _Part:
             self._walk(layer, top, bottom, need)
         total = count + 2 * len(groups)
         order = _topological(total, below, above)
-        members: dict[str, list[int]] = defaultdict(list)
-        for place, point in enumerate(self.points):
-            for group in point.path:
-                members[group].append(place)
+        members = self._members()
 
         def balance() -> None:
             want = self.y + [0.0] * (2 * len(groups))
             for group in groups:
-                inside = [p for p in members[group] if self.points[p].half]
+                inside = members[group]
                 want[top[group]] = min(self.y[p] - self.points[p].half for p in inside) - FRAME_HEAD
                 want[bottom[group]] = max(self.y[p] + self.points[p].half for p in inside) + FRAME_PAD
             down, up = list(want), list(want)
@@ -565,6 +578,14 @@ class _Part:
             self.y[:] = [(d + u) / 2 for d, u in zip(down[:count], up[:count], strict=True)]
 
         return balance
+
+    def _members(self) -> dict[str, list[int]]:
+        """Group -> the points in it that have a height."""
+        members: dict[str, list[int]] = defaultdict(list)
+        for place, point in enumerate(self.points):
+            for group in point.path if point.half else ():
+                members[group].append(place)
+        return members
 
     def _walk(self, layer: Sequence[int], top: Mapping[str, int], bottom: Mapping[str, int], need: Need) -> None:
         """Ask for the distances along one column, which is read as brackets: frames open and close around points."""
@@ -603,8 +624,8 @@ class _Part:
         nodes = [[node for p in layer if (node := points[p].node) is not None] for layer in self.layers]
         widths = [max((node.width for node in column), default=0) for column in nodes]
         left, x = [], 0.0
-        for rank, width in enumerate(widths):
-            x += self._gap_before(rank)
+        for gap, width in zip(self._column_gaps(), widths, strict=True):
+            x += gap
             left.append(x)
             x += width
         boxes = {}
@@ -635,35 +656,36 @@ class _Part:
             width=x1 - x0, height=y1 - y0,
         )  # fmt: skip
 
-    def _gap_before(self, rank: int) -> float:
-        """The gap left of a column: room for the frames that close and open in it, and for its widest edge label."""
-        closing = max((sum(self.span[g][1] == rank - 1 for g in p.path) for p in self.points), default=0)
-        opening = max((sum(self.span[g][0] == rank for g in p.path) for p in self.points), default=0)
-        frames = FRAME_PAD * (closing + opening)
-        if rank == 0:
-            return frames
-        labels = [
-            width for (source, _), width in self._own_labels() if self.points[self.index[source]].rank == rank - 1
-        ]
-        return max(COLUMN_GAP + frames, max(labels, default=0) + 28)
-
-    def _own_labels(self) -> list[tuple[Edge, float]]:
-        return [(edge, self.label_widths[edge]) for edge in self.edges if edge in self.label_widths]
+    def _column_gaps(self) -> list[float]:
+        """The gap left of each column: room for the frames that close and open in it, and for its widest edge label."""
+        closing, opening = [0] * (self.last + 2), [0] * (self.last + 2)
+        labels: list[float] = [0] * (self.last + 2)
+        for path in {point.path for point in self.points}:
+            for rank, number in Counter(self.span[group][1] + 1 for group in path).items():
+                closing[rank] = max(closing[rank], number)
+            for rank, number in Counter(self.span[group][0] for group in path).items():
+                opening[rank] = max(opening[rank], number)
+        for edge in self.edges:
+            rank = self.points[self.index[edge[0]]].rank + 1
+            labels[rank] = max(labels[rank], self.label_widths.get(edge, 0))
+        frames = [FRAME_PAD * (closing[rank] + opening[rank]) for rank in range(self.last + 1)]
+        return [frames[0], *(max(COLUMN_GAP + frames[rank], labels[rank] + 28) for rank in range(1, self.last + 1))]
 
     def _frames(self, left: Sequence[float], widths: Sequence[float]) -> list[Box]:
         """Innermost first, so that an outer frame can enclose them; returned outermost first."""
         frames: dict[str, Box] = {}
+        enclosed: dict[str, list[Box]] = defaultdict(list)
+        members = self._members()
         for group in sorted(self.span, key=lambda g: (-len(self.parent_path[g]), g)):
-            depth = len(self.parent_path[group])
             low, high = self.span[group]
-            inside = [p for p, point in enumerate(self.points) if point.path[:depth] == self.parent_path[group]]
-            own = [p for p in inside if self.points[p].half]
-            inner = [frames[g] for g in frames if self.parent_path[g][:-1] == self.parent_path[group]]
+            own, inner = members[group], enclosed[group]
             x0 = min([left[low], *(f.x for f in inner)]) - FRAME_PAD
             x1 = max([left[high] + widths[high], *(f.x + f.w for f in inner)]) + FRAME_PAD
             y0 = min([self.y[p] - self.points[p].half for p in own] + [f.y for f in inner]) - FRAME_HEAD
             y1 = max([self.y[p] + self.points[p].half for p in own] + [f.y + f.h for f in inner]) + FRAME_PAD
             frames[group] = Box(id=group, x=x0, y=round(y0), w=x1 - x0, h=round(y1) - round(y0))
+            for outer in self.parent_path[group][-2:-1]:
+                enclosed[outer].append(frames[group])
         return sorted(frames.values(), key=lambda f: (len(self.parent_path[f.id]), f.id))
 
 

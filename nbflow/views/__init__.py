@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 V = TypeVar("V", bound="View")
 
 NAMES = (
-    "backfill", "backfills", "dag_details", "dag_list", "gantt", "graph", "grid", "import_errors", "next_runs", "runs",
-    "task_instances", "task_log", "task_try", "timeline", "why_run", "why_task",
+    "backfill", "backfills", "dag_details", "dag_list", "gantt", "graph", "grid", "import_errors", "jobs", "next_runs",
+    "runs", "task_instances", "task_log", "task_try", "timeline", "why_run", "why_task",
 )  # fmt: skip
 """A view has the name of its module; ``dag_list`` has a ``DagListQuery``."""
 

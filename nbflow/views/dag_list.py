@@ -22,13 +22,15 @@ LAST_RUNS = 14
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagListQuery(Query["DagListView"]):
     """``pattern``: part of an id or a tag. ``kernel_dags``: ids of DAGs that no schedule follows, to be listed too.
-    ``last_runs``: number of runs of each DAG; 0 leaves out ``latest`` too."""
+    ``last_runs``: number of runs of each DAG; 0 leaves out ``latest`` too. ``with_stale``: also list the DAGs that no
+    file defines any more."""
 
     NAME: ClassVar[str] = "dag_list"
 
     pattern: str = ""
     kernel_dags: tuple[str, ...] = ()
     last_runs: int = LAST_RUNS
+    with_stale: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,8 @@ def fetch(store: Store, query: DagListQuery, now: datetime, settings: Settings) 
     known = store.dags(include_stale=True)
     own = store.unscheduled_dags(query.kernel_dags) if query.kernel_dags else []
     matching = [row for row in [*known, *own] if _matches(row, query.pattern.lower())]
-    shown = sorted((row for row in matching if not row.stale), key=lambda row: row.dag_id)
+    left_out = [row for row in matching if row.stale and not query.with_stale]
+    shown = sorted((row for row in matching if row not in left_out), key=lambda row: row.dag_id)
     ids = [row.dag_id for row in shown]
     runs = store.recent_runs(ids, limit=query.last_runs) if query.last_runs else {}
     newest = store.newest_runs(ids) if query.last_runs else {}
@@ -97,7 +100,7 @@ def fetch(store: Store, query: DagListQuery, now: datetime, settings: Settings) 
             _row(row, runs.get(row.dag_id, ()), newest.get(row.dag_id), scheduled=row.dag_id in scheduled)
             for row in shown
         ),
-        stale=tuple(row.dag_id for row in matching if row.stale),
+        stale=tuple(row.dag_id for row in left_out),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
+from nbflow.services.run_creation import runs_to_come
 from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import version_of
@@ -13,9 +14,7 @@ from nbflow.views.values import zone_of
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
-    from nbflow.core.snapshot import Run
     from nbflow.core.spec import DagSpec
-    from nbflow.core.timetables import DagRunInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +63,7 @@ def fetch(store: Store, query: NextRunsQuery, now: datetime, settings: Settings)
 def fetch_of_spec(store: Store, spec: DagSpec, now: datetime, *, limit: int) -> NextRunsView:
     """The same for a spec that the metastore need not have, such as one of a file."""
     row = store.dag(spec.dag_id)
-    runs = next_runs(spec, store.latest_run(spec.dag_id), now, limit)
+    runs = runs_to_come(store, spec, now, limit)
     zone = zone_of(spec)
     return NextRunsView(
         dag_id=spec.dag_id,
@@ -81,24 +80,3 @@ def fetch_of_spec(store: Store, spec: DagSpec, now: datetime, *, limit: int) -> 
             for info in runs
         ),
     )
-
-
-def next_runs(spec: DagSpec, last: Run | None, now: datetime, number: int) -> list[DagRunInfo]:
-    """The next runs that the schedule makes. ``last``: the latest scheduled run."""
-    from nbflow.core.timetables import DataInterval, TimeRestriction, timetable_from_spec
-
-    timetable = timetable_from_spec(spec.schedule)
-    if not timetable.can_be_scheduled:
-        return []
-    interval = None
-    if last is not None and last.data_interval_start is not None and last.data_interval_end is not None:
-        interval = DataInterval(last.data_interval_start, last.data_interval_end)
-    restriction = TimeRestriction(spec.start_date, spec.end_date, spec.catchup)
-    found: list[DagRunInfo] = []
-    while len(found) < number:
-        info = timetable.next_run(interval, restriction, now)
-        if info is None or (found and info.run_after <= found[-1].run_after):
-            break
-        found.append(info)
-        interval = info.data_interval
-    return found

@@ -63,6 +63,10 @@ class TaskInstancesView(View):
     logical_date: datetime | None = None
     rows: tuple[TaskInstanceRow, ...] = ()
 
+    def by_id(self) -> list[TaskInstanceRow]:
+        """The rows by task id and map index, as machine-readable listings have them."""
+        return sorted(self.rows, key=lambda row: (row.task_id, row.map_index))
+
 
 def fetch(store: Store, query: TaskInstancesQuery, now: datetime, settings: Settings) -> TaskInstancesView:
     run = run_of(store, query.dag_id, query.run_id)

@@ -62,8 +62,13 @@ class FailedTry(Row):
     error: str
 
     @property
+    def name(self) -> str:
+        """Of the task instance: ``load[1]``."""
+        return str(TaskKey(self.task_id, self.map_index))
+
+    @property
     def id(self) -> str:
-        return f"{TaskKey(self.task_id, self.map_index)} {self.try_number}"
+        return f"{self.name} {self.try_number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,8 @@
-"""One round of chaos: a run of 200 tasks while processes are killed at moments drawn from a seed.
+"""One round of chaos: a run of 200 tasks while processes are killed at times drawn from a seed.
 
-Every process of nbflow's may be killed: the scheduler (with its supervisor), a process that forks, a task. A killed
-scheduler is started again. The moments are counted in lines of history, not in seconds, so a round means the same on
-any machine. Each task notes its start and end in a file under a lock of its own: a second execution beside a living one
-would find the lock taken, and say so.
+Any process of nbflow may be killed: the scheduler (with its supervisor), a fork server, a task. A killed scheduler is
+restarted. The times are numbers of history rows, not seconds, so a round is the same on any machine. Each task logs its
+start and end while it holds a lock file: a second execution at the same time finds the lock taken, and logs that.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from nbflow.core.states import RUN_FINISHED, Cause, TaskState, check_move
 
 TASKS = 200
 KILLS = 6
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 
 DAG_FILE = f"""
 import fcntl, os
@@ -74,7 +73,7 @@ SERVE = "from nbflow.app import App; from nbflow.services.scheduler_daemon impor
 
 
 class Round:
-    """Sets the scene in ``home`` for the metastore at ``url`` (None: SQLite in the home)."""
+    """A home with the DAG, and a metastore at ``url`` (None: SQLite in the home)."""
 
     def __init__(self, home: Path, seed: int, url: str | None = None) -> None:
         self.home, self.seed, self.random = home, seed, random.Random(seed)
@@ -98,105 +97,105 @@ class Round:
         self.schedulers: list[subprocess.Popen[bytes]] = []
         self.killed: Counter[str] = Counter()
 
-    # --- the scene
+    # --- processes
 
     def start_scheduler(self) -> None:
         with open(self.home / "scheduler.log", "ab") as log:
-            one = subprocess.Popen(
+            scheduler = subprocess.Popen(
                 [sys.executable, "-c", SERVE], env=self.environ, stdout=log, stderr=log, start_new_session=True
             )
-        self.schedulers.append(one)
+        self.schedulers.append(scheduler)
 
     def below(self, pid: int) -> list[int]:
-        """Processes below a scheduler, nearest first: the ones that fork, and the tasks."""
-        found: list[int] = []
-        todo = [pid]
-        while todo:
-            children = _children(todo.pop(0))
-            found += children
-            todo += children
-        return found
+        """Processes below a scheduler, nearest first: fork servers and tasks."""
+        pids: list[int] = []
+        queue = [pid]
+        while queue:
+            children = _children(queue.pop(0))
+            pids += children
+            queue += children
+        return pids
 
     def play(self, *, schedulers: int = 1) -> dict[str, Any]:
-        """Run to the end; returns what was killed."""
+        """Run to the end and check the result; returns the numbers of killed processes."""
         for _ in range(schedulers):
             self.start_scheduler()
         self._wait(lambda: self.app.store.version("chaos") is not None)
         run = self.app.operations("chaos").trigger("chaos").key
-        moments = sorted(self.random.sample(range(10, TASKS * 4), KILLS))
+        kill_at = sorted(self.random.sample(range(10, TASKS * 4), KILLS))
         while not self._ended(run):
-            self._wait(lambda: self._ended(run) or (moments and self.app.store.last_seq() >= moments[0]))
-            if moments and self.app.store.last_seq() >= moments[0]:
-                moments.pop(0)
-                self._kill_something()
+            self._wait(lambda: self._ended(run) or (kill_at and self.app.store.last_seq() >= kill_at[0]))
+            if kill_at and self.app.store.last_seq() >= kill_at[0]:
+                kill_at.pop(0)
+                self._kill_a_process()
         self._end_schedulers()
         self.check(run)
         return dict(self.killed)
 
-    def _ended(self, run: Any) -> bool:
-        found = self.app.store.run(run)
-        return found is not None and found.state in RUN_FINISHED
+    def _ended(self, run_key: Any) -> bool:
+        run = self.app.store.run(run_key)
+        return run is not None and run.state in RUN_FINISHED
 
-    def _kill_something(self) -> None:
-        alive = [one for one in self.schedulers if one.poll() is None]
-        victim = self.random.choice(alive)
-        what = self.random.choice(["scheduler", "below", "below"])
-        if what == "scheduler":
-            victim.kill()
-            victim.wait()
+    def _kill_a_process(self) -> None:
+        alive = [scheduler for scheduler in self.schedulers if scheduler.poll() is None]
+        scheduler = self.random.choice(alive)
+        kind = self.random.choice(["scheduler", "below", "below"])
+        if kind == "scheduler":
+            scheduler.kill()
+            scheduler.wait()
             self.start_scheduler()
         else:
-            below = self.below(victim.pid)
+            below = self.below(scheduler.pid)
             if not below:
                 return
             try:
                 os.kill(self.random.choice(below), signal.SIGKILL)
             except ProcessLookupError:
                 return
-        self.killed[what] += 1
+        self.killed[kind] += 1
 
     def _wait(self, condition: Any) -> None:
-        limit = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while not condition():
-            assert time.monotonic() < limit, f"seed {self.seed}: nothing moves any more; {self.story()}"
-            for one in self.schedulers[-2:]:
-                assert one.poll() in (None, -9), f"seed {self.seed}: a scheduler ended by itself: {self.log()}"
+            assert time.monotonic() < deadline, f"seed {self.seed}: no progress; {self.story()}"
+            for scheduler in self.schedulers[-2:]:
+                assert scheduler.poll() in (None, -9), f"seed {self.seed}: a scheduler exited: {self.log()}"
             self.app.store.wait_for_change(self.app.store.change_token(), timeout=0.2)
 
     def _end_schedulers(self) -> None:
-        """SIGTERM, and every process below must be gone when they are."""
-        left = []
-        for one in self.schedulers:
-            if one.poll() is None:
-                left += self.below(one.pid)
-                one.terminate()
-                assert one.wait(30) == 0, f"seed {self.seed}: {self.log()}"
-        for pid in left:
+        """SIGTERM all schedulers; every process below must be gone after them."""
+        below = []
+        for scheduler in self.schedulers:
+            if scheduler.poll() is None:
+                below += self.below(scheduler.pid)
+                scheduler.terminate()
+                assert scheduler.wait(30) == 0, f"seed {self.seed}: {self.log()}"
+        for pid in below:
             _wait_gone(pid)
 
-    # --- the verdict
+    # --- checks
 
     def check(self, run: Any) -> None:
-        """The run ended right, each task once for every time it was let run, nothing beside itself, nothing left."""
+        """The run succeeded, no task ran more often than its tries or twice at once, no process remains."""
         store, place = self.app.store, f"seed {self.seed}"
-        states = Counter(one.state for one in store.instances(run))
+        states = Counter(ti.state for ti in store.instances(run))
         assert (store.run(run).state.value, dict(states)) == ("success", {TaskState.SUCCESS: TASKS}), place
         total = [text for key, name, text in store.xcoms(run) if key.task_id == "total"]
         assert total == [str(sum(range(50)))], place
         notes = [line.split() for line in (self.home / "notes" / "log").read_text().splitlines()]
         assert not [line for line in notes if line[0] == "OVERLAP"], place
         for event in store.events(run=run):
-            if event.key is not None and event.source and event.target:  # an expansion begins and ends rows
+            if event.key is not None and event.source and event.target:  # not an expansion, which adds and drops rows
                 check_move(TaskState(event.source), Cause(event.cause), TaskState(event.target))
         starts = Counter((task, index) for word, task, index, _ in notes if word == "start")
-        tries = {(one.task_id, str(one.map_index)): one.try_number for one in store.instances(run)}
+        tries = {(ti.task_id, str(ti.map_index)): ti.try_number for ti in store.instances(run)}
         over = {name: (count, tries[name]) for name, count in starts.items() if count > tries[name]}
         assert not over, f"{place}: more executions than tries: {over}"
         assert store.live_attempts() == [], place
         assert _with_home(self.home) == [], place
 
     def story(self) -> str:
-        """What history and log say last, for a failure."""
+        """The last history rows and log lines, for a failure message."""
         events = self.app.store.events(after=max(self.app.store.last_seq() - 5, 0))
         lines = [f"{e.key} {e.source}->{e.target} {e.cause}" for e in events]
         return "; ".join(lines) + "\n" + self.log()
@@ -205,21 +204,21 @@ class Round:
         return (self.home / "scheduler.log").read_text()[-3000:]
 
     def close(self) -> None:
-        for one in self.schedulers:
-            if one.poll() is None:
-                one.kill()
-                one.wait()
+        for scheduler in self.schedulers:
+            if scheduler.poll() is None:
+                scheduler.kill()
+                scheduler.wait()
         self.app.close()
 
 
 def _children(pid: int) -> list[int]:
-    """Those of all its threads; none, of one that ends while we look."""
-    found: list[int] = []
+    """Children of all threads of a process; threads that end meanwhile are ignored."""
+    pids: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError):
-                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
-    return found
+                pids += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    return pids
 
 
 def _wait_gone(pid: int) -> None:
@@ -228,19 +227,19 @@ def _wait_gone(pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        assert select.select([fd], [], [], 10)[0], f"process {pid} is still there"
+        assert select.select([fd], [], [], 10)[0], f"process {pid} still runs"
     finally:
         os.close(fd)
 
 
 def _with_home(home: Path) -> list[int]:
-    """Processes that carry this home in their environment."""
-    mark = f"NBFLOW_HOME={home}\0".encode()
-    found = []
+    """Processes with this NBFLOW_HOME in their environment."""
+    variable = f"NBFLOW_HOME={home}\0".encode()
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if mark in (folder / "environ").read_bytes() + b"\0":
-                found.append(int(folder.name))
+            if variable in (folder / "environ").read_bytes() + b"\0":
+                pids.append(int(folder.name))
         except OSError:
             continue
-    return found
+    return pids

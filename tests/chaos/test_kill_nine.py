@@ -1,4 +1,4 @@
-"""kill -9 of schedulers, forking processes and tasks, at random moments of a run of 200 tasks."""
+"""kill -9 of schedulers, fork servers and tasks, at random times of a run of 200 tasks."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def play(new_postgres_url, tmp_path):
         return rounds[-1].play(**options)
 
     yield start
-    for one in rounds:
-        one.close()
+    for chaos_round in rounds:
+        chaos_round.close()
 
 
 @pytest.mark.parametrize("seed", SEEDS)

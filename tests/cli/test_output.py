@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbflow.cli.output import show, show_one
-from nbflow.cli.yaml_files import yaml_text
+from nbflow.yaml_files import yaml_text
 
 ROWS = [
     {"dag_id": "a", "next_run": datetime(2024, 1, 2, 3, tzinfo=UTC), "paused": True, "tags": ["x", "y"], "runs": 3},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nbflow.cli.yaml_files import yaml_text
+from nbflow.yaml_files import yaml_text
 
 #: Texts that a reader of YAML 1.1 or 1.2 takes for something else, or cuts, where they stand without quotes.
 HARD = (

@@ -116,7 +116,7 @@ def test_a_command_that_is_refused_is_not_carried_out(app):
         name="dags never", help="Never.", permission="dags.edit", changes=True,
         run=lambda context, args: done.append("done"), refusals=lambda context, args: ["It is Sunday."],
     )  # fmt: skip
-    context = Context(operations=app.operations(), dags=None, surface=Surface.TERMINAL, zone=None)  # type: ignore[arg-type]
+    context = Context(app=app, actor="user", dags=None, surface=Surface.TERMINAL, zone=None)  # type: ignore[arg-type]
     # Then it says so, and it is not done
     with pytest.raises(Refused, match=r"^It is Sunday\.$"):
         carry_out(one, context, values_of((), {}))

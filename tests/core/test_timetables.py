@@ -1,4 +1,4 @@
-"""Timetables: what the facts do not say. Schedules, stored forms, words, faults, and users' own timetables."""
+"""Timetables, beyond tests/facts: schedules, stored forms, descriptions, errors, custom timetables."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def utc(*parts: int) -> datetime:
 OPEN = TimeRestriction(None, None, False)
 
 
-# ----------------------------------------------------------------------------------------------- what schedules mean
+# ----------------------------------------------------------------------------------------------- schedules
 
 
 @pytest.mark.parametrize(
-    ("schedule", "data_intervals", "kind"),
+    ("schedule", "data_intervals", "timetable_class"),
     [
         (None, True, NullTimetable),
         ([], True, NullTimetable),
@@ -59,55 +59,55 @@ OPEN = TimeRestriction(None, None, False)
         (relativedelta(months=1), False, DeltaTriggerTimetable),
     ],
 )
-def test_a_schedule_becomes_its_timetable(schedule, data_intervals, kind):
+def test_a_schedule_becomes_its_timetable(schedule, data_intervals, timetable_class):
     timetable = timetable_from_schedule(schedule, create_cron_data_intervals=data_intervals)
 
-    assert type(timetable) is kind
+    assert type(timetable) is timetable_class
 
 
-def test_a_timetable_is_its_own_schedule():
+def test_a_timetable_is_a_schedule():
     timetable = EventsTimetable([utc(2024, 1, 1)])
 
     assert timetable_from_schedule(timetable) is timetable
 
 
 @pytest.mark.parametrize("schedule", [False, True, 0, 86400, 1.5, object(), ["@daily"], {"cron": "@daily"}])
-def test_what_is_no_schedule_is_refused(schedule):
+def test_a_value_that_is_not_a_schedule_is_refused(schedule):
     with pytest.raises(ValueError, match="is not a valid schedule"):
         timetable_from_schedule(schedule)
 
 
 @pytest.mark.parametrize(
-    ("cron", "fault"),
+    ("cron", "message"),
     [
         ("* * * *", "4 fields, but there must be 5"),
-        ("0 24 * * *", "field 2 (hour) '24' is not acceptable (out of range)"),
+        ("0 24 * * *", "field 2 (hour) '24' is not valid (out of range)"),
         ("0 0 0 * *", "field 3 (day of month) '0'"),
         ("0 0 * 13 *", "field 4 (month) '13'"),
         ("0 0 * * mon#6", "field 5 (day of week) 'mon#6'"),
         ("0 0 * * * 60", "field 6 (second) '60'"),
         ("*/0 * * * *", "field 1 (minute) '*/0'"),
-        ("@fortnightly", "there is no such preset; nbflow knows @hourly, @daily"),
-        ("R * * * *", "a random field (R) would mean something else each time"),
+        ("@fortnightly", "unknown preset; the presets are @hourly, @daily"),
+        ("R * * * *", "a random field (R) is not supported"),
     ],
 )
 @pytest.mark.parametrize("make", [CronDataIntervalTimetable, lambda cron: CronTriggerTimetable(cron, timezone="UTC")])
-def test_a_bad_cron_expression_is_refused_where_it_is_written_and_the_field_is_named(make, cron, fault):
+def test_an_invalid_cron_expression_is_refused_at_once_and_the_field_is_named(make, cron, message):
     with pytest.raises(TimetableInvalid) as caught:
         make(cron)
 
     assert str(caught.value).startswith(f"Cron expression {cron!r}: ")
-    assert fault in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("delta", [timedelta(0), timedelta(days=-1), relativedelta(), relativedelta(months=-1)])
 @pytest.mark.parametrize("make", [DeltaDataIntervalTimetable, DeltaTriggerTimetable])
-def test_a_step_that_leads_nowhere_is_refused(make, delta):
+def test_a_delta_that_is_not_positive_is_refused(make, delta):
     with pytest.raises(TimetableInvalid, match="must be positive"):
         make(delta)
 
 
-def test_an_offset_is_no_time_zone_by_name():
+def test_an_offset_is_not_a_time_zone_name():
     with pytest.raises(InvalidTimezone, match=r"'\+05:30' is not an IANA time zone"):
         timetable_from_schedule("@daily", "+05:30")
 
@@ -123,7 +123,7 @@ def test_an_offset_is_no_time_zone_by_name():
         (None, utc(2024, 1, 1, 6)),
     ],
 )
-def test_zones_of_every_library_are_understood(zone, first):
+def test_time_zones_of_every_library_are_accepted(zone, first):
     timetable = timetable_from_schedule("0 6 * * *", zone, create_cron_data_intervals=False)
     restriction = TimeRestriction(pendulum.datetime(2024, 1, 1), None, True)
 
@@ -152,7 +152,7 @@ ALL_KINDS = [
 
 
 @pytest.mark.parametrize("timetable", ALL_KINDS, ids=repr)
-def test_a_timetable_survives_being_stored(timetable):
+def test_a_timetable_is_restored_from_its_stored_form(timetable):
     stored = json.loads(json.dumps(timetable.to_spec()))
 
     restored = timetable_from_spec(stored)
@@ -161,8 +161,8 @@ def test_a_timetable_survives_being_stored(timetable):
     assert hash(restored) == hash(timetable)
 
 
-def test_an_unknown_kind_is_refused_with_those_known():
-    with pytest.raises(TimetableInvalid, match="kind 'lunar'; known are none, once"):
+def test_an_unknown_kind_is_refused_with_the_known_kinds():
+    with pytest.raises(TimetableInvalid, match="timetable 'lunar'; known are none, once"):
         timetable_from_spec({"kind": "lunar"})
 
 
@@ -185,13 +185,13 @@ def test_an_unknown_kind_is_refused_with_those_known():
         (relativedelta(months=1), "every month"),
     ],
 )
-def test_a_timetable_says_in_words_when_it_runs(schedule, words):
+def test_the_description_of_a_timetable(schedule, words):
     assert timetable_from_schedule(schedule, "Europe/Berlin").describe() == words
 
 
-# ---------------------------------------------------------------------------------------------------------- the present
+# ----------------------------------------------------------------------------------------------------- the current time
 
-STANDING = [
+DEPENDENT_ON_NOW = [
     CronDataIntervalTimetable("@daily"),
     CronTriggerTimetable("@daily", timezone="UTC"),
     DeltaTriggerTimetable(timedelta(days=1)),
@@ -199,9 +199,9 @@ STANDING = [
 ]
 
 
-@pytest.mark.parametrize("timetable", STANDING, ids=repr)
-def test_without_the_present_a_timetable_that_needs_it_says_so(timetable):
-    with pytest.raises(ValueError, match="depends on the present"):
+@pytest.mark.parametrize("timetable", DEPENDENT_ON_NOW, ids=repr)
+def test_a_timetable_that_depends_on_the_current_time_needs_it(timetable):
+    with pytest.raises(ValueError, match="depends on the current time"):
         timetable.next_dagrun_info(last_automated_data_interval=None, restriction=OPEN)
 
 
@@ -212,19 +212,19 @@ def test_an_impossible_date_never_fires():
     assert timetable.manual_interval(utc(2024, 6, 1)) == DataInterval.exact(utc(2024, 6, 1))
 
 
-def test_steps_without_catchup_keep_the_grid_of_the_first_run():
-    # Given a run at 00:00:03, because the scheduler was late, and a scheduler that looks again much later
+def test_deltas_without_catchup_are_counted_from_the_first_run():
+    # Given a run at 00:00:03, because the scheduler was late, and a scheduler that plans again much later
     timetable = DeltaTriggerTimetable(timedelta(hours=1))
     last = DagRunInfo.exact(utc(2024, 1, 1, 0, 0, 3))
 
     # When
     info = timetable.next_run(last, OPEN, utc(2024, 1, 1, 5, 30))
 
-    # Then the missed ones are skipped, and the seconds have not moved
+    # Then the missed triggers are skipped, and the seconds are the same
     assert info == DagRunInfo.exact(utc(2024, 1, 1, 5, 0, 3))
 
 
-def test_an_event_that_has_just_passed_is_not_lost_to_a_late_scheduler():
+def test_a_late_scheduler_does_not_miss_an_event():
     events = [utc(2024, 1, day) for day in (1, 2, 3, 4)]
     timetable = EventsTimetable(events)
 
@@ -233,8 +233,8 @@ def test_an_event_that_has_just_passed_is_not_lost_to_a_late_scheduler():
     assert info == DagRunInfo.exact(events[2])
 
 
-def test_after_a_change_of_the_schedule_no_logical_date_comes_twice_or_earlier():
-    # Given a DAG that ran hourly until five, and is daily from now on
+def test_after_a_change_of_the_schedule_no_logical_date_is_repeated_or_earlier():
+    # Given a DAG that ran hourly until five, and is daily now
     last = DataInterval(utc(2024, 1, 3, 4), utc(2024, 1, 3, 5))
 
     info = timetable_from_schedule("@daily").next_run(
@@ -244,7 +244,7 @@ def test_after_a_change_of_the_schedule_no_logical_date_comes_twice_or_earlier()
     assert info == DagRunInfo.interval(utc(2024, 1, 3, 5), utc(2024, 1, 4))
 
 
-def test_continuous_runs_lie_end_to_end():
+def test_continuous_runs_have_contiguous_intervals():
     timetable = ContinuousTimetable()
     restriction = TimeRestriction(utc(2024, 1, 1), None, False)
 
@@ -255,13 +255,13 @@ def test_continuous_runs_lie_end_to_end():
     assert second == DagRunInfo.interval(utc(2024, 1, 1, 0, 7), utc(2024, 1, 1, 0, 9))
 
 
-# ----------------------------------------------------------------------------------------------- changes of the clocks
+# ----------------------------------------------------------------------------------------------- DST changes
 
 
 @pytest.mark.parametrize(
     ("cron", "zone", "around", "ends"),
     [
-        # The three kinds of case in which Airflow's intervals leave a gap, or end: here they go on.
+        # The three kinds of case in which Airflow's intervals have a gap, or end.
         (
             "*/30 1-3 * * *",
             "Europe/Berlin",
@@ -282,16 +282,16 @@ def test_continuous_runs_lie_end_to_end():
         ),
     ],
 )
-def test_data_intervals_go_on_where_airflows_break_off(cron, zone, around, ends):
+def test_data_intervals_stay_contiguous_where_airflows_do_not(cron, zone, around, ends):
     timetable = CronDataIntervalTimetable(cron, zone)
 
     runs = timetable.runs_between(around, around + timedelta(days=1), utc(2025, 1, 1))
-    seen = [info.data_interval for info, _ in zip(runs, ends, strict=False)]
+    intervals = [info.data_interval for info, _ in zip(runs, ends, strict=False)]
 
-    assert seen == [DataInterval(start, end) for start, end in zip([around, *ends], ends, strict=False)]
+    assert intervals == [DataInterval(start, end) for start, end in zip([around, *ends], ends, strict=False)]
 
 
-def test_triggered_in_the_hour_that_the_clocks_skip_a_run_is_about_the_last_complete_interval():
+def test_a_run_triggered_in_an_hour_that_dst_skips_has_the_latest_complete_interval():
     timetable = CronDataIntervalTimetable("30 2 * * *", "Europe/Berlin")
 
     interval = timetable.manual_interval(utc(2024, 3, 31, 1, 15))
@@ -299,7 +299,7 @@ def test_triggered_in_the_hour_that_the_clocks_skip_a_run_is_about_the_last_comp
     assert interval == DataInterval(utc(2024, 3, 29, 1, 30), utc(2024, 3, 30, 1, 30))
 
 
-def test_a_day_that_a_country_skipped_is_no_obstacle():
+def test_a_day_that_a_country_skipped():
     # Samoa went from 29 December 2011 straight to the 31st.
     clock = cron_clock("0 12 * * *", "Pacific/Apia")
 
@@ -311,11 +311,11 @@ def test_a_day_that_a_country_skipped_is_no_obstacle():
     assert [clock.prev(fire) for fire in fires[1:]] == fires[:-1]
 
 
-# ---------------------------------------------------------------------------------------------------- users' timetables
+# ---------------------------------------------------------------------------------------------------- custom timetables
 
 
 class EveryOtherDay(Timetable):
-    """As a user writes it, in Airflow's protocol."""
+    """A custom timetable in Airflow's protocol."""
 
     def __init__(self, hour: int = 0) -> None:
         self.hour = hour
@@ -332,7 +332,7 @@ class EveryOtherDay(Timetable):
 
 
 class NoMondays(CronDataIntervalTimetable):
-    """One that builds on ours with super(), which needs the present."""
+    """A subclass that calls super(), which needs the current time."""
 
     def next_dagrun_info(self, *, last_automated_data_interval, restriction):
         info = super().next_dagrun_info(
@@ -343,7 +343,7 @@ class NoMondays(CronDataIntervalTimetable):
         return info
 
 
-def test_a_users_timetable_needs_nothing_but_airflows_protocol():
+def test_a_custom_timetable_needs_only_airflows_protocol():
     timetable = timetable_from_schedule(EveryOtherDay())
 
     runs = list(timetable.runs_between(utc(2024, 1, 1), utc(2024, 1, 5), utc(2025, 1, 1)))
@@ -351,7 +351,7 @@ def test_a_users_timetable_needs_nothing_but_airflows_protocol():
     assert [info.logical_date for info in runs] == [utc(2024, 1, 1), utc(2024, 1, 3), utc(2024, 1, 5)]
 
 
-def test_the_present_flows_through_super_calls():
+def test_super_calls_pass_the_current_time():
     timetable = NoMondays("@daily")
 
     info = timetable.next_run(None, OPEN, utc(2024, 1, 9, 12))  # a Tuesday: the latest complete day is Monday
@@ -360,7 +360,7 @@ def test_the_present_flows_through_super_calls():
 
 
 class MonthEnds(DeltaDataIntervalTimetable):
-    """One that uses what pendulum's datetimes can do, as timetables written for Airflow do."""
+    """A timetable that uses methods of pendulum's datetimes, as timetables written for Airflow do."""
 
     def next_dagrun_info(self, *, last_automated_data_interval, restriction):
         start = last_automated_data_interval.end if last_automated_data_interval else restriction.earliest
@@ -370,7 +370,7 @@ class MonthEnds(DeltaDataIntervalTimetable):
         return DataInterval.exact(run_after.start_of("month"))
 
 
-def test_a_users_timetable_is_handed_pendulums_datetimes_and_answers_in_plain_ones():
+def test_a_custom_timetable_gets_pendulums_datetimes_and_its_results_are_plain_ones():
     timetable = MonthEnds(timedelta(days=31))
 
     first = timetable.next_run(None, TimeRestriction(utc(2024, 1, 5), None, True), utc(2024, 6, 1))
@@ -381,7 +381,7 @@ def test_a_users_timetable_is_handed_pendulums_datetimes_and_answers_in_plain_on
     assert timetable.manual_interval(utc(2024, 3, 9)) == DataInterval.exact(utc(2024, 3, 1))
 
 
-def test_a_subclass_of_ours_is_stored_as_the_users_own():
+def test_a_subclass_of_nbflows_timetable_is_stored_as_custom():
     spec = NoMondays("@daily").to_spec()
 
     assert spec == {
@@ -391,17 +391,17 @@ def test_a_subclass_of_ours_is_stored_as_the_users_own():
     }
 
 
-def test_a_users_timetable_is_stored_by_name_and_never_imported():
+def test_a_custom_timetable_is_stored_by_name_and_never_imported():
     spec = EveryOtherDay(hour=6).to_spec()
 
     assert spec == {"kind": "custom", "class": f"{__name__}.EveryOtherDay", "data": {"hour": 6}}
-    with pytest.raises(CustomTimetableNotLoaded, match="EveryOtherDay is a timetable of the DAG's author"):
+    with pytest.raises(CustomTimetableNotLoaded, match="EveryOtherDay is a custom timetable"):
         timetable_from_spec(spec)
 
 
-def test_with_a_record_of_its_runs_a_users_timetable_can_be_planned_by():
+def test_a_custom_timetable_is_scheduled_from_a_record_of_its_runs():
     restriction = TimeRestriction(utc(2024, 1, 1), None, True)
-    recorded = RecordedTimetable.record(EveryOtherDay(), None, restriction, utc(2024, 1, 1), most=2)
+    recorded = RecordedTimetable.record(EveryOtherDay(), None, restriction, utc(2024, 1, 1), max_runs=2)
 
     stored = timetable_from_spec(json.loads(json.dumps(recorded.to_spec())))
     first = stored.next_run(None, restriction, utc(2024, 1, 9))

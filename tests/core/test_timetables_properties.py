@@ -1,4 +1,4 @@
-"""Cron across changes of the clocks, against an oracle that tries every minute; what must hold of every timetable."""
+"""Cron across DST changes, compared with an oracle that tries every minute; properties of every timetable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from nbflow.core.timetables import (
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Kathmandu"]
 
-# Moments shortly before and after changes of the clocks in those zones, and plain ones.
+# DST changes in those zones, and other times.
 CHANGES = [
     datetime(2024, 3, 31, 1, tzinfo=UTC),
     datetime(2024, 10, 27, 1, tzinfo=UTC),
@@ -68,7 +68,7 @@ def wall(instant: datetime, zone: ZoneInfo) -> datetime:
 
 
 def matches(expression: str, minute: datetime) -> bool:
-    """What cron means: each field holds the value, and of two restricted day fields one is enough."""
+    """Cron's rule: each field contains the value; of two restricted day fields one is enough."""
     fields = (minute.minute, minute.hour, minute.day, minute.month, minute.isoweekday() % 7)
     expanded = expanded_fields(expression)
     fits = [values == ["*"] or value in values for value, values in zip(fields, expanded, strict=True)]
@@ -82,15 +82,15 @@ def expanded_fields(expression: str) -> list[list[int | str]]:
 
 
 def fires_by_trying_every_minute(expression: str, zone: ZoneInfo, start: datetime, end: datetime) -> set[datetime]:
-    """Rules 1 to 3 of nbflow.core.timetables.cron, the slow way."""
-    found = set()
+    """Rules 1 to 3 of nbflow.core.timetables.cron, by brute force."""
+    fires = set()
     minute = wall(start, zone).replace(second=0) - timedelta(hours=3)
     while minute <= wall(end, zone) + timedelta(hours=3):
         if matches(expression, minute):
             first, second = (minute.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-            found.add(max(first, second) if wall(first, zone) == minute else first)
+            fires.add(max(first, second) if wall(first, zone) == minute else first)
         minute += timedelta(minutes=1)
-    return {fire for fire in found if start < fire <= end}
+    return {fire for fire in fires if start < fire <= end}
 
 
 @given(expression=crons, zone=zones, start=moments)
@@ -121,7 +121,7 @@ def test_an_hourly_schedule_never_pauses_for_more_than_an_hour(minute, zone, sta
 
 @given(expression=crons, zone=zones, moment=moments)
 @settings(max_examples=300, deadline=None)
-def test_next_and_prev_are_each_others_inverse(expression, zone, moment):
+def test_next_and_prev_are_inverse_to_each_other(expression, zone, moment):
     clock = cron_clock(expression, zone)
 
     after, before = clock.next(moment), clock.prev(moment)
@@ -148,9 +148,9 @@ trigger_timetables = st.one_of(
 )
 
 
-def runs_of(timetable, restriction, now, most=12) -> list[DagRunInfo]:
+def runs_of(timetable, restriction, now, max_runs=12) -> list[DagRunInfo]:
     runs, info = [], timetable.next_run(None, restriction, now)
-    while info is not None and len(runs) < most:
+    while info is not None and len(runs) < max_runs:
         runs.append(info)
         info = timetable.next_run(info, restriction, now)
     return runs
@@ -158,7 +158,7 @@ def runs_of(timetable, restriction, now, most=12) -> list[DagRunInfo]:
 
 @given(timetable=interval_timetables, start=moments)
 @settings(max_examples=200, deadline=None)
-def test_data_intervals_are_whole_and_lie_end_to_end(timetable, start):
+def test_data_intervals_are_contiguous(timetable, start):
     runs = runs_of(timetable, TimeRestriction(start, None, True), start)
 
     assert runs[0].logical_date >= start
@@ -170,13 +170,13 @@ def test_data_intervals_are_whole_and_lie_end_to_end(timetable, start):
 
 @given(timetable=st.one_of(interval_timetables, trigger_timetables), start=moments, hours=st.integers(0, 72))
 @settings(max_examples=60, deadline=None)
-def test_without_catchup_the_latest_due_run_comes_first_and_the_rest_is_to_come(timetable, start, hours):
+def test_without_catchup_the_latest_due_run_is_first_and_the_others_are_in_the_future(timetable, start, hours):
     now = start + timedelta(hours=hours)
-    everything = runs_of(timetable, TimeRestriction(start, None, True), now, most=400)
+    everything = runs_of(timetable, TimeRestriction(start, None, True), now, max_runs=400)
     due = [run for run in everything if run.run_after <= now]
     fixed_grid = not isinstance(timetable, DeltaDataIntervalTimetable | DeltaTriggerTimetable)
 
-    runs = runs_of(timetable, TimeRestriction(start, None, False), now, most=3)
+    runs = runs_of(timetable, TimeRestriction(start, None, False), now, max_runs=3)
 
     assert runs[1].run_after > now
     if fixed_grid and len(due) < len(everything):
@@ -185,13 +185,13 @@ def test_without_catchup_the_latest_due_run_comes_first_and_the_rest_is_to_come(
 
 @given(timetable=st.one_of(interval_timetables, trigger_timetables), start=moments, catchup=st.booleans())
 @settings(max_examples=100, deadline=None)
-def test_the_same_question_has_the_same_answer(timetable, start, catchup):
+def test_equal_arguments_give_equal_results(timetable, start, catchup):
     restriction, now = TimeRestriction(start, None, catchup), start + timedelta(days=3)
 
     first = runs_of(timetable, restriction, now)
-    for cached in (cron._next_fire, cron._prev_fire, cron._change_between, cron._fires_around):
+    for cached in (cron._next_fire, cron._prev_fire, cron._find_offset_change, cron._fires_around):
         cached.cache_clear()
-    again = runs_of(timetable, restriction, now)
+    second = runs_of(timetable, restriction, now)
 
-    assert first == again
+    assert first == second
     assert [a for a, b in pairwise(first) if not a.run_after < b.run_after] == []

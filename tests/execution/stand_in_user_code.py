@@ -21,7 +21,7 @@ class Namespace:
         self.error, self.spec = "", None
         self.dag: dict[str, Any] | None = {"Variable": Variable}
         try:
-            exec("\n".join(source["files"].values()), self.dag)
+            exec("\n".join(source["version"]["files"].values()), self.dag)
         except Exception as error:
             self.error, self.dag = f"{type(error).__name__}: {error}", None
         else:

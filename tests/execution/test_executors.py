@@ -28,6 +28,7 @@ from nbflow.execution.supervisor import SupervisorOptions
 from nbflow.execution.task_api import REQUESTS, RequestRefused, TaskApi
 from nbflow.execution.task_client import TaskClient, error_from_json, error_to_json
 from nbflow.sources.loading import Loaded, load_source
+from nbflow.sources.stored_version import LoadingOptions
 from nbflow.store.base import DagVersion
 from tests.execution.support import NOW, RecordingStore
 
@@ -86,7 +87,8 @@ class World:
 
     def local(self, folder: Path) -> LocalExecutor:
         process_pool = ProcessPoolOptions(environment=minimal_environment(os.environ))
-        options = SupervisorOptions(owner="tester", logs=self.logs, process_pool=process_pool, dags_folder=folder)
+        loading = LoadingOptions(dags_folder=str(folder))
+        options = SupervisorOptions(owner="tester", logs=self.logs, process_pool=process_pool, loading=loading)
         return LocalExecutor(options, self.task_api, versions=self.version, parallelism=2)
 
     def version(self, dag_id: str, number: int) -> DagVersion:

@@ -113,7 +113,6 @@ def test_a_dag_whose_process_must_not_be_forked_is_loaded_for_each_try(tmp_path:
 
 
 def test_native_threads_that_stop_around_a_fork_do_not_prevent_forking(tmp_path: Path) -> None:
-    pytest.importorskip("numpy")
     # Given a DAG that imports NumPy, whose OpenBLAS ends its threads around a fork
     with Bench(tmp_path, "import numpy\nnumpy.ones((300, 300)) @ numpy.ones((300, 300))\n" + SOURCE) as bench:
         first, second = returned(bench, "parents"), returned(bench, "parents")
@@ -122,7 +121,6 @@ def test_native_threads_that_stop_around_a_fork_do_not_prevent_forking(tmp_path:
 
 
 def test_forks_do_not_draw_the_same_random_numbers(tmp_path: Path) -> None:
-    pytest.importorskip("numpy")
     source = "import numpy, random\ndef draws(rt): return [random.random(), float(numpy.random.random())]\n"
     with Bench(tmp_path, source) as bench:
         first, second = returned(bench, "draws"), returned(bench, "draws")

@@ -1,23 +1,24 @@
-"""Checks nbflow against what the real Airflow was seen to do.
+"""Checks nbflow against the observed behaviour of Airflow.
 
 A *table* is a JSON file of cases (inputs and the observed ``expected``), in the folder that ``NBFLOW_FACTS`` names
-(absolute, or relative to the current directory; default ``tests/facts/data``). Other cases of the same format are run
-unchanged: ``NBFLOW_FACTS=DIR pytest tests/facts``. A table's test is one function, called once a case::
+(absolute, or relative to the current directory; default ``tests/facts/data``). To run other cases of the same format:
+``NBFLOW_FACTS=DIR pytest tests/facts``. The test of a table is one function, called once per case::
 
     @pytest.mark.facts("run_ids")
     def test_run_ids(case, check):
         check(lambda: make_run_id(case["run_type"], parse(case["logical_date"])))
 
-* ``case`` is the case (a dict), the test's id is the case's id.
+* ``case`` is the case (a dict); the test's id is the case's id.
 * ``check(call)`` compares the whole result of ``call()`` with ``case["expected"]``, and an exception with
   ``{"raises": name}``: the name may be that of any class in the exception's MRO. ``check(call, want=...)`` compares
-  with something else, for tables whose ``expected`` has to be translated first: ``check.expected`` is the fact.
-* ``table`` is the whole file, for what stands in its head.
-* A case that the test cannot rebuild ends with ``pytest.skip(why)``: it counts as not run, never as passed.
-* Where nbflow differs on purpose, ``deviations.py`` says for which kind of case, why, and (where it can be said) what
-  nbflow answers instead, which is then checked. Such cases are counted apart, never as passed.
+  with ``want``, for tables whose ``expected`` must be translated first: ``check.expected`` is the fact.
+* ``table`` is the whole file, for the values in its head.
+* A case that the test cannot rebuild ends with ``pytest.skip(reason)``: it counts as not run, never as passed.
+* For intended differences, ``deviations.py`` holds the kind of case, the reason, and, where possible, nbflow's result,
+  which is then checked. Such cases are counted separately, never as passed.
 
-At the end one line a table is printed: ``facts: N of M cases (table)``, N passed, M in the file, then what is not in N.
+At the end one line per table is printed: ``facts: N of M cases (table)``, N passed, M in the file, then the other
+outcomes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _UNSET: Any = object()
 
 @cache
 def facts_folder() -> Path:
-    """The folder of the tables. A folder that is named but not there is a mistake, not an empty set of facts."""
+    """The folder of the tables. A missing folder is an error, not an empty set of facts."""
     folder = Path(os.environ.get("NBFLOW_FACTS") or _DEFAULT_FOLDER).resolve()
     if not folder.is_dir():
         raise pytest.UsageError(f"NBFLOW_FACTS: there is no folder {folder}")
@@ -49,13 +50,13 @@ def facts_folder() -> Path:
 
 @cache
 def load_table(name: str) -> dict[str, Any] | None:
-    """A table as stored, or None when the folder does not hold it."""
+    """The content of a table's file, or None if there is none."""
     path = facts_folder() / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 class Check:
-    """Compares what nbflow does with the fact (or with the deviation that stands in for it)."""
+    """Compares nbflow's result with the fact (or with the deviation that replaces it)."""
 
     def __init__(self, case: dict[str, Any], deviation: Deviation | None) -> None:
         self.expected: Any = case.get("expected")
@@ -64,18 +65,18 @@ class Check:
 
     def __call__(self, call: Callable[[], Any], *, want: Any = _UNSET) -> None:
         want = self.expected if want is _UNSET else want
-        refusal = want.get("raises") if isinstance(want, dict) else None
-        if refusal is None:
+        error_name = want.get("raises") if isinstance(want, dict) else None
+        if error_name is None:
             assert call() == want
             return
         try:
             result = call()
         except Exception as error:
             names = [cls.__name__ for cls in type(error).__mro__]
-            if refusal not in names:
-                raise AssertionError(f"Airflow raises {refusal}, nbflow raised {names[0]}: {error}") from error
+            if error_name not in names:
+                raise AssertionError(f"Airflow raises {error_name}, nbflow raised {names[0]}: {error}") from error
         else:
-            raise AssertionError(f"Airflow raises {refusal}, nbflow returned {result!r}")
+            raise AssertionError(f"Airflow raises {error_name}, nbflow returned {result!r}")
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def check(case: dict[str, Any], request: pytest.FixtureRequest) -> Check:
 
 @pytest.fixture
 def table(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The whole table of the case, for what stands in its head."""
+    """The whole table of the case, for the values in its head."""
     loaded = load_table(_table_of(request.node))
     assert loaded is not None
     return loaded
@@ -125,7 +126,7 @@ def _parameters(name: str) -> Iterator[Any]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # user_properties travel with the reports, so that the count is right under pytest-xdist too.
+    # user_properties are part of the reports, so that the count is right under pytest-xdist too.
     for item in items:
         marker = item.get_closest_marker("facts")
         callspec = getattr(item, "callspec", None)
@@ -143,8 +144,9 @@ class FactsReport:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.seen: dict[str, Counter[str]] = defaultdict(Counter)
-        self.worst: dict[str, tuple[str, str]] = {}
+        self.counts: dict[str, Counter[str]] = defaultdict(Counter)
+        self.outcomes: dict[str, tuple[str, str]] = {}
+        """node id -> table and outcome; a failure replaces any other outcome."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         label = dict(report.user_properties).get("facts")
@@ -152,33 +154,33 @@ class FactsReport:
             return
         name, _, kind = str(label).partition("|")
         if report.failed:
-            self.worst[report.nodeid] = (name, "failed")
-        elif report.nodeid not in self.worst:
+            self.outcomes[report.nodeid] = (name, "failed")
+        elif report.nodeid not in self.outcomes:
             if kind and (report.skipped or report.when == "call"):
-                self.worst[report.nodeid] = (name, f"deviation: {kind}")
+                self.outcomes[report.nodeid] = (name, f"deviation: {kind}")
             elif report.skipped:
-                self.worst[report.nodeid] = (name, f"not run: {_reason(report)}")
+                self.outcomes[report.nodeid] = (name, f"not run: {_reason(report)}")
             elif report.when == "call":
-                self.worst[report.nodeid] = (name, "passed")
+                self.outcomes[report.nodeid] = (name, "passed")
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        for name, outcome in self.worst.values():
-            self.seen[name][outcome] += 1
-        for name in sorted(self.seen):
-            for line in self._lines(name, self.seen[name]):
+        for name, outcome in self.outcomes.values():
+            self.counts[name][outcome] += 1
+        for name in sorted(self.counts):
+            for line in self._lines(name, self.counts[name]):
                 terminalreporter.write_line(line)
-        if self.seen and any(Path(arg).resolve() == Path(__file__).parent for arg in self.config.args):
+        if self.counts and any(Path(arg).resolve() == Path(__file__).parent for arg in self.config.args):
             for path in sorted(facts_folder().glob("*.json")):
-                if path.stem not in self.seen:
+                if path.stem not in self.counts:
                     total = len((load_table(path.stem) or {}).get("cases", []))
                     terminalreporter.write_line(f"facts: 0 of {total} cases ({path.stem}), no test runs this table")
 
     def _lines(self, name: str, outcomes: Counter[str]) -> Iterator[str]:
         total = len((load_table(name) or {}).get("cases", []))
         yield f"facts: {outcomes['passed']} of {total} cases ({name})"
-        left_out = total - sum(outcomes.values())
-        if left_out:
-            yield f"  {left_out} not run: not selected"
+        not_selected = total - sum(outcomes.values())
+        if not_selected:
+            yield f"  {not_selected} not run: not selected"
         for outcome, count in sorted(outcomes.items()):
             if outcome != "passed":
                 yield f"  {count} {outcome}"

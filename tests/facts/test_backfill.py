@@ -1,4 +1,4 @@
-"""The runs that a backfill makes, and the order in which they start."""
+"""The runs that a backfill creates, and the order in which they start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BACKFILL = 1
 
 
 @pytest.mark.facts("backfill")
-def test_a_backfill_makes_and_starts_the_runs_that_airflow_does(case, check):
+def test_a_backfill_creates_and_starts_the_same_runs_as_airflow(case, check):
     expected = check.expected
 
     check(
@@ -55,7 +55,7 @@ def existing_runs(case: dict[str, Any]) -> list[ExistingRun]:
         run_id = f"{run_type[0] if run_type else 'scheduled'}__existing_{at.isoformat()}"
         runs.append(ExistingRun(run_id=run_id, logical_date=at, state=RunState(state)))
     if case["another_active_backfill"]:
-        # The table does not say what the other backfill had made; its dry runs leave out all days but the last.
+        # The table does not hold the runs of the other backfill; its dry runs omit all days but the last.
         at = moment(case["from_date"])
         while at < moment(case["to_date"]):
             runs.append(ExistingRun(run_id=f"other__{at}", logical_date=at, state=RunState.QUEUED))
@@ -79,11 +79,11 @@ def as_rows(plan: BackfillPlan) -> list[dict[str, Any]]:
 
 
 def start_batches(case: dict[str, Any]) -> list[list[str]]:
-    """Round by round, what is running when all runs of the round before have succeeded."""
+    """The running runs of each round; a round starts when all runs of the previous one have succeeded."""
     entries = plan(case).to_run
     dates = {entry.run_id: entry.logical_date.isoformat() for entry in entries}
-    taken_over = set(dates)
-    others = [run for run in existing_runs(case) if run.run_id not in taken_over]
+    backfilled = set(dates)
+    others = [run for run in existing_runs(case) if run.run_id not in backfilled]
     dates |= {run.run_id: run.logical_date.isoformat() for run in others}
     now = moment(case["now"])
     waiting = [a_run(entry.run_id, now, backfill_id=_BACKFILL) for entry in entries]

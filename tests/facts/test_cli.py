@@ -1,4 +1,4 @@
-"""Airflow's command lines, as nbflow's parser takes them: every command and every spelling of every option."""
+"""Airflow's command lines in nbflow's parser: every command and every spelling of every option."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ Case = dict[str, Any]
 
 @cache
 def _commands() -> dict[str, Command]:
-    return {name: one for group in GROUPS for one in commands_of(group) for name in (one.name, *one.also)}
+    commands = [command for group in GROUPS for command in commands_of(group)]
+    return {name: command for command in commands for name in (command.name, *command.also)}
 
 
-def _taken(case: Case) -> dict[str, Any]:
-    """What of the case's command nbflow's parser takes."""
+def _accepted(case: Case) -> dict[str, Any]:
+    """The part of the case's command that nbflow's parser accepts."""
     name = " ".join(case["command"])
     if name not in {*_commands(), *GROUPS, ""}:
         return {"refused": _refused(case["command"])}
     if case["subcommands"]:
         known = {*_commands(), *GROUPS, *ABSENT}
-        return {"subcommands": [one for one in case["subcommands"] if f"{name} {one}".strip() in known]}
+        return {"subcommands": [word for word in case["subcommands"] if f"{name} {word}".strip() in known]}
     flags = {flag for action in parser_of(_commands()[name])._actions for flag in action.option_strings}
     return {"flags": [flag for flag in _flags(case) if flag in flags]}
 
@@ -39,24 +40,24 @@ def _refused(words: list[str]) -> bool:
 
 
 def _flags(case: Case) -> list[str]:
-    return [flag for one in case["arguments"] for flag in one.get("flags", ())]
+    return [flag for argument in case["arguments"] for flag in argument.get("flags", ())]
 
 
 def _line(case: Case) -> list[str]:
     """A command line with every argument that nbflow has."""
     words, name = list(case["command"]), " ".join(case["command"])
-    for one in case["arguments"]:
-        value = "{}" if "--conf" in one.get("flags", ()) else str(one.get("choices", ["7"])[0])
-        if "positional" in one:
+    for argument in case["arguments"]:
+        value = "{}" if "--conf" in argument.get("flags", ()) else str(argument.get("choices", ["7"])[0])
+        if "positional" in argument:
             words.append(value)
-        elif option_reason(name, one["flags"][-1]) is None:
-            words += [one["flags"][-1], *([value] if one["takes_value"] else [])]
+        elif option_reason(name, argument["flags"][-1]) is None:
+            words += [argument["flags"][-1], *([value] if argument["takes_value"] else [])]
     return words
 
 
 def _check(case: Case, check: Any) -> None:
     want = check.expected or ({"subcommands": case["subcommands"]} if case["subcommands"] else {"flags": _flags(case)})
-    check(lambda: _taken(case), want=want)
+    check(lambda: _accepted(case), want=want)
     if not case["subcommands"] and want != {"refused": True}:
         command, _ = parse(_line(case))
         assert command is _commands()[" ".join(case["command"])]

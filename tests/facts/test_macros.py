@@ -1,4 +1,4 @@
-"""Templates rendered inside a running task, against what Airflow made of them."""
+"""Templates rendered in a running task, compared with Airflow's results."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tests.running.memory import MemoryRuntime, attempt
 
 
 class Render(BaseOperator):
-    """Puts its rendered template into ``seen``."""
+    """Stores its rendered template in ``result``."""
 
     template_fields = ("template",)
 
-    def __init__(self, *, template: Any, seen: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, template: Any, result: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.template, self.seen = template, seen
+        self.template, self.result = template, result
 
     def execute(self, context: Any) -> None:
-        self.seen["value"] = self.template
+        self.result["value"] = self.template
 
 
 def the_dag(table: dict[str, Any], case: dict[str, Any]) -> DAG:
@@ -49,22 +49,22 @@ def the_runs(table: dict[str, Any], dag_id: str, until: str) -> list[Run]:
         dates = {
             name: datetime.fromisoformat(head[name]) for name in head if name.endswith(("_date", "_start", "_end"))
         }
-        after = datetime.fromisoformat(head["run_after"])
-        here = head["context"] == until
+        run_after = datetime.fromisoformat(head["run_after"])
+        is_last = head["context"] == until
         runs.append(
             Run(
                 dag_id=dag_id,
                 run_id=head["run_id_generated"],
                 run_type=head["run_type"],
-                state=RunState.RUNNING if here else RunState.SUCCESS,
-                run_after=after,
-                start_date=after,
-                end_date=None if here else after + timedelta(minutes=1),
+                state=RunState.RUNNING if is_last else RunState.SUCCESS,
+                run_after=run_after,
+                start_date=run_after,
+                end_date=None if is_last else run_after + timedelta(minutes=1),
                 conf=head["conf"],
                 **dates,
             )
         )
-        if here:
+        if is_last:
             return runs
     raise AssertionError(f"the table has no context {until}")
 
@@ -75,12 +75,12 @@ def test_macros(case: dict[str, Any], check: Any, table: dict[str, Any], monkeyp
     for name, value in table["env"].items():
         monkeypatch.setenv(name, value)
     dag = the_dag(table, case)
-    seen: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     task = Render(
         task_id=table["dag"]["task_id"],
         template=case["template"],
-        seen=seen,
-        on_failure_callback=lambda context: seen.update(exception=context["exception"]),
+        result=result,
+        on_failure_callback=lambda context: result.update(exception=context["exception"]),
         dag=dag,
     )
     runs = the_runs(table, dag.dag_id, case["context"])
@@ -91,8 +91,8 @@ def test_macros(case: dict[str, Any], check: Any, table: dict[str, Any], monkeyp
     def rendered() -> dict[str, Any]:
         outcome = attempt(dag, task.task_id, runtime)
         if isinstance(outcome.event, Failed):
-            raise seen["exception"]
-        value = seen["value"]
+            raise result["exception"]
+        value = result["value"]
         plain = value is None or isinstance(value, str | int | float | list | dict)
         return {"value": value if plain else repr(value), "type": type(value).__name__}
 

@@ -1,4 +1,4 @@
-"""The data interval of a run that is triggered by hand."""
+"""The data interval of a manual run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .test_timetables import moment, timetable_of
 
 
 @pytest.mark.facts("manual_intervals")
-def test_a_manual_run_is_about_the_interval_that_airflow_infers(case, check):
+def test_a_manual_run_has_the_data_interval_that_airflow_infers(case, check):
     check(lambda: interval_of(case))
 
 

@@ -1,4 +1,4 @@
-"""How long a failed task waits for its next try."""
+"""The delay between a failed try and the next one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from nbflow.core.retry import backoff_multiplier, retry_delay
 def test_a_failed_task_waits_as_long_as_in_airflow(case, check):
     exact = case["expected"]["exact"]
 
-    check(lambda: [delay_of(case, **who(row)) for row in exact], want=[row["seconds"] for row in exact])
+    check(lambda: [delay_of(case, **identity(row)) for row in exact], want=[row["seconds"] for row in exact])
 
     low, high = case["bounds_s"]
     delays = [delay_of(case, dag_id="sampled", task_id=f"task_{number}") for number in range(20)]
     assert [delay for delay in delays if not low <= delay <= high] == []
 
 
-def who(row: dict[str, Any]) -> dict[str, str]:
+def identity(row: dict[str, Any]) -> dict[str, str]:
     return {"dag_id": row["dag_id"], "task_id": row["task_id"]}
 
 

@@ -1,4 +1,4 @@
-"""Run ids, made and read back."""
+"""Run ids, and the run types read from them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def test_run_ids_are_those_of_airflow(case, check):
     if "run_id" in case:
         check(lambda: str(run_type_of(case["run_id"])))
     else:
-        check(lambda: made(case), want=_TOKEN.sub("a1B2c3D4", check.expected))
+        check(lambda: run_id_of(case), want=_TOKEN.sub("a1B2c3D4", check.expected))
 
 
-def made(case: dict[str, Any]) -> str:
+def run_id_of(case: dict[str, Any]) -> str:
     logical_date, run_after = (
         None if case[key] is None else datetime.fromisoformat(case[key]) for key in ("logical_date", "run_after")
     )

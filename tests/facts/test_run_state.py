@@ -1,4 +1,4 @@
-"""States of all task instances -> state of the run, by plan_run on a made-up snapshot."""
+"""States of all task instances -> state of the run, by plan_run on a constructed snapshot."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _snapshot(case) -> Snapshot:
 
 
 def _state_after(snapshot: Snapshot) -> str:
-    ends = [op.target for op in plan_run(snapshot, NOW).ops if isinstance(op, RunMove)]
-    return (ends or [snapshot.run.state])[-1].value
+    targets = [op.target for op in plan_run(snapshot, NOW).ops if isinstance(op, RunMove)]
+    return (targets or [snapshot.run.state])[-1].value
 
 
 @pytest.mark.facts("run_state")

@@ -1,4 +1,4 @@
-"""The runs that a schedule asks for, in order, at a standing clock."""
+"""The runs of a schedule, in order, at a fixed time."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from nbflow.core.timetables import (
     timezone_of,
 )
 
-_MOST_RUNS = 8
+_MAX_RUNS = 8
 _STEPS = {"timedelta": timedelta, "relativedelta": relativedelta}
 
 
 @pytest.mark.facts("timetables")
-def test_a_schedule_asks_for_the_runs_that_airflow_creates(case, check):
+def test_a_schedule_has_the_runs_that_airflow_creates(case, check):
     check(lambda: runs_of(case))
 
 
@@ -42,10 +42,10 @@ def runs_of(case: dict[str, Any]) -> dict[str, Any]:
 
     runs: list[DagRunInfo] = []
     info = timetable.next_run(None, restriction, now)
-    while info is not None and info.run_after <= now and len(runs) < _MOST_RUNS:
+    while info is not None and info.run_after <= now and len(runs) < _MAX_RUNS:
         runs.append(info)
         info = timetable.next_run(info, restriction, now)
-    truncated = len(runs) == _MOST_RUNS
+    truncated = len(runs) == _MAX_RUNS
     return {
         "timetable": type(timetable).__name__,
         "runs": [as_json(run) for run in runs],
@@ -78,30 +78,30 @@ def timetable_of(case: dict[str, Any]) -> Timetable:
 
 
 def _step(words: dict[str, Any]) -> timedelta | relativedelta:
-    """A timedelta, or (where calendar words such as months stand among them) a relativedelta."""
+    """A timedelta, or a relativedelta if the step has calendar units such as months."""
     return relativedelta(**words) if set(words) & {"months", "years", "month", "day", "weekday"} else timedelta(**words)
 
 
-def _schedule_of(given: dict[str, Any]) -> Any:
-    kind = given["kind"]
-    options = {key: _step(given[key]) for key in ("interval",) if given.get(key) is not None}
-    if "run_immediately" in given:
-        immediately = given["run_immediately"]
+def _schedule_of(raw: dict[str, Any]) -> Any:
+    kind = raw["kind"]
+    options = {key: _step(raw[key]) for key in ("interval",) if raw.get(key) is not None}
+    if "run_immediately" in raw:
+        immediately = raw["run_immediately"]
         options["run_immediately"] = timedelta(**immediately) if isinstance(immediately, dict) else immediately
     match kind:
         case "timedelta" | "relativedelta":
-            return _STEPS[kind](**given["delta"])
+            return _STEPS[kind](**raw["delta"])
         case "cron_trigger":
-            return CronTriggerTimetable(given["cron"], timezone=given["timezone"], **options)
+            return CronTriggerTimetable(raw["cron"], timezone=raw["timezone"], **options)
         case "multi_cron_trigger":
-            return MultipleCronTriggerTimetable(*given["crons"], timezone=given["timezone"], **options)
+            return MultipleCronTriggerTimetable(*raw["crons"], timezone=raw["timezone"], **options)
         case "cron_interval":
-            return CronDataIntervalTimetable(given["cron"], given["timezone"])
+            return CronDataIntervalTimetable(raw["cron"], raw["timezone"])
         case "delta_trigger":
-            return DeltaTriggerTimetable(_step(given["delta"]), **options)
+            return DeltaTriggerTimetable(_step(raw["delta"]), **options)
         case "delta_interval":
-            return DeltaDataIntervalTimetable(_step(given["delta"]))
+            return DeltaDataIntervalTimetable(_step(raw["delta"]))
         case "events":
-            dates = [datetime.fromisoformat(text) for text in given["dates"]]
-            return EventsTimetable(dates, restrict_to_events=given.get("restrict", False))
+            dates = [datetime.fromisoformat(text) for text in raw["dates"]]
+            return EventsTimetable(dates, restrict_to_events=raw.get("restrict", False))
     return pytest.skip(f"unknown kind of schedule {kind!r}")

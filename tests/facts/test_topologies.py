@@ -1,4 +1,4 @@
-"""Whole DAGs, run for real: final states, tries, XComs, what tasks pulled; and trigger rules in real runs."""
+"""Whole DAGs that are run: final states, tries, XComs, values that tasks pulled; and trigger rules in runs."""
 
 from __future__ import annotations
 
@@ -52,12 +52,11 @@ def _make_run(app: App, version, index: int, case: dict[str, Any], days: int) ->
 
 
 def _report(app: App, run: RunKey, pulled: list[dict[str, Any]]) -> dict[str, Any]:
-    instances = app.store.instances(run)
-    found = app.store.run(run)
+    tis = app.store.instances(run)
     return {
-        "run_state": found.state.value,
-        "tasks": {str(one.key): None if one.state is TaskState.NONE else one.state.value for one in instances},
-        "tries": {str(one.key): one.try_number for one in instances if one.try_number > 1},
+        "run_state": app.store.run(run).state.value,
+        "tasks": {str(ti.key): None if ti.state is TaskState.NONE else ti.state.value for ti in tis},
+        "tries": {str(ti.key): ti.try_number for ti in tis if ti.try_number > 1},
         "xcoms": [
             {"task_id": key.task_id, "map_index": key.map_index, "key": name, "value": json.loads(text)}
             for key, name, text in app.store.xcoms(run)
@@ -66,14 +65,14 @@ def _report(app: App, run: RunKey, pulled: list[dict[str, Any]]) -> dict[str, An
     }
 
 
-def _play(app: App, case: dict[str, Any]) -> list[dict[str, Any]]:
+def _run_case(app: App, case: dict[str, Any]) -> list[dict[str, Any]]:
     """Run the case; one report for each of its runs."""
     recorder = Recorder()
     dag = Builder(case, recorder).build()
     version = register_inline(app, dag)
     count = case.get("runs", 1)
     if not case.get("concurrent"):
-        return [_one_after_the_other(app, case, recorder, dag, version, index) for index in range(count)]
+        return [_run_alone(app, case, recorder, dag, version, index) for index in range(count)]
     keys = [_make_run(app, version, index, case, count) for index in range(count)]
     by_run = {key.run_id: index for index, key in enumerate(keys)}
     recorder.index_of_run = by_run
@@ -81,7 +80,7 @@ def _play(app: App, case: dict[str, Any]) -> list[dict[str, Any]]:
     return [_report(app, key, recorder.pulled_in(key.run_id)) for key in keys]
 
 
-def _one_after_the_other(app: App, case, recorder: Recorder, dag: DAG, version, index: int) -> dict[str, Any]:
+def _run_alone(app: App, case, recorder: Recorder, dag: DAG, version, index: int) -> dict[str, Any]:
     key = _make_run(app, version, index, case, case.get("runs", 1))
     recorder.index_of_run[key.run_id] = index
     drive(app, [key], {version.number: dag})
@@ -89,11 +88,11 @@ def _one_after_the_other(app: App, case, recorder: Recorder, dag: DAG, version, 
 
 
 def _comparable(reports: list[dict[str, Any]], case: dict[str, Any]) -> list[dict[str, Any]]:
-    """Without what the case calls order-dependent, and in an order of our own."""
+    """The reports without the tasks that the case marks as order-dependent, sorted."""
     ignored = set(case.get("order_dependent", []))
-    out = []
+    comparable = []
     for report in reports:
-        out.append(
+        comparable.append(
             {
                 "run_state": report["run_state"],
                 "tasks": {k: v for k, v in sorted(report["tasks"].items()) if k not in ignored},
@@ -102,21 +101,21 @@ def _comparable(reports: list[dict[str, Any]], case: dict[str, Any]) -> list[dic
                 "pulled": sorted(report["pulled"], key=lambda x: (x["task_id"], x["map_index"], x["label"])),
             }
         )
-    return out
+    return comparable
 
 
 @pytest.mark.facts("topologies")
 def test_topology(case, check, app):
-    check(lambda: _comparable(_play(app, case), case), want=_comparable(check.expected, case))
+    check(lambda: _comparable(_run_case(app, case), case), want=_comparable(check.expected, case))
 
 
 @pytest.mark.facts("xcom")
 def test_xcom(case, check, app):
-    check(lambda: _comparable(_play(app, case), case), want=_comparable(check.expected, case))
+    check(lambda: _comparable(_run_case(app, case), case), want=_comparable(check.expected, case))
 
 
 def _upstream(state: str, index: int):
-    """A task that really ends in ``state``."""
+    """A task whose run ends in ``state``."""
     name = f"u{index}"
     if state == "upstream_failed":
 
@@ -146,7 +145,7 @@ def _real_run(app: App, case: dict[str, Any]) -> str:
     version = register_inline(app, dag)
     key = _make_run(app, version, 0, case, 1)
     drive(app, [key], {version.number: dag})
-    return next(one.state.value for one in app.store.instances(key) if one.task_id == "target")
+    return next(ti.state.value for ti in app.store.instances(key) if ti.task_id == "target")
 
 
 @pytest.mark.facts("trigger_rules_real_runs")

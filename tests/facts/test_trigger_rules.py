@@ -1,4 +1,4 @@
-"""Trigger rules on sets of upstream states: the decision of one scheduling pass."""
+"""Trigger rules on sets of upstream states: the decision of one scheduler loop."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def _states(names):
     return [TaskState(name) if name else TaskState.NONE for name in names]
 
 
-def _word(said: Verdict) -> str:
-    """The table writes "wait" also for what can never be met; the run then ends as a deadlock."""
-    return "wait" if said is Verdict.STUCK else said.value
+def _word(verdict: Verdict) -> str:
+    """The table has "wait" also for a rule that can never be met; the run then ends as deadlocked."""
+    return "wait" if verdict is Verdict.STUCK else verdict.value
 
 
 @pytest.mark.facts("trigger_rules")

@@ -1,8 +1,7 @@
-"""DAG definitions that are wrong, or look as if they were: refused with Airflow's kind of error, or accepted.
+"""DAG definitions that are wrong, or seem to be: refused with Airflow's class of error, or accepted.
 
-A case with ``input`` is built from it by :data:`SHAPES`; one without is a small program, found by its id in
-:data:`PROGRAMS`, or made from what an id of a known pattern says (:data:`PATTERNS`). An id that stands in none of
-them is counted as not run.
+A case with ``input`` is built from it by :data:`BUILDERS`; a case without ``input`` is a small program, found by its id
+in :data:`PROGRAMS` or made by the pattern of its id in :data:`PATTERNS`. A case whose id is in neither is not run.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from dateutil.relativedelta import relativedelta
 
-from nbflow import DAG, BaseOperator, Param, TaskGroup, dag, task, task_group
+from nbflow import DAG, BaseOperator, Param, TaskGroup, task, task_group
+from nbflow import dag as dag_decorator
 from nbflow.operators.bash import BashOperator
 from nbflow.operators.empty import EmptyOperator
 from nbflow.operators.python import PythonOperator
@@ -26,15 +26,15 @@ from nbflow.operators.python import PythonOperator
 DAY = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
 EQUIVALENT = {"AttributeError": "InvalidArgument"}
-"""Airflow meets a value of the wrong type by chance, at the first method that it lacks; nbflow checks the type."""
+"""Airflow fails on a value of the wrong type at the first method that it lacks; nbflow checks the type."""
 
 
 @pytest.mark.facts("validation")
 def test_a_definition_is_refused_or_accepted_as_in_airflow(case, check):
     build = program_of(case["id"]) if not case["input"] else None
     if case["input"]:
-        shape = SHAPES.get(frozenset(case["input"]))
-        build = (lambda: shape(**case["input"])) if shape else None
+        builder = BUILDERS.get(frozenset(case["input"]))
+        build = (lambda: builder(**case["input"])) if builder else None
     if build is None:
         pytest.skip("no program with this id")
     want = check.expected
@@ -58,17 +58,17 @@ def new_dag(**kwargs: Any) -> DAG:
 
 
 def from_edges(edges: list[str]) -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         tasks = {name: EmptyOperator(task_id=name) for name in dict.fromkeys("".join(edges))}
         for up, down in edges:
             tasks[up] >> tasks[down]
-    return made
+    return dag
 
 
 def from_task_id(task_id: Any) -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         EmptyOperator(task_id=text(task_id))
-    return made
+    return dag
 
 
 def from_dag_id(dag_id: Any) -> DAG:
@@ -76,42 +76,42 @@ def from_dag_id(dag_id: Any) -> DAG:
 
 
 def from_group_id(group_id: Any) -> DAG:
-    with new_dag() as made, TaskGroup(text(group_id)):
+    with new_dag() as dag, TaskGroup(text(group_id)):
         EmptyOperator(task_id="t")
-    return made
+    return dag
 
 
 def from_ids(tasks: list[str] = (), groups: list[str] = ()) -> DAG:  # type: ignore[assignment]
-    with new_dag() as made:
+    with new_dag() as dag:
         for task_id in tasks:
             EmptyOperator(task_id=task_id)
         for group_id in groups:
             with TaskGroup(group_id):
                 EmptyOperator(task_id="t")
-    return made
+    return dag
 
 
 def from_start_date(start_date: str) -> DAG:
     moment, _, zone = start_date.partition(" ")
-    found = dt.datetime.fromisoformat(moment)
+    date = dt.datetime.fromisoformat(moment)
     if zone and zone != "naive":
-        found = found.replace(tzinfo=ZoneInfo(zone))
-    return new_dag(start_date=found, schedule="@daily")
+        date = date.replace(tzinfo=ZoneInfo(zone))
+    return new_dag(start_date=date, schedule="@daily")
 
 
 def from_schedule(schedule: Any) -> DAG:
-    with new_dag(schedule=value(schedule)) as made:
+    with new_dag(schedule=value(schedule)) as dag:
         EmptyOperator(task_id="t")
-    return made
+    return dag
 
 
 def from_task_kwargs(task_kwargs: Mapping[str, Any]) -> DAG:
-    with new_dag() as made:
-        EmptyOperator(task_id="t", **{name: value(one) for name, one in task_kwargs.items()})
-    return made
+    with new_dag() as dag:
+        EmptyOperator(task_id="t", **{name: value(raw) for name, raw in task_kwargs.items()})
+    return dag
 
 
-SHAPES: dict[frozenset[str], Callable[..., DAG]] = {
+BUILDERS: dict[frozenset[str], Callable[..., DAG]] = {
     frozenset({"edges"}): from_edges,
     frozenset({"task_id"}): from_task_id,
     frozenset({"dag_id"}): from_dag_id,
@@ -134,23 +134,23 @@ def text(raw: Any) -> Any:
 
 
 def value(raw: Any) -> Any:
-    """What the table holds as its ``repr``: a list, a timedelta, a datetime. Anything else is itself."""
+    """The value of a ``repr`` in the table: a list, a timedelta, a datetime. Other values are returned unchanged."""
     if not isinstance(raw, str) or not raw.startswith(("datetime.", "relativedelta(", "[", "{", "(")):
         return raw
     try:
         tree = ast.parse(raw, mode="eval").body
-        return made_by(tree) if isinstance(tree, ast.Call) else ast.literal_eval(tree)
+        return call_value(tree) if isinstance(tree, ast.Call) else ast.literal_eval(tree)
     except (SyntaxError, ValueError):
         return raw
 
 
-def made_by(call: ast.Call) -> Any:
-    kinds: dict[str, Any] = {f"datetime.{kind.__name__}": kind for kind in (dt.timedelta, dt.datetime, dt.date)}
-    kinds["relativedelta"] = relativedelta
-    kind = kinds.get(ast.unparse(call.func))
-    if kind is None:
+def call_value(call: ast.Call) -> Any:
+    classes: dict[str, Any] = {f"datetime.{cls.__name__}": cls for cls in (dt.timedelta, dt.datetime, dt.date)}
+    classes["relativedelta"] = relativedelta
+    cls = classes.get(ast.unparse(call.func))
+    if cls is None:
         raise ValueError(ast.unparse(call))
-    return kind(
+    return cls(
         *map(ast.literal_eval, call.args),
         **{
             str(keyword.arg): dt.UTC if keyword.arg == "tzinfo" else ast.literal_eval(keyword.value)
@@ -175,33 +175,33 @@ PROGRAMS: dict[str, Callable[[], DAG]] = {}
 
 @program("same task added to two DAGs")
 def _() -> DAG:
-    one = EmptyOperator(task_id="t", dag=new_dag())
+    operator = EmptyOperator(task_id="t", dag=new_dag())
     other = DAG("e", schedule=None, start_date=DAY)
-    other.add_task(one)
+    other.add_task(operator)
     return other
 
 
 @program("edge between a task with DAG and one without")
 def _() -> DAG:
-    made = new_dag()
-    EmptyOperator(task_id="a", dag=made) >> EmptyOperator(task_id="b")
-    assert made.task_ids == ["a", "b"]
-    return made
+    dag = new_dag()
+    EmptyOperator(task_id="a", dag=dag) >> EmptyOperator(task_id="b")
+    assert dag.task_ids == ["a", "b"]
+    return dag
 
 
 @program("list >> list")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         a, b, c, e = (EmptyOperator(task_id=name) for name in "abce")
         [a, b] >> [c, e]  # type: ignore[operator]
-    return made
+    return dag
 
 
 def _dag_of_one(**kwargs: Any) -> Callable[[], DAG]:
     def build() -> DAG:
-        with DAG("d", **kwargs) as made:
+        with DAG("d", **kwargs) as dag:
             EmptyOperator(task_id="t")
-        return made
+        return dag
 
     return build
 
@@ -232,51 +232,51 @@ PROGRAMS |= {
 
 @program("context manager left without tasks")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         pass
-    return made
+    return dag
 
 
 @program("missing DAG start_date but task has one, schedule @daily")
 def _() -> DAG:
-    with DAG("d", schedule="@daily") as made:
+    with DAG("d", schedule="@daily") as dag:
         EmptyOperator(task_id="t", start_date=DAY)
-    return made
+    return dag
 
 
 @program("positional operator argument")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         EmptyOperator("t")  # type: ignore[call-arg]
-    return made
+    return dag
 
 
 @program("missing task_id")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         EmptyOperator()  # type: ignore[call-arg]
-    return made
+    return dag
 
 
 @program("PythonOperator without python_callable")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         PythonOperator(task_id="t")  # type: ignore[call-arg]
-    return made
+    return dag
 
 
 @program("get unknown task")
 def _() -> DAG:
-    made = _dag_of_one(schedule=None)()
-    made.get_task("nope")
-    return made
+    dag = _dag_of_one(schedule=None)()
+    dag.get_task("nope")
+    return dag
 
 
 def _expanded_over(items: Any) -> Callable[[], DAG]:
     def build() -> DAG:
-        with new_dag() as made:
+        with new_dag() as dag:
             identity().expand(x=items)
-        return made
+        return dag
 
     return build
 
@@ -294,73 +294,73 @@ PROGRAMS |= {"expand with a plain int": _expanded_over(5), "expand with a string
 
 @program("call a task with an unknown argument")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         identity()(y=1)
-    return made
+    return dag
 
 
 @program("partial without expand")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         PythonOperator.partial(task_id="t", python_callable=print)
-    return made
+    return dag
 
 
 @program("trigger_rule always in a mapped task group")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
 
         @task_group
         def g(x: Any) -> None:
             EmptyOperator(task_id="a") >> EmptyOperator(task_id="t", trigger_rule="always")
 
         g.expand(x=[1, 2])
-    return made
+    return dag
 
 
 @program("teardown directly followed by teardown's setup (cycle)")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         a, b = EmptyOperator(task_id="a"), EmptyOperator(task_id="b")
         b.as_teardown(setups=a)
         b >> a
-    return made
+    return dag
 
 
 @program("setup and work with incompatible trigger rule (setup's downstream must be all_success?)")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         EmptyOperator(task_id="s").as_setup() >> EmptyOperator(task_id="w", trigger_rule="all_done")
-    return made
+    return dag
 
 
 @program("dag decorator function default argument becomes a param")
 def _() -> DAG:
-    @dag(schedule="@daily", start_date=DAY)
+    @dag_decorator(schedule="@daily", start_date=DAY)
     def d(x: int = 3) -> None:
         EmptyOperator(task_id="t")
 
-    made = d()
-    assert made.params["x"] == 3
-    return made
+    dag = d()
+    assert dag.params["x"] == 3
+    return dag
 
 
 @program("task group with unknown upstream object")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         with TaskGroup("g") as group:
             EmptyOperator(task_id="t")
         group >> 5
-    return made
+    return dag
 
 
 @program("XComArg used as a condition / iterated")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         result = identity()(x=1)
         if result:
             list(result)
-    return made
+    return dag
 
 
 @program("template field not in constructor / unknown template variable is only found at run time")
@@ -372,38 +372,38 @@ def _() -> DAG:
             super().__init__(**kwargs)
             self.text = text
 
-    with new_dag() as made:
+    with new_dag() as dag:
         Templated(task_id="t", text="{{ nobody_knows_this }}")
-    return made
+    return dag
 
 
 @program("bash_command ending in .sh that does not exist")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         BashOperator(task_id="t", bash_command="there_is_no_such_file.sh")
-    return made
+    return dag
 
 
 @program("setup task without teardown")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         EmptyOperator(task_id="s").as_setup() >> EmptyOperator(task_id="w")
-    return made
+    return dag
 
 
 @program("teardown without setup")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         EmptyOperator(task_id="w") >> EmptyOperator(task_id="t").as_teardown()
-    return made
+    return dag
 
 
 @program("edge between tasks of two DAGs")
 @program("edge between tasks of different DAGs")
 def _() -> DAG:
-    made, other = new_dag(), DAG("e", schedule=None, start_date=DAY)
-    EmptyOperator(task_id="a", dag=made) >> EmptyOperator(task_id="b", dag=other)
-    return made
+    dag, other = new_dag(), DAG("e", schedule=None, start_date=DAY)
+    EmptyOperator(task_id="a", dag=dag) >> EmptyOperator(task_id="b", dag=other)
+    return dag
 
 
 @program("edge between two tasks without DAG")
@@ -416,68 +416,68 @@ def _() -> DAG:
 @program("same task added to a DAG twice")
 @program("same task added twice to the same DAG")
 def _() -> DAG:
-    made = new_dag()
-    made.add_task(EmptyOperator(task_id="t", dag=made))
-    return made
+    dag = new_dag()
+    dag.add_task(EmptyOperator(task_id="t", dag=dag))
+    return dag
 
 
 @program("call a task without a required argument")
 @program("call a task with a missing argument")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         identity()()
-    return made
+    return dag
 
 
 @program("expand without arguments")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         identity().expand()
-    return made
+    return dag
 
 
 @program("expand with an unknown argument")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         identity().expand(y=[1])
-    return made
+    return dag
 
 
 @program("partial with an unknown argument")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         identity().partial(y=1).expand(x=[1])
-    return made
+    return dag
 
 
 @program("same argument in partial and expand")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         identity().partial(x=1).expand(x=[1])
-    return made
+    return dag
 
 
 @program("task group without tasks")
 @program("empty task group")
 def _() -> DAG:
-    with new_dag() as made, TaskGroup("g"):
+    with new_dag() as dag, TaskGroup("g"):
         pass
-    return made
+    return dag
 
 
 @program("BashOperator without bash_command")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         BashOperator(task_id="t")  # type: ignore[call-arg]
-    return made
+    return dag
 
 
 @program("PythonOperator with a python_callable that is not callable")
 @program("python_callable not callable")
 def _() -> DAG:
-    with new_dag() as made:
+    with new_dag() as dag:
         PythonOperator(task_id="t", python_callable=5)  # type: ignore[arg-type]
-    return made
+    return dag
 
 
 @program("missing dag_id")
@@ -488,12 +488,12 @@ def _() -> DAG:
 @program("fail_fast with a trigger rule other than all_success")
 @program("fail_fast with trigger rule all_done")
 def _() -> DAG:
-    with new_dag(fail_fast=True) as made:
+    with new_dag(fail_fast=True) as dag:
         EmptyOperator(task_id="t", trigger_rule="all_done")
-    return made
+    return dag
 
 
-# ------------------------------------------------------------------------------ cases whose id says what the program is
+# ------------------------------------------------------------------------------- cases whose id describes the program
 
 SAMPLES: dict[str, Any] = {
     "zero": 0,
@@ -510,15 +510,15 @@ SAMPLES: dict[str, Any] = {
     "date": dt.date(2024, 1, 1),
     "timedelta": dt.timedelta(days=1),
 }
-"""the word for a kind of value in an id -> such a value"""
+"""word for a type in an id -> a value of that type"""
 
 _KIND = f"(?P<kind>{'|'.join(SAMPLES)})"
 _ARGUMENTS = "(?:max_active_(?:runs|tasks)|max_consecutive_failed_dag_runs|dagrun_timeout|description|dag_display_name)"
 
 
 def _without_start(schedule: str, catchup: str | None) -> Callable[[], DAG]:
-    given = {} if catchup is None else {"catchup": catchup == "True"}
-    return _dag_of_one(schedule=None if schedule == "None" else schedule, **given)
+    options = {} if catchup is None else {"catchup": catchup == "True"}
+    return _dag_of_one(schedule=None if schedule == "None" else schedule, **options)
 
 
 def _date_of_kind(name: str, kind: str) -> Callable[[], DAG]:
@@ -531,10 +531,10 @@ def _end_date(where: str) -> Callable[[], DAG]:
     return _dag_of_one(schedule="@daily", start_date=DAY, end_date=DAY + dt.timedelta(days=days))
 
 
-def _param(fault: str, schedule: str | None) -> Callable[[], DAG]:
-    param = Param(type="integer") if fault == "without default" else Param("text", type="integer")
-    chosen = None if schedule in (None, "schedule None", "not scheduled", "unscheduled") else "@daily"
-    return _dag_of_one(schedule=chosen, start_date=DAY, params={"x": param})
+def _param(error: str, schedule: str | None) -> Callable[[], DAG]:
+    param = Param(type="integer") if error == "without default" else Param("text", type="integer")
+    dag_schedule = None if schedule in (None, "schedule None", "not scheduled", "unscheduled") else "@daily"
+    return _dag_of_one(schedule=dag_schedule, start_date=DAY, params={"x": param})
 
 
 def _tags_of_kind(kind: str) -> Callable[[], DAG]:
@@ -547,8 +547,8 @@ PATTERNS: dict[str, Callable[..., Callable[[], DAG]]] = {
     rf"(?P<name>{_ARGUMENTS}) {_KIND}": lambda name, kind: _dag_of_one(schedule=None, **{name: SAMPLES[kind]}),
     rf"(?P<name>start_date|end_date) as {_KIND}": _date_of_kind,
     r"end_date (?P<where>before|equals|equal to|after) start_date": _end_date,
-    r"@continuous with max_active_runs (?P<most>\d+)": lambda most: _dag_of_one(
-        schedule="@continuous", start_date=DAY, max_active_runs=int(most)
+    r"@continuous with max_active_runs (?P<number>\d+)": lambda number: _dag_of_one(
+        schedule="@continuous", start_date=DAY, max_active_runs=int(number)
     ),
     r"tag (?P<more>longer than|of|with) (?P<size>\d+) characters": lambda more, size: _dag_of_one(
         tags=["x" * (int(size) + (more == "longer than"))]
@@ -557,22 +557,22 @@ PATTERNS: dict[str, Callable[..., Callable[[], DAG]]] = {
     rf"expand with (?:an? )?(?P<how>plain |empty )?{_KIND}": lambda how, kind: _expanded_over(
         type(SAMPLES[kind])() if how == "empty " else SAMPLES[kind]
     ),
-    r"DAG param (?P<fault>without default|default violates its schema)(?:, (?P<schedule>.+))?": _param,
+    r"DAG param (?P<error>without default|default violates its schema)(?:, (?P<schedule>.+))?": _param,
 }
-"""what an id looks like -> how its program is made from the named groups; an id in :data:`PROGRAMS` comes first"""
+"""pattern of an id -> function that makes its program from the named groups; :data:`PROGRAMS` comes first"""
 
 
 def program_of(case_id: str) -> Callable[[], DAG] | None:
     if case_id in PROGRAMS:
         return PROGRAMS[case_id]
     for pattern, make in PATTERNS.items():
-        found = re.fullmatch(pattern, case_id)
-        if found:
-            return make(**found.groupdict())
+        match = re.fullmatch(pattern, case_id)
+        if match:
+            return make(**match.groupdict())
     return None
 
 
 def test_ids_of_a_known_pattern_are_rebuilt_and_others_are_not():
     for case_id in ("missing start_date, schedule @once, catchup True", "tags as list", "max_active_tasks string"):
         assert program_of(case_id) is not None
-    assert program_of("something that nobody has thought of") is None
+    assert program_of("an unknown id") is None

@@ -1,7 +1,7 @@
-"""Builds the DAG of a topologies or xcom case with nbflow's public API, and runs it for real.
+"""Builds the DAG of a topologies or xcom case with nbflow's public API.
 
-The tasks are Python functions that behave as the case says; what they pulled is collected in ``Recorder``. Runs are
-made and driven by nbflow's scheduler with the sequential executor, on a metastore of their own.
+The tasks are Python functions with the behaviour in the case; ``Recorder`` collects the values that they pull. nbflow's
+scheduler runs them with the sequential executor, on a separate metastore.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 class Recorder:
-    """What the tasks pulled, by run."""
+    """The values that the tasks pulled, by run."""
 
     def __init__(self) -> None:
         self.index_of_run: dict[str, int] = {}
@@ -33,10 +33,10 @@ class Recorder:
 
     def record(self, label: str, value: Any, *, kind: str | None = None) -> None:
         ti = get_current_context()["ti"]
-        named = kind or _type_name(value)
-        shown = list(value) if named in ("lazy_sequence", "tuple", "pair") else value
+        type_name = kind or _type_name(value)
+        recorded = list(value) if type_name in ("lazy_sequence", "tuple", "pair") else value
         self.pulled.setdefault(ti.run_id, []).append(
-            {"task_id": ti.task_id, "map_index": ti.map_index, "label": label, "type": named, "value": shown}
+            {"task_id": ti.task_id, "map_index": ti.map_index, "label": label, "type": type_name, "value": recorded}
         )
 
 
@@ -55,7 +55,7 @@ def _value(raw: Any) -> Any:
 
 
 class Body:
-    """What one task does when it runs."""
+    """The behaviour of one task."""
 
     def __init__(self, behaviour: Mapping[str, Any], recorder: Recorder) -> None:
         self.behaviour, self.recorder = behaviour, recorder
@@ -75,10 +75,10 @@ class Body:
                 ti.xcom_push(key=key, value=value)
         self._raise(does, x, ti.try_number)
         for label, arguments in does.get("pull", {}).items():
-            given = dict(arguments)
+            kwargs = dict(arguments)
             if label == "tuple":
-                given["task_ids"] = tuple(given["task_ids"])
-            self.recorder.record(label, ti.xcom_pull(**given))
+                kwargs["task_ids"] = tuple(kwargs["task_ids"])
+            self.recorder.record(label, ti.xcom_pull(**kwargs))
         if does.get("record_args"):
             self.recorder.record("args", x)
         if does.get("xy"):
@@ -164,7 +164,7 @@ class Builder:
     def _build_inside(self, group: str | None, arguments: Mapping[str, Any]) -> None:
         for spec in self.case["tasks"]:
             if spec.get("group") == group:
-                self._need(spec["id"], arguments)
+                self._get_task(spec["id"], arguments)
         for spec in self.group_specs.values():
             if spec.get("parent") == group and spec["id"] not in self.groups:
                 self._build_group(spec, arguments)
@@ -172,19 +172,19 @@ class Builder:
     def _build_group(self, spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
         name = spec["id"].rsplit(".", 1)[-1]
         if "expand" not in spec:
-            with TaskGroup(name) as made:
-                self.groups[spec["id"]] = made
+            with TaskGroup(name) as group:
+                self.groups[spec["id"]] = group
                 self._build_inside(spec["id"], arguments)
             return
-        given = {key: self._argument(value, arguments) for key, value in spec["expand"].items()}
+        mapped = {key: self._argument(value, arguments) for key, value in spec["expand"].items()}
 
         @task_group(group_id=name)
         def body(x=None, y=None):
             self._build_inside(spec["id"], {"x": x, "y": y})
 
-        self.groups[spec["id"]] = body.expand(**given)
+        self.groups[spec["id"]] = body.expand(**mapped)
 
-    def _need(self, task_id: str, arguments: Mapping[str, Any]) -> Any:
+    def _get_task(self, task_id: str, arguments: Mapping[str, Any]) -> Any:
         if task_id not in self.tasks:
             self.tasks[task_id] = self._task(self.specs[task_id], arguments)
         return self.tasks[task_id]
@@ -214,8 +214,8 @@ class Builder:
         return raw
 
     def _output(self, task_id: str, arguments: Mapping[str, Any]) -> Any:
-        made = self._need(task_id, arguments)
-        return made if hasattr(made, "map") else made.output
+        task_object = self._get_task(task_id, arguments)
+        return task_object if hasattr(task_object, "map") else task_object.output
 
     def _task(self, spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
         behaviour = spec.get("behaviour", {})
@@ -227,10 +227,10 @@ class Builder:
         if kind == "empty":
             return EmptyOperator(**options)
         if kind == "sensor":
-            given = {name: behaviour[key] for key, name in _SENSOR.items() if key in behaviour}
+            sensor_options = {name: behaviour[key] for key, name in _SENSOR.items() if key in behaviour}
             if "never_fail" in behaviour:
-                given["never_fail"] = behaviour["never_fail"]
-            return PythonSensor(python_callable=body.poke, poke_interval=0.05, **given, **options)
+                sensor_options["never_fail"] = behaviour["never_fail"]
+            return PythonSensor(python_callable=body.poke, poke_interval=0.05, **sensor_options, **options)
         return self._called(spec, self._decorated(spec, behaviour, body, options), arguments)
 
     def _decorated(self, spec: Mapping[str, Any], behaviour: Mapping[str, Any], body: Body, options: dict) -> Any:
@@ -256,18 +256,18 @@ class Builder:
             return task.short_circuit(ignore_downstream_trigger_rules=rules, **options)(test)
         return task(**options)(_dict_call(body) if behaviour.get("annotate_dict") else _call(body))
 
-    def _called(self, spec: Mapping[str, Any], made: Any, arguments: Mapping[str, Any]) -> Any:
-        def given(name: str) -> dict[str, Any]:
+    def _called(self, spec: Mapping[str, Any], decorated: Any, arguments: Mapping[str, Any]) -> Any:
+        def kwargs_of(name: str) -> dict[str, Any]:
             return {key: self._argument(value, arguments) for key, value in spec.get(name, {}).items()}
 
         if "partial" in spec:
-            made = made.partial(**given("partial"))
+            decorated = decorated.partial(**kwargs_of("partial"))
         if "expand" in spec:
-            called = made.expand(**given("expand"))
+            called = decorated.expand(**kwargs_of("expand"))
         elif "expand_kwargs" in spec:
-            called = made.expand_kwargs(self._argument(spec["expand_kwargs"], arguments))
+            called = decorated.expand_kwargs(self._argument(spec["expand_kwargs"], arguments))
         else:
-            called = made(**given("args"))
+            called = decorated(**kwargs_of("args"))
         return called.as_setup() if spec.get("setup") else called
 
     def _teardown(self, spec: Mapping[str, Any]) -> None:

@@ -141,7 +141,6 @@ class Lab:
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One server for all browser tests, with a home whose DAGs folder is the server's own folder."""
-    pytest.importorskip("jupyterlab")
     top = tmp_path_factory.mktemp("lab")
     root, home = top / "notebooks", top / "home"
     root.mkdir()
@@ -188,7 +187,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")  # one at a time in a process: its loop would be in the way of other files' tests
 def browser(chromium_path: str) -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
+    from playwright import sync_api
+
     with sync_api.sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM_ARGS)
         yield launched

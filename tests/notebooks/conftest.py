@@ -48,8 +48,8 @@ def _text(output: Any) -> str:
 @pytest.fixture
 def execute(home: Path, tmp_path: Path) -> Iterator[Callable[..., Executed]]:
     """Execute a notebook of the project in a folder of its own; what it started is ended afterwards."""
-    nbformat = pytest.importorskip("nbformat")
-    nbclient = pytest.importorskip("nbclient")
+    import nbclient
+    import nbformat
 
     def run(path: str, *, change: Callable[[Any], None] = lambda notebook: None, seconds: int = 120) -> Executed:
         folder = tmp_path / "work"

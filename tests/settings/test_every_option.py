@@ -329,7 +329,7 @@ OPTIONS = {
         changed="Berlin",
     ),
     "core.execute_tasks_new_python_interpreter": Row(
-        value="true", observe=of_its_children("always_fresh"), default=False, changed=True
+        value="true", observe=of_its_children("reload_every_try"), default=False, changed=True
     ),
     "core.fernet_key": Row(value=KEY, observe=stored_with, default=False, changed=True),
     "core.sensitive_var_conn_names": Row(value="shop", observe=hidden_variable, default="Berlin", changed="***"),

@@ -10,6 +10,7 @@ import pytest
 from nbflow.core.snapshot import TaskKey
 from nbflow.core.spec import GroupSpec, TaskSpec
 from nbflow.sim import Does, Script, World, as_last_time, script_of, simulate
+from tests.other_processes import printed
 from tests.sim.shapes import chain, dag_of, utc
 
 START = utc(2024, 1, 1)
@@ -40,6 +41,11 @@ logical date      due                  late     took state    tasks
 
 def test_a_simulation_is_equal_to_itself() -> None:
     assert simulate(chain(), start=START, days=1) == simulate(chain(), start=START, days=1)
+
+
+def test_a_simulation_is_the_same_in_another_process() -> None:
+    code = "from tests.sim.test_simulate import *; print(simulate(chain(), start=START, days=1).text())"
+    assert printed(code) == {simulate(chain(), start=START, days=1).text()}
 
 
 def test_runs_from_before_the_simulation_are_left_out_and_it_says_so() -> None:

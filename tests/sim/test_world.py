@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 
 import pytest
 
@@ -13,6 +14,7 @@ from nbflow.core.states import RunState, TaskState
 from nbflow.sim import FAULTS, NO_FAULTS, Does, Faults, Script, Seeded, World, every_fault
 from nbflow.sim.random_dags import POOLS
 from nbflow.sim.soak import live_through, world_of
+from tests.other_processes import printed
 from tests.sim.shapes import chain, dag_of, utc
 
 START = utc(2024, 1, 1)
@@ -192,6 +194,14 @@ def trace(seed: int) -> str:
 @pytest.mark.parametrize("seed", [3, 8, 15])
 def test_the_same_seed_gives_the_same_trace(seed: int) -> None:
     assert trace(seed) == trace(seed)
+
+
+def digest(seed: int) -> str:
+    return sha256(trace(seed).encode()).hexdigest()
+
+
+def test_the_same_seed_gives_the_same_trace_in_another_process() -> None:
+    assert printed("from tests.sim.test_world import digest; print(digest(3))") == {digest(3)}
 
 
 def test_another_seed_gives_another_trace() -> None:

@@ -448,8 +448,9 @@ def test_percent_files_are_read_like_notebooks(tmp_path: Path) -> None:
 
 
 def test_what_jupytext_writes_is_read_alike(file: Path) -> None:
+    import jupytext
+
     # Given a notebook, and the percent file that jupytext makes of it
-    jupytext = pytest.importorskip("jupytext")
     cells = (SETUP, "%%dag --shared\ndef helper():\n    return 1", SALES, "%dag run sales\n!ls", "%%time\nx = 1")
     file.write_text(notebook(*cells, prose="# A title"))
     percent = file.with_suffix(".py")

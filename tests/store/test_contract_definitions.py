@@ -166,8 +166,11 @@ def test_deleting_a_dag_deletes_its_history(store: Store) -> None:
     register(store, spec(dag_id="other"))
     store.apply([add(a_run()), add(a_run(dag_id="other"))], actor="scheduler")
 
+    would_go = store.delete_dag("sales", actor="ada", now=T0, dry_run=True)
+    assert store.dag("sales") is not None
     gone = store.delete_dag("sales", actor="ada", now=T0)
 
+    assert would_go == gone
     # a run, two instances, an event, a version, the DAG, two tasks seen
     assert gone == 8
     assert (store.dag("sales"), store.versions("sales"), store.run(RunKey("sales", "r1"))) == (None, [], None)

@@ -252,7 +252,6 @@ class TestForm:
 
     @pytest.fixture
     def form(self, sitting):
-        pytest.importorskip("ipywidgets")
         from nbflow.teach.quiz_form import Form
 
         return Form(sitting)

@@ -56,7 +56,8 @@ def forex() -> GraphView:
 @pytest.fixture(scope="module")  # one at a time in a process: its loop would be in the way of other files' tests
 def browser(chromium_path: str) -> Iterator[Any]:
     """Chromium. Without one the tests are skipped; where CI=true they fail, since there it must be."""
-    sync_api = pytest.importorskip("playwright.sync_api")
+    from playwright import sync_api
+
     with sync_api.sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM_ARGS)
         yield launched

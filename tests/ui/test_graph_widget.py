@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -11,35 +10,15 @@ from typing import Any
 
 import pytest
 
-from nbflow.ui import js_bundle, live
+from nbflow.ui import live
 from nbflow.ui.html import graph_bundle
 from nbflow.ui.scene import scene
 from nbflow.ui.state_colors import glyphs, palettes
 from nbflow.views.graph import EdgeView, GraphView, TaskView
 from tests.ui.samples import NOW
+from tests.ui.widget_page import ADDRESS, READY, files_of, many_tasks
 
 pytestmark = pytest.mark.browser
-
-HOST = """<!doctype html><meta charset=utf-8><link rel=stylesheet href=/w.css>
-<body data-jp-theme-light="%s"><div id=root style="width:980px"></div>
-<script type=module>
-import widget from "/widget.js";
-const data = %s, listeners = {};
-window.sent = [];
-window.model = {
-  get: key => data[key],
-  send: message => window.sent.push(message),
-  on: (event, f) => (listeners[event] ??= []).push(f),
-  off: (event, f) => { listeners[event] = (listeners[event] ?? []).filter(g => g !== f); },
-  push: patch => {
-    Object.assign(data, patch);
-    for (const key of Object.keys(patch)) (listeners["change:" + key] ?? []).forEach(f => f());
-  },
-  reply: message => (listeners["msg:custom"] ?? []).forEach(f => f(message)),
-  count: () => Object.values(listeners).reduce((n, l) => n + l.length, 0),
-};
-window.unmount = widget.render({ model, el: document.querySelector("#root") });
-</script>"""
 
 
 @pytest.fixture
@@ -47,18 +26,9 @@ def shown(new_page: Callable[..., Any]) -> Callable[..., Any]:
     """Mount a graph and return its page."""
 
     def show(graph: GraphView, *, theme: str = "light", **options: Any) -> Any:
-        drawn = scene(graph)
-        traits = live.graph_traits(graph, drawn) | live.state_traits(graph, drawn, NOW) | {"version": 1}
-        embedded = json.dumps(traits).replace("<", "\\u003c")
-        host = HOST % ("false" if theme == "dark" else "true", embedded)
-        files = {
-            "/widget.js": ("text/javascript", js_bundle.graph_esm()),
-            "/w.css": ("text/css", js_bundle.css()),
-            "nbflow.test/": ("text/html", host),
-        }
-        page = new_page(files, **options)
-        page.goto("http://nbflow.test/")
-        page.wait_for_selector("[data-nbflow-view=graph][data-ready='1']")
+        page = new_page(files_of(graph, theme=theme), **options)
+        page.goto(ADDRESS)
+        page.wait_for_selector(READY)
         return page
 
     return show
@@ -280,23 +250,28 @@ def test_a_phone_shows_everything_within_its_width(shown: Callable[..., Any], fo
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_300_tasks_are_recoloured_within_a_frame(shown: Callable[..., Any]) -> None:
-    tasks = tuple(TaskView(task_id=f"t{i}") for i in range(300))
-    page = shown(GraphView(dag_id="x", tasks=tasks, run="r", run_state="running"))
-    took = page.evaluate(
-        """async () => { const ids = Object.keys(model.get("states")); const took = [];
-        for (let k = 0; k < 9; k++) {
-          const states = {};
-          ids.forEach((id, j) => states[id] = {state: ["queued", "running", "success"][(j + k) % 3]});
-          const start = performance.now();
-          model.push({states});
-          await null; await null;
-          took.push(performance.now() - start);
-        }
-        return took.sort((a, b) => a - b)[4]; }"""
+def test_new_states_change_what_differs_and_build_nothing_anew(shown: Callable[..., Any]) -> None:
+    """How long that takes is a row of `make bench`."""
+    # Given a graph of many tasks, and somebody who notes what changes in the page
+    page = shown(many_tasks(300))
+    page.evaluate(
+        """() => { window.nodes = [...document.querySelectorAll(".nf-node")]; window.changed = new Set();
+        window.watching = new MutationObserver(seen => seen.forEach(one =>
+            window.changed.add(one.target.closest?.("[data-task-id]")?.dataset.taskId ?? "")));
+        watching.observe(document.querySelector(".nf-canvas"), {subtree: true, childList: true, attributes: true}); }"""
     )
-    assert page.locator("[data-state=none]").count() == 0
-    assert took < 50
+    # When one task gets another state, and then all of them
+    few = """ids => { const states = {...model.get('states')};
+        ids.forEach(id => states[id] = {state: 'running'}); model.push({states}); }"""
+    page.evaluate(few, ["t7"])
+    one = page.evaluate("async () => { await null; const seen = [...changed]; changed.clear(); return seen; }")
+    page.evaluate(few, [f"t{i}" for i in range(300)])
+    rest = page.evaluate("async () => { await null; return [...changed]; }")
+    # Then that one changed alone, then the others alone, and the nodes are still the same ones
+    assert one == ["t7"]
+    assert sorted(rest) == sorted(f"t{i}" for i in range(300) if i != 7)
+    assert page.evaluate("nodes.every((node, i) => node === document.querySelectorAll('.nf-node')[i])")
+    assert page.locator("[data-state=running]").count() == 300
 
 
 def test_nothing_is_left_after_unmounting(shown: Callable[..., Any], forex: GraphView) -> None:

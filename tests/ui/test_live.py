@@ -121,9 +121,10 @@ def shown(
     forex: GraphView, slow: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[LiveGraph, FakeWidget, FakeHandle]:
     """A live graph in a front end that is made of fakes."""
+    from nbflow.ui import widgets
+
     handle = FakeHandle()
     first: list[dict[str, Any]] = []
-    widgets = pytest.importorskip("nbflow.ui.widgets")
     monkeypatch.setattr(widgets, "GraphWidget", FakeWidget)
     monkeypatch.setattr("IPython.display.display", lambda mime, **_: (first.append(mime), handle)[1])
     view = LiveGraph(forex, now=lambda: NOW, publisher_=slow)
@@ -268,7 +269,8 @@ def test_the_module_that_each_widget_carries_is_small_and_whole() -> None:
 
 
 def test_a_real_widget_has_these_traits_and_no_trait_named_layout_is_taken(forex: GraphView) -> None:
-    widgets = pytest.importorskip("nbflow.ui.widgets")
+    from nbflow.ui import widgets
+
     drawn = scene(forex)
     asked: list[Any] = []
     widget = widgets.GraphWidget(

@@ -24,6 +24,7 @@ from nbflow.views.gantt import GanttQuery
 from nbflow.views.graph import GraphQuery
 from nbflow.views.grid import GridQuery
 from nbflow.views.import_errors import ImportErrorsQuery
+from nbflow.views.jobs import JobsQuery
 from nbflow.views.next_runs import NextRunsQuery
 from nbflow.views.runs import RunsQuery
 from nbflow.views.task_instances import TaskInstancesQuery
@@ -45,7 +46,8 @@ MOST: dict[str, tuple[Query[Any], int]] = {
     "graph": (GraphQuery(dag_id="sales", run_id="r1"), 5),
     "grid": (GridQuery(dag_id="sales"), 3),
     "import_errors": (ImportErrorsQuery(), 1),
-    "next_runs": (NextRunsQuery(dag_id="sales"), 3),
+    "jobs": (JobsQuery(), 1),
+    "next_runs": (NextRunsQuery(dag_id="sales"), 4),
     "runs": (RunsQuery(dag_id="sales"), 3),
     "task_instances": (TaskInstancesQuery(dag_id="sales", run_id="r1"), 10),
     "task_log": (TaskLogQuery(dag_id="sales", run_id="r1", task_id="t0"), 3),

@@ -1,4 +1,4 @@
-"""Timetables: when a DAG runs, and about which period of time.
+"""Timetables: when a DAG runs, and which data interval each run covers.
 
 =====================================  ================================================================
 ``schedule=``                          timetable
@@ -10,11 +10,11 @@ a cron expression or preset            :class:`CronDataIntervalTimetable`, or :c
 a :class:`Timetable`                   itself
 =====================================  ================================================================
 
-Where there are two, ``create_cron_data_intervals`` decides: True (nbflow's default, as in Airflow 2) gives data
-intervals, False (Airflow 3's default) gives triggers. As in Airflow the one setting speaks for steps too.
+Of the two classes in a row, ``create_cron_data_intervals`` selects one: True (nbflow's default, as in Airflow 2) data
+intervals, False (Airflow 3's default) triggers. As in Airflow, the setting applies to deltas too.
 
-``base`` holds the contract, ``cron`` the arithmetic across changes of the clocks, ``steps`` that of deltas;
-``interval``, ``trigger`` and ``simple`` are the timetables themselves.
+``base`` holds the interface, ``cron`` the arithmetic of cron expressions across DST changes, ``deltas`` that of deltas;
+``data_interval``, ``trigger`` and ``simple`` are the timetables themselves.
 """
 
 from __future__ import annotations
@@ -73,19 +73,19 @@ _BY_KIND = {
     )
 }
 
-_BY_WORD = {"@once": OnceTimetable, "@continuous": ContinuousTimetable}
+_BY_PRESET = {"@once": OnceTimetable, "@continuous": ContinuousTimetable}
 
 
 class CustomTimetableNotLoaded(TimetableInvalid):
-    """The stored timetable is a user's class. Only a process that runs user code may import it."""
+    """The stored timetable is a custom class. Only a process that runs user code may import it."""
 
 
 def timetable_from_schedule(
     schedule: Any, timezone: str | tzinfo | None = None, *, create_cron_data_intervals: bool = True
 ) -> Timetable:
-    """The timetable of what a DAG's ``schedule=`` takes. ``timezone`` is that of the DAG, for plain cron strings.
+    """The timetable of a DAG's ``schedule=`` argument. ``timezone`` is that of the DAG, for plain cron strings.
 
-    Raises :class:`TimetableInvalid` for a cron expression or step that makes no schedule, ValueError for anything else.
+    Raises :class:`TimetableInvalid` for an invalid cron expression or delta, ValueError for any other invalid value.
     """
     match schedule:
         case None | []:
@@ -93,14 +93,14 @@ def timetable_from_schedule(
         case Timetable():
             schedule.validate()
             return schedule
-        case str() if schedule in _BY_WORD:
-            return _BY_WORD[schedule]()
+        case str() if schedule in _BY_PRESET:
+            return _BY_PRESET[schedule]()
         case str():
             zone = timezone_of(timezone)
             if create_cron_data_intervals:
                 return CronDataIntervalTimetable(schedule, zone)
             return CronTriggerTimetable(schedule, timezone=zone)
-    # relativedelta is told by its name: importing dateutil for a DAG without one costs milliseconds.
+    # relativedelta is recognised by its name: importing dateutil for a DAG without one would cost milliseconds.
     if isinstance(schedule, timedelta) or type(schedule).__name__ == "relativedelta":
         return DeltaDataIntervalTimetable(schedule) if create_cron_data_intervals else DeltaTriggerTimetable(schedule)
     raise ValueError(
@@ -110,20 +110,21 @@ def timetable_from_schedule(
 
 
 def timetable_from_spec(spec: Mapping[str, Any]) -> Timetable:
-    """The timetable whose ``to_spec()`` gave ``spec``.
+    """Inverse of ``to_spec()``.
 
-    A user's own timetable is not imported, for that would be running user code: the process that parses DAGs adds a
-    record of its next runs to the spec (:meth:`RecordedTimetable.record`), and the record is planned by. Without one,
-    :class:`CustomTimetableNotLoaded` is raised.
+    A custom timetable is not imported, since that would run user code: the process that parses DAGs adds a record of
+    its next runs to the spec (:meth:`RecordedTimetable.record`), and the scheduler uses the record. Raises
+    :class:`CustomTimetableNotLoaded` for a custom timetable without a record, :class:`TimetableInvalid` for an unknown
+    kind.
     """
     kind = spec["kind"]
     if kind == "custom":
         if "runs" in spec:
             return RecordedTimetable(spec)
         raise CustomTimetableNotLoaded(
-            f"{spec['class']} is a timetable of the DAG's author: use the runs stored when the DAG was parsed."
+            f"{spec['class']} is a custom timetable: use the runs that were stored when the DAG was parsed."
         )
     if kind not in _BY_KIND:
-        raise TimetableInvalid(f"There is no timetable of kind {kind!r}; known are {', '.join(_BY_KIND)}, custom.")
+        raise TimetableInvalid(f"Unknown kind of timetable {kind!r}; known are {', '.join(_BY_KIND)}, custom.")
     timetable: Timetable = _BY_KIND[kind].from_spec(spec)
     return timetable

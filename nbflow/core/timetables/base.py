@@ -1,12 +1,12 @@
-"""What a timetable is: the answer to "which run comes after this one?".
+"""The interface of timetables: a timetable returns the run that follows a given run.
 
-Vocabulary (Airflow's): a run has a *data interval* (the period it is about) and a *run_after* (when it may be created);
-its *logical date* is the start of its interval. A *restriction* is what the DAG adds: nothing before ``earliest``,
-nothing after ``latest``, and whether missed runs are made up for (*catchup*).
+Terms (Airflow's): a run has a *data interval* (the period that it covers) and a *run_after* (when it may be created);
+its *logical date* is the start of its interval. A *restriction* holds the DAG's arguments: no run before ``earliest``,
+none after ``latest``, and whether missed runs are created (*catchup*).
 
-A timetable reads no clock. Where the answer depends on the present (catchup off: skip to the latest), the present comes
-in as ``restriction.now``; :meth:`Timetable.next_run` puts it there, and it flows through ``super()`` calls of users'
-subclasses unseen. So the same question always has the same answer, in the scheduler, in a simulation and in a test.
+A timetable does not read a clock. If the result depends on the current time (catchup off: skip to the latest), that is
+``restriction.now``; :meth:`Timetable.next_run` sets it, and ``super()`` calls of custom subclasses pass it on. So equal
+arguments always give equal results, in the scheduler, in a simulation and in a test.
 """
 
 from __future__ import annotations
@@ -20,100 +20,100 @@ from nbflow.errors import AirflowTimetableInvalid
 from .time_zones import as_utc
 
 TimetableInvalid = AirflowTimetableInvalid
-"""A schedule that cannot be: a bad cron expression, an interval that is not positive."""
+"""An invalid schedule: a wrong cron expression, an interval that is not positive."""
 
 
-# These three are tuples, as in Airflow: users' timetables build and unpack them.
+# These three are tuples, as in Airflow: custom timetables build and unpack them.
 class DataInterval(NamedTuple):
-    """The period ``[start, end)`` that a run is about; empty for runs that are only triggered."""
+    """The period ``[start, end)`` that a run covers; empty for runs that are only triggered."""
 
     start: datetime
     end: datetime
 
     @classmethod
     def exact(cls, at: datetime) -> Self:
-        """The empty interval at a moment."""
+        """The empty interval at ``at``."""
         return cls(at, at)
 
 
 class DagRunInfo(NamedTuple):
-    """A run that a timetable asks for; it may be created from ``run_after`` on."""
+    """A run of a timetable; it may be created from ``run_after`` on."""
 
     run_after: datetime
     data_interval: DataInterval
 
     @classmethod
     def exact(cls, at: datetime) -> Self:
-        """A run at a moment, about no period."""
+        """A run at ``at`` with an empty interval."""
         return cls(at, DataInterval(at, at))
 
     @classmethod
     def interval(cls, start: datetime, end: datetime) -> Self:
-        """A run about a period, due when the period is over."""
+        """A run that covers a period, due at its end."""
         return cls(end, DataInterval(start, end))
 
     @property
     def logical_date(self) -> datetime:
-        """The run's name in time: the start of its interval."""
+        """The start of the run's interval."""
         return self.data_interval.start
 
 
 class TimeRestriction(NamedTuple):
-    """What the DAG allows: ``earliest``/``latest`` (inclusive, None = open), ``catchup``, and the present."""
+    """The DAG's ``earliest`` and ``latest`` (inclusive; None: open) and ``catchup``, and the current time."""
 
     earliest: datetime | None
     latest: datetime | None
     catchup: bool
     now: datetime | None = None
-    """The present, for the answers that depend on it. Airflow's timetables read the clock instead."""
+    """The current time, for results that depend on it. Airflow's timetables read the clock instead."""
 
-    def present(self) -> datetime:
-        """``now``; raises ValueError where nobody has said what time it is."""
+    def require_now(self) -> datetime:
+        """``now``. Raises ValueError if it is not set."""
         if self.now is None:
             raise ValueError(
-                "This timetable's answer depends on the present: call next_run(..., now=...), or pass "
+                "The next run of this timetable depends on the current time: call next_run(..., now=...), or pass "
                 "TimeRestriction(..., now=...)."
             )
         return self.now
 
     def allows(self, moment: datetime) -> bool:
-        """Whether ``moment`` is not past ``latest``."""
+        """Whether ``moment`` is not after ``latest``."""
         return self.latest is None or moment <= self.latest
 
 
 class Timetable:
-    """Base of all timetables, and of users' own: override :meth:`next_dagrun_info` and
-    :meth:`infer_manual_data_interval`, and :meth:`serialize`/:meth:`deserialize` if there are arguments.
+    """Base class of timetables. A custom timetable overrides :meth:`next_dagrun_info` and
+    :meth:`infer_manual_data_interval`, and :meth:`serialize` and :meth:`deserialize` if it has arguments.
 
-    A user's timetable is user code: it is run where user code runs, and what it answers is stored. Nothing in the core
-    imports it back (see ``timetable_from_spec``).
+    A custom timetable is user code: it runs where user code runs, and its results are stored. The core never imports it
+    (see ``timetable_from_spec``).
     """
 
     kind: ClassVar[str] = "custom"
-    """The word in the stored form. Each of our own classes sets it; a subclass of one does not, and is custom."""
+    """The kind in the stored form. Every class of nbflow sets it; a subclass that does not is custom."""
     description: str = ""
-    """A sentence for people, set by subclasses that know better than their class's name."""
+    """A phrase for display; replaces :attr:`summary` in :meth:`describe`."""
     periodic: bool = True
-    """Whether it fires again and again: only then is there anything to backfill."""
+    """Whether runs recur; if not, there is nothing to backfill."""
     can_be_scheduled: bool = True
-    """False where no run ever comes by itself."""
+    """False if there are only manual runs."""
     active_runs_limit: int | None = None
-    """The most runs that may be active at a time, where the timetable itself needs a limit."""
+    """Largest number of active runs that the timetable itself allows; None: no limit."""
 
     # -- Airflow's protocol
 
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
-        """The run after the one whose interval is given (None: the first run), or None when there is none."""
+        """The run after the one with the given interval (None: the first run), or None if there is none."""
         raise NotImplementedError(f"{type(self).__name__} must define next_dagrun_info().")
 
     def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:
-        """The interval of a run that a person or another DAG triggers at ``run_after``."""
+        """The interval of a run that is triggered at ``run_after``."""
         raise NotImplementedError(f"{type(self).__name__} must define infer_manual_data_interval().")
 
     def validate(self) -> None:
-        """Raise :class:`TimetableInvalid` if the arguments make no schedule. Ours refuse when they are built."""
+        """Raise :class:`TimetableInvalid` if the arguments are invalid. nbflow's classes check them in ``__init__``."""
 
     def serialize(self) -> dict[str, Any]:
         """The arguments as JSON, for :meth:`deserialize`."""
@@ -121,12 +121,12 @@ class Timetable:
 
     @classmethod
     def deserialize(cls, data: Mapping[str, Any]) -> Self:
-        """The timetable whose :meth:`serialize` gave ``data``."""
+        """Inverse of :meth:`serialize`."""
         return cls(**data)
 
     @property
     def summary(self) -> str:
-        """A few characters for a column of a table."""
+        """A short text for a table column."""
         return type(self).__name__
 
     # -- nbflow's
@@ -134,22 +134,20 @@ class Timetable:
     def next_run(
         self, last: DagRunInfo | DataInterval | None, restriction: TimeRestriction, now: datetime
     ) -> DagRunInfo | None:
-        """The run after ``last``, as seen at ``now``. Times in the answer are aware UTC.
+        """The run after ``last``, as of ``now``; it may be in the future. Its times are aware UTC.
 
-        A user's timetable is handed pendulum's datetimes, as by Airflow; it may answer with any that are aware.
-
-        It may lie in the future: nothing is due before its ``run_after``.
+        A custom timetable gets pendulum's datetimes, as from Airflow; it may return any aware datetimes.
         """
         interval = last.data_interval if isinstance(last, DagRunInfo) else last
         earliest, latest, catchup, _ = restriction
-        handed = _as_pendulum if self._is_custom() else as_utc
+        convert = _as_pendulum if self._is_custom() else as_utc
         info = self.next_dagrun_info(
-            last_automated_data_interval=None if interval is None else DataInterval(*map(handed, interval)),
+            last_automated_data_interval=None if interval is None else DataInterval(*map(convert, interval)),
             restriction=TimeRestriction(
-                None if earliest is None else handed(earliest),
-                None if latest is None else handed(latest),
+                None if earliest is None else convert(earliest),
+                None if latest is None else convert(latest),
                 catchup,
-                handed(now),
+                convert(now),
             ),
         )
         if info is None:
@@ -159,16 +157,16 @@ class Timetable:
 
     def manual_interval(self, run_after: datetime) -> DataInterval:
         """:meth:`infer_manual_data_interval` with aware UTC in and out; a naive ``run_after`` is UTC."""
-        handed = _as_pendulum if self._is_custom() else as_utc
-        return DataInterval(*map(as_utc, self.infer_manual_data_interval(run_after=handed(run_after))))
+        convert = _as_pendulum if self._is_custom() else as_utc
+        return DataInterval(*map(as_utc, self.infer_manual_data_interval(run_after=convert(run_after))))
 
     def runs_between(self, start: datetime, end: datetime, now: datetime) -> Iterator[DagRunInfo]:
-        """All runs with ``start <= logical date <= end``, in order; for backfills. Due ones and future ones alike."""
+        """All runs with ``start <= logical date <= end``, in order, due and future ones; for backfills."""
         restriction = TimeRestriction(start, end, True)
         last: DagRunInfo | None = None
         while (info := self.next_run(last, restriction, now)) is not None:
             if last is not None and info.data_interval <= last.data_interval:
-                return  # a timetable that does not move on (@continuous at a standing clock, a user's mistake)
+                return  # the timetable does not advance (@continuous at a fixed time, or a mistake in a custom one)
             if info.logical_date > end:
                 return
             if info.logical_date >= start:
@@ -183,7 +181,7 @@ class Timetable:
         return {"kind": cls.kind, **self._arguments()}
 
     def _arguments(self) -> dict[str, Any]:
-        """What :meth:`to_spec` adds to the kind."""
+        """The arguments in :meth:`to_spec`."""
         return {}
 
     @classmethod
@@ -191,7 +189,7 @@ class Timetable:
         return "kind" not in vars(cls)
 
     def describe(self) -> str:
-        """One phrase for people, such as "every day at 00:00 UTC"."""
+        """A phrase for display, such as "every day at 00:00 UTC"."""
         return self.description or self.summary
 
     def __eq__(self, other: object) -> bool:
@@ -206,7 +204,7 @@ class Timetable:
 
 
 def _as_pendulum(moment: datetime) -> datetime:
-    # Imported for users' timetables only: it takes longer than all of the core.
+    # Imported only for custom timetables: the import takes longer than that of the whole core.
     import pendulum
 
     return pendulum.instance(as_utc(moment), tz="UTC")

@@ -1,21 +1,21 @@
-"""When a cron expression fires, as instants, across changes of the clocks.
+"""The instants at which a cron expression fires, across changes of the UTC offset (DST).
 
-Cron speaks of wall-clock time; runs need instants. croniter finds the next matching *wall* time; this module decides
-what that means as an instant. The rules, which are Airflow's as observed:
+A cron expression matches wall-clock times; runs need instants. croniter finds the next matching *wall* time; this
+module maps it to an instant. The rules, which are Airflow's as observed:
 
 1. A wall time that occurs once fires at its instant.
-2. One that is skipped (02:30 when the clocks go from 2 to 3) fires as much later as the gap is long: at 03:30.
-3. One that occurs twice fires the second time only.
-4. But a schedule that takes every hour keeps ticking: it counts elapsed time over the change, so that an hourly run
-   neither pauses for two hours nor is lost. It goes on with the old offset up to its first tick at or after the change,
-   and with the new offset from there.
+2. A wall time that is skipped (02:30 when clocks go from 2 to 3) fires later by the length of the gap: at 03:30.
+3. A wall time that occurs twice fires only the second time.
+4. A schedule whose hour field is ``*`` counts elapsed time across the change instead, so that an hourly run neither
+   pauses for two hours nor is lost: it continues with the old offset up to its first fire at or after the change, and
+   with the new offset from there.
 
-These rules define one set of instants, and :meth:`CronClock.next` and :meth:`CronClock.prev` are both read off that
-set, so they are each other's inverse by construction. (Airflow computes the two separately; where its answers disagree
-its data intervals have gaps, or its schedule stops.)
+These rules define one set of instants. :meth:`CronClock.next` and :meth:`CronClock.prev` both search that set, so they
+are inverse to each other by construction. (Airflow computes the two separately; where they disagree, its data intervals
+have gaps, or its schedule stops.)
 
-Far from a change only rule 1 applies, and one croniter call answers. Near one, the instants of a window around the
-change are listed once, and looked up.
+Far from a change only rule 1 applies, and one croniter call is enough. Near a change, the instants in a window around
+it are computed once, cached, and searched.
 """
 
 from __future__ import annotations
@@ -43,22 +43,23 @@ PRESETS = {
 
 FIELDS = ("minute", "hour", "day of month", "month", "day of week", "second", "year")
 
-_REACH = timedelta(hours=27)
-"""How far from a change its window can reach: the change (Samoa once skipped a whole day) and two hours."""
-_TICK = timedelta(microseconds=1)
+_WINDOW_REACH = timedelta(hours=27)
+"""Largest distance from a change to the end of its window: the size of the change (Samoa skipped a day) and two hours.
+"""
+_MICROSECOND = timedelta(microseconds=1)
 _HOUR = timedelta(hours=1)
 _ZERO = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
 class CronClock:
-    """The instants at which ``expression`` fires in ``zone``. Build with :func:`cron_clock`, which checks it."""
+    """The instants at which ``expression`` fires in ``zone``. Create it with :func:`cron_clock`, which checks it."""
 
     expression: str
     zone: tzinfo
 
     def next(self, after: datetime) -> datetime | None:
-        """The first fire after ``after`` (UTC in, UTC out), or None where the expression never fires again."""
+        """The first fire after ``after``, in UTC; None if the expression never fires again."""
         return _next_fire(self, as_utc(after))
 
     def prev(self, before: datetime) -> datetime | None:
@@ -67,64 +68,65 @@ class CronClock:
 
     def ceil(self, moment: datetime) -> datetime | None:
         """The first fire at or after ``moment``."""
-        return _next_fire(self, as_utc(moment) - _TICK)
+        return _next_fire(self, as_utc(moment) - _MICROSECOND)
 
     def floor(self, moment: datetime) -> datetime | None:
         """The last fire at or before ``moment``."""
-        return _prev_fire(self, as_utc(moment) + _TICK)
+        return _prev_fire(self, as_utc(moment) + _MICROSECOND)
 
     @property
-    def takes_every_hour(self) -> bool:
-        """Whether the hour field excludes nothing (rule 4)."""
+    def runs_every_hour(self) -> bool:
+        """Whether the hour field is ``*`` (rule 4)."""
         return bool(_iterator(self.expression).expanded[1] == ["*"])
 
 
 @lru_cache(maxsize=256)
 def cron_clock(expression: str, zone: str | int | tzinfo | None = None) -> CronClock:
-    """The clock of a cron expression or preset; raises :class:`TimetableInvalid` that names the faulty field."""
+    """The :class:`CronClock` of a cron expression or preset. Raises :class:`TimetableInvalid`."""
     expression = PRESETS.get(expression.lower(), expression)
     check_cron(expression)
     return CronClock(" ".join(expression.split()), timezone_of(zone))
 
 
 def check_cron(expression: str) -> None:
-    """Raise :class:`TimetableInvalid`, saying which field is at fault, unless ``expression`` is a cron expression."""
+    """Raise :class:`TimetableInvalid`, naming the invalid field, unless ``expression`` is a valid cron expression."""
     try:
         _iterator(expression)
     except ValueError as error:
-        raise TimetableInvalid(f"Cron expression {expression!r}: {_fault(expression, error)}") from error
+        raise TimetableInvalid(f"Cron expression {expression!r}: {_explain_error(expression, error)}") from error
     if any(part.lower().startswith("r") for part in expression.split()):
-        # croniter draws a number at random, at every parse; a schedule that nobody can know is no schedule.
+        # croniter draws a random number at every parse, so each process would have another schedule.
         raise TimetableInvalid(
-            f"Cron expression {expression!r}: a random field (R) would mean something else each time it is read."
+            f"Cron expression {expression!r}: a random field (R) is not supported, since its value would differ each "
+            "time the DAG is parsed."
         )
 
 
-def _fault(expression: str, error: ValueError) -> str:
+def _explain_error(expression: str, error: ValueError) -> str:
     parts = expression.split()
     if expression.startswith("@"):
-        known = ", ".join([*PRESETS, "@once", "@continuous"])
-        return f"there is no such preset; nbflow knows {known}."
+        presets = ", ".join([*PRESETS, "@once", "@continuous"])
+        return f"unknown preset; the presets are {presets}."
     if len(parts) not in (5, 6, 7):
         return (
             f"{len(parts)} fields, but there must be 5 (minute, hour, day of month, month, day of week), "
             "6 (with seconds last) or 7 (with seconds and years last)."
         )
     for position, part in enumerate(parts):
-        alone = ["*"] * len(parts)
-        alone[position] = part
+        single_field = ["*"] * len(parts)
+        single_field[position] = part
         try:
-            _iterator(" ".join(alone))
-        except ValueError as reason:
-            detail = str(reason).rpartition("] ")[2].rpartition("is not acceptable")[2].strip(" ,.")
-            what = f"field {position + 1} ({FIELDS[position]}) {part!r} is not acceptable"
-            return f"{what} ({detail})." if detail else f"{what}."
+            _iterator(" ".join(single_field))
+        except ValueError as field_error:
+            detail = str(field_error).rpartition("] ")[2].rpartition("is not acceptable")[2].strip(" ,.")
+            message = f"field {position + 1} ({FIELDS[position]}) {part!r} is not valid"
+            return f"{message} ({detail})." if detail else f"{message}."
     return f"{error}"
 
 
 @cache
 def _croniter_class() -> Any:
-    # croniter takes tens of milliseconds to import; a DAG without a cron schedule need not wait for it.
+    # Importing croniter takes tens of milliseconds, which a DAG without a cron schedule need not spend.
     from croniter import croniter
 
     return croniter
@@ -132,35 +134,35 @@ def _croniter_class() -> Any:
 
 @lru_cache(maxsize=256)
 def _iterator(expression: str) -> Any:
-    """The parsed expression. Shared: copy it before searching, for a search moves it."""
+    """The parsed expression. It is cached and a search changes it, so copy it before searching."""
     return _croniter_class()(expression, datetime(2000, 1, 1))  # noqa: DTZ001  # wall time, see the head
 
 
 def _next_wall(expression: str, after: datetime) -> datetime | None:
     """The first matching wall time after the naive ``after``."""
     try:
-        found: datetime = copy(_iterator(expression)).get_next(datetime, start_time=after.replace(microsecond=0))
-    except (ValueError, OverflowError):  # CroniterBadDateError: "30 February", or a year field that is over
+        wall: datetime = copy(_iterator(expression)).get_next(datetime, start_time=after.replace(microsecond=0))
+    except (ValueError, OverflowError):  # CroniterBadDateError: "30 February", or a year field in the past
         return None
-    return found
+    return wall
 
 
 def _prev_wall(expression: str, before: datetime) -> datetime | None:
     if before.microsecond:
         before = before.replace(microsecond=0) + timedelta(seconds=1)
     try:
-        found: datetime = copy(_iterator(expression)).get_prev(datetime, start_time=before)
+        wall: datetime = copy(_iterator(expression)).get_prev(datetime, start_time=before)
     except (ValueError, OverflowError):
         return None
-    return found
+    return wall
 
 
 # ---------------------------------------------------------------------------------------------------- rules as instants
 
 
 @dataclass(frozen=True, slots=True)
-class _Change:
-    """A change of the clocks, and the window around it in which wall times need rules 2 to 4."""
+class _OffsetChange:
+    """A change of the UTC offset, and the window around it in which wall times need rules 2 to 4."""
 
     at: datetime
     old: timedelta
@@ -177,7 +179,7 @@ class _Change:
 
 @lru_cache(maxsize=4096)
 def _next_fire(clock: CronClock, after: datetime) -> datetime | None:
-    if (change := _change_near(clock.zone, after)) is not None:
+    if (change := _offset_change_near(clock.zone, after)) is not None:
         fires = _fires_around(clock, change)
         at = bisect_right(fires, after)
         if at < len(fires):
@@ -187,16 +189,16 @@ def _next_fire(clock: CronClock, after: datetime) -> datetime | None:
     if wall is None:
         return None
     fire = from_wall(wall, clock.zone)
-    if (change := _change_near(clock.zone, fire)) is None:
+    if (change := _offset_change_near(clock.zone, fire)) is None:
         return fire
     fires = _fires_around(clock, change)
     at = bisect_right(fires, after)
-    return fires[at] if at < len(fires) else _next_fire(clock, change.end + _TICK)
+    return fires[at] if at < len(fires) else _next_fire(clock, change.end + _MICROSECOND)
 
 
 @lru_cache(maxsize=4096)
 def _prev_fire(clock: CronClock, before: datetime) -> datetime | None:
-    if (change := _change_near(clock.zone, before)) is not None:
+    if (change := _offset_change_near(clock.zone, before)) is not None:
         fires = _fires_around(clock, change)
         at = bisect_left(fires, before)
         if at:
@@ -206,32 +208,32 @@ def _prev_fire(clock: CronClock, before: datetime) -> datetime | None:
     if wall is None:
         return None
     fire = from_wall(wall, clock.zone)
-    if (change := _change_near(clock.zone, fire)) is None:
+    if (change := _offset_change_near(clock.zone, fire)) is None:
         return fire
     fires = _fires_around(clock, change)
     at = bisect_left(fires, before)
-    return fires[at - 1] if at else _prev_fire(clock, change.start - _TICK)
+    return fires[at - 1] if at else _prev_fire(clock, change.start - _MICROSECOND)
 
 
 def _offset(zone: tzinfo, instant: datetime) -> timedelta:
     return instant.astimezone(zone).utcoffset() or _ZERO
 
 
-def _change_near(zone: tzinfo, instant: datetime) -> _Change | None:
-    """The change of the clocks in whose window ``instant`` lies, or None."""
+def _offset_change_near(zone: tzinfo, instant: datetime) -> _OffsetChange | None:
+    """The offset change in whose window ``instant`` lies, or None."""
     if zone is UTC or isinstance(zone, timezone):
         return None
-    low, high = instant - _REACH, instant + _REACH
+    low, high = instant - _WINDOW_REACH, instant + _WINDOW_REACH
     if _offset(zone, low) == _offset(zone, high):
         return None
-    # Whole hours: neighbouring questions then find the same answer in the cache.
-    change = _change_between(zone, low.replace(minute=0, second=0, microsecond=0), high.replace(microsecond=0))
+    # Whole hours, so that calls for neighbouring instants hit the same cache entry.
+    change = _find_offset_change(zone, low.replace(minute=0, second=0, microsecond=0), high.replace(microsecond=0))
     return change if change.start <= instant <= change.end else None
 
 
 @lru_cache(maxsize=1024)
-def _change_between(zone: tzinfo, low: datetime, high: datetime) -> _Change:
-    """The change between two instants with different offsets, to the second."""
+def _find_offset_change(zone: tzinfo, low: datetime, high: datetime) -> _OffsetChange:
+    """The offset change between two instants with different offsets, to the second."""
     old, new = _offset(zone, low), _offset(zone, high)
     while high - low > timedelta(seconds=1):
         middle = (low + (high - low) / 2).replace(microsecond=0)
@@ -239,22 +241,22 @@ def _change_between(zone: tzinfo, low: datetime, high: datetime) -> _Change:
             low = middle
         else:
             high = middle
-    return _Change(high, old, new)
+    return _OffsetChange(high, old, new)
 
 
 @lru_cache(maxsize=256)
-def _fires_around(clock: CronClock, change: _Change) -> list[datetime]:
-    """All fires in the window of a change of the clocks, in order."""
+def _fires_around(clock: CronClock, change: _OffsetChange) -> list[datetime]:
+    """All fires in the window of an offset change, in order."""
     old, new = change.old, change.new
-    if not clock.takes_every_hour:
-        # In wall time the window is wide enough for both offsets; what rule 2 moves onto another fire falls together.
+    if not clock.runs_every_hour:
+        # The wall times cover the window under both offsets; the set merges fires that rule 2 moves onto others.
         walls = _walls(clock.expression, change.start + min(old, new), change.end + max(old, new))
         instants = {from_wall(wall.replace(tzinfo=None), clock.zone) for wall in walls}
         return sorted(fire for fire in instants if change.start <= fire <= change.end)
     ticks = [wall - old for wall in _walls(clock.expression, change.start + old, change.at + old + _HOUR)]
     fires = [tick for tick in ticks if tick < change.at]
-    resume = change.at - _TICK
-    if len(fires) < len(ticks):  # rule 4: the tick under way at the change is counted with the old offset
+    resume = change.at - _MICROSECOND
+    if len(fires) < len(ticks):  # rule 4: the first fire at or after the change still uses the old offset
         resume = ticks[len(fires)]
         fires.append(resume)
     later = (wall - new for wall in _walls(clock.expression, resume + new, change.end + new))
@@ -262,16 +264,16 @@ def _fires_around(clock: CronClock, change: _Change) -> list[datetime]:
 
 
 def _walls(expression: str, start: datetime, end: datetime) -> list[datetime]:
-    """Matching wall times in ``[start, end]``, all carried as if UTC: adding an offset is then plain arithmetic."""
-    found = []
+    """Matching wall times in ``[start, end]``, as UTC datetimes, so that subtracting an offset gives an instant."""
+    walls = []
     wall = _next_wall(expression, start.replace(tzinfo=None) - timedelta(seconds=1))
     limit = end.replace(tzinfo=None)
     while wall is not None and wall <= limit:
-        found.append(wall.replace(tzinfo=UTC))
+        walls.append(wall.replace(tzinfo=UTC))
         wall = _next_wall(expression, wall)
-    return found
+    return walls
 
 
 def clock_spec(clock: CronClock) -> dict[str, Any]:
-    """The JSON of a clock's two arguments."""
+    """The arguments of a :class:`CronClock` as JSON."""
     return {"cron": clock.expression, "timezone": timezone_key(clock.zone)}

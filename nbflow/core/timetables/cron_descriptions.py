@@ -1,4 +1,4 @@
-"""A cron expression in words, for the common shapes; the expression itself for the rest."""
+"""Cron expressions in words, for the common forms; the expression itself for the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMES = {name[:3].lower(): index for index, name in enumerate(_DAYS)}
 _NAMES_OF_MONTHS = {name[:3].lower(): index for index, name in enumerate(_MONTHS, start=1)}
 
 _NEEDS_ZONE = re.compile(r"\d\d:\d\d| on ")
-"""A time of day or a date means something in a zone only; "every 5 minutes" is the same everywhere."""
+"""A time of day or a date depends on the time zone; "every 5 minutes" does not."""
 
 
 def describe_cron(clock: CronClock) -> str:
@@ -53,7 +53,7 @@ def _phrase(fields: list[str]) -> str | None:
 
 
 def _days(day: str, month: str, weekday: str) -> str | None:
-    """ "day", "Monday and Friday", "weekday", "the 1st of every month" ..., or None where words would mislead."""
+    """ "day", "Monday and Friday", "weekday", "the 1st of every month" ..., or None for other combinations."""
     if day == month == weekday == "*":
         return "day"
     if day == month == "*":

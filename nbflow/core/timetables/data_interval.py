@@ -1,7 +1,7 @@
-"""Timetables with data intervals: each run is about the period since the last one, and is due when the period is over.
+"""Timetables with data intervals: each run covers the interval since the previous one, and is due at its end.
 
-The periods lie end to end on a grid: the fires of a cron expression, or equal steps. With catchup off, the first run is
-about the last period that is complete at present.
+The intervals are contiguous: between the fires of a cron expression, or of equal length. With catchup off, the first
+run covers the latest complete interval.
 """
 
 from __future__ import annotations
@@ -13,26 +13,35 @@ from typing import Any, Self
 from .base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 from .cron import clock_spec, cron_clock
 from .cron_descriptions import describe_cron
-from .deltas import EPOCH, Step, check_step, describe_every, describe_step, fixed_length, step_from_json, step_to_json
+from .deltas import (
+    EPOCH,
+    Step,
+    check_step,
+    describe_frequency,
+    describe_step,
+    fixed_length,
+    step_from_json,
+    step_to_json,
+)
 
 
-class _Grid(Timetable):
-    """The rule that both kinds share; they differ in where the periods begin."""
+class _DataIntervalTimetable(Timetable):
+    """The rule that both timetables share; they differ in where intervals start."""
 
     def _next(self, start: datetime) -> datetime | None:
-        """The end of the period that begins at ``start``."""
+        """The end of the interval that starts at ``start``."""
         raise NotImplementedError
 
     def _first_from(self, moment: datetime) -> datetime | None:
-        """The beginning of the first whole period at or after ``moment``."""
+        """The start of the first whole interval at or after ``moment``."""
         raise NotImplementedError
 
     def _latest_complete(self, now: datetime, earliest: datetime | None) -> datetime | None:
-        """The beginning of the last period that is over at ``now``."""
+        """The start of the latest interval that has ended at ``now``."""
         raise NotImplementedError
 
     def _resume(self, last: DataInterval) -> datetime | None:
-        """The beginning of the period after ``last``. It may have been made by another schedule, before a change."""
+        """The start of the interval after ``last``, which may come from another schedule, before it was changed."""
         raise NotImplementedError
 
     def next_dagrun_info(
@@ -41,7 +50,7 @@ class _Grid(Timetable):
         earliest = restriction.earliest
         candidates = [None if earliest is None else self._first_from(earliest)]
         if not restriction.catchup:
-            candidates.append(self._latest_complete(restriction.present(), earliest))
+            candidates.append(self._latest_complete(restriction.require_now(), earliest))
         if last_automated_data_interval is not None:
             candidates.append(self._resume(last_automated_data_interval))
         start = max((candidate for candidate in candidates if candidate is not None), default=None)
@@ -51,8 +60,8 @@ class _Grid(Timetable):
         return None if end is None else DagRunInfo.interval(start, end)
 
 
-class CronDataIntervalTimetable(_Grid):
-    """Periods from one fire of a cron expression to the next."""
+class CronDataIntervalTimetable(_DataIntervalTimetable):
+    """Intervals from one fire of a cron expression to the next."""
 
     kind = "cron_interval"
 
@@ -71,13 +80,13 @@ class CronDataIntervalTimetable(_Grid):
         return None if end is None else self._clock.prev(end)
 
     def _resume(self, last: DataInterval) -> datetime | None:
-        # On the grid, unless the schedule was changed. Then the first period is the rest of one: from where the last
-        # run ended to the next fire. A whole one would be about hours that runs of the old schedule have covered
-        # (Airflow does that, and then two runs may bear one logical date), or leave hours out.
+        # If the schedule was changed, the first interval is shorter: from the end of the last run to the next fire. A
+        # whole interval would cover hours again that runs of the old schedule have covered (Airflow does that, and two
+        # runs may then have one logical date), or would omit hours.
         return last.end
 
     def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:
-        """The last complete period."""
+        """The latest complete interval."""
         end = self._clock.floor(run_after)
         start = None if end is None else self._clock.prev(end)
         return DataInterval.exact(run_after) if start is None or end is None else DataInterval(start, end)
@@ -94,15 +103,15 @@ class CronDataIntervalTimetable(_Grid):
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """The timetable whose :meth:`to_spec` gave ``spec``."""
+        """Inverse of :meth:`to_spec`."""
         return cls(spec["cron"], spec["timezone"])
 
 
-class DeltaDataIntervalTimetable(_Grid):
-    """Periods of equal length from the start date on.
+class DeltaDataIntervalTimetable(_DataIntervalTimetable):
+    """Intervals of equal length from the start date on.
 
-    With catchup off the grid is another, as in Airflow: steps of a fixed length are counted from 1970-01-01 UTC, so
-    that daily periods begin at midnight whatever the start date's time of day; calendar steps from the start date.
+    With catchup off, as in Airflow, deltas of a fixed length are counted from 1970-01-01 UTC instead, so that daily
+    intervals start at midnight whatever the time of day of the start date; calendar deltas from the start date.
     """
 
     kind = "delta_interval"
@@ -120,7 +129,7 @@ class DeltaDataIntervalTimetable(_Grid):
         length = fixed_length(self._delta)
         if length is not None:
             return EPOCH + ((now - EPOCH) // length - 1) * length
-        # A step back from a point need not be the point before (31 March less a month), so walk up to it.
+        # Subtracting a calendar delta need not give the previous start (31 March minus a month): iterate forward.
         start = EPOCH if earliest is None else earliest
         while (end := start + self._delta) + self._delta <= now and end > start:
             start = end
@@ -130,7 +139,7 @@ class DeltaDataIntervalTimetable(_Grid):
         return last.end
 
     def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:
-        """The step that ends at the trigger."""
+        """The interval of one delta that ends at ``run_after``."""
         return DataInterval(run_after - self._delta, run_after)
 
     @property
@@ -138,12 +147,12 @@ class DeltaDataIntervalTimetable(_Grid):
         return describe_step(self._delta)
 
     def describe(self) -> str:
-        return describe_every(self._delta)
+        return describe_frequency(self._delta)
 
     def _arguments(self) -> dict[str, Any]:
         return {"delta": step_to_json(self._delta)}
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """The timetable whose :meth:`to_spec` gave ``spec``."""
+        """Inverse of :meth:`to_spec`."""
         return cls(step_from_json(spec["delta"]))

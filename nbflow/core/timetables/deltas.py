@@ -1,6 +1,6 @@
-"""The distance between runs: a ``timedelta``, or a ``relativedelta`` (months and years, which have no fixed length).
+"""Steps between runs: a ``timedelta``, or a ``relativedelta`` (months and years, which have no fixed length).
 
-Steps are taken in UTC, as Airflow takes them: a day is 24 hours across a change of the clocks.
+Steps are added in UTC, as in Airflow: a day is 24 hours also across a DST change.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _CALENDAR = ("years", "months")
 _RELATIVE = ("years", "months", "days", "hours", "minutes", "seconds", "microseconds")
 _ABSOLUTE = ("year", "month", "day", "hour", "minute", "second", "microsecond")
 _PROBE = datetime(2001, 1, 1, tzinfo=UTC)
-"""A month of 31 days followed by one of 28: whatever moves forward at all moves forward from here."""
+"""The start of a month of 31 days, followed by one of 28: a step that is positive anywhere is positive from here."""
 
 
-def check_step(step: Step, what: str = "schedule interval") -> Step:
-    """``step``; raises :class:`TimetableInvalid` unless it leads forward."""
+def check_step(step: Step) -> Step:
+    """Returns ``step``. Raises :class:`TimetableInvalid` unless it is positive."""
     try:
-        forward = _PROBE + step > _PROBE
+        is_positive = _PROBE + step > _PROBE
     except (OverflowError, ValueError) as error:
-        raise TimetableInvalid(f"{what} {step!r} cannot be added to a date: {error}.") from error
-    if not forward:
-        raise TimetableInvalid(f"{what} must be positive, not {step!r}.")
+        raise TimetableInvalid(f"schedule interval {step!r} cannot be added to a date: {error}.") from error
+    if not is_positive:
+        raise TimetableInvalid(f"schedule interval must be positive, not {step!r}.")
     return step
 
 
 def fixed_length(step: Step) -> timedelta | None:
-    """The step's length, or None where it depends on the calendar."""
+    """The step's length, or None if it depends on the calendar."""
     if isinstance(step, timedelta):
         return step
     if any(getattr(step, name) for name in _CALENDAR) or step.leapdays or step.weekday is not None:
@@ -47,10 +47,10 @@ def fixed_length(step: Step) -> timedelta | None:
 
 
 def latest_on_grid(step: Step, anchor: datetime, moment: datetime) -> datetime:
-    """The last point ``<= moment`` of the grid ``anchor``, ``anchor + step``, ...; ``anchor`` itself if it is later.
+    """The latest of ``anchor``, ``anchor + step``, ... that is ``<= moment``; ``anchor`` if that is later.
 
-    Calendar steps are taken one by one, so that the points are those that run after run would reach (by months from
-    31 January: 29 February, 29 March).
+    Calendar steps are added one by one, so that the dates are those of consecutive runs (by months from 31 January:
+    29 February, 29 March).
     """
     if moment <= anchor:
         return anchor
@@ -64,7 +64,7 @@ def latest_on_grid(step: Step, anchor: datetime, moment: datetime) -> datetime:
 
 
 def step_to_json(step: Step) -> dict[str, Any]:
-    """A step as JSON, exactly; :func:`step_from_json` reads it back."""
+    """A step as JSON, without loss; the inverse is :func:`step_from_json`."""
     if isinstance(step, timedelta):
         parts = {"days": step.days, "seconds": step.seconds, "microseconds": step.microseconds}
         return {"timedelta": {name: value for name, value in parts.items() if value}}
@@ -77,7 +77,7 @@ def step_to_json(step: Step) -> dict[str, Any]:
 
 
 def step_from_json(data: Mapping[str, Any]) -> Step:
-    """The step that :func:`step_to_json` wrote."""
+    """Inverse of :func:`step_to_json`."""
     if "timedelta" in data:
         return timedelta(**data["timedelta"])
     from dateutil.relativedelta import relativedelta, weekday
@@ -101,7 +101,7 @@ def describe_step(step: Step) -> str:
     return " ".join(words) or repr(step)
 
 
-def describe_every(step: Step) -> str:
+def describe_frequency(step: Step) -> str:
     """ "every day", "every 2 hours"."""
     words = describe_step(step)
     return f"every {words.removeprefix('1 ') if words.count(' ') == 1 else words}"

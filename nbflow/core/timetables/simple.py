@@ -1,4 +1,4 @@
-"""Timetables without a rhythm: never, once, without pause, at listed moments, and by a record of runs."""
+"""Timetables without a period: none, once, continuous, at listed dates, and from a record of runs."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from .base import DagRunInfo, DataInterval, TimeRestriction, Timetable, Timetabl
 from .time_zones import as_utc
 
 
-class _Trivial(Timetable):
+class _Aperiodic(Timetable):
     periodic = False
 
     def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:
-        """Nothing but the moment of the trigger."""
+        """The empty interval at ``run_after``."""
         return DataInterval.exact(run_after)
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """The timetable whose :meth:`to_spec` gave ``spec``."""
+        """Inverse of :meth:`to_spec`."""
         return cls()
 
 
-class NullTimetable(_Trivial):
-    """``schedule=None``: runs only when triggered."""
+class NullTimetable(_Aperiodic):
+    """``schedule=None``: manual runs only."""
 
     kind = "none"
     can_be_scheduled = False
@@ -43,8 +43,8 @@ class NullTimetable(_Trivial):
         return "only when triggered"
 
 
-class OnceTimetable(_Trivial):
-    """``@once``: one run, at the start date if there is one, catchup or not."""
+class OnceTimetable(_Aperiodic):
+    """``@once``: one run, at the start date if there is one, with or without catchup."""
 
     kind = "once"
 
@@ -53,7 +53,7 @@ class OnceTimetable(_Trivial):
     ) -> DagRunInfo | None:
         if last_automated_data_interval is not None:
             return None
-        moment = restriction.earliest or restriction.present()
+        moment = restriction.earliest or restriction.require_now()
         return DagRunInfo.exact(moment) if restriction.allows(moment) else None
 
     @property
@@ -64,8 +64,8 @@ class OnceTimetable(_Trivial):
         return "once"
 
 
-class ContinuousTimetable(_Trivial):
-    """``@continuous``: a run begins when the one before has ended, about the time since it began."""
+class ContinuousTimetable(_Aperiodic):
+    """``@continuous``: a run starts when the previous one has ended, and covers the time since that one started."""
 
     kind = "continuous"
     active_runs_limit = 1
@@ -73,7 +73,7 @@ class ContinuousTimetable(_Trivial):
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
-        now, last = restriction.present(), last_automated_data_interval
+        now, last = restriction.require_now(), last_automated_data_interval
         start = last.end if last is not None else restriction.earliest or now
         end = max(start, now)
         return DagRunInfo.interval(start, end) if restriction.allows(end) else None
@@ -87,9 +87,10 @@ class ContinuousTimetable(_Trivial):
 
 
 class EventsTimetable(Timetable):
-    """Runs at the listed moments. Naive ones are UTC; order does not matter, and a moment listed twice is one.
+    """Runs at the listed dates. Naive dates are UTC; their order does not matter, and duplicates count once.
 
-    ``restrict_to_events``: a run by hand is about the latest event (before the first: about that) and not its moment.
+    ``restrict_to_events``: a manual run has the date of the latest event (before the first event: of the first) instead
+    of its own.
     """
 
     kind = "events"
@@ -103,7 +104,7 @@ class EventsTimetable(Timetable):
     ) -> None:
         self._events = sorted({as_utc(moment) for moment in event_dates})
         if not self._events:
-            raise TimetableInvalid("EventsTimetable needs at least one moment in event_dates.")
+            raise TimetableInvalid("EventsTimetable needs at least one date in event_dates.")
         self._restrict = restrict_to_events
         self.description = description or ""
 
@@ -113,8 +114,8 @@ class EventsTimetable(Timetable):
         last, events = last_automated_data_interval, self._events
         at = 0 if last is None else bisect_right(events, last.end)
         if not restriction.catchup:
-            # After a run the event just past still counts (the scheduler may look late); before the first, none does.
-            now = restriction.present()
+            # After a run, the event just passed still counts (the scheduler may be late); before the first, none does.
+            now = restriction.require_now()
             at = max(at, bisect_left(events, now) if last is None else bisect_right(events, now) - 1)
         if restriction.earliest is not None:
             at = max(at, bisect_left(events, restriction.earliest))
@@ -123,7 +124,7 @@ class EventsTimetable(Timetable):
         return DagRunInfo.exact(events[at])
 
     def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:
-        """The moment of the trigger, or of the event (``restrict_to_events``)."""
+        """The empty interval at ``run_after``, or at an event (``restrict_to_events``)."""
         if not self._restrict:
             return DataInterval.exact(run_after)
         return DataInterval.exact(self._events[max(0, bisect_right(self._events, run_after) - 1)])
@@ -134,7 +135,7 @@ class EventsTimetable(Timetable):
 
     def describe(self) -> str:
         first = f"{self._events[0]:%Y-%m-%d %H:%M} UTC"
-        return self.description or f"at {len(self._events)} listed moments, the first {first}"
+        return self.description or f"at {len(self._events)} listed dates, the first {first}"
 
     def _arguments(self) -> dict[str, Any]:
         spec: dict[str, Any] = {"dates": [moment.isoformat() for moment in self._events]}
@@ -146,16 +147,16 @@ class EventsTimetable(Timetable):
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """The timetable whose :meth:`to_spec` gave ``spec``."""
+        """Inverse of :meth:`to_spec`."""
         dates = [datetime.fromisoformat(text) for text in spec["dates"]]
         return cls(dates, restrict_to_events=spec.get("restrict", False), description=spec.get("description"))
 
 
 class RecordedTimetable(Timetable):
-    """A user's timetable, as far as its next runs were computed where user code runs.
+    """A custom timetable as a record of its next runs, computed by a process that runs user code.
 
-    The scheduler plans by the record; it never imports the class. When the record is used up nothing more is due until
-    the DAG is parsed again.
+    The scheduler uses the record and never imports the class. After the last recorded run, none is due until the DAG is
+    parsed again.
     """
 
     kind = "custom"
@@ -163,8 +164,8 @@ class RecordedTimetable(Timetable):
     def __init__(self, spec: Mapping[str, Any]) -> None:
         self._spec = dict(spec)
         self.runs = [_run_from_json(run) for run in spec["runs"]]
-        self.asked = bool(spec.get("asked"))
-        """The runs are all those of a range that the class was asked for."""
+        self.covers_range = bool(spec.get("covers_range"))
+        """The record holds all runs of the range that was requested, not only future ones."""
         self.periodic = spec.get("periodic", True)
         self.active_runs_limit = spec.get("active_runs_limit")
         self.description = spec.get("description", "")
@@ -177,12 +178,12 @@ class RecordedTimetable(Timetable):
         restriction: TimeRestriction,
         now: datetime,
         *,
-        most: int = 32,
+        max_runs: int = 32,
     ) -> Self:
-        """Ask a user's timetable for its next ``most`` runs after ``last``. To be called where user code may run."""
+        """Record the next ``max_runs`` runs of a custom timetable after ``last``. Runs user code."""
         runs: list[DagRunInfo] = []
         info = timetable.next_run(last, restriction, now)
-        while info is not None and len(runs) < most and (not runs or info.data_interval > runs[-1].data_interval):
+        while info is not None and len(runs) < max_runs and (not runs or info.data_interval > runs[-1].data_interval):
             runs.append(info)
             info = timetable.next_run(info, restriction, now)
         spec = timetable.to_spec() | {
@@ -202,7 +203,7 @@ class RecordedTimetable(Timetable):
         return next((run for run in self.runs if last is None or run.data_interval > last), None)
 
     def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:
-        """The moment of the trigger: what the user's class would say is not recorded."""
+        """The empty interval at ``run_after``: the interval that the class would return is not recorded."""
         return DataInterval.exact(run_after)
 
     @property

@@ -1,7 +1,7 @@
-"""Time zones by IANA name, and the few things a schedule asks of them.
+"""Time zones by IANA name, and conversions between wall-clock times and UTC.
 
-Names and ``tzinfo`` objects of every library are turned into ``zoneinfo`` (or a fixed offset), so that equal zones are
-equal values and a zone can be stored as text.
+Names and ``tzinfo`` objects of other libraries are converted to ``zoneinfo`` (or a fixed offset), so that equal zones
+compare equal and a zone can be stored as text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _ZERO = timedelta(0)
 
 
 class InvalidTimezone(ValueError):
-    """The text is no IANA time zone. Pendulum, and so Airflow, raises an error of this name."""
+    """The text is not an IANA time zone. Pendulum, and so Airflow, raises an error with this name."""
 
 
 @lru_cache(maxsize=256)
@@ -30,8 +30,8 @@ def _zone_by_name(name: str) -> tzinfo:
 def timezone_of(value: str | int | tzinfo | None) -> tzinfo:
     """A zone from a name, an offset in seconds, or any library's ``tzinfo``; None is UTC.
 
-    Raises :class:`InvalidTimezone` for a name that is none ("+05:30" is an offset, not a zone: pass
-    ``datetime.timezone(timedelta(hours=5, minutes=30))`` if a fixed offset is meant).
+    Raises :class:`InvalidTimezone` for an unknown name ("+05:30" is an offset, not a zone: pass
+    ``datetime.timezone(timedelta(hours=5, minutes=30))`` for a fixed offset).
     """
     match value:
         case None:
@@ -51,7 +51,7 @@ def timezone_of(value: str | int | tzinfo | None) -> tzinfo:
 
 
 def timezone_key(zone: tzinfo) -> str | int:
-    """What :func:`timezone_of` reads back: the name, or a fixed offset in seconds."""
+    """Inverse of :func:`timezone_of`: the name, or a fixed offset in seconds."""
     name = getattr(zone, "key", None)
     if isinstance(name, str):
         return name
@@ -60,10 +60,9 @@ def timezone_key(zone: tzinfo) -> str | int:
 
 
 def as_utc(moment: datetime, zone: tzinfo = UTC) -> datetime:
-    """``moment`` as a plain aware datetime in UTC. A naive one is wall-clock time in ``zone``.
+    """``moment`` as an aware standard-library datetime in UTC. A naive one is wall-clock time in ``zone``.
 
-    Pendulum's datetimes come out as the standard library's: one type in the core, and none that carries its own ideas
-    about arithmetic across a change of the clocks.
+    Pendulum's datetimes are converted too: the core has one type, without pendulum's arithmetic across DST changes.
     """
     if moment.tzinfo is None:
         return from_wall(moment, zone)
@@ -74,8 +73,8 @@ def as_utc(moment: datetime, zone: tzinfo = UTC) -> datetime:
 
 
 def from_wall(wall: datetime, zone: tzinfo) -> datetime:
-    """The UTC instant of a naive wall-clock time. One that occurs twice means the second; one that is skipped moves
-    forward by the length of the gap (02:30 becomes 03:30)."""
+    """The UTC instant of a naive wall-clock time: of a time that occurs twice, the second; of a time that is skipped,
+    the one later by the length of the gap (02:30 becomes 03:30)."""
     first = wall.replace(tzinfo=zone, fold=0)
     second = first.replace(fold=1)
     if second.utcoffset() < first.utcoffset():  # type: ignore[operator]  # a zone always has an offset here
@@ -84,5 +83,5 @@ def from_wall(wall: datetime, zone: tzinfo) -> datetime:
 
 
 def to_wall(instant: datetime, zone: tzinfo) -> datetime:
-    """The naive wall-clock time that a clock in ``zone`` shows at ``instant``."""
+    """The naive wall-clock time in ``zone`` at ``instant``."""
     return instant.astimezone(zone).replace(tzinfo=None, fold=0)

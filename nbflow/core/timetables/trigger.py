@@ -1,7 +1,7 @@
-"""Timetables that trigger at moments. A run is about that moment, or about a fixed ``interval`` that ends there.
+"""Timetables that trigger at points in time. A run's data interval is empty, or a fixed ``interval`` that ends there.
 
-With catchup off, missed moments are skipped but for the latest one. ``earliest`` and ``latest`` speak of the moment,
-not of the interval before it.
+With catchup off, all missed triggers except the latest are skipped. ``earliest`` and ``latest`` apply to the trigger's
+time, not to the interval before it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from typing import Any, Self
 from .base import DagRunInfo, DataInterval, TimeRestriction, Timetable, TimetableInvalid
 from .cron import CronClock, cron_clock
 from .cron_descriptions import describe_cron
-from .deltas import Step, check_step, describe_every, describe_step, latest_on_grid, step_from_json, step_to_json
+from .deltas import Step, check_step, describe_frequency, describe_step, latest_on_grid, step_from_json, step_to_json
 from .time_zones import timezone_key, timezone_of
 
-_AT_ONCE_SHARE = 10
-_AT_ONCE_AT_LEAST = timedelta(minutes=5)
-"""Without a start date the fire just missed still counts within a tenth of the gap, and at least five minutes."""
+_GRACE_DIVISOR = 10
+_MIN_GRACE = timedelta(minutes=5)
+"""Without a start date, a fire that was just missed is still run within a tenth of the gap between fires, and at least
+five minutes."""
 
 _NO_INTERVAL = timedelta(0)
 
 
-class _Trigger(Timetable):
-    """What all triggers share: the run at a moment, and the interval before it."""
+class _TriggerTimetable(Timetable):
+    """Shared by all trigger timetables: the run at a point in time, and the interval before it."""
 
     _interval: Step
 
@@ -34,16 +35,16 @@ class _Trigger(Timetable):
         return DagRunInfo.interval(moment - self._interval, moment)
 
     def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:
-        """The interval that ends at the trigger."""
+        """The interval that ends at ``run_after``."""
         return DataInterval(run_after - self._interval, run_after)
 
 
-class MultipleCronTriggerTimetable(_Trigger):
-    """Triggers whenever one of several cron expressions fires; at once where several fire together.
+class MultipleCronTriggerTimetable(_TriggerTimetable):
+    """Triggers whenever one of several cron expressions fires; once if several fire together.
 
-    ``run_immediately`` is for a DAG without a start date and without runs: whether the fire that is already past is run
-    too. True: yes. A timedelta: if it is no longer ago than that. False or None: if it is no longer ago than a tenth of
-    the gap between fires (at least five minutes); for False, Airflow's documentation says otherwise and its code this.
+    ``run_immediately`` applies to a DAG without a start date and without runs: whether the latest past fire is run too.
+    True: yes. A timedelta: if it is not longer ago. False or None: if it is not longer ago than a tenth of the gap
+    between fires (at least five minutes); for False this is what Airflow's code does, unlike its documentation.
     """
 
     kind = "multi_cron_trigger"
@@ -83,26 +84,26 @@ class MultipleCronTriggerTimetable(_Trigger):
         elif earliest is not None:
             candidates = [self._ceil(earliest)]
         elif not restriction.catchup:
-            return self._run_at(self._first_without_start(restriction.present()), restriction)
+            return self._run_at(self._first_without_start(restriction.require_now()), restriction)
         else:
             return None
         if not restriction.catchup:
-            candidates.append(self._floor(restriction.present()))
+            candidates.append(self._floor(restriction.require_now()))
             if earliest is not None:
                 candidates.append(self._ceil(earliest))
         return self._run_at(max(filter(None, candidates), default=None), restriction)
 
     def _first_without_start(self, now: datetime) -> datetime | None:
-        past, coming = self._floor(now), self._ceil(now)
-        if past is None or self._run_immediately is True:
-            return past or coming
+        previous, following = self._floor(now), self._ceil(now)
+        if previous is None or self._run_immediately is True:
+            return previous or following
         if isinstance(self._run_immediately, timedelta):
             grace = self._run_immediately
-        elif coming is not None:
-            grace = max((coming - past) / _AT_ONCE_SHARE, _AT_ONCE_AT_LEAST)
+        elif following is not None:
+            grace = max((following - previous) / _GRACE_DIVISOR, _MIN_GRACE)
         else:
-            grace = _AT_ONCE_AT_LEAST
-        return past if now - past <= grace else coming
+            grace = _MIN_GRACE
+        return previous if now - previous <= grace else following
 
     @property
     def summary(self) -> str:
@@ -134,7 +135,7 @@ class MultipleCronTriggerTimetable(_Trigger):
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """The timetable whose :meth:`to_spec` gave ``spec``."""
+        """Inverse of :meth:`to_spec`."""
         return cls(*spec["crons"], **cls._read_options(spec))
 
 
@@ -158,15 +159,15 @@ class CronTriggerTimetable(MultipleCronTriggerTimetable):
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """The timetable whose :meth:`to_spec` gave ``spec``."""
+        """Inverse of :meth:`to_spec`."""
         return cls(spec["cron"], **cls._read_options(spec))
 
 
-class DeltaTriggerTimetable(_Trigger):
-    """Triggers at equal steps: from the start date with catchup, from the first sight of the DAG without.
+class DeltaTriggerTimetable(_TriggerTimetable):
+    """Triggers at equal steps: from the start date with catchup, else from when the scheduler first reads the DAG.
 
-    Airflow, with catchup off, triggers at the present moment whenever it has missed one, so that the grid moves with
-    the scheduler's delays. Here the grid is fixed by the first run.
+    With catchup off, Airflow triggers at the current time whenever it has missed a trigger, so that triggers shift with
+    the scheduler's delays. Here the first run fixes all later triggers.
     """
 
     kind = "delta_trigger"
@@ -182,7 +183,7 @@ class DeltaTriggerTimetable(_Trigger):
         if last is not None:
             moment = last.end + self._delta
             if not restriction.catchup:
-                moment = latest_on_grid(self._delta, moment, restriction.present())
+                moment = latest_on_grid(self._delta, moment, restriction.require_now())
             if earliest is not None:
                 moment = max(moment, earliest)
         elif restriction.catchup:
@@ -190,7 +191,7 @@ class DeltaTriggerTimetable(_Trigger):
                 return None
             moment = earliest
         else:
-            moment = max(restriction.present(), earliest or restriction.present())
+            moment = max(restriction.require_now(), earliest or restriction.require_now())
         return self._run_at(moment, restriction)
 
     @property
@@ -198,7 +199,7 @@ class DeltaTriggerTimetable(_Trigger):
         return describe_step(self._delta)
 
     def describe(self) -> str:
-        return describe_every(self._delta)
+        return describe_frequency(self._delta)
 
     def _arguments(self) -> dict[str, Any]:
         interval = {"interval": step_to_json(self._interval)} if self._interval else {}
@@ -206,6 +207,6 @@ class DeltaTriggerTimetable(_Trigger):
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """The timetable whose :meth:`to_spec` gave ``spec``."""
+        """Inverse of :meth:`to_spec`."""
         interval = step_from_json(spec["interval"]) if "interval" in spec else _NO_INTERVAL
         return cls(step_from_json(spec["delta"]), interval=interval)

@@ -113,21 +113,26 @@ class Definitions(Tables):
         return next((at for at, _ in self._schedulable()), None)
 
     @locked
-    def delete_dag(self, dag_id: str, *, actor: str, now: datetime) -> int:
+    def delete_dag(self, dag_id: str, *, actor: str, now: datetime, dry_run: bool = False) -> int:
         runs = [key for key in self._runs if key.dag_id == dag_id]
         if any(self._runs[key].state is RunState.RUNNING for key in runs):
             raise NbflowError(f"DAG {dag_id} has a running run.", hint="Wait for it, or mark it failed, and try again.")
-        gone = sum(sum(self._delete_run(key).values()) for key in runs)
-        versions = self._versions.pop(dag_id, [])
-        for one in versions:
-            self._specs.pop((dag_id, one.number), None)
         seen = [name for name in self._first_seen if name[0] == dag_id]
+        backfills = [number for number, row in self._backfills.items() if row.dag_id == dag_id]
+        versions = self._versions.get(dag_id, [])
+        gone = sum(sum(self._size_of(key).values()) for key in runs)
+        gone += len(versions) + len(seen) + len(backfills) + (dag_id in self._dags)
+        if dry_run:
+            return gone
+        for key in runs:
+            self._delete_run(key)
+        for one in self._versions.pop(dag_id, []):
+            self._specs.pop((dag_id, one.number), None)
         for name in seen:
             del self._first_seen[name]
-        backfills = [number for number, row in self._backfills.items() if row.dag_id == dag_id]
         for number in backfills:
             del self._backfills[number]
-        gone += len(versions) + len(seen) + len(backfills) + (self._dags.pop(dag_id, None) is not None)
+        self._dags.pop(dag_id, None)
         self._write_audit("delete_dag", actor, utc(now), {"dag_id": dag_id, "rows": gone})
         self._change()
         return gone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -216,7 +216,8 @@ class Runs(Tables):
     ) -> list[Run]:
         wanted = None if states is None else frozenset(states)
         if dag_id is not None:
-            dated = list(self._dated.get(dag_id, ()))
+            dated = self._dated.get(dag_id, [])
+            dated = dated[0 if since is None else bisect_left(dated, since, key=lambda entry: entry[0]) :]
         else:
             dated = sorted(entry for entries in self._dated.values() for entry in entries)
         found: list[Run] = []

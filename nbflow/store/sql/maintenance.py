@@ -43,6 +43,8 @@ OF_A_RUN = tuple(
 """Where the rows that go with their run hold its number."""
 OF_RUNS = (*OF_A_RUN, _RUN.c.id)
 """And the run itself, last: they refer to it."""
+OF_A_DAG = (t.dag, t.dag_version, t.dag_task, t.backfill)
+"""Tables whose rows go with their DAG."""
 CHUNK = 500
 """Runs deleted by one statement: far below any database's limit of parameters. Rows read at once."""
 
@@ -111,16 +113,19 @@ class Upkeep(Jobs):
             for name in there:
                 connection.execute(text(f'DROP TABLE "{name}"'))
 
-    def delete_dag(self, dag_id: str, *, actor: str, now: datetime) -> int:
+    def delete_dag(self, dag_id: str, *, actor: str, now: datetime, dry_run: bool = False) -> int:
         runs = select(_RUN.c.id).where(_RUN.c.dag_id == dag_id)
-        with self._writing() as connection:
+        with self._reading() if dry_run else self._writing() as connection:
             if connection.execute(runs.where(_RUN.c.state == "running").limit(1)).first():
                 raise NbflowError(
                     f"DAG {dag_id} has a running run.", hint="Wait for it, or mark it failed, and try again."
                 )
+            if dry_run:
+                others = [select(func.count()).where(one.c.dag_id == dag_id) for one in OF_A_DAG]
+                return _count(connection, runs, OF_RUNS).total() + sum(connection.scalar(one) or 0 for one in others)
             remover = _Remover(connection)
             gone = remover.remove(runs, OF_RUNS).total()
-            for one in (t.dag, t.dag_version, t.dag_task, t.backfill):
+            for one in OF_A_DAG:
                 gone += connection.execute(delete(one).where(one.c.dag_id == dag_id)).rowcount
             self._write_audit(connection, "delete_dag", actor, now, {"dag_id": dag_id, "rows": gone})
             remover.tell_followers()

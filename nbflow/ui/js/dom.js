@@ -31,6 +31,11 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/** The same for an attribute: what is as it was is neither laid out nor announced again. @param {Element} node @param {string} name @param {string} value */
+export function setAttribute(node, name, value) {
+  if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+}
+
 /** `38 s`, `2 min 5 s`, `21 h 26 min`; the words of nbflow/ui/formatting.py. @param {number} ms */
 export function span(ms) {
   const s = Math.max(0, Math.round(ms / 1000));

@@ -1,6 +1,6 @@
 // The live graph. Python lays it out (nbflow/ui/scene.py); this draws the geometry once and then only patches states.
 
-import { html, setText, span, svg } from "./dom.js";
+import { html, setAttribute, setText, span, svg } from "./dom.js";
 import { createPanel } from "./panel.js";
 import { GLYPHS, chip, glyph, known } from "./states.js";
 
@@ -227,10 +227,10 @@ export function mount(el, model, transport) {
     if (due !== undefined && due > now) text = `${note} in ${span(due - now)}`.trim();
     else if (state === "running" && since !== undefined) text = `${note} for ${span(now - since)}`.trim();
     setText(target.parts.note, text);
-    target.parts.label.setAttribute("y", String(target.node.y + (text ? 16 : 23)));
+    setAttribute(target.parts.label, "y", String(target.node.y + (text ? 16 : 23)));
     const said = [target.node.title, state, text].filter(Boolean).join(", ");
     setText(target.parts.title, said);
-    if (target.element.getAttribute("aria-label") !== said) target.element.setAttribute("aria-label", said);
+    setAttribute(target.element, "aria-label", said);
   }
 
   /** @param {Record<string, NodeState>} states */

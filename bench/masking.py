@@ -1,0 +1,44 @@
+"""Hiding secrets in a log: a text that makes a pattern which backtracks quadratic, and one without anything to hide."""
+
+from __future__ import annotations
+
+import time
+
+from bench.figures import Figure
+from bench.world import Bench
+
+SECRETS = ["correct horse battery", "-----BEGIN KEY-----\nMIIEvQ\nIBADAN\n-----END KEY-----", "ab", "fox"]
+FLOOR = "each secret looked for once in the text, by str.find"
+
+
+def measure(bench: Bench) -> list[Figure]:
+    from nbflow.secrets import Masker
+
+    masker = Masker(SECRETS)
+    third = int(bench.megabytes * 1_000_000) // 3
+    texts = {
+        "hostile text": "://" * (third // 3) + "password" * (third // 8) + "a" * third,
+        "a log of lines": "2024-01-01 INFO nbflow.task | loaded 17 rows\n" * (3 * third // 44),
+    }
+    figures = []
+    for what, text in texts.items():
+        samples, floor = [], []
+        for _ in range(bench.runs):
+            began = time.thread_time()
+            masker.mask(text)
+            samples.append(time.thread_time() - began)
+            began = time.thread_time()
+            for secret in masker.forms:
+                text.find(secret)
+            floor.append(time.thread_time() - began)
+        figures.append(
+            Figure(
+                row="masking",
+                what=f"{bench.megabytes:g} MB, {what}",
+                unit="s",
+                samples=tuple(samples),
+                floor=tuple(floor),
+                floor_is=FLOOR,
+            )
+        )
+    return figures

@@ -1,0 +1,48 @@
+"""New states for a graph that a browser shows: what a running DAG's cell does at every change, in a real Chromium."""
+
+from __future__ import annotations
+
+from bench.figures import Figure
+from bench.world import Bench
+
+TASKS = 300
+FRAME_MS = 16.0
+"""A frame of a screen: what takes longer is seen as a jerk."""
+PUSHES = """async runs => { const ids = Object.keys(model.get("states")), took = [];
+  for (let k = 0; k < runs; k++) {
+    const states = {};
+    ids.forEach((id, j) => states[id] = {state: ["queued", "running", "success"][(j + k) % 3]});
+    const start = performance.now();
+    model.push({states});
+    await null; await null;
+    took.push(performance.now() - start);
+  }
+  return took; }"""
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """Nothing where there is no browser, which is said."""
+    if bench.browser is None:
+        bench.say("widget is left out: there is no Chromium")
+        return []
+    from playwright.sync_api import sync_playwright
+
+    from tests.ui.conftest import CHROMIUM_ARGS
+    from tests.ui.widget_page import ADDRESS, READY, files_of, many_tasks
+
+    files = files_of(many_tasks(TASKS))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=bench.browser, args=CHROMIUM_ARGS)
+        page = browser.new_page()
+
+        def serve(route: object) -> None:
+            kind, text = next(file for ending, file in files.items() if route.request.url.endswith(ending))  # type: ignore[attr-defined]
+            route.fulfill(body=text, content_type=kind)  # type: ignore[attr-defined]
+
+        page.route("**/*", serve)
+        page.goto(ADDRESS)
+        page.wait_for_selector(READY)
+        took = page.evaluate(PUSHES, bench.runs)
+        browser.close()
+    what, samples = f"new states of {TASKS} tasks", tuple(map(float, took))
+    return [Figure(row="widget", what=what, unit="ms", samples=samples, target=FRAME_MS)]
