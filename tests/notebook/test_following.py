@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,8 @@ class World:
 
 
 @pytest.fixture
-def world(own_home: Path) -> Iterator[World]:
-    yield World(session())
+def world(own_home: Path) -> World:
+    return World(session())
 
 
 @pytest.fixture
