@@ -266,6 +266,7 @@ class App:
             next_interval=self._next_interval,
             now=self.clock.now,
             max_xcom_bytes=self.settings.core.max_xcom_bytes,
+            sensitive_names=self.settings.core.sensitive_var_conn_names,
         )
 
     def _trigger_dag(

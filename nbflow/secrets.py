@@ -182,6 +182,10 @@ class Masker:
             self._starts = frozenset(form[0] for form in self.forms)
             self._short_patterns = _short_patterns(self._short)
 
+    def is_sensitive(self, name: str) -> bool:
+        """Return whether a field of this name holds a secret."""
+        return is_sensitive_name(name, self._names)
+
     def add_from(self, content: Any) -> None:
         """Mask the values of sensitive names in a value (an extra, a variable's JSON)."""
         self.add(*sensitive_values(content, self._names))
@@ -196,7 +200,7 @@ class Masker:
         if (
             name
             and not (value is None or value == "" or isinstance(value, bool))
-            and is_sensitive_name(name, self._names)
+            and self.is_sensitive(name)
         ):
             return MASK
         if isinstance(value, str):

@@ -73,8 +73,8 @@ def select(
 
 
 def with_setups(dag: DagSpec, task_ids: Collection[str]) -> frozenset[str]:
-    """``task_ids`` with the setups that they need and the teardowns of those setups, as in Airflow: what a setup had
-    made has been torn down since, so a task that runs again needs it set up again."""
+    """``task_ids`` with the setups that they need and the teardowns of those setups, as in Airflow: the teardown has
+    removed what the setup created, so a task that runs again needs its setup to run again."""
     selected = set(task_ids)
     for task_id in task_ids:
         task = dag.tasks[task_id]

@@ -1,4 +1,4 @@
-"""``plan_dispatch``: which scheduled instances are queued in the executor now, and which limit keeps each other one.
+"""``plan_dispatch``: which scheduled instances are queued now, and which limit keeps each of the others waiting.
 
 Candidates are ordered by priority weight (highest first), then by the run's logical date, task id and map index. Each
 must pass every limit; one that does not gets its reason, and the next is checked, as in Airflow: a full pool does not

@@ -12,8 +12,8 @@ _SEPARATOR = "__"
 
 LAST = "last"
 """Names the newest run of a DAG wherever a run is named."""
-WHICH_RUN = "a run id, a logical date, or last: the run that was made (or cleared to run again) last"
-"""For the help of whatever takes a run."""
+WHICH_RUN = "a run id, a logical date, or last (the run that was created or cleared most recently)"
+"""Help text of arguments that take a run."""
 
 
 class RunType(StrEnum):

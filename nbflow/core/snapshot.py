@@ -1,4 +1,4 @@
-"""Snapshots: the data that a decision about a run depends on. Its DAG, its row, its task instances, the previous run.
+"""Snapshots: the data that a decision about a run depends on (its DAG, row, task instances and previous run).
 
 A :class:`Snapshot` is a value. ``advance`` (in :mod:`nbflow.core.plan`) returns the snapshot after a plan, so that the
 scheduler, the in-process runner and the simulator can continue without reading it back from the store; contract tests

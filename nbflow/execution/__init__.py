@@ -9,6 +9,7 @@ has the database.
 :mod:`.user_code`           how they load a DAG version and run a try; :mod:`.task_runner` runs the steps of a try
 :mod:`.protocol`            the messages between the two sides
 :mod:`.task_client`         requests of a task, on its side; :mod:`.task_api` handles them from the store
+:mod:`.process_identity`    processes by pid and start time
 :mod:`.logs`                logs of tries; :mod:`.task_log_format` the format of their lines
 :mod:`.child_environment`   the environment variables that user code gets
 ==========================  ==========================================================================================

@@ -33,10 +33,13 @@ class SocketRuntime(TaskClient):
     """Sends requests to the supervisor, one at a time: threads of the task wait for each other. A process that the task
     forked must not send requests, because it would read responses that belong to the task."""
 
-    def __init__(self, channel: Channel, attempt_id: str, **options: Any) -> None:
+    def __init__(
+        self, channel: Channel, attempt_id: str, *, sensitive_names: Sequence[str] = (), **options: Any
+    ) -> None:
         from nbflow.secrets import Masker
 
-        super().__init__(self._request_over_socket, masker=Masker(), **options)
+        masker = Masker(sensitive_names=sensitive_names)
+        super().__init__(self._request_over_socket, masker=masker, **options)
         self._channel = channel
         self._attempt_id = attempt_id
         self._lock = threading.Lock()
@@ -71,7 +74,12 @@ def run_work(
     """Run the try in ``message``, send its outcome, exit."""
     work = protocol.unpack_work(message["work"])
     options = message.get("options") or {}
-    runtime = SocketRuntime(channel, work.attempt_id, max_xcom_bytes=int(options["max_xcom_bytes"]))
+    runtime = SocketRuntime(
+        channel,
+        work.attempt_id,
+        max_xcom_bytes=int(options["max_xcom_bytes"]),
+        sensitive_names=options["sensitive_names"],
+    )
     _redirect_output(fds, runtime, max_bytes=int(options["max_log_bytes"]))
     limit_memory(options.get("memory_limit_bytes"))
     _reseed_numpy()

@@ -1,7 +1,8 @@
-"""A process by its number and its start: numbers are used again, so a number alone names whatever has it now.
+"""Processes identified by pid and start time, since the system reuses pids.
 
-Linux tells the start of a process; elsewhere there is the number alone. Where the kernel has pidfds, a signal goes
-through one that was opened before the start was compared, so no other process can take the number in between.
+Only Linux reports the start time of a process; on other systems the pid alone identifies it. Where the kernel has
+pidfds, a signal is sent through one that was opened before the start time was compared, so that the pid cannot be
+reused in between.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-LOOK_SECONDS = 0.02
-"""How often a process is looked at where nothing tells its end."""
+POLL_SECONDS = 0.02
+"""How often a process is checked on systems without pidfds."""
 
 
 def process_started(pid: int) -> float | None:
@@ -23,30 +24,30 @@ def process_started(pid: int) -> float | None:
     None if there is no such process, or only a zombie."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            stat = file.read().rpartition(b")")[2].split()  # the name before it may hold anything
+            stat = file.read().rpartition(b")")[2].split()  # the process name before it may hold any character
             return None if stat[0] in (b"Z", b"X") else float(stat[19])
     except (OSError, IndexError, ValueError):
         return None
 
 
-def starts_are_told() -> bool:
-    """Whether this system tells when processes started."""
+def knows_start_times() -> bool:
+    """Whether this system reports the start times of processes."""
     return process_started(os.getpid()) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessIdentity:
-    """One process of this machine. ``started``: what :func:`process_started` said of it, None where it is unknown."""
+    """One process of this machine. ``started``: result of :func:`process_started`, None if unknown."""
 
     pid: int
     started: float | None
 
-    def lives(self) -> bool:
-        """Whether it runs; a zombie does not."""
+    def is_running(self) -> bool:
+        """Whether the process runs; a zombie does not."""
         started = process_started(self.pid)
         if started is not None:
             return self.started in (None, started)
-        if starts_are_told():
+        if knows_start_times():
             return False
         try:
             os.kill(self.pid, 0)
@@ -55,35 +56,35 @@ class ProcessIdentity:
         return True
 
     def send(self, number: signal.Signals) -> bool:
-        """Send it a signal; whether it was there to get it. Raises PermissionError for another user's process."""
-        with self._pidfd() as handle, contextlib.suppress(ProcessLookupError):
-            if self.lives():
-                if handle is not None:
-                    signal.pidfd_send_signal(handle, number)
+        """Send a signal; False if the process does not run. Raises PermissionError for a process of another user."""
+        with self._pidfd() as pidfd, contextlib.suppress(ProcessLookupError):
+            if self.is_running():
+                if pidfd is not None:
+                    signal.pidfd_send_signal(pidfd, number)
                 else:
                     os.kill(self.pid, number)
                 return True
         return False
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its end; whether it has ended."""
-        until = time.monotonic() + seconds
-        with self._pidfd() as handle:
-            while self.lives() and (left := until - time.monotonic()) > 0:
-                if handle is None:
-                    time.sleep(min(left, LOOK_SECONDS))
+        """Wait up to ``seconds`` for the process to end. Returns whether it has ended."""
+        deadline = time.monotonic() + seconds
+        with self._pidfd() as pidfd:
+            while self.is_running() and (remaining := deadline - time.monotonic()) > 0:
+                if pidfd is None:
+                    time.sleep(min(remaining, POLL_SECONDS))
                 else:
-                    select.select([handle], [], [], left)
-        return not self.lives()
+                    select.select([pidfd], [], [], remaining)
+        return not self.is_running()
 
     @contextlib.contextmanager
     def _pidfd(self) -> Iterator[int | None]:
-        """A handle on the process that has the number now; None where there is none, or the system has no such."""
-        handle = None
+        """A pidfd of the process that has the pid now; None if there is none, or the system has no pidfds."""
+        pidfd = None
         with contextlib.suppress(OSError, AttributeError):
-            handle = os.pidfd_open(self.pid)
+            pidfd = os.pidfd_open(self.pid)
         try:
-            yield handle
+            yield pidfd
         finally:
-            if handle is not None:
-                os.close(handle)
+            if pidfd is not None:
+                os.close(pidfd)

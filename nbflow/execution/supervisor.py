@@ -291,6 +291,7 @@ class Supervisor:
             "work": protocol.pack_work(work),
             "options": {
                 "max_xcom_bytes": self._task_api.max_xcom_bytes,
+                "sensitive_names": list(self._task_api.sensitive_names),
                 "max_log_bytes": max(0, log.max_bytes - os.fstat(log.fileno()).st_size),
                 "limits": dict(options.limits),
                 "memory_limit_bytes": options.memory_limit_bytes,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbflow import serde
 from nbflow.authoring.runtime import Work
@@ -21,6 +21,9 @@ from nbflow.errors import NbflowError
 from nbflow.execution import protocol
 from nbflow.execution.task_client import DEFAULT_XCOM_BYTES, TaskClient, utc_now
 from nbflow.store.base import Store
+
+if TYPE_CHECKING:
+    from nbflow.secrets import Masker
 
 TriggerDag = Callable[..., Run]
 """(dag_id, *, run_id, logical_date, conf, reset, actor) -> the new run; raises DagNotFound, DagRunAlreadyExists ..."""
@@ -44,6 +47,8 @@ class TaskApi:
     next_interval: NextInterval | None = None
     now: Callable[[], datetime] = utc_now
     max_xcom_bytes: int = DEFAULT_XCOM_BYTES
+    sensitive_names: tuple[str, ...] = ()
+    """More words that mark a name as sensitive ([core] sensitive_var_conn_names)."""
 
     def handle(self, work: Work, kind: str, args: Mapping[str, Any]) -> Any:
         """Handle a request of a try; returns the JSON response. Raises :class:`RequestRefused`, or the handler's
@@ -67,14 +72,18 @@ class TaskApi:
         except TypeError as error:
             raise RequestRefused(f"{kind}: {error}") from None
 
-    def runtime(self, work: Work, *, now: Callable[[], datetime] | None = None) -> TaskClient:
-        """A runtime for code that runs in this process."""
+    def masker(self) -> Masker:
+        """A masker for one try."""
         from nbflow.secrets import Masker
 
+        return Masker(sensitive_names=self.sensitive_names)
+
+    def runtime(self, work: Work, *, now: Callable[[], datetime] | None = None) -> TaskClient:
+        """A runtime for code that runs in this process."""
         return TaskClient(
             lambda kind, args: self.handle(work, kind, args),
             now=now or self.now,
-            masker=Masker(),
+            masker=self.masker(),
             max_xcom_bytes=self.max_xcom_bytes,
         )
 

@@ -98,9 +98,7 @@ class TaskClient:
 
     @staticmethod
     def _hide_variable(masker: Masker, key: str, value: str) -> None:
-        from nbflow.secrets import is_sensitive_name
-
-        if is_sensitive_name(key):
+        if masker.is_sensitive(key):
             masker.add(value)
         elif value[:1] in "{[":
             import json

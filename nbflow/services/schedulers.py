@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbflow.errors import NbflowError
-from nbflow.execution.process_identity import ProcessIdentity, starts_are_told
+from nbflow.execution.process_identity import ProcessIdentity, knows_start_times
 
 if TYPE_CHECKING:
     from nbflow.app import App
@@ -61,7 +61,7 @@ def state_of(job: Job, settings: Settings, now: datetime) -> str:
 def runs(job: Job) -> bool:
     """Whether the process of a job runs; of another host's that is taken for granted."""
     _collect()
-    return not is_here(job) or _process_of(job).lives()
+    return not is_here(job) or _process_of(job).is_running()
 
 
 def is_here(job: Job) -> bool:
@@ -200,7 +200,7 @@ def end(jobs: Sequence[Job], settings: Settings, *, seconds: float | None = None
     patience = seconds or settings.core.killed_task_cleanup_time + STOP_SECONDS
     until = time.monotonic() + patience
     for job in jobs:
-        if job.detail.get("pid_started") is None and starts_are_told() and _process_of(job).lives():
+        if job.detail.get("pid_started") is None and knows_start_times() and _process_of(job).is_running():
             raise NbflowError(
                 f"Nothing tells whether process {job.pid} is the scheduler, so it was not stopped.",
                 hint=f"If it is: kill {job.pid}",

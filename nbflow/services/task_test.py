@@ -24,7 +24,6 @@ from nbflow.core.timetables import timetable_from_spec
 from nbflow.errors import DagRunNotFound, NbflowError, TaskNotFound, did_you_mean
 from nbflow.execution.task_client import TaskClient
 from nbflow.execution.task_runner import executable_task, run_try
-from nbflow.secrets import Masker
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -64,14 +63,14 @@ class TaskTest:
             ti.task = ti.context["task"] = task
             task.render_template_fields(ti.context)
         fields = {name: getattr(task, name) for name in task.template_fields}
-        masker = runtime.masker or Masker()
+        masker = runtime.masker or self.app.task_api.masker()
         return {name: masker.mask_value(_shown(value)) for name, value in fields.items()}
 
     def _task(self) -> Any:
         return self.dag.get_task(self.work.task_id)
 
     def _runtime(self) -> TaskClient:
-        return TaskClient(self._answer, now=self.app.clock.now, masker=Masker())
+        return TaskClient(self._answer, now=self.app.clock.now, masker=self.app.task_api.masker())
 
     def _answer(self, kind: str, args: Mapping[str, Any]) -> Any:
         if kind == "xcom_push":

@@ -88,7 +88,7 @@ def test_triggering_a_dag_that_only_the_folder_has_stores_it(nbflow, in_folder):
     # Then it is known, and paused as every new DAG is
     assert made.json["state"] == "queued"
     assert f"The metastore did not know sales yet; reading {path}." in made.err
-    assert "DAG sales is paused." in made.err
+    assert "DAG 'sales' is paused." in made.err
     assert [row["dag_id"] for row in nbflow("dags", "list", "-o", "json").json] == ["sales"]
 
 

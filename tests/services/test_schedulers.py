@@ -247,13 +247,13 @@ def test_a_process_is_signalled_and_waited_for_with_and_without_handles(
     mine = ProcessIdentity(pid=bystander.pid, started=process_started(bystander.pid))
     other = ProcessIdentity(pid=bystander.pid, started=1.0)
     # Then only the one that started then gets the signal
-    assert (mine.lives(), other.lives(), mine.wait(0)) == (True, False, False)
+    assert (mine.is_running(), other.is_running(), mine.wait(0)) == (True, False, False)
     assert (other.send(signal.SIGTERM), other.wait(0)) == (False, True)
     assert bystander.poll() is None
     assert mine.send(signal.SIGTERM)
     # And its end is seen, whether or not its parent has asked for it
     assert mine.wait(PATIENCE_SECONDS)
-    assert (mine.lives(), mine.send(signal.SIGTERM)) == (False, False)
+    assert (mine.is_running(), mine.send(signal.SIGTERM)) == (False, False)
 
 
 # ----------------------------------------------------------------------------------------------- one answer for all

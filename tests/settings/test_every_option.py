@@ -129,9 +129,28 @@ def stored_with(here: Place) -> bool:
         return False
 
 
-def hidden_variable(here: Place) -> str:
+def shown_variable(here: Place) -> tuple[str, str, str]:
+    """How a variable's value is shown in the list, in a rendered template, and in the log of a task that prints it."""
     here.run("variables", "set", "shop", "Berlin")
-    return str(here.listed("variables", "list", "--show-values", "--hide-sensitive")[0]["value"])
+    listed = here.listed("variables", "list", "--show-values", "--hide-sensitive")[0]["value"]
+    here.write(
+        "dags/d.py",
+        f"{HEAD}with DAG('d', is_paused_upon_creation=False):\n"
+        "    BashOperator(task_id='t', bash_command='echo to {{ var.value.shop }}')\n",
+    )
+    here.processed()
+    run = here.app.operations("ada").trigger("d").key
+    scheduler = here.app.scheduler()
+    scheduler.start()
+    try:
+        scheduler.loop(until=lambda turn: run in turn.ended)
+    finally:
+        scheduler.close()
+    rendered = here.app.store.rendered(run, TaskKey("t"))
+    log = here.app.logs.path(run, TaskKey("t"), 1).read_text("utf-8")
+    assert rendered is not None
+    (printed,) = {line.split()[-1] for line in log.splitlines() if line.split()[-2:-1] == ["to"]}
+    return str(listed), rendered["bash_command"].removeprefix("echo to "), printed
 
 
 def heartbeat(here: Place) -> timedelta:
@@ -332,7 +351,9 @@ OPTIONS = {
         value="true", observe=of_its_children("reload_every_try"), default=False, changed=True
     ),
     "core.fernet_key": Row(value=KEY, observe=stored_with, default=False, changed=True),
-    "core.sensitive_var_conn_names": Row(value="shop", observe=hidden_variable, default="Berlin", changed="***"),
+    "core.sensitive_var_conn_names": Row(
+        value="shop", observe=shown_variable, default=("Berlin",) * 3, changed=("***",) * 3
+    ),
     "database.sql_alchemy_conn": Row(
         value="sqlite:///{home}/other.db",
         observe=lambda here: Path(make_url(here.app.store.url).database or "").name,
