@@ -36,7 +36,7 @@ from weakref import WeakKeyDictionary
 from nbflow.airflow_names import import_advice
 from nbflow.authoring.context import NEED_PENDULUM, parameters_of, running_in
 from nbflow.authoring.runtime import Outcome, Runtime, Work
-from nbflow.authoring.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, Follow, Skip, TaskInstance, plain
+from nbflow.authoring.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, BranchChoice, SkipChoice, TaskInstance, plain
 from nbflow.authoring.templating import holds_template
 from nbflow.connections import providing
 from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
@@ -223,10 +223,10 @@ class _Attempt:
 
     def _skips(self) -> tuple[tuple[str, ...] | None, Any]:
         """``follow`` and ``skip`` of the success, as the task set them."""
-        match self.ti.steering:
-            case Follow(choice=choice):
+        match self.ti.downstream_choice:
+            case BranchChoice(choice=choice):
                 return self._followed(choice), "none"
-            case Skip(which=which):
+            case SkipChoice(which=which):
                 return None, which
         return None, "none"
 

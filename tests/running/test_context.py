@@ -134,7 +134,7 @@ def test_get_current_context_inside_and_in_threads(dag: DAG, runtime: MemoryRunt
         return seen
 
     assert result(dag, runtime, function) == ["2024-01-01", "t"]
-    with pytest.raises(AirflowException, match="No task is running here"):
+    with pytest.raises(AirflowException, match="no task is running"):
         get_current_context()
 
 
