@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyRunQuery(Query["WhyRunView"]):
     NAME: ClassVar[str] = "why_run"
+    ALONE: ClassVar[bool] = False  # it may wait for a slot that a task of another DAG holds
 
     dag_id: str
     run_id: str
