@@ -24,6 +24,7 @@ from nbflow.cli.declaring import (
     declared,
 )
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.core.states import STATE_MEANINGS
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
 
 if TYPE_CHECKING:
@@ -249,6 +250,7 @@ COMMANDS = (
         help="All task instances of a run.",
         run=states_for_dag_run,
         arguments=(DAG_ID, RUN_ID, OUTPUT),
+        more="\n".join(f"{state:<18}{meaning}" for state, meaning in STATE_MEANINGS.items()),
     ),
     Command(
         name="tasks failed-deps",

@@ -17,7 +17,7 @@ from nbflow.commands import command
 from nbflow.commands.runs import planned
 from nbflow.core.backfill import Reprocess
 from nbflow.core.snapshot import Instance, Run, TaskKey
-from nbflow.core.states import FAILED_STATES, TaskState
+from nbflow.core.states import FAILED_STATES, STATE_MEANINGS, TaskState
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
 from nbflow.notebook.breakpoints import breakpoints_stop
 from nbflow.notebook.commands import context_of, function_of, previewed, result_of
@@ -139,28 +139,12 @@ def states(dag: Dag | None = None, *, run: str | None = None) -> Shown:
     """The task instances of a run (the newest, unless ``run`` says which); without a DAG: what the states mean. As a
     value: name -> row."""
     if dag is None:
-        return Shown(dict(_MEANINGS), states_bundle(_MEANINGS.items()))
+        meanings = {state.value: meaning for state, meaning in STATE_MEANINGS.items()}
+        return Shown(meanings, states_bundle(meanings.items()))
     here = session()
     found = here.find_run(dag, run)
     view = here.fetch(TaskInstancesQuery(dag_id=found.dag_id, run_id=found.run_id))
     return Shown({row.id: row for row in view.rows}, tasks_bundle(view, here.app.clock.now()))
-
-
-_MEANINGS: Mapping[str, str] = {
-    "none": "Not looked at yet, or waits for tasks before it.",
-    "scheduled": "Its rule is met; it waits for a slot.",
-    "queued": "It has a slot and is about to start.",
-    "running": "It runs.",
-    "success": "It ended well.",
-    "failed": "It ended with an error, and has no retry left.",
-    "skipped": "It was not needed: a branch, or a task before it, said so.",
-    "upstream_failed": "A task that it needs failed.",
-    "up_for_retry": "It failed and will be tried again.",
-    "up_for_reschedule": "A sensor that looks again later; it takes no slot meanwhile.",
-    "deferred": "It waits in the triggerer; it takes no slot meanwhile.",
-    "restarting": "It was cleared while it ran, and starts over.",
-    "removed": "The DAG no longer has it.",
-}
 
 
 def _spec_of_run(here: Session, run: Run) -> DagSpec:
@@ -178,7 +162,7 @@ def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
     found = here.find_run(dag, run)
     if task is None:
         view = here.fetch(WhyRunQuery(dag_id=found.dag_id, run_id=found.run_id))
-        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view))
+        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view, here.app.clock.now()))
     _known_task(_spec_of_run(here, found), task)
     key = _task_key(task)
     of_task = here.fetch(

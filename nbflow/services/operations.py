@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from nbflow.authoring.params import check_conf_is_json, params_of_run
+from nbflow.authoring.params import conf_as_json, params_of_run
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core import actions
@@ -450,8 +450,9 @@ def _into_backfill(op: Op) -> Op:
 
 
 def check_conf(spec: DagSpec, conf: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The conf as given, if it is JSON and the params fit their schemas; else ParamValidationError naming those."""
-    check_conf_is_json(conf)
+    """The conf as JSON stores it. Raises ParamValidationError for a conf that JSON cannot hold, and for params that do
+    not fit their schemas."""
+    stored = conf_as_json(conf)
     if spec.params:
-        params_of_run(spec.params, conf)
-    return dict(conf)
+        params_of_run(spec.params, stored)
+    return stored
