@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ from nbflow.notebook.cells import CellDag, CellLog, notebook_path, saved_source
 if TYPE_CHECKING:
     from nbflow.app import App
     from nbflow.config import Settings
+    from nbflow.live.feed import Feed
     from nbflow.services.operations import Operations
     from nbflow.sources.loading import Loaded
     from nbflow.store.base import DagVersion
@@ -69,6 +70,14 @@ class Session:
             return self.settings.notebook.save_output
         except ConfigError:  # which the user is being told, in an output
             return True
+
+    @cached_property
+    def feed(self) -> Feed:
+        """What live outputs follow."""
+        from nbflow.live.feed import Feed
+        from nbflow.views import fetch
+
+        return Feed(self.app.store, self.app.clock, partial(fetch, settings=self.app.settings))
 
     @property
     def actor(self) -> str:
@@ -226,6 +235,9 @@ class Session:
 
     def close(self) -> None:
         """Let go of the home."""
+        if "feed" in self.__dict__:
+            self.feed.close()
+            del self.__dict__["feed"]
         if "app" in self.__dict__:
             self.app.close()
             del self.__dict__["app"]

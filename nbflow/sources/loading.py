@@ -242,10 +242,10 @@ def _importing(root: str, *, keep: bool) -> Iterator[Callable[[], list[ModuleTyp
 
 def _execute(members: Sequence[Unit], module: ModuleType, units: Sequence[Unit]) -> tuple[list[DAG], Fault | None]:
     """Run the units of one namespace; returns the DAGs that it registers, or what is wrong with it."""
-    from nbflow.authoring.current_dag import collecting
-    from nbflow.authoring.dag import find_dags
+    from nbflow.authoring.current_dag import collect_dags
+    from nbflow.authoring.dag import registered_dags
 
-    with collecting() as made:
+    with collect_dags() as made:
         for unit in members:
             if unit.fault is not None:
                 return [], unit.fault
@@ -257,7 +257,7 @@ def _execute(members: Sequence[Unit], module: ModuleType, units: Sequence[Unit])
                 raise
             except BaseException as error:  # sys.exit() at import is a mistake of the file's, too
                 return [], fault_from(error, unit.filename, units, cell=unit.cell)
-        return find_dags(vars(module), made), None
+        return registered_dags(vars(module), made), None
 
 
 def compiled(unit: Unit) -> CodeType:
@@ -295,9 +295,9 @@ def _compiled(
 
 def _all_faults(dag: DAG, options: CompileOptions | None, first: Exception) -> Sequence[Exception]:
     """What kept the DAG from being compiled, and whatever else would have."""
-    from nbflow.authoring.compile import CompileOptions, faults_of
+    from nbflow.authoring.compile import CompileOptions, compile_errors
 
-    return (isinstance(first, AirflowException) and faults_of(dag, options or CompileOptions())) or [first]
+    return (isinstance(first, AirflowException) and compile_errors(dag, options or CompileOptions())) or [first]
 
 
 def _where(place: Any, units: Sequence[Unit]) -> tuple[int, str | None] | None:

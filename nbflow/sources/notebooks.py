@@ -527,7 +527,7 @@ def dag_of_cell(
     """
     from nbflow.authoring import current_dag
 
-    with current_dag.collecting() as made:
+    with current_dag.collect_dags() as made:
         if magic.dag_id is None:
             dag = None
             yield None
@@ -543,7 +543,7 @@ def dag_of_cell(
     for one in own or [dag]:
         if one is not None:
             one.fileloc = path
-            current_dag.note_dag(one)
+            current_dag.record_dag(one)
 
 
 def make_dag(magic: CellMagic, place: tuple[str, int]) -> DAG:

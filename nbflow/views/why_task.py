@@ -30,6 +30,7 @@ class WhyTaskQuery(Query["WhyTaskView"]):
     """Without ``map_index``: of a mapped task the first instance that has not ended, else the first."""
 
     NAME: ClassVar[str] = "why_task"
+    ALONE: ClassVar[bool] = False  # it may wait for a slot that a task of another DAG holds
 
     dag_id: str
     run_id: str

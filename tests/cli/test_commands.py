@@ -157,7 +157,7 @@ def test_dags_check_names_every_fault_with_its_line(nbflow, dag_file):
     assert done.code == 1
     lines = done.out.splitlines()
     assert lines[0] == f"{good}: sales: no faults"
-    assert lines[1].startswith(f"{bad}:4: AirflowTimetableInvalid: The schedule of DAG 'broken' cannot be: ")
+    assert lines[1].startswith(f"{bad}:4: AirflowTimetableInvalid: The schedule of DAG 'broken' is invalid: ")
     assert nbflow("dags", "check", good).code == 0
 
 

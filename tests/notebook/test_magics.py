@@ -589,7 +589,7 @@ UNUSABLE = [
     ),
     (
         "%%dag\nfrom nbflow import DAG, Param\nwith DAG('p', params={'s': Param('a', pattern='(')}):\n    pass",
-        ", line 3: Param 's' of DAG 'p': Its pattern '(' cannot be used: missing ).",
+        ", line 3: Param 's' of DAG 'p': Its pattern '(' is invalid: missing ).",
     ),
 ]
 
