@@ -25,6 +25,14 @@ def states() -> str:
     return f"```mermaid\n{mermaid()}\n```"
 
 
+def state_meanings() -> str:
+    """What each state means, as people are told everywhere."""
+    from nbflow.core.states import STATE_MEANINGS
+
+    rows = [f"| `{state}` | {meaning} |" for state, meaning in STATE_MEANINGS.items()]
+    return "\n".join(["| state | means |", "|---|---|", *rows])
+
+
 def deviations() -> str:
     """Where nbflow differs from Airflow on purpose, from the table that the tests go by."""
     from tests.facts.deviations import deviations as rules
@@ -49,7 +57,11 @@ def picture() -> str:
     return graph_svg(view).svg + "\n"
 
 
-PARTS: Mapping[str, Callable[[], str]] = {"states": states, "deviations": deviations}
+PARTS: Mapping[str, Callable[[], str]] = {
+    "states": states,
+    "state-meanings": state_meanings,
+    "deviations": deviations,
+}
 
 
 def made_anew(text: str) -> str:

@@ -12,10 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nbflow.core.events import Event
 from nbflow.core.snapshot import Run
+
+if TYPE_CHECKING:
+    from nbflow.secrets import Masker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,10 @@ class Work:
 
 class Runtime(Protocol):
     """The requests that a running task can make. Values are Python objects; the implementation serialises them."""
+
+    @property
+    def masker(self) -> Masker | None:
+        """Masks what is secret in the variables and connections that were asked for; None: nothing is masked."""
 
     def now(self) -> datetime: ...
     def xcom_push(self, key: str, value: Any) -> None:

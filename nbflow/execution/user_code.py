@@ -55,7 +55,7 @@ def run(dag: Any, work: Work, runtime: TaskClient, limits: Mapping[str, Any]) ->
     from nbflow.execution.task_runner import Limits, run_try
 
     task = dag.get_task(work.task_id)
-    return run_try(dag, task, work, runtime, own_process=True, masker=runtime.masker, limits=Limits(**limits))
+    return run_try(dag, task, work, runtime, own_process=True, limits=Limits(**limits))
 
 
 def nbflow_user_code() -> UserCode:

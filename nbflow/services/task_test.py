@@ -50,7 +50,7 @@ class TaskTest:
     def run(self) -> Outcome:
         """Run it."""
         runtime = self._runtime()
-        return run_try(self.dag, self._task(), self.work, runtime, masker=runtime.masker)
+        return run_try(self.dag, self._task(), self.work, runtime)
 
     def render(self) -> dict[str, Any]:
         """The template fields, rendered, secrets masked."""
@@ -58,7 +58,7 @@ class TaskTest:
         ti = TaskInstance(
             dag=self.dag, task=self._task(), work=self.work, runtime=runtime, started=self.app.clock.now()
         )
-        with self.app.answering(), running_in(ti.context), providing(self.app.secrets):
+        with running_in(ti.context), providing(runtime):
             task = executable_task(ti.task, ti.context)
             ti.task = ti.context["task"] = task
             task.render_template_fields(ti.context)

@@ -434,7 +434,10 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None) -> Bundle:
     """What happened, and why does it wait? The headline is the answer, the rest its grounds."""
     state = known(view.state)
     tint = palettes()[0].states[state]
-    grounds = "".join(f'<div style="margin-top:2px">{escape(g)}</div>' for g in view.grounds)
+    lines = list(view.grounds)
+    if view.until is not None and now is not None:
+        lines.insert(0, f"Until {formatting.short_time(view.until)}, {formatting.relative(view.until, now).relative}.")
+    grounds = "".join(f'<div style="margin-top:2px">{escape(line)}</div>' for line in lines)
     ways = ""
     if view.ways_out:
         commands = " or ".join(
@@ -451,21 +454,29 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None) -> Bundle:
         body += _folded(formatting.count(len(view.history), "event"), html_table(history), open_=short)
     text = _joined(
         f"{view.subject} is {view.state}: {view.headline}",
-        *(f"  {ground}" for ground in view.grounds),
+        *(f"  {line}" for line in lines),
         "  To go on: " + " or ".join(view.ways_out) if view.ways_out else "",
         text_table(history) if view.history else "",
     )
     return Bundle(html=card("why", view.subject, body, chips=chip_html(view.state)), text=text)
 
 
-def why_run_bundle(view: WhyRunView) -> Bundle:
-    """Which tasks of a run wait or failed, each with the reason."""
+def why_run_bundle(view: WhyRunView, now: datetime) -> Bundle:
+    """Which tasks of a run wait or failed, each with the reason, and when waiting ends by itself."""
     title = f"{view.dag_id}, {view.run}: {view.run_state}"
     if not view.rows:
         return message_bundle(f"{title}. Nothing waits, and nothing failed.", state=view.run_state)
     table = Table(
-        columns=("task", "state", "why"),
-        rows=tuple((Cell(text=row.id, bold=True), state_cell(row.state), row.text) for row in view.rows),
+        columns=("task", "state", "why", "until"),
+        rows=tuple(
+            (
+                Cell(text=row.id, bold=True),
+                state_cell(row.state),
+                row.text,
+                when_cell(formatting.relative(row.until, now)) if row.until is not None else Cell(),
+            )
+            for row in view.rows
+        ),
     )
     return table_bundle(title, table, view="why")
 

@@ -13,8 +13,8 @@ from nbflow.services.why import explain_run
 from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
-from nbflow.views.values import in_zone, run_title, zone_of
-from nbflow.views.why_run import in_dag_order, last_errors, shows_error
+from nbflow.views.values import in_dag_order, in_zone, run_title, zone_of
+from nbflow.views.why_run import last_errors, shows_error
 
 if TYPE_CHECKING:
     from nbflow.config import Settings

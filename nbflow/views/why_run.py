@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
@@ -14,7 +14,7 @@ from nbflow.services.why import explain_run
 from nbflow.store.base import Attempt, Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
-from nbflow.views.values import in_zone, run_title, zone_of
+from nbflow.views.values import in_dag_order, in_zone, run_title, zone_of
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -86,6 +86,11 @@ class WhyRunView(View):
     failures: tuple[FailedTry, ...] = ()
     """In the order in which the tries were queued."""
 
+    @property
+    def wake_at(self) -> datetime | None:
+        """When the view changes though nothing is committed."""
+        return min((row.until for row in self.rows if row.until is not None), default=None)
+
 
 def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -> WhyRunView:
     run = run_of(store, query.dag_id, query.run_id)
@@ -133,9 +138,3 @@ def last_errors(attempts: Iterable[Attempt]) -> dict[TaskKey, str]:
     """The last line of the error of each task instance's last try, where it has one."""
     newest = {attempt.key: (attempt.error or "").strip() for attempt in attempts}
     return {key: error.splitlines()[-1] for key, error in newest.items() if error}
-
-
-def in_dag_order(tis: Iterable[Instance], task_ids: Sequence[str]) -> list[Instance]:
-    """Task instances in the order of the DAG's tasks; those of tasks that it no longer has come last."""
-    place = {task_id: index for index, task_id in enumerate(task_ids)}
-    return sorted(tis, key=lambda ti: (place.get(ti.task_id, len(place)), ti.task_id, ti.map_index))

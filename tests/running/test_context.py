@@ -245,7 +245,8 @@ def test_rendered_fields_are_stored_without_secrets(dag: DAG, runtime: MemoryRun
         templates_dict={"password": "{{ 'hunter2' }}"},
     )
 
-    run_try(dag, dag.get_task("t"), Work(attempt_id="a", run=runtime.run, task_id="t"), runtime, masker=Masker())
+    runtime.masker = Masker()
+    run_try(dag, dag.get_task("t"), Work(attempt_id="a", run=runtime.run, task_id="t"), runtime)
 
     assert runtime.rendered is not None
     assert runtime.rendered.keys() == {"op_args", "templates_dict"}

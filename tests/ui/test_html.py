@@ -91,7 +91,7 @@ def every_view(text: str) -> list[Bundle]:
             WhyTaskView(subject=text, state=text, headline=text, grounds=(text,), ways_out=(text,), history=(event,))
         ),
         html.backfill_bundle(BackfillView(dag_id=text, runs=(planned,), remarks=(text,))),
-        html.why_run_bundle(WhyRunView(dag_id=text, run_id=text, run=text, run_state=text, rows=(waits,))),
+        html.why_run_bundle(WhyRunView(dag_id=text, run_id=text, run=text, run_state=text, rows=(waits,)), NOW),
         html.error_bundle(html.ErrorView(message=text, place=text, hint=text, detail=text)),
         html.import_errors_bundle(ImportErrorsView(rows=(broken,)), NOW),
         html.states_bundle([(text, text)]),
