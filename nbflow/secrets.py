@@ -215,11 +215,7 @@ class Masker:
 
     def mask_value(self, value: Any, name: str = "") -> Any:
         """Return plain data (as JSON holds it) with secrets masked, by name and by text, at any depth."""
-        if (
-            name
-            and not (value is None or value == "" or isinstance(value, bool))
-            and self.is_sensitive(name)
-        ):
+        if name and not (value is None or value == "" or isinstance(value, bool)) and self.is_sensitive(name):
             return MASK
         if isinstance(value, str):
             return self.mask(value)

@@ -25,6 +25,7 @@ from nbflow.cli.declaring import (
     declared,
 )
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.commands.base import Result
 from nbflow.commands.conf import conf_of
 from nbflow.errors import did_you_mean
 
@@ -273,68 +274,16 @@ def _show_test(call: Call, spec: DagSpec, run: Run, instances: Iterable[Instance
         output.say(coloured_digraph(spec, view).source.rstrip())
 
 
-def trigger(call: Call) -> None:
-    args = call.args
-    moment = call.date(args.logical_date)
-    version = find_dag.stored(call, args.dag_id, args.subdir)
-    run = call.operations.trigger(
-        args.dag_id,
-        run_id=args.run_id,
-        logical_date=moment,
-        conf=conf_of(args),
-        version=version.number if args.subdir else None,
-    )
-    call.show_one(output.fields_of(run, RUN_COLUMNS))
-    waits = call.operations.why(run.key)
-    reason = next((wait for wait in waits.values() if wait.kind in ("paused", "no_scheduler")), None)
-    if reason is not None:
-        output.warn(reason.text)
-    if not args.subdir and _is_stale(call, args.dag_id):
-        output.warn(f"{version.fileloc} does not define DAG {args.dag_id} any more: the run takes what it last said.")
+def _show_triggered(call: Call, done: Result) -> None:
+    call.show_one(output.fields_of(done.value, RUN_COLUMNS))
 
 
-def _is_stale(call: Call, dag_id: str) -> bool:
-    """Whether the file of a DAG is gone, or defines it no more."""
-    row = call.app.store.dag(dag_id)
-    return row is not None and row.stale
-
-
-def clear(call: Call) -> int:
-    args, operations = call.args, call.operations
-    operations.version(args.dag_id)
-    if args.run_id:
-        runs = [operations.find_run(args.dag_id, args.run_id)]
-    else:
-        runs = call.app.store.runs(args.dag_id, limit=ALL)
-    options = {"only_failed": args.only_failed, "only_running": args.only_running}
-    plan = [(run.key, len(operations.clear(run.key, dry_run=True, **options))) for run in runs]
-    chosen = [key for key, size in plan if size]
-    count = sum(size for _, size in plan)
-    if not chosen:
-        output.say("Nothing to clear.")
-        return 0
-    if not call.sure(f"Clear {count} task instances of {args.dag_id} in {len(chosen)} runs?"):
-        return 1
-    for key in chosen:
-        operations.clear(key, **options)
-    print(f"{count} task instances of {args.dag_id} were cleared.")
-    return 0
-
-
-# ---------------------------------------------------------------------------------------------------- pausing, deleting
-
-
-def delete(call: Call) -> int:
+def _show_deleted(call: Call, done: Result) -> None:
     dag_id = call.args.dag_id
-    call.operations.version(dag_id)
-    if not call.sure(f"Delete DAG {dag_id} with all its runs and history?"):
-        return 1
-    gone = call.app.store.delete_dag(dag_id, actor=call.actor, now=call.now())
-    print(f"DAG {dag_id} was deleted: {gone} rows.")
+    print(output.harmless(done.text))
     fileloc = [path for path in find_dag.files_of(call, None) if find_dag.names(path, dag_id)]
     if fileloc:
         output.say(f"{fileloc[0]} still names it: a scheduler that reads the file makes the DAG again.")
-    return 0
 
 
 def list_jobs(call: Call) -> None:
@@ -380,22 +329,11 @@ COMMANDS = (
         switch("--no-replace-microseconds", help="Accepted: microseconds are always kept."),
         OUTPUT,
         SUBDIR,
-        run=trigger,
+        show=_show_triggered,
     ),
     DAGS_BACKFILL,
     *check_files.COMMANDS,
-    Command(
-        name="dags clear",
-        help="Let the tasks of runs go again.",
-        run=clear,
-        arguments=(
-            DAG_ID,
-            argument("--run-id", metavar="ID", help="Only this run."),
-            switch("-f", "--only-failed", help="Only failed tasks."),
-            switch("-r", "--only-running", help="Only running tasks."),
-            YES,
-        ),
-    ),
+    declared("dags clear", YES),
     declared(
         "dags list-runs",
         argument("--state", choices=("queued", *ENDED), help="Only runs in this state."),
@@ -430,5 +368,5 @@ COMMANDS = (
     ),
     declared("dags pause", YES, OUTPUT, SUBDIR_ONLY),
     declared("dags unpause", YES, OUTPUT, SUBDIR_ONLY),
-    Command(name="dags delete", help="Delete a DAG and its history.", run=delete, arguments=(DAG_ID, YES)),
+    declared("dags delete", YES, show=_show_deleted),
 )

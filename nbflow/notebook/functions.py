@@ -11,13 +11,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from nbflow.arguments import values_of
 from nbflow.authoring.dag import DAG
+from nbflow.commands import command
+from nbflow.commands.runs import planned
 from nbflow.core.backfill import Reprocess
 from nbflow.core.snapshot import Instance, Run, TaskKey
 from nbflow.core.states import FAILED_STATES, STATE_MEANINGS, TaskState
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
 from nbflow.notebook.breakpoints import breakpoints_stop
-from nbflow.notebook.commands import context_of, function_of
+from nbflow.notebook.commands import context_of, function_of, previewed, result_of
 from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, execution_count
 from nbflow.notebook.session import Session, session
@@ -277,12 +280,8 @@ def run(dag: Dag, *, conf: Mapping[str, Any] | None = None, date: When = None, r
 
     ``conf``: what the run is given; ``date``: its logical date (default: now).
     """
+    made = result_of("dags trigger", dag, conf=conf, logical_date=date, run_id=run_id).value
     here = session()
-    version = here.version(dag)
-    moment = _moment(here, date)
-    made = here.operations_on(version).trigger(
-        version.dag_id, run_id=run_id, logical_date=moment, conf=conf, version=version.number
-    )
     _have_scheduler(here)
     return handle_of(here, made)
 
@@ -361,23 +360,18 @@ def backfill(
 ) -> BackfillHandle:
     """Run the past intervals from ``start`` to ``end`` (logical dates, both included). ``reprocess`` says which runs
     that exist already go again: none, failed or completed. ``dry_run`` only shows what would be made."""
-    here = session()
-    version = here.version(dag)
     if reprocess not in set(Reprocess):
         choices = ", ".join(Reprocess)
         raise NbflowError(f"reprocess is one of {choices}, not {reprocess!r}.{did_you_mean(reprocess, Reprocess)}")
-    begin, last = _moment(here, start), _moment(here, end)
-    if begin is None or last is None:
-        raise NbflowError("A backfill needs its first and its last logical date.")
-    zone = zone_of(version.spec)
-    asked: dict[str, Any] = {"reprocess": reprocess, "run_backwards": backwards, "version": version.number}
-    operations = here.operations
+    here, one = session(), command("backfill create")
+    version = here.version(dag)
+    asked = {"from_date": start, "to_date": end, "reprocess": reprocess, "run_backwards": backwards}
     if dry_run:
-        plan = operations.plan_backfill(version.dag_id, begin, last, **asked)
-        return BackfillHandle(here, version.dag_id, plan, None, zone)
-    made = operations.backfill(version.dag_id, begin, last, max_active_runs=max_active_runs, conf=conf, **asked)
+        args = values_of(one.arguments, {**asked, "dag_id": version.dag_id})
+        return BackfillHandle(here, version.dag_id, planned(context_of(here, dag), args), None, zone_of(version.spec))
+    made = result_of("backfill create", dag, **asked, max_active_runs=max_active_runs, conf=conf).value
     _have_scheduler(here)
-    return BackfillHandle(here, version.dag_id, made.plan, made.backfill_id, zone)
+    return BackfillHandle(here, version.dag_id, made.plan, made.backfill_id, zone_of(version.spec))
 
 
 @told_in_one_line
@@ -395,27 +389,30 @@ def clear(
     failed ones; ``newest``: with the newest version of the DAG. As a value: the cleared task instances."""
     here = session()
     found = here.find_run(dag, run)
-    spec = _spec_of_run(here, found)
-    for task in tasks:
-        _known_task(spec, task)
-    cleared = here.operations.clear(
-        found.key,
-        tasks or None,
-        upstream=upstream,
-        downstream=downstream,
-        only_failed=failed,
-        newest_version=newest,
-        dry_run=dry_run,
-    )
-    names = [str(key) for key in cleared]
-    if not names:
+    given = {
+        "tasks": list(tasks),
+        "run": found.run_id,
+        "upstream": upstream,
+        "downstream": downstream,
+        "only_failed": failed,
+        "newest": newest,
+    }
+    if dry_run:
+        args = values_of(command("tasks clear").arguments, {**given, "dag_id": found.dag_id})
+        rows = previewed(command("tasks clear"), args).items
+        cleared = [TaskKey(row["task_id"], row["map_index"]) for row in rows]
+    else:
+        cleared = result_of("tasks clear", dag, **given).value
+    if not cleared:
         return _message(f"There is nothing to clear in {found.run_id}.", cleared)
     will = "would be cleared" if dry_run else "cleared"
-    return _message(f"{formatting.count(len(names), 'task')} of {found.run_id} {will}: {', '.join(names)}.", cleared)
+    names = ", ".join(map(str, cleared))
+    return _message(f"{formatting.count(len(cleared), 'task')} of {found.run_id} {will}: {names}.", cleared)
 
 
 pause = function_of("dags pause")
 unpause = function_of("dags unpause")
+mark = function_of("tasks mark")
 
 
 @told_in_one_line

@@ -408,11 +408,15 @@ class Operations:
             raise NbflowError(f"There is no backfill {backfill_id}.", hint=f"See: {see}.", ways=(see,))
         return row
 
+    def unstarted_runs(self, backfill_id: int) -> list[Run]:
+        """Runs of a backfill that have not started."""
+        active = self.store.active_runs(self.find_backfill(backfill_id).dag_id)
+        return [run for run in active if run.backfill_id == backfill_id and run.state is RunState.QUEUED]
+
     def cancel_backfill(self, backfill_id: int) -> int:
         """Fail the backfill's runs that have not started, let the running ones end; returns how many were failed."""
         row = self.find_backfill(backfill_id)
-        waiting = [run for run in self.store.active_runs(row.dag_id) if run.backfill_id == backfill_id]
-        queued = [run for run in waiting if run.state is RunState.QUEUED]
+        queued = self.unstarted_runs(backfill_id)
         for run in queued:
             self.mark_run(run.key, RunState.FAILED)
         self.store.update_backfill(backfill_id, cancelled=True, completed_at=self.clock.now())

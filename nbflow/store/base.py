@@ -222,6 +222,15 @@ class BackfillRow:
     """{"ordinal", "logical_date", "data_interval_start", "data_interval_end", "run_id", "reset",
     "not_created_because"} of each planned run, in order. ``reset``: the run existed and is run again."""
 
+    @property
+    def state(self) -> str:
+        """In one word."""
+        if self.cancelled:
+            return "cancelled"
+        if self.completed_at is not None:
+            return "completed"
+        return "paused" if self.paused else "running"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingCallback:
