@@ -38,7 +38,7 @@ from tests.cli.conftest import BROKEN
         ("quiz nope", 1, "nbflow: There is no quiz 'nope'. There are: dag_concepts."),
         ("quiz dag_concepts 1", 2, "nbflow quiz: what is the answer?"),
         ("quiz dag_concepts 99 a", 1, "nbflow: dag_concepts has questions 1 to 10, not 99."),
-        ("labs nope", 1, "nbflow: There is no lab 'nope'. There are: 01_hello_dag."),
+        ("labs nope", 1, "nbflow: There is no lab 'nope'. The labs are: 01_hello_dag."),
         ("labs 01_hello_dag 0", 2, "nbflow labs: argument EXERCISE: a whole number from 1 on, not '0'."),
         ("dags list-runs", 2, "nbflow dags list-runs: the following arguments are required: DAG_ID."),
         ("dags backfill sales", 2, "nbflow dags backfill: which dates?"),
