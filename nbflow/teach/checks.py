@@ -7,11 +7,12 @@ found, and a hint. The checks of an exercise build on each other, so the first t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbflow import serde
+from nbflow.commands.way_out import Surface, invocation
 from nbflow.core.states import RUN_FINISHED, RunState, TaskState
 from nbflow.core.timetables import TimeRestriction, as_utc, timetable_from_spec
 
@@ -39,6 +40,12 @@ class CheckContext:
 
     app: App
     answers: tuple[Any, ...] = ()
+    surface: Surface = Surface.NOTEBOOK
+    """The surface whose spelling of commands the hints use."""
+
+    def spell(self, command: str, *words: str) -> str:
+        """A command as typed on the surface, in backticks."""
+        return f"`{invocation(command, self.surface, *words)}`"
 
     def spec(self, dag_id: str) -> DagSpec | None:
         """The newest version of the DAG, from a cell or a file; None without one."""
@@ -68,8 +75,8 @@ class DagHasTasks:
         expected = f"A DAG `{self.dag_id}` with the tasks {_names(self.tasks)}."
         spec = context.spec(self.dag_id)
         if spec is None:
-            hint = f"Begin a cell with `%%dag {self.dag_id}`, define the tasks in it, and run it."
-            return Finding(ok=False, expected=expected, found=f"There is no DAG `{self.dag_id}` yet.", hint=hint)
+            found = f"There is no DAG `{self.dag_id}` yet."
+            return Finding(ok=False, expected=expected, found=found, hint=self._how_to_define(context))
         tasks = frozenset(spec.tasks)
         if tasks == self.tasks:
             return Finding(ok=True, expected=expected)
@@ -77,6 +84,11 @@ class DagHasTasks:
         hint = f"Define {_names(missing)} with `@task`, and call it." if missing else f"Remove {_names(extra)}."
         found = f"`{self.dag_id}` has {_names(tasks) or 'no tasks'}."
         return Finding(ok=False, expected=expected, found=found, hint=hint)
+
+    def _how_to_define(self, context: CheckContext) -> str:
+        if context.surface is Surface.NOTEBOOK:
+            return f"Begin a cell with `%%dag {self.dag_id}`, define the tasks in it, and run it."
+        return f"Open the lab's notebook in JupyterLab ({context.spell('lab')}), define the DAG in a cell, and run it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,14 +122,14 @@ class RunEnded:
         expected = f"The newest run of `{self.dag_id}` has ended in {self.state.value}."
         run = context.newest_run(self.dag_id)
         if run is None:
-            hint = f"Run it: `%dag run {self.dag_id}`."
+            hint = f"Run it: {context.spell('dags trigger', self.dag_id)}."
             return Finding(ok=False, expected=expected, found=f"`{self.dag_id}` has no run yet.", hint=hint)
         if run.state is self.state:
             return Finding(ok=True, expected=expected)
         if run.state in RUN_FINISHED:
-            hint = f"`%dag states {self.dag_id}` shows the state of each task, `%dag logs {self.dag_id}` their logs."
+            hint = f"{context.spell('why', self.dag_id)} shows which task failed, and its error."
         else:
-            hint = f"The run has not ended. `%dag why {self.dag_id}` shows what it waits for."
+            hint = f"The run has not ended. {context.spell('why', self.dag_id)} shows what it waits for."
         return Finding(ok=False, expected=expected, found=f"Its state is {run.state.value}.", hint=hint)
 
 
@@ -191,13 +203,14 @@ class Scheduled:
     dag_id: str
     schedule: str
     start: datetime
-    hint: str = field(default="`%%dag?` explains the options `--schedule` and `--start`.")
 
     def evaluate(self, context: CheckContext) -> Finding:
         expected = f"`{self.dag_id}` has the schedule `{self.schedule}` from {self.start:%Y-%m-%d} on."
         spec = context.spec(self.dag_id)
+        source = "`%%dag?`" if context.surface is Surface.NOTEBOOK else "The lab's notebook"
+        hint = f"{source} explains the options `--schedule` and `--start`."
         if spec is None:
-            return Finding(ok=False, expected=expected, found=f"There is no DAG `{self.dag_id}` yet.", hint=self.hint)
+            return Finding(ok=False, expected=expected, found=f"There is no DAG `{self.dag_id}` yet.", hint=hint)
         if (spec.schedule_text, spec.start_date) == (self.schedule, self.start):
             return Finding(ok=True, expected=expected)
         start = "no start date" if spec.start_date is None else f"the start date {spec.start_date:%Y-%m-%d %H:%M} UTC"
@@ -205,7 +218,7 @@ class Scheduled:
             ok=False,
             expected=expected,
             found=f"It has the schedule `{spec.schedule_text}` and {start}.",
-            hint=self.hint,
+            hint=hint,
         )
 
 

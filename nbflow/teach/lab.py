@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbflow.commands.way_out import Surface
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.teach.checks import CheckContext, Finding
 from nbflow.teach.display import card_bundle, chip, paragraph, prose
@@ -69,6 +70,8 @@ class Lab:
     name: str
     spec: LabSpec
     app: App
+    surface: Surface = Surface.NOTEBOOK
+    """The surface whose spelling of commands the hints use."""
 
     @property
     def notebook(self) -> Path:
@@ -87,7 +90,7 @@ class Lab:
         exercises = self.spec.exercises
         if not isinstance(number, int) or not 1 <= number <= len(exercises):
             raise NbflowError(f"Lab {self.name} has the exercises 1 to {len(exercises)}, not {number!r}.")
-        context = CheckContext(app=self.app, answers=answers)
+        context = CheckContext(app=self.app, answers=answers, surface=self.surface)
         findings: list[Finding] = []
         for check in exercises[number - 1].checks:
             findings.append(check.evaluate(context))
@@ -124,7 +127,7 @@ class Lab:
         return self.bundle().text
 
 
-def open_lab(name: str, app: App | None = None) -> Lab:
+def open_lab(name: str, app: App | None = None, *, surface: Surface = Surface.NOTEBOOK) -> Lab:
     """Open the lab ``name`` in this notebook's NBFLOW_HOME. Raises NbflowError with the nearest name."""
     if name not in LABS:
         hint = did_you_mean(name, LABS).strip() or f"The labs are: {', '.join(LABS)}."
@@ -133,4 +136,4 @@ def open_lab(name: str, app: App | None = None) -> Lab:
         from nbflow.notebook.session import session
 
         app = session().app
-    return Lab(name=name, spec=LABS[name], app=app)
+    return Lab(name=name, spec=LABS[name], app=app, surface=surface)

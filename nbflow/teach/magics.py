@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 
-from nbflow.errors import NbflowError
+from nbflow.arguments import NOTEBOOK, HelpWanted, Parser, Values, split_line
+from nbflow.commands import magics
 from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.handles import Shown
 from nbflow.teach.lab import Lab, Result, open_lab
@@ -17,7 +17,7 @@ from nbflow.ui.mime_bundle import Bundle
 
 
 @told_in_one_line
-def quiz_line(line: str) -> QuizSession | Feedback | Bundle | Shown:
+def quiz_line(line: str) -> QuizSession | Feedback | Bundle | Shown | None:
     """Take a quiz, in a form or by typing the answers.
 
     %quiz                     list the quizzes
@@ -25,20 +25,19 @@ def quiz_line(line: str) -> QuizSession | Feedback | Bundle | Shown:
     %quiz dag_concepts 3      show question 3
     %quiz dag_concepts 3 b    answer question 3
     """
-    words = shlex.split(line)
-    if not words:
+    args = _parsed("%quiz", line)
+    if args is None:
+        return None
+    if args.name is None:
         return _list("quiz", quiz_names())
-    quiz = open_quiz(words[0])
-    if len(words) == 1:
+    quiz = open_quiz(args.name)
+    if args.number is None:
         return quiz
-    number = _number(words[1])
-    if len(words) == 2:
-        return quiz.show(number)
-    return quiz.answer(number, " ".join(words[2:]))
+    return quiz.answer(args.number, " ".join(args.answer)) if args.answer else quiz.show(args.number)
 
 
 @told_in_one_line
-def lab_line(line: str) -> Lab | Result | Shown:
+def lab_line(line: str) -> Lab | Result | Shown | None:
     """Show the exercises of a lab, or check one.
 
     %lab                               list the labs
@@ -46,21 +45,27 @@ def lab_line(line: str) -> Lab | Result | Shown:
     %lab 01_hello_dag 1                check exercise 1
     %lab 01_hello_dag 5 "2024-01-01"   check exercise 5, which needs an answer
     """
-    words = shlex.split(line)
-    if not words:
+    args = _parsed("%lab", line)
+    if args is None:
+        return None
+    if args.name is None:
         return _list("lab", LABS)
-    lab = open_lab(words[0])
-    return lab if len(words) == 1 else lab.check(_number(words[1]), *words[2:])
+    lab = open_lab(args.name)
+    return lab if args.number is None else lab.check(args.number, *args.answer)
+
+
+def _parsed(magic: str, line: str) -> Values | None:
+    """The arguments of a line; None if the line requests help, which is printed."""
+    command = magics(magic)[""]
+    parser = Parser(magic, command.arguments, voice=NOTEBOOK, description=command.help)
+    try:
+        return parser.parse(split_line(magic, line, NOTEBOOK))
+    except HelpWanted as wanted:
+        print(wanted)
+        return None
 
 
 def _list(magic: str, names: Iterable[str]) -> Shown:
     known = list(names)
     plural = {"quiz": "Quizzes", "lab": "Labs"}[magic]
     return Shown(known, message_bundle(f"{plural}: {', '.join(known)}. Open one with: %{magic} {known[0]}"))
-
-
-def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise NbflowError(f"{text!r} is not a number.", hint="Write for example: %quiz dag_concepts 3 b") from None
