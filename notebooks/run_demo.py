@@ -190,7 +190,7 @@ def word(state: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--folder", type=Path, default=HERE.parent / ".demo", help="folder of the demo (default: .demo)")
+    parser.add_argument("--folder", type=Path, default=HERE.parent / ".demo", help="folder (default: .demo)")
     demo = Demo(parser.parse_args(argv).folder.absolute())
     started = time.monotonic()
     demo.make()

@@ -92,7 +92,7 @@ class Progress:
             backup = next(path for path in self._backup_paths() if not path.exists())
             os.rename(self.path, backup)
             self._write(rows)
-            log.warning("%s is partly invalid: %s. It was renamed to %s.", self.path, error, backup.name)
+            log.warning("%s is invalid: %s. It was renamed to %s.", self.path, error, backup.name)
         return rows
 
     def _backup_paths(self) -> Iterator[Path]:

@@ -35,7 +35,7 @@ from tests.cli.conftest import BROKEN
             "nbflow dags next-execution: argument -n/--num-executions: a whole number",
         ),
         ("jobs list --limit -1", 2, "nbflow jobs list: argument --limit: a whole number from 1 on, not '-1'."),
-        ("quiz nope", 1, "nbflow: There is no quiz 'nope'. There are: dag_concepts."),
+        ("quiz nope", 1, "nbflow: There is no quiz 'nope'. The quizzes are: dag_concepts."),
         ("quiz dag_concepts 1", 2, "nbflow quiz: what is the answer?"),
         ("quiz dag_concepts 99 a", 1, "nbflow: dag_concepts has questions 1 to 10, not 99."),
         ("labs nope", 1, "nbflow: There is no lab 'nope'. The labs are: 01_hello_dag."),
