@@ -293,7 +293,7 @@ def runs_bundle(view: RunsView, now: datetime) -> Bundle:
                 Cell(text=formatting.short_time(r.logical_date), hover=formatting.exact(r.logical_date)),
                 when_cell(formatting.relative(r.start_date, now)),
                 Cell(text=_took(r.start_date, r.end_date, now), right=True),
-                Cell(text=formatting.counts_line(r.counts) if r.counts else "", muted=True),
+                Cell(text=formatting.counts_line(r.counts) if r.counts else "", muted=True, wraps=True),
             )
             for r in view.rows
         ),
