@@ -54,18 +54,19 @@ def old_backfill(call: Call) -> int:
 
 def _await(call: Call, backfill_id: int, plan: BackfillPlan) -> int:
     """Wait for the runs of a backfill; 0 if all of them succeeded."""
-    from nbflow.cli.run_here import Progress, drive, follow, level_of, logging_to_stderr, results_only
+    from nbflow.cli.progress import Progress
+    from nbflow.cli.run_here import drive, follow, level_of, logging_to_stderr, results_only
     from nbflow.core.snapshot import RunKey
 
     keys = [RunKey(call.args.dag_id, entry.run_id) for entry in plan.to_run if entry.run_id is not None]
-    progress = Progress(len(keys))
     try:
         if _scheduler_alive(call):
-            runs = follow(call.app, keys, progress, lambda: _scheduler_alive(call))
+            with Progress(len(keys), "runs") as progress:
+                runs = follow(call.app, keys, progress, lambda: _scheduler_alive(call))
         else:
             output.say("No scheduler is running: the runs go in this process.")
-            level = level_of(call) if call.args.verbose else "WARNING"  # a bar and log lines would tear each other
-            with results_only(), logging_to_stderr(level):
+            level = level_of(call) if call.args.verbose else "WARNING"
+            with results_only(), Progress(len(keys), "runs") as progress, logging_to_stderr(level, progress.log):
                 runs = drive(call.app, keys, progress)
     except KeyboardInterrupt:
         output.say(f"The runs stay. Cancel what has not begun with: {way('backfill cancel', str(backfill_id))}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbflow.arguments import FILE, argument
@@ -47,7 +47,19 @@ def check(call: Call) -> int:
     """Every fault of a file (or of each file of a folder), with its line; what may be a mistake goes to stderr."""
     args = call.args
     files = [path for place in args.file for path in find_dag.files_of(call, place)]
-    return check_files(call, [find_dag.load(call, path) for path in files], args.output)
+    return check_files(call, load_files(call, files), args.output)
+
+
+def load_files(call: Call, paths: Sequence[str]) -> list[Loaded]:
+    """Load the files; a terminal shows how far that is."""
+    from nbflow.cli.progress import Progress
+
+    found: list[Loaded] = []
+    with Progress(len(paths) if len(paths) > 1 else 0, "files", stays=False) as progress:
+        for path in paths:
+            progress.at(len(found), sum(bool(loaded.faults) for loaded in found))
+            found.append(find_dag.load(call, path))
+    return found
 
 
 def check_files(call: Call, files: Iterable[Loaded], form: str | None) -> int:

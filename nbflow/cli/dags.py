@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ from nbflow.commands.conf import conf_of
 from nbflow.errors import did_you_mean
 
 if TYPE_CHECKING:
+    from nbflow.core.snapshot import Instance, Run, TaskKey
+    from nbflow.core.spec import DagSpec
     from nbflow.views.dag_list import DagListRow
 
 LIST_COLUMNS = ("dag_id", "schedule", "is_paused", "next_run", "owners", "tags", "fileloc")
@@ -116,19 +118,21 @@ def details(call: Call) -> None:
 
 
 def show_graph(call: Call) -> None:
-    from nbflow.cli.graph_files import coloured_digraph, save, states_of
+    from nbflow.cli.graph_files import coloured_digraph, save
+    from nbflow.views.graph import graph_view
 
-    args, states = call.args, {}
+    args = call.args
     if args.run is None:
         spec = find_dag.known(call, args.dag_id, args.subdir).spec
+        view = graph_view(spec)
     else:
         run = call.operations.find_run(args.dag_id, args.run)
         spec = call.operations.version(args.dag_id, run.version).spec
-        states = states_of(call.app.store.instances(run.key))
+        view = graph_view(spec, run=run, instances=call.app.store.instances(run.key))
     if args.save is None:
-        print(coloured_digraph(spec, states).source, end="")
+        print(coloured_digraph(spec, view).source, end="")
         return
-    save(spec, states, Path(args.save))
+    save(spec, view, Path(args.save))
     output.say(f"{args.save} shows {spec.dag_id}.")
 
 
@@ -212,7 +216,12 @@ def test(call: Call) -> int:
         if loaded.output:
             print(loaded.output, end="")
         run = run_test(
-            dag, logical_date=moment, run_conf=conf, mark_success_pattern=args.mark_success_pattern, app=call.app
+            dag,
+            logical_date=moment,
+            run_conf=conf,
+            mark_success_pattern=args.mark_success_pattern,
+            each_turn=_steps(call),
+            app=call.app,
         )
     view = call.fetch(TaskInstancesQuery(dag_id=run.dag_id, run_id=run.run_id, reasons=False))
     tis = [output.fields_of(ti, ("task_id", "map_index", "state", "try_number")) for ti in view.by_id()]
@@ -227,8 +236,25 @@ def test(call: Call) -> int:
         print(f"\n{run.dag_id} {run.run_id}: {run.state.value}")
         _print_failures(call, run)
     if args.show_dagrun or args.save_dagrun:
-        _show_test(call, loaded.specs[run.dag_id], call.app.store.instances(run.key))
+        _show_test(call, loaded.specs[run.dag_id], run, call.app.store.instances(run.key))
     return 0 if run.state is RunState.SUCCESS else 1
+
+
+def _steps(call: Call) -> Callable[[Run], None] | None:
+    """What shows a run's progress on a terminal: a line for each task instance that has ended."""
+    from nbflow.cli.progress import step, wanted
+    from nbflow.core.states import FINISHED, TaskState
+
+    told: set[TaskKey] = set()
+
+    def look(run: Run) -> None:
+        tis = [ti for ti in call.app.store.instances(run.key) if ti.state is not TaskState.REMOVED]
+        ended = [ti for ti in tis if ti.state in FINISHED and ti.key not in told]
+        for ti in sorted(ended, key=lambda ti: ti.end_date.timestamp() if ti.end_date else float("inf")):
+            told.add(ti.key)
+            step(len(told), len(tis), "tasks", str(ti.key), ti.state.value)
+
+    return look if wanted() else None
 
 
 def _print_failures(call: Call, run: Any) -> None:
@@ -237,14 +263,15 @@ def _print_failures(call: Call, run: Any) -> None:
             output.warn(f"{attempt.key} (try {attempt.try_number}): {attempt.error}")
 
 
-def _show_test(call: Call, spec: Any, instances: Iterable[Any]) -> None:
-    from nbflow.cli.graph_files import coloured_digraph, save, states_of
+def _show_test(call: Call, spec: DagSpec, run: Run, instances: Iterable[Instance]) -> None:
+    from nbflow.cli.graph_files import coloured_digraph, save
+    from nbflow.views.graph import graph_view
 
-    states = states_of(instances)
+    view = graph_view(spec, run=run, instances=instances)
     if call.args.save_dagrun:
-        save(spec, states, Path(call.args.save_dagrun))
+        save(spec, view, Path(call.args.save_dagrun))
     if call.args.show_dagrun:
-        output.say(coloured_digraph(spec, states).source.rstrip())
+        output.say(coloured_digraph(spec, view).source.rstrip())
 
 
 def _show_triggered(call: Call, done: Result) -> None:

@@ -70,12 +70,15 @@ def files_of(call: Call, subdir: str | None) -> list[str]:
 
 def load_all(call: Call, subdir: str | None) -> Iterator[Loaded]:
     """Load the files that ``-S`` names, or the DAGs folder."""
+    return (load(call, path) for path in dag_files_of(call, subdir))
+
+
+def dag_files_of(call: Call, subdir: str | None) -> list[str]:
+    """As :func:`files_of`; of a folder only those that may define DAGs."""
     from nbflow.sources.discovery import is_dag_file
 
     named = subdir is not None and not Path(subdir).is_dir()
-    for path in files_of(call, subdir):
-        if named or is_dag_file(path):
-            yield load(call, path)
+    return [path for path in files_of(call, subdir) if named or is_dag_file(path)]
 
 
 def fault_lines(path: str, faults: Iterable[Fault]) -> list[str]:
