@@ -454,9 +454,3 @@ def schedule(
         )
     verb = "Changed" if existed else "Wrote"
     return _message(f"{verb} {path}: DAG {dag_id} runs {notebook} at {cron}.{hint}", path)
-
-
-def as_bundle(shown: Any) -> Bundle:
-    """The picture of what a verb returned."""
-    bundle = shown.bundle
-    return bundle() if callable(bundle) else bundle

@@ -49,11 +49,6 @@ _MAX_MAGICS = 200
 """Maximum number of IPython lines in a cell; each costs another parse of the cell."""
 
 
-def ipython_line(line: str) -> bool:
-    """Whether a line that does not parse as Python is IPython's."""
-    return _MAGIC_LINE.fullmatch(line.rstrip("\n")) is not None
-
-
 @dataclass(frozen=True, slots=True)
 class Import:
     """A top-level import statement: its text, the names that it binds, its line in the cell."""

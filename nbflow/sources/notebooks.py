@@ -252,33 +252,35 @@ def _text(source: Any) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Start:
-    """The beginning of a cell in a percent file."""
+    """Where a cell of a percent file begins. ``line``: its first line."""
 
     line: int
-    ends: int
+    previous_end: int
     """Last line of the previous cell."""
-    code: bool = True
+    is_code: bool = True
     in_prose: bool = False
-    """Whether the ``# %%dag`` line is in a cell of prose, where it may be an example."""
+    """Whether the first line is a ``# %%dag`` line within a prose cell, which may only show an example."""
 
 
 def percent_cells(text: str, path: str) -> list[Cell]:
-    """The code cells of a percent-format file. The lines before the first marker are a cell, and a ``# %%dag`` line
-    begins a cell even without a marker; in prose only if code follows."""
+    """Return the code cells of a percent-format file. The lines before the first marker are a cell. A ``# %%dag`` line
+    starts a cell without a marker too; in prose only if code follows."""
     lines = python_lines(text)
-    starts = [_Start(line=1, ends=0)]
+    starts = [_Start(line=1, previous_end=0)]
     for number, comment in _comments(text):
         last = starts[-1]
         if _PERCENT_CELL.match(comment):
-            starts.append(_Start(line=number + 1, ends=number - 1, code=not _PROSE.match(comment)))
+            starts.append(_Start(line=number + 1, previous_end=number - 1, is_code=not _PROSE.match(comment)))
         elif _PERCENT_DAG.match(comment) and any(line.strip() for line in lines[last.line - 1 : number - 1]):
-            starts.append(_Start(line=number, ends=number - 1, in_prose=last.in_prose or not last.code))
+            in_prose = last.in_prose or not last.is_code
+            starts.append(_Start(line=number, previous_end=number - 1, in_prose=in_prose))
     cells: list[Cell] = []
-    for start, after in zip(starts, [*starts[1:], _Start(line=0, ends=len(lines))], strict=True):
-        content = lines[start.line - 1 : after.ends]
-        if start.code and not (start.in_prose and all(line.startswith("#") or not line.strip() for line in content)):
+    for start, following in zip(starts, [*starts[1:], _Start(line=0, previous_end=len(lines))], strict=True):
+        cell_lines = lines[start.line - 1 : following.previous_end]
+        is_example = start.in_prose and all(line.startswith("#") or not line.strip() for line in cell_lines)
+        if start.is_code and not is_example:
             name = f"the cell at line {start.line}"
-            source = "\n".join(_without_magic_comment(content))
+            source = "\n".join(_without_magic_comment(cell_lines))
             cells.append(Cell(index=len(cells), name=name, source=source, filename=path, first_line=start.line))
     return cells
 
