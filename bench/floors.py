@@ -28,9 +28,10 @@ IN_PROCESS_FLOOR = (
 _FORKS = """
 import gc, os, sys, time
 from nbflow.execution.user_code import nbflow_user_code
-program = nbflow_user_code()
-loaded = program.load({"fileloc": sys.argv[1], "files": {}, "dag_id": sys.argv[2], "dags_folder": sys.argv[3]})
-assert loaded.dag is not None, loaded.fault
+from nbflow.sources.loading import load_source
+nbflow_user_code()
+loaded = load_source(sys.argv[1], folder=sys.argv[3])
+assert [dag.dag_id for dag in loaded.dags] == [sys.argv[2]], loaded
 count = int(sys.argv[4])
 gc.collect(); gc.freeze()
 began = time.perf_counter()

@@ -151,6 +151,8 @@ CONNECTION = Type(name="CONNECTION", completes="connection")
 POOL = Type(name="POOL", completes="pool")
 BACKFILL = Type(name="BACKFILL", read=_integer, schema={"type": "integer"}, completes="backfill")
 """Number of a backfill."""
+LAB = Type(name="LAB", completes="lab")
+QUIZ = Type(name="QUIZ", completes="quiz")
 FILE = Type(name="FILE", metavar="FILE", completes="file")
 
 
@@ -505,7 +507,7 @@ TYPES: Mapping[str, Type] = MappingProxyType(
         one.name: one
         for one in (
             TEXT, SWITCH, DAG, TASK, RUN, DATE, WHOLE, INTEGER, NUMBER, JSON, PAIR, DURATION, NAMES, PATTERN, CRON,
-            FILE, VARIABLE, CONNECTION, POOL, BACKFILL,
+            FILE, VARIABLE, CONNECTION, POOL, BACKFILL, LAB, QUIZ,
         )
     }
 )  # fmt: skip

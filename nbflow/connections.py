@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import InitVar, dataclass, fields
@@ -126,11 +126,12 @@ class Connection:
         shown["extra"] = dict.fromkeys(self.extra_dejson, MASK) if self.extra else None
         return f"Connection({', '.join(f'{name}={value!r}' for name, value in shown.items() if value is not None)})"
 
-    def secrets(self) -> list[str]:
-        """The values to mask in all output: the password, and extras with sensitive names."""
+    def secrets(self, more: Iterable[str] = ()) -> list[str]:
+        """The values to mask in all output: the password, and extras with sensitive names. ``more``: the words of
+        [core] sensitive_var_conn_names."""
         from nbflow.secrets import sensitive_values
 
-        return [*([self.password] if self.password else []), *sensitive_values(self.extra_dejson)]
+        return [*([self.password] if self.password else []), *sensitive_values(self.extra_dejson, more)]
 
 
 def normalize_conn_type(text: str) -> str:

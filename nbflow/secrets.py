@@ -38,6 +38,7 @@ from nbflow.errors import SecretsError
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
+    from nbflow.connections import Connection
 
 MASK = "***"
 #: Secrets of at least this many characters are masked at every occurrence.
@@ -172,6 +173,8 @@ class Masker:
 
     def add(self, *secrets: str) -> None:
         """Mask these from now on."""
+        if not secrets:
+            return
         with self._lock:
             # New sets instead of changed ones: another thread may be iterating over the old.
             self._short |= {secret for secret in secrets if 0 < len(secret) < SHORTEST}
@@ -190,6 +193,21 @@ class Masker:
         """Mask the values of sensitive names in a value (an extra, a variable's JSON)."""
         self.add(*sensitive_values(content, self._names))
 
+    def add_variable(self, key: str, value: str) -> None:
+        """Mask what is secret in a variable: all of it where its key is sensitive, as it is stored and, of JSON, each
+        value in it; else, of JSON, the values of sensitive names."""
+        try:
+            content = json.loads(value)
+        except ValueError:
+            content = value
+        self.add_from({key: content})
+        if isinstance(content, dict | list) and self.is_sensitive(key):
+            self.add(value)
+
+    def add_connection(self, connection: Connection) -> None:
+        """Mask what is secret in a connection: its password, and the values of sensitive names in its extra."""
+        self.add(*connection.secrets(self._names))
+
     def mask(self, text: str) -> str:
         """Return the text with every secret replaced by ``***``."""
         places = self.places(text)
@@ -197,11 +215,7 @@ class Masker:
 
     def mask_value(self, value: Any, name: str = "") -> Any:
         """Return plain data (as JSON holds it) with secrets masked, by name and by text, at any depth."""
-        if (
-            name
-            and not (value is None or value == "" or isinstance(value, bool))
-            and self.is_sensitive(name)
-        ):
+        if name and not (value is None or value == "" or isinstance(value, bool)) and self.is_sensitive(name):
             return MASK
         if isinstance(value, str):
             return self.mask(value)

@@ -1,8 +1,8 @@
-"""The arguments that every task takes: one table of name, default and how the value is read.
+"""The arguments that every task takes: one table of name, default and reader of the value.
 
-The defaults stand on the task class, so that a task holds only what was given to it: a DAG of ten thousand tasks stays
-small, and the compiler can tell "not said" (where a setting decides) from "said". Defaults and checks follow Airflow 3;
-``OLD`` lists the names that only Airflow 2 has.
+The defaults are attributes of the task class, so that a task stores only the arguments that were passed to it: a DAG of
+ten thousand tasks stays small, and the compiler can tell an argument that was not passed (where a setting decides) from
+one that was. Defaults and checks follow Airflow 3; ``OLD`` lists the names that only Airflow 2 has.
 """
 
 from __future__ import annotations
@@ -18,96 +18,97 @@ from nbflow.core.trigger_rules import TriggerRule
 from nbflow.errors import InvalidArgument, InvalidDag, did_you_mean
 
 Reader = Callable[[str, Any, str], Any]
-"""(argument's name, value given, whose argument it is) -> value kept. Raises InvalidArgument or InvalidDag."""
+"""(argument name, value passed, subject of errors such as "task 't'") -> value stored. Raises InvalidArgument or
+InvalidDag."""
 
 
 class Argument(NamedTuple):
-    """One row: the default, and how a value is read (None: kept as it is)."""
+    """One row: the default, and the reader of a value (None: the value is stored as it is)."""
 
     default: Any = None
     read: Reader | None = None
 
 
-# ------------------------------------------------------------------------------------------------------------- readers
+# -------------------------------------------------------------------------------------------------------------- readers
 
 
 def _of_type(kind: type | tuple[type, ...], words: str) -> Reader:
-    def read(name: str, value: Any, whose: str) -> Any:
+    def read(name: str, value: Any, subject: str) -> Any:
         if value is not None and not isinstance(value, kind):
-            raise InvalidArgument(f"{name} of {whose} must be {words}, not {type(value).__name__} {value!r}.")
+            raise InvalidArgument(f"{name} of {subject} must be {words}, not {type(value).__name__} {value!r}.")
         return value
 
     return read
 
 
 _flag = _of_type(bool, "True or False")
-_whole = _of_type(int, "a whole number")
+_integer = _of_type(int, "a whole number")
 _text = _of_type(str, "text")
 
 
-def _retries(name: str, value: Any, whose: str) -> int:
+def _retries(name: str, value: Any, subject: str) -> int:
     if value is None:
         return 0
     try:
         return int(value)
     except (TypeError, ValueError):
         raise InvalidArgument(
-            f"{name} of {whose} must be a whole number, not {type(value).__name__} {value!r}."
+            f"{name} of {subject} must be a whole number, not {type(value).__name__} {value!r}."
         ) from None
 
 
-def _delay(name: str, value: Any, whose: str) -> timedelta:
+def _delay(name: str, value: Any, subject: str) -> timedelta:
     if isinstance(value, timedelta):
         return value
     if isinstance(value, int | float):
         return timedelta(seconds=value)
     raise InvalidArgument(
-        f"{name} of {whose} must be a timedelta or a number of seconds, not {type(value).__name__} {value!r}.",
+        f"{name} of {subject} must be a timedelta or a number of seconds, not {type(value).__name__} {value!r}.",
         hint=f"For example {name}=timedelta(minutes=5).",
     )
 
 
-def _delay_or_none(name: str, value: Any, whose: str) -> timedelta | None:
-    return None if value is None else _delay(name, value, whose)
+def _delay_or_none(name: str, value: Any, subject: str) -> timedelta | None:
+    return None if value is None else _delay(name, value, subject)
 
 
-def _timeout(name: str, value: Any, whose: str) -> timedelta | None:
+def _timeout(name: str, value: Any, subject: str) -> timedelta | None:
     if value is not None and not isinstance(value, timedelta):
         raise InvalidDag(
-            f"{name} of {whose} must be a timedelta, not {type(value).__name__} {value!r}.",
+            f"{name} of {subject} must be a timedelta, not {type(value).__name__} {value!r}.",
             hint=f"For example {name}=timedelta(hours=1).",
         )
     return value
 
 
-def _backoff(name: str, value: Any, whose: str) -> bool | float:
+def _backoff(name: str, value: Any, subject: str) -> bool | float:
     if not isinstance(value, int | float):
-        raise InvalidArgument(f"{name} of {whose} must be True, False or a multiplier, not {value!r}.")
+        raise InvalidArgument(f"{name} of {subject} must be True, False or a multiplier, not {value!r}.")
     if value < 0:
-        raise InvalidDag(f"{name} of {whose} must not be negative, got {value!r}.")
+        raise InvalidDag(f"{name} of {subject} must not be negative, got {value!r}.")
     return value
 
 
-def read_moment(name: str, value: Any, whose: str) -> datetime | None:
-    """A date is a ``datetime`` (a naive one is wall-clock time in the DAG's zone)."""
+def read_datetime(name: str, value: Any, subject: str) -> datetime | None:
+    """Check that a date is a ``datetime`` (a naive one is wall-clock time in the DAG's time zone)."""
     if value is not None and not isinstance(value, datetime):
         raise InvalidArgument(
-            f"{name} of {whose} must be a datetime, not {type(value).__name__} {value!r}.",
+            f"{name} of {subject} must be a datetime, not {type(value).__name__} {value!r}.",
             hint="For example pendulum.datetime(2024, 1, 1), or datetime(2024, 1, 1).",
         )
     return value
 
 
-def _trigger_rule(name: str, value: Any, whose: str) -> TriggerRule:
+def _trigger_rule(name: str, value: Any, subject: str) -> TriggerRule:
     rule = _RULES.get(value) if isinstance(value, str) else None
     if rule is not None:
         return rule
     if isinstance(value, str) and value in OLD_RULES:
-        today = OLD_RULES[value]
-        warn_old(f"{name}={value!r} of {whose}", f"{name}={today.value!r}")
-        return today
+        replacement = OLD_RULES[value]
+        warn_deprecated(f"{name}={value!r} of {subject}", f"{name}={replacement.value!r}")
+        return replacement
     raise InvalidDag(
-        f"{name} of {whose} must be one of {', '.join(_RULES)}, not {value!r}." + did_you_mean(str(value), _RULES)
+        f"{name} of {subject} must be one of {', '.join(_RULES)}, not {value!r}." + did_you_mean(str(value), _RULES)
     )
 
 
@@ -116,72 +117,72 @@ _RULES: Mapping[str, TriggerRule] = {rule.value: rule for rule in TriggerRule}
 WEIGHT_RULES = ("downstream", "upstream", "absolute")
 
 
-def _weight_rule(name: str, value: Any, whose: str) -> str | None:
+def _weight_rule(name: str, value: Any, subject: str) -> str | None:
     text = getattr(value, "value", value)
     if text is not None and text not in WEIGHT_RULES:
         raise InvalidDag(
-            f"{name} of {whose} must be one of {', '.join(WEIGHT_RULES)}, not {value!r}."
+            f"{name} of {subject} must be one of {', '.join(WEIGHT_RULES)}, not {value!r}."
             + did_you_mean(str(value), WEIGHT_RULES)
         )
     return text
 
 
-def _pool_slots(name: str, value: Any, whose: str) -> int:
+def _pool_slots(name: str, value: Any, subject: str) -> int:
     if value is None:
-        raise InvalidArgument(f"{name} of {whose} must be a whole number, not None.")
-    _whole(name, value, whose)
+        raise InvalidArgument(f"{name} of {subject} must be a whole number, not None.")
+    _integer(name, value, subject)
     if value < 1:
-        raise InvalidDag(f"{name} of {whose} must be at least 1, got {value!r}.")
+        raise InvalidDag(f"{name} of {subject} must be at least 1, got {value!r}.")
     return int(value)
 
 
-def read_callbacks(name: str, value: Any, whose: str) -> tuple[Any, ...]:
-    """One function or a list of them. What cannot be called is kept, as in Airflow, with a warning."""
+def read_callbacks(name: str, value: Any, subject: str) -> tuple[Any, ...]:
+    """Read one function or a list of them. A value that is not callable is stored with a warning, as in Airflow."""
     if value is None:
         return ()
-    found = tuple(value) if isinstance(value, list | tuple) else (value,)
-    for one in found:
-        if not callable(one):
-            warn(f"{name} of {whose} holds {one!r}, which cannot be called.")
-    return found
+    callbacks = tuple(value) if isinstance(value, list | tuple) else (value,)
+    for callback in callbacks:
+        if not callable(callback):
+            warn(f"{name} of {subject} holds {callback!r}, which is not callable.")
+    return callbacks
 
 
-def _mapping(name: str, value: Any, whose: str) -> Mapping[str, Any]:
+def _mapping(name: str, value: Any, subject: str) -> Mapping[str, Any]:
     if value is not None and not isinstance(value, Mapping):
-        raise InvalidArgument(f"{name} of {whose} must be a dict, not {type(value).__name__} {value!r}.")
+        raise InvalidArgument(f"{name} of {subject} must be a dict, not {type(value).__name__} {value!r}.")
     return value or {}
 
 
-def _params(name: str, value: Any, whose: str) -> Mapping[str, Any]:
-    given = _mapping(name, value, whose)
-    if given:
-        from nbflow.authoring.params import verify_params  # only where there are some
+def _params(name: str, value: Any, subject: str) -> Mapping[str, Any]:
+    params = _mapping(name, value, subject)
+    if params:
+        from nbflow.authoring.params import verify_params  # a task without params does not pay for the import
 
-        verify_params(given, whose)
-    return given
+        verify_params(params, subject)
+    return params
 
 
-def _resources(name: str, value: Any, whose: str) -> Mapping[str, Any] | None:
-    if value is not None and (unknown := _mapping(name, value, whose).keys() - RESOURCES):
-        raise unknown_argument(f"{name} of {whose}", unknown, RESOURCES)
+def _resources(name: str, value: Any, subject: str) -> Mapping[str, Any] | None:
+    if value is not None and (unknown := _mapping(name, value, subject).keys() - RESOURCES):
+        raise unknown_argument(f"{name} of {subject}", unknown, RESOURCES)
     return value  # type: ignore[no-any-return]
 
 
 RESOURCES = frozenset({"cpus", "ram", "disk", "gpus"})
 
 
-def _run_as_user(name: str, value: Any, whose: str) -> None:
+def _run_as_user(name: str, value: Any, subject: str) -> None:
     if value is not None:
         raise InvalidDag(
-            f"{whose} asks for {name}={value!r}: nbflow runs every task as the user that runs its scheduler.",
-            hint=f"Leave out {name}; to run as somebody else, start a scheduler as that user.",
+            f"{subject} has {name}={value!r}, but nbflow runs every task as the user that runs its scheduler.",
+            hint=f"Leave out {name}; to run as another user, start a scheduler as that user.",
         )
 
 
 def _unsupported(instead: str) -> Reader:
-    def read(name: str, value: Any, whose: str) -> Any:
+    def read(name: str, value: Any, subject: str) -> Any:
         if value is not None:
-            warn_old(f"{name} of {whose}", instead)
+            warn_deprecated(f"{name} of {subject}", instead)
         return value
 
     return read
@@ -201,14 +202,14 @@ COMMON: Mapping[str, Argument] = MappingProxyType(
         "retry_delay": Argument(timedelta(seconds=300), _delay),
         "retry_exponential_backoff": Argument(False, _backoff),
         "max_retry_delay": Argument(None, _delay_or_none),
-        "start_date": Argument(None, read_moment),
-        "end_date": Argument(None, read_moment),
+        "start_date": Argument(None, read_datetime),
+        "end_date": Argument(None, read_datetime),
         "depends_on_past": Argument(False, _flag),
         "ignore_first_depends_on_past": Argument(True, _flag),
         "wait_for_past_depends_before_skipping": Argument(False, _flag),
         "wait_for_downstream": Argument(False, _flag),
         "params": Argument(_NONE, _params),
-        "priority_weight": Argument(1, _whole),
+        "priority_weight": Argument(1, _integer),
         "weight_rule": Argument("downstream", _weight_rule),
         "queue": Argument("default", _text),
         "pool": Argument("default_pool", _text),
@@ -225,8 +226,8 @@ COMMON: Mapping[str, Argument] = MappingProxyType(
         "resources": Argument(None, _resources),
         "run_as_user": Argument(None, _run_as_user),
         "map_index_template": Argument(None, _text),
-        "max_active_tis_per_dag": Argument(None, _whole),
-        "max_active_tis_per_dagrun": Argument(None, _whole),
+        "max_active_tis_per_dag": Argument(None, _integer),
+        "max_active_tis_per_dagrun": Argument(None, _integer),
         "executor": Argument(None, _text),
         "executor_config": Argument(_NONE),
         "do_xcom_push": Argument(True, _flag),
@@ -242,42 +243,41 @@ COMMON: Mapping[str, Argument] = MappingProxyType(
         "logger_name": Argument(None, _text),
         "allow_nested_operators": Argument(True, _flag),
         "render_template_as_native_obj": Argument(None),
-        # of Airflow 2 only
+        # Airflow 2 only
         "sla": Argument(None, _unsupported("execution_timeout, or dagrun_timeout of the DAG")),
     }
 )
 """name -> default and reader, in Airflow's order."""
 
 STRUCTURE = frozenset({"task_id", "dag", "task_group", "default_args"})
-"""Where the task stands; read by the task itself."""
+"""The task's id, DAG and group; the task reads them itself."""
 
 OLD: Mapping[str, str | None] = MappingProxyType(
     {"task_concurrency": "max_active_tis_per_dag", "provide_context": None, "run_as_owner": None}
 )
-"""Airflow 2's name -> today's, or None where the argument is no longer needed."""
+"""Airflow 2's name -> Airflow 3's, or None where the argument is no longer needed."""
 
 KNOWN = frozenset(COMMON) | STRUCTURE | frozenset(OLD)
 
 HOOKS = frozenset({"pre_execute", "post_execute"})
-"""Arguments that are functions of the same name: kept under ``_<name>_hook``."""
+"""Arguments with the name of a method: stored as ``_<name>_hook``."""
 
 
-def warn_old(found: str, today: str | None) -> None:
-    """Warn that ``found`` is Airflow 2's, and name today's word (None: nothing is needed)."""
-    from nbflow.authoring.context import OldNameWarning  # only where there is something to say
+def warn_deprecated(name: str, replacement: str | None) -> None:
+    """Warn that ``name`` belongs to Airflow 2, and name its ``replacement`` (None: it is not needed any more)."""
+    from nbflow.authoring.context import OldNameWarning  # a DAG without old names does not pay for the import
 
-    way_out = f"use {today}" if today else "leave it out"
-    warn(f"{found} is Airflow 2's; {way_out}.", OldNameWarning)
+    way_out = f"use {replacement}" if replacement else "leave it out"
+    warn(f"{name} is Airflow 2's; {way_out}.", OldNameWarning)
 
 
-def unknown_argument(whose: str, names: Iterable[str], known: Iterable[str]) -> InvalidArgument:
-    """The error for arguments that ``whose`` does not have, with the nearest name for the first."""
-    wrong = sorted(names)
-    known = sorted(known)
-    shown = ", ".join(repr(name) for name in wrong)
-    return InvalidArgument(f"{whose} has no argument {shown}.{did_you_mean(wrong[0], known)}")
+def unknown_argument(subject: str, names: Iterable[str], known: Iterable[str]) -> InvalidArgument:
+    """The error for arguments that ``subject`` does not have, with the nearest known name for the first."""
+    unknown = sorted(names)
+    shown = ", ".join(repr(name) for name in unknown)
+    return InvalidArgument(f"{subject} has no argument {shown}.{did_you_mean(unknown[0], sorted(known))}")
 
 
 def aware(moment: datetime | None, zone: tzinfo) -> datetime | None:
-    """A naive moment as wall-clock time in ``zone``; an aware one as it is."""
+    """A naive datetime as wall-clock time in ``zone``; an aware one as it is."""
     return moment.replace(tzinfo=zone) if moment is not None and moment.tzinfo is None else moment

@@ -1,7 +1,9 @@
-"""From the DAG that the user wrote to the one that decisions are made from: checks, order, weights, plain data.
+"""Compile the DAG that the user wrote into a :class:`~nbflow.core.spec.DagSpec`: checks, task order, weights, plain
+data.
 
-What is refused here is what only the whole DAG can show: a cycle (with its path), a setup whose followers ignore it, a
-schedule that cannot be, a catchup without a beginning. One line of the user's file is named wherever there is one.
+The compiler refuses what only the whole DAG shows: a cycle (with its path), a task after a setup with another trigger
+rule than ``all_success``, an invalid schedule, catchup without a start date. An error names the line of the user's file
+where a single line is wrong.
 
 The order of tasks is topological and otherwise that of the file, so equal source gives an equal spec.
 """
@@ -21,6 +23,7 @@ from nbflow.authoring.current_dag import Place, warn
 from nbflow.authoring.dag import DAG, check_params, warn_of_params
 from nbflow.authoring.operator import BaseOperator, TaskNode, argument_names
 from nbflow.authoring.params import to_spec as param_to_spec
+from nbflow.core.retry import backoff_multiplier
 from nbflow.core.spec import DagSpec, GroupSpec, Length, TaskSpec, length_sources
 from nbflow.core.timetables import (
     Timetable,
@@ -36,16 +39,17 @@ from nbflow.errors import AirflowDagCycleException, AirflowException, AirflowTim
 E = TypeVar("E", bound=AirflowException)
 
 MAX_WEIGHT = 2**31 - 1
-"""The widest integer column of every metastore."""
-MAX_SHOWN_WORDS = 12
-"""Of a cycle's path in an error."""
+"""The largest value of the metastore's integer column."""
+MAX_SHOWN_TASKS = 12
+"""Number of task ids in an error that shows a cycle."""
 MAX_SHOWN_CHARACTERS = 2000
-"""Of each template field's raw text that the views can show."""
+"""Number of characters stored of a template field's source, for the views."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileOptions:
-    """What settings say where a DAG does not. Defaults are those of :mod:`nbflow.config`; delays are seconds."""
+    """The settings that apply where a DAG does not pass an argument. Defaults are those of :mod:`nbflow.config`; delays
+    are seconds."""
 
     max_active_tasks: int = 16
     max_active_runs: int = 16
@@ -61,34 +65,34 @@ class CompileOptions:
 
 
 def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
-    """The spec of a DAG. Raises InvalidDag, AirflowDagCycleException or AirflowTimetableInvalid; where a single line
-    is at fault, the error's ``place`` names it."""
-    for task in dag.task_dict.values():  # a field that was set after the task was made may hold a result, too
+    """Return the spec of a DAG. Raises InvalidDag, AirflowDagCycleException or AirflowTimetableInvalid; where a single
+    line is wrong, the error's ``place`` names it."""
+    for task in dag.task_dict.values():  # a field assigned after __init__ may hold another task's result, too
         for name in task.template_fields if isinstance(task, BaseOperator) else ():
-            task.wire(getattr(task, name, None))
+            task.add_reference_edges(getattr(task, name, None))
     order = topological(dag)
-    for fault in _unheeded_setups(dag):
-        raise fault
+    for error in _setups_ignored_downstream(dag):
+        raise error
     _warn_of_oversights(dag)
-    plan = _plan(dag, options)
+    run_range = _run_range(dag, options)
     groups = _groups(dag)
     weights = _weights(dag, order, options)
     lengths = [task.expand_input.length() for task in dag.task_dict.values() if task.expand_input is not None]
     lengths += [group.expand for group in groups.values() if group.expand is not None]
     sources = frozenset(source for expr in lengths for source in length_sources(expr))
-    shared = _Shared(plan=plan, feeding=sources, options=options)
+    shared = _Shared(run_range=run_range, feeding=sources, options=options)
     return DagSpec(
         dag_id=dag.dag_id,
         tasks={task_id: _task(dag.task_dict[task_id], weights[task_id], shared) for task_id in order},
         groups=groups,
-        schedule=plan.timetable.to_spec(),
-        schedule_text=plan.timetable.summary,
-        start_date=plan.start,
-        end_date=plan.end,
-        timezone=_zone_text(plan.zone),
-        catchup=plan.catchup,
-        max_active_runs=plan.max_active_runs,
-        max_active_tasks=_setting(dag, "max_active_tasks", options.max_active_tasks),
+        schedule=run_range.timetable.to_spec(),
+        schedule_text=run_range.timetable.summary,
+        start_date=run_range.start,
+        end_date=run_range.end,
+        timezone=_zone_text(run_range.zone),
+        catchup=run_range.catchup,
+        max_active_runs=run_range.max_active_runs,
+        max_active_tasks=_dag_argument(dag, "max_active_tasks", options.max_active_tasks),
         max_consecutive_failed_dag_runs=dag.max_consecutive_failed_dag_runs,
         dagrun_timeout=_seconds(dag.dagrun_timeout),
         fail_fast=bool(dag.fail_fast),
@@ -96,7 +100,7 @@ def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
         description=dag.description,
         doc_md=_doc(dag.doc_md, dag.folder),
         tags=dag.tags,
-        owners=tuple(dict.fromkeys(str(_said(dag.task_dict[t], "owner", options.owner)) for t in order)),
+        owners=tuple(dict.fromkeys(str(_task_argument(dag.task_dict[t], "owner", options.owner)) for t in order)),
         params=_params(dag),
         edge_labels={f"{up}>{down}": label for (up, down), label in sorted(dag.edge_labels.items())},
         callbacks=tuple(kind for kind in ("success", "failure") if getattr(dag, f"on_{kind}_callback")),
@@ -104,36 +108,36 @@ def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
     )
 
 
-def faults_of(dag: DAG, options: CompileOptions) -> list[AirflowException]:
-    """Every fault that only the whole DAG shows, where :func:`compile_dag` raises the first."""
-    found: list[AirflowException] = list(_unheeded_setups(dag))
-    for read in (lambda: topological(dag), lambda: _plan(dag, options), lambda: _params(dag)):
+def compile_errors(dag: DAG, options: CompileOptions) -> list[AirflowException]:
+    """Every error that only the whole DAG shows, where :func:`compile_dag` raises the first."""
+    errors: list[AirflowException] = list(_setups_ignored_downstream(dag))
+    for check in (lambda: topological(dag), lambda: _run_range(dag, options), lambda: _params(dag)):
         try:
-            read()
-        except AirflowException as fault:
-            found.append(fault)
-    return found
+            check()
+        except AirflowException as error:
+            errors.append(error)
+    return errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
-    """What the tasks of one DAG have in common."""
+    """What the tasks of one DAG have in common. ``feeding``: ids of the tasks that others are mapped over."""
 
-    plan: _Plan
+    run_range: _RunRange
     feeding: frozenset[str]
     options: CompileOptions
 
 
 def _at(error: E, place: Place | None) -> E:
-    """The error, with the line that it is about."""
+    """Return the error with its line of the user's file."""
     error.place = place
     return error
 
 
 def _warn_of_oversights(dag: DAG) -> None:
-    """Point out what is allowed, has no effect, and was surely not meant."""
-    for one in dag.unfinished:
-        one.warn_if_unused()
+    """Warn of what is allowed but has no effect."""
+    for unfinished in dag.unfinished:
+        unfinished.warn_if_unused()
     kinds = None
     for name in dag.default_args:
         if name in KNOWN:
@@ -143,17 +147,17 @@ def _warn_of_oversights(dag: DAG) -> None:
         names = KNOWN.union(*map(argument_names, kinds))
         if name not in names and kinds:
             warn(
-                f"default_args of DAG {dag.dag_id!r} has {name!r}, which none of its operators takes."
+                f"default_args of DAG {dag.dag_id!r} has {name!r}, which none of its operators accepts."
                 + did_you_mean(name, names),
                 at=dag.place,
             )
 
 
-# --------------------------------------------------------------------------------------------------------------- order
+# ---------------------------------------------------------------------------------------------------------------- order
 
 
 def topological(dag: DAG) -> list[str]:
-    """Task ids, each after those before it, otherwise in the file's order. Raises AirflowDagCycleException."""
+    """Task ids in topological order, otherwise in the file's order. Raises AirflowDagCycleException."""
     tasks = dag.task_dict
     rank = {task_id: index for index, task_id in enumerate(tasks)}
     missing = {task_id: len(task.upstream_task_ids) for task_id, task in tasks.items()}
@@ -171,31 +175,31 @@ def topological(dag: DAG) -> list[str]:
     return order
 
 
-def _refuse_cycle(dag: DAG, left: set[str]) -> None:
-    """Walk upstream among the tasks that have no turn: the walk must come back to where it was."""
+def _refuse_cycle(dag: DAG, remaining: set[str]) -> None:
+    """Walk upstream among the tasks that the topological sort could not place: the walk must reach a task twice."""
     ids = list(dag.task_dict)
-    here = min(left, key=ids.index)
+    current = min(remaining, key=ids.index)
     path: dict[str, int] = {}
-    while here not in path:
-        path[here] = len(path)
-        here = min(dag.task_dict[here].upstream_task_ids & left)
-    cycle = list(path)[path[here] :][::-1]
+    while current not in path:
+        path[current] = len(path)
+        current = min(dag.task_dict[current].upstream_task_ids & remaining)
+    cycle = list(path)[path[current] :][::-1]
     first = min(range(len(cycle)), key=lambda index: ids.index(cycle[index]))
     cycle = [*cycle[first:], *cycle[:first], cycle[first]]
     places = [f"{task_id} at {place}" for task_id in cycle[:-1] if (place := dag.task_dict[task_id].place) is not None]
     error = AirflowDagCycleException(
         f"The tasks of DAG {dag.dag_id!r} form a cycle: {_some(cycle, ' >> ')} ({_some(places, ', ')}).",
-        hint="Take out one of these edges.",
+        hint="Remove one of these edges.",
     )
     raise _at(error, dag.task_dict[cycle[0]].place)
 
 
-def _some(words: list[str], between: str) -> str:
-    """All of a few words; of many, the first and the last ones."""
-    return between.join(words if len(words) <= MAX_SHOWN_WORDS else [*words[:6], "...", *words[-5:]])
+def _some(names: list[str], separator: str) -> str:
+    """All names of a short list; the first and the last names of a long one."""
+    return separator.join(names if len(names) <= MAX_SHOWN_TASKS else [*names[:6], "...", *names[-5:]])
 
 
-def _unheeded_setups(dag: DAG) -> Iterator[InvalidDag]:
+def _setups_ignored_downstream(dag: DAG) -> Iterator[InvalidDag]:
     for task in dag.task_dict.values():
         if not task.is_setup:
             continue
@@ -203,17 +207,17 @@ def _unheeded_setups(dag: DAG) -> Iterator[InvalidDag]:
             if not down.is_teardown and down.trigger_rule != TriggerRule.ALL_SUCCESS:
                 error = InvalidDag(
                     f"Task {down.task_id!r} comes after the setup {task.task_id!r}, so its trigger_rule must be "
-                    f"'all_success', not {str(down.trigger_rule)!r}: work starts only when its setup has succeeded."
+                    f"'all_success', not {str(down.trigger_rule)!r}: a task runs only when its setup has succeeded."
                 )
                 yield _at(error, down.place)
 
 
-# ------------------------------------------------------------------------------------------------------------ schedule
+# ------------------------------------------------------------------------------------------------------------- schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """When the DAG runs."""
+class _RunRange:
+    """When the DAG runs, and how many runs at a time."""
 
     timetable: Timetable
     zone: tzinfo
@@ -223,25 +227,31 @@ class _Plan:
     max_active_runs: int
 
 
-def _plan(dag: DAG, options: CompileOptions) -> _Plan:
-    zone = dag.said_timezone or timezone_of(options.timezone)
+def _run_range(dag: DAG, options: CompileOptions) -> _RunRange:
+    zone = dag.explicit_timezone or timezone_of(options.timezone)
     timetable = _timetable(dag, zone, options)
-    catchup = _setting(dag, "catchup", options.catchup)
+    catchup = _dag_argument(dag, "catchup", options.catchup)
     start, end = _bounds(dag, zone)
     if catchup and start is None and timetable.can_be_scheduled:
         raise InvalidDag(
-            f"DAG {dag.dag_id!r} has catchup=True and no start_date: nothing says where to begin.",
+            f"DAG {dag.dag_id!r} has catchup=True and no start_date, so catchup has no first interval.",
             hint="Give start_date=, or catchup=False.",
         )
     (check_params if timetable.can_be_scheduled else warn_of_params)(dag)
-    most = _max_active_runs(dag, timetable, options)
-    return _Plan(timetable=timetable, zone=zone, start=start, end=end, catchup=catchup, max_active_runs=most)
+    return _RunRange(
+        timetable=timetable,
+        zone=zone,
+        start=start,
+        end=end,
+        catchup=catchup,
+        max_active_runs=_max_active_runs(dag, timetable, options),
+    )
 
 
-def _setting(dag: DAG, name: str, otherwise: Any) -> Any:
-    """The DAG's argument, or what the settings say where the DAG does not."""
-    said = dag.said.get(name)
-    return otherwise if said is None else said
+def _dag_argument(dag: DAG, name: str, default: Any) -> Any:
+    """The DAG's argument, or ``default`` (a setting) where the DAG does not pass it."""
+    value = dag.explicit_arguments.get(name)
+    return default if value is None else value
 
 
 def _timetable(dag: DAG, zone: tzinfo, options: CompileOptions) -> Timetable:
@@ -250,33 +260,33 @@ def _timetable(dag: DAG, zone: tzinfo, options: CompileOptions) -> Timetable:
             dag.schedule, zone, create_cron_data_intervals=options.create_cron_data_intervals
         )
     except TimetableInvalid as error:
-        raise AirflowTimetableInvalid(f"The schedule of DAG {dag.dag_id!r} cannot be: {error}") from error
+        raise AirflowTimetableInvalid(f"The schedule of DAG {dag.dag_id!r} is invalid: {error}") from error
     except ValueError as error:
-        raise InvalidDag(f"The schedule of DAG {dag.dag_id!r} cannot be: {error}") from error
+        raise InvalidDag(f"The schedule of DAG {dag.dag_id!r} is invalid: {error}") from error
 
 
 def _zone_text(zone: tzinfo) -> str:
-    """The zone's name; of a fixed offset ``+05:30``."""
+    """The time zone's name; ``+05:30`` for a fixed offset."""
     key = timezone_key(zone)
     return key if isinstance(key, str) else datetime(2000, 1, 1, tzinfo=zone).isoformat()[19:]
 
 
 def _max_active_runs(dag: DAG, timetable: Timetable, options: CompileOptions) -> int:
     limit = timetable.active_runs_limit
-    said: int | None = dag.said.get("max_active_runs")
-    if said is None:
+    wanted: int | None = dag.explicit_arguments.get("max_active_runs")
+    if wanted is None:
         return limit if limit is not None else options.max_active_runs
-    if limit is not None and said > limit:
+    if limit is not None and wanted > limit:
         raise InvalidDag(
-            f"DAG {dag.dag_id!r} has max_active_runs={said}, and its schedule {timetable.summary!r} allows {limit}.",
+            f"DAG {dag.dag_id!r} has max_active_runs={wanted}, but its schedule {timetable.summary!r} allows {limit}.",
             hint="Leave out max_active_runs.",
         )
-    return said
+    return wanted
 
 
 def _bounds(dag: DAG, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
-    """From when to when the DAG has runs: its own dates, else those of its tasks, the earliest and the last; a task
-    without end goes on for ever."""
+    """The first and the last date of the DAG's runs: the DAG's own dates, else the earliest start and the latest end of
+    its tasks. A task without an end date has no end."""
     tasks = dag.task_dict.values()
     start, end = dag.naive_dates
     starts = [start] if start else [task.start_date for task in tasks if task.start_date]
@@ -287,14 +297,14 @@ def _bounds(dag: DAG, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
     return first, max((as_utc(moment, zone) for moment in ends), default=None)
 
 
-# --------------------------------------------------------------------------------------------------------------- tasks
+# ---------------------------------------------------------------------------------------------------------------- tasks
 
 
-def _said(task: TaskNode, name: str, otherwise: Any) -> Any:
-    """The task's argument, or what the settings say where the task does not."""
+def _task_argument(task: TaskNode, name: str, default: Any) -> Any:
+    """The task's argument, or ``default`` (a setting) where the task does not pass it."""
     if name in task.__dict__ or getattr(task, name) != COMMON[name].default:
         return getattr(task, name)
-    return otherwise
+    return default
 
 
 def _seconds(value: timedelta | None) -> float | None:
@@ -302,33 +312,35 @@ def _seconds(value: timedelta | None) -> float | None:
 
 
 def _weights(dag: DAG, order: list[str], options: CompileOptions) -> dict[str, int]:
-    """Effective priorities: a task's own, plus those of all tasks after it (or before it, or none), by its rule."""
+    """task id -> effective priority: its own weight, plus those of all tasks downstream (or upstream, or none),
+    according to its ``weight_rule``."""
     tasks = dag.task_dict
     own = [int(tasks[task_id].priority_weight) for task_id in order]
-    rules = [_said(tasks[task_id], "weight_rule", options.weight_rule) for task_id in order]
-    place = {task_id: index for index, task_id in enumerate(order)}
+    rules = [_task_argument(tasks[task_id], "weight_rule", options.weight_rule) for task_id in order]
+    position = {task_id: index for index, task_id in enumerate(order)}
     reach: dict[str, list[int]] = {}
     for rule, indexes in (("downstream", range(len(order) - 1, -1, -1)), ("upstream", range(len(order)))):
         if rule not in rules:
             continue
-        beyond = reach[rule] = [0] * len(order)  # bit sets of the tasks after (or before) each
+        reachable = reach[rule] = [0] * len(order)  # for each task, the bit set of the tasks downstream (or upstream)
         for index in indexes:
             task = tasks[order[index]]
-            near = task.downstream_task_ids if rule == "downstream" else task.upstream_task_ids
+            neighbours = task.downstream_task_ids if rule == "downstream" else task.upstream_task_ids
             bits = 0
-            for other in near:
-                bits |= 1 << place[other] | beyond[place[other]]
-            beyond[index] = bits
-    same = own[0] if own and all(weight == own[0] for weight in own) else None
-    out: dict[str, int] = {}
+            for neighbour in neighbours:
+                bits |= 1 << position[neighbour] | reachable[position[neighbour]]
+            reachable[index] = bits
+    common = own[0] if own and all(weight == own[0] for weight in own) else None
+    weights: dict[str, int] = {}
     for index, task_id in enumerate(order):
         bits = reach[rules[index]][index] if rules[index] in reach else 0
-        total = own[index] + (same * bits.bit_count() if same is not None else _sum_of(own, bits))
-        out[task_id] = max(-MAX_WEIGHT, min(MAX_WEIGHT, total))
-    return out
+        total = own[index] + (common * bits.bit_count() if common is not None else _sum_at(own, bits))
+        weights[task_id] = max(-MAX_WEIGHT, min(MAX_WEIGHT, total))
+    return weights
 
 
-def _sum_of(values: list[int], bits: int) -> int:
+def _sum_at(values: list[int], bits: int) -> int:
+    """The sum of the values whose index is set in ``bits``."""
     total = 0
     while bits:
         low = bits & -bits
@@ -341,10 +353,10 @@ _CALLBACKS = ("execute", "success", "failure", "retry", "skipped")
 
 
 def _task(task: TaskNode, weight: int, shared: _Shared) -> TaskSpec:
-    state, options, plan = task.__dict__, shared.options, shared.plan
-    callbacks = tuple(kind for kind in _CALLBACKS if state.get(f"on_{kind}_callback"))
-    start = as_utc(task.start_date, plan.zone) if task.start_date else None
-    end = as_utc(task.end_date, plan.zone) if task.end_date else None
+    explicit, options, runs = task.__dict__, shared.options, shared.run_range
+    callbacks = tuple(kind for kind in _CALLBACKS if explicit.get(f"on_{kind}_callback"))
+    start = as_utc(task.start_date, runs.zone) if task.start_date else None
+    end = as_utc(task.end_date, runs.zone) if task.end_date else None
     backoff, timeout = task.retry_exponential_backoff, task.execution_timeout
     group = task.task_group
     return TaskSpec(
@@ -352,9 +364,9 @@ def _task(task: TaskNode, weight: int, shared: _Shared) -> TaskSpec:
         operator=task.task_type,
         upstream=tuple(sorted(task.upstream_task_ids)),
         trigger_rule=str(task.trigger_rule),
-        retries=_said(task, "retries", options.retries),
-        retry_delay=task.retry_delay.total_seconds() if "retry_delay" in state else options.retry_delay,
-        retry_backoff=(2.0 if backoff is True else float(backoff)),
+        retries=_task_argument(task, "retries", options.retries),
+        retry_delay=task.retry_delay.total_seconds() if "retry_delay" in explicit else options.retry_delay,
+        retry_backoff=backoff_multiplier(backoff),
         max_retry_delay=_seconds(task.max_retry_delay),
         execution_timeout=options.execution_timeout if timeout is None else timeout.total_seconds(),
         depends_on_past=task.depends_on_past,
@@ -363,12 +375,12 @@ def _task(task: TaskNode, weight: int, shared: _Shared) -> TaskSpec:
         pool=task.pool,
         pool_slots=task.pool_slots,
         priority_weight=weight,
-        queue=_said(task, "queue", options.queue),
+        queue=_task_argument(task, "queue", options.queue),
         executor=task.executor,
         max_active_tis_per_dag=task.max_active_tis_per_dag,
         max_active_tis_per_dagrun=task.max_active_tis_per_dagrun,
-        start_date=start if start is not None and (plan.start is None or start > plan.start) else None,
-        end_date=end if end is not None and (plan.end is None or end < plan.end) else None,
+        start_date=start if start is not None and (runs.start is None or start > runs.start) else None,
+        end_date=end if end is not None and (runs.end is None or end < runs.end) else None,
         is_setup=task.is_setup,
         is_teardown=task.is_teardown,
         on_failure_fail_dagrun=task.on_failure_fail_dagrun,
@@ -393,7 +405,7 @@ def _setups_of(task: TaskNode) -> tuple[str, ...]:
 
 
 def _is_empty(task: TaskNode) -> bool:
-    """It has nothing to run: not even a hook before or after."""
+    """Whether the task has nothing to run, not even a ``pre_execute`` or ``post_execute`` function."""
     return (
         task.task_type == "EmptyOperator"
         and isinstance(task, BaseOperator)
@@ -404,8 +416,8 @@ def _is_empty(task: TaskNode) -> bool:
 
 
 def _ui(task: TaskNode, options: CompileOptions) -> Mapping[str, Any]:
-    """What views show of a task, and no decision reads."""
-    ui: dict[str, Any] = {"owner": str(_said(task, "owner", options.owner))}
+    """What the views show of a task; no decision depends on it."""
+    ui: dict[str, Any] = {"owner": str(_task_argument(task, "owner", options.owner))}
     place: Place | None = task.place
     if place is not None:
         ui["line"] = place.line
@@ -426,31 +438,31 @@ def _ui(task: TaskNode, options: CompileOptions) -> Mapping[str, Any]:
 
 
 def _groups(dag: DAG) -> dict[str, GroupSpec]:
-    found: dict[str, GroupSpec] = {}
+    groups: dict[str, GroupSpec] = {}
     for group in dag.task_group.groups():
         assert group.group_id is not None
         parent = group.parent_group.group_id if group.parent_group is not None else None
         expand: Length | None = group.expand_input.length() if group.expand_input is not None else None
-        found[group.group_id] = GroupSpec(
+        groups[group.group_id] = GroupSpec(
             group_id=group.group_id,
             parent=parent,
             expand=expand,
             label=group.group_display_name or None,
             tooltip=group.tooltip or None,
         )
-    return found
+    return groups
 
 
 def _params(dag: DAG) -> dict[str, Any]:
-    found = {name: param_to_spec(dag.params.get_param(name)) for name in dag.params}
+    params = {name: param_to_spec(dag.params.get_param(name)) for name in dag.params}
     try:
-        return json.loads(json.dumps(found, allow_nan=False))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(params, allow_nan=False))  # type: ignore[no-any-return]
     except (TypeError, ValueError) as error:
         raise InvalidDag(f"The params of DAG {dag.dag_id!r} must be JSON: {error}.") from None
 
 
 def _doc(text: str | None, folder: str) -> str | None:
-    """The documentation, read from its file where it is the name of one."""
+    """The documentation; the content of the file if ``text`` names a Markdown file in ``folder``."""
     if text is None or not text.endswith(".md") or "\n" in text:
         return text
     path = os.path.join(folder, text)

@@ -1,12 +1,12 @@
-"""The context: what a running task, its templates and its callbacks find by name.
+"""The context: the values that a running task, its templates and its callbacks get by name.
 
-Airflow's names with Airflow's values (times are pendulum DateTimes in UTC). It is a mapping that works a value out when
-it is asked for, and keeps it: a task that never looks at ``ds`` does not pay for pendulum, and one that never asks for
-``prev_start_date_success`` does not make its supervisor look for it. ``NAMES`` is the table of all names; ``OLD_NAMES``
-of those that only Airflow 2 has, with today's word for each: they work as there, and warn.
+Names and values are Airflow's (times are pendulum DateTimes in UTC). The context is a mapping that computes a value at
+its first use and caches it: a task that does not use ``ds`` does not pay for pendulum, and a task that does not use
+``prev_start_date_success`` sends no request to its supervisor. ``NAMES`` is the table of all names. ``OLD_NAMES`` maps
+the names that only Airflow 2 has to their replacements: they work as in Airflow 2, with a warning.
 
-Where a plain dict is needed, ``**context`` of a user's function, the values are worked out too, except those that cost
-a question to the supervisor or a warning: they stand as a :class:`Later`, which behaves like its value.
+``**context`` of a user's function is a plain dict, so its values are computed at once, except those that cost a request
+to the supervisor or a warning: they are passed as a :class:`LazyValue`, which behaves like its value.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _MISSING: Any = object()
 
 
 class OldNameWarning(DeprecationWarning):
-    """A DAG uses a word of Airflow 2 that Airflow 3 no longer has."""
+    """A DAG uses a name of Airflow 2 that Airflow 3 no longer has."""
 
 
 class Context(MutableMapping[str, Any]):
-    """The context of one try. Names may be added and replaced, as in a dict."""
+    """The context of one try. Names can be added and replaced, as in a dict."""
 
     __slots__ = ("_ti", "_values")
-    __eq__ = object.__eq__  # a mapping's would work out every value
+    __eq__ = object.__eq__  # Mapping.__eq__ would compute every value
     __hash__ = object.__hash__
 
     def __init__(self, ti: TaskInstance) -> None:
@@ -45,8 +45,8 @@ class Context(MutableMapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         value = self._values.get(key, _MISSING)
         if value is _MISSING:
-            make = NAMES.get(key)
-            value = _MISSING if make is None else make(self._ti)
+            compute = NAMES.get(key)
+            value = _MISSING if compute is None else compute(self._ti)
             if value is _MISSING:
                 raise KeyError(key)
             self._values[key] = value
@@ -77,26 +77,26 @@ class Context(MutableMapping[str, Any]):
         return f"<Context of {self._ti!r}>"
 
     def as_kwargs(self) -> dict[str, Any]:
-        """All names as a plain dict, for a function with ``**context``; see the module's head."""
-        later = (ASKS_SUPERVISOR - self._values.keys()) | OLD_NAMES.keys()
-        return {key: Later(self, key) if key in later else self[key] for key in (*self, *OLD_NAMES) if key in self}
+        """All names as a plain dict, for a function with ``**context``."""
+        lazy = (NEED_SUPERVISOR - self._values.keys()) | OLD_NAMES.keys()
+        return {key: LazyValue(self, key) if key in lazy else self[key] for key in (*self, *OLD_NAMES) if key in self}
 
 
-# -------------------------------------------------------------------------------------------------------------- values
+# --------------------------------------------------------------------------------------------------------------- values
 
 
 def _attribute(path: str) -> Callable[[TaskInstance], Any]:
-    """The value that stands at a dotted path under the task instance."""
+    """The attribute at a dotted path of the task instance."""
     first, _, rest = path.partition(".")
     return (lambda ti: getattr(getattr(ti, first), rest)) if rest else (lambda ti: getattr(ti, first))
 
 
-def _dated(give: Callable[[Any], Any], of: str = "logical_date") -> Callable[[TaskInstance], Any]:
-    """A value made from one of the run's dates; missing where the run has none."""
+def _dated(convert: Callable[[Any], Any]) -> Callable[[TaskInstance], Any]:
+    """A value made from the run's logical date; missing where the run has none."""
 
     def value(ti: TaskInstance) -> Any:
-        moment = getattr(ti.dag_run, of)
-        return _MISSING if moment is None else give(moment)
+        moment = ti.dag_run.logical_date
+        return _MISSING if moment is None else convert(moment)
 
     return value
 
@@ -113,14 +113,14 @@ def _previous(attribute: str) -> Callable[[TaskInstance], Any]:
     return lambda ti: getattr(ti.previous_success, attribute) if ti.previous_success is not None else None
 
 
-def _step(sign: int, give: Callable[[Any], Any]) -> Callable[[TaskInstance], Any]:
-    """Of Airflow 2: the logical date of the run before or after this one, as the schedule has it."""
+def _step(sign: int, convert: Callable[[Any], Any]) -> Callable[[TaskInstance], Any]:
+    """Airflow 2: the logical date of the schedule's previous or next run."""
 
     def value(ti: TaskInstance) -> Any:
         if ti.run.logical_date is None:
             return _MISSING
         moment = ti.next_logical_date if sign > 0 else ti.previous_logical_date
-        return None if moment is None else give(moment)
+        return None if moment is None else convert(moment)
 
     return value
 
@@ -180,7 +180,7 @@ NAMES: Mapping[str, Callable[[TaskInstance], Any]] = {
     "ts_nodash": _dated(_format("%Y%m%dT%H%M%S")),
     "ts_nodash_with_tz": _dated(_ts_nodash_with_tz),
     "var": lambda ti: VariableAccessors(),
-    # of Airflow 2 only
+    # Airflow 2 only
     "conf": lambda ti: ConfigAccessor(),
     "execution_date": _dated(_same),
     "next_ds": _step(+1, _format(_DAY)),
@@ -197,7 +197,7 @@ NAMES: Mapping[str, Callable[[TaskInstance], Any]] = {
     "yesterday_ds": _day(-1, _DAY),
     "yesterday_ds_nodash": _day(-1, _DAY_NODASH),
 }
-"""Every name and how its value is made from the task instance. Callbacks also find ``exception`` and ``reason``."""
+"""name -> function that computes its value from the task instance. Callbacks also get ``exception`` and ``reason``."""
 
 OLD_NAMES: Mapping[str, str] = {
     "conf": "the settings, nbflow.toml",
@@ -216,22 +216,22 @@ OLD_NAMES: Mapping[str, str] = {
     "yesterday_ds": "macros.ds_add(ds, -1)",
     "yesterday_ds_nodash": "macros.ds_add(ds, -1)",
 }
-"""Names that only Airflow 2 has -> what to write today."""
+"""Names that only Airflow 2 has -> what to write instead."""
 
-ASKS_SUPERVISOR = frozenset(name for name in NAMES if name.startswith("prev_") and name.endswith("_success"))
+NEED_SUPERVISOR = frozenset(name for name in NAMES if name.startswith("prev_") and name.endswith("_success"))
+"""Names whose values cost a request to the supervisor."""
 
 NEED_LOGICAL_DATE = frozenset(
     {"ds", "ds_nodash", "logical_date", "ts", "ts_nodash", "ts_nodash_with_tz", "execution_date"}
 ) | {name for name in OLD_NAMES if name.startswith(("next_", "prev_", "tomorrow_", "yesterday_"))}
-"""A run that was triggered without a logical date has no such value, as in Airflow 3."""
+"""Names that a run without a logical date (triggered with ``logical_date=None``) does not have, as in Airflow 3."""
 
-
-NEED_PENDULUM = NEED_LOGICAL_DATE | ASKS_SUPERVISOR | {"start_date", "data_interval_start", "data_interval_end"}
+NEED_PENDULUM = NEED_LOGICAL_DATE | NEED_SUPERVISOR | {"start_date", "data_interval_start", "data_interval_end"}
 """Names whose values are made by pendulum."""
 
 
 def warn_old_name(name: str) -> None:
-    """Warn that ``name`` is Airflow 2's, in the words of :data:`OLD_NAMES`, at the user's line that uses it."""
+    """Warn that ``name`` is Airflow 2's and name its replacement; the warning points to the user's line."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("nbflow", "jinja2"):
         frame, level = frame.f_back, level + 1
@@ -242,7 +242,7 @@ def warn_old_name(name: str) -> None:
     )
 
 
-# ----------------------------------------------------------------------------------------------------------- accessors
+# ------------------------------------------------------------------------------------------------------------ accessors
 
 
 class ConnectionAccessor:
@@ -304,7 +304,7 @@ class VariableAccessors:
 
 
 class ConfigAccessor:
-    """``conf.get("core", "parallelism")`` of Airflow 2, over nbflow's settings. What is sensitive is not given out."""
+    """``conf.get("core", "parallelism")`` of Airflow 2, over nbflow's settings. Sensitive settings are not readable."""
 
     def get(self, section: str, key: str, fallback: Any = _MISSING) -> Any:
         import os
@@ -312,15 +312,15 @@ class ConfigAccessor:
 
         from nbflow.config import Settings
 
-        part = getattr(Settings.load(os.environ), section.lower(), None)
-        declared = {field.name: field for field in fields(part)} if part is not None else {}
-        found = declared.get(key.lower())
-        if found is None or found.metadata.get("sensitive"):
+        settings = getattr(Settings.load(os.environ), section.lower(), None)
+        options = {field.name: field for field in fields(settings)} if settings is not None else {}
+        option = options.get(key.lower())
+        if option is None or option.metadata.get("sensitive"):
             if fallback is not _MISSING:
                 return fallback
-            why = "is not given to tasks" if found is not None else "does not exist"
+            why = "is not readable in tasks" if option is not None else "does not exist"
             raise AirflowException(f"The setting [{section}] {key} {why}.")
-        return getattr(part, found.name)
+        return getattr(settings, option.name)
 
     def getint(self, section: str, key: str, fallback: Any = _MISSING) -> int:
         return int(self.get(section, key, fallback))
@@ -333,9 +333,9 @@ class ConfigAccessor:
         return value.strip().lower() in {"1", "t", "true", "y", "yes", "on"} if isinstance(value, str) else bool(value)
 
 
-class Later:
-    """Stands for a context value until it is used. Comparisons, arithmetic, attributes, text and isinstance are its
-    value's; only ``is`` can tell the two apart."""
+class LazyValue:
+    """A proxy that computes a context value at its first use. Comparisons, arithmetic, attributes, ``str`` and
+    ``isinstance`` are those of the value; only ``is`` can tell the two apart."""
 
     __slots__ = ("_context", "_key")
 
@@ -408,11 +408,11 @@ class Later:
         return value_of(other) - value_of(self)
 
 
-def value_of(thing: Any) -> Any:
-    """What a Later stands for; anything else is itself."""
-    if type(thing) is not Later:
-        return thing
-    context, key = object.__getattribute__(thing, "_context"), object.__getattribute__(thing, "_key")
+def value_of(value: Any) -> Any:
+    """The value of a LazyValue; any other object is returned as it is."""
+    if type(value) is not LazyValue:
+        return value
+    context, key = object.__getattribute__(value, "_context"), object.__getattribute__(value, "_key")
     return context[key]
 
 
@@ -424,7 +424,7 @@ _running: list[Context] = []
 
 @contextmanager
 def running_in(context: Context) -> Iterator[None]:
-    """``get_current_context()`` answers with ``context`` inside the ``with`` block."""
+    """Make ``get_current_context()`` return ``context`` inside the ``with`` block."""
     token = _current.set(context)
     _running.append(context)
     try:
@@ -435,62 +435,63 @@ def running_in(context: Context) -> Iterator[None]:
 
 
 def inside_a_task() -> bool:
-    """Whether ``get_current_context()`` has an answer."""
+    """Whether this code runs inside a task (``get_current_context()`` would return its context)."""
     return _current.get() is not None
 
 
 def get_current_context() -> Context:
-    """The context of the task that is running.
+    """Return the context of the running task.
 
-    A thread that a task started has no context of its own; it gets the task's, as long as only one task runs in this
-    process. Raises AirflowException outside of a task.
+    A thread that a task started gets the task's context if only one task runs in this process. Raises AirflowException
+    outside of a task.
     """
     context = _current.get()
     if context is None and len(_running) == 1:
         context = _running[0]
     if context is None:
         raise AirflowException(
-            "No task is running here, so there is no current context.",
-            hint="Call get_current_context() inside the task's function, not while the DAG file is read.",
+            "There is no current context because no task is running.",
+            hint="Call get_current_context() inside the task's function, not at the top level of the DAG file.",
         )
     return context
 
 
 def arguments_for(
-    function: Callable[..., Any], given: Mapping[str, Any], context: Context, *, positional: int = 0
+    function: Callable[..., Any], kwargs: Mapping[str, Any], context: Context, *, positional: int = 0
 ) -> dict[str, Any]:
-    """Keyword arguments for a user's function: what was ``given``, and the context values that it names.
+    """Keyword arguments for a user's function: ``kwargs``, and the context values that its parameters name.
 
-    A function with ``**kwargs`` gets the whole context. ``positional``: how many parameters positional arguments take;
-    the context fills none of them.
+    A function with ``**kwargs`` gets the whole context. ``positional``: number of parameters that positional arguments
+    fill; the context fills none of them.
     """
     named, takes_all = parameters_of(function)
     if takes_all:
-        return {**{k: v for k, v in context.as_kwargs().items() if k not in named[:positional]}, **given}
-    wanted = [name for name in named[positional:] if name not in given and name in context]
+        return {**{k: v for k, v in context.as_kwargs().items() if k not in named[:positional]}, **kwargs}
+    wanted = [name for name in named[positional:] if name not in kwargs and name in context]
     if not OLD_NAMES.keys().isdisjoint(wanted):
-        wanted = [name for name in wanted if name not in OLD_NAMES or not _has_own_default(function, name)]
-    return {**{name: context[name] for name in wanted}, **given}
+        wanted = [name for name in wanted if name not in OLD_NAMES or not _has_default(function, name)]
+    return {**{name: context[name] for name in wanted}, **kwargs}
 
 
-def _has_own_default(function: Callable[..., Any], name: str) -> bool:
-    """Whether a parameter has a default that says something: then a name of Airflow 2, such as ``conf``, is its own."""
+def _has_default(function: Callable[..., Any], name: str) -> bool:
+    """Whether a parameter has a default other than None. A parameter such as ``conf={}`` is then the function's own,
+    not Airflow 2's context value of that name."""
     import inspect
 
     return inspect.signature(function).parameters[name].default not in (None, inspect.Parameter.empty)
 
 
 def parameters_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
-    """Names of a function's parameters in order, and whether it takes any keyword."""
+    """Names of a function's parameters in order, and whether it has ``**kwargs``."""
     import inspect
 
-    if type(function) is FunctionType and not function.__dict__:  # the common case, without inspect's 10 microseconds
+    if type(function) is FunctionType and not function.__dict__:  # the common case, 10 us faster than inspect
         code = function.__code__
         named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         return named, bool(code.co_flags & inspect.CO_VARKEYWORDS)
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return (), False  # a builtin that tells nobody what it takes
+        return (), False  # a builtin without a signature
     named = tuple(p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
     return named, any(p.kind is p.VAR_KEYWORD for p in parameters)

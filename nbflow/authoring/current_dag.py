@@ -1,7 +1,7 @@
-"""Where in a file we are: which DAG and group a new task joins, which places to name in an error.
+"""The open ``with`` blocks (the DAG and group that a new task joins), and the line of the user's file for errors.
 
-``with DAG``, ``with TaskGroup`` and ``with teardown`` each put a frame on a stack; a new task looks at the top one.
-The stack is a context variable, so that a cell that runs while a widget's thread draws does not see its frames.
+``with DAG``, ``with TaskGroup`` and ``with teardown`` each push a frame on a stack; a new task joins the DAG and group
+of the top frame. The stack is a context variable, so threads and asyncio tasks do not see each other's frames.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 class Frame(NamedTuple):
-    """One open ``with``. ``made`` collects the tasks made inside it, for setup and teardown scopes."""
+    """One open ``with``. ``tasks`` collects the tasks created inside it, for setup and teardown scopes."""
 
     dag: DAG | None
     group: TaskGroup | None
-    made: list[Any] | None = None
+    tasks: list[Any] | None = None
 
 
 _stack: ContextVar[tuple[Frame, ...]] = ContextVar("nbflow_dag_stack", default=())
-_created: ContextVar[list[Any] | None] = ContextVar("nbflow_created_dags", default=None)
+_collected: ContextVar[list[Any] | None] = ContextVar("nbflow_created_dags", default=None)
 
 
-def push(dag: DAG | None, group: TaskGroup | None, made: list[Any] | None = None) -> None:
-    _stack.set((*_stack.get(), Frame(dag, group, made)))
+def push(dag: DAG | None, group: TaskGroup | None, tasks: list[Any] | None = None) -> None:
+    _stack.set((*_stack.get(), Frame(dag, group, tasks)))
 
 
 def pop() -> Frame:
@@ -48,35 +48,36 @@ def current_dag() -> DAG | None:
 
 
 def current_group() -> TaskGroup | None:
-    """The innermost group whose ``with`` is open; a DAG's own root group counts as one."""
+    """The innermost group whose ``with`` is open; directly inside ``with DAG`` it is the DAG's root group."""
     frames = _stack.get()
     return frames[-1].group if frames else None
 
 
-def note_task(task: Any) -> None:
-    """Tell the open setup and teardown scopes of a new task."""
+def record_task(task: Any) -> None:
+    """Add a new task to every open setup and teardown scope."""
     for frame in _stack.get():
-        if frame.made is not None:
-            frame.made.append(task)
+        if frame.tasks is not None:
+            frame.tasks.append(task)
 
 
 @contextmanager
-def collecting() -> Iterator[list[Any]]:
-    """Every DAG that is made inside the ``with`` block, in order. Loaders of DAG files use it."""
-    made: list[Any] = []
-    token = _created.set(made)
+def collect_dags() -> Iterator[list[Any]]:
+    """Collect every DAG that is created inside the ``with`` block, in order. The loader of DAG files uses it."""
+    dags: list[Any] = []
+    token = _collected.set(dags)
     frames = _stack.set(())
     try:
-        yield made
+        yield dags
     finally:
         _stack.reset(frames)
-        _created.reset(token)
+        _collected.reset(token)
 
 
-def note_dag(dag: Any) -> None:
-    made = _created.get()
-    if made is not None:
-        made.append(dag)
+def record_dag(dag: Any) -> None:
+    """Add a new DAG to the list of the open :func:`collect_dags`."""
+    dags = _collected.get()
+    if dags is not None:
+        dags.append(dag)
 
 
 class Place(NamedTuple):
@@ -89,33 +90,31 @@ class Place(NamedTuple):
         return f"line {self.line}"
 
 
-_OURS = (
+_NBFLOW_MODULES = (
     *("nbflow.authoring.", "nbflow.sources.", "nbflow.execution.", "nbflow.operators.", "nbflow.sensors."),
     *("nbflow.transfers.", "nbflow.interop."),
 )
 
 
 def _users_frame(depth: int) -> FrameType:
-    """The nearest frame on the call stack that is not nbflow's."""
+    """The innermost frame on the call stack whose module is not nbflow's."""
     frame = sys._getframe(depth + 1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OURS):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_NBFLOW_MODULES):
         frame = frame.f_back
     return frame
 
 
 def place(depth: int = 1) -> Place:
-    """The line that the user wrote: the nearest on the call stack that is not nbflow's."""
+    """The user's line: that of the innermost frame on the call stack whose module is not nbflow's."""
     frame = _users_frame(depth + 1)
     return Place(frame.f_code.co_filename, frame.f_lineno)
 
 
 def warn(message: str, category: type[Warning] = UserWarning, at: Place | None = None) -> None:
-    """A warning that points at the user's line: ``at``, else the one that is running."""
+    """Issue a warning that points to the user's line: ``at``, by default the line that is running."""
     if at is not None:
         warnings.warn_explicit(message, category, *at)
         return
-    frame = _users_frame(
-        1
-    )  # with its module: Python shows deprecations in __main__ only, and a notebook's cell is that
-    module = frame.f_globals.get("__name__")
+    frame = _users_frame(1)
+    module = frame.f_globals.get("__name__")  # Python shows DeprecationWarnings only of the module __main__
     warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno, module)

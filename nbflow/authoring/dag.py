@@ -1,4 +1,4 @@
-"""The DAG: what a file or a cell defines, and what :mod:`nbflow.authoring.compile` turns into data."""
+"""The DAG, as a file or a cell defines it. :mod:`nbflow.authoring.compile` compiles it into a DagSpec."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from nbflow.authoring import current_dag
-from nbflow.authoring.arguments import aware, read_callbacks, read_moment, unknown_argument, warn_old
+from nbflow.authoring.arguments import aware, read_callbacks, read_datetime, unknown_argument, warn_deprecated
 from nbflow.authoring.identifiers import check_key
 from nbflow.authoring.params import DagParam, ParamsDict
 from nbflow.authoring.taskgroup import TaskGroup
@@ -47,14 +47,14 @@ OLD: Mapping[str, str | None] = {
     "full_filepath": None,
     "sla_miss_callback": None,
 }
-"""Airflow 2's name -> today's, or None where it is accepted and has no effect."""
+"""Airflow 2's name -> Airflow 3's, or None where the argument is accepted and has no effect."""
 
 _FAIL_FAST_RULES = frozenset({TriggerRule.ALL_SUCCESS, TriggerRule.ALL_DONE_SETUP_SUCCESS})
 
 
-class _Setting:
-    """An argument that a setting decides where the DAG does not say. It reads as Airflow's default; ``dag.said`` holds
-    what was said."""
+class _ArgumentWithSetting:
+    """An argument whose default is a setting, applied by the compiler. Where the DAG does not pass the argument, the
+    attribute is Airflow's default; ``dag.explicit_arguments`` holds the values that were passed."""
 
     def __init__(self, default: Any) -> None:
         self.default = default
@@ -63,26 +63,26 @@ class _Setting:
         self.name = name
 
     def __get__(self, dag: DAG | None, owner: type) -> Any:
-        said = None if dag is None else dag.said.get(self.name)
-        return self.default if said is None else said
+        value = None if dag is None else dag.explicit_arguments.get(self.name)
+        return self.default if value is None else value
 
     def __set__(self, dag: DAG, value: Any) -> None:
-        dag.said[self.name] = value
+        dag.explicit_arguments[self.name] = value
 
 
 class DAG:
-    """A pipeline: tasks, their order, and when they run. Use it with ``with DAG(...)``, or pass it as ``dag=``.
+    """A pipeline: tasks, their dependencies and a schedule. Use it with ``with DAG(...)``, or pass it as ``dag=``.
 
-    Arguments, defaults and checks are Airflow 3's (``schedule=None``, ``catchup=False``); what only Airflow 2 has works
-    with a warning. Raises InvalidDag and InvalidArgument for what cannot be.
+    Arguments, defaults and checks are Airflow 3's (``schedule=None``, ``catchup=False``); Airflow 2's arguments work
+    with a warning. Raises InvalidArgument for a value of the wrong type, InvalidDag for an invalid one.
     """
 
-    catchup: Any = _Setting(False)
-    max_active_runs: Any = _Setting(16)
-    max_active_tasks: Any = _Setting(16)
+    catchup: Any = _ArgumentWithSetting(False)
+    max_active_runs: Any = _ArgumentWithSetting(16)
+    max_active_tasks: Any = _ArgumentWithSetting(16)
 
     zone: tzinfo | None = None
-    """Said on its own, where dates alone would say it (``%%dag --timezone``)."""
+    """An explicit time zone (``%%dag --timezone``), which replaces that of the dates."""
 
     def __init__(
         self,
@@ -120,96 +120,102 @@ class DAG:
     ) -> None:
         check_key(dag_id, "dag_id")
         self.dag_id = dag_id
-        self.said: dict[str, Any] = {}
+        self.explicit_arguments: dict[str, Any] = {}
         self.place = current_dag.place(1)
         self.fileloc = self.place.file
         if old:
-            given = self._read_old(old, {"schedule": schedule, "max_active_tasks": max_active_tasks})
-            schedule = given.get("schedule", schedule)
-            max_active_tasks = given.get("max_active_tasks", max_active_tasks)
-            fail_fast = given.get("fail_fast", fail_fast)
-        whose = f"DAG {dag_id!r}"
+            renamed = self._rename_old(old, {"schedule": schedule, "max_active_tasks": max_active_tasks})
+            schedule = renamed.get("schedule", schedule)
+            max_active_tasks = renamed.get("max_active_tasks", max_active_tasks)
+            fail_fast = renamed.get("fail_fast", fail_fast)
+        subject = f"DAG {dag_id!r}"
         _check(
-            whose, description=(description, str), tags=(tags, (str, Collection)), default_args=(default_args, Mapping)
+            subject,
+            description=(description, str),
+            tags=(tags, (str, Collection)),
+            default_args=(default_args, Mapping),
         )
-        _check(whose, catchup=(catchup, bool), params=(params, Mapping), dagrun_timeout=(dagrun_timeout, timedelta))
-        _check(whose, max_active_runs=(max_active_runs, int), max_active_tasks=(max_active_tasks, int))
-        _check(whose, max_consecutive_failed_dag_runs=(max_consecutive_failed_dag_runs, int), doc_md=(doc_md, str))
-        _check(whose, dag_display_name=(dag_display_name, str), owner_links=(owner_links, Mapping))
+        _check(subject, catchup=(catchup, bool), params=(params, Mapping), dagrun_timeout=(dagrun_timeout, timedelta))
+        _check(subject, max_active_runs=(max_active_runs, int), max_active_tasks=(max_active_tasks, int))
+        _check(subject, max_consecutive_failed_dag_runs=(max_consecutive_failed_dag_runs, int), doc_md=(doc_md, str))
+        _check(subject, dag_display_name=(dag_display_name, str), owner_links=(owner_links, Mapping))
         self.description, self.schedule, self.catchup = description, schedule, catchup
         self.default_args: dict[str, Any] = dict(default_args or {})
         self._read_default_dates()
         self.start_date, self.end_date = start_date, end_date
-        self.tags = _read_tags(tags, whose)
+        self.tags = _read_tags(tags, subject)
         inherited = self.default_args.pop("params", None)
-        _check(whose, params=(inherited, Mapping))
-        self.params = ParamsDict({**(inherited or {}), **(params or {})}, whose=whose)
+        _check(subject, params=(inherited, Mapping))
+        self.params = ParamsDict({**(inherited or {}), **(params or {})}, subject=subject)
         self.max_active_runs, self.max_active_tasks = max_active_runs, max_active_tasks
         self.max_consecutive_failed_dag_runs, self.dagrun_timeout = max_consecutive_failed_dag_runs, dagrun_timeout
-        self.on_success_callback = read_callbacks("on_success_callback", on_success_callback, whose)
-        self.on_failure_callback = read_callbacks("on_failure_callback", on_failure_callback, whose)
+        self.on_success_callback = read_callbacks("on_success_callback", on_success_callback, subject)
+        self.on_failure_callback = read_callbacks("on_failure_callback", on_failure_callback, subject)
         self.deadline, self.fail_fast = deadline, fail_fast
         if deadline is not None:
-            current_dag.warn(f"deadline of {whose} has no effect yet; dagrun_timeout ends a run that takes too long.")
+            current_dag.warn(f"deadline of {subject} has no effect yet; dagrun_timeout ends a run that takes too long.")
         self.render_template_as_native_obj = render_template_as_native_obj
         self.user_defined_macros, self.user_defined_filters = user_defined_macros, user_defined_filters
         self.template_searchpath, self.template_undefined = template_searchpath, template_undefined
         self.jinja_environment_kwargs = jinja_environment_kwargs
-        self.doc_md, self.owner_links = doc_md, _read_links(owner_links, whose)
+        self.doc_md, self.owner_links = doc_md, _read_links(owner_links, subject)
         self.is_paused_upon_creation, self.access_control = is_paused_upon_creation, access_control
         self.auto_register, self.dag_display_name = auto_register, dag_display_name
         self.entered = False
-        """It was used in a ``with``: a loader registers it even where no global variable holds it."""
+        """Whether the DAG was used in a ``with``: the loader then registers it even if no global variable refers to
+        it."""
         self.task_dict: dict[str, TaskNode] = {}
         self.edge_labels: dict[tuple[str, str], str] = {}
         self.unfinished: list[Any] = []
-        """Edges and partial operators that have had no effect so far: the compiler warns of them."""
+        """Edges and partial operators without an effect so far; the compiler warns of them."""
         self._ids: dict[str, TaskNode | TaskGroup] = {}
         self._suffixes: dict[str, int] = {}
         self.task_group = TaskGroup.root(self)
-        check_schedule(schedule, whose)
+        check_schedule(schedule, subject)
         if params and schedule is not None:
             check_params(self)
-        current_dag.note_dag(self)
+        current_dag.record_dag(self)
 
     def __repr__(self) -> str:
         return f"<DAG: {self.dag_id}>"
 
     # --- reading arguments
 
-    def _read_old(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-        """Today's name -> value, of the arguments given by their old names; ``new`` holds those given by today's."""
+    def _rename_old(self, old: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments in ``old`` by their names in Airflow 3; ``current`` holds those passed by that name already."""
         if unknown := old.keys() - OLD.keys():
             names = signature(DAG.__init__).parameters.keys() - {"self", "old"}
             raise unknown_argument(f"DAG {self.dag_id!r}", unknown, names)
-        given: dict[str, Any] = {}
-        for name, value in old.items():
-            today = OLD[name]
-            warn_old(f"{name} of DAG {self.dag_id!r}", today)
-            if today and value is not None:
-                if given.get(today) is not None or new.get(today) is not None:
+        renamed: dict[str, Any] = {}
+        for old_name, value in old.items():
+            name = OLD[old_name]
+            warn_deprecated(f"{old_name} of DAG {self.dag_id!r}", name)
+            if name and value is not None:
+                if renamed.get(name) is not None or current.get(name) is not None:
                     raise InvalidArgument(
-                        f"DAG {self.dag_id!r} has {today} and, for the same, {name}. Give {today} only."
+                        f"DAG {self.dag_id!r} has {name} and also its old name {old_name}. Give {name} only."
                     )
-                given[today] = value
-        return given
+                renamed[name] = value
+        return renamed
 
     def _read_default_dates(self) -> None:
-        """Dates of default_args may be ISO text."""
+        """Convert dates in default_args that are ISO text."""
         for name in ("start_date", "end_date"):
             text = self.default_args.get(name)
             if isinstance(text, str):
                 try:
                     self.default_args[name] = datetime.fromisoformat(text)
                 except ValueError:
-                    raise InvalidDag(f"default_args of DAG {self.dag_id!r}: {name}={text!r} is no ISO date.") from None
+                    raise InvalidDag(
+                        f"default_args of DAG {self.dag_id!r}: {name}={text!r} is not an ISO date."
+                    ) from None
 
     # --- dates
 
     @property
-    def said_timezone(self) -> tzinfo | None:
-        """The zone that it was given, or that its dates name: that of the start date, else of the end date, else of
-        default_args."""
+    def explicit_timezone(self) -> tzinfo | None:
+        """The explicit time zone, else that of the start date, the end date, or the start date of default_args; None if
+        none of them has one."""
         if self.zone is not None:
             return self.zone
         dates = (self._start, self._end, self.default_args.get("start_date"))
@@ -217,8 +223,9 @@ class DAG:
 
     @property
     def timezone(self) -> tzinfo:
-        """The zone in which its schedule and its naive dates are read, UTC if no date says (a setting may differ)."""
-        return self.said_timezone or UTC
+        """The time zone of the schedule and of naive dates; UTC if no date has one (the compiler then uses the setting
+        ``default_timezone``)."""
+        return self.explicit_timezone or UTC
 
     @property
     def start_date(self) -> datetime | None:
@@ -226,7 +233,7 @@ class DAG:
 
     @start_date.setter
     def start_date(self, value: datetime | None) -> None:
-        self._start = read_moment("start_date", value, f"DAG {self.dag_id!r}")
+        self._start = read_datetime("start_date", value, f"DAG {self.dag_id!r}")
 
     @property
     def end_date(self) -> datetime | None:
@@ -234,11 +241,11 @@ class DAG:
 
     @end_date.setter
     def end_date(self, value: datetime | None) -> None:
-        self._end = read_moment("end_date", value, f"DAG {self.dag_id!r}")
+        self._end = read_datetime("end_date", value, f"DAG {self.dag_id!r}")
 
     @property
     def naive_dates(self) -> tuple[datetime | None, datetime | None]:
-        """Start and end as they were given."""
+        """The start and end date as they were passed."""
         return self._start, self._end
 
     # --- with
@@ -254,18 +261,18 @@ class DAG:
     # --- tasks
 
     def add_task(self, task: TaskNode, group: TaskGroup | None = None) -> None:
-        """Let a task join. Raises DuplicateTaskIdFound, and InvalidDag for a task of another DAG."""
+        """Add a task. Raises DuplicateTaskIdFound, and InvalidDag for a task of another DAG."""
         if task.dag is not None and task.dag is not self:
             raise InvalidDag(
-                f"{task!r} belongs to DAG {task.dag.dag_id!r}; a task cannot be moved to another ({self.dag_id!r}).",
-                hint="Make a task of its own in each DAG, for example in a function.",
+                f"{task!r} belongs to DAG {task.dag.dag_id!r}, so it cannot be added to DAG {self.dag_id!r}.",
+                hint="Create a separate task in each DAG, for example in a function.",
             )
         if self.task_dict.get(task.task_id) is task:
             return
         if self.fail_fast and task.trigger_rule not in _FAIL_FAST_RULES and not task.is_teardown:
             raise FailFastDagInvalidTriggerRule(
-                f"Task {task.task_id!r} has trigger_rule={str(task.trigger_rule)!r}, and a DAG with fail_fast=True "
-                "skips whatever is left at the first failure.",
+                f"Task {task.task_id!r} has trigger_rule={str(task.trigger_rule)!r}, but a DAG with fail_fast=True "
+                "skips all remaining tasks at the first failure.",
                 hint="Leave out trigger_rule, or fail_fast.",
             )
         self.claim_id(task.task_id, task)
@@ -279,26 +286,26 @@ class DAG:
             self.add_task(task)
 
     def forget_task(self, task: TaskNode) -> None:
-        """Take back a task whose making failed."""
+        """Remove a task whose ``__init__`` raised."""
         if self.task_dict.get(task.task_id) is task:
             del self.task_dict[task.task_id], self._ids[task.task_id]
             if task.task_group is not None:
                 task.task_group.children.pop(task.task_id, None)
 
     def claim_id(self, node_id: str | None, node: TaskNode | TaskGroup) -> None:
-        """Give an id to a task or group; raises DuplicateTaskIdFound, with both places, if it is taken."""
+        """Reserve an id for a task or group. Raises DuplicateTaskIdFound, with both lines, if the id is taken."""
         assert node_id is not None
         first = self._ids.setdefault(node_id, node)
         if first is not node:
-            kinds = ["group" if isinstance(one, TaskGroup) else "task" for one in (node, first)]
-            here, there = _lines(node, first)
-            other = "" if kinds[0] == kinds[1] else f" as a {kinds[1]}"
+            kind, first_kind = ("group" if isinstance(item, TaskGroup) else "task" for item in (node, first))
+            at, first_at = _lines(node, first)
+            as_kind = "" if kind == first_kind else f" as a {first_kind}"
             raise DuplicateTaskIdFound(
-                f"Duplicate {kinds[0]} id {node_id!r}{here} in DAG {self.dag_id!r}: first defined{there}{other}."
+                f"Duplicate {kind} id {node_id!r}{at} in DAG {self.dag_id!r}: first defined{first_at}{as_kind}."
             )
 
     def free_id(self, node_id: str) -> str:
-        """The id itself, or with the first ``__N`` that is not taken."""
+        """The id itself, or the id with the first suffix ``__N`` that is not taken."""
         if node_id not in self._ids:
             return node_id
         n = self._suffixes.get(node_id, 1)
@@ -335,7 +342,7 @@ class DAG:
         return task_id in self.task_dict
 
     def get_task(self, task_id: str, include_subdags: bool = False) -> TaskNode:
-        """The task with this id. Raises TaskNotFound with the nearest one."""
+        """Return the task with this id. Raises TaskNotFound, which names the nearest id."""
         task = self.task_dict.get(task_id)
         if task is None:
             hint = did_you_mean(task_id, self.task_dict) if isinstance(task_id, str) else ""
@@ -350,16 +357,16 @@ class DAG:
         return {"label": label} if label else {}
 
     def topological_sort(self) -> list[TaskNode]:
-        """Tasks, each after those before it. Raises AirflowDagCycleException."""
+        """The tasks in topological order. Raises AirflowDagCycleException."""
         from nbflow.authoring.compile import topological
 
         return [self.task_dict[task_id] for task_id in topological(self)]
 
-    # --- what it says of itself
+    # --- description
 
     @property
     def folder(self) -> str:
-        """The folder of its file, or an empty string for a DAG of a kernel."""
+        """The folder of the DAG's file, or an empty string for a DAG defined in a kernel."""
         return os.path.dirname(self.fileloc) if os.path.isabs(self.fileloc) and os.path.exists(self.fileloc) else ""
 
     @property
@@ -372,96 +379,97 @@ class DAG:
 
     @cached_property
     def timetable(self) -> Timetable:
-        """When it runs, with the default settings; the compiled DAG has the one that counts."""
+        """The timetable under the default settings; the scheduler uses that of the compiled DAG."""
         from nbflow.core.timetables import timetable_from_schedule
 
         return timetable_from_schedule(self.schedule, self.timezone)
 
     def param(self, name: str, default: Any = _UNSET) -> DagParam:
-        """A param as an argument of a task; ``default`` declares it."""
+        """A reference to a param, to pass to a task; ``default`` declares the param."""
         return DagParam(self, name) if default is _UNSET else DagParam(self, name, default)
 
-    # --- what becomes of it
+    # --- compiling and running
 
     def to_spec(self, options: CompileOptions | None = None) -> DagSpec:
-        """Check it and turn it into data; see :func:`nbflow.authoring.compile.compile_dag`."""
+        """Check and compile the DAG; see :func:`nbflow.authoring.compile.compile_dag`."""
         from nbflow.authoring.compile import CompileOptions, compile_dag
 
         return compile_dag(self, options or CompileOptions())
 
     def to_graphviz(self) -> Digraph:
-        """Its graph, as a ``graphviz.Digraph`` whose nodes are named by task ids: to draw, change or save. A picture
-        (``.render()``, ``.pipe()``, or in a notebook) needs Graphviz's ``dot``; ``.source`` does not."""
+        """Return the graph as a ``graphviz.Digraph`` whose node names are task ids. Pictures (``.render()``,
+        ``.pipe()``, a notebook's output) need Graphviz's ``dot``; ``.source`` does not."""
         from nbflow.authoring.digraph import digraph
 
         return digraph(self.to_spec())
 
     def validate(self) -> None:
-        """Raise the error of whatever would keep the DAG from being imported."""
+        """Raise the error that would make the DAG's import fail."""
         self.to_spec()
 
     def test(
         self, logical_date: datetime | str | None = None, run_conf: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Any:
-        """Run it once, here and now, in this process: breakpoints work. See :func:`nbflow.app.test_dag`."""
+        """Run the DAG once in this process, so that breakpoints work. See :func:`nbflow.app.test_dag`."""
         from nbflow.app import test_dag
 
         return test_dag(self, logical_date=logical_date, run_conf=run_conf, **kwargs)
 
 
-def _check(whose: str, **given: tuple[Any, Any]) -> None:
-    for name, (value, kind) in given.items():
+def _check(subject: str, **arguments: tuple[Any, Any]) -> None:
+    """Check types: ``name=(value, type or tuple of types)``. None is always allowed."""
+    for name, (value, kind) in arguments.items():
         if value is not None and not isinstance(value, kind):
             kinds = kind if isinstance(kind, tuple) else (kind,)
-            words = " or ".join(one.__name__ for one in kinds)
-            raise InvalidArgument(f"{name} of {whose} must be of type {words}, not {type(value).__name__} {value!r}.")
+            names = " or ".join(kind.__name__ for kind in kinds)
+            raise InvalidArgument(f"{name} of {subject} must be of type {names}, not {type(value).__name__} {value!r}.")
 
 
 def _lines(node: Any, first: Any) -> tuple[str, str]:
-    """`` at line 12`` and `` at line 7``, with the file where the two differ."""
-    here, there = node.place, first.place
-    if here is None or there is None:
+    """`` at line 12`` and `` at line 7``; the second one with its file where the files differ."""
+    place, first_place = node.place, first.place
+    if place is None or first_place is None:
         return "", " earlier"
-    where = f" at {there}" if here.file == there.file else f" at {there} of {there.file}"
-    return f" at {here}", where
+    file = "" if place.file == first_place.file else f" of {first_place.file}"
+    return f" at {place}", f" at {first_place}{file}"
 
 
-def _read_tags(tags: Any, whose: str) -> tuple[str, ...]:
-    """Each tag once, sorted. A text is one tag."""
-    found = [tags] if isinstance(tags, str) else list(tags or ())
-    for tag in found:
+def _read_tags(tags: Any, subject: str) -> tuple[str, ...]:
+    """The distinct tags, sorted. A string is one tag."""
+    read = [tags] if isinstance(tags, str) else list(tags or ())
+    for tag in read:
         if not isinstance(tag, str):
-            raise InvalidArgument(f"A tag of {whose} must be text, not {type(tag).__name__} {tag!r}.")
+            raise InvalidArgument(f"A tag of {subject} must be text, not {type(tag).__name__} {tag!r}.")
         if len(tag) > TAG_LENGTH:
             raise InvalidDag(
-                f"The tag {tag[:20]!r}... of {whose} has {len(tag)} characters; at most {TAG_LENGTH} are allowed."
+                f"The tag {tag[:20]!r}... of {subject} has {len(tag)} characters; at most {TAG_LENGTH} are allowed."
             )
-    return tuple(sorted(set(found)))
+    return tuple(sorted(set(read)))
 
 
-def _read_links(links: Mapping[str, str] | None, whose: str) -> dict[str, str]:
-    """owner -> link. Only what a browser may safely follow."""
+def _read_links(links: Mapping[str, str] | None, subject: str) -> dict[str, str]:
+    """owner -> link. Only links that a browser can follow safely (no ``javascript:``)."""
     for owner, link in (links or {}).items():
         if not isinstance(link, str) or not link.startswith(("https://", "http://", "mailto:")):
             raise InvalidDag(
-                f"owner_links of {whose}: the link of {owner!r} must begin with https:// or mailto:, not {link!r}."
+                f"owner_links of {subject}: the link of {owner!r} must begin with https:// or mailto:, not {link!r}."
             )
     return dict(links or {})
 
 
-def check_schedule(schedule: Any, whose: str) -> None:
-    """Refuse what is no schedule of any kind, where it is written. What it says is read by the compiler."""
+def check_schedule(schedule: Any, subject: str) -> None:
+    """Refuse a value that cannot be a schedule at the line that passes it. The compiler reads the schedule itself."""
     if schedule is None or isinstance(schedule, str | timedelta) or schedule == []:
         return
     if isinstance(schedule, bool | int | float | datetime):
         raise InvalidDag(
-            f"{schedule!r} is not a valid schedule of {whose}.",
+            f"{schedule!r} is not a valid schedule of {subject}.",
             hint="Give None, a cron expression or preset, a timedelta, a relativedelta or a Timetable.",
         )
 
 
 def check_params(dag: DAG) -> None:
-    """A scheduled run has nobody to ask: every param needs a default that fits."""
+    """Require a valid default of every param: a scheduled run has no conf that could give a value."""
     try:
         dag.params.validate()
     except ValueError as error:
@@ -472,7 +480,8 @@ def check_params(dag: DAG) -> None:
 
 
 def warn_of_params(dag: DAG) -> None:
-    """Where nothing is scheduled, a default may be wrong, as in Airflow: a run is refused unless it gives a value."""
+    """Warn of invalid defaults. A DAG without a schedule may have them, as in Airflow; a run whose conf does not
+    replace them is refused."""
     for name in dag.params:
         param = dag.params.get_param(name)
         if not param.has_value:
@@ -481,8 +490,8 @@ def warn_of_params(dag: DAG) -> None:
             param.resolve(name=name)
         except ParamValidationError as error:
             current_dag.warn(
-                f"Param {name!r} of DAG {dag.dag_id!r} has a default that does not fit, so each run must give another: "
-                f"{error} Leave the default out if that is meant.",
+                f"Param {name!r} of DAG {dag.dag_id!r} has a default that does not fit, so the conf of each run must "
+                f"give a value: {error} If that is intended, leave out the default.",
                 at=dag.place,
             )
 
@@ -491,7 +500,7 @@ def warn_of_params(dag: DAG) -> None:
 
 
 class DagFactory:
-    """A function under ``@dag``: each call makes a DAG of the tasks that the function makes."""
+    """A function decorated with ``@dag``: each call returns a DAG with the tasks that the function creates."""
 
     def __init__(self, function: Callable[..., Any], dag_id: str, kwargs: Mapping[str, Any]) -> None:
         self.function, self.dag_id, self.kwargs = function, dag_id or function.__name__, dict(kwargs)
@@ -502,21 +511,21 @@ class DagFactory:
         return f"<@dag {self.dag_id}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> DAG:
-        """The DAG. The function's arguments become params: those of the call, else its defaults."""
+        """Return the DAG. The function's arguments become params, with the values passed or the function's defaults."""
         self.called = True
         try:
             bound = signature(self.function).bind(*args, **kwargs)
         except TypeError as error:
             raise InvalidArgument(f"@dag {self.dag_id}: {error}.") from None
         bound.apply_defaults()
-        made = DAG(self.dag_id, **self.kwargs)
-        made.place = current_dag.place(1)
-        made.fileloc = made.place.file
-        if self.function.__doc__ and made.doc_md is None:
-            made.doc_md = self.function.__doc__
-        with made:
-            self.function(**{name: made.param(name, value) for name, value in bound.arguments.items()})
-        return made
+        new_dag = DAG(self.dag_id, **self.kwargs)
+        new_dag.place = current_dag.place(1)
+        new_dag.fileloc = new_dag.place.file
+        if self.function.__doc__ and new_dag.doc_md is None:
+            new_dag.doc_md = self.function.__doc__
+        with new_dag:
+            self.function(**{name: new_dag.param(name, value) for name, value in bound.arguments.items()})
+        return new_dag
 
 
 @overload
@@ -524,7 +533,7 @@ def dag(dag_id: Callable[..., Any]) -> DagFactory: ...
 @overload
 def dag(dag_id: str = "", **kwargs: Any) -> Callable[[Callable[..., Any]], DagFactory]: ...
 def dag(dag_id: Any = "", **kwargs: Any) -> Any:
-    """Make a DAG of the tasks that a function makes when it is called: ``@dag`` or ``@dag(schedule="@daily", ...)``."""
+    """Decorate a function that defines a DAG when it is called: ``@dag`` or ``@dag(schedule="@daily", ...)``."""
     if callable(dag_id):
         return DagFactory(dag_id, "", {})
     if dag_id and not isinstance(dag_id, str):
@@ -532,17 +541,18 @@ def dag(dag_id: Any = "", **kwargs: Any) -> Any:
     return lambda function: DagFactory(function, dag_id, kwargs)
 
 
-def find_dags(namespace: Mapping[str, Any], made: Sequence[DAG]) -> list[DAG]:
-    """The DAGs that a file registers: those of its globals, and those used in a ``with``, in the order they were made.
+def registered_dags(namespace: Mapping[str, Any], created: Sequence[DAG]) -> list[DAG]:
+    """The DAGs that a file registers, in the order of creation: those that its globals refer to, and those used in a
+    ``with``.
 
-    ``made``: what :func:`nbflow.authoring.current_dag.collecting` collected. Warns of a ``@dag`` function that nobody
-    called."""
-    held = {id(value) for value in namespace.values() if isinstance(value, DAG)}
+    ``created``: the list of :func:`nbflow.authoring.current_dag.collect_dags`. Warns of a ``@dag`` function that the
+    file never calls."""
+    in_globals = {id(value) for value in namespace.values() if isinstance(value, DAG)}
     for name, value in namespace.items():
         if isinstance(value, DagFactory) and not value.called:
             code = value.function.__code__
             at = current_dag.Place(code.co_filename, code.co_firstlineno)
             current_dag.warn(
-                f"{name} is a @dag function that is never called, so it makes no DAG. Call it: {name}()", at=at
+                f"{name} is a @dag function that is never called, so it defines no DAG. Call it: {name}()", at=at
             )
-    return [one for one in made if id(one) in held or (one.entered and one.auto_register)]
+    return [dag for dag in created if id(dag) in in_globals or (dag.entered and dag.auto_register)]

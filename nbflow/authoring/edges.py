@@ -1,8 +1,8 @@
-"""What may stand in ``a >> b``, and the functions that set many edges at once.
+"""Edges: the operands of ``a >> b``, and the functions that set many edges at once.
 
-An edge joins the *leaves* of its left side to the *roots* of its right side: of a task that is the task itself, of an
-XComArg its task, of a group those tasks that nothing inside the group comes after (or before). It is set at once, from
-the tasks that are there: as in Airflow, a task that joins a group later is not part of an earlier edge.
+``a >> b`` sets edges from the *leaves* of ``a`` to the *roots* of ``b``. Leaves and roots of a task are the task
+itself, those of an XComArg its task, those of a group its tasks without a downstream (upstream) task in the group. The
+edges are set immediately: as in Airflow, a task that joins a group later is not part of an earlier edge.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ class Linkable:
 
     @property
     def roots(self) -> Sequence[TaskNode]:
-        """The tasks that an edge to this ends at."""
+        """The tasks at which an edge to this operand ends."""
         raise NotImplementedError
 
     @property
     def leaves(self) -> Sequence[TaskNode]:
-        """The tasks that an edge from this starts at."""
+        """The tasks at which an edge from this operand starts."""
         raise NotImplementedError
 
     def set_upstream(self, other: Any, edge_modifier: EdgeModifier | None = None) -> None:
-        """Let this come after ``other`` (one thing or a list)."""
-        for one in _each(other, self):
-            link(one, self, edge_modifier)
+        """Run this after ``other`` (an operand or a list of operands)."""
+        for up in _each(other, self):
+            link(up, self, edge_modifier)
 
     def set_downstream(self, other: Any, edge_modifier: EdgeModifier | None = None) -> None:
-        """Let ``other`` (one thing or a list) come after this."""
-        for one in _each(other, self):
-            link(self, one, edge_modifier)
+        """Run ``other`` (an operand or a list of operands) after this."""
+        for down in _each(other, self):
+            link(self, down, edge_modifier)
 
     def __rshift__(self, other: Any) -> Any:
         self.set_downstream(other)
@@ -68,16 +68,16 @@ def link(up: Linkable, down: Linkable, label: EdgeModifier | None = None) -> Non
         ups, downs = up.leaves, down.roots
         link_tasks(ups, downs, label.label if label is not None else None)
         if not ups or not downs:
-            _note_lost(up, down, bool(ups))
+            _record_ineffective_edge(up, down, empty=down if ups else up)
 
 
 def link_tasks(ups: Sequence[TaskNode], downs: Sequence[TaskNode], label: str | None = None) -> None:
     """Set an edge from each task of ``ups`` to each of ``downs``. A task without a DAG joins that of the others."""
     dag = None
-    strangers = []
+    without_dag = []
     for task in (*ups, *downs):
         if task.dag is None:
-            strangers.append(task)
+            without_dag.append(task)
         elif dag is None:
             dag = task.dag
         elif task.dag is not dag:
@@ -89,11 +89,11 @@ def link_tasks(ups: Sequence[TaskNode], downs: Sequence[TaskNode], label: str | 
     if dag is None:
         if ups and downs:
             raise MixedDags(
-                f"{ups[0].task_id!r} and {downs[0].task_id!r} belong to no DAG yet, so no edge can join them.",
-                hint="Make them inside `with DAG(...)`, or give one of them dag=.",
+                f"{ups[0].task_id!r} and {downs[0].task_id!r} do not belong to a DAG, so an edge cannot join them.",
+                hint="Create them inside `with DAG(...)`, or pass dag= to one of them.",
             )
         return
-    for task in strangers:
+    for task in without_dag:
         dag.add_task(task)
     for up in ups:
         for down in downs:
@@ -103,44 +103,44 @@ def link_tasks(ups: Sequence[TaskNode], downs: Sequence[TaskNode], label: str | 
                 dag.edge_labels[up.task_id, down.task_id] = label
 
 
-class LostEdge:
-    """An edge to a group that was empty when the edge was set: it joined nothing."""
+class IneffectiveEdge:
+    """An edge from or to a group that was empty when the edge was set, so that no tasks were joined."""
 
     def __init__(self, up: Linkable, down: Linkable, empty: Linkable) -> None:
         self.up, self.down, self.empty, self.place = up, down, empty, current_dag.place(2)
 
     def warn_if_unused(self) -> None:
-        why = f"{self.empty!r} was empty then. Set it after the `with`."
+        reason = f"{self.empty!r} was empty when the edge was set. Set it after the `with`."
         if getattr(self.empty, "children", None) and not self.empty.leaves:
-            why = f"{self.empty!r} holds nothing but setups and teardowns."
-        current_dag.warn(f"{self.up!r} >> {self.down!r} joins nothing: {why}", at=self.place)
+            reason = f"{self.empty!r} holds only setups and teardowns."
+        current_dag.warn(f"{self.up!r} >> {self.down!r} has no effect: {reason}", at=self.place)
 
 
-def _note_lost(up: Linkable, down: Linkable, has_ups: bool) -> None:
-    empty = down if has_ups else up
+def _record_ineffective_edge(up: Linkable, down: Linkable, empty: Linkable) -> None:
     dag = getattr(empty, "dag", None)
     if dag is not None:
-        dag.unfinished.append(LostEdge(up, down, empty))
+        dag.unfinished.append(IneffectiveEdge(up, down, empty))
 
 
-def _each(other: Any, this: Linkable) -> Iterable[Linkable]:
-    for one in other if isinstance(other, Sequence | set | frozenset) and not isinstance(other, str) else (other,):
-        if not isinstance(one, Linkable):
+def _each(other: Any, operand: Linkable) -> Iterable[Linkable]:
+    """The items of the other operand. Raises InvalidArgument, which names this ``operand``, for an invalid item."""
+    for item in other if isinstance(other, Sequence | set | frozenset) and not isinstance(other, str) else (other,):
+        if not isinstance(item, Linkable):
             raise InvalidArgument(
-                f"{this!r} can be joined by an edge to tasks, groups and labels, not to {_kind(one)} {one!r}.",
-                hint=_hint(one),
+                f"An edge can join {operand!r} to tasks, groups and labels, not to {_described(item)}.",
+                hint=_hint(item),
             )
-        yield one
+        yield item
 
 
-def _kind(thing: Any) -> str:
-    return f"the {type(thing).__name__}"
+def _described(value: Any) -> str:
+    return f"the {type(value).__name__} {value!r}"
 
 
-def _hint(thing: Any) -> str:
-    if hasattr(thing, "override") and hasattr(thing, "expand"):
+def _hint(value: Any) -> str:
+    if hasattr(value, "override") and hasattr(value, "expand"):
         return "Call the task function: f() >> g(), not f >> g."
-    return "Give the task itself, not its id." if isinstance(thing, str) else ""
+    return "Use the task itself, not its id." if isinstance(value, str) else ""
 
 
 class EdgeModifier(Linkable):
@@ -163,15 +163,15 @@ class EdgeModifier(Linkable):
         return [task for down in self._downs for task in down.leaves]
 
     def add(self, *, up: Linkable | None = None, down: Linkable | None = None) -> None:
-        """One more thing before or after the label: it is joined to all that stands on the other side."""
+        """Add an operand before or after the label, and set its edges to all operands on the other side."""
         if up is not None:
             self._ups.append(up)
-            for known in self._downs:
-                link(up, known, self)
+            for existing in self._downs:
+                link(up, existing, self)
         if down is not None:
             self._downs.append(down)
-            for known in self._ups:
-                link(known, down, self)
+            for existing in self._ups:
+                link(existing, down, self)
 
 
 def Label(label: str) -> EdgeModifier:
@@ -180,9 +180,9 @@ def Label(label: str) -> EdgeModifier:
 
 
 def chain(*tasks: Any) -> None:
-    """``chain(a, [b, c], [d, e], f)``: each before the next; two lists of one length are joined pair by pair.
+    """``chain(a, [b, c], [d, e], f)``: set edges from each to the next; two lists of equal length are joined in pairs.
 
-    Raises InvalidDag for two lists of different lengths, InvalidArgument for what is no task.
+    Raises InvalidDag for two lists of different lengths, InvalidArgument for anything that an edge cannot join.
     """
     for before, after in pairwise(tasks):
         if isinstance(before, Linkable):
@@ -192,31 +192,29 @@ def chain(*tasks: Any) -> None:
         elif isinstance(before, Sequence) and isinstance(after, Sequence) and not isinstance(before, str):
             if len(before) != len(after):
                 raise InvalidDag(
-                    f"chain() joins two lists pair by pair, so they must have one length; got {len(before)} and "
+                    f"chain() joins two lists in pairs, so their lengths must be equal; got {len(before)} and "
                     f"{len(after)}.",
-                    hint="chain_linear() and cross_downstream() join each with each.",
+                    hint="chain_linear() and cross_downstream() join every item with every item.",
                 )
-            for one, other in zip(before, after, strict=True):
-                one.set_downstream(other)
+            for up, down in zip(before, after, strict=True):
+                up.set_downstream(down)
         else:
-            raise InvalidArgument(
-                f"chain() joins tasks, groups, labels and lists of them, not {_kind(after)} {after!r}."
-            )
+            raise InvalidArgument(f"chain() joins tasks, groups, labels and lists of them, not {_described(after)}.")
 
 
 def chain_linear(*elements: Any) -> None:
-    """``chain_linear(a, [b, c], [d, e])``: each of one list before each of the next."""
+    """``chain_linear(a, [b, c], [d, e])``: set edges from every item of a list to every item of the next."""
     if not elements:
-        raise InvalidDag("chain_linear() was given nothing to join.")
+        raise InvalidDag("chain_linear() needs tasks to join.")
     if len(elements) == 1:
-        raise InvalidDag("chain_linear() was given one element, so it sets no edge.", hint="Expand a list with *.")
+        raise InvalidDag("chain_linear() got one element, so it sets no edges.", hint="Unpack a list with *.")
     for before, after in pairwise(elements):
         cross_downstream([before] if isinstance(before, Linkable) else before, after)
 
 
 def cross_downstream(from_tasks: Sequence[Any], to_tasks: Any) -> None:
-    """Each of ``from_tasks`` before each of ``to_tasks``."""
+    """Set edges from each of ``from_tasks`` to each of ``to_tasks``."""
     for task in from_tasks:
         if not isinstance(task, Linkable):
-            raise InvalidArgument(f"cross_downstream() joins tasks and groups, not {_kind(task)} {task!r}.")
+            raise InvalidArgument(f"cross_downstream() joins tasks and groups, not {_described(task)}.")
         task.set_downstream(to_tasks)

@@ -1,8 +1,8 @@
-"""What a task or group is mapped over: how many instances that makes, and what each of them gets.
+"""What a task or group is mapped over: the number of instances, and the arguments of each.
 
-``expand(x=[1, 2], y=[...])`` makes the cross product with the *first* argument outermost, as Airflow does: with two
-``x`` and three ``y``, map index 4 is x[1], y[1]. A dict counts as the list of its (key, value) pairs. What comes from
-an XCom is data: :attr:`Resolved.from_xcom` names the objects that no template may be read from.
+``expand(x=[1, 2], y=[...])`` maps over the cross product with the *first* argument outermost, as in Airflow: with two
+``x`` and three ``y``, map index 4 is x[1], y[1]. A dict is mapped over as the list of its (key, value) pairs. Values
+from XComs are data: :attr:`Resolved.from_xcom` identifies the objects that must not be rendered as templates.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 
 class Resolved(NamedTuple):
-    """The keyword arguments of one map index, and the ids (``id()``) of the values that came from XComs."""
+    """The keyword arguments of one map index, and the ``id()`` of each value that came from an XCom."""
 
     kwargs: dict[str, Any]
     from_xcom: frozenset[int]
 
 
 class ExpandInput(Protocol):
-    """Either of the two classes below."""
+    """DictOfLists or ListOfDicts."""
 
     def length(self) -> Length:
-        """How many instances, as an expression of :mod:`nbflow.core.spec`."""
+        """The number of instances, as an expression of :mod:`nbflow.core.spec`."""
 
     def names(self) -> frozenset[str] | None:
-        """The arguments that it gives; None: known only at run time."""
+        """The names of the mapped arguments; None if they are known only at run time."""
 
     def operators(self) -> Iterator[TaskNode]:
-        """The tasks that must have run before it can be resolved."""
+        """The tasks whose results it depends on."""
 
     def resolve(self, context: Mapping[str, Any], map_index: int) -> Resolved:
-        """What instance ``map_index`` gets. Raises AirflowSkipException where a ``map`` function did."""
+        """The arguments of instance ``map_index``. Raises AirflowSkipException where a ``map`` function did."""
 
 
 class DictOfLists:
@@ -49,50 +49,49 @@ class DictOfLists:
 
     def __init__(self, value: Mapping[str, Any]) -> None:
         if not value:
-            raise InvalidArgument("expand() was given nothing to map over.", hint="For example expand(x=[1, 2, 3]).")
-        for name, one in value.items():
-            if isinstance(one, str) or not isinstance(one, XComArg | Mapping | Sequence):
+            raise InvalidArgument("expand() needs an argument to map over.", hint="For example expand(x=[1, 2, 3]).")
+        for name, items in value.items():
+            if isinstance(items, str) or not isinstance(items, XComArg | Mapping | Sequence):
                 raise InvalidDag(
-                    f"expand() cannot map over the {type(one).__name__} {one!r} given for {name!r}: it takes a list, "
-                    "a dict, or the result of a task.",
-                    hint="What is the same for all goes into partial().",
+                    f"expand() cannot map over the {type(items).__name__} {items!r} passed as {name!r}: it takes a "
+                    "list, a dict, or the result of a task.",
+                    hint="Pass arguments that are the same for all instances to partial().",
                 )
-            if isinstance(one, XComArg):
-                one.length()  # refuses what has none, while the line that wrote it is at hand
+            if isinstance(items, XComArg):
+                items.length()  # raises for a result without a length, at the user's line
         self.value = value
 
     def length(self) -> Length:
-        parts = [one.length() if isinstance(one, XComArg) else ("lit", len(one)) for one in self.value.values()]
+        parts = [items.length() if isinstance(items, XComArg) else ("lit", len(items)) for items in self.value.values()]
         return parts[0] if len(parts) == 1 else ("mul", *parts)
 
     def names(self) -> frozenset[str] | None:
         return frozenset(self.value)
 
     def operators(self) -> Iterator[TaskNode]:
-        for found in references(dict(self.value)):
-            yield from found.operators
+        for reference in references(dict(self.value)):
+            yield from reference.operators
 
     def resolve(self, context: Mapping[str, Any], map_index: int) -> Resolved:
-        seen: set[int] = set()
-        lists = {name: _items(one, context, name) for name, one in self.value.items()}
+        from_xcom: set[int] = set()
+        lists = {name: _items(items, context, name) for name, items in self.value.items()}
         total = prod(len(items) for items in lists.values())
         if not 0 <= map_index < total:
             raise InvalidDag(f"There is no map index {map_index}: the task is mapped over {total} items.")
-        chosen: dict[str, Any] = {}
+        indexes: dict[str, int] = {}
         for name in reversed(lists):
-            map_index, at = divmod(map_index, len(lists[name]))
-            chosen[name] = at
+            map_index, indexes[name] = divmod(map_index, len(lists[name]))
         kwargs: dict[str, Any] = {}
         for name, items in lists.items():
-            item = items[chosen[name]]
+            item = items[indexes[name]]
             if isinstance(self.value[name], XComArg):
-                seen.add(id(item))
-            kwargs[name] = _inside(item, context, seen)
-        return Resolved(kwargs, frozenset(seen))
+                from_xcom.add(id(item))
+            kwargs[name] = _resolve_references(item, context, from_xcom)
+        return Resolved(kwargs, frozenset(from_xcom))
 
 
 class ListOfDicts:
-    """``expand_kwargs([...])``: one dict of arguments for each instance."""
+    """``expand_kwargs([...])``: a dict of arguments for each instance."""
 
     def __init__(self, value: Any) -> None:
         if isinstance(value, str) or not isinstance(value, XComArg | Sequence):
@@ -102,10 +101,10 @@ class ListOfDicts:
         if isinstance(value, XComArg):
             value.length()
         else:
-            for one in value:
-                if not isinstance(one, XComArg | Mapping):
+            for kwargs in value:
+                if not isinstance(kwargs, XComArg | Mapping):
                     raise InvalidArgument(
-                        f"expand_kwargs() takes dicts of arguments, not {type(one).__name__} {one!r}."
+                        f"expand_kwargs() takes dicts of arguments, not {type(kwargs).__name__} {kwargs!r}."
                     )
         self.value = value
 
@@ -113,49 +112,50 @@ class ListOfDicts:
         return self.value.length() if isinstance(self.value, XComArg) else ("lit", len(self.value))
 
     def names(self) -> frozenset[str] | None:
-        if isinstance(self.value, XComArg) or any(isinstance(one, XComArg) for one in self.value):
+        if isinstance(self.value, XComArg) or any(isinstance(kwargs, XComArg) for kwargs in self.value):
             return None
-        return frozenset(name for one in self.value for name in one)
+        return frozenset(name for kwargs in self.value for name in kwargs)
 
     def operators(self) -> Iterator[TaskNode]:
-        for found in references(self.value):
-            yield from found.operators
+        for reference in references(self.value):
+            yield from reference.operators
 
     def resolve(self, context: Mapping[str, Any], map_index: int) -> Resolved:
         items = (
             items_of(self.value.resolve(context), "expand_kwargs()") if isinstance(self.value, XComArg) else self.value
         )
         kwargs = items[map_index]
-        whole = isinstance(self.value, XComArg) or isinstance(kwargs, XComArg)
+        is_xcom = isinstance(self.value, XComArg) or isinstance(kwargs, XComArg)
         if isinstance(kwargs, XComArg):
             kwargs = kwargs.resolve(context)
         if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
             raise InvalidDag(f"expand_kwargs() needs a dict of arguments for map index {map_index}, not {kwargs!r}.")
-        seen = {id(value) for value in kwargs.values()} if whole else set()
-        return Resolved({name: _inside(value, context, seen) for name, value in kwargs.items()}, frozenset(seen))
+        from_xcom = {id(value) for value in kwargs.values()} if is_xcom else set()
+        resolved = {name: _resolve_references(value, context, from_xcom) for name, value in kwargs.items()}
+        return Resolved(resolved, frozenset(from_xcom))
 
 
 def _items(value: Any, context: Mapping[str, Any], name: str) -> Sequence[Any]:
     return items_of(value.resolve(context) if isinstance(value, XComArg) else value, f"expand({name}=...)")
 
 
-def _inside(value: Any, context: Mapping[str, Any], seen: set[int]) -> Any:
-    """A literal item with the results it refers to put in their places."""
+def _resolve_references(value: Any, context: Mapping[str, Any], from_xcom: set[int]) -> Any:
+    """Replace the XComArgs in an item by their values; adds the ``id()`` of these values to ``from_xcom``."""
     if isinstance(value, XComArg):
-        found = value.resolve(context)
-        seen.add(id(found))
-        return found
-    if id(value) in seen:
+        resolved = value.resolve(context)
+        from_xcom.add(id(resolved))
+        return resolved
+    if id(value) in from_xcom:
         return value
     if type(value) is dict:
-        return {key: _inside(item, context, seen) for key, item in value.items()}
+        return {key: _resolve_references(item, context, from_xcom) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(_inside(item, context, seen) for item in value)
+        return type(value)(_resolve_references(item, context, from_xcom) for item in value)
     return value
 
 
 class MappedArgument(XComArg):
-    """Inside a mapped group: the argument that differs from one map index to the next."""
+    """Inside a mapped group: an argument that the group is mapped over."""
 
     def __init__(self, group_input: ExpandInput, key: str, default: Any = Parameter.empty) -> None:
         self.group_input, self.key, self.default = group_input, key, default
@@ -171,14 +171,14 @@ class MappedArgument(XComArg):
     def length(self) -> Length:
         raise NotImplementedError(
             f"A task inside a mapped group cannot itself be mapped over the group's argument {self.key!r}. "
-            "Map over a list made before the group, or loop inside the task."
+            "Map over a list from outside the group, or loop inside the task."
         )
 
     def resolve(self, context: Mapping[str, Any]) -> Any:
         map_index = context["ti"].map_index
-        given = self.group_input.resolve(context, map_index).kwargs
-        if self.key in given:
-            return given[self.key]
+        kwargs = self.group_input.resolve(context, map_index).kwargs
+        if self.key in kwargs:
+            return kwargs[self.key]
         if self.default is Parameter.empty:
-            raise InvalidDag(f"What the group is mapped over has no {self.key!r} for map index {map_index}.")
+            raise InvalidDag(f"The arguments of the mapped group lack {self.key!r} for map index {map_index}.")
         return self.default

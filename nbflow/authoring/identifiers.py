@@ -1,4 +1,5 @@
-"""What an id may look like. Ids become primary keys, log folders and parts of URLs, so the rule is tight."""
+"""Allowed ids of DAGs, tasks and groups. Ids become primary keys, log folders and parts of URLs, so the rule is
+strict."""
 
 from __future__ import annotations
 
@@ -14,12 +15,13 @@ _GROUP_KEY = re.compile(r"[\w-]+")
 
 
 def check_key(key: Any, what: str) -> None:
-    """Refuse a ``dag_id`` or ``task_id`` (``what`` says which) that is no text, too long, or holds other characters."""
+    """Check a ``dag_id`` or ``task_id`` (named by ``what``). Raises InvalidArgument for a value that is not text,
+    InvalidDag for an id that is too long or has other characters than letters, digits, ``-``, ``.`` and ``_``."""
     _check(key, what, _KEY, KEY_LENGTH, "letters, digits, dashes, dots and underscores")
 
 
 def check_group_key(key: Any) -> None:
-    """Refuse a ``group_id``: like a task's id, without dots, which separate the group from the task."""
+    """Check a ``group_id``: like a task id, but without dots, which separate the group from the task."""
     _check(key, "group_id", _GROUP_KEY, GROUP_KEY_LENGTH, "letters, digits, dashes and underscores")
 
 

@@ -1,13 +1,13 @@
-"""The Jinja environments. Importing this module imports jinja2: only a template that is one pays for it.
+"""The Jinja environments. This module imports jinja2, so it is imported only to render a real template.
 
-Both environments are sandboxed: the one that makes text, and the one that makes native Python values
-(``render_template_as_native_obj``). Airflow's templates may read attributes that begin with one underscore, so ours
-may; what leads out of the sandbox is closed: Python's internals (``__class__``, ``__globals__``, code and frame
-objects) as in jinja2, and, beyond it, a module is open only as far as it is meant to be (``macros.json.dumps`` yes,
-``macros.json.codecs.builtins.eval`` no).
+Both environments are sandboxed: the one that renders text, and the one that renders native Python values
+(``render_template_as_native_obj``). As in Airflow, templates can read attributes that begin with one underscore.
+Closed are Python's internals (``__class__``, ``__globals__``, code and frame objects), as in jinja2, and, beyond
+jinja2, the private names and submodules of a module (``macros.json.dumps`` works, but not
+``macros.json.codecs.builtins.eval``).
 
-The context of a task is lazy (:mod:`nbflow.authoring.context`), and Jinja is kept from copying it: ``render`` hands it
-over as the parent scope, so that a template pays for the variables that it names.
+The context of a task is lazy (:mod:`nbflow.authoring.context`). ``render`` passes it to Jinja as the parent scope, so
+that Jinja does not copy it and only the variables that the template uses are computed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Sandbox(SandboxedEnvironment):
 
 
 class NativeSandbox(Sandbox, NativeEnvironment):
-    """Renders to the Python value that the template spells."""
+    """Renders to a Python value, as ``render_template_as_native_obj`` demands."""
 
 
 def ds_filter(value: Any) -> str | None:
@@ -79,17 +79,19 @@ _environments: WeakKeyDictionary[Any, dict[bool, Environment]] = WeakKeyDictiona
 
 
 def environment(dag: Any = None, *, native: bool | None = None) -> Environment:
-    """The environment of a DAG: its macros, filters, search path and choice of native values. Made once a DAG."""
+    """Return the environment of a DAG, with its macros, filters and search path. Cached for each DAG.
+
+    ``native``: whether it renders native Python values; by default as the DAG's ``render_template_as_native_obj``."""
     native = bool(getattr(dag, "render_template_as_native_obj", False)) if native is None else native
     if dag is None:
-        return _make(None, native)
-    known = _environments.setdefault(dag, {})
-    if native not in known:
-        known[native] = _make(dag, native)
-    return known[native]
+        return _create(None, native)
+    cached = _environments.setdefault(dag, {})
+    if native not in cached:
+        cached[native] = _create(dag, native)
+    return cached[native]
 
 
-def _make(dag: Any, native: bool) -> Environment:
+def _create(dag: Any, native: bool) -> Environment:
     options = {
         "undefined": getattr(dag, "template_undefined", None) or StrictUndefined,
         "extensions": ["jinja2.ext.do"],
@@ -113,53 +115,54 @@ def search_path(dag: Any) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def template_of_text(env: Environment, text: str) -> Template:
-    """The template that a text is, compiled once a process."""
+    """Compile a template; cached."""
     return env.from_string(text)
 
 
 def render(env: Environment, template: Any, context: Mapping[str, Any]) -> Any:
-    """The template's text (or value) in this context.
+    """Render the template to text (or to a native value) in this context.
 
-    Raises jinja2's UndefinedError for a name that is not there; a template's other errors come as they are.
+    Raises jinja2's UndefinedError for an unknown name; errors raised inside the template are passed on.
     """
     scope = template.new_context(_Scope(context, template.globals), shared=True)
     try:
         return env.concat(template.root_render_func(scope))  # type: ignore[attr-defined]
     except Exception:
-        env.handle_exception()  # puts the template's own line into the traceback
+        env.handle_exception()  # rewrites the traceback to show the template's line
 
 
 def template_of_file(env: Environment, name: str) -> Any:
-    """The template in a file of the search path; AirflowException saying where it was looked for."""
+    """Load a template file from the search path. Raises AirflowException, which names the folders searched."""
     try:
         return env.get_template(name)
     except TemplateNotFound as error:
-        places = ", ".join(getattr(env.loader, "searchpath", None) or ["nowhere: the DAG has no file"])
+        folders = ", ".join(getattr(env.loader, "searchpath", None) or [])
+        where = f"in {folders}" if folders else "because the DAG has neither a file nor a template_searchpath"
         raise AirflowException(
-            f"Template file {error.name} was not found in {places}.",
-            hint="Add its folder to the DAG's template_searchpath. A text that only looks like a file name ends in a "
-            "space, or is wrapped in literal(...).",
+            f"Template file {error.name} was not found {where}.",
+            hint="Add its folder to the DAG's template_searchpath. If the text is not a file name, append a space or "
+            "wrap it in literal(...).",
         ) from None
 
 
 class _Scope(Mapping[str, Any]):
-    """The context in front of the environment's globals, both asked only for what is named."""
+    """The context, then the environment's globals; a value is looked up when the template uses it."""
 
-    def __init__(self, context: Mapping[str, Any], above: Mapping[str, Any]) -> None:
-        self._context, self._above = context, above
+    def __init__(self, context: Mapping[str, Any], template_globals: Mapping[str, Any]) -> None:
+        self._context, self._globals = context, template_globals
 
     def __getitem__(self, key: str) -> Any:
-        return self._context[key] if key in self._context else self._above[key]
+        return self._context[key] if key in self._context else self._globals[key]
 
     def __contains__(self, key: object) -> bool:
-        return key in self._context or key in self._above
+        return key in self._context or key in self._globals
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**dict.fromkeys(self._above), **dict.fromkeys(self._context)})
+        return iter({**dict.fromkeys(self._globals), **dict.fromkeys(self._context)})
 
     def __len__(self) -> int:
-        return len({*self._above, *self._context})
+        return len({*self._globals, *self._context})
 
     def copy(self) -> dict[str, Any]:
-        """Jinja asks for the variables that a traceback shows: none, since working them all out is not worth it."""
+        """Jinja copies the variables to show them in a traceback: none, because copying would compute all of them."""
         return {}

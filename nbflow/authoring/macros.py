@@ -1,7 +1,7 @@
-"""What templates find under ``macros``: small helpers on dates, and a few modules of the standard library.
+"""``macros`` in templates: date functions, and a few modules of the standard library.
 
-Names and results follow Airflow's ``airflow.macros``. ``__all__`` is more than style here: the sandbox lets a template
-reach only what a module lists as public (see :mod:`nbflow.authoring.jinja`).
+Names and results follow Airflow's ``airflow.macros``. ``__all__`` is required: the sandbox lets a template read only
+the public names of a module (see :mod:`nbflow.authoring.jinja`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from nbflow.errors import MissingExtra
 
-__all__ = [  # noqa: F822 - the modules are imported when they are asked for
+__all__ = [  # noqa: F822 - __getattr__ imports the modules at their first use
     "dateutil",
     "datetime",
     "datetime_diff_for_humans",
@@ -38,19 +38,20 @@ def __getattr__(name: str) -> Any:
 
 
 def ds_add(ds: str, days: int) -> str:
-    """``YYYY-MM-DD`` plus (or minus) so many days: ``ds_add("2024-02-28", 2)`` is ``"2024-03-01"``."""
+    """Add ``days`` (or subtract, if negative) to a date ``YYYY-MM-DD``: ``ds_add("2024-02-28", 2)`` is
+    ``"2024-03-01"``."""
     if not days:
         return str(ds)
     return (datetime.strptime(str(ds), _DAY) + timedelta(days=days)).strftime(_DAY)  # noqa: DTZ007 - a day has no zone
 
 
 def ds_format(ds: str, input_format: str, output_format: str) -> str:
-    """The same date in another ``strftime`` format."""
+    """Convert a date from one ``strftime`` format to another."""
     return datetime.strptime(str(ds), input_format).strftime(output_format)  # noqa: DTZ007
 
 
 def ds_format_locale(ds: str, input_format: str, output_format: str, locale: str | None = None) -> str:
-    """The same date in a Babel pattern (``EEEE d MMMM yyyy``) and a language (``de_DE``; None: the environment's)."""
+    """Convert a date to a Babel pattern (``EEEE d MMMM yyyy``) in a locale (``de_DE``; default: the environment's)."""
     try:
         from babel.dates import format_datetime
     except ImportError:
@@ -60,7 +61,8 @@ def ds_format_locale(ds: str, input_format: str, output_format: str, locale: str
 
 
 def datetime_diff_for_humans(dt: Any, since: Any = None) -> str:
-    """How far two moments lie apart, in words: ``2 hours before``. Without ``since``: from now, ``2 hours ago``."""
+    """The difference between two datetimes in words: ``2 hours before``; without ``since``, the difference from now:
+    ``2 hours ago``."""
     import pendulum
 
     return pendulum.instance(dt).diff_for_humans(since and pendulum.instance(since))

@@ -1,7 +1,7 @@
 """Dynamic task mapping: ``Operator.partial(...).expand(...)``.
 
-A mapped operator stands in the DAG as one task. When one of its instances runs, :meth:`MappedOperator.unmapped` makes
-the real operator from the shared arguments and those of its map index.
+A mapped operator is one task of the DAG. When one of its instances runs, :meth:`MappedOperator.unmapped` creates the
+operator from the shared arguments and those of the map index.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from nbflow.authoring.operator import (
     argument_names,
     default_of,
     defaults_for,
-    find_home,
+    missing_arguments,
     required_names,
+    resolve_dag_and_group,
 )
 from nbflow.errors import InvalidArgument
 
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
 
 _UNMAPPABLE = frozenset(COMMON) | STRUCTURE | frozenset(OLD)
-_NOTHING: Any = object()
+_MISSING: Any = object()
 _COPIED = ("dag", "task_group", "place", "upstream_task_ids", "downstream_task_ids")
 
 
 class Partial:
-    """Something that makes no task until it is expanded, and says so if it never is."""
+    """An operator or function that becomes a task when it is expanded; the compiler warns if it never is."""
 
     def __init__(self, dag: DAG | None) -> None:
         self.place, self.expanded = current_dag.place(2), False
@@ -42,29 +43,30 @@ class Partial:
     def warn_if_unused(self) -> None:
         if not self.expanded:
             current_dag.warn(
-                f"{self!r} was never expanded, so it makes no task. Call .expand(...) on it.", at=self.place
+                f"{self!r} was never expanded, so it adds no task. Call .expand(...) on it.", at=self.place
             )
 
 
 class OperatorPartial(Partial):
-    """What ``Operator.partial(...)`` gives: an operator that still lacks what it is mapped over."""
+    """The result of ``Operator.partial(...)``: an operator without the arguments that it is mapped over."""
 
     def __init__(self, operator_class: type[BaseOperator], kwargs: Mapping[str, Any]) -> None:
         known = argument_names(operator_class)
         if not kwargs.keys() <= known:
             raise unknown_argument(f"{operator_class.__name__}.partial()", kwargs.keys() - known, known)
         self.operator_class, self.kwargs = operator_class, dict(kwargs)
-        super().__init__(find_home(dict(kwargs))[0])
+        super().__init__(resolve_dag_and_group(dict(kwargs))[0])
 
     def __repr__(self) -> str:
         return f"{self.operator_class.__name__}.partial({', '.join(self.kwargs)})"
 
     def expand(self, **mapped: Any) -> MappedOperator:
-        """One instance for each item (for each combination, with several arguments)."""
+        """Map the operator: one instance for each item, or for each combination of the items of several arguments."""
         return self._expand(DictOfLists(mapped), strict=True)
 
     def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> MappedOperator:
-        """One instance for each dict of arguments. ``strict``: they may not give an argument of ``partial`` again."""
+        """Map the operator: one instance for each dict of arguments. ``strict``: the dicts must not have arguments that
+        ``partial`` has."""
         return self._expand(ListOfDicts(kwargs), strict=strict)
 
     def _expand(self, expand_input: ExpandInput, *, strict: bool) -> MappedOperator:
@@ -75,24 +77,24 @@ class OperatorPartial(Partial):
         return MappedOperator(self.operator_class, self.kwargs, expand_input, strict=strict)
 
 
-def check_mapped_names(whose: str, names: frozenset[str], given: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Refuse arguments to map over that do not exist, cannot differ between instances, or are given already."""
+def check_mapped_names(subject: str, names: frozenset[str], shared: Mapping[str, Any], known: frozenset[str]) -> None:
+    """Refuse mapped arguments that do not exist, cannot differ between instances, or are ``shared`` already."""
     if unknown := names - known:
-        raise unknown_argument(whose, unknown, known)
-    if fixed := names & _UNMAPPABLE:
-        raise InvalidArgument(f"{whose} cannot map over {_words(fixed)}: all instances of a task share it.")
-    if twice := names & given.keys():
-        raise InvalidArgument(f"{whose} got {_words(twice)}, which partial() gives already.")
+        raise unknown_argument(subject, unknown, known)
+    if common := names & _UNMAPPABLE:
+        raise InvalidArgument(f"{subject} cannot map over {_quoted(common)}: all instances of a task share it.")
+    if duplicates := names & shared.keys():
+        raise InvalidArgument(f"{subject} got {_quoted(duplicates)}, which partial() has already.")
 
 
-def _words(names: frozenset[str]) -> str:
+def _quoted(names: frozenset[str]) -> str:
     return ", ".join(repr(name) for name in sorted(names))
 
 
 class MappedOperator(TaskNode):
-    """A task of a DAG that becomes several instances when it runs.
+    """A task that has several instances in a run.
 
-    ``into`` names an argument that is a dict, into which the mapped arguments go (``op_kwargs`` of a ``@task``).
+    ``into`` names an argument that is a dict and gets the mapped arguments as items (``op_kwargs`` of a ``@task``).
     """
 
     def __init__(
@@ -104,41 +106,42 @@ class MappedOperator(TaskNode):
         strict: bool = True,
         into: str | None = None,
     ) -> None:
-        given = dict(kwargs)
-        self._said = frozenset(given)
-        dag, group = find_home(given)
-        defaults = defaults_for(dag, group, given.pop("default_args", None))
+        shared = dict(kwargs)
+        self._explicit_names = frozenset(shared)
+        dag, group = resolve_dag_and_group(shared)
+        defaults = defaults_for(dag, group, shared.pop("default_args", None))
         names = expand_input.names() or frozenset()
         for name in argument_names(operator_class) & defaults.keys():
             if name not in names and name not in STRUCTURE:
-                given.setdefault(name, defaults[name])
+                shared.setdefault(name, defaults[name])
         self._class, self.expand_input = operator_class, expand_input
         self.strict, self.into = strict, into
         self.place = current_dag.place(1)
-        if "task_id" not in given:
-            raise InvalidArgument(f"{operator_class.__name__}.partial() is missing its argument task_id.")
-        common = {name: value for name, value in given.items() if name in COMMON or name in OLD}
-        self._settle(given.pop("task_id"), common, dag, group)
+        if "task_id" not in shared:
+            raise InvalidArgument(f"{operator_class.__name__}.partial() is missing the argument task_id.")
+        common = {name: value for name, value in shared.items() if name in COMMON or name in OLD}
+        self._join(shared.pop("task_id"), common, dag, group)
         try:
-            self._complete(given, names)
+            self._complete(shared, names)
         except BaseException:
             if self.dag is not None:
                 self.dag.forget_task(self)
             raise
-        current_dag.note_task(self)
+        current_dag.record_task(self)
 
-    def _complete(self, given: dict[str, Any], names: frozenset[str]) -> None:
+    def _complete(self, shared: dict[str, Any], names: frozenset[str]) -> None:
+        """Check and store the shared arguments, and set the edges. ``names``: those of the mapped arguments."""
         if self.mapped_group is not None:
             raise NotImplementedError(
                 f"Task {self.task_id!r} is mapped inside the mapped group {self.mapped_group.group_id!r}, which is not "
                 "possible: loop inside the task, or map the task outside of the group."
             )
-        self.partial_kwargs = {name: value for name, value in given.items() if name not in OLD}
-        missing = required_names(self.operator_class) - given.keys() - names - {"task_id"}
+        self.partial_kwargs = {name: value for name, value in shared.items() if name not in OLD}
+        missing = required_names(self.operator_class) - shared.keys() - names - {"task_id"}
         if missing and self.expand_input.names() is not None and self.into is None:  # type: ignore[union-attr]
-            raise InvalidArgument(f"{self.task_type} is missing its argument {', '.join(sorted(missing))}.")
+            raise missing_arguments(self.task_type, missing)
         for value in self.partial_kwargs.values():
-            self.wire(value)
+            self.add_reference_edges(value)
         for up in self.iter_mapped_dependencies():
             up.set_downstream(self)
 
@@ -150,10 +153,10 @@ class MappedOperator(TaskNode):
             raise AttributeError(name)
         if name in self.partial_kwargs and name not in HOOKS:
             return self.partial_kwargs[name]
-        found = getattr(self._class, name, _NOTHING)
-        if isinstance(found, property):  # what the class works out from its arguments holds for the shared ones, too
-            return found.__get__(self, self._class)
-        return default_of(self._class, name) if found is _NOTHING else found
+        attribute = getattr(self._class, name, _MISSING)
+        if isinstance(attribute, property):  # a property that depends on shared arguments works here, too
+            return attribute.__get__(self, self._class)
+        return default_of(self._class, name) if attribute is _MISSING else attribute
 
     @property
     def operator_class(self) -> type[BaseOperator]:  # type: ignore[override]
@@ -174,42 +177,46 @@ class MappedOperator(TaskNode):
     # --- at run time
 
     def unmapped(self, context: Mapping[str, Any]) -> BaseOperator:
-        """The operator of the map index that ``context["ti"]`` has, not yet rendered.
+        """Create the operator for the map index of ``context["ti"]``; its templates are not rendered yet.
 
-        What came from XComs is wrapped in ``literal`` wherever it stands in a template field: data is never a template.
-        Raises AirflowSkipException where a ``map`` function did for this item.
+        Values from XComs are wrapped in ``literal`` in template fields, because data must not be rendered as a
+        template. Raises AirflowSkipException where a ``map`` function did for this item.
         """
         assert self.expand_input is not None
         resolved = self.expand_input.resolve(context, context["ti"].map_index)
         operator = self.operator_class.__new__(self.operator_class)
         operator.__dict__["_unmapped_from"] = self
         operator.__init__(**self._arguments(resolved.kwargs), task_id=self.task_id)  # type: ignore[misc]
-        kept = {name: value for name, value in self.__dict__.items() if name in _COPIED or name in _SET_LATER}
-        operator.__dict__.update(kept)
+        copied = {name: value for name, value in self.__dict__.items() if name in _COPIED or name in _SET_LATER}
+        operator.__dict__.update(copied)
         for field in operator.template_fields if resolved.from_xcom else ():
             if hasattr(operator, field):
-                setattr(operator, field, _shielded(getattr(operator, field), resolved.from_xcom))
+                setattr(operator, field, _as_literals(getattr(operator, field), resolved.from_xcom))
         return operator
 
     def _arguments(self, mapped: Mapping[str, Any]) -> dict[str, Any]:
         shared = self.partial_kwargs
-        inside = shared.get(self.into) or {} if self.into else {}
-        if self.strict and (twice := mapped.keys() & (inside.keys() if self.into else self._said)):
-            raise InvalidArgument(f"Task {self.task_id!r} got {_words(frozenset(twice))} twice: shared and mapped.")
-        return {**shared, self.into: {**inside, **mapped}} if self.into else {**shared, **mapped}
+        shared_items = shared.get(self.into) or {} if self.into else {}
+        shared_names = shared_items.keys() if self.into else self._explicit_names
+        if self.strict and (duplicates := mapped.keys() & shared_names):
+            raise InvalidArgument(
+                f"Task {self.task_id!r} got {_quoted(frozenset(duplicates))} twice: shared and mapped."
+            )
+        return {**shared, self.into: {**shared_items, **mapped}} if self.into else {**shared, **mapped}
 
 
 _SET_LATER = frozenset({"is_setup", "is_teardown", "on_failure_fail_dagrun", "trigger_rule", "doc_md", "doc"})
-"""What may be set on the mapped operator after it was made."""
+"""Attributes that may be set on the mapped operator after its creation."""
 
 
-def _shielded(value: Any, data: frozenset[int]) -> Any:
+def _as_literals(value: Any, data: frozenset[int]) -> Any:
+    """Wrap every object whose ``id()`` is in ``data`` in ``literal``."""
     from nbflow.authoring.templating import literal
 
     if id(value) in data and value is not None and not isinstance(value, bool | int | float):
         return literal(value)
     if type(value) is dict:
-        return {key: _shielded(item, data) for key, item in value.items()}
+        return {key: _as_literals(item, data) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(_shielded(item, data) for item in value)
+        return type(value)(_as_literals(item, data) for item in value)
     return value

@@ -1,17 +1,17 @@
-"""JSON schemas of Params: which schemas are accepted, and whether a value fits one.
+"""JSON schemas of Params: which schemas are accepted, and whether a value fits a schema.
 
 The rules:
 
-* ``jsonschema`` decides, by draft 2020-12, as in Airflow 3. It is imported for a schema with a keyword that checks
-  something (:data:`KEYWORDS`); a DAG file whose params have titles and sections alone does not pay for it.
-* :mod:`nbflow.authoring.schema_validator` keeps the time of a check linear. Where ``jsonschema`` would leave it and go
-  back to ``re``, the schema is refused: ``unevaluatedProperties`` with ``patternProperties``, and ``$schema`` inside a
+* ``jsonschema`` validates, by draft 2020-12, as in Airflow 3. It is imported only for a schema with a validating
+  keyword (:data:`KEYWORDS`); a DAG file whose params have only titles and sections does not pay for the import.
+* :mod:`nbflow.authoring.schema_validator` makes the time of a check linear. Schemas for which ``jsonschema`` would
+  bypass it and use ``re`` are refused: ``unevaluatedProperties`` with ``patternProperties``, and ``$schema`` inside a
   schema, which selects the stock validator.
-* A ``$ref`` leads to a place inside the same schema. The registry is empty, so that no ``$ref`` opens an address.
-* :func:`verify_schema` refuses a wrong schema where the DAG is read, not where a run is triggered.
-  :func:`check_schema` verifies too, because a version stored earlier may hold a schema that nobody has verified.
+* A ``$ref`` must point into the same schema. The registry is empty, so that a ``$ref`` never opens a URL.
+* :func:`verify_schema` refuses an invalid schema when the DAG is parsed, not when a run is triggered.
+  :func:`check_schema` verifies as well, because a stored version may have a schema that was never verified.
 
-The errors are one line of text each, and show neither long values nor those of a sensitive name.
+Each error is one line of text, without long values and without values of a sensitive name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
-from nbflow.authoring.schema_validator import MOST_ERRORS, additional_names, compile_pattern, engine
+from nbflow.authoring.schema_validator import MAX_ERRORS, additional_names, compile_pattern, engine
 from nbflow.errors import ParamValidationError, did_you_mean, shortened
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -38,9 +38,9 @@ KEYWORDS = frozenset(
         *("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "$dynamicRef", "$schema"),
     }
 )
-"""The keywords that decide whether a value fits. Every other one is for forms, and is kept as it is."""
+"""The keywords that validate. All others are for forms, and are stored as they are."""
 
-_NOTES = frozenset(
+_ANNOTATIONS = frozenset(
     {
         *("title", "description", "description_md", "default", "examples", "deprecated", "readOnly", "writeOnly"),
         *("section", "values_display", "source", "custom_html_form", "definitions", "dependencies"),
@@ -48,7 +48,7 @@ _NOTES = frozenset(
         *("contentEncoding", "contentMediaType", "contentSchema"),
     }
 )
-"""Keywords of JSON Schema and of Airflow's forms that check nothing: none of them is a misspelt one."""
+"""Keywords of JSON Schema and of Airflow's forms that do not validate: they are not misspelt :data:`KEYWORDS`."""
 
 FORMATS: Mapping[str, str] = MappingProxyType(
     {
@@ -73,14 +73,14 @@ FORMATS: Mapping[str, str] = MappingProxyType(
         "regex": "^a+$",
     }
 )
-"""Each format that is checked -> an example of it."""
+"""Format that is checked -> an example."""
 
 _FORM_FORMATS = frozenset({"multiline", "password", "color", "textarea"})
-"""Formats that say how a form looks."""
+"""Formats that describe a field of a form."""
 
-MOST_SHOWN_CHARACTERS = 120
-MOST_FAULTS = 3
-"""Of one value; the first ones are enough to mend it."""
+MAX_SHOWN_CHARACTERS = 120
+MAX_ERRORS_SHOWN = 3
+"""Number of errors shown for one value; the first ones are enough to correct it."""
 
 _JSON_TYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -98,64 +98,68 @@ _JSON_TYPES: Mapping[str, str] = MappingProxyType(
 """Python's name for a type -> JSON Schema's."""
 
 
-# ------------------------------------------------------------------------------------------------------ what is public
+# ----------------------------------------------------------------------------------------------------- public functions
 
 
-def checks_something(schema: Mapping[str, Any]) -> bool:
-    """Whether some value could fail this schema."""
+def validates(schema: Mapping[str, Any]) -> bool:
+    """Whether the schema has a keyword that a value could fail."""
     return not KEYWORDS.isdisjoint(schema)
 
 
 def verify_schema(schema: Mapping[str, Any]) -> None:
-    """Raise ParamValidationError, one line that says what is wrong, unless the schema can be used."""
-    if checks_something(schema):
+    """Raise ParamValidationError, with a message of one line, for an invalid schema."""
+    if validates(schema):
         _validator(_as_text(schema))
 
 
 def misspelt(schema: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each keyword and format that check nothing and are nearly those that would."""
+    """Yield a warning for each unknown keyword and format whose name is close to a known one."""
     for name in schema:
-        if name not in KEYWORDS and name not in _NOTES and (nearest := did_you_mean(str(name), KEYWORDS, cutoff=0.75)):
-            yield f"{name!r} is not a keyword of JSON Schema, and checks nothing.{nearest}"
+        if (
+            name not in KEYWORDS
+            and name not in _ANNOTATIONS
+            and (nearest := did_you_mean(str(name), KEYWORDS, cutoff=0.75))
+        ):
+            yield f"{name!r} is not a keyword of JSON Schema, so it has no effect.{nearest}"
     kind = str(schema.get("format", "date"))
     if kind not in FORMATS and kind not in _FORM_FORMATS and (nearest := did_you_mean(kind, FORMATS, cutoff=0.75)):
-        yield f"format {kind!r} is not a format of JSON Schema, and checks nothing.{nearest}"
+        yield f"format {kind!r} is not a format of JSON Schema, so it has no effect.{nearest}"
 
 
 def check_schema(value: Any, schema: Mapping[str, Any], *, name: str = "") -> None:
-    """Raise ParamValidationError, with the places inside the value, unless it fits the schema.
+    """Raise ParamValidationError, with the paths inside the value, for a value that does not fit the schema.
 
-    ``value`` is JSON, see :func:`nbflow.authoring.params.check_json`. ``name``: what it is called; the value of a
-    sensitive name is not shown.
+    ``value`` is JSON (:func:`nbflow.authoring.params.as_json`). ``name``: the param's name; errors do not show the
+    value of a sensitive name.
     """
-    if not checks_something(schema):
+    if not validates(schema):
         return
     validator = _validator(_as_text(schema))
     try:
-        errors = list(islice(validator.iter_errors(value), MOST_ERRORS))
+        errors = list(islice(validator.iter_errors(value), MAX_ERRORS))
     except RecursionError:
         raise ParamValidationError(
-            "The value is nested too deeply to be checked, or its schema refers to itself without end."
+            "The value is nested too deeply to be checked, or its schema refers to itself endlessly."
         ) from None
-    except ArithmeticError as too_large:
-        raise ParamValidationError(f"The value cannot be checked: {too_large}.") from None
-    # A value of the wrong type need not be told what else it is not.
+    except ArithmeticError as overflow:
+        raise ParamValidationError(f"The value cannot be checked: {overflow}.") from None
+    # For a value of the wrong type, other errors are noise.
     mistyped = {tuple(error.absolute_path) for error in errors if error.validator == "type"}
-    told = [error for error in errors if error.validator == "type" or tuple(error.absolute_path) not in mistyped]
-    faults: dict[str, None] = {}
-    for error in told:
-        faults[_sentence(error, name)] = None
-        if len(faults) == MOST_FAULTS:
+    relevant = [error for error in errors if error.validator == "type" or tuple(error.absolute_path) not in mistyped]
+    messages: dict[str, None] = {}
+    for error in relevant:
+        messages[_message(error, name)] = None
+        if len(messages) == MAX_ERRORS_SHOWN:
             break
-    if faults:
-        raise ParamValidationError(" ".join(faults))
+    if messages:
+        raise ParamValidationError(" ".join(messages))
 
 
-# ------------------------------------------------------------------------------------------------- a schema is verified
+# --------------------------------------------------------------------------------------------------- verifying a schema
 
 
 def _as_text(schema: Mapping[str, Any]) -> str:
-    """The schema as JSON: tuples become lists and keys text, as they do where a DAG is stored."""
+    """The schema as JSON text: tuples become lists and keys become text, as when a DAG is stored."""
     try:
         return _DUMPS(schema)
     except (TypeError, ValueError, RecursionError):
@@ -166,24 +170,24 @@ def _as_text(schema: Mapping[str, Any]) -> str:
         except TypeError as error:
             raise ParamValidationError(f"Its schema is wrong: {keyword} must be JSON: {error}.") from None
         except (ValueError, RecursionError) as error:
-            too = "nested too deeply" if isinstance(error, RecursionError) else "NaN, infinite, or holds itself"
-            raise ParamValidationError(f"Its schema is wrong: {keyword} is {too}.") from None
+            problem = "nested too deeply" if isinstance(error, RecursionError) else "NaN, infinite, or contains itself"
+            raise ParamValidationError(f"Its schema is wrong: {keyword} is {problem}.") from None
     raise ParamValidationError("Its schema is wrong: the keywords must be text.")
 
 
-def _no_json(value: Any) -> str:
-    """``type=int`` is refused as ``type="int"`` is, with the right word. Anything else is no JSON."""
+def _type_name(value: Any) -> str:
+    """Write a class by its name, so that ``type=int`` gets the same error as ``type="int"``, with the right name."""
     if isinstance(value, type):
         return value.__name__
     raise TypeError(f"JSON has no {type(value).__name__}")
 
 
-_DUMPS = json.JSONEncoder(allow_nan=False, default=_no_json).encode
+_DUMPS = json.JSONEncoder(allow_nan=False, default=_type_name).encode
 
 
 @lru_cache(maxsize=256)
 def _validator(text: str) -> Any:
-    """The validator of a schema in JSON. Raises ParamValidationError for a schema that cannot be used."""
+    """The validator of a schema in JSON text. Raises ParamValidationError for an invalid schema."""
     from referencing import Registry
 
     validator_class, formats = engine()
@@ -191,17 +195,17 @@ def _validator(text: str) -> Any:
     if schema.get("$schema") in (DRAFT, f"{DRAFT}#"):
         del schema["$schema"]
     try:
-        _verify_form(schema)
-        _verify_parts(schema)
+        _verify_against_metaschema(schema)
+        _verify_subschemas(schema)
         validator = validator_class(schema, registry=Registry(), format_checker=formats)
         list(validator.iter_errors(None))
     except RecursionError:
-        raise ParamValidationError("Its schema is nested too deeply, or refers to itself without end.") from None
+        raise ParamValidationError("Its schema is nested too deeply, or refers to itself endlessly.") from None
     return validator
 
 
-def _verify_form(schema: Any) -> None:
-    """Hold a schema to the schema of schemas."""
+def _verify_against_metaschema(schema: Any) -> None:
+    """Validate a schema by JSON Schema's metaschema."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
@@ -211,14 +215,14 @@ def _verify_form(schema: Any) -> None:
     place = _place(error.absolute_path).removeprefix(" at ") or "it"
     rule = _RULES.get(error.validator)
     must = rule(error.validator_value) if rule else f"fit {error.validator}: {_short(error.validator_value)}"
-    nearest = ""
+    suggestion = ""
     if "type" in list(error.absolute_path)[-2:] and error.validator in ("anyOf", "enum"):
-        kinds = sorted(set(_JSON_TYPES.values()))
-        must = f"be one of {', '.join(kinds)}, or a list of them"
+        types = sorted(set(_JSON_TYPES.values()))
+        must = f"be one of {', '.join(types)}, or a list of them"
         if isinstance(error.instance, str):
-            known = _JSON_TYPES.get(error.instance)
-            nearest = f" Did you mean {known!r}?" if known else did_you_mean(error.instance, kinds)
-    raise ParamValidationError(f"Its schema is wrong: {place} must {must}, not {_short(error.instance)}.{nearest}")
+            json_type = _JSON_TYPES.get(error.instance)
+            suggestion = f" Did you mean {json_type!r}?" if json_type else did_you_mean(error.instance, types)
+    raise ParamValidationError(f"Its schema is wrong: {place} must {must}, not {_short(error.instance)}.{suggestion}")
 
 
 _IN_WORDS: Mapping[str, str] = MappingProxyType(
@@ -234,57 +238,59 @@ _IN_WORDS: Mapping[str, str] = MappingProxyType(
 
 _RULES: Mapping[str, Callable[[Any], str]] = MappingProxyType(
     {
-        "type": lambda kinds: "be " + (_IN_WORDS[kinds] if isinstance(kinds, str) else "a schema, which is a dict"),
+        "type": lambda types: "be " + (_IN_WORDS[types] if isinstance(types, str) else "a schema, which is a dict"),
         "minItems": lambda least: "not be empty",
         "minimum": lambda least: f"be at least {least}",
         "exclusiveMinimum": lambda least: f"be more than {least}",
-        "uniqueItems": lambda wanted: "name nothing twice",
+        "uniqueItems": lambda wanted: "have no duplicates",
     }
 )
-"""Keyword of the schema of schemas -> what it asks for, in words."""
+"""Keyword of the metaschema -> what it demands, in words."""
 
 
-def _verify_parts(schema: Mapping[str, Any]) -> None:
-    """Look at every schema in a schema, and at what their references lead to."""
+def _verify_subschemas(schema: Mapping[str, Any]) -> None:
+    """Verify every schema inside a schema, and the schemas that they refer to."""
     from referencing import Registry
     from referencing.jsonschema import DRAFT202012
 
     root = DRAFT202012.create_resource(schema)
-    waiting = [(Registry().resolver_with_root(root), root)]
+    pending = [(Registry().resolver_with_root(root), root)]
     seen: set[int] = set()
-    used: set[str] = set()
-    while waiting:
-        resolver, part = waiting.pop()
-        if isinstance(part.contents, bool) or id(part.contents) in seen:
+    keywords: set[str] = set()
+    while pending:
+        resolver, subschema = pending.pop()
+        if isinstance(subschema.contents, bool) or id(subschema.contents) in seen:
             continue
-        seen.add(id(part.contents))
-        used.update(part.contents)
-        _verify_keywords(part.contents)
+        seen.add(id(subschema.contents))
+        keywords.update(subschema.contents)
+        _verify_keywords(subschema.contents)
         for keyword in ("$ref", "$dynamicRef"):
-            if keyword in part.contents:
-                found = _referred(resolver, part.contents[keyword], schema)
-                _verify_form(found.contents)
-                waiting.append((found.resolver, DRAFT202012.create_resource(found.contents)))
-        waiting.extend((resolver.in_subresource(inner), inner) for inner in part.subresources())
-    if {"unevaluatedProperties", "patternProperties"} <= used:
+            if keyword in subschema.contents:
+                target = _resolve_reference(resolver, subschema.contents[keyword], schema)
+                _verify_against_metaschema(target.contents)
+                pending.append((target.resolver, DRAFT202012.create_resource(target.contents)))
+        pending.extend((resolver.in_subresource(inner), inner) for inner in subschema.subresources())
+    if {"unevaluatedProperties", "patternProperties"} <= keywords:
         raise ParamValidationError(
             "Its schema has unevaluatedProperties and patternProperties, which cannot be checked together.",
-            hint="Write additionalProperties beside patternProperties.",
+            hint="Use additionalProperties with patternProperties.",
         )
 
 
-def _verify_keywords(part: Mapping[str, Any]) -> None:
-    if "$schema" in part:
+def _verify_keywords(subschema: Mapping[str, Any]) -> None:
+    if "$schema" in subschema:
         raise ParamValidationError(
-            f"Its schema has $schema {_short(part['$schema'])}: Params follow JSON Schema 2020-12.",
-            hint="Leave $schema out, and write the schema by that draft.",
+            f"Its schema has $schema {_short(subschema['$schema'])}, but Params follow JSON Schema 2020-12.",
+            hint="Leave out $schema, and write the schema by draft 2020-12.",
         )
-    for pattern in (*((part["pattern"],) if "pattern" in part else ()), *part.get("patternProperties", ())):
+    patterns = (subschema["pattern"],) if "pattern" in subschema else ()
+    for pattern in (*patterns, *subschema.get("patternProperties", ())):
         _verify_pattern(pattern)
 
 
-def _referred(resolver: Any, reference: str, schema: Mapping[str, Any]) -> Any:
-    """What a reference leads to. Raises ParamValidationError for one that leads out of the schema, or nowhere."""
+def _resolve_reference(resolver: Any, reference: str, schema: Mapping[str, Any]) -> Any:
+    """The schema that a reference points to. Raises ParamValidationError for one that points out of the schema or to
+    nothing."""
     from referencing.exceptions import Unresolvable
 
     try:
@@ -292,36 +298,36 @@ def _referred(resolver: Any, reference: str, schema: Mapping[str, Any]) -> Any:
     except (Unresolvable, ValueError):
         pass
     inside = reference.startswith("#")
-    where = "leads nowhere" if inside else "leads out of the schema, and no address is opened for it"
+    where = "points to nothing" if inside else "points out of the schema; nbflow does not open URLs"
     names = schema.get("$defs", {})
     nearest = did_you_mean(reference, [f"#/$defs/{name}" for name in names]) if inside else ""
     raise ParamValidationError(
         f"Its schema is wrong: $ref {_short(reference)} {where}.{nearest}",
-        hint="" if nearest else """Put what it means under "$defs", and refer to it as "#/$defs/NAME".""",
+        hint="" if nearest else """Define it under "$defs", and refer to it by "#/$defs/NAME".""",
     )
 
 
 # ------------------------------------------------------------------------------------------------------------- patterns
 
-_PATTERN_ADVICE: Sequence[tuple[tuple[str, ...], str]] = (
+_PATTERN_HINTS: Sequence[tuple[tuple[str, ...], str]] = (
     (
         ("missing )", "missing ]", "unexpected )", "no argument"),
-        "Mend it; a character that means itself has a backslash before it.",
+        "Correct it; put a backslash before a special character that stands for itself.",
     ),
     (
         ("perl operator: (?=", "perl operator: (?!", "perl operator: (?<"),
         'Lookaheads and lookbehinds are not available. Combine patterns instead: allOf=[{"pattern": ...}, '
         '{"not": {"pattern": ...}}].',
     ),
-    (("perl operator", "bad repetition"), "Write it with plain groups (?:...) and with *, + or ?."),
+    (("perl operator", "bad repetition"), "Use groups (?:...) and the repetitions *, + or ?."),
     (tuple(rf"escape sequence: \{digit}" for digit in range(1, 10)), "Backreferences are not available."),
     ((r"escape sequence: \Z",), r"Write \z, or $."),
     ((r"escape sequence: \u", r"escape sequence: \U"), r"Write the character itself, or \x{...} with its number."),
     (("repetition size",), "Repeat at most 1,000 times, or use minLength and maxLength."),
     (("too large",), "Make it shorter, or use minLength and maxLength."),
 )
-"""Beginnings of re2's errors -> the way out."""
-_SYNTAX = "Patterns follow https://github.com/google/re2/wiki/Syntax, whose matching takes linear time."
+"""Parts of re2's error messages -> the hint."""
+_SYNTAX = "Patterns follow https://github.com/google/re2/wiki/Syntax, because re2 matches in linear time."
 
 
 def _verify_pattern(pattern: str) -> None:
@@ -331,38 +337,38 @@ def _verify_pattern(pattern: str) -> None:
         compile_pattern(pattern)
         return
     except re2.error as error:
-        fault = error.args[0]
-        reason = fault.decode(errors="replace") if isinstance(fault, bytes) else str(fault)
+        message = error.args[0]
+        reason = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
     except UnicodeEncodeError:
         reason = "it holds half of a surrogate pair"
     reason = _cut(reason.removesuffix(f": {pattern}"))
-    advice = next((way for marks, way in _PATTERN_ADVICE if any(mark in reason for mark in marks)), _SYNTAX)
-    raise ParamValidationError(f"Its pattern {_short(pattern)} cannot be used: {reason}.", hint=advice)
+    hint = next((hint for parts, hint in _PATTERN_HINTS if any(part in reason for part in parts)), _SYNTAX)
+    raise ParamValidationError(f"Its pattern {_short(pattern)} is invalid: {reason}.", hint=hint)
 
 
-# ----------------------------------------------------------------------------------------------------- faults in words
+# ------------------------------------------------------------------------------------------------------- error messages
 
 
-def _sentence(error: Any, name: str) -> str:
-    """One of jsonschema's errors as a sentence: the value, its place, the keyword and what it allows."""
+def _message(error: Any, name: str) -> str:
+    """The message of one of jsonschema's errors: the value, its path, the keyword and what it allows."""
     from jsonschema.exceptions import best_match
 
     from nbflow.secrets import MASK, Masker
 
-    error = best_match([error])  # of a value that fits no branch: the branch that it nearly fits, if there is one
+    error = best_match([error])  # for anyOf and oneOf: the error of the branch that the value nearly fits, if any
     secret = _secret_name(error, name)
     subject = f"{_short(Masker().mask_value(error.instance, secret))}{_place(error.absolute_path)}"
     if error.validator is None:
         return f"{subject} is not allowed."
-    detail = _DETAILS.get(error.validator)
-    said = detail(error) if detail else ""
+    describe = _DETAILS.get(error.validator)
+    detail = describe(error) if describe else ""
     if secret and error.validator in ("const", "enum"):
-        said = f"{MASK}."
-    return f"{subject} does not fit {error.validator}: {said or f'{_short(error.validator_value)}.'}"
+        detail = f"{MASK}."
+    return f"{subject} does not fit {error.validator}: {detail or f'{_short(error.validator_value)}.'}"
 
 
 def _secret_name(error: Any, name: str) -> str:
-    """The first name on the way to the value that is a secret's, or nothing. A form that hides it makes it one."""
+    """The first sensitive name on the path to the value, or nothing. A value that forms hide is sensitive, too."""
     from nbflow.secrets import is_sensitive_name
 
     form = error.schema if isinstance(error.schema, Mapping) else {}
@@ -389,23 +395,24 @@ def _needed(error: Any) -> str:
 
 
 def _not_allowed(error: Any) -> str:
-    more, named = additional_names(error.instance, error.schema), list(error.schema.get("properties", {}))
-    allowed = [repr(name) for name in named]
-    allowed += [f"what matches {pattern!r}" for pattern in error.schema.get("patternProperties", {})]
-    return f"{_listed(more)} is not among {_cut(', '.join(allowed)) or 'none'}.{did_you_mean(more[0], named)}"
+    additional, properties = additional_names(error.instance, error.schema), list(error.schema.get("properties", {}))
+    allowed = [repr(name) for name in properties]
+    allowed += [f"names that match {pattern!r}" for pattern in error.schema.get("patternProperties", {})]
+    suggestion = did_you_mean(additional[0], properties)
+    return f"{_listed(additional)} is not allowed. Allowed: {_cut(', '.join(allowed)) or 'none'}.{suggestion}"
 
 
 def _type(error: Any) -> str:
-    wanted = error.validator_value
+    expected = error.validator_value
     if error.instance is not None or error.absolute_path:
         return ""
-    kinds = [wanted] if isinstance(wanted, str) else list(wanted)
-    return f"""{_short(wanted)}. To allow None, write type={json.dumps(["null", *kinds])}."""
+    types = [expected] if isinstance(expected, str) else list(expected)
+    return f"""{_short(expected)}. To allow None, write type={json.dumps(["null", *types])}."""
 
 
 def _format(error: Any) -> str:
-    wanted = error.validator_value
-    return f"{wanted!r}, such as {FORMATS[wanted]}." if wanted in FORMATS else ""
+    expected = error.validator_value
+    return f"{expected!r}, such as {FORMATS[expected]}." if expected in FORMATS else ""
 
 
 def _one_of(error: Any) -> str:
@@ -422,15 +429,15 @@ _DETAILS: Mapping[str, Callable[[Any], str]] = MappingProxyType(
         "oneOf": _one_of,
     }
 )
-"""Keyword -> what to say behind its name where that is more than its value; nothing where it is not."""
+"""Keyword -> the message after its name, where it is more than the keyword's value (an empty string if not)."""
 
 
 def _place(path: Iterable[Any]) -> str:
-    """`` at rows[1].n``, or nothing for the value itself."""
+    """`` at rows[1].n``; an empty string for the value itself."""
     text = ""
     for step in path:
-        plain = isinstance(step, str) and step.isidentifier()
-        text += (f".{step}" if text else step) if plain else f"[{_short(step)}]"
+        is_name = isinstance(step, str) and step.isidentifier()
+        text += (f".{step}" if text else step) if is_name else f"[{_short(step)}]"
     return f" at {_cut(text)}" if text else ""
 
 
@@ -439,9 +446,9 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _short(value: Any) -> str:
-    # The value of a conf may be a megabyte, and its repr as long as that; an error that is shown is rare enough.
+    # The repr of a conf's value may be a megabyte long, which is acceptable because errors are rare.
     return _cut(repr(value))
 
 
 def _cut(text: str) -> str:
-    return shortened(text, MOST_SHOWN_CHARACTERS)
+    return shortened(text, MAX_SHOWN_CHARACTERS)

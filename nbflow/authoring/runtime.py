@@ -1,10 +1,10 @@
-"""The seam between running a task and the world: what a try is given, what it may ask for, and what it returns.
+"""The interface between a running task and nbflow: the input of a try, the requests that it can make, and its outcome.
 
-``run_try`` (in :mod:`nbflow.execution.task_runner`) runs one try of one task against a :class:`Runtime`. There are two:
-the child's, which asks its supervisor over a socket, and the in-process one, which asks the store. User code sees
-neither; it sees ``context``, ``ti``, ``Variable`` and hooks, which are built on it.
+``run_try`` (in :mod:`nbflow.execution.task_runner`) runs one try of one task with a :class:`Runtime`. There are two:
+the child process's, which sends requests to its supervisor over a socket, and the in-process one, which calls the
+store. User code uses neither directly, but ``context``, ``ti``, ``Variable`` and hooks, which are built on it.
 
-Everything here crosses a process boundary as JSON, so every class is plain data.
+Work and Outcome cross a process boundary as JSON, so they are plain data.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nbflow.core.events import Event
 from nbflow.core.snapshot import Run
 
+if TYPE_CHECKING:
+    from nbflow.secrets import Masker
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One try of one task instance, as an executor hands it to whoever runs it."""
+    """One try of one task instance, as an executor passes it to the process that runs it."""
 
     attempt_id: str
     run: Run
@@ -30,24 +33,28 @@ class Work:
     max_tries: int = 0
     version: int = 0
     continues: bool = False
-    """The same try goes on after a reschedule or a deferral: XComs are kept, a sensor's time-out counts on."""
+    """Whether the try resumes after a reschedule or a deferral: its XComs stay, and a sensor's timeout does not start
+    again."""
     first_start: datetime | None = None
-    """When this try first started (for sensors that come back)."""
+    """The first start of this try (a sensor in reschedule mode starts several times)."""
     reschedules: int = 0
-    """How often this try was rescheduled."""
+    """Number of reschedules of this try."""
     next_method: str | None = None
     next_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    map_values: Mapping[str, Any] | None = None
     queued_at: datetime | None = None
     log_path: str | None = None
 
 
 class Runtime(Protocol):
-    """What a running task may ask of nbflow. Values are Python objects; whoever implements it serialises them."""
+    """The requests that a running task can make. Values are Python objects; the implementation serialises them."""
+
+    @property
+    def masker(self) -> Masker | None:
+        """Masks what is secret in the variables and connections that were asked for; None: nothing is masked."""
 
     def now(self) -> datetime: ...
     def xcom_push(self, key: str, value: Any) -> None:
-        """Store one XCom of this instance. Raises SerializationError naming the place in the value."""
+        """Store one XCom of this task instance. Raises SerializationError, which names the path in the value."""
 
     def xcom_get(
         self,
@@ -59,14 +66,15 @@ class Runtime(Protocol):
         map_index: int | None = None,
         prior_dates: bool = False,
     ) -> list[tuple[str, int, Any]]:
-        """(task_id, map_index, value), ordered as ``task_ids`` and then by map index; missing ones are left out."""
+        """(task_id, map_index, value), in the order of ``task_ids``, then of map indexes; missing XComs are left
+        out."""
 
     def get_variable(self, key: str) -> str | None: ...
     def set_variable(self, key: str, value: str, description: str | None = None) -> None: ...
     def delete_variable(self, key: str) -> None: ...
     def get_connection(self, conn_id: str) -> Any | None: ...
     def put_rendered(self, fields: Mapping[str, Any]) -> None:
-        """Keep the rendered template fields, masked, for people."""
+        """Store the rendered template fields, with secrets masked, for display."""
 
     def previous_success(self) -> Run | None: ...
     def run_states(self, dag_id: str, logical_dates: Sequence[datetime], *, run_id: str | None = None) -> list[str]:
@@ -75,11 +83,11 @@ class Runtime(Protocol):
     def task_states(
         self, dag_id: str, task_ids: Sequence[str], logical_dates: Sequence[datetime]
     ) -> list[tuple[str, int, datetime, str]]:
-        """(task_id, map_index, logical_date, state) of the instances there are (external task sensors)."""
+        """(task_id, map_index, logical_date, state) of the existing task instances (ExternalTaskSensor)."""
 
     def latest_run(self, dag_id: str) -> Run | None: ...
     def next_interval_after(self, moment: datetime) -> tuple[datetime, datetime] | None:
-        """Of this DAG's timetable (LatestOnlyOperator)."""
+        """The next data interval of this DAG's timetable (LatestOnlyOperator)."""
 
     def trigger_dag(
         self,
@@ -90,13 +98,14 @@ class Runtime(Protocol):
         conf: Mapping[str, Any] | None = None,
         reset: bool = False,
     ) -> Run:
-        """Make a run of another DAG (TriggerDagRunOperator). Raises DagNotFound, DagRunAlreadyExists, DagIsPaused."""
+        """Create a run of another DAG (TriggerDagRunOperator). ``reset``: clear an existing run of the same id or date
+        instead. Raises DagNotFound, DagRunAlreadyExists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a try ended: the event for ``react``, and what the supervisor does besides."""
+    """The outcome of a try: the event for ``react``, and the callbacks that have run."""
 
     event: Event
     callbacks_run: tuple[str, ...] = ()
-    """Kinds of the task's callbacks that ran in this process already (execute, and those of its own outcome)."""
+    """Kinds of the task's callbacks that already ran in the task's process (``execute``, and those of its outcome)."""

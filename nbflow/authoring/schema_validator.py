@@ -1,9 +1,9 @@
-"""``jsonschema``'s validator of draft 2020-12, changed so that a hostile value costs no more than its length.
+"""``jsonschema``'s validator of draft 2020-12, changed so that the time of a check is linear in the value's length.
 
-What it checks of a Param comes from whoever may trigger a run. So each keyword takes time and memory linear in the
-value (n log n for ``uniqueItems``), where the stock ones may take exponential time (a pattern under ``re``), quadratic
-time (``uniqueItems`` of objects) or keep an error for each item of a list (``anyOf``); a format is checked on short
-text only. The answers are the same, but for the patterns' language, which is re2's.
+The values of Params come from every user who can trigger a run, so a value must not be able to block the process. Each
+keyword takes linear time and memory (n log n for ``uniqueItems``), where the stock ones can take exponential time (a
+pattern with ``re``), quadratic time (``uniqueItems`` of objects), or store an error for each item of a list
+(``anyOf``); formats are checked on short text only. The results are the same, except that patterns have re2's syntax.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from itertools import islice
 from types import ModuleType
 from typing import Any
 
-MOST_FORMATTED_CHARACTERS = 2000
-"""Longer text has no format: the slowest check, an IRI's, takes a second for this many."""
-MOST_ERRORS = 30
-"""Errors that are looked at, of a value or of a branch of anyOf."""
+MAX_FORMATTED_CHARACTERS = 2000
+"""Longer text fails every format: the slowest check, that of an IRI, takes a second for this many characters."""
+MAX_ERRORS = 30
+"""Number of errors that are collected for a value, and for each branch of anyOf."""
 
 
 @cache
 def engine() -> tuple[Any, Any]:
-    """jsonschema's validator of draft 2020-12 with linear-time keywords, and what checks formats."""
-    with _grammar_of_iris_later():
+    """Return jsonschema's validator class of draft 2020-12 with linear-time keywords, and the format checker."""
+    with _lazy_iri_grammar():
         import jsonschema
     from jsonschema.validators import extend
 
@@ -42,18 +42,18 @@ def engine() -> tuple[Any, Any]:
     formats = jsonschema.FormatChecker(formats=())
     for name, (conforms, _) in base.FORMAT_CHECKER.checkers.items():
         formats.checks(name, raises=Exception)(_of_short_text(conforms))
-    # RFC 3339's time has an offset; the form and the checker of Airflow give and take HH:MM:SS.
-    of_airflow, of_rfc_3339 = (checkers.checkers["time"][0] for checkers in (jsonschema.FormatChecker, formats))
-    formats.checks("time", raises=Exception)(lambda value: of_rfc_3339(value) or of_airflow(value))
+    # A time of RFC 3339 has an offset; Airflow's form and format checker use HH:MM:SS.
+    airflow_time, rfc_3339_time = (checkers.checkers["time"][0] for checkers in (jsonschema.FormatChecker, formats))
+    formats.checks("time", raises=Exception)(lambda value: rfc_3339_time(value) or airflow_time(value))
     return extend(base, linear), formats
 
 
 @contextmanager
-def _grammar_of_iris_later() -> Iterator[None]:
-    """Let jsonschema be imported without the grammar of IRIs, which takes 0.7 s of its 0.8 s.
+def _lazy_iri_grammar() -> Iterator[None]:
+    """Import jsonschema without the grammar of IRIs, which takes 0.7 s of the import's 0.8 s.
 
-    Where the package is installed, jsonschema imports it at once, and it builds its parser at its own import. What
-    jsonschema is given instead imports it when the first IRI is checked, and gives the same answers.
+    jsonschema imports the package rfc3987_syntax if it is installed, which builds its parser at import. This context
+    manager replaces the package by a module that imports it when the first IRI is checked.
     """
     from importlib import import_module
     from importlib.util import find_spec
@@ -62,9 +62,9 @@ def _grammar_of_iris_later() -> Iterator[None]:
     if name in sys.modules or find_spec(name) is None:
         yield
         return
-    later = ModuleType(name)
-    later.is_valid_syntax = lambda term, value: import_module(name).is_valid_syntax(term, value)  # type: ignore[attr-defined]
-    sys.modules[name] = later
+    lazy = ModuleType(name)
+    lazy.is_valid_syntax = lambda term, value: import_module(name).is_valid_syntax(term, value)  # type: ignore[attr-defined]
+    sys.modules[name] = lazy
     try:
         yield
     finally:
@@ -73,7 +73,7 @@ def _grammar_of_iris_later() -> Iterator[None]:
 
 def _of_short_text(conforms: Callable[[Any], Any]) -> Callable[[Any], bool]:
     return lambda value: (
-        not isinstance(value, str) or (len(value) <= MOST_FORMATTED_CHARACTERS and bool(conforms(value)))
+        not isinstance(value, str) or (len(value) <= MAX_FORMATTED_CHARACTERS and bool(conforms(value)))
     )
 
 
@@ -82,16 +82,16 @@ def _of_short_text(conforms: Callable[[Any], Any]) -> Callable[[Any], bool]:
 
 @lru_cache(maxsize=128)
 def compile_pattern(pattern: str) -> Any:
-    """re2's form of a pattern. Raises re2.error or UnicodeEncodeError for what re2 does not read."""
+    """Compile a pattern by re2. Raises re2.error or UnicodeEncodeError for an invalid pattern."""
     import re2
 
     options = re2.Options()
-    options.log_errors = False  # re2 would write a line of its own on stderr
+    options.log_errors = False  # by default re2 writes errors to stderr as well
     return re2.compile(pattern, options)
 
 
 def _matches(pattern: str, text: str) -> bool:
-    """Whether the pattern is found anywhere in the text, in time linear in both."""
+    """Whether the pattern matches anywhere in the text, in time linear in both."""
     return compile_pattern(pattern).search(text.encode("utf-8", "surrogatepass")) is not None
 
 
@@ -118,18 +118,20 @@ def _additional_properties(validator: Any, allowed: Any, value: Any, schema: Map
 
     if not validator.is_type(value, "object"):
         return
-    more = additional_names(value, schema)
-    if allowed is False and more:
+    additional = additional_names(value, schema)
+    if allowed is False and additional:
         yield ValidationError("has additional properties")
     elif validator.is_type(allowed, "object"):
-        for name in more:
+        for name in additional:
             yield from validator.descend(value[name], allowed, path=name)
 
 
 def additional_names(value: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     """The names that neither properties nor patternProperties cover."""
-    named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-    return [name for name in value if name not in named and not any(_matches(pattern, name) for pattern in patterns)]
+    properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    return [
+        name for name in value if name not in properties and not any(_matches(pattern, name) for pattern in patterns)
+    ]
 
 
 def _unique_items(validator: Any, wanted: bool, value: Any, schema: Any) -> Iterator[Any]:
@@ -137,33 +139,35 @@ def _unique_items(validator: Any, wanted: bool, value: Any, schema: Any) -> Iter
 
     if not wanted or not validator.is_type(value, "array"):
         return
-    if len({json.dumps(_numbers_alike(item), sort_keys=True) for item in value}) < len(value):
+    if len({json.dumps(_with_integers(item), sort_keys=True) for item in value}) < len(value):
         yield ValidationError("has an item twice")
 
 
-def _numbers_alike(value: Any) -> Any:
-    """1.0 is 1 in JSON Schema."""
+def _with_integers(value: Any) -> Any:
+    """Replace 1.0 by 1, which are equal in JSON Schema."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
-        return [_numbers_alike(item) for item in value]
+        return [_with_integers(item) for item in value]
     if isinstance(value, dict):
-        return {name: _numbers_alike(item) for name, item in value.items()}
+        return {name: _with_integers(item) for name, item in value.items()}
     return value
 
 
-def _branches(enough: Callable[[int], bool]) -> Callable[..., Iterator[Any]]:
-    """anyOf and oneOf that keep a few errors of each branch; jsonschema keeps one for each item of a long list."""
+def _branches(valid: Callable[[int], bool]) -> Callable[..., Iterator[Any]]:
+    """anyOf and oneOf with at most MAX_ERRORS errors of each branch; jsonschema's store one for each item of a list.
+
+    ``valid``: whether this number of matching branches is valid."""
 
     def check(validator: Any, branches: Sequence[Any], value: Any, schema: Any) -> Iterator[Any]:
         from jsonschema import ValidationError
 
-        fitting, errors = 0, []
-        for at, branch in enumerate(branches):
-            found = list(islice(validator.descend(value, branch, schema_path=at), MOST_ERRORS))
-            fitting += not found
-            errors += found
-        if not enough(fitting):
-            yield ValidationError("fits too few or too many", context=[] if fitting else errors)
+        matching, errors = 0, []
+        for index, branch in enumerate(branches):
+            branch_errors = list(islice(validator.descend(value, branch, schema_path=index), MAX_ERRORS))
+            matching += not branch_errors
+            errors += branch_errors
+        if not valid(matching):
+            yield ValidationError("fits too few or too many", context=[] if matching else errors)
 
     return check

@@ -1,7 +1,7 @@
-"""Task groups: tasks that are shown, joined and (mapped) run together.
+"""Task groups: tasks that are shown together, joined by edges together, and mapped together.
 
-A group's id is the prefix of its tasks' ids (``group.task``) unless ``prefix_group_id=False``. Ids of groups and tasks
-share one namespace in a DAG, as in Airflow.
+A group's id is the prefix of its tasks' ids (``group.task``) unless ``prefix_group_id=False``. Groups and tasks of a
+DAG share one namespace of ids, as in Airflow.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ G = TypeVar("G", bound="TaskGroup")
 
 
 class TaskGroup(Linkable):
-    """A group of tasks; ``with TaskGroup("extract"):`` puts the tasks made inside into it.
+    """A group of tasks; tasks created inside ``with TaskGroup("extract"):`` join it.
 
-    ``default_args`` go before the DAG's. ``add_suffix_on_collision`` makes ``g__1`` of a second ``g``.
+    ``default_args`` override those of the DAG. With ``add_suffix_on_collision`` a second group ``g`` gets the id
+    ``g__1``.
     """
 
     expand_input: ExpandInput | None = None
@@ -54,7 +55,7 @@ class TaskGroup(Linkable):
                 parent_group = dag.task_group
         if parent_group is None or parent_group.dag is None:
             raise InvalidDag(
-                f"Group {group_id!r} belongs to no DAG.", hint="Make it inside `with DAG(...)`, or give dag=."
+                f"Group {group_id!r} does not belong to a DAG.", hint="Create it inside `with DAG(...)`, or pass dag=."
             )
         self.dag: DAG = parent_group.dag
         self.parent_group: TaskGroup | None = parent_group
@@ -93,7 +94,7 @@ class TaskGroup(Linkable):
 
     @property
     def label(self) -> str | None:
-        """Its name without its parents'."""
+        """The display name: the id without the prefix of the parent groups, or ``group_display_name``."""
         if self.group_display_name:
             return self.group_display_name
         prefix = self.parent_group.prefix if self.parent_group is not None else ""
@@ -101,7 +102,7 @@ class TaskGroup(Linkable):
 
     @cached_property
     def prefix(self) -> str:
-        """What stands before the ids of its tasks, with the dot."""
+        """The prefix of its tasks' ids, with the dot."""
         if self.group_id is None:
             return ""
         if self.prefix_group_id:
@@ -113,18 +114,18 @@ class TaskGroup(Linkable):
 
     @cached_property
     def all_default_args(self) -> Mapping[str, Any]:
-        """``default_args`` from the DAG inwards."""
+        """``default_args`` of the DAG, overridden by those of the groups from outside in."""
         outer = self.parent_group.all_default_args if self.parent_group is not None else self.dag.default_args
         return {**outer, **self.default_args} if self.default_args else outer
 
-    # --- what is in it
+    # --- content
 
     def add(self, task: TaskNode | TaskGroup) -> TaskNode | TaskGroup:
-        """Put a task that is in no group yet into this one."""
+        """Add a task that is not in a group. Raises TaskAlreadyInTaskGroup; InvalidDag for a group."""
         if isinstance(task, TaskGroup):
-            raise InvalidDag(f"{task!r} is in {task.parent_group!r} already.", hint="Give it parent_group= instead.")
+            raise InvalidDag(f"{task!r} is already in {task.parent_group!r}.", hint="Pass parent_group= to it instead.")
         if task.task_group is not None and task.task_group is not self and not task.task_group.is_root:
-            raise TaskAlreadyInTaskGroup(f"Task {task.task_id!r} is in group {task.task_group.group_id!r} already.")
+            raise TaskAlreadyInTaskGroup(f"Task {task.task_id!r} is already in group {task.task_group.group_id!r}.")
         if task.dag is not None and task.task_group is not None:
             task.task_group.children.pop(task.task_id, None)
             task.task_group = self
@@ -134,7 +135,7 @@ class TaskGroup(Linkable):
         return task
 
     def tasks(self) -> Iterator[TaskNode]:
-        """All tasks in it and in the groups inside it, in the order they were made."""
+        """All tasks of this group and the groups inside it, in the order of creation."""
         for child in self.children.values():
             if isinstance(child, TaskGroup):
                 yield from child.tasks()
@@ -154,43 +155,43 @@ class TaskGroup(Linkable):
                 yield from child.groups()
 
     def get_child_by_label(self, label: str) -> TaskNode | TaskGroup:
-        """The task or group with this id inside the group."""
+        """Return the task or group with this id, relative to the group. Raises KeyError."""
         return self.children[self.child_id(label)]
 
     def has_task(self, task: TaskNode) -> bool:
-        return any(one is task for one in self.tasks())
+        return any(child is task for child in self.tasks())
 
     # --- edges
 
     @property
     def roots(self) -> list[TaskNode]:
-        """Tasks with nothing of the group before them."""
+        """The tasks without an upstream task in the group."""
         tasks = list(self.tasks())
         inside = {task.task_id for task in tasks}
         return [task for task in tasks if task.upstream_task_ids.isdisjoint(inside)]
 
     @property
     def leaves(self) -> list[TaskNode]:
-        """Tasks with nothing of the group after them. A teardown never counts: what comes after the group waits for
-        the work before it, and not for the clean-up."""
+        """The tasks without a downstream task in the group. A teardown is replaced by the tasks before it: a task after
+        the group waits for the group's work, not for its teardown."""
         tasks = {task.task_id: task for task in self.tasks()}
-        found: dict[str, TaskNode] = {}
+        leaf_ids: set[str] = set()
 
         def work_before(task: TaskNode) -> None:
             for task_id in task.upstream_task_ids & tasks.keys():
                 up = tasks[task_id]
                 if up.is_teardown:
                     work_before(up)
-                elif not (task.is_teardown and up.is_setup):  # the edge setup >> teardown is no work
-                    found[task_id] = up
+                elif not (task.is_teardown and up.is_setup):  # behind the edge setup >> teardown there is no work
+                    leaf_ids.add(task_id)
 
         for task in tasks.values():
             if task.downstream_task_ids.isdisjoint(tasks.keys()):
                 if task.is_teardown:
                     work_before(task)
                 else:
-                    found[task.task_id] = task
-        return [task for task_id, task in tasks.items() if task_id in found]
+                    leaf_ids.add(task.task_id)
+        return [task for task_id, task in tasks.items() if task_id in leaf_ids]
 
     def get_roots(self) -> Iterator[TaskNode]:
         return iter(self.roots)
@@ -209,7 +210,8 @@ class TaskGroup(Linkable):
 
 
 class MappedTaskGroup(TaskGroup):
-    """A group of which every map index runs its own tasks, each as soon as those before it are done."""
+    """A mapped group: its tasks have an instance for each map index, which depends on the instances of the same map
+    index only."""
 
     def __init__(self, expand_input: ExpandInput, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -233,7 +235,7 @@ _OPTIONS = frozenset(signature(TaskGroup.__init__).parameters) - {"self"}
 
 
 class TaskGroupFactory:
-    """A function under ``@task_group``: each call makes a group of the tasks that the function makes."""
+    """A function decorated with ``@task_group``: each call adds a group with the tasks that the function creates."""
 
     def __init__(
         self, function: Callable[..., Any], options: Mapping[str, Any], shared: Mapping[str, Any] | None = None
@@ -254,32 +256,32 @@ class TaskGroupFactory:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         kwargs = {**self.shared, **kwargs}
         self._bind(args, kwargs)
-        return self._fill(TaskGroup(**self._group_options()), args, kwargs)
+        return self._call_function(TaskGroup(**self._group_options()), args, kwargs)
 
     def override(self, **options: Any) -> TaskGroupFactory:
-        """The same function with other options of the group."""
+        """The same function with other group options."""
         return TaskGroupFactory(self.function, {**self.options, **options}, self.shared)
 
     def partial(self, **kwargs: Any) -> TaskGroupFactory:
-        """Arguments that all map indexes share."""
+        """Pass the arguments that all map indexes share."""
         self._check_names(kwargs.keys(), "partial()")
         return TaskGroupFactory(self.function, self.options, {**self.shared, **kwargs})
 
     def expand(self, **mapped: Any) -> Any:
-        """A mapped group: one run of its tasks for each item."""
+        """Map the group: one instance of its tasks for each item, or each combination of items of several arguments."""
         self._check_names(mapped.keys(), "expand()")
-        if twice := mapped.keys() & self.shared.keys():
-            raise InvalidArgument(f"{self._name}.expand() got {sorted(twice)}, which partial() gives already.")
+        if duplicates := mapped.keys() & self.shared.keys():
+            raise InvalidArgument(f"{self._name}.expand() got {sorted(duplicates)}, which partial() has already.")
         return self._expand(DictOfLists(mapped), mapped.keys())
 
     def expand_kwargs(self, kwargs: Any) -> Any:
-        """A mapped group: one run of its tasks for each dict of arguments."""
-        given = ListOfDicts(kwargs)
-        names = given.names()
+        """Map the group: one instance of its tasks for each dict of arguments."""
+        expand_input = ListOfDicts(kwargs)
+        names = expand_input.names()
         if names is None:
             names = frozenset(self.signature.parameters) - self.shared.keys()
         self._check_names(names, "expand_kwargs()")
-        return self._expand(given, names)
+        return self._expand(expand_input, names)
 
     @property
     def _name(self) -> str:
@@ -288,17 +290,19 @@ class TaskGroupFactory:
     def _group_options(self) -> dict[str, Any]:
         return {"add_suffix_on_collision": True, **self.options}
 
-    def _expand(self, given: ExpandInput, names: Any) -> Any:
+    def _expand(self, expand_input: ExpandInput, names: Any) -> Any:
         parameters = self.signature.parameters
         defaults = {name: parameters[name].default for name in names if name in parameters}
-        arguments = {name: MappedArgument(given, name, defaults.get(name, Parameter.empty)) for name in sorted(names)}
-        kwargs = {**self.shared, **arguments}
+        mapped = {
+            name: MappedArgument(expand_input, name, defaults.get(name, Parameter.empty)) for name in sorted(names)
+        }
+        kwargs = {**self.shared, **mapped}
         self._bind((), kwargs)
-        group = MappedTaskGroup(given, **self._group_options())
-        return self._fill(group, (), kwargs)
+        group = MappedTaskGroup(expand_input, **self._group_options())
+        return self._call_function(group, (), kwargs)
 
-    def _fill(self, group: TaskGroup, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """What the function returns stands for the group in edges and arguments; without that, the group itself."""
+    def _call_function(self, group: TaskGroup, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call the function inside the group. Returns its result, or the group if it returns None."""
         with group:
             result = self.function(*args, **kwargs)
         return group if result is None else result
@@ -322,7 +326,7 @@ def task_group(function: Callable[..., Any]) -> TaskGroupFactory: ...
 @overload
 def task_group(function: None = None, **options: Any) -> Callable[[Callable[..., Any]], TaskGroupFactory]: ...
 def task_group(function: Any = None, **options: Any) -> Any:
-    """Make a group of the tasks that a function makes: ``@task_group`` or ``@task_group(group_id=..., ...)``."""
+    """Decorate a function that defines a group of tasks: ``@task_group`` or ``@task_group(group_id=..., ...)``."""
     if isinstance(function, str):
         return task_group(group_id=function, **options)
     if function is None:

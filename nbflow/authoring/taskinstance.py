@@ -1,11 +1,11 @@
-"""``ti`` and ``dag_run`` as task code knows them: Airflow's attributes over plain data and a :class:`Runtime`.
+"""``ti`` and ``dag_run`` for task code: Airflow's attributes, made from plain data and a :class:`Runtime`.
 
-Nothing here holds a database. What the objects know at once comes with the :class:`~nbflow.authoring.runtime.Work`; the
-rest is asked of the runtime when it is used. Dates are pendulum DateTimes, made when they are looked at.
+The objects have no database session. Their data comes from the :class:`~nbflow.authoring.runtime.Work`; everything else
+is a request to the runtime when it is used. Dates are pendulum DateTimes, created at the first use.
 
-``xcom_pull`` follows Airflow 3: without ``task_ids`` it looks at the task's own XComs; a list of ids gives a list with
-None for what is missing; one id gives the value, or the list of all values where a mapped task has several; ``default``
-counts where ``map_indexes`` is given.
+``xcom_pull`` follows Airflow 3: without ``task_ids`` it pulls the task's own XComs; a list of ids returns a list, with
+None for missing XComs; a single id returns the value, or the list of all values of a mapped task; ``default`` applies
+only with ``map_indexes``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
-from nbflow.authoring.context import Later, value_of
+from nbflow.authoring.context import LazyValue, value_of
 from nbflow.authoring.runtime import Runtime, Work
 from nbflow.core.snapshot import Run
 from nbflow.errors import AirflowException
@@ -31,7 +31,7 @@ _UNSET: Any = object()
 
 
 def as_pendulum(moment: datetime | None) -> Any:
-    """The moment as a pendulum DateTime in UTC; None stays None."""
+    """Convert a datetime to a pendulum DateTime in UTC; None stays None."""
     if moment is None:
         return None
     from datetime import UTC
@@ -42,7 +42,7 @@ def as_pendulum(moment: datetime | None) -> Any:
 
 
 class DagRun:
-    """``dag_run``: one run, read only."""
+    """``dag_run``: a DAG run, read-only."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -72,7 +72,7 @@ class DagRun:
 
     @property
     def external_trigger(self) -> bool:
-        """Airflow 2: whether somebody triggered it."""
+        """Airflow 2: whether the run was triggered manually."""
         return self.run_type == "manual"
 
     def __repr__(self) -> str:
@@ -82,7 +82,7 @@ class DagRun:
 class TaskInstance:
     """``ti``: one try of one task instance.
 
-    ``follow`` and ``skip_downstream`` say what the tasks after this one become; ``run_try`` reads ``steering``.
+    ``follow`` and ``skip_downstream`` set which downstream tasks run; ``run_try`` reads ``downstream_choice``.
     """
 
     def __init__(
@@ -93,9 +93,9 @@ class TaskInstance:
         self.work: Work = work
         self.runtime: Runtime = runtime
         self.started = started
-        """When this process began with it; ``start_date`` is the start of the try."""
+        """When this process started to run it; ``start_date`` is the start of the try."""
         self.own_process = own_process
-        """Nothing but this try runs in the process."""
+        """Whether the process runs only this try."""
         self.run: Run = work.run
         self.task_id = work.task_id
         self.dag_id = work.run.dag_id
@@ -104,7 +104,7 @@ class TaskInstance:
         self.try_number = work.try_number
         self.max_tries = work.max_tries
         self.state = "running"
-        self.steering: Follow | Skip | None = None
+        self.downstream_choice: BranchChoice | SkipChoice | None = None
 
     @cached_property
     def dag_run(self) -> DagRun:
@@ -138,7 +138,7 @@ class TaskInstance:
 
     @cached_property
     def log_url(self) -> str:
-        """Where a person finds the log, as a path under the web pages' address."""
+        """The log's page, as a path under the web server's address."""
         from urllib.parse import quote
 
         place = f"/dags/{quote(self.dag_id)}/runs/{quote(self.run_id, safe='')}/tasks/{quote(self.task_id)}"
@@ -150,7 +150,7 @@ class TaskInstance:
 
     @cached_property
     def params(self) -> Mapping[str, Any]:
-        """The DAG's params, overridden by the task's, overridden by the run's conf, and checked."""
+        """The DAG's params, overridden by the task's, then by the run's conf; checked."""
         return self.dag.params.values_with({**(self.task.params or {}), **self.run.conf})
 
     def get_dagrun(self) -> DagRun:
@@ -171,9 +171,9 @@ class TaskInstance:
         return None if run is None else DagRun(run)
 
     def get_previous_dagrun(self, state: str | None = None) -> DagRun | None:
-        """The last successful run of an earlier logical date; other states cannot be asked for."""
+        """The last successful run with an earlier logical date. Raises AirflowException for another ``state``."""
         if state not in (None, "success"):
-            raise AirflowException(f"A task can look back at successful runs only, not at {state!r} ones.")
+            raise AirflowException(f"A task can read the previous successful run only, not one in state {state!r}.")
         return self.previous_success
 
     @property
@@ -182,30 +182,30 @@ class TaskInstance:
 
     @cached_property
     def next_logical_date(self) -> Any:
-        """Of Airflow 2: the schedule's last fire up to the end of this run's interval. A run that was triggered by hand
-        has no neighbours in the schedule and gives its own date."""
+        """Airflow 2: the last date of the schedule up to the end of this run's data interval. For a manually triggered
+        run, which is not part of the schedule: its own logical date."""
         if self.run.run_type == "manual" or self.run.data_interval_end is None:
             return self.logical_date
         return as_pendulum(self.dag.timetable.manual_interval(self.run.data_interval_end).end)
 
     @cached_property
     def previous_logical_date(self) -> Any:
-        """Of Airflow 2: the schedule's last fire before this run's logical date."""
+        """Airflow 2: the last date of the schedule before this run's logical date."""
         moment = self.run.logical_date
         if self.run.run_type == "manual" or moment is None:
             return self.logical_date
         just_before = moment - timedelta(microseconds=1)
-        found = self.dag.timetable.manual_interval(just_before).end
-        if found == just_before:  # a schedule by steps has no grid: whatever the moment, its interval ends there
-            found = self.dag.timetable.manual_interval(moment).start
-        return as_pendulum(found) if found < moment else None
+        previous = self.dag.timetable.manual_interval(just_before).end
+        if previous == just_before:  # a timedelta schedule has no fixed dates: any interval ends at the given moment
+            previous = self.dag.timetable.manual_interval(moment).start
+        return as_pendulum(previous) if previous < moment else None
 
-    # ------------------------------------------------------------------------------------------------------------ XCom
+    # ------------------------------------------------------------------------------------------------------------- XCom
 
     def xcom_push(self, key: str, value: Any, execution_date: Any = None) -> None:
-        """Store a value under ``key``. Raises SerializationError naming the place of what JSON cannot hold."""
+        """Store a value under ``key``. Raises SerializationError, which names the path of a value without JSON form."""
         if not isinstance(key, str) or not key:
-            raise AirflowException(f"An XCom's key is text, not {key!r}.")
+            raise AirflowException(f"An XCom's key must be text, not {key!r}.")
         self.runtime.xcom_push(key, plain(value))
 
     def xcom_pull(
@@ -220,17 +220,17 @@ class TaskInstance:
         default: Any = None,
         run_id: str | None = None,
     ) -> Any:
-        """Values that tasks stored; see the module's head for what comes in which form."""
+        """Return XComs of tasks; the module's docstring describes the forms of the result."""
         single = task_ids is None or isinstance(task_ids, str)
-        wanted = _listed(self.task_id if task_ids is None else task_ids)
-        found = self.xcoms(wanted, key, dag_id=dag_id, run_id=run_id, prior_dates=include_prior_dates)
+        ids = _as_list(self.task_id if task_ids is None else task_ids)
+        xcoms = self.xcoms(ids, key, dag_id=dag_id, run_id=run_id, prior_dates=include_prior_dates)
         if map_indexes is _UNSET:
-            values = [value for task_id in wanted for value in list(found.get(task_id, {}).values()) or [None]]
+            values = [value for task_id in ids for value in list(xcoms.get(task_id, {}).values()) or [None]]
             return values[0] if single and len(values) == 1 else values
-        one_index = map_indexes is None or isinstance(map_indexes, int)
-        indexes = _listed(map_indexes)
-        values = [_or_default(_at(found.get(t, {}), index), default) for t, index in product(wanted, indexes)]
-        return values[0] if single and one_index else values
+        single_index = map_indexes is None or isinstance(map_indexes, int)
+        indexes = _as_list(map_indexes)
+        values = [_or_default(_at(xcoms.get(task_id, {}), index), default) for task_id, index in product(ids, indexes)]
+        return values[0] if single and single_index else values
 
     def xcoms(
         self,
@@ -242,47 +242,47 @@ class TaskInstance:
         prior_dates: bool = False,
         map_index: int | None = None,
     ) -> dict[str, dict[int, Any]]:
-        """task id -> map index -> value, of what there is; one question to the runtime."""
-        found: dict[str, dict[int, Any]] = {}
+        """task id -> map index -> value of the existing XComs; one request to the runtime."""
+        xcoms: dict[str, dict[int, Any]] = {}
         ids = list(dict.fromkeys(task_ids))
         rows = self.runtime.xcom_get(
             ids, key, dag_id=dag_id, run_id=run_id, map_index=map_index, prior_dates=prior_dates
         )
         for task_id, index, value in rows:
-            found.setdefault(task_id, {})[index] = value
-        return found
+            xcoms.setdefault(task_id, {})[index] = value
+        return xcoms
 
-    # -------------------------------------------------------------------------------------------------------- steering
+    # ------------------------------------------------------------------------------------------------- downstream tasks
 
     def follow(self, task_ids: str | Iterable[str] | None) -> None:
-        """Of the tasks directly after this one, run those named (and those after them); skip the others."""
-        self.steering = Follow(task_ids)
+        """Skip the direct downstream tasks other than ``task_ids``."""
+        self.downstream_choice = BranchChoice(task_ids)
 
     def skip_downstream(self, which: Literal["direct", "all"]) -> None:
-        """Skip the tasks directly after this one, or all tasks after it."""
-        self.steering = Skip(which)
+        """Skip the direct downstream tasks, or all downstream tasks."""
+        self.downstream_choice = SkipChoice(which)
 
     def __repr__(self) -> str:
         index = f"[{self.map_index}]" if self.map_index >= 0 else ""
         return f"<TaskInstance {self.dag_id}.{self.task_id}{index} @ {self.run_id}, try {self.try_number}>"
 
 
-class Follow:
-    """A branch's choice, as the task gave it; ``run_try`` checks it."""
+class BranchChoice:
+    """The task ids that a branch returned; ``run_try`` checks them."""
 
     def __init__(self, choice: Any) -> None:
         self.choice = choice
 
 
-class Skip:
-    """What a short circuit skips."""
+class SkipChoice:
+    """Which downstream tasks a short circuit skips."""
 
     def __init__(self, which: Literal["direct", "all"]) -> None:
         self.which = which
 
 
-def _listed(value: Any) -> list[Any]:
-    """One thing or several, as a list."""
+def _as_list(value: Any) -> list[Any]:
+    """A single value or several, as a list."""
     return [value] if value is None or isinstance(value, str | int) else list(value)
 
 
@@ -297,12 +297,12 @@ def _or_default(value: Any, default: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A task may return what it was given: lazy sequences (:mod:`nbflow.authoring.xcomarg`) in a value become lists,
-    and a context value that stood for itself (:class:`~nbflow.authoring.context.Later`) becomes it."""
+    """Convert the lazy objects in a value, which a task may return as it got them: lazy sequences of
+    :mod:`nbflow.authoring.xcomarg` become lists, a :class:`~nbflow.authoring.context.LazyValue` becomes its value."""
     kind = type(value)
     if kind in _ATOMS:
         return value
-    if kind is Later:
+    if kind is LazyValue:
         return value_of(value)
     if kind in (list, tuple):
         return kind(plain(item) for item in value)

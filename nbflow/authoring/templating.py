@@ -1,11 +1,11 @@
-"""Rendering template fields: which values hold templates, and what becomes of them.
+"""Rendering template fields: which values are templates, and how they are rendered.
 
-A field is text, or tuples, lists, sets and dicts (their values, not their keys) of it at any depth. Text that ends in
-one of the operator's ``template_ext`` names a file. A value with a ``resolve(context)`` method (an XComArg) is replaced
-by what it resolves to; an object with ``template_fields`` of its own is rendered in place. Rendering happens once: what
-a template produced (``dag_run.conf``, say) is never read as a template again.
+A field is text, or tuples, lists, sets and dicts (their values, not their keys) of text at any depth. Text that ends in
+one of the operator's ``template_ext`` is the name of a template file. A value with a ``resolve(context)`` method (an
+XComArg) is replaced by its resolved value; an object with ``template_fields`` is copied, and the copy's fields are
+rendered. Rendering happens once: its result (a value of ``dag_run.conf``, for example) is not rendered again.
 
-jinja2 is imported when the first real template turns up. Text without braces comes out as Jinja would give it back.
+jinja2 is imported for the first real template. Text without template marks gives the same result as in Jinja.
 """
 
 from __future__ import annotations
@@ -17,39 +17,36 @@ from typing import Any
 
 from nbflow.errors import NbflowError, shortened
 
-MOST_SHOWN_CHARACTERS = 200
-"""Of a field that cannot be rendered, in the error."""
+MAX_SHOWN_CHARACTERS = 200
+"""Number of characters that an error shows of a field that cannot be rendered."""
 
 _MARKS = ("{{", "{%", "{#")
 
 
 @dataclass(frozen=True, slots=True)
 class literal:
-    """Text that is no template and no file name: ``bash_command=literal("run.sh")``."""
+    """A value that is neither a template nor a file name: ``bash_command=literal("run.sh")``."""
 
     value: Any
 
     def resolve(self, context: Mapping[str, Any]) -> Any:
         return self.value
 
-    def iter_references(self) -> tuple[()]:
-        return ()
-
 
 def render(
     value: Any, context: Mapping[str, Any], *, dag: Any = None, env: Any = None, template_ext: Sequence[str] = ()
 ) -> Any:
-    """``value`` with every template in it rendered; containers are new ones.
+    """Return ``value`` with every template in it rendered; containers are copied.
 
-    ``env`` (a jinja2 environment) stands in for the DAG's own. Raises jinja2's UndefinedError for an unknown name.
+    ``env``: a jinja2 environment to use instead of the DAG's. Raises jinja2's UndefinedError for an unknown name.
     """
     return _Renderer(context, dag, env, template_ext).any(value)
 
 
 def render_fields(task: Any, context: Mapping[str, Any], *, dag: Any = None, env: Any = None) -> dict[str, Any]:
-    """Render the task's ``template_fields`` in place; returns those that rendering changed.
+    """Render the task's ``template_fields`` in place. Returns the fields that rendering changed.
 
-    Raises AttributeError naming a field that the task does not have.
+    Raises AttributeError, which names the field, for a field that the task does not have.
     """
     native = getattr(task, "render_template_as_native_obj", None)
     renderer = _Renderer(context, dag, env, getattr(task, "template_ext", None), native=native)
@@ -67,11 +64,11 @@ def render_fields(task: Any, context: Mapping[str, Any], *, dag: Any = None, env
         renderer.changed = False
         try:
             rendered = renderer.any(value)
-        except NbflowError:  # says its place
+        except NbflowError:  # its message names the place
             raise
         except Exception as error:
-            what = shortened(repr(value), MOST_SHOWN_CHARACTERS)
-            error.add_note(f"Rendering {name} of task {task.task_id!r}: {what}")
+            shown = shortened(repr(value), MAX_SHOWN_CHARACTERS)
+            error.add_note(f"Rendering {name} of task {task.task_id!r}: {shown}")
             raise
         setattr(task, name, rendered)
         if renderer.changed:
@@ -80,7 +77,7 @@ def render_fields(task: Any, context: Mapping[str, Any], *, dag: Any = None, env
 
 
 def holds_template(value: Any, template_ext: Sequence[str] = (), depth: int = 0) -> bool:
-    """Whether there is a template (or the name of a template file) in a value; objects are not looked into."""
+    """Whether a value holds a template (or the name of a template file); attributes of objects are not searched."""
     if isinstance(value, str):
         return any(mark in value for mark in _MARKS) or (bool(template_ext) and value.endswith(tuple(template_ext)))
     if isinstance(value, Mapping):
@@ -91,8 +88,8 @@ def holds_template(value: Any, template_ext: Sequence[str] = (), depth: int = 0)
 
 
 class _Renderer:
-    """One walk. ``changed`` tells whether some leaf came out as another object; ``_seen`` keeps the walk from following
-    objects that refer to each other around for ever."""
+    """One traversal of a value. ``changed``: whether rendering changed a leaf. ``_seen``: the ids of visited objects,
+    so that objects which refer to each other do not cause endless recursion."""
 
     def __init__(
         self,
@@ -118,7 +115,7 @@ class _Renderer:
         is_file = bool(self._ext) and value.endswith(self._ext)
         if not is_file and not self._native and not any(mark in value for mark in _MARKS) and "\r" not in value:
             self.changed = self.changed or value.endswith("\n")
-            return value.removesuffix("\n")  # as Jinja, which drops one newline at the end
+            return value.removesuffix("\n")  # Jinja removes one trailing newline
         self.changed = True
         from nbflow.authoring import jinja
 
@@ -141,7 +138,7 @@ class _Renderer:
     def _other(self, value: Any) -> Any:
         if callable(resolve := getattr(value, "resolve", None)) and not isinstance(value, type):
             self.changed = True
-            return resolve(self._context)  # what an XCom holds is data, not a template
+            return resolve(self._context)  # an XCom is data, so it is not rendered
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, tuple) and hasattr(value, "_fields"):

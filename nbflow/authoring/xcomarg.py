@@ -1,14 +1,14 @@
-"""The result of a task that has not run yet: what ``f()`` of a ``@task`` gives, and what other tasks take as argument.
+"""References to results of tasks: the return value of a ``@task`` call, and an argument of other tasks.
 
-Where an XComArg stands in an argument (at any depth of lists, tuples and dicts) the task comes after its source, and
-when it runs, :meth:`XComArg.resolve` puts the value in its place. ``map``, ``zip`` and ``concat`` describe values made
-of others; they run when the value is resolved.
+An XComArg in an argument (at any depth of lists, tuples and dicts) sets an edge from its task; when the task with the
+argument runs, :meth:`XComArg.resolve` returns the value. ``map``, ``zip`` and ``concat`` derive a reference from
+others; they compute their items when the value is resolved.
 
-How a value is found (after Airflow's)
---------------------------------------
-* of a plain task: its XCom; a missing return value is None, a missing other key is XComNotFound;
-* of a mapped task, or a task in a mapped group: a lazy list over the map indexes that pushed one;
-* but inside one mapped group: the value of the same map index.
+The resolved value (as in Airflow)
+----------------------------------
+* of an unmapped task: its XCom; for a missing return value None, for another missing key XComNotFound;
+* of a mapped task, or a task in a mapped group: a lazy list of the XComs in the order of map indexes;
+* inside the same mapped group: the XCom of the same map index.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _UNSET: Any = object()
 
 
 class XComArg(Linkable):
-    """Base of all references. ``XComArg(operator, key)`` gives a :class:`PlainXComArg`."""
+    """Base of all references. ``XComArg(operator, key)`` returns a :class:`PlainXComArg`."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> XComArg:
         return object.__new__(PlainXComArg if cls is XComArg else cls)
 
     @property
     def operators(self) -> tuple[TaskNode, ...]:
-        """The tasks whose results this is made of."""
+        """The tasks whose results it refers to."""
         raise NotImplementedError
 
     def resolve(self, context: Mapping[str, Any]) -> Any:
-        """The value, for the task that ``context`` belongs to."""
+        """Return the value for the task of ``context``."""
         raise NotImplementedError
 
     def length(self) -> Length:
-        """How many items the value will have, as an expression of :mod:`nbflow.core.spec`."""
+        """The number of items that the value will have, as an expression of :mod:`nbflow.core.spec`."""
         raise NotImplementedError
 
     @property
@@ -54,32 +54,27 @@ class XComArg(Linkable):
     def leaves(self) -> Sequence[TaskNode]:
         return self.operators
 
-    def iter_references(self) -> Iterator[tuple[TaskNode, str]]:
-        """(task, XCom key) of all that this is made of."""
-        for operator in self.operators:
-            yield operator, RETURN_KEY
-
     def map(self, f: Callable[[Any], Any]) -> MapXComArg:
-        """Each item through ``f``, in the task that uses it. ``f`` may raise AirflowSkipException: a task mapped over
-        that item is skipped."""
+        """Apply ``f`` to each item, in the task that uses the result. If ``f`` raises AirflowSkipException, the task
+        instance mapped over that item is skipped."""
         if isinstance(f, Linkable) or hasattr(f, "expand"):
             raise InvalidDag(
-                "map() takes a plain function, not a @task.", hint="Use f.expand(x=...) to run a task an item."
+                "map() takes a plain function, not a @task.", hint="To run a task for each item, use f.expand(x=...)."
             )
         return MapXComArg(self, (f,))
 
     def zip(self, *others: XComArg, fillvalue: Any = _UNSET) -> ZipXComArg:
-        """Tuples of one item of each, as long as the shortest; with ``fillvalue``, as long as the longest."""
+        """Tuples of one item of each; as many as the shortest has, or, with ``fillvalue``, the longest."""
         return ZipXComArg((self, *others), fillvalue)
 
     def concat(self, *others: XComArg) -> ConcatXComArg:
-        """All items of this, then of the others."""
+        """The items of this, then those of the others."""
         return ConcatXComArg((self, *others))
 
     def __iter__(self) -> NoReturn:
         raise InvalidArgument(
-            f"{self!r} is not iterable: its value exists only when the DAG runs.",
-            hint="To run a task for each item, use f.expand(x=...); for one key of a dict, result['key'].",
+            f"{self!r} is not iterable, because its value exists only when the DAG runs.",
+            hint="To run a task for each item, use f.expand(x=...); to use a key of a dict, result['key'].",
         )
 
     def __bool__(self) -> bool:
@@ -114,14 +109,17 @@ class PlainXComArg(XComArg):
         return f"XComArg({self.operator!r}{'' if self.key == RETURN_KEY else f', {self.key!r}'})"
 
     def __str__(self) -> str:
-        """As a template, so that ``f"... {result}"`` works in templated fields. It sets no edge."""
+        """The reference as a template, so that ``f"... {result}"`` works in template fields. It does not set an
+        edge."""
         task = self.operator
         dag_id = f" dag_id={task.dag.dag_id!r}," if task.dag is not None else ""
         return f"{{{{ task_instance.xcom_pull(task_ids={task.task_id!r},{dag_id} key={self.key!r}) }}}}"
 
     def __getitem__(self, key: str) -> PlainXComArg:
         if not isinstance(key, str):
-            raise InvalidDag(f"An XCom's key is text, not {key!r}.", hint="Take the item inside the task that uses it.")
+            raise InvalidDag(
+                f"An XCom's key must be text, not {key!r}.", hint="Select the item inside the task that uses it."
+            )
         return PlainXComArg(self.operator, key)
 
     def __eq__(self, other: object) -> bool:
@@ -134,12 +132,9 @@ class PlainXComArg(XComArg):
     def operators(self) -> tuple[TaskNode, ...]:
         return (self.operator,)
 
-    def iter_references(self) -> Iterator[tuple[TaskNode, str]]:
-        yield self.operator, self.key
-
-    def _need_return_value(self, what: str) -> None:
+    def _need_return_value(self, method: str) -> None:
         if self.key != RETURN_KEY:
-            raise InvalidDag(f"{what} needs a task's return value, not its XCom {self.key!r} ({self.operator!r}).")
+            raise InvalidDag(f"{method} needs a task's return value, not its XCom {self.key!r} ({self.operator!r}).")
 
     def map(self, f: Callable[[Any], Any]) -> MapXComArg:
         self._need_return_value("map()")
@@ -162,23 +157,24 @@ class PlainXComArg(XComArg):
         source, group = self.operator, self.operator.mapped_group
         runtime = ti.runtime
         if group is not None and source.expand_input is None and group is getattr(ti.task, "mapped_group", None):
-            found = runtime.xcom_get([source.task_id], self.key, map_index=ti.map_index)
+            rows = runtime.xcom_get([source.task_id], self.key, map_index=ti.map_index)
         elif group is not None or source.expand_input is not None:
-            return LazyXComs(runtime, source.task_id, self.key)
+            return LazyXComSequence(runtime, source.task_id, self.key)
         else:
-            found = runtime.xcom_get([source.task_id], self.key)
-        if found:
-            return found[0][2]
+            rows = runtime.xcom_get([source.task_id], self.key)
+        if rows:
+            _, _, value = rows[0]
+            return value
         if self.key == RETURN_KEY:
             return None
         raise XComNotFound(
-            f"Task {source.task_id!r} pushed no XCom {self.key!r}, which {ti.task_id!r} takes as an argument.",
+            f"Task {source.task_id!r} did not push the XCom {self.key!r}, which is an argument of {ti.task_id!r}.",
             hint="Its function must return a dict with that key and be declared `-> dict` (or multiple_outputs=True).",
         )
 
 
-class LazyXComs(Sequence[Any]):
-    """The results of a mapped task in order of map index, read when they are first looked at."""
+class LazyXComSequence(Sequence[Any]):
+    """The results of a mapped task in the order of map indexes, read at the first use."""
 
     def __init__(self, runtime: Any, task_id: str, key: str = RETURN_KEY) -> None:
         self._runtime, self._task_id, self._key = runtime, task_id, key
@@ -204,20 +200,21 @@ class LazyXComs(Sequence[Any]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"LazyXComs({self._task_id!r}, {self._all()!r})"
+        return f"LazyXComSequence({self._task_id!r}, {self._all()!r})"
 
 
-def items_of(value: Any, what: str) -> Sequence[Any]:
-    """A list as it is, a dict as its (key, value) pairs; InvalidDag for anything else."""
+def items_of(value: Any, method: str) -> Sequence[Any]:
+    """Return a list as it is, a dict as its (key, value) pairs. Raises InvalidDag, naming ``method``, for other
+    types."""
     if isinstance(value, Mapping):
         return tuple(value.items())
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return value
-    raise InvalidDag(f"{what} needs a list or a dict, got {type(value).__name__}.")
+    raise InvalidDag(f"{method} needs a list or a dict, got {type(value).__name__}.")
 
 
-class Computed(Sequence[Any]):
-    """A list whose items are worked out when they are looked at: one that raises costs only itself."""
+class LazyList(Sequence[Any]):
+    """A list whose items are computed at their use: an error in one item does not affect the others."""
 
     def __init__(self, length: int, item: Callable[[int], Any]) -> None:
         self._length, self._item = length, item
@@ -269,35 +266,35 @@ class MapXComArg(XComArg):
                 value = function(value)
             return value
 
-        return Computed(len(items), item)
+        return LazyList(len(items), item)
 
 
-class _Several(XComArg):
-    """Made of several others."""
+class _CombinedXComArg(XComArg):
+    """Base of references that combine others. ``method``: the name of the method of XComArg."""
 
-    word = ""
+    method = ""
 
     def __init__(self, args: Sequence[XComArg]) -> None:
         for arg in args:
             if not isinstance(arg, XComArg):
-                raise InvalidArgument(f"{self.word}() joins results of tasks, not {type(arg).__name__} {arg!r}.")
+                raise InvalidArgument(f"{self.method}() joins results of tasks, not {type(arg).__name__} {arg!r}.")
         self.args = tuple(args)
 
     def __repr__(self) -> str:
-        return f"{self.args[0]!r}.{self.word}({', '.join(map(repr, self.args[1:]))})"
+        return f"{self.args[0]!r}.{self.method}({', '.join(map(repr, self.args[1:]))})"
 
     @property
     def operators(self) -> tuple[TaskNode, ...]:
         return tuple(dict.fromkeys(task for arg in self.args for task in arg.operators))
 
     def _values(self, context: Mapping[str, Any]) -> list[Sequence[Any]]:
-        return [items_of(arg.resolve(context), f"{self.word}()") for arg in self.args]
+        return [items_of(arg.resolve(context), f"{self.method}()") for arg in self.args]
 
 
-class ZipXComArg(_Several):
+class ZipXComArg(_CombinedXComArg):
     """``a.zip(b)``"""
 
-    word = "zip"
+    method = "zip"
 
     def __init__(self, args: Sequence[XComArg], fillvalue: Any = _UNSET) -> None:
         super().__init__(args)
@@ -312,13 +309,13 @@ class ZipXComArg(_Several):
         def item(index: int) -> Any:
             return tuple(value[index] if index < len(value) else self.fillvalue for value in values)
 
-        return Computed((min if self.fillvalue is _UNSET else max)(len(value) for value in values), item)
+        return LazyList((min if self.fillvalue is _UNSET else max)(len(value) for value in values), item)
 
 
-class ConcatXComArg(_Several):
+class ConcatXComArg(_CombinedXComArg):
     """``a.concat(b)``"""
 
-    word = "concat"
+    method = "concat"
 
     def concat(self, *others: XComArg) -> ConcatXComArg:
         return ConcatXComArg((*self.args, *others))
@@ -336,20 +333,20 @@ class ConcatXComArg(_Several):
                 index -= len(value)
             raise IndexError(index)
 
-        return Computed(sum(map(len, values)), item)
+        return LazyList(sum(map(len, values)), item)
 
 
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 def references(value: Any, depth: int = 0) -> Iterator[XComArg]:
-    """The XComArgs in a value, at any depth of lists, tuples, sets and dicts."""
+    """Yield the XComArgs in a value, at any depth of lists, tuples, sets and dicts."""
     kind = type(value)
     if kind in _PLAIN:
         return
     if isinstance(value, XComArg):
         yield value
-    elif depth < 64:  # a structure that holds itself ends here
+    elif depth < 64:  # ends the recursion into a container that contains itself
         if kind is dict:
             for item in value.values():
                 yield from references(item, depth + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,13 @@ from nbflow.cli.declaring import (
     declared,
 )
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.commands.base import Result
 from nbflow.commands.conf import conf_of
 from nbflow.errors import did_you_mean
 
 if TYPE_CHECKING:
+    from nbflow.core.snapshot import Instance, Run, TaskKey
+    from nbflow.core.spec import DagSpec
     from nbflow.views.dag_list import DagListRow
 
 LIST_COLUMNS = ("dag_id", "schedule", "is_paused", "next_run", "owners", "tags", "fileloc")
@@ -80,7 +83,7 @@ def _local_rows(call: Call, subdir: str | None) -> list[dict[str, Any]]:
     known = {row.dag_id: row for row in call.fetch(DagListQuery(last_runs=0, with_stale=True)).rows}
     rows: list[dict[str, Any]] = []
     for loaded in find_dag.load_all(call, subdir):
-        for line in find_dag.fault_lines(loaded.path, loaded.faults):
+        for line in find_dag.error_lines(loaded.path, loaded.import_errors):
             output.warn(line)
         for dag_id, spec in loaded.specs.items():
             rows.append(
@@ -115,19 +118,21 @@ def details(call: Call) -> None:
 
 
 def show_graph(call: Call) -> None:
-    from nbflow.cli.graph_files import coloured_digraph, save, states_of
+    from nbflow.cli.graph_files import coloured_digraph, save
+    from nbflow.views.graph import graph_view
 
-    args, states = call.args, {}
+    args = call.args
     if args.run is None:
         spec = find_dag.known(call, args.dag_id, args.subdir).spec
+        view = graph_view(spec)
     else:
         run = call.operations.find_run(args.dag_id, args.run)
         spec = call.operations.version(args.dag_id, run.version).spec
-        states = states_of(call.app.store.instances(run.key))
+        view = graph_view(spec, run=run, instances=call.app.store.instances(run.key))
     if args.save is None:
-        print(coloured_digraph(spec, states).source, end="")
+        print(coloured_digraph(spec, view).source, end="")
         return
-    save(spec, states, Path(args.save))
+    save(spec, view, Path(args.save))
     output.say(f"{args.save} shows {spec.dag_id}.")
 
 
@@ -211,7 +216,12 @@ def test(call: Call) -> int:
         if loaded.output:
             print(loaded.output, end="")
         run = run_test(
-            dag, logical_date=moment, run_conf=conf, mark_success_pattern=args.mark_success_pattern, app=call.app
+            dag,
+            logical_date=moment,
+            run_conf=conf,
+            mark_success_pattern=args.mark_success_pattern,
+            each_turn=_steps(call),
+            app=call.app,
         )
     view = call.fetch(TaskInstancesQuery(dag_id=run.dag_id, run_id=run.run_id, reasons=False))
     tis = [output.fields_of(ti, ("task_id", "map_index", "state", "try_number")) for ti in view.by_id()]
@@ -226,8 +236,25 @@ def test(call: Call) -> int:
         print(f"\n{run.dag_id} {run.run_id}: {run.state.value}")
         _print_failures(call, run)
     if args.show_dagrun or args.save_dagrun:
-        _show_test(call, loaded.specs[run.dag_id], call.app.store.instances(run.key))
+        _show_test(call, loaded.specs[run.dag_id], run, call.app.store.instances(run.key))
     return 0 if run.state is RunState.SUCCESS else 1
+
+
+def _steps(call: Call) -> Callable[[Run], None] | None:
+    """Return the callback that prints each task instance that ended, on a terminal; elsewhere None."""
+    from nbflow.cli.progress import is_shown, print_step
+    from nbflow.core.states import FINISHED, TaskState
+
+    printed: set[TaskKey] = set()
+
+    def print_ended(run: Run) -> None:
+        tis = [ti for ti in call.app.store.instances(run.key) if ti.state is not TaskState.REMOVED]
+        ended = [ti for ti in tis if ti.state in FINISHED and ti.key not in printed]
+        for ti in sorted(ended, key=lambda ti: ti.end_date.timestamp() if ti.end_date else float("inf")):
+            printed.add(ti.key)
+            print_step(len(printed), len(tis), "tasks", str(ti.key), ti.state.value)
+
+    return print_ended if is_shown() else None
 
 
 def _print_failures(call: Call, run: Any) -> None:
@@ -236,78 +263,27 @@ def _print_failures(call: Call, run: Any) -> None:
             output.warn(f"{attempt.key} (try {attempt.try_number}): {attempt.error}")
 
 
-def _show_test(call: Call, spec: Any, instances: Iterable[Any]) -> None:
-    from nbflow.cli.graph_files import coloured_digraph, save, states_of
+def _show_test(call: Call, spec: DagSpec, run: Run, instances: Iterable[Instance]) -> None:
+    from nbflow.cli.graph_files import coloured_digraph, save
+    from nbflow.views.graph import graph_view
 
-    states = states_of(instances)
+    view = graph_view(spec, run=run, instances=instances)
     if call.args.save_dagrun:
-        save(spec, states, Path(call.args.save_dagrun))
+        save(spec, view, Path(call.args.save_dagrun))
     if call.args.show_dagrun:
-        output.say(coloured_digraph(spec, states).source.rstrip())
+        output.say(coloured_digraph(spec, view).source.rstrip())
 
 
-def trigger(call: Call) -> None:
-    args = call.args
-    moment = call.date(args.logical_date)
-    version = find_dag.stored(call, args.dag_id, args.subdir)
-    run = call.operations.trigger(
-        args.dag_id,
-        run_id=args.run_id,
-        logical_date=moment,
-        conf=conf_of(args),
-        version=version.number if args.subdir else None,
-    )
-    call.show_one(output.fields_of(run, RUN_COLUMNS))
-    waits = call.operations.why(run.key)
-    reason = next((wait for wait in waits.values() if wait.kind in ("paused", "no_scheduler")), None)
-    if reason is not None:
-        output.warn(reason.text)
-    if not args.subdir and _is_stale(call, args.dag_id):
-        output.warn(f"{version.fileloc} does not define DAG {args.dag_id} any more: the run takes what it last said.")
+def _show_triggered(call: Call, done: Result) -> None:
+    call.show_one(output.fields_of(done.value, RUN_COLUMNS))
 
 
-def _is_stale(call: Call, dag_id: str) -> bool:
-    """Whether the file of a DAG is gone, or defines it no more."""
-    row = call.app.store.dag(dag_id)
-    return row is not None and row.stale
-
-
-def clear(call: Call) -> int:
-    args, operations = call.args, call.operations
-    operations.version(args.dag_id)
-    if args.run_id:
-        runs = [operations.find_run(args.dag_id, args.run_id)]
-    else:
-        runs = call.app.store.runs(args.dag_id, limit=ALL)
-    options = {"only_failed": args.only_failed, "only_running": args.only_running}
-    plan = [(run.key, len(operations.clear(run.key, dry_run=True, **options))) for run in runs]
-    chosen = [key for key, size in plan if size]
-    count = sum(size for _, size in plan)
-    if not chosen:
-        output.say("Nothing to clear.")
-        return 0
-    if not call.sure(f"Clear {count} task instances of {args.dag_id} in {len(chosen)} runs?"):
-        return 1
-    for key in chosen:
-        operations.clear(key, **options)
-    print(f"{count} task instances of {args.dag_id} were cleared.")
-    return 0
-
-
-# ---------------------------------------------------------------------------------------------------- pausing, deleting
-
-
-def delete(call: Call) -> int:
+def _show_deleted(call: Call, done: Result) -> None:
     dag_id = call.args.dag_id
-    call.operations.version(dag_id)
-    if not call.sure(f"Delete DAG {dag_id} with all its runs and history?"):
-        return 1
-    gone = call.app.store.delete_dag(dag_id, actor=call.actor, now=call.now())
-    print(f"DAG {dag_id} was deleted: {gone} rows.")
+    print(output.harmless(done.text))
     fileloc = [path for path in find_dag.files_of(call, None) if find_dag.names(path, dag_id)]
     if fileloc:
         output.say(f"{fileloc[0]} still names it: a scheduler that reads the file makes the DAG again.")
-    return 0
 
 
 def list_jobs(call: Call) -> None:
@@ -353,22 +329,11 @@ COMMANDS = (
         switch("--no-replace-microseconds", help="Accepted: microseconds are always kept."),
         OUTPUT,
         SUBDIR,
-        run=trigger,
+        show=_show_triggered,
     ),
     DAGS_BACKFILL,
     *check_files.COMMANDS,
-    Command(
-        name="dags clear",
-        help="Let the tasks of runs go again.",
-        run=clear,
-        arguments=(
-            DAG_ID,
-            argument("--run-id", metavar="ID", help="Only this run."),
-            switch("-f", "--only-failed", help="Only failed tasks."),
-            switch("-r", "--only-running", help="Only running tasks."),
-            YES,
-        ),
-    ),
+    declared("dags clear", YES),
     declared(
         "dags list-runs",
         argument("--state", choices=("queued", *ENDED), help="Only runs in this state."),
@@ -403,5 +368,5 @@ COMMANDS = (
     ),
     declared("dags pause", YES, OUTPUT, SUBDIR_ONLY),
     declared("dags unpause", YES, OUTPUT, SUBDIR_ONLY),
-    Command(name="dags delete", help="Delete a DAG and its history.", run=delete, arguments=(DAG_ID, YES)),
+    declared("dags delete", YES, show=_show_deleted),
 )

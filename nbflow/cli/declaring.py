@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from nbflow.arguments import DAG, DATE, FILE, INTEGER, JSON, RUN, TASK, Argument, argument, switch
 from nbflow.commands import command, commands_of
 from nbflow.commands.base import Command as Declared
-from nbflow.commands.base import carry_out
+from nbflow.commands.base import Preview, Result, carry_out
 from nbflow.core.run_ids import WHICH_RUN
 
 if TYPE_CHECKING:
@@ -64,30 +64,50 @@ RUN_ID = argument("run", type=RUN, metavar="RUN", help=f"Which run: {WHICH_RUN}.
 # ------------------------------------------------------------------------------------------------ commands of nbflow
 
 
-def declared(name: str, *options: Argument, run: Run | None = None, note: bool = False, more: str = "") -> Command:
+Show = Callable[["Call", Result], "int | None"]
+"""Shows a result; returns the exit code, None for 0."""
+
+
+def declared(
+    name: str,
+    *options: Argument,
+    run: Run | None = None,
+    show: Show | None = None,
+    note: bool = False,
+    more: str = "",
+) -> Command:
     """The terminal's form of a command of :mod:`nbflow.commands`, with options that only a terminal has. ``run`` shows
-    what a command finds that only looks, or shows a result in its own way; with ``note`` its sentence goes to
-    stderr."""
+    what a command finds that only looks; ``show`` shows a result in a way of its own."""
     one = command(name)
     return Command(
         name=one.name,
         help=one.help,
-        run=run or partial(carried_out, one, note=note),
+        run=run or partial(carried_out, one, show=show, note=note),
         arguments=(*one.arguments, *options),
         also=one.also,
         more=more or one.more,
     )
 
 
-def carried_out(one: Declared, call: Call, *, note: bool = False) -> int:
+def carried_out(one: Declared, call: Call, *, show: Show | None = None, note: bool = False) -> int:
     """Carry out a command; its rows go to stdout in the form asked for, else its sentence, which ``note`` sends to
-    stderr: it is no result that a script would read."""
+    stderr: it is no result that a script would read. With ``--dry-run`` only the preview is shown."""
     from nbflow.cli import output
 
-    done = carry_out(one, call.context, call.args, sure=call.sure)
+    if getattr(call.args, "dry_run", False):
+        return _previewed(call, one.preview(call.context, call.args))
+
+    def sure(question: str, preview: Preview | None) -> bool:
+        _say_items(preview)
+        return call.sure(question)
+
+    done = carry_out(one, call.context, call.args, sure=sure)
     if done is None:
         return 1
-    if done.rows and hasattr(call.args, "output"):
+    code = 0
+    if show is not None:
+        code = show(call, done) or 0
+    elif done.rows and hasattr(call.args, "output"):
         call.show(done.rows)
     elif note:
         output.say(done.text)
@@ -95,7 +115,32 @@ def carried_out(one: Declared, call: Call, *, note: bool = False) -> int:
         print(output.harmless(done.text))
     for warning in done.warnings:
         output.warn(warning)
+    return code
+
+
+def _previewed(call: Call, preview: Preview | None) -> int:
+    from nbflow.cli import output
+
+    assert preview is not None
+    if hasattr(call.args, "output"):
+        call.show(preview.items)
+    else:
+        _say_items(preview)
+        print(output.harmless(preview.text))
     return 0
+
+
+def _say_items(preview: Preview | None) -> None:
+    """The task instances that would change, a line a run, on stderr."""
+    from nbflow.cli import output
+
+    runs: dict[str, list[str]] = {}
+    for item in preview.items if preview else ():
+        if "task_id" in item:
+            name = item["task_id"] if item["map_index"] < 0 else f"{item['task_id']}[{item['map_index']}]"
+            runs.setdefault(f"{item['dag_id']} {item['run_id']}", []).append(name)
+    for run, names in runs.items():
+        output.say(f"{run}: {', '.join(names)}")
 
 
 def others(group: str, own: tuple[Command, ...] | list[Command]) -> list[Command]:

@@ -10,10 +10,10 @@ from nbflow.errors import NbflowError
 
 
 def lint(call: Call) -> int:
-    from nbflow.cli.check_files import check_files
+    from nbflow.cli.check_files import check_files, load_files
 
     places = call.args.file or [None]
-    files = [loaded for place in places for loaded in find_dag.load_all(call, place)]
+    files = load_files(call, [path for place in places for path in find_dag.dag_files_of(call, place)])
     if not files:
         raise NbflowError(f"There are no DAG files in {', '.join(map(str, call.args.file)) or _folder(call)}.")
     return check_files(call, files, call.args.output)

@@ -54,6 +54,10 @@ def show(rows: Iterable[Row], form: str, *, empty: str = "Nothing to show.", col
         write_yaml(listed)
     elif form == "plain":
         _print_plain(names, listed)
+    elif sys.stdout.isatty():
+        from nbflow.cli.terminal_tables import print_rows
+
+        print_rows(names, listed, empty)
     else:
         _print_table(names, listed, empty)
 
@@ -64,6 +68,10 @@ def show_one(row: Row, form: str) -> None:
         write_json(row)
     elif form == "yaml":
         write_yaml(row)
+    elif form == "table" and sys.stdout.isatty():
+        from nbflow.cli.terminal_tables import print_fields
+
+        print_fields(row)
     else:
         spec = "seconds" if form == "table" else "microseconds"
         width = max((len(name) for name in row), default=0)

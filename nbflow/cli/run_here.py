@@ -9,23 +9,24 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
     from nbflow.app import App
     from nbflow.cli.invocation import Call
+    from nbflow.cli.progress import Progress
     from nbflow.core.snapshot import Run, RunKey
     from nbflow.services.scheduler import Turn
 
 
 @contextlib.contextmanager
-def logging_to_stderr(level: str) -> Iterator[None]:
-    """Let nbflow's and the tasks' log lines go to stderr inside the ``with`` block."""
+def logging_to_stderr(level: str, stream: TextIO | None = None) -> Iterator[None]:
+    """Let nbflow's and the tasks' log lines go to stderr, or to what stands for it, inside the ``with`` block."""
     from nbflow.execution.task_log_format import LineFormatter
 
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(LineFormatter())
     root = logging.getLogger()
     before = root.level
@@ -83,37 +84,11 @@ def level_of(call: Call) -> str:
     return "DEBUG" if call.args.verbose else call.settings.logging.logging_level
 
 
-# ------------------------------------------------------------------------------------------------------------ progress
+# ------------------------------------------------------------------------------------------------------------ runs
 
 
 LOOK_SECONDS = 5.0
 """How long nothing may happen before it is asked whether the scheduler still lives."""
-
-
-class Progress:
-    """A bar on a terminal's stderr: ``[####......] 12/60 runs, 2 failed``. Elsewhere it is silent."""
-
-    WIDTH = 30
-
-    def __init__(self, total: int, noun: str = "runs") -> None:
-        self.total, self.noun = total, noun
-        self.shown = ""
-        self.live = sys.stderr.isatty() and total > 0
-
-    def at(self, done: int, failed: int = 0, note: str = "") -> None:
-        """Draw it anew, if it changed."""
-        filled = self.WIDTH * done // self.total if self.total else self.WIDTH
-        text = f"[{'#' * filled}{'.' * (self.WIDTH - filled)}] {done}/{self.total} {self.noun}"
-        text += (f", {failed} failed" if failed else "") + (f", {note}" if note else "")
-        if self.live and text != self.shown:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
-            self.shown = text
-
-    def end(self) -> None:
-        """Leave it standing."""
-        if self.live and self.shown:
-            sys.stderr.write("\n")
 
 
 def follow(app: App, runs: Sequence[RunKey], progress: Progress, alive: Callable[[], bool]) -> list[Run]:
@@ -127,10 +102,8 @@ def follow(app: App, runs: Sequence[RunKey], progress: Progress, alive: Callable
         ended = [run for run in found if run.state in RUN_FINISHED]
         progress.at(len(ended), sum(run.state == "failed" for run in ended))
         if len(ended) == len(found):
-            progress.end()
             return found
         if not app.store.wait_for_change(token, timeout=LOOK_SECONDS) and not alive():
-            progress.end()
             raise NbflowError(
                 "The scheduler has ended before the runs did; they are kept.", hint="Start one with: nbflow scheduler"
             )
@@ -156,9 +129,6 @@ def drive(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:
         return not left
 
     progress.at(0)
-    try:
-        with interruptible():
-            here.scheduler().run(until=over)
-    finally:
-        progress.end()
+    with interruptible():
+        here.scheduler().run(until=over)
     return [run for key in runs if (run := app.store.run(key)) is not None]

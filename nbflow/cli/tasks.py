@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from nbflow.arguments import JSON, PATTERN, argument, switch
+from nbflow.arguments import JSON, argument, switch
 from nbflow.cli import find_dag, output
 from nbflow.cli.declaring import (
     BUNDLE,
     DAG_ID,
-    END,
     FORMS,
     MAP_INDEX,
     OUTPUT,
     RUN_ID,
-    START,
     SUBDIR,
     SUBDIR_ONLY,
     TASK_ID,
@@ -27,6 +24,7 @@ from nbflow.cli.declaring import (
     declared,
 )
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.core.states import STATE_MEANINGS
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
 
 if TYPE_CHECKING:
@@ -208,65 +206,6 @@ def failed_deps(call: Call) -> None:
         print(output.harmless(f"{row.id}: {row.kind}: {row.reason}"))
 
 
-def clear(call: Call) -> int:
-    args, operations = call.args, call.operations
-    dag_ids = [args.dag_id]
-    if args.dag_regex:
-        pattern = _regex(args.dag_id)
-        dag_ids = [row.dag_id for row in call.app.store.dags() if pattern.search(row.dag_id)]
-        if not dag_ids:
-            raise NbflowError(f"No DAG's id matches {args.dag_id!r}.")
-    chosen = [(run, _matching(call, run)) for dag_id in dag_ids for run in _runs(call, dag_id)]
-    options = {
-        "upstream": args.upstream,
-        "downstream": args.downstream,
-        "only_failed": args.only_failed,
-        "only_running": args.only_running,
-        "newest_version": args.newest,
-    }
-    plan = [
-        (run, names, keys)
-        for run, names in chosen
-        if names and (keys := operations.clear(run.key, names, dry_run=True, **options))
-    ]
-    count = sum(len(keys) for _, _, keys in plan)
-    if count == 0:
-        output.say("Nothing to clear.")
-        return 0
-    for run, _, keys in plan:
-        output.say(f"{run.dag_id} {run.run_id}: {', '.join(map(str, keys))}")
-    if args.dry_run:
-        return 0
-    if not call.sure(f"Clear {count} task instances?"):
-        return 1
-    for run, names, _ in plan:
-        operations.clear(run.key, names, **options)
-    print(f"{count} task instances were cleared.")
-    return 0
-
-
-def _runs(call: Call, dag_id: str) -> list[Run]:
-    args = call.args
-    call.operations.version(dag_id)
-    if args.run:
-        return [call.operations.find_run(dag_id, args.run)]
-    since, until = call.date(args.start_date), call.date(args.end_date)
-    return call.app.store.runs(dag_id, since=since, until=until, limit=ALL)
-
-
-def _matching(call: Call, run: Run) -> list[str]:
-    ids = {one.task_id: None for one in call.app.store.instances(run.key)}
-    wanted, pattern = set(call.args.tasks), re.compile(call.args.task_regex or "")
-    return [task_id for task_id in ids if (not wanted or task_id in wanted) and pattern.search(task_id)]
-
-
-def _regex(text: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text)
-    except re.error as fault:
-        raise UsageError(f"{text!r} is not a regular expression: {fault}.") from None
-
-
 OPTIONAL_OUTPUT = argument("-o", "--output", choices=FORMS, help="Form of the output (bare task ids).")
 OPTIONAL_RUN = argument("run", required=False, metavar="RUN", help="Run id, or logical date (now).")
 
@@ -311,6 +250,7 @@ COMMANDS = (
         help="All task instances of a run.",
         run=states_for_dag_run,
         arguments=(DAG_ID, RUN_ID, OUTPUT),
+        more="\n".join(f"{state:<18}{meaning}" for state, meaning in STATE_MEANINGS.items()),
     ),
     Command(
         name="tasks failed-deps",
@@ -320,16 +260,11 @@ COMMANDS = (
     ),
     declared(
         "tasks clear",
-        argument("-t", "--task-regex", type=PATTERN, help="Only tasks whose id matches."),
-        START,
-        END,
-        switch("-r", "--only-running", help="Only those that run."),
-        switch("-R", "--dag-regex", help="The DAG id is a pattern."),
         switch("-x", "--exclude-subdags", help="Accepted: there are no SubDAGs."),
         switch("-X", "--exclude-parentdag", help="Accepted: there are no SubDAGs."),
         SUBDIR_ONLY,
         BUNDLE,
         YES,
-        run=clear,
     ),
+    declared("tasks mark", YES),
 )

@@ -23,37 +23,43 @@ Only the modules that a line needs are imported, and declarations import no serv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 
 from nbflow.commands.base import Command
 from nbflow.errors import NbflowError, did_you_mean
 
-#: first word of a command -> its module here
-MODULES: Mapping[str, str] = {
-    "dags": "dags",
-    "tasks": "tasks",
-    "why": "tasks",
-    "logs": "tasks",
-    "states": "tasks",
-    "grid": "dags",
-    "gantt": "dags",
-    "simulate": "dags",
-    "schedule": "dags",
-    "backfill": "backfill",
-    "variables": "variables",
-    "connections": "connections",
-    "pools": "pools",
+#: first word of a command -> its modules here
+MODULES: Mapping[str, tuple[str, ...]] = {
+    "dags": ("dags", "runs", "tasks"),
+    "backfill": ("runs",),
+    "tasks": ("tasks",),
+    "states": ("tasks",),
+    "logs": ("tasks",),
+    "why": ("tasks",),
+    "grid": ("dags",),
+    "gantt": ("dags",),
+    "simulate": ("dags",),
+    "schedule": ("dags",),
+    "variables": ("variables",),
+    "connections": ("connections",),
+    "pools": ("pools",),
+    "status": ("processes",),
+    "scheduler": ("processes",),
+    "stop": ("processes",),
+    "labs": ("learning",),
+    "quiz": ("learning",),
+    "db": ("metastore",),
+    "rotate-fernet-key": ("metastore",),
 }
 
 
 def commands_of(group: str) -> list[Command]:
     """The commands whose first word is ``group``."""
-    module = MODULES.get(group)
-    if module is None:
-        return []
-    found: Sequence[Command] = import_module(f"nbflow.commands.{module}").COMMANDS
+    found: list[Command] = []
+    for module in MODULES.get(group, ()):
+        found += import_module(f"nbflow.commands.{module}").COMMANDS
     return [one for one in found if one.name.split()[0] == group]
 
 

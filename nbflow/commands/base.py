@@ -46,7 +46,7 @@ def _nothing(context: Context, args: Values) -> None:
     return None
 
 
-def _no_question(context: Context, args: Values) -> str:
+def _no_question(context: Context, args: Values, preview: Preview | None) -> str:
     return ""
 
 
@@ -71,8 +71,8 @@ class Command:
     changes: bool = False
     run: Callable[[Context, Values], Result] | None = None
     preview: Callable[[Context, Values], Preview | None] = _nothing
-    confirmation: Callable[[Context, Values], str] = _no_question
-    """The question to ask first; empty: none."""
+    confirmation: Callable[[Context, Values, Preview | None], str] = _no_question
+    """The question to ask first; empty: none. It is given the preview."""
     refusals: Callable[[Context, Values], Sequence[str]] = _no_reasons
     """Reasons why it cannot be done now, worst first."""
     more: str = ""
@@ -94,8 +94,12 @@ SUBJECTS = (DAG, TASK, RUN, BACKFILL, VARIABLE, CONNECTION, POOL)
 """Types of arguments that name what a command is about: they stand in the audit log, other values may be secret."""
 
 
+Sure = Callable[[str, "Preview | None"], bool]
+"""Whether somebody who is asked the question, and is shown what would change, says yes."""
+
+
 def carry_out(
-    command: Command, context: Context, args: Values, *, sure: Callable[[str], bool] = lambda question: True
+    command: Command, context: Context, args: Values, *, sure: Sure = lambda question, preview: True
 ) -> Result | None:
     """Do it, if ``sure`` answers its confirmation with yes; None if not. Raises Refused with the first reason against
     it, or the error of what went wrong; a change that failed stands in the audit log."""
@@ -104,8 +108,9 @@ def carry_out(
         reasons = command.refusals(context, args)
         if reasons:
             raise Refused(reasons[0])
-        question = command.confirmation(context, args)
-        if question and not sure(question):
+        preview = command.preview(context, args) if command.asks else None
+        question = command.confirmation(context, args, preview)
+        if question and not sure(question, preview):
             return None
         return command.run(context, args)
     except UsageError:

@@ -146,7 +146,7 @@ def _connection(place: str, conn_id: str, entry: Any) -> Connection:
             raise TypeError("it is neither text nor an object")
         for name in sorted(TEXTS & entry.keys()):
             if not isinstance(entry[name], str | None):
-                raise TypeError(f"{name} must be text: write it in quotes")
+                raise TypeError(f"{name} must be a string: quote it")
         kept = {("extra" if key == "extra_dejson" else key): value for key, value in entry.items()}
         return Connection.from_json(json.dumps(kept), conn_id)
     except (TypeError, ValueError) as fault:

@@ -46,15 +46,20 @@ PATTERN = switch("--treat-dag-id-as-regex", help="Every DAG whose id matches.")
 
 def _chosen(context: Context, args: Values) -> list[str]:
     """The DAGs that are meant: the one that is named, or those whose ids match."""
-    if not args.treat_dag_id_as_regex:
-        return [context.dags.version(args.dag_id).dag_id]
+    if args.treat_dag_id_as_regex:
+        return matching(context, args.dag_id)
+    return [context.dags.version(args.dag_id).dag_id]
+
+
+def matching(context: Context, text: str) -> list[str]:
+    """DAGs whose ids match a pattern. Raises NbflowError if there are none, UsageError if it is no pattern."""
     try:
-        pattern = re.compile(args.dag_id)
+        pattern = re.compile(text)
     except re.error as fault:
-        raise UsageError(f"{args.dag_id!r} is not a regular expression: {fault}.") from None
+        raise UsageError(f"{text!r} is not a regular expression: {fault}.") from None
     found = [row.dag_id for row in context.store.dags() if pattern.search(row.dag_id)]
     if not found:
-        raise NbflowError(f"No DAG's id matches {args.dag_id!r}.")
+        raise NbflowError(f"No DAG's id matches {text!r}.")
     return found
 
 
@@ -85,10 +90,28 @@ def _paused_preview(paused: bool, context: Context, args: Values) -> Preview:
     return Preview(text=text, items=tuple({"dag_id": dag_id, "is_paused": paused} for dag_id in moved))
 
 
-def _paused_question(word: str, context: Context, args: Values) -> str:
+def _paused_question(word: str, context: Context, args: Values, preview: Preview | None) -> str:
     """One DAG that is named is meant; a pattern may match more than one thinks."""
     names = _chosen(context, args) if args.treat_dag_id_as_regex else []
     return f"{word} {len(names)} DAGs: {', '.join(names)}?" if len(names) > 1 else ""
+
+
+# ------------------------------------------------------------------------------------------------------------ deleting
+
+
+def _delete_preview(context: Context, args: Values) -> Preview:
+    rows = context.operations.delete_dag(args.dag_id, dry_run=True)
+    return Preview(text=f"{rows} rows would be deleted.", items=({"dag_id": args.dag_id, "rows": rows},))
+
+
+def _delete_question(context: Context, args: Values, preview: Preview | None) -> str:
+    return f"Delete DAG {args.dag_id} with all its runs and history?"
+
+
+def _delete(context: Context, args: Values) -> Result:
+    rows = context.operations.delete_dag(args.dag_id)
+    text = f"DAG {args.dag_id} was deleted: {rows} rows."
+    return Result(text=text, rows=({"dag_id": args.dag_id, "rows": rows},), value=rows)
 
 
 COMMANDS = (
@@ -110,51 +133,6 @@ COMMANDS = (
             ),
         ),
         example="sales --run last",
-    ),
-    Command(
-        name="dags trigger",
-        magic="%dag run",
-        help="Start a run now; a scheduler runs it.",
-        permission="runs.create",
-        changes=True,
-        arguments=(
-            DAG_ID,
-            *CONF,
-            argument(
-                "--date",
-                "-l",
-                "-e",
-                "--logical-date",
-                "--exec-date",
-                name="logical_date",
-                type=DATE,
-                help="Its logical date (default: now).",
-            ),
-            argument("-r", "--run-id", metavar="ID", help="Its id (default: made from the date)."),
-        ),
-        example="sales -p rows=10",
-    ),
-    Command(
-        name="dags test",
-        magic="%dag test",
-        help="Run a DAG once, here, in this process: breakpoints work.",
-        permission="runs.create",
-        changes=True,
-        arguments=(
-            DAG_ID,
-            argument(
-                "logical_date",
-                "--date",
-                "--exec-date",
-                "--execution-date",
-                type=DATE,
-                required=False,
-                metavar="DATE",
-                help="Its logical date (default: now).",
-            ),
-            *CONF,
-        ),
-        example="sales --date 2024-01-31",
     ),
     Command(
         name="dags list-runs",
@@ -198,6 +176,17 @@ COMMANDS = (
         run=partial(_set_paused, False),
         preview=partial(_paused_preview, False),
         confirmation=partial(_paused_question, "Unpause"),
+    ),
+    Command(
+        name="dags delete",
+        help="Delete a DAG and its history.",
+        permission="dags.delete",
+        changes=True,
+        arguments=(DAG_ID,),
+        example="sales",
+        run=_delete,
+        preview=_delete_preview,
+        confirmation=_delete_question,
     ),
     Command(
         name="grid",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from nbflow.core.reasons import WaitReason
 from nbflow.errors import NbflowError
 from nbflow.way_out import Way, respelled
 
@@ -38,6 +39,7 @@ def invocation(name: str, surface: Surface, *words: str) -> str:
     return spelled(Way(name, words), surface)
 
 
-def told(error: NbflowError, surface: Surface) -> str:
-    """An error's text with its ways out as the surface spells them."""
-    return respelled(str(error), error.ways, lambda way: spelled(way, surface))
+def told(said: NbflowError | WaitReason, surface: Surface) -> str:
+    """The text of an error or a reason, with its ways out as the surface spells them."""
+    text = said.text if isinstance(said, WaitReason) else str(said)
+    return respelled(text, said.ways, lambda way: spelled(way, surface))

@@ -8,7 +8,6 @@ ensure that two schedulers together do not either.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +19,7 @@ from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.spec import TaskSpec
 from nbflow.core.states import Cause, RunCause, RunState, TaskState
+from nbflow.way_out import way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,21 +64,22 @@ def _add(counts: dict[Any, int], key: Any, amount: int) -> None:
 
 def _pool(candidate: ReadyTask, limits: Limits) -> WaitReason | None:
     task = candidate.task
-    pool = shlex.quote(task.pool)
     slots = limits.pools.get(task.pool)
     if slots is None:
-        text = f"Pool {task.pool!r} does not exist. Create it with: nbflow pools set {pool} SLOTS"
-        return WaitReason(kind="pool_missing", text=text, detail={"pool": task.pool})
+        create = way("pools set", task.pool, "SLOTS")
+        text = f"Pool {task.pool!r} does not exist. Create it with: {create}"
+        return WaitReason(kind="pool_missing", text=text, detail={"pool": task.pool}, ways=(create,))
     if slots < 0:
         return None
     used = limits.pool_used.get(task.pool, 0)
     detail = {"pool": task.pool, "slots": slots, "used": used, "needs": task.pool_slots}
     if task.pool_slots > slots:
+        enlarge = way("pools set", task.pool, str(task.pool_slots))
         text = (
             f"The task needs {task.pool_slots} slots, but pool {task.pool!r} has only {slots}: it can never start. "
-            f"Enlarge the pool with: nbflow pools set {pool} {task.pool_slots}"
+            f"Enlarge the pool with: {enlarge}"
         )
-        return WaitReason(kind="pool_too_small", text=text, detail=detail)
+        return WaitReason(kind="pool_too_small", text=text, detail=detail, ways=(enlarge,))
     if used + task.pool_slots > slots:
         text = (
             f"Pool {task.pool!r} is full: {used} of {slots} slots are occupied, and the task needs {task.pool_slots}."

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
+
+from nbflow.way_out import Way
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -55,6 +57,8 @@ class WaitReason:
     """The values behind the text; JSON."""
     until: datetime | None = None
     """When waiting ends without any event, if that is known."""
+    ways: Sequence[Way] = ()
+    """Commands that the text names."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -68,6 +68,25 @@ SUCCESS_STATES = frozenset({S.SUCCESS, S.SKIPPED})
 
 RUN_FINISHED = frozenset({RunState.SUCCESS, RunState.FAILED})
 
+STATE_MEANINGS: Mapping[TaskState, str] = MappingProxyType(
+    {
+        S.NONE: "Not looked at yet, or waits for tasks before it.",
+        S.SCHEDULED: "Its trigger rule is met; it waits for a slot.",
+        S.QUEUED: "It has a slot and is about to start.",
+        S.RUNNING: "It runs.",
+        S.SUCCESS: "It ended well.",
+        S.FAILED: "It ended with an error, and has no retry left.",
+        S.SKIPPED: "It was not needed: a branch, or a task before it, said so.",
+        S.UPSTREAM_FAILED: "A task that it needs failed.",
+        S.UP_FOR_RETRY: "It failed and will be tried again.",
+        S.UP_FOR_RESCHEDULE: "A sensor that looks again later; it takes no slot meanwhile.",
+        S.DEFERRED: "It waits in the triggerer; it takes no slot meanwhile.",
+        S.RESTARTING: "It was cleared while it ran, and starts over.",
+        S.REMOVED: "The DAG no longer has it.",
+    }
+)
+"""What each state means, in one sentence: ``%dag states``, the README and the commands' help show these."""
+
 OLD_STATES: Mapping[str, str] = MappingProxyType(
     {
         "shutdown": "a running task that a user killed; today the kill ends it as failed, or as restarting when it "

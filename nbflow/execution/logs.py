@@ -14,6 +14,7 @@ writes past it.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import io
@@ -246,3 +247,26 @@ def read_log(path: Path, *, start: int = 0, max_bytes: int = 1024 * 1024) -> tup
     except FileNotFoundError:
         return "", start
     return data.decode("utf-8", "replace"), start + len(data)
+
+
+class LogTail:
+    """Reads a log as it grows. A character of which only the first bytes are there yet comes whole, later."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._at = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def read(self) -> str:
+        """What was written since the last call, at most a MiB of it; empty if nothing was, or if there is no such log
+        (yet)."""
+        try:
+            with open(self.path, "rb") as file:
+                # A log that was cut at its cap is shorter than what was read of it; it goes on at its new end.
+                self._at = min(self._at, os.fstat(file.fileno()).st_size)
+                file.seek(self._at)
+                data = file.read(1024 * 1024)
+        except FileNotFoundError:
+            return ""
+        self._at += len(data)
+        return self._decoder.decode(data)

@@ -93,18 +93,8 @@ class TaskClient:
     def get_variable(self, key: str) -> str | None:
         value: str | None = self._request("get_variable", {"key": key})
         if value is not None and self.masker is not None:
-            self._hide_variable(self.masker, key, value)
+            self.masker.add_variable(key, value)
         return value
-
-    @staticmethod
-    def _hide_variable(masker: Masker, key: str, value: str) -> None:
-        if masker.is_sensitive(key):
-            masker.add(value)
-        elif value[:1] in "{[":
-            import json
-
-            with contextlib.suppress(ValueError):
-                masker.add_from(json.loads(value))
 
     def set_variable(self, key: str, value: str, description: str | None = None) -> None:
         self._request("set_variable", {"key": key, "value": value, "description": description})
@@ -118,7 +108,7 @@ class TaskClient:
             return None
         connection: Connection = Connection(**raw)
         if self.masker is not None:
-            self.masker.add(*connection.secrets())
+            self.masker.add_connection(connection)
         return connection
 
     # --- runs

@@ -36,7 +36,7 @@ from weakref import WeakKeyDictionary
 from nbflow.airflow_names import import_advice
 from nbflow.authoring.context import NEED_PENDULUM, parameters_of, running_in
 from nbflow.authoring.runtime import Outcome, Runtime, Work
-from nbflow.authoring.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, Follow, Skip, TaskInstance, plain
+from nbflow.authoring.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, BranchChoice, SkipChoice, TaskInstance, plain
 from nbflow.authoring.templating import holds_template
 from nbflow.connections import providing
 from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
@@ -60,7 +60,6 @@ from nbflow.execution.task_log_format import setup_logging
 
 if TYPE_CHECKING:
     from nbflow.authoring.context import Context
-    from nbflow.secrets import Masker
 
 log = logging.getLogger(TASK_LOGGER)
 
@@ -85,21 +84,20 @@ def run_try(
     runtime: Runtime,
     *,
     own_process: bool = False,
-    masker: Masker | None = None,
     limits: Limits = Limits(),
 ) -> Outcome:
     """Run one try of ``task`` and return its outcome; exceptions of the task become events.
 
     ``own_process``: only this try runs in the process, so a SIGTERM is for the task (its ``on_kill`` is called)
     and all logging goes to standard output, in the format of :mod:`nbflow.execution.task_log_format`.
-    Secrets that the task reads are added to ``masker``. Raises KeyboardInterrupt, after ``on_kill``, unless
+    Secrets that the task reads are masked by ``runtime.masker``. Raises KeyboardInterrupt, after ``on_kill``, unless
     ``own_process``.
     """
     if own_process:
         setup_logging(level=limits.logging_level)
     ti = TaskInstance(dag=dag, task=task, work=work, runtime=runtime, started=runtime.now(), own_process=own_process)
-    attempt = _Attempt(ti, own_process=own_process, masker=masker, limits=limits)
-    with providing(attempt), running_in(ti.context):
+    attempt = _Attempt(ti, own_process=own_process, limits=limits)
+    with providing(runtime), running_in(ti.context):
         try:
             event = attempt.run()
         except KeyboardInterrupt:
@@ -114,10 +112,10 @@ def run_try(
 
 
 class _Attempt:
-    """The state of one call of :func:`run_try`, and the provider of connections and variables while it runs."""
+    """The state of one call of :func:`run_try`."""
 
-    def __init__(self, ti: TaskInstance, *, own_process: bool, masker: Masker | None, limits: Limits) -> None:
-        self.ti, self.own_process, self.masker, self.limits = ti, own_process, masker, limits
+    def __init__(self, ti: TaskInstance, *, own_process: bool, limits: Limits) -> None:
+        self.ti, self.own_process, self.masker, self.limits = ti, own_process, ti.runtime.masker, limits
         self.context: Context = ti.context
         self.started = ti.started
         self.callbacks_run: list[str] = []
@@ -225,10 +223,10 @@ class _Attempt:
 
     def _skips(self) -> tuple[tuple[str, ...] | None, Any]:
         """``follow`` and ``skip`` of the success, as the task set them."""
-        match self.ti.steering:
-            case Follow(choice=choice):
+        match self.ti.downstream_choice:
+            case BranchChoice(choice=choice):
                 return self._followed(choice), "none"
-            case Skip(which=which):
+            case SkipChoice(which=which):
                 return None, which
         return None, "none"
 
@@ -364,38 +362,6 @@ class _Attempt:
                 on_kill()
         except Exception as error:
             log.error("on_kill failed: %s\n%s", error, user_traceback(error).rstrip())
-
-    # --------------------------------------------------------------------- the provider of connections and variables
-
-    def get_connection(self, conn_id: str) -> Any:
-        connection = self.ti.runtime.get_connection(conn_id)
-        if connection is not None and self.masker is not None:
-            self.masker.add(*connection.secrets())
-        return connection
-
-    def get_variable(self, key: str) -> str | None:
-        value = self.ti.runtime.get_variable(key)
-        if value is not None and self.masker is not None:
-            self._hide_variable(self.masker, key, value)
-        return value
-
-    @staticmethod
-    def _hide_variable(masker: Masker, key: str, value: str) -> None:
-        import json
-
-        try:
-            content = json.loads(value)
-        except ValueError:
-            content = value
-        masker.add_from({key: content})
-        if isinstance(content, dict | list):
-            masker.add_from(content)
-
-    def set_variable(self, key: str, value: str, description: str | None = None) -> None:
-        self.ti.runtime.set_variable(key, value, description)
-
-    def delete_variable(self, key: str) -> None:
-        self.ti.runtime.delete_variable(key)
 
 
 # ------------------------------------------------------------------------------------------------ the DAG and its tasks

@@ -39,7 +39,7 @@ def load(source: Mapping[str, Any]) -> LoadedDag:
     from nbflow.execution.task_runner import feeds_mapping, preload_modules
     from nbflow.sources.stored_version import VersionSource, load_version
 
-    version = load_version(VersionSource.from_json(source["version"]), keep=True)
+    version = load_version(VersionSource.from_json(source["version"]), keep_imports=True)
     dag, loaded = version.dag, version.loaded
     if dag is None:
         return LoadedDag(dag=None, error=version.error, detail=version.detail, output=loaded.output)
@@ -55,7 +55,7 @@ def run(dag: Any, work: Work, runtime: TaskClient, limits: Mapping[str, Any]) ->
     from nbflow.execution.task_runner import Limits, run_try
 
     task = dag.get_task(work.task_id)
-    return run_try(dag, task, work, runtime, own_process=True, masker=runtime.masker, limits=Limits(**limits))
+    return run_try(dag, task, work, runtime, own_process=True, limits=Limits(**limits))
 
 
 def nbflow_user_code() -> UserCode:

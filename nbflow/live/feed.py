@@ -16,7 +16,7 @@ from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Fetch, SharedViews, Watch
 from nbflow.store.base import ChangeToken, Store
 from nbflow.ui.live import MAX_HZ
-from nbflow.views.base import Query
+from nbflow.views.base import Query, View
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +38,32 @@ class Feed:
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
-    def watch(self, query: Query, *, wake: Callable[[], None] | None = None) -> Watch:
+    def watch(self, query: Query[View], *, wake: Callable[[], None] | None = None) -> Watch:
         """Watch a query until the watch is closed. The first message is there at once. Raises NbflowError once the feed
         is closed."""
-        if self._closing.is_set():
-            raise NbflowError("This feed was closed.", hint="Open the home again.")
-        watch = self._views.watch(query, wake)
+        if not self._closing.is_set():
+            watch = self._views.watch(query, wake)
+            if self._has_thread():
+                return watch
+            watch.close()
+        raise NbflowError("This feed was closed.", hint="Open the home again.")
+
+    def _has_thread(self) -> bool:
+        """Start the thread, where there is none; False once the feed is closed."""
         with self._lock:
+            if self._closing.is_set():
+                return False
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="nbflow-feed", daemon=True)
                 self._thread.start()
-        return watch
+            return True
 
     def close(self, timeout_s: float = 5) -> None:
         """Close all watches and end the thread."""
-        self._closing.set()
+        with self._lock:  # a watch that comes now is refused, one that came before is closed
+            self._closing.set()
+            thread = self._thread
         self._views.close()
-        thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
 

@@ -3,9 +3,9 @@
 Rules
 -----
 * Equal queries share one :class:`SharedView`. It is fetched when its first watcher comes, and again once something was
-  committed that may concern it: an event of the DAG or run that the query names, or any change that the history does
-  not tell (a pause, an import error, a new version, a process). A view whose ``wake_at`` has come is fetched again
-  too: it changes by time alone.
+  committed that may concern it: an event of the DAG or run that the query names (of any, for a query that is not
+  ``ALONE``), or any change that the history does not tell (a pause, an import error, a new version, a process). A view
+  whose ``wake_at`` has come is fetched again too: it changes by time alone.
 * Nothing is missed. The history is read up to a cursor *before* what it concerns is fetched, so a fetch is never older
   than the events that asked for it. A cursor that no longer leads on (StaleCursor), or more events than a page holds,
   concern all views.
@@ -74,17 +74,18 @@ class Trouble:
 Message = Snapshot | Change | Trouble
 
 
-def concerned_by(query: Query, run: RunKey) -> bool:
-    """Whether what happened in a run may change what a query shows: one that has a ``dag_id``, or a ``dag_id`` and a
-    ``run_id``, shows that DAG or run alone."""
+def concerned_by(query: Query[View], run: RunKey) -> bool:
+    """Whether what happened in a run may change what a query shows."""
     dag_id, run_id = getattr(query, "dag_id", None), getattr(query, "run_id", None)
-    return dag_id in (None, run.dag_id) and (dag_id is None or run_id in (None, run.run_id))
+    if dag_id is None or not query.ALONE:
+        return True
+    return dag_id == run.dag_id and run_id in (None, run.run_id)
 
 
 class SharedView:
     """One query: its newest view, what led to it, and who watches. Guarded by the lock of :class:`SharedViews`."""
 
-    def __init__(self, query: Query) -> None:
+    def __init__(self, query: Query[View]) -> None:
         self.query = query
         self.watches: set[Watch] = set()
         self.fetching = threading.Lock()
@@ -193,7 +194,7 @@ class SharedViews:
     def __init__(self, store: Store, clock: Clock, fetch: Fetch) -> None:
         self.store, self.clock, self._fetch_view = store, clock, fetch
         self.lock = threading.Lock()
-        self._shared: dict[Query, SharedView] = {}
+        self._shared: dict[Query[View], SharedView] = {}
         self._cursor: Cursor | None = None
 
     @property
@@ -201,7 +202,7 @@ class SharedViews:
         """Whether anybody watches anything."""
         return bool(self._shared)
 
-    def watch(self, query: Query, wake: Callable[[], None] | None = None) -> Watch:
+    def watch(self, query: Query[View], wake: Callable[[], None] | None = None) -> Watch:
         """Watch a query. Its first message is there when this returns, fetched on this thread unless somebody else
         watches the same."""
         self._begin_to_follow()

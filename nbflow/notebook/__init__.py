@@ -20,6 +20,7 @@ from nbflow.notebook.functions import gantt as gantt
 from nbflow.notebook.functions import grid as grid
 from nbflow.notebook.functions import list_dags as list_dags
 from nbflow.notebook.functions import logs as logs
+from nbflow.notebook.functions import mark as mark
 from nbflow.notebook.functions import next_runs as next_runs
 from nbflow.notebook.functions import pause as pause
 from nbflow.notebook.functions import run as run

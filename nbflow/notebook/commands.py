@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.arguments import Argument, Values, values_of
 from nbflow.authoring.dag import DAG
 from nbflow.commands import command
-from nbflow.commands.base import Command, Result, carry_out
+from nbflow.commands.base import Command, Preview, Result, carry_out
 from nbflow.commands.context import Context
 from nbflow.commands.way_out import Surface
 from nbflow.errors import NbflowError
@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KernelDags:
-    """DAGs of this kernel's cells, then those that the schedule follows."""
+    """DAGs of this kernel's cells, then those that the schedule follows. ``given`` is a DAG object that is meant
+    itself."""
 
     here: Session
+    given: DAG | None = None
 
     def version(self, dag_id: str) -> DagVersion:
+        if self.given is not None and self.given.dag_id == dag_id:
+            return self.here.version(self.given)
         return self.here.version(dag_id)
 
     def scheduled(self, dag_id: str) -> DagRow:
@@ -48,9 +52,10 @@ class KernelDags:
         return self.here.operations_on(version)
 
 
-def context_of(here: Session) -> Context:
+def context_of(here: Session, dag: str | DAG | None = None) -> Context:
     """What a command may use in this kernel."""
-    return Context(app=here.app, actor=here.actor, dags=KernelDags(here), surface=Surface.NOTEBOOK, zone=here.zone)
+    dags = KernelDags(here, dag if isinstance(dag, DAG) else None)
+    return Context(app=here.app, actor=here.actor, dags=dags, surface=Surface.NOTEBOOK, zone=here.zone)
 
 
 def carried_out(one: Command, args: Values) -> Shown:
@@ -65,6 +70,23 @@ def shown(done: Result) -> Shown:
     return Shown(done.value, message_bundle(" ".join([done.text, *done.warnings])))
 
 
+def previewed(one: Command, args: Values) -> Preview:
+    """What a command would change."""
+    preview = one.preview(context_of(session()), args)
+    assert preview is not None
+    return preview
+
+
+def result_of(name: str, dag: str | DAG | None = None, **given: Any) -> Result:
+    """Carry out a command with arguments by their names. A DAG may be given itself."""
+    one = command(name)
+    if dag is not None:
+        given["dag_id"] = dag.dag_id if isinstance(dag, DAG) else dag
+    done = carry_out(one, context_of(session(), dag), values_of(one.arguments, given))
+    assert done is not None
+    return done
+
+
 def function_of(name: str) -> Callable[..., Shown]:
     """The command as a plain function. Its places are its first arguments, its options are keywords; a DAG may be given
     itself, instead of its id."""
@@ -72,9 +94,7 @@ def function_of(name: str) -> Callable[..., Shown]:
 
     def call(*places: Any, **options: Any) -> Shown:
         given = dict(signature.bind(*places, **options).arguments)
-        for key, value in given.items():
-            given[key] = value.dag_id if isinstance(value, DAG) else value
-        return carried_out(one, values_of(one.arguments, given))
+        return shown(result_of(name, given.pop("dag_id", None), **given))
 
     signature = inspect.Signature([_parameter(argument) for argument in one.arguments])
     call.__name__ = call.__qualname__ = one.magic.rpartition(" ")[2]

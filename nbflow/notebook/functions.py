@@ -11,14 +11,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from nbflow.arguments import values_of
 from nbflow.authoring.dag import DAG
+from nbflow.commands import command
+from nbflow.commands.runs import planned
 from nbflow.core.backfill import Reprocess
-from nbflow.core.snapshot import Instance, Run, TaskKey
-from nbflow.core.states import FAILED_STATES, TaskState
-from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
+from nbflow.core.snapshot import Run, TaskKey
+from nbflow.core.states import STATE_MEANINGS
+from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook.breakpoints import breakpoints_stop
-from nbflow.notebook.commands import context_of, function_of
-from nbflow.notebook.error_display import told_in_one_line
+from nbflow.notebook.commands import context_of, function_of, previewed, result_of
+from nbflow.notebook.error_display import spell, told_in_one_line
 from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, execution_count
 from nbflow.notebook.session import Session, session
 from nbflow.services import schedulers
@@ -45,14 +48,16 @@ from nbflow.views.gantt import GanttQuery
 from nbflow.views.graph import GraphQuery, GraphView, graph_view
 from nbflow.views.grid import GridQuery
 from nbflow.views.import_errors import ImportErrorsQuery
+from nbflow.views.lookups import check_task, task_key
 from nbflow.views.next_runs import NextRunsQuery
 from nbflow.views.runs import RunsQuery
 from nbflow.views.task_instances import TaskInstancesQuery
-from nbflow.views.task_log import TaskLogQuery
+from nbflow.views.task_log import TaskLogQuery, find_logged
 from nbflow.views.timeline import timeline_view
 from nbflow.views.values import zone_of
 from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
+from nbflow.way_out import way
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -126,7 +131,8 @@ def with_kernel(here: Session, view: GraphView, version: int | None = None) -> G
     saved file's, and what to do where a run is held."""
     own = here.dags.get(view.dag_id)
     kernels = own is not None and version == own.version.number
-    held = f"{view.dag_id} is paused, so this run waits: %dag unpause {view.dag_id}" if view.held else ""
+    unpause = spell(way("dags unpause", view.dag_id))
+    held = f"{view.dag_id} is paused, so this run waits: {unpause}" if view.held else ""
     parts = (here.differs(view.dag_id) if kernels else "", held)
     return replace(view, footer=(*view.footer, *filter(None, parts)))
 
@@ -136,28 +142,12 @@ def states(dag: Dag | None = None, *, run: str | None = None) -> Shown:
     """The task instances of a run (the newest, unless ``run`` says which); without a DAG: what the states mean. As a
     value: name -> row."""
     if dag is None:
-        return Shown(dict(_MEANINGS), states_bundle(_MEANINGS.items()))
+        meanings = {state.value: meaning for state, meaning in STATE_MEANINGS.items()}
+        return Shown(meanings, states_bundle(meanings.items()))
     here = session()
     found = here.find_run(dag, run)
     view = here.fetch(TaskInstancesQuery(dag_id=found.dag_id, run_id=found.run_id))
-    return Shown({row.id: row for row in view.rows}, tasks_bundle(view, here.app.clock.now()))
-
-
-_MEANINGS: Mapping[str, str] = {
-    "none": "Not looked at yet, or waits for tasks before it.",
-    "scheduled": "Its rule is met; it waits for a slot.",
-    "queued": "It has a slot and is about to start.",
-    "running": "It runs.",
-    "success": "It ended well.",
-    "failed": "It ended with an error, and has no retry left.",
-    "skipped": "It was not needed: a branch, or a task before it, said so.",
-    "upstream_failed": "A task that it needs failed.",
-    "up_for_retry": "It failed and will be tried again.",
-    "up_for_reschedule": "A sensor that looks again later; it takes no slot meanwhile.",
-    "deferred": "It waits in the triggerer; it takes no slot meanwhile.",
-    "restarting": "It was cleared while it ran, and starts over.",
-    "removed": "The DAG no longer has it.",
-}
+    return Shown({row.id: row for row in view.rows}, tasks_bundle(view, here.app.clock.now(), spell))
 
 
 def _spec_of_run(here: Session, run: Run) -> DagSpec:
@@ -175,9 +165,9 @@ def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
     found = here.find_run(dag, run)
     if task is None:
         view = here.fetch(WhyRunQuery(dag_id=found.dag_id, run_id=found.run_id))
-        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view))
-    _known_task(_spec_of_run(here, found), task)
-    key = _task_key(task)
+        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view, here.app.clock.now(), spell))
+    check_task(found.dag_id, task, _spec_of_run(here, found).tasks)
+    key = task_key(task)
     of_task = here.fetch(
         WhyTaskQuery(
             dag_id=found.dag_id,
@@ -186,21 +176,7 @@ def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
             map_index=key.map_index if key.map_index >= 0 else None,
         )
     )
-    return Shown({of_task.name: of_task.headline}, why_bundle(of_task, here.app.clock.now()))
-
-
-def _task_key(text: str) -> TaskKey:
-    """``load``, or ``load[1]`` for one instance of a mapped task."""
-    name, _, rest = text.partition("[")
-    index = rest.removesuffix("]")
-    return TaskKey(name, int(index) if index.isdigit() else -1)
-
-
-def _known_task(spec: DagSpec, task: str) -> None:
-    name = task.partition("[")[0]
-    if name not in spec.tasks:
-        hint = did_you_mean(name, spec.tasks).strip() or f"It has: {', '.join(list(spec.tasks)[:8])}."
-        raise TaskNotFound(f"DAG {spec.dag_id!r} has no task {task!r}.", hint=hint)
+    return Shown({of_task.name: of_task.headline}, why_bundle(of_task, here.app.clock.now(), spell))
 
 
 @told_in_one_line
@@ -212,32 +188,9 @@ def logs(
     here = session()
     task, run = context_of(here).task_or_run(_id(dag), task, run)
     found = here.find_run(dag, run)
-    ti = _logged(here, found, _spec_of_run(here, found), task)
-    view = here.fetch(
-        TaskLogQuery(
-            dag_id=found.dag_id,
-            run_id=found.run_id,
-            task_id=ti.task_id,
-            map_index=ti.map_index,
-            try_number=try_number,
-            search=search,
-        )
-    )
+    key = find_logged(here.app.store, found, task)
+    view = here.fetch(TaskLogQuery(**found.key._asdict(), **key._asdict(), try_number=try_number, search=search))
     return Shown([line.message for line in view.lines], log_bundle(view))
-
-
-def _logged(here: Session, run: Run, spec: DagSpec, task: str | None) -> Instance:
-    instances = here.app.store.instances(run.key)
-    if task is not None:
-        _known_task(spec, task)
-        own = [one for one in instances if task in (one.task_id, str(one.key))]
-        if own:
-            return next((one for one in own if one.state in FAILED_STATES), own[0])
-    tried = [one for one in instances if one.try_number > 0 and (task is None or one.task_id == task)]
-    if not tried:
-        raise NbflowError(f"Nothing of run {run.run_id} has been tried yet.", hint=f"See: %dag why {run.dag_id}.")
-    failed = [one for one in tried if one.state is TaskState.FAILED]
-    return max(failed or tried, key=lambda one: one.start_date or run.run_after)
 
 
 @told_in_one_line
@@ -293,12 +246,8 @@ def run(dag: Dag, *, conf: Mapping[str, Any] | None = None, date: When = None, r
 
     ``conf``: what the run is given; ``date``: its logical date (default: now).
     """
+    made = result_of("dags trigger", dag, conf=conf, logical_date=date, run_id=run_id).value
     here = session()
-    version = here.version(dag)
-    moment = _moment(here, date)
-    made = here.operations_on(version).trigger(
-        version.dag_id, run_id=run_id, logical_date=moment, conf=conf, version=version.number
-    )
     _have_scheduler(here)
     return handle_of(here, made)
 
@@ -377,23 +326,18 @@ def backfill(
 ) -> BackfillHandle:
     """Run the past intervals from ``start`` to ``end`` (logical dates, both included). ``reprocess`` says which runs
     that exist already go again: none, failed or completed. ``dry_run`` only shows what would be made."""
-    here = session()
-    version = here.version(dag)
     if reprocess not in set(Reprocess):
         choices = ", ".join(Reprocess)
         raise NbflowError(f"reprocess is one of {choices}, not {reprocess!r}.{did_you_mean(reprocess, Reprocess)}")
-    begin, last = _moment(here, start), _moment(here, end)
-    if begin is None or last is None:
-        raise NbflowError("A backfill needs its first and its last logical date.")
-    zone = zone_of(version.spec)
-    asked: dict[str, Any] = {"reprocess": reprocess, "run_backwards": backwards, "version": version.number}
-    operations = here.operations
+    here, one = session(), command("backfill create")
+    version = here.version(dag)
+    asked = {"from_date": start, "to_date": end, "reprocess": reprocess, "run_backwards": backwards}
     if dry_run:
-        plan = operations.plan_backfill(version.dag_id, begin, last, **asked)
-        return BackfillHandle(here, version.dag_id, plan, None, zone)
-    made = operations.backfill(version.dag_id, begin, last, max_active_runs=max_active_runs, conf=conf, **asked)
+        args = values_of(one.arguments, {**asked, "dag_id": version.dag_id})
+        return BackfillHandle(here, version.dag_id, planned(context_of(here, dag), args), None, zone_of(version.spec))
+    made = result_of("backfill create", dag, **asked, max_active_runs=max_active_runs, conf=conf).value
     _have_scheduler(here)
-    return BackfillHandle(here, version.dag_id, made.plan, made.backfill_id, zone)
+    return BackfillHandle(here, version.dag_id, made.plan, made.backfill_id, zone_of(version.spec))
 
 
 @told_in_one_line
@@ -411,27 +355,30 @@ def clear(
     failed ones; ``newest``: with the newest version of the DAG. As a value: the cleared task instances."""
     here = session()
     found = here.find_run(dag, run)
-    spec = _spec_of_run(here, found)
-    for task in tasks:
-        _known_task(spec, task)
-    cleared = here.operations.clear(
-        found.key,
-        tasks or None,
-        upstream=upstream,
-        downstream=downstream,
-        only_failed=failed,
-        newest_version=newest,
-        dry_run=dry_run,
-    )
-    names = [str(key) for key in cleared]
-    if not names:
+    given = {
+        "tasks": list(tasks),
+        "run": found.run_id,
+        "upstream": upstream,
+        "downstream": downstream,
+        "only_failed": failed,
+        "newest": newest,
+    }
+    if dry_run:
+        args = values_of(command("tasks clear").arguments, {**given, "dag_id": found.dag_id})
+        rows = previewed(command("tasks clear"), args).items
+        cleared = [TaskKey(row["task_id"], row["map_index"]) for row in rows]
+    else:
+        cleared = result_of("tasks clear", dag, **given).value
+    if not cleared:
         return _message(f"There is nothing to clear in {found.run_id}.", cleared)
     will = "would be cleared" if dry_run else "cleared"
-    return _message(f"{formatting.count(len(names), 'task')} of {found.run_id} {will}: {', '.join(names)}.", cleared)
+    names = ", ".join(map(str, cleared))
+    return _message(f"{formatting.count(len(cleared), 'task')} of {found.run_id} {will}: {names}.", cleared)
 
 
 pause = function_of("dags pause")
 unpause = function_of("dags unpause")
+mark = function_of("tasks mark")
 
 
 @told_in_one_line
@@ -473,9 +420,3 @@ def schedule(
         )
     verb = "Changed" if existed else "Wrote"
     return _message(f"{verb} {path}: DAG {dag_id} runs {notebook} at {cron}.{hint}", path)
-
-
-def as_bundle(shown: Any) -> Bundle:
-    """The picture of what a verb returned."""
-    bundle = shown.bundle
-    return bundle() if callable(bundle) else bundle

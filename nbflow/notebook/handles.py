@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbflow.core.backfill import BackfillPlan
 from nbflow.core.snapshot import Instance, Run
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
-from nbflow.notebook.error_display import mark, told_in_one_line
+from nbflow.live.shared_views import Change, Snapshot
+from nbflow.notebook.error_display import mark, spell, told_in_one_line
 from nbflow.ui import formatting
 from nbflow.ui.html import backfill_bundle, graph_bundle
 from nbflow.ui.live import LiveGraph
@@ -26,15 +27,20 @@ from nbflow.views.backfill import BackfillQuery, BackfillView, backfill_view
 from nbflow.views.graph import GraphQuery, GraphView, changed_fields, operator_name
 from nbflow.views.task_log import TaskLogQuery
 from nbflow.views.values import cause_words, elapsed, in_zone, state_counts, zone_of
+from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
+from nbflow.way_out import respelled
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
     from nbflow.notebook.session import Session
     from nbflow.store.base import Attempt
+    from nbflow.views.base import Query, View
+
+V = TypeVar("V", bound="View")
 
 LOOK_SECONDS = 1.0
-"""At most so long until a change is seen whose nudge got lost."""
+"""How often is looked at what the metastore does not tell: whether a notebook was saved, whether a scheduler lives."""
 
 
 def seen(bundle: Bundle) -> dict[str, str]:
@@ -76,26 +82,43 @@ class Shown:
 
 
 class _Follower:
-    """A thread that calls ``look`` after each change of the store, until it answers that all is over."""
+    """A thread that calls ``look`` with each new state of a view, until it answers that all is over. It rests after
+    each; what comes meanwhile is one state, the newest."""
 
-    def __init__(self, session: Session, look: Callable[[], bool], end: Callable[[], None]) -> None:
-        self._store, self._look, self._end = session.app.store, look, end
-        self._stop = threading.Event()
+    def __init__(
+        self,
+        session: Session,
+        query: Query[V],
+        look: Callable[[V], bool],
+        end: Callable[[], None],
+        *,
+        rest_seconds: float = 0.0,
+    ) -> None:
+        self._watch = session.feed.watch(query)
+        self._look, self._end, self._rest_seconds = look, end, rest_seconds
+        self._stopped = threading.Event()
         self.thread = threading.Thread(target=self._run, name="nbflow-follow", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
         try:
-            while not self._stop.is_set():
-                token = self._store.change_token()
-                if self._look():
-                    break
-                self._store.wait_for_change(token, timeout=LOOK_SECONDS)
+            with self._watch:
+                self._follow()
             self._end()
         except Exception:  # the home was closed, or the disk is gone: a picture that stands still harms nobody
             import logging
 
             logging.getLogger(__name__).debug("a run is no longer followed", exc_info=True)
+
+    def _follow(self) -> None:
+        view: Any = None
+        while not self._watch.closed:
+            message = self._watch.next(LOOK_SECONDS)
+            if isinstance(message, (Snapshot, Change)):
+                view = message.view
+            if view is not None and self._look(view):
+                return
+            self._stopped.wait(self._rest_seconds)
 
     def join(self, timeout: float) -> None:
         """Wait for the end of what is followed."""
@@ -103,7 +126,8 @@ class _Follower:
 
     def stop(self) -> None:
         """Follow no longer; the picture is brought to its end as things stand."""
-        self._stop.set()
+        self._stopped.set()
+        self._watch.close()
 
 
 class _Patience:
@@ -280,9 +304,10 @@ class RunHandle(Watched):
         return f"<run {self.run_id} of {self.dag_id}: {self.state} ({counts})>"
 
     def _late(self, seconds: float) -> NbflowError:
-        waits = self._session.operations.why(self.key)
-        first = next((f"{key}: {wait.text}" for key, wait in waits.items()), "")
-        return NbflowError(f"Run {self.run_id} is still {self.state} after {seconds:g} s. {first}".strip())
+        waits = self._session.fetch(WhyRunQuery(dag_id=self.dag_id, run_id=self.run_id)).rows
+        first = next((row for row in waits if row.reason), None)
+        text = f"Run {self.run_id} is still {self.state} after {seconds:g} s."
+        return NbflowError(f"{text} {first.id}: {first.reason}", ways=first.ways) if first else NbflowError(text)
 
     def _instances(self) -> list[Instance]:
         return self._session.app.store.instances(self.key)
@@ -291,7 +316,11 @@ class RunHandle(Watched):
 
     def graph(self) -> GraphView:
         """The run's graph now."""
-        return self._complete(self._session.fetch(GraphQuery(dag_id=self.dag_id, run_id=self.run_id)))
+        return self._complete(self._session.fetch(self._query))
+
+    @property
+    def _query(self) -> GraphQuery:
+        return GraphQuery(dag_id=self.dag_id, run_id=self.run_id)
 
     def bundle(self) -> Bundle:
         """Its picture now."""
@@ -314,8 +343,8 @@ class RunHandle(Watched):
             self.graph(), now=lambda: clock.now().astimezone(zone), details=self._details, command=self._command
         )
         live.show()
-        told = _Told(self, live)
-        self._follower = _Follower(self._session, told.look, live.finish)
+        told = _Told(self._complete, live)
+        self._follower = _Follower(self._session, self._query, told.look, live.finish)
 
     # --- what the panel of a task shows and does; on the publisher's thread
 
@@ -329,7 +358,11 @@ class RunHandle(Watched):
         log = self._session.fetch(TaskLogQuery(**which))
         return {
             "subtitle": operator_name(self._spec.tasks[task_id]),
-            "why": {"headline": why.headline, "grounds": list(why.grounds), "ways_out": list(why.ways_out)},
+            "why": {
+                "headline": respelled(why.headline, why.ways_out, spell),
+                "grounds": list(why.grounds),
+                "ways_out": [spell(one) for one in why.ways_out],
+            },
             "log": [
                 {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message}
                 for line in log.lines[-PANEL_LINES:]
@@ -362,14 +395,14 @@ PANEL_LINES = 200
 class _Told:
     """What a live graph was last told, so that it is told changes only."""
 
-    def __init__(self, handle: RunHandle, live: LiveGraph) -> None:
-        self.handle, self.live = handle, live
+    def __init__(self, complete: Callable[[GraphView], GraphView], live: LiveGraph) -> None:
+        self.complete, self.live = complete, live
         self.tasks = {task.task_id: task for task in live.graph.tasks}
         self.state = live.graph.run_state
         self.footer = live.graph.footer
 
-    def look(self) -> bool:
-        now = self.handle.graph()
+    def look(self, view: GraphView) -> bool:
+        now = self.complete(view)
         for task in now.tasks:
             changed = changed_fields(self.tasks[task.task_id], task)
             if changed:
@@ -439,20 +472,23 @@ class BackfillHandle(Watched):
         from IPython.display import display
 
         now, shown = self._session.app.clock.now, self.view()
-        if _is_over(shown):
+        if self.backfill_id is None or _is_over(shown):
             display(seen(backfill_bundle(shown, now())), raw=True)
             return
         handle = display(seen(backfill_bundle(shown, now())), raw=True, display_id=True)
-        last: list[Any] = [shown, time.monotonic()]
 
-        def look() -> bool:
-            view, at = self.view(), time.monotonic()
-            if view != last[0] and at - last[1] >= PICTURE_SECONDS:
-                last[:] = [view, at]
+        def look(view: BackfillView) -> bool:
+            nonlocal shown
+            if view != shown:
+                shown = view
                 handle.update(seen(backfill_bundle(view, now())), raw=True)
             return _is_over(view)
 
-        self._follower = _Follower(self._session, look, lambda: handle.update(seen(self.bundle()), raw=True))
+        def end() -> None:
+            handle.update(seen(self.bundle()), raw=True)
+
+        query = BackfillQuery(backfill_id=self.backfill_id)
+        self._follower = _Follower(self._session, query, look, end, rest_seconds=PICTURE_SECONDS)
 
 
 def _states_of(view: BackfillView) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ from nbflow.notebook.cells import CellDag, CellLog, notebook_path, saved_source
 if TYPE_CHECKING:
     from nbflow.app import App
     from nbflow.config import Settings
+    from nbflow.live.feed import Feed
     from nbflow.services.operations import Operations
     from nbflow.sources.loading import Loaded
     from nbflow.store.base import DagVersion
@@ -69,6 +70,14 @@ class Session:
             return self.settings.notebook.save_output
         except ConfigError:  # which the user is being told, in an output
             return True
+
+    @cached_property
+    def feed(self) -> Feed:
+        """What live outputs follow."""
+        from nbflow.live.feed import Feed
+        from nbflow.views import fetch
+
+        return Feed(self.app.store, self.app.clock, partial(fetch, settings=self.app.settings))
 
     @property
     def actor(self) -> str:
@@ -163,7 +172,7 @@ class Session:
         path = Path(dag.fileloc)
         loaded = self._load_once(path) if path.is_file() else None
         if loaded is None or dag.dag_id not in loaded.specs:
-            why = f": {loaded.faults[0].error}" if loaded is not None and loaded.faults else "."
+            why = f": {loaded.import_errors[0].message}" if loaded is not None and loaded.import_errors else "."
             raise NbflowError(
                 f"DAG {dag.dag_id!r} is known to this process only, so no other one can run it{why}",
                 hint="Run it here with test(), or put it into a %%dag cell or a file.",
@@ -216,8 +225,8 @@ class Session:
         saved = saved_source(self.path, dag_id)
         if saved is None:
             return "not saved yet: save the notebook and the schedule follows it"
-        if saved.fault is not None:
-            return f"the saved notebook cannot be loaded ({saved.cell.name}, line {saved.fault.line})"
+        if saved.error is not None:
+            return f"the saved notebook cannot be loaded ({saved.cell.name}, line {saved.error.line})"
         if saved.text != own.cell.source.text:
             return "differs from the saved notebook, which the schedule follows"
         if not self.path.is_relative_to(os.path.abspath(self.app.settings.core.dags_folder)):
@@ -226,6 +235,9 @@ class Session:
 
     def close(self) -> None:
         """Let go of the home."""
+        if "feed" in self.__dict__:
+            self.feed.close()
+            del self.__dict__["feed"]
         if "app" in self.__dict__:
             self.app.close()
             del self.__dict__["app"]

@@ -10,6 +10,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nbflow.core import actions
@@ -47,14 +48,17 @@ def run_test(
     run_conf: Mapping[str, Any] | None = None,
     execution_date: datetime | str | None = None,
     mark_success_pattern: str | None = None,
+    each_turn: Callable[[Run], None] | None = None,
     app: App,
 ) -> Run:
     """Run ``dag`` once in this process and return the finished run.
 
     ``logical_date`` defaults to now; ``execution_date`` is its 2.x name. Tasks whose id matches the regular expression
-    ``mark_success_pattern`` are not run but count as success, as in Airflow.
+    ``mark_success_pattern`` are not run but count as success, as in Airflow. ``each_turn`` is called with the run as it
+    was made, whenever tasks may have ended.
     """
-    return run_inline(app, dag, logical_date or execution_date, run_conf or {}, mark_success_pattern)
+    moment = logical_date or execution_date
+    return run_inline(app, dag, moment, run_conf or {}, mark_success_pattern, each_turn=each_turn)
 
 
 def run_inline(
@@ -66,6 +70,7 @@ def run_inline(
     *,
     version: DagVersion | None = None,
     watch: Callable[[Run], None] | None = None,
+    each_turn: Callable[[Run], None] | None = None,
 ) -> Run:
     """Make a run of ``dag`` and drive it to its end.
 
@@ -96,7 +101,8 @@ def run_inline(
     try:
         if watch is not None:
             watch(run)
-        drive(app, [run.key], {version.number: dag}, job_id=job_id, announce=watch is not None)
+        look = None if each_turn is None else partial(each_turn, run)
+        drive(app, [run.key], {version.number: dag}, job_id=job_id, announce=watch is not None, each_turn=look)
     except BaseException:  # Ctrl-C, a debugger that quits: nobody will drive this run on
         app.operations("test").mark_run(run.key, RunState.FAILED)
         raise
@@ -118,7 +124,13 @@ def register_inline(app: App, dag: DAG) -> DagVersion:
 
 
 def drive(
-    app: App, runs: list[RunKey], dags: Mapping[int, DAG], *, job_id: str | None = None, announce: bool = False
+    app: App,
+    runs: list[RunKey],
+    dags: Mapping[int, DAG],
+    *,
+    job_id: str | None = None,
+    announce: bool = False,
+    each_turn: Callable[[], None] | None = None,
 ) -> None:
     """Drive these runs in this process until each has ended, or none of them can go on. ``announce``: see
     :mod:`nbflow.execution.executors.sequential`."""
@@ -142,6 +154,8 @@ def drive(
     told: set[datetime] = set()
 
     def until(turn: Turn) -> bool:
+        if each_turn is not None:
+            each_turn()
         now, at = app.clock.now(), turn.wake_at
         if not turn.busy and not scheduler.executor.live and at is not None and at not in told:
             told.add(at)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from nbflow.authoring.params import check_conf_is_json, params_of_run
+from nbflow.authoring.params import conf_as_json, params_of_run
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core import actions
@@ -408,11 +408,15 @@ class Operations:
             raise NbflowError(f"There is no backfill {backfill_id}.", hint=f"See: {see}.", ways=(see,))
         return row
 
+    def unstarted_runs(self, backfill_id: int) -> list[Run]:
+        """Runs of a backfill that have not started."""
+        active = self.store.active_runs(self.find_backfill(backfill_id).dag_id)
+        return [run for run in active if run.backfill_id == backfill_id and run.state is RunState.QUEUED]
+
     def cancel_backfill(self, backfill_id: int) -> int:
         """Fail the backfill's runs that have not started, let the running ones end; returns how many were failed."""
         row = self.find_backfill(backfill_id)
-        waiting = [run for run in self.store.active_runs(row.dag_id) if run.backfill_id == backfill_id]
-        queued = [run for run in waiting if run.state is RunState.QUEUED]
+        queued = self.unstarted_runs(backfill_id)
         for run in queued:
             self.mark_run(run.key, RunState.FAILED)
         self.store.update_backfill(backfill_id, cancelled=True, completed_at=self.clock.now())
@@ -446,8 +450,9 @@ def _into_backfill(op: Op) -> Op:
 
 
 def check_conf(spec: DagSpec, conf: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The conf as given, if it is JSON and the params fit their schemas; else ParamValidationError naming those."""
-    check_conf_is_json(conf)
+    """The conf as JSON stores it. Raises ParamValidationError for a conf that JSON cannot hold, and for params that do
+    not fit their schemas."""
+    stored = conf_as_json(conf)
     if spec.params:
-        params_of_run(spec.params, conf)
-    return dict(conf)
+        params_of_run(spec.params, stored)
+    return stored

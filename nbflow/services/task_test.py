@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow import serde
 from nbflow.authoring.context import running_in
-from nbflow.authoring.params import check_conf_is_json
+from nbflow.authoring.params import conf_as_json
 from nbflow.authoring.runtime import Outcome, Work
 from nbflow.authoring.taskinstance import TaskInstance
 from nbflow.connections import providing
@@ -50,7 +50,7 @@ class TaskTest:
     def run(self) -> Outcome:
         """Run it."""
         runtime = self._runtime()
-        return run_try(self.dag, self._task(), self.work, runtime, masker=runtime.masker)
+        return run_try(self.dag, self._task(), self.work, runtime)
 
     def render(self) -> dict[str, Any]:
         """The template fields, rendered, secrets masked."""
@@ -58,7 +58,7 @@ class TaskTest:
         ti = TaskInstance(
             dag=self.dag, task=self._task(), work=self.work, runtime=runtime, started=self.app.clock.now()
         )
-        with self.app.answering(), running_in(ti.context), providing(self.app.secrets):
+        with running_in(ti.context), providing(runtime):
             task = executable_task(ti.task, ti.context)
             ti.task = ti.context["task"] = task
             task.render_template_fields(ti.context)
@@ -120,8 +120,7 @@ def task_test(
         )
     if map_index < 0 and spec.length_expr(task_id) is not None:
         raise NbflowError(f"{task_id} is mapped: say which of its instances.", hint="The first has the map index 0.")
-    check_conf_is_json(conf)
-    found = _run(app, dag, spec, run, conf)
+    found = _run(app, dag, spec, run, conf_as_json(conf))
     work = Work(
         attempt_id=f"task_test-{uuid.uuid4().hex[:12]}",
         run=found,

@@ -18,6 +18,7 @@ from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import RUN_FINISHED, UNFINISHED, RunState, TaskState
 from nbflow.errors import DagRunNotFound
 from nbflow.store.base import Job, Store
+from nbflow.way_out import START_SCHEDULER
 
 
 def explain_run(store: Store, run: RunKey, schedulers: Sequence[Job], now: datetime) -> Mapping[TaskKey, WaitReason]:
@@ -112,5 +113,6 @@ def _needs_scheduler(wait: WaitReason) -> bool:
 
 
 def _no_scheduler(wait: WaitReason) -> WaitReason:
-    text = f"No scheduler is running. Start one with: nbflow scheduler (in a notebook: %nbflow start). {wait.text}"
-    return WaitReason(kind="no_scheduler", text=text, detail=wait.detail, until=wait.until)
+    text = f"No scheduler is running. Start one with: {START_SCHEDULER}. {wait.text}"
+    ways = (START_SCHEDULER, *wait.ways)
+    return WaitReason(kind="no_scheduler", text=text, detail=wait.detail, until=wait.until, ways=ways)

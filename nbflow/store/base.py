@@ -223,6 +223,15 @@ class BackfillRow:
     """{"ordinal", "logical_date", "data_interval_start", "data_interval_end", "run_id", "reset",
     "not_created_because"} of each planned run, in order. ``reset``: the run existed and is run again."""
 
+    @property
+    def state(self) -> str:
+        """In one word."""
+        if self.cancelled:
+            return "cancelled"
+        if self.completed_at is not None:
+            return "completed"
+        return "paused" if self.paused else "running"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingCallback:
@@ -380,7 +389,6 @@ class Store(Protocol):
         and when it is cleared. Among runs that were queued at the same time, the one that was created last. One
         statement, whose cost does not grow with history."""
 
-    def instances_of_task(self, dag_id: str, task_id: str, *, limit: int = 100) -> list[tuple[Run, Instance]]: ...
     def events(
         self,
         *,

@@ -13,7 +13,7 @@ from nbflow.views.graph import TaskView
 from nbflow.views.values import between, count, elapsed
 
 __all__ = [
-    "When", "between", "count", "counts_line", "duration", "elapsed", "exact", "next_run", "note", "note_stem",
+    "When", "between", "brief", "count", "counts_line", "duration", "elapsed", "exact", "next_run", "note", "note_stem",
     "relative", "short_time", "tries", "whole", "zone",
 ]  # fmt: skip
 
@@ -51,6 +51,15 @@ def whole(seconds: float) -> str:
     """A duration in whole seconds, for what changes while one looks: `38 s`, `2 min 5 s`."""
     rounded = max(0, round(seconds))
     return f"{rounded} s" if rounded < 60 else duration(rounded)
+
+
+def brief(seconds: float) -> str:
+    """A duration in its largest unit, where there is little room: `38 s`, `5 min`, `3 h`, `2 d`."""
+    rounded = max(0, round(seconds))
+    for size, unit, *_ in _STEPS:
+        if rounded >= size:
+            return f"{round(rounded / size)} {unit}"
+    return f"{rounded} s"
 
 
 def exact(at: datetime | None) -> str:
@@ -128,7 +137,7 @@ def note(task: TaskView, now: datetime | None = None) -> str:
     if task.note or now is None:
         return stem
     if task.due is not None and task.due > now:
-        return f"{stem} in {whole(between(now, task.due))}".strip()
+        return f"{stem} in {brief(between(now, task.due))}".strip()
     if task.state == "running" and task.since is not None:
         return f"{stem} for {whole(between(task.since, now))}".strip()
     return stem

@@ -40,7 +40,7 @@ V = TypeVar("V", bound="View")
 
 NAMES = (
     "backfill", "backfills", "dag_details", "dag_list", "gantt", "graph", "grid", "import_errors", "jobs", "next_runs",
-    "runs", "task_instances", "task_log", "timeline", "why_run", "why_task",
+    "runs", "task_instances", "task_log", "task_try", "timeline", "why_run", "why_task",
 )  # fmt: skip
 """A view has the name of its module; ``dag_list`` has a ``DagListQuery``."""
 

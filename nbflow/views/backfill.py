@@ -13,7 +13,7 @@ from nbflow.core.states import RunState
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import NbflowError
 from nbflow.store.base import Store
-from nbflow.views.backfills import run_keys, state_of
+from nbflow.views.backfills import run_keys
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import row_of
 from nbflow.views.values import between, in_zone
@@ -75,7 +75,7 @@ def fetch(store: Store, query: BackfillQuery, now: datetime, settings: Settings)
     return BackfillView(
         dag_id=row.dag_id,
         backfill_id=row.backfill_id,
-        status=state_of(row),
+        status=row.state,
         runs=runs,
         remarks=tuple(_clock_changes(runs)),
         dry_run=False,

@@ -72,7 +72,7 @@ def _row(row: BackfillRow, keys: list[RunKey], states: Mapping[RunKey, RunState]
     return BackfillListRow(
         backfill_id=row.backfill_id,
         dag_id=row.dag_id,
-        state=state_of(row),
+        state=row.state,
         from_date=row.from_date,
         to_date=row.to_date,
         runs=len(keys),
@@ -80,12 +80,3 @@ def _row(row: BackfillRow, keys: list[RunKey], states: Mapping[RunKey, RunState]
         failed=sum(state is RunState.FAILED for state in own),
         created_at=row.created_at,
     )
-
-
-def state_of(row: BackfillRow) -> str:
-    """The state of a backfill in one word."""
-    if row.cancelled:
-        return "cancelled"
-    if row.completed_at is not None:
-        return "completed"
-    return "paused" if row.paused else "running"

@@ -87,6 +87,8 @@ class Query(Generic[V_co]):
 
     NAME: ClassVar[str] = ""
     SCHEMA: ClassVar[int] = 1
+    ALONE: ClassVar[bool] = True
+    """Nothing that happens in other DAGs or runs than the ``dag_id`` and ``run_id`` of the query changes the view."""
 
     def to_json(self) -> dict[str, Any]:
         """``{"view": name, "schema": 1, ...fields}``."""

@@ -12,7 +12,7 @@ from nbflow.core.states import TaskState
 from nbflow.store.base import Store, TaskEvent
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
-from nbflow.views.values import Bar, Lane, in_zone, run_title, zone_of
+from nbflow.views.values import Bar, Lane, in_dag_order, in_zone, run_title, zone_of
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -54,13 +54,13 @@ def fetch(store: Store, query: GanttQuery, now: datetime, settings: Settings) ->
 def gantt_view(spec: DagSpec, run: Run, events: Sequence[TaskEvent], now: datetime) -> GanttView:
     """``events``: the history of the run."""
     zone = zone_of(spec)
-    lanes: dict[str, list[Bar]] = {task_id: [] for task_id in spec.tasks}
+    lanes: dict[TaskKey, list[Bar]] = {}
     queued: dict[TaskKey, datetime] = {}
     started: dict[TaskKey, datetime] = {}
 
     def add(key: TaskKey, end: datetime, state: str) -> None:
         start = started.pop(key)
-        lanes.setdefault(str(key), []).append(
+        lanes.setdefault(key, []).append(
             Bar(
                 start=start.astimezone(zone),
                 end=end.astimezone(zone),
@@ -85,5 +85,5 @@ def gantt_view(spec: DagSpec, run: Run, events: Sequence[TaskEvent], now: dateti
         run_id=run.run_id,
         run=run_title(run, zone),
         run_state=run.state.value,
-        lanes=tuple(Lane(label=label, bars=tuple(bars)) for label, bars in lanes.items() if bars),
+        lanes=tuple(Lane(label=str(key), bars=tuple(lanes[key])) for key in in_dag_order(lanes, list(spec.tasks))),
     )

@@ -13,7 +13,7 @@ from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import row_of
-from nbflow.views.values import in_zone
+from nbflow.views.values import in_zone, loudest_first
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -79,8 +79,7 @@ def fetch(store: Store, query: RunsQuery, now: datetime, settings: Settings) -> 
     return RunsView(
         dag_id=query.dag_id,
         rows=tuple(
-            run_row(run, zone, counts={state.value: number for state, number in counts.get(run.key, {}).items()})
-            for run in runs
+            run_row(run, zone, counts={state.value: n for state, n in counts.get(run.key, {}).items()}) for run in runs
         ),
     )
 
@@ -96,5 +95,5 @@ def run_row(run: Run, zone: tzinfo, *, counts: Mapping[str, int] | None = None) 
         data_interval_end=in_zone(run.data_interval_end, zone),
         start_date=in_zone(run.start_date, zone),
         end_date=in_zone(run.end_date, zone),
-        counts=counts or {},
+        counts=loudest_first(counts or {}),
     )

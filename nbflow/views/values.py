@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from nbflow.core.states import CAUSES, RUN_CAUSES, Cause, RunCause
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.views.base import Row
 
 if TYPE_CHECKING:
-    from nbflow.core.snapshot import Run
+    from nbflow.core.snapshot import Instance, Run, TaskKey
     from nbflow.core.spec import DagSpec
     from nbflow.store.base import TaskEvent
 
@@ -64,17 +64,30 @@ def run_title(run: Run, zone: tzinfo) -> str:
 # --------------------------------------------------------------------------------------------------------------- states
 
 
+Keyed = TypeVar("Keyed", "Instance", "TaskKey")
+
+
+def in_dag_order(tis: Iterable[Keyed], task_ids: Sequence[str]) -> list[Keyed]:
+    """Task instances (or their keys) in the order of the DAG's tasks; those of tasks that it no longer has come
+    last."""
+    place = {task_id: index for index, task_id in enumerate(task_ids)}
+    return sorted(tis, key=lambda ti: (place.get(ti.task_id, len(place)), ti.task_id, ti.map_index))
+
+
 def count(number: int, noun: str) -> str:
     """``1 run``, ``1,204 runs``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def state_counts(states: Iterable[str]) -> dict[str, int]:
-    """The number of each state, in the order of :data:`LOUDEST_FIRST`; states that this version does not know come
-    last."""
+    """The number of each state, loudest first."""
+    return loudest_first(Counter(state or "none" for state in states))
+
+
+def loudest_first(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts of states in the order of :data:`LOUDEST_FIRST`; states that this version does not know come last."""
     order = {state: place for place, state in enumerate(LOUDEST_FIRST)}
-    counted = Counter(state or "none" for state in states)
-    return dict(sorted(counted.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+    return dict(sorted(counts.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
 
 def group_state(states: Mapping[str, int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
@@ -14,7 +14,8 @@ from nbflow.services.why import explain_run
 from nbflow.store.base import Attempt, Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
-from nbflow.views.values import in_zone, run_title, zone_of
+from nbflow.views.values import in_dag_order, in_zone, run_title, zone_of
+from nbflow.way_out import Way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyRunQuery(Query["WhyRunView"]):
     NAME: ClassVar[str] = "why_run"
+    ALONE: ClassVar[bool] = False  # it may wait for a slot that a task of another DAG holds
 
     dag_id: str
     run_id: str
@@ -31,7 +33,8 @@ class WhyRunQuery(Query["WhyRunView"]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyRow(Row):
     """One task instance that waits, or that failed. ``kind`` and ``reason`` say why it waits, ``until`` when that ends
-    by itself; ``error`` is the last line of what its last try failed with."""
+    by itself, ``ways`` which commands in the reason help; ``error`` is the last line of what its last try failed
+    with."""
 
     task_id: str
     map_index: int = -1
@@ -39,6 +42,7 @@ class WhyRow(Row):
     kind: str = ""
     reason: str = ""
     until: datetime | None = None
+    ways: tuple[Way, ...] = ()
     error: str = ""
 
     @property
@@ -85,6 +89,11 @@ class WhyRunView(View):
     failures: tuple[FailedTry, ...] = ()
     """In the order in which the tries were queued."""
 
+    @property
+    def wake_at(self) -> datetime | None:
+        """When the view changes though nothing is committed."""
+        return min((row.until for row in self.rows if row.until is not None), default=None)
+
 
 def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -> WhyRunView:
     run = run_of(store, query.dag_id, query.run_id)
@@ -106,6 +115,7 @@ def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -
                     kind=wait.kind if wait is not None else "",
                     reason=wait.text if wait is not None else "",
                     until=in_zone(wait.until, zone) if wait is not None else None,
+                    ways=tuple(wait.ways) if wait is not None else (),
                     error=error,
                 )
             )
@@ -132,9 +142,3 @@ def last_errors(attempts: Iterable[Attempt]) -> dict[TaskKey, str]:
     """The last line of the error of each task instance's last try, where it has one."""
     newest = {attempt.key: (attempt.error or "").strip() for attempt in attempts}
     return {key: error.splitlines()[-1] for key, error in newest.items() if error}
-
-
-def in_dag_order(tis: Iterable[Instance], task_ids: Sequence[str]) -> list[Instance]:
-    """Task instances in the order of the DAG's tasks; those of tasks that it no longer has come last."""
-    place = {task_id: index for index, task_id in enumerate(task_ids)}
-    return sorted(tis, key=lambda ti: (place.get(ti.task_id, len(place)), ti.task_id, ti.map_index))

@@ -1,4 +1,4 @@
-"""From the DAG as it was written to the spec that decisions are made from."""
+"""Compiling a DAG into its spec: dates, weights, settings, checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import nbflow
 from nbflow import DAG, Param, TaskGroup, TriggerRule, chain, task
-from nbflow.authoring.compile import MAX_WEIGHT, CompileOptions, faults_of
+from nbflow.authoring.compile import MAX_WEIGHT, CompileOptions, compile_errors
 from nbflow.core.spec import DagSpec, GroupSpec, TaskSpec
 from nbflow.errors import AirflowDagCycleException, AirflowTimetableInvalid, InvalidArgument, InvalidDag
 from nbflow.operators.base import BaseBranchOperator
@@ -108,17 +108,17 @@ def test_the_digest_does_not_depend_on_the_process(tmp_path: Path) -> None:
 
 
 @given(plans())
-def test_weights_are_the_sums_that_their_rules_say(plan: dict[str, Any]) -> None:
+def test_a_weight_is_the_sum_that_its_rule_defines(plan: dict[str, Any]) -> None:
     dag = build(plan)
     spec = dag.to_spec()
-    for one in dag.tasks:
-        beyond = {
-            "downstream": one.get_flat_relatives(upstream=False),
-            "upstream": one.get_flat_relatives(upstream=True),
+    for node in dag.tasks:
+        relatives = {
+            "downstream": node.get_flat_relatives(upstream=False),
+            "upstream": node.get_flat_relatives(upstream=True),
             "absolute": [],
-        }[one.weight_rule]
-        want = one.priority_weight + sum(other.priority_weight for other in beyond)
-        assert spec.tasks[one.task_id].priority_weight == want
+        }[node.weight_rule]
+        expected = node.priority_weight + sum(relative.priority_weight for relative in relatives)
+        assert spec.tasks[node.task_id].priority_weight == expected
 
 
 def test_a_whole_dag() -> None:
@@ -160,7 +160,7 @@ def test_a_whole_dag() -> None:
     )
 
 
-def test_settings_speak_where_the_dag_does_not() -> None:
+def test_settings_apply_where_the_dag_passes_no_argument() -> None:
     options = CompileOptions(
         max_active_tasks=3,
         max_active_runs=4,
@@ -178,26 +178,26 @@ def test_settings_speak_where_the_dag_does_not() -> None:
         a >> b
     spec = dag.to_spec(options)
     assert (spec.max_active_tasks, spec.max_active_runs, spec.catchup) == (3, 4, True)
-    found = {
+    actual = {
         t.task_id: (t.retries, t.retry_delay, t.execution_timeout, t.ui["owner"], t.queue, t.priority_weight)
         for t in spec.tasks.values()
     }
-    assert found == {"a": (5, 7.0, 9.0, "ops", "slow", 1), "b": (1, 2.0, 3.0, "ada", "slow", 1)}
+    assert actual == {"a": (5, 7.0, 9.0, "ops", "slow", 1), "b": (1, 2.0, 3.0, "ada", "slow", 1)}
 
 
-def test_what_the_dag_does_not_say_reads_as_airflows_default() -> None:
+def test_an_argument_that_is_not_passed_reads_as_airflows_default() -> None:
     dag = DAG("d", max_active_tasks=3)
     assert (dag.catchup, dag.max_active_runs, dag.max_active_tasks) == (False, 16, 3)
 
 
-def test_what_the_dag_says_goes_before_the_settings() -> None:
+def test_arguments_of_the_dag_override_the_settings() -> None:
     dag = DAG("d", schedule="@daily", start_date=DAY, catchup=False, max_active_tasks=1, max_active_runs=2)
     spec = dag.to_spec(CompileOptions(catchup=True, max_active_tasks=9, max_active_runs=9))
     assert (spec.catchup, spec.max_active_tasks, spec.max_active_runs) == (False, 1, 2)
 
 
 @pytest.mark.parametrize(
-    ("start", "want", "zone"),
+    ("start", "expected", "zone"),
     [
         (datetime(2024, 1, 1), datetime(2023, 12, 31, 23, tzinfo=UTC), "Europe/Berlin"),
         (datetime(2024, 1, 1, tzinfo=UTC), DAY, "UTC"),
@@ -205,12 +205,12 @@ def test_what_the_dag_says_goes_before_the_settings() -> None:
         (datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=1))), datetime(2023, 12, 31, 23, tzinfo=UTC), "+01:00"),
     ],
 )
-def test_a_naive_date_is_wall_clock_time_in_the_default_zone(start, want, zone) -> None:
+def test_a_naive_date_is_wall_clock_time_in_the_default_zone(start, expected, zone) -> None:
     spec = DAG("d", schedule="@daily", start_date=start).to_spec(CompileOptions(timezone="Europe/Berlin"))
-    assert (spec.start_date, spec.timezone) == (want, zone)
+    assert (spec.start_date, spec.timezone) == (expected, zone)
 
 
-def test_the_dag_begins_with_its_earliest_task() -> None:
+def test_the_dag_starts_with_its_earliest_task() -> None:
     with DAG("d", schedule="@daily", default_args={"start_date": "2024-02-01"}) as dag:
         EmptyOperator(task_id="a")
         EmptyOperator(task_id="late", start_date=datetime(2024, 3, 1, tzinfo=UTC))
@@ -252,23 +252,23 @@ def test_a_weight_fits_the_widest_integer_column() -> None:
     assert dag.to_spec().tasks["a"].priority_weight == MAX_WEIGHT
 
 
-def test_continuous_runs_one_at_a_time_where_nothing_else_is_said() -> None:
+def test_continuous_has_one_active_run_by_default() -> None:
     assert DAG("d", schedule="@continuous", start_date=DAY).to_spec().max_active_runs == 1
 
 
 def test_a_bad_schedule_names_the_dag() -> None:
-    with pytest.raises(AirflowTimetableInvalid, match="The schedule of DAG 'd' cannot be"):
+    with pytest.raises(AirflowTimetableInvalid, match="The schedule of DAG 'd' is invalid"):
         DAG("d", schedule="0 24 * * *", start_date=DAY).to_spec()
 
 
-def test_every_fault_of_a_dag_can_be_had_at_once() -> None:
+def test_compile_errors_returns_every_error_of_a_dag() -> None:
     with DAG("d", schedule="0 24 * * *", start_date=DAY) as dag:
         s, w, x = (EmptyOperator(task_id=name) for name in "swx")
         s.as_setup() >> w
         w.trigger_rule = "all_done"
         w >> x >> w
-    faults = faults_of(dag, CompileOptions())
-    assert [type(fault) for fault in faults] == [InvalidDag, AirflowDagCycleException, AirflowTimetableInvalid]
+    errors = compile_errors(dag, CompileOptions())
+    assert [type(error) for error in errors] == [InvalidDag, AirflowDagCycleException, AirflowTimetableInvalid]
     with pytest.raises(AirflowDagCycleException):
         dag.to_spec()
 
@@ -283,16 +283,16 @@ def test_a_long_cycle_is_named_by_its_ends() -> None:
         dag.to_spec()
 
 
-def test_catchup_needs_a_beginning() -> None:
+def test_catchup_needs_a_start_date() -> None:
     with pytest.raises(InvalidDag, match="catchup=True and no start_date"):
         DAG("d", schedule="@daily", catchup=True).to_spec()
 
 
-def test_catchup_without_a_schedule_needs_none() -> None:
+def test_catchup_without_a_schedule_needs_no_start_date() -> None:
     assert DAG("d", schedule=None, catchup=True).to_spec().start_date is None
 
 
-def test_the_work_of_a_setup_must_need_its_success() -> None:
+def test_a_task_after_a_setup_must_have_the_rule_all_success() -> None:
     with DAG("d") as dag:
         setup = EmptyOperator(task_id="s").as_setup()
         setup >> EmptyOperator(task_id="w", trigger_rule="all_done")
@@ -300,12 +300,12 @@ def test_the_work_of_a_setup_must_need_its_success() -> None:
         dag.to_spec()
 
 
-def test_a_teardown_knows_its_setups() -> None:
+def test_a_teardown_has_the_ids_of_its_setups() -> None:
     with DAG("d") as dag:
         s, w, t = (EmptyOperator(task_id=name) for name in "swt")
         s >> w >> t.as_teardown(setups=s, on_failure_fail_dagrun=True)
-    found = dag.to_spec().tasks["t"]
-    assert (found.is_teardown, found.setups, found.trigger_rule, found.on_failure_fail_dagrun) == (
+    actual = dag.to_spec().tasks["t"]
+    assert (actual.is_teardown, actual.setups, actual.trigger_rule, actual.on_failure_fail_dagrun) == (
         True,
         ("s",),
         "all_done_setup_success",
@@ -313,7 +313,7 @@ def test_a_teardown_knows_its_setups() -> None:
     )
 
 
-def test_with_a_teardown_puts_the_work_between() -> None:
+def test_with_a_teardown_runs_its_tasks_between_setup_and_teardown() -> None:
     with DAG("d") as dag:
         s, t = EmptyOperator(task_id="s"), EmptyOperator(task_id="t")
         with t.as_teardown(setups=s):
@@ -333,22 +333,22 @@ def test_with_a_teardown_puts_the_work_between() -> None:
     ("arguments", "empty"),
     [({}, True), ({"on_success_callback": print}, False), ({"pre_execute": print}, False), ({"outlets": ["x"]}, False)],
 )
-def test_an_empty_task_with_something_to_run_is_not_empty(arguments, empty) -> None:
+def test_an_empty_operator_with_a_callback_hook_or_outlet_is_not_empty(arguments, empty) -> None:
     with DAG("d") as dag:
         EmptyOperator(task_id="t", **arguments)
     assert dag.to_spec().tasks["t"].empty is empty
 
 
-def test_a_mapped_sensor_is_seen_through_its_shared_arguments() -> None:
+def test_a_mapped_sensor_has_the_mode_of_its_shared_arguments() -> None:
     with DAG("d") as dag:
         for mode in ("poke", "reschedule"):
             PythonSensor.partial(task_id=mode, python_callable=print, mode=mode).expand(op_args=[[1], [2]])
         PythonSensor.partial(task_id="default", python_callable=print).expand(op_args=[[1], [2]])
-    found = {task.task_id: (task.is_sensor, task.reschedules) for task in dag.to_spec().tasks.values()}
-    assert found == {"poke": (True, False), "reschedule": (True, True), "default": (True, False)}
+    actual = {task.task_id: (task.is_sensor, task.reschedules) for task in dag.to_spec().tasks.values()}
+    assert actual == {"poke": (True, False), "reschedule": (True, True), "default": (True, False)}
 
 
-def test_what_may_skip_the_tasks_after_it_says_so() -> None:
+def test_a_task_that_may_skip_downstream_tasks_is_marked() -> None:
     class Mine(BaseBranchOperator):
         pass
 
@@ -363,8 +363,8 @@ def test_what_may_skip_the_tasks_after_it_says_so() -> None:
         task.branch(lambda: None, task_id="task.branch")()
         task.short_circuit(lambda: None, task_id="task.short_circuit")()
         EmptyOperator(task_id="none")
-    found = {one.task_id: one.steers for one in dag.to_spec().tasks.values() if one.steers}
-    assert found == {
+    actual = {task_id: spec.steers for task_id, spec in dag.to_spec().tasks.items() if spec.steers}
+    assert actual == {
         "mine": "direct",
         "latest": "direct",
         "branch": "direct",
@@ -385,14 +385,14 @@ def test_params_are_stored_with_their_schema() -> None:
     }
 
 
-def test_a_default_that_no_operator_takes_is_pointed_out() -> None:
+def test_a_default_that_no_operator_accepts_is_warned_of() -> None:
     with DAG("d", default_args={"retrys": 3, "retries": 1}) as dag:
         EmptyOperator(task_id="t")
-    with pytest.warns(UserWarning, match="has 'retrys', which none of its operators takes. Did you mean 'retries'"):
+    with pytest.warns(UserWarning, match="has 'retrys', which none of its operators accepts. Did you mean 'retries'"):
         dag.to_spec()
 
 
-def test_a_plain_dag_warns_of_nothing() -> None:
+def test_a_correct_dag_has_no_warnings() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with DAG("d", schedule="@daily", start_date=DAY, default_args={"retries": 1}) as dag:
@@ -401,11 +401,10 @@ def test_a_plain_dag_warns_of_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "arguments",
     [{"dag_display_name": 5}, {"owner_links": "https://example.org"}, {"owner_links": ["https://example.org"]}],
     ids=str,
 )
-def test_an_argument_of_the_wrong_type_is_refused_by_its_name(given: dict[str, Any]) -> None:
-    # When, Then
-    with pytest.raises(InvalidArgument, match=f"{next(iter(given))} of DAG 'd' must be of type"):
-        DAG("d", **given)
+def test_an_argument_of_the_wrong_type_is_refused_by_its_name(arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match=f"{next(iter(arguments))} of DAG 'd' must be of type"):
+        DAG("d", **arguments)

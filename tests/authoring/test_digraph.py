@@ -1,4 +1,4 @@
-"""``DAG.to_graphviz()``: what is in the graph, and that Graphviz itself shows each text as it was written."""
+"""``DAG.to_graphviz()``: the content of the graph, and that Graphviz shows each label verbatim."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOSTILE = (
 
 
 def shown(graph: graphviz.Digraph, kind: str) -> list[str]:
-    """The texts of the nodes, edges or clusters of the picture that ``dot`` makes of the graph."""
+    """The labels of the nodes, edges or clusters in the SVG that ``dot`` draws."""
     root = ElementTree.fromstring(graph.pipe(format="svg"))
     return [
         "\n".join(text.text or "" for text in group.iter(f"{SVG}text"))
@@ -41,7 +41,7 @@ def test_a_dag_is_a_digraph_with_groups_as_clusters_and_labels_on_edges() -> Non
                 inner = EmptyOperator(task_id="a")
             last = BashOperator.partial(task_id="b").expand(bash_command=["x", "y"])
         first >> Label("if there are any") >> inner >> last
-    # Then its graph has them, named by their ids
+    # Then its graph has them, with their ids as names
     graph = dag.to_graphviz()
     assert isinstance(graph, graphviz.Digraph)
     assert graph.source.splitlines()[4:] == [
@@ -61,26 +61,26 @@ def test_a_dag_is_a_digraph_with_groups_as_clusters_and_labels_on_edges() -> Non
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_graphviz_shows_each_text_as_it_was_written(dot_path: str, text: str) -> None:
-    # Given a DAG whose task, group and edge have a name that means something in DOT
+def test_graphviz_shows_each_label_verbatim(dot_path: str, text: str) -> None:
+    # Given a DAG whose task, group and edge have a label with a meaning in DOT
     with DAG("hostile", schedule=None) as dag:
         with TaskGroup("group", group_display_name=text):
             first = EmptyOperator(task_id="first", task_display_name=text)
         first >> Label(text) >> EmptyOperator(task_id="node")
     # When dot draws it
     graph = dag.to_graphviz()
-    # Then each is there, letter by letter
+    # Then each label is shown unchanged
     assert [shown(graph, kind) for kind in ("node", "edge", "cluster")] == [["node", text], [text], [text]]
 
 
-def test_what_no_picture_may_hold_is_replaced(dot_path: str) -> None:
+def test_control_characters_are_replaced(dot_path: str) -> None:
     with DAG("hostile", schedule=None) as dag:
         EmptyOperator(task_id="first", task_display_name="\x1b[31mred\x00 \u202eabc")
     assert shown(dag.to_graphviz(), "node") == ["\ufffd[31mred\ufffd \ufffdabc"]
 
 
 @pytest.mark.parametrize("task_id", ["node", "digraph", "strict", "1.5", "-1", "a-b", "a.b", "ünï", "n", "_"])
-def test_ids_that_mean_something_in_dot_are_ids(dot_path: str, task_id: str) -> None:
+def test_ids_with_a_meaning_in_dot_stay_ids(dot_path: str, task_id: str) -> None:
     with DAG("graph", schedule=None) as dag:
         EmptyOperator(task_id="up") >> EmptyOperator(task_id=task_id)
     graph = dag.to_graphviz()

@@ -1,4 +1,4 @@
-"""Edges: what an arrow joins, and what is refused."""
+"""Edges: which tasks ``a >> b`` joins, and which operands are refused."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ def as_given(column: list[EmptyOperator]) -> object:
 
 
 @given(columns_of_sizes)
-def test_chain_sets_the_edges_that_arrows_would(sizes: list[int]) -> None:
+def test_chain_joins_each_to_the_next(sizes: list[int]) -> None:
     dag, columns = build(sizes)
     unequal = any(min(a, b) > 1 and a != b for a, b in pairwise(sizes))
     if unequal:
-        with pytest.raises(InvalidDag, match="must have one length"):
+        with pytest.raises(InvalidDag, match="their lengths must be equal"):
             chain(*map(as_given, columns))
         return
     chain(*map(as_given, columns))
-    want = set()
+    expected = set()
     for before, after in pairwise(columns):
         pairs = zip(before, after, strict=True) if len(before) == len(after) else product(before, after)
-        want |= {(up.task_id, down.task_id) for up, down in pairs}
-    assert edges(dag) == want
+        expected |= {(up.task_id, down.task_id) for up, down in pairs}
+    assert edges(dag) == expected
 
 
 @given(columns_of_sizes)
 def test_chain_linear_joins_each_with_each(sizes: list[int]) -> None:
     dag, columns = build(sizes)
     chain_linear(*map(as_given, columns))
-    want = {(u.task_id, d.task_id) for before, after in pairwise(columns) for u, d in product(before, after)}
-    assert edges(dag) == want
+    expected = {(u.task_id, d.task_id) for before, after in pairwise(columns) for u, d in product(before, after)}
+    assert edges(dag) == expected
 
 
 @given(st.integers(1, 4), st.integers(1, 4))
@@ -83,13 +83,13 @@ def test_cross_downstream_joins_each_with_each(left: int, right: int) -> None:
         lambda a, b: [a] >> Label("x") >> [b],
     ],
 )
-def test_every_spelling_of_an_edge_is_one_edge(join) -> None:
+def test_every_notation_of_an_edge_sets_the_same_edge(join) -> None:
     dag, (a, b) = dag_with("a", "b")
     join(a, b)
     assert edges(dag) == {("a", "b")}
 
 
-def test_a_label_is_kept_on_its_edges() -> None:
+def test_a_label_is_stored_with_its_edges() -> None:
     dag, (a, b, c) = dag_with("a", "b", "c")
     a >> Label("big") >> [b, c]
     assert dag.to_spec().edge_labels == {"a>b": "big", "a>c": "big"}
@@ -111,7 +111,7 @@ def test_an_edge_of_a_group_joins_its_first_and_last_tasks() -> None:
     assert edges(dag) == {("start", "g.a"), ("start", "g.c"), ("g.a", "g.b"), ("g.b", "end"), ("g.c", "end")}
 
 
-def test_what_comes_after_a_group_does_not_wait_for_its_teardown() -> None:
+def test_a_task_after_a_group_does_not_wait_for_its_teardown() -> None:
     with DAG("d"):
         end = EmptyOperator(task_id="end")
         with TaskGroup("g") as group:
@@ -132,23 +132,23 @@ def test_a_task_that_joins_a_group_later_is_not_part_of_an_earlier_edge() -> Non
     assert late.upstream_task_ids == set()
 
 
-def test_an_edge_to_an_empty_group_is_pointed_out() -> None:
+def test_an_edge_to_an_empty_group_is_warned_of() -> None:
     with DAG("d") as dag:
         start = EmptyOperator(task_id="start")
         with TaskGroup("g") as group:
             start >> group
             EmptyOperator(task_id="a")
-    with pytest.warns(UserWarning, match="joins nothing: <TaskGroup: g> was empty then"):
+    with pytest.warns(UserWarning, match="has no effect: <TaskGroup: g> was empty when the edge was set"):
         dag.to_spec()
 
 
-def test_an_edge_from_a_group_without_work_is_pointed_out() -> None:
+def test_an_edge_from_a_group_of_setups_and_teardowns_is_warned_of() -> None:
     with DAG("d") as dag:
         with TaskGroup("g") as group:
             setup, clean = EmptyOperator(task_id="setup"), EmptyOperator(task_id="clean")
             clean.as_teardown(setups=setup)
         group >> EmptyOperator(task_id="after")
-    with pytest.warns(UserWarning, match="<TaskGroup: g> holds nothing but setups and teardowns"):
+    with pytest.warns(UserWarning, match="<TaskGroup: g> holds only setups and teardowns"):
         dag.to_spec()
 
 
@@ -164,16 +164,16 @@ def test_tasks_of_two_dags_are_not_joined() -> None:
         a >> b
 
 
-def test_tasks_of_no_dag_are_not_joined() -> None:
-    with pytest.raises(MixedDags, match="belong to no DAG yet"):
+def test_tasks_without_a_dag_are_not_joined() -> None:
+    with pytest.raises(MixedDags, match="do not belong to a DAG"):
         EmptyOperator(task_id="a") >> EmptyOperator(task_id="b")
 
 
 @pytest.mark.parametrize(
     ("other", "message"),
-    [(5, "not to the int 5"), ("b", "not to the str 'b'. Give the task itself"), ([None], "not to the NoneType None")],
+    [(5, "not to the int 5"), ("b", "not to the str 'b'. Use the task itself"), ([None], "not to the NoneType None")],
 )
-def test_an_edge_to_something_else_says_what_it_was(other, message) -> None:
+def test_an_edge_to_an_invalid_operand_names_the_operand(other, message) -> None:
     _, (a,) = dag_with("a")
     with pytest.raises(InvalidArgument, match=message):
         a >> other
@@ -220,9 +220,9 @@ def test_topological_order_keeps_every_edge_and_is_that_of_the_file_otherwise(si
         warnings.simplefilter("error")
         order = list(dag.to_spec().tasks)
     assert sorted(order) == sorted(dag.task_ids)
-    place = {task_id: index for index, task_id in enumerate(order)}
-    assert all(place[up] < place[down] for up, down in edges(dag))
-    # Kahn's order, smallest first: no later task could have stood here.
+    position = {task_id: index for index, task_id in enumerate(order)}
+    assert all(position[up] < position[down] for up, down in edges(dag))
+    # Kahn's algorithm, smallest first: of the tasks that are ready, none comes earlier in the file.
     for index, task_id in enumerate(order):
         ready = [t for t in order[index:] if dag.task_dict[t].upstream_task_ids <= set(order[:index])]
         assert task_id == min(ready, key=dag.task_ids.index)

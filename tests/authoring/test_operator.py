@@ -1,4 +1,4 @@
-"""Making operators: where arguments come from, and what is refused with which words."""
+"""Creating operators: the sources of arguments, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Copy(BaseOperator):
 
 
 class LoudCopy(Copy):
-    """Its own argument, and one that it fixes for its base."""
+    """An operator with its own argument and a fixed argument of its base."""
 
     def __init__(self, *, volume: int, **kwargs: Any) -> None:
         super().__init__(target="fixed", retries=7, **kwargs)
@@ -44,7 +44,7 @@ class Closed(BaseOperator):
         self.only = only
 
 
-def test_default_args_fill_what_each_level_names() -> None:
+def test_default_args_fill_the_arguments_of_each_level() -> None:
     with DAG("d", default_args={"source": "in", "target": "there", "volume": 3, "retries": 2, "other": 0}):
         copy = Copy(task_id="copy")
         loud = LoudCopy(task_id="loud")
@@ -52,7 +52,7 @@ def test_default_args_fill_what_each_level_names() -> None:
     assert (loud.source, loud.target, loud.retries, loud.volume) == ("in", "fixed", 7, 3)
 
 
-def test_default_args_go_from_outside_in() -> None:
+def test_inner_default_args_override_outer_ones() -> None:
     with DAG("d", default_args={"owner": "dag", "retries": 1, "queue": "dag", "pool": "dag"}):
         with TaskGroup("g", default_args={"owner": "g", "retries": 2, "queue": "g"}):
             with TaskGroup("h", default_args={"owner": "h", "retries": 3}):
@@ -60,7 +60,7 @@ def test_default_args_go_from_outside_in() -> None:
     assert (task.owner, task.retries, task.queue, task.pool) == ("task", 9, "g", "dag")
 
 
-def test_a_task_holds_only_what_was_said() -> None:
+def test_a_task_stores_only_the_arguments_that_were_passed() -> None:
     with DAG("d"):
         task = EmptyOperator(task_id="t", retries=3)
     assert set(task.__dict__) == {
@@ -77,21 +77,22 @@ def test_a_task_holds_only_what_was_said() -> None:
         (lambda: Copy(task_id="t", sorce=1, source=2), InvalidArgument,
          "Copy (task 't') has no argument 'sorce'. Did you mean 'source'?"),
         (lambda: Closed(task_id="t", onli=1), InvalidArgument, "Closed has no argument 'onli'. Did you mean 'only'?"),
-        (lambda: Copy(task_id="t"), InvalidArgument, "Copy is missing its argument source."),
-        (lambda: LoudCopy(task_id="t", source=1), InvalidArgument, "LoudCopy is missing its argument volume."),
+        (lambda: Copy(task_id="t"), InvalidArgument, "Copy is missing the argument source."),
+        (lambda: LoudCopy(task_id="t", source=1), InvalidArgument, "LoudCopy is missing the argument volume."),
         (
             lambda: Copy(task_id="t", sorce=1),
             InvalidArgument,
-            "Copy is missing its argument source. It has no argument 'sorce', which it got.",
+            "Copy is missing the argument source. It has no argument 'sorce', which was passed.",
         ),
         (
             lambda: DAG("d", schedule="@daily", schedule_interval="@hourly"),
             InvalidArgument,
-            "DAG 'd' has schedule and, for the same, schedule_interval. Give schedule only.",
+            "DAG 'd' has schedule and also its old name schedule_interval. Give schedule only.",
         ),
-        (lambda: EmptyOperator(), InvalidArgument, "EmptyOperator is missing its argument task_id."),
+        (lambda: EmptyOperator(), InvalidArgument, "EmptyOperator is missing the argument task_id."),
         (lambda: EmptyOperator("t"), InvalidArgument,
-         "EmptyOperator takes keyword arguments only, and got 't' without a name. Write task_id=..., and so on."),
+         "EmptyOperator takes keyword arguments only, but got the positional argument 't'. "
+         "Write task_id=..., and so on."),
         (lambda: EmptyOperator(task_id="a b"), InvalidDag,
          "task_id 'a b' may hold only letters, digits, dashes, dots and underscores. For example 'a_b'."),
         (lambda: EmptyOperator(task_id="t", retries="x"), InvalidArgument,
@@ -110,8 +111,8 @@ def test_a_task_holds_only_what_was_said() -> None:
          "start_date of task 't' must be a datetime, not str '2024-01-01'. "
          "For example pendulum.datetime(2024, 1, 1), or datetime(2024, 1, 1)."),
         (lambda: EmptyOperator(task_id="t", run_as_user="bob"), InvalidDag,
-         "task 't' asks for run_as_user='bob': nbflow runs every task as the user that runs its scheduler. "
-         "Leave out run_as_user; to run as somebody else, start a scheduler as that user."),
+         "task 't' has run_as_user='bob', but nbflow runs every task as the user that runs its scheduler. "
+         "Leave out run_as_user; to run as another user, start a scheduler as that user."),
         (lambda: DAG("x", shedule="@daily"), InvalidArgument,
          "DAG 'x' has no argument 'shedule'. Did you mean 'schedule'?"),
         (lambda: DAG("x", owner_links={"ada": "javascript:alert(1)"}), InvalidDag,
@@ -121,11 +122,11 @@ def test_a_task_holds_only_what_was_said() -> None:
         (lambda: TaskGroup("a.b"), InvalidDag,
          "group_id 'a.b' may hold only letters, digits, dashes and underscores. For example 'a_b'."),
         (lambda: task.virtualenv(lambda: 1), InvalidDag,
-         "@task.virtualenv is not in this release of nbflow. There are @task and @task.python, @task.branch, "
+         "@task.virtualenv is not in this release of nbflow. Available are @task and @task.python, @task.branch, "
          "@task.short_circuit, @task.sensor, @task.bash, @task.notebook, @task.run_if, @task.skip_if."),
     ],
 )  # fmt: skip
-def test_an_error_says_the_fault_its_place_and_the_way_out(make, error, message) -> None:
+def test_an_error_names_the_problem_the_place_and_the_way_out(make, error, message) -> None:
     with DAG("d"), pytest.raises(error) as caught:
         make()
     assert (type(caught.value), str(caught.value)) == (error, message)
@@ -141,7 +142,7 @@ def test_an_unknown_decorator_is_an_attribute_error() -> None:
         task.brunch
 
 
-def test_a_failed_task_leaves_no_trace() -> None:
+def test_a_task_whose_init_raised_is_not_in_the_dag() -> None:
     with DAG("d") as dag:
         with pytest.raises(InvalidArgument):
             EmptyOperator(task_id="t", retrys=1)
@@ -175,7 +176,7 @@ def test_a_group_can_take_a_suffix() -> None:
     assert dag.task_ids == ["g.t", "g__1.t", "g__2.t"]
 
 
-def test_a_group_without_prefix_gives_its_tasks_the_outer_one() -> None:
+def test_tasks_of_a_group_without_prefix_have_the_prefix_of_the_outer_group() -> None:
     with DAG("d") as dag, TaskGroup("g"), TaskGroup("h", prefix_group_id=False):
         EmptyOperator(task_id="t")
     assert (dag.task_ids, list(dag.task_group_dict)) == (["g.t"], ["g", "g.h"])
@@ -194,13 +195,13 @@ def test_fail_fast_refuses_rules_that_wait_for_more_than_success() -> None:
 
 
 def test_a_task_cannot_change_its_dag() -> None:
-    one = EmptyOperator(task_id="t", dag=DAG("d"))
-    with pytest.raises(InvalidDag, match="belongs to DAG 'd'; a task cannot be moved to another"):
-        DAG("e").add_task(one)
+    task = EmptyOperator(task_id="t", dag=DAG("d"))
+    with pytest.raises(InvalidDag, match="belongs to DAG 'd', so it cannot be added to DAG 'e'"):
+        DAG("e").add_task(task)
 
 
 @pytest.mark.parametrize(
-    ("given", "want"),
+    ("arguments", "expected"),
     [
         ({"task_concurrency": 3}, {"max_active_tis_per_dag": 3}),
         ({"trigger_rule": "dummy"}, {"trigger_rule": "always"}),
@@ -209,15 +210,15 @@ def test_a_task_cannot_change_its_dag() -> None:
         ({"sla": timedelta(hours=1)}, {"sla": timedelta(hours=1)}),
     ],
 )
-def test_a_word_of_airflow_2_works_with_a_warning_at_the_users_line(given, want) -> None:
+def test_an_old_argument_of_a_task_works_with_a_warning_at_the_users_line(arguments, expected) -> None:
     with DAG("d"), pytest.warns(OldNameWarning) as caught:
-        made = EmptyOperator(task_id="t", **given)
-    assert {name: getattr(made, name) for name in want} == want
-    assert [(one.filename, one.lineno) for one in caught] == [made.place]
+        new_task = EmptyOperator(task_id="t", **arguments)
+    assert {name: getattr(new_task, name) for name in expected} == expected
+    assert [(warning.filename, warning.lineno) for warning in caught] == [new_task.place]
 
 
 @pytest.mark.parametrize(
-    ("given", "name", "want"),
+    ("arguments", "name", "expected"),
     [
         ({"schedule_interval": "@daily"}, "schedule", "@daily"),
         ({"timetable": "@daily"}, "schedule", "@daily"),
@@ -227,22 +228,22 @@ def test_a_word_of_airflow_2_works_with_a_warning_at_the_users_line(given, want)
         ({"sla_miss_callback": print}, "schedule", None),
     ],
 )
-def test_a_dags_word_of_airflow_2_works_with_a_warning(given, name, want) -> None:
-    with pytest.warns(OldNameWarning, match=f"{next(iter(given))} of DAG 'd' is Airflow 2's"):
-        dag = DAG("d", **given)
-    assert getattr(dag, name) == want
+def test_an_old_argument_of_a_dag_works_with_a_warning(arguments, name, expected) -> None:
+    with pytest.warns(OldNameWarning, match=f"{next(iter(arguments))} of DAG 'd' is Airflow 2's"):
+        dag = DAG("d", **arguments)
+    assert getattr(dag, name) == expected
 
 
-def test_a_word_of_airflow_2_is_seen_where_python_shows_deprecations() -> None:
+def test_the_warning_of_an_old_argument_is_shown_in_main() -> None:
     program = "from nbflow import DAG\nDAG('d', schedule_interval=None)\n"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stderr.startswith(
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert process.stderr.startswith(
         "<string>:2: OldNameWarning: schedule_interval of DAG 'd' is Airflow 2's; use schedule."
     )
 
 
-def test_a_callback_that_cannot_be_called_is_pointed_out() -> None:
-    with DAG("d"), pytest.warns(UserWarning, match="on_failure_callback of task 't' holds 'x', which cannot be called"):
+def test_a_callback_that_is_not_callable_is_warned_of() -> None:
+    with DAG("d"), pytest.warns(UserWarning, match="on_failure_callback of task 't' holds 'x', which is not callable"):
         EmptyOperator(task_id="t", on_failure_callback="x")
 
 
@@ -256,7 +257,7 @@ def test_a_result_in_any_argument_sets_an_edge() -> None:
     assert dag.to_spec().tasks["late"].upstream == ("c",)
 
 
-def test_a_result_outside_of_the_template_fields_is_pointed_out() -> None:
+def test_a_result_outside_of_the_template_fields_is_warned_of() -> None:
     class Blind(BaseOperator):
         def __init__(self, *, value: Any, **kwargs: Any) -> None:
             super().__init__(**kwargs)
@@ -264,13 +265,13 @@ def test_a_result_outside_of_the_template_fields_is_pointed_out() -> None:
 
     with DAG("d"):
         a = EmptyOperator(task_id="a")
-        with pytest.warns(UserWarning, match="value of task 'b' takes the result of another task, but is not in templ"):
+        with pytest.warns(UserWarning, match="value of task 'b' is the result of another task, but is not in templ"):
             b = Blind(task_id="b", value=[a.output])
     assert b.upstream_task_ids == {"a"}
 
 
-def test_template_fields_that_are_a_text_are_one_field() -> None:
-    with pytest.warns(UserWarning, match=r"template_fields of Careless is the text 'sql': write \('sql',\)"):
+def test_template_fields_that_are_a_string_are_one_field() -> None:
+    with pytest.warns(UserWarning, match=r"template_fields of Careless is the string 'sql'; write \('sql',\)"):
 
         class Careless(BaseOperator):
             template_fields = "sql"
@@ -278,7 +279,7 @@ def test_template_fields_that_are_a_text_are_one_field() -> None:
     assert Careless.template_fields == ("sql",)
 
 
-def test_a_mix_ins_arguments_count_as_the_operators_own() -> None:
+def test_a_mixins_arguments_are_the_operators_own() -> None:
     class Loud:
         def __init__(self, *, volume: int, **kwargs: Any) -> None:
             super().__init__(**kwargs)
@@ -288,15 +289,15 @@ def test_a_mix_ins_arguments_count_as_the_operators_own() -> None:
         pass
 
     with DAG("d", default_args={"volume": 3}):
-        made = LoudEmpty(task_id="t", retries=1)
+        new_task = LoudEmpty(task_id="t", retries=1)
         with pytest.raises(
             InvalidArgument, match=r"LoudEmpty \(task 'u'\) has no argument 'volme'. Did you mean 'volume'"
         ):
             LoudEmpty(task_id="u", volme=3)
-    assert (made.volume, made.retries) == (3, 1)
+    assert (new_task.volume, new_task.retries) == (3, 1)
 
 
-def test_an_operator_that_forgets_its_base_is_told() -> None:
+def test_an_operator_that_does_not_call_super_is_refused() -> None:
     class Forgets(BaseOperator):
         def __init__(self, *, task_id: str) -> None:
             self.mine = task_id

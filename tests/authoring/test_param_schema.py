@@ -1,4 +1,4 @@
-"""JSON schemas of Params: jsonschema's answers in linear time; what cannot be used is refused where it is written."""
+"""JSON schemas of Params: jsonschema's results in linear time; invalid schemas are refused at the user's line."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from nbflow import DAG, Param, task
 from nbflow.authoring.param_schema import (
     FORMATS,
     KEYWORDS,
-    MOST_SHOWN_CHARACTERS,
+    MAX_SHOWN_CHARACTERS,
     check_schema,
     misspelt,
     verify_schema,
 )
 from nbflow.authoring.params import ParamsDict, params_of_run
-from nbflow.authoring.schema_validator import MOST_FORMATTED_CHARACTERS, engine
+from nbflow.authoring.schema_validator import MAX_FORMATTED_CHARACTERS, engine
 from nbflow.errors import ParamValidationError
 
 NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}, "n": {"type": "integer"}}}
@@ -125,7 +125,7 @@ def stock(schema: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_a_schema_is_read_as_the_specification_says(name: str) -> None:
+def test_a_schema_validates_as_the_specification_says(name: str) -> None:
     schema, good, bad = PROBES[name]
     assert ([fits(value, schema) for value in good], [fits(value, schema) for value in bad]) == (
         [True] * len(good),
@@ -133,7 +133,7 @@ def test_a_schema_is_read_as_the_specification_says(name: str) -> None:
     )
 
 
-def test_every_probe_is_answered_as_by_jsonschema() -> None:
+def test_every_probe_has_the_same_result_as_in_jsonschema() -> None:
     values = [value for _, good, bad in PROBES.values() for value in (*good, *bad)]
     differing = [
         (name, value)
@@ -193,12 +193,12 @@ schemas = st.recursive(st.booleans(), keywords, max_leaves=6).filter(lambda sche
 
 @settings(max_examples=400, deadline=None)
 @given(schema=schemas, value=values)
-def test_any_schema_is_answered_as_by_jsonschema(schema: dict[str, Any], value: Any) -> None:
+def test_any_schema_has_the_same_result_as_in_jsonschema(schema: dict[str, Any], value: Any) -> None:
     assert fits(value, schema) == stock(schema).is_valid(value)
 
 
-def test_no_keyword_that_checks_something_is_taken_for_a_note() -> None:
-    # Given what jsonschema checks by itself, and what it reads beside another keyword
+def test_keywords_are_those_that_jsonschema_validates() -> None:
+    # Given the keywords that jsonschema has functions for, and those that it reads with another keyword
     beside = {"then", "else", "minContains", "maxContains", "$schema"}
     assert Draft202012Validator.VALIDATORS.keys() | beside == KEYWORDS
 
@@ -231,7 +231,7 @@ def test_a_format_is_checked(kind: str, good: list[str], bad: list[str]) -> None
         [True] * len(good),
         [False] * len(bad),
     )
-    assert fits(5, schema), "a format is of text"
+    assert fits(5, schema), "formats apply to text only"
 
 
 def test_every_format_has_an_example_that_fits_and_refuses_something() -> None:
@@ -242,20 +242,20 @@ def test_every_format_has_an_example_that_fits_and_refuses_something() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(FORMATS))
-def test_long_text_has_no_format(kind: str) -> None:
-    assert not fits("a" * (MOST_FORMATTED_CHARACTERS + 1), {"format": kind})
+def test_long_text_fails_every_format(kind: str) -> None:
+    assert not fits("a" * (MAX_FORMATTED_CHARACTERS + 1), {"format": kind})
 
 
 @settings(max_examples=50, deadline=None)
 @given(text=st.text(max_size=40), kind=st.sampled_from(sorted(FORMATS)))
-def test_no_text_breaks_the_check_of_a_format(text: str, kind: str) -> None:
+def test_any_text_can_be_checked_by_any_format(text: str, kind: str) -> None:
     assert fits(text, {"format": kind}) in (True, False)
 
 
-# ------------------------------------------------------------------------------------------- what would take for ever
+# --------------------------------------------------------------------------------------------- unbounded time or memory
 
 BACKTRACKS = "^(a+)+$"
-"""Under ``re`` the time for a miss doubles with each character."""
+"""With ``re`` the time for a text that does not match doubles with each character."""
 MISS = "a" * 60 + "!"
 
 
@@ -270,20 +270,20 @@ MISS = "a" * 60 + "!"
         ({"uniqueItems": True}, [{"a": [n]} for n in range(60_000)] * 2),
     ],
 )
-def test_a_hostile_value_is_answered(schema: dict[str, Any], value: Any) -> None:
-    # Each of these takes hours, or as long as the universe, by jsonschema's own keywords: the test would time out.
+def test_a_hostile_value_is_checked_in_time(schema: dict[str, Any], value: Any) -> None:
+    # With jsonschema's own keywords each of these takes hours or more, so the test would time out.
     assert not fits(value, schema)
 
 
-def test_a_pattern_finds_text_that_is_not_unicode() -> None:
+def test_a_pattern_matches_in_text_that_is_not_unicode() -> None:
     assert fits("\ud800a", {"pattern": "a$"})
     assert not fits("\ud800", {"pattern": "a"})
 
 
-def test_a_long_list_is_not_kept_error_by_error() -> None:
+def test_the_errors_of_a_long_list_are_not_all_stored() -> None:
     import tracemalloc
 
-    # Given a list of which no item fits one branch; jsonschema's own anyOf keeps 2 KB for each
+    # Given a list whose items all fail a branch; jsonschema's own anyOf stores 2 KB for each
     schema = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
     value = [1] * 20_000
     check_schema(None, schema)
@@ -292,7 +292,7 @@ def test_a_long_list_is_not_kept_error_by_error() -> None:
     assert not fits(value, schema)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # Then what is kept does not grow with it
+    # Then the memory does not grow with the list
     assert peak < 5_000_000
 
 
@@ -311,47 +311,46 @@ NO_LOOKAROUND = (
     "Lookaheads and lookbehinds are not available. Combine patterns instead: "
     'allOf=[{"pattern": ...}, {"not": {"pattern": ...}}].'
 )
-MEND = "Mend it; a character that means itself has a backslash before it."
+CORRECT_IT = "Correct it; put a backslash before a special character that stands for itself."
 OUTSIDE = (
-    "leads out of the schema, and no address is opened for it. "
-    """Put what it means under "$defs", and refer to it as "#/$defs/NAME"."""
+    "points out of the schema; nbflow does not open URLs. "
+    """Define it under "$defs", and refer to it by "#/$defs/NAME"."""
 )
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"pattern": "("}, f"Its pattern '(' cannot be used: missing ). {MEND}"),
-    ({"pattern": "a)"}, f"Its pattern 'a)' cannot be used: unexpected ). {MEND}"),
-    ({"pattern": "[a"}, f"Its pattern '[a' cannot be used: missing ]. {MEND}"),
-    ({"pattern": "*"}, f"Its pattern '*' cannot be used: no argument for repetition operator. {MEND}"),
-    ({"pattern": "(?=a)b"}, f"Its pattern '(?=a)b' cannot be used: invalid perl operator: (?=. {NO_LOOKAROUND}"),
-    ({"pattern": "(?<!a)b"}, f"Its pattern '(?<!a)b' cannot be used: invalid perl operator: (?<!. {NO_LOOKAROUND}"),
+    ({"pattern": "("}, f"Its pattern '(' is invalid: missing ). {CORRECT_IT}"),
+    ({"pattern": "a)"}, f"Its pattern 'a)' is invalid: unexpected ). {CORRECT_IT}"),
+    ({"pattern": "[a"}, f"Its pattern '[a' is invalid: missing ]. {CORRECT_IT}"),
+    ({"pattern": "*"}, f"Its pattern '*' is invalid: no argument for repetition operator. {CORRECT_IT}"),
+    ({"pattern": "(?=a)b"}, f"Its pattern '(?=a)b' is invalid: invalid perl operator: (?=. {NO_LOOKAROUND}"),
+    ({"pattern": "(?<!a)b"}, f"Its pattern '(?<!a)b' is invalid: invalid perl operator: (?<!. {NO_LOOKAROUND}"),
     (
         {"pattern": r"(a)\1"},
-        r"Its pattern '(a)\\1' cannot be used: invalid escape sequence: \1. Backreferences are not available.",
+        r"Its pattern '(a)\\1' is invalid: invalid escape sequence: \1. Backreferences are not available.",
     ),
-    ({"pattern": r"a\Z"}, r"Its pattern 'a\\Z' cannot be used: invalid escape sequence: \Z. Write \z, or $."),
+    ({"pattern": r"a\Z"}, r"Its pattern 'a\\Z' is invalid: invalid escape sequence: \Z. Write \z, or $."),
     (
         {"pattern": r"\u00e9"},
-        r"Its pattern '\\u00e9' cannot be used: invalid escape sequence: \u. "
+        r"Its pattern '\\u00e9' is invalid: invalid escape sequence: \u. "
         r"Write the character itself, or \x{...} with its number.",
     ),
     (
         {"pattern": "a{1,2000}"},
-        "Its pattern 'a{1,2000}' cannot be used: invalid repetition size: {1,2000}. "
+        "Its pattern 'a{1,2000}' is invalid: invalid repetition size: {1,2000}. "
         "Repeat at most 1,000 times, or use minLength and maxLength.",
     ),
     (
         {"pattern": "a++"},
-        "Its pattern 'a++' cannot be used: bad repetition operator: ++. "
-        "Write it with plain groups (?:...) and with *, + or ?.",
+        "Its pattern 'a++' is invalid: bad repetition operator: ++. Use groups (?:...) and the repetitions *, + or ?.",
     ),
     (
         {"pattern": "\ud800"},
-        "Its pattern '\\ud800' cannot be used: it holds half of a surrogate pair. "
-        "Patterns follow https://github.com/google/re2/wiki/Syntax, whose matching takes linear time.",
+        "Its pattern '\\ud800' is invalid: it holds half of a surrogate pair. "
+        "Patterns follow https://github.com/google/re2/wiki/Syntax, because re2 matches in linear time.",
     ),
-    ({"patternProperties": {"(": {}}}, f"Its pattern '(' cannot be used: missing ). {MEND}"),
+    ({"patternProperties": {"(": {}}}, f"Its pattern '(' is invalid: missing ). {CORRECT_IT}"),
     (
         {"items": {"anyOf": [{"properties": {"a": {"pattern": "("}}}]}},
-        f"Its pattern '(' cannot be used: missing ). {MEND}",
+        f"Its pattern '(' is invalid: missing ). {CORRECT_IT}",
     ),
     ({"type": "strnig"}, f"Its schema is wrong: {ONE_OF_THE_TYPES}, not 'strnig'. Did you mean 'string'?"),
     ({"type": ["null", "text"]}, f"Its schema is wrong: {ONE_OF_THE_TYPES.replace('type', 'type[1]')}, not 'text'."),
@@ -361,7 +360,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"minimum": "x"}, "Its schema is wrong: minimum must be a number, not 'x'."),
     (
         {"minimum": float("nan")},
-        "Its schema is wrong: minimum is NaN, infinite, or holds itself.",
+        "Its schema is wrong: minimum is NaN, infinite, or contains itself.",
     ),
     ({"minLength": -1}, "Its schema is wrong: minLength must be at least 0, not -1."),
     ({"minLength": 1.5}, "Its schema is wrong: minLength must be a whole number, not 1.5."),
@@ -370,7 +369,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"enum": {"a"}}, "Its schema is wrong: enum must be JSON: JSON has no set."),
     ({"uniqueItems": "yes"}, "Its schema is wrong: uniqueItems must be True or False, not 'yes'."),
     ({"required": "a"}, "Its schema is wrong: required must be a list, not 'a'."),
-    ({"required": ["a", "a"]}, "Its schema is wrong: required must name nothing twice, not ['a', 'a']."),
+    ({"required": ["a", "a"]}, "Its schema is wrong: required must have no duplicates, not ['a', 'a']."),
     ({"properties": {"a": 5}}, "Its schema is wrong: properties.a must be a schema, which is a dict, not 5."),
     ({"items": {"minimum": []}}, "Its schema is wrong: items.minimum must be a number, not []."),
     ({"$ref": "http://127.0.0.1:9/x"}, f"Its schema is wrong: $ref 'http://127.0.0.1:9/x' {OUTSIDE}"),
@@ -378,33 +377,33 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"items": {"$ref": "other.json"}}, f"Its schema is wrong: $ref 'other.json' {OUTSIDE}"),
     (
         {"$defs": {"size": {}}, "$ref": "#/$defs/sise"},
-        "Its schema is wrong: $ref '#/$defs/sise' leads nowhere. Did you mean '#/$defs/size'?",
+        "Its schema is wrong: $ref '#/$defs/sise' points to nothing. Did you mean '#/$defs/size'?",
     ),
-    ({"$ref": "#"}, "Its schema is nested too deeply, or refers to itself without end."),
+    ({"$ref": "#"}, "Its schema is nested too deeply, or refers to itself endlessly."),
     (
         {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
-        "Its schema is nested too deeply, or refers to itself without end.",
+        "Its schema is nested too deeply, or refers to itself endlessly.",
     ),
     (
         {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"},
-        "Its schema has $schema 'http://json-schema.org/draft-07/schema#': Params follow JSON Schema 2020-12. "
-        "Leave $schema out, and write the schema by that draft.",
+        "Its schema has $schema 'http://json-schema.org/draft-07/schema#', but Params follow JSON Schema 2020-12. "
+        "Leave out $schema, and write the schema by draft 2020-12.",
     ),
     (
         {"properties": {"a": {"$schema": "https://json-schema.org/draft/2020-12/schema"}}},
-        "Its schema has $schema 'https://json-schema.org/draft/2020-12/schema': Params follow JSON Schema 2020-12. "
-        "Leave $schema out, and write the schema by that draft.",
+        "Its schema has $schema 'https://json-schema.org/draft/2020-12/schema', but Params follow JSON Schema 2020-12. "
+        "Leave out $schema, and write the schema by draft 2020-12.",
     ),
     (
         {"unevaluatedProperties": False, "allOf": [{"patternProperties": {"a": {}}}]},
         "Its schema has unevaluatedProperties and patternProperties, which cannot be checked together. "
-        "Write additionalProperties beside patternProperties.",
+        "Use additionalProperties with patternProperties.",
     ),
 ]
 
 
 @pytest.mark.parametrize(("schema", "message"), REFUSED)
-def test_a_schema_that_cannot_be_used_is_refused(schema: dict[str, Any], message: str) -> None:
+def test_an_invalid_schema_is_refused(schema: dict[str, Any], message: str) -> None:
     with pytest.raises(ParamValidationError) as refused:
         verify_schema(schema)
     assert str(refused.value) == message
@@ -413,7 +412,7 @@ def test_a_schema_that_cannot_be_used_is_refused(schema: dict[str, Any], message
 @pytest.mark.parametrize(
     ("levels", "message"),
     [
-        (300, "Its schema is nested too deeply, or refers to itself without end."),
+        (300, "Its schema is nested too deeply, or refers to itself endlessly."),
         (5000, "Its schema is wrong: not is nested too deeply."),
     ],
 )
@@ -424,7 +423,7 @@ def test_a_schema_that_is_nested_too_deeply_is_refused(levels: int, message: str
     assert str(refused.value) == message
 
 
-def test_a_pattern_that_is_refused_is_refused_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_pattern_writes_nothing_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ParamValidationError):
         verify_schema({"pattern": "(?=a)"})
     assert capfd.readouterr() == ("", "")
@@ -434,19 +433,19 @@ def test_a_schema_may_name_the_draft_that_it_follows() -> None:
     verify_schema({"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"})
 
 
-def test_a_reference_may_lead_to_any_place_in_the_schema_and_that_is_verified_too() -> None:
+def test_a_reference_may_point_anywhere_in_the_schema_and_its_target_is_verified() -> None:
     assert not fits("x", {"shared": {"size": {"type": "integer"}}, "$ref": "#/shared/size"})
     with pytest.raises(ParamValidationError, match=r"type must be one of .* Did you mean 'integer'\?"):
         verify_schema({"shared": {"size": {"type": "integr"}}, "$ref": "#/shared/size"})
 
 
-def test_what_no_keyword_reads_is_not_verified() -> None:
+def test_values_of_annotations_are_not_verified() -> None:
     verify_schema({"type": "string", "examples": [{"pattern": "("}], "x-note": {"pattern": "(", "$ref": "http://x"}})
 
 
 @pytest.mark.parametrize("reference", ["http://127.0.0.1:9/schema.json", "file:///etc/hostname", "https://a.invalid/b"])
-def test_a_reference_opens_no_address(reference: str) -> None:
-    # Given a process that tells of every socket, and of every file but modules
+def test_a_reference_opens_no_url(reference: str) -> None:
+    # Given a process that records every opened socket, and every opened file except modules
     code = f"""
 import sys
 from nbflow.authoring.param_schema import check_schema, verify_schema
@@ -465,37 +464,37 @@ for call in (verify_schema, lambda schema: check_schema(1, schema)):
         print(error)
 print(seen)
 """
-    # When a schema refers to an address, and is verified and used
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    # When a schema refers to a URL, and is verified and used
+    process = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     # Then it is refused, and nothing was opened
     line = f"Its schema is wrong: $ref {reference!r} {OUTSIDE}"
-    assert done.stdout.splitlines() == [line, line, "[]"]
+    assert process.stdout.splitlines() == [line, line, "[]"]
 
 
-# -------------------------------------------------------------------------------------------------- where it is refused
+# -------------------------------------------------------------------------------------------- where a schema is refused
 
 
-def test_a_dag_names_each_param_whose_schema_cannot_be_used() -> None:
+def test_a_dag_names_each_param_with_an_invalid_schema() -> None:
     with pytest.raises(ParamValidationError) as refused:
         DAG("d", params={"s": Param("a", pattern="("), "fine": 1, "n": Param(1, minimum="x")})
     assert str(refused.value) == (
-        f"Param 's' of DAG 'd': Its pattern '(' cannot be used: missing ). {MEND} "
+        f"Param 's' of DAG 'd': Its pattern '(' is invalid: missing ). {CORRECT_IT} "
         "Param 'n' of DAG 'd': Its schema is wrong: minimum must be a number, not 'x'."
     )
 
 
 def test_a_param_that_is_added_later_is_verified_too() -> None:
     dag = DAG("d")
-    with pytest.raises(ParamValidationError, match=r"^Param 's' of DAG 'd': Its pattern '\(' cannot be used"):
+    with pytest.raises(ParamValidationError, match=r"^Param 's' of DAG 'd': Its pattern '\(' is invalid"):
         dag.params["s"] = Param("a", pattern="(")
     assert dict(dag.params) == {}
 
 
 def test_the_params_of_a_task_and_of_default_args_are_verified_too() -> None:
-    with pytest.raises(ParamValidationError, match=r"^Param 's' of task 't': Its pattern '\(' cannot be used"):
+    with pytest.raises(ParamValidationError, match=r"^Param 's' of task 't': Its pattern '\(' is invalid"):
         with DAG("d"):
             task(task_id="t", params={"s": Param("a", pattern="(")})(lambda: None)()
-    with pytest.raises(ParamValidationError, match=r"^Param 's' of DAG 'd': Its pattern '\(' cannot be used"):
+    with pytest.raises(ParamValidationError, match=r"^Param 's' of DAG 'd': Its pattern '\(' is invalid"):
         DAG("d", default_args={"params": {"s": Param("a", pattern="(")}})
 
 
@@ -507,29 +506,32 @@ def test_a_run_of_a_version_that_was_stored_with_a_wrong_schema_is_refused_in_on
     with pytest.raises(ParamValidationError) as refused:
         params_of_run(declared, {"n": 2})
     assert str(refused.value) == (
-        f"Param 's': Its pattern '(?=a)' cannot be used: invalid perl operator: (?=. {NO_LOOKAROUND}"
+        f"Param 's': Its pattern '(?=a)' is invalid: invalid perl operator: (?=. {NO_LOOKAROUND}"
     )
 
 
 @pytest.mark.parametrize(
     ("schema", "line"),
     [
-        ({"minimun": 3}, "'minimun' is not a keyword of JSON Schema, and checks nothing. Did you mean 'minimum'?"),
-        ({"min_items": 3}, "'min_items' is not a keyword of JSON Schema, and checks nothing. Did you mean 'minItems'?"),
+        ({"minimun": 3}, "'minimun' is not a keyword of JSON Schema, so it has no effect. Did you mean 'minimum'?"),
+        (
+            {"min_items": 3},
+            "'min_items' is not a keyword of JSON Schema, so it has no effect. Did you mean 'minItems'?",
+        ),
         (
             {"format": "datetime"},
-            "format 'datetime' is not a format of JSON Schema, and checks nothing. Did you mean 'date-time'?",
+            "format 'datetime' is not a format of JSON Schema, so it has no effect. Did you mean 'date-time'?",
         ),
     ],
 )
-def test_a_keyword_that_is_nearly_one_is_warned_of(schema: dict[str, Any], line: str) -> None:
-    with pytest.warns(UserWarning, match="checks nothing") as warned:
+def test_a_misspelt_keyword_is_warned_of(schema: dict[str, Any], line: str) -> None:
+    with pytest.warns(UserWarning, match="has no effect") as warned:
         DAG("d", params={"x": Param("2024", **schema)})
-    assert [str(one.message) for one in warned] == [f"Param 'x' of DAG 'd': {line}"]
+    assert [str(warning.message) for warning in warned] == [f"Param 'x' of DAG 'd': {line}"]
     assert warned[0].filename == __file__
 
 
-def test_the_words_of_forms_are_warned_of_by_nobody() -> None:
+def test_keywords_for_forms_are_not_warned_of() -> None:
     for_forms = {
         "title": "T",
         "description_md": "*d*",
@@ -547,7 +549,7 @@ def test_the_words_of_forms_are_warned_of_by_nobody() -> None:
     assert dag.to_spec().params["x"]["schema"]["values_display"] == {"1": "One", "null": "-"}
 
 
-# ------------------------------------------------------------------------------------------------------ faults in words
+# ------------------------------------------------------------------------------------------------------- error messages
 
 
 @pytest.mark.parametrize(
@@ -566,13 +568,13 @@ def test_the_words_of_forms_are_warned_of_by_nobody() -> None:
         (
             {"colour": 1},
             {"properties": {"color": {}, "size": {}}, "additionalProperties": False},
-            "{'colour': 1} does not fit additionalProperties: 'colour' is not among 'color', 'size'. "
+            "{'colour': 1} does not fit additionalProperties: 'colour' is not allowed. Allowed: 'color', 'size'. "
             "Did you mean 'color'?",
         ),
         (
             {"y": 1},
             {"patternProperties": {"^x": {}}, "additionalProperties": False},
-            "{'y': 1} does not fit additionalProperties: 'y' is not among what matches '^x'.",
+            "{'y': 1} does not fit additionalProperties: 'y' is not allowed. Allowed: names that match '^x'.",
         ),
         (
             {"kind": "a", "n": "x"},
@@ -603,13 +605,13 @@ def test_the_words_of_forms_are_warned_of_by_nobody() -> None:
         ),
     ],
 )
-def test_a_fault_says_the_value_its_place_and_what_is_allowed(value: Any, schema: Any, message: str) -> None:
+def test_an_error_names_the_value_its_path_and_what_is_allowed(value: Any, schema: Any, message: str) -> None:
     with pytest.raises(ParamValidationError) as refused:
         check_schema(value, schema)
     assert str(refused.value) == message
 
 
-def test_a_number_that_no_float_holds_is_answered() -> None:
+def test_an_int_that_is_too_large_for_a_float_is_an_error() -> None:
     with pytest.raises(ParamValidationError, match="cannot be checked: int too large to convert to float"):
         check_schema(10**400, {"multipleOf": 0.1})
 
@@ -617,7 +619,7 @@ def test_a_number_that_no_float_holds_is_answered() -> None:
 def test_long_values_are_shortened() -> None:
     with pytest.raises(ParamValidationError) as refused:
         check_schema("x" * 100_000, {"enum": [f"value {n}" for n in range(1000)]})
-    assert len(str(refused.value)) < 2 * MOST_SHOWN_CHARACTERS + 50
+    assert len(str(refused.value)) < 2 * MAX_SHOWN_CHARACTERS + 50
 
 
 @pytest.mark.parametrize(
@@ -633,21 +635,21 @@ def test_long_values_are_shortened() -> None:
         ("db_password", {"items": {"minLength": 20}}, ["hunter2"]),
     ],
 )
-def test_what_is_secret_is_not_shown(name: str, schema: dict[str, Any], value: Any) -> None:
+def test_a_secret_is_not_shown(name: str, schema: dict[str, Any], value: Any) -> None:
     with pytest.raises(ParamValidationError) as refused:
         ParamsDict({name: Param(schema=schema)})[name] = value
     assert "hunter" not in str(refused.value)
     assert "***" in str(refused.value)
 
 
-# ----------------------------------------------------------------------------------------------------- what is imported
+# -------------------------------------------------------------------------------------------------------------- imports
 
 _HEAVY = ("jsonschema", "referencing", "re2", "attrs", "lark", "rfc3987_syntax")
 
 
 def _run(code: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
-    return json.loads(done.stdout)  # type: ignore[no-any-return]
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    return json.loads(process.stdout)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(
@@ -669,19 +671,19 @@ def test_a_dag_file_imports_what_its_schemas_need(param: str, loaded: list[str])
     assert _run(code) == loaded
 
 
-def test_the_grammar_of_iris_is_built_when_the_first_is_checked() -> None:
+def test_the_grammar_of_iris_is_built_when_the_first_iri_is_checked() -> None:
     code = (
         "import json, sys\n"
         "from nbflow.authoring.param_schema import check_schema\n"
         "check_schema('x', {'type': 'string'})\n"
         "before = 'lark' in sys.modules\n"
-        "import jsonschema, rfc3987_syntax\n"  # the real one, and jsonschema's own checker knows it
+        "import jsonschema, rfc3987_syntax\n"  # the real module, which jsonschema's own checker uses
         "own = [jsonschema.FormatChecker().conforms(text, 'iri') for text in ('https://example.org/é', 'no iri')]\n"
         "print(json.dumps([before, own, hasattr(rfc3987_syntax, 'parse')]))"
     )
     assert _run(code) == [False, [True, False], True]
 
 
-def test_the_time_of_airflow_is_what_its_checker_takes() -> None:
-    # Airflow gives jsonschema a FormatChecker(), whose time is that of draft 3.
+def test_airflows_format_checker_accepts_times_without_offset() -> None:
+    # Airflow passes jsonschema a FormatChecker(), which checks times by draft 3.
     assert [FormatChecker().conforms(text, "time") for text in ("12:13:14", "12:13:14Z")] == [True, False]

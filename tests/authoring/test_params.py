@@ -1,4 +1,4 @@
-"""Params: defaults, what a run gives, and the schema that both must fit."""
+"""Params: defaults, values of a run's conf, and the schema that both must fit."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pendulum
 import pytest
 
 from nbflow import DAG, Param
 from nbflow.authoring.params import (
-    MOST_CONF_BYTES,
+    MAX_CONF_BYTES,
     ParamsDict,
-    check_conf_is_json,
     check_schema,
+    conf_as_json,
     params_of_run,
     read_conf,
 )
 from nbflow.errors import InvalidArgument, InvalidDag, ParamValidationError
 
-# Of each keyword: values that fit, and values that do not.
+# Keyword -> its value, values that fit, and values that do not.
 KEYWORDS: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "type": ("integer", [1, -3, 2.0], [1.5, "1", True, None, float("inf")]),
     "type (several)": (["null", "string"], [None, "x"], [1]),
@@ -68,7 +68,7 @@ KEYWORDS: dict[str, tuple[Any, list[Any], list[Any]]] = {
 
 
 @pytest.mark.parametrize("name", KEYWORDS)
-def test_a_keyword_lets_through_what_fits_and_nothing_else(name: str) -> None:
+def test_a_keyword_accepts_only_values_that_fit(name: str) -> None:
     limit, good, bad = KEYWORDS[name]
     schema = {name.split(" ")[0]: limit}
     for value in good:
@@ -78,7 +78,7 @@ def test_a_keyword_lets_through_what_fits_and_nothing_else(name: str) -> None:
             check_schema(value, schema)
 
 
-def test_an_error_names_the_place_inside_the_value() -> None:
+def test_an_error_names_the_path_inside_the_value() -> None:
     schema = {"properties": {"rows": {"items": {"properties": {"n": {"minimum": 1}}}}}}
     with pytest.raises(ParamValidationError, match=r"^0 at rows\[1\]\.n does not fit minimum: 1\.$"):
         check_schema({"rows": [{"n": 1}, {"n": 0}]}, schema)
@@ -104,9 +104,9 @@ def test_setting_a_value_keeps_the_schema_and_checks_it() -> None:
 
 def test_a_copy_is_independent() -> None:
     params = ParamsDict({"x": Param(1, minimum=0)})
-    twin = copy.deepcopy(params)
-    twin["x"] = 5
-    assert (params["x"], twin["x"]) == (1, 5)
+    clone = copy.deepcopy(params)
+    clone["x"] = 5
+    assert (params["x"], clone["x"]) == (1, 5)
 
 
 def test_a_default_must_be_json() -> None:
@@ -114,7 +114,7 @@ def test_a_default_must_be_json() -> None:
         Param({1, 2})
 
 
-def test_a_run_gets_the_defaults_and_what_its_conf_says() -> None:
+def test_a_run_has_the_defaults_and_the_values_of_its_conf() -> None:
     declared = DAG("d", params={"x": Param(3, type="integer"), "y": Param(type="string")}).to_spec().params
     assert params_of_run(declared, {"y": "a", "extra": [1]}) == {"x": 3, "y": "a", "extra": [1]}
 
@@ -141,7 +141,7 @@ def test_a_scheduled_dag_needs_defaults_that_fit(param: Param) -> None:
         DAG("d", schedule="@daily", params={"p": param})
 
 
-def test_a_run_is_told_of_every_param_that_does_not_fit_at_once() -> None:
+def test_one_error_names_every_param_that_does_not_fit() -> None:
     params = {"x": Param(3, type="integer"), "y": Param(type="string"), "z": Param("a", enum=["a"]), "fine": 1}
     with pytest.raises(ParamValidationError) as refused:
         params_of_run(DAG("d", params=params).to_spec().params, {"x": "b", "z": "c", "more": [1]})
@@ -152,7 +152,7 @@ def test_a_run_is_told_of_every_param_that_does_not_fit_at_once() -> None:
 
 
 def test_a_default_of_none_that_does_not_fit_says_how_to_allow_it() -> None:
-    # Given a param that Airflow too accepts until a run is made without a value
+    # Given a param that Airflow, too, accepts until a run is created without a value
     declared = DAG("d", params={"x": Param(None, type="string")}).to_spec().params
     with pytest.raises(ParamValidationError) as refused:
         params_of_run(declared, {})
@@ -163,7 +163,7 @@ def test_a_default_of_none_that_does_not_fit_says_how_to_allow_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("param", "fault"),
+    ("param", "problem"),
     [
         (
             Param(None, type="string"),
@@ -172,13 +172,13 @@ def test_a_default_of_none_that_does_not_fit_says_how_to_allow_it() -> None:
         (Param("text", type="integer"), "'text' does not fit type: 'integer'."),
     ],
 )
-def test_a_default_that_does_not_fit_is_warned_of_where_nothing_is_scheduled(param: Param, fault: str) -> None:
+def test_a_default_that_does_not_fit_is_warned_of_where_nothing_is_scheduled(param: Param, problem: str) -> None:
     dag = DAG("d", schedule=None, params={"x": param, "fine": Param(type="string")})
     with pytest.warns(UserWarning, match="a default that does not fit") as warned:
         dag.to_spec()
-    assert [str(one.message) for one in warned] == [
-        "Param 'x' of DAG 'd' has a default that does not fit, so each run must give another: "
-        f"{fault} Leave the default out if that is meant."
+    assert [str(warning.message) for warning in warned] == [
+        "Param 'x' of DAG 'd' has a default that does not fit, so the conf of each run must give "
+        f"a value: {problem} If that is intended, leave out the default."
     ]
     assert (warned[0].filename, warned[0].lineno) == (__file__, dag.place.line)
 
@@ -191,7 +191,7 @@ def test_the_values_of_a_run_are_its_own() -> None:
     assert (params.validate(), conf) == ({"ids": [1], "more": {"a": []}}, {"more": {"a": []}})
 
 
-# ---------------------------------------------------------------------------------------------------------------- JSON
+# ----------------------------------------------------------------------------------------------------------------- JSON
 
 
 class Shade(enum.StrEnum):
@@ -200,32 +200,31 @@ class Shade(enum.StrEnum):
 
 HOLDS_ITSELF: list[Any] = []
 HOLDS_ITSELF.append(HOLDS_ITSELF)
-PLAIN = "Give None, True, False, numbers, text, and lists and dicts of them."
-# What is no JSON, or does not come back from JSON as it was -> what the error says of it.
-NO_JSON: dict[str, tuple[Any, str]] = {
-    "datetime": (datetime(2024, 1, 1), " is of type datetime, which JSON does not have. Give its isoformat()."),
-    "date": (date(2024, 1, 1), " is of type date, which JSON does not have. Give its isoformat()."),
+PLAIN_TYPES = "Use None, True, False, numbers, text, and lists and dicts of them."
+# Values that JSON cannot hold, or that it would change -> the end of the error.
+NOT_JSON: dict[str, tuple[Any, str]] = {
+    "datetime": (datetime(2024, 1, 1), " is of type datetime, which JSON does not have. Use its isoformat()."),
+    "date": (date(2024, 1, 1), " is of type date, which JSON does not have. Use its isoformat()."),
     "pendulum": (
         pendulum.datetime(2024, 1, 1),
-        " is of type DateTime, which JSON does not have. Give its isoformat().",
+        " is of type DateTime, which JSON does not have. Use its isoformat().",
     ),
-    "timedelta": (timedelta(1), " is of type timedelta, which JSON does not have. Give its total_seconds()."),
-    "set": ({1}, " is of type set, which JSON does not have. Give a list, such as sorted(...) of it."),
-    "decimal": (Decimal(1), " is of type Decimal, which JSON does not have. Give str(...) or float(...) of it."),
-    "tuple": ((1, 2), " is of type tuple, which JSON does not have. Give a list."),
-    "bytes": (b"a", " is of type bytes, which JSON does not have. Give its decode()."),
-    "path": (Path("a"), f" is of type {type(Path('a')).__name__}, which JSON does not have. Give str(...) of it."),
-    "class": (int, " is of type type, which JSON does not have. Give its name."),
-    "object": (object(), f" is of type object, which JSON does not have. {PLAIN}"),
-    "nan": (math.nan, " is nan, which JSON does not have. Give None, or text."),
-    "infinity": (-math.inf, " is -inf, which JSON does not have. Give None, or text."),
+    "timedelta": (timedelta(1), " is of type timedelta, which JSON does not have. Use its total_seconds()."),
+    "set": ({1}, " is of type set, which JSON does not have. Use a list, such as sorted(...) of it."),
+    "decimal": (Decimal(1), " is of type Decimal, which JSON does not have. Use str(...) or float(...) of it."),
+    "bytes": (b"a", " is of type bytes, which JSON does not have. Use its decode()."),
+    "path": (Path("a"), f" is of type {type(Path('a')).__name__}, which JSON does not have. Use str(...) of it."),
+    "class": (int, " is of type type, which JSON does not have. Use its name."),
+    "object": (object(), f" is of type object, which JSON does not have. {PLAIN_TYPES}"),
+    "nan": (math.nan, " is nan, which JSON does not have. Use None, or text."),
+    "infinity": (-math.inf, " is -inf, which JSON does not have. Use None, or text."),
     "inside": (
         {"a": [1, {"b c": {1}}]},
-        '["a"][1]["b c"] is of type set, which JSON does not have. Give a list, such as',
+        '["a"][1]["b c"] is of type set, which JSON does not have. Use a list, such as',
     ),
     "key": ({"a": {1: 2}}, """["a"] has the key 1 of type int; JSON's keys are text. Write '1'."""),
     "key of None": ({None: 2}, " has the key None of type NoneType; JSON's keys are text. Write 'None'."),
-    "long int": (10**5000, " is an int of more than 4,300 digits, which cannot be stored. Give text."),
+    "long int": (10**5000, " is an int of more than 4,300 digits, which cannot be stored. Use text."),
     "deep": (reduce(lambda inner, _: [inner], range(5000), 1), "[0][0]"),
     "itself": (HOLDS_ITSELF, "[0][0]"),
     "below a long name": ({"x" * 100_000: {1}}, '["xxx'),
@@ -233,46 +232,86 @@ NO_JSON: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", NO_JSON)
+@pytest.mark.parametrize("name", NOT_JSON)
 def test_a_default_that_json_cannot_hold_is_refused_where_it_is_written(name: str) -> None:
-    value, says = NO_JSON[name]
+    value, problem = NOT_JSON[name]
     with pytest.raises(ParamValidationError) as refused:
         Param(value)
-    assert str(refused.value).startswith(f"A param's default must be JSON: default{says}")
+    assert str(refused.value).startswith(f"A param's default must be JSON: default{problem}")
     assert len(str(refused.value)) < 420
 
 
-@pytest.mark.parametrize("name", NO_JSON)
+@pytest.mark.parametrize("name", NOT_JSON)
 def test_a_plain_default_that_json_cannot_hold_is_refused_with_its_name(name: str) -> None:
-    value, says = NO_JSON[name]
+    value, problem = NOT_JSON[name]
     with pytest.raises(ParamValidationError) as refused:
         DAG("d", params={"x": value})
-    assert str(refused.value).startswith(f"Param 'x' of DAG 'd': A param's default must be JSON: default{says}")
+    assert str(refused.value).startswith(f"Param 'x' of DAG 'd': A param's default must be JSON: default{problem}")
 
 
-@pytest.mark.parametrize("name", NO_JSON)
+@pytest.mark.parametrize("name", NOT_JSON)
 def test_a_conf_that_json_cannot_hold_is_refused_with_the_place(name: str) -> None:
-    value, says = NO_JSON[name]
+    value, problem = NOT_JSON[name]
     with pytest.raises(ParamValidationError) as refused:
-        check_conf_is_json({"a": 1, "x": value})
-    assert str(refused.value).startswith(f"""A run's conf must be JSON: conf["x"]{says}""")
+        conf_as_json({"a": 1, "x": value})
+    assert str(refused.value).startswith(f"""A run's conf must be JSON: conf["x"]{problem}""")
     assert len(str(refused.value)) < 420
 
 
-def test_what_json_writes_as_it_is_may_be_a_default() -> None:
+def test_a_value_that_json_can_hold_may_be_a_default() -> None:
     value = [None, True, 1, 1.5, "a\ud800", Shade.RED, {"a": []}, 10**4299]
     assert DAG("d", params={"x": value}).to_spec().params["x"]["value"] == value
 
 
+class Point(NamedTuple):
+    x: int
+    y: Any
+
+
+TUPLES: dict[str, tuple[Any, Any]] = {
+    "a tuple": ((1, "a"), [1, "a"]),
+    "an empty tuple": ((), []),
+    "in a list": ([(1,), (2, (3,))], [[1], [2, [3]]]),
+    "in a dict": ({"a": ({"b": (1,)},)}, {"a": [{"b": [1]}]}),
+    "a named tuple": (Point(1, (2,)), [1, [2]]),
+}
+
+
+@pytest.mark.parametrize(("value", "stored"), TUPLES.values(), ids=TUPLES)
+def test_a_tuple_becomes_a_list_as_json_stores_it(value: Any, stored: Any) -> None:
+    # Given a DAG with tuples in a default, in a plain default, and in the conf of a run
+    schema = {"type": ["array", "object"]}
+    dag = DAG("d", params={"x": Param(value, **schema), "plain": value, "given": Param(**schema)})
+    spec = dag.to_spec()
+    conf = conf_as_json({"given": value, "extra": value})
+    # Then the DAG, its spec, the conf and the params of a run all have lists
+    assert (dag.params["x"], spec.params["x"]["value"], spec.params["plain"]["value"]) == (stored, stored, stored)
+    assert conf == {"given": stored, "extra": stored}
+    assert params_of_run(spec.params, conf) == {"x": stored, "plain": stored, **conf}
+    # And so has a value that a task's params or the conf of dag.test() set
+    assert dag.params.values_with({"given": value}) == {"x": stored, "plain": stored, "given": stored}
+
+
+def test_a_conf_that_is_converted_is_a_copy() -> None:
+    conf = {"x": (1, [2])}
+    conf_as_json(conf)["x"][1].append(3)
+    assert conf == {"x": (1, [2])}
+
+
+def test_a_set_inside_a_tuple_is_refused_with_its_path() -> None:
+    with pytest.raises(ParamValidationError, match=r"^A param's default must be JSON: default\[1\] is of type set"):
+        Param((1, {2}))
+
+
 def test_a_conf_is_a_dict() -> None:
     with pytest.raises(ParamValidationError, match=r"^A run's conf must be a dict, not list\.$"):
-        check_conf_is_json([1])
+        conf_as_json([1])
 
 
 def test_a_conf_that_is_too_large_is_refused_with_its_size() -> None:
-    check_conf_is_json({"x": "a" * (MOST_CONF_BYTES - len('{"x": ""}'))})
+    conf_as_json({"x": "a" * (MAX_CONF_BYTES - len('{"x": ""}'))})
     with pytest.raises(ParamValidationError) as refused:
-        check_conf_is_json({"x": "a" * MOST_CONF_BYTES})
+        conf_as_json({"x": "a" * MAX_CONF_BYTES})
     assert str(refused.value) == (
         "A run's conf of 1,048,585 bytes is more than the 1,048,576 allowed. "
         "Store it in a file or a table, and pass its path or name."
@@ -289,7 +328,7 @@ def test_a_conf_that_is_too_large_is_refused_with_its_size() -> None:
         ('{"n": ' + "9" * 5000 + "}", "is not JSON: Exceeds the limit (4300 digits)"),
     ],
 )
-def test_a_typed_conf_that_is_no_json_object_is_refused(text: str, message: str) -> None:
+def test_a_typed_conf_that_is_not_a_json_object_is_refused(text: str, message: str) -> None:
     with pytest.raises(ParamValidationError) as refused:
         read_conf(text)
     assert str(refused.value).startswith(message)
@@ -309,7 +348,7 @@ def test_a_schema_is_a_dict() -> None:
 
 
 def test_keywords_beside_a_schema_have_no_effect_as_in_airflow_and_are_warned_of() -> None:
-    with pytest.warns(UserWarning, match="'type' of a Param has no effect beside schema=: put it inside"):
+    with pytest.warns(UserWarning, match="'type' of a Param has no effect with schema=; put it into the schema"):
         param = Param("a", type="integer", schema={"minLength": 1})
     assert (param.schema, param.resolve()) == ({"minLength": 1}, "a")
 

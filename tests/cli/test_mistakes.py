@@ -253,7 +253,7 @@ def test_a_conf_that_a_pattern_would_look_at_for_ever_is_answered(nbflow, dag_fi
 @pytest.mark.parametrize("pattern", ["(", "(?=a)b", r"(a)\1"])
 def test_a_pattern_that_cannot_be_used_is_refused_where_it_is_written(nbflow, dag_file, pattern):
     path = dag_file("tags.py", BACKTRACKING.replace('"^(a+)+$"', repr(pattern)))
-    says = f"{path}:5: ParamValidationError: Param 's' of DAG 'tags': Its pattern {pattern!r} cannot be used: "
+    says = f"{path}:5: ParamValidationError: Param 's' of DAG 'tags': Its pattern {pattern!r} is invalid: "
     checked, tested = nbflow("dags", "check", path), nbflow("dags", "test", "tags", "-S", path)
     triggered = nbflow("dags", "trigger", "tags", "-S", path)
     assert checked.out.startswith(says)

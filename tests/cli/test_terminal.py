@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
+from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
-from tests.cli.conftest import SALES
+from nbflow.ui.state_colors import palettes
+from tests.cli.conftest import FAILING, SALES
+
+OF_THE_TERMINAL = ("NO_COLOR", "COLUMNS", "COLORTERM", "COLORFGBG", "TTY_COMPATIBLE", "FORCE_COLOR")
+NBFLOW = ("-m", "nbflow")
 
 
-def on_terminal(*words: str, typed: str = "") -> tuple[int, str]:
+def on_terminal(
+    *words: str, typed: str = "", width: int = 80, python: tuple[str, ...] = NBFLOW, **environ: str
+) -> tuple[int, str]:
     """The exit code of a command, and all that its terminal showed."""
     ours, theirs = pty.openpty()
-    environ = {**os.environ, "TERM": "xterm"}
-    environ.pop("NO_COLOR", None)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    kept = {name: value for name, value in os.environ.items() if name not in OF_THE_TERMINAL}
     os.write(ours, typed.encode())
     with subprocess.Popen(
-        [sys.executable, "-m", "nbflow", *words], stdin=theirs, stdout=theirs, stderr=theirs, env=environ
+        [sys.executable, *python, *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=kept | {"TERM": "xterm"} | environ,
     ) as process:
         os.close(theirs)
         shown = b""
@@ -34,24 +49,208 @@ def on_terminal(*words: str, typed: str = "") -> tuple[int, str]:
     return code, shown.decode()
 
 
+def plain(shown: str) -> str:
+    """Without colours and the terminal's line ends."""
+    return re.sub(r"\x1b\[[\d;]*m", "", shown).replace("\r\n", "\n")
+
+
 def test_an_error_is_red(home):
     code, shown = on_terminal("dgas")
     assert code == 2
     assert shown == "\x1b[31mnbflow: there is no command 'dgas'. Did you mean 'dags'? See: nbflow --help.\x1b[0m\r\n"
 
 
-def test_a_backfill_shows_its_progress(sales, monkeypatch):
+# --------------------------------------------------------------------------------------------------------------- tables
+
+LONG_ID = "a_rather_long_dag_id_of_the_finance_department.daily_ledger_reconciliation"
+
+
+@pytest.fixture
+def listed(in_folder) -> list[str]:
+    """DAGs in the folder; their ids."""
+    in_folder(
+        "dags.py",
+        f"""
+        from datetime import datetime
+        from nbflow import DAG, task
+        for dag_id, tags in (({LONG_ID!r}, ["[red]x[/red]", "\\x1b[31mred"]), ("東京.orders", []), ("sales", ["a b"])):
+            with DAG(dag_id, schedule="@daily", start_date=datetime(2024, 1, 1), tags=tags) as dag:
+                @task
+                def first(): ...
+                first()
+            globals()[dag_id] = dag
+        """,
+    )
+    return [LONG_ID, "sales", "東京.orders"]
+
+
+@pytest.mark.parametrize("width", [60, 100, 200])
+def test_a_listing_is_as_wide_as_the_terminal_and_its_ids_are_whole(listed, width):
+    # When DAGs are listed on a terminal
+    code, shown = on_terminal("dags", "list", "--local", width=width)
+    lines = plain(shown).splitlines()
+    # Then each id is there on one line, and only one that is longer than the terminal makes a line so
+    assert code == 0
+    assert [dag_id for dag_id in listed if not any(dag_id in line for line in lines)] == []
+    assert [line for line in lines if cell_len(line) > width and LONG_ID not in line] == []
+    # And what tags hold means nothing to the terminal or to rich
+    assert "[red]x[/red]" in plain(shown)
+    assert "\\x1b[31mred" in plain(shown)
+    assert "\x1b[31m" not in shown
+
+
+def test_columns_go_before_the_terminals_own_width(listed):
+    wide = plain(on_terminal("dags", "list", "--local", width=200)[1])
+    assert plain(on_terminal("dags", "list", "--local", width=60, COLUMNS="200")[1]) == wide
+
+
+def test_the_states_of_a_run_have_their_colours(nbflow, dag_file):
+    nbflow("dags", "test", "failing", "2024-01-05", "-S", dag_file("failing.py", FAILING))
+    tint = palettes()[1].states["upstream_failed"]
+    front, back = (";".join(str(int(colour[at : at + 2], 16)) for at in (1, 3, 5)) for colour in (tint.text, tint.fill))
+    words = ("tasks", "states-for-dag-run", "failing", "2024-01-05")
+    # Given a terminal of all colours, then states have theirs
+    _, colourful = on_terminal(*words, width=200, TERM="xterm-256color", COLORTERM="truecolor")
+    assert f"\x1b[38;2;{front};48;2;{back}mupstream_failed\x1b[0m" in colourful
+    # Given one without colours, then words alone
+    _, colourless = on_terminal(*words, width=200, NO_COLOR="1", TERM="xterm-256color", COLORTERM="truecolor")
+    assert set(re.findall(r"\x1b\[[\d;]*m", colourless)) == {"\x1b[1m", "\x1b[0m"}
+    _, dumb = on_terminal(*words, width=200, TERM="dumb")
+    assert "\x1b" not in dumb
+    assert plain(colourful) == plain(colourless) == plain(dumb)
+
+
+def left_on(shown: str) -> list[str]:
+    """The lines that stand on the terminal in the end: a bar is erased before it is drawn anew."""
+    lines, row, column = [""], 0, 0
+    for part in re.split(r"(\r|\n|\x1b\[\??\d*[A-Za-z])", plain(shown)):
+        if part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\r":
+            column = 0
+        elif part == "\x1b[1A":
+            row -= 1
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif not part.startswith("\x1b"):
+            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
+            column += len(part)
+    return [line.rstrip() for line in lines]
+
+
+RUN_AND_TELL = """
+import sys
+from nbflow.cli.main import main
+code = main(sys.argv[2:])
+open(sys.argv[1], "w").write(" ".join(sys.modules))
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "yaml", "plain"])
+def test_what_scripts_read_is_the_same_on_a_terminal_and_needs_no_rich(nbflow, sales, tmp_path, form):
+    # Given a run
+    nbflow("dags", "test", "sales", "2024-01-05", "-S", sales)
+    words = ("tasks", "states-for-dag-run", "sales", "2024-01-05", "-o", form)
+    # When its instances are listed on a narrow terminal, in a form for scripts
+    modules = tmp_path / "modules"
+    code, shown = on_terminal(str(modules), *words, width=40, python=("-c", RUN_AND_TELL))
+    # Then it is to the letter what a pipe gets
+    assert (code, shown.replace("\r\n", "\n")) == (0, nbflow(*words).out)
+    assert "rich" not in modules.read_text().split()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("dags", "list", "--local"),
+        ("dags", "test", "sales", "2024-01-05"),
+        ("dags", "backfill", "sales", "-s", "2024-02-01", "-e", "2024-02-03"),
+        ("lint",),
+    ],
+)
+def test_without_a_terminal_nothing_needs_rich(in_folder, tmp_path: Path, monkeypatch, words):
+    # Given DAGs, and commands that draw tables or bars where a terminal is
+    monkeypatch.setenv("NBFLOW__CORE__EXECUTOR", "SequentialExecutor")
+    in_folder("sales.py", SALES)
+    in_folder("more.py", SALES.replace('"sales"', '"more"'))
+    # When one runs in pipes
+    modules = tmp_path / "modules"
+    command = [sys.executable, "-c", RUN_AND_TELL, str(modules), *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    # Then it does without, and shows no escapes
+    assert "rich" not in modules.read_text().split()
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+# ------------------------------------------------------------------------------------------------------------- progress
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_a_backfill_shows_its_progress(sales, monkeypatch, width):
     # Given a terminal, and no scheduler
     monkeypatch.setenv("NBFLOW__CORE__EXECUTOR", "SequentialExecutor")
     # When ten days are backfilled
-    code, shown = on_terminal("dags", "backfill", "sales", "-s", "2024-02-01", "-e", "2024-02-10", "-S", sales)
-    # Then the bar fills from nothing to the whole
-    bars = re.findall(r"\r\x1b\[K\[([#.]{30})\] (\d+)/10 runs", shown)
+    code, shown = on_terminal(
+        "dags", "backfill", "sales", "-s", "2024-02-01", "-e", "2024-02-10", "-S", sales, width=width
+    )
+    # Then the bar fills from nothing to the whole, and is left standing
+    counts = [int(count) for count in re.findall(r"(\d+)/10 runs", shown)]
     assert code == 0
-    assert bars[0] == ("." * 30, "0")
-    assert bars[-1] == ("#" * 30, "10")
-    counts = [int(count) for _, count in bars]
+    assert (counts[0], counts[-1]) == (0, 10)
     assert counts == sorted(counts)
+    assert [line for line in left_on(shown) if re.fullmatch(r"━+ 10/10 runs [\d:]+ [\d:]+", line)]
+
+
+def test_log_lines_stand_above_the_bar(dag_file, monkeypatch):
+    # Given a backfill whose tasks fail, with the traceback in the log
+    monkeypatch.setenv("NBFLOW__CORE__EXECUTOR", "SequentialExecutor")
+    file = dag_file("failing.py", FAILING.replace("schedule=None", 'schedule="@daily"'))
+    code, shown = on_terminal("dags", "backfill", "failing", "-s", "2024-02-01", "-e", "2024-02-02", "-S", file)
+    # Then no line of the log stands behind a bar
+    assert code == 1
+    assert "ValueError: no such customer" in shown
+    assert [
+        line for line in plain(shown).splitlines() if "ValueError" in line and "━" in line.rpartition("\r")[2]
+    ] == []
+    assert "2/2 runs, 2 failed" in plain(shown)
+
+
+def test_files_that_are_checked_are_counted_and_the_bar_goes(in_folder):
+    for name in ("one", "two", "three"):
+        in_folder(f"{name}.py", SALES.replace('"sales"', f'"{name}"'))
+    code, shown = on_terminal("lint")
+    assert code == 0
+    assert re.findall(r"(\d)/3 files", shown)[0] == "0"
+    # Then nothing but the results is left
+    lines = left_on(shown)
+    assert [line for line in lines if line] == [line for line in lines if line.endswith("no faults")]
+    assert len([line for line in lines if line]) == 3
+
+
+def test_a_test_tells_of_each_task_that_has_ended(dag_file):
+    code, shown = on_terminal("dags", "test", "failing", "-S", dag_file("failing.py", FAILING))
+    assert code == 1
+    steps = re.findall(r"^[━╸╺]+ (\d/\d) tasks (\S+) (\S+)", plain(shown), re.M)
+    assert steps == [("1/2", "wrong", "failed"), ("2/2", "after", "upstream_failed")]
+    # Then nothing is drawn anew: a debugger has the terminal to itself
+    assert "\x1b[2K" not in shown
+    assert "\x1b[?25l" not in shown
+
+
+def test_an_interrupted_bar_gives_the_cursor_back(home):
+    code = """
+from nbflow.cli.progress import Progress
+with Progress(9, "runs") as bar:
+    bar.at(3)
+    raise KeyboardInterrupt
+"""
+    _, shown = on_terminal(python=("-c", code))
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+# ------------------------------------------------------------------------------------------------------------ questions
 
 
 @pytest.mark.parametrize(("typed", "gone"), [("y\n", True), ("n\n", False), ("\n", False)])

@@ -63,7 +63,7 @@ def test_a_pattern_asks_before_it_changes_more_than_one_dag(app, sales):
         app.store.register(replace(version, dag_id=dag_id), now=app.clock.now(), paused=False)
     asked: list[str] = []
 
-    def no(question: str) -> bool:
+    def no(question: str, preview: object) -> bool:
         asked.append(question)
         return False
 

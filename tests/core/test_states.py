@@ -13,6 +13,7 @@ from nbflow.core.states import (
     RUN_CAUSES,
     RUN_FINISHED,
     RUN_TRANSITIONS,
+    STATE_MEANINGS,
     TRANSITIONS,
     UNFINISHED,
     Cause,
@@ -90,3 +91,14 @@ def test_the_diagram_has_every_state_and_only_transitions_of_the_table():
     assert {state for arrow in arrows for state in arrow} == set(TaskState)
     for source, target in arrows:
         assert any(target in targets for targets in TRANSITIONS[TaskState(source)].values())
+
+
+def test_every_state_has_a_meaning_which_the_notebook_and_the_help_show(capsys):
+    from nbflow.cli.main import main
+    from nbflow.notebook import states
+
+    assert set(STATE_MEANINGS) == set(TaskState)
+    assert states().data == {state.value: meaning for state, meaning in STATE_MEANINGS.items()}
+    assert main(["tasks", "states-for-dag-run", "--help"]) == 0
+    helped = capsys.readouterr().out
+    assert [state for state, meaning in STATE_MEANINGS.items() if meaning not in helped] == []

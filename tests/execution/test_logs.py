@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import NbflowError
-from nbflow.execution.logs import LogFolder, LogStream, read_log, safe_name
+from nbflow.execution.logs import LogFolder, LogStream, LogTail, read_log, safe_name
 from nbflow.secrets import Masker
 
 RUN = RunKey("sales", "manual__2026-03-01T00:00:00+00:00")
@@ -142,6 +142,27 @@ def test_a_log_is_read_from_a_byte_offset(tmp_path: Path) -> None:
     text, at = read_log(path)
     path.write_text("one\ntwo\n")
     assert (text, read_log(path, start=at)) == ("one\n", ("two\n", 8))
+
+
+def test_a_log_is_read_as_it_grows(tmp_path: Path) -> None:
+    # Given a log that does not exist yet
+    path, read = tmp_path / "log", []
+    tail = LogTail(path)
+    read.append(tail.read())
+
+    # When it is written in pieces that end within a character, and cut at its cap
+    for piece in (b"one\n", b"gr\xc3", b"\xbcn\n"):
+        with path.open("ab") as file:
+            file.write(piece)
+        read += [tail.read(), tail.read()]
+    os.truncate(path, 4)
+    read.append(tail.read())
+    with path.open("ab") as file:
+        file.write(b"*** log cut\n")
+    read.append(tail.read())
+
+    # Then each character is read once, and what comes after the cut
+    assert read == ["", "one\n", "", "gr", "", "\u00fcn\n", "", "", "*** log cut\n"]
 
 
 def test_output_that_cannot_be_written_is_dropped_and_counted_in_the_log(tmp_path: Path) -> None:

@@ -15,9 +15,13 @@ from hypothesis import strategies as st
 from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RunCause, RunState
 from nbflow.errors import NbflowError, StoreError
-from nbflow.live.shared_views import Change, SharedViews, Snapshot, Trouble
+from nbflow.live.shared_views import Change, SharedViews, Snapshot, Trouble, concerned_by
 from nbflow.store import open_store
 from nbflow.store.base import Cursor, DagImportError, History, Job, Pool, Store
+from nbflow.views.backfill import BackfillQuery
+from nbflow.views.graph import GraphQuery
+from nbflow.views.why_run import WhyRunQuery
+from nbflow.views.why_task import WhyTaskQuery
 from tests.live.views import T0, Hands, Shown, StatesQuery, StatesView, fetch
 from tests.store.worlds import a_run, after, dispatch, plan, queued, register, run_move, scheduled, spec, started_run
 
@@ -120,6 +124,16 @@ def test_an_event_fetches_only_what_it_concerns(views: SharedViews, store: Store
 
     # Then neither the other DAG nor the other run is looked at
     assert counting.fetched == [EVERYTHING, SALES, StatesQuery(dag_id="sales", run_id="r1")]
+
+
+def test_what_may_wait_for_others_is_concerned_by_all() -> None:
+    """A task may wait for the slot that another DAG's task holds."""
+    other = RunKey("other", "r1")
+
+    assert concerned_by(WhyTaskQuery(dag_id="sales", run_id="r1", task_id="t"), other)
+    assert concerned_by(WhyRunQuery(dag_id="sales", run_id="r1"), other)
+    assert not concerned_by(GraphQuery(dag_id="sales", run_id="r1"), other)
+    assert concerned_by(BackfillQuery(backfill_id=1), other)
 
 
 @pytest.mark.parametrize(

@@ -500,7 +500,7 @@ def test_a_notebook_is_scheduled_by_an_ordinary_file(shell: Shell, tmp_path: Pat
 
     assert path == own_home / "dags" / "weekly_report_schedule.py"
     loaded = load_source(path)
-    assert loaded.faults == ()
+    assert loaded.import_errors == ()
     [dag] = loaded.dags
     operator = dag.get_task("run")
     assert (dag.dag_id, dag.schedule, operator.parameters) == (  # type: ignore[union-attr]
@@ -589,7 +589,7 @@ UNUSABLE = [
     ),
     (
         "%%dag\nfrom nbflow import DAG, Param\nwith DAG('p', params={'s': Param('a', pattern='(')}):\n    pass",
-        ", line 3: Param 's' of DAG 'p': Its pattern '(' cannot be used: missing ).",
+        ", line 3: Param 's' of DAG 'p': Its pattern '(' is invalid: missing ).",
     ),
 ]
 

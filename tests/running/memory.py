@@ -14,6 +14,7 @@ from nbflow.core.snapshot import Run, RunKey
 from nbflow.core.states import RunState
 from nbflow.errors import DagNotFound, DagRunAlreadyExists
 from nbflow.execution.task_runner import run_try
+from nbflow.secrets import Masker
 
 DAY = timedelta(days=1)
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -52,6 +53,7 @@ class MemoryRuntime:
         self.rendered: Mapping[str, Any] | None = None
         self.intervals: dict[datetime, tuple[datetime, datetime]] = {}
         self.known_dags = {self.run.dag_id}
+        self.masker: Masker | None = None
 
     def now(self) -> datetime:
         return self.clock
@@ -92,8 +94,11 @@ class MemoryRuntime:
         return None if text is None else serde.loads(text)
 
     def get_variable(self, key: str) -> str | None:
-        value = self.environ.get_variable(key)
-        return self.variables.get(key) if value is None else value
+        found = self.environ.get_variable(key)
+        value = self.variables.get(key) if found is None else found
+        if value is not None and self.masker is not None:
+            self.masker.add_variable(key, value)
+        return value
 
     def set_variable(self, key: str, value: str, description: str | None = None) -> None:
         self.variables[key] = value
@@ -102,7 +107,10 @@ class MemoryRuntime:
         self.variables.pop(key, None)
 
     def get_connection(self, conn_id: str) -> Any | None:
-        return self.environ.get_connection(conn_id) or self.connections.get(conn_id)
+        connection = self.environ.get_connection(conn_id) or self.connections.get(conn_id)
+        if connection is not None and self.masker is not None:
+            self.masker.add_connection(connection)
+        return connection
 
     def put_rendered(self, fields: Mapping[str, Any]) -> None:
         self.rendered = fields

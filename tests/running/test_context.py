@@ -134,7 +134,7 @@ def test_get_current_context_inside_and_in_threads(dag: DAG, runtime: MemoryRunt
         return seen
 
     assert result(dag, runtime, function) == ["2024-01-01", "t"]
-    with pytest.raises(AirflowException, match="No task is running here"):
+    with pytest.raises(AirflowException, match="no task is running"):
         get_current_context()
 
 
@@ -245,7 +245,8 @@ def test_rendered_fields_are_stored_without_secrets(dag: DAG, runtime: MemoryRun
         templates_dict={"password": "{{ 'hunter2' }}"},
     )
 
-    run_try(dag, dag.get_task("t"), Work(attempt_id="a", run=runtime.run, task_id="t"), runtime, masker=Masker())
+    runtime.masker = Masker()
+    run_try(dag, dag.get_task("t"), Work(attempt_id="a", run=runtime.run, task_id="t"), runtime)
 
     assert runtime.rendered is not None
     assert runtime.rendered.keys() == {"op_args", "templates_dict"}

@@ -126,7 +126,7 @@ def test_an_argument_whose_key_was_not_pushed_fails(dag: DAG, runtime: MemoryRun
     event = attempt(dag, "t", runtime).event
 
     assert isinstance(event, Failed)
-    assert event.error.startswith("XComNotFound: Task 'a' pushed no XCom 'p'")
+    assert event.error.startswith("XComNotFound: Task 'a' did not push the XCom 'p'")
 
 
 def test_an_argument_of_a_task_that_returned_nothing_is_none(dag: DAG, runtime: MemoryRuntime) -> None:

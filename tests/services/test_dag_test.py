@@ -187,4 +187,4 @@ def test_a_group_mapped_over_dicts_takes_its_functions_defaults_for_what_they_la
         [11, 7],
         {"dicts": "success", "group.add[0]": "success", "group.add[1]": "success", "group.add[2]": "failed"},
     )
-    assert "What the group is mapped over has no 'a' for map index 2." in caplog.text
+    assert "The arguments of the mapped group lack 'a' for map index 2." in caplog.text

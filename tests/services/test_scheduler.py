@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from nbflow.clock import SystemClock
-from nbflow.core.snapshot import TaskKey
+from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.states import RunState, TaskState
 from nbflow.errors import NbflowError
 
@@ -75,6 +75,41 @@ two(one())
     assert states == {"one": "success", "two": "success"}
     assert json.loads(stage.store.xcoms(run)[-1][2]) == "{'rates': [nan, inf, 1.5]}"
     assert stage.store.rendered(run, TaskKey("two"))["op_args"] == [{"rates": ["nan", "inf", 1.5]}]
+
+
+def test_tuples_in_params_and_in_the_conf_of_a_triggered_run_become_lists(stage):
+    # Given a DAG with a tuple as default of a param, and one that triggers it with tuples in the conf
+    stage.write(
+        "d.py",
+        f"""{HEAD}
+from nbflow import Param
+from nbflow.operators.trigger_dagrun import TriggerDagRunOperator
+
+with DAG("triggers", schedule=None):
+    TriggerDagRunOperator(task_id="t", trigger_dag_id="triggered", trigger_run_id="r", conf={{"ids": (1, (2,))}})
+
+with DAG("triggered", schedule=None, params={{"ids": Param((), type="array"), "size": (3, 4)}}):
+    @task
+    def t():
+        return dict(get_current_context()["params"])
+    t()
+""",
+    )
+    stage.process()
+    # When it is triggered by the other DAG, and by a user
+    triggers = stage.ops.trigger("triggers").key
+    by_user = stage.ops.trigger("triggered", conf={"ids": (5,)}).key
+    assert stage.run_to_end(triggers) == {"t": "success"}
+    by_task = RunKey("triggered", "r")
+    # Then the stored confs and the params in the task have lists
+    results = []
+    for run in (by_task, by_user):
+        assert stage.run_to_end(run) == {"t": "success"}
+        results += [(stage.store.run(run).conf, json.loads(text)) for _, _, text in stage.store.xcoms(run)]
+    assert results == [
+        ({"ids": [1, [2]]}, {"ids": [1, [2]], "size": [3, 4]}),
+        ({"ids": [5]}, {"ids": [5], "size": [3, 4]}),
+    ]
 
 
 def test_a_failure_is_retried_after_its_delay_and_says_so_meanwhile(stage):

@@ -6,7 +6,7 @@ import json
 
 from nbflow.ui import js_bundle, live
 from nbflow.ui.scene import scene
-from nbflow.ui.viewmodel import GraphView, TaskView
+from nbflow.views.graph import GraphView, TaskView
 from tests.ui.samples import NOW
 
 ADDRESS = "http://nbflow.test/"

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pytest
+
+from nbflow.clock import VirtualClock
+from nbflow.config import Settings
 from nbflow.core.backfill import plan_backfill
 from nbflow.core.timetables import timetable_from_schedule
-from nbflow.views.backfill import backfill_view
+from nbflow.errors import NbflowError
+from nbflow.services.operations import Operations
+from nbflow.store import open_store
+from nbflow.views.backfill import BackfillQuery, backfill_view, fetch
+from tests.store.worlds import DAY, T0, a_run, add, register, spec
 from tests.views.samples import NOW
 
 
@@ -26,3 +36,25 @@ def test_a_backfill_over_a_change_of_the_clocks_says_so() -> None:
     # Then the day that is short is remarked upon
     assert view.remarks == ("The clocks go forward on 31 Mar 2024: that interval has 23 hours.",)
     assert [run.action for run in view.runs] == ["make", "make", "make"]
+
+
+def test_a_backfill_that_was_made_shows_what_its_preview_showed(tmp_path: Path) -> None:
+    # Given a daily DAG with a run of one of the days
+    store, settings = open_store("memory://"), Settings.load({}, tmp_path)
+    schedule = timetable_from_schedule("@daily", UTC).to_spec()
+    register(store, spec(schedule=schedule, start_date=T0, catchup=True))
+    store.apply([add(a_run("there", 1))], actor="scheduler")
+    operations = Operations(store, VirtualClock(T0 + 9 * DAY), settings)
+    preview = backfill_view("sales", operations.plan_backfill("sales", T0, T0 + 2 * DAY), UTC, dry_run=True)
+    # When it is made
+    made = operations.backfill("sales", T0, T0 + 2 * DAY)
+    assert made.backfill_id is not None
+    view = fetch(store, BackfillQuery(backfill_id=made.backfill_id), T0, settings)
+    # Then it has the same runs, now with their states
+    states = ["queued", "", "queued"]
+    assert view.runs == tuple(replace(run, state=state) for run, state in zip(preview.runs, states, strict=True))
+    assert [run.action for run in view.runs] == ["make", "keep", "make"]
+    assert (view.status, view.dry_run) == ("running", False)
+    # And one that does not exist is told
+    with pytest.raises(NbflowError, match="There is no backfill 9"):
+        fetch(store, BackfillQuery(backfill_id=9), T0, settings)

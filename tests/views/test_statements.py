@@ -29,6 +29,7 @@ from nbflow.views.next_runs import NextRunsQuery
 from nbflow.views.runs import RunsQuery
 from nbflow.views.task_instances import TaskInstancesQuery
 from nbflow.views.task_log import TaskLogQuery
+from nbflow.views.task_try import TaskTryQuery
 from nbflow.views.timeline import TimelineQuery
 from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
@@ -50,6 +51,7 @@ MOST: dict[str, tuple[Query[Any], int]] = {
     "runs": (RunsQuery(dag_id="sales"), 3),
     "task_instances": (TaskInstancesQuery(dag_id="sales", run_id="r1"), 10),
     "task_log": (TaskLogQuery(dag_id="sales", run_id="r1", task_id="t0"), 3),
+    "task_try": (TaskTryQuery(dag_id="sales", run_id="r1", task_id="t0", try_number=1), 3),
     "timeline": (TimelineQuery(dag_id="sales", start=T0, days=1), 3),
     "why_run": (WhyRunQuery(dag_id="sales", run_id="r1"), 10),
     "why_task": (WhyTaskQuery(dag_id="sales", run_id="r1", task_id="t1"), 11),

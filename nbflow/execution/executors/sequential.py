@@ -144,7 +144,7 @@ class SequentialExecutor:
 
         runtime = self._task_api.runtime(work, now=self._now)
         options: dict[str, Any] = {} if self._limits is None else {"limits": self._limits}
-        outcome = run_try(dag, task, work, runtime, masker=runtime.masker, **options)
+        outcome = run_try(dag, task, work, runtime, **options)
         self._report(submission, outcome.event, outcome.callbacks_run)
 
     def _report(self, submission: Submission, event: Event, callbacks_run: tuple[str, ...] = ()) -> None:

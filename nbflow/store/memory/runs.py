@@ -262,16 +262,6 @@ class Runs(Tables):
         return {run: self.instances(run) for run in runs}
 
     @locked
-    def instances_of_task(self, dag_id: str, task_id: str, *, limit: int = 100) -> list[tuple[Run, Instance]]:
-        pairs: list[tuple[Run, Instance]] = []
-        for _, _, run in reversed(self._dated.get(dag_id, ())):
-            tis = sorted(item for item in self._instances[run].items() if item[0].task_id == task_id)
-            pairs += [(self._runs[run], ti) for _, ti in tis]
-            if len(pairs) >= limit:
-                break
-        return pairs[:limit]
-
-    @locked
     def events(
         self,
         *,

@@ -36,6 +36,15 @@ export function setAttribute(node, name, value) {
   if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }
 
+/** `38 s`, `5 min`, `3 h`, where there is little room. @param {number} ms */
+export function brief(ms) {
+  const s = Math.max(0, Math.round(ms / 1000));
+  for (const [size, unit] of /** @type {[number, string][]} */ ([[86400, "d"], [3600, "h"], [60, "min"]])) {
+    if (s >= size) return `${Math.round(s / size)} ${unit}`;
+  }
+  return `${s} s`;
+}
+
 /** `38 s`, `2 min 5 s`, `21 h 26 min`; the words of nbflow/ui/formatting.py. @param {number} ms */
 export function span(ms) {
   const s = Math.max(0, Math.round(ms / 1000));

@@ -1,6 +1,6 @@
 // The live graph. Python lays it out (nbflow/ui/scene.py); this draws the geometry once and then only patches states.
 
-import { html, setAttribute, setText, span, svg } from "./dom.js";
+import { brief, html, setAttribute, setText, span, svg } from "./dom.js";
 import { createPanel } from "./panel.js";
 import { GLYPHS, chip, glyph, known } from "./states.js";
 
@@ -224,7 +224,7 @@ export function mount(el, model, transport) {
     const { state, note = "", due, since } = target.state;
     const now = Date.now() - skew;
     let text = note;
-    if (due !== undefined && due > now) text = `${note} in ${span(due - now)}`.trim();
+    if (due !== undefined && due > now) text = `${note} in ${brief(due - now)}`.trim();
     else if (state === "running" && since !== undefined) text = `${note} for ${span(now - since)}`.trim();
     setText(target.parts.note, text);
     setAttribute(target.parts.label, "y", String(target.node.y + (text ? 16 : 23)));

@@ -1,0 +1,122 @@
+"""What of variables and connections is hidden in logs and errors: one rule, in a child process and in this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nbflow.cli.main import main
+from nbflow.connections import Connection
+from nbflow.core.snapshot import RunKey, TaskKey
+from nbflow.core.states import RUN_FINISHED
+from nbflow.services.dag_test import run_test
+from nbflow.sources.loading import load_source
+
+VARIABLES = {
+    "region": "eu-west-1",
+    "api_token": "tok-12345",
+    "password_needed": "true",
+    "token_of_a_service": '{"user": "ada-lovelace", "pin": 987654}',
+    "settings": '{"password": "hunter22", "host": "db.example"}',
+    "several": '[{"token": "abcdef-1"}, "in the open"]',
+    "iban_of_the_shop": "DE89370400440532013000",
+    "odd": "{no JSON, and no secret}",
+}
+"""With the setting [core] sensitive_var_conn_names = iban."""
+EXTRA = {"api_key": "kkk-11111", "region": "northern", "iban": "FR7630006000011234567890189"}
+
+#: A text that a task prints -> how it is shown.
+SHOWN = {
+    "eu-west-1": "eu-west-1",
+    "tok-12345": "***",
+    "true": "true",
+    "ada-lovelace": "***",
+    "987654": "***",
+    "hunter22": "***",
+    "db.example": "db.example",
+    "abcdef-1": "***",
+    "in the open": "in the open",
+    "DE89370400440532013000": "***",
+    "{no JSON, and no secret}": "{no JSON, and no secret}",
+    "correct-horse": "***",
+    "reader": "reader",
+    "kkk-11111": "***",
+    "northern": "northern",
+    "FR7630006000011234567890189": "***",
+}
+SOURCE = """
+from nbflow import DAG, Variable, task
+from nbflow.hooks.base import BaseHook
+
+with DAG("shop"):
+    @task(retries=0)
+    def tell(rendered):
+        for key in KEYS:
+            Variable.get(key)
+        BaseHook.get_connection("db")
+        text = "\\n".join(TEXTS)
+        print(text)
+        raise ValueError(text)
+
+    tell("{{ conn.db.password }} {{ var.value.api_token }}")
+""".replace("KEYS", repr([*VARIABLES])).replace("TEXTS", repr([*SHOWN]))
+
+
+@pytest.fixture
+def shop(make_stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A home with these variables and this connection, and a DAG that prints what it reads of them."""
+    monkeypatch.setenv("NBFLOW__CORE__SENSITIVE_VAR_CONN_NAMES", "iban")
+    made = make_stage(CORE__SENSITIVE_VAR_CONN_NAMES="iban")
+    now = made.app.clock.now()
+    for key, value in VARIABLES.items():
+        made.store.set_variable(key, value, actor="ada", now=now)
+    known = Connection(conn_id="db", conn_type="postgres", login="reader", password="correct-horse", extra=EXTRA)
+    made.store.set_connection(known, actor="ada", now=now)
+    made.write("shop.py", SOURCE)
+    return made
+
+
+def _in_a_child(shop: Any) -> RunKey:
+    shop.process()
+    run = shop.ops.trigger("shop").key
+    shop.turn_until(lambda: shop.store.run(run).state in RUN_FINISHED)
+    return run
+
+
+def _in_this_process(shop: Any) -> RunKey:
+    [dag] = load_source(shop.folder / "shop.py").dags
+    return run_test(dag, app=shop.app).key
+
+
+@pytest.mark.parametrize("run", [_in_a_child, _in_this_process])
+def test_the_error_of_a_task_hides_the_same_wherever_it_runs(shop: Any, run: Callable[[Any], RunKey]) -> None:
+    # When a task fails with a text of all that it has read
+    key = run(shop)
+    # Then what is kept of it hides the secrets, and nothing else
+    [attempt] = shop.store.attempts(key, TaskKey("tell"))
+    assert attempt.error == f"ValueError: {' '.join(SHOWN.values())}"
+    # And so do its rendered arguments
+    assert shop.store.rendered(key, TaskKey("tell")) == {"op_args": ["*** ***"]}
+
+
+def test_the_log_of_a_task_hides_the_same(shop: Any) -> None:
+    # When the task has run in a process of its own
+    key = _in_a_child(shop)
+    # Then its log shows what it printed, without the secrets
+    log = shop.app.logs.path(key, TaskKey("tell"), 1).read_text()
+    printed = log.partition(next(iter(SHOWN.values())))[2].partition("Task failed")[0]
+    assert [line.rpartition("] ")[2] for line in printed.splitlines()[1 : len(SHOWN)]] == [*SHOWN.values()][1:]
+
+
+def test_rendered_templates_hide_the_same(
+    shop: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # When the templates of a task are rendered by a command
+    monkeypatch.setenv("NBFLOW_HOME", str(shop.home))
+    assert main(["tasks", "render", "shop", "tell", "2024-01-05", "-S", str(shop.folder / "shop.py")]) == 0
+    # Then they show no secret
+    shown = capsys.readouterr().out
+    assert "*** ***" in shown
+    assert [secret for secret in ("correct-horse", "tok-12345") if secret in shown] == []

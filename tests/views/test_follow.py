@@ -1,0 +1,85 @@
+"""Real views while a run goes on: each patch leads from one fetch to the next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbflow.config import Settings
+from nbflow.core.snapshot import Instance, RunKey, TaskKey
+from nbflow.core.states import Cause, RunCause, RunState, TaskState
+from nbflow.store import open_store
+from nbflow.store.base import DagImportError, Store
+from nbflow.views import fetch, query_from_json
+from nbflow.views.base import Query
+from nbflow.views.patches import apply_patch, patch
+from tests.store.worlds import T0, a_run, add, after, begin, ended, plan, register, run_move, spec, start_run
+from tests.views.test_statements import MOST
+
+QUERIES = {name: query for name, (query, _) in MOST.items()}
+RUN = RunKey("sales", "r1")
+
+
+def _life(store: Store) -> Iterator[None]:
+    """A DAG from its first version to a second run: yields after each step."""
+    from tests.views.test_statements import _backfill
+
+    dag = spec("t0", "t1")
+    register(store, dag)
+    store.apply([add(a_run("r1", 1), "t0", Instance(task_id="t1", map_index=0), "t2")], actor="scheduler")
+    _backfill(store, ["r1", "r2"])
+    yield
+    store.apply([start_run(RUN)], actor="scheduler")
+    yield
+    attempt = begin(store, RUN, "t0", at=after(1))
+    yield
+    raised = ended(RUN, "t0", attempt, Cause.RAISED, TaskState.FAILED, at=after(2), detail={"error": "ValueError: no"})
+    store.apply([plan(raised)], actor="worker")
+    yield
+    second = begin(store, RUN, TaskKey("t1", 0), at=after(3))
+    yield
+    store.apply([plan(ended(RUN, TaskKey("t1", 0), second, at=after(4)))], actor="worker")
+    store.apply([run_move(RUN, RunState.RUNNING, RunState.FAILED, RunCause.TASK_FAILED)], actor="scheduler")
+    yield
+    store.apply([add(a_run("r0", 0), "t0")], actor="scheduler")
+    store.apply([add(a_run("r2", 2), "t0")], actor="scheduler")
+    yield
+    register(store, spec(dag_id="another"))
+    store.put_import_errors("/dags/x.py", [DagImportError(fileloc="", line=1, error="no")], now=T0)
+    store.set_paused("sales", True, actor="user", now=T0)
+    yield
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_patches_lead_from_fetch_to_fetch(name: str, tmp_path: Path) -> None:
+    store, settings = open_store("memory://"), Settings.load({}, tmp_path)
+    query, seen = query_from_json(json.loads(json.dumps(QUERIES[name].to_json()))), None
+
+    states = []
+    for number, _ in enumerate(_life(store)):
+        now = fetch(store, query, after(10 + number), settings).to_json()
+        assert (now["view"], now["schema"]) == (name, 1)
+        seen = apply_patch(seen, json.loads(json.dumps(patch(seen, now))))
+        assert seen == json.loads(json.dumps(now))
+        states.append(now)
+
+    assert query == QUERIES[name]
+    # And what concerns the run changed on the way
+    if name in ("graph", "grid", "runs", "task_instances", "why_run", "why_task", "dag_list", "gantt", "backfill"):
+        assert states[0] != states[-1]
+
+
+def test_one_more_success_is_a_small_patch(tmp_path: Path) -> None:
+    store, settings = open_store("memory://"), Settings.load({}, tmp_path)
+    query: Query[Any] = QUERIES["graph"]
+    graphs = [fetch(store, query, after(10), settings).to_json() for _ in _life(store)]
+
+    assert patch(graphs[1], graphs[2]) == [
+        {"op": "set", "path": ["tasks", "t0", "state"], "value": "running"},
+        {"op": "set", "path": ["tasks", "t0", "try_number"], "value": 1},
+        {"op": "set", "path": ["tasks", "t0", "since"], "value": "2024-01-01T00:00:01.000000+00:00"},
+    ]
