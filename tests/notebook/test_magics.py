@@ -332,7 +332,7 @@ def test_files_that_do_not_load_are_listed(shell: Shell, own_home: Path) -> None
     )
     # Then the list says so, below the DAGs
     text = repr(shell.run("%dag list"))
-    assert text.startswith("No DAG yet.")
+    assert text.startswith("There is no DAG yet.")
     assert "Import errors" in text
     assert "report.ipynb, cell 2" in text
     assert "InvalidDag: no" in text
