@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.arguments import values_of
 from nbflow.authoring.dag import DAG
-from nbflow.commands import command
+from nbflow.commands import command_named
 from nbflow.commands.runs import planned
 from nbflow.core.backfill import Reprocess
 from nbflow.core.snapshot import Instance, Run, TaskKey
@@ -363,7 +363,7 @@ def backfill(
     if reprocess not in set(Reprocess):
         choices = ", ".join(Reprocess)
         raise NbflowError(f"reprocess is one of {choices}, not {reprocess!r}.{did_you_mean(reprocess, Reprocess)}")
-    here, one = session(), command("backfill create")
+    here, one = session(), command_named("backfill create")
     version = here.version(dag)
     asked = {"from_date": start, "to_date": end, "reprocess": reprocess, "run_backwards": backwards}
     if dry_run:
@@ -398,8 +398,8 @@ def clear(
         "newest": newest,
     }
     if dry_run:
-        args = values_of(command("tasks clear").arguments, {**given, "dag_id": found.dag_id})
-        rows = previewed(command("tasks clear"), args).items
+        args = values_of(command_named("tasks clear").arguments, {**given, "dag_id": found.dag_id})
+        rows = previewed(command_named("tasks clear"), args).items
         cleared = [TaskKey(row["task_id"], row["map_index"]) for row in rows]
     else:
         cleared = result_of("tasks clear", dag, **given).value

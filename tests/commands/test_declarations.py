@@ -10,7 +10,7 @@ from nbflow.arguments import TERMINAL, Parser
 from nbflow.cli.main import GROUPS
 from nbflow.cli.main import commands_of as lines_of
 from nbflow.cli.main import parser_of as terminal_parser
-from nbflow.commands import MODULES, all_commands, command, commands_of
+from nbflow.commands import MODULES, all_commands, command_named, commands_of
 from nbflow.commands.permissions import PERMISSIONS
 from nbflow.errors import NbflowError
 from nbflow.notebook import magic_parser
@@ -51,9 +51,9 @@ def test_every_permission_is_needed_by_a_command_of_which_there_is_one():
 
 
 def test_a_command_is_found_by_its_name_and_a_wrong_one_names_the_nearest():
-    assert command("dags pause").magic == "%dag pause"
+    assert command_named("dags pause").magic == "%dag pause"
     with pytest.raises(NbflowError, match=r"There is no command 'dags puase'\. Did you mean 'dags pause'\?"):
-        command("dags puase")
+        command_named("dags puase")
 
 
 def test_a_command_appears_in_the_terminal_by_its_declaration():

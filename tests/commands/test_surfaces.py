@@ -6,9 +6,9 @@ import pytest
 
 from nbflow.arguments import argument, values_of
 from nbflow.cli.main import commands_of as lines_of
-from nbflow.commands import all_commands, command
+from nbflow.commands import all_commands, command_named
 from nbflow.commands import dags as nbflow_commands_dags
-from nbflow.commands.base import Command, Refused, Result, carry_out
+from nbflow.commands.base import Command, Refused, Result, run_command
 from nbflow.commands.context import Context
 from nbflow.commands.way_out import Surface
 from nbflow.errors import DagNotFound
@@ -68,17 +68,17 @@ def test_a_pattern_asks_before_it_changes_more_than_one_dag(app, sales):
         return False
 
     context = kernel_context(session())
-    one = command("dags pause")
+    one = command_named("dags pause")
     # When they are paused by a pattern
     args = values_of(one.arguments, {"dag_id": "^sales", "treat_dag_id_as_regex": True})
-    assert carry_out(one, context, args, sure=no) is None
+    assert run_command(one, context, args, confirm=no) is None
     # Then the question names them, and a no changes nothing
     assert asked == ["Pause 2 DAGs: sales, sales_eu?"]
     assert not app.store.dag("sales_eu").paused
     # And the preview is what a yes changes
     preview = one.preview(context, args)
     before = {row.dag_id: row.paused for row in app.store.dags()}
-    carry_out(one, context, args)
+    run_command(one, context, args)
     after = {row.dag_id: row.paused for row in app.store.dags()}
     assert {item["dag_id"] for item in preview.items} == {name for name in after if before[name] != after[name]}
 
@@ -119,6 +119,6 @@ def test_a_command_that_is_refused_is_not_carried_out(app):
     context = Context(app=app, actor="user", dags=None, surface=Surface.TERMINAL, zone=None)  # type: ignore[arg-type]
     # Then it says so, and it is not done
     with pytest.raises(Refused, match=r"^It is Sunday\.$"):
-        carry_out(one, context, values_of((), {}))
+        run_command(one, context, values_of((), {}))
     assert done == []
     assert _audited(app) == [("dags_never", None, False)]
