@@ -27,9 +27,10 @@ def states() -> str:
 
 def state_meanings() -> str:
     """What each state means, as people are told everywhere."""
-    from nbflow.core.states import STATE_MEANINGS
+    from nbflow.core.states import OLD_STATES, STATE_MEANINGS
 
     rows = [f"| `{state}` | {meaning} |" for state, meaning in STATE_MEANINGS.items()]
+    rows += [f"| `{state}` | Older Airflow: {meaning}. |" for state, meaning in OLD_STATES.items()]
     return "\n".join(["| state | means |", "|---|---|", *rows])
 
 

@@ -1,8 +1,8 @@
-"""YAML as commands print it and as users write it: PyYAML's safe halves, with what two kinds of readers need.
+"""YAML: written by commands, read from users' files. PyYAML's safe dumper and loader, each with stricter rules.
 
-Writing: a text that any reader could take for a number, a truth or a time is quoted, also where YAML 1.1 (PyYAML) and
-YAML 1.2 (yq, JavaScript) differ: "08", "1e3", "y". A list that stands twice in the data is written twice, as scripts
-expect no anchors. Reading: a mistake is one NbflowError that names the file and the line.
+Writing: a string that YAML 1.1 (PyYAML) or YAML 1.2 (yq, JavaScript) would read as a number, boolean or time is quoted:
+"08", "1e3", "y". A list that occurs twice in the data is written twice, because scripts expect no anchors.
+Reading: a mistake raises one NbflowError with the file and the line. A duplicate key is a mistake.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from nbflow.errors import NbflowError
 
 # ------------------------------------------------------------------------------------------------------------- writing
 
-#: What YAML 1.2, or 1.1 to the letter, reads as a number or a truth and PyYAML as text.
-_NO_TEXT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7]+|[yYnN]")
-#: Line breaks that a reader replaces by its own, and marks that it may drop.
+#: Strings for PyYAML, but numbers or booleans in YAML 1.2 or by the letter of YAML 1.1.
+_AMBIGUOUS = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7]+|[yYnN]")
+#: Line breaks, which loaders normalise, and the byte order mark, which they drop.
 _BREAKS = re.compile("[\n\x85\u2028\u2029\ufeff]")
 
 
@@ -31,18 +31,18 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
+def _represent_str(dumper: _Dumper, text: str) -> yaml.Node:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if _BREAKS.search(text) else None)
 
 
-_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(str, _represent_str)
 _Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(f"(?:{_NO_TEXT.pattern})$"), list("-+.0123456789yYnN")
+    "tag:yaml.org,2002:float", re.compile(f"(?:{_AMBIGUOUS.pattern})$"), list("-+.0123456789yYnN")
 )
 
 
 def yaml_text(value: Any, *, unicode: bool = True) -> str:
-    """Plain data as YAML in block style, a text on one line. Without ``unicode`` it is ASCII."""
+    """Dump plain data in block style, each string on one line. ASCII only unless ``unicode``."""
     text: str = yaml.dump(value, Dumper=_Dumper, allow_unicode=unicode, sort_keys=False, width=sys.maxsize)
     return text.removesuffix("...\n")
 
@@ -52,42 +52,40 @@ def yaml_text(value: Any, *, unicode: bool = True) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class YamlFile:
-    """A file that holds one mapping, and the line at which each of its keys stands."""
+    """The mapping in a file, and the line number of each key."""
 
     content: Mapping[str, Any]
     lines: Mapping[str, int]
 
 
 class _Loader(yaml.SafeLoader):
-    """A key that stands twice is a mistake, as the YAML standard has it; PyYAML's own loader takes the last one."""
+    """Refuses duplicate keys, as the YAML standard does; PyYAML's own loader takes the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if (key.tag, key.value) in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} stands there twice", key.start_mark
-                    )
+                    raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value!r}", key.start_mark)
                 seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(file: str, what: str) -> YamlFile:
-    """Read a user's file. Raises NbflowError with file and line; ``what`` names what it must hold a mapping of."""
+    """Read a file that holds a mapping of ``what``. Raises NbflowError with file and line."""
     text = read_text(file)
     loader = None
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         content = None if node is None else loader.construct_document(node)
-    except yaml.reader.ReaderError as fault:
-        line = text.count("\n", 0, fault.position) + 1
-        raise NbflowError(f"{file}:{line}: not YAML: {fault.reason}.") from None
-    except yaml.MarkedYAMLError as fault:
-        raise NbflowError(f"{file}{_place(fault)}: not YAML: {fault.problem}.") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise NbflowError(f"{file}:{line}: invalid YAML: {error.reason}.") from None
+    except yaml.MarkedYAMLError as error:
+        raise NbflowError(f"{file}{_line_of(error)}: invalid YAML: {error.problem}.") from None
     except RecursionError:
-        raise NbflowError(f"{file}: nested too deep.") from None
+        raise NbflowError(f"{file}: invalid YAML: nested too deeply.") from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -97,20 +95,20 @@ def read_yaml(file: str, what: str) -> YamlFile:
     for key, _ in node.value:
         line = lines[key.value] = key.start_mark.line + 1
         if key.tag != "tag:yaml.org,2002:str":
-            raise NbflowError(f"{file}:{line}: {key.value} is not text here.", hint=f'Write it as "{key.value}".')
+            raise NbflowError(f"{file}:{line}: key {key.value} is not a string.", hint=f'Quote it: "{key.value}".')
     return YamlFile(content=content, lines=lines)
 
 
-def _place(fault: yaml.MarkedYAMLError) -> str:
-    return f":{fault.problem_mark.line + 1}" if fault.problem_mark else ""
+def _line_of(error: yaml.MarkedYAMLError) -> str:
+    return f":{error.problem_mark.line + 1}" if error.problem_mark else ""
 
 
 def read_text(file: str) -> str:
-    """The text of a user's file. Raises NbflowError, with the line where it is not UTF-8."""
+    """Read a user's text file. Raises NbflowError; where it is not UTF-8, with the line."""
     try:
         return Path(file).read_bytes().decode("utf-8-sig")
-    except OSError as fault:
-        raise NbflowError(f"{file} cannot be read: {fault.strerror}.") from None
-    except UnicodeDecodeError as fault:
-        line = fault.object.count(b"\n", 0, fault.start) + 1
+    except OSError as error:
+        raise NbflowError(f"{file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise NbflowError(f"{file}:{line}: not UTF-8.", hint="Save it as UTF-8.") from None

@@ -241,20 +241,20 @@ def test(call: Call) -> int:
 
 
 def _steps(call: Call) -> Callable[[Run], None] | None:
-    """What shows a run's progress on a terminal: a line for each task instance that has ended."""
-    from nbflow.cli.progress import step, wanted
+    """Return the callback that prints each task instance that ended, on a terminal; elsewhere None."""
+    from nbflow.cli.progress import is_shown, print_step
     from nbflow.core.states import FINISHED, TaskState
 
-    told: set[TaskKey] = set()
+    printed: set[TaskKey] = set()
 
-    def look(run: Run) -> None:
+    def print_ended(run: Run) -> None:
         tis = [ti for ti in call.app.store.instances(run.key) if ti.state is not TaskState.REMOVED]
-        ended = [ti for ti in tis if ti.state in FINISHED and ti.key not in told]
+        ended = [ti for ti in tis if ti.state in FINISHED and ti.key not in printed]
         for ti in sorted(ended, key=lambda ti: ti.end_date.timestamp() if ti.end_date else float("inf")):
-            told.add(ti.key)
-            step(len(told), len(tis), "tasks", str(ti.key), ti.state.value)
+            printed.add(ti.key)
+            print_step(len(printed), len(tis), "tasks", str(ti.key), ti.state.value)
 
-    return look if wanted() else None
+    return print_ended if is_shown() else None
 
 
 def _print_failures(call: Call, run: Any) -> None:

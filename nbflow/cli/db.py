@@ -8,10 +8,11 @@ import shutil
 from nbflow.arguments import INTEGER, NUMBER, argument, switch
 from nbflow.cli import output
 from nbflow.cli.db_archives import ARCHIVE_COMMANDS
-from nbflow.cli.declaring import YES, Command
+from nbflow.cli.declaring import YES, Command, declared
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, StoreError
 from nbflow.store.base import Store
+from nbflow.way_out import way
 
 
 def _store(call: Call) -> Store:
@@ -23,27 +24,32 @@ def _store(call: Call) -> Store:
 
 def init(call: Call) -> None:
     from nbflow.config import prepare_home
+    from nbflow.services.maintenance import migrate_tables
 
     prepare_home(call.settings)
     store = _store(call)
-    store.migrate()
+    migrate_tables(store)
     print(f"{store.url} is ready; the home is {call.settings.home}.")
 
 
 def migrate(call: Call) -> None:
+    from nbflow.services.maintenance import migrate_tables
+
     store = _store(call)
-    store.migrate()
+    migrate_tables(store)
     print(f"{store.url} is up to date.")
 
 
 def downgrade(call: Call) -> int:
+    from nbflow.services.maintenance import downgrade_tables
+
     store, target = _store(call), call.args.to_revision
     if target is None:
         raise UsageError("nbflow db downgrade: to which revision?", hint="Say -r REVISION; base removes all tables.")
     _refuse_beside_scheduler(call, store)
     if not call.sure(f"Take the tables of {store.url} back to revision {target}? What is newer in them is lost."):
         return 1
-    store.downgrade(target)
+    downgrade_tables(store, target)
     print(f"The tables of {store.url} have revision {target}.")
     return 0
 
@@ -72,15 +78,13 @@ def check_migrations(call: Call) -> None:
 
 
 def reset(call: Call) -> int:
+    from nbflow.services.maintenance import empty
+
     store = _store(call)
     _refuse_beside_scheduler(call, store)
     if not call.sure(f"Delete everything in {store.url}?"):
         return 1
-    store.migrate()  # an older database too is taken down by its own steps
-    store.drop_archives(list(store.archives()))
-    store.downgrade("base")
-    if not call.args.skip_init:
-        store.migrate()
+    empty(store, make_again=not call.args.skip_init)
     print(f"{store.url} is empty{'' if call.args.skip_init else ' and ready'}.")
     return 0
 
@@ -93,10 +97,12 @@ def _refuse_beside_scheduler(call: Call, store: Store) -> None:
         store.check()
     except StoreError:
         return  # no tables, so no scheduler on them
+    end = way("stop")
     if running := living(store, call.settings, SystemClock().now()):
         raise NbflowError(
             f"A scheduler is running on {store.url} (pid {running[0].pid} on {running[0].hostname}).",
-            hint="End it first: nbflow stop.",
+            hint=f"End it first: {end}.",
+            ways=(end,),
         )
 
 
@@ -126,11 +132,6 @@ def shell(call: Call) -> int:
     os.execve(program, words, environ)
 
 
-def rotate(call: Call) -> None:
-    count = call.app.store.rotate_secrets()
-    print(f"{count} secrets are encrypted with the newest key.")
-
-
 _REVISIONS = (
     argument("-r", "--to-revision", metavar="REVISION", help="Which revision of the tables."),
     argument("--from-revision", metavar="REVISION", help="Accepted: the tables know their revision."),
@@ -140,7 +141,7 @@ COMMANDS = (
     Command(name="db init", help="Make the home, its settings file and the tables.", run=init),
     Command(
         name="db migrate",
-        also=("db upgrade",),
+        aliases=("db upgrade",),
         help="Make the tables, or bring them up to date.",
         run=migrate,
         arguments=(switch("-m", "--use-migration-files", help="Accepted: migrations are always used."),),
@@ -177,5 +178,5 @@ COMMANDS = (
     ),
     *ARCHIVE_COMMANDS,
     Command(name="db shell", help="The database's own shell.", run=shell),
-    Command(name="rotate-fernet-key", help="Encrypt stored secrets with the newest key.", run=rotate),
+    declared("rotate-fernet-key"),
 )

@@ -1,4 +1,4 @@
-"""A DAG's graph as a file: nbflow's own picture as .svg, DOT as .dot, and pictures that Graphviz makes of that."""
+"""Save a DAG's graph as a file: .svg is nbflow's own picture, .dot is DOT source, Graphviz renders .png and .pdf."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def coloured_digraph(spec: DagSpec, view: GraphView) -> Digraph:
-    """The graph, with the words and colours of the states if the view is of a run."""
+    """Return the graph. For the view of a run, nodes have the names and colours of their states."""
     from nbflow.authoring.digraph import digraph
     from nbflow.ui.state_colors import known, palettes
 
@@ -28,7 +28,7 @@ def coloured_digraph(spec: DagSpec, view: GraphView) -> Digraph:
 
 
 def save(spec: DagSpec, view: GraphView, path: Path) -> None:
-    """Write the graph in the form that the file's suffix names; with none, as DOT."""
+    """Write the graph in the format of the file's suffix (without one: DOT). Raises NbflowError."""
     form = path.suffix.lstrip(".").lower() or "dot"
     if form == "svg":
         from nbflow.ui.svg import graph_svg
@@ -37,20 +37,20 @@ def save(spec: DagSpec, view: GraphView, path: Path) -> None:
     elif form in ("dot", "gv"):
         path.write_text(coloured_digraph(spec, view).source, encoding="utf-8")
     else:
-        path.write_bytes(_picture(coloured_digraph(spec, view), form, path))
+        path.write_bytes(_rendered(coloured_digraph(spec, view), form, path))
 
 
-def _picture(graph: Digraph, form: str, path: Path) -> bytes:
+def _rendered(graph: Digraph, form: str, path: Path) -> bytes:
     import graphviz
 
     if form not in graphviz.FORMATS:
-        raise NbflowError(f"{path}: there is no form .{form}.", hint="Save as .svg, .dot, .png or .pdf.")
+        raise NbflowError(f"{path}: unknown format .{form}.", hint="Save as .svg, .dot, .png or .pdf.")
     try:
         return graph.pipe(format=form)
     except graphviz.ExecutableNotFound:
         raise NbflowError(
-            f"A .{form} file needs Graphviz, and there is no dot on PATH.",
-            hint="Install it (apt-get install graphviz), or save as .svg or .dot.",
+            f"A .{form} file needs Graphviz, and its program dot is not on PATH.",
+            hint="Install Graphviz (apt-get install graphviz), or save as .svg or .dot.",
         ) from None
     except graphviz.CalledProcessError as error:
-        raise NbflowError(f"dot could not make {path}: {error.stderr.decode(errors='replace').strip()}") from None
+        raise NbflowError(f"dot could not render {path}: {error.stderr.decode(errors='replace').strip()}") from None

@@ -11,9 +11,10 @@ from typing import Any
 
 from nbflow.arguments import FILE, NUMBER, WHOLE, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import OUTPUT, Command
+from nbflow.cli.declaring import OUTPUT, Command, declared
 from nbflow.cli.invocation import Call
 from nbflow.errors import NbflowError
+from nbflow.way_out import START_SCHEDULER, way
 
 # ------------------------------------------------------------------------------------------------------------- running
 
@@ -39,7 +40,7 @@ def standalone(call: Call) -> int:
         for fault in call.app.store.import_errors():
             output.warn(f"{find_dag.place_of(fault.fileloc, fault.line, fault.cell)}: {fault.error}")
         if paused:
-            output.say(f"Go on with  nbflow dags unpause {paused[0]}")
+            output.say(f"Go on with  {way('dags unpause', paused[0])}")
         output.say("In a notebook: %load_ext nbflow. End with Ctrl-C.")
 
     _serve(call, hello=hello)
@@ -111,22 +112,8 @@ def status(call: Call) -> int:
     }
     call.show_one(row)
     if not schedulers:
-        output.say("Start one with: nbflow scheduler")
+        output.say(f"Start one with: {START_SCHEDULER}")
     return 0 if schedulers else 1
-
-
-def stop(call: Call) -> int:
-    """End the schedulers of this machine: SIGTERM, and wait until they have ended."""
-    from nbflow.services import schedulers
-
-    stopped = schedulers.stop(call.app, seconds=call.args.timeout)
-    for job in stopped.elsewhere:
-        output.warn(f"A scheduler runs on {job.hostname} (pid {job.pid}): stop it there.")
-    if not stopped.ended:
-        print("No scheduler is running on this machine.")
-        return 1 if stopped.elsewhere else 0
-    print(f"Stopped: {', '.join(f'pid {job.pid}' for job in stopped.ended)}.")
-    return 0
 
 
 # ---------------------------------------------------------------------------------------------------------------- jobs
@@ -180,17 +167,14 @@ IDLE_EXIT = argument(
 PID = argument("--pid", type=FILE, help="Where to write the process id ({home}/scheduler.pid).")
 
 COMMANDS = (
-    Command(
-        name="scheduler",
-        help="Run the scheduler, its executor and the reading of DAG files, until SIGTERM or Ctrl-C.",
+    declared(
+        "scheduler",
+        IDLE_EXIT,
+        PID,
+        switch("-D", "--daemon", help="Start it in the background, and come back when it is there."),
+        argument("-l", "--log-file", type=FILE, help="With -D: its log ({home}/logs/scheduler.log)."),
+        switch("-s", "--skip-serve-logs", help="Accepted: logs are files, and are not served."),
         run=scheduler,
-        arguments=(
-            IDLE_EXIT,
-            PID,
-            switch("-D", "--daemon", help="Start it in the background, and come back when it is there."),
-            argument("-l", "--log-file", type=FILE, help="With -D: its log ({home}/logs/scheduler.log)."),
-            switch("-s", "--skip-serve-logs", help="Accepted: logs are files, and are not served."),
-        ),
     ),
     Command(
         name="standalone",
@@ -198,18 +182,8 @@ COMMANDS = (
         run=standalone,
         arguments=(IDLE_EXIT, PID),
     ),
-    Command(
-        name="status",
-        help="Whether a scheduler runs, and what there is to do; exit code 1 if none runs.",
-        run=status,
-        arguments=(OUTPUT,),
-    ),
-    Command(
-        name="stop",
-        help="End the scheduler of this home, on this machine.",
-        run=stop,
-        arguments=(argument("--timeout", type=NUMBER, metavar="SECONDS", help="How long to wait for its end."),),
-    ),
+    declared("status", OUTPUT, run=status, epilog="Exit code 1 if none runs."),
+    declared("stop"),
     Command(
         name="jobs list",
         help="The processes of nbflow.",

@@ -1,10 +1,10 @@
-"""How far something is, on a terminal's stderr. Elsewhere nothing is shown, and rich is not imported.
+"""Progress on a terminal's stderr. Without a terminal nothing is printed and rich is not imported.
 
-A bar has no thread of its own, as processes are forked beside it: it is drawn when somebody calls ``at``. Whatever else
-is written meanwhile goes through ``Progress.log``, above the bar, so that neither tears the other.
+A ``Progress`` bar is redrawn in place, by ``at``, not by a thread: a process that forks must not hold rich's lock in
+another thread. Log lines that are written while a bar is shown go to ``Progress.log``, which prints them above the bar.
 
-``step`` writes a line that stays where it is. It serves runs in this process, whose tasks print what they like and may
-stop in a debugger: a bar that is drawn again would be in their way.
+``print_step`` prints a line that is never redrawn. Tests of DAGs use it: their tasks run in this process, print to the
+same terminal and may stop in a debugger.
 """
 
 from __future__ import annotations
@@ -21,46 +21,47 @@ if TYPE_CHECKING:
     from rich.progress_bar import ProgressBar
 
 BAR_WIDTH = 30
-BESIDE_THE_BAR = 42
-"""Columns that counts and times take."""
+COUNTS_WIDTH = 42
+"""Columns for counts and times, which stand behind the bar."""
 
 
-def wanted() -> bool:
-    """Whether stderr is a terminal that can draw a line anew."""
+def is_shown() -> bool:
+    """Whether stderr is a terminal on which a line can be redrawn."""
     return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 class Progress:
-    """``with Progress(60, "runs") as progress: progress.at(12, failed=2)``. ``stays``: left standing at the end."""
+    """A bar: ``with Progress(60, "runs") as progress: progress.at(12, failed=2)``. It is erased at the end unless
+    ``stays``. A total of 0 shows no bar."""
 
     def __init__(self, total: int, noun: str, *, stays: bool = True) -> None:
         self.total, self.noun, self.stays = total, noun, stays
         self._bar: rich.progress.Progress | None = None
 
     def __enter__(self) -> Self:
-        if self.total and wanted():
+        if self.total and is_shown():
             self._bar = _live(self.total, self.noun, stays=self.stays)
             self._bar.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._bar is not None:
-            self._bar.stop()  # else the cursor stays hidden
+            self._bar.stop()  # shows the cursor again
             self._bar = None
 
     def at(self, done: int, failed: int = 0) -> None:
-        """So many of the total are done, and of these so many failed."""
+        """Redraw the bar: ``done`` of the total, ``failed`` of these."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, failed=failed, refresh=True)
 
     @property
     def log(self) -> TextIO:
-        """Where log lines go meanwhile."""
-        return sys.stderr if self._bar is None else _Above(self._bar.console)  # type: ignore[return-value]
+        """The stream for log lines while the bar is shown."""
+        return sys.stderr if self._bar is None else _AboveBar(self._bar.console)  # type: ignore[return-value]
 
 
-class _Above:
-    """A stream for whole lines, which are written above the bar."""
+class _AboveBar:
+    """A stream of whole lines, which rich prints above the bar."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -72,12 +73,12 @@ class _Above:
         return len(text)
 
     def flush(self) -> None:
-        """Lines are written at once."""
+        """Nothing is buffered."""
 
 
-def step(done: int, total: int, noun: str, what: str, state: str) -> None:
-    """A line that says that ``what`` has ended in a state, as the ``done``-th of ``total``."""
-    if not wanted():
+def print_step(done: int, total: int, noun: str, name: str, state: str) -> None:
+    """Print that ``name`` ended in ``state``, as number ``done`` of ``total``."""
+    if not is_shown():
         return
     from rich.table import Table
     from rich.text import Text
@@ -91,25 +92,25 @@ def step(done: int, total: int, noun: str, what: str, state: str) -> None:
     row.add_column(no_wrap=True)
     row.add_column(overflow="fold")
     count = f"{str(done).rjust(len(str(total)))}/{total} {noun}"
-    row.add_row(_filled(done, total, 0), count, Text.assemble(f"{harmless(what)} ", styled(state, "state", console)))
+    row.add_row(_bar_of(done, total, 0), count, Text.assemble(f"{harmless(name)} ", styled(state, "state", console)))
     console.print(row)
 
 
-def _filled(done: int, total: int, failed: int) -> ProgressBar:
-    """The bar itself, as wide as it may be; red from the first failure on."""
+def _bar_of(done: int, total: int, failed: int) -> ProgressBar:
+    """Return the bar alone. It is red from the first failure on."""
     from rich.progress_bar import ProgressBar
 
     from nbflow.cli.terminal_tables import palette
 
     tints, accent = palette().states, palette().accent
     line = tints["failed"].line if failed else accent
-    width = max(min(BAR_WIDTH, shutil.get_terminal_size().columns - BESIDE_THE_BAR), 8)
+    width = max(min(BAR_WIDTH, shutil.get_terminal_size().columns - COUNTS_WIDTH), 8)
     finished = tints["failed" if failed else "success"].line
     return ProgressBar(total=total, completed=done, width=width, complete_style=line, finished_style=finished)
 
 
 def _live(total: int, noun: str, *, stays: bool) -> rich.progress.Progress:
-    """The bar with counts, time that went by and time that is left."""
+    """Return the bar with counts, elapsed and remaining time."""
     import rich.progress
     from rich.text import Text
 
@@ -117,7 +118,7 @@ def _live(total: int, noun: str, *, stays: bool) -> rich.progress.Progress:
 
     class Bar(rich.progress.ProgressColumn):
         def render(self, task: rich.progress.Task) -> ProgressBar:  # type: ignore[override]
-            return _filled(int(task.completed), total, task.fields["failed"])
+            return _bar_of(int(task.completed), total, task.fields["failed"])
 
     class Counts(rich.progress.ProgressColumn):
         def render(self, task: rich.progress.Task) -> Text:

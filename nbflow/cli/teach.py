@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nbflow.arguments import WHOLE, argument
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, Command
+from nbflow.cli.declaring import OUTPUT, declared
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.commands.way_out import Surface
+from nbflow.way_out import way
 
 if TYPE_CHECKING:
     from nbflow.teach.quiz import Sitting
@@ -32,7 +33,7 @@ def labs(call: Call) -> int:
         ]
         call.show(rows, columns=("lab", "title", "exercises", "passed"))
         return 0
-    lab = open_lab(args.name, call.app)
+    lab = open_lab(args.name, call.app, surface=Surface.TERMINAL)
     if args.number is None:
         print(output.harmless(repr(lab)))
         print(f"Its notebook: {lab.notebook}")
@@ -57,7 +58,9 @@ def quiz(call: Call) -> int:
         _print_questions(sitting)
         return 0
     if not args.answer:
-        raise UsageError("nbflow quiz: what is the answer?", hint=f"Say: nbflow quiz {args.name} {args.number} ANSWER")
+        raise UsageError(
+            "nbflow quiz: what is the answer?", hint=f"Say: {way('quiz', args.name, str(args.number), 'ANSWER')}"
+        )
     feedback = sitting.answer(args.number, " ".join(args.answer))
     print(output.harmless(repr(feedback)))
     return 0 if feedback.right else 1
@@ -80,32 +83,7 @@ def _print_questions(sitting: Sitting) -> None:
     for question in sitting.quiz.questions:
         state = words[answered(sitting.items.get(question.number))]
         print(f"\n{question.number}.{state} {question_text(question)}")
-    print(f"\nAnswer with: nbflow quiz {sitting.quiz.name} NUMBER ANSWER. {sitting.score}.")
+    print(f"\nAnswer with: {way('quiz', sitting.quiz.name, 'NUMBER', 'ANSWER')}. {sitting.score}.")
 
 
-COMMANDS = (
-    Command(
-        name="labs",
-        help="The labs and how far one is; one lab; or the look at one of its exercises.",
-        more="Exit code 0 if the exercise is passed.",
-        run=labs,
-        arguments=(
-            argument("name", required=False, metavar="LAB", help="Which one (all)."),
-            argument("number", required=False, type=WHOLE, metavar="EXERCISE", help="Check this exercise."),
-            argument("answer", repeated=True, metavar="ANSWER", help="What an exercise asks for."),
-            OUTPUT,
-        ),
-    ),
-    Command(
-        name="quiz",
-        help="The quizzes and how far one is; one quiz; or an answer to one of its questions.",
-        more="Exit code 0 if the answer is right.",
-        run=quiz,
-        arguments=(
-            argument("name", required=False, metavar="QUIZ", help="Which one (all)."),
-            argument("number", required=False, type=WHOLE, metavar="QUESTION", help="Answer this question."),
-            argument("answer", repeated=True, metavar="ANSWER", help="Letters (b, or a c), or a text."),
-            OUTPUT,
-        ),
-    ),
-)
+COMMANDS = (declared("labs", OUTPUT, run=labs), declared("quiz", OUTPUT, run=quiz))

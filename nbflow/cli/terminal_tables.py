@@ -1,10 +1,15 @@
-"""Listings on a terminal: as wide as it is, states coloured. Only a terminal imports this module, and rich with it.
+"""Tables on a terminal, drawn by rich: as wide as the terminal, with coloured states. Imported only for a terminal.
 
-The first of these layouts that fits is taken: a table whose long texts are wrapped; the same, with what is alike in all
-rows told once above it, and at last with times on two lines; and the fields of each row below each other. In each of
-them an id is whole and on one line, so that it can be copied: the terminal itself wraps one that is longer than that.
+Layouts, in order; the first one that fits the terminal is used:
 
-Texts come from DAG files and metastores. They reach rich as plain text, never as markup, without control characters.
+1. a table; long texts are wrapped
+2. columns with one value in all rows are printed above the table
+3. times take two lines
+4. records: the fields of each row below each other
+
+Ids are never wrapped or cut, so that they can be copied; an id longer than the terminal's line is wrapped by the
+terminal. Texts come from DAG files and the metastore, so rich gets them as plain text, never as markup, and without
+control characters.
 """
 
 from __future__ import annotations
@@ -28,25 +33,32 @@ from nbflow.ui.state_colors import Palette, glyphs, palettes
 from nbflow.ui.tables import MAX_CELL
 
 GAP = 2
-"""Blanks between columns."""
-CHUNK = 500
-"""Rows that are laid out at once, a fifth of a second: a long listing begins to show at once."""
-LEAST_VALUE = 20
-"""Width of a value beside its name on a terminal that is narrower than that."""
+"""Spaces between columns."""
+CHUNK_ROWS = 500
+"""Rows per rich table. rich renders about 3,000 rows a second, and prints a table when all of it is rendered."""
+MIN_VALUE_WIDTH = 20
+"""Of a record's value, on a terminal that has no room for it beside its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """``text``: the least width of a text; ``word``: a word of it that is longer is broken. ``above``: what is alike in
-    all rows stands above the table."""
+    """One layout of a table; see the module's docstring."""
 
-    text: int = 24
-    word: int = 40
-    above: bool = True
-    halved_times: bool = False
+    min_text: int = 24
+    """Least width of a text column."""
+    min_word: int = 40
+    """A word is broken only if it is longer."""
+    factor_out: bool = True
+    """Print columns with one value in all rows above the table."""
+    two_line_times: bool = False
 
 
-LAYOUTS = (Layout(above=False), Layout(), Layout(halved_times=True), Layout(halved_times=True, text=14, word=24))
+LAYOUTS = (
+    Layout(factor_out=False),
+    Layout(),
+    Layout(two_line_times=True),
+    Layout(two_line_times=True, min_text=14, min_word=24),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,42 +70,43 @@ class Column:
     cells: tuple[str, ...]
 
     @property
-    def alike(self) -> bool:
+    def constant(self) -> bool:
+        """Whether all of several rows have the same value."""
         return len(set(self.cells)) == 1 < len(self.cells)
 
-    def natural(self, layout: Layout) -> int:
-        """The width above which it gains nothing."""
-        if self.kind == "time" and layout.halved_times:
-            return self.least(layout)
+    def max_width(self, layout: Layout) -> int:
+        """Width at which no cell is wrapped."""
+        if self.kind == "time" and layout.two_line_times:
+            return self.min_width(layout)
         return max(cell_len(self.name), *map(cell_len, self.cells))
 
-    def least(self, layout: Layout) -> int:
-        """The width below which it cannot be read."""
+    def min_width(self, layout: Layout) -> int:
+        """Least width at which the layout can show the column."""
         heading = max(map(cell_len, self.name.split("_")))
-        if self.kind == "time" and layout.halved_times:
-            return max(heading, _longest(map(_halved, self.cells)))
+        if self.kind == "time" and layout.two_line_times:
+            return max(heading, _longest_word(map(_date_and_time, self.cells)))
         content = max(map(cell_len, self.cells))
         if self.kind == "text":
-            content = min(content, max(layout.text, min(_longest(self.cells), layout.word)))
+            content = min(content, max(layout.min_text, min(_longest_word(self.cells), layout.min_word)))
         return max(heading, content)
 
 
 def print_rows(names: Sequence[str], rows: Sequence[Row], empty: str) -> None:
-    """A listing; columns that are empty throughout are left out."""
+    """Print a listing without its empty columns; with no rows, ``empty``."""
     columns = [column for at, name in enumerate(names) if any((column := _column(name, rows, first=at == 0)).cells)]
     if not columns:
         print(empty)
         return
     for layout in LAYOUTS:
-        told = [column for column in columns if layout.above and column.alike]
-        shown = [column for column in columns if column not in told]
-        room = shutil.get_terminal_size().columns - GAP * (len(shown) - 1)
-        natural, least = ([width(column, layout) for column in shown] for width in (Column.natural, Column.least))
-        if widths := fitted(natural, least, room):
-            if told:
-                _print_fields((column.name, column.kind, column.cells[0]) for column in told)
+        constant = [column for column in columns if layout.factor_out and column.constant]
+        varying = [column for column in columns if column not in constant]
+        available = shutil.get_terminal_size().columns - GAP * (len(varying) - 1)
+        bounds = [(column.min_width(layout), column.max_width(layout)) for column in varying]
+        if widths := fitted_widths(bounds, available):
+            if constant:
+                _print_fields((column.name, column.kind, column.cells[0]) for column in constant)
                 print()
-            _print_table(shown, widths)
+            _print_table(varying, widths)
             return
     for number in range(len(rows)):
         if number:
@@ -102,18 +115,19 @@ def print_rows(names: Sequence[str], rows: Sequence[Row], empty: str) -> None:
 
 
 def print_fields(row: Row) -> None:
-    """One object: its fields below each other."""
+    """Print one object, its fields below each other."""
     _print_fields((harmless(name), _kind(name, [value]), _text(value)) for name, value in row.items())
 
 
-def fitted(natural: Sequence[int], least: Sequence[int], room: int) -> list[int] | None:
-    """Widths that together need at most ``room``. The widest give way first, none below its least; None: too narrow."""
-    widths = list(natural)
-    while sum(widths) > room:
-        wide = [at for at, width in enumerate(widths) if width > least[at]]
-        if not wide:
+def fitted_widths(bounds: Sequence[tuple[int, int]], available: int) -> list[int] | None:
+    """Return widths within the (min, max) bounds that sum to at most ``available``; the widest columns shrink first.
+    None if the minima exceed it."""
+    widths = [most for _, most in bounds]
+    while sum(widths) > available:
+        shrinkable = [index for index, (least, _) in enumerate(bounds) if widths[index] > least]
+        if not shrinkable:
             return None
-        widths[max(wide, key=widths.__getitem__)] -= 1
+        widths[max(shrinkable, key=widths.__getitem__)] -= 1
     return widths
 
 
@@ -141,48 +155,48 @@ def _text(value: Any) -> str:
     return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
 
 
-def _longest(cells: Iterable[str]) -> int:
-    """Width of the longest word."""
+def _longest_word(cells: Iterable[str]) -> int:
+    """Return the width of the longest word."""
     return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
 
 
-def _halved(time: str) -> str:
-    """``2024-01-02 03:04:05Z``, to be wrapped at the blank."""
+def _date_and_time(time: str) -> str:
+    """``2024-01-02T03:04:05+00:00`` as ``2024-01-02 03:04:05Z``, which rich wraps at the space."""
     return time.replace("T", " ").replace("+00:00", "Z")
 
 
 def styled(text: str, kind: str, console: Console) -> Text:
-    """The text as rich prints it; a state has its colours."""
+    """Return the text for rich, a state in its colours, a dash for an empty one."""
     if not text:
         return Text("–", style="dim")
     if kind != "state" or text not in glyphs():
         return Text(text)
     tint = palette().states[text]
-    if console.color_system == "standard":  # of 16 colours, those nearest to the two are often the same
+    if console.color_system == "standard":  # of 16 colours, the same one is often nearest to both
         return Text.assemble((text, Style(color=tint.line)))
     return Text.assemble((text, Style(color=tint.text, bgcolor=tint.fill)))
 
 
 def palette() -> Palette:
-    """That of light backgrounds if the terminal says that it has one. A state's colours can be read on each other, and
-    so on any background."""
-    says = os.environ.get("COLORFGBG", "").rpartition(";")[2]
+    """Return the light palette if COLORFGBG names a light background, else the dark one. States have text and fill
+    colours, so both palettes are readable on any background."""
+    background = os.environ.get("COLORFGBG", "").rpartition(";")[2]
     light, dark = palettes()
-    return light if says in ("7", "15") else dark
+    return light if background in ("7", "15") else dark
 
 
 # -------------------------------------------------------------------------------------------------------------- layouts
 
 
 def console_on(stream: TextIO) -> Console:
-    """rich sees to NO_COLOR, TERM and what colours the terminal has; its width is COLUMNS, or as wide as it is."""
+    """Return a console of the terminal's width (COLUMNS overrides it). rich follows NO_COLOR, TERM and COLORTERM."""
     width, height = shutil.get_terminal_size()
     return Console(file=stream, force_terminal=True, force_jupyter=False, width=width, height=height)
 
 
 def _print_table(columns: Sequence[Column], widths: Sequence[int]) -> None:
     console = console_on(sys.stdout)
-    for start in range(0, len(columns[0].cells), CHUNK):
+    for start in range(0, len(columns[0].cells), CHUNK_ROWS):
         table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=start == 0, header_style="bold")
         for column, width in zip(columns, widths, strict=True):
             heading = column.name if width >= cell_len(column.name) else column.name.replace("_", " ")
@@ -192,25 +206,25 @@ def _print_table(columns: Sequence[Column], widths: Sequence[int]) -> None:
                 justify="right" if column.kind == "number" else "left",
                 overflow="fold",
             )
-        for cells in zip(*(column.cells[start : start + CHUNK] for column in columns), strict=True):
+        for cells in zip(*(column.cells[start : start + CHUNK_ROWS] for column in columns), strict=True):
             table.add_row(*(_cell(*of, console) for of in zip(cells, columns, widths, strict=True)))
         console.print(table)
 
 
 def _cell(text: str, column: Column, width: int, console: Console) -> Text:
     if column.kind == "time" and cell_len(text) > width:
-        text = _halved(text)
+        text = _date_and_time(text)
     return styled(text, column.kind, console)
 
 
 def _print_fields(fields: Iterable[tuple[str, str, str]]) -> None:
-    """(name, kind, text) of each field."""
-    console, shown = console_on(sys.stdout), list(fields)
-    indent = max((cell_len(name) for name, _, _ in shown), default=0) + GAP
-    room = max(console.width - indent, LEAST_VALUE)
-    for name, kind, text in shown:
+    """``fields``: (name, kind, text)."""
+    console, rows = console_on(sys.stdout), list(fields)
+    indent = max((cell_len(name) for name, _, _ in rows), default=0) + GAP
+    width = max(console.width - indent, MIN_VALUE_WIDTH)
+    for name, kind, text in rows:
         value = styled(text, kind, console)
-        lines = value.wrap(console, room, overflow="fold") if kind == "text" else [value]
+        lines = value.wrap(console, width, overflow="fold") if kind == "text" else [value]
         for number, line in enumerate(lines):
             line.rstrip()
             label = Text("" if number else name, style="bold")

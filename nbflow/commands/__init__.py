@@ -46,6 +46,13 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "variables": ("variables",),
     "connections": ("connections",),
     "pools": ("pools",),
+    "status": ("processes",),
+    "scheduler": ("processes",),
+    "stop": ("processes",),
+    "labs": ("learning",),
+    "quiz": ("learning",),
+    "db": ("metastore",),
+    "rotate-fernet-key": ("metastore",),
 }
 
 

@@ -75,7 +75,7 @@ class Command:
     """Question to confirm, from the preview; empty: run without a question."""
     refusals: Callable[[Context, Values], Sequence[str]] = _no_refusals
     """Reasons why the command is not possible now, most important first."""
-    more: str = ""
+    epilog: str = ""
     """Epilog of the help text."""
 
     @property

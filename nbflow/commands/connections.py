@@ -148,7 +148,7 @@ def _connection(place: str, conn_id: str, entry: Any) -> Connection:
             raise TypeError("expected a string or an object")
         for name in sorted(TEXT_FIELDS & entry.keys()):
             if not isinstance(entry[name], str | None):
-                raise TypeError(f"{name} must be a string: write it in quotes")
+                raise TypeError(f"{name} must be a string: quote it")
         fields = {("extra" if key == "extra_dejson" else key): value for key, value in entry.items()}
         return Connection.from_json(json.dumps(fields), conn_id)
     except (TypeError, ValueError) as error:
@@ -243,7 +243,7 @@ COMMANDS = (
     Command(
         name="connections test",
         help="Test a connection with its hook (disabled by default).",
-        more="For a type without a hook only the port is probed. Enable with [core] test_connection = Enabled.",
+        epilog="For a type without a hook only the port is probed. Enable with [core] test_connection = Enabled.",
         permission="connections.edit",
         changes=True,
         arguments=(CONN_ID,),

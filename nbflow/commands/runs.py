@@ -9,7 +9,7 @@ from nbflow.arguments import BACKFILL, DAG, DATE, INTEGER, JSON, UsageError, Val
 from nbflow.commands.base import Command, Preview, Result, Row
 from nbflow.commands.conf import conf_of
 from nbflow.commands.options import CONF, DAG_ID, DAG_ID_OR_FLAG, LOGICAL_DATE_HELP, PARAM
-from nbflow.commands.way_out import told
+from nbflow.commands.way_out import text_on
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context
@@ -42,7 +42,7 @@ def _trigger_warnings(context: Context, version: DagVersion, run: Run) -> list[s
     """Reasons why the new run does not start now, or runs an outdated definition."""
     reasons = context.operations.why(run.key).values()
     blocking = next((reason for reason in reasons if reason.kind in ("paused", "no_scheduler")), None)
-    warnings = [] if blocking is None else [told(blocking, context.surface)]
+    warnings = [] if blocking is None else [text_on(context.surface, blocking)]
     row = context.store.dag(version.dag_id)
     if row is not None and row.stale and version.origin != "kernel":
         warnings.append(

@@ -26,11 +26,11 @@ _TOKEN = re.compile(
     r"""
       --[^\n]*                                  # a comment to the end of the line
     | /\*.*?(?:\*/|\Z)                          # a comment
-    | [eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)           # PostgreSQL's text with escapes, as E'it\'s'
+    | [eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)           # PostgreSQL's string with escapes: E'it\'s'
     | '(?:[^']|'')*(?:'|\Z)                     # text
     | "(?:[^"]|"")*(?:"|\Z)                     # a quoted name
     | \$(?P<tag>[A-Za-z_]*)\$.*?(?:\$(?P=tag)\$|\Z)  # PostgreSQL's quoted text
-    | \w[\w$]*                                 # a word: of rate'x' the e begins no text, of a$b$c the $ neither
+    | \w[\w$]*                                 # a word: the e of rate'x' and the $ of a$b$c start no string
     | ;
     | [^;'"$/\w-]+
     | .
@@ -51,10 +51,10 @@ def fetch_one_handler(cursor: Any) -> tuple[Any, ...] | None:
 
 
 def split_statements(sql: str) -> list[str]:
-    """The statements of a script. Semicolons in texts, quoted names and comments do not count.
+    """Split a script into its statements. Semicolons in strings, quoted names and comments end none.
 
-    sqlparse (0.6.1) is not used for it: of "-- only a comment" and " ; ; " it makes statements, it ends one inside the
-    text of "select 'open; b", and a column that is called "begin" keeps it from ending any.
+    sqlparse 0.6.1 fails the tests of this function: it returns statements for "-- only a comment" and " ; ; ", and
+    splits inside the string of "select 'open; b". A column named "begin" makes it split nothing.
     """
     found: list[str] = []
     piece: list[str] = []

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from nbflow.commands.way_out import Surface, told
+from nbflow.commands.way_out import Surface, text_on
 from nbflow.errors import NbflowError
 
 P = ParamSpec("P")
@@ -29,7 +29,7 @@ class CellError(NbflowError):
 
 def red_line(error: BaseException) -> list[str]:
     """What a notebook shows of it."""
-    said = told(error, Surface.NOTEBOOK) if isinstance(error, NbflowError) else str(error)
+    said = text_on(Surface.NOTEBOOK, error) if isinstance(error, NbflowError) else str(error)
     text = " ".join(said.split()) or type(error).__name__
     lines = [f"{_RED}Error: {text}{_PLAIN}"]
     detail = getattr(error, "detail", "")

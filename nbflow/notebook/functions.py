@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.arguments import values_of
 from nbflow.authoring.dag import DAG
 from nbflow.commands import command_named
-from nbflow.commands.runs import planned
+from nbflow.commands.runs import backfill_plan
 from nbflow.core.backfill import Reprocess
 from nbflow.core.snapshot import Instance, Run, TaskKey
 from nbflow.core.states import FAILED_STATES, STATE_MEANINGS, TaskState
@@ -368,7 +368,7 @@ def backfill(
     asked = {"from_date": start, "to_date": end, "reprocess": reprocess, "run_backwards": backwards}
     if dry_run:
         args = values_of(one.arguments, {**asked, "dag_id": version.dag_id})
-        return BackfillHandle(here, version.dag_id, planned(context_of(here, dag), args), None, zone_of(version.spec))
+        return BackfillHandle(here, version.dag_id, backfill_plan(context_of(here, dag), args), None, zone_of(version.spec))
     made = result_of("backfill create", dag, **asked, max_active_runs=max_active_runs, conf=conf).value
     _have_scheduler(here)
     return BackfillHandle(here, version.dag_id, made.plan, made.backfill_id, zone_of(version.spec))
@@ -454,9 +454,3 @@ def schedule(
         )
     verb = "Changed" if existed else "Wrote"
     return _message(f"{verb} {path}: DAG {dag_id} runs {notebook} at {cron}.{hint}", path)
-
-
-def as_bundle(shown: Any) -> Bundle:
-    """The picture of what a verb returned."""
-    bundle = shown.bundle
-    return bundle() if callable(bundle) else bundle

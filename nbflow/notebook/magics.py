@@ -20,11 +20,15 @@ from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
 
 from nbflow.airflow_names import import_advice
-from nbflow.arguments import HelpWanted
+from nbflow.arguments import NOTEBOOK, HelpRequested, Parser, Values, split_line
+from nbflow.commands import magics
+from nbflow.commands.base import Command
+from nbflow.commands.way_out import Surface, invocation
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook import magic_parser as lines
 from nbflow.notebook.cell_output import dag_picture
 from nbflow.notebook.cells import run_cell, run_shared
+from nbflow.notebook.commands import carried_out
 from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.handles import Shown, seen
 from nbflow.notebook.session import Session, end_session, session
@@ -111,7 +115,7 @@ class NbflowMagics(Magics):
         """Work with DAGs: %dag VERB ... ; %dag alone lists the verbs, %dag run? explains one."""
         try:
             verb, args = lines.parse(line)
-        except HelpWanted as wanted:
+        except HelpRequested as wanted:
             print(wanted)
             return None
         answer = lines.call(verb, args)
@@ -124,11 +128,24 @@ class NbflowMagics(Magics):
     @told_in_one_line
     def nbflow_line(self, line: str) -> Any:
         """The scheduler: %nbflow status | start | stop."""
-        words = line.split() or ["status"]
-        if len(words) > 1 or words[0] not in _ACTIONS:
-            hint = did_you_mean(words[0], _ACTIONS).strip() or f"It has: {', '.join(_ACTIONS)}."
-            raise NbflowError(f"%nbflow has no {line.strip()!r}.", hint=hint)
-        return _ACTIONS[words[0]](session())
+        try:
+            one, args = _scheduler_line(line)
+        except HelpRequested as wanted:
+            print(wanted)
+            return None
+        return _status(session()) if one.run is None else carried_out(one, args)
+
+
+def _scheduler_line(line: str) -> tuple[Command, Values]:
+    words = split_line("%nbflow", line, NOTEBOOK) or ["status"]
+    known = magics("%nbflow")
+    if words[0] in ("?", "-h", "--help"):
+        raise HelpRequested("\n".join(f"%nbflow {verb}  {one.help}" for verb, one in known.items()))
+    if words[0] not in known:
+        hint = did_you_mean(words[0], known).strip() or f"It has: {', '.join(known)}."
+        raise NbflowError(f"%nbflow has no {line.strip()!r}.", hint=hint)
+    one = known[words[0]]
+    return one, Parser(one.magic, one.arguments, texts=NOTEBOOK, description=one.help).parse(words[1:])
 
 
 def _status(here: Session) -> Shown:
@@ -136,27 +153,8 @@ def _status(here: Session) -> Shown:
     said = schedulers.text_of(job)
     where = f"Home {here.app.settings.home}, DAGs in {here.app.settings.core.dags_folder}."
     text = f"{said[0].upper()}{said[1:]}. {where}"
-    return Shown(job, message_bundle(text if job else f"{text} Start it with %nbflow start."))
-
-
-def _start(here: Session) -> Shown:
-    found = schedulers.ensure(here.app)
-    said = "Started: " if found.started else "There is one already: "
-    return Shown(found.job, message_bundle(f"{said}{schedulers.text_of(found.job)}."))
-
-
-def _stop(here: Session) -> Shown:
-    stopped = schedulers.stop(here.app)
-    if stopped.elsewhere and not stopped.ended:
-        other = stopped.elsewhere[0]
-        said = f"The scheduler runs on {other.hostname} (pid {other.pid})."
-        raise NbflowError(said, hint="Stop it there: nbflow stop.")
-    job = next(iter(stopped.ended), None)
-    said = f"Stopped the scheduler (pid {job.pid})." if job else "There is no scheduler to stop."
-    return Shown(job, message_bundle(said))
-
-
-_ACTIONS: dict[str, Callable[[Session], Shown]] = {"status": _status, "start": _start, "stop": _stop}
+    start = invocation("scheduler", Surface.NOTEBOOK)
+    return Shown(job, message_bundle(text if job else f"{text} Start it with {start}."))
 
 
 # ---------------------------------------------------------------------------------------- registration
@@ -234,7 +232,10 @@ _HELP = re.compile(r"^(\s*%dag\s+\w+)[^?\n]*\?+\s*$", re.MULTILINE)
 _LINES: list[tuple[re.Pattern[str], Callable[[str], list[str]]]] = [
     (re.compile(r"(?:.*=\s*)?%dag\s+(.*)"), lambda text: lines.complete(text, _known())),
     (re.compile(r"%%dag\s+(?:.*\s)?(\S*)"), lambda word: [one for one in [*OPTIONS, SHARED] if one.startswith(word)]),
-    (re.compile(r"(?:.*=\s*)?%nbflow\s+(\S*)"), lambda word: [one for one in _ACTIONS if one.startswith(word)]),
+    (
+        re.compile(r"(?:.*=\s*)?%nbflow\s+(\S*)"),
+        lambda word: [one for one in magics("%nbflow") if one.startswith(word)],
+    ),
     (re.compile(r"(?:.*=\s*)?%quiz\s+(\S*)"), lambda word: [one for one in _quizzes() if one.startswith(word)]),
     (re.compile(r"(?:.*=\s*)?%lab\s+(\S*)"), lambda word: [one for one in _labs() if one.startswith(word)]),
 ]

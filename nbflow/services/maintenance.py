@@ -10,6 +10,16 @@ from nbflow.services.operations import Operations
 from nbflow.store.base import Store
 
 
+def migrate_tables(store: Store) -> None:
+    """Make the tables, or bring them up to date."""
+    store.migrate()
+
+
+def downgrade_tables(store: Store, revision: str) -> None:
+    """Take the tables back to an older revision; "base": to none at all."""
+    store.downgrade(revision)
+
+
 def empty(store: Store, *, make_again: bool = True) -> None:
     """Delete everything in a metastore, archives too."""
     store.migrate()  # an older database too is taken down by its own steps

@@ -50,11 +50,6 @@ _MOST_MAGICS = 200
 """Each costs another parse of the cell."""
 
 
-def ipython_line(line: str) -> bool:
-    """Whether a line (that is no Python) is IPython's."""
-    return _MAGIC_LINE.fullmatch(line.rstrip("\n")) is not None
-
-
 @dataclass(frozen=True, slots=True)
 class Import:
     """A top-level import statement: its text, the names that it binds, its line in the cell."""

@@ -11,8 +11,8 @@ All else in the notebook never runs. A name that none of the three gives is a fa
 same pieces, in the same order, are run by the ``%%dag`` magic, so that what works in the kernel works in the scheduler.
 
 Files in the percent format (``.py`` with ``# %%`` cells and commented magics, as jupytext writes them) are read alike.
-jupytext itself is not asked: it does not know at which line a cell stands, ends a cell at a marker inside a block, and
-takes ten times as long to import as this module. It is the tests' oracle for where cells begin.
+jupytext does not read them: it returns no line numbers, ends a cell at a marker inside a block, and takes ten times as
+long to import as this module. The tests use it as the oracle for where cells begin.
 The text kept for a version holds the pieces alone: outputs, prose and experiments make no new version.
 """
 
@@ -246,42 +246,44 @@ def _text(source: Any) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Start:
-    """Where a cell of a percent file begins."""
+    """Where a cell of a percent file begins. ``line``: its first line."""
 
     line: int
-    ends: int
-    """Last line of the cell before."""
-    code: bool = True
+    previous_end: int
+    """Last line of the previous cell."""
+    is_code: bool = True
     in_prose: bool = False
-    """Its ``# %%dag`` line stands in a cell of prose, which may but show how one looks."""
+    """Its first line is a ``# %%dag`` line within a prose cell, which may only show an example."""
 
 
 def percent_cells(text: str, path: str) -> list[Cell]:
-    """The code cells of a percent-format file. What stands before the first marker is a cell, and a ``# %%dag`` line
-    begins one even without a marker; in prose only if code follows."""
+    """Return the code cells of a percent-format file. The lines before the first marker are a cell. A ``# %%dag`` line
+    starts a cell without a marker too; in prose only if code follows."""
     lines = python_lines(text)
-    starts = [_Start(line=1, ends=0)]
+    starts = [_Start(line=1, previous_end=0)]
     for number, comment in _comments(text):
         last = starts[-1]
         if _PERCENT_CELL.match(comment):
-            starts.append(_Start(line=number + 1, ends=number - 1, code=not _PROSE.match(comment)))
+            starts.append(_Start(line=number + 1, previous_end=number - 1, is_code=not _PROSE.match(comment)))
         elif _PERCENT_DAG.match(comment) and any(line.strip() for line in lines[last.line - 1 : number - 1]):
-            starts.append(_Start(line=number, ends=number - 1, in_prose=last.in_prose or not last.code))
+            in_prose = last.in_prose or not last.is_code
+            starts.append(_Start(line=number, previous_end=number - 1, in_prose=in_prose))
     cells: list[Cell] = []
-    for start, after in zip(starts, [*starts[1:], _Start(line=0, ends=len(lines))], strict=True):
-        own = lines[start.line - 1 : after.ends]
-        if start.code and not (start.in_prose and all(line.startswith("#") or not line.strip() for line in own)):
+    for start, following in zip(starts, [*starts[1:], _Start(line=0, previous_end=len(lines))], strict=True):
+        cell_lines = lines[start.line - 1 : following.previous_end]
+        is_example = start.in_prose and all(line.startswith("#") or not line.strip() for line in cell_lines)
+        if start.is_code and not is_example:
             name = f"the cell at line {start.line}"
-            source = "\n".join(_magic_uncommented(own))
+            source = "\n".join(_magic_uncommented(cell_lines))
             cells.append(Cell(index=len(cells), name=name, source=source, filename=path, first_line=start.line))
     return cells
 
 
 def _magic_uncommented(lines: Sequence[str]) -> list[str]:
-    """The lines of a cell; its first one that is not empty is no comment if it is ``# %%dag``."""
-    first = next((at for at, line in enumerate(lines) if line.strip()), None)
+    """Uncomment ``# %%dag`` if it is the first line that is not blank."""
+    first = next((index for index, line in enumerate(lines) if line.strip()), None)
     match = None if first is None else _PERCENT_DAG.match(lines[first].rstrip())
-    return [match[1] if match and at == first else line for at, line in enumerate(lines)]
+    return [match[1] if match and index == first else line for index, line in enumerate(lines)]
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:

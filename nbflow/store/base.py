@@ -385,7 +385,6 @@ class Store(Protocol):
         made, and again when it is cleared. Of runs that were queued in one moment the one that was made last. One
         statement, whose cost does not grow with history."""
 
-    def instances_of_task(self, dag_id: str, task_id: str, *, limit: int = 100) -> list[tuple[Run, Instance]]: ...
     def events(
         self,
         *,

@@ -7,11 +7,12 @@ what was found, and a hint. Checks of one exercise build on each other, so the f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbflow import serde
+from nbflow.commands.way_out import Surface, invocation
 from nbflow.core.states import RUN_FINISHED, RunState, TaskState
 from nbflow.core.timetables import TimeRestriction, as_utc, timetable_from_spec
 
@@ -39,6 +40,12 @@ class World:
 
     app: App
     answers: tuple[Any, ...] = ()
+    surface: Surface = Surface.NOTEBOOK
+    """Where hints are read."""
+
+    def spell(self, command: str, *words: str) -> str:
+        """A command as one types it there."""
+        return f"`{invocation(command, self.surface, *words)}`"
 
     def spec(self, dag_id: str) -> DagSpec | None:
         """The DAG as it was last defined, by a cell or a file."""
@@ -68,14 +75,18 @@ class DagHasTasks:
         expected = f"A DAG `{self.dag_id}` with the tasks {_names(self.tasks)}."
         spec = world.spec(self.dag_id)
         if spec is None:
-            hint = f"Begin a cell with `%%dag {self.dag_id}`, define the tasks in it, and run it."
-            return Finding(ok=False, expected=expected, found="There is no such DAG yet.", hint=hint)
+            return Finding(ok=False, expected=expected, found="There is no such DAG yet.", hint=self._where(world))
         there = frozenset(spec.tasks)
         if there == self.tasks:
             return Finding(ok=True, expected=expected)
         missing, extra = self.tasks - there, there - self.tasks
         hint = f"Define {_names(missing)} with `@task`, and call it." if missing else f"Take out {_names(extra)}."
         return Finding(ok=False, expected=expected, found=f"It has {_names(there) or 'no tasks'}.", hint=hint)
+
+    def _where(self, world: World) -> str:
+        if world.surface is Surface.NOTEBOOK:
+            return f"Begin a cell with `%%dag {self.dag_id}`, define the tasks in it, and run it."
+        return f"Open the lab's notebook in JupyterLab ({world.spell('lab')}), define the DAG in a cell, and run it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +120,15 @@ class Ran:
         expected = f"The newest run of `{self.dag_id}` has ended in {self.state.value}."
         run = world.newest_run(self.dag_id)
         if run is None:
-            return Finding(ok=False, expected=expected, found="It has no run yet.", hint=f"`%dag run {self.dag_id}`")
+            return Finding(
+                ok=False, expected=expected, found="It has no run yet.", hint=world.spell("dags trigger", self.dag_id)
+            )
         if run.state is self.state:
             return Finding(ok=True, expected=expected)
         if run.state in RUN_FINISHED:
-            hint = f"`%dag states {self.dag_id}` shows which task it was, `%dag logs {self.dag_id}` what it said."
+            hint = f"{world.spell('why', self.dag_id)} says which task it was, and with which error."
         else:
-            hint = f"It has not ended. `%dag why {self.dag_id}` says what it waits for."
+            hint = f"It has not ended. {world.spell('why', self.dag_id)} says what it waits for."
         return Finding(ok=False, expected=expected, found=f"It is {run.state.value}.", hint=hint)
 
 
@@ -189,13 +202,14 @@ class Scheduled:
     dag_id: str
     schedule: str
     start: datetime
-    hint: str = field(default="See `%%dag?` for the options `--schedule` and `--start`.")
 
     def look(self, world: World) -> Finding:
         expected = f"`{self.dag_id}` has the schedule `{self.schedule}` from {self.start:%Y-%m-%d} on."
         spec = world.spec(self.dag_id)
+        where = "`%%dag?`" if world.surface is Surface.NOTEBOOK else "the lab's notebook"
+        hint = f"See {where} for the options `--schedule` and `--start`."
         if spec is None:
-            return Finding(ok=False, expected=expected, found="There is no such DAG yet.", hint=self.hint)
+            return Finding(ok=False, expected=expected, found="There is no such DAG yet.", hint=hint)
         if (spec.schedule_text, spec.start_date) == (self.schedule, self.start):
             return Finding(ok=True, expected=expected)
         since = "no start date" if spec.start_date is None else f"the start date {spec.start_date:%Y-%m-%d %H:%M} UTC"
@@ -203,7 +217,7 @@ class Scheduled:
             ok=False,
             expected=expected,
             found=f"It has the schedule `{spec.schedule_text}` and {since}.",
-            hint=self.hint,
+            hint=hint,
         )
 
 

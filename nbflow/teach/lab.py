@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbflow.commands.way_out import Surface
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.teach.checks import Finding, World
 from nbflow.teach.display import card_bundle, chip, paragraph, prose
@@ -69,6 +70,8 @@ class Lab:
     name: str
     spec: LabSpec
     app: App
+    surface: Surface = Surface.NOTEBOOK
+    """Where hints are read."""
 
     @property
     def notebook(self) -> Path:
@@ -85,7 +88,7 @@ class Lab:
         exercises = self.spec.exercises
         if not isinstance(number, int) or not 1 <= number <= len(exercises):
             raise NbflowError(f"Lab {self.name} has the exercises 1 to {len(exercises)}, not {number!r}.")
-        world = World(app=self.app, answers=answers)
+        world = World(app=self.app, answers=answers, surface=self.surface)
         findings: list[Finding] = []
         for check in exercises[number - 1].checks:
             findings.append(check.look(world))
@@ -120,7 +123,7 @@ class Lab:
         return self.bundle().text
 
 
-def open_lab(name: str, app: App | None = None) -> Lab:
+def open_lab(name: str, app: App | None = None, *, surface: Surface = Surface.NOTEBOOK) -> Lab:
     """The lab ``name``, in this notebook's home. Raises NbflowError with the nearest name."""
     if name not in LABS:
         hint = did_you_mean(name, LABS).strip() or f"There are: {', '.join(LABS)}."
@@ -129,4 +132,4 @@ def open_lab(name: str, app: App | None = None) -> Lab:
         from nbflow.notebook.session import session
 
         app = session().app
-    return Lab(name=name, spec=LABS[name], app=app)
+    return Lab(name=name, spec=LABS[name], app=app, surface=surface)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 
-from nbflow.errors import NbflowError
+from nbflow.arguments import NOTEBOOK, HelpRequested, Parser, Values, split_line
+from nbflow.commands import magics
 from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.handles import Shown
 from nbflow.teach.lab import Lab, Result, open_lab
@@ -17,7 +17,7 @@ from nbflow.ui.mime_bundle import Bundle
 
 
 @told_in_one_line
-def quiz_line(line: str) -> Sitting | Feedback | Bundle | Shown:
+def quiz_line(line: str) -> Sitting | Feedback | Bundle | Shown | None:
     """A quiz, as a form; answers may be typed as well.
 
     %quiz                     which quizzes there are
@@ -25,20 +25,19 @@ def quiz_line(line: str) -> Sitting | Feedback | Bundle | Shown:
     %quiz dag_concepts 3      question 3 alone
     %quiz dag_concepts 3 b    answer question 3
     """
-    words = shlex.split(line)
-    if not words:
+    args = _parsed("%quiz", line)
+    if args is None:
+        return None
+    if args.name is None:
         return _listed("quiz", quiz_names())
-    sitting = open_quiz(words[0])
-    if len(words) == 1:
+    sitting = open_quiz(args.name)
+    if args.number is None:
         return sitting
-    number = _number(words[1])
-    if len(words) == 2:
-        return sitting.show(number)
-    return sitting.answer(number, " ".join(words[2:]))
+    return sitting.answer(args.number, " ".join(args.answer)) if args.answer else sitting.show(args.number)
 
 
 @told_in_one_line
-def lab_line(line: str) -> Lab | Result | Shown:
+def lab_line(line: str) -> Lab | Result | Shown | None:
     """A lab: its exercises, and the look at one of them.
 
     %lab                               which labs there are
@@ -46,20 +45,27 @@ def lab_line(line: str) -> Lab | Result | Shown:
     %lab 01_hello_dag 1                check exercise 1
     %lab 01_hello_dag 5 "2024-01-01"   check exercise 5, which asks for an answer
     """
-    words = shlex.split(line)
-    if not words:
+    args = _parsed("%lab", line)
+    if args is None:
+        return None
+    if args.name is None:
         return _listed("lab", LABS)
-    lab = open_lab(words[0])
-    return lab if len(words) == 1 else lab.check(_number(words[1]), *words[2:])
+    lab = open_lab(args.name)
+    return lab if args.number is None else lab.check(args.number, *args.answer)
+
+
+def _parsed(magic: str, line: str) -> Values | None:
+    """The arguments of a line; None where help was asked for, which is printed."""
+    one = magics(magic)[""]
+    try:
+        return Parser(magic, one.arguments, texts=NOTEBOOK, description=one.help).parse(
+            split_line(magic, line, NOTEBOOK)
+        )
+    except HelpRequested as wanted:
+        print(wanted)
+        return None
 
 
 def _listed(magic: str, names: Iterable[str]) -> Shown:
     listed = list(names)
     return Shown(listed, message_bundle(f"There are: {', '.join(listed)}. Open one: %{magic} {listed[0]}"))
-
-
-def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise NbflowError(f"{text!r} is no number.", hint="Write: %quiz dag_concepts 3 b") from None

@@ -12,7 +12,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from nbflow.ui import formatting
@@ -551,40 +550,6 @@ def _progress(counts: dict[str, int], total: int) -> str:
 
 
 # -- what went wrong
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorView:
-    """One red line: the fault, its place, the way out; `detail` is folded away."""
-
-    message: str
-    place: str = ""
-    hint: str = ""
-    detail: str = ""
-
-
-def error_bundle(error: ErrorView) -> Bundle:
-    """One red line that names the fault, its place and the way out."""
-    tint = palettes()[0].states["failed"]
-    fault = error.message.rstrip().rstrip(".") + f" ({error.place})" if error.place else error.message
-    line = " ".join(filter(None, [_sentence(fault), _sentence(error.hint)]))
-    detail = (
-        f'<details style="margin-top:4px"><summary>details</summary><pre style="margin:4px 0px;color:{tint.text};'
-        f'background-color:transparent;overflow:auto;max-height:320px">{escape(plain(error.detail))}</pre></details>'
-        if error.detail
-        else ""
-    )
-    inner = (
-        f'<div class="nfo-st nfo-failed" style="padding:6px 12px;border-left:3px solid {tint.line};color:{tint.text};'
-        f'background-color:{tint.fill}"><b>Error</b> {escape(line)}{detail}</div>'
-    )
-    html = f'<div class="nbflow" data-nbflow-view="error" style="font-size:13px">{_style(inner)}{inner}</div>'
-    return Bundle(html=html, text=_joined(f"Error: {line}", plain(error.detail)))
-
-
-def _sentence(text: str) -> str:
-    text = " ".join(text.split())
-    return text if not text or text[-1] in ".!?:" else text + "."
 
 
 def import_errors_bundle(view: ImportErrorsView, now: datetime, *, folder: str = "") -> Bundle:

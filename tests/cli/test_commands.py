@@ -222,8 +222,8 @@ def test_show_without_graphviz_says_what_is_missing(nbflow, sales, tmp_path, mon
     monkeypatch.setenv("PATH", str(tmp_path))
     done = nbflow("dags", "show", "sales", "-S", sales, "--save", str(tmp_path / "a.png"))
     assert done.err == (
-        "nbflow: A .png file needs Graphviz, and there is no dot on PATH. "
-        "Install it (apt-get install graphviz), or save as .svg or .dot.\n"
+        "nbflow: A .png file needs Graphviz, and its program dot is not on PATH. "
+        "Install Graphviz (apt-get install graphviz), or save as .svg or .dot.\n"
     )
     assert done.code == 1
 

@@ -71,8 +71,8 @@ def test_without_graphviz_own_pictures_and_dot_are_left(nbflow, sales, tmp_path,
     done = nbflow("dags", verb, "sales", "-S", sales, option, str(tmp_path / f"a.{form}"))
     # Then the last line says what to install
     assert done.err.endswith(
-        f"nbflow: A .{form} file needs Graphviz, and there is no dot on PATH. "
-        "Install it (apt-get install graphviz), or save as .svg or .dot.\n"
+        f"nbflow: A .{form} file needs Graphviz, and its program dot is not on PATH. "
+        "Install Graphviz (apt-get install graphviz), or save as .svg or .dot.\n"
     )
     assert (done.code, [*tmp_path.glob("a.*")]) == (1, [])
     # And what a test found is not lost
@@ -85,7 +85,7 @@ def test_without_graphviz_own_pictures_and_dot_are_left(nbflow, sales, tmp_path,
 def test_a_form_that_nobody_can_write_is_named(nbflow, sales, tmp_path):
     done = nbflow("dags", "show", "sales", "-S", sales, "--save", str(tmp_path / "a.docx"))
     assert (done.code, done.out) == (1, "")
-    assert done.err == f"nbflow: {tmp_path}/a.docx: there is no form .docx. Save as .svg, .dot, .png or .pdf.\n"
+    assert done.err == f"nbflow: {tmp_path}/a.docx: unknown format .docx. Save as .svg, .dot, .png or .pdf.\n"
 
 
 def test_a_folder_that_is_not_there_is_named(nbflow, sales, tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from nbflow.cli.terminal_tables import fitted, print_fields, print_rows
+from nbflow.cli.terminal_tables import fitted_widths, print_fields, print_rows
 from nbflow.ui.state_colors import palettes
 
 RUNS = [
@@ -196,10 +196,10 @@ def test_an_objects_fields_stand_below_each_other(capsys, monkeypatch):
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=8), st.integers(1, 300))
 def test_widths_fill_the_room_or_there_are_none(columns, room):
-    natural, least = [max(pair) for pair in columns], [min(pair) for pair in columns]
-    widths = fitted(natural, least, room)
+    bounds = [(min(pair), max(pair)) for pair in columns]
+    widths = fitted_widths(bounds, room)
     if widths is None:
-        assert sum(least) > room
+        assert sum(least for least, _ in bounds) > room
     else:
-        assert sum(widths) == min(sum(natural), max(room, sum(widths)))
-        assert all(low <= width <= high for low, width, high in zip(least, widths, natural, strict=True))
+        assert sum(widths) == min(sum(most for _, most in bounds), room)
+        assert all(least <= width <= most for (least, most), width in zip(bounds, widths, strict=True))

@@ -9,7 +9,7 @@ import yaml
 
 from nbflow.yaml_files import yaml_text
 
-#: Texts that a reader of YAML 1.1 or 1.2 takes for something else, or cuts, where they stand without quotes.
+#: Strings that a YAML 1.1 or 1.2 loader would read as something else, or change, without quotes.
 HARD = (
     "no", "yes", "on", "y", "N", "true", "null", "~", "", "1e3", "1.5e3", "007", "08", "0o17", "0x1f", "0b1", "1_000",
     "12:30:45", "2024-01-02", "2024-01-02T03:04:05Z", ".5", "5.", ".inf", ".NaN", "=", "<<", "- a", "a: b", "a #b",
@@ -21,7 +21,7 @@ HARD = (
 
 
 @pytest.mark.parametrize("text", HARD)
-def test_a_text_stays_that_text_as_value_and_as_key(text):
+def test_a_string_round_trips_as_value_and_as_key(text):
     written = yaml_text({text: [text, {"inner": text}]})
     assert yaml.safe_load(written) == {text: [text, {"inner": text}]}
 
@@ -46,15 +46,15 @@ def test_a_text_stays_that_text_as_value_and_as_key(text):
         [[1, [2]], {"b": [None]}],
     ],
 )
-def test_other_plain_data_stays_what_it_is(value):
+def test_other_plain_data_round_trips(value):
     assert yaml.safe_load(yaml_text(value)) == value
 
 
-def test_listings_are_blocks_in_which_texts_stand_bare_where_every_reader_takes_them_for_texts():
-    # Given a row with texts that YAML 1.1 or 1.2 reads as numbers, truths or times, and a list that stands in it twice
+def test_block_style_quotes_only_ambiguous_strings():
+    # Given a row with strings that YAML 1.1 or 1.2 reads as numbers, booleans or times, and one list twice
     tags = ["shop"]
     row = {"dag_id": "sales", "zip": "08", "rate": "1e3", "sure": "y", "at": "2024-01-02", "tags": tags, "more": tags}
-    # Then those alone are quoted, and the list is written twice, with no anchor
+    # Then only those are quoted, and the list is written twice, without an anchor
     assert yaml_text([row | {"error": "a\nb", "count": 3, "ratio": 1e16, "end": None}]) == (
         "- dag_id: sales\n"
         "  zip: '08'\n"
@@ -72,51 +72,51 @@ def test_listings_are_blocks_in_which_texts_stand_bare_where_every_reader_takes_
     )
 
 
-def test_a_long_text_is_one_line():
+def test_a_long_string_is_one_line():
     assert yaml_text({"error": "many words " * 100 + "."}).count("\n") == 1
 
 
-def test_a_terminal_without_unicode_gets_escapes():
+def test_without_unicode_characters_are_escaped():
     assert yaml_text(["naïve 🚀"], unicode=False) == '- "na\\xEFve \\U0001F680"\n'
 
 
-# ------------------------------------------------------------------------------------------------- what users write
+# -------------------------------------------------------------------------------------------------------- users' files
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("a: {conn_type: http}\nb: {conn_type\n", ":3: not YAML: expected ',' or '}', but got '<stream end>'"),
-        ("a: b: c\n", ":1: not YAML: mapping values are not allowed here"),
-        ("a:\n  conn_type: http\n   host: x\n", ":3: not YAML: mapping values are not allowed here"),
-        ("a: http://x\n\tb: y\n", ":2: not YAML: found character '\\t' that cannot start any token"),
-        ("a: http://x\nb: 'open\n", ":3: not YAML: found unexpected end of stream"),
-        ("a: http://x\n\x07: y\n", ":2: not YAML: special characters are not allowed"),
-        ("a: !!python/object/apply:os.system [ls]\n", ":1: not YAML: could not determine a constructor"),
-        ("a: http://x\n---\nb: http://y\n", ":2: not YAML: but found another document"),
-        ("a: http://x\nb: http://y\na: http://z\n", ":3: not YAML: the key 'a' stands there twice"),
-        ("a: {host: x,\n  host: y}\n", ":2: not YAML: the key 'host' stands there twice"),
-        ("a: *b\n", ":1: not YAML: found undefined alias 'b'"),
-        ("a: {[x]: y}\n", ":1: not YAML: found unhashable key"),
-        ("[" * 5000, ": nested too deep"),
+        ("a: {conn_type: http}\nb: {conn_type\n", ":3: invalid YAML: expected ',' or '}', but got '<stream end>'"),
+        ("a: b: c\n", ":1: invalid YAML: mapping values are not allowed here"),
+        ("a:\n  conn_type: http\n   host: x\n", ":3: invalid YAML: mapping values are not allowed here"),
+        ("a: http://x\n\tb: y\n", ":2: invalid YAML: found character '\\t' that cannot start any token"),
+        ("a: http://x\nb: 'open\n", ":3: invalid YAML: found unexpected end of stream"),
+        ("a: http://x\n\x07: y\n", ":2: invalid YAML: special characters are not allowed"),
+        ("a: !!python/object/apply:os.system [ls]\n", ":1: invalid YAML: could not determine a constructor"),
+        ("a: http://x\n---\nb: http://y\n", ":2: invalid YAML: but found another document"),
+        ("a: http://x\nb: http://y\na: http://z\n", ":3: invalid YAML: duplicate key 'a'"),
+        ("a: {host: x,\n  host: y}\n", ":2: invalid YAML: duplicate key 'host'"),
+        ("a: *b\n", ":1: invalid YAML: found undefined alias 'b'"),
+        ("a: {[x]: y}\n", ":1: invalid YAML: found unhashable key"),
+        ("[" * 5000, ": invalid YAML: nested too deeply"),
         ("- a\n- b\n", " must hold a mapping of connection ids"),
         ("", " must hold a mapping of connection ids"),
-        ("a: http://x\n007: http://y\n", ':2: 007 is not text here. Write it as "007".'),
-        ("no: http://y\n", ':1: no is not text here. Write it as "no".'),
-        ("a: http://x\nb:\n  conn_typ: http\n", ":2: connection 'b' cannot be read: A connection has no field"),
-        ("a: http://x\nb: [1]\n", ":2: connection 'b' cannot be read: it is neither text nor an object"),
-        ("a: {conn_type: http, login: 007}\n", ":1: connection 'a' cannot be read: login must be text"),
-        ("a: &x {conn_type: http, extra: {of: *x}}\n", ":1: connection 'a' cannot be read: "),
-        ("a: {conn_type: http, extra: {day: 2024-01-02}}\n", ":1: connection 'a' cannot be read: "),
+        ("a: http://x\n007: http://y\n", ':2: key 007 is not a string. Quote it: "007".'),
+        ("no: http://y\n", ':1: key no is not a string. Quote it: "no".'),
+        ("a: http://x\nb:\n  conn_typ: http\n", ":2: invalid connection 'b': A connection has no field"),
+        ("a: http://x\nb: [1]\n", ":2: invalid connection 'b': expected a string or an object"),
+        ("a: {conn_type: http, login: 007}\n", ":1: invalid connection 'a': login must be a string"),
+        ("a: &x {conn_type: http, extra: {of: *x}}\n", ":1: invalid connection 'a': "),
+        ("a: {conn_type: http, extra: {day: 2024-01-02}}\n", ":1: invalid connection 'a': "),
     ],
 )
-def test_a_fault_in_a_file_is_one_line_that_says_where(nbflow, tmp_path, text, fault):
+def test_a_mistake_in_a_file_is_one_line_with_its_line_number(nbflow, tmp_path, text, fault):
     # Given a file with a mistake
     path = tmp_path / "c.yaml"
     path.write_text(text, encoding="utf-8")
     # When it is imported
     done = nbflow("connections", "import", str(path))
-    # Then one line says the mistake and its line, and nothing was imported
+    # Then one line names the mistake and its line number, and nothing was imported
     assert done.err.startswith(f"nbflow: {path}{fault}")
     assert (done.err.count("\n"), done.out, done.code) == (1, "", 1)
     assert nbflow("connections", "list", "-o", "json").json == []
@@ -130,8 +130,8 @@ def test_a_file_that_is_not_utf8_names_the_line(nbflow, tmp_path, name):
     assert (done.err, done.code) == (f"nbflow: {path}:2: not UTF-8. Save it as UTF-8.\n", 1)
 
 
-def test_a_file_may_use_what_yaml_has(nbflow, tmp_path: Path):
-    # Given a file with an anchor, a merge, a folded text and a byte order mark
+def test_anchors_merges_folded_strings_and_a_byte_order_mark_are_read(nbflow, tmp_path: Path):
+    # Given a file with an anchor, a merge, a folded string and a byte order mark
     path = tmp_path / "c.yml"
     path.write_text(
         "\ufeffbase: &base {conn_type: http, host: example.org}\n"
@@ -139,7 +139,7 @@ def test_a_file_may_use_what_yaml_has(nbflow, tmp_path: Path):
     )
     # When it is imported
     assert nbflow("connections", "import", str(path)).code == 0
-    # Then they mean what they mean
+    # Then they have their YAML meaning
     found = nbflow("connections", "list", "--show-values", "-o", "json").json
     assert [(row["conn_id"], row["conn_type"], row["host"], row["password"]) for row in found] == [
         ("base", "http", "example.org", None),

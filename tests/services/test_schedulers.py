@@ -22,7 +22,8 @@ from nbflow.cli.main import main
 from nbflow.core.snapshot import RunKey
 from nbflow.errors import NbflowError
 from nbflow.execution.process_identity import ProcessIdentity, process_started
-from nbflow.notebook.magics import _status, _stop
+from nbflow.notebook.commands import function_of
+from nbflow.notebook.magics import _status
 from nbflow.notebook.session import end_session, session
 from nbflow.services import schedulers
 from nbflow.store.base import DagVersion, Job
@@ -186,7 +187,7 @@ def test_another_process_with_the_number_of_a_scheduler_is_left_alone(
     # When it is stopped, by either surface and by whoever still holds the row
     assert schedulers.stop(app).ended == ()
     assert main(["stop"]) == 0
-    assert _stop(session()).data is None
+    assert function_of("stop")().data is None
     schedulers.end([stale], app.settings)
     # Then the other process lives
     assert bystander.poll() is None
@@ -210,7 +211,7 @@ def test_a_scheduler_of_another_host_gets_no_signal(app: App, bystander: subproc
     # When it is to be stopped
     assert schedulers.stop(app).elsewhere == (other,)
     with pytest.raises(NbflowError, match="runs on elsewhere"):
-        _stop(session())
+        function_of("stop")()
     assert main(["stop"]) == 1
     # Then the process here lives
     assert bystander.poll() is None

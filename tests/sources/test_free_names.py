@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbflow.sources.free_names import ipython_line, read_code, unresolved
+from nbflow.sources.free_names import read_code, unresolved
 
 NAMES = ("a", "b", "c", "d", "e")
 name = st.sampled_from(NAMES)
@@ -165,4 +165,3 @@ def test_any_text_is_read_or_is_an_error(text: str) -> None:
     code = read_code(text)
     # Then it compiles, or the error is data
     assert code.error is not None or isinstance(code.tree, ast.Module)
-    assert isinstance(ipython_line(text), bool)

@@ -200,22 +200,6 @@ def test_runs_are_listed_by_logical_date_with_filters(store: Store) -> None:
     assert ids(dag_id="none") == []
 
 
-def test_instances_of_a_task_newest_run_first(store: Store) -> None:
-    register(store)
-    copies = tuple(Instance(task_id="load", map_index=index) for index in range(2))
-    older, newer = started_run(store, a_run("r1", 0), "load"), started_run(store, a_run("r2", 1), *copies)
-
-    found = store.instances_of_task("sales", "load")
-
-    assert [(run.key, one) for run, one in found] == [
-        (newer, copies[0]),
-        (newer, copies[1]),
-        (older, Instance(task_id="load")),
-    ]
-    assert store.instances_of_task("sales", "load", limit=1) == found[:1]
-    assert store.instances_of_task("sales", "none") == []
-
-
 def test_history_is_filtered_and_paged(store: Store) -> None:
     register(store)
     register(store, spec(dag_id="other"))

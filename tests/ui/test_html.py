@@ -92,7 +92,6 @@ def every_view(text: str) -> list[Bundle]:
         ),
         html.backfill_bundle(BackfillView(dag_id=text, runs=(planned,), remarks=(text,))),
         html.why_run_bundle(WhyRunView(dag_id=text, run_id=text, run=text, run_state=text, rows=(waits,)), NOW),
-        html.error_bundle(html.ErrorView(message=text, place=text, hint=text, detail=text)),
         html.import_errors_bundle(ImportErrorsView(rows=(broken,)), NOW),
         html.states_bundle([(text, text)]),
         html.table_bundle(text, Table(columns=(text,), rows=((text,),))),
@@ -249,12 +248,6 @@ def test_the_list_names_the_dags_that_it_leaves_out() -> None:
 
     assert bundle.text.splitlines()[-1] == "Left out, since no file defines them any more: old, older"
     assert "Left out, since no file defines them any more: old, older" in words(bundle)
-
-
-def test_an_error_is_one_line_with_place_and_way_out() -> None:
-    bundle = html.error_bundle(html.ErrorView(message="No DAG 'forx'", place="cell 4", hint="Did you mean forex?"))
-    assert bundle.text == "Error: No DAG 'forx' (cell 4). Did you mean forex?"
-    assert words(bundle) == "Error No DAG 'forx' (cell 4). Did you mean forex?"
 
 
 def test_a_log_keeps_its_end_and_loses_its_escapes() -> None:

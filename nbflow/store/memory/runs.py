@@ -265,16 +265,6 @@ class Runs(Tables):
         return {run: self.instances(run) for run in runs}
 
     @locked
-    def instances_of_task(self, dag_id: str, task_id: str, *, limit: int = 100) -> list[tuple[Run, Instance]]:
-        found: list[tuple[Run, Instance]] = []
-        for _, _, run in reversed(self._dated.get(dag_id, ())):
-            mine = sorted(item for item in self._instances[run].items() if item[0].task_id == task_id)
-            found += [(self._runs[run], one) for _, one in mine]
-            if len(found) >= limit:
-                break
-        return found[:limit]
-
-    @locked
     def events(
         self,
         *,

@@ -253,18 +253,6 @@ class Runs(Database):
                 found[RunKey(*row[len(INSTANCE_FIELDS) :])].append(as_instance(row))
         return found
 
-    def instances_of_task(self, dag_id: str, task_id: str, *, limit: int = 100) -> list[tuple[Run, Instance]]:
-        query = (
-            select(*INSTANCE_COLUMNS, *RUN_COLUMNS)
-            .join(_RUN, _RUN.c.id == _TI.c.run_no)
-            .where(_RUN.c.dag_id == dag_id, _TI.c.task_id == task_id)
-            .order_by(_RUN.c.sort_date.desc(), _RUN.c.id.desc(), _TI.c.map_index)
-            .limit(limit)
-        )
-        with self._reading() as connection:
-            rows = connection.execute(query).all()
-        return [(as_run(tuple(row)[len(INSTANCE_FIELDS) :]), as_instance(row)) for row in rows]
-
     def events(
         self,
         *,
