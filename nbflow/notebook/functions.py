@@ -368,7 +368,8 @@ def backfill(
     asked = {"from_date": start, "to_date": end, "reprocess": reprocess, "run_backwards": backwards}
     if dry_run:
         args = values_of(one.arguments, {**asked, "dag_id": version.dag_id})
-        return BackfillHandle(here, version.dag_id, backfill_plan(context_of(here, dag), args), None, zone_of(version.spec))
+        plan = backfill_plan(context_of(here, dag), args)
+        return BackfillHandle(here, version.dag_id, plan, None, zone_of(version.spec))
     made = result_of("backfill create", dag, **asked, max_active_runs=max_active_runs, conf=conf).value
     _have_scheduler(here)
     return BackfillHandle(here, version.dag_id, made.plan, made.backfill_id, zone_of(version.spec))

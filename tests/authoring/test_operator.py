@@ -96,7 +96,7 @@ def test_a_task_stores_only_the_arguments_that_were_passed() -> None:
         (lambda: EmptyOperator(task_id="a b"), InvalidDag,
          "task_id 'a b' may hold only letters, digits, dashes, dots and underscores. For example 'a_b'."),
         (lambda: EmptyOperator(task_id="t", retries="x"), InvalidArgument,
-         "retries of task 't' must be expected an integer, not str 'x'."),
+         "retries of task 't' must be a whole number, not str 'x'."),
         (lambda: EmptyOperator(task_id="t", retry_delay="5m"), InvalidArgument,
          "retry_delay of task 't' must be a timedelta or a number of seconds, not str '5m'. "
          "For example retry_delay=timedelta(minutes=5)."),

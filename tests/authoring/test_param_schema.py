@@ -363,7 +363,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "Its schema is wrong: minimum is NaN, infinite, or contains itself.",
     ),
     ({"minLength": -1}, "Its schema is wrong: minLength must be at least 0, not -1."),
-    ({"minLength": 1.5}, "Its schema is wrong: minLength must be expected an integer, not 1.5."),
+    ({"minLength": 1.5}, "Its schema is wrong: minLength must be a whole number, not 1.5."),
     ({"multipleOf": 0}, "Its schema is wrong: multipleOf must be more than 0, not 0."),
     ({"enum": "abc"}, "Its schema is wrong: enum must be a list, not 'abc'."),
     ({"enum": {"a"}}, "Its schema is wrong: enum must be JSON: JSON has no set."),

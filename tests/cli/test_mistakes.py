@@ -32,7 +32,7 @@ from tests.cli.conftest import BROKEN
         (
             "dags next-execution sales -n 0",
             2,
-            "nbflow dags next-execution: argument -n/--num-executions: a whole number",
+            "nbflow dags next-execution: argument -n/--num-executions: expected a positive integer",
         ),
         ("jobs list --limit -1", 2, "nbflow jobs list: argument --limit: expected a positive integer, not '-1'."),
         ("quiz nope", 1, "nbflow: There is no quiz 'nope'. There are: dag_concepts."),

@@ -195,7 +195,7 @@ def test_what_does_not_ask_has_no_option_to_answer():
 
 def test_a_clear_with_nothing_to_lose_does_not_ask(nbflow, app, sales):
     done = nbflow("tasks", "clear", sales)
-    assert (done.code, done.out) == (0, "Nothing to clear.\n")
+    assert (done.code, done.out) == (0, "No task instance to clear.\n")
 
 
 # --------------------------------------------------------------------------------------------------------------- alike

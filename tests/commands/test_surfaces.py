@@ -33,14 +33,15 @@ def test_terminal_magic_and_function_pause_alike(nbflow, magic, app, sales):
     ]
     # Then each says what it did, and the history is the same each time
     assert said == [
-        [{"dag_id": sales, "is_paused": False}], [sales, "True"], "sales is unpaused.", "sales is paused.", True, True
+        [{"dag_id": sales, "is_paused": False}], [sales, "True"], "DAG sales is unpaused.", "DAG sales is paused.",
+        True, True,
     ]  # fmt: skip
     assert _audited(app) == [("unpause", sales, True), ("pause", sales, True)] * 3
 
 
 def test_what_is_so_already_changes_nothing_and_leaves_no_trace(nbflow, magic, app, sales):
     assert nbflow("dags", "pause", sales, "-o", "json").json == [{"dag_id": sales, "is_paused": True}]
-    assert repr(magic(f"pause {sales}")) == "sales is paused already."
+    assert repr(magic(f"pause {sales}")) == "DAG sales is already paused."
     assert _audited(app) == []
 
 

@@ -143,7 +143,7 @@ def test_a_program_gives_arguments_by_name():
     }  # fmt: skip
     with pytest.raises(UsageError, match=r"Unknown argument 'forse'\. Did you mean 'force'\?"):
         values_of(ARGUMENTS, {"dag_id": "sales", "forse": True})
-    with pytest.raises(UsageError, match=r"Missing: dag_id\."):
+    with pytest.raises(UsageError, match=r"Missing arguments: dag_id\."):
         values_of(ARGUMENTS, {})
 
 
