@@ -51,7 +51,7 @@ def picture() -> str:
     from nbflow.views.graph import graph_view
 
     loaded = load_source(ROOT / "notebooks" / "quickstart.ipynb")
-    assert not loaded.faults, loaded.faults
+    assert not loaded.import_errors, loaded.import_errors
     view = graph_view(loaded.specs["ecb_rates"], footer=("version 1", "quickstart.ipynb, cell 3"))
     ended = {task.task_id: {"state": "skipped" if task.task_id == "weekend" else "success"} for task in view.tasks}
     view = replace(view.with_states(ended), run="run 2008-12-31", run_state="success")
