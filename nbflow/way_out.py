@@ -6,6 +6,7 @@ it, so that a notebook shows its own words instead (:mod:`nbflow.commands.way_ou
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -38,10 +39,12 @@ def nearest(name: str, known: Iterable[str], *see: Way) -> dict[str, Any]:
 
 
 def respelled(text: str, ways: Iterable[Way], spell: Callable[[Way], str]) -> str:
-    """The text with its ways spelled otherwise. The longest are replaced first: one may begin like another."""
-    for one in sorted(ways, key=lambda one: -len(str(one))):
-        text = text.replace(str(one), spell(one))
-    return text
+    """The text with its ways spelled otherwise. In one pass, the longest first: one may begin like another."""
+    by_text = {str(one): one for one in ways}
+    if not by_text:
+        return text
+    pattern = "|".join(map(re.escape, sorted(by_text, key=len, reverse=True)))
+    return re.sub(pattern, lambda match: spell(by_text[match[0]]), text)
 
 
 def _quoted(word: str) -> str:
@@ -51,3 +54,4 @@ def _quoted(word: str) -> str:
 SEE_DAGS = (way("dags list"), way("dags list-import-errors"))
 """Where one looks for a DAG that is not there."""
 START_SCHEDULER = way("scheduler")
+STOP_SCHEDULER = way("stop")

@@ -67,6 +67,8 @@ class Command:
     """Words behind the command that make sense."""
     magic: str = ""
     """How a notebook spells it: "%dag pause"."""
+    terminal: bool = True
+    """Whether a terminal has it too."""
     also: tuple[str, ...] = ()
     changes: bool = False
     run: Callable[[Context, Values], Result] | None = None

@@ -191,6 +191,7 @@ COMMANDS = (
     Command(
         name="grid",
         magic="%dag grid",
+        terminal=False,
         help="The newest runs of a DAG as columns, its tasks as rows.",
         permission="dags.read",
         arguments=(DAG_ID, argument("-n", "--number", type=WHOLE, default=25, help="How many runs (default: 25).")),
@@ -199,6 +200,7 @@ COMMANDS = (
     Command(
         name="gantt",
         magic="%dag gantt",
+        terminal=False,
         help="Where a run's time went.",
         permission="dags.read",
         arguments=(DAG_ID, RUN_ID),
@@ -222,6 +224,7 @@ COMMANDS = (
     Command(
         name="schedule",
         magic="%dag schedule",
+        terminal=False,
         help="Run a notebook on a schedule, by papermill.",
         permission="dags.create",
         changes=True,

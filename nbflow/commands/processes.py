@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nbflow.arguments import NUMBER, Values, argument
 from nbflow.commands.base import Command, Preview, Refused, Result
-from nbflow.way_out import way
+from nbflow.way_out import STOP_SCHEDULER
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context
@@ -26,10 +26,9 @@ def _stop(context: Context, args: Values) -> Result:
 
     stopped = schedulers.stop(context.app, seconds=args.timeout)
     if stopped.elsewhere and not stopped.ended:
-        other, stop = stopped.elsewhere[0], way("stop")
-        raise Refused(
-            f"The scheduler runs on {other.hostname} (pid {other.pid}).", hint=f"Stop it there: {stop}", ways=(stop,)
-        )
+        other = stopped.elsewhere[0]
+        where = f"The scheduler runs on {other.hostname} (pid {other.pid})."
+        raise Refused(where, hint=f"Stop it there: {STOP_SCHEDULER}", ways=(STOP_SCHEDULER,))
     pids = ", ".join(f"pid {job.pid}" for job in stopped.ended)
     return Result(
         text=f"Stopped: {pids}." if pids else "No scheduler is running on this machine.",

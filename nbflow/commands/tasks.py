@@ -239,6 +239,7 @@ COMMANDS = (
     Command(
         name="states",
         magic="%dag states",
+        terminal=False,
         help="The task instances of a run; without a DAG: what the states mean.",
         permission="dags.read",
         arguments=(argument("dag_id", type=DAG, required=False, help="Id of the DAG."), RUN_ID),
@@ -247,6 +248,7 @@ COMMANDS = (
     Command(
         name="logs",
         magic="%dag logs",
+        terminal=False,
         help="The log of a task; by default of one that failed.",
         permission="dags.read",
         arguments=(

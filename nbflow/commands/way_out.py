@@ -6,11 +6,16 @@ differs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from nbflow.core.reasons import WaitReason
 from nbflow.errors import NbflowError
 from nbflow.way_out import Way, respelled
+
+if TYPE_CHECKING:
+    from nbflow.commands.base import Command
 
 
 class Surface(Enum):
@@ -28,10 +33,22 @@ def spelled(way: Way, surface: Surface) -> str:
 
 
 def _magic(name: str) -> str:
-    from nbflow.commands import MODULES, command
+    one = _declared(name)
+    return one.magic if one is not None and one.magic else f"!nbflow {name}"
 
-    magic = command(name).magic if name.split()[0] in MODULES else ""
-    return magic or f"!nbflow {name}"
+
+def _declared(name: str) -> Command | None:
+    """The command; None for one that a terminal alone has, as "db migrate"."""
+    from nbflow.commands import commands_of
+
+    return next((one for one in commands_of(name.split()[0]) if name in (one.name, *one.also)), None)
+
+
+def shown_ways(ways: Iterable[Way], surface: Surface) -> list[str]:
+    """Those of the ways that the surface has, as one types them there."""
+    known = [(way, _declared(way.command)) for way in ways]
+    there = [way for way, one in known if surface is Surface.NOTEBOOK or one is None or one.terminal]
+    return [spelled(way, surface) for way in there]
 
 
 def invocation(name: str, surface: Surface, *words: str) -> str:
@@ -39,7 +56,12 @@ def invocation(name: str, surface: Surface, *words: str) -> str:
     return spelled(Way(name, words), surface)
 
 
+def respelled_for(text: str, ways: Iterable[Way], surface: Surface) -> str:
+    """A text with the ways that it names as the surface spells them."""
+    return respelled(text, ways, lambda way: spelled(way, surface))
+
+
 def told(said: NbflowError | WaitReason, surface: Surface) -> str:
     """The text of an error or a reason, with its ways out as the surface spells them."""
     text = said.text if isinstance(said, WaitReason) else str(said)
-    return respelled(text, said.ways, lambda way: spelled(way, surface))
+    return respelled_for(text, said.ways, surface)

@@ -15,6 +15,7 @@ from nbflow.arguments import values_of
 from nbflow.authoring.dag import DAG
 from nbflow.commands import command
 from nbflow.commands.runs import planned
+from nbflow.commands.way_out import Surface, invocation
 from nbflow.core.backfill import Reprocess
 from nbflow.core.snapshot import Instance, Run, TaskKey
 from nbflow.core.states import FAILED_STATES, STATE_MEANINGS, TaskState
@@ -62,6 +63,14 @@ if TYPE_CHECKING:
 
 Dag = str | DAG
 When = str | datetime | None
+
+
+HERE = Surface.NOTEBOOK
+
+
+def _typed(command: str, *words: str) -> str:
+    """A command as one types it in a notebook."""
+    return invocation(command, HERE, *words)
 
 
 def _id(dag: Dag) -> str:
@@ -129,7 +138,7 @@ def with_kernel(here: Session, view: GraphView, version: int | None = None) -> G
     saved file's, and what to do where a run is held."""
     own = here.dags.get(view.dag_id)
     kernels = own is not None and version == own.version.number
-    held = f"{view.dag_id} is paused, so this run waits: %dag unpause {view.dag_id}" if view.held else ""
+    held = f"{view.dag_id} is paused, so this run waits: {_typed('dags unpause', view.dag_id)}" if view.held else ""
     parts = (here.differs(view.dag_id) if kernels else "", held)
     return replace(view, footer=(*view.footer, *filter(None, parts)))
 
@@ -162,7 +171,10 @@ def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
     found = here.find_run(dag, run)
     if task is None:
         view = here.fetch(WhyRunQuery(dag_id=found.dag_id, run_id=found.run_id))
-        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view, here.app.clock.now()))
+        return Shown(
+            {row.id: row.text for row in view.rows},
+            why_run_bundle(view, here.app.clock.now()),
+        )
     _known_task(_spec_of_run(here, found), task)
     key = _task_key(task)
     of_task = here.fetch(
@@ -222,7 +234,7 @@ def _logged(here: Session, run: Run, spec: DagSpec, task: str | None) -> Instanc
             return next((one for one in own if one.state in FAILED_STATES), own[0])
     tried = [one for one in instances if one.try_number > 0 and (task is None or one.task_id == task)]
     if not tried:
-        raise NbflowError(f"Nothing of run {run.run_id} has been tried yet.", hint=f"See: %dag why {run.dag_id}.")
+        raise NbflowError(f"Nothing of run {run.run_id} has been tried yet.", hint=f"See: {_typed('why', run.dag_id)}.")
     failed = [one for one in tried if one.state is TaskState.FAILED]
     return max(failed or tried, key=lambda one: one.start_date or run.run_after)
 
@@ -446,7 +458,7 @@ def schedule(
     here = session()
     path, dag_id, existed = write_dag_file(here, notebook, cron=cron, name=name, parameters=parameters or {})
     row = here.app.store.dag(dag_id)
-    hint = "" if row is not None and not row.paused else f" It starts paused: %dag unpause {dag_id}."
+    hint = "" if row is not None and not row.paused else f" It starts paused: {_typed('dags unpause', dag_id)}."
     if parameters and overwritten(here, notebook):
         hint += (
             f" No cell of {notebook} has the tag 'parameters': give it to the one with the defaults, or that one undoes"

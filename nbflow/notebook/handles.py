@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nbflow.commands.way_out import Surface, invocation, respelled_for, shown_ways, told
 from nbflow.core.backfill import BackfillPlan
 from nbflow.core.snapshot import Instance, Run
 from nbflow.core.states import RUN_FINISHED
@@ -145,7 +146,12 @@ class _Patience:
         now = time.monotonic()
         self._missed_at = now if self._missed_at is None else self._missed_at
         if now - self._missed_at >= self._seconds:
-            raise mark(NbflowError("No scheduler is running, so this goes no further.", hint="See: %nbflow start."))
+            raise mark(
+                NbflowError(
+                    "No scheduler is running, so this goes no further.",
+                    hint=f"See: {invocation('scheduler', Surface.NOTEBOOK)}.",
+                )
+            )
 
 
 class Watched:
@@ -303,7 +309,7 @@ class RunHandle(Watched):
 
     def _late(self, seconds: float) -> NbflowError:
         waits = self._session.operations.why(self.key)
-        first = next((f"{key}: {wait.text}" for key, wait in waits.items()), "")
+        first = next((f"{key}: {told(wait, Surface.NOTEBOOK)}" for key, wait in waits.items()), "")
         return NbflowError(f"Run {self.run_id} is still {self.state} after {seconds:g} s. {first}".strip())
 
     def _instances(self) -> list[Instance]:
@@ -355,7 +361,11 @@ class RunHandle(Watched):
         log = self._session.fetch(TaskLogQuery(**which))
         return {
             "subtitle": operator_name(self._spec.tasks[task_id]),
-            "why": {"headline": why.headline, "grounds": list(why.grounds), "ways_out": list(why.ways_out)},
+            "why": {
+                "headline": respelled_for(why.headline, why.ways_out, Surface.NOTEBOOK),
+                "grounds": list(why.grounds),
+                "ways_out": shown_ways(why.ways_out, Surface.NOTEBOOK),
+            },
             "log": [
                 {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message}
                 for line in log.lines[-PANEL_LINES:]

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from nbflow.commands.way_out import Surface, invocation, respelled_for, shown_ways
 from nbflow.ui import formatting
 from nbflow.ui.charts import gantt_svg, grid_svg, timeline_svg
 from nbflow.ui.escaping import escape
@@ -45,6 +46,8 @@ from nbflow.views.values import EventRow, state_counts
 from nbflow.views.why_run import WhyRunView
 from nbflow.views.why_task import WhyTaskView
 
+HERE = Surface.NOTEBOOK
+"""Where these cards are read."""
 MAX_LOG_LINES = 1_000
 MAX_LINE = 2_000  # characters of one log line
 MAX_EVENTS = 200
@@ -53,6 +56,11 @@ _ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?
 
 _DARK_PAGES = ('body[data-jp-theme-light="false"]', "body.vscode-dark", "html[theme=dark]", ".nbflow-dark")
 _LIGHT_PAGES = ('body[data-jp-theme-light="true"]', "body.vscode-light", ".nbflow-light")
+
+
+def _typed(command: str, *words: str) -> str:
+    """A command as one types it where the card is read."""
+    return invocation(command, HERE, *words)
 
 
 # -- the card
@@ -254,7 +262,7 @@ def dags_bundle(view: DagListView, now: datetime) -> Bundle:
         columns=("DAG", "last runs", "latest", "schedule", "next", "tags", "owner"),
         rows=tuple(_dag_row(row, now) for row in view.rows),
         empty="No DAG yet. Type into a cell:  %%dag hello --schedule @daily",
-        more="Narrow it with %dag list PATTERN.",
+        more=f"Narrow it with {_typed('dags list', 'PATTERN')}.",
     )
     failing = sum(row.latest == "failed" for row in view.rows)
     aside = f"{failing} failing" if failing else ""
@@ -297,8 +305,8 @@ def runs_bundle(view: RunsView, now: datetime) -> Bundle:
             )
             for r in view.rows
         ),
-        empty=f"No run yet. Start one:  %dag run {view.dag_id}".rstrip(),
-        more="Narrow it with --state or --since.",
+        empty=f"No run yet. Start one:  {_typed('dags trigger', view.dag_id or 'DAG_ID')}",
+        more=f"Show more with {_typed('dags list-runs', view.dag_id or 'DAG_ID', '--number', 'N')}.",
         total=view.total,
     )  # fmt: skip
     title = f"Runs of {view.dag_id}" if view.dag_id else "Runs"
@@ -321,12 +329,13 @@ def tasks_bundle(view: TaskInstancesView, now: datetime) -> Bundle:
                 Cell(text=r.task_id, bold=True), Cell(text=str(r.map_index) if r.map_index >= 0 else "", right=True),
                 state_cell(r.state), Cell(text=formatting.tries(r.try_number, r.max_tries)),
                 when_cell(formatting.relative(r.start_date, now)),
-                Cell(text=_took(r.start_date, r.end_date, now), right=True), Cell(text=r.reason),
+                Cell(text=_took(r.start_date, r.end_date, now), right=True),
+                Cell(text=respelled_for(r.reason, r.ways, HERE)),
             )
             for r in view.rows
         ),
         empty="This run has no tasks yet.",
-        more="Narrow it with --state or --task.",
+        more=f"Look at one with {_typed('why', view.dag_id or 'DAG_ID', 'TASK')}.",
     )  # fmt: skip
     counts = state_counts(r.state for r in view.rows)
     html = card("tasks", title, html_table(table), foot=chips_html(counts))
@@ -432,7 +441,7 @@ def log_bundle(view: TaskLogView) -> Bundle:
 
 def why_bundle(view: WhyTaskView, now: datetime | None = None) -> Bundle:
     """What happened, and why does it wait? The headline is the answer, the rest its grounds."""
-    state = known(view.state)
+    state, headline = known(view.state), respelled_for(view.headline, view.ways_out, HERE)
     tint = palettes()[0].states[state]
     lines = list(view.grounds)
     if view.until is not None and now is not None:
@@ -441,21 +450,22 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None) -> Bundle:
     ways = ""
     if view.ways_out:
         commands = " or ".join(
-            f'<code style="background-color:transparent;color:inherit">{escape(w)}</code>' for w in view.ways_out
+            f'<code style="background-color:transparent;color:inherit">{escape(w)}</code>'
+            for w in shown_ways(view.ways_out, HERE)
         )
         ways = f'<div style="margin-top:4px">To go on: {commands}</div>'
     body = (
         f'<div class="nfo-st nfo-{state}" style="margin:12px;padding:10px 14px;border-left:3px solid {tint.line};'
-        f'background-color:{tint.fill};color:{tint.text}"><b>{escape(view.headline)}</b>{grounds}{ways}</div>'
+        f'background-color:{tint.fill};color:{tint.text}"><b>{escape(headline)}</b>{grounds}{ways}</div>'
     )
     history = _event_table(view.history)
     if view.history:
         short = len(view.history) <= SHORT_HISTORY
         body += _folded(formatting.count(len(view.history), "event"), html_table(history), open_=short)
     text = _joined(
-        f"{view.subject} is {view.state}: {view.headline}",
+        f"{view.subject} is {view.state}: {headline}",
         *(f"  {line}" for line in lines),
-        "  To go on: " + " or ".join(view.ways_out) if view.ways_out else "",
+        "  To go on: " + " or ".join(shown_ways(view.ways_out, HERE)) if view.ways_out else "",
         text_table(history) if view.history else "",
     )
     return Bundle(html=card("why", view.subject, body, chips=chip_html(view.state)), text=text)
@@ -472,7 +482,7 @@ def why_run_bundle(view: WhyRunView, now: datetime) -> Bundle:
             (
                 Cell(text=row.id, bold=True),
                 state_cell(row.state),
-                row.text,
+                respelled_for(row.text, row.ways, HERE),
                 when_cell(formatting.relative(row.until, now)) if row.until is not None else Cell(),
             )
             for row in view.rows
@@ -505,7 +515,7 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
             )
             for r in view.runs[:MAX_PLANNED]
         ),
-        empty="No run falls into this range. Widen it, or check the schedule with %dag show.",
+        empty=f"No run falls into this range. Widen it, or check the schedule with {_typed('dags show', view.dag_id)}.",
         total=len(view.runs),
     )  # fmt: skip
     counts = state_counts(r.state for r in view.runs if r.state)

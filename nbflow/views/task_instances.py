@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from nbflow.core.snapshot import Instance, Run, TaskKey
+from nbflow.core.reasons import WaitReason
+from nbflow.core.snapshot import TaskKey
 from nbflow.services.schedulers import living
 from nbflow.services.why import explain_run
 from nbflow.store.base import Store
@@ -15,6 +16,7 @@ from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.values import in_dag_order, in_zone, run_title, zone_of
 from nbflow.views.why_run import last_errors, shows_error
+from nbflow.way_out import Way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -43,6 +45,8 @@ class TaskInstanceRow(Row):
     start_date: datetime | None = None
     end_date: datetime | None = None
     reason: str = ""
+    ways: tuple[Way, ...] = ()
+    """Commands that ``reason`` names, as a terminal spells them."""
 
     @property
     def id(self) -> str:
@@ -73,7 +77,13 @@ def fetch(store: Store, query: TaskInstancesQuery, now: datetime, settings: Sett
     spec = version_of(store, run.dag_id, run.version).spec
     zone = zone_of(spec)
     tis = store.instances(run.key)
-    reasons = _reasons(store, run, tis, now, settings) if query.reasons else {}
+    waits: Mapping[TaskKey, WaitReason] = {}
+    errors: Mapping[TaskKey, str] = {}
+    if query.reasons:
+        waits = explain_run(store, run.key, living(store, settings, now), now)
+        failed = {ti.key for ti in tis if shows_error(ti) and ti.key not in waits}
+        last = last_errors(store.attempts(run.key)) if failed else {}
+        errors = {key: text for key, text in last.items() if key in failed}
     return TaskInstancesView(
         dag_id=run.dag_id,
         run_id=run.run_id,
@@ -89,15 +99,9 @@ def fetch(store: Store, query: TaskInstancesQuery, now: datetime, settings: Sett
                 max_tries=ti.max_tries + 1,
                 start_date=in_zone(ti.start_date, zone),
                 end_date=in_zone(ti.end_date, zone),
-                reason=reasons.get(ti.key, ""),
+                reason=waits[ti.key].text if ti.key in waits else errors.get(ti.key, ""),
+                ways=tuple(waits[ti.key].ways) if ti.key in waits else (),
             )
             for ti in in_dag_order(tis, list(spec.tasks))
         ),
     )
-
-
-def _reasons(store: Store, run: Run, tis: Sequence[Instance], now: datetime, settings: Settings) -> dict[TaskKey, str]:
-    reasons = {key: wait.text for key, wait in explain_run(store, run.key, living(store, settings, now), now).items()}
-    failed = [ti.key for ti in tis if shows_error(ti) and ti.key not in reasons]
-    errors = last_errors(store.attempts(run.key)) if failed else {}
-    return reasons | {key: errors[key] for key in failed if key in errors}

@@ -15,6 +15,7 @@ from nbflow.store.base import Attempt, Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.values import in_dag_order, in_zone, run_title, zone_of
+from nbflow.way_out import Way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -41,6 +42,8 @@ class WhyRow(Row):
     reason: str = ""
     until: datetime | None = None
     error: str = ""
+    ways: tuple[Way, ...] = ()
+    """Commands that ``reason`` names, as a terminal spells them."""
 
     @property
     def id(self) -> str:
@@ -113,6 +116,7 @@ def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -
                     reason=wait.text if wait is not None else "",
                     until=in_zone(wait.until, zone) if wait is not None else None,
                     error=error,
+                    ways=tuple(wait.ways) if wait is not None else (),
                 )
             )
     return WhyRunView(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
@@ -17,6 +16,7 @@ from nbflow.store.base import Store
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.values import EventRow, cause_words, event_rows, in_zone, run_title, zone_of
+from nbflow.way_out import Way, way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -53,7 +53,8 @@ class WhyTaskView(View):
     kind: str = ""
     until: datetime | None = None
     grounds: tuple[str, ...] = ()
-    ways_out: tuple[str, ...] = ()
+    ways_out: tuple[Way, ...] = ()
+    """The text of ``headline`` may name them too, as a terminal spells them."""
     history: tuple[EventRow, ...] = ()
 
     @property
@@ -76,13 +77,13 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
     events = store.events(run=run.key, key=ti.key)[-HISTORY:]
     error = _last_error(store, run.key, ti.key)
     grounds: list[str] = []
-    ways: tuple[str, ...] = ()
+    ways: tuple[Way, ...] = ()
     headline = wait.text if wait is not None else ""
     if ti.state in FINISHED:
         headline = cause_words(events[-1].cause) if events else f"It is {ti.state.value}."
         if ti.state in FAILED_STATES:
             grounds += [error] if error else []
-            ways = (f"%dag logs {run.dag_id} {ti.task_id}", f"%dag clear {run.dag_id} {ti.task_id}")
+            ways = (way("logs", run.dag_id, ti.task_id), way("tasks clear", run.dag_id, ti.task_id))
     elif error:
         grounds.append(f"The try before: {error}")
     return WhyTaskView(
@@ -116,13 +117,10 @@ def _last_error(store: Store, run: RunKey, key: TaskKey) -> str:
     return lines[-1] if lines else ""
 
 
-def _ways_out(dag_id: str, wait: WaitReason | None) -> tuple[str, ...]:
-    ways: Mapping[str, tuple[str, ...]] = {
-        "paused": (f"%dag unpause {dag_id}",),
-        "no_scheduler": ("%nbflow start",),
-        "stuck": (f"%dag clear {dag_id} --failed",),
-    }
-    return ways.get(wait.kind, ()) if wait is not None else ()
+def _ways_out(dag_id: str, wait: WaitReason | None) -> tuple[Way, ...]:
+    if wait is not None and wait.kind == "stuck":
+        return (way("tasks clear", dag_id, "--failed"),)
+    return tuple(wait.ways) if wait is not None else ()
 
 
 def _sentence(text: str) -> str:

@@ -29,6 +29,7 @@ from nbflow.views.timeline import TimelineView
 from nbflow.views.values import EventRow
 from nbflow.views.why_run import WhyRow, WhyRunView
 from nbflow.views.why_task import WhyTaskView
+from nbflow.way_out import way
 from tests.ui.markup import Element, parse
 from tests.ui.samples import NOW
 
@@ -88,7 +89,9 @@ def every_view(text: str) -> list[Bundle]:
         html.events_bundle([event], title=text),
         html.log_bundle(TaskLogView(title=text, lines=(LogLine(message=text, level=text, source=text, at=NOW),))),
         html.why_bundle(
-            WhyTaskView(subject=text, state=text, headline=text, grounds=(text,), ways_out=(text,), history=(event,))
+            WhyTaskView(
+                subject=text, state=text, headline=text, grounds=(text,), ways_out=(way("why", text),), history=(event,)
+            )
         ),
         html.backfill_bundle(BackfillView(dag_id=text, runs=(planned,), remarks=(text,))),
         html.why_run_bundle(WhyRunView(dag_id=text, run_id=text, run=text, run_state=text, rows=(waits,)), NOW),
@@ -216,8 +219,8 @@ def test_an_empty_view_says_what_to_do(bundle: Bundle, said: str) -> None:
 def test_a_thousand_rows_are_cut_with_the_way_to_narrow_them() -> None:
     rows = tuple(RunRow(run_id=f"r{i}", state="success") for i in range(1_204))
     bundle = html.runs_bundle(RunsView(rows=rows), NOW)
-    assert "500 of 1,204 shown. Narrow it with --state or --since." in words(bundle)
-    assert bundle.text.splitlines()[-1] == "500 of 1,204 shown. Narrow it with --state or --since."
+    assert "500 of 1,204 shown. Show more with %dag runs DAG_ID --number N." in words(bundle)
+    assert bundle.text.splitlines()[-1] == "500 of 1,204 shown. Show more with %dag runs DAG_ID --number N."
     assert len(parse(bundle.html).one("table").rows) == MAX_ROWS
 
 
@@ -270,12 +273,12 @@ def test_a_log_keeps_its_end_and_loses_its_escapes() -> None:
 def test_why_gives_the_answer_its_grounds_and_the_way_out() -> None:
     view = WhyTaskView(
         subject="forex.load", state="up_for_retry", headline="Waits for its second try.", grounds=("retries=3",),
-        ways_out=("%dag clear forex load", "Retry now"),
+        ways_out=(way("tasks clear", "forex", "load"), way("dags trigger", "forex")),
     )  # fmt: skip
     assert html.why_bundle(view).text == (
         "forex.load is up_for_retry: Waits for its second try.\n"
         "  retries=3\n"
-        "  To go on: %dag clear forex load or Retry now"
+        "  To go on: %dag clear forex load or %dag run forex"
     )
 
 

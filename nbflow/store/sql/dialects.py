@@ -42,6 +42,7 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError
 from nbflow.store.sql.apply_statements import Write
+from nbflow.way_out import way
 
 BUSY_SECONDS = 10.0
 """How long a SQLite writer waits for its turn. Transactions take milliseconds; only a stuck process takes longer."""
@@ -54,7 +55,8 @@ HISTORY_LOCK = "hashtextextended('nbflow:task_event', 0)"
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 NO_ENTRY = ("does not exist", "authentication failed", "pg_hba.conf", "permission denied")
 """In what a Postgres says that answers, and keeps a client out: such an error has no code yet."""
-MIGRATE = "Make or upgrade its tables with: nbflow db migrate"
+MIGRATE_WAYS = (way("db migrate"),)
+MIGRATE = f"Make or upgrade its tables with: {MIGRATE_WAYS[0]}"
 
 
 class Dialect(Protocol):
@@ -234,9 +236,11 @@ class SqliteDialect:
         if "disk is full" in said:
             return StoreError(f"The disk of {self.path} is full; nothing was changed.", hint="Make room and try again.")
         if "no such table" in said or "no such column" in said:
-            return StoreError(f"The tables of {self.path} are missing or old ({said}).", hint=MIGRATE)
+            return StoreError(
+                f"The tables of {self.path} are missing or old ({said}).", hint=MIGRATE, ways=MIGRATE_WAYS
+            )
         if "unable to open" in said and not self.path.exists():
-            return StoreError(f"There is no metastore at {self.path}.", hint=MIGRATE)
+            return StoreError(f"There is no metastore at {self.path}.", hint=MIGRATE, ways=MIGRATE_WAYS)
         return StoreError(f"SQLite refused at {self.path}: {said}; nothing was changed.")
 
     def others(self, engine: Engine) -> Any:
@@ -361,7 +365,7 @@ class PostgresDialect:
         if code in ("40001", "40P01", "55P03"):
             return StoreBusy(f"{place} refused for now: {said}; nothing was changed.", hint="Try again.")
         if code in ("42P01", "42703"):
-            return StoreError(f"The tables of {place} are missing or old ({said}).", hint=MIGRATE)
+            return StoreError(f"The tables of {place} are missing or old ({said}).", hint=MIGRATE, ways=MIGRATE_WAYS)
         if code == "53100":
             return StoreError(f"The disk of {place} is full; nothing was changed.", hint="Make room and try again.")
         if "FATAL:" in said and any(word in said for word in NO_ENTRY):

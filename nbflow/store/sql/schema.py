@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, inspect, text
 
 from nbflow.errors import StoreError
-from nbflow.store.sql.dialects import MIGRATE, Dialect
+from nbflow.store.sql.dialects import MIGRATE, MIGRATE_WAYS, Dialect
+from nbflow.way_out import way
 
 HEAD = "0004"
 """The revision that this nbflow works with: the newest file in ``migrations/versions`` (tested)."""
@@ -35,9 +36,11 @@ def _known(revision: str) -> bool:
 
 def _refuse_newer(found: str | None, place: str) -> None:
     if found is not None and not _known(found):
+        back = way("db downgrade", "-r", "REVISION")
         raise StoreError(
             f"The tables of {place} have revision {found}, which this nbflow does not know.",
-            hint="A newer nbflow made them: use that one, or take the tables back with it (nbflow db downgrade).",
+            hint=f"A newer nbflow made them: use that one, or take the tables back with it ({back}).",
+            ways=(back,),
         )
 
 
@@ -47,9 +50,11 @@ def check(engine: Engine, place: str) -> None:
         found = revision(connection)
     _refuse_newer(found, place)
     if found is None:
-        raise StoreError(f"{place} has no tables of nbflow.", hint=MIGRATE)
+        raise StoreError(f"{place} has no tables of nbflow.", hint=MIGRATE, ways=MIGRATE_WAYS)
     if found != HEAD:
-        raise StoreError(f"The tables of {place} have revision {found}, this nbflow needs {HEAD}.", hint=MIGRATE)
+        raise StoreError(
+            f"The tables of {place} have revision {found}, this nbflow needs {HEAD}.", hint=MIGRATE, ways=MIGRATE_WAYS
+        )
 
 
 def migrate(dialect: Dialect, engine: Engine, place: str) -> None:
