@@ -84,8 +84,8 @@ def _parse(paths: list[Path], folder: Path) -> None:
 
     for path in paths:
         loaded = load_source(path, folder=folder)
-        if loaded.faults or len(loaded.specs) != 1:
-            raise RuntimeError(f"{path}: {loaded.faults}")
+        if loaded.import_errors or len(loaded.specs) != 1:
+            raise RuntimeError(f"{path}: {loaded.import_errors}")
 
 
 def _execute(paths: list[Path]) -> None:

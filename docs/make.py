@@ -27,9 +27,10 @@ def states() -> str:
 
 def state_meanings() -> str:
     """What each state means, as people are told everywhere."""
-    from nbflow.core.states import STATE_MEANINGS
+    from nbflow.core.states import OLD_STATES, STATE_MEANINGS
 
     rows = [f"| `{state}` | {meaning} |" for state, meaning in STATE_MEANINGS.items()]
+    rows += [f"| `{state}` | Older Airflow: {meaning}. |" for state, meaning in OLD_STATES.items()]
     return "\n".join(["| state | means |", "|---|---|", *rows])
 
 
@@ -50,7 +51,7 @@ def picture() -> str:
     from nbflow.views.graph import graph_view
 
     loaded = load_source(ROOT / "notebooks" / "quickstart.ipynb")
-    assert not loaded.faults, loaded.faults
+    assert not loaded.import_errors, loaded.import_errors
     view = graph_view(loaded.specs["ecb_rates"], footer=("version 1", "quickstart.ipynb, cell 3"))
     ended = {task.task_id: {"state": "skipped" if task.task_id == "weekend" else "success"} for task in view.tasks}
     view = replace(view.with_states(ended), run="run 2008-12-31", run_state="success")

@@ -171,11 +171,11 @@ class App:
             raise DagNotFound(f"Version {number} of DAG {dag_id!r} cannot be loaded: {found.error}.")
         return found.dag
 
-    def load_version(self, version: DagVersion, *, keep: bool = False) -> LoadedVersion:
+    def load_version(self, version: DagVersion, *, keep_imports: bool = False) -> LoadedVersion:
         """Run the source of a stored version in this process."""
         from nbflow.sources.stored_version import VersionSource, load_version
 
-        return load_version(VersionSource.of(version, self.loading_options()), keep=keep)
+        return load_version(VersionSource.of(version, self.loading_options()), keep_imports=keep_imports)
 
     def local_executor(self, owner: str) -> Executor:
         """Supervised processes on this machine."""

@@ -92,10 +92,6 @@ class StoreBusy(StoreError):
     """The metastore stayed locked for longer than the timeout; nothing was changed, and a retry may succeed."""
 
 
-class NotAuthorized(NbflowError):
-    """The user is authenticated, but has no permission to do this."""
-
-
 class SecretsError(NbflowError):
     """A secret cannot be encrypted or decrypted."""
 

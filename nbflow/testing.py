@@ -91,8 +91,10 @@ def load_dags(folder: Path, app: App) -> DagBag:
             continue
         name = str(Path(path).relative_to(folder))
         with app.answering():
-            loaded = load_source(path, folder=folder, options=app.compile_options(), keep=True)
-        lines = [f"line {fault.line}: {fault.error}" if fault.line else fault.error for fault in loaded.faults]
+            loaded = load_source(path, folder=folder, options=app.compile_options(), keep_imports=True)
+        lines = [
+            f"line {error.line}: {error.message}" if error.line else error.message for error in loaded.import_errors
+        ]
         for dag in loaded.dags:
             if dag.dag_id in dags:
                 lines.append(f"dag_id {dag.dag_id!r} is defined in {dags[dag.dag_id].fileloc} already")

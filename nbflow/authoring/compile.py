@@ -23,6 +23,7 @@ from nbflow.authoring.current_dag import Place, warn
 from nbflow.authoring.dag import DAG, check_params, warn_of_params
 from nbflow.authoring.operator import BaseOperator, TaskNode, argument_names
 from nbflow.authoring.params import to_spec as param_to_spec
+from nbflow.core.retry import backoff_multiplier
 from nbflow.core.spec import DagSpec, GroupSpec, Length, TaskSpec, length_sources
 from nbflow.core.timetables import (
     Timetable,
@@ -365,7 +366,7 @@ def _task(task: TaskNode, weight: int, shared: _Shared) -> TaskSpec:
         trigger_rule=str(task.trigger_rule),
         retries=_task_argument(task, "retries", options.retries),
         retry_delay=task.retry_delay.total_seconds() if "retry_delay" in explicit else options.retry_delay,
-        retry_backoff=(2.0 if backoff is True else float(backoff)),
+        retry_backoff=backoff_multiplier(backoff),
         max_retry_delay=_seconds(task.max_retry_delay),
         execution_timeout=options.execution_timeout if timeout is None else timeout.total_seconds(),
         depends_on_past=task.depends_on_past,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import graphviz
 
-from nbflow.core.spec import DagSpec
+from nbflow.core.spec import DagSpec, shown_name
 
 NODE_STYLE = {"shape": "box", "style": "rounded,filled", "fillcolor": "#ffffff", "fontname": "sans-serif"}
 
@@ -21,26 +21,23 @@ def digraph(spec: DagSpec, states: Mapping[str, str] | None = None) -> graphviz.
         edge_attr={"fontname": "sans-serif", "fontsize": "11"},
     )
     _fill(graph, spec, None, states or {})
-    for task in spec.tasks.values():
-        for up in task.upstream:
-            label = spec.edge_labels.get(f"{up}>{task.task_id}")
-            graph.edge(up, task.task_id, label=verbatim(label) if label else None)
+    for source, target, label in spec.edges:
+        graph.edge(source, target, label=verbatim(label) if label else None)
     return graph
 
 
 def _fill(graph: graphviz.Digraph, spec: DagSpec, group_id: str | None, states: Mapping[str, str]) -> None:
     """Add the tasks of a task group (None: of the DAG's root group) as nodes, and its groups as clusters."""
-    prefix = f"{group_id}." if group_id else ""
     for task in spec.tasks.values():
         if task.group == group_id:
-            name = task.label or task.task_id.removeprefix(prefix)
+            name = shown_name(task.task_id, task.label, group_id)
             mapped = " [ ]" if spec.length_expr(task.task_id) is not None else ""
             state = f"\n{states[task.task_id]}" if task.task_id in states else ""
             graph.node(task.task_id, label=verbatim(name + mapped + state))
     for group in spec.groups.values():
         if group.parent == group_id:
             with graph.subgraph(name=f"cluster_{group.group_id}") as cluster:
-                cluster.attr(label=verbatim(group.label or group.group_id.removeprefix(prefix)), style="rounded")
+                cluster.attr(label=verbatim(shown_name(group.group_id, group.label, group_id)), style="rounded")
                 _fill(cluster, spec, group.group_id, states)
 
 

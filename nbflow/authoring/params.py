@@ -218,9 +218,6 @@ class DagParam:
     def __repr__(self) -> str:
         return f"DagParam({self.name!r})"
 
-    def iter_references(self) -> tuple[()]:
-        return ()
-
     def resolve(self, context: Mapping[str, Any]) -> Any:
         """The value in this run: that of the conf, else the default."""
         try:

@@ -41,7 +41,6 @@ class Work:
     """Number of reschedules of this try."""
     next_method: str | None = None
     next_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    map_values: Mapping[str, Any] | None = None
     queued_at: datetime | None = None
     log_path: str | None = None
 

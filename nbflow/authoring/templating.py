@@ -32,9 +32,6 @@ class literal:
     def resolve(self, context: Mapping[str, Any]) -> Any:
         return self.value
 
-    def iter_references(self) -> tuple[()]:
-        return ()
-
 
 def render(
     value: Any, context: Mapping[str, Any], *, dag: Any = None, env: Any = None, template_ext: Sequence[str] = ()

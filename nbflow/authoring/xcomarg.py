@@ -54,11 +54,6 @@ class XComArg(Linkable):
     def leaves(self) -> Sequence[TaskNode]:
         return self.operators
 
-    def iter_references(self) -> Iterator[tuple[TaskNode, str]]:
-        """(task, XCom key) of every XCom that it refers to."""
-        for operator in self.operators:
-            yield operator, RETURN_KEY
-
     def map(self, f: Callable[[Any], Any]) -> MapXComArg:
         """Apply ``f`` to each item, in the task that uses the result. If ``f`` raises AirflowSkipException, the task
         instance mapped over that item is skipped."""
@@ -136,9 +131,6 @@ class PlainXComArg(XComArg):
     @property
     def operators(self) -> tuple[TaskNode, ...]:
         return (self.operator,)
-
-    def iter_references(self) -> Iterator[tuple[TaskNode, str]]:
-        yield self.operator, self.key
 
     def _need_return_value(self, method: str) -> None:
         if self.key != RETURN_KEY:

@@ -36,10 +36,10 @@ def _fault_rows(loaded: Loaded) -> list[dict[str, Any]]:
     return [
         {
             "filepath": loaded.path,
-            "line": fault.line,
-            "error": f"{fault.cell}: {fault.error}" if fault.cell else fault.error,
+            "line": error.line,
+            "error": f"{error.cell}: {error.message}" if error.cell else error.message,
         }
-        for fault in loaded.faults
+        for error in loaded.import_errors
     ]
 
 
@@ -57,7 +57,7 @@ def load_files(call: Call, paths: Sequence[str]) -> list[Loaded]:
     found: list[Loaded] = []
     with Progress(len(paths) if len(paths) > 1 else 0, "files", stays=False) as progress:
         for path in paths:
-            progress.at(len(found), sum(bool(loaded.faults) for loaded in found))
+            progress.at(len(found), sum(bool(loaded.import_errors) for loaded in found))
             found.append(find_dag.load(call, path))
     return found
 
@@ -80,15 +80,15 @@ def check_files(call: Call, files: Iterable[Loaded], form: str | None) -> int:
 
 
 def _print_check(call: Call, loaded: Loaded, rows: list[dict[str, Any]]) -> None:
-    lines = find_dag.fault_lines(loaded.path, loaded.faults)
+    lines = find_dag.error_lines(loaded.path, loaded.import_errors)
     for line in lines or [f"{row['filepath']}: {row['error']}" for row in rows]:
         print(output.harmless(line))
     if not rows:
         names = ", ".join(dag.dag_id for dag in loaded.dags)
         print(output.harmless(f"{loaded.path}: {names}: no faults"))
     if call.args.verbose:
-        for fault in loaded.faults:
-            output.say(fault.detail)
+        for error in loaded.import_errors:
+            output.say(error.detail)
 
 
 def report(call: Call) -> None:
@@ -105,7 +105,7 @@ def report(call: Call) -> None:
                 "dag_num": len(loaded.dags),
                 "task_num": sum(len(spec.tasks) for spec in loaded.specs.values()),
                 "dags": ", ".join(loaded.specs),
-                "errors": len(loaded.faults),
+                "errors": len(loaded.import_errors),
             }
         )
     rows.sort(key=lambda row: -row["seconds"])  # the slowest first: they are what one looks for

@@ -84,7 +84,7 @@ def _local_rows(call: Call, subdir: str | None) -> list[dict[str, Any]]:
     known = {row.dag_id: row for row in call.fetch(DagListQuery(last_runs=0, with_stale=True)).rows}
     rows: list[dict[str, Any]] = []
     for loaded in find_dag.load_all(call, subdir):
-        for line in find_dag.fault_lines(loaded.path, loaded.faults):
+        for line in find_dag.error_lines(loaded.path, loaded.import_errors):
             output.warn(line)
         for dag_id, spec in loaded.specs.items():
             rows.append(

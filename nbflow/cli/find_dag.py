@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nbflow.cli.invocation import Call
     from nbflow.core.spec import DagSpec
     from nbflow.services.operations import Operations
-    from nbflow.sources.loading import Fault, Loaded
+    from nbflow.sources.loading import Loaded, SourceError
     from nbflow.store.base import DagRow, DagVersion
 
 
@@ -42,13 +42,15 @@ class Known:
 # ------------------------------------------------------------------------------------------------------ loading, here
 
 
-def load(call: Call, path: str | os.PathLike[str], *, keep: bool = False) -> Loaded:
+def load(call: Call, path: str | os.PathLike[str], *, keep_imports: bool = False) -> Loaded:
     """Run one DAG file in this process, its questions for variables and connections answered."""
     from nbflow.sources.loading import load_source
 
     app = call.app
     with app.answering():
-        return load_source(path, folder=app.settings.core.dags_folder, options=app.compile_options(), keep=keep)
+        return load_source(
+            path, folder=app.settings.core.dags_folder, options=app.compile_options(), keep_imports=keep_imports
+        )
 
 
 def files_of(call: Call, subdir: str | None) -> list[str]:
@@ -82,9 +84,9 @@ def dag_files_of(call: Call, subdir: str | None) -> list[str]:
     return [path for path in files_of(call, subdir) if named or is_dag_file(path)]
 
 
-def fault_lines(path: str, faults: Iterable[Fault]) -> list[str]:
-    """``file:line: gist`` of each fault."""
-    return [f"{place_of(path, fault.line, fault.cell)}: {fault.error}" for fault in faults]
+def error_lines(path: str, import_errors: Iterable[SourceError]) -> list[str]:
+    """``file:line: message`` of each error."""
+    return [f"{place_of(path, error.line, error.cell)}: {error.message}" for error in import_errors]
 
 
 def place_of(path: str, line: int | None, cell: str | None = None) -> str:
@@ -96,13 +98,13 @@ def place_of(path: str, line: int | None, cell: str | None = None) -> str:
 def dag_of(call: Call, dag_id: str, subdir: str | None) -> tuple[DAG, Loaded]:
     """The DAG as an object, to run its code in this process. Raises BrokenFile or DagNotFound."""
     for path, version in _candidates(call, dag_id, subdir):
-        loaded = load(call, path, keep=True) if version is None else _load_version(call, version)
+        loaded = load(call, path, keep_imports=True) if version is None else _load_version(call, version)
         for dag in loaded.dags:
             if dag.dag_id == dag_id:
                 return dag, loaded
-        named = [fault for fault in loaded.faults if fault.dag_id in (None, dag_id)]
+        named = [error for error in loaded.import_errors if error.dag_id in (None, dag_id)]
         if named and (subdir is not None or version is not None or names(path, dag_id)):
-            raise BrokenFile(f"{fault_lines(loaded.path, named)[0]}")
+            raise BrokenFile(f"{error_lines(loaded.path, named)[0]}")
     raise _not_found(call, dag_id, subdir)
 
 
@@ -124,7 +126,7 @@ def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[s
 
 def _load_version(call: Call, version: DagVersion) -> Loaded:
     with call.app.answering():
-        return call.app.load_version(version, keep=True).loaded
+        return call.app.load_version(version, keep_imports=True).loaded
 
 
 def names(path: str, dag_id: str) -> bool:

@@ -248,7 +248,6 @@ COMMANDS = (
     Command(
         name="logs",
         magic="%dag logs",
-        terminal=False,
         help="The log of a task; by default of one that failed.",
         permission="dags.read",
         arguments=(

@@ -46,19 +46,6 @@ class SkippedItself:
     message: str = ""
 
 
-FailureCause = Literal[
-    Cause.RAISED,
-    Cause.FAILED_HARD,
-    Cause.EXECUTION_TIMEOUT,
-    Cause.PROCESS_DIED,
-    Cause.HEARTBEAT_LOST,
-    Cause.LOAD_FAILED,
-    Cause.TRIGGER_FAILED,
-    Cause.TRIGGER_TIMEOUT,
-    Cause.KILLED,
-]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """The attempt failed. ``retry`` False forbids a retry (AirflowFailException, a sensor's timeout, a kill)."""

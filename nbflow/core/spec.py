@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cache, cached_property
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 Length = tuple[Any, ...]
 
@@ -126,6 +126,19 @@ class GroupSpec:
     tooltip: str | None = None
 
 
+class Edge(NamedTuple):
+    """From a task to one that comes after it."""
+
+    source: str
+    target: str
+    label: str = ""
+
+
+def shown_name(full_id: str, label: str | None, group_id: str | None) -> str:
+    """What a picture calls a task or group: its label, else its id without that of the group around it."""
+    return label or full_id.removeprefix(f"{group_id}." if group_id else "")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DagSpec:
     """A DAG as data. ``tasks`` is in topological order; equal specs have equal :attr:`digest`."""
@@ -157,6 +170,15 @@ class DagSpec:
     callbacks: tuple[str, ...] = ()
     """Those of success, failure that the DAG itself has."""
     render_native: bool = False
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """Every edge with its label, which is all that pictures, DOT text and views know of edges."""
+        return tuple(
+            Edge(up, task.task_id, self.edge_labels.get(f"{up}>{task.task_id}", ""))
+            for task in self.tasks.values()
+            for up in task.upstream
+        )
 
     @cached_property
     def downstream(self) -> Mapping[str, tuple[str, ...]]:

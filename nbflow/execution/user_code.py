@@ -39,7 +39,7 @@ def load(source: Mapping[str, Any]) -> LoadedDag:
     from nbflow.execution.task_runner import feeds_mapping, preload_modules
     from nbflow.sources.stored_version import VersionSource, load_version
 
-    version = load_version(VersionSource.from_json(source["version"]), keep=True)
+    version = load_version(VersionSource.from_json(source["version"]), keep_imports=True)
     dag, loaded = version.dag, version.loaded
     if dag is None:
         return LoadedDag(dag=None, error=version.error, detail=version.detail, output=loaded.output)

@@ -29,7 +29,7 @@ def dag_picture(here: Session, kept: KernelDag) -> Bundle:
     now = here.app.clock.now().astimezone(zone_of(version.spec))
     drawn = graph_svg(folded_for_size(view), now)
     picture = Bundle(html=picture_html(drawn, "graph"), text=graph_text(view, now), svg=drawn.svg)
-    travels = kept.cell.source.travels
+    travels = kept.cell.source.dependencies
     warned = [text for text in kept.cell.loaded.warnings if text]
     if not travels and not warned:
         return picture

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow import errors
 from nbflow.errors import NbflowError
 from nbflow.notebook.error_display import CellError
-from nbflow.sources.loading import Fault, Loaded, compiled, fault_from, load_units
+from nbflow.sources.loading import Loaded, SourceError, compiled, load_units, source_error
 from nbflow.sources.notebooks import Cell, DagSource, dag_sources, notebook_cells, shared_source, version_text
 
 if TYPE_CHECKING:
@@ -89,17 +89,17 @@ def run_cell(cells: list[Cell], *, path: Path | None, folder: Path, options: Com
     """Run the last of ``cells``, a ``%%dag`` cell that is not ``--shared``. Raises CellError."""
     cell = cells[-1]
     source = next(one for one in dag_sources(cells) if one.cell is cell)
-    if source.fault is not None:
-        raise fault_of(source.fault)
+    if source.error is not None:
+        raise cell_error(source.error)
     where = str(path) if path is not None else str(folder / UNNAMED)
     loaded = load_units(
         source.units(where), path=where, root=str(Path(where).parent), text=version_text([source]), options=options
     )
     if loaded.output:
         print(loaded.output, end="")
-    if loaded.faults:
-        raise fault_of(loaded.faults[0])
-    code = source.pieces[-1].code
+    if loaded.import_errors:
+        raise cell_error(loaded.import_errors[0])
+    code = source.parts[-1].code
     namespace = next(iter(loaded.namespaces.values()))
     names = {name: namespace[name] for name in sorted(code.defined) if name in namespace}
     return CellDag(source=source, dags=loaded.dags, loaded=loaded, names=names)
@@ -108,23 +108,23 @@ def run_cell(cells: list[Cell], *, path: Path | None, folder: Path, options: Com
 def run_shared(cells: list[Cell], user_ns: dict[str, Any]) -> None:
     """Run the last of ``cells``, a cell of helpers, in the notebook's own namespace. Raises CellError."""
     source = shared_source(cells)
-    if source.fault is not None:
-        raise fault_of(source.fault)
+    if source.error is not None:
+        raise cell_error(source.error)
     unit = source.units("")[-1]
     try:
         exec(compiled(unit), user_ns)
     except Exception as error:
-        raise fault_of(fault_from(error, unit.filename, [unit], cell=unit.cell)) from None
+        raise cell_error(source_error(error, unit.filename, [unit], cell=unit.cell)) from None
 
 
-def fault_of(fault: Fault) -> CellError:
+def cell_error(error: SourceError) -> CellError:
     """A mistake in a cell as the error that the notebook shows."""
-    kind, _, said = fault.error.partition(": ")
+    kind, _, said = error.message.partition(": ")
     ours = isinstance(getattr(errors, kind, None), type) and bool(said)  # its message says what, where and the way out
-    text = said if ours else fault.error
-    where = ", ".join(filter(None, [fault.cell, f"line {fault.line}" if fault.line else ""]))
-    tells = not ours and fault.cell and fault.cell in fault.detail  # frames of libraries alone tell nothing
-    shown = fault.detail if tells else ""
+    text = said if ours else error.message
+    where = ", ".join(filter(None, [error.cell, f"line {error.line}" if error.line else ""]))
+    tells = not ours and error.cell and error.cell in error.detail  # frames of libraries alone tell nothing
+    shown = error.detail if tells else ""
     return CellError(f"{where}: {text}" if where else text, detail=shown)
 
 

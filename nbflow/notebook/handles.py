@@ -13,13 +13,12 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nbflow.commands.way_out import Surface, invocation, respelled_for, shown_ways, told
 from nbflow.core.backfill import BackfillPlan
 from nbflow.core.snapshot import Instance, Run
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Change, Snapshot
-from nbflow.notebook.error_display import mark, told_in_one_line
+from nbflow.notebook.error_display import mark, spell, told_in_one_line
 from nbflow.ui import formatting
 from nbflow.ui.html import backfill_bundle, graph_bundle
 from nbflow.ui.live import LiveGraph
@@ -28,7 +27,9 @@ from nbflow.views.backfill import BackfillQuery, BackfillView, backfill_view
 from nbflow.views.graph import GraphQuery, GraphView, changed_fields, operator_name
 from nbflow.views.task_log import TaskLogQuery
 from nbflow.views.values import cause_words, elapsed, in_zone, state_counts, zone_of
+from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
+from nbflow.way_out import START_SCHEDULER, respelled
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -146,12 +147,8 @@ class _Patience:
         now = time.monotonic()
         self._missed_at = now if self._missed_at is None else self._missed_at
         if now - self._missed_at >= self._seconds:
-            raise mark(
-                NbflowError(
-                    "No scheduler is running, so this goes no further.",
-                    hint=f"See: {invocation('scheduler', Surface.NOTEBOOK)}.",
-                )
-            )
+            hint = f"See: {spell(START_SCHEDULER)}."
+            raise mark(NbflowError("No scheduler is running, so this goes no further.", hint=hint))
 
 
 class Watched:
@@ -308,9 +305,10 @@ class RunHandle(Watched):
         return f"<run {self.run_id} of {self.dag_id}: {self.state} ({counts})>"
 
     def _late(self, seconds: float) -> NbflowError:
-        waits = self._session.operations.why(self.key)
-        first = next((f"{key}: {told(wait, Surface.NOTEBOOK)}" for key, wait in waits.items()), "")
-        return NbflowError(f"Run {self.run_id} is still {self.state} after {seconds:g} s. {first}".strip())
+        waits = self._session.fetch(WhyRunQuery(dag_id=self.dag_id, run_id=self.run_id)).rows
+        first = next((row for row in waits if row.reason), None)
+        text = f"Run {self.run_id} is still {self.state} after {seconds:g} s."
+        return NbflowError(f"{text} {first.id}: {first.reason}", ways=first.ways) if first else NbflowError(text)
 
     def _instances(self) -> list[Instance]:
         return self._session.app.store.instances(self.key)
@@ -362,9 +360,9 @@ class RunHandle(Watched):
         return {
             "subtitle": operator_name(self._spec.tasks[task_id]),
             "why": {
-                "headline": respelled_for(why.headline, why.ways_out, Surface.NOTEBOOK),
+                "headline": respelled(why.headline, why.ways_out, spell),
                 "grounds": list(why.grounds),
-                "ways_out": shown_ways(why.ways_out, Surface.NOTEBOOK),
+                "ways_out": [spell(one) for one in why.ways_out],
             },
             "log": [
                 {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message}

@@ -179,7 +179,7 @@ class Session:
         path = Path(dag.fileloc)
         loaded = self._load_once(path) if path.is_file() else None
         if loaded is None or dag.dag_id not in loaded.specs:
-            why = f": {loaded.faults[0].error}" if loaded is not None and loaded.faults else "."
+            why = f": {loaded.import_errors[0].message}" if loaded is not None and loaded.import_errors else "."
             raise NbflowError(
                 f"DAG {dag.dag_id!r} is known to this process only, so no other one can run it{why}",
                 hint="Run it here with test(), or put it into a %%dag cell or a file.",
@@ -230,8 +230,8 @@ class Session:
         saved = saved_source(self.path, dag_id)
         if saved is None:
             return "not saved yet: save the notebook and the schedule follows it"
-        if saved.fault is not None:
-            return f"the saved notebook cannot be loaded ({saved.cell.name}, line {saved.fault.line})"
+        if saved.error is not None:
+            return f"the saved notebook cannot be loaded ({saved.cell.name}, line {saved.error.line})"
         if saved.text != own.cell.source.text:
             return "differs from the saved notebook, which the schedule follows"
         if not self.path.is_relative_to(os.path.abspath(self.app.settings.core.dags_folder)):

@@ -42,7 +42,7 @@ def call_back(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     printed, faults = io.StringIO(), []
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        version = load_version(VersionSource.from_json(payload["version"]), keep=True)
+        version = load_version(VersionSource.from_json(payload["version"]), keep_imports=True)
         if version.dag is None:
             faults.append(version.error)
         else:

@@ -48,7 +48,7 @@ def parse(source: Mapping[str, Any]) -> dict[str, Any]:
     from nbflow.sources.loading import load_source
 
     if not is_dag_file(source["path"]):
-        return {"dags": [], "files": {}, "faults": [], "output": ""}
+        return {"dags": [], "files": {}, "import_errors": [], "output": ""}
     options = CompileOptions(**source["options"])
     loaded = load_source(source["path"], folder=source["folder"], options=options)
     dags = []
@@ -58,8 +58,8 @@ def parse(source: Mapping[str, Any]) -> dict[str, Any]:
         )
         place = getattr(dag, "place", None)
         dags.append({"spec": spec.to_dict(), "cell": _cell_of(place)})
-    faults = [asdict(fault) for fault in loaded.faults]
-    return {"dags": dags, "files": dict(loaded.files), "faults": faults, "output": loaded.output}
+    import_errors = [asdict(error) for error in loaded.import_errors]
+    return {"dags": dags, "files": dict(loaded.files), "import_errors": import_errors, "output": loaded.output}
 
 
 def _cell_of(place: Any) -> str | None:
@@ -140,13 +140,13 @@ def _read(path: str, said: Mapping[str, Any], now: datetime) -> Parsed:
         faults = tuple(
             DagImportError(
                 fileloc=path,
-                line=fault["line"],
-                error=fault["error"],
-                detail=fault["detail"],
-                cell=fault["cell"],
+                line=error["line"],
+                error=error["message"],
+                detail=error["detail"],
+                cell=error["cell"],
                 at=now,
             )
-            for fault in said["faults"]
+            for error in said["import_errors"]
         )
         return Parsed(path=path, dags=dags, files=dict(said["files"]), faults=faults, output=str(said["output"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:

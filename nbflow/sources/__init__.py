@@ -1,1 +1,2 @@
-"""Reading DAGs: finding and loading DAG files, notebooks and cells; what a cell needs; the source of a version."""
+"""Reading DAGs: finding and loading DAG files, notebooks and cells; the names that a cell needs; sources of
+versions."""

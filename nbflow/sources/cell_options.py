@@ -1,5 +1,4 @@
-"""What stands behind ``%%dag``: one table of its options, for the magic, its help and completion, and for the reader
-of notebooks as DAG files. An option is a line in :data:`OPTIONS`.
+"""The options of ``%%dag``: one table, for the magic, its help and completion, and for reading notebooks as DAG files.
 
 ::
 
@@ -38,14 +37,14 @@ _NONE = frozenset({"none", "null", ""})
 
 
 class Option(NamedTuple):
-    """One option: the argument, and what of the DAG it sets."""
+    """One option: its declaration, and the argument of DAG that it sets."""
 
     argument: Argument
     sets: str
-    """Argument of DAG; ``default_args.NAME`` is one that every task gets."""
+    """Name of the argument of DAG, or ``default_args.NAME`` for an argument of all its tasks."""
 
     def read(self, text: str) -> Any:
-        """The value of a text."""
+        """Convert the option's text to its value."""
         return self.argument.type.read(text)
 
 
@@ -56,51 +55,51 @@ def _zone(text: str) -> tzinfo:
 
 
 LOCAL_DATE = Type(name="LOCAL_DATE", read=datetime.fromisoformat, schema={"type": "string", "format": "date-time"})
-"""A moment on the DAG's own clock: naive unless it has an offset."""
+"""A date in the DAG's time zone: naive unless it has an offset."""
 ZONE = Type(name="ZONE", read=_zone)
 
 
 def _option(
     flag: str, sets: str, help: str, example: str = "", type: Type = TEXT, *short: str, const: Any = None
 ) -> Option:
-    """An option with an example of its value; without one it takes none, and sets ``const``."""
+    """An option whose help shows ``example`` as its value; without an example, a flag that sets ``const``."""
     if not example:
         return Option(switch(flag, help=help, const=const), sets)
     repeated = type in (NAMES, PAIR)
-    made = argument(*short, flag, type=type, help=help, metavar=example, example=example, repeated=repeated)
-    return Option(made, sets)
+    declared = argument(*short, flag, type=type, help=help, metavar=example, example=example, repeated=repeated)
+    return Option(declared, sets)
 
 
 _OPTIONS = (
-    _option("--schedule", "schedule", "When it runs: a cron expression or a preset.", '"0 6 * * *"', CRON, "-s"),
+    _option("--schedule", "schedule", "When the DAG runs: a cron expression or a preset.", '"0 6 * * *"', CRON, "-s"),
     _option("--start", "start_date", "The first logical date.", "2024-01-01", LOCAL_DATE),
     _option("--end", "end_date", "The last logical date.", "2024-12-31", LOCAL_DATE),
-    _option("--timezone", "timezone", "Zone of its dates and its schedule.", "Europe/Berlin", ZONE),
-    _option("--catchup", "catchup", "Make up for the intervals since the start date."),
-    _option("--no-catchup", "catchup", "Do not, whatever the settings say.", const=False),
-    _option("--description", "description", "One line for lists.", '"what it is for"'),
-    _option("--tags", "tags", "Words to find it by.", "daily,finance", NAMES),
-    _option("--owner", "default_args.owner", "Who answers for it.", "NAME"),
-    _option("--retries", "default_args.retries", "Retries of each task that does not say.", "2", INTEGER),
-    _option("--retry-delay", "default_args.retry_delay", "Wait before a retry.", "5min", DURATION),
-    _option("--timeout", "dagrun_timeout", "Longest time that a run may take.", "2h", DURATION),
-    _option("--max-active-runs", "max_active_runs", "Most runs at once.", "1", INTEGER),
-    _option("--max-active-tasks", "max_active_tasks", "Most tasks at once in a run.", "4", INTEGER),
+    _option("--timezone", "timezone", "Time zone of the dates and the schedule.", "Europe/Berlin", ZONE),
+    _option("--catchup", "catchup", "Run the missed intervals since the start date."),
+    _option("--no-catchup", "catchup", "Do not run missed intervals, whatever the setting.", const=False),
+    _option("--description", "description", "Description of the DAG, one line.", '"what it does"'),
+    _option("--tags", "tags", "Tags of the DAG.", "daily,finance", NAMES),
+    _option("--owner", "default_args.owner", "Owner of the DAG's tasks.", "NAME"),
+    _option("--retries", "default_args.retries", "Default number of retries of a task.", "2", INTEGER),
+    _option("--retry-delay", "default_args.retry_delay", "Delay before a retry.", "5min", DURATION),
+    _option("--timeout", "dagrun_timeout", "Time limit of a run.", "2h", DURATION),
+    _option("--max-active-runs", "max_active_runs", "Maximum number of active runs.", "1", INTEGER),
+    _option("--max-active-tasks", "max_active_tasks", "Maximum number of running tasks of a run.", "4", INTEGER),
     _option("--param", "params", "A param with its default; may be repeated.", "name=value", PAIR, "-p"),
-    _option("--paused", "is_paused_upon_creation", "It starts paused when it is first seen."),
-    _option("--unpaused", "is_paused_upon_creation", "It starts unpaused when it is first seen.", const=False),
-    _option("--fail-fast", "fail_fast", "The first failure ends the run."),
+    _option("--paused", "is_paused_upon_creation", "Pause the DAG when it is created."),
+    _option("--unpaused", "is_paused_upon_creation", "Do not pause the DAG when it is created.", const=False),
+    _option("--fail-fast", "fail_fast", "End a run at its first failed task."),
 )
-OPTIONS: Mapping[str, Option] = MappingProxyType({one.argument.flag: one for one in _OPTIONS})
+OPTIONS: Mapping[str, Option] = MappingProxyType({option.argument.flag: option for option in _OPTIONS})
 
 SHARED = "--shared"
-SHARED_HELP = "Not a DAG: helpers that travel with this notebook's DAGs."
+SHARED_HELP = "Not a DAG: helper code for the DAGs of this notebook."
 ARGUMENTS = (
     argument("name", metavar="NAME", help="Id of the DAG.", required=False, repeated=False),
-    *(one.argument for one in _OPTIONS),
+    *(option.argument for option in _OPTIONS),
     switch(SHARED, help=SHARED_HELP),
 )
-"""What may stand behind ``%%dag``."""
+"""The arguments of ``%%dag``."""
 
 CELL = Voice(
     no_option="{line} has no option {option}.",
@@ -114,14 +113,14 @@ CELL = Voice(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellMagic:
-    """A ``%%dag`` line, read. Without ``dag_id`` the cell makes its DAG itself."""
+    """A parsed ``%%dag`` line. Without ``dag_id`` the cell's body defines the DAG."""
 
     dag_id: str | None = None
     shared: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of DAG, and ``timezone``."""
-    given: tuple[str, ...] = ()
-    """The options as they were written."""
+    options: tuple[str, ...] = ()
+    """The flags that the line has."""
 
 
 @cache
@@ -131,42 +130,49 @@ def parser() -> Parser:
 
 
 def parse_magic(line: str) -> CellMagic:
-    """Read what stands behind ``%%dag``. Raises InvalidArgument that names the option and the nearest known one."""
+    """Parse the line after ``%%dag``. Raises InvalidArgument, which names the wrong option and the nearest known
+    one."""
     words = split_line("%%dag", line, CELL)
     values, given = parser().parse(words), parser().given(words)
     options = tuple(flag for flag in given if flag != SHARED)
     if values.shared and (values.name or options):
         raise InvalidArgument(
-            "%%dag --shared takes no name and no other option.", hint="It marks a cell of helpers, which is no DAG."
+            "%%dag --shared takes no name and no other option.",
+            hint="It marks a cell with helper code, which is not a DAG.",
         )
     if values.name:
         check_key(values.name, "dag_id")
     elif options:
-        raise InvalidArgument(f"%%dag {line.strip()} names no DAG.", hint="Write: %%dag NAME --schedule @daily")
+        raise InvalidArgument(
+            f"%%dag {line.strip()} lacks the name of the DAG.", hint="Write: %%dag NAME --schedule @daily"
+        )
     arguments: dict[str, Any] = {}
     for flag in options:
         _set(arguments, OPTIONS[flag].sets, getattr(values, OPTIONS[flag].argument.name))
-    return CellMagic(dag_id=values.name, shared=values.shared, arguments=MappingProxyType(arguments), given=options)
+    return CellMagic(dag_id=values.name, shared=values.shared, arguments=MappingProxyType(arguments), options=options)
 
 
 def _set(arguments: dict[str, Any], sets: str, value: Any) -> None:
-    """What is repeated is joined; a schedule of ``none`` is none."""
+    """Set an argument. The values of a repeated option are joined; the schedule ``none`` means None."""
     if isinstance(value, list):
         value = (
-            {k: v for one in value for k, v in one.items()} if sets == "params" else [n for one in value for n in one]
+            {name: default for pair in value for name, default in pair.items()}
+            if sets == "params"
+            else [name for names in value for name in names]
         )
     if sets == "schedule" and str(value).strip().lower() in _NONE:
         value = None
-    place, _, key = sets.partition(".")
-    if key:
-        arguments.setdefault(place, {})[key] = value
+    name, _, default_arg = sets.partition(".")
+    if default_arg:
+        arguments.setdefault(name, {})[default_arg] = value
     else:
-        arguments[place] = value
+        arguments[name] = value
 
 
 def help_text() -> str:
-    """The help of ``%%dag``, made from the table."""
-    rows = [(f"{one.argument.flag} {one.argument.metavar}".rstrip(), one.argument.help) for one in _OPTIONS]
+    """The help of ``%%dag``, from the table of options."""
+    declared = [option.argument for option in _OPTIONS]
+    rows = [(f"{argument.flag} {argument.metavar}".rstrip(), argument.help) for argument in declared]
     rows.append((SHARED, SHARED_HELP))
     width = max(len(left) for left, _ in rows)
     return "\n".join(f"  {left:<{width}}  {right}" for left, right in rows)

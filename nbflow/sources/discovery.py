@@ -15,46 +15,49 @@ IGNORE_FILES = (".nbflowignore", ".airflowignore")
 
 
 def find_dag_files(folder: str | os.PathLike[str], syntax: str = "glob") -> list[str]:
-    """Paths of the files in a DAGs folder that may define DAGs, sorted.
+    """Return the sorted paths of the files in a DAGs folder that may define DAGs.
 
-    Hidden files and folders, ``__pycache__`` and ``.ipynb_checkpoints`` are passed over, and so is what a
-    ``.nbflowignore`` or ``.airflowignore`` names, in its folder and below: by patterns as in ``.gitignore`` (``syntax``
-    "glob", as in Airflow 3), or by regular expressions that are searched in the path from the DAGs folder on ("regexp",
-    as in Airflow 2). Links to folders are followed, each folder once.
+    Hidden files and folders, ``__pycache__`` and ``.ipynb_checkpoints`` are skipped, and the files that a
+    ``.nbflowignore`` or ``.airflowignore`` in their folder or a parent folder names: by patterns as in ``.gitignore``
+    (``syntax`` "glob", as in Airflow 3), or by regular expressions that are searched in the path relative to the DAGs
+    folder ("regexp", as in Airflow 2). Symbolic links to folders are followed, each folder once.
     """
-    found: list[str] = []
-    seen: set[str] = set()
+    paths: list[str] = []
+    visited: set[str] = set()
     rules: dict[str, list[_Rule]] = {}
-    for here, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:
+    for current, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(current)
+        if real in visited:
             folders.clear()
             continue
-        seen.add(real)
-        inherited = rules.get(os.path.dirname(here), []) if here != os.fspath(folder) else []
-        rules[here] = active = [*inherited, *_rules_of(here, files, os.fspath(folder) if syntax == "regexp" else None)]
-        folders[:] = sorted(name for name in folders if not _skipped(here, name, active, is_folder=True))
-        found += [
-            os.path.join(here, name)
+        visited.add(real)
+        inherited = rules.get(os.path.dirname(current), []) if current != os.fspath(folder) else []
+        own = _rules_of(current, files, os.fspath(folder) if syntax == "regexp" else None)
+        rules[current] = active = [*inherited, *own]
+        folders[:] = sorted(name for name in folders if not _is_ignored(current, name, active, is_folder=True))
+        paths += [
+            os.path.join(current, name)
             for name in files
-            if os.path.splitext(name)[1] in (*READERS, ".zip") and not _skipped(here, name, active, is_folder=False)
+            if os.path.splitext(name)[1] in (*READERS, ".zip")
+            and not _is_ignored(current, name, active, is_folder=False)
         ]
-    return sorted(found)
+    return sorted(paths)
 
 
 def has_links(folder: str | os.PathLike[str], paths: Iterable[str]) -> bool:
-    """Whether a DAGs folder, or something of these files in it, is a link: then they change where nobody watches."""
+    """Whether a DAGs folder, one of these files in it or a folder between is a symbolic link: a file watcher does not
+    see changes of its target."""
     below = os.fspath(folder) + os.sep
     inside = [path for path in paths if path.startswith(below)]
     folders = {os.path.dirname(path) for path in inside}
-    while parents := {os.path.dirname(one) for one in folders if one.startswith(below)} - folders:
+    while parents := {os.path.dirname(path) for path in folders if path.startswith(below)} - folders:
         folders |= parents
     return any(map(os.path.islink, {os.fspath(folder), *folders, *inside}))
 
 
 def is_dag_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a found file may define DAGs, by what it says: see :func:`may_define_dag`. A ZIP file may by what is in
-    it: loading it says that it is not read. False for a file that cannot be read (any more)."""
+    """Whether a file may define DAGs, by its text (:func:`may_define_dag`). For a ZIP file the files in it decide;
+    loading it then gives the error that ZIP files are not supported. False for a file that cannot be read."""
     try:
         if os.fspath(path).endswith(".zip"):
             return _packs_dags(path)
@@ -71,13 +74,13 @@ def _packs_dags(path: str | os.PathLike[str]) -> bool:
         with zipfile.ZipFile(path) as pack:
             names = [name for name in pack.namelist() if name.endswith(".py") and "/" not in name]
             return any(may_define_dag(pack.read(name).decode("utf-8", "replace")) for name in names)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):  # broken, packed in an odd way, or with a password
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):  # broken, unknown compression, or encrypted
         return False
 
 
 def may_define_dag(text: str) -> bool:
-    """Whether it is worth running a file: it says "dag", and names nbflow or Airflow (as in Airflow's safe mode), or
-    has a DAG cell. The other files of the folder are modules, and scripts that nobody asked to run."""
+    """Whether to run a file: its text has "dag" and "nbflow" or "airflow" (as in Airflow's safe mode), or a DAG cell.
+    Other files of the folder are modules and scripts, which must not be run."""
     if "%%dag" in text:
         return True
     lowered = text.lower()
@@ -92,40 +95,45 @@ class _Rule:
     folders_only: bool
 
 
-def _skipped(here: str, name: str, rules: Sequence[_Rule], *, is_folder: bool) -> bool:
+def _is_ignored(folder: str, name: str, rules: Sequence[_Rule], *, is_folder: bool) -> bool:
     if name.startswith(".") or name == "__pycache__":
         return True
-    skipped = False
+    ignored = False
     for rule in rules:
-        path = os.path.relpath(os.path.join(here, name), rule.base).replace(os.sep, "/")
+        path = os.path.relpath(os.path.join(folder, name), rule.base).replace(os.sep, "/")
         if (is_folder or not rule.folders_only) and rule.pattern.fullmatch(path):
-            skipped = rule.ignores
-    return skipped
+            ignored = rule.ignores
+    return ignored
 
 
-def _rules_of(here: str, files: Sequence[str], top: str | None) -> list[_Rule]:
-    """The rules of a folder's ignore files. ``top``: where the paths begin that regular expressions are searched in;
-    None: the lines are patterns."""
+def _rules_of(folder: str, files: Sequence[str], regexp_base: str | None) -> list[_Rule]:
+    """The rules of a folder's ignore files. ``regexp_base``: the lines are regular expressions for paths relative to
+    this folder; None: the lines are patterns."""
     rules = []
     for name in IGNORE_FILES:
         if name in files:
             with contextlib.suppress(OSError):
-                lines = Path(here, name).read_text(encoding="utf-8", errors="replace").splitlines()
-                made = (_rule(here, line.rstrip()) if top is None else _searched(top, line.strip()) for line in lines)
-                rules += [rule for rule in made if rule is not None]
+                lines = Path(folder, name).read_text(encoding="utf-8", errors="replace").splitlines()
+                parsed = (
+                    _pattern_rule(folder, line.rstrip())
+                    if regexp_base is None
+                    else _regexp_rule(regexp_base, line.strip())
+                    for line in lines
+                )
+                rules += [rule for rule in parsed if rule is not None]
     return rules
 
 
-def _searched(top: str, line: str) -> _Rule | None:
-    """One line of an ignore file of Airflow 2. None for a comment, an empty line, or what is no regular expression."""
+def _regexp_rule(base: str, line: str) -> _Rule | None:
+    """A line of an Airflow 2 ignore file. None for a comment, an empty line, or an invalid regular expression."""
     expression = line.partition("#")[0].strip()
     try:
-        return _Rule(top, re.compile(f".*(?:{expression}).*"), True, False) if expression else None
+        return _Rule(base, re.compile(f".*(?:{expression}).*"), True, False) if expression else None
     except re.error:
         return None
 
 
-#: In this order: what a longer one took is no longer there for a shorter one.
+#: Replaced in this order, so that `*` does not replace a part of `**`.
 _WILDCARDS = (
     (r"\*\*/", "(?:.*/)?"),
     (r"/\*\*", "/.*"),
@@ -135,8 +143,8 @@ _WILDCARDS = (
 )
 
 
-def _rule(base: str, line: str) -> _Rule | None:
-    """One line of an ignore file; None for a comment, an empty line, or a pattern that cannot be read."""
+def _pattern_rule(base: str, line: str) -> _Rule | None:
+    """A line of an ignore file. None for a comment, an empty line, or an invalid pattern."""
     ignores = not line.startswith("!")
     glob = line.lstrip("!") if not ignores else line
     if not glob or glob.startswith("#"):

@@ -1,15 +1,14 @@
-"""Which names a piece of Python needs from outside, and which it leaves behind.
+"""The free names of a cell (those that it needs from elsewhere), and the names that it defines.
 
-A notebook hides what a file shows: a cell may use what another cell, run an hour ago, left in the kernel. So the names
-of a cell are worked out from its text. The rules of scopes are Python's own (``symtable``); three of them are bent
-first, on the syntax tree:
+A cell may use a name that another cell defined in the kernel an hour ago, so the names of a cell are computed from its
+text. The rules of scopes are Python's own (``symtable``), with three changes that are made on the syntax tree first:
 
-* ``del x`` at the top level counts as a use of ``x``, and ends it; Python's symbol table calls it a binding.
-* ``x: int`` without a value binds nothing.
-* Under ``from __future__ import annotations`` annotations are text and need no name.
+* ``del x`` at the top level counts as a use of ``x``, which ends there; Python's symbol table calls it a binding.
+* ``x: int`` without a value does not bind ``x``.
+* With ``from __future__ import annotations``, annotations are text and need no names.
 
-Lines that only IPython understands (``%time``, ``!ls``, ``x = !ls``) are blanked, line for line, but only where the
-line does not parse as Python: ``%`` at the start of a continued line is an operator.
+IPython's lines (``%time``, ``!ls``, ``x = !ls``) are blanked one by one, but only if the line does not parse as Python:
+``%`` at the start of a continuation line is an operator.
 """
 
 from __future__ import annotations
@@ -24,35 +23,30 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-#: Every module has these.
+#: Names that every module has.
 MODULE_NAMES = frozenset(
     {"__name__", "__file__", "__doc__", "__builtins__", "__spec__", "__loader__", "__package__", "__annotations__"}
 )
 BUILTINS = frozenset(dir(builtins)) - {"display", "get_ipython", "_", "__IPYTHON__"}
-"""Python's own; in a kernel, IPython has put some of its own beside them."""
-#: Of IPython alone -> what to do about it.
+"""Python's builtins, without those that IPython adds in a kernel."""
+#: Names that only IPython has -> the hint.
 IPYTHON_NAMES: Mapping[str, str] = {
     "display": "Import it: from IPython.display import display.",
-    "get_ipython": "Nothing of IPython is there when the scheduler runs the cell.",
-    "In": "Nothing of IPython is there when the scheduler runs the cell.",
-    "Out": "Nothing of IPython is there when the scheduler runs the cell.",
+    "get_ipython": "The scheduler runs the cell without IPython.",
+    "In": "The scheduler runs the cell without IPython.",
+    "Out": "The scheduler runs the cell without IPython.",
 }
 
 _MAGIC_LINE = re.compile(
     r"""(?P<indent>\s*)(?:
         (?P<bare>[%!?].*)                                   # %time, !ls, ?x
       | (?P<target>[\w\s,.\[\]'"*]+)=\s*(?P<assigned>[%!].*)    # files = !ls
-      | (?P<asked>[\w.\[\]'"]+\?\??)\s*                     # df.head?
+      | (?P<help>[\w.\[\]'"]+\?\??)\s*                     # df.head?
     )""",
     re.VERBOSE,
 )
-_MOST_MAGICS = 200
-"""Each costs another parse of the cell."""
-
-
-def ipython_line(line: str) -> bool:
-    """Whether a line (that is no Python) is IPython's."""
-    return _MAGIC_LINE.fullmatch(line.rstrip("\n")) is not None
+_MAX_MAGICS = 200
+"""Maximum number of IPython lines in a cell; each costs another parse of the cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,31 +58,31 @@ class Import:
     line: int
     future: bool = False
     dotted: bool = False
-    """``import a`` or ``import a.b``: several of one name add to each other, they do not replace each other."""
+    """``import a`` or ``import a.b``: a second import of the same name adds to the first, it does not replace it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """A piece of Python, read. ``error`` is set, and the rest empty, where it does not parse."""
+    """Parsed Python code. If it does not parse, ``error`` is set and the rest is empty."""
 
     tree: ast.Module = field(default_factory=lambda: ast.Module([], []))
     magics: tuple[tuple[int, str], ...] = ()
     """(line, text) of the lines that only IPython understands."""
     error: SyntaxError | None = None
     postponed: bool = False
-    """Annotations are text here, because an earlier cell has said so."""
+    """Whether annotations are text because an earlier cell has the future import."""
 
     @cached_property
     def imports(self) -> tuple[Import, ...]:
         """Import statements at the top level, in order; star imports have no names."""
-        found = []
+        imports = []
         for node in self.tree.body:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 future = isinstance(node, ast.ImportFrom) and node.module == "__future__" and not node.level
                 names = tuple(_bound_by_alias(alias) for alias in node.names if alias.name != "*")
                 dotted = isinstance(node, ast.Import) and not any(alias.asname for alias in node.names)
-                found.append(Import(ast.unparse(node), names, node.lineno, future, dotted))
-        return tuple(found)
+                imports.append(Import(ast.unparse(node), names, node.lineno, future, dotted))
+        return tuple(imports)
 
     @cached_property
     def star_imports(self) -> tuple[tuple[int, str], ...]:
@@ -101,43 +95,44 @@ class Code:
 
     @cached_property
     def changes(self) -> tuple[tuple[str, Import | None, bool], ...]:
-        """What it does to the top-level names, in order: (name, the import that binds it, whether it lasts).
-        ``(name, None, False)`` deletes."""
-        done: list[tuple[str, Import | None, bool]] = []
+        """The changes of top-level names, in order: (name, the import that binds it or None, whether it is bound).
+        ``(name, None, False)`` is a deletion."""
+        changes: list[tuple[str, Import | None, bool]] = []
         imports = iter(self.imports)
         for node in self.tree.body:
             if isinstance(node, ast.Import | ast.ImportFrom):
-                one = next(imports)
-                done += [(name, one, True) for name in one.names]
+                statement = next(imports)
+                changes += [(name, statement, True) for name in statement.names]
             elif isinstance(node, ast.Delete):
-                done += [(target.id, None, False) for target in node.targets if isinstance(target, ast.Name)]
+                changes += [(target.id, None, False) for target in node.targets if isinstance(target, ast.Name)]
             else:
-                done += [(name, None, True) for name in sorted(Code(tree=ast.Module([node], [])).defined)]
-        return tuple(done)
+                changes += [(name, None, True) for name in sorted(Code(tree=ast.Module([node], [])).defined)]
+        return tuple(changes)
 
     @cached_property
     def defined(self) -> frozenset[str]:
-        """Names that it binds at the top level at some point, also from inside functions by ``global``."""
+        """Names that are bound at the top level at some point, also inside functions by ``global``."""
         return self._names[0]
 
     @cached_property
     def needed(self) -> frozenset[str]:
-        """Global names that it reads somewhere, in any scope, and does not bind itself; builtins included."""
+        """Global names that are read in any scope and not bound at the top level, including builtins."""
         return self._names[1]
 
     def line_of(self, name: str) -> int | None:
-        """Where a name is first used."""
+        """The line of the first use of a name."""
         lines = [node.lineno for node in ast.walk(self.tree) if isinstance(node, ast.Name) and node.id == name]
         return min(lines, default=None)
 
     @cached_property
     def postpones(self) -> bool:
-        """Whether annotations are text from here on."""
-        return self.postponed or any("annotations" in one.names for one in self.imports if one.future)
+        """Whether annotations are text after this code."""
+        futures = [statement for statement in self.imports if statement.future]
+        return self.postponed or any("annotations" in statement.names for statement in futures)
 
     @cached_property
     def mentioned(self) -> frozenset[str]:
-        """Every name that stands anywhere in it, annotations and texts in annotations included."""
+        """Every name that occurs anywhere, also in annotations and in text inside annotations."""
         names = {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name)}
         for node in ast.walk(self.tree):
             for annotation in (getattr(node, "annotation", None), getattr(node, "returns", None)):
@@ -148,7 +143,7 @@ class Code:
 
     @cached_property
     def _names(self) -> tuple[frozenset[str], frozenset[str]]:
-        tree = _bent(self.tree, postponed=self.postpones)
+        tree = _with_scope_rules(self.tree, postponed=self.postpones)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             top = symtable.symtable(ast.unparse(tree), "<cell>", "exec")
@@ -160,11 +155,13 @@ class Code:
             if symbol.is_referenced():
                 used.add(symbol.get_name())
         _walk_scopes(top, bound, used)
+        used |= _globals_read_by_classes(tree)
         return frozenset(bound), frozenset(used - bound)
 
 
 def read_code(text: str, *, postponed_annotations: bool = False) -> Code:
-    """Parse a cell's text. ``postponed_annotations``: an earlier cell has turned them on, and that lasts."""
+    """Parse a cell's text. ``postponed_annotations``: whether an earlier cell has the future import, which applies to
+    all later cells."""
     lines = python_lines(text)
     magics: list[tuple[int, str]] = []
     while True:
@@ -172,33 +169,33 @@ def read_code(text: str, *, postponed_annotations: bool = False) -> Code:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tree = ast.parse("\n".join(lines) + "\n")
-                # what only the compiler refuses (`return` at the top level); notebooks may await there
+                # compile() refuses more than ast.parse() (`return` at the top level); notebooks may await there
                 compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
             break
         except SyntaxError as error:
-            if len(magics) >= _MOST_MAGICS or not _blank(lines, error.lineno, magics):
+            if len(magics) >= _MAX_MAGICS or not _blank(lines, error.lineno, magics):
                 return Code(error=error, magics=tuple(magics))
-        except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes, nesting without end
+        except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes, too deep nesting
             return Code(error=SyntaxError(str(error) or type(error).__name__))
     return Code(tree=tree, magics=tuple(magics), postponed=postponed_annotations)
 
 
 def python_lines(text: str) -> list[str]:
-    """The lines as Python and editors count them; ``str.splitlines`` ends one at a form feed or U+2028 too."""
+    """The lines as Python and editors count them; ``str.splitlines`` also splits at a form feed or U+2028."""
     return [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
 
 
 def unresolved(code: Code, available: Iterable[str]) -> list[str]:
-    """Names that ``code`` needs and that neither Python nor ``available`` has, in order of first use."""
+    """Names that ``code`` needs and that are neither Python's nor ``available``, in the order of their first use."""
     missing = code.needed - BUILTINS - MODULE_NAMES - frozenset(available)
     return sorted(missing, key=lambda name: (code.line_of(name) or 0, name))
 
 
-# ---------------------------------------------------------------------------------------- parts
+# -------------------------------------------------------------------------------------------------------------- helpers
 
 
 def _blank(lines: list[str], number: int | None, magics: list[tuple[int, str]]) -> bool:
-    """Replace the line that does not parse, if it is IPython's, by Python that binds the same names."""
+    """Replace a line that does not parse, if it is IPython's, by Python that binds the same names."""
     if number is None or not 1 <= number <= len(lines):
         return False
     match = _MAGIC_LINE.fullmatch(lines[number - 1])
@@ -207,7 +204,7 @@ def _blank(lines: list[str], number: int | None, magics: list[tuple[int, str]]) 
     magics.append((number, lines[number - 1].strip()))
     target = match["target"]
     lines[number - 1] = f"{match['indent']}{target.strip()} = None" if target else f"{match['indent']}pass"
-    while lines[number - 1 :] and magics[-1][1].endswith("\\") and number < len(lines):  # it goes on below
+    while lines[number - 1 :] and magics[-1][1].endswith("\\") and number < len(lines):  # continuation lines
         magics[-1] = (magics[-1][0], magics[-1][1][:-1].rstrip() + " " + lines[number].strip())
         lines[number] = ""
         number += 1
@@ -230,8 +227,64 @@ def _walk_scopes(table: symtable.SymbolTable, bound: set[str], used: set[str]) -
         _walk_scopes(child, bound, used)
 
 
-class _Bend(ast.NodeTransformer):
-    """The rules at the head of this module."""
+def _globals_read_by_classes(tree: ast.Module) -> set[str]:
+    """Names that a class body reads before it binds them (``class A: x = x``): Python then reads the global, although
+    the symbol table calls the name local to the class. A name that is bound in any branch before counts as bound."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            bound: set[str] = set()
+            for statement in node.body:
+                read, written = _names_of_scope(statement)
+                if isinstance(statement, _BLOCKS):
+                    bound |= written  # a block may bind a name in one line and read it in the next
+                names |= read - bound
+                bound |= written
+    return names
+
+
+_BLOCKS = ast.If | ast.For | ast.AsyncFor | ast.While | ast.Try | ast.TryStar | ast.With | ast.AsyncWith | ast.Match
+
+
+def _names_of_scope(statement: ast.stmt) -> tuple[set[str], set[str]]:
+    """The names that a statement reads, and those that it binds, in its own scope: not inside functions and classes."""
+    read: set[str] = set()
+    bound: set[str] = set()
+    todo: list[ast.AST] = [statement]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            read.add(node.target.id)
+        if isinstance(node, ast.alias):
+            bound.add(_bound_by_alias(node))
+        for attribute in ("name", "rest"):  # of functions, classes, exception handlers and patterns
+            if isinstance(name := getattr(node, attribute, None), str):
+                bound.add(name)
+        todo += _parts_in_scope(node)
+    return read, bound
+
+
+def _parts_in_scope(node: ast.AST) -> Iterable[ast.AST]:
+    """The children of a node that run in the scope around it."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return [*node.decorator_list, *_defaults(node.args)]
+    if isinstance(node, ast.Lambda):
+        return _defaults(node.args)
+    if isinstance(node, ast.ClassDef):
+        return [*node.decorator_list, *node.bases, *node.keywords]
+    if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+        return [node.generators[0].iter]
+    return ast.iter_child_nodes(node)
+
+
+def _defaults(arguments: ast.arguments) -> list[ast.AST]:
+    return [*arguments.defaults, *(default for default in arguments.kw_defaults if default is not None)]
+
+
+class _ScopeRules(ast.NodeTransformer):
+    """Applies the three changes that the module's docstring lists."""
 
     def __init__(self, *, postponed: bool) -> None:
         self.postponed = postponed
@@ -275,21 +328,22 @@ class _Bend(ast.NodeTransformer):
     def visit_Delete(self, node: ast.Delete) -> ast.AST:
         if self.depth:
             return self.generic_visit(node)
-        uses = [_loaded(target) for target in node.targets]
+        uses = [_as_loads(target) for target in node.targets]
         value: ast.expr = uses[0] if len(uses) == 1 else ast.Tuple(elts=uses, ctx=ast.Load())
         return ast.copy_location(ast.Expr(value=value), node)
 
 
-def _loaded(target: ast.expr) -> ast.expr:
+def _as_loads(target: ast.expr) -> ast.expr:
+    """Expressions that read the names of a ``del`` statement."""
     if isinstance(target, ast.Tuple | ast.List):
-        return ast.Tuple(elts=[_loaded(one) for one in target.elts], ctx=ast.Load())
+        return ast.Tuple(elts=[_as_loads(element) for element in target.elts], ctx=ast.Load())
     if isinstance(target, ast.Name):
         return ast.Name(id=target.id, ctx=ast.Load())
     return target
 
 
-def _bent(tree: ast.Module, *, postponed: bool) -> ast.Module:
+def _with_scope_rules(tree: ast.Module, *, postponed: bool) -> ast.Module:
     import copy
 
-    bent: ast.Module = _Bend(postponed=postponed).visit(copy.deepcopy(tree))
-    return ast.fix_missing_locations(bent)
+    changed: ast.Module = _ScopeRules(postponed=postponed).visit(copy.deepcopy(tree))
+    return ast.fix_missing_locations(changed)

@@ -1,13 +1,11 @@
-"""From a DAG file to DAG objects: run the source, collect what it defines, keep the text it came from.
+"""Loading a DAG file: run its code, collect the DAGs that it defines, and the source texts of their version.
 
-Whatever the user got wrong becomes a :class:`Fault` with file, line and gist; it never comes out as an exception of
-ours. What can hang or kill a process (it is the user's code that runs here) is the caller's affair: daemons load only
-in a process that is forked for it and has a time limit.
+An error in the file becomes a :class:`SourceError` with line and message; loading does not raise it. The user's code
+runs in this process and may hang or kill it, so daemons load files only in a child process with a time limit.
 
-``Loaded.files`` is all that a version needs to be run again; :mod:`nbflow.sources.version_source` says how.
-:data:`READERS` maps a suffix to the function that turns a file's text into :class:`Unit` s of Python, each with the
-place that it came from: a ``.py`` file is one unit, a notebook some for each of its DAG cells
-(:mod:`nbflow.sources.notebooks`)."""
+``Loaded.files`` is the source of a version (:mod:`nbflow.sources.version_source`). :data:`READERS` maps a suffix to the
+function that splits a file's text into :class:`Unit` s of Python code: a ``.py`` file is one unit, a notebook has
+several for each DAG cell (:mod:`nbflow.sources.notebooks`)."""
 
 from __future__ import annotations
 
@@ -34,51 +32,51 @@ if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
     from nbflow.core.spec import DagSpec
 
-MOST_OUTPUT_CHARACTERS = 64 * 1024
-MOST_GIST_CHARACTERS = 500
-_OURS = str(Path(__file__).resolve().parents[1]) + os.sep
+MAX_OUTPUT_CHARACTERS = 64 * 1024
+MAX_MESSAGE_CHARACTERS = 500
+_NBFLOW_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """A mistake in a DAG file, as data. ``line`` counts from 1 in the DAG file (or in ``cell``)."""
+class SourceError:
+    """An error in a DAG file. ``line`` counts from 1 in the DAG file (or in ``cell``)."""
 
     line: int | None
-    error: str
-    """One line: the exception's class and gist."""
+    message: str
+    """One line: the exception's class and message."""
     detail: str = ""
-    """The user's part of the traceback."""
+    """The traceback, without nbflow's frames."""
     cell: str | None = None
     dag_id: str | None = None
-    """Where only this DAG of the file is concerned."""
+    """The DAG, if the error concerns only this DAG of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """A piece of Python and where it stands. ``filename`` is what tracebacks show."""
+    """A piece of Python code with its location. Tracebacks show ``filename``."""
 
     code: str
     filename: str
     first_line: int = 1
     """Line of the file (or cell) at which ``code`` begins."""
     cell: str | None = None
-    """Of a notebook: which cell, for people ("cell 3")."""
+    """The name of the notebook's cell ("cell 3")."""
     namespace: str = ""
-    """Units of one namespace share their globals, and share none with others; a fault ends its own namespace only."""
+    """Units of the same namespace share their globals; an error ends only its own namespace."""
     around: Callable[[Mapping[str, object]], contextlib.AbstractContextManager[object]] | None = None
-    """Makes what is entered while the code runs; it is given the globals."""
+    """Function of the globals that returns a context manager, in which the code runs."""
     source: str = ""
-    """The whole text behind ``filename``, where that is no file."""
-    fault: Fault | None = None
-    """Why the reader refuses it: it is reported, and does not run."""
+    """The text of ``filename``, if that is not a file."""
+    error: SourceError | None = None
+    """The reader's error in the unit; the unit does not run."""
 
 
 Reader = Callable[[str, str], Sequence[Unit]]
-"""(text, path) -> units. Raises SyntaxError or NbflowError for a file that cannot be read."""
+"""(text, path) -> units. Raises SyntaxError or NbflowError for an invalid file."""
 
 
 def read_python(text: str, path: str) -> Sequence[Unit]:
-    """A module; or, with ``# %%dag`` cells, a notebook in the percent format."""
+    """Reader of ``.py`` files: modules, and notebooks in the percent format (with ``# %%dag`` cells)."""
     if "%%dag" in text:
         from nbflow.sources.notebooks import read_percent
 
@@ -89,31 +87,33 @@ def read_python(text: str, path: str) -> Sequence[Unit]:
 
 
 def read_notebook(text: str, path: str) -> Sequence[Unit]:
+    """Reader of ``.ipynb`` files."""
     from nbflow.sources.notebooks import read_notebook
 
     return read_notebook(text, path)
 
 
-#: suffix -> reader. A new kind of DAG file is a line here.
+#: suffix -> reader.
 READERS: dict[str, Reader] = {".py": read_python, ".ipynb": read_notebook}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What a DAG file gave. ``specs`` has one entry for each of ``dags``; a DAG with a fault is in neither."""
+    """The result of loading a DAG file. ``specs`` has an entry for each of ``dags``; a DAG with an error is in
+    neither."""
 
     path: str
     dags: tuple[DAG, ...] = ()
     specs: Mapping[str, DagSpec] = field(default_factory=dict)
-    faults: tuple[Fault, ...] = ()
+    import_errors: tuple[SourceError, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     """Path relative to the DAGs folder -> text; the DAG file first."""
     output: str = ""
-    """What the file printed."""
+    """The file's output on stdout and stderr."""
     warnings: tuple[str, ...] = ()
     """"line 12: DeprecationWarning: ..." """
     namespaces: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    """The globals of each namespace after it ran."""
+    """The globals of each namespace after its units ran."""
 
 
 def load_source(
@@ -123,13 +123,13 @@ def load_source(
     folder: str | os.PathLike[str] | None = None,
     versions_folder: str | os.PathLike[str] | None = None,
     options: CompileOptions | None = None,
-    keep: bool = False,
+    keep_imports: bool = False,
 ) -> Loaded:
-    """Run the DAG file at ``path`` (or the version of it in ``files``) and return what it defines.
+    """Run the DAG file at ``path`` (or the version of it in ``files``) and return its DAGs.
 
-    ``folder``: the DAGs folder; modules are imported from it (default: the file's own folder). ``keep``: leave the
-    folder on ``sys.path`` and its modules in ``sys.modules``, for code that imports while its tasks run: in a process
-    that loads one DAG only. Never raises for what is wrong with the file.
+    ``folder``: the DAGs folder, from which modules are imported (default: the file's folder). ``keep_imports``: leave
+    the folder on ``sys.path`` and its modules in ``sys.modules``, for tasks that import at run time; only for a process
+    that loads one DAG. Does not raise for errors in the file.
     """
     path = os.path.abspath(path) if not str(path).startswith("<") else str(path)
     root = os.path.abspath(folder) if folder is not None else os.path.dirname(path)
@@ -142,16 +142,16 @@ def load_source(
         text = read_text(path)
         units = reader(text, path)
     except (OSError, SyntaxError, ValueError, NbflowError) as error:
-        return Loaded(path=path, faults=(fault_from(error, path, ()),))
-    return load_units(units, path=path, root=root, text=text, options=options, keep=keep)
+        return Loaded(path=path, import_errors=(source_error(error, path, ()),))
+    return load_units(units, path=path, root=root, text=text, options=options, keep_imports=keep_imports)
 
 
 def _reader(path: str) -> Reader:
     suffix = os.path.splitext(path)[1]
     if suffix == ".zip":
-        raise NbflowError("DAGs in a ZIP file are not read.", hint="Unpack it into a folder.")
+        raise NbflowError("DAGs in a ZIP file are not supported.", hint="Unpack it into a folder.")
     if suffix not in READERS:
-        raise NbflowError(f"{os.path.basename(path)} is no DAG file.", hint=f"Known kinds: {', '.join(READERS)}.")
+        raise NbflowError(f"{os.path.basename(path)} is not a DAG file.", hint=f"DAG files are {', '.join(READERS)}.")
     return READERS[suffix]
 
 
@@ -162,106 +162,108 @@ def load_units(
     root: str,
     text: str,
     options: CompileOptions | None = None,
-    keep: bool = False,
+    keep_imports: bool = False,
 ) -> Loaded:
-    """Run what a reader made of a file's ``text``; see :func:`load_source`."""
-    printed, faults = _Printed(), []
-    found: list[DAG] = []
-    spaces: dict[str, list[Unit]] = {}
+    """Run the units of a file with this ``text``; see :func:`load_source`."""
+    output, errors = _LimitedOutput(), []
+    registered: list[DAG] = []
+    by_namespace: dict[str, list[Unit]] = {}
     for unit in units:
-        spaces.setdefault(unit.namespace, []).append(unit)
+        by_namespace.setdefault(unit.namespace, []).append(unit)
     modules: dict[str, ModuleType] = {}
-    with _importing(root, keep=keep) as imported, warnings.catch_warnings(record=True) as warned:
+    with _importing(root, keep_imports=keep_imports) as imported, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("default")
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            for space, members in spaces.items():
-                modules[space] = _new_module(path, space)
-                dags, fault = _execute(members, modules[space], units)
-                found += dags
-                if fault is not None and fault not in faults:  # a fault of shared code is one, however many share it
-                    faults.append(fault)
-        dags, specs, wrong = _compiled(found, options, units)
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            for namespace, members in by_namespace.items():
+                modules[namespace] = _new_module(path, namespace)
+                dags, error = _execute(members, modules[namespace], units)
+                registered += dags
+                if error is not None and error not in errors:  # an error in shared code is reported once
+                    errors.append(error)
+        dags, specs, compile_errors = _compiled(registered, options, units)
         files = bundle(path, root, text, imported(), code=[unit.code for unit in units])
     return Loaded(
         path=path,
         dags=tuple(dags),
         specs=specs,
-        faults=(*faults, *wrong),
+        import_errors=(*errors, *compile_errors),
         files=files,
-        output=printed.getvalue(),
-        warnings=tuple(_warning(one) for one in warned),
-        namespaces={space: vars(module) for space, module in modules.items()},
+        output=output.getvalue(),
+        warnings=tuple(map(_warning_line, warned)),
+        namespaces={namespace: vars(module) for namespace, module in modules.items()},
     )
 
 
-class _Printed(io.StringIO):
-    """What a file prints, as far as anybody will read it: it may be hundreds of megabytes."""
+class _LimitedOutput(io.StringIO):
+    """Stores the first MAX_OUTPUT_CHARACTERS of the output, which may be hundreds of megabytes."""
 
     def write(self, text: str) -> int:
-        room = MOST_OUTPUT_CHARACTERS - self.tell()
+        room = MAX_OUTPUT_CHARACTERS - self.tell()
         if room > 0:
             super().write(text[:room])
         return len(text)
 
 
-def _new_module(path: str, space: str = "") -> ModuleType:
-    """A module with a name of its own: two files ``a/etl.py`` and ``b/etl.py`` are two modules, and neither shadows a
-    package called ``etl``. It stays in ``sys.modules``, where typing and dataclasses look a class's module up."""
+def _new_module(path: str, namespace: str = "") -> ModuleType:
+    """A module with a unique name: ``a/etl.py`` and ``b/etl.py`` are different modules, and neither shadows a package
+    ``etl``. It stays in ``sys.modules``, where typing and dataclasses look up the module of a class."""
     digest = hashlib.sha256(path.encode()).hexdigest()[:12]
     stem = re.sub(r"\W", "_", os.path.splitext(os.path.basename(path))[0])
-    module = ModuleType("_".join(filter(None, ["nbflow_file", digest, stem, space])))
+    module = ModuleType("_".join(filter(None, ["nbflow_file", digest, stem, namespace])))
     module.__file__ = path
     sys.modules[module.__name__] = module
     return module
 
 
 @contextlib.contextmanager
-def _importing(root: str, *, keep: bool) -> Iterator[Callable[[], list[ModuleType]]]:
-    """Import from ``root`` inside the ``with`` block; yields what lists the modules that came from there.
+def _importing(root: str, *, keep_imports: bool) -> Iterator[Callable[[], list[ModuleType]]]:
+    """Import from ``root`` inside the ``with`` block. Yields a function that lists the modules imported from there.
 
-    Without ``keep``, ``sys.path`` and ``sys.modules`` are put back afterwards, so that the next load sees what was
-    edited meanwhile."""
+    Without ``keep_imports``, ``sys.path`` and ``sys.modules`` are restored afterwards, so that the next load imports
+    edited modules again."""
     before = set(sys.modules)
     path_before = list(sys.path)
     inside = os.path.realpath(root) + os.sep
     sys.path.insert(0, root)
 
     def from_root() -> list[ModuleType]:
-        fresh = [sys.modules[name] for name in sys.modules.keys() - before]
-        return [module for module in fresh if real_file(module).startswith(inside)]
+        new = [sys.modules[name] for name in sys.modules.keys() - before]
+        return [module for module in new if real_file(module).startswith(inside)]
 
     try:
         yield from_root
     finally:
-        if not keep:
+        if not keep_imports:
             sys.path[:] = path_before
             for module in from_root():
                 if not module.__name__.startswith("nbflow_file_"):
                     sys.modules.pop(module.__name__, None)
 
 
-def _execute(members: Sequence[Unit], module: ModuleType, units: Sequence[Unit]) -> tuple[list[DAG], Fault | None]:
-    """Run the units of one namespace; returns the DAGs that it registers, or what is wrong with it."""
+def _execute(
+    members: Sequence[Unit], module: ModuleType, units: Sequence[Unit]
+) -> tuple[list[DAG], SourceError | None]:
+    """Run the units of one namespace. Returns the DAGs that it registers, or its error."""
     from nbflow.authoring.current_dag import collect_dags
     from nbflow.authoring.dag import registered_dags
 
-    with collect_dags() as made:
+    with collect_dags() as created:
         for unit in members:
-            if unit.fault is not None:
-                return [], unit.fault
+            if unit.error is not None:
+                return [], unit.error
             try:
                 code = compiled(unit)
                 with unit.around(vars(module)) if unit.around is not None else contextlib.nullcontext():
                     exec(code, vars(module))
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # sys.exit() at import is a mistake of the file's, too
-                return [], fault_from(error, unit.filename, units, cell=unit.cell)
-        return registered_dags(vars(module), made), None
+            except BaseException as error:  # sys.exit() at import is an error, too
+                return [], source_error(error, unit.filename, units, cell=unit.cell)
+        return registered_dags(vars(module), created), None
 
 
 def compiled(unit: Unit) -> CodeType:
-    """The code of a unit, at its lines; tracebacks will show its source. Raises SyntaxError."""
+    """Compile a unit with the line numbers of its file; tracebacks show its source. Raises SyntaxError."""
     if unit.source:
         import linecache
 
@@ -271,88 +273,97 @@ def compiled(unit: Unit) -> CodeType:
 
 
 def _compiled(
-    found: Sequence[DAG], options: CompileOptions | None, units: Sequence[Unit]
-) -> tuple[list[DAG], dict[str, DagSpec], list[Fault]]:
-    """Check each DAG by itself: a mistake in one does not take the others of the file along."""
+    registered: Sequence[DAG], options: CompileOptions | None, units: Sequence[Unit]
+) -> tuple[list[DAG], dict[str, DagSpec], list[SourceError]]:
+    """Compile each DAG. An error in one DAG does not affect the other DAGs of the file."""
     specs: dict[str, DagSpec] = {}
     dags: list[DAG] = []
-    faults: list[Fault] = []
-    for dag in found:
-        line, cell = _where(getattr(dag, "place", None), units) or (getattr(dag.place, "line", None), None)
+    errors: list[SourceError] = []
+    for dag in registered:
+        line, cell = _line_and_cell(getattr(dag, "place", None), units) or (getattr(dag.place, "line", None), None)
         if dag.dag_id in specs:
-            error = f"AirflowDagDuplicatedIdException: this file defines the DAG {dag.dag_id!r} twice"
-            faults.append(Fault(line=line, error=error, cell=cell, dag_id=dag.dag_id))
+            message = f"AirflowDagDuplicatedIdException: this file defines the DAG {dag.dag_id!r} twice"
+            errors.append(SourceError(line=line, message=message, cell=cell, dag_id=dag.dag_id))
             continue
         try:
             specs[dag.dag_id] = dag.to_spec(options)
             dags.append(dag)
         except Exception as first:
-            for one in _all_faults(dag, options, first):
-                at, of = _where(getattr(one, "place", None), units) or (line, cell)
-                faults.append(Fault(line=at, error=_gist(one), detail=_detail(one), cell=of, dag_id=dag.dag_id))
-    return dags, specs, faults
+            for error in _all_errors(dag, options, first):
+                error_line, error_cell = _line_and_cell(getattr(error, "place", None), units) or (line, cell)
+                errors.append(
+                    SourceError(
+                        line=error_line,
+                        message=_message(error),
+                        detail=_detail(error),
+                        cell=error_cell,
+                        dag_id=dag.dag_id,
+                    )
+                )
+    return dags, specs, errors
 
 
-def _all_faults(dag: DAG, options: CompileOptions | None, first: Exception) -> Sequence[Exception]:
-    """What kept the DAG from being compiled, and whatever else would have."""
+def _all_errors(dag: DAG, options: CompileOptions | None, first: Exception) -> Sequence[Exception]:
+    """All errors of a DAG whose compilation raised ``first``."""
     from nbflow.authoring.compile import CompileOptions, compile_errors
 
     return (isinstance(first, AirflowException) and compile_errors(dag, options or CompileOptions())) or [first]
 
 
-def _where(place: Any, units: Sequence[Unit]) -> tuple[int, str | None] | None:
-    """Line and cell of a place in this file; None for a place elsewhere."""
+def _line_and_cell(place: Any, units: Sequence[Unit]) -> tuple[int, str | None] | None:
+    """Line and cell of a place in these units; None for a place in another file."""
     return next(((place.line, unit.cell) for unit in units if place is not None and unit.filename == place.file), None)
 
 
-# --------------------------------------------------------------------------------------------------------------- faults
+# --------------------------------------------------------------------------------------------------------------- errors
 
 
-def fault_from(error: BaseException, filename: str, units: Sequence[Unit], *, cell: str | None = None) -> Fault:
-    """An error that came out of these units as a fault: its innermost line among them, its gist, the user's frames."""
+def source_error(error: BaseException, filename: str, units: Sequence[Unit], *, cell: str | None = None) -> SourceError:
+    """Convert an exception that these units raised: the innermost line in them, the message, the user's frames."""
     line: int | None = None
     names = {unit.filename: unit.cell for unit in units} | {filename: cell}
     for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename in names:  # the innermost line of the DAG file; what it called lies in the detail
+        if frame.filename in names:  # ends with the innermost line of the DAG file; the detail has the calls below it
             line, cell = frame.lineno, names[frame.filename]
     if isinstance(error, SyntaxError) and error.filename in (None, filename):
         line = error.lineno
-    return Fault(line=line, error=_gist(error), detail=_detail(error), cell=cell)
+    return SourceError(line=line, message=_message(error), detail=_detail(error), cell=cell)
 
 
-def _gist(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """One line: class and message."""
     if isinstance(error, SyntaxError):
         where = f" ({os.path.basename(error.filename)}, line {error.lineno})" if error.filename and error.lineno else ""
         return f"{type(error).__name__}: {error.msg}{where}"
     text = " ".join(f"{type(error).__name__}: {_text(error)}{advice(error)}".split()).rstrip(": ")
-    return text if len(text) <= MOST_GIST_CHARACTERS else text[: MOST_GIST_CHARACTERS - 3] + "..."
+    return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 3] + "..."
 
 
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as fault:  # a __str__ of the user's own
-        return f"<its text could not be made: {type(fault).__name__}>"
+    except Exception as failure:  # in a user's __str__
+        return f"<str() of it raised {type(failure).__name__}>"
 
 
 def _detail(error: BaseException) -> str:
-    """The traceback, our own frames left out; nothing but the message where all frames are ours."""
+    """The traceback without nbflow's frames; only the message if all frames are nbflow's."""
     try:
-        whole = traceback.TracebackException.from_exception(error, compact=True)
+        trace = traceback.TracebackException.from_exception(error, compact=True)
     except Exception:
-        return _gist(error)
-    _strip(whole)
-    return "".join(whole.format()).rstrip()
+        return _message(error)
+    _remove_nbflow_frames(trace)
+    return "".join(trace.format()).rstrip()
 
 
-def _strip(one: traceback.TracebackException) -> None:
-    users = [frame for frame in one.stack if not frame.filename.startswith((_OURS, "<frozen importlib"))]
-    one.stack = traceback.StackSummary.from_list(users)
-    for other in (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())):
-        if other is not None:
-            _strip(other)
+def _remove_nbflow_frames(trace: traceback.TracebackException) -> None:
+    frames = [frame for frame in trace.stack if not frame.filename.startswith((_NBFLOW_FOLDER, "<frozen importlib"))]
+    trace.stack = traceback.StackSummary.from_list(frames)
+    for related in (trace.__cause__, trace.__context__, *(getattr(trace, "exceptions", None) or ())):
+        if related is not None:
+            _remove_nbflow_frames(related)
 
 
-def _warning(one: warnings.WarningMessage) -> str:
-    return f"{os.path.basename(one.filename)}, line {one.lineno}: {one.category.__name__}: {one.message}"
+def _warning_line(warning: warnings.WarningMessage) -> str:
+    name = os.path.basename(warning.filename)
+    return f"{name}, line {warning.lineno}: {warning.category.__name__}: {warning.message}"

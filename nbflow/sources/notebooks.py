@@ -1,19 +1,20 @@
-"""The notebook as DAG file: which of its cells make a DAG, and what travels with them. No kernel, no IPython.
+"""Notebooks as DAG files: the cells that define DAGs, and the code that runs with each of them. No kernel, no IPython.
 
-A ``%%dag`` cell must stand alone, as a file would. What it runs with, each DAG cell in a namespace of its own:
+A ``%%dag`` cell must stand alone, like a file. Each DAG cell runs in a separate namespace, after the code it needs:
 
-1. the import statements at the top level of earlier cells, those whose names it uses;
-2. every earlier ``%%dag --shared`` cell, whole, with the imports that it uses itself;
-3. its body, inside the DAG that the magic's line describes (:mod:`nbflow.sources.cell_options`). A body that makes its
-   own DAG, with ``DAG(...)`` or ``@dag``, may do so; then that one counts, and the line may not give options.
+1. the import statements at the top level of earlier cells that bind a name which the cell uses;
+2. every earlier ``%%dag --shared`` cell, with the imports that it uses;
+3. the cell's body, inside the DAG that the magic's line describes (:mod:`nbflow.sources.cell_options`). If the body
+   defines a DAG itself, with ``DAG(...)`` or ``@dag``, that DAG is used, and the line must not have options.
 
-All else in the notebook never runs. A name that none of the three gives is a fault that says which cell has it. The
-same pieces, in the same order, are run by the ``%%dag`` magic, so that what works in the kernel works in the scheduler.
+Nothing else in the notebook runs. A name that none of the three defines is an error, which names the cell that has it.
+The ``%%dag`` magic runs the same parts in the same order, so that a cell that works in the kernel works in the
+scheduler.
 
-Files in the percent format (``.py`` with ``# %%`` cells and commented magics, as jupytext writes them) are read alike.
-jupytext does not read them: it returns no line numbers, ends a cell at a marker inside a block, and takes ten times as
-long to import as this module. The tests use it as the oracle for where cells begin.
-The text kept for a version holds the pieces alone: outputs, prose and experiments make no new version.
+Files in the percent format (``.py`` with ``# %%`` cells and commented magics, as jupytext writes them) are read alike,
+without jupytext: it does not report the lines of cells, ends a cell at a marker inside a block, and takes ten times as
+long to import as this module. The tests compare the beginnings of cells with it.
+The text of a version has only the parts that run: outputs, prose and experiments do not create a new version.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from nbflow.sources.free_names import (
     read_code,
     unresolved,
 )
-from nbflow.sources.loading import Fault, Unit
+from nbflow.sources.loading import SourceError, Unit
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
@@ -49,35 +50,35 @@ _DAG_LINE = re.compile(r"%%dag(?:\s+(?P<rest>.*?))?\s*")
 _PERCENT_DAG = re.compile(r"#\s?(%%dag(?:\s.*)?)$")
 _PERCENT_CELL = re.compile(r"#\s*%%%*(?:[\s\[].*)?$")
 _PROSE = re.compile(r".*\[(markdown|md|raw)\]")
-#: Cell magics whose body is Python in the notebook's own namespace; the body of others is none of our business.
+#: Cell magics whose body is Python code of the notebook; cells with other magics are skipped.
 PYTHON_MAGICS = frozenset({"time", "capture", "prun"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One code cell as it stands in the notebook."""
+    """A code cell of a notebook."""
 
     index: int
-    """Its place among the cells."""
+    """Position among the cells, from 0."""
     name: str
-    """For people: "cell 3"."""
+    """Display name: "cell 3"."""
     source: str
     filename: str
-    """What tracebacks show."""
+    """The name of the source in tracebacks."""
     first_line: int = 1
     """Line of ``filename`` at which ``source`` begins."""
     shown: str | None = None
-    """``Unit.cell``: None where the line numbers are those of a whole file."""
+    """``Unit.cell``; None if line numbers are those of the whole file."""
 
     @cached_property
     def kind(self) -> str:
-        """dag, plain, or other (a cell of another language)."""
+        """ "dag", "plain", or "other" (a cell in another language)."""
         first = self._first[1]
         if _DAG_LINE.fullmatch(first):
             return "dag"
         if first.startswith("%%"):
-            word = re.split(r"\W", first[2:], maxsplit=1)[0]
-            return "plain" if word in PYTHON_MAGICS else "other"
+            magic = re.split(r"\W", first[2:], maxsplit=1)[0]
+            return "plain" if magic in PYTHON_MAGICS else "other"
         return "plain"
 
     @cached_property
@@ -90,7 +91,7 @@ class Cell:
 
     @property
     def magic_line(self) -> str:
-        """What stands behind ``%%dag``."""
+        """The text after ``%%dag``."""
         match = _DAG_LINE.fullmatch(self._first[1])
         return (match and match["rest"]) or ""
 
@@ -105,8 +106,8 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
-    """Something of a cell that runs with a DAG. ``imports`` are of a plain cell; else the whole cell runs."""
+class CellPart:
+    """The code of a cell that runs with a DAG: ``imports`` of a plain cell, otherwise the whole cell."""
 
     cell: Cell
     code: Code
@@ -115,56 +116,58 @@ class Piece:
 
     @property
     def text(self) -> str:
-        """Its part of the version's text."""
-        return "\n".join(one.text for one in self.imports) if self.imports else self.cell.source.strip("\n")
+        """Its text in a version."""
+        if self.imports:
+            return "\n".join(statement.text for statement in self.imports)
+        return self.cell.source.strip("\n")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DagSource:
-    """One ``%%dag`` cell with all that it runs with."""
+    """A ``%%dag`` cell with the code that runs with it."""
 
     cell: Cell
     magic: CellMagic
-    pieces: tuple[Piece, ...] = ()
-    """In order; the cell itself comes last."""
-    fault: Fault | None = None
+    parts: tuple[CellPart, ...] = ()
+    """In the order of the notebook; the cell itself is the last one."""
+    error: SourceError | None = None
 
     @property
     def dag_id(self) -> str | None:
         return self.magic.dag_id
 
     @property
-    def travels(self) -> tuple[tuple[str, str], ...]:
-        """What runs with it: (import statement or "helpers", name of its cell)."""
-        found: list[tuple[str, str]] = []
-        for piece in self.pieces[:-1]:
-            texts = [one.text for one in piece.imports] or ["helpers"]
-            found += [(text, piece.cell.name) for text in texts]
-        return tuple(found)
+    def dependencies(self) -> tuple[tuple[str, str], ...]:
+        """The code from other cells: (import statement or "helpers", name of the cell)."""
+        dependencies: list[tuple[str, str]] = []
+        for part in self.parts[:-1]:
+            texts = [statement.text for statement in part.imports] or ["helpers"]
+            dependencies += [(text, part.cell.name) for text in texts]
+        return tuple(dependencies)
 
     @property
     def text(self) -> str:
-        """What the DAG is made of, without the places: equal texts make equal DAGs."""
-        return "\n\n".join(piece.text for piece in self.pieces)
+        """The code that defines the DAG, without locations: equal texts define equal DAGs."""
+        return "\n\n".join(part.text for part in self.parts)
 
     def units(self, path: str) -> list[Unit]:
-        """What the loader runs, or reports."""
-        if self.fault is not None:
-            return [self._unit(self.cell, "", fault=self.fault)]
-        return [self._of(piece, path) for piece in self.pieces]
+        """The units for the loader."""
+        if self.error is not None:
+            return [self._unit(self.cell, "", error=self.error)]
+        return [self._unit_of(part, path) for part in self.parts]
 
-    def _of(self, piece: Piece, path: str) -> Unit:
-        if piece.imports:
-            return self._unit(piece.cell, _at_their_lines(piece), line=piece.cell.first_line)
-        code, line = piece.cell.body, piece.cell.body_line
-        if piece.code.postponed:  # the line above the body is the magic's, which is no Python
+    def _unit_of(self, part: CellPart, path: str) -> Unit:
+        if part.imports:
+            return self._unit(part.cell, _imports_at_lines(part), line=part.cell.first_line)
+        code, line = part.cell.body, part.cell.body_line
+        if part.code.postponed:  # the line above the body is that of the magic
             code, line = f"from __future__ import annotations\n{code}", line - 1
-        if piece.shared:
-            return self._unit(piece.cell, code, line=line)
-        place = (piece.cell.filename, piece.cell.body_line - 1)
-        return self._unit(piece.cell, code, line=line, around=partial(dag_of_cell, self.magic, place, path))
+        if part.shared:
+            return self._unit(part.cell, code, line=line)
+        place = (part.cell.filename, part.cell.body_line - 1)
+        return self._unit(part.cell, code, line=line, around=partial(dag_of_cell, self.magic, place, path))
 
-    def _unit(self, cell: Cell, code: str, *, line: int = 1, **more: Any) -> Unit:
+    def _unit(self, cell: Cell, code: str, *, line: int = 1, **options: Any) -> Unit:
         return Unit(
             code=code,
             filename=cell.filename,
@@ -172,20 +175,20 @@ class DagSource:
             cell=cell.shown,
             namespace=f"cell{self.cell.index}",
             source=cell.source if cell.shown else "",
-            **more,
+            **options,
         )
 
 
-# ---------------------------------------------------------------------------------------- reading the files
+# ---------------------------------------------------------------------------------------------------- reading the files
 
 
 def read_notebook(text: str, path: str) -> Sequence[Unit]:
-    """Reader of ``.ipynb`` files. Raises InvalidDag for a file that is no notebook."""
+    """Reader of ``.ipynb`` files. Raises InvalidDag for a file that is not a notebook."""
     return [unit for source in dag_sources(notebook_cells(text, path)) for unit in source.units(path)]
 
 
 def read_percent(text: str, path: str) -> Sequence[Unit] | None:
-    """Reader of percent-format ``.py`` files; None for a file that has no ``# %%dag`` cell."""
+    """Reader of percent-format ``.py`` files. Returns None for a file without a ``# %%dag`` cell."""
     cells = percent_cells(text, path)
     if not any(cell.kind == "dag" for cell in cells):
         return None
@@ -195,38 +198,41 @@ def read_percent(text: str, path: str) -> Sequence[Unit] | None:
 def notebook_cells(text: str, path: str) -> list[Cell]:
     """The code cells of a notebook, numbered from 1."""
     name = path.rsplit("/", 1)[-1]
-    if not text.strip():  # as Jupyter makes a new one
+    if not text.strip():  # a new notebook of Jupyter is an empty file
         return []
     try:
         raw = json.loads(text)
         if not isinstance(raw, dict):
-            raise TypeError(f"it holds a {type(raw).__name__}")
+            raise TypeError(f"it is a {type(raw).__name__}")
         if "worksheets" in raw:
-            raise InvalidDag(f"{name} is in notebook format {raw.get('nbformat', 3)}.", hint="Save it with Jupyter 4.")
+            raise InvalidDag(
+                f"{name} has the old notebook format {raw.get('nbformat', 3)}.", hint="Save it with Jupyter 4."
+            )
         sources = [_text(cell["source"]) for cell in raw["cells"] if cell["cell_type"] == "code"]
     except json.JSONDecodeError as error:
         raise InvalidDag(
-            f"{name} is not a notebook: {error.msg} at line {error.lineno}.", hint="Save it anew."
+            f"{name} is not a notebook: {error.msg} at line {error.lineno}.", hint="Save it again."
         ) from None
     except (KeyError, TypeError, RecursionError) as error:
-        said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise InvalidDag(f"{name} is not a notebook: {said}.", hint="Save it with Jupyter.") from None
-    kept = _is_version(raw)
-    labels = _kept_labels(sources) if kept else [f"cell {number}" for number in range(1, len(sources) + 1)]
-    place = name if kept else path  # where a version was unpacked tells nobody anything
+        problem = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise InvalidDag(f"{name} is not a notebook: {problem}.", hint="Save it with Jupyter.") from None
+    is_version = _is_version(raw)
+    labels = _version_labels(sources) if is_version else [f"cell {number}" for number in range(1, len(sources) + 1)]
+    file = name if is_version else path  # the path of an unpacked version is of no use to a reader
     return [
-        Cell(index=index, name=label, source=source, filename=f"{place}#{label}", shown=label)
+        Cell(index=index, name=label, source=source, filename=f"{file}#{label}", shown=label)
         for index, (label, source) in enumerate(zip(labels, sources, strict=True))
     ]
 
 
-def _kept_labels(sources: Sequence[str]) -> list[str]:
-    """A kept version does not know its cells' numbers, which change with every cell above: named by what they are."""
+def _version_labels(sources: Sequence[str]) -> list[str]:
+    """Names of the cells of a stored version, which does not have the notebook's numbers: they change with every cell
+    above."""
     labels: list[str] = []
     for source in sources:
         match = _DAG_LINE.fullmatch(source.partition("\n")[0].rstrip())
         label = f"cell %%dag {(match['rest'] or '').partition(' ')[0]}".rstrip() if match else "cell of imports"
-        taken = sum(other.partition(" (")[0] == label for other in labels)
+        taken = sum(existing.partition(" (")[0] == label for existing in labels)
         labels.append(f"{label} ({taken + 1})" if taken else label)
     return labels
 
@@ -253,7 +259,7 @@ class _Start:
     """Last line of the previous cell."""
     is_code: bool = True
     in_prose: bool = False
-    """Its first line is a ``# %%dag`` line within a prose cell, which may only show an example."""
+    """Whether the first line is a ``# %%dag`` line within a prose cell, which may only show an example."""
 
 
 def percent_cells(text: str, path: str) -> list[Cell]:
@@ -274,282 +280,288 @@ def percent_cells(text: str, path: str) -> list[Cell]:
         is_example = start.in_prose and all(line.startswith("#") or not line.strip() for line in cell_lines)
         if start.is_code and not is_example:
             name = f"the cell at line {start.line}"
-            source = "\n".join(_magic_uncommented(cell_lines))
+            source = "\n".join(_without_magic_comment(cell_lines))
             cells.append(Cell(index=len(cells), name=name, source=source, filename=path, first_line=start.line))
     return cells
 
 
-def _magic_uncommented(lines: Sequence[str]) -> list[str]:
-    """Uncomment ``# %%dag`` if it is the first line that is not blank."""
+def _without_magic_comment(lines: Sequence[str]) -> list[str]:
+    """The lines of a cell, without the comment sign of ``# %%dag`` in the first line that is not empty."""
     first = next((index for index, line in enumerate(lines) if line.strip()), None)
     match = None if first is None else _PERCENT_DAG.match(lines[first].rstrip())
     return [match[1] if match and index == first else line for index, line in enumerate(lines)]
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:
-    """(line, text) of the comments that begin a line: what looks like one inside a string is none."""
+    """(line, text) of the comments at the beginning of a line, without text in strings that looks like a comment."""
     try:
         for token in tokenize.generate_tokens(io.StringIO(text, newline=None).readline):
             if token.type == tokenize.COMMENT and token.start[1] == 0:
                 yield token.start[0], token.string.rstrip()
-    except (tokenize.TokenError, SyntaxError):  # the cells up to there are known; what is wrong is found when it runs
+    except (tokenize.TokenError, SyntaxError):  # running the last cell gives the error
         return
 
 
-# ---------------------------------------------------------------------------------------- what travels
+# -------------------------------------------------------------------------------------------------- code of other cells
 
 
 @dataclass(slots=True)
-class _Name:
-    """Who has a top-level name at some point of the notebook."""
+class _Binding:
+    """The cell that binds a top-level name."""
 
     cell: Cell
     imports: tuple[tuple[Cell, Import], ...] = ()
-    """The imports that bind it; none where something else does."""
+    """The imports that bind it; empty if another statement does."""
 
 
 @dataclass(slots=True)
-class _Notebook:
-    """What is known while walking down the cells."""
+class _NotebookState:
+    """The names, imports and shared cells at some cell of the notebook."""
 
-    names: dict[str, _Name] = field(default_factory=dict)
+    names: dict[str, _Binding] = field(default_factory=dict)
     shared: set[int] = field(default_factory=set)
     """Indexes of the shared cells."""
     chosen: dict[int, set[Import]] = field(default_factory=dict)
-    """Imports that travel in any case, by index of the cell: those that shared cells need, and ``__future__``."""
+    """Index of a cell -> its imports that run with every DAG: those that shared cells need, and ``__future__``."""
     stars: list[tuple[Cell, str]] = field(default_factory=list)
     postponed: bool = False
     order: list[tuple[Cell, Code]] = field(default_factory=list)
 
 
 def dag_sources(cells: Sequence[Cell]) -> list[DagSource]:
-    """Every DAG cell of a notebook, with what travels with it or with what is wrong with it."""
-    later = {name: cell for cell in reversed(cells) if cell.kind != "other" for name in _defines(cell)}
-    found: list[DagSource] = []
-    for book, cell, code in _walk(cells):
-        source = _dag_cell(book, cell, code, later) if cell.kind == "dag" else None
+    """Every DAG cell of a notebook, with the code that runs with it, or with its error."""
+    definitions = {name: cell for cell in reversed(cells) if cell.kind != "other" for name in _defines(cell)}
+    sources: list[DagSource] = []
+    for state, cell, code in _walk(cells):
+        source = _dag_cell(state, cell, code, definitions) if cell.kind == "dag" else None
         if source is not None:
-            found.append(source)
-    return found
+            sources.append(source)
+    return sources
 
 
 def shared_source(cells: Sequence[Cell]) -> DagSource:
-    """The last of ``cells``, a cell of helpers, on its own. A name that nothing defines may come from a later one; one
-    that only a plain cell has is a fault already here."""
-    *_, (book, cell, code) = _walk(cells)
-    fault = _cannot_run(cell, code)
-    pieces = _pieces(book, cell, code)
-    if fault is None:
-        home = {name: held.cell for name, held in book.names.items() if held.cell.index not in book.shared}
-        fault = _stands_alone(book, pieces, home, only=home)
-    pieces = (*pieces[:-1], replace(pieces[-1], shared=True))
-    return DagSource(cell=cell, magic=CellMagic(shared=True), pieces=pieces, fault=fault)
+    """The source of the last of ``cells``, a ``%%dag --shared`` cell. A name that no cell defines is not an error,
+    because a later cell may define it; a name that only a plain cell defines is."""
+    *_, (state, cell, code) = _walk(cells)
+    error = _not_python_error(cell, code)
+    parts = _parts(state, cell, code)
+    if error is None:
+        plain = {name: binding.cell for name, binding in state.names.items() if binding.cell.index not in state.shared}
+        error = _missing_name_error(state, parts, plain, only=plain)
+    parts = (*parts[:-1], replace(parts[-1], shared=True))
+    return DagSource(cell=cell, magic=CellMagic(shared=True), parts=parts, error=error)
 
 
-def _walk(cells: Sequence[Cell]) -> Iterator[tuple[_Notebook, Cell, Code]]:
-    """Each cell with its code and what is known above it."""
-    book = _Notebook()
+def _walk(cells: Sequence[Cell]) -> Iterator[tuple[_NotebookState, Cell, Code]]:
+    """Each cell with its code, and the state of the notebook above it."""
+    state = _NotebookState()
     for cell in cells:
         if cell.kind != "other":
-            code = read_code(cell.body, postponed_annotations=book.postponed)
-            yield book, cell, code
-            _walk_on(book, cell, code)
+            code = read_code(cell.body, postponed_annotations=state.postponed)
+            yield state, cell, code
+            _update(state, cell, code)
 
 
 def _defines(cell: Cell) -> frozenset[str]:
     return read_code(cell.body).defined
 
 
-def _dag_cell(book: _Notebook, cell: Cell, code: Code, later: Mapping[str, Cell]) -> DagSource | None:
+def _dag_cell(state: _NotebookState, cell: Cell, code: Code, definitions: Mapping[str, Cell]) -> DagSource | None:
     try:
         magic = parse_magic(cell.magic_line)
     except NbflowError as error:
-        return DagSource(cell=cell, magic=CellMagic(), fault=_fault(cell, cell.body_line - 1, error))
-    fault = _cannot_run(cell, code)
+        return DagSource(cell=cell, magic=CellMagic(), error=_source_error(cell, cell.body_line - 1, error))
+    syntax_error = _not_python_error(cell, code)
+    if syntax_error is not None:
+        return DagSource(cell=cell, magic=magic, error=syntax_error)
     if magic.shared:
-        if fault is not None:
-            return DagSource(cell=cell, magic=magic, fault=fault)
-        _share(book, cell, code)
+        _add_shared(state, cell, code)
         return None
-    if fault is not None:
-        return DagSource(cell=cell, magic=magic, fault=fault)
-    pieces = _pieces(book, cell, code)
-    fault = _stands_alone(book, pieces, later)
-    return DagSource(cell=cell, magic=magic, pieces=pieces, fault=fault)
+    parts = _parts(state, cell, code)
+    return DagSource(cell=cell, magic=magic, parts=parts, error=_missing_name_error(state, parts, definitions))
 
 
-def _cannot_run(cell: Cell, code: Code) -> Fault | None:
-    """What keeps a cell from being plain Python, whatever its names."""
+def _not_python_error(cell: Cell, code: Code) -> SourceError | None:
+    """The error of a cell that is not plain Python, or has a star import."""
     start = cell.body_line - 1
     if code.error is not None:
         line = start + (code.error.lineno or 1)
-        return Fault(line=line, error=f"SyntaxError: {code.error.msg}", cell=cell.shown)
+        return SourceError(line=line, message=f"SyntaxError: {code.error.msg}", cell=cell.shown)
     if code.magics:
         number, text = code.magics[0]
-        way = "Use BashOperator or @task.bash" if "!" in text[:1] or "= !" in text else "Leave it out"
+        way_out = "Use BashOperator or @task.bash" if "!" in text[:1] or "= !" in text else "Leave it out"
         error = InvalidDag(
-            f"`{text}` is IPython's, and a DAG cell is plain Python, as the scheduler runs it.",
-            hint=f"{way}, or put it into another cell.",
+            f"`{text}` is IPython syntax, but the scheduler runs a DAG cell as plain Python.",
+            hint=f"{way_out}, or move it to another cell.",
         )
-        return _fault(cell, start + number, error)
+        return _source_error(cell, start + number, error)
     if code.star_imports:
         number, text = code.star_imports[0]
-        hint = "Import what you use by name."
-        return _fault(cell, start + number, InvalidDag(f"`{text}` hides which names a DAG cell has.", hint=hint))
+        message = f"`{text}` hides which names the DAG cell defines."
+        return _source_error(cell, start + number, InvalidDag(message, hint="Import the names that you use."))
     return None
 
 
-def _share(book: _Notebook, cell: Cell, code: Code) -> None:
-    book.shared.add(cell.index)
-    _choose(book, code, book.chosen)
+def _add_shared(state: _NotebookState, cell: Cell, code: Code) -> None:
+    state.shared.add(cell.index)
+    _add_used_imports(state, code, state.chosen)
 
 
-def _choose(book: _Notebook, code: Code, chosen: dict[int, set[Import]]) -> None:
-    """Add the imports that ``code`` makes use of."""
+def _add_used_imports(state: _NotebookState, code: Code, chosen: dict[int, set[Import]]) -> None:
+    """Add the imports that ``code`` uses to ``chosen`` (index of the cell -> imports)."""
     for name in code.mentioned - code.defined:
-        held = book.names.get(name)
-        for home, one in held.imports if held is not None else ():
-            chosen.setdefault(home.index, set()).add(one)
+        binding = state.names.get(name)
+        for cell, statement in binding.imports if binding is not None else ():
+            chosen.setdefault(cell.index, set()).add(statement)
 
 
-def _walk_on(book: _Notebook, cell: Cell, code: Code) -> None:
-    """Take in what a cell leaves behind."""
-    shared = cell.index in book.shared
-    book.order.append((cell, code))
-    book.stars += [(cell, text) for _, text in code.star_imports]
+def _update(state: _NotebookState, cell: Cell, code: Code) -> None:
+    """Update the state by the names, imports and deletions of a cell."""
+    shared = cell.index in state.shared
+    state.order.append((cell, code))
+    state.stars += [(cell, text) for _, text in code.star_imports]
     if shared or cell.kind == "plain":
-        book.postponed = book.postponed or code.postpones
+        state.postponed = state.postponed or code.postpones
     if cell.kind == "plain":
-        future = {one for one in code.imports if one.future}
-        if future:
-            book.chosen.setdefault(cell.index, set()).update(future)
-    for name, one, lasts in code.changes:
-        before = book.names.pop(name, None)
-        if not lasts:
+        futures = {statement for statement in code.imports if statement.future}
+        if futures:
+            state.chosen.setdefault(cell.index, set()).update(futures)
+    for name, statement, bound in code.changes:
+        previous = state.names.pop(name, None)
+        if not bound:
             continue
-        if one is None or shared:
-            book.names[name] = _Name(cell)
+        if statement is None or shared:
+            state.names[name] = _Binding(cell)
             continue
-        added = before.imports if before is not None and one.dotted and all(i.dotted for _, i in before.imports) else ()
-        book.names[name] = _Name(cell, (*added, (cell, one)))
+        earlier = previous.imports if previous is not None and statement.dotted else ()
+        if not all(imported.dotted for _, imported in earlier):
+            earlier = ()
+        state.names[name] = _Binding(cell, (*earlier, (cell, statement)))
 
 
-def _pieces(book: _Notebook, cell: Cell, code: Code) -> tuple[Piece, ...]:
-    """What runs with a DAG cell, in the order of the notebook."""
-    chosen = {index: set(imports) for index, imports in book.chosen.items()}
-    _choose(book, code, chosen)
-    pieces = []
-    for earlier, earlier_code in book.order:
-        if earlier.index in book.shared:
-            pieces.append(Piece(cell=earlier, code=earlier_code, shared=True))
-        elif wanted := chosen.get(earlier.index):
-            imports = tuple(one for one in earlier_code.imports if one in wanted)
-            pieces.append(Piece(cell=earlier, code=earlier_code, imports=imports))
-    pieces.append(Piece(cell=cell, code=code))
-    return tuple(pieces)
+def _parts(state: _NotebookState, cell: Cell, code: Code) -> tuple[CellPart, ...]:
+    """The code that runs with a DAG cell, and the cell, in the order of the notebook."""
+    chosen = {index: set(imports) for index, imports in state.chosen.items()}
+    _add_used_imports(state, code, chosen)
+    parts = []
+    for earlier, earlier_code in state.order:
+        if earlier.index in state.shared:
+            parts.append(CellPart(cell=earlier, code=earlier_code, shared=True))
+        elif used := chosen.get(earlier.index):
+            imports = tuple(statement for statement in earlier_code.imports if statement in used)
+            parts.append(CellPart(cell=earlier, code=earlier_code, imports=imports))
+    parts.append(CellPart(cell=cell, code=code))
+    return tuple(parts)
 
 
-def _at_their_lines(piece: Piece) -> str:
-    """A plain cell's imports, each at the line where it stands in the cell."""
-    offset = piece.cell.body_line - piece.cell.first_line
+def _imports_at_lines(part: CellPart) -> str:
+    """A plain cell's imports, each at its line in the cell."""
+    offset = part.cell.body_line - part.cell.first_line
     lines: dict[int, list[str]] = {}
-    for one in piece.imports:
-        lines.setdefault(one.line + offset, []).append(one.text)
+    for statement in part.imports:
+        lines.setdefault(statement.line + offset, []).append(statement.text)
     return "\n".join("; ".join(lines.get(number, ())) for number in range(1, max(lines) + 1))
 
 
-# ---------------------------------------------------------------------------------------- the stand-alone check
+# -------------------------------------------------------------------------------------------------------- missing names
 
 
-def _stands_alone(
-    book: _Notebook, pieces: Sequence[Piece], later: Mapping[str, Cell], *, only: Collection[str] | None = None
-) -> Fault | None:
-    """A fault for the first name (of ``only``) that a DAG cell or its helpers use and nothing of what travels has."""
+def _missing_name_error(
+    state: _NotebookState,
+    parts: Sequence[CellPart],
+    definitions: Mapping[str, Cell],
+    *,
+    only: Collection[str] | None = None,
+) -> SourceError | None:
+    """The error for the first name (of ``only``) that a DAG cell or its helpers use and none of the parts defines.
+
+    ``definitions``: name -> cell of the notebook that defines it."""
     available: set[str] = set()
-    for piece in pieces:
-        available |= {name for one in piece.imports for name in one.names} if piece.imports else piece.code.defined
-    for piece in reversed(pieces):
-        if piece.imports:
+    for part in parts:
+        imported = {name for statement in part.imports for name in statement.names}
+        available |= imported if part.imports else part.code.defined
+    for part in reversed(parts):
+        if part.imports:
             continue
-        missing = [name for name in unresolved(piece.code, available) if only is None or name in only]
+        missing = [name for name in unresolved(part.code, available) if only is None or name in only]
         if missing:
-            error = _missing(book, piece, missing, available, later)
-            line = piece.cell.body_line - 1 + (piece.code.line_of(missing[0]) or 1)
-            return _fault(piece.cell, line, error)
+            error = _missing_name(state, part, missing, available, definitions)
+            line = part.cell.body_line - 1 + (part.code.line_of(missing[0]) or 1)
+            return _source_error(part.cell, line, error)
     return None
 
 
-def _missing(
-    book: _Notebook, piece: Piece, missing: Sequence[str], available: set[str], later: Mapping[str, Cell]
+def _missing_name(
+    state: _NotebookState, part: CellPart, missing: Sequence[str], available: set[str], definitions: Mapping[str, Cell]
 ) -> InvalidDag:
     name = missing[0]
-    more = f" ({', '.join(map(repr, missing[1:4]))} too)" if len(missing) > 1 else ""
-    held = book.names.get(name)
-    home = held.cell if held is not None else later.get(name)
-    if held is None and home is not None and home.index < piece.cell.index:
-        gone = f"This cell uses {name!r}, which {home.name} defines and a later cell deletes{more}."
-        return InvalidDag(gone, hint="Define it here.")
-    if home is not None and home.index != piece.cell.index:
-        where = " further down" if held is None else ""
-        above = ", above this one" if held is None else ""
-        share = f"begin {home.name} with %%dag --shared{above}"
-        if home.kind == "dag":
+    also = f" (also {', '.join(map(repr, missing[1:4]))})" if len(missing) > 1 else ""
+    binding = state.names.get(name)
+    definer = binding.cell if binding is not None else definitions.get(name)
+    if binding is None and definer is not None and definer.index < part.cell.index:
+        message = f"This cell uses {name!r}, which {definer.name} defines and a later cell deletes{also}."
+        return InvalidDag(message, hint="Define it here.")
+    if definer is not None and definer.index != part.cell.index:
+        below = " below" if binding is None else ""
+        above = ", above this one" if binding is None else ""
+        share = f"begin {definer.name} with %%dag --shared{above}"
+        if definer.kind == "dag":
             share = "move it to a cell that begins with %%dag --shared"
         return InvalidDag(
-            f"This cell uses {name!r}, which only {home.name}{where} defines{more}. A DAG cell must stand alone.",
+            f"This cell uses {name!r}, which only {definer.name}{below} defines{also}. A DAG cell must stand alone.",
             hint=f"Define it here, or {share}.",
         )
     if name in IPYTHON_NAMES:
-        return InvalidDag(f"This cell uses {name!r}, which is IPython's{more}.", hint=IPYTHON_NAMES[name])
-    if book.stars:
-        cell, text = book.stars[-1]
+        return InvalidDag(f"This cell uses {name!r}, which only IPython defines{also}.", hint=IPYTHON_NAMES[name])
+    if state.stars:
+        cell, text = state.stars[-1]
         return InvalidDag(
-            f"This cell uses {name!r}, which nothing defines{more}; `{text}` of {cell.name} does not travel.",
+            f"This cell uses {name!r}, which is not defined{also}; `{text}` of {cell.name} does not run with it.",
             hint=f"Import {name} by name.",
         )
     hint = did_you_mean(name, {*available, *BUILTINS}).strip() or "Define or import it in this cell."
-    return InvalidDag(f"This cell uses {name!r}, which nothing defines{more}.", hint=hint)
+    return InvalidDag(f"This cell uses {name!r}, which is not defined{also}.", hint=hint)
 
 
-def _fault(cell: Cell, line: int, error: NbflowError) -> Fault:
-    return Fault(line=max(line, 1), error=f"{type(error).__name__}: {error}", cell=cell.shown)
+def _source_error(cell: Cell, line: int, error: NbflowError) -> SourceError:
+    return SourceError(line=max(line, 1), message=f"{type(error).__name__}: {error}", cell=cell.shown)
 
 
-# ---------------------------------------------------------------------------------------- the DAG of one cell
+# ---------------------------------------------------------------------------------------------------- the DAG of a cell
 
 
 @contextmanager
 def dag_of_cell(
     magic: CellMagic, place: tuple[str, int], path: str, namespace: Mapping[str, Any]
 ) -> Iterator[DAG | None]:
-    """The DAG that the line of a ``%%dag`` cell describes, open while the body runs.
+    """Open the DAG that the line of a ``%%dag`` cell describes, while the body runs.
 
-    Afterwards the DAGs that the body made itself take its place, if there are any. Raises InvalidDag where the two
-    contradict each other, or neither makes one.
+    If the body defines DAGs itself, these are registered instead. Raises InvalidDag if line and body contradict each
+    other, or neither defines a DAG.
     """
     from nbflow.authoring import current_dag
 
-    with current_dag.collect_dags() as made:
+    with current_dag.collect_dags() as created:
         if magic.dag_id is None:
             dag = None
             yield None
         else:
-            dag = make_dag(magic, place)
+            dag = dag_of_magic(magic, place)
             with dag:
                 yield dag
-    own = [one for one in made if one is not dag]
-    if own and dag is not None:
-        _only_one_speaks(dag, own, magic)
-    elif not own:
-        _not_forgotten(dag, namespace)
-    for one in own or [dag]:
-        if one is not None:
-            one.fileloc = path
-            current_dag.record_dag(one)
+    of_body = [other for other in created if other is not dag]
+    if of_body and dag is not None:
+        _refuse_conflict(dag, of_body, magic)
+    elif not of_body:
+        _refuse_no_dag(dag, namespace)
+    for registered in of_body or [dag]:
+        if registered is not None:
+            registered.fileloc = path
+            current_dag.record_dag(registered)
 
 
-def make_dag(magic: CellMagic, place: tuple[str, int]) -> DAG:
-    """The DAG of a ``%%dag`` line."""
+def dag_of_magic(magic: CellMagic, place: tuple[str, int]) -> DAG:
+    """Create the DAG that a ``%%dag`` line describes."""
     from nbflow.authoring.current_dag import Place
     from nbflow.authoring.dag import DAG
 
@@ -567,41 +579,43 @@ def make_dag(magic: CellMagic, place: tuple[str, int]) -> DAG:
     return dag
 
 
-def _only_one_speaks(dag: DAG, own: Sequence[DAG], magic: CellMagic) -> None:
-    names = ", ".join(repr(one.dag_id) for one in own)
+def _refuse_conflict(dag: DAG, of_body: Sequence[DAG], magic: CellMagic) -> None:
+    names = ", ".join(repr(dag.dag_id) for dag in of_body)
     if dag.task_dict:
         raise InvalidDag(
-            f"The cell makes DAG {names} itself, and the task {dag.task_ids[0]!r} outside of it.",
-            hint="Put every task inside, or leave DAG(...) out and let %%dag make it.",
+            f"The cell defines DAG {names} itself, and the task {dag.task_ids[0]!r} outside of it.",
+            hint="Move every task into the DAG, or leave out DAG(...), so that %%dag defines it.",
         )
-    if magic.given:
+    if magic.options:
         raise InvalidDag(
-            f"The cell makes DAG {names} itself, so {' and '.join(magic.given)} of %%dag would not count.",
-            hint="Give it to DAG(...), or leave DAG(...) out.",
+            f"The cell defines DAG {names} itself, so {' and '.join(magic.options)} of %%dag would have no effect.",
+            hint="Pass it to DAG(...), or leave out DAG(...).",
         )
-    if magic.dag_id not in {one.dag_id for one in own}:
-        raise InvalidDag(f"%%dag names {magic.dag_id!r}, but the cell makes DAG {names}.", hint="Give both one name.")
+    if magic.dag_id not in {dag.dag_id for dag in of_body}:
+        raise InvalidDag(
+            f"%%dag names {magic.dag_id!r}, but the cell defines DAG {names}.", hint="Use the same name in both."
+        )
 
 
-def _not_forgotten(dag: DAG | None, namespace: Mapping[str, Any]) -> None:
+def _refuse_no_dag(dag: DAG | None, namespace: Mapping[str, Any]) -> None:
     from nbflow.authoring.dag import DagFactory
 
     for name, value in namespace.items():
         if isinstance(value, DagFactory) and not value.called:
             raise InvalidDag(f"{name} is a @dag function that is never called.", hint=f"Call it: {name}()")
     if dag is None:
-        raise InvalidDag("This cell makes no DAG.", hint="Name it: %%dag NAME --schedule @daily")
+        raise InvalidDag("This cell does not define a DAG.", hint="Name it: %%dag NAME --schedule @daily")
 
 
-# ---------------------------------------------------------------------------------------- the version's text
+# ---------------------------------------------------------------------------------------------------- text of a version
 
 _VERSION_MARK = "version"
 
 
-def essence(text: str) -> str:
-    """The part of a notebook's text that makes its DAGs, as a notebook: what a version keeps, and is known by.
+def notebook_version_text(text: str) -> str:
+    """The part of a notebook's text that defines its DAGs, as a notebook; a version stores it and has its digest.
 
-    A text that is no notebook is its own essence.
+    A text that is not a notebook is returned as it is.
     """
     try:
         sources = dag_sources(notebook_cells(text, "notebook"))
@@ -611,17 +625,18 @@ def essence(text: str) -> str:
 
 
 def version_text(sources: Sequence[DagSource]) -> str:
-    """The pieces of some DAG cells as one notebook, each piece once, in the notebook's order."""
+    """The parts of these DAG cells as a notebook, each part once, in the order of the notebook."""
     whole: dict[int, str] = {}
     imports: dict[int, set[Import]] = {}
     for source in sources:
-        for piece in source.pieces if source.fault is None else ():
-            if piece.imports:
-                imports.setdefault(piece.cell.index, set()).update(piece.imports)
+        for part in source.parts if source.error is None else ():
+            if part.imports:
+                imports.setdefault(part.cell.index, set()).update(part.imports)
             else:
-                whole[piece.cell.index] = piece.text
-    for index, found in imports.items():
-        whole.setdefault(index, "\n".join(one.text for one in sorted(found, key=lambda one: one.line)))
+                whole[part.cell.index] = part.text
+    for index, statements in imports.items():
+        in_order = sorted(statements, key=lambda statement: statement.line)
+        whole.setdefault(index, "\n".join(statement.text for statement in in_order))
     cells: list[dict[str, Any]] = [
         {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": whole[index]}
         for index in sorted(whole)

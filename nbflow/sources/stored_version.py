@@ -1,7 +1,8 @@
-"""A stored version of a DAG, loaded again: one way for the kernel, commands, executors, callbacks and timetables.
+"""Loading a stored version of a DAG, for the kernel, commands, executors, callbacks and timetables.
 
-All that loading takes is a value, :class:`VersionSource`; as JSON it travels to the processes that run user code. A DAG
-must compile there as it did when it was parsed, so the settings' part in that (:class:`LoadingOptions`) travels along.
+:class:`VersionSource` is the input of loading; it is sent as JSON to the processes that run user code. A DAG must
+compile there as it did when it was parsed, so the settings that affect compiling (:class:`LoadingOptions`) are part of
+it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbflow.authoring.compile import CompileOptions
-from nbflow.sources.loading import Fault, Loaded, load_source
+from nbflow.sources.loading import Loaded, SourceError, load_source
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadingOptions:
-    """What a home has to say on how its DAGs are loaded."""
+    """The settings that affect how DAGs are loaded."""
 
     compile: CompileOptions = field(default_factory=CompileOptions)
     dags_folder: str | None = None
     versions_folder: str | None = None
-    """Where the source of a version is written if the DAGs folder no longer holds it."""
+    """The folder to which the source of a version is written if the DAGs folder no longer has it."""
 
 
 class Version(Protocol):
-    """What is needed of :class:`nbflow.store.base.DagVersion`."""
+    """The attributes of :class:`nbflow.store.base.DagVersion` that loading needs."""
 
     @property
     def dag_id(self) -> str: ...
@@ -40,12 +41,12 @@ class Version(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionSource:
-    """The source of a version, and how this home loads it."""
+    """The source of a version, and the options for loading it."""
 
     dag_id: str
     fileloc: str
     files: Mapping[str, str]
-    """Path relative to the DAGs folder -> text; without any the file at ``fileloc`` is loaded as it is."""
+    """Path relative to the DAGs folder -> text. If empty, the file at ``fileloc`` is loaded as it is."""
     loading: LoadingOptions
 
     @classmethod
@@ -63,18 +64,19 @@ class VersionSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedVersion:
-    """What the source gave. ``dag`` is None where it no longer gives this DAG; ``error`` then says why, in one line."""
+    """The result of loading a version. If the source no longer defines the DAG, ``dag`` is None and ``error`` is the
+    reason, in one line."""
 
     dag: DAG | None
     loaded: Loaded
     error: str = ""
     detail: str = ""
-    """The user's part of the traceback."""
+    """The traceback, without nbflow's frames."""
 
 
-def load_version(source: VersionSource, *, keep: bool = False) -> LoadedVersion:
-    """Run the source of a version. ``keep``: see :func:`nbflow.sources.loading.load_source`. Never raises for what is
-    wrong with the source."""
+def load_version(source: VersionSource, *, keep_imports: bool = False) -> LoadedVersion:
+    """Run the source of a version. ``keep_imports``: see :func:`nbflow.sources.loading.load_source`. Does not raise for
+    errors in the source."""
     loading = source.loading
     loaded = load_source(
         source.fileloc,
@@ -82,17 +84,17 @@ def load_version(source: VersionSource, *, keep: bool = False) -> LoadedVersion:
         folder=loading.dags_folder,
         versions_folder=loading.versions_folder,
         options=loading.compile,
-        keep=keep,
+        keep_imports=keep_imports,
     )
     for dag in loaded.dags:
         if dag.dag_id == source.dag_id:
             return LoadedVersion(dag=dag, loaded=loaded)
-    fault = next((fault for fault in loaded.faults if fault.dag_id in (None, source.dag_id)), None)
-    if fault is None:
+    error = next((error for error in loaded.import_errors if error.dag_id in (None, source.dag_id)), None)
+    if error is None:
         return LoadedVersion(dag=None, loaded=loaded, error=f"the source no longer defines the DAG {source.dag_id!r}")
-    return LoadedVersion(dag=None, loaded=loaded, error=f"{fault.error}{_place(fault)}", detail=fault.detail)
+    return LoadedVersion(dag=None, loaded=loaded, error=f"{error.message}{_place(error)}", detail=error.detail)
 
 
-def _place(fault: Fault) -> str:
-    place = ", ".join(filter(None, [fault.cell, f"line {fault.line}" if fault.line else ""]))
+def _place(error: SourceError) -> str:
+    place = ", ".join(filter(None, [error.cell, f"line {error.line}" if error.line else ""]))
     return f" ({place})" if place else ""

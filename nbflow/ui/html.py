@@ -11,11 +11,10 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from nbflow.commands.way_out import Surface, invocation, respelled_for, shown_ways
+from nbflow.commands.way_out import Surface, invocation
 from nbflow.ui import formatting
 from nbflow.ui.charts import gantt_svg, grid_svg, timeline_svg
 from nbflow.ui.escaping import escape
@@ -45,9 +44,8 @@ from nbflow.views.timeline import TimelineView
 from nbflow.views.values import EventRow, state_counts
 from nbflow.views.why_run import WhyRunView
 from nbflow.views.why_task import WhyTaskView
+from nbflow.way_out import Way, respelled
 
-HERE = Surface.NOTEBOOK
-"""Where these cards are read."""
 MAX_LOG_LINES = 1_000
 MAX_LINE = 2_000  # characters of one log line
 MAX_EVENTS = 200
@@ -59,8 +57,8 @@ _LIGHT_PAGES = ('body[data-jp-theme-light="true"]', "body.vscode-light", ".nbflo
 
 
 def _typed(command: str, *words: str) -> str:
-    """A command as one types it where the card is read."""
-    return invocation(command, HERE, *words)
+    """A command as one types it where cards are read: in a notebook."""
+    return invocation(command, Surface.NOTEBOOK, *words)
 
 
 # -- the card
@@ -301,7 +299,7 @@ def runs_bundle(view: RunsView, now: datetime) -> Bundle:
                 Cell(text=formatting.short_time(r.logical_date), hover=formatting.exact(r.logical_date)),
                 when_cell(formatting.relative(r.start_date, now)),
                 Cell(text=_took(r.start_date, r.end_date, now), right=True),
-                Cell(text=formatting.counts_line(r.counts) if r.counts else "", muted=True),
+                Cell(text=formatting.counts_line(r.counts) if r.counts else "", muted=True, wraps=True),
             )
             for r in view.rows
         ),
@@ -319,7 +317,11 @@ def _took(start: datetime | None, end: datetime | None, now: datetime) -> str:
     return f"{taken} so far" if start is not None and end is None else taken
 
 
-def tasks_bundle(view: TaskInstancesView, now: datetime) -> Bundle:
+Spell = Callable[[Way], str]
+"""How a surface spells a command; ``str`` is the terminal's spelling."""
+
+
+def tasks_bundle(view: TaskInstancesView, now: datetime, spell: Spell = str) -> Bundle:
     """The task instances of a run, and below them how many there are of each state."""
     title = f"{view.dag_id}, {view.run}: {view.run_state}" if view.dag_id else "Tasks"
     table = Table(
@@ -330,7 +332,7 @@ def tasks_bundle(view: TaskInstancesView, now: datetime) -> Bundle:
                 state_cell(r.state), Cell(text=formatting.tries(r.try_number, r.max_tries)),
                 when_cell(formatting.relative(r.start_date, now)),
                 Cell(text=_took(r.start_date, r.end_date, now), right=True),
-                Cell(text=respelled_for(r.reason, r.ways, HERE)),
+                Cell(text=respelled(r.reason, r.ways, spell)),
             )
             for r in view.rows
         ),
@@ -430,28 +432,26 @@ def log_bundle(view: TaskLogView) -> Bundle:
         f'color:{light.text};background-color:{light.raised}">' + "\n".join(html_lines) + "</pre>"
     )
     if not lines:
-        said = "The log is empty so far."
-        if view.search:
-            said = f"No line holds {view.search!r}; {formatting.count(view.searched, 'line')} were searched."
-        body, text_lines = _note(said), [said]
+        body, text_lines = _note(view.empty), [view.empty]
     aside = f"{formatting.count(len(view.lines) + view.dropped, 'line')}" + (f" · times in {zone}" if zone else "")
     html = card("log", view.title, body, aside=escape(aside))
     return Bundle(html=html, text=_joined(f"{view.title} ({aside})", *text_lines))
 
 
-def why_bundle(view: WhyTaskView, now: datetime | None = None) -> Bundle:
+def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = str) -> Bundle:
     """What happened, and why does it wait? The headline is the answer, the rest its grounds."""
-    state, headline = known(view.state), respelled_for(view.headline, view.ways_out, HERE)
+    state = known(view.state)
     tint = palettes()[0].states[state]
     lines = list(view.grounds)
     if view.until is not None and now is not None:
         lines.insert(0, f"Until {formatting.short_time(view.until)}, {formatting.relative(view.until, now).relative}.")
     grounds = "".join(f'<div style="margin-top:2px">{escape(line)}</div>' for line in lines)
+    headline = respelled(view.headline, view.ways_out, spell)
+    ways_out = [one for one in map(spell, view.ways_out) if one not in headline]
     ways = ""
-    if view.ways_out:
+    if ways_out:
         commands = " or ".join(
-            f'<code style="background-color:transparent;color:inherit">{escape(w)}</code>'
-            for w in shown_ways(view.ways_out, HERE)
+            f'<code style="background-color:transparent;color:inherit">{escape(w)}</code>' for w in ways_out
         )
         ways = f'<div style="margin-top:4px">To go on: {commands}</div>'
     body = (
@@ -465,13 +465,13 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None) -> Bundle:
     text = _joined(
         f"{view.subject} is {view.state}: {headline}",
         *(f"  {line}" for line in lines),
-        "  To go on: " + " or ".join(shown_ways(view.ways_out, HERE)) if view.ways_out else "",
+        "  To go on: " + " or ".join(ways_out) if ways_out else "",
         text_table(history) if view.history else "",
     )
     return Bundle(html=card("why", view.subject, body, chips=chip_html(view.state)), text=text)
 
 
-def why_run_bundle(view: WhyRunView, now: datetime) -> Bundle:
+def why_run_bundle(view: WhyRunView, now: datetime, spell: Spell = str) -> Bundle:
     """Which tasks of a run wait or failed, each with the reason, and when waiting ends by itself."""
     title = f"{view.dag_id}, {view.run}: {view.run_state}"
     if not view.rows:
@@ -482,7 +482,7 @@ def why_run_bundle(view: WhyRunView, now: datetime) -> Bundle:
             (
                 Cell(text=row.id, bold=True),
                 state_cell(row.state),
-                respelled_for(row.text, row.ways, HERE),
+                respelled(row.text, row.ways, spell),
                 when_cell(formatting.relative(row.until, now)) if row.until is not None else Cell(),
             )
             for row in view.rows
@@ -561,40 +561,6 @@ def _progress(counts: dict[str, int], total: int) -> str:
 
 
 # -- what went wrong
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorView:
-    """One red line: the fault, its place, the way out; `detail` is folded away."""
-
-    message: str
-    place: str = ""
-    hint: str = ""
-    detail: str = ""
-
-
-def error_bundle(error: ErrorView) -> Bundle:
-    """One red line that names the fault, its place and the way out."""
-    tint = palettes()[0].states["failed"]
-    fault = error.message.rstrip().rstrip(".") + f" ({error.place})" if error.place else error.message
-    line = " ".join(filter(None, [_sentence(fault), _sentence(error.hint)]))
-    detail = (
-        f'<details style="margin-top:4px"><summary>details</summary><pre style="margin:4px 0px;color:{tint.text};'
-        f'background-color:transparent;overflow:auto;max-height:320px">{escape(plain(error.detail))}</pre></details>'
-        if error.detail
-        else ""
-    )
-    inner = (
-        f'<div class="nfo-st nfo-failed" style="padding:6px 12px;border-left:3px solid {tint.line};color:{tint.text};'
-        f'background-color:{tint.fill}"><b>Error</b> {escape(line)}{detail}</div>'
-    )
-    html = f'<div class="nbflow" data-nbflow-view="error" style="font-size:13px">{_style(inner)}{inner}</div>'
-    return Bundle(html=html, text=_joined(f"Error: {line}", plain(error.detail)))
-
-
-def _sentence(text: str) -> str:
-    text = " ".join(text.split())
-    return text if not text or text[-1] in ".!?:" else text + "."
 
 
 def import_errors_bundle(view: ImportErrorsView, now: datetime, *, folder: str = "") -> Bundle:

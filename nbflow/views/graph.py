@@ -8,6 +8,7 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nbflow.core.snapshot import Instance, Run
+from nbflow.core.spec import shown_name
 from nbflow.core.states import FINISHED, RUN_FINISHED, TaskState
 from nbflow.services.schedulers import living, text_of
 from nbflow.views.base import Query, Row, View
@@ -62,8 +63,7 @@ class TaskView(Row):
 
     @property
     def shown(self) -> str:
-        name = self.label or self.task_id.removeprefix(f"{self.group}." if self.group else "")
-        return name + self.times
+        return shown_name(self.task_id, self.label, self.group) + self.times
 
     @property
     def times(self) -> str:
@@ -84,7 +84,7 @@ class GroupView(Row):
 
     @property
     def shown(self) -> str:
-        return self.label or self.group_id.removeprefix(f"{self.parent}." if self.parent else "")
+        return shown_name(self.group_id, self.label, self.parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,11 +163,7 @@ def graph_view(
     return GraphView(
         dag_id=spec.dag_id,
         tasks=tuple(task_views(spec, instances, zone)),
-        edges=tuple(
-            EdgeView(source=up, target=task.task_id, label=spec.edge_labels.get(f"{up}>{task.task_id}", ""))
-            for task in spec.tasks.values()
-            for up in task.upstream
-        ),
+        edges=tuple(EdgeView(**edge._asdict()) for edge in spec.edges),
         groups=tuple(
             GroupView(group_id=group.group_id, label=group.label or "", parent=group.parent or "")
             for group in spec.groups.values()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from nbflow.core.reasons import WaitReason
-from nbflow.core.snapshot import TaskKey
+from nbflow.core.snapshot import Instance, Run, TaskKey
 from nbflow.services.schedulers import living
 from nbflow.services.why import explain_run
 from nbflow.store.base import Store
@@ -35,7 +34,7 @@ class TaskInstancesQuery(Query["TaskInstancesView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskInstanceRow(Row):
-    """``reason``: why it waits or what it failed with, in one line."""
+    """``reason``: why it waits or what it failed with, in one line; ``ways``: the commands in it that help."""
 
     task_id: str
     map_index: int = -1
@@ -46,7 +45,6 @@ class TaskInstanceRow(Row):
     end_date: datetime | None = None
     reason: str = ""
     ways: tuple[Way, ...] = ()
-    """Commands that ``reason`` names, as a terminal spells them."""
 
     @property
     def id(self) -> str:
@@ -77,13 +75,7 @@ def fetch(store: Store, query: TaskInstancesQuery, now: datetime, settings: Sett
     spec = version_of(store, run.dag_id, run.version).spec
     zone = zone_of(spec)
     tis = store.instances(run.key)
-    waits: Mapping[TaskKey, WaitReason] = {}
-    errors: Mapping[TaskKey, str] = {}
-    if query.reasons:
-        waits = explain_run(store, run.key, living(store, settings, now), now)
-        failed = {ti.key for ti in tis if shows_error(ti) and ti.key not in waits}
-        last = last_errors(store.attempts(run.key)) if failed else {}
-        errors = {key: text for key, text in last.items() if key in failed}
+    reasons = _reasons(store, run, tis, now, settings) if query.reasons else {}
     return TaskInstancesView(
         dag_id=run.dag_id,
         run_id=run.run_id,
@@ -99,9 +91,26 @@ def fetch(store: Store, query: TaskInstancesQuery, now: datetime, settings: Sett
                 max_tries=ti.max_tries + 1,
                 start_date=in_zone(ti.start_date, zone),
                 end_date=in_zone(ti.end_date, zone),
-                reason=waits[ti.key].text if ti.key in waits else errors.get(ti.key, ""),
-                ways=tuple(waits[ti.key].ways) if ti.key in waits else (),
+                reason=reasons[ti.key].text if ti.key in reasons else "",
+                ways=tuple(reasons[ti.key].ways) if ti.key in reasons else (),
             )
             for ti in in_dag_order(tis, list(spec.tasks))
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reason:
+    text: str
+    ways: Sequence[Way] = ()
+
+
+def _reasons(
+    store: Store, run: Run, tis: Sequence[Instance], now: datetime, settings: Settings
+) -> dict[TaskKey, _Reason]:
+    waits = explain_run(store, run.key, living(store, settings, now), now)
+    failed = [ti.key for ti in tis if shows_error(ti) and ti.key not in waits]
+    errors = last_errors(store.attempts(run.key)) if failed else {}
+    return {key: _Reason(wait.text, wait.ways) for key, wait in waits.items()} | {
+        key: _Reason(errors[key]) for key in failed if key in errors
+    }

@@ -33,7 +33,8 @@ class WhyRunQuery(Query["WhyRunView"]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyRow(Row):
     """One task instance that waits, or that failed. ``kind`` and ``reason`` say why it waits, ``until`` when that ends
-    by itself; ``error`` is the last line of what its last try failed with."""
+    by itself, ``ways`` which commands in the reason help; ``error`` is the last line of what its last try failed
+    with."""
 
     task_id: str
     map_index: int = -1
@@ -41,9 +42,8 @@ class WhyRow(Row):
     kind: str = ""
     reason: str = ""
     until: datetime | None = None
-    error: str = ""
     ways: tuple[Way, ...] = ()
-    """Commands that ``reason`` names, as a terminal spells them."""
+    error: str = ""
 
     @property
     def id(self) -> str:
@@ -115,8 +115,8 @@ def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -
                     kind=wait.kind if wait is not None else "",
                     reason=wait.text if wait is not None else "",
                     until=in_zone(wait.until, zone) if wait is not None else None,
-                    error=error,
                     ways=tuple(wait.ways) if wait is not None else (),
+                    error=error,
                 )
             )
     return WhyRunView(

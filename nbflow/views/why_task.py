@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.states import FAILED_STATES, FINISHED
 from nbflow.errors import TaskInstanceNotFound
@@ -54,7 +53,6 @@ class WhyTaskView(View):
     until: datetime | None = None
     grounds: tuple[str, ...] = ()
     ways_out: tuple[Way, ...] = ()
-    """The text of ``headline`` may name them too, as a terminal spells them."""
     history: tuple[EventRow, ...] = ()
 
     @property
@@ -77,13 +75,14 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
     events = store.events(run=run.key, key=ti.key)[-HISTORY:]
     error = _last_error(store, run.key, ti.key)
     grounds: list[str] = []
-    ways: tuple[Way, ...] = ()
+    ways = tuple(wait.ways) if wait is not None else ()
     headline = wait.text if wait is not None else ""
     if ti.state in FINISHED:
         headline = cause_words(events[-1].cause) if events else f"It is {ti.state.value}."
         if ti.state in FAILED_STATES:
             grounds += [error] if error else []
-            ways = (way("logs", run.dag_id, ti.task_id), way("tasks clear", run.dag_id, ti.task_id))
+            words = (run.dag_id, ti.task_id)
+            ways = (way("logs", *words, run.run_id), way("tasks clear", *words, "--run", run.run_id))
     elif error:
         grounds.append(f"The try before: {error}")
     return WhyTaskView(
@@ -95,7 +94,7 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
         kind=wait.kind if wait is not None else "",
         until=in_zone(wait.until, zone) if wait is not None else None,
         grounds=tuple(grounds),
-        ways_out=ways or _ways_out(run.dag_id, wait),
+        ways_out=ways,
         history=tuple(event_rows(events, zone)),
     )
 
@@ -115,12 +114,6 @@ def _last_error(store: Store, run: RunKey, key: TaskKey) -> str:
     attempts = store.attempts(run, key)
     lines = (attempts[-1].error or "").strip().splitlines() if attempts else []
     return lines[-1] if lines else ""
-
-
-def _ways_out(dag_id: str, wait: WaitReason | None) -> tuple[Way, ...]:
-    if wait is not None and wait.kind == "stuck":
-        return (way("tasks clear", dag_id, "--failed"),)
-    return tuple(wait.ways) if wait is not None else ()
 
 
 def _sentence(text: str) -> str:

@@ -86,7 +86,11 @@ def _is_surface(node: ast.expr) -> bool:
 
 def _sample(name: str, index: int) -> str:
     """A value for a word that is known at run time only."""
-    return "7" if (name, index) in {("backfill cancel", 0), ("quiz", 1), ("pools set", 1)} else "X"
+    return (
+        "7"
+        if (name, index) in {("backfill cancel", 0), ("backfill unpause", 0), ("quiz", 1), ("pools set", 1)}
+        else "X"
+    )
 
 
 MADE = _made()

@@ -15,17 +15,17 @@ SURFACES = ("cli", "notebook", "teach", "ui", "live", "views", "commands")
 READS = {
     "active_runs", "archived", "archives", "attempt", "attempts", "audit_log", "backfill", "backfills", "change_token",
     "check", "connection", "connections", "counts", "dag", "dags", "due_dags", "events", "expired", "history",
-    "history_end", "import_errors", "instances", "instances_of_runs", "instances_of_task", "jobs", "last_seq",
+    "history_end", "import_errors", "instances", "instances_of_runs", "jobs", "last_seq",
     "latest_run", "live_attempts", "newest_runs", "next_due", "pool", "pools", "previous_success", "recent_runs",
     "rendered", "run", "run_states", "runs", "shared", "snapshot", "triggers", "unscheduled_dags", "usage", "variable",
     "variables", "version", "versions", "wait_for_change", "xcom_get", "xcoms",
 }  # fmt: skip
 WRITES = {
     "add_backfill", "apply", "audit", "claim", "claim_all", "claim_callbacks", "close", "delete_connection",
-    "delete_dag", "delete_pool", "delete_variable", "downgrade", "drop_archives", "exclusively", "finish_callback",
-    "heartbeat", "lease_runs", "migrate", "note_process", "prune", "put_import_errors", "put_job", "put_rendered",
-    "register", "release_singleton", "rotate_secrets", "set_connection", "set_next_run", "set_paused", "set_pool",
-    "set_stale", "set_variable", "take_singleton", "update_backfill", "xcom_push",
+    "delete_dag", "delete_pool", "delete_variable", "downgrade", "drop_archives", "finish_callback",
+    "heartbeat", "lease_runs", "lock", "migrate", "prune", "put_import_errors", "put_job", "put_rendered",
+    "register", "release_singleton", "rotate_secrets", "set_connection", "set_next_run", "set_paused",
+    "set_pool", "set_process", "set_stale", "set_variable", "take_singleton", "update_backfill", "xcom_push",
 }  # fmt: skip
 ALLOWED = {("nbflow/commands/base.py", "audit")}
 """That a command failed is known where it is carried out."""

@@ -43,7 +43,6 @@ WORK = Work(
     first_start=AT,
     next_method="resume",
     next_kwargs={"event": {"at": AT}, "wait": timedelta(seconds=5)},
-    map_values={"x": [AT]},
 )
 EVENTS = [
     ev.Started(attempt_id="a", at=AT),

@@ -174,8 +174,8 @@ def test_every_module_that_moved_is_told(old, new):
 def test_a_dag_file_with_such_a_mistake_is_told_the_way_out(tmp_path, source, said):
     path = tmp_path / "d.py"
     path.write_text(source)
-    (fault,) = load_source(path).faults
-    assert said in fault.error
+    (fault,) = load_source(path).import_errors
+    assert said in fault.message
 
 
 def test_a_module_that_a_dag_file_imports_is_told_too(tmp_path):
@@ -183,9 +183,9 @@ def test_a_module_that_a_dag_file_imports_is_told_too(tmp_path):
     (tmp_path / "helper.py").write_text("\nfrom nbflow.dag.context import Context\n")
     (tmp_path / "d.py").write_text("import helper\n")
     # When the file is loaded
-    (fault,) = load_source(tmp_path / "d.py").faults
+    (fault,) = load_source(tmp_path / "d.py").import_errors
     # Then its import is the fault's line, and the hint is for the helper's
-    assert (fault.line, fault.error) == (
+    assert (fault.line, fault.message) == (
         1,
         "ModuleNotFoundError: No module named 'nbflow.dag'. nbflow.dag.context is nbflow.authoring.context now. "
         "Write: from nbflow import Context",

@@ -46,7 +46,7 @@ def test_the_first_dag_loads_as_a_cell_of_a_notebook():
     source = re.search(r"```python\n(%%dag .*?)```", README, re.DOTALL)[1]  # type: ignore[index]
     (dag,) = dag_sources([Cell(index=0, name="cell 1", source=source, filename="<cell 1>", shown="cell 1")])
     loaded = load_units(dag.units("readme.ipynb"), path="readme.ipynb", root=".", text=source)
-    assert loaded.faults == ()
+    assert loaded.import_errors == ()
     assert {name: spec.tasks["shout"].upstream for name, spec in loaded.specs.items()} == {"hello": ("greet",)}
 
 

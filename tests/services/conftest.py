@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -113,8 +112,3 @@ def memory_app(tmp_path) -> Iterator[App]:
 
     with App(settings=Settings.load({}, tmp_path), store=open_store("memory://"), environ={}) as app:
         yield app
-
-
-def readable(fd: int, seconds: float = PATIENCE_SECONDS) -> bool:
-    """Wait for a descriptor."""
-    return bool(select.select([fd], [], [], seconds)[0])

@@ -374,7 +374,7 @@ def test_a_zip_file_of_dags_is_a_fault_that_says_what_to_do(stage):
     stage.process()
 
     assert [(fault.fileloc, fault.error) for fault in stage.store.import_errors()] == [
-        (str(stage.folder / "dags.zip"), "NbflowError: DAGs in a ZIP file are not read. Unpack it into a folder.")
+        (str(stage.folder / "dags.zip"), "NbflowError: DAGs in a ZIP file are not supported. Unpack it into a folder.")
     ]
 
 

@@ -16,7 +16,7 @@ HOSTILE = 'x\'); DROP TABLE guests; -- $(touch pwned) `touch pwned` ../../pwned 
 
 def load(path: Path):
     loaded = load_source(path)
-    assert (loaded.faults, loaded.warnings) == ((), ())
+    assert (loaded.import_errors, loaded.warnings) == ((), ())
     (dag,) = loaded.dags
     return dag
 

@@ -56,7 +56,7 @@ class Place:
     def spec(self, dag: str) -> DagSpec:
         """The DAG ``d`` of a file that ends in ``dag``, compiled with the App's options as whoever reads files does."""
         loaded = load_source(self.write("d.py", HEAD + dag), options=self.app.compile_options())
-        assert loaded.faults == ()
+        assert loaded.import_errors == ()
         return loaded.specs["d"]
 
     def registered(self, dag: str) -> DagSpec:

@@ -1,4 +1,4 @@
-"""Notebooks and percent-format files as DAG files, with no kernel alive."""
+"""Notebooks and percent-format files as DAG files, without a kernel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbflow.sources.loading import Loaded, compiled, load_source
-from nbflow.sources.notebooks import dag_sources, essence, notebook_cells, read_notebook
+from nbflow.sources.notebooks import dag_sources, notebook_cells, notebook_version_text, read_notebook
 from tests.notebook.notebooks import notebook
 
 SETUP = "%load_ext nbflow\nimport json\nfrom nbflow import task"
@@ -39,33 +39,33 @@ def load(file: Path, *cells: str) -> Loaded:
     return load_source(file)
 
 
-def faults(loaded: Loaded) -> list[tuple[str | None, int | None, str]]:
-    return [(fault.cell, fault.line, fault.error) for fault in loaded.faults]
+def errors(loaded: Loaded) -> list[tuple[str | None, int | None, str]]:
+    return [(error.cell, error.line, error.message) for error in loaded.import_errors]
 
 
-def only_fault(loaded: Loaded) -> tuple[str | None, int | None, str]:
-    [fault] = faults(loaded)
-    return fault
+def only_error(loaded: Loaded) -> tuple[str | None, int | None, str]:
+    [error] = errors(loaded)
+    return error
 
 
-# ---------------------------------------------------------------------------------------- what becomes of a cell
+# -------------------------------------------------------------------------------------------------------- DAGs of cells
 
 
 def test_a_dag_cell_is_a_dag_with_the_arguments_of_its_line(file: Path) -> None:
     # Given a notebook with imports, a DAG cell, and a cell that must never run
     loaded = load(file, SETUP, SALES, "raise SystemExit('ran')\n%dag run sales")
-    # Then the DAG is there, as its line and its body say
-    assert faults(loaded) == []
+    # Then the DAG has the arguments of the line and the tasks of the body
+    assert errors(loaded) == []
     [spec] = loaded.specs.values()
     assert (spec.dag_id, spec.schedule_text, spec.catchup) == ("sales", "@daily", True)
     assert spec.start_date == datetime(2024, 1, 1, tzinfo=UTC)
     assert {task.task_id: task.upstream for task in spec.tasks.values()} == {"extract": (), "load": ("extract",)}
 
 
-def test_the_dag_of_a_cell_lies_in_its_notebook(file: Path) -> None:
+def test_the_dag_of_a_cell_has_the_folder_of_its_notebook(file: Path) -> None:
     # Given a DAG cell
     [dag] = load(file, SETUP, SALES).dags
-    # Then files named beside the notebook are found, and places name the cell
+    # Then its folder is that of the notebook, and its place names the cell
     assert dag.folder == str(file.parent)
     assert (dag.place.file, dag.place.line) == (f"{file}#cell 2", 1)
 
@@ -78,7 +78,7 @@ def test_every_option_reaches_the_dag(file: Path) -> None:
         "--timeout 2h --max-active-runs 1 --max-active-tasks=4 --param rows=10 -p country=DE --unpaused --fail-fast"
     )
     [spec] = load(file, SETUP, f"{line}\n@task\ndef a(): ...\na()").specs.values()
-    # Then the compiled DAG says the same
+    # Then the compiled DAG has these values
     assert (spec.schedule_text, spec.timezone, spec.catchup) == ("0 6 * * *", "Europe/Berlin", False)
     assert spec.start_date == datetime(2023, 12, 31, 23, tzinfo=UTC)
     assert spec.end_date == datetime(2024, 12, 31, 11, tzinfo=UTC)
@@ -89,14 +89,14 @@ def test_every_option_reaches_the_dag(file: Path) -> None:
     assert spec.is_paused_upon_creation is False
 
 
-def test_a_zone_needs_no_date(file: Path) -> None:
-    # Given a schedule in a zone, and no start date
+def test_a_time_zone_applies_without_a_date(file: Path) -> None:
+    # Given a schedule in a time zone, and no start date
     [spec] = load(file, '%%dag a --schedule "0 6 * * *" --timezone Europe/Berlin').specs.values()
     # Then the schedule is read in that zone
     assert (spec.timezone, spec.schedule["timezone"]) == ("Europe/Berlin", "Europe/Berlin")
 
 
-def test_a_cell_that_makes_its_own_dag_makes_that_one(file: Path) -> None:
+def test_a_cell_whose_body_defines_a_dag_registers_that_dag(file: Path) -> None:
     # Given DAG cells with a `with DAG`, a called @dag function, and one whose line names no DAG
     loaded = load(
         file,
@@ -104,8 +104,8 @@ def test_a_cell_that_makes_its_own_dag_makes_that_one(file: Path) -> None:
         "%%dag first\nwith DAG('first', schedule='@hourly') as pipeline:\n    task(lambda: 1, task_id='one')()",
         "%%dag\n@dag(schedule='@weekly')\ndef second():\n    task(lambda: 1, task_id='two')()\nsecond()",
     )
-    # Then those DAGs count, with their own arguments
-    assert faults(loaded) == []
+    # Then these DAGs are registered, with their own arguments
+    assert errors(loaded) == []
     assert {name: spec.schedule_text for name, spec in loaded.specs.items()} == {
         "first": "@hourly",
         "second": "@weekly",
@@ -113,29 +113,31 @@ def test_a_cell_that_makes_its_own_dag_makes_that_one(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "body", "said"),
+    ("line", "body", "message"),
     [
-        ("%%dag a --retries 2", "DAG('a')\nd = DAG('b')", "so --retries of %%dag would not count"),
-        ("%%dag a", "d = DAG('b')", "%%dag names 'a', but the cell makes DAG 'b'"),
+        ("%%dag a --retries 2", "DAG('a')\nd = DAG('b')", "so --retries of %%dag would have no effect"),
+        ("%%dag a", "d = DAG('b')", "%%dag names 'a', but the cell defines DAG 'b'"),
         ("%%dag a", "d = DAG('a')\ntask(lambda: 1, task_id='x')()", "and the task 'x' outside of it"),
         ("%%dag a", "from nbflow import dag\n@dag\ndef f(): ...", "f is a @dag function that is never called"),
-        ("%%dag", "x = 1", "This cell makes no DAG"),
+        ("%%dag", "x = 1", "This cell does not define a DAG"),
     ],
 )
-def test_a_cell_that_says_two_things_or_nothing_is_refused(file: Path, line: str, body: str, said: str) -> None:
-    # Given a line and a body that contradict each other, or make no DAG
+def test_a_cell_with_a_contradiction_or_without_a_dag_is_refused(
+    file: Path, line: str, body: str, message: str
+) -> None:
+    # Given a line and a body that contradict each other, or define no DAG
     loaded = load(file, "from nbflow import DAG, task", f"{line}\n{body}")
-    # Then the fault says so, in its cell
-    cell, _, error = only_fault(loaded)
+    # Then there is an error in that cell
+    cell, _, error = only_error(loaded)
     assert cell == "cell 2"
-    assert said in error
+    assert message in error
 
 
-# ---------------------------------------------------------------------------------------- what travels
+# -------------------------------------------------------------------------------------------------- code of other cells
 
 
-def test_imports_that_are_used_travel_and_others_do_not(file: Path) -> None:
-    # Given imports of which one would fail, a later one that replaces an earlier one, and dotted ones that add up
+def test_only_imports_that_the_cell_uses_run_with_it(file: Path) -> None:
+    # Given an import that fails, an import that replaces an earlier one, and dotted imports that add to each other
     cells = notebook_cells(
         notebook(
             "import no_such_module, os.path\nimport collections as c",
@@ -145,9 +147,9 @@ def test_imports_that_are_used_travel_and_others_do_not(file: Path) -> None:
         str(file),
     )
     [source] = dag_sources(cells)
-    # Then the names that the cell uses decide which statements travel
-    assert source.fault is None
-    assert source.travels == (
+    # Then the statements run that bind the names which the cell uses
+    assert source.error is None
+    assert source.dependencies == (
         ("import no_such_module, os.path", "cell 1"),
         ("import xml.dom", "cell 2"),
         ("import xml.sax", "cell 2"),
@@ -155,8 +157,8 @@ def test_imports_that_are_used_travel_and_others_do_not(file: Path) -> None:
     )
 
 
-def test_helpers_travel_with_every_dag_of_the_notebook(file: Path) -> None:
-    # Given a cell of helpers that needs an import itself, and two DAGs
+def test_helpers_run_with_every_dag_of_the_notebook(file: Path) -> None:
+    # Given a cell of helpers that needs an import, and two DAGs
     loaded = load(
         file,
         "import json\nfrom nbflow import task",
@@ -164,8 +166,8 @@ def test_helpers_travel_with_every_dag_of_the_notebook(file: Path) -> None:
         "%%dag a\ntask(lambda: text(1), task_id='t')()\nprint(text('of a'))",
         "%%dag b\nprint(text('of b'))",
     )
-    # Then both have them, and the import comes along unasked
-    assert faults(loaded) == []
+    # Then both have the helpers, and the import
+    assert errors(loaded) == []
     assert loaded.output == '"of a"\n"of b"\n'
 
 
@@ -181,25 +183,25 @@ def test_dags_of_one_notebook_share_no_names(file: Path) -> None:
 
 
 def test_postponed_annotations_of_an_earlier_cell_hold_for_the_dag(file: Path) -> None:
-    # Given the future import in the first cell, and an annotation that names nothing
+    # Given the future import in the first cell, and annotations with undefined names
     loaded = load(
         file,
         "from __future__ import annotations\nfrom nbflow import task",
         "%%dag --shared\ndef f(x: Nobody): ...",
         "%%dag a\n@task\ndef t(x: Nobody = None) -> AlsoNobody: ...\nt()",
     )
-    # Then it is text, as in the kernel
-    assert faults(loaded) == []
-    # And a version of it says the same
-    again = load_source(file.with_name("gone.ipynb"), {"gone.ipynb": next(iter(loaded.files.values()))})
-    assert faults(again) == []
+    # Then the annotations are text, as in the kernel
+    assert errors(loaded) == []
+    # And so they are in a version
+    reloaded = load_source(file.with_name("gone.ipynb"), {"gone.ipynb": next(iter(loaded.files.values()))})
+    assert errors(reloaded) == []
 
 
-# ---------------------------------------------------------------------------------------- the stand-alone check
+# -------------------------------------------------------------------------------------------------------- missing names
 
 
 @pytest.mark.parametrize(
-    ("cells", "fault"),
+    ("cells", "error"),
     [
         (
             ["df = 1", "%%dag a\n\nprint(\n  df)"],
@@ -215,7 +217,7 @@ def test_postponed_annotations_of_an_earlier_cell_hold_for_the_dag(file: Path) -
             (
                 "cell 1",
                 2,
-                "InvalidDag: This cell uses 'f', which only cell 2 further down defines ('g' too). A DAG cell must "
+                "InvalidDag: This cell uses 'f', which only cell 2 below defines (also 'g'). A DAG cell must "
                 "stand alone. Define it here, or begin cell 2 with %%dag --shared, above this one.",
             ),
         ),
@@ -233,7 +235,7 @@ def test_postponed_annotations_of_an_earlier_cell_hold_for_the_dag(file: Path) -
             (
                 "cell 1",
                 2,
-                "InvalidDag: This cell uses 'prnt', which nothing defines. Did you mean 'print'?",
+                "InvalidDag: This cell uses 'prnt', which is not defined. Did you mean 'print'?",
             ),
         ),
         (
@@ -241,8 +243,8 @@ def test_postponed_annotations_of_an_earlier_cell_hold_for_the_dag(file: Path) -
             (
                 "cell 2",
                 2,
-                "InvalidDag: This cell uses 'sqrt', which nothing defines; `from math import *` of cell 1 does not "
-                "travel. Import sqrt by name.",
+                "InvalidDag: This cell uses 'sqrt', which is not defined; `from math import *` of cell 1 does not "
+                "run with it. Import sqrt by name.",
             ),
         ),
         (
@@ -250,7 +252,8 @@ def test_postponed_annotations_of_an_earlier_cell_hold_for_the_dag(file: Path) -
             (
                 "cell 1",
                 2,
-                "InvalidDag: `from math import *` hides which names a DAG cell has. Import what you use by name.",
+                "InvalidDag: `from math import *` hides which names the DAG cell defines. Import the names that "
+                "you use.",
             ),
         ),
         (
@@ -275,8 +278,8 @@ def test_postponed_annotations_of_an_earlier_cell_hold_for_the_dag(file: Path) -
             (
                 "cell 1",
                 2,
-                "InvalidDag: This cell uses 'display', which is IPython's. Import it: from IPython.display import "
-                "display.",
+                "InvalidDag: This cell uses 'display', which only IPython defines. Import it: from IPython.display "
+                "import display.",
             ),
         ),
         (
@@ -293,8 +296,8 @@ def test_postponed_annotations_of_an_earlier_cell_hold_for_the_dag(file: Path) -
             (
                 "cell 1",
                 3,
-                "InvalidDag: `!ls -l` is IPython's, and a DAG cell is plain Python, as the scheduler runs it. Use "
-                "BashOperator or @task.bash, or put it into another cell.",
+                "InvalidDag: `!ls -l` is IPython syntax, but the scheduler runs a DAG cell as plain Python. Use "
+                "BashOperator or @task.bash, or move it to another cell.",
             ),
         ),
         (
@@ -302,8 +305,8 @@ def test_postponed_annotations_of_an_earlier_cell_hold_for_the_dag(file: Path) -
             (
                 "cell 1",
                 2,
-                "InvalidDag: `%time x = 1` is IPython's, and a DAG cell is plain Python, as the scheduler runs it. "
-                "Leave it out, or put it into another cell.",
+                "InvalidDag: `%time x = 1` is IPython syntax, but the scheduler runs a DAG cell as plain Python. "
+                "Leave it out, or move it to another cell.",
             ),
         ),
         (["%%dag a\nx = (1,\n"], ("cell 1", 2, "SyntaxError: '(' was never closed")),
@@ -330,67 +333,67 @@ def test_postponed_annotations_of_an_earlier_cell_hold_for_the_dag(file: Path) -
         ),
     ],
 )
-def test_what_cannot_stand_alone_is_a_fault_that_says_why(
-    file: Path, cells: list[str], fault: tuple[str, int, str]
+def test_a_cell_that_does_not_stand_alone_is_an_error_with_the_reason(
+    file: Path, cells: list[str], error: tuple[str, int, str]
 ) -> None:
     # Given a notebook whose DAG cell would fail in the scheduler
     loaded = load(file, *cells)
-    # Then the fault names cell, line, name and way out
-    assert fault in faults(loaded)
+    # Then the error has the cell, the line, the name and the way out
+    assert error in errors(loaded)
 
 
-def test_a_fault_of_one_cell_leaves_the_other_dags(file: Path) -> None:
+def test_an_error_in_a_cell_does_not_affect_the_other_dags(file: Path) -> None:
     # Given a notebook in which one DAG cell fails when it runs
     loaded = load(file, SETUP, "%%dag broken\n\n1 / 0", SALES)
-    # Then the other one is there, and the fault has cell and line
+    # Then the other DAG is loaded, and the error has cell and line
     assert [dag.dag_id for dag in loaded.dags] == ["sales"]
-    assert faults(loaded) == [("cell 2", 3, "ZeroDivisionError: division by zero")]
+    assert errors(loaded) == [("cell 2", 3, "ZeroDivisionError: division by zero")]
 
 
-def test_a_fault_of_helpers_is_told_once(file: Path) -> None:
-    # Given helpers that fail, and two DAGs that they travel with
+def test_an_error_in_helpers_is_reported_once(file: Path) -> None:
+    # Given helpers that fail, and two DAGs
     loaded = load(file, "%%dag --shared\n1 / 0", "%%dag a", "%%dag b")
-    # Then it is one fault, of the helpers' cell
-    assert faults(loaded) == [("cell 1", 2, "ZeroDivisionError: division by zero")]
+    # Then there is one error, in the helpers' cell
+    assert errors(loaded) == [("cell 1", 2, "ZeroDivisionError: division by zero")]
 
 
-def test_the_details_of_a_fault_show_the_cell(file: Path) -> None:
+def test_the_traceback_of_an_error_shows_the_cell(file: Path) -> None:
     # Given a DAG cell that fails in a function
-    [fault] = load(file, "%%dag a\ndef f():\n    raise KeyError('here')\nf()").faults
-    # Then the traceback has its lines
-    assert "    raise KeyError('here')" in fault.detail
+    [error] = load(file, "%%dag a\ndef f():\n    raise KeyError('here')\nf()").import_errors
+    # Then the traceback has its source lines
+    assert "    raise KeyError('here')" in error.detail
 
 
-# ---------------------------------------------------------------------------------------- the files
+# ------------------------------------------------------------------------------------------------------------ the files
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ('{"cells": [', "report.ipynb is not a notebook: Expecting value at line 1. Save it anew."),
-        ("[]", "report.ipynb is not a notebook: it holds a list. Save it with Jupyter."),
+        ('{"cells": [', "report.ipynb is not a notebook: Expecting value at line 1. Save it again."),
+        ("[]", "report.ipynb is not a notebook: it is a list. Save it with Jupyter."),
         ("{}", "report.ipynb is not a notebook: it has no 'cells'. Save it with Jupyter."),
-        ('{"worksheets": [], "nbformat": 3}', "report.ipynb is in notebook format 3. Save it with Jupyter 4."),
+        ('{"worksheets": [], "nbformat": 3}', "report.ipynb has the old notebook format 3. Save it with Jupyter 4."),
         (
             '{"cells": [{"cell_type": "code", "source": 3}]}',
             "report.ipynb is not a notebook: a cell's source is a int. Save it with Jupyter.",
         ),
     ],
 )
-def test_a_broken_notebook_is_one_clear_fault(file: Path, text: str, said: str) -> None:
-    # Given a file that is no notebook, or was cut off
+def test_a_broken_notebook_is_one_clear_error(file: Path, text: str, message: str) -> None:
+    # Given a file that is not a notebook, or was cut off
     file.write_text(text)
-    # Then there is one fault that says what is wrong with it
-    assert faults(load_source(file)) == [(None, None, f"InvalidDag: {said}")]
+    # Then there is one error with the reason
+    assert errors(load_source(file)) == [(None, None, f"InvalidDag: {message}")]
 
 
 @pytest.mark.parametrize("text", ["", notebook(), notebook("x = 1", "%%bash\n%%dag no"), notebook("# %%dag a")])
-def test_a_notebook_without_dag_cells_is_no_fault(file: Path, text: str) -> None:
-    # Given a notebook that makes no DAG
+def test_a_notebook_without_dag_cells_is_not_an_error(file: Path, text: str) -> None:
+    # Given a notebook that defines no DAG
     file.write_text(text)
     loaded = load_source(file)
-    # Then it gives neither DAG nor fault
-    assert (loaded.dags, loaded.faults) == ((), ())
+    # Then it has neither DAGs nor errors
+    assert (loaded.dags, loaded.import_errors) == ((), ())
 
 
 PERCENT = '''\
@@ -434,93 +437,91 @@ def test_percent_files_are_read_like_notebooks(tmp_path: Path) -> None:
     file = tmp_path / "sales.py"
     file.write_text(PERCENT)
     loaded = load_source(file)
-    # Then its DAG cells make the DAGs, and faults have the lines of the file
+    # Then its DAG cells define the DAGs, and errors have the lines of the file
     assert [(spec.dag_id, spec.schedule_text, list(spec.tasks)) for spec in loaded.specs.values()] == [
         ("sales", "@daily", ["extract"])
     ]
-    assert faults(loaded) == [
+    assert errors(loaded) == [
         (
             None,
             PERCENT[: PERCENT.index("undefined")].count("\n") + 1,
-            "InvalidDag: This cell uses 'undefined', which nothing defines. Define or import it in this cell.",
+            "InvalidDag: This cell uses 'undefined', which is not defined. Define or import it in this cell.",
         )
     ]
 
 
-def test_what_jupytext_writes_is_read_alike(file: Path) -> None:
+def test_a_percent_file_of_jupytext_defines_the_same_dags_as_its_notebook(file: Path) -> None:
     import jupytext
 
-    # Given a notebook, and the percent file that jupytext makes of it
+    # Given a notebook, and the percent file that jupytext writes for it
     cells = (SETUP, "%%dag --shared\ndef helper():\n    return 1", SALES, "%dag run sales\n!ls", "%%time\nx = 1")
     file.write_text(notebook(*cells, prose="# A title"))
     percent = file.with_suffix(".py")
     percent.write_text(jupytext.writes(jupytext.read(file), fmt="py:percent"))
     # When both are loaded
-    one, other = load_source(file), load_source(percent)
-    # Then they give the same DAG, but for the lines of its tasks
-    assert (faults(one), faults(other)) == ([], [])
-    shape = [
-        [(t.task_id, t.upstream, t.operator) for t in loaded.specs["sales"].tasks.values()] for loaded in (one, other)
-    ]
-    assert shape[0] == shape[1]
+    both = [load_source(file), load_source(percent)]
+    # Then they define the same DAG, except for the lines of its tasks
+    assert [errors(loaded) for loaded in both] == [[], []]
+    shapes = [[(t.task_id, t.upstream, t.operator) for t in loaded.specs["sales"].tasks.values()] for loaded in both]
+    assert shapes[0] == shapes[1]
 
 
-def test_a_module_that_merely_mentions_dag_cells_runs_as_a_module(tmp_path: Path) -> None:
+def test_a_module_that_only_mentions_dag_cells_runs_as_a_module(tmp_path: Path) -> None:
     # Given a DAG file with cell markers and no DAG cell
     file = tmp_path / "plain.py"
     file.write_text("# %% one\nfrom nbflow import DAG\n# %% two\nwith DAG('plain', doc_md='# %%dag x'):\n    pass\n")
-    # Then all of it runs
+    # Then the whole file runs
     assert [dag.dag_id for dag in load_source(file).dags] == ["plain"]
 
 
-# ---------------------------------------------------------------------------------------- versions
+# ------------------------------------------------------------------------------------------------------------- versions
 
 
-def test_running_or_tidying_a_notebook_makes_no_new_version(file: Path) -> None:
-    # Given a notebook, and the same after it was run and got prose and another experiment
+def test_running_or_tidying_a_notebook_creates_no_new_version(file: Path) -> None:
+    # Given a notebook, and the same notebook with outputs, prose and another experiment
     before = notebook(SETUP, "%%dag --shared\ndef f(): ...", SALES)
     after = notebook(
         SETUP + "\nimport os\nx = 1", "!ls", "%%dag --shared\ndef f(): ...", SALES, "plot()", outputs=True, prose="Text"
     )
-    # Then the text that its version keeps is the same
-    assert essence(before) == essence(after)
-    # And a change of a DAG cell, its helpers or its imports makes another one
+    # Then the text of its version is the same
+    assert notebook_version_text(before) == notebook_version_text(after)
+    # And a change of a DAG cell, its helpers or its imports changes it
     for changed in (
         notebook(SETUP, "%%dag --shared\ndef f(): 1", SALES),
         notebook(SETUP, "%%dag --shared\ndef f(): ...", SALES + "\n# more"),
         notebook(SETUP.replace("import json", "import json as json"), "%%dag --shared\ndef f(): ...", SALES),
     ):
-        assert essence(changed) != essence(before)
+        assert notebook_version_text(changed) != notebook_version_text(before)
 
 
-def test_a_kept_version_gives_the_same_dags_when_its_notebook_is_gone(file: Path) -> None:
-    # Given a loaded notebook with a module beside it that a task imports
+def test_a_version_defines_the_same_dags_after_its_notebook_has_changed(file: Path) -> None:
+    # Given a loaded notebook whose task imports a module of the same folder
     (file.parent / "beside.py").write_text("VALUE = 42\n")
     body = "%%dag a\n@task\ndef t():\n    from beside import VALUE\n    return VALUE\nt()"
     loaded = load(file, "from nbflow import task", "import os", body)
     assert [*loaded.files] == ["report.ipynb", "beside.py"]
-    # When the notebook has changed meanwhile and its version is loaded
+    # When the notebook has changed and its version is loaded
     file.write_text(notebook("nothing"))
-    again = load_source(file, loaded.files, versions_folder=file.parent / "versions", keep=False)
-    # Then it is the DAG as it was
-    assert faults(again) == []
-    assert again.specs == loaded.specs
-    assert again.files == loaded.files
+    reloaded = load_source(file, loaded.files, versions_folder=file.parent / "versions", keep_imports=False)
+    # Then the DAG is unchanged
+    assert errors(reloaded) == []
+    assert reloaded.specs == loaded.specs
+    assert reloaded.files == loaded.files
 
 
-def test_an_unchanged_notebook_is_run_from_its_place(file: Path) -> None:
-    # Given a loaded notebook that was run since, which changed its outputs only
+def test_an_unchanged_notebook_is_run_from_its_own_file(file: Path) -> None:
+    # Given a loaded notebook that was run afterwards, which changed only its outputs
     loaded = load(file, SETUP, SALES)
     file.write_text(notebook(SETUP, SALES, outputs=True))
     # When its version is loaded
-    again = load_source(file, loaded.files)
-    # Then it is the notebook in its place that runs
-    assert again.path == str(file)
-    assert json.loads(next(iter(again.files.values())))["metadata"] == {"nbflow": "version"}
+    reloaded = load_source(file, loaded.files)
+    # Then the notebook itself is run
+    assert reloaded.path == str(file)
+    assert json.loads(next(iter(reloaded.files.values())))["metadata"] == {"nbflow": "version"}
 
 
-def test_retry_delay_reads_durations(file: Path) -> None:
-    # Given durations as people write them
+def test_retry_delay_takes_durations(file: Path) -> None:
+    # Given durations in several units
     from nbflow.sources.cell_options import OPTIONS
 
     read = OPTIONS["--retry-delay"].read
@@ -533,9 +534,9 @@ def test_retry_delay_reads_durations(file: Path) -> None:
     ]
 
 
-# ------------------------------------------------------------------------------------------------ any notebook
+# --------------------------------------------------------------------------------------------------------- any notebook
 
-PIECES = (
+CELLS = (
     "import json, os.path",
     "import json as helper",
     "from __future__ import annotations\nimport os",
@@ -557,32 +558,32 @@ PIECES = (
 )
 
 
-@given(st.lists(st.sampled_from(PIECES), max_size=8))
-def test_a_version_is_its_own_essence_and_runs_the_same(cells: list[str]) -> None:
+@given(st.lists(st.sampled_from(CELLS), max_size=8))
+def test_the_version_text_of_a_version_is_itself_and_defines_the_same_dags(cells: list[str]) -> None:
     # Given any notebook
     text = notebook(*cells)
-    kept = essence(text)
-    # Then what a version keeps of it keeps all of itself
-    assert essence(kept) == kept
-    # And makes the same DAGs of the same texts, none of them faulty
-    whole = [one for one in dag_sources(notebook_cells(text, "n.ipynb")) if one.fault is None]
-    again = dag_sources(notebook_cells(kept, "n.ipynb"))
-    assert [(one.magic, one.text) for one in again] == [(one.magic, one.text) for one in whole]
-    assert [one.fault for one in again] == [None] * len(whole)
+    stored = notebook_version_text(text)
+    # Then its version text is unchanged by extracting the version text again
+    assert notebook_version_text(stored) == stored
+    # And it defines the same DAGs with the same texts, without errors
+    sources = [source for source in dag_sources(notebook_cells(text, "n.ipynb")) if source.error is None]
+    reloaded = dag_sources(notebook_cells(stored, "n.ipynb"))
+    assert [(source.magic, source.text) for source in reloaded] == [(source.magic, source.text) for source in sources]
+    assert [source.error for source in reloaded] == [None] * len(sources)
 
 
-@given(st.lists(st.sampled_from(PIECES), max_size=8))
-def test_every_dag_cell_becomes_units_or_a_fault_in_its_place(cells: list[str]) -> None:
+@given(st.lists(st.sampled_from(CELLS), max_size=8))
+def test_every_dag_cell_becomes_units_or_an_error_with_its_line(cells: list[str]) -> None:
     # Given any notebook
     units = read_notebook(notebook(*cells), "n.ipynb")
-    # Then every unit compiles at its lines, or says which cell is at fault and where
+    # Then every unit compiles, or has an error with its cell and line
     for unit in units:
-        if unit.fault is not None:
-            number = int(str(unit.fault.cell).removeprefix("cell "))
-            assert 1 <= (unit.fault.line or 0) <= cells[number - 1].count("\n") + 1
+        if unit.error is not None:
+            number = int(str(unit.error.cell).removeprefix("cell "))
+            assert 1 <= (unit.error.line or 0) <= cells[number - 1].count("\n") + 1
         else:
             compiled(unit)
-    # And a notebook with DAG cells gives something for each
+    # And every DAG cell has a unit
     dags = [index for index, cell in enumerate(cells) if cell.startswith("%%dag") and "--shared" not in cell]
-    wanted = {f"cell{index}" for index in dags}
-    assert wanted <= {unit.namespace for unit in units}
+    expected = {f"cell{index}" for index in dags}
+    assert expected <= {unit.namespace for unit in units}

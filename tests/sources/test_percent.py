@@ -1,4 +1,4 @@
-"""Percent-format files: their cells as jupytext sees them, at the lines of the file."""
+"""Percent-format files: the same cells as in jupytext, with the lines of the file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIKE_JUPYTEXT = {
     "many blanks": "#   %%   one\nx = 1\n#\t%%\ty\ny = 1\n",
     "Windows' line ends": "# %%\r\n# %%dag a\r\nx = 1\r\n# %%\r\ny = 1\r\n",
     "an open string": "# %%\nx = 1\n# %%\ny = '''\n# %%\nz = 1\n",
-    "words that are no markers": "# %%\nx = 1\n#%% \n# %%, no\ny = 1\n# % %\n# x %%\n",
+    "text that is not a marker": "# %%\nx = 1\n#%% \n# %%, no\ny = 1\n# % %\n# x %%\n",
 }
 
 
@@ -39,22 +39,22 @@ def test_cells_are_those_that_jupytext_reads(name: str) -> None:
     # Given a percent file
     text = LIKE_JUPYTEXT[name]
     # When its cells are read by jupytext and by nbflow
-    theirs = [cell.source for cell in jupytext.reads(text, fmt="py:percent").cells if cell.cell_type == "code"]
-    ours = percent_cells(text, "f.py")
-    # Then they are the same, but for blank lines around them
-    assert [cell.source.strip() for cell in ours if cell.source.strip()] == [one.strip() for one in theirs if one]
-    # And each stands at the line that it names
+    expected = [cell.source for cell in jupytext.reads(text, fmt="py:percent").cells if cell.cell_type == "code"]
+    cells = percent_cells(text, "f.py")
+    # Then they are the same, except for blank lines around them
+    assert [cell.source.strip() for cell in cells if cell.source.strip()] == [text.strip() for text in expected if text]
+    # And each begins at its line of the file
     lines = text.splitlines()
-    for cell in ours:
+    for cell in cells:
         first = next(iter(cell.source.strip().splitlines()), "")
-        found = [line for line in lines[cell.first_line - 1 :] if line.strip()]
-        assert first == "" or found[0].removeprefix("# ").removeprefix("#") == first.removeprefix("# ")
+        rest = [line for line in lines[cell.first_line - 1 :] if line.strip()]
+        assert first == "" or rest[0].removeprefix("# ").removeprefix("#") == first.removeprefix("# ")
 
 
 @pytest.mark.parametrize(
     ("text", "kinds"),
     [
-        ("# %%\n# # %%dag a\nx = 1\n", ["plain"]),  # jupytext's way to write a cell whose magic is commented out
+        ("# %%\n# # %%dag a\nx = 1\n", ["plain"]),  # jupytext writes a magic that is commented out in this way
         ("# %%\n# # %%dag a\n# %%dag b\nx = 1\n", ["plain", "dag"]),
         ("# %%\n\n# %%dag a\nx = 1\n", ["dag"]),
         ("# %%\nx = 1\n# %%dag a\ny = 1\n", ["plain", "dag"]),
@@ -68,8 +68,8 @@ def test_which_cells_are_dag_cells(text: str, kinds: list[str]) -> None:
     assert [cell.kind for cell in percent_cells(text, "f.py") if cell.source.strip()] == kinds
 
 
-def test_a_string_in_a_dag_cell_keeps_what_looks_like_a_magic() -> None:
-    [cell] = [one for one in percent_cells('# %%dag a\nx = """\n# %%dag b\n"""\n', "f.py") if one.kind == "dag"]
+def test_a_line_of_a_string_that_looks_like_a_magic_is_unchanged() -> None:
+    [cell] = [cell for cell in percent_cells('# %%dag a\nx = """\n# %%dag b\n"""\n', "f.py") if cell.kind == "dag"]
     assert cell.body == 'x = """\n# %%dag b\n"""'
 
 
@@ -92,19 +92,19 @@ FAULTY = {
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("fault", FAULTY)
-def test_faults_name_the_line_of_the_file(tmp_path: Path, head: str, fault: str) -> None:
-    # Given a percent file with a mistake in its fourth line after some head
-    text = HEADS[head] + FAULTY[fault]
+@pytest.mark.parametrize("error", FAULTY)
+def test_errors_have_the_line_of_the_file(tmp_path: Path, head: str, error: str) -> None:
+    # Given a percent file with an error in the fourth line after its head
+    text = HEADS[head] + FAULTY[error]
     file = tmp_path / "report.py"
     file.write_bytes(text.encode())
     # When it is loaded
     loaded = load_source(file)
-    # Then the fault names that line, as an editor counts it
-    assert [fault.line for fault in loaded.faults] == [HEADS[head].count("\n") + 4], loaded.faults
+    # Then the error has that line, as an editor counts it
+    assert [error.line for error in loaded.import_errors] == [HEADS[head].count("\n") + 4], loaded.import_errors
 
 
-def test_a_task_of_a_percent_file_stands_at_its_line(tmp_path: Path) -> None:
+def test_a_task_of_a_percent_file_has_its_line(tmp_path: Path) -> None:
     file = tmp_path / "report.py"
     file.write_text(textwrap.dedent(f"# %% [markdown]\n# Title\n\n# %%\n# %%dag a\n{DAG_CELL}"))
     [dag] = load_source(file).dags
