@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from nbflow.commands.way_out import Surface, told
+from nbflow.commands.way_out import Surface, spelled, told
 from nbflow.errors import NbflowError
+
+if TYPE_CHECKING:
+    from nbflow.way_out import Way
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,6 +37,11 @@ def red_line(error: BaseException) -> list[str]:
     lines = [f"{_RED}Error: {text}{_PLAIN}"]
     detail = getattr(error, "detail", "")
     return [*lines, *detail.splitlines()] if isinstance(detail, str) and 'File "' in detail else lines
+
+
+def spell(way: Way) -> str:
+    """A command as one types it in a notebook."""
+    return spelled(way, Surface.NOTEBOOK)
 
 
 def told_in_one_line(function: Callable[P, R]) -> Callable[P, R]:

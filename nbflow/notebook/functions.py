@@ -16,12 +16,12 @@ from nbflow.authoring.dag import DAG
 from nbflow.commands import command
 from nbflow.commands.runs import planned
 from nbflow.core.backfill import Reprocess
-from nbflow.core.snapshot import Instance, Run, TaskKey
-from nbflow.core.states import FAILED_STATES, STATE_MEANINGS, TaskState
-from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
+from nbflow.core.snapshot import Run, TaskKey
+from nbflow.core.states import STATE_MEANINGS
+from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook.breakpoints import breakpoints_stop
 from nbflow.notebook.commands import context_of, function_of, previewed, result_of
-from nbflow.notebook.error_display import told_in_one_line
+from nbflow.notebook.error_display import spell, told_in_one_line
 from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, execution_count
 from nbflow.notebook.session import Session, session
 from nbflow.services import schedulers
@@ -48,14 +48,16 @@ from nbflow.views.gantt import GanttQuery
 from nbflow.views.graph import GraphQuery, GraphView, graph_view
 from nbflow.views.grid import GridQuery
 from nbflow.views.import_errors import ImportErrorsQuery
+from nbflow.views.lookups import check_task, task_key
 from nbflow.views.next_runs import NextRunsQuery
 from nbflow.views.runs import RunsQuery
 from nbflow.views.task_instances import TaskInstancesQuery
-from nbflow.views.task_log import TaskLogQuery
+from nbflow.views.task_log import TaskLogQuery, find_logged
 from nbflow.views.timeline import timeline_view
 from nbflow.views.values import zone_of
 from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
+from nbflow.way_out import way
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -129,7 +131,8 @@ def with_kernel(here: Session, view: GraphView, version: int | None = None) -> G
     saved file's, and what to do where a run is held."""
     own = here.dags.get(view.dag_id)
     kernels = own is not None and version == own.version.number
-    held = f"{view.dag_id} is paused, so this run waits: %dag unpause {view.dag_id}" if view.held else ""
+    unpause = spell(way("dags unpause", view.dag_id))
+    held = f"{view.dag_id} is paused, so this run waits: {unpause}" if view.held else ""
     parts = (here.differs(view.dag_id) if kernels else "", held)
     return replace(view, footer=(*view.footer, *filter(None, parts)))
 
@@ -144,7 +147,7 @@ def states(dag: Dag | None = None, *, run: str | None = None) -> Shown:
     here = session()
     found = here.find_run(dag, run)
     view = here.fetch(TaskInstancesQuery(dag_id=found.dag_id, run_id=found.run_id))
-    return Shown({row.id: row for row in view.rows}, tasks_bundle(view, here.app.clock.now()))
+    return Shown({row.id: row for row in view.rows}, tasks_bundle(view, here.app.clock.now(), spell))
 
 
 def _spec_of_run(here: Session, run: Run) -> DagSpec:
@@ -162,9 +165,9 @@ def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
     found = here.find_run(dag, run)
     if task is None:
         view = here.fetch(WhyRunQuery(dag_id=found.dag_id, run_id=found.run_id))
-        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view, here.app.clock.now()))
-    _known_task(_spec_of_run(here, found), task)
-    key = _task_key(task)
+        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view, here.app.clock.now(), spell))
+    check_task(found.dag_id, task, _spec_of_run(here, found).tasks)
+    key = task_key(task)
     of_task = here.fetch(
         WhyTaskQuery(
             dag_id=found.dag_id,
@@ -173,21 +176,7 @@ def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
             map_index=key.map_index if key.map_index >= 0 else None,
         )
     )
-    return Shown({of_task.name: of_task.headline}, why_bundle(of_task, here.app.clock.now()))
-
-
-def _task_key(text: str) -> TaskKey:
-    """``load``, or ``load[1]`` for one instance of a mapped task."""
-    name, _, rest = text.partition("[")
-    index = rest.removesuffix("]")
-    return TaskKey(name, int(index) if index.isdigit() else -1)
-
-
-def _known_task(spec: DagSpec, task: str) -> None:
-    name = task.partition("[")[0]
-    if name not in spec.tasks:
-        hint = did_you_mean(name, spec.tasks).strip() or f"It has: {', '.join(list(spec.tasks)[:8])}."
-        raise TaskNotFound(f"DAG {spec.dag_id!r} has no task {task!r}.", hint=hint)
+    return Shown({of_task.name: of_task.headline}, why_bundle(of_task, here.app.clock.now(), spell))
 
 
 @told_in_one_line
@@ -199,32 +188,9 @@ def logs(
     here = session()
     task, run = context_of(here).task_or_run(_id(dag), task, run)
     found = here.find_run(dag, run)
-    ti = _logged(here, found, _spec_of_run(here, found), task)
-    view = here.fetch(
-        TaskLogQuery(
-            dag_id=found.dag_id,
-            run_id=found.run_id,
-            task_id=ti.task_id,
-            map_index=ti.map_index,
-            try_number=try_number,
-            search=search,
-        )
-    )
+    key = find_logged(here.app.store, found, task)
+    view = here.fetch(TaskLogQuery(**found.key._asdict(), **key._asdict(), try_number=try_number, search=search))
     return Shown([line.message for line in view.lines], log_bundle(view))
-
-
-def _logged(here: Session, run: Run, spec: DagSpec, task: str | None) -> Instance:
-    instances = here.app.store.instances(run.key)
-    if task is not None:
-        _known_task(spec, task)
-        own = [one for one in instances if task in (one.task_id, str(one.key))]
-        if own:
-            return next((one for one in own if one.state in FAILED_STATES), own[0])
-    tried = [one for one in instances if one.try_number > 0 and (task is None or one.task_id == task)]
-    if not tried:
-        raise NbflowError(f"Nothing of run {run.run_id} has been tried yet.", hint=f"See: %dag why {run.dag_id}.")
-    failed = [one for one in tried if one.state is TaskState.FAILED]
-    return max(failed or tried, key=lambda one: one.start_date or run.run_after)
 
 
 @told_in_one_line

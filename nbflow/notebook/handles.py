@@ -18,7 +18,7 @@ from nbflow.core.snapshot import Instance, Run
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Change, Snapshot
-from nbflow.notebook.error_display import mark, told_in_one_line
+from nbflow.notebook.error_display import mark, spell, told_in_one_line
 from nbflow.ui import formatting
 from nbflow.ui.html import backfill_bundle, graph_bundle
 from nbflow.ui.live import LiveGraph
@@ -27,7 +27,9 @@ from nbflow.views.backfill import BackfillQuery, BackfillView, backfill_view
 from nbflow.views.graph import GraphQuery, GraphView, changed_fields, operator_name
 from nbflow.views.task_log import TaskLogQuery
 from nbflow.views.values import cause_words, elapsed, in_zone, state_counts, zone_of
+from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
+from nbflow.way_out import respelled
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -302,9 +304,10 @@ class RunHandle(Watched):
         return f"<run {self.run_id} of {self.dag_id}: {self.state} ({counts})>"
 
     def _late(self, seconds: float) -> NbflowError:
-        waits = self._session.operations.why(self.key)
-        first = next((f"{key}: {wait.text}" for key, wait in waits.items()), "")
-        return NbflowError(f"Run {self.run_id} is still {self.state} after {seconds:g} s. {first}".strip())
+        waits = self._session.fetch(WhyRunQuery(dag_id=self.dag_id, run_id=self.run_id)).rows
+        first = next((row for row in waits if row.reason), None)
+        text = f"Run {self.run_id} is still {self.state} after {seconds:g} s."
+        return NbflowError(f"{text} {first.id}: {first.reason}", ways=first.ways) if first else NbflowError(text)
 
     def _instances(self) -> list[Instance]:
         return self._session.app.store.instances(self.key)
@@ -355,7 +358,11 @@ class RunHandle(Watched):
         log = self._session.fetch(TaskLogQuery(**which))
         return {
             "subtitle": operator_name(self._spec.tasks[task_id]),
-            "why": {"headline": why.headline, "grounds": list(why.grounds), "ways_out": list(why.ways_out)},
+            "why": {
+                "headline": respelled(why.headline, why.ways_out, spell),
+                "grounds": list(why.grounds),
+                "ways_out": [spell(one) for one in why.ways_out],
+            },
             "log": [
                 {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message}
                 for line in log.lines[-PANEL_LINES:]

@@ -1,4 +1,4 @@
-"""The metastore: ``open_store(url)`` gives a :class:`nbflow.store.base.Store`."""
+"""The metastore: ``open_store(url)`` returns a :class:`nbflow.store.base.Store`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Box", "open_store"]
 
 
 class Box(Protocol):
-    """Encrypts what the store keeps secret (``nbflow.secrets.SecretBox``)."""
+    """Encrypts and decrypts stored secrets (``nbflow.secrets.SecretBox``)."""
 
     def encrypt(self, text: str) -> str: ...
     def decrypt(self, stored: str) -> str: ...
@@ -28,12 +28,13 @@ def open_store(
     fernet: Box | None = None,
     new_id: Callable[[], str] | None = None,
 ) -> Store:
-    """Open the metastore at ``url``; its tables are made by ``migrate()``.
+    """Open the metastore at ``url``; ``migrate()`` creates its tables.
 
-    ``memory://``, ``sqlite:////absolute/path.db`` or ``postgresql://user@host/name``. ``synchronous`` is SQLite's
-    pragma: NORMAL survives a killed process, FULL a power cut too. ``busy_timeout`` (seconds) is how long a writer
-    waits for another one, where the URL does not say (``?timeout=``). Without ``fernet`` secrets can be neither written
-    nor read. ``new_id`` gives attempt ids (default: random). Raises ConfigError for another kind of URL.
+    ``url``: ``memory://``, ``sqlite:////absolute/path.db`` or ``postgresql://user@host/name``. ``synchronous`` is
+    SQLite's pragma: with NORMAL commits survive a killed process, with FULL a power cut too. ``busy_timeout`` (seconds)
+    is how long an SQLite writer waits for the lock, unless the URL has ``?timeout=``. Without ``fernet``, secrets can
+    be neither written nor read. ``new_id`` returns attempt ids (default: random). Raises ConfigError for another kind
+    of URL.
     """
     if url in ("memory://", "memory:"):
         from nbflow.store.memory import MemoryStore
@@ -46,6 +47,6 @@ def open_store(
             url += f"{'&' if '?' in url else '?'}timeout={busy_timeout:g}"
         return SqlStore(url, synchronous=synchronous, fernet=fernet, new_id=new_id)
     raise ConfigError(
-        f"{url.partition('://')[0]}:// is no metastore.",
+        f"nbflow has no metastore for {url.partition('://')[0]}:// URLs.",
         hint="Use sqlite:////path/nbflow.db or postgresql://user@host/db.",
     )

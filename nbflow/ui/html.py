@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from nbflow.ui import formatting
@@ -43,6 +43,7 @@ from nbflow.views.timeline import TimelineView
 from nbflow.views.values import EventRow, state_counts
 from nbflow.views.why_run import WhyRunView
 from nbflow.views.why_task import WhyTaskView
+from nbflow.way_out import Way, respelled
 
 MAX_LOG_LINES = 1_000
 MAX_LINE = 2_000  # characters of one log line
@@ -292,7 +293,7 @@ def runs_bundle(view: RunsView, now: datetime) -> Bundle:
                 Cell(text=formatting.short_time(r.logical_date), hover=formatting.exact(r.logical_date)),
                 when_cell(formatting.relative(r.start_date, now)),
                 Cell(text=_took(r.start_date, r.end_date, now), right=True),
-                Cell(text=formatting.counts_line(r.counts) if r.counts else "", muted=True),
+                Cell(text=formatting.counts_line(r.counts) if r.counts else "", muted=True, wraps=True),
             )
             for r in view.rows
         ),
@@ -310,7 +311,11 @@ def _took(start: datetime | None, end: datetime | None, now: datetime) -> str:
     return f"{taken} so far" if start is not None and end is None else taken
 
 
-def tasks_bundle(view: TaskInstancesView, now: datetime) -> Bundle:
+Spell = Callable[[Way], str]
+"""How a surface spells a command; ``str`` is the terminal's spelling."""
+
+
+def tasks_bundle(view: TaskInstancesView, now: datetime, spell: Spell = str) -> Bundle:
     """The task instances of a run, and below them how many there are of each state."""
     title = f"{view.dag_id}, {view.run}: {view.run_state}" if view.dag_id else "Tasks"
     table = Table(
@@ -320,7 +325,8 @@ def tasks_bundle(view: TaskInstancesView, now: datetime) -> Bundle:
                 Cell(text=r.task_id, bold=True), Cell(text=str(r.map_index) if r.map_index >= 0 else "", right=True),
                 state_cell(r.state), Cell(text=formatting.tries(r.try_number, r.max_tries)),
                 when_cell(formatting.relative(r.start_date, now)),
-                Cell(text=_took(r.start_date, r.end_date, now), right=True), Cell(text=r.reason),
+                Cell(text=_took(r.start_date, r.end_date, now), right=True),
+                Cell(text=respelled(r.reason, r.ways, spell)),
             )
             for r in view.rows
         ),
@@ -420,16 +426,13 @@ def log_bundle(view: TaskLogView) -> Bundle:
         f'color:{light.text};background-color:{light.raised}">' + "\n".join(html_lines) + "</pre>"
     )
     if not lines:
-        said = "The log is empty so far."
-        if view.search:
-            said = f"No line holds {view.search!r}; {formatting.count(view.searched, 'line')} were searched."
-        body, text_lines = _note(said), [said]
+        body, text_lines = _note(view.empty), [view.empty]
     aside = f"{formatting.count(len(view.lines) + view.dropped, 'line')}" + (f" · times in {zone}" if zone else "")
     html = card("log", view.title, body, aside=escape(aside))
     return Bundle(html=html, text=_joined(f"{view.title} ({aside})", *text_lines))
 
 
-def why_bundle(view: WhyTaskView, now: datetime | None = None) -> Bundle:
+def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = str) -> Bundle:
     """What happened, and why does it wait? The headline is the answer, the rest its grounds."""
     state = known(view.state)
     tint = palettes()[0].states[state]
@@ -437,30 +440,32 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None) -> Bundle:
     if view.until is not None and now is not None:
         lines.insert(0, f"Until {formatting.short_time(view.until)}, {formatting.relative(view.until, now).relative}.")
     grounds = "".join(f'<div style="margin-top:2px">{escape(line)}</div>' for line in lines)
+    headline = respelled(view.headline, view.ways_out, spell)
+    ways_out = [one for one in map(spell, view.ways_out) if one not in headline]
     ways = ""
-    if view.ways_out:
+    if ways_out:
         commands = " or ".join(
-            f'<code style="background-color:transparent;color:inherit">{escape(w)}</code>' for w in view.ways_out
+            f'<code style="background-color:transparent;color:inherit">{escape(w)}</code>' for w in ways_out
         )
         ways = f'<div style="margin-top:4px">To go on: {commands}</div>'
     body = (
         f'<div class="nfo-st nfo-{state}" style="margin:12px;padding:10px 14px;border-left:3px solid {tint.line};'
-        f'background-color:{tint.fill};color:{tint.text}"><b>{escape(view.headline)}</b>{grounds}{ways}</div>'
+        f'background-color:{tint.fill};color:{tint.text}"><b>{escape(headline)}</b>{grounds}{ways}</div>'
     )
     history = _event_table(view.history)
     if view.history:
         short = len(view.history) <= SHORT_HISTORY
         body += _folded(formatting.count(len(view.history), "event"), html_table(history), open_=short)
     text = _joined(
-        f"{view.subject} is {view.state}: {view.headline}",
+        f"{view.subject} is {view.state}: {headline}",
         *(f"  {line}" for line in lines),
-        "  To go on: " + " or ".join(view.ways_out) if view.ways_out else "",
+        "  To go on: " + " or ".join(ways_out) if ways_out else "",
         text_table(history) if view.history else "",
     )
     return Bundle(html=card("why", view.subject, body, chips=chip_html(view.state)), text=text)
 
 
-def why_run_bundle(view: WhyRunView, now: datetime) -> Bundle:
+def why_run_bundle(view: WhyRunView, now: datetime, spell: Spell = str) -> Bundle:
     """Which tasks of a run wait or failed, each with the reason, and when waiting ends by itself."""
     title = f"{view.dag_id}, {view.run}: {view.run_state}"
     if not view.rows:
@@ -471,7 +476,7 @@ def why_run_bundle(view: WhyRunView, now: datetime) -> Bundle:
             (
                 Cell(text=row.id, bold=True),
                 state_cell(row.state),
-                row.text,
+                respelled(row.text, row.ways, spell),
                 when_cell(formatting.relative(row.until, now)) if row.until is not None else Cell(),
             )
             for row in view.rows

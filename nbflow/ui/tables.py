@@ -25,7 +25,8 @@ MAX_CELL = 400  # characters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """`text` in words; `state` makes it a chip; `hover` is the exact form; `bars`, a small chart of (state, share)."""
+    """`text` in words; `state` makes it a chip; `hover` is the exact form; `bars`, a small chart of (state, share);
+    `wraps`: the text may take several lines where there is little room."""
 
     text: str = ""
     state: str = ""
@@ -34,6 +35,7 @@ class Cell:
     mono: bool = False
     muted: bool = False
     right: bool = False
+    wraps: bool = False
     bars: tuple[tuple[str, float], ...] = ()
 
 
@@ -173,7 +175,8 @@ def _th(name: str, *, right: bool) -> str:
 def _td(cell: Cell, column: str) -> str:
     style = "padding:5px 12px;text-align:" + ("right" if cell.right else "left") + ";vertical-align:middle"
     wraps = len(cell.text) > 48
-    style += ";overflow-wrap:anywhere" if wraps else ";white-space:nowrap"  # a long name has no spaces to break at
+    if not cell.wraps:  # a long name has no spaces to break at
+        style += ";overflow-wrap:anywhere" if wraps else ";white-space:nowrap"
     if cell.bold:
         style += ";font-weight:600"
     if cell.mono:

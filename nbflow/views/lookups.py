@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from nbflow.core.snapshot import Run, RunKey
-from nbflow.errors import DagNotFound, DagRunNotFound
+from collections.abc import Iterable
+
+from nbflow.core.snapshot import Run, RunKey, TaskKey
+from nbflow.errors import DagNotFound, DagRunNotFound, TaskNotFound, did_you_mean
 from nbflow.store.base import DagRow, DagVersion, Store
+from nbflow.way_out import SEE_DAGS, way
 
 
 def version_of(store: Store, dag_id: str, number: int | None = None) -> DagVersion:
@@ -12,7 +15,7 @@ def version_of(store: Store, dag_id: str, number: int | None = None) -> DagVersi
     found = store.version(dag_id, number)
     if found is None:
         what = f"DAG {dag_id!r}" if number is None else f"version {number} of DAG {dag_id!r}"
-        raise DagNotFound(f"There is no {what}.", hint="See: nbflow dags list.")
+        raise DagNotFound(f"There is no {what}.", hint=f"See: {SEE_DAGS[0]}.", ways=SEE_DAGS)
     return found
 
 
@@ -20,7 +23,7 @@ def row_of(store: Store, dag_id: str) -> DagRow:
     """The row of a DAG, whether a schedule follows it or not. Raises DagNotFound."""
     found = store.dag(dag_id) or next(iter(store.unscheduled_dags([dag_id])), None)
     if found is None:
-        raise DagNotFound(f"There is no DAG {dag_id!r}.", hint="See: nbflow dags list.")
+        raise DagNotFound(f"There is no DAG {dag_id!r}.", hint=f"See: {SEE_DAGS[0]}.", ways=SEE_DAGS)
     return found
 
 
@@ -28,5 +31,21 @@ def run_of(store: Store, dag_id: str, run_id: str) -> Run:
     """A run. Raises DagRunNotFound."""
     found = store.run(RunKey(dag_id, run_id))
     if found is None:
-        raise DagRunNotFound(f"DAG {dag_id!r} has no run {run_id!r}.", hint=f"See: nbflow dags list-runs {dag_id}.")
+        see = way("dags list-runs", dag_id)
+        raise DagRunNotFound(f"DAG {dag_id!r} has no run {run_id!r}.", hint=f"See: {see}.", ways=(see,))
     return found
+
+
+def task_key(text: str) -> TaskKey:
+    """``load``, or ``load[1]`` for one instance of a mapped task."""
+    name, _, rest = text.partition("[")
+    index = rest.removesuffix("]")
+    return TaskKey(name, int(index) if index.isdigit() else -1)
+
+
+def check_task(dag_id: str, task: str, known: Iterable[str]) -> None:
+    """Raises TaskNotFound, with the nearest name, for a task that is not among the ``known`` ones."""
+    name, names = task_key(task).task_id, list(known)
+    if name not in names:
+        hint = did_you_mean(name, names).strip() or f"It has: {', '.join(names[:8])}."
+        raise TaskNotFound(f"DAG {dag_id!r} has no task {task!r}.", hint=hint)

@@ -15,6 +15,7 @@ from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.values import in_dag_order, in_zone, run_title, zone_of
 from nbflow.views.why_run import last_errors, shows_error
+from nbflow.way_out import Way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -33,7 +34,7 @@ class TaskInstancesQuery(Query["TaskInstancesView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskInstanceRow(Row):
-    """``reason``: why it waits or what it failed with, in one line."""
+    """``reason``: why it waits or what it failed with, in one line; ``ways``: the commands in it that help."""
 
     task_id: str
     map_index: int = -1
@@ -43,6 +44,7 @@ class TaskInstanceRow(Row):
     start_date: datetime | None = None
     end_date: datetime | None = None
     reason: str = ""
+    ways: tuple[Way, ...] = ()
 
     @property
     def id(self) -> str:
@@ -89,15 +91,26 @@ def fetch(store: Store, query: TaskInstancesQuery, now: datetime, settings: Sett
                 max_tries=ti.max_tries + 1,
                 start_date=in_zone(ti.start_date, zone),
                 end_date=in_zone(ti.end_date, zone),
-                reason=reasons.get(ti.key, ""),
+                reason=reasons[ti.key].text if ti.key in reasons else "",
+                ways=tuple(reasons[ti.key].ways) if ti.key in reasons else (),
             )
             for ti in in_dag_order(tis, list(spec.tasks))
         ),
     )
 
 
-def _reasons(store: Store, run: Run, tis: Sequence[Instance], now: datetime, settings: Settings) -> dict[TaskKey, str]:
-    reasons = {key: wait.text for key, wait in explain_run(store, run.key, living(store, settings, now), now).items()}
-    failed = [ti.key for ti in tis if shows_error(ti) and ti.key not in reasons]
+@dataclass(frozen=True, slots=True)
+class _Reason:
+    text: str
+    ways: Sequence[Way] = ()
+
+
+def _reasons(
+    store: Store, run: Run, tis: Sequence[Instance], now: datetime, settings: Settings
+) -> dict[TaskKey, _Reason]:
+    waits = explain_run(store, run.key, living(store, settings, now), now)
+    failed = [ti.key for ti in tis if shows_error(ti) and ti.key not in waits]
     errors = last_errors(store.attempts(run.key)) if failed else {}
-    return reasons | {key: errors[key] for key in failed if key in errors}
+    return {key: _Reason(wait.text, wait.ways) for key, wait in waits.items()} | {
+        key: _Reason(errors[key]) for key in failed if key in errors
+    }

@@ -9,12 +9,15 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from nbflow.core.snapshot import INLINE, TaskKey
+from nbflow.core.snapshot import INLINE, Run, TaskKey
+from nbflow.core.states import FAILED_STATES, TaskState
+from nbflow.errors import NbflowError
 from nbflow.execution.logs import read_log
 from nbflow.store.base import Store
 from nbflow.views.base import Query, View
-from nbflow.views.lookups import run_of, version_of
-from nbflow.views.values import zone_of
+from nbflow.views.lookups import check_task, run_of, version_of
+from nbflow.views.values import count, zone_of
+from nbflow.way_out import way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -41,10 +44,19 @@ class TaskLogQuery(Query["TaskLogView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
+    """One line. What a task printed has no time and no source."""
+
     message: str
     at: datetime | None = None
     level: str = "INFO"
     source: str = ""
+
+    @property
+    def text(self) -> str:
+        """The line as it is in the file, its time in the view's zone."""
+        if self.at is None:
+            return self.message
+        return f"{self.at.isoformat(timespec='milliseconds')} {self.level} {self.source} | {self.message}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +71,14 @@ class TaskLogView(View):
     search: str = ""
     searched: int = 0
 
+    @property
+    def empty(self) -> str:
+        """What to say where there is no line."""
+        if not self.search:
+            return "The log is empty so far."
+        verb = "was" if self.searched == 1 else "were"
+        return f"No line holds {self.search!r}; {count(self.searched, 'line')} {verb} searched."
+
 
 def fetch(store: Store, query: TaskLogQuery, now: datetime, settings: Settings) -> TaskLogView:
     run = run_of(store, query.dag_id, query.run_id)
@@ -72,6 +92,24 @@ def fetch(store: Store, query: TaskLogQuery, now: datetime, settings: Settings) 
         note = LogLine(message="A test run's tasks print into the cell that ran them.")
         return TaskLogView(title=title, lines=(note,))
     return log_view(title, _text(paths[-1], whole=bool(query.search)) if paths else "", zone, search=query.search)
+
+
+def find_logged(store: Store, run: Run, task: str | None = None) -> TaskKey:
+    """The task instance whose log is shown for ``task`` (``load`` or ``load[1]``): of a mapped task one that failed,
+    else its first. Without ``task``: the last one that failed, else the last one that ran. Raises TaskNotFound, or
+    NbflowError where nothing was tried yet."""
+    tis = store.instances(run.key)
+    if task is not None:
+        check_task(run.dag_id, task, version_of(store, run.dag_id, run.version).spec.tasks)
+        tis = [ti for ti in tis if task in (ti.task_id, str(ti.key))]
+        if tis:
+            return next((ti.key for ti in tis if ti.state in FAILED_STATES), tis[0].key)
+    tried = [ti for ti in tis if ti.try_number > 0]
+    if not tried:
+        why = way("why", run.dag_id)
+        raise NbflowError(f"Nothing of run {run.run_id} has been tried yet.", hint=f"See: {why}.", ways=(why,))
+    failed = [ti for ti in tried if ti.state is TaskState.FAILED]
+    return max(failed or tried, key=lambda ti: ti.start_date or run.run_after).key
 
 
 def _text(path: str, *, whole: bool) -> str:

@@ -15,6 +15,7 @@ from nbflow.store.base import Attempt, Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.values import in_dag_order, in_zone, run_title, zone_of
+from nbflow.way_out import Way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -32,7 +33,8 @@ class WhyRunQuery(Query["WhyRunView"]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyRow(Row):
     """One task instance that waits, or that failed. ``kind`` and ``reason`` say why it waits, ``until`` when that ends
-    by itself; ``error`` is the last line of what its last try failed with."""
+    by itself, ``ways`` which commands in the reason help; ``error`` is the last line of what its last try failed
+    with."""
 
     task_id: str
     map_index: int = -1
@@ -40,6 +42,7 @@ class WhyRow(Row):
     kind: str = ""
     reason: str = ""
     until: datetime | None = None
+    ways: tuple[Way, ...] = ()
     error: str = ""
 
     @property
@@ -112,6 +115,7 @@ def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -
                     kind=wait.kind if wait is not None else "",
                     reason=wait.text if wait is not None else "",
                     until=in_zone(wait.until, zone) if wait is not None else None,
+                    ways=tuple(wait.ways) if wait is not None else (),
                     error=error,
                 )
             )

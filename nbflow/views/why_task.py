@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.states import FAILED_STATES, FINISHED
 from nbflow.errors import TaskInstanceNotFound
@@ -17,6 +15,7 @@ from nbflow.store.base import Store
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.values import EventRow, cause_words, event_rows, in_zone, run_title, zone_of
+from nbflow.way_out import Way, way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -53,7 +52,7 @@ class WhyTaskView(View):
     kind: str = ""
     until: datetime | None = None
     grounds: tuple[str, ...] = ()
-    ways_out: tuple[str, ...] = ()
+    ways_out: tuple[Way, ...] = ()
     history: tuple[EventRow, ...] = ()
 
     @property
@@ -76,13 +75,14 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
     events = store.events(run=run.key, key=ti.key)[-HISTORY:]
     error = _last_error(store, run.key, ti.key)
     grounds: list[str] = []
-    ways: tuple[str, ...] = ()
+    ways = tuple(wait.ways) if wait is not None else ()
     headline = wait.text if wait is not None else ""
     if ti.state in FINISHED:
         headline = cause_words(events[-1].cause) if events else f"It is {ti.state.value}."
         if ti.state in FAILED_STATES:
             grounds += [error] if error else []
-            ways = (f"%dag logs {run.dag_id} {ti.task_id}", f"%dag clear {run.dag_id} {ti.task_id}")
+            words = (run.dag_id, ti.task_id)
+            ways = (way("logs", *words, run.run_id), way("tasks clear", *words, "--run", run.run_id))
     elif error:
         grounds.append(f"The try before: {error}")
     return WhyTaskView(
@@ -94,7 +94,7 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
         kind=wait.kind if wait is not None else "",
         until=in_zone(wait.until, zone) if wait is not None else None,
         grounds=tuple(grounds),
-        ways_out=ways or _ways_out(run.dag_id, wait),
+        ways_out=ways,
         history=tuple(event_rows(events, zone)),
     )
 
@@ -114,15 +114,6 @@ def _last_error(store: Store, run: RunKey, key: TaskKey) -> str:
     attempts = store.attempts(run, key)
     lines = (attempts[-1].error or "").strip().splitlines() if attempts else []
     return lines[-1] if lines else ""
-
-
-def _ways_out(dag_id: str, wait: WaitReason | None) -> tuple[str, ...]:
-    ways: Mapping[str, tuple[str, ...]] = {
-        "paused": (f"%dag unpause {dag_id}",),
-        "no_scheduler": ("%nbflow start",),
-        "stuck": (f"%dag clear {dag_id} --failed",),
-    }
-    return ways.get(wait.kind, ()) if wait is not None else ()
 
 
 def _sentence(text: str) -> str:

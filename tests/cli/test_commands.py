@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
@@ -755,8 +756,8 @@ def test_a_lab_is_checked_in_the_terminal(nbflow, in_folder):
     nbflow("dags", "test", "hello")
     then = nbflow("labs", "01_hello_dag", "1")
     # Then
-    assert (first.code, first.out.splitlines()[0]) == (1, "Exercise 1: Two tasks, one after the other: not yet")
-    assert (then.code, then.out.splitlines()[0]) == (0, "Exercise 1: Two tasks, one after the other: passed")
+    assert (first.code, first.out.splitlines()[0]) == (1, "Exercise 1: Two tasks in order: not yet")
+    assert (then.code, then.out.splitlines()[0]) == (0, "Exercise 1: Two tasks in order: passed")
     assert nbflow("labs", "-o", "json").json[0]["passed"] == 1
 
 
@@ -878,3 +879,40 @@ def test_a_postgres_metastore_is_migrated_only_when_asked(nbflow, new_postgres_u
     assert nbflow("dags", "test", "sales", "2024-01-05", "-S", sales, "-o", "json").json["state"] == "success"
     assert nbflow("dags", "state", "sales", "2024-01-05").out == "success\n"
     assert nbflow("status").code == 1
+
+
+# ----------------------------------------------------------------------------------------------------------------- logs
+
+
+def test_logs_prints_the_log_of_the_task_that_failed(nbflow, in_folder, app):
+    # Given a run whose task has failed, in a process of its own
+    from nbflow.cli.progress import Progress
+    from nbflow.cli.run_here import drive
+
+    in_folder("failing.py", FAILING)
+    nbflow("dags", "unpause", "failing")
+    nbflow("dags", "trigger", "failing", "-l", "2024-01-05")
+    key = RunKey("failing", "manual__2024-01-05T00:00:00+00:00")
+    drive(app, [key], Progress(1, "runs"))
+    # When its log is asked for
+    done = nbflow("logs", "failing")
+    # Then it is on stdout, and whose it is on stderr
+    assert (done.code, done.err) == (0, f"wrong of {key.run_id}, try 1\n")
+    assert re.search(r"^2.* ERROR nbflow\.task \| Task failed: ValueError: no such customer$", done.out, re.M)
+    # And a search keeps the lines with the word, or says how many it read
+    found = nbflow("logs", "failing", "wrong", "last", "--search", "CUSTOMER").out.splitlines()
+    assert found == [line for line in done.out.splitlines() if "customer" in line]
+    nothing = nbflow("logs", "failing", "--search", "nowhere")
+    read = len(done.out.splitlines())
+    assert (nothing.code, nothing.out) == (1, "")
+    assert nothing.err == f"wrong of {key.run_id}, try 1: No line holds 'nowhere'; {read} lines were searched.\n"
+
+
+def test_logs_of_what_was_never_tried_says_so(nbflow, sales):
+    nbflow("dags", "trigger", "sales", "-S", sales, "-l", "2024-01-05")
+    done = nbflow("logs", "sales")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.endswith(" has been tried yet. See: nbflow why sales.\n")
+    assert nbflow("logs", "sales", "laod", "last").err == (
+        "nbflow: DAG 'sales' has no task 'laod'. Did you mean 'load'?\n"
+    )

@@ -29,6 +29,7 @@ from nbflow.views.timeline import TimelineView
 from nbflow.views.values import EventRow
 from nbflow.views.why_run import WhyRow, WhyRunView
 from nbflow.views.why_task import WhyTaskView
+from nbflow.way_out import Way, way
 from tests.ui.markup import Element, parse
 from tests.ui.samples import NOW
 
@@ -88,7 +89,9 @@ def every_view(text: str) -> list[Bundle]:
         html.events_bundle([event], title=text),
         html.log_bundle(TaskLogView(title=text, lines=(LogLine(message=text, level=text, source=text, at=NOW),))),
         html.why_bundle(
-            WhyTaskView(subject=text, state=text, headline=text, grounds=(text,), ways_out=(text,), history=(event,))
+            WhyTaskView(
+                subject=text, state=text, headline=text, grounds=(text,), ways_out=(way(text, text),), history=(event,)
+            )
         ),
         html.backfill_bundle(BackfillView(dag_id=text, runs=(planned,), remarks=(text,))),
         html.why_run_bundle(WhyRunView(dag_id=text, run_id=text, run=text, run_state=text, rows=(waits,)), NOW),
@@ -263,13 +266,30 @@ def test_a_log_keeps_its_end_and_loses_its_escapes() -> None:
 def test_why_gives_the_answer_its_grounds_and_the_way_out() -> None:
     view = WhyTaskView(
         subject="forex.load", state="up_for_retry", headline="Waits for its second try.", grounds=("retries=3",),
-        ways_out=("%dag clear forex load", "Retry now"),
+        ways_out=(way("tasks clear", "forex", "load"), way("dags unpause", "forex")),
     )  # fmt: skip
     assert html.why_bundle(view).text == (
         "forex.load is up_for_retry: Waits for its second try.\n"
         "  retries=3\n"
-        "  To go on: %dag clear forex load or Retry now"
+        "  To go on: nbflow tasks clear forex load or nbflow dags unpause forex"
     )
+
+
+def test_why_spells_commands_as_its_surface_does_and_names_each_once() -> None:
+    unpause = way("dags unpause", "forex")
+    reason = f"DAG forex is paused. Unpause it with: {unpause}"
+
+    def spell(one: Way) -> str:
+        return f"%{one.command.split()[-1]} {' '.join(one.words)}"
+
+    of_task = WhyTaskView(subject="forex.load", state="none", headline=reason, ways_out=(unpause,))
+    row = WhyRow(task_id="load", state="none", kind="paused", reason=reason, ways=(unpause,))
+    of_run = WhyRunView(dag_id="forex", run_id="r", run="run r", run_state="running", rows=(row,))
+
+    assert html.why_bundle(of_task, NOW, spell).text == (
+        "forex.load is none: DAG forex is paused. Unpause it with: %unpause forex"
+    )
+    assert html.why_run_bundle(of_run, NOW, spell).text.endswith("DAG forex is paused. Unpause it with: %unpause forex")
 
 
 def test_a_backfill_says_how_many_runs_it_makes_reruns_and_refuses() -> None:
