@@ -1,12 +1,11 @@
-"""How each surface spells a way out.
+"""How each surface spells a suggested command.
 
-A terminal types ``nbflow dags unpause sales``, a notebook ``%dag unpause sales``. A command without a magic is typed in
-a notebook as in a shell: ``!nbflow db migrate``. Arguments are declared once for all surfaces, so only the head
-differs."""
+A terminal shows ``nbflow dags unpause sales``, a notebook ``%dag unpause sales``. A command without a magic is run from
+a notebook through the shell: ``!nbflow db migrate``. All surfaces have the same arguments, so only the command differs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -19,49 +18,37 @@ if TYPE_CHECKING:
 
 
 class Surface(Enum):
-    """Where somebody reads what nbflow says."""
+    """Where a text is displayed."""
 
     TERMINAL = "terminal"
     NOTEBOOK = "notebook"
 
 
 def spelled(way: Way, surface: Surface) -> str:
-    """What one types."""
+    """The command line or magic."""
     if surface is Surface.TERMINAL:
         return str(way)
     return str(way).replace(f"nbflow {way.command}", _magic(way.command), 1)
 
 
 def _magic(name: str) -> str:
-    one = _declared(name)
-    return one.magic if one is not None and one.magic else f"!nbflow {name}"
+    command = _declared(name)
+    return command.magic if command is not None and command.magic else f"!nbflow {name}"
 
 
 def _declared(name: str) -> Command | None:
-    """The command; None for one that a terminal alone has, as "db migrate"."""
+    """The command; None for one that only the command line has, as "db migrate"."""
     from nbflow.commands import commands_of
 
-    return next((one for one in commands_of(name.split()[0]) if name in (one.name, *one.also)), None)
-
-
-def shown_ways(ways: Iterable[Way], surface: Surface) -> list[str]:
-    """Those of the ways that the surface has, as one types them there."""
-    known = [(way, _declared(way.command)) for way in ways]
-    there = [way for way, one in known if surface is Surface.NOTEBOOK or one is None or one.terminal]
-    return [spelled(way, surface) for way in there]
+    return next((one for one in commands_of(name.split()[0]) if name in (one.name, *one.aliases)), None)
 
 
 def invocation(name: str, surface: Surface, *words: str) -> str:
-    """A command with the words behind it, as a surface spells it."""
+    """A command with arguments in the surface's syntax."""
     return spelled(Way(name, words), surface)
 
 
-def respelled_for(text: str, ways: Iterable[Way], surface: Surface) -> str:
-    """A text with the ways that it names as the surface spells them."""
-    return respelled(text, ways, lambda way: spelled(way, surface))
-
-
-def told(said: NbflowError | WaitReason, surface: Surface) -> str:
-    """The text of an error or a reason, with its ways out as the surface spells them."""
-    text = said.text if isinstance(said, WaitReason) else str(said)
-    return respelled_for(text, said.ways, surface)
+def text_on(surface: Surface, message: NbflowError | WaitReason) -> str:
+    """The text of an error or a reason, with its suggested commands in the surface's syntax."""
+    text = message.text if isinstance(message, WaitReason) else str(message)
+    return respelled(text, message.ways, lambda way: spelled(way, surface))

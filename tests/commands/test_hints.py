@@ -18,12 +18,12 @@ from nbflow.cli.main import GROUPS
 from nbflow.cli.main import commands_of as lines_of
 from nbflow.cli.main import parse as parse_terminal
 from nbflow.commands import MODULES, all_commands, magics
-from nbflow.commands.way_out import Surface, invocation, told
+from nbflow.commands.way_out import Surface, invocation, text_on
 from nbflow.core.reasons import WaitReason
 from nbflow.errors import NbflowError
 from nbflow.notebook import magic_parser
 from nbflow.notebook.error_display import red_line
-from nbflow.sources.cell_options import ARGUMENTS, parser
+from nbflow.sources.cell_options import ARGUMENTS
 from nbflow.way_out import SEE_DAGS, Way, way
 
 ROOT = Path(nbflow.__file__).parent
@@ -126,7 +126,7 @@ def _takes(line: str) -> bool:
         return True
     table = magics(magic)
     verb, rest = ("", words) if "" in table else (words[0], words[1:])
-    Parser(magic, table[verb].arguments, voice=magic_parser.NOTEBOOK).parse(rest)
+    Parser(magic, table[verb].arguments, texts=magic_parser.NOTEBOOK).parse(rest)
     return True
 
 
@@ -181,7 +181,7 @@ PROSE = {"starts"}
 
 def _options(head: str, first: str, words: list[str]) -> set[str]:
     if head == "%%dag":
-        return {flag for argument in ARGUMENTS for flag in argument.flags} | set(parser().given([]))
+        return {flag for argument in ARGUMENTS for flag in argument.flags}
     if head == "%dag" and first in magic_parser.VERBS:
         return {flag for argument in magic_parser.arguments_of(first) for flag in argument.flags}
     if head == "nbflow" and first in GROUPS:
@@ -236,7 +236,7 @@ def test_an_error_and_a_reason_are_told_in_the_words_of_the_surface(ways, termin
     text = f"Do: {', '.join(map(str, ways))}"
     for said in (NbflowError(hint=text, ways=ways), WaitReason(kind="slot", text=text, ways=ways)):
         # Then each surface has its own words
-        assert (told(said, Surface.TERMINAL), told(said, Surface.NOTEBOOK)) == (terminal, notebook)
+        assert (text_on(Surface.TERMINAL, said), text_on(Surface.NOTEBOOK, said)) == (terminal, notebook)
     # And a notebook's red line does so by itself
     assert notebook in red_line(NbflowError("No.", hint=text, ways=ways))[0]
 
