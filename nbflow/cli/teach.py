@@ -11,7 +11,7 @@ from nbflow.commands.way_out import Surface
 from nbflow.way_out import way
 
 if TYPE_CHECKING:
-    from nbflow.teach.quiz import Sitting
+    from nbflow.teach.quiz import QuizSession
 
 
 def labs(call: Call) -> int:
@@ -46,22 +46,22 @@ def labs(call: Call) -> int:
 def quiz(call: Call) -> int:
     from nbflow.teach.progress import Progress
     from nbflow.teach.questions import load_quiz, quiz_names
-    from nbflow.teach.quiz import Sitting
+    from nbflow.teach.quiz import QuizSession
 
     args, progress = call.args, Progress(call.settings.home)
     if args.name is None:
-        sittings = [Sitting(load_quiz(name), progress) for name in quiz_names()]
-        call.show([_row(one) for one in sittings], empty="There are no quizzes.", columns=QUIZ_COLUMNS)
+        sessions = [QuizSession(load_quiz(name), progress) for name in quiz_names()]
+        call.show([_row(session) for session in sessions], empty="There are no quizzes.", columns=QUIZ_COLUMNS)
         return 0
-    sitting = Sitting(load_quiz(args.name), progress)
+    session = QuizSession(load_quiz(args.name), progress)
     if args.number is None:
-        _print_questions(sitting)
+        _print_questions(session)
         return 0
     if not args.answer:
         raise UsageError(
             "nbflow quiz: what is the answer?", hint=f"Say: {way('quiz', args.name, str(args.number), 'ANSWER')}"
         )
-    feedback = sitting.answer(args.number, " ".join(args.answer))
+    feedback = session.answer(args.number, " ".join(args.answer))
     print(output.harmless(repr(feedback)))
     return 0 if feedback.right else 1
 
@@ -69,21 +69,21 @@ def quiz(call: Call) -> int:
 QUIZ_COLUMNS = ("quiz", "title", "questions", "right")
 
 
-def _row(sitting: Sitting) -> dict[str, object]:
-    right = sum(item.passed_at is not None for item in sitting.items.values())
-    name, title, questions = sitting.quiz.name, sitting.quiz.title, len(sitting.quiz.questions)
+def _row(session: QuizSession) -> dict[str, object]:
+    right = sum(item.passed_at is not None for item in session.items.values())
+    name, title, questions = session.quiz.name, session.quiz.title, len(session.quiz.questions)
     return {"quiz": name, "title": title, "questions": questions, "right": right}
 
 
-def _print_questions(sitting: Sitting) -> None:
-    from nbflow.teach.quiz import answered, question_text
+def _print_questions(session: QuizSession) -> None:
+    from nbflow.teach.quiz import answered_right, question_text
 
     words = {True: " (right)", False: " (wrong so far)", None: ""}
-    print(f"{sitting.quiz.title}\n{sitting.quiz.about}")
-    for question in sitting.quiz.questions:
-        state = words[answered(sitting.items.get(question.number))]
+    print(f"{session.quiz.title}\n{session.quiz.about}")
+    for question in session.quiz.questions:
+        state = words[answered_right(session.items.get(question.number))]
         print(f"\n{question.number}.{state} {question_text(question)}")
-    print(f"\nAnswer with: {way('quiz', sitting.quiz.name, 'NUMBER', 'ANSWER')}. {sitting.score}.")
+    print(f"\nAnswer with: {way('quiz', session.quiz.name, 'NUMBER', 'ANSWER')}. {session.score}.")
 
 
 COMMANDS = (declared("labs", OUTPUT, run=labs), declared("quiz", OUTPUT, run=quiz))

@@ -1,4 +1,4 @@
-"""``%quiz`` and ``%lab``: each line makes one call. Rows in :data:`nbflow.notebook.magics.MAGICS` lead here."""
+"""``%quiz`` and ``%lab``: each line makes one call. :data:`nbflow.notebook.magics.MAGICS` refers to these functions."""
 
 from __future__ import annotations
 
@@ -11,61 +11,61 @@ from nbflow.notebook.handles import Shown
 from nbflow.teach.lab import Lab, Result, open_lab
 from nbflow.teach.lab_table import LABS
 from nbflow.teach.questions import quiz_names
-from nbflow.teach.quiz import Feedback, Sitting, open_quiz
+from nbflow.teach.quiz import Feedback, QuizSession, open_quiz
 from nbflow.ui.html import message_bundle
 from nbflow.ui.mime_bundle import Bundle
 
 
 @told_in_one_line
-def quiz_line(line: str) -> Sitting | Feedback | Bundle | Shown | None:
-    """A quiz, as a form; answers may be typed as well.
+def quiz_line(line: str) -> QuizSession | Feedback | Bundle | Shown | None:
+    """Take a quiz, in a form or by typing the answers.
 
-    %quiz                     which quizzes there are
-    %quiz dag_concepts        the quiz
-    %quiz dag_concepts 3      question 3 alone
+    %quiz                     list the quizzes
+    %quiz dag_concepts        open the quiz
+    %quiz dag_concepts 3      show question 3
     %quiz dag_concepts 3 b    answer question 3
     """
     args = _parsed("%quiz", line)
     if args is None:
         return None
     if args.name is None:
-        return _listed("quiz", quiz_names())
-    sitting = open_quiz(args.name)
+        return _list("quiz", quiz_names())
+    quiz = open_quiz(args.name)
     if args.number is None:
-        return sitting
-    return sitting.answer(args.number, " ".join(args.answer)) if args.answer else sitting.show(args.number)
+        return quiz
+    return quiz.answer(args.number, " ".join(args.answer)) if args.answer else quiz.show(args.number)
 
 
 @told_in_one_line
 def lab_line(line: str) -> Lab | Result | Shown | None:
-    """A lab: its exercises, and the look at one of them.
+    """Show the exercises of a lab, or check one.
 
-    %lab                               which labs there are
-    %lab 01_hello_dag                  its exercises, and how far one is
+    %lab                               list the labs
+    %lab 01_hello_dag                  show the exercises, and which are passed
     %lab 01_hello_dag 1                check exercise 1
-    %lab 01_hello_dag 5 "2024-01-01"   check exercise 5, which asks for an answer
+    %lab 01_hello_dag 5 "2024-01-01"   check exercise 5, which needs an answer
     """
     args = _parsed("%lab", line)
     if args is None:
         return None
     if args.name is None:
-        return _listed("lab", LABS)
+        return _list("lab", LABS)
     lab = open_lab(args.name)
     return lab if args.number is None else lab.check(args.number, *args.answer)
 
 
 def _parsed(magic: str, line: str) -> Values | None:
-    """The arguments of a line; None where help was asked for, which is printed."""
-    one = magics(magic)[""]
+    """The arguments of a line; None if the line requests help, which is printed."""
+    command = magics(magic)[""]
+    parser = Parser(magic, command.arguments, voice=NOTEBOOK, description=command.help)
     try:
-        return Parser(magic, one.arguments, voice=NOTEBOOK, description=one.help).parse(
-            split_line(magic, line, NOTEBOOK)
-        )
+        return parser.parse(split_line(magic, line, NOTEBOOK))
     except HelpWanted as wanted:
         print(wanted)
         return None
 
 
-def _listed(magic: str, names: Iterable[str]) -> Shown:
-    listed = list(names)
-    return Shown(listed, message_bundle(f"There are: {', '.join(listed)}. Open one: %{magic} {listed[0]}"))
+def _list(magic: str, names: Iterable[str]) -> Shown:
+    known = list(names)
+    plural = {"quiz": "Quizzes", "lab": "Labs"}[magic]
+    return Shown(known, message_bundle(f"{plural}: {', '.join(known)}. Open one with: %{magic} {known[0]}"))

@@ -756,8 +756,8 @@ def test_a_lab_is_checked_in_the_terminal(nbflow, in_folder):
     nbflow("dags", "test", "hello")
     then = nbflow("labs", "01_hello_dag", "1")
     # Then
-    assert (first.code, first.out.splitlines()[0]) == (1, "Exercise 1: Two tasks, one after the other: not yet")
-    assert (then.code, then.out.splitlines()[0]) == (0, "Exercise 1: Two tasks, one after the other: passed")
+    assert (first.code, first.out.splitlines()[0]) == (1, "Exercise 1: Two tasks in order: not yet")
+    assert (then.code, then.out.splitlines()[0]) == (0, "Exercise 1: Two tasks in order: passed")
     assert nbflow("labs", "-o", "json").json[0]["passed"] == 1
 
 

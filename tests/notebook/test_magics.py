@@ -541,8 +541,8 @@ def test_unloading_takes_everything_away(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("%quiz", "There are: dag_concepts. Open one: %quiz dag_concepts"),
-        ("%lab", "There are: 01_hello_dag. Open one: %lab 01_hello_dag"),
+        ("%quiz", "Quizzes: dag_concepts. Open one with: %quiz dag_concepts"),
+        ("%lab", "Labs: 01_hello_dag. Open one with: %lab 01_hello_dag"),
     ],
 )
 def test_a_teaching_magic_alone_lists_what_there_is(shell: Shell, line: str, said: str) -> None:
