@@ -94,4 +94,4 @@ def _check_reader() -> None:
 OUTPUT = argument(
     "-o", "--output", choices=("text", "json", "yaml", "plain"), default="text", help="Form of the lines (text)."
 )
-COMMANDS = (declared("logs", OUTPUT, run=logs, more="Exit code 1 if there is no line."),)
+COMMANDS = (declared("logs", OUTPUT, run=logs, epilog="Exit code 1 if there is no line."),)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.arguments import values_of
 from nbflow.authoring.dag import DAG
-from nbflow.commands import command
-from nbflow.commands.runs import planned
+from nbflow.commands import command_named
+from nbflow.commands.runs import backfill_plan
 from nbflow.core.backfill import Reprocess
 from nbflow.core.snapshot import Run, TaskKey
 from nbflow.core.states import STATE_MEANINGS
@@ -342,12 +342,13 @@ def backfill(
     if reprocess not in set(Reprocess):
         choices = ", ".join(Reprocess)
         raise NbflowError(f"reprocess is one of {choices}, not {reprocess!r}.{did_you_mean(reprocess, Reprocess)}")
-    here, one = session(), command("backfill create")
+    here, one = session(), command_named("backfill create")
     version = here.version(dag)
     asked = {"from_date": start, "to_date": end, "reprocess": reprocess, "run_backwards": backwards}
     if dry_run:
         args = values_of(one.arguments, {**asked, "dag_id": version.dag_id})
-        return BackfillHandle(here, version.dag_id, planned(context_of(here, dag), args), None, zone_of(version.spec))
+        plan = backfill_plan(context_of(here, dag), args)
+        return BackfillHandle(here, version.dag_id, plan, None, zone_of(version.spec))
     made = result_of("backfill create", dag, **asked, max_active_runs=max_active_runs, conf=conf).value
     _have_scheduler(here)
     return BackfillHandle(here, version.dag_id, made.plan, made.backfill_id, zone_of(version.spec))
@@ -377,8 +378,8 @@ def clear(
         "newest": newest,
     }
     if dry_run:
-        args = values_of(command("tasks clear").arguments, {**given, "dag_id": found.dag_id})
-        rows = previewed(command("tasks clear"), args).items
+        args = values_of(command_named("tasks clear").arguments, {**given, "dag_id": found.dag_id})
+        rows = previewed(command_named("tasks clear"), args).items
         cleared = [TaskKey(row["task_id"], row["map_index"]) for row in rows]
     else:
         cleared = result_of("tasks clear", dag, **given).value

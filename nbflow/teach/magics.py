@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nbflow.arguments import NOTEBOOK, HelpWanted, Parser, Values, split_line
+from nbflow.arguments import NOTEBOOK, HelpRequested, Parser, Values, split_line
 from nbflow.commands import magics
 from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.handles import Shown
@@ -57,10 +57,10 @@ def lab_line(line: str) -> Lab | Result | Shown | None:
 def _parsed(magic: str, line: str) -> Values | None:
     """The arguments of a line; None if the line requests help, which is printed."""
     command = magics(magic)[""]
-    parser = Parser(magic, command.arguments, voice=NOTEBOOK, description=command.help)
+    parser = Parser(magic, command.arguments, texts=NOTEBOOK, description=command.help)
     try:
         return parser.parse(split_line(magic, line, NOTEBOOK))
-    except HelpWanted as wanted:
+    except HelpRequested as wanted:
         print(wanted)
         return None
 
