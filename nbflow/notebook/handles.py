@@ -19,7 +19,7 @@ from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Change, Snapshot
 from nbflow.notebook.error_display import mark, spell, told_in_one_line
-from nbflow.notebook.shown import Shown, execution_count, seen
+from nbflow.notebook.shown import PICTURE_SECONDS, Shown, execution_count, seen
 from nbflow.notebook.task_functions import clear, logs, states, why
 from nbflow.ui import formatting
 from nbflow.ui.html import backfill_bundle, graph_bundle
@@ -445,7 +445,3 @@ def _states_of(view: BackfillView) -> dict[str, str]:
 def _is_over(view: BackfillView) -> bool:
     """Whether all its runs have ended; a preview has none."""
     return view.dry_run or all(state in RUN_FINISHED for state in _states_of(view).values())
-
-
-PICTURE_SECONDS = 0.25
-"""A table that changes more often flickers."""
