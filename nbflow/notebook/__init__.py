@@ -13,8 +13,11 @@ Modules:
     magics             registration, completion and help of the magics
     magic_parser       parses ``%dag VERB ...`` and calls the verb
     functions          the verbs as functions
+    task_functions     those about the tasks of a run: states, why, logs, clear
+    followed_log       ``%dag logs -f``
     commands           carries out a command of :mod:`nbflow.commands` in this kernel
-    handles            results that display themselves: ``Shown``, ``RunHandle``, ``BackfillHandle``
+    shown              ``Shown``: a value that displays itself
+    handles            ``RunHandle`` and ``BackfillHandle``
     session            the open NBFLOW_HOME and the DAGs of this kernel's cells
     cells              runs a ``%%dag`` cell (:mod:`nbflow.sources.notebooks` reads the cells of saved notebooks)
     cell_output        the output of a ``%%dag`` cell
@@ -45,4 +48,4 @@ from nbflow.notebook.functions import unpause as unpause
 from nbflow.notebook.functions import why as why
 from nbflow.notebook.handles import BackfillHandle as BackfillHandle
 from nbflow.notebook.handles import RunHandle as RunHandle
-from nbflow.notebook.handles import Shown as Shown
+from nbflow.notebook.shown import Shown as Shown

@@ -1,0 +1,58 @@
+"""``Shown``: the result of a notebook function, a value that displays itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from nbflow.notebook.session import session
+from nbflow.ui.mime_bundle import Bundle
+
+PICTURE_SECONDS = 0.25
+"""Minimum interval of updates of a display; faster updates flicker."""
+
+
+def seen(bundle: Bundle) -> dict[str, str]:
+    """The MIME bundle of a cell's output: the picture and its text, or the text alone without ``save_output``."""
+    kinds = bundle.mime()
+    return kinds if session().pictures else {"text/plain": kinds["text/plain"]}
+
+
+class Shown:
+    """A value that displays itself: ``data`` is the value, ``bundle`` its display."""
+
+    def __init__(self, data: Any, bundle: Bundle) -> None:
+        self.data, self.bundle = data, bundle
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
+        return seen(self.bundle)
+
+    def __repr__(self) -> str:
+        return self.bundle.text
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.data)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.data[key]
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.data == (other.data if isinstance(other, Shown) else other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def execution_count() -> int | None:
+    """The execution count of the running cell; None outside of IPython."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return None
+    shell = get_ipython()
+    return None if shell is None else int(shell.execution_count)
