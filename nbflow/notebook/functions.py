@@ -309,7 +309,8 @@ def schedule(
     here = session()
     path, dag_id, existed = write_dag_file(here, notebook, cron=cron, name=name, parameters=parameters or {})
     row = here.app.store.dag(dag_id)
-    hint = "" if row is not None and not row.paused else f" It is paused; unpause it with: {spell(way('dags unpause', dag_id))}."
+    unpause = spell(way("dags unpause", dag_id))
+    hint = "" if row is not None and not row.paused else f" It is paused; unpause it with: {unpause}."
     if parameters and overwritten(here, notebook):
         hint += (
             f" No cell of {notebook} has the tag 'parameters'. Add the tag to the cell with the defaults, or that cell"
