@@ -343,9 +343,7 @@ def next_runs_bundle(view: NextRunsView, now: datetime, *, remark: str = "") -> 
         rows=tuple(
             (
                 Cell(text=formatting.short_time(r.run_after), bold=True),
-                Cell(
-                    text=formatting.relative(r.run_after, now).relative if r.run_after > now else "now", muted=True
-                ),
+                Cell(text=formatting.relative(r.run_after, now).relative if r.run_after > now else "now", muted=True),
                 formatting.short_time(r.logical_date),
                 Cell(text=_interval(r.data_interval_start, r.data_interval_end), muted=True),
             )
