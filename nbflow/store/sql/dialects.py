@@ -26,6 +26,7 @@ lock, the rows and the COMMIT leave in one pipeline, after every guard has been 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -171,8 +172,11 @@ class SqliteDialect:
     def create(self) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Readable by its owner alone; SQLite gives its -wal and -shm files the same mode.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            # Readable by its owner alone; SQLite gives its -wal and -shm files the same mode. A file that is there must
+            # not be opened here: closing it would drop the locks that other connections of this process hold on it, and
+            # other processes would throw away a log that is in use.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except OSError as error:
             raise StoreError(f"The metastore {self.path} cannot be made: {error.strerror}.") from error
         try:
