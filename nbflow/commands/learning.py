@@ -1,5 +1,5 @@
-"""Labs and quizzes. :mod:`nbflow.teach`, a surface of its own, carries them out: it registers itself here when nbflow
-starts, so that terminal and notebooks need not know it."""
+"""Commands on labs and quizzes. :mod:`nbflow.teach`, which is a surface, implements them: it registers itself here when
+nbflow starts, so that the terminal and the notebook do not import it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Who carries out one of these commands. ``names``: what its first argument can be."""
+    """The implementation of a command. ``names`` lists the valid first arguments."""
 
     run: Callable[[Context, Values], Result]
     names: Callable[[], Iterable[str]]
@@ -28,18 +28,18 @@ _providers: dict[str, Provider] = {}
 
 
 def register(command: str, provider: Provider) -> None:
-    """Called once per process, before anything is carried out."""
+    """Set the implementation of a command. Called by the entry points, before any command runs."""
     _providers[command] = provider
 
 
 def names_of(command: str) -> list[str]:
-    """The labs or quizzes there are; none without a provider."""
+    """Names of the labs or quizzes, for completion; empty without a provider."""
     return list(_providers[command].names()) if command in _providers else []
 
 
 def _run(command: str, context: Context, args: Values) -> Result:
     if command not in _providers:
-        raise NbflowError(f"Nothing carries out {command!r} here.", hint="Start nbflow with: python -m nbflow")
+        raise NbflowError(f"No surface implements {command!r} here.", hint="Start nbflow with: python -m nbflow")
     return _providers[command].run(context, args)
 
 
@@ -47,14 +47,14 @@ COMMANDS = (
     Command(
         name="labs",
         magic="%lab",
-        help="The labs and how far one is; one lab; or the check of one of its exercises.",
-        more="Exit code 0 if the exercise is passed.",
+        help="List labs and progress, show a lab, or check an exercise.",
+        epilog="Exit code 0 if the exercise is passed.",
         permission="learning.edit",
         changes=True,
         arguments=(
-            argument("name", type=LAB, required=False, metavar="LAB", help="Which one (default: all)."),
-            argument("number", required=False, type=WHOLE, metavar="EXERCISE", help="Check this exercise."),
-            argument("answer", repeated=True, metavar="ANSWER", help="What an exercise asks for."),
+            argument("name", type=LAB, required=False, metavar="LAB", help="Name of the lab (default: all)."),
+            argument("number", required=False, type=WHOLE, metavar="EXERCISE", help="Number of the exercise to check."),
+            argument("answer", repeated=True, metavar="ANSWER", help="Answer that the exercise requires."),
         ),
         example="01_hello_dag 1",
         run=partial(_run, "labs"),
@@ -62,14 +62,16 @@ COMMANDS = (
     Command(
         name="quiz",
         magic="%quiz",
-        help="The quizzes and how far one is; one quiz; or an answer to one of its questions.",
-        more="Exit code 0 if the answer is right.",
+        help="List quizzes and progress, show a quiz, or answer a question.",
+        epilog="Exit code 0 if the answer is right.",
         permission="learning.edit",
         changes=True,
         arguments=(
-            argument("name", type=QUIZ, required=False, metavar="QUIZ", help="Which one (default: all)."),
-            argument("number", required=False, type=WHOLE, metavar="QUESTION", help="Answer this question."),
-            argument("answer", repeated=True, metavar="ANSWER", help="Letters (b, or a c), or a text."),
+            argument("name", type=QUIZ, required=False, metavar="QUIZ", help="Name of the quiz (default: all)."),
+            argument(
+                "number", required=False, type=WHOLE, metavar="QUESTION", help="Number of the question to answer."
+            ),
+            argument("answer", repeated=True, metavar="ANSWER", help="Letters (b, or: a c) or text."),
         ),
         example="dag_concepts 3 b",
         run=partial(_run, "quiz"),

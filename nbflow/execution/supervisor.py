@@ -524,7 +524,7 @@ class Supervisor:
             if try_.child is not None and not try_.process_stored:
                 pid = try_.child.pid
                 try:
-                    self._task_api.store.note_process(try_.work.attempt_id, pid=pid, pid_started=process_started(pid))
+                    self._task_api.store.set_process(try_.work.attempt_id, pid=pid, pid_started=process_started(pid))
                     try_.process_stored = True
                 except Exception as error:
                     self._log(f"the process id of {try_.key} could not be stored: {error}")

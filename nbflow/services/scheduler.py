@@ -58,7 +58,7 @@ from nbflow.execution.process_identity import process_started
 from nbflow.services.run_creation import RunMaker
 from nbflow.services.schedulers import is_here, runs
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
-from nbflow.store.codec import looks_at_past
+from nbflow.store.codec import needs_previous_run
 
 log = logging.getLogger(__name__)
 
@@ -346,7 +346,7 @@ class Scheduler:
         if not self.memory.other_schedulers.running:
             yield
             return
-        with self.store.exclusively("dispatch"):
+        with self.store.lock("dispatch"):
             self.memory.other_schedulers = self._used_by_other_schedulers()
             yield
 
@@ -458,7 +458,7 @@ class Scheduler:
 
     def _with_its_past(self, known: Snapshot) -> Snapshot:
         """A run's past changes without the run: a user puts yesterday's task right, an earlier run is made late."""
-        if not looks_at_past(known.dag) or (fresh := self.store.snapshot(known.run.key)) is None:
+        if not needs_previous_run(known.dag) or (fresh := self.store.snapshot(known.run.key)) is None:
             return known
         return known if fresh.previous == known.previous else replace(known, previous=fresh.previous)
 

@@ -1,24 +1,14 @@
-"""The metastore: ``open_store(url)`` gives a :class:`nbflow.store.base.Store`."""
+"""The metastore: ``open_store(url)`` returns a :class:`nbflow.store.base.Store`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from nbflow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nbflow.store.base import Store
-
-__all__ = ["Box", "open_store"]
-
-
-class Box(Protocol):
-    """Encrypts what the store keeps secret (``nbflow.secrets.SecretBox``)."""
-
-    def encrypt(self, text: str) -> str: ...
-    def decrypt(self, stored: str) -> str: ...
-
+    from nbflow.store.base import Box, Store
 
 def open_store(
     url: str,
@@ -28,12 +18,13 @@ def open_store(
     fernet: Box | None = None,
     new_id: Callable[[], str] | None = None,
 ) -> Store:
-    """Open the metastore at ``url``; its tables are made by ``migrate()``.
+    """Open the metastore at ``url``; ``migrate()`` creates its tables.
 
-    ``memory://``, ``sqlite:////absolute/path.db`` or ``postgresql://user@host/name``. ``synchronous`` is SQLite's
-    pragma: NORMAL survives a killed process, FULL a power cut too. ``busy_timeout`` (seconds) is how long a writer
-    waits for another one, where the URL does not say (``?timeout=``). Without ``fernet`` secrets can be neither written
-    nor read. ``new_id`` gives attempt ids (default: random). Raises ConfigError for another kind of URL.
+    ``url``: ``memory://``, ``sqlite:////absolute/path.db`` or ``postgresql://user@host/name``. ``synchronous`` is
+    SQLite's pragma: with NORMAL commits survive a killed process, with FULL a power cut too. ``busy_timeout`` (seconds)
+    is how long an SQLite writer waits for the lock, unless the URL has ``?timeout=``. Without ``fernet``, secrets can
+    be neither written nor read. ``new_id`` returns attempt ids (default: random). Raises ConfigError for another kind
+    of URL.
     """
     if url in ("memory://", "memory:"):
         from nbflow.store.memory import MemoryStore
@@ -46,6 +37,6 @@ def open_store(
             url += f"{'&' if '?' in url else '?'}timeout={busy_timeout:g}"
         return SqlStore(url, synchronous=synchronous, fernet=fernet, new_id=new_id)
     raise ConfigError(
-        f"{url.partition('://')[0]}:// is no metastore.",
+        f"nbflow has no metastore for {url.partition('://')[0]}:// URLs.",
         hint="Use sqlite:////path/nbflow.db or postgresql://user@host/db.",
     )

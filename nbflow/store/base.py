@@ -1,19 +1,19 @@
-"""The metastore's contract: queries and writes by intention. No session, row or SQL leaves ``nbflow.store``.
+"""The metastore's contract: the queries and writes that nbflow needs. No session, row or SQL leaves ``nbflow.store``.
 
-Rules that every store keeps (the contract tests in ``tests/store`` hold MemoryStore, SQLite and Postgres to them)
------------------------------------------------------------------------------------------------------------------
-* :meth:`Store.apply` is the only writer of states. It does a list of plans whole, in one transaction, or raises
-  ``StalePlan`` and changes nothing. Guards: the run's revision where the caller names it, each move's source state and
+Rules that every store keeps (the contract tests in ``tests/store`` check MemoryStore, SQLite and Postgres)
+-----------------------------------------------------------------------------------------------------------
+* :meth:`Store.apply` is the only writer of states. It applies a list of plans in one transaction, or raises
+  ``StalePlan`` and changes nothing. Guards: the revision of each run in ``expect``, each move's source state and
   attempt id, each run move's source state, and the transition tables (``IllegalTransition``).
 * Each move appends a row to the history (``task_event``) in the same transaction.
-* A move to ``queued`` makes a fresh attempt and clears the XComs of the instance, unless the try goes on (after a
-  deferral or a reschedule). Nothing else makes attempts. ``apply`` returns them in order.
+* A move to ``queued`` creates an attempt and clears the XComs of the instance, unless the try continues (after a
+  deferral or a reschedule). Nothing else creates attempts. ``apply`` returns them in order.
 * A write by an attempt that is not the instance's current one raises ``StaleAttempt``.
 * Two runs of one DAG never share a run id. Two *scheduled or backfill* runs never share a logical date.
-* Times go in and come out as aware UTC datetimes; a naive one is refused.
-* History rows are numbered in the order of their commits: who has seen number n has seen all that can ever come before
-  it. :meth:`Store.history` relies on it.
-* Lists are ordered and limited; cost grows with what is active, not with history.
+* Arguments and results are aware datetimes, results in UTC; a naive datetime is refused.
+* History rows are numbered in the order of their commits: a reader that has seen number n has seen every lower number
+  that will ever exist. :meth:`Store.history` relies on it.
+* Lists are ordered and limited; the cost of a query grows with the active rows, not with history.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from nbflow.core.states import RunState, TaskState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagVersion:
-    """One registered version of a DAG: its shape and the source it came from."""
+    """A registered version of a DAG: its spec and its source."""
 
     dag_id: str
     number: int = 0
-    """1, 2, ...: given by the store; the same source and spec again get their old number back."""
+    """1, 2, ...: assigned by the store; a source and spec that are already stored keep their number."""
     spec: DagSpec
     fileloc: str = ""
     """Path of the file, or a name like ``<kernel 4121>``."""
     cell: str | None = None
-    """Of a notebook: which cell, for people ("cell 3")."""
+    """The cell of a notebook, as text for display ("cell 3")."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Relative path -> text: the DAG file first, then every module imported from the DAGs folder."""
     origin: str = "file"
-    """file, kernel (serves only that kernel's own runs; never scheduled) or example."""
+    """file, kernel (for runs of that kernel only; never scheduled) or example."""
     digest: str = ""
     """SHA-256 over files and spec."""
     created_at: datetime | None = None
@@ -54,7 +54,7 @@ class DagVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagRow:
-    """A DAG as the list shows it and as the scheduler finds what is due."""
+    """A DAG as lists show it, with the columns by which the scheduler finds due DAGs."""
 
     dag_id: str
     version: int
@@ -62,12 +62,12 @@ class DagRow:
     fileloc: str
     paused: bool
     stale: bool = False
-    """Its file is gone or no longer defines it: nothing is scheduled, history stays."""
+    """Its file was deleted or does not define it any more: nothing is scheduled, the history stays."""
     schedule_text: str = "None"
     timezone: str = "UTC"
-    """In which its schedule runs and its times are shown."""
+    """Time zone of the schedule and of displayed times."""
     next_run_after: datetime | None = None
-    """When the scheduler must next look whether a run is due (None: never by time)."""
+    """Time at which the scheduler must next check whether a run is due (None: never)."""
     next_logical_date: datetime | None = None
     next_interval: tuple[datetime, datetime] | None = None
     tags: tuple[str, ...] = ()
@@ -78,14 +78,14 @@ class DagRow:
 
     @property
     def next_run(self) -> datetime | None:
-        """When its next run is due, for people. None: never by time, or its timetable has not been asked yet (a DAG
-        that was paused since it came), when ``next_run_after`` is only the moment to ask it."""
+        """Time of the next run, for display. None: there is no scheduled run, or the timetable has not been evaluated
+        yet (a DAG that has been paused since its registration), so that ``next_run_after`` is the time to do so."""
         return self.next_run_after if self.next_interval is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One dispatch of one task instance: the thing that an executor runs and a lease protects."""
+    """A dispatch of a task instance, which an executor runs and a lease protects."""
 
     attempt_id: str
     run: RunKey
@@ -94,7 +94,7 @@ class Attempt:
     version: int
     queue: str = "default"
     continues: bool = False
-    """It goes on with a try that was deferred or rescheduled."""
+    """Whether the attempt continues a try that was deferred or rescheduled."""
     state: str = "queued"
     """queued, running, ended."""
     owner: str | None = None
@@ -105,20 +105,21 @@ class Attempt:
     ended_at: datetime | None = None
     hostname: str | None = None
     pid: int | None = None
-    """Process (and group) id of the child, with ``pid_started`` to tell it from a later process of the same number."""
+    """Process (and group) id of the child; ``pid_started`` distinguishes it from a later process with the same id."""
     pid_started: float | None = None
     log_path: str | None = None
     outcome: str | None = None
-    """The cause with which it ended."""
+    """The cause of the move that ended the attempt."""
     error: str | None = None
     next_method: str | None = None
     next_kwargs: Mapping[str, Any] | None = None
-    """Of a deferred try that goes on: the method, and the trigger's event under the key "event"."""
+    """For an attempt that continues a deferred try: the arguments of ``next_method``, with the trigger's event under
+    the key "event"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEvent:
-    """One line of history. ``task_id`` is None where the run itself changed."""
+    """A row of the history. ``key`` is None if the run itself changed."""
 
     seq: int
     run: RunKey
@@ -134,20 +135,20 @@ class TaskEvent:
 
 
 Cursor = NewType("Cursor", str)
-"""Where a follower of the history stands. Opaque, short, printable ASCII without spaces; it outlives the process."""
+"""A position in the history. Opaque, short, printable ASCII without spaces; valid after a restart too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What happened after a cursor."""
+    """The changes after a cursor."""
 
     events: Sequence[TaskEvent]
     """In order of ``seq``."""
     other_changes: bool
-    """Something changed that is no run or task instance: DAGs and their versions, import errors, pools, variables,
-    connections, backfills, next runs, processes that began or ended, or what was deleted."""
+    """Whether something other than runs and task instances changed: DAGs and their versions, import errors, pools,
+    variables, connections, backfills, next runs, processes that started or ended, or deletions."""
     cursor: Cursor
-    """To go on from."""
+    """The cursor for the next call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +162,10 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What is taken now, for :func:`nbflow.core.dispatch.plan_dispatch`: counts of instances that occupy."""
+    """Counts of occupying (queued and running) task instances, for :func:`nbflow.core.dispatch.plan_dispatch`."""
 
     pools: Mapping[str, int] = field(default_factory=dict)
-    """pool -> slots taken."""
+    """pool -> occupied slots."""
     dags: Mapping[str, int] = field(default_factory=dict)
     runs: Mapping[RunKey, int] = field(default_factory=dict)
     tasks: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -176,12 +177,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagImportError:
-    """An import error as data."""
+    """An import error of a DAG file."""
 
     fileloc: str
     line: int | None
     error: str
-    """One line: the exception's class and gist."""
+    """One line: the exception's class and message."""
     detail: str = ""
     """The user's part of the traceback."""
     cell: str | None = None
@@ -190,7 +191,7 @@ class DagImportError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A living process of ours: scheduler, triggerer, worker, kernel."""
+    """A process of nbflow: scheduler, triggerer, worker or kernel. It runs if its heartbeat is recent."""
 
     job_id: str
     kind: str
@@ -204,7 +205,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillRow:
-    """A backfill and how far it is."""
+    """A backfill and its progress."""
 
     backfill_id: int
     dag_id: str
@@ -234,7 +235,7 @@ class BackfillRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingCallback:
-    """A callback intent not yet carried out. ``claim_callbacks`` hands each out once per lease."""
+    """A callback that has not run yet. ``claim_callbacks`` returns each once per lease."""
 
     callback_id: int
     run: RunKey
@@ -246,72 +247,81 @@ class PendingCallback:
 
 
 class ChangeToken(NamedTuple):
-    """Two of them are compared: if they are equal, nobody has committed in between. See :meth:`Store.change_token`."""
+    """Two equal tokens: no relevant commit happened in between. See :meth:`Store.change_token`."""
 
-    others: Any
-    """Differs once another process (or another store object) may have committed: SQLite's data_version, a count of
-    Postgres's notifications."""
-    own: int
-    """How many commits that concern others this store object has made. Who made just one, and knows what was in it,
-    need not look for it."""
+    foreign_commits: Any
+    """Differs once another process (or another store object) may have committed: SQLite's data_version, or the number
+    of notifications from Postgres."""
+    own_commits: int
+    """Number of commits of this store object that sent a nudge. A caller that made exactly one commit already has its
+    content, and need not read the store again."""
 
     @property
     def after_own_commit(self) -> ChangeToken:
-        """What the token is after one commit of this store object's, if there was no other."""
-        return self._replace(own=self.own + 1)
+        """The token after one commit of this store object, if there was no other commit."""
+        return self._replace(own_commits=self.own_commits + 1)
 
 
 PRUNABLE = ("dag_run", "xcom", "rendered", "job", "audit")
-"""What :meth:`Store.prune` can be told to delete. Not instances or history alone: their run could not be explained."""
+"""What :meth:`Store.prune` can delete. Not task instances or history alone: without them a run cannot be explained."""
 ARCHIVE = "_nbflow_deleted__"
-"""Begins the names of archives: ``_nbflow_deleted__xcom__20240131060000000000``."""
-GONE_AFTER = timedelta(days=1)
-"""A process that did not say that it ended is gone once it was silent for so long before what is pruned."""
+"""Prefix of the names of archives: ``_nbflow_deleted__xcom__20240131060000000000``."""
+DEAD_AFTER = timedelta(days=1)
+"""``prune`` takes a process without recorded end for dead if its last heartbeat is older than ``before`` by this
+time."""
 
 
 def archived_table(name: str) -> str:
-    """The table whose rows an archive keeps."""
+    """The table whose rows an archive contains."""
     return name.removeprefix(ARCHIVE).rpartition("__")[0]
 
 
+class Box(Protocol):
+    """Encrypts and decrypts stored secrets (``nbflow.secrets.SecretBox``)."""
+
+    def encrypt(self, text: str) -> str: ...
+    def decrypt(self, stored: str) -> str: ...
+
+
 class Store(Protocol):
-    """See the module's head for the rules. ``actor`` names who acts, for the history ("scheduler", "user:ada")."""
+    """The module's head states the rules. ``actor`` is the user or process that acts, for the history and the audit log
+    ("scheduler", "user:ada")."""
 
     url: str
-    """Where it lives, without its password."""
+    """URL of the store, without the password."""
 
     @property
     def shared(self) -> bool:
-        """Whether several schedulers may work on it."""
+        """Whether several schedulers may use the store at once."""
 
-    def exclusively(self, name: str) -> AbstractContextManager[None]:
-        """Hold a named lock that no other process has, in a shared store; elsewhere there is nobody to keep out."""
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Hold a named lock across processes. A no-op in a store that is not shared."""
 
-    # --- the store itself
+    # --- tables
     def migrate(self) -> None:
         """Create or upgrade the tables. Idempotent; safe from several processes at once."""
 
     def downgrade(self, revision: str) -> None:
-        """Take the tables back to an older revision ("base": to none at all)."""
+        """Downgrade the tables to an older revision ("base": remove them)."""
 
     def check(self) -> None:
-        """Raise a clear NbflowError if the store is unreachable, or its tables are missing, old or too new."""
+        """Raise NbflowError if the store cannot be reached, or its tables are missing, outdated or too new."""
 
     def close(self) -> None: ...
 
     # --- DAGs and versions
     def register(self, version: DagVersion, *, now: datetime, paused: bool, activate: bool = True) -> DagVersion:
-        """Store a version (or find it again) and, with ``activate``, let the schedule follow it. ``paused`` counts only
-        for a DAG not seen before. Returns the version with its number."""
+        """Store a version unless it exists and, with ``activate``, make the schedule follow it. ``paused`` applies only
+        to a new DAG. Returns the version with its number."""
 
     def version(self, dag_id: str, number: int | None = None) -> DagVersion | None:
-        """A version, by default the one that the schedule follows (or the newest, of a kernel's DAG)."""
+        """A version; by default the one that the schedule follows, or the newest of a DAG without schedule."""
 
     def versions(self, dag_id: str) -> list[DagVersion]: ...
     def dag(self, dag_id: str) -> DagRow | None: ...
     def dags(self, *, include_stale: bool = False) -> list[DagRow]: ...
     def unscheduled_dags(self, dag_ids: Iterable[str]) -> list[DagRow]:
-        """Those of the given DAGs that have versions but no schedule (such as a kernel's own), by id. Each row is made
+        """The rows of those DAGs that have versions but are not scheduled (such as a kernel's), by id. Each row comes
         from the DAG's newest version."""
 
     def set_paused(self, dag_id: str, paused: bool, *, actor: str, now: datetime) -> bool: ...
@@ -325,35 +335,36 @@ class Store(Protocol):
         interval: tuple[datetime, datetime] | None = None,
     ) -> None: ...
     def due_dags(self, now: datetime) -> list[DagRow]:
-        """DAGs that are not paused or stale and whose ``next_run_after`` has come."""
+        """DAGs that are neither paused nor stale, with a ``next_run_after`` of ``now`` or earlier."""
 
     def next_due(self) -> datetime | None:
-        """The earliest ``next_run_after`` of those."""
+        """The earliest ``next_run_after`` of the DAGs that are neither paused nor stale."""
 
     def delete_dag(self, dag_id: str, *, actor: str, now: datetime, dry_run: bool = False) -> int:
-        """Delete a DAG with all its history; returns how many rows went, or with ``dry_run`` would go. Refused while a
-        run is running."""
+        """Delete a DAG with its runs and history; returns the number of rows (with ``dry_run`` without deleting them).
+        Raises NbflowError while a run of the DAG is running."""
 
-    def put_import_errors(self, fileloc: str, faults: Sequence[DagImportError], *, now: datetime) -> None:
-        """Replace the import errors of a file (with none: forget them)."""
+    def put_import_errors(self, fileloc: str, errors: Sequence[DagImportError], *, now: datetime) -> None:
+        """Replace the import errors of a file; an empty sequence deletes them."""
 
     def import_errors(self) -> list[DagImportError]: ...
 
-    # --- deciding
+    # --- scheduling
     def snapshot(self, run: RunKey) -> Snapshot | None: ...
     def active_runs(self, dag_id: str | None = None) -> list[Run]:
         """Queued and running runs, oldest run_after first."""
 
     def latest_run(self, dag_id: str, *, automated: bool = True) -> Run | None:
-        """The scheduled (or, with ``automated`` False, any) run of the greatest logical date: where a schedule goes on.
-        What people call the newest run is another: ``newest_runs``."""
+        """The scheduled run (with ``automated`` False: any run) with the greatest logical date, from which a schedule
+        continues. For the run that was queued last, see ``newest_runs``."""
 
     def usage(self) -> Usage: ...
     def apply(self, plans: Sequence[Plan], *, actor: str, expect: Mapping[RunKey, int] | None = None) -> list[Attempt]:
-        """Make the plans so, in one transaction. ``expect``: the revision of each run that a plan was made from.
-        Returns the attempts that its dispatches made, in order. Raises StalePlan (nothing changed)."""
+        """Apply the plans in one transaction. ``expect``: the revision of each run that a plan was computed from.
+        Returns the attempts that were created, in order. Raises StalePlan, IllegalTransition or DagRunAlreadyExists,
+        and changes nothing then."""
 
-    # --- reading runs and history
+    # --- runs and history
     def run(self, run: RunKey) -> Run | None: ...
     def runs(
         self,
@@ -366,13 +377,13 @@ class Store(Protocol):
         limit: int = 100,
         newest_first: bool = True,
     ) -> list[Run]:
-        """Runs by logical date (run_after where there is none); ``since`` and ``until`` are inclusive logical dates."""
+        """Runs by logical date (run_after if there is none); ``since`` and ``until`` are inclusive logical dates."""
 
     def recent_runs(self, dag_ids: Iterable[str], *, limit: int) -> Mapping[str, list[Run]]:
-        """The ``limit`` runs of the latest dates of each DAG, in the order of :meth:`runs`. One statement."""
+        """The ``limit`` runs with the latest dates of each DAG, in the order of :meth:`runs`. One statement."""
 
     def run_states(self, runs: Iterable[RunKey]) -> Mapping[RunKey, RunState]:
-        """The states of those runs that exist. One statement."""
+        """The states of the runs that exist. One statement."""
 
     def instances(self, run: RunKey) -> list[Instance]:
         """The task instances of a run, by task id and map index."""
@@ -381,8 +392,8 @@ class Store(Protocol):
         """:meth:`instances` of each run. One statement."""
 
     def newest_runs(self, dag_ids: Iterable[str]) -> Mapping[str, Run]:
-        """Of each DAG that has one the run that was queued last, whatever its logical date: a run is queued when it is
-        made, and again when it is cleared. Of runs that were queued in one moment the one that was made last. One
+        """The run of each DAG that was queued last, independent of its logical date: a run is queued when it is created
+        and when it is cleared. Among runs that were queued at the same time, the one that was created last. One
         statement, whose cost does not grow with history."""
 
     def events(
@@ -394,17 +405,17 @@ class Store(Protocol):
         after: int = 0,
         limit: int = 10_000,
     ) -> list[TaskEvent]:
-        """The story of a DAG, run or task instance, in order of ``seq``. To follow what happens, see ``history``."""
+        """The events of a DAG, run or task instance, in order of ``seq``. To follow new events, use ``history``."""
 
     def last_seq(self) -> int: ...
     def history(self, after: Cursor | None = None, *, limit: int = 1000) -> History:
-        """What was committed after a cursor (None: all there is), at most ``limit`` (>= 1) events. Who goes on from the
-        cursor that this returns misses nothing and is told nothing twice, whatever commits in between. One statement.
-        Raises StaleCursor where that cannot be promised: the cursor is of another metastore, or rows after it were
-        deleted since."""
+        """The changes that were committed after a cursor (None: all), with at most ``limit`` (>= 1) events. A reader
+        that continues from the returned cursor sees each change exactly once, whatever commits in between. One
+        statement. Raises StaleCursor if that cannot be guaranteed: the cursor belongs to another metastore, or rows
+        after it have been deleted."""
 
     def history_end(self) -> Cursor:
-        """The cursor of who wants only what is committed from now on."""
+        """The cursor after the last event, to follow only future changes."""
 
     def previous_success(self, run: RunKey) -> Run | None:
         """The latest successful run of an earlier logical date (for the prev_*_success template variables)."""
@@ -418,21 +429,21 @@ class Store(Protocol):
         archive: datetime | None = None,
         dry_run: bool = False,
     ) -> Mapping[str, int]:
-        """Delete what is older than ``before``; returns rows per table, in one transaction.
+        """Delete rows that are older than ``before``, in one transaction; returns the number of rows per table.
 
-        ``tables``, of :data:`PRUNABLE`, says what: ``dag_run`` ended runs with all that hangs on them (never the latest
-        scheduled one); ``xcom`` and ``rendered`` only these of such runs; ``job`` processes that are gone; ``audit``
-        lines of the audit log. ``archive`` names the moment after which the tables are called that keep the rows.
+        ``tables`` (from :data:`PRUNABLE`): ``dag_run`` deletes finished runs with their rows in all tables (never a
+        DAG's latest scheduled run); ``xcom`` and ``rendered`` only these rows of such runs; ``job`` dead processes;
+        ``audit`` rows of the audit log. With ``archive``, the rows are first copied into tables named after that time.
         """
 
     def archives(self) -> Mapping[str, int]:
-        """The tables that ``prune`` has kept rows in, and how many each holds."""
+        """The archive tables of ``prune`` -> number of rows."""
 
     def archived(self, name: str) -> Iterator[Sequence[Any]]:
-        """The names of an archive's columns first, then its rows one by one."""
+        """The column names of an archive, then its rows one by one."""
 
     def drop_archives(self, names: Sequence[str]) -> None:
-        """Delete these archives. Names that ``archives()`` does not give are passed over."""
+        """Drop these archives. Names that ``archives()`` does not contain are ignored."""
 
     # --- attempts
     def attempt(self, attempt_id: str) -> Attempt | None: ...
@@ -447,7 +458,7 @@ class Store(Protocol):
         now: datetime,
         log_path: str | None = None,
     ) -> bool:
-        """Take a queued attempt for this owner; False if it was taken or ended. A duplicate delivery gets False."""
+        """Claim a queued attempt for this owner; False if it is claimed already (a duplicate delivery) or has ended."""
 
     def claim_all(
         self,
@@ -459,14 +470,16 @@ class Store(Protocol):
         now: datetime,
         log_paths: Mapping[str, str] = {},
     ) -> Set[str]:
-        """Claim several in one transaction; those that are taken now. ``log_paths``: attempt id -> where its log is."""
+        """Claim several attempts in one transaction; returns the ids that this call claimed. ``log_paths``: attempt id
+        -> path of its log."""
 
-    def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None: ...
+    def set_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None: ...
     def heartbeat(self, attempt_ids: Sequence[str], *, owner: str, lease: timedelta, now: datetime) -> list[str]:
-        """Renew the leases; returns the ids that are no longer this owner's current live attempts: kill their work."""
+        """Renew the leases; returns the ids that are not current live attempts of this owner any more. The caller must
+        kill their processes."""
 
     def expired(self, now: datetime) -> list[Attempt]:
-        """Live attempts whose lease has run out (queued ones: those never claimed, ``now`` past their lease)."""
+        """Live attempts whose lease has expired, including queued ones that were never claimed."""
 
     def live_attempts(self, owner: str | None = None) -> list[Attempt]: ...
 
@@ -477,8 +490,8 @@ class Store(Protocol):
     def xcom_get(
         self, run: RunKey, task_ids: Sequence[str], key: str, *, map_index: int | None = None, prior_dates: bool = False
     ) -> list[tuple[TaskKey, str]]:
-        """JSON texts, ordered as ``task_ids`` and then by map index; ``map_index`` None: all of them.
-        ``prior_dates``: for each task the latest value among this run and runs of earlier logical dates."""
+        """JSON texts in the order of ``task_ids``, then by map index; ``map_index`` None: all indexes. ``prior_dates``:
+        for each task the latest value of this run and the runs with earlier logical dates."""
 
     def xcoms(self, run: RunKey, key: TaskKey | None = None) -> list[tuple[TaskKey, str, str]]:
         """(instance, key, JSON text)."""
@@ -500,25 +513,25 @@ class Store(Protocol):
     def delete_connection(self, conn_id: str, *, actor: str, now: datetime) -> bool: ...
     def connections(self) -> list[Connection]: ...
     def rotate_secrets(self) -> int:
-        """Encrypt every stored secret anew, with the newest key; returns how many."""
+        """Encrypt every stored secret again with the newest key; returns the number of secrets."""
 
     def pool(self, name: str) -> Pool | None: ...
     def pools(self) -> list[Pool]:
-        """``default_pool`` (128 slots) always exists."""
+        """All pools by name. ``default_pool`` (128 slots) always exists."""
 
     def set_pool(self, pool: Pool, *, actor: str, now: datetime) -> None: ...
     def delete_pool(self, name: str, *, actor: str, now: datetime) -> bool: ...
 
     # --- triggers (deferral)
     def triggers(self) -> list[Mapping[str, Any]]:
-        """Waits of deferred instances: {"trigger_id", "attempt_id", "run", "key", "trigger", "timeout_at"}."""
+        """Triggers of deferred instances: {"trigger_id", "attempt_id", "run", "key", "trigger", "timeout_at"}."""
 
     # --- backfills
     def add_backfill(
         self, backfill: BackfillRow, plan: Plan, *, actor: str, expect: Mapping[RunKey, int] | None = None
     ) -> int:
-        """Store a backfill and apply the plan that makes its runs, in one transaction; returns its id. The runs that
-        the plan makes or moves get that id; the given row's own id is not looked at."""
+        """Store a backfill and apply the plan that creates its runs, in one transaction; returns the backfill's id. The
+        runs that the plan creates or moves get that id; ``backfill.backfill_id`` is ignored."""
 
     def backfill(self, backfill_id: int) -> BackfillRow | None: ...
     def backfills(self, dag_id: str | None = None, *, active: bool = False) -> list[BackfillRow]: ...
@@ -537,25 +550,25 @@ class Store(Protocol):
     ) -> list[PendingCallback]: ...
     def finish_callback(self, callback_id: int, *, error: str | None, now: datetime) -> None: ...
 
-    # --- jobs, audit, nudges
+    # --- jobs, audit log, change notifications
     def put_job(self, job: Job) -> None: ...
     def jobs(self, kind: str | None = None, *, alive_since: datetime | None = None, limit: int = 100) -> list[Job]: ...
     def take_singleton(self, name: str, job_id: str, *, lease: timedelta, now: datetime) -> bool:
-        """Hold (or renew) a named lease, e.g. the one scheduler of an SQLite store. False: another holds it."""
+        """Take or renew a named lease, e.g. of the only scheduler of an SQLite store. False: another job holds it."""
 
     def release_singleton(self, name: str, job_id: str) -> None: ...
     def lease_runs(self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime) -> list[RunKey]:
-        """Take (or renew) the right to decide for runs, so that several schedulers share the work; those held."""
+        """Take or renew leases of runs, so that several schedulers share the work; returns the leased runs."""
 
     def audit(self, action: str, *, actor: str, now: datetime, detail: Mapping[str, Any], ok: bool = True) -> None: ...
     def audit_log(self, *, limit: int = 100) -> list[Mapping[str, Any]]: ...
     def change_token(self) -> ChangeToken:
-        """A cheap value that differs once anybody may have committed: a loop that polls reads only this while nothing
-        happens. Claims and heartbeats, variables, connections, next runs and processes need not change it."""
+        """A value that differs after a commit and is cheap to read: a polling loop reads nothing else while it stays
+        the same. Claims, heartbeats, variables, connections, next runs and processes need not change it."""
 
     def wait_for_change(self, token: ChangeToken, *, timeout: float) -> bool:
-        """Wait until ``change_token()`` is no longer ``token``, at most ``timeout`` seconds; whether it changed. A
-        nudge, not a promise: it may report a change that is none, and who waits must look now and then anyway."""
+        """Wait until ``change_token()`` differs from ``token``, at most ``timeout`` seconds; returns whether it does.
+        Best effort: it may return True without a relevant change or miss one, so the caller must poll now and then."""
 
     def counts(self, runs: Sequence[RunKey]) -> Mapping[RunKey, Mapping[TaskState, int]]:
-        """Instances by state of each run."""
+        """Number of task instances by state, for each run."""

@@ -1,4 +1,4 @@
-"""How values become text in a store, the same for every store."""
+"""Conversions that every store shares: values to JSON text, versions to rows."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ def _plain(value: Any) -> Any:
         return sorted(value)
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"a {type(value).__name__} is no JSON value")
+    raise TypeError(f"a {type(value).__name__} is not a JSON value")
 
 
 _ENCODER = json.JSONEncoder(default=_plain, separators=(",", ":"))
 
 
 def dump_json(value: Any) -> str:
-    """JSON text, ASCII only (so that no database's encoding matters); datetimes as ISO 8601, sets sorted.
+    """JSON text, ASCII only (independent of the database's encoding); datetimes as ISO 8601, sets sorted.
 
-    Raises SerializationError for anything else that JSON cannot say.
+    Raises SerializationError for any other value that JSON cannot express.
     """
     try:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise SerializationError(f"The metastore keeps JSON, and this is none: {error}.") from None
+        raise SerializationError(f"The metastore stores JSON, and this value is not JSON: {error}.") from None
 
 
 def as_stored(value: Any) -> Any:
-    """What :func:`dump_json` and reading back make of a value (tuples become lists, keys become text)."""
+    """The value as it is read back after :func:`dump_json` (tuples become lists, keys become text)."""
     return json.loads(dump_json(value)) if value else value
 
 
 def clean_text(text: str) -> str:
-    """Text that every database takes: Postgres refuses NUL, and no encoding has lone surrogates."""
+    """Text that every database accepts: Postgres refuses NUL, and UTF-8 cannot encode lone surrogates."""
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
@@ -56,15 +56,15 @@ def with_digest(version: DagVersion) -> DagVersion:
     return replace(version, digest=hashlib.sha256(text.encode()).hexdigest())
 
 
-def seen_again(known: DagVersion, wanted: DagVersion) -> DagVersion:
-    """A known version as its file was just read: it may have moved, and the runs that a user's own timetable was asked
-    for are those to come now. A reading that asked for none does not take away the ones that are there."""
-    spec = wanted.spec if "runs" in wanted.spec.schedule else known.spec
-    return replace(known, origin=wanted.origin, fileloc=wanted.fileloc, cell=wanted.cell, spec=spec)
+def update_stored(stored: DagVersion, parsed: DagVersion) -> DagVersion:
+    """A stored version, updated from the latest parse of its file: the file may have moved, and a custom timetable has
+    other next runs. A parse that computed no runs keeps the stored ones."""
+    spec = parsed.spec if "runs" in parsed.spec.schedule else stored.spec
+    return replace(stored, origin=parsed.origin, fileloc=parsed.fileloc, cell=parsed.cell, spec=spec)
 
 
 def dag_row(version: DagVersion, old: DagRow | None, *, paused: bool, now: datetime) -> DagRow:
-    """The row of a DAG whose schedule follows ``version`` from now on."""
+    """The row of a DAG whose schedule follows ``version``, with the other columns of ``old``."""
     spec = version.spec
     row = old or DagRow(dag_id=version.dag_id, version=version.number, fileloc=version.fileloc, paused=paused)
     return replace(
@@ -82,15 +82,15 @@ def dag_row(version: DagVersion, old: DagRow | None, *, paused: bool, now: datet
 
 
 def unscheduled_row(version: DagVersion) -> DagRow:
-    """The row of a DAG that no schedule follows."""
+    """The row of a DAG that is not scheduled (such as one that a kernel registered)."""
     assert version.created_at is not None
     return dag_row(version, None, paused=False, now=version.created_at)
 
 
-def looks_at_past(dag: DagSpec) -> bool:
-    """Whether some task of the DAG needs to know how the run before went."""
+def needs_previous_run(dag: DagSpec) -> bool:
+    """Whether a task of the DAG depends on the previous run."""
     return any(task.depends_on_past or task.wait_for_downstream for task in dag.tasks.values())
 
 
 DEFAULT_POOL = Pool(name="default_pool", slots=128, description="Default pool")
-"""Airflow's default pool: it always exists, and 128 slots is its size there too."""
+"""Airflow's default pool: it always exists, with 128 slots as in Airflow."""

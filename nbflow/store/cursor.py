@@ -1,13 +1,13 @@
-"""Where a follower of the history stands, and when it has to start over.
+"""Cursors: positions in the history, and when a cursor is stale.
 
-To whoever keeps it, a cursor is text (``4f1d9a2c-118-7``, which fits the header ``Last-Event-ID``). It holds three
-facts: which metastore it is of, the number of the last history row that was seen, and how many other changes were
-counted by then. Rows are numbered in the order of their commits (see :mod:`nbflow.store.sql.dialects`), so what comes
-after a number is exactly what was not seen. A cursor is refused where that no longer holds:
+For clients a cursor is opaque text (``4f1d9a2c-118-7``, short enough for the header ``Last-Event-ID``). It contains the
+id of the metastore, the number of the last history row that was read, and the count of other changes at that time. Rows
+are numbered in the order of their commits (see :mod:`nbflow.store.sql.dialects`), so the rows after that number are
+exactly those that were not read. A cursor is stale if this does not hold any more:
 
-* it is of another metastore (tables made anew have another id);
-* rows after it were deleted since, perhaps before they were seen;
-* it is ahead of the history: an older backup was put back.
+* it belongs to another metastore (newly created tables have another id);
+* rows after it have been deleted, possibly before they were read;
+* it is ahead of the history, because an older backup was restored.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import NamedTuple
 from nbflow.errors import StaleCursor
 from nbflow.store.base import Cursor, History, TaskEvent
 
-_START_OVER = "Start over: read the history without a cursor."
+_RESTART = "Read the history from its start, without a cursor."
 _TEXT = re.compile(r"([0-9a-f]{1,32})-(\d{1,19})-(\d{1,19})")
 
 
-class Place(NamedTuple):
-    """What a cursor says."""
+class Position(NamedTuple):
+    """The content of a cursor."""
 
     store_id: str
     seq: int
@@ -37,60 +37,60 @@ class Place(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What is known of the whole history."""
+    """The bounds of the history, and the counts that tell whether a cursor is stale."""
 
     store_id: str
     other_changes: int
-    """How many commits have changed something that views show and the history does not tell."""
+    """Number of commits that changed something that views show and the history does not contain."""
     pruned_seq: int
-    """The greatest number among the rows that were deleted."""
+    """The greatest number of a deleted row."""
     pruned_at: int
-    """``other_changes`` when rows were last deleted: who reads from the start meets old rows that are left, and must
-    not be sent back to the start because of a deletion that came before."""
+    """``other_changes`` at the last deletion. A client that started to read after the deletion may still be at an older
+    row than ``pruned_seq``; its cursor is not stale."""
     last_seq: int | None
-    """The greatest number among the rows that are there."""
+    """The greatest number of an existing row."""
 
     @property
-    def end(self) -> Place:
-        """Behind all that has happened."""
-        return Place(self.store_id, max(self.last_seq or 0, self.pruned_seq), self.other_changes)
+    def end(self) -> Position:
+        """The position after the last event."""
+        return Position(self.store_id, max(self.last_seq or 0, self.pruned_seq), self.other_changes)
 
 
 def new_store_id() -> str:
     return secrets.token_hex(4)
 
 
-def place_of(cursor: Cursor | None) -> Place | None:
-    """What a cursor says. Raises StaleCursor for text that is none."""
+def parse_cursor(cursor: Cursor | None) -> Position | None:
+    """The content of a cursor. Raises StaleCursor for other text."""
     if cursor is None:
         return None
-    found = _TEXT.fullmatch(cursor)
-    if found is None:
-        raise StaleCursor(f"{cursor!r} is no cursor of a history.", hint=_START_OVER)
-    return Place(found[1], int(found[2]), int(found[3]))
+    match = _TEXT.fullmatch(cursor)
+    if match is None:
+        raise StaleCursor(f"{cursor!r} is not a history cursor.", hint=_RESTART)
+    return Position(match[1], int(match[2]), int(match[3]))
 
 
-def history_of(seen: Place | None, head: Head, events: Sequence[TaskEvent]) -> History:
-    """What a store answers: the events that it found after a place (at least one, if there is one). Raises
+def make_history(position: Position | None, head: Head, events: Sequence[TaskEvent]) -> History:
+    """The result of a store's ``history``, from the events after ``position`` (at least one, if there is one). Raises
     StaleCursor."""
-    if seen is not None:
-        check(seen, head)
-    last = events[-1].seq if events else seen.seq if seen else head.end.seq
+    if position is not None:
+        check(position, head)
+    last = events[-1].seq if events else position.seq if position else head.end.seq
     return History(
         events=events,
-        other_changes=seen is None or seen.other_changes != head.other_changes,
-        cursor=Place(head.store_id, last, head.other_changes).cursor,
+        other_changes=position is None or position.other_changes != head.other_changes,
+        cursor=Position(head.store_id, last, head.other_changes).cursor,
     )
 
 
-def check(place: Place, head: Head) -> None:
-    """Raise StaleCursor where what comes after a place can no longer be told whole."""
-    if place.store_id != head.store_id:
-        why = "is of another metastore"
-    elif place.seq < head.pruned_seq and place.other_changes < head.pruned_at:
-        why = "is older than history that has been deleted since"
-    elif place.seq > head.end.seq or place.other_changes > head.other_changes:
-        why = "is ahead of the history (was an older backup put back?)"
+def check(position: Position, head: Head) -> None:
+    """Raise StaleCursor if the history after the position is not complete."""
+    if position.store_id != head.store_id:
+        reason = "belongs to another metastore"
+    elif position.seq < head.pruned_seq and position.other_changes < head.pruned_at:
+        reason = "is older than events that have been deleted"
+    elif position.seq > head.end.seq or position.other_changes > head.other_changes:
+        reason = "is ahead of the history (was an older backup restored?)"
     else:
         return
-    raise StaleCursor(f"The cursor {place.cursor} {why}.", hint=_START_OVER)
+    raise StaleCursor(f"The cursor {position.cursor} {reason}.", hint=_RESTART)

@@ -1,24 +1,24 @@
-"""What a list of plans does to the store's rows: worked out once, for every store.
+"""The effects of a list of plans on the store's rows, computed by the same code for every store.
 
 Theory
 ------
-``apply`` has three steps, and only the first and the last differ from store to store:
+``apply`` has three steps; the first and the last differ between the stores:
 
-1. *read* the runs and instances that the plans name (and lock them, where there is anything to lock);
-2. *work out* the effects, here: each operation is played in order against a working copy of the rows, by the same rule
-   as :func:`nbflow.core.plan.advance`. An operation that does not find what it expects raises ``StalePlan``; one that
-   the transition table does not have raises ``IllegalTransition``; either way nothing has been written yet;
-3. *write* the effects, each row once, guarded by what was read in step 1.
+1. *read* the runs and task instances that the plans name (and lock them, in a database);
+2. *compute* the effects, in this module: each operation is applied in order to a working copy of the rows, by the same
+   rule as :func:`nbflow.core.plan.advance`. An operation that expects another state or attempt raises ``StalePlan``;
+   one that the transition table does not have raises ``IllegalTransition``; nothing has been written at that point;
+3. *write* the effects, each row once, guarded by the values that were read in step 1.
 
-Playing the operations also *folds* them: an instance that goes none -> scheduled -> queued in one apply is written
-once, and its history has both lines. Attempts, triggers, and what a new try forgets follow from the moves:
+Step 2 also *folds* the operations: an instance that goes none -> scheduled -> queued in one apply is written once, and
+its history has both lines. Attempts, triggers and cleared XComs follow from the moves:
 
-* a move to ``queued`` makes an attempt. It *continues* a try if the instance has a start date already (a deferral or
-  a reschedule came between); every other dispatch begins a try and forgets the XComs of the one before;
-* a move that leaves a live state, and one into ``deferred``, ends the instance's attempt: its cause is the outcome.
-  A restarting instance keeps its attempt until the process is gone;
-* a move into ``deferred`` makes a trigger (from the move's ``detail``), a move out of it removes that trigger;
-  the payload of the trigger that fired waits in ``next_kwargs`` for the attempt that goes on.
+* a move to ``queued`` creates an attempt. The attempt *continues* a try if the instance has a start date already (after
+  a deferral or a reschedule); every other dispatch begins a try and clears the XComs of the previous try;
+* a move that leaves a live state, and a move into ``deferred``, end the instance's attempt: the cause is the outcome.
+  A restarting instance keeps its attempt until the process has ended;
+* a move into ``deferred`` creates a trigger (from the move's ``detail``), a move out of it deletes the trigger;
+  the payload of the trigger that fired is stored in ``next_kwargs`` for the attempt that continues the try.
 """
 
 from __future__ import annotations
@@ -37,51 +37,53 @@ from nbflow.store.base import Attempt, Job
 from nbflow.store.codec import as_stored
 
 UNCLAIMED_LEASE_SECONDS = 60
-"""How long a dispatch may stay unclaimed before it counts as lost. Submitting takes milliseconds; a minute covers an
-executor that starts its workers first."""
+"""Time after which an unclaimed attempt counts as lost. Submitting takes milliseconds; a minute covers an executor that
+starts its workers first."""
 
 
-ONE_A_DATE = frozenset({"scheduled", "backfill"})
-"""Run types of which there is at most one a logical date."""
+UNIQUE_DATE_RUN_TYPES = frozenset({"scheduled", "backfill"})
+"""Of these run types together, a DAG has at most one run per logical date."""
 
-GONE = ""
-"""In the history: the state of what is not there (a run before it is made, a placeholder after its expansion)."""
+ABSENT = ""
+"""State in the history of a row that does not exist: a run before its creation, a placeholder after its expansion."""
 
 
-class Hidden(NamedTuple):
-    """What the store keeps of an instance besides :class:`Instance`."""
+class StoreColumns(NamedTuple):
+    """Columns of a task instance that only the store needs: they are not fields of :class:`Instance`."""
 
     pool: str = "default_pool"
     pool_slots: int = 1
     next_kwargs: Mapping[str, Any] | None = None
-    """Of a deferred try: the arguments of ``next_method``, with the trigger's payload once it fired."""
+    """For a deferred try: the arguments of ``next_method``, with the trigger's payload after it fired."""
 
 
-NOTHING_HIDDEN = Hidden()
+DEFAULT_STORE_COLUMNS = StoreColumns()
 
 
 @dataclass(slots=True)
-class Row:
-    """The working copy of one instance. ``found`` is None for a row that this apply adds."""
+class InstanceRow:
+    """The working copy of a task instance. ``before`` is None for a row that this apply adds, ``after`` for one that
+    it deletes."""
 
-    found: Instance | None
-    now: Instance | None
-    hidden: Hidden = NOTHING_HIDDEN
+    before: Instance | None
+    after: Instance | None
+    store_columns: StoreColumns = DEFAULT_STORE_COLUMNS
     attempt: Attempt | None = None
-    """The attempt that this apply made for it."""
+    """The attempt that this apply created for the instance."""
 
 
 @dataclass(slots=True)
 class RunRow:
-    """The working copy of one run."""
+    """The working copy of a run."""
 
-    found: Run | None
-    now: Run
+    before: Run | None
+    after: Run
     bumped: bool = False
+    """Whether ``after`` has a new revision."""
 
 
 class AttemptEnd(NamedTuple):
-    """An attempt of an earlier apply ends."""
+    """The end of an attempt that an earlier apply created."""
 
     attempt_id: str
     at: datetime
@@ -90,8 +92,8 @@ class AttemptEnd(NamedTuple):
     started_at: datetime | None
 
 
-class Line(NamedTuple):
-    """A row of the history, still without its number."""
+class NewEvent(NamedTuple):
+    """A row of the history that has no number yet."""
 
     run: RunKey
     key: TaskKey | None
@@ -123,55 +125,55 @@ class NewCallback(NamedTuple):
 
 @dataclass(slots=True)
 class Effects:
-    """All that an apply writes."""
+    """Everything that an apply writes."""
 
     runs: dict[RunKey, RunRow] = field(default_factory=dict)
-    rows: dict[tuple[RunKey, TaskKey], Row] = field(default_factory=dict)
-    attempts: list[Row] = field(default_factory=list)
-    """Rows with the attempts that this apply made, in order; an attempt may have ended again already."""
+    rows: dict[tuple[RunKey, TaskKey], InstanceRow] = field(default_factory=dict)
+    attempts: list[InstanceRow] = field(default_factory=list)
+    """Rows with the attempts that this apply created, in order; an attempt may have ended already."""
     started: dict[str, datetime] = field(default_factory=dict)
     endings: list[AttemptEnd] = field(default_factory=list)
-    history: list[Line] = field(default_factory=list)
-    forget_xcoms: list[tuple[RunKey, TaskKey]] = field(default_factory=list)
+    history: list[NewEvent] = field(default_factory=list)
+    cleared_xcoms: list[tuple[RunKey, TaskKey]] = field(default_factory=list)
     new_triggers: list[NewTrigger] = field(default_factory=list)
     ended_triggers: list[tuple[RunKey, TaskKey]] = field(default_factory=list)
     callbacks: list[NewCallback] = field(default_factory=list)
 
     @property
     def added_tasks(self) -> dict[tuple[str, str], datetime]:
-        """(dag_id, task_id) -> earliest logical date, of the rows that this apply adds."""
-        first: dict[tuple[str, str], datetime] = {}
+        """(dag_id, task_id) -> earliest logical date, of the task instances that this apply adds."""
+        first_dates: dict[tuple[str, str], datetime] = {}
         for (run, key), row in self.rows.items():
-            date = self.runs[run].now.logical_date
-            if row.found is None and row.now is not None and date is not None:
-                name = (run.dag_id, key.task_id)
-                first[name] = min(first.get(name, date), date)
-        return first
+            date = self.runs[run].after.logical_date
+            if row.before is None and row.after is not None and date is not None:
+                task = (run.dag_id, key.task_id)
+                first_dates[task] = min(first_dates.get(task, date), date)
+        return first_dates
 
 
 def touched_runs(plans: Iterable[Plan]) -> list[RunKey]:
-    """Runs that the plans name, without those that they make themselves, in the order in which to lock them."""
-    made = {op.run.key for plan in plans for op in plan.ops if isinstance(op, AddRun)}
+    """Existing runs that the plans name (not those that they create), in the order in which to lock them."""
+    created = {op.run.key for plan in plans for op in plan.ops if isinstance(op, AddRun)}
     named = {op.run for plan in plans for op in plan.ops if not isinstance(op, AddRun)}
-    return sorted(named - made)
+    return sorted(named - created)
 
 
 def touched_keys(plans: Iterable[Plan]) -> list[tuple[RunKey, TaskKey]]:
-    """Instances that the plans name, each once, in order of mention."""
+    """Task instances that the plans name, each once, in order of first mention."""
     keys: dict[tuple[RunKey, TaskKey], None] = {}
     for plan in plans:
         for op in plan.ops:
             if isinstance(op, Move | DropInstance):
                 keys[op.run, op.key] = None
             elif isinstance(op, AddInstances):
-                keys.update(dict.fromkeys((op.run, one.key) for one in op.instances))
+                keys.update(dict.fromkeys((op.run, ti.key) for ti in op.instances))
     return list(keys)
 
 
-def of_backfill(plan: Plan, backfill_id: int) -> Plan:
-    """The plan, with every run that it makes or moves as one of this backfill's."""
+def assign_backfill(plan: Plan, backfill_id: int) -> Plan:
+    """The plan, with ``backfill_id`` set for every run that it creates or moves."""
 
-    def owned(op: Op) -> Op:
+    def assign(op: Op) -> Op:
         match op:
             case AddRun():
                 return replace(op, run=replace(op.run, backfill_id=backfill_id))
@@ -180,26 +182,26 @@ def of_backfill(plan: Plan, backfill_id: int) -> Plan:
             case _:
                 return op
 
-    return replace(plan, ops=tuple(map(owned, plan.ops)))
+    return replace(plan, ops=tuple(map(assign, plan.ops)))
 
 
 def utc(value: datetime) -> datetime:
-    """The same moment as a plain datetime in UTC. Raises ValueError for a naive one."""
+    """The same moment as a plain ``datetime`` in UTC. Raises ValueError for a naive datetime."""
     if value.tzinfo is UTC and type(value) is datetime:
         return value
     if value.tzinfo is None or value.utcoffset() is None:
-        raise ValueError(f"{value!r} has no time zone; nbflow stores moments, so give it one, e.g. tzinfo=UTC.")
-    there = value.astimezone(UTC)  # of a subclass (pendulum's) an instance of the subclass
-    return datetime.combine(there.date(), there.time(), UTC)
+        raise ValueError(f"{value!r} has no time zone; pass an aware datetime, e.g. with tzinfo=UTC.")
+    in_utc = value.astimezone(UTC)  # still an instance of a subclass (pendulum's)
+    return datetime.combine(in_utc.date(), in_utc.time(), UTC)
 
 
-def begins_or_ends(job: Job) -> bool:
-    """Whether a process tells more than that it still lives."""
+def is_start_or_end(job: Job) -> bool:
+    """Whether the row says that a process started or ended (otherwise it is a heartbeat)."""
     return job.ended_at is not None or job.heartbeat_at <= job.started_at
 
 
 def utc_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` with every datetime in UTC. Raises ValueError for a naive one."""
+    """``values`` with every datetime in UTC. Raises ValueError for a naive datetime."""
     return {name: utc(value) if isinstance(value, datetime) else value for name, value in values.items()}
 
 
@@ -209,90 +211,90 @@ _TIMES = {cls: tuple(f.name for f in fields(cls) if "datetime" in str(f.type)) f
 
 
 def utc_times(value: Timed) -> Timed:
-    """A run or an instance with all its times in UTC. Raises ValueError for a naive one."""
+    """A run or a task instance with all its times in UTC. Raises ValueError for a naive datetime."""
     times = {name: time for name in _TIMES[type(value)] if (time := getattr(value, name)) is not None}
     return replace(value, **utc_fields(times)) if any(time.tzinfo is not UTC for time in times.values()) else value
 
 
-def work_out(
+def compute_effects(
     plans: Sequence[Plan],
     *,
     find_run: Callable[[RunKey], Run | None],
-    find_row: Callable[[RunKey, TaskKey], tuple[Instance, Hidden] | None],
+    find_instance: Callable[[RunKey, TaskKey], tuple[Instance, StoreColumns] | None],
     find_spec: Callable[[str, int], DagSpec | None],
     new_id: Callable[[], str],
     expect: Mapping[RunKey, int] | None = None,
 ) -> Effects:
-    """What ``plans`` lead to, from the rows that the finders give. Writes nothing.
+    """The effects of ``plans`` on the rows that the callables return. Writes nothing.
 
-    Raises StalePlan (a run has another revision than ``expect`` says, or a state or attempt is not as a plan expects),
-    DagRunAlreadyExists (for a run id; the logical date is the database's to guard), IllegalTransition.
+    Raises StalePlan (a run's revision differs from ``expect``, or a state or attempt from the plan), IllegalTransition,
+    and DagRunAlreadyExists for a run id; the store itself guards the logical date.
     """
-    play = _Play(find_run, find_row, find_spec, new_id)
+    computation = _Computation(find_run, find_instance, find_spec, new_id)
     for key, revision in (expect or {}).items():
-        play.expect(key, revision)
+        computation.expect(key, revision)
     for plan in plans:
         for op in plan.ops:
-            _PLAYS[type(op)](play, op)
-    return play.effects
+            _OPERATIONS[type(op)](computation, op)
+    return computation.effects
 
 
-class _Play:
-    """One apply, operation by operation."""
+class _Computation:
+    """The effects so far; one method per operation adds to them."""
 
     def __init__(
         self,
         find_run: Callable[[RunKey], Run | None],
-        find_row: Callable[[RunKey, TaskKey], tuple[Instance, Hidden] | None],
+        find_instance: Callable[[RunKey, TaskKey], tuple[Instance, StoreColumns] | None],
         find_spec: Callable[[str, int], DagSpec | None],
         new_id: Callable[[], str],
     ) -> None:
-        self.find_run, self.find_row, self.find_spec, self.new_id = find_run, find_row, find_spec, new_id
+        self.find_run, self.find_instance, self.find_spec, self.new_id = find_run, find_instance, find_spec, new_id
         self.effects = Effects()
 
     def expect(self, key: RunKey, revision: int) -> None:
         run = self.find_run(key)
         if run is None:
-            raise StalePlan(f"run {key.run_id} of {key.dag_id} is gone.")
+            raise StalePlan(f"Run {key.run_id} of DAG {key.dag_id} does not exist any more.")
         if run.revision != revision:
-            raise StalePlan(f"run {key.run_id} of {key.dag_id} is at revision {run.revision}, not {revision}.")
+            raise StalePlan(f"Run {key.run_id} of DAG {key.dag_id} is at revision {run.revision}, not {revision}.")
 
     def run(self, key: RunKey, *, touch: bool = True) -> RunRow:
         row = self.effects.runs.get(key)
         if row is None:
-            found = self.find_run(key)
-            if found is None:
-                raise StalePlan(f"run {key.run_id} of {key.dag_id} is gone.")
-            row = self.effects.runs[key] = RunRow(found=found, now=found)
+            run = self.find_run(key)
+            if run is None:
+                raise StalePlan(f"Run {key.run_id} of DAG {key.dag_id} does not exist any more.")
+            row = self.effects.runs[key] = RunRow(before=run, after=run)
         if touch and not row.bumped:
             row.bumped = True
-            row.now = change_run(row.now, revision=row.now.revision + 1)
+            row.after = change_run(row.after, revision=row.after.revision + 1)
         return row
 
-    def row(self, run: RunKey, key: TaskKey) -> Row | None:
+    def row(self, run: RunKey, key: TaskKey) -> InstanceRow | None:
         row = self.effects.rows.get((run, key))
-        if row is None and (found := self.find_row(run, key)) is not None:
-            row = self.effects.rows[run, key] = Row(found[0], *found)
+        if row is None and (existing := self.find_instance(run, key)) is not None:
+            row = self.effects.rows[run, key] = InstanceRow(existing[0], *existing)
         return row
 
-    # --- one method an operation
+    # --- one method per operation
     def move(self, op: Move) -> None:
         check_move(op.source, op.cause, op.target)
-        run = self.run(op.run).now
+        run = self.run(op.run).after
         row = self.row(op.run, op.key)
-        now = row.now if row else None
-        if row is None or now is None or now.state is not op.source:
-            raise StalePlan(f"{_place(op)} is {now.state if now else 'gone'}, not {op.source}.")
-        if op.attempt_id is not None and op.attempt_id != now.attempt_id:
-            raise StalePlan(f"{_place(op)} belongs to attempt {now.attempt_id}, not {op.attempt_id}.")
-        attempt_id, at = now.attempt_id, utc(op.at)
+        before = row.after if row else None
+        if row is None or before is None or before.state is not op.source:
+            raise StalePlan(f"{_describe(op)} is {before.state if before else 'deleted'}, not {op.source}.")
+        if op.attempt_id is not None and op.attempt_id != before.attempt_id:
+            raise StalePlan(f"{_describe(op)} belongs to attempt {before.attempt_id}, not {op.attempt_id}.")
+        attempt_id, at = before.attempt_id, utc(op.at)
         changes = utc_fields(op.changes)
         if op.source is TaskState.DEFERRED:
             changes["trigger_id"] = None
             self._end_trigger(op, row)
         if op.target is TaskState.QUEUED:
             attempt_id = changes["attempt_id"] = self.new_id()
-        after = change(now, state=op.target, **changes)
+        after = change(before, state=op.target, **changes)
         if op.target is TaskState.QUEUED:
             self._dispatch(op, row, after, run, at)
         elif op.cause is Cause.STARTED and attempt_id is not None:
@@ -303,10 +305,10 @@ class _Play:
             self._end_attempt(op, row, attempt_id, after.start_date, at)
         if op.target is TaskState.DEFERRED:
             self._defer(op, row, attempt_id or "")
-        row.now = after
-        self._line(op.run, op.key, op.source, op.target, op.cause, at, after.try_number, attempt_id, op.detail)
+        row.after = after
+        self._add_event(op.run, op.key, op.source, op.target, op.cause, at, after.try_number, attempt_id, op.detail)
 
-    def _dispatch(self, op: Move, row: Row, after: Instance, run: Run, at: datetime) -> None:
+    def _dispatch(self, op: Move, row: InstanceRow, after: Instance, run: Run, at: datetime) -> None:
         continues = after.start_date is not None
         task = self._spec(run).tasks.get(op.key.task_id)
         row.attempt = Attempt(
@@ -320,19 +322,21 @@ class _Play:
             queued_at=at,
             lease_until=at + timedelta(seconds=UNCLAIMED_LEASE_SECONDS),
             next_method=after.next_method if continues else None,
-            next_kwargs=row.hidden.next_kwargs if continues else None,
+            next_kwargs=row.store_columns.next_kwargs if continues else None,
         )
         self.effects.attempts.append(row)
         if not continues:
-            self.effects.forget_xcoms.append((op.run, op.key))
+            self.effects.cleared_xcoms.append((op.run, op.key))
 
-    def _start(self, row: Row, attempt_id: str, at: datetime) -> None:
+    def _start(self, row: InstanceRow, attempt_id: str, at: datetime) -> None:
         if row.attempt is not None:
             row.attempt = replace(row.attempt, state="running", started_at=at)
         else:
             self.effects.started[attempt_id] = at
 
-    def _end_attempt(self, op: Move, row: Row, attempt_id: str, started_at: datetime | None, at: datetime) -> None:
+    def _end_attempt(
+        self, op: Move, row: InstanceRow, attempt_id: str, started_at: datetime | None, at: datetime
+    ) -> None:
         error = op.detail.get("error")
         end = AttemptEnd(attempt_id, at, op.cause.value, str(error) if error else None, started_at)
         if row.attempt is not None and row.attempt.attempt_id == attempt_id:
@@ -348,74 +352,76 @@ class _Play:
         else:
             self.effects.endings.append(end)
 
-    def _defer(self, op: Move, row: Row, attempt_id: str) -> None:
+    def _defer(self, op: Move, row: InstanceRow, attempt_id: str) -> None:
         detail = op.detail
         timeout = detail.get("timeout_at")
         timeout_at = utc(datetime.fromisoformat(timeout) if isinstance(timeout, str) else timeout) if timeout else None
-        row.hidden = row.hidden._replace(next_kwargs=as_stored(detail.get("kwargs") or {}))
+        row.store_columns = row.store_columns._replace(next_kwargs=as_stored(detail.get("kwargs") or {}))
         self.effects.new_triggers.append(
             NewTrigger(op.run, op.key, attempt_id, as_stored(detail.get("trigger") or {}), timeout_at)
         )
 
-    def _end_trigger(self, op: Move, row: Row) -> None:
+    def _end_trigger(self, op: Move, row: InstanceRow) -> None:
         self.effects.ended_triggers.append((op.run, op.key))
         if "event" in op.detail:
             payload = as_stored({"event": op.detail["event"]})
-            row.hidden = row.hidden._replace(next_kwargs={**(row.hidden.next_kwargs or {}), **payload})
+            kwargs = row.store_columns.next_kwargs or {}
+            row.store_columns = row.store_columns._replace(next_kwargs={**kwargs, **payload})
 
     def run_move(self, op: RunMove) -> None:
         check_run_move(op.source, op.cause, op.target)
         row = self.run(op.run)
-        if row.now.state is not op.source:
-            raise StalePlan(f"run {op.run.run_id} of {op.run.dag_id} is {row.now.state}, not {op.source}.")
+        if row.after.state is not op.source:
+            raise StalePlan(f"Run {op.run.run_id} of DAG {op.run.dag_id} is {row.after.state}, not {op.source}.")
         changes = utc_fields(op.changes)
         if "conf" in changes:
             changes["conf"] = as_stored(changes["conf"])
-        row.now = replace(row.now, state=op.target, **changes)
-        self._line(op.run, None, op.source, op.target, op.cause, utc(op.at), 0, None, op.detail)
+        row.after = replace(row.after, state=op.target, **changes)
+        self._add_event(op.run, None, op.source, op.target, op.cause, utc(op.at), 0, None, op.detail)
 
     def change_version(self, op: ChangeVersion) -> None:
         row = self.run(op.run)
-        row.now = replace(row.now, version=op.number)
+        row.after = replace(row.after, version=op.number)
 
     def add_run(self, op: AddRun) -> None:
         key = op.run.key
         if key in self.effects.runs or self.find_run(key) is not None:
-            raise DagRunAlreadyExists(f"DAG {key.dag_id} has a run {key.run_id} already.")
+            raise DagRunAlreadyExists(f"DAG {key.dag_id} already has a run {key.run_id}.")
         run = utc_times(replace(op.run, conf=as_stored(op.run.conf)))
-        self.effects.runs[key] = RunRow(found=None, now=run, bumped=False)
+        self.effects.runs[key] = RunRow(before=None, after=run, bumped=False)
         detail = {"by": op.cause}
-        self._line(key, None, GONE, op.run.state, RunCause.CREATED, utc(op.at), 0, None, detail)
+        self._add_event(key, None, ABSENT, op.run.state, RunCause.CREATED, utc(op.at), 0, None, detail)
         self._add(key, op.run, op.instances)
 
     def add_instances(self, op: AddInstances) -> None:
-        self._add(op.run, self.run(op.run).now, op.instances)
+        self._add(op.run, self.run(op.run).after, op.instances)
 
     def _add(self, key: RunKey, run: Run, instances: Iterable[Instance]) -> None:
         tasks = self._spec(run).tasks
-        for one in instances:
-            row = self.row(key, one.key)
-            if row is not None and row.now is not None:
+        for ti in instances:
+            row = self.row(key, ti.key)
+            if row is not None and row.after is not None:
                 continue
-            task = tasks.get(one.task_id)
-            hidden = Hidden(task.pool, task.pool_slots) if task else NOTHING_HIDDEN
+            task = tasks.get(ti.task_id)
+            columns = StoreColumns(task.pool, task.pool_slots) if task else DEFAULT_STORE_COLUMNS
             if row is None:
-                self.effects.rows[key, one.key] = Row(None, utc_times(one), hidden)
+                self.effects.rows[key, ti.key] = InstanceRow(None, utc_times(ti), columns)
             else:
-                row.now, row.hidden = utc_times(one), hidden
+                row.after, row.store_columns = utc_times(ti), columns
 
     def drop_instance(self, op: DropInstance) -> None:
         self.run(op.run)
         row = self.row(op.run, op.key)
-        now = row.now if row else None
-        if row is None or now is None or now.state is not TaskState.NONE:
-            raise StalePlan(f"{_place(op)} was to be expanded, but is {now.state if now else 'gone'}.")
-        row.now = None
+        before = row.after if row else None
+        if row is None or before is None or before.state is not TaskState.NONE:
+            raise StalePlan(f"{_describe(op)} cannot be expanded: it is {before.state if before else 'deleted'}.")
+        row.after = None
         detail = {"length": op.length}
-        self._line(op.run, op.key, now.state, GONE, "expanded", utc(op.at), now.try_number, None, detail)
+        at = utc(op.at)
+        self._add_event(op.run, op.key, before.state, ABSENT, "expanded", at, before.try_number, None, detail)
 
     def callback(self, op: Callback) -> None:
-        version = self.run(op.run, touch=False).now.version
+        version = self.run(op.run, touch=False).after.version
         self.effects.callbacks.append(NewCallback(op.run, op.key, op.kind, version, utc(op.at), op.reason))
 
     # --- helpers
@@ -427,7 +433,7 @@ class _Play:
             )
         return spec
 
-    def _line(
+    def _add_event(
         self,
         run: RunKey,
         key: TaskKey | None,
@@ -440,20 +446,20 @@ class _Play:
         detail: Mapping[str, Any],
     ) -> None:
         self.effects.history.append(
-            Line(run, key, str(source), str(target), str(cause), at, try_number, attempt_id, detail)
+            NewEvent(run, key, str(source), str(target), str(cause), at, try_number, attempt_id, detail)
         )
 
 
-def _place(op: Move | DropInstance) -> str:
-    return f"{op.key} of run {op.run.run_id} of {op.run.dag_id}"
+def _describe(op: Move | DropInstance) -> str:
+    return f"{op.key} of run {op.run.run_id} of DAG {op.run.dag_id}"
 
 
-_PLAYS: Mapping[type[Op], Callable[[_Play, Any], None]] = {
-    Move: _Play.move,
-    RunMove: _Play.run_move,
-    AddInstances: _Play.add_instances,
-    DropInstance: _Play.drop_instance,
-    AddRun: _Play.add_run,
-    ChangeVersion: _Play.change_version,
-    Callback: _Play.callback,
+_OPERATIONS: Mapping[type[Op], Callable[[_Computation, Any], None]] = {
+    Move: _Computation.move,
+    RunMove: _Computation.run_move,
+    AddInstances: _Computation.add_instances,
+    DropInstance: _Computation.drop_instance,
+    AddRun: _Computation.add_run,
+    ChangeVersion: _Computation.change_version,
+    Callback: _Computation.callback,
 }

@@ -1,4 +1,5 @@
-"""The metastore as a secrets backend: where connections and variables are read last, and variables written."""
+"""The metastore as a secrets backend: the last one that connections and variables are read from, and the one that
+variables are written to."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from nbflow.store.base import Store
 
 
 class StoreProvider:
-    """A :class:`nbflow.connections.Provider` over a store. Writes stand in the audit log under ``actor``."""
+    """A :class:`nbflow.connections.Provider` for a store. The audit log names ``actor`` for writes."""
 
     def __init__(self, store: Store, clock: Clock, *, actor: str = "task") -> None:
         self._store, self._clock, self._actor = store, clock, actor

@@ -1,15 +1,16 @@
-"""Teaching: labs that check themselves, quizzes whose answers come from the engine, and progress.
+"""Teaching: labs with automatic checks, quizzes whose answers the engine computes, and progress.
 
-    checks      small values that look at a metastore and say what was expected, what was found, and a hint
-    labs        the table of labs: which checks each exercise has
-    lab         a lab in a notebook: `check(n)`
-    folders     where labs, quizzes and notebooks lie, in a checkout and in a wheel
-    questions   a quiz file as values, checked while it is read
-    keys        answers that the engine itself gives: states, trigger rules, timetables
-    quiz        a sitting: `answer(n, "b")`, the score
-    quiz_form   the interactive form (needs the lab extra)
-    display     feedback as cell output
-    progress    what was tried and what was passed, kept in NBFLOW_HOME
+    checks        frozen checks of the metastore: expected, found, hint
+    lab_table     the labs, and the checks of each exercise
+    lab           a lab in a notebook: `lab.check(n)`
+    folders       paths of labs, quizzes and notebooks, in a checkout and in a wheel
+    questions     reads and validates a quiz file
+    answer_keys   answers that the engine computes: states, trigger rules, timetables
+    quiz          answering a quiz: `quiz.answer(n, "b")`, the score
+    quiz_form     the interactive form (ipywidgets, from the lab extra)
+    display       feedback as cell output
+    progress      tries and passed exercises, in NBFLOW_HOME
+    magics        `%quiz` and `%lab`
 
-A lab never runs anything by itself: it looks at what the student's own runs left in the metastore.
+A lab runs nothing: it reads what the learner's own runs left in the metastore.
 """

@@ -1,7 +1,7 @@
-"""Answers that the engine itself gives, so that a quiz cannot teach what nbflow does not do.
+"""Answers that the engine computes, so that a quiz cannot teach what nbflow does not do.
 
-A question of a quiz file names a key and its arguments instead of an answer; ``KEYS`` is the table. What a key returns
-are the values that its right options stand for (``"is"`` in the file), in order where the order counts.
+A question in a quiz file may hold a key and its arguments instead of an answer; ``KEYS`` is the table of keys. A key
+returns the values of the right options (``"is"`` in the file), in the right order for an order question.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ Key = Callable[..., tuple[str, ...]]
 
 
 def becomes(source: str, cause: str) -> tuple[str, ...]:
-    """The states that a task instance in ``source`` may get by ``cause``."""
+    """The states to which ``cause`` can move a task instance in state ``source``."""
     return tuple(sorted(state.value for state in TRANSITIONS[TaskState(source)][Cause(cause)]))
 
 
 def walk(states: Sequence[str]) -> tuple[str, ...]:
-    """``states`` as they stand, after a look that the table of transitions has an arrow from each to the next."""
+    """Return ``states`` unchanged. Raises ValueError if ``TRANSITIONS`` lacks a transition from one to the next."""
     for source, target in pairwise(map(TaskState, states)):
         if not any(target in targets for targets in TRANSITIONS[source].values()):
-            raise ValueError(f"nothing leads from {source} to {target}")
+            raise ValueError(f"no transition leads from {source} to {target}")
     return tuple(states)
 
 
 def decides(rule: str, upstream: Sequence[str]) -> tuple[str, ...]:
-    """What a trigger rule makes of the states before a task: run, skipped, upstream_failed or wait."""
+    """The verdict of a trigger rule on the upstream states: run, skipped, upstream_failed or wait."""
     return (_verdict(rule, upstream).value,)
 
 
 def rules(runs_after: Sequence[Sequence[str]], not_after: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """The trigger rules that run a task after each of the first sets of states, and after none of the others."""
+    """The trigger rules that run a task for all upstream states in ``runs_after`` and for none in ``not_after``."""
     return tuple(
         sorted(
             rule
@@ -53,31 +53,31 @@ def rules(runs_after: Sequence[Sequence[str]], not_after: Sequence[Sequence[str]
 
 
 def first_run(schedule: str, start: str) -> tuple[str, ...]:
-    """When the first run of a schedule begins, with catchup on."""
-    begin = as_utc(datetime.fromisoformat(start))
-    far = begin.replace(year=begin.year + 10)
-    info = timetable_from_schedule(schedule).next_run(None, TimeRestriction(begin, None, True), far)
+    """The time at which the first run of a schedule starts, with catchup."""
+    start_date = as_utc(datetime.fromisoformat(start))
+    now = start_date.replace(year=start_date.year + 10)
+    info = timetable_from_schedule(schedule).next_run(None, TimeRestriction(start_date, None, True), now)
     return () if info is None else (info.run_after.strftime("%Y-%m-%d %H:%M"),)
 
 
 def executions(retries: int) -> tuple[str, ...]:
-    """How often a task that always raises is started, by letting it fail until the engine has had enough."""
+    """How often a task that always raises is started: ``react`` is called until it returns the state failed."""
     now = datetime(2024, 1, 1, tzinfo=UTC)
     dag = DagSpec(dag_id="quiz", tasks={"task": TaskSpec(task_id="task", retries=retries)})
     run = Run(dag_id="quiz", run_id="run", state=RunState.RUNNING, run_after=now)
-    for number in count(1):
-        one = Instance(
+    for try_number in count(1):
+        ti = Instance(
             task_id="task",
             state=TaskState.RUNNING,
-            try_number=number,
+            try_number=try_number,
             max_tries=retries,
             attempt_id="now",
             start_date=now,
         )
-        snapshot = Snapshot(dag=dag, run=run, instances={one.key: one})
-        plan = react(snapshot, one.key, Failed(attempt_id="now", at=now))
+        snapshot = Snapshot(dag=dag, run=run, instances={ti.key: ti})
+        plan = react(snapshot, ti.key, Failed(attempt_id="now", at=now))
         if plan.moves[0].target is TaskState.FAILED:
-            return (str(number),)
+            return (str(try_number),)
     raise AssertionError("count() does not end")
 
 
@@ -96,11 +96,11 @@ KEYS: Mapping[str, Key] = {
 
 
 def key_values(key: Mapping[str, Any]) -> tuple[str, ...]:
-    """What ``{"kind": ..., arguments}`` gives. Raises ValueError for a key that makes no sense."""
+    """The values of the key ``{"kind": ..., arguments}``. Raises ValueError for an unknown kind or wrong arguments."""
     arguments = dict(key)
     kind = arguments.pop("kind", None)
     if kind not in KEYS:
-        raise ValueError(f"there is no key {kind!r}; known are {', '.join(KEYS)}")
+        raise ValueError(f"unknown key {kind!r}; the keys are {', '.join(KEYS)}")
     try:
         return KEYS[kind](**arguments)
     except (TypeError, KeyError) as error:

@@ -13,7 +13,7 @@ from nbflow.way_out import way
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context
-    from nbflow.teach.quiz import Sitting
+    from nbflow.teach.quiz import QuizSession
 
 
 def labs(context: Context, args: Values) -> Result:
@@ -32,7 +32,7 @@ def labs(context: Context, args: Values) -> Result:
             }
             for name, lab in LABS.items()
         )
-        return Result(text=_there_are(context, "labs", LABS), rows=rows, value=list(LABS))
+        return Result(text=_list(context, "labs", LABS), rows=rows, value=list(LABS))
     lab = open_lab(args.name, context.app, surface=context.surface)
     if args.number is None:
         return Result(text=f"{lab!r}\nIts notebook: {lab.notebook}", value=lab)
@@ -43,49 +43,50 @@ def labs(context: Context, args: Values) -> Result:
 def quiz(context: Context, args: Values) -> Result:
     from nbflow.teach.progress import Progress
     from nbflow.teach.questions import load_quiz, quiz_names
-    from nbflow.teach.quiz import Sitting
+    from nbflow.teach.quiz import QuizSession
 
     progress = Progress(context.settings.home)
     if args.name is None:
         names = list(quiz_names())
-        rows = tuple(_row(Sitting(load_quiz(name), progress)) for name in names)
-        return Result(text=_there_are(context, "quiz", names), rows=rows, value=names)
-    sitting = Sitting(load_quiz(args.name), progress)
+        rows = tuple(_row(QuizSession(load_quiz(name), progress)) for name in names)
+        return Result(text=_list(context, "quiz", names), rows=rows, value=names)
+    session = QuizSession(load_quiz(args.name), progress)
     if args.number is None:
-        return Result(text=_questions(sitting), value=sitting)
+        return Result(text=_questions(session), value=session)
     if args.answer:
-        feedback = sitting.answer(args.number, " ".join(args.answer))
+        feedback = session.answer(args.number, " ".join(args.answer))
         return Result(text=repr(feedback), value=feedback, ok=feedback.right)
     if context.surface is Surface.TERMINAL:  # a form needs a notebook
         answer = way("quiz", args.name, str(args.number), "ANSWER")
         raise UsageError("nbflow quiz: what is the answer?", hint=f"Say: {answer}")
-    shown = sitting.show(args.number)
+    shown = session.show(args.number)
     return Result(text=shown.text, value=shown)
 
 
-def _there_are(context: Context, command: str, names: Iterable[str]) -> str:
-    listed = list(names)
-    if not listed:
-        return "There are none."
-    return f"There are: {', '.join(listed)}. Open one: {context.spell(way(command, listed[0]))}"
+def _list(context: Context, command: str, names: Iterable[str]) -> str:
+    known = list(names)
+    title = {"quiz": "Quizzes", "labs": "Labs"}[command]
+    if not known:
+        return f"{title}: none."
+    return f"{title}: {', '.join(known)}. Open one with: {context.spell(way(command, known[0]))}"
 
 
-def _row(sitting: Sitting) -> dict[str, object]:
-    right = sum(item.passed_at is not None for item in sitting.items.values())
-    name, title, questions = sitting.quiz.name, sitting.quiz.title, len(sitting.quiz.questions)
+def _row(session: QuizSession) -> dict[str, object]:
+    right = sum(item.passed_at is not None for item in session.items.values())
+    name, title, questions = session.quiz.name, session.quiz.title, len(session.quiz.questions)
     return {"quiz": name, "title": title, "questions": questions, "right": right}
 
 
-def _questions(sitting: Sitting) -> str:
-    from nbflow.teach.quiz import answered, question_text
+def _questions(session: QuizSession) -> str:
+    from nbflow.teach.quiz import answered_right, question_text
 
     words = {True: " (right)", False: " (wrong so far)", None: ""}
-    parts = [f"{sitting.quiz.title}\n{sitting.quiz.about}"]
-    for question in sitting.quiz.questions:
-        state = words[answered(sitting.items.get(question.number))]
+    parts = [f"{session.quiz.title}\n{session.quiz.about}"]
+    for question in session.quiz.questions:
+        state = words[answered_right(session.items.get(question.number))]
         parts.append(f"{question.number}.{state} {question_text(question)}")
-    answer = way("quiz", sitting.quiz.name, "NUMBER", "ANSWER")
-    return "\n\n".join([*parts, f"Answer with: {answer}. {sitting.score}."])
+    answer = way("quiz", session.quiz.name, "NUMBER", "ANSWER")
+    return "\n\n".join([*parts, f"Answer with: {answer}. {session.score}."])
 
 
 def _lab_names() -> Iterable[str]:
@@ -101,6 +102,6 @@ def _quiz_names() -> Iterable[str]:
 
 
 def provide() -> None:
-    """Register what is here with the commands. Labs and quizzes themselves are loaded when somebody opens one."""
+    """Register these implementations. The labs and quizzes are imported when one is opened."""
     register("labs", Provider(labs, _lab_names))
     register("quiz", Provider(quiz, _quiz_names))

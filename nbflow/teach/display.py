@@ -1,7 +1,6 @@
-"""Feedback as cell output: HTML that reads well in an untrusted notebook, and the same as text.
+"""Feedback as cell output: HTML that is legible in an untrusted notebook, and the same content as text.
 
-What is right or missing is colour, glyph and word, as everywhere; the words are right, wrong, done and missing, in the
-colours of success and failure.
+Right and wrong are shown by colour, glyph and word: right, wrong, done, missing, in the colours of success and failed.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ def prose(text: str) -> str:
 
 
 def chip(ok: bool | None, yes: str, no: str, open_: str = "open") -> str:
-    """`yes`, `no`, or `open_` where nothing was tried yet."""
+    """A chip that reads ``yes`` or ``no``, or ``open_`` for None (not tried yet)."""
     if ok is None:
         return chip_html("none", open_)
     return chip_html("success" if ok else "failed", yes if ok else no)
@@ -34,6 +33,6 @@ def paragraph(html: str) -> str:
 
 
 def card_bundle(view: str, title: str, parts: Iterable[str], text: str, *, aside: str = "", foot: str = "") -> Bundle:
-    """A card of paragraphs of HTML, and its twin in text."""
+    """A card of HTML paragraphs, with ``text`` as the plain-text form."""
     body = f'<div style="padding:5px 0px 7px 0px">{"".join(parts)}</div>'
     return Bundle(html=card(view, title, body, aside=aside, foot=foot), text=text)

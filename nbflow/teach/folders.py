@@ -1,8 +1,8 @@
-"""Where labs, quizzes and notebooks lie: inside the package in an installed wheel, beside it in a checkout.
+"""Paths of labs, quizzes and notebooks: inside the package in an installed wheel, beside it in a checkout.
 
-``[tool.hatch.build.targets.wheel.sources]`` in pyproject.toml puts the three folders of a checkout's top level into
-``nbflow/content``. A wheel always has that folder, so an installed nbflow never looks beside itself: what is called
-``labs`` in site-packages belongs to someone else.
+``[tool.hatch.build.targets.wheel.sources]`` in pyproject.toml moves the three top-level folders of a checkout to
+``nbflow/content``. A wheel always has that folder, so an installed nbflow never searches the folder around it: a
+``labs`` in site-packages belongs to another package.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """A lab in a notebook::
 
     lab = open_lab("01_hello_dag")
-    lab               # its exercises, and how far one is
+    lab               # the exercises, and which are passed
     lab.check(1)
     lab.check(5, "2024-01-02 06:00")
 
-What is missing is told, never raised: a check cell of a lab that is not solved yet is no error.
+A failed check is returned, not raised: a check cell of an unsolved exercise is not an error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.commands.way_out import Surface
 from nbflow.errors import NbflowError, did_you_mean
-from nbflow.teach.checks import Finding, World
+from nbflow.teach.checks import CheckContext, Finding
 from nbflow.teach.display import card_bundle, chip, paragraph, prose
 from nbflow.teach.folders import content_folder
 from nbflow.teach.lab_table import LABS, Exercise, LabSpec
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What the look at one exercise came to. The last finding is the one that failed, if one did."""
+    """The findings of one exercise. Only the last one can be a failed check."""
 
     number: int
     exercise: Exercise
@@ -73,11 +73,11 @@ class Lab:
     spec: LabSpec
     app: App
     surface: Surface = Surface.NOTEBOOK
-    """Where hints are read."""
+    """The surface whose spelling of commands the hints use."""
 
     @property
     def notebook(self) -> Path:
-        """The lab's notebook, as it came with nbflow: to be copied, and worked on there."""
+        """Path of the lab's notebook as installed. Copy it and work in the copy."""
         return content_folder("labs") / f"{self.name}.ipynb"
 
     @property
@@ -85,15 +85,17 @@ class Lab:
         return Progress(self.app.settings.home)
 
     def check(self, number: int, *answers: Any) -> Result:
-        """Look at exercise ``number`` (from 1). ``answers``: what a question asks for. Raises NbflowError for a number
-        that the lab does not have."""
+        """Check exercise ``number`` (from 1). ``answers``: the learner's answers, for an exercise that needs one.
+
+        Raises NbflowError for a number that the lab does not have.
+        """
         exercises = self.spec.exercises
         if not isinstance(number, int) or not 1 <= number <= len(exercises):
             raise NbflowError(f"Lab {self.name} has the exercises 1 to {len(exercises)}, not {number!r}.")
-        world = World(app=self.app, answers=answers, surface=self.surface)
+        context = CheckContext(app=self.app, answers=answers, surface=self.surface)
         findings: list[Finding] = []
         for check in exercises[number - 1].checks:
-            findings.append(check.look(world))
+            findings.append(check.evaluate(context))
             if not findings[-1].ok:
                 break
         result = Result(number=number, exercise=exercises[number - 1], findings=tuple(findings))
@@ -102,9 +104,10 @@ class Lab:
 
     @property
     def passed(self) -> list[int]:
-        """Exercises passed so far."""
+        """Numbers of the exercises passed so far."""
         items = self.progress.items("lab", self.name)
-        return [n for n in range(1, len(self.spec.exercises) + 1) if (one := items.get(str(n))) and one.passed_at]
+        numbers = range(1, len(self.spec.exercises) + 1)
+        return [number for number in numbers if (item := items.get(str(number))) and item.passed_at]
 
     def bundle(self) -> Bundle:
         items = self.progress.items("lab", self.name)
@@ -116,7 +119,8 @@ class Lab:
             lines.append(f"  {number}. {exercise.title}: {({True: 'passed', False: 'not yet', None: 'open'})[state]}")
         score = f"{len(self.passed)} of {len(self.spec.exercises)} exercises passed"
         text = "\n".join([f"{self.spec.title}: {score}", *lines])
-        return card_bundle("lab", self.spec.title, parts, text, aside=score, foot=prose("Check one with lab.check(1)."))
+        foot = prose("Check an exercise with `lab.check(1)`.")
+        return card_bundle("lab", self.spec.title, parts, text, aside=score, foot=foot)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
         return self.bundle().mime()
@@ -126,9 +130,9 @@ class Lab:
 
 
 def open_lab(name: str, app: App | None = None, *, surface: Surface = Surface.NOTEBOOK) -> Lab:
-    """The lab ``name``, in this notebook's home. Raises NbflowError with the nearest name."""
+    """Open the lab ``name`` in this notebook's NBFLOW_HOME. Raises NbflowError with the nearest name."""
     if name not in LABS:
-        hint = did_you_mean(name, LABS).strip() or f"There are: {', '.join(LABS)}."
+        hint = did_you_mean(name, LABS).strip() or f"The labs are: {', '.join(LABS)}."
         raise NbflowError(f"There is no lab {name!r}.", hint=hint)
     return Lab(name=name, spec=LABS[name], app=app or _app_of(os.environ.get("NBFLOW_HOME")), surface=surface)
 

@@ -10,19 +10,19 @@ from nbflow.core.states import TaskState
 from nbflow.teach.checks import (
     Check,
     DagHasTasks,
-    EndedAs,
+    DirectlyUpstream,
     FirstRunPredicted,
-    Follows,
-    Ran,
     Retried,
     Returned,
+    RunEnded,
     Scheduled,
+    TasksEnded,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exercise:
-    """One exercise; its number is its place."""
+    """One exercise; its number is its position in the lab, from 1."""
 
     title: str
     checks: tuple[Check, ...]
@@ -43,16 +43,16 @@ LABS: Mapping[str, LabSpec] = {
         title="Hello, DAG",
         exercises=(
             Exercise(
-                title="Two tasks, one after the other",
+                title="Two tasks in order",
                 checks=(
                     DagHasTasks(dag_id="hello", tasks=frozenset({"greet", "shout"})),
-                    Follows(dag_id="hello", task_id="shout", after=frozenset({"greet"})),
+                    DirectlyUpstream(dag_id="hello", task_id="shout", upstream=frozenset({"greet"})),
                 ),
             ),
             Exercise(
                 title="Run it",
                 checks=(
-                    Ran(dag_id="hello"),
+                    RunEnded(dag_id="hello"),
                     Returned(dag_id="hello", task_id="shout", value="HELLO"),
                 ),
             ),
@@ -60,22 +60,22 @@ LABS: Mapping[str, LabSpec] = {
                 title="Join after a branch",
                 checks=(
                     DagHasTasks(dag_id="hello_branch", tasks=frozenset({"choose", "formal", "casual", "sign"})),
-                    Follows(dag_id="hello_branch", task_id="sign", after=frozenset({"formal", "casual"})),
-                    Ran(dag_id="hello_branch"),
-                    EndedAs(
+                    DirectlyUpstream(dag_id="hello_branch", task_id="sign", upstream=frozenset({"formal", "casual"})),
+                    RunEnded(dag_id="hello_branch"),
+                    TasksEnded(
                         dag_id="hello_branch",
-                        ways=(
+                        outcomes=(
                             {"formal": _S, "casual": _K, "sign": _S},
                             {"formal": _K, "casual": _S, "sign": _S},
                         ),
-                        expected="One of `formal` and `casual` was skipped, and `sign` ran all the same.",
-                        hint="An unstated trigger rule is `all_success`, and a skip is handed on. Try "
-                        '`trigger_rule="none_failed_min_one_success"` for `sign`.',
+                        expected="One of `formal` and `casual` was skipped, and `sign` succeeded.",
+                        hint="The default trigger rule is `all_success`: it skips a task when an upstream task was "
+                        'skipped. Try `trigger_rule="none_failed_min_one_success"` for `sign`.',
                     ),
                 ),
             ),
             Exercise(
-                title="Fail, and try again",
+                title="Fail and retry",
                 checks=(
                     DagHasTasks(dag_id="hello_retry", tasks=frozenset({"call"})),
                     Retried(dag_id="hello_retry", task_id="call"),

@@ -1,9 +1,9 @@
-"""What a learner has tried and passed: one small JSON file in NBFLOW_HOME.
+"""Progress of a learner, tries and passed items: one JSON file in NBFLOW_HOME.
 
-It is theirs to read and to delete; nothing in nbflow depends on it, so what is wrong with it is never a reason to stop
-a lesson. Writers take turns by a lock and replace the file whole: notebooks side by side lose nothing of each other's,
-and a kernel that is killed leaves the file of before. What cannot be read of a file is told once, and the file is kept
-as it was under another name, before what can be read of it is written anew.
+The learner may read and delete the file; nothing else in nbflow depends on it, so an error in it never stops a lab or a
+quiz. Writers hold a lock and replace the file atomically: two notebooks do not overwrite each other's progress, and a
+kernel that is killed leaves the previous file. A file with invalid parts is renamed (``progress.unreadable``), logged
+once, and written again with its valid parts.
 """
 
 from __future__ import annotations
@@ -26,10 +26,15 @@ log = logging.getLogger(__name__)
 
 
 class Item(NamedTuple):
-    """One exercise or question: how often it was tried, and when it was first passed (ISO 8601; None: not yet)."""
+    """One exercise or question: number of tries, and when it was first passed (ISO 8601; None: not yet)."""
 
     tries: int = 0
     passed_at: str | None = None
+
+
+def answered_right(item: Item | None) -> bool | None:
+    """True: answered right at least once; False: tried; None: not tried."""
+    return None if item is None else item.passed_at is not None
 
 
 Key = tuple[str, str, str]
@@ -38,7 +43,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress file of one home. Each call reads it anew, so that two notebooks see each other's."""
+    """The progress file of one home. Each call reads the file, so that two notebooks see each other's progress."""
 
     home: Path
 
@@ -47,36 +52,36 @@ class Progress:
         return self.home / FILE_NAME
 
     def items(self, kind: str, name: str) -> Mapping[str, Item]:
-        """Item id -> what is known of it. ``kind`` is ``lab`` or ``quiz``."""
-        known, odd = self._read()
-        if odd:
-            with self._told(), self._locked():
-                known = self._mended()
-        return {key[2]: item for key, item in known.items() if key[:2] == (kind, name)}
+        """Map item ids to items. ``kind`` is ``lab`` or ``quiz``; ``name`` that of the lab or quiz."""
+        rows, error = self._read()
+        if error:
+            with self._os_errors_logged(), self._locked():
+                rows = self._repair()
+        return {key[2]: item for key, item in rows.items() if key[:2] == (kind, name)}
 
     def note(self, kind: str, name: str, item: str, *, passed: bool, now: datetime) -> Item:
-        """Count a try. What was passed once stays passed."""
-        noted = Item(1, now.isoformat(timespec="seconds") if passed else None)
-        with self._told(), self._locked():
-            known = self._mended()
-            before = known.get((kind, name, item), Item())
-            noted = Item(before.tries + 1, before.passed_at or noted.passed_at)
-            self._write({**known, (kind, name, item): noted})
-        return noted
+        """Count a try and write the file. An item once passed stays passed."""
+        updated = Item(1, now.isoformat(timespec="seconds") if passed else None)
+        with self._os_errors_logged(), self._locked():
+            rows = self._repair()
+            previous = rows.get((kind, name, item), Item())
+            updated = Item(previous.tries + 1, previous.passed_at or updated.passed_at)
+            self._write({**rows, (kind, name, item): updated})
+        return updated
 
     # --- the file
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """A home that cannot be written costs the record, and not the lesson."""
+    def _os_errors_logged(self) -> Iterator[None]:
+        """Log an OSError: in a home that is not writable, a lab or quiz goes on without stored progress."""
         try:
             yield
         except OSError as error:
-            log.warning("Progress is not kept: %s: %s", error.strerror, error.filename)
+            log.warning("The progress cannot be stored: %s: %s", error.strerror, error.filename)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One writer at a time, among all processes; a lock of a process that dies is gone with it."""
+        """Hold the file's lock among processes; the OS releases the lock of a process that dies."""
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(self.home / f".{FILE_NAME}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -85,24 +90,24 @@ class Progress:
         finally:
             os.close(handle)
 
-    def _mended(self) -> dict[Key, Item]:
-        """What is known; a file that is odd is first kept under another name. To be called under the lock."""
-        known, odd = self._read()
-        if odd:
-            kept = next(path for path in self._spare_names() if not path.exists())
-            os.rename(self.path, kept)
-            self._write(known)
-            log.warning("%s cannot be read whole: %s. It is kept as %s.", self.path, odd, kept.name)
-        return known
+    def _repair(self) -> dict[Key, Item]:
+        """Read the rows; rename a file with invalid parts and write the valid ones. Call under the lock."""
+        rows, error = self._read()
+        if error:
+            backup = next(path for path in self._backup_paths() if not path.exists())
+            os.rename(self.path, backup)
+            self._write(rows)
+            log.warning("%s is invalid: %s. It was renamed to %s.", self.path, error, backup.name)
+        return rows
 
-    def _spare_names(self) -> Iterator[Path]:
+    def _backup_paths(self) -> Iterator[Path]:
         yield self.path.with_suffix(".unreadable")
         yield from (self.path.with_suffix(f".unreadable-{number}") for number in count(2))
 
     def _read(self) -> tuple[dict[Key, Item], str]:
-        """What can be read, and what is wrong with the rest."""
+        """The valid rows, and the first error in the file ("" for none)."""
         try:
-            return _parsed(json.loads(self.path.read_text("utf-8")))
+            return _parse(json.loads(self.path.read_text("utf-8")))
         except FileNotFoundError:
             return {}, ""
         except OSError as error:
@@ -110,34 +115,34 @@ class Progress:
         except (ValueError, RecursionError):
             return {}, "it is not JSON"
 
-    def _write(self, known: Mapping[Key, Item]) -> None:
-        """Whole or not at all: a kernel that is killed here leaves the old file."""
-        whole: dict[str, dict[str, dict[str, Any]]] = {}
-        for (kind, name, item), row in known.items():
-            whole.setdefault(kind, {}).setdefault(name, {})[item] = row._asdict()
+    def _write(self, rows: Mapping[Key, Item]) -> None:
+        """Replace the file atomically: a kernel that is killed here leaves the old file."""
+        content: dict[str, dict[str, dict[str, Any]]] = {}
+        for (kind, name, item), row in rows.items():
+            content.setdefault(kind, {}).setdefault(name, {})[item] = row._asdict()
         handle, temporary = tempfile.mkstemp(dir=self.home, prefix=f".{FILE_NAME}.")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(whole, file, indent=1, sort_keys=True)
+            json.dump(content, file, indent=1, sort_keys=True)
         os.replace(temporary, self.path)
 
 
-def _parsed(whole: Any) -> tuple[dict[Key, Item], str]:
-    """The rows of a file's content that are as they should be, and where the first other one stands."""
-    known: dict[Key, Item] = {}
-    odd: list[str] = []
+def _parse(content: Any) -> tuple[dict[Key, Item], str]:
+    """The valid rows of the file's content, and the first error ("" for none)."""
+    rows: dict[Key, Item] = {}
+    errors: list[str] = []
 
     def members(value: Any, place: str) -> Iterator[tuple[str, Any]]:
         if isinstance(value, dict):
             yield from value.items()
         else:
-            odd.append(f"{place or 'it'} is no object")
+            errors.append(f"{place or 'it'} is not an object")
 
-    for kind, names in members(whole, ""):
+    for kind, names in members(content, ""):
         for name, items in members(names, kind):
             for item, row in members(items, f"{kind}.{name}"):
                 match row:
                     case {"tries": int(tries), "passed_at": str() | None as passed_at} if not isinstance(tries, bool):
-                        known[kind, name, item] = Item(tries, passed_at)
+                        rows[kind, name, item] = Item(tries, passed_at)
                     case _:
-                        odd.append(f"{kind}.{name}.{item} is no row of tries and passed_at")
-    return known, odd[0] if odd else ""
+                        errors.append(f"{kind}.{name}.{item} is not an object with tries and passed_at")
+    return rows, errors[0] if errors else ""

@@ -1,4 +1,4 @@
-"""A quiz as values, and the reader that makes them from a file and refuses what is wrong with it.
+"""Quizzes: frozen values, and the reader that builds them from a file and rejects an invalid one.
 
 A quiz file is JSON::
 
@@ -8,9 +8,9 @@ A quiz file is JSON::
       {"type": "multiple", "ask": "...", "why": "...", "key": {"kind": "becomes", "source": "running", ...},
        "options": [{"text": "...", "is": "failed"}, ...]}]}
 
-What is right is said once: by ``"right": true``, by ``"accept": [...]`` of a fill-in question, or by a ``key``, which
-asks the engine (:mod:`nbflow.teach.answer_keys`) and is compared with what each option ``"is"``. Texts hold `code` in
-backticks and no other markup.
+A question states its right answer in one place: ``"right": true`` of options, ``"accept": [...]`` of a fill-in
+question, or ``key``, whose values the engine computes (:mod:`nbflow.teach.answer_keys`) and which are compared with the
+``"is"`` of each option. Texts may hold `code` in backticks and no other markup.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nbflow.errors import NbflowError, did_you_mean
 from nbflow.teach.answer_keys import key_values
 from nbflow.teach.folders import content_folder
 
-#: type -> how many right answers it may have (least, most).
+#: type -> (minimum, maximum) number of right answers.
 TYPES: Mapping[str, tuple[int, int]] = {"single": (1, 1), "multiple": (1, 26), "order": (2, 26), "fill": (1, 26)}
 _QUIZ_FIELDS = frozenset({"quiz", "title", "about", "questions"})
 _QUESTION_FIELDS = frozenset({"type", "ask", "why", "options", "key", "accept"})
@@ -33,12 +33,21 @@ _OPTION_FIELDS = frozenset({"text", "right", "is", "why"})
 
 
 class QuizError(NbflowError):
-    """A quiz file is wrong, or there is no such quiz or question."""
+    """A quiz file is invalid, or a quiz or question does not exist."""
+
+
+#: type of question -> how to answer it.
+INSTRUCTIONS: dict[str, str] = {
+    "single": "choose one",
+    "multiple": "choose all that apply",
+    "order": "all letters, in order",
+    "fill": "a word or number",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One answer to choose. ``why`` says what is wrong with it."""
+    """One option of a question. ``why`` explains what is wrong with it."""
 
     letter: str
     text: str
@@ -47,7 +56,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """``answer``: the right letters (in order, for ``order``), or the accepted texts of a fill-in."""
+    """A question. ``answer``: the right letters (in order, for ``order``), or the accepted texts of a fill-in."""
 
     number: int
     type: str
@@ -57,7 +66,7 @@ class Question:
     options: tuple[Option, ...] = ()
 
     def option(self, letter: str) -> Option | None:
-        return next((one for one in self.options if one.letter == letter), None)
+        return next((option for option in self.options if option.letter == letter), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +89,15 @@ class Quiz:
 
 
 def quiz_names() -> list[str]:
-    """The quizzes there are."""
+    """Names of the installed quizzes, sorted."""
     return sorted(path.stem for path in content_folder("quizzes").glob("*.json"))
 
 
 def load_quiz(name: str) -> Quiz:
-    """The quiz of that name. Raises QuizError with the nearest name."""
+    """Load the quiz ``name``. Raises QuizError with the nearest name."""
     known = quiz_names()
     if name not in known:
-        hint = did_you_mean(name, known).strip() or f"There are: {', '.join(known) or 'none'}."
+        hint = did_you_mean(name, known).strip() or f"The quizzes are: {', '.join(known) or 'none'}."
         raise QuizError(f"There is no quiz {name!r}.", hint=hint)
     path = content_folder("quizzes") / f"{name}.json"
     return read_quiz(path.read_text("utf-8"), path.name)
@@ -98,20 +107,20 @@ def load_quiz(name: str) -> Quiz:
 
 
 def read_quiz(text: str, place: str = "quiz") -> Quiz:
-    """Read a quiz file. Raises QuizError that names the question and the fault."""
+    """Read a quiz file's text. Raises QuizError that names the question and the error."""
     try:
         raw = json.loads(text)
     except ValueError as error:
-        raise QuizError(f"{place}: this is no JSON: {error}.") from None
+        raise QuizError(f"{place}: this is not JSON: {error}.") from None
     _fields(raw, _QUIZ_FIELDS, {"quiz", "title", "questions"}, place)
     questions = raw["questions"]
     if not isinstance(questions, list) or not questions:
-        raise QuizError(f"{place}: questions is a list with at least one question.")
+        raise QuizError(f"{place}: questions must be a list with at least one question.")
     return Quiz(
         name=_text(raw, "quiz", place),
         title=_text(raw, "title", place),
         about=raw.get("about", ""),
-        questions=tuple(_question(one, number, place) for number, one in enumerate(questions, 1)),
+        questions=tuple(_question(question, number, place) for number, question in enumerate(questions, 1)),
     )
 
 
@@ -120,7 +129,7 @@ def _question(raw: Any, number: int, file: str) -> Question:
     _fields(raw, _QUESTION_FIELDS, {"type", "ask", "why"}, place)
     kind = raw["type"]
     if kind not in TYPES:
-        raise QuizError(f"{place}: there is no type {kind!r}.{did_you_mean(str(kind), TYPES)}")
+        raise QuizError(f"{place}: unknown type {kind!r}.{did_you_mean(str(kind), TYPES)}")
     if kind == "fill":
         if "options" in raw:
             raise QuizError(f"{place}: a fill-in question has no options; give accept or key.")
@@ -129,9 +138,9 @@ def _question(raw: Any, number: int, file: str) -> Question:
     else:
         options = _options(raw, place)
         answer = _right(raw, kind, options, place)
-    least, most = TYPES[kind]
-    if not least <= len(answer) <= most:
-        raise QuizError(f"{place}: {len(answer)} right answers; a {kind} question has {least} to {most}.")
+    minimum, maximum = TYPES[kind]
+    if not minimum <= len(answer) <= maximum:
+        raise QuizError(f"{place}: {len(answer)} right answers; a {kind} question has {minimum} to {maximum}.")
     return Question(
         number=number,
         type=kind,
@@ -139,8 +148,8 @@ def _question(raw: Any, number: int, file: str) -> Question:
         why=_text(raw, "why", place),
         answer=answer,
         options=tuple(
-            Option(letter=letter, text=one["text"], why=one.get("why", ""))
-            for letter, one in zip(ascii_lowercase, options, strict=False)
+            Option(letter=letter, text=option["text"], why=option.get("why", ""))
+            for letter, option in zip(ascii_lowercase, options, strict=False)
         ),
     )
 
@@ -148,10 +157,10 @@ def _question(raw: Any, number: int, file: str) -> Question:
 def _options(raw: Mapping[str, Any], place: str) -> list[Any]:
     options = raw.get("options")
     if not isinstance(options, list) or not 2 <= len(options) <= len(ascii_lowercase):
-        raise QuizError(f"{place}: options is a list of 2 to {len(ascii_lowercase)}.")
-    for letter, one in zip(ascii_lowercase, options, strict=False):
-        _fields(one, _OPTION_FIELDS, {"text"}, f"{place}, option {letter}")
-        _text(one, "text", f"{place}, option {letter}")
+        raise QuizError(f"{place}: options must be a list of 2 to {len(ascii_lowercase)}.")
+    for letter, option in zip(ascii_lowercase, options, strict=False):
+        _fields(option, _OPTION_FIELDS, {"text"}, f"{place}, option {letter}")
+        _text(option, "text", f"{place}, option {letter}")
     return options
 
 
@@ -159,53 +168,53 @@ def _right(raw: Mapping[str, Any], kind: str, options: Sequence[Mapping[str, Any
     """The letters of the right options."""
     by_key = "key" in raw
     if by_key and any("right" in one for one in options):
-        raise QuizError(f"{place}: its key says what is right, so no option may say it too.")
+        raise QuizError(f"{place}: with a key, no option may have right.")
     if not by_key:
         if kind == "order":
             raise QuizError(f"{place}: an order question needs a key.")
-        return tuple(letter for letter, one in zip(ascii_lowercase, options, strict=False) if one.get("right"))
+        return tuple(letter for letter, option in zip(ascii_lowercase, options, strict=False) if option.get("right"))
     letters: dict[str, str] = {}
-    for letter, one in zip(ascii_lowercase, options, strict=False):
-        if not isinstance(one.get("is"), str) or one["is"] in letters:
-            raise QuizError(f"{place}, option {letter}: with a key, each option says what it is, each another thing.")
-        letters[one["is"]] = letter
+    for letter, option in zip(ascii_lowercase, options, strict=False):
+        if not isinstance(option.get("is"), str) or option["is"] in letters:
+            raise QuizError(f"{place}, option {letter}: with a key, each option needs an is of its own.")
+        letters[option["is"]] = letter
     values = _key(raw, place)
     if kind == "order":
         if set(values) != set(letters):
-            raise QuizError(f"{place}: its options are not what its key puts into order.")
+            raise QuizError(f"{place}: the options must be exactly the values of the key.")
         return tuple(letters[value] for value in values)
     return tuple(sorted(letters[value] for value in values if value in letters))
 
 
 def _accepted(raw: Mapping[str, Any], place: str) -> tuple[str, ...]:
     if ("key" in raw) == ("accept" in raw):
-        raise QuizError(f"{place}: a fill-in question has either accept or key.")
+        raise QuizError(f"{place}: a fill-in question needs either accept or key.")
     accepted = _key(raw, place) if "key" in raw else raw["accept"]
-    if not accepted or not all(isinstance(one, str) and one.strip() for one in accepted):
-        raise QuizError(f"{place}: accept is a list of texts.")
-    return tuple(normal(one) for one in accepted)
+    if not accepted or not all(isinstance(text, str) and text.strip() for text in accepted):
+        raise QuizError(f"{place}: accept must be a list of texts.")
+    return tuple(normalize(text) for text in accepted)
 
 
 def _key(raw: Mapping[str, Any], place: str) -> tuple[str, ...]:
     if not isinstance(raw["key"], dict):
-        raise QuizError(f"{place}: key is an object.")
+        raise QuizError(f"{place}: key must be an object.")
     try:
         return key_values(raw["key"])
     except ValueError as error:
         raise QuizError(f"{place}: {error}.") from None
 
 
-def normal(text: str) -> str:
-    """A typed answer as it is compared: no spaces around, no backticks, small letters."""
+def normalize(text: str) -> str:
+    """A typed answer as compared: without surrounding spaces and backticks, in lower case."""
     return text.strip().strip("`").strip().casefold()
 
 
 def _fields(raw: Any, known: frozenset[str], needed: set[str], place: str) -> None:
     if not isinstance(raw, dict):
-        raise QuizError(f"{place}: this is an object, not {type(raw).__name__}.")
+        raise QuizError(f"{place}: this must be an object, not {type(raw).__name__}.")
     for name in raw:
         if name not in known:
-            raise QuizError(f"{place}: there is no field {name!r}.{did_you_mean(name, known)}")
+            raise QuizError(f"{place}: unknown field {name!r}.{did_you_mean(name, known)}")
     if missing := sorted(needed - raw.keys()):
         raise QuizError(f"{place}: {', '.join(missing)} is missing.")
 
@@ -213,5 +222,5 @@ def _fields(raw: Any, known: frozenset[str], needed: set[str], place: str) -> No
 def _text(raw: Mapping[str, Any], name: str, place: str) -> str:
     value = raw[name]
     if not isinstance(value, str) or not value.strip():
-        raise QuizError(f"{place}: {name} is a text.")
+        raise QuizError(f"{place}: {name} must be a text.")
     return value

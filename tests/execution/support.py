@@ -59,7 +59,7 @@ class RecordingStore:
         self.claims |= claimed
         return claimed.keys()
 
-    def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
+    def set_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
         self.processes[attempt_id] = (pid, pid_started)
 
     def heartbeat(self, attempt_ids: list[str], *, owner: str, lease: timedelta, now: datetime) -> list[str]:

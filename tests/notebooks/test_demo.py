@@ -1,4 +1,4 @@
-"""The demo runs, tells what it did, and would notice if the database did not hold what it should."""
+"""The demo runs, prints its results, and detects a wrong row in either database."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ran(tmp_path_factory) -> tuple[Any, subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def copy(ran, tmp_path) -> Any:
-    """The demo's folder, to be spoilt."""
+    """A copy of the demo's folder, for tests that change it."""
     shutil.copytree(ran[0].folder, tmp_path / "copy")
     return run_demo.Demo(tmp_path / "copy")
 
@@ -54,13 +54,13 @@ def change(database: Path, sql: str) -> None:
 
 
 def test_the_source_holds_the_month_as_it_was():
-    """So that a new edition of the data, or a fault in reading it, is not taken for nbflow's."""
+    """A changed source, or an error in reading it, fails here and not in the tests of the demo."""
     dollar = [(day, rate) for day, currency, rate in RATES if currency == "USD"]
     assert (len(RATES), len(dollar)) == (700, 21)
     assert (dollar[0], dollar[-1]) == (("2008-12-01", 1.2608), ("2008-12-31", 1.3917))
 
 
-def test_the_demo_succeeds_and_tells_what_it_did(ran):
+def test_the_demo_succeeds_and_prints_its_runs(ran):
     demo, done = ran
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -68,11 +68,11 @@ def test_the_demo_succeeds_and_tells_what_it_did(ran):
     assert "  Mon 2008-12-01  manual    ✓ success   skipped 2, success 7" in lines
     assert "  Sat 2008-12-06  backfill  ✓ success   skipped 5, success 4" in lines
     assert "  » skipped   weekend            ← is_weekday" in lines
-    assert f"The month's report:      {demo.folder}/quickstart-data/report-2008-12.html" in lines
+    assert f"Report:             {demo.folder}/quickstart-data/report-2008-12.html" in lines
     assert lines[-1].startswith("700 rates of 21 trading days, each as published.")
 
 
-def test_the_executed_notebook_and_its_page_are_kept(ran):
+def test_the_executed_notebook_and_its_page_are_saved(ran):
     demo, _ = ran
     executed = json.loads(demo.notebook.read_text("utf-8"))
     code = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
@@ -82,7 +82,7 @@ def test_the_executed_notebook_and_its_page_are_kept(ran):
     assert 'src="http' not in page
 
 
-def test_the_report_handed_over_what_it_counted(ran):
+def test_the_result_of_the_report_is_what_it_glued(ran):
     demo, _ = ran
     rows = run_demo.query(
         demo.home / "nbflow.db", "SELECT value FROM xcom WHERE task_id = 'report' AND key = ?", "return_value"
@@ -94,7 +94,7 @@ def test_the_report_handed_over_what_it_counted(ran):
     assert [json.loads(text) for (text,) in rows] == [{"days": 21, "rates": 700, "gained most against": most}]
 
 
-def test_nothing_of_the_demo_runs_on(ran):
+def test_the_demo_stops_its_scheduler(ran):
     from nbflow.app import App
     from nbflow.services import schedulers
 
@@ -102,54 +102,54 @@ def test_nothing_of_the_demo_runs_on(ran):
         assert schedulers.find(app) is None
 
 
-def test_a_sound_demo_has_no_faults(copy):
-    assert list(run_demo.faults(copy, RATES)) == []
+def test_an_unchanged_demo_has_no_differences(copy):
+    assert list(run_demo.differences(copy, RATES)) == []
 
 
-def test_the_notebook_can_be_gone_through_again_in_the_same_home(copy):
+def test_the_notebook_can_be_executed_again_in_the_same_home(copy):
     shutil.copy(ROOT / "notebooks" / "quickstart.ipynb", copy.notebook)
     try:
         copy.execute()
     finally:
         copy.stop()
-    assert list(run_demo.faults(copy, RATES)) == []
+    assert list(run_demo.differences(copy, RATES)) == []
 
 
 @pytest.mark.parametrize(
-    ("sql", "said"),
+    ("sql", "message"),
     [
         ("DELETE FROM rates WHERE day = '2008-12-31' AND currency = 'USD'", "rates.db holds 699 rates"),
-        ("UPDATE rates SET per_euro = per_euro + 0.0001 WHERE currency = 'USD'", "rates.db holds 700 rates, and not"),
+        ("UPDATE rates SET per_euro = per_euro + 0.0001 WHERE currency = 'USD'", "rates.db holds 700 rates, not"),
         ("UPDATE rates SET in_euro = 0 WHERE currency = 'USD'", "the values in euros sum up to"),
     ],
 )
-def test_wrong_data_are_noticed(copy, sql, said):
+def test_wrong_data_are_detected(copy, sql, message):
     change(copy.rates, sql)
-    assert any(fault.startswith(said) for fault in run_demo.faults(copy, RATES))
+    assert any(difference.startswith(message) for difference in run_demo.differences(copy, RATES))
 
 
 @pytest.mark.parametrize(
-    ("sql", "said"),
+    ("sql", "message"),
     [
         ("UPDATE dag_run SET state = 'failed' WHERE logical_date LIKE '2008-12-24%'", "the runs are"),
-        ("DELETE FROM dag_run WHERE logical_date LIKE '2008-12-24%'", "the runs are of 30 days"),
-        ("UPDATE task_instance SET state = 'success' WHERE task_id = 'weekend'", "the tasks' states are"),
-        ("DELETE FROM task_event WHERE target = 'up_for_retry'", "tried again were []"),
+        ("DELETE FROM dag_run WHERE logical_date LIKE '2008-12-24%'", "the runs cover 30 days"),
+        ("UPDATE task_instance SET state = 'success' WHERE task_id = 'weekend'", "the states of the tasks differ"),
+        ("DELETE FROM task_event WHERE target = 'up_for_retry'", "the retried tasks are []"),
     ],
 )
-def test_a_wrong_history_is_noticed(copy, sql, said):
+def test_a_wrong_history_is_detected(copy, sql, message):
     change(copy.home / "nbflow.db", sql)
-    assert any(fault.startswith(said) for fault in run_demo.faults(copy, RATES))
+    assert any(difference.startswith(message) for difference in run_demo.differences(copy, RATES))
 
 
-def test_a_folder_that_it_did_not_make_is_left_alone(tmp_path):
+def test_a_folder_that_the_demo_did_not_create_is_not_deleted(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(SystemExit, match="was not made by this program"):
+    with pytest.raises(SystemExit, match="was not created by this program"):
         run_demo.Demo(tmp_path).make()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 @pytest.mark.parametrize("name", ["quickstart", "report"])
-def test_notebooks_are_kept_without_outputs(name):
+def test_notebooks_are_stored_without_outputs(name):
     raw = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
     assert [cell for cell in raw["cells"] if cell.get("outputs") or cell.get("execution_count")] == []

@@ -41,11 +41,11 @@ def test_the_magics_show_a_form_with_its_text_beneath_and_mistakes_as_one_line(s
     quiz = output_of(shown, "%quiz dag_concepts").data
     assert quiz.keys() == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
     assert "Which of these jobs suit an orchestrator" in quiz["text/plain"]
-    assert output_of(shown, "%quiz").data["text/plain"].startswith("There are: dag_concepts.")
-    assert output_of(shown, "%lab").data["text/plain"].startswith("There are: 01_hello_dag.")
+    assert output_of(shown, "%quiz").data["text/plain"].startswith("Quizzes: dag_concepts.")
+    assert output_of(shown, "%lab").data["text/plain"].startswith("Labs: 01_hello_dag.")
     assert output_of(shown, "%quiz dag_concepts 9 3").data["text/plain"].startswith("Question 9: right.")
     assert output_of(shown, "%lab 01_hello_dag").data["text/plain"].startswith("Hello, DAG: 0 of 5 exercises passed")
-    assert "There is no such DAG yet." in output_of(shown, "%lab 01_hello_dag 1").data["text/plain"]
+    assert "There is no DAG `hello` yet." in output_of(shown, "%lab 01_hello_dag 1").data["text/plain"]
     for source in MISTAKES:
         assert len(output_of(shown, source).traceback) == 1
     assert "Did you mean 'dag_concepts'?" in output_of(shown, "%quiz dag_concept").evalue

@@ -134,6 +134,6 @@ def test_the_image_reaches_postgres(image: Environment):
     # Given an address at which no server listens
     address = "postgresql+psycopg://nobody@127.0.0.1:9/none"
     done = image.run("nbflow", "db", "check", NBFLOW__DATABASE__SQL_ALCHEMY_CONN=address)
-    # Then its driver is there, and says that nobody answers
-    assert "does not answer" in done.stderr
+    # Then its driver is there, and says that the server does not respond
+    assert "does not respond" in done.stderr
     assert done.returncode == 1

@@ -25,7 +25,7 @@ def box() -> SecretBox:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated, empty metastore to copy: migrating takes 0.3 s, copying nothing."""
+    """A migrated, empty metastore to copy: migrating takes 0.3 s, copying is free."""
     path = tmp_path_factory.mktemp("template") / "empty.db"
     store = open_store(f"sqlite:///{path}")
     store.migrate()
@@ -42,7 +42,7 @@ def migrated_postgres(session_postgres_url: str) -> str:
 
 
 def empty(url: str) -> None:
-    """Make all tables of a Postgres store empty, begin its numbers anew and drop its archives."""
+    """Empty all tables of a Postgres store, restart its sequences and drop its archives."""
     engine = create_engine(url)
     with engine.begin() as connection:
         for name in inspect(connection).get_table_names():
@@ -78,7 +78,7 @@ def empty_postgres(migrated_postgres: str) -> str:
 
 @pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest) -> str:
-    """Where an empty store of each kind lives."""
+    """URL of an empty store of each kind."""
     if request.param == "memory":
         return "memory://"
     return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "empty_postgres"))
@@ -94,5 +94,5 @@ def store(url: str, box: SecretBox) -> Iterator[Store]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """Where an empty store lives that several threads and processes can open."""
+    """URL of an empty store that several threads and processes can open."""
     return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "empty_postgres"))

@@ -1,4 +1,4 @@
-"""What other processes do in the tests: ``python -m tests.store.processes WHAT URL ...``; a line on stdout a deed."""
+"""Subprocesses of the tests: ``python -m tests.store.processes FUNCTION URL ...``; one line on stdout per action."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def migrate(store: Store) -> None:
 
 
 def schedule_all(store: Store) -> None:
-    """Schedule every task that is still ``none``, one plan a task, as fast as possible; say which ones were ours."""
+    """Schedule every task in state ``none``, one plan per task, as fast as possible; print those that succeeded."""
     say("ready")
     sys.stdin.readline()
     snapshot = store.snapshot(RUN)
@@ -55,13 +55,13 @@ def claim_all(store: Store, owner: str) -> None:
 
 
 def churn(store: Store) -> None:
-    """Skip and clear all instances in turn, in one plan each, until killed."""
+    """Skip and clear all instances alternately, in one plan each, until killed."""
     for number in range(1_000_000):
         snapshot = store.snapshot(RUN)
         assert snapshot is not None
         ops = []
-        for key, one in snapshot.instances.items():
-            if one.state is S.NONE:
+        for key, ti in snapshot.instances.items():
+            if ti.state is S.NONE:
                 ops.append(move(RUN, key, S.NONE, C.RULE_SKIPS, S.SKIPPED, note="x" * 500))
             else:
                 ops.append(move(RUN, key, S.SKIPPED, C.CLEARED, S.NONE, note=None))
@@ -70,5 +70,5 @@ def churn(store: Store) -> None:
 
 
 if __name__ == "__main__":
-    what, url, *rest = sys.argv[1:]
-    globals()[what](open_store(url), *rest)
+    function, url, *rest = sys.argv[1:]
+    globals()[function](open_store(url), *rest)

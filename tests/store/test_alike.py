@@ -1,4 +1,4 @@
-"""One random sequence of operations, three stores, the same answers; and after each, what must always hold."""
+"""Random sequences of operations on all stores: the results must be equal, and the invariants must hold."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ class Alike(RuleBasedStateMachine):
         self.runs: list[RunKey] = []
         self.attempts: list[str] = []
         self.cursors: dict[int, Cursor] = {}
-        self.both(lambda store: register(store, DAG))
+        self.all_stores(lambda store: register(store, DAG))
 
     def teardown(self) -> None:
         for store in self.stores:
             store.close()
 
-    def both(self, call: Callable[[Store], Any]) -> Any:
-        """Ask every store; all must answer alike."""
+    def all_stores(self, call: Callable[[Store], Any]) -> Any:
+        """Call every store; the results must be equal."""
         answers = [answer(lambda store=store: call(store)) for store in self.stores]  # type: ignore[misc]
         for store, other in zip(self.stores[1:], answers[1:], strict=True):
             assert other == answers[0], f"{store.url} differs from memory"
         return answers[0]
 
-    def followed(self, store: Store) -> list[TaskEvent]:
-        """What a follower of a store is told since the last step, starting over where it is told to."""
+    def new_events(self, store: Store) -> list[TaskEvent]:
+        """The events of a store since the last step; all events after StaleCursor."""
         cursor = self.cursors.get(id(store))
         try:
             new = store.history(cursor)
@@ -82,11 +82,11 @@ class Alike(RuleBasedStateMachine):
         assert found is not None
         return found
 
-    # --- what may happen
+    # --- operations
     @rule(day=st.integers(0, 3), kind=st.sampled_from(["scheduled", "manual", "backfill"]), name=st.integers(0, 5))
     def new_run(self, day: int, kind: str, name: int) -> None:
         run = a_run(f"r{name}", day, run_type=kind, queued_at=self.now(), conf={"n": name})
-        if isinstance(self.both(lambda store: store.apply([add(run, *TASKS)], actor="scheduler")), list):
+        if isinstance(self.all_stores(lambda store: store.apply([add(run, *TASKS)], actor="scheduler")), list):
             self.runs.append(run.key)
 
     @precondition(lambda self: self.runs)
@@ -96,36 +96,36 @@ class Alike(RuleBasedStateMachine):
         cause = data.draw(st.sampled_from(sorted(RUN_TRANSITIONS[run.state])))
         (target,) = RUN_TRANSITIONS[run.state][cause]
         changes = {"end_date": self.now() if target in ("success", "failed") else None}
-        made = run_move(run.key, run.state, target, cause, changes=changes)
+        new_plan = run_move(run.key, run.state, target, cause, changes=changes)
         expect = {run.key: run.revision - data.draw(st.sampled_from([0, 0, 0, 1]))}
-        self.apply(run.key, made, expect)
+        self.apply(run.key, new_plan, expect)
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data(), count=st.integers(1, 4))
     def instances_move(self, data: st.DataObject, count: int) -> None:
-        """Several legal moves of a run's instances in one plan, some of them of one instance; some plans are wrong."""
+        """Several legal moves of a run's instances in one plan, possibly several per instance; some plans are stale."""
         start = self.snapshot(data.draw(st.sampled_from(self.runs)))
-        here, ops = start, []
+        current, ops = start, []
         for _ in range(count):
-            one = here.instances[data.draw(st.sampled_from(sorted(here.instances)))]
-            op = self.draw_move(data, here.run, one)
+            ti = current.instances[data.draw(st.sampled_from(sorted(current.instances)))]
+            op = self.draw_move(data, current.run, ti)
             if op is not None:
-                here, ops = advance(here, [op]), [*ops, op]
+                current, ops = advance(current, [op]), [*ops, op]
         if data.draw(st.integers(0, 9)) == 0 and ops:
             ops.append(ops[0])
         self.apply(start.run.key, Plan(ops=tuple(ops)), None)
 
-    def draw_move(self, data: st.DataObject, run: Run, one: Instance) -> Move | None:
-        if not TRANSITIONS[one.state]:
+    def draw_move(self, data: st.DataObject, run: Run, ti: Instance) -> Move | None:
+        if not TRANSITIONS[ti.state]:
             return None
-        cause = data.draw(st.sampled_from(sorted(TRANSITIONS[one.state])))
-        target = data.draw(st.sampled_from(sorted(TRANSITIONS[one.state][cause])))
+        cause = data.draw(st.sampled_from(sorted(TRANSITIONS[ti.state])))
+        target = data.draw(st.sampled_from(sorted(TRANSITIONS[ti.state][cause])))
         at = self.now()
         changes: dict[str, Any] = {"note": data.draw(st.sampled_from([None, "x\x01ä"]))} if cause == "cleared" else {}
         if target not in LIVE:
             changes |= {"attempt_id": None, "end_date": at}
-        if target is TaskState.SCHEDULED and one.state is not TaskState.DEFERRED:
-            changes |= {"try_number": one.try_number + 1, "start_date": None}
+        if target is TaskState.SCHEDULED and ti.state is not TaskState.DEFERRED:
+            changes |= {"try_number": ti.try_number + 1, "start_date": None}
         if target is TaskState.RUNNING:
             changes |= {"start_date": at}
         if target is TaskState.SUCCESS:
@@ -136,11 +136,11 @@ class Alike(RuleBasedStateMachine):
             detail = {"trigger": {"name": "t"}, "kwargs": {"n": 1}, "timeout_at": at.isoformat()}
         if cause == "trigger_fired":
             detail = {"event": [1, "x"]}
-        guard = one.attempt_id if data.draw(st.booleans()) else None
+        guard = ti.attempt_id if data.draw(st.booleans()) else None
         return Move(
             run=run.key,
-            key=one.key,
-            source=one.state,
+            key=ti.key,
+            source=ti.state,
             target=target,
             cause=cause,
             at=at,
@@ -158,15 +158,15 @@ class Alike(RuleBasedStateMachine):
         drop = DropInstance(run=run, key=TaskKey(task), at=at, length=length)
         self.apply(run, plan(drop, AddInstances(run=run, instances=copies, at=at)), None)
 
-    def apply(self, run: RunKey, made: Plan, expect: dict[RunKey, int] | None) -> None:
+    def apply(self, run: RunKey, new_plan: Plan, expect: dict[RunKey, int] | None) -> None:
         before = self.snapshot(run)
-        made_attempts = self.both(lambda store: store.apply([made], actor="x", expect=expect))
-        now = self.snapshot(run)
+        made_attempts = self.all_stores(lambda store: store.apply([new_plan], actor="x", expect=expect))
+        after_apply = self.snapshot(run)
         if isinstance(made_attempts, str):
-            assert now == before
+            assert after_apply == before
             return
         self.attempts += [attempt.attempt_id for attempt in made_attempts]
-        assert _without_ids(now) == _without_ids(advance(before, made.ops))
+        assert _without_ids(after_apply) == _without_ids(advance(before, new_plan.ops))
 
     @precondition(lambda self: self.attempts)
     @rule(data=st.data(), owner=st.sampled_from(["one", "two"]))
@@ -174,57 +174,61 @@ class Alike(RuleBasedStateMachine):
         attempt, now = data.draw(st.sampled_from(self.attempts)), self.now()
         match data.draw(st.sampled_from(["claim", "beat", "xcom", "rendered", "process"])):
             case "claim":
-                self.both(lambda store: store.claim(attempt, owner=owner, hostname="h", lease=LEASE, now=now))
+                self.all_stores(lambda store: store.claim(attempt, owner=owner, hostname="h", lease=LEASE, now=now))
             case "beat":
                 ids = sorted({*self.attempts[:3], attempt})
-                self.both(lambda store: store.heartbeat(ids, owner=owner, lease=LEASE, now=now))
+                self.all_stores(lambda store: store.heartbeat(ids, owner=owner, lease=LEASE, now=now))
             case "xcom":
-                self.both(lambda store: store.xcom_push(attempt, owner, f'"{attempt}"', now=now))
+                self.all_stores(lambda store: store.xcom_push(attempt, owner, f'"{attempt}"', now=now))
             case "rendered":
-                self.both(lambda store: store.put_rendered(attempt, {"by": attempt}))
+                self.all_stores(lambda store: store.put_rendered(attempt, {"by": attempt}))
             case "process":
-                self.both(lambda store: store.note_process(attempt, pid=self.clock, pid_started=1.5))
+                self.all_stores(lambda store: store.set_process(attempt, pid=self.clock, pid_started=1.5))
 
     @rule(data=st.data(), owner=st.sampled_from(["one", "two"]))
-    def keep_house(self, data: st.DataObject, owner: str) -> None:
+    def other_writes(self, data: st.DataObject, owner: str) -> None:
         now = self.now()
         match data.draw(st.sampled_from(["lease", "singleton", "pause", "next", "pool", "prune"])):
             case "lease":
-                self.both(lambda store: store.lease_runs(owner, self.runs, lease=LEASE / 5, now=now))
+                self.all_stores(lambda store: store.lease_runs(owner, self.runs, lease=LEASE / 5, now=now))
             case "singleton":
-                self.both(lambda store: store.take_singleton("s", owner, lease=LEASE / 5, now=now))
+                self.all_stores(lambda store: store.take_singleton("s", owner, lease=LEASE / 5, now=now))
             case "pause":
                 paused = data.draw(st.booleans())
-                self.both(lambda store: store.set_paused("sales", paused, actor=owner, now=now))
+                self.all_stores(lambda store: store.set_paused("sales", paused, actor=owner, now=now))
             case "next":
-                self.both(lambda store: store.set_next_run("sales", run_after=now, interval=(T0, now)))
+                self.all_stores(lambda store: store.set_next_run("sales", run_after=now, interval=(T0, now)))
             case "pool":
                 from nbflow.store.base import Pool
 
                 pool = Pool(name="small", slots=self.clock, include_deferred=data.draw(st.booleans()))
-                self.both(lambda store: store.set_pool(pool, actor=owner, now=now))
+                self.all_stores(lambda store: store.set_pool(pool, actor=owner, now=now))
             case "prune":
                 tables = data.draw(st.lists(st.sampled_from(PRUNABLE), unique=True))
-                self.both(lambda store: store.prune(before=after(self.clock // 2), tables=tables))
+                self.all_stores(lambda store: store.prune(before=after(self.clock // 2), tables=tables))
                 self.runs = [run for run in self.runs if self.stores[0].run(run) is not None]
 
-    # --- what is asked after each step
+    # --- invariants after each step
     @invariant()
-    def they_answer_alike(self) -> None:
+    def stores_agree(self) -> None:
         now = after(self.clock + 40)
-        self.both(lambda store: (store.active_runs(), store.runs(), store.usage(), store.last_seq(), store.events()))
-        self.both(lambda store: self.followed(store))
-        self.both(lambda store: (store.recent_runs(["sales"], limit=2), store.run_states(self.runs)))
-        self.both(lambda store: store.instances_of_runs(self.runs))
-        self.both(lambda store: (store.due_dags(now), store.next_due(), store.dags(), store.latest_run("sales")))
-        self.both(lambda store: store.newest_runs(["sales", "none"]))
-        self.both(lambda store: (store.expired(now), store.live_attempts(), store.triggers(), store.counts(self.runs)))
+        self.all_stores(
+            lambda store: (store.active_runs(), store.runs(), store.usage(), store.last_seq(), store.events())
+        )
+        self.all_stores(lambda store: self.new_events(store))
+        self.all_stores(lambda store: (store.recent_runs(["sales"], limit=2), store.run_states(self.runs)))
+        self.all_stores(lambda store: store.instances_of_runs(self.runs))
+        self.all_stores(lambda store: (store.due_dags(now), store.next_due(), store.dags(), store.latest_run("sales")))
+        self.all_stores(lambda store: store.newest_runs(["sales", "none"]))
+        self.all_stores(
+            lambda store: (store.expired(now), store.live_attempts(), store.triggers(), store.counts(self.runs))
+        )
         for run in self.runs[-2:]:
-            self.both(lambda store, run=run: (store.snapshot(run), store.attempts(run), store.xcoms(run)))  # type: ignore[misc]
-            self.both(
+            self.all_stores(lambda store, run=run: (store.snapshot(run), store.attempts(run), store.xcoms(run)))  # type: ignore[misc]
+            self.all_stores(
                 lambda store, run=run: store.xcom_get(run, ["b", "a"], "one", prior_dates=True)  # type: ignore[misc]
             )
-            self.both(lambda store, run=run: (store.previous_success(run), store.rendered(run, TaskKey("a"))))  # type: ignore[misc]
+            self.all_stores(lambda store, run=run: (store.previous_success(run), store.rendered(run, TaskKey("a"))))  # type: ignore[misc]
 
     @invariant()
     def only_declared_transitions_are_in_the_history(self) -> None:
@@ -240,17 +244,17 @@ class Alike(RuleBasedStateMachine):
         assert len(live) == len(set(live))
 
     @invariant()
-    def one_automatic_run_a_date(self) -> None:
+    def one_automatic_run_per_date(self) -> None:
         dates = [run.logical_date for run in self.stores[0].runs() if run.run_type != "manual"]
         assert len(dates) == len(set(dates))
 
 
 def _without_ids(snapshot: Snapshot) -> Any:
-    """What ``advance`` can know: the ids of attempts and triggers are the store's to give."""
+    """The snapshot without the ids of attempts and triggers, which only the store assigns."""
     from dataclasses import replace
 
-    ones = {key: replace(one, attempt_id=None, trigger_id=None) for key, one in snapshot.instances.items()}
-    return replace(snapshot, instances=ones)
+    tis = {key: replace(ti, attempt_id=None, trigger_id=None) for key, ti in snapshot.instances.items()}
+    return replace(snapshot, instances=tis)
 
 
 def _check(opened: Callable[[], list[Store]], examples: int) -> None:
@@ -267,12 +271,12 @@ def _ids() -> dict[str, Any]:
     return {"new_id": attempt_ids()}
 
 
-def test_memory_and_sqlite_answer_alike(sqlite_template: Path, tmp_path: Path) -> None:
+def test_memory_and_sqlite_agree(sqlite_template: Path, tmp_path: Path) -> None:
     _check(lambda: [open_store("memory://", **_ids()), _sqlite(sqlite_template, str(tmp_path))], EXAMPLES)
 
 
 @pytest.mark.postgres
-def test_memory_sqlite_and_postgres_answer_alike(sqlite_template: Path, tmp_path: Path, migrated_postgres: str) -> None:
+def test_memory_sqlite_and_postgres_agree(sqlite_template: Path, tmp_path: Path, migrated_postgres: str) -> None:
     def opened() -> list[Store]:
         empty(migrated_postgres)
         sqlite = _sqlite(sqlite_template, str(tmp_path))

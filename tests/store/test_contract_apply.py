@@ -1,4 +1,4 @@
-"""``apply``: what a plan does to every store, and what it refuses."""
+"""``apply`` on every store: the effects of plans, and refusals."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ EXTRACT, LOAD = TaskKey("extract"), TaskKey("load")
 # ------------------------------------------------------------------------------------------------------------- new runs
 
 
-def test_a_new_run_is_there_with_its_instances(store: Store) -> None:
+def test_a_new_run_is_stored_with_its_instances(store: Store) -> None:
     register(store)
     run = a_run(conf={"n": (1, 2)}, triggered_by="ada")
 
@@ -60,12 +60,12 @@ def test_a_new_run_is_there_with_its_instances(store: Store) -> None:
     assert (snapshot.previous, snapshot.paused) == (None, False)
 
 
-def test_the_making_of_a_run_is_in_its_history(store: Store) -> None:
+def test_the_creation_of_a_run_is_in_its_history(store: Store) -> None:
     register(store)
 
     store.apply([add(a_run())], actor="scheduler")
 
-    made = TaskEvent(
+    created = TaskEvent(
         seq=1,
         run=RunKey("sales", "r1"),
         key=None,
@@ -76,7 +76,7 @@ def test_the_making_of_a_run_is_in_its_history(store: Store) -> None:
         at=T0,
         detail={"by": "scheduled"},
     )
-    assert store.events() == [made]
+    assert store.events() == [created]
 
 
 def test_a_run_needs_a_registered_version(store: Store) -> None:
@@ -178,11 +178,11 @@ def test_several_moves_of_an_instance_are_one_write_with_all_their_history(store
         ("scheduled", "queued"),
         ("queued", "success"),
     ]
-    assert [(one.state, one.outcome) for one in attempts] == [("ended", "succeeded")]
+    assert [(attempt.state, attempt.outcome) for attempt in attempts] == [("ended", "succeeded")]
     assert store.attempts(run) == attempts
 
 
-def test_advance_on_the_snapshot_is_what_apply_does(store: Store) -> None:
+def test_apply_does_what_advance_does_to_the_snapshot(store: Store) -> None:
     register(store)
     run = started_run(store)
     begin(store, run, "extract")
@@ -230,7 +230,7 @@ def test_another_revision_than_expected_is_stale(store: Store) -> None:
     _stale(store, scheduled(run, "extract"), expect={run: 0})
 
 
-def test_another_state_than_expected_is_stale_and_undoes_what_came_before(store: Store) -> None:
+def test_another_state_than_expected_is_stale_and_rolls_back_the_earlier_operations(store: Store) -> None:
     register(store)
     run = started_run(store)
 
@@ -245,7 +245,7 @@ def test_another_attempt_than_expected_is_stale(store: Store) -> None:
     _stale(store, ended(run, "extract", "another"))
 
 
-def test_what_is_gone_is_stale(store: Store) -> None:
+def test_a_plan_for_a_missing_row_is_stale(store: Store) -> None:
     register(store)
     run = started_run(store)
 
@@ -256,7 +256,7 @@ def test_what_is_gone_is_stale(store: Store) -> None:
     _stale(store, expect={RunKey("sales", "missing"): 0})
 
 
-def test_a_placeholder_that_moved_is_not_expanded(store: Store) -> None:
+def test_a_placeholder_in_another_state_is_not_expanded(store: Store) -> None:
     register(store)
     run = started_run(store)
     store.apply([plan(scheduled(run, "extract"))], actor="scheduler")
@@ -264,7 +264,7 @@ def test_a_placeholder_that_moved_is_not_expanded(store: Store) -> None:
     _stale(store, DropInstance(run=run, key=EXTRACT, at=T0, length=2))
 
 
-def test_a_move_that_the_table_does_not_have_is_refused(store: Store) -> None:
+def test_an_illegal_transition_is_refused(store: Store) -> None:
     register(store)
     run = started_run(store)
     before = everything(store, run)
@@ -279,7 +279,7 @@ def test_a_move_that_the_table_does_not_have_is_refused(store: Store) -> None:
     assert everything(store, run) == before
 
 
-def test_a_detail_that_is_no_json_is_refused_whole(store: Store) -> None:
+def test_a_detail_that_is_not_json_is_refused_with_its_plan(store: Store) -> None:
     register(store)
     run = started_run(store)
     before = everything(store, run)
@@ -295,7 +295,7 @@ def test_a_detail_that_is_no_json_is_refused_whole(store: Store) -> None:
 # -------------------------------------------------------------------------------------------------------------- mapping
 
 
-def test_a_placeholder_makes_room_for_its_expansion(store: Store) -> None:
+def test_a_placeholder_is_replaced_by_its_expansion(store: Store) -> None:
     register(store)
     run = started_run(store)
     copies = tuple(Instance(task_id="extract", map_index=index) for index in range(3))
@@ -325,7 +325,7 @@ def test_instances_that_exist_are_left_as_they_are(store: Store) -> None:
 # ------------------------------------------------------------------------------------------------------------- attempts
 
 
-def test_a_dispatch_makes_an_attempt_with_a_short_lease(store: Store) -> None:
+def test_a_dispatch_creates_an_attempt_with_a_short_lease(store: Store) -> None:
     register(store, with_task(spec(), "extract", queue="big"))
     run = started_run(store)
 
@@ -356,7 +356,7 @@ def test_attempts_come_back_in_the_order_of_their_dispatches(store: Store) -> No
 
     attempts = dispatch(store, run, *reversed(names))
 
-    assert [(one.attempt_id, one.key.task_id) for one in attempts] == [
+    assert [(attempt.attempt_id, attempt.key.task_id) for attempt in attempts] == [
         (f"a{place}", name) for place, name in enumerate(reversed(names), 1)
     ]
 
@@ -376,7 +376,7 @@ def test_an_outcome_ends_its_attempt(store: Store) -> None:
     assert store.live_attempts() == []
 
 
-def test_a_kill_keeps_the_attempt_until_its_process_is_gone(store: Store) -> None:
+def test_a_restarting_instance_keeps_its_attempt_until_the_process_has_ended(store: Store) -> None:
     register(store)
     run = started_run(store)
     begin(store, run, "extract")
@@ -392,7 +392,7 @@ def test_a_kill_keeps_the_attempt_until_its_process_is_gone(store: Store) -> Non
     assert (alive.state, ended_attempt.state, ended_attempt.outcome) == ("running", "ended", "killed_to_restart")
 
 
-def test_a_new_try_forgets_the_xcoms_of_the_one_before(store: Store) -> None:
+def test_a_new_try_clears_the_xcoms_of_the_previous_try(store: Store) -> None:
     register(store)
     run = started_run(store)
     begin(store, run, "extract")
@@ -409,7 +409,7 @@ def test_a_new_try_forgets_the_xcoms_of_the_one_before(store: Store) -> None:
     assert (attempt.try_number, attempt.continues) == (2, False)
 
 
-def test_a_rescheduled_try_goes_on_with_its_xcoms(store: Store) -> None:
+def test_a_rescheduled_try_keeps_its_xcoms(store: Store) -> None:
     register(store)
     run = started_run(store)
     begin(store, run, "extract")
@@ -424,7 +424,7 @@ def test_a_rescheduled_try_goes_on_with_its_xcoms(store: Store) -> None:
     assert store.xcoms(run) == [(EXTRACT, "seen", "1")]
 
 
-def test_a_deferred_try_waits_as_a_trigger_and_goes_on_with_its_event(store: Store) -> None:
+def test_a_deferred_try_has_a_trigger_and_continues_with_its_event(store: Store) -> None:
     register(store)
     run = started_run(store)
     begin(store, run, "extract")
@@ -457,7 +457,7 @@ def test_a_deferred_try_waits_as_a_trigger_and_goes_on_with_its_event(store: Sto
     assert store.xcoms(run) == [(EXTRACT, "seen", "1")]
 
 
-def test_a_lost_dispatch_of_a_deferred_try_is_made_again(store: Store) -> None:
+def test_a_lost_dispatch_of_a_deferred_try_is_repeated(store: Store) -> None:
     register(store)
     run = started_run(store)
     begin(store, run, "extract")
@@ -506,7 +506,7 @@ def test_a_refused_plan_leaves_no_callback(store: Store) -> None:
     assert store.claim_callbacks(owner="one", lease=LEASE, now=T0) == []
 
 
-def test_usage_counts_what_occupies(store: Store) -> None:
+def test_usage_counts_occupying_instances(store: Store) -> None:
     register(
         store,
         with_task(with_task(spec("extract", "load", "wait"), "extract", pool="db", pool_slots=3), "wait", pool="db"),
@@ -532,7 +532,7 @@ def test_usage_counts_what_occupies(store: Store) -> None:
     assert store.usage() == replace(taken, pools={"db": 4, "default_pool": 1})
 
 
-def test_nothing_runs_nothing_is_used(store: Store) -> None:
+def test_finished_instances_occupy_nothing(store: Store) -> None:
     register(store)
     run = started_run(store)
     begin(store, run, "extract")

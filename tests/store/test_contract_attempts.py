@@ -1,4 +1,4 @@
-"""Claims, leases, and what an attempt may write."""
+"""Claims, leases, and the writes of attempts."""
 
 from __future__ import annotations
 
@@ -55,26 +55,29 @@ def test_an_attempt_is_claimed_once(store: Store) -> None:
     assert (attempt.lease_until, attempt.started_at) == (T0 + LEASE, T0)
 
 
-def test_several_attempts_are_claimed_at_once_but_for_those_that_are_taken(store: Store) -> None:
-    # Given two attempts, of which one is taken
+def test_claim_all_claims_the_attempts_that_are_not_claimed_yet(store: Store) -> None:
+    # Given two attempts, of which one is claimed
     register(store)
     run = started_run(store)
     dispatch(store, run, "extract", "load")
     _claim(store, "a1", "other")
 
-    # When both are wanted, and one that does not exist
+    # When both are claimed, and one that does not exist
     logs = {"a1": "a/mine.log", "a2": "b/mine.log"}
     taken = store.claim_all(["a2", "a1", "none"], owner="worker", hostname="here", lease=LEASE, now=T0, log_paths=logs)
 
-    # Then only the free one is got
+    # Then only the free attempt is claimed
     attempts = [store.attempt("a1"), store.attempt("a2")]
     assert taken == {"a2"}
-    assert [one and (one.owner, one.state) for one in attempts] == [("other", "running"), ("worker", "running")]
-    assert [one and one.log_path for one in attempts] == ["a/b.log", "b/mine.log"]
+    assert [attempt and (attempt.owner, attempt.state) for attempt in attempts] == [
+        ("other", "running"),
+        ("worker", "running"),
+    ]
+    assert [attempt and attempt.log_path for attempt in attempts] == ["a/b.log", "b/mine.log"]
     assert store.claim_all([], owner="worker", hostname="here", lease=LEASE, now=T0) == set()
 
 
-def test_an_attempt_that_was_given_up_is_not_claimed(store: Store) -> None:
+def test_an_attempt_that_is_not_queued_any_more_cannot_be_claimed(store: Store) -> None:
     register(store)
     run = started_run(store)
     dispatch(store, run, "extract", "load")
@@ -91,18 +94,18 @@ def test_an_attempt_that_was_given_up_is_not_claimed(store: Store) -> None:
     assert [_claim(store, "a1"), _claim(store, "a2")] == [False, False]
 
 
-def test_a_process_is_noted(store: Store) -> None:
+def test_the_process_of_an_attempt_is_stored(store: Store) -> None:
     register(store)
     begin(store, started_run(store), "extract")
 
-    store.note_process("a1", pid=41, pid_started=12.25)
+    store.set_process("a1", pid=41, pid_started=12.25)
 
     attempt = store.attempt("a1")
     assert attempt is not None
     assert (attempt.pid, attempt.pid_started) == (41, 12.25)
 
 
-def test_heartbeats_renew_and_tell_what_to_kill(store: Store) -> None:
+def test_heartbeats_renew_leases_and_return_the_attempts_to_kill(store: Store) -> None:
     register(store, spec("a", "b", "c", "d", "e"))
     run = started_run(store, a_run(), "a", "b", "c", "d", "e")
     ids = [begin(store, run, task) for task in ("a", "b", "c", "d")]
@@ -122,20 +125,20 @@ def test_heartbeats_renew_and_tell_what_to_kill(store: Store) -> None:
     of_another = store.heartbeat(["a1"], owner="other", lease=LEASE, now=after(20))
 
     assert (kill, of_another) == (["a2", "a3", "a4", "a5", "none"], ["a1"])
-    assert [one.attempt_id for one in store.expired(T0 + LEASE + SECOND)] == []
-    assert [one.attempt_id for one in store.expired(after(81))] == ["a1", "a3", "a5"]
+    assert [attempt.attempt_id for attempt in store.expired(T0 + LEASE + SECOND)] == []
+    assert [attempt.attempt_id for attempt in store.expired(after(81))] == ["a1", "a3", "a5"]
     assert store.heartbeat([], owner="worker", lease=LEASE, now=T0) == []
 
 
-def test_leases_of_queued_and_of_running_attempts_run_out(store: Store) -> None:
+def test_leases_of_queued_and_running_attempts_expire(store: Store) -> None:
     register(store)
     run = started_run(store)
     begin(store, run, "extract")
     dispatch(store, run, "load")
 
     assert store.expired(T0 + LEASE) == []
-    assert [one.attempt_id for one in store.expired(T0 + LEASE + SECOND)] == ["a1"]
-    assert [one.attempt_id for one in store.expired(T0 + 9 * LEASE)] == ["a1", "a2"]
+    assert [attempt.attempt_id for attempt in store.expired(T0 + LEASE + SECOND)] == ["a1"]
+    assert [attempt.attempt_id for attempt in store.expired(T0 + 9 * LEASE)] == ["a1", "a2"]
 
 
 def test_live_attempts_by_owner(store: Store) -> None:
@@ -144,8 +147,8 @@ def test_live_attempts_by_owner(store: Store) -> None:
     begin(store, run, "extract")
     dispatch(store, run, "load")
 
-    assert [one.attempt_id for one in store.live_attempts()] == ["a1", "a2"]
-    assert [one.attempt_id for one in store.live_attempts("worker")] == ["a1"]
+    assert [attempt.attempt_id for attempt in store.live_attempts()] == ["a1", "a2"]
+    assert [attempt.attempt_id for attempt in store.live_attempts("worker")] == ["a1"]
 
 
 def test_attempts_of_an_instance_in_order(store: Store) -> None:
@@ -157,14 +160,14 @@ def test_attempts_of_an_instance_in_order(store: Store) -> None:
     retry = move(run, "extract", S.UP_FOR_RETRY, C.RETRY_DUE, S.SCHEDULED, try_number=2, start_date=None)
     store.apply([plan(lost, retry, queued(run, "extract"))], actor="scheduler")
 
-    assert [(one.attempt_id, one.try_number, one.outcome) for one in store.attempts(run, EXTRACT)] == [
+    assert [(attempt.attempt_id, attempt.try_number, attempt.outcome) for attempt in store.attempts(run, EXTRACT)] == [
         ("a1", 1, "heartbeat_lost"),
         ("a3", 2, None),
     ]
-    assert [one.attempt_id for one in store.attempts(run)] == ["a1", "a2", "a3"]
+    assert [attempt.attempt_id for attempt in store.attempts(run)] == ["a1", "a2", "a3"]
 
 
-def test_the_start_that_is_reported_wins_over_the_claims(store: Store) -> None:
+def test_the_reported_start_replaces_the_time_of_the_claim(store: Store) -> None:
     register(store)
     run = started_run(store)
     dispatch(store, run, "extract")
@@ -180,7 +183,7 @@ def test_the_start_that_is_reported_wins_over_the_claims(store: Store) -> None:
 # ---------------------------------------------------------------------------------------------------------------- xcom
 
 
-def test_xcoms_are_ordered_as_asked_and_then_by_map_index(store: Store) -> None:
+def test_xcoms_are_in_the_order_of_the_task_ids_and_then_by_map_index(store: Store) -> None:
     register(store, spec("a", "b"))
     keys = [TaskKey("a", 10), TaskKey("a", 2), TaskKey("b")]
     run = started_run(store, a_run(), *(_instance(key) for key in keys))

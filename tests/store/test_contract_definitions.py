@@ -1,4 +1,4 @@
-"""DAGs, versions, what is due, import errors."""
+"""DAGs, versions, due DAGs, import errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nbflow.store.base import DagImportError, DagRow, DagVersion, Store
 from tests.store.worlds import DAY, T0, a_run, add, after, register, spec, started_run
 
 
-def test_a_version_is_numbered_and_found_again(store: Store) -> None:
+def test_a_registered_version_keeps_its_number(store: Store) -> None:
     first = register(store)
     second = register(store, spec("extract"))
     again = register(store)
@@ -27,13 +27,13 @@ def test_a_version_is_numbered_and_found_again(store: Store) -> None:
 
 
 def test_the_same_spec_from_another_source_is_another_version(store: Store) -> None:
-    one = register(store, files={"sales.py": "# one"})
-    two = register(store, files={"sales.py": "# two"})
+    first = register(store, files={"sales.py": "# one"})
+    second = register(store, files={"sales.py": "# two"})
 
-    assert (one.number, two.number) == (1, 2)
+    assert (first.number, second.number) == (1, 2)
 
 
-def test_registering_makes_the_dags_row(store: Store) -> None:
+def test_registration_creates_the_dags_row(store: Store) -> None:
     dag = spec(schedule_text="@daily", tags=("a", "b"), owners=("ada",), description="Sales")
 
     register(store, dag)
@@ -107,7 +107,7 @@ def test_a_stale_dag_is_listed_only_on_demand_and_comes_back(store: Store) -> No
     assert [row.stale for row in store.dags()] == [False]
 
 
-def test_what_is_due(store: Store) -> None:
+def test_due_dags(store: Store) -> None:
     for number, name in enumerate(("late", "soon", "paused", "stale", "never")):
         register(store, spec(dag_id=name))
         times = {"run_after": after(number), "logical_date": T0, "interval": (T0, T0 + DAY)}
@@ -129,7 +129,7 @@ def test_what_is_due(store: Store) -> None:
     assert (never.next_run_after, never.next_logical_date, never.next_interval) == (None, None, None)
 
 
-def test_the_moment_to_ask_a_timetable_is_not_its_next_run(store: Store) -> None:
+def test_the_time_to_evaluate_a_timetable_is_not_the_next_run(store: Store) -> None:
     dag_id = register(store).dag_id
     store.set_next_run(dag_id, run_after=T0)
 
@@ -138,7 +138,7 @@ def test_the_moment_to_ask_a_timetable_is_not_its_next_run(store: Store) -> None
     assert (row.next_run_after, row.next_run) == (T0, None)
 
 
-def test_nothing_is_due_where_nothing_is_scheduled(store: Store) -> None:
+def test_without_schedule_nothing_is_due(store: Store) -> None:
     register(store)
 
     assert (store.next_due(), store.due_dags(T0)) == (None, [])
@@ -146,14 +146,14 @@ def test_nothing_is_due_where_nothing_is_scheduled(store: Store) -> None:
 
 def test_import_errors_are_replaced_file_by_file(store: Store) -> None:
     register(store)
-    fault = DagImportError(fileloc="/dags/sales.py", line=3, error="NameError: x", detail="...", cell="cell 2")
+    error = DagImportError(fileloc="/dags/sales.py", line=3, error="NameError: x", detail="...", cell="cell 2")
     other = DagImportError(fileloc="/dags/other.py", line=None, error="SyntaxError")
-    store.put_import_errors("/dags/sales.py", [fault, replace(fault, line=9)], now=T0)
+    store.put_import_errors("/dags/sales.py", [error, replace(error, line=9)], now=T0)
     store.put_import_errors("/dags/other.py", [other], now=T0)
 
-    store.put_import_errors("/dags/sales.py", [fault], now=after(1))
+    store.put_import_errors("/dags/sales.py", [error], now=after(1))
 
-    assert store.import_errors() == [replace(other, at=T0), replace(fault, at=after(1))]
+    assert store.import_errors() == [replace(other, at=T0), replace(error, at=after(1))]
     row = store.dag("sales")
     assert row is not None
     assert row.has_import_errors
@@ -166,13 +166,13 @@ def test_deleting_a_dag_deletes_its_history(store: Store) -> None:
     register(store, spec(dag_id="other"))
     store.apply([add(a_run()), add(a_run(dag_id="other"))], actor="scheduler")
 
-    would_go = store.delete_dag("sales", actor="ada", now=T0, dry_run=True)
+    preview = store.delete_dag("sales", actor="ada", now=T0, dry_run=True)
     assert store.dag("sales") is not None
-    gone = store.delete_dag("sales", actor="ada", now=T0)
+    deleted = store.delete_dag("sales", actor="ada", now=T0)
 
-    assert would_go == gone
-    # a run, two instances, an event, a version, the DAG, two tasks seen
-    assert gone == 8
+    assert preview == deleted
+    # a run, two instances, an event, a version, the DAG, two tasks
+    assert deleted == 8
     assert (store.dag("sales"), store.versions("sales"), store.run(RunKey("sales", "r1"))) == (None, [], None)
     assert [event.run.dag_id for event in store.events()] == ["other"]
     assert store.snapshot(RunKey("other", "r1")) is not None
@@ -193,25 +193,25 @@ def test_a_dag_with_a_running_run_is_not_deleted(store: Store) -> None:
     assert store.dag("sales") is not None
 
 
-def test_runs_asked_anew_of_a_users_timetable_are_no_new_version(store: Store) -> None:
-    # Given a DAG with a timetable of the user's, stored with the runs that it gave
+def test_new_runs_of_a_custom_timetable_are_not_a_new_version(store: Store) -> None:
+    # Given a DAG with a custom timetable, stored with the runs that it returned
     schedule = {"kind": "custom", "class": "shop.Weekdays", "data": {}, "summary": "Weekdays"}
     january, february = ([[f"2024-0{month}-02T00:00:00+00:00"] * 3] for month in (1, 2))
     first = register(store, spec(schedule={**schedule, "runs": january}))
-    store.apply([add(a_run())], actor="s")  # a store may keep in memory what it reads here
+    store.apply([add(a_run())], actor="s")  # a store may cache the spec here
     assert store.version("sales") == first
 
-    # When its file is read again, unchanged, and the timetable gives later runs
+    # When its unchanged file is parsed again, and the timetable returns later runs
     again = register(store, spec(schedule={**schedule, "runs": february}))
 
-    # Then the version is the same one, and holds the later runs
+    # Then the version is the same, with the later runs
     assert (again.number, again.digest) == (first.number, first.digest)
     assert store.versions("sales") == [again]
     found = store.version("sales")
     assert found is not None
     assert found.spec.schedule["runs"] == february
 
-    # And a reading that asked for none leaves them
+    # And a parse that computes no runs keeps them
     register(store, spec(schedule=schedule))
     assert store.versions("sales") == [again]
 

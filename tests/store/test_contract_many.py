@@ -1,4 +1,4 @@
-"""Questions about many DAGs or runs at once, each answered by one statement."""
+"""Queries for many DAGs or runs, each in one statement."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _three_dags(store: Store) -> None:
     started_run(store, a_run("only", dag_id="stock"), Instance(task_id="load", map_index=1), "extract")
 
 
-def test_recent_runs_are_the_newest_of_each_dag_as_runs_gives_them(store: Store) -> None:
+def test_recent_runs_are_the_latest_of_each_dag_in_the_order_of_runs(store: Store) -> None:
     _three_dags(store)
 
     found = store.recent_runs(["stock", "sales", "idle", "missing"], limit=3)
@@ -58,8 +58,8 @@ def test_instances_of_runs_are_those_of_each_run(store: Store) -> None:
     assert store.instances_of_runs([]) == {}
 
 
-def test_a_dag_that_no_schedule_follows_has_the_row_of_its_newest_version(store: Store) -> None:
-    # Given a DAG that the schedule follows, and one of which a kernel has registered two versions
+def test_an_unscheduled_dag_has_the_row_of_its_newest_version(store: Store) -> None:
+    # Given a scheduled DAG, and one of which a kernel has registered two versions
     register(store)
     kernel = DagVersion(dag_id="mine", spec=spec(dag_id="mine"), fileloc="<kernel 1>", origin="kernel")
     store.register(kernel, now=T0, paused=False, activate=False)
@@ -90,7 +90,7 @@ def test_the_row_of_a_dag_has_its_time_zone(store: Store) -> None:
     assert [row.timezone for row in store.dags()] == ["Asia/Tokyo"]
 
 
-def test_many_cost_one_statement(database_url: str) -> None:
+def test_queries_for_many_keys_are_one_statement(database_url: str) -> None:
     store = open_store(database_url)
     _three_dags(store)
     runs = [run.key for run in store.runs()]

@@ -69,7 +69,7 @@ def a_backfill(**options: object) -> BackfillRow:
     return BackfillRow(backfill_id=0, dag_id="sales", **{**values, **options})  # type: ignore[arg-type]
 
 
-def test_a_backfill_owns_the_runs_that_it_makes_or_runs_again(store: Store) -> None:
+def test_a_backfill_owns_the_runs_that_it_creates_or_runs_again(store: Store) -> None:
     register(store)
     old = started_run(store)
     done = run_move(old, RunState.RUNNING, RunState.FAILED, RunCause.TASK_FAILED)
@@ -120,8 +120,8 @@ def test_jobs_are_listed_by_their_last_heartbeat(store: Store) -> None:
     job = Job(job_id="j1", kind="scheduler", hostname="h", pid=1, started_at=T0, heartbeat_at=T0, detail={"slots": 4})
     other = replace(job, job_id="j2", kind="worker", heartbeat_at=after(5))
     over = replace(job, job_id="j3", heartbeat_at=after(9), ended_at=after(9))
-    for one in (job, other, over):
-        store.put_job(one)
+    for row in (job, other, over):
+        store.put_job(row)
 
     beat = replace(job, heartbeat_at=after(7))
     store.put_job(beat)
@@ -155,7 +155,7 @@ def test_the_audit_log_is_newest_first(store: Store) -> None:
     assert len(store.audit_log(limit=1)) == 1
 
 
-def test_a_change_wakes_who_waits(store: Store) -> None:
+def test_a_change_wakes_a_waiting_thread(store: Store) -> None:
     register(store)
     token = store.change_token()
     quiet = store.wait_for_change(token, timeout=0.01)
@@ -177,25 +177,25 @@ def test_a_change_before_the_wait_is_not_missed(store: Store) -> None:
     assert store.wait_for_change(token, timeout=30)
 
 
-def test_a_token_tells_what_the_store_itself_committed(store: Store) -> None:
+def test_a_token_shows_the_stores_own_commit(store: Store) -> None:
     # Given a token
     register(store)
     token = store.change_token()
 
-    # When this store, and nobody else, commits once
+    # When this store, and no other, commits once
     store.apply([add(a_run())], actor="scheduler")
 
-    # Then the token is another one, and it is the one that this leads to
+    # Then the token differs, and equals the token after one own commit
     assert store.change_token() == token.after_own_commit != token
 
 
-def test_what_concerns_nobody_leaves_the_token_alone(store: Store) -> None:
+def test_a_claim_does_not_change_the_token(store: Store) -> None:
     # Given a dispatched task
     register(store)
     (attempt,) = dispatch(store, started_run(store), "extract")
     token = store.change_token()
 
-    # When it is claimed, which changes nothing that is decided by
+    # When it is claimed, which the scheduler need not know
     store.claim(attempt.attempt_id, owner="me", hostname="here", lease=LEASE, now=T0)
 
     assert store.change_token() == token

@@ -1,4 +1,4 @@
-"""Reading runs and history, what depends_on_past sees, leases on runs, pruning."""
+"""Reading runs and history, the previous run for depends_on_past, leases of runs, pruning."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def _finish(store: Store, run: RunKey, state: RunState = RunState.SUCCESS, *, at
     store.apply([run_move(run, RunState.RUNNING, state, cause, changes={"end_date": after(at)})], actor="scheduler")
 
 
-# ------------------------------------------------------------------------------------------------------- the run before
+# ----------------------------------------------------------------------------------------------------- the previous run
 
 
-def test_the_past_is_left_out_where_no_task_looks_at_it(store: Store) -> None:
+def test_the_previous_run_is_not_read_if_no_task_depends_on_it(store: Store) -> None:
     register(store)
     started_run(store)
     run = started_run(store, a_run("r2", 1))
@@ -52,7 +52,7 @@ def test_the_past_is_left_out_where_no_task_looks_at_it(store: Store) -> None:
     assert snapshot.previous is None
 
 
-def test_the_past_is_the_run_before_by_logical_date(store: Store) -> None:
+def test_the_previous_run_is_the_one_before_by_logical_date(store: Store) -> None:
     register(store, PAST)
     first = started_run(store, a_run("r1", 0), "extract")
     before = started_run(
@@ -73,7 +73,7 @@ def test_the_past_is_the_run_before_by_logical_date(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("catchup", "expected"), [(False, "m"), (True, "b")])
-def test_with_catchup_a_manual_run_is_nobodys_past(store: Store, catchup: bool, expected: str) -> None:
+def test_with_catchup_a_manual_run_is_not_a_previous_run(store: Store, catchup: bool, expected: str) -> None:
     register(store, with_task(spec(catchup=catchup), "load", wait_for_downstream=True))
     started_run(store, a_run("s", 0))
     started_run(store, a_run("b", 1, run_type="backfill"))
@@ -100,7 +100,7 @@ def test_a_task_is_known_from_the_date_of_its_first_instance(store: Store) -> No
     assert snapshot.previous.known_tasks == {"load"}
 
 
-def test_a_run_without_logical_date_has_no_past(store: Store) -> None:
+def test_a_run_without_logical_date_has_no_previous_run(store: Store) -> None:
     register(store, PAST)
     started_run(store)
     run = started_run(store, a_run("a", 2, run_type="asset_triggered", logical_date=None))
@@ -135,7 +135,7 @@ def test_a_cleared_run_is_active_again(store: Store) -> None:
 
     store.apply([run_move(run, RunState.SUCCESS, RunState.QUEUED, RunCause.CLEARED, changes=changes)], actor="user:ada")
 
-    assert [(one.state, one.clear_number, one.end_date) for one in store.active_runs()] == [(RunState.QUEUED, 1, None)]
+    assert [(run.state, run.clear_number, run.end_date) for run in store.active_runs()] == [(RunState.QUEUED, 1, None)]
 
 
 def test_the_latest_run(store: Store) -> None:
@@ -151,7 +151,7 @@ def test_the_latest_run(store: Store) -> None:
 
 
 def test_the_newest_run_is_the_one_that_was_queued_last_whatever_its_date(store: Store) -> None:
-    # Given runs of two DAGs: the last one made is of the earliest date, and two were made in one moment
+    # Given runs of two DAGs: the last one created has the earliest date, and two were created at the same time
     for dag_id in ("sales", "other", "idle"):
         register(store, spec(dag_id=dag_id))
     for name, dag_id, day, at in (
@@ -165,7 +165,7 @@ def test_the_newest_run_is_the_one_that_was_queued_last_whatever_its_date(store:
     def newest(*dag_ids: str) -> dict[str, str]:
         return {dag_id: run.run_id for dag_id, run in store.newest_runs(dag_ids).items()}
 
-    # Then that is the newest; a DAG without a run, and one that is not there, have none
+    # Then the newest is the one queued last; a DAG without a run and a missing DAG have none
     assert newest("sales", "other", "idle", "nothing") == {"sales": "early", "other": "second"}
     assert store.newest_runs(["sales"]) == {"sales": store.run(RunKey("sales", "early"))}
     assert store.newest_runs([]) == {}
@@ -228,7 +228,7 @@ def test_the_latest_success_before(store: Store) -> None:
     assert store.previous_success(RunKey("sales", "none")) is None
 
 
-def test_what_does_not_exist(store: Store) -> None:
+def test_queries_for_missing_runs_and_attempts(store: Store) -> None:
     nothing = RunKey("none", "none")
 
     assert (store.run(nothing), store.snapshot(nothing), store.instances(nothing)) == (None, None, [])
@@ -239,7 +239,7 @@ def test_what_does_not_exist(store: Store) -> None:
 # ---------------------------------------------------------------------------------------------------- leases, pruning
 
 
-def test_one_owner_decides_for_a_run_until_its_lease_ends(store: Store) -> None:
+def test_a_run_is_leased_to_one_owner_until_the_lease_expires(store: Store) -> None:
     register(store)
     one, two = started_run(store), started_run(store, a_run("r2", 1))
     runs = [two, one]
@@ -252,7 +252,7 @@ def test_one_owner_decides_for_a_run_until_its_lease_ends(store: Store) -> None:
     assert store.lease_runs("a", [], lease=LEASE, now=T0) == []
 
 
-def test_pruning_deletes_old_ended_runs_but_the_latest_scheduled_one(store: Store) -> None:
+def test_pruning_deletes_old_finished_runs_except_the_latest_scheduled_one(store: Store) -> None:
     register(store)
     keys = [started_run(store, a_run(f"r{day}", day)) for day in range(4)]
     attempt = begin(store, keys[0], "extract")
@@ -275,7 +275,7 @@ def test_pruning_deletes_old_ended_runs_but_the_latest_scheduled_one(store: Stor
     assert store.prune(before=T0 + timedelta(days=900), dag_ids=["other"]) == {}
 
 
-def test_history_numbers_are_not_given_again(store: Store) -> None:
+def test_history_numbers_are_not_reused(store: Store) -> None:
     register(store)
     started_run(store, a_run("m", 0, run_type="manual"))
     _finish(store, RunKey("sales", "m"))
@@ -291,6 +291,6 @@ def test_a_skip_by_the_scheduler_needs_no_attempt(store: Store) -> None:
     register(store)
     run = started_run(store)
 
-    made = store.apply([plan(move(run, "load", S.NONE, C.RULE_SKIPS, S.SKIPPED))], actor="scheduler")
+    attempts = store.apply([plan(move(run, "load", S.NONE, C.RULE_SKIPS, S.SKIPPED))], actor="scheduler")
 
-    assert (made, store.attempts(run)) == ([], [])
+    assert (attempts, store.attempts(run)) == ([], [])

@@ -1,4 +1,4 @@
-"""What the scheduler's loop asks costs by what is active, not by history: no statement of it scans a growing table."""
+"""The cost of the scheduler loop grows with the active rows, not with history: no statement scans a growing table."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _history(store: SqlStore) -> None:
 
 
 def _long_history(store: SqlStore) -> None:
-    """Copies of the last ended run, by SQL: what a planner with statistics sees of a store that is in use."""
+    """Copies of the last finished run, by SQL, so that the query planner has statistics as in a store in use."""
     runs = "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 2999) "
     with store._engine.connect() as connection:
         for table, key, changed in (
@@ -71,7 +71,7 @@ def _long_history(store: SqlStore) -> None:
 
 
 def _loop(store: SqlStore) -> None:
-    """All that the scheduler, its executor and the triggerer ask and write again and again."""
+    """The repeated queries and writes of the scheduler, its executor and the triggerer."""
     run = started_run(store, a_run("now", 30))
     store.set_next_run("sales", run_after=T0)
     store.due_dags(T0)
@@ -84,7 +84,7 @@ def _loop(store: SqlStore) -> None:
     store.usage()
     store.backfills(active=True)
     attempt = begin(store, run, "extract")
-    store.note_process(attempt, pid=1, pid_started=None)
+    store.set_process(attempt, pid=1, pid_started=None)
     store.heartbeat([attempt], owner="worker", lease=LEASE, now=T0)
     store.expired(after(900))
     store.live_attempts()
@@ -114,7 +114,7 @@ def _loop(store: SqlStore) -> None:
 
 @pytest.fixture(params=["fresh", "analysed"])
 def store(request: pytest.FixtureRequest, sqlite_url: str) -> Iterator[SqlStore]:
-    """With and without the statistics that make a planner choose otherwise."""
+    """With and without statistics, which change the planner's choices."""
     opened = open_store(sqlite_url)
     assert isinstance(opened, SqlStore)
     _history(opened)
@@ -126,7 +126,7 @@ def store(request: pytest.FixtureRequest, sqlite_url: str) -> Iterator[SqlStore]
 
 
 def _lists(store: SqlStore) -> None:
-    """All that views ask of many DAGs or runs at once."""
+    """The queries of views for many DAGs or runs at once."""
     runs = [RunKey("sales", f"r{day}") for day in range(20)]
     store.dags()
     store.unscheduled_dags(["sales"])
@@ -137,7 +137,7 @@ def _lists(store: SqlStore) -> None:
 
 
 def _statements(store: SqlStore, work: Callable[[SqlStore], None]) -> dict[str, Any]:
-    """The statements that the work sends, each with parameters that it had."""
+    """The statements that ``work`` executes, each with the parameters of one execution."""
     statements: dict[str, Any] = {}
 
     def record(_: Any, __: Any, sql: str, parameters: Any, ___: Any, many: bool) -> None:
@@ -150,7 +150,7 @@ def _statements(store: SqlStore, work: Callable[[SqlStore], None]) -> dict[str, 
 
 
 def _scans(store: SqlStore, statements: dict[str, Any]) -> list[tuple[str, str]]:
-    """The steps of these statements that read a growing table from end to end."""
+    """The steps of these statements that scan a growing table."""
     scans = []
     with store._engine.connect() as connection:
         for sql, parameters in statements.items():
@@ -164,22 +164,22 @@ def _scans(store: SqlStore, statements: dict[str, Any]) -> list[tuple[str, str]]
     return scans
 
 
-def test_no_statement_of_the_loop_scans_a_table_that_grows(store: SqlStore) -> None:
+def test_no_statement_of_the_scheduler_loop_scans_a_growing_table(store: SqlStore) -> None:
     statements = _statements(store, _loop)
 
     assert len(statements) > 40
-    # the table of callbacks holds only those not yet carried out
+    # the table of callbacks contains only those that have not run yet
     assert [scan for scan in _scans(store, statements) if "FROM callback AS r" not in scan[1]] == []
 
 
-def test_no_list_scans_a_table_that_grows(store: SqlStore) -> None:
+def test_no_list_scans_a_growing_table(store: SqlStore) -> None:
     statements = _statements(store, _lists)
 
     assert len(statements) == 6
     assert _scans(store, statements) == []
 
 
-def test_a_scan_would_be_noticed(store: SqlStore) -> None:
+def test_a_scan_is_detected(store: SqlStore) -> None:
     with store._engine.connect() as connection:
         steps = connection.exec_driver_sql("EXPLAIN QUERY PLAN SELECT * FROM dag_run WHERE state = 'running'").all()
 

@@ -1,4 +1,4 @@
-"""Following the history: nothing is lost, nothing is told twice, and who cannot go on is told to start over."""
+"""Following the history: a reader gets every event once, or StaleCursor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TASKS = ("extract", "load")
 
 
 def _seqs(history: History) -> list[int]:
-    return [one.seq for one in history.events]
+    return [event.seq for event in history.events]
 
 
 def _ended(store: Store, run_id: str, day: int, *, run_type: str = "manual") -> RunKey:
@@ -39,10 +39,10 @@ def _ended(store: Store, run_id: str, day: int, *, run_type: str = "manual") -> 
     return run
 
 
-# ---------------------------------------------------------------------------------------------------- one after another
+# --------------------------------------------------------------------------------------------------------- one process
 
 
-def test_who_goes_on_from_a_cursor_sees_each_event_once_and_in_order(store: Store) -> None:
+def test_a_reader_that_continues_from_a_cursor_sees_each_event_once_and_in_order(store: Store) -> None:
     # Given a history
     register(store)
     run = started(store)
@@ -60,7 +60,7 @@ def test_who_goes_on_from_a_cursor_sees_each_event_once_and_in_order(store: Stor
     assert pages[2].cursor == pages[1].cursor
 
 
-def test_the_end_of_the_history_is_where_the_next_event_comes(store: Store) -> None:
+def test_the_next_event_comes_after_the_end_of_the_history(store: Store) -> None:
     register(store)
     run = started(store)
     end = store.history_end()
@@ -78,25 +78,25 @@ def test_an_empty_history_has_an_end_too(store: Store) -> None:
     assert store.history() == History(events=[], other_changes=True, cursor=end)
 
 
-def test_a_cursor_is_short_text_that_outlives_its_store(database_url: str) -> None:
-    # Given a cursor, kept as text by somebody
+def test_a_cursor_is_short_text_that_is_valid_after_a_restart(database_url: str) -> None:
+    # Given a cursor, stored as text
     store = open_store(database_url)
     register(store)
     run = started(store)
-    kept = str(store.history_end())
+    cursor = str(store.history_end())
     store.close()
 
     # When the same metastore is opened again and something happens
-    again = open_store(database_url)
-    again.apply([plan(scheduled(run, "extract"))], actor="x")
+    reopened = open_store(database_url)
+    reopened.apply([plan(scheduled(run, "extract"))], actor="x")
 
-    # Then it leads on from there
-    assert _seqs(again.history(Cursor(kept))) == [3]
-    assert (len(kept) < 40, kept.isascii(), kept.isprintable(), " " in kept) == (True, True, True, False)
-    again.close()
+    # Then the cursor is valid
+    assert _seqs(reopened.history(Cursor(cursor))) == [3]
+    assert (len(cursor) < 40, cursor.isascii(), cursor.isprintable(), " " in cursor) == (True, True, True, False)
+    reopened.close()
 
 
-# -------------------------------------------------------------------------------- what the history does not tell itself
+# --------------------------------------------------------------------------------------------- changes without an event
 
 JOB = Job(job_id="j", kind="scheduler", hostname="h", pid=1, started_at=T0, heartbeat_at=T0)
 IMPORT_ERROR = DagImportError(fileloc="/f.py", line=1, error="E")
@@ -125,23 +125,23 @@ OTHER_CHANGES: dict[str, Callable[[Store], Any]] = {
 
 
 @pytest.mark.parametrize("change", OTHER_CHANGES.values(), ids=OTHER_CHANGES)
-def test_a_change_that_is_no_event_is_told_once(store: Store, change: Callable[[Store], Any]) -> None:
-    # Given somebody who has seen all
+def test_a_change_without_event_is_reported_once(store: Store, change: Callable[[Store], Any]) -> None:
+    # Given a reader that has read everything
     register(store)
     _ended(store, "r1", 0)
     store.add_backfill(BACKFILL, Plan(), actor="ada")
     start = store.history_end()
 
-    # When something else than runs and tasks changes
+    # When something other than runs and tasks changes
     change(store)
 
-    # Then that something changed is told, and not again
-    told = store.history(start)
-    assert told.other_changes
-    assert store.history(told.cursor) == History(events=[], other_changes=False, cursor=told.cursor)
+    # Then the change is reported, and only once
+    changes = store.history(start)
+    assert changes.other_changes
+    assert store.history(changes.cursor) == History(events=[], other_changes=False, cursor=changes.cursor)
 
 
-def test_runs_tasks_and_heartbeats_are_no_other_changes(store: Store) -> None:
+def test_runs_tasks_and_heartbeats_are_not_other_changes(store: Store) -> None:
     register(store)
     store.put_job(JOB)
     end = store.history_end()
@@ -152,30 +152,30 @@ def test_runs_tasks_and_heartbeats_are_no_other_changes(store: Store) -> None:
     store.heartbeat([attempt.attempt_id], owner="w", lease=LEASE, now=after(1))
     store.put_job(replace(JOB, heartbeat_at=after(1)))
 
-    told = store.history(end)
-    assert (_seqs(told), told.other_changes) == ([1, 2, 3, 4], False)
+    changes = store.history(end)
+    assert (_seqs(changes), changes.other_changes) == ([1, 2, 3, 4], False)
 
 
-# ----------------------------------------------------------------------------------------------------------- start over
+# -------------------------------------------------------------------------------------------------------- stale cursors
 
 
-def test_a_cursor_from_before_a_deletion_says_start_over(store: Store) -> None:
-    # Given a follower who has seen the first of two runs
+def test_a_cursor_from_before_a_deletion_is_stale(store: Store) -> None:
+    # Given a reader that has read the first of two runs
     register(store)
     _ended(store, "r1", 0)
     seen = store.history()
     _ended(store, "r2", 1)
 
-    # When both are deleted before it reads on
+    # When both are deleted before it continues
     store.prune(before=T0 + timedelta(days=900))
 
-    # Then it is told, and can start over
-    with pytest.raises(StaleCursor, match=r"is older than history that has been deleted since\. Start over"):
+    # Then its cursor is stale, and it can read from the start
+    with pytest.raises(StaleCursor, match=r"is older than events that have been deleted\. Read the history"):
         store.history(seen.cursor)
     assert store.history().cursor == store.history_end()
 
 
-def test_a_deletion_of_what_was_seen_concerns_nobody(store: Store) -> None:
+def test_a_deletion_of_events_that_were_read_leaves_the_cursor_valid(store: Store) -> None:
     register(store)
     _ended(store, "r1", 0)
     seen = store.history()
@@ -183,13 +183,13 @@ def test_a_deletion_of_what_was_seen_concerns_nobody(store: Store) -> None:
     store.prune(before=T0 + timedelta(days=900))
     run = started(store, a_run("r2", 1))
 
-    assert [one.run for one in store.history(seen.cursor).events] == [run, run]
+    assert [event.run for event in store.history(seen.cursor).events] == [run, run]
 
 
-def test_who_starts_over_after_a_deletion_reads_what_is_left_page_by_page(store: Store) -> None:
-    # Given a history whose last rows were deleted, and whose first are left
+def test_a_reader_that_starts_after_a_deletion_reads_the_remaining_events_page_by_page(store: Store) -> None:
+    # Given a history whose last rows were deleted
     register(store)
-    left = started(store, a_run("r1", 0))
+    remaining = started(store, a_run("r1", 0))
     _ended(store, "r2", 1)
     store.prune(before=T0 + timedelta(days=900))
 
@@ -198,39 +198,39 @@ def test_who_starts_over_after_a_deletion_reads_what_is_left_page_by_page(store:
     second = store.history(first.cursor, limit=1)
     third = store.history(second.cursor, limit=1)
 
-    # Then nobody is sent back
-    assert [one.run for page in (first, second, third) for one in page.events] == [left, left]
+    # Then no cursor is stale
+    assert [event.run for page in (first, second, third) for event in page.events] == [remaining, remaining]
 
 
-def test_deleting_a_dag_that_was_not_read_says_start_over(store: Store) -> None:
+def test_deleting_a_dag_whose_events_were_not_read_makes_the_cursor_stale(store: Store) -> None:
     register(store)
     start = store.history_end()
     _ended(store, "r1", 0)
 
     store.delete_dag("sales", actor="ada", now=T0)
 
-    with pytest.raises(StaleCursor, match="deleted since"):
+    with pytest.raises(StaleCursor, match="events that have been deleted"):
         store.history(start)
 
 
-def test_a_cursor_of_another_metastore_says_start_over(store: Store) -> None:
+def test_a_cursor_of_another_metastore_is_stale(store: Store) -> None:
     other = open_store("memory://")
     register(other)
     started(other)
     register(store)
     started(store)
 
-    with pytest.raises(StaleCursor, match="is of another metastore"):
+    with pytest.raises(StaleCursor, match="belongs to another metastore"):
         store.history(other.history_end())
 
 
 @pytest.mark.parametrize("text", ["", "7", "x-1-1", "4f1d9a2c-1", "4f1d9a2c-1-1-1", "4f1d9a2c--1-1", f"ab-{10**30}-1"])
-def test_text_that_is_no_cursor_says_start_over(store: Store, text: str) -> None:
-    with pytest.raises(StaleCursor, match=r"is no cursor of a history\. Start over: read the history w"):
+def test_text_that_is_not_a_cursor_is_refused(store: Store, text: str) -> None:
+    with pytest.raises(StaleCursor, match=r"is not a history cursor\. Read the history from its start"):
         store.history(Cursor(text))
 
 
-def test_a_cursor_from_after_the_backup_that_was_put_back_says_start_over(store: Store) -> None:
+def test_a_cursor_from_after_the_restored_backup_is_stale(store: Store) -> None:
     register(store)
     started(store)
     place, _, others = store.history_end().rpartition("-")
@@ -241,7 +241,7 @@ def test_a_cursor_from_after_the_backup_that_was_put_back_says_start_over(store:
             store.history(cursor)
 
 
-# --------------------------------------------------------------------------------------------------------- side by side
+# ---------------------------------------------------------------------------------------------------------- concurrency
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ FOR EACH ROW WHEN (NEW.actor = 'slow') EXECUTE FUNCTION hold_back()
 
 @pytest.fixture
 def gate(empty_postgres: str) -> Iterator[Any]:
-    """A connection that holds a gate; the server lets no commit by the actor "slow" through while it is held."""
+    """A connection that holds an advisory lock; a commit of the actor "slow" waits for that lock."""
     address = make_url(empty_postgres).set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute(HOLD_BACK)
@@ -270,16 +270,16 @@ def gate(empty_postgres: str) -> Iterator[Any]:
 
 
 def _waiting(gate: Any) -> int:
-    """How many transactions wait for a lock that another holds."""
+    """Number of transactions that wait for a lock."""
     query = "SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database WHERE NOT granted AND datname = %s"
     return int(gate.execute(query, [gate.info.dbname]).fetchone()[0])
 
 
 @pytest.mark.postgres
-def test_a_commit_that_is_held_back_is_not_lost_to_a_reader_that_saw_a_later_one(
+def test_a_reader_that_has_seen_a_later_commit_does_not_miss_a_delayed_one(
     empty_postgres: str, gate: Any, crowd: ThreadPoolExecutor
 ) -> None:
-    # Given a transaction whose rows have their numbers, and whose commit the server holds back
+    # Given a transaction whose rows have their numbers, and whose commit is delayed
     store = open_store(empty_postgres)
     register(store)
     one, two = started(store, a_run("r1", 0)), started(store, a_run("r2", 1))
@@ -287,7 +287,7 @@ def test_a_commit_that_is_held_back_is_not_lost_to_a_reader_that_saw_a_later_one
     slow = crowd.submit(store.apply, [plan(scheduled(one, "extract"))], actor="slow")
     _until(lambda: _waiting(gate) == 1, slow)
 
-    # When another transaction follows it, as far as it gets, and a reader reads what is there
+    # When another transaction starts to commit, and a reader reads the committed events
     quick = crowd.submit(store.apply, [plan(scheduled(two, "extract"))], actor="quick")
     _until(lambda: quick.done() or _waiting(gate) == 2, slow)
     before = store.history(cursor)
@@ -295,23 +295,23 @@ def test_a_commit_that_is_held_back_is_not_lost_to_a_reader_that_saw_a_later_one
     slow.result(), quick.result()
     later = store.history(before.cursor)
 
-    # Then the reader has seen both, in the order of their numbers
+    # Then the reader gets both, in the order of their numbers
     assert [*before.events, *later.events] == store.events(after=4)
-    assert sorted(one.actor for one in (*before.events, *later.events)) == ["quick", "slow"]
+    assert sorted(event.actor for event in (*before.events, *later.events)) == ["quick", "slow"]
     store.close()
 
 
 def _until(true: Callable[[], bool], still: Future[Any]) -> None:
-    """Ask the server again and again; ``still`` must not end meanwhile."""
+    """Poll the server; ``still`` must not end meanwhile."""
     while not true():
         assert not still.done()
 
 
 @pytest.mark.postgres
-def test_a_process_that_stops_after_its_writes_keeps_nobody_from_committing(
+def test_a_process_that_hangs_after_its_writes_blocks_no_other_commit(
     empty_postgres: str, crowd: ThreadPoolExecutor
 ) -> None:
-    # Given a process that stops before it hears that its commit is done
+    # Given a process that hangs before it receives the response to its COMMIT
     hung, register_in = open_store(empty_postgres), open_store(empty_postgres)
     register(register_in)
     runs = [started(register_in, a_run(f"r{day}", day)) for day in range(2)]
@@ -325,25 +325,25 @@ def test_a_process_that_stops_after_its_writes_keeps_nobody_from_committing(
     stopped = crowd.submit(hung.apply, [plan(scheduled(runs[0], "extract"))], actor="hung")
     assert reached.wait(30)
 
-    # When another one commits history too
+    # When another process commits history too
     other = crowd.submit(register_in.apply, [plan(scheduled(runs[1], "extract"))], actor="other")
     try:
         other.result(timeout=30)
     finally:
         go_on.set()
 
-    # Then it did not have to wait, and both are in the history
+    # Then it does not wait, and the history has both
     stopped.result()
-    assert [one.actor for one in register_in.events(after=4)] == ["hung", "other"]
+    assert [event.actor for event in register_in.events(after=4)] == ["hung", "other"]
     hung.close()
     register_in.close()
 
 
-# ------------------------------------------------------------------------------------------------------ homes of before
+# ---------------------------------------------------------------------------------------------------------- older homes
 
 
-def test_a_metastore_of_before_gets_its_head_and_keeps_its_history(database_url: str) -> None:
-    # Given the tables as they were, with history
+def test_an_older_metastore_gets_a_head_and_keeps_its_history(database_url: str) -> None:
+    # Given tables of the first revision, with history
     store = open_store(database_url)
     register(store)
     run = started(store)
@@ -352,7 +352,7 @@ def test_a_metastore_of_before_gets_its_head_and_keeps_its_history(database_url:
     # When they are migrated
     store.migrate()
 
-    # Then the history can be followed, from its start and from its end
+    # Then the history can be read from its start and from its end
     end = store.history_end()
     begin(store, run, "extract")
     assert _seqs(store.history()) == [1, 2, 3, 4, 5]
@@ -360,7 +360,7 @@ def test_a_metastore_of_before_gets_its_head_and_keeps_its_history(database_url:
     store.close()
 
 
-def test_tables_made_anew_are_another_metastore(database_url: str) -> None:
+def test_recreated_tables_are_another_metastore(database_url: str) -> None:
     store = open_store(database_url)
     register(store)
     started(store)
@@ -370,7 +370,7 @@ def test_tables_made_anew_are_another_metastore(database_url: str) -> None:
     register(store)
     started(store)
 
-    with pytest.raises(StaleCursor, match="is of another metastore"):
+    with pytest.raises(StaleCursor, match="belongs to another metastore"):
         store.history(cursor)
     store.close()
 
@@ -392,7 +392,7 @@ def test_the_events_and_the_head_are_read_by_one_statement(database_url: str) ->
     store.close()
 
 
-def test_what_is_known_of_the_history_is_one_row(database_url: str) -> None:
+def test_history_head_has_one_row(database_url: str) -> None:
     store = open_store(database_url)
     with store._engine.connect() as connection:  # type: ignore[attr-defined]
         assert connection.execute(text("SELECT count(*) FROM history_head")).scalar() == 1

@@ -1,4 +1,4 @@
-"""Making, upgrading, downgrading and checking the tables."""
+"""Creating, upgrading, downgrading and checking the tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.store.worlds import a_run, register, spec, started_run
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a store can be that has no tables yet."""
+    """URL of a store without tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/new/folder/nbflow.db"
     new: Callable[[], str] = request.getfixturevalue("new_postgres_url")
@@ -36,7 +36,7 @@ def _engine(url: str) -> Engine:
     return create_engine(url)
 
 
-def test_the_migrations_make_the_tables_that_the_code_knows(bare_url: str) -> None:
+def test_the_migrations_create_the_tables_of_the_metadata(bare_url: str) -> None:
     open_store(bare_url).migrate()
 
     engine = _engine(bare_url)
@@ -67,7 +67,7 @@ def test_up_down_and_up_again(bare_url: str) -> None:
     assert store.run(started_run(store, a_run())) is not None
 
 
-def test_a_dag_of_before_gets_the_time_zone_of_its_spec(bare_url: str) -> None:
+def test_migration_sets_the_time_zone_of_an_existing_dag_from_its_spec(bare_url: str) -> None:
     store = open_store(bare_url)
     store.migrate()
     register(store, spec(timezone="Asia/Tokyo"))
@@ -85,7 +85,7 @@ def test_processes_may_migrate_at_once(bare_url: str) -> None:
     assert said == [["done"]] * 3
 
 
-def test_a_store_without_tables_says_how_to_make_them(bare_url: str) -> None:
+def test_the_error_of_a_store_without_tables_says_how_to_create_them(bare_url: str) -> None:
     store = open_store(bare_url)
 
     with pytest.raises(StoreError, match="nbflow db migrate"):
@@ -101,7 +101,7 @@ def _set_revision(url: str, revision: str) -> None:
     engine.dispose()
 
 
-def test_tables_of_a_newer_nbflow_are_left_alone(bare_url: str) -> None:
+def test_tables_of_a_newer_nbflow_are_not_touched(bare_url: str) -> None:
     store = open_store(bare_url)
     store.migrate()
     _set_revision(bare_url, "9999")
@@ -117,7 +117,7 @@ def test_a_revision_that_does_not_exist_is_refused(bare_url: str) -> None:
         open_store(bare_url).downgrade("0000")
 
 
-# ---------------------------------------------------------------------------------- what the database itself refuses
+# ------------------------------------------------------------------------------------------ constraints of the database
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_revision_that_does_not_exist_is_refused(bare_url: str) -> None:
         "DELETE FROM dag_version",
     ],
 )
-def test_the_database_holds_the_invariants(database_url: str, statement: str) -> None:
+def test_the_database_enforces_the_invariants(database_url: str, statement: str) -> None:
     store = open_store(database_url)
     _two_runs(store)
 
@@ -159,10 +159,10 @@ def _two_runs(store: Store) -> None:
     started_run(store, a_run("r2", 1))
 
 
-def test_the_tables_are_known_without_importing_the_dialect_that_is_not_in_use() -> None:
-    # When a process imports the store, as every command does
+def test_importing_the_tables_does_not_import_the_postgres_dialect() -> None:
+    # When a process imports the store, like every command
     code = "import sys, nbflow.store.sql; print('sqlalchemy.dialects.postgresql' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
-    # Then it has not paid for Postgres
+    # Then the Postgres dialect is not imported
     assert said == "False\n"

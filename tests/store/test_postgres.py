@@ -1,4 +1,4 @@
-"""What only a server does: it can go away."""
+"""Postgres only: lost connections, refused logins, notifications and named locks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def store(empty_postgres: str) -> Iterator[Store]:
 
 def _end_all_connections(server: PostgresServer, url: str) -> None:
     name = url.rpartition("/")[2]
-    # With a time to wait: without, it only sends a signal, and the connection may answer once more.
+    # With a timeout: without one, it only sends a signal, and the connection may still serve a statement.
     server.execute(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'")
 
 
@@ -38,9 +38,9 @@ def test_a_lost_connection_costs_one_call_and_no_data(
     token = store.change_token()
     _end_all_connections(postgres_server, empty_postgres)
 
-    with pytest.raises(StoreError, match="does not answer"):
+    with pytest.raises(StoreError, match="does not respond"):
         store.apply([plan(scheduled(run, "extract"))], actor="x")
-    with pytest.raises(StoreError, match="does not answer"):
+    with pytest.raises(StoreError, match="does not respond"):
         store.wait_for_change(token, timeout=30)
 
     store.apply([plan(scheduled(run, "extract"))], actor="x", expect={run: 1})
@@ -48,25 +48,25 @@ def test_a_lost_connection_costs_one_call_and_no_data(
     assert len(store.events()) == 3
 
 
-def test_a_server_that_keeps_us_out_is_told_from_one_that_is_not_there(empty_postgres: str) -> None:
+def test_a_refused_login_is_distinguished_from_an_unreachable_server(empty_postgres: str) -> None:
     store = open_store(f"{empty_postgres.rpartition('/')[0]}/no_such_database")
 
-    with pytest.raises(StoreError, match=r'cannot be entered: database "no_such_database" does not exist\. Are its'):
+    with pytest.raises(StoreError, match=r'refuses the login: database "no_such_database" does not exist\. Check the'):
         store.check()
 
 
-def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
+def test_an_unreachable_server_is_named_without_password() -> None:
     store = open_store("postgresql://ada:hunter2@127.0.0.1:1/none")
 
-    with pytest.raises(StoreError, match=r"ada:\*\*\*@127.0.0.1:1/none does not answer") as failed:
+    with pytest.raises(StoreError, match=r"ada:\*\*\*@127.0.0.1:1/none does not respond") as failed:
         store.check()
 
     assert "hunter2" not in str(failed.value) + store.url
-    with pytest.raises(StoreError, match="does not answer"):
+    with pytest.raises(StoreError, match="does not respond"):
         store.change_token()
 
 
-def test_a_listener_hears_other_stores(store: Store, empty_postgres: str) -> None:
+def test_a_waiting_store_is_notified_by_other_stores(store: Store, empty_postgres: str) -> None:
     register(store)
     token = store.change_token()
     other = open_store(empty_postgres)
@@ -77,29 +77,29 @@ def test_a_listener_hears_other_stores(store: Store, empty_postgres: str) -> Non
     other.close()
 
 
-def test_all_threads_that_wait_hear_of_one_change(store: Store, empty_postgres: str) -> None:
-    # Given two threads that wait for a change, longer than the test does
+def test_one_change_wakes_all_waiting_threads(store: Store, empty_postgres: str) -> None:
+    # Given two threads that wait for a change, with a longer timeout than the test's
     register(store)
     token, other = store.change_token(), open_store(empty_postgres)
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(store.wait_for_change, token, timeout=100) for _ in range(2)]
-        while not store._dialect._listens:  # type: ignore[attr-defined]
+        while not store._dialect._is_listening:  # type: ignore[attr-defined]
             pass
 
         # When another store commits once
         other.apply([add(a_run())], actor="x")
 
-        # Then both are told
+        # Then both return
         assert [future.result(timeout=50) for future in waiting] == [True, True]
     other.close()
 
 
-def test_who_asks_for_the_token_does_not_wait_for_those_who_wait(store: Store) -> None:
+def test_change_token_does_not_block_while_another_thread_waits(store: Store) -> None:
     register(store)
     token = store.change_token()
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(store.wait_for_change, token, timeout=100)
-        while not store._dialect._listens:  # type: ignore[attr-defined]
+        while not store._dialect._is_listening:  # type: ignore[attr-defined]
             pass
 
         assert pool.submit(store.change_token).result(timeout=50) == token
@@ -108,19 +108,19 @@ def test_who_asks_for_the_token_does_not_wait_for_those_who_wait(store: Store) -
         assert waiting.result(timeout=50)
 
 
-def test_a_named_lock_keeps_other_stores_out_until_it_is_left(store: Store, empty_postgres: str) -> None:
+def test_a_named_lock_excludes_other_stores_until_it_is_released(store: Store, empty_postgres: str) -> None:
     other = open_store(empty_postgres)
     inside, order = Event(), []
 
     def follow() -> None:
         inside.wait(30)
-        with other.exclusively("dispatch"):
+        with other.lock("dispatch"):
             order.append("second")
 
-    with ThreadPoolExecutor(1) as pool, store.exclusively("dispatch"):
+    with ThreadPoolExecutor(1) as pool, store.lock("dispatch"):
         following = pool.submit(follow)
         inside.set()
-        with other.exclusively("something else"):
+        with other.lock("something else"):
             order.append("first")
         with pytest.raises(TimeoutError):
             following.result(timeout=0.2)
@@ -132,16 +132,16 @@ def test_a_named_lock_keeps_other_stores_out_until_it_is_left(store: Store, empt
     other.close()
 
 
-def test_a_token_tells_what_another_store_committed(store: Store, empty_postgres: str) -> None:
+def test_a_token_shows_a_commit_of_another_store(store: Store, empty_postgres: str) -> None:
     # Given a token, and another store of the same metastore
     register(store)
     token = store.change_token()
     other = open_store(empty_postgres)
 
-    # When the other one commits, as this one does too
+    # When both stores commit
     started_run(other)
     store.apply([add(a_run("r2", day=1))], actor="x")
 
-    # Then the token does not pass for that of one's own commit
+    # Then the token differs from the token after one own commit
     assert store.change_token() != token.after_own_commit
     other.close()

@@ -45,7 +45,7 @@ def _process(*words: str) -> subprocess.Popen[str]:
 
 
 def _together(*commands: tuple[str, ...]) -> list[list[str]]:
-    """Let processes loose at the same moment; the lines that each said."""
+    """Start processes at the same time; returns the lines that each printed."""
     processes = [_process(*command) for command in commands]
     for process in processes:
         assert process.stdout is not None
@@ -59,22 +59,22 @@ def _together(*commands: tuple[str, ...]) -> list[list[str]]:
     return said
 
 
-def _crowd(deed: Callable[[], Any]) -> Counter[str]:
-    """Threads that do the same at the same moment: how often each result or error came."""
+def _crowd(action: Callable[[], Any]) -> Counter[str]:
+    """Call ``action`` in several threads at the same time; returns the number of each result or error class."""
     barrier = Barrier(CROWD)
 
-    def one() -> str:
+    def call() -> str:
         barrier.wait()
         try:
-            return type(deed()).__name__
+            return type(action()).__name__
         except (StalePlan, DagRunAlreadyExists) as error:
             return type(error).__name__
 
     with ThreadPoolExecutor(CROWD) as pool:
-        return Counter(future.result() for future in [pool.submit(one) for _ in range(CROWD)])
+        return Counter(future.result() for future in [pool.submit(call) for _ in range(CROWD)])
 
 
-def test_of_many_appliers_of_one_revision_one_wins(store: Store, run: RunKey) -> None:
+def test_one_of_many_concurrent_applies_of_a_revision_succeeds(store: Store, run: RunKey) -> None:
     for round_number, task in enumerate(TASKS[:8], 1):
         made = plan(scheduled(run, task))
 
@@ -84,7 +84,7 @@ def test_of_many_appliers_of_one_revision_one_wins(store: Store, run: RunKey) ->
     assert [event.key.task_id for event in store.events() if event.key] == list(TASKS[:8])
 
 
-def test_of_many_runs_of_one_date_one_is_made(store: Store, run: RunKey) -> None:
+def test_one_of_many_concurrent_runs_of_a_date_is_created(store: Store, run: RunKey) -> None:
     names = iter(f"r{number}" for number in range(10, 99))
 
     results = _crowd(lambda: store.apply([add(a_run(next(names), 1), *TASKS)], actor="x"))
@@ -97,7 +97,7 @@ def test_plans_over_the_same_runs_in_any_order_do_not_block_each_other(store: St
     runs = [run, *(started_run(store, a_run(f"q{day}", day), *TASKS) for day in range(1, 4))]
     orders = iter([runs, runs[::-1], runs[2:] + runs[:2]] * 2)
 
-    results = _crowd(lambda: store.apply([plan(*(scheduled(one, "t00") for one in next(orders)))], actor="x"))
+    results = _crowd(lambda: store.apply([plan(*(scheduled(run_key, "t00") for run_key in next(orders)))], actor="x"))
 
     assert results == {"list": 1, "StalePlan": CROWD - 1}
 
@@ -119,7 +119,7 @@ def test_processes_claim_each_attempt_once(database_url: str, store: Store, run:
     assert owners == {word: owner for owner, words in zip(("one", "two"), said, strict=True) for word in words}
 
 
-def test_a_reader_beside_two_writers_misses_nothing(store: Store, run: RunKey) -> None:
+def test_a_reader_concurrent_with_two_writers_misses_nothing(store: Store, run: RunKey) -> None:
     other = started_run(store, a_run("r2", 1), *TASKS)
     done, seen, start = Event(), [], store.history_end()
 
@@ -156,8 +156,8 @@ def test_callbacks_are_claimed_once(store: Store, run: RunKey) -> None:
     def claim(owner: int) -> list[int]:
         barrier.wait()
         mine: list[int] = []
-        while found := store.claim_callbacks(owner=str(owner), lease=LEASE, now=T0, limit=4):
-            mine += [one.callback_id for one in found]
+        while claimed := store.claim_callbacks(owner=str(owner), lease=LEASE, now=T0, limit=4):
+            mine += [callback.callback_id for callback in claimed]
         return mine
 
     with ThreadPoolExecutor(CROWD) as pool:
@@ -167,13 +167,11 @@ def test_callbacks_are_claimed_once(store: Store, run: RunKey) -> None:
 
 
 @pytest.mark.chaos
-def test_a_process_that_dies_while_it_applies_leaves_all_or_nothing(
-    database_url: str, store: Store, run: RunKey
-) -> None:
+def test_an_apply_of_a_killed_process_is_atomic(database_url: str, store: Store, run: RunKey) -> None:
     for applied in (1, 3, 7, 12):
         process = _process("churn", database_url)
         assert process.stdout is not None
-        for _ in range(applied):  # the next apply is under way whenever this one was heard of
+        for _ in range(applied):  # when a line arrives, the next apply is already running
             process.stdout.readline()
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
@@ -183,18 +181,18 @@ def test_a_process_that_dies_while_it_applies_leaves_all_or_nothing(
         lines = [event for event in store.events(limit=10**6) if event.key is not None]
         assert len(lines) == (snapshot.run.revision - 1) * len(TASKS)
         last = {event.key: event.target for event in lines}
-        assert {key: one.state.value for key, one in snapshot.instances.items()} == last
+        assert {key: ti.state.value for key, ti in snapshot.instances.items()} == last
         assert len(set(last.values())) == 1
 
     store.apply([plan(*(scheduled(run, task) for task in _still_none(store, run)))], actor="x")
 
 
 def _still_none(store: Store, run: RunKey) -> list[str]:
-    return [one.task_id for one in store.instances(run) if one.state is TaskState.NONE]
+    return [ti.task_id for ti in store.instances(run) if ti.state is TaskState.NONE]
 
 
 @pytest.mark.chaos
-def test_a_sqlite_file_is_whole_after_a_kill(sqlite_url: str, sqlite_path: Any) -> None:
+def test_a_sqlite_file_is_consistent_after_a_kill(sqlite_url: str, sqlite_path: Any) -> None:
     store = open_store(sqlite_url)
     register(store, spec(*TASKS))
     started_run(store, a_run(), *TASKS)
@@ -213,8 +211,8 @@ def test_a_sqlite_file_is_whole_after_a_kill(sqlite_url: str, sqlite_path: Any) 
 
 
 @pytest.mark.postgres
-def test_a_row_that_moves_under_an_apply_makes_it_stale(empty_postgres: str) -> None:
-    """Nobody of ours writes so; the guard in the UPDATE is there for the case that somebody does."""
+def test_a_row_that_changes_during_an_apply_makes_it_stale(empty_postgres: str) -> None:
+    """nbflow never writes like this; the guard in the UPDATE protects against a program that does."""
     intruder = open_store(empty_postgres)
 
     def meanwhile() -> str:
@@ -227,7 +225,7 @@ def test_a_row_that_moves_under_an_apply_makes_it_stale(empty_postgres: str) -> 
     run = started_run(store, a_run(), *TASKS)
     events = store.events()
 
-    with pytest.raises(StalePlan, match="moved while the plan was applied"):
+    with pytest.raises(StalePlan, match="changed while the plan was applied"):
         dispatch(store, run, "t00")
 
     assert store.events() == events

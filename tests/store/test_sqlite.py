@@ -1,4 +1,4 @@
-"""What only a file has: its mode, its locks, its disk; and what may never be read in it."""
+"""SQLite only: the file's mode, locks, a full disk; and no secrets in the file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _plant(store: SqlStore) -> None:
     store.set_variable("plain_name", SECRETS[3], actor="ada", now=T0)
 
 
-def test_planted_secrets_are_nowhere_in_the_files(store: SqlStore, sqlite_path: Path) -> None:
+def test_the_files_contain_no_secrets(store: SqlStore, sqlite_path: Path) -> None:
     _plant(store)
 
     written = b"".join(path.read_bytes() for path in sqlite_path.parent.glob(sqlite_path.name + "*"))
@@ -60,7 +60,7 @@ def test_without_a_key_secrets_are_neither_read_nor_written(store: SqlStore, sql
         lambda: keyless.connection("db"),
         lambda: keyless.variables(),
     ):
-        with pytest.raises(SecretsError, match="without a key"):
+        with pytest.raises(SecretsError, match="without a Fernet key"):
             call()
     assert [key for key, _, _ in store.variables()] == ["plain_name"]
 
@@ -98,7 +98,7 @@ def test_an_error_shows_no_values(store: SqlStore) -> None:
 # ---------------------------------------------------------------------------------------------------------- the file
 
 
-def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
     path = tmp_path / "home" / "nbflow.db"
     old = os.umask(0)
     try:
@@ -112,30 +112,30 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
     assert modes == {"home": "0o700", "nbflow.db": "0o600", "nbflow.db-wal": "0o600", "nbflow.db-shm": "0o600"}
 
 
-def test_its_connections_are_set_up(sqlite_url: str) -> None:
+def test_connections_have_the_pragmas(sqlite_url: str) -> None:
     store = open_store(sqlite_url, synchronous="full")
     assert isinstance(store, SqlStore)
 
     with store._engine.connect() as connection:
-        found = [
+        values = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         ]
 
-    assert found == ["wal", 2, 1, 10_000]
+    assert values == ["wal", 2, 1, 10_000]
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("sqlite://", "needs a file"),
         ("sqlite:///:memory:", "memory://"),
-        ("mysql://x/y", "mysql:// is no metastore"),
+        ("mysql://x/y", "no metastore for mysql:// URLs"),
         ("sqlite:///a.db?timeout=soon", "timeout"),
     ],
 )
-def test_a_url_that_cannot_be_is_refused(url: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_an_invalid_url_is_refused(url: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         open_store(url)
 
 
@@ -144,7 +144,7 @@ def test_an_unknown_synchronous_is_refused(sqlite_url: str) -> None:
         open_store(sqlite_url, synchronous="SOMETIMES")
 
 
-def test_a_missing_file_is_not_made_by_looking(tmp_path: Path) -> None:
+def test_a_read_does_not_create_a_missing_file(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/none.db")
 
     with pytest.raises(StoreError, match="no metastore at"):
@@ -154,10 +154,10 @@ def test_a_missing_file_is_not_made_by_looking(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_file_is_not_taken_for_a_metastore(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.db").write_text("not a database at all, but long enough to be taken for one" * 20)
 
-    with pytest.raises(StoreError, match="not a database"):
+    with pytest.raises(StoreError, match="not an SQLite database"):
         open_store(f"sqlite:///{tmp_path}/notes.db").check()
 
 
@@ -199,7 +199,7 @@ def test_a_full_disk_is_an_error_that_changes_nothing(store: SqlStore) -> None:
     assert everything(store, run) == before
 
 
-def test_a_read_only_file_is_an_error_with_its_place(store: SqlStore, sqlite_path: Path) -> None:
+def test_a_read_only_file_is_an_error_that_names_it(store: SqlStore, sqlite_path: Path) -> None:
     register(store)
 
     @event.listens_for(store._engine, "begin")
@@ -211,17 +211,17 @@ def test_a_read_only_file_is_an_error_with_its_place(store: SqlStore, sqlite_pat
     assert store.run(RunKey("sales", "r1")) is None
 
 
-def test_a_token_tells_what_another_store_committed(store: SqlStore, sqlite_url: str) -> None:
+def test_a_token_shows_a_commit_of_another_store(store: SqlStore, sqlite_url: str) -> None:
     # Given a token, and another store of the same metastore
     register(store)
     token = store.change_token()
     other = open_store(sqlite_url)
 
-    # When the other one commits, as this one does too
+    # When both stores commit
     started_run(other)
     store.apply([add(a_run("r2", day=1))], actor="x")
 
-    # Then the token does not pass for that of one's own commit
+    # Then the token differs from the token after one own commit
     assert store.change_token() != token.after_own_commit
     other.close()
 

@@ -1,4 +1,4 @@
-"""A small DAG and the steps of its life, for the tests of the stores."""
+"""A small DAG, and plans that move its runs and task instances, for the tests of the stores."""
 
 from __future__ import annotations
 
@@ -46,8 +46,11 @@ def a_run(run_id: str = "r1", day: int = 0, **options: Any) -> Run:
 
 
 def add(run: Run, *instances: Instance | str) -> Plan:
-    ones = tuple(Instance(task_id=one) if isinstance(one, str) else one for one in instances or ("extract", "load"))
-    return Plan(ops=(AddRun(run=run, instances=ones, at=T0, cause=run.run_type),))
+    tis = tuple(
+        Instance(task_id=instance) if isinstance(instance, str) else instance
+        for instance in instances or ("extract", "load")
+    )
+    return Plan(ops=(AddRun(run=run, instances=tis, at=T0, cause=run.run_type),))
 
 
 def started_run(store: Store, run: Run | None = None, *instances: Instance | str) -> RunKey:
@@ -139,13 +142,13 @@ def fired(run: RunKey, task: str, attempt: str, payload: Any, *, at: datetime = 
 
 
 def dispatch(store: Store, run: RunKey, *tasks: str | TaskKey, at: datetime = T0) -> list[Attempt]:
-    """Schedule and queue tasks that are ``none``; their attempts."""
+    """Schedule and queue tasks in state ``none``; returns their attempts."""
     ops = [step(run, task, at=at) for task in tasks for step in (scheduled, queued)]
     return store.apply([plan(*ops)], actor="scheduler")
 
 
 def begin(store: Store, run: RunKey, task: str | TaskKey, *, at: datetime = T0) -> str:
-    """Schedule, queue, claim and start a task that is ``none``; its attempt id."""
+    """Schedule, queue, claim and start a task in state ``none``; returns its attempt id."""
     (attempt,) = dispatch(store, run, task, at=at)
     assert store.claim(attempt.attempt_id, owner="worker", hostname="here", lease=LEASE, now=at)
     store.apply([plan(started(run, task, attempt.attempt_id, at=at))], actor="worker")
@@ -154,7 +157,7 @@ def begin(store: Store, run: RunKey, task: str | TaskKey, *, at: datetime = T0) 
 
 @dataclass(frozen=True)
 class Everything:
-    """What a store says of a run, to compare before and after."""
+    """The content of a store for a run, to compare before and after."""
 
     snapshot: Any
     attempts: Any

@@ -1,4 +1,4 @@
-"""The quiz's form in JupyterLab, as a learner sees it."""
+"""The quiz's form in JupyterLab, in a real browser."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def test_a_question_is_answered_in_the_form(open_notebook: Callable[..., Any], t
     # When the wrong answer is chosen
     form.get_by_label("a) It runs: one of the two has succeeded.").check()
     form.get_by_role("button", name="Check 6").click()
-    # Then it says so, and does not give the right one away
+    # Then the form shows that it is wrong, but not the right answer
     form.get_by_text("Try again.").wait_for()
     form.get_by_text("0 of 10 right").first.wait_for()
-    # When the right one is chosen, it says why
-    form.get_by_label("d) It is skipped as well.").check()
+    # When the right answer is chosen, then the form explains it
+    form.get_by_label("d) It is skipped too.").check()
     form.get_by_role("button", name="Check 6").click()
-    form.get_by_text("a skip before it is handed on").wait_for()
+    form.get_by_text("skips a task when an upstream task was skipped").wait_for()
     form.get_by_text("1 of 10 right").first.wait_for()
-    # And what is typed counts too
+    # When an answer is typed, then it counts too
     form.get_by_placeholder("your answer").fill("3")
     form.get_by_role("button", name="Check 9").click()
     form.get_by_text("2 of 10 right").first.wait_for()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nbflow.arguments import Values
-from nbflow.commands import command, learning
+from nbflow.commands import command_named, learning
 from nbflow.errors import NbflowError
 from nbflow.teach.commands import provide
 
@@ -25,8 +25,8 @@ def test_the_names_to_choose_from_come_from_who_carries_the_command_out(monkeypa
 def test_without_a_provider_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "_providers", {})
     context: Any = None
-    run = command("labs").run
+    run = command_named("labs").run
     assert run is not None
 
-    with pytest.raises(NbflowError, match=r"Nothing carries out 'labs' here\. Start nbflow with: python -m nbflow"):
+    with pytest.raises(NbflowError, match=r"No surface implements 'labs' here\. Start nbflow with: python -m nbflow"):
         run(context, Values())

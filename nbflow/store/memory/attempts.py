@@ -1,4 +1,4 @@
-"""Attempts and their leases; the waits of deferred instances."""
+"""Attempts and their leases; triggers of deferred task instances."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Attempts(Tables):
 
     @locked
     def attempts(self, run: RunKey, key: TaskKey | None = None) -> list[Attempt]:
-        found = (self._attempts[attempt_id] for attempt_id in self._attempts_of.get(run, ()))
-        return [attempt for attempt in found if key is None or attempt.key == key]
+        attempts = (self._attempts[attempt_id] for attempt_id in self._attempts_of.get(run, ()))
+        return [attempt for attempt in attempts if key is None or attempt.key == key]
 
     def _state_of(self, attempt: Attempt) -> TaskState | None:
-        """State of the instance whose current attempt this is; None if it is not."""
-        one = self._instances.get(attempt.run, {}).get(attempt.key)
-        return one.state if one and one.attempt_id == attempt.attempt_id else None
+        """State of the attempt's task instance; None if the attempt is not the instance's current one."""
+        ti = self._instances.get(attempt.run, {}).get(attempt.key)
+        return ti.state if ti and ti.attempt_id == attempt.attempt_id else None
 
     @locked
     def claim(
@@ -68,11 +68,15 @@ class Attempts(Tables):
         now: datetime,
         log_paths: Mapping[str, str] = {},
     ) -> Set[str]:
-        facts: Any = {"owner": owner, "hostname": hostname, "lease": lease, "now": now}
-        return {one for one in attempt_ids if self.claim(one, **facts, log_path=log_paths.get(one))}
+        common: Any = {"owner": owner, "hostname": hostname, "lease": lease, "now": now}
+        return {
+            attempt_id
+            for attempt_id in attempt_ids
+            if self.claim(attempt_id, **common, log_path=log_paths.get(attempt_id))
+        }
 
     @locked
-    def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
+    def set_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
         attempt = self._attempts.get(attempt_id)
         if attempt is not None:
             self._attempts[attempt_id] = replace(attempt, pid=pid, pid_started=pid_started)
@@ -93,8 +97,8 @@ class Attempts(Tables):
     @locked
     def expired(self, now: datetime) -> list[Attempt]:
         live = (self._attempts[attempt_id] for attempt_id in self._live_attempts)
-        late = [attempt for attempt in live if attempt.lease_until is not None and attempt.lease_until < now]
-        return sorted(late, key=lambda attempt: (attempt.lease_until, attempt.attempt_id))
+        expired = [attempt for attempt in live if attempt.lease_until is not None and attempt.lease_until < now]
+        return sorted(expired, key=lambda attempt: (attempt.lease_until, attempt.attempt_id))
 
     @locked
     def live_attempts(self, owner: str | None = None) -> list[Attempt]:
@@ -106,4 +110,4 @@ class Attempts(Tables):
 
     @locked
     def triggers(self) -> list[Mapping[str, Any]]:
-        return [self._triggers[number] for number in sorted(self._triggers)]
+        return [self._triggers[trigger_id] for trigger_id in sorted(self._triggers)]

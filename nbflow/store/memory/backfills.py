@@ -1,4 +1,4 @@
-"""Backfills: their rows, and the plan that makes their runs."""
+"""Backfills: their rows, and the plan that creates their runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nbflow.store.base import BackfillRow
 from nbflow.store.codec import as_stored
 from nbflow.store.memory.runs import Runs
 from nbflow.store.memory.tables import locked
-from nbflow.store.plan_effects import of_backfill, utc
+from nbflow.store.plan_effects import assign_backfill, utc
 
 
 class Backfills(Runs):
@@ -20,19 +20,19 @@ class Backfills(Runs):
     def add_backfill(
         self, backfill: BackfillRow, plan: Plan, *, actor: str, expect: Mapping[RunKey, int] | None = None
     ) -> int:
-        number = self._counters["backfill"] + 1
+        backfill_id = self._counters["backfill"] + 1
         row = replace(
             backfill,
-            backfill_id=number,
+            backfill_id=backfill_id,
             from_date=utc(backfill.from_date),
             to_date=utc(backfill.to_date),
             conf=as_stored(backfill.conf),
             entries=tuple(as_stored(list(backfill.entries))),
         )
-        self.apply([of_backfill(plan, number)], actor=actor, expect=expect)
+        self.apply([assign_backfill(plan, backfill_id)], actor=actor, expect=expect)
         self._backfills[self._next("backfill")] = row
-        self._change(nudge=False)  # the plan's history has woken who waits
-        return number
+        self._change(nudge=False)  # apply() has sent the nudge
+        return backfill_id
 
     @locked
     def backfill(self, backfill_id: int) -> BackfillRow | None:

@@ -1,4 +1,4 @@
-"""Callback intents: stored with the transition that caused them, carried out afterwards."""
+"""Callback requests: stored with the transition that causes them, executed afterwards."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Callbacks(Tables):
     @locked
     def claim_callbacks(self, *, owner: str, lease: timedelta, now: datetime, limit: int = 50) -> list[PendingCallback]:
         claimed: list[PendingCallback] = []
-        for number in sorted(self._callbacks):
-            holder = self._callback_leases.get(number)
-            if len(claimed) < limit and (holder is None or holder[1] < now):
-                self._callback_leases[number] = (owner, utc(now) + lease)
-                claimed.append(self._callbacks[number])
+        for callback_id in sorted(self._callbacks):
+            current = self._callback_leases.get(callback_id)
+            if len(claimed) < limit and (current is None or current[1] < now):
+                self._callback_leases[callback_id] = (owner, utc(now) + lease)
+                claimed.append(self._callbacks[callback_id])
         return claimed
 
     @locked

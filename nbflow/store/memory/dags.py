@@ -9,30 +9,30 @@ from datetime import datetime
 from nbflow.core.states import RunState
 from nbflow.errors import NbflowError
 from nbflow.store.base import DagImportError, DagRow, DagVersion
-from nbflow.store.codec import dag_row, seen_again, unscheduled_row, with_digest
+from nbflow.store.codec import dag_row, unscheduled_row, update_stored, with_digest
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import utc
 
 
-class Definitions(Tables):
+class Dags(Tables):
     @locked
     def register(self, version: DagVersion, *, now: datetime, paused: bool, activate: bool = True) -> DagVersion:
         now = utc(now)
-        wanted = with_digest(version)
+        parsed = with_digest(version)
         versions = self._versions.setdefault(version.dag_id, [])
-        known = next((one for one in versions if one.digest == wanted.digest), None)
-        if known is None:
-            known = replace(wanted, number=len(versions) + 1, created_at=now)
-            versions.append(known)
-            self._specs[version.dag_id, known.number] = version.spec
+        stored = next((version for version in versions if version.digest == parsed.digest), None)
+        if stored is None:
+            stored = replace(parsed, number=len(versions) + 1, created_at=now)
+            versions.append(stored)
+            self._specs[version.dag_id, stored.number] = version.spec
         elif activate:
-            known = seen_again(known, wanted)
-            self._specs[version.dag_id, known.number] = known.spec
-            versions[known.number - 1] = known
+            stored = update_stored(stored, parsed)
+            self._specs[version.dag_id, stored.number] = stored.spec
+            versions[stored.number - 1] = stored
         if activate:
-            self._dags[version.dag_id] = dag_row(known, self._dags.get(version.dag_id), paused=paused, now=now)
+            self._dags[version.dag_id] = dag_row(stored, self._dags.get(version.dag_id), paused=paused, now=now)
         self._change()
-        return known
+        return stored
 
     @locked
     def version(self, dag_id: str, number: int | None = None) -> DagVersion | None:
@@ -49,7 +49,7 @@ class Definitions(Tables):
     @locked
     def dag(self, dag_id: str) -> DagRow | None:
         row = self._dags.get(dag_id)
-        return row and replace(row, has_import_errors=bool(self._faults.get(row.fileloc)))
+        return row and replace(row, has_import_errors=bool(self._import_errors.get(row.fileloc)))
 
     @locked
     def dags(self, *, include_stale: bool = False) -> list[DagRow]:
@@ -58,8 +58,8 @@ class Definitions(Tables):
 
     @locked
     def unscheduled_dags(self, dag_ids: Iterable[str]) -> list[DagRow]:
-        found = (self._versions.get(dag_id) for dag_id in sorted(set(dag_ids)) if dag_id not in self._dags)
-        return [unscheduled_row(versions[-1]) for versions in found if versions]
+        versions_by_dag = (self._versions.get(dag_id) for dag_id in sorted(set(dag_ids)) if dag_id not in self._dags)
+        return [unscheduled_row(versions[-1]) for versions in versions_by_dag if versions]
 
     @locked
     def set_paused(self, dag_id: str, paused: bool, *, actor: str, now: datetime) -> bool:
@@ -116,34 +116,38 @@ class Definitions(Tables):
     def delete_dag(self, dag_id: str, *, actor: str, now: datetime, dry_run: bool = False) -> int:
         runs = [key for key in self._runs if key.dag_id == dag_id]
         if any(self._runs[key].state is RunState.RUNNING for key in runs):
-            raise NbflowError(f"DAG {dag_id} has a running run.", hint="Wait for it, or mark it failed, and try again.")
-        seen = [name for name in self._first_seen if name[0] == dag_id]
-        backfills = [number for number, row in self._backfills.items() if row.dag_id == dag_id]
+            raise NbflowError(
+                f"DAG {dag_id} has a running run.", hint="Wait until it ends, or mark it failed, and try again."
+            )
+        tasks = [key for key in self._first_dates if key[0] == dag_id]
+        backfills = [backfill_id for backfill_id, row in self._backfills.items() if row.dag_id == dag_id]
         versions = self._versions.get(dag_id, [])
-        gone = sum(sum(self._size_of(key).values()) for key in runs)
-        gone += len(versions) + len(seen) + len(backfills) + (dag_id in self._dags)
+        count = sum(sum(self._row_counts(key).values()) for key in runs)
+        count += len(versions) + len(tasks) + len(backfills) + (dag_id in self._dags)
         if dry_run:
-            return gone
+            return count
         for key in runs:
             self._delete_run(key)
-        for one in self._versions.pop(dag_id, []):
-            self._specs.pop((dag_id, one.number), None)
-        for name in seen:
-            del self._first_seen[name]
-        for number in backfills:
-            del self._backfills[number]
+        for version in self._versions.pop(dag_id, []):
+            self._specs.pop((dag_id, version.number), None)
+        for task in tasks:
+            del self._first_dates[task]
+        for backfill_id in backfills:
+            del self._backfills[backfill_id]
         self._dags.pop(dag_id, None)
-        self._write_audit("delete_dag", actor, utc(now), {"dag_id": dag_id, "rows": gone})
+        self._write_audit("delete_dag", actor, utc(now), {"dag_id": dag_id, "rows": count})
         self._change()
-        return gone
+        return count
 
     @locked
-    def put_import_errors(self, fileloc: str, faults: Sequence[DagImportError], *, now: datetime) -> None:
-        self._faults.pop(fileloc, None)
-        if faults:
-            self._faults[fileloc] = [replace(fault, fileloc=fileloc, at=fault.at or utc(now)) for fault in faults]
+    def put_import_errors(self, fileloc: str, errors: Sequence[DagImportError], *, now: datetime) -> None:
+        self._import_errors.pop(fileloc, None)
+        if errors:
+            self._import_errors[fileloc] = [
+                replace(error, fileloc=fileloc, at=error.at or utc(now)) for error in errors
+            ]
         self._change()
 
     @locked
     def import_errors(self) -> list[DagImportError]:
-        return [fault for fileloc in sorted(self._faults) for fault in self._faults[fileloc]]
+        return [error for fileloc in sorted(self._import_errors) for error in self._import_errors[fileloc]]

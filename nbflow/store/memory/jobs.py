@@ -1,4 +1,4 @@
-"""Living processes, named leases, the audit log, and nudges."""
+"""Processes and their heartbeats (jobs), named leases, the audit log, and waiting for changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from nbflow.store.base import ChangeToken, Job
 from nbflow.store.codec import as_stored
 from nbflow.store.memory.tables import Tables, locked
-from nbflow.store.plan_effects import begins_or_ends, utc
+from nbflow.store.plan_effects import is_start_or_end, utc
 
 
 class Jobs(Tables):
@@ -19,7 +19,7 @@ class Jobs(Tables):
     def shared(self) -> bool:
         return False
 
-    def exclusively(self, name: str) -> AbstractContextManager[None]:
+    def lock(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()
 
     @locked
@@ -31,25 +31,25 @@ class Jobs(Tables):
             ended_at=job.ended_at and utc(job.ended_at),
             detail=as_stored(job.detail),
         )
-        if begins_or_ends(job):
+        if is_start_or_end(job):
             self._change(nudge=False)
 
     @locked
     def jobs(self, kind: str | None = None, *, alive_since: datetime | None = None, limit: int = 100) -> list[Job]:
-        found = [
+        jobs = [
             job
             for job in self._jobs.values()
             if kind in (None, job.kind)
             and (alive_since is None or (job.ended_at is None and job.heartbeat_at >= alive_since))
         ]
-        found.sort(key=lambda job: job.job_id)
-        found.sort(key=lambda job: job.heartbeat_at, reverse=True)
-        return found[:limit]
+        jobs.sort(key=lambda job: job.job_id)
+        jobs.sort(key=lambda job: job.heartbeat_at, reverse=True)
+        return jobs[:limit]
 
     @locked
     def take_singleton(self, name: str, job_id: str, *, lease: timedelta, now: datetime) -> bool:
-        holder = self._singletons.get(name)
-        if holder is not None and holder[0] != job_id and holder[1] >= now:
+        current = self._singletons.get(name)
+        if current is not None and current[0] != job_id and current[1] >= now:
             return False
         self._singletons[name] = (job_id, utc(now) + lease)
         return True
@@ -69,7 +69,7 @@ class Jobs(Tables):
 
     @locked
     def change_token(self) -> ChangeToken:
-        return ChangeToken(others=None, own=self._token)
+        return ChangeToken(foreign_commits=None, own_commits=self._own_commits)
 
     def wait_for_change(self, token: ChangeToken, *, timeout: float) -> bool:
         with self._changed:

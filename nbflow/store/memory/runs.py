@@ -1,4 +1,4 @@
-"""Runs and their instances: deciding on them (snapshot, usage, apply) and reading them."""
+"""Runs, task instances and history: what the scheduler reads (snapshot, usage), ``apply``, and the other queries."""
 
 from __future__ import annotations
 
@@ -14,44 +14,52 @@ from nbflow.core.snapshot import Instance, PreviousRun, Run, RunKey, Snapshot, T
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import OCCUPYING, RUN_FINISHED, RunState, TaskState
 from nbflow.errors import DagRunAlreadyExists
-from nbflow.store.base import GONE_AFTER, Attempt, Cursor, History, PendingCallback, TaskEvent, Usage
-from nbflow.store.codec import as_stored, clean_text, looks_at_past
-from nbflow.store.cursor import Head, history_of, place_of
+from nbflow.store.base import DEAD_AFTER, Attempt, Cursor, History, PendingCallback, TaskEvent, Usage
+from nbflow.store.codec import as_stored, clean_text, needs_previous_run
+from nbflow.store.cursor import Head, make_history, parse_cursor
 from nbflow.store.memory.tables import Tables, locked
-from nbflow.store.plan_effects import NOTHING_HIDDEN, ONE_A_DATE, Effects, Hidden, Line, utc, work_out
+from nbflow.store.plan_effects import (
+    DEFAULT_STORE_COLUMNS,
+    UNIQUE_DATE_RUN_TYPES,
+    Effects,
+    NewEvent,
+    StoreColumns,
+    compute_effects,
+    utc,
+)
 
 
 class Runs(Tables):
-    # --- deciding
+    # --- scheduling
     @locked
     def snapshot(self, run: RunKey) -> Snapshot | None:
-        found = self._runs.get(run)
-        if found is None:
+        stored = self._runs.get(run)
+        if stored is None:
             return None
-        dag = self._specs[run.dag_id, found.version]
+        dag = self._specs[run.dag_id, stored.version]
         row = self._dags.get(run.dag_id)
         return Snapshot(
             dag=dag,
-            run=found,
+            run=stored,
             instances=dict(self._instances[run]),
-            previous=self._previous(found, dag) if looks_at_past(dag) else None,
+            previous=self._previous(stored, dag) if needs_previous_run(dag) else None,
             paused=row.paused if row else False,
         )
 
     def _previous(self, run: Run, dag: DagSpec) -> PreviousRun | None:
-        at = run.logical_date
-        before = (one for one in self._runs_before(run) if not dag.catchup or one.run_type != "manual")
-        previous = next(before, None)
-        if previous is None or at is None:
+        date = run.logical_date
+        candidates = (before for before in self._runs_before(run) if not dag.catchup or before.run_type != "manual")
+        previous = next(candidates, None)
+        if previous is None or date is None:
             return None
         states: dict[str, list[TaskState]] = {}
-        for _, one in sorted(self._instances[previous.key].items()):
-            states.setdefault(one.task_id, []).append(one.state)
+        for _, ti in sorted(self._instances[previous.key].items()):
+            states.setdefault(ti.task_id, []).append(ti.state)
         return PreviousRun(
             run_id=previous.run_id,
-            states={task_id: tuple(found) for task_id, found in states.items()},
+            states={task_id: tuple(ti_states) for task_id, ti_states in states.items()},
             known_tasks=frozenset(
-                task for (dag_id, task), first in self._first_seen.items() if dag_id == run.dag_id and first < at
+                task for (dag_id, task), first in self._first_dates.items() if dag_id == run.dag_id and first < date
             ),
         )
 
@@ -73,12 +81,12 @@ class Runs(Tables):
         runs: Counter[RunKey] = Counter()
         tasks: Counter[tuple[str, str]] = Counter()
         tasks_in_runs: Counter[tuple[RunKey, str]] = Counter()
-        for (run, key), one in self._live.items():
-            hidden = self._hidden[run][key]
-            occupies = one.state in OCCUPYING
-            pool = self._pools.get(hidden.pool)
-            if occupies or (one.state is TaskState.DEFERRED and pool is not None and pool.include_deferred):
-                pools[hidden.pool] += hidden.pool_slots
+        for (run, key), ti in self._live.items():
+            columns = self._store_columns[run][key]
+            occupies = ti.state in OCCUPYING
+            pool = self._pools.get(columns.pool)
+            if occupies or (ti.state is TaskState.DEFERRED and pool is not None and pool.include_deferred):
+                pools[columns.pool] += columns.pool_slots
             if occupies:
                 dags[run.dag_id] += 1
                 runs[run] += 1
@@ -95,84 +103,73 @@ class Runs(Tables):
 
     @locked
     def apply(self, plans: Sequence[Plan], *, actor: str, expect: Mapping[RunKey, int] | None = None) -> list[Attempt]:
-        effects = work_out(
+        effects = compute_effects(
             plans,
             find_run=self._runs.get,
-            find_row=self._find_row,
+            find_instance=self._find_instance,
             find_spec=lambda dag_id, version: self._specs.get((dag_id, version)),
             new_id=self._new_id,
             expect=expect,
         )
-        self._check_intervals(effects)
-        history = [line._replace(detail=as_stored(line.detail)) for line in effects.history]
-        self._carry_out(effects, history, actor)
+        self._check_dates(effects)
+        history = [event._replace(detail=as_stored(event.detail)) for event in effects.history]
+        self._write(effects, history, actor)
         self._nudge()
         return [row.attempt for row in effects.attempts if row.attempt]
 
-    def _find_row(self, run: RunKey, key: TaskKey) -> tuple[Instance, Hidden] | None:
-        one = self._instances.get(run, {}).get(key)
-        return (one, self._hidden[run].get(key, NOTHING_HIDDEN)) if one else None
+    def _find_instance(self, run: RunKey, key: TaskKey) -> tuple[Instance, StoreColumns] | None:
+        ti = self._instances.get(run, {}).get(key)
+        return (ti, self._store_columns[run].get(key, DEFAULT_STORE_COLUMNS)) if ti else None
 
-    def _check_intervals(self, effects: Effects) -> None:
-        taken: dict[tuple[str, datetime], RunKey] = {}
+    def _check_dates(self, effects: Effects) -> None:
+        run_of_date: dict[tuple[str, datetime], RunKey] = {}
         for key, row in effects.runs.items():
-            date = row.now.logical_date
-            if row.now.run_type not in ONE_A_DATE or date is None:
+            date = row.after.logical_date
+            if row.after.run_type not in UNIQUE_DATE_RUN_TYPES or date is None:
                 continue
-            holder = taken.setdefault((key.dag_id, date), self._intervals.get((key.dag_id, date), key))
-            if holder != key:
+            existing = run_of_date.setdefault((key.dag_id, date), self._run_of_date.get((key.dag_id, date), key))
+            if existing != key:
                 raise DagRunAlreadyExists(
-                    f"DAG {key.dag_id} has a scheduled or backfill run of {date.isoformat()} already: {holder.run_id}."
+                    f"DAG {key.dag_id} already has a scheduled or backfill run of {date.isoformat()}:"
+                    f" {existing.run_id}."
                 )
 
-    def _carry_out(self, effects: Effects, history: list[Line], actor: str) -> None:
+    def _write(self, effects: Effects, history: list[NewEvent], actor: str) -> None:
         for row in effects.runs.values():
-            if row.now is not row.found:
-                self._put_run(row.now)
-        for trigger_of in effects.ended_triggers:
-            doomed = [n for n, trigger in self._triggers.items() if (trigger["run"], trigger["key"]) == trigger_of]
-            for number in doomed:
-                del self._triggers[number]
+            if row.after is not row.before:
+                self._put_run(row.after)
+        for ti_key in effects.ended_triggers:
+            ended = [n for n, trigger in self._triggers.items() if (trigger["run"], trigger["key"]) == ti_key]
+            for trigger_id in ended:
+                del self._triggers[trigger_id]
         for trigger in effects.new_triggers:
-            number = self._next("trigger")
-            self._triggers[number] = {
-                "trigger_id": number,
+            trigger_id = self._next("trigger")
+            self._triggers[trigger_id] = {
+                "trigger_id": trigger_id,
                 "attempt_id": trigger.attempt_id,
                 "run": trigger.run,
                 "key": trigger.key,
                 "trigger": trigger.trigger,
                 "timeout_at": trigger.timeout_at,
             }
-            row_of = effects.rows[trigger.run, trigger.key]
-            if row_of.now is not None and row_of.now.state is TaskState.DEFERRED:
-                row_of.now = replace(row_of.now, trigger_id=number)
-        for (run, key), one in effects.rows.items():
-            self._put_instance(run, key, one.now, one.hidden)
+            ti_row = effects.rows[trigger.run, trigger.key]
+            if ti_row.after is not None and ti_row.after.state is TaskState.DEFERRED:
+                ti_row.after = replace(ti_row.after, trigger_id=trigger_id)
+        for (run, key), ti_row in effects.rows.items():
+            self._put_instance(run, key, ti_row.after, ti_row.store_columns)
         for (dag_id, task_id), first in effects.added_tasks.items():
-            self._first_seen[dag_id, task_id] = min(first, self._first_seen.get((dag_id, task_id), first))
-        self._carry_out_attempts(effects)
-        for line in history:
-            event = TaskEvent(
-                seq=self._next("event"),
-                run=line.run,
-                key=line.key,
-                source=line.source,
-                target=line.target,
-                cause=line.cause,
-                actor=actor,
-                at=line.at,
-                try_number=line.try_number,
-                attempt_id=line.attempt_id,
-                detail=line.detail,
-            )
+            self._first_dates[dag_id, task_id] = min(first, self._first_dates.get((dag_id, task_id), first))
+        self._write_attempts(effects)
+        for new in history:
+            event = TaskEvent(seq=self._next("event"), actor=actor, **new._asdict())
             self._events.append(event)
-            self._events_of[line.run].append(event)
+            self._events_of[event.run].append(event)
         for callback in effects.callbacks:
-            number = self._next("callback")
-            self._callbacks[number] = PendingCallback(callback_id=number, **callback._asdict())
+            callback_id = self._next("callback")
+            self._callbacks[callback_id] = PendingCallback(callback_id=callback_id, **callback._asdict())
 
-    def _carry_out_attempts(self, effects: Effects) -> None:
-        for run, key in effects.forget_xcoms:
+    def _write_attempts(self, effects: Effects) -> None:
+        for run, key in effects.cleared_xcoms:
             self._xcoms[run].pop(key, None)
         for attempt_id, at in effects.started.items():
             attempt = self._attempts.get(attempt_id)
@@ -214,17 +211,17 @@ class Runs(Tables):
         limit: int = 100,
         newest_first: bool = True,
     ) -> list[Run]:
-        wanted = None if states is None else frozenset(states)
+        wanted_states = None if states is None else frozenset(states)
         if dag_id is not None:
             dated = self._dated.get(dag_id, [])
             dated = dated[0 if since is None else bisect_left(dated, since, key=lambda entry: entry[0]) :]
         else:
             dated = sorted(entry for entries in self._dated.values() for entry in entries)
-        found: list[Run] = []
+        matches: list[Run] = []
         for _, _, key in reversed(dated) if newest_first else dated:
             run = self._runs[key]
             date = run.logical_date
-            if wanted is not None and run.state not in wanted:
+            if wanted_states is not None and run.state not in wanted_states:
                 continue
             if run_type is not None and run.run_type != run_type:
                 continue
@@ -232,15 +229,15 @@ class Runs(Tables):
                 continue
             if until is not None and (date is None or date > until):
                 continue
-            found.append(run)
-            if len(found) >= limit:
+            matches.append(run)
+            if len(matches) >= limit:
                 break
-        return found
+        return matches
 
     @locked
     def recent_runs(self, dag_ids: Iterable[str], *, limit: int) -> Mapping[str, list[Run]]:
-        found = {dag_id: self.runs(dag_id, limit=limit) for dag_id in dag_ids}
-        return {dag_id: runs for dag_id, runs in found.items() if runs}
+        recent = {dag_id: self.runs(dag_id, limit=limit) for dag_id in dag_ids}
+        return {dag_id: runs for dag_id, runs in recent.items() if runs}
 
     @locked
     def run_states(self, runs: Iterable[RunKey]) -> Mapping[RunKey, RunState]:
@@ -252,13 +249,13 @@ class Runs(Tables):
         wanted = set(dag_ids)
         for run in self._runs.values():
             if run.dag_id in wanted and run.queued_at is not None:
-                place = (run.queued_at, self._run_numbers[run.key], run)
-                newest[run.dag_id] = max(newest.get(run.dag_id, place), place, key=lambda one: one[:2])
+                entry = (run.queued_at, self._run_numbers[run.key], run)
+                newest[run.dag_id] = max(newest.get(run.dag_id, entry), entry, key=lambda entry: entry[:2])
         return {dag_id: run for dag_id, (_, _, run) in newest.items()}
 
     @locked
     def instances(self, run: RunKey) -> list[Instance]:
-        return [one for _, one in sorted(self._instances.get(run, {}).items())]
+        return [ti for _, ti in sorted(self._instances.get(run, {}).items())]
 
     @locked
     def instances_of_runs(self, runs: Iterable[RunKey]) -> Mapping[RunKey, list[Instance]]:
@@ -274,17 +271,17 @@ class Runs(Tables):
         after: int = 0,
         limit: int = 10_000,
     ) -> list[TaskEvent]:
-        found: list[TaskEvent] = []
-        lines = self._events if run is None else self._events_of.get(run, [])
-        for event in lines[bisect_right(lines, after, key=lambda line: line.seq) :]:
+        matches: list[TaskEvent] = []
+        events = self._events if run is None else self._events_of.get(run, [])
+        for event in events[bisect_right(events, after, key=lambda event: event.seq) :]:
             if dag_id is not None and event.run.dag_id != dag_id:
                 continue
             if key is not None and event.key != key:
                 continue
-            found.append(event)
-            if len(found) >= limit:
+            matches.append(event)
+            if len(matches) >= limit:
                 break
-        return found
+        return matches
 
     @locked
     def last_seq(self) -> int:
@@ -292,8 +289,8 @@ class Runs(Tables):
 
     @locked
     def history(self, after: Cursor | None = None, *, limit: int = 1000) -> History:
-        seen = place_of(after)
-        return history_of(seen, self._head(), self.events(after=seen.seq if seen else 0, limit=limit))
+        position = parse_cursor(after)
+        return make_history(position, self._head(), self.events(after=position.seq if position else 0, limit=limit))
 
     @locked
     def history_end(self) -> Cursor:
@@ -304,13 +301,13 @@ class Runs(Tables):
 
     @locked
     def previous_success(self, run: RunKey) -> Run | None:
-        found = self._runs.get(run)
-        before = self._runs_before(found) if found else iter(())
-        return next((one for one in before if one.state is RunState.SUCCESS), None)
+        stored = self._runs.get(run)
+        earlier = self._runs_before(stored) if stored else iter(())
+        return next((before for before in earlier if before.state is RunState.SUCCESS), None)
 
     @locked
     def counts(self, runs: Sequence[RunKey]) -> Mapping[RunKey, Mapping[TaskState, int]]:
-        return {run: dict(Counter(one.state for one in self._instances.get(run, {}).values())) for run in runs}
+        return {run: dict(Counter(ti.state for ti in self._instances.get(run, {}).values())) for run in runs}
 
     @locked
     def prune(
@@ -322,54 +319,54 @@ class Runs(Tables):
         archive: datetime | None = None,
         dry_run: bool = False,
     ) -> Mapping[str, int]:
-        gone: Counter[str] = Counter()
-        doomed = list(self._doomed(utc(before), frozenset(dag_ids)))
-        for run in doomed:
-            size = self._size_of(run)
-            gone.update(size if "dag_run" in tables else {name: size[name] for name in tables if name in size})
+        deleted: Counter[str] = Counter()
+        runs = list(self._prunable_runs(utc(before), frozenset(dag_ids)))
+        for run in runs:
+            counts = self._row_counts(run)
+            deleted.update(counts if "dag_run" in tables else {name: counts[name] for name in tables if name in counts})
         if not dry_run:
-            for run in doomed:
-                self._forget_of(run, tables)
+            for run in runs:
+                self._prune_run(run, tables)
         for table in tables:
             if table in ("job", "audit"):
-                gone[table] += self._prune_lines(table, utc(before), dry_run)
-        if gone and not dry_run:
+                deleted[table] += self._prune_table(table, utc(before), dry_run)
+        if deleted and not dry_run:
             self._change()
-        return dict(+gone)
+        return dict(+deleted)
 
-    def _forget_of(self, run: RunKey, tables: Sequence[str]) -> None:
+    def _prune_run(self, run: RunKey, tables: Sequence[str]) -> None:
         if "dag_run" in tables:
             self._delete_run(run)
             return
         if "xcom" in tables:
             self._xcoms.pop(run, None)
         if "rendered" in tables:
-            for name in [name for name in self._rendered if name[0] == run]:
-                del self._rendered[name]
+            for key in [key for key in self._rendered if key[0] == run]:
+                del self._rendered[key]
 
-    def _prune_lines(self, table: str, before: datetime, dry_run: bool) -> int:
+    def _prune_table(self, table: str, before: datetime, dry_run: bool) -> int:
         if table == "audit":
-            kept = [line for line in self._audit if line["at"] >= before]
-            count = len(self._audit) - len(kept)
+            remaining = [row for row in self._audit if row["at"] >= before]
+            count = len(self._audit) - len(remaining)
             if not dry_run:
-                self._audit[:] = kept
+                self._audit[:] = remaining
             return count
-        gone = [one.job_id for one in self._jobs.values() if (one.ended_at or one.heartbeat_at + GONE_AFTER) < before]
+        dead = [job.job_id for job in self._jobs.values() if (job.ended_at or job.heartbeat_at + DEAD_AFTER) < before]
         if not dry_run:
-            for job_id in gone:
+            for job_id in dead:
                 del self._jobs[job_id]
-        return len(gone)
+        return len(dead)
 
     def archives(self) -> Mapping[str, int]:
-        return {}  # what ends with its process keeps nothing for later
+        return {}  # an archive would not outlive the process
 
     def archived(self, name: str) -> Iterator[Sequence[Any]]:
         return iter(())
 
     def drop_archives(self, names: Sequence[str]) -> None:
-        """Nothing to do: there are none."""
+        """Nothing to do: there are no archives."""
 
-    def _doomed(self, before: datetime, dag_ids: frozenset[str]) -> Iterator[RunKey]:
+    def _prunable_runs(self, before: datetime, dag_ids: frozenset[str]) -> Iterator[RunKey]:
         for dag_id, dated in self._dated.items():
             if dag_ids and dag_id not in dag_ids:
                 continue
@@ -379,13 +376,13 @@ class Runs(Tables):
                 if run.state in RUN_FINISHED and (run.end_date or run.run_after) < before and run != latest:
                     yield key
 
-    # --- deciding in turns
+    # --- leases of runs
     @locked
     def lease_runs(self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime) -> list[RunKey]:
-        held: list[RunKey] = []
+        leased: list[RunKey] = []
         for run in runs:
-            holder = self._run_leases.get(run)
-            if run in self._runs and (holder is None or holder[0] == owner or holder[1] < now):
+            current = self._run_leases.get(run)
+            if run in self._runs and (current is None or current[0] == owner or current[1] < now):
                 self._run_leases[run] = (owner, utc(now) + lease)
-                held.append(run)
-        return held
+                leased.append(run)
+        return leased

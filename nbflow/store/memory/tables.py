@@ -1,4 +1,4 @@
-"""The dicts of a MemoryStore, and the indexes that keep its answers as cheap as a database's."""
+"""The dicts of a MemoryStore, and the indexes that make its queries as cheap as a database's."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from nbflow.store.base import (
 )
 from nbflow.store.codec import as_stored
 from nbflow.store.cursor import new_store_id
-from nbflow.store.plan_effects import ONE_A_DATE, Hidden
+from nbflow.store.plan_effects import UNIQUE_DATE_RUN_TYPES, StoreColumns
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def locked(method: Callable[P, T]) -> Callable[P, T]:
-    """One call at a time: what a transaction is to a database."""
+    """Hold the store's lock during the call, so that it is atomic like a database transaction."""
 
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -50,7 +50,7 @@ def new_attempt_id() -> str:
 
 
 class Tables:
-    """All data of a MemoryStore. The classes beside this one add the methods."""
+    """All data of a MemoryStore. The classes in the other modules of this package add the methods."""
 
     url = "memory://"
 
@@ -58,7 +58,7 @@ class Tables:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._new_id = new_id or new_attempt_id
-        self._token = 0
+        self._own_commits = 0
         self._store_id = new_store_id()
         self._other_changes = self._pruned_seq = self._pruned_at = 0
         self._counters: dict[str, int] = defaultdict(int)
@@ -66,18 +66,18 @@ class Tables:
         self._versions: dict[str, list[DagVersion]] = {}
         self._specs: dict[tuple[str, int], DagSpec] = {}
         self._dags: dict[str, DagRow] = {}
-        self._faults: dict[str, list[DagImportError]] = {}
-        self._first_seen: dict[tuple[str, str], datetime] = {}
+        self._import_errors: dict[str, list[DagImportError]] = {}
+        self._first_dates: dict[tuple[str, str], datetime] = {}
         # runs
         self._runs: dict[RunKey, Run] = {}
         self._run_numbers: dict[RunKey, int] = {}
         self._dated: dict[str, list[tuple[datetime, int, RunKey]]] = defaultdict(list)
-        """Runs of each DAG by logical date (run_after where there is none), then age."""
-        self._intervals: dict[tuple[str, datetime], RunKey] = {}
+        """Runs of each DAG by logical date (run_after if there is none), then in the order of creation."""
+        self._run_of_date: dict[tuple[str, datetime], RunKey] = {}
         """The scheduled or backfill run of each logical date."""
         self._active: set[RunKey] = set()
         self._instances: dict[RunKey, dict[TaskKey, Instance]] = {}
-        self._hidden: dict[RunKey, dict[TaskKey, Hidden]] = {}
+        self._store_columns: dict[RunKey, dict[TaskKey, StoreColumns]] = {}
         self._live: dict[tuple[RunKey, TaskKey], Instance] = {}
         self._events: list[TaskEvent] = []
         self._events_of: dict[RunKey, list[TaskEvent]] = defaultdict(list)
@@ -117,18 +117,18 @@ class Tables:
         return self._counters[counter]
 
     def _nudge(self) -> None:
-        self._token += 1
+        self._own_commits += 1
         self._changed.notify_all()
 
     def _change(self, *, nudge: bool = True) -> None:
-        """Something changed that views show and the history does not tell."""
+        """Count a change that views show and the history does not contain."""
         self._other_changes += 1
         if nudge:
             self._nudge()
 
     def _write_audit(self, action: str, actor: str, at: datetime, detail: Mapping[str, Any], ok: bool = True) -> None:
-        line = {"at": at, "actor": actor, "action": action, "ok": ok, "detail": as_stored(detail)}
-        self._audit.append({"seq": self._next("audit"), **line})
+        row = {"at": at, "actor": actor, "action": action, "ok": ok, "detail": as_stored(detail)}
+        self._audit.append({"seq": self._next("audit"), **row})
 
     # --- rows and their indexes
     def _put_run(self, run: Run) -> None:
@@ -137,24 +137,24 @@ class Tables:
             number = self._run_numbers[key] = self._next("run")
             insort(self._dated[key.dag_id], (run.logical_date or run.run_after, number, key))
             self._instances[key] = {}
-            self._hidden[key] = {}
+            self._store_columns[key] = {}
         else:
             old = self._runs[key]
-            if self._intervals.get((key.dag_id, old.logical_date or old.run_after)) == key:
-                del self._intervals[key.dag_id, old.logical_date or old.run_after]
-        if run.run_type in ONE_A_DATE and run.logical_date is not None:
-            self._intervals[key.dag_id, run.logical_date] = key
+            if self._run_of_date.get((key.dag_id, old.logical_date or old.run_after)) == key:
+                del self._run_of_date[key.dag_id, old.logical_date or old.run_after]
+        if run.run_type in UNIQUE_DATE_RUN_TYPES and run.logical_date is not None:
+            self._run_of_date[key.dag_id, run.logical_date] = key
         self._runs[key] = run
         (self._active.discard if run.state in RUN_FINISHED else self._active.add)(key)
 
-    def _put_instance(self, run: RunKey, key: TaskKey, instance: Instance | None, hidden: Hidden) -> None:
+    def _put_instance(self, run: RunKey, key: TaskKey, instance: Instance | None, columns: StoreColumns) -> None:
         if instance is None:
             self._instances[run].pop(key, None)
-            self._hidden[run].pop(key, None)
+            self._store_columns[run].pop(key, None)
             self._live.pop((run, key), None)
             return
         self._instances[run][key] = instance
-        self._hidden[run][key] = hidden
+        self._store_columns[run][key] = columns
         if instance.state in LIVE:
             self._live[run, key] = instance
         else:
@@ -167,47 +167,46 @@ class Tables:
         else:
             self._live_attempts[attempt.attempt_id] = None
 
-    def _size_of(self, key: RunKey) -> dict[str, int]:
-        """How many rows hang on a run, by table."""
+    def _row_counts(self, key: RunKey) -> dict[str, int]:
+        """Number of rows of a run, by table."""
         return {
             "dag_run": 1,
             "task_instance": len(self._instances[key]),
             "task_event": len(self._events_of.get(key, ())),
             "attempt": len(self._attempts_of.get(key, ())),
             "xcom": sum(map(len, self._xcoms.get(key, {}).values())),
-            "rendered": sum(name[0] == key for name in self._rendered),
+            "rendered": sum(run == key for run, _ in self._rendered),
             "task_trigger": sum(trigger["run"] == key for trigger in self._triggers.values()),
             "callback": sum(callback.run == key for callback in self._callbacks.values()),
         }
 
     def _delete_run(self, key: RunKey) -> dict[str, int]:
-        """Forget a run and all that hangs on it; how many rows went, by table."""
-        size = self._size_of(key)
+        """Delete a run with its rows in all tables; returns the number of deleted rows by table."""
+        counts = self._row_counts(key)
         run = self._runs.pop(key)
         at = run.logical_date or run.run_after
         dated = self._dated[key.dag_id]
         del dated[bisect_left(dated, (at, self._run_numbers.pop(key), key))]
-        if self._intervals.get((key.dag_id, at)) == key:
-            del self._intervals[key.dag_id, at]
+        if self._run_of_date.get((key.dag_id, at)) == key:
+            del self._run_of_date[key.dag_id, at]
         self._active.discard(key)
         self._run_leases.pop(key, None)
-        self._hidden.pop(key)
+        self._store_columns.pop(key)
         self._instances.pop(key)
-        for name in [name for name in self._live if name[0] == key]:
-            del self._live[name]
-        gone = self._events_of.pop(key, ())
-        if gone:
-            self._pruned_seq = max(self._pruned_seq, gone[-1].seq)
-            self._pruned_at = self._other_changes + 1  # who deletes counts it as a change afterwards
+        _delete(self._live, lambda ti_key, _: ti_key[0] == key)
+        events = self._events_of.pop(key, ())
+        if events:
+            self._pruned_seq = max(self._pruned_seq, events[-1].seq)
+            self._pruned_at = self._other_changes + 1  # the caller counts the deletion as a change afterwards
             self._events = [event for event in self._events if event.run != key]
         for attempt_id in self._attempts_of.pop(key, []):
             del self._attempts[attempt_id]
             self._live_attempts.pop(attempt_id, None)
         self._xcoms.pop(key, None)
-        _forget(self._rendered, lambda name, _: name[0] == key)
-        _forget(self._triggers, lambda _, trigger: trigger["run"] == key)
-        _forget(self._callbacks, lambda _, callback: callback.run == key)
-        return size
+        _delete(self._rendered, lambda ti_key, _: ti_key[0] == key)
+        _delete(self._triggers, lambda _, trigger: trigger["run"] == key)
+        _delete(self._callbacks, lambda _, callback: callback.run == key)
+        return counts
 
     def _runs_before(self, run: Run) -> Iterator[Run]:
         """Runs of this DAG with an earlier logical date, latest first."""
@@ -215,11 +214,11 @@ class Tables:
             return
         dated = self._dated[run.dag_id]
         for index in range(bisect_left(dated, (run.logical_date,)) - 1, -1, -1):
-            other = self._runs[dated[index][2]]
-            if other.logical_date is not None:
-                yield other
+            before = self._runs[dated[index][2]]
+            if before.logical_date is not None:
+                yield before
 
 
-def _forget(table: dict[Any, Any], doomed: Callable[[Any, Any], bool]) -> None:
-    for name in [name for name, value in table.items() if doomed(name, value)]:
-        del table[name]
+def _delete(table: dict[Any, Any], condition: Callable[[Any, Any], bool]) -> None:
+    for key in [key for key, value in table.items() if condition(key, value)]:
+        del table[key]

@@ -1,4 +1,4 @@
-"""Variables, connections and pools. Nothing is at rest here, so nothing is encrypted."""
+"""Variables, connections and pools. Nothing is encrypted, because nothing leaves the process's memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import utc
 
 
-class Secrets(Tables):
+class VariablesConnectionsPools(Tables):
     # --- variables
     @locked
     def variable(self, key: str) -> str | None:
-        found = self._variables.get(key)
-        return found[0] if found else None
+        row = self._variables.get(key)
+        return row[0] if row else None
 
     @locked
     def set_variable(self, key: str, value: str, *, description: str | None = None, actor: str, now: datetime) -> None:
@@ -28,10 +28,10 @@ class Secrets(Tables):
 
     @locked
     def delete_variable(self, key: str, *, actor: str, now: datetime) -> bool:
-        gone = self._variables.pop(key, None) is not None
-        self._write_audit("delete_variable", actor, utc(now), {"key": key}, gone)
+        deleted = self._variables.pop(key, None) is not None
+        self._write_audit("delete_variable", actor, utc(now), {"key": key}, deleted)
         self._change()
-        return gone
+        return deleted
 
     @locked
     def variables(self) -> list[tuple[str, str, str | None]]:
@@ -52,17 +52,17 @@ class Secrets(Tables):
 
     @locked
     def delete_connection(self, conn_id: str, *, actor: str, now: datetime) -> bool:
-        gone = self._connections.pop(conn_id, None) is not None
-        self._write_audit("delete_connection", actor, utc(now), {"conn_id": conn_id}, gone)
+        deleted = self._connections.pop(conn_id, None) is not None
+        self._write_audit("delete_connection", actor, utc(now), {"conn_id": conn_id}, deleted)
         self._change()
-        return gone
+        return deleted
 
     @locked
     def connections(self) -> list[Connection]:
         return [self._connections[conn_id] for conn_id in sorted(self._connections)]
 
     def rotate_secrets(self) -> int:
-        """Nothing is encrypted here, so nothing is encrypted anew."""
+        """Nothing to do: nothing is encrypted."""
         return 0
 
     # --- pools
@@ -85,7 +85,7 @@ class Secrets(Tables):
     def delete_pool(self, name: str, *, actor: str, now: datetime) -> bool:
         if name == DEFAULT_POOL.name:
             raise NbflowError("default_pool cannot be deleted.", hint="Set its slots instead.")
-        gone = self._pools.pop(name, None) is not None
-        self._write_audit("delete_pool", actor, utc(now), {"name": name}, gone)
+        deleted = self._pools.pop(name, None) is not None
+        self._write_audit("delete_pool", actor, utc(now), {"name": name}, deleted)
         self._change()
-        return gone
+        return deleted

@@ -1,4 +1,4 @@
-"""XComs and rendered templates: what an attempt leaves behind."""
+"""XComs and rendered templates."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from nbflow.store.plan_effects import utc
 class XComs(Tables):
     def _current(self, attempt_id: str) -> Attempt:
         attempt = self._attempts.get(attempt_id)
-        one = self._instances.get(attempt.run, {}).get(attempt.key) if attempt else None
-        if attempt is None or attempt.state == "ended" or one is None or one.attempt_id != attempt_id:
-            raise StaleAttempt(f"Attempt {attempt_id} is no longer current; what it wrote is refused.")
+        ti = self._instances.get(attempt.run, {}).get(attempt.key) if attempt else None
+        if attempt is None or attempt.state == "ended" or ti is None or ti.attempt_id != attempt_id:
+            raise StaleAttempt(f"Attempt {attempt_id} is not current any more; its write was rejected.")
         return attempt
 
     @locked
@@ -32,32 +32,32 @@ class XComs(Tables):
     def xcom_get(
         self, run: RunKey, task_ids: Sequence[str], key: str, *, map_index: int | None = None, prior_dates: bool = False
     ) -> list[tuple[TaskKey, str]]:
-        found: list[tuple[TaskKey, str]] = []
+        values: list[tuple[TaskKey, str]] = []
         for task_id in task_ids:
-            for here in self._places(run, prior_dates):
-                values = [
-                    (name, texts[key])
-                    for name, texts in sorted(self._xcoms.get(here, {}).items())
-                    if name.task_id == task_id and key in texts and map_index in (None, name.map_index)
+            for run_key in self._runs_to_search(run, prior_dates):
+                values_of_run = [
+                    (ti_key, texts[key])
+                    for ti_key, texts in sorted(self._xcoms.get(run_key, {}).items())
+                    if ti_key.task_id == task_id and key in texts and map_index in (None, ti_key.map_index)
                 ]
-                if values:
-                    found += values
+                if values_of_run:
+                    values += values_of_run
                     break
-        return found
+        return values
 
-    def _places(self, run: RunKey, prior_dates: bool) -> Iterator[RunKey]:
+    def _runs_to_search(self, run: RunKey, prior_dates: bool) -> Iterator[RunKey]:
         yield run
-        found = self._runs.get(run)
-        if prior_dates and found is not None:
-            yield from (one.key for one in self._runs_before(found))
+        stored = self._runs.get(run)
+        if prior_dates and stored is not None:
+            yield from (before.key for before in self._runs_before(stored))
 
     @locked
     def xcoms(self, run: RunKey, key: TaskKey | None = None) -> list[tuple[TaskKey, str, str]]:
         return [
-            (name, label, text)
-            for name, texts in sorted(self._xcoms.get(run, {}).items())
-            if key is None or name == key
-            for label, text in sorted(texts.items())
+            (ti_key, xcom_key, text)
+            for ti_key, texts in sorted(self._xcoms.get(run, {}).items())
+            if key is None or ti_key == key
+            for xcom_key, text in sorted(texts.items())
         ]
 
     @locked

@@ -1,4 +1,5 @@
-"""Run by Alembic. The connection comes from ``nbflow.store.sql.schema``, inside its locked transaction."""
+"""Alembic's environment script. ``nbflow.store.sql.schema`` passes the connection, in a transaction that holds the
+migration lock."""
 
 from alembic import context
 

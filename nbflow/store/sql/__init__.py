@@ -1,18 +1,18 @@
-"""The store on SQLite and Postgres, in SQLAlchemy Core. One module an intention; dialects.py holds what differs."""
+"""The store on SQLite and Postgres, in SQLAlchemy Core. ``dialects.py`` holds the differences between the two."""
 
 from __future__ import annotations
 
 from nbflow.store.sql.attempts import Attempts
 from nbflow.store.sql.backfills import Backfills
 from nbflow.store.sql.callbacks import Callbacks
-from nbflow.store.sql.dags import Definitions
-from nbflow.store.sql.maintenance import Upkeep
+from nbflow.store.sql.dags import Dags
+from nbflow.store.sql.maintenance import Maintenance
 from nbflow.store.sql.runs import Runs
-from nbflow.store.sql.variables_connections_pools import Secrets
+from nbflow.store.sql.variables_connections_pools import VariablesConnectionsPools
 from nbflow.store.sql.xcom import XComs
 
 __all__ = ["SqlStore"]
 
 
-class SqlStore(Definitions, Runs, Backfills, Attempts, XComs, Secrets, Callbacks, Upkeep):
+class SqlStore(Dags, Runs, Backfills, Attempts, XComs, VariablesConnectionsPools, Callbacks, Maintenance):
     """See :class:`nbflow.store.base.Store`."""

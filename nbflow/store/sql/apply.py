@@ -1,16 +1,17 @@
-"""``apply`` on a database: read and lock, work out, write.
+"""``apply`` on a database: read and lock, compute the effects, write.
 
 Guards, from the outside in:
 
-* the runs that the plans name are read first (Postgres: locked, in order of their ids, so that two appliers cannot wait
-  for each other). Everything below them is written only by who holds its run, so what is read next stays true;
-* the effects are worked out from what was read; whatever a plan did not expect is found there, with its name;
-* every UPDATE repeats the state, the attempt and the revision that were read in its WHERE, and the rows that it hit are
+* the runs that the plans name are read first (Postgres: locked, in order of their ids, so that two transactions cannot
+  deadlock). The rows of a run are written only by the transaction that has locked the run, so what is read next stays
+  valid;
+* the effects are computed from the rows that were read; this step names whatever a plan did not expect;
+* the WHERE of every UPDATE repeats the state, the attempt and the revision that were read, and the changed rows are
   counted: should the reasoning above ever be wrong, the transaction ends as StalePlan and not as a lost update;
 * the history's rows come last, and are sent together with the COMMIT: see the order of history in
   :mod:`nbflow.store.sql.dialects`.
 
-The statements are built once, at import, and compiled once for each database (see
+The statements are built once, at import, and compiled once per dialect (see
 :mod:`nbflow.store.sql.apply_statements`)."""
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from nbflow.core.states import TaskState
 from nbflow.errors import DagRunAlreadyExists, StalePlan
 from nbflow.store.base import Attempt
 from nbflow.store.codec import clean_text, dump_json
-from nbflow.store.plan_effects import Effects, Hidden, RunRow, touched_keys, touched_runs, work_out
+from nbflow.store.plan_effects import Effects, RunRow, StoreColumns, compute_effects, touched_keys, touched_runs
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.apply_statements import Write
 from nbflow.store.sql.database import Database
 from nbflow.store.sql.rows import (
-    HIDDEN_COLUMNS,
     INSTANCE_COLUMNS,
     INSTANCE_FIELDS,
     RUN_COLUMNS,
     RUN_FIELDS,
-    as_hidden,
+    STORE_COLUMNS,
     as_instance,
     as_run,
+    as_store_columns,
     attempt_values,
     instance_values,
     run_values,
@@ -49,7 +50,7 @@ from nbflow.store.sql.rows import (
 _RUN, _TI, _ATTEMPT = t.dag_run, t.task_instance, t.attempt
 
 _WAS = "was_"
-"""Prefix of the parameters in a WHERE: an UPDATE has the same column as a new value too."""
+"""Prefix of the parameters in a WHERE: the SET of the same UPDATE may have the column too."""
 
 
 def _is(table_column: Any) -> Any:
@@ -62,12 +63,12 @@ _RUNS = (
     " WHERE r.dag_id = k.a AND r.run_id = k.b AND v.dag_id = r.dag_id AND v.number = r.version ORDER BY r.id{lock}"
 )
 _RUNS_TYPES = (*RUN_COLUMNS, _RUN.c.id, t.dag_version.c.digest)
-_ROWS = (
-    f"SELECT {', '.join('ti.' + name for name in (*INSTANCE_FIELDS, *Hidden._fields))}, ti.run_no"
+_INSTANCES = (
+    f"SELECT {', '.join('ti.' + name for name in (*INSTANCE_FIELDS, *StoreColumns._fields))}, ti.run_no"
     " FROM {keys} AS k CROSS JOIN task_instance AS ti"
     " WHERE ti.run_no = CAST(k.a AS bigint) AND ti.task_id = k.b AND ti.map_index = k.c"
 )
-_ROWS_TYPES = (*INSTANCE_COLUMNS, *HIDDEN_COLUMNS, _TI.c.run_no)
+_INSTANCES_TYPES = (*INSTANCE_COLUMNS, *STORE_COLUMNS, _TI.c.run_no)
 _DIGEST = select(t.dag_version.c.digest).where(
     t.dag_version.c.dag_id == bindparam("dag_id"), t.dag_version.c.number == bindparam("number")
 )
@@ -116,10 +117,10 @@ def _of_instance(table: Any) -> Any:
 
 
 _END_TRIGGER = _of_instance(t.task_trigger)
-_FORGET_XCOMS = _of_instance(t.xcom)
+_CLEAR_XCOMS = _of_instance(t.xcom)
 
 
-_NOTE_TASK = text("""
+_PUT_FIRST_DATE = text("""
 INSERT INTO dag_task (dag_id, task_id, first_date) VALUES (:dag_id, :task_id, :first_date)
 ON CONFLICT (dag_id, task_id) DO UPDATE SET first_date = excluded.first_date
 WHERE excluded.first_date < dag_task.first_date
@@ -128,20 +129,20 @@ WHERE excluded.first_date < dag_task.first_date
 _CALLBACK_COLUMNS = ("run_no", "task_id", "map_index", "kind", "version", "at", "reason")
 
 
-class Read(NamedTuple):
-    """What the plans name, as it was found."""
+class Rows(NamedTuple):
+    """The rows that the plans name, as they were read."""
 
-    numbers: dict[RunKey, int]
+    run_nos: dict[RunKey, int]
     runs: dict[RunKey, Run]
     digests: dict[tuple[str, int], str]
-    rows: dict[tuple[RunKey, TaskKey], tuple[Instance, Hidden]]
+    instances: dict[tuple[RunKey, TaskKey], tuple[Instance, StoreColumns]]
 
 
-class Applying(Database):
+class PlanWriter(Database):
     def apply(self, plans: Sequence[Plan], *, actor: str, expect: Mapping[RunKey, int] | None = None) -> list[Attempt]:
-        with self._writing(nudge=False) as connection:  # the history's row wakes who waits
+        with self._writing(nudge=False) as connection:  # before_history sends the nudge
             attempts = self._apply(connection, plans, actor, expect)
-        self._count_own()
+        self._count_own_commit()
         return attempts
 
     def _apply(
@@ -152,126 +153,132 @@ class Applying(Database):
         expect: Mapping[RunKey, int] | None,
         last: Sequence[Write] = (),
     ) -> list[Attempt]:
-        """Do the plans and commit the transaction; ``last`` are writes to be sent with the commit."""
-        found = self._read(connection, plans, expect or {})
+        """Apply the plans and commit the transaction; ``last`` are writes to be sent with the commit."""
+        read = self._read(connection, plans, expect or {})
 
         def find_spec(dag_id: str, version: int) -> Any:
-            digest = found.digests.get((dag_id, version))
+            digest = read.digests.get((dag_id, version))
             if digest is None:
                 digest = connection.execute(_DIGEST, {"dag_id": dag_id, "number": version}).scalar()
             return digest and self._spec(connection, dag_id, digest)
 
-        effects = work_out(
+        effects = compute_effects(
             plans,
-            find_run=found.runs.get,
-            find_row=lambda run, key: found.rows.get((run, key)),
+            find_run=read.runs.get,
+            find_instance=lambda run, key: read.instances.get((run, key)),
             find_spec=find_spec,
             new_id=self._new_id,
             expect=expect,
         )
-        self._write(connection, effects, found)
+        self._write(connection, effects, read)
         if effects.history:
-            last = [*last, *self._dialect.before_history, *self._writes("add_events", _lines(effects, found, actor))]
+            events = _event_values(effects, read, actor)
+            last = [*last, *self._dialect.before_history, *self._writes("add_events", events)]
         self._dialect.commit(connection, last)
         return [row.attempt for row in effects.attempts if row.attempt]
 
-    def _read(self, connection: Connection, plans: Sequence[Plan], expect: Mapping[RunKey, int]) -> Read:
-        wanted = {*touched_runs(plans), *expect}
-        wanted.update(op.run.key for plan in plans for op in plan.ops if isinstance(op, AddRun))
-        found = Read({}, {}, {}, {})
+    def _read(self, connection: Connection, plans: Sequence[Plan], expect: Mapping[RunKey, int]) -> Rows:
+        run_keys = {*touched_runs(plans), *expect}
+        run_keys.update(op.run.key for plan in plans for op in plan.ops if isinstance(op, AddRun))
+        read = Rows({}, {}, {}, {})
         query = self._sql(_RUNS, *_RUNS_TYPES)
-        for row in connection.execute(query, {"keys": dump_json([list(key) for key in wanted])}):
+        for row in connection.execute(query, {"keys": dump_json([list(key) for key in run_keys])}):
             run = as_run(row)
             run_no, digest = row[len(RUN_FIELDS) :]
-            found.runs[run.key], found.numbers[run.key] = run, run_no
-            found.digests[run.dag_id, run.version] = digest
-        keys = [(found.numbers[run], *key) for run, key in touched_keys(plans) if run in found.numbers]
+            read.runs[run.key], read.run_nos[run.key] = run, run_no
+            read.digests[run.dag_id, run.version] = digest
+        keys = [(read.run_nos[run], *key) for run, key in touched_keys(plans) if run in read.run_nos]
         if keys:
-            names = {number: run for run, number in found.numbers.items()}
-            query = self._sql(_ROWS, *_ROWS_TYPES)
+            runs = {run_no: run for run, run_no in read.run_nos.items()}
+            query = self._sql(_INSTANCES, *_INSTANCES_TYPES)
             for row in connection.execute(query, {"keys": dump_json(keys)}):
-                one = as_instance(row)
-                found.rows[names[row[-1]], one.key] = (one, as_hidden(row))
-        return found
+                ti = as_instance(row)
+                read.instances[runs[row[-1]], ti.key] = (ti, as_store_columns(row))
+        return read
 
     # --- writing
-    def _write(self, connection: Connection, effects: Effects, found: Read) -> None:
+    def _write(self, connection: Connection, effects: Effects, read: Rows) -> None:
         try:
-            self._number_runs(connection, effects, found)
-            self._number_triggers(connection, effects, found)
+            self._insert_runs(connection, effects, read)
+            self._insert_triggers(connection, effects, read)
             writes = [
-                *self._run_writes(effects, found),
-                *self._instance_writes(effects, found),
-                *self._attempt_writes(effects, found),
-                *self._callback_writes(effects, found),
+                *self._run_writes(effects, read),
+                *self._instance_writes(effects, read),
+                *self._attempt_writes(effects, read),
+                *self._callback_writes(effects, read),
             ]
-            hit = self._dialect.send(connection, writes)
+            rowcounts = self._dialect.send(connection, writes)
         except IntegrityError as error:
-            raise _exists(list(effects.runs.values())) from error
-        if any(write.exact and rows != len(write.rows) for write, rows in zip(writes, hit, strict=True)):
-            raise StalePlan("A row moved while the plan was applied.", hint="Decide again from a new snapshot.")
+            raise _run_exists(list(effects.runs.values())) from error
+        if any(write.exact and count != len(write.rows) for write, count in zip(writes, rowcounts, strict=True)):
+            raise StalePlan("A row changed while the plan was applied.", hint="Decide again from a new snapshot.")
 
     def _writes(self, name: str, rows: list[dict[str, Any]], *, exact: bool = False) -> list[Write]:
-        return [self._hot(name, *_STATEMENTS[name]).write(rows, exact=exact)] if rows else []
+        return [self._compiled(name, *_STATEMENTS[name]).write(rows, exact=exact)] if rows else []
 
-    def _number_runs(self, connection: Connection, effects: Effects, found: Read) -> None:
-        """Insert new runs at once: what hangs on them needs their numbers."""
-        new = [run_values(row.now) for row in effects.runs.values() if row.found is None]
+    def _insert_runs(self, connection: Connection, effects: Effects, read: Rows) -> None:
+        """Insert new runs first: the rows of a run refer to its id."""
+        new = [run_values(row.after) for row in effects.runs.values() if row.before is None]
         if new:
-            for number, dag_id, run_id in connection.execute(_ADD_RUNS, new):
-                found.numbers[RunKey(dag_id, run_id)] = number
+            for run_no, dag_id, run_id in connection.execute(_ADD_RUNS, new):
+                read.run_nos[RunKey(dag_id, run_id)] = run_no
 
-    def _number_triggers(self, connection: Connection, effects: Effects, found: Read) -> None:
-        """Insert triggers at once: their instances carry their numbers."""
+    def _insert_triggers(self, connection: Connection, effects: Effects, read: Rows) -> None:
+        """Insert triggers first: their task instances refer to their ids."""
         for run, key in effects.ended_triggers:
-            connection.execute(_END_TRIGGER, _was(found.numbers[run], key))
+            connection.execute(_END_TRIGGER, _was(read.run_nos[run], key))
         for trigger in effects.new_triggers:
-            place = {"run_no": found.numbers[trigger.run], "task_id": trigger.key.task_id}
-            values = {**place, "map_index": trigger.key.map_index, "attempt_id": trigger.attempt_id}
-            values |= {"trigger": trigger.trigger, "timeout_at": trigger.timeout_at}
-            number = connection.execute(_ADD_TRIGGER, values).scalar_one()
+            values = {
+                "run_no": read.run_nos[trigger.run],
+                "task_id": trigger.key.task_id,
+                "map_index": trigger.key.map_index,
+                "attempt_id": trigger.attempt_id,
+                "trigger": trigger.trigger,
+                "timeout_at": trigger.timeout_at,
+            }
+            trigger_id = connection.execute(_ADD_TRIGGER, values).scalar_one()
             row = effects.rows[trigger.run, trigger.key]
-            if row.now is not None and row.now.state is TaskState.DEFERRED:
-                row.now = replace(row.now, trigger_id=number)
+            if row.after is not None and row.after.state is TaskState.DEFERRED:
+                row.after = replace(row.after, trigger_id=trigger_id)
 
-    def _run_writes(self, effects: Effects, found: Read) -> list[Write]:
+    def _run_writes(self, effects: Effects, read: Rows) -> list[Write]:
         bumps: list[dict[str, Any]] = []
         changes: list[dict[str, Any]] = []
         for key, row in effects.runs.items():
-            if row.found is None or not row.bumped:
+            if row.before is None or not row.bumped:
                 continue
-            was = {_WAS + "id": found.numbers[key], _WAS + "revision": row.found.revision}
-            if row.now == replace(row.found, revision=row.now.revision):
-                bumps.append({**was, "revision": row.now.revision})
+            was = {_WAS + "id": read.run_nos[key], _WAS + "revision": row.before.revision}
+            if row.after == replace(row.before, revision=row.after.revision):
+                bumps.append({**was, "revision": row.after.revision})
             else:
-                values = {name: value for name, value in run_values(row.now).items() if name in _RUN_CHANGES}
-                changes.append({**was, _WAS + "state": row.found.state, **values})
+                values = {name: value for name, value in run_values(row.after).items() if name in _RUN_CHANGES}
+                changes.append({**was, _WAS + "state": row.before.state, **values})
         return [*self._writes("bump", bumps, exact=True), *self._writes("change_run", changes, exact=True)]
 
-    def _instance_writes(self, effects: Effects, found: Read) -> list[Write]:
+    def _instance_writes(self, effects: Effects, read: Rows) -> list[Write]:
         added: list[dict[str, Any]] = []
         dropped: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
         deferred: list[dict[str, Any]] = []
         for (run, key), row in effects.rows.items():
-            run_no = found.numbers[run]
-            if row.found is None:
-                if row.now is not None:
-                    added.append(instance_values(run_no, row.now, row.hidden))
+            run_no = read.run_nos[run]
+            if row.before is None:
+                if row.after is not None:
+                    added.append(instance_values(run_no, row.after, row.store_columns))
                 continue
-            was = {**_was(run_no, key), _WAS + "state": row.found.state}
-            if row.now is None:
-                dropped.append(was)
-            elif row.now is not row.found:
-                was[_WAS + "attempt_id"] = row.found.attempt_id or ""
+            values = {**_was(run_no, key), _WAS + "state": row.before.state}
+            if row.after is None:
+                dropped.append(values)
+            elif row.after is not row.before:
+                values[_WAS + "attempt_id"] = row.before.attempt_id or ""
                 for name in _INSTANCE_CHANGES:
-                    was[name] = getattr(row.now, name)
-                was["skips"] = list(row.now.skips) or None
-                if row.hidden is not found.rows[run, key][1]:
-                    deferred.append({**was, "next_kwargs": row.hidden.next_kwargs})
+                    values[name] = getattr(row.after, name)
+                values["skips"] = list(row.after.skips) or None
+                if row.store_columns is not read.instances[run, key][1]:
+                    deferred.append({**values, "next_kwargs": row.store_columns.next_kwargs})
                 else:
-                    changed.append(was)
-        seen = [
+                    changed.append(values)
+        first_dates = [
             {"dag_id": dag_id, "task_id": task_id, "first_date": first}
             for (dag_id, task_id), first in sorted(effects.added_tasks.items())
         ]
@@ -280,12 +287,12 @@ class Applying(Database):
             *self._writes("change_instances", changed, exact=True),
             *self._writes("change_deferred", deferred, exact=True),
             *self._writes("add_instances", added),
-            *self._writes("note_tasks", seen),
+            *self._writes("put_first_dates", first_dates),
         ]
 
-    def _attempt_writes(self, effects: Effects, found: Read) -> list[Write]:
-        forget = [_was(found.numbers[run], key) for run, key in effects.forget_xcoms]
-        starts = [{_WAS + "attempt_id": one, "started_at": at} for one, at in effects.started.items()]
+    def _attempt_writes(self, effects: Effects, read: Rows) -> list[Write]:
+        cleared = [_was(read.run_nos[run], key) for run, key in effects.cleared_xcoms]
+        starts = [{_WAS + "attempt_id": attempt_id, "started_at": at} for attempt_id, at in effects.started.items()]
         ends = [
             {
                 _WAS + "attempt_id": end.attempt_id,
@@ -296,34 +303,34 @@ class Applying(Database):
             }
             for end in effects.endings
         ]
-        made = [attempt_values(found.numbers[row.attempt.run], row.attempt) for row in effects.attempts if row.attempt]
+        added = [attempt_values(read.run_nos[row.attempt.run], row.attempt) for row in effects.attempts if row.attempt]
         return [
-            *self._writes("forget_xcoms", forget),
+            *self._writes("clear_xcoms", cleared),
             *self._writes("start_attempts", starts),
             *self._writes("end_attempts", ends),
-            *self._writes("add_attempts", made),
+            *self._writes("add_attempts", added),
         ]
 
-    def _callback_writes(self, effects: Effects, found: Read) -> list[Write]:
+    def _callback_writes(self, effects: Effects, read: Rows) -> list[Write]:
         rows = [
             {
-                "run_no": found.numbers[one.run],
-                "task_id": one.key.task_id if one.key else None,
-                "map_index": one.key.map_index if one.key else -1,
-                "kind": one.kind,
-                "version": one.version,
-                "at": one.at,
-                "reason": clean_text(one.reason),
+                "run_no": read.run_nos[callback.run],
+                "task_id": callback.key.task_id if callback.key else None,
+                "map_index": callback.key.map_index if callback.key else -1,
+                "kind": callback.kind,
+                "version": callback.version,
+                "at": callback.at,
+                "reason": clean_text(callback.reason),
             }
-            for one in effects.callbacks
+            for callback in effects.callbacks
         ]
         return self._writes("add_callbacks", rows)
 
 
-def _lines(effects: Effects, found: Read, actor: str) -> list[dict[str, Any]]:
+def _event_values(effects: Effects, read: Rows, actor: str) -> list[dict[str, Any]]:
     return [
         {
-            "run_no": found.numbers[run],
+            "run_no": read.run_nos[run],
             "task_id": key.task_id if key else None,
             "map_index": key.map_index if key else -1,
             "source": source,
@@ -350,15 +357,15 @@ _STATEMENTS: Mapping[str, tuple[ClauseElement, Sequence[str] | None]] = {
     "change_instances": (_CHANGE_INSTANCE, None),
     "change_deferred": (_CHANGE_DEFERRED, None),
     "add_instances": (insert(_TI), _all_but(_TI)),
-    "note_tasks": (_NOTE_TASK, None),
-    "forget_xcoms": (_FORGET_XCOMS, None),
+    "put_first_dates": (_PUT_FIRST_DATE, None),
+    "clear_xcoms": (_CLEAR_XCOMS, None),
     "start_attempts": (_START_ATTEMPT, None),
     "end_attempts": (_END_ATTEMPT, None),
     "add_attempts": (insert(_ATTEMPT), _all_but(_ATTEMPT, "id")),
     "add_callbacks": (insert(t.callback), _CALLBACK_COLUMNS),
     "add_events": (insert(t.task_event), _all_but(t.task_event, "seq")),
 }
-"""What ``apply`` writes, by name, with the columns that an INSERT is given."""
+"""The statements of ``apply`` by name, with the columns that an INSERT sets."""
 
 _RUN_CHANGES = frozenset(RUN_FIELDS) - _FIXED
 _INSTANCE_CHANGES = tuple(name for name in INSTANCE_FIELDS if name not in ("task_id", "map_index"))
@@ -368,6 +375,9 @@ def _was(run_no: int, key: TaskKey) -> dict[str, Any]:
     return {_WAS + "run_no": run_no, _WAS + "task_id": key.task_id, _WAS + "map_index": key.map_index}
 
 
-def _exists(rows: list[RunRow]) -> DagRunAlreadyExists:
-    new = ", ".join(f"{row.now.run_id} of DAG {row.now.dag_id}" for row in rows if row.found is None) or "a moved run"
-    return DagRunAlreadyExists(f"There is a run with the id, or a scheduled or backfill run of the date, of {new}.")
+def _run_exists(rows: list[RunRow]) -> DagRunAlreadyExists:
+    new = [f"{row.after.run_id} of DAG {row.after.dag_id}" for row in rows if row.before is None]
+    return DagRunAlreadyExists(
+        "A run with the run id, or a scheduled or backfill run of the logical date, exists already for"
+        f" {', '.join(new) or 'a changed run'}."
+    )

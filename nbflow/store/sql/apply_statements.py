@@ -1,11 +1,10 @@
 """The writes of ``apply``, without SQLAlchemy's cost per row.
 
 SQLAlchemy compiles a statement once, but then spends about 5 µs on the parameters of every row, as much as SQLite
-needs to write it; and on Postgres each statement waits for its answer. So the statements of ``apply`` are written in
-Core like all others, compiled once for each kind of database, and handed to the driver with plain rows: SQLite runs
+needs to write the row; and on Postgres each statement costs a round trip. So the statements of ``apply`` are written in
+SQLAlchemy Core like all others, compiled once per dialect, and passed to the driver with plain rows: SQLite executes
 them one after the other, Postgres gets them in one pipeline (see ``Dialect.send``). Measured: from none to success in
-batches of 200, SQLite 0.27 -> 0.22 ms a task; one outcome, SQLite 0.62 -> 0.40 ms, Postgres 10 waits for the server
--> 5.
+batches of 200, SQLite 0.27 -> 0.22 ms per task; one outcome, SQLite 0.62 -> 0.40 ms, Postgres 10 -> 5 round trips.
 """
 
 from __future__ import annotations
@@ -23,10 +22,11 @@ class Write(NamedTuple):
     sql: str
     rows: Sequence[Any]
     exact: bool = False
-    """Each row must hit one row of the table: the guard did not hold otherwise."""
+    """Whether each row of parameters must change exactly one row of the table; otherwise the guard in its WHERE has
+    failed."""
 
 
-class Hot:
+class CompiledStatement:
     """A Core statement, compiled for one dialect."""
 
     def __init__(self, statement: ClauseElement, dialect: SqlDialect, columns: Sequence[str] | None = None) -> None:
@@ -38,21 +38,21 @@ class Hot:
 
     @staticmethod
     def _parameter(name: str, bind: Any, dialect: SqlDialect) -> tuple[str, Callable[[Any], Any] | None, Any]:
-        """Its name, how its values become the driver's, and the value that is always the same (None: the row's)."""
+        """(name, converter to the driver's value or None, constant value or None if each row has its own)."""
         convert = bind.type.dialect_impl(dialect).bind_processor(dialect)
-        fixed = None if bind.required else bind.value
-        return name, convert, convert(fixed) if convert and fixed is not None else fixed
+        constant = None if bind.required else bind.value
+        return name, convert, convert(constant) if convert and constant is not None else constant
 
     def write(self, rows: Sequence[Mapping[str, Any]], *, exact: bool = False) -> Write:
-        """The statement for these rows; each names every parameter that has no fixed value."""
-        made: list[Any] = []
+        """The statement with these rows; each row has a value for every parameter that is not constant."""
+        parameters: list[Any] = []
         for row in rows:
             values = [
-                row.get(name, fixed) if convert is None else (convert(row[name]) if name in row else fixed)
-                for name, convert, fixed in self._parameters
+                row.get(name, constant) if convert is None else (convert(row[name]) if name in row else constant)
+                for name, convert, constant in self._parameters
             ]
             if self._positional:
-                made.append(tuple(values))
+                parameters.append(tuple(values))
             else:
-                made.append({name: value for (name, *_), value in zip(self._parameters, values, strict=True)})
-        return Write(self.sql, made, exact)
+                parameters.append({name: value for (name, *_), value in zip(self._parameters, values, strict=True)})
+        return Write(self.sql, parameters, exact)

@@ -1,4 +1,4 @@
-"""Attempts and their leases; the waits of deferred instances."""
+"""Attempts and their leases; triggers of deferred task instances."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from nbflow.store.sql.rows import ATTEMPT_COLUMNS, as_attempt
 
 _A, _RUN, _TI = t.attempt, t.dag_run, t.task_instance
 
-# Every attempt has its run; the join is an "outer" one so that SQLite never begins with the runs.
+# Every attempt has a run; the join is an outer join so that SQLite never starts with the runs.
 _ATTEMPTS = select(*ATTEMPT_COLUMNS).join(_RUN, _RUN.c.id == _A.c.run_no, isouter=True)
-_ONE = _ATTEMPTS.where(_A.c.attempt_id == bindparam("attempt_id"))
+_BY_ID = _ATTEMPTS.where(_A.c.attempt_id == bindparam("attempt_id"))
 _OF_RUN = _ATTEMPTS.where(_RUN.c.dag_id == bindparam("dag_id"), _RUN.c.run_id == bindparam("run_id")).order_by(_A.c.id)
 _LIVE = _ATTEMPTS.where(text(f"attempt.{t.LIVE_ATTEMPT}"))
 _EXPIRED = _LIVE.where(_A.c.lease_until < bindparam("now", type_=_A.c.lease_until.type)).order_by(
     _A.c.lease_until, _A.c.attempt_id
 )
-_IS_ITS_INSTANCES = (
+_IS_CURRENT_ATTEMPT = (
     _TI.c.run_no == _A.c.run_no,
     _TI.c.task_id == _A.c.task_id,
     _TI.c.map_index == _A.c.map_index,
@@ -38,7 +38,7 @@ _CLAIM = (
     .where(
         _A.c.attempt_id == bindparam("this"),
         _A.c.state == "queued",
-        select(_TI.c.run_no).where(*_IS_ITS_INSTANCES, _TI.c.state == "queued").exists(),
+        select(_TI.c.run_no).where(*_IS_CURRENT_ATTEMPT, _TI.c.state == "queued").exists(),
     )
     .values(
         state="running",
@@ -49,12 +49,12 @@ _CLAIM = (
         started_at=bindparam("started_at"),
     )
 )
-_NOTE_PROCESS = (
+_SET_PROCESS = (
     update(_A)
     .where(_A.c.attempt_id == bindparam("this"))
     .values(pid=bindparam("pid"), pid_started=bindparam("pid_started"))
 )
-_MINE = """
+_OWNED = """
 SELECT r.id, r.attempt_id, ti.state
 FROM {keys} AS k CROSS JOIN attempt AS r LEFT JOIN task_instance AS ti ON ti.run_no = r.run_no
   AND ti.task_id = r.task_id AND ti.map_index = r.map_index AND ti.attempt_id = r.attempt_id
@@ -74,7 +74,7 @@ _WORKING = (TaskState.QUEUED, TaskState.RUNNING)
 class Attempts(Database):
     def attempt(self, attempt_id: str) -> Attempt | None:
         with self._reading() as connection:
-            row = connection.execute(_ONE, {"attempt_id": attempt_id}).first()
+            row = connection.execute(_BY_ID, {"attempt_id": attempt_id}).first()
         return as_attempt(row) if row else None
 
     def attempts(self, run: RunKey, key: TaskKey | None = None) -> list[Attempt]:
@@ -95,9 +95,9 @@ class Attempts(Database):
         now: datetime,
         log_path: str | None = None,
     ) -> bool:
-        facts = {"owner": owner, "hostname": hostname, "lease_until": utc(now) + lease, "started_at": now}
-        claim = self._hot("claim", _CLAIM).write([{"this": attempt_id, "log_path": log_path, **facts}])
-        with self._once() as connection:
+        values = {"owner": owner, "hostname": hostname, "lease_until": utc(now) + lease, "started_at": now}
+        claim = self._compiled("claim", _CLAIM).write([{"this": attempt_id, "log_path": log_path, **values}])
+        with self._autocommit() as connection:
             return self._dialect.send(connection, [claim]) == [1]
 
     def claim_all(
@@ -110,19 +110,22 @@ class Attempts(Database):
         now: datetime,
         log_paths: Mapping[str, str] = {},
     ) -> Set[str]:
-        facts = {"owner": owner, "hostname": hostname, "lease_until": utc(now) + lease, "started_at": now}
-        wanted = sorted(attempt_ids)
-        claim = self._hot("claim", _CLAIM)
-        writes = [claim.write([{"this": one, "log_path": log_paths.get(one), **facts}]) for one in wanted]
+        values = {"owner": owner, "hostname": hostname, "lease_until": utc(now) + lease, "started_at": now}
+        ordered = sorted(attempt_ids)
+        claim = self._compiled("claim", _CLAIM)
+        writes = [
+            claim.write([{"this": attempt_id, "log_path": log_paths.get(attempt_id), **values}])
+            for attempt_id in ordered
+        ]
         if not writes:
             return frozenset()
-        with self._once() if len(writes) == 1 else self._writing(nudge=False) as connection:
-            hit = self._dialect.send(connection, writes)
-        return {attempt_id for attempt_id, rows in zip(wanted, hit, strict=True) if rows}
+        with self._autocommit() if len(writes) == 1 else self._writing(nudge=False) as connection:
+            rowcounts = self._dialect.send(connection, writes)
+        return {attempt_id for attempt_id, count in zip(ordered, rowcounts, strict=True) if count}
 
-    def note_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
-        with self._once() as connection:
-            connection.execute(_NOTE_PROCESS, {"this": attempt_id, "pid": pid, "pid_started": pid_started})
+    def set_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
+        with self._autocommit() as connection:
+            connection.execute(_SET_PROCESS, {"this": attempt_id, "pid": pid, "pid_started": pid_started})
 
     def heartbeat(self, attempt_ids: Sequence[str], *, owner: str, lease: timedelta, now: datetime) -> list[str]:
         if not attempt_ids:
@@ -130,11 +133,11 @@ class Attempts(Database):
         until = utc(now) + lease
         keys = dump_json([[attempt_id] for attempt_id in dict.fromkeys(attempt_ids)])
         with self._writing(nudge=False) as connection:
-            mine = connection.execute(self._sql(_MINE), {"keys": keys, "owner": owner}).all()
-            if mine:
-                connection.execute(_RENEW, [{"no": row.id, "until": until} for row in mine])
-        keep = {row.attempt_id for row in mine if row.state in _WORKING}
-        return [attempt_id for attempt_id in attempt_ids if attempt_id not in keep]
+            owned = connection.execute(self._sql(_OWNED), {"keys": keys, "owner": owner}).all()
+            if owned:
+                connection.execute(_RENEW, [{"no": row.id, "until": until} for row in owned])
+        valid = {row.attempt_id for row in owned if row.state in _WORKING}
+        return [attempt_id for attempt_id in attempt_ids if attempt_id not in valid]
 
     def expired(self, now: datetime) -> list[Attempt]:
         with self._reading() as connection:

@@ -1,4 +1,4 @@
-"""Backfills: their rows, and the plan that makes their runs."""
+"""Backfills: their rows, and the plan that creates their runs."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from sqlalchemy import Row, insert, select, text, update
 from nbflow.core.plan import Plan
 from nbflow.core.snapshot import RunKey
 from nbflow.store.base import BackfillRow
-from nbflow.store.plan_effects import of_backfill
+from nbflow.store.plan_effects import assign_backfill
 from nbflow.store.sql import tables as t
-from nbflow.store.sql.apply import Applying
+from nbflow.store.sql.apply import PlanWriter
 
 _B = t.backfill
 
 
-class Backfills(Applying):
+class Backfills(PlanWriter):
     def add_backfill(
         self, backfill: BackfillRow, plan: Plan, *, actor: str, expect: Mapping[RunKey, int] | None = None
     ) -> int:
         values = {column.name: getattr(backfill, column.name) for column in _B.c if column.name != "id"}
         values |= {"conf": dict(backfill.conf), "entries": list(backfill.entries)}
         with self._writing(nudge=False) as connection:
-            number: int = connection.execute(insert(_B).returning(_B.c.id), values).scalar_one()
-            last = [*self._counted(), *self._dialect.nudge]
-            self._apply(connection, [of_backfill(plan, number)], actor, expect, last)
-        self._count_own()
-        return number
+            backfill_id: int = connection.execute(insert(_B).returning(_B.c.id), values).scalar_one()
+            last = [*self._count_change(), *self._dialect.nudge]
+            self._apply(connection, [assign_backfill(plan, backfill_id)], actor, expect, last)
+        self._count_own_commit()
+        return backfill_id
 
     def backfill(self, backfill_id: int) -> BackfillRow | None:
         with self._reading() as connection:

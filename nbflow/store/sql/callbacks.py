@@ -1,4 +1,4 @@
-"""Callback intents: stored with the transition that caused them, carried out afterwards."""
+"""Callback requests: stored with the transition that causes them, executed afterwards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Callbacks(Database):
     def claim_callbacks(self, *, owner: str, lease: timedelta, now: datetime, limit: int = 50) -> list[PendingCallback]:
         columns = (_CB.c.id, _CB.c.kind, _CB.c.version, _CB.c.at, _CB.c.reason, _CB.c.task_id, _CB.c.map_index)
         query = self._sql(_FREE, *columns, t.dag_run.c.dag_id, t.dag_run.c.run_id, moments=("now",))
-        with self._reading() as connection:  # most loops find none, and need not wait for the write lock
+        with self._reading() as connection:  # most scheduler loops find none, and need not wait for the write lock
             if connection.execute(_ANY).first() is None:
                 return []
         with self._writing(nudge=False) as connection:
@@ -51,5 +51,5 @@ class Callbacks(Database):
         ]
 
     def finish_callback(self, callback_id: int, *, error: str | None, now: datetime) -> None:
-        with self._once() as connection:
+        with self._autocommit() as connection:
             connection.execute(delete(_CB).where(_CB.c.id == callback_id))

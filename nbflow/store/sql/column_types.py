@@ -1,8 +1,8 @@
-"""Column types: moments and JSON.
+"""Column types: datetimes and JSON.
 
-Moments are kept as ``timestamptz`` by Postgres and as text of one width by SQLite (``2024-01-01T00:00:00.000000Z``): it
-sorts as the moments do, SQLite's own date functions read it, and so does a person with ``nbflow db shell``, which
-integers of microseconds would not give. The conversion costs 0.3 µs a value. A naive datetime is refused on its way in.
+Postgres stores a datetime as ``timestamptz``, SQLite as text of fixed width (``2024-01-01T00:00:00.000000Z``). The text
+sorts chronologically, and both SQLite's date functions and a person in ``nbflow db shell`` can read it, unlike an
+integer of microseconds. The conversion costs 0.3 µs per value. A naive datetime is refused when it is written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nbflow.store.codec import dump_json
 from nbflow.store.plan_effects import utc
 
 
-@lru_cache(maxsize=1024)  # a turn writes the same few moments many times over; equal ones have one text
+@lru_cache(maxsize=1024)  # one scheduler loop writes the same few datetimes many times
 def moment_to_text(value: datetime | None) -> str | None:
     return None if value is None else utc(value).isoformat("T", "microseconds")[:-6] + "Z"
 
@@ -38,7 +38,7 @@ def _from_session_zone(value: datetime | None) -> datetime | None:
 
 
 class Moment(TypeDecorator[datetime]):
-    """An aware datetime, given back in UTC."""
+    """An aware datetime; results are in UTC."""
 
     impl = DateTime
     cache_ok = True
@@ -62,7 +62,7 @@ def _from_json(text: str | None) -> Any:
 
 
 class Json(TypeDecorator[Any]):
-    """JSON as text, so that both databases keep the same characters. None is NULL."""
+    """JSON as text, so that both databases store the same characters. None is NULL."""
 
     impl = Text
     cache_ok = True
@@ -75,7 +75,7 @@ class Json(TypeDecorator[Any]):
 
 
 Name = String(250).with_variant(String(250, collation="C"), "postgresql")
-"""An id. Collation "C" sorts by code point, as Python and SQLite do; a locale's order would differ by machine."""
+"""An id. Collation "C" sorts by code point, as Python and SQLite do; a locale's order differs between machines."""
 
 Number = BigInteger().with_variant(Integer, "sqlite")
-"""A row number. SQLite numbers rows by itself only in a column that is called INTEGER."""
+"""A row number. SQLite generates row numbers only in a column of type INTEGER."""

@@ -11,17 +11,17 @@ from sqlalchemy import Row, bindparam, delete, func, insert, select, text, updat
 
 from nbflow.core.spec import DagSpec
 from nbflow.store.base import DagImportError, DagRow, DagVersion
-from nbflow.store.codec import clean_text, dag_row, dump_json, seen_again, unscheduled_row, with_digest
+from nbflow.store.codec import clean_text, dag_row, dump_json, unscheduled_row, update_stored, with_digest
 from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.jobs import Jobs
 from nbflow.store.sql.upsert import upsert
 
-_DAG, _VERSION, _FAULT = t.dag, t.dag_version, t.import_fault
+_DAG, _VERSION, _ERROR = t.dag, t.dag_version, t.import_error
 
-_HAS_FAULTS = select(_FAULT.c.id).where(_FAULT.c.fileloc == _DAG.c.fileloc).exists()
-_DAGS = select(_DAG, _HAS_FAULTS.label("has_import_errors"))
-_ONE = _DAGS.where(_DAG.c.dag_id == bindparam("this"))
+_HAS_ERRORS = select(_ERROR.c.id).where(_ERROR.c.fileloc == _DAG.c.fileloc).exists()
+_DAGS = select(_DAG, _HAS_ERRORS.label("has_import_errors"))
+_BY_ID = _DAGS.where(_DAG.c.dag_id == bindparam("this"))
 _DUE = (
     _DAGS.where(text(t.SCHEDULABLE), _DAG.c.next_run_after <= bindparam("now", type_=_DAG.c.next_run_after.type))
 ).order_by(_DAG.c.next_run_after, _DAG.c.dag_id)
@@ -54,39 +54,39 @@ _SET_NEXT = (
 )
 
 
-class Definitions(Jobs):
+class Dags(Jobs):
     def register(self, version: DagVersion, *, now: datetime, paused: bool, activate: bool = True) -> DagVersion:
         now = utc(now)
-        wanted = with_digest(version)
+        parsed = with_digest(version)
         dag_id = version.dag_id
-        if wanted.spec.schedule.get("kind") != "custom":  # of those a version may hold more than this reading asked for
-            self._keep_spec(dag_id, wanted.digest, wanted.spec)
+        if parsed.spec.schedule.get("kind") != "custom":  # the stored version may hold more runs of a custom timetable
+            self._cache_spec(dag_id, parsed.digest, parsed.spec)
         with self._writing() as connection:
             self._dialect.lock_name(connection, f"dag {dag_id}")
-            same = _VERSIONS.where(_VERSION.c.digest == wanted.digest)
-            row = connection.execute(same, {"this": dag_id}).first()
+            query = _VERSIONS.where(_VERSION.c.digest == parsed.digest)
+            row = connection.execute(query, {"this": dag_id}).first()
             if row is None:
                 highest = select(func.max(_VERSION.c.number)).where(_VERSION.c.dag_id == dag_id)
-                known = replace(wanted, number=(connection.execute(highest).scalar() or 0) + 1, created_at=now)
-                connection.execute(insert(_VERSION), _version_values(known))
+                stored = replace(parsed, number=(connection.execute(highest).scalar() or 0) + 1, created_at=now)
+                connection.execute(insert(_VERSION), _version_values(stored))
             else:
-                known = self._as_version(row)
+                stored = self._as_version(row)
                 if activate:
-                    before, known = known, seen_again(known, wanted)
-                    places: dict[str, Any] = {"origin": known.origin, "fileloc": known.fileloc, "cell": known.cell}
-                    if known.spec != before.spec:
-                        places["spec"] = known.spec.to_dict()
-                    this = (_VERSION.c.dag_id == dag_id, _VERSION.c.number == known.number)
-                    connection.execute(update(_VERSION).where(*this).values(places))
+                    before, stored = stored, update_stored(stored, parsed)
+                    values: dict[str, Any] = {"origin": stored.origin, "fileloc": stored.fileloc, "cell": stored.cell}
+                    if stored.spec != before.spec:
+                        values["spec"] = stored.spec.to_dict()
+                    this = (_VERSION.c.dag_id == dag_id, _VERSION.c.number == stored.number)
+                    connection.execute(update(_VERSION).where(*this).values(values))
             if activate:
-                old = connection.execute(_ONE, {"this": dag_id}).first()
-                dag = dag_row(known, _as_dag(old) if old else None, paused=paused, now=now)
+                old = connection.execute(_BY_ID, {"this": dag_id}).first()
+                dag = dag_row(stored, _as_dag(old) if old else None, paused=paused, now=now)
                 connection.execute(_PUT_DAG, _dag_values(dag))
-        return known
+        return stored
 
     def _as_version(self, row: Row[Any]) -> DagVersion:
         spec = self._specs.get((row.dag_id, row.digest))
-        # The runs that a user's timetable was asked for are renewed under the same digest, also by another process.
+        # The stored runs of a custom timetable change under the same digest, possibly written by another process.
         if spec is None or ("runs" in spec.schedule and spec.schedule != row.spec["schedule"]):
             spec = DagSpec.from_dict(row.spec)
         values = dict(row._mapping)
@@ -104,7 +104,7 @@ class Definitions(Jobs):
 
     def dag(self, dag_id: str) -> DagRow | None:
         with self._reading() as connection:
-            row = connection.execute(_ONE, {"this": dag_id}).first()
+            row = connection.execute(_BY_ID, {"this": dag_id}).first()
         return _as_dag(row) if row else None
 
     def dags(self, *, include_stale: bool = False) -> list[DagRow]:
@@ -121,10 +121,11 @@ class Definitions(Jobs):
 
     def set_paused(self, dag_id: str, paused: bool, *, actor: str, now: datetime) -> bool:
         with self._writing() as connection:
-            done = connection.execute(update(_DAG).where(_DAG.c.dag_id == dag_id).values(paused=paused)).rowcount == 1
-            if done:
+            query = update(_DAG).where(_DAG.c.dag_id == dag_id).values(paused=paused)
+            exists = connection.execute(query).rowcount == 1
+            if exists:
                 self._write_audit(connection, "pause" if paused else "unpause", actor, now, {"dag_id": dag_id})
-        return done
+        return exists
 
     def set_stale(self, dag_ids: Iterable[str], stale: bool, *, now: datetime) -> None:
         rows = [{"this": dag_id, "is_stale": stale, "at": utc(now)} for dag_id in dag_ids]
@@ -144,7 +145,7 @@ class Definitions(Jobs):
     ) -> None:
         start, end = interval or (None, None)
         times = {"next_run_after": run_after, "next_logical_date": logical_date}
-        with self._writing(nudge=False, shown=True) as connection:
+        with self._writing(nudge=False, count_change=True) as connection:
             connection.execute(
                 _SET_NEXT, {"this": dag_id, **times, "next_interval_start": start, "next_interval_end": end}
             )
@@ -155,18 +156,18 @@ class Definitions(Jobs):
 
     def next_due(self) -> datetime | None:
         with self._reading() as connection:
-            found: datetime | None = connection.execute(_NEXT_DUE).scalar()
-        return found
+            due: datetime | None = connection.execute(_NEXT_DUE).scalar()
+        return due
 
-    def put_import_errors(self, fileloc: str, faults: Sequence[DagImportError], *, now: datetime) -> None:
+    def put_import_errors(self, fileloc: str, errors: Sequence[DagImportError], *, now: datetime) -> None:
         with self._writing() as connection:
-            connection.execute(delete(_FAULT).where(_FAULT.c.fileloc == fileloc))
-            if faults:
-                connection.execute(insert(_FAULT), [_fault_values(fileloc, fault, utc(now)) for fault in faults])
+            connection.execute(delete(_ERROR).where(_ERROR.c.fileloc == fileloc))
+            if errors:
+                connection.execute(insert(_ERROR), [_error_values(fileloc, error, utc(now)) for error in errors])
 
     def import_errors(self) -> list[DagImportError]:
         names = ("fileloc", "line", "error", "detail", "cell", "at")
-        query = select(*(_FAULT.c[name] for name in names)).order_by(_FAULT.c.fileloc, _FAULT.c.id)
+        query = select(*(_ERROR.c[name] for name in names)).order_by(_ERROR.c.fileloc, _ERROR.c.id)
         with self._reading() as connection:
             return [DagImportError(**row._mapping) for row in connection.execute(query)]
 
@@ -191,12 +192,12 @@ def _version_values(version: DagVersion) -> dict[str, Any]:
     return {**values, "spec": version.spec.to_dict(), "files": dict(version.files)}
 
 
-def _fault_values(fileloc: str, fault: DagImportError, now: datetime) -> dict[str, Any]:
+def _error_values(fileloc: str, error: DagImportError, now: datetime) -> dict[str, Any]:
     return {
         "fileloc": fileloc,
-        "line": fault.line,
-        "error": clean_text(fault.error),
-        "detail": clean_text(fault.detail),
-        "cell": fault.cell,
-        "at": fault.at or now,
+        "line": error.line,
+        "error": clean_text(error.error),
+        "detail": clean_text(error.detail),
+        "cell": error.cell,
+        "at": error.at or now,
     }

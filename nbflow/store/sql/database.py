@@ -1,4 +1,4 @@
-"""Connections and transactions: the base that the store's other modules stand on."""
+"""Connections and transactions: the base class of the store's other modules."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from sqlalchemy import ClauseElement, ColumnElement, Connection, Executable, bin
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from nbflow.core.spec import DagSpec
-from nbflow.store import Box
-from nbflow.store.base import ChangeToken
+from nbflow.store.base import Box, ChangeToken
 from nbflow.store.sql import tables as t
-from nbflow.store.sql.apply_statements import Hot, Write
+from nbflow.store.sql.apply_statements import CompiledStatement, Write
 from nbflow.store.sql.column_types import Moment
 from nbflow.store.sql.dialects import dialect_of
 
-SPECS_KEPT = 500
-"""How many DAG versions a store object holds in memory."""
+SPEC_CACHE_SIZE = 500
+"""Number of DAG specs that a store object caches."""
 
 
 def new_attempt_id() -> str:
     return uuid4().hex
 
 
-_COMPILED: dict[tuple[str, str], Hot] = {}
-"""By dialect and name. Compiling takes 0.5 ms a statement, and a process may open many stores: a test suite, a notebook
-that tests its DAG again and again."""
+_COMPILED: dict[tuple[str, str], CompiledStatement] = {}
+"""By dialect and name. Compiling takes 0.5 ms per statement, and a process may open many stores: a test suite, or a
+notebook that calls ``dag.test()`` repeatedly."""
 
 _SPEC = select(t.dag_version.c.spec).where(
     t.dag_version.c.dag_id == bindparam("dag_id"), t.dag_version.c.digest == bindparam("digest")
@@ -39,7 +38,7 @@ _COUNT_CHANGE = update(t.history_head).values(other_changes=t.history_head.c.oth
 
 
 class Database:
-    """Opens transactions, and turns the driver's errors into ours. Its subclasses hold the queries."""
+    """Opens transactions and translates the driver's errors. The subclasses hold the queries."""
 
     def __init__(
         self,
@@ -51,85 +50,88 @@ class Database:
     ) -> None:
         self._dialect = dialect_of(url, synchronous)
         self._engine = self._dialect.engine()
-        self._single = self._dialect.single(self._engine)
+        self._autocommit_engine = self._dialect.autocommit_engine(self._engine)
         self._box = fernet
         self._new_id = new_id or new_attempt_id
         self._specs: dict[tuple[str, str], DagSpec] = {}
         self._texts: dict[str, Executable] = {}
-        self._own = 0
-        self._counting = threading.Lock()
+        self._own_commits = 0
+        self._own_commits_lock = threading.Lock()
         self.url = make_url(url).render_as_string(hide_password=True)
 
     @contextmanager
-    def _reading(self, *, whole: bool = False) -> Iterator[Connection]:
-        """For queries. ``whole``: several of them, which in SQLite see one moment (in Postgres each sees its own, as
-        READ COMMITTED has it anyway)."""
-        with self._translated(), self._single.connect() as connection:
-            if whole:
+    def _reading(self, *, one_snapshot: bool = False) -> Iterator[Connection]:
+        """A connection for queries. ``one_snapshot``: the queries see the same snapshot in SQLite; in Postgres each
+        statement has its own snapshot (READ COMMITTED)."""
+        with self._translated_errors(), self._autocommit_engine.connect() as connection:
+            if one_snapshot:
                 self._dialect.begin(connection, writing=False)
             yield connection
 
     @contextmanager
-    def _once(self) -> Iterator[Connection]:
-        """For one statement that writes and wakes nobody: its own transaction, which spares Postgres two waits."""
-        with self._translated(), self._single.connect() as connection:
+    def _autocommit(self) -> Iterator[Connection]:
+        """A connection for one statement that writes and sends no nudge. Autocommit saves Postgres two round trips."""
+        with self._translated_errors(), self._autocommit_engine.connect() as connection:
             yield connection
 
     @contextmanager
-    def _writing(self, *, nudge: bool = True, shown: bool | None = None) -> Iterator[Connection]:
-        """A transaction that writes: committed at the end, undone by an error. ``nudge``: wake who waits. ``shown``:
-        count it among the changes that views show and the history does not tell (None: if it wakes who waits)."""
-        with self._translated(), self._engine.connect() as connection:
+    def _writing(self, *, nudge: bool = True, count_change: bool | None = None) -> Iterator[Connection]:
+        """A transaction that writes: committed at the end, rolled back by an error. ``nudge``: wake the processes that
+        wait for a change. ``count_change``: count it in ``other_changes``, the changes that views show and the history
+        does not contain (None: if ``nudge``)."""
+        with self._translated_errors(), self._engine.connect() as connection:
             self._dialect.begin(connection, writing=True)
             yield connection
-            counted = self._counted() if shown or (shown is None and nudge) else []
-            self._dialect.commit(connection, [*counted, *self._dialect.nudge] if nudge else counted)
+            writes = self._count_change() if count_change or (count_change is None and nudge) else []
+            self._dialect.commit(connection, [*writes, *self._dialect.nudge] if nudge else writes)
         if nudge:
-            self._count_own()
+            self._count_own_commit()
 
-    def _counted(self) -> list[Write]:
-        """Counts a change that the history does not tell. It locks the row of ``history_head``, so it comes last."""
-        return [self._hot("count_change", _COUNT_CHANGE).write([{}])]
+    def _count_change(self) -> list[Write]:
+        """The write that counts a change that the history does not contain. It locks the row of ``history_head``, so
+        it comes last in its transaction."""
+        return [self._compiled("count_change", _COUNT_CHANGE).write([{}])]
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except DBAPIError as error:
             raise self._dialect.translate(error.orig or error) from error
-        except StatementError as error:  # a value that its column type refused: our own error, wrapped
+        except StatementError as error:  # the error of a column type that refused a value, wrapped by SQLAlchemy
             raise (error.orig or error) from None
 
     def _sql(self, template: str, *columns: ColumnElement[Any], moments: tuple[str, ...] = ()) -> Executable:
-        """The statement of a template, in which ``{keys}``, ``{lock}`` and ``{skip}`` are the dialect's. ``columns``
-        type its rows, ``moments`` names the parameters that are times. It is built once: building it costs more than
-        SQLite's answer."""
-        found = self._texts.get(template)
-        if found is None:
+        """The statement of a template, in which ``{keys}``, ``{lock}`` and ``{skip}`` are the dialect's SQL.
+
+        ``columns`` type the result, ``moments`` names the parameters that are datetimes. The statement is cached:
+        building it costs more than executing it in SQLite."""
+        statement = self._texts.get(template)
+        if statement is None:
             sql = template.format(keys=self._dialect.keys, lock=self._dialect.lock_rows, skip=self._dialect.skip_locked)
             clause = text(sql).bindparams(*(bindparam(name, type_=Moment()) for name in moments))
-            found = self._texts[template] = clause.columns(*columns) if columns else clause
-        return found
+            statement = self._texts[template] = clause.columns(*columns) if columns else clause
+        return statement
 
-    def _hot(self, name: str, statement: ClauseElement, columns: Sequence[str] | None = None) -> Hot:
-        """The statement, compiled once for all stores of the kind. ``columns``: those that an INSERT is given."""
+    def _compiled(self, name: str, statement: ClauseElement, columns: Sequence[str] | None = None) -> CompiledStatement:
+        """The statement, compiled once per dialect. ``columns``: those that an INSERT sets."""
         key = (self._engine.dialect.name, name)
-        made = _COMPILED.get(key)
-        if made is None:
-            made = _COMPILED[key] = Hot(statement, self._engine.dialect, columns)
-        return made
+        compiled = _COMPILED.get(key)
+        if compiled is None:
+            compiled = _COMPILED[key] = CompiledStatement(statement, self._engine.dialect, columns)
+        return compiled
 
     def _spec(self, connection: Connection, dag_id: str, digest: str) -> DagSpec:
-        """The spec of a version, by its digest: numbers are given again after a DAG was deleted."""
-        found = self._specs.get((dag_id, digest))
-        if found is None:
-            raw = connection.execute(_SPEC, {"dag_id": dag_id, "digest": digest}).scalar_one()
-            found = DagSpec.from_dict(raw)
-            self._keep_spec(dag_id, digest, found)
-        return found
+        """The spec of a version. The cache's key is the digest: version numbers are reused after a DAG was deleted."""
+        spec = self._specs.get((dag_id, digest))
+        if spec is None:
+            stored = connection.execute(_SPEC, {"dag_id": dag_id, "digest": digest}).scalar_one()
+            spec = DagSpec.from_dict(stored)
+            self._cache_spec(dag_id, digest, spec)
+        return spec
 
-    def _keep_spec(self, dag_id: str, digest: str, spec: DagSpec) -> None:
-        if len(self._specs) >= SPECS_KEPT:
+    def _cache_spec(self, dag_id: str, digest: str, spec: DagSpec) -> None:
+        if len(self._specs) >= SPEC_CACHE_SIZE:
             self._specs.clear()
         self._specs[dag_id, digest] = spec
 
@@ -138,31 +140,31 @@ class Database:
         return self._dialect.shared
 
     @contextmanager
-    def exclusively(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> Iterator[None]:
         if not self.shared:
             yield
             return
-        with self._translated(), self._engine.connect() as connection:
+        with self._translated_errors(), self._engine.connect() as connection:
             self._dialect.lock_name(connection, name)
             yield
             connection.commit()
 
     def change_token(self) -> ChangeToken:
-        return ChangeToken(others=self._dialect.others(self._engine), own=self._own)
+        return ChangeToken(foreign_commits=self._dialect.foreign_commits(self._engine), own_commits=self._own_commits)
 
     def wait_for_change(self, token: ChangeToken, *, timeout: float) -> bool:
-        until = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout
         while self.change_token() == token:
-            left = until - time.monotonic()
-            if left <= 0:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 return False
-            if self._dialect.wait(left):
+            if self._dialect.wait_for_commit(remaining):
                 return True
         return True
 
-    def _count_own(self) -> None:
-        with self._counting:
-            self._own += 1
+    def _count_own_commit(self) -> None:
+        with self._own_commits_lock:
+            self._own_commits += 1
 
     def close(self) -> None:
         self._dialect.close()

@@ -1,27 +1,28 @@
-"""What differs between SQLite and Postgres: one small class each, chosen by the URL. All other SQL is shared.
+"""The differences between SQLite and Postgres: one class each, chosen by the URL. All other SQL is shared.
 
 ==================  ============================================  ==================================================
                     SQLite                                        Postgres
 ==================  ============================================  ==================================================
 writers             one at a time: ``BEGIN IMMEDIATE`` takes the  READ COMMITTED; ``FOR UPDATE`` on the rows that a
-                    lock at once. A deferred BEGIN that writes    write decides by, always in order of their ids;
+                    lock at once. A deferred BEGIN that writes    decision depends on, always in order of their ids;
                     after reading fails with "database is         ``SKIP LOCKED`` where any free row will do
                     locked" without waiting
-order of history    given by the one writer                       numbers are given at insert and seen at commit, so a
-                                                                  reader that remembers the last number could miss a
-                                                                  row for ever: an advisory lock is held from the
-                                                                  first number to the commit. Both are sent together,
-                                                                  so a client that stops holds nobody up (below)
-who else commits    ``data_version``: it is of a connection, and  LISTEN on a connection of its own, NOTIFY with every
-                    does not count what that commits itself       commit, with the store's name
+order of history    there is one writer                           a row gets its number at the INSERT and is visible
+                                                                  after the COMMIT, so a reader that remembers the
+                                                                  last number could miss a row for ever. Therefore an
+                                                                  advisory lock is held from the first number to the
+                                                                  commit. Both are sent together, so a client that
+                                                                  hangs does not block the others (below)
+foreign commits     ``data_version``: per connection; it does     LISTEN on a dedicated connection, NOTIFY with every
+                    not count that connection's own commits       commit, with the name of the store object
 a list of keys      ``json_each``                                 ``jsonb_array_elements``
 ==================  ============================================  ==================================================
 
-Why numbers under a lock, and not "read below the oldest open transaction" (``pg_snapshot_xmin``): that bound is the
-whole server's. One task that writes for three hours into another database of the same server would stop every live view
-for three hours, and a forgotten prepared transaction for ever. The lock costs little, because Postgres itself lets only
-one transaction with a NOTIFY commit at a time; what a lock could cost is a client that hangs while it holds it, so the
-lock, the rows and the COMMIT leave in one pipeline, after every guard has been looked at.
+Why numbers under a lock, and not "read below the oldest open transaction" (``pg_snapshot_xmin``): that bound holds for
+the whole server. A task that writes for three hours into another database of the same server would stop every live view
+for three hours, and a forgotten prepared transaction would stop them for ever. The lock costs little, because Postgres
+itself lets only one transaction with a NOTIFY commit at a time. A client that hangs while it holds the lock would block
+all others, so the lock, the rows and the COMMIT are sent in one pipeline, after every guard has been checked.
 """
 
 from __future__ import annotations
@@ -45,69 +46,70 @@ from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError
 from nbflow.store.sql.apply_statements import Write
 
 BUSY_SECONDS = 10.0
-"""How long a SQLite writer waits for its turn. Transactions take milliseconds; only a stuck process takes longer."""
-LOOK_SECONDS = 0.005
-"""How often a waiting reader of SQLite looks at ``data_version`` (3 µs a look)."""
-IDLE_SECONDS = 1.0
-"""A Postgres connection that rested longer is tried before use: the server may have been restarted."""
+"""How long a SQLite writer waits for the lock. Transactions take milliseconds; only a stuck process takes longer."""
+POLL_SECONDS = 0.005
+"""Interval at which SQLite's ``data_version`` is polled (3 µs each)."""
+PING_AFTER_IDLE_SECONDS = 1.0
+"""A Postgres connection that was idle for longer is pinged before use: the server may have been restarted."""
 CHANNEL = "nbflow_events"
 HISTORY_LOCK = "hashtextextended('nbflow:task_event', 0)"
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
-NO_ENTRY = ("does not exist", "authentication failed", "pg_hba.conf", "permission denied")
-"""In what a Postgres says that answers, and keeps a client out: such an error has no code yet."""
-MIGRATE = "Make or upgrade its tables with: nbflow db migrate"
+LOGIN_REFUSED = ("does not exist", "authentication failed", "pg_hba.conf", "permission denied")
+"""Texts of a Postgres server that runs but refuses the login: psycopg gives such an error no SQLSTATE."""
+MIGRATE = "Create or upgrade its tables with: nbflow db migrate"
 
 
 class Dialect(Protocol):
-    """Who implements it is below; :class:`nbflow.store.sql.database.Database` calls it."""
+    """SQL and behaviour of a database; called by :class:`nbflow.store.sql.database.Database`."""
 
     keys: str
-    """A table (a, b, c) of the JSON array of arrays bound as ``:keys``."""
+    """SQL of a table (a, b, c) from the JSON array of arrays that is bound as ``:keys``."""
     lock_rows: str
-    """Ends a query of rows (of the table called ``r``) that the transaction will write."""
+    """SQL at the end of a query that locks the rows of the table ``r`` until the transaction ends."""
     skip_locked: str
-    """The same, passing over rows that another transaction holds."""
+    """Like ``lock_rows``, but skips rows that another transaction has locked."""
 
     def engine(self) -> Engine: ...
-    def single(self, engine: Engine) -> Engine:
-        """The engine for single statements: each is a transaction of its own."""
+    def autocommit_engine(self, engine: Engine) -> Engine:
+        """The engine for single statements, each in a transaction of its own."""
 
-    def create(self) -> None:
-        """Make the place where the database lives, if that is ours to make."""
+    def create_database(self) -> None:
+        """Create the database where nbflow may do so (SQLite's file)."""
 
     def begin(self, connection: Connection, *, writing: bool) -> None: ...
 
     before_history: tuple[Write, ...]
-    """What is sent before rows of the history."""
+    """Statements that must precede the INSERTs into the history."""
     nudge: tuple[Write, ...]
-    """Wakes who waits for changes, once it is committed."""
+    """Statements that wake the processes that wait for changes, after the commit."""
 
     def send(self, connection: Connection, writes: Sequence[Write]) -> list[int]:
-        """Do the writes in order; how many rows each hit. Raises SQLAlchemy's IntegrityError."""
+        """Execute the writes in order; returns the number of rows that each changed. Raises SQLAlchemy's
+        IntegrityError."""
 
     def commit(self, connection: Connection, writes: Sequence[Write]) -> None:
-        """Do the last writes of a transaction and commit it, with no wait for this process between the two."""
+        """Execute the last writes of a transaction and commit it, without a round trip between the two."""
 
     def lock_name(self, connection: Connection, name: str) -> None:
-        """Keep others who take this name out until the transaction ends."""
+        """Take an advisory lock by name until the transaction ends."""
 
     shared: bool
-    """Several schedulers may work on it."""
+    """Whether several schedulers may use the database."""
 
     def translate(self, error: Exception) -> StoreError:
-        """Our error for one of the driver's."""
+        """The StoreError for an error of the driver."""
 
-    def others(self, engine: Engine) -> Any:
-        """Differs once anybody but this store may have committed."""
+    def foreign_commits(self, engine: Engine) -> Any:
+        """A value that differs once another store object may have committed."""
 
-    def wait(self, timeout: float) -> bool:
-        """Wait for a commit by anybody; False: look whether there was one."""
+    def wait_for_commit(self, timeout: float) -> bool:
+        """Wait for a commit of any process, at most ``timeout`` seconds. False: compare ``foreign_commits``."""
 
     def close(self) -> None: ...
 
 
 def dialect_of(url: str, synchronous: str) -> Dialect:
-    """The dialect of a URL. Raises ConfigError for one that is not understood."""
+    """The dialect of a URL. Raises ConfigError for a URL that cannot be parsed."""
     try:
         parsed = make_url(url)
     except Exception as error:
@@ -147,7 +149,7 @@ class SqliteDialect:
             f"file:{quote(str(self.path))}?mode=rw",
             uri=True,
             timeout=self.busy_seconds,
-            isolation_level=None,  # we say BEGIN ourselves
+            isolation_level=None,  # begin() sends BEGIN
             check_same_thread=False,  # the pool gives a connection to one thread at a time
             cached_statements=256,
         )
@@ -163,42 +165,42 @@ class SqliteDialect:
             pool_size=4,
             max_overflow=60,
             pool_use_lifo=True,  # a thread gets the same connection again, whose data_version it can compare
-            hide_parameters=True,  # values may be somebody's data: they do not belong into error messages
+            hide_parameters=True,  # parameters are users' data: they must not appear in error messages
         )
 
-    def single(self, engine: Engine) -> Engine:
-        return engine  # where nobody says BEGIN, SQLite begins and commits itself
+    def autocommit_engine(self, engine: Engine) -> Engine:
+        return engine  # without BEGIN, SQLite commits after each statement
 
-    def create(self) -> None:
+    def create_database(self) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Readable by its owner alone; SQLite gives its -wal and -shm files the same mode. A file that is there must
-            # not be opened here: closing it would drop the locks that other connections of this process hold on it, and
-            # other processes would throw away a log that is in use.
+            # Readable by its owner only; SQLite gives its -wal and -shm files the same mode. An existing file must not
+            # be opened here: closing it would release the locks that this process's other connections hold on it, and
+            # other processes would then delete a write-ahead log that is in use.
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except OSError as error:
-            raise StoreError(f"The metastore {self.path} cannot be made: {error.strerror}.") from error
+            raise StoreError(f"The metastore {self.path} cannot be created: {error.strerror}.") from error
         try:
-            self._make_wal()
+            self._switch_to_wal()
         except sqlite3.DatabaseError as error:
             raise self.translate(error) from error
 
-    def _make_wal(self) -> None:
+    def _switch_to_wal(self) -> None:
         connection = self._connect()
-        until = time.monotonic() + self.busy_seconds
+        deadline = time.monotonic() + self.busy_seconds
         try:
-            while not self._is_wal(connection):
-                if time.monotonic() > until:
+            while not self._try_wal(connection):
+                if time.monotonic() > deadline:
                     raise sqlite3.OperationalError("database is locked")
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
         finally:
             connection.close()
 
     @staticmethod
-    def _is_wal(connection: sqlite3.Connection) -> bool:
-        """Make the file's journal a write-ahead log. Another process that does so too keeps it locked, and for this
-        lock SQLite does not wait."""
+    def _try_wal(connection: sqlite3.Connection) -> bool:
+        """Set ``journal_mode=WAL``. False: another process that does the same holds the lock, and SQLite's busy timeout
+        does not apply to this lock."""
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
@@ -221,31 +223,33 @@ class SqliteDialect:
         connection.commit()
 
     def lock_name(self, connection: Connection, name: str) -> None:
-        """There is one writer."""
+        """Nothing to do: ``BEGIN IMMEDIATE`` already excludes other writers."""
 
     def translate(self, error: Exception) -> StoreError:
-        said = str(error)
-        if "locked" in said or "busy" in said:
+        message = str(error)
+        if "locked" in message or "busy" in message:
             return StoreBusy(
                 f"{self.path} was locked for {self.busy_seconds:g} s; nothing was changed.",
-                hint="Another process holds it: try again, or look for one that hangs.",
+                hint="Another process holds the lock: try again, or look for a process that hangs.",
             )
-        if "not a database" in said:
+        if "not a database" in message:
             return StoreError(
-                f"{self.path} is not a database of SQLite; nothing was changed.",
-                hint="Is it another program's file? Name another in [database] sql_alchemy_conn, or put a backup back.",
+                f"{self.path} is not an SQLite database; nothing was changed.",
+                hint="Set another path in [database] sql_alchemy_conn, or restore a backup of this file.",
             )
-        if "disk is full" in said:
-            return StoreError(f"The disk of {self.path} is full; nothing was changed.", hint="Make room and try again.")
-        if "no such table" in said or "no such column" in said:
-            return StoreError(f"The tables of {self.path} are missing or old ({said}).", hint=MIGRATE)
-        if "unable to open" in said and not self.path.exists():
+        if "disk is full" in message:
+            return StoreError(
+                f"The disk of {self.path} is full; nothing was changed.", hint="Free some space and try again."
+            )
+        if "no such table" in message or "no such column" in message:
+            return StoreError(f"The tables of {self.path} are missing or outdated ({message}).", hint=MIGRATE)
+        if "unable to open" in message and not self.path.exists():
             return StoreError(f"There is no metastore at {self.path}.", hint=MIGRATE)
-        return StoreError(f"SQLite refused at {self.path}: {said}; nothing was changed.")
+        return StoreError(f"SQLite error at {self.path}: {message}; nothing was changed.")
 
-    def others(self, engine: Engine) -> Any:
-        """Asked of one connection of the pool, the one that a single thread always gets; and past the pool, whose
-        bookkeeping costs more than the answer. A commit by another thread's connection counts as somebody else's."""
+    def foreign_commits(self, engine: Engine) -> Any:
+        """``data_version`` of one connection of the pool, the one that a single thread always gets. It is read without
+        a checkout, which would cost more than the query. A commit on another thread's connection counts as foreign."""
         for _ in range(2):
             try:
                 if self._watched is None:
@@ -253,18 +257,18 @@ class SqliteDialect:
                     self._watched, self._serial = pooled.driver_connection, self._serial + 1
                     pooled.close()
                 return self._serial, self._watched.execute("PRAGMA data_version").fetchone()[0]
-            except sqlite3.ProgrammingError:  # the pool has closed it: there will be another
+            except sqlite3.ProgrammingError:  # the pool has closed this connection: take another
                 self._watched = None
             except sqlite3.Error as error:
                 raise self.translate(error) from error
         raise StoreError(f"The connections to {self.path} are closed.")
 
-    def wait(self, timeout: float) -> bool:
-        time.sleep(min(LOOK_SECONDS, timeout))
+    def wait_for_commit(self, timeout: float) -> bool:
+        time.sleep(min(POLL_SECONDS, timeout))
         return False
 
     def close(self) -> None:
-        """The engine has, and closes, all connections."""
+        """Forget the connection; the engine closes all of them."""
         self._watched = None
 
 
@@ -281,11 +285,11 @@ class PostgresDialect:
         self.url = url
         self._name = uuid4().hex
         self._listener: Any = None
-        self._others = self._heard = 0
-        self._listens = False
-        self._told = threading.Condition()
-        """Guards what stands above. Of several threads that wait, one listens and tells the others what it heard: the
-        second of two that took turns would begin to listen only when the first had heard what both wait for."""
+        self._foreign_notifications = self._notifications = 0
+        self._is_listening = False
+        self._condition = threading.Condition()
+        """Guards the attributes above. Of several threads that wait, one listens and notifies the others. If the
+        threads listened in turns, the second would start after the first had received what both wait for."""
         notify = f"pg_notify('{CHANNEL}', '{self._name}')"
         self.nudge: tuple[Write, ...] = (Write(f"SELECT {notify}", [None]),)
         lock = f"SELECT pg_advisory_xact_lock({HISTORY_LOCK}), {notify}"
@@ -306,13 +310,13 @@ class PostgresDialect:
         )
 
         @event.listens_for(engine, "checkin")
-        def rest(connection: Any, record: Any) -> None:
-            record.info["rests_since"] = time.monotonic()
+        def note_checkin(connection: Any, record: Any) -> None:
+            record.info["idle_since"] = time.monotonic()
 
         @event.listens_for(engine, "checkout")
-        def try_it(connection: Any, record: Any, proxy: PoolProxiedConnection) -> None:
-            since = record.info.get("rests_since")
-            if since is not None and time.monotonic() - since > IDLE_SECONDS:
+        def ping(connection: Any, record: Any, proxy: PoolProxiedConnection) -> None:
+            idle_since = record.info.get("idle_since")
+            if idle_since is not None and time.monotonic() - idle_since > PING_AFTER_IDLE_SECONDS:
                 try:
                     engine.dialect.do_ping(connection)
                 except Exception as error:
@@ -320,14 +324,14 @@ class PostgresDialect:
 
         return engine
 
-    def single(self, engine: Engine) -> Engine:
+    def autocommit_engine(self, engine: Engine) -> Engine:
         return engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    def create(self) -> None:
-        """The database is the administrator's to make."""
+    def create_database(self) -> None:
+        """Nothing to do: an administrator creates the database."""
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
-        """The driver begins with the first statement; SQLAlchemy is told, since some statements pass it by."""
+        """psycopg begins with the first statement; SQLAlchemy must be told, since pipelined statements bypass it."""
         connection.begin()
 
     def send(self, connection: Connection, writes: Sequence[Write]) -> list[int]:
@@ -336,15 +340,15 @@ class PostgresDialect:
     def commit(self, connection: Connection, writes: Sequence[Write]) -> None:
         if writes:
             self._pipelined(connection, writes, commit=True)
-        connection.commit()  # with nothing left to do, where the pipeline has committed
+        connection.commit()  # a no-op for the server if the pipeline has committed
 
     def _pipelined(self, connection: Connection, writes: Sequence[Write], *, commit: bool) -> list[int]:
         import psycopg
 
         driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
         try:
-            with driver.pipeline():  # one wait for all answers, not one each
-                cursors = [_sent(driver.cursor(), write) for write in writes]
+            with driver.pipeline():  # one round trip for all statements
+                cursors = [_execute(driver.cursor(), write) for write in writes]
                 if commit:
                     driver.commit()
         except psycopg.IntegrityError as error:
@@ -359,73 +363,76 @@ class PostgresDialect:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"nbflow:{name}",))
 
     def translate(self, error: Exception) -> StoreError:
-        said = str(error).partition("\n")[0]
-        place = self.url.render_as_string(hide_password=True)
+        message = str(error).partition("\n")[0]
+        url = self.url.render_as_string(hide_password=True)
         code = getattr(error, "sqlstate", None)
         if code in ("40001", "40P01", "55P03"):
-            return StoreBusy(f"{place} refused for now: {said}; nothing was changed.", hint="Try again.")
+            return StoreBusy(f"{url} is busy: {message}; nothing was changed.", hint="Try again.")
         if code in ("42P01", "42703"):
-            return StoreError(f"The tables of {place} are missing or old ({said}).", hint=MIGRATE)
+            return StoreError(f"The tables of {url} are missing or outdated ({message}).", hint=MIGRATE)
         if code == "53100":
-            return StoreError(f"The disk of {place} is full; nothing was changed.", hint="Make room and try again.")
-        if "FATAL:" in said and any(word in said for word in NO_ENTRY):
-            why = said.partition("FATAL:")[2].strip()
-            return StoreError(f"{place} cannot be entered: {why}.", hint="Are its name and the login right?")
+            return StoreError(f"The disk of {url} is full; nothing was changed.", hint="Free some space and try again.")
+        if "FATAL:" in message and any(text in message for text in LOGIN_REFUSED):
+            reason = message.partition("FATAL:")[2].strip()
+            return StoreError(
+                f"{url} refuses the login: {reason}.", hint="Check the database's name, the user and the password."
+            )
         if code is None or code.startswith(("08", "57P")):
-            return StoreError(f"{place} does not answer: {said.rstrip('.')}.", hint="Is the server running?")
-        return StoreError(f"{place} refused: {said}; nothing was changed.")
+            return StoreError(f"{url} does not respond: {message.rstrip('.')}.", hint="Is the server running?")
+        return StoreError(f"Postgres error at {url}: {message}; nothing was changed.")
 
-    def others(self, engine: Engine) -> Any:
-        with self._told:
-            if not self._listens:  # otherwise a thread that waits counts what comes
-                self._hear(0)
-            return self._others
+    def foreign_commits(self, engine: Engine) -> Any:
+        with self._condition:
+            if not self._is_listening:  # otherwise the listening thread counts the notifications
+                self._receive_notifications(0)
+            return self._foreign_notifications
 
-    def wait(self, timeout: float) -> bool:
-        with self._told:
-            if self._listens:
-                before = self._heard
-                self._told.wait(timeout)
-                return self._heard != before
-            self._listens = True
+    def wait_for_commit(self, timeout: float) -> bool:
+        with self._condition:
+            if self._is_listening:
+                before = self._notifications
+                self._condition.wait(timeout)
+                return self._notifications != before
+            self._is_listening = True
         try:
-            return self._hear(max(timeout, 0.001))
+            return self._receive_notifications(max(timeout, 0.001))
         finally:
-            with self._told:
-                self._listens = False
-                self._told.notify_all()
+            with self._condition:
+                self._is_listening = False
+                self._condition.notify_all()
 
-    def _hear(self, timeout: float) -> bool:
-        """Take in what was notified; with a timeout wait for one. Whether there was any."""
+    def _receive_notifications(self, timeout: float) -> bool:
+        """Count the notifications that have arrived; with a timeout, wait for the first. Returns whether there was
+        one."""
         import psycopg
 
-        before = self._heard
+        before = self._notifications
         try:
             if self._listener is None:
                 arguments, options = self.url.get_dialect()().create_connect_args(self.url)
                 self._listener = psycopg.connect(*arguments, **options, autocommit=True)
                 self._listener.execute(f"LISTEN {CHANNEL}")
-                self._others += 1  # what came before we listened, nobody knows
-            for note in self._listener.notifies(timeout=timeout, stop_after=1 if timeout else None):
-                self._heard += 1
-                self._others += note.payload != self._name
+                self._foreign_notifications += 1  # commits before LISTEN sent no notification to this connection
+            for notification in self._listener.notifies(timeout=timeout, stop_after=1 if timeout else None):
+                self._notifications += 1
+                self._foreign_notifications += notification.payload != self._name
         except psycopg.OperationalError as error:
             self._listener = None
-            self._heard += 1
-            self._others += 1
-            raise StoreError(f"{self.url.render_as_string()} does not answer: {error}") from error
-        return self._heard != before
+            self._notifications += 1
+            self._foreign_notifications += 1
+            raise StoreError(f"{self.url.render_as_string()} does not respond: {error}") from error
+        return self._notifications != before
 
     def close(self) -> None:
-        with self._told:
-            self._told.wait_for(lambda: not self._listens)
+        with self._condition:
+            self._condition.wait_for(lambda: not self._is_listening)
             if self._listener is not None:
                 self._listener.close()
                 self._listener = None
 
 
-def _sent(cursor: Any, write: Write) -> Any:
-    """The cursor, to which the write was given."""
+def _execute(cursor: Any, write: Write) -> Any:
+    """Execute the write with the cursor; returns the cursor."""
     if len(write.rows) == 1:
         cursor.execute(write.sql, write.rows[0])
     else:

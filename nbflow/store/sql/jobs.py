@@ -1,4 +1,4 @@
-"""Living processes, named leases, and the audit log."""
+"""Processes and their heartbeats (jobs), named leases, and the audit log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from nbflow.store.base import Job
-from nbflow.store.plan_effects import begins_or_ends, utc
+from nbflow.store.plan_effects import is_start_or_end, utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database
 from nbflow.store.sql.upsert import upsert
@@ -25,8 +25,9 @@ _TAKE = upsert(_SINGLETON, where="singleton.job_id = excluded.job_id OR singleto
 class Jobs(Database):
     def put_job(self, job: Job) -> None:
         values = {column.name: getattr(job, column.name) for column in _JOB.c}
-        # A heartbeat is a single statement of its own; that a process began or ended is a change that views show.
-        with self._writing(nudge=False, shown=True) if begins_or_ends(job) else self._once() as connection:
+        # A heartbeat is one statement in autocommit; the start or end of a process is a change that views show.
+        writing = self._writing(nudge=False, count_change=True) if is_start_or_end(job) else self._autocommit()
+        with writing as connection:
             connection.execute(_PUT_JOB, {**values, "detail": dict(job.detail)})
 
     def jobs(self, kind: str | None = None, *, alive_since: datetime | None = None, limit: int = 100) -> list[Job]:
@@ -40,23 +41,23 @@ class Jobs(Database):
 
     def take_singleton(self, name: str, job_id: str, *, lease: timedelta, now: datetime) -> bool:
         values = {"name": name, "job_id": job_id, "lease_until": utc(now) + lease, "now": now}
-        with self._once() as connection:
+        with self._autocommit() as connection:
             return connection.execute(_TAKE, values).rowcount == 1
 
     def release_singleton(self, name: str, job_id: str) -> None:
-        mine = (_SINGLETON.c.name == name, _SINGLETON.c.job_id == job_id)
-        with self._once() as connection:
-            connection.execute(delete(_SINGLETON).where(*mine))
+        query = delete(_SINGLETON).where(_SINGLETON.c.name == name, _SINGLETON.c.job_id == job_id)
+        with self._autocommit() as connection:
+            connection.execute(query)
 
     def audit(self, action: str, *, actor: str, now: datetime, detail: Mapping[str, Any], ok: bool = True) -> None:
-        with self._once() as connection:
+        with self._autocommit() as connection:
             self._write_audit(connection, action, actor, now, detail, ok)
 
     def _write_audit(
         self, connection: Connection, action: str, actor: str, at: datetime, detail: Mapping[str, Any], ok: bool = True
     ) -> None:
-        line = {"at": at, "actor": actor, "action": action, "ok": ok, "detail": dict(detail)}
-        connection.execute(insert(_AUDIT), line)
+        values = {"at": at, "actor": actor, "action": action, "ok": ok, "detail": dict(detail)}
+        connection.execute(insert(_AUDIT), values)
 
     def audit_log(self, *, limit: int = 100) -> list[Mapping[str, Any]]:
         query = select(_AUDIT).order_by(_AUDIT.c.seq.desc()).limit(limit)

@@ -1,4 +1,4 @@
-"""Rows as the core's values, and back."""
+"""Conversion between rows and the core's dataclasses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, Table
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.states import RunState, TaskState
 from nbflow.store.base import Attempt
-from nbflow.store.plan_effects import Hidden
+from nbflow.store.plan_effects import StoreColumns
 from nbflow.store.sql import tables as t
 
 RUN_FIELDS = tuple(field.name for field in fields(Run))
@@ -29,7 +29,7 @@ def columns(table: Table, names: Iterable[str]) -> list[ColumnElement[Any]]:
 
 RUN_COLUMNS = columns(t.dag_run, RUN_FIELDS)
 INSTANCE_COLUMNS = columns(t.task_instance, INSTANCE_FIELDS)
-HIDDEN_COLUMNS = columns(t.task_instance, Hidden._fields)
+STORE_COLUMNS = columns(t.task_instance, StoreColumns._fields)
 ATTEMPT_COLUMNS = [
     *columns(t.attempt, ATTEMPT_FIELDS),
     t.attempt.c.task_id,
@@ -55,9 +55,9 @@ def as_instance(row: Row[Any] | tuple[Any, ...]) -> Instance:
     return Instance(**values)
 
 
-def as_hidden(row: Row[Any] | tuple[Any, ...]) -> Hidden:
-    """A row of ``INSTANCE_COLUMNS`` and then ``HIDDEN_COLUMNS``."""
-    return Hidden(*row[len(INSTANCE_FIELDS) : len(INSTANCE_FIELDS) + len(Hidden._fields)])
+def as_store_columns(row: Row[Any] | tuple[Any, ...]) -> StoreColumns:
+    """A row of ``INSTANCE_COLUMNS`` and then ``STORE_COLUMNS``."""
+    return StoreColumns(*row[len(INSTANCE_FIELDS) : len(INSTANCE_FIELDS) + len(StoreColumns._fields)])
 
 
 def as_attempt(row: Row[Any]) -> Attempt:
@@ -79,12 +79,12 @@ def run_values(run: Run) -> dict[str, Any]:
     return values
 
 
-def instance_values(run_no: int, one: Instance, hidden: Hidden) -> dict[str, Any]:
+def instance_values(run_no: int, ti: Instance, store_columns: StoreColumns) -> dict[str, Any]:
     """Columns of ``task_instance``."""
-    values: dict[str, Any] = {name: getattr(one, name) for name in INSTANCE_FIELDS}
+    values: dict[str, Any] = {name: getattr(ti, name) for name in INSTANCE_FIELDS}
     values["run_no"] = run_no
-    values["skips"] = list(one.skips) or None
-    values["pool"], values["pool_slots"], values["next_kwargs"] = hidden
+    values["skips"] = list(ti.skips) or None
+    values["pool"], values["pool_slots"], values["next_kwargs"] = store_columns
     return values
 
 

@@ -1,4 +1,5 @@
-"""Reading runs, instances and history; what a decision sees."""
+"""Runs, task instances and history: what the scheduler reads (snapshot, usage, leases of runs), and the other
+queries."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from nbflow.core.snapshot import Instance, PreviousRun, Run, RunKey, Snapshot, T
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import OCCUPYING, RunState, TaskState
 from nbflow.store.base import Cursor, History, TaskEvent, Usage
-from nbflow.store.codec import dump_json, looks_at_past
-from nbflow.store.cursor import Head, history_of, place_of
+from nbflow.store.codec import dump_json, needs_previous_run
+from nbflow.store.cursor import Head, make_history, parse_cursor
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database
 from nbflow.store.sql.rows import (
@@ -28,19 +29,19 @@ from nbflow.store.sql.rows import (
 
 _RUN, _TI, _EVENT = t.dag_run, t.task_instance, t.task_event
 
-_THE_RUN = (_RUN.c.dag_id == bindparam("dag_id"), _RUN.c.run_id == bindparam("run_id"))
-SELECT_RUN = select(*RUN_COLUMNS).where(*_THE_RUN)
+_BY_KEY = (_RUN.c.dag_id == bindparam("dag_id"), _RUN.c.run_id == bindparam("run_id"))
+SELECT_RUN = select(*RUN_COLUMNS).where(*_BY_KEY)
 _SNAPSHOT_RUN = (
     select(*RUN_COLUMNS, _RUN.c.id, t.dag_version.c.digest, t.dag.c.paused)
     .join(t.dag_version, and_(t.dag_version.c.dag_id == _RUN.c.dag_id, t.dag_version.c.number == _RUN.c.version))
     .join(t.dag, t.dag.c.dag_id == _RUN.c.dag_id, isouter=True)
-    .where(*_THE_RUN)
+    .where(*_BY_KEY)
 )
 _INSTANCES = select(*INSTANCE_COLUMNS).where(_TI.c.run_no == bindparam("run_no"))
 _INSTANCES_OF_RUN = (
     select(*INSTANCE_COLUMNS)
     .join(_RUN, _RUN.c.id == _TI.c.run_no)
-    .where(*_THE_RUN)
+    .where(*_BY_KEY)
     .order_by(_TI.c.task_id, _TI.c.map_index)
 )
 _STATES = (
@@ -48,7 +49,7 @@ _STATES = (
     .where(_TI.c.run_no == bindparam("run_no"))
     .order_by(_TI.c.task_id, _TI.c.map_index)
 )
-_BEFORE = (
+_PREVIOUS = (
     select(_RUN.c.id, _RUN.c.run_id)
     .where(
         _RUN.c.dag_id == bindparam("dag_id"),
@@ -58,8 +59,8 @@ _BEFORE = (
     .order_by(_RUN.c.sort_date.desc(), _RUN.c.id.desc())
     .limit(1)
 )
-_BEFORE_AUTOMATED = _BEFORE.where(_RUN.c.run_type != "manual")
-_EVER = select(t.dag_task.c.task_id).where(
+_PREVIOUS_AUTOMATED = _PREVIOUS.where(_RUN.c.run_type != "manual")
+_KNOWN_TASKS = select(t.dag_task.c.task_id).where(
     t.dag_task.c.dag_id == bindparam("dag_id"),
     t.dag_task.c.first_date < bindparam("at", type_=t.dag_task.c.first_date.type),
 )
@@ -74,7 +75,7 @@ _OCCUPIED = (
         func.count(),
         func.sum(_TI.c.pool_slots),
     )
-    .join(_RUN, _RUN.c.id == _TI.c.run_no, isouter=True)  # "outer" keeps SQLite from beginning with the runs
+    .join(_RUN, _RUN.c.id == _TI.c.run_no, isouter=True)  # an outer join, so that SQLite never starts with the runs
     .where(text(f"task_instance.{t.LIVE_INSTANCE}"))
     .group_by(_TI.c.pool, _RUN.c.dag_id, _RUN.c.run_id, _TI.c.task_id, _TI.c.state)
 )
@@ -99,46 +100,46 @@ _NEW = (_EVENTS.where(_EVENT.c.seq > bindparam("after")).order_by(_EVENT.c.seq).
     "new"
 )
 _HISTORY = select(*_HEAD, *_NEW.c).select_from(t.history_head.join(_NEW, true(), isouter=True)).order_by(_NEW.c.seq)
-"""The events and what is known of the whole history, in one statement: both are of one moment."""
+"""The new events and the head of the history in one statement, so that both come from the same snapshot."""
 
 
-def key_of(run: RunKey) -> dict[str, str]:
+def run_parameters(run: RunKey) -> dict[str, str]:
     return {"dag_id": run.dag_id, "run_id": run.run_id}
 
 
 class Runs(Database):
-    # --- deciding
+    # --- scheduling
     def snapshot(self, run: RunKey) -> Snapshot | None:
-        with self._reading(whole=True) as connection:
-            # The run first: should it move on before its instances are read, its revision makes the plan stale.
-            row = connection.execute(_SNAPSHOT_RUN, key_of(run)).first()
+        with self._reading(one_snapshot=True) as connection:
+            # The run first: if it changes before its instances are read, its revision makes the plan stale.
+            row = connection.execute(_SNAPSHOT_RUN, run_parameters(run)).first()
             if row is None:
                 return None
             run_no, digest, paused = row[len(RUN_FIELDS) :]
-            found = as_run(row)
+            stored = as_run(row)
             dag = self._spec(connection, run.dag_id, digest)
-            instances = [as_instance(one) for one in connection.execute(_INSTANCES, {"run_no": run_no})]
-            previous = self._previous(connection, found, dag) if looks_at_past(dag) else None
+            tis = [as_instance(ti_row) for ti_row in connection.execute(_INSTANCES, {"run_no": run_no})]
+            previous = self._previous(connection, stored, dag) if needs_previous_run(dag) else None
         return Snapshot(
-            dag=dag, run=found, instances={one.key: one for one in instances}, previous=previous, paused=bool(paused)
+            dag=dag, run=stored, instances={ti.key: ti for ti in tis}, previous=previous, paused=bool(paused)
         )
 
     def _previous(self, connection: Connection, run: Run, dag: DagSpec) -> PreviousRun | None:
-        """The run before: of any type, or with catchup of any but manual (Airflow's ``get_previous_dagrun`` and
-        ``get_previous_scheduled_dagrun``)."""
+        """The previous run: of any type, or with catchup of any type except manual (Airflow's ``get_previous_dagrun``
+        and ``get_previous_scheduled_dagrun``)."""
         if run.logical_date is None:
             return None
-        facts = {"dag_id": run.dag_id, "at": run.logical_date}
-        before = connection.execute(_BEFORE_AUTOMATED if dag.catchup else _BEFORE, facts).first()
-        if before is None:
+        parameters = {"dag_id": run.dag_id, "at": run.logical_date}
+        previous = connection.execute(_PREVIOUS_AUTOMATED if dag.catchup else _PREVIOUS, parameters).first()
+        if previous is None:
             return None
         states: dict[str, list[TaskState]] = {}
-        for task_id, state in connection.execute(_STATES, {"run_no": before.id}):
+        for task_id, state in connection.execute(_STATES, {"run_no": previous.id}):
             states.setdefault(task_id, []).append(TaskState(state))
         return PreviousRun(
-            run_id=before.run_id,
-            states={task_id: tuple(found) for task_id, found in states.items()},
-            known_tasks=frozenset(connection.execute(_EVER, facts).scalars()),
+            run_id=previous.run_id,
+            states={task_id: tuple(ti_states) for task_id, ti_states in states.items()},
+            known_tasks=frozenset(connection.execute(_KNOWN_TASKS, parameters).scalars()),
         )
 
     def active_runs(self, dag_id: str | None = None) -> list[Run]:
@@ -152,7 +153,7 @@ class Runs(Database):
         return as_run(row) if row else None
 
     def usage(self) -> Usage:
-        with self._reading(whole=True) as connection:
+        with self._reading(one_snapshot=True) as connection:
             rows = connection.execute(_OCCUPIED).all()
             counts_deferred = set(connection.execute(_POOLS_WITH_DEFERRED).scalars()) if rows else set()
         pools: dict[str, int] = {}
@@ -174,10 +175,10 @@ class Runs(Database):
         )
 
     def lease_runs(self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime) -> list[RunKey]:
-        wanted = list(runs)
-        if not wanted:
+        run_keys = list(runs)
+        if not run_keys:
             return []
-        keys = dump_json([list(run) for run in wanted])
+        keys = dump_json([list(run) for run in run_keys])
         query = self._sql(_FREE_RUNS, _RUN.c.id, _RUN.c.dag_id, _RUN.c.run_id, moments=("now",))
         with self._writing(nudge=False) as connection:
             free = connection.execute(
@@ -187,13 +188,13 @@ class Runs(Database):
             if free:
                 until = now + lease
                 connection.execute(_LEASE_RUN, [{"no": row.id, "owner": owner, "until": until} for row in free])
-        held = {RunKey(row.dag_id, row.run_id) for row in free}
-        return [run for run in wanted if run in held]
+        leased = {RunKey(row.dag_id, row.run_id) for row in free}
+        return [run for run in run_keys if run in leased]
 
     # --- reading
     def run(self, run: RunKey) -> Run | None:
         with self._reading() as connection:
-            row = connection.execute(SELECT_RUN, key_of(run)).first()
+            row = connection.execute(SELECT_RUN, run_parameters(run)).first()
         return as_run(row) if row else None
 
     def runs(
@@ -223,12 +224,12 @@ class Runs(Database):
 
     def recent_runs(self, dag_ids: Iterable[str], *, limit: int) -> Mapping[str, list[Run]]:
         keys = dump_json([[dag_id] for dag_id in dict.fromkeys(dag_ids)])
-        found: dict[str, list[Run]] = {}
+        recent: dict[str, list[Run]] = {}
         with self._reading() as connection:
             for row in connection.execute(self._sql(_RECENT, *RUN_COLUMNS), {"keys": keys, "limit": limit}):
                 run = as_run(row)
-                found.setdefault(run.dag_id, []).append(run)
-        return found
+                recent.setdefault(run.dag_id, []).append(run)
+        return recent
 
     def run_states(self, runs: Iterable[RunKey]) -> Mapping[RunKey, RunState]:
         with self._reading() as connection:
@@ -238,20 +239,20 @@ class Runs(Database):
     def newest_runs(self, dag_ids: Iterable[str]) -> Mapping[str, Run]:
         keys = {"keys": dump_json([[dag_id] for dag_id in dag_ids])}
         with self._reading() as connection:
-            found = [as_run(row) for row in connection.execute(self._sql(_NEWEST, *RUN_COLUMNS), keys)]
-        return {run.dag_id: run for run in found}
+            runs = [as_run(row) for row in connection.execute(self._sql(_NEWEST, *RUN_COLUMNS), keys)]
+        return {run.dag_id: run for run in runs}
 
     def instances(self, run: RunKey) -> list[Instance]:
         with self._reading() as connection:
-            return [as_instance(row) for row in connection.execute(_INSTANCES_OF_RUN, key_of(run))]
+            return [as_instance(row) for row in connection.execute(_INSTANCES_OF_RUN, run_parameters(run))]
 
     def instances_of_runs(self, runs: Iterable[RunKey]) -> Mapping[RunKey, list[Instance]]:
-        found: dict[RunKey, list[Instance]] = {run: [] for run in runs}
+        tis: dict[RunKey, list[Instance]] = {run: [] for run in runs}
         query = self._sql(_INSTANCES_OF_RUNS, *INSTANCE_COLUMNS, _RUN.c.dag_id, _RUN.c.run_id)
         with self._reading() as connection:
-            for row in connection.execute(query, {"keys": dump_json([list(run) for run in found])}):
-                found[RunKey(*row[len(INSTANCE_FIELDS) :])].append(as_instance(row))
-        return found
+            for row in connection.execute(query, {"keys": dump_json([list(run) for run in tis])}):
+                tis[RunKey(*row[len(INSTANCE_FIELDS) :])].append(as_instance(row))
+        return tis
 
     def events(
         self,
@@ -277,34 +278,35 @@ class Runs(Database):
             return connection.execute(_LAST_SEQ).scalar() or 0
 
     def history(self, after: Cursor | None = None, *, limit: int = 1000) -> History:
-        seen = place_of(after)
+        position = parse_cursor(after)
         with self._reading() as connection:
-            rows = connection.execute(_HISTORY, {"after": seen.seq if seen else 0, "limit": limit}).all()
+            rows = connection.execute(_HISTORY, {"after": position.seq if position else 0, "limit": limit}).all()
         head = Head(*rows[0][: len(Head._fields)])
-        return history_of(seen, head, [_as_event(row[len(Head._fields) :]) for row in rows if row.seq is not None])
+        events = [_as_event(row[len(Head._fields) :]) for row in rows if row.seq is not None]
+        return make_history(position, head, events)
 
     def history_end(self) -> Cursor:
         with self._reading() as connection:
             return Head(*connection.execute(select(*_HEAD)).one()).end.cursor
 
     def previous_success(self, run: RunKey) -> Run | None:
-        with self._reading(whole=True) as connection:
-            row = connection.execute(SELECT_RUN, key_of(run)).first()
-            found = as_run(row) if row else None
-            if found is None or found.logical_date is None:
+        with self._reading(one_snapshot=True) as connection:
+            row = connection.execute(SELECT_RUN, run_parameters(run)).first()
+            stored = as_run(row) if row else None
+            if stored is None or stored.logical_date is None:
                 return None
-            before = and_(_RUN.c.sort_date < found.logical_date, _RUN.c.logical_date.is_not(None))
+            before = and_(_RUN.c.sort_date < stored.logical_date, _RUN.c.logical_date.is_not(None))
             query = select(*RUN_COLUMNS).where(_RUN.c.dag_id == run.dag_id, before, _RUN.c.state == "success").limit(1)
             row = connection.execute(_by_date(query, True)).first()
         return as_run(row) if row else None
 
     def counts(self, runs: Sequence[RunKey]) -> Mapping[RunKey, Mapping[TaskState, int]]:
-        found: dict[RunKey, dict[TaskState, int]] = {run: {} for run in runs}
+        counts: dict[RunKey, dict[TaskState, int]] = {run: {} for run in runs}
         with self._reading() as connection:
-            rows = connection.execute(self._sql(_COUNTS), {"keys": dump_json([list(run) for run in found])})
+            rows = connection.execute(self._sql(_COUNTS), {"keys": dump_json([list(run) for run in counts])})
             for dag_id, run_id, state, count in rows:
-                found[RunKey(dag_id, run_id)][TaskState(state)] = count
-        return found
+                counts[RunKey(dag_id, run_id)][TaskState(state)] = count
+        return counts
 
 
 def _by_date(query: Select[Any], newest_first: bool) -> Select[Any]:

@@ -1,8 +1,8 @@
-"""Making, upgrading and checking the tables.
+"""Creating, upgrading and checking the tables.
 
-``check`` and a ``migrate`` with nothing to do cost one query: Alembic (0.2 s to import) is loaded only to migrate. Each
-step is one transaction in both databases, under a lock, so that several processes may start at once: one does the work,
-the others find it done.
+``check``, and ``migrate`` of an up-to-date store, cost one query: Alembic (0.2 s to import) is loaded only to migrate.
+A migration is one transaction in both databases, under a lock, so that several processes may start at once: one of them
+migrates, and the others find nothing to do.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from nbflow.errors import StoreError
 from nbflow.store.sql.dialects import MIGRATE, Dialect
 
 HEAD = "0004"
-"""The revision that this nbflow works with: the newest file in ``migrations/versions`` (tested)."""
+"""The revision that this nbflow needs: the newest file in ``migrations/versions`` (tested)."""
 VERSION_TABLE = "nbflow_version"
-"""A name of our own: next to Airflow's tables Alembic's would be Airflow's."""
+"""Not Alembic's default name: in a database that Airflow uses too, that table is Airflow's."""
 _SCRIPTS = Path(__file__).parent.parent / "migrations"
 
 
 def revision(connection: Connection) -> str | None:
-    """The revision of the tables that are there; None where there are none."""
+    """The revision of the existing tables; None without tables."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
@@ -33,41 +33,41 @@ def _known(revision: str) -> bool:
     return any((_SCRIPTS / "versions").glob(f"{revision}_*.py"))
 
 
-def _refuse_newer(found: str | None, place: str) -> None:
-    if found is not None and not _known(found):
+def _refuse_newer(current: str | None, url: str) -> None:
+    if current is not None and not _known(current):
         raise StoreError(
-            f"The tables of {place} have revision {found}, which this nbflow does not know.",
-            hint="A newer nbflow made them: use that one, or take the tables back with it (nbflow db downgrade).",
+            f"The tables of {url} have revision {current}, which this nbflow does not know.",
+            hint="A newer nbflow created them: use that version, or downgrade them with it (nbflow db downgrade).",
         )
 
 
-def check(engine: Engine, place: str) -> None:
-    """Raise StoreError unless the tables are there and of revision HEAD."""
+def check(engine: Engine, url: str) -> None:
+    """Raise StoreError unless the tables exist and have revision HEAD. ``url`` (without password) is for errors."""
     with engine.connect() as connection:
-        found = revision(connection)
-    _refuse_newer(found, place)
-    if found is None:
-        raise StoreError(f"{place} has no tables of nbflow.", hint=MIGRATE)
-    if found != HEAD:
-        raise StoreError(f"The tables of {place} have revision {found}, this nbflow needs {HEAD}.", hint=MIGRATE)
+        current = revision(connection)
+    _refuse_newer(current, url)
+    if current is None:
+        raise StoreError(f"{url} has no nbflow tables.", hint=MIGRATE)
+    if current != HEAD:
+        raise StoreError(f"The tables of {url} have revision {current}; this nbflow needs {HEAD}.", hint=MIGRATE)
 
 
-def migrate(dialect: Dialect, engine: Engine, place: str) -> None:
-    """Bring the tables to HEAD. ``place`` stands in errors."""
-    dialect.create()
+def migrate(dialect: Dialect, engine: Engine, url: str) -> None:
+    """Create the database (SQLite) and the tables, or upgrade the tables to HEAD. ``url`` is for errors."""
+    dialect.create_database()
     with engine.connect() as connection:
-        found = revision(connection)
-    _refuse_newer(found, place)
-    if found != HEAD:
+        current = revision(connection)
+    _refuse_newer(current, url)
+    if current != HEAD:
         _run(dialect, engine, "upgrade", HEAD)
 
 
-def downgrade(dialect: Dialect, engine: Engine, target: str, place: str) -> None:
-    """Take the tables back. Raises StoreError for a revision that does not exist, and for tables of a newer nbflow."""
+def downgrade(dialect: Dialect, engine: Engine, target: str, url: str) -> None:
+    """Downgrade the tables. Raises StoreError for an unknown revision, and for tables of a newer nbflow."""
     if target != "base" and not _known(target):
-        raise StoreError(f"There is no revision {target!r} of the tables.", hint='"base" removes them all.')
+        raise StoreError(f"The tables have no revision {target!r}.", hint='"base" removes all tables.')
     with engine.connect() as connection:
-        _refuse_newer(revision(connection), place)
+        _refuse_newer(revision(connection), url)
     _run(dialect, engine, "downgrade", target)
 
 
@@ -82,6 +82,6 @@ def _run(dialect: Dialect, engine: Engine, direction: str, target: str) -> None:
         dialect.begin(connection, writing=True)
         dialect.lock_name(connection, "migrate")
         config.attributes["connection"] = connection
-        deed: Any = getattr(command, direction)
-        deed(config, target)
+        run_command: Any = getattr(command, direction)
+        run_command(config, target)
         connection.commit()

@@ -1,16 +1,16 @@
-"""The tables. What must always hold is a constraint here, and not only a habit of the code:
+"""The tables. Invariants are database constraints, in addition to the checks of the code:
 
-* states and kinds are CHECKed against the enums of the core;
-* one scheduled or backfill run a logical date is a partial unique index;
-* the loop's questions (which runs are active, what occupies slots, which leases ran out, what is due) have partial
-  indexes that hold only what is active: their cost does not grow with history. An index is used only where a query
-  repeats its condition word for word, so those conditions stand here, as text, and the queries import them.
+* CHECK constraints limit states and kinds to the values of the core's enums;
+* a partial unique index allows one scheduled or backfill run per logical date;
+* the queries of the scheduler loop (active runs, occupied slots, expired leases, due DAGs) have partial indexes that
+  contain only active rows, so their cost does not grow with history. The database uses such an index only for a query
+  that repeats its condition word for word, so the conditions are defined here, as text, and the queries import them.
 
-``run_no`` is a run's number, ``dag_run.id``: everything that hangs on a run names it by that, and goes with it.
-``task_event`` is append-only: a trigger of the database refuses updates (see the first migration). ``history_head`` has
-one row; it is the last that a transaction writes, so that nobody holds it for long (see :mod:`nbflow.store.cursor`).
+``run_no`` is ``dag_run.id``; the rows of a run refer to it and are deleted with the run. ``task_event`` is append-only:
+a database trigger refuses updates (see the first migration). ``history_head`` has one row; a transaction writes it
+last, so that its lock is held only briefly (see :mod:`nbflow.store.cursor`).
 
-A change here needs a migration beside it; a test compares the two.
+Every change here needs a migration; a test compares the two.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 
 from nbflow.core.states import LIVE, RunState, TaskState
-from nbflow.store.plan_effects import ONE_A_DATE
+from nbflow.store.plan_effects import UNIQUE_DATE_RUN_TYPES
 from nbflow.store.sql.column_types import Json, Moment, Name, Number
 
 metadata = MetaData()
@@ -46,7 +46,7 @@ def _quoted(values: Iterable[str]) -> str:
 
 LIVE_INSTANCE = f"state IN ({_quoted(sorted(LIVE))})"
 ACTIVE_RUN = f"state IN ({_quoted(sorted([RunState.QUEUED, RunState.RUNNING]))})"
-ONE_RUN_A_DATE = f"run_type IN ({_quoted(sorted(ONE_A_DATE))}) AND logical_date IS NOT NULL"
+ONE_RUN_A_DATE = f"run_type IN ({_quoted(sorted(UNIQUE_DATE_RUN_TYPES))}) AND logical_date IS NOT NULL"
 LIVE_ATTEMPT = "state IN ('queued', 'running')"
 SCHEDULABLE = "next_run_after IS NOT NULL AND NOT paused AND NOT stale"
 UNFINISHED_BACKFILL = "completed_at IS NULL"
@@ -114,7 +114,7 @@ dag_task = Table(
     comment="the earliest logical date at which a task has had an instance: whether it is free of its past",
 )
 
-import_fault = Table(
+import_error = Table(
     "import_fault",
     metadata,
     Column("id", Number, primary_key=True),
@@ -392,10 +392,10 @@ audit = Table(
 
 
 def whole_metadata() -> MetaData:
-    """The tables with the conditions of their partial indexes as SQLAlchemy knows them: for making and for comparing.
+    """The tables with the conditions of their partial indexes set as dialect options, to create and compare them.
 
-    Not so from the start, since an index that names a dialect imports it: Postgres's is 45 ms of every command's start,
-    and no query looks at it.
+    The options are not set at import, because an index that names a dialect imports it: Postgres's takes 45 ms of every
+    command's start, and no query needs it.
     """
     for table in metadata.tables.values():
         for index in table.indexes:

@@ -1,4 +1,4 @@
-"""INSERT or UPDATE by primary key, in the one spelling that both databases share."""
+"""INSERT or UPDATE by primary key, in the SQL that SQLite and Postgres have in common."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import Table, TextClause, bindparam, text
 def upsert(table: Table, *, where: str = "") -> TextClause:
     """``INSERT ... ON CONFLICT (primary key) DO UPDATE``, with a parameter for each column.
 
-    ``where`` (SQL over the table and ``excluded``) says when the row that is there gives way.
+    ``where`` (SQL over the table and ``excluded``) is the condition under which an existing row is updated.
     """
     columns = list(table.c)
     names = [column.name for column in columns]

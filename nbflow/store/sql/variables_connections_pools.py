@@ -1,4 +1,4 @@
-"""Variables, connections and pools. Secrets are encrypted before they reach the database, and never kept plain."""
+"""Variables, connections and pools. Secrets are encrypted before they reach the database."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from sqlalchemy import Connection as Transaction
 
 from nbflow.connections import Connection
 from nbflow.errors import NbflowError, SecretsError
-from nbflow.store import Box
-from nbflow.store.base import Pool
+from nbflow.store.base import Box, Pool
 from nbflow.store.codec import DEFAULT_POOL, dump_json
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.jobs import Jobs
@@ -21,16 +20,16 @@ from nbflow.store.sql.upsert import upsert
 _PUT_VARIABLE, _PUT_CONNECTION, _PUT_POOL = upsert(t.variable), upsert(t.connection), upsert(t.pool)
 
 _SECRET_FIELDS = ("login", "password", "extra")
-"""Fields of a connection that are encrypted, together: even which of them are set is nobody's business."""
+"""Fields of a connection that are encrypted together, so that not even which of them are set is visible."""
 _PLAIN_FIELDS = ("conn_id", "conn_type", "description", "host", "schema", "port")
 
 
-class Secrets(Jobs):
+class VariablesConnectionsPools(Jobs):
     def _key(self) -> Box:
         if self._box is None:
             raise SecretsError(
-                "This metastore was opened without a key, so secrets can be neither read nor written.",
-                hint="Set [core] fernet_key, or let nbflow make the key file of its home.",
+                "The metastore was opened without a Fernet key, so secrets can be neither read nor written.",
+                hint="Set [core] fernet_key, or leave it empty to use the key file in the nbflow home.",
             )
         return self._box
 
@@ -42,7 +41,7 @@ class Secrets(Jobs):
 
     def set_variable(self, key: str, value: str, *, description: str | None = None, actor: str, now: datetime) -> None:
         values = {"key": key, "value": self._key().encrypt(value), "description": description}
-        with self._writing(nudge=False, shown=True) as connection:
+        with self._writing(nudge=False, count_change=True) as connection:
             connection.execute(_PUT_VARIABLE, values)
             self._write_audit(connection, "set_variable", actor, now, {"key": key})
 
@@ -71,7 +70,7 @@ class Secrets(Jobs):
         secret = {name: getattr(connection, name) for name in _SECRET_FIELDS}
         values = {name: getattr(connection, name) for name in _PLAIN_FIELDS}
         values["secret"] = self._key().encrypt(dump_json(secret))
-        with self._writing(nudge=False, shown=True) as transaction:
+        with self._writing(nudge=False, count_change=True) as transaction:
             transaction.execute(_PUT_CONNECTION, values)
             self._write_audit(transaction, "set_connection", actor, now, {"conn_id": connection.conn_id})
 
@@ -84,7 +83,7 @@ class Secrets(Jobs):
         return [self._as_connection(row) for row in rows]
 
     def rotate_secrets(self) -> int:
-        """Encrypt every stored secret anew, with the newest key; returns how many."""
+        """Encrypt every stored secret again with the newest key; returns the number of secrets."""
         box = self._key()
         with self._writing(nudge=False) as connection:
             return sum(
@@ -115,17 +114,17 @@ class Secrets(Jobs):
             raise NbflowError("default_pool cannot be deleted.", hint="Set its slots instead.")
         return self._delete("pool", t.pool.c.name, name, actor, now)
 
-    def _delete(self, what: str, column: Column[Any], key: str, actor: str, now: datetime) -> bool:
+    def _delete(self, kind: str, column: Column[Any], key: str, actor: str, now: datetime) -> bool:
         table = column.table
         with self._writing() as connection:
-            gone = connection.execute(delete(table).where(column == key)).rowcount == 1
-            self._write_audit(connection, f"delete_{what}", actor, now, {column.name: key}, gone)
-        return gone
+            deleted = connection.execute(delete(table).where(column == key)).rowcount == 1
+            self._write_audit(connection, f"delete_{kind}", actor, now, {column.name: key}, deleted)
+        return deleted
 
 
 def _reencrypt(connection: Transaction, table: Table, key: Column[Any], secret: Column[Any], box: Box) -> int:
     rows = connection.execute(select(key, secret)).all()
     for name, stored in rows:
-        fresh = box.encrypt(box.decrypt(stored))
-        connection.execute(update(table).where(key == name).values({secret: fresh}))
+        encrypted = box.encrypt(box.decrypt(stored))
+        connection.execute(update(table).where(key == name).values({secret: encrypted}))
     return len(rows)

@@ -1,4 +1,4 @@
-"""XComs and rendered templates: what an attempt leaves behind."""
+"""XComs and rendered templates."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _OF_INSTANCES = (
     )
     .order_by(_XCOM.c.map_index)
 )
-_LATEST_WITH = (
+_RUNS_BEFORE = (
     select(_RUN.c.id)
     .where(
         _RUN.c.dag_id == bindparam("dag_id"),
@@ -49,55 +49,54 @@ _LATEST_WITH = (
 
 class XComs(Database):
     def _current(self, connection: Connection, attempt_id: str) -> dict[str, Any]:
-        """The place of the instance whose current attempt this is; Postgres keeps it so until the commit."""
+        """The key columns of the instance whose current attempt this is. In Postgres the row is locked until the
+        commit. Raises StaleAttempt."""
         row = connection.execute(self._sql(_CURRENT), {"attempt_id": attempt_id}).first()
         if row is None:
-            raise StaleAttempt(f"Attempt {attempt_id} is no longer current; what it wrote is refused.")
+            raise StaleAttempt(f"Attempt {attempt_id} is not current any more; its write was rejected.")
         return dict(row._mapping)
 
     def xcom_push(self, attempt_id: str, key: str, value: str, *, now: datetime) -> None:
         with self._writing(nudge=False) as connection:
-            place = self._current(connection, attempt_id)
-            connection.execute(
-                _PUT_XCOM, {**place, "key": key, "value": value, "attempt_id": attempt_id, "at": utc(now)}
-            )
+            ti = self._current(connection, attempt_id)
+            connection.execute(_PUT_XCOM, {**ti, "key": key, "value": value, "attempt_id": attempt_id, "at": utc(now)})
 
     def xcom_get(
         self, run: RunKey, task_ids: Sequence[str], key: str, *, map_index: int | None = None, prior_dates: bool = False
     ) -> list[tuple[TaskKey, str]]:
         query = _OF_INSTANCES if map_index is None else _OF_INSTANCES.where(_XCOM.c.map_index == map_index)
-        found: list[tuple[TaskKey, str]] = []
-        with self._reading(whole=True) as connection:
-            here = connection.execute(_RUN_NO, {"dag_id": run.dag_id, "run_id": run.run_id}).first()
-            if here is None:
+        values: list[tuple[TaskKey, str]] = []
+        with self._reading(one_snapshot=True) as connection:
+            run_row = connection.execute(_RUN_NO, {"dag_id": run.dag_id, "run_id": run.run_id}).first()
+            if run_row is None:
                 return []
             for task_id in task_ids:
-                wanted = {"task_id": task_id, "key": key}
-                rows = connection.execute(query, {"run_no": here.id, **wanted}).all()
-                if not rows and prior_dates and here.logical_date is not None:
-                    rows = self._prior(connection, run.dag_id, here.logical_date, wanted, map_index, query)
-                found += [(TaskKey(row.task_id, row.map_index), row.value) for row in rows]
-        return found
+                xcom = {"task_id": task_id, "key": key}
+                rows = connection.execute(query, {"run_no": run_row.id, **xcom}).all()
+                if not rows and prior_dates and run_row.logical_date is not None:
+                    rows = self._prior(connection, run.dag_id, run_row.logical_date, xcom, map_index, query)
+                values += [(TaskKey(row.task_id, row.map_index), row.value) for row in rows]
+        return values
 
     def _prior(
         self,
         connection: Connection,
         dag_id: str,
         at: datetime,
-        wanted: dict[str, str],
+        xcom: dict[str, str],
         map_index: int | None,
         query: Any,
     ) -> Sequence[Any]:
-        has = and_(
+        has_xcom = and_(
             _XCOM.c.run_no == _RUN.c.id,
             _XCOM.c.task_id == bindparam("task_id"),
             _XCOM.c.key == bindparam("key"),
-            or_(bindparam("anywhere") == 1, _XCOM.c.map_index == bindparam("map_index")),
+            or_(bindparam("any_index") == 1, _XCOM.c.map_index == bindparam("map_index")),
         )
-        which = {"anywhere": int(map_index is None), "map_index": -1 if map_index is None else map_index}
-        latest = _LATEST_WITH.where(select(_XCOM.c.run_no).where(has).exists())
-        number = connection.execute(latest, {"dag_id": dag_id, "at": at, **wanted, **which}).scalar()
-        return connection.execute(query, {"run_no": number, **wanted}).all() if number is not None else []
+        index = {"any_index": int(map_index is None), "map_index": -1 if map_index is None else map_index}
+        latest = _RUNS_BEFORE.where(select(_XCOM.c.run_no).where(has_xcom).exists())
+        run_no = connection.execute(latest, {"dag_id": dag_id, "at": at, **xcom, **index}).scalar()
+        return connection.execute(query, {"run_no": run_no, **xcom}).all() if run_no is not None else []
 
     def xcoms(self, run: RunKey, key: TaskKey | None = None) -> list[tuple[TaskKey, str, str]]:
         query = (
@@ -109,12 +108,13 @@ class XComs(Database):
         if key is not None:
             query = query.where(_XCOM.c.task_id == key.task_id, _XCOM.c.map_index == key.map_index)
         with self._reading() as connection:
-            return [(TaskKey(task, index), label, value) for task, index, label, value in connection.execute(query)]
+            rows = connection.execute(query)
+            return [(TaskKey(task_id, index), xcom_key, value) for task_id, index, xcom_key, value in rows]
 
     def put_rendered(self, attempt_id: str, fields: Mapping[str, Any]) -> None:
         with self._writing(nudge=False) as connection:
-            place = self._current(connection, attempt_id)
-            connection.execute(_PUT_RENDERED, {**place, "fields": dict(fields)})
+            ti = self._current(connection, attempt_id)
+            connection.execute(_PUT_RENDERED, {**ti, "fields": dict(fields)})
 
     def rendered(self, run: RunKey, key: TaskKey) -> Mapping[str, Any] | None:
         query = (
@@ -128,5 +128,5 @@ class XComs(Database):
             )
         )
         with self._reading() as connection:
-            found: Mapping[str, Any] | None = connection.execute(query).scalar()
-        return found
+            fields: Mapping[str, Any] | None = connection.execute(query).scalar()
+        return fields

@@ -1,4 +1,4 @@
-"""What is known of the whole history, so that who follows it can tell that nothing was missed.
+"""The head of the history, by which a reader can tell that it has missed nothing.
 
 Revision ID: 0002
 Revises: 0001

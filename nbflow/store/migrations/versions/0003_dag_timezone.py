@@ -1,4 +1,4 @@
-"""The time zone of each DAG in its row: lists need no spec for it.
+"""The time zone of each DAG in its row, so that lists need not read the spec.
 
 Revision ID: 0003
 Revises: 0002

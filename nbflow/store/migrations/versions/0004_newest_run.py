@@ -1,4 +1,4 @@
-"""The run of a DAG that was queued last is found without reading its others.
+"""An index by which the run of a DAG that was queued last is found without reading the DAG's other runs.
 
 Revision ID: 0004
 Revises: 0003
