@@ -28,7 +28,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "tasks": ("tasks", "Tasks of a DAG and their instances: list, test, clear, ..."),
     "backfill": ("backfill", "Run past intervals: create, list, pause, cancel."),
     "why": ("why", "Why a run's tasks wait."),
-    "logs": ("logs", "The log of a task."),
+    "logs": ("logs", "The log of a task; -f follows it as it grows."),
     "simulate": ("simulate", "Watch days of scheduling in seconds, on a simulated clock."),
     "lint": ("lint", "Check all DAG files."),
     "scheduler": ("processes", "Run the scheduler, here, until it is stopped."),
