@@ -239,6 +239,7 @@ COMMANDS = (
     Command(
         name="states",
         magic="%dag states",
+        terminal=False,
         help="List the task instances of a run; without a DAG id, list what the states mean.",
         permission="dags.read",
         arguments=(argument("dag_id", type=DAG, required=False, help=DAG_ID.help), LAST_RUN),

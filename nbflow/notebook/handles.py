@@ -31,7 +31,7 @@ from nbflow.views.task_log import TaskLogQuery
 from nbflow.views.values import cause_words, elapsed, in_zone, state_counts, zone_of
 from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
-from nbflow.way_out import respelled
+from nbflow.way_out import START_SCHEDULER, respelled
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -111,7 +111,8 @@ class _Patience:
         now = time.monotonic()
         self._missed_at = now if self._missed_at is None else self._missed_at
         if now - self._missed_at >= self._seconds:
-            raise mark(NbflowError("No scheduler is running, so this goes no further.", hint="See: %nbflow start."))
+            hint = f"See: {spell(START_SCHEDULER)}."
+            raise mark(NbflowError("No scheduler is running, so this goes no further.", hint=hint))
 
 
 class Watched:
