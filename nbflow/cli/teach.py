@@ -1,11 +1,11 @@
-"""labs, quiz: what ``%lab`` and ``%quiz`` are in a notebook, in a terminal. Progress is the same: it is the home's."""
+"""labs, quiz: the terminal forms of ``%lab`` and ``%quiz``, with the same progress in the home."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, declared
+from nbflow.cli.declaring import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.commands.way_out import Surface
 from nbflow.way_out import way
@@ -36,7 +36,7 @@ def labs(call: Call) -> int:
     lab = open_lab(args.name, call.app, surface=Surface.TERMINAL)
     if args.number is None:
         print(output.harmless(repr(lab)))
-        print(f"Its notebook: {lab.notebook}")
+        print(f"Notebook: {lab.notebook}")
         return 0
     result = lab.check(args.number, *args.answer)
     print(output.harmless(repr(result)))
@@ -51,7 +51,7 @@ def quiz(call: Call) -> int:
     args, progress = call.args, Progress(call.settings.home)
     if args.name is None:
         sessions = [QuizSession(load_quiz(name), progress) for name in quiz_names()]
-        call.show([_row(session) for session in sessions], empty="There are no quizzes.", columns=QUIZ_COLUMNS)
+        call.show([_row(session) for session in sessions], empty="No quizzes.", columns=QUIZ_COLUMNS)
         return 0
     session = QuizSession(load_quiz(args.name), progress)
     if args.number is None:
@@ -59,7 +59,7 @@ def quiz(call: Call) -> int:
         return 0
     if not args.answer:
         raise UsageError(
-            "nbflow quiz: what is the answer?", hint=f"Say: {way('quiz', args.name, str(args.number), 'ANSWER')}"
+            "nbflow quiz: no answer.", hint=f"Answer with: {way('quiz', args.name, str(args.number), 'ANSWER')}"
         )
     feedback = session.answer(args.number, " ".join(args.answer))
     print(output.harmless(repr(feedback)))
@@ -78,12 +78,12 @@ def _row(session: QuizSession) -> dict[str, object]:
 def _print_questions(session: QuizSession) -> None:
     from nbflow.teach.quiz import answered_right, question_text
 
-    words = {True: " (right)", False: " (wrong so far)", None: ""}
+    labels = {True: " (right)", False: " (wrong so far)", None: ""}
     print(f"{session.quiz.title}\n{session.quiz.about}")
     for question in session.quiz.questions:
-        state = words[answered_right(session.items.get(question.number))]
-        print(f"\n{question.number}.{state} {question_text(question)}")
+        label = labels[answered_right(session.items.get(question.number))]
+        print(f"\n{question.number}.{label} {question_text(question)}")
     print(f"\nAnswer with: {way('quiz', session.quiz.name, 'NUMBER', 'ANSWER')}. {session.score}.")
 
 
-COMMANDS = (declared("labs", OUTPUT, run=labs), declared("quiz", OUTPUT, run=quiz))
+COMMANDS = (terminal_command("labs", OUTPUT, run=labs), terminal_command("quiz", OUTPUT, run=quiz))
