@@ -125,7 +125,7 @@ def _entry_row(entry: BackfillEntry) -> dict[str, Any]:
         "data_interval_start": entry.info.data_interval.start,
         "data_interval_end": entry.info.data_interval.end,
         "run_id": entry.run_id,
-        "action": action if entry.not_created_because is None else f"skip: {entry.not_created_because}",
+        "action": action if entry.not_created_because is None else f"leave alone: {entry.not_created_because}",
     }
 
 

@@ -124,7 +124,7 @@ def _probe_port(connection: Connection) -> tuple[bool | None, str]:
         return None, f"{no_hook}, and the connection has no {'port' if connection.host else 'host'}"
     try:
         with socket.create_connection((connection.host, port), timeout=5):
-            return None, f"{connection.host} accepts connections on port {port}; {no_hook} for a login"
+            return None, f"{connection.host} accepts connections on port {port}, but {no_hook} to test the login"
     except OSError as error:
         return False, f"{connection.host} does not accept connections on port {port}: {error}"
 

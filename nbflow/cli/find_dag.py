@@ -168,7 +168,7 @@ def note_unread_files(call: Call) -> None:
     if unread := unread_files(call):
         files = "1 new file" if len(unread) == 1 else f"{len(unread)} new files"
         output.note(
-            f"No scheduler is running, so {files} in {call.settings.core.dags_folder} were not parsed. "
+            f"No scheduler is running, so nothing has parsed {files} in {call.settings.core.dags_folder}. "
             f"Start one with: {START_SCHEDULER}. Or add --local."
         )
 
