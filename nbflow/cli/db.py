@@ -12,7 +12,7 @@ from nbflow.cli.declaring import YES, Command, terminal_command
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, StoreError
 from nbflow.store.base import Store
-from nbflow.way_out import way
+from nbflow.way_out import STOP_SCHEDULER
 
 
 def _store(call: Call) -> Store:
@@ -97,12 +97,11 @@ def _refuse_while_scheduler_runs(call: Call, store: Store) -> None:
         store.check()
     except StoreError:
         return  # without tables there is no scheduler
-    stop = way("stop")
     if running := living(store, call.settings, SystemClock().now()):
         raise NbflowError(
             f"A scheduler is running on {store.url} (pid {running[0].pid} on {running[0].hostname}).",
-            hint=f"Stop it first with: {stop}",
-            ways=(stop,),
+            hint=f"Stop it first with: {STOP_SCHEDULER}",
+            ways=(STOP_SCHEDULER,),
         )
 
 

@@ -36,7 +36,7 @@ def clean(call: Call) -> int:
 def _show_cleaned(call: Call, result: Result) -> None:
     call.show(result.rows, empty=NO_ROWS, columns=COLUMNS)
     if result.rows and not call.args.skip_archive:
-        export, drop = way("db export-archived"), way("db drop-archived")
+        export, drop = way("db export-archived", "--output-path", "FOLDER"), way("db drop-archived")
         output.note(f"The rows are archived. Write them to files with: {export}. Delete them with: {drop}")
 
 

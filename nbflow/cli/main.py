@@ -28,7 +28,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "tasks": ("tasks", "Manage tasks and task instances: list, test, clear, mark ..."),
     "backfill": ("backfill", "Manage backfills: create, list, pause, cancel."),
     "why": ("why", "Explain why the tasks of a run wait."),
-    "logs": ("logs", "Show the log of a task."),
+    "logs": ("logs", "Show or follow the log of a task."),
     "simulate": ("simulate", "Simulate days of scheduling in seconds."),
     "lint": ("lint", "Check all DAG files."),
     "scheduler": ("processes", "Run the scheduler."),

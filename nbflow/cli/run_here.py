@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from nbflow.errors import NbflowError
+from nbflow.way_out import START_SCHEDULER
 
 if TYPE_CHECKING:
     from nbflow.app import App
@@ -105,7 +106,7 @@ def follow(app: App, runs: Sequence[RunKey], progress: Progress, alive: Callable
         if not app.store.wait_for_change(token, timeout=LIVENESS_CHECK_SECONDS) and not alive():
             raise NbflowError(
                 "The scheduler stopped before the runs ended; the runs are kept.",
-                hint="Start one with: nbflow scheduler",
+                hint=f"Start one with: {START_SCHEDULER}",
             )
 
 

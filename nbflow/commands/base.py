@@ -67,6 +67,8 @@ class Command:
     """Valid arguments, as typed."""
     magic: str = ""
     """The line magic that runs it: "%dag pause"; empty: none."""
+    terminal: bool = True
+    """Whether the command line has it too."""
     aliases: tuple[str, ...] = ()
     changes: bool = False
     run: Callable[[Context, Values], Result] | None = None

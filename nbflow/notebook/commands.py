@@ -16,8 +16,8 @@ from nbflow.commands.context import Context
 from nbflow.commands.way_out import Surface
 from nbflow.errors import NbflowError
 from nbflow.notebook.error_display import told_in_one_line
-from nbflow.notebook.handles import Shown
 from nbflow.notebook.session import Session, session
+from nbflow.notebook.shown import Shown
 from nbflow.ui.html import message_bundle
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from nbflow.notebook.cell_output import dag_picture
 from nbflow.notebook.cells import run_cell, run_shared
 from nbflow.notebook.commands import carried_out
 from nbflow.notebook.error_display import told_in_one_line
-from nbflow.notebook.handles import Shown, seen
 from nbflow.notebook.session import Session, end_session, session
+from nbflow.notebook.shown import Shown, seen
 from nbflow.services import schedulers
 from nbflow.sources.cell_options import OPTIONS, SHARED, help_text, parse_magic
 from nbflow.ui.html import message_bundle

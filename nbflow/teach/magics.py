@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from nbflow.arguments import NOTEBOOK, HelpRequested, Parser, Values, split_line
 from nbflow.commands import magics
 from nbflow.notebook.error_display import told_in_one_line
-from nbflow.notebook.handles import Shown
+from nbflow.notebook.shown import Shown
 from nbflow.teach.lab import Lab, Result, open_lab
 from nbflow.teach.lab_table import LABS
 from nbflow.teach.questions import quiz_names

@@ -1,9 +1,9 @@
 """Answering a quiz. The form in :mod:`nbflow.teach.quiz_form` makes the same calls::
 
-    quiz = open_quiz("dag_concepts")
-    quiz                      # the form, or the questions as text
-    quiz.answer(3, "c e a d b")
-    quiz.score
+quiz = open_quiz("dag_concepts")
+quiz                      # the form, or the questions as text
+quiz.answer(3, "c e a d b")
+quiz.score
 """
 
 from __future__ import annotations

@@ -368,7 +368,7 @@ def test_state_of_a_task(nbflow, sales):
     unsaid = nbflow("tasks", "state", "sales", "double", "2024-01-05")
     assert unsaid.err.endswith("double is mapped: pass --map-index 0 to 1.\n")
     unmapped = nbflow("tasks", "state", "sales", "extract", "2024-01-05", "--map-index", "0")
-    assert unmapped.err.endswith(" has no task instance extract[0]. extract is not mapped in this run: omit --map-index.\n")
+    assert unmapped.err.endswith(" no task instance extract[0]. extract is not mapped in this run: omit --map-index.\n")
 
 
 @pytest.mark.parametrize("command", ["test", "render"])
@@ -552,7 +552,7 @@ def test_a_test_makes_no_file(connection_test, tmp_path):
     path = tmp_path / "shop.db"
     code, said = connection_test(f"sqlite:///{path}")
     assert (code, path.exists()) == (1, False)
-    assert said.startswith(f"db: does not work: There is no file {path};")
+    assert said.startswith(f"db: does not work: File {path} does not exist;")
 
 
 def test_a_file_that_is_no_database_does_not_work(connection_test, dag_file):
@@ -563,7 +563,7 @@ def test_a_file_that_is_no_database_does_not_work(connection_test, dag_file):
 
 
 def test_a_folder_is_tested_by_its_hook(connection_test, tmp_path):
-    assert connection_test(f"fs://?path={tmp_path}") == (0, f"db: works: Path {tmp_path} is existing\n")
+    assert connection_test(f"fs://?path={tmp_path}") == (0, f"db: works: Path {tmp_path} exists\n")
 
 
 @pytest.mark.postgres

@@ -304,7 +304,7 @@ def test_planning_ahead(shell: Shell) -> None:
     dry = shell.run("%dag backfill sales 2024-01-01 2024-01-03 --dry-run")
     assert [f"{date:%Y-%m-%d}" for date in dry.dates] == ["2024-01-01", "2024-01-02", "2024-01-03"]
     assert dry.dry_run
-    assert "3 runs will be made" in repr(dry)
+    assert "3 runs will be created" in repr(dry)
     assert len(shell.run("%dag next sales 3")) == 3
     simulation = shell.run("%dag simulate sales --days 7 --start 2024-03-01").data
     assert [run.state for run in simulation.runs] == ["success"] * len(simulation.runs)
@@ -332,7 +332,7 @@ def test_files_that_do_not_load_are_listed(shell: Shell, own_home: Path) -> None
     )
     # Then the list says so, below the DAGs
     text = repr(shell.run("%dag list"))
-    assert text.startswith("No DAG yet.")
+    assert text.startswith("There is no DAG yet.")
     assert "Import errors" in text
     assert "report.ipynb, cell 2" in text
     assert "InvalidDag: no" in text
