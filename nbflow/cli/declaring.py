@@ -96,9 +96,9 @@ def run_and_print(command: DeclaredCommand, call: Call, *, show: Show | None = N
     result = run_command(command, call.context, call.args, confirm=confirm)
     if result is None:
         return 1
-    code = 0
+    code = 0 if result.ok else 1
     if show is not None:
-        code = show(call, result) or 0
+        code = show(call, result) or code
     elif result.rows and hasattr(call.args, "output"):
         call.show(result.rows)
     elif to_stderr:

@@ -22,7 +22,7 @@ from nbflow.errors import NbflowError, did_you_mean
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-#: first word of a command -> (module of nbflow.cli, help)
+#: first word of a command -> (module of nbflow.cli, empty if all commands are generated; help)
 GROUPS: Mapping[str, tuple[str, str]] = {
     "dags": ("dags", "Manage DAGs: list, show, check, test, trigger, pause ..."),
     "tasks": ("tasks", "Manage tasks and task instances: list, test, clear, mark ..."),
@@ -34,8 +34,8 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "scheduler": ("processes", "Run the scheduler."),
     "standalone": ("processes", "Create the home if needed and run the scheduler."),
     "lab": ("lab", "Run JupyterLab and a scheduler."),
-    "labs": ("teach", "List labs, show one, or check an exercise."),
-    "quiz": ("teach", "List quizzes, show one, or answer a question."),
+    "labs": ("", "List labs, show one, or check an exercise."),
+    "quiz": ("", "List quizzes, show one, or answer a question."),
     "status": ("processes", "Show whether a scheduler is running, and the active runs."),
     "stop": ("processes", "Stop the schedulers of this home."),
     "jobs": ("processes", "List or check the processes of nbflow."),
@@ -131,7 +131,7 @@ def _run(command: Command, args: Values, environ: Mapping[str, str]) -> int:
 def commands_of(group: str) -> list[Command]:
     """All commands whose first word is ``group``."""
     module, _ = GROUPS[group]
-    commands: Sequence[Command] = import_module(f"nbflow.cli.{module}").COMMANDS
+    commands: Sequence[Command] = import_module(f"nbflow.cli.{module}").COMMANDS if module else ()
     defined = [command for command in commands if command.name.split()[0] == group]
     return [*defined, *generated_commands(group, defined)]
 

@@ -77,11 +77,16 @@ class DagProcessor:
         clock: Clock,
         loading: LoadingOptions,
         environment: Mapping[str, str],
-        desk_of: Callable[[Store], TaskApi],
+        task_api_of: Callable[[Store], TaskApi],
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings, self.clock, self.on_change = settings, clock, on_change
-        self._open_store, self._loading, self._environment, self._desk_of = open_store, loading, environment, desk_of
+        self._open_store, self._loading, self._environment, self._task_api_of = (
+            open_store,
+            loading,
+            environment,
+            task_api_of,
+        )
         self._thread: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
         self._stop = threading.Event()
@@ -200,7 +205,7 @@ class _Work:
         self.examples = settings.core.load_examples
         self.subprocess_jobs = SubprocessJobs(
             environment=processor._environment,
-            answer=processor._desk_of(store).handle_parse_request,
+            answer=processor._task_api_of(store).handle_parse_request,
             log=log.warning,
             memory_limit_bytes=settings.core.task_memory_limit * 2**20 or None,
         )
