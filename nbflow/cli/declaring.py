@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from nbflow.arguments import FILE, Argument, argument, switch
+from nbflow.cli import output
 from nbflow.commands import command_named, commands_of
 from nbflow.commands.base import Command as DeclaredCommand
 from nbflow.commands.base import Preview, Result, run_command
@@ -84,8 +85,6 @@ def terminal_command(
 def run_and_print(command: DeclaredCommand, call: Call, *, show: Show | None = None, to_stderr: bool = False) -> int:
     """Run a command and print its rows to stdout in the output format, or its sentence if it has no rows. ``to_stderr``
     sends the sentence to stderr, as it is not a result for scripts. With ``--dry-run``, only print the preview."""
-    from nbflow.cli import output
-
     if getattr(call.args, "dry_run", False):
         return _print_preview(call, command.preview(call.context, call.args))
 
@@ -111,8 +110,6 @@ def run_and_print(command: DeclaredCommand, call: Call, *, show: Show | None = N
 
 
 def _print_preview(call: Call, preview: Preview | None) -> int:
-    from nbflow.cli import output
-
     assert preview is not None
     if hasattr(call.args, "output"):
         call.show(preview.items)
@@ -124,8 +121,6 @@ def _print_preview(call: Call, preview: Preview | None) -> int:
 
 def _note_items(preview: Preview | None) -> None:
     """Print the task instances that would change to stderr, one line per run."""
-    from nbflow.cli import output
-
     runs: dict[str, list[str]] = {}
     for item in preview.items if preview else ():
         if "task_id" in item:

@@ -11,11 +11,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from nbflow.app import App
+from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
+from nbflow.execution.task_log_format import LineFormatter
 from nbflow.way_out import START_SCHEDULER
 
 if TYPE_CHECKING:
-    from nbflow.app import App
     from nbflow.cli.invocation import Call
     from nbflow.cli.progress import Progress
     from nbflow.core.snapshot import Run, RunKey
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def logging_to_stderr(level: str, stream: TextIO | None = None) -> Iterator[None]:
     """Write log lines of nbflow and of tasks to stderr, or to ``stream``, inside the ``with`` block."""
-    from nbflow.execution.task_log_format import LineFormatter
-
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(LineFormatter())
     root = logging.getLogger()
@@ -94,8 +94,6 @@ LIVENESS_CHECK_SECONDS = 5.0
 
 def follow(app: App, runs: Sequence[RunKey], progress: Progress, alive: Callable[[], bool]) -> list[Run]:
     """Wait until a scheduler has finished the runs. Raises NbflowError once no scheduler is ``alive``."""
-    from nbflow.core.states import RUN_FINISHED
-
     while True:
         token = app.store.change_token()
         current = [run for key in runs if (run := app.store.run(key)) is not None]
@@ -114,8 +112,6 @@ def drive(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:
     """Execute the runs in this process, with a scheduler that creates no scheduled runs and parses no DAG files. It
     also starts other queued task instances, and returns them to the queue at the end."""
     from dataclasses import replace
-
-    from nbflow.app import App
 
     quiet = replace(app.settings, scheduler=replace(app.settings.scheduler, use_job_schedule=False))
     here = App(settings=quiet, store=app.store, clock=app.clock, environ=app.environ)
