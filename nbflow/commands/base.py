@@ -32,6 +32,8 @@ class Result:
     value: Any = None
     """Return value of the function in ``nbflow.notebook``."""
     warnings: tuple[str, ...] = ()
+    ok: bool = True
+    """False: it was done, and its outcome is a failure (a wrong answer, say). A terminal then ends with exit code 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

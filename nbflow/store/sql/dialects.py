@@ -27,6 +27,7 @@ all others, so the lock, the rows and the COMMIT are sent in one pipeline, after
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -176,8 +177,11 @@ class SqliteDialect:
     def create_database(self) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Readable by its owner only; SQLite gives its -wal and -shm files the same mode.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            # Readable by its owner only; SQLite gives its -wal and -shm files the same mode. An existing file must not
+            # be opened here: closing it would release the locks that this process's other connections hold on it, and
+            # other processes would then delete a write-ahead log that is in use.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except OSError as error:
             raise StoreError(f"The metastore {self.path} cannot be created: {error.strerror}.") from error
         try:
