@@ -46,7 +46,7 @@ def simulate(
     if end <= start:
         raise InvalidArgument(
             f"The end of the simulation, {end.isoformat()}, must be after its start, {start.isoformat()}.",
-            hint="Pass days=, or a later until=.",
+            hint="Choose a later end, or more days.",
         )
     chosen = outcomes or (as_last_time(store, dag.dag_id) if store is not None else Script())
     sizes, assumed = _pools(dag, store, pools)
