@@ -33,6 +33,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from watchfiles import watch
+
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.spec import DagSpec
@@ -161,8 +163,6 @@ class DagProcessor:
     def _watch_one(self, folder: Path, identity: Identity | None) -> None:
         """Tell of changes as long as the folder is this one. What watches keeps to a folder that was deleted, or to
         which a link led, and hears of nothing any more; another may stand in its place by then."""
-        from watchfiles import watch
-
         if identity is None:
             self._stop.wait(FOLDER_SECONDS)
             return

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from nbflow.execution.child import limit_memory
 from nbflow.execution.event_loop import EventLoop
 from nbflow.execution.fork_server import UserCode
+from nbflow.execution.fork_server import main as serve
 from nbflow.execution.process_pool import ChildProcess, ProcessExit, ProcessPool, ProcessPoolOptions, respond_to
 
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -55,8 +57,6 @@ def _do(payload: Mapping[str, Any]) -> _Done:
     import os
     from importlib import import_module
 
-    from nbflow.execution.child import limit_memory
-
     if payload["job"] == "parse":  # what the file prints is kept; what its subprocesses print would fill our log
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
@@ -75,8 +75,6 @@ def _no_tries(*_: Any) -> NoReturn:
 
 def main() -> NoReturn:
     """Entry point of the base."""
-    from nbflow.execution.fork_server import main as serve
-
     serve(UserCode(load=_do, run=_no_tries))
 
 
