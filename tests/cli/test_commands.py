@@ -421,7 +421,7 @@ def test_simulate_shows_days_and_says_what_it_assumes(nbflow, sales):
 def test_simulate_refuses_words_that_it_does_not_know(nbflow, sales):
     done = nbflow("simulate", "sales", "extract=explode", "-S", sales)
     assert done.code == 2
-    assert done.err.startswith("nbflow simulate: extract=explode is not understood; a task may success, fail,")
+    assert done.err.startswith("nbflow simulate: extract=explode is invalid; an outcome is one of success, fail,")
 
 
 # ---------------------------------------------------------------------------------------------- variables, pools, files
