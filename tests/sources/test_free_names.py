@@ -92,12 +92,6 @@ def missed_by_python(program: str) -> set[str]:
         return set(defined)
 
 
-def bound_in_classes(program: str) -> set[str]:
-    classes = (node for node in ast.walk(ast.parse(program)) if isinstance(node, ast.ClassDef))
-    names = (node for body in classes for node in ast.walk(body) if isinstance(node, ast.Name))
-    return {name.id for name in names if isinstance(name.ctx, ast.Store)}
-
-
 @given(programs())
 def test_every_name_that_python_misses_is_unresolved(program: str) -> None:
     # Given a program that Python can compile
@@ -108,9 +102,8 @@ def test_every_name_that_python_misses_is_unresolved(program: str) -> None:
     code = read_code(program)
     # When it is run until no name is missing
     missed = missed_by_python(program)
-    # Then the missing names are those that were unresolved, except names that it binds at the top level or in a class:
-    # there a name may be read before it is bound (`class a: b = b`), which symtable does not tell apart
-    assert missed - code.defined - bound_in_classes(program) <= set(unresolved(code, ()))
+    # Then the missing names are those that were unresolved, except names that it binds at the top level
+    assert missed - code.defined <= set(unresolved(code, ()))
 
 
 @given(programs())
