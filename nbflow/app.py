@@ -98,12 +98,12 @@ class App:
 
         core = self.settings.core
         return TimetableClient(
-            lambda: SubprocessJobs(environment=self._errand_environment(), answer=self.task_api.handle_parse_request),
+            lambda: SubprocessJobs(environment=self._job_environment(), handle_request=self.task_api.handle_parse_request),
             loading=self.loading_options(),
             seconds=core.dagbag_import_timeout,
         )
 
-    def _errand_environment(self) -> dict[str, str]:
+    def _job_environment(self) -> dict[str, str]:
         from nbflow.execution.child_environment import minimal_environment
 
         environment = minimal_environment(self.environ, self.settings.core.task_environment)
@@ -119,7 +119,7 @@ class App:
         call_here: Callable[[Callback], None] | None = None,
     ) -> Scheduler:
         """A scheduler with the configured executor (or the one given). ``on_callbacks`` is told when callback intents
-        were stored; a DAG processor carries them out (``DagProcessor.call_back``). With ``call_here`` they are not
+        were stored; a DAG processor carries them out (``DagProcessor.notify_callbacks``). With ``call_here`` they are not
         stored but given to it, after the states that caused them are."""
         from nbflow.services.scheduler import Scheduler
 
@@ -224,8 +224,8 @@ class App:
             settings=self.settings,
             clock=self.clock,
             loading=self.loading_options(),
-            environment=self._errand_environment(),
-            desk_of=lambda store: replace(self.task_api, store=store, secrets=self._secrets_of(store)),
+            environment=self._job_environment(),
+            task_api_of=lambda store: replace(self.task_api, store=store, secrets=self._secrets_of(store)),
             on_change=on_change,
         )
 

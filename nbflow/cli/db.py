@@ -84,7 +84,7 @@ def reset(call: Call) -> int:
     _refuse_beside_scheduler(call, store)
     if not call.sure(f"Delete everything in {store.url}?"):
         return 1
-    empty(store, make_again=not call.args.skip_init)
+    empty(store, recreate=not call.args.skip_init)
     print(f"{store.url} is empty{'' if call.args.skip_init else ' and ready'}.")
     return 0
 

@@ -237,17 +237,17 @@ class FolderDags:
 
 
 def _store_file(call: Call, dag_id: str, subdir: str) -> DagVersion:
-    from nbflow.services.registration import keep_version
+    from nbflow.services.registration import register_unscheduled
     from nbflow.store.base import DagVersion
 
     _, loaded = dag_of(call, dag_id, subdir)
     version = DagVersion(dag_id=dag_id, spec=loaded.specs[dag_id], fileloc=loaded.path, files=loaded.files)
-    return keep_version(call.app.store, version, call.now())
+    return register_unscheduled(call.app.store, version, call.now())
 
 
 def register(call: Call, loaded: Loaded, dag_ids: Sequence[str]) -> list[DagVersion]:
     """Let the schedule follow DAGs of a file in the DAGs folder, as the DAG processor does when it first sees it."""
-    from nbflow.services.registration import follow_file
+    from nbflow.services.registration import register_scheduled
     from nbflow.store.base import DagVersion
 
     app, now = call.app, call.now()
@@ -255,4 +255,4 @@ def register(call: Call, loaded: Loaded, dag_ids: Sequence[str]) -> list[DagVers
         DagVersion(dag_id=dag_id, spec=loaded.specs[dag_id], fileloc=loaded.path, files=loaded.files)
         for dag_id in dag_ids
     ]
-    return [follow_file(app.store, version, app.settings, now) for version in versions]
+    return [register_scheduled(app.store, version, app.settings, now) for version in versions]

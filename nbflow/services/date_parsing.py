@@ -1,4 +1,4 @@
-"""Dates as people type them: ISO 8601 with or without time and offset, and a few words."""
+"""Dates that users type: ISO 8601 with or without time and offset, now, today, yesterday and tomorrow."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _WORDS = {"today": 0, "yesterday": -1, "tomorrow": 1}
 
 
 def parse_date(text: str, *, zone: tzinfo = UTC, now: datetime | None = None) -> datetime:
-    """An aware UTC datetime. Text without an offset is wall-clock time in ``zone``; ``now``, ``today`` and
-    ``yesterday`` need ``now``. Raises ValueError that shows the forms that are understood."""
+    """An aware datetime in UTC. Text without an offset is wall-clock time in ``zone``; the words ``now``, ``today``,
+    ``yesterday`` and ``tomorrow`` need the argument ``now``. Raises ValueError, which shows the accepted forms."""
     word = text.strip().lower()
     if now is not None and word == "now":
         return now.astimezone(UTC)
@@ -22,6 +22,6 @@ def parse_date(text: str, *, zone: tzinfo = UTC, now: datetime | None = None) ->
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise ValueError(
-            f"{text!r} is not a date. Give one like 2024-01-31, 2024-01-31T06:00 or 2024-01-31T06:00:00+01:00."
+            f"{text!r} is not a date. Use a form like 2024-01-31, 2024-01-31T06:00 or 2024-01-31T06:00:00+01:00."
         ) from None
     return as_utc(moment, zone)

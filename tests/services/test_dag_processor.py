@@ -271,7 +271,7 @@ def test_more_callbacks_than_are_taken_at_once_are_all_called(stage):
         """,
     )
     stage.process()
-    stage.schedule(on_callbacks=stage.processor.call_back)
+    stage.schedule(on_callbacks=stage.processor.notify_callbacks)
     stage.run_to_end(stage.ops.trigger("d").key)
     stage.process()
 

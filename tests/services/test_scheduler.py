@@ -498,7 +498,7 @@ with DAG("d", schedule=None, on_failure_callback=note("dag")):
     )
     stage.process()
     assert stage.store.import_errors() == []
-    stage.schedule(on_callbacks=stage.processor.call_back)
+    stage.schedule(on_callbacks=stage.processor.notify_callbacks)
     run, states = trigger_and_end(stage)
     stage.process()
 

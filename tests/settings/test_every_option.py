@@ -193,9 +193,9 @@ def triggered_for_later(here: Place) -> int:
 
 
 def processor_work(here: Place) -> Any:
-    from nbflow.services.dag_processor import _Work
+    from nbflow.services.dag_processor import _Worker
 
-    return _Work(here.app.processor(), here.app.store)
+    return _Worker(here.app.processor(), here.app.store)
 
 
 def parsed_at_once(here: Place) -> int:
@@ -203,8 +203,8 @@ def parsed_at_once(here: Place) -> int:
     work = processor_work(here)
     work.queue.extend(("a.py", "b.py", "c.py"))
     work.parser.parse = lambda *_, **__: None  # a parse that never ends
-    work._feed()
-    return len(work.in_work)
+    work._start_parsing()
+    return len(work.parsing)
 
 
 def until_the_next_look(here: Place) -> float:
