@@ -237,7 +237,7 @@ def run_task(nbflow_app: App) -> RunTask:
         given = {(key, "return_value") if isinstance(key, str) else key: v for key, v in (upstream or {}).items()}
         spec = dag.to_spec(nbflow_app.compile_options())
         date = _date(logical_date, nbflow_app)
-        one = task_test(nbflow_app, dag, spec, task_id, run=date, map_index=map_index, conf=conf or {}, given=given)
+        one = task_test(nbflow_app, dag, spec, task_id, run=date, map_index=map_index, conf=conf or {}, xcoms=given)
         event = one.run().event
         error = event.error if isinstance(event, Failed) else ""
         return TaskResult(state=state_of(event), xcoms=one.pushed, error=error, rendered=one.rendered)

@@ -91,14 +91,14 @@ def reset(call: Call) -> int:
 
 def _refuse_beside_scheduler(call: Call, store: Store) -> None:
     from nbflow.clock import SystemClock
-    from nbflow.services.schedulers import living
+    from nbflow.services.schedulers import running_schedulers
 
     try:
         store.check()
     except StoreError:
         return  # no tables, so no scheduler on them
     end = way("stop")
-    if running := living(store, call.settings, SystemClock().now()):
+    if running := running_schedulers(store, call.settings, SystemClock().now()):
         raise NbflowError(
             f"A scheduler is running on {store.url} (pid {running[0].pid} on {running[0].hostname}).",
             hint=f"End it first: {end}.",

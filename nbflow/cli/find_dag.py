@@ -173,11 +173,11 @@ def say_unread(call: Call) -> None:
 
 def unread_files(call: Call) -> list[str]:
     """Files of the DAGs folder of which the metastore knows nothing, while no scheduler is there to read them."""
-    from nbflow.services.schedulers import living
+    from nbflow.services.schedulers import running_schedulers
     from nbflow.sources.discovery import is_dag_file
 
     store = call.app.store
-    if living(store, call.settings, call.now()):
+    if running_schedulers(store, call.settings, call.now()):
         return []
     read = {row.fileloc for row in store.dags(include_stale=True)} | {fault.fileloc for fault in store.import_errors()}
     return [path for path in files_of(call, None) if path not in read and is_dag_file(path)]

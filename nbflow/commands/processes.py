@@ -18,15 +18,15 @@ def _start(context: Context, args: Values) -> Result:
 
     found = schedulers.ensure(context.app)
     said = "Started: " if found.started else "There is one already: "
-    return Result(text=f"{said}{schedulers.text_of(found.job)}.", value=found.job)
+    return Result(text=f"{said}{schedulers.describe(found.job)}.", value=found.job)
 
 
 def _stop(context: Context, args: Values) -> Result:
     from nbflow.services import schedulers
 
     stopped = schedulers.stop(context.app, seconds=args.timeout)
-    if stopped.elsewhere and not stopped.ended:
-        other, stop = stopped.elsewhere[0], way("stop")
+    if stopped.on_other_hosts and not stopped.ended:
+        other, stop = stopped.on_other_hosts[0], way("stop")
         raise Refused(
             f"The scheduler runs on {other.hostname} (pid {other.pid}).", hint=f"Stop it there: {stop}", ways=(stop,)
         )
@@ -36,7 +36,7 @@ def _stop(context: Context, args: Values) -> Result:
         rows=tuple(map(_row, stopped.ended)),
         value=next(iter(stopped.ended), None),
         warnings=tuple(
-            f"A scheduler runs on {job.hostname} (pid {job.pid}): stop it there." for job in stopped.elsewhere
+            f"A scheduler runs on {job.hostname} (pid {job.pid}): stop it there." for job in stopped.on_other_hosts
         ),
     )
 
@@ -44,8 +44,9 @@ def _stop(context: Context, args: Values) -> Result:
 def _stop_preview(context: Context, args: Values) -> Preview:
     from nbflow.services import schedulers
 
-    here = [job for job in schedulers.living(context.store, context.settings, context.now()) if schedulers.is_here(job)]
-    return Preview(text=f"{len(here)} schedulers would be stopped.", items=tuple(map(_row, here)))
+    running = schedulers.running_schedulers(context.store, context.settings, context.now())
+    local = [job for job in running if schedulers.is_local(job)]
+    return Preview(text=f"{len(local)} schedulers would be stopped.", items=tuple(map(_row, local)))
 
 
 def _row(job: Job) -> dict[str, object]:

@@ -123,9 +123,7 @@ class DagProcessor:
             requested = self._scans_requested
         self._wake()
         with self._condition:
-            done = self._condition.wait_for(
-                lambda: self._scans_done >= requested or self._failure is not None, timeout
-            )
+            done = self._condition.wait_for(lambda: self._scans_done >= requested or self._failure is not None, timeout)
         self.check()
         return done
 

@@ -26,7 +26,7 @@ from nbflow.services.date_parsing import parse_date
 from nbflow.services.file_parsing import with_recorded_runs
 from nbflow.services.operations import check_conf
 from nbflow.services.scheduler import LoopResult, Scheduler
-from nbflow.services.schedulers import living
+from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import reasons
 from nbflow.store.base import DagVersion
 
@@ -179,7 +179,7 @@ def _is_finished(scheduler: Scheduler, result: LoopResult) -> bool:
 def log_waits(app: App, runs: Sequence[RunKey], addition: str) -> None:
     """Log why each unfinished task of these runs waits."""
     now = app.clock.now()
-    schedulers = living(app.store, app.settings, now)
+    schedulers = running_schedulers(app.store, app.settings, now)
     for run in runs:
         for key, wait in reasons(app.store, run, schedulers, now).items():
             log.warning("%s: %s (%s)", key, wait.text.rstrip("."), addition)

@@ -119,7 +119,9 @@ class Parser:
             "now": self.now().isoformat(),
             "last": last or {},
         }
-        self.subprocess_jobs.send(payload, seconds=self.seconds, done=lambda result: done(self._parse_result(path, result)))
+        self.subprocess_jobs.send(
+            payload, seconds=self.seconds, done=lambda result: done(self._parse_result(path, result))
+        )
 
     def _parse_result(self, path: str, result: JobResult) -> ParseResult:
         if result.content is not None:

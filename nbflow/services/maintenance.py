@@ -1,5 +1,5 @@
-"""The metastore's tables: creating, migrating, cleaning and emptying them. Deletions of rows and rotations of the Fernet
-key are written to the audit log."""
+"""The metastore's tables: creating, migrating, cleaning and emptying them. Deletions of rows and rotations of the
+Fernet key are written to the audit log."""
 
 from __future__ import annotations
 

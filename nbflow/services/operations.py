@@ -33,7 +33,7 @@ from nbflow.errors import (
     StalePlan,
     TaskInstanceNotFound,
 )
-from nbflow.services.schedulers import living
+from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run, explain_task
 from nbflow.store.base import BackfillRow, DagVersion, Store
 from nbflow.way_out import SEE_DAGS, nearest, way
@@ -268,7 +268,8 @@ class Operations:
         return self.store.set_paused(dag_id, paused, actor=self.actor, now=self.clock.now())
 
     def delete_dag(self, dag_id: str, *, dry_run: bool = False) -> int:
-        """Delete a DAG with its runs and history; returns how many rows went, or would go."""
+        """Delete a DAG with its runs and history; returns the number of rows. Raises DagNotFound, and NbflowError while
+        a run is running."""
         self.version(dag_id)
         return self.store.delete_dag(dag_id, actor=self.actor, now=self.clock.now(), dry_run=dry_run)
 
@@ -435,9 +436,9 @@ class Operations:
     # --- why
 
     def why(self, run: RunKey, key: TaskKey | None = None) -> Mapping[TaskKey, WaitReason]:
-        """Why each waiting task instance of a run (or the one with ``key``) waits, by the scheduler's own evaluation."""
+        """Why each waiting task instance of a run (or the one with ``key``) waits, by the scheduler's evaluation."""
         now = self.clock.now()
-        schedulers = living(self.store, self.settings, now)
+        schedulers = running_schedulers(self.store, self.settings, now)
         if key is None:
             return explain_run(self.store, run, schedulers, now)
         return explain_task(self.store, run, key, schedulers, now)

@@ -78,23 +78,23 @@ def until(what: str, ask: Callable[[], Any]) -> Any:
 
 def test_one_scheduler_is_started_and_found_again(app: App) -> None:
     # Given a home without one
-    assert schedulers.text_of(schedulers.find(app)) == "no scheduler running"
+    assert schedulers.describe(schedulers.find(app)) == "no scheduler running"
     # When one is asked for twice
     first, second = schedulers.ensure(app), schedulers.ensure(app)
     # Then the same one serves both
     assert (first.started, second.started) == (True, False)
     assert first.job.pid == second.job.pid
-    assert schedulers.text_of(second.job) == f"scheduler running (pid {first.job.pid})"
+    assert schedulers.describe(second.job) == f"scheduler running (pid {first.job.pid})"
     # And it can be stopped, once
     assert [one.pid for one in schedulers.stop(app).ended] == [first.job.pid]
     assert schedulers.find(app) is None
-    assert schedulers.stop(app) == schedulers.Stopped(ended=(), elsewhere=())
+    assert schedulers.stop(app) == schedulers.Stopped(ended=(), on_other_hosts=())
 
 
 def test_a_scheduler_of_another_machine_counts_while_it_is_heard_of(app: App) -> None:
     # Given heartbeats of another machine
     app.store.put_job(job(app))
-    assert schedulers.text_of(schedulers.find(app)) == "scheduler running (pid 1 on elsewhere)"
+    assert schedulers.describe(schedulers.find(app)) == "scheduler running (pid 1 on elsewhere)"
     # Then an old one does not count
     app.store.put_job(job(app, heartbeat_at=app.clock.now() - timedelta(minutes=5)))
     assert schedulers.find(app) is None
