@@ -1,15 +1,15 @@
-"""Arguments as data, and the one parser made from them: of ``nbflow``, ``%dag`` and ``%%dag`` lines alike.
+"""Arguments as data, and the parser that is built from them for ``nbflow``, ``%dag`` and ``%%dag`` lines.
 
-An :class:`Argument` says its name, its type, how it is spelled and what it is for. Its :class:`Type` is a row of a
-small table: how a text is read, what completes it, its JSON Schema. The parser is argparse underneath. Its rules:
+An :class:`Argument` declares its name, type, flags and help. Its :class:`Type` declares how a text is parsed, what
+completes it, and its JSON Schema. The parser uses argparse, with these rules:
 
-* It never exits: what is wrong is raised, in one line that names the fault and the way out.
-* Options may stand between words. What follows ``--`` is words.
-* An argument may have a place among the words and flags too (``RUN`` and ``--run RUN``); given as an option, it leaves
-  its place to the next one.
-* Options are never abbreviated; an unknown one is answered with the nearest.
+* It never exits: it raises an error of one line, which names the mistake and what to do.
+* Options may stand between positional arguments. After ``--`` everything is positional.
+* An argument may be positional and have flags too (``RUN`` and ``--run RUN``); passed as an option, it leaves its
+  position to the next argument.
+* Options cannot be abbreviated; the error for an unknown option names the nearest.
 
-A surface has a :class:`Voice`: which error it raises and how it words what several arguments have in common.
+:class:`ErrorTexts` holds the error class and the texts of a surface.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from typing import Any, NoReturn
 from nbflow.errors import NbflowError, did_you_mean
 
 Values = argparse.Namespace
-"""Arguments that were read, by name; what was not given has its default."""
+"""Parsed values by argument name, with defaults."""
 
 
 class UsageError(NbflowError):
-    """A line makes no sense: an unknown option, a value that cannot be read. A command's exit code is 2."""
+    """The command line is invalid: an unknown option, a value that cannot be parsed. The exit code is 2."""
 
 
 class BadValue(ValueError):
-    """A text that cannot be read, worded as a sentence of its own; ``{shown}`` in it is the argument."""
+    """An invalid value, with a whole sentence as its message; ``{shown}`` in it stands for the argument."""
 
     def __init__(self, sentence: str, *, hint: str = "") -> None:
         super().__init__(sentence)
@@ -46,36 +46,36 @@ class BadValue(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Type:
-    """What kind of value an argument takes. ``read`` raises ValueError with what it wants instead."""
+    """The type of an argument's value. ``read`` parses a text; its ValueError says what is expected."""
 
     name: str
     read: Callable[[str], Any] = str
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     """JSON Schema of the value in a request."""
     metavar: str = ""
-    """What help shows for the value of an option."""
+    """Placeholder of an option's value in the help."""
     completes: str = ""
-    """What Tab offers: dag, task, run, file; empty: nothing, or the choices."""
+    """What Tab completes: dag, task, run, file ...; empty: the choices, if any."""
 
 
 def _whole(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
-    raise ValueError(f"a whole number from 1 on, not {text!r}")
+    raise ValueError(f"expected a positive integer, not {text!r}")
 
 
 def _integer(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"a whole number, not {text!r}") from None
+        raise ValueError(f"expected an integer, not {text!r}") from None
 
 
 def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"a number, not {text!r}") from None
+        raise ValueError(f"expected a number, not {text!r}") from None
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -89,12 +89,12 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def _pair(text: str) -> dict[str, Any]:
-    """``name=value``, the value as JSON where it is JSON: ``rows=10``, ``country=DE``, ``"ids=[1, 2]"``."""
+    """Parse ``name=value``; a value that is valid JSON is decoded: ``rows=10``, ``country=DE``, ``"ids=[1, 2]"``."""
     import json
 
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise BadValue(f"{text!r} is no NAME=VALUE.", hint="Write: -p rows=10")
+        raise BadValue(f"{text!r} is not NAME=VALUE.", hint="Write: -p rows=10")
     try:
         return {name.strip(): json.loads(value)}
     except RecursionError:
@@ -110,7 +110,7 @@ _SECONDS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 def _duration(text: str) -> timedelta:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError("give seconds, or a number with s, min, h or d: 90, 5min, 2h")
+        raise ValueError("expected seconds, or a number with s, min, h or d: 90, 5min, 2h")
     return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
 
 
@@ -129,13 +129,13 @@ def _pattern(text: str) -> str:
 _TEXT = {"type": "string"}
 TEXT = Type(name="TEXT")
 SWITCH = Type(name="SWITCH", schema={"type": "boolean"})
-"""It takes no value: given, it is true."""
+"""An option without a value; True if present."""
 DAG = Type(name="DAG", metavar="DAG_ID", completes="dag")
 TASK = Type(name="TASK", metavar="TASK", completes="task")
 RUN = Type(name="RUN", metavar="RUN", completes="run")
 """A run id, or a logical date."""
 DATE = Type(name="DATE", metavar="DATE", schema={**_TEXT, "format": "date-time"})
-"""Text as typed: who carries out the command knows the time zone and what ``today`` is."""
+"""Text as typed: the command parses it, since it has the time zone and the current date."""
 WHOLE = Type(name="WHOLE", metavar="N", read=_whole, schema={"type": "integer", "minimum": 1})
 INTEGER = Type(name="INTEGER", metavar="N", read=_integer, schema={"type": "integer"})
 NUMBER = Type(name="NUMBER", metavar="N", read=_number, schema={"type": "number"})
@@ -145,12 +145,12 @@ DURATION = Type(name="DURATION", read=_duration, schema={**_TEXT, "format": "dur
 NAMES = Type(name="NAMES", metavar="A,B", read=_names, schema={"type": "array", "items": _TEXT})
 PATTERN = Type(name="PATTERN", metavar="REGEX", read=_pattern, schema={**_TEXT, "format": "regex"})
 CRON = Type(name="CRON", metavar="CRON")
-"""A cron expression or a preset: text whose spaces are easily left unquoted."""
+"""A cron expression or a preset. The parser has a hint for one that is not quoted."""
 VARIABLE = Type(name="VARIABLE", completes="variable")
 CONNECTION = Type(name="CONNECTION", completes="connection")
 POOL = Type(name="POOL", completes="pool")
 BACKFILL = Type(name="BACKFILL", read=_integer, schema={"type": "integer"}, completes="backfill")
-"""Number of a backfill."""
+"""Id of a backfill."""
 LAB = Type(name="LAB", completes="lab")
 QUIZ = Type(name="QUIZ", completes="quiz")
 FILE = Type(name="FILE", metavar="FILE", completes="file")
@@ -161,8 +161,8 @@ FILE = Type(name="FILE", metavar="FILE", completes="file")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Argument:
-    """One argument; :func:`argument` writes it shorter. With ``place`` it stands among the words, with ``flags`` it is
-    an option, with both it may be given either way."""
+    """A declared argument; :func:`argument` is the short form. ``place``: it is positional; ``flags``: it is an option;
+    with both it may be passed either way."""
 
     name: str
     help: str
@@ -172,251 +172,254 @@ class Argument:
     default: Any = None
     required: bool = False
     repeated: bool = False
-    """It may be given more than once (an option), or takes all words that are left (a place); the value is a list."""
+    """An option may be repeated; a positional argument takes all remaining words. The value is a list."""
     choices: tuple[str, ...] = ()
     metavar: str = ""
     const: Any = None
-    """The value of an option that is given without one."""
+    """Value of an option that is passed without one."""
     example: str = ""
 
     @property
     def flag(self) -> str:
-        """The flag that is offered and shown: its first long one."""
+        """The first long flag: completion and hints show it."""
         return next((flag for flag in self.flags if flag.startswith("--")), self.flags[0] if self.flags else "")
 
     @property
     def shown(self) -> str:
-        """How help and errors call it."""
+        """The name in help and errors."""
         return self.metavar or self.name if self.place else self.flags_shown
 
     @property
     def flags_shown(self) -> str:
-        """``-n/--number``: its first short flag and its first long one."""
+        """``-n/--number``: the first short and the first long flag."""
         short = next((flag for flag in self.flags if not flag.startswith("--")), "")
         return "/".join(filter(None, [short if short != self.flag else "", self.flag]))
 
 
 def argument(*spellings: str, help: str = "", name: str = "", type: Type = TEXT, **options: Any) -> Argument:
-    """An argument by its spellings: a word for its place, flags for an option, both for either. Its name is that word,
-    or the first long flag. What has a place is required unless it has a default, is repeated, or says otherwise."""
-    words = [word for word in spellings if not word.startswith("-")]
-    flags = tuple(word for word in spellings if word.startswith("-"))
+    """Declare an argument: a name for a positional one, flags for an option, both for either. ``name`` defaults to the
+    positional name, otherwise to the first long flag. A positional argument is required unless it has a default, is
+    repeated, or has ``required=False``."""
+    names = [spelling for spelling in spellings if not spelling.startswith("-")]
+    flags = tuple(spelling for spelling in spellings if spelling.startswith("-"))
     long = next((flag for flag in flags if flag.startswith("--")), flags[0] if flags else "")
-    place = bool(words)
+    place = bool(names)
     optional = not place or options.get("repeated") or options.get("default") is not None
     options.setdefault("required", not optional)
-    called = name or (words[0] if words else long.lstrip("-").replace("-", "_"))
+    name = name or (names[0] if names else long.lstrip("-").replace("-", "_"))
     if type is SWITCH:
         options.setdefault("default", False)
-    return Argument(name=called, help=help, type=type, place=place, flags=flags, **options)
+    return Argument(name=name, help=help, type=type, place=place, flags=flags, **options)
 
 
 def switch(*flags: str, help: str, name: str = "", **options: Any) -> Argument:
-    """An option without a value: true if it is given."""
+    """Declare an option without a value: True if present."""
     return argument(*flags, help=help, name=name, type=SWITCH, **options)
 
 
-# -------------------------------------------------------------------------------------------------------------- voices
+# --------------------------------------------------------------------------------------------------------- error texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Voice:
-    """How a surface words what can go wrong with any line. ``{line}`` is the command, ``{usage}`` its usage."""
+class ErrorTexts:
+    """Texts and class of a surface's usage errors. ``{line}`` is the command, ``{usage}`` its usage."""
 
-    no_option: str
+    unknown_option: str
     too_many: str
     bad_value: str
     no_value: str
-    way_out: str
-    """The hint where nothing nearer is known."""
+    hint: str
+    """Hint of an error that has no better one."""
     error: type[NbflowError] = UsageError
 
 
-TERMINAL = Voice(
-    no_option="{line}: there is no option {option}.",
-    too_many="{line}: one argument too many: {word!r}.",
-    bad_value="{line}: argument {shown}: {fault}.",
+TERMINAL = ErrorTexts(
+    unknown_option="{line}: unknown option {option}.",
+    too_many="{line}: unexpected argument {word!r}.",
+    bad_value="{line}: argument {shown}: {error}.",
     no_value="{line}: argument {shown}: expected one argument.",
-    way_out="Usage: {usage}",
+    hint="Usage: {usage}",
 )
-NOTEBOOK = Voice(
-    no_option="{line} has no option {option}.",
-    too_many="{line}: {word!r} is one argument too many.",
-    bad_value="{line}: argument {shown}: {fault}.",
-    no_value="{line}: {flag} needs a value.",
-    way_out="Help: {line}?",
+NOTEBOOK = ErrorTexts(
+    unknown_option="{line}: unknown option {option}.",
+    too_many="{line}: unexpected argument {word!r}.",
+    bad_value="{line}: argument {shown}: {error}.",
+    no_value="{line}: argument {flag}: expected one argument.",
+    hint="Help: {line}?",
 )
 
 
-class HelpWanted(Exception):
-    """Help was asked for; the message is the help."""
+class HelpRequested(Exception):
+    """``--help`` was passed; the message is the help text."""
 
 
 # -------------------------------------------------------------------------------------------------------------- parser
 
 
-class _Fault(Exception):
-    """What argparse found wrong with one of its actions."""
+class _ParsingError(Exception):
+    """An error message of argparse."""
 
 
-class _Raw(argparse.ArgumentParser):
-    """argparse without its exits."""
+class _RaisingParser(argparse.ArgumentParser):
+    """argparse that raises instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
-        raise _Fault(message)
+        raise _ParsingError(message)
 
     def print_help(self, file: Any = None) -> None:
-        raise HelpWanted(self.format_help().rstrip())
+        raise HelpRequested(self.format_help().rstrip())
 
 
-class _Unread(Exception):
-    """A text that an argument cannot read. No ValueError: argparse would replace its words."""
+class _InvalidValue(Exception):
+    """A text that is not a value of the argument. Not a ValueError, since argparse would replace its message."""
 
-    def __init__(self, argument: Argument, shown: str, text: str, fault: Exception) -> None:
-        super().__init__(argument, text, fault)
-        self.argument, self.shown, self.text, self.fault = argument, shown, text, fault
+    def __init__(self, argument: Argument, shown: str, text: str, error: Exception) -> None:
+        super().__init__(argument, text, error)
+        self.argument, self.shown, self.text, self.error = argument, shown, text, error
 
 
-def _reader(one: Argument, shown: str) -> Callable[[str], Any]:
+def _reader(argument: Argument, shown: str) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
-            return one.type.read(text)
-        except (ValueError, NbflowError) as fault:
-            raise _Unread(one, shown, text, fault) from None
+            return argument.type.read(text)
+        except (ValueError, NbflowError) as error:
+            raise _InvalidValue(argument, shown, text, error) from None
 
     return read
 
 
-class Parser(_Raw):
-    """The parser of one line. ``absent(option)`` may say why an unknown option is not there."""
+class Parser(_RaisingParser):
+    """The parser of one command. ``unavailable(option)`` returns why nbflow lacks an option of Airflow, or None."""
 
     def __init__(
         self,
         line: str,
         arguments: Iterable[Argument],
         *,
-        voice: Voice,
+        texts: ErrorTexts,
         description: str = "",
-        more: str = "",
-        absent: Callable[[str], str | None] = lambda option: None,
+        epilog: str = "",
+        unavailable: Callable[[str], str | None] = lambda option: None,
     ) -> None:
         super().__init__(
             prog=line,
             description=description,
-            epilog=more or None,
+            epilog=epilog or None,
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        self.line, self.voice, self.absent = line, voice, absent
+        self.line, self.texts, self.unavailable = line, texts, unavailable
         self.arguments = tuple(arguments)
-        for one in self.arguments:
-            if one.place:
-                _add_place(self, one)
-            if one.flags:
-                _add_option(self, one, required=one.required and not one.place)
+        for argument in self.arguments:
+            if argument.place:
+                _add_positional(self, argument)
+            if argument.flags:
+                _add_option(self, argument, required=argument.required and not argument.place)
 
     def parse(self, words: Sequence[str]) -> Values:
-        """The values of a line. Raises the voice's error, or HelpWanted."""
+        """Parse the words. Raises the error class of ``texts``, or HelpRequested."""
         try:
-            values = self._read(list(words))
-        except _Unread as unread:
-            raise self._bad_value(unread) from None
-        except _Fault as fault:
-            raise self._failed(f"{self.line}: {fault}.") from None
-        for one in self.arguments:
-            if not hasattr(values, one.name):
-                setattr(values, one.name, list(one.default or ()) if one.repeated else one.default)
+            values = self._values(list(words))
+        except _InvalidValue as invalid:
+            raise self._invalid_value(invalid) from None
+        except _ParsingError as error:
+            raise self._usage_error(f"{self.line}: {error}.") from None
+        for argument in self.arguments:
+            if not hasattr(values, argument.name):
+                setattr(values, argument.name, _default(argument))
         return values
 
-    def given(self, words: Sequence[str]) -> tuple[str, ...]:
-        """The flags of the options that stand on the line, in their order."""
-        found, _ = self._options(list(words))
-        flags = {one.name: one.flag for one in self.arguments if one.flags}
-        return tuple(flags[name] for name in vars(found))
+    def options_on(self, words: Sequence[str]) -> tuple[str, ...]:
+        """The flags of the options on the line, in their order."""
+        values, _ = self._parse_options(list(words))
+        flags = {argument.name: argument.flag for argument in self.arguments if argument.flags}
+        return tuple(flags[name] for name in vars(values))
 
-    # --- reading
+    # --- parsing
 
-    def _read(self, words: list[str]) -> Values:
-        """Options first, then the words that are left, place by place: argparse alone gives a place the words that
-        stand before the first option, and misses those behind it."""
-        cut = words.index("--") if "--" in words else len(words)
-        values, left = self._options(words[:cut])
-        unknown = next((word for word in left if _is_option(word)), None)
+    def _values(self, words: list[str]) -> Values:
+        """Parse the options first, then the remaining words as positional arguments. argparse alone matches positional
+        arguments with the words before the first option, and misses those after it."""
+        end = words.index("--") if "--" in words else len(words)
+        values, remaining = self._parse_options(words[:end])
+        unknown = next((word for word in remaining if _is_option(word)), None)
         if unknown is not None:
-            raise self._no_option(unknown.partition("=")[0])
-        left += words[cut + 1 :]
-        places = [one for one in self.arguments if one.place and not hasattr(values, one.name)]
-        raw = _Raw(prog=self.line, add_help=False, prefix_chars="\0")  # no word is an option here, "-3" neither
-        for one in places:
-            _add_place(raw, one, optional=True)
+            raise self._unknown_option(unknown.partition("=")[0])
+        remaining += words[end + 1 :]
+        positional = [argument for argument in self.arguments if argument.place and not hasattr(values, argument.name)]
+        parser = _RaisingParser(prog=self.line, add_help=False, prefix_chars="\0")  # "-3" is not an option here
+        for argument in positional:
+            _add_positional(parser, argument, optional=True)
         try:
-            values, extra = raw.parse_known_args(left, values)
-        except _Fault as fault:
-            raise self._failed(f"{self.line}: {fault}.") from None
-        for one in places:
-            if getattr(values, one.name, None) in (None, []):
-                values.__dict__.pop(one.name, None)
+            values, extra = parser.parse_known_args(remaining, values)
+        except _ParsingError as error:
+            raise self._usage_error(f"{self.line}: {error}.") from None
+        for argument in positional:
+            if getattr(values, argument.name, None) in (None, []):
+                values.__dict__.pop(argument.name, None)
         if extra:
-            raise self._too_many(left, extra, values)
-        missing = [one.shown for one in self.arguments if one.required and not hasattr(values, one.name)]
+            raise self._too_many(remaining, extra, values)
+        required = [argument for argument in self.arguments if argument.required]
+        missing = [argument.shown for argument in required if not hasattr(values, argument.name)]
         if missing:
-            raise self._failed(f"{self.line}: the following arguments are required: {', '.join(missing)}.")
+            raise self._usage_error(f"{self.line}: the following arguments are required: {', '.join(missing)}.")
         return values
 
-    def _options(self, words: list[str]) -> tuple[Values, list[str]]:
-        raw = _Raw(prog=self.line, allow_abbrev=False, add_help=False, exit_on_error=False)
-        raw.add_argument("-h", "--help", action=_Help, parser=self)
-        for one in self.arguments:
-            if one.flags:
-                _add_option(raw, one, default=argparse.SUPPRESS)
+    def _parse_options(self, words: list[str]) -> tuple[Values, list[str]]:
+        parser = _RaisingParser(prog=self.line, allow_abbrev=False, add_help=False, exit_on_error=False)
+        parser.add_argument("-h", "--help", action=_Help, parser=self)
+        for argument in self.arguments:
+            if argument.flags:
+                _add_option(parser, argument, default=argparse.SUPPRESS)
         try:
-            return raw.parse_known_args(words)
-        except argparse.ArgumentError as fault:
-            raise self._option_fault(fault) from None
+            return parser.parse_known_args(words)
+        except argparse.ArgumentError as error:
+            raise self._option_error(error) from None
 
-    # --- wording
+    # --- errors
 
-    def _failed(self, text: str, hint: str = "") -> NbflowError:
-        return self.voice.error(text, hint=hint or self.voice.way_out.format(line=self.line, usage=self.usage_line()))
+    def _usage_error(self, text: str, hint: str = "") -> NbflowError:
+        return self.texts.error(text, hint=hint or self.texts.hint.format(line=self.line, usage=self.usage_line()))
 
-    def _no_option(self, option: str) -> NbflowError:
-        why = self.absent(option)
-        if why is not None:
-            return self.voice.error(why)
-        known = [flag for one in self.arguments for flag in one.flags]
-        text = self.voice.no_option.format(line=self.line, option=option)
-        return self._failed(text, did_you_mean(option, known).strip())
+    def _unknown_option(self, option: str) -> NbflowError:
+        reason = self.unavailable(option)
+        if reason is not None:
+            return self.texts.error(reason)
+        known = [flag for argument in self.arguments for flag in argument.flags]
+        text = self.texts.unknown_option.format(line=self.line, option=option)
+        return self._usage_error(text, did_you_mean(option, known).strip())
 
     def _too_many(self, words: Sequence[str], extra: Sequence[str], values: Values) -> NbflowError:
-        text = self.voice.too_many.format(line=self.line, word=extra[0], count=len(words), words=" ".join(words))
-        return self._failed(text, self._unquoted(values, extra))
+        text = self.texts.too_many.format(line=self.line, word=extra[0], count=len(words), words=" ".join(words))
+        return self._usage_error(text, self._unquoted_cron(values, extra))
 
-    def _unquoted(self, values: Values, extra: Sequence[str]) -> str:
-        """The hint where what is too many looks like the rest of a cron expression."""
-        for one in self.arguments:
-            if one.type is CRON and (begun := getattr(values, one.name, None)):
-                return f'Quote a cron expression: {one.flag} "{" ".join([str(begun), *extra])}".'
+    def _unquoted_cron(self, values: Values, extra: Sequence[str]) -> str:
+        """The hint if the unexpected words look like the rest of a cron expression."""
+        for argument in self.arguments:
+            if argument.type is CRON and (first := getattr(values, argument.name, None)):
+                return f'Quote a cron expression: {argument.flag} "{" ".join([str(first), *extra])}".'
         return ""
 
-    def _bad_value(self, unread: _Unread) -> NbflowError:
-        one, fault = unread.argument, unread.fault
-        if isinstance(fault, BadValue):
-            shown = one.flag or one.shown
-            sentence, hint = (text.replace("{shown}", shown) for text in (fault.sentence, fault.hint))
-            return self.voice.error(sentence, hint=hint)
-        said = str(fault).rstrip(".")
-        words = {"line": self.line, "shown": unread.shown, "flag": one.flag, "fault": said, "text": unread.text}
-        return self._failed(self.voice.bad_value.format(**words), _example(one))
+    def _invalid_value(self, invalid: _InvalidValue) -> NbflowError:
+        argument, error = invalid.argument, invalid.error
+        if isinstance(error, BadValue):
+            shown = argument.flag or argument.shown
+            sentence, hint = (text.replace("{shown}", shown) for text in (error.sentence, error.hint))
+            return self.texts.error(sentence, hint=hint)
+        text = self.texts.bad_value.format(
+            line=self.line, shown=invalid.shown, flag=argument.flag, error=str(error).rstrip("."), text=invalid.text
+        )
+        return self._usage_error(text, _example(argument))
 
-    def _option_fault(self, fault: argparse.ArgumentError) -> NbflowError:
-        one = next(one for one in self.arguments if "/".join(one.flags) == fault.argument_name)
-        if fault.message.startswith("ignored explicit argument"):
-            return self._failed(f"{self.line}: {one.flag} takes no value.", f"Write {one.flag} alone.")
-        if fault.message == "expected one argument":
-            return self._failed(
-                self.voice.no_value.format(line=self.line, flag=one.flag, shown=one.flags_shown), _example(one)
-            )
-        return self._failed(f"{self.line}: argument {one.flags_shown}: {fault.message}.")
+    def _option_error(self, error: argparse.ArgumentError) -> NbflowError:
+        argument = next(argument for argument in self.arguments if "/".join(argument.flags) == error.argument_name)
+        flag, shown = argument.flag, argument.flags_shown
+        if error.message.startswith("ignored explicit argument"):
+            return self._usage_error(f"{self.line}: {flag} takes no value.", f"Write {flag} alone.")
+        if error.message == "expected one argument":
+            text = self.texts.no_value.format(line=self.line, flag=flag, shown=shown)
+            return self._usage_error(text, _example(argument))
+        return self._usage_error(f"{self.line}: argument {shown}: {error.message}.")
 
     def usage_line(self) -> str:
         """``nbflow dags pause [-h] dag_id``"""
@@ -424,7 +427,7 @@ class Parser(_Raw):
 
 
 class _Help(argparse.Action):
-    """``-h`` among the options: the whole parser's help, which knows the places too."""
+    """``-h``: print the help of the whole parser, which includes the positional arguments."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, parser: Parser) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS)
@@ -435,8 +438,12 @@ class _Help(argparse.Action):
         raise AssertionError
 
 
-def _example(one: Argument) -> str:
-    return f"For example: {one.flag} {one.example}" if one.example and one.flag else ""
+def _default(argument: Argument) -> Any:
+    return list(argument.default or ()) if argument.repeated else argument.default
+
+
+def _example(argument: Argument) -> str:
+    return f"For example: {argument.flag} {argument.example}" if argument.example and argument.flag else ""
 
 
 def _is_option(word: str) -> bool:
@@ -444,71 +451,72 @@ def _is_option(word: str) -> bool:
     return len(word) > 1 and word[0] == "-" and " " not in word and not re.fullmatch(r"-\d+|-\d*\.\d+", word)
 
 
-def _add_place(parser: argparse.ArgumentParser, one: Argument, *, optional: bool = False) -> None:
-    if one.repeated:
-        nargs: str | None = "+" if one.required and not optional else "*"
+def _add_positional(parser: argparse.ArgumentParser, argument: Argument, *, optional: bool = False) -> None:
+    if argument.repeated:
+        nargs: str | None = "+" if argument.required and not optional else "*"
     else:
-        nargs = None if one.required and not optional and not one.flags else "?"
-    default = None if optional else one.default  # SUPPRESS would be read like a text
-    options: dict[str, Any] = {"choices": one.choices} if one.choices else {}
+        nargs = None if argument.required and not optional and not argument.flags else "?"
+    default = None if optional else argument.default  # argparse would parse SUPPRESS as a value
+    options: dict[str, Any] = {"choices": argument.choices} if argument.choices else {}
     parser.add_argument(
-        one.name,
+        argument.name,
         nargs=nargs,
-        type=_reader(one, one.shown),
-        metavar=one.metavar or None,
+        type=_reader(argument, argument.shown),
+        metavar=argument.metavar or None,
         default=default,
-        help=one.help,
+        help=argument.help,
         **options,
     )
 
 
-def _add_option(parser: argparse.ArgumentParser, one: Argument, **options: Any) -> None:
-    options = {"default": one.default, "dest": one.name, "help": one.help, **options}
-    if one.type is SWITCH:
-        parser.add_argument(*one.flags, action="store_const", const=True if one.const is None else one.const, **options)
+def _add_option(parser: argparse.ArgumentParser, argument: Argument, **options: Any) -> None:
+    options = {"default": argument.default, "dest": argument.name, "help": argument.help, **options}
+    if argument.type is SWITCH:
+        const = True if argument.const is None else argument.const
+        parser.add_argument(*argument.flags, action="store_const", const=const, **options)
         return
-    if one.choices:
-        options["choices"] = one.choices
-    if one.const is not None:
-        options |= {"nargs": "?", "const": one.const}
-    if one.repeated:
+    if argument.choices:
+        options["choices"] = argument.choices
+    if argument.const is not None:
+        options |= {"nargs": "?", "const": argument.const}
+    if argument.repeated:
         options["action"] = "append"
-    metavar = one.metavar or (None if one.choices else one.type.metavar or one.name.upper())
-    parser.add_argument(*one.flags, type=_reader(one, one.flags_shown), metavar=metavar, **options)
+    metavar = argument.metavar or (None if argument.choices else argument.type.metavar or argument.name.upper())
+    parser.add_argument(*argument.flags, type=_reader(argument, argument.flags_shown), metavar=metavar, **options)
 
 
 # --------------------------------------------------------------------------------------------------------------- lines
 
 
-def split_line(line: str, text: str, voice: Voice) -> list[str]:
-    """The words of a line, quotes respected; ``line`` is what stands before them."""
+def split_line(line: str, text: str, texts: ErrorTexts) -> list[str]:
+    """Split ``text`` into words as a shell does; ``line`` is the command before it, for the error."""
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise voice.error(f"{line} {text.strip()}: {str(error).lower()}.", hint="Close the quote.") from None
+        raise texts.error(f"{line} {text.strip()}: {str(error).lower()}.", hint="Close the quote.") from None
 
 
-def values_of(arguments: Iterable[Argument], given: Mapping[str, Any]) -> Values:
-    """Arguments by their names, as a program gives them; what is not given has its default. Raises UsageError for a
-    name that is not there, or one that is missing."""
-    known = {one.name: one for one in arguments}
-    for name in given:
-        if name not in known:
-            raise UsageError(f"There is no argument {name!r}.{did_you_mean(name, known)}", hint=f"{', '.join(known)}.")
-    missing = [name for name, one in known.items() if one.required and given.get(name) is None]
+def values_of(arguments: Iterable[Argument], values: Mapping[str, Any]) -> Values:
+    """Values by argument name, from code, with defaults for the rest. Raises UsageError for an unknown name or a
+    missing required argument."""
+    declared = {argument.name: argument for argument in arguments}
+    for name in values:
+        if name not in declared:
+            hint = f"Arguments: {', '.join(declared)}."
+            raise UsageError(f"Unknown argument {name!r}.{did_you_mean(name, declared)}", hint=hint)
+    missing = [name for name, argument in declared.items() if argument.required and values.get(name) is None]
     if missing:
-        raise UsageError(f"Missing: {', '.join(missing)}.")
-    defaults = {name: list(one.default or ()) if one.repeated else one.default for name, one in known.items()}
-    return Values(**{**defaults, **given})
+        raise UsageError(f"Missing arguments: {', '.join(missing)}.")
+    return Values(**{**{name: _default(argument) for name, argument in declared.items()}, **values})
 
 
 TYPES: Mapping[str, Type] = MappingProxyType(
     {
-        one.name: one
-        for one in (
+        type.name: type
+        for type in (
             TEXT, SWITCH, DAG, TASK, RUN, DATE, WHOLE, INTEGER, NUMBER, JSON, PAIR, DURATION, NAMES, PATTERN, CRON,
             FILE, VARIABLE, CONNECTION, POOL, BACKFILL, LAB, QUIZ,
         )
     }
 )  # fmt: skip
-"""Every type, by name."""
+"""Types by name."""

@@ -1,7 +1,8 @@
-"""A way out: a command that helps, named by what it does, not by how a surface spells it.
+"""Suggested commands of errors and reasons, independent of a surface's syntax.
 
-Errors and reasons are made far below the surfaces. Their texts hold the terminal's spelling, and they carry the ways in
-it, so that a notebook shows its own words instead (:mod:`nbflow.commands.way_out`).
+Errors and wait reasons are created in modules below the surfaces. Their texts contain the terminal's spelling, and
+their ``ways`` list the commands in the text, so that a notebook can substitute its magics
+(:mod:`nbflow.commands.way_out`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from nbflow.errors import did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A command and the words behind it. ``str()`` is what one types in a terminal."""
+    """A suggested command with its arguments. ``str()`` is its terminal form."""
 
     command: str
     words: tuple[str, ...] = ()
@@ -31,23 +32,24 @@ def way(command: str, *words: str) -> Way:
 
 
 def nearest(name: str, known: Iterable[str], *see: Way) -> dict[str, Any]:
-    """The hint of an error about a name that is not there: the nearest of ``known``, else where to look. To be passed
-    on as keywords."""
+    """Keyword arguments of an error about an unknown name: the hint is the nearest of ``known``, otherwise the commands
+    ``see``."""
     hint = did_you_mean(name, known).strip()
     return {"hint": hint} if hint else {"hint": f"See: {', '.join(map(str, see))}.", "ways": see}
 
 
 def respelled(text: str, ways: Iterable[Way], spell: Callable[[Way], str]) -> str:
-    """The text with its ways spelled otherwise. The longest are replaced first: one may begin like another."""
-    for one in sorted(ways, key=lambda one: -len(str(one))):
-        text = text.replace(str(one), spell(one))
+    """The text with its commands in another syntax. Longer ones are replaced first, since one may be a prefix of
+    another."""
+    for suggested in sorted(ways, key=lambda suggested: -len(str(suggested))):
+        text = text.replace(str(suggested), spell(suggested))
     return text
 
 
 def _quoted(word: str) -> str:
-    return word if word.isupper() else shlex.quote(word)  # NAME stands for a name: it is shown bare
+    return word if word.isupper() else shlex.quote(word)  # a placeholder such as NAME is not quoted
 
 
 SEE_DAGS = (way("dags list"), way("dags list-import-errors"))
-"""Where one looks for a DAG that is not there."""
+"""Where to look for a missing DAG."""
 START_SCHEDULER = way("scheduler")

@@ -16,13 +16,15 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbflow.authoring.arguments import COMMON, KNOWN
 from nbflow.authoring.current_dag import Place, warn
-from nbflow.authoring.dag import DAG, check_params, warn_of_params
-from nbflow.authoring.operator import BaseOperator, TaskNode, argument_names
+from nbflow.authoring.operator import BaseOperator
+from nbflow.authoring.operator_arguments import argument_names
+from nbflow.authoring.params import check_params, warn_of_params
 from nbflow.authoring.params import to_spec as param_to_spec
+from nbflow.authoring.task_node import TaskNode
 from nbflow.core.retry import backoff_multiplier
 from nbflow.core.spec import DagSpec, GroupSpec, Length, TaskSpec, length_sources
 from nbflow.core.timetables import (
@@ -35,6 +37,9 @@ from nbflow.core.timetables import (
 )
 from nbflow.core.trigger_rules import TriggerRule
 from nbflow.errors import AirflowDagCycleException, AirflowException, AirflowTimetableInvalid, InvalidDag, did_you_mean
+
+if TYPE_CHECKING:
+    from nbflow.authoring.dag import DAG
 
 E = TypeVar("E", bound=AirflowException)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from nbflow.authoring import current_dag
 from nbflow.authoring.arguments import aware, read_callbacks, read_datetime, unknown_argument, warn_deprecated
 from nbflow.authoring.identifiers import check_key
-from nbflow.authoring.params import DagParam, ParamsDict
+from nbflow.authoring.params import DagParam, ParamsDict, check_params
 from nbflow.authoring.taskgroup import TaskGroup
 from nbflow.core.trigger_rules import TriggerRule
 from nbflow.errors import (
@@ -20,7 +20,6 @@ from nbflow.errors import (
     FailFastDagInvalidTriggerRule,
     InvalidArgument,
     InvalidDag,
-    ParamValidationError,
     TaskNotFound,
     did_you_mean,
 )
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from graphviz import Digraph
 
     from nbflow.authoring.compile import CompileOptions
-    from nbflow.authoring.operator import TaskNode
+    from nbflow.authoring.task_node import TaskNode
     from nbflow.core.spec import DagSpec
     from nbflow.core.timetables import Timetable
 
@@ -466,34 +465,6 @@ def check_schedule(schedule: Any, subject: str) -> None:
             f"{schedule!r} is not a valid schedule of {subject}.",
             hint="Give None, a cron expression or preset, a timedelta, a relativedelta or a Timetable.",
         )
-
-
-def check_params(dag: DAG) -> None:
-    """Require a valid default of every param: a scheduled run has no conf that could give a value."""
-    try:
-        dag.params.validate()
-    except ValueError as error:
-        raise InvalidDag(
-            f"DAG {dag.dag_id!r} has a schedule, so each of its params needs a default that fits. {error}",
-            hint="Give a default, or schedule=None.",
-        ) from None
-
-
-def warn_of_params(dag: DAG) -> None:
-    """Warn of invalid defaults. A DAG without a schedule may have them, as in Airflow; a run whose conf does not
-    replace them is refused."""
-    for name in dag.params:
-        param = dag.params.get_param(name)
-        if not param.has_value:
-            continue
-        try:
-            param.resolve(name=name)
-        except ParamValidationError as error:
-            current_dag.warn(
-                f"Param {name!r} of DAG {dag.dag_id!r} has a default that does not fit, so the conf of each run must "
-                f"give a value: {error} If that is intended, leave out the default.",
-                at=dag.place,
-            )
 
 
 # ----------------------------------------------------------------------------------------------------------------- @dag

@@ -20,7 +20,8 @@ from nbflow.authoring.context import inside_a_task
 from nbflow.authoring.edges import Linkable
 from nbflow.authoring.expansion import DictOfLists, ExpandInput, ListOfDicts
 from nbflow.authoring.mapping import MappedOperator, Partial
-from nbflow.authoring.operator import BaseOperator, argument_names, resolve_dag_and_group
+from nbflow.authoring.operator import BaseOperator
+from nbflow.authoring.operator_arguments import argument_names, resolve_dag_and_group
 from nbflow.authoring.taskgroup import TaskGroupFactory
 from nbflow.authoring.xcomarg import PlainXComArg, XComArg
 from nbflow.errors import AirflowSkipException, InvalidArgument, InvalidDag, did_you_mean

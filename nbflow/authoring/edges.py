@@ -15,7 +15,7 @@ from nbflow.authoring import current_dag
 from nbflow.errors import InvalidArgument, InvalidDag, MixedDags
 
 if TYPE_CHECKING:
-    from nbflow.authoring.operator import TaskNode
+    from nbflow.authoring.task_node import TaskNode
 
 
 class Linkable:

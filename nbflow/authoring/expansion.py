@@ -16,7 +16,7 @@ from nbflow.authoring.xcomarg import XComArg, items_of, references
 from nbflow.errors import InvalidArgument, InvalidDag
 
 if TYPE_CHECKING:
-    from nbflow.authoring.operator import TaskNode
+    from nbflow.authoring.task_node import TaskNode
     from nbflow.authoring.taskgroup import MappedTaskGroup
     from nbflow.core.spec import Length
 

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.authoring import current_dag
 from nbflow.authoring.arguments import COMMON, HOOKS, OLD, STRUCTURE, unknown_argument
 from nbflow.authoring.expansion import DictOfLists, ExpandInput, ListOfDicts
-from nbflow.authoring.operator import (
-    BaseOperator,
-    TaskNode,
+from nbflow.authoring.operator_arguments import (
     argument_names,
     default_of,
     defaults_for,
@@ -22,10 +20,12 @@ from nbflow.authoring.operator import (
     required_names,
     resolve_dag_and_group,
 )
+from nbflow.authoring.task_node import TaskNode
 from nbflow.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
+    from nbflow.authoring.operator import BaseOperator
 
 _UNMAPPABLE = frozenset(COMMON) | STRUCTURE | frozenset(OLD)
 _MISSING: Any = object()

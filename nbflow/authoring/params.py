@@ -15,11 +15,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring import current_dag
 from nbflow.authoring.param_schema import MAX_SHOWN_CHARACTERS, check_schema, misspelt, verify_schema
-from nbflow.errors import InvalidArgument, ParamValidationError, shortened
+from nbflow.errors import InvalidArgument, InvalidDag, ParamValidationError, shortened
+
+if TYPE_CHECKING:
+    from nbflow.authoring.dag import DAG
 
 _UNSET: Any = object()
 
@@ -360,3 +363,34 @@ _INSTEAD = {
     "type": "Use its name.",
 }
 """Name of a type or of a base -> what to use instead. By name, so that no module has to be imported."""
+
+
+# ------------------------------------------------------------------------------------------------------ those of a DAG
+
+
+def check_params(dag: DAG) -> None:
+    """Require a valid default of every param: a scheduled run has no conf that could give a value."""
+    try:
+        dag.params.validate()
+    except ValueError as error:
+        raise InvalidDag(
+            f"DAG {dag.dag_id!r} has a schedule, so each of its params needs a default that fits. {error}",
+            hint="Give a default, or schedule=None.",
+        ) from None
+
+
+def warn_of_params(dag: DAG) -> None:
+    """Warn of invalid defaults. A DAG without a schedule may have them, as in Airflow; a run whose conf does not
+    replace them is refused."""
+    for name in dag.params:
+        param = dag.params.get_param(name)
+        if not param.has_value:
+            continue
+        try:
+            param.resolve(name=name)
+        except ParamValidationError as error:
+            current_dag.warn(
+                f"Param {name!r} of DAG {dag.dag_id!r} has a default that does not fit, so the conf of each run must "
+                f"give a value: {error} If that is intended, leave out the default.",
+                at=dag.place,
+            )

@@ -20,7 +20,7 @@ from nbflow.errors import InvalidArgument, InvalidDag, TaskAlreadyInTaskGroup
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
-    from nbflow.authoring.operator import TaskNode
+    from nbflow.authoring.task_node import TaskNode
 
 G = TypeVar("G", bound="TaskGroup")
 

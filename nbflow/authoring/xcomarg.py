@@ -20,7 +20,7 @@ from nbflow.authoring.edges import Linkable
 from nbflow.errors import InvalidArgument, InvalidDag, XComNotFound
 
 if TYPE_CHECKING:
-    from nbflow.authoring.operator import TaskNode
+    from nbflow.authoring.task_node import TaskNode
     from nbflow.core.spec import Length
 
 RETURN_KEY = "return_value"

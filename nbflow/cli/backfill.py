@@ -10,7 +10,7 @@ from nbflow.arguments import switch
 from nbflow.cli import output
 from nbflow.cli.declaring import OUTPUT, SUBDIR_ONLY, YES, carried_out, declared
 from nbflow.cli.invocation import Call
-from nbflow.commands import command
+from nbflow.commands import command_named
 from nbflow.commands.base import Result
 from nbflow.way_out import START_SCHEDULER, way
 
@@ -22,11 +22,11 @@ PLAN_COLUMNS = ("ordinal", "logical_date", "data_interval_start", "data_interval
 
 
 def create(call: Call) -> int:
-    from nbflow.commands.runs import planned
+    from nbflow.commands.runs import backfill_plan
 
     if call.args.dry_run:
-        return _show_plan(call, planned(call.context, call.args))
-    return carried_out(command("backfill create"), call, show=_show_made)
+        return _show_plan(call, backfill_plan(call.context, call.args))
+    return carried_out(command_named("backfill create"), call, show=_show_made)
 
 
 def _show_made(call: Call, done: Result) -> int:
@@ -40,12 +40,14 @@ def _show_made(call: Call, done: Result) -> int:
 
 
 def old_backfill(call: Call) -> int:
-    from nbflow.commands.runs import planned_old
+    from nbflow.commands.runs import airflow_2_backfill_plan
 
     if call.args.dry_run:
-        return _show_plan(call, planned_old(call.context, call.args))
+        return _show_plan(call, airflow_2_backfill_plan(call.context, call.args))
     return carried_out(
-        command("dags backfill"), call, show=lambda call, done: _await(call, done.value.backfill_id, done.value.plan)
+        command_named("dags backfill"),
+        call,
+        show=lambda call, done: _await(call, done.value.backfill_id, done.value.plan),
     )
 
 

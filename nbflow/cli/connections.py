@@ -12,8 +12,8 @@ from nbflow.cli import output
 from nbflow.cli.declaring import OUTPUT, carried_out, declared
 from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
-from nbflow.commands import command
-from nbflow.commands.connections import PARTS, form_of
+from nbflow.commands import command_named
+from nbflow.commands.connections import FIELDS, format_of
 from nbflow.connections import Connection
 from nbflow.errors import NbflowError
 from nbflow.hooks import HOOKS
@@ -59,7 +59,7 @@ def add(call: Call) -> int:
     for name in ("conn_uri", "conn_json", "conn_password"):
         if getattr(call.args, name) == "-":
             setattr(call.args, name, sys.stdin.readline().rstrip("\n"))
-    return carried_out(command("connections add"), call, note=True)
+    return carried_out(command_named("connections add"), call, note=True)
 
 
 # --------------------------------------------------------------------------------------------------------------- files
@@ -69,7 +69,7 @@ def export(call: Call) -> None:
     from nbflow.yaml_files import yaml_text
 
     args = call.args
-    form = args.file_format or form_of(args.file)
+    form = args.file_format or format_of(args.file)
     known = {one.conn_id or "": one for one in call.app.store.connections()}
     if form == "env":
         text = "".join(f"{conn_id}={_serialised(one, args.serialization_format)}\n" for conn_id, one in known.items())
@@ -81,7 +81,7 @@ def export(call: Call) -> None:
 
 
 def _entry(one: Connection) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in (*PARTS, "description")}
+    return {name: getattr(one, name) for name in (*FIELDS, "description")}
 
 
 def _serialised(one: Connection, form: str | None) -> str:

@@ -141,7 +141,7 @@ COMMANDS = (
     Command(name="db init", help="Make the home, its settings file and the tables.", run=init),
     Command(
         name="db migrate",
-        also=("db upgrade",),
+        aliases=("db upgrade",),
         help="Make the tables, or bring them up to date.",
         run=migrate,
         arguments=(switch("-m", "--use-migration-files", help="Accepted: migrations are always used."),),

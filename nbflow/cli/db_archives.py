@@ -13,9 +13,9 @@ from nbflow.arguments import argument, switch
 from nbflow.cli import output
 from nbflow.cli.declaring import OUTPUT, YES, Command, carried_out, declared
 from nbflow.cli.invocation import Call
-from nbflow.commands import command
+from nbflow.commands import command_named
 from nbflow.commands.base import Result
-from nbflow.commands.metastore import NO_ARCHIVES, OF_TABLES, chosen_archives, these
+from nbflow.commands.metastore import NO_ARCHIVES, OF_TABLES, archive_counts, selected_archives
 from nbflow.errors import NbflowError
 from nbflow.way_out import way
 
@@ -24,7 +24,7 @@ NOTHING = "Nothing to delete."
 
 
 def clean(call: Call) -> int:
-    one = command("db clean")
+    one = command_named("db clean")
     if call.args.dry_run:
         preview = one.preview(call.context, call.args)
         assert preview is not None
@@ -50,11 +50,11 @@ def export(call: Call) -> int:
     folder = Path(args.output_path).expanduser()
     if not folder.is_dir():
         raise NbflowError(f"There is no folder {args.output_path}.", hint="--output-path names one that is there.")
-    chosen = chosen_archives(call.context, args)
+    chosen = selected_archives(call.context, args)
     if not chosen:
         output.say(NO_ARCHIVES)
         return 0
-    if args.drop_archives and not call.sure(f"Write {these(chosen)} to {folder}, and drop them?"):
+    if args.drop_archives and not call.sure(f"Write {archive_counts(chosen)} to {folder}, and drop them?"):
         return 1
     rows = []
     for name in chosen:

@@ -12,9 +12,9 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from nbflow.arguments import DAG, DATE, FILE, INTEGER, JSON, RUN, TASK, Argument, argument, switch
-from nbflow.commands import command, commands_of
+from nbflow.commands import command_named, commands_of
 from nbflow.commands.base import Command as Declared
-from nbflow.commands.base import Preview, Result, carry_out
+from nbflow.commands.base import Preview, Result, run_command
 from nbflow.core.run_ids import WHICH_RUN
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ class Command:
     help: str
     run: Run
     arguments: tuple[Argument, ...] = ()
-    also: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     """Other names of it: "db upgrade"."""
-    more: str = ""
+    epilog: str = ""
     """Shown under the options."""
 
 
@@ -74,18 +74,18 @@ def declared(
     run: Run | None = None,
     show: Show | None = None,
     note: bool = False,
-    more: str = "",
+    epilog: str = "",
 ) -> Command:
     """The terminal's form of a command of :mod:`nbflow.commands`, with options that only a terminal has. ``run`` shows
     what a command finds that only looks; ``show`` shows a result in a way of its own."""
-    one = command(name)
+    one = command_named(name)
     return Command(
         name=one.name,
         help=one.help,
         run=run or partial(carried_out, one, show=show, note=note),
         arguments=(*one.arguments, *options),
-        also=one.also,
-        more=more or one.more,
+        aliases=one.aliases,
+        epilog=epilog or one.epilog,
     )
 
 
@@ -101,7 +101,7 @@ def carried_out(one: Declared, call: Call, *, show: Show | None = None, note: bo
         _say_items(preview)
         return call.sure(question)
 
-    done = carry_out(one, call.context, call.args, sure=sure)
+    done = run_command(one, call.context, call.args, confirm=sure)
     if done is None:
         return 1
     code = 0
@@ -151,4 +151,4 @@ def others(group: str, own: tuple[Command, ...] | list[Command]) -> list[Command
 
 @cache
 def _alone(one: Declared) -> Command:
-    return declared(one.name, OUTPUT, *([YES] if one.asks else []))
+    return declared(one.name, OUTPUT, *([YES] if one.may_ask else []))

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from nbflow.cli.invocation import Call
     from nbflow.core.spec import DagSpec
     from nbflow.services.operations import Operations
-    from nbflow.sources.loading import Loaded, SourceError
+    from nbflow.sources.loading import Loaded
+    from nbflow.sources.units import SourceError
     from nbflow.store.base import DagRow, DagVersion
 
 

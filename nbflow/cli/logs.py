@@ -24,4 +24,4 @@ def logs(call: Call) -> int:
     return 0 if view.lines else 1
 
 
-COMMANDS = (declared("logs", run=logs, more="Exit code 1 if there is no line."),)
+COMMANDS = (declared("logs", run=logs, epilog="Exit code 1 if there is no line."),)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from nbflow.arguments import TERMINAL, HelpWanted, Parser, Values, switch
+from nbflow.arguments import TERMINAL, HelpRequested, Parser, Values, switch
 from nbflow.cli import output
 from nbflow.cli.declaring import Command, others
 from nbflow.cli.invocation import Call, UsageError
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     try:
         try:
             command, args = parse(words)
-        except HelpWanted as asked:
+        except HelpRequested as asked:
             print(asked, flush=True)
             return OK
         verbose = bool(getattr(args, "verbose", False))
@@ -140,14 +140,14 @@ def parse(words: Sequence[str]) -> tuple[Command, Values]:
     words, early = _leading(words)
     group = words[0] if words else "--help"
     if group in ("-h", "--help", "help"):
-        raise HelpWanted(overview())
+        raise HelpRequested(overview())
     if group == "--version":
         words, group = ["version", *words[1:]], "version"
     if group not in GROUPS:
         _unknown(group, words[1:])
     commands = commands_of(group)
     name, rest = _named(group, words[1:], commands)
-    command = next(one for one in commands if name in (one.name, *one.also))
+    command = next(one for one in commands if name in (one.name, *one.aliases))
     args = parser_of(command, name).parse(list(rest))
     args.verbose = args.verbose or early
     return command, args
@@ -164,13 +164,13 @@ def _leading(words: Sequence[str]) -> tuple[list[str], bool]:
 
 def _named(group: str, rest: Sequence[str], commands: Sequence[Command]) -> tuple[str, Sequence[str]]:
     """The full name of the command, and what follows it."""
-    names = [name for one in commands for name in (one.name, *one.also)]
+    names = [name for one in commands for name in (one.name, *one.aliases)]
     if names == [group]:
         return group, rest
     if not rest or rest[0] in ("-h", "--help"):
         if group in names and not rest:
             return group, rest
-        raise HelpWanted(group_help(group, commands))
+        raise HelpRequested(group_help(group, commands))
     name = f"{group} {rest[0]}"
     if name in names:
         return name, rest[1:]
@@ -203,10 +203,10 @@ def parser_of(command: Command, name: str | None = None) -> Parser:
     return Parser(
         f"nbflow {name}",
         (*command.arguments, VERBOSE),
-        voice=TERMINAL,
+        texts=TERMINAL,
         description=command.help,
-        more=command.more,
-        absent=lambda option: _absent(name, option),
+        epilog=command.epilog,
+        unavailable=lambda option: _absent(name, option),
     )
 
 

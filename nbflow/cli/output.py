@@ -9,23 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from enum import Enum
-from pathlib import PurePath
 from typing import Any, TextIO
 
-Row = Mapping[str, Any]
+from nbflow.cli.cell_text import Row, cell_text, harmless, plain
+from nbflow.cli.cell_text import iso as iso
 
 RED, YELLOW, DIM, OFF = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def iso(moment: datetime | None, *, timespec: str = "microseconds") -> str | None:
-    """ISO 8601 with offset; None stays None."""
-    return None if moment is None else moment.isoformat(timespec=timespec)
 
 
 def fields_of(value: Any, names: Iterable[str]) -> dict[str, Any]:
@@ -34,11 +26,6 @@ def fields_of(value: Any, names: Iterable[str]) -> dict[str, Any]:
     found = {name: getattr(value, name) for name in names}
     found |= {name: item.astimezone(UTC) for name, item in found.items() if isinstance(item, datetime)}
     return found | {"state": None} if found.get("state") == "none" else found
-
-
-def harmless(text: str) -> str:
-    """The text with control characters shown as escapes."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 # ------------------------------------------------------------------------------------------------------------- results
@@ -81,53 +68,19 @@ def show_one(row: Row, form: str) -> None:
 
 def write_json(value: Any) -> None:
     """One JSON value on stdout, and a line's end."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=not _unicode()))
+    print(json.dumps(plain(value), indent=2, ensure_ascii=not _unicode()))
 
 
 def write_yaml(value: Any) -> None:
     """One YAML document on stdout."""
     from nbflow.yaml_files import yaml_text
 
-    sys.stdout.write(yaml_text(_plain(value), unicode=_unicode()))
+    sys.stdout.write(yaml_text(plain(value), unicode=_unicode()))
 
 
 def _unicode() -> bool:
     """Whether stdout can show every character."""
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON has it."""
-    if isinstance(value, datetime):
-        return iso(value)
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return str(value)
-
-
-def cell_text(value: Any, timespec: str = "seconds") -> str:
-    """A value as one text, for people."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.isoformat(timespec=timespec)
-    if isinstance(value, Enum):
-        return str(value.value)
-    if isinstance(value, bool):
-        return str(value)
-    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-        return ", ".join(value)
-    if isinstance(value, (Mapping, list, tuple)):
-        return json.dumps(_plain(value), ensure_ascii=False)
-    if isinstance(value, PurePath):
-        return str(value)
-    return str(value)
 
 
 def _print_table(names: Sequence[str], rows: Sequence[Row], empty: str) -> None:

@@ -182,7 +182,7 @@ COMMANDS = (
         run=standalone,
         arguments=(IDLE_EXIT, PID),
     ),
-    declared("status", OUTPUT, run=status, more="Exit code 1 if none runs."),
+    declared("status", OUTPUT, run=status, epilog="Exit code 1 if none runs."),
     declared("stop"),
     Command(
         name="jobs list",

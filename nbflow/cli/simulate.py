@@ -101,7 +101,7 @@ COMMANDS = (
         SUBDIR,
         OUTPUT,
         run=simulate,
-        more="extract=fail,success      the first try fails, the second succeeds\n"
+        epilog="extract=fail,success      the first try fails, the second succeeds\n"
         "extract@2024-01-03=fail   in that run only\n"
         "extract.seconds=120       how long it takes\n"
         "choose.follow=left        what a branch follows\n"

@@ -250,7 +250,7 @@ COMMANDS = (
         help="All task instances of a run.",
         run=states_for_dag_run,
         arguments=(DAG_ID, RUN_ID, OUTPUT),
-        more="\n".join(f"{state:<18}{meaning}" for state, meaning in STATE_MEANINGS.items()),
+        epilog="\n".join(f"{state:<18}{meaning}" for state, meaning in STATE_MEANINGS.items()),
     ),
     Command(
         name="tasks failed-deps",

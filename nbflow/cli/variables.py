@@ -10,7 +10,7 @@ from nbflow.cli import output
 from nbflow.cli.declaring import OUTPUT, carried_out, declared
 from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
-from nbflow.commands import command
+from nbflow.commands import command_named
 from nbflow.commands.variables import is_described
 from nbflow.errors import NbflowError
 
@@ -57,7 +57,7 @@ def set_variable(call: Call) -> int:
     args = call.args
     if args.value is None:
         args.value = sys.stdin.read().rstrip("\n")
-    code = carried_out(command("variables set"), call, note=True)
+    code = carried_out(command_named("variables set"), call, note=True)
     if call.environ.get(f"NBFLOW_VAR_{args.key.upper()}") or call.environ.get(f"AIRFLOW_VAR_{args.key.upper()}"):
         output.warn(f"The environment sets {args.key} too, and wins.")
     return code

@@ -1,4 +1,4 @@
-"""What a command is, what it answers, and how it is carried out. See the rules in :mod:`nbflow.commands`."""
+"""Command, Result and Preview, and how a command is run. The rules stand in :mod:`nbflow.commands`."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ Row = Mapping[str, Any]
 
 
 class Refused(NbflowError):
-    """A command cannot be carried out now. Nothing was changed."""
+    """The command is not possible in the current state; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a command did."""
+    """The outcome of a command."""
 
     text: str
-    """A sentence for people."""
+    """A sentence for users."""
     rows: tuple[Row, ...] = ()
-    """The same as data, for ``-o json`` and later REST."""
+    """The outcome as data, for ``-o json`` and REST."""
     value: Any = None
-    """What the function in ``nbflow.notebook`` returns."""
+    """Return value of the function in ``nbflow.notebook``."""
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What a command would change."""
+    """The changes that a command would make."""
 
     text: str
     items: tuple[Row, ...] = ()
 
 
-def _nothing(context: Context, args: Values) -> None:
+def _no_preview(context: Context, args: Values) -> None:
     return None
 
 
@@ -50,79 +50,82 @@ def _no_question(context: Context, args: Values, preview: Preview | None) -> str
     return ""
 
 
-def _no_reasons(context: Context, args: Values) -> Sequence[str]:
+def _no_refusals(context: Context, args: Values) -> Sequence[str]:
     return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Command:
-    """One thing that can be done."""
+    """A declared command."""
 
     name: str
-    """All its words: "dags pause"."""
+    """All words: "dags pause"."""
     help: str
     permission: str
     arguments: tuple[Argument, ...] = ()
     example: str = ""
-    """Words behind the command that make sense."""
+    """Valid arguments, as typed."""
     magic: str = ""
-    """How a notebook spells it: "%dag pause"."""
-    also: tuple[str, ...] = ()
+    """The line magic that runs it: "%dag pause"; empty: none."""
+    aliases: tuple[str, ...] = ()
     changes: bool = False
     run: Callable[[Context, Values], Result] | None = None
-    preview: Callable[[Context, Values], Preview | None] = _nothing
+    preview: Callable[[Context, Values], Preview | None] = _no_preview
     confirmation: Callable[[Context, Values, Preview | None], str] = _no_question
-    """The question to ask first; empty: none. It is given the preview."""
-    refusals: Callable[[Context, Values], Sequence[str]] = _no_reasons
-    """Reasons why it cannot be done now, worst first."""
-    more: str = ""
-    """Shown under the options."""
+    """Question to confirm, from the preview; empty: run without a question."""
+    refusals: Callable[[Context, Values], Sequence[str]] = _no_refusals
+    """Reasons why the command is not possible now, most important first."""
+    epilog: str = ""
+    """Epilog of the help text."""
 
     @property
-    def asks(self) -> bool:
-        """Whether it may ask before it is carried out."""
+    def may_ask(self) -> bool:
+        """Whether the command may ask for confirmation."""
         return self.confirmation is not _no_question
 
     def __post_init__(self) -> None:
         if self.permission not in PERMISSIONS:
-            raise ValueError(
-                f"{self.name}: there is no permission {self.permission!r}; see nbflow.commands.permissions"
-            )
+            raise ValueError(f"{self.name}: unknown permission {self.permission!r}; see nbflow.commands.permissions")
 
 
-SUBJECTS = (DAG, TASK, RUN, BACKFILL, VARIABLE, CONNECTION, POOL)
-"""Types of arguments that name what a command is about: they stand in the audit log, other values may be secret."""
+AUDITED_TYPES = (DAG, TASK, RUN, BACKFILL, VARIABLE, CONNECTION, POOL)
+"""Types of the arguments that the audit log records: ids. Values of other types may be secret."""
 
 
-Sure = Callable[[str, "Preview | None"], bool]
-"""Whether somebody who is asked the question, and is shown what would change, says yes."""
+Confirm = Callable[[str, "Preview | None"], bool]
+"""Shows the preview, asks the question and returns whether the answer is yes."""
 
 
-def carry_out(
-    command: Command, context: Context, args: Values, *, sure: Sure = lambda question, preview: True
+def run_command(
+    command: Command, context: Context, args: Values, *, confirm: Confirm = lambda question, preview: True
 ) -> Result | None:
-    """Do it, if ``sure`` answers its confirmation with yes; None if not. Raises Refused with the first reason against
-    it, or the error of what went wrong; a change that failed stands in the audit log."""
-    assert command.run is not None, f"{command.name} only looks"
+    """Run a command. Returns None if ``confirm`` returns false. Raises Refused with the first refusal, or the error of
+    the command; a failed change is recorded in the audit log."""
+    assert command.run is not None, f"{command.name} is read-only: fetch its view"
     try:
-        reasons = command.refusals(context, args)
-        if reasons:
-            raise Refused(reasons[0])
-        preview = command.preview(context, args) if command.asks else None
+        refusals = command.refusals(context, args)
+        if refusals:
+            raise Refused(refusals[0])
+        preview = command.preview(context, args) if command.may_ask else None
         question = command.confirmation(context, args, preview)
-        if question and not sure(question, preview):
+        if question and not confirm(question, preview):
             return None
         return command.run(context, args)
     except UsageError:
-        raise  # nothing was asked for that could be understood
+        raise  # a misspelled command is not an attempted change
     except NbflowError as error:
         if command.changes:
-            with contextlib.suppress(NbflowError):  # the error itself may be that there is no metastore
+            with contextlib.suppress(NbflowError):  # the error may be that the metastore cannot be reached
                 _audit_failure(command, context, args, error)
         raise
 
 
 def _audit_failure(command: Command, context: Context, args: Values, error: NbflowError) -> None:
-    subject = {one.name: value for one in command.arguments if one.type in SUBJECTS and (value := vars(args)[one.name])}
-    detail = {"command": command.name, **subject, "error": type(error).__name__}
+    values = vars(args)
+    ids = {
+        argument.name: values[argument.name]
+        for argument in command.arguments
+        if argument.type in AUDITED_TYPES and values[argument.name]
+    }
+    detail = {"command": command.name, **ids, "error": type(error).__name__}
     context.store.audit(command.name.replace(" ", "_"), actor=context.actor, now=context.now(), detail=detail, ok=False)

@@ -1,4 +1,4 @@
-"""What a run is given: ``--conf`` and ``-p``, together."""
+"""The conf of a run, from ``--conf`` and ``-p``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nbflow.arguments import Values
 
 
 def conf_of(args: Values) -> dict[str, Any]:
-    """The run's conf. What ``-p`` says is laid over ``--conf``."""
+    """The run's conf. ``-p`` overrides ``--conf``."""
     conf: dict[str, Any] = dict(getattr(args, "conf", None) or {})
     for pair in args.param:
         conf |= pair

@@ -1,4 +1,4 @@
-"""Connections. Passwords and extras are encrypted in the metastore, and are shown only when they are asked for."""
+"""Commands on connections. Passwords and extras are encrypted in the metastore and hidden unless requested."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import CONNECTION, FILE, UsageError, Values, argument, switch
+from nbflow.arguments import CONNECTION, UsageError, Values, argument, switch
 from nbflow.commands.base import Command, Preview, Result
+from nbflow.commands.options import HIDE_SENSITIVE, INPUT_FILE, OUTPUT_FILE, SHOW_VALUES
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -16,52 +17,51 @@ if TYPE_CHECKING:
     from nbflow.connections import Connection
 
 CONN_ID = argument("conn_id", type=CONNECTION, help="Id of the connection.")
-PARTS = ("conn_type", "host", "login", "password", "schema", "port", "extra")
-"""What a connection is made of, in files."""
-TEXTS = frozenset({"conn_id", "conn_type", "description", "host", "login", "password", "schema", "uri"})
-SHOW_VALUES = switch("--show-values", help="Show passwords and extras.")
-HIDE = switch("--hide-sensitive", help="Accepted: they are hidden unless --show-values is given.")
+FIELDS = ("conn_type", "host", "login", "password", "schema", "port", "extra")
+"""Fields of a connection in files and options."""
+TEXT_FIELDS = frozenset({"conn_id", "conn_type", "description", "host", "login", "password", "schema", "uri"})
 
 
 # -------------------------------------------------------------------------------------------------------------- adding
 
 
-def _there_already(context: Context, args: Values) -> list[str]:
-    there = context.store.connection(args.conn_id) is not None
-    return [f"There is a connection {args.conn_id!r} already. Delete it first."] if there else []
+def _refuse_existing(context: Context, args: Values) -> list[str]:
+    exists = context.store.connection(args.conn_id) is not None
+    return [f"Connection {args.conn_id!r} already exists. Delete it first."] if exists else []
 
 
 def _add(context: Context, args: Values) -> Result:
     from nbflow.services.variables_connections_pools import set_connections
 
-    made = _made(args)
-    set_connections(context.operations, [made])
-    warnings = () if made.conn_type else ("It has no type: give one with --conn-type.",)
-    text = f"Connection {args.conn_id} was added ({made.conn_type or 'no type'})."
+    connection = _connection_of_options(args)
+    set_connections(context.operations, [connection])
+    warnings = () if connection.conn_type else ("The connection has no type; add it again with --conn-type.",)
+    text = f"Connection {args.conn_id} was added ({connection.conn_type or 'no type'})."
     return Result(text=text, value=args.conn_id, warnings=warnings)
 
 
-def _made(args: Values) -> Connection:
-    """The connection that the options spell: a URI, a JSON object, or its parts."""
+def _connection_of_options(args: Values) -> Connection:
+    """The connection that the options define: by a URI, a JSON object, or field by field."""
     from nbflow.connections import Connection
 
-    parts = {name: getattr(args, f"conn_{name.removeprefix('conn_')}") for name in PARTS}
-    given = {name: value for name, value in parts.items() if value is not None}
-    ways = [way for way, value in (("--conn-uri", args.conn_uri), ("--conn-json", args.conn_json)) if value]
-    if len(ways) + bool(given) != 1:
-        raise UsageError("Say either --conn-uri, or --conn-json, or --conn-type with --conn-host and so on.")
+    values = {name: getattr(args, f"conn_{name.removeprefix('conn_')}") for name in FIELDS}
+    fields = {name: value for name, value in values.items() if value is not None}
+    if bool(args.conn_uri) + bool(args.conn_json) + bool(fields) != 1:
+        raise UsageError("Pass exactly one of --conn-uri, --conn-json, or --conn-type with --conn-host etc.")
     try:
         if args.conn_uri:
             if "://" not in args.conn_uri:
-                raise ValueError("a URI begins with its type, as postgres://")
-            made = Connection.from_uri(args.conn_uri, args.conn_id)
+                raise ValueError("a URI begins with the connection type, e.g. postgres://")
+            connection = Connection.from_uri(args.conn_uri, args.conn_id)
         elif args.conn_json:
-            made = Connection.from_json(args.conn_json, args.conn_id)
+            connection = Connection.from_json(args.conn_json, args.conn_id)
         else:
-            made = Connection(conn_id=args.conn_id, **given)
-    except (TypeError, ValueError) as fault:
-        raise NbflowError(f"Connection {args.conn_id} cannot be read: {fault}") from None
-    return made if args.conn_description is None else replace(made, description=args.conn_description, uri=None)
+            connection = Connection(conn_id=args.conn_id, **fields)
+    except (TypeError, ValueError) as error:
+        raise NbflowError(f"Invalid connection {args.conn_id!r}: {error}") from None
+    if args.conn_description is None:
+        return connection
+    return replace(connection, description=args.conn_description, uri=None)
 
 
 def _delete(context: Context, args: Values) -> Result:
@@ -72,8 +72,8 @@ def _delete(context: Context, args: Values) -> Result:
 
 
 def _delete_preview(context: Context, args: Values) -> Preview:
-    there = context.store.connection(args.conn_id) is not None
-    items = ({"conn_id": args.conn_id},) if there else ()
+    exists = context.store.connection(args.conn_id) is not None
+    items = ({"conn_id": args.conn_id},) if exists else ()
     return Preview(text=f"Connection {args.conn_id} would be deleted.", items=items)
 
 
@@ -83,47 +83,49 @@ def _delete_preview(context: Context, args: Values) -> Preview:
 def _import(context: Context, args: Values) -> Result:
     from nbflow.services.variables_connections_pools import set_connections
 
-    found, chosen = _chosen(context, args)
-    set_connections(context.operations, chosen)
-    left = [one.conn_id for one in found if one not in chosen]
-    warnings = tuple(f"Connection {conn_id} exists and was left alone; --overwrite replaces it." for conn_id in left)
-    text = f"{len(chosen)} of {len(found)} connections were imported."
-    return Result(text=text, value=[one.conn_id for one in chosen], warnings=warnings)
+    connections, selected = _connections_to_import(context, args)
+    set_connections(context.operations, selected)
+    skipped = [connection.conn_id for connection in connections if connection not in selected]
+    warnings = tuple(f"Connection {conn_id} exists and was skipped; --overwrite replaces it." for conn_id in skipped)
+    text = f"{len(selected)} of {len(connections)} connections were imported."
+    return Result(text=text, value=[connection.conn_id for connection in selected], warnings=warnings)
 
 
 def _import_preview(context: Context, args: Values) -> Preview:
-    _, chosen = _chosen(context, args)
-    names = ", ".join(str(one.conn_id) for one in chosen) or "no connection"
-    return Preview(text=f"It would set {names}.", items=tuple({"conn_id": one.conn_id} for one in chosen))
+    _, selected = _connections_to_import(context, args)
+    conn_ids = [connection.conn_id for connection in selected]
+    text = f"{', '.join(map(str, conn_ids)) or 'No connection'} would be set."
+    return Preview(text=text, items=tuple({"conn_id": conn_id} for conn_id in conn_ids))
 
 
-def _chosen(context: Context, args: Values) -> tuple[list[Connection], list[Connection]]:
-    """All of a file, and what of it would be set."""
-    found = read_connections(args.file)
-    there = {one.conn_id for one in context.store.connections()}
-    return found, [one for one in found if args.overwrite or one.conn_id not in there]
+def _connections_to_import(context: Context, args: Values) -> tuple[list[Connection], list[Connection]]:
+    """All connections of the file, and those that would be set."""
+    connections = read_connections(args.file)
+    existing = {connection.conn_id for connection in context.store.connections()}
+    selected = [connection for connection in connections if args.overwrite or connection.conn_id not in existing]
+    return connections, selected
 
 
 def read_connections(file: str) -> list[Connection]:
-    """The connections in a file: whole, or an error that names the one that cannot be read."""
+    """All connections in a file. Raises NbflowError, which names the first invalid one."""
     from nbflow.commands.files import read_json
     from nbflow.yaml_files import read_text, read_yaml
 
     lines: Mapping[str, int] = {}
-    form = form_of(file)
-    if form == "yaml":
-        found = read_yaml(file, "connection ids")
-        content, lines = found.content, found.lines
+    file_format = format_of(file)
+    if file_format == "yaml":
+        document = read_yaml(file, "connection ids")
+        content, lines = document.content, document.lines
     else:
-        content = read_json(file) if form == "json" else _env_entries(read_text(file))
+        content = read_json(file) if file_format == "json" else _env_entries(read_text(file))
     return [
         _connection(f"{file}:{lines[conn_id]}" if conn_id in lines else file, conn_id, entry)
         for conn_id, entry in content.items()
     ]
 
 
-def form_of(file: str) -> str:
-    """json, yaml or env, by a file's name."""
+def format_of(file: str) -> str:
+    """json, yaml or env, by the file's suffix; json for any other."""
     suffix = file.rpartition(".")[2].lower()
     return {"yml": "yaml"}.get(suffix, suffix) if suffix in ("json", "yaml", "yml", "env") else "json"
 
@@ -143,51 +145,57 @@ def _connection(place: str, conn_id: str, entry: Any) -> Connection:
                 Connection.from_json(entry, conn_id) if entry.startswith("{") else Connection.from_uri(entry, conn_id)
             )
         if not isinstance(entry, dict):
-            raise TypeError("it is neither text nor an object")
-        for name in sorted(TEXTS & entry.keys()):
+            raise TypeError("expected a string or an object")
+        for name in sorted(TEXT_FIELDS & entry.keys()):
             if not isinstance(entry[name], str | None):
                 raise TypeError(f"{name} must be a string: quote it")
-        kept = {("extra" if key == "extra_dejson" else key): value for key, value in entry.items()}
-        return Connection.from_json(json.dumps(kept), conn_id)
-    except (TypeError, ValueError) as fault:
-        raise NbflowError(f"{place}: connection {conn_id!r} cannot be read: {fault}") from None
+        fields = {("extra" if key == "extra_dejson" else key): value for key, value in entry.items()}
+        return Connection.from_json(json.dumps(fields), conn_id)
+    except (TypeError, ValueError) as error:
+        raise NbflowError(f"{place}: invalid connection {conn_id!r}: {error}") from None
 
 
 COMMANDS = (
     Command(
         name="connections list",
-        help="The connections in the metastore; passwords are hidden.",
+        help="List the connections in the metastore; passwords are hidden.",
         permission="connections.read",
-        arguments=(argument("--conn-id", type=CONNECTION, metavar="ID", help="Only this one."), SHOW_VALUES, HIDE),
+        arguments=(
+            argument("--conn-id", type=CONNECTION, metavar="ID", help="Only this connection."),
+            SHOW_VALUES,
+            HIDE_SENSITIVE,
+        ),
     ),
     Command(
         name="connections get",
-        help="One connection, from the environment or the metastore.",
+        help="Show a connection from the environment or the metastore.",
         permission="connections.read",
-        arguments=(CONN_ID, SHOW_VALUES, HIDE),
+        arguments=(CONN_ID, SHOW_VALUES, HIDE_SENSITIVE),
         example="shop_db",
     ),
     Command(
         name="connections add",
-        help="Add a connection. '-' for a URI, JSON or password reads it from standard input.",
+        help="Add a connection. With '-' the URI, JSON or password is read from standard input.",
         permission="connections.edit",
         changes=True,
         arguments=(
             CONN_ID,
-            argument("--conn-uri", metavar="URI", help="type://login:password@host:port/schema?extra=...."),
-            argument("--conn-json", metavar="JSON", help="An object with conn_type, host, login and so on."),
-            argument("--conn-type", metavar="TYPE", help="postgres, http and so on."),
-            argument("--conn-description", metavar="TEXT", help="What it is for."),
-            argument("--conn-host", metavar="HOST", help="Where it leads."),
-            argument("--conn-login", metavar="NAME", help="Who logs in."),
-            argument("--conn-password", metavar="TEXT", help="With which password."),
-            argument("--conn-schema", metavar="NAME", help="Database, or what the type means by schema."),
+            argument("--conn-uri", metavar="URI", help="type://login:password@host:port/schema?extra=value."),
+            argument(
+                "--conn-json", metavar="JSON", help="JSON object with conn_type, host, login etc."
+            ),
+            argument("--conn-type", metavar="TYPE", help="Type of the connection: postgres, http etc."),
+            argument("--conn-description", metavar="TEXT", help="Description."),
+            argument("--conn-host", metavar="HOST", help="Host name."),
+            argument("--conn-login", metavar="NAME", help="Login name."),
+            argument("--conn-password", metavar="TEXT", help="Password."),
+            argument("--conn-schema", metavar="NAME", help="Database or schema; its meaning depends on the type."),
             argument("--conn-port", metavar="N", help="Port."),
-            argument("--conn-extra", metavar="JSON", help="A JSON object of more options."),
+            argument("--conn-extra", metavar="JSON", help="Additional options: a JSON object."),
         ),
         example="shop_db --conn-uri postgres://ada@db.example/shop",
         run=_add,
-        refusals=_there_already,
+        refusals=_refuse_existing,
     ),
     Command(
         name="connections delete",
@@ -201,25 +209,32 @@ COMMANDS = (
     ),
     Command(
         name="connections export",
-        help="Write all connections to a file that only you can read ('-': stdout).",
+        help="Write all connections to a file with mode 0600.",
         permission="connections.read",
         arguments=(
-            argument("file", type=FILE, help="The file."),
+            OUTPUT_FILE,
             argument(
-                "--file-format", "--format", choices=("json", "yaml", "env"), help="Form of the file (by its name)."
+                "--file-format",
+                "--format",
+                choices=("json", "yaml", "env"),
+                help="Format of the file (default: by its suffix).",
             ),
-            argument("--serialization-format", choices=("json", "uri"), help="Of connections in an env file (uri)."),
+            argument(
+                "--serialization-format",
+                choices=("json", "uri"),
+                help="Format of the connections in an env file (default: uri).",
+            ),
         ),
         example="connections.yaml",
     ),
     Command(
         name="connections import",
-        help="Read connections from a .json, .yaml or .env file.",
+        help="Import connections from a .json, .yaml or .env file.",
         permission="connections.edit",
         changes=True,
         arguments=(
-            argument("file", type=FILE, help="The file."),
-            switch("--overwrite", help="Replace those that exist."),
+            INPUT_FILE,
+            switch("--overwrite", help="Replace existing connections."),
         ),
         example="connections.yaml",
         run=_import,
@@ -227,8 +242,8 @@ COMMANDS = (
     ),
     Command(
         name="connections test",
-        help="Whether a connection works: its hook tries it (off by default).",
-        more="Of a type that has no hook only the port is tried. Allowed by [core] test_connection = Enabled.",
+        help="Test a connection with its hook (disabled by default).",
+        epilog="For a type without a hook only the port is probed. Enable with [core] test_connection = Enabled.",
         permission="connections.edit",
         changes=True,
         arguments=(CONN_ID,),

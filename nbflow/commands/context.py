@@ -1,4 +1,4 @@
-"""What a command may use: the metastore's operations, the surface that asks, and where that surface finds DAGs."""
+"""What a command has access to: the metastore, the surface that calls it, and that surface's DAGs."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 
 class Dags(Protocol):
-    """Where a surface finds DAGs. A terminal may read a file of the DAGs folder that no scheduler has read yet; a
-    kernel has DAGs of its own cells."""
+    """The DAGs of a surface. A terminal also reads a file in the DAGs folder that no scheduler has parsed yet; a kernel
+    also has the DAGs of its cells."""
 
     def version(self, dag_id: str) -> DagVersion:
         """The version to act on. Raises DagNotFound."""
 
     def scheduled(self, dag_id: str) -> DagRow:
-        """The DAG as the schedule follows it. Raises NbflowError for one that nothing schedules."""
+        """The scheduled DAG. Raises NbflowError for a DAG that is registered, but not scheduled."""
 
     def operations_on(self, version: DagVersion) -> Operations:
-        """Operations on a version: runs of a kernel's own cells are told apart, since a pause of the schedule is none
-        of theirs."""
+        """Operations on a version. A kernel marks runs of its cells, since a pause of the schedule does not concern
+        them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """One call of a command."""
+    """The context of one command call."""
 
     app: App
     actor: str
     dags: Dags
     surface: Surface
     zone: tzinfo
-    """Of dates that name none."""
+    """Time zone of dates without one."""
 
     @property
     def operations(self) -> Operations:
@@ -60,11 +60,11 @@ class Context:
         return self.app.clock.now()
 
     def spell(self, way: Way) -> str:
-        """A way out in the words of the surface."""
+        """A suggested command in the surface's syntax."""
         return spelled(way, self.surface)
 
     def date(self, when: str | datetime | None) -> datetime | None:
-        """A date as typed, or as a program gives it, as aware UTC. Raises UsageError."""
+        """A date as typed, or a datetime, as aware UTC. Raises UsageError."""
         from nbflow.core.timetables.time_zones import as_utc
         from nbflow.services.date_parsing import parse_date
 
@@ -76,8 +76,7 @@ class Context:
             raise UsageError(str(error)) from None
 
     def task_or_run(self, dag_id: str, task: str | None, run: str | None) -> tuple[str | None, str | None]:
-        """The task and the run of ``DAG [TASK] [RUN]``: a word in the task's place that names no task but a run is the
-        run."""
+        """The task and the run of ``DAG [TASK] [RUN]``. If ``task`` is not a task id but names a run, it is the run."""
         if task is None or run is not None or task.partition("[")[0] in self.dags.version(dag_id).spec.tasks:
             return task, run
         try:

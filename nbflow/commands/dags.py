@@ -1,4 +1,4 @@
-"""DAGs: listing, showing, pausing, and what makes runs of them."""
+"""Commands on DAGs: list, show, pause, delete, simulate, schedule a notebook."""
 
 from __future__ import annotations
 
@@ -6,94 +6,67 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nbflow.arguments import (
-    CRON,
-    DAG,
-    DATE,
-    FILE,
-    INTEGER,
-    JSON,
-    NUMBER,
-    PAIR,
-    RUN,
-    WHOLE,
-    UsageError,
-    Values,
-    argument,
-    switch,
-)
+from nbflow.arguments import CRON, DATE, FILE, INTEGER, NUMBER, PAIR, WHOLE, UsageError, Values, argument
 from nbflow.commands.base import Command, Preview, Result
-from nbflow.core.run_ids import WHICH_RUN
+from nbflow.commands.options import DAG_ID, DAG_ID_IS_REGEX, DAG_ID_OR_FLAG, LAST_RUN, SHOWN_RUN
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context
 
-DAG_ID = argument("dag_id", type=DAG, help="Id of the DAG.")
-RUN_ID = argument(
-    "run", "--run", type=RUN, required=False, metavar="RUN", help=f"Which run: {WHICH_RUN} (default: last)."
-)
-PARAM = argument("-p", "--param", type=PAIR, repeated=True, help="A value for the run; may be repeated.")
-CONF = (
-    PARAM,
-    argument("-c", "--conf", type=JSON, help="Values for the run: a JSON object."),
-)
-PATTERN = switch("--treat-dag-id-as-regex", help="Every DAG whose id matches.")
-
 
 # ------------------------------------------------------------------------------------------------------------- pausing
 
 
-def _chosen(context: Context, args: Values) -> list[str]:
-    """The DAGs that are meant: the one that is named, or those whose ids match."""
+def _selected_dag_ids(context: Context, args: Values) -> list[str]:
     if args.treat_dag_id_as_regex:
-        return matching(context, args.dag_id)
+        return dag_ids_matching(context, args.dag_id)
     return [context.dags.version(args.dag_id).dag_id]
 
 
-def matching(context: Context, text: str) -> list[str]:
-    """DAGs whose ids match a pattern. Raises NbflowError if there are none, UsageError if it is no pattern."""
+def dag_ids_matching(context: Context, regex: str) -> list[str]:
+    """Ids of the DAGs that match a regular expression. Raises UsageError for an invalid one, NbflowError if no id
+    matches."""
     try:
-        pattern = re.compile(text)
-    except re.error as fault:
-        raise UsageError(f"{text!r} is not a regular expression: {fault}.") from None
-    found = [row.dag_id for row in context.store.dags() if pattern.search(row.dag_id)]
-    if not found:
-        raise NbflowError(f"No DAG's id matches {text!r}.")
-    return found
+        pattern = re.compile(regex)
+    except re.error as error:
+        raise UsageError(f"{regex!r} is not a regular expression: {error}.") from None
+    dag_ids = [row.dag_id for row in context.store.dags() if pattern.search(row.dag_id)]
+    if not dag_ids:
+        raise NbflowError(f"No DAG id matches {regex!r}.")
+    return dag_ids
 
 
 def _set_paused(paused: bool, context: Context, args: Values) -> Result:
-    rows = [context.dags.scheduled(dag_id) for dag_id in _chosen(context, args)]
+    rows = [context.dags.scheduled(dag_id) for dag_id in _selected_dag_ids(context, args)]
     changed = [row.dag_id for row in rows if context.operations.set_paused(row.dag_id, paused)]
     word = "paused" if paused else "unpaused"
-    names = [row.dag_id for row in rows]
-    text = f"{names[0]} is {word}{'' if changed else ' already'}." if len(names) == 1 else _counted(names, word)
-    gone = [row.dag_id for row in rows if row.stale and not paused]
+    dag_ids = [row.dag_id for row in rows]
+    if len(dag_ids) == 1:
+        text = f"DAG {dag_ids[0]} is {'' if changed else 'already '}{word}."
+    else:
+        text = f"{len(dag_ids)} DAGs are {word}: {', '.join(dag_ids)}."
+    stale = [row.dag_id for row in rows if row.stale and not paused]
     return Result(
         text=text,
-        rows=tuple({"dag_id": dag_id, "is_paused": paused} for dag_id in names),
+        rows=tuple({"dag_id": dag_id, "is_paused": paused} for dag_id in dag_ids),
         value=bool(changed),
-        warnings=tuple(f"No file defines DAG {dag_id} any more: nothing is scheduled." for dag_id in gone),
+        warnings=tuple(f"No file defines DAG {dag_id} anymore: it gets no scheduled runs." for dag_id in stale),
     )
 
 
-def _counted(names: list[str], word: str) -> str:
-    return f"{len(names)} DAGs are {word}: {', '.join(names)}."
-
-
 def _paused_preview(paused: bool, context: Context, args: Values) -> Preview:
-    rows = [context.dags.scheduled(dag_id) for dag_id in _chosen(context, args)]
-    moved = [row.dag_id for row in rows if row.paused != paused]
+    rows = [context.dags.scheduled(dag_id) for dag_id in _selected_dag_ids(context, args)]
+    changing = [row.dag_id for row in rows if row.paused != paused]
     word = "paused" if paused else "unpaused"
-    text = f"{', '.join(moved) or 'No DAG'} would be {word}."
-    return Preview(text=text, items=tuple({"dag_id": dag_id, "is_paused": paused} for dag_id in moved))
+    text = f"{', '.join(changing) or 'No DAG'} would be {word}."
+    return Preview(text=text, items=tuple({"dag_id": dag_id, "is_paused": paused} for dag_id in changing))
 
 
-def _paused_question(word: str, context: Context, args: Values, preview: Preview | None) -> str:
-    """One DAG that is named is meant; a pattern may match more than one thinks."""
-    names = _chosen(context, args) if args.treat_dag_id_as_regex else []
-    return f"{word} {len(names)} DAGs: {', '.join(names)}?" if len(names) > 1 else ""
+def _paused_question(verb: str, context: Context, args: Values, preview: Preview | None) -> str:
+    """Ask only for a regular expression that matches several DAGs: it may match more than the user expects."""
+    dag_ids = _selected_dag_ids(context, args) if args.treat_dag_id_as_regex else []
+    return f"{verb} {len(dag_ids)} DAGs: {', '.join(dag_ids)}?" if len(dag_ids) > 1 else ""
 
 
 # ------------------------------------------------------------------------------------------------------------ deleting
@@ -118,48 +91,43 @@ COMMANDS = (
     Command(
         name="dags list",
         magic="%dag list",
-        help="Every DAG, with its last runs and what comes next.",
+        help="List DAGs, their latest runs and their next run.",
         permission="dags.read",
     ),
     Command(
         name="dags show",
         magic="%dag show",
-        help="The graph of a DAG, or of one of its runs.",
+        help="Show the graph of a DAG or of one of its runs.",
         permission="dags.read",
-        arguments=(
-            DAG_ID,
-            argument(
-                "run", "--run", type=RUN, required=False, metavar="RUN", help=f"With the states of a run: {WHICH_RUN}."
-            ),
-        ),
+        arguments=(DAG_ID, SHOWN_RUN),
         example="sales --run last",
     ),
     Command(
         name="dags list-runs",
         magic="%dag runs",
-        help="The runs of a DAG, newest first.",
+        help="List the runs of a DAG, newest first.",
         permission="dags.read",
-        arguments=(argument("dag_id", "-d", "--dag-id", type=DAG, metavar="DAG_ID", help="Id of the DAG."),),
+        arguments=(DAG_ID_OR_FLAG,),
         example="sales",
     ),
     Command(
         name="dags next-execution",
         magic="%dag next",
-        help="The next runs of the schedule.",
+        help="List the next scheduled runs of a DAG.",
         permission="dags.read",
         arguments=(
             DAG_ID,
-            argument("number", "-n", "--num-executions", type=WHOLE, default=1, help="How many (default: 1)."),
+            argument("number", "-n", "--num-executions", type=WHOLE, default=1, help="Number of runs (default: 1)."),
         ),
         example="sales 10",
     ),
     Command(
         name="dags pause",
         magic="%dag pause",
-        help="Make no new scheduled runs of a DAG, and start no waiting ones.",
+        help="Pause a DAG: create no scheduled runs and start no queued ones.",
         permission="dags.edit",
         changes=True,
-        arguments=(DAG_ID, PATTERN),
+        arguments=(DAG_ID, DAG_ID_IS_REGEX),
         example="sales",
         run=partial(_set_paused, True),
         preview=partial(_paused_preview, True),
@@ -168,10 +136,10 @@ COMMANDS = (
     Command(
         name="dags unpause",
         magic="%dag unpause",
-        help="Schedule a DAG again.",
+        help="Unpause a DAG: create scheduled runs and start queued ones.",
         permission="dags.edit",
         changes=True,
-        arguments=(DAG_ID, PATTERN),
+        arguments=(DAG_ID, DAG_ID_IS_REGEX),
         example="sales",
         run=partial(_set_paused, False),
         preview=partial(_paused_preview, False),
@@ -191,52 +159,57 @@ COMMANDS = (
     Command(
         name="grid",
         magic="%dag grid",
-        help="The newest runs of a DAG as columns, its tasks as rows.",
+        help="Show the newest runs of a DAG as columns and its tasks as rows.",
         permission="dags.read",
-        arguments=(DAG_ID, argument("-n", "--number", type=WHOLE, default=25, help="How many runs (default: 25).")),
+        arguments=(DAG_ID, argument("-n", "--number", type=WHOLE, default=25, help="Number of runs (default: 25).")),
         example="sales",
     ),
     Command(
         name="gantt",
         magic="%dag gantt",
-        help="Where a run's time went.",
+        help="Show when each task of a run waited and ran.",
         permission="dags.read",
-        arguments=(DAG_ID, RUN_ID),
+        arguments=(DAG_ID, LAST_RUN),
         example="sales",
     ),
     Command(
         name="simulate",
         magic="%dag simulate",
-        help="Simulate days of scheduling in seconds. No task's code is run.",
+        help="Simulate days of scheduling in seconds, without running any task.",
         permission="dags.read",
         arguments=(
             DAG_ID,
             argument("--days", type=NUMBER, default=7.0, help="Days to simulate (default: 7)."),
             argument(
-                "-s", "--start", "--start-date", name="start_date", type=DATE, help="The first day (default: now)."
+                "-s",
+                "--start",
+                "--start-date",
+                name="start_date",
+                type=DATE,
+                help="Simulated start (default: now).",
             ),
-            argument("--seed", type=INTEGER, help="Draw outcomes from this seed (default: [sim] seed)."),
+            argument("--seed", type=INTEGER, help="Seed of random outcomes (default: [sim] seed)."),
         ),
         example="sales --days 14",
     ),
     Command(
         name="schedule",
         magic="%dag schedule",
-        help="Run a notebook on a schedule, by papermill.",
+        help="Run a notebook on a schedule with papermill.",
         permission="dags.create",
         changes=True,
         arguments=(
-            argument("notebook", type=FILE, help="The notebook."),
+            argument("notebook", type=FILE, help="Notebook to run."),
             argument(
                 "--cron",
                 type=CRON,
                 required=True,
                 metavar='"0 6 * * *"',
                 example='"0 6 * * *"',
-                help="When: a cron expression or a preset.",
+                help="Schedule: a cron expression or a preset.",
             ),
-            argument("--name", metavar="NAME", help="The DAG's id (default: the notebook's name)."),
-            argument("-p", "--param", type=PAIR, repeated=True, help="A parameter; may be repeated."),
+            argument("--name", metavar="NAME", help="Id of the DAG (default: the notebook's name)."),
+            argument("-p", "--param", type=PAIR, repeated=True, help="A parameter of the notebook; may be repeated."),
         ),
         example='report.ipynb --cron "0 6 * * 1" -p country=DE',
     ),

@@ -1,4 +1,4 @@
-"""Files that commands read: one JSON object, or one YAML mapping."""
+"""Reading the JSON files that commands import."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from nbflow.errors import NbflowError
 
 
 def read_json(file: str) -> dict[str, Any]:
-    """A file that holds one JSON object. Raises NbflowError that names the fault's place."""
+    """Read a file that contains one JSON object. Raises NbflowError with the place of the error."""
     from nbflow.yaml_files import read_text
 
     try:
         content = json.loads(read_text(file))
-    except ValueError as fault:
-        raise NbflowError(f"{file} is not JSON: {fault}.") from None
+    except ValueError as error:
+        raise NbflowError(f"{file} is not valid JSON: {error}.") from None
     except RecursionError:
-        raise NbflowError(f"{file}: nested too deep.") from None
+        raise NbflowError(f"{file} is nested too deeply.") from None
     if not isinstance(content, dict):
-        raise NbflowError(f"{file} must hold a JSON object.")
+        raise NbflowError(f"{file} must contain a JSON object.")
     return content

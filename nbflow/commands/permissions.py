@@ -1,4 +1,4 @@
-"""Permissions that commands need. Roles are sets of them."""
+"""Permissions that commands require. A role is a set of permissions."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping
 PERMISSIONS: Mapping[str, str] = {
     "dags.read": "See DAGs, their runs, tasks, states and logs.",
     "dags.edit": "Pause and unpause DAGs.",
-    "dags.delete": "Delete DAGs with their history.",
+    "dags.delete": "Delete DAGs and their history.",
     "dags.create": "Write DAG files.",
-    "runs.create": "Trigger and backfill.",
-    "runs.edit": "Clear, mark and end runs and task instances; pause and cancel backfills.",
+    "runs.create": "Trigger and backfill runs.",
+    "runs.edit": "Clear and mark runs and task instances; pause and cancel backfills.",
     "variables.read": "See variables.",
     "variables.edit": "Set and delete variables.",
     "connections.read": "See connections.",
     "connections.edit": "Add and delete connections.",
     "pools.read": "See pools.",
-    "pools.edit": "Change and delete pools.",
+    "pools.edit": "Set and delete pools.",
     "scheduler.control": "Start and stop schedulers.",
     "learning.edit": "Check exercises of labs and answer quizzes; progress is kept.",
     "metastore.edit": "Migrate, clean and reset the metastore.",
 }
-"""What each allows."""
+"""Permission -> what it allows."""

@@ -1,22 +1,23 @@
-"""Pools: how many slots there are for what must not run too often at once."""
+"""Commands on pools."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import FILE, INTEGER, POOL, Values, argument, switch
+from nbflow.arguments import INTEGER, POOL, Values, argument, switch
 from nbflow.commands.base import Command, Preview, Result, Row
+from nbflow.commands.options import INPUT_FILE, OUTPUT_FILE
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context
     from nbflow.store.base import Pool
 
-NAME = argument("pool", type=POOL, help="Name of the pool.")
+POOL_NAME = argument("pool", type=POOL, help="Name of the pool.")
 
 
 def pool_row(pool: Pool) -> Row:
-    """A pool as ``pools get`` shows it."""
+    """The row that ``pools get`` shows."""
     return {
         "pool": pool.name,
         "slots": pool.slots,
@@ -78,24 +79,22 @@ def _pool(file: str, name: str, entry: Any) -> Pool:
             include_deferred=bool(entry.get("include_deferred", False)),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise NbflowError(
-            f"{file}: {name!r} is not a pool.", hint='Write {"slots": 5, "description": "..."}.'
-        ) from None
+        raise NbflowError(f"{file}: invalid pool {name!r}.", hint='Write {"slots": 5, "description": "..."}.') from None
 
 
 COMMANDS = (
-    Command(name="pools list", help="All pools, and how many of their slots are taken.", permission="pools.read"),
-    Command(name="pools get", help="One pool.", permission="pools.read", arguments=(NAME,), example="api"),
+    Command(name="pools list", help="List pools and their used slots.", permission="pools.read"),
+    Command(name="pools get", help="Show a pool.", permission="pools.read", arguments=(POOL_NAME,), example="api"),
     Command(
         name="pools set",
-        help="Make or change a pool.",
+        help="Create or change a pool.",
         permission="pools.edit",
         changes=True,
         arguments=(
-            NAME,
-            argument("slots", type=INTEGER, help="How many; -1: no limit."),
-            argument("description", required=False, default="", help="What it is for."),
-            switch("--include-deferred", help="Deferred tasks take slots too."),
+            POOL_NAME,
+            argument("slots", type=INTEGER, help="Number of slots; -1: no limit."),
+            argument("description", required=False, default="", help="Description."),
+            switch("--include-deferred", help="Count deferred tasks as using slots."),
         ),
         example='api 3 "calls of the API"',
         run=_set,
@@ -105,7 +104,7 @@ COMMANDS = (
         help="Delete a pool.",
         permission="pools.edit",
         changes=True,
-        arguments=(NAME,),
+        arguments=(POOL_NAME,),
         example="api",
         run=_delete,
         preview=_delete_preview,
@@ -114,15 +113,15 @@ COMMANDS = (
         name="pools export",
         help="Write all pools to a JSON file.",
         permission="pools.read",
-        arguments=(argument("file", type=FILE, help="The file."),),
+        arguments=(OUTPUT_FILE,),
         example="pools.json",
     ),
     Command(
         name="pools import",
-        help="Read pools from a JSON file.",
+        help="Import pools from a JSON file.",
         permission="pools.edit",
         changes=True,
-        arguments=(argument("file", type=FILE, help="The file."),),
+        arguments=(INPUT_FILE,),
         example="pools.json",
         run=_import,
         preview=_import_preview,

@@ -1,4 +1,4 @@
-"""The scheduler of a home: whether it runs, starting it, stopping it."""
+"""Commands on the scheduler of a home: status, start, stop."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def _start(context: Context, args: Values) -> Result:
     from nbflow.services import schedulers
 
-    found = schedulers.ensure(context.app)
-    said = "Started: " if found.started else "There is one already: "
-    return Result(text=f"{said}{schedulers.describe(found.job)}.", value=found.job)
+    scheduler = schedulers.ensure(context.app)
+    prefix = "Started" if scheduler.started else "Already running"
+    return Result(text=f"{prefix}: {schedulers.describe(scheduler.job)}.", value=scheduler.job)
 
 
 def _stop(context: Context, args: Values) -> Result:
@@ -28,7 +28,9 @@ def _stop(context: Context, args: Values) -> Result:
     if stopped.on_other_hosts and not stopped.ended:
         other, stop = stopped.on_other_hosts[0], way("stop")
         raise Refused(
-            f"The scheduler runs on {other.hostname} (pid {other.pid}).", hint=f"Stop it there: {stop}", ways=(stop,)
+            f"The scheduler runs on {other.hostname} (pid {other.pid}).",
+            hint=f"Stop it on that machine with: {stop}",
+            ways=(stop,),
         )
     pids = ", ".join(f"pid {job.pid}" for job in stopped.ended)
     return Result(
@@ -36,7 +38,8 @@ def _stop(context: Context, args: Values) -> Result:
         rows=tuple(map(_row, stopped.ended)),
         value=next(iter(stopped.ended), None),
         warnings=tuple(
-            f"A scheduler runs on {job.hostname} (pid {job.pid}): stop it there." for job in stopped.on_other_hosts
+            f"Another scheduler runs on {job.hostname} (pid {job.pid}): stop it on that machine."
+            for job in stopped.on_other_hosts
         ),
     )
 
@@ -44,8 +47,8 @@ def _stop(context: Context, args: Values) -> Result:
 def _stop_preview(context: Context, args: Values) -> Preview:
     from nbflow.services import schedulers
 
-    running = schedulers.running_schedulers(context.store, context.settings, context.now())
-    local = [job for job in running if schedulers.is_local(job)]
+    jobs = schedulers.running_schedulers(context.store, context.settings, context.now())
+    local = [job for job in jobs if schedulers.is_local(job)]
     return Preview(text=f"{len(local)} schedulers would be stopped.", items=tuple(map(_row, local)))
 
 
@@ -57,13 +60,13 @@ COMMANDS = (
     Command(
         name="status",
         magic="%nbflow status",
-        help="Whether a scheduler runs, and what there is to do.",
+        help="Show whether a scheduler is running, and the active runs.",
         permission="dags.read",
     ),
     Command(
         name="scheduler",
         magic="%nbflow start",
-        help="Run the scheduler, its executor and the reading of DAG files.",
+        help="Run the scheduler: it parses DAG files, schedules runs and executes tasks.",
         permission="scheduler.control",
         changes=True,
         run=_start,
@@ -71,10 +74,12 @@ COMMANDS = (
     Command(
         name="stop",
         magic="%nbflow stop",
-        help="Stop the scheduler of this home, on this machine.",
+        help="Stop the schedulers of this home on this machine.",
         permission="scheduler.control",
         changes=True,
-        arguments=(argument("--timeout", type=NUMBER, metavar="SECONDS", help="How long to wait for its end."),),
+        arguments=(
+            argument("--timeout", type=NUMBER, metavar="SECONDS", help="Seconds to wait until it has stopped."),
+        ),
         run=_stop,
         preview=_stop_preview,
     ),

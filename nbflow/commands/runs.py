@@ -1,4 +1,4 @@
-"""What makes runs of a DAG, and what changes those that are there."""
+"""Commands that create runs of a DAG: trigger, test, backfill; and those that pause or cancel a backfill."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from nbflow.arguments import BACKFILL, DAG, DATE, INTEGER, JSON, UsageError, Values, argument, switch
 from nbflow.commands.base import Command, Preview, Result, Row
 from nbflow.commands.conf import conf_of
-from nbflow.commands.dags import CONF, DAG_ID, PARAM
-from nbflow.commands.way_out import told
+from nbflow.commands.options import CONF, DAG_ID, DAG_ID_OR_FLAG, LOGICAL_DATE_HELP, PARAM
+from nbflow.commands.way_out import text_on
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context
@@ -34,19 +34,19 @@ def _trigger(context: Context, args: Values) -> Result:
         text=f"Run {run.run_id} of {run.dag_id} is queued.",
         rows=({"dag_id": run.dag_id, "run_id": run.run_id, "logical_date": run.logical_date, "state": run.state},),
         value=run,
-        warnings=tuple(_held_up(context, version, run)),
+        warnings=tuple(_trigger_warnings(context, version, run)),
     )
 
 
-def _held_up(context: Context, version: DagVersion, run: Run) -> list[str]:
-    """What keeps a new run from starting."""
-    waits = context.operations.why(run.key).values()
-    held = next((wait for wait in waits if wait.kind in ("paused", "no_scheduler")), None)
-    warnings = [] if held is None else [told(held, context.surface)]
+def _trigger_warnings(context: Context, version: DagVersion, run: Run) -> list[str]:
+    """Reasons why the new run does not start now, or runs an outdated definition."""
+    reasons = context.operations.why(run.key).values()
+    blocking = next((reason for reason in reasons if reason.kind in ("paused", "no_scheduler")), None)
+    warnings = [] if blocking is None else [text_on(context.surface, blocking)]
     row = context.store.dag(version.dag_id)
     if row is not None and row.stale and version.origin != "kernel":
         warnings.append(
-            f"{version.fileloc} does not define DAG {version.dag_id} any more: the run takes what it last said."
+            f"{version.fileloc} does not define DAG {version.dag_id} anymore: the run uses its last version."
         )
     return warnings
 
@@ -54,13 +54,12 @@ def _held_up(context: Context, version: DagVersion, run: Run) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------ backfill
 
 
-def planned(context: Context, args: Values) -> BackfillPlan:
-    """Exactly the runs that ``backfill create`` makes."""
-    asked = _asked(context, args)
-    return context.operations.plan_backfill(**asked)
+def backfill_plan(context: Context, args: Values) -> BackfillPlan:
+    """Exactly the runs that ``backfill create`` creates."""
+    return context.operations.plan_backfill(**_plan_arguments(context, args))
 
 
-def _asked(context: Context, args: Values) -> dict[str, Any]:
+def _plan_arguments(context: Context, args: Values) -> dict[str, Any]:
     start, end = context.date(args.from_date), context.date(args.to_date or args.from_date)
     assert start is not None
     assert end is not None
@@ -75,32 +74,32 @@ def _asked(context: Context, args: Values) -> dict[str, Any]:
     }
 
 
-def _entries(dag_id: str, plan: BackfillPlan) -> tuple[Row, ...]:
+def _plan_rows(dag_id: str, plan: BackfillPlan) -> tuple[Row, ...]:
     return tuple(
         {"dag_id": dag_id, "run_id": entry.run_id, "logical_date": entry.logical_date} for entry in plan.to_run
     )
 
 
 def _backfill_preview(context: Context, args: Values) -> Preview:
-    plan = planned(context, args)
-    return Preview(text=f"{len(plan.to_run)} runs would be made.", items=_entries(args.dag_id, plan))
+    plan = backfill_plan(context, args)
+    return Preview(text=f"{len(plan.to_run)} runs would be created.", items=_plan_rows(args.dag_id, plan))
 
 
 def _backfill(context: Context, args: Values) -> Result:
-    made = context.operations.backfill(
-        **_asked(context, args), max_active_runs=args.max_active_runs, conf=conf_of(args)
+    backfill = context.operations.backfill(
+        **_plan_arguments(context, args), max_active_runs=args.max_active_runs, conf=conf_of(args)
     )
-    text = f"Backfill {made.backfill_id} of {made.dag_id} has {len(made.plan.to_run)} runs."
-    return Result(text=text, rows=_entries(made.dag_id, made.plan), value=made)
+    text = f"Backfill {backfill.backfill_id} of DAG {backfill.dag_id} has {len(backfill.plan.to_run)} runs."
+    return Result(text=text, rows=_plan_rows(backfill.dag_id, backfill.plan), value=backfill)
 
 
-def _as_create(context: Context, args: Values) -> Values:
-    """Airflow 2's ``dags backfill`` in the words of ``backfill create``. One date alone is a range of that date."""
+def _as_backfill_create(context: Context, args: Values) -> Values:
+    """Translate the arguments of Airflow 2's ``dags backfill``. A single date is a range of that date."""
     from nbflow.core.backfill import Reprocess
 
     first, last = args.start_date or args.end_date, args.end_date or args.start_date
     if first is None:
-        raise UsageError("nbflow dags backfill: which dates?", hint="Say -s DATE, or -e DATE, or both.")
+        raise UsageError("nbflow dags backfill: no date.", hint="Pass -s DATE, -e DATE or both.")
     reprocess = Reprocess.FAILED if args.rerun_failed_tasks else Reprocess.NONE
     return Values(
         dag_id=args.dag_id,
@@ -114,62 +113,65 @@ def _as_create(context: Context, args: Values) -> Values:
     )
 
 
-def planned_old(context: Context, args: Values) -> BackfillPlan:
-    """Exactly the runs that ``dags backfill`` makes."""
-    return planned(context, _as_create(context, args))
+def airflow_2_backfill_plan(context: Context, args: Values) -> BackfillPlan:
+    """Exactly the runs that ``dags backfill`` creates."""
+    return backfill_plan(context, _as_backfill_create(context, args))
 
 
-def _old_preview(context: Context, args: Values) -> Preview:
-    return _backfill_preview(context, _as_create(context, args))
+def _airflow_2_backfill_preview(context: Context, args: Values) -> Preview:
+    return _backfill_preview(context, _as_backfill_create(context, args))
 
 
-def _old_question(context: Context, args: Values, preview: Preview | None) -> str:
+def _airflow_2_backfill_question(context: Context, args: Values, preview: Preview | None) -> str:
     if not args.reset_dagruns:
         return ""
-    again = sum(entry.reset for entry in planned_old(context, args).entries)
-    return f"Run {again} finished runs of {args.dag_id} again?" if again else ""
+    count = sum(entry.reset for entry in airflow_2_backfill_plan(context, args).entries)
+    return f"Run {count} finished runs of DAG {args.dag_id} again?" if count else ""
 
 
-def _old_backfill(context: Context, args: Values) -> Result:
-    return _backfill(context, _as_create(context, args))
+def _airflow_2_backfill(context: Context, args: Values) -> Result:
+    return _backfill(context, _as_backfill_create(context, args))
 
 
-def _over(context: Context, args: Values) -> list[str]:
+def _refuse_finished_backfill(context: Context, args: Values) -> list[str]:
     row = context.operations.find_backfill(args.backfill_id)
-    over = row.state in ("cancelled", "completed")
-    return [f"Backfill {row.backfill_id} is {row.state} already."] if over else []
+    finished = row.state in ("cancelled", "completed")
+    return [f"Backfill {row.backfill_id} is already {row.state}."] if finished else []
 
 
 def _pause_backfill(paused: bool, context: Context, args: Values) -> Result:
     context.operations.set_backfill_paused(args.backfill_id, paused)
-    text = "is paused: it starts no more runs." if paused else "goes on."
+    text = "is paused: it starts no more runs." if paused else "is unpaused."
     return Result(text=f"Backfill {args.backfill_id} {text}", value="paused" if paused else "running")
 
 
 def _cancel_backfill(context: Context, args: Values) -> Result:
     count = context.operations.cancel_backfill(args.backfill_id)
-    text = f"Backfill {args.backfill_id} was cancelled: {count} runs will not start; those that run come to their end."
+    text = f"Backfill {args.backfill_id} was cancelled: {count} runs will not start; running ones will finish."
     return Result(text=text, value="cancelled")
 
 
 def _cancel_preview(context: Context, args: Values) -> Preview:
-    waiting = context.operations.unstarted_runs(args.backfill_id)
-    items = tuple({"dag_id": run.dag_id, "run_id": run.run_id} for run in waiting)
+    unstarted = context.operations.unstarted_runs(args.backfill_id)
+    items = tuple({"dag_id": run.dag_id, "run_id": run.run_id} for run in unstarted)
     return Preview(text=f"{len(items)} runs of backfill {args.backfill_id} would not start.", items=items)
 
 
-NUMBER = argument("backfill_id", type=BACKFILL, metavar="BACKFILL", help="Number of the backfill.")
+BACKFILL_ID = argument("backfill_id", type=BACKFILL, metavar="BACKFILL", help="Id of the backfill.")
+DRY_RUN_HELP = "Only list the runs that would be created."
+BACKWARDS_HELP = "Run the newest logical date first."
 
 COMMANDS = (
     Command(
         name="dags trigger",
         magic="%dag run",
-        help="Start a run now; a scheduler runs it.",
+        help="Create a run of a DAG; a scheduler starts it.",
         permission="runs.create",
         changes=True,
         arguments=(
             DAG_ID,
-            *CONF,
+            PARAM,
+            CONF,
             argument(
                 "--date",
                 "-l",
@@ -178,9 +180,9 @@ COMMANDS = (
                 "--exec-date",
                 name="logical_date",
                 type=DATE,
-                help="Its logical date (default: now).",
+                help=LOGICAL_DATE_HELP,
             ),
-            argument("-r", "--run-id", metavar="ID", help="Its id (default: made from the date)."),
+            argument("-r", "--run-id", metavar="ID", help="Id of the run (default: derived from the logical date)."),
         ),
         example="sales -p rows=10",
         run=_trigger,
@@ -188,7 +190,7 @@ COMMANDS = (
     Command(
         name="dags test",
         magic="%dag test",
-        help="Run a DAG once, here, in this process: breakpoints work.",
+        help="Run a DAG once in this process, so that breakpoints work.",
         permission="runs.create",
         changes=True,
         arguments=(
@@ -201,20 +203,21 @@ COMMANDS = (
                 type=DATE,
                 required=False,
                 metavar="DATE",
-                help="Its logical date (default: now).",
+                help=LOGICAL_DATE_HELP,
             ),
-            *CONF,
+            PARAM,
+            CONF,
         ),
         example="sales --date 2024-01-31",
     ),
     Command(
         name="backfill create",
         magic="%dag backfill",
-        help="Make the runs of past intervals; a scheduler runs them.",
+        help="Create the runs of past data intervals; a scheduler starts them.",
         permission="runs.create",
         changes=True,
         arguments=(
-            argument("dag_id", "-d", "--dag-id", type=DAG, metavar="DAG_ID", help="Id of the DAG."),
+            DAG_ID_OR_FLAG,
             argument("from_date", "--from-date", type=DATE, metavar="FROM", help="First logical date."),
             argument(
                 "to_date",
@@ -222,20 +225,22 @@ COMMANDS = (
                 type=DATE,
                 required=False,
                 metavar="TO",
-                help="Last logical date, included (default: the first).",
+                help="Last logical date, inclusive (default: FROM).",
             ),
             argument(
                 "--reprocess",
                 "--reprocess-behavior",
                 choices=("none", "failed", "completed"),
                 default="none",
-                help="Which finished runs to run again (default: none).",
+                help="Existing runs to run again: failed ones, or all that are finished (default: none).",
             ),
-            switch("--dry-run", help="Only show the runs that it would make."),
-            switch("--backwards", "--run-backwards", name="run_backwards", help="Newest first."),
-            argument("--max-active-runs", type=INTEGER, default=10, help="Most runs at once (default: 10)."),
+            switch("--dry-run", help=DRY_RUN_HELP),
+            switch("--backwards", "--run-backwards", name="run_backwards", help=BACKWARDS_HELP),
+            argument(
+                "--max-active-runs", type=INTEGER, default=10, help="Maximum number of runs at once (default: 10)."
+            ),
             PARAM,
-            argument("-c", "--conf", "--dag-run-conf", type=JSON, help="Values for the runs: a JSON object."),
+            argument("-c", "--conf", "--dag-run-conf", type=JSON, help=CONF.help),
         ),
         example="sales 2024-01-01 2024-01-31 --dry-run",
         run=_backfill,
@@ -243,63 +248,64 @@ COMMANDS = (
     ),
     Command(
         name="dags backfill",
-        help="Run a range of dates and wait for their end (Airflow 2's spelling of backfill create).",
+        help="Backfill a range of dates and wait until it ends (Airflow 2's form of backfill create).",
         permission="runs.create",
         changes=True,
         arguments=(
             DAG_ID,
             argument("-s", "--start-date", type=DATE, help="First logical date."),
-            argument("-e", "--end-date", type=DATE, help="Last logical date."),
-            *CONF,
-            switch("-n", "--dry-run", help="Only show the runs that it would make."),
-            switch("--reset-dagruns", help="Run finished runs again too."),
-            switch("--rerun-failed-tasks", help="Run failed runs again too."),
-            switch("-B", "--run-backwards", help="Newest first."),
+            argument("-e", "--end-date", type=DATE, help="Last logical date, inclusive."),
+            PARAM,
+            CONF,
+            switch("-n", "--dry-run", help=DRY_RUN_HELP),
+            switch("--reset-dagruns", help="Also run finished runs again."),
+            switch("--rerun-failed-tasks", help="Also run failed runs again."),
+            switch("-B", "--run-backwards", help=BACKWARDS_HELP),
         ),
         example="sales -s 2024-01-01 -e 2024-01-31",
-        run=_old_backfill,
-        preview=_old_preview,
-        confirmation=_old_question,
+        run=_airflow_2_backfill,
+        preview=_airflow_2_backfill_preview,
+        confirmation=_airflow_2_backfill_question,
     ),
     Command(
         name="backfill list",
-        help="The backfills there were.",
+        help="List backfills, newest first.",
         permission="dags.read",
         arguments=(
-            argument("dag_id", type=DAG, required=False, metavar="DAG_ID", help="Only of this DAG."),
-            switch("--active", help="Only those that are not over."),
+            argument("dag_id", type=DAG, required=False, metavar="DAG_ID", help="Id of the DAG (default: all DAGs)."),
+            switch("--active", help="Only unfinished backfills."),
         ),
         example="sales",
     ),
     Command(
         name="backfill pause",
-        help="Start no more runs of a backfill for now.",
+        help="Pause a backfill: start no more of its runs.",
         permission="runs.edit",
         changes=True,
-        arguments=(NUMBER,),
+        arguments=(BACKFILL_ID,),
         example="1",
         run=partial(_pause_backfill, True),
-        refusals=_over,
+        refusals=_refuse_finished_backfill,
     ),
     Command(
         name="backfill unpause",
-        help="Go on with a paused backfill.",
+        help="Unpause a backfill.",
         permission="runs.edit",
         changes=True,
-        arguments=(NUMBER,),
+        arguments=(BACKFILL_ID,),
         example="1",
         run=partial(_pause_backfill, False),
-        refusals=_over,
+        refusals=_refuse_finished_backfill,
     ),
     Command(
         name="backfill cancel",
-        help="Start no more runs of a backfill, for good.",
+        help="Cancel a backfill: its queued runs never start.",
         permission="runs.edit",
         changes=True,
-        arguments=(NUMBER,),
+        arguments=(BACKFILL_ID,),
         example="1",
         run=_cancel_backfill,
         preview=_cancel_preview,
-        refusals=_over,
+        refusals=_refuse_finished_backfill,
     ),
 )

@@ -1,15 +1,16 @@
-"""Tasks and their instances: clearing and marking them, their logs, states, and why they wait."""
+"""Commands on task instances: clear, mark, states, logs, why."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import DAG, DATE, INTEGER, PATTERN, RUN, TASK, WHOLE, UsageError, Values, argument, switch
+from nbflow.arguments import DAG, PATTERN, RUN, TASK, WHOLE, UsageError, Values, argument, switch
 from nbflow.commands.base import Command, Preview, Result, Row
-from nbflow.commands.dags import DAG_ID, RUN_ID, matching
+from nbflow.commands.dags import dag_ids_matching
+from nbflow.commands.options import DAG_ID, END_DATE, LAST_RUN, MAP_INDEX, OPTIONAL_TASK_ID, START_DATE, TASK_IDS
 from nbflow.core.run_ids import WHICH_RUN
 from nbflow.errors import TaskNotFound, did_you_mean
 
@@ -17,35 +18,31 @@ if TYPE_CHECKING:
     from nbflow.commands.context import Context
     from nbflow.core.snapshot import Run, TaskKey
 
-ALL = 1_000_000
-"""Every run: what is cleared by a date is cleared whole."""
-TASK_ID = argument("task_id", type=TASK, required=False, metavar="TASK", help="Id of the task (default: all).")
-TASKS = argument("tasks", type=TASK, repeated=True, metavar="TASK", help="Which tasks (default: all).")
-ONE_RUN = argument("--run", "--run-id", name="run", type=RUN, help=f"Which run: {WHICH_RUN}.")
-ONLY = (
-    switch("--failed", "-f", "--only-failed", name="only_failed", help="Only those that failed."),
-    switch("-r", "--only-running", help="Only those that run."),
-)
+ALL_RUNS = 1_000_000
+"""Limit of a query that must return every run."""
+CLEARED_RUN = argument("--run", "--run-id", name="run", type=RUN, help=f"Only this run: {WHICH_RUN}.")
+ONLY_FAILED = switch("--failed", "-f", "--only-failed", name="only_failed", help="Only failed task instances.")
+ONLY_RUNNING = switch("-r", "--only-running", help="Only running task instances.")
 
 
 # ------------------------------------------------------------------------------------------------------------ clearing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cleared:
-    """What is cleared of one run."""
+class ClearedRun:
+    """The task instances of one run that are cleared."""
 
     run: Run
-    tasks: tuple[str, ...] | None
-    """None: all of them."""
+    task_ids: tuple[str, ...] | None
+    """The tasks that were selected; None: all."""
     keys: tuple[TaskKey, ...]
 
 
-def _options(args: Values) -> dict[str, Any]:
-    """What of ``tasks clear`` and ``dags clear`` the operation takes."""
-    flags = {"upstream": "upstream", "downstream": "downstream", "newest": "newest_version"}
-    given = {name: getattr(args, flag) for flag, name in flags.items() if hasattr(args, flag)}
-    return {**given, "only_failed": args.only_failed, "only_running": args.only_running}
+def _clear_options(args: Values) -> dict[str, Any]:
+    """Keyword arguments of ``Operations.clear``; ``dags clear`` has fewer options than ``tasks clear``."""
+    keywords = {"upstream": "upstream", "downstream": "downstream", "newest": "newest_version"}
+    present = {keyword: getattr(args, name) for name, keyword in keywords.items() if hasattr(args, name)}
+    return {**present, "only_failed": args.only_failed, "only_running": args.only_running}
 
 
 def _runs(context: Context, dag_id: str, args: Values) -> list[Run]:
@@ -53,43 +50,43 @@ def _runs(context: Context, dag_id: str, args: Values) -> list[Run]:
     if args.run:
         return [context.operations.find_run(dag_id, args.run)]
     since, until = (context.date(getattr(args, name, None)) for name in ("start_date", "end_date"))
-    return context.store.runs(dag_id, since=since, until=until, limit=ALL)
+    return context.store.runs(dag_id, since=since, until=until, limit=ALL_RUNS)
 
 
-def _plan(context: Context, args: Values) -> list[Cleared]:
+def _clear_plan(context: Context, args: Values) -> list[ClearedRun]:
     """What would be cleared, run by run. Raises TaskNotFound for a task that no run has."""
-    wanted, pattern = getattr(args, "tasks", []), getattr(args, "task_regex", None)
-    dag_ids = matching(context, args.dag_id) if getattr(args, "dag_regex", False) else [args.dag_id]
-    seen: set[str] = set()
-    plan: list[Cleared] = []
+    requested, regex = getattr(args, "tasks", []), getattr(args, "task_regex", None)
+    dag_ids = dag_ids_matching(context, args.dag_id) if getattr(args, "dag_regex", False) else [args.dag_id]
+    known: set[str] = set()
+    plan: list[ClearedRun] = []
     for run in (run for dag_id in dag_ids for run in _runs(context, dag_id, args)):
-        names: tuple[str, ...] | None = None
-        if wanted or pattern:
-            there = dict.fromkeys(one.task_id for one in context.store.instances(run.key))
-            seen.update(there)
-            names = tuple(_named(there, wanted, pattern))
-            if not names:
+        selected: tuple[str, ...] | None = None
+        if requested or regex:
+            task_ids = dict.fromkeys(ti.task_id for ti in context.store.instances(run.key))
+            known.update(task_ids)
+            selected = tuple(_selected_tasks(task_ids, requested, regex))
+            if not selected:
                 continue
-        keys = context.operations.clear(run.key, names, dry_run=True, **_options(args))
+        keys = context.operations.clear(run.key, selected, dry_run=True, **_clear_options(args))
         if keys:
-            plan.append(Cleared(run=run, tasks=names, keys=tuple(keys)))
-    if seen and (missing := [name for name in wanted if name not in seen]):
-        raise _no_task(args.dag_id, missing[0], seen)
+            plan.append(ClearedRun(run=run, task_ids=selected, keys=tuple(keys)))
+    if known and (missing := [task_id for task_id in requested if task_id not in known]):
+        raise _task_not_found(args.dag_id, missing[0], known)
     return plan
 
 
-def _named(there: Sequence[str] | dict[str, None], wanted: Sequence[str], pattern: str | None) -> Iterator[str]:
-    found = re.compile(pattern or "")
-    return (name for name in there if (not wanted or name in wanted) and found.search(name))
+def _selected_tasks(task_ids: Iterable[str], requested: Sequence[str], regex: str | None) -> Iterator[str]:
+    pattern = re.compile(regex or "")
+    return (task_id for task_id in task_ids if (not requested or task_id in requested) and pattern.search(task_id))
 
 
-def _no_task(dag_id: str, name: str, known: set[str]) -> TaskNotFound:
-    hint = did_you_mean(name, known).strip() or f"It has: {', '.join(sorted(known)[:8])}."
-    return TaskNotFound(f"DAG {dag_id!r} has no task {name!r}.", hint=hint)
+def _task_not_found(dag_id: str, task_id: str, known: set[str]) -> TaskNotFound:
+    hint = did_you_mean(task_id, known).strip() or f"Its tasks: {', '.join(sorted(known)[:8])}."
+    return TaskNotFound(f"DAG {dag_id!r} has no task {task_id!r}.", hint=hint)
 
 
-def _rows(plan: Sequence[Cleared]) -> tuple[Row, ...]:
-    return tuple(_row(one.run, key) for one in plan for key in one.keys)
+def _rows(plan: Sequence[ClearedRun]) -> tuple[Row, ...]:
+    return tuple(_row(cleared.run, key) for cleared in plan for key in cleared.keys)
 
 
 def _row(run: Run, key: TaskKey) -> Row:
@@ -97,11 +94,11 @@ def _row(run: Run, key: TaskKey) -> Row:
 
 
 def _clear_preview(context: Context, args: Values) -> Preview:
-    rows = _rows(_plan(context, args))
-    return Preview(text=f"{len(rows)} task instances would be cleared." if rows else NOTHING, items=rows)
+    rows = _rows(_clear_plan(context, args))
+    return Preview(text=f"{len(rows)} task instances would be cleared." if rows else NOTHING_TO_CLEAR, items=rows)
 
 
-NOTHING = "Nothing to clear."
+NOTHING_TO_CLEAR = "No task instance to clear."
 
 
 def _clear_question(context: Context, args: Values, preview: Preview | None) -> str:
@@ -111,26 +108,28 @@ def _clear_question(context: Context, args: Values, preview: Preview | None) -> 
 
 
 def _clear(context: Context, args: Values) -> Result:
-    cleared: list[Cleared] = []
-    for one in _plan(context, args):
-        keys = context.operations.clear(one.run.key, one.tasks, **_options(args))
-        cleared.append(Cleared(run=one.run, tasks=one.tasks, keys=tuple(keys)))
-    rows = _rows(cleared)
-    text = f"{len(rows)} task instances were cleared." if rows else NOTHING
-    return Result(text=text, rows=rows, value=[key for one in cleared for key in one.keys])
+    done: list[ClearedRun] = []
+    for planned in _clear_plan(context, args):
+        keys = context.operations.clear(planned.run.key, planned.task_ids, **_clear_options(args))
+        done.append(ClearedRun(run=planned.run, task_ids=planned.task_ids, keys=tuple(keys)))
+    rows = _rows(done)
+    text = f"{len(rows)} task instances were cleared." if rows else NOTHING_TO_CLEAR
+    return Result(text=text, rows=rows, value=[key for cleared in done for key in cleared.keys])
 
 
 def _clear_dag(context: Context, args: Values) -> Result:
     done = _clear(context, args)
-    of_dag = f"{len(done.rows)} task instances of {args.dag_id} were cleared." if done.rows else NOTHING
-    return Result(text=of_dag, rows=done.rows, value=done.value)
+    count = len(done.rows)
+    text = f"{count} task instances of DAG {args.dag_id} were cleared." if count else NOTHING_TO_CLEAR
+    return Result(text=text, rows=done.rows, value=done.value)
 
 
 # ------------------------------------------------------------------------------------------------------------- marking
 
 
 def _marked(context: Context, args: Values, *, dry_run: bool) -> tuple[Run, list[Row]]:
-    """Mark, or find out what would be: the run, and its task instances (and itself, without a task) with new states."""
+    """Mark tasks or the run, or only plan it with ``dry_run``. Returns the run, and a row for each state that changes:
+    of task instances, and without tasks of the run too."""
     from nbflow.core.plan import RunMove
     from nbflow.core.states import RunState, TaskState
 
@@ -139,7 +138,7 @@ def _marked(context: Context, args: Values, *, dry_run: bool) -> tuple[Run, list
         keys = _keys(context, run, args.tasks)
         plan = context.operations.mark_tasks(run.key, keys, TaskState(args.state), dry_run=dry_run)
     elif args.state == "skipped":
-        raise UsageError("A run cannot be marked skipped.", hint="Name the tasks to skip.")
+        raise UsageError("A run cannot be marked skipped.", hint="Name the tasks to mark skipped.")
     else:
         plan = context.operations.mark_run(run.key, RunState(args.state), dry_run=dry_run)
     rows = [{**_row(run, move.key), "state": move.target.value} for move in plan.moves]
@@ -148,36 +147,36 @@ def _marked(context: Context, args: Values, *, dry_run: bool) -> tuple[Run, list
 
 
 def _keys(context: Context, run: Run, names: Sequence[str]) -> list[TaskKey]:
-    """Instances by ``load`` (all of a mapped task) or ``load[2]``."""
-    instances = context.store.instances(run.key)
+    """Keys of the task instances that ``load`` (all instances of a mapped task) or ``load[2]`` name."""
+    tis = context.store.instances(run.key)
     keys: list[TaskKey] = []
     for name in names:
-        found = [one.key for one in instances if name in (one.task_id, str(one.key))]
-        if not found:
-            raise _no_task(run.dag_id, name, {one.task_id for one in instances})
-        keys += found
+        matches = [ti.key for ti in tis if name in (ti.task_id, str(ti.key))]
+        if not matches:
+            raise _task_not_found(run.dag_id, name, {ti.task_id for ti in tis})
+        keys += matches
     return keys
 
 
 def _mark_preview(context: Context, args: Values) -> Preview:
     run, rows = _marked(context, args, dry_run=True)
-    return Preview(text=f"{_what(args)} of {run.run_id} would be marked {args.state}.", items=tuple(rows))
+    return Preview(text=f"{_subject(args, run)} would be marked {args.state}.", items=tuple(rows))
 
 
-def _what(args: Values) -> str:
-    return ", ".join(args.tasks) or "The run"
+def _subject(args: Values, run: Run) -> str:
+    return f"{', '.join(args.tasks)} of run {run.run_id}" if args.tasks else f"Run {run.run_id}"
 
 
 def _mark_question(context: Context, args: Values, preview: Preview | None) -> str:
-    what, changes = ", ".join(args.tasks) or "the run", len(preview.items) if preview else 0
-    return f"Mark {what} {args.state}, which changes {changes} states?" if changes else ""
+    subject, changes = ", ".join(args.tasks) or "the run", len(preview.items) if preview else 0
+    return f"Mark {subject} {args.state}, which changes {changes} states?" if changes else ""
 
 
 def _mark(context: Context, args: Values) -> Result:
     run, rows = _marked(context, args, dry_run=False)
     if not rows:
-        return Result(text=f"{_what(args)} of {run.run_id} is {args.state} already.", value=run)
-    text = f"{_what(args)} of {run.run_id} was marked {args.state}."
+        return Result(text=f"{_subject(args, run)} is already {args.state}.", value=run)
+    text = f"{_subject(args, run)} was marked {args.state}."
     return Result(text=text, rows=tuple(rows), value=run)
 
 
@@ -190,17 +189,18 @@ COMMANDS = (
         changes=True,
         arguments=(
             DAG_ID,
-            TASKS,
-            ONE_RUN,
-            switch("-u", "--upstream", help="And all tasks before them."),
-            switch("-d", "--downstream", help="And all tasks after them."),
-            *ONLY,
-            switch("--newest", help="Run them with the newest version of the DAG."),
-            switch("--dry-run", help="Only list what would be cleared."),
+            TASK_IDS,
+            CLEARED_RUN,
+            switch("-u", "--upstream", help="Include all upstream tasks."),
+            switch("-d", "--downstream", help="Include all downstream tasks."),
+            ONLY_FAILED,
+            ONLY_RUNNING,
+            switch("--newest", help="Run the tasks with the newest version of the DAG."),
+            switch("--dry-run", help="Only list the task instances that would be cleared."),
             argument("-t", "--task-regex", type=PATTERN, help="Only tasks whose id matches."),
-            argument("-s", "--start-date", type=DATE, help="Only runs from this logical date on."),
-            argument("-e", "--end-date", type=DATE, help="Only runs up to this logical date."),
-            switch("-R", "--dag-regex", help="The DAG id is a pattern."),
+            START_DATE,
+            END_DATE,
+            switch("-R", "--dag-regex", help="Select every DAG whose id matches dag_id."),
         ),
         example="sales load --downstream",
         run=_clear,
@@ -209,10 +209,10 @@ COMMANDS = (
     ),
     Command(
         name="dags clear",
-        help="Clear all tasks of runs so that they run again.",
+        help="Clear all tasks of a DAG's runs so that they run again.",
         permission="runs.edit",
         changes=True,
-        arguments=(DAG_ID, ONE_RUN, *ONLY),
+        arguments=(DAG_ID, CLEARED_RUN, ONLY_FAILED, ONLY_RUNNING),
         example="sales --only-failed",
         run=_clear_dag,
         preview=_clear_preview,
@@ -221,15 +221,15 @@ COMMANDS = (
     Command(
         name="tasks mark",
         magic="%dag mark",
-        help="Mark tasks of a run, or the run itself, success, failed or skipped.",
+        help="Mark tasks of a run, or the run itself, as success, failed or skipped.",
         permission="runs.edit",
         changes=True,
         arguments=(
             DAG_ID,
-            argument("tasks", type=TASK, repeated=True, metavar="TASK", help="Which tasks (default: the run itself)."),
-            argument("--run", "--run-id", name="run", type=RUN, help=f"Which run: {WHICH_RUN} (default: last)."),
-            argument("--state", choices=("success", "failed", "skipped"), required=True, help="The new state."),
-            switch("--dry-run", help="Only list what would change."),
+            argument("tasks", type=TASK, repeated=True, metavar="TASK", help="Ids of the tasks (default: the run)."),
+            argument("--run", "--run-id", name="run", type=RUN, help=LAST_RUN.help),
+            argument("--state", choices=("success", "failed", "skipped"), required=True, help="New state."),
+            switch("--dry-run", help="Only list the states that would change."),
         ),
         example="sales load --state success",
         run=_mark,
@@ -239,35 +239,35 @@ COMMANDS = (
     Command(
         name="states",
         magic="%dag states",
-        help="The task instances of a run; without a DAG: what the states mean.",
+        help="List the task instances of a run; without a DAG id, list what the states mean.",
         permission="dags.read",
-        arguments=(argument("dag_id", type=DAG, required=False, help="Id of the DAG."), RUN_ID),
+        arguments=(argument("dag_id", type=DAG, required=False, help=DAG_ID.help), LAST_RUN),
         example="sales",
     ),
     Command(
         name="logs",
         magic="%dag logs",
-        help="The log of a task; by default of one that failed.",
+        help="Show the log of a task (default: of a failed one).",
         permission="dags.read",
         arguments=(
             DAG_ID,
-            TASK_ID,
-            RUN_ID,
-            argument("--try", name="try_number", type=WHOLE, help="Which try (default: the last)."),
-            argument("--search", default="", metavar="WORD", help="Only lines that hold this word."),
+            argument("task_id", type=TASK, required=False, metavar="TASK", help="Id of the task (default: failed)."),
+            LAST_RUN,
+            argument("--try", name="try_number", type=WHOLE, help="Number of the try (default: the last)."),
+            argument("--search", default="", metavar="TEXT", help="Only lines that contain this text."),
         ),
         example="sales load --search error",
     ),
     Command(
         name="why",
         magic="%dag why",
-        help="Why a run's tasks wait, or why one ended as it did.",
+        help="Explain why the tasks of a run wait, and why they failed.",
         permission="dags.read",
         arguments=(
             DAG_ID,
-            TASK_ID,
-            RUN_ID,
-            argument("--map-index", type=INTEGER, default=-1, help="Which instance of a mapped task."),
+            OPTIONAL_TASK_ID,
+            LAST_RUN,
+            MAP_INDEX,
         ),
         example="sales load",
     ),

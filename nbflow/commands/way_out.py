@@ -1,8 +1,8 @@
-"""How each surface spells a way out.
+"""How each surface spells a suggested command.
 
-A terminal types ``nbflow dags unpause sales``, a notebook ``%dag unpause sales``. A command without a magic is typed in
-a notebook as in a shell: ``!nbflow db migrate``. Arguments are declared once for all surfaces, so only the head
-differs."""
+A terminal shows ``nbflow dags unpause sales``, a notebook ``%dag unpause sales``. A command without a magic is run from
+a notebook through the shell: ``!nbflow db migrate``. All surfaces have the same arguments, so only the command differs.
+"""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from nbflow.way_out import Way, respelled
 
 
 class Surface(Enum):
-    """Where somebody reads what nbflow says."""
+    """Where a text is displayed."""
 
     TERMINAL = "terminal"
     NOTEBOOK = "notebook"
 
 
 def spelled(way: Way, surface: Surface) -> str:
-    """What one types."""
+    """The command line or magic."""
     if surface is Surface.TERMINAL:
         return str(way)
     return str(way).replace(f"nbflow {way.command}", _magic(way.command), 1)
 
 
 def _magic(name: str) -> str:
-    from nbflow.commands import MODULES, command
+    from nbflow.commands import MODULES, command_named
 
-    magic = command(name).magic if name.split()[0] in MODULES else ""
+    magic = command_named(name).magic if name.split()[0] in MODULES else ""
     return magic or f"!nbflow {name}"
 
 
 def invocation(name: str, surface: Surface, *words: str) -> str:
-    """A command with the words behind it, as a surface spells it."""
+    """A command with arguments in the surface's syntax."""
     return spelled(Way(name, words), surface)
 
 
-def told(said: NbflowError | WaitReason, surface: Surface) -> str:
-    """The text of an error or a reason, with its ways out as the surface spells them."""
-    text = said.text if isinstance(said, WaitReason) else str(said)
-    return respelled(text, said.ways, lambda way: spelled(way, surface))
+def text_on(surface: Surface, message: NbflowError | WaitReason) -> str:
+    """The text of an error or a reason, with its suggested commands in the surface's syntax."""
+    text = message.text if isinstance(message, WaitReason) else str(message)
+    return respelled(text, message.ways, lambda way: spelled(way, surface))

@@ -1,1 +1,1 @@
-"""Example DAGs. They are loaded only with ``[core] load_examples``, each is one idea, and none needs a service."""
+"""Example DAGs, loaded with ``[core] load_examples``. Each shows one feature; none needs a service."""

@@ -1,5 +1,5 @@
-"""A shell command. What comes from outside goes in as an environment variable and is quoted there: a template put
-straight into the command would let whoever triggers the run write shell."""
+"""Shell commands. Values from outside are passed as environment variables and quoted in the command: a template in the
+command itself would let the user who triggers a run execute any command."""
 
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from nbflow.operators.bash import BashOperator
 
 with DAG(
     "example_bash",
-    description="BashOperator, with what a run was triggered with as data and never as code",
+    description="BashOperator, with values of the run's conf as data, not as code",
     schedule=None,
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     tags=["example"],

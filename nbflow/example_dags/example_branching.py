@@ -1,4 +1,4 @@
-"""A branch chooses one of two paths; the join runs whichever was taken: its trigger rule allows skipped ones."""
+"""A branch chooses one of two paths. The join runs after either, because its trigger rule allows skipped tasks."""
 
 from datetime import UTC, datetime
 
@@ -7,7 +7,7 @@ from nbflow.operators.empty import EmptyOperator
 
 with DAG(
     "example_branching",
-    description="One path of two, and a join that does not mind",
+    description="A branch with two paths, and a join that runs after either",
     schedule="@daily",
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     tags=["example"],

@@ -1,4 +1,4 @@
-"""Three tasks that pass data on: what a function returns is what the next one is called with."""
+"""Three tasks that pass data: the return value of a function is the argument of the next one."""
 
 from datetime import UTC, datetime
 
@@ -9,7 +9,7 @@ with DAG(
     description="TaskFlow: functions as tasks, results as arguments",
     schedule="@daily",
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
-    params={"name": Param("world", type="string", description="Whom to greet")},
+    params={"name": Param("world", type="string", description="Name of the person to greet")},
     tags=["example"],
     doc_md=__doc__,
 ):

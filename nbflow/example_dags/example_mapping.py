@@ -1,4 +1,4 @@
-"""As many tasks as there are items, known only when the run is there; then one task that takes all their results."""
+"""A task instance for each item of a list that is known only at run time, then a task that gets all results."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""A task that fails at first and is tried again, a task that tidies up however it ends, and one that runs only on
+"""A task that fails in its first try and is retried, a task that runs in any case, and a task that runs only after a
 failure."""
 
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from nbflow import DAG, task
 
 with DAG(
     "example_retries",
-    description="Retries with backoff, and trigger rules for what comes after a failure",
+    description="Retries with backoff, and trigger rules for tasks after a failure",
     schedule=None,
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     tags=["example"],

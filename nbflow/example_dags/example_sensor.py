@@ -1,4 +1,4 @@
-"""Waiting without holding a slot: in reschedule mode a sensor looks, and gives its slot back until the next look."""
+"""Waiting without occupying a slot: in reschedule mode a sensor releases its slot between two pokes."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ from nbflow import DAG, task
 
 with DAG(
     "example_sensor",
-    description="A sensor in reschedule mode, with a time-out",
+    description="A sensor in reschedule mode, with a timeout",
     schedule=None,
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     tags=["example"],
@@ -15,7 +15,7 @@ with DAG(
 
     @task.sensor(mode="reschedule", poke_interval=0.5, timeout=timedelta(minutes=1).total_seconds())
     def wait_a_moment(dag_run):
-        """Done two seconds after the run was due to start."""
+        """Return True two seconds after the run was due to start."""
         return datetime.now(UTC) > dag_run.run_after + timedelta(seconds=2)
 
     @task

@@ -1,5 +1,5 @@
-"""A setup makes what the work needs, a teardown takes it away again, also when the work fails. The names come from
-outside: they are bound in SQL, and no file is named after them."""
+"""A setup creates a database, a teardown removes it, also when the task between fails. The name comes from outside, so
+it is bound as a SQL parameter, and no file name is derived from it."""
 
 from datetime import UTC, datetime
 
@@ -7,7 +7,7 @@ from nbflow import DAG, task
 
 with DAG(
     "example_setup_teardown",
-    description="A database made for one run, used, and removed",
+    description="A database that is created for the run and removed afterwards",
     schedule=None,
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     tags=["example"],

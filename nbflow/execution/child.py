@@ -17,7 +17,7 @@ from nbflow.errors import NbflowError, StoreError
 from nbflow.execution import protocol
 from nbflow.execution.logs import LogStream
 from nbflow.execution.protocol import Channel
-from nbflow.execution.task_client import TaskClient, utc_now
+from nbflow.execution.task_client import TaskClient, request_over_channel, utc_now
 
 if TYPE_CHECKING:
     from nbflow.execution.fork_server import LoadResult, UserCode
@@ -46,8 +46,6 @@ class SocketRuntime(TaskClient):
         self._pid = os.getpid()
 
     def _request_over_socket(self, kind: str, args: Mapping[str, Any]) -> Any:
-        from nbflow.execution.fork_server import request_over_channel
-
         if os.getpid() != self._pid:
             raise NbflowError(
                 f"a process that the task forked cannot send requests to nbflow ({kind})",

@@ -47,8 +47,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from nbflow.authoring.runtime import Outcome, Work
+from nbflow.execution.child import run_work
 from nbflow.execution.protocol import Channel, ConnectionClosed, ProtocolError
-from nbflow.execution.task_client import TaskClient
+from nbflow.execution.task_client import TaskClient, request_over_channel
 
 PR_SET_CHILD_SUBREAPER = 36
 WARM_UP_AFTER_SECONDS = 0.002
@@ -84,12 +85,8 @@ class UserCode:
     its real try starts in half the time."""
 
 
-def main(user_code: UserCode | None = None) -> NoReturn:
-    """Entry point of the base fork server: ``sys.argv[1]`` is the file descriptor of its socket."""
-    if user_code is None:
-        from nbflow.execution.user_code import nbflow_user_code
-
-        user_code = nbflow_user_code()
+def main(user_code: UserCode) -> NoReturn:
+    """Entry point of a base fork server: ``sys.argv[1]`` is the file descriptor of its socket."""
     _become_subreaper()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write(OOM_SCORE)
@@ -262,8 +259,6 @@ def run_child(
             if "work" not in message:
                 _become_subreaper()
                 ForkServer(channel, user_code, load_result).serve()
-        from nbflow.execution.child import run_work
-
         run_work(channel, user_code, load_result, message, fds)
     except (ConnectionClosed, ProtocolError):
         pass
@@ -298,17 +293,6 @@ def _load(channel: Channel, user_code: UserCode, source: Mapping[str, Any]) -> L
         install_provider(None)
     channel.send({"loaded": {**load_result.report(), "requests": requests[:20], "threads": count_threads()}})
     return load_result
-
-
-def request_over_channel(channel: Channel, attempt_id: str | None, kind: str, args: Mapping[str, Any]) -> Any:
-    """Send one request to the task API and return its response. Raises the error that the task API raised."""
-    from nbflow.execution.task_client import error_from_json
-
-    channel.send({"request": kind, "args": dict(args), "attempt": attempt_id})
-    response, _ = channel.receive()
-    if "error" in response:
-        raise error_from_json(response["error"])
-    return response.get("response")
 
 
 def count_threads() -> int:

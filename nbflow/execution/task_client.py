@@ -18,6 +18,7 @@ from nbflow.core.snapshot import Run
 from nbflow.execution import protocol
 
 if TYPE_CHECKING:
+    from nbflow.execution.protocol import Channel
     from nbflow.secrets import Masker
 
 SendRequest = Callable[[str, Mapping[str, Any]], Any]
@@ -45,6 +46,15 @@ def error_to_json(error: Exception) -> dict[str, str]:
         message = str(error.args[0]) if error.args else ""
         return {"type": type(error).__name__, "message": message, "hint": error.hint}
     return {"type": "NbflowError", "message": f"{type(error).__name__}: {error}"}
+
+
+def request_over_channel(channel: Channel, attempt_id: str | None, kind: str, args: Mapping[str, Any]) -> Any:
+    """Send one request to the task API and return its response. Raises the error that the task API raised."""
+    channel.send({"request": kind, "args": dict(args), "attempt": attempt_id})
+    response, _ = channel.receive()
+    if "error" in response:
+        raise error_from_json(response["error"])
+    return response.get("response")
 
 
 class TaskClient:

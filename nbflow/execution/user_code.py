@@ -6,9 +6,10 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbflow.authoring.runtime import Outcome, Work
+from nbflow.execution import fork_server
 from nbflow.execution.fork_server import UserCode
 from nbflow.execution.task_client import TaskClient
 
@@ -56,6 +57,11 @@ def run(dag: Any, work: Work, runtime: TaskClient, limits: Mapping[str, Any]) ->
 
     task = dag.get_task(work.task_id)
     return run_try(dag, task, work, runtime, own_process=True, limits=Limits(**limits))
+
+
+def main() -> NoReturn:
+    """Entry point of the base fork server that runs nbflow's DAGs."""
+    fork_server.main(nbflow_user_code())
 
 
 def nbflow_user_code() -> UserCode:

@@ -1,5 +1,5 @@
-"""Hooks: clients of services, made from a connection. One file a service; :data:`HOOKS` finds them by the
-connection's type."""
+"""Hooks: clients of services, created from a connection. One file for each service; :data:`HOOKS` maps a connection's
+type to its hook."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ HOOKS: Mapping[str, str] = MappingProxyType(
         "sqlite": "nbflow.hooks.sqlite:SqliteHook",
     }
 )
-"""Connection type -> where its hook is. A new hook is a file and a line here."""
+"""Connection type -> ``module:class`` of its hook."""

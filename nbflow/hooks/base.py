@@ -1,7 +1,7 @@
-"""What every hook is built on.
+"""The base of hooks.
 
-A hook is made in a task from a connection id, asks for the connection when it is first used, imports its client library
-then, and closes what it opened. ``BaseHook.get_connection`` asks whoever runs the code: see :mod:`nbflow.connections`.
+A task creates a hook from a connection id. The hook gets the connection and imports its client library at the first
+use, and closes what it opens. ``BaseHook.get_connection`` uses the provider of :mod:`nbflow.connections`.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ class BaseHook:
     """Base of all hooks. Subclasses define :meth:`get_conn` and the class attributes below."""
 
     conn_name_attr = "conn_id"
-    """Name of the attribute (and argument) that holds the connection id."""
+    """Name of the attribute (and of the argument) with the connection id."""
     default_conn_name = "default"
     conn_type = ""
     hook_name = ""
 
     @staticmethod
     def get_connection(conn_id: str) -> Connection:
-        """The connection; raises ConnectionNotFound saying how to make one."""
+        """Return the connection. Raises ConnectionNotFound, whose message says how to add one."""
         return get_connection(conn_id)
 
     @classmethod
     def get_hook(cls, conn_id: str, hook_params: dict[str, Any] | None = None) -> Any:
-        """The hook for a connection, by the connection's type. Raises AirflowException where there is none."""
+        """Create the hook for a connection, by the connection's type. Raises AirflowException if it has no hook."""
         connection = get_connection(conn_id)
         kind = connection.conn_type or ""
         if kind not in HOOKS:
             raise AirflowException(
-                f"Connection {conn_id} has the type {kind!r}, for which there is no hook.{did_you_mean(kind, HOOKS)}",
+                f"Connection {conn_id} has the type {kind!r}, which has no hook.{did_you_mean(kind, HOOKS)}",
                 hint=f"Types with a hook: {', '.join(HOOKS)}.",
             )
         module, _, name = HOOKS[kind].partition(":")
@@ -45,12 +45,12 @@ class BaseHook:
         return hook_class(**{hook_class.conn_name_attr: conn_id, **(hook_params or {})})
 
     def get_conn(self) -> Any:
-        """The client library's own connection or client."""
+        """Return a connection or client of the client library."""
         raise NotImplementedError(f"{type(self).__name__} must define get_conn().")
 
     def test_connection(self) -> tuple[bool, str]:
-        """Whether the service answers, and a message for people. Hooks that can try say so in their own words."""
-        return False, f"{type(self).__name__} does not know how to try its connection"
+        """Whether the connection works, and a message. Hooks that can test a connection override this."""
+        return False, f"{type(self).__name__} cannot test its connection"
 
     @cached_property
     def log(self) -> logging.Logger:

@@ -1,8 +1,8 @@
-"""What hooks of SQL databases share: everything that PEP 249 (DB-API 2.0) says is the same.
+"""The base of hooks of SQL databases, for drivers that follow PEP 249 (DB-API 2.0).
 
-A subclass gives ``get_conn``, the placeholder of its driver and, where it differs, how statements are told apart.
-Values are always bound, never written into the SQL. Names of tables and columns cannot be bound: ``quoted`` lets
-through only what is plainly a name, and quotes it.
+A subclass defines ``get_conn``, the placeholder of its driver and, if necessary, how a script is split into statements.
+Values are always bound, never written into the SQL. Names of tables and columns cannot be bound: ``quoted`` accepts
+only plain names, and quotes them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nbflow.errors import AirflowException, MissingExtra
 from nbflow.hooks.base import BaseHook
 
 Handler = Callable[[Any], Any]
-"""Takes a cursor after its statement ran, and gives the result."""
+"""Function of a cursor, after its statement was executed, that returns the result."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,127}")
 
@@ -40,66 +40,67 @@ _TOKEN = re.compile(
 
 
 def fetch_all_handler(cursor: Any) -> list[Any] | None:
-    """All rows, as tuples; None for a statement that gives none."""
+    """All rows, as tuples; None for a statement that returns no rows."""
     return [tuple(row) for row in cursor.fetchall()] if cursor.description is not None else None
 
 
 def fetch_one_handler(cursor: Any) -> tuple[Any, ...] | None:
-    """The first row; None if there is none."""
+    """The first row, as a tuple; None if there is no row."""
     row = cursor.fetchone() if cursor.description is not None else None
     return None if row is None else tuple(row)
 
 
 def split_statements(sql: str) -> list[str]:
-    """Split a script into its statements. Semicolons in strings, quoted names and comments end none.
+    """Split a script into its statements. Semicolons in strings, quoted names and comments do not end a statement.
 
     sqlparse 0.6.1 fails the tests of this function: it returns statements for "-- only a comment" and " ; ; ", and
     splits inside the string of "select 'open; b". A column named "begin" makes it split nothing.
     """
-    found: list[str] = []
-    piece: list[str] = []
-    holds_code = False
+    statements: list[str] = []
+    tokens: list[str] = []
+    has_code = False
     for match in _TOKEN.finditer(sql):
         token = match.group()
         if token == ";":
-            if holds_code:
-                found.append("".join(piece).strip())
-            piece, holds_code = [], False
+            if has_code:
+                statements.append("".join(tokens).strip())
+            tokens, has_code = [], False
             continue
-        piece.append(token)
-        holds_code = holds_code or not (token.isspace() or token.startswith(("--", "/*")))
-    if holds_code:
-        found.append("".join(piece).strip())
-    return found
+        tokens.append(token)
+        has_code = has_code or not (token.isspace() or token.startswith(("--", "/*")))
+    if has_code:
+        statements.append("".join(tokens).strip())
+    return statements
 
 
 class DbApiHook(BaseHook):
-    """Base of hooks of SQL databases. ``run`` executes; ``get_records`` and its relatives read."""
+    """Base of hooks of SQL databases. ``run`` executes statements; ``get_records``, ``get_first`` and ``get_df``
+    read."""
 
     placeholder = "?"
     supports_autocommit = False
     _test_connection_sql = "select 1"
 
-    def __init__(self, conn_id: str | None = None, *, database: str | None = None, **given: Any) -> None:
-        conn_id = conn_id or given.pop(self.conn_name_attr, None) or self.default_conn_name
-        if given:
-            raise TypeError(f"{type(self).__name__} has no argument {', '.join(map(repr, given))}.")
+    def __init__(self, conn_id: str | None = None, *, database: str | None = None, **kwargs: Any) -> None:
+        conn_id = conn_id or kwargs.pop(self.conn_name_attr, None) or self.default_conn_name
+        if kwargs:
+            raise TypeError(f"{type(self).__name__} has no argument {', '.join(map(repr, kwargs))}.")
         setattr(self, self.conn_name_attr, conn_id)
         self.conn_id = conn_id
         self.database = database
 
     @property
     def connection(self) -> Connection:
-        """Where the database is."""
+        """The connection of the database."""
         return self.get_connection(self.conn_id)
 
     def get_uri(self) -> str:
-        """The SQLAlchemy address. It holds the password: never log it."""
+        """The SQLAlchemy URL. It contains the password: never log it."""
         return self.connection.get_uri()
 
     @contextmanager
     def _connected(self, autocommit: bool = False) -> Iterator[Any]:
-        """A connection whose work is committed at the end, and rolled back where an error ends it."""
+        """Open a connection. Commits at the end of the block, or rolls back after an error."""
         with closing(self.get_conn()) as conn:
             if self.supports_autocommit:
                 self.set_autocommit(conn, autocommit)
@@ -115,7 +116,7 @@ class DbApiHook(BaseHook):
                 conn.commit()
 
     def begin(self, conn: Any) -> None:
-        """Open a transaction, where the driver does not do so by itself."""
+        """Begin a transaction, if the driver does not do so implicitly."""
 
     def set_autocommit(self, conn: Any, autocommit: bool) -> None:
         conn.autocommit = autocommit
@@ -131,8 +132,8 @@ class DbApiHook(BaseHook):
     ) -> Any:
         """Execute one or several statements, with ``parameters`` bound to each, in one transaction.
 
-        Returns what ``handler`` makes of the cursor: of the last statement of a text, or, with ``return_last`` False or
-        a list of statements, of each. None without a handler.
+        Returns the result of ``handler`` for the last statement; for ``return_last=False`` or a list of statements, a
+        list with the results of all. Without a handler: None.
         """
         statements = self.statements(sql, split=split_statements)
         if not statements:
@@ -151,15 +152,15 @@ class DbApiHook(BaseHook):
         return results[-1] if isinstance(sql, str) and (return_last or not split_statements) else results
 
     def statements(self, sql: str | Iterable[str], *, split: bool) -> list[str]:
-        """The statements to execute one by one."""
+        """The statements to execute."""
         if not isinstance(sql, str):
-            return [statement for one in sql for statement in self.statements(one, split=split)]
+            return [statement for text in sql for statement in self.statements(text, split=split)]
         if split:
             return self.split_sql(sql)
         return [sql] if sql.strip() else []
 
     def split_sql(self, sql: str) -> list[str]:
-        """The statements of a script, as this database reads it."""
+        """Split a script into statements, by the syntax of this database."""
         return split_statements(sql)
 
     # --- reading
@@ -190,10 +191,12 @@ class DbApiHook(BaseHook):
     # --- writing
 
     def quoted(self, name: str) -> str:
-        """A table's or column's name (``schema.table`` too), quoted. Raises AirflowException for anything else."""
+        """Quote the name of a table or column (also ``schema.table``). Raises AirflowException for an invalid name."""
         parts = name.split(".") if isinstance(name, str) else [""]
         if len(parts) > 3 or not all(_NAME.fullmatch(part) for part in parts):
-            raise AirflowException(f"{name!r} is no name of a table or column: letters, digits and underscores only.")
+            raise AirflowException(
+                f"{name!r} is not a valid name of a table or column: use letters, digits and underscores."
+            )
         return ".".join(f'"{part}"' for part in parts)
 
     def insert_rows(
@@ -206,17 +209,17 @@ class DbApiHook(BaseHook):
         *,
         executemany: bool = True,
     ) -> int:
-        """Insert rows, in batches of ``commit_every`` (0: one transaction); returns how many.
+        """Insert rows, in batches of ``commit_every`` (0: one transaction). Returns the number of rows.
 
-        ``replace`` puts a row in the place of the one with the same key, where the database can.
+        ``replace``: replace existing rows with the same key, if the database supports it.
         """
         names = f" ({', '.join(map(self.quoted, target_fields))})" if target_fields else ""
         verb = self.insert_verb(replace)
-        count, left = 0, iter(rows)
+        count, remaining = 0, iter(rows)
         with self._connected() as conn, closing(conn.cursor()) as cursor:
-            while batch := list(islice(left, commit_every or 10_000)):
-                marks = ", ".join([self.placeholder] * len(batch[0]))
-                cursor.executemany(f"{verb} INTO {self.quoted(table)}{names} VALUES ({marks})", batch)
+            while batch := list(islice(remaining, commit_every or 10_000)):
+                placeholders = ", ".join([self.placeholder] * len(batch[0]))
+                cursor.executemany(f"{verb} INTO {self.quoted(table)}{names} VALUES ({placeholders})", batch)
                 count += len(batch)
                 if commit_every:
                     conn.commit()
@@ -225,13 +228,15 @@ class DbApiHook(BaseHook):
         return count
 
     def insert_verb(self, replace: bool) -> str:
-        """``INSERT``, or what replaces."""
+        """``INSERT``, or the database's verb that replaces rows."""
         if replace:
-            raise AirflowException(f"{type(self).__name__} cannot replace rows: delete them first, or write the SQL.")
+            raise AirflowException(
+                f"{type(self).__name__} cannot replace rows.", hint="Delete them first, or use run() with your own SQL."
+            )
         return "INSERT"
 
     def test_connection(self) -> tuple[bool, str]:
-        """Whether the database answers, and a message for people."""
+        """Whether the connection works, and a message."""
         try:
             self.get_first(self._test_connection_sql)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Folders of this machine, named by a connection."""
+"""Local folders, named by a connection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nbflow.hooks.base import BaseHook
 
 
 class FSHook(BaseHook):
-    """The folder in the ``path`` of a connection's extra. Without a connection ``fs_default`` it is ``/``."""
+    """The folder in ``path`` of a connection's extra. If the connection ``fs_default`` does not exist, it is ``/``."""
 
     conn_name_attr = "fs_conn_id"
     default_conn_name = "fs_default"
@@ -20,10 +20,10 @@ class FSHook(BaseHook):
         self.fs_conn_id = fs_conn_id
 
     def get_conn(self) -> None:
-        """Nothing to connect to."""
+        """A folder needs no connection."""
 
     def get_path(self) -> str:
-        """The folder, absolute or as the connection gives it."""
+        """The folder, as the connection has it."""
         try:
             return str(self.get_connection(self.fs_conn_id).extra_dejson.get("path") or "")
         except ConnectionNotFound:
@@ -32,12 +32,12 @@ class FSHook(BaseHook):
             return "/"
 
     def test_connection(self) -> tuple[bool, str]:
-        """Whether the folder is there, and a message for people."""
+        """Whether the folder exists, and a message."""
         path = self.get_path()
         if not path:
-            return False, "File path is undefined: give it in the connection's extra, as path"
-        return (True, f"Path {path} is existing") if Path(path).exists() else (False, f"Path {path} does not exist")
+            return False, "The connection has no path; set path in its extra"
+        return (True, f"Path {path} exists") if Path(path).exists() else (False, f"Path {path} does not exist")
 
 
 FileSystemHook = FSHook
-"""A name that courses use; Airflow's is FSHook."""
+"""Alias that tutorials use; Airflow's name is FSHook."""

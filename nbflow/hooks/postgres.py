@@ -13,15 +13,15 @@ _OPTIONS = frozenset(
     {"sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "application_name", "connect_timeout", "options"}
     | {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "target_session_attrs"}
 )
-"""Keys of the extra that are options of libpq; others are not passed on."""
+"""Keys of the extra that are passed to libpq."""
 
 
 CONNECT_SECONDS = 30
-"""How long a server may take to answer, where the extra does not say: libpq itself would wait for minutes."""
+"""Default of ``connect_timeout``; libpq's default is to wait for minutes."""
 
 
 class PostgresHook(DbApiHook):
-    """A database of a PostgreSQL server; ``database`` stands in for the connection's schema."""
+    """A database of a PostgreSQL server; ``database`` overrides the connection's schema."""
 
     conn_name_attr = "postgres_conn_id"
     default_conn_name = "postgres_default"
@@ -47,12 +47,12 @@ class PostgresHook(DbApiHook):
         )
 
     def get_uri(self) -> str:
-        """For SQLAlchemy with psycopg 3."""
+        """The SQLAlchemy URL for psycopg 3."""
         uri = self.connection.get_uri()
         return uri.replace("postgres://", "postgresql+psycopg://", 1)
 
     def copy_rows(self, table: str, rows: Iterable[Sequence[Any]], target_fields: Sequence[str] | None = None) -> int:
-        """Write rows by COPY: the fast way for many. One transaction; returns how many."""
+        """Insert many rows by COPY, in one transaction. Returns the number of rows."""
         names = f" ({', '.join(map(self.quoted, target_fields))})" if target_fields else ""
         count = 0
         with self._connected() as conn, closing(conn.cursor()) as cursor:

@@ -9,9 +9,9 @@ from nbflow.hooks.dbapi import DbApiHook
 
 
 class SqliteHook(DbApiHook):
-    """A file: the connection's host (or, as in ``sqlite:////path/file.db``, its schema), or ``:memory:``.
+    """A SQLite file: the connection's host (or its schema, as in ``sqlite:////path/file.db``), or ``:memory:``.
 
-    The extra may hold ``timeout`` (seconds to wait for another writer, default 30).
+    ``timeout`` in the extra: seconds to wait for the database lock (default: 30).
     """
 
     conn_name_attr = "sqlite_conn_id"
@@ -19,7 +19,7 @@ class SqliteHook(DbApiHook):
     conn_type = "sqlite"
     hook_name = "Sqlite"
     placeholder = "?"
-    _test_connection_sql = "select count(*) from sqlite_master"  # "select 1" is answered without a look at the file
+    _test_connection_sql = "select count(*) from sqlite_master"  # SQLite executes "select 1" without reading the file
 
     @property
     def path(self) -> str:
@@ -28,16 +28,16 @@ class SqliteHook(DbApiHook):
         return self.database or connection.host or connection.schema or ":memory:"
 
     def get_conn(self) -> sqlite3.Connection:
-        """The driver's own transactions are off: they would leave out CREATE and DROP."""
+        """Connect without the driver's implicit transactions, which exclude CREATE and DROP."""
         timeout = float(self.connection.extra_dejson.get("timeout", 30))
         return sqlite3.connect(self.path, timeout=timeout, isolation_level=None)
 
     def test_connection(self) -> tuple[bool, str]:
-        """As of every database; but connecting makes a file, so one that is not there is said to be not there."""
+        """Whether the connection works, and a message. Does not connect to a missing file, which would create it."""
         if self.path != ":memory:" and not Path(self.path).is_file():
             return (
                 False,
-                f"There is no file {self.path}; the first task that connects makes it, where its folder exists",
+                f"File {self.path} does not exist; the first task that connects creates it, if its folder exists",
             )
         return super().test_connection()
 
@@ -48,18 +48,18 @@ class SqliteHook(DbApiHook):
         return f"sqlite:///{self.path}"
 
     def split_sql(self, sql: str) -> list[str]:
-        """As sqlite3's own shell does it: a trigger's body holds semicolons and is one statement."""
-        found: list[str] = []
-        piece = ""
+        """Split like sqlite3's shell: the body of a trigger has semicolons, but is part of one statement."""
+        statements: list[str] = []
+        statement = ""
         for part in super().split_sql(sql):
-            piece += part
-            end = "\n;" if "--" in part.rpartition("\n")[2] else ";"  # a comment would swallow it
-            if sqlite3.complete_statement(piece + end):
-                found.append(piece)
-                piece = ""
+            statement += part
+            end = "\n;" if "--" in part.rpartition("\n")[2] else ";"  # a semicolon in a comment would not count
+            if sqlite3.complete_statement(statement + end):
+                statements.append(statement)
+                statement = ""
             else:
-                piece += f"{end}\n"
-        return [*found, piece.rstrip().removesuffix(";").rstrip()] if piece else found
+                statement += f"{end}\n"
+        return [*statements, statement.rstrip().removesuffix(";").rstrip()] if statement else statements
 
     def insert_verb(self, replace: bool) -> str:
         return "INSERT OR REPLACE" if replace else "INSERT"

@@ -34,4 +34,4 @@ from nbflow.notebook.functions import unpause as unpause
 from nbflow.notebook.functions import why as why
 from nbflow.notebook.handles import BackfillHandle as BackfillHandle
 from nbflow.notebook.handles import RunHandle as RunHandle
-from nbflow.notebook.handles import Shown as Shown
+from nbflow.notebook.shown import Shown as Shown

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from nbflow import errors
 from nbflow.errors import NbflowError
 from nbflow.notebook.error_display import CellError
-from nbflow.sources.loading import Loaded, SourceError, compiled, load_units, source_error
+from nbflow.sources.loading import Loaded, compiled, load_units, source_error
 from nbflow.sources.notebooks import Cell, DagSource, dag_sources, notebook_cells, shared_source, version_text
+from nbflow.sources.units import SourceError
 
 if TYPE_CHECKING:
     from nbflow.authoring.compile import CompileOptions

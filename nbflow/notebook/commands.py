@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.arguments import Argument, Values, values_of
 from nbflow.authoring.dag import DAG
-from nbflow.commands import command
-from nbflow.commands.base import Command, Preview, Result, carry_out
+from nbflow.commands import command_named
+from nbflow.commands.base import Command, Preview, Result, run_command
 from nbflow.commands.context import Context
 from nbflow.commands.way_out import Surface
 from nbflow.errors import NbflowError
 from nbflow.notebook.error_display import told_in_one_line
-from nbflow.notebook.handles import Shown
 from nbflow.notebook.session import Session, session
+from nbflow.notebook.shown import Shown
 from nbflow.ui.html import message_bundle
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def context_of(here: Session, dag: str | DAG | None = None) -> Context:
 
 def carried_out(one: Command, args: Values) -> Shown:
     """Carry out a command and show what it said. As a value: what its result is for programs."""
-    done = carry_out(one, context_of(session()), args)
+    done = run_command(one, context_of(session()), args)
     assert done is not None  # who types a magic is sure
     return shown(done)
 
@@ -79,10 +79,10 @@ def previewed(one: Command, args: Values) -> Preview:
 
 def result_of(name: str, dag: str | DAG | None = None, **given: Any) -> Result:
     """Carry out a command with arguments by their names. A DAG may be given itself."""
-    one = command(name)
+    one = command_named(name)
     if dag is not None:
         given["dag_id"] = dag.dag_id if isinstance(dag, DAG) else dag
-    done = carry_out(one, context_of(session(), dag), values_of(one.arguments, given))
+    done = run_command(one, context_of(session(), dag), values_of(one.arguments, given))
     assert done is not None
     return done
 
@@ -90,7 +90,7 @@ def result_of(name: str, dag: str | DAG | None = None, **given: Any) -> Result:
 def function_of(name: str) -> Callable[..., Shown]:
     """The command as a plain function. Its places are its first arguments, its options are keywords; a DAG may be given
     itself, instead of its id."""
-    one = command(name)
+    one = command_named(name)
 
     def call(*places: Any, **options: Any) -> Shown:
         given = dict(signature.bind(*places, **options).arguments)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from nbflow.commands.way_out import Surface, spelled, told
+from nbflow.commands.way_out import Surface, spelled, text_on
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class CellError(NbflowError):
 
 def red_line(error: BaseException) -> list[str]:
     """What a notebook shows of it."""
-    said = told(error, Surface.NOTEBOOK) if isinstance(error, NbflowError) else str(error)
+    said = text_on(Surface.NOTEBOOK, error) if isinstance(error, NbflowError) else str(error)
     text = " ".join(said.split()) or type(error).__name__
     lines = [f"{_RED}Error: {text}{_PLAIN}"]
     detail = getattr(error, "detail", "")

@@ -13,17 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.arguments import values_of
 from nbflow.authoring.dag import DAG
-from nbflow.commands import command
-from nbflow.commands.runs import planned
+from nbflow.commands import command_named
+from nbflow.commands.runs import backfill_plan
 from nbflow.core.backfill import Reprocess
-from nbflow.core.snapshot import Run, TaskKey
-from nbflow.core.states import STATE_MEANINGS
+from nbflow.core.snapshot import Run
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook.breakpoints import breakpoints_stop
-from nbflow.notebook.commands import context_of, function_of, previewed, result_of
+from nbflow.notebook.commands import context_of, function_of, result_of
 from nbflow.notebook.error_display import spell, told_in_one_line
-from nbflow.notebook.handles import BackfillHandle, RunHandle, Shown, execution_count
+from nbflow.notebook.handles import BackfillHandle, RunHandle
 from nbflow.notebook.session import Session, session
+from nbflow.notebook.shown import Shown, execution_count
+from nbflow.notebook.task_functions import clear as clear
+from nbflow.notebook.task_functions import logs as logs
+from nbflow.notebook.task_functions import message, spec_of_run
+from nbflow.notebook.task_functions import states as states
+from nbflow.notebook.task_functions import why as why
 from nbflow.services import schedulers
 from nbflow.ui import formatting
 from nbflow.ui.html import (
@@ -32,15 +37,10 @@ from nbflow.ui.html import (
     graph_bundle,
     grid_bundle,
     import_errors_bundle,
-    log_bundle,
     message_bundle,
     next_runs_bundle,
     runs_bundle,
-    states_bundle,
-    tasks_bundle,
     timeline_bundle,
-    why_bundle,
-    why_run_bundle,
 )
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.views.dag_list import DagListQuery
@@ -48,15 +48,10 @@ from nbflow.views.gantt import GanttQuery
 from nbflow.views.graph import GraphQuery, GraphView, graph_view
 from nbflow.views.grid import GridQuery
 from nbflow.views.import_errors import ImportErrorsQuery
-from nbflow.views.lookups import check_task, task_key
 from nbflow.views.next_runs import NextRunsQuery
 from nbflow.views.runs import RunsQuery
-from nbflow.views.task_instances import TaskInstancesQuery
-from nbflow.views.task_log import TaskLogQuery, find_logged
 from nbflow.views.timeline import timeline_view
 from nbflow.views.values import zone_of
-from nbflow.views.why_run import WhyRunQuery
-from nbflow.views.why_task import WhyTaskQuery
 from nbflow.way_out import way
 
 if TYPE_CHECKING:
@@ -64,10 +59,6 @@ if TYPE_CHECKING:
 
 Dag = str | DAG
 When = str | datetime | None
-
-
-def _id(dag: Dag) -> str:
-    return dag.dag_id if isinstance(dag, DAG) else dag
 
 
 def _moment(here: Session, when: When) -> datetime | None:
@@ -82,10 +73,6 @@ def _moment(here: Session, when: When) -> datetime | None:
         return parse_date(when, zone=here.zone, now=here.app.clock.now())
     except ValueError as error:
         raise NbflowError(str(error)) from None
-
-
-def _message(text: str, data: Any = None, *, state: str = "") -> Shown:
-    return Shown(data, message_bundle(text, state=state))
 
 
 # ---------------------------------------------------------------------------------------- looking
@@ -138,62 +125,6 @@ def with_kernel(here: Session, view: GraphView, version: int | None = None) -> G
 
 
 @told_in_one_line
-def states(dag: Dag | None = None, *, run: str | None = None) -> Shown:
-    """The task instances of a run (the newest, unless ``run`` says which); without a DAG: what the states mean. As a
-    value: name -> row."""
-    if dag is None:
-        meanings = {state.value: meaning for state, meaning in STATE_MEANINGS.items()}
-        return Shown(meanings, states_bundle(meanings.items()))
-    here = session()
-    found = here.find_run(dag, run)
-    view = here.fetch(TaskInstancesQuery(dag_id=found.dag_id, run_id=found.run_id))
-    return Shown({row.id: row for row in view.rows}, tasks_bundle(view, here.app.clock.now(), spell))
-
-
-def _spec_of_run(here: Session, run: Run) -> DagSpec:
-    version = here.app.store.version(run.dag_id, run.version)
-    if version is None:
-        raise NbflowError(f"Version {run.version} of {run.dag_id}, which {run.run_id} ran with, is gone.")
-    return version.spec
-
-
-@told_in_one_line
-def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
-    """Why a run's tasks wait, or why one task is in its state. As a value: task -> reason."""
-    here = session()
-    task, run = context_of(here).task_or_run(_id(dag), task, run)
-    found = here.find_run(dag, run)
-    if task is None:
-        view = here.fetch(WhyRunQuery(dag_id=found.dag_id, run_id=found.run_id))
-        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view, here.app.clock.now(), spell))
-    check_task(found.dag_id, task, _spec_of_run(here, found).tasks)
-    key = task_key(task)
-    of_task = here.fetch(
-        WhyTaskQuery(
-            dag_id=found.dag_id,
-            run_id=found.run_id,
-            task_id=key.task_id,
-            map_index=key.map_index if key.map_index >= 0 else None,
-        )
-    )
-    return Shown({of_task.name: of_task.headline}, why_bundle(of_task, here.app.clock.now(), spell))
-
-
-@told_in_one_line
-def logs(
-    dag: Dag, task: str | None = None, *, run: str | None = None, try_number: int | None = None, search: str = ""
-) -> Shown:
-    """The log of a task's last try (or of ``try_number``) in a run. Without ``task``: of one that failed, else of the
-    last that ran. ``search`` keeps the lines with that word. As a value: the lines."""
-    here = session()
-    task, run = context_of(here).task_or_run(_id(dag), task, run)
-    found = here.find_run(dag, run)
-    key = find_logged(here.app.store, found, task)
-    view = here.fetch(TaskLogQuery(**found.key._asdict(), **key._asdict(), try_number=try_number, search=search))
-    return Shown([line.message for line in view.lines], log_bundle(view))
-
-
-@told_in_one_line
 def runs(dag: Dag, *, limit: int = 20) -> Shown:
     """The newest runs of a DAG. As a value: the runs."""
     here = session()
@@ -237,7 +168,7 @@ def next_runs(dag: Dag, number: int = 5) -> Shown:
 
 def handle_of(here: Session, run: Run) -> RunHandle:
     """A handle on a run that exists."""
-    return RunHandle(here, run, _spec_of_run(here, run), lambda view: with_kernel(here, view, run.version))
+    return RunHandle(here, run, spec_of_run(here, run), lambda view: with_kernel(here, view, run.version))
 
 
 @told_in_one_line
@@ -329,51 +260,16 @@ def backfill(
     if reprocess not in set(Reprocess):
         choices = ", ".join(Reprocess)
         raise NbflowError(f"reprocess is one of {choices}, not {reprocess!r}.{did_you_mean(reprocess, Reprocess)}")
-    here, one = session(), command("backfill create")
+    here, one = session(), command_named("backfill create")
     version = here.version(dag)
     asked = {"from_date": start, "to_date": end, "reprocess": reprocess, "run_backwards": backwards}
     if dry_run:
         args = values_of(one.arguments, {**asked, "dag_id": version.dag_id})
-        return BackfillHandle(here, version.dag_id, planned(context_of(here, dag), args), None, zone_of(version.spec))
+        plan = backfill_plan(context_of(here, dag), args)
+        return BackfillHandle(here, version.dag_id, plan, None, zone_of(version.spec))
     made = result_of("backfill create", dag, **asked, max_active_runs=max_active_runs, conf=conf).value
     _have_scheduler(here)
     return BackfillHandle(here, version.dag_id, made.plan, made.backfill_id, zone_of(version.spec))
-
-
-@told_in_one_line
-def clear(
-    dag: Dag,
-    *tasks: str,
-    run: str | None = None,
-    upstream: bool = False,
-    downstream: bool = False,
-    failed: bool = False,
-    newest: bool = False,
-    dry_run: bool = False,
-) -> Shown:
-    """Let tasks of a run go again: all of them, or those named, with what is before or after them. ``failed``: only the
-    failed ones; ``newest``: with the newest version of the DAG. As a value: the cleared task instances."""
-    here = session()
-    found = here.find_run(dag, run)
-    given = {
-        "tasks": list(tasks),
-        "run": found.run_id,
-        "upstream": upstream,
-        "downstream": downstream,
-        "only_failed": failed,
-        "newest": newest,
-    }
-    if dry_run:
-        args = values_of(command("tasks clear").arguments, {**given, "dag_id": found.dag_id})
-        rows = previewed(command("tasks clear"), args).items
-        cleared = [TaskKey(row["task_id"], row["map_index"]) for row in rows]
-    else:
-        cleared = result_of("tasks clear", dag, **given).value
-    if not cleared:
-        return _message(f"There is nothing to clear in {found.run_id}.", cleared)
-    will = "would be cleared" if dry_run else "cleared"
-    names = ", ".join(map(str, cleared))
-    return _message(f"{formatting.count(len(cleared), 'task')} of {found.run_id} {will}: {names}.", cleared)
 
 
 pause = function_of("dags pause")
@@ -419,4 +315,4 @@ def schedule(
             f" {', '.join(parameters)}."
         )
     verb = "Changed" if existed else "Wrote"
-    return _message(f"{verb} {path}: DAG {dag_id} runs {notebook} at {cron}.{hint}", path)
+    return message(f"{verb} {path}: DAG {dag_id} runs {notebook} at {cron}.{hint}", path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +19,8 @@ from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Change, Snapshot
 from nbflow.notebook.error_display import mark, spell, told_in_one_line
+from nbflow.notebook.shown import Shown, execution_count, seen
+from nbflow.notebook.task_functions import clear, logs, states, why
 from nbflow.ui import formatting
 from nbflow.ui.html import backfill_bundle, graph_bundle
 from nbflow.ui.live import LiveGraph
@@ -41,44 +43,6 @@ V = TypeVar("V", bound="View")
 
 LOOK_SECONDS = 1.0
 """How often is looked at what the metastore does not tell: whether a notebook was saved, whether a scheduler lives."""
-
-
-def seen(bundle: Bundle) -> dict[str, str]:
-    """What a cell's output holds: the picture and its text, or the text alone where outputs are kept small."""
-    from nbflow.notebook.session import session
-
-    kinds = bundle.mime()
-    return kinds if session().pictures else {"text/plain": kinds["text/plain"]}
-
-
-class Shown:
-    """A value with its picture: ``data`` is what a program uses, the bundle what a reader sees."""
-
-    def __init__(self, data: Any, bundle: Bundle) -> None:
-        self.data, self.bundle = data, bundle
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
-        return seen(self.bundle)
-
-    def __repr__(self) -> str:
-        return self.bundle.text
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.data)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self.data[key]
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self.data == (other.data if isinstance(other, Shown) else other))
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 class _Follower:
@@ -220,16 +184,6 @@ class Watched:
             self.show()
 
 
-def execution_count() -> int | None:
-    """Of the cell that runs; None outside of IPython."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return None
-    shell = get_ipython()
-    return None if shell is None else int(shell.execution_count)
-
-
 class RunHandle(Watched):
     """One run. ``state``, ``tasks``, ``logs``, ``why``; ``wait(timeout)`` or ``await`` for its end."""
 
@@ -277,26 +231,18 @@ class RunHandle(Watched):
     @property
     def tasks(self) -> Shown:
         """The task instances as a table; as a value, a dict from name to row."""
-        from nbflow.notebook.functions import states
-
         return states(self.dag_id, run=self.run_id)
 
     def logs(self, task: str | None = None, *, try_number: int | None = None, search: str = "") -> Shown:
         """The log of a task's last try."""
-        from nbflow.notebook.functions import logs
-
         return logs(self.dag_id, task, run=self.run_id, try_number=try_number, search=search)
 
     def why(self, task: str | None = None) -> Shown:
         """Why it waits, or why it ended as it did."""
-        from nbflow.notebook.functions import why
-
         return why(self.dag_id, task, run=self.run_id)
 
     def clear(self, *tasks: str, failed: bool = False) -> Shown:
         """Let tasks go again: all of them, those named, or the failed ones."""
-        from nbflow.notebook.functions import clear
-
         return clear(self.dag_id, *tasks, run=self.run_id, failed=failed)
 
     def __repr__(self) -> str:

@@ -16,7 +16,7 @@ from nbflow.arguments import (
     SWITCH,
     WHOLE,
     Argument,
-    HelpWanted,
+    HelpRequested,
     Parser,
     Values,
     argument,
@@ -142,20 +142,20 @@ def parser_of(verb: str) -> Parser:
     """The parser of one verb."""
     one = VERBS[verb]
     example = f"Example: {one.magic} {one.example}".rstrip()
-    return Parser(one.magic, arguments_of(verb), voice=NOTEBOOK, description=one.help, more=example)
+    return Parser(one.magic, arguments_of(verb), texts=NOTEBOOK, description=one.help, epilog=example)
 
 
 def parse(line: str) -> tuple[str, Values]:
-    """Verb and arguments of a line. Raises UsageError, and HelpWanted for ``run?``, ``run --help`` and nothing."""
+    """Verb and arguments of a line. Raises UsageError, and HelpRequested for ``run?``, ``run --help`` and nothing."""
     words = split_line("%dag", line, NOTEBOOK)
     if not words or words[0] in ("?", "-h", "--help", "help"):
-        raise HelpWanted(help_text(words[1] if len(words) > 1 and words[1] in VERBS else ""))
+        raise HelpRequested(help_text(words[1] if len(words) > 1 and words[1] in VERBS else ""))
     name = words[0].rstrip("?")
     if name not in VERBS:
         hint = did_you_mean(name, VERBS).strip() or f"It has: {', '.join(VERBS)}."
         raise NOTEBOOK.error(f"%dag has no verb {name!r}.", hint=hint)
     if words[0].endswith("?") or words[-1] in ("?", "??"):
-        raise HelpWanted(help_text(name))
+        raise HelpRequested(help_text(name))
     return name, parser_of(name).parse(words[1:])
 
 

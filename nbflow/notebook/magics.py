@@ -20,7 +20,7 @@ from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
 
 from nbflow.airflow_names import import_advice
-from nbflow.arguments import NOTEBOOK, HelpWanted, Parser, Values, split_line
+from nbflow.arguments import NOTEBOOK, HelpRequested, Parser, Values, split_line
 from nbflow.commands import magics
 from nbflow.commands.base import Command
 from nbflow.commands.way_out import Surface, invocation
@@ -30,8 +30,8 @@ from nbflow.notebook.cell_output import dag_picture
 from nbflow.notebook.cells import run_cell, run_shared
 from nbflow.notebook.commands import carried_out
 from nbflow.notebook.error_display import told_in_one_line
-from nbflow.notebook.handles import Shown, seen
 from nbflow.notebook.session import Session, end_session, session
+from nbflow.notebook.shown import Shown, seen
 from nbflow.services import schedulers
 from nbflow.sources.cell_options import OPTIONS, SHARED, help_text, parse_magic
 from nbflow.ui.html import message_bundle
@@ -115,7 +115,7 @@ class NbflowMagics(Magics):
         """Work with DAGs: %dag VERB ... ; %dag alone lists the verbs, %dag run? explains one."""
         try:
             verb, args = lines.parse(line)
-        except HelpWanted as wanted:
+        except HelpRequested as wanted:
             print(wanted)
             return None
         answer = lines.call(verb, args)
@@ -130,7 +130,7 @@ class NbflowMagics(Magics):
         """The scheduler: %nbflow status | start | stop."""
         try:
             one, args = _scheduler_line(line)
-        except HelpWanted as wanted:
+        except HelpRequested as wanted:
             print(wanted)
             return None
         return _status(session()) if one.run is None else carried_out(one, args)
@@ -140,12 +140,12 @@ def _scheduler_line(line: str) -> tuple[Command, Values]:
     words = split_line("%nbflow", line, NOTEBOOK) or ["status"]
     known = magics("%nbflow")
     if words[0] in ("?", "-h", "--help"):
-        raise HelpWanted("\n".join(f"%nbflow {verb}  {one.help}" for verb, one in known.items()))
+        raise HelpRequested("\n".join(f"%nbflow {verb}  {one.help}" for verb, one in known.items()))
     if words[0] not in known:
         hint = did_you_mean(words[0], known).strip() or f"It has: {', '.join(known)}."
         raise NbflowError(f"%nbflow has no {line.strip()!r}.", hint=hint)
     one = known[words[0]]
-    return one, Parser(one.magic, one.arguments, voice=NOTEBOOK, description=one.help).parse(words[1:])
+    return one, Parser(one.magic, one.arguments, texts=NOTEBOOK, description=one.help).parse(words[1:])
 
 
 def _status(here: Session) -> Shown:

@@ -1,19 +1,20 @@
-"""What every operator is built on, and what several of them share.
+"""Base classes of operators.
 
 ``BaseOperator`` is :class:`nbflow.authoring.operator.BaseOperator`. An operator is a file in this folder: a class with
-Airflow's name and arguments, ``template_fields`` naming the attributes that are templates, and ``execute``. Who calls
-what, once a try, all in the process that runs the task (see :mod:`nbflow.execution.task_runner`):
+Airflow's name and arguments, ``template_fields`` (the names of the attributes that are templates) and ``execute``. The
+methods and when they are called; all but ``__init__`` once a try, by :mod:`nbflow.execution.task_runner` in the process
+that runs the task:
 
-====================================  ================================================================================
-``__init__``                          while the DAG file is read: stores its arguments, does no work, asks for nothing
+====================================  ==================================================================================
+``__init__``                          when the DAG file is parsed: stores the arguments; no work, no connections
 ``render_template_fields(context)``   first, on a copy of the task
 ``pre_execute(context)``              before execute
 ``execute(context)``                  does the work; its result becomes the XCom ``return_value``
 ``post_execute(context, result)``     after a successful execute
-``on_kill()``                         when the try is stopped from outside or runs out of time: end what was started
-====================================  ================================================================================
+``on_kill()``                         when the try is killed or reaches its time limit: end subprocesses, cancel queries
+====================================  ==================================================================================
 
-A service is reached through a hook, made in ``execute`` from a connection id; its client library is imported there.
+A service is used through a hook, created in ``execute`` from a connection id; the hook imports the client library.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ __all__ = ["BaseBranchOperator", "BaseOperator", "BranchMixIn"]
 
 
 class BranchMixIn:
-    """Of an operator that chooses what comes next."""
+    """Mixin of operators that choose which downstream tasks run."""
 
     steers = "direct"
-    """What a success may skip (see ``TaskSpec.steers``): a task waits until it is known whether it is to be skipped."""
+    """Which downstream tasks a success may skip (see ``TaskSpec.steers``); these tasks wait for the choice."""
 
     def do_branch(self, context: Context, branches_to_execute: str | Iterable[str] | None) -> Any:
-        """Follow these tasks (or groups) directly after this one and skip the others; None or [] skips all.
+        """Skip the direct downstream tasks (or groups) other than these; None or [] skips all of them.
 
-        Ids that the DAG does not have fail the task.
+        An id that the DAG does not have fails the task.
         """
         if isinstance(branches_to_execute, Iterable) and not isinstance(branches_to_execute, str | Mapping):
             branches_to_execute = list(branches_to_execute)
@@ -50,7 +51,7 @@ class BaseBranchOperator(BaseOperator, BranchMixIn):
     """Base of operators that branch: override :meth:`choose_branch`."""
 
     def choose_branch(self, context: Context) -> str | Iterable[str] | None:
-        """Ids of the tasks (or groups) to follow."""
+        """Return the ids of the direct downstream tasks (or groups) to run."""
         raise NotImplementedError(f"{type(self).__name__} must define choose_branch().")
 
     def execute(self, context: Context) -> Any:

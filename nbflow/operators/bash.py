@@ -1,7 +1,7 @@
-"""Shell commands, and the operator behind ``@task.bash``.
+"""Shell commands, and the operator of ``@task.bash``.
 
-What comes from outside the DAG file (``dag_run.conf``, an XCom, a params form) does not belong into the command's text,
-where a quote or a ``;`` in it would be read by the shell. Pass it by ``env``, and quote the variable in the command::
+Do not render values from outside the DAG file (``dag_run.conf``, an XCom, a params form) into the command, because the
+shell would interpret a quote or a ``;`` in them. Pass them by ``env``, and quote the variable in the command::
 
     BashOperator(task_id="get", bash_command='curl -f "$URL"', env={"URL": "{{ dag_run.conf.url }}"}, append_env=True)
 """
@@ -28,12 +28,12 @@ def _unchanged(text: str) -> Any:
 
 
 class BashOperator(BaseOperator):
-    """Runs ``bash_command`` by bash; the last line that it writes is the task's result.
+    """Runs ``bash_command`` by bash; the last line of its output is the task's result.
 
-    ``env`` is the command's whole environment (default: that of this process), or with ``append_env`` added to it; the
-    ``AIRFLOW_CTX_*`` variables name the run in both. An exit code in ``skip_on_exit_code`` skips the task, any other
-    than 0 fails it. ``cwd`` defaults to a new temporary folder. A command that is the name of a ``.sh`` file is a
-    template file. ``output_processor`` makes the result from the last line.
+    ``env`` replaces the environment of this process or, with ``append_env``, is added to it; ``AIRFLOW_CTX_*``
+    variables that name the run are added in both cases. An exit code in ``skip_on_exit_code`` skips the task, any other
+    than 0 fails it. ``cwd`` defaults to a new temporary folder. A command that ends in ``.sh`` or ``.bash`` is the name
+    of a template file. ``output_processor`` converts the last line to the result.
     """
 
     template_fields: Sequence[str] = ("bash_command", "env", "cwd")
@@ -61,47 +61,47 @@ class BashOperator(BaseOperator):
         self.skip_on_exit_code = _codes(skip_on_exit_code)
         self.cwd = cwd
         self.output_processor = output_processor
-        self._program: Subprocess | None = None
+        self._subprocess: Subprocess | None = None
 
     def execute(self, context: Context) -> Any:
         if not isinstance(self.bash_command, str):
             raise AirflowException(f"bash_command must be text, not {type(self.bash_command).__name__}.")
         if self.cwd is not None:
             if not os.path.isdir(self.cwd):
-                raise AirflowException(f"cwd of {self.task_id}: there is no folder {self.cwd}.")
+                raise AirflowException(f"cwd of {self.task_id}: folder {self.cwd} does not exist.")
             return self._run(context, self.cwd)
         with tempfile.TemporaryDirectory(prefix="nbflow-") as folder:
             return self._run(context, folder)
 
     def _run(self, context: Context, cwd: str) -> Any:
         bash = shutil.which("bash") or "bash"
-        self._program = Subprocess(own_process=context["ti"].own_process)
+        self._subprocess = Subprocess(own_process=context["ti"].own_process)
         self.log.info("Running: %s", self.bash_command)
-        ended = self._program.run(
+        result = self._subprocess.run(
             [bash, "-c", self.bash_command],
             log=self.log,
             env=self.environment(context),
             cwd=cwd,
             encoding=self.output_encoding,
         )
-        self.log.info("The command ended with exit code %s.", ended.exit_code)
-        if ended.exit_code in self.skip_on_exit_code:
-            raise AirflowSkipException(f"Bash command returned exit code {ended.exit_code}. Skipping.")
-        if ended.exit_code != 0:
+        self.log.info("The command exited with code %s.", result.exit_code)
+        if result.exit_code in self.skip_on_exit_code:
+            raise AirflowSkipException(f"Bash command returned exit code {result.exit_code}. Skipping.")
+        if result.exit_code != 0:
             raise AirflowException(
-                f"Bash command failed. The command returned a non-zero exit code {ended.exit_code}."
-                + (f" Its last line: {ended.last_line[:200]}" if ended.last_line else "")
+                f"Bash command failed. The command returned a non-zero exit code {result.exit_code}."
+                + (f" Its last line: {result.last_line[:200]}" if result.last_line else "")
             )
-        return self.output_processor(ended.last_line)
+        return self.output_processor(result.last_line)
 
     def environment(self, context: Context) -> dict[str, str]:
-        """What the command finds in its environment."""
+        """The environment of the command."""
         base = {} if self.env is not None and not self.append_env else dict(os.environ)
         return {**base, **context_variables(context), **{key: str(value) for key, value in (self.env or {}).items()}}
 
     def on_kill(self) -> None:
-        if self._program is not None:
-            self._program.terminate()
+        if self._subprocess is not None:
+            self._subprocess.terminate()
 
 
 def _codes(codes: int | Container[int] | None) -> Container[int]:
@@ -109,7 +109,7 @@ def _codes(codes: int | Container[int] | None) -> Container[int]:
 
 
 def context_variables(context: Context) -> dict[str, str]:
-    """``AIRFLOW_CTX_...``: which run and try this is, for programs."""
+    """``AIRFLOW_CTX_...``: environment variables that name the run and the try."""
     ti = context["ti"]
     moment = ti.run.logical_date
     logical = {} if moment is None else {"LOGICAL_DATE": moment.isoformat(), "EXECUTION_DATE": moment.isoformat()}
@@ -125,7 +125,7 @@ def context_variables(context: Context) -> dict[str, str]:
 
 
 class DecoratedBashOperator(CallsFunction, BashOperator):
-    """``@task.bash``: the function returns the command, which is then rendered and run."""
+    """``@task.bash``: the function returns the command, which is rendered and run."""
 
     custom_operator_name = "@task.bash"
     template_fields: Sequence[str] = (*BashOperator.template_fields, "op_args", "op_kwargs")

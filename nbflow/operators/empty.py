@@ -1,4 +1,4 @@
-"""The operator that does nothing: a place where paths meet or begin."""
+"""The operator that does nothing: a node where branches start or join."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from nbflow.authoring.operator import BaseOperator
 
 
 class EmptyOperator(BaseOperator):
-    """Does nothing. Without callbacks the scheduler ends it itself, and no process is started."""
+    """Does nothing. If it has no callbacks, the scheduler marks it as success without starting a process."""
 
     ui_color = "#e8f7e4"
 
     def execute(self, context: Any) -> None:
-        """Nothing."""
+        """Do nothing."""

@@ -1,8 +1,8 @@
-"""Results of a notebook that runs as a task: written in the notebook, read from its outputs.
+"""Results of a notebook that runs as a task: the notebook writes them, the task reads them from its outputs.
 
-``glue("rows", 42)`` in a cell puts a named value into the cell's output, as JSON under a MIME type of our own, where it
-does no harm to a reader who does not know it. ``glued`` collects them; the last value of a name counts. The scraps of
-the package scrapbook (``scrapbook.glue``) are read too.
+``glue("rows", 42)`` in a cell writes a named value to the cell's output, as JSON with nbflow's MIME type, which other
+front ends ignore. ``glued_results`` collects the values; the last value of a name is used. The scraps of the package
+scrapbook (``scrapbook.glue``) are read, too.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ SCRAP_MIMES = ("application/scrapbook.scrap.json+json", "application/scrapbook.s
 
 
 def glue(name: str, value: Any, *, display: bool = True) -> None:
-    """Make ``value`` the notebook's result ``name``. ``display=False`` shows no line of text beside it.
+    """Set the notebook's result ``name`` to ``value``. With ``display=False`` the output shows no text.
 
-    Raises SerializationError for what an XCom cannot hold either.
+    Raises SerializationError for a value that an XCom cannot hold.
     """
     if not isinstance(name, str) or not name:
-        raise NbflowError(f"The name of a result is text, not {name!r}.")
+        raise NbflowError(f"The name of a result must be text, not {name!r}.")
     data = {"name": name, "data": serde.encode(value, f"glue({name!r})")}
     from IPython.display import display as show
 
@@ -31,15 +31,15 @@ def glue(name: str, value: Any, *, display: bool = True) -> None:
     show({GLUE_MIME: data, **text}, raw=True)
 
 
-def glued(notebook: Mapping[str, Any]) -> dict[str, Any]:
-    """name -> value, of an executed notebook (as nbformat reads it)."""
-    found: dict[str, Any] = {}
+def glued_results(notebook: Mapping[str, Any]) -> dict[str, Any]:
+    """name -> value of the results in an executed notebook (as nbformat reads it)."""
+    results: dict[str, Any] = {}
     for cell in notebook.get("cells", ()):
         for output in cell.get("outputs", ()):
             data = output.get("data") or {}
             if GLUE_MIME in data:
-                found[data[GLUE_MIME]["name"]] = serde.decode(data[GLUE_MIME]["data"])
+                results[data[GLUE_MIME]["name"]] = serde.decode(data[GLUE_MIME]["data"])
             for mime in SCRAP_MIMES:
                 if mime in data:
-                    found[data[mime]["name"]] = data[mime]["data"]
-    return found
+                    results[data[mime]["name"]] = data[mime]["data"]
+    return results

@@ -1,4 +1,4 @@
-"""Skipping what only the newest run should do, while older intervals are made up for."""
+"""Skipping tasks in the runs of past intervals (catchup, backfill)."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ if TYPE_CHECKING:
 
 
 class LatestOnlyOperator(BaseBranchOperator):
-    """Skips the tasks directly after it, unless the run is about the latest interval or was triggered by hand."""
+    """Skips the direct downstream tasks, unless the run's data interval is the latest or the run was triggered
+    manually."""
 
     ui_color = "#e9ffdb"
 
     def choose_branch(self, context: Context) -> Iterable[str]:
         ti = context["ti"]
         if ti.run.run_type == "manual":
-            self.log.info("This run was triggered by hand: go on.")
+            self.log.info("The run was triggered manually, so its tasks run.")
             return sorted(self.downstream_task_ids)
-        begin = ti.run.data_interval_end or ti.run.run_after
-        following = ti.runtime.next_interval_after(begin)
+        end_of_run = ti.run.data_interval_end or ti.run.run_after
+        following = ti.runtime.next_interval_after(end_of_run)
         now = ti.runtime.now()
         if following is None:
-            self.log.info("No run comes after this one: go on.")
+            self.log.info("There is no later run, so its tasks run.")
             return sorted(self.downstream_task_ids)
         start, end = following
-        # An instant in place of a period (a trigger timetable): this run is the latest until that instant.
+        # start == end (a trigger timetable): this run is the latest until the next one.
         latest = now < start if start == end else start < now <= end
         times = (start.isoformat(), end.isoformat(), now.isoformat(timespec="seconds"))
-        self.log.info("The next interval is %s to %s, and it is now %s: %s.", *times, "go on" if latest else "skip")
+        outcome = "the latest run, so its tasks run" if latest else "not the latest run, so its tasks are skipped"
+        self.log.info("The next interval is %s to %s, and it is now %s: this is %s.", *times, outcome)
         return sorted(self.downstream_task_ids) if latest else []

@@ -1,7 +1,7 @@
-"""Notebooks as tasks, run by papermill, and the operator behind ``@task.notebook``.
+"""Notebooks as tasks, run by papermill, and the operator of ``@task.notebook``.
 
-Every try's executed notebook is kept, with a page of HTML beside it that needs no network. What a cell hands to
-:func:`nbflow.operators.glue.glue` becomes the task's result. The kernel is a process of its own; it ends with the task.
+The executed notebook of every try is stored, with an HTML page that needs no network. The values that cells pass to
+:func:`nbflow.operators.glue.glue` become the task's result. The kernel is a subprocess, which ends with the task.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.errors import AirflowException, MissingExtra
 from nbflow.operators.base import BaseOperator
-from nbflow.operators.glue import glued
+from nbflow.operators.glue import glued_results
 from nbflow.operators.python import CallsFunction
 
 if TYPE_CHECKING:
@@ -29,14 +29,15 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class NotebookOperator(BaseOperator):
-    """Executes ``input_nb`` with ``parameters`` in place of those in its cell tagged ``parameters``.
+    """Executes ``input_nb``; ``parameters`` override those in its cell with the tag ``parameters``.
 
-    A relative path starts at the DAG file's folder. ``output_nb`` is where the executed notebook goes; by default
-    ``<[notebook] output_folder>/<dag>/<run>/<task>-try<n>.ipynb``. The HTML page lies beside it. ``kernel_name``
-    defaults to ``[notebook] kernel_name``, else the kernel that the notebook names. ``cwd`` defaults to the notebook's
-    folder.
+    A relative path is relative to the folder of the DAG file. ``output_nb`` is the path of the executed notebook
+    (default: ``<[notebook] output_folder>/<dag>/<run>/<task>-try<n>.ipynb``); the HTML page has the same path with the
+    suffix ``.html``. ``kernel_name`` defaults to ``[notebook] kernel_name``, else to the kernel that the notebook
+    names. ``cwd`` defaults to the notebook's folder.
 
-    The result is a dict of what the notebook glued; XComs ``output_nb`` and ``output_html`` name the files.
+    The result is a dict of the values that the notebook glued; the XComs ``output_nb`` and ``output_html`` are the
+    paths of the files.
     """
 
     template_fields: Sequence[str] = ("input_nb", "output_nb", "parameters", "kernel_name", "language_name", "cwd")
@@ -74,9 +75,9 @@ class NotebookOperator(BaseOperator):
             self._run(source, target)
         finally:
             if self.html and target.exists():
-                page = write_page(target)
+                page = write_html(target)
                 ti.xcom_push("output_html", str(page))
-        return glued(_read(target))
+        return glued_results(_read(target))
 
     def _source(self) -> Path:
         folder = getattr(self.dag, "folder", "") or "."
@@ -108,10 +109,10 @@ class NotebookOperator(BaseOperator):
         parameters = {name: plain(value) for name, value in (self.parameters or {}).items()}
         try:
             kernel_name, language = self._kernel(source)
-            _with_a_kernel(
+            _run_with_kernel(
                 lambda manager_class: papermill.execute_notebook(
-                    _verbatim(source),
-                    _verbatim(target),
+                    _escaped(source),
+                    _escaped(target),
                     parameters=parameters,
                     kernel_name=kernel_name,
                     language=language,
@@ -123,28 +124,28 @@ class NotebookOperator(BaseOperator):
             )
         except NoSuchKernel as error:
             raise AirflowException(
-                f"{source.name} asks for the kernel {error.name!r}, which is not installed here.",
-                hint="Install it, or give kernel_name=.",
+                f"{source.name} needs the kernel {error.name!r}, which is not installed.",
+                hint="Install it, or pass kernel_name=.",
             ) from None
         except PapermillExecutionError as error:
             self.log.error("%s", _ANSI.sub("", "\n".join(error.traceback)))
             raise AirflowException(f"{source.name}, {failed_cell(_read(target), error)}") from None
 
     def _kernel(self, source: Path) -> tuple[str, str]:
-        """Name and language of the kernel: given, set, or named by the notebook. Raises NoSuchKernel."""
+        """Name and language of the kernel: that of the argument, the setting or the notebook. Raises NoSuchKernel."""
         from jupyter_client.kernelspec import KernelSpecManager
 
         from nbflow.config import Settings
 
         metadata = _read(source).metadata
-        named = metadata.get("kernelspec", {})
-        name = self.kernel_name or Settings.load(os.environ).notebook.kernel_name or named.get("name") or "python3"
+        default = metadata.get("kernelspec", {}).get("name") or "python3"
+        name = self.kernel_name or Settings.load(os.environ).notebook.kernel_name or default
         language = KernelSpecManager().get_kernel_spec(name).language
         return name, self.language_name or language
 
 
 class PapermillOperator(NotebookOperator):
-    """NotebookOperator under Airflow's name."""
+    """Airflow's name of NotebookOperator."""
 
 
 class DecoratedNotebookOperator(CallsFunction, NotebookOperator):
@@ -162,44 +163,46 @@ class DecoratedNotebookOperator(CallsFunction, NotebookOperator):
         self.op_kwargs = op_kwargs if op_kwargs is not None else {}
 
     def execute(self, context: Context) -> dict[str, Any]:
-        given = self.call(context)
-        if given is not None and not isinstance(given, Mapping):
-            raise AirflowException(f"The function of @task.notebook {self.task_id} returns parameters, not {given!r}.")
-        self.parameters = {**(self.parameters or {}), **(given or {})}
+        parameters = self.call(context)
+        if parameters is not None and not isinstance(parameters, Mapping):
+            raise AirflowException(
+                f"The function of @task.notebook {self.task_id} must return a dict of parameters, not {parameters!r}."
+            )
+        self.parameters = {**(self.parameters or {}), **(parameters or {})}
         return super().execute(context)
 
 
-def _with_a_kernel(run: Callable[[type], Any]) -> None:
-    """Call ``run``, with the class of kernel managers to use, in a thread; what ends the wait for it kills the kernel.
+def _run_with_kernel(run: Callable[[type], Any]) -> None:
+    """Call ``run`` in a thread, with the kernel manager class to use. An exception while waiting kills the kernel.
 
-    nbclient lives in an event loop, which swallows what a signal handler raises in one of its callbacks: in the main
-    thread a time limit or a SIGTERM would sometimes be lost.
+    nbclient runs an event loop, which swallows an exception that a signal handler raises inside one of its callbacks;
+    in the main thread a time limit or a SIGTERM would sometimes be lost.
     """
     from jupyter_client.manager import AsyncKernelManager
 
     managers: list[Any] = []
     failure: list[BaseException] = []
 
-    class Known(AsyncKernelManager):
+    class RecordedKernelManager(AsyncKernelManager):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            # Sockets in a private folder: over TCP, other users of the machine could reach the kernel's ports.
+            # Unix sockets in a private folder: other users of the machine could connect to the kernel's TCP ports.
             self.transport, self.ip = "ipc", os.path.join(sockets, "kernel")
             managers.append(self)
 
-    def work() -> None:
+    def run_in_thread() -> None:
         try:
-            run(Known)
+            run(RecordedKernelManager)
         except BaseException as error:
             failure.append(error)
 
     with tempfile.TemporaryDirectory(prefix="nbflow-", ignore_cleanup_errors=True) as sockets:
-        thread = threading.Thread(target=work, name="nbflow-notebook", daemon=True)
+        thread = threading.Thread(target=run_in_thread, name="nbflow-notebook", daemon=True)
         thread.start()
         try:
             thread.join()
         except BaseException:
-            for _ in range(100):  # the kernel may be about to start: until the thread is at its end, for ten seconds
+            for _ in range(100):  # the kernel may be starting, so kill again until the thread ends, for 10 s at most
                 _kill(managers)
                 thread.join(0.1)
                 if not thread.is_alive():
@@ -210,18 +213,18 @@ def _with_a_kernel(run: Callable[[type], Any]) -> None:
 
 
 def _kill(managers: Sequence[Any]) -> None:
-    """Kill the kernels with all that they started (each leads a session of its own), and wait for their end."""
+    """Kill the kernels and their subprocesses (each kernel leads a session), and wait for their exit."""
     for manager in managers:
         pid = getattr(manager.provisioner, "pid", None)
         if pid:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.killpg(pid, signal.SIGKILL)
                 if hasattr(os, "waitid"):
-                    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it is left to whoever started it to reap
+                    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # the kernel's provisioner reaps it
 
 
 def failed_cell(notebook: Mapping[str, Any], error: Any) -> str:
-    """``cell 3 (total = sum(rows)) failed: NameError: ...``, counting the notebook's own cells from 1."""
+    """``cell 3 (total = sum(rows)) failed: NameError: ...``; counts the cells from 1, without papermill's."""
     number = 0
     for cell in notebook.get("cells", ()):
         tags = cell.get("metadata", {}).get("tags", ())
@@ -230,23 +233,23 @@ def failed_cell(notebook: Mapping[str, Any], error: Any) -> str:
         number += 1
         if any(output.get("output_type") == "error" for output in cell.get("outputs", ())):
             lines = [line.strip() for line in str(cell.get("source", "")).splitlines() if line.strip()]
-            gist = lines[0][:80] if lines else ""
-            return f"cell {number} ({gist}) failed: {error.ename}: {error.evalue}"
+            first_line = lines[0][:80] if lines else ""
+            return f"cell {number} ({first_line}) failed: {error.ename}: {error.evalue}"
     return f"a cell failed: {error.ename}: {error.evalue}"
 
 
-def write_page(notebook: Path) -> Path:
-    """Write the notebook as a page of HTML beside it; returns its path. The page loads nothing from anywhere.
+def write_html(notebook: Path) -> Path:
+    """Write the notebook as an HTML page in its folder. Returns the path. The page loads nothing from the network.
 
-    nbconvert's page would load MathJax and others from a CDN: its scripts, all in the head, are taken out. What cells
-    put into their outputs stays as it is.
+    nbconvert's page loads MathJax and other scripts from a CDN: these scripts, all in the head, are removed. The
+    outputs of cells are unchanged.
     """
     from nbconvert import HTMLExporter
 
     body, _ = HTMLExporter(template_name="lab", embed_images=True).from_notebook_node(_read(notebook))
-    head, mark, rest = body.partition("</head>")
+    head, end_of_head, rest = body.partition("</head>")
     page = notebook.with_suffix(".html")
-    page.write_text(f"{_TEMPLATE_SCRIPT.sub('', head)}{mark}{rest}", encoding="utf-8")
+    page.write_text(f"{_TEMPLATE_SCRIPT.sub('', head)}{end_of_head}{rest}", encoding="utf-8")
     return page
 
 
@@ -256,6 +259,6 @@ def _read(path: Path) -> Any:
     return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
 
 
-def _verbatim(path: Path) -> str:
-    """The path as papermill takes it, which reads braces as its own templates."""
+def _escaped(path: Path) -> str:
+    """The path with escaped braces, which papermill would interpret as a template."""
     return str(path).replace("{", "{{").replace("}", "}}")

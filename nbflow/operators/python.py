@@ -1,7 +1,7 @@
-"""Operators that call a Python function, and those behind ``@task``, ``@task.branch`` and ``@task.short_circuit``.
+"""Operators that call a Python function, and those of ``@task``, ``@task.branch`` and ``@task.short_circuit``.
 
-The function gets ``op_args`` and ``op_kwargs``, and by name the context values that it has parameters for (all of them
-if it takes ``**kwargs``). An ``async def`` runs in an event loop of its own.
+The function gets ``op_args`` and ``op_kwargs``, and the context values that its parameters name (all of them if it has
+``**kwargs``). An ``async def`` runs in a new event loop.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class CallsFunction:
-    """Mix-in of operators with ``python_callable``, ``op_args`` and ``op_kwargs``."""
+    """Mixin of operators with ``python_callable``, ``op_args`` and ``op_kwargs``."""
 
     python_callable: Callable[..., Any]
     op_args: Collection[Any]
     op_kwargs: Mapping[str, Any]
 
     def call(self, context: Context) -> Any:
-        """Call the function with its arguments and the context values that it names."""
+        """Call the function with its arguments and the context values that its parameters name."""
         arguments = arguments_for(self.python_callable, self.op_kwargs, context, positional=len(self.op_args))
         result = self.python_callable(*self.op_args, **arguments)
         if inspect.iscoroutine(result):
@@ -37,9 +37,9 @@ class CallsFunction:
 
 
 class PythonOperator(CallsFunction, BaseOperator):
-    """Calls ``python_callable``; what it returns is the task's result.
+    """Calls ``python_callable``; its return value is the task's result.
 
-    ``templates_dict`` is rendered and passed on in the context; its values may name files with one of
+    ``templates_dict`` is rendered and passed in the context; its values may be names of template files with a suffix in
     ``templates_exts``. ``show_return_value_in_logs=False`` keeps a large or private result out of the log.
     """
 
@@ -80,17 +80,17 @@ class PythonOperator(CallsFunction, BaseOperator):
 
 
 class BranchPythonOperator(PythonOperator, BranchMixIn):
-    """The function returns the id (or ids) of the tasks or groups to follow; the others directly after are skipped."""
+    """The function returns the id (or ids) of the direct downstream tasks or groups to run; the others are skipped."""
 
     def execute(self, context: Context) -> Any:
         return self.do_branch(context, super().execute(context))
 
 
 class ShortCircuitOperator(PythonOperator):
-    """Goes on if the function returns something true, else skips everything after it.
+    """Skips all downstream tasks if the function returns a false value.
 
-    ``ignore_downstream_trigger_rules=False`` skips only the tasks directly after it, and lets the trigger rules of the
-    others decide.
+    ``ignore_downstream_trigger_rules=False`` skips only the direct downstream tasks; the trigger rules of the others
+    then decide.
     """
 
     def __init__(self, *, ignore_downstream_trigger_rules: bool = True, **kwargs: Any) -> None:
@@ -99,7 +99,7 @@ class ShortCircuitOperator(PythonOperator):
 
     @property
     def steers(self) -> str:
-        """What a success may skip, see ``TaskSpec.steers``."""
+        """Which downstream tasks a success may skip (see ``TaskSpec.steers``)."""
         return "all" if self.ignore_downstream_trigger_rules else "direct"
 
     def execute(self, context: Context) -> Any:

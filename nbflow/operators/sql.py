@@ -1,7 +1,7 @@
-"""SQL, on any database that has a hook.
+"""SQL, on any database with a hook.
 
-Values from outside the DAG file go into ``parameters``, which the driver binds; a value that is rendered into the SQL's
-text is read by the database as SQL::
+Pass values from outside the DAG file by ``parameters``, which the driver binds. Do not render them into the statement,
+because the database would interpret them as SQL::
 
     SQLExecuteQueryOperator(task_id="q", conn_id="db", sql="delete from t where day = ?", parameters=["{{ ds }}"])
 """
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class SQLExecuteQueryOperator(BaseOperator):
     """Executes ``sql`` (a statement, several, or the name of a ``.sql`` file) on the database of ``conn_id``.
 
-    The hook is found by the connection's type; ``hook_params`` and ``database`` are passed to it. All statements are
-    one transaction, unless ``autocommit``. ``split_statements`` takes a script apart (default: where ``sql`` is a text
-    of more than one statement). ``handler`` makes the result from the cursor (default: all rows), of the last statement
-    or, with ``return_last=False``, of each.
+    The connection's type selects the hook; ``hook_params`` and ``database`` are passed to it. All statements run in a
+    transaction, unless ``autocommit``. ``split_statements`` splits a script (default: if ``sql`` is text with more than
+    one statement). ``handler`` converts the cursor to the result (default: all rows) of the last statement or, with
+    ``return_last=False``, of each.
     """
 
     default_conn_id = "sql_default"
@@ -64,7 +64,7 @@ class SQLExecuteQueryOperator(BaseOperator):
         self.hook_params = hook_params
 
     def get_db_hook(self) -> DbApiHook:
-        """The hook of the connection."""
+        """Return the hook of the connection."""
         params = {**(self.hook_params or {}), **({"database": self.database} if self.database else {})}
         hook: DbApiHook = BaseHook.get_hook(self.conn_id or self.default_conn_id, params)
         return hook
@@ -90,11 +90,11 @@ class SQLExecuteQueryOperator(BaseOperator):
 
 
 SQLOperator = SQLExecuteQueryOperator
-"""A name that courses use; Airflow's is SQLExecuteQueryOperator."""
+"""Alias that tutorials use; Airflow's name is SQLExecuteQueryOperator."""
 
 
 class SqliteOperator(SQLExecuteQueryOperator):
-    """SQLExecuteQueryOperator under its name in Airflow 1 and 2, with ``sqlite_conn_id``."""
+    """Airflow 1 and 2's name of SQLExecuteQueryOperator for SQLite, with ``sqlite_conn_id``."""
 
     default_conn_id = "sqlite_default"
 
@@ -103,7 +103,7 @@ class SqliteOperator(SQLExecuteQueryOperator):
 
 
 class PostgresOperator(SQLExecuteQueryOperator):
-    """SQLExecuteQueryOperator under its name in Airflow 1 and 2, with ``postgres_conn_id``."""
+    """Airflow 1 and 2's name of SQLExecuteQueryOperator for PostgreSQL, with ``postgres_conn_id``."""
 
     default_conn_id = "postgres_default"
 

@@ -1,10 +1,10 @@
-"""Running a program for a task: its output into the log line by line, and its end with the task's.
+"""Running a subprocess for a task: it logs the output line by line, and terminates the subprocess when the task ends.
 
 Process groups
 --------------
-A task that runs in a process of its own leaves the program in its own process group, so that the supervisor's signals
-and time limit reach whatever the program starts. Run inside another process (``dag.test()``, a notebook), the program
-gets a group of its own, which ``terminate`` ends as a whole.
+If the task has its own process, the subprocess stays in the task's process group, so that the supervisor's signals
+reach the subprocess and its children. If the task runs in a shared process (``dag.test()``, a notebook), the subprocess
+gets a new process group, which ``terminate`` signals.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-LONGEST_LINE_BYTES = 1024 * 1024
-"""A longer line is logged, and returned, in pieces."""
-SECONDS_TO_END = 5.0
-"""How long a terminated program has before it is killed."""
+MAX_LINE_BYTES = 1024 * 1024
+"""A longer line is logged, and returned, in parts of this size."""
+TERMINATE_SECONDS = 5.0
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubprocessResult:
-    """How a program ended. A negative ``exit_code`` is the signal that ended it, as in ``subprocess``."""
+    """The exit of a subprocess. A negative ``exit_code`` is the signal that killed it, as in ``subprocess``."""
 
     exit_code: int
     last_line: str
 
 
 class Subprocess:
-    """One run of a program."""
+    """A subprocess of a task. ``own_process``: whether the process runs only this task."""
 
     def __init__(self, *, own_process: bool) -> None:
         self._own_process = own_process
@@ -48,7 +48,7 @@ class Subprocess:
         cwd: str | None = None,
         encoding: str = "utf-8",
     ) -> SubprocessResult:
-        """Run ``command`` to its end. Output and errors, in the order written, go to ``log.info``."""
+        """Run ``command`` and wait for its exit. Each line of stdout and stderr is passed to ``log.info``."""
         last = ""
         with subprocess.Popen(
             list(command),
@@ -62,22 +62,22 @@ class Subprocess:
             self._process = process
             try:
                 assert process.stdout is not None
-                for raw in iter(lambda: process.stdout.readline(LONGEST_LINE_BYTES), b""):  # type: ignore[union-attr]
+                for raw in iter(lambda: process.stdout.readline(MAX_LINE_BYTES), b""):  # type: ignore[union-attr]
                     last = raw.decode(encoding, errors="backslashreplace").rstrip()
                     log.info("%s", last)
                 return SubprocessResult(exit_code=process.wait(), last_line=last)
-            except BaseException:  # a time limit, a signal, a KeyboardInterrupt: nothing of the program may stay behind
+            except BaseException:  # a time limit, a signal, a KeyboardInterrupt: the subprocess must not run on
                 self.terminate()
                 raise
 
     def terminate(self) -> None:
-        """End the program and what it started; does nothing if it has ended."""
+        """Terminate the subprocess and its children; kill it after TERMINATE_SECONDS. Does nothing after its exit."""
         process = self._process
         if process is None or process.poll() is not None:
             return
         self._signal(process, signal.SIGTERM)
         try:
-            process.wait(SECONDS_TO_END)
+            process.wait(TERMINATE_SECONDS)
         except subprocess.TimeoutExpired:
             self._signal(process, signal.SIGKILL)
 
@@ -86,10 +86,10 @@ class Subprocess:
             if not self._own_process:
                 os.killpg(process.pid, number)
             elif number is signal.SIGKILL or threading.current_thread() is not threading.main_thread():
-                process.send_signal(number)  # the group is ours too: the supervisor kills it
+                process.send_signal(number)  # this process is in the group, too; the supervisor kills the group
             else:
-                before = signal.signal(number, signal.SIG_IGN)
+                previous = signal.signal(number, signal.SIG_IGN)
                 try:
                     os.killpg(os.getpgrp(), number)
                 finally:
-                    signal.signal(number, before)
+                    signal.signal(number, previous)

@@ -1,4 +1,4 @@
-"""Starting a run of another DAG."""
+"""Triggering a run of another DAG."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ XCOM_RUN_ID = "trigger_run_id"
 
 
 class TriggerDagRunOperator(BaseOperator):
-    """Triggers a run of ``trigger_dag_id``, with ``conf``; the XCom ``trigger_run_id`` names it.
+    """Triggers a run of ``trigger_dag_id`` with ``conf``; the XCom ``trigger_run_id`` is its id.
 
-    ``wait_for_completion`` waits for its end, without keeping a slot: every ``poke_interval`` seconds this task comes
-    back and looks. A run in one of ``failed_states`` fails the task. ``reset_dag_run`` clears a run that is there
-    already; ``skip_when_already_exists`` skips the task instead of failing it. ``logical_date`` is a date or its text;
-    ``execution_date`` is its name in Airflow 2. ``deferrable`` is accepted and changes nothing yet.
+    ``wait_for_completion`` waits until the run has ended; the task is rescheduled every ``poke_interval`` seconds and
+    does not occupy a slot between. A run in one of ``failed_states`` fails the task. ``reset_dag_run`` clears an
+    existing run of the same id or logical date; ``skip_when_already_exists`` skips the task instead of failing it.
+    ``logical_date`` is a datetime or ISO 8601 text; ``execution_date`` is its name in Airflow 2. ``deferrable`` is
+    accepted but has no effect yet.
     """
 
     template_fields: Sequence[str] = ("trigger_dag_id", "trigger_run_id", "logical_date", "conf", "wait_for_completion")
@@ -59,7 +60,7 @@ class TriggerDagRunOperator(BaseOperator):
         self.trigger_dag_id = trigger_dag_id
         self.trigger_run_id = trigger_run_id
         self.conf = conf
-        self.logical_date = _text_of(logical_date if logical_date is not None else execution_date, self.task_id)
+        self.logical_date = _as_template(logical_date if logical_date is not None else execution_date, self.task_id)
         self.reset_dag_run = reset_dag_run
         self.wait_for_completion = wait_for_completion
         self.poke_interval = poke_interval
@@ -73,7 +74,7 @@ class TriggerDagRunOperator(BaseOperator):
         if run_id is None:
             run_id = self._trigger(context)
         if self.wait_for_completion:
-            self._look(context, run_id)
+            self._check_run(context, run_id)
 
     def _trigger(self, context: Context) -> str:
         ti = context["ti"]
@@ -83,7 +84,7 @@ class TriggerDagRunOperator(BaseOperator):
             run = ti.runtime.trigger_dag(
                 self.trigger_dag_id,
                 run_id=self.trigger_run_id,
-                logical_date=_moment(self.logical_date, self.task_id),
+                logical_date=_parsed_date(self.logical_date, self.task_id),
                 conf=self.conf,
                 reset=self.reset_dag_run,
             )
@@ -95,12 +96,12 @@ class TriggerDagRunOperator(BaseOperator):
         self.log.info("Triggered %s @ %s", self.trigger_dag_id, run.run_id)
         return str(run.run_id)
 
-    def _look(self, context: Context, run_id: str) -> None:
-        """Return if the run ended as allowed; come back later if it has not ended."""
+    def _check_run(self, context: Context, run_id: str) -> None:
+        """Return if the run is in one of ``allowed_states``; otherwise fail, or reschedule the task."""
         runtime = context["ti"].runtime
         states = set(runtime.run_states(self.trigger_dag_id, [], run_id=run_id))
         if not states:
-            raise AirflowException(f"{self.trigger_dag_id} has no run {run_id} any more.")
+            raise AirflowException(f"Run {run_id} of {self.trigger_dag_id} does not exist any more.")
         if states & set(self.failed_states):
             raise AirflowException(f"{self.trigger_dag_id} @ {run_id} is {', '.join(sorted(states))}.")
         if not states <= set(self.allowed_states):
@@ -108,16 +109,16 @@ class TriggerDagRunOperator(BaseOperator):
             raise AirflowRescheduleException(runtime.now() + timedelta(seconds=self.poke_interval))
 
 
-def _text_of(moment: Any, task_id: str) -> Any:
+def _as_template(moment: Any, task_id: str) -> Any:
     if moment is None or isinstance(moment, str) or hasattr(moment, "resolve"):
         return moment  # a template, or the result of a task
     if isinstance(moment, datetime):
         return moment.isoformat()
-    raise InvalidArgument(f"logical_date of {task_id} must be a datetime or its text, not {moment!r}.")
+    raise InvalidArgument(f"logical_date of {task_id} must be a datetime or ISO 8601 text, not {moment!r}.")
 
 
-def _moment(text: str | datetime | None, task_id: str) -> datetime | None:
-    """The rendered date, in UTC where it names no zone."""
+def _parsed_date(text: str | datetime | None, task_id: str) -> datetime | None:
+    """Parse the rendered date; UTC if it has no time zone."""
     if not text:
         return None
     from datetime import UTC
@@ -125,5 +126,5 @@ def _moment(text: str | datetime | None, task_id: str) -> datetime | None:
     try:
         moment = text if isinstance(text, datetime) else datetime.fromisoformat(text)
     except ValueError:
-        raise AirflowException(f"logical_date of {task_id} is {text!r}, which is no ISO 8601 date.") from None
+        raise AirflowException(f"logical_date of {task_id} is {text!r}, which is not an ISO 8601 date.") from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

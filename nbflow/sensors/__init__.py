@@ -1,1 +1,1 @@
-"""Sensors: tasks that wait for something. One file a member; :mod:`nbflow.sensors.base` says how they work."""
+"""Sensors: tasks that wait for a condition. One file for each sensor; :mod:`nbflow.sensors.base` describes them."""

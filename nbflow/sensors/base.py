@@ -1,19 +1,20 @@
-"""What every sensor is: a task that looks (``poke``) until what it waits for is there.
+"""The base of sensors: tasks that call ``poke`` until a condition is met.
 
-A sensor is a file in this folder: a class with a :meth:`BaseSensorOperator.poke`. The base calls it, in the process
-that runs the task, and decides what comes of the answer:
+A sensor is a file in this folder: a class with a :meth:`BaseSensorOperator.poke`. The base class calls it in the
+process that runs the task:
 
-``poke`` mode keeps the process, and sleeps between two looks. ``reschedule`` mode ends the process after each look that
-found nothing, and the scheduler starts the same try again when the next one is due: a long wait takes no slot. The
-``timeout`` counts from the try's first start in both, and ends the task for good: retries are for errors.
+In ``poke`` mode the process sleeps between two pokes. In ``reschedule`` mode the process ends after each poke without
+success, and the scheduler starts the same try again at the next poke, so that a long wait does not occupy a slot. In
+both modes ``timeout`` counts from the first start of the try; a sensor that times out fails without retries, which are
+for errors.
 
-=====================  =============================================================================================
-``soft_fail``          a time-out, or an AirflowFailException in poke, skips the task
-``silent_fail``        an error in poke counts as "not yet"
-``never_fail``         an error in poke skips the task
-``exponential_backoff``  each wait is twice the one before (with a spread that is the same each time the run is
-                       replayed), at most ``max_wait``
-=====================  =============================================================================================
+=======================  ===========================================================================================
+``soft_fail``            a timeout, or an AirflowFailException in poke, skips the task
+``silent_fail``          an error in poke counts as a poke without success
+``never_fail``           an error in poke skips the task
+``exponential_backoff``  each delay is twice the previous one (with a jitter that depends on the task instance), at
+                         most ``max_wait``
+=======================  ===========================================================================================
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ if TYPE_CHECKING:
 __all__ = ["BaseSensorOperator", "PokeReturnValue"]
 
 POKE, RESCHEDULE = "poke", "reschedule"
-MOST_BACKOFF_DOUBLINGS = 32
-"""Beyond this any interval is longer than a timeout can be."""
+MAX_BACKOFF_DOUBLINGS = 32
+"""More doublings would exceed any timeout, and overflow a float."""
 
 
 @dataclass(frozen=True, slots=True)
 class PokeReturnValue:
-    """What ``poke`` may return instead of a truth value: whether it is there, and the task's result."""
+    """A return value of ``poke`` with the task's result. ``is_done``: whether the condition is met."""
 
     is_done: bool
     xcom_value: Any = None
@@ -57,9 +58,9 @@ class PokeReturnValue:
 
 
 class BaseSensorOperator(BaseOperator):
-    """Base of all sensors: override :meth:`poke`. Durations are seconds, or timedeltas.
+    """Base of all sensors: override :meth:`poke`. Durations are seconds or timedeltas.
 
-    The defaults are Airflow's: a look a minute, for at most seven days.
+    The defaults are Airflow's: a poke a minute, for at most seven days.
     """
 
     ui_color = "#e6f1f2"
@@ -84,40 +85,40 @@ class BaseSensorOperator(BaseOperator):
         self.timeout = _seconds("timeout", timeout, self.task_id)
         self.max_wait = None if max_wait is None else _seconds("max_wait", max_wait, self.task_id)
         if mode not in self.valid_modes:
-            raise InvalidArgument(f"mode of {self.task_id} is one of {', '.join(self.valid_modes)}, not {mode!r}.")
+            raise InvalidArgument(f"mode of {self.task_id} must be one of {', '.join(self.valid_modes)}, not {mode!r}.")
         if soft_fail and never_fail:
-            raise InvalidArgument(f"{self.task_id} cannot have both soft_fail and never_fail: take one.")
+            raise InvalidArgument(f"{self.task_id} cannot have both soft_fail and never_fail; choose one.")
         self.mode = mode
         self.soft_fail, self.silent_fail, self.never_fail = soft_fail, silent_fail, never_fail
         self.exponential_backoff = exponential_backoff
 
     @property
     def reschedules(self) -> bool:
-        """Whether it gives its slot back between two looks."""
+        """Whether the sensor releases its slot between two pokes."""
         return self.mode == RESCHEDULE
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        """Look once: true (or a PokeReturnValue) when what the sensor waits for is there."""
+        """Check the condition once. Returns whether it is met, or a PokeReturnValue."""
         raise NotImplementedError(f"{self.task_type} must define poke(self, context).")
 
     def execute(self, context: Context) -> Any:
         ti = context["ti"]
-        waited = _Waited(ti, from_first_start=self.reschedules)
-        looks = ti.work.reschedules
+        wait_time = _WaitTime(ti, from_first_start=self.reschedules)
+        pokes = ti.work.reschedules
         while True:
-            looks += 1
-            found = self._look(context)
-            if found:
-                self.log.info("It is there, at look number %s.", looks)
-                return found.xcom_value if isinstance(found, PokeReturnValue) else None
-            if waited.seconds() > self.timeout:
-                self._time_out(waited.seconds())
-            pause = self.pause_after(looks, f"{ti.dag_id}#{ti.task_id}#{ti.run_id}#{ti.map_index}")
+            pokes += 1
+            result = self._poke(context)
+            if result:
+                self.log.info("The condition is met, after %s pokes.", pokes)
+                return result.xcom_value if isinstance(result, PokeReturnValue) else None
+            if wait_time.seconds() > self.timeout:
+                self._time_out(wait_time.seconds())
+            delay = self.delay_after(pokes, f"{ti.dag_id}#{ti.task_id}#{ti.run_id}#{ti.map_index}")
             if self.reschedules:
-                raise AirflowRescheduleException(ti.runtime.now() + timedelta(seconds=pause))
-            time.sleep(pause)
+                raise AirflowRescheduleException(ti.runtime.now() + timedelta(seconds=delay))
+            time.sleep(delay)
 
-    def _look(self, context: Context) -> Any:
+    def _poke(self, context: Context) -> Any:
         try:
             return self.poke(context)
         except (AirflowSensorTimeout, AirflowTaskTimeout, AirflowFailException) as error:
@@ -128,41 +129,41 @@ class BaseSensorOperator(BaseOperator):
             raise
         except Exception as error:
             if self.silent_fail:
-                self.log.exception("The look failed; that counts as not yet.")
+                self.log.exception("The poke failed; the sensor continues to wait (silent_fail).")
                 return False
             if self.never_fail:
                 raise AirflowSkipException(f"skipped instead of failing: {error}") from error
             raise
 
     def _time_out(self, waited: float) -> None:
-        message = f"Sensor has timed out: it has waited {waited:.1f} s, and its timeout is {self.timeout:g} s."
+        message = f"The sensor has timed out: it has waited {waited:.1f} s, and its timeout is {self.timeout:g} s."
         if self.soft_fail:
             raise AirflowSkipException(message)
         raise AirflowSensorTimeout(message)
 
-    def pause_after(self, looks: int, identity: str = "") -> float:
-        """Seconds from the ``looks``-th look to the next. With backoff the spread comes from ``identity``."""
-        pause = self.poke_interval
+    def delay_after(self, pokes: int, identity: str = "") -> float:
+        """Seconds between poke number ``pokes`` and the next one. With backoff, the jitter depends on ``identity``."""
+        delay = self.poke_interval
         if self.exponential_backoff:
-            base = pause * 2.0 ** min(looks - 1, MOST_BACKOFF_DOUBLINGS)
-            spread = int.from_bytes(hashlib.sha256(f"{identity}#{looks}".encode()).digest()[:4], "big") / 2**32
-            pause = min(base * (1 + spread), self.timeout)
-        return pause if self.max_wait is None else min(pause, self.max_wait)
+            base = delay * 2.0 ** min(pokes - 1, MAX_BACKOFF_DOUBLINGS)
+            jitter = int.from_bytes(hashlib.sha256(f"{identity}#{pokes}".encode()).digest()[:4], "big") / 2**32
+            delay = min(base * (1 + jitter), self.timeout)
+        return delay if self.max_wait is None else min(delay, self.max_wait)
 
 
-class _Waited:
-    """How long a sensor has waited. One process measures with a clock that nobody can set; over several processes only
-    the times of day are known."""
+class _WaitTime:
+    """The time that a sensor has waited: by the monotonic clock in a single process, by the wall clock if the sensor is
+    rescheduled, because each poke is another process then."""
 
     def __init__(self, ti: Any, *, from_first_start: bool) -> None:
-        self._ti, self._over_processes = ti, from_first_start
-        self._began = time.monotonic()
+        self._ti, self._from_first_start = ti, from_first_start
+        self._started = time.monotonic()
 
     def seconds(self) -> float:
-        if self._over_processes:
-            begun = self._ti.work.first_start or self._ti.started
-            return float((self._ti.runtime.now() - begun).total_seconds())
-        return time.monotonic() - self._began
+        if self._from_first_start:
+            first_start = self._ti.work.first_start or self._ti.started
+            return float((self._ti.runtime.now() - first_start).total_seconds())
+        return time.monotonic() - self._started
 
 
 def _seconds(name: str, value: timedelta | float, task_id: str) -> float:

@@ -1,7 +1,7 @@
-"""Waiting for another DAG: for a run of it, or for tasks in that run.
+"""Waiting for a run of another DAG, or for tasks in that run.
 
-The other DAG's run is found by its logical date: this run's own, moved back by ``execution_delta``, or whatever
-``execution_date_fn`` returns (one date or several).
+The run is selected by its logical date: that of this run, minus ``execution_delta``, or the date (or dates) that
+``execution_date_fn`` returns.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class ExternalTaskFailedError(AirflowException):
-    """What an ExternalTaskSensor waits for ended in one of its ``failed_states``."""
+    """The run or a task that an ExternalTaskSensor waits for is in one of its ``failed_states``."""
 
 
 class ExternalTaskSensor(BaseSensorOperator):
     """Waits until a run of ``external_dag_id``, or tasks in it, are in one of ``allowed_states``.
 
-    ``external_task_id`` or ``external_task_ids`` name tasks (of a mapped task every instance counts); without them the
-    whole run is meant. ``failed_states`` fail the sensor at once (with ``soft_fail``: skip it), ``skipped_states`` skip
-    it. ``deferrable`` is accepted; the sensor then gives its slot back between two looks. ``check_existence`` is
-    accepted too: a DAG that does not exist is waited for like one that has not run yet.
+    ``external_task_id`` or ``external_task_ids`` name tasks (all instances of a mapped task); without them the sensor
+    waits for the run. ``failed_states`` fail the sensor at once (with ``soft_fail``: skip it), ``skipped_states`` skip
+    it. With ``deferrable`` the sensor is rescheduled between two pokes. ``check_existence`` is accepted but has no
+    effect: the sensor waits for a DAG that does not exist as for one that has not run.
     """
 
     template_fields: Sequence[str] = ("external_dag_id", "external_task_id", "external_task_ids")
@@ -57,16 +57,18 @@ class ExternalTaskSensor(BaseSensorOperator):
             kwargs["mode"] = "reschedule"
             kwargs.setdefault("poke_interval", poll_interval or 60)
         super().__init__(**kwargs)
-        whose = f"ExternalTaskSensor {self.task_id}"
+        subject = f"ExternalTaskSensor {self.task_id}"
         if external_task_group_id is not None:
-            raise InvalidArgument(f"{whose}: external_task_group_id is not there yet; name its tasks one by one.")
+            raise InvalidArgument(
+                f"{subject}: external_task_group_id is not supported yet; use external_task_ids with the group's tasks."
+            )
         if external_task_id is not None and external_task_ids is not None:
-            raise InvalidArgument(f"{whose} takes external_task_id or external_task_ids, not both.")
+            raise InvalidArgument(f"{subject} takes external_task_id or external_task_ids, not both.")
         if execution_delta is not None and execution_date_fn is not None:
-            raise InvalidArgument(f"{whose} takes execution_delta or execution_date_fn, not both.")
+            raise InvalidArgument(f"{subject} takes execution_delta or execution_date_fn, not both.")
         ids = [external_task_id] if external_task_id is not None else list(external_task_ids or ())
         if len(set(ids)) != len(ids):
-            raise InvalidArgument(f"{whose} names a task twice: {', '.join(ids)}.")
+            raise InvalidArgument(f"{subject} names a task twice: {', '.join(ids)}.")
         self.external_dag_id = external_dag_id
         self.external_task_id = external_task_id
         self.external_task_ids = ids
@@ -75,60 +77,66 @@ class ExternalTaskSensor(BaseSensorOperator):
         self.failed_states = [str(state) for state in failed_states or ()]
         self.execution_delta, self.execution_date_fn = execution_delta, execution_date_fn
         self.check_existence = check_existence
-        _check_states(whose, [*self.allowed_states, *self.skipped_states, *self.failed_states], tasks=bool(ids))
+        _check_states(subject, [*self.allowed_states, *self.skipped_states, *self.failed_states], tasks=bool(ids))
 
     def poke(self, context: Context) -> bool:
         dates = self.dates(context)
-        what = f"{self.external_dag_id}{'.' if self.external_task_ids else ''}{', '.join(self.external_task_ids)}"
-        self.log.info("Looking for %s at %s", what, ", ".join(date.isoformat() for date in dates))
-        states = self._states(context, dates)
-        found = {state for here in states for state in here}
-        if failed := found & set(self.failed_states):
-            message = f"{what} is {', '.join(sorted(failed))}."
+        name = f"{self.external_dag_id}{'.' if self.external_task_ids else ''}{', '.join(self.external_task_ids)}"
+        self.log.info("Poking for %s at %s", name, ", ".join(date.isoformat() for date in dates))
+        states_by_item = self._states(context, dates)
+        all_states = {state for states in states_by_item for state in states}
+        if failed := all_states & set(self.failed_states):
+            message = f"{name} is {', '.join(sorted(failed))}."
             if self.soft_fail:
                 raise AirflowSkipException(message)
             raise ExternalTaskFailedError(message)
-        if skipped := found & set(self.skipped_states):
-            raise AirflowSkipException(f"{what} is {', '.join(sorted(skipped))}.")
+        if skipped := all_states & set(self.skipped_states):
+            raise AirflowSkipException(f"{name} is {', '.join(sorted(skipped))}.")
         allowed = set(self.allowed_states)
-        return all(here and allowed.issuperset(here) for here in states)
+        return all(states and allowed.issuperset(states) for states in states_by_item)
 
     def _states(self, context: Context, dates: Sequence[datetime]) -> list[list[str]]:
-        """For each thing that is waited for, at each date, the states of what there is of it."""
+        """For each run (or each task) at each date, the states that exist: none, one, or one for each instance."""
         runtime = context["ti"].runtime
         if not self.external_task_ids:
             return [runtime.run_states(self.external_dag_id, [date]) for date in dates]
-        here: dict[tuple[str, datetime], list[str]] = {(i, date): [] for i in self.external_task_ids for date in dates}
+        states: dict[tuple[str, datetime], list[str]] = {
+            (task_id, date): [] for task_id in self.external_task_ids for date in dates
+        }
         for task_id, _, date, state in runtime.task_states(self.external_dag_id, self.external_task_ids, dates):
-            here[task_id, date].append(state)
-        return list(here.values())
+            states[task_id, date].append(state)
+        return list(states.values())
 
     def dates(self, context: Context) -> list[datetime]:
         """Logical dates of the other DAG's runs."""
-        own = context["ti"].run.logical_date
-        if own is None:
-            raise AirflowException(f"{self.task_id} finds the other run by logical date, and this run has none.")
+        logical_date = context["ti"].run.logical_date
+        if logical_date is None:
+            raise AirflowException(
+                f"{self.task_id} selects the run of {self.external_dag_id} by logical date, but this run has none."
+            )
         if self.execution_delta is not None:
-            return [own - self.execution_delta]
+            return [logical_date - self.execution_delta]
         if self.execution_date_fn is None:
-            return [own]
+            return [logical_date]
         arguments = arguments_for(self.execution_date_fn, {}, context, positional=1)
-        found = self.execution_date_fn(context["logical_date"], **arguments)
-        return [found] if isinstance(found, datetime) else list(found)
+        dates = self.execution_date_fn(context["logical_date"], **arguments)
+        return [dates] if isinstance(dates, datetime) else list(dates)
 
 
-def _check_states(whose: str, states: Sequence[str], *, tasks: bool) -> None:
-    known = [state.value for state in (TaskState if tasks else RunState)]
-    wrong = [state for state in states if state not in known]
-    if wrong:
+def _check_states(subject: str, states: Sequence[str], *, tasks: bool) -> None:
+    valid = [state.value for state in (TaskState if tasks else RunState)]
+    invalid = [state for state in states if state not in valid]
+    if invalid:
         kind = "task" if tasks else "run"
-        raise InvalidArgument(f"{whose}: {', '.join(wrong)} is no state of a {kind}. States: {', '.join(known)}.")
+        raise InvalidArgument(
+            f"{subject}: {', '.join(invalid)} is not a state of a {kind}. States: {', '.join(valid)}."
+        )
     if len(set(states)) != len(states):
-        raise InvalidArgument(f"{whose} names a state twice: {', '.join(states)}.")
+        raise InvalidArgument(f"{subject} names a state twice: {', '.join(states)}.")
 
 
 class ExternalTaskMarker(EmptyOperator):
-    """Says that a task of another DAG waits for this one, so that clearing this one can clear that one too."""
+    """Marks that a task of another DAG waits for this one, so that clearing this task can clear that one."""
 
     template_fields: Sequence[str] = ("external_dag_id", "external_task_id", "logical_date")
     ui_color = "#4db7db"

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class FileSensor(BaseSensorOperator):
-    """Waits for a file, or for a folder that holds one; ``filepath`` may hold glob characters.
+    """Waits for a file, or for a folder that contains a file; ``filepath`` may have glob characters.
 
-    It starts at the folder of the connection ``fs_conn_id``. ``recursive`` lets ``**`` match any depth.
-    ``deferrable`` is accepted; the sensor then gives its slot back between two looks.
+    The path is relative to the folder of the connection ``fs_conn_id``. With ``recursive``, ``**`` matches any depth.
+    With ``deferrable`` the sensor is rescheduled between two pokes.
     """
 
     template_fields: Sequence[str] = ("filepath", "fs_conn_id")
@@ -43,16 +43,16 @@ class FileSensor(BaseSensorOperator):
 
     @property
     def path(self) -> str:
-        """The rendered path, under the connection's folder."""
+        """The rendered path in the connection's folder."""
         return os.path.join(FSHook(self.fs_conn_id).get_path(), self.filepath)
 
     def poke(self, context: Context) -> bool:
-        self.log.info("Looking for %s", self.path)
-        for found in glob.iglob(self.path, recursive=self.recursive):
-            if os.path.isfile(found):
-                changed = datetime.fromtimestamp(os.path.getmtime(found), UTC)
-                self.log.info("Found %s, last changed at %s", found, changed.isoformat(timespec="seconds"))
+        self.log.info("Poking for file %s", self.path)
+        for path in glob.iglob(self.path, recursive=self.recursive):
+            if os.path.isfile(path):
+                modified = datetime.fromtimestamp(os.path.getmtime(path), UTC)
+                self.log.info("Found file %s, last modified at %s", path, modified.isoformat(timespec="seconds"))
                 return True
-            if any(files for _, _, files in os.walk(found)):
+            if any(files for _, _, files in os.walk(path)):
                 return True
         return False

@@ -1,4 +1,4 @@
-"""Waiting for a Python function to say so."""
+"""Waiting for a Python function to return a true value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class PythonSensor(CallsFunction, BaseSensorOperator):
-    """Waits until ``python_callable`` returns something true (or a PokeReturnValue that is done)."""
+    """Waits until ``python_callable`` returns a true value (or a PokeReturnValue with ``is_done``)."""
 
     template_fields: Sequence[str] = ("templates_dict", "op_args", "op_kwargs")
 
@@ -33,8 +33,8 @@ class PythonSensor(CallsFunction, BaseSensorOperator):
         self.templates_dict = templates_dict
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        found = self.call(context)
-        return found if isinstance(found, PokeReturnValue) else bool(found)
+        result = self.call(context)
+        return result if isinstance(result, PokeReturnValue) else bool(result)
 
 
 class DecoratedPythonSensor(PythonSensor):

@@ -1,4 +1,4 @@
-"""Waiting for some time after a run's data is complete."""
+"""Waiting for a time after the end of a run's data interval."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class TimeDeltaSensor(BaseSensorOperator):
-    """Waits until ``delta`` after the end of the run's data interval (of a run without one: after its ``run_after``).
+    """Waits until ``delta`` after the end of the run's data interval (or after ``run_after`` if it has none).
 
-    ``deferrable`` is accepted; the sensor then gives its slot back between two looks.
+    With ``deferrable`` the sensor is rescheduled between two pokes.
     """
 
     def __init__(self, *, delta: timedelta, deferrable: bool = False, **kwargs: Any) -> None:

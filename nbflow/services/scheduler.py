@@ -162,7 +162,7 @@ class Scheduler:
             others = [job for job in self._other_schedulers() if job.heartbeat_at > now - self._lease]
             process = f" (pid {others[0].pid} on {others[0].hostname})" if others else ""
             raise NbflowError(
-                f"This metastore already has a scheduler{process}.",
+                f"This metastore has a scheduler already{process}.",
                 hint="An SQLite metastore can have only one: stop it with nbflow stop, or use Postgres for several.",
             )
         self.executor.start()

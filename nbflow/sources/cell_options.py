@@ -23,9 +23,9 @@ from nbflow.arguments import (
     PAIR,
     TEXT,
     Argument,
+    ErrorTexts,
     Parser,
     Type,
-    Voice,
     argument,
     split_line,
     switch,
@@ -101,12 +101,12 @@ ARGUMENTS = (
 )
 """The arguments of ``%%dag``."""
 
-CELL = Voice(
-    no_option="{line} has no option {option}.",
+CELL = ErrorTexts(
+    unknown_option="{line} has no option {option}.",
     too_many="{line} takes one name, not {count}: {words}.",
-    bad_value="{flag} {text!r}: {fault}.",
+    bad_value="{flag} {text!r}: {error}.",
     no_value="{flag} needs a value.",
-    way_out="See: {line}?",
+    hint="See: {line}?",
     error=InvalidArgument,
 )
 
@@ -126,14 +126,14 @@ class CellMagic:
 @cache
 def parser() -> Parser:
     """The parser of a ``%%dag`` line."""
-    return Parser("%%dag", ARGUMENTS, voice=CELL)
+    return Parser("%%dag", ARGUMENTS, texts=CELL)
 
 
 def parse_magic(line: str) -> CellMagic:
     """Parse the line after ``%%dag``. Raises InvalidArgument, which names the wrong option and the nearest known
     one."""
     words = split_line("%%dag", line, CELL)
-    values, given = parser().parse(words), parser().given(words)
+    values, given = parser().parse(words), parser().options_on(words)
     options = tuple(flag for flag in given if flag != SHARED)
     if values.shared and (values.name or options):
         raise InvalidArgument(

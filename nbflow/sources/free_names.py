@@ -155,6 +155,7 @@ class Code:
             if symbol.is_referenced():
                 used.add(symbol.get_name())
         _walk_scopes(top, bound, used)
+        used |= _globals_read_by_classes(tree)
         return frozenset(bound), frozenset(used - bound)
 
 
@@ -224,6 +225,62 @@ def _walk_scopes(table: symtable.SymbolTable, bound: set[str], used: set[str]) -
             if symbol.is_declared_global() and (symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()):
                 bound.add(symbol.get_name())
         _walk_scopes(child, bound, used)
+
+
+def _globals_read_by_classes(tree: ast.Module) -> set[str]:
+    """Names that a class body reads before it binds them (``class A: x = x``): Python then reads the global, although
+    the symbol table calls the name local to the class. A name that is bound in any branch before counts as bound."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            bound: set[str] = set()
+            for statement in node.body:
+                read, written = _names_of_scope(statement)
+                if isinstance(statement, _BLOCKS):
+                    bound |= written  # a block may bind a name in one line and read it in the next
+                names |= read - bound
+                bound |= written
+    return names
+
+
+_BLOCKS = ast.If | ast.For | ast.AsyncFor | ast.While | ast.Try | ast.TryStar | ast.With | ast.AsyncWith | ast.Match
+
+
+def _names_of_scope(statement: ast.stmt) -> tuple[set[str], set[str]]:
+    """The names that a statement reads, and those that it binds, in its own scope: not inside functions and classes."""
+    read: set[str] = set()
+    bound: set[str] = set()
+    todo: list[ast.AST] = [statement]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            read.add(node.target.id)
+        if isinstance(node, ast.alias):
+            bound.add(_bound_by_alias(node))
+        for attribute in ("name", "rest"):  # of functions, classes, exception handlers and patterns
+            if isinstance(name := getattr(node, attribute, None), str):
+                bound.add(name)
+        todo += _parts_in_scope(node)
+    return read, bound
+
+
+def _parts_in_scope(node: ast.AST) -> Iterable[ast.AST]:
+    """The children of a node that run in the scope around it."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return [*node.decorator_list, *_defaults(node.args)]
+    if isinstance(node, ast.Lambda):
+        return _defaults(node.args)
+    if isinstance(node, ast.ClassDef):
+        return [*node.decorator_list, *node.bases, *node.keywords]
+    if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+        return [node.generators[0].iter]
+    return ast.iter_child_nodes(node)
+
+
+def _defaults(arguments: ast.arguments) -> list[ast.AST]:
+    return [*arguments.defaults, *(default for default in arguments.kw_defaults if default is not None)]
 
 
 class _ScopeRules(ast.NodeTransformer):

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.airflow_names import advice
 from nbflow.errors import AirflowException, NbflowError
+from nbflow.sources.units import Reader, SourceError, Unit
 from nbflow.sources.version_source import bundle, read_text, real_file, same_on_disk, write_version
 
 if TYPE_CHECKING:
@@ -35,44 +36,6 @@ if TYPE_CHECKING:
 MAX_OUTPUT_CHARACTERS = 64 * 1024
 MAX_MESSAGE_CHARACTERS = 500
 _NBFLOW_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceError:
-    """An error in a DAG file. ``line`` counts from 1 in the DAG file (or in ``cell``)."""
-
-    line: int | None
-    message: str
-    """One line: the exception's class and message."""
-    detail: str = ""
-    """The traceback, without nbflow's frames."""
-    cell: str | None = None
-    dag_id: str | None = None
-    """The DAG, if the error concerns only this DAG of the file."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """A piece of Python code with its location. Tracebacks show ``filename``."""
-
-    code: str
-    filename: str
-    first_line: int = 1
-    """Line of the file (or cell) at which ``code`` begins."""
-    cell: str | None = None
-    """The name of the notebook's cell ("cell 3")."""
-    namespace: str = ""
-    """Units of the same namespace share their globals; an error ends only its own namespace."""
-    around: Callable[[Mapping[str, object]], contextlib.AbstractContextManager[object]] | None = None
-    """Function of the globals that returns a context manager, in which the code runs."""
-    source: str = ""
-    """The text of ``filename``, if that is not a file."""
-    error: SourceError | None = None
-    """The reader's error in the unit; the unit does not run."""
-
-
-Reader = Callable[[str, str], Sequence[Unit]]
-"""(text, path) -> units. Raises SyntaxError or NbflowError for an invalid file."""
 
 
 def read_python(text: str, path: str) -> Sequence[Unit]:

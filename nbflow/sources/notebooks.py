@@ -41,7 +41,7 @@ from nbflow.sources.free_names import (
     read_code,
     unresolved,
 )
-from nbflow.sources.loading import SourceError, Unit
+from nbflow.sources.units import SourceError, Unit
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbflow.authoring.compile import CompileOptions
-from nbflow.sources.loading import Loaded, SourceError, load_source
+from nbflow.sources.loading import Loaded, load_source
+from nbflow.sources.units import SourceError
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from nbflow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nbflow.store.base import Store
-
-__all__ = ["Box", "open_store"]
-
-
-class Box(Protocol):
-    """Encrypts and decrypts stored secrets (``nbflow.secrets.SecretBox``)."""
-
-    def encrypt(self, text: str) -> str: ...
-    def decrypt(self, stored: str) -> str: ...
-
+    from nbflow.store.base import Box, Store
 
 def open_store(
     url: str,

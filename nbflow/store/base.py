@@ -276,6 +276,13 @@ def archived_table(name: str) -> str:
     return name.removeprefix(ARCHIVE).rpartition("__")[0]
 
 
+class Box(Protocol):
+    """Encrypts and decrypts stored secrets (``nbflow.secrets.SecretBox``)."""
+
+    def encrypt(self, text: str) -> str: ...
+    def decrypt(self, stored: str) -> str: ...
+
+
 class Store(Protocol):
     """The module's head states the rules. ``actor`` is the user or process that acts, for the history and the audit log
     ("scheduler", "user:ada")."""

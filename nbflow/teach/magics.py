@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nbflow.arguments import NOTEBOOK, HelpWanted, Parser, Values, split_line
+from nbflow.arguments import NOTEBOOK, HelpRequested, Parser, Values, split_line
 from nbflow.commands import magics
 from nbflow.notebook.error_display import told_in_one_line
-from nbflow.notebook.handles import Shown
+from nbflow.notebook.shown import Shown
 from nbflow.teach.lab import Lab, Result, open_lab
 from nbflow.teach.lab_table import LABS
 from nbflow.teach.questions import quiz_names
@@ -57,10 +57,10 @@ def lab_line(line: str) -> Lab | Result | Shown | None:
 def _parsed(magic: str, line: str) -> Values | None:
     """The arguments of a line; None if the line requests help, which is printed."""
     command = magics(magic)[""]
-    parser = Parser(magic, command.arguments, voice=NOTEBOOK, description=command.help)
+    parser = Parser(magic, command.arguments, texts=NOTEBOOK, description=command.help)
     try:
         return parser.parse(split_line(magic, line, NOTEBOOK))
-    except HelpWanted as wanted:
+    except HelpRequested as wanted:
         print(wanted)
         return None
 

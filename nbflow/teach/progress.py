@@ -32,6 +32,11 @@ class Item(NamedTuple):
     passed_at: str | None = None
 
 
+def answered_right(item: Item | None) -> bool | None:
+    """True: answered right at least once; False: tried; None: not tried."""
+    return None if item is None else item.passed_at is not None
+
+
 Key = tuple[str, str, str]
 """(kind, name, item)."""
 

@@ -36,6 +36,15 @@ class QuizError(NbflowError):
     """A quiz file is invalid, or a quiz or question does not exist."""
 
 
+#: type of question -> how to answer it.
+INSTRUCTIONS: dict[str, str] = {
+    "single": "choose one",
+    "multiple": "choose all that apply",
+    "order": "all letters, in order",
+    "fill": "a word or number",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """One option of a question. ``why`` explains what is wrong with it."""

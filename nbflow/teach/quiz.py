@@ -1,31 +1,26 @@
 """Answering a quiz. The form in :mod:`nbflow.teach.quiz_form` makes the same calls::
 
-    quiz = open_quiz("dag_concepts")
-    quiz                      # the form, or the questions as text
-    quiz.answer(3, "c e a d b")
-    quiz.score
+quiz = open_quiz("dag_concepts")
+quiz                      # the form, or the questions as text
+quiz.answer(3, "c e a d b")
+quiz.score
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from nbflow.clock import Clock, SystemClock
+from nbflow.config import find_home
 from nbflow.teach.display import card_bundle, chip, paragraph, prose
-from nbflow.teach.progress import Item, Progress
-from nbflow.teach.questions import Question, Quiz, QuizError, normalize
+from nbflow.teach.progress import Item, Progress, answered_right
+from nbflow.teach.questions import INSTRUCTIONS, Question, Quiz, QuizError, load_quiz, normalize
+from nbflow.teach.quiz_form import form_mime
 from nbflow.ui.mime_bundle import Bundle
-
-#: type of question -> how to answer it.
-INSTRUCTIONS: dict[str, str] = {
-    "single": "choose one",
-    "multiple": "choose all that apply",
-    "order": "all letters, in order",
-    "fill": "a word or number",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,17 +141,10 @@ class QuizSession:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, Any]:
         mime: dict[str, Any] = dict(self.bundle().mime())
-        from nbflow.teach.quiz_form import form_mime
-
         return {**mime, **form_mime(self)}
 
     def __repr__(self) -> str:
         return self.bundle().text
-
-
-def answered_right(item: Item | None) -> bool | None:
-    """True: answered right at least once; False: tried; None: not tried."""
-    return None if item is None else item.passed_at is not None
 
 
 def _parse(question: Question, answer: str | int | Iterable[str]) -> list[str]:
@@ -184,9 +172,4 @@ def question_text(question: Question) -> str:
 
 def open_quiz(name: str) -> QuizSession:
     """Open the quiz ``name``, with the progress of this NBFLOW_HOME. Raises QuizError with the nearest name."""
-    import os
-
-    from nbflow.config import find_home
-    from nbflow.teach.questions import load_quiz
-
     return QuizSession(load_quiz(name), Progress(find_home(os.environ)))

@@ -1,1 +1,1 @@
-"""Triggers: what deferred tasks wait for. One file a family; :mod:`nbflow.triggers.base` says how they work."""
+"""Triggers: the conditions that deferred tasks wait for. :mod:`nbflow.triggers.base` describes them."""

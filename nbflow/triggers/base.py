@@ -1,9 +1,9 @@
-"""What a deferred task waits for, as data that another process can wait on.
+"""The base of triggers: the condition that a deferred task waits for, as serialisable data.
 
-A task that calls ``self.defer(trigger=..., method_name=...)`` ends its process and gives its slot back. The trigger is
-stored as the name and the JSON arguments that :meth:`BaseTrigger.serialize` gives; a triggerer makes it again from them
-and iterates over :meth:`BaseTrigger.run` in an event loop that it shares with thousands of others. The first event ends
-the wait, and the task goes on in ``method_name(context, event=payload, **kwargs)``, in a new process and the same try.
+A task that calls ``self.defer(trigger=..., method_name=...)`` ends its process and releases its slot. The trigger is
+stored as the class name and the JSON arguments that :meth:`BaseTrigger.serialize` returns. A triggerer creates it from
+them and iterates over :meth:`BaseTrigger.run`, in an event loop with thousands of other triggers. The first event ends
+the wait; the same try resumes in ``method_name(context, event=payload, **kwargs)``, in a new process.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class TriggerEvent:
-    """What a trigger found; ``payload`` is JSON and becomes the argument ``event``."""
+    """The result of a trigger; ``payload`` is JSON and becomes the argument ``event``."""
 
     payload: Any = None
 
 
 class BaseTrigger:
-    """Base of all triggers. ``run`` never blocks: whatever waits, awaits."""
+    """Base of all triggers. ``run`` must not block the event loop."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """(dotted path of the class, the arguments that make an equal trigger)."""
+        """Return (dotted path of the class, arguments to create an equal trigger)."""
         raise NotImplementedError(f"{type(self).__name__} must define serialize().")
 
     def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield a TriggerEvent once what is waited for has come."""
+        """Yield a TriggerEvent when the condition is met."""
         raise NotImplementedError(f"{type(self).__name__} must define run().")
 
     async def cleanup(self) -> None:
-        """Called when the trigger is no longer waited for, after an event or a cancellation."""
+        """Called after an event or a cancellation, when the trigger is no longer needed."""
 
     def __repr__(self) -> str:
         name, arguments = self.serialize()

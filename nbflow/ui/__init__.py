@@ -1,19 +1,20 @@
-"""LOOK: pure functions from views to pictures, tables and text.
+"""Rendering: pure functions from views to SVG, HTML, tables and text.
 
-Nothing here reads a clock, a store or the environment. A surface fetches a view of :mod:`nbflow.views`, passes it with
-`now`, and shows what it gets back.
+No function here reads a clock, a store or the environment. A surface fetches a view of :mod:`nbflow.views`, passes it
+with `now`, and shows the result.
 
-    state_colors  the state colours and glyphs, read from the files that browsers read too
-    formatting    durations, relative times, state counts: one wording for all views
-    escaping      the one way from data into HTML and SVG
-    text_width    how wide a text will be, and where to cut it
+    state_colors  colours and glyphs of states, read from the files that browsers read too
+    formatting    durations, relative times and state counts as text, the same in all views
+    escaping      escaping of data in HTML and SVG
+    text_width    estimated width of a text, and where to truncate it
     layout        the layered graph layout
-    scene         folded groups, cut labels and geometry: what pictures and widgets share
-    svg           the graph picture; charts: grid, gantt, timeline
-    tables        one table model, written as HTML and as aligned text
-    html          cards, lists, errors; each returns a `Bundle`
-    mime_bundle   what a cell's output holds
-    js_bundle     the browser code of js/ as the single module that a widget needs
-    live          the live graph, and the one thread that owns all widgets
+    scene         folded groups, truncated labels and geometry, shared by pictures and widgets
+    svg           the graph as a picture
+    charts        grid, gantt and timeline
+    tables        one table model, rendered as HTML and as aligned text
+    html          cards, lists, errors; each function returns a `Bundle`
+    mime_bundle   the MIME bundle of a cell's output
+    js_bundle     the modules of js/ bundled into the single module that a widget needs
+    live          the live graph, and the thread that owns all widgets
     widgets       the anywidget of the live graph (needs the lab extra)
 """

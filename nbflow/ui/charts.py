@@ -1,6 +1,6 @@
-"""Pictures with a time axis: the grid (how has it been going?), the gantt (where did the time go?) and the timeline.
+"""Charts: the grid of the latest runs, the gantt of a run, and the timeline of a simulation.
 
-All three cut their names by `metrics`, cap what they draw, and say how much they left out.
+Each truncates names by `text_width`, draws a limited number of elements, and states how many it omits.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from nbflow.views.timeline import TimelineView
 from nbflow.views.values import Bar, Lane, state_counts
 
 WIDTH = 980
-NAMES = 190  # the column of names
+NAMES = 190  # width of the column of names
 MAX_LANES = 200
-MAX_GRID_RUNS = 25  # what fits beside the names at a notebook's width; the latest are shown
+MAX_GRID_RUNS = 25  # as many columns as fit beside the names at a notebook's width
 MAX_BARS = 2_000
-BAR = 18
-LANE = 27
+BAR = 18  # height of a bar
+LANE = 27  # height of a lane
 
 
-def _left_out(shown: int, total: int, noun: str) -> str:
+def _omitted(shown: int, total: int, noun: str) -> str:
     return "" if shown >= total else f"{total - shown:,} of {formatting.count(total, noun)} not drawn"
 
 
-def _nothing(title: str, message: str, view: str, theme: str) -> Picture:
+def _empty(title: str, message: str, view: str, theme: str) -> Picture:
     body = [
         header(title, CARD_MIN),
         text(CARD_MIN / 2, BAR_HEIGHT + 44, fit(message, CARD_MIN - 40), muted=True, anchor="middle"),
@@ -57,10 +57,10 @@ def _nothing(title: str, message: str, view: str, theme: str) -> Picture:
 
 
 def grid_svg(view: GridView, *, theme: str = "auto") -> Picture:
-    """The latest runs as columns (bar height: duration), tasks as rows."""
+    """The latest runs as columns (bar height: duration), tasks as rows, states as cells."""
     if not view.runs:
-        message = f"No run of {view.dag_id} yet. Start one with %dag run {view.dag_id}"
-        return _nothing(view.dag_id, message, "grid", theme)
+        message = f"{view.dag_id} has no run yet. Start one with: %dag run {view.dag_id}"
+        return _empty(view.dag_id, message, "grid", theme)
     runs = view.runs[-MAX_GRID_RUNS:]
     first = len(view.runs) - len(runs)
     rows = view.rows[:MAX_LANES]
@@ -81,11 +81,11 @@ def grid_svg(view: GridView, *, theme: str = "auto") -> Picture:
                     body.append(_cell(left + i * step - 3, y, state, f"{row.label}, {runs[i].label}: {state}"))
         y += 24
     latest = state_counts(row.states[-1] for row in rows if row.states and row.states[-1])
-    notes = (*view.footer, _left_out(len(rows), len(view.rows), "row"), _left_out(len(runs), len(view.runs), "run"))
+    notes = (*view.footer, _omitted(len(rows), len(view.rows), "row"), _omitted(len(runs), len(view.runs), "run"))
     foot, height = footer(y + 6, WIDTH, latest, notes or ("the latest run's states",))
     body.append(foot)
-    ends = formatting.counts_line(state_counts(run.state for run in runs))
-    label = f"Grid of {view.dag_id}, {formatting.count(len(runs), 'run')}: {ends}"
+    counts = formatting.counts_line(state_counts(run.state for run in runs))
+    label = f"Grid of {view.dag_id}, {formatting.count(len(runs), 'run')}: {counts}"
     return picture(body, width=WIDTH, height=y + 6 + height, label=label, view="grid", theme=theme)
 
 
@@ -93,13 +93,13 @@ def _grid_runs(runs: Sequence[GridRun], left: float, base: float, step: float) -
     longest = max((run.duration or 0 for run in runs), default=0) or 1
     free_from = 0.0
     for i, run in enumerate(runs):
-        tall = 6 + 36 * (run.duration or 0) / longest
+        height = 6 + 36 * (run.duration or 0) / longest
         state = known(run.state)
         x = left + i * step
         hover = f"{run.run_id}: {run.state}, {formatting.duration(run.duration)}"
         fill = palettes()[0].states[state].line
         yield (
-            f'<rect class="s-{state}" x="{x:g}" y="{base - tall:.1f}" width="14" height="{tall:.1f}" rx="2" '
+            f'<rect class="s-{state}" x="{x:g}" y="{base - height:.1f}" width="14" height="{height:.1f}" rx="2" '
             f'fill="{fill}">'
             f"<title>{escape(hover)}</title></rect>"
         )
@@ -118,11 +118,11 @@ def _cell(x: float, y: float, state: str, hover: str) -> str:
 
 
 def gantt_svg(view: GanttView, *, theme: str = "auto") -> Picture:
-    """One run's tasks on an axis in seconds from its first moment; grey is time in the queue."""
+    """The tasks of a run on an axis of seconds since its first task was queued; grey is time in the queue."""
     lanes = view.lanes[:MAX_LANES]
     bars = [bar for lane in lanes for bar in lane.bars]
     if not bars:
-        return _nothing(view.dag_id, f"Nothing of {view.run or 'this run'} has started yet.", "gantt", theme)
+        return _empty(view.dag_id, f"No task of {view.run or 'this run'} has started yet.", "gantt", theme)
     start = min(bar.queued_from or bar.start for bar in bars)
     span = max(formatting.between(start, max(bar.end for bar in bars)), 0.001)
     tick = _nice(span / 8)
@@ -140,9 +140,9 @@ def gantt_svg(view: GanttView, *, theme: str = "auto") -> Picture:
         y = top + 34 + i * LANE
         body.append(_lane_name(lane, y))
         body += [_bar(bar, start, left, scale, right, y) for bar in lane.bars]
-    notes = (*view.footer, _left_out(len(lanes), len(view.lanes), "task"))
+    notes = (*view.footer, _omitted(len(lanes), len(view.lanes), "task"))
     ends = state_counts(lane.bars[-1].state for lane in lanes if lane.bars)
-    foot, height = footer(bottom + 6, WIDTH, ends, [*notes, f"{formatting.duration(span)} in all"])
+    foot, height = footer(bottom + 6, WIDTH, ends, [*notes, f"{formatting.duration(span)} in total"])
     body.append(foot)
     label = f"Gantt of {view.dag_id}, {view.run}: {formatting.count(len(lanes), 'task')} in {formatting.duration(span)}"
     return picture(body, width=WIDTH, height=bottom + 6 + height, label=label, view="gantt", theme=theme)
@@ -180,7 +180,7 @@ def _bar(bar: Bar, start: datetime, left: float, scale: float, right: float, y: 
 
 
 def _nice(seconds: float) -> float:
-    """The next step of an axis that people count in: 1, 2 or 5 times a power of ten, then minutes, hours and days."""
+    """The next larger tick of an axis: 1, 2 or 5 times a power of ten, from a minute on whole minutes, hours, days."""
     for step in (60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800):
         if 50 < seconds <= step:
             return step
@@ -200,17 +200,17 @@ def _axis_seconds(seconds: float) -> str:
 
 
 def timeline_svg(view: TimelineView, *, theme: str = "auto") -> Picture:
-    """Days on the axis, a lane a DAG, its runs as marks in their states: a simulated week at a glance."""
+    """The runs of each DAG in a lane, as bars in the colours of their states; days on the axis."""
     lanes = view.lanes[:MAX_LANES]
     if not any(lane.bars for lane in lanes):
-        return _nothing(view.title, "Nothing is due in this time.", "timeline", theme)
+        return _empty(view.title, "No run is due in this period.", "timeline", theme)
     span = max(formatting.between(view.start, view.end), 1)
     left, right, top = NAMES, WIDTH - 28, BAR_HEIGHT + 1
     scale = (right - left) / span
     rows = [row for lane in lanes for row in _rows(lane, scale)]
     bottom = top + 34 + len(rows) * LANE
-    right_word = f"{formatting.short_time(view.start)} to {formatting.short_time(view.end)}"
-    body = [header(view.title, WIDTH, right=right_word)]
+    period = f"{formatting.short_time(view.start)} to {formatting.short_time(view.end)}"
+    body = [header(view.title, WIDTH, right=period)]
     body += _calendar_axis(view.start, view.end, left, scale, top, bottom)
     for i, (name, bars) in enumerate(rows):
         y = top + 34 + i * LANE
@@ -218,15 +218,15 @@ def timeline_svg(view: TimelineView, *, theme: str = "auto") -> Picture:
             body.append(_lane_name(name, y))
         body += [_mark(bar, view.start, left, scale, y, last=k + 1 == len(bars)) for k, bar in enumerate(bars)]
     all_bars = [bar for lane in lanes for bar in lane.bars]
-    notes = (*view.footer, _left_out(len(lanes), len(view.lanes), "lane"))
+    notes = (*view.footer, _omitted(len(lanes), len(view.lanes), "lane"))
     foot, height = footer(bottom + 6, WIDTH, state_counts(b.state for b in all_bars), notes)
     body.append(foot)
-    label = f"Timeline of {view.title}, {right_word}: {formatting.counts_line(state_counts(b.state for b in all_bars))}"
+    label = f"Timeline of {view.title}, {period}: {formatting.counts_line(state_counts(b.state for b in all_bars))}"
     return picture(body, width=WIDTH, height=bottom + 6 + height, label=label, view="timeline", theme=theme)
 
 
 def _rows(lane: Lane, scale: float) -> list[tuple[Lane | None, list[Bar]]]:
-    """A lane's bars over as many rows as overlap at once, at most four; the name stands at the first."""
+    """A lane's bars in rows without overlaps, four rows at most; only the first row has the lane for its name."""
     rows: list[list[Bar]] = [[]]
     for bar in sorted(lane.bars[:MAX_BARS], key=lambda b: (b.start, b.end)):
         free = [row for row in rows if not row or row[-1].end <= bar.start]
@@ -243,10 +243,10 @@ def _mark(bar: Bar, start: datetime, left: float, scale: float, y: float, *, las
     x = left + formatting.between(start, bar.start) * scale
     w = max(formatting.between(bar.start, bar.end) * scale, 2.5)
     state = known(bar.state)
-    lasted = formatting.duration(formatting.between(bar.start, bar.end))
-    title = f"{bar.state}, {formatting.short_time(bar.start)}, {lasted}"
+    duration = formatting.duration(formatting.between(bar.start, bar.end))
+    title = f"{bar.state}, {formatting.short_time(bar.start)}, {duration}"
     hover = f"<title>{escape(title + (f': {bar.note}' if bar.note else ''))}</title>"
-    if w < 14:  # too slim for a frame: a solid mark, and its glyph only where nothing follows
+    if w < 14:  # too narrow for a border and a glyph
         fill = palettes()[0].states[state].line
         return (
             f'<rect class="s-{state}" x="{x:.1f}" y="{y}" width="{w:.1f}" height="{BAR}" rx="1" '
@@ -261,7 +261,7 @@ def _mark(bar: Bar, start: datetime, left: float, scale: float, y: float, *, las
 def _calendar_axis(
     start: datetime, end: datetime, left: float, scale: float, top: float, bottom: float
 ) -> Iterable[str]:
-    """Ticks at whole hours or days of the times' own zone: steps of wall time, so that a DST day has 23 or 25 h."""
+    """Ticks at whole hours or days of wall time in the zone of ``start``, so that a day with a DST change fits."""
     span = formatting.between(start, end)
     hours = next(
         (h for h in (1, 2, 3, 6, 12, 24, 48, 168) if span / 3600 / h <= 10), 24 * (int(span / 86_400 / 10) + 1)
@@ -272,9 +272,9 @@ def _calendar_axis(
         if wall >= start:
             x = left + formatting.between(start, wall) * scale
             yield line(round(x) + 0.5, top + 24, round(x) + 0.5, bottom)
-            word = f"{wall:%a} {wall.day} {wall:%b}" if wall.hour == 0 else f"{wall:%H:%M}"
-            half = text_width(word, 11) / 2
+            label = f"{wall:%a} {wall.day} {wall:%b}" if wall.hour == 0 else f"{wall:%H:%M}"
+            half = text_width(label, 11) / 2
             if free_from <= x - half and x + half <= WIDTH - 6:
-                yield text(x, top + 17, word, muted=True, size=11, anchor="middle")
+                yield text(x, top + 17, label, muted=True, size=11, anchor="middle")
                 free_from = x + half + 8
         wall = wall + timedelta(hours=hours)

@@ -1,4 +1,4 @@
-"""The one way from data to markup: every text of a DAG passes here on its way into HTML and SVG."""
+"""Escaping: every text of a DAG passes through ``escape`` on its way into HTML or SVG."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from html import escape as _escape
 
 
 def escape(text: object) -> str:
-    """Text as HTML or XML content or attribute.
+    """Escape text as HTML or XML content or as an attribute value.
 
-    What XML cannot hold, and what would change how the rest is read (terminal escapes, marks that turn the direction of
-    writing), becomes a replacement mark.
+    Characters that XML does not allow, terminal escapes and bidirectional controls become U+FFFD.
     """
     return _escape("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in str(text)), quote=True)

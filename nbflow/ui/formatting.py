@@ -1,6 +1,6 @@
-"""Durations, times and counts: one wording for pictures, tables, text and widgets.
+"""Durations, times and counts as text, the same for pictures, tables, text and widgets.
 
-Every number has its unit and every time its zone; a relative time ("in 21 h") always travels with the exact one.
+Every number has its unit and every time its zone; a relative time ("in 21 h") comes with the exact time.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _STEPS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """A time as people read it first, and exactly."""
+    """A time relative to now, and exactly."""
 
     relative: str
     exact: str
 
 
 def duration(seconds: float | None) -> str:
-    """`0.8 s`, `38 s`, `2 min 5 s`, `21 h 26 min`, `3 d 2 h`; an unknown one is a dash."""
+    """`0.8 s`, `38 s`, `2 min 5 s`, `21 h 26 min`, `3 d 2 h`; None is a dash."""
     if seconds is None:
         return "–"
     seconds = max(0.0, seconds)
@@ -44,17 +44,17 @@ def duration(seconds: float | None) -> str:
         if rounded >= size:
             rest = rounded % size // small
             return f"{rounded // size} {unit} {rest} {small_unit}" if rest else f"{rounded // size} {unit}"
-    raise AssertionError("the steps reach down to a minute")
+    raise AssertionError("the smallest step is a minute")
 
 
 def whole(seconds: float) -> str:
-    """A duration in whole seconds, for what changes while one looks: `38 s`, `2 min 5 s`."""
+    """A duration in whole seconds, for texts that change every second: `38 s`, `2 min 5 s`."""
     rounded = max(0, round(seconds))
     return f"{rounded} s" if rounded < 60 else duration(rounded)
 
 
 def brief(seconds: float) -> str:
-    """A duration in its largest unit, where there is little room: `38 s`, `5 min`, `3 h`, `2 d`."""
+    """A duration in its largest unit alone: `38 s`, `5 min`, `3 h`, `2 d`."""
     rounded = max(0, round(seconds))
     for size, unit, *_ in _STEPS:
         if rounded >= size:
@@ -63,7 +63,7 @@ def brief(seconds: float) -> str:
 
 
 def exact(at: datetime | None) -> str:
-    """`Fri 2026-11-20 06:03:41 CET (05:03:41 UTC)`: what stands behind a relative time."""
+    """`Fri 2026-11-20 06:03:41 CET (05:03:41 UTC)`."""
     if at is None:
         return "–"
     text = f"{at:%a %Y-%m-%d %H:%M:%S} {zone(at)}"
@@ -74,7 +74,7 @@ def exact(at: datetime | None) -> str:
 
 
 def short_time(at: datetime | None) -> str:
-    """`2026-11-20 06:03 CET`; seconds only where they are not zero."""
+    """`2026-11-20 06:03 CET`; with seconds if they are not zero."""
     if at is None:
         return "–"
     clock = "%H:%M:%S" if at.second else "%H:%M"
@@ -82,15 +82,15 @@ def short_time(at: datetime | None) -> str:
 
 
 def zone(at: datetime) -> str:
-    """The zone's abbreviation, or its offset where it has none."""
+    """The zone's abbreviation, or its offset if it has none. Raises ValueError for a naive time."""
     if at.tzinfo is None:
-        raise ValueError(f"{at!r} has no time zone; views are given aware times")
+        raise ValueError(f"{at!r} has no time zone")
     name = at.tzname() or ""
     return name if name.isalpha() else f"UTC{at:%z}"[:6] + ":" + f"{at:%z}"[3:5]
 
 
 def relative(at: datetime | None, now: datetime) -> When:
-    """`in 21 h 26 min`, `5 s ago`, `now`, with the exact time beside it."""
+    """`in 21 h 26 min`, `5 s ago` or `now`, with the exact time."""
     if at is None:
         return When("–", "")
     seconds = between(now, at)
@@ -101,7 +101,7 @@ def relative(at: datetime | None, now: datetime) -> When:
 
 
 def next_run(at: datetime, now: datetime) -> str:
-    """`next in 21 h 26 min`; one whose time has come is due, not "ago"."""
+    """`next in 21 h 26 min`, or `next is due` once its time has come."""
     return f"next {relative(at, now).relative}" if at > now else "next is due"
 
 
@@ -111,19 +111,19 @@ def counts_line(counts: Mapping[str, int]) -> str:
 
 
 def tries(try_number: int, max_tries: int) -> str:
-    """`2 of 4`; empty while there was none."""
+    """`2 of 4`; empty before the first try."""
     if try_number <= 0:
         return ""
     return f"{try_number} of {max_tries}" if max_tries > 1 else str(try_number)
 
 
 def note_stem(task: TaskView) -> str:
-    """The line below a task's name, without the part that runs with the clock."""
+    """The line below a task's name, without the part that changes with the time."""
     if task.note:
         return task.note
     if task.state in ("success", "failed", "skipped", "upstream_failed") and task.duration is not None:
-        again = f" · try {task.try_number}" if task.try_number > 1 else ""
-        return duration(task.duration) + again
+        retried = f" · try {task.try_number}" if task.try_number > 1 else ""
+        return duration(task.duration) + retried
     if task.state == "up_for_retry" and task.try_number:
         return f"try {tries(task.try_number + 1, task.max_tries)}"
     if task.state == "running" and task.try_number > 1:

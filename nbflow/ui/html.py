@@ -1,9 +1,8 @@
-"""The views as cell outputs: each function takes a view model (and `now`, where times are shown) and returns a
-`Bundle`.
+"""Views as cell outputs: each function takes a view (and `now`, where it shows times) and returns a `Bundle`.
 
-One card is one `<div class="nbflow">`. Its inline styles hold the light look and survive a sanitiser; its `<style>`,
-which only a trusted notebook keeps, brings the dark theme, thin borders and the steering of the pictures' colour
-scheme. Nothing here makes a link, runs a script or loads anything.
+A card is one `<div class="nbflow">`. Its inline styles hold the light theme and survive a sanitiser; its `<style>`,
+which only a trusted notebook keeps, adds the dark theme, thin borders and the colour scheme of pictures. The HTML
+contains no link and no script, and loads nothing.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ _LIGHT_PAGES = ('body[data-jp-theme-light="true"]', "body.vscode-light", ".nbflo
 
 
 def _style(inner: str) -> str:
-    """The rules that this card needs: the dark theme of the states it shows, and what inline styles cannot say."""
+    """The CSS rules that this card needs: the dark theme of the states in it, and what inline styles cannot express."""
     dark = palettes()[1]
     rules = [
         ".nbflow .nfo-table tr{background:transparent!important;border-bottom:1px solid rgba(128,138,148,.25)}",
@@ -72,8 +71,8 @@ def _style(inner: str) -> str:
         ".nbflow .nfo-table td::before{content:attr(data-label) ' ';color:#848d97;font-size:11px}}",
     ]
 
-    def under(pages: Sequence[str], what: str, rule: str) -> str:
-        return ",".join(f"{page} {what}" for page in pages) + "{" + rule + "}"
+    def under(pages: Sequence[str], selector: str, rule: str) -> str:
+        return ",".join(f"{page} {selector}" for page in pages) + "{" + rule + "}"
 
     if "<img" in inner:
         rules += [
@@ -126,7 +125,7 @@ def card(view: str, title: str, body: str, *, aside: str = "", foot: str = "", c
 
 
 SHORT_HISTORY = 12
-"""Events that are shown at once: a retry should not have to be looked for."""
+"""A history of up to this many events is shown unfolded."""
 
 
 def _note(text: str) -> str:
@@ -144,14 +143,13 @@ def chips_html(counts: dict[str, int]) -> str:
 
 
 SMALLEST = 0.75
-"""Of its size: the words in a picture then have 8 to 10 pixels."""
+"""Smallest scale of a picture: its texts then have 8 to 10 pixels."""
 
 
 def picture_html(picture: Picture, view: str) -> str:
-    """The picture as an image; a wide one scrolls sideways in its box and keeps its size, and none gets so small (on a
-    phone, say) that its words cannot be read."""
-    least = round(picture.width * SMALLEST)
-    scaled = f"max-width:100%;min-width:{least}px;height:auto" if picture.width <= 1_100 else "max-width:none"
+    """The picture as an `<img>`. A wide picture keeps its size and scrolls in its box; others shrink to `SMALLEST`."""
+    min_width = round(picture.width * SMALLEST)
+    scaled = f"max-width:100%;min-width:{min_width}px;height:auto" if picture.width <= 1_100 else "max-width:none"
     body = (
         f'<div style="overflow-x:auto"><img alt="{escape(picture.label)}" title="" width="{picture.width}" '
         f'height="{picture.height}" '
@@ -168,17 +166,17 @@ def _joined(*parts: str) -> str:
 
 
 def graph_bundle(graph: GraphView, now: datetime | None = None, *, theme: str = "auto") -> Bundle:
-    """The graph of a DAG or a run, large ones with folded groups; the text lists all tasks and what they follow."""
+    """The graph of a DAG or a run; large graphs have folded groups. The text lists all tasks with their upstream."""
     picture = graph_svg(folded_for_size(graph), now, theme=theme)
     return Bundle(html=picture_html(picture, "graph"), text=graph_text(graph, now), svg=picture.svg)
 
 
 def graph_text(graph: GraphView, now: datetime | None = None) -> str:
-    after: dict[str, list[str]] = {}
+    upstream: dict[str, list[str]] = {}
     for edge in graph.edges:
-        after.setdefault(edge.target, []).append(edge.source + (f" ({edge.label})" if edge.label else ""))
+        upstream.setdefault(edge.target, []).append(edge.source + (f" ({edge.label})" if edge.label else ""))
     rows = tuple(
-        (t.task_id + t.times, t.state, formatting.note(t, now), ", ".join(after.get(t.task_id, ())))
+        (t.task_id + t.times, t.state, formatting.note(t, now), ", ".join(upstream.get(t.task_id, ())))
         for t in graph.tasks
     )
     head = " · ".join(
@@ -186,7 +184,7 @@ def graph_text(graph: GraphView, now: datetime | None = None) -> str:
     )
     if graph.next_run is not None and now is not None and not graph.paused:
         head += f" · {formatting.next_run(graph.next_run, now)} ({formatting.short_time(graph.next_run)})"
-    table = Table(columns=("task", "state", "note", "after"), rows=rows, empty="This DAG has no tasks yet.")
+    table = Table(columns=("task", "state", "note", "upstream"), rows=rows, empty="This DAG has no tasks yet.")
     counts = formatting.counts_line(graph.counts()) if graph.run else ""
     return _joined(head + (" · paused" if graph.paused else ""), text_table(table), counts, " · ".join(graph.footer))
 
@@ -200,8 +198,8 @@ def grid_bundle(view: GridView, *, theme: str = "auto") -> Bundle:
     )
     names = Counter(run.label for run in runs)
     columns = ("task", *(run.label if names[run.label] == 1 else run.run_id for run in runs))
-    table = Table(columns=columns, rows=rows, empty=f"No run of {view.dag_id} yet.")
-    text = _joined(f"Grid of {view.dag_id}, the last {formatting.count(len(runs), 'run')}", text_table(table))
+    table = Table(columns=columns, rows=rows, empty=f"{view.dag_id} has no run yet.")
+    text = _joined(f"Grid of {view.dag_id}, last {formatting.count(len(runs), 'run')}", text_table(table))
     return Bundle(html=picture_html(picture, "grid"), text=text, svg=picture.svg)
 
 
@@ -218,29 +216,29 @@ def gantt_bundle(view: GanttView, *, theme: str = "auto") -> Bundle:
         for lane in view.lanes
         for bar in lane.bars
     )
-    table = Table(columns=("task", "state", "start", "took", "note"), rows=rows, empty="Nothing has started yet.")
+    table = Table(columns=("task", "state", "start", "duration", "note"), rows=rows, empty="No task has started yet.")
     text = _joined(f"Gantt of {view.dag_id} {view.run}".rstrip(), text_table(table))
     return Bundle(html=picture_html(picture, "gantt"), text=text, svg=picture.svg)
 
 
 def timeline_bundle(view: TimelineView, *, theme: str = "auto") -> Bundle:
-    """The timeline as a picture, below it what it assumes and its events with their causes."""
+    """The timeline as a picture, followed by its assumptions and its events with their causes."""
     picture = timeline_svg(view, theme=theme)
     events = _event_table(view.events)
-    assumed = "Assumed: " + "; ".join(view.assumptions) if view.assumptions else ""
+    assumptions = "Assumptions: " + "; ".join(view.assumptions) if view.assumptions else ""
     below = ""
-    if view.events or assumed:
-        named = f"{formatting.count(len(view.events), 'event')} with causes"
-        table = _folded(named, html_table(events)) if view.events else ""
-        below = card("events", "", (_note(assumed) if assumed else "") + table)
+    if view.events or assumptions:
+        summary = f"{formatting.count(len(view.events), 'event')} with causes"
+        folded = _folded(summary, html_table(events)) if view.events else ""
+        below = card("events", "", (_note(assumptions) if assumptions else "") + folded)
     rows = tuple(
         (lane.label, str(len(lane.bars)), formatting.counts_line(state_counts(b.state for b in lane.bars)))
         for lane in view.lanes
     )
-    summary = Table(columns=("lane", "runs", "states"), rows=rows, empty="Nothing is due in this time.")
+    table = Table(columns=("lane", "runs", "states"), rows=rows, empty="No run is due in this period.")
     text = _joined(
         f"{view.title}: {formatting.short_time(view.start)} to {formatting.short_time(view.end)}",
-        text_table(summary), assumed, text_table(events) if view.events else "",
+        text_table(table), assumptions, text_table(events) if view.events else "",
     )  # fmt: skip
     return Bundle(html=picture_html(picture, "timeline") + below, text=text, svg=picture.svg)
 
@@ -249,20 +247,20 @@ def timeline_bundle(view: TimelineView, *, theme: str = "auto") -> Bundle:
 
 
 def dags_bundle(view: DagListView, now: datetime) -> Bundle:
-    """Is anything wrong, and what comes next?"""
+    """The DAGs with their latest runs and the next one."""
     table = Table(
         columns=("DAG", "last runs", "latest", "schedule", "next", "tags", "owner"),
         rows=tuple(_dag_row(row, now) for row in view.rows),
-        empty="No DAG yet. Type into a cell:  %%dag hello --schedule @daily",
-        more="Narrow it with %dag list PATTERN.",
+        empty="There is no DAG yet. Define one in a cell that begins with:  %%dag hello --schedule @daily",
+        more="To narrow the list: %dag list PATTERN.",
     )
     failing = sum(row.latest == "failed" for row in view.rows)
     aside = f"{failing} failing" if failing else ""
-    gone = f"Left out, since no file defines them any more: {', '.join(view.stale)}" if view.stale else ""
+    stale = f"Not listed, because no file defines them any more: {', '.join(view.stale)}" if view.stale else ""
     html = card(
-        "list", "DAGs", html_table(table), chips=_number(len(view.rows)), aside=escape(aside), foot=escape(gone)
+        "list", "DAGs", html_table(table), chips=_number(len(view.rows)), aside=escape(aside), foot=escape(stale)
     )
-    return Bundle(html=html, text=_joined(text_table(table), gone))
+    return Bundle(html=html, text=_joined(text_table(table), stale))
 
 
 def _dag_row(row: DagListRow, now: datetime) -> tuple[Cell, ...]:
@@ -270,10 +268,10 @@ def _dag_row(row: DagListRow, now: datetime) -> tuple[Cell, ...]:
     longest = max((run.duration or 0 for run in runs), default=0) or 1
     bars = tuple((run.state, (run.duration or 0) / longest) for run in runs)
     latest = state_cell(row.latest) if runs or row.latest != "none" else Cell(text="–", muted=True)
-    following = Cell(text="paused", muted=True) if row.is_paused else when_cell(formatting.relative(row.next_run, now))
+    next_run = Cell(text="paused", muted=True) if row.is_paused else when_cell(formatting.relative(row.next_run, now))
     return (
         Cell(text=row.dag_id, bold=True), Cell(bars=bars, hover=", ".join(run.state for run in runs)), latest,
-        Cell(text=row.schedule or "none", mono=True), following, Cell(text=", ".join(row.tags), muted=True),
+        Cell(text=row.schedule or "none", mono=True), next_run, Cell(text=", ".join(row.tags), muted=True),
         Cell(text=", ".join(row.owners), muted=True),
     )  # fmt: skip
 
@@ -286,19 +284,19 @@ def _number(number: int) -> str:
 
 def runs_bundle(view: RunsView, now: datetime) -> Bundle:
     table = Table(
-        columns=("run", "state", "type", "logical date", "started", "took", "tasks"),
+        columns=("run", "state", "type", "logical date", "started", "duration", "tasks"),
         rows=tuple(
             (
                 Cell(text=r.run_id, mono=True), state_cell(r.state), Cell(text=r.run_type, muted=True),
                 Cell(text=formatting.short_time(r.logical_date), hover=formatting.exact(r.logical_date)),
                 when_cell(formatting.relative(r.start_date, now)),
-                Cell(text=_took(r.start_date, r.end_date, now), right=True),
+                Cell(text=_duration(r.start_date, r.end_date, now), right=True),
                 Cell(text=formatting.counts_line(r.counts) if r.counts else "", muted=True, wraps=True),
             )
             for r in view.rows
         ),
-        empty=f"No run yet. Start one:  %dag run {view.dag_id}".rstrip(),
-        more="Narrow it with --state or --since.",
+        empty=f"{view.dag_id or 'The DAG'} has no run yet. Start one with:  %dag run {view.dag_id}".rstrip(),
+        more="To narrow the list: --state or --since.",
         total=view.total,
     )  # fmt: skip
     title = f"Runs of {view.dag_id}" if view.dag_id else "Runs"
@@ -306,9 +304,9 @@ def runs_bundle(view: RunsView, now: datetime) -> Bundle:
     return Bundle(html=card("runs", title, html_table(table), chips=_number(number)), text=text_table(table))
 
 
-def _took(start: datetime | None, end: datetime | None, now: datetime) -> str:
-    taken = formatting.duration(formatting.elapsed(start, end, now))
-    return f"{taken} so far" if start is not None and end is None else taken
+def _duration(start: datetime | None, end: datetime | None, now: datetime) -> str:
+    duration = formatting.duration(formatting.elapsed(start, end, now))
+    return f"{duration} so far" if start is not None and end is None else duration
 
 
 Spell = Callable[[Way], str]
@@ -316,22 +314,22 @@ Spell = Callable[[Way], str]
 
 
 def tasks_bundle(view: TaskInstancesView, now: datetime, spell: Spell = str) -> Bundle:
-    """The task instances of a run, and below them how many there are of each state."""
+    """The task instances of a run, followed by the number of them in each state."""
     title = f"{view.dag_id}, {view.run}: {view.run_state}" if view.dag_id else "Tasks"
     table = Table(
-        columns=("task", "index", "state", "try", "started", "took", "why"),
+        columns=("task", "index", "state", "try", "started", "duration", "why"),
         rows=tuple(
             (
                 Cell(text=r.task_id, bold=True), Cell(text=str(r.map_index) if r.map_index >= 0 else "", right=True),
                 state_cell(r.state), Cell(text=formatting.tries(r.try_number, r.max_tries)),
                 when_cell(formatting.relative(r.start_date, now)),
-                Cell(text=_took(r.start_date, r.end_date, now), right=True),
+                Cell(text=_duration(r.start_date, r.end_date, now), right=True),
                 Cell(text=respelled(r.reason, r.ways, spell)),
             )
             for r in view.rows
         ),
         empty="This run has no tasks yet.",
-        more="Narrow it with --state or --task.",
+        more="To narrow the list: --state or --task.",
     )  # fmt: skip
     counts = state_counts(r.state for r in view.rows)
     html = card("tasks", title, html_table(table), foot=chips_html(counts))
@@ -339,34 +337,30 @@ def tasks_bundle(view: TaskInstancesView, now: datetime, spell: Spell = str) -> 
 
 
 def next_runs_bundle(view: NextRunsView, now: datetime, *, remark: str = "") -> Bundle:
-    """When the schedule runs next. ``remark`` stands in the title."""
+    """The next scheduled runs. ``remark`` is added to the title."""
     table = Table(
-        columns=("runs at", "", "logical date", "data interval"),
+        columns=("starts", "", "logical date", "data interval"),
         rows=tuple(
             (
                 Cell(text=formatting.short_time(r.run_after), bold=True),
                 Cell(
-                    text=formatting.relative(r.run_after, now).relative if r.run_after > now else "at once", muted=True
+                    text=formatting.relative(r.run_after, now).relative if r.run_after > now else "now", muted=True
                 ),
                 formatting.short_time(r.logical_date),
                 Cell(text=_interval(r.data_interval_start, r.data_interval_end), muted=True),
             )
             for r in view.rows
         ),
-        empty=f"{view.dag_id} has no run to come: its schedule is {view.schedule}.",
+        empty=f"{view.dag_id} has no scheduled run ahead; its schedule is {view.schedule}.",
     )
     remarks = [part for part in ("paused" if view.is_paused else "", remark) if part]
     title = " · ".join([f"Next runs of {view.dag_id}, {view.schedule} ({view.timezone})", *remarks])
     return table_bundle(title, table, view="next")
 
 
-def _starts(at: datetime, now: datetime) -> str:
-    return formatting.relative(at, now).relative if at > now else "at once"
-
-
 def _event_table(rows: Sequence[EventRow]) -> Table:
     return Table(
-        columns=("at", "what", "from", "to", "cause", "by"),
+        columns=("at", "object", "from", "to", "cause", "by"),
         rows=tuple(
             (
                 Cell(text=formatting.short_time(e.at), hover=formatting.exact(e.at), muted=True), Cell(text=e.subject),
@@ -375,7 +369,7 @@ def _event_table(rows: Sequence[EventRow]) -> Table:
             )
             for e in rows[:MAX_EVENTS]
         ),
-        empty="Nothing has happened yet.",
+        empty="There is no event yet.",
         total=len(rows),
     )  # fmt: skip
 
@@ -390,16 +384,16 @@ def events_bundle(rows: Sequence[EventRow], *, title: str = "Events") -> Bundle:
 
 
 def plain(message: str) -> str:
-    """A log message without terminal escapes and control characters, cut to a readable length."""
+    """A log message without terminal escapes and control characters, truncated to `MAX_LINE` characters."""
     message = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in _ANSI.sub("", message))
     return message if len(message) <= MAX_LINE else message[:MAX_LINE] + f"… ({len(message):,} characters)"
 
 
-_LOUD = {"ERROR": "failed", "CRITICAL": "failed", "WARNING": "up_for_retry", "WARN": "up_for_retry"}
+_LEVEL_STATES = {"ERROR": "failed", "CRITICAL": "failed", "WARNING": "up_for_retry", "WARN": "up_for_retry"}
 
 
 def log_bundle(view: TaskLogView) -> Bundle:
-    """A task's log, the last thousand lines of it."""
+    """The last `MAX_LOG_LINES` lines of a task's log."""
     lines = view.lines[-MAX_LOG_LINES:]
     dropped = view.dropped + len(view.lines) - len(lines)
     light = palettes()[0]
@@ -410,15 +404,15 @@ def log_bundle(view: TaskLogView) -> Bundle:
         head = " ".join(filter(None, [stamp, f"{entry.level:<7}", entry.source]))
         message = plain(entry.message)
         text_lines.append(f"{head}  {message}")
-        said = escape(
+        line = escape(
             f"{entry.level:<7} {entry.source}  {message}".replace("   ", "  ")
             if entry.source
             else f"{entry.level:<7} {message}"
         )
-        if state := _LOUD.get(entry.level.upper()):
+        if state := _LEVEL_STATES.get(entry.level.upper()):
             colour = light.states[state].line if state == "failed" else light.states[state].text
-            said = f'<span class="nfo-ink nfo-{state}" style="color:{colour}">{said}</span>'
-        html_lines.append(f'<span class="nfo-muted">{stamp}</span> {said}' if stamp else said)
+            line = f'<span class="nfo-ink nfo-{state}" style="color:{colour}">{line}</span>'
+        html_lines.append(f'<span class="nfo-muted">{stamp}</span> {line}' if stamp else line)
     zone = next((formatting.zone(e.at) for e in lines if e.at), "")
     body = (
         f'<pre class="nfo-log" style="margin:0px;padding:10px '
@@ -433,7 +427,7 @@ def log_bundle(view: TaskLogView) -> Bundle:
 
 
 def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = str) -> Bundle:
-    """What happened, and why does it wait? The headline is the answer, the rest its grounds."""
+    """Why a task is in its state: the headline, its grounds, the commands that change it, and the history."""
     state = known(view.state)
     tint = palettes()[0].states[state]
     lines = list(view.grounds)
@@ -447,7 +441,7 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = st
         commands = " or ".join(
             f'<code style="background-color:transparent;color:inherit">{escape(w)}</code>' for w in ways_out
         )
-        ways = f'<div style="margin-top:4px">To go on: {commands}</div>'
+        ways = f'<div style="margin-top:4px">Next step: {commands}</div>'
     body = (
         f'<div class="nfo-st nfo-{state}" style="margin:12px;padding:10px 14px;border-left:3px solid {tint.line};'
         f'background-color:{tint.fill};color:{tint.text}"><b>{escape(headline)}</b>{grounds}{ways}</div>'
@@ -459,17 +453,17 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = st
     text = _joined(
         f"{view.subject} is {view.state}: {headline}",
         *(f"  {line}" for line in lines),
-        "  To go on: " + " or ".join(ways_out) if ways_out else "",
+        "  Next step: " + " or ".join(ways_out) if ways_out else "",
         text_table(history) if view.history else "",
     )
     return Bundle(html=card("why", view.subject, body, chips=chip_html(view.state)), text=text)
 
 
 def why_run_bundle(view: WhyRunView, now: datetime, spell: Spell = str) -> Bundle:
-    """Which tasks of a run wait or failed, each with the reason, and when waiting ends by itself."""
+    """The tasks of a run that wait or failed, each with its reason, and the time at which its wait ends."""
     title = f"{view.dag_id}, {view.run}: {view.run_state}"
     if not view.rows:
-        return message_bundle(f"{title}. Nothing waits, and nothing failed.", state=view.run_state)
+        return message_bundle(f"{title}. No task waits, and none has failed.", state=view.run_state)
     table = Table(
         columns=("task", "state", "why", "until"),
         rows=tuple(
@@ -488,16 +482,20 @@ def why_run_bundle(view: WhyRunView, now: datetime, spell: Spell = str) -> Bundl
 # -- backfill
 
 
-_OTHER_ACTIONS = {"rerun": "rerun", "keep": "kept as they are", "refuse": "refused"}
+#: action of the plan -> its past participle in the summary.
+_OTHER_ACTIONS = {"rerun": "rerun", "keep": "kept", "refuse": "refused"}
 
 
 def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
-    """Exactly what will happen: which runs are made, rerun, kept and refused, each with its interval and reason."""
+    """The runs of a backfill that are created, rerun, kept and refused, each with its data interval and reason."""
     number = Counter(run.action for run in view.runs)
-    made = number["make"]
-    sentence = f"{formatting.count(made, 'run')} {'will be' if view.dry_run else 'were' if made != 1 else 'was'} made"
+    created = number["make"]
+    verb = "will be" if view.dry_run else "were" if created != 1 else "was"
+    sentence = f"{formatting.count(created, 'run')} {verb} created"
     others = ", ".join(
-        f"{number[action]:,} {said}" for action, said in _OTHER_ACTIONS.items() if action != "keep" or number[action]
+        f"{number[action]:,} {participle}"
+        for action, participle in _OTHER_ACTIONS.items()
+        if action != "keep" or number[action]
     )
     table = Table(
         columns=("logical date", "interval", "action", "state", "reason"),
@@ -509,11 +507,11 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
             )
             for r in view.runs[:MAX_PLANNED]
         ),
-        empty="No run falls into this range. Widen it, or check the schedule with %dag show.",
+        empty="No data interval lies in this range. Widen it, or check the schedule with %dag next.",
         total=len(view.runs),
     )  # fmt: skip
     counts = state_counts(r.state for r in view.runs if r.state)
-    # What is kept or refused has no part in the work: the bar is full when the last run of the backfill has ended.
+    # Without kept and refused runs: the bar is full when the last run of the backfill has ended.
     progress = _progress(counts, number["make"] + number["rerun"]) if counts else ""
     body = (
         f'<p style="padding:10px 12px 4px 12px;margin:0px"><b>{escape(sentence)}</b>, {escape(others)}.</p>'
@@ -523,7 +521,7 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
         + progress
         + html_table(table)
     )
-    aside = "dry run: nothing has been written" if view.dry_run else ""
+    aside = "dry run: no run was created" if view.dry_run else ""
     html = card("backfill", f"Backfill {view.dag_id}", body, aside=aside, foot=chips_html(counts) if counts else "")
     text = _joined(f"Backfill {view.dag_id}: {sentence}, {others}.", *view.remarks, text_table(table),
                    formatting.counts_line(counts) if counts else "", aside)  # fmt: skip
@@ -554,11 +552,11 @@ def _progress(counts: dict[str, int], total: int) -> str:
     )
 
 
-# -- what went wrong
+# -- import errors
 
 
 def import_errors_bundle(view: ImportErrorsView, now: datetime, *, folder: str = "") -> Bundle:
-    """The files that do not load, named as seen from ``folder``."""
+    """The DAG files with an import error; paths are relative to ``folder``."""
     table = Table(
         columns=("file", "line", "error", "seen"),
         rows=tuple(
@@ -569,7 +567,7 @@ def import_errors_bundle(view: ImportErrorsView, now: datetime, *, folder: str =
             )
             for r in view.rows
         ),
-        empty="Every DAG file loads.",
+        empty="All DAG files were imported without errors.",
     )  # fmt: skip
     html = card("import-errors", "Import errors", html_table(table), chips=_number(len(view.rows)))
     return Bundle(html=html, text=text_table(table))
@@ -584,20 +582,20 @@ def _place(fileloc: str, cell: str | None, folder: str) -> str:
 
 
 def states_bundle(meanings: Iterable[tuple[str, str]]) -> Bundle:
-    """The legend: each state as it is drawn, with what it means."""
+    """The legend: each state as drawn, with its meaning."""
     table = Table(columns=("state", "meaning"), rows=tuple((state_cell(s), Cell(text=m)) for s, m in meanings))
-    html = card("states", "States", html_table(table), aside="colour, glyph and word, always together")
+    html = card("states", "States", html_table(table), aside="each with its colour and glyph")
     return Bundle(html=html, text=text_table(table))
 
 
 def table_bundle(title: str, table: Table, *, view: str = "table") -> Bundle:
-    """Any other table, in the same look."""
+    """A card with a table."""
     return Bundle(html=card(view, title, html_table(table), chips=_number(max(table.total or 0, len(table.rows)))),
                   text=_joined(title, text_table(table)))  # fmt: skip
 
 
 def message_bundle(message: str, *, state: str = "") -> Bundle:
-    """One line that says what was done."""
+    """One line of text, with a state chip if ``state`` is set."""
     inner = f'<p style="margin:2px 0px">{chip_html(state) + " " if state else ""}{escape(message)}</p>'
     html = f'<div class="nbflow" data-nbflow-view="message" style="font-size:13px">{_style(inner)}{inner}</div>'
     return Bundle(html=html, text=f"{state}: {message}" if state else message)

@@ -1,8 +1,8 @@
-"""The browser modules of js/ as one module, which is what a widget can carry. No build step: text in, text out.
+"""The modules of js/ bundled into one module, since a widget has exactly one. There is no build step.
 
-The modules keep to what makes this safe: each import and export stands on one line, imports are relative, and top-level
-names are unique over all modules (a clash is an error here, not in somebody's browser). Each widget *instance* sends
-this text along and saves it in the notebook, hence the limit on its size.
+The bundler relies on three conventions: each import and export is one line, imports are relative, and top-level names
+are unique over all modules (a clash raises here instead of in the browser). Every widget *instance* sends the bundle
+and is saved with it in the notebook, hence the limit on its size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 from nbflow.ui.state_colors import HERE
 
 MAX_BYTES = 60_000
-GRAPH_MODULES = ("dom.js", "states.js", "panel.js", "graph.js", "widget.js")  # each after those it imports
+GRAPH_MODULES = ("dom.js", "states.js", "panel.js", "graph.js", "widget.js")  # each after the modules that it imports
 
 _IMPORT = re.compile(r"^import \{[^}\n]*\} from \"\./[a-z]+\.js\";$", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?function |const |let |class )", re.MULTILINE)
@@ -23,8 +23,8 @@ _COMMENT_LINE = re.compile(r"^\s*//.*\n", re.MULTILINE)
 _DOC_COMMENT = re.compile(r"^[ \t]*/\*\*.*?\*/\s*?\n", re.MULTILINE | re.DOTALL)
 
 
-def bundled(modules: Sequence[str]) -> str:
-    """One module with the text of all, without their comments. Raises ValueError where the conventions are broken."""
+def bundle_modules(modules: Sequence[str]) -> str:
+    """The modules as one, without comments. Raises ValueError if a convention is broken or the bundle is too large."""
     parts, owner = [], dict[str, str]()
     for name in modules:
         text = (HERE / "js" / name).read_text("utf-8")
@@ -36,19 +36,19 @@ def bundled(modules: Sequence[str]) -> str:
                 raise ValueError(f"js/{name}: `{top}` is also a name of js/{owner[top]}; names must be unique")
             owner[top] = name
         parts.append(_COMMENT_LINE.sub("", _DOC_COMMENT.sub("", text)).strip())
-    whole = "\n".join(parts) + "\n"
-    if len(whole.encode()) > MAX_BYTES:
-        raise ValueError(f"the bundle has {len(whole.encode()):,} bytes, more than {MAX_BYTES:,}")
-    return whole
+    bundle = "\n".join(parts) + "\n"
+    if len(bundle.encode()) > MAX_BYTES:
+        raise ValueError(f"the bundle has {len(bundle.encode()):,} bytes, more than {MAX_BYTES:,}")
+    return bundle
 
 
 @cache
 def graph_esm() -> str:
     """The live graph as an anywidget module."""
-    return bundled(GRAPH_MODULES)
+    return bundle_modules(GRAPH_MODULES)
 
 
 @cache
 def css() -> str:
-    """The tokens and the live views' rules."""
+    """The design tokens and the rules of the live views."""
     return "".join((HERE / "static" / name).read_text("utf-8") for name in ("tokens.css", "widget.css"))

@@ -1,7 +1,7 @@
-"""What a cell's output holds: HTML, aligned text, and for pictures the SVG they are made of.
+"""The content of a cell's output: HTML, aligned text, and the SVG of a picture.
 
-`Bundle` is a value that IPython displays by `_repr_mimebundle_`, in every front end and also in an untrusted notebook.
-Live views put their widget on top while they run (`widgets.show_live`) and leave the bundle behind when they end.
+IPython displays a `Bundle` by `_repr_mimebundle_`, in every front end and also in an untrusted notebook. A live view
+adds its widget to the output while it runs, and leaves the bundle alone in it when it ends (`live.LiveGraph`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """`html` is whole by itself; `text` says the same without any markup; `svg` is empty where there is no picture."""
+    """`html` is self-contained; `text` has the same content without markup; `svg` is empty without a picture."""
 
     html: str
     text: str
     svg: str = ""
 
     def mime(self) -> dict[str, str]:
-        """The MIME bundle. The SVG is not repeated: it is in the HTML, and a saved notebook should hold it once."""
+        """The MIME bundle. The SVG is part of the HTML, so that a saved notebook holds it once."""
         return {"text/html": self.html, "text/plain": self.text}
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:

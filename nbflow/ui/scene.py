@@ -1,6 +1,6 @@
-"""From a graph's view model to what is drawn: folded groups, cut labels, geometry. Shared by pictures and widgets.
+"""Scenes: the drawable form of a graph, with folded groups, truncated labels and geometry, for pictures and widgets.
 
-A scene holds no state and no time: it changes only when the DAG or a fold changes, so a widget sends it once.
+A scene holds no task states and no times: it changes only when the DAG or a fold changes, so a widget sends it once.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from nbflow.ui.text_width import fit, text_width
 from nbflow.views.graph import GraphView, TaskView
 
 NODE_HEIGHT = 38
-NODE_MIN, NODE_MAX = 132, 224  # the least holds "try 2 of 4 in 38 s", so that a note never moves anything
+NODE_MIN, NODE_MAX = 132, 224  # the minimum fits "try 2 of 4 in 38 s", so that a note never changes the layout
 LABEL_LEFT = 27
 LABEL_SIZE, NOTE_SIZE = 12, 11
 EDGE_LABEL_MAX = 120
 MARGIN = 16
-MAX_DRAWN = 600  # nodes; more than that nobody reads, and a browser should not have to draw
-MAX_EDGES = 3_000  # likewise; also bounds the layout's time
+MAX_DRAWN = 600  # nodes; a larger graph is not legible, and slow in a browser
+MAX_EDGES = 3_000  # for the same reason; also bounds the layout's time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneNode:
-    """A task, or a folded group with its `members`. `title` is the whole name, `label` what fits."""
+    """A task, or a folded group with its `members`. `title` is the full name, `label` the truncated one."""
 
     id: str
     label: str
@@ -69,18 +69,18 @@ class Scene:
     edges: tuple[SceneEdge, ...] = ()
     width: float = 0
     height: float = 0
-    hidden: int = 0  # nodes that were too many to draw
+    hidden: int = 0  # number of nodes, if they are too many to draw
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def scene(graph: GraphView, *, max_drawn: int = MAX_DRAWN) -> Scene:
-    """Geometry and labels of the graph, with its folded groups as single nodes."""
-    stands_for = _representatives(graph)
+    """Geometry and labels of the graph, with each folded group as one node."""
+    representatives = _representatives(graph)
     members: dict[str, list[str]] = defaultdict(list)
     for task in graph.tasks:
-        members[stands_for[task.task_id]].append(task.task_id)
+        members[representatives[task.task_id]].append(task.task_id)
     if len(members) > max_drawn:
         return Scene(hidden=len(members))
     tasks = {task.task_id: task for task in graph.tasks}
@@ -97,7 +97,7 @@ def scene(graph: GraphView, *, max_drawn: int = MAX_DRAWN) -> Scene:
     labels: dict[tuple[str, str], str] = {}
     edges: dict[tuple[str, str], None] = {}
     for edge in graph.edges:
-        pair = stands_for[edge.source], stands_for[edge.target]
+        pair = representatives[edge.source], representatives[edge.target]
         if pair[0] != pair[1]:
             edges[pair] = None
             if edge.label:
@@ -113,16 +113,16 @@ def scene(graph: GraphView, *, max_drawn: int = MAX_DRAWN) -> Scene:
 
 def _folded_outside(group: str, groups: Mapping[str, Any]) -> str | None:
     """The outermost folded group at or above `group`."""
-    found = None
+    outermost = None
     while group:
         if groups[group].folded:
-            found = group
+            outermost = group
         group = groups[group].parent
-    return found
+    return outermost
 
 
 def _representatives(graph: GraphView) -> dict[str, str]:
-    """Task id -> the id of the node that shows it: itself, or the outermost folded group around it."""
+    """Map each task id to the id of the node that shows it: its own, or that of its outermost folded group."""
     groups = {group.group_id: group for group in graph.groups}
     return {t.task_id: _folded_outside(t.group, groups) or t.task_id for t in graph.tasks}
 

@@ -1,7 +1,7 @@
-"""How a state looks: its colours from static/tokens.css, its glyph from js/states.js.
+"""Colours of states from static/tokens.css, and their glyphs from js/states.js.
 
-Browsers read those two files as they are; reading the same bytes here keeps one truth. A picture that is shown by
-`<img>` sees no CSS variable of the page around it, so static pictures need the values themselves.
+Browsers load the same two files, so that pictures and live views agree. An SVG in an `<img>` cannot use the CSS
+variables of its page, so static pictures contain the values.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ class Palette:
 
 
 def _palette(block: str) -> Palette:
-    found = dict(_DECLARATION.findall(block))
-    tints = {s: Tint(line=found[s], fill=found[f"{s}-bg"], text=found[f"{s}-fg"]) for s in glyphs()}
+    tokens = dict(_DECLARATION.findall(block))
+    tints = {s: Tint(line=tokens[s], fill=tokens[f"{s}-bg"], text=tokens[f"{s}-fg"]) for s in glyphs()}
     return Palette(
-        page=found["bg"], raised=found["raised"], border=found["border"], text=found["text"],
-        muted=found["muted"], edge=found["edge"], accent=found["accent"], states=tints,
+        page=tokens["bg"], raised=tokens["raised"], border=tokens["border"], text=tokens["text"],
+        muted=tokens["muted"], edge=tokens["edge"], accent=tokens["accent"], states=tints,
     )  # fmt: skip
 
 
 @cache
 def glyphs() -> dict[str, str]:
-    """State -> SVG path in a 12 x 12 box, in the order in which legends show them."""
+    """Map states to their SVG paths in a 12 x 12 box, in the order of legends."""
     match = _GLYPHS.search(STATES_JS.read_text("utf-8"))
     if match is None:
         raise ValueError(f"{STATES_JS}: no GLYPHS table; the file must hold `GLYPHS = {{...}};` in strict JSON")
@@ -70,5 +70,5 @@ def palettes() -> tuple[Palette, Palette]:
 
 
 def known(state: str) -> str:
-    """A state that this version does not know is drawn as `none`, and keeps its own word."""
+    """The state whose look is used: an unknown state is drawn as `none`, under its own name."""
     return state if state in glyphs() else "none"

@@ -1,14 +1,14 @@
-"""Static pictures. A picture is shown as `<img src="data:...">`, the one form that an untrusted notebook shows too.
+"""Static pictures. A picture is shown as `<img src="data:...">`, the only form that an untrusted notebook shows too.
 
-Such a picture sees nothing of the page around it: no stylesheet, no JupyterLab variable, no script. So:
+An SVG in an `<img>` cannot use the stylesheets, JupyterLab variables or scripts of its page. Therefore:
 
-- Light colours are plain attributes, which every renderer understands; dark ones are a `prefers-color-scheme` rule on
-  top, in the picture's own `<style>`. A browser answers that rule by the *used color-scheme* of the `<img>`, so that a
-  trusted page can steer it (see `html.STYLE`); elsewhere it follows the system.
-- The background is opaque: where the guess is wrong, the picture is a light card on a dark page, and still reads.
-- Text that must not overlap is cut by `metrics`, since nothing here can measure.
+- Light colours are plain attributes, which every renderer supports; dark colours are a `prefers-color-scheme` rule in
+  the picture's own `<style>`. A browser evaluates that rule by the *used color-scheme* of the `<img>`, which a trusted
+  notebook sets (see `html`); elsewhere it follows the system.
+- The background is opaque: with the wrong colour scheme the picture is a light card on a dark page, and legible.
+- Text that must not overlap is truncated by `text_width`, since nothing here can measure it.
 
-Everything that comes from a DAG passes `escape`; ids are never used in a URL or a style.
+Every text of a DAG passes through `escape`; ids are never used in a URL or a style.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from nbflow.views.graph import GraphView, TaskView
 from nbflow.views.values import group_note, group_state, state_counts
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-CARD_MIN = 720  # a header and a footer need room also above a single node
-CARD_READABLE = 1100  # headers of wider pictures end here: what is left of it is seen without scrolling
+CARD_MIN = 720  # minimum width: room for header and footer even with a single node
+CARD_READABLE = 1100  # headers and footers of wider pictures end here, so that they are visible without scrolling
 BAR_HEIGHT = 40
 FOOT_HEIGHT = 34
 CHIP_HEIGHT = 20
@@ -35,7 +35,7 @@ CHIP_HEIGHT = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A finished SVG, its size in pixels, and the sentence that says what it shows."""
+    """An SVG, its size in pixels, and its description for screen readers."""
 
     svg: str
     width: int
@@ -44,7 +44,7 @@ class Picture:
 
 
 def picture(body: Iterable[str], *, width: float, height: float, label: str, view: str, theme: str = "auto") -> Picture:
-    """Wrap drawn parts: `theme` is "auto" (follows the viewer), "light" or "dark"."""
+    """Wrap SVG elements as a picture. `theme` is "auto" (follows the viewer), "light" or "dark", else ValueError."""
     drawn = "".join(body)
     w, h = round(width), round(height)
     dark = palettes()[1]
@@ -68,7 +68,7 @@ def picture(body: Iterable[str], *, width: float, height: float, label: str, vie
     return Picture(svg=svg, width=w, height=h, label=label)
 
 
-# One class a role, two letters or fewer, since a picture of 300 tasks repeats them a thousand times.
+# One short class for each role: a picture of 300 tasks repeats them a thousand times.
 def _rules(p: Palette, drawn: str) -> str:
     rules = {
         "c": f"fill:{p.page};stroke:{p.border}", "t": f"fill:{p.text}", "m": f"fill:{p.muted}",
@@ -110,7 +110,7 @@ def glyph(state: str, x: float, y: float) -> str:
 
 
 def box(state: str, x: float, y: float, w: float, h: float, *, radius: float = 6, dashed: bool = False) -> str:
-    """A rectangle in a state's tint; `removed` and whatever is only expected is dashed."""
+    """A rectangle in a state's colours; the border of `removed` is dashed."""
     state = known(state)
     tint = palettes()[0].states[state]
     dash = ' stroke-dasharray="4 3"' if dashed or state == "removed" else ""
@@ -128,77 +128,77 @@ def state_text(state: str, x: float, y: float, content: str, *, size: float = 12
     return f'<text class="x-{state}" x="{x:g}" y="{y:g}" fill="{fill}"{extra}{weight}>{escape(content)}</text>'
 
 
-def chip(state: str, word: str, x: float, y: float) -> tuple[str, float]:
-    """A state as colour, glyph and word; returns the drawing and its width."""
-    width = round(text_width(word, 11.5) + 32)
+def chip(state: str, label: str, x: float, y: float) -> tuple[str, float]:
+    """A state as colour, glyph and label; returns the SVG and its width."""
+    width = round(text_width(label, 11.5) + 32)
     drawn = (
         box(state, x, y, width, CHIP_HEIGHT, radius=10)
         + glyph(state, x + 7, y + 4)
-        + state_text(state, x + 23, y + 14, word, size=11.5)
+        + state_text(state, x + 23, y + 14, label, size=11.5)
     )
     return drawn, width
 
 
-def label_chip(word: str, x: float, y: float) -> tuple[str, float]:
-    """A neutral chip (a schedule); returns the drawing and its width."""
+def label_chip(label: str, x: float, y: float) -> tuple[str, float]:
+    """A neutral chip (of a schedule); returns the SVG and its width."""
     p = palettes()[0]
-    width = round(text_width(word, 11.5) + 18)
+    width = round(text_width(label, 11.5) + 18)
     rect = (
         f'<rect class="c" x="{x:g}" y="{y:g}" width="{width}" height="{CHIP_HEIGHT}" rx="10" '
         f'fill="{p.page}" stroke="{p.border}"/>'
     )
-    return rect + text(x + 9, y + 14, word, size=11.5), width
+    return rect + text(x + 9, y + 14, label, size=11.5), width
 
 
 def header(title: str, width: float, *, chips: Iterable[str] = (), state: tuple[str, str] | None = None,
            right: str = "", right_title: str = "") -> str:  # fmt: skip
-    """The bar on top: bold title, neutral chips, a state chip, and something muted at the right."""
-    seen = min(width, CARD_READABLE)
-    right = fit(right, seen / 3, 11.5)
+    """The bar at the top: bold title, neutral chips, a state chip, and a muted text at the right."""
+    visible = min(width, CARD_READABLE)
+    right = fit(right, visible / 3, 11.5)
     right_width = text_width(right, 11.5) + 24 if right else 12
-    # what is left for the schedule goes to it last: first the title, then the run's state
-    title = fit(title, max(120.0, (seen - right_width) * 0.4), 14)
+    # order of priority for the room: the title, the run's state, the schedule
+    title = fit(title, max(120.0, (visible - right_width) * 0.4), 14)
     parts = [text(12, 25, title, bold=True, size=14)]
     x = 12 + text_width(title, 14) * 1.09 + 14  # bold runs about a tenth wider
-    end = seen - right_width
-    said = fit(state[1], min(260, end - x - 40), 11.5) if state is not None else ""
-    for word in chips:
-        room = end - x - (text_width(said, 11.5) + 40 if said else 0) - 26
+    end = visible - right_width
+    state_label = fit(state[1], min(260, end - x - 40), 11.5) if state is not None else ""
+    for label in chips:
+        room = end - x - (text_width(state_label, 11.5) + 40 if state_label else 0) - 26
         if room < 60:
             break
-        drawn, w = label_chip(fit(word, min(220, room), 11.5), x, 10.5)
+        drawn, w = label_chip(fit(label, min(220, room), 11.5), x, 10.5)
         parts.append(drawn)
         x += w + 8
     if state is not None:
-        parts.append(chip(state[0], said, x, 10.5)[0])
+        parts.append(chip(state[0], state_label, x, 10.5)[0])
     if right:
-        parts.append(text(seen - 12, 24.5, right, muted=True, size=11.5, anchor="end", title=right_title))
+        parts.append(text(visible - 12, 24.5, right, muted=True, size=11.5, anchor="end", title=right_title))
     parts.append(line(0, BAR_HEIGHT + 0.5, width, BAR_HEIGHT + 0.5))
     return "".join(parts)
 
 
-def footer(y: float, width: float, counts: Mapping[str, int], words_: Iterable[str]) -> tuple[str, float]:
-    """The bar below: a chip for each state with its count, then what stands behind the picture. Returns its height.
+def footer(y: float, width: float, counts: Mapping[str, int], notes: Iterable[str]) -> tuple[str, float]:
+    """The bar at the bottom: a chip for each state with its count, then notes. Returns the SVG and its height.
 
-    Chips wrap; the words go to the right end if they fit, else to a line of their own.
+    Chips wrap; the notes are at the right end if they fit, else on a line below.
     """
-    seen = min(width, CARD_READABLE)
+    visible = min(width, CARD_READABLE)
     parts = [line(0, y + 0.5, width, y + 0.5)]
     x, row = 12.0, y + 7.5
     for state, number in counts.items():
-        word = f"{state} {number:,}"
-        chip_width = text_width(word, 11.5) + 32
-        if x + chip_width > seen - 12 and x > 12:
+        label = f"{state} {number:,}"
+        chip_width = text_width(label, 11.5) + 32
+        if x + chip_width > visible - 12 and x > 12:
             x, row = 12.0, row + 26
-        drawn, w = chip(state, word, x, row)
+        drawn, w = chip(state, label, x, row)
         parts.append(drawn)
         x += w + 8
-    said = " · ".join(w for w in words_ if w)
-    if said:
-        if counts and x + text_width(said, 11.5) + 24 > seen:
+    joined = " · ".join(note for note in notes if note)
+    if joined:
+        if counts and x + text_width(joined, 11.5) + 24 > visible:
             x, row = 12.0, row + 26
-        shown = fit(said, seen - x - 12, 11.5)
-        parts.append(text(seen - 12, row + 14, shown, muted=True, size=11.5, anchor="end", title=said))
+        shown = fit(joined, visible - x - 12, 11.5)
+        parts.append(text(visible - 12, row + 14, shown, muted=True, size=11.5, anchor="end", title=joined))
     height = row + FOOT_HEIGHT - 7.5 - y
     return "".join(parts), height
 
@@ -209,9 +209,9 @@ def footer(y: float, width: float, counts: Mapping[str, int], words_: Iterable[s
 def graph_svg(
     graph: GraphView, now: datetime | None = None, *, theme: str = "auto", drawn: Scene | None = None
 ) -> Picture:
-    """The graph of a DAG, or of one run of it. Pass `drawn` to draw the same scene again with other states."""
+    """The graph of a DAG or of a run. Pass `drawn` to reuse a scene with other states."""
     plan = drawn if drawn is not None else scene(graph)
-    message = _instead(graph, plan)
+    message = _replacement(graph, plan)
     inner_w = plan.width if not message else CARD_MIN
     inner_h = plan.height if not message else 96
     width = max(CARD_MIN, inner_w)
@@ -232,18 +232,19 @@ def graph_svg(
 
 
 def graph_label(graph: GraphView) -> str:
-    """What a screen reader says instead of the picture."""
+    """The description of the picture for screen readers."""
     run = f", {graph.run} {graph.run_state}" if graph.run else ""
     states = f": {formatting.counts_line(graph.counts())}" if graph.run else ""
     return f"Graph of {graph.dag_id}{run}, {formatting.count(len(graph.tasks), 'task')}{states}"
 
 
-def _instead(graph: GraphView, plan: Scene) -> str:
+def _replacement(graph: GraphView, plan: Scene) -> str:
+    """The text that replaces a graph without nodes or with too many; "" for others."""
     if not graph.tasks:
-        return "This DAG has no tasks yet. Add a function under @task to its cell, and call it."
+        return "This DAG has no tasks yet. Define a function with @task in its cell, and call it."
     if plan.hidden:
         size = f"{formatting.count(plan.hidden, 'node')} with {formatting.count(len(graph.edges), 'edge')}"
-        return f"{size} are too many to draw. Put tasks into groups, which fold, or see the list of states."
+        return f"{size} are too many to draw. Put the tasks into groups, which can be folded, or list their states."
     return ""
 
 
@@ -286,7 +287,7 @@ def _graph_parts(graph: GraphView, plan: Scene, now: datetime | None) -> Iterabl
 
 
 def graph_node(node: SceneNode, members: list[TaskView], now: datetime | None) -> str:
-    """One task or folded group: tint, glyph, name, note; the state's word stands in its title."""
+    """One task or folded group: colours, glyph, name and note; its state is in the tooltip."""
     counts = state_counts(t.state for t in members)
     state = group_state(counts)
     below = group_note(counts) if node.kind == "group" else formatting.note(members[0], now)
@@ -296,19 +297,19 @@ def graph_node(node: SceneNode, members: list[TaskView], now: datetime | None) -
     if below and node.kind != "group":
         hover += f", {below}"
     parts = [f'<g data-task-id="{escape(node.id)}" data-state="{escape(state)}"><title>{escape(hover)}</title>']
-    if node.mapped or node.kind == "group":  # a second edge below: this is several
+    if node.mapped or node.kind == "group":  # a second border below: the node stands for several task instances
         parts.append(_stack(state, x, y, w, h))
     parts.append(box(state, x, y, w, h))
     parts.append(_kind_mark(state, node.kind, x, y, w, h))
     parts.append(glyph(state, x + 9, y + 13))
-    parts.append(state_text(state, x + LABEL_LEFT, y + (16 if below else 23), _named(node), bold=True))
+    parts.append(state_text(state, x + LABEL_LEFT, y + (16 if below else 23), _node_label(node), bold=True))
     if below:
         parts.append(text(x + LABEL_LEFT, y + 30, below, muted=True, size=NOTE_SIZE))
     parts.append("</g>")
     return "".join(parts)
 
 
-def _named(node: SceneNode) -> str:
+def _node_label(node: SceneNode) -> str:
     return f"▸ {node.label}" if node.kind == "group" else node.label
 
 
@@ -323,7 +324,7 @@ def _stack(state: str, x: float, y: float, w: float, h: float) -> str:
 
 
 def _kind_mark(state: str, kind: str, x: float, y: float, w: float, h: float) -> str:
-    """Setup and teardown carry a bar on the side on which they stand to their work."""
+    """A bar at the left side of a setup task, at the right side of a teardown task."""
     if kind not in ("setup", "teardown"):
         return ""
     state = known(state)

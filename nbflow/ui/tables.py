@@ -1,9 +1,9 @@
-"""One table model, written twice: as HTML and as aligned text. What a view shows is decided once, for both.
+"""Tables: one model, rendered as HTML and as aligned text.
 
-A cell is a string, or a `Cell` with a state (shown as a chip), an exact form (a tooltip) or a look. An HTML table must
-still read well after JupyterLab's sanitiser has taken its `<style>`, its `<svg>` and its `var()` colours away, as it
-does in an untrusted notebook. Hence what carries meaning is text, what carries structure is an inline style with plain
-colours, and an SVG never contains words (the sanitiser drops tags but keeps the text inside).
+A cell is a string, or a `Cell` with a state (shown as a chip), an exact form (a tooltip) or a style. In an untrusted
+notebook JupyterLab's sanitiser removes `<style>`, `<svg>` and `var()` colours. To stay legible there, a table carries
+its meaning in text and its structure in inline styles with plain colours, and an SVG contains no words (the sanitiser
+drops tags but keeps the text inside).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from nbflow.ui.escaping import escape
 from nbflow.ui.state_colors import glyphs, known, palettes
 
 if TYPE_CHECKING:
-    from nbflow.ui.formatting import When  # a command that prints a table need not load every view
+    from nbflow.ui.formatting import When  # at run time this import would load all views
 
-MAX_ROWS = 500  # rows that a table draws; a thousand-row table says how many it left out and how to narrow
+MAX_ROWS = 500  # rows shown; a longer table states how many rows it has and how to narrow it
 MAX_CELL = 400  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """`text` in words; `state` makes it a chip; `hover` is the exact form; `bars`, a small chart of (state, share);
-    `wraps`: the text may take several lines where there is little room."""
+    """A cell. ``state`` makes it a chip; ``hover`` is the exact form; ``bars`` is a small chart of (state, share);
+    ``wraps``: the text may be wrapped in a narrow table."""
 
     text: str = ""
     state: str = ""
@@ -41,13 +41,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """`empty` is said instead of the table when there are no rows; `more` is how to narrow when there are too many."""
+    """A table. ``empty`` replaces it if there are no rows; ``more`` says how to narrow it if there are too many."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell | str, ...], ...] = field(default=())
     empty: str = "Nothing to show."
     more: str = ""
-    total: int | None = None  # rows there are, if `rows` holds only a part
+    total: int | None = None  # number of all rows, if `rows` holds only a part
 
 
 def when_cell(when: When) -> Cell:
@@ -59,15 +59,15 @@ def state_cell(state: str) -> Cell:
 
 
 def _cell(cell: Cell | str) -> Cell:
-    found = cell if isinstance(cell, Cell) else Cell(text=cell)
-    return found
+    return cell if isinstance(cell, Cell) else Cell(text=cell)
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 
 
-def left_out(table: Table, shown: int) -> str:
+def omitted(table: Table, shown: int) -> str:
+    """The line below a table that shows only a part of its rows, else ""."""
     total = max(table.total or 0, len(table.rows))
     if total <= shown:
         return ""
@@ -78,14 +78,14 @@ def left_out(table: Table, shown: int) -> str:
 
 
 def display_width(text: str) -> int:
-    """Columns of a terminal."""
+    """Width of the text in columns of a terminal."""
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
     )  # fmt: skip
 
 
 def text_table(table: Table, *, limit: int = MAX_ROWS) -> str:
-    """Columns aligned by spaces, numbers to the right, two spaces between."""
+    """The table as text: columns aligned by spaces, right-aligned cells to the right, two spaces between."""
     if not table.rows:
         return table.empty
     cells = [[_cell(c) for c in row] for row in table.rows[:limit]]
@@ -93,16 +93,16 @@ def text_table(table: Table, *, limit: int = MAX_ROWS) -> str:
     keep = [i for i in range(len(table.columns)) if any(row[i].text for row in cells)]
     widths = {i: max(display_width(table.columns[i]), *(display_width(row[i]) for row in grid)) for i in keep}
 
-    def written(row: Sequence[str], source: Sequence[Cell] | None) -> str:
+    def joined(row: Sequence[str], source: Sequence[Cell] | None) -> str:
         parts = []
         for i in keep:
             pad = " " * (widths[i] - display_width(row[i]))
             parts.append(pad + row[i] if source is not None and source[i].right else row[i] + pad)
         return "  ".join(parts).rstrip()
 
-    lines = [written([c.upper() for c in table.columns], None)]
-    lines += [written(row, source) for row, source in zip(grid, cells, strict=True)]
-    rest = left_out(table, len(grid))
+    lines = [joined([c.upper() for c in table.columns], None)]
+    lines += [joined(row, source) for row, source in zip(grid, cells, strict=True)]
+    rest = omitted(table, len(grid))
     return "\n".join(lines + ([rest] if rest else []))
 
 
@@ -110,9 +110,9 @@ def text_table(table: Table, *, limit: int = MAX_ROWS) -> str:
 
 
 def glyph_html(state: str) -> str:
-    """The glyph for inline use. It holds no words, since a sanitiser leaves them behind; the word stands beside it."""
+    """The glyph for inline use, without a `<title>`: a sanitiser would keep its text."""
     return (
-        # JupyterLab's `max-width: 100%` would let a narrow column count the glyph as no width at all
+        # with JupyterLab's `max-width: 100%` the glyph would have no width in a narrow column
         '<svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true" style="max-width:none">'
         f'<path d="{glyphs()[known(state)]}" fill="none" stroke="currentColor" stroke-width="1.7" '
         f'stroke-linecap="round" '
@@ -121,7 +121,7 @@ def glyph_html(state: str) -> str:
 
 
 def chip_html(state: str, word: str | None = None) -> str:
-    """Colour, glyph and word. The inline colours are the light ones; `.nbflow` styles replace them by the theme's."""
+    """A state's colour, glyph and name. The inline colours are the light ones; the card's `<style>` has dark ones."""
     look = known(state)
     tint = palettes()[0].states[look]
     border = "dashed" if look == "removed" else "solid"
@@ -134,14 +134,14 @@ def chip_html(state: str, word: str | None = None) -> str:
 
 
 def bars_html(bars: Sequence[tuple[str, float]]) -> str:
-    """Small bars, oldest first; `share` (0 to 1) is the height. Boxes, not an SVG, so that a sanitiser leaves them."""
+    """Small bars, oldest first; `share` (0 to 1) is the height. Spans, because a sanitiser would remove an SVG."""
     drawn = []
     for state, share in bars:
         look = known(state)
-        tall = round(5 + 13 * min(max(share, 0), 1))
+        height = round(5 + 13 * min(max(share, 0), 1))
         drawn.append(
-            f'<span class="nfo-bar nfo-{look}" style="display:inline-block;width:5px;height:{tall}px;margin-right:2px;'
-            f'border-radius:1px;background-color:{palettes()[0].states[look].line}"></span>'
+            f'<span class="nfo-bar nfo-{look}" style="display:inline-block;width:5px;height:{height}px;'
+            f'margin-right:2px;border-radius:1px;background-color:{palettes()[0].states[look].line}"></span>'
         )
     return "".join(drawn)
 
@@ -153,7 +153,7 @@ def html_table(table: Table, *, limit: int = MAX_ROWS) -> str:
     keep = [i for i in range(len(table.columns)) if any(row[i].text or row[i].bars for row in cells)]
     head = "".join(_th(table.columns[i], right=any(row[i].right for row in cells)) for i in keep)
     rows = "".join("<tr>" + "".join(_td(row[i], table.columns[i]) for i in keep) + "</tr>" for row in cells)
-    rest = left_out(table, len(table.rows[:limit]))
+    rest = omitted(table, len(table.rows[:limit]))
     foot = (
         f'<p class="nfo-muted" style="padding:6px 12px;margin:0px;font-size:11.5px">{escape(rest)}</p>' if rest else ""
     )

@@ -1,8 +1,8 @@
-"""How wide a text will be, without a browser.
+"""Estimated width of texts, without a browser.
 
-The table holds the advance widths of DejaVu Sans, measured in Chromium, in hundredths of the font size. It is the
-widest of the fonts that the pictures may meet (Segoe UI, Helvetica and Roboto run 8-15 % narrower), so a text that fits
-by this table fits everywhere. Where a viewer has yet another font, the cut may come a little early, never late.
+The table holds the advance widths of DejaVu Sans, measured in Chromium, in hundredths of the font size. DejaVu Sans is
+the widest font in the pictures' font stack (Segoe UI, Helvetica and Roboto run 8-15 % narrower), so a text that fits by
+this table fits with each of them.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def _advance(char: str) -> int:
 
 
 def text_width(text: str, size: float = 12) -> float:
-    """Width in pixels of one line of `text` at `size` pixels."""
+    """Width in pixels of one line of `text` in a font of `size` pixels."""
     return sum(map(_advance, text)) * size / 100
 
 
 def fit(text: str, width: float, size: float = 12) -> str:
-    """`text`, cut with an ellipsis in its middle if it is wider than `width` pixels.
+    """`text`, truncated to `width` pixels with an ellipsis in its middle.
 
-    The middle goes, since task ids of one DAG tend to differ at their ends (`load_orders_de`, `load_orders_fr`).
+    The middle is removed because task ids of a DAG tend to differ at their ends (`load_orders_de`, `load_orders_fr`).
     """
     text = " ".join(text.split())
     if text_width(text, size) <= width:

@@ -1,9 +1,9 @@
 """The live graph as an anywidget. Only `live` imports this module, and only when a graph is shown: it needs the lab
 extra.
 
-ipywidgets objects are not thread-safe (`hold_sync` from two threads loses final values), so nobody but the publisher's
-thread sets a trait here. Messages from the browser arrive on the main thread or on a subshell's, by the version of
-ipykernel: the handler does nothing but hand them on.
+ipywidgets objects are not thread-safe (`hold_sync` from two threads loses final values), so only the publisher's thread
+sets traits. Messages from the browser arrive on the main thread or on a subshell's thread, depending on ipykernel's
+version: the handler only forwards them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Request = Callable[[int, str, dict[str, Any]], None]
 
 
 class GraphWidget(anywidget.AnyWidget):
-    """Draws what `live.graph_traits` and `live.state_traits` give.
+    """The widget; its traits are the results of `live.graph_traits` and `live.state_traits`.
 
-    `graph` is the scene; a trait must not be called `layout`, which every widget has already.
+    `graph` is the scene; the name `layout` is taken by ipywidgets.
     """
 
     _esm = graph_esm()
@@ -49,7 +49,7 @@ class GraphWidget(anywidget.AnyWidget):
             self._on_request(number, name, args)
 
     def patch(self, traits: dict[str, Any]) -> None:
-        """Set several traits in one message. Called by the publisher's thread alone."""
+        """Set several traits in one message. Called only by the publisher's thread."""
         with self.hold_sync():
             for name, value in traits.items():
                 setattr(self, name, value)

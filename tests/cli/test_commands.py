@@ -102,8 +102,8 @@ def test_a_dag_whose_file_is_gone_is_told(nbflow, in_folder, app):
     made, unpaused = nbflow("dags", "trigger", "sales", "-o", "json"), nbflow("dags", "unpause", "sales")
     # Then both say so
     assert (made.code, made.json["state"]) == (0, "queued")
-    assert f"{path} does not define DAG sales any more: the run takes what it last said.\n" in made.err
-    assert "No file defines DAG sales any more: nothing is scheduled.\n" in unpaused.err
+    assert f"{path} does not define DAG sales anymore: the run uses its last version.\n" in made.err
+    assert "No file defines DAG sales anymore: it gets no scheduled runs.\n" in unpaused.err
 
 
 def test_modules_beside_the_dags_are_not_counted_as_unread(nbflow, in_folder):
@@ -253,7 +253,7 @@ def test_state_of_a_run_by_id_and_by_date(nbflow, sales):
 def test_dags_clear_lets_a_run_go_again(nbflow, sales, app):
     nbflow("dags", "test", "sales", "2024-01-05", "-S", sales)
     done = nbflow("dags", "clear", "sales", "--run-id", "2024-01-05", "-y")
-    assert done.out == "4 task instances of sales were cleared.\n"
+    assert done.out == "4 task instances of DAG sales were cleared.\n"
     assert app.store.run(RunKey("sales", "manual__2024-01-05T00:00:00+00:00")).state == "queued"
 
 
@@ -511,14 +511,14 @@ def test_pools_can_be_written_to_stdout(nbflow, tmp_path, monkeypatch):
 
 def test_a_connection_without_a_type_in_its_uri_is_refused(nbflow):
     done = nbflow("connections", "add", "db", "--conn-uri", "db.example:5432/shop")
-    assert done.err == "nbflow: Connection db cannot be read: a URI begins with its type, as postgres://\n"
+    assert done.err == "nbflow: Invalid connection 'db': a URI begins with the connection type, e.g. postgres://\n"
     assert (done.code, nbflow("connections", "get", "db").code) == (1, 1)
 
 
 def test_a_connection_is_spelled_in_one_way(nbflow):
     done = nbflow("connections", "add", "db", "--conn-uri", "http://a", "--conn-host", "b")
     assert done.code == 2
-    assert done.err == "nbflow: Say either --conn-uri, or --conn-json, or --conn-type with --conn-host and so on.\n"
+    assert done.err == "nbflow: Pass exactly one of --conn-uri, --conn-json, or --conn-type with --conn-host etc.\n"
 
 
 def test_testing_connections_is_off(nbflow):
@@ -552,7 +552,7 @@ def test_a_test_makes_no_file(connection_test, tmp_path):
     path = tmp_path / "shop.db"
     code, said = connection_test(f"sqlite:///{path}")
     assert (code, path.exists()) == (1, False)
-    assert said.startswith(f"db: does not work: There is no file {path};")
+    assert said.startswith(f"db: does not work: File {path} does not exist;")
 
 
 def test_a_file_that_is_no_database_does_not_work(connection_test, dag_file):
@@ -563,7 +563,7 @@ def test_a_file_that_is_no_database_does_not_work(connection_test, dag_file):
 
 
 def test_a_folder_is_tested_by_its_hook(connection_test, tmp_path):
-    assert connection_test(f"fs://?path={tmp_path}") == (0, f"db: works: Path {tmp_path} is existing\n")
+    assert connection_test(f"fs://?path={tmp_path}") == (0, f"db: works: Path {tmp_path} exists\n")
 
 
 @pytest.mark.postgres
@@ -669,10 +669,11 @@ def test_db_clean_keeps_archives_that_can_be_written_and_dropped(nbflow, sales, 
     # And the archives can be dropped: those of a table, those that are written, all
     assert nbflow("db", "drop-archived", "-t", "xcom").code == 2  # nobody to ask
     assert nbflow("db", "drop-archived", "-t", "xcom", "-y").code == 0
-    assert "no archive of 'xcom'" in nbflow("db", "export-archived", "--output-path", str(tmp_path), "-t", "xcom").err
+    missing = nbflow("db", "export-archived", "--output-path", str(tmp_path), "-t", "xcom")
+    assert "Table 'xcom' has no archive" in missing.err
     assert nbflow("db", "export-archived", "--output-path", str(tmp_path), "--drop-archives", "-y").code == 0
     nothing = nbflow("db", "export-archived", "--output-path", str(tmp_path))
-    assert (nothing.code, nothing.out, nothing.err) == (0, "", "There are no such archives.\n")
+    assert (nothing.code, nothing.out, nothing.err) == (0, "", "No archives.\n")
 
 
 def test_db_clean_without_archives(nbflow, sales, app):
@@ -768,7 +769,7 @@ def test_rotating_keys(nbflow, monkeypatch):
     monkeypatch.setenv("NBFLOW__CORE__FERNET_KEY", old)
     nbflow("variables", "set", "a", "1")
     monkeypatch.setenv("NBFLOW__CORE__FERNET_KEY", f"{new},{old}")
-    assert nbflow("rotate-fernet-key").out == "1 secrets are encrypted with the newest key.\n"
+    assert nbflow("rotate-fernet-key").out == "1 secrets were re-encrypted with the newest Fernet key.\n"
     monkeypatch.setenv("NBFLOW__CORE__FERNET_KEY", new)
     assert nbflow("variables", "get", "a").out == "1\n"
 
@@ -804,7 +805,7 @@ def test_pause_and_cancel_a_backfill(nbflow, in_folder):
     assert state() == "running"
     assert nbflow("backfill", "cancel", "1").code == 0
     assert state() == "cancelled"
-    assert nbflow("backfill", "pause", "1").err == "nbflow: Backfill 1 is cancelled already.\n"
+    assert nbflow("backfill", "pause", "1").err == "nbflow: Backfill 1 is already cancelled.\n"
 
 
 def test_dags_backfill_runs_here_without_a_scheduler(nbflow, sales, app, monkeypatch):

@@ -103,11 +103,11 @@ def test_without_unicode_characters_are_escaped():
         ("", " must hold a mapping of connection ids"),
         ("a: http://x\n007: http://y\n", ':2: key 007 is not a string. Quote it: "007".'),
         ("no: http://y\n", ':1: key no is not a string. Quote it: "no".'),
-        ("a: http://x\nb:\n  conn_typ: http\n", ":2: connection 'b' cannot be read: A connection has no field"),
-        ("a: http://x\nb: [1]\n", ":2: connection 'b' cannot be read: it is neither text nor an object"),
-        ("a: {conn_type: http, login: 007}\n", ":1: connection 'a' cannot be read: login must be a string"),
-        ("a: &x {conn_type: http, extra: {of: *x}}\n", ":1: connection 'a' cannot be read: "),
-        ("a: {conn_type: http, extra: {day: 2024-01-02}}\n", ":1: connection 'a' cannot be read: "),
+        ("a: http://x\nb:\n  conn_typ: http\n", ":2: invalid connection 'b': A connection has no field"),
+        ("a: http://x\nb: [1]\n", ":2: invalid connection 'b': expected a string or an object"),
+        ("a: {conn_type: http, login: 007}\n", ":1: invalid connection 'a': login must be a string"),
+        ("a: &x {conn_type: http, extra: {of: *x}}\n", ":1: invalid connection 'a': "),
+        ("a: {conn_type: http, extra: {day: 2024-01-02}}\n", ":1: invalid connection 'a': "),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line_with_its_line_number(nbflow, tmp_path, text, fault):

@@ -10,7 +10,7 @@ from nbflow.arguments import TERMINAL, Parser
 from nbflow.cli.main import GROUPS
 from nbflow.cli.main import commands_of as lines_of
 from nbflow.cli.main import parser_of as terminal_parser
-from nbflow.commands import MODULES, all_commands, command, commands_of
+from nbflow.commands import MODULES, all_commands, command_named, commands_of
 from nbflow.commands.permissions import PERMISSIONS
 from nbflow.errors import NbflowError
 from nbflow.notebook import magic_parser
@@ -24,7 +24,7 @@ def test_a_command_has_help_a_permission_and_an_example_that_parses(one):
     assert one.help.endswith(".")
     assert one.permission in PERMISSIONS
     assert one.changes == (not one.permission.endswith(".read"))
-    values = Parser(one.name, one.arguments, voice=TERMINAL).parse(shlex.split(one.example))
+    values = Parser(one.name, one.arguments, texts=TERMINAL).parse(shlex.split(one.example))
     assert vars(values).keys() == {argument.name for argument in one.arguments}
 
 
@@ -51,9 +51,9 @@ def test_every_permission_is_needed_by_a_command_of_which_there_is_one():
 
 
 def test_a_command_is_found_by_its_name_and_a_wrong_one_names_the_nearest():
-    assert command("dags pause").magic == "%dag pause"
-    with pytest.raises(NbflowError, match=r"There is no command 'dags puase'\. Did you mean 'dags pause'\?"):
-        command("dags puase")
+    assert command_named("dags pause").magic == "%dag pause"
+    with pytest.raises(NbflowError, match=r"Unknown command 'dags puase'\. Did you mean 'dags pause'\?"):
+        command_named("dags puase")
 
 
 def test_a_command_appears_in_the_terminal_by_its_declaration():

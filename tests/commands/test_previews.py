@@ -12,8 +12,8 @@ import pytest
 from nbflow.arguments import Values, values_of
 from nbflow.cli.main import GROUPS
 from nbflow.cli.main import commands_of as lines_of
-from nbflow.commands import MODULES, all_commands, command
-from nbflow.commands.base import Result, carry_out
+from nbflow.commands import MODULES, all_commands, command_named
+from nbflow.commands.base import Result, run_command
 from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RunState, TaskState
 from nbflow.errors import NbflowError
@@ -50,11 +50,11 @@ def runs(app, sales, magic) -> list[RunKey]:
 
 def _both(name: str, **given: Any) -> tuple[Any, Result, Values]:
     """The preview of a command, then its result."""
-    one = command(name)
+    one = command_named(name)
     args = values_of(one.arguments, given)
     context = context_of(session())
     preview = one.preview(context, args)
-    done = carry_out(one, context, args)
+    done = run_command(one, context, args)
     assert preview is not None
     assert done is not None
     return preview, done, args
@@ -132,11 +132,11 @@ def test_deleting_what_is_set_deletes_what_its_preview_says(nbflow, app, magic, 
     nbflow("variables", "set", "x", "1")
     nbflow("connections", "add", "x", "--conn-type", "http")
     nbflow("pools", "set", "x", "1")
-    preview, _, args = _both(name, **{command(name).arguments[0].name: "x"})
-    assert [item[command(name).arguments[0].name] for item in preview.items] == ["x"]
+    preview, _, args = _both(name, **{command_named(name).arguments[0].name: "x"})
+    assert [item[command_named(name).arguments[0].name] for item in preview.items] == ["x"]
     # And once more there is nothing to delete
     with pytest.raises(NbflowError, match="x"):
-        carry_out(command(name), context_of(session()), args)
+        run_command(command_named(name), context_of(session()), args)
 
 
 def test_previews_and_refusals_change_nothing(app, sales, runs, nbflow):
@@ -152,7 +152,7 @@ def test_previews_and_refusals_change_nothing(app, sales, runs, nbflow):
     }
     before = (_states(app, runs), app.store.audit_log(), app.store.last_seq(), app.store.dag(sales))
     for name, values in given.items():
-        one = command(name)
+        one = command_named(name)
         args = values_of(one.arguments, values)
         preview = one.preview(context_of(session()), args)
         one.refusals(context_of(session()), args)
@@ -165,7 +165,7 @@ def test_previews_and_refusals_change_nothing(app, sales, runs, nbflow):
 
 
 def test_the_table_of_what_asks_is_complete():
-    assert {one.name for one in all_commands().values() if one.asks} == ASK.keys()
+    assert {one.name for one in all_commands().values() if one.may_ask} == ASK.keys()
 
 
 @pytest.mark.parametrize("name", ASK)
@@ -190,12 +190,12 @@ def test_what_does_not_ask_has_no_option_to_answer():
         for one in lines_of(group):
             if one.name in all_commands():
                 has = "-y" in [flag for argument in one.arguments for flag in argument.flags]
-                assert has == command(one.name).asks, one.name
+                assert has == command_named(one.name).may_ask, one.name
 
 
 def test_a_clear_with_nothing_to_lose_does_not_ask(nbflow, app, sales):
     done = nbflow("tasks", "clear", sales)
-    assert (done.code, done.out) == (0, "Nothing to clear.\n")
+    assert (done.code, done.out) == (0, "No task instance to clear.\n")
 
 
 # --------------------------------------------------------------------------------------------------------------- alike

@@ -6,9 +6,9 @@ import pytest
 
 from nbflow.arguments import argument, values_of
 from nbflow.cli.main import commands_of as lines_of
-from nbflow.commands import all_commands, command
+from nbflow.commands import all_commands, command_named
 from nbflow.commands import dags as nbflow_commands_dags
-from nbflow.commands.base import Command, Refused, Result, carry_out
+from nbflow.commands.base import Command, Refused, Result, run_command
 from nbflow.commands.context import Context
 from nbflow.commands.way_out import Surface
 from nbflow.errors import DagNotFound
@@ -33,14 +33,15 @@ def test_terminal_magic_and_function_pause_alike(nbflow, magic, app, sales):
     ]
     # Then each says what it did, and the history is the same each time
     assert said == [
-        [{"dag_id": sales, "is_paused": False}], [sales, "True"], "sales is unpaused.", "sales is paused.", True, True
+        [{"dag_id": sales, "is_paused": False}], [sales, "True"], "DAG sales is unpaused.", "DAG sales is paused.",
+        True, True,
     ]  # fmt: skip
     assert _audited(app) == [("unpause", sales, True), ("pause", sales, True)] * 3
 
 
 def test_what_is_so_already_changes_nothing_and_leaves_no_trace(nbflow, magic, app, sales):
     assert nbflow("dags", "pause", sales, "-o", "json").json == [{"dag_id": sales, "is_paused": True}]
-    assert repr(magic(f"pause {sales}")) == "sales is paused already."
+    assert repr(magic(f"pause {sales}")) == "DAG sales is already paused."
     assert _audited(app) == []
 
 
@@ -68,17 +69,17 @@ def test_a_pattern_asks_before_it_changes_more_than_one_dag(app, sales):
         return False
 
     context = kernel_context(session())
-    one = command("dags pause")
+    one = command_named("dags pause")
     # When they are paused by a pattern
     args = values_of(one.arguments, {"dag_id": "^sales", "treat_dag_id_as_regex": True})
-    assert carry_out(one, context, args, sure=no) is None
+    assert run_command(one, context, args, confirm=no) is None
     # Then the question names them, and a no changes nothing
     assert asked == ["Pause 2 DAGs: sales, sales_eu?"]
     assert not app.store.dag("sales_eu").paused
     # And the preview is what a yes changes
     preview = one.preview(context, args)
     before = {row.dag_id: row.paused for row in app.store.dags()}
-    carry_out(one, context, args)
+    run_command(one, context, args)
     after = {row.dag_id: row.paused for row in app.store.dags()}
     assert {item["dag_id"] for item in preview.items} == {name for name in after if before[name] != after[name]}
 
@@ -119,6 +120,6 @@ def test_a_command_that_is_refused_is_not_carried_out(app):
     context = Context(app=app, actor="user", dags=None, surface=Surface.TERMINAL, zone=None)  # type: ignore[arg-type]
     # Then it says so, and it is not done
     with pytest.raises(Refused, match=r"^It is Sunday\.$"):
-        carry_out(one, context, values_of((), {}))
+        run_command(one, context, values_of((), {}))
     assert done == []
     assert _audited(app) == [("dags_never", None, False)]

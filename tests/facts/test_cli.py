@@ -18,7 +18,7 @@ Case = dict[str, Any]
 @cache
 def _commands() -> dict[str, Command]:
     commands = [command for group in GROUPS for command in commands_of(group)]
-    return {name: command for command in commands for name in (command.name, *command.also)}
+    return {name: command for command in commands for name in (command.name, *command.aliases)}
 
 
 def _accepted(case: Case) -> dict[str, Any]:

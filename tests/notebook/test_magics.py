@@ -304,7 +304,7 @@ def test_planning_ahead(shell: Shell) -> None:
     dry = shell.run("%dag backfill sales 2024-01-01 2024-01-03 --dry-run")
     assert [f"{date:%Y-%m-%d}" for date in dry.dates] == ["2024-01-01", "2024-01-02", "2024-01-03"]
     assert dry.dry_run
-    assert "3 runs will be made" in repr(dry)
+    assert "3 runs will be created" in repr(dry)
     assert len(shell.run("%dag next sales 3")) == 3
     simulation = shell.run("%dag simulate sales --days 7 --start 2024-03-01").data
     assert [run.state for run in simulation.runs] == ["success"] * len(simulation.runs)
@@ -332,7 +332,7 @@ def test_files_that_do_not_load_are_listed(shell: Shell, own_home: Path) -> None
     )
     # Then the list says so, below the DAGs
     text = repr(shell.run("%dag list"))
-    assert text.startswith("No DAG yet.")
+    assert text.startswith("There is no DAG yet.")
     assert "Import errors" in text
     assert "report.ipynb, cell 2" in text
     assert "InvalidDag: no" in text
@@ -344,13 +344,13 @@ def test_files_that_do_not_load_are_listed(shell: Shell, own_home: Path) -> None
         ("%dag shwo sales", "%dag has no verb 'shwo'. Did you mean 'show'?"),
         ("%dag show salse", "There is no DAG 'salse'. Did you mean 'sales'?"),
         ("%dag show", "%dag show: the following arguments are required: dag_id. Help: %dag show?"),
-        ("%dag run sales --dat 2024-01-01", "%dag run has no option --dat. Did you mean '--date'?"),
-        ("%dag next sales 3 4", "%dag next: '4' is one argument too many. Help: %dag next?"),
-        ("%dag next sales -3", "%dag next: argument number: a whole number from 1 on, not '-3'"),
-        ("%dag runs sales -n 0", "%dag runs: argument -n/--number: a whole number from 1 on, not '0'"),
+        ("%dag run sales --dat 2024-01-01", "%dag run: unknown option --dat. Did you mean '--date'?"),
+        ("%dag next sales 3 4", "%dag next: unexpected argument '4'. Help: %dag next?"),
+        ("%dag next sales -3", "%dag next: argument number: expected a positive integer, not '-3'"),
+        ("%dag runs sales -n 0", "%dag runs: argument -n/--number: expected a positive integer, not '0'"),
         ("%dag simulate sales --days -3 --start 2024-03-04", "A simulation from 2024-03-04T00:00:00+00:00 to "),
         ("%dag test sales --date someday", "'someday' is not a date. Give one like 2024-01-31, "),
-        ("%dag test sales -p rows", "'rows' is no NAME=VALUE. Write: -p rows=10"),
+        ("%dag test sales -p rows", "'rows' is not NAME=VALUE. Write: -p rows=10"),
         ("%dag why sales", "DAG 'sales' has no run yet."),
         ("%dag pause sales", "sales is this kernel's only, so nothing schedules it. Save its notebook in "),
         ("%dag backfill sales 2024-01-05 2024-01-01", "from_date (2024-01-05T00:00:00+00:00) must not be after "),

@@ -1,4 +1,4 @@
-"""The fixtures of single tries."""
+"""The fixtures for running a single try."""
 
 from tests.running.conftest import dag, runtime
 

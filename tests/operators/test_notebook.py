@@ -16,9 +16,9 @@ from nbflow.authoring.runtime import Work
 from nbflow.authoring.taskinstance import TaskInstance
 from nbflow.core.events import Failed, Succeeded
 from nbflow.core.states import Cause
-from nbflow.operators.glue import GLUE_MIME, glued
-from nbflow.operators.notebook import NotebookOperator, PapermillOperator, failed_cell, write_page
-from tests.operators.test_bash import gone
+from nbflow.operators.glue import GLUE_MIME, glued_results
+from nbflow.operators.notebook import NotebookOperator, PapermillOperator, failed_cell, write_html
+from tests.operators.test_bash import has_exited
 from tests.running.memory import MemoryRuntime, attempt
 
 pytestmark = pytest.mark.kernel
@@ -27,9 +27,9 @@ pytestmark = pytest.mark.kernel
 def a_notebook(path: Path, *cells: str, parameters: str = "n = 1") -> Path:
     """A notebook with a title, a cell of parameters and these code cells."""
     first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
-    made = [nbformat.v4.new_markdown_cell("# Title"), first, *map(nbformat.v4.new_code_cell, cells)]
+    all_cells = [nbformat.v4.new_markdown_cell("# Title"), first, *map(nbformat.v4.new_code_cell, cells)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=kernel), path)
+    nbformat.write(nbformat.v4.new_notebook(cells=all_cells, metadata=kernel), path)
     return path
 
 
@@ -39,7 +39,7 @@ def notebooks(home: Path) -> Path:
     return home / "notebooks"
 
 
-def test_a_notebook_runs_with_parameters_and_gives_results(
+def test_a_notebook_runs_with_parameters_and_returns_results(
     dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path
 ) -> None:
     source = a_notebook(
@@ -58,14 +58,14 @@ def test_a_notebook_runs_with_parameters_and_gives_results(
 
     assert isinstance(attempt(dag, "t", runtime).event, Succeeded)
     assert runtime.stored("t") == {"double": [42, "2024-01-01"], "where": tmp_path.name}
-    kept = Path(runtime.stored("t", "output_nb"))
-    assert kept == notebooks / "d" / "scheduled__2024-01-01T00:00:00+00:00".replace(" ", "") / "t-try1.ipynb"
+    executed = Path(runtime.stored("t", "output_nb"))
+    assert executed == notebooks / "d" / "scheduled__2024-01-01T00:00:00+00:00".replace(" ", "") / "t-try1.ipynb"
     page = Path(runtime.stored("t", "output_html")).read_text()
     assert "Title" in page
     assert re.findall(r"<(?:script|link|img|iframe)[^>]*https?:", page) == []
 
 
-def test_a_failing_cell_is_named_and_what_ran_is_kept(
+def test_a_failing_cell_is_named_and_the_executed_notebook_is_stored(
     dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path
 ) -> None:
     source = a_notebook(tmp_path / "report.ipynb", "print('ran')", "# why\ntotal = n / 0", "print('never')")
@@ -76,8 +76,8 @@ def test_a_failing_cell_is_named_and_what_ran_is_kept(
     assert isinstance(event, Failed)
     assert event.error == ("AirflowException: report.ipynb, cell 4 (# why) failed: ZeroDivisionError: division by zero")
     assert event.retry
-    kept = nbformat.read(runtime.stored("t", "output_nb"), as_version=4)
-    assert "ran" in str(kept)
+    executed = nbformat.read(runtime.stored("t", "output_nb"), as_version=4)
+    assert "ran" in str(executed)
     assert Path(runtime.stored("t", "output_html")).name == "t-try2.html"
 
 
@@ -92,7 +92,7 @@ def test_the_kernel_ends_with_the_task(dag: DAG, runtime: MemoryRuntime, tmp_pat
     from nbflow.errors import AirflowTaskTimeout
 
     def end(*_: Any) -> None:
-        raise AirflowTaskTimeout("the kernel is in its cell")
+        raise AirflowTaskTimeout("the kernel is executing the cell")
 
     NotebookOperator(task_id="t", input_nb=source, html=False, execution_timeout=timedelta(seconds=60))
     before = signal.signal(signal.SIGUSR1, end)
@@ -103,11 +103,11 @@ def test_the_kernel_ends_with_the_task(dag: DAG, runtime: MemoryRuntime, tmp_pat
 
     assert isinstance(event, Failed)
     assert event.cause is Cause.EXECUTION_TIMEOUT
-    assert gone(int((tmp_path / "pid").read_text()))
+    assert has_exited(int((tmp_path / "pid").read_text()))
 
 
 @pytest.mark.parametrize("run_id", ["../../../etc/x", "..", "a/b", "{0}", "a\x00b", ".hidden", "x" * 400])
-def test_a_hostile_run_id_leads_nowhere_else(
+def test_a_hostile_run_id_cannot_change_the_folder(
     dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path, run_id: str
 ) -> None:
     runtime.run = replace(runtime.run, run_id=run_id)
@@ -121,7 +121,9 @@ def test_a_hostile_run_id_leads_nowhere_else(
     assert (target.parent.parent, target.name) == (notebooks / "d", "t-try1.ipynb")
 
 
-def test_the_decorator_gives_parameters(dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path) -> None:
+def test_the_decorator_passes_the_returned_parameters(
+    dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path
+) -> None:
     source = a_notebook(tmp_path / "p.ipynb", "from nbflow.operators.glue import glue\nglue('n', n)")
     target = tmp_path / "out" / "p.ipynb"
 
@@ -139,10 +141,10 @@ def test_the_decorator_gives_parameters(dag: DAG, runtime: MemoryRuntime, tmp_pa
     ("arguments", "error"),
     [
         ({"input_nb": "missing.ipynb"}, "AirflowException: Notebook missing.ipynb of task t was not found at "),
-        ({"kernel_name": "no-such"}, "AirflowException: k.ipynb asks for the kernel 'no-such', which is not installed"),
+        ({"kernel_name": "no-such"}, "AirflowException: k.ipynb needs the kernel 'no-such', which is not installed"),
     ],
 )
-def test_what_is_not_there_is_named(
+def test_a_missing_notebook_or_kernel_is_named(
     dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path, arguments: Any, error: str
 ) -> None:
     source = a_notebook(tmp_path / "k.ipynb", "1")
@@ -154,18 +156,18 @@ def test_what_is_not_there_is_named(
     assert event.error.startswith(error)
 
 
-def test_results_are_read_from_outputs_the_last_of_a_name_counts() -> None:
+def test_the_last_result_of_a_name_is_read_from_the_outputs() -> None:
     def shown(mime: str, name: str, data: Any) -> Any:
         return {"cells": [{"outputs": [{"output_type": "display_data", "data": {mime: {"name": name, "data": data}}}]}]}
 
-    one, two = shown(GLUE_MIME, "a", 1), shown(GLUE_MIME, "a", {"__type__": "tuple", "value": [1]})
+    first, second = shown(GLUE_MIME, "a", 1), shown(GLUE_MIME, "a", {"__type__": "tuple", "value": [1]})
     scrap = shown("application/scrapbook.scrap.json+json", "b", {"x": 1})
 
-    assert glued({"cells": [*one["cells"], *two["cells"], *scrap["cells"], {"source": "x"}]}) == {
+    assert glued_results({"cells": [*first["cells"], *second["cells"], *scrap["cells"], {"source": "x"}]}) == {
         "a": (1,),
         "b": {"x": 1},
     }
-    assert glued({}) == {}
+    assert glued_results({}) == {}
 
 
 def test_a_cells_number_counts_the_notebooks_own_cells() -> None:
@@ -183,11 +185,11 @@ def test_a_cells_number_counts_the_notebooks_own_cells() -> None:
     assert failed_cell({"cells": cells}, Error()) == "cell 2 (b) failed: E: v"
 
 
-def test_a_page_keeps_the_scripts_of_outputs_only(tmp_path: Path) -> None:
+def test_a_page_has_only_the_scripts_of_outputs(tmp_path: Path) -> None:
     output = nbformat.v4.new_output("display_data", data={"text/html": "<script>plot()</script>"})
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])])
     nbformat.write(book, tmp_path / "n.ipynb")
 
-    page = write_page(tmp_path / "n.ipynb").read_text()
+    page = write_html(tmp_path / "n.ipynb").read_text()
 
     assert re.findall(r"<script[^>]*>", page) == ["<script>"]

@@ -1,4 +1,4 @@
-"""Sensors: looks, time-outs and what they become; each sensor on real files and states."""
+"""Sensors: pokes, timeouts and their outcomes; each sensor with real files and states."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ DAY = timedelta(days=1)
 NOW = MONDAY + DAY
 
 
-def looking(*answers: Any) -> Any:
-    """A function that gives these answers in turn, the last one for ever; errors are raised."""
-    left = list(answers)
+def returning(*results: Any) -> Any:
+    """A function that returns these results one after another, then the last one for ever; exceptions are raised."""
+    remaining = list(results)
 
-    def look() -> Any:
-        answer = left.pop(0) if len(left) > 1 else left[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def function() -> Any:
+        result = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
-    return look
+    return function
 
 
-def ending(event: Any) -> Any:
+def outcome(event: Any) -> Any:
     return (type(event), event.cause, event.retry) if isinstance(event, Failed) else type(event)
 
 
@@ -47,7 +47,7 @@ RAISED, FINAL = (Failed, Cause.RAISED, True), (Failed, Cause.RAISED, False)
 
 
 @pytest.mark.parametrize(
-    ("answers", "arguments", "end"),
+    ("results", "arguments", "end"),
     [
         ([True], {}, Succeeded),
         ([False, 0, "yes"], {}, Succeeded),
@@ -65,36 +65,36 @@ RAISED, FINAL = (Failed, Cause.RAISED, True), (Failed, Cause.RAISED, False)
         ([AirflowFailException("x")], {"soft_fail": True}, SkippedItself),
     ],
 )
-def test_how_a_sensor_ends(dag: DAG, runtime: MemoryRuntime, answers: Any, arguments: Any, end: Any) -> None:
-    PythonSensor(task_id="s", python_callable=looking(*answers), poke_interval=0, **arguments)
+def test_the_outcome_of_a_sensor(dag: DAG, runtime: MemoryRuntime, results: Any, arguments: Any, end: Any) -> None:
+    PythonSensor(task_id="s", python_callable=returning(*results), poke_interval=0, **arguments)
 
-    assert ending(attempt(dag, "s", runtime).event) == end
+    assert outcome(attempt(dag, "s", runtime).event) == end
 
 
-def test_a_poke_return_value_brings_the_result(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_poke_return_value_has_the_result(dag: DAG, runtime: MemoryRuntime) -> None:
     @task.sensor(poke_interval=0)
     def s() -> PokeReturnValue:
-        return answers()
+        return results()
 
-    answers = looking(PokeReturnValue(False, "no"), PokeReturnValue(True, {"rows": 3}))
+    results = returning(PokeReturnValue(False, "no"), PokeReturnValue(True, {"rows": 3}))
     s()
     attempt(dag, "s", runtime)
 
     assert runtime.stored("s") == {"rows": 3}
 
 
-def test_reschedule_mode_gives_the_slot_back_and_counts_from_the_first_start(dag: DAG, runtime: MemoryRuntime) -> None:
-    PythonSensor(task_id="s", python_callable=looking(False), mode="reschedule", poke_interval=60, timeout=300)
+def test_reschedule_mode_releases_the_slot_and_times_out_from_the_first_start(dag: DAG, runtime: MemoryRuntime) -> None:
+    PythonSensor(task_id="s", python_callable=returning(False), mode="reschedule", poke_interval=60, timeout=300)
 
     events = []
-    for looks in range(7):
-        runtime.clock = NOW + timedelta(seconds=60 * looks)
-        again = {"continues": True, "first_start": NOW, "reschedules": looks} if looks else {}
-        events.append(attempt(dag, "s", runtime, **again).event)
+    for pokes in range(7):
+        runtime.clock = NOW + timedelta(seconds=60 * pokes)
+        resumed = {"continues": True, "first_start": NOW, "reschedules": pokes} if pokes else {}
+        events.append(attempt(dag, "s", runtime, **resumed).event)
 
     untils = [event.until - NOW for event in events if isinstance(event, Rescheduled)]
     assert untils == [timedelta(seconds=60 * n) for n in range(1, 7)]
-    assert ending(events[-1]) == FINAL
+    assert outcome(events[-1]) == FINAL
 
 
 def test_reschedule_mode_is_part_of_the_spec(dag: DAG) -> None:
@@ -103,23 +103,23 @@ def test_reschedule_mode_is_part_of_the_spec(dag: DAG) -> None:
 
     spec = dag.to_spec()
 
-    assert [(one.is_sensor, one.reschedules) for one in (spec.tasks["s"], spec.tasks["p"])] == [
+    assert [(task.is_sensor, task.reschedules) for task in (spec.tasks["s"], spec.tasks["p"])] == [
         (True, True),
         (True, False),
     ]
 
 
 def test_backoff_doubles_up_to_max_wait_and_is_the_same_each_time(dag: DAG) -> None:
-    def pauses(**arguments: Any) -> list[float]:
-        made = BaseSensorOperator(task_id="s", dag=DAG("other"), exponential_backoff=True, **arguments)
-        return [made.pause_after(looks, "identity") for looks in range(1, 6)]
+    def delays(**arguments: Any) -> list[float]:
+        sensor = BaseSensorOperator(task_id="s", dag=DAG("other"), exponential_backoff=True, **arguments)
+        return [sensor.delay_after(pokes, "identity") for pokes in range(1, 6)]
 
-    free, capped = pauses(poke_interval=10), pauses(poke_interval=10, max_wait=50)
+    unlimited, limited = delays(poke_interval=10), delays(poke_interval=10, max_wait=50)
 
-    assert all(10 * 2**n <= pause <= 2 * 10 * 2**n for n, pause in enumerate(free))
-    assert free == pauses(poke_interval=timedelta(seconds=10))
-    assert capped == [min(pause, 50) for pause in free]
-    assert max(pauses(poke_interval=1e9, timeout=100)) == 100
+    assert all(10 * 2**n <= delay <= 2 * 10 * 2**n for n, delay in enumerate(unlimited))
+    assert unlimited == delays(poke_interval=timedelta(seconds=10))
+    assert limited == [min(delay, 50) for delay in unlimited]
+    assert max(delays(poke_interval=1e9, timeout=100)) == 100
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_backoff_doubles_up_to_max_wait_and_is_the_same_each_time(dag: DAG) -> N
         {"soft_fail": True, "never_fail": True},
     ],
 )
-def test_arguments_that_cannot_be_are_refused(dag: DAG, arguments: Any) -> None:
+def test_invalid_arguments_are_refused(dag: DAG, arguments: Any) -> None:
     with pytest.raises(InvalidArgument):
         PythonSensor(task_id="s", python_callable=print, **arguments)
 
@@ -140,7 +140,7 @@ def test_arguments_that_cannot_be_are_refused(dag: DAG, arguments: Any) -> None:
 # ------------------------------------------------------------------------------------------------------------ file
 
 
-def sees_file(dag: DAG, runtime: MemoryRuntime, **arguments: Any) -> bool:
+def finds_file(dag: DAG, runtime: MemoryRuntime, **arguments: Any) -> bool:
     FileSensor(task_id="s", mode="reschedule", **arguments)
     event = attempt(dag, "s", runtime).event
     assert not isinstance(event, Failed), event.error
@@ -148,7 +148,7 @@ def sees_file(dag: DAG, runtime: MemoryRuntime, **arguments: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("filepath", "seen"),
+    ("filepath", "exists"),
     [
         ("a.csv", True),
         ("b.csv", False),
@@ -159,38 +159,40 @@ def sees_file(dag: DAG, runtime: MemoryRuntime, **arguments: Any) -> bool:
         ("a_{{ ds }}.txt", True),
     ],
 )
-def test_a_file_sensor(dag: DAG, runtime: MemoryRuntime, tmp_path: Path, filepath: str, seen: bool) -> None:
+def test_a_file_sensor(dag: DAG, runtime: MemoryRuntime, tmp_path: Path, filepath: str, exists: bool) -> None:
     (tmp_path / "full" / "deep").mkdir(parents=True)
     (tmp_path / "empty" / "deep").mkdir(parents=True)
     for name in ("a.csv", "full/deep/x.txt", "a_2024-01-01.txt"):
         (tmp_path / name).touch()
 
-    assert sees_file(dag, runtime, filepath=str(tmp_path / filepath)) is seen
+    assert finds_file(dag, runtime, filepath=str(tmp_path / filepath)) is exists
 
 
-def test_a_file_sensor_starts_at_its_connections_folder(dag: DAG, runtime: MemoryRuntime, tmp_path: Path) -> None:
+def test_the_path_of_a_file_sensor_is_relative_to_its_connections_folder(
+    dag: DAG, runtime: MemoryRuntime, tmp_path: Path
+) -> None:
     (tmp_path / "a.csv").touch()
     runtime.connections["here"] = Connection(conn_id="here", conn_type="fs", extra={"path": str(tmp_path)})  # type: ignore[arg-type]
 
-    assert sees_file(dag, runtime, filepath="a.csv", fs_conn_id="here") is True
+    assert finds_file(dag, runtime, filepath="a.csv", fs_conn_id="here") is True
 
 
 def test_a_recursive_file_sensor(dag: DAG, runtime: MemoryRuntime, tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "x.csv").touch()
 
-    assert sees_file(dag, runtime, filepath=str(tmp_path / "**" / "*.csv"), recursive=True) is True
+    assert finds_file(dag, runtime, filepath=str(tmp_path / "**" / "*.csv"), recursive=True) is True
 
 
 # ------------------------------------------------------------------------------------------------------ time delta
 
 
-@pytest.mark.parametrize(("now", "there"), [(NOW, False), (NOW + timedelta(hours=2), True), (NOW + DAY, True)])
-def test_a_time_delta_sensor_waits_after_the_interval(dag: DAG, now: Any, there: bool) -> None:
+@pytest.mark.parametrize(("now", "is_done"), [(NOW, False), (NOW + timedelta(hours=2), True), (NOW + DAY, True)])
+def test_a_time_delta_sensor_waits_after_the_interval(dag: DAG, now: Any, is_done: bool) -> None:
     runtime = MemoryRuntime(now=now)
     TimeDeltaSensor(task_id="s", delta=timedelta(hours=2), mode="reschedule")
 
-    assert isinstance(attempt(dag, "s", runtime).event, Succeeded) is there
+    assert isinstance(attempt(dag, "s", runtime).event, Succeeded) is is_done
 
 
 # --------------------------------------------------------------------------------------------------- external task
@@ -252,7 +254,7 @@ def test_waiting_for_tasks(dag: DAG, runtime: MemoryRuntime, states: Any, ids: A
         {"execution_date_fn": lambda date: [date - DAY, date - 2 * DAY]},
     ],
 )
-def test_which_run_is_meant(dag: DAG, runtime: MemoryRuntime, arguments: Any) -> None:
+def test_the_logical_date_selects_the_run(dag: DAG, runtime: MemoryRuntime, arguments: Any) -> None:
     runtime.runs += [other_run(MONDAY - DAY, RunState.SUCCESS), other_run(MONDAY - 2 * DAY, RunState.SUCCESS)]
 
     assert external(dag, runtime, **arguments) is Succeeded

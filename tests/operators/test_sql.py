@@ -1,4 +1,4 @@
-"""SQL on real databases: SQLite files, and a PostgreSQL server where there is one."""
+"""SQL on real databases: SQLite files, and a PostgreSQL server if there is one."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def executed(dag: DAG, runtime: MemoryRuntime, **arguments: Any) -> Any:
         ("/* a; */ b; c /* open; d", ["/* a; */ b", "c /* open; d"]),
     ],
 )
-def test_a_script_falls_into_statements(script: str, statements: list[str]) -> None:
+def test_a_script_is_split_into_statements(script: str, statements: list[str]) -> None:
     assert split_statements(script) == statements
 
 
@@ -115,12 +115,12 @@ def test_a_sqlite_trigger_is_one_statement() -> None:
         ("select 'open; b", ["select 'open; b"]),
     ],
 )
-def test_comments_of_a_sqlite_script_end_no_statement(script: str, statements: list[str]) -> None:
+def test_a_comment_of_a_sqlite_script_does_not_end_a_statement(script: str, statements: list[str]) -> None:
     assert SqliteHook().split_sql(script) == statements
 
 
 def test_a_sqlite_trigger_with_comments_works(dag: DAG, runtime: MemoryRuntime, sqlite: Path) -> None:
-    # Given a script that makes a trigger with CASE ... END and comments that hold semicolons, and inserts rows
+    # Given a script that creates a trigger with CASE ... END and comments with semicolons, and inserts rows
     script = """
         create temp trigger odd after insert on t begin -- begins; here
             delete from t where id = case when new.id % 2 then new.id end; -- odd; goes
@@ -130,7 +130,7 @@ def test_a_sqlite_trigger_with_comments_works(dag: DAG, runtime: MemoryRuntime, 
     """
     # When it runs
     executed(dag, runtime, sql=script, split_statements=True)
-    # Then the trigger has worked
+    # Then the trigger was executed
     assert rows(sqlite) == [(1, "a"), (2, "b"), (4, "d")]
 
 
@@ -174,7 +174,7 @@ def test_several_statements_and_handlers(
     assert executed(dag, runtime, **arguments) == result
 
 
-def test_a_failing_statement_undoes_those_before_it(dag: DAG, runtime: MemoryRuntime, sqlite: Path) -> None:
+def test_a_failing_statement_rolls_back_those_before_it(dag: DAG, runtime: MemoryRuntime, sqlite: Path) -> None:
     SQLExecuteQueryOperator(
         task_id="q", conn_id="db", sql="create table u (x); insert into t values (3, 'c'); insert into nope values (1)"
     )
@@ -187,7 +187,7 @@ def test_a_failing_statement_undoes_those_before_it(dag: DAG, runtime: MemoryRun
     assert rows(sqlite, "select name from sqlite_master") == [("t",)]
 
 
-def test_autocommit_keeps_what_was_done(dag: DAG, runtime: MemoryRuntime, sqlite: Path) -> None:
+def test_autocommit_commits_each_statement(dag: DAG, runtime: MemoryRuntime, sqlite: Path) -> None:
     SQLExecuteQueryOperator(
         task_id="q", conn_id="db", autocommit=True, sql="insert into t values (3, 'c'); insert into nope values (1)"
     )
@@ -203,7 +203,7 @@ def test_a_sql_file_is_rendered(runtime: MemoryRuntime, sqlite: Path, tmp_path: 
         assert executed(dag, runtime, sql="q.sql") == [("2024-01-01",)]
 
 
-def test_the_old_names_take_their_old_argument(dag: DAG, runtime: MemoryRuntime, sqlite: Path) -> None:
+def test_operators_with_old_names_take_their_old_argument(dag: DAG, runtime: MemoryRuntime, sqlite: Path) -> None:
     SqliteOperator(task_id="q", sql="select 1", sqlite_conn_id="db")
 
     attempt(dag, "q", runtime)
@@ -217,7 +217,7 @@ def test_the_old_names_take_their_old_argument(dag: DAG, runtime: MemoryRuntime,
         (None, "ConnectionNotFound: The conn_id `db` isn't defined."),
         (
             Connection(conn_id="db", conn_type="sqlit"),
-            "AirflowException: Connection db has the type 'sqlit', for which ",
+            "AirflowException: Connection db has the type 'sqlit', which has no hook",
         ),
     ],
 )
@@ -243,7 +243,7 @@ def test_reading_by_the_hook(runtime: MemoryRuntime, sqlite: Path) -> None:
         assert hook.test_connection() == (True, "Connection successfully tested")
 
 
-def test_rows_are_inserted_in_batches_or_replace_others(runtime: MemoryRuntime, sqlite: Path) -> None:
+def test_rows_are_inserted_in_batches_or_replace_existing_rows(runtime: MemoryRuntime, sqlite: Path) -> None:
     with providing(runtime):
         hook = SqliteHook("db")
         assert hook.insert_rows("t", ((n, str(n)) for n in range(3, 8)), ["id", "name"], commit_every=2) == 5
@@ -253,11 +253,11 @@ def test_rows_are_inserted_in_batches_or_replace_others(runtime: MemoryRuntime, 
 
 
 @pytest.mark.parametrize("name", ['t"; drop table t; --', "t t", "", "a.b.c.d", "1t", "t;", "t\n"])
-def test_a_table_that_is_no_name_is_refused(runtime: MemoryRuntime, sqlite: Path, name: str) -> None:
+def test_an_invalid_name_of_a_table_or_column_is_refused(runtime: MemoryRuntime, sqlite: Path, name: str) -> None:
     with providing(runtime):
-        with pytest.raises(AirflowException, match="no name of a table"):
+        with pytest.raises(AirflowException, match="not a valid name of a table"):
             SqliteHook("db").insert_rows(name, [(1,)])
-        with pytest.raises(AirflowException, match="no name of a table"):
+        with pytest.raises(AirflowException, match="not a valid name of a table"):
             SqliteHook("db").insert_rows("t", [(1,)], [name])
 
 
@@ -270,7 +270,7 @@ def test_a_hook_without_its_connection_says_how_to_make_one(runtime: MemoryRunti
 
 
 @pytest.mark.postgres
-def test_postgres_types_survive_the_way_to_xcom(dag: DAG, runtime: MemoryRuntime, postgres: str) -> None:
+def test_postgres_types_are_stored_as_xcom(dag: DAG, runtime: MemoryRuntime, postgres: str) -> None:
     sql = "select %(day)s::date, 1.50, 'é', array[1, 2], null"
 
     result = executed(dag, runtime, sql=sql, parameters={"day": "{{ ds }}"})
@@ -279,7 +279,7 @@ def test_postgres_types_survive_the_way_to_xcom(dag: DAG, runtime: MemoryRuntime
 
 
 @pytest.mark.postgres
-def test_postgres_undoes_a_failing_script(dag: DAG, runtime: MemoryRuntime, postgres: str) -> None:
+def test_postgres_rolls_back_a_failing_script(dag: DAG, runtime: MemoryRuntime, postgres: str) -> None:
     SQLExecuteQueryOperator(task_id="q", conn_id="db", sql="create table t (x int); insert into nope values (1)")
 
     event = attempt(dag, "q", runtime).event

@@ -16,7 +16,7 @@ from nbflow.errors import DagRunNotFound
 from nbflow.notebook import functions
 from nbflow.notebook.session import end_session, session
 from nbflow.store.base import DagVersion
-from nbflow.teach.checks import World
+from nbflow.teach.checks import CheckContext
 from tests.store.worlds import spec
 
 TODAY, LAST_YEAR, LONG_AGO = (datetime(year, 3, 1, tzinfo=UTC) for year in (2024, 2023, 2001))
@@ -45,12 +45,12 @@ ASK: dict[str, Callable[[App, pytest.CaptureFixture[str]], str]] = {
     "a notebook's default": lambda app, _: session().find_run("sales").run_id,
     "a notebook's last": lambda app, _: str(functions.show("sales", run="last").run.run_id),
     "a command's last": _by_command,
-    "a lab's check": lambda app, _: World(app=app).newest_run("sales").run_id,
+    "a lab's check": lambda app, _: CheckContext(app=app).newest_run("sales").run_id,
 }
 
 
 @pytest.mark.parametrize("who", ASK)
-def test_the_newest_run_is_the_one_made_last_for_all(app: App, capsys: pytest.CaptureFixture[str], who: str) -> None:
+def test_the_newest_run_is_the_one_created_last_for_all(app: App, capsys: pytest.CaptureFixture[str], who: str) -> None:
     # Given a run of today, and one of last year that was triggered after it
     # Then the one that was made last is the newest
     assert ASK[who](app, capsys) == "old"
@@ -61,7 +61,7 @@ def test_the_newest_run_is_the_one_made_last_for_all(app: App, capsys: pytest.Ca
     assert ASK[who](app, capsys) == "today"
 
 
-def test_a_run_whose_id_is_the_word_goes_first(app: App) -> None:
+def test_a_run_with_the_id_last_takes_precedence(app: App) -> None:
     # Given a run that is called "last", and a later one
     app.operations().trigger("sales", run_id="last", logical_date=LONG_AGO)
     app.operations().trigger("sales", run_id="later")

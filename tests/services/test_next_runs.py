@@ -22,7 +22,7 @@ def test_commands_views_and_the_scheduler_name_the_same_next_runs(stage, monkeyp
     # Given a DAG that the scheduler has made a run of
     stage.write("sales.py", DAILY)
     stage.process()
-    stage.turn_until(lambda: stage.store.latest_run("sales"))
+    stage.loop_until(lambda: stage.store.latest_run("sales"))
     row = stage.store.dag("sales")
     # When its next runs are asked for
     now = stage.app.clock.now()

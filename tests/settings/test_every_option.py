@@ -158,7 +158,7 @@ def heartbeat(here: Place) -> timedelta:
     scheduler = here.still.scheduler(executor=here.still.sequential_executor("me"))
     scheduler.start()
     try:
-        return scheduler.next_beat - NOW
+        return scheduler.next_heartbeat - NOW
     finally:
         scheduler.close()
 
@@ -211,7 +211,7 @@ def until_the_next_look(here: Place) -> float:
     """How long the DAG processor sleeps, where nothing wakes it."""
     work, slept = processor_work(here), []
     work.subprocess_jobs.loop.run_once = slept.append
-    work._round()
+    work._run_once()
     return float(slept[0])
 
 
@@ -245,7 +245,7 @@ def kernel_asked_for(here: Place) -> str:
 
 
 def output_of_a_cell(here: Place) -> set[str]:
-    from nbflow.notebook.handles import seen
+    from nbflow.notebook.shown import seen
     from nbflow.ui.html import message_bundle
 
     return set(seen(message_bundle("told")))

@@ -55,6 +55,9 @@ STATEMENTS = (
     "def {0}():\n    global {1}\n    {1} = {2}\n{0}()",
     "def {0}():\n    {1} = 1\n    del {1}\n    {2}\n{0}()",
     "class {0}:\n    {1} = {2}\n    def m(self): return __class__, {3}\n{0}().m()",
+    "class {0}:\n    {1} = {1}",
+    "class {0}:\n    {1} += {2}\n    {3} = {1}",
+    "def {0}():\n    {1} = 1\n    class {2}: {1} = {1}\n{0}()",
     "with {0} as {1}: {2}",
     "try:\n    raise ValueError\nexcept ValueError as {0}:\n    {1}",
     "match {{'k': {0}}}:\n    case {{'k': {1}}}: {2}",
@@ -172,3 +175,23 @@ def test_any_text_is_parsed_or_has_an_error(text: str) -> None:
     code = read_code(text)
     # Then it compiles, or it has an error
     assert code.error is not None or isinstance(code.tree, ast.Module)
+
+
+@pytest.mark.parametrize(
+    ("body", "needed"),
+    [
+        ("x = x", {"x"}),
+        ("x += 1", {"x"}),
+        ("x = [i for i in x]", {"x"}),
+        ("def m(self, v=v): ...\n    v = 1", {"v"}),
+        ("@d\n    def d(self): ...", {"d"}),
+        ("import os\n    y = os.path", set()),
+        ("from os import path as p\n    y = p", set()),
+        ("def m(self): ...\n    n = m", set()),
+        ("try: ...\n    except ValueError as e:\n        z = e", set()),
+        ("if True:\n        x = 1\n    y = x", set()),
+        ("for i in (): j = i", set()),
+    ],
+)
+def test_a_class_body_needs_what_it_reads_before_it_binds_it(body, needed):
+    assert set(unresolved(read_code(f"class A:\n    {body}"), ())) == needed

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from nbflow.sources.discovery import find_dag_files, may_define_dag
-from nbflow.sources.loading import Loaded, SourceError, load_source
+from nbflow.sources.loading import Loaded, load_source
+from nbflow.sources.units import SourceError
 
 DAG_FILE = """\
 from nbflow.authoring.dag import DAG

@@ -131,7 +131,5 @@ def test_in_a_home_that_is_not_writable_progress_is_not_stored_and_one_line_is_l
     item = Progress(home).note("quiz", "dags", "1", passed=True, now=NOW)
     # Then the item is returned, and one line says why it is not stored
     assert item == Item(1, "2024-03-01T09:00:00+00:00")
-    assert [record.getMessage() for record in caplog.records] == [
-        f"The progress cannot be stored: File exists: {home}"
-    ]
+    assert [record.getMessage() for record in caplog.records] == [f"The progress cannot be stored: File exists: {home}"]
     assert Progress(home).items("quiz", "dags") == {}

@@ -24,7 +24,7 @@ def now() -> datetime:
 
 @pytest.fixture
 def forex() -> GraphView:
-    """A run in the middle: a branch was skipped, one task waits for its second try."""
+    """A running run: a branch was skipped, one task waits for its second try."""
     rows = [
         ("wait_for_rates", "success", 2.1, ""),
         ("download", "success", 0.8, ""),
@@ -55,7 +55,7 @@ def forex() -> GraphView:
 
 @pytest.fixture(scope="module")  # one at a time in a process: its loop would be in the way of other files' tests
 def browser(chromium_path: str) -> Iterator[Any]:
-    """Chromium. Without one the tests are skipped; where CI=true they fail, since there it must be."""
+    """Chromium. Without it the tests are skipped, or fail if CI=true."""
     from playwright import sync_api
 
     with sync_api.sync_playwright() as playwright:

@@ -32,7 +32,7 @@ class Element:
 
     @property
     def text(self) -> str:
-        """All text within, spaces made one."""
+        """All text of the element, with runs of white space as one space."""
         parts = (child if isinstance(child, str) else child.text for child in self.children)
         return " ".join(" ".join(parts).split())
 

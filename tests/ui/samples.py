@@ -1,4 +1,4 @@
-"""The moment and the place at which the views of these tests are seen."""
+"""The time, in its zone, at which these tests show views."""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo

@@ -15,31 +15,31 @@ from tests.ui.samples import BERLIN, NOW
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (None, "–"), (-1, "0 ms"), (0.0004, "0 ms"), (0.05, "50 ms"), (0.1, "0.1 s"), (9.94, "9.9 s"), (9.96, "10 s"),
         (59.4, "59 s"), (59.6, "1 min"), (125, "2 min 5 s"), (3600, "1 h"),
         (77_160, "21 h 26 min"), (266_400, "3 d 2 h"),
     ],
 )  # fmt: skip
-def test_durations_name_their_units(seconds: float | None, said: str) -> None:
-    assert formatting.duration(seconds) == said
+def test_durations_name_their_units(seconds: float | None, text: str) -> None:
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
-    ("delta", "said"),
+    ("delta", "text"),
     [
         (timedelta(hours=21, minutes=26), "in 21 h 26 min"),
         (timedelta(seconds=-3.2), "3 s ago"),
         (timedelta(milliseconds=400), "now"),
     ],
 )
-def test_a_relative_time_carries_the_exact_one(delta: timedelta, said: str) -> None:
+def test_a_relative_time_comes_with_the_exact_one(delta: timedelta, text: str) -> None:
     at = NOW + delta
-    assert formatting.relative(at, NOW) == formatting.When(said, formatting.exact(at))
+    assert formatting.relative(at, NOW) == formatting.When(text, formatting.exact(at))
 
 
-def test_a_run_whose_time_has_come_is_due() -> None:
+def test_a_run_that_is_late_is_due() -> None:
     assert formatting.next_run(NOW + timedelta(minutes=1), NOW) == "next in 1 min"
     assert formatting.next_run(NOW - timedelta(hours=3), NOW) == "next is due"
 
@@ -54,14 +54,14 @@ def test_a_naive_time_is_refused() -> None:
         formatting.short_time(datetime(2026, 1, 1))
 
 
-def test_the_night_of_25_october_has_an_hour_more() -> None:
-    """Given two midnights in Berlin with the clocks' change between, when subtracted, then 25 hours have passed."""
+def test_the_night_of_25_october_has_one_more_hour() -> None:
+    """Given two midnights in Berlin with a DST change between, when subtracted, then 25 hours have passed."""
     start, end = datetime(2026, 10, 25, tzinfo=BERLIN), datetime(2026, 10, 26, tzinfo=BERLIN)
     assert formatting.between(start, end) == 25 * 3600
 
 
 @pytest.mark.parametrize(
-    ("task", "said"),
+    ("task", "text"),
     [
         (TaskView(task_id="t", state="success", duration=0.8), "0.8 s"),
         (TaskView(task_id="t", state="success", duration=0.8, try_number=2), "0.8 s · try 2"),
@@ -73,15 +73,15 @@ def test_the_night_of_25_october_has_an_hour_more() -> None:
         (TaskView(task_id="t"), ""),
     ],
 )  # fmt: skip
-def test_the_note_of_a_task_says_what_its_state_means_now(task: TaskView, said: str) -> None:
-    assert formatting.note(task, NOW) == said
+def test_the_note_of_a_task_depends_on_its_state_and_the_time(task: TaskView, text: str) -> None:
+    assert formatting.note(task, NOW) == text
 
 
 @given(st.text(max_size=60), st.floats(20, 300))
-def test_a_cut_text_fits(text: str, width: float) -> None:
+def test_a_truncated_text_fits(text: str, width: float) -> None:
     assert text_width(fit(text, width)) <= max(width, text_width("…"))
 
 
-def test_a_cut_keeps_both_ends_of_a_name() -> None:
+def test_a_truncated_name_keeps_both_ends() -> None:
     cut = fit("load_orders_from_germany", 100)
     assert (cut[:6], cut[-2:], "…" in cut) == ("load_o", "ny", True)

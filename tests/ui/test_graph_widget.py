@@ -1,4 +1,4 @@
-"""The browser module on a model that is made of an object: no server, no kernel, a real Chromium."""
+"""The browser module with a plain object as its model, in Chromium: no server, no kernel."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def colour(value: str) -> str:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_each_state_has_its_colour_its_glyph_and_its_word(shown: Callable[..., Any], theme: str) -> None:
+def test_each_state_has_its_colour_its_glyph_and_its_name(shown: Callable[..., Any], theme: str) -> None:
     tasks = tuple(TaskView(task_id=f"t_{s}", state=s) for s in glyphs())
     page = shown(GraphView(dag_id="x", tasks=tasks, run="r", run_state="running"), theme=theme)
     seen = page.eval_on_selector_all(
@@ -59,7 +59,7 @@ def test_each_state_has_its_colour_its_glyph_and_its_word(shown: Callable[..., A
 
 
 def test_states_are_patched_in_place(shown: Callable[..., Any], forex: GraphView) -> None:
-    """Given a mounted graph, when a state changes, then the same element shows it, and a screen reader is told."""
+    """Given a mounted graph, when a state changes, then the same element shows it, and the live region announces it."""
     page = shown(forex)
     page.evaluate("window.before = document.querySelector('[data-task-id=load]')")
     push_states(page, forex.with_states({"load": {"state": "success", "duration": 0.6, "due": None}}))
@@ -70,7 +70,7 @@ def test_states_are_patched_in_place(shown: Callable[..., Any], forex: GraphView
     assert page.locator(".nf-legend .nf-chip").all_text_contents() == ["success 5", "skipped 1", "none 1"]
 
 
-def test_the_header_and_footer_say_what_stands_behind_the_graph(shown: Callable[..., Any], forex: GraphView) -> None:
+def test_the_header_shows_the_run_and_the_footer_its_origin(shown: Callable[..., Any], forex: GraphView) -> None:
     page = shown(forex)
     header = page.inner_text(".nf-bar >> nth=0")
     assert [part for part in header.split("\n") if part] == [
@@ -98,7 +98,7 @@ def test_a_click_opens_the_panel_and_escape_closes_it(shown: Callable[..., Any],
     page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 1, "data": details})
     page.wait_for_selector(".nf-why")
     assert page.inner_text(".nf-why").split("\n") == [
-        "Waits for its second try.", "<b>retries=3", "To go on: %dag clear forex load",
+        "Waits for its second try.", "<b>retries=3", "Next step: %dag clear forex load",
     ]  # fmt: skip
     page.click("text=Log")
     assert page.inner_text(".nf-log").strip() == "06:03:02 ERROR   load <img src=x onerror=alert(1)>"
@@ -110,7 +110,7 @@ def test_a_click_opens_the_panel_and_escape_closes_it(shown: Callable[..., Any],
     assert page.evaluate("document.activeElement.dataset.taskId") == "load"
 
 
-def test_the_panel_keeps_its_place_while_states_change(shown: Callable[..., Any], forex: GraphView) -> None:
+def test_the_panel_keeps_its_tab_while_states_change(shown: Callable[..., Any], forex: GraphView) -> None:
     page = shown(forex)
     page.click("[data-task-id=load]")
     page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 1, "data": {"why": {"headline": "Waits."}}})
@@ -122,7 +122,7 @@ def test_the_panel_keeps_its_place_while_states_change(shown: Callable[..., Any]
     assert page.inner_text(".nf-why") == "Waits."
 
 
-def test_an_answer_that_comes_too_late_does_not_fill_another_tasks_panel(
+def test_a_late_reply_does_not_fill_the_panel_of_another_task(
     shown: Callable[..., Any], forex: GraphView
 ) -> None:
     page = shown(forex)
@@ -136,14 +136,14 @@ def test_an_answer_that_comes_too_late_does_not_fill_another_tasks_panel(
     assert page.inner_text(".nf-why") == "of report"
 
 
-def test_a_refusal_is_said_in_the_panel(shown: Callable[..., Any], forex: GraphView) -> None:
+def test_an_error_reply_is_shown_in_the_panel(shown: Callable[..., Any], forex: GraphView) -> None:
     page = shown(forex)
     page.click("[data-task-id=load]")
     page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 1, "error": "The store is busy."})
     page.wait_for_selector("text=The store is busy.")
 
 
-def test_what_cannot_be_undone_asks_first(shown: Callable[..., Any], forex: GraphView) -> None:
+def test_an_action_with_confirm_needs_a_second_press(shown: Callable[..., Any], forex: GraphView) -> None:
     page = shown(forex)
     page.click("[data-task-id=load]")
     actions = [
@@ -163,7 +163,7 @@ def test_what_cannot_be_undone_asks_first(shown: Callable[..., Any], forex: Grap
     page.wait_for_selector("text=Cleared 1 task.")
 
 
-def test_arrow_keys_walk_along_the_edges(shown: Callable[..., Any], forex: GraphView) -> None:
+def test_arrow_keys_move_along_the_edges(shown: Callable[..., Any], forex: GraphView) -> None:
     page = shown(forex)
     page.focus("[data-task-id=wait_for_rates]")
     walked = []
@@ -227,7 +227,7 @@ def test_a_wide_graph_scrolls_in_its_box_and_can_be_fitted(shown: Callable[..., 
 
 
 @pytest.mark.parametrize(("motion", "animation"), [("no-preference", "nf-turn"), ("reduce", "none")])
-def test_running_turns_unless_motion_is_unwelcome(shown: Callable[..., Any], motion: str, animation: str) -> None:
+def test_running_rotates_except_with_reduced_motion(shown: Callable[..., Any], motion: str, animation: str) -> None:
     graph = GraphView(
         dag_id="x", tasks=(TaskView(task_id="t", state="running", since=NOW),), run="r", run_state="running"
     )
@@ -235,7 +235,7 @@ def test_running_turns_unless_motion_is_unwelcome(shown: Callable[..., Any], mot
     assert page.eval_on_selector(".nf-node .nf-glyph", "e => getComputedStyle(e).animationName") == animation
 
 
-def test_empty_and_unknown_are_shown_in_words(shown: Callable[..., Any]) -> None:
+def test_an_empty_graph_and_an_unknown_state_are_shown_as_text(shown: Callable[..., Any]) -> None:
     page = shown(GraphView(dag_id="x"))
     assert page.inner_text(".nf-empty") == "This DAG has no tasks yet."
     odd = GraphView(dag_id="x", tasks=(TaskView(task_id="t", state="hibernating"),), run="r", run_state="odd")
@@ -244,15 +244,15 @@ def test_empty_and_unknown_are_shown_in_words(shown: Callable[..., Any]) -> None
     assert page.inner_text(".nf-legend") == "hibernating 1"
 
 
-def test_a_phone_shows_everything_within_its_width(shown: Callable[..., Any], forex: GraphView) -> None:
+def test_the_view_fits_the_width_of_a_phone(shown: Callable[..., Any], forex: GraphView) -> None:
     page = shown(forex, viewport={"width": 390, "height": 800})
     page.evaluate("document.querySelector('#root').style.width = 'auto'")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_new_states_change_what_differs_and_build_nothing_anew(shown: Callable[..., Any]) -> None:
-    """How long that takes is a row of `make bench`."""
-    # Given a graph of many tasks, and somebody who notes what changes in the page
+def test_new_states_change_only_the_nodes_that_differ(shown: Callable[..., Any]) -> None:
+    """`make bench` measures the time."""
+    # Given a graph of many tasks, and an observer of the page's elements
     page = shown(many_tasks(300))
     page.evaluate(
         """() => { window.nodes = [...document.querySelectorAll(".nf-node")]; window.changed = new Set();
@@ -267,14 +267,14 @@ def test_new_states_change_what_differs_and_build_nothing_anew(shown: Callable[.
     one = page.evaluate("async () => { await null; const seen = [...changed]; changed.clear(); return seen; }")
     page.evaluate(few, [f"t{i}" for i in range(300)])
     rest = page.evaluate("async () => { await null; return [...changed]; }")
-    # Then that one changed alone, then the others alone, and the nodes are still the same ones
+    # Then first that node alone changed, then the others alone, and all nodes are the same elements
     assert one == ["t7"]
     assert sorted(rest) == sorted(f"t{i}" for i in range(300) if i != 7)
     assert page.evaluate("nodes.every((node, i) => node === document.querySelectorAll('.nf-node')[i])")
     assert page.locator("[data-state=running]").count() == 300
 
 
-def test_nothing_is_left_after_unmounting(shown: Callable[..., Any], forex: GraphView) -> None:
+def test_unmounting_removes_all_elements_and_listeners(shown: Callable[..., Any], forex: GraphView) -> None:
     page = shown(forex)
     assert page.evaluate("window.model.count()") > 0
     page.evaluate("window.unmount()")
@@ -282,10 +282,10 @@ def test_nothing_is_left_after_unmounting(shown: Callable[..., Any], forex: Grap
 
 
 @pytest.mark.parametrize(("theme", "scheme"), [("light", "dark"), ("dark", "light")])
-def test_a_picture_follows_the_pages_theme_and_not_the_systems(
+def test_a_picture_follows_the_theme_of_the_page_and_not_of_the_system(
     new_page: Callable[..., Any], forex: GraphView, theme: str, scheme: str
 ) -> None:
-    """Given a dark notebook on a light system (or the reverse), when it is shown, then it is as the notebook."""
+    """Given a dark notebook on a light system (or the reverse), when it is shown, then it has the notebook's theme."""
     body = graph_bundle(forex, NOW).html
     light = "true" if theme == "light" else "false"
     files = {"nbflow.test/": ("text/html", f'<!doctype html><body data-jp-theme-light="{light}">{body}')}

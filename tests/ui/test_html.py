@@ -1,4 +1,4 @@
-"""Cell outputs: what they say in words, with and without their styles, and that data never becomes markup."""
+"""Cell outputs: their words with and without styles, and that data never becomes markup."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.ui.samples import NOW
 
 
 class Untrusted(HTMLParser):
-    """What an untrusted notebook is left with: no style sheets, no SVG tags (their text stays), no scripts."""
+    """The HTML of an untrusted notebook: no style sheets, no SVG tags (their text stays), no scripts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def words(bundle: Bundle) -> str:
 
 
 def every_view(text: str) -> list[Bundle]:
-    """One bundle of each kind, with `text` wherever a user's text may come."""
+    """One bundle of each kind, with `text` in each place of a user's text."""
     event = EventRow(at=NOW, subject=text, to_state=text, from_state=text, cause=text, actor=text)
     planned = PlannedRun(logical_date=NOW, action="make", reason=text, state=text)
     listed = DagListRow(dag_id=text, schedule=text, latest=text, tags=(text,), owners=(text,))
@@ -113,12 +113,12 @@ TAGS = {
 )
 def test_data_never_becomes_markup(text: str) -> None:
     for bundle in every_view(text):
-        seen = untrusted(bundle)
-        assert seen.tags <= TAGS
-        names = {name for name, _ in seen.attributes}
+        parsed = untrusted(bundle)
+        assert parsed.tags <= TAGS
+        names = {name for name, _ in parsed.attributes}
         assert not [name for name in names if name.startswith("on") or name == "href"]
         assert all(
-            (value or "").startswith("data:image/svg+xml;base64,") for name, value in seen.attributes if name == "src"
+            (value or "").startswith("data:image/svg+xml;base64,") for name, value in parsed.attributes if name == "src"
         )
         parse(bundle.html)
 
@@ -148,24 +148,24 @@ def test_the_picture_is_an_image_that_an_untrusted_notebook_shows(forex: GraphVi
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "share"), [(1_000, 1.0), (390, 0.75)])
-def test_a_narrow_page_scrolls_a_picture_rather_than_make_it_unreadable(
+def test_a_narrow_page_scrolls_a_picture_at_three_quarters_of_its_size(
     forex: GraphView, new_page: Callable[..., Any], width: int, share: float
 ) -> None:
-    # Given a graph of some 900 pixels, on a page as wide as a notebook's or as a phone
+    # Given a graph of some 900 pixels, on a page as wide as a notebook or as a phone
     page = new_page({"/": ("text/html", html.graph_bundle(forex, NOW).html)}, viewport={"width": width, "height": 600})
     page.goto("http://localhost/")
-    # Then it has its own size where there is room for it, and never less than three quarters of it
+    # Then it has its full size if there is room, and else three quarters of it
     image = page.locator("img")
     drawn, own = image.evaluate("image => [image.getBoundingClientRect().width, Number(image.getAttribute('width'))]")
     assert drawn == pytest.approx(own * share, abs=1)
-    # And it is its box that scrolls, not the page
+    # And its box scrolls, not the page
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_graphs_text_lists_its_tasks_with_what_they_come_after(forex: GraphView) -> None:
+def test_the_text_of_a_graph_lists_its_tasks_with_their_upstream(forex: GraphView) -> None:
     assert html.graph_text(forex, NOW) == (
         "DAG forex · 0 6 * * 1-5 · run 2026-11-20 running · next in 21 h 26 min (2026-11-21 03:29:03 CET)\n"
-        "TASK                STATE         NOTE                AFTER\n"
+        "TASK                STATE         NOTE                UPSTREAM\n"
         "wait_for_rates      success       2.1 s               –\n"
         "download            success       0.8 s               wait_for_rates\n"
         "validate            success       0.2 s               download\n"
@@ -178,8 +178,8 @@ def test_the_graphs_text_lists_its_tasks_with_what_they_come_after(forex: GraphV
     )
 
 
-def test_the_list_says_what_is_wrong_and_what_comes_next() -> None:
-    """The words of the list as an untrusted notebook shows them: states in words, nothing from inside a drawing."""
+def test_the_list_shows_failures_and_the_next_runs() -> None:
+    """The text of the list in an untrusted notebook: states as words, no text of an SVG."""
     rows = [
         DagListRow(
             dag_id="forex", schedule="0 6 * * 1-5", latest="failed",
@@ -197,33 +197,33 @@ def test_the_list_says_what_is_wrong_and_what_comes_next() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bundle", "said"),
+    ("bundle", "message"),
     [
         (html.dags_bundle(DagListView(), NOW), "%%dag hello --schedule @daily"),
         (html.runs_bundle(RunsView(dag_id="x"), NOW), "%dag run x"),
         (html.tasks_bundle(TaskInstancesView(), NOW), "no tasks yet"),
         (html.log_bundle(TaskLogView(title="t")), "empty so far"),
-        (html.import_errors_bundle(ImportErrorsView(), NOW), "Every DAG file loads."),
-        (html.backfill_bundle(BackfillView(dag_id="x")), "No run falls into this range."),
-        (html.grid_bundle(GridView(dag_id="x")), "No run of x yet."),
-        (html.gantt_bundle(GanttView(dag_id="x")), "Nothing has started yet."),
+        (html.import_errors_bundle(ImportErrorsView(), NOW), "All DAG files were imported without errors."),
+        (html.backfill_bundle(BackfillView(dag_id="x")), "No data interval lies in this range."),
+        (html.grid_bundle(GridView(dag_id="x")), "x has no run yet."),
+        (html.gantt_bundle(GanttView(dag_id="x")), "No task has started yet."),
     ],
 )
-def test_an_empty_view_says_what_to_do(bundle: Bundle, said: str) -> None:
-    assert said in bundle.text
+def test_an_empty_view_shows_what_to_do(bundle: Bundle, message: str) -> None:
+    assert message in bundle.text
     if not bundle.svg:
-        assert said in words(bundle)
+        assert message in words(bundle)
 
 
-def test_a_thousand_rows_are_cut_with_the_way_to_narrow_them() -> None:
+def test_a_list_of_a_thousand_rows_is_truncated_with_a_hint_to_narrow_it() -> None:
     rows = tuple(RunRow(run_id=f"r{i}", state="success") for i in range(1_204))
     bundle = html.runs_bundle(RunsView(rows=rows), NOW)
-    assert "500 of 1,204 shown. Narrow it with --state or --since." in words(bundle)
-    assert bundle.text.splitlines()[-1] == "500 of 1,204 shown. Narrow it with --state or --since."
+    assert "500 of 1,204 shown. To narrow the list: --state or --since." in words(bundle)
+    assert bundle.text.splitlines()[-1] == "500 of 1,204 shown. To narrow the list: --state or --since."
     assert len(parse(bundle.html).one("table").rows) == MAX_ROWS
 
 
-def test_a_timeline_has_its_events_with_their_causes_below_it() -> None:
+def test_a_timeline_lists_its_events_with_their_causes() -> None:
     events = (
         EventRow(seq=1, at=NOW, subject="2026-11-20 load", to_state="failed", cause="its code raised"),
         EventRow(seq=2, at=NOW, subject="2026-11-20 report", to_state="upstream_failed", cause="load failed"),
@@ -237,23 +237,23 @@ def test_a_timeline_has_its_events_with_their_causes_below_it() -> None:
         ["2026-11-20 06:03:03 CET", "2026-11-20 load", "failed", "its code raised"],
         ["2026-11-20 06:03:03 CET", "2026-11-20 report", "upstream_failed", "load failed"],
     ]
-    assert "Assumed: no code" in words(bundle)
+    assert "Assumptions: no code" in words(bundle)
 
 
-def test_a_search_without_a_hit_says_what_was_searched() -> None:
+def test_a_search_without_a_match_counts_the_searched_lines() -> None:
     view = TaskLogView(title="load, try 1", search="o'clock", searched=1_204)
 
     assert html.log_bundle(view).text.splitlines()[1] == """No line holds "o'clock"; 1,204 lines were searched."""
 
 
-def test_the_list_names_the_dags_that_it_leaves_out() -> None:
+def test_the_list_names_the_stale_dags() -> None:
     bundle = html.dags_bundle(DagListView(rows=(DagListRow(dag_id="sales"),), stale=("old", "older")), NOW)
 
-    assert bundle.text.splitlines()[-1] == "Left out, since no file defines them any more: old, older"
-    assert "Left out, since no file defines them any more: old, older" in words(bundle)
+    assert bundle.text.splitlines()[-1] == "Not listed, because no file defines them any more: old, older"
+    assert "Not listed, because no file defines them any more: old, older" in words(bundle)
 
 
-def test_a_log_keeps_its_end_and_loses_its_escapes() -> None:
+def test_a_long_log_shows_its_end_without_escapes() -> None:
     lines = tuple(LogLine(message=f"\x1b[31mline {i}\x1b[0m\x07", at=NOW) for i in range(1_500))
     bundle = html.log_bundle(TaskLogView(title="load, try 1", lines=lines, dropped=10))
     text = bundle.text.splitlines()
@@ -263,7 +263,7 @@ def test_a_log_keeps_its_end_and_loses_its_escapes() -> None:
     assert len(text) == 1_002
 
 
-def test_why_gives_the_answer_its_grounds_and_the_way_out() -> None:
+def test_why_shows_the_headline_its_grounds_and_the_commands() -> None:
     view = WhyTaskView(
         subject="forex.load", state="up_for_retry", headline="Waits for its second try.", grounds=("retries=3",),
         ways_out=(way("tasks clear", "forex", "load"), way("dags unpause", "forex")),
@@ -271,11 +271,11 @@ def test_why_gives_the_answer_its_grounds_and_the_way_out() -> None:
     assert html.why_bundle(view).text == (
         "forex.load is up_for_retry: Waits for its second try.\n"
         "  retries=3\n"
-        "  To go on: nbflow tasks clear forex load or nbflow dags unpause forex"
+        "  Next step: nbflow tasks clear forex load or nbflow dags unpause forex"
     )
 
 
-def test_why_spells_commands_as_its_surface_does_and_names_each_once() -> None:
+def test_why_spells_commands_as_its_surface_does_and_shows_each_once() -> None:
     unpause = way("dags unpause", "forex")
     reason = f"DAG forex is paused. Unpause it with: {unpause}"
 
@@ -292,7 +292,7 @@ def test_why_spells_commands_as_its_surface_does_and_names_each_once() -> None:
     assert html.why_run_bundle(of_run, NOW, spell).text.endswith("DAG forex is paused. Unpause it with: %unpause forex")
 
 
-def test_a_backfill_says_how_many_runs_it_makes_reruns_and_refuses() -> None:
+def test_a_backfill_counts_the_runs_that_it_creates_reruns_and_refuses() -> None:
     def run(day: int, action: str, reason: str = "") -> PlannedRun:
         at = datetime(2026, 10, day, 6, tzinfo=NOW.tzinfo)
         return PlannedRun(
@@ -301,25 +301,25 @@ def test_a_backfill_says_how_many_runs_it_makes_reruns_and_refuses() -> None:
 
     view = BackfillView(dag_id="forex", runs=(run(24, "make"), run(25, "rerun"), run(26, "refuse", "it runs")))
     assert html.backfill_bundle(view).text == (
-        "Backfill forex: 1 run will be made, 1 rerun, 1 refused.\n"
+        "Backfill forex: 1 run will be created, 1 rerun, 1 refused.\n"
         "LOGICAL DATE           INTERVAL                                              ACTION  REASON\n"
         "2026-10-24 06:00 CEST  2026-10-24 06:00 CEST to 2026-10-25 06:00 CET (25 h)  make    –\n"
         "2026-10-25 06:00 CET   2026-10-25 06:00 to 2026-10-26 06:00 CET              rerun   –\n"
         "2026-10-26 06:00 CET   2026-10-26 06:00 to 2026-10-27 06:00 CET              refuse  it runs\n"
-        "dry run: nothing has been written"
+        "dry run: no run was created"
     )
 
 
 @given(st.lists(st.tuples(st.text(max_size=12), st.text(max_size=12)), min_size=1, max_size=6))
 def test_the_columns_of_a_text_table_are_aligned(rows: list[tuple[str, str]]) -> None:
-    """Given any cells, when written as text, then every line's second column starts at the same place."""
+    """Given any cells, when rendered as text, then the second column of each line starts at the same place."""
     cells = tuple((Cell(text="x" + a), Cell(text="|" + b)) for a, b in rows)
     lines = text_table(Table(columns=("first", "|second"), rows=cells)).split("\n")
     starts = {display_width(line[: line.index("  |")]) + 2 for line in lines if "  |" in line}
     assert len(starts) == 1
 
 
-def test_a_column_without_content_is_left_out() -> None:
+def test_a_column_without_content_is_omitted() -> None:
     table = Table(columns=("a", "b"), rows=(("1", ""), ("2", "")))
     assert text_table(table) == "A\n1\n2"
     assert [head.text for head in parse(html_table(table)).all("th")] == ["a"]

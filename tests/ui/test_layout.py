@@ -1,4 +1,4 @@
-"""The layout's promises, held against random graphs."""
+"""Properties of the layout, for random graphs."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_frame_holds_its_members_and_nothing_else(graph: Graph) -> None:
 
 @settings(deadline=None)
 @given(graphs())
-def test_frames_are_nested_as_their_groups_or_apart(graph: Graph) -> None:
+def test_frames_are_nested_as_their_groups_or_disjoint(graph: Graph) -> None:
     groups = graph[2]
     frames = layout(*graph).frames
     wrong = []
@@ -130,8 +130,8 @@ def test_a_chain_is_one_straight_line() -> None:
     assert [route.path for route in drawn.routes] == ["M100 19H144", "M244 19H288", "M388 19H432"]
 
 
-def test_a_group_that_is_left_and_entered_again_still_reads_rightwards() -> None:
-    """Given a task in a group, one outside and one inside again, when drawn, then no edge turns back."""
+def test_the_edges_of_a_group_that_is_left_and_entered_again_go_rightwards() -> None:
+    """Given a chain of a task in a group, one outside and one inside, when drawn, then no edge goes backwards."""
     nodes = boxes_of("axb", a="g", b="g")
     drawn = layout(nodes, [("a", "x"), ("x", "b")], [Group(id="g")])
     left = {box.id: box.x for box in drawn.nodes}
@@ -139,13 +139,13 @@ def test_a_group_that_is_left_and_entered_again_still_reads_rightwards() -> None
     assert not overlap(drawn.frames[0], next(b for b in drawn.nodes if b.id == "x"))
 
 
-def test_a_cycle_that_folding_made_turns_one_edge_round() -> None:
+def test_in_a_cycle_made_by_folding_one_edge_is_reversed() -> None:
     drawn = layout(boxes_of("gx"), [("g", "x"), ("x", "g")])
     assert [(r.source, r.target, r.back) for r in drawn.routes] == [("g", "x", False), ("x", "g", True)]
     assert drawn.routes[0].points == drawn.routes[1].points
 
 
-def test_an_edge_label_finds_room() -> None:
+def test_there_is_room_for_an_edge_label() -> None:
     drawn = layout(boxes_of("ab"), [("a", "b")], label_widths={("a", "b"): 200})
     assert drawn.nodes[1].x - (drawn.nodes[0].x + drawn.nodes[0].w) >= 200
 
@@ -168,15 +168,15 @@ def test_an_empty_graph_is_an_empty_picture() -> None:
         (boxes_of("a", a="g"), [], [Group(id="g", parent="g")], "contains itself"),
     ],
 )
-def test_a_broken_graph_is_refused_with_its_fault(
+def test_an_invalid_graph_is_refused_with_its_error(
     nodes: list[Node], edges: list[Edge], groups: list[Group], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         layout(nodes, edges, groups)
 
 
-#: Graphs of bench/graphs.py -> the first digits of their layout's digest. These were taken before the layout was made
-#: faster, which changed no picture. Who changes pictures on purpose takes them anew, and says what got better.
+#: Graphs of bench/graphs.py -> the first digits of their layout's digest, from before an optimisation that changed no
+#: picture. After an intended change of pictures compute them again.
 PICTURES = {
     "chain of 300": "ea2995bc4b2b44b0",
     "fan of 300": "eab169c8a38aef2b",
@@ -197,7 +197,7 @@ def digest_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_pictures_stay_as_they_were(name: str) -> None:
+def test_pictures_are_unchanged(name: str) -> None:
     assert digest_of(name) == PICTURES[name]
 
 

@@ -1,4 +1,4 @@
-"""What a notebook holds after its run, through a real kernel and real widgets."""
+"""The outputs of a notebook after its execution, with a real kernel and real widgets."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ view.finish()
 """
 
 
-def test_a_saved_notebook_holds_the_final_picture_and_no_dead_widget(
+def test_a_saved_notebook_holds_the_final_picture_and_no_widget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given a cell that shows a run live, when nbclient has executed it, then its output is the final state, whole."""
+    """Given a cell that shows a live run, when nbclient has executed it, then its output is the final picture."""
     import nbclient
     import nbformat
 

@@ -1,4 +1,4 @@
-"""Pictures: well-formed, safe, readable without colour, and capped."""
+"""Pictures: well-formed, safe, legible without colour, and limited in size."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def parsed(picture: Picture) -> ET.Element:
     return ET.fromstring(picture.svg)
 
 
-def said(root: ET.Element) -> list[str]:
+def texts(root: ET.Element) -> list[str]:
     return [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
-def test_every_state_has_colours_in_both_themes_and_a_glyph_of_its_own() -> None:
+def test_every_state_has_colours_in_both_themes_and_a_unique_glyph() -> None:
     states = {state.value for state in TaskState}
     assert set(glyphs()) == states
     assert all(set(palette.states) == states for palette in palettes())
@@ -58,19 +58,19 @@ def test_a_task_shows_its_state_as_colour_glyph_and_word(forex: GraphView, now: 
     assert [t.text for t in load.findall("s:text", NS)] == ["load", "try 2 of 4 in 38 s"]
 
 
-def test_the_graph_says_what_stands_behind_it(forex: GraphView, now: datetime) -> None:
+def test_the_graph_has_a_description_and_its_footer(forex: GraphView, now: datetime) -> None:
     picture = graph_svg(forex, now)
     root = parsed(picture)
     assert root.get("role") == "img"
     assert root.get("aria-label") == (
         "Graph of forex, run 2026-11-20 running, 7 tasks: up_for_retry 1, success 4, skipped 1, none 1"
     )
-    texts = said(root)
+    shown = texts(root)
     assert "version 7 · forex.ipynb, cell 3 · scheduler running (pid 4121)" in [
         (t.tail or "") for t in root.iter("{http://www.w3.org/2000/svg}title")
     ]
     for words in ("forex", "0 6 * * 1-5", "run 2026-11-20 running", "success 4", "moves > 1 %"):
-        assert words in texts
+        assert words in shown
 
 
 def test_the_same_graph_is_the_same_picture(forex: GraphView, now: datetime) -> None:
@@ -111,8 +111,8 @@ def test_any_text_gives_a_well_formed_picture(name: str) -> None:
     ET.fromstring(graph_svg(graph).svg.encode("utf-8"))
 
 
-def test_an_empty_dag_says_what_to_do() -> None:
-    assert any("no tasks yet" in text for text in said(parsed(graph_svg(GraphView(dag_id="x")))))
+def test_an_empty_dag_shows_what_to_do() -> None:
+    assert any("no tasks yet" in text for text in texts(parsed(graph_svg(GraphView(dag_id="x")))))
 
 
 def many(number: int, *, group: str = "") -> GraphView:
@@ -139,7 +139,7 @@ def test_too_many_edges_are_counted_and_not_drawn() -> None:
     assert "120 nodes with 3,600 edges are too many to draw" in picture.svg
 
 
-def test_above_sixty_tasks_groups_start_folded() -> None:
+def test_groups_of_more_than_sixty_tasks_start_folded() -> None:
     assert [n.id for n in scene(folded_for_size(many(60, group="g"))).nodes][:2] == ["t0", "t1"]
     folded = scene(folded_for_size(many(61, group="g")))
     assert [(n.id, n.kind, len(n.members), n.label) for n in folded.nodes] == [("g", "group", 61, "g (61)")]
@@ -157,7 +157,7 @@ def test_a_folded_group_shows_the_state_that_matters_most() -> None:
     assert [t.text for t in node.findall("s:text", NS)] == ["▸ g (4)", "1 of 4 done"]
 
 
-def test_folding_keeps_the_edges_of_the_members_and_drops_those_within() -> None:
+def test_a_folded_group_has_the_outer_edges_of_its_members() -> None:
     graph = GraphView(
         dag_id="x",
         tasks=tuple(TaskView(task_id=t, group="g" if t in "bc" else "") for t in "abcd"),
@@ -168,7 +168,7 @@ def test_folding_keeps_the_edges_of_the_members_and_drops_those_within() -> None
 
 
 @pytest.mark.parametrize(("mapped", "shown"), [(None, "t"), (3, "t [3]"), (0, "t [0]"), (-1, "t [?]")])
-def test_a_mapped_task_says_how_many_it_is(mapped: int | None, shown: str) -> None:
+def test_a_mapped_task_shows_its_length(mapped: int | None, shown: str) -> None:
     assert scene(GraphView(dag_id="x", tasks=(TaskView(task_id="t", mapped=mapped),))).nodes[0].label == shown
 
 
@@ -192,11 +192,11 @@ def test_the_gantt_draws_lengths_in_proportion() -> None:
     ax, aw, bx, bw = (float(v) for r in (a, b) for v in (r.get("x") or 0, r.get("width") or 0))
     assert bw == pytest.approx(3 * aw, abs=0.2)
     assert bx == pytest.approx(ax + aw, abs=0.2)
-    assert [t for t in said(root) if t.endswith(" s")][:3] == ["0 s", "0.5 s", "1 s"]
+    assert [t for t in texts(root) if t.endswith(" s")][:3] == ["0 s", "0.5 s", "1 s"]
 
 
-def test_the_timeline_counts_hours_and_not_the_clocks_hands() -> None:
-    """Given 25 October, when two runs lie 12 h after each midnight's, then the day with 25 hours is drawn longer."""
+def test_the_timeline_is_proportional_to_elapsed_time_and_not_to_wall_time() -> None:
+    """Given 25 October, when two runs lie 12 h after midnight, then the day of 25 hours is drawn longer."""
     start = datetime(2026, 10, 24, tzinfo=BERLIN)
     midnights = [datetime(2026, 10, day, tzinfo=BERLIN) for day in (24, 25, 26)]
     bars = tuple(Bar(start=m, end=m + timedelta(minutes=5), state="success") for m in midnights)
@@ -210,7 +210,7 @@ def test_the_timeline_counts_hours_and_not_the_clocks_hands() -> None:
     assert (xs[2] - xs[1]) / (xs[1] - xs[0]) == pytest.approx(25 / 24, abs=0.005)
 
 
-def test_runs_that_overlap_lie_below_each_other() -> None:
+def test_overlapping_runs_are_drawn_in_several_rows() -> None:
     bars = tuple(Bar(start=at(i * 60), end=at(i * 60 + 90), state="success") for i in range(4))
     view = TimelineView(title="x", start=at(0), end=at(600), lanes=(Lane(label="l", bars=bars),))
     root = parsed(timeline_svg(view))
@@ -218,7 +218,7 @@ def test_runs_that_overlap_lie_below_each_other() -> None:
     assert len(set(ys[:4])) == 2
 
 
-def test_the_grid_shows_the_latest_runs_and_says_what_it_left_out() -> None:
+def test_the_grid_shows_the_latest_runs_and_counts_the_others() -> None:
     runs = tuple(GridRun(run_id=f"r{i}", label=str(i), state="success", duration=i) for i in range(40))
     rows = (GridRow(label="group"), GridRow(label="t", depth=1, states=("failed", *["success"] * 39)))
     picture = grid_svg(GridView(dag_id="x", runs=runs, rows=rows))
@@ -254,8 +254,8 @@ def test_empty_and_huge_views_are_drawn_and_labelled(draw: Callable[[], Picture]
     assert re.search(r'data-nbflow-view="\w+"', picture.svg)
 
 
-def test_a_header_keeps_its_parts_apart_however_long_they_are(now: datetime) -> None:
-    """Given long names everywhere, when the header is drawn, then its chips end before what stands at the right."""
+def test_the_parts_of_a_header_never_overlap(now: datetime) -> None:
+    """Given long names, when the header is drawn, then its chips end before the text at the right."""
     graph = GraphView(
         dag_id="dag_" * 30, schedule="0 6 * * 1-5 · " * 9, run="manual__" * 20, run_state="running",
         next_run=now + timedelta(days=300), tasks=(TaskView(task_id="t"),),

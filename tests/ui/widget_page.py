@@ -1,4 +1,4 @@
-"""A page that holds the browser module on a model made of an object: no server, no kernel."""
+"""A page that mounts the browser module with a plain object as its model: no server, no kernel."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ window.unmount = widget.render({ model, el: document.querySelector("#root") });
 
 
 def files_of(graph: GraphView, *, theme: str = "light") -> dict[str, tuple[str, str]]:
-    """What a browser is to be served: url ending -> (type, text)."""
+    """The files of the page: url ending -> (type, text)."""
     drawn = scene(graph)
     traits = live.graph_traits(graph, drawn) | live.state_traits(graph, drawn, NOW) | {"version": 1}
     embedded = json.dumps(traits).replace("<", "\\u003c")
@@ -46,6 +46,6 @@ def files_of(graph: GraphView, *, theme: str = "light") -> dict[str, tuple[str, 
 
 
 def many_tasks(count: int) -> GraphView:
-    """A running run of so many tasks that nothing connects."""
+    """A running run of `count` tasks without edges."""
     tasks = tuple(TaskView(task_id=f"t{i}") for i in range(count))
     return GraphView(dag_id="x", tasks=tasks, run="r", run_state="running")

@@ -13,8 +13,7 @@ from sqlalchemy import ClauseElement, ColumnElement, Connection, Executable, bin
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from nbflow.core.spec import DagSpec
-from nbflow.store import Box
-from nbflow.store.base import ChangeToken
+from nbflow.store.base import Box, ChangeToken
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.apply_statements import CompiledStatement, Write
 from nbflow.store.sql.column_types import Moment

@@ -11,8 +11,7 @@ from sqlalchemy import Connection as Transaction
 
 from nbflow.connections import Connection
 from nbflow.errors import NbflowError, SecretsError
-from nbflow.store import Box
-from nbflow.store.base import Pool
+from nbflow.store.base import Box, Pool
 from nbflow.store.codec import DEFAULT_POOL, dump_json
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.jobs import Jobs

@@ -1,13 +1,13 @@
-// Elements without markup: every text from a DAG goes through textContent or setAttribute, so nothing can become a tag.
+// DOM helpers: every text from a DAG goes through textContent or setAttribute, so that none is parsed as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
  * @param {Element} node
- * @param {Record<string, any>} attributes  functions become listeners, false and null are left out
+ * @param {Record<string, any>} attributes  functions become event listeners; false, null and undefined are omitted
  * @param {Array<Node | string | null | undefined>} children
  */
-function dress(node, attributes, children) {
+function populate(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") node.addEventListener(name, value);
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, String(value));
@@ -18,25 +18,25 @@ function dress(node, attributes, children) {
 
 /** @param {string} tag @param {Record<string, any>} [attributes] @param {...any} children @returns {HTMLElement} */
 export function html(tag, attributes = {}, ...children) {
-  return /** @type {HTMLElement} */ (dress(document.createElement(tag), attributes, children));
+  return /** @type {HTMLElement} */ (populate(document.createElement(tag), attributes, children));
 }
 
 /** @param {string} tag @param {Record<string, any>} [attributes] @param {...any} children @returns {SVGElement} */
 export function svg(tag, attributes = {}, ...children) {
-  return /** @type {SVGElement} */ (dress(document.createElementNS(SVG, tag), attributes, children));
+  return /** @type {SVGElement} */ (populate(document.createElementNS(SVG, tag), attributes, children));
 }
 
-/** Sets text only where it differs, so that nothing is selected away or announced again. @param {Element} node @param {string} text */
+/** Sets the text if it differs, so that a selection stays and a screen reader does not repeat it. @param {Element} node @param {string} text */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** The same for an attribute: what is as it was is neither laid out nor announced again. @param {Element} node @param {string} name @param {string} value */
+/** Sets the attribute if it differs, without a needless layout or announcement. @param {Element} node @param {string} name @param {string} value */
 export function setAttribute(node, name, value) {
   if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }
 
-/** `38 s`, `5 min`, `3 h`, where there is little room. @param {number} ms */
+/** A duration in its largest unit: `38 s`, `5 min`, `3 h`. @param {number} ms */
 export function brief(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
   for (const [size, unit] of /** @type {[number, string][]} */ ([[86400, "d"], [3600, "h"], [60, "min"]])) {
@@ -45,7 +45,7 @@ export function brief(ms) {
   return `${s} s`;
 }
 
-/** `38 s`, `2 min 5 s`, `21 h 26 min`; the words of nbflow/ui/formatting.py. @param {number} ms */
+/** `38 s`, `2 min 5 s`, `21 h 26 min`, as nbflow/ui/formatting.py formats them. @param {number} ms */
 export function span(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
   if (s < 60) return `${s} s`;

@@ -1,4 +1,4 @@
-// The live graph. Python lays it out (nbflow/ui/scene.py); this draws the geometry once and then only patches states.
+// The live graph. Python computes the layout (nbflow/ui/scene.py); this module draws it once, then patches states.
 
 import { brief, html, setAttribute, setText, span, svg } from "./dom.js";
 import { createPanel } from "./panel.js";
@@ -53,7 +53,7 @@ function drawLabel(edge) {
 }
 
 /**
- * Draws the graph into `el` and returns how to feed it.
+ * Draws the graph into `el`; returns `update` and `destroy`.
  * @param {HTMLElement} el
  * @param {GraphModel} model
  * @param {Transport} transport
@@ -66,7 +66,7 @@ export function mount(el, model, transport) {
   let skew = 0;
   /** @type {string | null} */
   let open = null;
-  let asked = 0;
+  let latest = 0;
 
   const bar = html("div", { class: "nf-bar" });
   const canvas = html("div", { class: "nf-canvas" });
@@ -95,7 +95,7 @@ export function mount(el, model, transport) {
     const focused = canvas.contains(document.activeElement) ? current() : null;
     drawn = new Map(scene.nodes.map((node) => [node.id, drawNode(node)]));
     if (!scene.nodes.length) {
-      const message = scene.hidden ? `${scene.hidden} nodes are too many to draw. See the list of states.` : "This DAG has no tasks yet.";
+      const message = scene.hidden ? `${scene.hidden} nodes are too many to draw. The list of states shows them.` : "This DAG has no tasks yet.";
       canvas.replaceChildren(html("p", { class: "nf-empty" }, message));
       return;
     }
@@ -128,7 +128,7 @@ export function mount(el, model, transport) {
     };
   }
 
-  /** The node that Tab reaches. */
+  /** Id of the node in the tab order. */
   function current() {
     return canvas.querySelector('.nf-node[tabindex="0"]')?.getAttribute("data-task-id") ?? null;
   }
@@ -144,7 +144,7 @@ export function mount(el, model, transport) {
   }
 
   /**
-   * Left and right walk along edges, to the partner that is nearest in height; up and down walk the column.
+   * Left and right move along edges, to the nearest node in height; up and down move within the column.
    * @param {SceneNode} from @param {string} key
    */
   function neighbour(from, key) {
@@ -175,7 +175,7 @@ export function mount(el, model, transport) {
       if (next) focusNode(next.id);
     } else return;
     event.preventDefault();
-    event.stopPropagation(); // Jupyter's command mode listens to the same keys
+    event.stopPropagation(); // Jupyter's command mode handles the same keys
   }
 
   /** @param {string} name @param {object} args */
@@ -192,21 +192,21 @@ export function mount(el, model, transport) {
   async function openPanel(id) {
     const target = drawn.get(id);
     open = id;
-    const ticket = ++asked;
+    const ticket = ++latest;
     for (const d of drawn.values()) d.element.classList.toggle("nf-open", d.node.id === id);
     panel.open(target?.node.title ?? id, target?.state.state || "none");
     try {
       const details = await transport.request("task", { task_id: id });
-      if (ticket === asked) panel.fill(details ?? {});
+      if (ticket === latest) panel.fill(details ?? {});
     } catch (error) {
-      if (ticket === asked) panel.fail(error instanceof Error ? error.message : String(error));
+      if (ticket === latest) panel.fail(error instanceof Error ? error.message : String(error));
     }
   }
 
   function closePanel() {
     const last = open;
     open = null;
-    asked++;
+    latest++;
     panel.close();
     for (const d of drawn.values()) d.element.classList.remove("nf-open");
     if (last !== null) focusNode(last);
@@ -228,9 +228,9 @@ export function mount(el, model, transport) {
     else if (state === "running" && since !== undefined) text = `${note} for ${span(now - since)}`.trim();
     setText(target.parts.note, text);
     setAttribute(target.parts.label, "y", String(target.node.y + (text ? 16 : 23)));
-    const said = [target.node.title, state, text].filter(Boolean).join(", ");
-    setText(target.parts.title, said);
-    setAttribute(target.element, "aria-label", said);
+    const label = [target.node.title, state, text].filter(Boolean).join(", ");
+    setText(target.parts.title, label);
+    setAttribute(target.element, "aria-label", label);
   }
 
   /** @param {Record<string, NodeState>} states */

@@ -1,11 +1,11 @@
-// The panel of one task, below the graph: why, log, attempts, and what can be done about it.
+// The panel of one task, below the graph: why, log, attempts, and buttons for actions.
 
 import { html, setText } from "./dom.js";
 import { chip, known } from "./states.js";
 
 /**
  * @typedef {{ label: string, name: string, args?: object, confirm?: string, refused?: string }} Action
- * `confirm` says what will be lost and asks for a second press; `refused` says why the action is not possible now.
+ * `confirm` is shown after the first press, and the second press acts; `refused` is why the action is not possible now.
  * @typedef {{ headline?: string, grounds?: string[], ways_out?: string[] }} Why
  * @typedef {{ at?: string, level?: string, source?: string, message: string }} LogLine
  * @typedef {{ try: number, state: string, started?: string, took?: string, cause?: string }} Attempt
@@ -13,16 +13,16 @@ import { chip, known } from "./states.js";
  *             members?: Array<{ id: string, state: string }> }} Details
  */
 
-const LOUD = { ERROR: "failed", CRITICAL: "failed", WARNING: "warn", WARN: "warn" };
+const LEVEL_LOOKS = { ERROR: "failed", CRITICAL: "failed", WARNING: "warn", WARN: "warn" };
 
 /** @param {Details} details */
 function whyTab(details) {
   const why = details.why ?? {};
-  const box = html("div", { class: "nf-why" }, html("b", {}, why.headline ?? "Nothing is known about this task yet."));
+  const box = html("div", { class: "nf-why" }, html("b", {}, why.headline ?? "This task has no state yet."));
   for (const ground of why.grounds ?? []) box.append(html("div", {}, ground));
   if (why.ways_out?.length) {
     const codes = why.ways_out.flatMap((way, i) => [i ? " or " : "", html("code", {}, way)]);
-    box.append(html("div", {}, "To go on: ", ...codes));
+    box.append(html("div", {}, "Next step: ", ...codes));
   }
   return box;
 }
@@ -32,9 +32,9 @@ function logTab(details) {
   const pre = html("pre", { class: "nf-log", tabindex: "0", "aria-label": "Log" });
   if (details.dropped) pre.append(html("i", {}, `… ${details.dropped} earlier lines\n`));
   for (const line of details.log ?? []) {
-    const look = LOUD[/** @type {keyof LOUD} */ ((line.level ?? "").toUpperCase())];
-    const said = [line.level?.padEnd(7), line.source, line.message].filter(Boolean).join(" ");
-    pre.append(line.at ? html("i", {}, `${line.at} `) : "", html("span", { class: look && `nf-${look}` }, `${said}\n`));
+    const look = LEVEL_LOOKS[/** @type {keyof LEVEL_LOOKS} */ ((line.level ?? "").toUpperCase())];
+    const content = [line.level?.padEnd(7), line.source, line.message].filter(Boolean).join(" ");
+    pre.append(line.at ? html("i", {}, `${line.at} `) : "", html("span", { class: look && `nf-${look}` }, `${content}\n`));
   }
   if (!details.log?.length) pre.append(html("i", {}, "The log is empty so far."));
   return pre;
@@ -45,8 +45,8 @@ function attemptsTab(details) {
   const rows = (details.attempts ?? []).map((attempt) =>
     html("tr", {}, html("td", {}, String(attempt.try)), html("td", {}, chip(attempt.state)),
       html("td", {}, attempt.started ?? "–"), html("td", {}, attempt.took ?? "–"), html("td", {}, attempt.cause ?? "")));
-  if (!rows.length) return html("p", { class: "nf-empty" }, "No attempt has been made yet.");
-  const head = ["try", "state", "started", "took", "cause"].map((name) => html("th", { scope: "col" }, name));
+  if (!rows.length) return html("p", { class: "nf-empty" }, "There is no attempt yet.");
+  const head = ["try", "state", "started", "duration", "cause"].map((name) => html("th", { scope: "col" }, name));
   return html("table", {}, html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...rows));
 }
 
@@ -68,27 +68,27 @@ export function createPanel({ onClose, onPick, request }) {
   const close = html("button", { type: "button", class: "nf-close", "aria-label": "Close the panel", click: () => onClose() }, "Close");
   const tabs = html("div", { class: "nf-tabs", role: "tablist" });
   const body = html("div", { class: "nf-body", role: "tabpanel" });
-  const said = html("span", { class: "nf-muted", role: "status" });
+  const status = html("span", { class: "nf-muted", role: "status" });
   const element = html("section", { class: "nf-panel", "data-nbflow-view": "task", hidden: "" },
-    html("div", { class: "nf-bar" }, name, state, subtitle, html("span", { class: "nf-grow" }), said, actions, close), tabs, body);
+    html("div", { class: "nf-bar" }, name, state, subtitle, html("span", { class: "nf-grow" }), status, actions, close), tabs, body);
   let shown = "Why";
 
   /** @param {Action} action */
   function actionButton(action) {
     const button = html("button", { type: "button", title: action.refused, disabled: action.refused ? "" : false }, action.label);
-    let asked = !action.confirm;
+    let confirmed = !action.confirm;
     button.addEventListener("click", async () => {
-      if (!asked) {
-        asked = true;
-        setText(said, action.confirm ?? "");
+      if (!confirmed) {
+        confirmed = true;
+        setText(status, action.confirm ?? "");
         setText(button, `Yes, ${action.label}`);
         return;
       }
       button.setAttribute("disabled", "");
       try {
-        setText(said, String((await request(action.name, action.args ?? {}))?.said ?? "Done."));
+        setText(status,  String((await request(action.name, action.args ?? {}))?.said ?? "Done."));
       } catch (error) {
-        setText(said, error instanceof Error ? error.message : String(error));
+        setText(status,  error instanceof Error ? error.message : String(error));
         button.removeAttribute("disabled");
       }
     });
@@ -132,11 +132,11 @@ export function createPanel({ onClose, onPick, request }) {
     /** @param {string} title @param {string} current */
     open(title, current) {
       setText(name, title);
-      setText(said, "");
+      setText(status,  "");
       setText(subtitle, "");
       actions.replaceChildren();
       tabs.replaceChildren();
-      body.replaceChildren(html("p", { class: "nf-empty" }, "Asking …"));
+      body.replaceChildren(html("p", { class: "nf-empty" }, "Loading …"));
       this.setState(current);
       element.removeAttribute("hidden");
       element.setAttribute("aria-label", `Task ${title}`);

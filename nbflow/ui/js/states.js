@@ -1,7 +1,6 @@
-// The states of tasks and runs, with one 12 x 12 path each, so that no font decides how a state looks.
-// The object below is strict JSON between the braces: nbflow/ui/state_colors.py reads this very file, so that pictures drawn in
-// Python and in the browser cannot drift apart.
-// The order is the order in which a legend shows them: what needs a person first.
+// The states of tasks and runs, each with a path in a 12 x 12 box, so that glyphs do not depend on fonts.
+// The object below is strict JSON: nbflow/ui/state_colors.py reads this file, so that pictures from Python and from the
+// browser show the same glyphs. Legends show the states in this order: those that need action first.
 
 import { html, svg } from "./dom.js";
 
@@ -23,14 +22,14 @@ export const GLYPHS = {
 };
 
 /**
- * A state that this version of nbflow does not know is drawn as none, and keeps its own word.
+ * The state whose look is used: an unknown state is drawn as none, under its own name.
  * @param {string} state
  */
 export function known(state) {
   return Object.hasOwn(GLYPHS, state) ? state : "none";
 }
 
-/** The state's path; `running` turns by CSS unless motion is unwelcome. @param {string} state */
+/** The state's path; CSS rotates `running`, except under prefers-reduced-motion. @param {string} state */
 export function glyph(state) {
   return svg("path", { class: "nf-glyph", d: GLYPHS[known(state)] });
 }

@@ -1,11 +1,11 @@
-// The graph in a notebook: anywidget's model on one side, mount() on the other.
+// The graph in a notebook: connects anywidget's model to mount().
 
 import { mount } from "./graph.js";
 
-const ANSWER_WITHIN_MS = 8000;
+const REPLY_TIMEOUT_MS = 8000;
 const KEYS = /** @type {const} */ (["graph", "header", "states", "counts", "footer", "now", "version"]);
 
-/** Requests over the comm. A kernel that is busy answers late; the panel then says so. @param {any} model */
+/** Requests over the comm; rejects when the kernel does not reply in time. @param {any} model */
 function commTransport(model) {
   let last = 0;
   /** @type {Map<number, (message: any) => void>} */
@@ -20,7 +20,7 @@ function commTransport(model) {
       const id = ++last;
       return new Promise((resolve, reject) => {
         const timer = setTimeout(
-          () => reject(new Error("The kernel is busy; this comes as soon as it answers, or when the cell ends.")), ANSWER_WITHIN_MS);
+          () => reject(new Error("The kernel is busy. Try again when the running cell has ended.")), REPLY_TIMEOUT_MS);
         waiting.set(id, (message) => {
           clearTimeout(timer);
           waiting.delete(id);
@@ -44,7 +44,7 @@ export default {
     const dirty = new Set();
     const listeners = KEYS.map((key) => {
       const listener = () => {
-        // the traits of one message change one after the other: apply them together
+        // the traits of one message change one by one: collect them and apply them together
         if (!dirty.size) queueMicrotask(() => { view.update(read([...dirty])); dirty.clear(); });
         dirty.add(key);
         if (key === "graph") dirty.add("states").add("header");
