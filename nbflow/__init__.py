@@ -72,14 +72,14 @@ def __getattr__(name: str) -> Any:
 
 def load_ipython_extension(shell: Any) -> None:
     """``%load_ext nbflow``."""
-    from nbflow.notebook.magics import load
+    from nbflow.surfaces import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """``%unload_ext nbflow``."""
-    from nbflow.notebook.magics import unload
+    from nbflow.surfaces import unload
 
     unload(shell)
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from nbflow.cli.main import main
+from nbflow.surfaces import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,12 +1,11 @@
-"""The way out of an import that looks in the wrong place: written as for Airflow, of a module that moved, or misspelt.
+"""Hints for imports that fail: Airflow's module names, modules that moved, misspelt names.
 
-Python's own message stands; :func:`advice` says what to put behind it, and is asked where a DAG file's, a cell's, a
-task's or a magic's error is shown. Of ``import nbflow.dag.context`` Python reports only that there is no
-``nbflow.dag``: the whole name, and what was to be imported from it, is read from the import instruction at which the
-traceback ends.
+:func:`advice` returns a hint, which is appended to Python's message where the error of a DAG file, cell, task or magic
+is shown. For ``import nbflow.dag.context`` Python reports only that ``nbflow.dag`` does not exist; the full module name
+and the imported names are read from the import instruction at which the traceback ends.
 
-A module or class that moves, or comes, is a word in the tables below and in :mod:`nbflow.moved_modules`
-(``tests/leaf/test_airflow_names.py`` imports all)."""
+A module or class that moves or is added needs an entry in the tables below and in :mod:`nbflow.moved_modules`
+(``tests/leaf/test_airflow_names.py`` imports all of them)."""
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
-"""Module -> what users import from it."""
+"""Module -> the names that users import from it."""
 
 RENAMED: Mapping[str, str] = MappingProxyType(
     {
@@ -62,7 +61,7 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         "PythonSensorOperator": "PythonSensor",
     }
 )
-"""Airflow's name -> ours."""
+"""Airflow's name -> nbflow's name."""
 
 MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -96,9 +95,9 @@ MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sensors.time_delta_sensor": ("TimeDeltaSensor",),
     }
 )
-"""A module of Airflow's that has no twin here -> what people import from it, of what there is."""
+"""A module of Airflow that nbflow does not have -> the names of nbflow that users import from it."""
 
-TO_COME: Mapping[str, tuple[str, ...]] = MappingProxyType(
+PLANNED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "assets": (
             *("Asset", "AssetAlias", "AssetAll", "AssetAny", "AssetOrTimeSchedule", "Metadata"),
@@ -106,10 +105,10 @@ TO_COME: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
-"""What a later release brings -> the names that users import for it."""
+"""Feature of a later release -> the names that users import for it."""
 
 _MODULE_OF = {name: module for module, names in PLACES.items() for name in names}
-_COMES_WITH = {name: what for what, names in TO_COME.items() for name in names}
+_PLANNED_FEATURE = {name: what for what, names in PLANNED.items() for name in names}
 
 
 def import_line(*names: str) -> str:
@@ -120,10 +119,10 @@ def import_line(*names: str) -> str:
     return "; ".join(f"from {module} import {', '.join(found)}" for module, found in by_module.items())
 
 
-# --------------------------------------------------------------------------------------------- what was to be imported
+# -------------------------------------------------------------------------------------------------------- failed import
 
 
-class Wanted(NamedTuple):
+class FailedImport(NamedTuple):
     """``from module import names``; without names ``import module``."""
 
     module: str
@@ -133,18 +132,20 @@ class Wanted(NamedTuple):
 _LACKS_NAME = re.compile(r"cannot import name '(?P<name>\w+)' from '(?P<module>[\w.]+)' \(")
 
 
-def _wanted(error: ImportError) -> Wanted:
-    """What the import that failed was to bring; of a module that is there only the name that it lacks."""
+def _failed_import(error: ImportError) -> FailedImport:
+    """The import that failed; if the module exists, only the name that it lacks."""
     if lacking := _LACKS_NAME.match(str(error)):
-        return Wanted(lacking["module"], (lacking["name"],))
-    reported = Wanted(error.name or "")
+        return FailedImport(lacking["module"], (lacking["name"],))
+    reported = FailedImport(error.name or "")
     if not isinstance(error, ModuleNotFoundError) or error.__traceback__ is None:
         return reported
-    asked = _import_at_the_end_of(error.__traceback__)
-    return asked if asked is not None and f"{asked.module}.".startswith(f"{reported.module}.") else reported
+    statement = _import_at_the_end_of(error.__traceback__)
+    if statement is not None and f"{statement.module}.".startswith(f"{reported.module}."):
+        return statement
+    return reported
 
 
-def _import_at_the_end_of(trace: TracebackType) -> Wanted | None:
+def _import_at_the_end_of(trace: TracebackType) -> FailedImport | None:
     """The import statement at which a traceback ends; None where something else raised."""
     import dis
 
@@ -154,143 +155,146 @@ def _import_at_the_end_of(trace: TracebackType) -> Wanted | None:
     for step in dis.get_instructions(trace.tb_frame.f_code):
         if step.offset == trace.tb_lasti:
             names = loaded if isinstance(loaded, tuple) else ()
-            return Wanted(step.argval, tuple(map(str, names))) if step.opname == "IMPORT_NAME" else None
+            return FailedImport(step.argval, tuple(map(str, names))) if step.opname == "IMPORT_NAME" else None
         if step.opname == "LOAD_CONST":
             loaded = step.argval  # the last constant before an IMPORT_NAME holds the names after `import`, or None
     return None
 
 
-# ------------------------------------------------------------------------------------------------- where it is instead
+# --------------------------------------------------------------------------------------------------------- import hints
 
 
 def import_advice(error: BaseException) -> str:
-    """What to import instead, to be put behind the error's own words, or an empty text: of nbflow's and Airflow's
-    modules alone."""
+    """The hint for a failed import of a module of nbflow or Airflow, to append to the error's message; otherwise an
+    empty string."""
     if not isinstance(error, ImportError):
         return ""
-    wanted = _wanted(error)
-    match wanted.module.partition(".")[0]:
+    failed = _failed_import(error)
+    match failed.module.partition(".")[0]:
         case "nbflow":
-            said = _moved(wanted) or _instead_of(wanted)
+            hint = _moved(failed) or _instead_of(failed)
         case "airflow":
             example = "from nbflow import DAG, task; from nbflow.operators.bash import BashOperator"
-            known = import_line(*_todays(wanted.names)) if _all_known(wanted.names) else example
-            said = f"Airflow is not installed. nbflow's own names are the same: {known}."
+            imports = import_line(*_current_names(failed.names)) if _all_known(failed.names) else example
+            hint = f"Airflow is not installed; import from nbflow, which has the same names: {imports}."
         case _:
             return ""
-    return f". {said}"
+    return f". {hint}"
 
 
-def _moved(wanted: Wanted) -> str:
-    """The new path of a module that moved; and a public name's place, which stays."""
-    if not wanted.names and wanted.module not in MOVED:
-        rooms = sorted({new.rpartition(".")[0] for old, new in MOVED.items() if old.startswith(f"{wanted.module}.")})
-        return f"Its modules are in {', '.join(rooms)} now." if rooms else ""
-    paths = [wanted.module] if wanted.module in MOVED else [f"{wanted.module}.{name}" for name in wanted.names]
+def _moved(failed: FailedImport) -> str:
+    """The hint for a module that moved: its new path, and the import of public names, which did not move."""
+    if not failed.names and failed.module not in MOVED:
+        packages = sorted({new.rpartition(".")[0] for old, new in MOVED.items() if old.startswith(f"{failed.module}.")})
+        return f"Its modules moved to {', '.join(packages)}." if packages else ""
+    paths = [failed.module] if failed.module in MOVED else [f"{failed.module}.{name}" for name in failed.names]
     if not paths or not MOVED.keys() >= set(paths):
         return ""
-    said = "; ".join(f"{path} is {MOVED[path]} now" for path in paths)
-    public = wanted.module in MOVED and _all_known(wanted.names)
-    return f"{said}. Write: {import_line(*_todays(wanted.names))}" if public else f"{said}."
+    moves = "; ".join(f"{path} moved to {MOVED[path]}" for path in paths)
+    public = failed.module in MOVED and _all_known(failed.names)
+    return f"{moves}. Write: {import_line(*_current_names(failed.names))}" if public else f"{moves}."
 
 
-def _instead_of(wanted: Wanted) -> str:
-    known = [name for name in wanted.names if _all_known([name])]
-    unknown = [_missing_name(name, wanted.module) for name in wanted.names if name not in known]
+def _instead_of(failed: FailedImport) -> str:
+    known = [name for name in failed.names if _all_known([name])]
+    unknown = [_missing_name(name, failed.module) for name in failed.names if name not in known]
     if known:
-        return " ".join([f"Write: {import_line(*_todays(known))}{'.' if unknown else ''}", *unknown])
-    for path in (wanted.module, *(f"{wanted.module}.{name}" for name in wanted.names)):
-        twin = path.removeprefix("nbflow.")
-        if twin in MODULES:
-            there = import_line(*MODULES[twin])
-            lacks = unknown and path == wanted.module
-            return f"{' '.join(unknown)} What it has of {twin}: {there}" if lacks else f"Write: {there}"
-    near = _nearest_module(wanted.module)
-    return f"Did you mean {near!r}?" if near else " ".join(unknown) or f"This release of nbflow has no {wanted.module}."
+        return " ".join([f"Write: {import_line(*_current_names(known))}{'.' if unknown else ''}", *unknown])
+    for path in (failed.module, *(f"{failed.module}.{name}" for name in failed.names)):
+        module = path.removeprefix("nbflow.")
+        if module in MODULES:
+            imports = import_line(*MODULES[module])
+            lacks = unknown and path == failed.module
+            return f"{' '.join(unknown)} Available of {module}: {imports}" if lacks else f"Write: {imports}"
+    nearest = _nearest_module(failed.module)
+    if nearest:
+        return f"Did you mean {nearest!r}?"
+    return " ".join(unknown) or f"This release of nbflow has no {failed.module}."
 
 
 def _missing_name(name: str, module: str) -> str:
-    if name in _COMES_WITH:
-        return f"This release of nbflow has no {name} yet: {_COMES_WITH[name]} come with a later one."
-    near = _nearest(name, PLACES.get(module, ())) or _nearest(name, _MODULE_OF)
-    return f"Did you mean {near!r}? Write: {import_line(near)}." if near else f"This release of nbflow has no {name}."
+    if name in _PLANNED_FEATURE:
+        return f"This release of nbflow has no {name}; {_PLANNED_FEATURE[name]} are planned for a later release."
+    nearest = _nearest(name, PLACES.get(module, ())) or _nearest(name, _MODULE_OF)
+    if not nearest:
+        return f"This release of nbflow has no {name}."
+    return f"Did you mean {nearest!r}? Write: {import_line(nearest)}."
 
 
 def _all_known(names: Iterable[str]) -> bool:
-    today = _todays(names)
-    return bool(today) and _MODULE_OF.keys() >= set(today)
+    current = _current_names(names)
+    return bool(current) and _MODULE_OF.keys() >= set(current)
 
 
-def _todays(names: Iterable[str]) -> tuple[str, ...]:
+def _current_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(RENAMED.get(name, name) for name in names)
 
 
-#: How alike two words are, from 0 to 1, so that one may be a slip for the other: `Asset` and `setup` (0.6) are not, nor
+#: Minimum similarity of a misspelt name, from 0 to 1: `Asset` and `setup` (0.6) are too different, and so are
 #: TaskInstance and TaskState (0.76).
-_ALIKE = 0.8
-_FAMILY = re.compile(r"(?<=.)(operator|sensor|hook|timetable|exception)$")
+_MIN_SIMILARITY = 0.8
+_SUFFIX = re.compile(r"(?<=.)(operator|sensor|hook|timetable|exception)$")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """The one of ``known`` that ``name`` may be a slip for. What all of a family are called makes none of them alike:
-    S3Hook is no slip for FSHook."""
+    """The name of ``known`` that ``name`` may be a misspelling of. A common suffix does not count: S3Hook is not a
+    misspelling of FSHook."""
     from difflib import get_close_matches
 
-    def stem(word: str, family: str) -> str:
-        return word.lower().removesuffix(family)
-
-    found = _FAMILY.search(name.lower())
-    family = found[1] if found else ""
-    stems = {stem(one, family): one for one in known if one.lower().endswith(family)}
-    sought = stem(name, family)
-    swapped = [one for one in stems if sorted(one) == sorted(sought)]  # two letters the wrong way round: `bahs`
-    near = get_close_matches(sought, list(stems), n=1, cutoff=_ALIKE) or swapped
-    return stems[near[0]] if near else ""
+    match = _SUFFIX.search(name.lower())
+    suffix = match[1] if match else ""
+    stems = {other.lower().removesuffix(suffix): other for other in known if other.lower().endswith(suffix)}
+    stem = name.lower().removesuffix(suffix)
+    swapped = [other for other in stems if sorted(other) == sorted(stem)]  # two letters in the wrong order: `bahs`
+    nearest = get_close_matches(stem, list(stems), n=1, cutoff=_MIN_SIMILARITY) or swapped
+    return stems[nearest[0]] if nearest else ""
 
 
 def _nearest_module(module: str) -> str:
-    """Another module that is written alike, part by part."""
+    """Another module with a similar name, compared part by part."""
     parts = module.split(".")
-    for there in (known.split(".") for known in PLACES if known != module and known.count(".") == len(parts) - 1):
-        if all(_nearest(part, [other]) for part, other in zip(parts, there, strict=True)):
-            return ".".join(there)
+    for other in (known.split(".") for known in PLACES if known != module and known.count(".") == len(parts) - 1):
+        if all(_nearest(part, [other_part]) for part, other_part in zip(parts, other, strict=True)):
+            return ".".join(other)
     return ""
 
 
-# ------------------------------------------------------------------------------------------- other mistakes, explained
+# ----------------------------------------------------------------------------------------------- hints for other errors
 
 _EXPLAINED: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern), explain)
     for pattern, explain in (
         (
             r"unsupported operand type\(s\) for (>>|<<): 'list' and 'list'",
-            lambda said: (
+            lambda match: (
                 "Python has no edge between two lists: cross_downstream(a, b) joins each with each, "
                 "chain(a, b) pairwise."
             ),
         ),
         (
             r"'(?P<kind>\w+(Operator|Sensor))' object has no attribute 'expand(_kwargs)?'",
-            lambda said: f"What is mapped is not made yet: {said['kind']}.partial(task_id=..., ...).expand(...).",
+            lambda match: (
+                f"Map the operator before it is created: {match['kind']}.partial(task_id=..., ...).expand(...)."
+            ),
         ),
         (
             r"TaskFactory\.(?P<way>expand|partial)\(\) takes 1 positional argument",
-            lambda said: f".{said['way']}() takes the function's arguments by name: .{said['way']}(x=...).",
+            lambda match: f".{match['way']}() takes the function's arguments by name: .{match['way']}(x=...).",
         ),
         (
             r"object of type '\w*XComArg' has no len\(\)",
-            lambda said: "A task's result exists only when the DAG runs: take its length inside a task.",
+            lambda match: "A task's result exists only when the DAG runs: take its length inside a task.",
         ),
     )
 )
 
 
 def advice(error: BaseException) -> str:
-    """The way out of a mistake that Python itself reports, to be put behind its words, or an empty text."""
+    """The hint for a common error that Python reports, to append to its message; otherwise an empty string."""
     if not isinstance(error, TypeError | AttributeError):
         return import_advice(error)
     text = str(error)
     for pattern, explain in _EXPLAINED:
-        if found := pattern.search(text):
-            return f". {explain(found)}"
+        if match := pattern.search(text):
+            return f". {explain(match)}"
     return ""

@@ -1,7 +1,7 @@
-"""The composition root: settings in, a working nbflow out. The only place that names concrete classes.
+"""The composition root: creates the services from the settings. The only place that names concrete classes.
 
-``App.open()`` reads the settings and opens (and, for a new home, makes) the metastore; everything else is made when it
-is asked for. A surface holds one App and calls its services; nothing in nbflow keeps an App in a global.
+``App.open()`` reads the settings and opens the metastore (a new home gets a new one); everything else is created at the
+first use. A surface has one App and calls its services; no module of nbflow has a global App.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class App:
         clock: Clock | None = None,
         migrate: bool = True,
     ) -> App:
-        """Open ``home`` (else NBFLOW_HOME, else ``~/nbflow``). A home that is not there yet is made, private to its
-        owner. With ``migrate`` the tables of an SQLite metastore are made or brought up to date; a Postgres one is only
-        checked, since other machines use it: ``nbflow db migrate``."""
+        """Open ``home`` (default: NBFLOW_HOME, else ``~/nbflow``). A missing home is created, private to its owner.
+        With ``migrate`` an SQLite metastore is migrated to this version; a PostgreSQL metastore is only checked,
+        because other machines use it (``nbflow db migrate`` migrates it)."""
         environ = os.environ if environ is None else environ
         settings = settings or Settings.load(environ, home)
         prepare_home(settings)
@@ -74,7 +74,7 @@ class App:
         return cls(settings=settings, store=store, clock=clock or SystemClock(), environ=environ)
 
     def close(self) -> None:
-        """Let go of the metastore."""
+        """Close the metastore."""
         self.store.close()
 
     def __enter__(self) -> App:
@@ -86,13 +86,13 @@ class App:
     # --- services
 
     def operations(self, actor: str = "user") -> Operations:
-        """What may be asked of nbflow, in the name of ``actor``."""
+        """The operations on runs and DAGs; ``actor`` is recorded in the audit log."""
         from nbflow.services.operations import Operations
 
-        return Operations(self.store, self.clock, self.settings, actor=actor, timetable_client=self.timetable_asker)
+        return Operations(self.store, self.clock, self.settings, actor=actor, timetable_client=self.timetable_client)
 
-    def timetable_asker(self) -> TimetableClient:
-        """Who asks timetables of the users' own, each time in a process that ends with the answer."""
+    def timetable_client(self) -> TimetableClient:
+        """The client of custom timetables, which computes their runs in subprocesses."""
         from nbflow.services.custom_timetables import TimetableClient
         from nbflow.services.subprocess_jobs import SubprocessJobs
 
@@ -138,11 +138,11 @@ class App:
         )
 
     def new_job_id(self, kind: str) -> str:
-        """A name for a process of ours, for leases and history."""
+        """A unique name of this process, for leases and the history."""
         return f"{kind}@{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
     def executor(self, owner: str) -> Executor:
-        """The executor that the settings name."""
+        """The configured executor."""
         if self.settings.core.executor == "SequentialExecutor":
             return self.sequential_executor(owner)
         return self.local_executor(owner)
@@ -150,8 +150,9 @@ class App:
     def sequential_executor(
         self, owner: str, *, dags: Mapping[int, DAG] | None = None, announce: bool = False
     ) -> Executor:
-        """One try at a time in this process. ``dags``: version number -> DAG, for runs of what is loaded already;
-        else the stored source of a version is loaded here. ``announce``: a start is stored before its code runs."""
+        """An executor that runs one try at a time in this process. ``dags``: version number -> DAG that is loaded
+        already; other versions are loaded from their stored source. ``announce``: store the start of a try before its
+        code runs."""
         from nbflow.execution.executors.sequential import SequentialExecutor
         from nbflow.execution.task_runner import Limits
 
@@ -167,11 +168,11 @@ class App:
     def _load(self, dag_id: str, number: int) -> DAG:
         version = self.store.version(dag_id, number)
         if version is None:
-            raise DagNotFound(f"There is no version {number} of DAG {dag_id!r}.")
-        found = self.load_version(version)
-        if found.dag is None:
-            raise DagNotFound(f"Version {number} of DAG {dag_id!r} cannot be loaded: {found.error}.")
-        return found.dag
+            raise DagNotFound(f"DAG {dag_id!r} has no version {number}.")
+        loaded = self.load_version(version)
+        if loaded.dag is None:
+            raise DagNotFound(f"Version {number} of DAG {dag_id!r} cannot be loaded: {loaded.error}.")
+        return loaded.dag
 
     def load_version(self, version: DagVersion, *, keep_imports: bool = False) -> LoadedVersion:
         """Run the source of a stored version in this process."""
@@ -180,16 +181,14 @@ class App:
         return load_version(VersionSource.of(version, self.loading_options()), keep_imports=keep_imports)
 
     def local_executor(self, owner: str) -> Executor:
-        """Supervised processes on this machine."""
-        from nbflow.execution.child_environment import minimal_environment
+        """An executor that runs tries in supervised processes on this machine."""
         from nbflow.execution.executors.local import LocalExecutor
         from nbflow.execution.process_pool import ProcessPoolOptions
         from nbflow.execution.supervisor import SupervisorOptions
 
         core, scheduler = self.settings.core, self.settings.scheduler
-        passed_on = minimal_environment(self.environ, core.task_environment)
         process_pool = ProcessPoolOptions(
-            environment={**passed_on, "NBFLOW_HOME": str(self.settings.home)},
+            environment=self._job_environment(),
             spare_children=min(core.parallelism, 4),
             load_seconds=core.dagbag_import_timeout,
             reload_every_try=core.execute_tasks_new_python_interpreter,
@@ -218,7 +217,7 @@ class App:
         )
 
     def processor(self, on_change: Callable[[], None] = lambda: None) -> DagProcessor:
-        """Watches and parses the DAGs folder; it has a thread and a store connection of its own."""
+        """A DAG processor, which watches and parses the DAGs folder in its own thread with its own store connection."""
         from nbflow.services.dag_processor import DagProcessor
 
         return DagProcessor(
@@ -236,10 +235,10 @@ class App:
 
     @property
     def logs(self) -> LogFolder:
-        """Where the logs of tries lie."""
+        """The folder of the logs of tries."""
         return LogFolder(self.settings.logging.base_log_folder, self.settings.logging.max_log_bytes_per_try)
 
-    # --- what running code is given
+    # --- for running tasks
 
     @cached_property
     def secrets(self) -> SecretsChain:
@@ -252,13 +251,13 @@ class App:
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """``Variable`` and hooks of code in this process are answered by this App inside the block."""
+        """Inside the block, ``Variable`` and hooks in this process use the connections and variables of this App."""
         with providing(self.secrets):
             yield
 
     @cached_property
     def task_api(self) -> TaskApi:
-        """Answers what running tasks ask."""
+        """The handler of the requests of running tasks."""
         from nbflow.execution.task_api import TaskApi
 
         return TaskApi(
@@ -298,7 +297,7 @@ class App:
         return (info.data_interval.start, info.data_interval.end) if info else None
 
     def loading_options(self) -> LoadingOptions:
-        """How the DAGs of this home are loaded."""
+        """The options for loading the DAGs of this home."""
         from nbflow.sources.stored_version import LoadingOptions
 
         return LoadingOptions(
@@ -308,7 +307,7 @@ class App:
         )
 
     def compile_options(self) -> CompileOptions:
-        """What the settings say where a DAG does not."""
+        """The settings that apply where a DAG does not pass an argument."""
         from nbflow.authoring.compile import CompileOptions
 
         core, scheduler, operators = self.settings.core, self.settings.scheduler, self.settings.operators
@@ -333,12 +332,12 @@ def _open(settings: Settings) -> Store:
         database.sql_alchemy_conn,
         synchronous=database.synchronous,
         busy_timeout=database.busy_timeout_seconds,
-        fernet=_LazyBox(settings),
+        fernet=_LazySecretBox(settings),
     )
 
 
-class _LazyBox:
-    """Encrypts with the home's key, which is read (or made) when the first secret is written or read."""
+class _LazySecretBox:
+    """Encrypts with the home's key, which is read (or created) when the first secret is written or read."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -357,8 +356,8 @@ class _LazyBox:
 
 
 def test_dag(dag: DAG, **kwargs: Any) -> Run:
-    """Run a DAG in this process; see :func:`nbflow.services.dag_test.run_test`. Without ``app=`` the metastore of
-    NBFLOW_HOME is used."""
+    """Run a DAG in this process; see :func:`nbflow.services.dag_test.run_test`. Without ``app=``, the run is stored in
+    the metastore of NBFLOW_HOME."""
     from nbflow.services.dag_test import run_test
 
     if kwargs.get("app") is not None:

@@ -68,7 +68,8 @@ class SecretBox:
             fernets = [Fernet(key.strip()) for key in keys]
         except ValueError:
             raise SecretsError(
-                "[core] fernet_key is not a Fernet key.", hint="Make one with `nbflow rotate-fernet-key --new`."
+                "[core] fernet_key is not a Fernet key.",
+                hint="Make one with cryptography's Fernet.generate_key(), or leave it empty: nbflow makes one.",
             ) from None
         if not fernets:
             raise SecretsError("There is no Fernet key.")

@@ -1,12 +1,12 @@
-"""JSON with types, for XComs and for what is stored with a DAG.
+"""JSON with types, for XComs and other stored values.
 
-Plain JSON stays as it is, so that the stored text can be read by eyes and by SQL. Anything else becomes
-``{"__type__": name, "value": ...}``, where ``name`` is looked up in a table of this module or among the dataclasses
-that were registered: an anchored allow-list. Stored text never names code to import, and nothing is ever pickled.
+Plain JSON is stored unchanged, so that people and SQL can read it. Any other value becomes
+``{"__type__": name, "value": ...}``, where ``name`` is a key of this module's table or the name of a registered
+dataclass: an allow-list. Stored text never names code to import, and nothing is pickled.
 
-Behaviour follows Airflow 3: tuples and sets come back as tuples and sets, the keys of a dict become strings. NumPy's
-scalars become Python's. A dict that itself holds the key ``__type__`` is stored as a list of pairs, so no user's value
-can pass for one of ours. pandas and NumPy are never imported for a value that needs neither.
+Behaviour follows Airflow 3: tuples and sets are restored as tuples and sets, the keys of a dict become strings. NumPy
+scalars become Python values. A dict with the key ``__type__`` is stored as a list of pairs, so that a user's value
+cannot be mistaken for a typed value. pandas and NumPy are not imported for values that do not need them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from zoneinfo import ZoneInfo
 from nbflow.errors import MissingExtra, SerializationError
 
 TAG = "__type__"
-#: Deeper values are taken for ones that hold themselves; Python's own recursion limit (1000) would be hit soon after.
-MOST_NESTED = 150
+#: Maximum depth of a value; a deeper one probably contains itself, and would reach Python's recursion limit (1000).
+MAX_NESTED = 150
 
 T = TypeVar("T")
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -37,8 +37,8 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 def dumps(value: Any, *, root: str = "value", max_bytes: int | None = None) -> str:
     """Return ``value`` as JSON text in ASCII.
 
-    Raises ``SerializationError`` with the place of what cannot be written (``return value["a"][3]``, where ``root`` is
-    ``return value``), or the size when the text is longer than ``max_bytes``.
+    Raises ``SerializationError`` with the path of a value that cannot be stored (``return value["a"][3]``, where
+    ``root`` is ``return value``), or with the size if the text is longer than ``max_bytes``.
     """
     kind = type(value)
     plain = value if value is None or kind is str or kind is int or kind is bool else encode(value, root)
@@ -52,15 +52,15 @@ def dumps(value: Any, *, root: str = "value", max_bytes: int | None = None) -> s
 
 
 def loads(text: str | bytes) -> Any:
-    """Return the value that ``dumps`` wrote; raise ``SerializationError`` for anything else."""
+    """Return the value that ``dumps`` wrote. Raises ``SerializationError`` for other text."""
     try:
         return decode(json.loads(text, parse_constant=_refuse_constant))
     except (ValueError, RecursionError) as error:
         raise SerializationError(f"This is not a stored value: {error}") from None
 
 
-def _refuse_constant(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")
+def _refuse_constant(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
 
 
 # ------------------------------------------------------------------------------------------------------------ registry
@@ -70,9 +70,9 @@ _DATACLASS_NAMES: dict[type[Any], str] = {}
 
 
 def register(cls: type[T]) -> type[T]:
-    """Allow a dataclass in XComs (usable as a decorator). Its module and name are what is stored.
+    """Allow a dataclass in XComs (usable as a decorator). Its module and name are stored with the value.
 
-    The worker that reads the value must have registered the same class; put it in a module of the DAGs folder.
+    The process that reads the value must register the same class, so put it in a module of the DAGs folder.
     """
     if not is_dataclass(cls):
         raise TypeError(f"{cls!r} is not a dataclass; only dataclasses can be registered.")
@@ -86,12 +86,12 @@ def register(cls: type[T]) -> type[T]:
 
 
 def encode(value: Any, root: str = "value") -> Json:
-    """Return ``value`` as what JSON can hold, or raise ``SerializationError`` with the path from ``root``."""
+    """Convert ``value`` to JSON. Raises ``SerializationError`` with the path from ``root``."""
     return _encode(value, root, 0)
 
 
-def _tagged(name: str, value: Any, /, **more: Any) -> dict[str, Any]:
-    return {TAG: name, "value": value, **more}
+def _tagged(name: str, value: Any, /, **attributes: Any) -> dict[str, Any]:
+    return {TAG: name, "value": value, **attributes}
 
 
 def _encode(value: Any, path: str, depth: int) -> Any:
@@ -99,9 +99,9 @@ def _encode(value: Any, path: str, depth: int) -> Any:
     if encoder is None:
         encoder = _encoder_of_subclass(value)
     if encoder is None:
-        raise SerializationError(f"{path}: a value of type {_type_name(value)} cannot be stored.", hint=_advice(value))
-    if depth > MOST_NESTED:
-        raise SerializationError(f"{path[:80]}...: nested more than {MOST_NESTED} levels deep, or holds itself.")
+        raise SerializationError(f"{path}: a value of type {_type_name(value)} cannot be stored.", hint=_hint(value))
+    if depth > MAX_NESTED:
+        raise SerializationError(f"{path[:80]}...: nested more than {MAX_NESTED} levels deep, or contains itself.")
     return encoder(value, path, depth)
 
 
@@ -126,7 +126,7 @@ def _tuple(value: tuple[Any, ...], path: str, depth: int) -> Any:
 
 def _set(value: set[Any] | frozenset[Any], path: str, depth: int) -> Any:
     items = [_encode(item, f"{path}{{...}}", depth + 1) for item in value]
-    items.sort(key=lambda item: json.dumps(item, sort_keys=True))  # the same set, the same text
+    items.sort(key=lambda item: json.dumps(item, sort_keys=True))  # equal sets get equal texts
     return _tagged("frozenset" if isinstance(value, frozenset) else "set", items)
 
 
@@ -135,7 +135,7 @@ def _dict(value: Mapping[Any, Any], path: str, depth: int) -> Any:
     for key, item in value.items():
         name = key if type(key) is str else str(key)
         if name in encoded:
-            raise SerializationError(f"{path}: two keys are both {name!r} once they are text.")
+            raise SerializationError(f"{path}: two keys become the same text {name!r}.")
         encoded[name] = _encode(item, f"{path}[{_quoted(key)}]", depth + 1)
     return _tagged("dict", [[key, item] for key, item in encoded.items()]) if TAG in encoded else encoded
 
@@ -145,13 +145,13 @@ def _quoted(key: Any) -> str:
 
 
 def _datetime(value: dt.datetime, path: str, depth: int) -> Any:
-    more = _fold(value)
+    attributes = _fold(value)
     zone = getattr(value.tzinfo, "key", None) or getattr(value.tzinfo, "name", None)
     if isinstance(zone, str) and _is_zone(zone):
-        more["zone"] = zone
+        attributes["zone"] = zone
     if type(value).__module__.partition(".")[0] == "pendulum":
-        more["pendulum"] = True
-    return _tagged("datetime", dt.datetime.isoformat(value), **more)
+        attributes["pendulum"] = True
+    return _tagged("datetime", dt.datetime.isoformat(value), **attributes)
 
 
 def _fold(value: dt.datetime | dt.time) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _is_zone(name: str) -> bool:
         KeyError,
         ValueError,
         OSError,
-    ):  # not found is a KeyError; a name with dots or of a folder, one of the others
+    ):  # KeyError: not found; the others: a name with dots, or of a folder
         return False
     return True
 
@@ -205,7 +205,7 @@ _ENCODERS: dict[type[Any], _Encoder] = {
     UUID: lambda value, path, depth: _tagged("uuid", str(value)),
 }
 
-#: Subclasses are stored as the base named here; the first that fits is taken, so datetime stands before date.
+#: Subclasses are stored as the first matching base, so datetime comes before date.
 _BASES: tuple[tuple[type[Any], _Encoder], ...] = (
     (PurePath, lambda value, path, depth: _tagged("path", str(value))),
     (dt.datetime, _datetime),
@@ -236,7 +236,7 @@ def _type_name(value: Any) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _advice(value: Any) -> str:
+def _hint(value: Any) -> str:
     if is_dataclass(value):
         return "Register its class with nbflow.serde.register, or return dataclasses.asdict(...)."
     if callable(getattr(value, "__next__", None)):
@@ -248,7 +248,7 @@ def _advice(value: Any) -> str:
 
 
 def decode(value: Json) -> Any:
-    """Return what ``encode`` was given; raise ``SerializationError`` for a type that is not on the list."""
+    """Restore a value from the result of ``encode``. Raises ``SerializationError`` for a type not on the allow-list."""
     if isinstance(value, list):
         return [decode(item) if isinstance(item, (list, dict)) else item for item in value]
     if not isinstance(value, dict):
@@ -258,7 +258,7 @@ def decode(value: Json) -> Any:
     name = value[TAG]
     decoder = _DECODERS.get(name) if isinstance(name, str) else None
     if decoder is None:
-        raise SerializationError(f"A stored value has the type {name!r}, which is not one of nbflow's.")
+        raise SerializationError(f"A stored value has the unknown type {name!r}.")
     try:
         return decoder(value)
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
@@ -271,7 +271,7 @@ def _read_datetime(stored: Mapping[str, Any]) -> dt.datetime:
     value = dt.datetime.fromisoformat(stored["value"]).replace(fold=stored.get("fold", 0))
     if "zone" in stored:
         zone = ZoneInfo(stored["zone"])
-        local = value.replace(tzinfo=zone)  # keeps fold; if the zone's rules have changed since, the instant counts
+        local = value.replace(tzinfo=zone)  # keeps fold; if the zone's rules have changed, the instant is kept instead
         value = local if local.utcoffset() == value.utcoffset() else value.astimezone(zone)
     if stored.get("pendulum"):
         import pendulum
@@ -284,7 +284,7 @@ def _read_dataclass(stored: Mapping[str, Any]) -> Any:
     cls = _DATACLASSES.get(stored["name"])
     if cls is None:
         raise SerializationError(
-            f"A stored value is a {stored['name']}, which is not registered here.",
+            f"A stored value is a {stored['name']}, which is not registered in this process.",
             hint="Register the class with nbflow.serde.register where the DAG is defined.",
         )
     return cls(**{name: decode(item) for name, item in stored["value"].items()})

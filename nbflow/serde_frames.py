@@ -1,7 +1,7 @@
-"""How NumPy and pandas values are stored: loaded only once one of the two is in use.
+"""Serialisation of NumPy and pandas values; this module is imported only if NumPy or pandas is.
 
-A column is a list of plain values with its dtype: dates and durations as whole numbers of the dtype's own unit, so
-nothing is rounded. What was an index of whole numbers in steps is stored as its three numbers.
+A column is stored as a list of plain values with its dtype; dates and durations as integers in the dtype's unit, so
+that they are not rounded. A RangeIndex is stored as its start, stop and step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Decode = Callable[[Any], Any]
 
 
 def encoder_of(value: Any) -> Callable[[Any, Encode], Any] | None:
-    """Return how to store ``value``, or None if it is neither NumPy's nor pandas'."""
+    """Return the encoder of ``value``, or None if it is neither NumPy's nor pandas'."""
     if pandas := sys.modules.get("pandas"):
         if isinstance(value, pandas.DataFrame):
             return _frame
@@ -39,7 +39,7 @@ def encoder_of(value: Any) -> Callable[[Any, Encode], Any] | None:
 
 def _scalar(value: Any) -> Any:
     plain = value.item()
-    if isinstance(plain, int) and value.dtype.kind in "mM":  # nanoseconds: item() gives a bare number
+    if isinstance(plain, int) and value.dtype.kind in "mM":  # item() returns an int for nanoseconds
         return value.astype(f"{value.dtype.kind}8[us]").item()
     if type(plain) is type(value):
         raise SerializationError(f"A NumPy {value.dtype} cannot be stored.", hint="Convert it to float.")
@@ -72,7 +72,7 @@ def _read_array(stored: Mapping[str, Any], decode: Decode) -> Any:
 
 
 def _column(values: Any, encode: Encode) -> dict[str, Any]:
-    """Store a Series' values. Missing ones are None, except in dates and floats, which have their own mark."""
+    """Encode the values of a Series. Missing values are None; dates and floats keep NaT and NaN."""
     import pandas
 
     dtype = values.dtype
@@ -149,10 +149,10 @@ def _read_series(stored: Mapping[str, Any], decode: Decode) -> Any:
 
 
 def _frame(value: Any, encode: Encode) -> Any:
-    def encode_column(place: int, name: Any) -> dict[str, Any]:
-        return _column(value.iloc[:, place], lambda item, at: encode(item, f"[{name!r}]{at}"))
+    def encode_column(position: int, name: Any) -> dict[str, Any]:
+        return _column(value.iloc[:, position], lambda item, at: encode(item, f"[{name!r}]{at}"))
 
-    columns = [encode_column(place, name) for place, name in enumerate(value.columns)]
+    columns = [encode_column(position, name) for position, name in enumerate(value.columns)]
     return {
         "__type__": "frame",
         "value": columns,
@@ -165,7 +165,7 @@ def _read_frame(stored: Mapping[str, Any], decode: Decode) -> Any:
     import pandas
 
     index = _read_index(stored["index"], decode)
-    columns = {place: _read_column(column, decode) for place, column in enumerate(stored["value"])}
+    columns = {position: _read_column(column, decode) for position, column in enumerate(stored["value"])}
     frame = pandas.DataFrame(columns, index=range(len(index)))
     frame.index = index
     frame.columns = _read_index(stored["header"], decode)

@@ -1,17 +1,18 @@
-"""A pytest plugin for tests of one's own DAGs: ``pip install nbflow`` brings these fixtures.
+"""A pytest plugin for testing DAGs; ``pip install nbflow`` installs these fixtures.
 
 ==============  =======================================================================================================
 ``dagbag``      the DAGs of the DAGs folder: ``dagbag["sales"]``, ``dagbag.dags``, ``dagbag.import_errors``
-``run_task``    one try of one task, without the tasks before it: ``run_task(dag, "extract").value``
+``run_task``    a try of a single task, without its upstream tasks: ``run_task(dag, "extract").value``
 ``run_dag``     a whole run in this process: ``run_dag(dag).states == {"extract": "success", ...}``
-``simulate``    days of scheduling on a simulated clock: ``simulate(dag, start="2024-01-01").runs``
-``nbflow_app``  what they stand on: an App with a metastore in memory and a home of the test's own
+``simulate``    days of scheduling on a virtual clock: ``simulate(dag, start="2024-01-01").runs``
+``nbflow_app``  the App that they use, with a metastore in memory and a temporary home
 ==============  =======================================================================================================
 
-Nothing outlives a test, and nothing of the user's home is read or written. Variables and connections come from the
-environment (``monkeypatch.setenv("NBFLOW_VAR_REGION", "eu")``) or ``nbflow_app.store``.
+Each test starts with an empty metastore and home; the user's home is neither read nor written. Variables and
+connections come from the environment (``monkeypatch.setenv("NBFLOW_VAR_REGION", "eu")``) or ``nbflow_app.store``.
 
-The DAGs folder is ``--dags-folder``, else ``nbflow_dags_folder`` in the pytest configuration, else ``dags`` beside it.
+The DAGs folder is ``--dags-folder``, else ``nbflow_dags_folder`` in the pytest configuration, else ``dags`` in the root
+folder.
 """
 
 from __future__ import annotations
@@ -33,31 +34,31 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Called by pytest: the options of this plugin."""
-    words = "Folder of the DAG files that the dagbag fixture loads."
-    parser.getgroup("nbflow").addoption("--dags-folder", metavar="FOLDER", help=words)
-    parser.addini("nbflow_dags_folder", words, default="dags")
+    """Pytest hook: adds the options of this plugin."""
+    help_text = "Folder of the DAG files that the dagbag fixture loads."
+    parser.getgroup("nbflow").addoption("--dags-folder", metavar="FOLDER", help=help_text)
+    parser.addini("nbflow_dags_folder", help_text, default="dags")
 
 
-# ------------------------------------------------------------------------------------------------------------ the bag
+# -------------------------------------------------------------------------------------------------------------- DAG bag
 
 
 @dataclass(frozen=True, kw_only=True)
 class DagBag:
-    """What a folder of DAG files defines."""
+    """The DAGs and import errors of a folder of DAG files."""
 
     folder: Path
     dags: Mapping[str, DAG]
     import_errors: Mapping[str, str]
-    """Path relative to the folder -> "line 12: what is wrong", one line for each fault."""
+    """Path relative to the folder -> "line 12: message", one line for each error."""
     warnings: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, dag_id: str) -> DAG:
         from nbflow.errors import DagNotFound, did_you_mean
 
         if dag_id not in self.dags:
-            wrong = f"Import errors: {dict(self.import_errors)}." if self.import_errors else ""
-            raise DagNotFound(f"{self.folder} defines no DAG {dag_id!r}.{did_you_mean(dag_id, self.dags)}", hint=wrong)
+            errors = f"Import errors: {dict(self.import_errors)}." if self.import_errors else ""
+            raise DagNotFound(f"{self.folder} defines no DAG {dag_id!r}.{did_you_mean(dag_id, self.dags)}", hint=errors)
         return self.dags[dag_id]
 
     def __contains__(self, dag_id: object) -> bool:
@@ -70,16 +71,16 @@ class DagBag:
         return len(self.dags)
 
     def get_dag(self, dag_id: str) -> DAG | None:
-        """As Airflow's DagBag has it: None for one that is not there."""
+        """Return a DAG, or None, like Airflow's DagBag."""
         return self.dags.get(dag_id)
 
     def size(self) -> int:
-        """As Airflow's DagBag has it."""
+        """The number of DAGs, like Airflow's DagBag."""
         return len(self.dags)
 
 
 def load_dags(folder: Path, app: App) -> DagBag:
-    """Load every file of ``folder`` that may define DAGs; their mistakes become ``import_errors``."""
+    """Load every file of ``folder`` that may define DAGs; errors become ``import_errors``."""
     from nbflow.sources.discovery import find_dag_files, is_dag_file
     from nbflow.sources.loading import load_source
 
@@ -97,7 +98,7 @@ def load_dags(folder: Path, app: App) -> DagBag:
         ]
         for dag in loaded.dags:
             if dag.dag_id in dags:
-                lines.append(f"dag_id {dag.dag_id!r} is defined in {dags[dag.dag_id].fileloc} already")
+                lines.append(f"dag_id {dag.dag_id!r} is already defined in {dags[dag.dag_id].fileloc}")
             else:
                 dags[dag.dag_id] = dag
         if lines:
@@ -107,44 +108,44 @@ def load_dags(folder: Path, app: App) -> DagBag:
     return DagBag(folder=folder, dags=dags, import_errors=errors, warnings=warned)
 
 
-# ------------------------------------------------------------------------------------------------------ what runs gave
+# -------------------------------------------------------------------------------------------------------------- results
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """How one try ended."""
+    """The result of a try."""
 
     state: str
     """success, failed, skipped, up_for_reschedule or deferred."""
     xcoms: Mapping[str, Any]
     error: str = ""
     rendered: Mapping[str, Any] = field(default_factory=dict)
-    """Template fields that hold templates, as they came out."""
+    """The rendered template fields, without those that have no template."""
 
     @property
     def value(self) -> Any:
-        """What the task returned."""
+        """The task's return value."""
         return self.xcoms.get("return_value")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """How a run ended."""
+    """The result of a run."""
 
     run: Run
     states: Mapping[str, Any]
-    """Task id -> state; of a mapped task the list of its instances' states."""
+    """Task id -> state; for a mapped task a list of the states of its instances."""
     errors: Mapping[str, str]
-    """Task (as ``task_id`` or ``task_id[3]``) -> what its last try failed of."""
+    """Task (``task_id`` or ``task_id[3]``) -> error of its last try."""
     xcoms: Mapping[tuple[str, str], Any]
-    """(task id, key) -> value; of a mapped task the list of its instances' values."""
+    """(task id, key) -> value; for a mapped task a list of the values of its instances."""
 
     @property
     def state(self) -> str:
         return self.run.state.value
 
     def value(self, task_id: str) -> Any:
-        """What a task returned; None if it returned nothing."""
+        """The return value of a task; None if it has none."""
         return self.xcoms.get((task_id, "return_value"))
 
 
@@ -190,12 +191,12 @@ class Simulate(Protocol):
     ) -> Simulation: ...
 
 
-# ------------------------------------------------------------------------------------------------------------ fixtures
+# ------------------------------------------------------------------------------------------------------------- fixtures
 
 
 @pytest.fixture
 def nbflow_app(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    """An App with an empty metastore in memory, and a home of the test's own."""
+    """An App with an empty metastore in memory and a temporary home."""
     from nbflow.app import App
     from nbflow.config import Settings
     from nbflow.store import open_store
@@ -213,14 +214,14 @@ def dagbag(request: pytest.FixtureRequest, nbflow_app: App) -> DagBag:
     chosen = config.getoption("--dags-folder") or config.getini("nbflow_dags_folder")
     folder = config.rootpath / Path(chosen).expanduser()
     if not folder.is_dir():
-        raise pytest.UsageError(f"{folder} is no folder of DAG files: give --dags-folder, or nbflow_dags_folder.")
+        raise pytest.UsageError(f"The DAGs folder {folder} does not exist; set --dags-folder, or nbflow_dags_folder.")
     return load_dags(folder, nbflow_app)
 
 
 @pytest.fixture
 def run_task(nbflow_app: App) -> RunTask:
-    """Run one try of a task, without the tasks before it and without recording anything. ``upstream`` says what they
-    returned: task id -> value (of a mapped task the list of its values), or (task id, key) -> value."""
+    """Run a try of a task, without its upstream tasks and without storing anything. ``upstream`` has the results of the
+    upstream tasks: task id -> value (for a mapped task a list of values), or (task id, key) -> value."""
 
     def run(
         dag: DAG,
@@ -234,20 +235,20 @@ def run_task(nbflow_app: App) -> RunTask:
         from nbflow.core.events import Failed
         from nbflow.services.task_test import state_of, task_test
 
-        given = {(key, "return_value") if isinstance(key, str) else key: v for key, v in (upstream or {}).items()}
+        xcoms = {(key, "return_value") if isinstance(key, str) else key: v for key, v in (upstream or {}).items()}
         spec = dag.to_spec(nbflow_app.compile_options())
         date = _date(logical_date, nbflow_app)
-        one = task_test(nbflow_app, dag, spec, task_id, run=date, map_index=map_index, conf=conf or {}, xcoms=given)
-        event = one.run().event
+        test = task_test(nbflow_app, dag, spec, task_id, run=date, map_index=map_index, conf=conf or {}, xcoms=xcoms)
+        event = test.run().event
         error = event.error if isinstance(event, Failed) else ""
-        return TaskResult(state=state_of(event), xcoms=one.pushed, error=error, rendered=one.rendered)
+        return TaskResult(state=state_of(event), xcoms=test.pushed, error=error, rendered=test.rendered)
 
     return run
 
 
 @pytest.fixture
 def run_dag(nbflow_app: App) -> RunDag:
-    """Run a DAG in this process, from its first task to its end."""
+    """Run a DAG in this process until the run has ended."""
 
     def run(
         dag: DAG,
@@ -258,22 +259,22 @@ def run_dag(nbflow_app: App) -> RunDag:
     ) -> RunResult:
         from nbflow.services.dag_test import run_test
 
-        done = run_test(
+        finished = run_test(
             dag,
             logical_date=_date(logical_date, nbflow_app),
             run_conf=conf,
             mark_success_pattern=mark_success_pattern,
             app=nbflow_app,
         )
-        return _result(nbflow_app, done)
+        return _result(nbflow_app, finished)
 
     return run
 
 
 @pytest.fixture
 def simulate(nbflow_app: App) -> Simulate:
-    """Let a DAG's schedule go on for days, in no time; no code of its tasks is run. ``outcomes`` are words like
-    ``"extract=fail,success"`` and ``"extract.seconds=120"`` (see ``nbflow simulate --help``)."""
+    """Simulate days of a DAG's schedule on a virtual clock, without running the code of its tasks. ``outcomes``: text
+    such as ``"extract=fail,success"`` and ``"extract.seconds=120"`` (see ``nbflow simulate --help``)."""
 
     def run(
         dag: DAG,
@@ -299,24 +300,24 @@ def simulate(nbflow_app: App) -> Simulate:
     return run
 
 
-def _date(given: datetime | str | None, app: App) -> datetime | None:
+def _date(value: datetime | str | None, app: App) -> datetime | None:
     from nbflow.core.timetables.time_zones import as_utc
     from nbflow.services.date_parsing import parse_date
 
-    if given is None:
+    if value is None:
         return None
-    return parse_date(given, now=app.clock.now()) if isinstance(given, str) else as_utc(given)
+    return parse_date(value, now=app.clock.now()) if isinstance(value, str) else as_utc(value)
 
 
 def _result(app: App, run: Run) -> RunResult:
     from nbflow import serde
 
     states: dict[str, Any] = {}
-    for one in app.store.instances(run.key):
-        if one.map_index < 0:
-            states[one.task_id] = one.state.value
+    for ti in app.store.instances(run.key):
+        if ti.map_index < 0:
+            states[ti.task_id] = ti.state.value
         else:
-            states.setdefault(one.task_id, []).append(one.state.value)
+            states.setdefault(ti.task_id, []).append(ti.state.value)
     xcoms: dict[tuple[str, str], Any] = {}
     for key, name, text in app.store.xcoms(run.key):
         if key.map_index < 0:

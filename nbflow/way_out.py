@@ -7,6 +7,7 @@ their ``ways`` list the commands in the text, so that a notebook can substitute 
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,11 +40,12 @@ def nearest(name: str, known: Iterable[str], *see: Way) -> dict[str, Any]:
 
 
 def respelled(text: str, ways: Iterable[Way], spell: Callable[[Way], str]) -> str:
-    """The text with its commands in another syntax. Longer ones are replaced first, since one may be a prefix of
-    another."""
-    for suggested in sorted(ways, key=lambda suggested: -len(str(suggested))):
-        text = text.replace(str(suggested), spell(suggested))
-    return text
+    """The text with its commands in another syntax. In one pass, longer ones first: one may be a prefix of another."""
+    by_text = {str(suggested): suggested for suggested in ways}
+    if not by_text:
+        return text
+    pattern = "|".join(map(re.escape, sorted(by_text, key=len, reverse=True)))
+    return re.sub(pattern, lambda match: spell(by_text[match[0]]), text)
 
 
 def _quoted(word: str) -> str:
@@ -53,3 +55,4 @@ def _quoted(word: str) -> str:
 SEE_DAGS = (way("dags list"), way("dags list-import-errors"))
 """Where to look for a missing DAG."""
 START_SCHEDULER = way("scheduler")
+STOP_SCHEDULER = way("stop")

@@ -81,7 +81,7 @@ def _await(call: Call, backfill_id: int, plan: BackfillPlan) -> int:
 def _finish(call: Call, backfill_id: int, keys: list[RunKey], runs: Iterable[Run]) -> None:
     for run in runs:
         if run.state == "failed":
-            output.warn(f"{run.run_id} failed. See: nbflow tasks states-for-dag-run {run.dag_id} {run.run_id}")
+            output.warn(f"{run.run_id} failed. See: {way('tasks states-for-dag-run', run.dag_id, run.run_id)}")
 
 
 def _scheduler_alive(call: Call) -> bool:

@@ -28,6 +28,7 @@ from nbflow.cli.invocation import Call, UsageError
 from nbflow.commands.base import Result
 from nbflow.commands.conf import conf_of
 from nbflow.errors import did_you_mean
+from nbflow.way_out import way
 
 if TYPE_CHECKING:
     from nbflow.core.snapshot import Instance, Run, TaskKey
@@ -187,7 +188,7 @@ def next_execution(call: Call) -> None:
     spec = find_dag.known(call, args.dag_id, args.subdir).spec
     view = fetch_of_spec(call.app.store, spec, call.now(), limit=args.number)
     if view.is_paused:
-        output.warn(f"DAG {view.dag_id} is paused: nothing is scheduled until nbflow dags unpause {view.dag_id}.")
+        output.warn(f"DAG {view.dag_id} is paused: nothing is scheduled until {way('dags unpause', view.dag_id)}.")
     rows = [output.fields_of(row, NEXT_COLUMNS) for row in view.rows]
     if args.output is not None:
         call.show(rows, columns=NEXT_COLUMNS)

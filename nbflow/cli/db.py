@@ -12,7 +12,7 @@ from nbflow.cli.declaring import YES, Command, declared
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, StoreError
 from nbflow.store.base import Store
-from nbflow.way_out import way
+from nbflow.way_out import STOP_SCHEDULER
 
 
 def _store(call: Call) -> Store:
@@ -97,12 +97,11 @@ def _refuse_beside_scheduler(call: Call, store: Store) -> None:
         store.check()
     except StoreError:
         return  # no tables, so no scheduler on them
-    end = way("stop")
     if running := running_schedulers(store, call.settings, SystemClock().now()):
         raise NbflowError(
             f"A scheduler is running on {store.url} (pid {running[0].pid} on {running[0].hostname}).",
-            hint=f"End it first: {end}.",
-            ways=(end,),
+            hint=f"End it first: {STOP_SCHEDULER}.",
+            ways=(STOP_SCHEDULER,),
         )
 
 

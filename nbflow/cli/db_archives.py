@@ -36,7 +36,7 @@ def clean(call: Call) -> int:
 def _show_cleaned(call: Call, done: Result) -> None:
     call.show(done.rows, empty=NOTHING, columns=COLUMNS)
     if done.rows and not call.args.skip_archive:
-        export, drop = way("db export-archived"), way("db drop-archived")
+        export, drop = way("db export-archived", "--output-path", "FOLDER"), way("db drop-archived")
         output.say(f"They are kept: {export} writes them to files, {drop} deletes them.")
 
 

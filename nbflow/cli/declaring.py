@@ -104,9 +104,9 @@ def carried_out(one: Declared, call: Call, *, show: Show | None = None, note: bo
     done = run_command(one, call.context, call.args, confirm=sure)
     if done is None:
         return 1
-    code = 0
+    code = 0 if done.ok else 1
     if show is not None:
-        code = show(call, done) or 0
+        code = show(call, done) or code
     elif done.rows and hasattr(call.args, "output"):
         call.show(done.rows)
     elif note:

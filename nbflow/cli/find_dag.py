@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from nbflow.cli import output
 from nbflow.errors import DagNotFound, NbflowError, did_you_mean
+from nbflow.way_out import SEE_DAGS, START_SCHEDULER, nearest
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
@@ -143,8 +144,7 @@ def _not_found(call: Call, dag_id: str, subdir: str | None) -> DagNotFound:
         hint = did_you_mean(dag_id, names).strip() or f"It defines: {', '.join(names) or 'no DAG'}."
         return DagNotFound(f"{subdir} defines no DAG {dag_id!r}.", hint=hint)
     known = [row.dag_id for row in call.app.store.dags(include_stale=True)]
-    hint = did_you_mean(dag_id, known).strip() or "See: nbflow dags list, nbflow dags list-import-errors."
-    return DagNotFound(f"There is no DAG {dag_id!r}.", hint=hint)
+    return DagNotFound(f"There is no DAG {dag_id!r}.", **nearest(dag_id, known, *SEE_DAGS))
 
 
 # -------------------------------------------------------------------------------------------------------- as data
@@ -168,7 +168,7 @@ def say_unread(call: Call) -> None:
         files = "1 file" if len(unread) == 1 else f"{len(unread)} files"
         output.say(
             f"Not yet read in {call.settings.core.dags_folder}: {files}, as no scheduler is running. "
-            "Start one with nbflow scheduler, or list them with --local."
+            f"Start one with {START_SCHEDULER}, or list them with --local."
         )
 
 

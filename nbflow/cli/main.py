@@ -22,20 +22,20 @@ from nbflow.errors import NbflowError, did_you_mean
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-#: first word of a command -> (module of nbflow.cli, help)
+#: first word of a command -> (module of nbflow.cli, empty where the declarations say it all; help)
 GROUPS: Mapping[str, tuple[str, str]] = {
     "dags": ("dags", "List, show, check, test, trigger and pause DAGs."),
     "tasks": ("tasks", "Tasks of a DAG and their instances: list, test, clear, ..."),
     "backfill": ("backfill", "Run past intervals: create, list, pause, cancel."),
     "why": ("why", "Why a run's tasks wait."),
-    "logs": ("logs", "The log of a task."),
+    "logs": ("logs", "The log of a task; -f follows it as it grows."),
     "simulate": ("simulate", "Watch days of scheduling in seconds, on a simulated clock."),
     "lint": ("lint", "Check all DAG files."),
     "scheduler": ("processes", "Run the scheduler, here, until it is stopped."),
     "standalone": ("processes", "Everything that one machine needs, in one process."),
     "lab": ("lab", "JupyterLab with everything running."),
-    "labs": ("teach", "Labs: which there are, how far one is, and the look at an exercise."),
-    "quiz": ("teach", "Quizzes: which there are, their questions, and answers to them."),
+    "labs": ("", "Labs: which there are, how far one is, and the look at an exercise."),
+    "quiz": ("", "Quizzes: which there are, their questions, and answers to them."),
     "status": ("processes", "Whether a scheduler runs, and what there is to do."),
     "stop": ("processes", "End the scheduler of this home."),
     "jobs": ("processes", "The processes of nbflow: list, check."),
@@ -130,7 +130,7 @@ def _carry_out(command: Command, args: Values, environ: Mapping[str, str]) -> in
 def commands_of(group: str) -> list[Command]:
     """All commands whose first word is ``group``."""
     module, _ = GROUPS[group]
-    found: Sequence[Command] = import_module(f"nbflow.cli.{module}").COMMANDS
+    found: Sequence[Command] = import_module(f"nbflow.cli.{module}").COMMANDS if module else ()
     own = [one for one in found if one.name.split()[0] == group]
     return [*own, *others(group, own)]
 

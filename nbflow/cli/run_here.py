@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from nbflow.errors import NbflowError
+from nbflow.way_out import START_SCHEDULER
 
 if TYPE_CHECKING:
     from nbflow.app import App
@@ -105,7 +106,7 @@ def follow(app: App, runs: Sequence[RunKey], progress: Progress, alive: Callable
             return found
         if not app.store.wait_for_change(token, timeout=LOOK_SECONDS) and not alive():
             raise NbflowError(
-                "The scheduler has ended before the runs did; they are kept.", hint="Start one with: nbflow scheduler"
+                "The scheduler has ended before the runs did; they are kept.", hint=f"Start one with: {START_SCHEDULER}"
             )
 
 

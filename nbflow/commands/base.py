@@ -32,6 +32,8 @@ class Result:
     value: Any = None
     """Return value of the function in ``nbflow.notebook``."""
     warnings: tuple[str, ...] = ()
+    ok: bool = True
+    """False: it was done, and its outcome is a failure (a wrong answer, say). A terminal then ends with exit code 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,8 @@ class Command:
     """Valid arguments, as typed."""
     magic: str = ""
     """The line magic that runs it: "%dag pause"; empty: none."""
+    terminal: bool = True
+    """Whether the command line has it too."""
     aliases: tuple[str, ...] = ()
     changes: bool = False
     run: Callable[[Context, Values], Result] | None = None

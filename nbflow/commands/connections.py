@@ -181,9 +181,7 @@ COMMANDS = (
         arguments=(
             CONN_ID,
             argument("--conn-uri", metavar="URI", help="type://login:password@host:port/schema?extra=value."),
-            argument(
-                "--conn-json", metavar="JSON", help="JSON object with conn_type, host, login etc."
-            ),
+            argument("--conn-json", metavar="JSON", help="JSON object with conn_type, host, login etc."),
             argument("--conn-type", metavar="TYPE", help="Type of the connection: postgres, http etc."),
             argument("--conn-description", metavar="TEXT", help="Description."),
             argument("--conn-host", metavar="HOST", help="Host name."),

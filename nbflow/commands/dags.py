@@ -159,6 +159,7 @@ COMMANDS = (
     Command(
         name="grid",
         magic="%dag grid",
+        terminal=False,
         help="Show the newest runs of a DAG as columns and its tasks as rows.",
         permission="dags.read",
         arguments=(DAG_ID, argument("-n", "--number", type=WHOLE, default=25, help="Number of runs (default: 25).")),
@@ -167,6 +168,7 @@ COMMANDS = (
     Command(
         name="gantt",
         magic="%dag gantt",
+        terminal=False,
         help="Show when each task of a run waited and ran.",
         permission="dags.read",
         arguments=(DAG_ID, LAST_RUN),
@@ -195,6 +197,7 @@ COMMANDS = (
     Command(
         name="schedule",
         magic="%dag schedule",
+        terminal=False,
         help="Run a notebook on a schedule with papermill.",
         permission="dags.create",
         changes=True,

@@ -1,9 +1,47 @@
-"""Commands on labs and quizzes. Surfaces implement them with :mod:`nbflow.teach`."""
+"""Commands on labs and quizzes. :mod:`nbflow.teach`, which is a surface, implements them: it registers itself here when
+nbflow starts, so that the terminal and the notebook do not import it."""
 
 from __future__ import annotations
 
-from nbflow.arguments import LAB, QUIZ, WHOLE, argument
-from nbflow.commands.base import Command
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from nbflow.arguments import LAB, QUIZ, WHOLE, Values, argument
+from nbflow.commands.base import Command, Result
+from nbflow.errors import NbflowError
+
+if TYPE_CHECKING:
+    from nbflow.commands.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """The implementation of a command. ``names`` lists the valid first arguments."""
+
+    run: Callable[[Context, Values], Result]
+    names: Callable[[], Iterable[str]]
+
+
+_providers: dict[str, Provider] = {}
+
+
+def register(command: str, provider: Provider) -> None:
+    """Set the implementation of a command. Called by the entry points, before any command runs."""
+    _providers[command] = provider
+
+
+def names_of(command: str) -> list[str]:
+    """Names of the labs or quizzes, for completion; empty without a provider."""
+    return list(_providers[command].names()) if command in _providers else []
+
+
+def _run(command: str, context: Context, args: Values) -> Result:
+    if command not in _providers:
+        raise NbflowError(f"No surface implements {command!r} here.", hint="Start nbflow with: python -m nbflow")
+    return _providers[command].run(context, args)
+
 
 COMMANDS = (
     Command(
@@ -19,6 +57,7 @@ COMMANDS = (
             argument("answer", repeated=True, metavar="ANSWER", help="Answer that the exercise requires."),
         ),
         example="01_hello_dag 1",
+        run=partial(_run, "labs"),
     ),
     Command(
         name="quiz",
@@ -35,5 +74,6 @@ COMMANDS = (
             argument("answer", repeated=True, metavar="ANSWER", help="Letters (b, or: a c) or text."),
         ),
         example="dag_concepts 3 b",
+        run=partial(_run, "quiz"),
     ),
 )

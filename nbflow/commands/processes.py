@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nbflow.arguments import NUMBER, Values, argument
 from nbflow.commands.base import Command, Preview, Refused, Result
-from nbflow.way_out import way
+from nbflow.way_out import STOP_SCHEDULER
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context
@@ -26,11 +26,11 @@ def _stop(context: Context, args: Values) -> Result:
 
     stopped = schedulers.stop(context.app, seconds=args.timeout)
     if stopped.on_other_hosts and not stopped.ended:
-        other, stop = stopped.on_other_hosts[0], way("stop")
+        other = stopped.on_other_hosts[0]
         raise Refused(
             f"The scheduler runs on {other.hostname} (pid {other.pid}).",
-            hint=f"Stop it on that machine with: {stop}",
-            ways=(stop,),
+            hint=f"Stop it on that machine with: {STOP_SCHEDULER}",
+            ways=(STOP_SCHEDULER,),
         )
     pids = ", ".join(f"pid {job.pid}" for job in stopped.ended)
     return Result(

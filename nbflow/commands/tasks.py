@@ -239,6 +239,7 @@ COMMANDS = (
     Command(
         name="states",
         magic="%dag states",
+        terminal=False,
         help="List the task instances of a run; without a DAG id, list what the states mean.",
         permission="dags.read",
         arguments=(argument("dag_id", type=DAG, required=False, help=DAG_ID.help), LAST_RUN),
@@ -253,8 +254,9 @@ COMMANDS = (
             DAG_ID,
             argument("task_id", type=TASK, required=False, metavar="TASK", help="Id of the task (default: failed)."),
             LAST_RUN,
-            argument("--try", name="try_number", type=WHOLE, help="Number of the try (default: the last)."),
+            argument("--try-number", "--try", type=WHOLE, help="Number of the try (default: the last)."),
             argument("--search", default="", metavar="TEXT", help="Only lines that contain this text."),
+            switch("-f", "--follow", help="Follow the log until the try ends (default task: one that is running)."),
         ),
         example="sales load --search error",
     ),

@@ -7,10 +7,14 @@ a notebook through the shell: ``!nbflow db migrate``. All surfaces have the same
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from nbflow.core.reasons import WaitReason
 from nbflow.errors import NbflowError
 from nbflow.way_out import Way, respelled
+
+if TYPE_CHECKING:
+    from nbflow.commands.base import Command
 
 
 class Surface(Enum):
@@ -28,10 +32,15 @@ def spelled(way: Way, surface: Surface) -> str:
 
 
 def _magic(name: str) -> str:
-    from nbflow.commands import MODULES, command_named
+    command = _declared(name)
+    return command.magic if command is not None and command.magic else f"!nbflow {name}"
 
-    magic = command_named(name).magic if name.split()[0] in MODULES else ""
-    return magic or f"!nbflow {name}"
+
+def _declared(name: str) -> Command | None:
+    """The command; None for one that only the command line has, as "db migrate"."""
+    from nbflow.commands import commands_of
+
+    return next((one for one in commands_of(name.split()[0]) if name in (one.name, *one.aliases)), None)
 
 
 def invocation(name: str, surface: Surface, *words: str) -> str:

@@ -212,8 +212,9 @@ def _run_refusal(run: Run, active: int, limits: RunLimits) -> WaitReason | None:
     if run.backfill_id is None:
         return _limit("max_active_runs", f"DAG {run.dag_id!r}", active, limits.max_active_runs.get(run.dag_id))
     if run.backfill_id in limits.paused_backfills:
-        text = f"Backfill {run.backfill_id} is paused. Unpause it with: nbflow backfill unpause {run.backfill_id}"
-        return WaitReason(kind="paused", text=text)
+        unpause = way("backfill unpause", str(run.backfill_id))
+        text = f"Backfill {run.backfill_id} is paused. Unpause it with: {unpause}"
+        return WaitReason(kind="paused", text=text, ways=(unpause,))
     # A completed backfill has no limit any more; a run of it that is cleared later counts against the DAG's.
     limit = limits.backfills.get(run.backfill_id, limits.max_active_runs.get(run.dag_id))
     return _limit("backfill_limit", f"backfill {run.backfill_id}", active, limit)

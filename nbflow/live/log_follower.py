@@ -6,12 +6,14 @@ the file. So the file is looked at now and then, which costs no statement.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import tzinfo
 from pathlib import Path
 
 from nbflow.execution.logs import LogTail
 from nbflow.live.feed import Feed
 from nbflow.live.shared_views import Trouble
+from nbflow.views.task_log import LogLine, log_lines
 from nbflow.views.task_try import TaskTryQuery, TaskTryView
 
 GROWTH_SECONDS = 0.25
@@ -19,14 +21,37 @@ GROWTH_SECONDS = 0.25
 what memory it took."""
 
 
-def follow_log(feed: Feed, query: TaskTryQuery) -> Iterator[str]:
+def _nothing() -> None:
+    pass
+
+
+def follow_lines(
+    feed: Feed, query: TaskTryQuery, zone: tzinfo, *, search: str = "", on_look: Callable[[], None] = _nothing
+) -> Iterator[LogLine]:
+    """The lines of :func:`follow_log` that hold ``search``, each as soon as it is whole."""
+    for line in log_lines(_whole_lines(follow_log(feed, query, on_look=on_look)), zone):
+        if line.holds(search):
+            yield line
+
+
+def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
+    rest = ""
+    for piece in pieces:
+        whole, newline, rest = (rest + piece).rpartition("\n")
+        yield from (whole + newline).splitlines()
+    yield from rest.splitlines()
+
+
+def follow_log(feed: Feed, query: TaskTryQuery, *, on_look: Callable[[], None] = _nothing) -> Iterator[str]:
     """The text of a try's log from its beginning, piece by piece, until the try has ended. It waits for a try that has
-    not begun. Ends early if the feed is closed."""
+    not begun. Ends early if the feed is closed. ``on_look`` is called whenever the file is looked at: what it raises
+    ends the following, also while nothing is written."""
     tail: LogTail | None = None
     over = False
     with feed.watch(query) as watch:
         while not watch.closed:
             message = watch.next(GROWTH_SECONDS)
+            on_look()
             if message is not None and not isinstance(message, Trouble):
                 view = message.view
                 assert isinstance(view, TaskTryView)

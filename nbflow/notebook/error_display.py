@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+E = TypeVar("E", bound=BaseException)
 
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
@@ -57,7 +58,7 @@ def told_in_one_line(function: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-def mark(error: NbflowError) -> NbflowError:
+def mark(error: E) -> E:
     """Make IPython show ``error`` as one line."""
     lines = red_line(error)
 

@@ -308,7 +308,7 @@ def schedule(
     here = session()
     path, dag_id, existed = write_dag_file(here, notebook, cron=cron, name=name, parameters=parameters or {})
     row = here.app.store.dag(dag_id)
-    hint = "" if row is not None and not row.paused else f" It starts paused: %dag unpause {dag_id}."
+    hint = "" if row is not None and not row.paused else f" It starts paused: {spell(way('dags unpause', dag_id))}."
     if parameters and overwritten(here, notebook):
         hint += (
             f" No cell of {notebook} has the tag 'parameters': give it to the one with the defaults, or that one undoes"

@@ -19,7 +19,7 @@ from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Change, Snapshot
 from nbflow.notebook.error_display import mark, spell, told_in_one_line
-from nbflow.notebook.shown import Shown, execution_count, seen
+from nbflow.notebook.shown import PICTURE_SECONDS, Shown, execution_count, seen
 from nbflow.notebook.task_functions import clear, logs, states, why
 from nbflow.ui import formatting
 from nbflow.ui.html import backfill_bundle, graph_bundle
@@ -31,7 +31,7 @@ from nbflow.views.task_log import TaskLogQuery
 from nbflow.views.values import cause_words, elapsed, in_zone, state_counts, zone_of
 from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
-from nbflow.way_out import respelled
+from nbflow.way_out import START_SCHEDULER, respelled
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -111,7 +111,8 @@ class _Patience:
         now = time.monotonic()
         self._missed_at = now if self._missed_at is None else self._missed_at
         if now - self._missed_at >= self._seconds:
-            raise mark(NbflowError("No scheduler is running, so this goes no further.", hint="See: %nbflow start."))
+            hint = f"See: {spell(START_SCHEDULER)}."
+            raise mark(NbflowError("No scheduler is running, so this goes no further.", hint=hint))
 
 
 class Watched:
@@ -444,7 +445,3 @@ def _states_of(view: BackfillView) -> dict[str, str]:
 def _is_over(view: BackfillView) -> bool:
     """Whether all its runs have ended; a preview has none."""
     return view.dry_run or all(state in RUN_FINISHED for state in _states_of(view).values())
-
-
-PICTURE_SECONDS = 0.25
-"""A table that changes more often flickers."""

@@ -78,7 +78,8 @@ def _clear(args: Values) -> Any:
 
 
 def _logs(args: Values) -> Any:
-    return functions.logs(args.dag_id, args.task_id, run=args.run, try_number=args.try_number, search=args.search)
+    which = {"run": args.run, "try_number": args.try_number, "search": args.search}
+    return functions.logs(args.dag_id, args.task_id, **which, follow=args.follow)
 
 
 def _schedule(args: Values) -> Any:

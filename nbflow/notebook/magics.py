@@ -9,7 +9,6 @@ import contextlib
 import re
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +22,7 @@ from nbflow.airflow_names import import_advice
 from nbflow.arguments import NOTEBOOK, HelpRequested, Parser, Values, split_line
 from nbflow.commands import magics
 from nbflow.commands.base import Command
+from nbflow.commands.learning import names_of
 from nbflow.commands.way_out import Surface, invocation
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook import magic_parser as lines
@@ -160,6 +160,25 @@ def _status(here: Session) -> Shown:
 # ---------------------------------------------------------------------------------------- registration
 
 
+def command_line(magic: str) -> Callable[[str], Any]:
+    """The function behind a line magic that is one command, without a verb."""
+    one = magics(magic)[""]
+
+    @told_in_one_line
+    def line(text: str) -> Any:
+        parser = Parser(magic, one.arguments, texts=NOTEBOOK, description=one.help)
+        try:
+            args = parser.parse(split_line(magic, text, NOTEBOOK))
+        except HelpRequested as wanted:
+            print(wanted)
+            return None
+        answer = carried_out(one, args)
+        return answer.data if hasattr(answer.data, "_repr_mimebundle_") else answer
+
+    line.__doc__ = f"{one.help}\n\n{magic} {one.example}"
+    return line
+
+
 class Magic(NamedTuple):
     """A row of the table: how it is called, and what makes the function that answers."""
 
@@ -172,8 +191,8 @@ MAGICS: list[Magic] = [
     Magic("cell", "dag", lambda magics: magics.dag_cell),
     Magic("line", "dag", lambda magics: magics.dag_line),
     Magic("line", "nbflow", lambda magics: magics.nbflow_line),
-    Magic("line", "quiz", lambda magics: import_module("nbflow.teach.magics").quiz_line),
-    Magic("line", "lab", lambda magics: import_module("nbflow.teach.magics").lab_line),
+    Magic("line", "quiz", lambda magics: command_line("%quiz")),
+    Magic("line", "lab", lambda magics: command_line("%lab")),
 ]
 
 
@@ -236,22 +255,10 @@ _LINES: list[tuple[re.Pattern[str], Callable[[str], list[str]]]] = [
         re.compile(r"(?:.*=\s*)?%nbflow\s+(\S*)"),
         lambda word: [one for one in magics("%nbflow") if one.startswith(word)],
     ),
-    (re.compile(r"(?:.*=\s*)?%quiz\s+(\S*)"), lambda word: [one for one in _quizzes() if one.startswith(word)]),
-    (re.compile(r"(?:.*=\s*)?%lab\s+(\S*)"), lambda word: [one for one in _labs() if one.startswith(word)]),
+    (re.compile(r"(?:.*=\s*)?%quiz\s+(\S*)"), lambda word: [one for one in names_of("quiz") if one.startswith(word)]),
+    (re.compile(r"(?:.*=\s*)?%lab\s+(\S*)"), lambda word: [one for one in names_of("labs") if one.startswith(word)]),
 ]
 """What a line begins with, and what can follow it."""
-
-
-def _quizzes() -> list[str]:
-    from nbflow.teach.questions import quiz_names
-
-    return list(quiz_names())
-
-
-def _labs() -> list[str]:
-    from nbflow.teach.lab_table import LABS
-
-    return list(LABS)
 
 
 @context_matcher()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbflow.authoring.dag import DAG
+from nbflow.commands.way_out import Surface, invocation
 from nbflow.core.snapshot import KERNEL, Run, RunKey
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import ConfigError, DagNotFound, NbflowError, did_you_mean
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from nbflow.views.base import Query, View
 
 V = TypeVar("V", bound="View")
+
+
+def _typed(command: str, *words: str) -> str:
+    """A command as one types it in a notebook."""
+    return invocation(command, Surface.NOTEBOOK, *words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +126,7 @@ class Session:
 
     def keep(self, cell: CellDag) -> list[KernelDag]:
         """Register the DAGs of a cell for this kernel's own runs."""
+        from nbflow.services.registration import keep_version
         from nbflow.store.base import DagVersion
 
         kept = []
@@ -130,9 +137,8 @@ class Session:
                 fileloc=str(self.path or f"<kernel {os.getpid()}>"),
                 cell=cell.source.cell.name,
                 files=cell.loaded.files,
-                origin="kernel",
             )
-            stored = self.app.store.register(version, now=self.app.clock.now(), paused=False, activate=False)
+            stored = keep_version(self.app.store, version, self.app.clock.now())
             self.dags[dag.dag_id] = KernelDag(dag=dag, version=stored, cell=cell)
             kept.append(self.dags[dag.dag_id])
         return kept
@@ -147,7 +153,7 @@ class Session:
         found = self.app.store.version(dag)
         if found is None:
             known = {row.dag_id for row in self.app.store.dags(include_stale=True)} | self.dags.keys()
-            hint = did_you_mean(dag, known).strip() or self._unread() or "See: %dag list."
+            hint = did_you_mean(dag, known).strip() or self._unread() or f"See: {_typed('dags list')}."
             raise DagNotFound(f"There is no DAG {dag!r}.", hint=hint)
         return found
 
@@ -160,13 +166,14 @@ class Session:
         folder = core.dags_folder
         if schedulers.find(self.app) is not None or not find_dag_files(folder, core.dag_ignore_file_syntax):
             return ""
-        return f"The files in {folder} are read while a scheduler runs: %nbflow start."
+        return f"The files in {folder} are read while a scheduler runs: {_typed('scheduler')}."
 
     def _version_of(self, dag: DAG) -> DagVersion:
         """A DAG object can be run by others where it comes from a cell or a file of its own."""
         own = self.dags.get(dag.dag_id)
         if own is not None and own.dag is dag:
             return own.version
+        from nbflow.services.registration import keep_version
         from nbflow.store.base import DagVersion
 
         path = Path(dag.fileloc)
@@ -177,10 +184,8 @@ class Session:
                 f"DAG {dag.dag_id!r} is known to this process only, so no other one can run it{why}",
                 hint="Run it here with test(), or put it into a %%dag cell or a file.",
             )
-        version = DagVersion(
-            dag_id=dag.dag_id, spec=loaded.specs[dag.dag_id], fileloc=str(path), files=loaded.files, origin="kernel"
-        )
-        return self.app.store.register(version, now=self.app.clock.now(), paused=False, activate=False)
+        version = DagVersion(dag_id=dag.dag_id, spec=loaded.specs[dag.dag_id], fileloc=str(path), files=loaded.files)
+        return keep_version(self.app.store, version, self.app.clock.now())
 
     def _load_once(self, path: Path) -> Loaded:
         """Load a DAG file. A script that calls us would do so again while it is loaded, without end."""

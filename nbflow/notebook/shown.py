@@ -8,6 +8,9 @@ from typing import Any
 from nbflow.notebook.session import session
 from nbflow.ui.mime_bundle import Bundle
 
+PICTURE_SECONDS = 0.25
+"""How long a display rests after each change. One that changes more often flickers."""
+
 
 def seen(bundle: Bundle) -> dict[str, str]:
     """What a cell's output holds: the picture and its text, or the text alone where outputs are kept small."""

@@ -12,6 +12,7 @@ from nbflow.core.states import STATE_MEANINGS
 from nbflow.errors import NbflowError
 from nbflow.notebook.commands import context_of, previewed, result_of
 from nbflow.notebook.error_display import spell, told_in_one_line
+from nbflow.notebook.followed_log import followed_log
 from nbflow.notebook.session import Session, session
 from nbflow.notebook.shown import Shown
 from nbflow.ui import formatting
@@ -25,7 +26,8 @@ from nbflow.ui.html import (
 )
 from nbflow.views.lookups import check_task, task_key
 from nbflow.views.task_instances import TaskInstancesQuery
-from nbflow.views.task_log import TaskLogQuery, find_logged
+from nbflow.views.task_log import TaskLogQuery, find_logged, has_no_logs
+from nbflow.views.task_try import find_followed
 from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
 
@@ -80,13 +82,24 @@ def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
 
 @told_in_one_line
 def logs(
-    dag: Dag, task: str | None = None, *, run: str | None = None, try_number: int | None = None, search: str = ""
+    dag: Dag,
+    task: str | None = None,
+    *,
+    run: str | None = None,
+    try_number: int | None = None,
+    search: str = "",
+    follow: bool = False,
 ) -> Shown:
     """The log of a task's last try (or of ``try_number``) in a run. Without ``task``: of one that failed, else of the
-    last that ran. ``search`` keeps the lines with that word. As a value: the lines."""
+    last that ran. ``search`` keeps the lines with that word. As a value: the lines.
+
+    With ``follow`` the log is displayed as it grows, until the try has ended; without ``task`` that of one that
+    runs."""
     here = session()
     task, run = context_of(here).task_or_run(id_of(dag), task, run)
     found = here.find_run(dag, run)
+    if follow and not has_no_logs(found):
+        return followed_log(here, find_followed(here.app.store, found, task, try_number), search)
     key = find_logged(here.app.store, found, task)
     view = here.fetch(TaskLogQuery(**found.key._asdict(), **key._asdict(), try_number=try_number, search=search))
     return Shown([line.message for line in view.lines], log_bundle(view))

@@ -59,6 +59,7 @@ from nbflow.services.run_creation import RunCreator
 from nbflow.services.schedulers import is_local, is_process_running
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
 from nbflow.store.codec import needs_previous_run
+from nbflow.way_out import STOP_SCHEDULER
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +164,8 @@ class Scheduler:
             process = f" (pid {others[0].pid} on {others[0].hostname})" if others else ""
             raise NbflowError(
                 f"This metastore has a scheduler already{process}.",
-                hint="An SQLite metastore can have only one: stop it with nbflow stop, or use Postgres for several.",
+                hint=f"An SQLite metastore can have only one: stop it with {STOP_SCHEDULER}, or use Postgres for several.",
+                ways=(STOP_SCHEDULER,),
             )
         self.executor.start()
         if orphans:

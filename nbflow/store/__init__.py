@@ -10,6 +10,7 @@ from nbflow.errors import ConfigError
 if TYPE_CHECKING:
     from nbflow.store.base import Box, Store
 
+
 def open_store(
     url: str,
     *,

@@ -10,7 +10,9 @@ A failed check is returned, not raised: a check cell of an unsolved exercise is 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,8 +134,12 @@ def open_lab(name: str, app: App | None = None, *, surface: Surface = Surface.NO
     if name not in LABS:
         hint = did_you_mean(name, LABS).strip() or f"The labs are: {', '.join(LABS)}."
         raise NbflowError(f"There is no lab {name!r}.", hint=hint)
-    if app is None:
-        from nbflow.notebook.session import session
+    return Lab(name=name, spec=LABS[name], app=app or _app_of(os.environ.get("NBFLOW_HOME")), surface=surface)
 
-        app = session().app
-    return Lab(name=name, spec=LABS[name], app=app, surface=surface)
+
+@cache
+def _app_of(home: str | None) -> App:
+    """The home of a notebook that opens labs by itself: opened once, for as long as its kernel lives."""
+    from nbflow.app import App
+
+    return App.open(home=home)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from nbflow.commands.way_out import Surface, invocation
 from nbflow.ui import formatting
 from nbflow.ui.escaping import escape
 from nbflow.ui.state_colors import known, palettes
@@ -59,7 +60,8 @@ def _empty(title: str, message: str, view: str, theme: str) -> Picture:
 def grid_svg(view: GridView, *, theme: str = "auto") -> Picture:
     """The latest runs as columns (bar height: duration), tasks as rows, states as cells."""
     if not view.runs:
-        message = f"{view.dag_id} has no run yet. Start one with: %dag run {view.dag_id}"
+        start = invocation("dags trigger", Surface.NOTEBOOK, view.dag_id)
+        message = f"{view.dag_id} has no run yet. Start one with: {start}"
         return _empty(view.dag_id, message, "grid", theme)
     runs = view.runs[-MAX_GRID_RUNS:]
     first = len(view.runs) - len(runs)

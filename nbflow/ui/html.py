@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
+from nbflow.commands.way_out import Surface, invocation
 from nbflow.ui import formatting
 from nbflow.ui.charts import gantt_svg, grid_svg, timeline_svg
 from nbflow.ui.escaping import escape
@@ -52,6 +53,11 @@ _ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?
 
 _DARK_PAGES = ('body[data-jp-theme-light="false"]', "body.vscode-dark", "html[theme=dark]", ".nbflow-dark")
 _LIGHT_PAGES = ('body[data-jp-theme-light="true"]', "body.vscode-light", ".nbflow-light")
+
+
+def _typed(command: str, *words: str) -> str:
+    """A command as one types it where cards are read: in a notebook."""
+    return invocation(command, Surface.NOTEBOOK, *words)
 
 
 # -- the card
@@ -252,7 +258,7 @@ def dags_bundle(view: DagListView, now: datetime) -> Bundle:
         columns=("DAG", "last runs", "latest", "schedule", "next", "tags", "owner"),
         rows=tuple(_dag_row(row, now) for row in view.rows),
         empty="There is no DAG yet. Define one in a cell that begins with:  %%dag hello --schedule @daily",
-        more="To narrow the list: %dag list PATTERN.",
+        more=f"To narrow the list: {_typed('dags list', 'PATTERN')}.",
     )
     failing = sum(row.latest == "failed" for row in view.rows)
     aside = f"{failing} failing" if failing else ""
@@ -295,8 +301,8 @@ def runs_bundle(view: RunsView, now: datetime) -> Bundle:
             )
             for r in view.rows
         ),
-        empty=f"{view.dag_id or 'The DAG'} has no run yet. Start one with:  %dag run {view.dag_id}".rstrip(),
-        more="To narrow the list: --state or --since.",
+        empty=f"{view.dag_id or 'The DAG'} has no run yet. Start one with:  {_typed('dags trigger', view.dag_id)}",
+        more=f"To see more: {_typed('dags list-runs', view.dag_id or 'DAG_ID', '--number', 'N')}.",
         total=view.total,
     )  # fmt: skip
     title = f"Runs of {view.dag_id}" if view.dag_id else "Runs"
@@ -329,7 +335,7 @@ def tasks_bundle(view: TaskInstancesView, now: datetime, spell: Spell = str) -> 
             for r in view.rows
         ),
         empty="This run has no tasks yet.",
-        more="To narrow the list: --state or --task.",
+        more=f"To see one task: {_typed('why', view.dag_id or 'DAG_ID', 'TASK')}.",
     )  # fmt: skip
     counts = state_counts(r.state for r in view.rows)
     html = card("tasks", title, html_table(table), foot=chips_html(counts))
@@ -343,9 +349,7 @@ def next_runs_bundle(view: NextRunsView, now: datetime, *, remark: str = "") -> 
         rows=tuple(
             (
                 Cell(text=formatting.short_time(r.run_after), bold=True),
-                Cell(
-                    text=formatting.relative(r.run_after, now).relative if r.run_after > now else "now", muted=True
-                ),
+                Cell(text=formatting.relative(r.run_after, now).relative if r.run_after > now else "now", muted=True),
                 formatting.short_time(r.logical_date),
                 Cell(text=_interval(r.data_interval_start, r.data_interval_end), muted=True),
             )
@@ -507,7 +511,8 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
             )
             for r in view.runs[:MAX_PLANNED]
         ),
-        empty="No data interval lies in this range. Widen it, or check the schedule with %dag next.",
+        empty="No data interval lies in this range. "
+        f"Widen it, or check the schedule: {_typed('dags next-execution', view.dag_id)}",
         total=len(view.runs),
     )  # fmt: skip
     counts = state_counts(r.state for r in view.runs if r.state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -58,6 +58,10 @@ class LogLine:
             return self.message
         return f"{self.at.isoformat(timespec='milliseconds')} {self.level} {self.source} | {self.message}"
 
+    def holds(self, word: str) -> bool:
+        """Whether a search for ``word`` finds the line; upper and lower case are the same."""
+        return word.lower() in self.message.lower()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskLogView(View):
@@ -87,11 +91,21 @@ def fetch(store: Store, query: TaskLogQuery, now: datetime, settings: Settings) 
     attempts = store.attempts(run.key, key)
     number = query.try_number or max((attempt.try_number for attempt in attempts), default=1)
     paths = [attempt.log_path for attempt in attempts if attempt.try_number == number and attempt.log_path]
-    title = f"{key} of {run.run_id}, try {number}"
-    if not paths and (run.triggered_by or "").startswith(INLINE):
+    title = title_of(run.run_id, key, number)
+    if not paths and has_no_logs(run):
         note = LogLine(message="A test run's tasks print into the cell that ran them.")
         return TaskLogView(title=title, lines=(note,))
     return log_view(title, _text(paths[-1], whole=bool(query.search)) if paths else "", zone, search=query.search)
+
+
+def title_of(run_id: str, key: TaskKey, try_number: int) -> str:
+    """What stands above a log."""
+    return f"{key} of {run_id}, try {try_number}"
+
+
+def has_no_logs(run: Run) -> bool:
+    """Whether the run's tasks print where the run was started: those of a test do."""
+    return (run.triggered_by or "").startswith(INLINE)
 
 
 def find_logged(store: Store, run: Run, task: str | None = None) -> TaskKey:
@@ -125,8 +139,8 @@ def _text(path: str, *, whole: bool) -> str:
 
 def log_view(title: str, text: str, zone: tzinfo, *, dropped: int = 0, search: str = "") -> TaskLogView:
     """The lines of a log's text. ``search`` keeps the lines that hold it, in upper or lower case."""
-    lines = list(_lines(text, zone))
-    kept = [line for line in lines if search.lower() in line.message.lower()] if search else lines
+    lines = list(log_lines(text.splitlines(), zone))
+    kept = [line for line in lines if line.holds(search)]
     return TaskLogView(
         title=title,
         lines=tuple(kept[-MOST_LINES:]),
@@ -136,10 +150,10 @@ def log_view(title: str, text: str, zone: tzinfo, *, dropped: int = 0, search: s
     )
 
 
-def _lines(text: str, zone: tzinfo) -> Iterator[LogLine]:
-    """Lines of tracebacks are errors; the exception's own line ends a traceback."""
+def log_lines(raw_lines: Iterable[str], zone: tzinfo) -> Iterator[LogLine]:
+    """The lines of a log, as they come. Lines of tracebacks are errors; the exception's own line ends a traceback."""
     traceback = False
-    for raw in text.splitlines():
+    for raw in raw_lines:
         match = _LOG_LINE.fullmatch(raw)
         if match is not None:
             at = datetime.fromisoformat(match[1]).astimezone(zone)

@@ -1,4 +1,4 @@
-"""How far one try of a task is, for who follows its log."""
+"""How far one try of a task is, and which one is followed, for who follows its log."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from nbflow.core.snapshot import Instance, RunKey
-from nbflow.core.states import FINISHED, LIVE, RUN_FINISHED, TaskState
+from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
+from nbflow.core.states import FINISHED, LIVE, RUN_FINISHED, UNFINISHED, TaskState
 from nbflow.store.base import Store
 from nbflow.views.base import Query, View
+from nbflow.views.task_log import find_logged
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
 
 GOES_ON = LIVE | {TaskState.SCHEDULED, TaskState.UP_FOR_RESCHEDULE}
 """States in which an instance's current try is still to write to its log."""
+
+AWAITS_NEXT_TRY = UNFINISHED - GOES_ON
+"""States in which an instance's current try has ended (or there was none), and the next one is to come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +31,11 @@ class TaskTryQuery(Query["TaskTryView"]):
     task_id: str
     map_index: int = -1
     try_number: int
+
+    @property
+    def key(self) -> TaskKey:
+        """Of the task instance."""
+        return TaskKey(self.task_id, self.map_index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +60,27 @@ def fetch(store: Store, query: TaskTryQuery, now: datetime, settings: Settings) 
     paths = [one.log_path for one in store.attempts(key, ti.key) if one.try_number == query.try_number and one.log_path]
     over = is_over(ti, query.try_number) or (run.state in RUN_FINISHED and ti.state not in LIVE)
     return TaskTryView(state=ti.state, over=over, log_path=paths[-1] if paths else None)
+
+
+def find_followed(store: Store, run: Run, task: str | None = None, try_number: int | None = None) -> TaskTryQuery:
+    """The try that is followed for ``task`` (``load`` or ``load[1]``, else any that was tried): that of an instance
+    that runs, else of one that has not ended, else the one whose log is shown. Of an instance that waits for its next
+    try it is that one. Raises what :func:`find_logged` raises."""
+    shown = find_logged(store, run, task)
+    tis = store.instances(run.key)
+    if task is None:
+        candidates = [ti for ti in tis if ti.try_number > 0]
+    else:
+        candidates = [ti for ti in tis if task in (ti.task_id, str(ti.key))]
+    choices = (
+        [ti for ti in candidates if ti.state is TaskState.RUNNING],
+        [ti for ti in candidates if ti.state in UNFINISHED],
+        [ti for ti in candidates if ti.key == shown],
+    )
+    ti = next(found for found in choices if found)[0]
+    awaits_next = ti.state in AWAITS_NEXT_TRY and run.state not in RUN_FINISHED
+    number = try_number or max(ti.try_number + awaits_next, 1)
+    return TaskTryQuery(**run.key._asdict(), **ti.key._asdict(), try_number=number)
 
 
 def is_over(ti: Instance, try_number: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nbflow.app import App
-from nbflow.cli.main import main
+from nbflow.surfaces import main
 
 SALES = """
     from datetime import datetime

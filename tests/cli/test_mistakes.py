@@ -94,7 +94,7 @@ def test_a_file_that_does_not_import_is_named_with_its_line(nbflow, dag_file):
     assert done.code == 1
 
 
-MOVED = "No module named 'nbflow.dag'. nbflow.dag.loading is nbflow.sources.loading now."
+MOVED = "No module named 'nbflow.dag'. nbflow.dag.loading moved to nbflow.sources.loading."
 
 
 @pytest.mark.parametrize(

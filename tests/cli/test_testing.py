@@ -79,7 +79,7 @@ def test_an_import_from_the_wrong_place_is_told_the_right_one(suite):
         def test_bag(dagbag):
             assert dagbag.import_errors == {
                 "old.py": "line 1: ModuleNotFoundError: No module named 'nbflow.dag'. "
-                "nbflow.dag.context is nbflow.authoring.context now. Write: from nbflow import Context"
+                "nbflow.dag.context moved to nbflow.authoring.context. Write: from nbflow import Context"
             }
         """,
     )
@@ -93,7 +93,7 @@ def test_the_folder_is_chosen_by_option_or_setting(suite):
     run(suite, tests).assert_outcomes(passed=1)
     result = run(suite, "def test_bag(dagbag): pass", "--dags-folder", "nowhere")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*nowhere is no folder of DAG files: give --dags-folder, or nbflow_dags_folder.*"])
+    result.stdout.fnmatch_lines(["*The DAGs folder *nowhere does not exist; set --dags-folder*"])
 
 
 TESTS = """

@@ -1,4 +1,4 @@
-"""Imports that look in the wrong place are answered with the right one."""
+"""Hints for failed imports."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ import sys
 
 import pytest
 
-from nbflow.airflow_names import MODULES, PLACES, RENAMED, TO_COME, advice, import_line
+from nbflow.airflow_names import MODULES, PLACES, PLANNED, RENAMED, advice, import_line
 from nbflow.moved_modules import MOVED
 from nbflow.sources.loading import load_source
 
 
 def _advised(source: str) -> str:
-    """What is said of a piece of code whose import fails: Python's words, and ours behind them."""
+    """The message of a failed import in ``source``, with the hint."""
     with pytest.raises(ImportError) as caught:
         exec(source, {})
     return f"{caught.value}{advice(caught.value)}"
 
 
 @pytest.mark.parametrize("module", PLACES)
-def test_what_the_table_says_is_there(module):
-    found = importlib.import_module(module)
-    assert [name for name in PLACES[module] if not hasattr(found, name)] == []
+def test_the_names_of_the_table_exist(module):
+    imported = importlib.import_module(module)
+    assert [name for name in PLACES[module] if not hasattr(imported, name)] == []
 
 
-def test_what_is_advised_exists_and_what_is_replaced_does_not():
+def test_suggested_names_exist_and_replaced_names_do_not():
     known = {name for names in PLACES.values() for name in names}
-    coming = {name for names in TO_COME.values() for name in names}
+    planned = {name for names in PLANNED.values() for name in names}
     assert {name for names in MODULES.values() for name in names} | set(RENAMED.values()) <= known
-    assert known & (set(RENAMED) | coming) == set()
+    assert known & (set(RENAMED) | planned) == set()
     for module in MODULES:
         assert "Write: from nbflow" in _advised(f"import nbflow.{module}")
 
 
-def test_what_moved_is_gone_from_its_old_place_and_there_in_its_new():
-    def there(module: str) -> bool:
+def test_moved_modules_exist_at_the_new_path_only():
+    def exists(module: str) -> bool:
         try:
             return importlib.util.find_spec(module) is not None
-        except ModuleNotFoundError:  # of a package that is gone
+        except ModuleNotFoundError:  # the package does not exist any more
             return False
 
-    assert [old for old in MOVED if there(old)] == []
-    assert [new for new in MOVED.values() if not there(new)] == []
+    assert [old for old in MOVED if exists(old)] == []
+    assert [new for new in MOVED.values() if not exists(new)] == []
 
 
-def test_import_itself_is_left_alone():
+def test_importing_nbflow_does_not_change_the_import_system():
     # Given a fresh interpreter
     code = (
         "import sys; before = list(sys.meta_path); import nbflow, importlib.util as u; "
         "print(sys.meta_path == before, u.find_spec('nbflow.web'))"
     )
-    # Then importing nbflow puts no finder of its own anywhere, and who only asks for a module gets no error
+    # Then importing nbflow installs no finder, and find_spec() of a missing module returns None
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True None\n"
 
 
@@ -61,14 +61,14 @@ MODELS = "DAG, BaseOperator, Param, Variable, Connection, XComArg"
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "hint"),
     [
         ("import nbflow.models", f"No module named 'nbflow.models'. Write: from nbflow import {MODELS}"),
         ("from nbflow import models", f". Write: from nbflow import {MODELS}"),
         (
             "from nbflow.models import TaskInstance",
             "No module named 'nbflow.models'. This release of nbflow has no TaskInstance. "
-            f"What it has of models: from nbflow import {MODELS}",
+            f"Available of models: from nbflow import {MODELS}",
         ),
         (
             "from nbflow.utils.trigger_rule import TriggerRule",
@@ -88,35 +88,41 @@ MODELS = "DAG, BaseOperator, Param, Variable, Connection, XComArg"
         (
             "from nbflow.sdk import DAG, Asset",
             "No module named 'nbflow.sdk'. Write: from nbflow import DAG. "
-            "This release of nbflow has no Asset yet: assets come with a later one.",
+            "This release of nbflow has no Asset; assets are planned for a later release.",
         ),
         ("import nbflow.web", "No module named 'nbflow.web'. This release of nbflow has no nbflow.web."),
-        ("from airflow.models import DAG", "Airflow is not installed. nbflow's own names are the same: from nbflow im"),
+        (
+            "from airflow.models import DAG",
+            "Airflow is not installed; import from nbflow, which has the same names: fr",
+        ),
     ],
 )
-def test_an_import_from_the_wrong_place_is_told_the_right_one(source, said):
-    assert said in _advised(source)
+def test_an_import_from_the_wrong_module_names_the_right_one(source, hint):
+    assert hint in _advised(source)
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "hint"),
     [
-        ("from nbflow import Asset", "This release of nbflow has no Asset yet: assets come with a later one."),
-        ("from nbflow.datasets import Dataset", "This release of nbflow has no Dataset yet: assets come with a later"),
+        ("from nbflow import Asset", "This release of nbflow has no Asset; assets are planned for a later release."),
+        (
+            "from nbflow.datasets import Dataset",
+            "This release of nbflow has no Dataset; assets are planned for a later",
+        ),
         ("from nbflow.hooks.s3 import S3Hook", "This release of nbflow has no S3Hook."),
         ("from nbflow.operators.email import EmailOperator", "This release of nbflow has no EmailOperator."),
         ("from nbflow import Stats", "This release of nbflow has no Stats."),
     ],
 )
-def test_a_name_that_no_other_is_alike_is_said_to_be_missing(source, said):
-    assert f". {said}" in _advised(source)
+def test_a_name_without_a_similar_one_is_reported_as_missing(source, hint):
+    assert f". {hint}" in _advised(source)
 
 
-LOADING = "No module named 'nbflow.dag'. nbflow.dag.loading is nbflow.sources.loading now."
+LOADING = "No module named 'nbflow.dag'. nbflow.dag.loading moved to nbflow.sources.loading."
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "hint"),
     [
         ("import nbflow.dag.loading", LOADING),
         ("import os, nbflow.dag.loading as l, sys", LOADING),
@@ -126,33 +132,33 @@ LOADING = "No module named 'nbflow.dag'. nbflow.dag.loading is nbflow.sources.lo
         ("def f():\n    x = (1, 2)\n    import nbflow.dag.loading\nf()", LOADING),
         (
             "from nbflow.dag.context import Context",
-            "No module named 'nbflow.dag'. nbflow.dag.context is nbflow.authoring.context now. "
+            "No module named 'nbflow.dag'. nbflow.dag.context moved to nbflow.authoring.context. "
             "Write: from nbflow import Context",
         ),
         ("from nbflow.dag import DAG", "No module named 'nbflow.dag'. Write: from nbflow import DAG"),
         (
             "import nbflow.dag",
-            "No module named 'nbflow.dag'. Its modules are in nbflow.authoring, nbflow.execution, nbflow.sources now.",
+            "No module named 'nbflow.dag'. Its modules moved to nbflow.authoring, nbflow.execution, nbflow.sources.",
         ),
         (
             "import nbflow.cli.daemons",
-            "No module named 'nbflow.cli.daemons'. nbflow.cli.daemons is nbflow.cli.processes now.",
+            "No module named 'nbflow.cli.daemons'. nbflow.cli.daemons moved to nbflow.cli.processes.",
         ),
     ],
 )
-def test_an_old_path_is_told_its_new_one(source, said):
-    assert _advised(source) == said
+def test_an_old_path_names_the_new_one(source, hint):
+    assert _advised(source) == hint
 
 
 @pytest.mark.parametrize(("old", "new"), MOVED.items())
-def test_every_module_that_moved_is_told(old, new):
-    assert _advised(f"import {old}").endswith(f". {old} is {new} now.")
+def test_every_moved_module_has_a_hint(old, new):
+    assert _advised(f"import {old}").endswith(f". {old} moved to {new}.")
     package, _, module = old.rpartition(".")
-    assert _advised(f"from {package} import {module}").endswith(f". {old} is {new} now.")
+    assert _advised(f"from {package} import {module}").endswith(f". {old} moved to {new}.")
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "hint"),
     [
         ("import nbflow.dag.loading", LOADING),
         ("from nbflow.operators.bash import BashOperatr", "Did you mean 'BashOperator'?"),
@@ -171,23 +177,23 @@ def test_every_module_that_moved_is_told(old, new):
         ),
     ],
 )
-def test_a_dag_file_with_such_a_mistake_is_told_the_way_out(tmp_path, source, said):
+def test_the_import_error_of_a_dag_file_has_the_hint(tmp_path, source, hint):
     path = tmp_path / "d.py"
     path.write_text(source)
-    (fault,) = load_source(path).import_errors
-    assert said in fault.message
+    (error,) = load_source(path).import_errors
+    assert hint in error.message
 
 
-def test_a_module_that_a_dag_file_imports_is_told_too(tmp_path):
-    # Given a helper beside the DAG file that imports from an old place
+def test_an_import_error_in_a_module_of_a_dag_file_has_the_hint(tmp_path):
+    # Given a helper of the DAG file that imports from an old path
     (tmp_path / "helper.py").write_text("\nfrom nbflow.dag.context import Context\n")
     (tmp_path / "d.py").write_text("import helper\n")
     # When the file is loaded
-    (fault,) = load_source(tmp_path / "d.py").import_errors
-    # Then its import is the fault's line, and the hint is for the helper's
-    assert (fault.line, fault.message) == (
+    (error,) = load_source(tmp_path / "d.py").import_errors
+    # Then the error has the line of its import, and the hint for the helper's import
+    assert (error.line, error.message) == (
         1,
-        "ModuleNotFoundError: No module named 'nbflow.dag'. nbflow.dag.context is nbflow.authoring.context now. "
+        "ModuleNotFoundError: No module named 'nbflow.dag'. nbflow.dag.context moved to nbflow.authoring.context. "
         "Write: from nbflow import Context",
     )
 
@@ -198,9 +204,9 @@ def test_an_import_line_for_names_of_two_modules():
     )
 
 
-def test_other_packages_are_left_alone():
+def test_errors_of_other_packages_have_no_hint():
     assert _advised("import pandsa") == "No module named 'pandsa'"
 
 
-def test_an_error_without_a_traceback_is_judged_by_what_it_names():
+def test_the_hint_of_an_error_without_traceback_follows_its_name():
     assert advice(ModuleNotFoundError("No module named 'nbflow.models'", name="nbflow.models")).startswith(". Write: ")

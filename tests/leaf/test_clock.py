@@ -1,4 +1,4 @@
-"""The clocks: a real one that waits, a virtual one that jumps."""
+"""The system clock, which waits, and the virtual clock, which jumps."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def clock() -> VirtualClock:
     return VirtualClock(START)
 
 
-def test_waiting_moves_the_hands_to_the_moment_waited_for(clock):
-    # When an hour is waited for
+def test_waiting_advances_the_virtual_clock(clock):
+    # When it waits for an hour
     woken = clock.wait(threading.Event(), START + HOUR)
-    # Then it has passed, and nothing woke us
+    # Then the hour has passed, and the event did not end the wait
     assert (woken, clock.now(), clock.monotonic()) == (False, START + HOUR, 3600.0)
 
 
@@ -32,7 +32,7 @@ def test_an_event_that_is_set_ends_the_wait_before_time_passes(clock):
     assert (clock.wait(event, START + HOUR), clock.now()) == (True, START)
 
 
-def test_a_moment_that_has_passed_does_not_move_the_hands_back(clock):
+def test_a_time_in_the_past_does_not_move_the_clock_back(clock):
     clock.wait(threading.Event(), START - HOUR)
     assert (clock.now(), clock.monotonic()) == (START, 0.0)
 
@@ -50,14 +50,14 @@ def test_a_wait_that_nothing_can_end_is_an_error(clock):
         clock.wait(threading.Event(), None)
 
 
-def test_a_wall_clock_set_back_leaves_the_monotonic_one_alone(clock):
+def test_setting_back_the_wall_clock_does_not_change_the_monotonic_one(clock):
     clock.advance(HOUR)
     clock.set_wall(START - HOUR)
     clock.advance(HOUR)
     assert (clock.now(), clock.monotonic()) == (START, 7200.0)
 
 
-def test_times_of_another_zone_become_utc(clock):
+def test_times_of_another_time_zone_become_utc(clock):
     berlin = dt.timezone(HOUR)
     clock.advance_to(dt.datetime(2024, 1, 1, 3, tzinfo=berlin))
     assert (clock.now(), clock.now().tzinfo) == (START + 2 * HOUR, dt.UTC)
@@ -68,7 +68,7 @@ def test_a_naive_time_is_refused(clock):
         clock.advance_to(dt.datetime(2024, 1, 1))
 
 
-def test_the_system_clock_gives_aware_utc_and_waits_no_longer_than_asked():
+def test_the_system_clock_is_aware_utc_and_waits_until_the_given_time():
     clock: Clock = SystemClock()
     began = clock.now()
     until = began + dt.timedelta(milliseconds=20)
@@ -85,7 +85,7 @@ def test_the_system_clock_is_woken_by_another_thread():
     waiting.join()
 
 
-def test_the_system_clock_looks_at_the_event_even_when_the_time_has_passed():
+def test_the_system_clock_checks_the_event_even_if_the_time_has_passed():
     clock, event = SystemClock(), threading.Event()
     event.set()
     assert clock.wait(event, clock.now() - HOUR) is True

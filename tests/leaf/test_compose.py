@@ -1,6 +1,6 @@
-"""docker-compose.yaml: its structure is held to our own rules, and Compose itself reads it where there is one.
+"""docker-compose.yaml: its structure is checked, and Compose itself parses it if it is installed.
 
-Nothing here matches the file's text: it is parsed as YAML, and variables are put in as Compose puts them in.
+The file is parsed as YAML, and variables are interpolated like in Compose; no test matches the file's text.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ SERVICE_KEYS = {
 HEALTH_KEYS = {"test", "interval", "timeout", "retries", "start_period"}
 HEALTHY = {"condition": "service_healthy"}
 GIVEN = {"POSTGRES_PASSWORD": "x" * 32, "JUPYTER_TOKEN": "y" * 32}
-#: What must never stand in the file, nor have a default.
+#: Values that must not be in the file, and must have no default.
 _SECRET_NAME = re.compile(r"PASSWORD|TOKEN|SECRET|KEY")
 _VARIABLE = re.compile(r"\$(?:\{(?P<name>\w+)(?P<kind>:[-?])(?P<text>[^}]*)\}|(?P<odd>.))")
 
 
 def interpolated(value: Any, environ: Mapping[str, str]) -> Any:
-    """``value`` with its variables replaced, as Compose does it. Fails for one that must be set and is not, and for a
-    form that stands nowhere in our file (``$NAME``, ``$$``)."""
+    """``value`` with its variables interpolated, as by Compose. Fails for a required variable that is not set, and for
+    forms that the file does not use (``$NAME``, ``$$``)."""
     if isinstance(value, dict):
         return {key: interpolated(item, environ) for key, item in value.items()}
     if isinstance(value, list):
         return [interpolated(item, environ) for item in value]
 
     def replaced(match: re.Match[str]) -> str:
-        assert match["odd"] is None, f"{value!r}: only ${{NAME:-default}} and ${{NAME:?message}} are known here"
+        assert match["odd"] is None, f"{value!r}: only ${{NAME:-default}} and ${{NAME:?message}} are supported"
         if match["name"] in environ:
             return environ[match["name"]]
         if match["kind"] == ":?":
@@ -62,35 +62,37 @@ def seconds(duration: str) -> int:
 
 @pytest.fixture
 def written() -> dict[str, Any]:
-    """The file, with its variables as they stand there."""
+    """The parsed file, with variables not interpolated."""
     return yaml.safe_load(COMPOSE.read_text("utf-8"))
 
 
 @pytest.fixture
 def services(written: dict[str, Any]) -> dict[str, Any]:
-    """Its services, with the variables that a user must set."""
+    """Its services, with the variables that a user must set interpolated."""
     return interpolated(written["services"], GIVEN)
 
 
 @pytest.fixture
 def compose_config(tmp_path: Path) -> Any:
-    """``config(environ)``: what Compose itself makes of the file."""
+    """``config(environ)``: the output of ``compose config``."""
     commands = (["docker", "compose"], ["docker-compose"])
-    there = (command for command in commands if shutil.which(command[0]))
-    found = [one for one in there if subprocess.run([*one, "version"], capture_output=True).returncode == 0]
-    if not found:
+    installed = [command for command in commands if shutil.which(command[0])]
+    working = [
+        command for command in installed if subprocess.run([*command, "version"], capture_output=True).returncode == 0
+    ]
+    if not working:
         require("Compose", "neither docker compose nor docker-compose (Debian: apt-get install docker-compose)")
 
     def config(environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         known = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **environ}
         return subprocess.run(
-            [*found[0], "-f", str(COMPOSE), "config"], capture_output=True, text=True, env=known, cwd=tmp_path
+            [*working[0], "-f", str(COMPOSE), "config"], capture_output=True, text=True, env=known, cwd=tmp_path
         )
 
     return config
 
 
-def test_the_services_are_there_and_use_known_keys_only(written, services):
+def test_the_services_exist_and_use_known_keys_only(written, services):
     assert set(written) == {"services", "volumes", "x-nbflow", "x-environment"}
     assert set(services) == {"postgres", "scheduler", "jupyterlab"}
     unknown = {name: set(service) - SERVICE_KEYS for name, service in services.items()}
@@ -107,7 +109,7 @@ def test_every_service_has_a_health_check_that_ends_before_the_next(services):
         assert check["retries"] >= 3, name
 
 
-def test_services_wait_for_the_health_of_what_they_need(services):
+def test_services_wait_for_the_health_of_their_dependencies(services):
     needs = {name: service.get("depends_on", {}) for name, service in services.items()}
     assert needs == {
         "postgres": {},
@@ -153,29 +155,29 @@ def test_secrets_come_from_the_environment_and_have_no_default(written):
 
 
 @pytest.mark.parametrize("name", ["scheduler", "jupyterlab"])
-def test_the_settings_are_nbflows_and_lead_to_the_services(services, name):
+def test_the_settings_are_valid_and_name_the_services(services, name):
     # Given the environment of a service
     environ = services[name]["environment"]
-    settings = Settings.load(environ)  # which refuses what it does not know
+    settings = Settings.load(environ)  # which refuses unknown settings
     address, postgres = make_url(settings.database.sql_alchemy_conn), services["postgres"]["environment"]
     # Then its metastore is the database of the service that it waits for, by that service's name
     assert (address.host, address.port) == ("postgres", 5432)
     assert address.host in services[name]["depends_on"]
     assert (address.username, address.database) == (postgres["POSTGRES_USER"], postgres["POSTGRES_DB"])
-    # And the password stands in no address
+    # And the URL has no password
     assert address.password is None
-    # And a scheduler that is told to end has time to end its tasks
+    # And a scheduler that gets SIGTERM has time to end its tasks
     if "stop_grace_period" in services[name]:
         assert seconds(services[name]["stop_grace_period"]) > settings.core.killed_task_cleanup_time
 
 
-def test_the_health_of_postgres_is_asked_of_the_database_that_is_used(services):
+def test_the_health_check_of_postgres_uses_the_metastores_database(services):
     postgres = services["postgres"]
     user, database = postgres["environment"]["POSTGRES_USER"], postgres["environment"]["POSTGRES_DB"]
     assert postgres["healthcheck"]["test"] == ["CMD", "pg_isready", "-U", user, "-d", database]
 
 
-def test_what_is_run_are_commands_of_nbflow_and_jupyter(services):
+def test_services_run_commands_of_nbflow_and_jupyter(services):
     from nbflow.cli.main import GROUPS
 
     assert services["scheduler"]["command"] == ["sh", "-c", "nbflow db migrate && exec nbflow scheduler"]
@@ -184,18 +186,18 @@ def test_what_is_run_are_commands_of_nbflow_and_jupyter(services):
     assert services["jupyterlab"]["command"][:2] == ["jupyter", "lab"]
 
 
-def test_the_image_is_built_from_a_dockerfile_that_is_there(services):
+def test_the_image_is_built_from_an_existing_dockerfile(services):
     builds = {name: service["build"] for name, service in services.items() if "build" in service}
     assert set(builds) == {"scheduler", "jupyterlab"}
     assert {(ROOT / build["context"] / build["dockerfile"]).is_file() for build in builds.values()} == {True}
 
 
-def test_compose_reads_the_file(compose_config, services):
-    # When Compose reads it with what must be set
-    done = compose_config(GIVEN)
-    # Then it finds the same services, with the same environment
-    assert done.returncode == 0, done.stderr
-    read = yaml.safe_load(done.stdout)
+def test_compose_parses_the_file(compose_config, services):
+    # When Compose parses it with the required variables
+    process = compose_config(GIVEN)
+    # Then it has the same services, with the same environment
+    assert process.returncode == 0, process.stderr
+    read = yaml.safe_load(process.stdout)
     assert {name: service["environment"] for name, service in read["services"].items()} == {
         name: service["environment"] for name, service in services.items()
     }

@@ -1,4 +1,4 @@
-"""Settings: where a value comes from, what is refused, and what is generated from the table of options."""
+"""Settings: the sources of a value, refusals, and the output generated from the table of options."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load(tmp_path):
 # --------------------------------------------------------------------------------------------------------------- places
 
 
-def test_the_home_is_the_argument_then_nbflow_home_then_the_users_own(tmp_path):
+def test_the_home_is_the_argument_then_nbflow_home_then_the_default(tmp_path):
     environ = {"NBFLOW_HOME": str(tmp_path / "named"), "HOME": str(tmp_path / "user")}
     homes = [
         Settings.load(environ, tmp_path / "argument").home,
@@ -71,7 +71,7 @@ def test_loading_creates_nothing(tmp_path):
         ),
     ],
 )
-def test_a_value_comes_from_the_strongest_place_and_tells_which(load, text, environ, expected):
+def test_a_value_has_the_source_with_the_highest_priority(load, text, environ, expected):
     settings = load(f"[core]\n{text}", **environ)
     source = settings.sources.get("core.max_active_runs_per_dag", "default")
     assert (settings.core.max_active_runs_per_dag, source) == expected
@@ -82,12 +82,12 @@ def test_airflows_other_spellings_of_an_option_are_read(load):
     assert (settings.core.max_active_tasks_per_dag, settings.dag_processor.refresh_interval) == (7, 9.0)
 
 
-def test_airflows_metastore_is_never_ours(load, tmp_path):
+def test_airflows_metastore_is_never_used(load, tmp_path):
     settings = load(AIRFLOW__DATABASE__SQL_ALCHEMY_CONN="postgresql://airflow@db/airflow")
     assert settings.database.sql_alchemy_conn == f"sqlite:///{tmp_path}/nbflow.db"
 
 
-def test_what_only_airflow_has_is_ignored(load):
+def test_options_that_only_airflow_has_are_ignored(load):
     assert load(AIRFLOW__WEBSERVER__RBAC="True").sources == {}
 
 
@@ -100,7 +100,7 @@ def test_words_for_true(load, word):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    (("name", "value", "message")),
     [
         ("CORE__LOAD_EXAMPLES", "maybe", "expected true or false, got 'maybe'"),
         ("CORE__PARALLELISM", "many", "expected a whole number, got 'many'"),
@@ -113,15 +113,15 @@ def test_words_for_true(load, word):
         ("CORE__PARALLELISM_CMD", "echo 1", "[core] has no option 'parallelism_cmd'."),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_place(load, name, value, said):
+def test_an_invalid_value_is_refused_with_its_source(load, name, value, message):
     with pytest.raises(ConfigError) as caught:
         load(**{f"NBFLOW__{name}": value})
     assert str(caught.value).startswith(f"NBFLOW__{name}: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[core]\nparalelism = 1", "[core] has no option 'paralelism'. Did you mean 'parallelism'?"),
         ("parallelism = 1", "'parallelism' is outside a [section]"),
@@ -129,18 +129,18 @@ def test_what_does_not_fit_is_refused_with_its_place(load, name, value, said):
         ("[core]\nload_examples = 3", "expected true or false, got 3"),
     ],
 )
-def test_faults_of_the_file_are_refused_with_its_name(load, text, said):
+def test_errors_of_the_file_are_refused_with_its_name(load, text, message):
     with pytest.raises(ConfigError) as caught:
         load(text)
     assert "nbflow.toml" in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_choice_is_read_in_any_case(load):
     assert load(NBFLOW__DATABASE__SYNCHRONOUS="full").database.synchronous == "FULL"
 
 
-def test_nothing_means_no_time_out(load):
+def test_an_empty_value_means_no_timeout(load):
     assert load(NBFLOW__CORE__DEFAULT_TASK_EXECUTION_TIMEOUT="").core.default_task_execution_timeout is None
 
 
@@ -150,7 +150,7 @@ def test_names_are_comma_separated_in_the_environment_and_a_list_in_the_file(loa
     assert from_environ.core.sensitive_var_conn_names == from_file.core.sensitive_var_conn_names == ("pin", "iban")
 
 
-def test_paths_start_at_the_home_and_know_the_users_own(load, tmp_path):
+def test_paths_are_relative_to_the_home_or_the_users_home(load, tmp_path):
     settings = load(
         HOME="/users/x", NBFLOW__CORE__DAGS_FOLDER="flows/../pipelines", NBFLOW__LOGGING__BASE_LOG_FOLDER="~/logs"
     )
@@ -231,7 +231,7 @@ def test_the_generated_file_with_everything_uncommented_gives_the_defaults(load,
     ]
 
 
-def test_get_gives_one_value_and_refuses_an_unknown_name(load):
+def test_get_returns_a_value_and_refuses_an_unknown_name(load):
     settings = load()
     assert settings.get("core", "executor") == "LocalExecutor"
     with pytest.raises(ConfigError, match="Did you mean 'executor'"):
@@ -241,7 +241,7 @@ def test_get_gives_one_value_and_refuses_an_unknown_name(load):
 # ----------------------------------------------------------------------------------------------------------- a new home
 
 
-def test_a_new_home_is_for_its_owner_alone(home):
+def test_a_new_home_is_private_to_its_owner(home):
     prepare_home(Settings.load({}, home))
     modes = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in [home, *home.iterdir()]}
     assert modes == {
@@ -273,5 +273,5 @@ def test_of_many_writers_of_a_private_file_one_wins_and_all_see_its_content(tmp_
         thread.start()
     for thread in threads:
         thread.join()
-    # Then one has written, and no other file is left
+    # Then one thread has written the file, and there is no other file
     assert (won, [path.name for path in tmp_path.iterdir()]) == ([int(target.read_text())], ["key"])

@@ -1,4 +1,4 @@
-"""Connections and variables: what the facts do not cover (who answers, what shows, what is refused)."""
+"""Connections and variables: providers, masking and refusals, which the facts do not cover."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from nbflow.connections import (
 from nbflow.errors import AirflowException, AirflowNotFoundException, ConnectionNotFound, VariableNotFound
 
 
-class Kept:
-    """A provider that keeps what it is given, as the metastore does."""
+class DictProvider:
+    """A provider that stores values in dicts, like the metastore."""
 
-    def __init__(self, variables: dict[str, str] | None = None, **kept: Connection) -> None:
+    def __init__(self, variables: dict[str, str] | None = None, **connections: Connection) -> None:
         self.variables = dict(variables or {})
-        self.kept = kept
+        self.connections = connections
 
     def get_connection(self, conn_id: str) -> Connection | None:
-        return self.kept.get(conn_id)
+        return self.connections.get(conn_id)
 
     def get_variable(self, key: str) -> str | None:
         return self.variables.get(key)
@@ -43,7 +43,7 @@ class Kept:
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_installed():
+def _uninstall_provider():
     yield
     install_provider(None)
 
@@ -88,12 +88,12 @@ def test_a_connection_never_shows_its_secrets():
     assert (repr(connection), f"{connection}") == (shown, shown)
 
 
-def test_a_connection_tells_what_must_be_masked():
+def test_the_secrets_of_a_connection():
     connection = Connection(password="hunter22", extra={"token": "t0ken", "region": "eu", "opts": {"api_key": ["k1"]}})
     assert connection.secrets() == ["hunter22", "t0ken", "k1"]
 
 
-def test_a_connection_can_be_made_of_a_uri():
+def test_a_connection_can_be_created_from_a_uri():
     assert Connection("db", uri="postgresql://u:p@h:1/s") == Connection(
         "db", "postgres", host="h", login="u", password="p", schema="s", port=1
     )
@@ -140,11 +140,11 @@ def test_a_broken_connection_names_the_variable_and_not_its_content():
     assert caught.value.__cause__ is None
 
 
-def test_the_first_backend_that_knows_answers():
+def test_the_first_backend_with_a_value_is_used():
     chain = SecretsChain(
         [
             EnvironmentBackend({"NBFLOW_VAR_A": "env"}),
-            Kept({"a": "kept", "b": "kept"}, db=Connection("db", host="kept")),
+            DictProvider({"a": "kept", "b": "kept"}, db=Connection("db", host="kept")),
         ]
     )
     answers = (
@@ -156,10 +156,10 @@ def test_the_first_backend_that_knows_answers():
     assert answers == ("env", "kept", None, "kept")
 
 
-# ------------------------------------------------------------------------------------------------------------- the seam
+# ------------------------------------------------------------------------------------------------------------ providers
 
 
-def test_without_a_provider_the_environment_answers(monkeypatch):
+def test_without_a_provider_the_environment_is_used(monkeypatch):
     monkeypatch.setenv("NBFLOW_VAR_GREETING", "hello")
     assert Variable.get("greeting") == "hello"
 
@@ -169,8 +169,8 @@ def test_the_environment_alone_cannot_be_written():
         Variable.set("x", 1)
 
 
-def test_an_installed_provider_answers_in_every_thread():
-    install_provider(Kept({"x": "installed"}))
+def test_an_installed_provider_is_used_in_every_thread():
+    install_provider(DictProvider({"x": "installed"}))
     seen = []
     thread = threading.Thread(target=lambda: seen.append(Variable.get("x")))
     thread.start()
@@ -179,9 +179,9 @@ def test_an_installed_provider_answers_in_every_thread():
 
 
 def test_a_surrounding_provider_wins_and_ends_with_its_block():
-    install_provider(Kept({"x": "installed"}))
-    with providing(Kept({"x": "outer"})):
-        with providing(Kept({"x": "inner"})):
+    install_provider(DictProvider({"x": "installed"}))
+    with providing(DictProvider({"x": "outer"})):
+        with providing(DictProvider({"x": "inner"})):
             inner = Variable.get("x")
         outer = Variable.get("x")
     assert (inner, outer, Variable.get("x")) == ("inner", "outer", "installed")
@@ -192,7 +192,7 @@ def test_two_runs_in_one_process_do_not_see_each_others_provider():
     both_inside, seen = threading.Barrier(2), {}
 
     def run(name: str) -> None:
-        with providing(Kept({"x": name})):
+        with providing(DictProvider({"x": name})):
             both_inside.wait()
             seen[name] = Variable.get("x")
             both_inside.wait()
@@ -205,12 +205,12 @@ def test_two_runs_in_one_process_do_not_see_each_others_provider():
     assert seen == {"a": "a", "b": "b"}
 
 
-def test_a_missing_connection_says_how_to_make_one():
+def test_the_error_for_a_missing_connection_says_how_to_add_one():
     with pytest.raises(AirflowNotFoundException, match=r"Set NBFLOW_CONN_MY_DB=type://"):
         get_connection("my_db")
 
 
-def test_a_missing_variable_says_how_to_make_one():
+def test_the_error_for_a_missing_variable_says_how_to_set_it():
     with pytest.raises(VariableNotFound, match=r"Variable x does not exist\. Pass a default, set NBFLOW_VAR_X"):
         Variable.get("x")
 
@@ -228,34 +228,30 @@ def test_none_is_a_default():
 
 
 def test_variables_are_written_as_text_or_as_json():
-    kept = Kept()
-    with providing(kept):
+    provider = DictProvider()
+    with providing(provider):
         Variable.set("n", 5)
         Variable.set("d", {"a": [1]}, serialize_json=True)
         read = (Variable.get("n"), Variable.get("n", deserialize_json=True), Variable.get("d", deserialize_json=True))
         Variable.delete("n")
-    assert (read, list(kept.variables)) == (("5", 5, {"a": [1]}), ["d"])
+    assert (read, list(provider.variables)) == (("5", 5, {"a": [1]}), ["d"])
 
 
 def test_setdefault_stores_only_what_is_missing():
-    kept = Kept({"old": "1"})
-    with providing(kept):
-        got = (Variable.setdefault("old", "2"), Variable.setdefault("new", {"a": 1}, deserialize_json=True))
-    assert (got, kept.variables["old"]) == (("1", {"a": 1}), "1")
+    provider = DictProvider({"old": "1"})
+    with providing(provider):
+        values = (Variable.setdefault("old", "2"), Variable.setdefault("new", {"a": 1}, deserialize_json=True))
+    assert (values, provider.variables["old"]) == (("1", {"a": 1}), "1")
     with pytest.raises(ValueError, match="not None"):
         Variable.setdefault("x", None)
 
 
-def test_the_present_provider_can_be_asked_for():
-    kept = Kept()
-    with providing(kept):
-        assert current_provider() is kept
+def test_current_provider_returns_the_active_provider():
+    provider = DictProvider()
+    with providing(provider):
+        assert current_provider() is provider
     assert isinstance(current_provider(), connections.SecretsChain)
 
 
 def test_a_port_of_zero_is_left_out_of_the_uri():
-    # Given, When
-    uri = Connection(conn_type="generic", host="h", port=0).get_uri()
-
-    # Then
-    assert uri == "generic://h"
+    assert Connection(conn_type="generic", host="h", port=0).get_uri() == "generic://h"

@@ -1,4 +1,4 @@
-"""The tree of errors."""
+"""The exception hierarchy."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import pytest
 from nbflow import errors
 
 
-def test_an_error_says_the_fault_and_the_way_out():
+def test_the_text_of_an_error_is_message_and_hint():
     assert str(errors.NbflowError("The key is gone.", hint="Restore it.")) == "The key is gone. Restore it."
 
 
 @pytest.mark.parametrize(
-    ("name", "known", "said"),
+    ("name", "known", "suggestion"),
     [
         ("retrys", ["retries", "queue"], " Did you mean 'retries'?"),
         ("Retries", ["retries"], " Did you mean 'retries'?"),
         ("zzz", ["retries", "queue"], ""),
     ],
 )
-def test_did_you_mean_names_the_nearest_or_nothing(name, known, said):
-    assert errors.did_you_mean(name, known) == said
+def test_did_you_mean_names_the_nearest_or_nothing(name, known, suggestion):
+    assert errors.did_you_mean(name, known) == suggestion
 
 
 def test_except_airflow_exception_catches_what_airflow_derives_from_it():
@@ -40,7 +40,7 @@ def test_except_airflow_exception_catches_what_airflow_derives_from_it():
     assert [kind for kind in caught if not issubclass(kind, errors.AirflowException)] == []
 
 
-def test_a_users_except_exception_does_not_swallow_what_ends_a_task_without_fault():
+def test_except_exception_does_not_catch_what_ends_a_task_early_without_an_error():
     ends = [
         errors.TaskDeferred(trigger="t", method_name="resume", timeout=dt.timedelta(seconds=1)),
         errors.AirflowTaskTimeout(),
@@ -50,12 +50,12 @@ def test_a_users_except_exception_does_not_swallow_what_ends_a_task_without_faul
     assert [end for end in ends if isinstance(end, Exception)] == []
 
 
-def test_a_missing_variable_is_a_key_error_too_and_reads_as_a_sentence():
+def test_variable_not_found_is_a_key_error_and_its_text_is_the_message():
     error = errors.VariableNotFound("Variable x does not exist.")
     assert isinstance(error, KeyError)
     assert str(error) == "Variable x does not exist."
 
 
-def test_every_error_says_what_it_is_for():
+def test_every_error_has_a_docstring():
     public = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BaseException)]
     assert [kind.__name__ for kind in public if not kind.__doc__] == []

@@ -1,4 +1,4 @@
-"""The package as a whole: what importing it costs and what it exports; tests/package has what it needs."""
+"""The package: the cost of importing it, and its exports; tests/package tests its dependencies."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def _run(code: str, **environ: str) -> str:
     ).stdout
 
 
-def test_importing_nbflow_loads_nothing_of_it_and_nothing_heavy():
+def test_importing_nbflow_loads_no_submodules_and_no_heavy_packages():
     loaded = _run("import sys, nbflow; print(*sorted(sys.modules))").split()
     assert [name for name in loaded if name.startswith("nbflow.")] == []
     assert {"sqlalchemy", "pendulum", "jinja2", "croniter", "cryptography", "asyncio"} & set(loaded) == set()
 
 
-def test_importing_nbflow_opens_no_file_of_the_users_and_reads_no_setting(tmp_path):
+def test_importing_nbflow_opens_no_user_files_and_reads_no_settings(tmp_path):
     code = (
         "import sys, os\n"
         "seen = []\n"
@@ -54,7 +54,7 @@ def test_every_public_name_can_be_imported():
         assert getattr(nbflow, name) is not None
 
 
-def test_what_type_checkers_see_is_what_is_exported():
+def test_type_checkers_see_the_exported_names():
     # Given the imports under `if TYPE_CHECKING`
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
@@ -98,5 +98,5 @@ def test_dag_is_the_decorator_in_whatever_order_modules_are_imported(imports):
     assert _run(f"{imports}\n{used}") == "d True\n"
 
 
-def test_the_decorator_tells_its_arguments():
+def test_the_decorator_has_a_signature():
     assert list(inspect.signature(nbflow.dag).parameters)[:1] == ["dag_id"]

@@ -1,4 +1,4 @@
-"""Secrets: encrypted at rest, masked in whatever form and however cut they leave."""
+"""Secrets: encryption at rest, and masking in every encoding and at every chunk boundary."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END KEY----
 # -------------------------------------------------------------------------------------------------------------- at rest
 
 
-def test_what_was_encrypted_comes_back_and_does_not_show():
+def test_an_encrypted_secret_can_be_decrypted_and_is_not_readable():
     box = SecretBox([new_key()])
     stored = box.encrypt(SECRET)
     assert box.decrypt(stored) == SECRET
     assert SECRET not in stored
-    assert box.encrypt(SECRET) != stored  # the same secret twice is not seen to be the same
+    assert box.encrypt(SECRET) != stored  # equal secrets have different ciphertexts
 
 
 def test_rotation_moves_a_secret_to_the_newest_key():
@@ -55,7 +55,7 @@ def test_rotation_moves_a_secret_to_the_newest_key():
 
 
 @pytest.mark.parametrize("change", [lambda text: text[:-6] + "AAAAA=", lambda text: "", lambda text: SECRET])
-def test_what_was_tampered_with_is_refused_without_fallback(change):
+def test_a_changed_ciphertext_is_refused(change):
     box = SecretBox([new_key()])
     with pytest.raises(SecretsError, match="cannot be decrypted"):
         box.decrypt(change(box.encrypt(SECRET)))
@@ -67,13 +67,13 @@ def test_a_bad_key_is_refused_and_not_shown():
     assert "not-a-key" not in str(caught.value)
 
 
-def test_the_key_file_is_made_once_for_its_owner_alone(tmp_path):
+def test_the_key_file_is_created_once_and_private_to_its_owner(tmp_path):
     path = tmp_path / "home" / "fernet.key"
     first = read_key_file(path)
     assert (read_key_file(path), oct(stat.S_IMODE(path.stat().st_mode))) == (first, "0o600")
 
 
-def test_a_key_file_that_others_can_read_is_refused(tmp_path):
+def test_a_key_file_that_other_users_can_read_is_refused(tmp_path):
     path = tmp_path / "fernet.key"
     read_key_file(path)
     path.chmod(0o640)
@@ -103,11 +103,11 @@ def test_names_of_secrets(name):
 
 
 @pytest.mark.parametrize("name", ["host", "login", "pass", "key", "compass"])
-def test_names_of_other_things(name):
+def test_names_that_are_not_sensitive(name):
     assert not is_sensitive_name(name)
 
 
-def test_more_words_can_be_named():
+def test_additional_sensitive_names():
     assert is_sensitive_name("customer_iban", more=["iban"])
 
 
@@ -143,7 +143,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_no_four_characters_in_a_row_of_any_form_remain(form):
+def test_no_four_consecutive_characters_of_any_form_remain(form):
     masked = Masker([SECRET]).mask(f"<{form}>")
     pieces = {form[start : start + 4] for start in range(2, len(form) - 6)}
     assert MASK in masked
@@ -164,12 +164,12 @@ def test_every_line_of_a_secret_of_many_lines_is_masked():
         assert "hkiG9w0B" not in masker.mask(text)
 
 
-def test_secrets_that_overlap_leave_no_piece():
+def test_overlapping_secrets_are_masked_completely():
     masker = Masker(["abcdefg", "efghijk"])
     assert masker.mask("--abcdefghijk--") == "--***--"
 
 
-def test_the_rest_of_the_text_stays():
+def test_the_rest_of_the_text_is_unchanged():
     assert Masker(["hunter22"]).mask("user=me password=hunter22 (hunter2)") == "user=me password=*** (hunter2)"
 
 
@@ -184,7 +184,7 @@ def test_the_rest_of_the_text_stays():
         ("password=abc", "password=abc"),
     ],
 )
-def test_a_short_secret_is_masked_where_the_text_says_what_it_is(text, masked):
+def test_a_short_secret_is_masked_after_a_sensitive_name(text, masked):
     assert Masker(["ab"]).mask(text) == masked
 
 
@@ -192,7 +192,7 @@ def test_a_secret_of_a_few_letters_is_masked_as_a_word():
     assert Masker(["fox"]).mask("fox foxes (fox) firefox") == "*** foxes (***) firefox"
 
 
-def test_no_secrets_change_nothing():
+def test_without_secrets_text_is_unchanged():
     assert Masker(["", "abcdef"]).mask("a text") == "a text"
 
 
@@ -214,7 +214,7 @@ def test_values_are_masked_by_name_and_by_text_at_any_depth():
     }
 
 
-def test_secrets_of_a_connections_extra_are_learned_from_their_names():
+def test_secrets_of_a_connections_extra_are_found_by_their_names():
     masker = Masker()
     masker.add_from({"region": "eu-west-1", "aws_secret_access_key": "wJalrXUtnFEMI"})
     assert masker.mask("eu-west-1 wJalrXUtnFEMI") == "eu-west-1 ***"
@@ -237,14 +237,14 @@ def _cut(text: str, cuts: list[int]) -> list[str]:
     st.lists(st.integers(0, 400)),
 )
 @example(["abcab", "ab", "bca"], ["abcabcabcab", "password=", "ab", " ab"], list(range(40)))
-def test_it_does_not_matter_where_the_text_was_cut(secrets, words, cuts):
-    # Given a text that is full of the secrets and of pieces of them
+def test_the_result_does_not_depend_on_the_chunks(secrets, words, cuts):
+    # Given a text full of secrets and of parts of them
     text = "".join(word + secret[: 1 + index] for index, word in enumerate(words) for secret in secrets)
     masker = Masker(secrets)
     stream = StreamMasker(masker)
-    # When it passes in pieces
+    # When it is masked in chunks
     shown = "".join([stream.feed(piece) for piece in _cut(text, cuts)]) + stream.flush()
-    # Then the result is that of the whole
+    # Then the result is that of the whole text
     assert shown == masker.mask(text)
 
 
@@ -259,13 +259,13 @@ def test_an_ordinary_line_passes_at_once():
     assert stream.feed("all is well\n") == "all is well\n"
 
 
-def test_only_what_may_become_a_secret_is_held_back():
+def test_only_a_possible_beginning_of_a_secret_is_held_back():
     stream = StreamMasker(Masker(["hunter22"]))
     shown = [stream.feed("we hunt"), stream.feed("ed; a hunter"), stream.feed("22 came"), stream.flush()]
     assert shown == ["we ", "hunted; a ", "*** came", ""]
 
 
-def test_a_secret_learned_meanwhile_is_masked_from_then_on():
+def test_a_secret_that_is_added_later_is_masked_from_then_on():
     masker = Masker()
     stream = StreamMasker(masker)
     first = stream.feed("hunter22 ")
@@ -273,19 +273,19 @@ def test_a_secret_learned_meanwhile_is_masked_from_then_on():
     assert (first, stream.feed("hunter22 ")) == ("hunter22 ", "*** ")
 
 
-def test_what_is_held_back_stays_small_however_long_the_stream():
+def test_the_buffer_stays_small():
     stream = StreamMasker(Masker(["aaaaaaaa"]))
     for _ in range(1000):
         stream.feed("a" * 100)
     assert len(stream._held) < 8
 
 
-def test_broken_utf8_passes_as_a_replacement():
+def test_invalid_utf8_becomes_a_replacement_character():
     stream = StreamMasker(Masker(["hunter22"]))
     assert stream.feed(b"\xff\xe2\x82") + stream.flush() == "\ufffd\ufffd"
 
 
-def test_text_that_a_backtracking_matcher_takes_for_ever_over_is_masked():
+def test_text_that_would_make_a_regex_backtrack_is_masked_in_time():
     masker = Masker([SECRET, PEM, "ab", "fox"])
     hostile = "://" * 20_000 + "password" * 20_000 + "a" * 500_000
     assert masker.mask(f"{hostile} password=fox {SECRET}") == f"{hostile} password=*** ***"

@@ -1,4 +1,4 @@
-"""The servers that the other tests stand on."""
+"""The servers that other tests use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_in_ci_a_missing_server_fails_the_test(monkeypatch):
 
 
 @pytest.mark.postgres
-def test_each_database_is_empty_and_of_its_own(new_postgres_url):
+def test_each_database_is_new_and_separate(new_postgres_url):
     # Given two databases of one test
     first, second = (sa.create_engine(new_postgres_url()) for _ in range(2))
     # When the first gets a table
@@ -33,7 +33,7 @@ def test_each_database_is_empty_and_of_its_own(new_postgres_url):
 
 
 @pytest.mark.postgres
-def test_a_server_of_the_tests_own_can_be_started(private_postgres):
+def test_a_private_server_can_be_started(private_postgres):
     name = private_postgres.create_database()
     engine = sa.create_engine(private_postgres.url(name))
     with engine.connect() as connection:

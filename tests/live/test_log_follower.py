@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from nbflow.clock import SystemClock
 from nbflow.config import Settings
 from nbflow.core.snapshot import Instance, RunKey
 from nbflow.core.states import RunCause, RunState, TaskState
+from nbflow.errors import NbflowError
 from nbflow.live.feed import Feed
-from nbflow.live.log_follower import follow_log
+from nbflow.live.log_follower import follow_lines, follow_log
 from nbflow.store import open_store
 from nbflow.store.base import Store
 from nbflow.views import fetch, task_try
-from nbflow.views.task_try import GOES_ON, TaskTryQuery, TaskTryView
+from nbflow.views.task_log import LogLine
+from nbflow.views.task_try import GOES_ON, TaskTryQuery, TaskTryView, find_followed
 from tests.store.worlds import (
     LEASE,
     T0,
@@ -167,6 +170,75 @@ def test_a_feed_that_is_closed_ends_its_readers(feed: Feed, store: Store, tmp_pa
     feed.close()
 
     assert reader.rest() == ""
+
+
+def test_lines_come_whole_and_a_search_keeps_those_with_the_word(feed: Feed, store: Store, tmp_path: Path) -> None:
+    # Given somebody who follows the lines with a word of a try that has not begun
+    run, log = started_run(store), tmp_path / "log"
+    looked: list[None] = []
+    lines = follow_lines(feed, FIRST, UTC, search="ROW", on_look=lambda: looked.append(None))
+    (attempt,) = dispatch(store, run, "extract")
+    _begin(store, run, attempt.attempt_id, log)
+    # When lines are written, the last one in part, and the try ends without a line's end
+    _write(log, "begins\nrow 1\nro")
+    assert next(lines) == LogLine(message="row 1")
+    _write(log, "w 2\r\n2024-06-01T12:00:01+00:00 ERROR nbflow.task | row 3 is wrong\nrow 4")
+    store.apply([plan(ended(run, "extract", attempt.attempt_id))], actor="w")
+    # Then each line came once, and whole
+    at = datetime(2024, 6, 1, 12, 0, 1, tzinfo=UTC)
+    assert list(lines) == [
+        LogLine(message="row 2"),
+        LogLine(message="row 3 is wrong", at=at, level="ERROR", source="nbflow.task"),
+        LogLine(message="row 4"),
+    ]
+    assert looked
+
+
+def test_who_looks_may_end_the_following(feed: Feed, store: Store) -> None:
+    # Given a try that has not begun, and somebody who no longer wants its lines
+    started_run(store)
+
+    def leave() -> None:
+        raise BrokenPipeError
+
+    # Then nothing is waited for
+    with pytest.raises(BrokenPipeError):
+        next(follow_lines(feed, FIRST, UTC, on_look=leave))
+
+
+def _followed(store: Store, task: str | None = None, try_number: int | None = None) -> tuple[str, int]:
+    run = store.run(RunKey("sales", "r1"))
+    assert run is not None
+    query = find_followed(store, run, task, try_number)
+    return query.task_id, query.try_number
+
+
+def test_the_task_that_runs_is_followed_else_one_that_has_not_ended_else_the_one_that_logs_shows(store: Store) -> None:
+    run = started_run(store)
+    # Given nothing that was tried: a task that is named is waited for
+    with pytest.raises(NbflowError, match="has been tried yet"):
+        _followed(store)
+    assert _followed(store, "extract") == ("extract", 1)
+    # When its first try fails, it is its next one that is followed, unless another is named
+    (attempt,) = dispatch(store, run, "extract")
+    assert _followed(store) == ("extract", 1)
+    _begin(store, run, attempt.attempt_id, Path("log"))
+    store.apply([plan(ended(run, "extract", attempt.attempt_id, C.RAISED, S.UP_FOR_RETRY))], actor="w")
+    assert (_followed(store), _followed(store, try_number=1)) == (("extract", 2), ("extract", 1))
+    # And of a run that has ended none is to come
+    over = run_move(run, RunState.RUNNING, RunState.FAILED, RunCause.TASK_FAILED, changes={"end_date": T0})
+    store.apply([over], actor="s")
+    assert _followed(store) == ("extract", 1)
+
+
+def test_a_task_that_runs_is_followed_rather_than_one_that_has_failed(store: Store) -> None:
+    run = started_run(store)
+    (extract,) = dispatch(store, run, "extract")
+    _begin(store, run, extract.attempt_id, Path("log"))
+    store.apply([plan(ended(run, "extract", extract.attempt_id, C.RAISED, S.FAILED))], actor="w")
+    assert _followed(store) == ("extract", 1)
+    (other,) = dispatch(store, run, "load")
+    assert _followed(store) == ("load", 1)
 
 
 def test_every_state_says_whether_a_try_is_over() -> None:

@@ -111,7 +111,7 @@ def test_a_mistake_in_a_dag_cell_is_one_line_and_the_users_own_frames(
     assert lines_shown[1:] == said[1:]
 
 
-MOVED = "nbflow.dag.context is nbflow.authoring.context now. Write: from nbflow import Context"
+MOVED = "nbflow.dag.context moved to nbflow.authoring.context. Write: from nbflow import Context"
 
 
 @pytest.mark.parametrize("head", ["%%dag a", "%%dag --shared"])

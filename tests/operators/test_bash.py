@@ -175,8 +175,8 @@ def test_output_processor_converts_the_result(dag: DAG, runtime: MemoryRuntime) 
 
 
 def test_a_time_limit_ends_the_command_and_its_children(dag: DAG, runtime: MemoryRuntime, tmp_path: Path) -> None:
-    # Given a command that brings the time limit forward once its child runs: it sends the timer's signal
-    command = "sleep 300 & echo $! > pid; kill -ALRM $PPID; wait"
+    # Given a command whose child brings the time limit forward once it runs: it sends the timer's signal
+    command = "sh -c 'echo $$ > pid; kill -ALRM $0; exec sleep 300' $PPID & wait"
     BashOperator(task_id="t", bash_command=command, cwd=str(tmp_path), execution_timeout=timedelta(minutes=10))
 
     event = attempt(dag, "t", runtime).event

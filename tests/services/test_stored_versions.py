@@ -86,7 +86,7 @@ def of_a_callback(app: App, version: DagVersion, _: pytest.CaptureFixture[str]) 
 
 
 def of_a_timetable(app: App, version: DagVersion, _: pytest.CaptureFixture[str]) -> str:
-    return _raised(lambda: app.timetable_asker().runs_between(version, NOW, NOW, NOW))
+    return _raised(lambda: app.timetable_client().runs_between(version, NOW, NOW, NOW))
 
 
 def of_a_command(app: App, version: DagVersion, capsys: pytest.CaptureFixture[str]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -222,3 +224,29 @@ def test_a_token_shows_a_commit_of_another_store(store: SqlStore, sqlite_url: st
     # Then the token differs from the token after one own commit
     assert store.change_token() != token.after_own_commit
     other.close()
+
+
+def test_a_second_store_in_a_process_does_not_take_the_locks_of_the_first(sqlite_url: str) -> None:
+    # Given a file that this process has open twice
+    first = open_store(sqlite_url)
+    register(first)
+    second = open_store(sqlite_url)
+    second.migrate()
+    # When a process opens the file and closes it, and another writes to it and goes on
+    code = (
+        "import sys\nfrom datetime import UTC, datetime\nfrom nbflow.store import open_store\n"
+        "from nbflow.store.base import Pool\nstore, at = open_store(sys.argv[1]), datetime(2024, 1, 1, tzinfo=UTC)\n"
+        "store.set_pool(Pool(name=sys.argv[2], slots=1), actor='other', now=at)\nprint('written', flush=True)\n"
+        "sys.stdin.read()\nstore.close()\n"
+    )
+    command = [sys.executable, "-c", code, sqlite_url]
+    subprocess.run([*command, "one"], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    with subprocess.Popen([*command, "two"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "written\n"
+        seen = [[pool.name for pool in store.pools()] for store in (first, second)]
+        other.communicate()
+    # Then both see what was written: the first process did not throw the log away as if nobody used it
+    assert seen == [["default_pool", "one", "two"]] * 2
+    first.close()
+    second.close()

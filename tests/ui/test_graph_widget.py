@@ -122,9 +122,7 @@ def test_the_panel_keeps_its_tab_while_states_change(shown: Callable[..., Any], 
     assert page.inner_text(".nf-why") == "Waits."
 
 
-def test_a_late_reply_does_not_fill_the_panel_of_another_task(
-    shown: Callable[..., Any], forex: GraphView
-) -> None:
+def test_a_late_reply_does_not_fill_the_panel_of_another_task(shown: Callable[..., Any], forex: GraphView) -> None:
     page = shown(forex)
     page.click("[data-task-id=load]")
     page.click("[data-task-id=report]")

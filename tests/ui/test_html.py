@@ -218,8 +218,8 @@ def test_an_empty_view_shows_what_to_do(bundle: Bundle, message: str) -> None:
 def test_a_list_of_a_thousand_rows_is_truncated_with_a_hint_to_narrow_it() -> None:
     rows = tuple(RunRow(run_id=f"r{i}", state="success") for i in range(1_204))
     bundle = html.runs_bundle(RunsView(rows=rows), NOW)
-    assert "500 of 1,204 shown. To narrow the list: --state or --since." in words(bundle)
-    assert bundle.text.splitlines()[-1] == "500 of 1,204 shown. To narrow the list: --state or --since."
+    assert "500 of 1,204 shown. To see more: %dag runs DAG_ID --number N." in words(bundle)
+    assert bundle.text.splitlines()[-1] == "500 of 1,204 shown. To see more: %dag runs DAG_ID --number N."
     assert len(parse(bundle.html).one("table").rows) == MAX_ROWS
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from nbflow import notebook
-from nbflow.cli.main import main
 from nbflow.core.snapshot import Run
 from nbflow.notebook.session import Session, end_session, session
+from nbflow.surfaces import main
 
 SALES = """
 from datetime import datetime

@@ -27,11 +27,12 @@ all others, so the lock, the rows and the COMMIT are sent in one pipeline, after
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -43,6 +44,7 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError
 from nbflow.store.sql.apply_statements import Write
+from nbflow.way_out import way
 
 BUSY_SECONDS = 10.0
 """How long a SQLite writer waits for the lock. Transactions take milliseconds; only a stuck process takes longer."""
@@ -55,7 +57,9 @@ HISTORY_LOCK = "hashtextextended('nbflow:task_event', 0)"
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 LOGIN_REFUSED = ("does not exist", "authentication failed", "pg_hba.conf", "permission denied")
 """Texts of a Postgres server that runs but refuses the login: psycopg gives such an error no SQLSTATE."""
-MIGRATE = "Create or upgrade its tables with: nbflow db migrate"
+_MIGRATE = way("db migrate")
+MIGRATE: Mapping[str, Any] = {"hint": f"Create or upgrade its tables with: {_MIGRATE}", "ways": (_MIGRATE,)}
+"""Hint of an error, as keywords."""
 
 
 class Dialect(Protocol):
@@ -173,8 +177,11 @@ class SqliteDialect:
     def create_database(self) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Readable by its owner only; SQLite gives its -wal and -shm files the same mode.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            # Readable by its owner only; SQLite gives its -wal and -shm files the same mode. An existing file must not
+            # be opened here: closing it would release the locks that this process's other connections hold on it, and
+            # other processes would then delete a write-ahead log that is in use.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except OSError as error:
             raise StoreError(f"The metastore {self.path} cannot be created: {error.strerror}.") from error
         try:
@@ -238,9 +245,9 @@ class SqliteDialect:
                 f"The disk of {self.path} is full; nothing was changed.", hint="Free some space and try again."
             )
         if "no such table" in message or "no such column" in message:
-            return StoreError(f"The tables of {self.path} are missing or outdated ({message}).", hint=MIGRATE)
+            return StoreError(f"The tables of {self.path} are missing or outdated ({message}).", **MIGRATE)
         if "unable to open" in message and not self.path.exists():
-            return StoreError(f"There is no metastore at {self.path}.", hint=MIGRATE)
+            return StoreError(f"There is no metastore at {self.path}.", **MIGRATE)
         return StoreError(f"SQLite error at {self.path}: {message}; nothing was changed.")
 
     def foreign_commits(self, engine: Engine) -> Any:
@@ -365,7 +372,7 @@ class PostgresDialect:
         if code in ("40001", "40P01", "55P03"):
             return StoreBusy(f"{url} is busy: {message}; nothing was changed.", hint="Try again.")
         if code in ("42P01", "42703"):
-            return StoreError(f"The tables of {url} are missing or outdated ({message}).", hint=MIGRATE)
+            return StoreError(f"The tables of {url} are missing or outdated ({message}).", **MIGRATE)
         if code == "53100":
             return StoreError(f"The disk of {url} is full; nothing was changed.", hint="Free some space and try again.")
         if "FATAL:" in message and any(text in message for text in LOGIN_REFUSED):

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from nbflow.errors import StoreError
 from nbflow.store.sql.dialects import MIGRATE, Dialect
+from nbflow.way_out import way
 
 HEAD = "0004"
 """The revision that this nbflow needs: the newest file in ``migrations/versions`` (tested)."""
@@ -35,9 +36,11 @@ def _known(revision: str) -> bool:
 
 def _refuse_newer(current: str | None, url: str) -> None:
     if current is not None and not _known(current):
+        back = way("db downgrade", "-r", "REVISION")
         raise StoreError(
             f"The tables of {url} have revision {current}, which this nbflow does not know.",
-            hint="A newer nbflow created them: use that version, or downgrade them with it (nbflow db downgrade).",
+            hint=f"A newer nbflow created them: use that version, or downgrade them with it ({back}).",
+            ways=(back,),
         )
 
 
@@ -47,9 +50,9 @@ def check(engine: Engine, url: str) -> None:
         current = revision(connection)
     _refuse_newer(current, url)
     if current is None:
-        raise StoreError(f"{url} has no nbflow tables.", hint=MIGRATE)
+        raise StoreError(f"{url} has no nbflow tables.", **MIGRATE)
     if current != HEAD:
-        raise StoreError(f"The tables of {url} have revision {current}; this nbflow needs {HEAD}.", hint=MIGRATE)
+        raise StoreError(f"The tables of {url} have revision {current}; this nbflow needs {HEAD}.", **MIGRATE)
 
 
 def migrate(dialect: Dialect, engine: Engine, url: str) -> None:

@@ -1,0 +1,65 @@
+"""``%dag logs -f``: a log that is displayed while it grows.
+
+The cell follows until the try has ended, since what a display is told after its cell is lost to nbclient. What the
+saved notebook holds is the picture of ``%dag logs``: each update fetches that view again.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from nbflow.live.log_follower import follow_log
+from nbflow.notebook.error_display import mark
+from nbflow.notebook.shown import PICTURE_SECONDS, Shown, execution_count, seen
+from nbflow.ui.html import log_bundle
+from nbflow.views.task_log import TaskLogQuery
+
+if TYPE_CHECKING:
+    from nbflow.notebook.session import Session
+    from nbflow.views.task_try import TaskTryQuery
+
+
+class FollowedLog(Shown):
+    """The log as it was last displayed. The cell that followed it shows it already."""
+
+    def __init__(self, here: Session, query: TaskLogQuery) -> None:
+        self._here, self._query = here, query
+        self._shown_in = execution_count()
+        self._display: Any = None
+
+    def update(self) -> None:
+        """Read the log, and display it as it is now."""
+        view = self._here.fetch(self._query)
+        super().__init__([line.message for line in view.lines], log_bundle(view))
+        if self._display is not None:
+            self._display.update(seen(self.bundle), raw=True)
+        elif self._shown_in is not None:
+            self._display = _display(self.bundle, display_id=True)
+
+    def _ipython_display_(self) -> None:
+        if execution_count() != self._shown_in:
+            _display(self.bundle)
+
+
+def _display(bundle: Any, **options: Any) -> Any:
+    from IPython.display import display
+
+    return display(seen(bundle), raw=True, **options)
+
+
+def followed_log(here: Session, query: TaskTryQuery, search: str = "") -> FollowedLog:
+    """Display the log of a try until the try has ended. Outside of IPython nothing is displayed before the end. An
+    interrupt ends the cell too, and the log stays as far as it was written."""
+    which = {name: getattr(query, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
+    log = FollowedLog(here, TaskLogQuery(**which, search=search))
+    try:
+        log.update()
+        for _ in follow_log(here.feed, query):
+            log.update()
+            time.sleep(PICTURE_SECONDS)
+    except KeyboardInterrupt:
+        log.update()
+        raise mark(KeyboardInterrupt(f"{query.key} is followed no longer; the task is not affected.")) from None
+    log.update()
+    return log
