@@ -1,4 +1,4 @@
-"""nbflow in a notebook: ``%load_ext nbflow``, and the same verbs as plain functions.
+"""nbflow in a notebook: ``%load_ext nbflow`` and its magics, and the verbs of ``%dag`` as plain functions.
 
 ::
 
@@ -8,8 +8,22 @@
     handle = run("sales")
     handle.wait(60)
 
-Modules: :mod:`nbflow.sources.notebooks` reads DAG cells from files, ``kernel`` runs them live, ``verbs`` are
-the functions, ``line`` the table behind ``%dag``, ``magics`` what IPython sees, ``handles`` what the verbs return.
+Modules:
+
+    magics             registration, completion and help of the magics
+    magic_parser       parses ``%dag VERB ...`` and calls the verb
+    functions          the verbs as functions
+    task_functions     those about the tasks of a run: states, why, logs, clear
+    followed_log       ``%dag logs -f``
+    commands           carries out a command of :mod:`nbflow.commands` in this kernel
+    shown              ``Shown``: a value that displays itself
+    handles            ``RunHandle`` and ``BackfillHandle``
+    session            the open NBFLOW_HOME and the DAGs of this kernel's cells
+    cells              runs a ``%%dag`` cell (:mod:`nbflow.sources.notebooks` reads the cells of saved notebooks)
+    cell_output        the output of a ``%%dag`` cell
+    error_display      an NbflowError as one red line
+    breakpoints        ``breakpoint()`` under ``%dag test``
+    schedule_notebook  ``%dag schedule``: writes a DAG file that runs a notebook
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""``breakpoint()`` in a task under ``%dag test`` stops, in a kernel too.
+"""``breakpoint()`` in a task under ``%dag test`` stops in a kernel too.
 
-A kernel that can be debugged hands ``breakpoint()`` to debugpy, which passes over it without a word while no debugger
-is attached. Then Python's own hook is put in its place for as long as the test takes: the prompt opens below the cell.
+In a kernel with debugpy ``breakpoint()`` calls debugpy, which silently ignores it while no debugger is attached. In
+that case Python's own hook replaces debugpy's during the test, and the pdb prompt opens below the cell.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def breakpoints_stop() -> Iterator[None]:
-    """See above. A hook that is not debugpy's, or an attached debugger, is left as it is."""
+    """Install Python's hook while the block runs, unless the hook is not debugpy's or a debugger is attached."""
     hook = sys.breakpointhook
-    if not _passed_over(hook):
+    if not _ignores_breakpoints(hook):
         yield
         return
     sys.breakpointhook = sys.__breakpointhook__
@@ -25,7 +25,7 @@ def breakpoints_stop() -> Iterator[None]:
         sys.breakpointhook = hook
 
 
-def _passed_over(hook: object) -> bool:
+def _ignores_breakpoints(hook: object) -> bool:
     debugpy = sys.modules.get("debugpy")
     if debugpy is None or "debugpy" not in getattr(hook, "__qualname__", ""):
         return False

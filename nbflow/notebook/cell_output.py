@@ -1,4 +1,4 @@
-"""What a ``%%dag`` cell shows: the graph, what travels with it, and what serves it."""
+"""The output of a ``%%dag`` cell: the graph, the cells that are part of the DAG's source, and warnings."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ if TYPE_CHECKING:
     from nbflow.notebook.session import KernelDag, Session
 
 
-LEAST_WIDTH = 480
-"""Pixels in which a list of imports is still read with ease."""
+MIN_WIDTH = 480
+"""Minimum width, in pixels, of the list of dependencies."""
 
 
-def dag_picture(here: Session, kept: KernelDag) -> Bundle:
-    """The graph of a DAG that a cell has just made."""
+def dag_picture(session: Session, kernel_dag: KernelDag) -> Bundle:
+    """The graph of a DAG that a cell has just defined."""
     from nbflow.notebook.functions import with_kernel
 
-    version = kept.version
-    graph = here.fetch(GraphQuery(dag_id=version.dag_id, version=version.number))
-    view = with_kernel(here, graph, version.number)
-    now = here.app.clock.now().astimezone(zone_of(version.spec))
+    version = kernel_dag.version
+    graph = session.fetch(GraphQuery(dag_id=version.dag_id, version=version.number))
+    view = with_kernel(session, graph, version.number)
+    now = session.app.clock.now().astimezone(zone_of(version.spec))
     drawn = graph_svg(folded_for_size(view), now)
     picture = Bundle(html=picture_html(drawn, "graph"), text=graph_text(view, now), svg=drawn.svg)
-    travels = kept.cell.source.dependencies
-    warned = [text for text in kept.cell.loaded.warnings if text]
-    if not travels and not warned:
+    dependencies = kernel_dag.cell.source.dependencies
+    warnings = [text for text in kernel_dag.cell.loaded.warnings if text]
+    if not dependencies and not warnings:
         return picture
     parts, lines = [], []
-    if travels:
+    if dependencies:
         listed = " · ".join(
-            f'<code style="background-color:transparent">{escape(t)}</code> {escape(c)}' for t, c in travels
+            f'<code style="background-color:transparent">{escape(text)}</code> {escape(cell)}'
+            for text, cell in dependencies
         )
-        parts.append(f"Travels with it: {listed}")
-        lines.append("Travels with it: " + " · ".join(f"{text} ({cell})" for text, cell in travels))
-    parts += [escape(text) for text in warned]
-    lines += warned
+        parts.append(f"Included from other cells: {listed}")
+        lines.append("Included from other cells: " + " · ".join(f"{text} ({cell})" for text, cell in dependencies))
+    parts += [escape(text) for text in warnings]
+    lines += warnings
     inner = "".join(f'<div class="nf-muted" style="padding:4px 12px;font-size:11.5px">{part}</div>' for part in parts)
-    below = f'<div style="max-width:{max(drawn.width, LEAST_WIDTH)}px">{card("travels", "", inner)}</div>'
+    below = f'<div style="max-width:{max(drawn.width, MIN_WIDTH)}px">{card("dependencies", "", inner)}</div>'
     return Bundle(html=picture.html + below, text="\n".join([picture.text, *lines]), svg=picture.svg)

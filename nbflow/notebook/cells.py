@@ -1,9 +1,8 @@
-"""The live kernel's side of ``%%dag``: which cells it has run, which notebook it belongs to, what a cell defines.
+"""``%%dag`` cells in a kernel: the log of executed cells, the notebook's path, and running a cell.
 
-What the reader of files knows from the text, the kernel knows from its history: the cells that were run, each with its
-newest text. A cell is run by the same pieces and the same loader as in the scheduler
-(:mod:`nbflow.sources.notebooks`), in a namespace of its own; the names that it defines are then put into the
-notebook's, so that they can be tried out.
+The DAG processor reads the cells of a saved notebook; a kernel has the cells that it executed, each with its newest
+text. A cell is run from the same units and by the same loader as in the scheduler (:mod:`nbflow.sources.notebooks`), in
+a separate namespace; the names that it defines are then copied to the notebook's namespace for interactive use.
 """
 
 from __future__ import annotations
@@ -26,75 +25,76 @@ if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
 
 UNNAMED = "notebook.ipynb"
-"""Of a notebook whose name the kernel is not told. It is part of a version, so it must not change from kernel to
-kernel."""
+"""File name of a notebook whose path the kernel does not know. It is part of a DAG's version, so it must be the same in
+every kernel."""
 
 
 @dataclass(slots=True)
-class _Ran:
+class _ExecutedCell:
     source: str
     number: int
 
 
 @dataclass(slots=True)
 class CellLog:
-    """The cells that this kernel ran, in the order of their first run: the nearest to the notebook's own order that a
-    kernel can know."""
+    """The cells that this kernel executed, in the order of their first execution: a kernel does not know their order in
+    the notebook."""
 
-    cells: dict[str, _Ran] = field(default_factory=dict)
+    cells: dict[str, _ExecutedCell] = field(default_factory=dict)
     current: str = ""
 
     def began(self, key: str | None) -> None:
-        """A cell starts. Front ends that give cells no id make each run a cell of its own."""
+        """A cell starts. Without a cell id from the front end each execution counts as a new cell."""
         self.current = key or ""
 
-    def ended(self, number: int, source: str, *, well: bool) -> None:
-        """A cell has run. One that failed may have imported something all the same, but it has shared nothing."""
+    def ended(self, number: int, source: str, *, success: bool) -> None:
+        """A cell has ended. A failed cell is logged too, since its imports may have succeeded; not a ``%%dag`` cell."""
         key = self.current or f"In [{number}]"
-        if well or not source.lstrip().startswith("%%dag"):
-            twins = [other for other, ran in self.cells.items() if other.startswith("In [") and ran.source == source]
-            for twin in twins:  # the same cell, known by its number only until now
+        if success or not source.lstrip().startswith("%%dag"):
+            unnamed = ((other, cell) for other, cell in self.cells.items() if other.startswith("In ["))
+            # the same cell, logged under its number before its id was known
+            for twin in [other for other, cell in unnamed if cell.source == source]:
                 del self.cells[twin]
-            self.cells[key] = _Ran(source, number)
+            self.cells[key] = _ExecutedCell(source, number)
         self.current = ""
 
     def seed(self, sources: Iterable[str]) -> None:
-        """Cells that ran before we were loaded."""
+        """Add the cells that were executed before ``%load_ext nbflow``."""
         for number, source in enumerate(sources):
             if source.strip():
-                self.cells.setdefault(f"In [{number}]", _Ran(source, number))
+                self.cells.setdefault(f"In [{number}]", _ExecutedCell(source, number))
 
     def with_current(self, source: str, number: int) -> list[Cell]:
-        """All cells, the one that runs now (with this source) last."""
-        before = [ran for key, ran in self.cells.items() if key != self.current]
-        return [_cell(index, ran) for index, ran in enumerate([*before, _Ran(source, number)])]
+        """All cells, the running one (with this source) last."""
+        before = [executed for key, executed in self.cells.items() if key != self.current]
+        return [_cell(index, executed) for index, executed in enumerate([*before, _ExecutedCell(source, number)])]
 
 
-def _cell(index: int, ran: _Ran) -> Cell:
-    name = f"In [{ran.number}]"
-    return Cell(index=index, name=name, source=ran.source, filename=f"<{name}>", shown=name)
+def _cell(index: int, executed: _ExecutedCell) -> Cell:
+    name = f"In [{executed.number}]"
+    return Cell(index=index, name=name, source=executed.source, filename=f"<{name}>", shown=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellDag:
-    """What a ``%%dag`` cell came to."""
+    """The result of a ``%%dag`` cell."""
 
     source: DagSource
     dags: tuple[DAG, ...]
     loaded: Loaded
     names: Mapping[str, Any]
-    """What the cell's body defined."""
+    """Name -> value of the names that the cell's body defines."""
 
 
 def run_cell(cells: list[Cell], *, path: Path | None, folder: Path, options: CompileOptions) -> CellDag:
     """Run the last of ``cells``, a ``%%dag`` cell that is not ``--shared``. Raises CellError."""
     cell = cells[-1]
-    source = next(one for one in dag_sources(cells) if one.cell is cell)
+    source = next(source for source in dag_sources(cells) if source.cell is cell)
     if source.error is not None:
         raise cell_error(source.error)
-    where = str(path) if path is not None else str(folder / UNNAMED)
+    file = str(path) if path is not None else str(folder / UNNAMED)
     loaded = load_units(
-        source.units(where), path=where, root=str(Path(where).parent), text=version_text([source]), options=options
+        source.units(file), path=file, root=str(Path(file).parent), text=version_text([source]), options=options
     )
     if loaded.output:
         print(loaded.output, end="")
@@ -107,7 +107,7 @@ def run_cell(cells: list[Cell], *, path: Path | None, folder: Path, options: Com
 
 
 def run_shared(cells: list[Cell], user_ns: dict[str, Any]) -> None:
-    """Run the last of ``cells``, a cell of helpers, in the notebook's own namespace. Raises CellError."""
+    """Run the last of ``cells``, a ``%%dag --shared`` cell, in the notebook's namespace. Raises CellError."""
     source = shared_source(cells)
     if source.error is not None:
         raise cell_error(source.error)
@@ -119,30 +119,30 @@ def run_shared(cells: list[Cell], user_ns: dict[str, Any]) -> None:
 
 
 def cell_error(error: SourceError) -> CellError:
-    """A mistake in a cell as the error that the notebook shows."""
-    kind, _, said = error.message.partition(": ")
-    ours = isinstance(getattr(errors, kind, None), type) and bool(said)  # its message says what, where and the way out
-    text = said if ours else error.message
-    where = ", ".join(filter(None, [error.cell, f"line {error.line}" if error.line else ""]))
-    tells = not ours and error.cell and error.cell in error.detail  # frames of libraries alone tell nothing
-    shown = error.detail if tells else ""
-    return CellError(f"{where}: {text}" if where else text, detail=shown)
+    """The error that the notebook shows for a mistake in a cell."""
+    kind, _, message = error.message.partition(": ")
+    is_nbflow_error = isinstance(getattr(errors, kind, None), type) and bool(message)  # its message needs no traceback
+    text = message if is_nbflow_error else error.message
+    place = ", ".join(filter(None, [error.cell, f"line {error.line}" if error.line else ""]))
+    # a traceback with frames of libraries alone does not show the mistake
+    detail = error.detail if not is_nbflow_error and error.cell and error.cell in error.detail else ""
+    return CellError(f"{place}: {text}" if place else text, detail=detail)
 
 
 def notebook_path(user_ns: Mapping[str, Any], environ: Mapping[str, str]) -> Path | None:
-    """The notebook that this kernel serves, as far as the front end says: Jupyter Server does, VS Code does."""
-    for said in (user_ns.get("__vsc_ipynb_file__"), environ.get("JPY_SESSION_NAME")):
-        if isinstance(said, str) and said.endswith(".ipynb"):
-            return Path(os.path.abspath(said))
+    """The path of this kernel's notebook, if the front end sets it: VS Code and Jupyter Server do."""
+    for path in (user_ns.get("__vsc_ipynb_file__"), environ.get("JPY_SESSION_NAME")):
+        if isinstance(path, str) and path.endswith(".ipynb"):
+            return Path(os.path.abspath(path))
     return None
 
 
 def saved_source(path: Path | None, dag_id: str) -> DagSource | None:
-    """The DAG's cell in the saved notebook, with what is wrong with it; None where it is not there."""
+    """The DAG's cell in the saved notebook, with its error if it has one; None without such a cell."""
     if path is None:
         return None
     try:
         cells = notebook_cells(path.read_text("utf-8"), str(path))
     except (OSError, ValueError, NbflowError):
         return None
-    return next((one for one in dag_sources(cells) if one.dag_id == dag_id), None)
+    return next((source for source in dag_sources(cells) if source.dag_id == dag_id), None)

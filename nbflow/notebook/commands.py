@@ -1,5 +1,5 @@
-"""Carrying out a command from a notebook: this kernel's DAGs, dates in the home's time zone, a message as the
-answer."""
+"""Carries out a command of :mod:`nbflow.commands` from a notebook: with this kernel's DAGs and dates in the home's time
+zone; the result is a message."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KernelDags:
-    """DAGs of this kernel's cells, then those that the schedule follows. ``given`` is a DAG object that is meant
-    itself."""
+    """Looks up DAGs: those of this kernel's cells first, then those of the scheduler. ``given`` is a DAG object that
+    was passed instead of its id."""
 
     here: Session
     given: DAG | None = None
@@ -43,8 +43,8 @@ class KernelDags:
         row = self.here.app.store.dag(dag_id)
         if row is None:
             raise NbflowError(
-                f"{dag_id} is this kernel's only, so nothing schedules it.",
-                hint=f"Save its notebook in {self.here.app.settings.core.dags_folder}.",
+                f"{dag_id} exists only in this kernel, so it is not scheduled.",
+                hint=f"To schedule it, save its notebook in {self.here.app.settings.core.dags_folder}.",
             )
         return row
 
@@ -53,32 +53,32 @@ class KernelDags:
 
 
 def context_of(here: Session, dag: str | DAG | None = None) -> Context:
-    """What a command may use in this kernel."""
+    """The context of a command in this kernel."""
     dags = KernelDags(here, dag if isinstance(dag, DAG) else None)
     return Context(app=here.app, actor=here.actor, dags=dags, surface=Surface.NOTEBOOK, zone=here.zone)
 
 
 def carried_out(one: Command, args: Values) -> Shown:
-    """Carry out a command and show what it said. As a value: what its result is for programs."""
+    """Carry out a command and show its message. As a value: the result for programs. Raises NbflowError."""
     done = run_command(one, context_of(session()), args)
-    assert done is not None  # who types a magic is sure
+    assert done is not None  # a magic asks for no confirmation
     return shown(done)
 
 
 def shown(done: Result) -> Shown:
-    """A result as a message."""
+    """The result as a message."""
     return Shown(done.value, message_bundle(" ".join([done.text, *done.warnings])))
 
 
 def previewed(one: Command, args: Values) -> Preview:
-    """What a command would change."""
+    """The preview of what a command would change. Raises NbflowError."""
     preview = one.preview(context_of(session()), args)
     assert preview is not None
     return preview
 
 
 def result_of(name: str, dag: str | DAG | None = None, **given: Any) -> Result:
-    """Carry out a command with arguments by their names. A DAG may be given itself."""
+    """Carry out a command with arguments by name. ``dag`` is a dag_id or a DAG. Raises NbflowError."""
     one = command_named(name)
     if dag is not None:
         given["dag_id"] = dag.dag_id if isinstance(dag, DAG) else dag
@@ -88,8 +88,7 @@ def result_of(name: str, dag: str | DAG | None = None, **given: Any) -> Result:
 
 
 def function_of(name: str) -> Callable[..., Shown]:
-    """The command as a plain function. Its places are its first arguments, its options are keywords; a DAG may be given
-    itself, instead of its id."""
+    """The command as a function: positional arguments first, options as keywords; ``dag_id`` may be a DAG object."""
     one = command_named(name)
 
     def call(*places: Any, **options: Any) -> Shown:

@@ -1,7 +1,7 @@
-"""A user's mistake is one red line in the notebook, and still an error: nbclient and papermill stop at it.
+"""A user's mistake is shown as one red line in the notebook. It is still an error: nbclient and papermill stop at it.
 
-IPython asks an exception that has ``_render_traceback_`` for its traceback, and a kernel sends that as an ``error``
-output. So the line is put on the exception itself, whatever its class; in plain Python it stays what it was.
+IPython calls ``_render_traceback_`` of an exception for its traceback, and a kernel sends the result as an ``error``
+output. ``mark`` sets that method on the exception; in plain Python the exception is unchanged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 
 class CellError(NbflowError):
-    """A cell cannot be what it should; ``detail`` is the user's part of the traceback."""
+    """A ``%%dag`` cell has an error; ``detail`` is the user's part of the traceback."""
 
     def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -32,21 +32,21 @@ class CellError(NbflowError):
 
 
 def red_line(error: BaseException) -> list[str]:
-    """What a notebook shows of it."""
-    said = text_on(Surface.NOTEBOOK, error) if isinstance(error, NbflowError) else str(error)
-    text = " ".join(said.split()) or type(error).__name__
+    """The lines that a notebook shows for an error."""
+    message = text_on(Surface.NOTEBOOK, error) if isinstance(error, NbflowError) else str(error)
+    text = " ".join(message.split()) or type(error).__name__
     lines = [f"{_RED}Error: {text}{_PLAIN}"]
     detail = getattr(error, "detail", "")
     return [*lines, *detail.splitlines()] if isinstance(detail, str) and 'File "' in detail else lines
 
 
 def spell(way: Way) -> str:
-    """A command as one types it in a notebook."""
+    """A command as typed in a notebook."""
     return spelled(way, Surface.NOTEBOOK)
 
 
 def told_in_one_line(function: Callable[P, R]) -> Callable[P, R]:
-    """Let errors of ours out of ``function`` show as one line."""
+    """Decorate ``function`` so that its NbflowErrors are shown as one line."""
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -59,7 +59,7 @@ def told_in_one_line(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def mark(error: E) -> E:
-    """Make IPython show ``error`` as one line."""
+    """Make IPython show ``error`` as one line; returns it."""
     lines = red_line(error)
 
     def render() -> list[str]:

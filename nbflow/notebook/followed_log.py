@@ -1,7 +1,7 @@
-"""``%dag logs -f``: a log that is displayed while it grows.
+"""``%dag logs -f``: displays a log as it grows.
 
-The cell follows until the try has ended, since what a display is told after its cell is lost to nbclient. What the
-saved notebook holds is the picture of ``%dag logs``: each update fetches that view again.
+The cell runs until the try has ended, because nbclient drops updates of a display after the end of its cell. Each
+update fetches the view of ``%dag logs`` again, so that the saved notebook holds the same output as ``%dag logs``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class FollowedLog(Shown):
-    """The log as it was last displayed. The cell that followed it shows it already."""
+    """The log as displayed last. The cell that followed it does not display it again as its result."""
 
     def __init__(self, here: Session, query: TaskLogQuery) -> None:
         self._here, self._query = here, query
@@ -29,7 +29,7 @@ class FollowedLog(Shown):
         self._display: Any = None
 
     def update(self) -> None:
-        """Read the log, and display it as it is now."""
+        """Fetch the log and update the display."""
         view = self._here.fetch(self._query)
         super().__init__([line.message for line in view.lines], log_bundle(view))
         if self._display is not None:
@@ -49,10 +49,12 @@ def _display(bundle: Any, **options: Any) -> Any:
 
 
 def followed_log(here: Session, query: TaskTryQuery, search: str = "") -> FollowedLog:
-    """Display the log of a try until the try has ended. Outside of IPython nothing is displayed before the end. An
-    interrupt ends the cell too, and the log stays as far as it was written."""
-    which = {name: getattr(query, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
-    log = FollowedLog(here, TaskLogQuery(**which, search=search))
+    """Display the log of a try until the try has ended. Outside of IPython nothing is displayed before the end.
+
+    An interrupt (KeyboardInterrupt) ends the cell with the log as displayed last; the task goes on.
+    """
+    key = {name: getattr(query, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
+    log = FollowedLog(here, TaskLogQuery(**key, search=search))
     try:
         log.update()
         for _ in follow_log(here.feed, query):
@@ -60,6 +62,6 @@ def followed_log(here: Session, query: TaskTryQuery, search: str = "") -> Follow
             time.sleep(PICTURE_SECONDS)
     except KeyboardInterrupt:
         log.update()
-        raise mark(KeyboardInterrupt(f"{query.key} is followed no longer; the task is not affected.")) from None
+        raise mark(KeyboardInterrupt(f"Stopped following {query.key}; the task is not affected.")) from None
     log.update()
     return log

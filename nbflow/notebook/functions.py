@@ -1,7 +1,7 @@
 """The verbs of ``%dag``, as plain functions: ``from nbflow.notebook import run, test, backfill, show, ...``.
 
-Each finds the DAG, makes one call of a service, and returns a value that displays itself. ``dag`` is a dag_id or a DAG.
-Errors are NbflowErrors that say the way out; in a notebook they show as one red line.
+Each returns a value that displays itself. ``dag`` is a dag_id or a DAG; times are texts or datetimes. Each raises
+NbflowError, whose message says what to do; a notebook shows it as one red line.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ Dag = str | DAG
 When = str | datetime | None
 
 
-def _moment(here: Session, when: When) -> datetime | None:
+def _datetime(here: Session, when: When) -> datetime | None:
     from nbflow.core.timetables.time_zones import as_utc
     from nbflow.services.date_parsing import parse_date
 
@@ -75,27 +75,27 @@ def _moment(here: Session, when: When) -> datetime | None:
         raise NbflowError(str(error)) from None
 
 
-# ---------------------------------------------------------------------------------------- looking
+# ---------------------------------------------------------------------------------------- showing
 
 
 @told_in_one_line
 def list_dags(pattern: str = "") -> Shown:
-    """Every DAG with its last runs and what comes next, and the files that do not load. ``pattern``: part of an id or a
-    tag. As a value: dag_id -> row."""
+    """The DAGs with their latest runs and their next one, and the import errors. ``pattern``: part of a dag_id or tag.
+    As a value: dag_id -> row."""
     here = session()
     now = here.app.clock.now()
     view = here.fetch(DagListQuery(pattern=pattern, kernel_dags=tuple(here.dags)))
     bundle = dags_bundle(view, now)
     errors = here.fetch(ImportErrorsQuery())
     if errors.rows:
-        wrong = import_errors_bundle(errors, now, folder=str(here.app.settings.core.dags_folder))
-        bundle = Bundle(html=bundle.html + wrong.html, text=f"{bundle.text}\n\nImport errors\n{wrong.text}")
+        below = import_errors_bundle(errors, now, folder=str(here.app.settings.core.dags_folder))
+        bundle = Bundle(html=bundle.html + below.html, text=f"{bundle.text}\n\nImport errors\n{below.text}")
     return Shown({row.dag_id: row for row in view.rows}, bundle)
 
 
 @told_in_one_line
 def show(dag: Dag, *, run: str | None = None) -> Shown | RunHandle:
-    """The graph of a DAG; with ``run`` ("last", a run id or a logical date) that of a run, live until it ends."""
+    """The graph of a DAG, or of its run ``run`` ("last", a run id or a logical date), live until the run ends."""
     here = session()
     if run is not None:
         return handle_of(here, here.find_run(dag, run))
@@ -114,12 +114,12 @@ def _spec(here: Session, dag: DAG) -> DagSpec:
 
 
 def with_kernel(here: Session, view: GraphView, version: int | None = None) -> GraphView:
-    """The graph with what the metastore does not tell in its footer: how the kernel's ``version`` differs from the
-    saved file's, and what to do where a run is held."""
+    """The graph with two notes in its footer that the metastore does not have: how the kernel's ``version`` differs
+    from the saved notebook, and what to do if the run is held."""
     own = here.dags.get(view.dag_id)
     kernels = own is not None and version == own.version.number
     unpause = spell(way("dags unpause", view.dag_id))
-    held = f"{view.dag_id} is paused, so this run waits: {unpause}" if view.held else ""
+    held = f"{view.dag_id} is paused, so this run waits. Unpause it with: {unpause}" if view.held else ""
     parts = (here.differs(view.dag_id) if kernels else "", held)
     return replace(view, footer=(*view.footer, *filter(None, parts)))
 
@@ -134,7 +134,7 @@ def runs(dag: Dag, *, limit: int = 20) -> Shown:
 
 @told_in_one_line
 def grid(dag: Dag, *, limit: int = 25) -> Shown:
-    """How it has been going: the newest runs as columns, the tasks as rows. As a value: run_id -> task -> state."""
+    """The newest runs as columns, the tasks as rows, their states as cells. As a value: run_id -> task -> state."""
     here = session()
     version = here.version(dag)
     view = here.fetch(GridQuery(dag_id=version.dag_id, version=version.number, limit=limit))
@@ -145,7 +145,7 @@ def grid(dag: Dag, *, limit: int = 25) -> Shown:
 
 @told_in_one_line
 def gantt(dag: Dag, *, run: str | None = None) -> Shown:
-    """Where a run's time went (the newest, unless ``run`` says which). As a value: the bars of each task."""
+    """The tasks of a run (default: the newest) on a time axis. As a value: the bars of each task."""
     here = session()
     found = here.find_run(dag, run)
     view = here.fetch(GanttQuery(dag_id=found.dag_id, run_id=found.run_id))
@@ -154,7 +154,7 @@ def gantt(dag: Dag, *, run: str | None = None) -> Shown:
 
 @told_in_one_line
 def next_runs(dag: Dag, number: int = 5) -> Shown:
-    """The next runs of the schedule, each with its data interval. As a value: the logical dates."""
+    """The next scheduled runs, each with its data interval. As a value: the logical dates."""
     here = session()
     version = here.version(dag)
     view = here.fetch(NextRunsQuery(dag_id=version.dag_id, version=version.number, limit=number))
@@ -167,34 +167,34 @@ def next_runs(dag: Dag, number: int = 5) -> Shown:
 
 
 def handle_of(here: Session, run: Run) -> RunHandle:
-    """A handle on a run that exists."""
+    """The handle of an existing run."""
     return RunHandle(here, run, spec_of_run(here, run), lambda view: with_kernel(here, view, run.version))
 
 
 @told_in_one_line
 def run(dag: Dag, *, conf: Mapping[str, Any] | None = None, date: When = None, run_id: str | None = None) -> RunHandle:
-    """Start a run now, in a process of its own, and return a handle on it. The scheduler is started if there is none.
+    """Trigger a run and return its handle. The scheduler runs it, and is started if none is running.
 
-    ``conf``: what the run is given; ``date``: its logical date (default: now).
+    ``conf``: the run's conf; ``date``: its logical date (default: now).
     """
-    made = result_of("dags trigger", dag, conf=conf, logical_date=date, run_id=run_id).value
+    run = result_of("dags trigger", dag, conf=conf, logical_date=date, run_id=run_id).value
     here = session()
-    _have_scheduler(here)
-    return handle_of(here, made)
+    _ensure_scheduler(here)
+    return handle_of(here, run)
 
 
-def _have_scheduler(here: Session) -> None:
-    """A run needs somebody who runs it; whoever is started is named."""
+def _ensure_scheduler(here: Session) -> None:
+    """Start a scheduler if none is running, and print that it was started."""
     scheduler = schedulers.ensure(here.app)
     if not scheduler.started:
         return
     idle = formatting.duration(here.app.settings.scheduler.idle_minutes * 60)
-    where = f"(pid {scheduler.job.pid}) for {here.app.settings.home}"
-    _tell(f"Started a scheduler {where}. It ends when it was idle for {idle}.")
+    home = here.app.settings.home
+    _notify(f"Started a scheduler (pid {scheduler.job.pid}) for {home}. It stops after {idle} without work.")
 
 
-def _tell(text: str) -> None:
-    """Say something beside the result."""
+def _notify(text: str) -> None:
+    """Display a message in addition to the result."""
     if execution_count() is None:
         print(text)
         return
@@ -207,13 +207,13 @@ def _tell(text: str) -> None:
 def test(
     dag: Dag,
     *,
-    date: When = None,  # noqa: PT028  (the verb, no test)
+    date: When = None,  # noqa: PT028  (a verb, not a test)
     conf: Mapping[str, Any] | None = None,  # noqa: PT028
     watch: bool = False,  # noqa: PT028
 ) -> RunHandle:
-    """Run a DAG once, here, in this process: breakpoints work and prints show. Returns the handle of the ended run.
+    """Run a DAG once in this process, so that breakpoints stop and prints are shown; returns the handle of the run.
 
-    ``watch`` displays the graph at once, so that it follows the tasks; else it is there when the run has ended.
+    ``watch`` displays the graph while the tasks run; without it the returned handle shows the graph.
     """
     from nbflow.services.dag_test import run_inline
 
@@ -221,26 +221,26 @@ def test(
     obj = here.object_of(dag)
     own = here.dags.get(obj.dag_id)
     version = own.version if own is not None and own.dag is obj else None
-    asked = _moment(here, date)
+    logical_date = _datetime(here, date)
     if not watch or execution_count() is None:
         with breakpoints_stop():
-            return handle_of(here, run_inline(here.app, obj, asked, conf or {}, version=version))
-    begun: list[RunHandle] = []
+            return handle_of(here, run_inline(here.app, obj, logical_date, conf or {}, version=version))
+    started: list[RunHandle] = []
 
-    def follow(made: Run) -> None:
-        begun.append(handle_of(here, made))
-        begun[0].show_once()
+    def follow(run: Run) -> None:
+        started.append(handle_of(here, run))
+        started[0].show_once()
 
     try:
         with breakpoints_stop():
-            run_inline(here.app, obj, asked, conf or {}, version=version, watch=follow)
-    finally:  # also where a debugger quits: the picture says how the run ended
-        for handle in begun:
+            run_inline(here.app, obj, logical_date, conf or {}, version=version, watch=follow)
+    finally:  # also when a debugger quits: the picture shows how the run ended
+        for handle in started:
             handle.settle()
-    return begun[0]
+    return started[0]
 
 
-test.__test__ = False  # type: ignore[attr-defined]  # nor pytest's
+test.__test__ = False  # type: ignore[attr-defined]  # pytest must not collect it
 
 
 @told_in_one_line
@@ -255,21 +255,21 @@ def backfill(
     conf: Mapping[str, Any] | None = None,
     dry_run: bool = False,
 ) -> BackfillHandle:
-    """Run the past intervals from ``start`` to ``end`` (logical dates, both included). ``reprocess`` says which runs
-    that exist already go again: none, failed or completed. ``dry_run`` only shows what would be made."""
+    """Run the past intervals from ``start`` to ``end`` (logical dates, inclusive). ``reprocess``: which existing runs
+    are run again: none, failed or completed. ``dry_run`` only shows the runs that would be created."""
     if reprocess not in set(Reprocess):
         choices = ", ".join(Reprocess)
-        raise NbflowError(f"reprocess is one of {choices}, not {reprocess!r}.{did_you_mean(reprocess, Reprocess)}")
-    here, one = session(), command_named("backfill create")
+        raise NbflowError(f"reprocess must be one of {choices}, not {reprocess!r}.{did_you_mean(reprocess, Reprocess)}")
+    here, create = session(), command_named("backfill create")
     version = here.version(dag)
-    asked = {"from_date": start, "to_date": end, "reprocess": reprocess, "run_backwards": backwards}
+    given = {"from_date": start, "to_date": end, "reprocess": reprocess, "run_backwards": backwards}
     if dry_run:
-        args = values_of(one.arguments, {**asked, "dag_id": version.dag_id})
+        args = values_of(create.arguments, {**given, "dag_id": version.dag_id})
         plan = backfill_plan(context_of(here, dag), args)
         return BackfillHandle(here, version.dag_id, plan, None, zone_of(version.spec))
-    made = result_of("backfill create", dag, **asked, max_active_runs=max_active_runs, conf=conf).value
-    _have_scheduler(here)
-    return BackfillHandle(here, version.dag_id, made.plan, made.backfill_id, zone_of(version.spec))
+    created = result_of("backfill create", dag, **given, max_active_runs=max_active_runs, conf=conf).value
+    _ensure_scheduler(here)
+    return BackfillHandle(here, version.dag_id, created.plan, created.backfill_id, zone_of(version.spec))
 
 
 pause = function_of("dags pause")
@@ -279,21 +279,23 @@ mark = function_of("tasks mark")
 
 @told_in_one_line
 def simulate(dag: Dag, *, days: float = 7, start: When = None, seed: int | None = None) -> Shown:
-    """Watch the coming days of a DAG's schedule, decided at once on a simulated clock. As a value: the simulation.
+    """Simulate the coming days of a DAG's schedule with the real scheduler on a virtual clock. As a value: the
+    simulation.
 
-    Tasks fare as drawn from ``seed``, or from the setting ``[sim] seed``; without both as in their last successful run.
+    Outcomes of tasks are drawn with ``seed``, or with the setting ``[sim] seed``; without a seed they are those of the
+    last successful run.
     """
-    from nbflow.sim import simulate as play
+    from nbflow.sim import simulate as run_simulation
     from nbflow.sim.outcomes import Seeded
 
     here = session()
     spec = _spec(here, dag) if isinstance(dag, DAG) and dag.dag_id not in here.dags else here.version(dag).spec
-    begin = _moment(here, start) or here.app.clock.now()
+    start_date = _datetime(here, start) or here.app.clock.now()
     settings = here.app.settings
     seed = settings.sim.seed if seed is None else seed
     outcomes = Seeded(seed=seed) if seed is not None else None
     slots = settings.core.parallelism
-    simulation = play(spec, start=begin, days=days, outcomes=outcomes, store=here.app.store, slots=slots)
+    simulation = run_simulation(spec, start=start_date, days=days, outcomes=outcomes, store=here.app.store, slots=slots)
     return Shown(simulation, timeline_bundle(timeline_view(simulation, spec)))
 
 
@@ -301,18 +303,18 @@ def simulate(dag: Dag, *, days: float = 7, start: When = None, seed: int | None 
 def schedule(
     notebook: str, *, cron: str, name: str | None = None, parameters: Mapping[str, Any] | None = None
 ) -> Shown:
-    """Let a notebook run on a schedule, by papermill: writes a small DAG file into the DAGs folder. As a value: its
-    path."""
+    """Write a DAG file that runs a notebook on a schedule (by papermill) into the DAGs folder. As a value: its path."""
     from nbflow.notebook.schedule_notebook import overwritten, write_dag_file
 
     here = session()
     path, dag_id, existed = write_dag_file(here, notebook, cron=cron, name=name, parameters=parameters or {})
     row = here.app.store.dag(dag_id)
-    hint = "" if row is not None and not row.paused else f" It starts paused: {spell(way('dags unpause', dag_id))}."
+    unpause = spell(way("dags unpause", dag_id))
+    hint = "" if row is not None and not row.paused else f" It is paused; unpause it with: {unpause}."
     if parameters and overwritten(here, notebook):
         hint += (
-            f" No cell of {notebook} has the tag 'parameters': give it to the one with the defaults, or that one undoes"
-            f" {', '.join(parameters)}."
+            f" No cell of {notebook} has the tag 'parameters'. Add the tag to the cell with the defaults, or that cell"
+            f" overwrites {', '.join(parameters)}."
         )
     verb = "Changed" if existed else "Wrote"
     return message(f"{verb} {path}: DAG {dag_id} runs {notebook} at {cron}.{hint}", path)

@@ -1,7 +1,7 @@
-"""What the verbs return: values that display themselves, and handles on what goes on elsewhere.
+"""Results of the verbs: values that display themselves, and handles of runs and backfills.
 
-A handle never drives a run; it reads the metastore. While it is shown, one thread follows the run and hands each change
-to the live graph; the main thread stays free, and nothing but the store ties the two together.
+A handle only reads the metastore; the scheduler runs the tasks. While a run is shown, one thread follows it and passes
+each change to the live graph, so that the main thread stays free.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ if TYPE_CHECKING:
 
 V = TypeVar("V", bound="View")
 
-LOOK_SECONDS = 1.0
-"""How often is looked at what the metastore does not tell: whether a notebook was saved, whether a scheduler lives."""
+POLL_SECONDS = 1.0
+"""Interval of polling for what the metastore does not announce: a saved notebook, a scheduler that has stopped."""
 
 
 class _Follower:
-    """A thread that calls ``look`` with each new state of a view, until it answers that all is over. It rests after
-    each; what comes meanwhile is one state, the newest."""
+    """A thread that calls ``update`` with each new state of a view until ``update`` returns True, then ``end``. It
+    waits ``rest_seconds`` after each call; of the states in between it passes only the newest."""
 
     def __init__(
         self,
         session: Session,
         query: Query[V],
-        look: Callable[[V], bool],
+        update: Callable[[V], bool],
         end: Callable[[], None],
         *,
         rest_seconds: float = 0.0,
     ) -> None:
         self._watch = session.feed.watch(query)
-        self._look, self._end, self._rest_seconds = look, end, rest_seconds
+        self._update, self._end, self._rest_seconds = update, end, rest_seconds
         self._stopped = threading.Event()
         self.thread = threading.Thread(target=self._run, name="nbflow-follow", daemon=True)
         self.thread.start()
@@ -69,7 +69,7 @@ class _Follower:
             with self._watch:
                 self._follow()
             self._end()
-        except Exception:  # the home was closed, or the disk is gone: a picture that stands still harms nobody
+        except Exception:  # the home was closed or the metastore is gone: the picture stays as it is
             import logging
 
             logging.getLogger(__name__).debug("a run is no longer followed", exc_info=True)
@@ -77,32 +77,32 @@ class _Follower:
     def _follow(self) -> None:
         view: Any = None
         while not self._watch.closed:
-            message = self._watch.next(LOOK_SECONDS)
+            message = self._watch.next(POLL_SECONDS)
             if isinstance(message, (Snapshot, Change)):
                 view = message.view
-            if view is not None and self._look(view):
+            if view is not None and self._update(view):
                 return
             self._stopped.wait(self._rest_seconds)
 
     def join(self, timeout: float) -> None:
-        """Wait for the end of what is followed."""
+        """Wait for the end of the thread."""
         self.thread.join(timeout)
 
     def stop(self) -> None:
-        """Follow no longer; the picture is brought to its end as things stand."""
+        """Stop following; the picture shows the last state."""
         self._stopped.set()
         self._watch.close()
 
 
-class _Patience:
-    """Gives up where no scheduler has been there for a while."""
+class _SchedulerTimeout:
+    """Raises when no scheduler has been running for ``seconds``."""
 
     def __init__(self, session: Session, seconds: float) -> None:
         self._session, self._seconds = session, seconds
         self._missed_at: float | None = None
 
     def check(self) -> None:
-        """Raises NbflowError."""
+        """Raise NbflowError if the time is over."""
         from nbflow.services import schedulers
 
         if schedulers.find(self._session.app) is not None:
@@ -111,46 +111,45 @@ class _Patience:
         now = time.monotonic()
         self._missed_at = now if self._missed_at is None else self._missed_at
         if now - self._missed_at >= self._seconds:
-            hint = f"See: {spell(START_SCHEDULER)}."
-            raise mark(NbflowError("No scheduler is running, so this goes no further.", hint=hint))
+            raise mark(NbflowError("No scheduler is running.", hint=f"Start it with: {spell(START_SCHEDULER)}."))
 
 
-class Watched:
-    """Waiting for an end that another process brings about."""
+class Waitable:
+    """Base of the handles: waiting for the end of something that the scheduler runs."""
 
     _session: Session
     _follower: _Follower | None = None
     _shown_in: int | None = None
     patience_seconds = 15.0
-    """How long a scheduler may be missing (one that is restarted, say) until waiting for it is given up."""
+    """Seconds without a running scheduler (during its restart, for example) after which ``wait`` raises."""
 
     @property
     def done(self) -> bool:
-        """Whether it is over."""
+        """Whether it has ended."""
         raise NotImplementedError
 
     @property
     def _outcome(self) -> Any:
         raise NotImplementedError
 
-    def _late(self, seconds: float) -> NbflowError:
+    def _timeout_error(self, seconds: float) -> NbflowError:
         raise NotImplementedError
 
     @told_in_one_line
     def wait(self, timeout: float | None = None) -> Any:
-        """Block until it is over, and return how it ended. Raises NbflowError after ``timeout`` seconds, or where no
-        scheduler is left that could bring it to its end."""
-        store, patience = self._session.app.store, _Patience(self._session, self.patience_seconds)
+        """Block until the end and return the outcome. Raises NbflowError after ``timeout`` seconds, or if no scheduler
+        is running for ``patience_seconds``."""
+        store, scheduler_timeout = self._session.app.store, _SchedulerTimeout(self._session, self.patience_seconds)
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             token = store.change_token()
             if self.done:
                 break
-            patience.check()
-            left = LOOK_SECONDS if end is None else min(LOOK_SECONDS, end - time.monotonic())
-            if left <= 0:
-                raise self._late(timeout or 0)
-            store.wait_for_change(token, timeout=left)
+            scheduler_timeout.check()
+            remaining = POLL_SECONDS if end is None else min(POLL_SECONDS, end - time.monotonic())
+            if remaining <= 0:
+                raise self._timeout_error(timeout or 0)
+            store.wait_for_change(token, timeout=remaining)
         self.settle()
         return self._outcome
 
@@ -158,44 +157,44 @@ class Watched:
         return self._awaited().__await__()
 
     async def _awaited(self) -> Any:
-        store, patience = self._session.app.store, _Patience(self._session, self.patience_seconds)
+        store, scheduler_timeout = self._session.app.store, _SchedulerTimeout(self._session, self.patience_seconds)
         while True:
             token = store.change_token()
             if self.done:
                 break
-            patience.check()
-            await asyncio.to_thread(store.wait_for_change, token, timeout=LOOK_SECONDS)
+            scheduler_timeout.check()
+            await asyncio.to_thread(store.wait_for_change, token, timeout=POLL_SECONDS)
         await asyncio.to_thread(self.settle)
         return self._outcome
 
     def settle(self) -> None:
-        """The last picture is sent before the cell ends: what comes later is lost to nbclient."""
+        """Wait until the last picture is sent: nbclient drops outputs that arrive after the end of the cell."""
         if self._follower is not None:
             self._follower.join(5)
 
     def show(self) -> None:
-        """Display it; what is displayed follows what goes on, to its end."""
+        """Display it, live until its end."""
         raise NotImplementedError
 
     def show_once(self) -> None:
-        """Display it, unless this cell has it: ``%dag run`` shows at once, and its value would again."""
+        """Display it once per cell: ``%dag run`` displays its result, and IPython would display it again."""
         number = execution_count()
         if number is None or number != self._shown_in:
             self._shown_in = number
             self.show()
 
 
-class RunHandle(Watched):
-    """One run. ``state``, ``tasks``, ``logs``, ``why``; ``wait(timeout)`` or ``await`` for its end."""
+class RunHandle(Waitable):
+    """The handle of a run: ``state``, ``tasks``, ``logs``, ``why``; ``wait(timeout)`` or ``await`` for its end."""
 
     def __init__(self, session: Session, run: Run, spec: DagSpec, complete: Callable[[GraphView], GraphView]) -> None:
-        """``complete`` adds what this kernel knows to the graph."""
+        """``complete`` adds this kernel's notes to the graph."""
         self._session, self._spec, self._complete = session, spec, complete
         self.key = run.key
         self._known = run
         self._live: LiveGraph | None = None
 
-    # --- what it is
+    # --- the run
 
     @property
     def dag_id(self) -> str:
@@ -207,7 +206,7 @@ class RunHandle(Watched):
 
     @property
     def run(self) -> Run:
-        """The run as it is now."""
+        """The current state of the run."""
         self._known = self._session.app.store.run(self.key) or self._known
         return self._known
 
@@ -226,7 +225,7 @@ class RunHandle(Watched):
 
     @property
     def states(self) -> dict[str, str]:
-        """Task id (with its map index, where it has one) -> state."""
+        """Task id (with its map index, if it has one) -> state."""
         return {str(ti.key): ti.state.value for ti in self._instances()}
 
     @property
@@ -239,18 +238,18 @@ class RunHandle(Watched):
         return logs(self.dag_id, task, run=self.run_id, try_number=try_number, search=search)
 
     def why(self, task: str | None = None) -> Shown:
-        """Why it waits, or why it ended as it did."""
+        """Why its tasks wait or failed, or why ``task`` is in its state."""
         return why(self.dag_id, task, run=self.run_id)
 
     def clear(self, *tasks: str, failed: bool = False) -> Shown:
-        """Let tasks go again: all of them, those named, or the failed ones."""
+        """Clear tasks so that they run again: all tasks, those named, or the failed ones."""
         return clear(self.dag_id, *tasks, run=self.run_id, failed=failed)
 
     def __repr__(self) -> str:
         counts = formatting.counts_line(state_counts(self.states.values()))
         return f"<run {self.run_id} of {self.dag_id}: {self.state} ({counts})>"
 
-    def _late(self, seconds: float) -> NbflowError:
+    def _timeout_error(self, seconds: float) -> NbflowError:
         waits = self._session.fetch(WhyRunQuery(dag_id=self.dag_id, run_id=self.run_id)).rows
         first = next((row for row in waits if row.reason), None)
         text = f"Run {self.run_id} is still {self.state} after {seconds:g} s."
@@ -259,10 +258,10 @@ class RunHandle(Watched):
     def _instances(self) -> list[Instance]:
         return self._session.app.store.instances(self.key)
 
-    # --- how it looks
+    # --- display
 
     def graph(self) -> GraphView:
-        """The run's graph now."""
+        """The current graph of the run."""
         return self._complete(self._session.fetch(self._query))
 
     @property
@@ -270,14 +269,14 @@ class RunHandle(Watched):
         return GraphQuery(dag_id=self.dag_id, run_id=self.run_id)
 
     def bundle(self) -> Bundle:
-        """Its picture now."""
+        """The current picture of the graph."""
         return graph_bundle(self.graph(), self._session.app.clock.now().astimezone(zone_of(self._spec)))
 
     def _ipython_display_(self) -> None:
         self.show_once()
 
     def show(self) -> None:
-        """Display the graph; it follows the run to its end."""
+        """Display the graph, live until the end of the run."""
         from IPython.display import display
 
         if self.done or not self._session.pictures:
@@ -290,15 +289,15 @@ class RunHandle(Watched):
             self.graph(), now=lambda: clock.now().astimezone(zone), details=self._details, command=self._command
         )
         live.show()
-        told = _Told(self._complete, live)
-        self._follower = _Follower(self._session, self._query, told.look, live.finish)
+        graph_updates = _GraphUpdates(self._complete, live)
+        self._follower = _Follower(self._session, self._query, graph_updates.send, live.finish)
 
-    # --- what the panel of a task shows and does; on the publisher's thread
+    # --- the panel of a task; called on the publisher's thread
 
     def _details(self, task_id: str) -> Mapping[str, Any]:
         tis = [ti for ti in self._instances() if ti.task_id == task_id]
         if not tis:
-            return {"why": {"headline": "It has not been looked at yet."}}
+            return {"why": {"headline": "The scheduler has not created this task instance yet."}}
         ti = next((ti for ti in tis if ti.state.value in ("failed", "running", "up_for_retry")), tis[0])
         which: dict[str, Any] = {"task_id": task_id, "map_index": ti.map_index, **self.key._asdict()}
         why = self._session.fetch(WhyTaskQuery(**which))
@@ -330,17 +329,17 @@ class RunHandle(Watched):
 
     def _command(self, name: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
         if name != "clear":
-            raise NbflowError(f"There is no command {name!r}.")
+            raise NbflowError(f"Unknown command {name!r}.")
         cleared = self._session.operations.clear(self.key, [str(args.get("task_id", ""))])
         return {"said": f"Cleared {formatting.count(len(cleared), 'task')}."}
 
 
 PANEL_LINES = 200
-"""Lines of a log that the panel of a task shows."""
+"""Number of log lines that the panel of a task shows."""
 
 
-class _Told:
-    """What a live graph was last told, so that it is told changes only."""
+class _GraphUpdates:
+    """Sends changes to a live graph; holds what was sent last, so that only changes are sent."""
 
     def __init__(self, complete: Callable[[GraphView], GraphView], live: LiveGraph) -> None:
         self.complete, self.live = complete, live
@@ -348,21 +347,22 @@ class _Told:
         self.state = live.graph.run_state
         self.footer = live.graph.footer
 
-    def look(self, view: GraphView) -> bool:
-        now = self.complete(view)
-        for task in now.tasks:
+    def send(self, view: GraphView) -> bool:
+        """Send the changes; return whether the run has ended."""
+        graph = self.complete(view)
+        for task in graph.tasks:
             changed = changed_fields(self.tasks[task.task_id], task)
             if changed:
                 self.live.put(task.task_id, **changed)
                 self.tasks[task.task_id] = task
-        if (now.run_state, now.footer) != (self.state, self.footer):
-            self.live.put_graph(run_state=now.run_state, footer=now.footer)
-            self.state, self.footer = now.run_state, now.footer
-        return now.run_state in ("success", "failed")
+        if (graph.run_state, graph.footer) != (self.state, self.footer):
+            self.live.put_graph(run_state=graph.run_state, footer=graph.footer)
+            self.state, self.footer = graph.run_state, graph.footer
+        return graph.run_state in ("success", "failed")
 
 
-class BackfillHandle(Watched):
-    """A backfill: which runs it makes, how far they are. ``wait(timeout)`` or ``await`` for its end."""
+class BackfillHandle(Waitable):
+    """The handle of a backfill: its runs and their states; ``wait(timeout)`` or ``await`` for its end."""
 
     def __init__(self, session: Session, dag_id: str, plan: BackfillPlan, backfill_id: int | None, zone: Any) -> None:
         self._session, self.dag_id, self.plan, self.backfill_id, self._zone = session, dag_id, plan, backfill_id, zone
@@ -370,17 +370,17 @@ class BackfillHandle(Watched):
 
     @property
     def dry_run(self) -> bool:
-        """Nothing was made."""
+        """Whether this is only the plan: no run was created."""
         return self.backfill_id is None
 
     @property
     def dates(self) -> list[datetime]:
-        """Logical dates of the runs that it makes, in order of starting."""
+        """Logical dates of its runs, in the order in which they start."""
         return [entry.logical_date for entry in self.plan.to_run]
 
     @property
     def states(self) -> dict[str, str]:
-        """Run id -> state, of the runs that it makes."""
+        """Run id -> state, of its runs."""
         return _states_of(self.view())
 
     @property
@@ -392,18 +392,18 @@ class BackfillHandle(Watched):
         return self.states
 
     def cancel(self) -> int:
-        """Fail the runs that have not started; returns how many."""
+        """Fail the runs that have not started; returns their number."""
         return 0 if self.backfill_id is None else self._session.operations.cancel_backfill(self.backfill_id)
 
     def view(self) -> BackfillView:
-        """The runs that it makes, as they are now."""
+        """The current view of its runs."""
         if self.backfill_id is None:
             return backfill_view(self.dag_id, self.plan, self._zone, dry_run=True)
         return self._session.fetch(BackfillQuery(backfill_id=self.backfill_id))
 
-    def _late(self, seconds: float) -> NbflowError:
+    def _timeout_error(self, seconds: float) -> NbflowError:
         counts = formatting.counts_line(state_counts(self.states.values()))
-        return NbflowError(f"The backfill of {self.dag_id} is not over after {seconds:g} s: {counts}.")
+        return NbflowError(f"The backfill of {self.dag_id} has not ended after {seconds:g} s: {counts}.")
 
     def bundle(self) -> Bundle:
         return backfill_bundle(self.view(), self._session.app.clock.now())
@@ -415,7 +415,7 @@ class BackfillHandle(Watched):
         self.show_once()
 
     def show(self) -> None:
-        """Display the table; it follows the runs to their end."""
+        """Display the table of runs, live until their end."""
         from IPython.display import display
 
         now, shown = self._session.app.clock.now, self.view()
@@ -424,7 +424,7 @@ class BackfillHandle(Watched):
             return
         handle = display(seen(backfill_bundle(shown, now())), raw=True, display_id=True)
 
-        def look(view: BackfillView) -> bool:
+        def update(view: BackfillView) -> bool:
             nonlocal shown
             if view != shown:
                 shown = view
@@ -435,7 +435,7 @@ class BackfillHandle(Watched):
             handle.update(seen(self.bundle()), raw=True)
 
         query = BackfillQuery(backfill_id=self.backfill_id)
-        self._follower = _Follower(self._session, query, look, end, rest_seconds=PICTURE_SECONDS)
+        self._follower = _Follower(self._session, query, update, end, rest_seconds=PICTURE_SECONDS)
 
 
 def _states_of(view: BackfillView) -> dict[str, str]:
@@ -443,5 +443,5 @@ def _states_of(view: BackfillView) -> dict[str, str]:
 
 
 def _is_over(view: BackfillView) -> bool:
-    """Whether all its runs have ended; a preview has none."""
+    """Whether all runs have ended, or it is a dry run."""
     return view.dry_run or all(state in RUN_FINISHED for state in _states_of(view).values())

@@ -1,7 +1,7 @@
-"""The line behind ``%dag``: parsing, help and completion of the commands that have a verb there.
+"""The line of ``%dag``: parsing, help, completion and the call of a verb.
 
-A verb is a command of :mod:`nbflow.commands`. Here stand the options that only a notebook has, the defaults that
-differ, and the verbs whose answer is more than a message: those that look, and those that return a handle.
+A verb is a command of :mod:`nbflow.commands`. This module adds the options that only a notebook has, the defaults that
+differ, and the verbs that return more than a message: a view or a handle.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ VERBS: Mapping[str, Command] = magics("%dag")
 
 # ------------------------------------------------------------------------------------------- what only a notebook has
 
-WAIT = argument("--wait", type=NUMBER, const=0.0, metavar="SECONDS", help="Wait for the end, at most so many seconds.")
+WAIT = argument("--wait", type=NUMBER, const=0.0, metavar="SECONDS", help="Wait for the end, at most SECONDS.")
 OPTIONS: Mapping[str, tuple[Argument, ...]] = {
     "list": (argument("pattern", required=False, default="", metavar="PATTERN", help="Part of an id or a tag."),),
     "run": (WAIT,),
     "backfill": (WAIT,),
-    "runs": (argument("-n", "--number", type=WHOLE, default=20, help="How many (default: 20)."),),
+    "runs": (argument("-n", "--number", type=WHOLE, default=20, help="Number of runs to show (default: 20)."),),
 }
 DEFAULTS: Mapping[tuple[str, str], Any] = {("next", "number"): 5}
-"""(verb, argument) -> what it is here if it is not given."""
+"""(verb, argument) -> the default in a notebook."""
 
 
 def _run(args: Values) -> Any:
@@ -116,22 +116,22 @@ CALLS: Mapping[str, Callable[[Values], Any]] = {
     "simulate": lambda args: functions.simulate(args.dag_id, days=args.days, start=args.start_date, seed=args.seed),
     "schedule": _schedule,
 }
-"""Verbs that answer with more than a message."""
+"""Verbs that return more than a message."""
 SHOWS = frozenset({"run", "backfill"})
-"""Verbs whose result is displayed at once, also where it is assigned: it goes on while one looks."""
+"""Verbs whose result is displayed even if it is assigned to a name: it is live."""
 
 
 def call(verb: str, args: Values) -> Any:
-    """Carry out a verb; returns what it shows."""
-    own = CALLS.get(verb)
-    return own(args) if own is not None else carried_out(VERBS[verb], args)
+    """Carry out a verb; returns a value that displays itself. Raises NbflowError."""
+    function = CALLS.get(verb)
+    return function(args) if function is not None else carried_out(VERBS[verb], args)
 
 
 # --------------------------------------------------------------------------------------------------------- the line
 
 
 def arguments_of(verb: str) -> tuple[Argument, ...]:
-    """What may stand behind a verb."""
+    """The arguments of a verb in a notebook."""
     own = tuple(
         replace(one, default=DEFAULTS[verb, one.name], required=False) if (verb, one.name) in DEFAULTS else one
         for one in VERBS[verb].arguments
@@ -153,7 +153,7 @@ def parse(line: str) -> tuple[str, Values]:
         raise HelpRequested(help_text(words[1] if len(words) > 1 and words[1] in VERBS else ""))
     name = words[0].rstrip("?")
     if name not in VERBS:
-        hint = did_you_mean(name, VERBS).strip() or f"It has: {', '.join(VERBS)}."
+        hint = did_you_mean(name, VERBS).strip() or f"The verbs are: {', '.join(VERBS)}."
         raise NOTEBOOK.error(f"%dag has no verb {name!r}.", hint=hint)
     if words[0].endswith("?") or words[-1] in ("?", "??"):
         raise HelpRequested(help_text(name))
@@ -161,12 +161,12 @@ def parse(line: str) -> tuple[str, Values]:
 
 
 def help_text(name: str = "") -> str:
-    """Help of one verb, or of all."""
+    """The help of one verb, or the list of all verbs."""
     if name:
         return parser_of(name).format_help().rstrip()
     width = max(map(len, VERBS))
     lines = [f"  {verb:<{width}}  {one.help}" for verb, one in VERBS.items()]
-    return "%dag VERB ...\n\n" + "\n".join(lines) + "\n\nEach has help: %dag run?"
+    return "%dag VERB ...\n\n" + "\n".join(lines) + "\n\nHelp on a verb: %dag run?"
 
 
 # ---------------------------------------------------------------------------------------- completion
@@ -174,7 +174,7 @@ def help_text(name: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What completion may offer; asked for only where it is needed."""
+    """The names that completion offers, each list computed when it is needed."""
 
     dags: Callable[[], Iterable[str]]
     tasks: Callable[[str], Iterable[str]]
@@ -182,7 +182,7 @@ class Known:
 
 
 def complete(line: str, known: Known) -> list[str]:
-    """Ways to go on with the last word of ``line`` (what stands behind ``%dag``)."""
+    """Completions of the last word of ``line`` (the text after ``%dag``)."""
     words = line.split()
     last = "" if not line or line[-1].isspace() else words.pop()
     if not words:
@@ -207,7 +207,7 @@ def complete(line: str, known: Known) -> list[str]:
 
 
 def _places(arguments: Sequence[Argument], given: Sequence[str]) -> tuple[list[str], str]:
-    """The words so far that are no options, and the DAG among them."""
+    """The positional words so far, and the dag_id among them ("" for none)."""
     flags = {flag: one for one in arguments for flag in one.flags}
     plain: list[str] = []
     skip = False

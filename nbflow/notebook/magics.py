@@ -1,6 +1,6 @@
 """``%load_ext nbflow``: the magics, their registration, completion and help.
 
-:data:`MAGICS` is the table of magics: a row is its kind, its name, and what makes the function that answers.
+:data:`MAGICS` is the table of magics: kind, name, and a factory of the magic's function.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class NbflowMagics(Magics):
         None,
         allow_none=True,
         help="Keep pictures in the saved notebook. Without them outputs are text, and diffs stay small. "
-        "None: as the setting [notebook] save_output says.",
+        "None: the setting [notebook] save_output applies.",
     ).tag(config=True)
 
     shell: Any
@@ -61,7 +61,7 @@ class NbflowMagics(Magics):
     def _save_output_changed(self, change: Any) -> None:
         session().save_output = change.new
 
-    # --- what the shell tells
+    # --- events of the shell
 
     def cell_began(self, info: Any) -> None:
         if info.store_history and not info.silent:
@@ -71,24 +71,24 @@ class NbflowMagics(Magics):
         info = result.info
         if info is not None and info.store_history and not info.silent:
             number = result.execution_count or self.shell.execution_count
-            session().cells.ended(number, info.raw_cell or "", well=result.success)
-        if result.error_in_exec is not None and (said := import_advice(result.error_in_exec)):
-            print(said.removeprefix(". "), file=sys.stderr)  # under the traceback of a cell that is no DAG cell
+            session().cells.ended(number, info.raw_cell or "", success=result.success)
+        if result.error_in_exec is not None and (advice := import_advice(result.error_in_exec)):
+            print(advice.removeprefix(". "), file=sys.stderr)  # below the traceback of a cell without %%dag
 
     def _number(self) -> int:
-        """Of the cell that runs. The shell's own count is one ahead, or not, by IPython's version."""
+        """The execution count of the running cell. The shell's own count may be one ahead, by IPython's version."""
         result = getattr(self.shell.displayhook, "exec_result", None)
         return int(getattr(result, "execution_count", None) or self.shell.execution_count)
 
     # --- %%dag
 
-    @no_var_expand  # the reader of the saved file has no variables to expand
+    @no_var_expand  # the DAG processor reads the saved line, and has no variables to expand
     @told_in_one_line
     def dag_cell(self, line: str, cell: str) -> Any:
-        """Define a DAG in a cell. It must stand alone, as a file would; imports of earlier cells travel with it.
+        """Define a DAG in a cell. The cell must be self-contained, like a file; imports of earlier cells are included.
 
-        %%dag NAME [options]     the cell's tasks make the DAG
-        %%dag --shared           not a DAG: helpers that travel with this notebook's DAGs
+        %%dag NAME [options]     define the DAG NAME by the cell's tasks
+        %%dag --shared           no DAG: helpers that are included in this notebook's DAGs
         """
         if line.strip() in ("?", "-h", "--help"):
             print(self.dag_cell.__doc__)
@@ -100,10 +100,10 @@ class NbflowMagics(Magics):
         if magic.shared:
             run_shared(cells, self.shell.user_ns)
             return None
-        made = run_cell(cells, path=here.path, folder=Path.cwd(), options=here.app.compile_options())
-        self.shell.push(dict(made.names))
-        for kept in here.keep(made):
-            display(seen(dag_picture(here, kept)), raw=True)
+        cell_dag = run_cell(cells, path=here.path, folder=Path.cwd(), options=here.app.compile_options())
+        self.shell.push(dict(cell_dag.names))
+        for kernel_dag in here.keep(cell_dag):
+            display(seen(dag_picture(here, kernel_dag)), raw=True)
         return None
 
     dag_cell.__doc__ = f"{dag_cell.__doc__}\n{help_text()}"
@@ -112,22 +112,22 @@ class NbflowMagics(Magics):
 
     @told_in_one_line
     def dag_line(self, line: str) -> Any:
-        """Work with DAGs: %dag VERB ... ; %dag alone lists the verbs, %dag run? explains one."""
+        """Work with DAGs: %dag VERB ...; %dag lists the verbs, %dag run? explains one."""
         try:
             verb, args = lines.parse(line)
         except HelpRequested as wanted:
             print(wanted)
             return None
-        answer = lines.call(verb, args)
+        result = lines.call(verb, args)
         if verb in lines.SHOWS:
-            display(answer)
-        return answer
+            display(result)
+        return result
 
     # --- %nbflow
 
     @told_in_one_line
     def nbflow_line(self, line: str) -> Any:
-        """The scheduler: %nbflow status | start | stop."""
+        """Show, start or stop the scheduler: %nbflow status | start | stop."""
         try:
             one, args = _scheduler_line(line)
         except HelpRequested as wanted:
@@ -142,8 +142,8 @@ def _scheduler_line(line: str) -> tuple[Command, Values]:
     if words[0] in ("?", "-h", "--help"):
         raise HelpRequested("\n".join(f"%nbflow {verb}  {one.help}" for verb, one in known.items()))
     if words[0] not in known:
-        hint = did_you_mean(words[0], known).strip() or f"It has: {', '.join(known)}."
-        raise NbflowError(f"%nbflow has no {line.strip()!r}.", hint=hint)
+        hint = did_you_mean(words[0], known).strip() or f"The verbs are: {', '.join(known)}."
+        raise NbflowError(f"%nbflow has no verb {words[0]!r}.", hint=hint)
     one = known[words[0]]
     return one, Parser(one.magic, one.arguments, texts=NOTEBOOK, description=one.help).parse(words[1:])
 
@@ -180,7 +180,7 @@ def command_line(magic: str) -> Callable[[str], Any]:
 
 
 class Magic(NamedTuple):
-    """A row of the table: how it is called, and what makes the function that answers."""
+    """A row of the table: the magic's name, and the factory of its function."""
 
     kind: Kind
     name: str
@@ -205,7 +205,7 @@ def _register(magics: NbflowMagics, row: Magic) -> None:
 
 
 def load(shell: Any) -> None:
-    """Register the magics, their completion and the record of cells. Loading twice changes nothing."""
+    """Register the magics, their completion and the log of cells. Loading twice changes nothing."""
     if id(shell) in _loaded:
         return
     magics = _loaded[id(shell)] = NbflowMagics(shell)
@@ -220,7 +220,7 @@ def load(shell: Any) -> None:
 
 
 def unload(shell: Any) -> None:
-    """Take away what :func:`load` registered; the home is closed."""
+    """Unregister what :func:`load` registered, and close the home."""
     magics = _loaded.pop(id(shell), None)
     if magics is None:
         return
@@ -238,7 +238,7 @@ def unload(shell: Any) -> None:
 
 
 def ask_for_help(cell: list[str]) -> list[str]:
-    """``%dag run?`` asks for the verb's help; IPython would show the help of whatever is called ``run``."""
+    """Rewrite ``%dag run?`` as ``%dag run --help``; IPython would show the help of an object named ``run``."""
     return [_HELP.sub(r"\1 --help", line) if line.lstrip().startswith("%") else line for line in cell]
 
 
@@ -258,18 +258,18 @@ _LINES: list[tuple[re.Pattern[str], Callable[[str], list[str]]]] = [
     (re.compile(r"(?:.*=\s*)?%quiz\s+(\S*)"), lambda word: [one for one in names_of("quiz") if one.startswith(word)]),
     (re.compile(r"(?:.*=\s*)?%lab\s+(\S*)"), lambda word: [one for one in names_of("labs") if one.startswith(word)]),
 ]
-"""What a line begins with, and what can follow it."""
+"""(pattern of the line, completions of its last word)."""
 
 
 @context_matcher()
 def complete(context: CompletionContext) -> SimpleMatcherResult:
-    """What Tab offers on a line of ours, and there alone: Python's own names are no arguments of a magic."""
+    """Complete the lines of these magics. Python names are suppressed: they are not arguments of a magic."""
     before = context.line_with_cursor[: context.cursor_position]
     for pattern, offers in _LINES:
         found = pattern.fullmatch(before.lstrip())
         if found is not None:
             word = context.token
-            cut = len(_last_word(before)) - len(word)  # IPython's word may begin in the middle of ours
+            cut = len(_last_word(before)) - len(word)  # IPython's token may begin in the middle of the argument
             return {"completions": [SimpleCompletion(one[cut:]) for one in offers(found[1])], "suppress": True}
     return {"completions": []}
 

@@ -1,4 +1,4 @@
-"""``%dag schedule``: the small, ordinary DAG file that lets a notebook run on a schedule."""
+"""``%dag schedule``: writes a DAG file that runs a notebook on a schedule."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nbflow.notebook.session import Session
 
 MARK = "# Made by %dag schedule; it is yours to change."
+"""First line of these files. Files of earlier versions have it too, so it must not change."""
 
 TEMPLATE = """\
 {mark}
@@ -31,58 +32,59 @@ with DAG({dag_id!r}, schedule={cron!r}, start_date=datetime({start}), catchup=Fa
 
 
 def write_dag_file(
-    here: Session, notebook: str, *, cron: str, name: str | None, parameters: Mapping[str, Any]
+    session: Session, notebook: str, *, cron: str, name: str | None, parameters: Mapping[str, Any]
 ) -> tuple[Path, str, bool]:
-    """Write the DAG file; returns its path, the dag_id, and whether it replaced one of ours."""
-    base = here.path.parent if here.path is not None else Path.cwd()
+    """Write the DAG file; returns its path, the dag_id, and whether it replaced an earlier one. Raises NbflowError."""
+    base = session.path.parent if session.path is not None else Path.cwd()
     source = Path(os.path.abspath(base / Path(notebook).expanduser()))
     if not source.is_file():
         near = sorted(path.name for path in source.parent.glob("*.ipynb"))[:5] if source.parent.is_dir() else []
-        hint = f"There is: {', '.join(near)}." if near else ""
+        hint = f"Notebooks in that folder: {', '.join(near)}." if near else ""
         raise NbflowError(f"There is no notebook {notebook}.", hint=hint)
     if source.suffix != ".ipynb":
-        raise NbflowError(f"{notebook} is no notebook (.ipynb).")
+        raise NbflowError(f"{notebook} is not a notebook (.ipynb).")
     try:
-        timetable_from_schedule(cron, here.zone)
+        timetable_from_schedule(cron, session.zone)
     except (AirflowTimetableInvalid, ValueError) as error:
-        raise NbflowError(f"{cron!r} is no schedule: {error}") from None
+        raise NbflowError(f"{cron!r} is not a schedule: {error}") from None
     dag_id = name or re.sub(r"[^\w.-]+", "_", source.stem).strip("_") or "notebook"
     check_key(dag_id, "dag_id")
-    folder = Path(here.app.settings.core.dags_folder)
+    folder = Path(session.app.settings.core.dags_folder)
     target = folder / f"{dag_id}_schedule.py"
     existed = target.exists()
     if existed and not target.read_text("utf-8", "replace").startswith(MARK):
-        raise NbflowError(f"{target} exists and is not one of ours.", hint="Give another name: --name NAME.")
+        hint = "Choose another name with --name NAME."
+        raise NbflowError(f"{target} exists and was not written by %dag schedule.", hint=hint)
     text = TEMPLATE.format(
         mark=MARK,
         dag_id=dag_id,
         cron=cron,
-        start=_date(here),
+        start=_date(session),
         notebook=str(source),
         parameters=_literal(parameters),
     )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = target.with_name(f".{target.name}.new")
-    fresh.write_text(text, "utf-8")
-    os.replace(fresh, target)
+    temporary = target.with_name(f".{target.name}.new")
+    temporary.write_text(text, "utf-8")
+    os.replace(temporary, target)
     return target, dag_id, existed
 
 
-def overwritten(here: Session, notebook: str) -> bool:
-    """Whether the notebook has no cell of defaults. Parameters are then set before its first cell, and the cells that
-    set the same names undo that."""
+def overwritten(session: Session, notebook: str) -> bool:
+    """Whether the notebook lacks a cell tagged ``parameters``: papermill then sets the parameters before the first
+    cell, and a later cell may overwrite them."""
     import json
 
-    base = here.path.parent if here.path is not None else Path.cwd()
+    base = session.path.parent if session.path is not None else Path.cwd()
     try:
         cells = json.loads((base / Path(notebook).expanduser()).read_text("utf-8"))["cells"]
         return not any("parameters" in cell.get("metadata", {}).get("tags", ()) for cell in cells)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # its run will say what is wrong with it
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the run will fail with this error
         return False
 
 
-def _date(here: Session) -> str:
-    today: datetime = here.app.clock.now().astimezone(here.zone)
+def _date(session: Session) -> str:
+    today: datetime = session.app.clock.now().astimezone(session.zone)
     return f"{today.year}, {today.month}, {today.day}"
 
 

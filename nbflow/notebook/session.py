@@ -1,4 +1,4 @@
-"""What one process knows while it uses nbflow from a notebook: the open home, and the DAGs that its cells made."""
+"""The state of a process that uses nbflow from a notebook: the open NBFLOW_HOME, and the DAGs of its cells."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _typed(command: str, *words: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelDag:
-    """A DAG that a cell of this kernel made: the version that its own runs use."""
+    """A DAG that a cell of this kernel defined, and the version that this kernel's runs use."""
 
     dag: DAG
     version: DagVersion
@@ -44,19 +44,19 @@ class KernelDag:
 
 @dataclass(eq=False)
 class Session:
-    """One for each NBFLOW_HOME in a process; :func:`session` gives the current one."""
+    """The session of one NBFLOW_HOME in a process; :func:`session` returns the current one."""
 
     home: str | None
     cells: CellLog = field(default_factory=CellLog)
     user_ns: dict[str, Any] = field(default_factory=dict)
     dags: dict[str, KernelDag] = field(default_factory=dict)
     save_output: bool | None = None
-    """What ``%config NbflowMagics.save_output`` says. None: nothing yet, so that the setting counts."""
+    """The value of ``%config NbflowMagics.save_output``. None: not set; the setting [notebook] save_output applies."""
     _loading: bool = False
 
     @cached_property
     def settings(self) -> Settings:
-        """Those of the home. Reading them opens no metastore."""
+        """The settings of the home. Reading them does not open the metastore."""
         from nbflow.config import Settings
 
         return Settings.load(os.environ, self.home)
@@ -69,17 +69,17 @@ class Session:
 
     @property
     def pictures(self) -> bool:
-        """Outputs hold pictures; without, they are text."""
+        """Whether outputs hold pictures; else they are text."""
         if self.save_output is not None:
             return self.save_output
         try:
             return self.settings.notebook.save_output
-        except ConfigError:  # which the user is being told, in an output
+        except ConfigError:  # the output being rendered shows this error
             return True
 
     @cached_property
     def feed(self) -> Feed:
-        """What live outputs follow."""
+        """The feed of live outputs."""
         from nbflow.live.feed import Feed
         from nbflow.views import fetch
 
@@ -87,7 +87,7 @@ class Session:
 
     @property
     def actor(self) -> str:
-        """Who stands in the history."""
+        """The actor of this user's commands in the history."""
         import getpass
 
         try:
@@ -100,24 +100,24 @@ class Session:
         return self.app.operations(self.actor)
 
     def operations_on(self, version: DagVersion) -> Operations:
-        """Operations on a version; runs of what this kernel's own cells made are told apart, since a pause of the
-        schedule is none of theirs (the saved file's version may well be the same one)."""
+        """Operations on a version. Runs of a DAG from this kernel's cells have a different actor, because pausing the
+        scheduled DAG does not hold them (even if the saved file has the same version)."""
         if version.dag_id not in self.dags and version.origin != "kernel":
             return self.operations
         return self.app.operations(f"{KERNEL}{self.actor.partition(':')[2]}")
 
     @property
     def zone(self) -> tzinfo:
-        """Of dates that name none."""
+        """The time zone of dates without one."""
         return timezone_of(self.app.settings.core.default_timezone)
 
     @property
     def path(self) -> Path | None:
-        """The notebook, where the front end tells."""
+        """The path of the notebook, if the front end sets it."""
         return notebook_path(self.user_ns, os.environ)
 
     def fetch(self, query: Query[V]) -> V:
-        """The view that a query selects, now."""
+        """The current view of a query. Raises NbflowError."""
         from nbflow.views import fetch
 
         return fetch(self.app.store, query, self.app.clock.now(), self.app.settings)
@@ -125,7 +125,7 @@ class Session:
     # --- DAGs of this kernel
 
     def keep(self, cell: CellDag) -> list[KernelDag]:
-        """Register the DAGs of a cell for this kernel's own runs."""
+        """Register the DAGs of a cell for this kernel's runs."""
         from nbflow.services.registration import keep_version
         from nbflow.store.base import DagVersion
 
@@ -144,7 +144,8 @@ class Session:
         return kept
 
     def version(self, dag: str | DAG) -> DagVersion:
-        """The version that this kernel's runs of a DAG use: its own, else the one that the schedule follows."""
+        """The version that this kernel's runs of a DAG use: that of its cell, else the scheduled one. Raises
+        DagNotFound."""
         if isinstance(dag, DAG):
             return self._version_of(dag)
         own = self.dags.get(dag)
@@ -158,7 +159,7 @@ class Session:
         return found
 
     def _unread(self) -> str:
-        """What to say where DAG files lie about that nobody reads."""
+        """A hint for the case that there are DAG files but no scheduler that parses them; else ""."""
         from nbflow.services import schedulers
         from nbflow.sources.discovery import find_dag_files
 
@@ -166,10 +167,10 @@ class Session:
         folder = core.dags_folder
         if schedulers.find(self.app) is not None or not find_dag_files(folder, core.dag_ignore_file_syntax):
             return ""
-        return f"The files in {folder} are read while a scheduler runs: {_typed('scheduler')}."
+        return f"The files in {folder} are parsed only while a scheduler runs. Start it with: {_typed('scheduler')}."
 
     def _version_of(self, dag: DAG) -> DagVersion:
-        """A DAG object can be run by others where it comes from a cell or a file of its own."""
+        """The version of a DAG object. Another process can run it only if it comes from a cell or a file."""
         own = self.dags.get(dag.dag_id)
         if own is not None and own.dag is dag:
             return own.version
@@ -181,18 +182,18 @@ class Session:
         if loaded is None or dag.dag_id not in loaded.specs:
             why = f": {loaded.import_errors[0].message}" if loaded is not None and loaded.import_errors else "."
             raise NbflowError(
-                f"DAG {dag.dag_id!r} is known to this process only, so no other one can run it{why}",
-                hint="Run it here with test(), or put it into a %%dag cell or a file.",
+                f"DAG {dag.dag_id!r} exists only in this process, so the scheduler cannot run it{why}",
+                hint="Run it in this process with test(), or define it in a %%dag cell or a file.",
             )
         version = DagVersion(dag_id=dag.dag_id, spec=loaded.specs[dag.dag_id], fileloc=str(path), files=loaded.files)
         return keep_version(self.app.store, version, self.app.clock.now())
 
     def _load_once(self, path: Path) -> Loaded:
-        """Load a DAG file. A script that calls us would do so again while it is loaded, without end."""
+        """Load a DAG file. Raises NbflowError for a script that runs its own DAG: loading it would call this again."""
         from nbflow.sources.loading import load_source
 
         if self._loading:
-            raise NbflowError(f"{path.name} runs its own DAG.", hint="Put that under: if __name__ == '__main__'.")
+            raise NbflowError(f"{path.name} runs its own DAG.", hint="Put that call under: if __name__ == '__main__'.")
         self._loading = True
         try:
             return load_source(path, options=self.app.compile_options())
@@ -200,7 +201,7 @@ class Session:
             self._loading = False
 
     def object_of(self, dag: str | DAG) -> DAG:
-        """The DAG itself, to be run in this process."""
+        """The DAG object, to run it in this process. Raises NbflowError."""
         if isinstance(dag, DAG):
             return dag
         own = self.dags.get(dag)
@@ -212,34 +213,34 @@ class Session:
         return found.dag
 
     def find_run(self, dag: str | DAG, which: str | None = None) -> Run:
-        """A run by id or logical date; by default the newest (see :meth:`Operations.find_run`)."""
+        """A run by id or logical date; default: the newest. Raises DagRunNotFound."""
         dag_id = dag.dag_id if isinstance(dag, DAG) else dag
         if dag_id not in self.dags:
             self.version(dag_id)
         return self.operations.find_run(dag_id, which)
 
     def fresh(self, run: RunKey) -> Run:
-        """The run as it is now."""
+        """The current state of the run."""
         return self.operations.find_run(*run)
 
     def differs(self, dag_id: str) -> str:
-        """What to say where the schedule follows something else than this kernel's version; else nothing."""
+        """How the scheduled DAG differs from this kernel's version, as a note; "" if it does not."""
         own = self.dags.get(dag_id)
         if own is None or self.path is None:
             return ""
         saved = saved_source(self.path, dag_id)
         if saved is None:
-            return "not saved yet: save the notebook and the schedule follows it"
+            return "not saved yet: save the notebook to schedule this version"
         if saved.error is not None:
-            return f"the saved notebook cannot be loaded ({saved.cell.name}, line {saved.error.line})"
+            return f"the saved notebook has an error ({saved.cell.name}, line {saved.error.line})"
         if saved.text != own.cell.source.text:
-            return "differs from the saved notebook, which the schedule follows"
+            return "differs from the saved notebook, which is scheduled"
         if not self.path.is_relative_to(os.path.abspath(self.app.settings.core.dags_folder)):
             return f"not scheduled: the notebook is outside {self.app.settings.core.dags_folder}"
         return ""
 
     def close(self) -> None:
-        """Let go of the home."""
+        """Close the home: the feed and the metastore."""
         if "feed" in self.__dict__:
             self.feed.close()
             del self.__dict__["feed"]
@@ -252,19 +253,19 @@ _current: list[Session] = []
 
 
 def session() -> Session:
-    """The session of the home that NBFLOW_HOME names now."""
+    """The session of the current NBFLOW_HOME."""
     home = os.environ.get("NBFLOW_HOME")
     if not _current or _current[0].home != home:
-        before = _current[0] if _current else None
-        made = Session(home)
-        if before is not None:
-            made.cells, made.user_ns, made.save_output = before.cells, before.user_ns, before.save_output
-            before.close()
-        _current[:] = [made]
+        previous = _current[0] if _current else None
+        new = Session(home)
+        if previous is not None:
+            new.cells, new.user_ns, new.save_output = previous.cells, previous.user_ns, previous.save_output
+            previous.close()
+        _current[:] = [new]
     return _current[0]
 
 
 def end_session() -> None:
-    """Close the current session; the next use opens the home anew."""
+    """Close the current session; the next call of :func:`session` opens a new one."""
     while _current:
         _current.pop().close()

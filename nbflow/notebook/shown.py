@@ -1,4 +1,4 @@
-"""What a function of the notebook returns: a value for programs, and how a cell shows it."""
+"""``Shown``: the result of a notebook function, a value that displays itself."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from nbflow.notebook.session import session
 from nbflow.ui.mime_bundle import Bundle
 
 PICTURE_SECONDS = 0.25
-"""How long a display rests after each change. One that changes more often flickers."""
+"""Minimum interval of updates of a display; faster updates flicker."""
 
 
 def seen(bundle: Bundle) -> dict[str, str]:
-    """What a cell's output holds: the picture and its text, or the text alone where outputs are kept small."""
+    """The MIME bundle of a cell's output: the picture and its text, or the text alone without ``save_output``."""
     kinds = bundle.mime()
     return kinds if session().pictures else {"text/plain": kinds["text/plain"]}
 
 
 class Shown:
-    """A value with its picture: ``data`` is what a program uses, the bundle what a reader sees."""
+    """A value that displays itself: ``data`` is the value, ``bundle`` its display."""
 
     def __init__(self, data: Any, bundle: Bundle) -> None:
         self.data, self.bundle = data, bundle
@@ -49,7 +49,7 @@ class Shown:
 
 
 def execution_count() -> int | None:
-    """Of the cell that runs; None outside of IPython."""
+    """The execution count of the running cell; None outside of IPython."""
     try:
         from IPython import get_ipython
     except ImportError:

@@ -1,4 +1,4 @@
-"""The functions of ``%dag`` that look at the tasks of a run, or clear them: of a run's handle, too."""
+"""The verbs of ``%dag`` about the tasks of a run: states, why, logs and clear. A run's handle uses them too."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def message(text: str, data: Any = None, *, state: str = "") -> Shown:
 
 @told_in_one_line
 def states(dag: Dag | None = None, *, run: str | None = None) -> Shown:
-    """The task instances of a run (the newest, unless ``run`` says which); without a DAG: what the states mean. As a
-    value: name -> row."""
+    """The task instances of a run (default: the newest); without a DAG, the meanings of the states. As a value: name ->
+    row."""
     if dag is None:
         meanings = {state.value: meaning for state, meaning in STATE_MEANINGS.items()}
         return Shown(meanings, states_bundle(meanings.items()))
@@ -60,7 +60,7 @@ def states(dag: Dag | None = None, *, run: str | None = None) -> Shown:
 
 @told_in_one_line
 def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
-    """Why a run's tasks wait, or why one task is in its state. As a value: task -> reason."""
+    """Why the tasks of a run wait, or why one task is in its state. As a value: task -> reason."""
     here = session()
     task, run = context_of(here).task_or_run(id_of(dag), task, run)
     found = here.find_run(dag, run)
@@ -90,11 +90,11 @@ def logs(
     search: str = "",
     follow: bool = False,
 ) -> Shown:
-    """The log of a task's last try (or of ``try_number``) in a run. Without ``task``: of one that failed, else of the
-    last that ran. ``search`` keeps the lines with that word. As a value: the lines.
+    """The log of a task's last try (or of ``try_number``) in a run. Without ``task``: of a failed task, else of that
+    which started last. ``search`` selects the lines with that text. As a value: the lines.
 
-    With ``follow`` the log is displayed as it grows, until the try has ended; without ``task`` that of one that
-    runs."""
+    ``follow`` displays the log as it grows, until the try has ended; without ``task``, that of a running task.
+    """
     here = session()
     task, run = context_of(here).task_or_run(id_of(dag), task, run)
     found = here.find_run(dag, run)
@@ -116,8 +116,9 @@ def clear(
     newest: bool = False,
     dry_run: bool = False,
 ) -> Shown:
-    """Let tasks of a run go again: all of them, or those named, with what is before or after them. ``failed``: only the
-    failed ones; ``newest``: with the newest version of the DAG. As a value: the cleared task instances."""
+    """Clear tasks of a run so that they run again: all tasks, or those named, with their upstream or downstream tasks.
+    ``failed``: only failed ones; ``newest``: with the newest version of the DAG. As a value: the cleared task
+    instances."""
     here = session()
     found = here.find_run(dag, run)
     given = {
@@ -135,14 +136,14 @@ def clear(
     else:
         cleared = result_of("tasks clear", dag, **given).value
     if not cleared:
-        return message(f"There is nothing to clear in {found.run_id}.", cleared)
-    will = "would be cleared" if dry_run else "cleared"
+        return message(f"There is no task to clear in {found.run_id}.", cleared)
+    verb = "would be cleared" if dry_run else "cleared"
     names = ", ".join(map(str, cleared))
-    return message(f"{formatting.count(len(cleared), 'task')} of {found.run_id} {will}: {names}.", cleared)
+    return message(f"{formatting.count(len(cleared), 'task')} of {found.run_id} {verb}: {names}.", cleared)
 
 
 def spec_of_run(here: Session, run: Run) -> DagSpec:
     version = here.app.store.version(run.dag_id, run.version)
     if version is None:
-        raise NbflowError(f"Version {run.version} of {run.dag_id}, which {run.run_id} ran with, is gone.")
+        raise NbflowError(f"Version {run.version} of {run.dag_id}, which {run.run_id} ran with, was deleted.")
     return version.spec

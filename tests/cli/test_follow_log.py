@@ -37,7 +37,7 @@ SENSOR = """
         return os.path.exists({gate!r})
 
     with DAG("gated", schedule=None, is_paused_upon_creation=False):
-        PythonSensor(task_id="load", python_callable=look, mode="reschedule", poke_interval=0.1, timeout=300)
+        PythonSensor(task_id="load", python_callable=look, mode="reschedule", poke_interval=1, timeout=300)
 """
 
 
@@ -48,6 +48,7 @@ class Follower:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "nbflow", "logs", *words, "-f"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         )  # fmt: skip
         self.title = self.process.stderr.readline()
         self.lines: list[str] = []
@@ -131,14 +132,14 @@ def test_a_log_is_followed_from_before_its_try_begins_to_its_end(nbflow, start, 
 
 
 def test_a_reader_that_leaves_ends_the_follower_though_nothing_more_is_printed(start, gated, gate):  # noqa: F811
-    # Given a task that waits, when somebody reads one line of its log
+    # Given a task that waits, when somebody reads the one line of its log that a search finds
     start("scheduler")
-    line = '"$0" -m nbflow logs gated load -f | head -1'
+    line = '"$0" -m nbflow logs gated load -f --search first | head -1'
     done = subprocess.run(
         ["sh", "-c", line, sys.executable], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
     )
     # Then both have ended, quietly, before the task goes on
-    assert len(done.stdout.splitlines()) == 1
+    assert done.stdout == "first \\x1b[2J ***\n"
     assert done.stderr.startswith(f"load of {gated}, try 1")
     assert len(done.stderr.splitlines()) == 1
     gate.write_text("")

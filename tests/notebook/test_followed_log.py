@@ -107,7 +107,7 @@ def test_an_interrupt_leaves_what_was_shown_and_ends_the_cell(shell: Shell, outp
     session().operations.set_paused("gated", False)
     outputs.react = in_turn(iter([("first", interrupt)]))
     # Then the cell has failed in one line, so that no cell after it runs, and the log is still shown
-    assert shell.fails("%dag logs gated load -f") == ["Error: load is followed no longer; the task is not affected."]
+    assert shell.fails("%dag logs gated load -f") == ["Error: Stopped following load; the task is not affected."]
     assert "first" in outputs.texts[-1]
     # And the task goes on
     gate.write_text("")

@@ -45,7 +45,7 @@ def file(own_home: Path) -> Path:
     return path
 
 
-def test_a_dag_object_is_tested_here(own_home: Path) -> None:
+def test_a_dag_object_is_run_in_this_process(own_home: Path) -> None:
     # Given a DAG that only this process knows
     with DAG("mine") as dag:
         task(lambda: 7, task_id="seven")()
@@ -56,7 +56,7 @@ def test_a_dag_object_is_tested_here(own_home: Path) -> None:
     assert show(dag).data.dag_id == "mine"  # type: ignore[union-attr]
     assert list(states("mine").data) == ["seven"]
     # But nobody else could run it
-    with pytest.raises(NbflowError, match="DAG 'mine' is known to this process only"):
+    with pytest.raises(NbflowError, match="DAG 'mine' exists only in this process"):
         run(dag)
 
 
@@ -87,7 +87,7 @@ def test_a_run_of_a_mapped_task_from_start_to_log(file: Path) -> None:
         handle.logs("lod")
 
 
-def test_a_paused_dag_of_a_file_holds_its_run_and_says_so(file: Path) -> None:
+def test_the_graph_of_a_run_that_a_pause_holds_shows_how_to_unpause(file: Path) -> None:
     # Given a DAG file that the scheduler has seen, and that starts paused
     from nbflow.services import schedulers
 
@@ -99,7 +99,7 @@ def test_a_paused_dag_of_a_file_holds_its_run_and_says_so(file: Path) -> None:
     # Then waiting says what holds it, in time
     with pytest.raises(NbflowError, match=r"is still queued after 0\.2 s\. .*paused"):
         handle.wait(0.2)
-    assert handle.graph().footer[-1] == "sales is paused, so this run waits: %dag unpause sales"
+    assert handle.graph().footer[-1] == "sales is paused, so this run waits. Unpause it with: %dag unpause sales"
     # And once it is unpaused it runs; unpausing again changes nothing
     assert (unpause("sales").data, unpause("sales").data) == (True, False)
     assert handle.wait(60) == "failed"
@@ -126,13 +126,13 @@ def test_a_backfill_makes_exactly_what_it_showed(file: Path) -> None:
     assert failed.dates == made.dates
 
 
-def test_a_dag_that_nobody_has_read_yet_leads_to_the_scheduler(file: Path, own_home: Path) -> None:
-    # Given a DAG file, and no scheduler that would have read it
-    with pytest.raises(DagNotFound, match="are read while a scheduler runs: %nbflow start"):
+def test_the_hint_for_a_dag_file_that_is_not_parsed_yet_is_to_start_the_scheduler(file: Path, own_home: Path) -> None:
+    # Given a DAG file, and no scheduler that has parsed it
+    with pytest.raises(DagNotFound, match=r"are parsed only while a scheduler runs\. Start it with: %nbflow start"):
         show("sales")
 
 
-def test_a_script_that_runs_its_own_dag_does_not_run_itself_for_ever(own_home: Path, tmp_path: Path) -> None:
+def test_a_script_that_runs_its_own_dag_gets_an_error_instead_of_a_recursion(own_home: Path, tmp_path: Path) -> None:
     # Given a script that runs its DAG at the top level
     script = tmp_path / "script.py"
     script.write_text(
@@ -145,10 +145,10 @@ def test_a_script_that_runs_its_own_dag_does_not_run_itself_for_ever(own_home: P
     )
     # Then it ends with an error that says what to do
     assert ended.returncode == 1
-    assert "script.py runs its own DAG. Put that under: if __name__ == '__main__'." in ended.stderr
+    assert "script.py runs its own DAG. Put that call under: if __name__ == '__main__'." in ended.stderr
 
 
-def test_waiting_ends_where_nobody_is_left_to_go_on(file: Path) -> None:
+def test_wait_raises_if_no_scheduler_is_running(file: Path) -> None:
     # Given a run whose scheduler was stopped before it could take it up
     from nbflow.services import schedulers
     from nbflow.sources.loading import load_source
@@ -161,7 +161,7 @@ def test_waiting_ends_where_nobody_is_left_to_go_on(file: Path) -> None:
     handle = show("sales", run=made.run_id)
     handle.patience_seconds = 0.1  # type: ignore[union-attr]
     # Then waiting for it says so, in both ways of waiting
-    with pytest.raises(NbflowError, match=r"No scheduler is running, so this goes no further\. See: %nbflow start\."):
+    with pytest.raises(NbflowError, match=r"No scheduler is running\. Start it with: %nbflow start\."):
         handle.wait()  # type: ignore[union-attr]
 
     async def waited() -> None:

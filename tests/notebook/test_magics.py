@@ -31,7 +31,7 @@ load(extract())
 # ------------------------------------------------------------------------------------------------ %%dag
 
 
-def test_a_dag_cell_shows_its_graph_and_what_travels(shell: Shell) -> None:
+def test_a_dag_cell_shows_its_graph_and_what_it_includes_from_other_cells(shell: Shell) -> None:
     # Given helpers that need an import
     shell.run("import json")
     shell.run("%%dag --shared\ndef text(x):\n    return json.dumps(x)")
@@ -46,7 +46,8 @@ def test_a_dag_cell_shows_its_graph_and_what_travels(shell: Shell) -> None:
     assert text[0] == "DAG sales"
     assert text[-2].startswith("version 1 · <kernel ")
     assert text[-2].endswith(">, In [4] · no scheduler running")
-    assert text[-1] == "Travels with it: from nbflow import task (In [1]) · import json (In [2]) · helpers (In [3])"
+    included = "from nbflow import task (In [1]) · import json (In [2]) · helpers (In [3])"
+    assert text[-1] == f"Included from other cells: {included}"
 
 
 def test_what_a_dag_cell_defines_can_be_tried_out(shell: Shell) -> None:
@@ -205,7 +206,7 @@ def test_the_same_cell_is_the_same_version(shell: Shell) -> None:
     assert numbers == [1, 1, 2]
 
 
-def test_the_display_says_where_the_saved_notebook_differs(
+def test_the_display_shows_how_the_saved_notebook_differs(
     shell: Shell, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a kernel that knows its notebook, in the DAGs folder
@@ -221,9 +222,9 @@ def test_the_display_says_where_the_saved_notebook_differs(
         said.append(shell.shown[0]["text/plain"].splitlines()[-2].partition("no scheduler running")[2])
     # Then all but the last say so
     assert said == [
-        " · not saved yet: save the notebook and the schedule follows it",
-        " · differs from the saved notebook, which the schedule follows",
-        " · the saved notebook cannot be loaded (cell 2, line 5)",
+        " · not saved yet: save the notebook to schedule this version",
+        " · differs from the saved notebook, which is scheduled",
+        " · the saved notebook has an error (cell 2, line 5)",
         "",
     ]
 
@@ -352,7 +353,7 @@ def test_files_that_do_not_load_are_listed(shell: Shell, own_home: Path) -> None
         ("%dag test sales --date someday", "'someday' is not a date. Give one like 2024-01-31, "),
         ("%dag test sales -p rows", "'rows' is not NAME=VALUE. Write: -p rows=10"),
         ("%dag why sales", "DAG 'sales' has no run yet."),
-        ("%dag pause sales", "sales is this kernel's only, so nothing schedules it. Save its notebook in "),
+        ("%dag pause sales", "sales exists only in this kernel, so it is not scheduled. To schedule it, save its "),
         ("%dag backfill sales 2024-01-05 2024-01-01", "from_date (2024-01-05T00:00:00+00:00) must not be after "),
         (
             "%dag backfill sales 2024-01-01 --reprocess all",
@@ -360,7 +361,7 @@ def test_files_that_do_not_load_are_listed(shell: Shell, own_home: Path) -> None
         ),
         ("%dag schedule nowhere.ipynb --cron @daily", "There is no notebook nowhere.ipynb."),
         ("%dag list 'x", "%dag list 'x: no closing quotation. Close the quote."),
-        ("%nbflow stat", "%nbflow has no 'stat'. Did you mean 'start'?"),
+        ("%nbflow stat", "%nbflow has no verb 'stat'. Did you mean 'start'?"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_way_out(shell: Shell, line: str, said: str) -> None:
@@ -511,7 +512,8 @@ def test_a_notebook_is_scheduled_by_an_ordinary_file(shell: Shell, tmp_path: Pat
     shell.run('%dag schedule "weekly report.ipynb" --cron @daily')
     assert "schedule='@daily'" in path.read_text()
     path.write_text("# mine")
-    assert "exists and is not one of ours" in shell.fails('%dag schedule "weekly report.ipynb" --cron @daily')[0]
+    error = shell.fails('%dag schedule "weekly report.ipynb" --cron @daily')[0]
+    assert "exists and was not written by %dag schedule" in error
 
 
 @pytest.mark.parametrize(("tags", "warned"), [([], True), (["parameters"], False)])

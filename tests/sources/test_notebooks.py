@@ -328,7 +328,7 @@ def test_postponed_annotations_of_an_earlier_cell_hold_for_the_dag(file: Path) -
             (
                 "cell 1",
                 1,
-                "InvalidArgument: --retries 'two': a whole number, not 'two'. For example: --retries 2",
+                "InvalidArgument: --retries 'two': expected an integer, not 'two'. For example: --retries 2",
             ),
         ),
     ],
