@@ -164,7 +164,7 @@ class Scheduler:
             process = f" (pid {others[0].pid} on {others[0].hostname})" if others else ""
             raise NbflowError(
                 f"This metastore has a scheduler already{process}.",
-                hint=f"An SQLite metastore can have only one: stop it with {STOP_SCHEDULER}, or use Postgres for several.",
+                hint=f"SQLite allows only one: stop it with {STOP_SCHEDULER}, or use Postgres for several.",
                 ways=(STOP_SCHEDULER,),
             )
         self.executor.start()
