@@ -22,6 +22,6 @@ def parse_date(text: str, *, zone: tzinfo = UTC, now: datetime | None = None) ->
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise ValueError(
-            f"{text!r} is not a date. Use a form like 2024-01-31, 2024-01-31T06:00 or 2024-01-31T06:00:00+01:00."
+            f"{text!r} is not a date. Give one like 2024-01-31, 2024-01-31T06:00 or 2024-01-31T06:00:00+01:00."
         ) from None
     return as_utc(moment, zone)
