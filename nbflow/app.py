@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.clock import Clock, SystemClock
 from nbflow.config import Settings, prepare_home
 from nbflow.connections import EnvironmentBackend, SecretsChain, providing
+from nbflow.core.timetables import DataInterval, TimeRestriction, timetable_from_spec
 from nbflow.errors import DagNotFound
 from nbflow.execution.logs import LogFolder
 from nbflow.store import open_store
@@ -285,8 +286,6 @@ class App:
         )
 
     def _next_interval(self, work: Work, moment: datetime) -> tuple[datetime, datetime] | None:
-        from nbflow.core.timetables import DataInterval, TimeRestriction, timetable_from_spec
-
         version = self.store.version(work.run.dag_id, work.version)
         if version is None:
             return None

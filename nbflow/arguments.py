@@ -23,7 +23,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from nbflow.errors import NbflowError, did_you_mean
+from nbflow.errors import NbflowError, ParamValidationError, did_you_mean
 
 Values = argparse.Namespace
 """Parsed values by argument name, with defaults."""
@@ -80,8 +80,6 @@ def _number(text: str) -> float:
 
 def _json_object(text: str) -> dict[str, Any]:
     from nbflow.authoring.params import read_conf
-    from nbflow.errors import ParamValidationError
-
     try:
         return read_conf(text) if text else {}
     except ParamValidationError as error:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from nbflow.authoring.current_dag import warn
+from nbflow.authoring.params import verify_params
 from nbflow.core.trigger_rules import OLD_NAMES as OLD_RULES
 from nbflow.core.trigger_rules import TriggerRule
 from nbflow.errors import InvalidArgument, InvalidDag, did_you_mean
@@ -156,8 +157,6 @@ def _mapping(name: str, value: Any, subject: str) -> Mapping[str, Any]:
 def _params(name: str, value: Any, subject: str) -> Mapping[str, Any]:
     params = _mapping(name, value, subject)
     if params:
-        from nbflow.authoring.params import verify_params  # a task without params does not pay for the import
-
         verify_params(params, subject)
     return params
 

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from nbflow.errors import AirflowException, VariableNotFound
+from nbflow.errors import AirflowException, ConnectionNotFound, VariableNotFound
 
 if TYPE_CHECKING:
     from nbflow.authoring.taskinstance import TaskInstance
@@ -257,8 +257,6 @@ class ConnectionAccessor:
 
     def get(self, conn_id: str, default_conn: Any = None) -> Any:
         from nbflow.connections import get_connection
-        from nbflow.errors import ConnectionNotFound
-
         try:
             return get_connection(conn_id)
         except ConnectionNotFound:

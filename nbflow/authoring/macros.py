@@ -11,6 +11,8 @@ from importlib import import_module
 from random import random
 from typing import Any
 
+import pendulum
+
 from nbflow.errors import MissingExtra
 
 __all__ = [  # noqa: F822 - __getattr__ imports the modules at their first use
@@ -63,6 +65,4 @@ def ds_format_locale(ds: str, input_format: str, output_format: str, locale: str
 def datetime_diff_for_humans(dt: Any, since: Any = None) -> str:
     """The difference between two datetimes in words: ``2 hours before``; without ``since``, the difference from now:
     ``2 hours ago``."""
-    import pendulum
-
     return pendulum.instance(dt).diff_for_humans(since and pendulum.instance(since))

@@ -15,15 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from nbflow.authoring.context import LazyValue, value_of
+from nbflow.authoring.context import Context, LazyValue, value_of
 from nbflow.authoring.runtime import Runtime, Work
 from nbflow.core.snapshot import Run
 from nbflow.errors import AirflowException
-
-if TYPE_CHECKING:
-    from nbflow.authoring.context import Context
 
 XCOM_RETURN_KEY = "return_value"
 TASK_LOGGER = "nbflow.task"
@@ -161,8 +158,6 @@ class TaskInstance:
 
     @cached_property
     def context(self) -> Context:
-        from nbflow.authoring.context import Context
-
         return Context(self)
 
     @cached_property

@@ -12,6 +12,7 @@ from nbflow.cli.declaring import OUTPUT, SUBDIR_ONLY, YES, carried_out, declared
 from nbflow.cli.invocation import Call
 from nbflow.commands import command_named
 from nbflow.commands.base import Result
+from nbflow.commands.runs import airflow_2_backfill_plan, backfill_plan
 from nbflow.way_out import START_SCHEDULER, way
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ PLAN_COLUMNS = ("ordinal", "logical_date", "data_interval_start", "data_interval
 
 
 def create(call: Call) -> int:
-    from nbflow.commands.runs import backfill_plan
-
     if call.args.dry_run:
         return _show_plan(call, backfill_plan(call.context, call.args))
     return carried_out(command_named("backfill create"), call, show=_show_made)
@@ -40,8 +39,6 @@ def _show_made(call: Call, done: Result) -> int:
 
 
 def old_backfill(call: Call) -> int:
-    from nbflow.commands.runs import airflow_2_backfill_plan
-
     if call.args.dry_run:
         return _show_plan(call, airflow_2_backfill_plan(call.context, call.args))
     return carried_out(

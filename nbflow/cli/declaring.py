@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from nbflow.arguments import DAG, DATE, FILE, INTEGER, JSON, RUN, TASK, Argument, argument, switch
+from nbflow.cli import output
 from nbflow.commands import command_named, commands_of
 from nbflow.commands.base import Command as Declared
 from nbflow.commands.base import Preview, Result, run_command
@@ -92,8 +93,6 @@ def declared(
 def carried_out(one: Declared, call: Call, *, show: Show | None = None, note: bool = False) -> int:
     """Carry out a command; its rows go to stdout in the form asked for, else its sentence, which ``note`` sends to
     stderr: it is no result that a script would read. With ``--dry-run`` only the preview is shown."""
-    from nbflow.cli import output
-
     if getattr(call.args, "dry_run", False):
         return _previewed(call, one.preview(call.context, call.args))
 
@@ -119,8 +118,6 @@ def carried_out(one: Declared, call: Call, *, show: Show | None = None, note: bo
 
 
 def _previewed(call: Call, preview: Preview | None) -> int:
-    from nbflow.cli import output
-
     assert preview is not None
     if hasattr(call.args, "output"):
         call.show(preview.items)
@@ -132,8 +129,6 @@ def _previewed(call: Call, preview: Preview | None) -> int:
 
 def _say_items(preview: Preview | None) -> None:
     """The task instances that would change, a line a run, on stderr."""
-    from nbflow.cli import output
-
     runs: dict[str, list[str]] = {}
     for item in preview.items if preview else ():
         if "task_id" in item:

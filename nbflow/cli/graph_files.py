@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nbflow.authoring.digraph import digraph
 from nbflow.core.spec import DagSpec
 from nbflow.errors import NbflowError
+from nbflow.ui.state_colors import known, palettes
+from nbflow.ui.svg import graph_svg
 
 if TYPE_CHECKING:
     from graphviz import Digraph
@@ -16,9 +19,6 @@ if TYPE_CHECKING:
 
 def coloured_digraph(spec: DagSpec, view: GraphView) -> Digraph:
     """Return the graph. For the view of a run, nodes have the names and colours of their states."""
-    from nbflow.authoring.digraph import digraph
-    from nbflow.ui.state_colors import known, palettes
-
     states = {task.task_id: task.state for task in view.tasks} if view.run_id else {}
     graph, tints = digraph(spec, states), palettes()[0].states
     for task_id, state in states.items():
@@ -31,8 +31,6 @@ def save(spec: DagSpec, view: GraphView, path: Path) -> None:
     """Write the graph in the format of the file's suffix (without one: DOT). Raises NbflowError."""
     form = path.suffix.lstrip(".").lower() or "dot"
     if form == "svg":
-        from nbflow.ui.svg import graph_svg
-
         path.write_text(graph_svg(view, theme="light").svg, encoding="utf-8")
     elif form in ("dot", "gv"):
         path.write_text(coloured_digraph(spec, view).source, encoding="utf-8")

@@ -7,6 +7,7 @@ from nbflow.arguments import switch
 from nbflow.cli import output
 from nbflow.cli.declaring import OUTPUT, Command
 from nbflow.cli.invocation import Call
+from nbflow.cli.main import GROUPS, commands_of
 
 
 def version(call: Call) -> None:
@@ -46,8 +47,6 @@ def info(call: Call) -> None:
 
 
 def cheat_sheet(call: Call) -> None:
-    from nbflow.cli.main import GROUPS, commands_of
-
     rows = [
         {"command": f"nbflow {command.name}", "what": command.help}
         for group in GROUPS

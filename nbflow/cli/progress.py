@@ -15,6 +15,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
+from nbflow.cli.output import harmless
+
 if TYPE_CHECKING:
     import rich.progress
     from rich.console import Console
@@ -83,7 +85,6 @@ def print_step(done: int, total: int, noun: str, name: str, state: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from nbflow.cli.output import harmless
     from nbflow.cli.terminal_tables import console_on, styled
 
     console = console_on(sys.stderr)

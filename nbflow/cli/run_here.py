@@ -11,11 +11,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from nbflow.app import App
+from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
+from nbflow.execution.task_log_format import LineFormatter
 from nbflow.way_out import START_SCHEDULER
 
 if TYPE_CHECKING:
-    from nbflow.app import App
     from nbflow.cli.invocation import Call
     from nbflow.cli.progress import Progress
     from nbflow.core.snapshot import Run, RunKey
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def logging_to_stderr(level: str, stream: TextIO | None = None) -> Iterator[None]:
     """Let nbflow's and the tasks' log lines go to stderr, or to what stands for it, inside the ``with`` block."""
-    from nbflow.execution.task_log_format import LineFormatter
-
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(LineFormatter())
     root = logging.getLogger()
@@ -95,8 +95,6 @@ LOOK_SECONDS = 5.0
 def follow(app: App, runs: Sequence[RunKey], progress: Progress, alive: Callable[[], bool]) -> list[Run]:
     """Wait until the runs have ended, and return them. Another process drives them: if it is not ``alive`` any more,
     and none has taken its place, NbflowError."""
-    from nbflow.core.states import RUN_FINISHED
-
     while True:
         token = app.store.change_token()
         found = [run for key in runs if (run := app.store.run(key)) is not None]
@@ -114,8 +112,6 @@ def drive(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:
     """Run these runs to their end in this process, which is the metastore's scheduler meanwhile. It makes no scheduled
     runs and reads no DAG files; what else is queued goes on too, and is handed back at the end."""
     from dataclasses import replace
-
-    from nbflow.app import App
 
     quiet = replace(app.settings, scheduler=replace(app.settings.scheduler, use_job_schedule=False))
     here = App(settings=quiet, store=app.store, clock=app.clock, environ=app.environ)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from nbflow.arguments import CONNECTION, UsageError, Values, argument, switch
 from nbflow.commands.base import Command, Preview, Result
 from nbflow.commands.options import HIDE_SENSITIVE, INPUT_FILE, OUTPUT_FILE, SHOW_VALUES
+from nbflow.connections import Connection
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context
-    from nbflow.connections import Connection
 
 CONN_ID = argument("conn_id", type=CONNECTION, help="Id of the connection.")
 FIELDS = ("conn_type", "host", "login", "password", "schema", "port", "extra")
@@ -42,8 +42,6 @@ def _add(context: Context, args: Values) -> Result:
 
 def _connection_of_options(args: Values) -> Connection:
     """The connection that the options define: by a URI, a JSON object, or field by field."""
-    from nbflow.connections import Connection
-
     values = {name: getattr(args, f"conn_{name.removeprefix('conn_')}") for name in FIELDS}
     fields = {name: value for name, value in values.items() if value is not None}
     if bool(args.conn_uri) + bool(args.conn_json) + bool(fields) != 1:
@@ -137,8 +135,6 @@ def _env_entries(text: str) -> dict[str, Any]:
 
 
 def _connection(place: str, conn_id: str, entry: Any) -> Connection:
-    from nbflow.connections import Connection
-
     try:
         if isinstance(entry, str):
             return (

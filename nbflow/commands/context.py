@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from nbflow.arguments import UsageError
 from nbflow.commands.way_out import Surface, spelled
+from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import DagRunNotFound
 from nbflow.way_out import Way
 
@@ -65,7 +66,6 @@ class Context:
 
     def date(self, when: str | datetime | None) -> datetime | None:
         """A date as typed, or a datetime, as aware UTC. Raises UsageError."""
-        from nbflow.core.timetables.time_zones import as_utc
         from nbflow.services.date_parsing import parse_date
 
         if when is None or isinstance(when, datetime):

@@ -6,12 +6,11 @@ import json
 from typing import Any
 
 from nbflow.errors import NbflowError
+from nbflow.yaml_files import read_text
 
 
 def read_json(file: str) -> dict[str, Any]:
     """Read a file that contains one JSON object. Raises NbflowError with the place of the error."""
-    from nbflow.yaml_files import read_text
-
     try:
         content = json.loads(read_text(file))
     except ValueError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nbflow.arguments import DATE, NAMES, UsageError, Values, argument, switch
 from nbflow.commands.base import Command, Preview, Result, Row
 from nbflow.errors import NbflowError, did_you_mean
+from nbflow.store.base import PRUNABLE, archived_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,8 +60,6 @@ def _dag_ids(context: Context, args: Values) -> list[str]:
 
 
 def _tables(args: Values) -> Sequence[str]:
-    from nbflow.store.base import PRUNABLE
-
     tables = [AIRFLOW_TABLES.get(name, name) for name in args.tables or ()]
     for name in tables:
         if name in TABLES_OF_RUNS:
@@ -102,8 +101,6 @@ def _clean(context: Context, args: Values) -> Result:
 
 def selected_archives(context: Context, args: Values) -> Mapping[str, int]:
     """The archives of the selected tables: name -> number of rows."""
-    from nbflow.store.base import archived_table
-
     archives = context.store.archives()
     tables = [AIRFLOW_TABLES.get(name, name) for name in args.tables or ()]
     known = {archived_table(name) for name in archives}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from nbflow.commands import commands_of
 from nbflow.core.reasons import WaitReason
 from nbflow.errors import NbflowError
 from nbflow.way_out import Way, respelled
@@ -38,8 +39,6 @@ def _magic(name: str) -> str:
 
 def _declared(name: str) -> Command | None:
     """The command; None for one that only the command line has, as "db migrate"."""
-    from nbflow.commands import commands_of
-
     return next((one for one in commands_of(name.split()[0]) if name in (one.name, *one.aliases)), None)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbflow.authoring.runtime import Outcome, Work
+from nbflow.connections import install_provider
 from nbflow.core.events import Failed
 from nbflow.core.states import Cause
 from nbflow.errors import NbflowError, StoreError
@@ -18,6 +19,7 @@ from nbflow.execution import protocol
 from nbflow.execution.logs import LogStream
 from nbflow.execution.protocol import Channel
 from nbflow.execution.task_client import TaskClient, request_over_channel, utc_now
+from nbflow.secrets import Masker
 
 if TYPE_CHECKING:
     from nbflow.execution.fork_server import LoadResult, UserCode
@@ -36,8 +38,6 @@ class SocketRuntime(TaskClient):
     def __init__(
         self, channel: Channel, attempt_id: str, *, sensitive_names: Sequence[str] = (), **options: Any
     ) -> None:
-        from nbflow.secrets import Masker
-
         masker = Masker(sensitive_names=sensitive_names)
         super().__init__(self._request_over_socket, masker=masker, **options)
         self._channel = channel
@@ -81,8 +81,6 @@ def run_work(
     _redirect_output(fds, runtime, max_bytes=int(options["max_log_bytes"]))
     limit_memory(options.get("memory_limit_bytes"))
     _reseed_numpy()
-    from nbflow.connections import install_provider
-
     install_provider(runtime)
     pid = os.getpid()
     outcome = _packed_outcome(user_code, load_result, work, runtime, options.get("limits") or {})

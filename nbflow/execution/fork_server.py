@@ -47,6 +47,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from nbflow.authoring.runtime import Outcome, Work
+from nbflow.connections import install_provider
 from nbflow.execution.child import run_work
 from nbflow.execution.protocol import Channel, ConnectionClosed, ProtocolError
 from nbflow.execution.task_client import TaskClient, request_over_channel
@@ -278,8 +279,6 @@ def _readable_within(sock: socket.socket, seconds: float) -> bool:
 
 
 def _load(channel: Channel, user_code: UserCode, source: Mapping[str, Any]) -> LoadResult:
-    from nbflow.connections import install_provider
-
     requests: list[str] = []
 
     def request(kind: str, args: Mapping[str, Any]) -> Any:

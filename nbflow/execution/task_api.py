@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nbflow import serde
 from nbflow.authoring.runtime import Work
@@ -20,10 +20,8 @@ from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
 from nbflow.execution.task_client import DEFAULT_XCOM_BYTES, TaskClient, utc_now
+from nbflow.secrets import Masker
 from nbflow.store.base import Store
-
-if TYPE_CHECKING:
-    from nbflow.secrets import Masker
 
 TriggerDag = Callable[..., Run]
 """(dag_id, *, run_id, logical_date, conf, reset, actor) -> the new run; raises DagNotFound, DagRunAlreadyExists ..."""
@@ -74,8 +72,6 @@ class TaskApi:
 
     def masker(self) -> Masker:
         """A masker for one try."""
-        from nbflow.secrets import Masker
-
         return Masker(sensitive_names=self.sensitive_names)
 
     def runtime(self, work: Work, *, now: Callable[[], datetime] | None = None) -> TaskClient:

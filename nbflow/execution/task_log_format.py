@@ -8,6 +8,8 @@ import warnings
 from datetime import UTC, datetime
 from typing import TextIO
 
+from nbflow.authoring.context import OldNameWarning
+
 
 class LineFormatter(logging.Formatter):
     """Time (UTC, milliseconds), level, logger, message; a traceback follows on separate lines."""
@@ -45,8 +47,6 @@ def setup_logging(stream: TextIO | None = None, *, level: str | int = "INFO") ->
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.captureWarnings(True)
-    from nbflow.authoring.context import OldNameWarning
-
     warnings.filterwarnings("default", category=OldNameWarning)
     return handler
 

@@ -57,6 +57,8 @@ from nbflow.errors import (
     did_you_mean,
 )
 from nbflow.execution.task_log_format import setup_logging
+from nbflow.secrets import Masker
+from nbflow.serde import encode
 
 if TYPE_CHECKING:
     from nbflow.authoring.context import Context
@@ -149,8 +151,6 @@ class _Attempt:
 
     def _for_display(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Rendered fields for display: plain JSON data, secrets masked, long texts cut."""
-        from nbflow.secrets import Masker
-
         plain_fields = {name: as_json(value) for name, value in fields.items()}
         masked = (self.masker or Masker()).mask_value(plain_fields)
         return {name: _cut(value, self.limits.max_field_characters) for name, value in masked.items()}
@@ -465,8 +465,6 @@ def _rescheduled(attempt: _Attempt, error: Any) -> Event:
 
 
 def _deferred(attempt: _Attempt, error: Any) -> Event:
-    from nbflow.serde import encode
-
     name, arguments = error.trigger.serialize()
     fields = attempt.event_fields()
     until = None if error.timeout is None else fields["at"] + error.timeout

@@ -8,13 +8,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from nbflow.authoring.dag import DAG
+from nbflow.authoring.decorators import task
 from nbflow.authoring.runtime import Outcome, Work
-from nbflow.execution import fork_server
+from nbflow.core.snapshot import Run
+from nbflow.execution import fork_server, protocol
 from nbflow.execution.fork_server import UserCode
-from nbflow.execution.task_client import TaskClient
+from nbflow.execution.task_client import TaskClient, utc_now
+from nbflow.execution.task_log_format import setup_logging
+from nbflow.execution.task_runner import Limits, feeds_mapping, preload_modules, run_try
+from nbflow.secrets import Masker
 
 if TYPE_CHECKING:
-    from nbflow.authoring.dag import DAG
     from nbflow.core.spec import DagSpec
 
 
@@ -36,8 +41,6 @@ class LoadedDag:
 
 def load(source: Mapping[str, Any]) -> LoadedDag:
     """Load a DAG version. ``Supervisor._source`` makes ``source``."""
-    from nbflow.execution.task_log_format import setup_logging
-    from nbflow.execution.task_runner import feeds_mapping, preload_modules
     from nbflow.sources.stored_version import VersionSource, load_version
 
     version = load_version(VersionSource.from_json(source["version"]), keep_imports=True)
@@ -53,8 +56,6 @@ def load(source: Mapping[str, Any]) -> LoadedDag:
 
 def run(dag: Any, work: Work, runtime: TaskClient, limits: Mapping[str, Any]) -> Outcome:
     """Run one try of a task. ``limits``: fields of :class:`nbflow.execution.task_runner.Limits`."""
-    from nbflow.execution.task_runner import Limits, run_try
-
     task = dag.get_task(work.task_id)
     return run_try(dag, task, work, runtime, own_process=True, limits=Limits(**limits))
 
@@ -73,13 +74,6 @@ def nbflow_user_code() -> UserCode:
 
 def _make_warm_up() -> Callable[[], None]:
     """Make a function that runs an empty try, so that modules and caches of every try are loaded before the fork."""
-    from nbflow.authoring.dag import DAG
-    from nbflow.authoring.decorators import task
-    from nbflow.core.snapshot import Run
-    from nbflow.execution import protocol
-    from nbflow.execution.task_client import utc_now
-    from nbflow.secrets import Masker
-
     with DAG("warm-up", auto_register=False) as dag:
         task(lambda: None, task_id="nothing")()
     now = utc_now()

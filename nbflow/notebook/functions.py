@@ -17,6 +17,7 @@ from nbflow.commands import command_named
 from nbflow.commands.runs import backfill_plan
 from nbflow.core.backfill import Reprocess
 from nbflow.core.snapshot import Run
+from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook.breakpoints import breakpoints_stop
 from nbflow.notebook.commands import context_of, function_of, result_of
@@ -62,7 +63,6 @@ When = str | datetime | None
 
 
 def _datetime(here: Session, when: When) -> datetime | None:
-    from nbflow.core.timetables.time_zones import as_utc
     from nbflow.services.date_parsing import parse_date
 
     if when is None:

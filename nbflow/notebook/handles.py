@@ -21,6 +21,7 @@ from nbflow.live.shared_views import Change, Snapshot
 from nbflow.notebook.error_display import mark, spell, told_in_one_line
 from nbflow.notebook.shown import PICTURE_SECONDS, Shown, execution_count, seen
 from nbflow.notebook.task_functions import clear, logs, states, why
+from nbflow.services import schedulers
 from nbflow.ui import formatting
 from nbflow.ui.html import backfill_bundle, graph_bundle
 from nbflow.ui.live import LiveGraph
@@ -103,8 +104,6 @@ class _SchedulerTimeout:
 
     def check(self) -> None:
         """Raise NbflowError if the time is over."""
-        from nbflow.services import schedulers
-
         if schedulers.find(self._session.app) is not None:
             self._missed_at = None
             return

@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbflow.authoring.dag import DAG
 from nbflow.commands.way_out import Surface, invocation
+from nbflow.config import Settings
 from nbflow.core.snapshot import KERNEL, Run, RunKey
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import ConfigError, DagNotFound, NbflowError, did_you_mean
 from nbflow.notebook.cells import CellDag, CellLog, notebook_path, saved_source
+from nbflow.services import schedulers
+from nbflow.sources.loading import load_source
+from nbflow.store.base import DagVersion
+from nbflow.views import fetch
 
 if TYPE_CHECKING:
     from nbflow.app import App
-    from nbflow.config import Settings
     from nbflow.live.feed import Feed
     from nbflow.services.operations import Operations
     from nbflow.sources.loading import Loaded
-    from nbflow.store.base import DagVersion
     from nbflow.views.base import Query, View
 
 V = TypeVar("V", bound="View")
@@ -57,8 +60,6 @@ class Session:
     @cached_property
     def settings(self) -> Settings:
         """The settings of the home. Reading them does not open the metastore."""
-        from nbflow.config import Settings
-
         return Settings.load(os.environ, self.home)
 
     @cached_property
@@ -81,8 +82,6 @@ class Session:
     def feed(self) -> Feed:
         """The feed of live outputs."""
         from nbflow.live.feed import Feed
-        from nbflow.views import fetch
-
         return Feed(self.app.store, self.app.clock, partial(fetch, settings=self.app.settings))
 
     @property
@@ -118,8 +117,6 @@ class Session:
 
     def fetch(self, query: Query[V]) -> V:
         """The current view of a query. Raises NbflowError."""
-        from nbflow.views import fetch
-
         return fetch(self.app.store, query, self.app.clock.now(), self.app.settings)
 
     # --- DAGs of this kernel
@@ -127,8 +124,6 @@ class Session:
     def keep(self, cell: CellDag) -> list[KernelDag]:
         """Register the DAGs of a cell for this kernel's runs."""
         from nbflow.services.registration import register_unscheduled
-        from nbflow.store.base import DagVersion
-
         kept = []
         for dag in cell.dags:
             version = DagVersion(
@@ -160,7 +155,6 @@ class Session:
 
     def _unread(self) -> str:
         """A hint for the case that there are DAG files but no scheduler that parses them; else ""."""
-        from nbflow.services import schedulers
         from nbflow.sources.discovery import find_dag_files
 
         core = self.app.settings.core
@@ -175,8 +169,6 @@ class Session:
         if own is not None and own.dag is dag:
             return own.version
         from nbflow.services.registration import register_unscheduled
-        from nbflow.store.base import DagVersion
-
         path = Path(dag.fileloc)
         loaded = self._load_once(path) if path.is_file() else None
         if loaded is None or dag.dag_id not in loaded.specs:
@@ -190,8 +182,6 @@ class Session:
 
     def _load_once(self, path: Path) -> Loaded:
         """Load a DAG file. Raises NbflowError for a script that runs its own DAG: loading it would call this again."""
-        from nbflow.sources.loading import load_source
-
         if self._loading:
             raise NbflowError(f"{path.name} runs its own DAG.", hint="Put that call under: if __name__ == '__main__'.")
         self._loading = True

@@ -16,7 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbflow.authoring.taskinstance import plain
+from nbflow.config import Settings
 from nbflow.errors import AirflowException, MissingExtra
+from nbflow.execution.logs import safe_name
 from nbflow.operators.base import BaseOperator
 from nbflow.operators.glue import glued_results
 from nbflow.operators.python import CallsFunction
@@ -89,9 +92,6 @@ class NotebookOperator(BaseOperator):
     def _target(self, context: Context) -> Path:
         if self.output_nb:
             return Path(self.output_nb).resolve()
-        from nbflow.config import Settings
-        from nbflow.execution.logs import safe_name
-
         ti = context["ti"]
         index = f"[{ti.map_index}]" if ti.map_index >= 0 else ""
         folder = Settings.load(os.environ).notebook.output_folder / safe_name(ti.dag_id) / safe_name(ti.run_id)
@@ -104,8 +104,6 @@ class NotebookOperator(BaseOperator):
             from papermill.exceptions import PapermillExecutionError
         except ImportError:
             raise MissingExtra("A notebook that runs as a task", "papermill", "lab") from None
-        from nbflow.authoring.taskinstance import plain
-
         parameters = {name: plain(value) for name, value in (self.parameters or {}).items()}
         try:
             kernel_name, language = self._kernel(source)
@@ -134,8 +132,6 @@ class NotebookOperator(BaseOperator):
     def _kernel(self, source: Path) -> tuple[str, str]:
         """Name and language of the kernel: that of the argument, the setting or the notebook. Raises NoSuchKernel."""
         from jupyter_client.kernelspec import KernelSpecManager
-
-        from nbflow.config import Settings
 
         metadata = _read(source).metadata
         default = metadata.get("kernelspec", {}).get("name") or "python3"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from nbflow.authoring.context import warn_old_name
 from nbflow.errors import (
     AirflowException,
     AirflowRescheduleException,
@@ -54,8 +55,6 @@ class TriggerDagRunOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         if execution_date is not None:
-            from nbflow.authoring.context import warn_old_name
-
             warn_old_name("execution_date")
         self.trigger_dag_id = trigger_dag_id
         self.trigger_run_id = trigger_run_id

@@ -15,11 +15,14 @@ from functools import partial
 from typing import Any
 
 from nbflow.authoring.runtime import Work
+from nbflow.authoring.taskinstance import TaskInstance
+from nbflow.connections import current_provider
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.errors import StoreError
 from nbflow.execution import protocol
 from nbflow.execution.logs import LogFolder, make_private
+from nbflow.execution.task_runner import user_traceback
 from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
 from nbflow.sources.stored_version import LoadingOptions, VersionSource, load_version
 from nbflow.store.base import PendingCallback, Store
@@ -46,8 +49,6 @@ def run_callbacks(payload: Mapping[str, Any]) -> dict[str, Any]:
         if version.dag is None:
             errors.append(version.error)
         else:
-            from nbflow.connections import current_provider
-
             work = protocol.unpack_work(payload["work"])
             errors += call_callbacks(
                 version.dag,
@@ -71,9 +72,6 @@ def call_callbacks(
 ) -> list[str]:
     """Call the callbacks of one kind, of a task or of the DAG; returns their errors as text. A DAG's callbacks get the
     context of its first task, and the reason of the run's end."""
-    from nbflow.authoring.taskinstance import TaskInstance
-    from nbflow.execution.task_runner import user_traceback
-
     task = dag.get_task(work.task_id)
     ti = TaskInstance(dag=dag, task=task, work=work, runtime=runtime, started=at)
     ti.state = _STATES.get(kind, "running")

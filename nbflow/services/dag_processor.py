@@ -32,6 +32,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from watchfiles import watch
+
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.spec import DagSpec
@@ -157,8 +159,6 @@ class DagProcessor:
     def _watch_folder(self, folder: Path, identity: Identity | None) -> None:
         """Request a scan after each change, as long as the path is this folder. inotify keeps watching a folder that
         was deleted or whose link was changed, and reports nothing of a new folder at the same path."""
-        from watchfiles import watch
-
         if identity is None:
             self._stop.wait(FOLDER_CHECK_SECONDS)
             return

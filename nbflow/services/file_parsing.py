@@ -16,7 +16,10 @@ from typing import Any
 
 from nbflow.authoring.compile import CompileOptions
 from nbflow.core.spec import DagSpec
+from nbflow.core.timetables import DataInterval, RecordedTimetable, TimeRestriction
 from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
+from nbflow.sources.discovery import is_dag_file
+from nbflow.sources.loading import load_source
 from nbflow.store.base import DagImportError
 
 
@@ -44,9 +47,6 @@ class ParseResult:
 
 def parse(source: Mapping[str, Any]) -> dict[str, Any]:
     """In the child: import the file and report its DAGs and import errors. Never raises for an error of the file."""
-    from nbflow.sources.discovery import is_dag_file
-    from nbflow.sources.loading import load_source
-
     if not is_dag_file(source["path"]):
         return {"dags": [], "files": {}, "import_errors": [], "output": ""}
     options = CompileOptions(**source["options"])
@@ -75,8 +75,6 @@ def with_recorded_runs(dag: Any, spec: DagSpec, now: datetime, last: Sequence[st
     """
     if spec.schedule.get("kind") != "custom":
         return spec
-    from nbflow.core.timetables import DataInterval, RecordedTimetable, TimeRestriction
-
     restriction = TimeRestriction(spec.start_date, spec.end_date, spec.catchup)
     after = DataInterval(*map(datetime.fromisoformat, last)) if last else None
     recorded = RecordedTimetable.record(dag.timetable, after, restriction, now)

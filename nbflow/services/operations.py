@@ -33,6 +33,7 @@ from nbflow.errors import (
     StalePlan,
     TaskInstanceNotFound,
 )
+from nbflow.services.date_parsing import parse_date
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run, explain_task
 from nbflow.store.base import BackfillRow, DagVersion, Store
@@ -108,8 +109,6 @@ class Operations:
         return [*self.store.newest_runs([dag_id]).values()]
 
     def _by_text(self, dag_id: str, text: str) -> list[Run]:
-        from nbflow.services.date_parsing import parse_date
-
         if text == LAST:
             return self._newest(dag_id)
         try:

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from nbflow.execution.child import limit_memory
 from nbflow.execution.event_loop import EventLoop
 from nbflow.execution.fork_server import UserCode
+from nbflow.execution.fork_server import main as serve
 from nbflow.execution.process_pool import ChildProcess, ProcessExit, ProcessPool, ProcessPoolOptions, respond_to
 
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -55,7 +57,6 @@ def _run_job(payload: Mapping[str, Any]) -> _LoadResult:
     import os
     from importlib import import_module
 
-    from nbflow.execution.child import limit_memory
 
     if payload["job"] == "parse":  # the file's own prints are captured; those of its subprocesses would fill the log
         devnull = os.open(os.devnull, os.O_WRONLY)
@@ -75,7 +76,6 @@ def _refuse_try(*_: Any) -> NoReturn:
 
 def main() -> NoReturn:
     """Entry point of the base fork server."""
-    from nbflow.execution.fork_server import main as serve
 
     serve(UserCode(load=_run_job, run=_refuse_try))
 

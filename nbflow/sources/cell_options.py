@@ -31,6 +31,7 @@ from nbflow.arguments import (
     switch,
 )
 from nbflow.authoring.identifiers import check_key
+from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import InvalidArgument
 
 _NONE = frozenset({"none", "null", ""})
@@ -49,8 +50,6 @@ class Option(NamedTuple):
 
 
 def _zone(text: str) -> tzinfo:
-    from nbflow.core.timetables.time_zones import timezone_of
-
     return timezone_of(text)
 
 

@@ -28,8 +28,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from nbflow.authoring import current_dag
+from nbflow.authoring.current_dag import Place
+from nbflow.authoring.dag import DAG, DagFactory
 from nbflow.errors import InvalidDag, NbflowError, did_you_mean
 from nbflow.sources.cell_options import CellMagic, parse_magic
 from nbflow.sources.free_names import (
@@ -42,9 +45,6 @@ from nbflow.sources.free_names import (
     unresolved,
 )
 from nbflow.sources.units import SourceError, Unit
-
-if TYPE_CHECKING:
-    from nbflow.authoring.dag import DAG
 
 _DAG_LINE = re.compile(r"%%dag(?:\s+(?P<rest>.*?))?\s*")
 _PERCENT_DAG = re.compile(r"#\s?(%%dag(?:\s.*)?)$")
@@ -539,8 +539,6 @@ def dag_of_cell(
     If the body defines DAGs itself, these are registered instead. Raises InvalidDag if line and body contradict each
     other, or neither defines a DAG.
     """
-    from nbflow.authoring import current_dag
-
     with current_dag.collect_dags() as created:
         if magic.dag_id is None:
             dag = None
@@ -562,9 +560,6 @@ def dag_of_cell(
 
 def dag_of_magic(magic: CellMagic, place: tuple[str, int]) -> DAG:
     """Create the DAG that a ``%%dag`` line describes."""
-    from nbflow.authoring.current_dag import Place
-    from nbflow.authoring.dag import DAG
-
     arguments = dict(magic.arguments)
     zone: tzinfo | None = arguments.pop("timezone", None)
     if zone is not None:
@@ -598,8 +593,6 @@ def _refuse_conflict(dag: DAG, of_body: Sequence[DAG], magic: CellMagic) -> None
 
 
 def _refuse_no_dag(dag: DAG | None, namespace: Mapping[str, Any]) -> None:
-    from nbflow.authoring.dag import DagFactory
-
     for name, value in namespace.items():
         if isinstance(value, DagFactory) and not value.called:
             raise InvalidDag(f"{name} is a @dag function that is never called.", hint=f"Call it: {name}()")

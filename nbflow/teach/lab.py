@@ -14,8 +14,9 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from nbflow.app import App
 from nbflow.commands.way_out import Surface
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.teach.checks import CheckContext, Finding
@@ -24,9 +25,6 @@ from nbflow.teach.folders import content_folder
 from nbflow.teach.lab_table import LABS, Exercise, LabSpec
 from nbflow.teach.progress import Progress
 from nbflow.ui.mime_bundle import Bundle
-
-if TYPE_CHECKING:
-    from nbflow.app import App
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +138,4 @@ def open_lab(name: str, app: App | None = None, *, surface: Surface = Surface.NO
 @cache
 def _app_of(home: str | None) -> App:
     """The home of a notebook that opens labs by itself: opened once, for as long as its kernel lives."""
-    from nbflow.app import App
-
     return App.open(home=home)

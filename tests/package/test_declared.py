@@ -57,7 +57,7 @@ USED_OTHERWISE = {
     ),
     "nbclient": Use(
         why="runs the quickstart's notebook",
-        test="tests/notebooks/test_demo.py::test_the_demo_succeeds_and_tells_what_it_did",
+        test="tests/notebooks/test_demo.py::test_the_demo_succeeds_and_prints_its_runs",
     ),
 }
 #: Tools of the extra `test` that nothing imports -> (the file that names them, how)

@@ -127,7 +127,7 @@ for name, line in (("lab", "01_hello_dag"), ("quiz", "dag_concepts 1")):
     # Then the magics find what they show
     shown = image.python(code)
     assert "Hello, DAG: 0 of 5 exercises passed" in shown
-    assert "Read a message queue for ever" in shown
+    assert "Read a message queue forever" in shown
 
 
 def test_the_image_reaches_postgres(image: Environment):

@@ -18,11 +18,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from nbflow.core.events import DispatchLost, Event, Failed, Started
+from nbflow.core.events import DispatchLost, Event, Failed, KilledToRestart, Started
 from nbflow.core.snapshot import TaskKey
 from nbflow.core.states import Cause
 from nbflow.execution.executors.base import Report, Submission
 from nbflow.execution.task_client import utc_now
+from nbflow.execution.task_runner import run_try
 from nbflow.store.base import Attempt
 
 if TYPE_CHECKING:
@@ -100,8 +101,6 @@ class SequentialExecutor:
 
     def cancel(self, attempt_id: str, *, reason: str, restart: bool = False) -> bool:
         """Remove a try that has not started; while one runs, it occupies the thread that could call this."""
-        from nbflow.core.events import KilledToRestart
-
         for submission in self._queue:
             if submission.work.attempt_id == attempt_id:
                 self._queue.remove(submission)
@@ -140,8 +139,6 @@ class SequentialExecutor:
             return self._report(
                 submission, Failed(attempt_id=work.attempt_id, at=self._now(), cause=Cause.LOAD_FAILED, error=text)
             )
-        from nbflow.execution.task_runner import run_try
-
         runtime = self._task_api.runtime(work, now=self._now)
         options: dict[str, Any] = {} if self._limits is None else {"limits": self._limits}
         outcome = run_try(dag, task, work, runtime, **options)
