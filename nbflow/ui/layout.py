@@ -1,28 +1,28 @@
 """A layered, left-to-right layout for DAGs with nested groups.
 
-The promises, each a property test: nodes do not overlap, a group's frame holds its members and nothing else, every
-edge goes from left to right, and the same input gives the same picture, to the pixel.
+Invariants, each with a property test: nodes do not overlap, a group's frame contains its members and nothing else,
+every edge goes from left to right, and the same input gives the same layout, to the pixel.
 
-How it works, after Sugiyama, Tagawa and Toda (1981), with groups as in Sander (1996):
+The algorithm follows Sugiyama, Tagawa and Toda (1981), with groups as in Sander (1996):
 
-1. *Ranks.* A node stands one column right of its furthest predecessor; sources are then pulled towards their
-   successors. Ranks are global and ignore groups, so that a DAG may leave a group and come back (a task inside, one
-   outside, one inside again) and its edges still go rightwards. Only folding can make a cycle; one of its edges is then
-   turned round for the ranks and marked `back`.
+1. *Ranks.* A node is placed one column right of its furthest predecessor; sources are then moved towards their
+   successors. Ranks are global and ignore groups, so that a chain may leave a group and return to it (a task inside,
+   one outside, one inside again) and its edges still go rightwards. Only folding can create a cycle; one of its edges
+   is then reversed for the ranks and marked `back`.
 2. *Waypoints.* An edge that spans several columns gets a waypoint in each; long edges from one source share them, which
    draws a bundle instead of a comb. A group that spans a column without a node there gets an empty *filler*. So in each
    column every group that passes is present, and "the frame holds nothing foreign" becomes a fact about orders.
-3. *Order.* Columns are sorted by the barycentre of their neighbours, to and fro, keeping the order with the fewest
-   crossings. The sort key of a node is the path of (key, id) pairs of its groups, then its own. Groups are hence
+3. *Order.* Columns are sorted by the barycentre of their neighbours, in both directions, keeping the order with the
+   fewest crossings. The sort key of a node is the path of (key, id) pairs of its groups, then its own. Groups are hence
    contiguous in each column, and, having one key for all columns, never change sides.
 4. *Heights.* Each column is moved towards its neighbours' heights by weighted isotonic regression (pool adjacent
    violators). Frames tie columns together: their tops and bottoms are variables too, and all distances form one DAG of
    constraints `y[b] - y[a] >= d`. Pushing everything down until all hold gives one solution, pushing up another, and
-   the mean of two solutions is a solution, the balanced one. That needs the group order of (3) to be the same in all
-   columns: whoever changes the sort key must keep that.
+   the mean of two solutions is a solution, the balanced one. This requires the group order of (3) to be the same in all
+   columns: a change of the sort key must preserve that.
 5. *Columns* are as wide as their widest node, the gaps as wide as frames and edge labels need.
 
-Unrelated parts are laid out alone and stacked; tasks without any edge or group are packed into rows.
+Connected components are laid out separately and stacked; tasks without any edge or group are packed into rows.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SWEEP_BUDGET = 14_000  # points visited by the ordering sweeps; keeps 300 nodes 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """What is to be placed: its size in pixels and the group it is in ("" for none)."""
+    """A node to place: its size in pixels and its group ("" for none)."""
 
     id: str
     width: float
@@ -132,8 +132,8 @@ def layout(
 ) -> Layout:
     """Place `nodes` and route `edges`.
 
-    `label_widths` gives the pixels that an edge's label needs. Edges between unknown nodes are an error, as are groups
-    that contain themselves. Loops onto one node are left out.
+    `label_widths` maps edges to the widths of their labels, in pixels. Raises ValueError for duplicate node ids, edges
+    of unknown nodes, unknown groups, and groups that contain themselves. Loops at a node are omitted.
     """
     known = {node.id for node in nodes}
     if len(known) != len(nodes):
@@ -170,7 +170,7 @@ def _group_paths(nodes: Sequence[Node], groups: Sequence[Group]) -> dict[str, tu
 
 
 def _without_cycles(ids: Sequence[str], edges: Sequence[Edge]) -> tuple[list[Edge], set[Edge]]:
-    """The edges, those that close a cycle turned round, and which these are; found depth first, in the given order."""
+    """The edges with those that close a cycle reversed, and the set of these; by depth-first search in input order."""
     after: dict[str, list[str]] = defaultdict(list)
     for source, target in edges:
         after[source].append(target)
@@ -528,7 +528,7 @@ class _Part:
             y[place] = value
 
     def _straighten(self, gaps: Sequence[Sequence[float]]) -> None:
-        """A last pass that takes small kinks out of chains: whoever has one partner on each side lines up with it."""
+        """Remove small kinks from chains: a point with one neighbour on each side is aligned with it."""
         for layer, gap in zip(self.layers, gaps, strict=True):
             wants, weights = [], []
             for place in layer:
@@ -588,7 +588,7 @@ class _Part:
         return members
 
     def _walk(self, layer: Sequence[int], top: Mapping[str, int], bottom: Mapping[str, int], need: Need) -> None:
-        """Ask for the distances along one column, which is read as brackets: frames open and close around points."""
+        """Add the distances along one column, read as brackets: frames open and close around points."""
         path: tuple[str, ...] = ()
         last: int | None = None
         after_last = 0.0  # from the last variable to the edge of what it stands for

@@ -1,12 +1,12 @@
-"""Live views: who may touch a widget, how often, and what a cell's output holds when the run is over.
+"""Live views: the thread that owns the widgets, the rate of updates, and the final output of a cell.
 
-- One `Publisher` thread a process owns every widget. Producers, on any thread, only `put`. It collects what comes
-  within a tenth of a second, and hands each view its batch once. `flush` and `close` do not wait that long, and lose
+- One `Publisher` thread per process owns all widgets. Producers, on any thread, only `put`. The publisher collects the
+  items of a tenth of a second and passes each view its batch. `flush` and `close` do not wait for the period, and lose
   nothing.
 - A `LiveGraph` shows widget, image and text in one output. When its run ends, the output is *updated* to the final
-  image and text: a saved notebook then holds the final picture, and never "model not found". Where there are no widgets
-  (no lab extra, or no front end), the image itself is updated, at most once a second.
-- Nothing here fails a run: what goes wrong in a view is logged, and the view is dropped.
+  image and text: a saved notebook then holds the final picture, and never "model not found". Without widgets (no lab
+  extra, or no front end) the image itself is updated, at most once a second.
+- An error in a view never fails a run: it is logged, and the other views go on.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from nbflow.views.values import group_note, group_state, state_counts
 
 log = logging.getLogger(__name__)
 
-MAX_HZ = 10  # more is not seen, and each message carries all states
+MAX_HZ = 10  # faster updates are not visible, and each message holds all states
 PICTURE_PERIOD_S = 1.0  # images flicker when they change more often
 WIDGET_SECONDS = 5.0
-"""So long a widget is there at least. A front end that is still making its side of it when it is closed has a fault
-("Failed to initialize model"); the final picture does not wait for this."""
+"""Minimum lifetime of a widget: if it is closed while the front end creates its model, that fails with "Failed to
+initialize model". The final picture does not wait for this."""
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
 class View(Protocol):
-    """What the publisher calls, always on its own thread."""
+    """A view of the publisher; ``publish`` is called on the publisher's thread only."""
 
     def publish(self, batch: list[Any]) -> None: ...
 
 
 class Publisher:
-    """One thread that coalesces what is put for views and publishes it, at most `hz` times a second."""
+    """One thread that collects items for views and publishes them in batches, at most `hz` times a second."""
 
     def __init__(self, *, hz: float = MAX_HZ) -> None:
         self._period_s = 1 / hz
@@ -55,11 +55,11 @@ class Publisher:
         self._thread.start()
 
     def put(self, view: View, item: Any) -> None:
-        """From any thread; never blocks."""
+        """Add an item for a view. Call on any thread; never blocks."""
         self._queue.put((view, item))
 
     def flush(self, timeout_s: float = 5) -> bool:
-        """Publish what has been put so far, now; False if that took longer than `timeout_s`."""
+        """Publish all items put so far; False if that took longer than `timeout_s`."""
         if threading.current_thread() is self._thread:
             raise RuntimeError("flush() waits for the publisher, so the publisher's own thread must not call it")
         done = threading.Event()
@@ -67,7 +67,7 @@ class Publisher:
         return done.wait(timeout_s)
 
     def close(self, timeout_s: float = 5) -> None:
-        """Publish the rest and end the thread."""
+        """Publish the remaining items and end the thread."""
         self._queue.put(None)
         self._thread.join(timeout_s)
 
@@ -85,7 +85,7 @@ class Publisher:
                 event.set()
 
     def _collect(self, item: Any) -> tuple[list[tuple[View, list[Any]]], list[threading.Event], bool]:
-        """What comes within one period, by view; a flush or the end cuts the period short."""
+        """The items of one period, by view; a flush or the end shortens the period."""
         batches: dict[int, tuple[View, list[Any]]] = {}
         until = time.monotonic() + self._period_s
         while True:
@@ -103,13 +103,13 @@ class Publisher:
 
 @cache
 def publisher() -> Publisher:
-    """The process's publisher, made when the first live view is shown; what is left is sent before the process ends."""
-    made = Publisher()
-    atexit.register(made.close, 2)
-    return made
+    """The publisher of the process, created with the first live view and closed when the process ends."""
+    created = Publisher()
+    atexit.register(created.close, 2)
+    return created
 
 
-# -- what the browser is sent
+# -- traits of the widget
 
 
 def _ms(at: datetime | None) -> float | None:
@@ -117,12 +117,12 @@ def _ms(at: datetime | None) -> float | None:
 
 
 def graph_traits(graph: GraphView, drawn: Scene) -> dict[str, Any]:
-    """What changes only with the DAG or a fold."""
+    """The traits that change only with the DAG or a fold."""
     return {"graph": drawn.as_json(), "footer": [part for part in graph.footer if part]}
 
 
 def state_traits(graph: GraphView, drawn: Scene, now: datetime) -> dict[str, Any]:
-    """What changes while it runs: a state and note for each node that is drawn, counts, and the header."""
+    """The traits that change during a run: state and note of each drawn node, counts, and the header."""
     tasks = {task.task_id: task for task in graph.tasks}
     states: dict[str, dict[str, Any]] = {}
     for node in drawn.nodes:
@@ -152,11 +152,11 @@ Command = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 class LiveGraph:
     """A graph in a cell's output that follows its run.
 
-    `details(task_id)` gives the panel of a task (the shape is `Details` in js/panel.js) and `command(name, args)`
-    carries out what a panel's button asks for; both run on the publisher's thread, so they should answer within some
-    ms. `now` is the clock to show times by. `keep_widget` leaves the widget on top of the final picture, so that its
-    panels still open; the price is that a trusted notebook which is opened without its kernel says "model not found".
-    Use: `show()`, any number of `put`, `finish()`.
+    `details(task_id)` returns the content of a task's panel (`Details` in js/panel.js), and `command(name, args)`
+    carries out the action of a button in it; both are called on the publisher's thread and should take a few ms. `now`
+    is the clock for the times shown. `keep_widget` leaves the widget above the final picture, so that its panels still
+    open; a trusted notebook that is opened without its kernel then shows "model not found". Use: `show()`, any number
+    of `put`, `finish()`.
     """
 
     def __init__(
@@ -184,21 +184,21 @@ class LiveGraph:
     # producers, any thread
 
     def put(self, task_id: str, **changed: Any) -> None:
-        """A task's fields (of `TaskView`) that changed: `put("load", state="running", since=at)`."""
+        """Change fields (of `TaskView`) of a task: `put("load", state="running", since=at)`."""
         self._publisher.put(self, ("task", task_id, changed))
 
     def put_graph(self, **changed: Any) -> None:
-        """Fields of the `GraphView` that changed: `put_graph(run_state="success")`."""
+        """Change fields of the `GraphView`: `put_graph(run_state="success")`."""
         self._publisher.put(self, ("graph", "", changed))
 
     def finish(self, *, timeout_s: float = 5) -> None:
-        """Leave the final picture in the output. Returns when it has been sent, so that nbclient keeps it too."""
+        """Replace the output by the final picture. Returns after it was sent, so that nbclient stores it."""
         self._publisher.put(self, ("finish", "", {}))
         if not self._publisher.flush(timeout_s):
             log.warning("the final picture of %s was not sent within %s s", self.graph.dag_id, timeout_s)
 
     def show(self, *, widgets: bool = True) -> None:
-        """Display it in the cell that runs. `widgets=False` shows the picture alone."""
+        """Display it in the running cell. `widgets=False` shows the picture alone."""
         from IPython.display import display
 
         if widgets:
@@ -240,7 +240,7 @@ class LiveGraph:
             self._picture()
 
     def _picture(self) -> None:
-        """Update the image, or see to it that it is updated as soon as the period is over."""
+        """Update the image now, or at the end of the period."""
         if self._handle is None:
             return
         wait_s = self._pictured_at + PICTURE_PERIOD_S - time.monotonic()
@@ -286,7 +286,7 @@ class LiveGraph:
         number = args.pop("number")
         try:
             self._widget.reply(number, data=self._carried_out(name, args))
-        except Exception as error:  # whatever it is, it is said where it was asked for
+        except Exception as error:  # the panel shows the error
             log.debug("request %s refused", name, exc_info=True)
             self._widget.reply(number, error=str(error) or type(error).__name__)
 
@@ -297,7 +297,7 @@ class LiveGraph:
             self._fold(str(args.get("group_id", "")))
             return {"said": ""}
         if self._command is None:
-            raise LookupError("This view only shows; use the %dag magic to change the run.")
+            raise LookupError("This view is read-only. Use the %dag magic to change the run.")
         return self._command(name, args)
 
     def _panel(self, task_id: str) -> Mapping[str, Any]:

@@ -230,7 +230,7 @@ def test_a_click_is_answered_by_the_publisher(shown: tuple[LiveGraph, FakeWidget
     assert replies == [
         {"id": 1, "data": {"subtitle": "load"}, "error": ""},
         {"id": 2, "data": None, "error": "There is no task 'nope' in forex."},
-        {"id": 3, "data": None, "error": "This view only shows; use the %dag magic to change the run."},
+        {"id": 3, "data": None, "error": "This view is read-only. Use the %dag magic to change the run."},
     ]
     assert asked == ["nbflow-publisher"]
 
