@@ -1,5 +1,8 @@
-"""backfill: the runs of past intervals. ``backfill create`` leaves them to the scheduler, as in Airflow 3;
-``dags backfill``, Airflow 2's command, waits for their end, and runs them itself where no scheduler is there."""
+"""backfill: create, list, pause, cancel; and ``dags backfill``.
+
+``backfill create`` leaves the runs to the scheduler, as in Airflow 3. ``dags backfill``, Airflow 2's command, waits
+until the runs have ended, and executes them in this process if no scheduler is running.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.arguments import switch
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, SUBDIR_ONLY, YES, carried_out, declared
+from nbflow.cli.declaring import OUTPUT, SUBDIR_ONLY, YES, run_and_print, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.commands import command_named
 from nbflow.commands.base import Result
@@ -25,30 +28,30 @@ PLAN_COLUMNS = ("ordinal", "logical_date", "data_interval_start", "data_interval
 def create(call: Call) -> int:
     if call.args.dry_run:
         return _show_plan(call, backfill_plan(call.context, call.args))
-    return carried_out(command_named("backfill create"), call, show=_show_made)
+    return run_and_print(command_named("backfill create"), call, show=_show_created)
 
 
-def _show_made(call: Call, done: Result) -> int:
-    made = done.value
+def _show_created(call: Call, result: Result) -> int:
+    backfill = result.value
     if call.args.wait:
-        return _await(call, made.backfill_id, made.plan)
-    call.show_one(_made_row(call, made.backfill_id, made.plan))
+        return _await(call, backfill.backfill_id, backfill.plan)
+    call.show_one(_backfill_row(call, backfill.backfill_id, backfill.plan))
     if not _scheduler_alive(call):
         output.warn(f"No scheduler is running. Start one with: {START_SCHEDULER}")
     return 0
 
 
-def old_backfill(call: Call) -> int:
+def airflow_2_backfill(call: Call) -> int:
     if call.args.dry_run:
         return _show_plan(call, airflow_2_backfill_plan(call.context, call.args))
-    return carried_out(
+    return run_and_print(
         command_named("dags backfill"),
         call,
         show=lambda call, done: _await(call, done.value.backfill_id, done.value.plan),
     )
 
 
-# --------------------------------------------------------------------------------------------------------- its progress
+# --------------------------------------------------------------------------------------------------------- progress
 
 
 def _await(call: Call, backfill_id: int, plan: BackfillPlan) -> int:
@@ -63,15 +66,15 @@ def _await(call: Call, backfill_id: int, plan: BackfillPlan) -> int:
             with Progress(len(keys), "runs") as progress:
                 runs = follow(call.app, keys, progress, lambda: _scheduler_alive(call))
         else:
-            output.say("No scheduler is running: the runs go in this process.")
+            output.note("No scheduler is running: the runs are executed in this process.")
             level = level_of(call) if call.args.verbose else "WARNING"
             with results_only(), Progress(len(keys), "runs") as progress, logging_to_stderr(level, progress.log):
                 runs = drive(call.app, keys, progress)
     except KeyboardInterrupt:
-        output.say(f"The runs stay. Cancel what has not begun with: {way('backfill cancel', str(backfill_id))}")
+        output.note(f"The runs are kept. Cancel queued ones with: {way('backfill cancel', str(backfill_id))}")
         raise
     _finish(call, backfill_id, keys, runs)
-    call.show_one(_made_row(call, backfill_id, plan, runs))
+    call.show_one(_backfill_row(call, backfill_id, plan, runs))
     return 0 if all(run.state == "success" for run in runs) else 1
 
 
@@ -87,7 +90,9 @@ def _scheduler_alive(call: Call) -> bool:
     return find(call.app) is not None
 
 
-def _made_row(call: Call, backfill_id: int, plan: BackfillPlan, runs: Iterable[Run] | None = None) -> dict[str, Any]:
+def _backfill_row(
+    call: Call, backfill_id: int, plan: BackfillPlan, runs: Iterable[Run] | None = None
+) -> dict[str, Any]:
     row: dict[str, Any] = {
         "backfill_id": backfill_id,
         "dag_id": call.args.dag_id,
@@ -103,7 +108,7 @@ def _made_row(call: Call, backfill_id: int, plan: BackfillPlan, runs: Iterable[R
 def _show_plan(call: Call, plan: BackfillPlan) -> int:
     call.show(
         [_entry_row(entry) for entry in plan.entries],
-        empty="No run: the DAG has no interval in this range that is over.",
+        empty="No runs: the DAG has no finished data interval in this range.",
         columns=PLAN_COLUMNS,
     )
     return 0
@@ -131,30 +136,30 @@ def list_backfills(call: Call) -> None:
 
     view = call.fetch(BackfillsQuery(dag_id=call.args.dag_id, active=call.args.active))
     rows = [output.fields_of(row, LIST_COLUMNS) for row in view.rows]
-    call.show(rows, empty="There are no backfills.", columns=LIST_COLUMNS)
+    call.show(rows, empty="No backfills.", columns=LIST_COLUMNS)
 
 
 COMMANDS = (
-    declared(
+    terminal_command(
         "backfill create",
-        switch("--wait", help="Wait for their end; exit code 0 if all succeeded."),
+        switch("--wait", help="Wait until the runs have ended; exit code 1 if any failed."),
         OUTPUT,
         run=create,
     ),
-    declared("backfill list", OUTPUT, run=list_backfills),
-    declared("backfill cancel"),
-    declared("backfill pause"),
-    declared("backfill unpause"),
+    terminal_command("backfill list", OUTPUT, run=list_backfills),
+    terminal_command("backfill cancel"),
+    terminal_command("backfill pause"),
+    terminal_command("backfill unpause"),
 )
 
-DAGS_BACKFILL = declared(
+DAGS_BACKFILL = terminal_command(
     "dags backfill",
-    switch("--continue-on-failures", help="Accepted: a failed run never holds up the others."),
-    switch("-I", "--ignore-first-depends-on-past", help="Accepted: the first run has no past."),
-    switch("-x", "--donot-pickle", help="Accepted: nothing is pickled."),
-    switch("-l", "--local", help="Accepted: without a scheduler the runs go here."),
+    switch("--continue-on-failures", help="Ignored: a failed run never stops the others."),
+    switch("-I", "--ignore-first-depends-on-past", help="Ignored: depends_on_past never blocks the first run."),
+    switch("-x", "--donot-pickle", help="Ignored: DAGs are not pickled."),
+    switch("-l", "--local", help="Ignored: without a scheduler the runs execute here."),
     SUBDIR_ONLY,
     YES,
     OUTPUT,
-    run=old_backfill,
+    run=airflow_2_backfill,
 )

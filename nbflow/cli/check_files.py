@@ -1,4 +1,4 @@
-"""Checking DAG files: import errors, every fault with its line, how long files take to load."""
+"""Checks of DAG files: import errors with their lines, and loading times."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.arguments import FILE, argument
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import BUNDLE, FORMS, LOCAL, OUTPUT, SUBDIR, Command
+from nbflow.cli.declaring import BUNDLE, FORMATS, LOCAL, OUTPUT, SUBDIR, Command
 from nbflow.cli.invocation import Call
 
 if TYPE_CHECKING:
     from nbflow.sources.loading import Loaded
 
-FAULT_COLUMNS = ("filepath", "line", "error")
+ERROR_COLUMNS = ("filepath", "line", "error")
 REPORT_COLUMNS = ("file", "seconds", "dag_num", "task_num", "dags", "errors")
 
 
@@ -22,17 +22,17 @@ def list_import_errors(call: Call) -> None:
 
     args = call.args
     if args.local or args.subdir:
-        rows = [row for loaded in find_dag.load_all(call, args.subdir) for row in _fault_rows(loaded)]
+        rows = [row for loaded in find_dag.load_all(call, args.subdir) for row in _error_rows(loaded)]
     else:
         rows = [
             {"filepath": row.fileloc, "line": row.line, "error": f"{row.cell}: {row.error}" if row.cell else row.error}
             for row in call.fetch(ImportErrorsQuery()).rows
         ]
-        find_dag.say_unread(call)
-    call.show(rows, empty="No import errors.", columns=FAULT_COLUMNS)
+        find_dag.note_unread_files(call)
+    call.show(rows, empty="No import errors.", columns=ERROR_COLUMNS)
 
 
-def _fault_rows(loaded: Loaded) -> list[dict[str, Any]]:
+def _error_rows(loaded: Loaded) -> list[dict[str, Any]]:
     return [
         {
             "filepath": loaded.path,
@@ -44,14 +44,14 @@ def _fault_rows(loaded: Loaded) -> list[dict[str, Any]]:
 
 
 def check(call: Call) -> int:
-    """Every fault of a file (or of each file of a folder), with its line; what may be a mistake goes to stderr."""
+    """Print every error of the files, with its line; warnings go to stderr."""
     args = call.args
     files = [path for place in args.file for path in find_dag.files_of(call, place)]
     return check_files(call, load_files(call, files), args.output)
 
 
 def load_files(call: Call, paths: Sequence[str]) -> list[Loaded]:
-    """Load the files; a terminal shows how far that is."""
+    """Load the files, with a progress bar on a terminal."""
     from nbflow.cli.progress import Progress
 
     found: list[Loaded] = []
@@ -63,10 +63,10 @@ def load_files(call: Call, paths: Sequence[str]) -> list[Loaded]:
 
 
 def check_files(call: Call, files: Iterable[Loaded], form: str | None) -> int:
-    """Print what is wrong with the files; the exit code is 1 if anything is."""
+    """Print the errors of the files. The exit code is 1 if there are any."""
     rows: list[dict[str, Any]] = []
     for loaded in files:
-        mine = _fault_rows(loaded)
+        mine = _error_rows(loaded)
         if not mine and not loaded.dags:
             mine = [{"filepath": loaded.path, "line": None, "error": "the file defines no DAG"}]
         rows += mine
@@ -75,7 +75,7 @@ def check_files(call: Call, files: Iterable[Loaded], form: str | None) -> int:
         if form is None:
             _print_check(call, loaded, mine)
     if form is not None:
-        call.show(rows, empty="No faults.", columns=FAULT_COLUMNS)
+        call.show(rows, empty="No errors.", columns=ERROR_COLUMNS)
     return 1 if rows else 0
 
 
@@ -85,10 +85,10 @@ def _print_check(call: Call, loaded: Loaded, rows: list[dict[str, Any]]) -> None
         print(output.harmless(line))
     if not rows:
         names = ", ".join(dag.dag_id for dag in loaded.dags)
-        print(output.harmless(f"{loaded.path}: {names}: no faults"))
+        print(output.harmless(f"{loaded.path}: {names}: no errors"))
     if call.args.verbose:
         for error in loaded.import_errors:
-            output.say(error.detail)
+            output.note(error.detail)
 
 
 def report(call: Call) -> None:
@@ -108,29 +108,29 @@ def report(call: Call) -> None:
                 "errors": len(loaded.import_errors),
             }
         )
-    rows.sort(key=lambda row: -row["seconds"])  # the slowest first: they are what one looks for
-    call.show(rows, empty="There are no DAG files.", columns=REPORT_COLUMNS)
+    rows.sort(key=lambda row: -row["seconds"])  # the slowest first
+    call.show(rows, empty="No DAG files.", columns=REPORT_COLUMNS)
 
 
 COMMANDS = (
     Command(
         name="dags check",
-        help="Every fault of a DAG file, with its line; exit code 1 if there is one.",
+        help="List every error of DAG files, with its line; exit code 1 if there are any.",
         run=check,
         arguments=(
             argument("file", repeated=True, required=True, type=FILE, metavar="FILE", help="DAG files or folders."),
-            argument("-o", "--output", choices=FORMS, help="Form of the output (lines)."),
+            argument("-o", "--output", choices=FORMATS, help="Output format (default: lines)."),
         ),
     ),
     Command(
         name="dags list-import-errors",
-        help="What is wrong with the DAG files.",
+        help="List the import errors of DAG files.",
         run=list_import_errors,
         arguments=(OUTPUT, LOCAL, SUBDIR, BUNDLE),
     ),
     Command(
         name="dags report",
-        help="How long each DAG file takes to load, and what it defines.",
+        help="List the loading time and the DAGs of each DAG file.",
         run=report,
         arguments=(OUTPUT, SUBDIR, BUNDLE),
     ),

@@ -1,10 +1,11 @@
-"""config: settings and where they come from."""
+"""config: settings and their sources."""
 
 from __future__ import annotations
 
 from nbflow.arguments import argument, switch
 from nbflow.cli.declaring import OUTPUT, Command
 from nbflow.cli.invocation import Call
+from nbflow.commands.options import HIDE_SENSITIVE, SHOW_VALUES
 from nbflow.config import HIDDEN, SECTIONS, to_text
 from nbflow.errors import ConfigError, did_you_mean
 
@@ -12,14 +13,14 @@ from nbflow.errors import ConfigError, did_you_mean
 def list_options(call: Call) -> None:
     args = call.args
     if args.section is not None and args.section not in SECTIONS:
-        raise ConfigError(f"There is no section [{args.section}].{did_you_mean(args.section, SECTIONS)}")
+        raise ConfigError(f"Unknown section [{args.section}].{did_you_mean(args.section, SECTIONS)}")
     rows = [
         {"section": row.section, "option": row.key, "value": row.value, "source": row.source}
         | ({"description": row.doc} if args.include_descriptions else {})
         for row in call.settings.rows(show_secrets=args.show_values)
         if args.section in (None, row.section) and not (args.only_set and row.source == "default")
     ]
-    call.show(rows, empty="Every option has its default.", columns=("section", "option", "value", "source"))
+    call.show(rows, empty="Every option has its default value.", columns=("section", "option", "value", "source"))
 
 
 def get_value(call: Call) -> None:
@@ -31,30 +32,33 @@ def get_value(call: Call) -> None:
     print(value)
 
 
-SHOW_VALUES = switch("--show-values", help="Show sensitive values too.")
-
 COMMANDS = (
     Command(
         name="config list",
-        help="Every option, its value and where that came from.",
+        help="List options with their values and sources.",
         run=list_options,
         arguments=(
             OUTPUT,
             argument("--section", metavar="NAME", help="Only this section."),
-            switch("--only-set", "--exclude-defaults", help="Only what is not at its default.", name="only_set"),
-            switch("-d", "--include-descriptions", help="With what each option is for."),
-            switch("-s", "--include-sources", help="Accepted: sources are always shown."),
-            switch("--hide-sensitive", help="Accepted: they are hidden unless --show-values is given."),
+            switch(
+                "--only-set",
+                "--exclude-defaults",
+                help="Only options with another value than the default.",
+                name="only_set",
+            ),
+            switch("-d", "--include-descriptions", help="Add a description of each option."),
+            switch("-s", "--include-sources", help="Ignored: sources are always shown."),
+            HIDE_SENSITIVE,
             SHOW_VALUES,
         ),
     ),
     Command(
         name="config get-value",
-        help="Print the value of one option.",
+        help="Print the value of an option.",
         run=get_value,
         arguments=(
-            argument("section", help="Its section, like core."),
-            argument("option", help="Its name."),
+            argument("section", help="Section, e.g. core."),
+            argument("option", help="Name of the option."),
             SHOW_VALUES,
         ),
     ),

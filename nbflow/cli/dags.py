@@ -1,4 +1,4 @@
-"""dags: list, show, check, test, trigger, pause ... one function a command."""
+"""dags: list, show, check, test, trigger, pause ...: one function per command."""
 
 from __future__ import annotations
 
@@ -6,27 +6,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import FILE, NAMES, PATTERN, WHOLE, argument, switch
+from nbflow.arguments import FILE, NAMES, PATTERN, argument, switch
 from nbflow.cli import check_files, find_dag, output
 from nbflow.cli.backfill import DAGS_BACKFILL
-from nbflow.cli.declaring import (
-    BUNDLE,
-    DAG_ID,
-    END,
-    FORMS,
-    LOCAL,
-    OUTPUT,
-    RUN_ID,
-    START,
-    SUBDIR,
-    SUBDIR_ONLY,
-    YES,
-    Command,
-    declared,
-)
+from nbflow.cli.declaring import BUNDLE, FORMATS, LOCAL, OUTPUT, SUBDIR, SUBDIR_ONLY, YES, Command, terminal_command
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.cli.processes import JOB_LIMIT, JOB_STATE, show_jobs
 from nbflow.commands.base import Result
 from nbflow.commands.conf import conf_of
+from nbflow.commands.options import DAG_ID, END_DATE, RUN_ID, START_DATE
 from nbflow.errors import did_you_mean
 from nbflow.way_out import way
 
@@ -59,18 +47,18 @@ def list_dags(call: Call) -> None:
         rows = _local_rows(call, args.subdir)
     else:
         rows = [_row(row) for row in call.fetch(DagListQuery(last_runs=0)).rows]
-        find_dag.say_unread(call)
-    call.show([{name: row[name] for name in columns} for row in rows], empty="There are no DAGs.", columns=columns)
+        find_dag.note_unread_files(call)
+    call.show([{name: row[name] for name in columns} for row in rows], empty="No DAGs.", columns=columns)
 
 
-def _columns(chosen: list[str] | None) -> tuple[str, ...]:
-    for name in chosen or ():
+def _columns(names: list[str] | None) -> tuple[str, ...]:
+    for name in names or ():
         if name not in ALL_COLUMNS:
             raise UsageError(
-                f"There is no column {name!r}.{did_you_mean(name, ALL_COLUMNS)}",
-                hint=f"There are: {', '.join(ALL_COLUMNS)}.",
+                f"Unknown column {name!r}.{did_you_mean(name, ALL_COLUMNS)}",
+                hint=f"Columns: {', '.join(ALL_COLUMNS)}.",
             )
-    return tuple(chosen or LIST_COLUMNS)
+    return tuple(names or LIST_COLUMNS)
 
 
 def _row(row: DagListRow) -> dict[str, Any]:
@@ -107,7 +95,7 @@ def details(call: Call) -> None:
 
     from nbflow.views.dag_details import details_of_spec
 
-    known = find_dag.known(call, call.args.dag_id, call.args.subdir)
+    known = find_dag.find(call, call.args.dag_id, call.args.subdir)
     view = details_of_spec(
         known.spec,
         fileloc=known.fileloc,
@@ -124,7 +112,7 @@ def show_graph(call: Call) -> None:
 
     args = call.args
     if args.run is None:
-        spec = find_dag.known(call, args.dag_id, args.subdir).spec
+        spec = find_dag.find(call, args.dag_id, args.subdir).spec
         view = graph_view(spec)
     else:
         run = call.operations.find_run(args.dag_id, args.run)
@@ -134,7 +122,7 @@ def show_graph(call: Call) -> None:
         print(coloured_digraph(spec, view).source, end="")
         return
     save(spec, view, Path(args.save))
-    output.say(f"{args.save} shows {spec.dag_id}.")
+    output.note(f"The graph of {spec.dag_id} was saved to {args.save}.")
 
 
 def state(call: Call) -> None:
@@ -153,8 +141,8 @@ RUN_COLUMNS = (
     "start_date",
     "end_date",
 )
-ALL = 1_000_000
-"""A listing that a script reads is whole."""
+ALL_RUNS = 1_000_000
+"""Limit of a listing for scripts, which must be complete."""
 
 
 def list_runs(call: Call) -> None:
@@ -167,13 +155,13 @@ def list_runs(call: Call) -> None:
         states=(args.state,) if args.state else (),
         since=call.date(args.start_date),
         until=call.date(args.end_date),
-        limit=ALL,
+        limit=ALL_RUNS,
         task_counts=False,
     )
     rows = [row for row in call.fetch(query).rows if not (args.no_backfill and row.run_type == "backfill")]
     call.show(
         [output.fields_of(row, RUN_COLUMNS) for row in rows],
-        empty=f"DAG {args.dag_id} has no such runs.",
+        empty=f"DAG {args.dag_id} has no matching runs.",
         columns=RUN_COLUMNS,
     )
 
@@ -185,7 +173,7 @@ def next_execution(call: Call) -> None:
     from nbflow.views.next_runs import fetch_of_spec
 
     args = call.args
-    spec = find_dag.known(call, args.dag_id, args.subdir).spec
+    spec = find_dag.find(call, args.dag_id, args.subdir).spec
     view = fetch_of_spec(call.app.store, spec, call.now(), limit=args.number)
     if view.is_paused:
         output.warn(f"DAG {view.dag_id} is paused: nothing is scheduled until {way('dags unpause', view.dag_id)}.")
@@ -196,7 +184,7 @@ def next_execution(call: Call) -> None:
     for row in rows:
         print(output.iso(row["logical_date"]))
     if not rows:
-        output.warn(f"No next run: the schedule of {view.dag_id} ({view.schedule}) has none to come.")
+        output.warn(f"No next run: the schedule of {view.dag_id} ({view.schedule}) has no more.")
         print("None")
 
 
@@ -272,7 +260,7 @@ def _show_test(call: Call, spec: DagSpec, run: Run, instances: Iterable[Instance
     if call.args.save_dagrun:
         save(spec, view, Path(call.args.save_dagrun))
     if call.args.show_dagrun:
-        output.say(coloured_digraph(spec, view).source.rstrip())
+        output.note(coloured_digraph(spec, view).source.rstrip())
 
 
 def _show_triggered(call: Call, done: Result) -> None:
@@ -282,92 +270,91 @@ def _show_triggered(call: Call, done: Result) -> None:
 def _show_deleted(call: Call, done: Result) -> None:
     dag_id = call.args.dag_id
     print(output.harmless(done.text))
-    fileloc = [path for path in find_dag.files_of(call, None) if find_dag.names(path, dag_id)]
+    fileloc = [path for path in find_dag.files_of(call, None) if find_dag.mentions(path, dag_id)]
     if fileloc:
-        output.say(f"{fileloc[0]} still names it: a scheduler that reads the file makes the DAG again.")
+        output.note(f"{fileloc[0]} still defines it: a scheduler that parses the file registers the DAG again.")
 
 
 def list_jobs(call: Call) -> None:
-    from nbflow.cli.processes import show_jobs
-
     show_jobs(call, state=call.args.state, limit=call.args.limit)
 
 
-ENDED = ("running", "success", "failed")
-
 COMMANDS = (
-    declared(
+    terminal_command(
         "dags list",
         OUTPUT,
-        argument("--columns", type=NAMES, help=f"Which of {', '.join(ALL_COLUMNS)}."),
+        argument("--columns", type=NAMES, help=f"Columns to show: {', '.join(ALL_COLUMNS)}."),
         LOCAL,
         SUBDIR,
         BUNDLE,
         run=list_dags,
     ),
     Command(
-        name="dags details", help="All that is known of a DAG.", run=details, arguments=(DAG_ID, OUTPUT, SUBDIR, BUNDLE)
+        name="dags details",
+        help="Show the properties of a DAG.",
+        run=details,
+        arguments=(DAG_ID, OUTPUT, SUBDIR, BUNDLE),
     ),
-    declared(
+    terminal_command(
         "dags show",
         SUBDIR,
         BUNDLE,
-        argument("-s", "--save", type=FILE, help="Write .svg or .dot; .png or .pdf where Graphviz is installed."),
+        argument("-s", "--save", type=FILE, help="Write .svg or .dot; .png and .pdf need Graphviz."),
         run=show_graph,
     ),
-    declared(
+    terminal_command(
         "dags test",
         SUBDIR,
         OUTPUT,
-        argument("--mark-success-pattern", type=PATTERN, help="Do not run the tasks that match; they succeed."),
-        switch("--show-dagrun", help="Print the run's graph (DOT) afterwards, on stderr."),
-        argument("--save-dagrun", type=FILE, help="Save the run's graph: .svg, .dot, .png, .pdf."),
+        argument("--mark-success-pattern", type=PATTERN, help="Do not run matching tasks; mark them success."),
+        switch("--show-dagrun", help="Print the run's graph in DOT to stderr."),
+        argument("--save-dagrun", type=FILE, help="Write the run's graph: .svg, .dot, .png, .pdf."),
         BUNDLE,
         run=test,
     ),
-    declared(
+    terminal_command(
         "dags trigger",
-        switch("--no-replace-microseconds", help="Accepted: microseconds are always kept."),
+        switch("--no-replace-microseconds", help="Ignored: microseconds are always kept."),
         OUTPUT,
         SUBDIR,
         show=_show_triggered,
     ),
     DAGS_BACKFILL,
     *check_files.COMMANDS,
-    declared("dags clear", YES),
-    declared(
+    terminal_command("dags clear", YES),
+    terminal_command(
         "dags list-runs",
-        argument("--state", choices=("queued", *ENDED), help="Only runs in this state."),
-        switch("--no-backfill", help="Leave out runs of backfills."),
-        START,
-        END,
+        argument("--state", choices=("queued", "running", "success", "failed"), help="Only runs in this state."),
+        switch("--no-backfill", help="Exclude runs of backfills."),
+        START_DATE,
+        END_DATE,
         OUTPUT,
         run=list_runs,
     ),
     Command(
         name="dags list-jobs",
-        help="The processes of nbflow.",
+        help="List the processes of nbflow, newest first.",
         run=list_jobs,
         arguments=(
             OUTPUT,
-            argument("--state", choices=ENDED, help="Only those that run, ended, or were lost."),
-            argument("--limit", type=WHOLE, default=100, help="At most so many (100)."),
+            JOB_STATE,
+            JOB_LIMIT,
         ),
     ),
-    declared(
+    terminal_command(
         "dags next-execution",
-        argument("-o", "--output", choices=FORMS, help="Form of the output (bare dates)."),
+        argument("-o", "--output", choices=FORMATS, help="Output format (default: dates)."),
         SUBDIR,
         BUNDLE,
         run=next_execution,
     ),
     Command(
         name="dags state",
-        help="The state of a run.",
+        help="Show the state of a run.",
         run=state,
         arguments=(DAG_ID, RUN_ID, SUBDIR, BUNDLE),
     ),
-    declared("dags pause", YES, OUTPUT, SUBDIR_ONLY),
-    declared("dags unpause", YES, OUTPUT, SUBDIR_ONLY),
-    declared("dags delete", YES, show=_show_deleted),
+    terminal_command("dags pause", YES, OUTPUT, SUBDIR_ONLY),
+    terminal_command("dags unpause", YES, OUTPUT, SUBDIR_ONLY),
+    terminal_command("dags delete", YES, show=_show_deleted),
 )

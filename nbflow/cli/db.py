@@ -1,4 +1,4 @@
-"""db: the metastore's tables, and the key of its secrets."""
+"""db: create, migrate, check and reset the metastore."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 from nbflow.arguments import INTEGER, NUMBER, argument, switch
 from nbflow.cli import output
 from nbflow.cli.db_archives import ARCHIVE_COMMANDS
-from nbflow.cli.declaring import YES, Command, declared
+from nbflow.cli.declaring import YES, Command, terminal_command
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.errors import NbflowError, StoreError
 from nbflow.store.base import Store
@@ -16,7 +16,7 @@ from nbflow.way_out import STOP_SCHEDULER
 
 
 def _store(call: Call) -> Store:
-    """The metastore as it is: nothing is migrated or checked."""
+    """The metastore without migrating or checking it."""
     from nbflow.app import App
 
     return call._open.enter_context(App.open(environ=call.environ, settings=call.settings, migrate=False)).store
@@ -45,12 +45,12 @@ def downgrade(call: Call) -> int:
 
     store, target = _store(call), call.args.to_revision
     if target is None:
-        raise UsageError("nbflow db downgrade: to which revision?", hint="Say -r REVISION; base removes all tables.")
-    _refuse_beside_scheduler(call, store)
-    if not call.sure(f"Take the tables of {store.url} back to revision {target}? What is newer in them is lost."):
+        raise UsageError("nbflow db downgrade: no revision.", hint="Pass -r REVISION; base removes all tables.")
+    _refuse_while_scheduler_runs(call, store)
+    if not call.confirm(f"Downgrade the tables of {store.url} to revision {target}? Newer columns are lost."):
         return 1
     downgrade_tables(store, target)
-    print(f"The tables of {store.url} have revision {target}.")
+    print(f"The tables of {store.url} are at revision {target}.")
     return 0
 
 
@@ -59,20 +59,20 @@ def check(call: Call) -> None:
 
     args = call.args
     store = _store(call)
-    for left in range(args.retry, -1, -1):
+    for remaining in range(args.retry, -1, -1):
         try:
             store.check()
             break
-        except StoreError as fault:
-            if left == 0:
+        except StoreError as error:
+            if remaining == 0:
                 raise
-            output.say(f"{fault} Trying again in {args.retry_delay:g} s.")
+            output.note(f"{error} Retrying in {args.retry_delay:g} s.")
             time.sleep(args.retry_delay)
     print(f"{store.url} is reachable and its tables are up to date.")
 
 
 def check_migrations(call: Call) -> None:
-    """Wait until another process has migrated."""
+    """Wait until another process has migrated the tables."""
     call.args.retry, call.args.retry_delay = int(call.args.migration_wait_timeout), 1.0
     check(call)
 
@@ -81,32 +81,32 @@ def reset(call: Call) -> int:
     from nbflow.services.maintenance import empty
 
     store = _store(call)
-    _refuse_beside_scheduler(call, store)
-    if not call.sure(f"Delete everything in {store.url}?"):
+    _refuse_while_scheduler_runs(call, store)
+    if not call.confirm(f"Delete everything in {store.url}?"):
         return 1
     empty(store, make_again=not call.args.skip_init)
     print(f"{store.url} is empty{'' if call.args.skip_init else ' and ready'}.")
     return 0
 
 
-def _refuse_beside_scheduler(call: Call, store: Store) -> None:
+def _refuse_while_scheduler_runs(call: Call, store: Store) -> None:
     from nbflow.clock import SystemClock
     from nbflow.services.schedulers import living
 
     try:
         store.check()
     except StoreError:
-        return  # no tables, so no scheduler on them
+        return  # without tables there is no scheduler
     if running := living(store, call.settings, SystemClock().now()):
         raise NbflowError(
             f"A scheduler is running on {store.url} (pid {running[0].pid} on {running[0].hostname}).",
-            hint=f"End it first: {STOP_SCHEDULER}.",
+            hint=f"Stop it first with: {STOP_SCHEDULER}",
             ways=(STOP_SCHEDULER,),
         )
 
 
 def shell(call: Call) -> int:
-    """Open the database's own shell. A password goes by the environment, never by the command line."""
+    """Replace this process with sqlite3 or psql. The password is passed in the environment, not on the command line."""
     from sqlalchemy import make_url
 
     url = make_url(call.settings.database.sql_alchemy_conn)
@@ -124,35 +124,41 @@ def shell(call: Call) -> int:
         if url.password:
             environ["PGPASSWORD"] = str(url.password)
     else:
-        raise NbflowError(f"There is no shell for {url.get_backend_name()}.")
+        raise NbflowError(f"No database shell for {url.get_backend_name()}.")
     program = shutil.which(words[0])
     if program is None:
-        raise NbflowError(f"{words[0]} is not installed.", hint=f"It opens {call.settings.home}'s metastore.")
+        raise NbflowError(f"{words[0]} is not installed.", hint="Install it to use nbflow db shell.")
     os.execve(program, words, environ)
 
 
 _REVISIONS = (
-    argument("-r", "--to-revision", metavar="REVISION", help="Which revision of the tables."),
-    argument("--from-revision", metavar="REVISION", help="Accepted: the tables know their revision."),
+    argument("-r", "--to-revision", metavar="REVISION", help="Target revision; base removes all tables."),
+    argument("--from-revision", metavar="REVISION", help="Ignored: the tables store their revision."),
 )
 
 COMMANDS = (
-    Command(name="db init", help="Make the home, its settings file and the tables.", run=init),
+    Command(name="db init", help="Create the home, its settings file and the tables.", run=init),
     Command(
         name="db migrate",
         aliases=("db upgrade",),
-        help="Make the tables, or bring them up to date.",
+        help="Create or migrate the tables.",
         run=migrate,
-        arguments=(switch("-m", "--use-migration-files", help="Accepted: migrations are always used."),),
+        arguments=(switch("-m", "--use-migration-files", help="Ignored: migrations are always used."),),
     ),
-    Command(name="db downgrade", help="Take the tables back.", run=downgrade, arguments=(*_REVISIONS, YES)),
+    Command(name="db downgrade", help="Downgrade the tables.", run=downgrade, arguments=(*_REVISIONS, YES)),
     Command(
         name="db check",
-        help="Whether the metastore answers and its tables are up to date.",
+        help="Check that the metastore is reachable and its tables are up to date.",
         run=check,
         arguments=(
-            argument("--retry", type=INTEGER, default=0, help="Try again so often."),
-            argument("--retry-delay", type=NUMBER, default=1.0, metavar="SECONDS", help="And wait so long in between."),
+            argument("--retry", type=INTEGER, default=0, help="Number of retries (default: 0)."),
+            argument(
+                "--retry-delay",
+                type=NUMBER,
+                default=1.0,
+                metavar="SECONDS",
+                help="Seconds between retries (default: 1).",
+            ),
         ),
     ),
     Command(
@@ -161,21 +167,26 @@ COMMANDS = (
         run=check_migrations,
         arguments=(
             argument(
-                "-t", "--migration-wait-timeout", type=NUMBER, default=60, metavar="SECONDS", help="For so long (60)."
+                "-t",
+                "--migration-wait-timeout",
+                type=NUMBER,
+                default=60,
+                metavar="SECONDS",
+                help="Seconds to wait (default: 60).",
             ),
         ),
     ),
     Command(
         name="db reset",
-        help="Delete everything in the metastore.",
+        help="Delete all data of the metastore.",
         run=reset,
         arguments=(
             YES,
-            switch("-s", "--skip-init", help="Do not make the tables again."),
-            switch("-m", "--use-migration-files", help="Accepted: migrations are always used."),
+            switch("-s", "--skip-init", help="Do not create the tables again."),
+            switch("-m", "--use-migration-files", help="Ignored: migrations are always used."),
         ),
     ),
     *ARCHIVE_COMMANDS,
-    Command(name="db shell", help="The database's own shell.", run=shell),
-    declared("rotate-fernet-key"),
+    Command(name="db shell", help="Open sqlite3 or psql on the metastore.", run=shell),
+    terminal_command("rotate-fernet-key"),
 )

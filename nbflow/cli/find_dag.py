@@ -1,8 +1,8 @@
 """Where a command finds its DAG: in a file that it loads itself, in the metastore, or in the DAGs folder.
 
-With ``-S FILE`` the file is loaded in this process and nothing else is needed. Without it the metastore is asked, which
-the scheduler keeps like the DAGs folder. A DAG that the metastore does not know (no scheduler has seen its file yet) is
-looked for in the folder, and the user is told.
+With ``-S FILE`` the file is loaded in this process and nothing else is needed. Without it the DAG is read from the
+metastore, which the scheduler keeps up to date with the DAGs folder. A DAG that is not in the metastore, since no
+scheduler has parsed its file yet, is loaded from the folder, with a note to the user.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 class BrokenFile(NbflowError):
-    """A DAG file does not import; the message names the first fault's place."""
+    """A DAG file has import errors; the message states the first one with its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """A DAG as a command has found it. ``version`` is None for one that was loaded here."""
+class FoundDag:
+    """A DAG as data. ``version`` is None if the DAG was loaded from its file by this process."""
 
     spec: DagSpec
     fileloc: str
@@ -44,7 +44,7 @@ class Known:
 
 
 def load(call: Call, path: str | os.PathLike[str], *, keep_imports: bool = False) -> Loaded:
-    """Run one DAG file in this process, its questions for variables and connections answered."""
+    """Load a DAG file in this process, with access to variables and connections."""
     from nbflow.sources.loading import load_source
 
     app = call.app
@@ -55,7 +55,7 @@ def load(call: Call, path: str | os.PathLike[str], *, keep_imports: bool = False
 
 
 def files_of(call: Call, subdir: str | None) -> list[str]:
-    """The files that ``-S`` names: itself, or those in the folder; without it those of the DAGs folder."""
+    """The file ``subdir``, or the DAG files in that folder; None: those in the DAGs folder."""
     from nbflow.sources.discovery import find_dag_files
 
     syntax = call.settings.core.dag_ignore_file_syntax
@@ -73,12 +73,12 @@ def files_of(call: Call, subdir: str | None) -> list[str]:
 
 
 def load_all(call: Call, subdir: str | None) -> Iterator[Loaded]:
-    """Load the files that ``-S`` names, or the DAGs folder."""
+    """Load the DAG files of ``subdir``; None: of the DAGs folder."""
     return (load(call, path) for path in dag_files_of(call, subdir))
 
 
 def dag_files_of(call: Call, subdir: str | None) -> list[str]:
-    """As :func:`files_of`; of a folder only those that may define DAGs."""
+    """The files of :func:`files_of`, without those in a folder that cannot define DAGs."""
     from nbflow.sources.discovery import is_dag_file
 
     named = subdir is not None and not Path(subdir).is_dir()
@@ -104,13 +104,13 @@ def dag_of(call: Call, dag_id: str, subdir: str | None) -> tuple[DAG, Loaded]:
             if dag.dag_id == dag_id:
                 return dag, loaded
         named = [error for error in loaded.import_errors if error.dag_id in (None, dag_id)]
-        if named and (subdir is not None or version is not None or names(path, dag_id)):
+        if named and (subdir is not None or version is not None or mentions(path, dag_id)):
             raise BrokenFile(f"{error_lines(loaded.path, named)[0]}")
     raise _not_found(call, dag_id, subdir)
 
 
 def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[str, DagVersion | None]]:
-    """(path, None) of files as they are on disk, most likely first; (path, version) of a version without its file."""
+    """(path, None) for files on disk, most likely first; (path, version) for a version whose file is gone."""
     if subdir is not None:
         yield from ((path, None) for path in files_of(call, subdir))
         return
@@ -122,7 +122,7 @@ def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[s
         yield version.fileloc, version
         return
     paths = files_of(call, None)
-    yield from ((path, None) for path in sorted(paths, key=lambda path: not names(path, dag_id)))
+    yield from ((path, None) for path in sorted(paths, key=lambda path: not mentions(path, dag_id)))
 
 
 def _load_version(call: Call, version: DagVersion) -> Loaded:
@@ -130,8 +130,8 @@ def _load_version(call: Call, version: DagVersion) -> Loaded:
         return call.app.load_version(version, keep_imports=True).loaded
 
 
-def names(path: str, dag_id: str) -> bool:
-    """Whether a file's text holds the id."""
+def mentions(path: str, dag_id: str) -> bool:
+    """Whether the text of a file contains the id."""
     try:
         return dag_id in Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -150,62 +150,63 @@ def _not_found(call: Call, dag_id: str, subdir: str | None) -> DagNotFound:
 # -------------------------------------------------------------------------------------------------------- as data
 
 
-def known(call: Call, dag_id: str, subdir: str | None) -> Known:
-    """The DAG as data, for commands that only look."""
+def find(call: Call, dag_id: str, subdir: str | None) -> FoundDag:
+    """The DAG as data, for read-only commands."""
     if subdir is None:
         version = call.app.store.version(dag_id)
         if version is not None:
-            return Known(spec=version.spec, fileloc=version.fileloc, version=version)
+            return FoundDag(spec=version.spec, fileloc=version.fileloc, version=version)
     _, loaded = dag_of(call, dag_id, subdir)
     if subdir is None:
-        output.say(f"The metastore does not know {dag_id} yet; it was read from {loaded.path}.")
-    return Known(spec=loaded.specs[dag_id], fileloc=loaded.path)
+        output.note(f"DAG {dag_id} is not in the metastore yet; it was loaded from {loaded.path}.")
+    return FoundDag(spec=loaded.specs[dag_id], fileloc=loaded.path)
 
 
-def say_unread(call: Call) -> None:
-    """A note where a listing of the metastore cannot hold what is in the DAGs folder."""
+def note_unread_files(call: Call) -> None:
+    """Print a note if a listing of the metastore lacks DAG files that nothing has parsed yet."""
     if unread := unread_files(call):
-        files = "1 file" if len(unread) == 1 else f"{len(unread)} files"
-        output.say(
-            f"Not yet read in {call.settings.core.dags_folder}: {files}, as no scheduler is running. "
-            f"Start one with {START_SCHEDULER}, or list them with --local."
+        files = "1 new file" if len(unread) == 1 else f"{len(unread)} new files"
+        output.note(
+            f"No scheduler is running, so nothing has parsed {files} in {call.settings.core.dags_folder}. "
+            f"Start one with: {START_SCHEDULER}. Or add --local."
         )
 
 
 def unread_files(call: Call) -> list[str]:
-    """Files of the DAGs folder of which the metastore knows nothing, while no scheduler is there to read them."""
+    """DAG files that no scheduler has parsed yet; empty while one is running."""
     from nbflow.services.schedulers import living
     from nbflow.sources.discovery import is_dag_file
 
     store = call.app.store
     if living(store, call.settings, call.now()):
         return []
-    read = {row.fileloc for row in store.dags(include_stale=True)} | {fault.fileloc for fault in store.import_errors()}
-    return [path for path in files_of(call, None) if path not in read and is_dag_file(path)]
+    parsed = {row.fileloc for row in store.dags(include_stale=True)}
+    parsed |= {error.fileloc for error in store.import_errors()}
+    return [path for path in files_of(call, None) if path not in parsed and is_dag_file(path)]
 
 
 # ---------------------------------------------------------------------------------------------- into the metastore
 
 
-def stored(call: Call, dag_id: str, subdir: str | None) -> DagVersion:
-    """The version of the DAG to act on. With ``-S`` the file is stored as a version for its own runs (the schedule
-    goes on with the DAGs folder); a DAG that the metastore does not know is read from the folder first."""
+def stored_version(call: Call, dag_id: str, subdir: str | None) -> DagVersion:
+    """The version of the DAG to act on. With ``-S`` the file is stored as a version for this run only; the schedule
+    continues with the DAGs folder. A DAG that is not in the metastore is loaded from the folder first."""
     store = call.app.store
     if subdir is not None:
         return _store_file(call, dag_id, subdir)
     version = store.version(dag_id)
     if version is None:
         _, loaded = dag_of(call, dag_id, None)
-        output.say(f"The metastore did not know {dag_id} yet; reading {loaded.path}.")
+        output.note(f"DAG {dag_id} was not in the metastore yet; it was loaded from {loaded.path}.")
         version = store.version(dag_id) or register(call, loaded, [dag_id])[0]
     return version
 
 
-def follow(call: Call, dag_id: str) -> bool:
-    """Let the schedule follow a DAG that so far had runs of its own only (``dags test``, ``trigger -S``), if a file of
-    the DAGs folder defines it."""
+def schedule_from_folder(call: Call, dag_id: str) -> bool:
+    """Schedule a DAG that was registered only for single runs (``dags test``, ``trigger -S``), if a file in the DAGs
+    folder defines it."""
     for path in files_of(call, None):
-        if names(path, dag_id):
+        if mentions(path, dag_id):
             loaded = load(call, path)
             if dag_id in loaded.specs:
                 register(call, loaded, [dag_id])
@@ -215,24 +216,24 @@ def follow(call: Call, dag_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FolderDags:
-    """DAGs for commands: of the metastore, else of the DAGs folder."""
+    """The DAGs of the metastore, then of the DAGs folder."""
 
     call: Call
 
     def version(self, dag_id: str) -> DagVersion:
-        return stored(self.call, dag_id, getattr(self.call.args, "subdir", None))
+        return stored_version(self.call, dag_id, getattr(self.call.args, "subdir", None))
 
     def operations_on(self, version: DagVersion) -> Operations:
         return self.call.operations
 
     def scheduled(self, dag_id: str) -> DagRow:
         store = self.call.app.store
-        stored(self.call, dag_id, None)
-        row = store.dag(dag_id) or (follow(self.call, dag_id) and store.dag(dag_id))
+        stored_version(self.call, dag_id, None)
+        row = store.dag(dag_id) or (schedule_from_folder(self.call, dag_id) and store.dag(dag_id))
         if not row:
             raise NbflowError(
-                f"Nothing schedules DAG {dag_id}: it was registered for its own runs only.",
-                hint="Save it in the DAGs folder.",
+                f"DAG {dag_id} is not scheduled: it was registered only for single runs.",
+                hint="Save its file in the DAGs folder.",
             )
         return row
 
@@ -247,7 +248,7 @@ def _store_file(call: Call, dag_id: str, subdir: str) -> DagVersion:
 
 
 def register(call: Call, loaded: Loaded, dag_ids: Sequence[str]) -> list[DagVersion]:
-    """Let the schedule follow DAGs of a file in the DAGs folder, as the DAG processor does when it first sees it."""
+    """Register and schedule DAGs of a file in the DAGs folder, as the DAG processor does for a new file."""
     from nbflow.services.registration import follow_file
     from nbflow.store.base import DagVersion
 

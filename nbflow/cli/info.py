@@ -56,16 +56,16 @@ def cheat_sheet(call: Call) -> None:
 
 
 COMMANDS = (
-    Command(name="version", help="The version.", run=version),
+    Command(name="version", help="Show the version.", run=version),
     Command(
         name="info",
-        help="What is installed, and where things are.",
+        help="Show installed versions and paths.",
         run=info,
         arguments=(
             OUTPUT,
-            switch("--anonymize", help="Leave the home folder's name out."),
-            switch("--file-io", help="Accepted for Airflow's sake; nothing is uploaded anywhere."),
+            switch("--anonymize", help="Replace the user's home folder by ~."),
+            switch("--file-io", help="Ignored: nothing is uploaded."),
         ),
     ),
-    Command(name="cheat-sheet", help="Every command with a line of help.", run=cheat_sheet, arguments=(OUTPUT,)),
+    Command(name="cheat-sheet", help="List every command with its help.", run=cheat_sheet, arguments=(OUTPUT,)),
 )

@@ -1,4 +1,4 @@
-"""One call of a command: its parsed arguments, and what it may use of nbflow, made when it is asked for."""
+"""One call of a command: its parsed arguments, and the settings, app and context, which are created on first use."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ V = TypeVar("V", bound="View")
 
 
 class Call:
-    """See the head of this module. Closed by ``main``."""
+    """A call of a terminal command. ``main`` closes it."""
 
     def __init__(self, args: Values, environ: Mapping[str, str]) -> None:
         self.args, self.environ = args, environ
         self._open = ExitStack()
 
     def close(self) -> None:
-        """Let go of what was opened."""
+        """Close the app."""
         self._open.close()
 
     # --- nbflow
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings of NBFLOW_HOME; the same as the App's."""
+        """The settings of NBFLOW_HOME, which the app uses too."""
         from nbflow.config import Settings
 
         return Settings.load(self.environ)
 
     @cached_property
     def app(self) -> App:
-        """NBFLOW_HOME, opened; its tables are made or brought up to date (of Postgres only checked)."""
+        """The app of NBFLOW_HOME. Opening it migrates the tables on SQLite and checks them on Postgres."""
         from nbflow.app import App
 
         return self._open.enter_context(App.open(environ=self.environ, settings=self.settings))
 
     @cached_property
     def operations(self) -> Operations:
-        """All that may be asked, in the name of the user at the terminal."""
+        """Operations with the user of the terminal as the actor."""
         return self.app.operations(self.actor)
 
     @cached_property
     def context(self) -> Context:
-        """What a command may use, in a terminal."""
+        """The context of declared commands, for a terminal."""
         from nbflow.cli.find_dag import FolderDags
         from nbflow.commands.context import Context
         from nbflow.commands.way_out import Surface
@@ -67,7 +67,7 @@ class Call:
 
     @property
     def zone(self) -> tzinfo:
-        """Of dates that name none."""
+        """Time zone of dates without one."""
         from zoneinfo import ZoneInfo
 
         name = self.settings.core.default_timezone
@@ -75,7 +75,7 @@ class Call:
 
     @property
     def actor(self) -> str:
-        """Who stands in the history."""
+        """The actor in the event history and audit log."""
         import getpass
 
         try:
@@ -84,11 +84,11 @@ class Call:
             return f"user:{os.getuid()}"
 
     def now(self) -> datetime:
-        """The time by the App's clock."""
+        """The time of the app's clock."""
         return self.app.clock.now()
 
     def fetch(self, query: Query[V]) -> V:
-        """The view that a query selects, now."""
+        """The current view of a query."""
         from nbflow.views import fetch
 
         return fetch(self.app.store, query, self.now(), self.settings)
@@ -96,28 +96,28 @@ class Call:
     # --- arguments
 
     def date(self, text: str | None) -> datetime | None:
-        """A date as typed, in the default time zone where it names none."""
+        """Parse a date; without a time zone it is in the default one. Raises UsageError."""
         return self.context.date(text)
 
-    def sure(self, question: str) -> bool:
-        """Whether the user wants it: ``-y``, or a yes at the prompt. With no terminal to ask, it is a usage error."""
+    def confirm(self, question: str) -> bool:
+        """Whether ``-y`` is given or the user answers yes. Raises UsageError if stdin is not a terminal."""
         if self.args.yes:
             return True
         if not sys.stdin.isatty():
-            raise UsageError(f"{question} There is no terminal to ask.", hint="Say so with -y.")
+            raise UsageError(f"{question} Standard input is not a terminal.", hint="Confirm with -y.")
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
-        agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
-        if not agreed:
-            output.say("Nothing was changed.")
-        return agreed
+        confirmed = sys.stdin.readline().strip().lower() in ("y", "yes")
+        if not confirmed:
+            output.note("Nothing was changed.")
+        return confirmed
 
     # --- results
 
     def show(self, rows: Iterable[output.Row], *, empty: str = "Nothing to show.", columns: Iterable[str] = ()) -> None:
-        """Print a listing in the form asked for."""
+        """Print a listing in the format of ``--output``."""
         output.show(rows, self.args.output, empty=empty, columns=tuple(columns))
 
     def show_one(self, row: output.Row) -> None:
-        """Print one object in the form asked for."""
+        """Print one object in the format of ``--output``."""
         output.show_one(row, self.args.output)

@@ -1,4 +1,4 @@
-"""lab: JupyterLab with a scheduler beside it."""
+"""lab: JupyterLab and a scheduler."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def lab(call: Call) -> int:
     prepare_home(call.settings)
     started = []
     if schedulers.find(call.app) is not None:
-        output.say("A scheduler runs already; it stays when JupyterLab ends.")
+        output.note("A scheduler is already running; it continues when JupyterLab ends.")
     else:
         started = [schedulers.start(call.app)]
-        output.say(f"nbflow scheduler runs (pid {started[0].pid}); its log is {schedulers.log_path(call.settings)}.")
+        output.note(f"Started the scheduler (pid {started[0].pid}). Log: {schedulers.log_path(call.settings)}")
     words = [sys.executable, "-m", "jupyter", "lab"]
     words += ["--no-browser"] if args.no_browser else []
     words += [f"--port={args.port}"] if args.port is not None else []
     environ = {**call.environ, "NBFLOW_HOME": str(call.settings.home)}
     try:
-        return _until_it_ends(subprocess.Popen([*words, *args.jupyter], env=environ))
+        return _wait_for(subprocess.Popen([*words, *args.jupyter], env=environ))
     finally:
         schedulers.end(started, call.settings)
 
 
-def _until_it_ends(jupyter: subprocess.Popen[bytes]) -> int:
-    """Wait for JupyterLab. A Ctrl-C reaches it too, and it asks whether it is meant; a SIGTERM is passed on."""
+def _wait_for(jupyter: subprocess.Popen[bytes]) -> int:
+    """Wait until JupyterLab ends. Ctrl-C reaches JupyterLab too, which asks for confirmation; SIGTERM is passed on."""
     before = {
         signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: jupyter.terminate()),
@@ -54,12 +54,12 @@ def _until_it_ends(jupyter: subprocess.Popen[bytes]) -> int:
 COMMANDS = (
     Command(
         name="lab",
-        help="JupyterLab with a scheduler beside it; both end together.",
+        help="Run JupyterLab and a scheduler; the scheduler stops with JupyterLab.",
         run=lab,
         arguments=(
-            argument("--port", type=INTEGER, help="Port of JupyterLab."),
-            switch("--no-browser", help="Open no browser."),
-            argument("jupyter", repeated=True, metavar="-- ARGUMENT", help="What else JupyterLab is to be told."),
+            argument("--port", type=INTEGER, help="Port of JupyterLab (default: 8888)."),
+            switch("--no-browser", help="Do not open a browser."),
+            argument("jupyter", repeated=True, metavar="-- ARGUMENT", help="Arguments passed to JupyterLab."),
         ),
     ),
 )

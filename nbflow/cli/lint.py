@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nbflow.arguments import FILE, argument
 from nbflow.cli import find_dag
-from nbflow.cli.declaring import FORMS, Command
+from nbflow.cli.declaring import FORMATS, Command
 from nbflow.cli.invocation import Call
 from nbflow.errors import NbflowError
 
@@ -15,7 +15,7 @@ def lint(call: Call) -> int:
     places = call.args.file or [None]
     files = load_files(call, [path for place in places for path in find_dag.dag_files_of(call, place)])
     if not files:
-        raise NbflowError(f"There are no DAG files in {', '.join(map(str, call.args.file)) or _folder(call)}.")
+        raise NbflowError(f"No DAG files in {', '.join(map(str, call.args.file)) or _folder(call)}.")
     return check_files(call, files, call.args.output)
 
 
@@ -26,11 +26,13 @@ def _folder(call: Call) -> str:
 COMMANDS = (
     Command(
         name="lint",
-        help="Check all DAG files, or those named; exit code 1 if anything is wrong.",
+        help="Check DAG files; exit code 1 if there are errors.",
         run=lint,
         arguments=(
-            argument("file", repeated=True, type=FILE, metavar="FILE", help="Files or folders (the DAGs folder)."),
-            argument("-o", "--output", choices=FORMS, help="Form of the output (lines)."),
+            argument(
+                "file", repeated=True, type=FILE, metavar="FILE", help="Files or folders (default: the DAGs folder)."
+            ),
+            argument("-o", "--output", choices=FORMATS, help="Output format (default: lines)."),
         ),
     ),
 )

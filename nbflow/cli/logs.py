@@ -1,4 +1,4 @@
-"""logs: the log of a try of a task, as it was written, or as it is being written."""
+"""logs: show or follow the log of a task's try."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nbflow.arguments import argument
 from nbflow.cli import output
-from nbflow.cli.declaring import declared
+from nbflow.cli.declaring import terminal_command
 from nbflow.cli.invocation import Call, UsageError
 
 if TYPE_CHECKING:
@@ -21,27 +21,27 @@ INTERRUPTED = 130
 
 
 def logs(call: Call) -> int:
-    """Print the lines on stdout and say on stderr whose they are. The exit code is 1 if there is no line; of a log that
-    is followed it is 0."""
+    """Print the lines to stdout and their task instance to stderr. The exit code is 1 without lines, but 0 with
+    ``--follow``."""
     from nbflow.views.task_log import TaskLogQuery, find_logged, has_no_logs
 
     args = call.args
     if args.follow and args.output != "text":
-        raise UsageError("nbflow logs: a log that is followed is printed as text.", hint="Leave out -f or -o.")
-    task, which = call.context.task_or_run(args.dag_id, args.task_id, args.run)
-    run = call.operations.find_run(args.dag_id, which)
+        raise UsageError("nbflow logs: --follow prints text only.", hint="Omit -f or -o.")
+    task, run_id = call.context.task_or_run(args.dag_id, args.task_id, args.run)
+    run = call.operations.find_run(args.dag_id, run_id)
     if args.follow and not has_no_logs(run):
         try:
             return _follow(call, run, task)
-        except KeyboardInterrupt:  # the usual way to stop following is no failure to be told
+        except KeyboardInterrupt:  # the usual way to stop following a log, so no error
             return INTERRUPTED
     key = find_logged(call.app.store, run, task)
     query = TaskLogQuery(**run.key._asdict(), **key._asdict(), try_number=args.try_number, search=args.search)
     view = call.fetch(query)
     if view.lines:
-        output.say(f"{view.title}, its last {len(view.lines):,} lines" if view.dropped else view.title)
+        output.note(f"{view.title}, its last {len(view.lines):,} lines" if view.dropped else view.title)
     else:
-        output.say(f"{view.title}: {view.empty} {_why(call, run, key)}".rstrip())
+        output.note(f"{view.title}: {view.empty} {_wait_reason(call, run, key)}".rstrip())
     if args.output == "text":
         for line in view.lines:
             print(output.harmless(line.text))
@@ -61,8 +61,8 @@ def _follow(call: Call, run: Run, task: str | None) -> int:
 
     app = call.app
     query = find_followed(app.store, run, task, call.args.try_number)
-    title, why = title_of(run.run_id, query.key, query.try_number), _why(call, run, query.key)
-    output.say(f"{title}: {why}" if why else title)
+    title, reason = title_of(run.run_id, query.key, query.try_number), _wait_reason(call, run, query.key)
+    output.note(f"{title}: {reason}" if reason else title)
     zone = zone_of(version_of(app.store, run.dag_id, run.version).spec)
     feed = Feed(app.store, app.clock, partial(fetch, settings=call.settings))
     with contextlib.closing(feed):
@@ -71,8 +71,8 @@ def _follow(call: Call, run: Run, task: str | None) -> int:
     return 0
 
 
-def _why(call: Call, run: Run, key: TaskKey) -> str:
-    """What the task waits for before it runs; empty if it runs or has ended."""
+def _wait_reason(call: Call, run: Run, key: TaskKey) -> str:
+    """Why the task waits; empty if it runs or has ended."""
     from nbflow.views.why_task import WhyTaskQuery
 
     view = call.fetch(WhyTaskQuery(**run.key._asdict(), **key._asdict()))
@@ -80,18 +80,18 @@ def _why(call: Call, run: Run, key: TaskKey) -> str:
 
 
 def _check_reader() -> None:
-    """Raises BrokenPipeError where nobody reads stdout any more: of a task that prints nothing no print would tell."""
+    """Raise BrokenPipeError if the reader of stdout has gone; without new lines no ``print`` would raise it."""
     try:
         number = sys.stdout.fileno()
-    except (OSError, ValueError):  # a stdout that is no file
+    except (OSError, ValueError):  # stdout is not a file
         return
     poll = select.poll()
-    poll.register(number, 0)  # errors are told unasked
+    poll.register(number, 0)  # poll reports errors without being asked for them
     if poll.poll(0):
         raise BrokenPipeError
 
 
 OUTPUT = argument(
-    "-o", "--output", choices=("text", "json", "yaml", "plain"), default="text", help="Form of the lines (text)."
+    "-o", "--output", choices=("text", "json", "yaml", "plain"), default="text", help="Output format (default: text)."
 )
-COMMANDS = (declared("logs", OUTPUT, run=logs, epilog="Exit code 1 if there is no line."),)
+COMMANDS = (terminal_command("logs", OUTPUT, run=logs, epilog="Exit code 1 if there are no lines."),)

@@ -115,7 +115,7 @@ def coloured(text: str, colour: str, stream: TextIO | None = None) -> str:
     return f"{colour}{text}{OFF}" if wanted else text
 
 
-def say(text: str) -> None:
+def note(text: str) -> None:
     """A note for people, on stderr."""
     print(coloured(harmless(text), DIM), file=sys.stderr)
 
@@ -125,7 +125,7 @@ def warn(text: str) -> None:
     print(coloured(harmless(text), YELLOW), file=sys.stderr)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """An error, as one line in red on stderr."""
     line = " ".join(harmless(text).split())
     print(coloured(line if line.startswith("nbflow ") else f"nbflow: {line}", RED), file=sys.stderr)

@@ -1,11 +1,11 @@
-"""pools: how many slots there are for what must not run too often at once."""
+"""pools: list, get, set, delete, import, export."""
 
 from __future__ import annotations
 
 import json
 
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, declared
+from nbflow.cli.declaring import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
 from nbflow.commands.pools import pool_row
@@ -32,11 +32,11 @@ def export(call: Call) -> None:
         for pool in call.app.store.pools()
     }
     if write_private_text(call.args.file, json.dumps(pools, indent=4) + "\n"):
-        output.say(f"{len(pools)} pools were written to {call.args.file}.")
+        output.note(f"{len(pools)} pools were written to {call.args.file}.")
 
 
 COMMANDS = (
-    declared("pools list", OUTPUT, run=list_pools),
-    declared("pools get", OUTPUT, run=get),
-    declared("pools export", run=export),
+    terminal_command("pools list", OUTPUT, run=list_pools),
+    terminal_command("pools get", OUTPUT, run=get),
+    terminal_command("pools export", run=export),
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from nbflow.arguments import FILE, NUMBER, WHOLE, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import OUTPUT, Command, declared
+from nbflow.cli.declaring import OUTPUT, Command, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.errors import NbflowError
 from nbflow.way_out import START_SCHEDULER, way
@@ -22,7 +22,7 @@ from nbflow.way_out import START_SCHEDULER, way
 def scheduler(call: Call) -> int:
     if call.args.daemon:
         return _in_background(call)
-    _serve(call, hello=lambda: None)
+    _serve(call, on_ready=lambda: None)
     return 0
 
 
@@ -32,22 +32,22 @@ def standalone(call: Call) -> int:
     prepare_home(call.settings)
     settings = call.settings
 
-    def hello() -> None:
+    def print_next_steps() -> None:
         dags = call.app.store.dags()
         paused = [row.dag_id for row in dags if row.paused]
-        output.say(f"Home        {settings.home}")
-        output.say(f"DAG files   {settings.core.dags_folder}: {len(dags)} DAGs, {len(paused)} of them paused")
-        for fault in call.app.store.import_errors():
-            output.warn(f"{find_dag.place_of(fault.fileloc, fault.line, fault.cell)}: {fault.error}")
+        output.note(f"Home        {settings.home}")
+        output.note(f"DAG files   {settings.core.dags_folder}: {len(dags)} DAGs, {len(paused)} paused")
+        for error in call.app.store.import_errors():
+            output.warn(f"{find_dag.place_of(error.fileloc, error.line, error.cell)}: {error.error}")
         if paused:
-            output.say(f"Go on with  {way('dags unpause', paused[0])}")
-        output.say("In a notebook: %load_ext nbflow. End with Ctrl-C.")
+            output.note(f"Next        {way('dags unpause', paused[0])}")
+        output.note("Notebooks   %load_ext nbflow\nStop with Ctrl-C.")
 
-    _serve(call, hello=hello)
+    _serve(call, on_ready=print_next_steps)
     return 0
 
 
-def _serve(call: Call, *, hello: Any) -> None:
+def _serve(call: Call, *, on_ready: Any) -> None:
     from nbflow.cli.run_here import level_of, logging_to_stderr
     from nbflow.services.scheduler_daemon import serve
 
@@ -56,16 +56,16 @@ def _serve(call: Call, *, hello: Any) -> None:
 
         def ready() -> None:
             write_pid()
-            output.say(f"nbflow scheduler is ready (pid {os.getpid()}, {settings.core.executor}).")
-            hello()
+            output.note(f"nbflow scheduler is ready (pid {os.getpid()}, {settings.core.executor}).")
+            on_ready()
 
         serve(call.app, idle_minutes=args.idle_exit, on_ready=ready)
-        output.say("nbflow scheduler has ended.")
+        output.note("nbflow scheduler has stopped.")
 
 
 @contextlib.contextmanager
 def _pid_file(call: Call) -> Iterator[Any]:
-    """Yields what writes the pid file; it is removed at the end, if it is still this process's."""
+    """Yields a function that writes the pid file, which is removed at the end if it still contains this pid."""
     path = Path(call.args.pid) if call.args.pid else call.settings.home / "scheduler.pid"
     try:
         yield lambda: path.write_text(f"{os.getpid()}\n", encoding="ascii")
@@ -76,7 +76,7 @@ def _pid_file(call: Call) -> Iterator[Any]:
 
 
 def _in_background(call: Call) -> int:
-    """Start a scheduler that outlives this command, and wait until it is there."""
+    """Start a scheduler that outlives this command, and wait until it is ready."""
     from nbflow.services import schedulers
 
     args = call.args
@@ -84,7 +84,7 @@ def _in_background(call: Call) -> int:
     options = ["--idle-exit", f"{args.idle_exit:g}"] if args.idle_exit is not None else []
     options += ["--pid", os.path.abspath(args.pid)] if args.pid else []
     job = schedulers.start(call.app, options, log=log)
-    print(f"nbflow scheduler runs (pid {job.pid}); its log is {log}.")
+    print(f"Started the scheduler (pid {job.pid}). Log: {log}")
     return 0
 
 
@@ -112,7 +112,7 @@ def status(call: Call) -> int:
     }
     call.show_one(row)
     if not schedulers:
-        output.say(f"Start one with: {START_SCHEDULER}")
+        output.note(f"Start one with: {START_SCHEDULER}")
     return 0 if schedulers else 1
 
 
@@ -126,7 +126,7 @@ _TYPES = {
     "TriggererJob": "triggerer",
     "LocalTaskJob": "worker",
 }
-"""Airflow's name -> ours: DAG files and backfills are the affair of the scheduler's process."""
+"""Airflow's job type -> nbflow's: the scheduler process also parses DAG files and runs backfills."""
 
 
 def list_jobs(call: Call) -> None:
@@ -134,15 +134,15 @@ def list_jobs(call: Call) -> None:
 
 
 def show_jobs(call: Call, *, state: str | None, limit: int) -> None:
-    """Print the processes that the metastore knows, newest first."""
+    """Print the processes recorded in the metastore, newest first."""
     from nbflow.views.jobs import JobsQuery
 
     rows = [row for row in call.fetch(JobsQuery(limit=limit)).rows if state in (None, row.state)]
-    call.show([output.fields_of(row, JOB_COLUMNS) for row in rows], empty="There are no jobs.", columns=JOB_COLUMNS)
+    call.show([output.fields_of(row, JOB_COLUMNS) for row in rows], empty="No jobs.", columns=JOB_COLUMNS)
 
 
 def check_jobs(call: Call) -> int:
-    """Whether exactly one process (or, with --allow-multiple, any number) of a kind is alive."""
+    """Check that one matching job is alive, or with ``--allow-multiple`` at least one."""
     from nbflow.services.schedulers import state_of
 
     args, now = call.args, call.now()
@@ -153,7 +153,9 @@ def check_jobs(call: Call) -> int:
     if not jobs:
         raise NbflowError("No alive jobs found.")
     if len(jobs) > 1 and not args.allow_multiple:
-        raise NbflowError(f"Found {len(jobs)} alive jobs. Expected only one.", hint="Say --allow-multiple if meant.")
+        raise NbflowError(
+            f"Found {len(jobs)} alive jobs. Expected only one.", hint="Pass --allow-multiple to accept several."
+        )
     print("Found one alive job." if len(jobs) == 1 else f"Found {len(jobs)} alive jobs.")
     return 0
 
@@ -162,50 +164,52 @@ IDLE_EXIT = argument(
     "--idle-exit",
     type=NUMBER,
     metavar="MINUTES",
-    help="End after so many idle minutes, if no unpaused DAG has a schedule.",
+    help="Stop after this many idle minutes, unless an unpaused DAG has a schedule.",
 )
-PID = argument("--pid", type=FILE, help="Where to write the process id ({home}/scheduler.pid).")
+JOB_STATE = argument(
+    "--state", choices=("running", "success", "failed"), help="Only jobs in this state; failed: heartbeat lost."
+)
+JOB_LIMIT = argument("--limit", type=WHOLE, default=100, help="Maximum number of jobs (default: 100).")
+PID = argument("--pid", type=FILE, help="File for the process id (default: {home}/scheduler.pid).")
 
 COMMANDS = (
-    declared(
+    terminal_command(
         "scheduler",
         IDLE_EXIT,
         PID,
-        switch("-D", "--daemon", help="Start it in the background, and come back when it is there."),
-        argument("-l", "--log-file", type=FILE, help="With -D: its log ({home}/logs/scheduler.log)."),
-        switch("-s", "--skip-serve-logs", help="Accepted: logs are files, and are not served."),
+        switch("-D", "--daemon", help="Run in the background; return when the scheduler is ready."),
+        argument("-l", "--log-file", type=FILE, help="Log file with -D (default: {home}/logs/scheduler.log)."),
+        switch("-s", "--skip-serve-logs", help="Ignored: logs are files and are not served."),
         run=scheduler,
     ),
     Command(
         name="standalone",
-        help="Make the home if need be, run the scheduler, and say what to do next.",
+        help="Create the home if needed, run the scheduler, and show next steps.",
         run=standalone,
         arguments=(IDLE_EXIT, PID),
     ),
-    declared("status", OUTPUT, run=status, epilog="Exit code 1 if none runs."),
-    declared("stop"),
+    terminal_command("status", OUTPUT, run=status, epilog="Exit code 1 if no scheduler is running."),
+    terminal_command("stop"),
     Command(
         name="jobs list",
-        help="The processes of nbflow.",
+        help="List the processes of nbflow, newest first.",
         run=list_jobs,
         arguments=(
             OUTPUT,
-            argument(
-                "--state", choices=("running", "success", "failed"), help="Only those that run, ended, or were lost."
-            ),
-            argument("--limit", type=WHOLE, default=100, help="At most so many (100)."),
+            JOB_STATE,
+            JOB_LIMIT,
         ),
     ),
     Command(
         name="jobs check",
-        help="Whether a process of nbflow is alive; exit code 1 if none is.",
+        help="Check that a process of nbflow is alive; exit code 1 if none is.",
         run=check_jobs,
         arguments=(
-            argument("--job-type", choices=(*_TYPES, *sorted(set(_TYPES.values()))), help="Only of this kind."),
-            argument("--hostname", metavar="NAME", help="Only on this machine."),
-            switch("--local", help="Only on this very machine."),
-            switch("--allow-multiple", help="More than one is fine too."),
-            argument("--limit", type=WHOLE, help="Look at so many."),
+            argument("--job-type", choices=(*_TYPES, *sorted(set(_TYPES.values()))), help="Only jobs of this type."),
+            argument("--hostname", metavar="NAME", help="Only jobs on this host."),
+            switch("--local", help="Only jobs on the local host."),
+            switch("--allow-multiple", help="Accept more than one live job."),
+            argument("--limit", type=WHOLE, help="Maximum number of jobs to count."),
         ),
     ),
 )

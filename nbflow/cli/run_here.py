@@ -1,4 +1,4 @@
-"""Running things from a command: logs to stderr, user's prints out of the results, runs driven to their end here."""
+"""Running DAGs from a command: logs and user prints go to stderr, runs are executed in this process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def logging_to_stderr(level: str, stream: TextIO | None = None) -> Iterator[None]:
-    """Let nbflow's and the tasks' log lines go to stderr, or to what stands for it, inside the ``with`` block."""
+    """Write log lines of nbflow and of tasks to stderr, or to ``stream``, inside the ``with`` block."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(LineFormatter())
     root = logging.getLogger()
@@ -42,15 +42,15 @@ def logging_to_stderr(level: str, stream: TextIO | None = None) -> Iterator[None
 
 @contextlib.contextmanager
 def results_only() -> Iterator[None]:
-    """What user code prints inside the ``with`` block goes to stderr, also what its subprocesses print: stdout holds
-    the command's result and nothing else."""
+    """Redirect stdout of user code and its subprocesses to stderr inside the ``with`` block, since stdout is for the
+    result of the command."""
     sys.stdout.flush()
     with contextlib.ExitStack() as undo:
         if _is_fd(sys.stdout, 1) and _is_fd(sys.stderr, 2):
-            kept = os.dup(1)
+            stdout = os.dup(1)
             os.dup2(2, 1)
-            undo.callback(os.close, kept)
-            undo.callback(os.dup2, kept, 1)
+            undo.callback(os.close, stdout)
+            undo.callback(os.dup2, stdout, 1)
         undo.enter_context(contextlib.redirect_stdout(sys.stderr))
         yield
 
@@ -64,7 +64,7 @@ def _is_fd(stream: object, number: int) -> bool:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """A SIGTERM inside the ``with`` block is an interrupt, as Ctrl-C is: what runs here is ended and recorded."""
+    """Treat SIGTERM as Ctrl-C inside the ``with`` block, so that running tasks are stopped and recorded."""
 
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
@@ -80,7 +80,7 @@ def interruptible() -> Iterator[None]:
 
 
 def level_of(call: Call) -> str:
-    """The least level that is logged. The metastore is opened before: that it is made is no news to anybody."""
+    """The log level. Opens the metastore first, so that its creation is not logged."""
     call.app  # noqa: B018
     return "DEBUG" if call.args.verbose else call.settings.logging.logging_level
 
@@ -88,29 +88,29 @@ def level_of(call: Call) -> str:
 # ------------------------------------------------------------------------------------------------------------ runs
 
 
-LOOK_SECONDS = 5.0
-"""How long nothing may happen before it is asked whether the scheduler still lives."""
+LIVENESS_CHECK_SECONDS = 5.0
+"""Seconds without a change after which the scheduler's heartbeat is checked."""
 
 
 def follow(app: App, runs: Sequence[RunKey], progress: Progress, alive: Callable[[], bool]) -> list[Run]:
-    """Wait until the runs have ended, and return them. Another process drives them: if it is not ``alive`` any more,
-    and none has taken its place, NbflowError."""
+    """Wait until a scheduler has finished the runs. Raises NbflowError once no scheduler is ``alive``."""
     while True:
         token = app.store.change_token()
-        found = [run for key in runs if (run := app.store.run(key)) is not None]
-        ended = [run for run in found if run.state in RUN_FINISHED]
+        current = [run for key in runs if (run := app.store.run(key)) is not None]
+        ended = [run for run in current if run.state in RUN_FINISHED]
         progress.at(len(ended), sum(run.state == "failed" for run in ended))
-        if len(ended) == len(found):
-            return found
-        if not app.store.wait_for_change(token, timeout=LOOK_SECONDS) and not alive():
+        if len(ended) == len(current):
+            return current
+        if not app.store.wait_for_change(token, timeout=LIVENESS_CHECK_SECONDS) and not alive():
             raise NbflowError(
-                "The scheduler has ended before the runs did; they are kept.", hint=f"Start one with: {START_SCHEDULER}"
+                "The scheduler stopped before the runs ended; the runs are kept.",
+                hint=f"Start one with: {START_SCHEDULER}",
             )
 
 
 def drive(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:
-    """Run these runs to their end in this process, which is the metastore's scheduler meanwhile. It makes no scheduled
-    runs and reads no DAG files; what else is queued goes on too, and is handed back at the end."""
+    """Execute the runs in this process, with a scheduler that creates no scheduled runs and parses no DAG files. It
+    also starts other queued task instances, and returns them to the queue at the end."""
     from dataclasses import replace
 
     quiet = replace(app.settings, scheduler=replace(app.settings.scheduler, use_job_schedule=False))

@@ -1,4 +1,4 @@
-"""simulate: what a DAG's schedule will do in the coming days, on a simulated clock."""
+"""simulate: a DAG's runs in the coming days, on a simulated clock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.arguments import DATE, WHOLE, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import OUTPUT, SUBDIR, declared
+from nbflow.cli.declaring import OUTPUT, SUBDIR, terminal_command
 from nbflow.cli.invocation import Call, UsageError
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ def simulate(call: Call) -> int:
     from nbflow.sim.simulate import simulate
 
     args = call.args
-    spec = find_dag.known(call, args.dag_id, args.subdir).spec
+    spec = find_dag.find(call, args.dag_id, args.subdir).spec
     start, until = call.date(args.start_date) or call.now(), call.date(args.end_date)
     if until is not None and until <= start:
-        raise UsageError("nbflow simulate: the end lies before the start.")
+        raise UsageError("nbflow simulate: --end must be after --start.")
     if args.days <= 0:
         raise UsageError("nbflow simulate: --days must be more than 0.")
     shown = simulate(
@@ -42,28 +42,28 @@ def simulate(call: Call) -> int:
         print(output.harmless(shown.text(most_runs=args.most_runs)))
     else:
         for line in shown.assumptions:
-            output.say(f"assumed: {line}")
+            output.note(f"assumed: {line}")
         call.show([_row(run) for run in shown.runs], columns=COLUMNS)
     return 0
 
 
 def _outcomes(call: Call) -> Outcomes | None:
-    """What the tasks do: as in the last real run, changed by what was said; or drawn from a seed, given or set."""
+    """Outcomes of the tasks: those of the last real run with the changes of the command line, or random from a seed."""
     from nbflow.sim.outcomes import Seeded, as_last_time, script_of
 
     args = call.args
     if args.seed is not None:
         if args.say:
-            raise UsageError("nbflow simulate: say what tasks do, or draw it from a seed, not both.")
+            raise UsageError("nbflow simulate: TASK=OUTCOME and --seed exclude each other.")
         return Seeded(seed=args.seed)
     if not args.say:
         seed = call.settings.sim.seed
         return None if seed is None else Seeded(seed=seed)
     try:
-        said = script_of(args.say)
-    except ValueError as fault:
-        raise UsageError(f"nbflow simulate: {fault}") from None
-    return replace(as_last_time(call.app.store, args.dag_id, changes=said.tasks), runs=said.runs)
+        script = script_of(args.say)
+    except ValueError as error:
+        raise UsageError(f"nbflow simulate: {error}") from None
+    return replace(as_last_time(call.app.store, args.dag_id, changes=script.tasks), runs=script.runs)
 
 
 def _row(run: RunLine) -> dict[str, Any]:
@@ -78,33 +78,34 @@ def _row(run: RunLine) -> dict[str, Any]:
         "why": run.why,
         "tasks": [
             {
-                "task_id": one.key.task_id,
-                "map_index": one.key.map_index,
-                "try_number": one.try_number,
-                "start": one.start,
-                "end": one.end,
-                "state": one.state,
-                "why": one.why,
+                "task_id": stretch.key.task_id,
+                "map_index": stretch.key.map_index,
+                "try_number": stretch.try_number,
+                "start": stretch.start,
+                "end": stretch.end,
+                "state": stretch.state,
+                "why": stretch.why,
             }
-            for one in run.stretches
+            for stretch in run.stretches
         ],
     }
 
 
 COMMANDS = (
-    declared(
+    terminal_command(
         "simulate",
-        argument("say", repeated=True, metavar="TASK=OUTCOME", help="What tasks do; see below."),
-        argument("-e", "--end", "--end-date", name="end_date", type=DATE, help="Until when."),
-        argument("--most-runs", type=WHOLE, default=30, help="Runs to show (default: 30)."),
-        switch("--trace", help="Print every line of history."),
+        argument("say", repeated=True, metavar="TASK=OUTCOME", help="Outcomes of tasks; see below."),
+        argument("-e", "--end", "--end-date", name="end_date", type=DATE, help="End of the simulation."),
+        argument("--most-runs", type=WHOLE, default=30, help="Maximum number of runs to show (default: 30)."),
+        switch("--trace", help="Print the whole event history."),
         SUBDIR,
         OUTPUT,
         run=simulate,
-        epilog="extract=fail,success      the first try fails, the second succeeds\n"
-        "extract@2024-01-03=fail   in that run only\n"
-        "extract.seconds=120       how long it takes\n"
-        "choose.follow=left        what a branch follows\n"
-        "list_files.length=3       how many items its result has",
+        epilog="outcomes:\n"
+        "extract=fail,success      the first try fails, the second succeeds\n"
+        "extract@2024-01-03=fail   only in the run of this date\n"
+        "extract.seconds=120       duration of a try\n"
+        "choose.follow=left        task that a branch follows\n"
+        "list_files.length=3       length of the result, for mapped tasks",
     ),
 )

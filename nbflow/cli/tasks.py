@@ -1,4 +1,4 @@
-"""tasks: the tasks of a DAG, and their instances in its runs."""
+"""tasks: list, test, render, state, clear, mark ..."""
 
 from __future__ import annotations
 
@@ -9,21 +9,9 @@ from typing import TYPE_CHECKING
 
 from nbflow.arguments import JSON, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import (
-    BUNDLE,
-    DAG_ID,
-    FORMS,
-    MAP_INDEX,
-    OUTPUT,
-    RUN_ID,
-    SUBDIR,
-    SUBDIR_ONLY,
-    TASK_ID,
-    YES,
-    Command,
-    declared,
-)
+from nbflow.cli.declaring import BUNDLE, FORMATS, OUTPUT, SUBDIR, SUBDIR_ONLY, YES, Command, terminal_command
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.commands.options import CONF, DAG_ID, MAP_INDEX, RUN_ID, TASK_ID
 from nbflow.core.states import STATE_MEANINGS
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
 
@@ -31,12 +19,10 @@ if TYPE_CHECKING:
     from nbflow.core.snapshot import Instance, Run, TaskKey
     from nbflow.core.spec import DagSpec
 
-ALL = 1_000_000
-
 
 def list_tasks(call: Call) -> None:
     args = call.args
-    spec = find_dag.known(call, args.dag_id, args.subdir).spec
+    spec = find_dag.find(call, args.dag_id, args.subdir).spec
     if args.tree:
         print(output.harmless("\n".join(tree(spec))))
     elif args.output is None:
@@ -74,17 +60,17 @@ def test(call: Call) -> int:
     from nbflow.services.task_test import state_of, task_test
 
     args = call.args
-    which = _run_or_date(call, args.run)
+    run = _run_or_date(call, args.run)
     conf = args.conf or {}
     os.environ.update({name: str(value) for name, value in (args.env_vars or {}).items()})
     with results_only(), logging_to_stderr(level_of(call)):
         dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
         spec = loaded.specs[args.dag_id]
-        one = task_test(call.app, dag, spec, args.task_id, run=which, map_index=args.map_index, conf=conf)
+        tested = task_test(call.app, dag, spec, args.task_id, run=run, map_index=args.map_index, conf=conf)
         if args.dry_run:
-            fields = one.render()
+            fields = tested.render()
         else:
-            event = one.run().event
+            event = tested.run().event
     if args.dry_run:
         call.show_one(fields)
         return 0
@@ -93,10 +79,10 @@ def test(call: Call) -> int:
         "dag_id": args.dag_id,
         "task_id": args.task_id,
         "map_index": args.map_index,
-        "run_id": one.work.run.run_id,
-        "logical_date": one.work.run.logical_date,
+        "run_id": tested.work.run.run_id,
+        "logical_date": tested.work.run.logical_date,
         "state": state,
-        "xcoms": one.pushed,
+        "xcoms": tested.pushed,
     }
     call.show_one(row)
     return 1 if state == "failed" else 0
@@ -109,7 +95,7 @@ def render(call: Call) -> None:
     args = call.args
     with results_only(), logging_to_stderr(level_of(call)):
         dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
-        one = task_test(
+        tested = task_test(
             call.app,
             dag,
             loaded.specs[args.dag_id],
@@ -118,7 +104,7 @@ def render(call: Call) -> None:
             map_index=args.map_index,
             conf={},
         )
-        fields = one.render()
+        fields = tested.render()
     if args.output == "table":
         for name, value in fields.items():
             print(f"# {name}")
@@ -129,7 +115,7 @@ def render(call: Call) -> None:
 
 
 def _run_or_date(call: Call, text: str | None) -> str | datetime | None:
-    """What was typed, as a date if it is one."""
+    """The text as a date, if it is one, otherwise as a run id."""
     if text is None:
         return None
     try:
@@ -146,11 +132,11 @@ def state(call: Call) -> None:
     print(None if ti.state == "none" else ti.state.value)
 
 
-def _which(same: Sequence[TaskKey]) -> str:
-    """How to name an instance of a task, of which a run has these."""
-    if same[0].map_index < 0:
-        return f"{same[0].task_id} is not mapped in it: leave --map-index out."
-    return f"{same[0].task_id} is mapped: say which with --map-index 0 to {len(same) - 1}."
+def _map_index_hint(keys: Sequence[TaskKey]) -> str:
+    """How to select one of a task's instances in a run."""
+    if keys[0].map_index < 0:
+        return f"{keys[0].task_id} is not mapped in this run: omit --map-index."
+    return f"{keys[0].task_id} is mapped: pass --map-index 0 to {len(keys) - 1}."
 
 
 def _instance(call: Call) -> tuple[Run, Instance]:
@@ -158,15 +144,15 @@ def _instance(call: Call) -> tuple[Run, Instance]:
 
     args = call.args
     run = call.operations.find_run(args.dag_id, args.run)
-    instances = {one.key: one for one in call.app.store.instances(run.key)}
-    wanted = TaskKey(args.task_id, args.map_index)
-    if wanted not in instances:
-        same = [key for key in instances if key.task_id == args.task_id]
-        if same:
-            raise NbflowError(f"Run {run.run_id} has no {wanted}.", hint=_which(same))
+    instances = {ti.key: ti for ti in call.app.store.instances(run.key)}
+    key = TaskKey(args.task_id, args.map_index)
+    if key not in instances:
+        keys = [known for known in instances if known.task_id == args.task_id]
+        if keys:
+            raise NbflowError(f"Run {run.run_id} has no task instance {key}.", hint=_map_index_hint(keys))
         names = sorted({key.task_id for key in instances})
         raise TaskNotFound(f"DAG {args.dag_id!r} has no task {args.task_id!r}.{did_you_mean(args.task_id, names)}")
-    return run, instances[wanted]
+    return run, instances[key]
 
 
 TI_COLUMNS = (
@@ -189,7 +175,7 @@ def states_for_dag_run(call: Call) -> None:
     view = call.fetch(TaskInstancesQuery(dag_id=run.dag_id, run_id=run.run_id, reasons=False))
     of_run = output.fields_of(view, TI_COLUMNS[:3])
     rows = [of_run | output.fields_of(ti, TI_COLUMNS[3:]) for ti in view.by_id()]
-    call.show(rows, empty=f"Run {run.run_id} has no tasks.", columns=TI_COLUMNS)
+    call.show(rows, empty=f"Run {run.run_id} has no task instances.", columns=TI_COLUMNS)
 
 
 def failed_deps(call: Call) -> None:
@@ -197,37 +183,37 @@ def failed_deps(call: Call) -> None:
 
     run, ti = _instance(call)
     view = call.fetch(WhyRunQuery(dag_id=run.dag_id, run_id=run.run_id))
-    waits = [row for row in view.rows if row.id == str(ti.key) and row.kind]
-    if not waits:
+    unmet = [row for row in view.rows if row.id == str(ti.key) and row.kind]
+    if not unmet:
         print("Task instance dependencies are all met.")
         return
     print("Task instance dependencies not met:")
-    for row in waits:
+    for row in unmet:
         print(output.harmless(f"{row.id}: {row.kind}: {row.reason}"))
 
 
-OPTIONAL_OUTPUT = argument("-o", "--output", choices=FORMS, help="Form of the output (bare task ids).")
-OPTIONAL_RUN = argument("run", required=False, metavar="RUN", help="Run id, or logical date (now).")
+OPTIONAL_OUTPUT = argument("-o", "--output", choices=FORMATS, help="Output format (default: task ids).")
+OPTIONAL_RUN = argument("run", required=False, metavar="RUN", help="Run id or logical date (default: now).")
 
 COMMANDS = (
     Command(
         name="tasks list",
-        help="The tasks of a DAG.",
+        help="List the tasks of a DAG.",
         run=list_tasks,
-        arguments=(DAG_ID, switch("-t", "--tree", help="Show what comes after what."), OPTIONAL_OUTPUT, SUBDIR, BUNDLE),
+        arguments=(DAG_ID, switch("-t", "--tree", help="Show the tasks as a tree."), OPTIONAL_OUTPUT, SUBDIR, BUNDLE),
     ),
     Command(
         name="tasks test",
-        help="Run one task here and now, without its upstreams; nothing is recorded.",
+        help="Run a task in this process, without its upstream tasks; nothing is recorded.",
         run=test,
         arguments=(
             DAG_ID,
             TASK_ID,
             OPTIONAL_RUN,
             MAP_INDEX,
-            argument("-t", "--task-params", "-c", "--conf", name="conf", type=JSON, help="Params of the run."),
+            argument("-t", "--task-params", "-c", "--conf", name="conf", type=JSON, help=CONF.help),
             switch("-n", "--dry-run", help="Only render the templates."),
-            argument("--env-vars", type=JSON, help="Environment variables for the task: a JSON object."),
+            argument("--env-vars", type=JSON, help="Environment variables of the task: a JSON object."),
             OUTPUT,
             SUBDIR,
             BUNDLE,
@@ -235,36 +221,36 @@ COMMANDS = (
     ),
     Command(
         name="tasks render",
-        help="The templates of a task as they come out for a run.",
+        help="Show the rendered templates of a task.",
         run=render,
         arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX, OUTPUT, SUBDIR, BUNDLE),
     ),
     Command(
         name="tasks state",
-        help="The state of a task instance.",
+        help="Show the state of a task instance.",
         run=state,
         arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX, SUBDIR, BUNDLE),
     ),
     Command(
         name="tasks states-for-dag-run",
-        help="All task instances of a run.",
+        help="List the task instances of a run.",
         run=states_for_dag_run,
         arguments=(DAG_ID, RUN_ID, OUTPUT),
         epilog="\n".join(f"{state:<18}{meaning}" for state, meaning in STATE_MEANINGS.items()),
     ),
     Command(
         name="tasks failed-deps",
-        help="What a task instance waits for.",
+        help="List the unmet dependencies of a task instance.",
         run=failed_deps,
         arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX, SUBDIR, BUNDLE),
     ),
-    declared(
+    terminal_command(
         "tasks clear",
-        switch("-x", "--exclude-subdags", help="Accepted: there are no SubDAGs."),
-        switch("-X", "--exclude-parentdag", help="Accepted: there are no SubDAGs."),
+        switch("-x", "--exclude-subdags", help="Ignored: there are no SubDAGs."),
+        switch("-X", "--exclude-parentdag", help="Ignored: there are no SubDAGs."),
         SUBDIR_ONLY,
         BUNDLE,
         YES,
     ),
-    declared("tasks mark", YES),
+    terminal_command("tasks mark", YES),
 )

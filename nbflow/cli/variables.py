@@ -1,4 +1,4 @@
-"""variables: list, get, set, delete, import, export. Values are encrypted in the metastore."""
+"""variables: list, get, set, delete, import, export."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 from nbflow.arguments import switch
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, carried_out, declared
+from nbflow.cli.declaring import OUTPUT, run_and_print, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
 from nbflow.commands import command_named
@@ -25,7 +25,7 @@ def list_variables(call: Call) -> None:
             row["value"] = "***" if hidden else value
         rows.append(row)
     columns = ("key", "value", "description") if args.show_values else ("key", "description")
-    call.show([{name: row[name] for name in columns} for row in rows], empty="There are no variables.", columns=columns)
+    call.show([{name: row[name] for name in columns} for row in rows], empty="No variables.", columns=columns)
 
 
 def _sensitive(call: Call, key: str) -> bool:
@@ -48,7 +48,7 @@ def get(call: Call) -> None:
         try:
             output.write_json(json.loads(value))
         except ValueError:
-            raise NbflowError(f"The value of variable {args.key} is not JSON.") from None
+            raise NbflowError(f"The value of variable {args.key} is not valid JSON.") from None
     else:
         print(value)
 
@@ -57,9 +57,9 @@ def set_variable(call: Call) -> int:
     args = call.args
     if args.value is None:
         args.value = sys.stdin.read().rstrip("\n")
-    code = carried_out(command_named("variables set"), call, note=True)
+    code = run_and_print(command_named("variables set"), call, to_stderr=True)
     if call.environ.get(f"NBFLOW_VAR_{args.key.upper()}") or call.environ.get(f"AIRFLOW_VAR_{args.key.upper()}"):
-        output.warn(f"The environment sets {args.key} too, and wins.")
+        output.warn(f"An environment variable overrides variable {args.key}.")
     return code
 
 
@@ -67,33 +67,33 @@ def export(call: Call) -> None:
     content = {}
     for key, value, description in call.app.store.variables():
         entry = _loaded(value)
-        alone = description is None and not is_described(entry)
-        content[key] = entry if alone else {"value": entry, "description": description}
+        is_plain = description is None and not is_described(entry)
+        content[key] = entry if is_plain else {"value": entry, "description": description}
     text = json.dumps(content, indent=4) + "\n"
     if write_private_text(call.args.file, text):
-        output.say(f"{len(content)} variables were written to {call.args.file}, with their values: guard it.")
+        output.note(f"{len(content)} variables were written to {call.args.file}, which may contain secrets.")
 
 
 def _loaded(value: str) -> object:
-    """JSON stays JSON in the file, as in Airflow's; a text that would be read back as another value stays text."""
+    """Decode a JSON value for the file, as Airflow does, unless importing it would change the text."""
     try:
-        found = json.loads(value)
+        decoded = json.loads(value)
     except ValueError:
         return value
-    return found if isinstance(found, (dict, list)) and json.dumps(found, indent=2) == value else value
+    return decoded if isinstance(decoded, (dict, list)) and json.dumps(decoded, indent=2) == value else value
 
 
 COMMANDS = (
-    declared(
+    terminal_command(
         "variables list",
         OUTPUT,
-        switch("--show-values", help="Show the values too."),
-        switch("--hide-sensitive", help="With --show-values: not those whose names say that they are secret."),
+        switch("--show-values", help="Show the values."),
+        switch("--hide-sensitive", help="With --show-values: hide values of variables with sensitive names."),
         run=list_variables,
     ),
-    declared("variables get", run=get),
-    declared("variables set", run=set_variable),
-    declared("variables delete", note=True),
-    declared("variables export", run=export),
-    declared("variables import", note=True),
+    terminal_command("variables get", run=get),
+    terminal_command("variables set", run=set_variable),
+    terminal_command("variables delete", to_stderr=True),
+    terminal_command("variables export", run=export),
+    terminal_command("variables import", to_stderr=True),
 )

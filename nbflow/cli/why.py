@@ -1,11 +1,11 @@
-"""why: what a run's tasks wait for."""
+"""why: the reasons why the tasks of a run wait."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, declared
+from nbflow.cli.declaring import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.errors import TaskNotFound, did_you_mean
 
@@ -20,30 +20,32 @@ def why(call: Call) -> None:
     from nbflow.views.why_run import WhyRunQuery
 
     args = call.args
-    task_id, which = call.context.task_or_run(args.dag_id, args.task_id, args.run)
-    run = call.operations.find_run(args.dag_id, which)
+    task_id, run_id = call.context.task_or_run(args.dag_id, args.task_id, args.run)
+    run = call.operations.find_run(args.dag_id, run_id)
     _check_task(call, run, task_id)
     view = call.fetch(WhyRunQuery(dag_id=run.dag_id, run_id=run.run_id))
     if args.output == "table":
         print(output.harmless(f"{run.dag_id} {run.run_id}: {view.run_state}"))
         if view.run_state in RUN_FINISHED:
-            print("It has ended: nothing waits.")
-            for tried in view.failures:
-                print(output.harmless(f"{tried.name} (try {tried.try_number}): {tried.error}"))
+            print("The run has ended: no task waits.")
+            for failure in view.failures:
+                print(output.harmless(f"{failure.name} (try {failure.try_number}): {failure.error}"))
             return
-    waits = sorted((row for row in view.rows if row.kind), key=lambda row: (row.task_id, row.map_index))
+    waiting = sorted((row for row in view.rows if row.kind), key=lambda row: (row.task_id, row.map_index))
     rows = [
         output.fields_of(row, COLUMNS)
-        for row in waits
+        for row in waiting
         if task_id in (None, row.task_id) and (args.map_index < 0 or row.map_index == args.map_index)
     ]
-    call.show(rows, empty="Nothing waits: what is left runs.", columns=COLUMNS)
+    call.show(rows, empty="No task waits: all remaining tasks are running.", columns=COLUMNS)
 
 
 def _check_task(call: Call, run: Run, task_id: str | None) -> None:
-    names = {ti.task_id for ti in call.app.store.instances(run.key)} if task_id is not None else set()
-    if task_id is not None and task_id not in names:
+    if task_id is None:
+        return
+    names = {ti.task_id for ti in call.app.store.instances(run.key)}
+    if task_id not in names:
         raise TaskNotFound(f"DAG {run.dag_id!r} has no task {task_id!r}.{did_you_mean(task_id, sorted(names))}")
 
 
-COMMANDS = (declared("why", OUTPUT, run=why),)
+COMMANDS = (terminal_command("why", OUTPUT, run=why),)

@@ -1,4 +1,4 @@
-"""The same core on a virtual clock: a week of scheduling in the time that its decisions take.
+"""The simulator: nbflow's core on a virtual clock, which simulates a week of scheduling in less than a second.
 
 ``simulate`` shows what one DAG's schedule will do; ``World`` is the thing itself, for labs and tests: several DAGs,
 users, accidents. ``outcomes`` says what tasks do, ``faults`` what goes wrong, ``invariants`` what must hold all the

@@ -1,8 +1,8 @@
-"""Accidents on purpose: each has a name, a point in the loop at which it strikes, and a probability.
+"""Fault injection: each fault has a name, a point of the simulation at which it can occur, and a probability.
 
-Whether a fault strikes is drawn from the seed, the fault's name and the thing that it would strike, never from the
-order of the draws. So one seed gives one world, and a fault that is switched off does not change where the others
-strike: a failing seed can be reduced by leaving faults away.
+Whether a fault occurs depends on the seed, the fault's name and the object that it concerns, not on the order of the
+draws. So a seed always gives the same simulation, and disabling a fault does not change when the others occur: a
+failing seed can be reduced by disabling faults.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from nbflow.errors import NbflowError, did_you_mean
 FAULTS: Mapping[str, str] = MappingProxyType(
     {
         "submit_lost": "the scheduler dies after the commit that queues an attempt, before it submits it",
-        "claim_lost": "a worker takes an attempt and dies before it begins",
-        "worker_killed": "a worker dies halfway, and nobody reports it",
-        "outcome_lost": "the task ends, but its outcome never arrives",
+        "claim_lost": "a worker claims an attempt and dies before it starts",
+        "worker_killed": "a worker dies while its task runs, and no report is sent",
+        "outcome_lost": "the task ends, but its outcome is not reported",
         "duplicate_delivery": "an attempt is delivered twice",
         "duplicate_event": "an outcome is reported twice",
         "reordered_events": "the outcome arrives before the report that the attempt started",
-        "late_event": "a worker that was given up reports its outcome after all",
-        "store_busy": "the world moved while the scheduler decided: its plan is stale",
-        "scheduler_restart": "the scheduler forgets all it knew and reads it again",
+        "late_event": "a worker whose lease has expired reports its outcome",
+        "store_busy": "the store changes while the scheduler decides, so its plan is stale",
+        "scheduler_restart": "the scheduler loses its memory and reads everything again",
         "clock_forward": "the wall clock jumps forward, beyond every lease",
         "clock_back": "the wall clock is set back",
     }
@@ -34,7 +34,7 @@ FAULTS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """Which faults strike how often. ``odds``: fault -> probability at each of its occasions."""
+    """The probabilities of faults. ``odds``: fault -> probability each time it can occur."""
 
     seed: int = 0
     odds: Mapping[str, float] = field(default_factory=dict)
@@ -45,16 +45,16 @@ class Faults:
                 raise NbflowError(f"There is no fault {name!r}.", hint=did_you_mean(name, FAULTS).strip())
 
     def strikes(self, name: str, *what: object) -> bool:
-        """Whether the fault strikes this time. ``what`` names the occasion."""
+        """Whether the fault occurs this time. ``what`` identifies the occasion."""
         odds = self.odds.get(name, 0.0)
         return odds > 0 and self.draw(name, *what).random() < odds
 
     def draw(self, *what: object) -> random.Random:
-        """A source of chance for one occasion."""
+        """A random generator for one occasion."""
         return random.Random("|".join([str(self.seed), *map(str, what)]))
 
     def without(self, *names: str) -> Faults:
-        """The same world, with these faults left away."""
+        """The same simulation without these faults."""
         return replace(self, odds={name: odds for name, odds in self.odds.items() if name not in names})
 
 

@@ -1,4 +1,4 @@
-"""What nbflow promises, checked after each step of a simulated world.
+"""The invariants of nbflow, checked after each step of a simulated world.
 
 Each invariant is one function; its number is that of the promise, its docstring is the sentence that it holds nbflow
 to. There are four occasions, one table for each:
@@ -48,8 +48,8 @@ EXPANDED = "expanded"
 
 
 class InvariantBroken(AssertionError):
-    """A promise of nbflow's does not hold: a fault of nbflow, never of a DAG or of its user. So it is no NbflowError,
-    which whoever asked for something may catch as a refusal."""
+    """An invariant does not hold: a bug in nbflow, not an error of a DAG or its user. So it is not an NbflowError,
+    which callers may catch as a refusal."""
 
 
 class Breach(NamedTuple):

@@ -20,22 +20,22 @@ SimulatedEnd = Literal["success", "fail", "fail_hard", "skip", "reschedule", "de
 """How an attempt ends. ``fail_hard`` forbids a retry; ``die``: its process is killed, which its supervisor notices."""
 
 DEFAULT_SECONDS = 60.0
-"""Length of a task of which nothing is known."""
+"""Duration of a task without a scripted or recorded one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Does:
-    """What one attempt does."""
+    """The behaviour of an attempt."""
 
     ending: SimulatedEnd = "success"
     seconds: float = DEFAULT_SECONDS
     """Simulated running time; cut short by the task's execution_timeout."""
     follow: tuple[str, ...] | None = None
-    """A branch's choice; None: it does not branch."""
+    """The tasks that a branch chooses; None: it does not branch."""
     skip: Literal["none", "direct", "all"] = "none"
-    """A short circuit that closes."""
+    """The downstream tasks that a short circuit skips."""
     length: int | None = None
-    """Length of the result, where something is mapped over it."""
+    """Length of the result, if tasks are mapped over it."""
     wait_seconds: float = 60.0
     """Of ``reschedule``: until the next check; of ``defer``: until the trigger fires."""
     timeout_seconds: float | None = None
@@ -43,23 +43,23 @@ class Does:
 
 
 class Outcomes(Protocol):
-    """Who decides what simulated tasks do."""
+    """Decides the behaviour of simulated tasks."""
 
     def of(self, dag: DagSpec, run: Run, task: TaskSpec, key: TaskKey, try_number: int, visit: int) -> Does:
-        """What this attempt does. ``try_number`` counts from 1; ``visit`` counts the attempts of this try from 0: a
-        sensor in reschedule mode, or a deferred task, comes again."""
+        """The behaviour of this attempt. ``try_number`` counts from 1; ``visit`` counts the attempts of this try from
+        0: a rescheduled sensor or a deferred task has several."""
 
     def assumptions(self, dag: DagSpec) -> list[str]:
-        """What is taken for granted about ``dag``, in sentences."""
+        """The assumptions about ``dag``, as sentences."""
 
 
 def is_branch(task: TaskSpec) -> bool:
-    """Whether a task chooses among the tasks after it. The spec holds no code, so the operator's name must tell."""
+    """Whether a task is a branch, by its operator's name: the spec has no code."""
     return "branch" in task.operator.lower()
 
 
 def first_choice(dag: DagSpec, task: TaskSpec) -> tuple[str, ...] | None:
-    """The default of a branch: the first of the tasks after it. None for any other task."""
+    """The default choice of a branch: the first downstream task. None for other tasks."""
     return dag.downstream[task.task_id][:1] if is_branch(task) else None
 
 
@@ -69,7 +69,7 @@ def _result_length(task: TaskSpec, key: TaskKey, length: int) -> int | None:
 
 
 Tries = Does | Sequence[Does]
-"""One answer for every try, or one for each (the last for all later ones)."""
+"""One behaviour for every try, or one for each (the last one for all later tries)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class Script:
     runs: Mapping[tuple[str, str], Tries] = field(default_factory=dict)
     default: Does = field(default_factory=Does)
     known_from: str = ""
-    """Where durations, choices and lengths come from, for the assumptions: ``"run scheduled__2024-..."``."""
+    """The source of durations, choices and lengths, for the assumptions: ``"run scheduled__2024-..."``."""
 
     def of(self, dag: DagSpec, run: Run, task: TaskSpec, key: TaskKey, try_number: int, visit: int) -> Does:
         said = self._said(run, key)
@@ -107,7 +107,7 @@ class Script:
         source = f"in {self.known_from}" if self.known_from else "scripted"
         lines = []
         if self.tasks or self.runs:
-            lines.append(f"{len({*self.tasks} | {task for _, task in self.runs})} tasks do as {source}.")
+            lines.append(f"{len({*self.tasks} | {task for _, task in self.runs})} tasks behave as {source}.")
         lines.append(f"Every other task succeeds after {_seconds(self.default.seconds)}.")
         for task in dag.tasks.values():
             said = self.tasks.get(task.task_id)
@@ -128,8 +128,8 @@ def _seconds(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seeded:
-    """Answers drawn from a seed. Each draw depends on the seed and on what it is for, not on the order of the draws:
-    the same attempt fares the same however the rest of the world goes."""
+    """Behaviour drawn from a seed. Each draw depends on the seed and the attempt, not on the order of the draws, so
+    that an attempt behaves the same whatever else happens."""
 
     seed: int
     fail: float = 0.1
@@ -138,11 +138,11 @@ class Seeded:
     die: float = 0.0
     skip: float = 0.0
     close: float = 0.3
-    """That a short circuit closes."""
+    """Probability that a short circuit skips its downstream tasks."""
     trigger_timeout: float = 0.1
-    """That a deferred task's trigger takes too long."""
+    """Probability that the trigger of a deferred task times out."""
     reschedules: int = 2
-    """Checks that a sensor in reschedule mode needs at most before it succeeds."""
+    """Maximum number of reschedules of a sensor in reschedule mode before it succeeds."""
     seconds: tuple[float, float] = (1.0, 600.0)
     lengths: tuple[int, int] = (0, 4)
 
@@ -189,24 +189,24 @@ class Seeded:
         low, high = self.seconds
         return [
             f"Outcomes are drawn from seed {self.seed}: an attempt fails with probability {self.fail:g}, "
-            f"lasts {low:g} to {high:g} s.",
-            f"Branches follow any of their choices; results that are mapped over have {self.lengths[0]} to "
+            f"and takes {low:g} to {high:g} s.",
+            f"Branches follow random choices; results that tasks are mapped over have {self.lengths[0]} to "
             f"{self.lengths[1]} items.",
         ]
 
 
 def as_last_time(store: Store, dag_id: str, *, changes: Mapping[str, Tries] | None = None) -> Script:
-    """A script of what the tasks did in the DAG's last successful run: durations, branch choices and result lengths.
-    Tasks that it does not know take :data:`DEFAULT_SECONDS`. ``changes`` overrule it."""
+    """A script with the durations, branch choices and result lengths of the DAG's last successful run. Tasks that did
+    not run then take :data:`DEFAULT_SECONDS`. ``changes`` override the script."""
     last = next((run for run in store.runs(dag_id, limit=20) if run.state == "success"), None)
     if last is None:
         return Script(tasks=dict(changes or {}))
     known: dict[str, Tries] = {}
-    for one in store.instances(last.key):
-        if one.start_date is None or one.end_date is None or one.state != "success":
+    for ti in store.instances(last.key):
+        if ti.start_date is None or ti.end_date is None or ti.state != "success":
             continue
-        seconds = max((one.end_date - one.start_date).total_seconds(), 0.0)
-        known[str(one.key)] = Does(seconds=seconds, length=one.length)
+        seconds = max((ti.end_date - ti.start_date).total_seconds(), 0.0)
+        known[str(ti.key)] = Does(seconds=seconds, length=ti.length)
     for event in store.events(run=last.key):
         if event.key is not None and "follow" in event.detail and isinstance(known.get(str(event.key)), Does):
             known[str(event.key)] = replace(known[str(event.key)], follow=tuple(event.detail["follow"]))  # type: ignore[type-var]
@@ -214,15 +214,15 @@ def as_last_time(store: Store, dag_id: str, *, changes: Mapping[str, Tries] | No
 
 
 def script_of(lines: Iterable[str]) -> Script:
-    """A script from words, for command lines and magics::
+    """Parse a script, for command lines and magics::
 
         extract=fail,success      the first try fails, the second succeeds
         extract@2024-01-03=fail   in that run only
-        extract.seconds=120       how long it takes
-        choose.follow=left,right  what a branch follows
-        list_files.length=3       how many items its result has
+        extract.seconds=120       duration of the task
+        choose.follow=left,right  the tasks that a branch chooses
+        list_files.length=3       number of items in the result
 
-    Raises ValueError that names the word that is not understood.
+    Raises ValueError, which names the invalid part.
     """
     facts: dict[tuple[str, str], dict[str, str]] = {}
     for line in lines:
@@ -232,7 +232,7 @@ def script_of(lines: Iterable[str]) -> Script:
         if not dot or what not in _FACTS:
             task_id, what = left, "ending"
         if not equals or not task_id:
-            raise ValueError(f"{line!r} is not understood. Write TASK=fail, TASK@DATE=fail, TASK.seconds=120 ...")
+            raise ValueError(f"{line!r} is invalid. Write TASK=fail, TASK@DATE=fail, TASK.seconds=120 ...")
         facts.setdefault((run, task_id), {})[what] = value
     tasks: dict[str, Tries] = {}
     runs: dict[tuple[str, str], Tries] = {}
@@ -253,7 +253,7 @@ def _tries(task_id: str, words: Mapping[str, str]) -> Tries:
     endings = words.get("ending", "success").split(",")
     unknown = [word for word in endings if word not in _ENDINGS]
     if unknown:
-        raise ValueError(f"{task_id}={unknown[0]} is not understood; a task may {', '.join(_ENDINGS)}.")
+        raise ValueError(f"{task_id}={unknown[0]} is invalid; an outcome is one of {', '.join(_ENDINGS)}.")
     like = Does(
         seconds=float(words.get("seconds", DEFAULT_SECONDS)),
         follow=tuple(words["follow"].split(",")) if "follow" in words else None,
@@ -261,6 +261,6 @@ def _tries(task_id: str, words: Mapping[str, str]) -> Tries:
     )
     if "skip" in words:
         if words["skip"] not in ("none", "direct", "all"):
-            raise ValueError(f"{task_id}.skip={words['skip']} is not understood; write none, direct or all.")
+            raise ValueError(f"{task_id}.skip={words['skip']} is invalid; write none, direct or all.")
         like = replace(like, skip=words["skip"])  # type: ignore[arg-type]
     return tuple(replace(like, ending=ending) for ending in endings if ending in _ENDINGS)

@@ -1,4 +1,4 @@
-"""DAGs drawn from chance, to try the core on shapes that nobody would think of.
+"""Random DAGs, to test the core with unusual shapes.
 
 ``draw`` is a :class:`random.Random`, or anything with its methods: Hypothesis's ``randoms()`` makes the same DAGs and
 can shrink them. Whatever the authoring layer would refuse is not drawn: a task is mapped only over a task before it, a
@@ -19,7 +19,7 @@ from nbflow.core.trigger_rules import TriggerRule
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 POOLS = {"small": 2, "tiny": 1}
-"""Pools that drawn tasks may use; the world that runs them must have them."""
+"""Pools that random tasks may use; the simulated world must define them."""
 SCHEDULES = ("@hourly", "0 */3 * * *", "30 */6 * * *", "@daily")
 _RULES = tuple(rule.value for rule in TriggerRule if rule is not TriggerRule.ALL_DONE_SETUP_SUCCESS)
 _PLAIN = ("all_success",) * 8

@@ -17,7 +17,7 @@ from nbflow.sim.world import SLOTS, World
 from nbflow.store.base import Store
 
 DAYS = 7
-"""How long a simulation is, where nobody says."""
+"""Default number of simulated days."""
 
 
 def simulate(
@@ -34,17 +34,19 @@ def simulate(
     timetable: Timetable | None = None,
     check: bool = True,
 ) -> Simulation:
-    """Let ``dag`` run from ``start`` (aware) until ``until``, or for ``days``; what is under way then comes to its end.
+    """Simulate the schedule of ``dag`` from ``start`` (aware) until ``until``, or for ``days``; runs that are active
+    then are completed.
 
-    ``outcomes`` says what the tasks do. Without it they do as in the last successful run in ``store`` (durations,
-    branch choices, lengths of results), and what that does not tell is assumed: success, one minute, the first choice,
-    one item. ``pools`` are those of ``store`` unless given. ``timetable`` is needed for a user's own timetable class.
-    With ``check`` nbflow's promises are checked at every step (:class:`~nbflow.sim.invariants.InvariantBroken`).
+    ``outcomes``: the behaviour of the tasks. By default they behave as in the last successful run in ``store``
+    (durations, branch choices, lengths of results); tasks without such a run succeed after a minute, with the first
+    choice and a single item. ``pools`` default to those of ``store``. ``timetable`` is needed for a custom timetable.
+    With ``check`` the invariants are checked at every step (:class:`~nbflow.sim.invariants.InvariantBroken`).
     """
     end = until if until is not None else start + timedelta(days=days)
     if end <= start:
         raise InvalidArgument(
-            f"A simulation from {start.isoformat()} to {end.isoformat()} has no time in it.", hint="Give it days."
+            f"The end of the simulation, {end.isoformat()}, must be after its start, {start.isoformat()}.",
+            hint="Choose a later end, or more days.",
         )
     chosen = outcomes or (as_last_time(store, dag.dag_id) if store is not None else Script())
     sizes, assumed = _pools(dag, store, pools)
@@ -61,7 +63,7 @@ def simulate(
     )
     if not (timetable or timetable_from_spec(dag.schedule)).can_be_scheduled:
         world.act(lambda user: user.trigger(dag.dag_id))
-        more.append("The DAG has no schedule: one run is triggered at the beginning.")
+        more.append("The DAG has no schedule, so a run is triggered at the start.")
     world.run_until(end)
     world.drain()
     return Simulation(
@@ -77,23 +79,23 @@ def simulate(
 
 
 def _from(dag: DagSpec, start: datetime) -> tuple[DagSpec, list[str]]:
-    """The DAG as if its runs before ``start`` had all been made."""
+    """The DAG as if all its runs before ``start`` existed."""
     if dag.start_date is not None and dag.start_date >= start:
         return dag, []
-    lines = [f"Runs from before {start.isoformat()} are left out."] if dag.catchup else []
+    lines = [f"Runs before {start.isoformat()} are not simulated."] if dag.catchup else []
     return replace(dag, start_date=start if dag.catchup else dag.start_date), lines
 
 
 def _pools(dag: DagSpec, store: Store | None, pools: Mapping[str, int] | None) -> tuple[dict[str, int], Iterable[str]]:
-    """The pools' sizes. A pool that nobody knows would hold its tasks for ever: it is taken to have no limit."""
+    """The sizes of the pools. A pool that is not defined would block its tasks, so it is assumed to have no limit."""
     known = dict(pools) if pools is not None else {p.name: p.slots for p in store.pools()} if store is not None else {}
     unknown = sorted({task.pool for task in dag.tasks.values()} - known.keys() - {"default_pool"})
-    lines = [f"Pool {name} is not defined here; it is taken to have no limit." for name in unknown]
+    lines = [f"Pool {name} is not defined and is assumed to have no limit." for name in unknown]
     return {**known, **dict.fromkeys(unknown, -1)}, lines
 
 
 def _capacity(slots: int | None) -> str:
-    return "There is no limit of executor slots." if slots is None else f"The executor has {slots} slots."
+    return "The number of executor slots is not limited." if slots is None else f"The executor has {slots} slots."
 
 
 def _still_waiting(world: World) -> dict[str, WaitReason]:

@@ -1,4 +1,4 @@
-"""Worlds from seeds: random DAGs, outcomes, accidents and users, for as long as there is time.
+"""Soak test: simulated worlds from seeds, with random DAGs, outcomes, injected faults and user actions.
 
 ::
 
@@ -57,7 +57,7 @@ def world_of(
 
 
 def live_through(world: World) -> World:
-    """Let the world run its span and come to rest. Raises what breaks."""
+    """Run the world for its span, then until all runs have ended. Raises InvariantBroken, or any other error."""
     world.run_until(START + SPAN)
     for row in world.store.dags():
         world.act(lambda user, row=row: user.set_paused(row.dag_id, False))  # type: ignore[misc]
@@ -71,7 +71,7 @@ def live_through(world: World) -> World:
 
 
 def a_user_acts(world: World, draw: random.Random) -> None:
-    """Somebody does one of the things that people do. What nbflow refuses is refused."""
+    """Execute a random user action. A refusal by nbflow is recorded, and is not an error."""
     deed = draw.choice(DEEDS)
     try:
         world.act(lambda user: deed(user, world, draw))
@@ -157,7 +157,7 @@ DEEDS: tuple[Callable[[Operations, World, random.Random], None], ...] = (
 
 
 def fault_of(seed: int, *, without: Sequence[str] = ()) -> str | None:
-    """What breaks in the world of a seed; None if nothing does."""
+    """The error in the world of a seed; None if there is none."""
     world: World | None = None
     try:
         world = world_of(seed, without=without)
@@ -168,7 +168,7 @@ def fault_of(seed: int, *, without: Sequence[str] = ()) -> str | None:
 
 
 def needless(seed: int) -> list[str]:
-    """The faults without which the seed fails all the same."""
+    """The injected faults without which the seed still fails."""
     gone: list[str] = []
     for name in FAULTS:
         if fault_of(seed, without=[*gone, name]) is not None:
@@ -177,7 +177,7 @@ def needless(seed: int) -> list[str]:
 
 
 def soak(*, minutes: float, seed: int, say: Callable[[str], None] = print, most_failures: int = 5) -> int:
-    """Live through worlds from ``seed`` on until the time is over; returns the number of failures."""
+    """Simulate worlds from ``seed`` on for ``minutes``. Returns the number of failures."""
     end, failures, first = time.monotonic() + minutes * 60, 0, seed
     while time.monotonic() < end and failures < most_failures:
         broken = fault_of(seed)
@@ -192,10 +192,12 @@ def soak(*, minutes: float, seed: int, say: Callable[[str], None] = print, most_
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m nbflow.sim.soak", description="Live through random worlds.")
+    parser = argparse.ArgumentParser(
+        prog="python -m nbflow.sim.soak", description="Simulate random worlds and check the invariants."
+    )
     parser.add_argument("--minutes", type=float, default=1.0, help="how long (default: 1)")
     parser.add_argument("--seed", type=int, default=None, help="the first seed (default: from the clock)")
-    parser.add_argument("--replay", type=int, metavar="SEED", help="live through one world and print its trace")
+    parser.add_argument("--replay", type=int, metavar="SEED", help="Simulate a single world and print its trace.")
     parser.add_argument("--without", default="", help="faults to leave away, with commas between")
     chosen = parser.parse_args(arguments)
     without = [name for name in chosen.without.split(",") if name]

@@ -1,4 +1,4 @@
-"""What a simulation showed, as data: runs with planned and actual times, each try of each task, and why.
+"""The result of a simulation as data: runs with planned and actual times, each try of each task, and the causes.
 
 Made from the history alone, so the same functions make a timeline of real runs.
 """
@@ -24,18 +24,18 @@ GLYPHS: Mapping[str, str] = {
     "deferred": "d",
     "removed": "-",
 }
-"""One character for each state in which a stretch of work can end; ``>`` stands for what has not ended."""
+"""A character for each state in which a stretch can end; ``>`` if it has not ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """One attempt, or one decision without an attempt (skipped, upstream_failed ...): then start and end are equal."""
+    """An attempt, or a decision without an attempt (skipped, upstream_failed ...), with equal start and end."""
 
     key: TaskKey
     try_number: int
     start: datetime
     end: datetime | None
-    """None: not over."""
+    """None: not ended."""
     state: str
     cause: str
 
@@ -57,7 +57,7 @@ class RunLine:
     run_type: str
     logical_date: datetime | None
     planned: datetime
-    """When it was due (run_after)."""
+    """The time at which it was due (run_after)."""
     created: datetime | None
     started: datetime | None
     ended: datetime | None
@@ -67,7 +67,7 @@ class RunLine:
 
     @property
     def late(self) -> timedelta | None:
-        """From when it was due to when it started."""
+        """The time between its due time and its start."""
         return self.started - self.planned if self.started is not None else None
 
     @property
@@ -76,18 +76,18 @@ class RunLine:
         return RUN_CAUSES[RunCause(self.cause)] if self.cause in RUN_CAUSES else self.cause
 
     def events(self) -> list[str]:
-        """What is worth telling of it, in order: everything but plain successes."""
-        return [f"{one.key} {_words(one)}" for one in self.stretches if one.state != TaskState.SUCCESS]
+        """The stretches that did not end in success, in order, as text."""
+        return [f"{stretch.key} {_text(stretch)}" for stretch in self.stretches if stretch.state != TaskState.SUCCESS]
 
 
-def _words(one: Stretch) -> str:
-    again = f" (try {one.try_number})" if one.try_number > 1 else ""
-    return f"{one.state}{again}: {one.why}"
+def _text(stretch: Stretch) -> str:
+    try_number = f" (try {stretch.try_number})" if stretch.try_number > 1 else ""
+    return f"{stretch.state}{try_number}: {stretch.why}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """What :func:`nbflow.sim.simulate` answers. Equal for equal input."""
+    """The result of :func:`nbflow.sim.simulate`. Equal inputs give equal results."""
 
     dag_id: str
     start: datetime
@@ -95,14 +95,14 @@ class Simulation:
     runs: tuple[RunLine, ...]
     assumptions: tuple[str, ...]
     waits: Mapping[str, WaitReason] = field(default_factory=dict)
-    """Of what had not ended when nothing more could happen: "run id" or "run id task" -> why."""
+    """"run id" or "run id task" -> reason, for runs and tasks that could not end."""
     happened: tuple[str, ...] = ()
-    """The faults that struck."""
+    """The injected faults that occurred."""
     trace: str = ""
     """The whole history as text."""
 
     def text(self, *, most_runs: int = 30) -> str:
-        """For a terminal: assumptions, then a line a run, then what is still waiting."""
+        """Text for a terminal: the assumptions, a line for each run, then the runs and tasks that still wait."""
         return "\n".join(self.lines(most_runs=most_runs))
 
     def lines(self, *, most_runs: int = 30) -> Iterator[str]:
@@ -123,9 +123,9 @@ class Simulation:
     def _line(self, run: RunLine) -> str:
         took = _span(run.ended - run.started) if run.ended and run.started else "-"
         late = _span(run.late) if run.late is not None else "-"
-        strip = "".join(one.glyph for one in run.stretches)
+        glyphs = "".join(stretch.glyph for stretch in run.stretches)
         date = _moment(run.logical_date) if run.logical_date else "-"
-        return f"{date:<17} {_moment(run.planned):<17} {late:>7} {took:>8} {run.state:<8} {strip}"
+        return f"{date:<17} {_moment(run.planned):<17} {late:>7} {took:>8} {run.state:<8} {glyphs}"
 
 
 def _tally(runs: Sequence[RunLine]) -> str:

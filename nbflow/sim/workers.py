@@ -1,4 +1,4 @@
-"""Simulated workers: they take attempts, work for simulated seconds, and report.
+"""Simulated workers: they claim attempts, run for simulated seconds, and report their outcomes.
 
 What a real worker does with processes, sockets and signals is here a handful of dict entries and planned events, but
 the protocol with the store is the real one: claim, lease, XCom push, outcome; and a worker whose attempt is no longer

@@ -58,7 +58,7 @@ def quiz(context: Context, args: Values) -> Result:
         return Result(text=repr(feedback), value=feedback, ok=feedback.right)
     if context.surface is Surface.TERMINAL:  # a form needs a notebook
         answer = way("quiz", args.name, str(args.number), "ANSWER")
-        raise UsageError("nbflow quiz: what is the answer?", hint=f"Say: {answer}")
+        raise UsageError("nbflow quiz: no answer.", hint=f"Answer with: {answer}")
     shown = session.show(args.number)
     return Result(text=shown.text, value=shown)
 

@@ -61,8 +61,8 @@ def test_dags_list_without_a_scheduler_says_that_files_are_unread(nbflow, in_fol
     done = nbflow("dags", "list", "-o", "json")
     assert done.json == []
     assert done.err == (
-        f"Not yet read in {home}/dags: 1 file, as no scheduler is running. "
-        "Start one with nbflow scheduler, or list them with --local.\n"
+        f"No scheduler is running, so nothing has parsed 1 new file in {home}/dags. "
+        "Start one with: nbflow scheduler. Or add --local.\n"
     )
 
 
@@ -78,7 +78,7 @@ def test_a_dag_that_only_the_folder_has_is_read_from_there_and_said(nbflow, in_f
     path = in_folder("sales.py", SALES)
     done = nbflow("tasks", "list", "sales")
     assert done.out == "double\nextract\nload\n"
-    assert done.err == f"The metastore does not know sales yet; it was read from {path}.\n"
+    assert done.err == f"DAG sales is not in the metastore yet; it was loaded from {path}.\n"
 
 
 def test_triggering_a_dag_that_only_the_folder_has_stores_it(nbflow, in_folder):
@@ -88,7 +88,7 @@ def test_triggering_a_dag_that_only_the_folder_has_stores_it(nbflow, in_folder):
     made = nbflow("dags", "trigger", "sales", "-o", "json")
     # Then it is known, and paused as every new DAG is
     assert made.json["state"] == "queued"
-    assert f"The metastore did not know sales yet; reading {path}." in made.err
+    assert f"DAG sales was not in the metastore yet; it was loaded from {path}." in made.err
     assert "DAG 'sales' is paused." in made.err
     assert [row["dag_id"] for row in nbflow("dags", "list", "-o", "json").json] == ["sales"]
 
@@ -111,7 +111,7 @@ def test_modules_beside_the_dags_are_not_counted_as_unread(nbflow, in_folder):
     assert nbflow("dags", "list").err == ""
     in_folder("sales.py", SALES)
     for listing in ("list", "list-import-errors"):
-        assert ": 1 file, as no scheduler is running. " in nbflow("dags", listing).err
+        assert "No scheduler is running, so nothing has parsed 1 new file in " in nbflow("dags", listing).err
 
 
 def test_a_dag_that_was_only_tried_so_far_can_be_unpaused(nbflow, in_folder, app):
@@ -129,7 +129,7 @@ def test_a_dag_of_another_folder_has_no_schedule_to_pause(nbflow, sales):
     nbflow("dags", "test", "sales", "-S", sales)
     done = nbflow("dags", "pause", "sales")
     assert (done.code, done.out) == (1, "")
-    assert "it was registered for its own runs only. Save it in the DAGs folder." in done.err
+    assert "it was registered only for single runs. Save its file in the DAGs folder." in done.err
 
 
 def test_pause_and_unpause(nbflow, in_folder, app):
@@ -146,7 +146,7 @@ def test_delete_asks_unless_told(nbflow, in_folder, app):
     nbflow("dags", "unpause", "sales")
     refused = nbflow("dags", "delete", "sales")
     assert refused.code == 2
-    assert refused.err.endswith("There is no terminal to ask. Say so with -y.\n")
+    assert refused.err.endswith("Standard input is not a terminal. Confirm with -y.\n")
     assert app.store.dag("sales") is not None
     assert nbflow("dags", "delete", "sales", "--yes").code == 0
     assert app.store.dag("sales") is None
@@ -157,7 +157,7 @@ def test_dags_check_names_every_fault_with_its_line(nbflow, dag_file):
     done = nbflow("dags", "check", good, bad)
     assert done.code == 1
     lines = done.out.splitlines()
-    assert lines[0] == f"{good}: sales: no faults"
+    assert lines[0] == f"{good}: sales: no errors"
     assert lines[1].startswith(f"{bad}:4: AirflowTimetableInvalid: The schedule of DAG 'broken' is invalid: ")
     assert nbflow("dags", "check", good).code == 0
 
@@ -366,9 +366,9 @@ def test_state_of_a_task(nbflow, sales):
     assert nbflow("tasks", "state", "sales", "extract", "2024-01-05").out == "success\n"
     assert nbflow("tasks", "state", "sales", "double", "2024-01-05", "--map-index", "1").out == "success\n"
     unsaid = nbflow("tasks", "state", "sales", "double", "2024-01-05")
-    assert unsaid.err.endswith("double is mapped: say which with --map-index 0 to 1.\n")
+    assert unsaid.err.endswith("double is mapped: pass --map-index 0 to 1.\n")
     unmapped = nbflow("tasks", "state", "sales", "extract", "2024-01-05", "--map-index", "0")
-    assert unmapped.err.endswith(" has no extract[0]. extract is not mapped in it: leave --map-index out.\n")
+    assert unmapped.err.endswith(" no task instance extract[0]. extract is not mapped in this run: omit --map-index.\n")
 
 
 @pytest.mark.parametrize("command", ["test", "render"])
@@ -390,7 +390,7 @@ def test_why_of_a_run_that_has_ended_tells_what_failed(nbflow, dag_file):
     nbflow("dags", "test", "failing", "2024-01-05", "-S", dag_file("failing.py", FAILING))
     assert nbflow("why", "failing").out == (
         "failing manual__2024-01-05T00:00:00+00:00: failed\n"
-        "It has ended: nothing waits.\n"
+        "The run has ended: no task waits.\n"
         "wrong (try 1): ValueError: no such customer\n"
     )
 
@@ -421,7 +421,7 @@ def test_simulate_shows_days_and_says_what_it_assumes(nbflow, sales):
 def test_simulate_refuses_words_that_it_does_not_know(nbflow, sales):
     done = nbflow("simulate", "sales", "extract=explode", "-S", sales)
     assert done.code == 2
-    assert done.err.startswith("nbflow simulate: extract=explode is not understood; a task may success, fail,")
+    assert done.err.startswith("nbflow simulate: extract=explode is invalid; an outcome is one of success, fail,")
 
 
 # ---------------------------------------------------------------------------------------------- variables, pools, files
@@ -525,7 +525,7 @@ def test_testing_connections_is_off(nbflow):
     nbflow("connections", "add", "db", "--conn-uri", "http://127.0.0.1:1")
     done = nbflow("connections", "test", "db")
     assert done.code == 1
-    assert "Testing connections is off" in done.err
+    assert "Testing connections is disabled" in done.err
 
 
 @pytest.fixture
@@ -589,14 +589,14 @@ def test_without_a_hook_only_the_port_is_tried_and_it_says_so(connection_test):
         code, said = connection_test(f"http://127.0.0.1:{port}")
     assert (code, said) == (
         1,
-        f"db: is not known to work: 127.0.0.1 answers at port {port}; more was not tried, as there is no hook for the "
-        "type 'http' to try it\n",
+        f"db: is not tested: 127.0.0.1 accepts connections on port {port}, but the type 'http' has no hook to test the "
+        "login\n",
     )
 
 
 def test_a_port_that_nobody_answers_does_not_work(connection_test):
     code, said = connection_test("http://127.0.0.1:1")
-    assert (code, said.startswith("db: does not work: 127.0.0.1 does not answer at port 1: ")) == (1, True)
+    assert (code, said.startswith("db: does not work: 127.0.0.1 does not accept connections on port 1: ")) == (1, True)
 
 
 def test_pools_there_and_back(nbflow, tmp_path):

@@ -198,4 +198,4 @@ def test_what_cannot_be_followed_is_refused_in_one_line(nbflow, gated):
         "nbflow: DAG 'gated' has no task 'laod'. Did you mean 'load'?\n",
     )
     done = nbflow("logs", "gated", "load", "-f", "-o", "json")
-    assert (done.code, done.err) == (2, "nbflow logs: a log that is followed is printed as text. Leave out -f or -o.\n")
+    assert (done.code, done.err) == (2, "nbflow logs: --follow prints text only. Omit -f or -o.\n")

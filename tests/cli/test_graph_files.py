@@ -17,7 +17,7 @@ KINDS = {"svg": b"<svg ", "dot": b"digraph sales {", "gv": b"digraph sales {", "
 def test_each_form_is_saved(nbflow, sales, tmp_path, dot_path, form):
     path = tmp_path / f"a.{form.upper() if form == 'png' else form}"
     done = nbflow("dags", "show", "sales", "-S", sales, "--save", str(path))
-    assert (done.code, done.out, done.err) == (0, "", f"{path} shows sales.\n")
+    assert (done.code, done.out, done.err) == (0, "", f"The graph of sales was saved to {path}.\n")
     assert path.read_bytes().startswith(KINDS[form])
 
 

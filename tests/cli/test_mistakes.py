@@ -15,19 +15,19 @@ from tests.cli.conftest import BROKEN
 @pytest.mark.parametrize(
     ("line", "code", "says"),
     [
-        ("dgas list", 2, "nbflow: there is no command 'dgas'. Did you mean 'dags'? See: nbflow --help."),
-        ("dags lst", 2, "nbflow dags: there is no command 'lst'. Did you mean 'list'?"),
+        ("dgas list", 2, "nbflow: Unknown command 'dgas'. Did you mean 'dags'? See: nbflow --help."),
+        ("dags lst", 2, "nbflow dags: unknown command 'lst'. Did you mean 'list'?"),
         ("dags list --outptu json", 2, "nbflow dags list: unknown option --outptu. Did you mean '--output'?"),
         ("dags list --loca", 2, "nbflow dags list: unknown option --loca. Did you mean '--local'?"),
-        ("--nonsense", 2, "nbflow: there is no option '--nonsense'. See: nbflow --help."),
-        ("db frobnicate", 2, "nbflow db: there is no command 'frobnicate'. It has: init, migrate, upgrade, downgrade,"),
+        ("--nonsense", 2, "nbflow: Unknown option '--nonsense'. See: nbflow --help."),
+        ("db frobnicate", 2, "nbflow db: unknown command 'frobnicate'. Commands: init, migrate, upgrade, downgrade,"),
         ("dags list extra", 2, "nbflow dags list: unexpected argument 'extra'. Usage: nbflow dags list [-h]"),
         ("dags list -o xml", 2, "nbflow dags list: argument -o/--output: invalid choice: 'xml'"),
         ("dags trigger", 2, "nbflow dags trigger: the following arguments are required: dag_id."),
         ("dags trigger sales -c nope", 2, "nbflow: --conf is not JSON: Expecting value"),
         ("dags trigger sales -c [1]", 2, "nbflow: --conf must be a JSON object."),
         ("dags trigger sales -l someday", 2, "nbflow: 'someday' is not a date. Give one like 2024-01-31,"),
-        ("dags list --columns dag_id,onwers", 2, "nbflow: There is no column 'onwers'. Did you mean 'owners'?"),
+        ("dags list --columns dag_id,onwers", 2, "nbflow: Unknown column 'onwers'. Did you mean 'owners'?"),
         ("dags pause ( --treat-dag-id-as-regex", 2, "nbflow: '(' is not a regular expression:"),
         (
             "dags next-execution sales -n 0",
@@ -36,7 +36,7 @@ from tests.cli.conftest import BROKEN
         ),
         ("jobs list --limit -1", 2, "nbflow jobs list: argument --limit: expected a positive integer, not '-1'."),
         ("quiz nope", 1, "nbflow: There is no quiz 'nope'. The quizzes are: dag_concepts."),
-        ("quiz dag_concepts 1", 2, "nbflow quiz: what is the answer?"),
+        ("quiz dag_concepts 1", 2, "nbflow quiz: no answer."),
         ("quiz dag_concepts 99 a", 1, "nbflow: dag_concepts has questions 1 to 10, not 99."),
         ("labs nope", 1, "nbflow: There is no lab 'nope'. The labs are: 01_hello_dag."),
         ("labs 01_hello_dag 0", 2, "nbflow labs: argument EXERCISE: expected a positive integer, not '0'."),
@@ -51,7 +51,7 @@ from tests.cli.conftest import BROKEN
         ("config get-value core executer", 1, "nbflow: this name: [core] has no option 'executer'. Did you mean"),
         ("backfill cancel 7", 1, "nbflow: There is no backfill 7."),
         ("jobs check", 1, "nbflow: No alive jobs found."),
-        ("lint", 1, "nbflow: There are no DAG files in "),
+        ("lint", 1, "nbflow: No DAG files in "),
     ],
 )
 def test_a_mistake_is_one_line(nbflow, line, code, says):
@@ -175,7 +175,7 @@ def test_a_fault_of_our_own_is_short_and_its_traceback_is_for_those_who_ask(nbfl
     short, long = nbflow("version"), nbflow("-v", "version")
     # Then
     assert short.err == (
-        "nbflow: a fault of nbflow itself: ZeroDivisionError: by nought. Run it again with -v for the traceback.\n"
+        "nbflow: Internal error: ZeroDivisionError: by nought. Run it again with -v for the traceback.\n"
     )
     assert (short.code, long.code) == (1, 1)
     assert long.err.startswith("Traceback (most recent call last):")
@@ -189,7 +189,7 @@ def test_an_interrupt_is_no_traceback(nbflow, monkeypatch):
 
     monkeypatch.setattr(info, "COMMANDS", (Command(name="version", help="", run=interrupted),))
     done = nbflow("version")
-    assert (done.err, done.code) == ("nbflow: interrupted\n", 130)
+    assert (done.err, done.code) == ("nbflow: Interrupted.\n", 130)
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["help"], ["-h"]])

@@ -80,7 +80,7 @@ def test_a_scheduler_ends_in_order_when_it_is_told_to(nbflow, start, home, numbe
     # When it is told to end
     assert scheduler.end(number) == 0
     # Then it says so, and leaves nothing
-    scheduler.wait_for("nbflow scheduler has ended.")
+    scheduler.wait_for("nbflow scheduler has stopped.")
     assert not (home / "scheduler.pid").exists()
     assert nbflow("status").code == 1
 
@@ -177,8 +177,8 @@ def test_a_scheduler_in_the_background(nbflow, home):
 def test_standalone_says_what_to_do_next(start, in_folder, home):
     in_folder("sales.py", SALES)
     one = start("standalone")
-    one.wait_for(f"DAG files   {home}/dags: 1 DAGs, 1 of them paused")
-    one.wait_for("Go on with  nbflow dags unpause sales")
+    one.wait_for(f"DAG files   {home}/dags: 1 DAGs, 1 paused")
+    one.wait_for("Next        nbflow dags unpause sales")
     assert one.end(signal.SIGINT) == 0
 
 
@@ -241,7 +241,7 @@ def test_what_is_printed_to_a_closed_stream_lands_in_no_file(nbflow, sales, clos
 def test_a_full_disk_behind_stdout_is_no_fault_of_ours(home, words):
     done = _in_shell(">/dev/full", *words)
     assert done.stderr == (
-        "nbflow: the system refuses: No space left on device. Run it again with -v for the traceback.\n"
+        "nbflow: OS error: No space left on device. Run it again with -v for the traceback.\n"
     )
     assert done.returncode == 1
 
@@ -314,7 +314,7 @@ def test_a_test_that_is_told_to_end_leaves_no_run_behind(nbflow, start, dag_file
     # When it is told to end
     assert test.end(signal.SIGTERM) == 130
     # Then its run has ended too
-    test.wait_for("nbflow: interrupted")
+    test.wait_for("nbflow: Interrupted.")
     assert nbflow("dags", "state", "endless", "2024-01-05").out == "failed\n"
 
 

@@ -57,7 +57,7 @@ def plain(shown: str) -> str:
 def test_an_error_is_red(home):
     code, shown = on_terminal("dgas")
     assert code == 2
-    assert shown == "\x1b[31mnbflow: there is no command 'dgas'. Did you mean 'dags'? See: nbflow --help.\x1b[0m\r\n"
+    assert shown == "\x1b[31mnbflow: Unknown command 'dgas'. Did you mean 'dags'? See: nbflow --help.\x1b[0m\r\n"
 
 
 # --------------------------------------------------------------------------------------------------------------- tables
@@ -225,7 +225,7 @@ def test_files_that_are_checked_are_counted_and_the_bar_goes(in_folder):
     assert re.findall(r"(\d)/3 files", shown)[0] == "0"
     # Then nothing but the results is left
     lines = left_on(shown)
-    assert [line for line in lines if line] == [line for line in lines if line.endswith("no faults")]
+    assert [line for line in lines if line] == [line for line in lines if line.endswith("no errors")]
     assert len([line for line in lines if line]) == 3
 
 

@@ -179,7 +179,7 @@ def test_a_terminal_asks_where_the_table_says_and_yes_answers(nbflow, app, sales
     asked = nbflow(*name.split(), *ASK[name])
     # Then it is refused, with the question
     assert (asked.code, asked.out) == (2, "")
-    assert re.search(r"\?.* There is no terminal to ask\. Say so with -y\.$", asked.err, re.MULTILINE)
+    assert re.search(r"\?.* Standard input is not a terminal\. Confirm with -y\.$", asked.err, re.MULTILINE)
     # And the option is there to answer it
     [line] = [one for one in lines_of(name.split()[0]) if one.name == name]
     assert "-y" in [flag for argument in line.arguments for flag in argument.flags]

@@ -16,7 +16,7 @@ from nbflow.errors import DagRunNotFound
 from nbflow.notebook import functions
 from nbflow.notebook.session import end_session, session
 from nbflow.store.base import DagVersion
-from nbflow.teach.checks import World
+from nbflow.teach.checks import CheckContext
 from tests.store.worlds import spec
 
 TODAY, LAST_YEAR, LONG_AGO = (datetime(year, 3, 1, tzinfo=UTC) for year in (2024, 2023, 2001))
@@ -45,7 +45,7 @@ ASK: dict[str, Callable[[App, pytest.CaptureFixture[str]], str]] = {
     "a notebook's default": lambda app, _: session().find_run("sales").run_id,
     "a notebook's last": lambda app, _: str(functions.show("sales", run="last").run.run_id),
     "a command's last": _by_command,
-    "a lab's check": lambda app, _: World(app=app).newest_run("sales").run_id,
+    "a lab's check": lambda app, _: CheckContext(app=app).newest_run("sales").run_id,
 }
 
 
