@@ -1,4 +1,4 @@
-"""Why one task instance waits, or why it ended as it did: the answer, its grounds, what to do, and its history."""
+"""Why a task instance is in its state: the headline, its grounds, the commands that change it, and its history."""
 
 from __future__ import annotations
 
