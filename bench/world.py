@@ -18,7 +18,7 @@ from bench.stores import Postgres
 if TYPE_CHECKING:
     from nbflow.app import App
     from nbflow.core.snapshot import RunKey
-    from nbflow.services.scheduler import Scheduler, Turn
+    from nbflow.services.scheduler import LoopResult, Scheduler
 
 PATIENCE_SECONDS = 60.0
 """A run that takes longer is stuck."""
@@ -181,16 +181,16 @@ class Engine:
         return run, time.perf_counter() - began
 
     def drive(self, runs: set[RunKey], began: float) -> None:
-        """Turn until these runs have ended. Raises RuntimeError if one does not, or not well."""
-        left = set(runs)
+        """Run the scheduler loop until these runs have ended. Raises RuntimeError after a timeout, or if one fails."""
+        remaining = set(runs)
 
-        def over(turn: Turn) -> bool:
-            left.difference_update(turn.ended)
+        def until(result: LoopResult) -> bool:
+            remaining.difference_update(result.ended)
             if time.perf_counter() - began > PATIENCE_SECONDS:
-                raise RuntimeError(f"{len(left)} runs did not end within {PATIENCE_SECONDS:g} s")
-            return not left
+                raise RuntimeError(f"{len(remaining)} runs did not end within {PATIENCE_SECONDS:g} s")
+            return not remaining
 
-        self.scheduler.loop(until=over)
+        self.scheduler.loop(until=until)
         for key in runs:
             run = self.app.store.run(key)
             if run is None or run.state.value != "success":
@@ -198,11 +198,11 @@ class Engine:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all below it, from /proc."""
-    below = [pid]
-    for one in below:
+    """The ids of a process and its descendants, from /proc."""
+    pids = [pid]
+    for parent in pids:
         with contextlib.suppress(OSError):
-            for thread in os.listdir(f"/proc/{one}/task"):
-                text = Path(f"/proc/{one}/task/{thread}/children").read_text(encoding="ascii")
-                below += [int(word) for word in text.split()]
-    return below
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                text = Path(f"/proc/{parent}/task/{thread}/children").read_text(encoding="ascii")
+                pids += [int(child) for child in text.split()]
+    return pids

@@ -99,7 +99,9 @@ class App:
 
         core = self.settings.core
         return TimetableClient(
-            lambda: SubprocessJobs(environment=self._job_environment(), answer=self.task_api.handle_parse_request),
+            lambda: SubprocessJobs(
+                environment=self._job_environment(), handle_request=self.task_api.handle_parse_request
+            ),
             loading=self.loading_options(),
             seconds=core.dagbag_import_timeout,
         )
@@ -117,11 +119,11 @@ class App:
         only: Collection[RunKey] | None = None,
         job_id: str | None = None,
         on_callbacks: Callable[[], None] = lambda: None,
-        call_here: Callable[[Callback], None] | None = None,
+        callback_handler: Callable[[Callback], None] | None = None,
     ) -> Scheduler:
-        """A scheduler with ``executor`` (default: the configured one). ``on_callbacks`` is called when callbacks were
-        stored; a DAG processor runs them (``DagProcessor.call_back``). With ``call_here`` callbacks are not stored but
-        passed to it, after the state changes that caused them were stored."""
+        """A scheduler with ``executor`` (default: the configured one). ``on_callbacks`` is called after callbacks were
+        stored; a DAG processor runs them (``DagProcessor.notify_callbacks``). With ``callback_handler`` they are not
+        stored: it is called with each, after the states that caused them were stored."""
         from nbflow.services.scheduler import Scheduler
 
         job_id = job_id or self.new_job_id("scheduler")
@@ -133,7 +135,7 @@ class App:
             job_id=job_id,
             only=only,
             on_callbacks=on_callbacks,
-            call_here=call_here,
+            callback_handler=callback_handler,
         )
 
     def new_job_id(self, kind: str) -> str:

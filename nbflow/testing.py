@@ -238,7 +238,7 @@ def run_task(nbflow_app: App) -> RunTask:
         xcoms = {(key, "return_value") if isinstance(key, str) else key: v for key, v in (upstream or {}).items()}
         spec = dag.to_spec(nbflow_app.compile_options())
         date = _date(logical_date, nbflow_app)
-        test = task_test(nbflow_app, dag, spec, task_id, run=date, map_index=map_index, conf=conf or {}, given=xcoms)
+        test = task_test(nbflow_app, dag, spec, task_id, run=date, map_index=map_index, conf=conf or {}, xcoms=xcoms)
         event = test.run().event
         error = event.error if isinstance(event, Failed) else ""
         return TaskResult(state=state_of(event), xcoms=test.pushed, error=error, rendered=test.rendered)

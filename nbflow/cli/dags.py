@@ -209,7 +209,7 @@ def test(call: Call) -> int:
             logical_date=moment,
             run_conf=conf,
             mark_success_pattern=args.mark_success_pattern,
-            each_turn=_steps(call),
+            each_loop=_steps(call),
             app=call.app,
         )
     view = call.fetch(TaskInstancesQuery(dag_id=run.dag_id, run_id=run.run_id, reasons=False))

@@ -84,20 +84,20 @@ def reset(call: Call) -> int:
     _refuse_while_scheduler_runs(call, store)
     if not call.confirm(f"Delete everything in {store.url}?"):
         return 1
-    empty(store, make_again=not call.args.skip_init)
+    empty(store, recreate=not call.args.skip_init)
     print(f"{store.url} is empty{'' if call.args.skip_init else ' and ready'}.")
     return 0
 
 
 def _refuse_while_scheduler_runs(call: Call, store: Store) -> None:
     from nbflow.clock import SystemClock
-    from nbflow.services.schedulers import living
+    from nbflow.services.schedulers import running_schedulers
 
     try:
         store.check()
     except StoreError:
         return  # without tables there is no scheduler
-    if running := living(store, call.settings, SystemClock().now()):
+    if running := running_schedulers(store, call.settings, SystemClock().now()):
         raise NbflowError(
             f"A scheduler is running on {store.url} (pid {running[0].pid} on {running[0].hostname}).",
             hint=f"Stop it first with: {STOP_SCHEDULER}",

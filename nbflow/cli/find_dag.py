@@ -174,11 +174,11 @@ def note_unread_files(call: Call) -> None:
 
 def unread_files(call: Call) -> list[str]:
     """DAG files that no scheduler has parsed yet; empty while one is running."""
-    from nbflow.services.schedulers import living
+    from nbflow.services.schedulers import running_schedulers
     from nbflow.sources.discovery import is_dag_file
 
     store = call.app.store
-    if living(store, call.settings, call.now()):
+    if running_schedulers(store, call.settings, call.now()):
         return []
     parsed = {row.fileloc for row in store.dags(include_stale=True)}
     parsed |= {error.fileloc for error in store.import_errors()}
@@ -239,17 +239,17 @@ class FolderDags:
 
 
 def _store_file(call: Call, dag_id: str, subdir: str) -> DagVersion:
-    from nbflow.services.registration import keep_version
+    from nbflow.services.registration import register_unscheduled
     from nbflow.store.base import DagVersion
 
     _, loaded = dag_of(call, dag_id, subdir)
     version = DagVersion(dag_id=dag_id, spec=loaded.specs[dag_id], fileloc=loaded.path, files=loaded.files)
-    return keep_version(call.app.store, version, call.now())
+    return register_unscheduled(call.app.store, version, call.now())
 
 
 def register(call: Call, loaded: Loaded, dag_ids: Sequence[str]) -> list[DagVersion]:
     """Register and schedule DAGs of a file in the DAGs folder, as the DAG processor does for a new file."""
-    from nbflow.services.registration import follow_file
+    from nbflow.services.registration import register_scheduled
     from nbflow.store.base import DagVersion
 
     app, now = call.app, call.now()
@@ -257,4 +257,4 @@ def register(call: Call, loaded: Loaded, dag_ids: Sequence[str]) -> list[DagVers
         DagVersion(dag_id=dag_id, spec=loaded.specs[dag_id], fileloc=loaded.path, files=loaded.files)
         for dag_id in dag_ids
     ]
-    return [follow_file(app.store, version, app.settings, now) for version in versions]
+    return [register_scheduled(app.store, version, app.settings, now) for version in versions]

@@ -93,10 +93,10 @@ def _in_background(call: Call) -> int:
 
 def status(call: Call) -> int:
     from nbflow.core.states import RunState
-    from nbflow.services.schedulers import living
+    from nbflow.services.schedulers import running_schedulers
 
     store = call.app.store
-    schedulers = living(store, call.settings, call.now())
+    schedulers = running_schedulers(store, call.settings, call.now())
     active = store.active_runs()
     row = {
         "scheduler": f"running (pid {schedulers[0].pid} on {schedulers[0].hostname})" if schedulers else "not running",

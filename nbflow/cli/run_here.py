@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nbflow.cli.invocation import Call
     from nbflow.cli.progress import Progress
     from nbflow.core.snapshot import Run, RunKey
-    from nbflow.services.scheduler import Turn
+    from nbflow.services.scheduler import LoopResult
 
 
 @contextlib.contextmanager
@@ -115,17 +115,17 @@ def drive(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:
 
     quiet = replace(app.settings, scheduler=replace(app.settings.scheduler, use_job_schedule=False))
     here = App(settings=quiet, store=app.store, clock=app.clock, environ=app.environ)
-    left, failed = set(runs), 0
+    remaining, failed = set(runs), 0
 
-    def over(turn: Turn) -> bool:
+    def until(result: LoopResult) -> bool:
         nonlocal failed
-        ended = left.intersection(turn.ended)
-        left.difference_update(ended)
+        ended = remaining.intersection(result.ended)
+        remaining.difference_update(ended)
         failed += sum(run is not None and run.state == "failed" for run in map(app.store.run, ended))
-        progress.at(len(runs) - len(left), failed)
-        return not left
+        progress.at(len(runs) - len(remaining), failed)
+        return not remaining
 
     progress.at(0)
     with interruptible():
-        here.scheduler().run(until=over)
+        here.scheduler().run(until=until)
     return [run for key in runs if (run := app.store.run(key)) is not None]

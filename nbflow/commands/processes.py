@@ -18,15 +18,15 @@ def _start(context: Context, args: Values) -> Result:
 
     scheduler = schedulers.ensure(context.app)
     prefix = "Started" if scheduler.started else "Already running"
-    return Result(text=f"{prefix}: {schedulers.text_of(scheduler.job)}.", value=scheduler.job)
+    return Result(text=f"{prefix}: {schedulers.describe(scheduler.job)}.", value=scheduler.job)
 
 
 def _stop(context: Context, args: Values) -> Result:
     from nbflow.services import schedulers
 
     stopped = schedulers.stop(context.app, seconds=args.timeout)
-    if stopped.elsewhere and not stopped.ended:
-        other = stopped.elsewhere[0]
+    if stopped.on_other_hosts and not stopped.ended:
+        other = stopped.on_other_hosts[0]
         raise Refused(
             f"The scheduler runs on {other.hostname} (pid {other.pid}).",
             hint=f"Stop it on that machine with: {STOP_SCHEDULER}",
@@ -39,7 +39,7 @@ def _stop(context: Context, args: Values) -> Result:
         value=next(iter(stopped.ended), None),
         warnings=tuple(
             f"Another scheduler runs on {job.hostname} (pid {job.pid}): stop it on that machine."
-            for job in stopped.elsewhere
+            for job in stopped.on_other_hosts
         ),
     )
 
@@ -47,8 +47,8 @@ def _stop(context: Context, args: Values) -> Result:
 def _stop_preview(context: Context, args: Values) -> Preview:
     from nbflow.services import schedulers
 
-    jobs = schedulers.living(context.store, context.settings, context.now())
-    local = [job for job in jobs if schedulers.is_here(job)]
+    jobs = schedulers.running_schedulers(context.store, context.settings, context.now())
+    local = [job for job in jobs if schedulers.is_local(job)]
     return Preview(text=f"{len(local)} schedulers would be stopped.", items=tuple(map(_row, local)))
 
 

@@ -1,8 +1,8 @@
-"""Following what happens: widgets, server-sent events and ``logs -f`` read the same feed.
+"""Live views: widgets, server-sent events and ``logs -f`` follow the same feed.
 
 A surface makes one ``Feed`` of its store and watches queries of ``nbflow.views``:
 
-    feed          the thread that follows the history and keeps what is watched up to date
-    shared_views  what is watched: one fetch and one patch a query, shared by all who watch it
-    log_follower  the log of a try as it grows
+    feed          the thread that follows the history and updates the watched views
+    shared_views  the watched views: one fetch and one patch per query, shared by all its watches
+    log_follower  follows the log of a try as it grows
 """

@@ -1,8 +1,9 @@
-"""The thread that keeps what is watched up to date.
+"""The feed: the thread that updates the watched views.
 
-It runs while anybody watches, and waits for the store's nudges (:meth:`Store.wait_for_change`). Whatever was nudged,
-the history says what happened; a nudge that got lost costs :data:`LOOK_SECONDS`. It looks at most :data:`MAX_HZ` times
-a second, and rests for at least half of the time: fetching large views again and again takes no core for itself.
+The thread runs while there is a watch, and waits for notifications of the store (:meth:`Store.wait_for_change`). A
+notification says only that something changed; the history says what. A lost notification costs :data:`LOOK_SECONDS`.
+The thread reads the history at most :data:`MAX_HZ` times a second, and sleeps for at least half of the time, so that
+fetching large views does not occupy a core.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from nbflow.views.base import Query, View
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-"""At most so long until a change is seen whose nudge got lost, or that has none: next runs, variables, processes."""
+"""Maximum delay of a change without a notification (next runs, variables, processes) or with a lost one."""
 SLICE_SECONDS = 0.2
-"""So long the thread waits for the store at once. In between it sees whether anybody still watches and whether a view
-is due by time; neither costs a statement."""
+"""Length of one wait for the store. Between waits the thread checks whether there are watches and whether a view is due
+by time; neither needs a statement."""
 
 
 class Feed:
@@ -49,7 +50,7 @@ class Feed:
         raise NbflowError("This feed was closed.", hint="Open the home again.")
 
     def _has_thread(self) -> bool:
-        """Start the thread, where there is none; False once the feed is closed."""
+        """Start the thread if it is not running; False once the feed is closed."""
         with self._lock:
             if self._closing.is_set():
                 return False

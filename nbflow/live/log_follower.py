@@ -1,7 +1,7 @@
-"""A try's log as it grows (``logs -f``).
+"""Follows the log of a try as it grows (``logs -f``).
 
-The feed tells when a try begins, goes on and ends; its lines are told by nobody, since a child writes them straight to
-the file. So the file is looked at now and then, which costs no statement.
+The feed reports the start and the end of a try, but not its lines, since the child process writes them to the file
+directly. The follower therefore polls the file, which needs no statement.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is watched: one fetch and one patch a query, however many watch it.
+"""The watched views: one fetch and one patch per query, for any number of watches.
 
 Rules
 -----
@@ -9,12 +9,12 @@ Rules
 * Nothing is missed. The history is read up to a cursor *before* what it concerns is fetched, so a fetch is never older
   than the events that asked for it. A cursor that no longer leads on (StaleCursor), or more events than a page holds,
   concern all views.
-* Nobody waits for a watcher. What is new stays with the view until a :class:`Watch` takes it; one that comes late is
-  given a single patch from what it took last to the newest, made on its own thread. So a watcher costs one old view.
-* A fetch that fails is told to its watchers as :class:`Trouble`, and tried again after a while that doubles; the first
-  message after it is a :class:`Snapshot`. A metastore that does not answer is trouble for every view.
+* A slow watcher blocks nobody. A change stays with the view until a :class:`Watch` takes it; a late watch gets a single
+  patch from the view that it took last to the newest, computed on its own thread. So a watch costs one old view.
+* The watches of a view whose fetch fails get a :class:`Trouble`; the fetch is retried with exponential backoff, and the
+  first message afterwards is a :class:`Snapshot`. If the metastore does not respond, every view has a Trouble.
 
-There is no thread and no waiting in here: :mod:`nbflow.live.feed` has the thread.
+This module starts no thread and does not wait: :mod:`nbflow.live.feed` has the thread.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def _scheduler_line(line: str) -> tuple[Command, Values]:
 
 def _status(here: Session) -> Shown:
     job = schedulers.find(here.app)
-    said = schedulers.text_of(job)
+    said = schedulers.describe(job)
     where = f"Home {here.app.settings.home}, DAGs in {here.app.settings.core.dags_folder}."
     text = f"{said[0].upper()}{said[1:]}. {where}"
     start = invocation("scheduler", Surface.NOTEBOOK)

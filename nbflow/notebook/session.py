@@ -123,7 +123,7 @@ class Session:
 
     def keep(self, cell: CellDag) -> list[KernelDag]:
         """Register the DAGs of a cell for this kernel's runs."""
-        from nbflow.services.registration import keep_version
+        from nbflow.services.registration import register_unscheduled
         kept = []
         for dag in cell.dags:
             version = DagVersion(
@@ -133,7 +133,7 @@ class Session:
                 cell=cell.source.cell.name,
                 files=cell.loaded.files,
             )
-            stored = keep_version(self.app.store, version, self.app.clock.now())
+            stored = register_unscheduled(self.app.store, version, self.app.clock.now())
             self.dags[dag.dag_id] = KernelDag(dag=dag, version=stored, cell=cell)
             kept.append(self.dags[dag.dag_id])
         return kept
@@ -168,7 +168,7 @@ class Session:
         own = self.dags.get(dag.dag_id)
         if own is not None and own.dag is dag:
             return own.version
-        from nbflow.services.registration import keep_version
+        from nbflow.services.registration import register_unscheduled
         path = Path(dag.fileloc)
         loaded = self._load_once(path) if path.is_file() else None
         if loaded is None or dag.dag_id not in loaded.specs:
@@ -178,7 +178,7 @@ class Session:
                 hint="Run it in this process with test(), or define it in a %%dag cell or a file.",
             )
         version = DagVersion(dag_id=dag.dag_id, spec=loaded.specs[dag.dag_id], fileloc=str(path), files=loaded.files)
-        return keep_version(self.app.store, version, self.app.clock.now())
+        return register_unscheduled(self.app.store, version, self.app.clock.now())
 
     def _load_once(self, path: Path) -> Loaded:
         """Load a DAG file. Raises NbflowError for a script that runs its own DAG: loading it would call this again."""

@@ -1,1 +1,1 @@
-"""The shell: loops that ask the core, apply its plans and carry out what was decided. Protocols in, effects out."""
+"""Services: loops and operations that call the core, apply its plans to the store and execute the effects."""

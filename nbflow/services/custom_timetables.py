@@ -1,7 +1,8 @@
-"""Asking a timetable of the user's own what it would run in some range, in a process of its own.
+"""The runs of a custom timetable in a range of dates, computed in a subprocess.
 
-The DAG processor records the runs to come of such a timetable, and the scheduler needs no more. A backfill asks for
-others; the class is user code, so it is loaded from the version's source in a child, under the time limit of an import.
+The DAG processor records the next runs of a custom timetable, which is all that the scheduler needs. A backfill needs
+others: the timetable's class is user code, so a subprocess loads it from the DAG version's source, with the time limit
+of an import.
 """
 
 from __future__ import annotations
@@ -18,35 +19,37 @@ from nbflow.sources.stored_version import LoadingOptions, VersionSource, load_ve
 if TYPE_CHECKING:
     from nbflow.store.base import DagVersion
 
-MOST_RUNS = 10_000
-"""Of one answer: a year of hourly runs. Who wants more asks for a part at a time."""
+MAX_RUNS = 10_000
+"""Maximum number of runs per request: more than a year of hourly runs. A larger backfill must be split."""
 
 
 # ------------------------------------------------------------------------------------------------------- in the child
 
 
-def answer(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Load the version, and ask its timetable for the runs of a range. Never raises for a mistake of the user's."""
+def compute_runs(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """In the child: load the version and compute its timetable's runs in a range.
+
+    Returns {"runs": [[run_after, start, end], ...]} (ISO 8601), or {"error": text} for an error of user code."""
     version = load_version(VersionSource.from_json(payload["version"]))
     if version.dag is None:
-        return {"fault": version.error}
+        return {"error": version.error}
     start, end, now = (datetime.fromisoformat(payload[name]) for name in ("from_date", "to_date", "now"))
     runs: list[list[str]] = []
     try:
         for info in version.dag.timetable.runs_between(start, end, now):
-            if len(runs) == MOST_RUNS:
-                return {"fault": f"there are more than {MOST_RUNS:,}, too many for one backfill"}
+            if len(runs) == MAX_RUNS:
+                return {"error": f"there are more than {MAX_RUNS:,} runs, too many for one backfill"}
             runs.append([moment.isoformat() for moment in (info.run_after, *info.data_interval)])
     except Exception as error:
-        return {"fault": f"{type(error).__name__}: {error}"}
+        return {"error": f"{type(error).__name__}: {error}"}
     return {"runs": runs}
 
 
-# ---------------------------------------------------------------------------------------------------- who wants to know
+# ------------------------------------------------------------------------------------------------------- in the caller
 
 
 class TimetableClient:
-    """Asks, each time by a child of its own; nothing is kept running. ``subprocess_jobs`` makes what sends it."""
+    """Evaluates custom timetables, each call in a new subprocess. ``subprocess_jobs`` creates the SubprocessJobs."""
 
     def __init__(
         self,
@@ -60,33 +63,33 @@ class TimetableClient:
     def runs_between(
         self, version: DagVersion, from_date: datetime, to_date: datetime, now: datetime
     ) -> RecordedTimetable:
-        """The version's timetable, as it answers for this range. Raises NbflowError where it does not."""
+        """The version's timetable with the runs of this range recorded. Raises NbflowError if user code fails."""
         dates = {"from_date": from_date, "to_date": to_date, "now": now}
         payload = {
             "job": "timetable",
             "version": VersionSource.of(version, self._loading).to_json(),
             **{name: moment.isoformat() for name, moment in dates.items()},
         }
-        said = self._ask(payload)
-        fault = said.fault if said.result is None else str(said.result.get("fault") or "")
-        if said.too_slow:
-            fault = f"it took longer than {self._seconds:g} s ([core] dagbag_import_timeout)"
-        if fault or said.result is None:
+        result = self._run_job(payload)
+        error = result.error if result.content is None else str(result.content.get("error") or "")
+        if result.timed_out:
+            error = f"it took longer than {self._seconds:g} s ([core] dagbag_import_timeout)"
+        if error or result.content is None:
             raise NbflowError(
-                f"The timetable of DAG {version.dag_id!r} does not say what it runs from {from_date.isoformat()} to "
-                f"{to_date.isoformat()}: {fault}.",
-                hint="Mend its class, or trigger single runs by logical date.",
+                f"The timetable of DAG {version.dag_id!r} cannot compute its runs from {from_date.isoformat()} to "
+                f"{to_date.isoformat()}: {error}.",
+                hint="Fix the timetable's class, or trigger single runs by logical date.",
             )
-        return RecordedTimetable({**version.spec.schedule, "runs": said.result["runs"], "covers_range": True})
+        return RecordedTimetable({**version.spec.schedule, "runs": result.content["runs"], "covers_range": True})
 
-    def _ask(self, payload: Mapping[str, Any]) -> JobResult:
-        ends: list[JobResult] = []
+    def _run_job(self, payload: Mapping[str, Any]) -> JobResult:
+        results: list[JobResult] = []
         subprocess_jobs = self._subprocess_jobs()
         subprocess_jobs.start()
         try:
-            subprocess_jobs.send(payload, seconds=self._seconds, done=ends.append)
-            while not ends:
+            subprocess_jobs.send(payload, seconds=self._seconds, done=results.append)
+            while not results:
                 subprocess_jobs.loop.run_once(None)
         finally:
             subprocess_jobs.stop()
-        return ends[0]
+        return results[0]

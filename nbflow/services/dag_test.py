@@ -1,7 +1,7 @@
 """Runs in the calling process: ``dag.test()``, ``%dag test``, ``nbflow dags test``.
 
-The very scheduler drives them, with the sequential executor and only these runs in its sight. So breakpoints work, and
-states, retries, trigger rules and history are those of a real run; they are stored like any other's.
+The scheduler itself drives the run, with the sequential executor and limited to this run. So breakpoints work; states,
+retries, trigger rules and history are those of any other run, and are stored.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from nbflow.core.states import RUN_FINISHED, RunState, TaskState
 from nbflow.core.timetables import timetable_from_spec
 from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import NbflowError
-from nbflow.services.callbacks import call_all, work_for
+from nbflow.services.callbacks import call_callbacks, callback_work
 from nbflow.services.date_parsing import parse_date
 from nbflow.services.file_parsing import with_recorded_runs
 from nbflow.services.operations import check_conf
-from nbflow.services.scheduler import Scheduler, Turn
-from nbflow.services.schedulers import living
+from nbflow.services.scheduler import LoopResult, Scheduler
+from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import reasons
 from nbflow.store.base import DagVersion
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONG_WAIT_SECONDS = 2
-"""Who watches a run in a terminal is told what it waits for if it is for longer than this."""
+"""A wait that is longer than this is logged with its reason."""
 
 
 def run_test(
@@ -48,17 +48,17 @@ def run_test(
     run_conf: Mapping[str, Any] | None = None,
     execution_date: datetime | str | None = None,
     mark_success_pattern: str | None = None,
-    each_turn: Callable[[Run], None] | None = None,
+    each_loop: Callable[[Run], None] | None = None,
     app: App,
 ) -> Run:
     """Run ``dag`` once in this process and return the finished run.
 
     ``logical_date`` defaults to now; ``execution_date`` is its 2.x name. Tasks whose id matches the regular expression
-    ``mark_success_pattern`` are not run but count as success, as in Airflow. ``each_turn`` is called with the run as it
-    was made, whenever tasks may have ended.
+    ``mark_success_pattern`` are marked success without running, as in Airflow. ``each_loop`` is called with the new run
+    after each loop of the scheduler.
     """
     moment = logical_date or execution_date
-    return run_inline(app, dag, moment, run_conf or {}, mark_success_pattern, each_turn=each_turn)
+    return run_inline(app, dag, moment, run_conf or {}, mark_success_pattern, each_loop=each_loop)
 
 
 def run_inline(
@@ -70,17 +70,17 @@ def run_inline(
     *,
     version: DagVersion | None = None,
     watch: Callable[[Run], None] | None = None,
-    each_turn: Callable[[Run], None] | None = None,
+    each_loop: Callable[[Run], None] | None = None,
 ) -> Run:
-    """Make a run of ``dag`` and drive it to its end.
+    """Create a run of ``dag``, drive it to its end and return it.
 
-    ``version``: what is stored of ``dag`` already, where that is known. ``watch`` is called with the new run before its
-    first task starts; a view that it opens then sees each task start, which is stored before the task's code runs.
+    ``version``: the stored version of ``dag``, if it is registered already. ``watch`` is called with the new run before
+    its first task starts; a view that it opens shows the start of every task, which is stored before user code runs.
     """
     version = version or register_inline(app, dag)
     now, job_id = app.clock.now(), app.new_job_id("inline")
     moment = _moment(logical_date, now)
-    custom = version.spec.schedule.get("kind") == "custom"  # this process holds the DAG: its author's class may answer
+    custom = version.spec.schedule.get("kind") == "custom"  # the DAG is loaded here, so its timetable may be called
     timetable = dag.timetable if custom else timetable_from_spec(version.spec.schedule)
     interval = timetable.manual_interval(moment)
     run = Run(
@@ -101,15 +101,15 @@ def run_inline(
     try:
         if watch is not None:
             watch(run)
-        look = None if each_turn is None else partial(each_turn, run)
-        drive(app, [run.key], {version.number: dag}, job_id=job_id, announce=watch is not None, each_turn=look)
-    except BaseException:  # Ctrl-C, a debugger that quits: nobody will drive this run on
+        after_loop = None if each_loop is None else partial(each_loop, run)
+        drive(app, [run.key], {version.number: dag}, job_id=job_id, announce=watch is not None, each_loop=after_loop)
+    except BaseException:  # Ctrl-C or a debugger's quit: no other process continues this run
         app.operations("test").mark_run(run.key, RunState.FAILED)
         raise
     done = app.store.run(run.key)
     assert done is not None
     if done.state not in RUN_FINISHED:
-        tell_waits(app, [run.key], "and nothing will change that here: the run is ended as failed")
+        log_waits(app, [run.key], "nothing in this process will change that: the run is marked failed")
         app.operations("test").mark_run(run.key, RunState.FAILED)
         done = app.store.run(run.key)
         assert done is not None
@@ -117,7 +117,7 @@ def run_inline(
 
 
 def register_inline(app: App, dag: DAG) -> DagVersion:
-    """Store the DAG as it is now, for its own runs only: no schedule follows this version."""
+    """Store the DAG's current version for its own runs only; it is not scheduled."""
     spec = with_recorded_runs(dag, dag.to_spec(app.compile_options()), app.clock.now())
     version = DagVersion(dag_id=dag.dag_id, spec=spec, fileloc=dag.fileloc or "", origin="kernel")
     return app.store.register(version, now=app.clock.now(), paused=True, activate=False)
@@ -130,73 +130,73 @@ def drive(
     *,
     job_id: str | None = None,
     announce: bool = False,
-    each_turn: Callable[[], None] | None = None,
+    each_loop: Callable[[], None] | None = None,
 ) -> None:
-    """Drive these runs in this process until each has ended, or none of them can go on. ``announce``: see
+    """Drive these runs in this process until all have ended or none can continue. ``announce``: see
     :mod:`nbflow.execution.executors.sequential`."""
 
-    def call(intent: Callback) -> None:
-        dag = next(dag for dag in dags.values() if dag.dag_id == intent.run.dag_id)
-        work = work_for(app.store, intent.run, intent.key, dag.to_spec(app.compile_options()))
+    def handle_callback(callback: Callback) -> None:
+        dag = next(dag for dag in dags.values() if dag.dag_id == callback.run.dag_id)
+        work = callback_work(app.store, callback.run, callback.key, dag.to_spec(app.compile_options()))
         if work is None:
             return
-        for fault in call_all(
+        for error in call_callbacks(
             dag,
             work,
             app.task_api.runtime(work),
-            kind=intent.kind,
-            of_task=intent.key is not None,
-            reason=intent.reason,
-            at=intent.at,
+            kind=callback.kind,
+            of_task=callback.key is not None,
+            reason=callback.reason,
+            at=callback.at,
         ):
-            log.error("%s", fault)
+            log.error("%s", error)
 
-    told: set[datetime] = set()
+    logged: set[datetime] = set()
 
-    def until(turn: Turn) -> bool:
-        if each_turn is not None:
-            each_turn()
-        now, at = app.clock.now(), turn.wake_at
-        if not turn.busy and not scheduler.executor.live and at is not None and at not in told:
-            told.add(at)
+    def until(result: LoopResult) -> bool:
+        if each_loop is not None:
+            each_loop()
+        now, at = app.clock.now(), result.wake_at
+        if not result.busy and not scheduler.executor.live and at is not None and at not in logged:
+            logged.add(at)
             if (at - now).total_seconds() > LONG_WAIT_SECONDS:
-                tell_waits(app, runs, f"the next look is at {at:%H:%M:%S}, in {(at - now).total_seconds():.0f} s")
-        return _over(scheduler, turn)
+                log_waits(app, runs, f"the next check is at {at:%H:%M:%S}, in {(at - now).total_seconds():.0f} s")
+        return _is_finished(scheduler, result)
 
     executor = app.sequential_executor("inline", dags=dags, announce=announce)
-    scheduler = app.scheduler(executor=executor, only=runs, job_id=job_id, call_here=call)
+    scheduler = app.scheduler(executor=executor, only=runs, job_id=job_id, callback_handler=handle_callback)
     with app.answering():
         scheduler.run(until=until)
 
 
-def _over(scheduler: Scheduler, turn: Turn) -> bool:
-    """No run is left, or nothing moved, nothing is under way and no time will change that."""
+def _is_finished(scheduler: Scheduler, result: LoopResult) -> bool:
+    """Whether no run is active, or nothing changed, nothing is running and no later time will change that."""
     if not scheduler.memory.active.snapshots:
         return True
-    return not turn.busy and not scheduler.executor.live and turn.wake_at is None
+    return not result.busy and not scheduler.executor.live and result.wake_at is None
 
 
-def tell_waits(app: App, runs: Sequence[RunKey], addition: str) -> None:
-    """Log what each unfinished task of these runs waits for."""
+def log_waits(app: App, runs: Sequence[RunKey], addition: str) -> None:
+    """Log why each unfinished task of these runs waits."""
     now = app.clock.now()
-    schedulers = living(app.store, app.settings, now)
+    schedulers = running_schedulers(app.store, app.settings, now)
     for run in runs:
         for key, wait in reasons(app.store, run, schedulers, now).items():
             log.warning("%s: %s (%s)", key, wait.text.rstrip("."), addition)
 
 
-def _moment(given: datetime | str | None, now: datetime) -> datetime:
-    if given is None:
+def _moment(date: datetime | str | None, now: datetime) -> datetime:
+    if date is None:
         return now
-    return parse_date(given, now=now) if isinstance(given, str) else as_utc(given)
+    return parse_date(date, now=now) if isinstance(date, str) else as_utc(date)
 
 
 def _free_run_id(app: App, dag_id: str, moment: datetime) -> str:
-    """The usual id of a manual run; a test of the same date again gets a token of its own."""
-    usual = make_run_id(RunType.MANUAL, logical_date=moment, run_after=moment)
-    if app.store.run(RunKey(dag_id, usual)) is None:
-        return usual
-    return f"{usual}_{uuid.uuid4().hex[:8]}"
+    """The id of a manual run; with a random suffix if a run with that id exists."""
+    run_id = make_run_id(RunType.MANUAL, logical_date=moment, run_after=moment)
+    if app.store.run(RunKey(dag_id, run_id)) is None:
+        return run_id
+    return f"{run_id}_{uuid.uuid4().hex[:8]}"
 
 
 def _mark_success(app: App, run: RunKey, pattern: str) -> None:
@@ -204,7 +204,7 @@ def _mark_success(app: App, run: RunKey, pattern: str) -> None:
 
     try:
         matches = re.compile(pattern).match
-    except re.error as fault:
-        raise NbflowError(f"mark_success_pattern {pattern!r} is not a regular expression: {fault}") from None
-    keys = [one.key for one in app.store.instances(run) if matches(one.task_id)]
+    except re.error as error:
+        raise NbflowError(f"mark_success_pattern {pattern!r} is not a regular expression: {error}.") from None
+    keys = [ti.key for ti in app.store.instances(run) if matches(ti.task_id)]
     app.operations("test").mark_tasks(run, [TaskKey(*key) for key in keys], TaskState.SUCCESS)

@@ -1,4 +1,4 @@
-"""Dates as people type them: ISO 8601 with or without time and offset, and a few words."""
+"""Dates that users type: ISO 8601 with or without time and offset, now, today, yesterday and tomorrow."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _WORDS = {"today": 0, "yesterday": -1, "tomorrow": 1}
 
 
 def parse_date(text: str, *, zone: tzinfo = UTC, now: datetime | None = None) -> datetime:
-    """An aware UTC datetime. Text without an offset is wall-clock time in ``zone``; ``now``, ``today`` and
-    ``yesterday`` need ``now``. Raises ValueError that shows the forms that are understood."""
+    """An aware datetime in UTC. Text without an offset is wall-clock time in ``zone``; the words ``now``, ``today``,
+    ``yesterday`` and ``tomorrow`` need the argument ``now``. Raises ValueError, which shows the accepted forms."""
     word = text.strip().lower()
     if now is not None and word == "now":
         return now.astimezone(UTC)

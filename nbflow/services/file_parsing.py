@@ -1,9 +1,9 @@
-"""Parsing DAG files in processes of their own: what a file defines and what is wrong with it, as data.
+"""Parsing DAG files in subprocesses: the DAGs of a file and its import errors, as data.
 
-Each file is an job (:mod:`nbflow.services.subprocess_jobs`): a child runs it, reports specs, faults and the source
-bundle, and is gone. So a file that hangs, kills its process or eats its memory costs its own parse and nothing else.
+Each file is a job (:mod:`nbflow.services.subprocess_jobs`): a child imports the file, reports specs, import errors and
+the source files, and ends. So a file that hangs, kills its process or exhausts its memory fails its own parse only.
 
-A user's own timetable is asked for its next runs there too, and they are stored with the spec.
+The child also computes the next runs of a custom timetable, which are stored with the spec.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class ParsedDag:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parsed:
-    """What parsing a file gave."""
+class ParseResult:
+    """The DAGs and import errors of a file. ``files``: relative path -> text, the file itself first."""
 
     path: str
     dags: tuple[ParsedDag, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
-    faults: tuple[DagImportError, ...] = ()
+    import_errors: tuple[DagImportError, ...] = ()
     output: str = ""
 
 
@@ -46,7 +46,7 @@ class Parsed:
 
 
 def parse(source: Mapping[str, Any]) -> dict[str, Any]:
-    """In the child: run the file and say what it gave. Never raises for a mistake of the file's."""
+    """In the child: import the file and report its DAGs and import errors. Never raises for an error of the file."""
     if not is_dag_file(source["path"]):
         return {"dags": [], "files": {}, "import_errors": [], "output": ""}
     options = CompileOptions(**source["options"])
@@ -63,15 +63,15 @@ def parse(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cell_of(place: Any) -> str | None:
-    """Notebook units are compiled under names like ``path#cell 3``."""
+    """The cell of a DAG in a notebook, whose cells are compiled under names like ``path#cell 3``."""
     name = getattr(place, "file", "") or ""
     return name.rpartition("#")[2] if "#cell" in name else None
 
 
 def with_recorded_runs(dag: Any, spec: DagSpec, now: datetime, last: Sequence[str] | None = None) -> DagSpec:
-    """The spec of a DAG with a timetable of the user's, and in it the runs to come; any other spec as it is.
+    """The spec of a DAG with a custom timetable, with the timetable's next runs; any other spec unchanged.
 
-    To be called where user code may run. ``last``: start and end (ISO 8601) of its last scheduled run's interval.
+    Calls user code. ``last``: start and end (ISO 8601) of the last scheduled run's data interval.
     """
     if spec.schedule.get("kind") != "custom":
         return spec
@@ -81,11 +81,11 @@ def with_recorded_runs(dag: Any, spec: DagSpec, now: datetime, last: Sequence[st
     return replace(spec, schedule=recorded.to_spec())
 
 
-# --------------------------------------------------------------------------------------------------- in the processor
+# ------------------------------------------------------------------------------------------------ in the DAG processor
 
 
 class Parser:
-    """Parses files on request; results come by callback from the subprocess jobs' loop."""
+    """Parses files; the subprocess jobs' loop calls back with the results."""
 
     def __init__(
         self,
@@ -105,10 +105,10 @@ class Parser:
         )
 
     def parse(
-        self, path: str, done: Callable[[Parsed], None], *, last: Mapping[str, Sequence[str]] | None = None
+        self, path: str, done: Callable[[ParseResult], None], *, last: Mapping[str, Sequence[str]] | None = None
     ) -> None:
-        """Parse one file; ``done`` is called once. ``last``: dag_id -> interval of the last scheduled run, for DAGs
-        with a timetable of the user's."""
+        """Parse one file; ``done`` is called once. ``last``: dag_id -> data interval of the last scheduled run, for
+        DAGs with a custom timetable."""
         payload = {
             "job": "parse",
             "path": path,
@@ -117,25 +117,29 @@ class Parser:
             "now": self.now().isoformat(),
             "last": last or {},
         }
-        self.subprocess_jobs.send(payload, seconds=self.seconds, done=lambda end: done(self._parsed(path, end)))
+        self.subprocess_jobs.send(
+            payload, seconds=self.seconds, done=lambda result: done(self._parse_result(path, result))
+        )
 
-    def _parsed(self, path: str, end: JobResult) -> Parsed:
-        if end.result is not None:
-            return _read(path, end.result, self.now())
-        error = f"ProcessDied: importing the file ended its process: {end.fault}"
-        if end.too_slow:
+    def _parse_result(self, path: str, result: JobResult) -> ParseResult:
+        if result.content is not None:
+            return _read(path, result.content, self.now())
+        error = f"ProcessDied: importing the file ended its process: {result.error}"
+        if result.timed_out:
             error = (
                 f"AirflowTaskTimeout: importing the file took longer than {self.seconds:g} s "
                 "([core] dagbag_import_timeout). Move slow work from the top level into tasks."
             )
-        return Parsed(path=path, faults=(DagImportError(fileloc=path, line=None, error=error, at=self.now()),))
+        import_error = DagImportError(fileloc=path, line=None, error=error, at=self.now())
+        return ParseResult(path=path, import_errors=(import_error,))
 
 
-def _read(path: str, said: Mapping[str, Any], now: datetime) -> Parsed:
-    """The report of a child, taken apart. It comes from user code's process: anything odd is a fault of the file."""
+def _read(path: str, content: Mapping[str, Any], now: datetime) -> ParseResult:
+    """The parse result from a child's report. User code ran in that process, so an invalid report is an import error
+    of the file."""
     try:
-        dags = tuple(ParsedDag(spec=DagSpec.from_dict(one["spec"]), cell=one["cell"]) for one in said["dags"])
-        faults = tuple(
+        dags = tuple(ParsedDag(spec=DagSpec.from_dict(dag["spec"]), cell=dag["cell"]) for dag in content["dags"])
+        import_errors = tuple(
             DagImportError(
                 fileloc=path,
                 line=error["line"],
@@ -144,9 +148,11 @@ def _read(path: str, said: Mapping[str, Any], now: datetime) -> Parsed:
                 cell=error["cell"],
                 at=now,
             )
-            for error in said["import_errors"]
+            for error in content["import_errors"]
         )
-        return Parsed(path=path, dags=dags, files=dict(said["files"]), faults=faults, output=str(said["output"]))
+        files, output = dict(content["files"]), str(content["output"])
+        return ParseResult(path=path, dags=dags, files=files, import_errors=import_errors, output=output)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        fault = DagImportError(fileloc=path, line=None, error=f"the parse gave no readable result: {error}", at=now)
-        return Parsed(path=path, faults=(fault,))
+        message = f"the parse returned no valid result: {error}"
+        invalid = DagImportError(fileloc=path, line=None, error=message, at=now)
+        return ParseResult(path=path, import_errors=(invalid,))

@@ -1,5 +1,5 @@
-"""The metastore's tables: making, cleaning and emptying them. What deletes rows or secrets' keys stands in the audit
-log."""
+"""The metastore's tables: creating, migrating, cleaning and emptying them. Deletions of rows and rotations of the
+Fernet key are written to the audit log."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from nbflow.store.base import Store
 
 
 def migrate_tables(store: Store) -> None:
-    """Make the tables, or bring them up to date."""
+    """Create or upgrade the tables."""
     store.migrate()
 
 
 def downgrade_tables(store: Store, revision: str) -> None:
-    """Take the tables back to an older revision; "base": to none at all."""
+    """Downgrade the tables to an older revision ("base": remove them)."""
     store.downgrade(revision)
 
 
-def empty(store: Store, *, make_again: bool = True) -> None:
-    """Delete everything in a metastore, archives too."""
-    store.migrate()  # an older database too is taken down by its own steps
+def empty(store: Store, *, recreate: bool = True) -> None:
+    """Delete everything in a metastore, including archives. With ``recreate`` it has empty tables afterwards."""
+    store.migrate()  # so that the downgrade below starts at the newest revision
     store.drop_archives(list(store.archives()))
     store.downgrade("base")
-    if make_again:
+    if recreate:
         store.migrate()
 
 
@@ -38,24 +38,24 @@ def clean(
     archive: bool,
     dry_run: bool = False,
 ) -> Mapping[str, int]:
-    """Delete what ended before a moment; returns how many rows of each table. With ``archive`` they are kept aside."""
+    """Delete rows older than ``before``; returns the number of rows per table. With ``archive`` they are archived."""
     now = by.clock.now()
-    kept_as = now if archive and not dry_run else None
-    gone = by.store.prune(before=before, dag_ids=dag_ids, tables=tables, archive=kept_as, dry_run=dry_run)
+    archive_time = now if archive and not dry_run else None
+    deleted = by.store.prune(before=before, dag_ids=dag_ids, tables=tables, archive=archive_time, dry_run=dry_run)
     if not dry_run:
-        detail = {"before": before.isoformat(), "rows": sum(gone.values()), "archived": archive}
+        detail = {"before": before.isoformat(), "rows": sum(deleted.values()), "archived": archive}
         by.store.audit("db_clean", actor=by.actor, now=now, detail=detail)
-    return gone
+    return deleted
 
 
 def drop_archives(by: Operations, names: Sequence[str]) -> None:
-    """Delete what :func:`clean` kept."""
+    """Drop archives that :func:`clean` created."""
     by.store.drop_archives(names)
     by.store.audit("db_drop_archived", actor=by.actor, now=by.clock.now(), detail={"archives": list(names)})
 
 
 def rotate_secrets(by: Operations) -> int:
-    """Encrypt all secrets with the newest key; returns how many."""
+    """Encrypt all secrets with the newest key; returns the number of secrets."""
     count = by.store.rotate_secrets()
     by.store.audit("rotate_fernet_key", actor=by.actor, now=by.clock.now(), detail={"secrets": count})
     return count

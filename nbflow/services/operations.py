@@ -1,7 +1,8 @@
-"""What a person (or a task, or a surface) may ask of nbflow: trigger, clear, mark, pause, backfill, why.
+"""The operations of users and tasks: trigger, clear, mark, pause, backfill, why.
 
-Every operation is: read a snapshot, let the core plan, apply the plan, and if the world moved meanwhile do it again.
-A command, a magic and a web handler each parse their input, make one call here and show the result.
+An operation reads a snapshot, lets the core compute a plan and applies it; if another process has changed the run, it
+starts again with a new snapshot. Commands, magics and web handlers parse their input, make one call here and show the
+result.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from nbflow.errors import (
     TaskInstanceNotFound,
 )
 from nbflow.services.date_parsing import parse_date
-from nbflow.services.schedulers import living
+from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run, explain_task
 from nbflow.store.base import BackfillRow, DagVersion, Store
 from nbflow.way_out import SEE_DAGS, nearest, way
@@ -42,12 +43,12 @@ if TYPE_CHECKING:
     from nbflow.services.custom_timetables import TimetableClient
 
 APPLY_ATTEMPTS = 20
-"""How often an operation is planned anew when others change the same run meanwhile: each time somebody got on."""
+"""Maximum number of attempts while other processes change the same run: each stale plan means that one succeeded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backfill:
-    """A planned or made backfill. ``backfill_id`` is None for a dry run."""
+    """A planned or created backfill. ``backfill_id`` is None for a dry run."""
 
     dag_id: str
     plan: BackfillPlan
@@ -55,7 +56,7 @@ class Backfill:
 
 
 class Operations:
-    """All that may be asked, in the name of ``actor`` (it stands in the history of what changed)."""
+    """All operations, executed for ``actor``, whom the history and the audit log name."""
 
     def __init__(
         self,
@@ -66,8 +67,8 @@ class Operations:
         actor: str = "user",
         timetable_client: Callable[[], TimetableClient] | None = None,
     ) -> None:
-        """``timetable_client`` gets who asks timetables of the users' own; without it only their recorded runs are
-        known."""
+        """``timetable_client`` returns the client that evaluates custom timetables; without it only their recorded
+        runs are known."""
         self.store, self.clock, self.settings, self.actor, self.timetable_client = (
             store,
             clock,
@@ -79,36 +80,35 @@ class Operations:
     # --- finding
 
     def version(self, dag_id: str, number: int | None = None) -> DagVersion:
-        """A version of a DAG, or DagNotFound with the nearest name."""
-        found = self.store.version(dag_id, number)
-        if found is None:
+        """A version of a DAG; by default the scheduled or newest one. Raises DagNotFound with the nearest name."""
+        version = self.store.version(dag_id, number)
+        if version is None:
             known = [row.dag_id for row in self.store.dags(include_stale=True)]
-            what = f"DAG {dag_id!r}" if number is None else f"version {number} of DAG {dag_id!r}"
-            raise DagNotFound(f"There is no {what}.", **nearest(dag_id, known, *SEE_DAGS))
-        return found
+            missing = f"DAG {dag_id!r}" if number is None else f"version {number} of DAG {dag_id!r}"
+            raise DagNotFound(f"There is no {missing}.", **nearest(dag_id, known, *SEE_DAGS))
+        return version
 
     def find_run(self, dag_id: str, which: str | datetime | None = None) -> Run:
-        """A run by its id or logical date; by default (or as "last") the newest, which is the one that was made, or
-        cleared to run again, last: a test or trigger of last year's date is what one has just made. DagRunNotFound if
-        there is none."""
+        """A run by its run id or logical date; by default (or with "last") the newest run: the one that was created or
+        cleared last, even if its logical date is in the past. Raises DagNotFound, DagRunNotFound."""
         self.version(dag_id)
         if which is None:
             runs = self._newest(dag_id)
         elif isinstance(which, datetime):
             runs = self.store.runs(dag_id, since=which, until=which, limit=1)
         else:
-            one = self.store.run(RunKey(dag_id, which))
-            runs = [one] if one is not None else self._by_word(dag_id, which)
+            run = self.store.run(RunKey(dag_id, which))
+            runs = [run] if run is not None else self._by_text(dag_id, which)
         if not runs:
             known = ", ".join(run.run_id for run in self.store.runs(dag_id, limit=3)) or "none yet"
-            what = "no run yet" if which in (None, LAST) else f"no run {which}"
-            raise DagRunNotFound(f"DAG {dag_id!r} has {what}.", hint=f"Its newest runs: {known}.")
+            missing = "no run yet" if which in (None, LAST) else f"no run {which}"
+            raise DagRunNotFound(f"DAG {dag_id!r} has {missing}.", hint=f"Its newest runs: {known}.")
         return runs[0]
 
     def _newest(self, dag_id: str) -> list[Run]:
         return [*self.store.newest_runs([dag_id]).values()]
 
-    def _by_word(self, dag_id: str, text: str) -> list[Run]:
+    def _by_text(self, dag_id: str, text: str) -> list[Run]:
         if text == LAST:
             return self._newest(dag_id)
         try:
@@ -118,11 +118,11 @@ class Operations:
         return self.store.runs(dag_id, since=moment, until=moment, limit=1)
 
     def snapshot(self, run: RunKey) -> Snapshot:
-        """The run as it is now."""
-        found = self.store.snapshot(run)
-        if found is None:
+        """The current snapshot of a run. Raises DagRunNotFound."""
+        snapshot = self.store.snapshot(run)
+        if snapshot is None:
             raise DagRunNotFound(f"DAG {run.dag_id!r} has no run {run.run_id!r}.")
-        return found
+        return snapshot
 
     def timetable(self, spec: DagSpec) -> Timetable:
         """The timetable of a stored DAG."""
@@ -141,42 +141,42 @@ class Operations:
         version: int | None = None,
         note: str | None = None,
     ) -> Run:
-        """Make a run now. Without a date its logical date is this moment, and its data interval the one before it.
+        """Create a run. Its logical date is by default now, its data interval the last one before the logical date.
 
         Raises DagNotFound, DagRunAlreadyExists, ParamValidationError, or NbflowError for a date in the future.
         """
-        known = self.version(dag_id, version)
+        dag_version = self.version(dag_id, version)
         now = self.clock.now()
         if logical_date is not None and logical_date > now and not self.settings.scheduler.allow_trigger_in_future:
             raise NbflowError(
-                f"The logical date {logical_date.isoformat()} lies in the future.",
-                hint="Set [scheduler] allow_trigger_in_future if you mean it.",
+                f"The logical date {logical_date.isoformat()} is in the future.",
+                hint="To allow that, set [scheduler] allow_trigger_in_future.",
             )
-        values = check_conf(known.spec, conf or {})
+        values = check_conf(dag_version.spec, conf or {})
         moment = logical_date or now
-        interval = self.timetable(known.spec).manual_interval(moment)
-        chosen = run_id or make_run_id(run_type, logical_date=moment, run_after=moment, token=uuid.uuid4().hex[:8])
-        if self.store.run(RunKey(dag_id, chosen)) is not None:
+        interval = self.timetable(dag_version.spec).manual_interval(moment)
+        run_id = run_id or make_run_id(run_type, logical_date=moment, run_after=moment, token=uuid.uuid4().hex[:8])
+        if self.store.run(RunKey(dag_id, run_id)) is not None:
             raise DagRunAlreadyExists(
-                f"DAG {dag_id!r} has a run {chosen!r} already.", hint="Give another run id, or clear that run."
+                f"DAG {dag_id!r} already has a run {run_id!r}.", hint="Use another run id, or clear that run."
             )
         run = Run(
             dag_id=dag_id,
-            run_id=chosen,
+            run_id=run_id,
             run_type=str(run_type),
             logical_date=moment,
             data_interval_start=interval.start,
             data_interval_end=interval.end,
             run_after=moment,
             conf=dict(values),
-            version=known.number,
+            version=dag_version.number,
             triggered_by=self.actor,
         )
-        self.store.apply([actions.new_run(known.spec, run, now)], actor=self.actor)
-        self._audit("trigger", dag_id=dag_id, run_id=chosen)
-        made = self.store.run(run.key)
-        assert made is not None
-        return made
+        self.store.apply([actions.new_run(dag_version.spec, run, now)], actor=self.actor)
+        self._audit("trigger", dag_id=dag_id, run_id=run_id)
+        stored = self.store.run(run.key)
+        assert stored is not None
+        return stored
 
     def trigger_or_reset(
         self,
@@ -187,14 +187,14 @@ class Operations:
         conf: Mapping[str, Any] | None = None,
         reset: bool = False,
     ) -> Run:
-        """Trigger for a task of another DAG: with ``reset`` a run that exists already is cleared and goes again."""
+        """Trigger a run for a task of another DAG; with ``reset``, an existing run is cleared so that it runs again."""
         moment = logical_date or self.clock.now()
-        chosen = run_id or make_run_id(RunType.MANUAL, logical_date=moment, run_after=moment)
-        there = self.store.run(RunKey(dag_id, chosen)) if reset else None
-        if there is None:
-            return self.trigger(dag_id, run_id=chosen, logical_date=moment, conf=conf)
-        self.clear(there.key)
-        return self.find_run(dag_id, chosen)
+        run_id = run_id or make_run_id(RunType.MANUAL, logical_date=moment, run_after=moment)
+        existing = self.store.run(RunKey(dag_id, run_id)) if reset else None
+        if existing is None:
+            return self.trigger(dag_id, run_id=run_id, logical_date=moment, conf=conf)
+        self.clear(existing.key)
+        return self.find_run(dag_id, run_id)
 
     def clear(
         self,
@@ -208,18 +208,18 @@ class Operations:
         newest_version: bool = False,
         dry_run: bool = False,
     ) -> list[TaskKey]:
-        """Let tasks of a run go again, their setups and teardowns with them; returns which. With ``newest_version`` the
-        run goes on with the DAG's newest version."""
+        """Clear tasks of a run so that they run again, with their setups and teardowns; returns the cleared instances.
+        With ``newest_version`` the run continues with the DAG's newest version."""
         newest = self.version(run.dag_id) if newest_version else None
 
         def plan(snapshot: Snapshot) -> Plan:
             now = self.clock.now()
-            moved = actions.change_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
-            snapshot = advance(snapshot, moved.ops)
-            chosen = actions.select(snapshot.dag, task_ids, upstream=upstream, downstream=downstream)
-            chosen = actions.with_setups(snapshot.dag, chosen)
-            cleared = actions.clear(snapshot, chosen, now, only_failed=only_failed, only_running=only_running)
-            return merged((moved, cleared))
+            change = actions.change_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
+            snapshot = advance(snapshot, change.ops)
+            selected = actions.select(snapshot.dag, task_ids, upstream=upstream, downstream=downstream)
+            selected = actions.with_setups(snapshot.dag, selected)
+            clear = actions.clear(snapshot, selected, now, only_failed=only_failed, only_running=only_running)
+            return merged((change, clear))
 
         if dry_run:
             return [move.key for move in plan(self.snapshot(run)).moves]
@@ -228,8 +228,8 @@ class Operations:
         return [move.key for move in done.moves]
 
     def mark_tasks(self, run: RunKey, keys: Sequence[TaskKey], state: TaskState, *, dry_run: bool = False) -> Plan:
-        """Set task instances to success, failed or skipped by hand. What had failed after them is cleared, so that the
-        run goes on from there, as in Airflow."""
+        """Mark task instances success, failed or skipped. Failed tasks downstream are cleared, so that the run
+        continues, as in Airflow. Raises TaskInstanceNotFound."""
         for key in keys:
             if key not in self.snapshot(run).instances:
                 raise TaskInstanceNotFound(f"Run {run.run_id} of {run.dag_id} has no task instance {key}.")
@@ -247,7 +247,7 @@ class Operations:
         return done
 
     def mark_run(self, run: RunKey, state: RunState, *, dry_run: bool = False) -> Plan:
-        """End a run by hand; its live tasks are killed."""
+        """Mark a run success or failed; its running tasks are killed."""
 
         def plan(snapshot: Snapshot) -> Plan:
             return actions.mark_run(snapshot, state, self.clock.now())
@@ -259,7 +259,7 @@ class Operations:
         return done
 
     def set_paused(self, dag_id: str, paused: bool) -> bool:
-        """Pause or unpause; returns whether that changed anything."""
+        """Pause or unpause a DAG; returns whether that changed anything. Raises DagNotFound."""
         self.version(dag_id)
         row = self.store.dag(dag_id)
         if row is None or row.paused == paused:
@@ -267,7 +267,8 @@ class Operations:
         return self.store.set_paused(dag_id, paused, actor=self.actor, now=self.clock.now())
 
     def delete_dag(self, dag_id: str, *, dry_run: bool = False) -> int:
-        """Delete a DAG with its runs and history; returns how many rows went, or would go."""
+        """Delete a DAG with its runs and history; returns the number of rows. Raises DagNotFound, and NbflowError while
+        a run is running."""
         self.version(dag_id)
         return self.store.delete_dag(dag_id, actor=self.actor, now=self.clock.now(), dry_run=dry_run)
 
@@ -283,7 +284,8 @@ class Operations:
                 continue
             return plan
         raise NbflowError(
-            f"Run {run.run_id} of {run.dag_id} changes too fast to be changed by hand.", hint="Try again."
+            f"Run {run.run_id} of {run.dag_id} was changed by other processes {APPLY_ATTEMPTS} times in a row.",
+            hint="Try again.",
         )
 
     # --- backfills
@@ -299,13 +301,13 @@ class Operations:
         dry_run: bool = True,
         version: int | None = None,
     ) -> BackfillPlan:
-        """Exactly the runs that :meth:`backfill` would make, or the BackfillError that says why it may not."""
-        known = self.version(dag_id, version)
-        spec, timetable = known.spec, self.timetable(known.spec)
+        """The runs that :meth:`backfill` would create. Raises DagNotFound, BackfillError."""
+        dag_version = self.version(dag_id, version)
+        spec, timetable = dag_version.spec, self.timetable(dag_version.spec)
         start, end = as_utc(from_date), as_utc(to_date)
         if isinstance(timetable, RecordedTimetable) and self.timetable_client is not None and start <= end:
-            timetable = self.timetable_client().runs_between(known, start, end, self.clock.now())
-        there = self.store.runs(dag_id, since=from_date, until=to_date, limit=1_000_000)
+            timetable = self.timetable_client().runs_between(dag_version, start, end, self.clock.now())
+        existing = self.store.runs(dag_id, since=from_date, until=to_date, limit=1_000_000)
         return plan_backfill(
             timetable,
             dag_id=dag_id,
@@ -314,7 +316,7 @@ class Operations:
             now=self.clock.now(),
             existing=[
                 ExistingRun(run_id=run.run_id, logical_date=run.logical_date, state=run.state)
-                for run in there
+                for run in existing
                 if run.logical_date is not None
             ],
             reprocess=reprocess,
@@ -336,11 +338,12 @@ class Operations:
         conf: Mapping[str, Any] | None = None,
         version: int | None = None,
     ) -> Backfill:
-        """Make the runs of a range of logical dates (both ends included), ``max_active_runs`` of them at once."""
+        """Create the runs of a range of logical dates (both ends included), of which at most ``max_active_runs`` are
+        active at once. Raises DagNotFound, BackfillError, ParamValidationError."""
         if max_active_runs < 1:
-            raise NbflowError(f"max_active_runs is at least 1, not {max_active_runs}: nothing would ever run.")
-        known = self.version(dag_id, version)
-        values = check_conf(known.spec, conf or {})
+            raise NbflowError(f"max_active_runs must be at least 1, not {max_active_runs}.")
+        dag_version = self.version(dag_id, version)
+        values = check_conf(dag_version.spec, conf or {})
         planned = self.plan_backfill(
             dag_id,
             from_date,
@@ -348,10 +351,10 @@ class Operations:
             reprocess=reprocess,
             run_backwards=run_backwards,
             dry_run=False,
-            version=known.number,
+            version=dag_version.number,
         )
         now = self.clock.now()
-        plan = merged(self._backfill_run(known, entry, values, now) for entry in planned.to_run)
+        plan = merged(self._backfill_run(dag_version, entry, values, now) for entry in planned.to_run)
         row = BackfillRow(
             backfill_id=0,
             dag_id=dag_id,
@@ -375,9 +378,9 @@ class Operations:
                 for entry in planned.entries
             ),
         )
-        made = self.store.add_backfill(row, plan, actor=self.actor)
-        self._audit("backfill", dag_id=dag_id, backfill_id=made, runs=len(planned.to_run))
-        return Backfill(dag_id=dag_id, plan=planned, backfill_id=made)
+        backfill_id = self.store.add_backfill(row, plan, actor=self.actor)
+        self._audit("backfill", dag_id=dag_id, backfill_id=backfill_id, runs=len(planned.to_run))
+        return Backfill(dag_id=dag_id, plan=planned, backfill_id=backfill_id)
 
     def _backfill_run(self, version: DagVersion, entry: BackfillEntry, conf: Mapping[str, Any], now: datetime) -> Plan:
         assert entry.run_id is not None
@@ -400,7 +403,7 @@ class Operations:
         return actions.new_run(version.spec, run, now)
 
     def find_backfill(self, backfill_id: int) -> BackfillRow:
-        """A backfill by its number, or NbflowError."""
+        """A backfill by its id. Raises NbflowError."""
         row = self.store.backfill(backfill_id)
         if row is None:
             see = way("backfill list")
@@ -413,7 +416,7 @@ class Operations:
         return [run for run in active if run.backfill_id == backfill_id and run.state is RunState.QUEUED]
 
     def cancel_backfill(self, backfill_id: int) -> int:
-        """Fail the backfill's runs that have not started, let the running ones end; returns how many were failed."""
+        """Mark the backfill's queued runs failed and let the running ones end; returns the number of failed runs."""
         row = self.find_backfill(backfill_id)
         queued = self.unstarted_runs(backfill_id)
         for run in queued:
@@ -423,7 +426,7 @@ class Operations:
         return len(queued)
 
     def set_backfill_paused(self, backfill_id: int, paused: bool) -> None:
-        """Start no more runs of a backfill for now, or again."""
+        """Pause a backfill, so that no more of its runs start, or unpause it."""
         row = self.find_backfill(backfill_id)
         self.store.update_backfill(backfill_id, paused=paused)
         action = "pause_backfill" if paused else "unpause_backfill"
@@ -432,9 +435,9 @@ class Operations:
     # --- why
 
     def why(self, run: RunKey, key: TaskKey | None = None) -> Mapping[TaskKey, WaitReason]:
-        """Why each waiting task instance of a run (or the one named) waits, by the same evaluation that decides."""
+        """Why each waiting task instance of a run (or the one with ``key``) waits, by the scheduler's evaluation."""
         now = self.clock.now()
-        schedulers = living(self.store, self.settings, now)
+        schedulers = running_schedulers(self.store, self.settings, now)
         if key is None:
             return explain_run(self.store, run, schedulers, now)
         return explain_task(self.store, run, key, schedulers, now)
@@ -444,13 +447,13 @@ class Operations:
 
 
 def _into_backfill(op: Op) -> Op:
-    """A run that a backfill runs again belongs to the backfill from then on, as in Airflow 3."""
+    """A run that a backfill runs again becomes a backfill run, as in Airflow 3."""
     return replace(op, changes={**op.changes, "run_type": RunType.BACKFILL}) if isinstance(op, RunMove) else op
 
 
 def check_conf(spec: DagSpec, conf: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The conf as JSON stores it. Raises ParamValidationError for a conf that JSON cannot hold, and for params that do
-    not fit their schemas."""
+    """The conf as it is stored (JSON). Raises ParamValidationError for a conf that is not JSON, and for params that do
+    not match their schemas."""
     stored = conf_as_json(conf)
     if spec.params:
         params_of_run(spec.params, stored)

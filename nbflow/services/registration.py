@@ -1,4 +1,4 @@
-"""Letting the schedule follow a DAG as its file now defines it."""
+"""Registering DAG versions, for the schedule or for runs of a kernel or a file only."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from nbflow.config import Settings
 from nbflow.store.base import DagVersion, Store
 
 
-def follow_file(store: Store, version: DagVersion, settings: Settings, now: datetime) -> DagVersion:
-    """Store a version (or find it again) and schedule by it. A DAG seen for the first time starts paused as it says
-    itself, else as ``[core] dags_are_paused_at_creation`` does; one that was stale is back; and where anything is new
-    the next run is asked for at once."""
+def register_scheduled(store: Store, version: DagVersion, settings: Settings, now: datetime) -> DagVersion:
+    """Store a version (unless it exists) and make the schedule follow it.
+
+    A new DAG is paused as its ``is_paused_upon_creation`` says, by default as ``[core] dags_are_paused_at_creation``. A
+    stale DAG becomes active again. If anything is new, the scheduler computes the next run at once."""
     paused = version.spec.is_paused_upon_creation
     before = store.dag(version.dag_id)
     default = settings.core.dags_are_paused_at_creation
-    made = store.register(version, now=now, paused=default if paused is None else paused)
+    registered = store.register(version, now=now, paused=default if paused is None else paused)
     if before is not None and before.stale:
         store.set_stale([version.dag_id], False, now=now)
-    asked_anew = "runs" in made.spec.schedule  # a user's own timetable: its runs may be others in the same version
-    if before is None or before.stale or before.version != made.number or asked_anew:
+    has_recorded_runs = "runs" in registered.spec.schedule  # of a custom timetable: they change within a version
+    if before is None or before.stale or before.version != registered.number or has_recorded_runs:
         store.set_next_run(version.dag_id, run_after=now)
-    return made
+    return registered
 
 
-def keep_version(store: Store, version: DagVersion, now: datetime) -> DagVersion:
-    """Store a version for runs of its own (a kernel's, a file's outside the DAGs folder); no schedule follows it."""
+def register_unscheduled(store: Store, version: DagVersion, now: datetime) -> DagVersion:
+    """Store a version for its own runs only (from a kernel, or a file outside the DAGs folder); it is not scheduled."""
     return store.register(replace(version, origin="kernel"), now=now, paused=False, activate=False)

@@ -1,7 +1,8 @@
-"""Making the runs that are due: the timetable's answer (:func:`nbflow.core.due_runs.plan_due_runs`), turned into rows.
+"""Creating the scheduled runs that are due, from the plans of :func:`nbflow.core.due_runs.plan_due_runs`.
 
-A DAG is asked when its ``next_run_after`` has come. One that is held back by ``max_active_runs`` is not asked again
-until the number of its unfinished runs or its version is another, so that a long catch-up costs nothing while it waits.
+A DAG's timetable is evaluated when its ``next_run_after`` has come. A DAG that has reached ``max_active_runs`` is not
+evaluated again until the number of its unfinished runs or its version changes, so that a long catch-up costs nothing
+while it waits.
 """
 
 from __future__ import annotations
@@ -25,86 +26,88 @@ from nbflow.store.base import DagRow, DagVersion, Store
 log = logging.getLogger(__name__)
 
 AHEAD = timedelta(hours=1)
-"""How far it is looked ahead for the next DAG that is due. The scheduler wakes much oftener of its own."""
-MOST_BACKFILLED = 100_000
-"""Runs of backfills after the last scheduled run that are looked at: more than a century of days."""
+"""How far ahead the next due DAG is searched for. The scheduler wakes much more often anyway."""
+MAX_BACKFILLED = 100_000
+"""Maximum number of backfill runs that are read after the last scheduled run: daily runs of more than two centuries."""
 RECHECK = timedelta(hours=1)
-"""A DAG whose timetable cannot be asked is tried again so much later; a new version of it is tried at once."""
+"""Delay after which a timetable that failed is evaluated again; a new version is evaluated at once."""
 
 
-class RunMaker:
-    """Makes scheduled runs in a store."""
+class RunCreator:
+    """Creates scheduled runs in a store."""
 
     def __init__(self, store: Store, settings: Settings, *, actor: str) -> None:
         self.store, self.settings, self.actor = store, settings, actor
         self.held: dict[str, tuple[int, int]] = {}
-        """DAGs that max_active_runs holds back -> their version and the number of their unfinished runs then. Runs end
-        by other hands too (a user marks one), so it is the number that tells, and not our own decisions."""
+        """DAGs that have reached max_active_runs -> their version and number of unfinished runs at that time. The
+        number is compared, because runs also end by other causes than this scheduler's decisions (a user marks one)."""
 
     def next_due(self, now: datetime) -> datetime | None:
-        """When a DAG is due next. One that is due already and held back is due again only by an event."""
+        """Time at which a DAG is due next, without DAGs that are due already and wait for max_active_runs."""
         if not self.settings.scheduler.use_job_schedule:
             return None
         at = self.store.next_due()
         if at is None or at > now:
             return at
-        # Behind the one that is held back, others come due.
-        soon = [row.next_run_after for row in self.store.due_dags(now + AHEAD)]
-        return earliest(*(at for at in soon if at is not None and at > now))
+        # The earliest DAG waits for max_active_runs; others come due after it.
+        times = [row.next_run_after for row in self.store.due_dags(now + AHEAD)]
+        return earliest(*(at for at in times if at is not None and at > now))
 
-    def make_due(self, active: ActiveRuns, now: datetime) -> list[Run]:
-        """Make every run that is due and allowed; returns them."""
+    def create_due_runs(self, active: ActiveRuns, now: datetime) -> list[Run]:
+        """Create every run that is due and allowed; returns them."""
         if not self.settings.scheduler.use_job_schedule:
             return []
-        made: list[Run] = []
+        created: list[Run] = []
         for row in self.store.due_dags(now):
             if row.dag_id in self.held and self.held[row.dag_id] == (row.version, len(_unfinished(row, active))):
                 continue
             self.held.pop(row.dag_id, None)
             version = self.store.version(row.dag_id)
             if version is not None:
-                made += self._make(row, version, active, now)
-        return made
+                created += self._create(row, version, active, now)
+        return created
 
     def pause_after_failures(self, ended: Iterable[Snapshot], now: datetime) -> None:
-        """Pause DAGs whose latest runs all failed, as many as their ``max_consecutive_failed_dag_runs`` says."""
+        """Pause DAGs whose latest ``max_consecutive_failed_dag_runs`` runs have all failed."""
         for snapshot in ended:
-            dag_id, most = snapshot.run.dag_id, snapshot.dag.max_consecutive_failed_dag_runs
-            if most <= 0:
+            dag_id, limit = snapshot.run.dag_id, snapshot.dag.max_consecutive_failed_dag_runs
+            if limit <= 0:
                 continue
-            latest = self.store.runs(dag_id, limit=most)
-            if len(latest) == most and all(run.state is RunState.FAILED for run in latest):
-                log.warning("DAG %s is paused: its last %d runs failed (max_consecutive_failed_dag_runs)", dag_id, most)
+            latest = self.store.runs(dag_id, limit=limit)
+            if len(latest) == limit and all(run.state is RunState.FAILED for run in latest):
+                log.warning(
+                    "DAG %s is paused: its last %d runs failed (max_consecutive_failed_dag_runs).", dag_id, limit
+                )
                 self.store.set_paused(dag_id, True, actor=self.actor, now=now)
 
-    def _make(self, row: DagRow, version: DagVersion, active: ActiveRuns, now: datetime) -> list[Run]:
+    def _create(self, row: DagRow, version: DagVersion, active: ActiveRuns, now: datetime) -> list[Run]:
         try:
-            due = self._ask(row, version, active, now)
+            due = self._plan(row, version, active, now)
         except StoreError:
             raise
-        except Exception as fault:  # whatever is wrong with one DAG's timetable must not keep the others waiting
-            known = isinstance(fault, NbflowError)
-            log.warning("DAG %s is not scheduled: %s", row.dag_id, fault, exc_info=None if known else fault)
+        except Exception as error:  # an error of one DAG's timetable must not stop the others
+            expected = isinstance(error, NbflowError)
+            log.warning("DAG %s cannot be scheduled: %s", row.dag_id, error, exc_info=None if expected else error)
             self.store.set_next_run(row.dag_id, run_after=now + RECHECK)
             return []
         if due.plan:
             try:
                 self.store.apply([due.plan], actor=self.actor)
-            except (DagRunAlreadyExists, StalePlan) as raced:
-                log.info("runs of %s were made by another: %s", row.dag_id, raced)
-                return []  # asked again at the next turn, with those runs in sight
+            except (DagRunAlreadyExists, StalePlan) as error:
+                log.info("Another process has created runs of DAG %s: %s", row.dag_id, error)
+                return []  # planned again in the next loop, with those runs
         if due.wait is not None:
             self.held[row.dag_id] = (row.version, len(_unfinished(row, active)) + len(due.runs))
-        after = due.next
+        following = due.next
         self.store.set_next_run(
             row.dag_id,
-            run_after=after.run_after if after else None,
-            logical_date=after.logical_date if after else None,
-            interval=(after.data_interval.start, after.data_interval.end) if after else None,
+            run_after=following.run_after if following else None,
+            logical_date=following.logical_date if following else None,
+            interval=(following.data_interval.start, following.data_interval.end) if following else None,
         )
         return list(due.runs)
 
-    def _ask(self, row: DagRow, version: DagVersion, active: ActiveRuns, now: datetime) -> DueRuns:
+    def _plan(self, row: DagRow, version: DagVersion, active: ActiveRuns, now: datetime) -> DueRuns:
         announced = None
         if row.next_interval is not None and row.next_run_after is not None:
             announced = DagRunInfo(row.next_run_after, DataInterval(*row.next_interval))
@@ -119,27 +122,26 @@ class RunMaker:
 
 
 def run_history(store: Store, dag_id: str, *, active_runs: int = 0) -> RunHistory:
-    """What a DAG's existing runs mean for those to come."""
+    """The existing runs of a DAG that determine its next runs."""
     latest = store.latest_run(dag_id)
     last = None
     if latest is not None and latest.data_interval_start is not None and latest.data_interval_end is not None:
         last = DataInterval(latest.data_interval_start, latest.data_interval_end)
-    backfilled = store.runs(dag_id, run_type=RunType.BACKFILL, since=last and last.start, limit=MOST_BACKFILLED)
-    taken = {
+    backfilled = store.runs(dag_id, run_type=RunType.BACKFILL, since=last and last.start, limit=MAX_BACKFILLED)
+    intervals = {
         run.logical_date: DataInterval(run.data_interval_start, run.data_interval_end)
         for run in backfilled
         if run.logical_date and run.data_interval_start and run.data_interval_end
     }
-    return RunHistory(last=last, backfilled=taken, active_runs=active_runs)
+    return RunHistory(last=last, backfilled=intervals, active_runs=active_runs)
 
 
-def runs_to_come(store: Store, dag: DagSpec, now: datetime, limit: int) -> tuple[DagRunInfo, ...]:
-    """The next runs that the schedule of a DAG makes, by what the scheduler itself goes by. ``dag``: a spec that the
-    metastore need not have, such as one of a file."""
+def upcoming_runs(store: Store, dag: DagSpec, now: datetime, limit: int) -> tuple[DagRunInfo, ...]:
+    """The next scheduled runs of a DAG, computed as the scheduler does. ``dag`` need not be stored in the metastore."""
     return next_runs(dag, timetable_from_spec(dag.schedule), run_history(store, dag.dag_id), now, limit)
 
 
 def _unfinished(row: DagRow, active: ActiveRuns) -> list[Run]:
-    """Runs of the DAG that count against its max_active_runs."""
+    """Runs of the DAG that count towards its max_active_runs."""
     runs = (snapshot.run for snapshot in active.snapshots.values())
     return [run for run in runs if run.dag_id == row.dag_id and run.backfill_id is None]

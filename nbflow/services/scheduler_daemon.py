@@ -1,4 +1,4 @@
-"""A scheduler as a process: the loop, the DAG processor beside it, signals, and the end when nobody needs it."""
+"""The scheduler process: the scheduler loop, the DAG processor's thread, signals, and the exit when idle."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from nbflow.services.scheduler import Scheduler, Turn
+from nbflow.services.scheduler import LoopResult, Scheduler
 
 if TYPE_CHECKING:
     from nbflow.app import App
 
-FIRST_LOOK_SECONDS = 5.0
-"""How long a start waits for the files to be parsed. One that hangs must not keep what is known already waiting."""
+FIRST_SCAN_SECONDS = 5.0
+"""How long a start waits until the DAG files are parsed. A file that hangs must not delay DAGs that are known."""
 
 
 def serve(app: App, *, idle_minutes: float | None = None, on_ready: Callable[[], None] = lambda: None) -> None:
     """Schedule until SIGTERM or SIGINT, or until nothing has happened for ``idle_minutes`` and no unpaused DAG has a
-    schedule. ``on_ready`` is called once the scheduler has its lease and the DAGs folder has been looked at (save files
-    that take longer than FIRST_LOOK_SECONDS). Raises NbflowError if the metastore has its one scheduler already, and
-    whatever ended the DAG processor: without it nobody would see that edits are no longer taken up."""
+    schedule.
+
+    ``on_ready`` is called when the scheduler has its lease and the DAGs folder has been scanned (except files that take
+    longer than FIRST_SCAN_SECONDS). Raises NbflowError if an SQLite metastore has a scheduler already, and the error
+    that ended the DAG processor, because without it edits of DAG files would be ignored silently."""
     scheduler = app.scheduler()
     processor = app.processor(on_change=scheduler.wake)
-    scheduler.on_callbacks = processor.call_back
+    scheduler.on_callbacks = processor.notify_callbacks
 
-    def over(turn: Turn) -> bool:
+    def until(result: LoopResult) -> bool:
         processor.check()
-        return idle_minutes is not None and _idle(app, scheduler, turn, idle_minutes)
+        return idle_minutes is not None and _is_idle(app, scheduler, result, idle_minutes)
 
     scheduler.start()
     try:
-        with _ending_by_signal(scheduler):
+        with _stopped_by_signal(scheduler):
             processor.start()
-            processor.sync(FIRST_LOOK_SECONDS)
+            processor.sync(FIRST_SCAN_SECONDS)
             on_ready()
-            scheduler.loop(until=over)
+            scheduler.loop(until=until)
     finally:
         try:
             scheduler.close()
@@ -45,8 +47,8 @@ def serve(app: App, *, idle_minutes: float | None = None, on_ready: Callable[[],
             processor.stop()
 
 
-def _idle(app: App, scheduler: Scheduler, turn: Turn, minutes: float) -> bool:
-    if turn.busy or scheduler.memory.active.snapshots:
+def _is_idle(app: App, scheduler: Scheduler, result: LoopResult, minutes: float) -> bool:
+    if result.busy or scheduler.memory.active.snapshots:
         return False
     if app.clock.now() - scheduler.last_busy < timedelta(minutes=minutes):
         return False
@@ -54,8 +56,8 @@ def _idle(app: App, scheduler: Scheduler, turn: Turn, minutes: float) -> bool:
 
 
 @contextlib.contextmanager
-def _ending_by_signal(scheduler: Scheduler) -> Iterator[None]:
-    """SIGTERM and SIGINT end the loop after its turn: what runs is ended and stored, leases are given back."""
+def _stopped_by_signal(scheduler: Scheduler) -> Iterator[None]:
+    """SIGTERM and SIGINT stop the scheduler after the current loop; ``close`` then ends the tasks and the leases."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

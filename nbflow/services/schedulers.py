@@ -1,8 +1,9 @@
-"""The schedulers of a home: which live, starting one in the background, ending them. One answer for all surfaces.
+"""The schedulers of a home: finding the running ones, starting one in the background, stopping them.
 
-A scheduler lives while its heartbeat is younger than ``[scheduler] scheduler_health_check_threshold``. One of this host
-must really run, too: a killed one has a fresh heartbeat for some seconds yet. Its row in the metastore tells the number
-of its process and when that started, so what has the number by now is neither taken for a scheduler nor sent a signal.
+A scheduler is running while its heartbeat is younger than ``[scheduler] scheduler_health_check_threshold``. On this
+host its process must run, too: a killed scheduler's heartbeat stays recent for some seconds. Its row in the metastore
+has the process id and the start time of the process, so that a later process with the same id is neither taken for a
+scheduler nor sent a signal.
 """
 
 from __future__ import annotations
@@ -29,43 +30,43 @@ if TYPE_CHECKING:
     from nbflow.store.base import Job, Store
 
 START_SECONDS = 30.0
-"""A cold start takes less than one second on a quiet machine."""
+"""Time limit of a start; a cold start takes less than a second on an idle machine."""
 STOP_SECONDS = 15.0
-"""Longer than running tasks are given to end, which is ``[core] killed_task_cleanup_time``."""
-LOOK_SECONDS = 0.05
+"""Time limit of a stop, in addition to ``[core] killed_task_cleanup_time``, the time that running tasks have to end."""
+POLL_SECONDS = 0.05
 _TAIL_LINES = 8
 
 
-# ------------------------------------------------------------------------------------------------------------ who lives
+# -------------------------------------------------------------------------------------------------------------- finding
 
 
-def living(store: Store, settings: Settings, now: datetime) -> list[Job]:
-    """The schedulers that live, the one that was heard of last first."""
+def running_schedulers(store: Store, settings: Settings, now: datetime) -> list[Job]:
+    """The running schedulers, most recent heartbeat first."""
     since = now - timedelta(seconds=settings.scheduler.scheduler_health_check_threshold)
-    return [job for job in store.jobs("scheduler", alive_since=since) if runs(job)]
+    return [job for job in store.jobs("scheduler", alive_since=since) if is_process_running(job)]
 
 
 def find(app: App) -> Job | None:
-    """The living scheduler of a home that was heard of last."""
-    return next(iter(living(app.store, app.settings, app.clock.now())), None)
+    """The home's running scheduler with the most recent heartbeat."""
+    return next(iter(running_schedulers(app.store, app.settings, app.clock.now())), None)
 
 
 def state_of(job: Job, settings: Settings, now: datetime) -> str:
-    """``running``; ``success`` for a process of ours that ended in order, ``failed`` for one that is lost."""
+    """``running``, ``success`` for a process that ended normally, or ``failed`` for one that died."""
     if job.ended_at is not None:
         return "success"
     since = now - timedelta(seconds=settings.scheduler.scheduler_health_check_threshold)
-    return "running" if job.heartbeat_at >= since and runs(job) else "failed"
+    return "running" if job.heartbeat_at >= since and is_process_running(job) else "failed"
 
 
-def runs(job: Job) -> bool:
-    """Whether the process of a job runs; of another host's that is taken for granted."""
-    _collect()
-    return not is_here(job) or _process_of(job).is_running()
+def is_process_running(job: Job) -> bool:
+    """Whether the job's process is running; always True for another host."""
+    _reap_children()
+    return not is_local(job) or _process_of(job).is_running()
 
 
-def is_here(job: Job) -> bool:
-    """Whether a job is a process of this host."""
+def is_local(job: Job) -> bool:
+    """Whether the job is a process on this host."""
     return job.hostname == socket.gethostname()
 
 
@@ -73,39 +74,39 @@ def _process_of(job: Job) -> ProcessIdentity:
     return ProcessIdentity(pid=job.pid, started=job.detail.get("pid_started"))
 
 
-def text_of(job: Job | None) -> str:
+def describe(job: Job | None) -> str:
     """``scheduler running (pid 7 on host)``, for the line under a graph."""
     if job is None:
         return "no scheduler running"
-    return f"scheduler running (pid {job.pid}{'' if is_here(job) else f' on {job.hostname}'})"
+    return f"scheduler running (pid {job.pid}{'' if is_local(job) else f' on {job.hostname}'})"
 
 
 # ------------------------------------------------------------------------------------------------------------- starting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """The scheduler of a home. ``started``: by the call that returns this."""
+class RunningScheduler:
+    """The home's running scheduler. ``started``: whether the call that returns this object started it."""
 
     job: Job
     started: bool
 
 
-def ensure(app: App) -> Found:
-    """A living scheduler; where there is none, one is started that ends when it is idle ([scheduler] idle_minutes).
-    Raises NbflowError if it does not come up."""
-    if (there := find(app)) is not None:
-        return Found(job=there, started=False)
+def ensure(app: App) -> RunningScheduler:
+    """Return a running scheduler; without one, start one that exits when it is idle ([scheduler] idle_minutes). Raises
+    NbflowError if the start fails."""
+    if (running := find(app)) is not None:
+        return RunningScheduler(job=running, started=False)
     try:
-        return Found(job=start(app, idle_options(app.settings)), started=True)
-    except NbflowError:  # one that somebody else started meanwhile serves as well, and ours has given way
-        if (there := find(app)) is None:
+        return RunningScheduler(job=start(app, idle_options(app.settings)), started=True)
+    except NbflowError:  # another process may have started a scheduler at the same time, so that this one gave up
+        if (running := find(app)) is None:
             raise
-        return Found(job=there, started=False)
+        return RunningScheduler(job=running, started=False)
 
 
 def idle_options(settings: Settings) -> list[str]:
-    """What a scheduler is told that was not asked for by name: to end when it is idle."""
+    """Options of a scheduler that is started on demand: it exits when it is idle."""
     return ["--idle-exit", f"{settings.scheduler.idle_minutes:g}"]
 
 
@@ -117,13 +118,13 @@ def start(
     command: Sequence[str] = (),
     seconds: float = START_SECONDS,
 ) -> Job:
-    """Start ``nbflow scheduler`` with these options as a process that outlives this one, writing to ``log``, and wait
-    for its heartbeat. Raises NbflowError, with what it said last, if it does not come up."""
+    """Start ``nbflow scheduler`` with these options as a background process that writes to ``log``, and wait for its
+    first heartbeat, at most ``seconds``. Raises NbflowError, with the end of its log, if there is none."""
     log = log or log_path(app.settings)
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     home = app.settings.home
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as out:
-        begin = os.fstat(out.fileno()).st_size  # where it is appended to: until then the file's position is its begin
+        log_start = os.fstat(out.fileno()).st_size  # O_APPEND leaves the file's position at 0 until the first write
         process = subprocess.Popen(
             command or [sys.executable, "-m", "nbflow", "scheduler", *options],
             stdin=subprocess.DEVNULL,
@@ -131,89 +132,92 @@ def start(
             stderr=subprocess.STDOUT,
             cwd=home,
             env={**app.environ, "NBFLOW_HOME": str(home)},
-            start_new_session=True,  # our end, and Ctrl-C here, are none of its business
+            start_new_session=True,  # so that it outlives this process and does not get its Ctrl-C
         )
     _children.append(process)
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and process.poll() is None:
-        for job in living(app.store, app.settings, app.clock.now()):
-            if job.pid == process.pid and is_here(job):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        for job in running_schedulers(app.store, app.settings, app.clock.now()):
+            if job.pid == process.pid and is_local(job):
                 return job
-        time.sleep(LOOK_SECONDS)
-    ended = process.poll()
-    what = f"ended at once (exit code {ended})" if ended is not None else f"was not heard of within {seconds:g} s"
-    if ended is None:
+        time.sleep(POLL_SECONDS)
+    exit_code = process.poll()
+    if exit_code is None:
+        failure = f"sent no heartbeat within {seconds:g} s"
         process.kill()
         process.wait()
-    raise NbflowError(f"The scheduler {what}: {_tail(log, begin)}", hint=f"Its log: {log}")
+    else:
+        failure = f"ended at once (exit code {exit_code})"
+    raise NbflowError(f"The scheduler {failure}: {_log_tail(log, log_start)}", hint=f"Its log: {log}")
 
 
 def log_path(settings: Settings) -> Path:
-    """Where a scheduler in the background writes, unless it is told otherwise."""
+    """Default log file of a scheduler in the background."""
     return Path(settings.logging.base_log_folder) / "scheduler.log"
 
 
-#: Schedulers that this process started: asked for their end, so that a dead one is no zombie for as long as we live.
+#: Schedulers that this process started. They are polled, so that an ended one does not stay a zombie.
 _children: list[subprocess.Popen[bytes]] = []
 
 
-def _collect() -> None:
+def _reap_children() -> None:
     _children[:] = [child for child in _children if child.poll() is None]
 
 
-_SAID = "nbflow: "
-"""Begins the line in which a command says why it ends."""
+_ERROR_PREFIX = "nbflow: "
+"""Prefix of the line in which a command prints its error."""
 
 
-def _tail(log: Path, begin: int) -> str:
+def _log_tail(log: Path, start: int) -> str:
     with contextlib.suppress(OSError), open(log, "rb") as file:
-        file.seek(begin)
+        file.seek(start)
         lines = file.read().decode(errors="replace").strip().splitlines()
-        if lines and lines[-1].startswith(_SAID):
-            return lines[-1].removeprefix(_SAID)
-        return " / ".join(lines[-_TAIL_LINES:]) or "it said nothing"
-    return "it left no log"
+        if lines and lines[-1].startswith(_ERROR_PREFIX):
+            return lines[-1].removeprefix(_ERROR_PREFIX)
+        return " / ".join(lines[-_TAIL_LINES:]) or "its log is empty"
+    return "it has no log"
 
 
-# --------------------------------------------------------------------------------------------------------------- ending
+# ------------------------------------------------------------------------------------------------------------- stopping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """What :func:`stop` did: the schedulers of this host that have ended, and those of others, which it left alone."""
+    """The result of :func:`stop`: the schedulers of this host, which it stopped, and those of other hosts, which it did
+    not."""
 
     ended: tuple[Job, ...]
-    elsewhere: tuple[Job, ...]
+    on_other_hosts: tuple[Job, ...]
 
 
 def stop(app: App, *, seconds: float | None = None) -> Stopped:
-    """End the living schedulers of this host (SIGTERM) and wait until they have ended, at most ``seconds`` (default:
-    a little longer than their tasks are given to end). Raises NbflowError for one that goes on."""
-    there = living(app.store, app.settings, app.clock.now())
-    here = tuple(job for job in there if is_here(job))
-    end(here, app.settings, seconds=seconds)
-    return Stopped(ended=here, elsewhere=tuple(job for job in there if job not in here))
+    """Stop the running schedulers of this host (SIGTERM) and wait until they have ended, at most ``seconds`` (default:
+    STOP_SECONDS more than ``[core] killed_task_cleanup_time``). Raises NbflowError if one is still running then."""
+    running = running_schedulers(app.store, app.settings, app.clock.now())
+    local = tuple(job for job in running if is_local(job))
+    end(local, app.settings, seconds=seconds)
+    return Stopped(ended=local, on_other_hosts=tuple(job for job in running if job not in local))
 
 
 def end(jobs: Sequence[Job], settings: Settings, *, seconds: float | None = None) -> None:
-    """End these schedulers of this host; see :func:`stop`. One that has ended already is passed over."""
-    patience = seconds or settings.core.killed_task_cleanup_time + STOP_SECONDS
-    until = time.monotonic() + patience
+    """Stop these schedulers of this host, as :func:`stop` does. One that has ended already is ignored."""
+    timeout = seconds or settings.core.killed_task_cleanup_time + STOP_SECONDS
+    deadline = time.monotonic() + timeout
     for job in jobs:
         if job.detail.get("pid_started") is None and knows_start_times() and _process_of(job).is_running():
             raise NbflowError(
-                f"Nothing tells whether process {job.pid} is the scheduler, so it was not stopped.",
-                hint=f"If it is: kill {job.pid}",
+                f"It is unknown whether process {job.pid} is the scheduler, so it was not stopped.",
+                hint=f"If it is the scheduler, stop it with: kill {job.pid}",
             )
         try:
             _process_of(job).send(signal.SIGTERM)
         except PermissionError:
-            said = f"The scheduler (pid {job.pid}) is another user's."
-            raise NbflowError(said, hint="Stop it as that user.") from None
+            message = f"The scheduler (pid {job.pid}) belongs to another user."
+            raise NbflowError(message, hint="Stop it as that user.") from None
     for job in jobs:
-        if not _process_of(job).wait(max(until - time.monotonic(), 0)):
+        if not _process_of(job).wait(max(deadline - time.monotonic(), 0)):
             raise NbflowError(
-                f"The scheduler (pid {job.pid}) has not ended within {patience:g} s.",
-                hint="Its tasks may take their time.",
+                f"The scheduler (pid {job.pid}) has not ended within {timeout:g} s.",
+                hint="It waits for its running tasks to end; try again with a longer timeout.",
             )
-    _collect()
+    _reap_children()

@@ -1,9 +1,9 @@
-"""SubprocessJobs: user code that is no task, each in a process of its own: parsing a DAG file, calling a callback,
-asking a timetable.
+"""Subprocess jobs: user code other than tasks, each job in its own process: parsing a DAG file, running a callback,
+evaluating a custom timetable.
 
-The processes are those of :mod:`nbflow.execution.fork_server` with other functions: a base fork server forks a child
-for each job; the child does it, reports the result as JSON, and is killed with its whole process group. A job that
-hangs is killed at its time limit. User code in a job may read variables and connections, and nothing else.
+The processes come from :mod:`nbflow.execution.fork_server` with other functions: a base fork server forks a child for
+each job; the child runs the job's function, reports the result as JSON, and is killed with its whole process group. A
+job that hangs is killed at its time limit. User code in a job may read variables and connections, and nothing else.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ COMMAND = (sys.executable, "-P", "-c", _START)
 
 JOB_FUNCTIONS = {
     "parse": "nbflow.services.file_parsing:parse",
-    "callback": "nbflow.services.callbacks:call_back",
-    "timetable": "nbflow.services.custom_timetables:answer",
+    "callback": "nbflow.services.callbacks:run_callbacks",
+    "timetable": "nbflow.services.custom_timetables:compute_runs",
 }
-"""Kind of job -> the function that does it in the child."""
+"""Kind of job -> its function, which the child calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
-    """How an job ended: with a result, or with what became of its process."""
+    """The end of a job: the content that its function returned, or None and how its process ended."""
 
-    result: Mapping[str, Any] | None = None
-    fault: str = ""
-    too_slow: bool = False
+    content: Mapping[str, Any] | None = None
+    error: str = ""
+    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Done:
-    """What the child reports; it has no DAG to run tries of."""
+class _LoadResult:
+    """The child's report to the fork server's protocol; a job has no DAG."""
 
     content: dict[str, Any]
     dag: None = None
@@ -53,51 +53,53 @@ class _Done:
         return self.content
 
 
-def _do(payload: Mapping[str, Any]) -> _Done:
+def _run_job(payload: Mapping[str, Any]) -> _LoadResult:
     import os
     from importlib import import_module
 
-    if payload["job"] == "parse":  # what the file prints is kept; what its subprocesses print would fill our log
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 1)
-        os.dup2(silence, 2)
-        # Bytecode is told to be old by seconds and size: of two edits in one second the second would not be seen.
+
+    if payload["job"] == "parse":  # the file's own prints are captured; those of its subprocesses would fill the log
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, 1)
+        os.dup2(devnull, 2)
+        # Python compares bytecode by mtime (seconds) and size, so it would miss the second of two edits in one second.
         sys.dont_write_bytecode = True
 
     limit_memory(payload.get("memory_limit_bytes"))
     module, _, name = JOB_FUNCTIONS[payload["job"]].partition(":")
-    return _Done(content=getattr(import_module(module), name)(payload))
+    return _LoadResult(content=getattr(import_module(module), name)(payload))
 
 
-def _no_tries(*_: Any) -> NoReturn:
-    raise RuntimeError("this process does subprocess_jobs; it runs no tasks")
+def _refuse_try(*_: Any) -> NoReturn:
+    raise RuntimeError("this process runs subprocess jobs, not tasks")
 
 
 def main() -> NoReturn:
-    """Entry point of the base."""
-    serve(UserCode(load=_do, run=_no_tries))
+    """Entry point of the base fork server."""
+
+    serve(UserCode(load=_run_job, run=_refuse_try))
 
 
 class SubprocessJobs:
-    """Sends children on subprocess jobs. Single-threaded: everything happens inside calls of its methods and of
-    ``loop``."""
+    """Runs jobs in child processes. Single-threaded: everything happens inside calls of its methods and of ``loop``.
+    ``handle_request`` responds to the children's requests for variables and connections."""
 
     def __init__(
         self,
         *,
         environment: Mapping[str, str],
-        answer: Callable[[str, Mapping[str, Any]], Any],
+        handle_request: Callable[[str, Mapping[str, Any]], Any],
         log: Callable[[str], None] = lambda text: None,
         memory_limit_bytes: int | None = None,
     ) -> None:
         self.loop = EventLoop()
         self._memory_limit_bytes = memory_limit_bytes
-        self._answer = answer
-        process_pool = ProcessPoolOptions(environment=environment, command=COMMAND)
-        self._process_pool = ProcessPool(self.loop, process_pool, handle_parse_request=answer, log=log)
+        self._handle_request = handle_request
+        options = ProcessPoolOptions(environment=environment, command=COMMAND)
+        self._process_pool = ProcessPool(self.loop, options, handle_parse_request=handle_request, log=log)
 
     def start(self) -> None:
-        """Start the warm base."""
+        """Start the base fork server."""
         self._process_pool.start()
 
     def stop(self) -> None:
@@ -106,39 +108,41 @@ class SubprocessJobs:
         self.loop.close()
 
     def send(self, payload: Mapping[str, Any], *, seconds: float, done: Callable[[JobResult], None]) -> None:
-        """Do an job; ``done`` is called once, from the loop, when its process is gone."""
-        self._process_pool.take_base_child(lambda child, lost: self._begin(payload, seconds, done, child, lost))
+        """Run a job with a time limit of ``seconds``; ``done`` is called once, from the loop, after its process has
+        ended."""
+        self._process_pool.take_base_child(lambda child, error: self._start_job(payload, seconds, done, child, error))
 
-    def _begin(
+    def _start_job(
         self,
         payload: Mapping[str, Any],
         seconds: float,
         done: Callable[[JobResult], None],
         child: ChildProcess | None,
-        lost: str,
+        start_error: str,
     ) -> None:
         if child is None:
-            done(JobResult(fault=lost))
+            done(JobResult(error=start_error))
             return
-        result: list[Mapping[str, Any]] = []
-        late: list[bool] = []
+        contents: list[Mapping[str, Any]] = []
+        timeouts: list[bool] = []
 
-        def too_slow() -> None:
-            late.append(True)
+        def time_out() -> None:
+            timeouts.append(True)
             child.kill(signal.SIGKILL)
 
         def on_message(message: dict[str, Any], fds: list[int]) -> None:
             if "request" in message:
-                respond_to(child, message, self._answer)
+                respond_to(child, message, self._handle_request)
             elif "loaded" in message:
-                result.append(message["loaded"])
-                child.kill(signal.SIGKILL)  # it has said all; what it may have started goes with it
+                contents.append(message["loaded"])
+                child.kill(signal.SIGKILL)  # with the processes that user code may have started
 
         def on_exit(process_exit: ProcessExit) -> None:
             timer.cancel()
-            done(JobResult(result=result[0] if result else None, fault=process_exit.text, too_slow=bool(late)))
+            content = contents[0] if contents else None
+            done(JobResult(content=content, error=process_exit.text, timed_out=bool(timeouts)))
 
-        timer = self.loop.call_later(seconds, too_slow)
+        timer = self.loop.call_later(seconds, time_out)
         child.on_message, child.on_exit = on_message, on_exit
         child.on_hangup = lambda reason: child.kill(signal.SIGKILL)
         child.send({"load": {**payload, "memory_limit_bytes": self._memory_limit_bytes}})

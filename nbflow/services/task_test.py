@@ -1,7 +1,7 @@
-"""One try of one task in this process, of which nothing is recorded: ``tasks test``, ``tasks render``, ``run_task``.
+"""A try of a task in this process, without recording it: ``tasks test``, ``tasks render``, ``run_task``.
 
-The try sees what a real one would: the run's dates and conf, the XComs that earlier tasks of that run have pushed (if
-there is such a run, or those given in their place), connections and variables. What it pushes is kept here.
+The try has the inputs of a real one: the run's dates and conf, the XComs that earlier tasks of the run have pushed (if
+the run exists; the caller may replace them), connections and variables. The XComs that it pushes are kept in memory.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class TaskTest:
-    """One task of a DAG, in a run that exists or is made up."""
+    """A task of a DAG, in a run that exists or in a temporary one."""
 
     app: App
     dag: DAG
     work: Work
     spec: DagSpec
-    given: Mapping[tuple[str, str], Any] = field(default_factory=dict)
-    """(task id, key) -> XCom, in place of those in the metastore; of a mapped task the list of its instances'."""
+    xcoms: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    """(task id, key) -> XCom that replaces the stored one; for a mapped task the list of its instances' XComs."""
     pushed: dict[str, Any] = field(default_factory=dict)
     """XComs that the try pushed, by key."""
     rendered: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> Outcome:
-        """Run it."""
+        """Run the try."""
         runtime = self._runtime()
         return run_try(self.dag, self._task(), self.work, runtime)
 
     def render(self) -> dict[str, Any]:
-        """The template fields, rendered, secrets masked."""
+        """The rendered template fields, with masked secrets."""
         runtime = self._runtime()
         ti = TaskInstance(
             dag=self.dag, task=self._task(), work=self.work, runtime=runtime, started=self.app.clock.now()
@@ -70,35 +70,35 @@ class TaskTest:
         return self.dag.get_task(self.work.task_id)
 
     def _runtime(self) -> TaskClient:
-        return TaskClient(self._answer, now=self.app.clock.now, masker=self.app.task_api.masker())
+        return TaskClient(self._handle_request, now=self.app.clock.now, masker=self.app.task_api.masker())
 
-    def _answer(self, kind: str, args: Mapping[str, Any]) -> Any:
+    def _handle_request(self, kind: str, args: Mapping[str, Any]) -> Any:
         if kind == "xcom_push":
             self.pushed[args["key"]] = serde.loads(args["value"])
             return None
         if kind == "put_rendered":
             self.rendered.update(args["fields"])
             return None
-        if kind == "xcom_get" and self.given:
-            return self._given(**args)
+        if kind == "xcom_get" and self.xcoms:
+            return self._get_xcoms(**args)
         return self.app.task_api.handle(self.work, kind, args)
 
-    def _given(self, *, task_ids: list[str], key: str, map_index: int | None = None, **rest: Any) -> list[Any]:
-        found: list[tuple[str, int, str]] = []
+    def _get_xcoms(self, *, task_ids: list[str], key: str, map_index: int | None = None, **rest: Any) -> list[Any]:
+        values: list[tuple[str, int, str]] = []
         for task_id in task_ids:
-            if (task_id, key) not in self.given:
-                asked = {"task_ids": [task_id], "key": key, "map_index": map_index, **rest}
-                found += self.app.task_api.handle(self.work, "xcom_get", asked)
+            if (task_id, key) not in self.xcoms:
+                request = {"task_ids": [task_id], "key": key, "map_index": map_index, **rest}
+                values += self.app.task_api.handle(self.work, "xcom_get", request)
                 continue
-            value = self.given[task_id, key]
+            xcom = self.xcoms[task_id, key]
             mapped = self.spec.length_expr(task_id) is not None
-            each = list(enumerate(value)) if mapped else [(-1, value)]
-            found += [
-                (task_id, at, serde.dumps(one))
-                for at, one in each
-                if map_index is None or not mapped or at == map_index
+            by_index = list(enumerate(xcom)) if mapped else [(-1, xcom)]
+            values += [
+                (task_id, index, serde.dumps(value))
+                for index, value in by_index
+                if map_index is None or not mapped or index == map_index
             ]
-        return found
+        return values
 
 
 def task_test(
@@ -110,27 +110,28 @@ def task_test(
     run: str | datetime | None,
     map_index: int = -1,
     conf: Mapping[str, Any],
-    given: Mapping[tuple[str, str], Any] | None = None,
+    xcoms: Mapping[tuple[str, str], Any] | None = None,
 ) -> TaskTest:
-    """A try of ``task_id`` in the run named by its id or date; a date that has no run gets one made up."""
+    """A try of ``task_id`` in a run, by its run id or logical date; for a date without a run a temporary one. Raises
+    TaskNotFound, DagRunNotFound."""
     if task_id not in spec.tasks:
         raise TaskNotFound(
             f"DAG {dag.dag_id!r} has no task {task_id!r}.{did_you_mean(task_id, spec.tasks)}",
             hint=f"It has: {', '.join(list(spec.tasks)[:20])}.",
         )
     if map_index < 0 and spec.length_expr(task_id) is not None:
-        raise NbflowError(f"{task_id} is mapped: say which of its instances.", hint="The first has the map index 0.")
-    found = _run(app, dag, spec, run, conf_as_json(conf))
+        raise NbflowError(f"Task {task_id} is mapped: give a map index.", hint="The first instance has map index 0.")
+    dag_run = _run(app, dag, spec, run, conf_as_json(conf))
     work = Work(
         attempt_id=f"task_test-{uuid.uuid4().hex[:12]}",
-        run=found,
+        run=dag_run,
         task_id=task_id,
         map_index=map_index,
         try_number=1,
         max_tries=spec.tasks[task_id].retries,
-        version=found.version,
+        version=dag_run.version,
     )
-    return TaskTest(app=app, dag=dag, work=work, spec=spec, given=dict(given or {}))
+    return TaskTest(app=app, dag=dag, work=work, spec=spec, xcoms=dict(xcoms or {}))
 
 
 _STATES: Mapping[type, str] = {
@@ -143,23 +144,23 @@ _STATES: Mapping[type, str] = {
 
 
 def state_of(event: Event) -> str:
-    """The state that a try with this end leads to, retries left aside."""
+    """The task instance's state after a try with this outcome, without retries."""
     return _STATES[type(event)]
 
 
-def _run(app: App, dag: DAG, spec: DagSpec, which: str | datetime | None, conf: Mapping[str, Any]) -> Run:
-    there = None
-    if which is not None and app.store.version(dag.dag_id) is not None:
+def _run(app: App, dag: DAG, spec: DagSpec, id_or_date: str | datetime | None, conf: Mapping[str, Any]) -> Run:
+    existing = None
+    if id_or_date is not None and app.store.version(dag.dag_id) is not None:
         try:
-            there = app.operations().find_run(dag.dag_id, which)
+            existing = app.operations().find_run(dag.dag_id, id_or_date)
         except DagRunNotFound:
-            there = None
-    if there is not None:
-        return replace(there, conf={**there.conf, **conf})
-    if isinstance(which, str):
-        raise DagRunNotFound(f"DAG {dag.dag_id!r} has no run {which}, and that is no date.")
-    moment = which or app.clock.now()
-    custom = spec.schedule.get("kind") == "custom"  # the DAG is loaded: its author's class may answer
+            existing = None
+    if existing is not None:
+        return replace(existing, conf={**existing.conf, **conf})
+    if isinstance(id_or_date, str):
+        raise DagRunNotFound(f"DAG {dag.dag_id!r} has no run {id_or_date}, and that is not a date.")
+    moment = id_or_date or app.clock.now()
+    custom = spec.schedule.get("kind") == "custom"  # the DAG is loaded here, so its timetable may be called
     interval = (dag.timetable if custom else timetable_from_spec(spec.schedule)).manual_interval(moment)
     return Run(
         dag_id=dag.dag_id,

@@ -1,7 +1,7 @@
-"""``why``: the core's own reasons for everything that waits in a run.
+"""``why``: the core's reasons for every waiting task instance of a run.
 
-The run is planned as the scheduler would, with ``explain``; what is scheduled is then held against the limits. Nothing
-is applied. A second implementation of the rules would sooner or later tell something else than what happens.
+The run is planned by the scheduler's functions, with ``explain``; scheduled tasks are then checked against the limits.
+Nothing is applied. A second implementation of the rules would sooner or later differ from the scheduler.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from nbflow.way_out import START_SCHEDULER
 
 
 def explain_run(store: Store, run: RunKey, schedulers: Sequence[Job], now: datetime) -> Mapping[TaskKey, WaitReason]:
-    """Reason of every unfinished instance; ``schedulers``: those that live. Empty for a run that has ended."""
+    """The reason of every unfinished task instance; empty for a finished run. ``schedulers``: the running ones. Raises
+    DagRunNotFound."""
     waits = reasons(store, run, schedulers, now)
     if not schedulers:
         waits = {key: _no_scheduler(wait) if _needs_scheduler(wait) else wait for key, wait in waits.items()}
@@ -30,7 +31,7 @@ def explain_run(store: Store, run: RunKey, schedulers: Sequence[Job], now: datet
 
 
 def reasons(store: Store, run: RunKey, schedulers: Sequence[Job], now: datetime) -> dict[TaskKey, WaitReason]:
-    """The same for who drives the run: that no other scheduler runs is no reason then."""
+    """Like :func:`explain_run`, for a process that drives the run itself: a missing scheduler is not a reason."""
     snapshot = store.snapshot(run)
     if snapshot is None:
         raise DagRunNotFound(f"DAG {run.dag_id!r} has no run {run.run_id!r}.")
@@ -40,7 +41,7 @@ def reasons(store: Store, run: RunKey, schedulers: Sequence[Job], now: datetime)
 def explain_task(
     store: Store, run: RunKey, key: TaskKey, schedulers: Sequence[Job], now: datetime
 ) -> Mapping[TaskKey, WaitReason]:
-    """Reasons of one task: the instance named, or all map indexes of a mapped task named without one."""
+    """The reasons of one task instance, or of all map indexes of a mapped task if ``key`` has none."""
     waits = explain_run(store, run, schedulers, now)
     return {k: wait for k, wait in waits.items() if k == key or (key.map_index < 0 and k.task_id == key.task_id)}
 
@@ -48,35 +49,35 @@ def explain_task(
 def _reasons(store: Store, snapshot: Snapshot, schedulers: Sequence[Job], now: datetime) -> dict[TaskKey, WaitReason]:
     if snapshot.run.state is RunState.QUEUED:
         wait = run_wait(store, snapshot.run, now)
-        return {key: wait for key, one in snapshot.instances.items() if one.state in UNFINISHED}
+        return {key: wait for key, ti in snapshot.instances.items() if ti.state in UNFINISHED}
     plan = plan_run(snapshot, now, explain=True)
     waits = {key: wait for (_, key), wait in plan.waits.items()}
-    scheduled = [one for one in snapshot.instances.values() if one.state is TaskState.SCHEDULED]
-    if snapshot.pause_applies:  # they do not even ask for a slot
-        waits.update({one.key: paused_wait(snapshot.dag.dag_id) for one in scheduled})
+    scheduled = [ti for ti in snapshot.instances.values() if ti.state is TaskState.SCHEDULED]
+    if snapshot.pause_applies:  # the dispatch does not consider them
+        waits.update({ti.key: paused_wait(snapshot.dag.dag_id) for ti in scheduled})
         return waits
     ready = [
         ReadyTask(
             run=snapshot.run,
-            task=snapshot.dag.tasks[one.task_id],
-            instance=one,
+            task=snapshot.dag.tasks[ti.task_id],
+            instance=ti,
             dag_max_active_tasks=snapshot.dag.max_active_tasks,
         )
-        for one in scheduled
+        for ti in scheduled
     ]
     limits = _limits(store, schedulers)
     waits.update({key: wait for (_, key), wait in plan_dispatch(ready, limits, now, explain=True).waits.items()})
-    for key, one in snapshot.instances.items():
-        if one.state in UNFINISHED and key not in waits:
+    for key, ti in snapshot.instances.items():
+        if ti.state in UNFINISHED and key not in waits:
             waits[key] = WaitReason(kind="slot", text="Ready; starts on the scheduler's next loop.")
     return waits
 
 
 def _limits(store: Store, schedulers: Sequence[Job]) -> Limits:
-    """What is taken and what is free, as the schedulers that live see it."""
+    """The limits and their usage, as the running schedulers see them."""
     usage = store.usage()
     slots = [job.detail.get("slots") for job in schedulers]
-    known = [most for most in slots if isinstance(most, int)]
+    known = [count for count in slots if isinstance(count, int)]
     return Limits(
         slots=max(sum(known) - usage.total, 0) if known and len(known) == len(slots) else None,
         pools={pool.name: pool.slots for pool in store.pools()},
@@ -100,8 +101,8 @@ def run_wait(store: Store, run: Run, now: datetime) -> WaitReason:
         paused_dags=frozenset({run.dag_id} if row is not None and row.paused else ()),
     )
     backwards = [number for number, backfill in backfills.items() if backfill.run_backwards]
-    queued = start_order((other for other in active if other.state is RunState.QUEUED), backwards)
-    running = [other for other in active if other.state is RunState.RUNNING]
+    queued = start_order((run for run in active if run.state is RunState.QUEUED), backwards)
+    running = [run for run in active if run.state is RunState.RUNNING]
     plan = plan_run_starts(queued, running, limits, now)
     if run.key in plan.run_waits:
         return plan.run_waits[run.key]

@@ -1,4 +1,4 @@
-"""One backfill: the runs that it makes, and how far they are; or the plan of one that was only previewed."""
+"""A backfill: its runs and their states; or the plan of a dry run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All backfills, each with how far it is."""
+"""All backfills, each with its progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that is known of one DAG, and its tasks."""
+"""The settings of a DAG and of its tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the time of one run went: the attempts of each task, and the time that each spent in the queue."""
+"""The attempts of each task of a run on a time axis, with the time that each spent in the queue."""
 
 from __future__ import annotations
 

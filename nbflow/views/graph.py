@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from nbflow.core.snapshot import Instance, Run
 from nbflow.core.spec import shown_name
 from nbflow.core.states import FINISHED, RUN_FINISHED, TaskState
-from nbflow.services.schedulers import living, text_of
+from nbflow.services.schedulers import describe, running_schedulers
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.values import elapsed, group_note, group_state, in_zone, run_title, state_counts, zone_of
@@ -128,7 +128,7 @@ def fetch(store: Store, query: GraphQuery, now: datetime, settings: Settings) ->
     run = run_of(store, query.dag_id, query.run_id) if query.run_id is not None else None
     version = version_of(store, query.dag_id, run.version if run is not None else query.version)
     row = store.dag(query.dag_id)
-    scheduler = next(iter(living(store, settings, now)), None)
+    scheduler = next(iter(running_schedulers(store, settings, now)), None)
     return graph_view(
         version.spec,
         run=run,
@@ -138,7 +138,7 @@ def fetch(store: Store, query: GraphQuery, now: datetime, settings: Settings) ->
         footer=(
             f"version {version.number}",
             place_of(version),
-            text_of(scheduler),
+            describe(scheduler),
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The DAG files that do not load."""
+"""The import errors of DAG files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a query names, read from the store; an error says what does not exist."""
+"""Reads the DAG, run or task that a query names; raises an error that names what does not exist."""
 
 from __future__ import annotations
 

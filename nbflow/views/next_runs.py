@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from nbflow.services.run_creation import runs_to_come
+from nbflow.services.run_creation import upcoming_runs
 from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import version_of
@@ -63,7 +63,7 @@ def fetch(store: Store, query: NextRunsQuery, now: datetime, settings: Settings)
 def fetch_of_spec(store: Store, spec: DagSpec, now: datetime, *, limit: int) -> NextRunsView:
     """The same for a spec that the metastore need not have, such as one of a file."""
     row = store.dag(spec.dag_id)
-    runs = runs_to_come(store, spec, now, limit)
+    runs = upcoming_runs(store, spec, now, limit)
     zone = zone_of(spec)
     return NextRunsView(
         dag_id=spec.dag_id,

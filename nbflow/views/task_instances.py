@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.core.snapshot import Instance, Run, TaskKey
-from nbflow.services.schedulers import living
+from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run
 from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
@@ -108,7 +108,7 @@ class _Reason:
 def _reasons(
     store: Store, run: Run, tis: Sequence[Instance], now: datetime, settings: Settings
 ) -> dict[TaskKey, _Reason]:
-    waits = explain_run(store, run.key, living(store, settings, now), now)
+    waits = explain_run(store, run.key, running_schedulers(store, settings, now), now)
     failed = [ti.key for ti in tis if shows_error(ti) and ti.key not in waits]
     errors = last_errors(store.attempts(run.key)) if failed else {}
     return {key: _Reason(wait.text, wait.ways) for key, wait in waits.items()} | {

@@ -1,4 +1,4 @@
-"""How far one try of a task is, and which one is followed, for who follows its log."""
+"""The progress of one try of a task, and the choice of the try to follow, for ``logs -f``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the schedule of a DAG does over days, on a simulated clock: a lane for the runs and one for each task."""
+"""The runs of a DAG in a simulation of several days: a lane for the runs and one for each task."""
 
 from __future__ import annotations
 

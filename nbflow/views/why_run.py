@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.core.snapshot import Instance, TaskKey
 from nbflow.core.states import FAILED_STATES, TaskState
-from nbflow.services.schedulers import living
+from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run
 from nbflow.store.base import Attempt, Store
 from nbflow.views.base import Query, Row, View
@@ -99,7 +99,7 @@ def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -
     run = run_of(store, query.dag_id, query.run_id)
     spec = version_of(store, run.dag_id, run.version).spec
     zone = zone_of(spec)
-    waits = explain_run(store, run.key, living(store, settings, now), now)
+    waits = explain_run(store, run.key, running_schedulers(store, settings, now), now)
     attempts = store.attempts(run.key)
     errors = last_errors(attempts)
     rows = []

@@ -1,4 +1,4 @@
-"""Why one task instance waits, or why it ended as it did: the answer, its grounds, what to do, and its history."""
+"""Why a task instance is in its state: the headline, its grounds, the commands that change it, and its history."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.states import FAILED_STATES, FINISHED
 from nbflow.errors import TaskInstanceNotFound
-from nbflow.services.schedulers import living
+from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_task
 from nbflow.store.base import Store
 from nbflow.views.base import Query, View
@@ -71,7 +71,7 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
     run = run_of(store, query.dag_id, query.run_id)
     zone = zone_of(version_of(store, run.dag_id, run.version).spec)
     ti = _instance(store, run, query)
-    wait = explain_task(store, run.key, ti.key, living(store, settings, now), now).get(ti.key)
+    wait = explain_task(store, run.key, ti.key, running_schedulers(store, settings, now), now).get(ti.key)
     events = store.events(run=run.key, key=ti.key)[-HISTORY:]
     error = _last_error(store, run.key, ti.key)
     grounds: list[str] = []

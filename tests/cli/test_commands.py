@@ -374,7 +374,7 @@ def test_state_of_a_task(nbflow, sales):
 @pytest.mark.parametrize("command", ["test", "render"])
 def test_a_mapped_task_is_tried_by_its_index(nbflow, sales, command):
     done = nbflow("tasks", command, "sales", "double", "2024-01-05", "-S", sales)
-    assert done.err == "nbflow: double is mapped: say which of its instances. The first has the map index 0.\n"
+    assert done.err == "nbflow: Task double is mapped: give a map index. The first instance has map index 0.\n"
     assert (done.code, done.out) == (1, "")
 
 

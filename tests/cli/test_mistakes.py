@@ -159,7 +159,7 @@ def test_a_backfill_that_would_never_run_is_refused(nbflow, sales):
     nbflow("dags", "test", "sales", "-S", sales)
     line = ("backfill", "create", "--dag-id", "sales", "--from-date", "2024-01-01", "--to-date", "2024-01-02")
     done = nbflow(*line, "--max-active-runs", "0")
-    assert done.err == "nbflow: max_active_runs is at least 1, not 0: nothing would ever run.\n"
+    assert done.err == "nbflow: max_active_runs must be at least 1, not 0.\n"
     assert (done.out, done.code) == ("", 1)
 
 

@@ -42,7 +42,7 @@ def app(home: Path, new_home: Path) -> Iterator[App]:
 @pytest.fixture
 def sales(app: App, home: Path) -> str:
     """A DAG of the DAGs folder that the schedule follows; it starts paused."""
-    from nbflow.services.registration import follow_file
+    from nbflow.services.registration import register_scheduled
     from nbflow.sources.loading import load_source
     from nbflow.store.base import DagVersion
 
@@ -51,7 +51,7 @@ def sales(app: App, home: Path) -> str:
     path.write_text(textwrap.dedent(SALES), encoding="utf-8")
     loaded = load_source(path, folder=app.settings.core.dags_folder, options=app.compile_options())
     version = DagVersion(dag_id="sales", spec=loaded.specs["sales"], fileloc=loaded.path, files=loaded.files)
-    follow_file(app.store, version, app.settings, app.clock.now())
+    register_scheduled(app.store, version, app.settings, app.clock.now())
     return "sales"
 
 

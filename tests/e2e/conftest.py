@@ -100,7 +100,7 @@ class House:
     def end_of(self, run: RunKey) -> dict[str, str]:
         """Wait for the end of a run; its tasks' states."""
         self.until(lambda: self.store.run(run).state in RUN_FINISHED)
-        return {str(one.key): one.state.value for one in self.store.instances(run)}
+        return {str(ti.key): ti.state.value for ti in self.store.instances(run)}
 
     # --- looking
 

@@ -107,7 +107,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
     house.close()
 
 
-def test_the_one_that_behaves_is_undisturbed(crowd):
+def test_a_normal_task_is_not_affected(crowd):
     run = crowd.runs["good"]
     story = ["dependencies_met", "dispatched", "started", "succeeded"]
 
@@ -117,7 +117,7 @@ def test_the_one_that_behaves_is_undisturbed(crowd):
 
 
 @pytest.mark.parametrize("name", IN_TASK)
-def test_a_task_that_ends_badly_says_why_in_history_and_log(crowd, name):
+def test_the_reason_of_a_failure_is_in_history_and_log(crowd, name):
     run, gist = crowd.runs[name], IN_TASK[name][1]
 
     assert crowd.states[name] == {"t": "failed"}
@@ -127,7 +127,7 @@ def test_a_task_that_ends_badly_says_why_in_history_and_log(crowd, name):
 
 
 @pytest.mark.parametrize("name", AT_IMPORT)
-def test_a_file_that_does_not_import_says_why(crowd, name):
+def test_an_import_error_says_why(crowd, name):
     (fault,) = [fault for fault in crowd.house.store.import_errors() if Path(fault.fileloc).stem == name]
 
     assert AT_IMPORT[name][1] in fault.error
@@ -135,7 +135,7 @@ def test_a_file_that_does_not_import_says_why(crowd, name):
     assert len(fault.detail) < 100_000
 
 
-def test_a_flooded_log_is_cut_and_says_how_much_went(crowd):
+def test_a_flooded_log_is_truncated_with_a_note(crowd):
     log = crowd.house.task_log(crowd.runs["loud"], "t")
 
     assert crowd.states["loud"] == {"t": "success"}
@@ -143,7 +143,7 @@ def test_a_flooded_log_is_cut_and_says_how_much_went(crowd):
     assert "the log is full: what follows is dropped" in log[-500:]
 
 
-def test_nothing_that_they_started_is_left(crowd):
+def test_their_processes_have_ended(crowd):
     pids = [int(pid) for name in ("daemons", "deaf") for pid in (crowd.house.notes / name).read_text().split()]
 
     assert crowd.states["daemons"] == {"t": "success"}
@@ -151,5 +151,5 @@ def test_nothing_that_they_started_is_left(crowd):
     crowd.house.until(lambda: not [pid for pid in pids if os.path.exists(f"/proc/{pid}")])
 
 
-def test_after_the_scheduler_has_stopped_no_process_is_left(crowd):
+def test_no_process_remains_after_the_scheduler_has_stopped(crowd):
     assert (crowd.house.stop(), crowd.house.processes()) == ([0], [])

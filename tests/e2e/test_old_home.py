@@ -50,7 +50,7 @@ def test_queued_runs_of_an_old_home_run_with_their_stored_version(old_home, file
     assert ends == ENDS
 
 
-def test_the_files_of_an_old_home_load_and_make_runs(old_home):
+def test_the_files_of_an_old_home_load_and_run(old_home):
     # Given an old home whose files a scheduler has read
     before = {dag_id: old_home.store.dag(dag_id).last_parsed_at for dag_id in ENDS}
     old_home.start()

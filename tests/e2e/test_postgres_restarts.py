@@ -36,7 +36,7 @@ def restart(server: PostgresServer, *, mode: str) -> None:
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_a_run_goes_on_after_its_postgres_was_restarted(make_house, private_postgres, mode):
+def test_a_run_continues_after_a_restart_of_postgres(make_house, private_postgres, mode):
     # Given a run under way on a server of its own
     url = private_postgres.url(private_postgres.create_database())
     house = make_house(DATABASE__SQL_ALCHEMY_CONN=url)

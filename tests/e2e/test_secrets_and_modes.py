@@ -55,7 +55,7 @@ def files_of(home: Path) -> list[Path]:
     return [path for path in home.rglob("*") if path.is_file() and not path.is_symlink()]
 
 
-def test_planted_secrets_are_nowhere(make_house):
+def test_secrets_are_in_no_file(make_house):
     # Given secrets in the scheduler's environment, a connection and a variable, and tasks that show them off
     house = make_house()
     house.environ["WAREHOUSE_PASSWORD"] = IN_ENVIRONMENT
@@ -95,7 +95,7 @@ def test_planted_secrets_are_nowhere(make_house):
     assert [line for line in command_lines for secret in PLANTED if secret.encode() in line] == []
 
 
-def test_what_lies_in_the_home_is_its_owners_alone(house):
+def test_only_the_owner_can_read_the_home(house):
     planted_in(house)
     house.write(
         "d.py",

@@ -47,7 +47,7 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-def test_a_full_disk_stops_nothing_for_good_and_leaves_nothing_half_written(make_house, small_disk, tmp_path):
+def test_after_a_full_disk_the_scheduler_continues_and_the_store_is_consistent(make_house, small_disk, tmp_path):
     # Given a run under way, whose metastore's disk becomes full
     house = make_house(home=small_disk / "home", LOGGING__BASE_LOG_FOLDER=str(tmp_path / "logs"))
     house.write("d.py", WAITS)
@@ -80,7 +80,7 @@ def test_a_full_disk_stops_nothing_for_good_and_leaves_nothing_half_written(make
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_a_locked_database_is_waited_for(make_house, tmp_path):
+def test_the_scheduler_waits_for_a_locked_database(make_house, tmp_path):
     # Given a scheduler whose metastore another process locks for longer than it is willing to wait
     home = tmp_path / "home"
     house = make_house(home=home, DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{home}/nbflow.db?timeout=0.3")
@@ -102,11 +102,11 @@ def test_a_locked_database_is_waited_for(make_house, tmp_path):
     # Then nothing is lost and nothing ran twice
     assert (alive, set(states.values())) == (True, {"success"})
     assert house.causes(run, "first") == ["dependencies_met", "dispatched", "started", "succeeded"]
-    assert "takes what it is given again" in house.said()
+    assert "metastore is available again" in house.said()
     assert (house.stop(), house.processes()) == ([0], [])
 
 
-def test_a_second_scheduler_on_sqlite_is_refused_and_the_first_goes_on(house):
+def test_a_second_scheduler_on_sqlite_is_refused_and_the_first_continues(house):
     house.write("d.py", WAITS)
     first = house.start()
     run = house.trigger("d")
@@ -121,7 +121,7 @@ def test_a_second_scheduler_on_sqlite_is_refused_and_the_first_goes_on(house):
     assert set(states.values()) == {"success"}
 
 
-def test_a_full_disk_for_logs_costs_what_is_printed_and_no_scheduler(make_house, small_disk):
+def test_a_full_log_disk_loses_output_but_does_not_stop_the_scheduler(make_house, small_disk):
     # Given logs on a small disk, and a task that prints once that disk is full
     house = make_house(LOGGING__BASE_LOG_FOLDER=str(small_disk / "logs"))
     house.write(

@@ -54,7 +54,7 @@ class Stage:
             self.scheduler.start()
         return self.scheduler
 
-    def turn_until(self, condition: Callable[[], Any]) -> Any:
+    def loop_until(self, condition: Callable[[], Any]) -> Any:
         """Turn the scheduler until the condition holds, sleeping as the scheduler itself does."""
         scheduler = self.schedule()
         limit = time.monotonic() + PATIENCE_SECONDS
@@ -67,11 +67,11 @@ class Stage:
 
     def run_to_end(self, run: RunKey) -> dict[str, str]:
         """Turn until the run has ended; states by instance."""
-        self.turn_until(lambda: self.store.run(run).state.value in ("success", "failed"))
+        self.loop_until(lambda: self.store.run(run).state.value in ("success", "failed"))
         return self.states(run)
 
     def states(self, run: RunKey) -> dict[str, str]:
-        return {str(one.key): one.state.value for one in self.store.instances(run)}
+        return {str(ti.key): ti.state.value for ti in self.store.instances(run)}
 
     def causes(self, run: RunKey, task_id: str, map_index: int = -1) -> list[str]:
         return [event.cause for event in self.store.events(run=run, key=TaskKey(task_id, map_index))]

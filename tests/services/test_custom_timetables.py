@@ -1,4 +1,4 @@
-"""Backfills of a timetable of the user's own: its class is asked, in a process of its own."""
+"""Backfills of a custom timetable, which is called in a subprocess."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def days(plan) -> list[str]:
     return [f"{entry.logical_date:%a %d}" for entry in plan.entries]
 
 
-def test_a_range_beside_the_recorded_runs_is_asked_for(stage):
+def test_the_runs_of_a_range_without_recorded_runs_are_computed(stage):
     # Given a timetable of which some runs are recorded
     put(stage)
     recorded = stage.store.version("own").spec.schedule["runs"]
@@ -57,14 +57,14 @@ def test_a_range_beside_the_recorded_runs_is_asked_for(stage):
 
     # Then it has the days that the class says, each with its interval, and nothing else has changed
     assert days(dry) == days(made.plan) == ["Mon 01", "Tue 02", "Wed 03", "Thu 04", "Fri 05", "Mon 08"]
-    runs = stage.turn_until(lambda: [r for r in stage.store.runs("own") if r.state.value == "success"][5:])
+    runs = stage.loop_until(lambda: [r for r in stage.store.runs("own") if r.state.value == "success"][5:])
     assert len(runs) == 1
     assert {(run.data_interval_end - run.data_interval_start).days for run in stage.store.runs("own")} == {1}
     assert stage.store.version("own").spec.schedule["runs"] == recorded
     assert len(stage.store.versions("own")) == 1
 
 
-def test_a_range_without_a_run_says_so_and_blames_no_record(stage):
+def test_the_error_of_a_range_without_runs_does_not_mention_recorded_runs(stage):
     put(stage)
     saturday, sunday = datetime(2024, 1, 6, tzinfo=UTC), datetime(2024, 1, 7, tzinfo=UTC)
 
@@ -76,22 +76,22 @@ def test_a_range_without_a_run_says_so_and_blames_no_record(stage):
 
 
 @pytest.mark.parametrize(
-    ("before", "said"),
+    ("before", "message"),
     [
         ("if start.year == 2024: raise ValueError('no calendar of 2024')", "ValueError: no calendar of 2024"),
         ("if start.year == 2024: import os; os._exit(3)", "exit code 3"),
     ],
 )
-def test_a_class_that_cannot_answer_is_told_and_nothing_is_made(stage, before, said):
+def test_the_error_of_a_timetable_is_reported_and_nothing_is_created(stage, before, message):
     put(stage, before)
 
-    with pytest.raises(NbflowError, match=f"The timetable of DAG 'own' does not say what it runs .*{said}"):
+    with pytest.raises(NbflowError, match=f"The timetable of DAG 'own' cannot compute its runs .*{message}"):
         stage.ops.backfill("own", MONDAY, NEXT_MONDAY)
 
     assert (stage.store.runs("own"), stage.store.backfills()) == ([], [])
 
 
-def test_a_class_that_hangs_is_ended_after_the_time_of_an_import(make_stage):
+def test_a_timetable_that_hangs_is_killed_after_dagbag_import_timeout(make_stage):
     stage = make_stage(CORE__DAGBAG_IMPORT_TIMEOUT="2")
     put(stage, "if start.year == 2024:\n                while True: pass")
 
@@ -99,12 +99,12 @@ def test_a_class_that_hangs_is_ended_after_the_time_of_an_import(make_stage):
         stage.ops.plan_backfill("own", MONDAY, NEXT_MONDAY)
 
 
-def test_the_class_is_asked_in_another_process(stage):
+def test_the_timetable_is_called_in_another_process(stage):
     put(stage, f"assert __import__('os').getpid() != {os.getpid()}")
     assert len(stage.ops.plan_backfill("own", MONDAY, NEXT_MONDAY).entries) == 6
 
 
-def test_a_range_of_more_runs_than_one_answer_holds_is_refused(stage):
+def test_a_range_with_too_many_runs_is_refused(stage):
     put(stage)
     with pytest.raises(NbflowError, match="there are more than 10,000"):
         stage.ops.plan_backfill("own", datetime(1960, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC))

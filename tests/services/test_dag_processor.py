@@ -36,7 +36,7 @@ def test_a_file_becomes_a_version_and_an_edit_the_next(stage):
     assert stage.store.dag("a").version == 2
 
 
-def test_an_edit_that_changes_nothing_makes_no_version(stage):
+def test_an_edit_without_effect_creates_no_version(stage):
     path = stage.write("a.py", one_task())
     stage.process()
     stage.write("a.py", path.read_text())
@@ -45,7 +45,7 @@ def test_an_edit_that_changes_nothing_makes_no_version(stage):
     assert [v.number for v in stage.store.versions("a")] == [1]
 
 
-def test_a_version_holds_the_modules_that_its_file_imports(stage):
+def test_a_version_contains_the_modules_that_its_file_imports(stage):
     stage.write("helpers.py", "NAME = 'a'\n")
     stage.write("a.py", "from helpers import NAME\n" + one_task().replace("'a'", "NAME"))
     stage.process()
@@ -53,7 +53,7 @@ def test_a_version_holds_the_modules_that_its_file_imports(stage):
     assert list(stage.store.version("a").files) == ["a.py", "helpers.py"]
 
 
-def test_a_mistake_is_kept_with_its_line_and_the_dag_stays_as_it_was(stage):
+def test_an_import_error_is_stored_with_its_line_and_the_dag_does_not_change(stage):
     path = stage.write("a.py", one_task())
     stage.process()
     stage.write("a.py", "from nbflow import DAG\nDAG('a', shedule='@daily')\n")
@@ -66,7 +66,7 @@ def test_a_mistake_is_kept_with_its_line_and_the_dag_stays_as_it_was(stage):
     assert (stage.store.dag("a").version, stage.store.dag("a").stale) == (1, False)
 
 
-def test_a_mended_file_has_no_fault(stage):
+def test_a_fixed_file_has_no_import_error(stage):
     stage.write("a.py", "from nbflow import DAG\nx = (\n")
     stage.process()
     before = [(fault.line, fault.error) for fault in stage.store.import_errors()]
@@ -88,7 +88,7 @@ def test_a_mended_file_has_no_fault(stage):
     ],
     ids=["os._exit", "kill -9", "hangs", "sys.exit"],
 )
-def test_a_file_that_ends_or_holds_its_process_costs_only_itself(make_stage, source, said):
+def test_a_file_that_kills_or_blocks_its_process_does_not_affect_others(make_stage, source, said):
     stage = make_stage(CORE__DAGBAG_IMPORT_TIMEOUT="0.5")
     bad = stage.write("bad.py", f"import nbflow  # dag\n{source}\n")
     stage.write("good.py", one_task("good"))
@@ -98,7 +98,7 @@ def test_a_file_that_ends_or_holds_its_process_costs_only_itself(make_stage, sou
     assert [(fault.fileloc, said in fault.error) for fault in stage.store.import_errors()] == [(str(bad), True)]
 
 
-def test_one_dag_id_in_two_files_is_a_fault_that_names_both(stage):
+def test_one_dag_id_in_two_files_is_an_import_error_that_names_both(stage):
     first = stage.write("first.py", one_task())
     stage.process()
     second = stage.write("second.py", one_task(task_id="other"))
@@ -110,7 +110,7 @@ def test_one_dag_id_in_two_files_is_a_fault_that_names_both(stage):
     assert list(stage.store.version("a").spec.tasks) == ["t"]
 
 
-def test_the_second_file_gets_the_dag_once_the_first_is_gone(stage):
+def test_the_second_file_gets_the_dag_after_the_first_is_deleted(stage):
     first = stage.write("first.py", one_task())
     stage.process()
     stage.write("second.py", one_task(task_id="other"))
@@ -132,7 +132,7 @@ def test_a_deleted_file_leaves_history_and_schedules_nothing(stage):
     assert stage.store.due_dags(stage.app.clock.now()) == []
 
 
-def test_a_dag_that_its_file_lost_is_stale_and_comes_back(stage):
+def test_a_dag_removed_from_its_file_is_stale_until_it_is_back(stage):
     stage.write("a.py", one_task("a") + one_task("b"))
     stage.process()
     stage.write("a.py", one_task("b"))
@@ -144,7 +144,7 @@ def test_a_dag_that_its_file_lost_is_stale_and_comes_back(stage):
     assert (lost, dag_ids(stage)) == (["b"], ["a", "b"])
 
 
-def test_a_changed_schedule_is_asked_at_once(stage):
+def test_a_changed_schedule_is_evaluated_at_once(stage):
     stage.write("a.py", one_task(schedule="@daily"))
     stage.process()
     now = stage.app.clock.now()
@@ -155,11 +155,11 @@ def test_a_changed_schedule_is_asked_at_once(stage):
     assert [row.dag_id for row in stage.store.due_dags(stage.app.clock.now())] == ["a"]
 
 
-def test_a_file_saved_while_nobody_asks_is_found_by_the_watcher(stage):
+def test_a_saved_file_is_found_by_the_watcher(stage):
     stage.process()
     stage.write("a.py", one_task())
 
-    stage.turn_until(lambda: dag_ids(stage) == ["a"])
+    stage.loop_until(lambda: dag_ids(stage) == ["a"])
 
 
 def test_code_being_parsed_may_read_a_variable(stage):
@@ -199,15 +199,15 @@ EVERY_OTHER_DAY = """
 """
 
 
-def test_a_users_timetable_is_planned_by_the_runs_recorded_at_the_parse(stage):
+def test_a_custom_timetable_is_planned_by_the_runs_recorded_at_the_parse(stage):
     stage.write("a.py", EVERY_OTHER_DAY)
     stage.process()
 
-    runs = stage.turn_until(lambda: [r for r in stage.store.runs("own") if r.state.value == "success"][2:])
+    runs = stage.loop_until(lambda: [r for r in stage.store.runs("own") if r.state.value == "success"][2:])
     assert {(run.data_interval_end - run.data_interval_start).days for run in runs} == {2}
 
 
-def test_a_users_timetable_goes_on_when_its_recorded_runs_are_made(stage):
+def test_a_custom_timetable_continues_after_its_recorded_runs(stage):
     # Given a file that nobody edits, and a catch-up of more runs than one parse records
     stage.write("a.py", EVERY_OTHER_DAY)
     stage.process()
@@ -219,7 +219,7 @@ def test_a_users_timetable_goes_on_when_its_recorded_runs_are_made(stage):
         return len(stage.store.runs("own", limit=1000)) > recorded
 
     # Then the schedule goes on, without a gap and in the version that it has
-    stage.turn_until(more_than_recorded)
+    stage.loop_until(more_than_recorded)
     starts = sorted(run.logical_date for run in stage.store.runs("own", limit=1000))
     assert {(later - earlier).days for earlier, later in pairwise(starts)} == {2}
     assert len(stage.store.versions("own")) == 1
@@ -238,7 +238,7 @@ def test_an_edited_module_gives_the_dags_that_import_it_a_new_version(stage):
     assert stage.store.version("d").files["steps.py"] == "NAME = 'another'\n"
 
 
-def test_a_store_that_refuses_for_a_while_costs_time_and_no_dag(stage, monkeypatch):
+def test_after_store_errors_every_dag_is_stored(stage, monkeypatch):
     refusals = iter(range(2))
 
     def refusing(self, *given, **options):
@@ -254,7 +254,7 @@ def test_a_store_that_refuses_for_a_while_costs_time_and_no_dag(stage, monkeypat
     assert (dag_ids(stage), next(refusals, None)) == (["a"], None)
 
 
-def test_more_callbacks_than_are_taken_at_once_are_all_called(stage):
+def test_more_callbacks_than_run_at_once_are_all_called(stage):
     stage.write(
         "d.py",
         """
@@ -271,7 +271,7 @@ def test_more_callbacks_than_are_taken_at_once_are_all_called(stage):
         """,
     )
     stage.process()
-    stage.schedule(on_callbacks=stage.processor.call_back)
+    stage.schedule(on_callbacks=stage.processor.notify_callbacks)
     stage.run_to_end(stage.ops.trigger("d").key)
     stage.process()
 
@@ -279,7 +279,7 @@ def test_more_callbacks_than_are_taken_at_once_are_all_called(stage):
     assert sorted(called, key=int) == [str(index) for index in range(30)]
 
 
-def test_a_file_that_names_no_dag_is_not_run(stage, tmp_path):
+def test_a_file_that_does_not_mention_a_dag_is_not_imported(stage, tmp_path):
     # Given a script in the folder, beside a DAG
     ran = tmp_path / "ran"
     stage.write("train.py", f"open({str(ran)!r}, 'w')\nx = (\n")
@@ -289,7 +289,7 @@ def test_a_file_that_names_no_dag_is_not_run(stage, tmp_path):
     assert (ran.exists(), stage.store.import_errors(), dag_ids(stage)) == (False, [], ["a"])
 
 
-def test_a_module_that_was_missing_mends_the_file_that_imports_it(stage):
+def test_a_file_is_parsed_again_when_its_missing_module_appears(stage):
     # Given a file whose module is not there yet
     path = stage.write("a.py", "from late.names import NAME\n" + one_task().replace("'a'", "NAME"))
     stage.process()
@@ -305,7 +305,7 @@ def test_a_module_that_was_missing_mends_the_file_that_imports_it(stage):
     assert (stage.store.import_errors(), dag_ids(stage)) == ([], ["a"])
 
 
-def test_a_module_edited_before_its_file_is_stored_is_seen(stage, monkeypatch):
+def test_a_module_edited_before_its_file_is_stored_is_noticed(stage, monkeypatch):
     # Given somebody who edits a module just after the parse has read it
     module = stage.write("names.py", "NAME = 'a'\n")
     stage.write("a.py", "from names import NAME\n" + one_task().replace("'a'", "NAME"))
@@ -326,7 +326,7 @@ def test_a_module_edited_before_its_file_is_stored_is_seen(stage, monkeypatch):
     assert dag_ids(stage) == ["b"]
 
 
-def test_a_file_behind_a_link_is_looked_at_every_second(stage, tmp_path):
+def test_a_linked_file_is_scanned_every_second(stage, tmp_path):
     # Given a link to a file elsewhere
     away = tmp_path / "away.py"
     away.write_text(one_task())
@@ -337,10 +337,10 @@ def test_a_file_behind_a_link_is_looked_at_every_second(stage, tmp_path):
     away.write_text(one_task(task_id="other"))
 
     # Then the processor finds it by itself
-    stage.turn_until(lambda: list(stage.store.version("a").spec.tasks) == ["other"])
+    stage.loop_until(lambda: list(stage.store.version("a").spec.tasks) == ["other"])
 
 
-def test_what_a_file_prints_by_its_subprocesses_does_not_fill_the_schedulers_log(stage, capfd):
+def test_the_output_of_a_files_subprocesses_is_not_in_the_schedulers_log(stage, capfd):
     stage.write("a.py", "import os\nos.write(1, b'x' * 100_000)\nos.system('echo loud >&2')\n" + one_task())
     stage.process()
 
@@ -356,7 +356,7 @@ def test_what_a_file_prints_by_its_subprocesses_does_not_fill_the_schedulers_log
         (b"# -*- coding: nope -*-\nimport nbflow  # dag\n", 1, "unknown encoding: nope"),
     ],
 )
-def test_a_file_that_is_no_text_is_told_with_its_line(stage, raw, line, said):
+def test_a_file_that_is_not_text_is_an_import_error_with_its_line(stage, raw, line, said):
     path = stage.write("a.py", "")
     path.write_bytes(raw + one_task().encode())
     stage.process()
@@ -365,7 +365,7 @@ def test_a_file_that_is_no_text_is_told_with_its_line(stage, raw, line, said):
     assert (fault.line, said in fault.error) == (line, True)
 
 
-def test_a_zip_file_of_dags_is_a_fault_that_says_what_to_do(stage):
+def test_a_zip_file_of_dags_is_an_import_error_that_says_what_to_do(stage):
     # Given a ZIP file with a DAG, one with data, and one that is broken
     for name, inside in (("dags.zip", "a.py"), ("data.zip", "data/a.csv")):
         with zipfile.ZipFile(stage.folder / name, "w") as pack:
@@ -378,19 +378,19 @@ def test_a_zip_file_of_dags_is_a_fault_that_says_what_to_do(stage):
     ]
 
 
-def test_a_folder_that_is_put_in_place_of_another_is_watched_again(stage, tmp_path):
+def test_a_replaced_folder_is_watched_again(stage, tmp_path):
     # Given a folder that is watched, and then swapped for another one
     stage.write("a.py", one_task())
     stage.process()
-    stage.turn_until(lambda: dag_ids(stage) == ["a"])
+    stage.loop_until(lambda: dag_ids(stage) == ["a"])
     stage.folder.rename(tmp_path / "old")
-    stage.turn_until(lambda: dag_ids(stage) == [])
+    stage.loop_until(lambda: dag_ids(stage) == [])
     stage.folder.mkdir()
 
     # When files are saved there, each after the one before was seen
     stage.write("b.py", one_task("b"))
-    stage.turn_until(lambda: dag_ids(stage) == ["b"])
+    stage.loop_until(lambda: dag_ids(stage) == ["b"])
     stage.write("c.py", one_task("c"))
 
     # Then they are found as always
-    stage.turn_until(lambda: dag_ids(stage) == ["b", "c"])
+    stage.loop_until(lambda: dag_ids(stage) == ["b", "c"])

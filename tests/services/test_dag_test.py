@@ -18,7 +18,7 @@ def states(app, run):
     return {str(one.key): one.state.value for one in app.store.instances(run.key)}
 
 
-def test_a_dag_runs_here_and_its_states_are_stored(memory_app):
+def test_a_dag_runs_in_this_process_and_its_states_are_stored(memory_app):
     seen = []
     with DAG("d", schedule=None) as dag:
 
@@ -59,7 +59,7 @@ def test_tasks_that_match_the_pattern_count_as_success_without_running(memory_ap
     assert (ran, states(memory_app, run)) == (["work"], {"wait_for_a": "success", "work": "success"})
 
 
-def test_callbacks_are_called_here_once_each(memory_app):
+def test_each_callback_is_called_once_in_this_process(memory_app):
     calls = []
     with DAG("d", schedule=None, on_failure_callback=lambda context: calls.append(("dag", context["reason"]))) as dag:
 
@@ -76,7 +76,7 @@ def test_callbacks_are_called_here_once_each(memory_app):
     assert memory_app.store.claim_callbacks(owner="x", lease=later - later, now=later) == []
 
 
-def test_an_interrupted_test_leaves_no_run_behind_that_waits_for_somebody(memory_app):
+def test_the_run_of_an_interrupted_test_is_failed(memory_app):
     with DAG("d", schedule=None) as dag:
 
         @task
@@ -92,7 +92,7 @@ def test_an_interrupted_test_leaves_no_run_behind_that_waits_for_somebody(memory
     assert (run.state, states(memory_app, run)) == (RunState.FAILED, {"t": "failed"})
 
 
-def test_a_conf_that_does_not_fit_the_params_is_refused_before_anything_is_made(memory_app):
+def test_a_conf_that_does_not_match_the_params_is_refused_before_a_run_is_created(memory_app):
     from nbflow import Param
     from nbflow.errors import ParamValidationError
 
@@ -115,7 +115,7 @@ def test_history_names_the_cause_of_every_step(memory_app):
     assert causes == ["dependencies_met", "dispatched", "started", "succeeded"]
 
 
-def test_a_users_own_timetable_says_the_interval_of_a_tested_run(memory_app):
+def test_a_custom_timetable_determines_the_interval_of_a_tested_run(memory_app):
     class WeekBefore(Timetable):
         def next_dagrun_info(self, *, last_automated_data_interval, restriction):
             return None
@@ -131,7 +131,7 @@ def test_a_users_own_timetable_says_the_interval_of_a_tested_run(memory_app):
     assert (run.state, run.data_interval_start) == (RunState.SUCCESS, datetime(2024, 1, 24, tzinfo=UTC))
 
 
-def test_a_run_that_cannot_go_on_is_ended_and_says_why(memory_app, caplog):
+def test_a_run_that_cannot_continue_is_failed_and_the_reason_is_logged(memory_app, caplog):
     with DAG("d", schedule=None) as dag:
 
         @task(pool="none_such")
@@ -145,7 +145,7 @@ def test_a_run_that_cannot_go_on_is_ended_and_says_why(memory_app, caplog):
     assert "a: Pool 'none_such' does not exist." in caplog.text
 
 
-def test_a_long_wait_is_announced(memory_app, caplog):
+def test_a_long_wait_is_logged(memory_app, caplog):
     with DAG("d", schedule=None) as dag:
 
         @task(retries=1, retry_delay=timedelta(seconds=2.2))

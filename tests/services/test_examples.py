@@ -40,7 +40,7 @@ def test_hostile_conf_stays_data(path, memory_app, tmp_path, monkeypatch):
     assert "49" not in shown
 
 
-def test_examples_are_loaded_only_when_asked_for(make_stage):
+def test_examples_are_loaded_only_with_load_examples(make_stage):
     without, with_them = make_stage(), make_stage(CORE__LOAD_EXAMPLES="true")
     for stage in (without, with_them):
         stage.process()
@@ -62,7 +62,7 @@ def test_switching_examples_off_makes_them_stale(make_stage):
     assert stage.store.dags() == []
 
 
-def test_the_example_of_a_shell_command_says_what_it_was_given(memory_app):
+def test_the_example_of_a_shell_command_prints_its_conf(memory_app):
     run = run_test(load(EXAMPLES / "example_bash.py"), run_conf={"name": "O'Hara $HOME"}, app=memory_app)
 
     texts = {key.task_id: text for key, name, text in memory_app.store.xcoms(run.key) if name == "return_value"}

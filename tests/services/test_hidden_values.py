@@ -81,7 +81,7 @@ def shop(make_stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any
 def _in_a_child(shop: Any) -> RunKey:
     shop.process()
     run = shop.ops.trigger("shop").key
-    shop.turn_until(lambda: shop.store.run(run).state in RUN_FINISHED)
+    shop.loop_until(lambda: shop.store.run(run).state in RUN_FINISHED)
     return run
 
 

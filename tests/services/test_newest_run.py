@@ -50,7 +50,7 @@ ASK: dict[str, Callable[[App, pytest.CaptureFixture[str]], str]] = {
 
 
 @pytest.mark.parametrize("who", ASK)
-def test_the_newest_run_is_the_one_made_last_for_all(app: App, capsys: pytest.CaptureFixture[str], who: str) -> None:
+def test_the_newest_run_is_the_one_created_last_for_all(app: App, capsys: pytest.CaptureFixture[str], who: str) -> None:
     # Given a run of today, and one of last year that was triggered after it
     # Then the one that was made last is the newest
     assert ASK[who](app, capsys) == "old"
@@ -61,7 +61,7 @@ def test_the_newest_run_is_the_one_made_last_for_all(app: App, capsys: pytest.Ca
     assert ASK[who](app, capsys) == "today"
 
 
-def test_a_run_whose_id_is_the_word_goes_first(app: App) -> None:
+def test_a_run_with_the_id_last_takes_precedence(app: App) -> None:
     # Given a run that is called "last", and a later one
     app.operations().trigger("sales", run_id="last", logical_date=LONG_AGO)
     app.operations().trigger("sales", run_id="later")

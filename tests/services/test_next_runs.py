@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from nbflow.cli.main import main
-from nbflow.services.run_creation import runs_to_come
+from nbflow.services.run_creation import upcoming_runs
 from nbflow.views import next_runs
 
 DAILY = """
@@ -22,11 +22,11 @@ def test_commands_views_and_the_scheduler_name_the_same_next_runs(stage, monkeyp
     # Given a DAG that the scheduler has made a run of
     stage.write("sales.py", DAILY)
     stage.process()
-    stage.turn_until(lambda: stage.store.latest_run("sales"))
+    stage.loop_until(lambda: stage.store.latest_run("sales"))
     row = stage.store.dag("sales")
     # When its next runs are asked for
     now = stage.app.clock.now()
-    coming = runs_to_come(stage.store, stage.store.version("sales").spec, now, 3)
+    coming = upcoming_runs(stage.store, stage.store.version("sales").spec, now, 3)
     view = next_runs.fetch(stage.store, next_runs.NextRunsQuery(dag_id="sales", limit=3), now, stage.app.settings)
     monkeypatch.setenv("NBFLOW_HOME", str(stage.home))
     assert main(["dags", "next-execution", "sales", "-n", "3", "-o", "json"]) == 0

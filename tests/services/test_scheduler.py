@@ -59,7 +59,7 @@ two(one())
     assert "got {'a': [1, 2]}" in stage.log(run, "two")
 
 
-def test_numbers_that_json_does_not_know_flow_too(stage):
+def test_numbers_that_json_cannot_express_flow_too(stage):
     put(
         stage,
         """
@@ -112,7 +112,7 @@ with DAG("triggered", schedule=None, params={{"ids": Param((), type="array"), "s
     ]
 
 
-def test_a_failure_is_retried_after_its_delay_and_says_so_meanwhile(stage):
+def test_a_failure_is_retried_after_its_delay_which_is_the_reason_meanwhile(stage):
     put(
         stage,
         """
@@ -124,7 +124,7 @@ t()
 """,
     )
     run = stage.ops.trigger("d").key
-    stage.turn_until(lambda: stage.states(run).get("t") == "up_for_retry")
+    stage.loop_until(lambda: stage.states(run).get("t") == "up_for_retry")
     (why,) = stage.ops.why(run).values()
     states = stage.run_to_end(run)
 
@@ -144,7 +144,7 @@ t()
     assert failed.detail["error"] == "ValueError: not yet"
 
 
-def test_a_task_over_its_time_is_ended_with_its_whole_group(make_stage):
+def test_a_task_that_times_out_is_killed_with_its_process_group(make_stage):
     stage = make_stage(CORE__KILLED_TASK_CLEANUP_TIME="0.5")
     put(
         stage,
@@ -169,7 +169,7 @@ t()
             os.kill(int(pid), 0)
 
 
-def test_a_run_over_its_time_fails_and_its_tasks_are_killed(stage):
+def test_a_run_that_times_out_fails_and_its_tasks_are_killed(stage):
     put(
         stage,
         """
@@ -185,10 +185,10 @@ t() >> after()
     run, states = trigger_and_end(stage)
 
     assert (states, stage.store.run(run).state) == ({"t": "skipped", "after": "skipped"}, RunState.FAILED)
-    stage.turn_until(lambda: not stage.scheduler.executor.live)
+    stage.loop_until(lambda: not stage.scheduler.executor.live)
 
 
-def test_fail_fast_ends_what_runs_at_once(make_stage):
+def test_fail_fast_kills_running_tasks_at_once(make_stage):
     # Given signs of life so rare that no lost lease ends the other task
     stage = make_stage(SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC="600", SCHEDULER__SCHEDULER_HEARTBEAT_SEC="600")
     put(
@@ -207,7 +207,7 @@ runs(); fails()
         fail_fast=True,
     )
     run, states = trigger_and_end(stage)
-    stage.turn_until(lambda: not stage.scheduler.executor.live)
+    stage.loop_until(lambda: not stage.scheduler.executor.live)
 
     assert (states, stage.causes(run, "runs")[-1]) == ({"runs": "failed", "fails": "failed"}, "fail_fast")
 
@@ -253,7 +253,7 @@ last >> after()
     }
 
 
-def test_a_failed_task_that_is_marked_success_lets_the_run_go_on(stage):
+def test_a_run_continues_when_its_failed_task_is_marked_success(stage):
     put(stage, "@task\ndef a(): raise ValueError('no')\n@task\ndef b(): pass\n@task\ndef c(): pass\na() >> b() >> c()")
     run, first = trigger_and_end(stage)
     stage.ops.mark_tasks(run, [TaskKey("a")], TaskState.SUCCESS)
@@ -264,7 +264,7 @@ def test_a_failed_task_that_is_marked_success_lets_the_run_go_on(stage):
     assert stage.store.run(run).state is RunState.SUCCESS
 
 
-def test_clearing_a_running_task_ends_it_and_starts_it_over(stage):
+def test_clearing_a_running_task_restarts_it(stage):
     put(
         stage,
         """
@@ -278,7 +278,7 @@ t()
 """,
     )
     run = stage.ops.trigger("d").key
-    stage.turn_until(lambda: (stage.folder / "started0").exists() and stage.states(run)["t"] == "running")
+    stage.loop_until(lambda: (stage.folder / "started0").exists() and stage.states(run)["t"] == "running")
     stage.ops.clear(run, ["t"])
     states = stage.run_to_end(run)
 
@@ -286,7 +286,7 @@ t()
     assert stage.causes(run, "t")[3:5] == ["cleared_while_live", "killed_to_restart"]
 
 
-def test_a_task_that_is_cleared_before_it_is_claimed_starts_over_at_once(stage):
+def test_a_task_that_is_cleared_before_it_is_claimed_is_restarted_at_once(stage):
     # Given a user who clears a task in the moment between the commit that queues it and its submission
     put(stage, "@task\ndef t(): pass\nt()")
     run = stage.ops.trigger("d").key
@@ -308,17 +308,17 @@ def test_a_task_that_is_cleared_before_it_is_claimed_starts_over_at_once(stage):
     assert (lost.owner, lost.state, done.outcome) == (None, "ended", "succeeded")
 
 
-def test_marking_a_running_task_ends_its_process(stage):
+def test_marking_a_running_task_kills_its_process(stage):
     put(stage, "@task\ndef t():\n    (HERE / 'started').touch()\n    time.sleep(600)\nt()")
     run = stage.ops.trigger("d").key
-    stage.turn_until(lambda: (stage.folder / "started").exists())
+    stage.loop_until(lambda: (stage.folder / "started").exists())
     stage.ops.mark_tasks(run, [TaskKey("t")], TaskState.SUCCESS)
 
     assert stage.run_to_end(run) == {"t": "success"}
-    stage.turn_until(lambda: not stage.scheduler.executor.live)
+    stage.loop_until(lambda: not stage.scheduler.executor.live)
 
 
-def test_a_finished_run_that_is_cleared_in_part_goes_on_from_there(stage):
+def test_a_finished_run_continues_from_its_cleared_tasks(stage):
     put(
         stage,
         """
@@ -344,7 +344,7 @@ a() >> b() >> c()
     assert [one.try_number for one in stage.store.instances(run)] == [1, 2, 1]
 
 
-def test_catchup_makes_every_interval_and_never_more_at_once_than_allowed(stage):
+def test_catchup_creates_every_interval_within_max_active_runs(stage):
     start = (datetime.now(UTC) - timedelta(days=6)).strftime("datetime(%Y, %-m, %-d, tzinfo=timezone.utc)")
     most = 0
 
@@ -355,39 +355,39 @@ def test_catchup_makes_every_interval_and_never_more_at_once_than_allowed(stage)
         return len(runs) == 6 and all(run.state is RunState.SUCCESS for run in runs)
 
     put(stage, "@task\ndef t(): pass\nt()", schedule="'@daily'", start_date=start, catchup=True, max_active_runs=2)
-    stage.turn_until(all_done)
+    stage.loop_until(all_done)
 
     dates = [run.logical_date for run in stage.store.runs("d", newest_first=False)]
     assert {later - earlier for earlier, later in pairwise(dates)} == {timedelta(days=1)}
     assert most <= 2
 
 
-def test_a_run_that_a_user_ends_makes_room_for_the_next_interval(stage):
+def test_the_next_interval_starts_when_a_user_ends_a_run(stage):
     start = (datetime.now(UTC) - timedelta(days=4)).strftime("datetime(%Y, %-m, %-d, tzinfo=timezone.utc)")
     hangs = "@task\ndef t(): time.sleep(600)\nt()"
     put(stage, hangs, schedule="'@daily'", start_date=start, catchup=True, max_active_runs=1)
-    stage.turn_until(lambda: [run for run in stage.store.runs("d") if run.state is RunState.RUNNING])
+    stage.loop_until(lambda: [run for run in stage.store.runs("d") if run.state is RunState.RUNNING])
     (first,) = stage.store.runs("d")
     stage.ops.mark_run(first.key, RunState.FAILED)
-    stage.turn_until(lambda: len(stage.store.runs("d")) == 2)
+    stage.loop_until(lambda: len(stage.store.runs("d")) == 2)
 
     second, first = stage.store.runs("d")
     assert (first.state, first.data_interval_end) == (RunState.FAILED, second.data_interval_start)
 
 
-def test_a_new_version_with_room_for_more_runs_is_heeded_at_once(stage):
+def test_a_greater_max_active_runs_of_a_new_version_applies_at_once(stage):
     start = (datetime.now(UTC) - timedelta(days=4)).strftime("datetime(%Y, %-m, %-d, tzinfo=timezone.utc)")
     options = {"schedule": "'@daily'", "start_date": start, "catchup": True}
     put(stage, "@task\ndef t(): time.sleep(600)\nt()", **options, max_active_runs=1)
-    stage.turn_until(lambda: [run for run in stage.store.runs("d") if run.state is RunState.RUNNING])
+    stage.loop_until(lambda: [run for run in stage.store.runs("d") if run.state is RunState.RUNNING])
     before = len(stage.store.runs("d"))
     put(stage, "@task\ndef t(): time.sleep(600)\nt()", **options, max_active_runs=3)
-    stage.turn_until(lambda: len(stage.store.runs("d")) == 3)
+    stage.loop_until(lambda: len(stage.store.runs("d")) == 3)
 
     assert before == 1
 
 
-def test_a_timetable_that_cannot_be_asked_keeps_no_other_dag_waiting(stage, monkeypatch):
+def test_a_timetable_that_fails_does_not_stop_other_dags(stage, monkeypatch):
     from nbflow.services import run_creation
 
     def broken(spec):
@@ -402,7 +402,7 @@ def test_a_timetable_that_cannot_be_asked_keeps_no_other_dag_waiting(stage, monk
         "bad.py", dag_file("@task\ndef t(): pass\nt()", schedule="'0 1 * * *'", start_date=start).replace("'d'", "'a'")
     )
     put(stage, "@task\ndef t(): pass\nt()", schedule="'@daily'", start_date=start)
-    stage.turn_until(lambda: [run for run in stage.store.runs("d") if run.state is RunState.SUCCESS])
+    stage.loop_until(lambda: [run for run in stage.store.runs("d") if run.state is RunState.SUCCESS])
 
     assert stage.store.runs("a") == []
 
@@ -414,13 +414,13 @@ def test_without_catchup_only_the_latest_interval_runs(stage):
         schedule="'@daily'",
         start_date="datetime(2024, 1, 1, tzinfo=timezone.utc)",
     )
-    stage.turn_until(lambda: [r for r in stage.store.runs("d") if r.state is RunState.SUCCESS])
+    stage.loop_until(lambda: [r for r in stage.store.runs("d") if r.state is RunState.SUCCESS])
 
     (run,) = stage.store.runs("d")
     assert run.data_interval_end <= datetime.now(UTC) < run.data_interval_end + timedelta(days=1)
 
 
-def test_a_paused_dag_makes_no_runs_and_a_triggered_one_says_that_it_waits(stage):
+def test_a_paused_dag_creates_no_runs_and_a_triggered_run_waits_with_the_reason(stage):
     put(
         stage,
         "@task\ndef t(): pass\nt()",
@@ -438,7 +438,7 @@ def test_a_paused_dag_makes_no_runs_and_a_triggered_one_says_that_it_waits(stage
     assert (why.kind, states) == ("paused", {"t": "success"})
 
 
-def test_a_backfill_makes_its_runs_and_ends(stage):
+def test_a_backfill_creates_its_runs_and_completes(stage):
     put(
         stage,
         "@task\ndef t(): pass\nt()",
@@ -447,7 +447,7 @@ def test_a_backfill_makes_its_runs_and_ends(stage):
         is_paused_upon_creation=True,
     )
     made = stage.ops.backfill("d", datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 5, tzinfo=UTC))
-    stage.turn_until(lambda: stage.store.backfill(made.backfill_id).completed_at is not None)
+    stage.loop_until(lambda: stage.store.backfill(made.backfill_id).completed_at is not None)
 
     runs = stage.store.runs("d", newest_first=False)
     assert [(run.logical_date.day, run.run_type, run.state.value) for run in runs] == [
@@ -455,7 +455,7 @@ def test_a_backfill_makes_its_runs_and_ends(stage):
     ]
 
 
-def test_the_schedule_passes_over_what_a_backfill_has_made(stage):
+def test_the_schedule_skips_the_dates_of_a_backfill(stage):
     put(
         stage,
         "@task\ndef t(): pass\nt()",
@@ -466,9 +466,9 @@ def test_the_schedule_passes_over_what_a_backfill_has_made(stage):
         is_paused_upon_creation=True,
     )
     made = stage.ops.backfill("d", datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 1, 3, tzinfo=UTC))
-    stage.turn_until(lambda: stage.store.backfill(made.backfill_id).completed_at is not None)
+    stage.loop_until(lambda: stage.store.backfill(made.backfill_id).completed_at is not None)
     stage.ops.set_paused("d", False)
-    stage.turn_until(lambda: len([r for r in stage.store.runs("d") if r.state is RunState.SUCCESS]) == 4)
+    stage.loop_until(lambda: len([r for r in stage.store.runs("d") if r.state is RunState.SUCCESS]) == 4)
 
     runs = stage.store.runs("d", newest_first=False)
     assert [(run.logical_date.day, run.run_type) for run in runs] == [
@@ -498,7 +498,7 @@ with DAG("d", schedule=None, on_failure_callback=note("dag")):
     )
     stage.process()
     assert stage.store.import_errors() == []
-    stage.schedule(on_callbacks=stage.processor.call_back)
+    stage.schedule(on_callbacks=stage.processor.notify_callbacks)
     run, states = trigger_and_end(stage)
     stage.process()
 
@@ -506,7 +506,7 @@ with DAG("d", schedule=None, on_failure_callback=note("dag")):
     assert sorted((stage.folder / "calls").read_text().splitlines()) == ["dag task_failed", "failure t"]
 
 
-def test_a_second_scheduler_on_sqlite_is_refused_and_told_who_has_it(stage):
+def test_a_second_scheduler_on_sqlite_is_refused_with_the_pid_of_the_first(stage):
     stage.schedule()
     second = stage.app.scheduler()
     with pytest.raises(NbflowError, match="has a scheduler already"):
@@ -518,7 +518,7 @@ def test_a_queued_try_whose_scheduler_died_is_dispatched_again(stage):
     run = stage.ops.trigger("d").key
     scheduler = stage.schedule()
     scheduler._submit = lambda attempts: None  # it dies between the commit and the submit
-    stage.turn_until(lambda: stage.states(run)["t"] == "queued")
+    stage.loop_until(lambda: stage.states(run)["t"] == "queued")
     lost = stage.store.attempts(run)[0]
     reports = scheduler.executor.adopt([lost])
     del scheduler._submit
@@ -529,7 +529,7 @@ def test_a_queued_try_whose_scheduler_died_is_dispatched_again(stage):
     assert stage.causes(run, "t")[1:4] == ["dispatched", "dispatch_lost", "dispatched"]
 
 
-def test_why_names_the_pool_that_is_full(stage):
+def test_why_names_the_full_pool(stage):
     from nbflow.store.base import Pool
 
     stage.store.set_pool(Pool(name="one", slots=1), actor="ada", now=stage.app.clock.now())
@@ -545,7 +545,7 @@ a(); b()
 """,
     )
     run = stage.ops.trigger("d").key
-    stage.turn_until(lambda: "running" in stage.states(run).values())
+    stage.loop_until(lambda: "running" in stage.states(run).values())
     waits = stage.ops.why(run)
     (stage.folder / "go").touch()
     stage.run_to_end(run)
@@ -564,7 +564,7 @@ a() >> b()
 """
     put(stage, body.replace("{n}", "one"))
     run = stage.ops.trigger("d").key
-    stage.turn_until(lambda: stage.states(run)["a"] == "running")
+    stage.loop_until(lambda: stage.states(run)["a"] == "running")
     put(stage, body.replace("{n}", "two"))
     (stage.folder / "go").touch()
     states = stage.run_to_end(run)
@@ -586,7 +586,7 @@ def test_clearing_onto_the_newest_version_removes_and_adds_tasks(stage):
     assert stage.store.run(run).version == 2
 
 
-def test_a_scheduler_that_is_stopped_hands_its_tasks_to_the_next(stage):
+def test_the_tasks_of_a_stopped_scheduler_are_restarted_by_the_next(stage):
     put(
         stage,
         """
@@ -600,7 +600,7 @@ t()
 """,
     )
     run = stage.ops.trigger("d").key
-    stage.turn_until(lambda: (stage.folder / "started0").exists() and stage.states(run)["t"] == "running")
+    stage.loop_until(lambda: (stage.folder / "started0").exists() and stage.states(run)["t"] == "running")
     stage.scheduler.close()
     stage.scheduler = None
     states = stage.run_to_end(run)
@@ -634,9 +634,9 @@ a() >> b()
 """,
     )
     run = stage.ops.trigger("d").key
-    stage.turn_until(lambda: stage.states(run)["a"] == "running" and (stage.folder / "runs").exists())
+    stage.loop_until(lambda: stage.states(run)["a"] == "running" and (stage.folder / "runs").exists())
     clock.offset = jump
-    stage.scheduler.next_beat = None  # its next sign of life falls into the jump
+    stage.scheduler.next_heartbeat = None  # so that its next heartbeat falls into the jump
     stage.scheduler.step()
     (stage.folder / "go").touch()
     states = stage.run_to_end(run)

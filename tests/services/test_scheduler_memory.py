@@ -23,14 +23,14 @@ def day(number: int) -> datetime:
     return datetime(2024, 1, number, tzinfo=UTC)
 
 
-def test_a_run_held_by_its_past_goes_on_when_a_user_puts_the_past_right(stage) -> None:
+def test_a_run_continues_when_a_user_marks_the_task_of_the_previous_run(stage) -> None:
     # Given a run of which the task failed, and the next run, which waits for it
     stage.write("d.py", DAG_FILE)
     stage.process()
     first = stage.ops.trigger("d", logical_date=day(1), conf={"bad": True}).key
     stage.run_to_end(first)
     second = stage.ops.trigger("d", logical_date=day(2)).key
-    stage.turn_until(lambda: stage.store.run(second).state is RunState.RUNNING)
+    stage.loop_until(lambda: stage.store.run(second).state is RunState.RUNNING)
     held = stage.ops.why(second)[TaskKey("t")].kind
 
     # When a user marks the failed task
@@ -41,7 +41,7 @@ def test_a_run_held_by_its_past_goes_on_when_a_user_puts_the_past_right(stage) -
     assert stage.run_to_end(second) == {"t": "success"}
 
 
-def test_a_backfill_is_over_when_a_user_ends_its_last_run(stage) -> None:
+def test_a_backfill_completes_when_a_user_ends_its_last_run(stage) -> None:
     # Given a backfill of one run, which waits for its past
     stage.write("d.py", DAG_FILE)
     stage.process()
@@ -49,10 +49,10 @@ def test_a_backfill_is_over_when_a_user_ends_its_last_run(stage) -> None:
     stage.run_to_end(first)
     made = stage.ops.backfill("d", day(2), day(2), reprocess="failed")
     run = RunKey("d", made.plan.to_run[0].run_id)
-    stage.turn_until(lambda: stage.store.run(run).state is RunState.RUNNING)
+    stage.loop_until(lambda: stage.store.run(run).state is RunState.RUNNING)
 
     # When a user ends that run by hand
     stage.ops.mark_run(run, RunState.FAILED)
 
     # Then the backfill is completed
-    stage.turn_until(lambda: stage.store.backfill(made.backfill_id).completed_at is not None)
+    stage.loop_until(lambda: stage.store.backfill(made.backfill_id).completed_at is not None)

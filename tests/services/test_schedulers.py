@@ -78,29 +78,29 @@ def until(what: str, ask: Callable[[], Any]) -> Any:
 
 def test_one_scheduler_is_started_and_found_again(app: App) -> None:
     # Given a home without one
-    assert schedulers.text_of(schedulers.find(app)) == "no scheduler running"
+    assert schedulers.describe(schedulers.find(app)) == "no scheduler running"
     # When one is asked for twice
     first, second = schedulers.ensure(app), schedulers.ensure(app)
     # Then the same one serves both
     assert (first.started, second.started) == (True, False)
     assert first.job.pid == second.job.pid
-    assert schedulers.text_of(second.job) == f"scheduler running (pid {first.job.pid})"
+    assert schedulers.describe(second.job) == f"scheduler running (pid {first.job.pid})"
     # And it can be stopped, once
     assert [one.pid for one in schedulers.stop(app).ended] == [first.job.pid]
     assert schedulers.find(app) is None
-    assert schedulers.stop(app) == schedulers.Stopped(ended=(), elsewhere=())
+    assert schedulers.stop(app) == schedulers.Stopped(ended=(), on_other_hosts=())
 
 
-def test_a_scheduler_of_another_machine_counts_while_it_is_heard_of(app: App) -> None:
+def test_a_scheduler_of_another_host_counts_as_running_while_its_heartbeat_is_recent(app: App) -> None:
     # Given heartbeats of another machine
     app.store.put_job(job(app))
-    assert schedulers.text_of(schedulers.find(app)) == "scheduler running (pid 1 on elsewhere)"
+    assert schedulers.describe(schedulers.find(app)) == "scheduler running (pid 1 on elsewhere)"
     # Then an old one does not count
     app.store.put_job(job(app, heartbeat_at=app.clock.now() - timedelta(minutes=5)))
     assert schedulers.find(app) is None
 
 
-def test_a_killed_scheduler_of_this_machine_does_not_count(app: App) -> None:
+def test_a_killed_scheduler_of_this_host_does_not_count_as_running(app: App) -> None:
     # Given a fresh heartbeat of a process that is no more
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -109,7 +109,7 @@ def test_a_killed_scheduler_of_this_machine_does_not_count(app: App) -> None:
     assert schedulers.find(app) is None
 
 
-def test_a_killed_scheduler_whose_parent_does_not_ask_for_its_end_gives_way(app: App) -> None:
+def test_a_killed_scheduler_that_is_a_zombie_does_not_count_as_running(app: App) -> None:
     # Given a scheduler of a parent that never waits for it, killed
     command = [sys.executable, "-m", "nbflow", "scheduler"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as child:
@@ -123,16 +123,14 @@ def test_a_killed_scheduler_whose_parent_does_not_ask_for_its_end_gives_way(app:
         assert found.job.pid != child.pid
 
 
-def test_a_process_that_has_the_number_of_a_scheduler_by_now_is_none(
-    app: App, bystander: subprocess.Popen[bytes]
-) -> None:
+def test_a_process_with_a_reused_pid_is_not_a_scheduler(app: App, bystander: subprocess.Popen[bytes]) -> None:
     # Given the row of a scheduler whose number another process has now
     app.store.put_job(here(app, bystander.pid, detail={"pid_started": 1.0}))
     # Then it does not count
     assert schedulers.find(app) is None
 
 
-def test_of_a_log_that_goes_on_only_what_is_new_is_told(app: App) -> None:
+def test_the_error_shows_only_new_lines_of_the_log(app: App) -> None:
     # Given the log of an earlier scheduler
     log = schedulers.log_path(app.settings)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -149,21 +147,21 @@ def test_of_a_log_that_goes_on_only_what_is_new_is_told(app: App) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "seconds", "said"),
+    ("code", "seconds", "message"),
     [
         ("import sys; sys.exit('no room')", 30, r"The scheduler ended at once \(exit code 1\): no room"),
-        ("import time; time.sleep(60)", 0.5, r"The scheduler was not heard of within 0.5 s: it said nothing"),
+        ("import time; time.sleep(60)", 0.5, r"The scheduler sent no heartbeat within 0.5 s: its log is empty"),
     ],
 )
-def test_one_that_does_not_come_up_says_why(app: App, code: str, seconds: float, said: str) -> None:
+def test_the_error_of_a_failed_start_says_why(app: App, code: str, seconds: float, message: str) -> None:
     # Given a scheduler that cannot start
-    with pytest.raises(NbflowError, match=said) as fault:
+    with pytest.raises(NbflowError, match=message) as error:
         schedulers.start(app, command=[sys.executable, "-c", code], seconds=seconds)
     # Then the error leads to its log
-    assert str(schedulers.log_path(app.settings)) in str(fault.value)
+    assert str(schedulers.log_path(app.settings)) in str(error.value)
 
 
-def test_a_scheduler_lives_idle_for_as_long_as_the_setting_says(home: Path, new_home: Path) -> None:
+def test_an_idle_scheduler_exits_after_idle_minutes(home: Path, new_home: Path) -> None:
     # Given a home in which that is not at all
     shutil.copytree(new_home, home)
     with App.open(home=home, environ={**os.environ, "NBFLOW__SCHEDULER__IDLE_MINUTES": "0"}) as app:
@@ -178,9 +176,7 @@ def test_a_scheduler_lives_idle_for_as_long_as_the_setting_says(home: Path, new_
 # ------------------------------------------------------------------------------------------------ ended, and none other
 
 
-def test_another_process_with_the_number_of_a_scheduler_is_left_alone(
-    app: App, bystander: subprocess.Popen[bytes]
-) -> None:
+def test_a_process_with_a_reused_pid_gets_no_signal(app: App, bystander: subprocess.Popen[bytes]) -> None:
     # Given what looked like a scheduler a moment ago, and another process that has its number now
     stale = here(app, bystander.pid, detail={"pid_started": 1.0})
     app.store.put_job(stale)
@@ -193,13 +189,11 @@ def test_another_process_with_the_number_of_a_scheduler_is_left_alone(
     assert bystander.poll() is None
 
 
-def test_a_process_of_which_the_row_does_not_tell_the_start_is_not_killed(
-    app: App, bystander: subprocess.Popen[bytes]
-) -> None:
+def test_a_process_without_a_stored_start_time_is_not_killed(app: App, bystander: subprocess.Popen[bytes]) -> None:
     # Given a row without the start of its process
     app.store.put_job(here(app, bystander.pid, detail={}))
     # Then the one who asks is told what can be done
-    with pytest.raises(NbflowError, match=rf"Nothing tells whether process {bystander.pid} is the scheduler.*kill"):
+    with pytest.raises(NbflowError, match=rf"It is unknown whether process {bystander.pid} is the scheduler.*kill"):
         schedulers.stop(app)
     assert bystander.poll() is None
 
@@ -209,7 +203,7 @@ def test_a_scheduler_of_another_host_gets_no_signal(app: App, bystander: subproc
     other = here(app, bystander.pid, hostname="elsewhere")
     app.store.put_job(other)
     # When it is to be stopped
-    assert schedulers.stop(app).elsewhere == (other,)
+    assert schedulers.stop(app).on_other_hosts == (other,)
     with pytest.raises(NbflowError, match="runs on elsewhere"):
         function_of("stop")()
     assert main(["stop"]) == 1
@@ -225,7 +219,7 @@ def test_the_process_itself_gets_the_signal(app: App, bystander: subprocess.Pope
     assert bystander.wait() == -signal.SIGTERM
 
 
-def test_one_that_does_not_end_is_told(app: App) -> None:
+def test_a_scheduler_that_does_not_end_is_an_error(app: App) -> None:
     # Given a process that does not care about the signal
     code = "import signal; signal.signal(15, signal.SIG_IGN); print('there', flush=True); signal.pause()"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as deaf:
@@ -286,7 +280,7 @@ ASK: dict[str, Callable[[App], bool]] = {"command": _by_command, "magic": _by_ma
 
 @pytest.mark.parametrize("who", ASK)
 @pytest.mark.parametrize(("threshold", "lives"), [("", False), ("300", True), ("5", False)])
-def test_how_long_a_scheduler_counts_is_the_settings_affair_for_all(
+def test_the_health_check_threshold_applies_everywhere(
     home: Path, new_home: Path, monkeypatch: pytest.MonkeyPatch, who: str, threshold: str, lives: bool
 ) -> None:
     # Given a scheduler that was heard of a minute ago, and how long that counts (30 s unless it is set)
@@ -301,7 +295,7 @@ def test_how_long_a_scheduler_counts_is_the_settings_affair_for_all(
 
 
 @pytest.mark.parametrize("who", ASK)
-def test_a_killed_scheduler_lives_for_nobody(app: App, who: str) -> None:
+def test_a_killed_scheduler_is_not_running_for_any_surface(app: App, who: str) -> None:
     # Given a scheduler that all see
     started = schedulers.ensure(app).job
     assert ASK[who](app)

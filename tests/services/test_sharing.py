@@ -41,7 +41,7 @@ def test_a_pool_of_one_runs_one_task_at_a_time_over_two_schedulers(new_postgres_
     # When both work until all runs have ended
     try:
         for run in runs:
-            stage.turn_until(lambda run=run: stage.store.run(run).state.value == "success")
+            stage.loop_until(lambda run=run: stage.store.run(run).state.value == "success")
     finally:
         second.stop()
         helper.join()

@@ -15,8 +15,8 @@ from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.execution import user_code
 from nbflow.notebook.session import end_session, session
-from nbflow.services.callbacks import call_back
-from nbflow.services.dag_processor import _Work
+from nbflow.services.callbacks import run_callbacks
+from nbflow.services.dag_processor import _Worker
 from nbflow.sources.loading import load_source
 from nbflow.sources.stored_version import LoadingOptions, VersionSource, load_version
 from nbflow.store.base import DagVersion, PendingCallback
@@ -81,8 +81,8 @@ def of_the_local_executor(app: App, version: DagVersion, _: pytest.CaptureFixtur
 
 def of_a_callback(app: App, version: DagVersion, _: pytest.CaptureFixture[str]) -> str:
     intent = PendingCallback(callback_id=1, run=RunKey("d", "r"), key=TaskKey("t"), kind="success", version=1, at=NOW)
-    runner = _Work(app.processor(), app.store).callbacks
-    return str(call_back(_through_json(runner._payload(intent)))["faults"][0])
+    runner = _Worker(app.processor(), app.store).callbacks
+    return str(run_callbacks(_through_json(runner._payload(intent)))["errors"][0])
 
 
 def of_a_timetable(app: App, version: DagVersion, _: pytest.CaptureFixture[str]) -> str:
@@ -105,13 +105,13 @@ LOADERS = (
 
 
 @pytest.mark.parametrize("load", LOADERS)
-def test_the_settings_reach_whoever_loads_a_version(
+def test_every_loader_of_a_version_gets_the_settings(
     app: App, version: DagVersion, capsys: pytest.CaptureFixture[str], load: Callable[..., str]
 ) -> None:
     assert NO_START in load(app, version, capsys)
 
 
-def test_a_source_travels_as_json_and_loads_alike(version: DagVersion, tmp_path: Path) -> None:
+def test_a_source_is_loaded_from_json(version: DagVersion, tmp_path: Path) -> None:
     # Given the source of a version, and how a home loads it
     loading = LoadingOptions(dags_folder=str(tmp_path), versions_folder=str(tmp_path / "versions"))
     source = VersionSource.of(version, loading)
@@ -136,7 +136,7 @@ def test_a_source_travels_as_json_and_loads_alike(version: DagVersion, tmp_path:
         ),
     ],
 )
-def test_a_source_that_gives_the_dag_no_more_says_why(tmp_path: Path, text: str, said: str) -> None:
+def test_the_error_of_a_source_without_its_dag_says_why(tmp_path: Path, text: str, said: str) -> None:
     loading = LoadingOptions(versions_folder=str(tmp_path))
     source = VersionSource(dag_id="d", fileloc="/gone/d.py", files={"d.py": text}, loading=loading)
     loaded = load_version(source)

@@ -22,7 +22,7 @@ FULL = {
 
 
 @pytest.mark.parametrize("kind", FULL)
-def test_a_task_that_a_limit_keeps_names_the_limit(make_stage, kind):
+def test_the_reason_of_a_task_that_waits_for_a_limit_names_it(make_stage, kind):
     # Given two tasks of which a limit lets only one run
     stage = make_stage(CORE__PARALLELISM="1" if kind == "slot" else "4")
     of_dag, of_task = FULL[kind]
@@ -32,7 +32,7 @@ def test_a_task_that_a_limit_keeps_names_the_limit(make_stage, kind):
     run = stage.ops.trigger("d").key
 
     # When one of them runs
-    stage.turn_until(lambda: "running" in stage.states(run).values())
+    stage.loop_until(lambda: "running" in stage.states(run).values())
     waits = stage.ops.why(run)
     (stage.folder / "go").touch()
     stage.run_to_end(run)
@@ -48,7 +48,7 @@ def test_a_scheduled_task_of_a_paused_dag_says_that_it_is_paused(make_stage):
     )
     stage.process()
     run = stage.ops.trigger("d").key
-    stage.turn_until(lambda: sorted(stage.states(run).values()) == ["running", "scheduled"])
+    stage.loop_until(lambda: sorted(stage.states(run).values()) == ["running", "scheduled"])
     stage.ops.set_paused("d", True)
     waits = stage.ops.why(run)
     stage.ops.set_paused("d", False)

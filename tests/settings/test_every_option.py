@@ -158,7 +158,7 @@ def heartbeat(here: Place) -> timedelta:
     scheduler = here.still.scheduler(executor=here.still.sequential_executor("me"))
     scheduler.start()
     try:
-        return scheduler.next_beat - NOW
+        return scheduler.next_heartbeat - NOW
     finally:
         scheduler.close()
 
@@ -193,9 +193,9 @@ def triggered_for_later(here: Place) -> int:
 
 
 def processor_work(here: Place) -> Any:
-    from nbflow.services.dag_processor import _Work
+    from nbflow.services.dag_processor import _Worker
 
-    return _Work(here.app.processor(), here.app.store)
+    return _Worker(here.app.processor(), here.app.store)
 
 
 def parsed_at_once(here: Place) -> int:
@@ -203,15 +203,15 @@ def parsed_at_once(here: Place) -> int:
     work = processor_work(here)
     work.queue.extend(("a.py", "b.py", "c.py"))
     work.parser.parse = lambda *_, **__: None  # a parse that never ends
-    work._feed()
-    return len(work.in_work)
+    work._start_parsing()
+    return len(work.parsing)
 
 
 def until_the_next_look(here: Place) -> float:
     """How long the DAG processor sleeps, where nothing wakes it."""
     work, slept = processor_work(here), []
     work.subprocess_jobs.loop.run_once = slept.append
-    work._round()
+    work._run_once()
     return float(slept[0])
 
 
