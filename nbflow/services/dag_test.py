@@ -160,7 +160,7 @@ def drive(
         if not result.busy and not scheduler.executor.live and at is not None and at not in logged:
             logged.add(at)
             if (at - now).total_seconds() > LONG_WAIT_SECONDS:
-                log_waits(app, runs, f"the next check is at {at:%H:%M:%S}, in {(at - now).total_seconds():.0f} s")
+                log_waits(app, runs, f"next check at {at:%H:%M:%S}, in {(at - now).total_seconds():.0f} s")
         return _is_finished(scheduler, result)
 
     executor = app.sequential_executor("inline", dags=dags, announce=announce)

@@ -150,7 +150,7 @@ class Operations:
         if logical_date is not None and logical_date > now and not self.settings.scheduler.allow_trigger_in_future:
             raise NbflowError(
                 f"The logical date {logical_date.isoformat()} is in the future.",
-                hint="To allow that, set [scheduler] allow_trigger_in_future.",
+                hint="To allow it, set [scheduler] allow_trigger_in_future = true.",
             )
         values = check_conf(dag_version.spec, conf or {})
         moment = logical_date or now
@@ -284,7 +284,7 @@ class Operations:
                 continue
             return plan
         raise NbflowError(
-            f"Run {run.run_id} of {run.dag_id} was changed by other processes {APPLY_ATTEMPTS} times in a row.",
+            f"Run {run.run_id} of {run.dag_id} kept changing; the operation was not applied.",
             hint="Try again.",
         )
 

@@ -71,7 +71,7 @@ def _run_job(payload: Mapping[str, Any]) -> _LoadResult:
 
 
 def _refuse_try(*_: Any) -> NoReturn:
-    raise RuntimeError("this process runs subprocess jobs, not tasks")
+    raise RuntimeError("a subprocess-job process cannot run tasks")
 
 
 def main() -> NoReturn:

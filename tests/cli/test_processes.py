@@ -93,7 +93,7 @@ def test_a_second_scheduler_is_refused_in_one_line(nbflow, start, home):
     done = nbflow("scheduler")
     # Then it is refused, and the first one goes on
     assert done.code == 1
-    assert f"This metastore has a scheduler already (pid {first.process.pid} on " in done.err.splitlines()[-1]
+    assert f"A scheduler already runs on this metastore (pid {first.process.pid} on " in done.err.splitlines()[-1]
     assert int((home / "scheduler.pid").read_text()) == first.process.pid
     assert nbflow("jobs", "check").out == "Found one alive job.\n"
 
@@ -168,7 +168,7 @@ def test_a_scheduler_in_the_background(nbflow, home):
         # And a second one is refused with the first one's word
         again = nbflow("scheduler", "-D")
         assert again.code == 1
-        assert "This metastore has a scheduler already" in again.err
+        assert "A scheduler already runs on this metastore" in again.err
     finally:
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)

@@ -509,7 +509,7 @@ with DAG("d", schedule=None, on_failure_callback=note("dag")):
 def test_a_second_scheduler_on_sqlite_is_refused_with_the_pid_of_the_first(stage):
     stage.schedule()
     second = stage.app.scheduler()
-    with pytest.raises(NbflowError, match="has a scheduler already"):
+    with pytest.raises(NbflowError, match="A scheduler already runs on this metastore"):
         second.start()
 
 

@@ -193,7 +193,7 @@ def test_a_process_without_a_stored_start_time_is_not_killed(app: App, bystander
     # Given a row without the start of its process
     app.store.put_job(here(app, bystander.pid, detail={}))
     # Then the one who asks is told what can be done
-    with pytest.raises(NbflowError, match=rf"It is unknown whether process {bystander.pid} is the scheduler.*kill"):
+    with pytest.raises(NbflowError, match=rf"Cannot verify that process {bystander.pid} is the scheduler.*kill"):
         schedulers.stop(app)
     assert bystander.poll() is None
 
