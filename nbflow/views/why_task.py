@@ -84,7 +84,7 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
             words = (run.dag_id, ti.task_id)
             ways = (way("logs", *words, run.run_id), way("tasks clear", *words, "--run", run.run_id))
     elif error:
-        grounds.append(f"The try before: {error}")
+        grounds.append(f"Previous try: {error}")
     return WhyTaskView(
         task_id=ti.task_id,
         map_index=ti.map_index,

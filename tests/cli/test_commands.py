@@ -906,14 +906,14 @@ def test_logs_prints_the_log_of_the_task_that_failed(nbflow, in_folder, app):
     nothing = nbflow("logs", "failing", "--search", "nowhere")
     read = len(done.out.splitlines())
     assert (nothing.code, nothing.out) == (1, "")
-    assert nothing.err == f"wrong of {key.run_id}, try 1: No line holds 'nowhere'; {read} lines were searched.\n"
+    assert nothing.err == f"wrong of {key.run_id}, try 1: No line contains 'nowhere'; {read} lines were searched.\n"
 
 
 def test_logs_of_what_was_never_tried_says_so(nbflow, sales):
     nbflow("dags", "trigger", "sales", "-S", sales, "-l", "2024-01-05")
     done = nbflow("logs", "sales")
     assert (done.code, done.out) == (1, "")
-    assert done.err.endswith(" has been tried yet. See: nbflow why sales.\n")
+    assert done.err.endswith(" has started yet. See: nbflow why sales.\n")
     assert nbflow("logs", "sales", "laod", "last").err == (
         "nbflow: DAG 'sales' has no task 'laod'. Did you mean 'load'?\n"
     )
