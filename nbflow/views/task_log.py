@@ -93,7 +93,7 @@ def fetch(store: Store, query: TaskLogQuery, now: datetime, settings: Settings) 
     paths = [attempt.log_path for attempt in attempts if attempt.try_number == number and attempt.log_path]
     title = title_of(run.run_id, key, number)
     if not paths and has_no_logs(run):
-        note = LogLine(message="A test run's tasks print into the cell that ran them.")
+        note = LogLine(message="The tasks of a test run print to the output of the cell that ran them.")
         return TaskLogView(title=title, lines=(note,))
     return log_view(title, _text(paths[-1], whole=bool(query.search)) if paths else "", zone, search=query.search)
 
