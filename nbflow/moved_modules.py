@@ -1,7 +1,8 @@
-"""Where modules went. Nothing is released yet, so an old path is an ImportError, and its hint names the new one.
+"""Old module paths and their replacements.
 
-A module that moves is a line here, under the path that it had; ``tests/leaf/test_airflow_names.py`` looks that the old
-path is gone and the new one there. :mod:`nbflow.airflow_names` makes the hint."""
+An old path raises ImportError with a hint that names the replacement (nbflow has no release yet, so nothing redirects
+old paths). Add an entry for each module that moves. :mod:`nbflow.airflow_names` writes the hint;
+``tests/leaf/test_airflow_names.py`` checks that no old path exists and that each replacement does."""
 
 from __future__ import annotations
 

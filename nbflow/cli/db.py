@@ -124,7 +124,9 @@ def shell(call: Call) -> int:
         if url.password:
             environ["PGPASSWORD"] = str(url.password)
     else:
-        raise NbflowError(f"No database shell for {url.get_backend_name()}.")
+        raise NbflowError(
+            f"No database shell for {url.get_backend_name()}.", hint="nbflow db shell supports SQLite and Postgres."
+        )
     program = shutil.which(words[0])
     if program is None:
         raise NbflowError(f"{words[0]} is not installed.", hint="Install it to use nbflow db shell.")

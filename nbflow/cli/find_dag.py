@@ -163,11 +163,11 @@ def find(call: Call, dag_id: str, subdir: str | None) -> FoundDag:
 
 
 def note_unread_files(call: Call) -> None:
-    """Print a note if a listing of the metastore lacks DAG files that nothing has parsed yet."""
+    """Print a note if a listing of the metastore lacks DAG files that have not been parsed yet."""
     if unread := unread_files(call):
-        files = "1 new file" if len(unread) == 1 else f"{len(unread)} new files"
+        files, verb = ("1 new file", "has") if len(unread) == 1 else (f"{len(unread)} new files", "have")
         output.note(
-            f"No scheduler is running, so nothing has parsed {files} in {call.settings.core.dags_folder}. "
+            f"{files} in {call.settings.core.dags_folder} {verb} not been parsed yet: no scheduler is running. "
             f"Start one with: {START_SCHEDULER}. Or add --local."
         )
 

@@ -1,4 +1,4 @@
-"""A metastore in trouble: its disk is full, another process locks it. It costs time; no run, no row and no process."""
+"""A full or locked metastore delays runs; no run, row or process is lost."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def test_an_idle_scheduler_exits_after_idle_minutes(home: Path, new_home: Path) 
         assert schedulers.ensure(app).started
         # Then it ends by itself
         log = schedulers.log_path(app.settings)
-        until("the scheduler ends", lambda: "nbflow scheduler has ended." in log.read_text())
+        until("the scheduler ends", lambda: "nbflow scheduler has stopped." in log.read_text())
         assert schedulers.find(app) is None
 
 
