@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import DAG, PATTERN, RUN, TASK, WHOLE, UsageError, Values, argument, switch
+from nbflow.command_arguments import DAG, PATTERN, RUN, TASK, WHOLE, UsageError, Values, argument, switch
 from nbflow.commands.base import Command, Preview, Result, Row
 from nbflow.commands.dags import dag_ids_matching
 from nbflow.commands.options import DAG_ID, END_DATE, LAST_RUN, MAP_INDEX, OPTIONAL_TASK_ID, START_DATE, TASK_IDS

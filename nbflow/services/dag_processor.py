@@ -42,8 +42,8 @@ from nbflow.errors import StoreError
 from nbflow.execution.logs import LogFolder
 from nbflow.execution.task_api import TaskApi
 from nbflow.services.callbacks import CallbackRunner
+from nbflow.services.dag_registration import register_scheduled
 from nbflow.services.file_parsing import ParsedDag, Parser, ParseResult
-from nbflow.services.registration import register_scheduled
 from nbflow.services.subprocess_jobs import SubprocessJobs
 from nbflow.sources.discovery import find_dag_files, has_links
 from nbflow.sources.stored_version import LoadingOptions

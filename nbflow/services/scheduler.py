@@ -37,10 +37,10 @@ from datetime import datetime, timedelta
 from nbflow.authoring.runtime import Work
 from nbflow.clock import Clock
 from nbflow.config import Settings
-from nbflow.core.actions import mark_run, restart_attempts
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.plan import Callback, Move, Op, Plan, advance, earliest
 from nbflow.core.react import react
+from nbflow.core.run_changes import mark_run, restart_attempts
 from nbflow.core.scheduler_loop import (
     ActiveRuns,
     LoopDecision,
@@ -55,7 +55,7 @@ from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
 from nbflow.execution.process_identity import process_started
-from nbflow.services.run_creation import RunCreator
+from nbflow.services.scheduled_runs import RunCreator
 from nbflow.services.schedulers import is_local, is_process_running
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
 from nbflow.store.codec import needs_previous_run

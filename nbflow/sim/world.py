@@ -50,7 +50,7 @@ from nbflow.core.spec import DagSpec
 from nbflow.core.states import LIVE, Cause
 from nbflow.core.timetables import DagRunInfo, DataInterval, Timetable, timetable_from_spec
 from nbflow.services.operations import Operations
-from nbflow.services.run_creation import run_history
+from nbflow.services.scheduled_runs import run_history
 from nbflow.sim.fault_injection import NO_FAULTS, Faults
 from nbflow.sim.invariants import Checker
 from nbflow.sim.outcomes import Outcomes, Script

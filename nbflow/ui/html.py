@@ -37,10 +37,10 @@ from nbflow.views.grid import GridView
 from nbflow.views.import_errors import ImportErrorsView
 from nbflow.views.next_runs import NextRunsView
 from nbflow.views.runs import RunsView
+from nbflow.views.shared import EventRow, state_counts
 from nbflow.views.task_instances import TaskInstancesView
 from nbflow.views.task_log import TaskLogView
 from nbflow.views.timeline import TimelineView
-from nbflow.views.values import EventRow, state_counts
 from nbflow.views.why_run import WhyRunView
 from nbflow.views.why_task import WhyTaskView
 from nbflow.way_out import Way, respelled

@@ -16,7 +16,7 @@ from nbflow.store.base import Store
 from nbflow.views.backfills import run_keys
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import row_of
-from nbflow.views.values import between, in_zone
+from nbflow.views.shared import between, in_zone
 from nbflow.way_out import way
 
 if TYPE_CHECKING:

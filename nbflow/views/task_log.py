@@ -16,7 +16,7 @@ from nbflow.execution.logs import read_log
 from nbflow.store.base import Store
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import check_task, run_of, version_of
-from nbflow.views.values import count, zone_of
+from nbflow.views.shared import count, zone_of
 from nbflow.way_out import way
 
 if TYPE_CHECKING:

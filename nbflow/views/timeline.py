@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from nbflow.store.base import Store
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import version_of
-from nbflow.views.values import Bar, EventRow, Lane, count, day_text, zone_of
+from nbflow.views.shared import Bar, EventRow, Lane, count, day_text, zone_of
 
 if TYPE_CHECKING:
     from nbflow.config import Settings

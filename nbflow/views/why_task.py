@@ -14,7 +14,7 @@ from nbflow.services.why import explain_task
 from nbflow.store.base import Store
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
-from nbflow.views.values import EventRow, cause_words, event_rows, in_zone, run_title, zone_of
+from nbflow.views.shared import EventRow, cause_words, event_rows, in_zone, run_title, zone_of
 from nbflow.way_out import Way, way
 
 if TYPE_CHECKING:

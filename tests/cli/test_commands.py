@@ -887,8 +887,8 @@ def test_a_postgres_metastore_is_migrated_only_when_asked(nbflow, new_postgres_u
 
 def test_logs_prints_the_log_of_the_task_that_failed(nbflow, in_folder, app):
     # Given a run whose task has failed, in a process of its own
+    from nbflow.cli.inline_runs import drive
     from nbflow.cli.progress import Progress
-    from nbflow.cli.run_here import drive
 
     in_folder("failing.py", FAILING)
     nbflow("dags", "unpause", "failing")

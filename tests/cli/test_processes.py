@@ -240,9 +240,7 @@ def test_what_is_printed_to_a_closed_stream_lands_in_no_file(nbflow, sales, clos
 @pytest.mark.parametrize("words", [["--help"], ["cheat-sheet"], ["config", "list", "-o", "json"]])
 def test_a_full_disk_behind_stdout_is_no_fault_of_ours(home, words):
     done = _in_shell(">/dev/full", *words)
-    assert done.stderr == (
-        "nbflow: OS error: No space left on device. Run it again with -v for the traceback.\n"
-    )
+    assert done.stderr == ("nbflow: OS error: No space left on device. Run it again with -v for the traceback.\n")
     assert done.returncode == 1
 
 

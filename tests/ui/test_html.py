@@ -23,10 +23,10 @@ from nbflow.views.grid import GridView
 from nbflow.views.import_errors import ImportErrorRow, ImportErrorsView
 from nbflow.views.next_runs import NextRunsView
 from nbflow.views.runs import RunRow, RunsView
+from nbflow.views.shared import EventRow
 from nbflow.views.task_instances import TaskInstanceRow, TaskInstancesView
 from nbflow.views.task_log import LogLine, TaskLogView
 from nbflow.views.timeline import TimelineView
-from nbflow.views.values import EventRow
 from nbflow.views.why_run import WhyRow, WhyRunView
 from nbflow.views.why_task import WhyTaskView
 from nbflow.way_out import Way, way
