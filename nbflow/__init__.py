@@ -72,14 +72,14 @@ def __getattr__(name: str) -> Any:
 
 def load_ipython_extension(shell: Any) -> None:
     """``%load_ext nbflow``."""
-    from nbflow.surfaces import load
+    from nbflow.entry_points import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """``%unload_ext nbflow``."""
-    from nbflow.surfaces import unload
+    from nbflow.entry_points import unload
 
     unload(shell)
 

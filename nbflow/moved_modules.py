@@ -1,7 +1,8 @@
-"""Where modules went. Nothing is released yet, so an old path is an ImportError, and its hint names the new one.
+"""Old module paths and their replacements.
 
-A module that moves is a line here, under the path that it had; ``tests/leaf/test_airflow_names.py`` looks that the old
-path is gone and the new one there. :mod:`nbflow.airflow_names` makes the hint."""
+An old path raises ImportError with a hint that names the replacement (nbflow has no release yet, so nothing redirects
+old paths). Add an entry for each module that moves. :mod:`nbflow.airflow_names` writes the hint;
+``tests/leaf/test_airflow_names.py`` checks that no old path exists and that each replacement does."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from types import MappingProxyType
 
 MOVED: Mapping[str, str] = MappingProxyType(
     {
+        "nbflow.cli.declaring": "nbflow.cli.command_declarations",
         "nbflow.cli.absent": "nbflow.cli.unavailable",
         "nbflow.cli.archives": "nbflow.cli.db_archives",
         "nbflow.cli.call": "nbflow.cli.invocation",
@@ -17,7 +19,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.cli.daemons": "nbflow.cli.processes",
         "nbflow.cli.files": "nbflow.cli.private_files",
         "nbflow.cli.general": "nbflow.cli.info",
-        "nbflow.cli.running": "nbflow.cli.run_here",
+        "nbflow.cli.running": "nbflow.cli.inline_runs",
         "nbflow.cli.run_rows": "nbflow.views",
         "nbflow.cli.runs": "nbflow.views",
         "nbflow.cli.sources": "nbflow.cli.find_dag",
@@ -25,13 +27,14 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.core.explain": "nbflow.core.reason_texts",
         "nbflow.core.loop": "nbflow.core.scheduler_loop",
         "nbflow.core.runids": "nbflow.core.run_ids",
-        "nbflow.core.runs": "nbflow.core.new_runs",
+        "nbflow.core.actions": "nbflow.core.run_changes",
+        "nbflow.core.runs": "nbflow.core.timetable_runs",
         "nbflow.core.timetables.interval": "nbflow.core.timetables.data_interval",
         "nbflow.core.timetables.steps": "nbflow.core.timetables.deltas",
         "nbflow.core.timetables.words": "nbflow.core.timetables.cron_descriptions",
         "nbflow.core.timetables.zones": "nbflow.core.timetables.time_zones",
         "nbflow.core.values": "nbflow.core.fast_replace",
-        "nbflow.dag.arguments": "nbflow.authoring.arguments",
+        "nbflow.dag.arguments": "nbflow.authoring.common_arguments",
         "nbflow.dag.cell_names": "nbflow.sources.free_names",
         "nbflow.dag.cell_options": "nbflow.sources.cell_options",
         "nbflow.dag.compile": "nbflow.authoring.compile",
@@ -69,19 +72,18 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.notebook.faults": "nbflow.notebook.error_display",
         "nbflow.notebook.kernel": "nbflow.notebook.cells",
         "nbflow.notebook.line": "nbflow.notebook.magic_parser",
-        "nbflow.notebook.picture": "nbflow.notebook.cell_output",
+        "nbflow.notebook.picture": "nbflow.notebook.dag_cell_output",
         "nbflow.notebook.scheduled": "nbflow.notebook.schedule_notebook",
         "nbflow.notebook.scheduler_process": "nbflow.services.schedulers",
-        "nbflow.notebook.verbs": "nbflow.notebook.functions",
         "nbflow.notebook.views": "nbflow.views",
         "nbflow.services.asked_timetables": "nbflow.services.custom_timetables",
         "nbflow.services.daemon": "nbflow.services.scheduler_daemon",
         "nbflow.services.dates": "nbflow.services.date_parsing",
         "nbflow.services.errands": "nbflow.services.subprocess_jobs",
         "nbflow.services.inline": "nbflow.services.dag_test",
-        "nbflow.services.new_runs": "nbflow.services.run_creation",
+        "nbflow.services.new_runs": "nbflow.services.scheduled_runs",
         "nbflow.services.parsing": "nbflow.services.file_parsing",
-        "nbflow.services.registering": "nbflow.services.registration",
+        "nbflow.services.registering": "nbflow.services.dag_registration",
         "nbflow.services.trying": "nbflow.services.task_test",
         "nbflow.sim.faults": "nbflow.sim.fault_injection",
         "nbflow.store.effects": "nbflow.store.plan_effects",
@@ -94,10 +96,10 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.store.sql.hot": "nbflow.store.sql.apply_statements",
         "nbflow.store.sql.secrets": "nbflow.store.sql.variables_connections_pools",
         "nbflow.store.sql.upkeep": "nbflow.store.sql.maintenance",
-        "nbflow.teach.keys": "nbflow.teach.answer_keys",
-        "nbflow.teach.labs": "nbflow.teach.lab_table",
+        "nbflow.teach.keys": "nbflow.teach.computed_answers",
+        "nbflow.teach.labs": "nbflow.teach.lab_registry",
         "nbflow.ui.bundle": "nbflow.ui.mime_bundle",
-        "nbflow.ui.esm": "nbflow.ui.js_bundle",
+        "nbflow.ui.esm": "nbflow.ui.js_bundler",
         "nbflow.ui.look": "nbflow.ui.state_colors",
         "nbflow.ui.markup": "nbflow.ui.escaping",
         "nbflow.ui.metrics": "nbflow.ui.text_width",

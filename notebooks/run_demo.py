@@ -71,7 +71,7 @@ class Demo:
         import nbformat
         from nbclient import NotebookClient
 
-        from nbflow.operators.notebook import write_page
+        from nbflow.operators.notebook import write_html
 
         notebook = nbformat.read(self.notebook, as_version=4)
         resources = {"metadata": {"path": str(self.folder)}}
@@ -82,7 +82,7 @@ class Demo:
             client.execute(env=self.environment(os.environ))
         finally:
             nbformat.write(notebook, self.notebook)
-            page = write_page(self.notebook)
+            page = write_html(self.notebook)
         return page
 
     def stop(self) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nbflow.authoring.arguments import COMMON, KNOWN
+from nbflow.authoring.common_arguments import COMMON, KNOWN
 from nbflow.authoring.current_dag import Place, warn
 from nbflow.authoring.operator import BaseOperator
 from nbflow.authoring.operator_arguments import argument_names

@@ -257,6 +257,7 @@ class ConnectionAccessor:
 
     def get(self, conn_id: str, default_conn: Any = None) -> Any:
         from nbflow.connections import get_connection
+
         try:
             return get_connection(conn_id)
         except ConnectionNotFound:

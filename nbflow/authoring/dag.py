@@ -10,7 +10,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from nbflow.authoring import current_dag
-from nbflow.authoring.arguments import aware, read_callbacks, read_datetime, unknown_argument, warn_deprecated
+from nbflow.authoring.common_arguments import aware, read_callbacks, read_datetime, unknown_argument, warn_deprecated
 from nbflow.authoring.identifiers import check_key
 from nbflow.authoring.params import DagParam, ParamsDict, check_params
 from nbflow.authoring.taskgroup import TaskGroup
@@ -398,7 +398,7 @@ class DAG:
     def to_graphviz(self) -> Digraph:
         """Return the graph as a ``graphviz.Digraph`` whose node names are task ids. Pictures (``.render()``,
         ``.pipe()``, a notebook's output) need Graphviz's ``dot``; ``.source`` does not."""
-        from nbflow.authoring.digraph import digraph
+        from nbflow.authoring.dot_renderer import digraph
 
         return digraph(self.to_spec())
 

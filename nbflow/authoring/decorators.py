@@ -14,7 +14,7 @@ from importlib import import_module
 from inspect import Parameter, Signature, isclass, signature
 from typing import Any, NamedTuple, get_origin, get_type_hints, is_typeddict
 
-from nbflow.authoring.arguments import unknown_argument
+from nbflow.authoring.common_arguments import unknown_argument
 from nbflow.authoring.context import NAMES as CONTEXT_NAMES
 from nbflow.authoring.context import inside_a_task
 from nbflow.authoring.edges import Linkable

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring import current_dag
-from nbflow.authoring.arguments import COMMON, HOOKS, OLD, STRUCTURE, unknown_argument
+from nbflow.authoring.common_arguments import COMMON, HOOKS, OLD, STRUCTURE, unknown_argument
 from nbflow.authoring.expansion import DictOfLists, ExpandInput, ListOfDicts
 from nbflow.authoring.operator_arguments import (
     argument_names,

@@ -4,10 +4,10 @@ Creating an operator
 --------------------
 An operator declares its own arguments as keyword parameters of a normal ``__init__`` and passes the rest to
 ``super().__init__(**kwargs)``; :class:`BaseOperator` takes the common arguments
-(:data:`nbflow.authoring.arguments.COMMON`). ``__init_subclass__`` wraps each ``__init__``, so that ``default_args`` can
-fill the parameters of *every* level and an error names the missing ones. The wrapper of the outermost ``__init__`` also
-finds the DAG and group that the task joins and the line of the user's file, and sets edges from the tasks whose results
-are arguments.
+(:data:`nbflow.authoring.common_arguments.COMMON`). ``__init_subclass__`` wraps each ``__init__``, so that
+``default_args`` can fill the parameters of *every* level and an error names the missing ones. The wrapper of the
+outermost ``__init__`` also finds the DAG and group that the task joins and the line of the user's file, and sets edges
+from the tasks whose results are arguments.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nbflow.authoring import current_dag
-from nbflow.authoring.arguments import COMMON, KNOWN, STRUCTURE, unknown_argument
+from nbflow.authoring.common_arguments import COMMON, KNOWN, STRUCTURE, unknown_argument
 from nbflow.authoring.mapping import OperatorPartial
 from nbflow.authoring.operator_arguments import (
     argument_names,

@@ -62,7 +62,7 @@ class Param:
         try:
             resolved = self.value if value is _UNSET else as_json(value, "A param's value", "value")
             if resolved is _UNSET:
-                raise ParamValidationError("No value was given, and there is no default.")
+                raise ParamValidationError("No value and no default; pass a value or give the Param a default.")
             check_schema(resolved, self.schema, name=name)
         except ParamValidationError:
             if suppress_exception:

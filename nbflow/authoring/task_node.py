@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring import current_dag
-from nbflow.authoring.arguments import COMMON, HOOKS, OLD, unknown_argument, warn_deprecated
+from nbflow.authoring.common_arguments import COMMON, HOOKS, OLD, unknown_argument, warn_deprecated
 from nbflow.authoring.edges import Linkable, link_tasks
 from nbflow.authoring.identifiers import check_key
 from nbflow.authoring.operator_arguments import argument_names

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import switch
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, SUBDIR_ONLY, YES, run_and_print, terminal_command
+from nbflow.cli.command_declarations import OUTPUT, SUBDIR_ONLY, YES, run_and_print, terminal_command
 from nbflow.cli.invocation import Call
+from nbflow.command_arguments import switch
 from nbflow.commands import command_named
 from nbflow.commands.base import Result
 from nbflow.commands.runs import airflow_2_backfill_plan, backfill_plan
@@ -56,8 +56,8 @@ def airflow_2_backfill(call: Call) -> int:
 
 def _await(call: Call, backfill_id: int, plan: BackfillPlan) -> int:
     """Wait for the runs of a backfill; 0 if all of them succeeded."""
+    from nbflow.cli.inline_runs import drive, follow, level_of, logging_to_stderr, results_only
     from nbflow.cli.progress import Progress
-    from nbflow.cli.run_here import drive, follow, level_of, logging_to_stderr, results_only
     from nbflow.core.snapshot import RunKey
 
     keys = [RunKey(call.args.dag_id, entry.run_id) for entry in plan.to_run if entry.run_id is not None]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import FILE, argument
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import BUNDLE, FORMATS, LOCAL, OUTPUT, SUBDIR, Command
+from nbflow.cli.command_declarations import BUNDLE, FORMATS, LOCAL, OUTPUT, SUBDIR, Command
 from nbflow.cli.invocation import Call
+from nbflow.command_arguments import FILE, argument
 
 if TYPE_CHECKING:
     from nbflow.sources.loading import Loaded

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nbflow.arguments import argument, switch
-from nbflow.cli.declaring import OUTPUT, Command
+from nbflow.cli.command_declarations import OUTPUT, Command
 from nbflow.cli.invocation import Call
+from nbflow.command_arguments import argument, switch
 from nbflow.commands.options import HIDE_SENSITIVE, SHOW_VALUES
 from nbflow.config import HIDDEN, SECTIONS, to_text
 from nbflow.errors import ConfigError, did_you_mean

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, run_and_print, terminal_command
+from nbflow.cli.command_declarations import OUTPUT, run_and_print, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
 from nbflow.commands import command_named

@@ -6,15 +6,25 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import FILE, NAMES, PATTERN, argument, switch
 from nbflow.cli import check_files, find_dag, output
 from nbflow.cli.backfill import DAGS_BACKFILL
-from nbflow.cli.declaring import BUNDLE, FORMATS, LOCAL, OUTPUT, SUBDIR, SUBDIR_ONLY, YES, Command, terminal_command
+from nbflow.cli.command_declarations import (
+    BUNDLE,
+    FORMATS,
+    LOCAL,
+    OUTPUT,
+    SUBDIR,
+    SUBDIR_ONLY,
+    YES,
+    Command,
+    terminal_command,
+)
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.cli.processes import JOB_LIMIT, JOB_STATE, show_jobs
+from nbflow.command_arguments import FILE, NAMES, PATTERN, argument, switch
 from nbflow.commands.base import Result
-from nbflow.commands.conf import conf_of
 from nbflow.commands.options import DAG_ID, END_DATE, RUN_ID, START_DATE
+from nbflow.commands.run_conf import conf_of
 from nbflow.errors import did_you_mean
 from nbflow.way_out import way
 
@@ -192,7 +202,7 @@ def next_execution(call: Call) -> None:
 
 
 def test(call: Call) -> int:
-    from nbflow.cli.run_here import interruptible, level_of, logging_to_stderr, results_only
+    from nbflow.cli.inline_runs import interruptible, level_of, logging_to_stderr, results_only
     from nbflow.core.states import RunState
     from nbflow.services.dag_test import run_test
     from nbflow.views.task_instances import TaskInstancesQuery

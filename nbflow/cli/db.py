@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 
-from nbflow.arguments import INTEGER, NUMBER, argument, switch
 from nbflow.cli import output
+from nbflow.cli.command_declarations import YES, Command, terminal_command
 from nbflow.cli.db_archives import ARCHIVE_COMMANDS
-from nbflow.cli.declaring import YES, Command, terminal_command
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.command_arguments import INTEGER, NUMBER, argument, switch
 from nbflow.errors import NbflowError, StoreError
 from nbflow.store.base import Store
 from nbflow.way_out import STOP_SCHEDULER
@@ -24,7 +24,7 @@ def _store(call: Call) -> Store:
 
 def init(call: Call) -> None:
     from nbflow.config import prepare_home
-    from nbflow.services.maintenance import migrate_tables
+    from nbflow.services.db_maintenance import migrate_tables
 
     prepare_home(call.settings)
     store = _store(call)
@@ -33,7 +33,7 @@ def init(call: Call) -> None:
 
 
 def migrate(call: Call) -> None:
-    from nbflow.services.maintenance import migrate_tables
+    from nbflow.services.db_maintenance import migrate_tables
 
     store = _store(call)
     migrate_tables(store)
@@ -41,7 +41,7 @@ def migrate(call: Call) -> None:
 
 
 def downgrade(call: Call) -> int:
-    from nbflow.services.maintenance import downgrade_tables
+    from nbflow.services.db_maintenance import downgrade_tables
 
     store, target = _store(call), call.args.to_revision
     if target is None:
@@ -78,7 +78,7 @@ def check_migrations(call: Call) -> None:
 
 
 def reset(call: Call) -> int:
-    from nbflow.services.maintenance import empty
+    from nbflow.services.db_maintenance import empty
 
     store = _store(call)
     _refuse_while_scheduler_runs(call, store)
@@ -124,7 +124,9 @@ def shell(call: Call) -> int:
         if url.password:
             environ["PGPASSWORD"] = str(url.password)
     else:
-        raise NbflowError(f"No database shell for {url.get_backend_name()}.")
+        raise NbflowError(
+            f"No database shell for {url.get_backend_name()}.", hint="nbflow db shell supports SQLite and Postgres."
+        )
     program = shutil.which(words[0])
     if program is None:
         raise NbflowError(f"{words[0]} is not installed.", hint="Install it to use nbflow db shell.")

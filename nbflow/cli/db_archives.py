@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from nbflow.arguments import argument, switch
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, YES, Command, run_and_print, terminal_command
+from nbflow.cli.command_declarations import OUTPUT, YES, Command, run_and_print, terminal_command
 from nbflow.cli.invocation import Call
+from nbflow.command_arguments import argument, switch
 from nbflow.commands import command_named
 from nbflow.commands.base import Result
 from nbflow.commands.metastore import NO_ARCHIVES, OF_TABLES, archive_counts, selected_archives
@@ -44,7 +44,7 @@ def _show_cleaned(call: Call, result: Result) -> None:
 
 
 def export(call: Call) -> int:
-    from nbflow.services.maintenance import drop_archives
+    from nbflow.services.db_maintenance import drop_archives
 
     args, store = call.args, call.app.store
     folder = Path(args.output_path).expanduser()

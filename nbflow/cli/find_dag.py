@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
     from nbflow.services.operations import Operations
     from nbflow.sources.loading import Loaded
-    from nbflow.sources.units import SourceError
+    from nbflow.sources.source_units import SourceError
     from nbflow.store.base import DagRow, DagVersion
 
 
@@ -163,11 +163,11 @@ def find(call: Call, dag_id: str, subdir: str | None) -> FoundDag:
 
 
 def note_unread_files(call: Call) -> None:
-    """Print a note if a listing of the metastore lacks DAG files that nothing has parsed yet."""
+    """Print a note if a listing of the metastore lacks DAG files that have not been parsed yet."""
     if unread := unread_files(call):
-        files = "1 new file" if len(unread) == 1 else f"{len(unread)} new files"
+        files, verb = ("1 new file", "has") if len(unread) == 1 else (f"{len(unread)} new files", "have")
         output.note(
-            f"No scheduler is running, so nothing has parsed {files} in {call.settings.core.dags_folder}. "
+            f"{files} in {call.settings.core.dags_folder} {verb} not been parsed yet: no scheduler is running. "
             f"Start one with: {START_SCHEDULER}. Or add --local."
         )
 
@@ -239,7 +239,7 @@ class FolderDags:
 
 
 def _store_file(call: Call, dag_id: str, subdir: str) -> DagVersion:
-    from nbflow.services.registration import register_unscheduled
+    from nbflow.services.dag_registration import register_unscheduled
     from nbflow.store.base import DagVersion
 
     _, loaded = dag_of(call, dag_id, subdir)
@@ -249,7 +249,7 @@ def _store_file(call: Call, dag_id: str, subdir: str) -> DagVersion:
 
 def register(call: Call, loaded: Loaded, dag_ids: Sequence[str]) -> list[DagVersion]:
     """Register and schedule DAGs of a file in the DAGs folder, as the DAG processor does for a new file."""
-    from nbflow.services.registration import register_scheduled
+    from nbflow.services.dag_registration import register_scheduled
     from nbflow.store.base import DagVersion
 
     app, now = call.app, call.now()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbflow.authoring.digraph import digraph
+from nbflow.authoring.dot_renderer import digraph
 from nbflow.core.spec import DagSpec
 from nbflow.errors import NbflowError
 from nbflow.ui.state_colors import known, palettes

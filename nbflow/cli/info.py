@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from nbflow import __version__
-from nbflow.arguments import switch
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, Command
+from nbflow.cli.command_declarations import OUTPUT, Command
 from nbflow.cli.invocation import Call
 from nbflow.cli.main import GROUPS, commands_of
+from nbflow.command_arguments import switch
 
 
 def version(call: Call) -> None:

@@ -10,9 +10,9 @@ from datetime import datetime, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from nbflow.arguments import UsageError as UsageError
-from nbflow.arguments import Values
 from nbflow.cli import output
+from nbflow.command_arguments import UsageError as UsageError
+from nbflow.command_arguments import Values
 
 if TYPE_CHECKING:
     from nbflow.app import App

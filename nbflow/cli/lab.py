@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 
-from nbflow.arguments import INTEGER, argument, switch
 from nbflow.cli import output
-from nbflow.cli.declaring import Command
+from nbflow.cli.command_declarations import Command
 from nbflow.cli.invocation import Call
+from nbflow.command_arguments import INTEGER, argument, switch
 from nbflow.errors import MissingExtra
 
 

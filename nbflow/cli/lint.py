@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nbflow.arguments import FILE, argument
 from nbflow.cli import find_dag
-from nbflow.cli.declaring import FORMATS, Command
+from nbflow.cli.command_declarations import FORMATS, Command
 from nbflow.cli.invocation import Call
+from nbflow.command_arguments import FILE, argument
 from nbflow.errors import NbflowError
 
 

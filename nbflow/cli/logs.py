@@ -8,10 +8,10 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nbflow.arguments import argument
 from nbflow.cli import output
-from nbflow.cli.declaring import terminal_command
+from nbflow.cli.command_declarations import terminal_command
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.command_arguments import argument
 
 if TYPE_CHECKING:
     from nbflow.core.snapshot import Run, TaskKey
@@ -55,9 +55,9 @@ def _follow(call: Call, run: Run, task: str | None) -> int:
     from nbflow.live.log_follower import follow_lines
     from nbflow.views import fetch
     from nbflow.views.lookups import version_of
+    from nbflow.views.shared import zone_of
     from nbflow.views.task_log import title_of
     from nbflow.views.task_try import find_followed
-    from nbflow.views.values import zone_of
 
     app = call.app
     query = find_followed(app.store, run, task, call.args.try_number)

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from nbflow.arguments import TERMINAL, HelpRequested, Parser, Values, switch
 from nbflow.cli import output
-from nbflow.cli.declaring import Command, generated_commands
+from nbflow.cli.command_declarations import Command, generated_commands
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.command_arguments import TERMINAL, HelpRequested, Parser, Values, switch
 from nbflow.errors import NbflowError, did_you_mean
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from nbflow.cli.cell_text import Row, cell_text, harmless, plain
-from nbflow.cli.cell_text import iso as iso
+from nbflow.cli.value_text import Row, cell_text, harmless, plain
+from nbflow.cli.value_text import iso as iso
 
 RED, YELLOW, DIM, OFF = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, terminal_command
+from nbflow.cli.command_declarations import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
 from nbflow.commands.pools import pool_row

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nbflow.arguments import FILE, NUMBER, WHOLE, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import OUTPUT, Command, terminal_command
+from nbflow.cli.command_declarations import OUTPUT, Command, terminal_command
 from nbflow.cli.invocation import Call
+from nbflow.command_arguments import FILE, NUMBER, WHOLE, argument, switch
 from nbflow.errors import NbflowError
 from nbflow.way_out import START_SCHEDULER, way
 
@@ -48,7 +48,7 @@ def standalone(call: Call) -> int:
 
 
 def _serve(call: Call, *, on_ready: Any) -> None:
-    from nbflow.cli.run_here import level_of, logging_to_stderr
+    from nbflow.cli.inline_runs import level_of, logging_to_stderr
     from nbflow.services.scheduler_daemon import serve
 
     args, settings = call.args, call.settings

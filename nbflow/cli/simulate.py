@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import DATE, WHOLE, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import OUTPUT, SUBDIR, terminal_command
+from nbflow.cli.command_declarations import OUTPUT, SUBDIR, terminal_command
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.command_arguments import DATE, WHOLE, argument, switch
 
 if TYPE_CHECKING:
     from nbflow.sim.outcomes import Outcomes

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from nbflow.arguments import JSON, argument, switch
 from nbflow.cli import find_dag, output
-from nbflow.cli.declaring import BUNDLE, FORMATS, OUTPUT, SUBDIR, SUBDIR_ONLY, YES, Command, terminal_command
+from nbflow.cli.command_declarations import BUNDLE, FORMATS, OUTPUT, SUBDIR, SUBDIR_ONLY, YES, Command, terminal_command
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.command_arguments import JSON, argument, switch
 from nbflow.commands.options import CONF, DAG_ID, MAP_INDEX, RUN_ID, TASK_ID
 from nbflow.core.states import STATE_MEANINGS
 from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
@@ -56,7 +56,7 @@ def tree(spec: DagSpec) -> Iterator[str]:
 
 
 def test(call: Call) -> int:
-    from nbflow.cli.run_here import level_of, logging_to_stderr, results_only
+    from nbflow.cli.inline_runs import level_of, logging_to_stderr, results_only
     from nbflow.services.task_test import state_of, task_test
 
     args = call.args
@@ -89,7 +89,7 @@ def test(call: Call) -> int:
 
 
 def render(call: Call) -> None:
-    from nbflow.cli.run_here import level_of, logging_to_stderr, results_only
+    from nbflow.cli.inline_runs import level_of, logging_to_stderr, results_only
     from nbflow.services.task_test import task_test
 
     args = call.args

@@ -28,7 +28,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from nbflow.cli.cell_text import Row, cell_text, harmless
+from nbflow.cli.value_text import Row, cell_text, harmless
 from nbflow.ui.state_colors import Palette, glyphs, palettes
 from nbflow.ui.tables import MAX_CELL
 

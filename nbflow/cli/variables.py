@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 
-from nbflow.arguments import switch
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, run_and_print, terminal_command
+from nbflow.cli.command_declarations import OUTPUT, run_and_print, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
+from nbflow.command_arguments import switch
 from nbflow.commands import command_named
 from nbflow.commands.variables import is_described
 from nbflow.errors import NbflowError

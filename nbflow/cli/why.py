@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nbflow.cli import output
-from nbflow.cli.declaring import OUTPUT, terminal_command
+from nbflow.cli.command_declarations import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.errors import TaskNotFound, did_you_mean
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import BACKFILL, CONNECTION, DAG, POOL, RUN, TASK, VARIABLE, Argument, UsageError, Values
+from nbflow.command_arguments import BACKFILL, CONNECTION, DAG, POOL, RUN, TASK, VARIABLE, Argument, UsageError, Values
 from nbflow.commands.permissions import PERMISSIONS
 from nbflow.errors import NbflowError
 

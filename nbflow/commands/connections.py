@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import CONNECTION, UsageError, Values, argument, switch
+from nbflow.command_arguments import CONNECTION, UsageError, Values, argument, switch
 from nbflow.commands.base import Command, Preview, Result
 from nbflow.commands.options import HIDE_SENSITIVE, INPUT_FILE, OUTPUT_FILE, SHOW_VALUES
 from nbflow.connections import Connection
@@ -106,7 +106,7 @@ def _connections_to_import(context: Context, args: Values) -> tuple[list[Connect
 
 def read_connections(file: str) -> list[Connection]:
     """All connections in a file. Raises NbflowError, which names the first invalid one."""
-    from nbflow.commands.files import read_json
+    from nbflow.commands.json_files import read_json
     from nbflow.yaml_files import read_text, read_yaml
 
     lines: Mapping[str, int] = {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Protocol
 
-from nbflow.arguments import UsageError
+from nbflow.command_arguments import UsageError
 from nbflow.commands.way_out import Surface, spelled
 from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import DagRunNotFound

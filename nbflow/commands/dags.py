@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nbflow.arguments import CRON, DATE, FILE, INTEGER, NUMBER, PAIR, WHOLE, UsageError, Values, argument
+from nbflow.command_arguments import CRON, DATE, FILE, INTEGER, NUMBER, PAIR, WHOLE, UsageError, Values, argument
 from nbflow.commands.base import Command, Preview, Result
 from nbflow.commands.options import DAG_ID, DAG_ID_IS_REGEX, DAG_ID_OR_FLAG, LAST_RUN, SHOWN_RUN
 from nbflow.errors import NbflowError

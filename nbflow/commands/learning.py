@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nbflow.arguments import LAB, QUIZ, WHOLE, Values, argument
+from nbflow.command_arguments import LAB, QUIZ, WHOLE, Values, argument
 from nbflow.commands.base import Command, Result
 from nbflow.errors import NbflowError
 

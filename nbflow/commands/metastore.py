@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nbflow.arguments import DATE, NAMES, UsageError, Values, argument, switch
+from nbflow.command_arguments import DATE, NAMES, UsageError, Values, argument, switch
 from nbflow.commands.base import Command, Preview, Result, Row
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.store.base import PRUNABLE, archived_table
@@ -33,7 +33,7 @@ TABLES_OF_RUNS = (
 
 
 def _delete_rows(context: Context, args: Values, *, dry_run: bool) -> Mapping[str, int]:
-    from nbflow.services.maintenance import clean
+    from nbflow.services.db_maintenance import clean
 
     before = _before(context, args)
     dag_ids, tables = _dag_ids(context, args), _tables(args)
@@ -136,7 +136,7 @@ def _drop_question(context: Context, args: Values, preview: Preview | None) -> s
 
 
 def _drop(context: Context, args: Values) -> Result:
-    from nbflow.services.maintenance import drop_archives
+    from nbflow.services.db_maintenance import drop_archives
 
     archives = selected_archives(context, args)
     if not archives:
@@ -146,7 +146,7 @@ def _drop(context: Context, args: Values) -> Result:
 
 
 def _rotate(context: Context, args: Values) -> Result:
-    from nbflow.services.maintenance import rotate_secrets
+    from nbflow.services.db_maintenance import rotate_secrets
 
     count = rotate_secrets(context.operations)
     return Result(text=f"{count} secrets were re-encrypted with the newest Fernet key.", value=count)

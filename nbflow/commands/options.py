@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbflow.arguments import DAG, DATE, FILE, INTEGER, JSON, PAIR, RUN, TASK, argument, switch
+from nbflow.command_arguments import DAG, DATE, FILE, INTEGER, JSON, PAIR, RUN, TASK, argument, switch
 from nbflow.core.run_ids import WHICH_RUN
 
 DAG_ID = argument("dag_id", type=DAG, help="Id of the DAG.")

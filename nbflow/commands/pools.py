@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import INTEGER, POOL, Values, argument, switch
+from nbflow.command_arguments import INTEGER, POOL, Values, argument, switch
 from nbflow.commands.base import Command, Preview, Result, Row
 from nbflow.commands.options import INPUT_FILE, OUTPUT_FILE
 from nbflow.errors import NbflowError
@@ -63,7 +63,7 @@ def _import_preview(context: Context, args: Values) -> Preview:
 
 
 def _read(file: str) -> list[Pool]:
-    from nbflow.commands.files import read_json
+    from nbflow.commands.json_files import read_json
 
     return [_pool(file, name, entry) for name, entry in read_json(file).items()]
 

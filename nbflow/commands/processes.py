@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nbflow.arguments import NUMBER, Values, argument
+from nbflow.command_arguments import NUMBER, Values, argument
 from nbflow.commands.base import Command, Preview, Refused, Result
 from nbflow.way_out import STOP_SCHEDULER
 

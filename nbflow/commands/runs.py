@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import BACKFILL, DAG, DATE, INTEGER, JSON, UsageError, Values, argument, switch
+from nbflow.command_arguments import BACKFILL, DAG, DATE, INTEGER, JSON, UsageError, Values, argument, switch
 from nbflow.commands.base import Command, Preview, Result, Row
-from nbflow.commands.conf import conf_of
 from nbflow.commands.options import CONF, DAG_ID, DAG_ID_OR_FLAG, LOGICAL_DATE_HELP, PARAM
+from nbflow.commands.run_conf import conf_of
 from nbflow.commands.way_out import text_on
 
 if TYPE_CHECKING:

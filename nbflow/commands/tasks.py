@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import DAG, PATTERN, RUN, TASK, WHOLE, UsageError, Values, argument, switch
+from nbflow.command_arguments import DAG, PATTERN, RUN, TASK, WHOLE, UsageError, Values, argument, switch
 from nbflow.commands.base import Command, Preview, Result, Row
 from nbflow.commands.dags import dag_ids_matching
 from nbflow.commands.options import DAG_ID, END_DATE, LAST_RUN, MAP_INDEX, OPTIONAL_TASK_ID, START_DATE, TASK_IDS
@@ -95,16 +95,25 @@ def _row(run: Run, key: TaskKey) -> Row:
 
 def _clear_preview(context: Context, args: Values) -> Preview:
     rows = _rows(_clear_plan(context, args))
-    return Preview(text=f"{len(rows)} task instances would be cleared." if rows else NOTHING_TO_CLEAR, items=rows)
+    return Preview(text=f"{_task_instances(rows)} would be cleared." if rows else NOTHING_TO_CLEAR, items=rows)
 
 
 NOTHING_TO_CLEAR = "No task instance to clear."
 
 
+def _task_instances(rows: Sequence[Row]) -> str:
+    """``1 task instance``, ``3 task instances``."""
+    return f"{len(rows)} task instance{'' if len(rows) == 1 else 's'}"
+
+
+def _was(rows: Sequence[Row]) -> str:
+    return "was" if len(rows) == 1 else "were"
+
+
 def _clear_question(context: Context, args: Values, preview: Preview | None) -> str:
     items = preview.items if preview else ()
     runs = len({(item["dag_id"], item["run_id"]) for item in items})
-    return f"Clear {len(items)} task instances in {runs} runs?" if items else ""
+    return f"Clear {_task_instances(items)} in {runs} {'run' if runs == 1 else 'runs'}?" if items else ""
 
 
 def _clear(context: Context, args: Values) -> Result:
@@ -113,15 +122,15 @@ def _clear(context: Context, args: Values) -> Result:
         keys = context.operations.clear(planned.run.key, planned.task_ids, **_clear_options(args))
         done.append(ClearedRun(run=planned.run, task_ids=planned.task_ids, keys=tuple(keys)))
     rows = _rows(done)
-    text = f"{len(rows)} task instances were cleared." if rows else NOTHING_TO_CLEAR
+    text = f"{_task_instances(rows)} {_was(rows)} cleared." if rows else NOTHING_TO_CLEAR
     return Result(text=text, rows=rows, value=[key for cleared in done for key in cleared.keys])
 
 
 def _clear_dag(context: Context, args: Values) -> Result:
     done = _clear(context, args)
-    count = len(done.rows)
-    text = f"{count} task instances of DAG {args.dag_id} were cleared." if count else NOTHING_TO_CLEAR
-    return Result(text=text, rows=done.rows, value=done.value)
+    rows = done.rows
+    text = f"{_task_instances(rows)} of DAG {args.dag_id} {_was(rows)} cleared." if rows else NOTHING_TO_CLEAR
+    return Result(text=text, rows=rows, value=done.value)
 
 
 # ------------------------------------------------------------------------------------------------------------- marking

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import VARIABLE, Values, argument, switch
+from nbflow.command_arguments import VARIABLE, Values, argument, switch
 from nbflow.commands.base import Command, Preview, Result
 from nbflow.commands.options import INPUT_FILE, OUTPUT_FILE
 from nbflow.errors import NbflowError
@@ -57,7 +57,7 @@ def _import_preview(context: Context, args: Values) -> Preview:
 
 def _variables_to_import(context: Context, args: Values) -> tuple[dict[str, Any], dict[str, tuple[str, str | None]]]:
     """The content of the file, and the variables that would be set: key -> (value, description)."""
-    from nbflow.commands.files import read_json
+    from nbflow.commands.json_files import read_json
 
     content = read_json(args.file)
     existing = {key for key, _, _ in context.store.variables()}

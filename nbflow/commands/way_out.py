@@ -38,8 +38,9 @@ def _magic(name: str) -> str:
 
 
 def _declared(name: str) -> Command | None:
-    """The command; None for one that only the command line has, as "db migrate"."""
-    return next((one for one in commands_of(name.split()[0]) if name in (one.name, *one.aliases)), None)
+    """The command; None if only the command line has it ("db migrate")."""
+    commands = commands_of(name.split()[0])
+    return next((command for command in commands if name in (command.name, *command.aliases)), None)
 
 
 def invocation(name: str, surface: Surface, *words: str) -> str:

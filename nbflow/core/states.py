@@ -70,19 +70,19 @@ RUN_FINISHED = frozenset({RunState.SUCCESS, RunState.FAILED})
 
 STATE_MEANINGS: Mapping[TaskState, str] = MappingProxyType(
     {
-        S.NONE: "Not looked at yet, or waits for tasks before it.",
-        S.SCHEDULED: "Its trigger rule is met; it waits for a slot.",
-        S.QUEUED: "It has a slot and is about to start.",
-        S.RUNNING: "It runs.",
-        S.SUCCESS: "It ended well.",
-        S.FAILED: "It ended with an error, and has no retry left.",
-        S.SKIPPED: "It was not needed: a branch, or a task before it, said so.",
-        S.UPSTREAM_FAILED: "A task that it needs failed.",
-        S.UP_FOR_RETRY: "It failed and will be tried again.",
-        S.UP_FOR_RESCHEDULE: "A sensor that looks again later; it takes no slot meanwhile.",
-        S.DEFERRED: "It waits in the triggerer; it takes no slot meanwhile.",
-        S.RESTARTING: "It was cleared while it ran, and starts over.",
-        S.REMOVED: "The DAG no longer has it.",
+        S.NONE: "Not scheduled yet, or waiting for upstream tasks.",
+        S.SCHEDULED: "Dependencies are met; waiting for a slot.",
+        S.QUEUED: "Has a slot; about to start.",
+        S.RUNNING: "Running.",
+        S.SUCCESS: "Succeeded.",
+        S.FAILED: "Failed; will not be retried.",
+        S.SKIPPED: "Skipped, for example by a branch, a short circuit or its trigger rule.",
+        S.UPSTREAM_FAILED: "An upstream task that it needs failed.",
+        S.UP_FOR_RETRY: "Failed; will be retried.",
+        S.UP_FOR_RESCHEDULE: "A sensor between two pokes; it occupies no slot.",
+        S.DEFERRED: "Waiting in the triggerer; it occupies no executor slot.",
+        S.RESTARTING: "Cleared while running, or its scheduler stopped; will run again.",
+        S.REMOVED: "No longer in the DAG.",
     }
 )
 """What each state means, in one sentence: ``%dag states``, the README and the commands' help show these."""

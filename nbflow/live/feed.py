@@ -30,7 +30,7 @@ by time; neither needs a statement."""
 
 class Feed:
     """Watch queries of a store: ``for message in feed.watch(query)``. ``fetch(store, query, now)`` gives their views.
-    :mod:`nbflow.live.shared_views` says who is told what."""
+    :mod:`nbflow.live.shared_views` has the rules of the messages."""
 
     def __init__(self, store: Store, clock: Clock, fetch: Fetch) -> None:
         self._store, self._clock = store, clock
@@ -40,8 +40,8 @@ class Feed:
         self._closing = threading.Event()
 
     def watch(self, query: Query[View], *, wake: Callable[[], None] | None = None) -> Watch:
-        """Watch a query until the watch is closed. The first message is there at once. Raises NbflowError once the feed
-        is closed."""
+        """Watch a query until the watch is closed. The first message is available at once. Raises NbflowError once the
+        feed is closed."""
         if not self._closing.is_set():
             watch = self._views.watch(query, wake)
             if self._has_thread():
@@ -61,7 +61,7 @@ class Feed:
 
     def close(self, timeout_s: float = 5) -> None:
         """Close all watches and end the thread."""
-        with self._lock:  # a watch that comes now is refused, one that came before is closed
+        with self._lock:  # later watches are refused, earlier ones are closed below
             self._closing.set()
             thread = self._thread
         self._views.close()
@@ -69,23 +69,23 @@ class Feed:
             thread.join(timeout_s)
 
     def _run(self) -> None:
-        while self._goes_on():
+        while self._is_needed():
             try:
-                self._turn()
-            except Exception:  # none of a view's: those are told to who watches it
-                log.exception("the feed of %s failed, and goes on", self._store.url)
+                self._run_once()
+            except Exception:  # not an error of a view: the watches of the view get those
+                log.exception("Error in the feed of %s; retrying", self._store.url)
                 self._closing.wait(LOOK_SECONDS)
 
-    def _goes_on(self) -> bool:
-        """Decided under the lock of who starts the thread: a watch that comes now finds this thread or starts one."""
+    def _is_needed(self) -> bool:
+        """Whether to continue. Holds the lock, so that a new watch finds this thread running or starts another."""
         with self._lock:
             if self._views.watched and not self._closing.is_set():
                 return True
             self._thread = None
             return False
 
-    def _turn(self) -> None:
-        token = self._token()  # before looking: what is committed after this ends the wait
+    def _run_once(self) -> None:
+        token = self._token()  # before reading: a later commit ends the wait
         began = self._clock.monotonic()
         self._views.look()
         took = self._clock.monotonic() - began
@@ -99,16 +99,16 @@ class Feed:
             return None
 
     def _wait(self, token: ChangeToken | None) -> None:
-        if token is None:  # the store does not answer
+        if token is None:  # the store does not respond
             self._closing.wait(LOOK_SECONDS)
             return
         until = self._clock.monotonic() + LOOK_SECONDS
         while self._views.watched and not self._views.due() and not self._closing.is_set():
-            left = until - self._clock.monotonic()
-            if left <= 0:
+            remaining = until - self._clock.monotonic()
+            if remaining <= 0:
                 return
             try:
-                if self._store.wait_for_change(token, timeout=min(left, SLICE_SECONDS)):
+                if self._store.wait_for_change(token, timeout=min(remaining, SLICE_SECONDS)):
                     return
             except NbflowError:
                 return

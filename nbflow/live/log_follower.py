@@ -1,7 +1,6 @@
 """Follows the log of a try as it grows (``logs -f``).
 
-The feed reports the start and the end of a try, but not its lines, since the child process writes them to the file
-directly. The follower therefore polls the file, which needs no statement.
+The feed reports the start and the end of a try. The child writes lines directly to the file, so the follower polls it.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from nbflow.views.task_log import LogLine, log_lines
 from nbflow.views.task_try import TaskTryQuery, TaskTryView
 
 GROWTH_SECONDS = 0.25
-"""How often the file is looked at. So long it is looked at too after the try has ended: its supervisor still writes
-what memory it took."""
+"""Poll interval of the file. The file is also polled for this long after the try has ended: its supervisor still writes
+the memory usage."""
 
 
 def _nothing() -> None:
@@ -28,7 +27,7 @@ def _nothing() -> None:
 def follow_lines(
     feed: Feed, query: TaskTryQuery, zone: tzinfo, *, search: str = "", on_look: Callable[[], None] = _nothing
 ) -> Iterator[LogLine]:
-    """The lines of :func:`follow_log` that hold ``search``, each as soon as it is whole."""
+    """The lines of :func:`follow_log` that contain ``search``, each as soon as it is complete."""
     for line in log_lines(_whole_lines(follow_log(feed, query, on_look=on_look)), zone):
         if line.holds(search):
             yield line
@@ -43,9 +42,9 @@ def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def follow_log(feed: Feed, query: TaskTryQuery, *, on_look: Callable[[], None] = _nothing) -> Iterator[str]:
-    """The text of a try's log from its beginning, piece by piece, until the try has ended. It waits for a try that has
-    not begun. Ends early if the feed is closed. ``on_look`` is called whenever the file is looked at: what it raises
-    ends the following, also while nothing is written."""
+    """Yield the text of a try's log from its beginning, in pieces, until the try has ended. Waits for a try that has
+    not started. Ends early if the feed is closed. ``on_look`` is called at each poll of the file, also when no line was
+    written; its exception ends the generator."""
     tail: LogTail | None = None
     over = False
     with feed.watch(query) as watch:

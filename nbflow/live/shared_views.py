@@ -2,15 +2,14 @@
 
 Rules
 -----
-* Equal queries share one :class:`SharedView`. It is fetched when its first watcher comes, and again once something was
-  committed that may concern it: an event of the DAG or run that the query names (of any, for a query that is not
-  ``ALONE``), or any change that the history does not tell (a pause, an import error, a new version, a process). A view
-  whose ``wake_at`` has come is fetched again too: it changes by time alone.
-* Nothing is missed. The history is read up to a cursor *before* what it concerns is fetched, so a fetch is never older
-  than the events that asked for it. A cursor that no longer leads on (StaleCursor), or more events than a page holds,
-  concern all views.
-* A slow watcher blocks nobody. A change stays with the view until a :class:`Watch` takes it; a late watch gets a single
-  patch from the view that it took last to the newest, computed on its own thread. So a watch costs one old view.
+* Equal queries share one :class:`SharedView`. It is fetched for its first watch, and again after a commit that may
+  change it: an event of the DAG or run that the query names (of any DAG, for a query that is not ``ALONE``), or a
+  change outside the history (a pause, an import error, a new version, a process). A view is also fetched at its
+  ``wake_at``, since it changes with time.
+* No change is missed. The history is read up to a cursor *before* the views are fetched, so a fetch is never older than
+  the events that caused it. After a StaleCursor, or more events than a page holds, all views are fetched.
+* Watchers never block the feed. A change stays with the view until a :class:`Watch` takes it; a late watch gets a
+  single patch from the view that it took last to the newest, computed on its own thread. So a watch costs one old view.
 * The watches of a view whose fetch fails get a :class:`Trouble`; the fetch is retried with exponential backoff, and the
   first message afterwards is a :class:`Snapshot`. If the metastore does not respond, every view has a Trouble.
 
@@ -36,12 +35,12 @@ from nbflow.views.patches import Operation, patch
 log = logging.getLogger(__name__)
 
 PAGE = 1000
-"""Events read at once. Where more came, all views are fetched again rather than the events read one by one."""
+"""Maximum number of events to read at once. After more events than that, all views are fetched again."""
 FIRST_RETRY = timedelta(seconds=1)
 LONGEST_RETRY = timedelta(seconds=10)
 
 Fetch = Callable[[Store, Any, datetime], View]
-"""fetch(store, query, now): the view now, which may have a ``wake_at``: when it changes though nothing is committed."""
+"""fetch(store, query, now) -> view. Its ``wake_at``, if any, is the time at which it changes without a commit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +50,12 @@ class Snapshot:
     view: View
     json: Mapping[str, Any]
     cursor: Cursor | None
-    """Up to where the history is in it, at least."""
+    """The view holds the history at least up to here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What leads from the view that this watcher took last to ``view``."""
+    """The patch from the view that this watcher took last to ``view``."""
 
     patch: Sequence[Operation]
     view: View
@@ -65,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """The view cannot be fetched for now. What was taken last is the newest that is known."""
+    """The view cannot be fetched now; the view that was taken last is the newest."""
 
     error: str
     retry_at: datetime
@@ -75,7 +74,7 @@ Message = Snapshot | Change | Trouble
 
 
 def concerned_by(query: Query[View], run: RunKey) -> bool:
-    """Whether what happened in a run may change what a query shows."""
+    """Whether an event of a run may change the view of a query."""
     dag_id, run_id = getattr(query, "dag_id", None), getattr(query, "run_id", None)
     if dag_id is None or not query.ALONE:
         return True
@@ -83,7 +82,7 @@ def concerned_by(query: Query[View], run: RunKey) -> bool:
 
 
 class SharedView:
-    """One query: its newest view, what led to it, and who watches. Guarded by the lock of :class:`SharedViews`."""
+    """One query, its newest view, the last patch and the watches. Guarded by the lock of :class:`SharedViews`."""
 
     def __init__(self, query: Query[View]) -> None:
         self.query = query
@@ -91,18 +90,18 @@ class SharedView:
         self.fetching = threading.Lock()
         self.stale = True
         self.number = 0
-        """Of the view: it counts those that looked different."""
+        """Number of the view: counts the different ones."""
         self.view: Any = None
         self.json: Mapping[str, Any] = {}
         self.patch: Sequence[Operation] = ()
-        """From the view before to this one."""
+        """From the previous view to this one."""
         self.cursor: Cursor | None = None
         self.wake_at: datetime | None = None
         self.trouble: Trouble | None = None
         self.pause = FIRST_RETRY
 
     def due(self, now: datetime) -> bool:
-        """Whether it is to be fetched."""
+        """Whether the view must be fetched."""
         if not self.watches:
             return False
         if self.trouble is not None:
@@ -111,10 +110,10 @@ class SharedView:
 
 
 class Watch:
-    """One watcher of a view: iterate it (which blocks), or ``take`` what is new whenever ``wake`` was called.
+    """One watcher of a view: iterate over it (which blocks), or call ``take`` after each ``wake``.
 
-    ``wake`` is called on the feed's thread, or within ``watch``: it must only hand on (``loop.call_soon_threadsafe``).
-    One thread at a time may take. Closed by ``close`` or at the end of a ``with``.
+    ``wake`` is called on the feed's thread, or within ``watch``: it must not block (``loop.call_soon_threadsafe``).
+    One thread at a time may call ``take``. Closed by ``close`` or at the end of a ``with``.
     """
 
     def __init__(self, views: SharedViews, shared: SharedView, wake: Callable[[], None] | None) -> None:
@@ -126,7 +125,7 @@ class Watch:
         self.closed = False
 
     def take(self) -> Message | None:
-        """What is new since the last message; None if nothing is. Never waits."""
+        """The next message; None if nothing has changed. Never blocks."""
         shared = self._shared
         with self._views.lock:
             trouble, number, view, json = shared.trouble, shared.number, shared.view, shared.json
@@ -134,7 +133,7 @@ class Watch:
         if trouble != self._trouble:
             self._trouble = trouble
             if trouble is not None:
-                self._number = 0  # it goes on with a whole view
+                self._number = 0  # the next message is a Snapshot
                 return trouble
         if trouble is not None or number == self._number:
             return None
@@ -147,9 +146,9 @@ class Watch:
         return Change(patch=change, view=view, cursor=cursor) if change else None
 
     def next(self, timeout: float | None = None) -> Message | None:
-        """Wait for what is new; None once it is closed, or after ``timeout`` seconds without anything."""
+        """Wait for the next message; None once closed, or after ``timeout`` seconds without a message."""
         while not self.closed:
-            self._fresh.clear()  # before taking: what comes in between sets it again
+            self._fresh.clear()  # before taking: a change in between sets it again
             message = self.take()
             if message is not None:
                 return message
@@ -167,7 +166,7 @@ class Watch:
         return message
 
     def close(self) -> None:
-        """Watch no longer; who waits in ``next`` gets None."""
+        """Stop watching; a blocked ``next`` returns None."""
         self.closed = True
         self._views.forget(self, self._shared)
         self._fresh.set()
@@ -178,18 +177,18 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def tell(self) -> None:
-        """There may be something new. A ``wake`` that fails costs nobody else anything."""
+    def notify(self) -> None:
+        """Wake the watcher. An error of its ``wake`` is logged and does not affect other watchers."""
         self._fresh.set()
         if self._wake is not None:
             try:
                 self._wake()
             except Exception:
-                log.exception("a watcher could not be told of a change")
+                log.exception("Error in a watcher's wake callback")
 
 
 class SharedViews:
-    """All that is watched of one store. Any thread may call any method."""
+    """The watched views of one store. Thread-safe."""
 
     def __init__(self, store: Store, clock: Clock, fetch: Fetch) -> None:
         self.store, self.clock, self._fetch_view = store, clock, fetch
@@ -199,28 +198,28 @@ class SharedViews:
 
     @property
     def watched(self) -> bool:
-        """Whether anybody watches anything."""
+        """Whether there are watches."""
         return bool(self._shared)
 
     def watch(self, query: Query[View], wake: Callable[[], None] | None = None) -> Watch:
-        """Watch a query. Its first message is there when this returns, fetched on this thread unless somebody else
-        watches the same."""
-        self._begin_to_follow()
+        """Watch a query. Its first message is available when this returns, fetched on this thread unless the query
+        is watched already."""
+        self._start_cursor()
         with self.lock:
             shared = self._shared.setdefault(query, SharedView(query))
-            made = Watch(self, shared, wake)
-            shared.watches.add(made)
+            watch = Watch(self, shared, wake)
+            shared.watches.add(watch)
         self._fetch(shared)
-        return made
+        return watch
 
     def forget(self, watch: Watch, shared: SharedView) -> None:
-        """A watch was closed."""
+        """Remove a closed watch."""
         with self.lock:
             shared.watches.discard(watch)
             if not shared.watches and self._shared.get(shared.query) is shared:
                 del self._shared[shared.query]
             if not self._shared:
-                self._cursor = None  # nobody follows any more
+                self._cursor = None  # the next watch starts at the end of the history
 
     def close(self) -> None:
         """Close all watches."""
@@ -230,13 +229,13 @@ class SharedViews:
             watch.close()
 
     def due(self) -> bool:
-        """Whether something is to be fetched though nothing was committed."""
+        """Whether a view must be fetched without a commit."""
         now = self.clock.now()
         with self.lock:
             return any(shared.due(now) for shared in self._shared.values())
 
     def look(self) -> None:
-        """Read what was committed since the last look, and fetch what it concerns."""
+        """Read the new events and fetch the views that they may change."""
         try:
             self._read_history()
         except NbflowError as error:
@@ -252,9 +251,9 @@ class SharedViews:
         with self.lock:
             return list(self._shared.values())
 
-    def _begin_to_follow(self) -> None:
-        """Find the end of the history, before anything is fetched. That the store does not answer is told by who
-        fetches."""
+    def _start_cursor(self) -> None:
+        """Set the cursor to the end of the history, before a view is fetched. After a store error the cursor stays
+        unset; the fetch reports the error."""
         if self._cursor is not None:
             return
         try:
@@ -264,7 +263,7 @@ class SharedViews:
         with self.lock:
             if self._cursor is None:
                 self._cursor = end
-                for shared in self._shared.values():  # who came without a cursor may have fetched before this end
+                for shared in self._shared.values():  # may have been fetched before this end
                     shared.stale = True
 
     def _read_history(self) -> None:
@@ -284,12 +283,12 @@ class SharedViews:
                     shared.stale = True
 
     def _fetch(self, shared: SharedView) -> None:
-        """Fetch a view if it is due, and tell who watches if it looks different."""
+        """Fetch a view if it is due, and notify its watches if it is different."""
         with shared.fetching:
             with self.lock:
                 if not shared.due(self.clock.now()):
                     return
-                shared.stale = False  # before fetching: what is committed meanwhile makes it stale again
+                shared.stale = False  # before fetching: a commit meanwhile makes it stale again
                 number, before, cursor = shared.number, shared.json, self._cursor
             try:
                 view = self._fetch_view(self.store, shared.query, self.clock.now())
@@ -307,7 +306,7 @@ class SharedViews:
                     shared.patch, shared.cursor = change, cursor
                 watches = list(shared.watches) if different or recovered else []
         for watch in watches:
-            watch.tell()
+            watch.notify()
 
     def _fail(self, shared: SharedView, error: Exception) -> None:
         known = isinstance(error, NbflowError)
@@ -319,6 +318,6 @@ class SharedViews:
             shared.pause = min(2 * shared.pause, LONGEST_RETRY)
             watches = list(shared.watches)
         if not again:
-            log.warning("%r cannot be fetched: %s", shared.query, text, exc_info=None if known else error)
+            log.warning("Cannot fetch %r: %s", shared.query, text, exc_info=None if known else error)
         for watch in watches:
-            watch.tell()
+            watch.notify()

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import Argument, Values, values_of
 from nbflow.authoring.dag import DAG
+from nbflow.command_arguments import Argument, Values, values_of
 from nbflow.commands import command_named
 from nbflow.commands.base import Command, Preview, Result, run_command
 from nbflow.commands.context import Context
 from nbflow.commands.way_out import Surface
 from nbflow.errors import NbflowError
+from nbflow.notebook.displayable import Shown
 from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.session import Session, session
-from nbflow.notebook.shown import Shown
 from nbflow.ui.html import message_bundle
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nbflow.live.log_follower import follow_log
+from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, execution_count, seen
 from nbflow.notebook.error_display import mark
-from nbflow.notebook.shown import PICTURE_SECONDS, Shown, execution_count, seen
 from nbflow.ui.html import log_bundle
 from nbflow.views.task_log import TaskLogQuery
 

@@ -18,9 +18,9 @@ from nbflow.core.snapshot import Instance, Run
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Change, Snapshot
+from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, execution_count, seen
 from nbflow.notebook.error_display import mark, spell, told_in_one_line
-from nbflow.notebook.shown import PICTURE_SECONDS, Shown, execution_count, seen
-from nbflow.notebook.task_functions import clear, logs, states, why
+from nbflow.notebook.task_verbs import clear, logs, states, why
 from nbflow.services import schedulers
 from nbflow.ui import formatting
 from nbflow.ui.html import backfill_bundle, graph_bundle
@@ -28,8 +28,8 @@ from nbflow.ui.live import LiveGraph
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.views.backfill import BackfillQuery, BackfillView, backfill_view
 from nbflow.views.graph import GraphQuery, GraphView, changed_fields, operator_name
+from nbflow.views.shared import cause_words, elapsed, in_zone, state_counts, zone_of
 from nbflow.views.task_log import TaskLogQuery
-from nbflow.views.values import cause_words, elapsed, in_zone, state_counts, zone_of
 from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
 from nbflow.way_out import START_SCHEDULER, respelled

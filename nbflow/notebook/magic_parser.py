@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nbflow.arguments import (
+from nbflow.command_arguments import (
     NOTEBOOK,
     NUMBER,
     SWITCH,
@@ -24,10 +24,10 @@ from nbflow.arguments import (
 )
 from nbflow.commands import magics
 from nbflow.commands.base import Command
-from nbflow.commands.conf import conf_of
+from nbflow.commands.run_conf import conf_of
 from nbflow.core.run_ids import LAST
 from nbflow.errors import did_you_mean
-from nbflow.notebook import functions
+from nbflow.notebook import verbs
 from nbflow.notebook.commands import carried_out
 
 VERBS: Mapping[str, Command] = magics("%dag")
@@ -46,12 +46,12 @@ DEFAULTS: Mapping[tuple[str, str], Any] = {("next", "number"): 5}
 
 
 def _run(args: Values) -> Any:
-    handle = functions.run(args.dag_id, conf=conf_of(args), date=args.logical_date, run_id=args.run_id)
+    handle = verbs.run(args.dag_id, conf=conf_of(args), date=args.logical_date, run_id=args.run_id)
     return _waited(handle, args.wait)
 
 
 def _backfill(args: Values) -> Any:
-    handle = functions.backfill(
+    handle = verbs.backfill(
         args.dag_id,
         args.from_date,
         args.to_date or args.from_date,
@@ -65,7 +65,7 @@ def _backfill(args: Values) -> Any:
 
 
 def _clear(args: Values) -> Any:
-    return functions.clear(
+    return verbs.clear(
         args.dag_id,
         *args.tasks,
         run=args.run,
@@ -79,11 +79,11 @@ def _clear(args: Values) -> Any:
 
 def _logs(args: Values) -> Any:
     which = {"run": args.run, "try_number": args.try_number, "search": args.search}
-    return functions.logs(args.dag_id, args.task_id, **which, follow=args.follow)
+    return verbs.logs(args.dag_id, args.task_id, **which, follow=args.follow)
 
 
 def _schedule(args: Values) -> Any:
-    return functions.schedule(args.notebook, cron=args.cron, name=args.name, parameters=conf_of(args))
+    return verbs.schedule(args.notebook, cron=args.cron, name=args.name, parameters=conf_of(args))
 
 
 def _waited(handle: Any, wait: float | None) -> Any:
@@ -100,20 +100,20 @@ def _display(value: Any) -> None:
 
 
 CALLS: Mapping[str, Callable[[Values], Any]] = {
-    "list": lambda args: functions.list_dags(args.pattern),
-    "show": lambda args: functions.show(args.dag_id, run=args.run),
+    "list": lambda args: verbs.list_dags(args.pattern),
+    "show": lambda args: verbs.show(args.dag_id, run=args.run),
     "run": _run,
-    "test": lambda args: functions.test(args.dag_id, date=args.logical_date, conf=conf_of(args), watch=True),
+    "test": lambda args: verbs.test(args.dag_id, date=args.logical_date, conf=conf_of(args), watch=True),
     "backfill": _backfill,
     "clear": _clear,
-    "runs": lambda args: functions.runs(args.dag_id, limit=args.number),
-    "states": lambda args: functions.states(args.dag_id, run=args.run),
+    "runs": lambda args: verbs.runs(args.dag_id, limit=args.number),
+    "states": lambda args: verbs.states(args.dag_id, run=args.run),
     "logs": _logs,
-    "why": lambda args: functions.why(args.dag_id, args.task_id, run=args.run),
-    "grid": lambda args: functions.grid(args.dag_id, limit=args.number),
-    "gantt": lambda args: functions.gantt(args.dag_id, run=args.run),
-    "next": lambda args: functions.next_runs(args.dag_id, args.number),
-    "simulate": lambda args: functions.simulate(args.dag_id, days=args.days, start=args.start_date, seed=args.seed),
+    "why": lambda args: verbs.why(args.dag_id, args.task_id, run=args.run),
+    "grid": lambda args: verbs.grid(args.dag_id, limit=args.number),
+    "gantt": lambda args: verbs.gantt(args.dag_id, run=args.run),
+    "next": lambda args: verbs.next_runs(args.dag_id, args.number),
+    "simulate": lambda args: verbs.simulate(args.dag_id, days=args.days, start=args.start_date, seed=args.seed),
     "schedule": _schedule,
 }
 """Verbs that return more than a message."""

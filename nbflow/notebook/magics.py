@@ -19,19 +19,19 @@ from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
 
 from nbflow.airflow_names import import_advice
-from nbflow.arguments import NOTEBOOK, HelpRequested, Parser, Values, split_line
+from nbflow.command_arguments import NOTEBOOK, HelpRequested, Parser, Values, split_line
 from nbflow.commands import magics
 from nbflow.commands.base import Command
 from nbflow.commands.learning import names_of
 from nbflow.commands.way_out import Surface, invocation
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook import magic_parser as lines
-from nbflow.notebook.cell_output import dag_picture
 from nbflow.notebook.cells import run_cell, run_shared
 from nbflow.notebook.commands import carried_out
+from nbflow.notebook.dag_cell_output import dag_picture
+from nbflow.notebook.displayable import Shown, seen
 from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.session import Session, end_session, session
-from nbflow.notebook.shown import Shown, seen
 from nbflow.services import schedulers
 from nbflow.sources.cell_options import OPTIONS, SHARED, help_text, parse_magic
 from nbflow.ui.html import message_bundle

@@ -82,6 +82,7 @@ class Session:
     def feed(self) -> Feed:
         """The feed of live outputs."""
         from nbflow.live.feed import Feed
+
         return Feed(self.app.store, self.app.clock, partial(fetch, settings=self.app.settings))
 
     @property
@@ -123,7 +124,8 @@ class Session:
 
     def keep(self, cell: CellDag) -> list[KernelDag]:
         """Register the DAGs of a cell for this kernel's runs."""
-        from nbflow.services.registration import register_unscheduled
+        from nbflow.services.dag_registration import register_unscheduled
+
         kept = []
         for dag in cell.dags:
             version = DagVersion(
@@ -168,7 +170,8 @@ class Session:
         own = self.dags.get(dag.dag_id)
         if own is not None and own.dag is dag:
             return own.version
-        from nbflow.services.registration import register_unscheduled
+        from nbflow.services.dag_registration import register_unscheduled
+
         path = Path(dag.fileloc)
         loaded = self._load_once(path) if path.is_file() else None
         if loaded is None or dag.dag_id not in loaded.specs:

@@ -173,7 +173,12 @@ class CallbackRunner:
             self._log(callback, output, errors)
             self._finish(callback, errors[0] if errors else None)
         except (OSError, StoreError) as error:  # the callback runs again when its lease has expired
-            log.error("The end of on_%s_callback of %s was not stored: %s", callback.kind, callback.run.run_id, error)
+            log.error(
+                "Could not record the result of on_%s_callback of %s; it will be called again: %s",
+                callback.kind,
+                callback.run.run_id,
+                error,
+            )
 
     def _finish(self, callback: PendingCallback, error: str | None) -> None:
         self.store.finish_callback(callback.callback_id, error=error, now=self.now())

@@ -42,8 +42,8 @@ from nbflow.errors import StoreError
 from nbflow.execution.logs import LogFolder
 from nbflow.execution.task_api import TaskApi
 from nbflow.services.callbacks import CallbackRunner
+from nbflow.services.dag_registration import register_scheduled
 from nbflow.services.file_parsing import ParsedDag, Parser, ParseResult
-from nbflow.services.registration import register_scheduled
 from nbflow.services.subprocess_jobs import SubprocessJobs
 from nbflow.sources.discovery import find_dag_files, has_links
 from nbflow.sources.stored_version import LoadingOptions
@@ -154,7 +154,7 @@ class DagProcessor:
                 self._watch_folder(folder, _identity(folder))
         except Exception as error:  # such as no inotify watches left: the full scans find changes
             seconds = self.settings.dag_processor.refresh_interval
-            log.warning("%s cannot be watched (%s); it is scanned every %g s instead.", folder, error, seconds)
+            log.warning("Cannot watch %s (%s); scanning it every %g s instead.", folder, error, seconds)
 
     def _watch_folder(self, folder: Path, identity: Identity | None) -> None:
         """Request a scan after each change, as long as the path is this folder. inotify keeps watching a folder that
@@ -257,7 +257,7 @@ class _Worker:
         try:
             action()
         except StoreError as error:
-            log.error("DAG files cannot be stored: %s", error)
+            log.error("Cannot store parsed DAGs; retrying: %s", error)
             self.stamps.clear()
             self.scanned_at = None
             self.processor._callbacks.set()

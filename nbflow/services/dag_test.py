@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nbflow.core import actions
+from nbflow.core import run_changes
 from nbflow.core.plan import Callback
 from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import INLINE, Run, RunKey, TaskKey
@@ -95,7 +95,7 @@ def run_inline(
         version=version.number,
         triggered_by=f"{INLINE}{job_id}",
     )
-    app.store.apply([actions.new_run(version.spec, run, now)], actor="test")
+    app.store.apply([run_changes.new_run(version.spec, run, now)], actor="test")
     if mark_success_pattern:
         _mark_success(app, run.key, mark_success_pattern)
     try:
@@ -160,7 +160,7 @@ def drive(
         if not result.busy and not scheduler.executor.live and at is not None and at not in logged:
             logged.add(at)
             if (at - now).total_seconds() > LONG_WAIT_SECONDS:
-                log_waits(app, runs, f"the next check is at {at:%H:%M:%S}, in {(at - now).total_seconds():.0f} s")
+                log_waits(app, runs, f"next check at {at:%H:%M:%S}, in {(at - now).total_seconds():.0f} s")
         return _is_finished(scheduler, result)
 
     executor = app.sequential_executor("inline", dags=dags, announce=announce)

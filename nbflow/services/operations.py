@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.authoring.params import conf_as_json, params_of_run
 from nbflow.clock import Clock
 from nbflow.config import Settings
-from nbflow.core import actions
+from nbflow.core import run_changes
 from nbflow.core.backfill import BackfillEntry, BackfillPlan, ExistingRun, Reprocess, plan_backfill
 from nbflow.core.plan import Op, Plan, RunMove, advance, merged
 from nbflow.core.reasons import WaitReason
@@ -150,7 +150,7 @@ class Operations:
         if logical_date is not None and logical_date > now and not self.settings.scheduler.allow_trigger_in_future:
             raise NbflowError(
                 f"The logical date {logical_date.isoformat()} is in the future.",
-                hint="To allow that, set [scheduler] allow_trigger_in_future.",
+                hint="To allow it, set [scheduler] allow_trigger_in_future = true.",
             )
         values = check_conf(dag_version.spec, conf or {})
         moment = logical_date or now
@@ -172,7 +172,7 @@ class Operations:
             version=dag_version.number,
             triggered_by=self.actor,
         )
-        self.store.apply([actions.new_run(dag_version.spec, run, now)], actor=self.actor)
+        self.store.apply([run_changes.new_run(dag_version.spec, run, now)], actor=self.actor)
         self._audit("trigger", dag_id=dag_id, run_id=run_id)
         stored = self.store.run(run.key)
         assert stored is not None
@@ -214,11 +214,11 @@ class Operations:
 
         def plan(snapshot: Snapshot) -> Plan:
             now = self.clock.now()
-            change = actions.change_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
+            change = run_changes.change_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
             snapshot = advance(snapshot, change.ops)
-            selected = actions.select(snapshot.dag, task_ids, upstream=upstream, downstream=downstream)
-            selected = actions.with_setups(snapshot.dag, selected)
-            clear = actions.clear(snapshot, selected, now, only_failed=only_failed, only_running=only_running)
+            selected = run_changes.select(snapshot.dag, task_ids, upstream=upstream, downstream=downstream)
+            selected = run_changes.with_setups(snapshot.dag, selected)
+            clear = run_changes.clear(snapshot, selected, now, only_failed=only_failed, only_running=only_running)
             return merged((change, clear))
 
         if dry_run:
@@ -236,9 +236,9 @@ class Operations:
 
         def plan(snapshot: Snapshot) -> Plan:
             now, marked = self.clock.now(), {key.task_id for key in keys} & snapshot.dag.tasks.keys()
-            first = actions.mark(snapshot, keys, state, now)
-            after = actions.select(snapshot.dag, marked, downstream=True) - marked
-            return merged((first, actions.clear(advance(snapshot, first.ops), after, now, only_failed=True)))
+            first = run_changes.mark(snapshot, keys, state, now)
+            after = run_changes.select(snapshot.dag, marked, downstream=True) - marked
+            return merged((first, run_changes.clear(advance(snapshot, first.ops), after, now, only_failed=True)))
 
         if dry_run:
             return plan(self.snapshot(run))
@@ -250,7 +250,7 @@ class Operations:
         """Mark a run success or failed; its running tasks are killed."""
 
         def plan(snapshot: Snapshot) -> Plan:
-            return actions.mark_run(snapshot, state, self.clock.now())
+            return run_changes.mark_run(snapshot, state, self.clock.now())
 
         if dry_run:
             return plan(self.snapshot(run))
@@ -284,7 +284,7 @@ class Operations:
                 continue
             return plan
         raise NbflowError(
-            f"Run {run.run_id} of {run.dag_id} was changed by other processes {APPLY_ATTEMPTS} times in a row.",
+            f"Run {run.run_id} of {run.dag_id} kept changing; the operation was not applied.",
             hint="Try again.",
         )
 
@@ -386,7 +386,7 @@ class Operations:
         assert entry.run_id is not None
         if entry.reset:
             snapshot = self.snapshot(RunKey(version.dag_id, entry.run_id))
-            plan = actions.clear(snapshot, frozenset(snapshot.dag.tasks), now)
+            plan = run_changes.clear(snapshot, frozenset(snapshot.dag.tasks), now)
             return replace(plan, ops=tuple(_into_backfill(op) for op in plan.ops))
         run = Run(
             dag_id=version.dag_id,
@@ -400,7 +400,7 @@ class Operations:
             version=version.number,
             triggered_by=self.actor,
         )
-        return actions.new_run(version.spec, run, now)
+        return run_changes.new_run(version.spec, run, now)
 
     def find_backfill(self, backfill_id: int) -> BackfillRow:
         """A backfill by its id. Raises NbflowError."""

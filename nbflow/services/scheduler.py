@@ -37,10 +37,10 @@ from datetime import datetime, timedelta
 from nbflow.authoring.runtime import Work
 from nbflow.clock import Clock
 from nbflow.config import Settings
-from nbflow.core.actions import mark_run, restart_attempts
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.plan import Callback, Move, Op, Plan, advance, earliest
 from nbflow.core.react import react
+from nbflow.core.run_changes import mark_run, restart_attempts
 from nbflow.core.scheduler_loop import (
     ActiveRuns,
     LoopDecision,
@@ -55,7 +55,7 @@ from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
 from nbflow.execution.process_identity import process_started
-from nbflow.services.run_creation import RunCreator
+from nbflow.services.scheduled_runs import RunCreator
 from nbflow.services.schedulers import is_local, is_process_running
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
 from nbflow.store.codec import needs_previous_run
@@ -78,7 +78,7 @@ RESTARTED = frozenset({TaskState.RESTARTING})
 UNCLAIMED = RESTARTED | {TaskState.QUEUED}
 """States of a task instance whose attempt may have no owner."""
 STALE_RETRIES = 50
-"""Maximum number of consecutive stale loops; more mean a bug, or a process that changes the runs without end."""
+"""Maximum number of consecutive stale loops; more mean a bug, or a process that keeps changing the runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +163,8 @@ class Scheduler:
             others = [job for job in self._other_schedulers() if job.heartbeat_at > now - self._lease]
             process = f" (pid {others[0].pid} on {others[0].hostname})" if others else ""
             raise NbflowError(
-                f"This metastore has a scheduler already{process}.",
-                hint=f"SQLite allows only one: stop it with {STOP_SCHEDULER}, or use Postgres for several.",
+                f"A scheduler already runs on this metastore{process}.",
+                hint=f"SQLite allows one scheduler: stop it with {STOP_SCHEDULER}, or use Postgres.",
                 ways=(STOP_SCHEDULER,),
             )
         self.executor.start()
@@ -224,7 +224,7 @@ class Scheduler:
         """Log the error, wait a little, and forget what was read. The executor's reports are kept."""
         memory = self.memory
         if memory.store_errors % LOG_EVERY_NTH_ERROR == 0:
-            log.error("The scheduler waits for its metastore: %s", error)
+            log.error("The metastore is not available; retrying every %g s: %s", STORE_RETRY_SECONDS, error)
         memory.store_errors += 1
         memory.token, memory.limits_until, memory.active, self.next_heartbeat = None, None, ActiveRuns(), None
         memory.reports += self.executor.poll(STORE_RETRY_SECONDS)
@@ -245,7 +245,7 @@ class Scheduler:
             if self.only is None:
                 self._restart_live_tasks()
         except StoreError as error:  # the next scheduler finds the attempts when their leases have expired
-            log.error("Running tasks are killed, but their restart was not stored: %s", error)
+            log.error("Running tasks are killed, but not requeued; their leases will expire: %s", error)
         finally:
             self.executor.stop()
             self._wake_read.close()
@@ -256,7 +256,7 @@ class Scheduler:
                 self.store.release_singleton("scheduler", self.job_id)
             self._put_job(now, ended_at=now)
         except StoreError as error:
-            log.error("The end of the scheduler was not stored: %s", error)
+            log.error("Could not record the scheduler's end: %s", error)
 
     def _restart_live_tasks(self) -> None:
         live = set(self.executor.live)
@@ -267,7 +267,7 @@ class Scheduler:
                 if plan:
                     self.store.apply([plan], actor=self.actor, expect={snapshot.run.key: snapshot.run.revision})
         for attempt_id in live:
-            self.executor.cancel(attempt_id, reason="the scheduler was stopped; the task is restarted", restart=True)
+            self.executor.cancel(attempt_id, reason="the scheduler was stopped; the task restarts", restart=True)
         self.memory.token = None
         self.memory.reports += self.executor.drain(self.settings.core.killed_task_cleanup_time)
         for _ in range(STALE_RETRIES):
@@ -299,7 +299,7 @@ class Scheduler:
                 log.warning("The metastore is available again.")
                 self.memory.store_errors = 0
             return result
-        raise NbflowError(f"{STALE_RETRIES} plans in a row were stale: another process changes the runs without end.")
+        raise NbflowError(f"{STALE_RETRIES} plans in a row were stale: another process keeps changing the runs.")
 
     def _run_loop(self, now: datetime) -> LoopResult:
         created = self._create_due_runs(now, refreshed=self._refresh(now))
@@ -534,7 +534,7 @@ class Scheduler:
             if attempt_id not in is_restarting:
                 self.executor.cancel(attempt_id, reason="the task was cleared or marked, or its run has ended")
             elif is_restarting[attempt_id]:
-                self.executor.cancel(attempt_id, reason="the task was cleared and is restarted", restart=True)
+                self.executor.cancel(attempt_id, reason="the task was cleared and restarts", restart=True)
 
     def _end_backfills(self, now: datetime) -> None:
         """Complete the backfills without active runs. Not only this scheduler's decisions end runs: a user may mark the
@@ -567,7 +567,7 @@ class Scheduler:
             self._put_job(now, started=first)
             return
         if not self._take_store_lease(now):
-            raise NbflowError("Another scheduler has taken over this metastore; this one stops.")
+            raise NbflowError("Another scheduler took over this metastore; this scheduler stops.")
         self._put_job(now, started=first)
         if self.shared:
             self.memory.token = None  # _refresh renews the leases of runs and takes over those that have expired

@@ -175,7 +175,7 @@ def _log_tail(log: Path, start: int) -> str:
         if lines and lines[-1].startswith(_ERROR_PREFIX):
             return lines[-1].removeprefix(_ERROR_PREFIX)
         return " / ".join(lines[-_TAIL_LINES:]) or "its log is empty"
-    return "it has no log"
+    return "it has no log file"
 
 
 # ------------------------------------------------------------------------------------------------------------- stopping
@@ -206,8 +206,8 @@ def end(jobs: Sequence[Job], settings: Settings, *, seconds: float | None = None
     for job in jobs:
         if job.detail.get("pid_started") is None and knows_start_times() and _process_of(job).is_running():
             raise NbflowError(
-                f"It is unknown whether process {job.pid} is the scheduler, so it was not stopped.",
-                hint=f"If it is the scheduler, stop it with: kill {job.pid}",
+                f"Cannot verify that process {job.pid} is the scheduler; it was not stopped.",
+                hint=f"If it is the scheduler, run: kill {job.pid}",
             )
         try:
             _process_of(job).send(signal.SIGTERM)
@@ -218,6 +218,6 @@ def end(jobs: Sequence[Job], settings: Settings, *, seconds: float | None = None
         if not _process_of(job).wait(max(deadline - time.monotonic(), 0)):
             raise NbflowError(
                 f"The scheduler (pid {job.pid}) has not ended within {timeout:g} s.",
-                hint="It waits for its running tasks to end; try again with a longer timeout.",
+                hint="Its tasks may still be stopping; wait, or try again.",
             )
     _reap_children()

@@ -57,7 +57,6 @@ def _run_job(payload: Mapping[str, Any]) -> _LoadResult:
     import os
     from importlib import import_module
 
-
     if payload["job"] == "parse":  # the file's own prints are captured; those of its subprocesses would fill the log
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, 1)
@@ -71,7 +70,7 @@ def _run_job(payload: Mapping[str, Any]) -> _LoadResult:
 
 
 def _refuse_try(*_: Any) -> NoReturn:
-    raise RuntimeError("this process runs subprocess jobs, not tasks")
+    raise RuntimeError("a subprocess-job process cannot run tasks")
 
 
 def main() -> NoReturn:

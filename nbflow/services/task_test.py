@@ -158,7 +158,7 @@ def _run(app: App, dag: DAG, spec: DagSpec, id_or_date: str | datetime | None, c
     if existing is not None:
         return replace(existing, conf={**existing.conf, **conf})
     if isinstance(id_or_date, str):
-        raise DagRunNotFound(f"DAG {dag.dag_id!r} has no run {id_or_date}, and that is not a date.")
+        raise DagRunNotFound(f"DAG {dag.dag_id!r} has no run {id_or_date!r}, and {id_or_date!r} is not a date.")
     moment = id_or_date or app.clock.now()
     custom = spec.schedule.get("kind") == "custom"  # the DAG is loaded here, so its timetable may be called
     interval = (dag.timetable if custom else timetable_from_spec(spec.schedule)).manual_interval(moment)

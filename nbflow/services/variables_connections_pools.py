@@ -67,7 +67,9 @@ def set_pools(by: Operations, pools: Sequence[Pool]) -> None:
     """Create or change pools: all of them, or none if one is invalid."""
     for pool in pools:
         if pool.slots < -1:
-            raise NbflowError(f"Pool {pool.name} cannot have {pool.slots} slots.", hint="-1 means no limit.")
+            raise NbflowError(
+                f"The slots of pool {pool.name} must be at least -1, not {pool.slots}.", hint="-1 means unlimited."
+            )
     for pool in pools:
         by.store.set_pool(pool, actor=by.actor, now=by.clock.now())
 

@@ -1,8 +1,8 @@
 """The simulator: nbflow's core on a virtual clock, which simulates a week of scheduling in less than a second.
 
-``simulate`` shows what one DAG's schedule will do; ``World`` is the thing itself, for labs and tests: several DAGs,
-users, accidents. ``outcomes`` says what tasks do, ``faults`` what goes wrong, ``invariants`` what must hold all the
-same, ``timeline`` what came of it; ``soak`` lives through random worlds.
+``simulate`` shows what one DAG's schedule will do. ``World`` is the simulator, for labs and tests: several DAGs, user
+actions and faults. ``outcomes`` defines how simulated tasks end, ``fault_injection`` the faults, ``invariants`` what
+must hold despite them and ``timeline`` the result; ``soak`` runs random worlds.
 """
 
 from __future__ import annotations

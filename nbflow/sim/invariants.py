@@ -319,7 +319,7 @@ def one_live_attempt_an_instance(facts: Facts) -> Iterator[Breach]:
 
 @_at(COMMIT, 9)
 def active_limits_hold(facts: Facts) -> Iterator[Breach]:
-    """ActiveRuns-run, task and DAG limits hold at every commit."""
+    """Limits on active runs and tasks hold at every commit."""
     usage = facts.store.usage()
     for run, used in usage.runs.items():
         most = facts.spec(run).max_active_tasks
@@ -370,9 +370,9 @@ def no_terminal_run_has_unfinished_tasks(facts: Facts) -> Iterator[Breach]:
         row = facts.store.run(run)
         if row is None or row.state not in RUN_FINISHED:
             continue
-        for one in facts.store.instances(run):
-            if one.state not in FINISHED and str(one.key) not in facts.never.get(run, frozenset()):
-                yield Breach(f"the run is {row.state}, this is {one.state}", run, one.key)
+        for ti in facts.store.instances(run):
+            if ti.state not in FINISHED and str(ti.key) not in facts.never.get(run, frozenset()):
+                yield Breach(f"the run is {row.state}, this is {ti.state}", run, ti.key)
 
 
 @_at(COMMIT, 16)
@@ -433,8 +433,8 @@ def _differing(stored: Snapshot, snapshot: Snapshot) -> list[TaskKey]:
     )
 
 
-def _without_trigger(one: Instance | None) -> Instance | None:
-    return replace(one, trigger_id=None) if one is not None and one.trigger_id is not None else one
+def _without_trigger(ti: Instance | None) -> Instance | None:
+    return replace(ti, trigger_id=None) if ti is not None and ti.trigger_id is not None else ti
 
 
 # --- when everything has come to its end
@@ -473,8 +473,8 @@ def mapped_instances_are_the_expansion(facts: Facts, active: ActiveRuns) -> Iter
     """Mapped instances = the expansion: their indexes are 0, 1, 2, ... without a gap, or one row without an index."""
     for run in facts.run_states:
         indexes: dict[str, list[int]] = {}
-        for one in facts.store.instances(run):
-            indexes.setdefault(one.task_id, []).append(one.map_index)
+        for ti in facts.store.instances(run):
+            indexes.setdefault(ti.task_id, []).append(ti.map_index)
         for task_id, found in indexes.items():
             length = facts.lengths.get((run, task_id))
             if sorted(found) not in ([-1], list(range(len(found)))) or (length and len(found) < length):
@@ -487,9 +487,9 @@ def every_attempt_has_ended(facts: Facts, active: ActiveRuns) -> Iterator[Breach
     for attempt in facts.store.live_attempts():
         yield Breach(f"attempt {attempt.attempt_id} is still {attempt.state}", attempt.run, attempt.key)
     for snapshot in active.snapshots.values():
-        for one in snapshot.instances.values():
-            if one.state in LIVE:
-                yield Breach(f"is still {one.state}", snapshot.run.key, one.key)
+        for ti in snapshot.instances.values():
+            if ti.state in LIVE:
+                yield Breach(f"is still {ti.state}", snapshot.run.key, ti.key)
 
 
 @_at(REST, 27)

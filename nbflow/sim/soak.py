@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=1.0, help="how long (default: 1)")
     parser.add_argument("--seed", type=int, default=None, help="the first seed (default: from the clock)")
     parser.add_argument("--replay", type=int, metavar="SEED", help="Simulate a single world and print its trace.")
-    parser.add_argument("--without", default="", help="faults to leave away, with commas between")
+    parser.add_argument("--without", default="", help="comma-separated faults to disable")
     chosen = parser.parse_args(arguments)
     without = [name for name in chosen.without.split(",") if name]
     if chosen.replay is not None:

@@ -202,4 +202,4 @@ def stretches(history: Sequence[TaskEvent]) -> list[Stretch]:
                 key=key, try_number=start.try_number, start=start.at, end=None, state=start.target, cause=start.cause
             )
         )
-    return sorted(found, key=lambda one: one.start)
+    return sorted(found, key=lambda stretch: stretch.start)

@@ -111,9 +111,9 @@ class Workers:
         """A claim that is refused: a duplicate, or an attempt that was cleared before anybody took it. The latter ends
         here, since no other worker ever will."""
         snapshot = self.find(attempt.run)
-        one = snapshot.instances.get(attempt.key) if snapshot else None
-        mine = one is not None and one.attempt_id == attempt.attempt_id and attempt.attempt_id not in self.working
-        if mine and one is not None and one.state is TaskState.RESTARTING:
+        ti = snapshot.instances.get(attempt.key) if snapshot else None
+        mine = ti is not None and ti.attempt_id == attempt.attempt_id and attempt.attempt_id not in self.working
+        if mine and ti is not None and ti.state is TaskState.RESTARTING:
             self.tell(attempt.run, attempt.key, ev.KilledToRestart(attempt_id=attempt.attempt_id, at=self.clock.now()))
 
     def _does(self, attempt: Attempt) -> Does:
@@ -215,11 +215,11 @@ class Workers:
         for attempt_id, work in list(self.working.items()):
             attempt = work.attempt
             snapshot = self.find(attempt.run)
-            one = snapshot.instances.get(attempt.key) if snapshot else None
-            if one is not None and one.attempt_id == attempt_id:
-                if one.state in (TaskState.QUEUED, TaskState.RUNNING):
+            ti = snapshot.instances.get(attempt.key) if snapshot else None
+            if ti is not None and ti.attempt_id == attempt_id:
+                if ti.state in (TaskState.QUEUED, TaskState.RUNNING):
                     continue
-                if one.state is TaskState.RESTARTING:
+                if ti.state is TaskState.RESTARTING:
                     self.agenda.later(KILL_SECONDS, lambda work=work: self._killed(work))  # type: ignore[misc]
                     continue
             del self.working[attempt_id]

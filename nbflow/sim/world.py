@@ -50,7 +50,7 @@ from nbflow.core.spec import DagSpec
 from nbflow.core.states import LIVE, Cause
 from nbflow.core.timetables import DagRunInfo, DataInterval, Timetable, timetable_from_spec
 from nbflow.services.operations import Operations
-from nbflow.services.run_creation import run_history
+from nbflow.services.scheduled_runs import run_history
 from nbflow.sim.fault_injection import NO_FAULTS, Faults
 from nbflow.sim.invariants import Checker
 from nbflow.sim.outcomes import Outcomes, Script
@@ -62,7 +62,7 @@ T = TypeVar("T")
 
 SLOTS = 32
 """Executor slots of a world, as [core] parallelism has by default."""
-MOST_LOOKS = 1000
+MAX_LOOPS = 1000
 """Looks at one moment, after which the world is taken to be going in circles."""
 MOST_BACK = timedelta(hours=3)
 """A wall clock is not set back further than this in all, or a world with this fault would never come to its end."""
@@ -104,7 +104,7 @@ class World:
         self._order = count()
         self._active = ActiveRuns()
         self._wake: datetime | None = None
-        self._looks = 0
+        self._loops = 0
         self._drift = timedelta(0)
         """How far the wall clock has been set, all in all."""
         for name, size in (pools or {}).items():
@@ -211,15 +211,15 @@ class World:
                 self.clock.set_wall(self.clock.now() + leap)
                 self._workers.expire(heartbeats_late=True)
 
-    # --- one look
+    # --- scheduler loop
 
     def _decide(self) -> None:
-        for _ in range(MOST_LOOKS):
+        for _ in range(MAX_LOOPS):
             self._make_runs()
-            self._looks += 1
+            self._loops += 1
             decision = decide_all(self._view(), self.clock.now())
             if decision.plan.ops:
-                if self.faults.strikes("store_busy", self._looks):
+                if self.faults.strikes("store_busy", self._loops):
                     self._note("store_busy")
                     self._forget()
                     continue
@@ -230,13 +230,16 @@ class World:
             if self._checker is not None:
                 self._checker.at_a_fixed_point(self._active, self.clock.now())
             return
-        raise RuntimeError(f"{MOST_LOOKS} looks at {self.clock.now().isoformat()} and no end: {decision.plan.ops[:3]}")
+        raise RuntimeError(
+            f"The scheduler loop did not settle after {MAX_LOOPS} iterations at {self.clock.now().isoformat()}: "
+            f"{decision.plan.ops[:3]}"
+        )
 
     def _carry_out(self, decision: LoopDecision) -> None:
         attempts = self.store.apply([decision.plan], actor="scheduler", expect=decision.expect)
         self._active = with_attempts(decision, attempts)
         self._after(decision.plan)
-        if self.faults.strikes("scheduler_restart", self._looks):
+        if self.faults.strikes("scheduler_restart", self._loops):
             self._note("scheduler_restart")
             self._forget()
         for attempt in attempts:

@@ -15,7 +15,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from nbflow.arguments import (
+from nbflow.authoring.identifiers import check_key
+from nbflow.command_arguments import (
     CRON,
     DURATION,
     INTEGER,
@@ -30,7 +31,6 @@ from nbflow.arguments import (
     split_line,
     switch,
 )
-from nbflow.authoring.identifiers import check_key
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import InvalidArgument
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.airflow_names import advice
 from nbflow.errors import AirflowException, NbflowError
-from nbflow.sources.units import Reader, SourceError, Unit
+from nbflow.sources.source_units import Reader, SourceError, Unit
 from nbflow.sources.version_source import bundle, read_text, real_file, same_on_disk, write_version
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ from nbflow.sources.free_names import (
     read_code,
     unresolved,
 )
-from nbflow.sources.units import SourceError, Unit
+from nbflow.sources.source_units import SourceError, Unit
 
 _DAG_LINE = re.compile(r"%%dag(?:\s+(?P<rest>.*?))?\s*")
 _PERCENT_DAG = re.compile(r"#\s?(%%dag(?:\s.*)?)$")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from nbflow.arguments import UsageError, Values
+from nbflow.command_arguments import UsageError, Values
 from nbflow.commands.base import Result
 from nbflow.commands.learning import Provider, register
 from nbflow.commands.way_out import Surface
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def labs(context: Context, args: Values) -> Result:
     from nbflow.teach.lab import open_lab
-    from nbflow.teach.lab_table import LABS
+    from nbflow.teach.lab_registry import LABS
     from nbflow.teach.progress import Progress
 
     if args.name is None:
@@ -90,7 +90,7 @@ def _questions(session: QuizSession) -> str:
 
 
 def _lab_names() -> Iterable[str]:
-    from nbflow.teach.lab_table import LABS
+    from nbflow.teach.lab_registry import LABS
 
     return LABS
 

@@ -22,7 +22,7 @@ from nbflow.errors import NbflowError, did_you_mean
 from nbflow.teach.checks import CheckContext, Finding
 from nbflow.teach.display import card_bundle, chip, paragraph, prose
 from nbflow.teach.folders import content_folder
-from nbflow.teach.lab_table import LABS, Exercise, LabSpec
+from nbflow.teach.lab_registry import LABS, Exercise, LabSpec
 from nbflow.teach.progress import Progress
 from nbflow.ui.mime_bundle import Bundle
 

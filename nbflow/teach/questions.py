@@ -9,8 +9,8 @@ A quiz file is JSON::
        "options": [{"text": "...", "is": "failed"}, ...]}]}
 
 A question states its right answer in one place: ``"right": true`` of options, ``"accept": [...]`` of a fill-in
-question, or ``key``, whose values the engine computes (:mod:`nbflow.teach.answer_keys`) and which are compared with the
-``"is"`` of each option. Texts may hold `code` in backticks and no other markup.
+question, or ``key``, whose values the engine computes (:mod:`nbflow.teach.computed_answers`) and which are compared
+with the ``"is"`` of each option. Texts may hold `code` in backticks and no other markup.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from string import ascii_lowercase
 from typing import Any
 
 from nbflow.errors import NbflowError, did_you_mean
-from nbflow.teach.answer_keys import key_values
+from nbflow.teach.computed_answers import key_values
 from nbflow.teach.folders import content_folder
 
 #: type -> (minimum, maximum) number of right answers.

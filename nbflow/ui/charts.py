@@ -28,8 +28,8 @@ from nbflow.ui.svg import (
 from nbflow.ui.text_width import fit, text_width
 from nbflow.views.gantt import GanttView
 from nbflow.views.grid import GridRun, GridView
+from nbflow.views.shared import Bar, Lane, state_counts
 from nbflow.views.timeline import TimelineView
-from nbflow.views.values import Bar, Lane, state_counts
 
 WIDTH = 980
 NAMES = 190  # width of the column of names

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from nbflow.views.graph import TaskView
-from nbflow.views.values import between, count, elapsed
+from nbflow.views.shared import between, count, elapsed
 
 __all__ = [
     "When", "between", "brief", "count", "counts_line", "duration", "elapsed", "exact", "next_run", "note", "note_stem",

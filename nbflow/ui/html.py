@@ -37,10 +37,10 @@ from nbflow.views.grid import GridView
 from nbflow.views.import_errors import ImportErrorsView
 from nbflow.views.next_runs import NextRunsView
 from nbflow.views.runs import RunsView
+from nbflow.views.shared import EventRow, state_counts
 from nbflow.views.task_instances import TaskInstancesView
 from nbflow.views.task_log import TaskLogView
 from nbflow.views.timeline import TimelineView
-from nbflow.views.values import EventRow, state_counts
 from nbflow.views.why_run import WhyRunView
 from nbflow.views.why_task import WhyTaskView
 from nbflow.way_out import Way, respelled
@@ -439,7 +439,7 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = st
         lines.insert(0, f"Until {formatting.short_time(view.until)}, {formatting.relative(view.until, now).relative}.")
     grounds = "".join(f'<div style="margin-top:2px">{escape(line)}</div>' for line in lines)
     headline = respelled(view.headline, view.ways_out, spell)
-    ways_out = [one for one in map(spell, view.ways_out) if one not in headline]
+    ways_out = [command for command in map(spell, view.ways_out) if command not in headline]
     ways = ""
     if ways_out:
         commands = " or ".join(

@@ -27,7 +27,7 @@ from nbflow.ui.html import graph_bundle
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.scene import Scene, scene
 from nbflow.views.graph import GraphView, folded_for_size, unfolded
-from nbflow.views.values import group_note, group_state, state_counts
+from nbflow.views.shared import group_note, group_state, state_counts
 
 log = logging.getLogger(__name__)
 

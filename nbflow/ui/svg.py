@@ -23,7 +23,7 @@ from nbflow.ui.scene import LABEL_LEFT, NOTE_SIZE, Scene, SceneNode, scene
 from nbflow.ui.state_colors import Palette, glyphs, known, palettes
 from nbflow.ui.text_width import fit, text_width
 from nbflow.views.graph import GraphView, TaskView
-from nbflow.views.values import group_note, group_state, state_counts
+from nbflow.views.shared import group_note, group_state, state_counts
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 CARD_MIN = 720  # minimum width: room for header and footer even with a single node

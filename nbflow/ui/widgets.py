@@ -14,7 +14,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from nbflow.ui.js_bundle import css, graph_esm
+from nbflow.ui.js_bundler import css, graph_esm
 
 Request = Callable[[int, str, dict[str, Any]], None]
 

@@ -16,7 +16,8 @@ from nbflow.store.base import Store
 from nbflow.views.backfills import run_keys
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import row_of
-from nbflow.views.values import between, in_zone
+from nbflow.views.shared import between, in_zone
+from nbflow.way_out import way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -68,7 +69,8 @@ def fetch(store: Store, query: BackfillQuery, now: datetime, settings: Settings)
     """Raises NbflowError if there is no such backfill."""
     row = store.backfill(query.backfill_id)
     if row is None:
-        raise NbflowError(f"There is no backfill {query.backfill_id}.", hint="See: nbflow backfill list.")
+        see = way("backfill list")
+        raise NbflowError(f"There is no backfill {query.backfill_id}.", hint=f"See: {see}.", ways=(see,))
     zone = timezone_of(row_of(store, row.dag_id).timezone)
     states = store.run_states(run_keys(row))
     runs = tuple(_made_run(row.dag_id, entry, states, zone) for entry in row.entries)

@@ -111,8 +111,8 @@ class Query(Generic[V_co]):
         values = {name: _typed(value, hints[name], f"{cls.NAME}.{name}") for name, value in given.items()}
         try:
             return cls(**values)
-        except TypeError as fault:
-            raise SerializationError(f"A query of {cls.NAME!r} is incomplete: {fault}.") from None
+        except TypeError as error:
+            raise SerializationError(f"A query of {cls.NAME!r} is incomplete: {error}.") from None
 
 
 def _typed(value: Any, kind: Any, place: str) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from nbflow.store.base import DagRow, Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import version_of
-from nbflow.views.values import in_zone, zone_of
+from nbflow.views.shared import in_zone, zone_of
 
 if TYPE_CHECKING:
     from nbflow.config import Settings

@@ -11,7 +11,7 @@ from nbflow.core.snapshot import Run
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.store.base import DagRow, Store
 from nbflow.views.base import Query, Row, View
-from nbflow.views.values import elapsed, in_zone
+from nbflow.views.shared import elapsed, in_zone
 
 if TYPE_CHECKING:
     from nbflow.config import Settings

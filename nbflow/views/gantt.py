@@ -12,7 +12,7 @@ from nbflow.core.states import TaskState
 from nbflow.store.base import Store, TaskEvent
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
-from nbflow.views.values import Bar, Lane, in_dag_order, in_zone, run_title, zone_of
+from nbflow.views.shared import Bar, Lane, in_dag_order, in_zone, run_title, zone_of
 
 if TYPE_CHECKING:
     from nbflow.config import Settings

@@ -13,7 +13,7 @@ from nbflow.core.states import FINISHED, RUN_FINISHED, TaskState
 from nbflow.services.schedulers import describe, running_schedulers
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
-from nbflow.views.values import elapsed, group_note, group_state, in_zone, run_title, state_counts, zone_of
+from nbflow.views.shared import elapsed, group_note, group_state, in_zone, run_title, state_counts, zone_of
 
 if TYPE_CHECKING:
     from nbflow.config import Settings

@@ -12,7 +12,7 @@ from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.graph import task_views
 from nbflow.views.lookups import version_of
-from nbflow.views.values import elapsed, zone_of
+from nbflow.views.shared import elapsed, zone_of
 
 if TYPE_CHECKING:
     from nbflow.config import Settings

@@ -47,5 +47,5 @@ def check_task(dag_id: str, task: str, known: Iterable[str]) -> None:
     """Raises TaskNotFound, with the nearest name, for a task that is not among the ``known`` ones."""
     name, names = task_key(task).task_id, list(known)
     if name not in names:
-        hint = did_you_mean(name, names).strip() or f"It has: {', '.join(names[:8])}."
+        hint = did_you_mean(name, names).strip() or f"Its tasks are: {', '.join(names[:8])}."
         raise TaskNotFound(f"DAG {dag_id!r} has no task {task!r}.", hint=hint)

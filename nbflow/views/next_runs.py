@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from nbflow.services.run_creation import upcoming_runs
+from nbflow.services.scheduled_runs import upcoming_runs
 from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import version_of
-from nbflow.views.values import zone_of
+from nbflow.views.shared import zone_of
 
 if TYPE_CHECKING:
     from nbflow.config import Settings

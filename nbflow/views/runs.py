@@ -13,7 +13,7 @@ from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import row_of
-from nbflow.views.values import in_zone, loudest_first
+from nbflow.views.shared import in_zone, loudest_first
 
 if TYPE_CHECKING:
     from nbflow.config import Settings

@@ -13,7 +13,7 @@ from nbflow.services.why import explain_run
 from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
-from nbflow.views.values import in_dag_order, in_zone, run_title, zone_of
+from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
 from nbflow.views.why_run import last_errors, shows_error
 from nbflow.way_out import Way
 

@@ -16,7 +16,7 @@ from nbflow.execution.logs import read_log
 from nbflow.store.base import Store
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import check_task, run_of, version_of
-from nbflow.views.values import count, zone_of
+from nbflow.views.shared import count, zone_of
 from nbflow.way_out import way
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class TaskLogView(View):
         if not self.search:
             return "The log is empty so far."
         verb = "was" if self.searched == 1 else "were"
-        return f"No line holds {self.search!r}; {count(self.searched, 'line')} {verb} searched."
+        return f"No line contains {self.search!r}; {count(self.searched, 'line')} {verb} searched."
 
 
 def fetch(store: Store, query: TaskLogQuery, now: datetime, settings: Settings) -> TaskLogView:
@@ -93,7 +93,7 @@ def fetch(store: Store, query: TaskLogQuery, now: datetime, settings: Settings) 
     paths = [attempt.log_path for attempt in attempts if attempt.try_number == number and attempt.log_path]
     title = title_of(run.run_id, key, number)
     if not paths and has_no_logs(run):
-        note = LogLine(message="A test run's tasks print into the cell that ran them.")
+        note = LogLine(message="The tasks of a test run print to the output of the cell that ran them.")
         return TaskLogView(title=title, lines=(note,))
     return log_view(title, _text(paths[-1], whole=bool(query.search)) if paths else "", zone, search=query.search)
 
@@ -121,7 +121,7 @@ def find_logged(store: Store, run: Run, task: str | None = None) -> TaskKey:
     tried = [ti for ti in tis if ti.try_number > 0]
     if not tried:
         why = way("why", run.dag_id)
-        raise NbflowError(f"Nothing of run {run.run_id} has been tried yet.", hint=f"See: {why}.", ways=(why,))
+        raise NbflowError(f"No task of run {run.run_id} has started yet.", hint=f"See: {why}.", ways=(why,))
     failed = [ti for ti in tried if ti.state is TaskState.FAILED]
     return max(failed or tried, key=lambda ti: ti.start_date or run.run_after).key
 

@@ -1,4 +1,4 @@
-"""The progress of one try of a task, and the choice of the try to follow, for ``logs -f``."""
+"""State of a try, for following its log."""
 
 from __future__ import annotations
 

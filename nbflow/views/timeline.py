@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from nbflow.store.base import Store
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import version_of
-from nbflow.views.values import Bar, EventRow, Lane, count, day_text, zone_of
+from nbflow.views.shared import Bar, EventRow, Lane, count, day_text, zone_of
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -67,27 +67,27 @@ def timeline_view(simulation: Simulation, spec: DagSpec) -> TimelineView:
     for task_id in spec.tasks:
         bars = [
             Bar(
-                start=one.start.astimezone(zone),
-                end=(one.end or simulation.end).astimezone(zone),
-                state=one.state,
-                note=one.why,
+                start=stretch.start.astimezone(zone),
+                end=(stretch.end or simulation.end).astimezone(zone),
+                state=stretch.state,
+                note=stretch.why,
             )
             for run in simulation.runs
-            for one in run.stretches
-            if one.key.task_id == task_id
+            for stretch in run.stretches
+            if stretch.key.task_id == task_id
         ]
         lanes.append(Lane(label=task_id, bars=tuple(bars)))
     last = max([simulation.end, *(run.ended for run in simulation.runs if run.ended)])
-    stretches = [(run, one) for run in simulation.runs for one in run.stretches]
+    stretches = [(run, stretch) for run in simulation.runs for stretch in run.stretches]
     events = [
         EventRow(
             seq=seq,
-            at=(one.end or one.start).astimezone(zone),
-            subject=f"{day_text(run.logical_date, zone) if run.logical_date else run.key.run_id} {one.key}",
-            to_state=one.state,
-            cause=one.why,
+            at=(stretch.end or stretch.start).astimezone(zone),
+            subject=f"{day_text(run.logical_date, zone) if run.logical_date else run.key.run_id} {stretch.key}",
+            to_state=stretch.state,
+            cause=stretch.why,
         )
-        for seq, (run, one) in enumerate(stretches, 1)
+        for seq, (run, stretch) in enumerate(stretches, 1)
     ]
     return TimelineView(
         title=f"{spec.dag_id}, simulated",

@@ -14,7 +14,7 @@ from nbflow.services.why import explain_run
 from nbflow.store.base import Attempt, Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
-from nbflow.views.values import in_dag_order, in_zone, run_title, zone_of
+from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
 from nbflow.way_out import Way
 
 if TYPE_CHECKING:

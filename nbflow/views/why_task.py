@@ -14,7 +14,7 @@ from nbflow.services.why import explain_task
 from nbflow.store.base import Store
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
-from nbflow.views.values import EventRow, cause_words, event_rows, in_zone, run_title, zone_of
+from nbflow.views.shared import EventRow, cause_words, event_rows, in_zone, run_title, zone_of
 from nbflow.way_out import Way, way
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
             words = (run.dag_id, ti.task_id)
             ways = (way("logs", *words, run.run_id), way("tasks clear", *words, "--run", run.run_id))
     elif error:
-        grounds.append(f"The try before: {error}")
+        grounds.append(f"Previous try: {error}")
     return WhyTaskView(
         task_id=ti.task_id,
         map_index=ti.map_index,
@@ -105,7 +105,10 @@ def _instance(store: Store, run: Run, query: WhyTaskQuery) -> Instance:
         tis = [ti for ti in tis if ti.map_index == query.map_index]
     if not tis:
         key = TaskKey(query.task_id, -1 if query.map_index is None else query.map_index)
-        raise TaskInstanceNotFound(f"Task {str(key)!r} has no instance in {run.run_id} yet.")
+        raise TaskInstanceNotFound(
+            f"Task {str(key)!r} has no instance in {run.run_id} yet.",
+            hint="Mapped instances exist once the upstream result is known." if key.map_index >= 0 else "",
+        )
     return next((ti for ti in tis if ti.state not in FINISHED), tis[0])
 
 

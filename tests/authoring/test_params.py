@@ -122,7 +122,7 @@ def test_a_run_has_the_defaults_and_the_values_of_its_conf() -> None:
 @pytest.mark.parametrize(
     ("conf", "message"),
     [
-        ({}, "Param 'y': No value was given, and there is no default"),
+        ({}, "Param 'y': No value and no default; pass a value or give the Param a default."),
         ({"y": 5}, "Param 'y': 5 does not fit type: 'string'"),
         ({"y": "a", "x": "b"}, "Param 'x': 'b' does not fit type: 'integer'"),
     ],
@@ -147,7 +147,7 @@ def test_one_error_names_every_param_that_does_not_fit() -> None:
         params_of_run(DAG("d", params=params).to_spec().params, {"x": "b", "z": "c", "more": [1]})
     assert str(refused.value) == (
         "Param 'x': 'b' does not fit type: 'integer'. Param 'z': 'c' does not fit enum: ['a']. "
-        "Param 'y': No value was given, and there is no default."
+        "Param 'y': No value and no default; pass a value or give the Param a default."
     )
 
 

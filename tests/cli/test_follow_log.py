@@ -194,7 +194,7 @@ def test_a_task_that_waits_says_why_it_has_no_log(nbflow, gated):
 
 def test_what_cannot_be_followed_is_refused_in_one_line(nbflow, gated):
     assert (nbflow("logs", "gated", "-f").err, nbflow("logs", "gated", "laod", "-f").err) == (
-        f"nbflow: Nothing of run {gated} has been tried yet. See: nbflow why gated.\n",
+        f"nbflow: No task of run {gated} has started yet. See: nbflow why gated.\n",
         "nbflow: DAG 'gated' has no task 'laod'. Did you mean 'load'?\n",
     )
     done = nbflow("logs", "gated", "load", "-f", "-o", "json")

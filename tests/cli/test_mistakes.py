@@ -168,7 +168,7 @@ def test_a_fault_of_our_own_is_short_and_its_traceback_is_for_those_who_ask(nbfl
     def broken(call):
         raise ZeroDivisionError("by nought")
 
-    from nbflow.cli.declaring import Command
+    from nbflow.cli.command_declarations import Command
 
     monkeypatch.setattr(info, "COMMANDS", (Command(name="version", help="", run=broken),))
     # When it is called without and with -v
@@ -185,7 +185,7 @@ def test_an_interrupt_is_no_traceback(nbflow, monkeypatch):
     def interrupted(call):
         raise KeyboardInterrupt
 
-    from nbflow.cli.declaring import Command
+    from nbflow.cli.command_declarations import Command
 
     monkeypatch.setattr(info, "COMMANDS", (Command(name="version", help="", run=interrupted),))
     done = nbflow("version")

@@ -93,7 +93,7 @@ def test_a_second_scheduler_is_refused_in_one_line(nbflow, start, home):
     done = nbflow("scheduler")
     # Then it is refused, and the first one goes on
     assert done.code == 1
-    assert f"This metastore has a scheduler already (pid {first.process.pid} on " in done.err.splitlines()[-1]
+    assert f"A scheduler already runs on this metastore (pid {first.process.pid} on " in done.err.splitlines()[-1]
     assert int((home / "scheduler.pid").read_text()) == first.process.pid
     assert nbflow("jobs", "check").out == "Found one alive job.\n"
 
@@ -168,7 +168,7 @@ def test_a_scheduler_in_the_background(nbflow, home):
         # And a second one is refused with the first one's word
         again = nbflow("scheduler", "-D")
         assert again.code == 1
-        assert "This metastore has a scheduler already" in again.err
+        assert "A scheduler already runs on this metastore" in again.err
     finally:
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
@@ -240,9 +240,7 @@ def test_what_is_printed_to_a_closed_stream_lands_in_no_file(nbflow, sales, clos
 @pytest.mark.parametrize("words", [["--help"], ["cheat-sheet"], ["config", "list", "-o", "json"]])
 def test_a_full_disk_behind_stdout_is_no_fault_of_ours(home, words):
     done = _in_shell(">/dev/full", *words)
-    assert done.stderr == (
-        "nbflow: OS error: No space left on device. Run it again with -v for the traceback.\n"
-    )
+    assert done.stderr == ("nbflow: OS error: No space left on device. Run it again with -v for the traceback.\n")
     assert done.returncode == 1
 
 

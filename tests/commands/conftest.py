@@ -42,7 +42,7 @@ def app(home: Path, new_home: Path) -> Iterator[App]:
 @pytest.fixture
 def sales(app: App, home: Path) -> str:
     """A DAG of the DAGs folder that the schedule follows; it starts paused."""
-    from nbflow.services.registration import register_scheduled
+    from nbflow.services.dag_registration import register_scheduled
     from nbflow.sources.loading import load_source
     from nbflow.store.base import DagVersion
 

@@ -6,10 +6,10 @@ import shlex
 
 import pytest
 
-from nbflow.arguments import TERMINAL, Parser
 from nbflow.cli.main import GROUPS
 from nbflow.cli.main import commands_of as lines_of
 from nbflow.cli.main import parser_of as terminal_parser
+from nbflow.command_arguments import TERMINAL, Parser
 from nbflow.commands import MODULES, all_commands, command_named, commands_of
 from nbflow.commands.permissions import PERMISSIONS
 from nbflow.errors import NbflowError

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import pytest
 
 import nbflow
-from nbflow.arguments import Parser
 from nbflow.cli.main import GROUPS
 from nbflow.cli.main import commands_of as lines_of
 from nbflow.cli.main import parse as parse_terminal
+from nbflow.command_arguments import Parser
 from nbflow.commands import MODULES, all_commands, magics
 from nbflow.commands.way_out import Surface, invocation, text_on
 from nbflow.core.reasons import WaitReason

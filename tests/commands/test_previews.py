@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from nbflow.arguments import Values, values_of
 from nbflow.cli.main import GROUPS
 from nbflow.cli.main import commands_of as lines_of
+from nbflow.command_arguments import Values, values_of
 from nbflow.commands import MODULES, all_commands, command_named
 from nbflow.commands.base import Result, run_command
 from nbflow.core.snapshot import RunKey

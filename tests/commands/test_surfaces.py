@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nbflow.arguments import argument, values_of
 from nbflow.cli.main import commands_of as lines_of
+from nbflow.command_arguments import argument, values_of
 from nbflow.commands import all_commands, command_named
 from nbflow.commands import dags as nbflow_commands_dags
 from nbflow.commands.base import Command, Refused, Result, run_command

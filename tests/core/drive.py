@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from nbflow.core import events as ev
-from nbflow.core.actions import first_instances
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, ReadyTask, plan_dispatch
 from nbflow.core.plan import AddInstances, DropInstance, Move, Op, Plan, RunMove, advance
 from nbflow.core.react import react
+from nbflow.core.run_changes import first_instances
 from nbflow.core.snapshot import PreviousRun, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import LIVE, RUN_FINISHED, UNFINISHED, RunState, TaskState, check_move, check_run_move

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nbflow.core.actions import mark, mark_run
 from nbflow.core.decide import plan_run
 from nbflow.core.events import Failed, Succeeded
 from nbflow.core.plan import Callback
 from nbflow.core.react import react
+from nbflow.core.run_changes import mark, mark_run
 from nbflow.core.snapshot import Instance, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import Cause, RunState, TaskState

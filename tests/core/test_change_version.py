@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from nbflow.core.actions import change_version, clear, first_instances
 from nbflow.core.decide import plan_run
 from nbflow.core.plan import advance
+from nbflow.core.run_changes import change_version, clear, first_instances
 from nbflow.core.snapshot import Run, Snapshot
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import RunState, TaskState

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from nbflow.core.actions import clear, first_instances
 from nbflow.core.decide import plan_run
 from nbflow.core.plan import advance
+from nbflow.core.run_changes import clear, first_instances
 from nbflow.core.snapshot import Instance, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, GroupSpec, TaskSpec
 from nbflow.core.states import Cause, RunState, TaskState

@@ -11,9 +11,9 @@ import pytest
 
 from nbflow.core import events as ev
 from nbflow.core import scheduler_loop
-from nbflow.core.actions import first_instances
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.react import react
+from nbflow.core.run_changes import first_instances
 from nbflow.core.scheduler_loop import (
     ActiveRuns,
     LoopDecision,

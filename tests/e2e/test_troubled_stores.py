@@ -1,4 +1,4 @@
-"""A metastore in trouble: its disk is full, another process locks it. It costs time; no run, no row and no process."""
+"""A full or locked metastore delays runs; no run, row or process is lost."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_second_scheduler_on_sqlite_is_refused_and_the_first_continues(house):
     states = house.end_of(run)
 
     assert code != 0
-    assert f"has a scheduler already (pid {first.pid}" in house.said()
+    assert f"A scheduler already runs on this metastore (pid {first.pid}" in house.said()
     assert set(states.values()) == {"success"}
 
 

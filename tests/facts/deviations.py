@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from nbflow.authoring.arguments import OLD as OLD_TASK
+from nbflow.authoring.common_arguments import OLD as OLD_TASK
 from nbflow.authoring.context import OLD_NAMES
 from nbflow.authoring.dag import OLD as OLD_DAG
 from nbflow.cli.unavailable import ABSENT, option_reason

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.cli.declaring import Command
+from nbflow.cli.command_declarations import Command
 from nbflow.cli.invocation import UsageError
 from nbflow.cli.main import GROUPS, commands_of, parse, parser_of
 from nbflow.cli.unavailable import ABSENT, option_reason

@@ -11,7 +11,7 @@ import pytest
 from nbflow import DAG, task
 from nbflow.app import App
 from nbflow.config import Settings
-from nbflow.core import actions
+from nbflow.core import run_changes
 from nbflow.core.run_ids import make_run_id
 from nbflow.core.snapshot import Run, RunKey
 from nbflow.core.states import TaskState
@@ -47,7 +47,7 @@ def _make_run(app: App, version, index: int, case: dict[str, Any], days: int) ->
         run_after=end,
         version=version.number,
     )
-    app.store.apply([actions.new_run(version.spec, run, app.clock.now())], actor="test")
+    app.store.apply([run_changes.new_run(version.spec, run, app.clock.now())], actor="test")
     return run.key
 
 

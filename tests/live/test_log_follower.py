@@ -216,7 +216,7 @@ def _followed(store: Store, task: str | None = None, try_number: int | None = No
 def test_the_task_that_runs_is_followed_else_one_that_has_not_ended_else_the_one_that_logs_shows(store: Store) -> None:
     run = started_run(store)
     # Given nothing that was tried: a task that is named is waited for
-    with pytest.raises(NbflowError, match="has been tried yet"):
+    with pytest.raises(NbflowError, match="has started yet"):
         _followed(store)
     assert _followed(store, "extract") == ("extract", 1)
     # When its first try fails, it is its next one that is followed, unless another is named

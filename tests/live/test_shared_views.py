@@ -282,7 +282,7 @@ def test_a_wake_that_fails_keeps_nobody_else_from_being_told(
     views.look()
 
     assert woken == [1]
-    assert "could not be told of a change" in caplog.text
+    assert "Error in a watcher's wake callback" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------------ what goes wrong

@@ -47,7 +47,7 @@ class StatesView(View):
 
 
 def fetch(store: Store, query: StatesQuery, now: datetime) -> StatesView:
-    """Only what the query names, and what is nobody's."""
+    """Only what the query names, and what belongs to no DAG."""
     found = [run for run in store.runs(query.dag_id, limit=10_000) if query.run_id in (None, run.run_id)]
     runs = [
         RunRow(run_id=run.run_id, state=run.state, tasks={str(one.key): one.state for one in store.instances(run.key)})

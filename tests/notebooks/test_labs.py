@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.teach.lab_table import LABS
+from nbflow.teach.lab_registry import LABS
 from nbflow.teach.progress import Progress
 from tests.notebooks.conftest import ROOT
 

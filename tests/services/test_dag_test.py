@@ -159,7 +159,7 @@ def test_a_long_wait_is_logged(memory_app, caplog):
 
     assert run.state == RunState.SUCCESS
     assert [r.getMessage()[:30] for r in caplog.records if r.name == "nbflow.services.dag_test"] == [
-        "a: Waits for try 2 of 2 (the n"
+        "a: Waits for try 2 of 2 (next "
     ]
 
 

@@ -13,7 +13,7 @@ from nbflow.app import App
 from nbflow.cli.main import main
 from nbflow.core.states import RunState
 from nbflow.errors import DagRunNotFound
-from nbflow.notebook import functions
+from nbflow.notebook import verbs
 from nbflow.notebook.session import end_session, session
 from nbflow.store.base import DagVersion
 from nbflow.teach.checks import CheckContext
@@ -43,7 +43,7 @@ ASK: dict[str, Callable[[App, pytest.CaptureFixture[str]], str]] = {
     "no run named": lambda app, _: app.operations().find_run("sales").run_id,
     "last": lambda app, _: app.operations().find_run("sales", "last").run_id,
     "a notebook's default": lambda app, _: session().find_run("sales").run_id,
-    "a notebook's last": lambda app, _: str(functions.show("sales", run="last").run.run_id),
+    "a notebook's last": lambda app, _: str(verbs.show("sales", run="last").run.run_id),
     "a command's last": _by_command,
     "a lab's check": lambda app, _: CheckContext(app=app).newest_run("sales").run_id,
 }

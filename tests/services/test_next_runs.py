@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from nbflow.cli.main import main
-from nbflow.services.run_creation import upcoming_runs
+from nbflow.services.scheduled_runs import upcoming_runs
 from nbflow.views import next_runs
 
 DAILY = """

@@ -388,15 +388,15 @@ def test_a_greater_max_active_runs_of_a_new_version_applies_at_once(stage):
 
 
 def test_a_timetable_that_fails_does_not_stop_other_dags(stage, monkeypatch):
-    from nbflow.services import run_creation
+    from nbflow.services import scheduled_runs
 
     def broken(spec):
         if "0 1 * * *" in str(spec):
             raise ZeroDivisionError("a fault nobody thought of")
         return real(spec)
 
-    real = run_creation.timetable_from_spec
-    monkeypatch.setattr(run_creation, "timetable_from_spec", broken)
+    real = scheduled_runs.timetable_from_spec
+    monkeypatch.setattr(scheduled_runs, "timetable_from_spec", broken)
     start = "datetime(2024, 1, 1, tzinfo=timezone.utc)"
     stage.write(
         "bad.py", dag_file("@task\ndef t(): pass\nt()", schedule="'0 1 * * *'", start_date=start).replace("'d'", "'a'")
@@ -509,7 +509,7 @@ with DAG("d", schedule=None, on_failure_callback=note("dag")):
 def test_a_second_scheduler_on_sqlite_is_refused_with_the_pid_of_the_first(stage):
     stage.schedule()
     second = stage.app.scheduler()
-    with pytest.raises(NbflowError, match="has a scheduler already"):
+    with pytest.raises(NbflowError, match="A scheduler already runs on this metastore"):
         second.start()
 
 

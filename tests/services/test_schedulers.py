@@ -169,7 +169,7 @@ def test_an_idle_scheduler_exits_after_idle_minutes(home: Path, new_home: Path) 
         assert schedulers.ensure(app).started
         # Then it ends by itself
         log = schedulers.log_path(app.settings)
-        until("the scheduler ends", lambda: "nbflow scheduler has ended." in log.read_text())
+        until("the scheduler ends", lambda: "nbflow scheduler has stopped." in log.read_text())
         assert schedulers.find(app) is None
 
 
@@ -193,7 +193,7 @@ def test_a_process_without_a_stored_start_time_is_not_killed(app: App, bystander
     # Given a row without the start of its process
     app.store.put_job(here(app, bystander.pid, detail={}))
     # Then the one who asks is told what can be done
-    with pytest.raises(NbflowError, match=rf"It is unknown whether process {bystander.pid} is the scheduler.*kill"):
+    with pytest.raises(NbflowError, match=rf"Cannot verify that process {bystander.pid} is the scheduler.*kill"):
         schedulers.stop(app)
     assert bystander.poll() is None
 

@@ -245,7 +245,7 @@ def kernel_asked_for(here: Place) -> str:
 
 
 def output_of_a_cell(here: Place) -> set[str]:
-    from nbflow.notebook.shown import seen
+    from nbflow.notebook.displayable import seen
     from nbflow.ui.html import message_bundle
 
     return set(seen(message_bundle("told")))

@@ -12,7 +12,7 @@ from nbflow.errors import NbflowError
 from nbflow.operators.empty import EmptyOperator
 from nbflow.teach.folders import content_folder
 from nbflow.teach.lab import open_lab
-from nbflow.teach.lab_table import LABS
+from nbflow.teach.lab_registry import LABS
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.arguments import Values
+from nbflow.command_arguments import Values
 from nbflow.commands import command_named, learning
 from nbflow.errors import NbflowError
 from nbflow.teach.commands import provide

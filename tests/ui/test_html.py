@@ -23,10 +23,10 @@ from nbflow.views.grid import GridView
 from nbflow.views.import_errors import ImportErrorRow, ImportErrorsView
 from nbflow.views.next_runs import NextRunsView
 from nbflow.views.runs import RunRow, RunsView
+from nbflow.views.shared import EventRow
 from nbflow.views.task_instances import TaskInstanceRow, TaskInstancesView
 from nbflow.views.task_log import LogLine, TaskLogView
 from nbflow.views.timeline import TimelineView
-from nbflow.views.values import EventRow
 from nbflow.views.why_run import WhyRow, WhyRunView
 from nbflow.views.why_task import WhyTaskView
 from nbflow.way_out import Way, way
@@ -243,7 +243,7 @@ def test_a_timeline_lists_its_events_with_their_causes() -> None:
 def test_a_search_without_a_match_counts_the_searched_lines() -> None:
     view = TaskLogView(title="load, try 1", search="o'clock", searched=1_204)
 
-    assert html.log_bundle(view).text.splitlines()[1] == """No line holds "o'clock"; 1,204 lines were searched."""
+    assert html.log_bundle(view).text.splitlines()[1] == """No line contains "o'clock"; 1,204 lines were searched."""
 
 
 def test_the_list_names_the_stale_dags() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.ui import js_bundle, live
+from nbflow.ui import js_bundler, live
 from nbflow.ui.live import LiveGraph, Publisher
 from nbflow.ui.scene import scene
 from nbflow.views.graph import EdgeView, GraphView, GroupView, TaskView
@@ -260,7 +260,7 @@ def test_states_of_300_tasks_stay_small() -> None:
 
 
 def test_the_module_that_each_widget_carries_is_small_and_whole() -> None:
-    text = js_bundle.graph_esm()
+    text = js_bundler.graph_esm()
     assert len(text.encode()) < 60_000
     assert "import " not in text
     assert [line for line in text.splitlines() if line.startswith("export")] == ["export default {"]

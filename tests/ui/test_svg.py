@@ -21,8 +21,8 @@ from nbflow.ui.text_width import text_width
 from nbflow.views.gantt import GanttView
 from nbflow.views.graph import EdgeView, GraphView, GroupView, TaskView, folded_for_size
 from nbflow.views.grid import GridRow, GridRun, GridView
+from nbflow.views.shared import Bar, Lane
 from nbflow.views.timeline import TimelineView
-from nbflow.views.values import Bar, Lane
 from tests.ui.samples import BERLIN, NOW
 
 NS = {"s": "http://www.w3.org/2000/svg"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from nbflow.ui import js_bundle, live
+from nbflow.ui import js_bundler, live
 from nbflow.ui.scene import scene
 from nbflow.views.graph import GraphView, TaskView
 from tests.ui.samples import NOW
@@ -39,8 +39,8 @@ def files_of(graph: GraphView, *, theme: str = "light") -> dict[str, tuple[str, 
     traits = live.graph_traits(graph, drawn) | live.state_traits(graph, drawn, NOW) | {"version": 1}
     embedded = json.dumps(traits).replace("<", "\\u003c")
     return {
-        "/widget.js": ("text/javascript", js_bundle.graph_esm()),
-        "/w.css": ("text/css", js_bundle.css()),
+        "/widget.js": ("text/javascript", js_bundler.graph_esm()),
+        "/w.css": ("text/css", js_bundler.css()),
         "nbflow.test/": ("text/html", HOST % ("false" if theme == "dark" else "true", embedded)),
     }
 

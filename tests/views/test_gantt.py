@@ -8,7 +8,7 @@ from nbflow.config import Settings
 from nbflow.core.snapshot import Instance, TaskKey
 from nbflow.store import open_store
 from nbflow.views.gantt import GanttQuery, fetch
-from nbflow.views.values import Bar, Lane
+from nbflow.views.shared import Bar, Lane
 from tests.store.worlds import a_run, after, begin, ended, plan, register, spec, started_run
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from nbflow.core.snapshot import Instance, Run
 from nbflow.core.states import RunState, TaskState
 from nbflow.views.graph import changed_fields, graph_view
-from nbflow.views.values import run_title
+from nbflow.views.shared import run_title
 from tests.views.samples import NOW, spec
 
 

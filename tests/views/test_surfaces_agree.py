@@ -12,8 +12,8 @@ import pytest
 
 from nbflow import notebook
 from nbflow.core.snapshot import Run
+from nbflow.entry_points import main
 from nbflow.notebook.session import Session, end_session, session
-from nbflow.surfaces import main
 
 SALES = """
 from datetime import datetime

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nbflow.core.states import TaskState
 from nbflow.ui.state_colors import glyphs
-from nbflow.views.values import LOUDEST_FIRST, state_counts
+from nbflow.views.shared import LOUDEST_FIRST, state_counts
 
 
 def test_every_state_has_its_place_and_legends_keep_it() -> None:

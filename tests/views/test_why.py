@@ -63,7 +63,7 @@ def test_why_a_task_waits_tells_of_the_try_before(store: Store, tmp_path: Path) 
     view = fetch(store, query, after(3), Settings.load({}, tmp_path))
 
     assert (view.name, view.state, view.until) == ("extract", "up_for_retry", after(302))
-    assert view.grounds == ("The try before: OSError: no network",)
+    assert view.grounds == ("Previous try: OSError: no network",)
     assert [event.to_state for event in view.history] == ["scheduled", "queued", "running", "up_for_retry"]
 
 

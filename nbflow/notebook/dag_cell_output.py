@@ -9,7 +9,7 @@ from nbflow.ui.html import card, graph_text, picture_html
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.svg import graph_svg
 from nbflow.views.graph import GraphQuery, folded_for_size
-from nbflow.views.values import zone_of
+from nbflow.views.shared import zone_of
 
 if TYPE_CHECKING:
     from nbflow.notebook.session import KernelDag, Session
@@ -21,7 +21,7 @@ MIN_WIDTH = 480
 
 def dag_picture(session: Session, kernel_dag: KernelDag) -> Bundle:
     """The graph of a DAG that a cell has just defined."""
-    from nbflow.notebook.functions import with_kernel
+    from nbflow.notebook.verbs import with_kernel
 
     version = kernel_dag.version
     graph = session.fetch(GraphQuery(dag_id=version.dag_id, version=version.number))

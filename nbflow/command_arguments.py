@@ -80,6 +80,7 @@ def _number(text: str) -> float:
 
 def _json_object(text: str) -> dict[str, Any]:
     from nbflow.authoring.params import read_conf
+
     try:
         return read_conf(text) if text else {}
     except ParamValidationError as error:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import values_of
 from nbflow.authoring.dag import DAG
+from nbflow.command_arguments import values_of
 from nbflow.commands import command_named
 from nbflow.core.snapshot import Run, TaskKey
 from nbflow.core.states import STATE_MEANINGS
 from nbflow.errors import NbflowError
 from nbflow.notebook.commands import context_of, previewed, result_of
+from nbflow.notebook.displayable import Shown
 from nbflow.notebook.error_display import spell, told_in_one_line
 from nbflow.notebook.followed_log import followed_log
 from nbflow.notebook.session import Session, session
-from nbflow.notebook.shown import Shown
 from nbflow.ui import formatting
 from nbflow.ui.html import (
     log_bundle,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbflow.core.new_runs import NewRuns, plan_new_runs, require_start_date
 from nbflow.core.reasons import WaitReason
+from nbflow.core.timetable_runs import NewRuns, plan_new_runs, require_start_date
 from nbflow.core.timetables import (
     ContinuousTimetable,
     DagRunInfo,

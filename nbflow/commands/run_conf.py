@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nbflow.arguments import Values
+from nbflow.command_arguments import Values
 
 
 def conf_of(args: Values) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from nbflow.arguments import values_of
 from nbflow.authoring.dag import DAG
+from nbflow.command_arguments import values_of
 from nbflow.commands import command_named
 from nbflow.commands.runs import backfill_plan
 from nbflow.core.backfill import Reprocess
@@ -21,15 +21,15 @@ from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook.breakpoints import breakpoints_stop
 from nbflow.notebook.commands import context_of, function_of, result_of
+from nbflow.notebook.displayable import Shown, execution_count
 from nbflow.notebook.error_display import spell, told_in_one_line
 from nbflow.notebook.handles import BackfillHandle, RunHandle
 from nbflow.notebook.session import Session, session
-from nbflow.notebook.shown import Shown, execution_count
-from nbflow.notebook.task_functions import clear as clear
-from nbflow.notebook.task_functions import logs as logs
-from nbflow.notebook.task_functions import message, spec_of_run
-from nbflow.notebook.task_functions import states as states
-from nbflow.notebook.task_functions import why as why
+from nbflow.notebook.task_verbs import clear as clear
+from nbflow.notebook.task_verbs import logs as logs
+from nbflow.notebook.task_verbs import message, spec_of_run
+from nbflow.notebook.task_verbs import states as states
+from nbflow.notebook.task_verbs import why as why
 from nbflow.services import schedulers
 from nbflow.ui import formatting
 from nbflow.ui.html import (
@@ -51,8 +51,8 @@ from nbflow.views.grid import GridQuery
 from nbflow.views.import_errors import ImportErrorsQuery
 from nbflow.views.next_runs import NextRunsQuery
 from nbflow.views.runs import RunsQuery
+from nbflow.views.shared import zone_of
 from nbflow.views.timeline import timeline_view
-from nbflow.views.values import zone_of
 from nbflow.way_out import way
 
 if TYPE_CHECKING:

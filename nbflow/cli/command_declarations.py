@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from nbflow.arguments import FILE, Argument, argument, switch
 from nbflow.cli import output
+from nbflow.command_arguments import FILE, Argument, argument, switch
 from nbflow.commands import command_named, commands_of
 from nbflow.commands.base import Command as DeclaredCommand
 from nbflow.commands.base import Preview, Result, run_command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbflow.arguments import (
+from nbflow.command_arguments import (
     CRON,
     DATE,
     INTEGER,
