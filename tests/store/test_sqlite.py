@@ -250,3 +250,23 @@ def test_a_second_store_in_a_process_does_not_take_the_locks_of_the_first(sqlite
     assert seen == [["default_pool", "one", "two"]] * 2
     first.close()
     second.close()
+
+
+def test_an_interrupt_while_a_connection_is_returned_is_not_logged_as_its_error(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a store whose next connection is interrupted by Ctrl-C while it is returned to the pool
+    store = open_store(sqlite_url)
+    store.migrate()
+
+    def interrupt(*_: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sqlalchemy.engine.default.DefaultDialect.do_rollback", interrupt)
+    # When it is read
+    with pytest.raises(KeyboardInterrupt):
+        store.pools()
+    # Then the interrupt is raised, and nothing else is said
+    assert caplog.text == ""
+    store.close()

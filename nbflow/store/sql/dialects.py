@@ -28,6 +28,7 @@ all others, so the lock, the rows and the COMMIT are sent in one pipeline, after
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import threading
@@ -45,6 +46,16 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError
 from nbflow.store.sql.apply_statements import Write
 from nbflow.way_out import way
+
+
+def _is_no_interrupt(record: logging.LogRecord) -> bool:
+    """Log filter: Ctrl-C while a connection is returned to its pool raises KeyboardInterrupt as anywhere else, but the
+    pool also logs it, with a traceback, as an error of the connection."""
+    return not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt))
+
+
+logging.getLogger(f"{QueuePool.__module__}.{QueuePool.__qualname__}").addFilter(_is_no_interrupt)
+
 
 BUSY_SECONDS = 10.0
 """How long a SQLite writer waits for the lock. Transactions take milliseconds; only a stuck process takes longer."""
