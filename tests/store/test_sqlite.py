@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.pool import QueuePool
 
 from nbflow.connections import Connection
 from nbflow.core.snapshot import RunKey
@@ -253,20 +254,24 @@ def test_a_second_store_in_a_process_does_not_take_the_locks_of_the_first(sqlite
 
 
 def test_an_interrupt_while_a_connection_is_returned_is_not_logged_as_its_error(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Given a store whose next connection is interrupted by Ctrl-C while it is returned to the pool
+    # Given a store that Ctrl-C interrupts while a connection returns to its pool
     store = open_store(sqlite_url)
     store.migrate()
+    interrupts = [KeyboardInterrupt()]
 
     def interrupt(*_: object) -> None:
-        monkeypatch.undo()
-        raise KeyboardInterrupt
+        if interrupts:
+            raise interrupts.pop()
 
-    monkeypatch.setattr("sqlalchemy.engine.default.DefaultDialect.do_rollback", interrupt)
+    event.listen(QueuePool, "reset", interrupt)
     # When it is read
-    with pytest.raises(KeyboardInterrupt):
-        store.pools()
-    # Then the interrupt is raised, and nothing else is said
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store.pools()
+    finally:
+        event.remove(QueuePool, "reset", interrupt)
+    # Then the interrupt is raised and nothing is logged
     assert caplog.text == ""
     store.close()
