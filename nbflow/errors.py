@@ -270,6 +270,14 @@ class DagRunAlreadyExists(AirflowException):
 class TaskNotFound(AirflowNotFoundException):
     """The DAG has no task with this id."""
 
+    @classmethod
+    def among(cls, dag_id: str, task_id: str, known: Iterable[str]) -> TaskNotFound:
+        """The error whose hint names the nearest of the ``known`` tasks, otherwise the first of them."""
+        names = list(known)
+        listed = f"Its tasks: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}."
+        hint = did_you_mean(task_id.partition("[")[0], names).strip() or (listed if names else "It has no tasks.")
+        return cls(f"DAG {dag_id!r} has no task {task_id!r}.", hint=hint)
+
 
 class TaskInstanceNotFound(AirflowNotFoundException):
     """The run has no such task instance."""

@@ -13,7 +13,7 @@ from nbflow.cli.invocation import Call, UsageError
 from nbflow.command_arguments import JSON, argument, switch
 from nbflow.commands.options import CONF, DAG_ID, MAP_INDEX, RUN_ID, TASK_ID
 from nbflow.core.states import STATE_MEANINGS
-from nbflow.errors import NbflowError, TaskNotFound, did_you_mean
+from nbflow.errors import NbflowError, TaskNotFound
 
 if TYPE_CHECKING:
     from nbflow.core.snapshot import Instance, Run, TaskKey
@@ -151,7 +151,7 @@ def _instance(call: Call) -> tuple[Run, Instance]:
         if keys:
             raise NbflowError(f"Run {run.run_id} has no task instance {key}.", hint=_map_index_hint(keys))
         names = sorted({key.task_id for key in instances})
-        raise TaskNotFound(f"DAG {args.dag_id!r} has no task {args.task_id!r}.{did_you_mean(args.task_id, names)}")
+        raise TaskNotFound.among(args.dag_id, args.task_id, names)
     return run, instances[key]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nbflow.cli import output
 from nbflow.cli.command_declarations import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
-from nbflow.errors import TaskNotFound, did_you_mean
+from nbflow.errors import TaskNotFound
 
 if TYPE_CHECKING:
     from nbflow.core.snapshot import Run
@@ -45,7 +45,7 @@ def _check_task(call: Call, run: Run, task_id: str | None) -> None:
         return
     names = {ti.task_id for ti in call.app.store.instances(run.key)}
     if task_id not in names:
-        raise TaskNotFound(f"DAG {run.dag_id!r} has no task {task_id!r}.{did_you_mean(task_id, sorted(names))}")
+        raise TaskNotFound.among(run.dag_id, task_id, sorted(names))
 
 
 COMMANDS = (terminal_command("why", OUTPUT, run=why),)

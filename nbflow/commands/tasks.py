@@ -12,7 +12,7 @@ from nbflow.commands.base import Command, Preview, Result, Row
 from nbflow.commands.dags import dag_ids_matching
 from nbflow.commands.options import DAG_ID, END_DATE, LAST_RUN, MAP_INDEX, OPTIONAL_TASK_ID, START_DATE, TASK_IDS
 from nbflow.core.run_ids import WHICH_RUN
-from nbflow.errors import TaskNotFound, did_you_mean
+from nbflow.errors import TaskNotFound
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context
@@ -71,18 +71,13 @@ def _clear_plan(context: Context, args: Values) -> list[ClearedRun]:
         if keys:
             plan.append(ClearedRun(run=run, task_ids=selected, keys=tuple(keys)))
     if known and (missing := [task_id for task_id in requested if task_id not in known]):
-        raise _task_not_found(args.dag_id, missing[0], known)
+        raise TaskNotFound.among(args.dag_id, missing[0], sorted(known))
     return plan
 
 
 def _selected_tasks(task_ids: Iterable[str], requested: Sequence[str], regex: str | None) -> Iterator[str]:
     pattern = re.compile(regex or "")
     return (task_id for task_id in task_ids if (not requested or task_id in requested) and pattern.search(task_id))
-
-
-def _task_not_found(dag_id: str, task_id: str, known: set[str]) -> TaskNotFound:
-    hint = did_you_mean(task_id, known).strip() or f"Its tasks: {', '.join(sorted(known)[:8])}."
-    return TaskNotFound(f"DAG {dag_id!r} has no task {task_id!r}.", hint=hint)
 
 
 def _rows(plan: Sequence[ClearedRun]) -> tuple[Row, ...]:
@@ -162,7 +157,7 @@ def _keys(context: Context, run: Run, names: Sequence[str]) -> list[TaskKey]:
     for name in names:
         matches = [ti.key for ti in tis if name in (ti.task_id, str(ti.key))]
         if not matches:
-            raise _task_not_found(run.dag_id, name, {ti.task_id for ti in tis})
+            raise TaskNotFound.among(run.dag_id, name, sorted({ti.task_id for ti in tis}))
         keys += matches
     return keys
 

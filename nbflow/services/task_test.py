@@ -21,7 +21,7 @@ from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItse
 from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import Run
 from nbflow.core.timetables import timetable_from_spec
-from nbflow.errors import DagRunNotFound, NbflowError, TaskNotFound, did_you_mean
+from nbflow.errors import DagRunNotFound, NbflowError, TaskNotFound
 from nbflow.execution.task_client import TaskClient
 from nbflow.execution.task_runner import executable_task, run_try
 
@@ -115,10 +115,7 @@ def task_test(
     """A try of ``task_id`` in a run, by its run id or logical date; for a date without a run a temporary one. Raises
     TaskNotFound, DagRunNotFound."""
     if task_id not in spec.tasks:
-        raise TaskNotFound(
-            f"DAG {dag.dag_id!r} has no task {task_id!r}.{did_you_mean(task_id, spec.tasks)}",
-            hint=f"It has: {', '.join(list(spec.tasks)[:20])}.",
-        )
+        raise TaskNotFound.among(dag.dag_id, task_id, spec.tasks)
     if map_index < 0 and spec.length_expr(task_id) is not None:
         raise NbflowError(f"Task {task_id} is mapped: give a map index.", hint="The first instance has map index 0.")
     dag_run = _run(app, dag, spec, run, conf_as_json(conf))

@@ -107,7 +107,8 @@ class Script:
         source = f"in {self.known_from}" if self.known_from else "scripted"
         lines = []
         if self.tasks or self.runs:
-            lines.append(f"{len({*self.tasks} | {task for _, task in self.runs})} tasks behave as {source}.")
+            known_tasks = len({*self.tasks} | {task for _, task in self.runs})
+            lines.append(f"{known_tasks} {'task behaves' if known_tasks == 1 else 'tasks behave'} as {source}.")
         lines.append(f"Every other task succeeds after {_seconds(self.default.seconds)}.")
         for task in dag.tasks.values():
             said = self.tasks.get(task.task_id)

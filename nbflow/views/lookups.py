@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nbflow.core.snapshot import Run, RunKey, TaskKey
-from nbflow.errors import DagNotFound, DagRunNotFound, TaskNotFound, did_you_mean
+from nbflow.errors import DagNotFound, DagRunNotFound, TaskNotFound
 from nbflow.store.base import DagRow, DagVersion, Store
 from nbflow.way_out import SEE_DAGS, way
 
@@ -47,5 +47,4 @@ def check_task(dag_id: str, task: str, known: Iterable[str]) -> None:
     """Raises TaskNotFound, with the nearest name, for a task that is not among the ``known`` ones."""
     name, names = task_key(task).task_id, list(known)
     if name not in names:
-        hint = did_you_mean(name, names).strip() or f"Its tasks are: {', '.join(names[:8])}."
-        raise TaskNotFound(f"DAG {dag_id!r} has no task {task!r}.", hint=hint)
+        raise TaskNotFound.among(dag_id, task, names)

@@ -59,3 +59,16 @@ def test_variable_not_found_is_a_key_error_and_its_text_is_the_message():
 def test_every_error_has_a_docstring():
     public = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BaseException)]
     assert [kind.__name__ for kind in public if not kind.__doc__] == []
+
+
+def test_an_unknown_task_names_the_nearest_task_or_the_tasks_there_are():
+    from nbflow.errors import TaskNotFound
+
+    texts = [
+        str(TaskNotFound.among("d", asked, known)) for asked, known in (("laod[1]", ["load"]), ("x", ["a"]), ("x", []))
+    ]
+    assert texts == [
+        "DAG 'd' has no task 'laod[1]'. Did you mean 'load'?",
+        "DAG 'd' has no task 'x'. Its tasks: a.",
+        "DAG 'd' has no task 'x'. It has no tasks.",
+    ]

@@ -57,7 +57,8 @@ class Database:
         self._texts: dict[str, Executable] = {}
         self._own_commits = 0
         self._own_commits_lock = threading.Lock()
-        self.url = make_url(url).render_as_string(hide_password=True)
+        # without the busy timeout, which open_store adds to the configured URL
+        self.url = make_url(url).difference_update_query(["timeout"]).render_as_string(hide_password=True)
 
     @contextmanager
     def _reading(self, *, one_snapshot: bool = False) -> Iterator[Connection]:
