@@ -15,7 +15,8 @@ with that ``id``, and an integer is an index. A list is a list of rows if all it
 changed, are set as a whole.
 
 ``apply_patch(a, patch(a, b)) == b``. An operation that does not fit raises StalePatch: the patch was made from another
-state, and the follower must fetch the view again.
+state, and the follower must fetch the view again. ``nbflow/ui/js/patches.js`` applies the same patches in the browser;
+``tests/views/patch_cases.json`` holds cases that both implementations pass.
 """
 
 from __future__ import annotations
@@ -101,29 +102,29 @@ def _remove(path: Sequence[Step]) -> dict[str, Any]:
 def apply_patch(document: Any, operations: Sequence[Operation]) -> Any:
     """Return the document with the operations applied; the given document is not changed. Raises StalePatch."""
     for operation in operations:
+        if operation["op"] not in ("set", "remove"):
+            raise _stale(operation)
         document = _applied(document, operation["path"], operation)
     return document
 
 
 def _applied(node: Any, path: Sequence[Step], operation: Operation) -> Any:
-    if not path:
+    if not path and operation["op"] == "set":
         return operation["value"]
-    if isinstance(node, dict):
+    if path and isinstance(node, dict):
         return _in_object(node, path, operation)
-    if isinstance(node, list):
+    if path and isinstance(node, list):
         return _in_list(node, path, operation)
     raise _stale(operation)
 
 
 def _in_object(node: dict[str, Any], path: Sequence[Step], operation: Operation) -> dict[str, Any]:
-    name, last = path[0], len(path) == 1
-    if last and operation["op"] == "set":
-        return {**node, str(name): operation["value"]}
-    if name not in node:
+    name, rest = path[0], path[1:]
+    if not isinstance(name, str) or (name not in node and (rest or operation["op"] != "set")):
         raise _stale(operation)
-    if last:
+    if not rest and operation["op"] == "remove":
         return {other: value for other, value in node.items() if other != name}
-    return {**node, str(name): _applied(node[str(name)], path[1:], operation)}
+    return {**node, name: _applied(node.get(name), rest, operation)}
 
 
 def _in_list(node: list[Any], path: Sequence[Step], operation: Operation) -> list[Any]:
