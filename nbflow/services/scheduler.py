@@ -317,7 +317,7 @@ class Scheduler:
                 attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **revisions})
                 self._skip_own_commit()
         self.memory.reports.clear()
-        self.memory.active = with_attempts(_revised(decision, revisions), attempts)
+        self.memory.active = with_attempts(_with_stored_revisions(decision, revisions), attempts)
         self.memory.ended = self.memory.ended or bool(decision.ended)
         if any(isinstance(op, Move) and op.cause in KILLING_CAUSES for op in ops):
             self._cancel_lost()
@@ -352,8 +352,8 @@ class Scheduler:
 
     @contextlib.contextmanager
     def _dispatch_lock(self) -> Iterator[None]:
-        """While other schedulers have active runs: let one scheduler dispatch at a time, and count the slots that all of
-        them use, because pools and limits apply to all schedulers together."""
+        """While other schedulers have active runs: let one scheduler dispatch at a time, and count the slots that all
+        of them use, because pools and limits apply to all schedulers together."""
         if not self.memory.other_schedulers.running:
             yield
             return
@@ -650,7 +650,7 @@ def _ops(plans: Iterable[Plan]) -> Iterator[Op]:
     return (op for plan in plans for op in plan.ops)
 
 
-def _revised(decision: LoopDecision, revisions: Mapping[RunKey, int]) -> LoopDecision:
+def _with_stored_revisions(decision: LoopDecision, revisions: Mapping[RunKey, int]) -> LoopDecision:
     """The decision with the revisions that the store has after ``apply``, which increments a run's revision once,
     however many plans change the run. ``revisions``: those before."""
     snapshots, evaluations = dict(decision.active.snapshots), dict(decision.active.evaluations)
