@@ -5,7 +5,8 @@ One loop (:meth:`Scheduler.step`)
 1. Collect the executor's reports, and read what other processes changed in the store. A change token, which is cheap
    to read, shows whether there is anything new.
 2. Create the runs that are due.
-3. Let the core react to the reports, then decide on all active runs (``decide_all``): in memory, on snapshots.
+3. Plan the changes that the reports cause (``handle_event``), then decide on all active runs (``decide_all``): in
+   memory, on snapshots.
 4. Apply all plans of the loop in **one** transaction, guarded by each run's revision. If another process has changed a
    run, the plan is stale: nothing was written, the runs are read again, and the loop is repeated with the same reports.
    A report is never dropped before it is stored.
@@ -40,8 +41,8 @@ from nbflow.authoring.runtime import Work
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.dispatch import RunLimits
+from nbflow.core.event_handlers import handle_event
 from nbflow.core.plan import Callback, Move, Op, Plan, advance, earliest
-from nbflow.core.react import react
 from nbflow.core.run_changes import mark_run, restart_attempts
 from nbflow.core.scheduler_loop import (
     ActiveRuns,
@@ -307,11 +308,11 @@ class Scheduler:
         created = self._create_due_runs(now, refreshed=self._refresh(now))
         if created:
             self._refresh(now, force=True)
-        active, reactions, revisions = self._react()
+        active, event_plans, revisions = self._handle_reports()
         attempts: Sequence[Attempt] = ()
         with self._dispatch_lock():
             decision = decide_all(self._loop_input(active), now)
-            plans, callbacks = self._split_callbacks([*reactions, decision.plan])
+            plans, callbacks = self._split_callbacks([*event_plans, decision.plan])
             ops = tuple(_ops(plans))
             if ops:
                 attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **revisions})
@@ -392,9 +393,9 @@ class Scheduler:
         if token is not None and self.store.change_token() == token.after_own_commit:
             self.memory.token = token.after_own_commit
 
-    def _react(self) -> tuple[ActiveRuns, list[Plan], dict[RunKey, int]]:
-        """Let the core react to the reports. Returns the active runs after the reactions, the plans to store, and the
-        revisions that the plans expect. A report of an adopted attempt may be about a run that this scheduler does not
+    def _handle_reports(self) -> tuple[ActiveRuns, list[Plan], dict[RunKey, int]]:
+        """Plan the changes that the reports cause. Returns the active runs after the plans, the plans, and the
+        revisions that they expect. A report of an adopted attempt may be about a run that this scheduler does not
         lease; that run is read from the store."""
         active, plans = self.memory.active, []
         revisions: dict[RunKey, int] = {}
@@ -405,7 +406,7 @@ class Scheduler:
             if snapshot is None:
                 continue  # the run was deleted
             revision = revisions.get(run, snapshot.run.revision)
-            plan = react(snapshot, report.key, report.event, callbacks_run=report.callbacks_run)
+            plan = handle_event(snapshot, report.key, report.event, callbacks_run=report.callbacks_run)
             if plan.refused:
                 log.info("%s %s: %s", run.dag_id, report.key, plan.refused)
             if plan:
