@@ -12,6 +12,7 @@ from nbflow.errors import StalePatch
 from nbflow.views.patches import apply_patch, patch
 from tests.views.patch_cases import CHANGES, JSON, REFUSED, REFUSED_BY, ROWS
 
+
 def same(one: Any, other: Any) -> bool:
     """Equal, and of the same types: in JSON, true is not 1."""
     if type(one) is not type(other):
