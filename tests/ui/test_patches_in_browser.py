@@ -23,7 +23,8 @@ const same = (a, b) => JSON.stringify(a, sorted) === JSON.stringify(b, sorted);
 // The arguments are texts, since a browser's own copies of objects lose a member named __proto__.
 window.check = (before, operations, after) => {
   const document = JSON.parse(before), result = applyPatch(document, JSON.parse(operations));
-  return { result: same(result, JSON.parse(after)) ? "equal" : JSON.stringify(result), unchanged: same(document, JSON.parse(before)) };
+  const unchanged = same(document, JSON.parse(before));
+  return { result: same(result, JSON.parse(after)) ? "equal" : JSON.stringify(result), unchanged };
 };
 window.refusal = (document, operation) => {
   try { return JSON.stringify(applyPatch(JSON.parse(document), [JSON.parse(operation)])); }
@@ -64,7 +65,7 @@ def test_the_browser_refuses_a_patch_of_another_state(page: Any) -> None:
         for case in REFUSED
     }
 
-    prefix = "The patch was made from another state of the view"
+    prefix = "The patch starts from another state of the view"
     assert {case: message for case, message in messages.items() if not message.startswith(prefix)} == {}
 
 

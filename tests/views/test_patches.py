@@ -1,4 +1,4 @@
-"""Patches: what they contain, and that they lead exactly from one state to the other."""
+"""Patches: their operations, and that applying one gives exactly the other state."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from nbflow.views.patches import apply_patch, patch
 from tests.views.patch_cases import CHANGES, JSON, REFUSED, REFUSED_BY, ROWS
 
 
-def same(one: Any, other: Any) -> bool:
+def same(left: Any, right: Any) -> bool:
     """Equal, and of the same types: in JSON, true is not 1."""
-    if type(one) is not type(other):
+    if type(left) is not type(right):
         return False
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[name], right[name]) for name in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
 
 
 @given(before=JSON, after=JSON)
-def test_a_patch_leads_from_any_json_to_any_other(before: Any, after: Any) -> None:
-    kept = copy.deepcopy(before)
+def test_a_patch_turns_any_json_into_any_other(before: Any, after: Any) -> None:
+    original = copy.deepcopy(before)
 
     assert same(apply_patch(before, patch(before, after)), after)
-    # And what it started from is as it was
-    assert same(before, kept)
+    # And the given document is unchanged
+    assert same(before, original)
 
 
 @given(before=ROWS, after=ROWS)
-def test_a_patch_leads_from_any_rows_to_any_others(before: Any, after: Any) -> None:
+def test_a_patch_turns_any_rows_into_any_others(before: Any, after: Any) -> None:
     assert same(apply_patch({"rows": before}, patch({"rows": before}, {"rows": after})), {"rows": after})
 
 
 @given(value=JSON)
-def test_nothing_leads_from_a_value_to_itself(value: Any) -> None:
+def test_the_patch_between_equal_values_is_empty(value: Any) -> None:
     assert patch(value, copy.deepcopy(value)) == []
 
 
 @pytest.mark.parametrize("case", CHANGES, ids=lambda case: case["case"])
-def test_a_patch_says_what_changed_and_no_more(case: dict[str, Any]) -> None:
+def test_a_patch_has_only_the_changes(case: dict[str, Any]) -> None:
     assert patch(case["before"], case["after"]) == case["patch"]
     assert same(apply_patch(case["before"], case["patch"]), case["after"])
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case["case"])
-def test_a_patch_of_another_state_is_refused(case: dict[str, Any]) -> None:
-    with pytest.raises(StalePatch, match="The patch was made from another state of the view"):
+def test_a_patch_from_another_state_raises(case: dict[str, Any]) -> None:
+    with pytest.raises(StalePatch, match="The patch starts from another state of the view"):
         apply_patch(REFUSED_BY, [case["operation"]])

@@ -6,12 +6,12 @@
  * @typedef {{ op: "set" | "remove", path: Step[], value?: any, before?: string | null }} Operation
  */
 
-/** The patch was made from another state of the view; the view must be fetched again. */
+/** The patch starts from another state of the view; the view must be fetched again. */
 export class StalePatchError extends Error {}
 
 /** @param {Operation} operation */
 function stale(operation) {
-  return new StalePatchError(`The patch was made from another state of the view, which has no ${JSON.stringify(operation.path)}.`);
+  return new StalePatchError(`The patch starts from another state of the view: this one has no ${JSON.stringify(operation.path)}.`);
 }
 
 /**
