@@ -27,7 +27,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from nbflow.errors import AirflowException, ConnectionNotFound, VariableNotFound, did_you_mean
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 #: Query key of a URI that holds the whole ``extra`` as JSON, where plain ``?a=b`` pairs cannot express it.
 EXTRA_KEY = "__extra__"
@@ -284,11 +284,11 @@ class SecretsChain:
 
     def _writer_for(self, key: str) -> Provider:
         if self._writer is None:
-            instead = way("variables set", key)
+            instead = suggest("variables set", key)
             raise AirflowException(
                 f"Variable {key} cannot be written here: only environment variables are available.",
                 hint=f"Run the code in a task, or use `{instead}`.",
-                ways=(instead,),
+                suggestions=(instead,),
             )
         return self._writer
 
@@ -325,11 +325,11 @@ def get_connection(conn_id: str) -> Connection:
     """Return a connection; raise ``ConnectionNotFound``, which says how to define it."""
     found = current_provider().get_connection(conn_id)
     if found is None:
-        add = way("connections add", conn_id, "--conn-uri", "...")
+        add = suggest("connections add", conn_id, "--conn-uri", "...")
         raise ConnectionNotFound(
             f"The conn_id `{conn_id}` isn't defined.",
             hint=f"Set {CONNECTION_PREFIXES[0]}{conn_id.upper()}=type://login:password@host/schema, or run `{add}`.",
-            ways=(add,),
+            suggestions=(add,),
         )
     return found
 
@@ -361,11 +361,11 @@ class Variable:
             return json.loads(text) if deserialize_json else text
         fallback = default if default is not _REQUIRED else default_var
         if fallback is _REQUIRED:
-            define = way("variables set", key)
+            define = suggest("variables set", key)
             raise VariableNotFound(
                 f"Variable {key} does not exist.",
                 hint=f"Pass a default, set {VARIABLE_PREFIXES[0]}{key.upper()}, or run `{define}`.",
-                ways=(define,),
+                suggestions=(define,),
             )
         return fallback
 

@@ -23,6 +23,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.cli.run_rows": "nbflow.views",
         "nbflow.cli.runs": "nbflow.views",
         "nbflow.cli.sources": "nbflow.cli.find_dag",
+        "nbflow.commands.way_out": "nbflow.commands.surface_syntax",
         "nbflow.core.due": "nbflow.core.due_runs",
         "nbflow.core.explain": "nbflow.core.reason_texts",
         "nbflow.core.loop": "nbflow.core.scheduler_loop",
@@ -105,5 +106,6 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.ui.metrics": "nbflow.ui.text_width",
         "nbflow.ui.viewmodel": "nbflow.views",
         "nbflow.ui.words": "nbflow.ui.formatting",
+        "nbflow.way_out": "nbflow.suggestions",
     }
 )

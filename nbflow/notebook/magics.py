@@ -23,7 +23,7 @@ from nbflow.command_arguments import NOTEBOOK, HelpRequested, Parser, Values, sp
 from nbflow.commands import magics
 from nbflow.commands.base import Command
 from nbflow.commands.learning import names_of
-from nbflow.commands.way_out import Surface, invocation
+from nbflow.commands.surface_syntax import Surface, invocation
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook import magic_parser as lines
 from nbflow.notebook.cells import run_cell, run_shared

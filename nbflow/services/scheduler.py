@@ -59,7 +59,7 @@ from nbflow.services.scheduled_runs import RunCreator
 from nbflow.services.schedulers import is_local, is_process_running
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
 from nbflow.store.codec import needs_previous_run
-from nbflow.way_out import STOP_SCHEDULER
+from nbflow.suggestions import STOP_SCHEDULER
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ class Scheduler:
             raise NbflowError(
                 f"A scheduler already runs on this metastore{process}.",
                 hint=f"SQLite allows one scheduler: stop it with {STOP_SCHEDULER}, or use Postgres.",
-                ways=(STOP_SCHEDULER,),
+                suggestions=(STOP_SCHEDULER,),
             )
         self.executor.start()
         if orphans:

@@ -12,10 +12,10 @@ from nbflow.core.states import FAILED_STATES, TaskState
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run
 from nbflow.store.base import Attempt, Store
+from nbflow.suggestions import SuggestedCommand
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
-from nbflow.way_out import Way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -33,7 +33,7 @@ class WhyRunQuery(Query["WhyRunView"]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyRow(Row):
     """One task instance that waits, or that failed. ``kind`` and ``reason`` say why it waits, ``until`` when that ends
-    by itself, ``ways`` which commands in the reason help; ``error`` is the last line of what its last try failed
+    by itself, ``suggestions`` which commands in the reason help; ``error`` is the last line of what its last try failed
     with."""
 
     task_id: str
@@ -42,7 +42,7 @@ class WhyRow(Row):
     kind: str = ""
     reason: str = ""
     until: datetime | None = None
-    ways: tuple[Way, ...] = ()
+    suggestions: tuple[SuggestedCommand, ...] = ()
     error: str = ""
 
     @property
@@ -115,7 +115,7 @@ def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -
                     kind=wait.kind if wait is not None else "",
                     reason=wait.text if wait is not None else "",
                     until=in_zone(wait.until, zone) if wait is not None else None,
-                    ways=tuple(wait.ways) if wait is not None else (),
+                    suggestions=tuple(wait.suggestions) if wait is not None else (),
                     error=error,
                 )
             )
