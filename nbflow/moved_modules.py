@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 MOVED: Mapping[str, str] = MappingProxyType(
     {
+        "nbflow.authoring.runtime": "nbflow.authoring.task_runtime",
+        "nbflow.authoring.task_node": "nbflow.authoring.abstract_operator",
         "nbflow.cli.declaring": "nbflow.cli.command_declarations",
         "nbflow.cli.absent": "nbflow.cli.unavailable",
         "nbflow.cli.archives": "nbflow.cli.db_archives",
@@ -56,7 +58,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.dag.operator": "nbflow.authoring.operator",
         "nbflow.dag.params": "nbflow.authoring.params",
         "nbflow.dag.running": "nbflow.execution.task_runner",
-        "nbflow.dag.runtime": "nbflow.authoring.runtime",
+        "nbflow.dag.runtime": "nbflow.authoring.task_runtime",
         "nbflow.dag.sandbox": "nbflow.authoring.jinja",
         "nbflow.dag.scope": "nbflow.authoring.current_dag",
         "nbflow.dag.sources": "nbflow.sources.version_source",

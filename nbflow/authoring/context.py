@@ -171,7 +171,7 @@ NAMES: Mapping[str, Callable[[TaskInstance], Any]] = {
     "task": _attribute("task"),
     "task_instance": lambda ti: ti,
     "task_instance_key_str": _key_text,
-    "task_reschedule_count": lambda ti: ti.work.reschedules,
+    "task_reschedule_count": lambda ti: ti.workload.reschedules,
     "templates_dict": lambda ti: getattr(ti.task, "templates_dict", None),
     "ti": lambda ti: ti,
     "triggering_asset_events": lambda ti: {},

@@ -58,7 +58,8 @@ def request_over_channel(channel: Channel, attempt_id: str | None, kind: str, ar
 
 
 class TaskClient:
-    """A :class:`nbflow.authoring.runtime.Runtime` over ``request``. Secrets in responses are added to ``masker``."""
+    """A :class:`nbflow.authoring.task_runtime.Runtime` over ``request``. Secrets in responses are added to
+    ``masker``."""
 
     def __init__(
         self,

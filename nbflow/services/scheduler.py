@@ -34,7 +34,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from nbflow.authoring.runtime import Work
+from nbflow.authoring.task_runtime import Workload
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.dispatch import RunLimits
@@ -647,7 +647,7 @@ def submission_of(snapshot: Snapshot, attempt: Attempt) -> Submission:
     """The executor's submission of an attempt."""
     key = TaskKey(*attempt.key)
     ti = snapshot.instances[key]
-    work = Work(
+    workload = Workload(
         attempt_id=attempt.attempt_id,
         run=snapshot.run,
         task_id=key.task_id,
@@ -662,4 +662,4 @@ def submission_of(snapshot: Snapshot, attempt: Attempt) -> Submission:
         next_kwargs=dict(attempt.next_kwargs or {}),
         queued_at=ti.queued_at,
     )
-    return Submission(work=work, task=snapshot.dag.tasks[key.task_id])
+    return Submission(workload=workload, task=snapshot.dag.tasks[key.task_id])

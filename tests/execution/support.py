@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from nbflow.authoring.runtime import Work
+from nbflow.authoring.task_runtime import Workload
 from nbflow.connections import EnvironmentBackend, SecretsChain
 from nbflow.core.events import Event, Started
 from nbflow.core.snapshot import Run, RunKey, TaskKey
@@ -136,8 +136,8 @@ class Bench:
     ) -> str:
         attempt_id = attempt_id or f"{task_id}-{next(self._numbers)}"
         run = Run(dag_id="d", run_id="r", run_after=NOW, logical_date=NOW, conf={"when": NOW})
-        work = Work(attempt_id=attempt_id, run=run, task_id=task_id, version=version, try_number=try_number)
-        self.executor.submit([Submission(work=work, task=TaskSpec(task_id=task_id, **task))])
+        workload = Workload(attempt_id=attempt_id, run=run, task_id=task_id, version=version, try_number=try_number)
+        self.executor.submit([Submission(workload=workload, task=TaskSpec(task_id=task_id, **task))])
         return attempt_id
 
     def until(self, done: Callable[[], bool], condition: str = "the condition of the test") -> None:
