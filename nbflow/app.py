@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.clock import Clock, SystemClock
 from nbflow.config import Settings, prepare_home
-from nbflow.connections import EnvironmentBackend, SecretsChain, providing
 from nbflow.core.timetables import DataInterval, TimeRestriction, timetable_from_spec
 from nbflow.errors import DagNotFound
 from nbflow.execution.logs import LogFolder
+from nbflow.secrets_backends import EnvironmentBackend, SecretsChain, providing
 from nbflow.store import open_store
 from nbflow.store.secrets_backend import StoreProvider
 

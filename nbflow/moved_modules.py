@@ -1,8 +1,8 @@
 """Old module paths and their replacements.
 
 An old path raises ImportError with a hint that names the replacement (nbflow has no release yet, so nothing redirects
-old paths). Add an entry for each module that moves. :mod:`nbflow.airflow_names` writes the hint;
-``tests/leaf/test_airflow_names.py`` checks that no old path exists and that each replacement does."""
+old paths). Add an entry for each module that moves. :mod:`nbflow.error_hints` makes the hint;
+``tests/leaf/test_error_hints.py`` checks that no old path exists and that each replacement does."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.dag.tasklog": "nbflow.execution.task_log_format",
         "nbflow.dag.templating": "nbflow.authoring.templating",
         "nbflow.dag.xcomarg": "nbflow.authoring.xcomarg",
-        "nbflow.elsewhere": "nbflow.airflow_names",
+        "nbflow.elsewhere": "nbflow.error_hints",
         "nbflow.execution.asking": "nbflow.execution.task_client",
         "nbflow.execution.desk": "nbflow.execution.task_api",
         "nbflow.execution.environment": "nbflow.execution.child_environment",

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbflow.authoring.task_runtime import Outcome, Workload
-from nbflow.connections import install_provider
 from nbflow.core.events import Failed
 from nbflow.core.states import Cause
 from nbflow.errors import NbflowError, StoreError
@@ -20,6 +19,7 @@ from nbflow.execution.logs import LogStream
 from nbflow.execution.protocol import Channel
 from nbflow.execution.task_client import TaskClient, request_over_channel, utc_now
 from nbflow.secrets import Masker
+from nbflow.secrets_backends import install_provider
 
 if TYPE_CHECKING:
     from nbflow.execution.fork_server import LoadResult, UserCode

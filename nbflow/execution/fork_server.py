@@ -47,10 +47,10 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from nbflow.authoring.task_runtime import Outcome, Workload
-from nbflow.connections import install_provider
 from nbflow.execution.child import run_work
 from nbflow.execution.protocol import Channel, ConnectionClosed, ProtocolError
 from nbflow.execution.task_client import TaskClient, request_over_channel
+from nbflow.secrets_backends import install_provider
 
 PR_SET_CHILD_SUBREAPER = 36
 WARM_UP_AFTER_SECONDS = 0.002

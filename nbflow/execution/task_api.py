@@ -15,12 +15,13 @@ from typing import Any
 
 from nbflow import serde
 from nbflow.authoring.task_runtime import Workload
-from nbflow.connections import Connection, Provider
+from nbflow.connections import Connection
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
 from nbflow.execution.task_client import DEFAULT_XCOM_BYTES, TaskClient, utc_now
 from nbflow.secrets import Masker
+from nbflow.secrets_backends import Provider
 from nbflow.store.base import Store
 
 TriggerDag = Callable[..., Run]

@@ -2,7 +2,7 @@
 
 :class:`TaskClient` is used with two transports: in a child, requests go over a socket; in the calling process, they go
 directly to a :class:`~nbflow.execution.task_api.TaskApi`. It is also the *provider* of connections and variables
-(:mod:`nbflow.connections`) for user code in the same process.
+(:mod:`nbflow.secrets_backends`) for user code in the same process.
 """
 
 from __future__ import annotations

@@ -33,14 +33,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from nbflow.airflow_names import import_advice
 from nbflow.authoring.context import NEED_PENDULUM, parameters_of, running_in
 from nbflow.authoring.task_runtime import Outcome, Runtime, Workload
 from nbflow.authoring.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, BranchChoice, SkipChoice, TaskInstance, plain
 from nbflow.authoring.templating import holds_template
-from nbflow.connections import providing
 from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.states import Cause
+from nbflow.error_hints import import_hint
 from nbflow.errors import (
     AirflowException,
     AirflowFailException,
@@ -58,6 +57,7 @@ from nbflow.errors import (
 )
 from nbflow.execution.task_log_format import setup_logging
 from nbflow.secrets import Masker
+from nbflow.secrets_backends import providing
 from nbflow.serde import encode
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ class _Attempt:
             message = str(error)
         except Exception as other:  # a user's exception class may raise in __str__
             message = f"(its message raised {type(other).__name__})"
-        text = " ".join(f"{type(error).__name__}: {message}{import_advice(error)}".rstrip(": ").split())
+        text = " ".join(f"{type(error).__name__}: {message}{import_hint(error)}".rstrip(": ").split())
         line: str = _cut(self.masker.mask(text) if self.masker else text, MAX_ERROR_CHARACTERS)
         return line
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from nbflow.authoring.task_runtime import Workload
 from nbflow.authoring.taskinstance import TaskInstance
-from nbflow.connections import current_provider
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.errors import StoreError
 from nbflow.execution import protocol
 from nbflow.execution.logs import LogFolder, make_private
 from nbflow.execution.task_runner import user_traceback
+from nbflow.secrets_backends import current_provider
 from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
 from nbflow.sources.stored_version import LoadingOptions, VersionSource, load_version
 from nbflow.store.base import PendingCallback, Store

@@ -16,7 +16,6 @@ from nbflow.authoring.context import running_in
 from nbflow.authoring.params import conf_as_json
 from nbflow.authoring.task_runtime import Outcome, Workload
 from nbflow.authoring.taskinstance import TaskInstance
-from nbflow.connections import providing
 from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import Run
@@ -24,6 +23,7 @@ from nbflow.core.timetables import timetable_from_spec
 from nbflow.errors import DagRunNotFound, NbflowError, TaskNotFound
 from nbflow.execution.task_client import TaskClient
 from nbflow.execution.task_runner import executable_task, run_try
+from nbflow.secrets_backends import providing
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from nbflow.authoring.task_runtime import Outcome, Workload
-from nbflow.connections import Variable
 from nbflow.core.events import Failed, Succeeded
 from nbflow.execution.fork_server import UserCode, main
 from nbflow.execution.task_client import TaskClient, utc_now
+from nbflow.variables import Variable
 
 
 class Namespace:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from nbflow.authoring.task_runtime import Workload
-from nbflow.connections import EnvironmentBackend, SecretsChain
 from nbflow.core.events import Event, Started
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
@@ -26,6 +25,7 @@ from nbflow.execution.logs import LogFolder
 from nbflow.execution.process_pool import ProcessPoolOptions
 from nbflow.execution.supervisor import SupervisorOptions
 from nbflow.execution.task_api import TaskApi
+from nbflow.secrets_backends import EnvironmentBackend, SecretsChain
 from nbflow.store.base import DagVersion
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from nbflow.authoring.task_runtime import Runtime, Workload
-from nbflow.connections import EnvironmentBackend, SecretsChain
 from nbflow.core.events import Event, Failed, KilledToRestart, SkippedItself, Started, Succeeded
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.states import Cause
@@ -27,6 +26,7 @@ from nbflow.execution.process_pool import ProcessPoolOptions
 from nbflow.execution.supervisor import SupervisorOptions
 from nbflow.execution.task_api import REQUESTS, RequestRefused, TaskApi
 from nbflow.execution.task_client import TaskClient, error_from_json, error_to_json
+from nbflow.secrets_backends import EnvironmentBackend, SecretsChain
 from nbflow.sources.loading import Loaded, load_source
 from nbflow.sources.stored_version import LoadingOptions
 from nbflow.store.base import DagVersion

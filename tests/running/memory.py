@@ -9,12 +9,12 @@ from typing import Any
 
 from nbflow import serde
 from nbflow.authoring.task_runtime import Outcome, Workload
-from nbflow.connections import EnvironmentBackend, SecretsChain
 from nbflow.core.snapshot import Run, RunKey
 from nbflow.core.states import RunState
 from nbflow.errors import DagNotFound, DagRunAlreadyExists
 from nbflow.execution.task_runner import run_try
 from nbflow.secrets import Masker
+from nbflow.secrets_backends import EnvironmentBackend, SecretsChain
 
 DAY = timedelta(days=1)
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)

@@ -8,18 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbflow import connections
-from nbflow.connections import (
-    Connection,
+from nbflow.connections import Connection
+from nbflow.errors import AirflowException, AirflowNotFoundException, ConnectionNotFound, VariableNotFound
+from nbflow.secrets_backends import (
     EnvironmentBackend,
     SecretsChain,
-    Variable,
     current_provider,
     get_connection,
     install_provider,
     providing,
 )
-from nbflow.errors import AirflowException, AirflowNotFoundException, ConnectionNotFound, VariableNotFound
+from nbflow.variables import Variable
 
 
 class DictProvider:
@@ -250,7 +249,7 @@ def test_current_provider_returns_the_active_provider():
     provider = DictProvider()
     with providing(provider):
         assert current_provider() is provider
-    assert isinstance(current_provider(), connections.SecretsChain)
+    assert isinstance(current_provider(), SecretsChain)
 
 
 def test_a_port_of_zero_is_left_out_of_the_uri():
