@@ -27,7 +27,7 @@ def load(tmp_path):
     return load
 
 
-# ------------------------------------------------------------------------------------------------------ home and sources
+# ---------------------------------------------------------------------------------------------------- home and sources
 
 
 def test_the_home_is_the_argument_then_nbflow_home_then_the_default(tmp_path):
