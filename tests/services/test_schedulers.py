@@ -227,7 +227,7 @@ def test_a_scheduler_that_does_not_end_is_an_error(app: App) -> None:
         assert deaf.stdout.readline() == b"there\n"
         one = here(app, deaf.pid)
         # Then who stops it is told after the time that it was given
-        with pytest.raises(NbflowError, match=rf"pid {deaf.pid}\) has not ended within 0.1 s"):
+        with pytest.raises(NbflowError, match=rf"pid {deaf.pid}\) did not stop within 0.1 s"):
             schedulers.end([one], app.settings, seconds=0.1)
         deaf.kill()
 
