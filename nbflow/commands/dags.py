@@ -69,6 +69,21 @@ def _paused_question(verb: str, context: Context, args: Values, preview: Preview
     return f"{verb} {len(dag_ids)} DAGs: {', '.join(dag_ids)}?" if len(dag_ids) > 1 else ""
 
 
+def _pausing(verb: str, *, paused: bool, help: str) -> Command:
+    return Command(
+        name=f"dags {verb}",
+        magic=f"%dag {verb}",
+        help=help,
+        permission="dags.edit",
+        changes=True,
+        arguments=(DAG_ID, DAG_ID_IS_REGEX),
+        example="sales",
+        run=partial(_set_paused, paused),
+        preview=partial(_paused_preview, paused),
+        confirmation=partial(_paused_question, verb.capitalize()),
+    )
+
+
 # ------------------------------------------------------------------------------------------------------------ deleting
 
 
@@ -121,30 +136,8 @@ COMMANDS = (
         ),
         example="sales 10",
     ),
-    Command(
-        name="dags pause",
-        magic="%dag pause",
-        help="Pause a DAG: create no scheduled runs and start no queued ones.",
-        permission="dags.edit",
-        changes=True,
-        arguments=(DAG_ID, DAG_ID_IS_REGEX),
-        example="sales",
-        run=partial(_set_paused, True),
-        preview=partial(_paused_preview, True),
-        confirmation=partial(_paused_question, "Pause"),
-    ),
-    Command(
-        name="dags unpause",
-        magic="%dag unpause",
-        help="Unpause a DAG: create scheduled runs and start queued ones.",
-        permission="dags.edit",
-        changes=True,
-        arguments=(DAG_ID, DAG_ID_IS_REGEX),
-        example="sales",
-        run=partial(_set_paused, False),
-        preview=partial(_paused_preview, False),
-        confirmation=partial(_paused_question, "Unpause"),
-    ),
+    _pausing("pause", paused=True, help="Pause a DAG: create no scheduled runs and start no queued ones."),
+    _pausing("unpause", paused=False, help="Unpause a DAG: create scheduled runs and start queued ones."),
     Command(
         name="dags delete",
         help="Delete a DAG and its history.",

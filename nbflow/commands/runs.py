@@ -161,6 +161,20 @@ BACKFILL_ID = argument("backfill_id", type=BACKFILL, metavar="BACKFILL", help="I
 DRY_RUN_HELP = "Only list the runs that would be created."
 BACKWARDS_HELP = "Run the newest logical date first."
 
+
+def _pausing_backfill(verb: str, *, paused: bool, help: str) -> Command:
+    return Command(
+        name=f"backfill {verb}",
+        help=help,
+        permission="runs.edit",
+        changes=True,
+        arguments=(BACKFILL_ID,),
+        example="1",
+        run=partial(_pause_backfill, paused),
+        refusals=_refuse_finished_backfill,
+    )
+
+
 COMMANDS = (
     Command(
         name="dags trigger",
@@ -277,26 +291,8 @@ COMMANDS = (
         ),
         example="sales",
     ),
-    Command(
-        name="backfill pause",
-        help="Pause a backfill: start no more of its runs.",
-        permission="runs.edit",
-        changes=True,
-        arguments=(BACKFILL_ID,),
-        example="1",
-        run=partial(_pause_backfill, True),
-        refusals=_refuse_finished_backfill,
-    ),
-    Command(
-        name="backfill unpause",
-        help="Unpause a backfill.",
-        permission="runs.edit",
-        changes=True,
-        arguments=(BACKFILL_ID,),
-        example="1",
-        run=partial(_pause_backfill, False),
-        refusals=_refuse_finished_backfill,
-    ),
+    _pausing_backfill("pause", paused=True, help="Pause a backfill: start no more of its runs."),
+    _pausing_backfill("unpause", paused=False, help="Unpause a backfill."),
     Command(
         name="backfill cancel",
         help="Cancel a backfill: its queued runs never start.",
