@@ -32,7 +32,7 @@ from nbflow.views.shared import cause_words, elapsed, in_zone, state_counts, zon
 from nbflow.views.task_log import TaskLogQuery
 from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
-from nbflow.way_out import START_SCHEDULER, respelled
+from nbflow.way_out import START_SCHEDULER
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -252,7 +252,7 @@ class RunHandle(Waitable):
         waits = self._session.fetch(WhyRunQuery(dag_id=self.dag_id, run_id=self.run_id)).rows
         first = next((row for row in waits if row.reason), None)
         text = f"Run {self.run_id} is still {self.state} after {seconds:g} s."
-        return NbflowError(f"{text} {first.id}: {first.reason}", ways=first.ways) if first else NbflowError(text)
+        return NbflowError(f"{text} {first.id}: {first.reason}" if first else text)
 
     def _instances(self) -> list[Instance]:
         return self._session.app.store.instances(self.key)
@@ -304,7 +304,7 @@ class RunHandle(Waitable):
         return {
             "subtitle": operator_name(self._spec.tasks[task_id]),
             "why": {
-                "headline": respelled(why.headline, why.ways_out, spell),
+                "headline": why.headline,
                 "grounds": list(why.grounds),
                 "ways_out": [spell(one) for one in why.ways_out],
             },

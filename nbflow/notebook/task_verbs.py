@@ -55,7 +55,7 @@ def states(dag: Dag | None = None, *, run: str | None = None) -> Shown:
     here = session()
     found = here.find_run(dag, run)
     view = here.fetch(TaskInstancesQuery(dag_id=found.dag_id, run_id=found.run_id))
-    return Shown({row.id: row for row in view.rows}, tasks_bundle(view, here.app.clock.now(), spell))
+    return Shown({row.id: row for row in view.rows}, tasks_bundle(view, here.app.clock.now()))
 
 
 @told_in_one_line
@@ -66,7 +66,7 @@ def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
     found = here.find_run(dag, run)
     if task is None:
         view = here.fetch(WhyRunQuery(dag_id=found.dag_id, run_id=found.run_id))
-        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view, here.app.clock.now(), spell))
+        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view, here.app.clock.now()))
     check_task(found.dag_id, task, spec_of_run(here, found).tasks)
     key = task_key(task)
     of_task = here.fetch(

@@ -13,6 +13,8 @@ The rules
   a view can show the states of a newer metastore.
 * ``fetch`` sends a **bounded number of statements**, whatever the number of DAGs, runs and tasks.
   ``tests/views/test_statements.py`` counts them.
+* The texts of a view name commands as a terminal does, and its ``ways`` are those commands. ``fetch`` with ``spell``
+  returns the texts in the syntax of another surface, so its pictures, values and JSON say the same.
 * A view decides nothing and changes nothing. The surface adds what the metastore cannot know, such as unsaved cells.
 * ``to_json()`` returns plain JSON with the view's name and schema version. The version rises when a reader of the old
   shape would misread the new one. :mod:`nbflow.views.patches` computes the difference between two states of a view.
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from nbflow.config import Settings
     from nbflow.store.base import Store
     from nbflow.views.base import Query, View
+    from nbflow.way_out import Way
 
 V = TypeVar("V", bound="View")
 
@@ -72,10 +75,13 @@ class _Kinds(Mapping[str, Kind]):
 VIEWS: Mapping[str, Kind] = _Kinds()
 
 
-def fetch(store: Store, query: Query[V], now: datetime, settings: Settings) -> V:
-    """The view that a query selects."""
+def fetch(
+    store: Store, query: Query[V], now: datetime, settings: Settings, *, spell: Callable[[Way], str] | None = None
+) -> V:
+    """The view that a query selects. ``spell``: how the surface that shows it spells commands (default: as a terminal
+    does)."""
     view: V = VIEWS[query.NAME].fetch(store, query, now, settings)
-    return view
+    return view if spell is None else view.spelled(spell)
 
 
 def query_from_json(data: Mapping[str, Any]) -> Query[View]:

@@ -7,7 +7,7 @@ list, and patches address it by that id. All other values are frozen dataclasses
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -15,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from nbflow.errors import SerializationError
+from nbflow.way_out import Way
 
 MOST_CHARACTERS = 1_000
 """Longest text in a query. Ids have at most 250 characters, but anybody can edit a saved notebook."""
@@ -30,6 +31,11 @@ class View:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: ``{"view": name, "schema": 1, ...fields}``; times are ISO 8601 with microseconds and offset."""
         return {"view": self.NAME, "schema": self.SCHEMA, **_members(self)}
+
+    def spelled(self, spell: Callable[[Way], str]) -> Self:
+        """The view with the commands that its texts name in the syntax of a surface. Views whose values have ``ways``
+        override it."""
+        return self
 
 
 class Row:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from nbflow.core.snapshot import Instance, Run, TaskKey
 from nbflow.services.schedulers import running_schedulers
@@ -15,7 +15,7 @@ from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
 from nbflow.views.why_run import last_errors, shows_error
-from nbflow.way_out import Way
+from nbflow.way_out import Way, respelled
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -68,6 +68,10 @@ class TaskInstancesView(View):
     def by_id(self) -> list[TaskInstanceRow]:
         """The rows by task id and map index, as machine-readable listings have them."""
         return sorted(self.rows, key=lambda row: (row.task_id, row.map_index))
+
+    def spelled(self, spell: Callable[[Way], str]) -> Self:
+        rows = (replace(row, reason=respelled(row.reason, row.ways, spell)) for row in self.rows)
+        return replace(self, rows=tuple(rows))
 
 
 def fetch(store: Store, query: TaskInstancesQuery, now: datetime, settings: Settings) -> TaskInstancesView:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from nbflow.core.snapshot import Instance, TaskKey
 from nbflow.core.states import FAILED_STATES, TaskState
@@ -15,7 +15,7 @@ from nbflow.store.base import Attempt, Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
-from nbflow.way_out import Way
+from nbflow.way_out import Way, respelled
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -93,6 +93,10 @@ class WhyRunView(View):
     def wake_at(self) -> datetime | None:
         """When the view changes though nothing is committed."""
         return min((row.until for row in self.rows if row.until is not None), default=None)
+
+    def spelled(self, spell: Callable[[Way], str]) -> Self:
+        rows = (replace(row, reason=respelled(row.reason, row.ways, spell)) for row in self.rows)
+        return replace(self, rows=tuple(rows))
 
 
 def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -> WhyRunView:

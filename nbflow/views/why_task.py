@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.states import FAILED_STATES, FINISHED
@@ -15,7 +16,7 @@ from nbflow.store.base import Store
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import EventRow, cause_words, event_rows, in_zone, run_title, zone_of
-from nbflow.way_out import Way, way
+from nbflow.way_out import Way, respelled, way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -64,6 +65,9 @@ class WhyTaskView(View):
     def wake_at(self) -> datetime | None:
         """When the view changes though nothing is committed."""
         return self.until
+
+    def spelled(self, spell: Callable[[Way], str]) -> Self:
+        return replace(self, headline=respelled(self.headline, self.ways_out, spell))
 
 
 def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) -> WhyTaskView:

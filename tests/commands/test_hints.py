@@ -6,7 +6,9 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +26,8 @@ from nbflow.errors import NbflowError
 from nbflow.notebook import magic_parser
 from nbflow.notebook.error_display import red_line
 from nbflow.sources.cell_options import ARGUMENTS
+from nbflow.views import NAMES as VIEW_NAMES
+from nbflow.views.base import View
 from nbflow.way_out import SEE_DAGS, Way, way
 
 ROOT = Path(nbflow.__file__).parent
@@ -248,3 +252,79 @@ def test_a_command_of_the_terminal_is_one_of_its_groups():
 def test_a_way_spells_itself_as_a_shell_reads_it():
     one: Any = Way("dags trigger", ("sales", "-p", "name=a b"))
     assert shlex.split(str(one)) == ["nbflow", "dags", "trigger", "sales", "-p", "name=a b"]
+
+
+# ------------------------------------------------------------------------------------------- views that name commands
+
+
+@pytest.mark.parametrize("name", VIEW_NAMES)
+def test_a_view_whose_texts_name_commands_spells_them_for_a_surface(name):
+    # Given the values of a view
+    values = [one for one in vars(import_module(f"nbflow.views.{name}")).values() if is_dataclass(one)]
+    [view] = [one for one in values if issubclass(one, View) and name == one.NAME]
+    holds_ways = any("tuple[Way" in str(kind) for one in values for kind in one.__annotations__.values())
+    # Then it can spell commands if one of them names some
+    assert (view.spelled is not View.spelled) == holds_ways
+
+
+def test_what_a_notebook_shows_and_returns_names_magics_and_a_terminal_prints_its_own(nbflow, magic, app, sales):
+    # Given a run that waits because its DAG is paused
+    run = app.operations().trigger(sales, version=1)
+    # When a notebook is asked why, in each way
+    handle = magic(f"show {sales} --run last")
+    answers = [
+        magic(f"why {sales}"),
+        magic(f"why {sales} extract"),
+        magic(f"states {sales}"),
+        handle.why(),
+        handle.tasks,
+    ]
+    told = [str(answer.data) for answer in answers] + [str(answer.bundle) for answer in answers]
+    told.append(str(handle._details("extract")))
+    with pytest.raises(NbflowError) as timeout:
+        handle.wait(0.01)
+    told.append(str(timeout.value))
+    # Then its values, pictures and errors name the magic
+    assert [text for text in told if "%dag unpause sales" not in text or "nbflow dags unpause" in text] == []
+    # And a terminal prints its own command
+    [row] = {row["reason"] for row in nbflow("why", sales, run.run_id, "-o", "json").json}
+    assert "nbflow dags unpause sales" in row
+
+
+# ------------------------------------------------------------------------------------------- texts that contain a way
+
+WAYS = ("START_SCHEDULER", "STOP_SCHEDULER", "SEE_DAGS")
+SPELLED_BY_THEMSELVES = ("nbflow/cli/", "nbflow/notebook/")
+"""A surface spells the commands in its own texts."""
+
+
+def _unlisted_ways() -> Iterator[str]:
+    """Calls with a text that has a way in it, which do not pass ``ways`` too."""
+    for place, tree in _trees():
+        if place.startswith(SPELLED_BY_THEMSELVES):
+            continue
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            assigned = sorted(
+                (node for node in ast.walk(function) if isinstance(node, ast.Assign)), key=lambda node: node.lineno
+            )
+            ways = {ast.unparse(node.targets[0]) for node in assigned if ast.unparse(node.value).startswith("way(")}
+            for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+                # Of a name that is assigned in several branches, the last one before the call
+                texts = {ast.unparse(node.targets[0]): node.value for node in assigned if node.lineno < call.lineno}
+                values = [*call.args, *(keyword.value for keyword in call.keywords)]
+                values = [texts.get(value.id, value) if isinstance(value, ast.Name) else value for value in values]
+                if any(_has_way(value, ways) for value in values) and "ways" not in {
+                    keyword.arg for keyword in call.keywords
+                }:
+                    yield f"{place}:{call.lineno}"
+
+
+def _has_way(node: ast.expr, ways: set[str]) -> bool:
+    """Whether a text is built from one of ``ways``, or of the constants."""
+    parts = [part for part in ast.walk(node) if isinstance(part, ast.FormattedValue)]
+    return any(ast.unparse(part.value).partition("[")[0] in {*ways, *WAYS} for part in parts)
+
+
+def test_who_names_a_command_in_a_text_says_which():
+    # Otherwise a notebook could not spell it
+    assert list(_unlisted_ways()) == []
