@@ -2,33 +2,33 @@
 
 One loop (:meth:`Scheduler.step`)
 ---------------------------------
-1. Collect the executor's reports, and read what other processes changed in the store (a cheap token tells if any did).
+1. Collect the executor's reports, and read what other processes changed in the store. A change token, which is cheap
+   to read, shows whether there is anything new.
 2. Create the runs that are due.
-3. Let the core react to the reports, then decide on all active runs (``decide_all``): in memory, on snapshots.
+3. Plan the changes that the reports cause (``handle_event``), then decide on all active runs (``decide_all``): in
+   memory, on snapshots.
 4. Apply all plans of the loop in **one** transaction, guarded by each run's revision. If another process has changed a
    run, the plan is stale: nothing was written, the runs are read again, and the loop is repeated with the same reports.
    A report is never dropped before it is stored.
 5. Only then submit the committed attempts to the executor. A crash between 4 and 5 leaves a queued attempt whose lease
    expires: it is dispatched again.
 
-After an error of the store (a full disk, a lock, a restart) the loop is repeated until it is stored; running tasks
-continue meanwhile.
+After a store error (a full disk, a locked database, a restart of Postgres) the loop is repeated until its plans are
+committed; running tasks continue meanwhile.
 
 Then the scheduler sleeps until the executor has a report, another process commits, or the earliest time that a plan
 names. The cost of a loop grows with what has changed, not with history: snapshots are cached between loops, and a run
 that has not changed is not evaluated again.
 
-Several schedulers can share a Postgres metastore: each has leases of the runs that it decides on, and dispatches under
-the store's named lock "dispatch", counting the usage of all. An SQLite metastore has one scheduler, by a named lease.
+Several schedulers can share a Postgres metastore: each leases the runs that it decides on, and dispatches under the
+store's named lock "dispatch", counting the slots that all schedulers use. An SQLite metastore has one scheduler, which
+holds a named lease.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import select
-import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,8 +38,8 @@ from nbflow.authoring.runtime import Work
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.dispatch import RunLimits
+from nbflow.core.event_handlers import handle_event
 from nbflow.core.plan import Callback, Move, Op, Plan, advance, earliest
-from nbflow.core.react import react
 from nbflow.core.run_changes import mark_run, restart_attempts
 from nbflow.core.scheduler_loop import (
     ActiveRuns,
@@ -54,26 +54,22 @@ from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
-from nbflow.execution.process_identity import process_started
 from nbflow.services.scheduled_runs import RunCreator
-from nbflow.services.schedulers import is_local, is_process_running
+from nbflow.services.scheduler_ports import Host, SelectWaiter, ThisHost, Waiter
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
 from nbflow.store.codec import needs_previous_run
 from nbflow.way_out import STOP_SCHEDULER
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.05
-"""Interval at which the idle scheduler polls the change token (about 10 µs each): the delay of a trigger from another
-process."""
 LIMITS_INTERVAL = timedelta(seconds=0.25)
 """Minimum interval between reads of pauses, pools and limits. Runs are read at every change."""
 STORE_RETRY_SECONDS = 0.5
 """Delay of the retry after a store error."""
 LOG_EVERY_NTH_ERROR = 120
-"""Of consecutive store errors every 120th is logged: once a minute."""
+"""Of consecutive store errors, every 120th is logged: about one line per minute."""
 KILLING_CAUSES = frozenset({Cause.RUN_TIMED_OUT, Cause.FAIL_FAST})
-"""Causes by which the scheduler's own decision ends running tasks: their processes are killed at once."""
+"""Causes of moves by which the scheduler itself ends running tasks: it kills their processes at once."""
 RESTARTED = frozenset({TaskState.RESTARTING})
 UNCLAIMED = RESTARTED | {TaskState.QUEUED}
 """States of a task instance whose attempt may have no owner."""
@@ -105,7 +101,7 @@ class _Memory:
     backwards: frozenset[int] = frozenset()
     token: ChangeToken | None = None
     due: datetime | None = None
-    """Time at which a DAG is due next."""
+    """Time at which the next DAG is due."""
     ended: bool = False
     """A run has ended, so a DAG that has reached max_active_runs may get a new run."""
     paused: frozenset[str] = frozenset()
@@ -123,7 +119,8 @@ class Scheduler:
     """Schedules the runs of ``store`` and submits their tasks to ``executor``.
 
     With ``only``, it drives only these runs and creates none (``dag.test()``). ``callback_handler`` is called with each
-    callback, which is then not stored; by default callbacks are stored, and ``on_callbacks`` is called after that."""
+    callback, which is then not stored; by default callbacks are stored, and ``on_callbacks`` is called after that.
+    ``host`` and ``waiter`` are those of this process, unless the simulator runs the scheduler."""
 
     def __init__(
         self,
@@ -137,6 +134,8 @@ class Scheduler:
         actor: str = "scheduler",
         on_callbacks: Callable[[], None] = lambda: None,
         callback_handler: Callable[[Callback], None] | None = None,
+        host: Host | None = None,
+        waiter: Waiter | None = None,
     ) -> None:
         self.store, self.executor, self.clock, self.settings = store, executor, clock, settings
         self.job_id, self.only, self.actor = job_id, frozenset(only) if only is not None else None, actor
@@ -148,9 +147,8 @@ class Scheduler:
         self.stopping = False
         self.next_heartbeat: datetime | None = None
         self.last_busy: datetime = clock.now()
-        self._wake_read, self._wake_write = socket.socketpair()
-        self._wake_read.setblocking(False)
-        self._wake_write.setblocking(False)
+        self.host: Host = host or ThisHost()
+        self.waiter: Waiter = waiter or SelectWaiter(clock)
 
     # --- start and stop
 
@@ -188,15 +186,18 @@ class Scheduler:
         the executor must end and report as lost."""
         orphans: list[Attempt] = []
         for job in self._other_schedulers():
-            if is_process_running(job):
+            if self.host.is_running(job):
                 continue
             log.warning("Scheduler %s (pid %d) has died; taking over its attempts.", job.job_id, job.pid)
             self.store.release_singleton("scheduler", job.job_id)
             orphans += self.store.live_attempts(job.job_id)
             self.store.put_job(replace(job, ended_at=now))
-        if not self.shared and not any(is_local(job) and is_process_running(job) for job in self._other_schedulers()):
+        if not self.shared and not any(map(self._runs_here, self._other_schedulers())):
             orphans += [a for a in self.store.live_attempts() if a.owner is None]  # committed, but not submitted
         return orphans
+
+    def _runs_here(self, job: Job) -> bool:
+        return self.host.is_local(job) and self.host.is_running(job)
 
     def run(self, *, until: Callable[[LoopResult], bool] | None = None) -> None:
         """Start, loop until :meth:`stop` is called or ``until`` returns True, and close."""
@@ -236,8 +237,7 @@ class Scheduler:
 
     def wake(self) -> None:
         """End the loop's sleep; safe from a signal handler or another thread."""
-        with contextlib.suppress(OSError):  # the socket's buffer is full of wake-ups, or the socket is closed
-            self._wake_write.send(b".")
+        self.waiter.wake()
 
     def close(self) -> None:
         """Kill the running tasks so that the next scheduler restarts them, stop the executor, release the leases."""
@@ -248,8 +248,7 @@ class Scheduler:
             log.error("Running tasks are killed, but not requeued; their leases will expire: %s", error)
         finally:
             self.executor.stop()
-            self._wake_read.close()
-            self._wake_write.close()
+            self.waiter.close()
         now = self.clock.now()
         try:
             if self.only is None:
@@ -305,17 +304,17 @@ class Scheduler:
         created = self._create_due_runs(now, refreshed=self._refresh(now))
         if created:
             self._refresh(now, force=True)
-        active, reactions, stored = self._react()
+        active, event_plans, revisions = self._handle_reports()
         attempts: Sequence[Attempt] = ()
         with self._dispatch_lock():
             decision = decide_all(self._loop_input(active), now)
-            plans, callbacks = self._split_callbacks([*reactions, decision.plan])
+            plans, callbacks = self._split_callbacks([*event_plans, decision.plan])
             ops = tuple(_ops(plans))
             if ops:
-                attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **stored})
+                attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **revisions})
                 self._skip_own_commit()
         self.memory.reports.clear()
-        self.memory.active = with_attempts(_revised(decision, stored), attempts)
+        self.memory.active = with_attempts(_with_stored_revisions(decision, revisions), attempts)
         self.memory.ended = self.memory.ended or bool(decision.ended)
         if any(isinstance(op, Move) and op.cause in KILLING_CAUSES for op in ops):
             self._cancel_lost()
@@ -345,13 +344,13 @@ class Scheduler:
         callbacks = [op for op in _ops(plans) if isinstance(op, Callback)]
         if not callbacks:
             return plans, []
-        stored = [replace(p, ops=tuple(op for op in p.ops if not isinstance(op, Callback))) for p in plans]
-        return stored, callbacks
+        without = [replace(plan, ops=tuple(op for op in plan.ops if not isinstance(op, Callback))) for plan in plans]
+        return without, callbacks
 
     @contextlib.contextmanager
     def _dispatch_lock(self) -> Iterator[None]:
-        """While other schedulers have runs too: dispatch one scheduler at a time and count the usage of all, so that
-        pools and limits hold over all schedulers together."""
+        """While other schedulers have active runs: let one scheduler dispatch at a time, and count the slots that all
+        of them use, because pools and limits apply to all schedulers together."""
         if not self.memory.other_schedulers.running:
             yield
             return
@@ -385,34 +384,35 @@ class Scheduler:
 
     def _skip_own_commit(self) -> None:
         """Update the token after this loop's commit, whose content is in memory: unless another process has committed
-        too, nothing need be read again."""
+        too, there is nothing to read."""
         token = self.memory.token
         if token is not None and self.store.change_token() == token.after_own_commit:
             self.memory.token = token.after_own_commit
 
-    def _react(self) -> tuple[ActiveRuns, list[Plan], dict[RunKey, int]]:
-        """Let the core react to the reports: the runs after the reactions, the plans to store, and the revisions that
-        the plans expect. A run of another scheduler, whose orphan was found here, is read from the store."""
+    def _handle_reports(self) -> tuple[ActiveRuns, list[Plan], dict[RunKey, int]]:
+        """Plan the changes that the reports cause. Returns the active runs after the plans, the plans, and the
+        revisions that they expect. A report of an adopted attempt may be about a run that this scheduler does not
+        lease; that run is read from the store."""
         active, plans = self.memory.active, []
-        stored: dict[RunKey, int] = {}
-        visited: dict[RunKey, Snapshot] = {}
+        revisions: dict[RunKey, int] = {}
+        not_leased: dict[RunKey, Snapshot] = {}
         for report in self.memory.reports:
             run = report.run
-            snapshot = active.snapshots.get(run) or visited.get(run) or self.store.snapshot(run)
+            snapshot = active.snapshots.get(run) or not_leased.get(run) or self.store.snapshot(run)
             if snapshot is None:
                 continue  # the run was deleted
-            stored_revision = stored.get(run, snapshot.run.revision)
-            plan = react(snapshot, report.key, report.event, callbacks_run=report.callbacks_run)
+            revision = revisions.get(run, snapshot.run.revision)
+            plan = handle_event(snapshot, report.key, report.event, callbacks_run=report.callbacks_run)
             if plan.refused:
                 log.info("%s %s: %s", run.dag_id, report.key, plan.refused)
             if plan:
                 plans.append(plan)
-                stored[run] = stored_revision
+                revisions[run] = revision
                 if run in active.snapshots:
                     active = after_plan(active, plan)
                 else:
-                    visited[run] = advance(snapshot, plan.ops)
-        return active, plans, stored
+                    not_leased[run] = advance(snapshot, plan.ops)
+        return active, plans, revisions
 
     def _loop_input(self, active: ActiveRuns) -> LoopInput:
         memory = self.memory
@@ -443,35 +443,34 @@ class Scheduler:
         limits_due = memory.limits_due and memory.limits_until is not None and now >= memory.limits_until
         if not force and not limits_due and memory.token is not None and token == memory.token:
             return False
-        runs = self._own_runs(self.store.active_runs(), now)
+        runs = self._runs_to_schedule(self.store.active_runs(), now)
         keys = frozenset(run.key for run in runs)
         if memory.limits_until is None or now >= memory.limits_until or keys != memory.limits_of or force:
             self._read_limits(runs)
             memory.limits_of, memory.limits_until, memory.limits_due = keys, now + LIMITS_INTERVAL, False
         else:
             memory.limits_due = True  # a limit may have changed: read them after the interval
-        cached = memory.active.snapshots
         snapshots: dict[RunKey, Snapshot] = {}
         for run in runs:
-            known = cached.get(run.key)
+            cached = memory.active.snapshots.get(run.key)
             paused = run.dag_id in memory.paused
-            if known is not None and known.run.revision == run.revision and known.paused == paused:
-                snapshots[run.key] = self._with_previous_run(known)
+            if cached is not None and cached.run.revision == run.revision and cached.paused == paused:
+                snapshots[run.key] = self._with_previous_run(cached)
             elif (current := self.store.snapshot(run.key)) is not None:
                 snapshots[run.key] = replace(current, paused=paused)
-                dispatched_elsewhere = known is None and (self.shared or memory.store_errors)
-                self._adopt_unclaimed(current, UNCLAIMED if dispatched_elsewhere else RESTARTED)
+                may_be_unsubmitted = cached is None and (self.shared or memory.store_errors)
+                self._adopt_unclaimed(current, UNCLAIMED if may_be_unsubmitted else RESTARTED)
         memory.active = ActiveRuns(snapshots=snapshots, evaluations=memory.active.evaluations)
         memory.token = token
         self._cancel_lost()
         return True
 
-    def _with_previous_run(self, known: Snapshot) -> Snapshot:
-        """The snapshot with the current previous run, which can change without the run: a user marks one of its tasks,
-        or an earlier run is created later."""
-        if not needs_previous_run(known.dag) or (current := self.store.snapshot(known.run.key)) is None:
-            return known
-        return known if current.previous == known.previous else replace(known, previous=current.previous)
+    def _with_previous_run(self, cached: Snapshot) -> Snapshot:
+        """The snapshot with the current previous run. The previous run can change while the run itself does not: a user
+        marks one of its tasks, or creates a run of an earlier date."""
+        if not needs_previous_run(cached.dag) or (current := self.store.snapshot(cached.run.key)) is None:
+            return cached
+        return cached if current.previous == cached.previous else replace(cached, previous=current.previous)
 
     def _adopt_unclaimed(self, snapshot: Snapshot, states: Container[TaskState]) -> None:
         """Let the executor adopt attempts without owner, so that they are reported lost.
@@ -490,8 +489,8 @@ class Scheduler:
         if orphans:
             self.memory.reports += self.executor.adopt(orphans)
 
-    def _own_runs(self, runs: list[Run], now: datetime) -> list[Run]:
-        """The runs that this scheduler decides on: of a shared metastore those that it leases."""
+    def _runs_to_schedule(self, runs: list[Run], now: datetime) -> list[Run]:
+        """The runs that this scheduler decides on; of a shared metastore those that it can lease."""
         if self.only is not None:
             return [run for run in runs if run.key in self.only]
         runs = [run for run in runs if not _is_inline(run)]
@@ -537,8 +536,8 @@ class Scheduler:
                 self.executor.cancel(attempt_id, reason="the task was cleared and restarts", restart=True)
 
     def _end_backfills(self, now: datetime) -> None:
-        """Complete the backfills without active runs. Not only this scheduler's decisions end runs: a user may mark the
-        last one, or every run of a backfill may have existed already."""
+        """Complete the backfills without active runs. A backfill's last run may end without a decision of this
+        scheduler: a user marks it, or every run of the backfill existed already."""
         if not self.memory.run_limits.backfills:
             return
         limits = self.memory.run_limits.backfills
@@ -587,7 +586,7 @@ class Scheduler:
         if not candidates:
             return
         jobs = self.store.jobs("inline")
-        alive = {job.job_id for job in jobs if job.ended_at is None and is_process_running(job)}
+        alive = {job.job_id for job in jobs if job.ended_at is None and self.host.is_running(job)}
         for run in candidates:
             if (run.triggered_by or "").removeprefix(INLINE) in alive:
                 continue
@@ -605,39 +604,21 @@ class Scheduler:
             Job(
                 job_id=self.job_id,
                 kind="scheduler" if self.only is None else "inline",
-                hostname=socket.gethostname(),
-                pid=os.getpid(),
+                hostname=self.host.hostname,
+                pid=self.host.pid,
                 started_at=self._started_at,
                 heartbeat_at=now,
                 ended_at=ended_at,
-                detail={"executor": self.executor.name, "pid_started": process_started(os.getpid()), "slots": slots},
+                detail={"executor": self.executor.name, "pid_started": self.host.pid_started, "slots": slots},
             )
         )
 
     def _sleep(self, wake_at: datetime | None) -> None:
         """Sleep until the executor has a report, :meth:`wake` is called, ``wake_at`` or the next heartbeat has come, or
         another process commits."""
-        until = earliest(wake_at, self.next_heartbeat)
-        fds = [fd for fd in (self.executor.fileno(), self._wake_read.fileno()) if fd is not None]
-        while not self.stopping:
-            now = self.clock.now()
-            remaining = (until - now).total_seconds() if until is not None else POLL_SECONDS
-            timer = self.executor.next_timer()
-            timeout = max(0.0, min(remaining, POLL_SECONDS, timer if timer is not None else POLL_SECONDS))
-            ready, _, _ = select.select(fds, [], [], timeout)
-            if self._wake_read.fileno() in ready:
-                self._drain_wakes()
-                return
-            due = (until is not None and self.clock.now() >= until) or (timer is not None and timer <= timeout)
-            if ready or due or self.store.change_token() != self.memory.token:
-                return
-
-    def _drain_wakes(self) -> None:
-        try:
-            while self._wake_read.recv(4096):
-                pass
-        except BlockingIOError:
-            pass
+        if not self.stopping:
+            until = earliest(wake_at, self.next_heartbeat)
+            self.waiter.wait(until, self.executor, lambda: self.store.change_token() != self.memory.token)
 
 
 def _is_inline(run: Run) -> bool:
@@ -648,11 +629,11 @@ def _ops(plans: Iterable[Plan]) -> Iterator[Op]:
     return (op for plan in plans for op in plan.ops)
 
 
-def _revised(decision: LoopDecision, stored: Mapping[RunKey, int]) -> LoopDecision:
-    """The decision with the revisions that the store has now: one apply increments a run's revision once, independent
-    of the number of its plans."""
+def _with_stored_revisions(decision: LoopDecision, revisions: Mapping[RunKey, int]) -> LoopDecision:
+    """The decision with the revisions that the store has after ``apply``, which increments a run's revision once,
+    however many plans change the run. ``revisions``: those before."""
     snapshots, evaluations = dict(decision.active.snapshots), dict(decision.active.evaluations)
-    for key, revision in stored.items():
+    for key, revision in revisions.items():
         snapshot = snapshots.get(key)
         if snapshot is None or snapshot.run.revision == revision + 1:
             continue

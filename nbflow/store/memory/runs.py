@@ -16,7 +16,7 @@ from nbflow.core.states import OCCUPYING, RUN_FINISHED, RunState, TaskState
 from nbflow.errors import DagRunAlreadyExists
 from nbflow.store.base import DEAD_AFTER, Attempt, Cursor, History, PendingCallback, TaskEvent, Usage
 from nbflow.store.codec import as_stored, clean_text, needs_previous_run
-from nbflow.store.cursor import Head, make_history, parse_cursor
+from nbflow.store.history_cursor import Head, make_history, parse_cursor
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import (
     DEFAULT_STORE_COLUMNS,
@@ -160,8 +160,8 @@ class Runs(Tables):
         for (dag_id, task_id), first in effects.added_tasks.items():
             self._first_dates[dag_id, task_id] = min(first, self._first_dates.get((dag_id, task_id), first))
         self._write_attempts(effects)
-        for new in history:
-            event = TaskEvent(seq=self._next("event"), actor=actor, **new._asdict())
+        for new_event in history:
+            event = TaskEvent(seq=self._next("event"), actor=actor, **new_event._asdict())
             self._events.append(event)
             self._events_of[event.run].append(event)
         for callback in effects.callbacks:
