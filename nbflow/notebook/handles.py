@@ -22,6 +22,7 @@ from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, execution_count,
 from nbflow.notebook.error_display import mark, spell, told_in_one_line
 from nbflow.notebook.task_verbs import clear, logs, states, why
 from nbflow.services import schedulers
+from nbflow.suggestions import START_SCHEDULER
 from nbflow.ui import formatting
 from nbflow.ui.html import backfill_bundle, graph_bundle
 from nbflow.ui.live import LiveGraph
@@ -32,7 +33,6 @@ from nbflow.views.shared import cause_text, elapsed, in_zone, state_counts, zone
 from nbflow.views.task_log import TaskLogQuery
 from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
-from nbflow.way_out import START_SCHEDULER
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -306,7 +306,7 @@ class RunHandle(Waitable):
             "why": {
                 "headline": why.headline,
                 "grounds": list(why.grounds),
-                "ways_out": [spell(one) for one in why.ways_out],
+                "ways_out": [spell(one) for one in why.suggestions],
             },
             "log": [
                 {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message}

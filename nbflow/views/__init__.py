@@ -13,8 +13,8 @@ The rules
   states that a newer nbflow wrote.
 * ``fetch`` sends a **bounded number of statements**, whatever the number of DAGs, runs and tasks.
   ``tests/views/test_statements.py`` counts them.
-* The texts of a view name commands as a terminal does, and its ``ways`` are those commands. ``fetch`` with ``spell``
-  returns the texts in the syntax of another surface, so its pictures, values and JSON say the same.
+* The texts of a view contain commands as a terminal spells them, and its ``suggestions`` are those commands. ``fetch``
+  with ``spell`` returns the texts in the syntax of another surface, so that its pictures, values and JSON agree.
 * A view makes no decisions and changes nothing. The surface adds what is not in the metastore, such as unsaved cells.
 * ``to_json()`` returns plain JSON with the view's name and schema version. The version rises when a reader of the old
   shape would misread the new one. :mod:`nbflow.views.patches` computes the difference between two states of a view.
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from nbflow.config import Settings
     from nbflow.store.base import Store
+    from nbflow.suggestions import SuggestedCommand
     from nbflow.views.base import Query, View
-    from nbflow.way_out import Way
 
 V = TypeVar("V", bound="View")
 
@@ -76,7 +76,12 @@ VIEWS: Mapping[str, ViewType] = _ViewTypes()
 
 
 def fetch(
-    store: Store, query: Query[V], now: datetime, settings: Settings, *, spell: Callable[[Way], str] | None = None
+    store: Store,
+    query: Query[V],
+    now: datetime,
+    settings: Settings,
+    *,
+    spell: Callable[[SuggestedCommand], str] | None = None,
 ) -> V:
     """The view that a query selects. ``spell``: how the surface that shows it spells commands (default: as a terminal
     does)."""

@@ -12,10 +12,10 @@ from nbflow.core.states import FAILED_STATES, TaskState
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run
 from nbflow.store.base import Attempt, Store
+from nbflow.suggestions import SuggestedCommand, respelled
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
-from nbflow.way_out import Way, respelled
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -33,8 +33,8 @@ class WhyRunQuery(Query["WhyRunView"]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyRow(Row):
     """One task instance that waits, or that failed. ``kind`` and ``reason`` are those of the wait, ``until`` is when it
-    ends without a command, and ``ways`` are the commands in ``reason``. ``error`` is the last line of the last try's
-    error."""
+    ends without a command, and ``suggestions`` are the commands in ``reason``. ``error`` is the last line of the last
+    try's error."""
 
     task_id: str
     map_index: int = -1
@@ -42,7 +42,7 @@ class WhyRow(Row):
     kind: str = ""
     reason: str = ""
     until: datetime | None = None
-    ways: tuple[Way, ...] = ()
+    suggestions: tuple[SuggestedCommand, ...] = ()
     error: str = ""
 
     @property
@@ -94,8 +94,8 @@ class WhyRunView(View):
         """The time at which the view changes without a commit."""
         return min((row.until for row in self.rows if row.until is not None), default=None)
 
-    def spelled(self, spell: Callable[[Way], str]) -> Self:
-        rows = (replace(row, reason=respelled(row.reason, row.ways, spell)) for row in self.rows)
+    def spelled(self, spell: Callable[[SuggestedCommand], str]) -> Self:
+        rows = (replace(row, reason=respelled(row.reason, row.suggestions, spell)) for row in self.rows)
         return replace(self, rows=tuple(rows))
 
 
@@ -119,7 +119,7 @@ def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -
                     kind=wait.kind if wait is not None else "",
                     reason=wait.text if wait is not None else "",
                     until=in_zone(wait.until, zone) if wait is not None else None,
-                    ways=tuple(wait.ways) if wait is not None else (),
+                    suggestions=tuple(wait.suggestions) if wait is not None else (),
                     error=error,
                 )
             )

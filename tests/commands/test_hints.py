@@ -20,21 +20,21 @@ from nbflow.cli.main import commands_of as lines_of
 from nbflow.cli.main import parse as parse_terminal
 from nbflow.command_arguments import Parser
 from nbflow.commands import MODULES, all_commands, magics
-from nbflow.commands.way_out import Surface, invocation, text_on
+from nbflow.commands.surface_syntax import Surface, invocation, text_on
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import NbflowError
 from nbflow.notebook import magic_parser
 from nbflow.notebook.error_display import red_line
 from nbflow.sources.cell_options import ARGUMENTS
+from nbflow.suggestions import SEE_DAGS, SuggestedCommand, suggest
 from nbflow.views import NAMES as VIEW_NAMES
 from nbflow.views.base import View
-from nbflow.way_out import SEE_DAGS, Way, way
 
 ROOT = Path(nbflow.__file__).parent
-MAKERS = {"way": 0, "invocation": 0, "_typed": 0, "spell": 0}
-"""Functions whose first argument is the name of a command, and what follows are words behind it."""
+MAKERS = {"suggest": 0, "invocation": 0, "_typed": 0, "spell": 0}
+"""Functions whose first argument is the name of a command; the other arguments are its arguments."""
 NO_HINTS = ("nbflow/cli/unavailable.py",)
-"""Names of commands that are not there stand here; what it offers instead is checked all the same."""
+"""Names of missing commands stand in this module; the commands that it offers instead are checked."""
 
 
 class Hint(NamedTuple):
@@ -51,7 +51,7 @@ def _trees() -> Iterator[tuple[str, ast.Module]]:
 
 
 def _text(node: ast.expr) -> str | None:
-    """A text; where it has a value in it, a word that could be one."""
+    """A string; in an f-string, a word in place of each value."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else None
     if isinstance(node, ast.JoinedStr):
@@ -60,7 +60,7 @@ def _text(node: ast.expr) -> str | None:
     return None
 
 
-# ---------------------------------------------------------------------------------------- those that are made as ways
+# --------------------------------------------------------------------------------------------------- suggested commands
 
 
 def _made() -> list[Hint]:
@@ -221,28 +221,35 @@ def _is_css(option: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("ways", "terminal", "notebook"),
+    ("suggestions", "terminal", "notebook"),
     [
-        ((way("dags unpause", "sales"),), "Do: nbflow dags unpause sales", "Do: %dag unpause sales"),
+        ((suggest("dags unpause", "sales"),), "Do: nbflow dags unpause sales", "Do: %dag unpause sales"),
         (
             SEE_DAGS,
             "Do: nbflow dags list, nbflow dags list-import-errors",
             "Do: %dag list, !nbflow dags list-import-errors",
         ),
-        ((way("db migrate"),), "Do: nbflow db migrate", "Do: !nbflow db migrate"),
-        ((way("scheduler"), way("stop")), "Do: nbflow scheduler, nbflow stop", "Do: %nbflow start, %nbflow stop"),
-        ((way("labs", "x", "1"),), "Do: nbflow labs x 1", "Do: %lab x 1"),
-        ((way("dags unpause", "a b;c"),), "Do: nbflow dags unpause 'a b;c'", "Do: %dag unpause 'a b;c'"),
+        ((suggest("db migrate"),), "Do: nbflow db migrate", "Do: !nbflow db migrate"),
+        (
+            (suggest("scheduler"), suggest("stop")),
+            "Do: nbflow scheduler, nbflow stop",
+            "Do: %nbflow start, %nbflow stop",
+        ),
+        ((suggest("labs", "x", "1"),), "Do: nbflow labs x 1", "Do: %lab x 1"),
+        ((suggest("dags unpause", "a b;c"),), "Do: nbflow dags unpause 'a b;c'", "Do: %dag unpause 'a b;c'"),
     ],
 )
-def test_an_error_and_a_reason_are_told_in_the_words_of_the_surface(ways, terminal, notebook):
+def test_an_error_and_a_reason_are_told_in_the_words_of_the_surface(suggestions, terminal, notebook):
     # Given an error and a reason that name commands
-    text = f"Do: {', '.join(map(str, ways))}"
-    for said in (NbflowError(hint=text, ways=ways), WaitReason(kind="slot", text=text, ways=ways)):
+    text = f"Do: {', '.join(map(str, suggestions))}"
+    for said in (
+        NbflowError(hint=text, suggestions=suggestions),
+        WaitReason(kind="slot", text=text, suggestions=suggestions),
+    ):
         # Then each surface has its own words
         assert (text_on(Surface.TERMINAL, said), text_on(Surface.NOTEBOOK, said)) == (terminal, notebook)
     # And a notebook's red line does so by itself
-    assert notebook in red_line(NbflowError("No.", hint=text, ways=ways))[0]
+    assert notebook in red_line(NbflowError("No.", hint=text, suggestions=suggestions))[0]
 
 
 def test_a_command_of_the_terminal_is_one_of_its_groups():
@@ -250,7 +257,7 @@ def test_a_command_of_the_terminal_is_one_of_its_groups():
 
 
 def test_a_way_spells_itself_as_a_shell_reads_it():
-    one: Any = Way("dags trigger", ("sales", "-p", "name=a b"))
+    one: Any = SuggestedCommand("dags trigger", ("sales", "-p", "name=a b"))
     assert shlex.split(str(one)) == ["nbflow", "dags", "trigger", "sales", "-p", "name=a b"]
 
 
@@ -262,9 +269,11 @@ def test_a_view_whose_texts_name_commands_spells_them_for_a_surface(name):
     # Given the values of a view
     values = [one for one in vars(import_module(f"nbflow.views.{name}")).values() if is_dataclass(one)]
     [view] = [one for one in values if issubclass(one, View) and name == one.NAME]
-    holds_ways = any("tuple[Way" in str(kind) for one in values for kind in one.__annotations__.values())
+    holds_suggestions = any(
+        "tuple[SuggestedCommand" in str(kind) for one in values for kind in one.__annotations__.values()
+    )
     # Then it can spell commands if one of them names some
-    assert (view.spelled is not View.spelled) == holds_ways
+    assert (view.spelled is not View.spelled) == holds_suggestions
 
 
 def test_what_a_notebook_shows_and_returns_names_magics_and_a_terminal_prints_its_own(nbflow, magic, app, sales):
@@ -291,40 +300,40 @@ def test_what_a_notebook_shows_and_returns_names_magics_and_a_terminal_prints_it
     assert "nbflow dags unpause sales" in row
 
 
-# ------------------------------------------------------------------------------------------- texts that contain a way
+# ----------------------------------------------------------------------------------------- texts that contain a command
 
-WAYS = ("START_SCHEDULER", "STOP_SCHEDULER", "SEE_DAGS")
-SPELLED_BY_THEMSELVES = ("nbflow/cli/", "nbflow/notebook/")
+CONSTANTS = ("START_SCHEDULER", "STOP_SCHEDULER", "SEE_DAGS")
+SURFACES_WITH_A_SPELLING = ("nbflow/cli/", "nbflow/notebook/")
 """A surface spells the commands in its own texts."""
 
 
-def _unlisted_ways() -> Iterator[str]:
-    """Calls with a text that has a way in it, which do not pass ``ways`` too."""
+def _unlisted_suggestions() -> Iterator[str]:
+    """Calls with a text that contains a suggested command, and without ``suggestions``."""
     for place, tree in _trees():
-        if place.startswith(SPELLED_BY_THEMSELVES):
+        if place.startswith(SURFACES_WITH_A_SPELLING):
             continue
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
             assigned = sorted(
                 (node for node in ast.walk(function) if isinstance(node, ast.Assign)), key=lambda node: node.lineno
             )
-            ways = {ast.unparse(node.targets[0]) for node in assigned if ast.unparse(node.value).startswith("way(")}
+            made = {ast.unparse(node.targets[0]) for node in assigned if ast.unparse(node.value).startswith("suggest(")}
             for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
                 # Of a name that is assigned in several branches, the last one before the call
                 texts = {ast.unparse(node.targets[0]): node.value for node in assigned if node.lineno < call.lineno}
                 values = [*call.args, *(keyword.value for keyword in call.keywords)]
                 values = [texts.get(value.id, value) if isinstance(value, ast.Name) else value for value in values]
-                if any(_has_way(value, ways) for value in values) and "ways" not in {
+                if any(_has_suggestion(value, made) for value in values) and "suggestions" not in {
                     keyword.arg for keyword in call.keywords
                 }:
                     yield f"{place}:{call.lineno}"
 
 
-def _has_way(node: ast.expr, ways: set[str]) -> bool:
-    """Whether a text is built from one of ``ways``, or of the constants."""
+def _has_suggestion(node: ast.expr, made: set[str]) -> bool:
+    """Whether a text is built from one of ``made``, or of the constants."""
     parts = [part for part in ast.walk(node) if isinstance(part, ast.FormattedValue)]
-    return any(ast.unparse(part.value).partition("[")[0] in {*ways, *WAYS} for part in parts)
+    return any(ast.unparse(part.value).partition("[")[0] in {*made, *CONSTANTS} for part in parts)
 
 
-def test_who_names_a_command_in_a_text_says_which():
+def test_a_text_that_contains_a_command_lists_it_as_a_suggestion():
     # Otherwise a notebook could not spell it
-    assert list(_unlisted_ways()) == []
+    assert list(_unlisted_suggestions()) == []
