@@ -5,9 +5,9 @@ keyword takes linear time and memory (n log n for ``uniqueItems``), where the st
 pattern with ``re``), quadratic time (``uniqueItems`` of objects), or store an error for each item of a list
 (``anyOf``); formats are checked on short text only. The results are the same, except that patterns have re2's syntax.
 
-References can multiply each other: a schema whose ``x`` fits ``allOf`` two references to itself is checked 2^n times for
-a value of depth n. :func:`limited_steps` ends such a check. Without references, each keyword of a schema is checked at
-most once for each part of a value; the limit is that product, plus :data:`FREE_STEPS`.
+References can multiply each other: a schema whose ``x`` fits ``allOf`` two references to itself is checked 2^n times
+for a value of depth n. :func:`limited_steps` ends such a check. Without references, each keyword of a schema is checked
+at most once for each part of a value; the limit is that product, plus :data:`FREE_STEPS`.
 """
 
 from __future__ import annotations

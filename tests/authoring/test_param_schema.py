@@ -7,8 +7,7 @@ import os
 import subprocess
 import sys
 from functools import reduce
-from itertools import pairwise
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
