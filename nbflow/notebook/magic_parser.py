@@ -1,7 +1,7 @@
-"""The line of ``%dag``: parsing, help, completion and the call of a verb.
+"""``%dag`` lines: parsing, help, completion, and the call of a verb.
 
-A verb is a command of :mod:`nbflow.commands`. This module adds the options that only a notebook has, the defaults that
-differ, and the verbs that return more than a message: a view or a handle.
+A verb is a command of :mod:`nbflow.commands`. This module adds the options and defaults that only a notebook has, and
+the verbs that return more than a message: a view or a handle.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from nbflow.commands.run_conf import conf_of
 from nbflow.core.run_ids import LAST
 from nbflow.errors import did_you_mean
 from nbflow.notebook import verbs
-from nbflow.notebook.commands import carried_out
+from nbflow.notebook.commands import execute
 
 VERBS: Mapping[str, Command] = magics("%dag")
 
-# ------------------------------------------------------------------------------------------- what only a notebook has
+# ------------------------------------------------------------------------------------------ options of a notebook only
 
-WAIT = argument("--wait", type=NUMBER, const=0.0, metavar="SECONDS", help="Wait for the end, at most SECONDS.")
+WAIT = argument("--wait", type=NUMBER, const=0.0, metavar="SECONDS", help="Wait for the end, for at most SECONDS.")
 OPTIONS: Mapping[str, tuple[Argument, ...]] = {
-    "list": (argument("pattern", required=False, default="", metavar="PATTERN", help="Part of an id or a tag."),),
+    "list": (argument("pattern", required=False, default="", metavar="PATTERN", help="Part of a DAG id or a tag."),),
     "run": (WAIT,),
     "backfill": (WAIT,),
     "runs": (argument("-n", "--number", type=WHOLE, default=20, help="Number of runs to show (default: 20)."),),
 }
 DEFAULTS: Mapping[tuple[str, str], Any] = {("next", "number"): 5}
-"""(verb, argument) -> the default in a notebook."""
+"""(verb, argument) -> default in a notebook."""
 
 
 def _run(args: Values) -> Any:
     handle = verbs.run(args.dag_id, conf=conf_of(args), date=args.logical_date, run_id=args.run_id)
-    return _waited(handle, args.wait)
+    return _wait(handle, args.wait)
 
 
 def _backfill(args: Values) -> Any:
@@ -61,7 +61,7 @@ def _backfill(args: Values) -> Any:
         conf=conf_of(args),
         dry_run=args.dry_run,
     )
-    return _waited(handle, args.wait)
+    return _wait(handle, args.wait)
 
 
 def _clear(args: Values) -> Any:
@@ -78,18 +78,25 @@ def _clear(args: Values) -> Any:
 
 
 def _logs(args: Values) -> Any:
-    which = {"run": args.run, "try_number": args.try_number, "search": args.search}
-    return verbs.logs(args.dag_id, args.task_id, **which, follow=args.follow)
+    return verbs.logs(
+        args.dag_id,
+        args.task_id,
+        run=args.run,
+        try_number=args.try_number,
+        search=args.search,
+        follow=args.follow,
+    )
 
 
 def _schedule(args: Values) -> Any:
     return verbs.schedule(args.notebook, cron=args.cron, name=args.name, parameters=conf_of(args))
 
 
-def _waited(handle: Any, wait: float | None) -> Any:
-    if wait is not None:
+def _wait(handle: Any, seconds: float | None) -> Any:
+    """Display the handle and wait for its end; 0: without a time limit, None: do not wait."""
+    if seconds is not None:
         _display(handle)
-        handle.wait(wait or None)
+        handle.wait(seconds or None)
     return handle
 
 
@@ -117,14 +124,14 @@ CALLS: Mapping[str, Callable[[Values], Any]] = {
     "schedule": _schedule,
 }
 """Verbs that return more than a message."""
-SHOWS = frozenset({"run", "backfill"})
-"""Verbs whose result is displayed even if it is assigned to a name: it is live."""
+LIVE_VERBS = frozenset({"run", "backfill"})
+"""Verbs whose result is a live output, which is displayed even if the result is assigned to a name."""
 
 
 def call(verb: str, args: Values) -> Any:
-    """Carry out a verb; returns a value that displays itself. Raises NbflowError."""
+    """Execute a verb; returns a value that displays itself. Raises NbflowError."""
     function = CALLS.get(verb)
-    return function(args) if function is not None else carried_out(VERBS[verb], args)
+    return function(args) if function is not None else execute(VERBS[verb], args)
 
 
 # --------------------------------------------------------------------------------------------------------- the line
@@ -132,22 +139,25 @@ def call(verb: str, args: Values) -> Any:
 
 def arguments_of(verb: str) -> tuple[Argument, ...]:
     """The arguments of a verb in a notebook."""
-    own = tuple(
-        replace(one, default=DEFAULTS[verb, one.name], required=False) if (verb, one.name) in DEFAULTS else one
-        for one in VERBS[verb].arguments
+    arguments = tuple(
+        replace(argument, default=DEFAULTS[verb, argument.name], required=False)
+        if (verb, argument.name) in DEFAULTS
+        else argument
+        for argument in VERBS[verb].arguments
     )
-    return (*own, *OPTIONS.get(verb, ()))
+    return (*arguments, *OPTIONS.get(verb, ()))
 
 
 def parser_of(verb: str) -> Parser:
     """The parser of one verb."""
-    one = VERBS[verb]
-    example = f"Example: {one.magic} {one.example}".rstrip()
-    return Parser(one.magic, arguments_of(verb), texts=NOTEBOOK, description=one.help, epilog=example)
+    command = VERBS[verb]
+    example = f"Example: {command.magic} {command.example}".rstrip()
+    return Parser(command.magic, arguments_of(verb), texts=NOTEBOOK, description=command.help, epilog=example)
 
 
 def parse(line: str) -> tuple[str, Values]:
-    """Verb and arguments of a line. Raises UsageError, and HelpRequested for ``run?``, ``run --help`` and nothing."""
+    """The verb and its arguments in a line. Raises UsageError; and HelpRequested for ``run?``, ``run --help`` or an
+    empty line."""
     words = split_line("%dag", line, NOTEBOOK)
     if not words or words[0] in ("?", "-h", "--help", "help"):
         raise HelpRequested(help_text(words[1] if len(words) > 1 and words[1] in VERBS else ""))
@@ -165,7 +175,7 @@ def help_text(name: str = "") -> str:
     if name:
         return parser_of(name).format_help().rstrip()
     width = max(map(len, VERBS))
-    lines = [f"  {verb:<{width}}  {one.help}" for verb, one in VERBS.items()]
+    lines = [f"  {verb:<{width}}  {command.help}" for verb, command in VERBS.items()]
     return "%dag VERB ...\n\n" + "\n".join(lines) + "\n\nHelp on a verb: %dag run?"
 
 
@@ -173,65 +183,68 @@ def help_text(name: str = "") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """The names that completion offers, each list computed when it is needed."""
+class Names:
+    """The names that completion offers; each list is computed on demand."""
 
     dags: Callable[[], Iterable[str]]
     tasks: Callable[[str], Iterable[str]]
     runs: Callable[[str], Iterable[str]]
 
 
-def complete(line: str, known: Known) -> list[str]:
+def complete(line: str, names: Names) -> list[str]:
     """Completions of the last word of ``line`` (the text after ``%dag``)."""
     words = line.split()
-    last = "" if not line or line[-1].isspace() else words.pop()
+    prefix = "" if not line or line[-1].isspace() else words.pop()
     if not words:
-        return _starting(VERBS, last)
-    name, *given = words
-    if name not in VERBS:
+        return with_prefix(VERBS, prefix)
+    verb, *words = words
+    if verb not in VERBS:
         return []
-    arguments = arguments_of(name)
-    before = next((one for one in arguments if given and given[-1] in one.flags), None)
-    plain, dag = _places(arguments, given)
-    if before is not None and before.type is not SWITCH:
-        return _starting(_offers(before, dag, known), last)
-    if last.startswith("-"):
-        return _starting([one.flag for one in arguments if one.flags and not (one.place and one.required)], last)
-    places = [one for one in arguments if one.place]
-    if not places:
+    arguments = arguments_of(verb)
+    option = next((argument for argument in arguments if words and words[-1] in argument.flags), None)
+    positional_words = _positional_words(arguments, words)
+    dag_id = positional_words[0] if positional_words else ""
+    if option is not None and option.type is not SWITCH:
+        return with_prefix(_candidates(option, dag_id, names), prefix)
+    if prefix.startswith("-"):
+        optional = (argument for argument in arguments if not (argument.place and argument.required))
+        return with_prefix([argument.flag for argument in optional if argument.flags], prefix)
+    positional = [argument for argument in arguments if argument.place]
+    if not positional:
         return []
-    place = places[min(len(plain), len(places) - 1)]
-    if len(plain) >= len(places) and not place.repeated:
+    current = positional[min(len(positional_words), len(positional) - 1)]
+    if len(positional_words) >= len(positional) and not current.repeated:
         return []
-    return _starting(_offers(place, dag, known), last)
+    return with_prefix(_candidates(current, dag_id, names), prefix)
 
 
-def _places(arguments: Sequence[Argument], given: Sequence[str]) -> tuple[list[str], str]:
-    """The positional words so far, and the dag_id among them ("" for none)."""
-    flags = {flag: one for one in arguments for flag in one.flags}
-    plain: list[str] = []
+def _positional_words(arguments: Sequence[Argument], words: Sequence[str]) -> list[str]:
+    """The words that are neither options nor values of options."""
+    flags = {flag: argument for argument in arguments for flag in argument.flags}
+    positional: list[str] = []
     skip = False
-    for word in given:
+    for word in words:
         if skip:
             skip = False
         elif word.startswith("-"):
-            one = flags.get(word)
-            skip = one is not None and one.type is not SWITCH and one.const is None
+            option = flags.get(word)
+            skip = option is not None and option.type is not SWITCH and option.const is None
         else:
-            plain.append(word)
-    return plain, plain[0] if plain else ""
+            positional.append(word)
+    return positional
 
 
-def _offers(one: Argument, dag: str, known: Known) -> Iterable[str]:
-    if one.choices:
-        return list(one.choices)
+def _candidates(argument: Argument, dag_id: str, names: Names) -> Iterable[str]:
+    if argument.choices:
+        return list(argument.choices)
     kinds: Mapping[str, Callable[[], Iterable[str]]] = {
-        "dag": known.dags,
-        "task": lambda: known.tasks(dag),
-        "run": lambda: [LAST, *known.runs(dag)],
+        "dag": names.dags,
+        "task": lambda: names.tasks(dag_id),
+        "run": lambda: [LAST, *names.runs(dag_id)],
     }
-    return kinds.get(one.type.completes, list)()
+    return kinds.get(argument.type.completes, list)()
 
 
-def _starting(words: Iterable[str], start: str) -> list[str]:
-    return [word for word in words if word.startswith(start)]
+def with_prefix(words: Iterable[str], prefix: str) -> list[str]:
+    """The words that start with ``prefix``."""
+    return [word for word in words if word.startswith(prefix)]

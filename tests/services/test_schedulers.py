@@ -22,9 +22,9 @@ from nbflow.cli.main import main
 from nbflow.core.snapshot import RunKey
 from nbflow.errors import NbflowError
 from nbflow.execution.process_identity import ProcessIdentity, process_started
-from nbflow.notebook.commands import function_of
+from nbflow.notebook.commands import command_function
 from nbflow.notebook.magics import _status
-from nbflow.notebook.session import end_session, session
+from nbflow.notebook.session import current_session, end_session
 from nbflow.services import schedulers
 from nbflow.store.base import DagVersion, Job
 from tests.store.worlds import spec
@@ -183,7 +183,7 @@ def test_a_process_with_a_reused_pid_gets_no_signal(app: App, bystander: subproc
     # When it is stopped, by either surface and by whoever still holds the row
     assert schedulers.stop(app).ended == ()
     assert main(["stop"]) == 0
-    assert function_of("stop")().data is None
+    assert command_function("stop")().data is None
     schedulers.end([stale], app.settings)
     # Then the other process lives
     assert bystander.poll() is None
@@ -205,7 +205,7 @@ def test_a_scheduler_of_another_host_gets_no_signal(app: App, bystander: subproc
     # When it is to be stopped
     assert schedulers.stop(app).on_other_hosts == (other,)
     with pytest.raises(NbflowError, match="runs on elsewhere"):
-        function_of("stop")()
+        command_function("stop")()
     assert main(["stop"]) == 1
     # Then the process here lives
     assert bystander.poll() is None
@@ -259,7 +259,7 @@ def _by_command(_: App) -> bool:
 
 
 def _by_magic(_: App) -> bool:
-    return _status(session()).data is not None
+    return _status(current_session()).data is not None
 
 
 def _by_why(app: App) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from nbflow import notebook
 from nbflow.core.snapshot import Run
 from nbflow.entry_points import main
-from nbflow.notebook.session import end_session, session
+from nbflow.notebook.session import current_session, end_session
 
 SALES = """
 from datetime import datetime
@@ -95,8 +95,8 @@ def test_dags_of_the_kernel_are_listed_with_those_of_the_metastore(command: Comm
 
     # Given a DAG that a cell of this kernel has defined
     version = DagVersion(dag_id="mine", spec=spec(dag_id="mine"), fileloc="<kernel 1>", origin="kernel")
-    stored = session().app.store.register(version, now=T0, paused=False, activate=False)
-    session().dags["mine"] = stored  # type: ignore[assignment]
+    stored = current_session().app.store.register(version, now=T0, paused=False, activate=False)
+    current_session().dags["mine"] = stored  # type: ignore[assignment]
 
     assert list(notebook.list_dags().data) == ["failing", "mine", "sales"]
     assert list(notebook.list_dags("MIN").data) == ["mine"]
@@ -112,7 +112,7 @@ def test_the_same_newest_run_and_states(command: Command, dag_id: str) -> None:
             name: (row.state if row.state != "none" else None, row.try_number, utc(row.start_date))
             for name, row in rows.items()
         } == {_name(row): (row["state"], row["try_number"], row["start_date"]) for row in listed}
-    newest: Run = session().find_run(dag_id)
+    newest: Run = current_session().find_run(dag_id)
     assert {row["run_id"] for row in listed} == {newest.run_id}
     assert notebook.show(dag_id, run="last").run_id == newest.run_id  # type: ignore[union-attr]
 
