@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.gates import Gate
 from tests.notebook.conftest import until
 from tests.notebook.notebooks import notebook
 
@@ -83,16 +84,16 @@ def test_a_dag_is_defined_run_and_watched(open_notebook: Callable[..., Any], tmp
 
 
 def test_the_graph_of_a_run_is_live(open_notebook: Callable[..., Any], lab: Any, tmp_path: Path) -> None:
-    # Given a notebook with a DAG whose task waits for a file
-    flag = lab.root / "continue"
+    # Given a notebook with a DAG whose task waits at a gate
+    path = lab.root / "continue"
+    gate = Gate(path)
     waits = f"""%%dag slow
-import time
-from pathlib import Path
+import fcntl
 @task
 def waits():
     print("I am waiting")
-    while not Path({str(flag)!r}).exists():
-        time.sleep(0.05)
+    with open({str(path)!r}) as gate:
+        fcntl.flock(gate, fcntl.LOCK_SH)
 @task
 def after(x): ...
 after(waits())"""
@@ -111,25 +112,25 @@ after(waits())"""
     graph.get_by_text("I am waiting").wait_for()
     graph.screenshot(path=tmp_path / "log.png")
     # When the task ends, then the graph is updated, and the output becomes the final picture
-    flag.touch()
+    gate.open()
     final = until("the final picture", lambda: _final(page.outputs(2), "slow"))
     assert "success 2" in final["text/plain"]
     graph.screenshot(path=tmp_path / "end.png")
 
 
 def test_the_graph_of_a_dag_test_is_live(open_notebook: Callable[..., Any], lab: Any, tmp_path: Path) -> None:
-    # Given a DAG whose second task waits for a file
-    flag = lab.root / "continue the test"
+    # Given a DAG whose second task waits at a gate
+    path = lab.root / "continue the test"
+    gate = Gate(path)
     waits = f"""%%dag tested
-import time
-from pathlib import Path
+import fcntl
 @task
 def first():
     print("a print of the first")
 @task
 def waits():
-    while not Path({str(flag)!r}).exists():
-        time.sleep(0.05)
+    with open({str(path)!r}) as gate:
+        fcntl.flock(gate, fcntl.LOCK_SH)
 first() >> waits()"""
     cells = ("%load_ext nbflow\nfrom nbflow import task", waits, "%dag test tested")
     page = open_notebook("tested.ipynb", notebook(*cells))
@@ -144,7 +145,7 @@ first() >> waits()"""
     graph.get_by_text("a print of the first").wait_for()
     graph.screenshot(path=tmp_path / "running.png")
     # When the task ends, then the output is one final picture
-    flag.touch()
+    gate.open()
     final = until("the final picture", lambda: _final(page.outputs(2), "tested"))
     assert "success 2" in final["text/plain"]
     assert len([output for output in page.outputs(2) if "data" in output]) == 1
