@@ -91,7 +91,7 @@ def test_prints_of_a_dag_cell_are_shown(shell: Shell, capsys: pytest.CaptureFixt
             "%%dag a\ndef f():\n    1 / 0\nf()",
             ["Error: In [3], line 3: ZeroDivisionError: division by zero", "Traceback (most recent call last):",
              '  File "<In [3]>", line 4, in <module>', "    f()", '  File "<In [3]>", line 3, in f', "    1 / 0",
-             "    ~~^~~", "ZeroDivisionError: division by zero"],
+             "ZeroDivisionError: division by zero"],
         ),
         (
             "from nbflow.operators.empty import EmptyOperator",
@@ -105,7 +105,7 @@ def test_a_mistake_in_a_dag_cell_is_one_line_and_the_frames_of_the_cell(
 ) -> None:
     # Given a cell with a mistake
     shell.run(first_cell or "pass")
-    shown = shell.fails(cell)
+    shown = [line for line in shell.fails(cell) if set(line) - set(" ~^")]  # versions of Python mark other parts
     # Then the notebook shows one line, and below it at most the frames of the cell
     assert len(shown) == len(expected)
     assert shown[0].startswith(expected[0])
@@ -574,8 +574,8 @@ show()
 
 INVALID = [
     ("%dag test sized --conf [1]", "Error: --conf must be a JSON object. Write: --conf "),
-    (f"%dag test sized --conf {'[' * 3000}", "Error: --conf is nested too deeply. Write: --conf "),
-    (f"%dag test sized -p rows={'[' * 3000}", "Error: rows is nested too deeply."),
+    (f"%dag test sized --conf {'[' * 20_000}", "Error: --conf is nested too deeply. Write: --conf "),
+    (f"%dag test sized -p rows={'[' * 20_000}", "Error: rows is nested too deeply."),
     (
         "%dag test sized -p rows=NaN",
         """Error: A run's conf must be JSON: conf["rows"] is nan, which JSON does not have.""",
