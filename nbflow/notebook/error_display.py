@@ -11,11 +11,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from nbflow.commands.way_out import Surface, spelled, text_on
+from nbflow.commands.surface_syntax import Surface, spelled, text_on
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
-    from nbflow.way_out import Way
+    from nbflow.suggestions import SuggestedCommand
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,9 +41,9 @@ def red_line(error: BaseException) -> list[str]:
     return [*lines, *detail.splitlines()] if isinstance(detail, str) and 'File "' in detail else lines
 
 
-def spell(way: Way) -> str:
+def spell(suggested: SuggestedCommand) -> str:
     """The command in the syntax of magics."""
-    return spelled(way, Surface.NOTEBOOK)
+    return spelled(suggested, Surface.NOTEBOOK)
 
 
 def one_line_errors(function: Callable[P, R]) -> Callable[P, R]:

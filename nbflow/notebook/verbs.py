@@ -31,6 +31,7 @@ from nbflow.notebook.task_verbs import message, spec_of_run
 from nbflow.notebook.task_verbs import states as states
 from nbflow.notebook.task_verbs import why as why
 from nbflow.services import schedulers
+from nbflow.suggestions import suggest
 from nbflow.ui import formatting
 from nbflow.ui.html import (
     dags_bundle,
@@ -53,7 +54,6 @@ from nbflow.views.next_runs import NextRunsQuery
 from nbflow.views.runs import RunsQuery
 from nbflow.views.shared import zone_of
 from nbflow.views.timeline import timeline_view
-from nbflow.way_out import way
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -123,7 +123,7 @@ def with_kernel_notes(session: Session, view: GraphView, version: int | None = N
     if kernel_dag is not None and version == kernel_dag.version.number:
         difference = session.difference_from_saved(view.dag_id)
     if view.blocked_by_pause:
-        unpause = spell(way("dags unpause", view.dag_id))
+        unpause = spell(suggest("dags unpause", view.dag_id))
         pause = f"{view.dag_id} is paused, so this run waits. Unpause it with: {unpause}"
     return replace(view, footer=(*view.footer, *filter(None, (difference, pause))))
 
@@ -316,7 +316,7 @@ def schedule(
     session = current_session()
     path, dag_id, replaced = write_dag_file(session, notebook, cron=cron, name=name, parameters=parameters or {})
     row = session.app.store.dag(dag_id)
-    unpause = spell(way("dags unpause", dag_id))
+    unpause = spell(suggest("dags unpause", dag_id))
     hint = "" if row is not None and not row.paused else f" It is paused; unpause it with: {unpause}."
     if parameters and lacks_parameters_cell(session, notebook):
         hint += (

@@ -46,7 +46,7 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError
 from nbflow.store.sql.apply_statements import Write
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 
 def _is_no_interrupt(record: logging.LogRecord) -> bool:
@@ -69,8 +69,8 @@ HISTORY_LOCK = "hashtextextended('nbflow:task_event', 0)"
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 LOGIN_REFUSED = ("does not exist", "authentication failed", "pg_hba.conf", "permission denied")
 """Texts of a Postgres server that runs but refuses the login: psycopg gives such an error no SQLSTATE."""
-_MIGRATE = way("db migrate")
-MIGRATE: Mapping[str, Any] = {"hint": f"Create or upgrade its tables with: {_MIGRATE}", "ways": (_MIGRATE,)}
+_MIGRATE = suggest("db migrate")
+MIGRATE: Mapping[str, Any] = {"hint": f"Create or upgrade its tables with: {_MIGRATE}", "suggestions": (_MIGRATE,)}
 """Hint of an error, as keywords."""
 
 
