@@ -10,7 +10,7 @@ from nbflow.connections import Connection
 from nbflow.errors import ConnectionNotFound, NbflowError, PoolNotFound, VariableNotFound
 from nbflow.services.operations import Operations
 from nbflow.store.base import Pool
-from nbflow.way_out import nearest, way
+from nbflow.suggestions import nearest, suggest
 
 
 def set_variable(operations: Operations, key: str, value: str, *, description: str | None = None) -> None:
@@ -34,7 +34,7 @@ def delete_variable(operations: Operations, key: str) -> None:
 
 def variable_not_found(operations: Operations, key: str) -> VariableNotFound:
     known = [name for name, _, _ in operations.store.variables()]
-    return VariableNotFound(f"Variable {key} does not exist.", **nearest(key, known, way("variables list")))
+    return VariableNotFound(f"Variable {key} does not exist.", **nearest(key, known, suggest("variables list")))
 
 
 def set_connections(operations: Operations, connections: Sequence[Connection]) -> None:
@@ -52,7 +52,7 @@ def delete_connection(operations: Operations, conn_id: str) -> None:
 def connection_not_found(operations: Operations, conn_id: str) -> ConnectionNotFound:
     known = [connection.conn_id for connection in operations.store.connections() if connection.conn_id]
     return ConnectionNotFound(
-        f"There is no connection {conn_id!r}.", **nearest(conn_id, known, way("connections list"))
+        f"There is no connection {conn_id!r}.", **nearest(conn_id, known, suggest("connections list"))
     )
 
 
@@ -61,7 +61,7 @@ def find_pool(operations: Operations, name: str) -> Pool:
     pool = operations.store.pool(name)
     if pool is None:
         known = [pool.name for pool in operations.store.pools()]
-        raise PoolNotFound(f"There is no pool {name!r}.", **nearest(name, known, way("pools list")))
+        raise PoolNotFound(f"There is no pool {name!r}.", **nearest(name, known, suggest("pools list")))
     return pool
 
 
