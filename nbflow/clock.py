@@ -15,7 +15,7 @@ from typing import Protocol
 from nbflow.errors import NbflowError
 
 #: Longest single sleep of ``SystemClock.wait``. A sleep counts monotonic seconds, but ``until`` is a wall-clock time:
-#: after a suspend or a clock correction the two disagree, by at most this long.
+#: after a suspend or a clock correction a wait ends at most this much too late.
 LONGEST_SLEEP_SECONDS = 60.0
 
 
@@ -100,7 +100,7 @@ class VirtualClock:
         self.advance_to(self._now + delta)
 
     def set_wall(self, moment: dt.datetime) -> None:
-        """Set the wall clock, also backwards, without advancing the monotonic one: what a clock correction does."""
+        """Set the wall clock, also backwards, without advancing the monotonic clock, as a clock correction does."""
         self._now = _utc(moment)
 
 

@@ -2,7 +2,8 @@
 
 One loop (:meth:`Scheduler.step`)
 ---------------------------------
-1. Collect the executor's reports, and read what other processes changed in the store (a cheap token tells if any did).
+1. Collect the executor's reports, and read what other processes changed in the store. A change token, which is cheap
+   to read, shows whether there is anything new.
 2. Create the runs that are due.
 3. Let the core react to the reports, then decide on all active runs (``decide_all``): in memory, on snapshots.
 4. Apply all plans of the loop in **one** transaction, guarded by each run's revision. If another process has changed a
@@ -11,15 +12,16 @@ One loop (:meth:`Scheduler.step`)
 5. Only then submit the committed attempts to the executor. A crash between 4 and 5 leaves a queued attempt whose lease
    expires: it is dispatched again.
 
-After an error of the store (a full disk, a lock, a restart) the loop is repeated until it is stored; running tasks
-continue meanwhile.
+After a store error (a full disk, a locked database, a restart of Postgres) the loop is repeated until its plans are
+committed; running tasks continue meanwhile.
 
 Then the scheduler sleeps until the executor has a report, another process commits, or the earliest time that a plan
 names. The cost of a loop grows with what has changed, not with history: snapshots are cached between loops, and a run
 that has not changed is not evaluated again.
 
-Several schedulers can share a Postgres metastore: each has leases of the runs that it decides on, and dispatches under
-the store's named lock "dispatch", counting the usage of all. An SQLite metastore has one scheduler, by a named lease.
+Several schedulers can share a Postgres metastore: each leases the runs that it decides on, and dispatches under the
+store's named lock "dispatch", counting the slots that all schedulers use. An SQLite metastore has one scheduler, which
+holds a named lease.
 """
 
 from __future__ import annotations
@@ -71,9 +73,9 @@ LIMITS_INTERVAL = timedelta(seconds=0.25)
 STORE_RETRY_SECONDS = 0.5
 """Delay of the retry after a store error."""
 LOG_EVERY_NTH_ERROR = 120
-"""Of consecutive store errors every 120th is logged: once a minute."""
+"""Of consecutive store errors, every 120th is logged: about one line per minute."""
 KILLING_CAUSES = frozenset({Cause.RUN_TIMED_OUT, Cause.FAIL_FAST})
-"""Causes by which the scheduler's own decision ends running tasks: their processes are killed at once."""
+"""Causes of moves by which the scheduler itself ends running tasks: it kills their processes at once."""
 RESTARTED = frozenset({TaskState.RESTARTING})
 UNCLAIMED = RESTARTED | {TaskState.QUEUED}
 """States of a task instance whose attempt may have no owner."""
@@ -105,7 +107,7 @@ class _Memory:
     backwards: frozenset[int] = frozenset()
     token: ChangeToken | None = None
     due: datetime | None = None
-    """Time at which a DAG is due next."""
+    """Time at which the next DAG is due."""
     ended: bool = False
     """A run has ended, so a DAG that has reached max_active_runs may get a new run."""
     paused: frozenset[str] = frozenset()
@@ -305,17 +307,17 @@ class Scheduler:
         created = self._create_due_runs(now, refreshed=self._refresh(now))
         if created:
             self._refresh(now, force=True)
-        active, reactions, stored = self._react()
+        active, reactions, revisions = self._react()
         attempts: Sequence[Attempt] = ()
         with self._dispatch_lock():
             decision = decide_all(self._loop_input(active), now)
             plans, callbacks = self._split_callbacks([*reactions, decision.plan])
             ops = tuple(_ops(plans))
             if ops:
-                attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **stored})
+                attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **revisions})
                 self._skip_own_commit()
         self.memory.reports.clear()
-        self.memory.active = with_attempts(_revised(decision, stored), attempts)
+        self.memory.active = with_attempts(_with_stored_revisions(decision, revisions), attempts)
         self.memory.ended = self.memory.ended or bool(decision.ended)
         if any(isinstance(op, Move) and op.cause in KILLING_CAUSES for op in ops):
             self._cancel_lost()
@@ -345,13 +347,13 @@ class Scheduler:
         callbacks = [op for op in _ops(plans) if isinstance(op, Callback)]
         if not callbacks:
             return plans, []
-        stored = [replace(p, ops=tuple(op for op in p.ops if not isinstance(op, Callback))) for p in plans]
-        return stored, callbacks
+        without = [replace(plan, ops=tuple(op for op in plan.ops if not isinstance(op, Callback))) for plan in plans]
+        return without, callbacks
 
     @contextlib.contextmanager
     def _dispatch_lock(self) -> Iterator[None]:
-        """While other schedulers have runs too: dispatch one scheduler at a time and count the usage of all, so that
-        pools and limits hold over all schedulers together."""
+        """While other schedulers have active runs: let one scheduler dispatch at a time, and count the slots that all
+        of them use, because pools and limits apply to all schedulers together."""
         if not self.memory.other_schedulers.running:
             yield
             return
@@ -385,34 +387,35 @@ class Scheduler:
 
     def _skip_own_commit(self) -> None:
         """Update the token after this loop's commit, whose content is in memory: unless another process has committed
-        too, nothing need be read again."""
+        too, there is nothing to read."""
         token = self.memory.token
         if token is not None and self.store.change_token() == token.after_own_commit:
             self.memory.token = token.after_own_commit
 
     def _react(self) -> tuple[ActiveRuns, list[Plan], dict[RunKey, int]]:
-        """Let the core react to the reports: the runs after the reactions, the plans to store, and the revisions that
-        the plans expect. A run of another scheduler, whose orphan was found here, is read from the store."""
+        """Let the core react to the reports. Returns the active runs after the reactions, the plans to store, and the
+        revisions that the plans expect. A report of an adopted attempt may be about a run that this scheduler does not
+        lease; that run is read from the store."""
         active, plans = self.memory.active, []
-        stored: dict[RunKey, int] = {}
-        visited: dict[RunKey, Snapshot] = {}
+        revisions: dict[RunKey, int] = {}
+        not_leased: dict[RunKey, Snapshot] = {}
         for report in self.memory.reports:
             run = report.run
-            snapshot = active.snapshots.get(run) or visited.get(run) or self.store.snapshot(run)
+            snapshot = active.snapshots.get(run) or not_leased.get(run) or self.store.snapshot(run)
             if snapshot is None:
                 continue  # the run was deleted
-            stored_revision = stored.get(run, snapshot.run.revision)
+            revision = revisions.get(run, snapshot.run.revision)
             plan = react(snapshot, report.key, report.event, callbacks_run=report.callbacks_run)
             if plan.refused:
                 log.info("%s %s: %s", run.dag_id, report.key, plan.refused)
             if plan:
                 plans.append(plan)
-                stored[run] = stored_revision
+                revisions[run] = revision
                 if run in active.snapshots:
                     active = after_plan(active, plan)
                 else:
-                    visited[run] = advance(snapshot, plan.ops)
-        return active, plans, stored
+                    not_leased[run] = advance(snapshot, plan.ops)
+        return active, plans, revisions
 
     def _loop_input(self, active: ActiveRuns) -> LoopInput:
         memory = self.memory
@@ -443,35 +446,34 @@ class Scheduler:
         limits_due = memory.limits_due and memory.limits_until is not None and now >= memory.limits_until
         if not force and not limits_due and memory.token is not None and token == memory.token:
             return False
-        runs = self._own_runs(self.store.active_runs(), now)
+        runs = self._runs_to_schedule(self.store.active_runs(), now)
         keys = frozenset(run.key for run in runs)
         if memory.limits_until is None or now >= memory.limits_until or keys != memory.limits_of or force:
             self._read_limits(runs)
             memory.limits_of, memory.limits_until, memory.limits_due = keys, now + LIMITS_INTERVAL, False
         else:
             memory.limits_due = True  # a limit may have changed: read them after the interval
-        cached = memory.active.snapshots
         snapshots: dict[RunKey, Snapshot] = {}
         for run in runs:
-            known = cached.get(run.key)
+            cached = memory.active.snapshots.get(run.key)
             paused = run.dag_id in memory.paused
-            if known is not None and known.run.revision == run.revision and known.paused == paused:
-                snapshots[run.key] = self._with_previous_run(known)
+            if cached is not None and cached.run.revision == run.revision and cached.paused == paused:
+                snapshots[run.key] = self._with_previous_run(cached)
             elif (current := self.store.snapshot(run.key)) is not None:
                 snapshots[run.key] = replace(current, paused=paused)
-                dispatched_elsewhere = known is None and (self.shared or memory.store_errors)
-                self._adopt_unclaimed(current, UNCLAIMED if dispatched_elsewhere else RESTARTED)
+                may_be_unsubmitted = cached is None and (self.shared or memory.store_errors)
+                self._adopt_unclaimed(current, UNCLAIMED if may_be_unsubmitted else RESTARTED)
         memory.active = ActiveRuns(snapshots=snapshots, evaluations=memory.active.evaluations)
         memory.token = token
         self._cancel_lost()
         return True
 
-    def _with_previous_run(self, known: Snapshot) -> Snapshot:
-        """The snapshot with the current previous run, which can change without the run: a user marks one of its tasks,
-        or an earlier run is created later."""
-        if not needs_previous_run(known.dag) or (current := self.store.snapshot(known.run.key)) is None:
-            return known
-        return known if current.previous == known.previous else replace(known, previous=current.previous)
+    def _with_previous_run(self, cached: Snapshot) -> Snapshot:
+        """The snapshot with the current previous run. The previous run can change while the run itself does not: a user
+        marks one of its tasks, or creates a run of an earlier date."""
+        if not needs_previous_run(cached.dag) or (current := self.store.snapshot(cached.run.key)) is None:
+            return cached
+        return cached if current.previous == cached.previous else replace(cached, previous=current.previous)
 
     def _adopt_unclaimed(self, snapshot: Snapshot, states: Container[TaskState]) -> None:
         """Let the executor adopt attempts without owner, so that they are reported lost.
@@ -490,8 +492,8 @@ class Scheduler:
         if orphans:
             self.memory.reports += self.executor.adopt(orphans)
 
-    def _own_runs(self, runs: list[Run], now: datetime) -> list[Run]:
-        """The runs that this scheduler decides on: of a shared metastore those that it leases."""
+    def _runs_to_schedule(self, runs: list[Run], now: datetime) -> list[Run]:
+        """The runs that this scheduler decides on; of a shared metastore those that it can lease."""
         if self.only is not None:
             return [run for run in runs if run.key in self.only]
         runs = [run for run in runs if not _is_inline(run)]
@@ -537,8 +539,8 @@ class Scheduler:
                 self.executor.cancel(attempt_id, reason="the task was cleared and restarts", restart=True)
 
     def _end_backfills(self, now: datetime) -> None:
-        """Complete the backfills without active runs. Not only this scheduler's decisions end runs: a user may mark the
-        last one, or every run of a backfill may have existed already."""
+        """Complete the backfills without active runs. A backfill's last run may end without a decision of this
+        scheduler: a user marks it, or every run of the backfill existed already."""
         if not self.memory.run_limits.backfills:
             return
         limits = self.memory.run_limits.backfills
@@ -648,11 +650,11 @@ def _ops(plans: Iterable[Plan]) -> Iterator[Op]:
     return (op for plan in plans for op in plan.ops)
 
 
-def _revised(decision: LoopDecision, stored: Mapping[RunKey, int]) -> LoopDecision:
-    """The decision with the revisions that the store has now: one apply increments a run's revision once, independent
-    of the number of its plans."""
+def _with_stored_revisions(decision: LoopDecision, revisions: Mapping[RunKey, int]) -> LoopDecision:
+    """The decision with the revisions that the store has after ``apply``, which increments a run's revision once,
+    however many plans change the run. ``revisions``: those before."""
     snapshots, evaluations = dict(decision.active.snapshots), dict(decision.active.evaluations)
-    for key, revision in stored.items():
+    for key, revision in revisions.items():
         snapshot = snapshots.get(key)
         if snapshot is None or snapshot.run.revision == revision + 1:
             continue

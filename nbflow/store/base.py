@@ -11,8 +11,8 @@ Rules that every store keeps (the contract tests in ``tests/store`` check Memory
 * A write by an attempt that is not the instance's current one raises ``StaleAttempt``.
 * Two runs of one DAG never share a run id. Two *scheduled or backfill* runs never share a logical date.
 * Arguments and results are aware datetimes, results in UTC; a naive datetime is refused.
-* History rows are numbered in the order of their commits: a reader that has seen number n has seen every lower number
-  that will ever exist. :meth:`Store.history` relies on it.
+* History rows are numbered in the order of their commits: after a reader has read number n, no lower number is added.
+  :meth:`Store.history` relies on it.
 * Lists are ordered and limited; the cost of a query grows with the active rows, not with history.
 """
 
@@ -225,7 +225,7 @@ class BackfillRow:
 
     @property
     def state(self) -> str:
-        """In one word."""
+        """``cancelled``, ``completed``, ``paused`` or ``running``."""
         if self.cancelled:
             return "cancelled"
         if self.completed_at is not None:
@@ -247,7 +247,7 @@ class PendingCallback:
 
 
 class ChangeToken(NamedTuple):
-    """Two equal tokens: no relevant commit happened in between. See :meth:`Store.change_token`."""
+    """If two tokens are equal, no relevant commit happened between them. See :meth:`Store.change_token`."""
 
     foreign_commits: Any
     """Differs once another process (or another store object) may have committed: SQLite's data_version, or the number
@@ -267,8 +267,8 @@ PRUNABLE = ("dag_run", "xcom", "rendered", "job", "audit")
 ARCHIVE = "_nbflow_deleted__"
 """Prefix of the names of archives: ``_nbflow_deleted__xcom__20240131060000000000``."""
 DEAD_AFTER = timedelta(days=1)
-"""``prune`` takes a process without recorded end for dead if its last heartbeat is older than ``before`` by this
-time."""
+"""``prune`` treats a process without a recorded end as dead if its last heartbeat is older than ``before`` by this
+duration."""
 
 
 def archived_table(name: str) -> str:

@@ -160,8 +160,8 @@ class Runs(Tables):
         for (dag_id, task_id), first in effects.added_tasks.items():
             self._first_dates[dag_id, task_id] = min(first, self._first_dates.get((dag_id, task_id), first))
         self._write_attempts(effects)
-        for new in history:
-            event = TaskEvent(seq=self._next("event"), actor=actor, **new._asdict())
+        for new_event in history:
+            event = TaskEvent(seq=self._next("event"), actor=actor, **new_event._asdict())
             self._events.append(event)
             self._events_of[event.run].append(event)
         for callback in effects.callbacks:
