@@ -13,6 +13,7 @@ from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
 from nbflow.commands import command_named
 from nbflow.commands.connections import FIELDS, format_of
+from nbflow.commands.options import HIDE_SENSITIVE, SHOW_VALUES
 from nbflow.connections import MASK, Connection
 from nbflow.errors import NbflowError
 from nbflow.hooks import HOOKS
@@ -125,7 +126,7 @@ def _probe_port(connection: Connection) -> tuple[bool | None, str]:
 
 
 COMMANDS = (
-    terminal_command("connections list", OUTPUT, run=list_connections),
+    terminal_command("connections list", SHOW_VALUES, HIDE_SENSITIVE, OUTPUT, run=list_connections),
     terminal_command("connections get", OUTPUT, run=get),
     terminal_command("connections add", run=add),
     terminal_command("connections delete", to_stderr=True),

@@ -13,8 +13,8 @@ The rules
   a view can show the states of a newer metastore.
 * ``fetch`` sends a **bounded number of statements**, whatever the number of DAGs, runs and tasks.
   ``tests/views/test_statements.py`` counts them.
-* A view holds **no secrets**: its JSON is saved in notebooks and sent to browsers. A command that may show them, such
-  as ``variables list --show-values``, adds them itself.
+* A view holds **no secrets**: its JSON is saved in notebooks and sent to browsers. A command that may show a secret
+  reads it itself.
 * A view decides nothing and changes nothing. The surface adds what the metastore cannot know, such as unsaved cells.
 * ``to_json()`` returns plain JSON with the view's name and schema version. The version rises when a reader of the old
   shape would misread the new one. :mod:`nbflow.views.patches` computes the difference between two states of a view.

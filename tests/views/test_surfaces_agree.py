@@ -13,7 +13,10 @@ import pytest
 from nbflow import notebook
 from nbflow.core.snapshot import Run
 from nbflow.entry_points import main
+from nbflow.notebook import admin_verbs
+from nbflow.notebook.magics import _nbflow_line
 from nbflow.notebook.session import Session, end_session, session
+from nbflow.views.base import plain
 
 SALES = """
 from datetime import datetime
@@ -148,3 +151,36 @@ def test_the_same_next_runs(command: Command) -> None:
 
     assert [row["logical_date"] for row in listed] == [utc(at) for at in notebook.next_runs("sales", 3).data]
     assert len(listed) == 3
+
+
+def test_the_same_pools_variables_and_connections(command: Command) -> None:
+    # Given a pool, a variable and a connection
+    command("pools", "set", "api", "3", "calls of the API")
+    main(["variables", "set", "region", "hush", "--description", "where the shop is"])
+    main(["connections", "add", "shop", "--conn-uri", "postgres://ada:hush@db:5432/sales?sslmode=hush"])
+
+    # Then a command and a magic list the same, and no secret
+    for verb in ("pools", "variables", "connections"):
+        listed, shown = command(verb, "list"), _magic(verb)
+        assert listed == [
+            {name: value for name, value in plain(row).items() if name != "id"} for row in shown.data.values()
+        ]
+        assert "hush" not in json.dumps(listed) + repr(shown) + json.dumps(shown._repr_mimebundle_())
+    # And one connection alone
+    assert list(_magic("connections --conn-id shop").data) == ["shop"]
+    assert _magic("connections --conn-id other").data == {}
+
+
+def test_the_same_status(command: Command) -> None:
+    listed, view = command("status"), _magic("status").data
+
+    assert listed.pop("scheduler") == "not running"
+    assert listed == {name: plain(getattr(view, name)) for name in listed} | {
+        "schedulers": len(view.schedulers),
+        "next_run": utc(view.next_run),
+    }
+
+
+def _magic(line: str) -> Any:
+    verb, _, args = _nbflow_line(line)
+    return admin_verbs.CALLS[verb](args)
