@@ -104,7 +104,7 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The outcome of a try: the event for ``react``, and the callbacks that have run."""
+    """The outcome of a try: the event for ``handle_event``, and the callbacks that have run."""
 
     event: Event
     callbacks_run: tuple[str, ...] = ()

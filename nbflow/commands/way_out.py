@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from nbflow.commands import commands_of
-from nbflow.core.reasons import WaitReason
+from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import NbflowError
 from nbflow.way_out import Way, respelled
 

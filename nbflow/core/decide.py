@@ -34,10 +34,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from nbflow.core.event_handlers import callbacks_of_killed, failure_ops
 from nbflow.core.plan import AddInstances, Callback, DropInstance, Move, Op, Plan, RunMove, advance, earliest
-from nbflow.core.react import callbacks_of_killed, failure_ops
-from nbflow.core.reason_texts import explain_live, past_wait, paused_wait, upstream_wait
-from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import Length, TaskSpec, length_of, length_sources
 from nbflow.core.states import (
@@ -61,6 +59,8 @@ from nbflow.core.trigger_rules import (
     setup_verdict,
     teardown_verdict,
 )
+from nbflow.core.wait_reason_texts import explain_live, past_wait, paused_wait, upstream_wait
+from nbflow.core.wait_reasons import WaitReason
 
 UNDECIDED = frozenset({TaskState.NONE, TaskState.UP_FOR_RETRY, TaskState.UP_FOR_RESCHEDULE})
 

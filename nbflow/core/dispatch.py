@@ -14,11 +14,11 @@ from datetime import datetime
 from typing import Any
 
 from nbflow.core.plan import Move, Op, Plan, RunMove
-from nbflow.core.reason_texts import paused_wait
-from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.spec import TaskSpec
 from nbflow.core.states import Cause, RunCause, RunState, TaskState
+from nbflow.core.wait_reason_texts import paused_wait
+from nbflow.core.wait_reasons import WaitReason
 from nbflow.way_out import way
 
 

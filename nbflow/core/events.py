@@ -1,7 +1,7 @@
 """Events of attempts: the only way in which an executor, a worker or the triggerer changes a task instance.
 
 Each event carries the id of its attempt. An event of an attempt that is no longer the instance's current one changes
-nothing: :func:`nbflow.core.react.react` returns an empty plan with the reason (``refused``).
+nothing: :func:`nbflow.core.event_handlers.handle_event` returns an empty plan with the reason (``refused``).
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey, change, change_run
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import Cause, RunCause, RunState, TaskState
+from nbflow.core.wait_reasons import WaitReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ class Plan:
     run_waits: Mapping[RunKey, WaitReason] = field(default_factory=dict)
     wake_at: datetime | None = None
     refused: str | None = None
-    """Set by :func:`react`: why the event changes nothing (an old attempt, an instance that has ended)."""
+    """Set by :func:`handle_event`: why the event changes nothing (an old attempt, an instance that has ended)."""
 
     def __bool__(self) -> bool:
         return bool(self.ops)

@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
 
+from nbflow.core.event_handlers import callbacks_of_killed, reset_fields
 from nbflow.core.plan import AddInstances, AddRun, ChangeVersion, Move, Op, Plan, RunMove
-from nbflow.core.react import callbacks_of_killed, reset_fields
 from nbflow.core.snapshot import Instance, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, length_of, length_sources
 from nbflow.core.states import (

@@ -20,7 +20,7 @@ The caller's side::
     decision = decide_all(loop_input, now)
     attempts = store.apply([decision.plan], actor=..., expect=decision.expect)   # StalePlan: read those runs again
     active = with_attempts(decision, attempts)                                   # the runs for the next loop
-    ... submit the attempts; for each event: active = after_plan(active, react(...)) once the store applied it
+    ... submit the attempts; for each event: active = after_plan(active, handle_event(...)) once the store applied that
     ... sleep until decision.plan.wake_at, or an event
 """
 
@@ -34,10 +34,10 @@ from typing import Protocol
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, ReadyTask, RunLimits, plan_dispatch, plan_run_starts
 from nbflow.core.plan import AddRun, Move, Op, Plan, advance, merged
-from nbflow.core.reason_texts import explain_live, paused_wait
-from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey, change
 from nbflow.core.states import OCCUPYING, RUN_FINISHED, Cause, RunState, TaskState
+from nbflow.core.wait_reason_texts import explain_live, paused_wait
+from nbflow.core.wait_reasons import WaitReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

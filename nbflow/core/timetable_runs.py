@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from .reasons import WaitReason
 from .timetables import DagRunInfo, DataInterval, TimeRestriction, Timetable
+from .wait_reasons import WaitReason
 
 
 def require_start_date(start: datetime | None, catchup: bool) -> None:

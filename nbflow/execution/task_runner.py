@@ -3,7 +3,7 @@
 
 The steps, in Airflow's order: the context; the arguments of a mapped instance; the templates; ``on_execute_callback``;
 ``pre_execute``; ``execute`` (or the method that resumes a deferred task); ``post_execute``; the XComs; then the
-callback for the outcome. Each outcome is an event for :func:`nbflow.core.react.react`; the table
+callback for the outcome. Each outcome is an event for :func:`nbflow.core.event_handlers.handle_event`; the table
 ``_EVENTS_BY_EXCEPTION`` maps exceptions to events. This module decides nothing about the graph and stores no state: a
 branch's choice, the length of a result and which tasks to skip are part of the event.
 
@@ -419,7 +419,7 @@ def feeds_mapping(dag: Any, task_id: str) -> bool:
 
 def skips_any(dag: Any, task: Any, follow: Sequence[str] | None, skip: str) -> bool:
     """Whether a success with this ``follow`` and ``skip`` skips direct downstream tasks;
-    :func:`nbflow.core.react.skipped_by` returns which."""
+    :func:`nbflow.core.event_handlers.skipped_by` returns which."""
     if skip != "none":
         return any(not dag.task_dict[task_id].is_teardown for task_id in task.downstream_task_ids)
     if follow is None:

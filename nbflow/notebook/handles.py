@@ -28,7 +28,7 @@ from nbflow.ui.live import LiveGraph
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.views.backfill import BackfillQuery, BackfillView, backfill_view
 from nbflow.views.graph import GraphQuery, GraphView, changed_fields, operator_name
-from nbflow.views.shared import cause_words, elapsed, in_zone, state_counts, zone_of
+from nbflow.views.shared import cause_text, elapsed, in_zone, state_counts, zone_of
 from nbflow.views.task_log import TaskLogQuery
 from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
@@ -323,7 +323,7 @@ class RunHandle(Waitable):
             "state": attempt.outcome or attempt.state,
             "started": formatting.short_time(started) if started else "",
             "took": formatting.duration(elapsed(attempt.started_at, attempt.ended_at)),
-            "cause": cause_words(attempt.outcome or ""),
+            "cause": cause_text(attempt.outcome or ""),
         }
 
     def _command(self, name: str, args: Mapping[str, Any]) -> Mapping[str, Any]:

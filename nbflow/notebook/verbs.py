@@ -119,7 +119,7 @@ def with_kernel(here: Session, view: GraphView, version: int | None = None) -> G
     own = here.dags.get(view.dag_id)
     kernels = own is not None and version == own.version.number
     unpause = spell(way("dags unpause", view.dag_id))
-    held = f"{view.dag_id} is paused, so this run waits. Unpause it with: {unpause}" if view.held else ""
+    held = f"{view.dag_id} is paused, so this run waits. Unpause it with: {unpause}" if view.blocked_by_pause else ""
     parts = (here.differs(view.dag_id) if kernels else "", held)
     return replace(view, footer=(*view.footer, *filter(None, parts)))
 

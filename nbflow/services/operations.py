@@ -19,12 +19,12 @@ from nbflow.config import Settings
 from nbflow.core import run_changes
 from nbflow.core.backfill import BackfillEntry, BackfillPlan, ExistingRun, Reprocess, plan_backfill
 from nbflow.core.plan import Op, Plan, RunMove, advance, merged
-from nbflow.core.reasons import WaitReason
 from nbflow.core.run_ids import LAST, RunType, make_run_id
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import RunState, TaskState
 from nbflow.core.timetables import RecordedTimetable, Timetable, as_utc, timetable_from_spec
+from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import (
     DagNotFound,
     DagRunAlreadyExists,

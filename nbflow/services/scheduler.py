@@ -5,7 +5,8 @@ One loop (:meth:`Scheduler.step`)
 1. Collect the executor's reports, and read what other processes changed in the store. A change token, which is cheap
    to read, shows whether there is anything new.
 2. Create the runs that are due.
-3. Let the core react to the reports, then decide on all active runs (``decide_all``): in memory, on snapshots.
+3. Plan the changes that the reports cause (``handle_event``), then decide on all active runs (``decide_all``): in
+   memory, on snapshots.
 4. Apply all plans of the loop in **one** transaction, guarded by each run's revision. If another process has changed a
    run, the plan is stale: nothing was written, the runs are read again, and the loop is repeated with the same reports.
    A report is never dropped before it is stored.
@@ -28,9 +29,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import select
-import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,8 +38,8 @@ from nbflow.authoring.runtime import Work
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.dispatch import RunLimits
+from nbflow.core.event_handlers import handle_event
 from nbflow.core.plan import Callback, Move, Op, Plan, advance, earliest
-from nbflow.core.react import react
 from nbflow.core.run_changes import mark_run, restart_attempts
 from nbflow.core.scheduler_loop import (
     ActiveRuns,
@@ -56,18 +54,14 @@ from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
-from nbflow.execution.process_identity import process_started
 from nbflow.services.scheduled_runs import RunCreator
-from nbflow.services.schedulers import is_local, is_process_running
+from nbflow.services.scheduler_ports import Host, SelectWaiter, ThisHost, Waiter
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
 from nbflow.store.codec import needs_previous_run
 from nbflow.way_out import STOP_SCHEDULER
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.05
-"""Interval at which the idle scheduler polls the change token (about 10 µs each): the delay of a trigger from another
-process."""
 LIMITS_INTERVAL = timedelta(seconds=0.25)
 """Minimum interval between reads of pauses, pools and limits. Runs are read at every change."""
 STORE_RETRY_SECONDS = 0.5
@@ -125,7 +119,8 @@ class Scheduler:
     """Schedules the runs of ``store`` and submits their tasks to ``executor``.
 
     With ``only``, it drives only these runs and creates none (``dag.test()``). ``callback_handler`` is called with each
-    callback, which is then not stored; by default callbacks are stored, and ``on_callbacks`` is called after that."""
+    callback, which is then not stored; by default callbacks are stored, and ``on_callbacks`` is called after that.
+    ``host`` and ``waiter`` are those of this process, unless the simulator runs the scheduler."""
 
     def __init__(
         self,
@@ -139,6 +134,8 @@ class Scheduler:
         actor: str = "scheduler",
         on_callbacks: Callable[[], None] = lambda: None,
         callback_handler: Callable[[Callback], None] | None = None,
+        host: Host | None = None,
+        waiter: Waiter | None = None,
     ) -> None:
         self.store, self.executor, self.clock, self.settings = store, executor, clock, settings
         self.job_id, self.only, self.actor = job_id, frozenset(only) if only is not None else None, actor
@@ -150,9 +147,8 @@ class Scheduler:
         self.stopping = False
         self.next_heartbeat: datetime | None = None
         self.last_busy: datetime = clock.now()
-        self._wake_read, self._wake_write = socket.socketpair()
-        self._wake_read.setblocking(False)
-        self._wake_write.setblocking(False)
+        self.host: Host = host or ThisHost()
+        self.waiter: Waiter = waiter or SelectWaiter(clock)
 
     # --- start and stop
 
@@ -190,15 +186,18 @@ class Scheduler:
         the executor must end and report as lost."""
         orphans: list[Attempt] = []
         for job in self._other_schedulers():
-            if is_process_running(job):
+            if self.host.is_running(job):
                 continue
             log.warning("Scheduler %s (pid %d) has died; taking over its attempts.", job.job_id, job.pid)
             self.store.release_singleton("scheduler", job.job_id)
             orphans += self.store.live_attempts(job.job_id)
             self.store.put_job(replace(job, ended_at=now))
-        if not self.shared and not any(is_local(job) and is_process_running(job) for job in self._other_schedulers()):
+        if not self.shared and not any(map(self._runs_here, self._other_schedulers())):
             orphans += [a for a in self.store.live_attempts() if a.owner is None]  # committed, but not submitted
         return orphans
+
+    def _runs_here(self, job: Job) -> bool:
+        return self.host.is_local(job) and self.host.is_running(job)
 
     def run(self, *, until: Callable[[LoopResult], bool] | None = None) -> None:
         """Start, loop until :meth:`stop` is called or ``until`` returns True, and close."""
@@ -238,8 +237,7 @@ class Scheduler:
 
     def wake(self) -> None:
         """End the loop's sleep; safe from a signal handler or another thread."""
-        with contextlib.suppress(OSError):  # the socket's buffer is full of wake-ups, or the socket is closed
-            self._wake_write.send(b".")
+        self.waiter.wake()
 
     def close(self) -> None:
         """Kill the running tasks so that the next scheduler restarts them, stop the executor, release the leases."""
@@ -250,8 +248,7 @@ class Scheduler:
             log.error("Running tasks are killed, but not requeued; their leases will expire: %s", error)
         finally:
             self.executor.stop()
-            self._wake_read.close()
-            self._wake_write.close()
+            self.waiter.close()
         now = self.clock.now()
         try:
             if self.only is None:
@@ -307,11 +304,11 @@ class Scheduler:
         created = self._create_due_runs(now, refreshed=self._refresh(now))
         if created:
             self._refresh(now, force=True)
-        active, reactions, revisions = self._react()
+        active, event_plans, revisions = self._handle_reports()
         attempts: Sequence[Attempt] = ()
         with self._dispatch_lock():
             decision = decide_all(self._loop_input(active), now)
-            plans, callbacks = self._split_callbacks([*reactions, decision.plan])
+            plans, callbacks = self._split_callbacks([*event_plans, decision.plan])
             ops = tuple(_ops(plans))
             if ops:
                 attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **revisions})
@@ -392,9 +389,9 @@ class Scheduler:
         if token is not None and self.store.change_token() == token.after_own_commit:
             self.memory.token = token.after_own_commit
 
-    def _react(self) -> tuple[ActiveRuns, list[Plan], dict[RunKey, int]]:
-        """Let the core react to the reports. Returns the active runs after the reactions, the plans to store, and the
-        revisions that the plans expect. A report of an adopted attempt may be about a run that this scheduler does not
+    def _handle_reports(self) -> tuple[ActiveRuns, list[Plan], dict[RunKey, int]]:
+        """Plan the changes that the reports cause. Returns the active runs after the plans, the plans, and the
+        revisions that they expect. A report of an adopted attempt may be about a run that this scheduler does not
         lease; that run is read from the store."""
         active, plans = self.memory.active, []
         revisions: dict[RunKey, int] = {}
@@ -405,7 +402,7 @@ class Scheduler:
             if snapshot is None:
                 continue  # the run was deleted
             revision = revisions.get(run, snapshot.run.revision)
-            plan = react(snapshot, report.key, report.event, callbacks_run=report.callbacks_run)
+            plan = handle_event(snapshot, report.key, report.event, callbacks_run=report.callbacks_run)
             if plan.refused:
                 log.info("%s %s: %s", run.dag_id, report.key, plan.refused)
             if plan:
@@ -589,7 +586,7 @@ class Scheduler:
         if not candidates:
             return
         jobs = self.store.jobs("inline")
-        alive = {job.job_id for job in jobs if job.ended_at is None and is_process_running(job)}
+        alive = {job.job_id for job in jobs if job.ended_at is None and self.host.is_running(job)}
         for run in candidates:
             if (run.triggered_by or "").removeprefix(INLINE) in alive:
                 continue
@@ -607,39 +604,21 @@ class Scheduler:
             Job(
                 job_id=self.job_id,
                 kind="scheduler" if self.only is None else "inline",
-                hostname=socket.gethostname(),
-                pid=os.getpid(),
+                hostname=self.host.hostname,
+                pid=self.host.pid,
                 started_at=self._started_at,
                 heartbeat_at=now,
                 ended_at=ended_at,
-                detail={"executor": self.executor.name, "pid_started": process_started(os.getpid()), "slots": slots},
+                detail={"executor": self.executor.name, "pid_started": self.host.pid_started, "slots": slots},
             )
         )
 
     def _sleep(self, wake_at: datetime | None) -> None:
         """Sleep until the executor has a report, :meth:`wake` is called, ``wake_at`` or the next heartbeat has come, or
         another process commits."""
-        until = earliest(wake_at, self.next_heartbeat)
-        fds = [fd for fd in (self.executor.fileno(), self._wake_read.fileno()) if fd is not None]
-        while not self.stopping:
-            now = self.clock.now()
-            remaining = (until - now).total_seconds() if until is not None else POLL_SECONDS
-            timer = self.executor.next_timer()
-            timeout = max(0.0, min(remaining, POLL_SECONDS, timer if timer is not None else POLL_SECONDS))
-            ready, _, _ = select.select(fds, [], [], timeout)
-            if self._wake_read.fileno() in ready:
-                self._drain_wakes()
-                return
-            due = (until is not None and self.clock.now() >= until) or (timer is not None and timer <= timeout)
-            if ready or due or self.store.change_token() != self.memory.token:
-                return
-
-    def _drain_wakes(self) -> None:
-        try:
-            while self._wake_read.recv(4096):
-                pass
-        except BlockingIOError:
-            pass
+        if not self.stopping:
+            until = earliest(wake_at, self.next_heartbeat)
+            self.waiter.wait(until, self.executor, lambda: self.store.change_token() != self.memory.token)
 
 
 def _is_inline(run: Run) -> bool:

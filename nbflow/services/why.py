@@ -11,11 +11,11 @@ from datetime import datetime
 
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, ReadyTask, RunLimits, plan_dispatch, plan_run_starts
-from nbflow.core.reason_texts import paused_wait
-from nbflow.core.reasons import WaitReason
 from nbflow.core.scheduler_loop import start_order
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import RUN_FINISHED, UNFINISHED, RunState, TaskState
+from nbflow.core.wait_reason_texts import paused_wait
+from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import DagRunNotFound
 from nbflow.store.base import Job, Store
 from nbflow.way_out import START_SCHEDULER

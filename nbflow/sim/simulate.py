@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from nbflow.core.reasons import WaitReason
 from nbflow.core.spec import DagSpec
 from nbflow.core.timetables import Timetable, timetable_from_spec
+from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import InvalidArgument
 from nbflow.sim.fault_injection import NO_FAULTS, Faults
 from nbflow.sim.outcomes import Outcomes, Script, as_last_time

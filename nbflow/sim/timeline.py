@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.states import CAUSES, FINISHED, RUN_CAUSES, Cause, RunCause, RunState, TaskState
+from nbflow.core.wait_reasons import WaitReason
 from nbflow.store.base import TaskEvent
 
 GLYPHS: Mapping[str, str] = {

@@ -1,10 +1,10 @@
 """A world in which the scheduler's own decisions run on a virtual clock.
 
 Nothing here decides: new runs come from :func:`nbflow.core.due_runs.plan_due_runs`, everything else from
-:func:`nbflow.core.scheduler_loop.decide_all` and :func:`nbflow.core.react.react`, as in the real scheduler. The world
-supplies what is around them: a :class:`~nbflow.store.memory.MemoryStore`, a clock that jumps, workers that do as they
-are told (:mod:`nbflow.sim.outcomes`), accidents (:mod:`nbflow.sim.fault_injection`), and after each step a check of
-what nbflow promises (:mod:`nbflow.sim.invariants`).
+:func:`nbflow.core.scheduler_loop.decide_all` and :func:`~nbflow.core.event_handlers.handle_event`, as in the real
+scheduler. The world supplies what is around them: a :class:`~nbflow.store.memory.MemoryStore`, a clock that jumps,
+workers that do as they are told (:mod:`nbflow.sim.outcomes`), accidents (:mod:`nbflow.sim.fault_injection`), and after
+each step a check of what nbflow promises (:mod:`nbflow.sim.invariants`).
 
 One turn of the world::
 
@@ -32,8 +32,8 @@ from nbflow.config import Settings
 from nbflow.core import events as ev
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.due_runs import RunHistory, plan_due_runs
+from nbflow.core.event_handlers import handle_event
 from nbflow.core.plan import Plan
-from nbflow.core.react import react
 from nbflow.core.scheduler_loop import (
     ActiveRuns,
     LoopDecision,
@@ -332,7 +332,7 @@ class World:
         snapshot = self._find(run)
         if snapshot is None:
             return
-        plan = react(snapshot, key, event)
+        plan = handle_event(snapshot, key, event)
         if plan.refused:
             self._note(f"refused {type(event).__name__} of {event.attempt_id}: {plan.refused}")
         if plan:

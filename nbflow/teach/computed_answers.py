@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from itertools import count, pairwise
 from typing import Any
 
+from nbflow.core.event_handlers import handle_event
 from nbflow.core.events import Failed
-from nbflow.core.react import react
 from nbflow.core.snapshot import Instance, Run, Snapshot
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import TRANSITIONS, Cause, RunState, TaskState
@@ -61,7 +61,7 @@ def first_run(schedule: str, start: str) -> tuple[str, ...]:
 
 
 def executions(retries: int) -> tuple[str, ...]:
-    """How often a task that always raises is started: ``react`` is called until it returns the state failed."""
+    """How often a task that always raises is started: ``handle_event`` is called until it returns the state failed."""
     now = datetime(2024, 1, 1, tzinfo=UTC)
     dag = DagSpec(dag_id="quiz", tasks={"task": TaskSpec(task_id="task", retries=retries)})
     run = Run(dag_id="quiz", run_id="run", state=RunState.RUNNING, run_after=now)
@@ -75,7 +75,7 @@ def executions(retries: int) -> tuple[str, ...]:
             start_date=now,
         )
         snapshot = Snapshot(dag=dag, run=run, instances={ti.key: ti})
-        plan = react(snapshot, ti.key, Failed(attempt_id="now", at=now))
+        plan = handle_event(snapshot, ti.key, Failed(attempt_id="now", at=now))
         if plan.moves[0].target is TaskState.FAILED:
             return (str(try_number),)
     raise AssertionError("count() does not end")

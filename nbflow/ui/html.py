@@ -487,13 +487,13 @@ def why_run_bundle(view: WhyRunView, now: datetime, spell: Spell = str) -> Bundl
 
 
 #: action of the plan -> its past participle in the summary.
-_OTHER_ACTIONS = {"rerun": "rerun", "keep": "kept", "refuse": "refused"}
+_OTHER_ACTIONS = {"rerun": "rerun", "keep": "kept"}
 
 
 def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
-    """The runs of a backfill that are created, rerun, kept and refused, each with its data interval and reason."""
+    """The runs of a backfill that are created, rerun and kept, each with its data interval and reason."""
     number = Counter(run.action for run in view.runs)
-    created = number["make"]
+    created = number["create"]
     verb = "will be" if view.dry_run else "were" if created != 1 else "was"
     sentence = f"{formatting.count(created, 'run')} {verb} created"
     others = ", ".join(
@@ -516,8 +516,8 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
         total=len(view.runs),
     )  # fmt: skip
     counts = state_counts(r.state for r in view.runs if r.state)
-    # Without kept and refused runs: the bar is full when the last run of the backfill has ended.
-    progress = _progress(counts, number["make"] + number["rerun"]) if counts else ""
+    # Without kept runs: the bar is full when the last run of the backfill has ended.
+    progress = _progress(counts, number["create"] + number["rerun"]) if counts else ""
     body = (
         f'<p style="padding:10px 12px 4px 12px;margin:0px"><b>{escape(sentence)}</b>, {escape(others)}.</p>'
         + "".join(

@@ -26,7 +26,7 @@ from nbflow.ui import formatting
 from nbflow.ui.html import graph_bundle
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.scene import Scene, scene
-from nbflow.views.graph import GraphView, folded_for_size, unfolded
+from nbflow.views.graph import GraphView, folded_for_size, with_group_toggled
 from nbflow.views.shared import group_note, group_state, state_counts
 
 log = logging.getLogger(__name__)
@@ -321,7 +321,7 @@ class LiveGraph:
     def _fold(self, group_id: str) -> None:
         if all(group.group_id != group_id for group in self.graph.groups):
             raise LookupError(f"There is no group {group_id!r} in {self.graph.dag_id}.")
-        self.graph = unfolded(self.graph, group_id)
+        self.graph = with_group_toggled(self.graph, group_id)
         self._scene = scene(self.graph)
         traits = graph_traits(self.graph, self._scene) | state_traits(self.graph, self._scene, self._now())
         self._widget.patch(traits)

@@ -19,7 +19,7 @@ from nbflow.cli.main import parse as parse_terminal
 from nbflow.command_arguments import Parser
 from nbflow.commands import MODULES, all_commands, magics
 from nbflow.commands.way_out import Surface, invocation, text_on
-from nbflow.core.reasons import WaitReason
+from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import NbflowError
 from nbflow.notebook import magic_parser
 from nbflow.notebook.error_display import red_line

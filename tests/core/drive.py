@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from nbflow.core import events as ev
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, ReadyTask, plan_dispatch
+from nbflow.core.event_handlers import handle_event
 from nbflow.core.plan import AddInstances, DropInstance, Move, Op, Plan, RunMove, advance
-from nbflow.core.react import react
 from nbflow.core.run_changes import first_instances
 from nbflow.core.snapshot import PreviousRun, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
@@ -124,7 +124,7 @@ class Drive:
             dag = self.snapshot.dag
             does = self.outcomes.of(dag, self.snapshot.run, dag.tasks[key.task_id], key, ti.try_number, visit)
             event = outcome_event(does, attempt_id, self.now, self.now)
-        plan = react(self.snapshot, key, event)
+        plan = handle_event(self.snapshot, key, event)
         assert plan.refused is None, plan.refused
         self.apply(plan.ops)
         if isinstance(event, ev.Deferred):

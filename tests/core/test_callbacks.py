@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from nbflow.core.decide import plan_run
+from nbflow.core.event_handlers import handle_event
 from nbflow.core.events import Failed, Succeeded
 from nbflow.core.plan import Callback
-from nbflow.core.react import react
 from nbflow.core.run_changes import mark, mark_run
 from nbflow.core.snapshot import Instance, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
@@ -46,8 +46,8 @@ def callbacks(plan):
 def test_an_outcome_has_one_callback_unless_its_process_called_it(event, kind):
     here = snapshot({"a": "running"})
 
-    assert callbacks(react(here, TaskKey("a"), event)) == [("a", kind)]
-    assert callbacks(react(here, TaskKey("a"), event, callbacks_run=(kind,))) == []
+    assert callbacks(handle_event(here, TaskKey("a"), event)) == [("a", kind)]
+    assert callbacks(handle_event(here, TaskKey("a"), event, callbacks_run=(kind,))) == []
 
 
 @pytest.mark.parametrize(("state", "kind"), [("success", "success"), ("failed", "failure"), ("skipped", "skipped")])
@@ -66,7 +66,8 @@ def test_marking_a_run_has_callbacks_for_its_running_tasks():
 def test_fail_fast_has_callbacks_for_the_failed_task_and_for_those_it_ends():
     here = snapshot({"a": "running", "b": "running", "c": "none"}, fail_fast=True)
 
-    assert callbacks(react(here, TaskKey("a"), Failed(attempt_id="a1", at=NOW))) == [("a", "failure"), ("b", "failure")]
+    plan = handle_event(here, TaskKey("a"), Failed(attempt_id="a1", at=NOW))
+    assert callbacks(plan) == [("a", "failure"), ("b", "failure")]
 
 
 def test_a_timed_out_run_has_callbacks_for_the_tasks_it_ends_and_for_the_dag():

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from nbflow.core import events as ev
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, plan_dispatch
+from nbflow.core.event_handlers import handle_event
 from nbflow.core.plan import Plan, advance
-from nbflow.core.react import react
 from nbflow.core.snapshot import PreviousRun, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import FINISHED, LIVE, OCCUPYING, RunState, TaskState
@@ -205,7 +205,7 @@ def test_an_event_of_an_old_attempt_changes_nothing(dag: DagSpec, does: Seeded, 
     drive.run(order.choice)
 
     # When all of them arrive once more, after the end
-    plans = [react(drive.snapshot, key, event) for key, event in events]
+    plans = [handle_event(drive.snapshot, key, event) for key, event in events]
 
     # Then none changes anything, and each plan holds the reason
     assert [(plan.ops, bool(plan.refused)) for plan in plans] == [((), True)] * len(plans)

@@ -8,8 +8,8 @@ import pytest
 
 from nbflow.core import events as ev
 from nbflow.core.decide import plan_run
+from nbflow.core.event_handlers import handle_event
 from nbflow.core.plan import advance
-from nbflow.core.react import react
 from nbflow.core.snapshot import Instance, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import Cause, RunState, TaskState
@@ -76,11 +76,11 @@ def test_a_trigger_timeout_can_fail_the_run_fast() -> None:
     ],
 )
 def test_a_worker_that_reports_again_does_not_end_the_deferral(event: ev.Event) -> None:
-    plan = react(deferred(), WAIT, event)
+    plan = handle_event(deferred(), WAIT, event)
     assert (plan.ops, bool(plan.refused)) == ((), True)
 
 
 @pytest.mark.parametrize("cause", [Cause.TRIGGER_FAILED, Cause.KILLED])
 def test_a_trigger_that_raises_ends_the_deferral(cause: Cause) -> None:
-    plan = react(deferred(), WAIT, ev.Failed(attempt_id="a1", at=NOW, cause=cause))
+    plan = handle_event(deferred(), WAIT, ev.Failed(attempt_id="a1", at=NOW, cause=cause))
     assert [(move.target, move.cause) for move in plan.moves] == [(TaskState.FAILED, cause)]

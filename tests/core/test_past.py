@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from nbflow.core.reason_texts import past_wait
 from nbflow.core.snapshot import PreviousRun, Run, Snapshot
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import RunState, TaskState
+from nbflow.core.wait_reason_texts import past_wait
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 

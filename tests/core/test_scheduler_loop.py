@@ -12,7 +12,7 @@ import pytest
 from nbflow.core import events as ev
 from nbflow.core import scheduler_loop
 from nbflow.core.dispatch import RunLimits
-from nbflow.core.react import react
+from nbflow.core.event_handlers import handle_event
 from nbflow.core.run_changes import first_instances
 from nbflow.core.scheduler_loop import (
     ActiveRuns,
@@ -110,11 +110,11 @@ def test_only_runs_that_have_changed_are_decided_again(decided_ids: list[str]) -
 
     # When the task of one of them starts, and ends
     snapshot = active.snapshots[RunKey("d", "r1")]
-    active = after_plan(active, react(snapshot, A, ev.Started(attempt_id="r1a", at=NOW)))
+    active = after_plan(active, handle_event(snapshot, A, ev.Started(attempt_id="r1a", at=NOW)))
     decide_all(loop_input(active), NOW)
     after_start = list(decided_ids)
     snapshot = active.snapshots[RunKey("d", "r1")]
-    active = after_plan(active, react(snapshot, A, ev.Succeeded(attempt_id="r1a", at=NOW)))
+    active = after_plan(active, handle_event(snapshot, A, ev.Succeeded(attempt_id="r1a", at=NOW)))
     decision = decide_all(loop_input(active), NOW)
 
     # Then no run is decided again for its start, and only its run for its end
@@ -129,7 +129,7 @@ def test_a_run_is_decided_again_at_its_wake_time(decided_ids: list[str]) -> None
     spec = dag(a=TaskSpec(task_id="a", retries=1, retry_delay=60))
     active = decided(with_snapshots(ActiveRuns(), [run_of(spec, 0)]))
     failed = ev.Failed(attempt_id="r0a", at=NOW)
-    active = decided(after_plan(active, react(active.snapshots[RunKey("d", "r0")], A, failed)))
+    active = decided(after_plan(active, handle_event(active.snapshots[RunKey("d", "r0")], A, failed)))
     due = decide_all(loop_input(active), NOW).plan.wake_at
     decided_ids.clear()
 

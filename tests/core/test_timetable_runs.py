@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbflow.core.reasons import WaitReason
 from nbflow.core.timetable_runs import NewRuns, plan_new_runs, require_start_date
 from nbflow.core.timetables import (
     ContinuousTimetable,
@@ -17,6 +16,7 @@ from nbflow.core.timetables import (
     NullTimetable,
     timetable_from_schedule,
 )
+from nbflow.core.wait_reasons import WaitReason
 
 
 def utc(*parts: int) -> datetime:

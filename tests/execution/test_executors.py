@@ -55,9 +55,9 @@ with DAG("sales", default_args={"retries": 1}) as dag:
         raise AirflowFailException("no use")
     @task(execution_timeout=timedelta(seconds=0.1))
     def too_slow():
-        import time
+        import signal
         while True:
-            time.sleep(10)
+            signal.pause()
     @task
     def exits():
         raise SystemExit(3)

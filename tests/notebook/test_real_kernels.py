@@ -13,6 +13,7 @@ import pytest
 
 from nbflow.app import App
 from nbflow.core.states import RUN_FINISHED
+from tests.gates import Gate
 from tests.notebook.conftest import until
 from tests.notebook.notebooks import notebook
 
@@ -148,17 +149,17 @@ def test_a_breakpoint_in_a_test_stops_below_the_graph(kernel: Any) -> None:
 
 
 def test_a_run_outlives_its_kernel(kernel: Any, own_home: Path, tmp_path: Path) -> None:
-    # Given a kernel that has started a run whose task waits for a file
+    # Given a kernel that has started a run whose task waits at a gate
     manager, client = kernel
-    flag = tmp_path / "go on"
+    path = tmp_path / "go on"
+    gate = Gate(path)
     waits = f"""\
 %%dag slow
-import time
-from pathlib import Path
+import fcntl
 @task
 def waits():
-    while not Path({str(flag)!r}).exists():
-        time.sleep(0.05)
+    with open({str(path)!r}) as gate:
+        fcntl.flock(gate, fcntl.LOCK_SH)
 @task
 def after(x): ...
 after(waits())"""
@@ -172,10 +173,10 @@ after(waits())"""
             return {one.task_id: one.state.value for one in app.store.instances(run.key)}
 
         until("the task runs", lambda: states().get("waits") == "running")
-        # When the kernel is killed with its whole process group, and then the file comes
+        # When the kernel is killed with its whole process group, and then the gate is opened
         os.killpg(os.getpgid(manager.provisioner.process.pid), signal.SIGKILL)
         until("the kernel is gone", lambda: manager.provisioner.process.poll() is not None)
-        flag.touch()
+        gate.open()
         # Then the run goes on to its end
         until("the run ends", lambda: (app.store.run(run.key) or run).state in RUN_FINISHED)
         assert states() == {"waits": "success", "after": "success"}

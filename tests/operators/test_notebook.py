@@ -84,8 +84,8 @@ def test_a_failing_cell_is_named_and_the_executed_notebook_is_stored(
 def test_the_kernel_ends_with_the_task(dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path) -> None:
     source = a_notebook(
         tmp_path / "long.ipynb",
-        f"import os, pathlib, signal, time\npathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
-        "os.kill(os.getppid(), signal.SIGUSR1)\ntime.sleep(300)",
+        f"import os, pathlib, signal\npathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "os.kill(os.getppid(), signal.SIGUSR1)\nsignal.pause()",
     )
     import signal
 

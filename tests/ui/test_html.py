@@ -77,7 +77,7 @@ def words(bundle: Bundle) -> str:
 def every_view(text: str) -> list[Bundle]:
     """One bundle of each kind, with `text` in each place of a user's text."""
     event = EventRow(at=NOW, subject=text, to_state=text, from_state=text, cause=text, actor=text)
-    planned = PlannedRun(logical_date=NOW, action="make", reason=text, state=text)
+    planned = PlannedRun(logical_date=NOW, action="create", reason=text, state=text)
     listed = DagListRow(dag_id=text, schedule=text, latest=text, tags=(text,), owners=(text,))
     run = RunRow(run_id=text, state=text, run_type=text, counts={text: 1})
     ti = TaskInstanceRow(task_id=text, state=text, reason=text)
@@ -346,20 +346,20 @@ def test_why_spells_commands_as_its_surface_does_and_shows_each_once() -> None:
     assert html.why_run_bundle(of_run, NOW, spell).text.endswith("DAG forex is paused. Unpause it with: %unpause forex")
 
 
-def test_a_backfill_counts_the_runs_that_it_creates_reruns_and_refuses() -> None:
+def test_a_backfill_counts_the_runs_that_it_creates_reruns_and_keeps() -> None:
     def run(day: int, action: str, reason: str = "") -> PlannedRun:
         at = datetime(2026, 10, day, 6, tzinfo=NOW.tzinfo)
         return PlannedRun(
             logical_date=at, action=action, interval_start=at, interval_end=at.replace(day=day + 1), reason=reason
         )
 
-    view = BackfillView(dag_id="forex", runs=(run(24, "make"), run(25, "rerun"), run(26, "refuse", "it runs")))
+    view = BackfillView(dag_id="forex", runs=(run(24, "create"), run(25, "rerun"), run(26, "keep", "it runs")))
     assert html.backfill_bundle(view).text == (
-        "Backfill forex: 1 run will be created, 1 rerun, 1 refused.\n"
+        "Backfill forex: 1 run will be created, 1 rerun, 1 kept.\n"
         "LOGICAL DATE           INTERVAL                                              ACTION  REASON\n"
-        "2026-10-24 06:00 CEST  2026-10-24 06:00 CEST to 2026-10-25 06:00 CET (25 h)  make    –\n"
+        "2026-10-24 06:00 CEST  2026-10-24 06:00 CEST to 2026-10-25 06:00 CET (25 h)  create  –\n"
         "2026-10-25 06:00 CET   2026-10-25 06:00 to 2026-10-26 06:00 CET              rerun   –\n"
-        "2026-10-26 06:00 CET   2026-10-26 06:00 to 2026-10-27 06:00 CET              refuse  it runs\n"
+        "2026-10-26 06:00 CET   2026-10-26 06:00 to 2026-10-27 06:00 CET              keep    it runs\n"
         "dry run: no run was created"
     )
 

@@ -16,8 +16,8 @@ from nbflow.views import fetch
 from nbflow.views.base import Query
 from nbflow.views.connections import ConnectionsQuery
 from tests.store.worlds import T0, after
-from tests.views.test_follow import _life
-from tests.views.test_statements import MOST
+from tests.views.test_follow import _steps
+from tests.views.test_statements import MAX_STATEMENTS
 
 SHOP = Connection(
     conn_id="shop",
@@ -31,7 +31,7 @@ SHOP = Connection(
 
 def _store_with_secrets() -> Store:
     store = open_store("memory://")
-    for _ in _life(store):
+    for _ in _steps(store):
         pass
     for key in ("api_key", "region"):
         store.set_variable(key, "hush", description="for the shop", actor="user", now=T0)
@@ -39,10 +39,10 @@ def _store_with_secrets() -> Store:
     return store
 
 
-@pytest.mark.parametrize("name", MOST)
+@pytest.mark.parametrize("name", MAX_STATEMENTS)
 def test_a_view_has_no_value_of_a_variable_and_no_password(name: str, tmp_path: Path) -> None:
     store, settings = _store_with_secrets(), Settings.load({}, tmp_path)
-    query: Query[Any] = MOST[name][0]
+    query: Query[Any] = MAX_STATEMENTS[name][0]
 
     assert "hush" not in json.dumps(fetch(store, query, after(60), settings).to_json())
 

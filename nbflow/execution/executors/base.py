@@ -6,7 +6,7 @@ The scheduler loop is the only caller, from one thread, in this order::
     executor.adopt(store.expired(now))           # after a restart, and whenever a lease runs out
     while ...:
         wait on executor.fileno(), for at most executor.next_timer() seconds
-        reports = executor.poll(0)               # -> react -> store.apply
+        reports = executor.poll(0)               # -> handle_event -> store.apply
         executor.submit(...)                     # only tries that a commit has made `queued`, at most slots_free
     executor.drain(timeout); executor.stop()
 
@@ -46,7 +46,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """An event of a try for ``react``, with the task instance that it is about."""
+    """An event of a try for ``handle_event``, with the task instance that it is about."""
 
     run: RunKey
     key: TaskKey

@@ -16,7 +16,7 @@ from nbflow.core.states import OCCUPYING, RUN_FINISHED, RunState, TaskState
 from nbflow.errors import DagRunAlreadyExists
 from nbflow.store.base import DEAD_AFTER, Attempt, Cursor, History, PendingCallback, TaskEvent, Usage
 from nbflow.store.codec import as_stored, clean_text, needs_previous_run
-from nbflow.store.cursor import Head, make_history, parse_cursor
+from nbflow.store.history_cursor import Head, make_history, parse_cursor
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import (
     DEFAULT_STORE_COLUMNS,

@@ -27,7 +27,7 @@ from nbflow.store.base import (
     TaskEvent,
 )
 from nbflow.store.codec import as_stored
-from nbflow.store.cursor import new_store_id
+from nbflow.store.history_cursor import new_store_id
 from nbflow.store.plan_effects import UNIQUE_DATE_RUN_TYPES, StoreColumns
 
 P = ParamSpec("P")

@@ -14,7 +14,7 @@ from nbflow.core.spec import DagSpec
 from nbflow.core.states import OCCUPYING, RunState, TaskState
 from nbflow.store.base import Cursor, History, TaskEvent, Usage
 from nbflow.store.codec import dump_json, needs_previous_run
-from nbflow.store.cursor import Head, make_history, parse_cursor
+from nbflow.store.history_cursor import Head, make_history, parse_cursor
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database
 from nbflow.store.sql.rows import (

@@ -8,7 +8,7 @@
 
 ``run_no`` is ``dag_run.id``; the rows of a run refer to it and are deleted with the run. ``task_event`` is append-only:
 a database trigger refuses updates (see the first migration). ``history_head`` has one row; a transaction writes it
-last, so that its lock is held only briefly (see :mod:`nbflow.store.cursor`).
+last, so that its lock is held only briefly (see :mod:`nbflow.store.history_cursor`).
 
 Every change here needs a migration; a test compares the two.
 """

@@ -7,7 +7,7 @@ Revises: 0001
 import sqlalchemy as sa
 from alembic import op
 
-from nbflow.store.cursor import new_store_id
+from nbflow.store.history_cursor import new_store_id
 from nbflow.store.sql.column_types import Number
 
 revision = "0002"

@@ -62,4 +62,4 @@ class WaitReason:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"unknown kind of wait {self.kind!r}; add it to nbflow.core.reasons.KINDS")
+            raise ValueError(f"unknown kind of wait {self.kind!r}; add it to nbflow.core.wait_reasons.KINDS")

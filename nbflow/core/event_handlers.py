@@ -1,6 +1,6 @@
-"""``react``: the plan for an event of an attempt.
+"""``handle_event``: the plan for an event of an attempt.
 
-The table ``_REACTIONS`` holds one function for each type of event. Three rules hold for all of them:
+The table ``_HANDLERS`` holds one function for each type of event. Three rules hold for all of them:
 
 * An event belongs to one attempt. If it is not the instance's current attempt, or the instance is not live, nothing
   changes and the plan holds the reason (``refused``): a worker whose lease was lost cannot overwrite its successor.
@@ -25,7 +25,7 @@ from nbflow.core.states import LIVE, RUN_FINISHED, UNFINISHED, Cause, TaskState
 _NO_ATTEMPT: dict[str, Any] = {"attempt_id": None}
 
 
-def react(snapshot: Snapshot, key: TaskKey, event: ev.Event, *, callbacks_run: Collection[str] = ()) -> Plan:
+def handle_event(snapshot: Snapshot, key: TaskKey, event: ev.Event, *, callbacks_run: Collection[str] = ()) -> Plan:
     """The plan for one event. ``callbacks_run``: kinds of callbacks that the task's process has already called."""
     ti = snapshot.instances.get(key)
     if ti is None:
@@ -41,7 +41,7 @@ def react(snapshot: Snapshot, key: TaskKey, event: ev.Event, *, callbacks_run: C
         return Plan(ops=tuple(_restart(snapshot, ti, event)))
     if ti.state is TaskState.DEFERRED and not _is_trigger_event(event):
         return Plan(refused=f"{key} is deferred: only events of its trigger are accepted")
-    ops = _REACTIONS[type(event)](snapshot, task, ti, event)
+    ops = _HANDLERS[type(event)](snapshot, task, ti, event)
     if isinstance(ops, str):
         return Plan(refused=ops)
     ops = [op for op in ops if not (isinstance(op, Callback) and op.key == key and op.kind in callbacks_run)]
@@ -281,7 +281,7 @@ def _killed_to_restart(snapshot: Snapshot, task: TaskSpec, ti: Instance, event: 
     return f"{ti.key} is {ti.state}, not restarting"
 
 
-_REACTIONS: dict[type, Callable[[Snapshot, TaskSpec, Instance, Any], list[Op] | str]] = {
+_HANDLERS: dict[type, Callable[[Snapshot, TaskSpec, Instance, Any], list[Op] | str]] = {
     ev.Started: _started,
     ev.Succeeded: _succeeded,
     ev.SkippedItself: _skipped,

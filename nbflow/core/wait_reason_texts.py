@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nbflow.core.reasons import WaitReason
 from nbflow.core.snapshot import Instance, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import FAILED_STATES, FINISHED, SUCCESS_STATES, TaskState
 from nbflow.core.trigger_rules import SENTENCES, Verdict
+from nbflow.core.wait_reasons import WaitReason
 from nbflow.way_out import way
 
 NAMES_SHOWN = 5
