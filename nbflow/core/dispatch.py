@@ -1,9 +1,10 @@
-"""``plan_dispatch``: which scheduled instances are queued now, and which limit keeps each of the others waiting.
+"""``plan_dispatch``: which scheduled instances are queued now, and which limit makes each of the others wait.
 
-Candidates are ordered by priority weight (highest first), then by the run's logical date, task id and map index. Each
-must pass every limit; one that does not gets its reason, and the next is checked, as in Airflow: a full pool does not
-block the tasks of another pool. Dispatched instances count at once, so a plan never exceeds a limit; the store's guards
-ensure that two schedulers together do not either.
+Candidates are ordered by priority weight (highest first), then by the run's logical date, task id and map index. A
+candidate that would exceed a limit waits with that limit as its reason, and the next candidate is checked, as in
+Airflow: a full pool does not block the tasks of another pool. Each dispatched instance counts for the candidates after
+it, so a plan never exceeds a limit. Schedulers that share a metastore dispatch under its named lock, so that together
+they do not either.
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ LIMITS: tuple[Callable[[ReadyTask, Limits], WaitReason | None], ...] = (
     _max_active_tis_per_dag,
     _max_active_tis_per_dagrun,
 )
-"""All limits except the executor's slots; the first that refuses a task gives the reason. ``max_active_tasks`` counts
-per run, as in Airflow 3."""
+"""All limits except the executor's slots; the first limit that a task would exceed is the reason. ``max_active_tasks``
+counts per run, as in Airflow 3."""
 
 
 def plan_dispatch(candidates: Iterable[ReadyTask], limits: Limits, now: datetime, *, explain: bool = False) -> Plan:
@@ -138,10 +139,10 @@ def plan_dispatch(candidates: Iterable[ReadyTask], limits: Limits, now: datetime
             )
             waits[candidate.run.key, candidate.instance.key] = WaitReason(kind="slot", text=text)
             continue
-        refusal = next((reason for limit in LIMITS if (reason := limit(candidate, limits)) is not None), None)
-        if refusal is not None:
+        wait = next((reason for limit in LIMITS if (reason := limit(candidate, limits)) is not None), None)
+        if wait is not None:
             if explain:
-                waits[candidate.run.key, candidate.instance.key] = refusal
+                waits[candidate.run.key, candidate.instance.key] = wait
             continue
         limits.add(candidate)
         ops.append(_queue(candidate, now))
@@ -188,9 +189,9 @@ def plan_run_starts(queued: Sequence[Run], running: Sequence[Run], limits: RunLi
     waits: dict[RunKey, WaitReason] = {}
     for run in queued:
         group = (run.dag_id, run.backfill_id)
-        refusal = _run_refusal(run, active.get(group, 0), limits)
-        if refusal is not None:
-            waits[run.key] = refusal
+        wait = _run_wait(run, active.get(group, 0), limits)
+        if wait is not None:
+            waits[run.key] = wait
             continue
         _add(active, group, 1)
         ops.append(
@@ -206,7 +207,7 @@ def plan_run_starts(queued: Sequence[Run], running: Sequence[Run], limits: RunLi
     return Plan(ops=tuple(ops), run_waits=waits)
 
 
-def _run_refusal(run: Run, active: int, limits: RunLimits) -> WaitReason | None:
+def _run_wait(run: Run, active: int, limits: RunLimits) -> WaitReason | None:
     if run.dag_id in limits.paused_dags and run.pausable:
         return paused_wait(run.dag_id)
     if run.backfill_id is None:
@@ -215,6 +216,6 @@ def _run_refusal(run: Run, active: int, limits: RunLimits) -> WaitReason | None:
         unpause = way("backfill unpause", str(run.backfill_id))
         text = f"Backfill {run.backfill_id} is paused. Unpause it with: {unpause}"
         return WaitReason(kind="paused", text=text, ways=(unpause,))
-    # A completed backfill has no limit any more; a run of it that is cleared later counts against the DAG's.
+    # A completed backfill has no limit any more: its runs that are cleared later count against the DAG's limit.
     limit = limits.backfills.get(run.backfill_id, limits.max_active_runs.get(run.dag_id))
     return _limit("backfill_limit", f"backfill {run.backfill_id}", active, limit)

@@ -1,4 +1,4 @@
-"""Reasons for waiting: each is made by the same evaluation that decides that a task instance or a run waits.
+"""Reasons for waiting: the code that decides that a task instance or a run waits also creates the reason.
 
 ``KINDS`` lists every kind of reason with its meaning.
 """
@@ -52,7 +52,7 @@ class WaitReason:
     kind: str
     """A key of :data:`KINDS`."""
     text: str
-    """Sentences for users; they end with the way out, where there is one."""
+    """Sentences for users; they end with the command that ends the waiting, if there is one."""
     detail: Mapping[str, Any] = field(default_factory=dict)
     """The values behind the text; JSON."""
     until: datetime | None = None

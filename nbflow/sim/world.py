@@ -41,8 +41,8 @@ from nbflow.core.scheduler_loop import (
     after_plan,
     decide_all,
     finished_backfills,
+    runs_with_new_predecessor,
     with_attempts,
-    with_new_predecessor,
     with_snapshots,
 )
 from nbflow.core.snapshot import RunKey, Snapshot, TaskKey
@@ -294,7 +294,7 @@ class World:
         )
         if due.plan:
             self.store.apply([due.plan], actor="scheduler")
-            changed = [*(run.key for run in due.runs), *with_new_predecessor(self._active, due.runs)]
+            changed = [*(run.key for run in due.runs), *runs_with_new_predecessor(self._active, due.runs)]
             made = [self.store.snapshot(key) for key in changed]
             self._active = with_snapshots(self._active, [snapshot for snapshot in made if snapshot is not None])
         coming = due.next

@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nbflow.core.snapshot import Instance, Run
-from nbflow.core.spec import shown_name
+from nbflow.core.spec import display_name
 from nbflow.core.states import FINISHED, RUN_FINISHED, TaskState
 from nbflow.services.schedulers import describe, running_schedulers
 from nbflow.views.base import Query, Row, View
@@ -63,7 +63,7 @@ class TaskView(Row):
 
     @property
     def shown(self) -> str:
-        return shown_name(self.task_id, self.label, self.group) + self.times
+        return display_name(self.task_id, self.label, self.group) + self.times
 
     @property
     def times(self) -> str:
@@ -84,7 +84,7 @@ class GroupView(Row):
 
     @property
     def shown(self) -> str:
-        return shown_name(self.group_id, self.label, self.parent)
+        return display_name(self.group_id, self.label, self.parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
