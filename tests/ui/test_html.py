@@ -105,6 +105,7 @@ def every_view(text: str) -> list[Bundle]:
         *_admin_views(text),
         html.states_bundle([(text, text)]),
         html.table_bundle(text, Table(columns=(text,), rows=((text,),))),
+        html.text_bundle(text, text),
         html.message_bundle(text, state=text),
     ]
 

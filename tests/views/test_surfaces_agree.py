@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from nbflow import notebook
+from nbflow.command_arguments import UsageError
 from nbflow.core.snapshot import Run
 from nbflow.entry_points import main
-from nbflow.notebook import admin_verbs
+from nbflow.notebook import admin_verbs, magic_parser
 from nbflow.notebook.magics import _nbflow_line
 from nbflow.notebook.session import end_session, session
 from nbflow.views.base import plain
@@ -180,3 +182,53 @@ def test_the_same_status(command: Command) -> None:
 def _magic(line: str) -> Any:
     verb, _, args = _nbflow_line(line)
     return admin_verbs.CALLS[verb](args)
+
+
+OUTCOMES = "simulate sales extract=fail,success extract.seconds=120 --start 2024-03-01 --end 2024-03-03"
+
+
+def test_the_same_simulation(command: Command) -> None:
+    # When both surfaces simulate two days with scripted outcomes
+    listed, simulated = command(*OUTCOMES.split()), magic_parser.call(*magic_parser.parse(OUTCOMES)).data
+
+    # Then they show the same runs with the same tries
+    assert [
+        (row["run_id"], row["state"], [(ti["task_id"], ti["state"], ti["start"], ti["end"]) for ti in row["tasks"]])
+        for row in listed
+    ] == [
+        (
+            run.key.run_id,
+            run.state,
+            [(ti.key.task_id, ti.state, utc(ti.start), utc(ti.end)) for ti in run.stretches],
+        )
+        for run in simulated.runs
+    ]
+    assert [ti["state"] for ti in listed[0]["tasks"]][:2] == ["failed", "upstream_failed"]
+    assert len(listed) == 2
+
+
+def test_the_same_history_of_a_simulation(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    main([*OUTCOMES.split(), "--trace"])
+
+    shown = magic_parser.call(*magic_parser.parse(f"{OUTCOMES} --trace"))
+
+    assert capsys.readouterr().out.rstrip() == shown.data.trace.rstrip()
+    assert shown.data.trace.splitlines()[-1] in repr(shown)
+
+
+SIMULATION_ERRORS = {
+    "sales extract=explode": "simulate: extract=explode is invalid; an outcome is one of success, fail,",
+    "sales extract.seconds=long": "simulate: extract.seconds=long is invalid; write a number of seconds.",
+    "sales list.length=2.5": "simulate: list.length=2.5 is invalid; write a whole number.",
+    "sales extract=fail --seed 3": "simulate: TASK=OUTCOME and --seed exclude each other.",
+    "sales -s 2024-03-04 -e 2024-03-04": "The end of the simulation, 2024-03-04T00:00:00+00:00, must be after",
+    "sales --days 0": "The end of the simulation, ",
+}
+
+
+def test_the_same_errors_of_a_simulation(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    for line, error in SIMULATION_ERRORS.items():
+        assert main(["simulate", *line.split()]) == 2
+        assert error in capsys.readouterr().err
+        with pytest.raises(UsageError, match=re.escape(error)):
+            magic_parser.call(*magic_parser.parse(f"simulate {line}"))
