@@ -9,7 +9,7 @@ from nbflow.command_arguments import DATE, INTEGER, NUMBER, UsageError, Values, 
 from nbflow.commands.base import Command
 from nbflow.commands.options import DAG_ID
 from nbflow.errors import InvalidArgument
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context
@@ -41,7 +41,7 @@ def _outcomes(context: Context, args: Values) -> Outcomes | None:
     seed."""
     from nbflow.sim.outcomes import Seeded, as_last_time, script_of
 
-    line = context.spell(way("simulate"))
+    line = context.spell(suggest("simulate"))
     if args.outcomes and args.seed is not None:
         raise UsageError(f"{line}: TASK=OUTCOME and --seed exclude each other.")
     if args.outcomes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from nbflow.commands.way_out import Surface, invocation
+from nbflow.commands.surface_syntax import Surface, invocation
 from nbflow.services.schedulers import describe
 from nbflow.ui import formatting
 from nbflow.ui.escaping import escape
