@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nbflow.sim.outcomes import Outcomes
     from nbflow.sim.timeline import Simulation
 
+NAME = "simulate"
+
 
 def simulation(context: Context, args: Values, spec: DagSpec) -> Simulation:
     """The simulation of a DAG. Raises UsageError for invalid outcomes, or an end that is not after the start."""
@@ -41,7 +43,7 @@ def _outcomes(context: Context, args: Values) -> Outcomes | None:
     seed."""
     from nbflow.sim.outcomes import Seeded, as_last_time, script_of
 
-    line = context.spell(suggest("simulate"))
+    line = context.spell(suggest(NAME))
     if args.outcomes and args.seed is not None:
         raise UsageError(f"{line}: TASK=OUTCOME and --seed exclude each other.")
     if args.outcomes:
@@ -56,7 +58,7 @@ def _outcomes(context: Context, args: Values) -> Outcomes | None:
 
 COMMANDS = (
     Command(
-        name="simulate",
+        name=NAME,
         magic="%dag simulate",
         help="Simulate days of scheduling in seconds, without running any task.",
         permission="dags.read",

@@ -15,10 +15,12 @@ from nbflow import notebook
 from nbflow.command_arguments import UsageError
 from nbflow.core.snapshot import Run
 from nbflow.entry_points import main
+from nbflow.errors import TaskNotFound
 from nbflow.notebook import admin_verbs, magic_parser
 from nbflow.notebook.magics import _nbflow_line
 from nbflow.notebook.session import end_session, session
 from nbflow.views.base import plain
+from tests.store.worlds import register, spec
 
 SALES = """
 from datetime import datetime
@@ -232,3 +234,23 @@ def test_the_same_errors_of_a_simulation(command: Command, capsys: pytest.Captur
         assert error in capsys.readouterr().err
         with pytest.raises(UsageError, match=re.escape(error)):
             magic_parser.call(*magic_parser.parse(f"simulate {line}"))
+
+
+@pytest.mark.parametrize("verb", ["why", "logs"])
+def test_the_same_error_for_a_word_that_is_neither_a_task_nor_a_run(
+    command: Command, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    error = "DAG 'sales' has no task or run 'extrct'. Did you mean task 'extract'?"
+
+    assert main([verb, "sales", "extrct"]) == 1
+    assert error in capsys.readouterr().err
+    with pytest.raises(TaskNotFound, match=re.escape(error)):
+        magic_parser.call(*magic_parser.parse(f"{verb} sales extrct"))
+
+
+def test_a_task_that_only_the_newest_run_has_is_found(command: Command) -> None:
+    # Given a run of the DAG's first version, whose tasks the second version does not have
+    command("dags", "trigger", "sales", "-l", "2024-01-09")
+    register(session().app.store, spec("other"))
+
+    assert {row["task_id"] for row in command("why", "sales", "double")} == {"double"}
