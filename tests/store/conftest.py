@@ -13,9 +13,12 @@ from sqlalchemy import create_engine, inspect, text
 from nbflow.secrets import SecretBox, new_key
 from nbflow.store import open_store
 from nbflow.store.base import ARCHIVE, Store
+from nbflow.store.memory import MemoryStore
 from nbflow.store.sql.tables import metadata
 
-KINDS = ("memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
+KINDS = ("memory", "shared-memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
+SHARED_MEMORY = "memory://shared"
+"""Only for these tests: several schedulers of one process have no use for a URL."""
 
 
 @pytest.fixture(scope="session")
@@ -79,15 +82,18 @@ def empty_postgres(migrated_postgres: str) -> str:
 @pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest) -> str:
     """URL of an empty store of each kind."""
-    if request.param == "memory":
-        return "memory://"
+    if request.param.endswith("memory"):
+        return "memory://" if request.param == "memory" else SHARED_MEMORY
     return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "empty_postgres"))
 
 
 @pytest.fixture
 def store(url: str, box: SecretBox) -> Iterator[Store]:
     """An empty store of each kind, whose attempts are called a1, a2, ..."""
-    opened = open_store(url, fernet=box, new_id=attempt_ids())
+    if url == SHARED_MEMORY:
+        opened: Store = MemoryStore(new_id=attempt_ids(), shared=True)
+    else:
+        opened = open_store(url, fernet=box, new_id=attempt_ids())
     yield opened
     opened.close()
 

@@ -12,14 +12,18 @@ from nbflow.store.base import BackfillRow
 from nbflow.store.codec import as_stored
 from nbflow.store.memory.runs import Runs
 from nbflow.store.memory.tables import locked
-from nbflow.store.plan_effects import assign_backfill, utc
+from nbflow.store.plan_effects import assign_backfill, touched_runs, utc
 
 
 class Backfills(Runs):
-    @locked
     def add_backfill(
         self, backfill: BackfillRow, plan: Plan, *, actor: str, expect: Mapping[RunKey, int] | None = None
     ) -> int:
+        with self._rows_locked({*touched_runs([plan]), *(expect or ())}):
+            return self._add_backfill(backfill, plan, actor, expect)
+
+    @locked
+    def _add_backfill(self, backfill: BackfillRow, plan: Plan, actor: str, expect: Mapping[RunKey, int] | None) -> int:
         backfill_id = self._counters["backfill"] + 1
         row = replace(
             backfill,
@@ -29,9 +33,9 @@ class Backfills(Runs):
             conf=as_stored(backfill.conf),
             entries=tuple(as_stored(list(backfill.entries))),
         )
-        self.apply([assign_backfill(plan, backfill_id)], actor=actor, expect=expect)
+        self._apply([assign_backfill(plan, backfill_id)], actor, expect)
         self._backfills[self._next("backfill")] = row
-        self._change(nudge=False)  # apply() has sent the nudge
+        self._change(nudge=False)  # _apply() has sent the nudge
         return backfill_id
 
     @locked

@@ -15,12 +15,8 @@ from nbflow.store.plan_effects import is_start_or_end, utc
 
 
 class Jobs(Tables):
-    @property
-    def shared(self) -> bool:
-        return False
-
     def lock(self, name: str) -> AbstractContextManager[None]:
-        return nullcontext()
+        return self.locks.held([("name", name)]) if self.shared else nullcontext()
 
     @locked
     def put_job(self, job: Job) -> None:
@@ -69,7 +65,7 @@ class Jobs(Tables):
 
     @locked
     def change_token(self) -> ChangeToken:
-        return ChangeToken(foreign_commits=None, own_commits=self._own_commits)
+        return ChangeToken(foreign_commits=self._counts.commits - self._own_commits, own_commits=self._own_commits)
 
     def wait_for_change(self, token: ChangeToken, *, timeout: float) -> bool:
         with self._changed:

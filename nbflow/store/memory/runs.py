@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +26,7 @@ from nbflow.store.plan_effects import (
     NewEvent,
     StoreColumns,
     compute_effects,
+    touched_runs,
     utc,
 )
 
@@ -101,8 +103,16 @@ class Runs(Tables):
             total=runs.total(),
         )
 
-    @locked
     def apply(self, plans: Sequence[Plan], *, actor: str, expect: Mapping[RunKey, int] | None = None) -> list[Attempt]:
+        with self._rows_locked({*touched_runs(plans), *(expect or ())}):
+            return self._apply(plans, actor, expect)
+
+    def _rows_locked(self, runs: Iterable[RunKey]) -> AbstractContextManager[None]:
+        """Hold the locks of the rows of these runs, as a transaction of Postgres does until its end."""
+        return self.locks.held([("run", key) for key in sorted(runs)]) if self.shared else nullcontext()
+
+    @locked
+    def _apply(self, plans: Sequence[Plan], actor: str, expect: Mapping[RunKey, int] | None) -> list[Attempt]:
         effects = compute_effects(
             plans,
             find_run=self._runs.get,
@@ -297,7 +307,8 @@ class Runs(Tables):
         return self._head().end.cursor
 
     def _head(self) -> Head:
-        return Head(self._store_id, self._other_changes, self._pruned_seq, self._pruned_at, self.last_seq() or None)
+        counts = self._counts
+        return Head(self._store_id, counts.other_changes, counts.pruned_seq, counts.pruned_at, self.last_seq() or None)
 
     @locked
     def previous_success(self, run: RunKey) -> Run | None:
@@ -377,12 +388,17 @@ class Runs(Tables):
                     yield key
 
     # --- leases of runs
-    @locked
     def lease_runs(self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime) -> list[RunKey]:
-        leased: list[RunKey] = []
-        for run in runs:
-            current = self._run_leases.get(run)
-            if run in self._runs and (current is None or current[0] == owner or current[1] < now):
-                self._run_leases[run] = (owner, utc(now) + lease)
-                leased.append(run)
-        return leased
+        wanted = [run for run in runs if self._may_lease(owner, run, now)]
+        with self._rows_locked(wanted):
+            return self._lease(owner, [run for run in wanted if self._may_lease(owner, run, now)], utc(now) + lease)
+
+    @locked
+    def _may_lease(self, owner: str, run: RunKey, now: datetime) -> bool:
+        current = self._run_leases.get(run)
+        return run in self._runs and (current is None or current[0] == owner or current[1] < now)
+
+    @locked
+    def _lease(self, owner: str, runs: list[RunKey], until: datetime) -> list[RunKey]:
+        self._run_leases.update(dict.fromkeys(runs, (owner, until)))
+        return runs

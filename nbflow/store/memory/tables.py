@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 from uuid import uuid4
 
 from nbflow.connections import Connection
@@ -28,6 +30,7 @@ from nbflow.store.base import (
 )
 from nbflow.store.codec import as_stored
 from nbflow.store.history_cursor import new_store_id
+from nbflow.store.memory.locks import Locks
 from nbflow.store.plan_effects import UNIQUE_DATE_RUN_TYPES, StoreColumns
 
 P = ParamSpec("P")
@@ -49,18 +52,31 @@ def new_attempt_id() -> str:
     return uuid4().hex
 
 
+@dataclass(slots=True)
+class Counts:
+    """Numbers that all connections of a MemoryStore share."""
+
+    commits: int = 0
+    """Commits that sent a nudge."""
+    other_changes: int = 0
+    pruned_seq: int = 0
+    pruned_at: int = 0
+
+
 class Tables:
     """All data of a MemoryStore. The classes in the other modules of this package add the methods."""
 
     url = "memory://"
 
-    def __init__(self, *, new_id: Callable[[], str] | None = None) -> None:
+    def __init__(self, *, new_id: Callable[[], str] | None = None, shared: bool = False) -> None:
+        self.shared = shared
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
+        self.locks = Locks(self._changed)
         self._new_id = new_id or new_attempt_id
         self._own_commits = 0
         self._store_id = new_store_id()
-        self._other_changes = self._pruned_seq = self._pruned_at = 0
+        self._counts = Counts()
         self._counters: dict[str, int] = defaultdict(int)
         # definitions
         self._versions: dict[str, list[DagVersion]] = {}
@@ -112,17 +128,25 @@ class Tables:
     def close(self) -> None:
         """Nothing to close."""
 
+    def connect(self) -> Self:
+        """Another store object with the same data, like that of another process: its own commits are foreign to this
+        one."""
+        connection = copy.copy(self)
+        connection._own_commits = 0
+        return connection
+
     def _next(self, counter: str) -> int:
         self._counters[counter] += 1
         return self._counters[counter]
 
     def _nudge(self) -> None:
         self._own_commits += 1
+        self._counts.commits += 1
         self._changed.notify_all()
 
     def _change(self, *, nudge: bool = True) -> None:
         """Count a change that views show and the history does not contain."""
-        self._other_changes += 1
+        self._counts.other_changes += 1
         if nudge:
             self._nudge()
 
@@ -196,9 +220,10 @@ class Tables:
         _delete(self._live, lambda ti_key, _: ti_key[0] == key)
         events = self._events_of.pop(key, ())
         if events:
-            self._pruned_seq = max(self._pruned_seq, events[-1].seq)
-            self._pruned_at = self._other_changes + 1  # the caller counts the deletion as a change afterwards
-            self._events = [event for event in self._events if event.run != key]
+            counts_of_all = self._counts
+            counts_of_all.pruned_seq = max(counts_of_all.pruned_seq, events[-1].seq)
+            counts_of_all.pruned_at = counts_of_all.other_changes + 1  # the caller counts the deletion afterwards
+            self._events[:] = [event for event in self._events if event.run != key]
         for attempt_id in self._attempts_of.pop(key, []):
             del self._attempts[attempt_id]
             self._live_attempts.pop(attempt_id, None)
