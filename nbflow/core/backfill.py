@@ -32,7 +32,7 @@ from nbflow.errors import (
     InvalidReprocessBehavior,
     NoBackfillRunsToCreate,
 )
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 from .run_ids import RunType, make_run_id
 from .states import RunState
@@ -133,13 +133,13 @@ def plan_backfill(
     if run_backwards:
         infos.reverse()
     if not infos and not dry_run:
-        trigger = way("dags trigger", dag_id, "--logical-date", "DATE")
+        trigger = suggest("dags trigger", dag_id, "--logical-date", "DATE")
         unrecorded = isinstance(timetable, RecordedTimetable) and not timetable.covers_range
         raise NoBackfillRunsToCreate(
             f"DAG {dag_id!r} has no due run between {from_date.isoformat()} and {to_date.isoformat()}: "
             f"it runs {timetable.describe()}.",
             hint=f"{_CUSTOM_TIMETABLE}{trigger}" if unrecorded else "",
-            ways=(trigger,) if unrecorded else (),
+            suggestions=(trigger,) if unrecorded else (),
         )
     by_date = {as_utc(run.logical_date): run for run in existing}
     entries = (_entry(number, info, by_date.get(info.logical_date), reprocess) for number, info in enumerate(infos, 1))

@@ -20,7 +20,7 @@ from nbflow.core.spec import TaskSpec
 from nbflow.core.states import Cause, RunCause, RunState, TaskState
 from nbflow.core.wait_reason_texts import paused_wait
 from nbflow.core.wait_reasons import WaitReason
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,20 +67,20 @@ def _pool(candidate: ReadyTask, limits: Limits) -> WaitReason | None:
     task = candidate.task
     slots = limits.pools.get(task.pool)
     if slots is None:
-        create = way("pools set", task.pool, "SLOTS")
+        create = suggest("pools set", task.pool, "SLOTS")
         text = f"Pool {task.pool!r} does not exist. Create it with: {create}"
-        return WaitReason(kind="pool_missing", text=text, detail={"pool": task.pool}, ways=(create,))
+        return WaitReason(kind="pool_missing", text=text, detail={"pool": task.pool}, suggestions=(create,))
     if slots < 0:
         return None
     used = limits.pool_used.get(task.pool, 0)
     detail = {"pool": task.pool, "slots": slots, "used": used, "needs": task.pool_slots}
     if task.pool_slots > slots:
-        enlarge = way("pools set", task.pool, str(task.pool_slots))
+        enlarge = suggest("pools set", task.pool, str(task.pool_slots))
         text = (
             f"The task needs {task.pool_slots} slots, but pool {task.pool!r} has only {slots}: it can never start. "
             f"Enlarge the pool with: {enlarge}"
         )
-        return WaitReason(kind="pool_too_small", text=text, detail=detail, ways=(enlarge,))
+        return WaitReason(kind="pool_too_small", text=text, detail=detail, suggestions=(enlarge,))
     if used + task.pool_slots > slots:
         text = (
             f"Pool {task.pool!r} is full: {used} of {slots} slots are occupied, and the task needs {task.pool_slots}."
@@ -213,9 +213,9 @@ def _run_wait(run: Run, active: int, limits: RunLimits) -> WaitReason | None:
     if run.backfill_id is None:
         return _limit("max_active_runs", f"DAG {run.dag_id!r}", active, limits.max_active_runs.get(run.dag_id))
     if run.backfill_id in limits.paused_backfills:
-        unpause = way("backfill unpause", str(run.backfill_id))
+        unpause = suggest("backfill unpause", str(run.backfill_id))
         text = f"Backfill {run.backfill_id} is paused. Unpause it with: {unpause}"
-        return WaitReason(kind="paused", text=text, ways=(unpause,))
+        return WaitReason(kind="paused", text=text, suggestions=(unpause,))
     # A completed backfill has no limit any more: its runs that are cleared later count against the DAG's limit.
     limit = limits.backfills.get(run.backfill_id, limits.max_active_runs.get(run.dag_id))
     return _limit("backfill_limit", f"backfill {run.backfill_id}", active, limit)

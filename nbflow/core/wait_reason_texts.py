@@ -9,7 +9,7 @@ from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import FAILED_STATES, FINISHED, SUCCESS_STATES, TaskState
 from nbflow.core.trigger_rules import SENTENCES, Verdict
 from nbflow.core.wait_reasons import WaitReason
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 NAMES_SHOWN = 5
 """A sentence names at most this many tasks, to stay readable."""
@@ -24,8 +24,10 @@ def listed(names: list[str]) -> str:
 
 def paused_wait(dag_id: str) -> WaitReason:
     """Why no task of a paused DAG starts."""
-    unpause = way("dags unpause", dag_id)
-    return WaitReason(kind="paused", text=f"DAG {dag_id!r} is paused. Unpause it with: {unpause}", ways=(unpause,))
+    unpause = suggest("dags unpause", dag_id)
+    return WaitReason(
+        kind="paused", text=f"DAG {dag_id!r} is paused. Unpause it with: {unpause}", suggestions=(unpause,)
+    )
 
 
 def upstream_wait(

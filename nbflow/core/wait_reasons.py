@@ -11,7 +11,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from nbflow.way_out import Way
+from nbflow.suggestions import SuggestedCommand
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -57,7 +57,7 @@ class WaitReason:
     """The values behind the text; JSON."""
     until: datetime | None = None
     """When waiting ends without any event, if that is known."""
-    ways: Sequence[Way] = ()
+    suggestions: Sequence[SuggestedCommand] = ()
     """Commands that the text names."""
 
     def __post_init__(self) -> None:

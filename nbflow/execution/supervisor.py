@@ -4,17 +4,18 @@ Theory
 ------
 A *try* goes through these steps, each driven by a message or a timer, in one thread::
 
-    submit ── claim ──> waits for a child ── work sent ──> runs ── outcome ──> process exits ──> removed
+    submit ── claim ──> waits for a child ── sent ──> runs ── outcome ──> process exits ──> removed
                  │               │                          │
                  └ taken: drop   └ DAG does not load        └ killed, or the process died without an outcome
 
-* The *claim* takes the lease of an attempt; a duplicate delivery finds it taken. From then on one statement renews all
-  leases together. A try whose lease the store no longer grants is killed at once. If the store cannot be reached, all
-  tries are killed before their leases expire, so that no other supervisor runs them at the same time.
+* The *claim* takes the lease of an attempt; the claim of a duplicate delivery fails. From then on one statement renews
+  all leases together. A try whose lease the store no longer renews is killed at once. If the store cannot be reached,
+  all tries are killed before their leases expire, so that no other supervisor runs them at the same time.
 * A success or a skip is reported as soon as the outcome arrives: the process only has to exit, and is killed if it does
   not. After any other outcome the same task instance may run again, so that outcome is reported only when the process
   group is empty: two tries of an instance never run at the same time.
-* The reported end of a try is the first of: the supervisor's reason for killing it, its outcome, how its process died.
+* The reported end of a try is the first that exists of: the supervisor's reason for killing it, its outcome, how its
+  process died.
 * Writes by a child carry the attempt id of its connection, not one that the child claims; the store refuses an old one.
 
 The supervisor never waits for a child: messages that a child does not read are queued, and a child that breaks the
@@ -60,17 +61,17 @@ from nbflow.store.base import DagVersion
 
 TICK_SECONDS = 0.5
 """While tries run: how often log sizes are checked, and the delay before a process id is stored. A try that ends within
-the delay costs no write: the process id is needed only to kill orphans after the supervisor died, and a process that
-short-lived is gone by then."""
+the delay costs no write: the process id is needed only to kill orphans after the supervisor died, and such a process
+has exited by then."""
 START_SECONDS = 0.01
-"""How long the report of a start waits for further ones: reports delivered together are stored in one commit, and many
-tries end before a ``running`` state could have been seen."""
+"""How long the report of a start waits for further reports: reports that are delivered together are stored in one
+commit, and many tries end before anyone could have read a ``running`` state."""
 YOUNG = timedelta(milliseconds=50)
 """A try younger than this may be a very short one; see :attr:`Supervisor.oversubscribed`."""
 EXIT_SECONDS = 5.0
 """How long a process may take to exit after its outcome, before it is killed."""
 HANGUP_SECONDS = 1.0
-"""How long after its connection closed a process may take to be reported dead, before it is killed for closing it."""
+"""How long after its connection closed a process may still run before it is killed."""
 TIMEOUT_MARGIN_SECONDS = 1.0
 """The child's timer raises AirflowTaskTimeout at the limit, so that user code can clean up; the supervisor's SIGTERM
 comes this much later."""
@@ -80,7 +81,7 @@ LEASE_SAFETY = 0.8
 IDLE_SECONDS = 300.0
 """How long idle DAG fork servers are kept. Loading a DAG again costs less than holding its memory for hours."""
 
-SHAPE = ("operator", "upstream", "expand", "group", "is_setup", "is_teardown", "feeds_mapping")
+COMPARED_FIELDS = ("operator", "upstream", "expand", "group", "is_setup", "is_teardown", "feeds_mapping")
 """Task attributes that must equal those of the stored DAG version. Others, such as dates and texts, may be computed
 differently at each load."""
 
@@ -116,11 +117,11 @@ class Kill:
 
 
 class Try:
-    """A submitted try, until its process is gone."""
+    """A submitted try, until its process has exited."""
 
     def __init__(self, submission: Submission) -> None:
         self.submission = submission
-        self.work = submission.work
+        self.workload = submission.workload
         self.child: ChildProcess | None = None
         self.log: LogFile | None = None
         self.started_at: datetime | None = None
@@ -135,12 +136,12 @@ class Try:
 
     @property
     def key(self) -> TaskKey:
-        return TaskKey(self.work.task_id, self.work.map_index)
+        return TaskKey(self.workload.task_id, self.workload.map_index)
 
     @property
     def version_key(self) -> tuple[str, int]:
         """(dag_id, version)"""
-        return self.work.run.dag_id, self.work.version
+        return self.workload.run.dag_id, self.workload.version
 
     def add_timer(self, timer: TimerHandle) -> None:
         self.timers.append(timer)
@@ -189,7 +190,7 @@ class Supervisor:
     @property
     def exiting(self) -> list[str]:
         """Ids of the attempts that are reported ended and whose processes still exist."""
-        return [try_.work.attempt_id for try_ in self._exiting]
+        return [try_.workload.attempt_id for try_ in self._exiting]
 
     @property
     def oversubscribed(self) -> bool:
@@ -199,7 +200,7 @@ class Supervisor:
 
     @property
     def idle(self) -> bool:
-        """No try runs, and the processes of all reported tries are gone."""
+        """No try runs, and the processes of all reported tries have exited."""
         return not self._tries and not self._exiting
 
     def start(self) -> None:
@@ -213,7 +214,7 @@ class Supervisor:
     def submit(self, submissions: Sequence[Submission]) -> None:
         """Claim tries, all in one transaction, and run them. Attempts that are claimed already, or have ended, are
         dropped."""
-        tries = {sub.work.attempt_id: Try(sub) for sub in submissions if sub.work.attempt_id not in self._tries}
+        tries = {sub.workload.attempt_id: Try(sub) for sub in submissions if sub.workload.attempt_id not in self._tries}
         # Versions are read before the claim: if the store raises here, no lease is held yet.
         keys = {try_.version_key for try_ in tries.values()}
         versions = {key: self._versions(*key) for key in keys if not self._process_pool.has(*key)}
@@ -237,7 +238,7 @@ class Supervisor:
             self._start(try_, versions.get(try_.version_key))
 
     def _log_path(self, try_: Try) -> str:
-        return str(self._options.logs.path(try_.work.run.key, try_.key, try_.work.try_number))
+        return str(self._options.logs.path(try_.workload.run.key, try_.key, try_.workload.try_number))
 
     def _start(self, try_: Try, version: DagVersion | None) -> None:
         """Get a child for a claimed try. ``version`` is None if the process pool has it, or if it is not stored."""
@@ -265,18 +266,20 @@ class Supervisor:
         if allocation.load_error:
             return self._fail_to_load(try_, allocation.load_error, str(allocation.load_report.get("detail") or ""))
         if allocation.child is None:
-            self._log(f"{try_.work.run.dag_id}.{try_.key}: {allocation.start_error}")
-            return self._report(try_, DispatchLost(attempt_id=try_.work.attempt_id, at=self._now()))
-        difference = shape_difference(allocation.load_report, try_.submission.task) if allocation.load is None else ""
+            self._log(f"{try_.workload.run.dag_id}.{try_.key}: {allocation.start_error}")
+            return self._report(try_, DispatchLost(attempt_id=try_.workload.attempt_id, at=self._now()))
+        difference = (
+            definition_difference(allocation.load_report, try_.submission.task) if allocation.load is None else ""
+        )
         if difference:
             allocation.child.kill(signal.SIGKILL)
             return self._fail_to_load(try_, difference)
         self._send_work(try_, allocation, allocation.child)
 
     def _send_work(self, try_: Try, allocation: Allocation, child: ChildProcess) -> None:
-        work, options = try_.work, self._options
+        workload, options = try_.workload, self._options
         try:
-            try_.log = log = options.logs.open(work.run.key, try_.key, work.try_number)
+            try_.log = log = options.logs.open(workload.run.key, try_.key, workload.try_number)
         except (OSError, NbflowError) as error:
             child.kill(signal.SIGKILL)
             text = f"the log cannot be opened: {error}"
@@ -288,7 +291,7 @@ class Supervisor:
         child.on_hangup = partial(self._on_hangup, try_)
         child.on_exit = partial(self._on_exit, try_)
         message: dict[str, Any] = {
-            "work": protocol.pack_work(work),
+            "workload": protocol.pack_workload(workload),
             "options": {
                 "max_xcom_bytes": self._task_api.max_xcom_bytes,
                 "sensitive_names": list(self._task_api.sensitive_names),
@@ -308,7 +311,7 @@ class Supervisor:
         except protocol.ProtocolError as error:
             child.kill(signal.SIGKILL)
             try_.exit_reason = f"the task's arguments could not be sent to it: {error}"
-        self._queue(try_, Started(attempt_id=work.attempt_id, at=try_.started_at))
+        self._queue(try_, Started(attempt_id=workload.attempt_id, at=try_.started_at))
 
     # --- limits
     def _limit_load(self, try_: Try) -> None:
@@ -348,16 +351,16 @@ class Supervisor:
             try_.child.kill(signal.SIGKILL)
             return
         try_.child.kill(signal.SIGTERM)
-        try_.add_timer(self.loop.call_later(self._options.grace_seconds, partial(self._kill_hard, try_)))
+        try_.add_timer(self.loop.call_later(self._options.grace_seconds, partial(self._send_sigkill, try_)))
 
-    def _kill_hard(self, try_: Try) -> None:
+    def _send_sigkill(self, try_: Try) -> None:
         if try_.child is not None:
             self._note(try_, f"still running {self._options.grace_seconds:g} s after SIGTERM: SIGKILL sent")
             try_.child.kill(signal.SIGKILL)
 
     def _killed(self, try_: Try, kill: Kill) -> Event:
         if kill.restart:
-            return KilledToRestart(attempt_id=try_.work.attempt_id, at=self._now())
+            return KilledToRestart(attempt_id=try_.workload.attempt_id, at=self._now())
         return Failed(**self._event_fields(try_), cause=kill.cause, error=kill.error, retry=kill.retry)
 
     # --- messages and exits of children
@@ -379,14 +382,14 @@ class Supervisor:
     def _handle_request(self, try_: Try, attempt_id: object, kind: str, args: Mapping[str, Any]) -> Any:
         if attempt_id is None:  # code that is being loaded
             return self._task_api.handle_parse_request(kind, args)
-        if attempt_id != try_.work.attempt_id:
+        if attempt_id != try_.workload.attempt_id:
             raise protocol.ProtocolError("a request with the id of another attempt")
-        return self._task_api.handle(try_.work, kind, args)
+        return self._task_api.handle(try_.workload, kind, args)
 
     def _on_loaded(self, try_: Try, report: Mapping[str, Any]) -> None:
         """The child of a try has loaded the DAG itself."""
         try_.cancel_timers()
-        error = str(report.get("error") or "") or shape_difference(report, try_.submission.task)
+        error = str(report.get("error") or "") or definition_difference(report, try_.submission.task)
         if error:
             if report.get("detail"):
                 self._note(try_, str(report["detail"]))
@@ -396,7 +399,7 @@ class Supervisor:
 
     def _on_outcome(self, try_: Try, message: Mapping[str, Any]) -> None:
         outcome = protocol.unpack_outcome(message["outcome"])
-        if message.get("attempt") != try_.work.attempt_id or outcome.event.attempt_id != try_.work.attempt_id:
+        if message.get("attempt") != try_.workload.attempt_id or outcome.event.attempt_id != try_.workload.attempt_id:
             raise protocol.ProtocolError("an outcome with the id of another attempt")
         try_.callbacks_run = tuple(outcome.callbacks_run)
         child = try_.child
@@ -444,11 +447,11 @@ class Supervisor:
 
     # --- reports
     def _event_fields(self, try_: Try) -> dict[str, Any]:
-        return {"attempt_id": try_.work.attempt_id, "at": self._now(), "started_at": try_.started_at}
+        return {"attempt_id": try_.workload.attempt_id, "at": self._now(), "started_at": try_.started_at}
 
     def _fail_to_load(self, try_: Try, error: str, detail: str = "") -> None:
         with contextlib.suppress(OSError, NbflowError):
-            try_.log = self._options.logs.open(try_.work.run.key, try_.key, try_.work.try_number)
+            try_.log = self._options.logs.open(try_.workload.run.key, try_.key, try_.workload.try_number)
             self._note(try_, "\n".join(filter(None, (error, detail))))
         self._end(try_, Failed(**self._event_fields(try_), cause=Cause.LOAD_FAILED, error=error))
 
@@ -461,7 +464,7 @@ class Supervisor:
     def _report(self, try_: Try, event: Event) -> None:
         """Report the end of a try, once. Its process may still have to exit."""
         try_.reported = True
-        self._tries.pop(try_.work.attempt_id, None)
+        self._tries.pop(try_.workload.attempt_id, None)
         self._exiting.add(try_)
         self._queue(try_, event)
         if not isinstance(event, Failed):
@@ -470,7 +473,7 @@ class Supervisor:
             self._note(try_, f"failed: {event.error}")
 
     def _queue(self, try_: Try, event: Event) -> None:
-        run = try_.work.run
+        run = try_.workload.run
         report = Report(run=RunKey(run.dag_id, run.run_id), key=try_.key, event=event, callbacks_run=try_.callbacks_run)
         if not isinstance(event, Started):
             self._flush_starts()
@@ -524,7 +527,9 @@ class Supervisor:
             if try_.child is not None and not try_.process_stored:
                 pid = try_.child.pid
                 try:
-                    self._task_api.store.set_process(try_.work.attempt_id, pid=pid, pid_started=process_started(pid))
+                    self._task_api.store.set_process(
+                        try_.workload.attempt_id, pid=pid, pid_started=process_started(pid)
+                    )
                     try_.process_stored = True
                 except Exception as error:
                     self._log(f"the process id of {try_.key} could not be stored: {error}")
@@ -551,7 +556,8 @@ class Supervisor:
                 self._kill(try_, kill, at_once=True)
 
     def stop(self) -> None:
-        """Kill every process below, and wait until they are gone. Tries that still run are left to lease expiry."""
+        """Kill every process below, and wait until they have exited. Tries that still run get no report; their leases
+        expire."""
         for try_ in (*self._tries.values(), *self._exiting):
             try_.reported = True
             try_.cancel_timers()
@@ -564,16 +570,16 @@ class Supervisor:
         self.loop.close()
 
 
-def shape_difference(load_report: Mapping[str, Any], task: TaskSpec) -> str:
-    """How the loaded task differs from the stored version in :data:`SHAPE`; empty if it does not."""
+def definition_difference(load_report: Mapping[str, Any], task: TaskSpec) -> str:
+    """How the loaded task differs from the stored version in :data:`COMPARED_FIELDS`; empty if it does not."""
     raw = load_report.get("spec")
     if raw is None:
         return ""
     loaded = DagSpec.from_dict(raw).tasks.get(task.task_id)
     if loaded is None:
         return f"loading the DAG's source again no longer defines the task {task.task_id!r}"
-    differing = [name for name in SHAPE if getattr(loaded, name) != getattr(task, name)]
+    differing = [name for name in COMPARED_FIELDS if getattr(loaded, name) != getattr(task, name)]
     if not differing:
         return ""
     details = ", ".join(f"{name} is {getattr(loaded, name)!r}, was {getattr(task, name)!r}" for name in differing)
-    return f"loading the DAG's source again gives the task {task.task_id!r} another shape: {details}"
+    return f"loading the DAG's source again gives another definition of the task {task.task_id!r}: {details}"

@@ -22,6 +22,7 @@ from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, execution_count,
 from nbflow.notebook.error_display import mark, spell, told_in_one_line
 from nbflow.notebook.task_verbs import clear, logs, states, why
 from nbflow.services import schedulers
+from nbflow.suggestions import START_SCHEDULER, respelled
 from nbflow.ui import formatting
 from nbflow.ui.html import backfill_bundle, graph_bundle
 from nbflow.ui.live import LiveGraph
@@ -32,7 +33,6 @@ from nbflow.views.shared import cause_text, elapsed, in_zone, state_counts, zone
 from nbflow.views.task_log import TaskLogQuery
 from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
-from nbflow.way_out import START_SCHEDULER, respelled
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -252,7 +252,11 @@ class RunHandle(Waitable):
         waits = self._session.fetch(WhyRunQuery(dag_id=self.dag_id, run_id=self.run_id)).rows
         first = next((row for row in waits if row.reason), None)
         text = f"Run {self.run_id} is still {self.state} after {seconds:g} s."
-        return NbflowError(f"{text} {first.id}: {first.reason}", ways=first.ways) if first else NbflowError(text)
+        return (
+            NbflowError(f"{text} {first.id}: {first.reason}", suggestions=first.suggestions)
+            if first
+            else NbflowError(text)
+        )
 
     def _instances(self) -> list[Instance]:
         return self._session.app.store.instances(self.key)
@@ -304,9 +308,9 @@ class RunHandle(Waitable):
         return {
             "subtitle": operator_name(self._spec.tasks[task_id]),
             "why": {
-                "headline": respelled(why.headline, why.ways_out, spell),
+                "headline": respelled(why.headline, why.suggestions, spell),
                 "grounds": list(why.grounds),
-                "ways_out": [spell(one) for one in why.ways_out],
+                "ways_out": [spell(one) for one in why.suggestions],
             },
             "log": [
                 {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message}

@@ -13,11 +13,11 @@ from nbflow.core.states import RunState
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import NbflowError
 from nbflow.store.base import Store
+from nbflow.suggestions import suggest
 from nbflow.views.backfills import run_keys
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import row_of
 from nbflow.views.shared import between, in_zone
-from nbflow.way_out import way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -69,8 +69,8 @@ def fetch(store: Store, query: BackfillQuery, now: datetime, settings: Settings)
     """Raises NbflowError if there is no such backfill."""
     row = store.backfill(query.backfill_id)
     if row is None:
-        see = way("backfill list")
-        raise NbflowError(f"There is no backfill {query.backfill_id}.", hint=f"See: {see}.", ways=(see,))
+        see = suggest("backfill list")
+        raise NbflowError(f"There is no backfill {query.backfill_id}.", hint=f"See: {see}.", suggestions=(see,))
     zone = timezone_of(row_of(store, row.dag_id).timezone)
     states = store.run_states(run_keys(row))
     runs = tuple(_stored_run(row.dag_id, entry, states, zone) for entry in row.entries)

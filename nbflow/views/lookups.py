@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.errors import DagNotFound, DagRunNotFound, TaskNotFound
 from nbflow.store.base import DagRow, DagVersion, Store
-from nbflow.way_out import SEE_DAGS, way
+from nbflow.suggestions import SEE_DAGS, suggest
 
 
 def version_of(store: Store, dag_id: str, number: int | None = None) -> DagVersion:
@@ -15,7 +15,7 @@ def version_of(store: Store, dag_id: str, number: int | None = None) -> DagVersi
     version = store.version(dag_id, number)
     if version is None:
         what = f"DAG {dag_id!r}" if number is None else f"version {number} of DAG {dag_id!r}"
-        raise DagNotFound(f"There is no {what}.", hint=f"See: {SEE_DAGS[0]}.", ways=SEE_DAGS)
+        raise DagNotFound(f"There is no {what}.", hint=f"See: {SEE_DAGS[0]}.", suggestions=SEE_DAGS)
     return version
 
 
@@ -23,7 +23,7 @@ def row_of(store: Store, dag_id: str) -> DagRow:
     """The row of a DAG, scheduled or not. Raises DagNotFound."""
     row = store.dag(dag_id) or next(iter(store.unscheduled_dags([dag_id])), None)
     if row is None:
-        raise DagNotFound(f"There is no DAG {dag_id!r}.", hint=f"See: {SEE_DAGS[0]}.", ways=SEE_DAGS)
+        raise DagNotFound(f"There is no DAG {dag_id!r}.", hint=f"See: {SEE_DAGS[0]}.", suggestions=SEE_DAGS)
     return row
 
 
@@ -31,8 +31,8 @@ def run_of(store: Store, dag_id: str, run_id: str) -> Run:
     """A run. Raises DagRunNotFound."""
     run = store.run(RunKey(dag_id, run_id))
     if run is None:
-        see = way("dags list-runs", dag_id)
-        raise DagRunNotFound(f"DAG {dag_id!r} has no run {run_id!r}.", hint=f"See: {see}.", ways=(see,))
+        see = suggest("dags list-runs", dag_id)
+        raise DagRunNotFound(f"DAG {dag_id!r} has no run {run_id!r}.", hint=f"See: {see}.", suggestions=(see,))
     return run
 
 

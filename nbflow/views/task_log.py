@@ -14,10 +14,10 @@ from nbflow.core.states import FAILED_STATES, TaskState
 from nbflow.errors import NbflowError
 from nbflow.execution.logs import read_log
 from nbflow.store.base import Store
+from nbflow.suggestions import suggest
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import check_task, run_of, version_of
 from nbflow.views.shared import count, zone_of
-from nbflow.way_out import way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -120,8 +120,8 @@ def find_logged(store: Store, run: Run, task: str | None = None) -> TaskKey:
             return next((ti.key for ti in tis if ti.state in FAILED_STATES), tis[0].key)
     started = [ti for ti in tis if ti.try_number > 0]
     if not started:
-        why = way("why", run.dag_id)
-        raise NbflowError(f"No task of run {run.run_id} has started yet.", hint=f"See: {why}.", ways=(why,))
+        why = suggest("why", run.dag_id)
+        raise NbflowError(f"No task of run {run.run_id} has started yet.", hint=f"See: {why}.", suggestions=(why,))
     failed = [ti for ti in started if ti.state is TaskState.FAILED]
     return max(failed or started, key=lambda ti: ti.start_date or run.run_after).key
 

@@ -12,10 +12,10 @@ from nbflow.core.states import FAILED_STATES, TaskState
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run
 from nbflow.store.base import Attempt, Store
+from nbflow.suggestions import SuggestedCommand
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
-from nbflow.way_out import Way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -33,8 +33,8 @@ class WhyRunQuery(Query["WhyRunView"]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyRow(Row):
     """One task instance that waits, or that failed. ``kind`` and ``reason`` are those of the wait, ``until`` is when it
-    ends without a command, and ``ways`` are the commands in ``reason``. ``error`` is the last line of the last try's
-    error."""
+    ends without a command, and ``suggestions`` are the commands in ``reason``. ``error`` is the last line of the last
+    try's error."""
 
     task_id: str
     map_index: int = -1
@@ -42,7 +42,7 @@ class WhyRow(Row):
     kind: str = ""
     reason: str = ""
     until: datetime | None = None
-    ways: tuple[Way, ...] = ()
+    suggestions: tuple[SuggestedCommand, ...] = ()
     error: str = ""
 
     @property
@@ -115,7 +115,7 @@ def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -
                     kind=wait.kind if wait is not None else "",
                     reason=wait.text if wait is not None else "",
                     until=in_zone(wait.until, zone) if wait is not None else None,
-                    ways=tuple(wait.ways) if wait is not None else (),
+                    suggestions=tuple(wait.suggestions) if wait is not None else (),
                     error=error,
                 )
             )

@@ -12,10 +12,10 @@ from nbflow.errors import TaskInstanceNotFound
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_task
 from nbflow.store.base import Store
+from nbflow.suggestions import SuggestedCommand, suggest
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import EventRow, cause_text, event_rows, in_zone, run_title, zone_of
-from nbflow.way_out import Way, way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -39,7 +39,7 @@ class WhyTaskQuery(Query["WhyTaskView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyTaskView(View):
-    """``headline`` is the answer in one sentence, ``grounds`` are its details, ``ways_out`` are commands that help.
+    """``headline`` is the answer in one sentence, ``grounds`` are its details, ``suggestions`` are commands that help.
     ``kind`` is the kind of the wait, ``until`` the time at which it ends without a command."""
 
     NAME: ClassVar[str] = "why_task"
@@ -52,7 +52,7 @@ class WhyTaskView(View):
     kind: str = ""
     until: datetime | None = None
     grounds: tuple[str, ...] = ()
-    ways_out: tuple[Way, ...] = ()
+    suggestions: tuple[SuggestedCommand, ...] = ()
     history: tuple[EventRow, ...] = ()
 
     @property
@@ -75,14 +75,14 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
     events = store.events(run=run.key, key=ti.key)[-HISTORY:]
     error = _last_error(store, run.key, ti.key)
     grounds: list[str] = []
-    ways = tuple(wait.ways) if wait is not None else ()
+    suggestions = tuple(wait.suggestions) if wait is not None else ()
     headline = wait.text if wait is not None else ""
     if ti.state in FINISHED:
         headline = cause_text(events[-1].cause) if events else f"It is {ti.state.value}."
         if ti.state in FAILED_STATES:
             grounds += [error] if error else []
             words = (run.dag_id, ti.task_id)
-            ways = (way("logs", *words, run.run_id), way("tasks clear", *words, "--run", run.run_id))
+            suggestions = (suggest("logs", *words, run.run_id), suggest("tasks clear", *words, "--run", run.run_id))
     elif error:
         grounds.append(f"Previous try: {error}")
     return WhyTaskView(
@@ -94,7 +94,7 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
         kind=wait.kind if wait is not None else "",
         until=in_zone(wait.until, zone) if wait is not None else None,
         grounds=tuple(grounds),
-        ways_out=ways,
+        suggestions=suggestions,
         history=tuple(event_rows(events, zone)),
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nbflow import DAG
-from nbflow.connections import Connection, providing
+from nbflow.connections import Connection
 from nbflow.core.events import Failed, Succeeded
 from nbflow.errors import AirflowException, ConnectionNotFound
 from nbflow.hooks.base import BaseHook
@@ -21,6 +21,7 @@ from nbflow.hooks.dbapi import DbApiHook, split_statements
 from nbflow.hooks.postgres import PostgresHook
 from nbflow.hooks.sqlite import SqliteHook
 from nbflow.operators.sql import PostgresOperator, SQLExecuteQueryOperator, SqliteOperator
+from nbflow.secrets_backends import providing
 from tests.operators.test_bash import HOSTILE
 from tests.running.memory import MemoryRuntime, attempt
 from tests.servers import PostgresServer

@@ -193,9 +193,9 @@ def triggered_for_later(here: Place) -> int:
 
 
 def processor_work(here: Place) -> Any:
-    from nbflow.services.dag_processor import _Worker
+    from nbflow.services.dag_processor import _ProcessorLoop
 
-    return _Worker(here.app.processor(), here.app.store)
+    return _ProcessorLoop(here.app.processor(), here.app.store)
 
 
 def parsed_at_once(here: Place) -> int:

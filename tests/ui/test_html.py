@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbflow.suggestions import SuggestedCommand, suggest
 from nbflow.ui import html
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.tables import MAX_ROWS, Cell, Table, display_width, html_table, text_table
@@ -29,7 +30,6 @@ from nbflow.views.task_log import LogLine, TaskLogView
 from nbflow.views.timeline import TimelineView
 from nbflow.views.why_run import WhyRow, WhyRunView
 from nbflow.views.why_task import WhyTaskView
-from nbflow.way_out import Way, way
 from tests.ui.markup import Element, parse
 from tests.ui.samples import NOW
 
@@ -90,7 +90,12 @@ def every_view(text: str) -> list[Bundle]:
         html.log_bundle(TaskLogView(title=text, lines=(LogLine(message=text, level=text, source=text, at=NOW),))),
         html.why_bundle(
             WhyTaskView(
-                subject=text, state=text, headline=text, grounds=(text,), ways_out=(way(text, text),), history=(event,)
+                subject=text,
+                state=text,
+                headline=text,
+                grounds=(text,),
+                suggestions=(suggest(text, text),),
+                history=(event,),
             )
         ),
         html.backfill_bundle(BackfillView(dag_id=text, runs=(planned,), remarks=(text,))),
@@ -266,7 +271,7 @@ def test_a_long_log_shows_its_end_without_escapes() -> None:
 def test_why_shows_the_headline_its_grounds_and_the_commands() -> None:
     view = WhyTaskView(
         subject="forex.load", state="up_for_retry", headline="Waits for its second try.", grounds=("retries=3",),
-        ways_out=(way("tasks clear", "forex", "load"), way("dags unpause", "forex")),
+        suggestions=(suggest("tasks clear", "forex", "load"), suggest("dags unpause", "forex")),
     )  # fmt: skip
     assert html.why_bundle(view).text == (
         "forex.load is up_for_retry: Waits for its second try.\n"
@@ -276,14 +281,14 @@ def test_why_shows_the_headline_its_grounds_and_the_commands() -> None:
 
 
 def test_why_spells_commands_as_its_surface_does_and_shows_each_once() -> None:
-    unpause = way("dags unpause", "forex")
+    unpause = suggest("dags unpause", "forex")
     reason = f"DAG forex is paused. Unpause it with: {unpause}"
 
-    def spell(one: Way) -> str:
+    def spell(one: SuggestedCommand) -> str:
         return f"%{one.command.split()[-1]} {' '.join(one.words)}"
 
-    of_task = WhyTaskView(subject="forex.load", state="none", headline=reason, ways_out=(unpause,))
-    row = WhyRow(task_id="load", state="none", kind="paused", reason=reason, ways=(unpause,))
+    of_task = WhyTaskView(subject="forex.load", state="none", headline=reason, suggestions=(unpause,))
+    row = WhyRow(task_id="load", state="none", kind="paused", reason=reason, suggestions=(unpause,))
     of_run = WhyRunView(dag_id="forex", run_id="r", run="run r", run_state="running", rows=(row,))
 
     assert html.why_bundle(of_task, NOW, spell).text == (

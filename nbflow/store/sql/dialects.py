@@ -45,7 +45,7 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError
 from nbflow.store.sql.apply_statements import Write
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 
 def _is_no_interrupt(record: logging.LogRecord) -> bool:
@@ -68,8 +68,8 @@ HISTORY_LOCK = "hashtextextended('nbflow:task_event', 0)"
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 LOGIN_REFUSED = ("does not exist", "authentication failed", "pg_hba.conf", "permission denied")
 """Parts of the messages with which a Postgres server refuses a login: psycopg gives such an error no SQLSTATE."""
-_MIGRATE = way("db migrate")
-MIGRATE: Mapping[str, Any] = {"hint": f"Create or upgrade its tables with: {_MIGRATE}", "ways": (_MIGRATE,)}
+_MIGRATE = suggest("db migrate")
+MIGRATE: Mapping[str, Any] = {"hint": f"Create or upgrade its tables with: {_MIGRATE}", "suggestions": (_MIGRATE,)}
 """Keyword arguments of an error whose hint is to migrate."""
 
 
