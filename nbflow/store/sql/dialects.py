@@ -28,6 +28,7 @@ all others, so the lock, the rows and the COMMIT are sent in one pipeline, after
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import sqlite3
@@ -35,7 +36,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -133,6 +134,18 @@ def dialect_of(url: str, synchronous: str) -> Dialect:
     return PostgresDialect(parsed.set(drivername="postgresql+psycopg"))
 
 
+class _Watched(NamedTuple):
+    """A connection of the pool of SQLite."""
+
+    serial: int
+    connection: sqlite3.Connection
+    info: dict[str, Any]
+
+    def data_version(self) -> int:
+        version: int = self.connection.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+
 class SqliteDialect:
     shared = False
     keys = (
@@ -154,8 +167,11 @@ class SqliteDialect:
             self.busy_seconds = float(str(url.query.get("timeout", BUSY_SECONDS)))
         except ValueError:
             raise ConfigError(f"?timeout= is a number of seconds, not {url.query['timeout']!r}.") from None
-        self._watched: Any = None
-        self._serial = 0
+        self._serials = itertools.count()
+        self._watched = threading.local()
+        """Of each thread, as ``connection``: the connection whose ``data_version`` the thread compares."""
+        self._in_use = threading.Lock()
+        """Guards ``record.info["thread"]``, the thread that has checked a connection out."""
 
     def _connect(self) -> sqlite3.Connection:
         # mode=rw: connecting never creates a file, so a wrong path is an error and not an empty metastore.
@@ -172,7 +188,7 @@ class SqliteDialect:
         return connection
 
     def engine(self) -> Engine:
-        return create_engine(
+        engine = create_engine(
             "sqlite://",
             creator=self._connect,
             poolclass=QueuePool,
@@ -181,6 +197,18 @@ class SqliteDialect:
             pool_use_lifo=True,  # a thread gets the same connection again, whose data_version it can compare
             hide_parameters=True,  # parameters are users' data: they must not appear in error messages
         )
+
+        @event.listens_for(engine, "checkout")
+        def note_checkout(connection: Any, record: Any, proxy: PoolProxiedConnection) -> None:
+            with self._in_use:
+                record.info["thread"] = threading.get_ident()
+
+        @event.listens_for(engine, "checkin")
+        def note_checkin(connection: Any, record: Any) -> None:
+            with self._in_use:
+                record.info.pop("thread", None)
+
+        return engine
 
     def autocommit_engine(self, engine: Engine) -> Engine:
         return engine  # without BEGIN, SQLite commits after each statement
@@ -262,29 +290,48 @@ class SqliteDialect:
         return StoreError(f"SQLite error at {self.path}: {message}; nothing was changed.")
 
     def foreign_commits(self, engine: Engine) -> Any:
-        """``data_version`` of one connection of the pool: the connection that a single-threaded process always gets. It
-        is read without a checkout, which would cost more than the query. A commit on another thread's connection counts
-        as foreign."""
-        for _ in range(2):
+        """``data_version`` of the pool's connection that this thread got last, and most likely gets again. It is read
+        without a checkout, which would cost more than the query. While another thread has the connection, this thread
+        watches another one: a connection of SQLite must not be used by two threads at once. A commit on any other
+        connection, also by a thread of this process, counts as foreign."""
+        try:
+            watched: _Watched | None = getattr(self._watched, "connection", None)
+            version = self._data_version(watched) if watched is not None else None
+            if watched is None or version is None:
+                watched, version = self._watch_another(engine)
+            return watched.serial, version
+        except sqlite3.Error as error:
+            raise self.translate(error) from error
+
+    def _data_version(self, watched: _Watched) -> int | None:
+        """None: another thread has checked the connection out, or the pool has closed it."""
+        with self._in_use:
+            if watched.info.get("thread", threading.get_ident()) != threading.get_ident():
+                return None
             try:
-                if self._watched is None:
-                    pooled = engine.raw_connection()
-                    self._watched, self._serial = pooled.driver_connection, self._serial + 1
-                    pooled.close()
-                return self._serial, self._watched.execute("PRAGMA data_version").fetchone()[0]
-            except sqlite3.ProgrammingError:  # the pool has closed this connection: take another
-                self._watched = None
-            except sqlite3.Error as error:
-                raise self.translate(error) from error
-        raise StoreError(f"The connections to {self.path} are closed.")
+                return watched.data_version()
+            except sqlite3.ProgrammingError:  # closed
+                return None
+
+    def _watch_another(self, engine: Engine) -> tuple[_Watched, int]:
+        """Watch a connection that no thread has checked out; returns it with its ``data_version``."""
+        pooled = engine.raw_connection()
+        try:
+            connection: Any = pooled.driver_connection
+            watched = _Watched(next(self._serials), connection, pooled.info)
+            version = watched.data_version()
+            self._watched.connection = watched
+            return watched, version
+        finally:
+            pooled.close()
 
     def wait_for_commit(self, timeout: float) -> bool:
         time.sleep(min(POLL_SECONDS, timeout))
         return False
 
     def close(self) -> None:
-        """Forget the connection; the engine closes all of them."""
-        self._watched = None
+        """Forget the connections; the engine closes all of them."""
+        self._watched = threading.local()
 
 
 class PostgresDialect:
