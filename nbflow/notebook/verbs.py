@@ -21,7 +21,7 @@ from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook.breakpoints import breakpoints_stop
 from nbflow.notebook.commands import context_of, function_of, result_of
-from nbflow.notebook.displayable import Shown, execution_count
+from nbflow.notebook.displayable import Shown, execution_count, seen
 from nbflow.notebook.error_display import spell, told_in_one_line
 from nbflow.notebook.handles import BackfillHandle, RunHandle
 from nbflow.notebook.session import Session, session
@@ -200,7 +200,7 @@ def _notify(text: str) -> None:
         return
     from IPython.display import display
 
-    display(message_bundle(text).mime(), raw=True)
+    display(seen(message_bundle(text)), raw=True)
 
 
 @told_in_one_line

@@ -35,7 +35,7 @@ A = TaskKey("a")
 
 @dataclass(frozen=True)
 class AttemptStub:
-    """The attributes of a store's attempt that are needed here."""
+    """The attributes of a store's attempt that ``with_attempts`` uses."""
 
     attempt_id: str
     run: RunKey

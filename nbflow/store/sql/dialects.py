@@ -131,7 +131,7 @@ def dialect_of(url: str, synchronous: str) -> Dialect:
         raise ConfigError(f"The metastore's URL cannot be read: {error}") from None
     if parsed.get_backend_name() == "sqlite":
         return SqliteDialect(parsed, synchronous)
-    return PostgresDialect(parsed.set(drivername="postgresql+psycopg"))
+    return PostgresDialect(parsed)
 
 
 class _Watched(NamedTuple):
@@ -344,7 +344,8 @@ class PostgresDialect:
     skip_locked = " FOR UPDATE OF r SKIP LOCKED"
 
     def __init__(self, url: URL) -> None:
-        self.url = url
+        self.url = url.set(drivername="postgresql+psycopg")
+        self.shown_url = url.render_as_string(hide_password=True)
         self._name = uuid4().hex
         self._listener: Any = None
         self._foreign_notifications = self._notifications = 0
@@ -368,8 +369,15 @@ class PostgresDialect:
             pool_size=5,
             max_overflow=60,
             hide_parameters=True,
-            connect_args={"options": "-c timezone=UTC", "connect_timeout": 10, "application_name": "nbflow"},
+            connect_args={
+                "options": "-c timezone=UTC",
+                "connect_timeout": 10,
+                "application_name": "nbflow",
+                "client_encoding": "utf8",  # whatever PGCLIENTENCODING says
+            },
         )
+        # first: SQLAlchemy's own listener reads text from the server
+        event.listen(engine, "connect", self._refuse_other_encodings, insert=True)
 
         @event.listens_for(engine, "checkin")
         def store_checkin_time(connection: Any, record: Any) -> None:
@@ -385,6 +393,17 @@ class PostgresDialect:
                     raise DisconnectionError("the server was restarted") from error
 
         return engine
+
+    def _refuse_other_encodings(self, connection: Any, record: Any) -> None:
+        """Users' texts have any character; psycopg reads text of SQL_ASCII as bytes."""
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            connection.close()
+            raise StoreError(
+                f"{self.shown_url} has the encoding {encoding}; nbflow needs UTF8.",
+                hint="Create another database, in SQL: CREATE DATABASE nbflow ENCODING 'UTF8' TEMPLATE template0; "
+                "then write its name in [database] sql_alchemy_conn.",
+            )
 
     def autocommit_engine(self, engine: Engine) -> Engine:
         return engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -426,7 +445,7 @@ class PostgresDialect:
 
     def translate(self, error: Exception) -> StoreError:
         message = str(error).partition("\n")[0]
-        url = self.url.render_as_string(hide_password=True)
+        url = self.shown_url
         code = getattr(error, "sqlstate", None)
         if code in ("40001", "40P01", "55P03"):
             return StoreBusy(f"{url} is busy: {message}; nothing was changed.", hint="Try again.")
@@ -472,7 +491,7 @@ class PostgresDialect:
         try:
             if self._listener is None:
                 arguments, options = self.url.get_dialect()().create_connect_args(self.url)
-                self._listener = psycopg.connect(*arguments, **options, autocommit=True)
+                self._listener = psycopg.connect(*arguments, **options, client_encoding="utf8", autocommit=True)
                 self._listener.execute(f"LISTEN {CHANNEL}")
                 self._foreign_notifications += 1  # commits before LISTEN sent no notification to this connection
             for notification in self._listener.notifies(timeout=timeout, stop_after=1 if timeout else None):
@@ -482,7 +501,7 @@ class PostgresDialect:
             self._listener = None
             self._notifications += 1
             self._foreign_notifications += 1
-            raise StoreError(f"{self.url.render_as_string()} does not respond: {error}") from error
+            raise StoreError(f"{self.shown_url} does not respond: {error}") from error
         return self._notifications != before
 
     def close(self) -> None:
