@@ -45,15 +45,13 @@ from nbflow.services.callbacks import CallbackRunner
 from nbflow.services.dag_registration import register_scheduled
 from nbflow.services.file_parsing import ParsedDag, Parser, ParseResult
 from nbflow.services.subprocess_jobs import SubprocessJobs
-from nbflow.sources.discovery import find_dag_files, has_links
+from nbflow.sources.discovery import EXAMPLES, configured_dag_files, has_links
 from nbflow.sources.stored_version import LoadingOptions
 from nbflow.sources.version_source import read_text
 from nbflow.store.base import DagImportError, DagVersion, Store
 
 log = logging.getLogger(__name__)
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "example_dags"
-"""The DAG files that nbflow ships; scanned only with ``[core] load_examples``."""
 Stamp = tuple[int, int]
 """(modification time in ns, size): a file with the same stamp is not parsed again."""
 
@@ -198,7 +196,6 @@ class _ProcessorLoop:
         self.processor, self.store, self.clock = processor, store, processor.clock
         settings = processor.settings
         self.folder = Path(settings.core.dags_folder)
-        self.examples = settings.core.load_examples
         self.subprocess_jobs = SubprocessJobs(
             environment=processor._environment,
             handle_request=processor._task_api_of(store).handle_parse_request,
@@ -296,8 +293,7 @@ class _ProcessorLoop:
 
     def _scan(self) -> None:
         """Find new, changed and deleted files."""
-        paths = find_dag_files(self.folder, self.processor.settings.core.dag_ignore_file_syntax)
-        paths += find_dag_files(EXAMPLES) if self.examples else []
+        paths = configured_dag_files(self.processor.settings)
         stamps = {path: _stamp(path) for path in paths}
         existing = {path: stamp for path, stamp in stamps.items() if stamp is not None}
         self.has_links = has_links(self.folder, paths)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from nbflow.errors import NbflowError
 from nbflow.execution.process_identity import ProcessIdentity, knows_start_times
@@ -35,6 +35,17 @@ STOP_SECONDS = 15.0
 """Time limit of a stop, in addition to ``[core] killed_task_cleanup_time``, the time that running tasks have to end."""
 POLL_SECONDS = 0.05
 _TAIL_LINES = 8
+RUNNING = "running"
+"""State of a process whose heartbeat is recent: see :func:`state_of`."""
+
+
+class HostProcess(Protocol):
+    """A process of a home: a job, or its row in a view."""
+
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def pid(self) -> int: ...
 
 
 # -------------------------------------------------------------------------------------------------------------- finding
@@ -56,7 +67,7 @@ def state_of(job: Job, settings: Settings, now: datetime) -> str:
     if job.ended_at is not None:
         return "success"
     since = now - timedelta(seconds=settings.scheduler.scheduler_health_check_threshold)
-    return "running" if job.heartbeat_at >= since and is_process_running(job) else "failed"
+    return RUNNING if job.heartbeat_at >= since and is_process_running(job) else "failed"
 
 
 def is_process_running(job: Job) -> bool:
@@ -65,7 +76,7 @@ def is_process_running(job: Job) -> bool:
     return not is_local(job) or _process_of(job).is_running()
 
 
-def is_local(job: Job) -> bool:
+def is_local(job: HostProcess) -> bool:
     """Whether the job is a process on this host."""
     return job.hostname == socket.gethostname()
 
@@ -74,7 +85,7 @@ def _process_of(job: Job) -> ProcessIdentity:
     return ProcessIdentity(pid=job.pid, started=job.detail.get("pid_started"))
 
 
-def describe(job: Job | None) -> str:
+def describe(job: HostProcess | None) -> str:
     """``scheduler running (pid 7 on host)``, for the line under a graph."""
     if job is None:
         return "no scheduler running"
