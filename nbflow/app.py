@@ -1,7 +1,7 @@
-"""The composition root: creates the services from the settings. The only place that names concrete classes.
+"""The composition root: creates the services from the settings. Only this module chooses concrete classes.
 
-``App.open()`` reads the settings and opens the metastore (a new home gets a new one); everything else is created at the
-first use. A surface has one App and calls its services; no module of nbflow has a global App.
+``App.open()`` reads the settings and opens the metastore (and creates it in a new home); everything else is created at
+the first use. A surface has one App and calls its services; no module of nbflow has a global App.
 """
 
 from __future__ import annotations
@@ -251,8 +251,8 @@ class App:
         return SecretsChain([EnvironmentBackend(self.environ), in_store], writer=in_store)
 
     @contextmanager
-    def answering(self) -> Iterator[None]:
-        """Inside the block, ``Variable`` and hooks in this process use the connections and variables of this App."""
+    def providing_secrets(self) -> Iterator[None]:
+        """In the block, ``Variable`` and hooks use the connections and variables of this App."""
         with providing(self.secrets):
             yield
 

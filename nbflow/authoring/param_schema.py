@@ -255,13 +255,13 @@ def _verify_subschemas(schema: Mapping[str, Any]) -> None:
 
     root = DRAFT202012.create_resource(schema)
     pending = [(Registry().resolver_with_root(root), root)]
-    seen: set[int] = set()
+    visited: set[int] = set()
     keywords: set[str] = set()
     while pending:
         resolver, subschema = pending.pop()
-        if isinstance(subschema.contents, bool) or id(subschema.contents) in seen:
+        if isinstance(subschema.contents, bool) or id(subschema.contents) in visited:
             continue
-        seen.add(id(subschema.contents))
+        visited.add(id(subschema.contents))
         keywords.update(subschema.contents)
         _verify_keywords(subschema.contents)
         for keyword in ("$ref", "$dynamicRef"):

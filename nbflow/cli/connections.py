@@ -108,7 +108,7 @@ def _test_with_hook(call: Call, connection: Connection) -> tuple[bool, str]:
     """Connect with the hook that tasks use."""
     from nbflow.hooks.base import BaseHook
 
-    with call.app.answering():
+    with call.app.providing_secrets():
         works, message = BaseHook.get_hook(connection.conn_id or "").test_connection()
     return works, message.replace(connection.password, HIDDEN) if connection.password else message
 

@@ -48,7 +48,7 @@ def load(call: Call, path: str | os.PathLike[str], *, keep_imports: bool = False
     from nbflow.sources.loading import load_source
 
     app = call.app
-    with app.answering():
+    with app.providing_secrets():
         return load_source(
             path, folder=app.settings.core.dags_folder, options=app.compile_options(), keep_imports=keep_imports
         )
@@ -126,7 +126,7 @@ def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[s
 
 
 def _load_version(call: Call, version: DagVersion) -> Loaded:
-    with call.app.answering():
+    with call.app.providing_secrets():
         return call.app.load_version(version, keep_imports=True).loaded
 
 

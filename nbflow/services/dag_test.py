@@ -165,7 +165,7 @@ def drive(
 
     executor = app.sequential_executor("inline", dags=dags, announce=announce)
     scheduler = app.scheduler(executor=executor, only=runs, job_id=job_id, callback_handler=handle_callback)
-    with app.answering():
+    with app.providing_secrets():
         scheduler.run(until=until)
 
 
