@@ -282,16 +282,20 @@ class RunHandle(Waitable):
         """Display the graph, live until the end of the run."""
         from IPython.display import display
 
-        if self.done or not self._session.pictures:
+        if self.done:
             display(seen(self.bundle()), raw=True)
             return
         if self._follower is not None:
             self._follower.stop()
         zone, clock = zone_of(self._spec), self._session.app.clock
         live = LiveGraph(
-            self.graph(), now=lambda: clock.now().astimezone(zone), details=self._details, command=self._command
+            self.graph(),
+            now=lambda: clock.now().astimezone(zone),
+            details=self._details,
+            command=self._command,
+            mime=seen,
         )
-        live.show()
+        live.show(widgets=self._session.pictures)
         graph_updates = _GraphUpdates(self._complete, live)
         self._follower = _Follower(self._session, self._query, graph_updates.send, live.finish)
 

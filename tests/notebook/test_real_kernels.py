@@ -73,6 +73,17 @@ def test_a_dag_notebook_runs_end_to_end(kernel_environment: dict[str, str], tmp_
     assert "success 2" in graph["text/plain"]
 
 
+def test_text_outputs_of_a_run_show_its_end(kernel_environment: dict[str, str], tmp_path: Path) -> None:
+    # Given a notebook whose outputs should stay small
+    small = f"{SETUP}\n%config NbflowMagics.save_output = False"
+    # When it runs a DAG and waits, in the scheduler's processes and in the kernel
+    book = executed(small, SALES, "%dag run sales --wait", "%dag test sales", folder=tmp_path)
+    # Then each output is text alone, and shows the end of its run
+    (dag,), (said, run), (test,) = map(shown, book.cells[1:])
+    assert [data.keys() for data in (dag, said, run, test)] == [{"text/plain"}] * 4
+    assert ["success 2" in data["text/plain"] for data in (dag, run, test)] == [False, True, True]
+
+
 def test_a_mistake_stops_nbclient_with_one_line(kernel_environment: dict[str, str], tmp_path: Path) -> None:
     # Given a notebook with a mistake, and a cell after it
     from nbclient import NotebookClient

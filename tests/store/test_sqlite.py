@@ -7,7 +7,10 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import get_ident
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -227,13 +230,36 @@ def test_a_token_shows_a_commit_of_another_store(store: SqlStore, sqlite_url: st
     other.close()
 
 
+def test_a_connection_is_never_used_by_two_threads_at_once(store: SqlStore) -> None:
+    # Given the only connection of the pool, which both threads have watched, and a thread in a transaction
+    register(store)
+    used_by: set[int] = set()
+    with ThreadPoolExecutor(1) as other_thread:
+        token, other_token = store.change_token(), other_thread.submit(store.change_token).result(timeout=50)
+        with store._writing(nudge=False) as connection:
+            raw: Any = connection.connection.driver_connection
+            raw.set_trace_callback(lambda sql: used_by.add(get_ident()))
+
+            # When the other thread asks for its token
+            busy_token = other_thread.submit(store.change_token).result(timeout=50)
+            connection.exec_driver_sql("SELECT 1")
+
+        # Then it watches another connection, whose token cannot equal one of the first
+        assert used_by == {get_ident()}
+        assert busy_token != other_token
+        assert other_thread.submit(store.change_token).result(timeout=50) == busy_token
+
+    # and the first thread's token, of a connection that has not changed since, is still the same
+    assert store.change_token() == token
+
+
 def test_a_second_store_in_a_process_does_not_take_the_locks_of_the_first(sqlite_url: str) -> None:
     # Given a file that this process has open twice
     first = open_store(sqlite_url)
     register(first)
     second = open_store(sqlite_url)
     second.migrate()
-    # When a process opens the file and closes it, and another writes to it and goes on
+    # When a process opens and closes the file, and another one writes to it and keeps it open
     code = (
         "import sys\nfrom datetime import UTC, datetime\nfrom nbflow.store import open_store\n"
         "from nbflow.store.base import Pool\nstore, at = open_store(sys.argv[1]), datetime(2024, 1, 1, tzinfo=UTC)\n"
@@ -245,10 +271,10 @@ def test_a_second_store_in_a_process_does_not_take_the_locks_of_the_first(sqlite
     with subprocess.Popen([*command, "two"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "written\n"
-        seen = [[pool.name for pool in store.pools()] for store in (first, second)]
+        pools = [[pool.name for pool in store.pools()] for store in (first, second)]
         other.communicate()
-    # Then both see what was written: the first process did not throw the log away as if nobody used it
-    assert seen == [["default_pool", "one", "two"]] * 2
+    # Then both stores read what was written: no process deleted the write-ahead log while it was in use
+    assert pools == [["default_pool", "one", "two"]] * 2
     first.close()
     second.close()
 
