@@ -39,9 +39,9 @@ def nearest_name(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
     return candidates[nearest[0]] if nearest else None
 
 
-def shortened(text: str, most_characters: int) -> str:
-    """The text, or its beginning and three dots."""
-    return text if len(text) <= most_characters else f"{text[: most_characters - 3]}..."
+def shortened(text: str, max_characters: int) -> str:
+    """The text; if it is longer than ``max_characters``, its beginning and three dots."""
+    return text if len(text) <= max_characters else f"{text[: max_characters - 3]}..."
 
 
 class NbflowError(Exception):
@@ -64,7 +64,7 @@ class NbflowError(Exception):
         return f"{message} {self.hint}".strip() if self.hint else message
 
 
-# ------------------------------------------------------------------------------------------------ nbflow's own errors
+# ------------------------------------------------------------------------------------------- --- errors of nbflow alone
 
 
 class ConfigError(NbflowError, ValueError):

@@ -1,9 +1,9 @@
 """Compile the DAG that the user wrote into a :class:`~nbflow.core.spec.DagSpec`: checks, task order, weights, plain
 data.
 
-The compiler refuses what only the whole DAG shows: a cycle (with its path), a task after a setup with another trigger
-rule than ``all_success``, an invalid schedule, catchup without a start date. An error names the line of the user's file
-where a single line is wrong.
+The compiler makes the checks that need the whole DAG. It refuses a cycle (the error has its path), a task after a setup
+with another trigger rule than ``all_success``, an invalid schedule, and catchup without a start date. If a single line
+of the user's file is wrong, the error names it.
 
 The order of tasks is topological and otherwise that of the file, so equal source gives an equal spec.
 """
@@ -113,7 +113,7 @@ def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
 
 
 def compile_errors(dag: DAG, options: CompileOptions) -> list[AirflowException]:
-    """Every error that only the whole DAG shows, where :func:`compile_dag` raises the first."""
+    """All errors of the checks that need the whole DAG; :func:`compile_dag` raises the first."""
     errors: list[AirflowException] = list(_setups_ignored_downstream(dag))
     for check in (lambda: topological(dag), lambda: _run_range(dag, options), lambda: _params(dag)):
         try:
@@ -132,14 +132,14 @@ class _Shared:
     options: CompileOptions
 
 
-def _at(error: E, place: Place | None) -> E:
+def _with_place(error: E, place: Place | None) -> E:
     """Return the error with its line of the user's file."""
     error.place = place
     return error
 
 
 def _warn_of_oversights(dag: DAG) -> None:
-    """Warn of what is allowed but has no effect."""
+    """Warn of edges, partial operators and default_args that have no effect."""
     for unfinished in dag.unfinished:
         unfinished.warn_if_unused()
     kinds = None
@@ -192,13 +192,13 @@ def _refuse_cycle(dag: DAG, remaining: set[str]) -> None:
     cycle = [*cycle[first:], *cycle[:first], cycle[first]]
     places = [f"{task_id} at {place}" for task_id in cycle[:-1] if (place := dag.task_dict[task_id].place) is not None]
     error = AirflowDagCycleException(
-        f"The tasks of DAG {dag.dag_id!r} form a cycle: {_some(cycle, ' >> ')} ({_some(places, ', ')}).",
+        f"The tasks of DAG {dag.dag_id!r} form a cycle: {_abbreviated(cycle, ' >> ')} ({_abbreviated(places, ', ')}).",
         hint="Remove one of these edges.",
     )
-    raise _at(error, dag.task_dict[cycle[0]].place)
+    raise _with_place(error, dag.task_dict[cycle[0]].place)
 
 
-def _some(names: list[str], separator: str) -> str:
+def _abbreviated(names: list[str], separator: str) -> str:
     """All names of a short list; the first and the last names of a long one."""
     return separator.join(names if len(names) <= MAX_SHOWN_TASKS else [*names[:6], "...", *names[-5:]])
 
@@ -213,7 +213,7 @@ def _setups_ignored_downstream(dag: DAG) -> Iterator[InvalidDag]:
                     f"Task {down.task_id!r} comes after the setup {task.task_id!r}, so its trigger_rule must be "
                     f"'all_success', not {str(down.trigger_rule)!r}: a task runs only when its setup has succeeded."
                 )
-                yield _at(error, down.place)
+                yield _with_place(error, down.place)
 
 
 # ------------------------------------------------------------------------------------------------------------- schedule
@@ -277,15 +277,16 @@ def _zone_text(zone: tzinfo) -> str:
 
 def _max_active_runs(dag: DAG, timetable: Timetable, options: CompileOptions) -> int:
     limit = timetable.active_runs_limit
-    wanted: int | None = dag.explicit_arguments.get("max_active_runs")
-    if wanted is None:
+    requested: int | None = dag.explicit_arguments.get("max_active_runs")
+    if requested is None:
         return limit if limit is not None else options.max_active_runs
-    if limit is not None and wanted > limit:
+    if limit is not None and requested > limit:
         raise InvalidDag(
-            f"DAG {dag.dag_id!r} has max_active_runs={wanted}, but its schedule {timetable.summary!r} allows {limit}.",
+            f"DAG {dag.dag_id!r} has max_active_runs={requested}, but its schedule {timetable.summary!r} allows "
+            f"{limit}.",
             hint="Leave out max_active_runs.",
         )
-    return wanted
+    return requested
 
 
 def _bounds(dag: DAG, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
@@ -420,7 +421,7 @@ def _is_empty(task: AbstractOperator) -> bool:
 
 
 def _ui(task: AbstractOperator, options: CompileOptions) -> Mapping[str, Any]:
-    """What the views show of a task; no decision depends on it."""
+    """The details of a task for views; no decision depends on them."""
     ui: dict[str, Any] = {"owner": str(_task_argument(task, "owner", options.owner))}
     place: Place | None = task.place
     if place is not None:

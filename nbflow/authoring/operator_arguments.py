@@ -1,5 +1,5 @@
-"""What arguments an operator class takes, and from where a new task gets those that it is not passed: the DAG and group
-around it, and their ``default_args``. For operators and their mapped form alike."""
+"""The arguments that an operator class takes, and the sources of those that are not passed: the DAG and group of the
+new task, and their ``default_args``. Used for operators and mapped operators."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _names: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()
 def required_names(kind: type) -> frozenset[str]:
     """Those of :func:`argument_names` that have no default in the outermost ``__init__`` that declares them."""
     required: set[str] = set()
-    seen: set[str] = set()
+    overridden: set[str] = set()
     for cls in kind.__mro__:
         init = cls.__dict__.get("__init__")
-        required |= getattr(init, "required", frozenset()) - seen
-        seen |= getattr(init, "names", frozenset())
+        required |= getattr(init, "required", frozenset()) - overridden
+        overridden |= getattr(init, "names", frozenset())
         if init is not None and not getattr(init, "open", False):
             break
     return frozenset(required)

@@ -272,14 +272,14 @@ def _verify_subschemas(schema: Mapping[str, Any]) -> None:
 
     root = DRAFT202012.create_resource(schema)
     pending = [(Registry().resolver_with_root(root), root)]
-    seen: set[int] = set()
+    visited: set[int] = set()
     keywords: set[str] = set()
     same_value: dict[int, list[int]] = {}
     while pending:
         resolver, subschema = pending.pop()
-        if isinstance(subschema.contents, bool) or id(subschema.contents) in seen:
+        if isinstance(subschema.contents, bool) or id(subschema.contents) in visited:
             continue
-        seen.add(id(subschema.contents))
+        visited.add(id(subschema.contents))
         keywords.update(subschema.contents)
         _verify_keywords(subschema.contents)
         applied = same_value[id(subschema.contents)] = [id(inner) for inner in _applied_in_place(subschema.contents)]

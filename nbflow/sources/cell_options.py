@@ -132,7 +132,7 @@ def parse_magic(line: str) -> CellMagic:
     """Parse the line after ``%%dag``. Raises InvalidArgument, which names the wrong option and the nearest known
     one."""
     words = split_line("%%dag", line, CELL)
-    values, given = parser().parse(words), parser().options_on(words)
+    values, given = parser().parse(words), parser().options_in(words)
     options = tuple(flag for flag in given if flag != SHARED)
     if values.shared and (values.name or options):
         raise InvalidArgument(

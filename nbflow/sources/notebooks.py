@@ -218,7 +218,7 @@ def notebook_cells(text: str, path: str) -> list[Cell]:
         raise InvalidDag(f"{name} is not a notebook: {problem}.", hint="Save it with Jupyter.") from None
     is_version = _is_version(raw)
     labels = _version_labels(sources) if is_version else [f"cell {number}" for number in range(1, len(sources) + 1)]
-    file = name if is_version else path  # the path of an unpacked version is of no use to a reader
+    file = name if is_version else path  # the path of an unpacked version does not help the user
     return [
         Cell(index=index, name=label, source=source, filename=f"{file}#{label}", shown=label)
         for index, (label, source) in enumerate(zip(labels, sources, strict=True))
@@ -389,10 +389,10 @@ def _not_python_error(cell: Cell, code: Code) -> SourceError | None:
         return SourceError(line=line, message=f"SyntaxError: {code.error.msg}", cell=cell.shown)
     if code.magics:
         number, text = code.magics[0]
-        way_out = "Use BashOperator or @task.bash" if "!" in text[:1] or "= !" in text else "Leave it out"
+        instead = "Use BashOperator or @task.bash" if "!" in text[:1] or "= !" in text else "Leave it out"
         error = InvalidDag(
             f"`{text}` is IPython syntax, but the scheduler runs a DAG cell as plain Python.",
-            hint=f"{way_out}, or move it to another cell.",
+            hint=f"{instead}, or move it to another cell.",
         )
         return _source_error(cell, start + number, error)
     if code.star_imports:

@@ -176,7 +176,7 @@ def _right(raw: Mapping[str, Any], kind: str, options: Sequence[Mapping[str, Any
     letters: dict[str, str] = {}
     for letter, option in zip(ascii_lowercase, options, strict=False):
         if not isinstance(option.get("is"), str) or option["is"] in letters:
-            raise QuizError(f"{place}, option {letter}: with a key, each option needs an is of its own.")
+            raise QuizError(f"{place}, option {letter}: with a key, each option needs an is, and no two the same.")
         letters[option["is"]] = letter
     values = _key(raw, place)
     if kind == "order":

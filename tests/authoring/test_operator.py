@@ -126,7 +126,7 @@ def test_a_task_stores_only_the_arguments_that_were_passed() -> None:
          "@task.short_circuit, @task.sensor, @task.bash, @task.notebook, @task.run_if, @task.skip_if."),
     ],
 )  # fmt: skip
-def test_an_error_names_the_problem_the_place_and_the_way_out(make, error, message) -> None:
+def test_an_error_names_the_problem_the_place_and_what_to_do(make, error, message) -> None:
     with DAG("d"), pytest.raises(error) as caught:
         make()
     assert (type(caught.value), str(caught.value)) == (error, message)

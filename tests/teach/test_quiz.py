@@ -228,7 +228,7 @@ def test_the_next_kernel_reads_the_progress(session, home):
 def test_an_unreadable_progress_file_is_renamed(home):
     home.mkdir()
     (home / "progress.json").write_text("{")
-    assert Progress(home).note("lab", "l", "1", passed=False, now=START) == Item(1, None)
+    assert Progress(home).record_try("lab", "l", "1", passed=False, now=START) == Item(1, None)
     assert (home / "progress.unreadable").read_text() == "{"
 
 
