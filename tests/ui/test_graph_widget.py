@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from nbflow.state_colors import glyphs, palettes
 from nbflow.ui import live
 from nbflow.ui.html import graph_bundle
 from nbflow.ui.scene import scene
-from nbflow.ui.state_colors import glyphs, palettes
 from nbflow.views.graph import EdgeView, GraphView, TaskView
 from tests.ui.samples import NOW
 from tests.ui.widget_page import ADDRESS, READY, files_of, many_tasks

@@ -1,5 +1,5 @@
 // The states of tasks and runs, each with a path in a 12 x 12 box, so that glyphs do not depend on fonts.
-// The object below is strict JSON: nbflow/ui/state_colors.py reads this file, so that pictures from Python and from the
+// The object below is strict JSON: nbflow/state_colors.py reads this file, so that pictures from Python and from the
 // browser show the same glyphs. Legends show the states in this order: those that need action first.
 
 import { html, svg } from "./dom.js";
