@@ -1,6 +1,6 @@
 """Generates parts of the README from the code: ``python docs/generate_readme.py`` (``--check`` only compares).
 
-A generated part is between ``<!-- generated: NAME -->`` and ``<!-- end -->``; ``PARTS`` is the table of their functions.
+A generated part is between ``<!-- generated: NAME -->`` and ``<!-- end -->``; ``PARTS`` has their functions.
 The picture ``docs/quickstart.svg`` is the graph of the quickstart's DAG, loaded from the notebook as a DAG file.
 """
 
