@@ -10,7 +10,8 @@
 
 Modules:
 
-    magics             registration, completion and help of the magics
+    magics             registration and help of the magics
+    completion         what Tab offers on the lines of magics and of ``!nbflow``
     magic_parser       parses ``%dag VERB ...`` and calls the verb
     verbs              the verbs of ``%dag`` as functions
     task_verbs         those about the tasks of a run: states, why, logs, clear

@@ -6,14 +6,13 @@ differ, and the verbs that return more than a message: a view or a handle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nbflow.command_arguments import (
     NOTEBOOK,
     NUMBER,
-    SWITCH,
     WHOLE,
     Argument,
     HelpRequested,
@@ -25,7 +24,6 @@ from nbflow.command_arguments import (
 from nbflow.commands import magics
 from nbflow.commands.base import Command
 from nbflow.commands.run_conf import conf_of
-from nbflow.core.run_ids import LAST
 from nbflow.errors import did_you_mean
 from nbflow.notebook import verbs
 from nbflow.notebook.commands import carried_out
@@ -172,71 +170,3 @@ def help_text(name: str = "") -> str:
     width = max(map(len, VERBS))
     lines = [f"  {verb:<{width}}  {one.help}" for verb, one in VERBS.items()]
     return "%dag VERB ...\n\n" + "\n".join(lines) + "\n\nHelp on a verb: %dag run?"
-
-
-# ---------------------------------------------------------------------------------------- completion
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The names that completion offers, each list computed when it is needed."""
-
-    dags: Callable[[], Iterable[str]]
-    tasks: Callable[[str], Iterable[str]]
-    runs: Callable[[str], Iterable[str]]
-
-
-def complete(line: str, known: Known) -> list[str]:
-    """Completions of the last word of ``line`` (the text after ``%dag``)."""
-    words = line.split()
-    last = "" if not line or line[-1].isspace() else words.pop()
-    if not words:
-        return _starting(VERBS, last)
-    name, *given = words
-    if name not in VERBS:
-        return []
-    arguments = arguments_of(name)
-    before = next((one for one in arguments if given and given[-1] in one.flags), None)
-    plain, dag = _places(arguments, given)
-    if before is not None and before.type is not SWITCH:
-        return _starting(_offers(before, dag, known), last)
-    if last.startswith("-"):
-        return _starting([one.flag for one in arguments if one.flags and not (one.positional and one.required)], last)
-    places = [one for one in arguments if one.positional]
-    if not places:
-        return []
-    place = places[min(len(plain), len(places) - 1)]
-    if len(plain) >= len(places) and not place.repeated:
-        return []
-    return _starting(_offers(place, dag, known), last)
-
-
-def _places(arguments: Sequence[Argument], given: Sequence[str]) -> tuple[list[str], str]:
-    """The positional words so far, and the dag_id among them ("" for none)."""
-    flags = {flag: one for one in arguments for flag in one.flags}
-    plain: list[str] = []
-    skip = False
-    for word in given:
-        if skip:
-            skip = False
-        elif word.startswith("-"):
-            one = flags.get(word)
-            skip = one is not None and one.type is not SWITCH and one.const is None
-        else:
-            plain.append(word)
-    return plain, plain[0] if plain else ""
-
-
-def _offers(one: Argument, dag: str, known: Known) -> Iterable[str]:
-    if one.choices:
-        return list(one.choices)
-    kinds: Mapping[str, Callable[[], Iterable[str]]] = {
-        "dag": known.dags,
-        "task": lambda: known.tasks(dag),
-        "run": lambda: [LAST, *known.runs(dag)],
-    }
-    return kinds.get(one.type.completes, list)()
-
-
-def _starting(words: Iterable[str], start: str) -> list[str]:
-    return [word for word in words if word.startswith(start)]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import traitlets
-from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
@@ -21,18 +20,18 @@ from IPython.display import display
 from nbflow.command_arguments import NOTEBOOK, HelpRequested, Parser, Values, split_line
 from nbflow.commands import magics
 from nbflow.commands.base import Command
-from nbflow.commands.learning import names_of
 from nbflow.error_hints import import_hint
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook import admin_verbs
 from nbflow.notebook import magic_parser as lines
 from nbflow.notebook.cells import run_cell, run_shared
 from nbflow.notebook.commands import carried_out
+from nbflow.notebook.completion import complete
 from nbflow.notebook.dag_cell_output import dag_picture
 from nbflow.notebook.displayable import seen
 from nbflow.notebook.error_display import told_in_one_line
 from nbflow.notebook.session import end_session, session
-from nbflow.sources.cell_options import OPTIONS, SHARED, help_text, parse_magic
+from nbflow.sources.cell_options import help_text, parse_magic
 
 Kind = Literal["line", "cell"]
 
@@ -234,52 +233,3 @@ def ask_for_help(cell: list[str]) -> list[str]:
 
 
 _HELP = re.compile(r"^(\s*%dag\s+\w+)[^?\n]*\?+\s*$", re.MULTILINE)
-
-
-# ---------------------------------------------------------------------------------------- completion
-
-
-_LINES: list[tuple[re.Pattern[str], Callable[[str], list[str]]]] = [
-    (re.compile(r"(?:.*=\s*)?%dag\s+(.*)"), lambda text: lines.complete(text, _known())),
-    (re.compile(r"%%dag\s+(?:.*\s)?(\S*)"), lambda word: [one for one in [*OPTIONS, SHARED] if one.startswith(word)]),
-    (
-        re.compile(r"(?:.*=\s*)?%nbflow\s+(\S*)"),
-        lambda word: [one for one in magics("%nbflow") if one.startswith(word)],
-    ),
-    (re.compile(r"(?:.*=\s*)?%quiz\s+(\S*)"), lambda word: [one for one in names_of("quiz") if one.startswith(word)]),
-    (re.compile(r"(?:.*=\s*)?%lab\s+(\S*)"), lambda word: [one for one in names_of("labs") if one.startswith(word)]),
-]
-"""(pattern of the line, completions of its last word)."""
-
-
-@context_matcher()
-def complete(context: CompletionContext) -> SimpleMatcherResult:
-    """Complete the lines of these magics. Python names are suppressed: they are not arguments of a magic."""
-    before = context.line_with_cursor[: context.cursor_position]
-    for pattern, offers in _LINES:
-        found = pattern.fullmatch(before.lstrip())
-        if found is not None:
-            word = context.token
-            cut = len(_last_word(before)) - len(word)  # IPython's token may begin in the middle of the argument
-            return {"completions": [SimpleCompletion(one[cut:]) for one in offers(found[1])], "suppress": True}
-    return {"completions": []}
-
-
-def _last_word(line: str) -> str:
-    return "" if not line or line[-1].isspace() else line.split()[-1]
-
-
-def _known() -> lines.Known:
-    here = session()
-
-    def tasks(dag_id: str) -> list[str]:
-        try:
-            return list(here.version(dag_id).spec.tasks)
-        except NbflowError:
-            return []
-
-    return lines.Known(
-        dags=lambda: sorted({row.dag_id for row in here.app.store.dags()} | here.dags.keys()),
-        tasks=tasks,
-        runs=lambda dag_id: [run.run_id for run in here.app.store.runs(dag_id, limit=20)],
-    )

@@ -68,6 +68,14 @@ class Session:
 
         return App.open(settings=self.settings)
 
+    def has_metastore(self) -> bool:
+        """Whether the metastore is open, or can be opened without creating its file. Raises ConfigError."""
+        if "app" in self.__dict__:
+            return True
+        url = self.settings.database.sql_alchemy_conn
+        path = url.removeprefix("sqlite:///").partition("?")[0]
+        return path == url or os.path.exists(path)
+
     @property
     def pictures(self) -> bool:
         """Whether outputs hold pictures; else they are text."""
