@@ -26,8 +26,8 @@ def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
 
     ``cutoff``: how alike they must be, from 0 to 1 (the same but for case).
     """
-    found = nearest_name(name, known, cutoff=cutoff)
-    return f" Did you mean {found!r}?" if found is not None else ""
+    nearest = nearest_name(name, known, cutoff=cutoff)
+    return f" Did you mean {nearest!r}?" if nearest is not None else ""
 
 
 def nearest_name(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:

@@ -259,7 +259,7 @@ _RULES: Mapping[str, Callable[[Any], str]] = MappingProxyType(
         "minItems": lambda least: "not be empty",
         "minimum": lambda least: f"be at least {least}",
         "exclusiveMinimum": lambda least: f"be more than {least}",
-        "uniqueItems": lambda wanted: "have no duplicates",
+        "uniqueItems": lambda value: "have no duplicates",
     }
 )
 """Keyword of the metaschema -> what it demands, in words."""

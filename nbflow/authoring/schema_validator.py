@@ -57,13 +57,13 @@ def _parts(value: Any) -> int:
 def _counted(keyword: Callable[..., Any]) -> Callable[..., Any]:
     """The keyword's check, which counts as one step."""
 
-    def check(validator: Any, wanted: Any, value: Any, schema: Any) -> Any:
+    def check(validator: Any, required: Any, value: Any, schema: Any) -> Any:
         remaining = _remaining.get()
         if remaining is not None:
             if not remaining[0]:
                 raise TooManySteps
             remaining[0] -= 1
-        return keyword(validator, wanted, value, schema)
+        return keyword(validator, required, value, schema)
 
     return check
 
@@ -180,10 +180,10 @@ def additional_names(value: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
     ]
 
 
-def _unique_items(validator: Any, wanted: bool, value: Any, schema: Any) -> Iterator[Any]:
+def _unique_items(validator: Any, required: bool, value: Any, schema: Any) -> Iterator[Any]:
     from jsonschema import ValidationError
 
-    if not wanted or not validator.is_type(value, "array"):
+    if not required or not validator.is_type(value, "array"):
         return
     if len({json.dumps(_with_integers(item), sort_keys=True) for item in value}) < len(value):
         yield ValidationError("has an item twice")

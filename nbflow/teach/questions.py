@@ -167,7 +167,7 @@ def _options(raw: Mapping[str, Any], place: str) -> list[Any]:
 def _right(raw: Mapping[str, Any], kind: str, options: Sequence[Mapping[str, Any]], place: str) -> tuple[str, ...]:
     """The letters of the right options."""
     by_key = "key" in raw
-    if by_key and any("right" in one for one in options):
+    if by_key and any("right" in option for option in options):
         raise QuizError(f"{place}: with a key, no option may have right.")
     if not by_key:
         if kind == "order":
