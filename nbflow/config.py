@@ -1,6 +1,6 @@
 """Settings: one frozen dataclass a section, one field an option; nothing is read until ``Settings.load`` is called.
 
-An option is declared once, as a field made by ``option(...)``: its annotation selects the parser, its metadata hold
+An option is declared once, as a field made by ``option(...)``: its annotation selects the parser, its metadata are
 the help text, the minimum and the choices. ``nbflow config list`` and the commented ``nbflow.toml`` of a new home are
 generated from these fields, so no second table can disagree with them.
 

@@ -119,7 +119,7 @@ def read_key_file(path: Path) -> list[str]:
 
 
 def is_sensitive_name(name: str, more: Iterable[str] = ()) -> bool:
-    """Return whether a field of this name holds a secret; ``more``: the words of [core] sensitive_var_conn_names."""
+    """Return whether a field of this name contains a secret; ``more``: the words of [core] sensitive_var_conn_names."""
     lowered = name.strip().lower().replace("-", "_")
     return any(word in lowered for word in SENSITIVE_WORDS) or any(word.strip().lower() in lowered for word in more)
 
@@ -186,7 +186,7 @@ class Masker:
             self._short_patterns = _short_patterns(self._short)
 
     def is_sensitive(self, name: str) -> bool:
-        """Return whether a field of this name holds a secret."""
+        """Return whether a field of this name contains a secret."""
         return is_sensitive_name(name, self._names)
 
     def add_from(self, content: Any) -> None:
@@ -194,8 +194,8 @@ class Masker:
         self.add(*sensitive_values(content, self._names))
 
     def add_variable(self, key: str, value: str) -> None:
-        """Mask what is secret in a variable: all of it where its key is sensitive, as it is stored and, of JSON, each
-        value in it; else, of JSON, the values of sensitive names."""
+        """Mask the secrets of a variable. If its key is sensitive: the stored text and, if that is JSON, each value in
+        it. Otherwise, if it is JSON: the values of sensitive names."""
         try:
             content = json.loads(value)
         except ValueError:
@@ -205,7 +205,7 @@ class Masker:
             self.add(value)
 
     def add_connection(self, connection: Connection) -> None:
-        """Mask what is secret in a connection: its password, and the values of sensitive names in its extra."""
+        """Mask the secrets of a connection: its password, and the values of sensitive names in its extra."""
         self.add(*connection.secrets(self._names))
 
     def mask(self, text: str) -> str:

@@ -125,7 +125,7 @@ def compile_errors(dag: DAG, options: CompileOptions) -> list[AirflowException]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
-    """What the tasks of one DAG have in common. ``feeding``: ids of the tasks that others are mapped over."""
+    """Values that all tasks of a DAG share. ``feeding``: ids of the tasks whose results others are mapped over."""
 
     run_range: _RunRange
     feeding: frozenset[str]

@@ -384,7 +384,7 @@ def _verify_pattern(pattern: str) -> None:
         message = error.args[0]
         reason = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
     except UnicodeEncodeError:
-        reason = "it holds half of a surrogate pair"
+        reason = "it contains half of a surrogate pair"
     reason = _cut(reason.removesuffix(f": {pattern}"))
     hint = next((hint for parts, hint in _PATTERN_HINTS if any(part in reason for part in parts)), _SYNTAX)
     raise ParamValidationError(f"Its pattern {_short(pattern)} is invalid: {reason}.", hint=hint)

@@ -5,8 +5,8 @@ keyword takes linear time and memory (n log n for ``uniqueItems``), where the st
 pattern with ``re``), quadratic time (``uniqueItems`` of objects), or store an error for each item of a list
 (``anyOf``); formats are checked on short text only. The results are the same, except that patterns have re2's syntax.
 
-References can multiply each other: a schema whose ``x`` fits ``allOf`` two references to itself is checked 2^n times
-for a value of depth n. :func:`limited_steps` ends such a check. Without references, each keyword of a schema is checked
+References can multiply each other: if a property's ``allOf`` has two references to the whole schema, a value of depth n
+is checked 2^n times. :func:`limited_steps` ends such a check. Without references, each keyword of a schema is checked
 at most once for each part of a value; the limit is that product, plus :data:`FREE_STEPS`.
 """
 
@@ -31,7 +31,7 @@ FREE_STEPS = 20_000
 
 
 class TooManySteps(Exception):
-    """A check that takes more steps than its schema and value account for."""
+    """A check takes more steps than the limit for its schema and value."""
 
 
 _remaining: ContextVar[list[int] | None] = ContextVar("_remaining", default=None)
@@ -40,7 +40,7 @@ _remaining: ContextVar[list[int] | None] = ContextVar("_remaining", default=None
 
 @contextmanager
 def limited_steps(schema: Any, value: Any) -> Iterator[None]:
-    """Raise TooManySteps in the block when checking ``value`` takes more steps than explained above."""
+    """Raise TooManySteps in the block when a check of ``value`` takes more steps than the limit above."""
     token = _remaining.set([FREE_STEPS + _parts(schema) * _parts(value)])
     try:
         yield

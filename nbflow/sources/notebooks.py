@@ -11,9 +11,9 @@ Nothing else in the notebook runs. A name that none of the three defines is an e
 The ``%%dag`` magic runs the same parts in the same order, so that a cell that works in the kernel works in the
 scheduler.
 
-Files in the percent format (``.py`` with ``# %%`` cells and commented magics, as jupytext writes them) are read alike,
-without jupytext: it does not report the lines of cells, ends a cell at a marker inside a block, and takes ten times as
-long to import as this module. The tests compare the beginnings of cells with it.
+Files in the percent format (``.py`` with ``# %%`` cells and commented magics, as jupytext writes them) are read in the
+same way, without jupytext: it does not report the lines of cells, ends a cell at a marker inside a block, and takes ten
+times as long to import as this module. The tests compare the beginnings of cells with it.
 The text of a version has only the parts that run: outputs, prose and experiments do not create a new version.
 """
 
