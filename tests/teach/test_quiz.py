@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from nbflow import DAG, task
+from nbflow.core.states import STATE_MEANINGS, TaskState
 from nbflow.core.timetables import TimeRestriction, timetable_from_schedule
 from nbflow.errors import AirflowException
 from nbflow.operators.empty import EmptyOperator
@@ -150,6 +151,21 @@ def test_an_invalid_question_is_refused_with_its_place(changed, message):
         read_quiz(quiz_of(**changed), "q.json")
     assert str(caught.value).startswith("q.json, question 1")
     assert message in str(caught.value)
+
+
+def test_an_option_that_is_a_state_shows_the_meaning_that_nbflow_shows_everywhere():
+    # Given the question about the states of a task
+    options = DAG_CONCEPTS.question(3).options
+    # Then its options are the states with their meanings
+    assert {option.text for option in options} == {
+        f"`{state}`: {STATE_MEANINGS[state]}" for state in TaskState if state.value in DAG_CONCEPTS_STATES
+    }
+    # And an option that is no state needs a text
+    with pytest.raises(QuizError, match="question 1, option a: text is missing"):
+        read_quiz(quiz_of(options=[{"is": "paused"}, {"text": "y", "is": "y"}]), "q.json")
+
+
+DAG_CONCEPTS_STATES = ("none", "scheduled", "queued", "running", "success")
 
 
 def test_an_unknown_quiz_is_refused_with_the_nearest_name():
