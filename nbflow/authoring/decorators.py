@@ -18,8 +18,8 @@ from nbflow.authoring.common_arguments import unknown_argument
 from nbflow.authoring.context import NAMES as CONTEXT_NAMES
 from nbflow.authoring.context import inside_a_task
 from nbflow.authoring.edges import Linkable
-from nbflow.authoring.expansion import DictOfLists, ExpandInput, ListOfDicts
-from nbflow.authoring.mapping import MappedOperator, Partial
+from nbflow.authoring.expand_input import DictOfLists, ExpandInput, ListOfDicts
+from nbflow.authoring.mapped_operator import MappedOperator, Partial
 from nbflow.authoring.operator import BaseOperator
 from nbflow.authoring.operator_arguments import argument_names, resolve_dag_and_group
 from nbflow.authoring.taskgroup import TaskGroupFactory

@@ -25,7 +25,7 @@ from typing import Any
 from nbflow.core.states import STATE_MEANINGS, TaskState
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.teach.computed_answers import key_values
-from nbflow.teach.folders import content_folder
+from nbflow.teach.content_folders import content_folder
 
 #: type -> (minimum, maximum) number of right answers.
 TYPES: Mapping[str, tuple[int, int]] = {"single": (1, 1), "multiple": (1, 26), "order": (2, 26), "fill": (1, 26)}
