@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 MOVED: Mapping[str, str] = MappingProxyType(
     {
+        "nbflow.authoring.expansion": "nbflow.authoring.expand_input",
+        "nbflow.authoring.mapping": "nbflow.authoring.mapped_operator",
         "nbflow.authoring.runtime": "nbflow.authoring.task_runtime",
         "nbflow.authoring.task_node": "nbflow.authoring.abstract_operator",
         "nbflow.cli.declaring": "nbflow.cli.command_declarations",
@@ -48,11 +50,11 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.dag.dag": "nbflow.authoring.dag",
         "nbflow.dag.decorators": "nbflow.authoring.decorators",
         "nbflow.dag.edges": "nbflow.authoring.edges",
-        "nbflow.dag.expansion": "nbflow.authoring.expansion",
+        "nbflow.dag.expansion": "nbflow.authoring.expand_input",
         "nbflow.dag.finding": "nbflow.sources.discovery",
         "nbflow.dag.loading": "nbflow.sources.loading",
         "nbflow.dag.macros": "nbflow.authoring.macros",
-        "nbflow.dag.mapping": "nbflow.authoring.mapping",
+        "nbflow.dag.mapping": "nbflow.authoring.mapped_operator",
         "nbflow.dag.names": "nbflow.authoring.identifiers",
         "nbflow.dag.notebook_source": "nbflow.sources.notebooks",
         "nbflow.dag.operator": "nbflow.authoring.operator",
@@ -103,6 +105,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.store.sql.hot": "nbflow.store.sql.apply_statements",
         "nbflow.store.sql.secrets": "nbflow.store.sql.variables_connections_pools",
         "nbflow.store.sql.upkeep": "nbflow.store.sql.maintenance",
+        "nbflow.teach.folders": "nbflow.teach.content_folders",
         "nbflow.teach.keys": "nbflow.teach.computed_answers",
         "nbflow.teach.labs": "nbflow.teach.lab_registry",
         "nbflow.ui.bundle": "nbflow.ui.mime_bundle",

@@ -90,7 +90,7 @@ def read_yaml(file: str, what: str) -> YamlFile:
         if loader is not None:
             loader.dispose()
     if not isinstance(content, dict) or not isinstance(node, yaml.MappingNode):
-        raise NbflowError(f"{file} must hold a mapping of {what}.")
+        raise NbflowError(f"{file} must contain a mapping of {what}.")
     lines: dict[str, int] = {}
     for key, _ in node.value:
         line = lines[key.value] = key.start_mark.line + 1

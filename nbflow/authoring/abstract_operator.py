@@ -18,7 +18,7 @@ from nbflow.errors import InvalidDag
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
-    from nbflow.authoring.expansion import ExpandInput
+    from nbflow.authoring.expand_input import ExpandInput
     from nbflow.authoring.taskgroup import MappedTaskGroup, TaskGroup
 
 

@@ -144,7 +144,7 @@ def read_callbacks(name: str, value: Any, subject: str) -> tuple[Any, ...]:
     callbacks = tuple(value) if isinstance(value, list | tuple) else (value,)
     for callback in callbacks:
         if not callable(callback):
-            warn(f"{name} of {subject} holds {callback!r}, which is not callable.")
+            warn(f"{name} of {subject} contains {callback!r}, which is not callable.")
     return callbacks
 
 

@@ -125,7 +125,7 @@ def compile_errors(dag: DAG, options: CompileOptions) -> list[AirflowException]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
-    """What the tasks of one DAG have in common. ``feeding``: ids of the tasks that others are mapped over."""
+    """Values that all tasks of a DAG share. ``feeding``: ids of the tasks whose results others are mapped over."""
 
     run_range: _RunRange
     feeding: frozenset[str]
@@ -320,7 +320,7 @@ def _weights(dag: DAG, order: list[str], options: CompileOptions) -> dict[str, i
     """task id -> effective priority: its own weight, plus those of all tasks downstream (or upstream, or none),
     according to its ``weight_rule``."""
     tasks = dag.task_dict
-    own = [int(tasks[task_id].priority_weight) for task_id in order]
+    own_weights = [int(tasks[task_id].priority_weight) for task_id in order]
     rules = [_task_argument(tasks[task_id], "weight_rule", options.weight_rule) for task_id in order]
     position = {task_id: index for index, task_id in enumerate(order)}
     reach: dict[str, list[int]] = {}
@@ -335,11 +335,11 @@ def _weights(dag: DAG, order: list[str], options: CompileOptions) -> dict[str, i
             for neighbour in neighbours:
                 bits |= 1 << position[neighbour] | reachable[position[neighbour]]
             reachable[index] = bits
-    common = own[0] if own and all(weight == own[0] for weight in own) else None
+    common = own_weights[0] if own_weights and all(weight == own_weights[0] for weight in own_weights) else None
     weights: dict[str, int] = {}
     for index, task_id in enumerate(order):
         bits = reach[rules[index]][index] if rules[index] in reach else 0
-        total = own[index] + (common * bits.bit_count() if common is not None else _sum_at(own, bits))
+        total = own_weights[index] + (common * bits.bit_count() if common is not None else _sum_at(own_weights, bits))
         weights[task_id] = max(-MAX_WEIGHT, min(MAX_WEIGHT, total))
     return weights
 

@@ -466,10 +466,10 @@ def arguments_for(
     named, takes_all = parameters_of(function)
     if takes_all:
         return {**{k: v for k, v in context.as_kwargs().items() if k not in named[:positional]}, **kwargs}
-    wanted = [name for name in named[positional:] if name not in kwargs and name in context]
-    if not OLD_NAMES.keys().isdisjoint(wanted):
-        wanted = [name for name in wanted if name not in OLD_NAMES or not _has_default(function, name)]
-    return {**{name: context[name] for name in wanted}, **kwargs}
+    from_context = [name for name in named[positional:] if name not in kwargs and name in context]
+    if not OLD_NAMES.keys().isdisjoint(from_context):
+        from_context = [name for name in from_context if name not in OLD_NAMES or not _has_default(function, name)]
+    return {**{name: context[name] for name in from_context}, **kwargs}
 
 
 def _has_default(function: Callable[..., Any], name: str) -> bool:

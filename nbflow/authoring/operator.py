@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from nbflow.authoring import current_dag
 from nbflow.authoring.abstract_operator import AbstractOperator
 from nbflow.authoring.common_arguments import COMMON, KNOWN, STRUCTURE, unknown_argument
-from nbflow.authoring.mapping import OperatorPartial
+from nbflow.authoring.mapped_operator import OperatorPartial
 from nbflow.authoring.operator_arguments import (
     argument_names,
     defaults_for,

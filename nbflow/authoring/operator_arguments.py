@@ -81,9 +81,11 @@ def resolve_dag_and_group(kwargs: dict[str, Any]) -> tuple[DAG | None, TaskGroup
     return dag, group
 
 
-def defaults_for(dag: DAG | None, group: TaskGroup | None, own: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """``default_args`` of the DAG, overridden by those of the groups from outside in, then by the task's ``own``."""
+def defaults_for(
+    dag: DAG | None, group: TaskGroup | None, task_defaults: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    """``default_args`` of the DAG, overridden by those of the groups from outside in, then by ``task_defaults``."""
     defaults: Mapping[str, Any] = group.all_default_args if group is not None else dag.default_args if dag else {}
-    if own is not None and not isinstance(own, Mapping):
-        raise InvalidArgument(f"default_args must be a dict, not {type(own).__name__} {own!r}.")
-    return {**defaults, **own} if own else defaults
+    if task_defaults is not None and not isinstance(task_defaults, Mapping):
+        raise InvalidArgument(f"default_args must be a dict, not {type(task_defaults).__name__} {task_defaults!r}.")
+    return {**defaults, **task_defaults} if task_defaults else defaults

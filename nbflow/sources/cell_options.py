@@ -76,7 +76,7 @@ _OPTIONS = (
     _option("--timezone", "timezone", "Time zone of the dates and the schedule.", "Europe/Berlin", ZONE),
     _option("--catchup", "catchup", "Run the missed intervals since the start date."),
     _option("--no-catchup", "catchup", "Do not run missed intervals, whatever the setting.", const=False),
-    _option("--description", "description", "Description of the DAG, one line.", '"what it does"'),
+    _option("--description", "description", "Description of the DAG, one line.", '"Daily sales report"'),
     _option("--tags", "tags", "Tags of the DAG.", "daily,finance", NAMES),
     _option("--owner", "default_args.owner", "Owner of the DAG's tasks.", "NAME"),
     _option("--retries", "default_args.retries", "Default number of retries of a task.", "2", INTEGER),

@@ -3,7 +3,7 @@
     checks              frozen checks of the metastore: expected, found, hint
     lab_registry        the labs, and the checks of each exercise
     lab                 a lab in a notebook: `lab.check(n)`
-    folders             paths of labs, quizzes and notebooks, in a checkout and in a wheel
+    content_folders     paths of labs, quizzes and notebooks, in a checkout and in a wheel
     questions           reads and validates a quiz file
     computed_answers    answers that the engine computes: states, trigger rules, timetables
     quiz                answering a quiz: `quiz.answer(n, "b")`, the score

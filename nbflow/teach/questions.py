@@ -25,7 +25,7 @@ from typing import Any
 from nbflow.core.states import STATE_MEANINGS, TaskState
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.teach.computed_answers import key_values
-from nbflow.teach.folders import content_folder
+from nbflow.teach.content_folders import content_folder
 
 #: type -> (minimum, maximum) number of right answers.
 TYPES: Mapping[str, tuple[int, int]] = {"single": (1, 1), "multiple": (1, 26), "order": (2, 26), "fill": (1, 26)}
@@ -177,7 +177,7 @@ def _with_meaning(option: Any) -> Any:
 def _right(raw: Mapping[str, Any], kind: str, options: Sequence[Mapping[str, Any]], place: str) -> tuple[str, ...]:
     """The letters of the right options."""
     by_key = "key" in raw
-    if by_key and any("right" in one for one in options):
+    if by_key and any("right" in option for option in options):
         raise QuizError(f"{place}: with a key, no option may have right.")
     if not by_key:
         if kind == "order":

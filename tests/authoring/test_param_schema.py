@@ -376,7 +376,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"pattern": "\ud800"},
-        "Its pattern '\\ud800' is invalid: it holds half of a surrogate pair. "
+        "Its pattern '\\ud800' is invalid: it contains half of a surrogate pair. "
         "Patterns follow https://github.com/google/re2/wiki/Syntax, because re2 matches in linear time.",
     ),
     ({"patternProperties": {"(": {}}}, f"Its pattern '(' is invalid: missing ). {CORRECT_IT}"),

@@ -12,7 +12,7 @@ from nbflow.core.states import STATE_MEANINGS, TaskState
 from nbflow.core.timetables import TimeRestriction, timetable_from_schedule
 from nbflow.errors import AirflowException
 from nbflow.operators.empty import EmptyOperator
-from nbflow.teach.folders import content_folder
+from nbflow.teach.content_folders import content_folder
 from nbflow.teach.progress import Item, Progress
 from nbflow.teach.questions import QuizError, load_quiz, quiz_names, read_quiz
 from nbflow.teach.quiz import QuizSession, evaluate
