@@ -10,10 +10,12 @@
 
 Modules:
 
-    magics             registration, completion and help of the magics
+    magics             registration and help of the magics
+    completion         what Tab offers on the lines of magics and of ``!nbflow``
     magic_parser       parses ``%dag VERB ...`` and calls the verb
-    verbs              the verbs as functions
+    verbs              the verbs of ``%dag`` as functions
     task_verbs         the verbs about the tasks of a run: states, why, logs, clear
+    admin_verbs        the read-only verbs of ``%nbflow``: status, pools, variables, connections
     followed_log       ``%dag logs -f``
     commands           executes a command of :mod:`nbflow.commands` in this kernel
     displayable        ``Shown``: a value that displays itself

@@ -102,6 +102,6 @@ def command_function(name: str) -> Callable[..., Shown]:
 
 
 def _parameter(argument: Argument) -> inspect.Parameter:
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if argument.place else inspect.Parameter.KEYWORD_ONLY
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if argument.positional else inspect.Parameter.KEYWORD_ONLY
     default = inspect.Parameter.empty if argument.required else argument.default
     return inspect.Parameter(argument.name, kind, default=default)

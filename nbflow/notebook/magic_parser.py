@@ -6,14 +6,13 @@ the verbs that return more than a message: a view or a handle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nbflow.command_arguments import (
     NOTEBOOK,
     NUMBER,
-    SWITCH,
     WHOLE,
     Argument,
     HelpRequested,
@@ -25,7 +24,6 @@ from nbflow.command_arguments import (
 from nbflow.commands import magics
 from nbflow.commands.base import Command
 from nbflow.commands.run_conf import conf_of
-from nbflow.core.run_ids import LAST
 from nbflow.errors import did_you_mean
 from nbflow.notebook import verbs
 from nbflow.notebook.commands import execute
@@ -88,6 +86,11 @@ def _logs(args: Values) -> Any:
     )
 
 
+def _simulate(args: Values) -> Any:
+    dates = {"start": args.start_date, "end": args.end_date}
+    return verbs.simulate(args.dag_id, *args.outcomes, days=args.days, **dates, seed=args.seed, trace=args.trace)
+
+
 def _schedule(args: Values) -> Any:
     return verbs.schedule(args.notebook, cron=args.cron, name=args.name, parameters=conf_of(args))
 
@@ -120,7 +123,7 @@ CALLS: Mapping[str, Callable[[Values], Any]] = {
     "grid": lambda args: verbs.grid(args.dag_id, limit=args.number),
     "gantt": lambda args: verbs.gantt(args.dag_id, run=args.run),
     "next": lambda args: verbs.next_runs(args.dag_id, args.number),
-    "simulate": lambda args: verbs.simulate(args.dag_id, days=args.days, start=args.start_date, seed=args.seed),
+    "simulate": _simulate,
     "schedule": _schedule,
 }
 """Verbs that return more than a message."""
@@ -151,8 +154,8 @@ def arguments_of(verb: str) -> tuple[Argument, ...]:
 def parser_of(verb: str) -> Parser:
     """The parser of one verb."""
     command = VERBS[verb]
-    example = f"Example: {command.magic} {command.example}".rstrip()
-    return Parser(command.magic, arguments_of(verb), texts=NOTEBOOK, description=command.help, epilog=example)
+    epilog = "\n\n".join(filter(None, [f"Example: {command.magic} {command.example}".rstrip(), command.epilog]))
+    return Parser(command.magic, arguments_of(verb), texts=NOTEBOOK, description=command.help, epilog=epilog)
 
 
 def parse(line: str) -> tuple[str, Values]:
@@ -177,74 +180,3 @@ def help_text(name: str = "") -> str:
     width = max(map(len, VERBS))
     lines = [f"  {verb:<{width}}  {command.help}" for verb, command in VERBS.items()]
     return "%dag VERB ...\n\n" + "\n".join(lines) + "\n\nHelp on a verb: %dag run?"
-
-
-# ---------------------------------------------------------------------------------------- completion
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """The names that completion offers; each list is computed on demand."""
-
-    dags: Callable[[], Iterable[str]]
-    tasks: Callable[[str], Iterable[str]]
-    runs: Callable[[str], Iterable[str]]
-
-
-def complete(line: str, names: Names) -> list[str]:
-    """Completions of the last word of ``line`` (the text after ``%dag``)."""
-    words = line.split()
-    prefix = "" if not line or line[-1].isspace() else words.pop()
-    if not words:
-        return with_prefix(VERBS, prefix)
-    verb, *words = words
-    if verb not in VERBS:
-        return []
-    arguments = arguments_of(verb)
-    option = next((argument for argument in arguments if words and words[-1] in argument.flags), None)
-    positional_words = _positional_words(arguments, words)
-    dag_id = positional_words[0] if positional_words else ""
-    if option is not None and option.type is not SWITCH:
-        return with_prefix(_candidates(option, dag_id, names), prefix)
-    if prefix.startswith("-"):
-        optional = (argument for argument in arguments if not (argument.place and argument.required))
-        return with_prefix([argument.flag for argument in optional if argument.flags], prefix)
-    positional = [argument for argument in arguments if argument.place]
-    if not positional:
-        return []
-    current = positional[min(len(positional_words), len(positional) - 1)]
-    if len(positional_words) >= len(positional) and not current.repeated:
-        return []
-    return with_prefix(_candidates(current, dag_id, names), prefix)
-
-
-def _positional_words(arguments: Sequence[Argument], words: Sequence[str]) -> list[str]:
-    """The words that are neither options nor values of options."""
-    flags = {flag: argument for argument in arguments for flag in argument.flags}
-    positional: list[str] = []
-    skip = False
-    for word in words:
-        if skip:
-            skip = False
-        elif word.startswith("-"):
-            option = flags.get(word)
-            skip = option is not None and option.type is not SWITCH and option.const is None
-        else:
-            positional.append(word)
-    return positional
-
-
-def _candidates(argument: Argument, dag_id: str, names: Names) -> Iterable[str]:
-    if argument.choices:
-        return list(argument.choices)
-    kinds: Mapping[str, Callable[[], Iterable[str]]] = {
-        "dag": names.dags,
-        "task": lambda: names.tasks(dag_id),
-        "run": lambda: [LAST, *names.runs(dag_id)],
-    }
-    return kinds.get(argument.type.completes, list)()
-
-
-def with_prefix(words: Iterable[str], prefix: str) -> list[str]:
-    """The words that start with ``prefix``."""
-    return [word for word in words if word.startswith(prefix)]

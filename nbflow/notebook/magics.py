@@ -8,12 +8,11 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import traitlets
-from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
@@ -21,20 +20,18 @@ from IPython.display import display
 from nbflow.command_arguments import NOTEBOOK, HelpRequested, Parser, Values, split_line
 from nbflow.commands import magics
 from nbflow.commands.base import Command
-from nbflow.commands.learning import names_of
-from nbflow.commands.surface_syntax import Surface, invocation
 from nbflow.error_hints import import_hint
 from nbflow.errors import NbflowError, did_you_mean
+from nbflow.notebook import admin_verbs
 from nbflow.notebook import magic_parser as lines
 from nbflow.notebook.cells import run_cell, run_shared
 from nbflow.notebook.commands import execute
+from nbflow.notebook.completion import complete
 from nbflow.notebook.dag_cell_output import dag_picture
-from nbflow.notebook.displayable import Shown, display_data
+from nbflow.notebook.displayable import display_data
 from nbflow.notebook.error_display import one_line_errors
-from nbflow.notebook.session import Session, current_session, end_session
-from nbflow.services import schedulers
-from nbflow.sources.cell_options import OPTIONS, SHARED, help_text, parse_magic
-from nbflow.ui.html import message_bundle
+from nbflow.notebook.session import current_session, end_session
+from nbflow.sources.cell_options import help_text, parse_magic
 
 Kind = Literal["line", "cell"]
 
@@ -127,35 +124,29 @@ class NbflowMagics(Magics):
 
     @one_line_errors
     def nbflow_line(self, line: str) -> Any:
-        """Show, start or stop the scheduler: %nbflow status | start | stop."""
+        """Work with the home: status, start and stop the scheduler, list pools, variables and connections."""
         try:
-            command, args = _parse_nbflow_line(line)
+            verb, command, args = parse_nbflow_line(line)
         except HelpRequested as help_requested:
             print(help_requested)
             return None
-        return _status(current_session()) if command.run is None else execute(command, args)
+        function = admin_verbs.CALLS.get(verb)
+        return function(args) if function is not None else execute(command, args)
 
 
-def _parse_nbflow_line(line: str) -> tuple[Command, Values]:
+def parse_nbflow_line(line: str) -> tuple[str, Command, Values]:
+    """The verb of a ``%nbflow`` line, its command and arguments. Raises HelpRequested or UsageError."""
     words = split_line("%nbflow", line, NOTEBOOK) or ["status"]
     verbs = magics("%nbflow")
     if words[0] in ("?", "-h", "--help"):
-        raise HelpRequested("\n".join(f"%nbflow {verb}  {command.help}" for verb, command in verbs.items()))
+        width = max(map(len, verbs))
+        raise HelpRequested("\n".join(f"%nbflow {verb:<{width}}  {command.help}" for verb, command in verbs.items()))
     if words[0] not in verbs:
         hint = did_you_mean(words[0], verbs).strip() or f"The verbs are: {', '.join(verbs)}."
         raise NbflowError(f"%nbflow has no verb {words[0]!r}.", hint=hint)
     command = verbs[words[0]]
     parser = Parser(command.magic, command.arguments, texts=NOTEBOOK, description=command.help)
-    return command, parser.parse(words[1:])
-
-
-def _status(session: Session) -> Shown:
-    job = schedulers.find(session.app)
-    scheduler = schedulers.describe(job)
-    folders = f"Home {session.app.settings.home}, DAGs in {session.app.settings.core.dags_folder}."
-    text = f"{scheduler[0].upper()}{scheduler[1:]}. {folders}"
-    start = invocation("scheduler", Surface.NOTEBOOK)
-    return Shown(job, message_bundle(text if job else f"{text} Start it with: {start}."))
+    return words[0], command, parser.parse(words[1:])
 
 
 # ---------------------------------------------------------------------------------------- registration
@@ -244,49 +235,3 @@ def rewrite_help_requests(cell: list[str]) -> list[str]:
 
 
 _HELP = re.compile(r"^(\s*%dag\s+\w+)[^?\n]*\?+\s*$", re.MULTILINE)
-
-
-# ---------------------------------------------------------------------------------------- completion
-
-
-_COMPLETIONS: list[tuple[re.Pattern[str], Callable[[str], Iterable[str]]]] = [
-    (re.compile(r"(?:.*=\s*)?%dag\s+(.*)"), lambda text: lines.complete(text, _names())),
-    (re.compile(r"%%dag\s+(?:.*\s)?(\S*)"), lambda word: lines.with_prefix([*OPTIONS, SHARED], word)),
-    (re.compile(r"(?:.*=\s*)?%nbflow\s+(\S*)"), lambda word: lines.with_prefix(magics("%nbflow"), word)),
-    (re.compile(r"(?:.*=\s*)?%quiz\s+(\S*)"), lambda word: lines.with_prefix(names_of("quiz"), word)),
-    (re.compile(r"(?:.*=\s*)?%lab\s+(\S*)"), lambda word: lines.with_prefix(names_of("labs"), word)),
-]
-"""(pattern of the line, completions of its last word)."""
-
-
-@context_matcher()
-def complete(context: CompletionContext) -> SimpleMatcherResult:
-    """Complete the lines of these magics. Python names are suppressed, since they are not arguments of a magic."""
-    line = context.line_with_cursor[: context.cursor_position]
-    for pattern, completions in _COMPLETIONS:
-        match = pattern.fullmatch(line.lstrip())
-        if match is not None:
-            # IPython's token may start in the middle of the argument; a completion replaces only the token.
-            cut = len(_last_word(line)) - len(context.token)
-            return {"completions": [SimpleCompletion(text[cut:]) for text in completions(match[1])], "suppress": True}
-    return {"completions": []}
-
-
-def _last_word(line: str) -> str:
-    return "" if not line or line[-1].isspace() else line.split()[-1]
-
-
-def _names() -> lines.Names:
-    session = current_session()
-
-    def tasks(dag_id: str) -> list[str]:
-        try:
-            return list(session.version(dag_id).spec.tasks)
-        except NbflowError:
-            return []
-
-    return lines.Names(
-        dags=lambda: sorted({row.dag_id for row in session.app.store.dags()} | session.dags.keys()),
-        tasks=tasks,
-        runs=lambda dag_id: [run.run_id for run in session.app.store.runs(dag_id, limit=20)],
-    )

@@ -68,6 +68,14 @@ class Session:
 
         return App.open(settings=self.settings)
 
+    def has_metastore(self) -> bool:
+        """Whether the metastore is open, or can be opened without creating its file. Raises ConfigError."""
+        if "app" in self.__dict__:
+            return True
+        url = self.settings.database.sql_alchemy_conn
+        path = url.removeprefix("sqlite:///").partition("?")[0]
+        return path == url or os.path.exists(path)
+
     @property
     def pictures(self) -> bool:
         """Whether outputs contain HTML with pictures; otherwise they are text."""
@@ -156,14 +164,12 @@ class Session:
         return version
 
     def _scheduler_hint(self) -> str:
-        """A hint to start a scheduler, if there are DAG files that no running scheduler parses; otherwise ""."""
-        from nbflow.sources.discovery import find_dag_files
+        """A hint to start a scheduler, if there are DAG files but no running scheduler; otherwise ""."""
+        from nbflow.sources.discovery import configured_dag_files
 
-        core = self.app.settings.core
-        folder = core.dags_folder
-        if schedulers.find(self.app) is not None or not find_dag_files(folder, core.dag_ignore_file_syntax):
+        if schedulers.find(self.app) is not None or not configured_dag_files(self.app.settings):
             return ""
-        return f"The files in {folder} are parsed only while a scheduler runs. Start it with: {_magic('scheduler')}."
+        return f"DAG files are parsed only while a scheduler runs. Start it with: {_magic('scheduler')}."
 
     def _version_of(self, dag: DAG) -> DagVersion:
         """The version of a DAG object. Another process can run it only if it comes from a cell or a file."""

@@ -77,10 +77,10 @@ def test_text_outputs_of_a_run_show_its_end(kernel_environment: dict[str, str], 
     # Given a notebook whose outputs should stay small
     small = f"{SETUP}\n%config NbflowMagics.save_output = False"
     # When it runs a DAG and waits, in the scheduler's processes and in the kernel
-    book = executed(small, SALES, "%dag run sales --wait", "%dag test sales", folder=tmp_path)
+    book = execute(small, SALES, "%dag run sales --wait", "%dag test sales", folder=tmp_path)
     # Then each output is text alone, and shows the end of its run
-    (dag,), (said, run), (test,) = map(shown, book.cells[1:])
-    assert [data.keys() for data in (dag, said, run, test)] == [{"text/plain"}] * 4
+    (dag,), (message, run), (test,) = map(displayed, book.cells[1:])
+    assert [data.keys() for data in (dag, message, run, test)] == [{"text/plain"}] * 4
     assert ["success 2" in data["text/plain"] for data in (dag, run, test)] == [False, True, True]
 
 
