@@ -83,7 +83,7 @@ def outputs(monkeypatch: pytest.MonkeyPatch) -> list[Displayed]:
         "IPython.display.display", lambda mime, **_: (displayed.append(Displayed(mime)), displayed[-1])[1]
     )
     show: Callable[..., None] = handles.LiveGraph.show
-    monkeypatch.setattr(handles.LiveGraph, "show", lambda self: show(self, widgets=False))
+    monkeypatch.setattr(handles.LiveGraph, "show", lambda self, **_: show(self, widgets=False))
     return displayed
 
 
