@@ -7,7 +7,7 @@ WORKERS ?= 2
 SOAK_MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint unit docs bench soak lab clean
+.PHONY: help env demo test lint unit newer docs bench soak lab clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ lint: env ## ruff, mypy and the import contracts
 
 unit: env ## The tests alone
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+newer: ## The demo and the tests with threads and kernels on another Python: make newer NEWER=/path/to/python
+	@test -x .venv-newer/bin/python || $(NEWER) -m venv .venv-newer
+	.venv-newer/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[all,test]'
+	.venv-newer/bin/python notebooks/run_demo.py
+	.venv-newer/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/notebook tests/notebooks tests/live tests/store/test_sqlite.py $(ARGS)
 
 docs: env ## Make anew what the README takes from the code
 	$(BIN)/python docs/make.py

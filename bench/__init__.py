@@ -1,11 +1,10 @@
-"""How fast nbflow is, measured against floors of the same machine and minute: ``make bench``.
+"""Benchmarks: ``make bench`` measures nbflow, and in the same run the floors of the machine.
 
-A module here is a row of the table: it makes its own home and metastore, measures some runs, and returns *figures*. A
-figure is a list of samples, one a run, with what it was to reach and, where the row names one, the samples of a
-*floor*: what the operating system and the database alone need for such work, measured between the runs. Absolute times
-say as much about the machine and its neighbours as about nbflow; **ratios to the floor are what to compare**, within
-one run and from one machine to another.
+A module in this package is a row of the table. It creates a home and a metastore, measures several runs, and returns
+*figures*. A figure is a list of samples, one for each run, with a target and, for some rows, the samples of a *floor*:
+the time that the operating system and the database alone need for the same work, measured between the runs. Absolute
+times depend on the machine and its load; compare the **ratios to the floor**, within a run and between machines.
 
-Nothing is simulated: homes are made by ``App.open``, tasks run in processes under the real scheduler and executor, and
-commands are whole processes.
+Nothing is simulated: ``App.open`` opens the homes, tasks run in processes under the real scheduler and executor, and
+commands run as whole processes.
 """

@@ -33,25 +33,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "postgres" in stores:
             try:
                 server = stack.enter_context(postgres())
-            except LookupError as missing:
-                _say(f"Postgres is left out: {missing}")
+            except LookupError as error:
+                _log(f"Postgres is left out: {error}")
                 stores = tuple(store for store in stores if store != "postgres")
         machine = describe([("postgres", server.version)] if server else [])
         bench = Bench(
-            runs=args.runs, stores=stores, postgres=server, history=args.history, browser=chromium(), say=_say
+            runs=args.runs, stores=stores, postgres=server, history=args.history, browser=chromium(), log=_log
         )
         figures = measure(bench, args.only or ROWS)
-    said = report(machine, figures, {"runs": args.runs, "stores": stores})
+    results = report(machine, figures, {"runs": args.runs, "stores": stores})
     if args.output == "json":
-        print(json.dumps(said, indent=2))
+        print(json.dumps(results, indent=2))
     else:
         width = max(map(len, machine))
         print("\n".join(f"{name:<{width}}  {text}" for name, text in machine.items()), end="\n\n")
         print(table(figures, load(args.compare) if args.compare else None))
     if args.save is not None:
         path = RESULTS / f"{args.save or time.strftime('%Y-%m-%d_%H%M%S')}.json"
-        save(path, said)
-        _say(f"saved as {path}")
+        save(path, results)
+        _log(f"Saved as {path}.")
     return 0
 
 
@@ -60,25 +60,33 @@ def measure(bench: Bench, rows: Sequence[str]) -> list[Figure]:
     figures: list[Figure] = []
     for row in ROWS:
         if row in rows:
-            began = time.perf_counter()
+            started = time.perf_counter()
             figures += import_module(f"bench.{row}").measure(bench)
-            bench.say(f"{row}: {time.perf_counter() - began:.0f} s")
+            bench.log(f"{row}: {time.perf_counter() - started:.0f} s")
     return figures
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=ROWS, metavar="ROW", help=f"of {', '.join(ROWS)}")
-    parser.add_argument("--runs", type=int, default=5, help="runs of each measurement (5)")
-    parser.add_argument("--store", choices=tuple(STORES), default="both")
-    parser.add_argument("--history", type=int, default=1_000_000, help="finished instances of the row `history`")
+    parser.add_argument(
+        "--only", nargs="+", choices=ROWS, metavar="ROW", help=f"Rows to measure, of {', '.join(ROWS)} (default: all)."
+    )
+    parser.add_argument("--runs", type=int, default=5, help="Runs of each measurement (default: 5).")
+    parser.add_argument("--store", choices=tuple(STORES), default="both", help="Metastores to measure (default: both).")
+    parser.add_argument(
+        "--history", type=int, default=1_000_000, help="Number of finished task instances in the row `history`."
+    )
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
-    parser.add_argument("--save", nargs="?", const="", metavar="NAME", help=f"keep the figures in {RESULTS.name}/")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="a kept report, for a column beside the table")
+    parser.add_argument(
+        "--save", nargs="?", const="", metavar="NAME", help=f"Save the figures in bench/{RESULTS.name}/."
+    )
+    parser.add_argument(
+        "--compare", type=Path, metavar="FILE", help="Saved report to compare with, in an additional column."
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""A backfill of many days, each a run of three tasks, in processes, until everything is stored."""
+"""A backfill of many days, each a run of three tasks in processes, until all states are stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def measure(bench: Bench) -> list[Figure]:
     figures = []
     for store in bench.stores:
         seconds = []
-        for _ in range(bench.runs):  # a home each: a date has one run
+        for _ in range(bench.runs):  # a new home for each, because a date has only one run
             with bench.home(store, days=DAYS) as home, home.engine() as engine:
                 engine.run("days")
                 seconds.append(_backfill(engine, bench.days))
@@ -35,13 +35,13 @@ def measure(bench: Bench) -> list[Figure]:
 
 def _backfill(engine: Engine, days: int) -> float:
     gc.collect()
-    began = time.perf_counter()
+    started = time.perf_counter()
     last = FIRST + timedelta(days=days - 1)
-    made = engine.app.operations("bench").backfill("days", FIRST, last)
-    engine.drive({run.key for run in engine.app.store.active_runs("days")}, began)
-    taken = time.perf_counter() - began
-    assert made.backfill_id is not None
-    row = engine.app.store.backfill(made.backfill_id)
+    result = engine.app.operations("bench").backfill("days", FIRST, last)
+    engine.drive({run.key for run in engine.app.store.active_runs("days")}, started)
+    seconds = time.perf_counter() - started
+    assert result.backfill_id is not None
+    row = engine.app.store.backfill(result.backfill_id)
     if row is None or row.completed_at is None:
-        raise RuntimeError(f"the backfill is not complete: {row}")
-    return taken
+        raise RuntimeError(f"the backfill has not completed: {row}")
+    return seconds

@@ -1,7 +1,7 @@
-"""A chain of tasks: from one task's end to the next one's start.
+"""A chain of tasks: the gap between the end of a task and the start of the next one.
 
-Two clocks tell: the stored dates (the end is when user code ended, the start when the next try was handed to its
-process), and the tasks themselves (from the last line of one to the first line of the next)."""
+Two clocks measure it: the stored dates (end of the user code, and when the next try was sent to its process), and the
+tasks themselves (from the last line of a task to the first line of the next one)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from statistics import median
 from bench.figures import Figure
 from bench.world import CHAIN, Bench, Engine, Home
 
-MOST_MS = {"sqlite": 5.0, "postgres": 8.0}
+MAX_GAP_MS = {"sqlite": 5.0, "postgres": 8.0}
 
 
 def measure(bench: Bench) -> list[Figure]:
@@ -28,21 +28,21 @@ def measure(bench: Bench) -> list[Figure]:
                     store=store,
                     unit="ms",
                     samples=samples,
-                    target=MOST_MS[store],
+                    target=MAX_GAP_MS[store],
                 )
             )
     return figures
 
 
 def measure_gaps(home: Home, engine: Engine) -> tuple[float, float]:
-    """Run the chain; the median gap in ms, by both clocks."""
+    """Run the chain. Returns the median gap in ms, by the stored dates and by the tasks."""
     times = home.folder / "times"
     times.unlink(missing_ok=True)
     run, _ = engine.run("chain")
-    dates = [(one.start_date, one.end_date) for one in engine.app.store.instances(run)]
-    stored = sorted((begin, end) for begin, end in dates if begin is not None and end is not None)
-    own = sorted(tuple(map(float, line.split())) for line in times.read_text(encoding="ascii").splitlines())
+    dates = [(ti.start_date, ti.end_date) for ti in engine.app.store.instances(run)]
+    stored = sorted((start, end) for start, end in dates if start is not None and end is not None)
+    by_tasks = sorted(tuple(map(float, line.split())) for line in times.read_text(encoding="ascii").splitlines())
     return (
-        1000 * median((began - ended).total_seconds() for (_, ended), (began, _) in pairwise(stored)),
-        1000 * median(began - ended for (_, _, ended), (_, began, _) in pairwise(own)),
+        1000 * median((start - end).total_seconds() for (_, end), (start, _) in pairwise(stored)),
+        1000 * median(start - end for (_, _, end), (_, start, _) in pairwise(by_tasks)),
     )

@@ -1,4 +1,4 @@
-"""The processes of an idle nbflow: how soon they are there, what they hold, and what they use."""
+"""The processes of an idle nbflow: time to start, memory and CPU."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 from bench.figures import Figure
 from bench.starts import NBFLOW
-from bench.world import CHAIN, DAYS, ONE, Bench, Home, tree
+from bench.world import CHAIN, DAYS, ONE, Bench, Home, process_tree
 
 READY = "is ready"
 SETTLE_SECONDS = 1.0
-"""After its start a scheduler still has a first turn to do."""
+"""Time for the first scheduler loop after the start."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -33,17 +33,15 @@ def measure(bench: Bench) -> list[Figure]:
                     starts.append(seconds)
                     time.sleep(SETTLE_SECONDS)
                     used.append(_share_of_core(pid, bench.idle_seconds))
-                    memory.append(sum(map(_pss, tree(pid))) / 2**20)
-                    counts.append(len(tree(pid)))
-        all_of_them = f"all daemons idle ({max(counts)} processes)"
+                    memory.append(sum(map(_pss, process_tree(pid))) / 2**20)
+                    counts.append(len(process_tree(pid)))
+        daemons = f"all daemons idle ({max(counts)} processes)"
         figures += [
             Figure(row="daemons", what="cold start", store=store, unit="s", samples=tuple(starts), target=1.0),
-            Figure(
-                row="daemons", what=f"{all_of_them}: PSS", store=store, unit="MiB", samples=tuple(memory), target=150.0
-            ),
+            Figure(row="daemons", what=f"{daemons}: PSS", store=store, unit="MiB", samples=tuple(memory), target=150.0),
             Figure(
                 row="daemons",
-                what=f"{all_of_them}: CPU",
+                what=f"{daemons}: CPU",
                 store=store,
                 unit="% of a core",
                 samples=tuple(used),
@@ -55,8 +53,8 @@ def measure(bench: Bench) -> list[Figure]:
 
 @contextlib.contextmanager
 def _daemon(home: Home) -> Iterator[tuple[int, float]]:
-    """``nbflow scheduler`` as a process: its number, and the seconds until it said that it is ready."""
-    began = time.perf_counter()
+    """``nbflow scheduler`` as a process. Yields its pid, and the seconds until it was ready."""
+    started = time.perf_counter()
     daemon = subprocess.Popen(
         [str(NBFLOW), "scheduler"],
         env=dict(home.environ),
@@ -67,14 +65,14 @@ def _daemon(home: Home) -> Iterator[tuple[int, float]]:
     )
     assert daemon.stdout is not None
     try:
-        said = []
+        lines = []
         for line in daemon.stdout:
-            said.append(line)
+            lines.append(line)
             if READY in line:
                 break
         else:
-            raise RuntimeError(f"the scheduler did not start: {''.join(said)}")
-        yield daemon.pid, time.perf_counter() - began
+            raise RuntimeError(f"the scheduler did not start: {''.join(lines)}")
+        yield daemon.pid, time.perf_counter() - started
     finally:
         daemon.send_signal(signal.SIGTERM)
         with daemon.stdout:
@@ -83,27 +81,27 @@ def _daemon(home: Home) -> Iterator[tuple[int, float]]:
 
 
 def _share_of_core(pid: int, seconds: float) -> float:
-    """Percent of one core that the process and all below it use while nothing happens."""
-    before, began = _cpu(pid), time.perf_counter()
+    """Percent of a core that the process and its descendants use while idle."""
+    before, started = _cpu(pid), time.perf_counter()
     time.sleep(seconds)
-    return 100 * (_cpu(pid) - before) / (time.perf_counter() - began)
+    return 100 * (_cpu(pid) - before) / (time.perf_counter() - started)
 
 
 def _cpu(pid: int) -> float:
-    """Seconds of CPU used by a process, what lives below it, and what ended there."""
+    """Seconds of CPU used by a process and its descendants, including those that have exited."""
     total = 0.0
-    for one in tree(pid):
+    for descendant in process_tree(pid):
         with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{one}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            fields = Path(f"/proc/{descendant}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
             total += sum(int(field) for field in fields[11:15]) / _TICKS
     return total
 
 
 def _pss(pid: int) -> int:
-    """Bytes, each page shared out among those who map it."""
+    """Proportional set size in bytes: a shared page is divided among the processes that map it."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     except OSError:
         return 0
-    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
+    match = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
+    return int(match[1]) * 1024 if match else 0

@@ -1,85 +1,87 @@
-"""Figures, and how they are printed, kept and compared."""
+"""Figures: measured quantities, and how they are printed, saved and compared."""
 
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One measured quantity."""
+    """One measured quantity. The field names are keys of saved reports."""
 
     row: str
     """Name of the module that measured it."""
     what: str
     store: str = ""
-    """sqlite or postgres, where one is in play."""
+    """sqlite or postgres, if a metastore is measured."""
     unit: str
     samples: tuple[float, ...]
-    """One a run."""
+    """One for each run."""
     more_is_better: bool = False
     target: float | None = None
-    """At most this, or at least this where more is better."""
+    """The maximum; the minimum if more is better."""
     floor: tuple[float, ...] = ()
-    """The floor's samples, in the same unit, measured between the runs."""
+    """The samples of the floor, in the same unit, measured between the runs."""
     floor_is: str = ""
+    """What the floor measures."""
     most_floors: float | None = None
-    """At most so many times the floor."""
+    """Maximum ratio to the floor."""
 
     @property
     def name(self) -> tuple[str, str, str]:
         return (self.row, self.what, self.store)
 
     @property
-    def middle(self) -> float:
-        return median(self.samples)
+    def median(self) -> float:
+        return statistics.median(self.samples)
 
     @property
-    def floors(self) -> float | None:
-        """How many times the floor it takes; 1 is the floor itself."""
+    def floor_ratio(self) -> float | None:
+        """How many times slower than the floor; 1: as fast as the floor."""
         if not self.floor:
             return None
-        floor = median(self.floor)
-        return _ratio(floor, self.middle) if self.more_is_better else _ratio(self.middle, floor)
+        floor = statistics.median(self.floor)
+        return _ratio(floor, self.median) if self.more_is_better else _ratio(self.median, floor)
 
     @property
-    def short_by(self) -> float | None:
-        """How many times too slow it is for its target; up to 1: reached."""
+    def target_ratio(self) -> float | None:
+        """How many times slower than its target; up to 1: the target is reached."""
         if self.target is None:
             return None
-        return _ratio(self.target, self.middle) if self.more_is_better else _ratio(self.middle, self.target)
+        return _ratio(self.target, self.median) if self.more_is_better else _ratio(self.median, self.target)
 
     @property
     def reached(self) -> bool | None:
-        """Whether everything that it was to reach is reached; None if nothing was named."""
-        known = [part for part in (self.short_by, self._short_of_floor) if part is not None]
-        return all(part <= 1.0 for part in known) if known else None
+        """Whether both the target and the maximum ratio to the floor are reached; None without either."""
+        ratios = self.ratios_to_targets
+        return all(ratio <= 1.0 for ratio in ratios) if ratios else None
 
     @property
-    def _short_of_floor(self) -> float | None:
-        if self.floors is None or self.most_floors is None:
-            return None
-        return self.floors / self.most_floors
+    def ratios_to_targets(self) -> list[float]:
+        """How many times slower than its target, and than the maximum ratio to the floor; each if it is set."""
+        ratios = [] if self.target_ratio is None else [self.target_ratio]
+        if self.floor_ratio is not None and self.most_floors is not None:
+            ratios.append(self.floor_ratio / self.most_floors)
+        return ratios
 
     def as_json(self) -> dict[str, Any]:
         return {
             **asdict(self),
-            "median": self.middle,
-            "floors": self.floors,
-            "short_by": self.short_by,
+            "median": self.median,
+            "floors": self.floor_ratio,
+            "short_by": self.target_ratio,
             "reached": self.reached,
         }
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> Figure:
-        names = cls.__dataclass_fields__
-        values = {name: value for name, value in said.items() if name in names}
-        return cls(**{**values, "samples": tuple(said["samples"]), "floor": tuple(said["floor"])})
+    def from_json(cls, data: Mapping[str, Any]) -> Figure:
+        values = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        return cls(**{**values, "samples": tuple(data["samples"]), "floor": tuple(data["floor"])})
 
 
 def _ratio(a: float, b: float) -> float:
@@ -87,24 +89,25 @@ def _ratio(a: float, b: float) -> float:
 
 
 NOTE = (
-    "Medians; in brackets the least and the most. Machines are noisy: compare ratios to the floor within one run, "
+    "Medians, with minimum and maximum in brackets. Machines are noisy: compare ratios to the floor within one run, "
     "not times of different runs."
 )
-HEADINGS = ("row", "what", "store", "median", "floor", "x floor", "to reach", "reached")
+HEADINGS = ("row", "quantity", "store", "median", "floor", "x floor", "target", "reached")
 
 
-def table(figures: Sequence[Figure], before: Mapping[tuple[str, str, str], Figure] | None = None) -> str:
-    """The figures as an aligned table; ``before``: those of an earlier run, for a last column."""
-    rows = [list(HEADINGS) + (["before"] if before is not None else [])]
-    for one in figures:
-        cells = [one.row, one.what, one.store, _spread(one), _floor(one), _times(one.floors), _goal(one), _verdict(one)]
-        if before is not None:
-            cells.append(_against(one, before.get(one.name)))
+def table(figures: Sequence[Figure], earlier: Mapping[tuple[str, str, str], Figure] | None = None) -> str:
+    """The figures as an aligned table. ``earlier``: the figures of an earlier run, for an additional column."""
+    rows = [list(HEADINGS) + (["earlier"] if earlier is not None else [])]
+    for figure in figures:
+        cells = [figure.row, figure.what, figure.store, _spread(figure), _floor(figure)]
+        cells += [_times(figure.floor_ratio), _target(figure), _reached(figure)]
+        if earlier is not None:
+            cells.append(_change(figure, earlier.get(figure.name)))
         rows.append(cells)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    floors = dict.fromkeys(f"Floor of {one.row}: {one.floor_is}." for one in figures if one.floor_is)
+    floors = dict.fromkeys(f"Floor of {figure.row}: {figure.floor_is}." for figure in figures if figure.floor_is)
     return "\n".join([*lines, "", *floors, NOTE])
 
 
@@ -112,57 +115,55 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _spread(one: Figure) -> str:
-    least, most = min(one.samples), max(one.samples)
-    return f"{_number(one.middle)} {one.unit} [{_number(least)}-{_number(most)}]"
+def _spread(figure: Figure) -> str:
+    minimum, maximum = min(figure.samples), max(figure.samples)
+    return f"{_number(figure.median)} {figure.unit} [{_number(minimum)}-{_number(maximum)}]"
 
 
-def _floor(one: Figure) -> str:
-    return f"{_number(median(one.floor))}" if one.floor else ""
+def _floor(figure: Figure) -> str:
+    return f"{_number(statistics.median(figure.floor))}" if figure.floor else ""
 
 
 def _times(ratio: float | None) -> str:
     return "" if ratio is None else f"{ratio:.2f}"
 
 
-def _goal(one: Figure) -> str:
+def _target(figure: Figure) -> str:
     parts = []
-    if one.target is not None:
-        parts.append(f"{'>=' if one.more_is_better else '<='} {_number(one.target)}")
-    if one.most_floors is not None:
-        parts.append(f"<= {one.most_floors:g} floors")
+    if figure.target is not None:
+        parts.append(f"{'>=' if figure.more_is_better else '<='} {_number(figure.target)}")
+    if figure.most_floors is not None:
+        parts.append(f"<= {figure.most_floors:g} floors")
     return ", ".join(parts)
 
 
-def _verdict(one: Figure) -> str:
-    if one.reached is None:
+def _reached(figure: Figure) -> str:
+    if figure.reached is None:
         return ""
-    if one.reached:
-        return "yes"
-    return f"short by {max(part for part in (one.short_by, one._short_of_floor) if part is not None):.2f}x"
+    return "yes" if figure.reached else f"short by {max(figure.ratios_to_targets):.2f}x"
 
 
-def _against(one: Figure, earlier: Figure | None) -> str:
+def _change(figure: Figure, earlier: Figure | None) -> str:
     if earlier is None:
         return "new"
-    change = _ratio(one.middle, earlier.middle)
-    text = f"{_number(earlier.middle)} ({change:.2f}x)"
-    if one.floors is not None and earlier.floors is not None:
-        text += f", floors {earlier.floors:.2f}"
+    text = f"{_number(earlier.median)} ({_ratio(figure.median, earlier.median):.2f}x)"
+    if figure.floor_ratio is not None and earlier.floor_ratio is not None:
+        text += f", floors {earlier.floor_ratio:.2f}"
     return text
 
 
 def report(machine: Mapping[str, str], figures: Sequence[Figure], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that is known of one run, as JSON."""
-    return {"machine": dict(machine), "options": dict(options), "figures": [one.as_json() for one in figures]}
+    """The machine, the options and the figures of a run, as JSON."""
+    return {"machine": dict(machine), "options": dict(options), "figures": [figure.as_json() for figure in figures]}
 
 
-def save(path: Path, said: Mapping[str, Any]) -> None:
+def save(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a report to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def load(path: Path) -> dict[tuple[str, str, str], Figure]:
     """The figures of a saved report, by name."""
     figures: Iterable[Figure] = map(Figure.from_json, json.loads(path.read_text(encoding="utf-8"))["figures"])
-    return {one.name: one for one in figures}
+    return {figure.name: figure for figure in figures}

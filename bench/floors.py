@@ -1,4 +1,4 @@
-"""Floors: what the operating system and the database alone need, with none of nbflow's deciding and storing."""
+"""Floors: the time that the operating system and the database alone need, without nbflow's decisions and writes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.world import SIDE_BY_SIDE
+from bench.world import PARALLEL_TASKS
 
-COMMITS_A_TASK = 3
+COMMITS_PER_TASK = 3
 BATCH = 64
 
 PROCESS_FLOOR = (
-    "fork and exit, two at a time, of the process that tries are forked from (nbflow's own program imported, the DAG "
-    f"loaded, memory frozen), + {COMMITS_A_TASK} commits a task of one changed row, SQLite WAL, synchronous=NORMAL"
+    "fork and exit, two at a time, of a process like the fork server (nbflow's user code imported, the DAG loaded, "
+    f"memory frozen), + {COMMITS_PER_TASK} commits per task of one changed row, SQLite WAL, synchronous=NORMAL"
 )
 IN_PROCESS_FLOOR = (
-    f"the functions called in a loop; for each 3 changes of one row and 3 rows of history, a commit for every {BATCH} "
-    "tasks, SQLite WAL, synchronous=NORMAL"
+    f"the functions called in a loop; for each function 3 updates of a row and 3 rows of history, a commit for every "
+    f"{BATCH} tasks, SQLite WAL, synchronous=NORMAL"
 )
 
-# Runs in an interpreter of its own: this one's memory is not what tries are forked from.
+# Runs in a separate interpreter, whose memory is like that of the fork server.
 _FORKS = """
 import gc, os, sys, time
 from nbflow.execution.user_code import nbflow_user_code
@@ -49,59 +49,63 @@ print(time.perf_counter() - began)
 
 
 def process_floor(tasks: int) -> float:
-    """Seconds a task."""
+    """Seconds per task."""
     with tempfile.TemporaryDirectory(prefix="nbflow-bench-") as name:
         folder = Path(name)
         (folder / "dags").mkdir()
         path = folder / "dags" / "wide.py"
-        path.write_text(SIDE_BY_SIDE.format(tasks=tasks), encoding="utf-8")
-        words = [sys.executable, "-P", "-c", _FORKS, str(path), "wide", str(path.parent), str(tasks)]
+        path.write_text(PARALLEL_TASKS.format(tasks=tasks), encoding="utf-8")
+        command = [sys.executable, "-P", "-c", _FORKS, str(path), "wide", str(path.parent), str(tasks)]
         environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        forks = float(subprocess.run(words, env=environ, check=True, capture_output=True, text=True).stdout)
-        return (forks + _commits(folder / "floor.db", tasks * COMMITS_A_TASK)) / tasks
+        forks = float(subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stdout)
+        return (forks + _commits(folder / "floor.db", tasks * COMMITS_PER_TASK)) / tasks
 
 
 def _commits(path: Path, count: int) -> float:
     with _database(path, 1) as connection:
-        began = time.perf_counter()
+        started = time.perf_counter()
         for number in range(count):
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("UPDATE task SET state = ? WHERE id = 0", (f"state {number}",))
             connection.execute("COMMIT")
-        taken = time.perf_counter() - began
+        seconds = time.perf_counter() - started
     connection.close()
-    return taken
+    return seconds
 
 
 def _nothing() -> None:
-    """What a no-op task does."""
+    """The function of a no-op task."""
 
 
 def in_process_floor(tasks: int) -> float:
-    """Seconds a task."""
+    """Seconds per task."""
     functions = [_nothing] * tasks
     with tempfile.TemporaryDirectory(prefix="nbflow-bench-") as name:
         with _database(Path(name) / "floor.db", tasks) as connection:
-            began = time.perf_counter()
+            started = time.perf_counter()
             for first in range(0, tasks, BATCH):
                 batch = range(first, min(first + BATCH, tasks))
                 for number in batch:
                     functions[number]()
                 connection.execute("BEGIN IMMEDIATE")
                 for state in ("queued", "running", "success"):
-                    connection.executemany("UPDATE task SET state = ? WHERE id = ?", [(state, one) for one in batch])
-                    connection.executemany("INSERT INTO event (task, state) VALUES (?, ?)", [(n, state) for n in batch])
+                    connection.executemany(
+                        "UPDATE task SET state = ? WHERE id = ?", [(state, number) for number in batch]
+                    )
+                    connection.executemany(
+                        "INSERT INTO event (task, state) VALUES (?, ?)", [(number, state) for number in batch]
+                    )
                 connection.execute("COMMIT")
-            taken = time.perf_counter() - began
+            seconds = time.perf_counter() - started
         connection.close()
-    return taken / tasks
+    return seconds / tasks
 
 
 def start_floor() -> float:
-    """Seconds that an interpreter takes which does nothing."""
-    began = time.perf_counter()
+    """Seconds that an interpreter takes to start and exit."""
+    started = time.perf_counter()
     subprocess.run([sys.executable, "-c", "pass"], check=True)
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def _database(path: Path, rows: int) -> sqlite3.Connection:

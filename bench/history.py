@@ -1,4 +1,5 @@
-"""What a long history costs: the chain's gap and the scheduler's turn beside a million finished task instances."""
+"""The cost of a long history: the gap in a chain and the time of a scheduler loop, with a million finished task
+instances in the metastore."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from bench.chain import measure_gaps
 from bench.figures import Figure
 from bench.world import CHAIN, Bench, Engine, Home
 
-TASKS_A_RUN = 50
-MOST_TIMES = 1.1
-FLOOR = "the same with an empty metastore, measured in turn"
+TASKS_PER_RUN = 50
+MAX_FLOOR_RATIO = 1.1
+FLOOR = "the same with an empty metastore, measured alternately"
 
 
 def measure(bench: Bench) -> list[Figure]:
@@ -19,61 +20,61 @@ def measure(bench: Bench) -> list[Figure]:
     for store in bench.stores:
         text = CHAIN.format(tasks=bench.chain)
         with bench.home(store, chain=text) as empty, bench.home(store, chain=text) as full:
-            with empty.engine() as here, full.engine() as there:
-                began = time.perf_counter()
-                fill(there, bench.history)
-                bench.say(f"{store}: {bench.history:,} task instances in {time.perf_counter() - began:.0f} s")
-                samples = _in_turn(bench, (empty, here), (full, there))
-        for what, unit, floor, most in samples:
+            with empty.engine() as empty_engine, full.engine() as full_engine:
+                started = time.perf_counter()
+                fill(full_engine, bench.history)
+                bench.log(f"{store}: {bench.history:,} task instances in {time.perf_counter() - started:.0f} s")
+                samples = _alternately(bench, (empty, empty_engine), (full, full_engine))
+        for what, unit, floor, measured in samples:
             figures.append(
                 Figure(
                     row="history",
                     what=f"{what}, {bench.history:,} finished instances",
                     store=store,
                     unit=unit,
-                    samples=most,
+                    samples=measured,
                     floor=floor,
                     floor_is=FLOOR,
-                    most_floors=MOST_TIMES,
+                    most_floors=MAX_FLOOR_RATIO,
                 )
             )
     return figures
 
 
-def _in_turn(
+def _alternately(
     bench: Bench, empty: tuple[Home, Engine], full: tuple[Home, Engine]
 ) -> list[tuple[str, str, tuple[float, ...], tuple[float, ...]]]:
     gaps: tuple[list[float], list[float]] = ([], [])
-    turns: tuple[list[float], list[float]] = ([], [])
+    loops: tuple[list[float], list[float]] = ([], [])
     for run in range(bench.runs + 1):
         for number, (home, engine) in enumerate((empty, full)):
             gap, _ = measure_gaps(home, engine)
-            turn = _turn(engine)
+            loop_ms = _loop_ms(engine)
             if run:
                 gaps[number].append(gap)
-                turns[number].append(turn)
+                loops[number].append(loop_ms)
     return [
         ("chain gap", "ms", tuple(gaps[0]), tuple(gaps[1])),
-        ("turn of the loop", "ms", tuple(turns[0]), tuple(turns[1])),
+        ("scheduler loop", "ms", tuple(loops[0]), tuple(loops[1])),
     ]
 
 
-def _turn(engine: Engine) -> float:
-    """Median ms of a turn in which the scheduler reads anew what is active (one run that waits), and what is due."""
+def _loop_ms(engine: Engine) -> float:
+    """Median ms of a scheduler loop that reads the active runs (one, which waits) and the due runs from the store."""
     operations = engine.app.operations("bench")
     operations.set_paused("chain", True)
     run = operations.trigger("chain").key
     while engine.scheduler.step().busy:
         pass
-    taken = []
+    samples = []
     for _ in range(20):
         engine.scheduler.memory.token = None
-        began = time.perf_counter()
+        started = time.perf_counter()
         engine.scheduler.step()
-        taken.append(1000 * (time.perf_counter() - began))
+        samples.append(1000 * (time.perf_counter() - started))
     operations.set_paused("chain", False)
     engine.drive({run}, time.perf_counter())
-    return median(taken)
+    return median(samples)
 
 
 # -------------------------------------------------------------------------------------------------------- bulk loading
@@ -118,20 +119,20 @@ _STATEMENTS = (
         for source, target in _CHANGES
     ),
 )
-"""What the numbers count, and the two halves of an INSERT between which they are made."""
+"""What is numbered, and the two halves of an INSERT; the CTE of the numbers goes between them."""
 
 
 def fill(engine: Engine, instances: int) -> None:
-    """Put so many finished instances into the metastore, each with its attempt and its four rows of history."""
+    """Insert finished task instances into the metastore, each with its attempt and four rows of history."""
     from sqlalchemy import create_engine
 
-    runs = max(1, instances // TASKS_A_RUN)
+    runs = max(1, instances // TASKS_PER_RUN)
     database = create_engine(engine.app.settings.database.sql_alchemy_conn)
-    numbers = {"runs": _NUMBERS.format(first=1, last=runs), "tasks": _NUMBERS.format(first=0, last=TASKS_A_RUN - 1)}
+    numbers = {"runs": _NUMBERS.format(first=1, last=runs), "tasks": _NUMBERS.format(first=0, last=TASKS_PER_RUN - 1)}
     at = _HOUR[database.dialect.name]
     with database.begin() as connection:
-        for counted, into, rows in _STATEMENTS:
-            connection.exec_driver_sql(f"{into} {numbers[counted]} {rows.format(at=at)}")
+        for numbered, insert, select in _STATEMENTS:
+            connection.exec_driver_sql(f"{insert} {numbers[numbered]} {select.format(at=at)}")
     with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE")
     database.dispose()

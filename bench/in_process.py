@@ -1,4 +1,4 @@
-"""The same tasks in the calling process: ``dag.test()``."""
+"""Parallel tasks that do nothing, run in this process by ``dag.test()``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 
 from bench.figures import Figure
 from bench.floors import IN_PROCESS_FLOOR, in_process_floor
-from bench.world import SIDE_BY_SIDE, Bench, Home
+from bench.world import PARALLEL_TASKS, Bench, Home
 
 
 def measure(bench: Bench) -> list[Figure]:
     figures = []
     for store in bench.stores:
         rates, floor = [], []
-        with bench.home(store, wide=SIDE_BY_SIDE.format(tasks=bench.tasks)) as home:
+        with bench.home(store, wide=PARALLEL_TASKS.format(tasks=bench.tasks)) as home:
             _seconds(home)
             for _ in range(bench.runs):
                 rates.append(bench.tasks / _seconds(home))
@@ -41,9 +41,9 @@ def _seconds(home: Home) -> float:
     dag = load_source(home.dags_folder / "wide.py", folder=home.dags_folder).dags[0]
     with home.app() as app:
         gc.collect()
-        began = time.perf_counter()
+        started = time.perf_counter()
         run = dag.test(app=app)
-        taken = time.perf_counter() - began
+        seconds = time.perf_counter() - started
     if run.state.value != "success":
         raise RuntimeError(f"the run ended as {run.state}")
-    return taken
+    return seconds

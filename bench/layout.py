@@ -1,5 +1,5 @@
-"""Laying out graphs: what a view of a DAG waits for before anything is drawn. Seconds of this thread's own CPU time, so
-that other work on the machine is not counted."""
+"""Laying out graphs, which a view of a DAG does before it draws. Measured in CPU time of this thread, so that other
+processes on the machine do not count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.graphs import GRAPHS
 from bench.world import Bench
 
 TARGETS = {300: 0.2}
-"""Number of nodes -> seconds within which a graph of that size is laid out, whatever its shape."""
+"""Number of nodes -> maximum seconds, for a graph of any shape."""
 
 
 def measure(bench: Bench) -> list[Figure]:
@@ -21,9 +21,9 @@ def measure(bench: Bench) -> list[Figure]:
         for nodes in bench.nodes:
             graph, samples, what = graph_of(nodes), [], f"{nodes} nodes, {shape}"
             for _ in range(bench.runs):
-                began = time.thread_time()
+                started = time.thread_time()
                 layout(*graph)
-                samples.append(time.thread_time() - began)
+                samples.append(time.thread_time() - started)
             target = TARGETS.get(nodes)
             figures.append(Figure(row="layout", what=what, unit="s", samples=tuple(samples), target=target))
     return figures

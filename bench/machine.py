@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine and the versions on which the figures were measured."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 
 def describe(stores: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
-    """The machine and the versions, as text. ``stores``: (name, version) of the databases in play."""
+    """The machine and the versions, as text. ``stores``: (name, version) of the measured servers."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     packages = ", ".join(f"{name} {version(name)}" for name in ("nbflow", "sqlalchemy", "pendulum", "jinja2"))
     return {
         "cpu": f"{_cpu()}, {cores} cores",
-        "load": f"{load} (1, 5, 15 minutes) when the run began",
+        "load": f"{load} (1, 5, 15 minutes) at the start of the run",
         "memory": _memory(),
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",

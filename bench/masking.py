@@ -1,4 +1,5 @@
-"""Hiding secrets in a log: a text that makes a pattern which backtracks quadratic, and one without anything to hide."""
+"""Masking secrets in a log: a text on which a backtracking pattern would take quadratic time, and a text without
+secrets."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from bench.figures import Figure
 from bench.world import Bench
 
 SECRETS = ["correct horse battery", "-----BEGIN KEY-----\nMIIEvQ\nIBADAN\n-----END KEY-----", "ab", "fox"]
-FLOOR = "each secret looked for once in the text, by str.find"
+FLOOR = "one search for each form of a secret in the text, by str.find"
 
 
 def measure(bench: Bench) -> list[Figure]:
@@ -24,13 +25,13 @@ def measure(bench: Bench) -> list[Figure]:
     for what, text in texts.items():
         samples, floor = [], []
         for _ in range(bench.runs):
-            began = time.thread_time()
+            started = time.thread_time()
             masker.mask(text)
-            samples.append(time.thread_time() - began)
-            began = time.thread_time()
+            samples.append(time.thread_time() - started)
+            started = time.thread_time()
             for secret in masker.forms:
                 text.find(secret)
-            floor.append(time.thread_time() - began)
+            floor.append(time.thread_time() - started)
         figures.append(
             Figure(
                 row="masking",

@@ -1,18 +1,18 @@
-"""Tasks that do nothing, side by side, each in a process of its own, until all states are stored."""
+"""Parallel tasks that do nothing, each in a process, until all states are stored."""
 
 from __future__ import annotations
 
 from bench.figures import Figure
 from bench.floors import PROCESS_FLOOR, process_floor
-from bench.world import SIDE_BY_SIDE, Bench
+from bench.world import PARALLEL_TASKS, Bench
 
 
 def measure(bench: Bench) -> list[Figure]:
     figures = []
     for store in bench.stores:
         rates, floor = [], []
-        with bench.home(store, wide=SIDE_BY_SIDE.format(tasks=bench.tasks)) as home, home.engine() as engine:
-            engine.run("wide")  # a scheduler that has run nothing yet loads the DAG first
+        with bench.home(store, wide=PARALLEL_TASKS.format(tasks=bench.tasks)) as home, home.engine() as engine:
+            engine.run("wide")  # the first run loads the DAG
             for _ in range(bench.runs):
                 _, seconds = engine.run("wide")
                 rates.append(bench.tasks / seconds)

@@ -1,4 +1,4 @@
-"""Parsing many DAG files: all of them in one process, and what the DAG processor makes of a folder and of a change."""
+"""Parsing many DAG files: all in one process, and by the DAG processor (the whole folder, and one changed file)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.figures import Figure
-from bench.world import PATIENCE_SECONDS, Bench, Home
+from bench.world import MAX_SECONDS, Bench, Home
 
 FILE = """
 from datetime import datetime
@@ -28,51 +28,50 @@ with DAG("dag_{number}", schedule="@daily", start_date=datetime(2024, 1, 1), cat
             before >> this
         before = this
 """
-FLOOR = "the texts compiled and run in one process, which makes the DAG objects but neither checks nor compiles them"
+FLOOR = "the files run in one process, which creates the DAG objects but neither checks nor compiles them"
 
 
 def measure(bench: Bench) -> list[Figure]:
-    texts = {f"dag_{number}": FILE.format(number=number, tasks=bench.tasks_a_file) for number in range(bench.files)}
-    what = f"{bench.files} files of {bench.tasks_a_file} tasks"
+    texts = {f"dag_{number}": FILE.format(number=number, tasks=bench.tasks_per_file) for number in range(bench.files)}
+    what = f"{bench.files} files of {bench.tasks_per_file} tasks"
     with bench.home(**texts) as home:
         paths = sorted(home.dags_folder.iterdir())
-        alone, floor = [], []
+        seconds, floor = [], []
         for _ in range(bench.runs):
-            alone.append(_in_a_fork(lambda: _parse(paths, home.dags_folder)))
-            floor.append(_in_a_fork(lambda: _execute(paths)))
+            seconds.append(_seconds_in_fork(lambda: _parse(paths, home.dags_folder)))
+            floor.append(_seconds_in_fork(lambda: _execute(paths)))
         whole, changed = _processor(home, paths, bench.runs)
-    one = Figure(
+    in_one_process = Figure(
         row="parsing",
         what=f"{what}, one process",
         unit="s",
-        samples=tuple(alone),
+        samples=tuple(seconds),
         target=0.35,
         floor=tuple(floor),
         floor_is=FLOOR,
     )
-    daemon = "DAG processor (a process a file)"
+    daemon = "DAG processor (one process per file)"
     return [
-        one,
+        in_one_process,
         Figure(row="parsing", what=f"{what}, {daemon}", store="sqlite", unit="s", samples=tuple(whole)),
         Figure(row="parsing", what=f"1 changed of {bench.files}, {daemon}", store="sqlite", unit="s", samples=changed),
     ]
 
 
-def _in_a_fork(work: Callable[[], None]) -> float:
-    """Seconds that ``work`` takes in a process that has nbflow imported and nothing loaded before."""
-
+def _seconds_in_fork(function: Callable[[], None]) -> float:
+    """Seconds that ``function`` takes in a process that has imported nbflow and loaded no DAG file."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            began = time.perf_counter()
-            work()
-            os.write(writer, str(time.perf_counter() - began).encode())
+            started = time.perf_counter()
+            function()
+            os.write(writer, str(time.perf_counter() - started).encode())
         finally:
             os._exit(0)
     os.close(writer)
-    with os.fdopen(reader, "rb") as said:
-        text = said.read()
+    with os.fdopen(reader, "rb") as pipe:
+        text = pipe.read()
     os.waitpid(pid, 0)
     if not text:
         raise RuntimeError("the parsing process died")
@@ -94,23 +93,23 @@ def _execute(paths: list[Path]) -> None:
 
 
 def _processor(home: Home, paths: list[Path], runs: int) -> tuple[list[float], tuple[float, ...]]:
-    """Seconds of its first look at a folder that the metastore knows, and of the look after one file changed."""
+    """Seconds for parsing a folder whose DAGs are in the metastore, and for parsing one changed file."""
     whole, changed = [], []
     with home.app() as app:
         for run in range(runs + 1):
             processor = app.processor()
-            began = time.perf_counter()
+            started = time.perf_counter()
             processor.start()
             try:
-                processor.sync(PATIENCE_SECONDS)
-                first = time.perf_counter() - began
+                processor.sync(MAX_SECONDS)
+                first = time.perf_counter() - started
                 paths[run].write_text(paths[run].read_text(encoding="utf-8") + "\n", encoding="utf-8")
-                began = time.perf_counter()
-                processor.sync(PATIENCE_SECONDS)
-                again = time.perf_counter() - began
+                started = time.perf_counter()
+                processor.sync(MAX_SECONDS)
+                second = time.perf_counter() - started
             finally:
                 processor.stop()
-            if run:  # before that, every DAG is new to the metastore
+            if run:  # in run 0 every DAG is new to the metastore
                 whole.append(first)
-                changed.append(again)
+                changed.append(second)
     return whole, tuple(changed)

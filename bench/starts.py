@@ -1,4 +1,4 @@
-"""Whole processes, from their start to their end: an import, and two commands."""
+"""Whole processes, from start to exit: an import, and two commands."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def measure(bench: Bench) -> list[Figure]:
     floor = []
     with bench.home(one=ONE) as home:
         with home.engine():
-            pass  # its DAG file is parsed, and stands in the metastore
+            pass  # its DAG file is parsed and stored
         for run in range(bench.runs + 1):
-            for what, (words, _) in STARTS.items():
-                taken = _start(words, home.environ)
-                if run:  # the first one writes bytecode
-                    seconds[what].append(taken)
+            for what, (command, _) in STARTS.items():
+                elapsed = _start(command, home.environ)
+                if run:  # run 0 writes bytecode
+                    seconds[what].append(elapsed)
             floor.append(start_floor())
     return [
         Figure(
@@ -47,10 +47,10 @@ def measure(bench: Bench) -> list[Figure]:
     ]
 
 
-def _start(words: Sequence[str], environ: Mapping[str, str]) -> float:
-    began = time.perf_counter()
-    done = subprocess.run(words, env=dict(environ), capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    taken = time.perf_counter() - began
-    if done.returncode:
-        raise RuntimeError(f"{words} ended with {done.returncode}: {done.stderr}")
-    return taken
+def _start(command: Sequence[str], environ: Mapping[str, str]) -> float:
+    started = time.perf_counter()
+    process = subprocess.run(command, env=dict(environ), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    elapsed = time.perf_counter() - started
+    if process.returncode:
+        raise RuntimeError(f"{command} exited with {process.returncode}: {process.stderr}")
+    return elapsed

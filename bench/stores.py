@@ -1,4 +1,4 @@
-"""Metastores to measure on: an address for as long as a row needs it."""
+"""PostgreSQL databases to measure on."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Postgres:
-    """A server on which each measurement has a database of its own."""
+    """A server; each measurement gets a new database on it."""
 
     server: PostgresServer
     version: str
 
     @contextmanager
     def database(self) -> Iterator[str]:
+        """The URL of a new database, which is dropped afterwards."""
         name = self.server.create_database()
         try:
             yield self.server.url(name)
@@ -31,7 +32,7 @@ class Postgres:
 
 @contextmanager
 def postgres() -> Iterator[Postgres]:
-    """The machine's own server, else one that is started for this run. Raises LookupError if there is neither."""
+    """The machine's server, else a server that is started for this run. Raises LookupError if neither is possible."""
     import pytest
 
     from tests.servers import LOCAL_POSTGRES, PostgresServer, _started_postgres
@@ -43,8 +44,8 @@ def postgres() -> Iterator[Postgres]:
         if not local.answers():
             try:
                 server = stack.enter_context(contextmanager(_started_postgres)())
-            except pytest.skip.Exception as missing:
-                raise LookupError(str(missing)) from None
+            except pytest.skip.Exception as error:
+                raise LookupError(str(error)) from None
         yield Postgres(server, _version(server))
 
 

@@ -1,4 +1,4 @@
-"""New states for a graph that a browser shows: what a running DAG's cell does at every change, in a real Chromium."""
+"""Updates of the states in a graph widget, in a real Chromium."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bench.world import Bench
 
 TASKS = 300
 FRAME_MS = 16.0
-"""A frame of a screen: what takes longer is seen as a jerk."""
+"""Duration of a frame on a 60 Hz screen; a longer update is visible as a jerk."""
 PUSHES = """async runs => { const ids = Object.keys(model.get("states")), took = [];
   for (let k = 0; k < runs; k++) {
     const states = {};
@@ -21,9 +21,9 @@ PUSHES = """async runs => { const ids = Object.keys(model.get("states")), took =
 
 
 def measure(bench: Bench) -> list[Figure]:
-    """Nothing where there is no browser, which is said."""
+    """Returns no figures without a browser, and logs that."""
     if bench.browser is None:
-        bench.say("widget is left out: there is no Chromium")
+        bench.log("widget is left out: Chromium is not installed")
         return []
     from playwright.sync_api import sync_playwright
 

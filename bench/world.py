@@ -1,4 +1,4 @@
-"""Homes to measure in, and the real scheduler turning in this process."""
+"""Homes to measure in, and the real scheduler in this process."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from nbflow.core.snapshot import RunKey
     from nbflow.services.scheduler import LoopResult, Scheduler
 
-PATIENCE_SECONDS = 60.0
-"""A run that takes longer is stuck."""
+MAX_SECONDS = 60.0
+"""A run that takes longer is an error."""
 
-SIDE_BY_SIDE = """
+PARALLEL_TASKS = """
 from nbflow import DAG, task
 
 with DAG("wide", schedule=None, is_paused_upon_creation=False, max_active_tasks=10_000):
@@ -89,7 +89,7 @@ with DAG("one", schedule=None):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What a row is given: how often to measure, where, and how large."""
+    """The options of a measurement: how often, on which stores, and the sizes."""
 
     runs: int = 5
     stores: tuple[str, ...] = ("sqlite", "postgres")
@@ -98,21 +98,21 @@ class Bench:
     chain: int = 50
     days: int = 60
     files: int = 200
-    tasks_a_file: int = 10
+    tasks_per_file: int = 10
     history: int = 1_000_000
     idle_seconds: float = 4.0
     browser: str | None = None
     """The path of a Chromium."""
     nodes: tuple[int, ...] = (300, 1000, 3000)
     megabytes: float = 1.0
-    say: Callable[[str], None] = lambda text: None
+    log: Callable[[str], None] = lambda text: None
 
     @contextmanager
     def home(self, store: str = "sqlite", **dags: str) -> Iterator[Home]:
-        """A home of its own with these DAG files (name -> text), and a metastore of the kind, migrated."""
+        """A new home with these DAG files (name -> text) and a migrated metastore. ``store``: sqlite or postgres."""
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nbflow-bench-")))
-            environ = {**_PASSED, "NBFLOW_HOME": str(folder), "NBFLOW__CORE__DAGS_FOLDER": str(folder / "dags")}
+            environ = {**_INHERITED, "NBFLOW_HOME": str(folder), "NBFLOW__CORE__DAGS_FOLDER": str(folder / "dags")}
             if store == "postgres":
                 assert self.postgres is not None
                 environ["NBFLOW__DATABASE__SQL_ALCHEMY_CONN"] = stack.enter_context(self.postgres.database())
@@ -125,14 +125,14 @@ class Bench:
             yield home
 
 
-_PASSED = {
+_INHERITED = {
     name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "PGUSER", "PYTHONPATH") if name in os.environ
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A folder that nbflow calls home."""
+    """An NBFLOW_HOME, and the environment that selects it."""
 
     folder: Path
     environ: Mapping[str, str]
@@ -148,17 +148,17 @@ class Home:
 
     @contextmanager
     def engine(self) -> Iterator[Engine]:
-        """The scheduler of this home, turning in this process whenever it is asked to, with its DAG files parsed."""
+        """A scheduler in this process, driven by the caller. The DAG files are parsed first."""
         with self.app() as app:
             processor = app.processor()
             processor.start()
             try:
-                processor.sync(PATIENCE_SECONDS)
+                processor.sync(MAX_SECONDS)
             finally:
                 processor.stop()
-            faults = app.store.import_errors()
-            if faults:
-                raise RuntimeError(f"a DAG file of the benchmark is at fault: {faults[0]}")
+            errors = app.store.import_errors()
+            if errors:
+                raise RuntimeError(f"a DAG file of the benchmark has an import error: {errors[0]}")
             scheduler = app.scheduler()
             scheduler.start()
             try:
@@ -169,25 +169,27 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
+    """A scheduler, and the App that it belongs to."""
+
     app: App
     scheduler: Scheduler
 
     def run(self, dag_id: str) -> tuple[RunKey, float]:
-        """Trigger a DAG; its run, and the seconds from before the trigger until all its states are stored."""
+        """Trigger a DAG. Returns its run, and the seconds from the trigger until all states are stored."""
         gc.collect()
-        began = time.perf_counter()
+        started = time.perf_counter()
         run = self.app.operations("bench").trigger(dag_id).key
-        self.drive({run}, began)
-        return run, time.perf_counter() - began
+        self.drive({run}, started)
+        return run, time.perf_counter() - started
 
-    def drive(self, runs: set[RunKey], began: float) -> None:
+    def drive(self, runs: set[RunKey], started: float) -> None:
         """Run the scheduler loop until these runs have ended. Raises RuntimeError after a timeout, or if one fails."""
         remaining = set(runs)
 
         def until(result: LoopResult) -> bool:
             remaining.difference_update(result.ended)
-            if time.perf_counter() - began > PATIENCE_SECONDS:
-                raise RuntimeError(f"{len(remaining)} runs did not end within {PATIENCE_SECONDS:g} s")
+            if time.perf_counter() - started > MAX_SECONDS:
+                raise RuntimeError(f"{len(remaining)} runs did not end within {MAX_SECONDS:g} s")
             return not remaining
 
         self.scheduler.loop(until=until)
@@ -197,7 +199,7 @@ class Engine:
                 raise RuntimeError(f"{key} ended as {run and run.state}")
 
 
-def tree(pid: int) -> list[int]:
+def process_tree(pid: int) -> list[int]:
     """The ids of a process and its descendants, from /proc."""
     pids = [pid]
     for parent in pids:

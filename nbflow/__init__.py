@@ -33,7 +33,7 @@ _EXPORTS: dict[str, str] = {
     "literal": "nbflow.authoring.templating",
     "TriggerRule": "nbflow.core.trigger_rules",
     "Connection": "nbflow.connections",
-    "Variable": "nbflow.connections",
+    "Variable": "nbflow.variables",
 }
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from nbflow.authoring.templating import literal as literal
     from nbflow.authoring.xcomarg import XComArg as XComArg
     from nbflow.connections import Connection as Connection
-    from nbflow.connections import Variable as Variable
     from nbflow.core.trigger_rules import TriggerRule as TriggerRule
+    from nbflow.variables import Variable as Variable
 
 __all__ = ["__version__", *_EXPORTS]
 

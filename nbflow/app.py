@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.clock import Clock, SystemClock
 from nbflow.config import Settings, prepare_home
-from nbflow.connections import EnvironmentBackend, SecretsChain, providing
 from nbflow.core.timetables import DataInterval, TimeRestriction, timetable_from_spec
 from nbflow.errors import DagNotFound
 from nbflow.execution.logs import LogFolder
+from nbflow.secrets_backends import EnvironmentBackend, SecretsChain, providing
 from nbflow.store import open_store
 from nbflow.store.secrets_backend import StoreProvider
 
 if TYPE_CHECKING:
     from nbflow.authoring.compile import CompileOptions
     from nbflow.authoring.dag import DAG
-    from nbflow.authoring.runtime import Work
+    from nbflow.authoring.task_runtime import Workload
     from nbflow.core.plan import Callback
     from nbflow.core.snapshot import Run, RunKey
     from nbflow.execution.executors.base import Executor
@@ -285,8 +285,8 @@ class App:
             dag_id, run_id=run_id, logical_date=logical_date, conf=conf, reset=reset
         )
 
-    def _next_interval(self, work: Work, moment: datetime) -> tuple[datetime, datetime] | None:
-        version = self.store.version(work.run.dag_id, work.version)
+    def _next_interval(self, workload: Workload, moment: datetime) -> tuple[datetime, datetime] | None:
+        version = self.store.version(workload.run.dag_id, workload.version)
         if version is None:
             return None
         interval = DataInterval(moment, moment)

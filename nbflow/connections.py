@@ -1,40 +1,21 @@
-"""Connections and variables: their values, where they are looked up, and the provider that task code gets them from.
+"""Connections: the fields of a service's address, as a URI, as JSON and in ``repr``, which shows no secret.
 
-Providers
----------
-User code calls ``Variable.get("x")`` or ``BaseHook.get_connection("db")`` independently of where it runs: a child
-process has neither keys nor a database URL. Both calls go through a *provider*, which the code that runs the task sets:
-
-* a child installs one that calls its supervisor over a socket (``install_provider``: for all threads of the process);
-* ``dag.test()`` and the simulator set one around the code that they run (``providing``: a context variable, so two
-  runs in one process do not see each other's; a thread that user code starts falls back to the installed provider);
-* without a provider, only the environment is read.
-
-A supervisor's provider is a ``SecretsChain``: secrets backends in order, the environment first, then the metastore.
-Behaviour follows Airflow: ``AIRFLOW_CONN_MY_DB`` holds a URI or JSON, ``AIRFLOW_VAR_X`` text, names in capitals;
-nbflow's spelling (``NBFLOW_CONN_...``) has precedence over Airflow's.
+:func:`nbflow.secrets_backends.get_connection` looks a connection up by its id.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable
 from dataclasses import InitVar, dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from nbflow.errors import AirflowException, ConnectionNotFound, VariableNotFound, did_you_mean
-from nbflow.way_out import way
+from nbflow.errors import did_you_mean
 
 #: Query key of a URI that holds the whole ``extra`` as JSON, where plain ``?a=b`` pairs cannot express it.
 EXTRA_KEY = "__extra__"
 MASK = "***"
-
-CONNECTION_PREFIXES = ("NBFLOW_CONN_", "AIRFLOW_CONN_")
-VARIABLE_PREFIXES = ("NBFLOW_VAR_", "AIRFLOW_VAR_")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -210,182 +191,3 @@ def _typed(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-# ------------------------------------------------------------------------------------------------------------- backends
-
-
-class SecretsBackend(Protocol):
-    """A source of connections and variables; None means "not here, try the next backend"."""
-
-    def get_connection(self, conn_id: str) -> Connection | None: ...
-
-    def get_variable(self, key: str) -> str | None: ...
-
-
-class Provider(SecretsBackend, Protocol):
-    """What running code uses: a backend that also stores variables."""
-
-    def set_variable(self, key: str, value: str, description: str | None = None) -> None: ...
-
-    def delete_variable(self, key: str) -> None: ...
-
-
-class EnvironmentBackend:
-    """Connections and variables from environment variables; read-only."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-
-    def get_connection(self, conn_id: str) -> Connection | None:
-        for prefix in CONNECTION_PREFIXES:
-            name = f"{prefix}{conn_id.upper()}"
-            text = self._environ.get(name, "").strip()
-            if text:
-                return self._read(name, text, conn_id)
-        return None
-
-    @staticmethod
-    def _read(name: str, text: str, conn_id: str) -> Connection:
-        try:
-            if text.startswith("{"):
-                return Connection.from_json(text, conn_id)
-            return Connection.from_uri(text, conn_id, literal=True)
-        except (TypeError, ValueError):  # the error's text may hold part of the secret
-            raise ConnectionNotFound(
-                f"The conn_id `{conn_id}` isn't defined: {name} is set, but holds neither a URI nor a JSON object."
-            ) from None
-
-    def get_variable(self, key: str) -> str | None:
-        names = (f"{prefix}{key.upper()}" for prefix in VARIABLE_PREFIXES)
-        return next((self._environ[name] for name in names if name in self._environ), None)
-
-
-class SecretsChain:
-    """Backends in order; the first that has the value wins. Writes go to ``writer``, if there is one."""
-
-    def __init__(self, backends: Sequence[SecretsBackend], writer: Provider | None = None) -> None:
-        self._backends = tuple(backends)
-        self._writer = writer
-
-    def get_connection(self, conn_id: str) -> Connection | None:
-        answers = (backend.get_connection(conn_id) for backend in self._backends)
-        return next((answer for answer in answers if answer is not None), None)
-
-    def get_variable(self, key: str) -> str | None:
-        answers = (backend.get_variable(key) for backend in self._backends)
-        return next((answer for answer in answers if answer is not None), None)
-
-    def set_variable(self, key: str, value: str, description: str | None = None) -> None:
-        self._writer_for(key).set_variable(key, value, description)
-
-    def delete_variable(self, key: str) -> None:
-        self._writer_for(key).delete_variable(key)
-
-    def _writer_for(self, key: str) -> Provider:
-        if self._writer is None:
-            instead = way("variables set", key)
-            raise AirflowException(
-                f"Variable {key} cannot be written here: only environment variables are available.",
-                hint=f"Run the code in a task, or use `{instead}`.",
-                ways=(instead,),
-            )
-        return self._writer
-
-
-# ------------------------------------------------------------------------------------------------------------- the
-# provider
-
-_installed: Provider | None = None
-_provider: ContextVar[Provider | None] = ContextVar("nbflow_provider", default=None)
-
-
-def install_provider(provider: Provider | None) -> None:
-    """Set the process's provider (of a child, a DAG file's parser, a kernel). None: the environment."""
-    global _installed
-    _installed = provider
-
-
-@contextmanager
-def providing(provider: Provider) -> Iterator[None]:
-    """Set the provider of the code in the ``with`` block, in this thread or asyncio task."""
-    token = _provider.set(provider)
-    try:
-        yield
-    finally:
-        _provider.reset(token)
-
-
-def current_provider() -> Provider:
-    """Return the provider in effect: of ``providing``, else the installed one, else the environment."""
-    return _provider.get() or _installed or SecretsChain([EnvironmentBackend(os.environ)])
-
-
-def get_connection(conn_id: str) -> Connection:
-    """Return a connection; raise ``ConnectionNotFound``, which says how to define it."""
-    found = current_provider().get_connection(conn_id)
-    if found is None:
-        add = way("connections add", conn_id, "--conn-uri", "...")
-        raise ConnectionNotFound(
-            f"The conn_id `{conn_id}` isn't defined.",
-            hint=f"Set {CONNECTION_PREFIXES[0]}{conn_id.upper()}=type://login:password@host/schema, or run `{add}`.",
-            ways=(add,),
-        )
-    return found
-
-
-#: Marks "no default given": None is a valid default.
-_REQUIRED: Any = object()
-
-
-class Variable:
-    """The Variable class of task code: ``Variable.get("key", default=..., deserialize_json=True)``."""
-
-    def __init__(self, key: str, val: str | None = None, description: str | None = None) -> None:
-        self.key, self.val, self.description = key, val, description
-
-    def __repr__(self) -> str:
-        return f"Variable({self.key!r})"
-
-    @classmethod
-    def get(
-        cls, key: str, default: Any = _REQUIRED, deserialize_json: bool = False, *, default_var: Any = _REQUIRED
-    ) -> Any:
-        """Return a variable's text, or with ``deserialize_json`` its parsed value.
-
-        A default is returned unchanged. Without a default, raises ``VariableNotFound`` (also a ``KeyError``).
-        ``default_var`` is Airflow 2's name of ``default``.
-        """
-        text = current_provider().get_variable(key)
-        if text is not None:
-            return json.loads(text) if deserialize_json else text
-        fallback = default if default is not _REQUIRED else default_var
-        if fallback is _REQUIRED:
-            define = way("variables set", key)
-            raise VariableNotFound(
-                f"Variable {key} does not exist.",
-                hint=f"Pass a default, set {VARIABLE_PREFIXES[0]}{key.upper()}, or run `{define}`.",
-                ways=(define,),
-            )
-        return fallback
-
-    @classmethod
-    def set(cls, key: str, value: Any, description: str | None = None, serialize_json: bool = False) -> None:
-        """Store a variable: ``str(value)``, or its JSON."""
-        current_provider().set_variable(key, json.dumps(value, indent=2) if serialize_json else str(value), description)
-
-    @classmethod
-    def setdefault(cls, key: str, default: Any, description: str | None = None, deserialize_json: bool = False) -> Any:
-        """Return the variable; if there is none, store ``default`` and return it. None is refused."""
-        if default is None:
-            raise ValueError("Variable.setdefault needs a default that is not None.")
-        found = cls.get(key, None, deserialize_json)
-        if found is None:
-            cls.set(key, default, description, serialize_json=deserialize_json)
-            return default
-        return found
-
-    @classmethod
-    def delete(cls, key: str) -> None:
-        """Delete a variable; does nothing if it does not exist."""
-        current_provider().delete_variable(key)

@@ -5,7 +5,7 @@ Every module may import this one; it imports nothing from nbflow. The rules:
 * Every error of nbflow is an ``NbflowError``: surfaces show it as one line, and a traceback for anything else.
 * ``AirflowException`` is what DAG code raises and catches; the errors that Airflow derives from it are derived from it
   here too, so ``except AirflowException`` in an unmodified DAG file means the same.
-* A message states the error and its place; ``hint`` states the way out.
+* A message states the error and its place; ``hint`` says what to do next.
 * An exception that ends a task early without an error in it (deferral, timeout, termination) is a ``BaseException``,
   so that a user's ``except Exception`` cannot swallow it. This follows Airflow 2.10 and 3.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import datetime as dt
 
-    from nbflow.way_out import Way
+    from nbflow.suggestions import SuggestedCommand
 
 
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
@@ -44,12 +44,14 @@ class NbflowError(Exception):
     place: Any = None
     """(file, line) of the user's mistake, where it is not the line that raised."""
 
-    ways: Sequence[Way] = ()
-    """Commands that the text names, so that a surface can spell them in its own words."""
+    suggestions: Sequence[SuggestedCommand] = ()
+    """The commands that the text suggests, so that a surface can spell them in its syntax."""
 
-    def __init__(self, message: str = "", *args: object, hint: str = "", ways: Sequence[Way] = ()) -> None:
+    def __init__(
+        self, message: str = "", *args: object, hint: str = "", suggestions: Sequence[SuggestedCommand] = ()
+    ) -> None:
         super().__init__(message, *args)
-        self.hint, self.ways = hint, ways
+        self.hint, self.suggestions = hint, suggestions
 
     def __str__(self) -> str:
         message = str(self.args[0]) if self.args else ""

@@ -1,8 +1,8 @@
 """Old module paths and their replacements.
 
 An old path raises ImportError with a hint that names the replacement (nbflow has no release yet, so nothing redirects
-old paths). Add an entry for each module that moves. :mod:`nbflow.airflow_names` writes the hint;
-``tests/leaf/test_airflow_names.py`` checks that no old path exists and that each replacement does."""
+old paths). Add an entry for each module that moves. :mod:`nbflow.error_hints` makes the hint;
+``tests/leaf/test_error_hints.py`` checks that no old path exists and that each replacement does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 MOVED: Mapping[str, str] = MappingProxyType(
     {
+        "nbflow.authoring.runtime": "nbflow.authoring.task_runtime",
+        "nbflow.authoring.task_node": "nbflow.authoring.abstract_operator",
         "nbflow.cli.declaring": "nbflow.cli.command_declarations",
         "nbflow.cli.absent": "nbflow.cli.unavailable",
         "nbflow.cli.archives": "nbflow.cli.db_archives",
@@ -23,6 +25,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.cli.run_rows": "nbflow.views",
         "nbflow.cli.runs": "nbflow.views",
         "nbflow.cli.sources": "nbflow.cli.find_dag",
+        "nbflow.commands.way_out": "nbflow.commands.surface_syntax",
         "nbflow.core.due": "nbflow.core.due_runs",
         "nbflow.core.explain": "nbflow.core.wait_reason_texts",
         "nbflow.core.loop": "nbflow.core.scheduler_loop",
@@ -55,7 +58,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.dag.operator": "nbflow.authoring.operator",
         "nbflow.dag.params": "nbflow.authoring.params",
         "nbflow.dag.running": "nbflow.execution.task_runner",
-        "nbflow.dag.runtime": "nbflow.authoring.runtime",
+        "nbflow.dag.runtime": "nbflow.authoring.task_runtime",
         "nbflow.dag.sandbox": "nbflow.authoring.jinja",
         "nbflow.dag.scope": "nbflow.authoring.current_dag",
         "nbflow.dag.sources": "nbflow.sources.version_source",
@@ -64,7 +67,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.dag.tasklog": "nbflow.execution.task_log_format",
         "nbflow.dag.templating": "nbflow.authoring.templating",
         "nbflow.dag.xcomarg": "nbflow.authoring.xcomarg",
-        "nbflow.elsewhere": "nbflow.airflow_names",
+        "nbflow.elsewhere": "nbflow.error_hints",
         "nbflow.execution.asking": "nbflow.execution.task_client",
         "nbflow.execution.desk": "nbflow.execution.task_api",
         "nbflow.execution.environment": "nbflow.execution.child_environment",
@@ -111,5 +114,6 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.ui.metrics": "nbflow.ui.text_width",
         "nbflow.ui.viewmodel": "nbflow.views",
         "nbflow.ui.words": "nbflow.ui.formatting",
+        "nbflow.way_out": "nbflow.suggestions",
     }
 )

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nbflow.authoring.abstract_operator import AbstractOperator
 from nbflow.authoring.common_arguments import COMMON, KNOWN
 from nbflow.authoring.current_dag import Place, warn
 from nbflow.authoring.operator import BaseOperator
 from nbflow.authoring.operator_arguments import argument_names
 from nbflow.authoring.params import check_params, warn_of_params
 from nbflow.authoring.params import to_spec as param_to_spec
-from nbflow.authoring.task_node import TaskNode
 from nbflow.core.retry import backoff_multiplier
 from nbflow.core.spec import DagSpec, GroupSpec, Length, TaskSpec, length_sources
 from nbflow.core.timetables import (
@@ -305,7 +305,7 @@ def _bounds(dag: DAG, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
 # ---------------------------------------------------------------------------------------------------------------- tasks
 
 
-def _task_argument(task: TaskNode, name: str, default: Any) -> Any:
+def _task_argument(task: AbstractOperator, name: str, default: Any) -> Any:
     """The task's argument, or ``default`` (a setting) where the task does not pass it."""
     if name in task.__dict__ or getattr(task, name) != COMMON[name].default:
         return getattr(task, name)
@@ -357,7 +357,7 @@ def _sum_at(values: list[int], bits: int) -> int:
 _CALLBACKS = ("execute", "success", "failure", "retry", "skipped")
 
 
-def _task(task: TaskNode, weight: int, shared: _Shared) -> TaskSpec:
+def _task(task: AbstractOperator, weight: int, shared: _Shared) -> TaskSpec:
     explicit, options, runs = task.__dict__, shared.options, shared.run_range
     callbacks = tuple(kind for kind in _CALLBACKS if explicit.get(f"on_{kind}_callback"))
     start = as_utc(task.start_date, runs.zone) if task.start_date else None
@@ -405,11 +405,11 @@ def _task(task: TaskNode, weight: int, shared: _Shared) -> TaskSpec:
     )
 
 
-def _setups_of(task: TaskNode) -> tuple[str, ...]:
+def _setups_of(task: AbstractOperator) -> tuple[str, ...]:
     return tuple(up.task_id for up in task.upstream_list if up.is_setup) if task.is_teardown else ()
 
 
-def _is_empty(task: TaskNode) -> bool:
+def _is_empty(task: AbstractOperator) -> bool:
     """Whether the task has nothing to run, not even a ``pre_execute`` or ``post_execute`` function."""
     return (
         task.task_type == "EmptyOperator"
@@ -420,7 +420,7 @@ def _is_empty(task: TaskNode) -> bool:
     )
 
 
-def _ui(task: TaskNode, options: CompileOptions) -> Mapping[str, Any]:
+def _ui(task: AbstractOperator, options: CompileOptions) -> Mapping[str, Any]:
     """What the views show of a task; no decision depends on it."""
     ui: dict[str, Any] = {"owner": str(_task_argument(task, "owner", options.owner))}
     place: Place | None = task.place

@@ -171,7 +171,7 @@ NAMES: Mapping[str, Callable[[TaskInstance], Any]] = {
     "task": _attribute("task"),
     "task_instance": lambda ti: ti,
     "task_instance_key_str": _key_text,
-    "task_reschedule_count": lambda ti: ti.work.reschedules,
+    "task_reschedule_count": lambda ti: ti.workload.reschedules,
     "templates_dict": lambda ti: getattr(ti.task, "templates_dict", None),
     "ti": lambda ti: ti,
     "triggering_asset_events": lambda ti: {},
@@ -249,14 +249,14 @@ class ConnectionAccessor:
     """``conn.my_db.host``, ``conn.get("my_db", default)``"""
 
     def __getattr__(self, conn_id: str) -> Any:
-        from nbflow.connections import get_connection
+        from nbflow.secrets_backends import get_connection
 
         if conn_id.startswith("__"):
             raise AttributeError(conn_id)
         return get_connection(conn_id)
 
     def get(self, conn_id: str, default_conn: Any = None) -> Any:
-        from nbflow.connections import get_connection
+        from nbflow.secrets_backends import get_connection
 
         try:
             return get_connection(conn_id)
@@ -274,14 +274,14 @@ class VariableAccessor:
         self._json = deserialize_json
 
     def __getattr__(self, key: str) -> Any:
-        from nbflow.connections import Variable
+        from nbflow.variables import Variable
 
         if key.startswith("__"):
             raise AttributeError(key)
         return Variable.get(key, deserialize_json=self._json)
 
     def get(self, key: str, default: Any = _MISSING) -> Any:
-        from nbflow.connections import Variable
+        from nbflow.variables import Variable
 
         try:
             return Variable.get(key, deserialize_json=self._json)

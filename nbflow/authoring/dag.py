@@ -27,8 +27,8 @@ from nbflow.errors import (
 if TYPE_CHECKING:
     from graphviz import Digraph
 
+    from nbflow.authoring.abstract_operator import AbstractOperator
     from nbflow.authoring.compile import CompileOptions
-    from nbflow.authoring.task_node import TaskNode
     from nbflow.core.spec import DagSpec
     from nbflow.core.timetables import Timetable
 
@@ -163,11 +163,11 @@ class DAG:
         self.entered = False
         """Whether the DAG was used in a ``with``: the loader then registers it even if no global variable refers to
         it."""
-        self.task_dict: dict[str, TaskNode] = {}
+        self.task_dict: dict[str, AbstractOperator] = {}
         self.edge_labels: dict[tuple[str, str], str] = {}
         self.unfinished: list[Any] = []
         """Edges and partial operators without an effect so far; the compiler warns of them."""
-        self._ids: dict[str, TaskNode | TaskGroup] = {}
+        self._ids: dict[str, AbstractOperator | TaskGroup] = {}
         self._suffixes: dict[str, int] = {}
         self.task_group = TaskGroup.root(self)
         check_schedule(schedule, subject)
@@ -259,7 +259,7 @@ class DAG:
 
     # --- tasks
 
-    def add_task(self, task: TaskNode, group: TaskGroup | None = None) -> None:
+    def add_task(self, task: AbstractOperator, group: TaskGroup | None = None) -> None:
         """Add a task. Raises DuplicateTaskIdFound, and InvalidDag for a task of another DAG."""
         if task.dag is not None and task.dag is not self:
             raise InvalidDag(
@@ -280,18 +280,18 @@ class DAG:
         self.task_dict[task.task_id] = task
         group.children[task.task_id] = task
 
-    def add_tasks(self, tasks: Collection[TaskNode]) -> None:
+    def add_tasks(self, tasks: Collection[AbstractOperator]) -> None:
         for task in tasks:
             self.add_task(task)
 
-    def forget_task(self, task: TaskNode) -> None:
+    def forget_task(self, task: AbstractOperator) -> None:
         """Remove a task whose ``__init__`` raised."""
         if self.task_dict.get(task.task_id) is task:
             del self.task_dict[task.task_id], self._ids[task.task_id]
             if task.task_group is not None:
                 task.task_group.children.pop(task.task_id, None)
 
-    def claim_id(self, node_id: str | None, node: TaskNode | TaskGroup) -> None:
+    def claim_id(self, node_id: str | None, node: AbstractOperator | TaskGroup) -> None:
         """Reserve an id for a task or group. Raises DuplicateTaskIdFound, with both lines, if the id is taken."""
         assert node_id is not None
         first = self._ids.setdefault(node_id, node)
@@ -314,7 +314,7 @@ class DAG:
         return f"{node_id}__{n}"
 
     @property
-    def tasks(self) -> list[TaskNode]:
+    def tasks(self) -> list[AbstractOperator]:
         return list(self.task_dict.values())
 
     @property
@@ -322,15 +322,15 @@ class DAG:
         return list(self.task_dict)
 
     @property
-    def roots(self) -> list[TaskNode]:
+    def roots(self) -> list[AbstractOperator]:
         return [task for task in self.task_dict.values() if not task.upstream_task_ids]
 
     @property
-    def leaves(self) -> list[TaskNode]:
+    def leaves(self) -> list[AbstractOperator]:
         return [task for task in self.task_dict.values() if not task.downstream_task_ids]
 
     @property
-    def teardowns(self) -> list[TaskNode]:
+    def teardowns(self) -> list[AbstractOperator]:
         return [task for task in self.task_dict.values() if task.is_teardown]
 
     @property
@@ -340,7 +340,7 @@ class DAG:
     def has_task(self, task_id: str) -> bool:
         return task_id in self.task_dict
 
-    def get_task(self, task_id: str, include_subdags: bool = False) -> TaskNode:
+    def get_task(self, task_id: str, include_subdags: bool = False) -> AbstractOperator:
         """Return the task with this id. Raises TaskNotFound, which names the nearest id."""
         task = self.task_dict.get(task_id)
         if task is None:
@@ -355,7 +355,7 @@ class DAG:
         label = self.edge_labels.get((upstream_task_id, downstream_task_id))
         return {"label": label} if label else {}
 
-    def topological_sort(self) -> list[TaskNode]:
+    def topological_sort(self) -> list[AbstractOperator]:
         """The tasks in topological order. Raises AirflowDagCycleException."""
         from nbflow.authoring.compile import topological
 

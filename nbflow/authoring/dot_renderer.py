@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import graphviz
 
-from nbflow.core.spec import DagSpec, shown_name
+from nbflow.core.spec import DagSpec, display_name
 
 NODE_STYLE = {"shape": "box", "style": "rounded,filled", "fillcolor": "#ffffff", "fontname": "sans-serif"}
 
@@ -30,14 +30,14 @@ def _fill(graph: graphviz.Digraph, spec: DagSpec, group_id: str | None, states: 
     """Add the tasks of a task group (None: of the DAG's root group) as nodes, and its groups as clusters."""
     for task in spec.tasks.values():
         if task.group == group_id:
-            name = shown_name(task.task_id, task.label, group_id)
+            name = display_name(task.task_id, task.label, group_id)
             mapped = " [ ]" if spec.length_expr(task.task_id) is not None else ""
             state = f"\n{states[task.task_id]}" if task.task_id in states else ""
             graph.node(task.task_id, label=verbatim(name + mapped + state))
     for group in spec.groups.values():
         if group.parent == group_id:
             with graph.subgraph(name=f"cluster_{group.group_id}") as cluster:
-                cluster.attr(label=verbatim(shown_name(group.group_id, group.label, group_id)), style="rounded")
+                cluster.attr(label=verbatim(display_name(group.group_id, group.label, group_id)), style="rounded")
                 _fill(cluster, spec, group.group_id, states)
 
 

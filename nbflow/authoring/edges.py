@@ -15,19 +15,19 @@ from nbflow.authoring import current_dag
 from nbflow.errors import InvalidArgument, InvalidDag, MixedDags
 
 if TYPE_CHECKING:
-    from nbflow.authoring.task_node import TaskNode
+    from nbflow.authoring.abstract_operator import AbstractOperator
 
 
 class Linkable:
     """Base of tasks, XComArgs, groups and labels."""
 
     @property
-    def roots(self) -> Sequence[TaskNode]:
+    def roots(self) -> Sequence[AbstractOperator]:
         """The tasks at which an edge to this operand ends."""
         raise NotImplementedError
 
     @property
-    def leaves(self) -> Sequence[TaskNode]:
+    def leaves(self) -> Sequence[AbstractOperator]:
         """The tasks at which an edge from this operand starts."""
         raise NotImplementedError
 
@@ -71,7 +71,7 @@ def link(up: Linkable, down: Linkable, label: EdgeModifier | None = None) -> Non
             _record_ineffective_edge(up, down, empty=down if ups else up)
 
 
-def link_tasks(ups: Sequence[TaskNode], downs: Sequence[TaskNode], label: str | None = None) -> None:
+def link_tasks(ups: Sequence[AbstractOperator], downs: Sequence[AbstractOperator], label: str | None = None) -> None:
     """Set an edge from each task of ``ups`` to each of ``downs``. A task without a DAG joins that of the others."""
     dag = None
     without_dag = []
@@ -155,11 +155,11 @@ class EdgeModifier(Linkable):
         return f"Label({self.label!r})"
 
     @property
-    def roots(self) -> list[TaskNode]:
+    def roots(self) -> list[AbstractOperator]:
         return [task for up in self._ups for task in up.roots]
 
     @property
-    def leaves(self) -> list[TaskNode]:
+    def leaves(self) -> list[AbstractOperator]:
         return [task for down in self._downs for task in down.leaves]
 
     def add(self, *, up: Linkable | None = None, down: Linkable | None = None) -> None:

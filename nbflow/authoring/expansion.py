@@ -16,7 +16,7 @@ from nbflow.authoring.xcomarg import XComArg, items_of, references
 from nbflow.errors import InvalidArgument, InvalidDag
 
 if TYPE_CHECKING:
-    from nbflow.authoring.task_node import TaskNode
+    from nbflow.authoring.abstract_operator import AbstractOperator
     from nbflow.authoring.taskgroup import MappedTaskGroup
     from nbflow.core.spec import Length
 
@@ -37,7 +37,7 @@ class ExpandInput(Protocol):
     def names(self) -> frozenset[str] | None:
         """The names of the mapped arguments; None if they are known only at run time."""
 
-    def operators(self) -> Iterator[TaskNode]:
+    def operators(self) -> Iterator[AbstractOperator]:
         """The tasks whose results it depends on."""
 
     def resolve(self, context: Mapping[str, Any], map_index: int) -> Resolved:
@@ -68,7 +68,7 @@ class DictOfLists:
     def names(self) -> frozenset[str] | None:
         return frozenset(self.value)
 
-    def operators(self) -> Iterator[TaskNode]:
+    def operators(self) -> Iterator[AbstractOperator]:
         for reference in references(dict(self.value)):
             yield from reference.operators
 
@@ -116,7 +116,7 @@ class ListOfDicts:
             return None
         return frozenset(name for kwargs in self.value for name in kwargs)
 
-    def operators(self) -> Iterator[TaskNode]:
+    def operators(self) -> Iterator[AbstractOperator]:
         for reference in references(self.value):
             yield from reference.operators
 
@@ -165,7 +165,7 @@ class MappedArgument(XComArg):
         return f"MappedArgument({self.key!r})"
 
     @property
-    def operators(self) -> tuple[TaskNode, ...]:
+    def operators(self) -> tuple[AbstractOperator, ...]:
         return tuple(dict.fromkeys(self.group_input.operators()))
 
     def length(self) -> Length:

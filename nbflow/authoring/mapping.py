@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring import current_dag
+from nbflow.authoring.abstract_operator import AbstractOperator
 from nbflow.authoring.common_arguments import COMMON, HOOKS, OLD, STRUCTURE, unknown_argument
 from nbflow.authoring.expansion import DictOfLists, ExpandInput, ListOfDicts
 from nbflow.authoring.operator_arguments import (
@@ -20,7 +21,6 @@ from nbflow.authoring.operator_arguments import (
     required_names,
     resolve_dag_and_group,
 )
-from nbflow.authoring.task_node import TaskNode
 from nbflow.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _quoted(names: frozenset[str]) -> str:
     return ", ".join(repr(name) for name in sorted(names))
 
 
-class MappedOperator(TaskNode):
+class MappedOperator(AbstractOperator):
     """A task that has several instances in a run.
 
     ``into`` names an argument that is a dict and gets the mapped arguments as items (``op_kwargs`` of a ``@task``).
@@ -170,7 +170,7 @@ class MappedOperator(TaskNode):
     def template_fields(self) -> Sequence[str]:  # type: ignore[override]
         return self.operator_class.template_fields
 
-    def iter_mapped_dependencies(self) -> Iterator[TaskNode]:
+    def iter_mapped_dependencies(self) -> Iterator[AbstractOperator]:
         assert self.expand_input is not None
         yield from dict.fromkeys(self.expand_input.operators())
 

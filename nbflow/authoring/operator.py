@@ -19,6 +19,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nbflow.authoring import current_dag
+from nbflow.authoring.abstract_operator import AbstractOperator
 from nbflow.authoring.common_arguments import COMMON, KNOWN, STRUCTURE, unknown_argument
 from nbflow.authoring.mapping import OperatorPartial
 from nbflow.authoring.operator_arguments import (
@@ -27,7 +28,6 @@ from nbflow.authoring.operator_arguments import (
     missing_arguments,
     resolve_dag_and_group,
 )
-from nbflow.authoring.task_node import TaskNode
 from nbflow.authoring.xcomarg import references
 from nbflow.errors import InvalidArgument, InvalidDag, TaskDeferred
 
@@ -139,7 +139,7 @@ class _AllArguments:
         return Signature(sorted(parameters.values(), key=lambda p: p.name != "task_id"))
 
 
-class BaseOperator(TaskNode):
+class BaseOperator(AbstractOperator):
     """Base of all operators. Subclasses define :meth:`execute`, and usually ``__init__`` and ``template_fields``.
 
     ``template_fields`` names the attributes that hold templates, ``template_ext`` the suffixes of template files,
@@ -251,6 +251,6 @@ class BaseOperator(TaskNode):
         """Pass the arguments that all map indexes share; ``.expand(...)`` takes those that differ."""
         return OperatorPartial(cls, kwargs)
 
-    def iter_mapped_dependencies(self) -> Iterator[TaskNode]:
+    def iter_mapped_dependencies(self) -> Iterator[AbstractOperator]:
         """The tasks whose results this one is mapped over; none for an unmapped task."""
         return iter(())

@@ -19,8 +19,8 @@ from nbflow.authoring.identifiers import check_group_key
 from nbflow.errors import InvalidArgument, InvalidDag, TaskAlreadyInTaskGroup
 
 if TYPE_CHECKING:
+    from nbflow.authoring.abstract_operator import AbstractOperator
     from nbflow.authoring.dag import DAG
-    from nbflow.authoring.task_node import TaskNode
 
 G = TypeVar("G", bound="TaskGroup")
 
@@ -63,7 +63,7 @@ class TaskGroup(Linkable):
         self.default_args = dict(default_args or {})
         self.tooltip, self.ui_color, self.ui_fgcolor = tooltip, ui_color, ui_fgcolor
         self.group_display_name = group_display_name
-        self.children: dict[str, TaskNode | TaskGroup] = {}
+        self.children: dict[str, AbstractOperator | TaskGroup] = {}
         self.group_id: str | None = parent_group.child_id(group_id)  # type: ignore[arg-type]
         if add_suffix_on_collision:
             self.group_id = self.dag.free_id(self.group_id)
@@ -120,7 +120,7 @@ class TaskGroup(Linkable):
 
     # --- content
 
-    def add(self, task: TaskNode | TaskGroup) -> TaskNode | TaskGroup:
+    def add(self, task: AbstractOperator | TaskGroup) -> AbstractOperator | TaskGroup:
         """Add a task that is not in a group. Raises TaskAlreadyInTaskGroup; InvalidDag for a group."""
         if isinstance(task, TaskGroup):
             raise InvalidDag(f"{task!r} is already in {task.parent_group!r}.", hint="Pass parent_group= to it instead.")
@@ -134,7 +134,7 @@ class TaskGroup(Linkable):
             self.dag.add_task(task, self)
         return task
 
-    def tasks(self) -> Iterator[TaskNode]:
+    def tasks(self) -> Iterator[AbstractOperator]:
         """All tasks of this group and the groups inside it, in the order of creation."""
         for child in self.children.values():
             if isinstance(child, TaskGroup):
@@ -144,7 +144,7 @@ class TaskGroup(Linkable):
 
     __iter__ = tasks
 
-    def iter_tasks(self) -> Iterator[TaskNode]:
+    def iter_tasks(self) -> Iterator[AbstractOperator]:
         return self.tasks()
 
     def groups(self) -> Iterator[TaskGroup]:
@@ -154,30 +154,30 @@ class TaskGroup(Linkable):
                 yield child
                 yield from child.groups()
 
-    def get_child_by_label(self, label: str) -> TaskNode | TaskGroup:
+    def get_child_by_label(self, label: str) -> AbstractOperator | TaskGroup:
         """Return the task or group with this id, relative to the group. Raises KeyError."""
         return self.children[self.child_id(label)]
 
-    def has_task(self, task: TaskNode) -> bool:
+    def has_task(self, task: AbstractOperator) -> bool:
         return any(child is task for child in self.tasks())
 
     # --- edges
 
     @property
-    def roots(self) -> list[TaskNode]:
+    def roots(self) -> list[AbstractOperator]:
         """The tasks without an upstream task in the group."""
         tasks = list(self.tasks())
         inside = {task.task_id for task in tasks}
         return [task for task in tasks if task.upstream_task_ids.isdisjoint(inside)]
 
     @property
-    def leaves(self) -> list[TaskNode]:
+    def leaves(self) -> list[AbstractOperator]:
         """The tasks without a downstream task in the group. A teardown is replaced by the tasks before it: a task after
         the group waits for the group's work, not for its teardown."""
         tasks = {task.task_id: task for task in self.tasks()}
         leaf_ids: set[str] = set()
 
-        def work_before(task: TaskNode) -> None:
+        def work_before(task: AbstractOperator) -> None:
             for task_id in task.upstream_task_ids & tasks.keys():
                 up = tasks[task_id]
                 if up.is_teardown:
@@ -193,10 +193,10 @@ class TaskGroup(Linkable):
                     leaf_ids.add(task.task_id)
         return [task for task_id, task in tasks.items() if task_id in leaf_ids]
 
-    def get_roots(self) -> Iterator[TaskNode]:
+    def get_roots(self) -> Iterator[AbstractOperator]:
         return iter(self.roots)
 
-    def get_leaves(self) -> Iterator[TaskNode]:
+    def get_leaves(self) -> Iterator[AbstractOperator]:
         return iter(self.leaves)
 
     # --- with

@@ -1,7 +1,7 @@
 """``ti`` and ``dag_run`` for task code: Airflow's attributes, made from plain data and a :class:`Runtime`.
 
-The objects have no database session. Their data comes from the :class:`~nbflow.authoring.runtime.Work`; everything else
-is a request to the runtime when it is used. Dates are pendulum DateTimes, created at the first use.
+The objects have no database session. Their data comes from the :class:`~nbflow.authoring.task_runtime.Workload`;
+everything else is a request to the runtime when it is used. Dates are pendulum DateTimes, created at the first use.
 
 ``xcom_pull`` follows Airflow 3: without ``task_ids`` it pulls the task's own XComs; a list of ids returns a list, with
 None for missing XComs; a single id returns the value, or the list of all values of a mapped task; ``default`` applies
@@ -18,7 +18,7 @@ from itertools import product
 from typing import Any, Literal
 
 from nbflow.authoring.context import Context, LazyValue, value_of
-from nbflow.authoring.runtime import Runtime, Work
+from nbflow.authoring.task_runtime import Runtime, Workload
 from nbflow.core.snapshot import Run
 from nbflow.errors import AirflowException
 
@@ -79,27 +79,27 @@ class DagRun:
 class TaskInstance:
     """``ti``: one try of one task instance.
 
-    ``follow`` and ``skip_downstream`` set which downstream tasks run; ``run_try`` reads ``downstream_choice``.
+    ``skip_all_except`` and ``skip_downstream`` set which downstream tasks run; ``run_try`` reads ``downstream_choice``.
     """
 
     def __init__(
-        self, *, dag: Any, task: Any, work: Work, runtime: Runtime, started: datetime, own_process: bool = False
+        self, *, dag: Any, task: Any, workload: Workload, runtime: Runtime, started: datetime, own_process: bool = False
     ) -> None:
         self.dag: Any = dag
         self.task: Any = task
-        self.work: Work = work
+        self.workload: Workload = workload
         self.runtime: Runtime = runtime
         self.started = started
         """When this process started to run it; ``start_date`` is the start of the try."""
         self.own_process = own_process
         """Whether the process runs only this try."""
-        self.run: Run = work.run
-        self.task_id = work.task_id
-        self.dag_id = work.run.dag_id
-        self.run_id = work.run.run_id
-        self.map_index = work.map_index
-        self.try_number = work.try_number
-        self.max_tries = work.max_tries
+        self.run: Run = workload.run
+        self.task_id = workload.task_id
+        self.dag_id = workload.run.dag_id
+        self.run_id = workload.run.run_id
+        self.map_index = workload.map_index
+        self.try_number = workload.try_number
+        self.max_tries = workload.max_tries
         self.state = "running"
         self.downstream_choice: BranchChoice | SkipChoice | None = None
 
@@ -109,7 +109,7 @@ class TaskInstance:
 
     @cached_property
     def start_date(self) -> Any:
-        return as_pendulum(self.work.first_start or self.started)
+        return as_pendulum(self.workload.first_start or self.started)
 
     @property
     def logical_date(self) -> Any:
@@ -131,7 +131,7 @@ class TaskInstance:
 
     @property
     def log_filepath(self) -> str | None:
-        return self.work.log_path
+        return self.workload.log_path
 
     @cached_property
     def log_url(self) -> str:
@@ -249,7 +249,7 @@ class TaskInstance:
 
     # ------------------------------------------------------------------------------------------------- downstream tasks
 
-    def follow(self, task_ids: str | Iterable[str] | None) -> None:
+    def skip_all_except(self, task_ids: str | Iterable[str] | None) -> None:
         """Skip the direct downstream tasks other than ``task_ids``."""
         self.downstream_choice = BranchChoice(task_ids)
 

@@ -20,7 +20,7 @@ from nbflow.authoring.edges import Linkable
 from nbflow.errors import InvalidArgument, InvalidDag, XComNotFound
 
 if TYPE_CHECKING:
-    from nbflow.authoring.task_node import TaskNode
+    from nbflow.authoring.abstract_operator import AbstractOperator
     from nbflow.core.spec import Length
 
 RETURN_KEY = "return_value"
@@ -34,7 +34,7 @@ class XComArg(Linkable):
         return object.__new__(PlainXComArg if cls is XComArg else cls)
 
     @property
-    def operators(self) -> tuple[TaskNode, ...]:
+    def operators(self) -> tuple[AbstractOperator, ...]:
         """The tasks whose results it refers to."""
         raise NotImplementedError
 
@@ -47,11 +47,11 @@ class XComArg(Linkable):
         raise NotImplementedError
 
     @property
-    def roots(self) -> Sequence[TaskNode]:
+    def roots(self) -> Sequence[AbstractOperator]:
         return self.operators
 
     @property
-    def leaves(self) -> Sequence[TaskNode]:
+    def leaves(self) -> Sequence[AbstractOperator]:
         return self.operators
 
     def map(self, f: Callable[[Any], Any]) -> MapXComArg:
@@ -101,7 +101,7 @@ class XComArg(Linkable):
 class PlainXComArg(XComArg):
     """One XCom of one task."""
 
-    def __init__(self, operator: TaskNode, key: str = RETURN_KEY) -> None:
+    def __init__(self, operator: AbstractOperator, key: str = RETURN_KEY) -> None:
         self.operator = operator
         self.key = key
 
@@ -129,7 +129,7 @@ class PlainXComArg(XComArg):
         return hash((id(self.operator), self.key))
 
     @property
-    def operators(self) -> tuple[TaskNode, ...]:
+    def operators(self) -> tuple[AbstractOperator, ...]:
         return (self.operator,)
 
     def _need_return_value(self, method: str) -> None:
@@ -251,7 +251,7 @@ class MapXComArg(XComArg):
         return MapXComArg(self.arg, (*self.functions, *super().map(f).functions))
 
     @property
-    def operators(self) -> tuple[TaskNode, ...]:
+    def operators(self) -> tuple[AbstractOperator, ...]:
         return self.arg.operators
 
     def length(self) -> Length:
@@ -284,7 +284,7 @@ class _CombinedXComArg(XComArg):
         return f"{self.args[0]!r}.{self.method}({', '.join(map(repr, self.args[1:]))})"
 
     @property
-    def operators(self) -> tuple[TaskNode, ...]:
+    def operators(self) -> tuple[AbstractOperator, ...]:
         return tuple(dict.fromkeys(task for arg in self.args for task in arg.operators))
 
     def _values(self, context: Mapping[str, Any]) -> list[Sequence[Any]]:

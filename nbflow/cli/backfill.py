@@ -16,7 +16,7 @@ from nbflow.command_arguments import switch
 from nbflow.commands import command_named
 from nbflow.commands.base import Result
 from nbflow.commands.runs import airflow_2_backfill_plan, backfill_plan
-from nbflow.way_out import START_SCHEDULER, way
+from nbflow.suggestions import START_SCHEDULER, suggest
 
 if TYPE_CHECKING:
     from nbflow.core.backfill import BackfillEntry, BackfillPlan
@@ -71,7 +71,7 @@ def _await(call: Call, backfill_id: int, plan: BackfillPlan) -> int:
             with results_only(), Progress(len(keys), "runs") as progress, logging_to_stderr(level, progress.log):
                 runs = drive(call.app, keys, progress)
     except KeyboardInterrupt:
-        output.note(f"The runs are kept. Cancel queued ones with: {way('backfill cancel', str(backfill_id))}")
+        output.note(f"The runs are kept. Cancel queued ones with: {suggest('backfill cancel', str(backfill_id))}")
         raise
     _finish(call, backfill_id, keys, runs)
     call.show_one(_backfill_row(call, backfill_id, plan, runs))
@@ -81,7 +81,7 @@ def _await(call: Call, backfill_id: int, plan: BackfillPlan) -> int:
 def _finish(call: Call, backfill_id: int, keys: list[RunKey], runs: Iterable[Run]) -> None:
     for run in runs:
         if run.state == "failed":
-            output.warn(f"{run.run_id} failed. See: {way('tasks states-for-dag-run', run.dag_id, run.run_id)}")
+            output.warn(f"{run.run_id} failed. See: {suggest('tasks states-for-dag-run', run.dag_id, run.run_id)}")
 
 
 def _scheduler_alive(call: Call) -> bool:

@@ -26,7 +26,7 @@ from nbflow.commands.base import Result
 from nbflow.commands.options import DAG_ID, END_DATE, RUN_ID, START_DATE
 from nbflow.commands.run_conf import conf_of
 from nbflow.errors import did_you_mean
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 if TYPE_CHECKING:
     from nbflow.core.snapshot import Instance, Run, TaskKey
@@ -186,7 +186,7 @@ def next_execution(call: Call) -> None:
     spec = find_dag.find(call, args.dag_id, args.subdir).spec
     view = fetch_of_spec(call.app.store, spec, call.now(), limit=args.number)
     if view.is_paused:
-        output.warn(f"DAG {view.dag_id} is paused: nothing is scheduled until {way('dags unpause', view.dag_id)}.")
+        output.warn(f"DAG {view.dag_id} is paused: nothing is scheduled until {suggest('dags unpause', view.dag_id)}.")
     rows = [output.fields_of(row, NEXT_COLUMNS) for row in view.rows]
     if args.output is not None:
         call.show(rows, columns=NEXT_COLUMNS)

@@ -12,7 +12,7 @@ from nbflow.cli.invocation import Call, UsageError
 from nbflow.command_arguments import INTEGER, NUMBER, argument, switch
 from nbflow.errors import NbflowError, StoreError
 from nbflow.store.base import Store
-from nbflow.way_out import STOP_SCHEDULER
+from nbflow.suggestions import STOP_SCHEDULER
 
 
 def _store(call: Call) -> Store:
@@ -101,7 +101,7 @@ def _refuse_while_scheduler_runs(call: Call, store: Store) -> None:
         raise NbflowError(
             f"A scheduler is running on {store.url} (pid {running[0].pid} on {running[0].hostname}).",
             hint=f"Stop it first with: {STOP_SCHEDULER}",
-            ways=(STOP_SCHEDULER,),
+            suggestions=(STOP_SCHEDULER,),
         )
 
 

@@ -17,7 +17,7 @@ from nbflow.commands import command_named
 from nbflow.commands.base import Result
 from nbflow.commands.metastore import NO_ARCHIVES, OF_TABLES, archive_counts, selected_archives
 from nbflow.errors import NbflowError
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 COLUMNS = ("table", "rows")
 NO_ROWS = "No rows to delete."
@@ -36,7 +36,7 @@ def clean(call: Call) -> int:
 def _show_cleaned(call: Call, result: Result) -> None:
     call.show(result.rows, empty=NO_ROWS, columns=COLUMNS)
     if result.rows and not call.args.skip_archive:
-        export, drop = way("db export-archived", "--output-path", "FOLDER"), way("db drop-archived")
+        export, drop = suggest("db export-archived", "--output-path", "FOLDER"), suggest("db drop-archived")
         output.note(f"The rows are archived. Write them to files with: {export}. Delete them with: {drop}")
 
 

@@ -61,7 +61,7 @@ class Call:
         """The context of declared commands, for a terminal."""
         from nbflow.cli.find_dag import FolderDags
         from nbflow.commands.context import Context
-        from nbflow.commands.way_out import Surface
+        from nbflow.commands.surface_syntax import Surface
 
         return Context(app=self.app, actor=self.actor, dags=FolderDags(self), surface=Surface.TERMINAL, zone=self.zone)
 

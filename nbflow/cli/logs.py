@@ -56,12 +56,12 @@ def _follow(call: Call, run: Run, task: str | None) -> int:
     from nbflow.views import fetch
     from nbflow.views.lookups import version_of
     from nbflow.views.shared import zone_of
-    from nbflow.views.task_log import title_of
+    from nbflow.views.task_log import log_title
     from nbflow.views.task_try import find_followed
 
     app = call.app
     query = find_followed(app.store, run, task, call.args.try_number)
-    title, reason = title_of(run.run_id, query.key, query.try_number), _wait_reason(call, run, query.key)
+    title, reason = log_title(run.run_id, query.key, query.try_number), _wait_reason(call, run, query.key)
     output.note(f"{title}: {reason}" if reason else title)
     zone = zone_of(version_of(app.store, run.dag_id, run.version).spec)
     feed = Feed(app.store, app.clock, partial(fetch, settings=call.settings))

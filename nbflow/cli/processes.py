@@ -14,7 +14,7 @@ from nbflow.cli.command_declarations import OUTPUT, Command, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.command_arguments import FILE, NUMBER, WHOLE, argument, switch
 from nbflow.errors import NbflowError
-from nbflow.way_out import START_SCHEDULER, way
+from nbflow.suggestions import START_SCHEDULER, suggest
 
 # ------------------------------------------------------------------------------------------------------------- running
 
@@ -40,7 +40,7 @@ def standalone(call: Call) -> int:
         for error in call.app.store.import_errors():
             output.warn(f"{find_dag.place_of(error.fileloc, error.line, error.cell)}: {error.error}")
         if paused:
-            output.note(f"Next        {way('dags unpause', paused[0])}")
+            output.note(f"Next        {suggest('dags unpause', paused[0])}")
         output.note("Notebooks   %load_ext nbflow\nStop with Ctrl-C.")
 
     _serve(call, on_ready=print_next_steps)

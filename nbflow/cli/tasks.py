@@ -79,8 +79,8 @@ def test(call: Call) -> int:
         "dag_id": args.dag_id,
         "task_id": args.task_id,
         "map_index": args.map_index,
-        "run_id": tested.work.run.run_id,
-        "logical_date": tested.work.run.logical_date,
+        "run_id": tested.workload.run.run_id,
+        "logical_date": tested.workload.run.logical_date,
         "state": state,
         "xcoms": tested.pushed,
     }

@@ -15,8 +15,8 @@ The rules
 * Positional arguments have the order DAG TASK RUN, as in Airflow's ``tasks failed-deps``.
 * Surfaces write to the metastore only through commands and ``services.operations``, so that every change is audited,
   failed ones included (:func:`~nbflow.commands.base.run_command`).
-* An error suggests commands as :class:`~nbflow.way_out.Way`, which each surface spells in its own syntax
-  (:mod:`nbflow.commands.way_out`). A test parses every suggestion with the real parsers.
+* An error suggests commands as :class:`~nbflow.suggestions.SuggestedCommand`, which each surface spells in its syntax
+  (:mod:`nbflow.commands.surface_syntax`). A test parses every suggestion with the real parsers.
 
 Only the modules that a command line needs are imported, and declarations import no service: the terminal starts
 quickly.

@@ -7,10 +7,10 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Protocol
 
 from nbflow.command_arguments import UsageError
-from nbflow.commands.way_out import Surface, spelled
+from nbflow.commands.surface_syntax import Surface, spelled
 from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import DagRunNotFound
-from nbflow.way_out import Way
+from nbflow.suggestions import SuggestedCommand
 
 if TYPE_CHECKING:
     from nbflow.app import App
@@ -60,9 +60,9 @@ class Context:
     def now(self) -> datetime:
         return self.app.clock.now()
 
-    def spell(self, way: Way) -> str:
+    def spell(self, suggested: SuggestedCommand) -> str:
         """A suggested command in the surface's syntax."""
-        return spelled(way, self.surface)
+        return spelled(suggested, self.surface)
 
     def date(self, when: str | datetime | None) -> datetime | None:
         """A date as typed, or a datetime, as aware UTC. Raises UsageError."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nbflow.command_arguments import NUMBER, Values, argument
 from nbflow.commands.base import Command, Preview, Refused, Result
-from nbflow.way_out import STOP_SCHEDULER
+from nbflow.suggestions import STOP_SCHEDULER
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context
@@ -30,7 +30,7 @@ def _stop(context: Context, args: Values) -> Result:
         raise Refused(
             f"The scheduler runs on {other.hostname} (pid {other.pid}).",
             hint=f"Stop it on that machine with: {STOP_SCHEDULER}",
-            ways=(STOP_SCHEDULER,),
+            suggestions=(STOP_SCHEDULER,),
         )
     pids = ", ".join(f"pid {job.pid}" for job in stopped.ended)
     return Result(

@@ -9,7 +9,7 @@ from nbflow.command_arguments import BACKFILL, DAG, DATE, INTEGER, JSON, UsageEr
 from nbflow.commands.base import Command, Preview, Result, Row
 from nbflow.commands.options import CONF, DAG_ID, DAG_ID_OR_FLAG, LOGICAL_DATE_HELP, PARAM
 from nbflow.commands.run_conf import conf_of
-from nbflow.commands.way_out import text_on
+from nbflow.commands.surface_syntax import text_on
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context

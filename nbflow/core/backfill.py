@@ -1,7 +1,7 @@
 """Which runs a backfill creates or runs again; a dry run gives the same plan.
 
 A backfill creates the runs that the timetable has in a range of logical dates (both ends included), whatever the DAG's
-start date, end date and catchup are. A logical date that has a run already gets no second one:
+start date, end date and catchup are. A logical date that already has a run gets no second run:
 
 ==================  =================================================================================
 existing run        ``reprocess``
@@ -12,7 +12,7 @@ succeeded           ``none``, ``failed``: not run again, "already exists"; ``com
 ==================  =================================================================================
 
 A run that is run again keeps its run id, and belongs to the backfill from then on. Runs that are not due yet are
-omitted: the schedule will create them. All this is Airflow 3's behaviour, as observed.
+omitted: the schedule will create them. This is Airflow 3's behaviour, as observed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from nbflow.errors import (
     InvalidReprocessBehavior,
     NoBackfillRunsToCreate,
 )
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 from .run_ids import RunType, make_run_id
 from .states import RunState
 from .timetables import DagRunInfo, RecordedTimetable, Timetable, as_utc
 
-_CUSTOM_TIMETABLE = "Only future runs of a custom timetable are recorded; trigger earlier ones with: "
+_CUSTOM_TIMETABLE = "Only future runs of a custom timetable are recorded; trigger earlier runs with: "
 
 
 class Reprocess(StrEnum):
@@ -116,15 +116,16 @@ def plan_backfill(
 ) -> BackfillPlan:
     """The runs of a backfill. Naive dates are UTC.
 
-    ``depends_on_past``: a task of the DAG has it. A dry run gives the same plan, but may run beside another active
-    backfill and may be empty. Raises the :class:`~nbflow.errors.BackfillError` that names the obstacle.
+    ``depends_on_past``: whether a task of the DAG has ``depends_on_past=True``. A dry run gives the same plan, but is
+    allowed while another backfill is active, and may be empty. Raises a subclass of
+    :class:`~nbflow.errors.BackfillError`.
     """
     reprocess = Reprocess(reprocess)
     from_date, to_date, now = as_utc(from_date), as_utc(to_date), as_utc(now)
     _check_schedule(timetable, dag_id)
     if another_active and not dry_run:
         raise AlreadyRunningBackfill(
-            f"Another backfill of DAG {dag_id!r} is unfinished.", hint="Wait for its end, or cancel it first."
+            f"Another backfill of DAG {dag_id!r} is unfinished.", hint="Wait until it ends, or cancel it first."
         )
     _check_request(dag_id, from_date, to_date, now, reprocess, run_backwards, depends_on_past)
 
@@ -132,13 +133,13 @@ def plan_backfill(
     if run_backwards:
         infos.reverse()
     if not infos and not dry_run:
-        trigger = way("dags trigger", dag_id, "--logical-date", "DATE")
+        trigger = suggest("dags trigger", dag_id, "--logical-date", "DATE")
         unrecorded = isinstance(timetable, RecordedTimetable) and not timetable.covers_range
         raise NoBackfillRunsToCreate(
             f"DAG {dag_id!r} has no due run between {from_date.isoformat()} and {to_date.isoformat()}: "
             f"it runs {timetable.describe()}.",
             hint=f"{_CUSTOM_TIMETABLE}{trigger}" if unrecorded else "",
-            ways=(trigger,) if unrecorded else (),
+            suggestions=(trigger,) if unrecorded else (),
         )
     by_date = {as_utc(run.logical_date): run for run in existing}
     entries = (_entry(number, info, by_date.get(info.logical_date), reprocess) for number, info in enumerate(infos, 1))

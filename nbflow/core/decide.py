@@ -9,12 +9,12 @@ up_for_reschedule; it only reads the states of the others.
 
 The rules are checked in a fixed order, and the first that applies is the cause:
 
-1. A task upstream (a branch, a short circuit) has chosen another path            -> skipped
-   An unfinished one still may   -> wait, unless rules 2 and 3 skip the instance in any case
+1. A branch or short circuit upstream has skipped the instance                    -> skipped
+   An unfinished branch or short circuit may still skip it   -> wait, unless rules 2 and 3 skip it in any case
 2. A setup in whose scope it lies failed, or was skipped                          -> upstream_failed, skipped
-3. Its trigger rule                                                               -> upstream_failed, skipped, or wait
+3. Its trigger rule is not met                                                    -> upstream_failed, skipped, or wait
 4. The logical date is outside its start_date and end_date                        -> skipped
-5. It depends on its past, which did not succeed                                  -> wait
+5. It depends on its past, and the previous run has not succeeded                 -> wait
 6. Its retry or its next check is not due yet                                     -> wait, with the time in ``wake_at``
 7. Otherwise                                                                      -> scheduled
 
@@ -78,12 +78,12 @@ def plan_run(snapshot: Snapshot, now: datetime, *, explain: bool = False) -> Pla
     deadline = _deadline(snapshot)
     if deadline is not None and deadline <= now:
         return _time_out(snapshot, now)
-    overdue, snapshot = _time_out_deferrals(snapshot, now)
+    timeout_ops, snapshot = _time_out_deferrals(snapshot, now)
     planner = _RunPlanner(snapshot, now, explain=explain)
     for task in snapshot.dag.tasks.values():
         planner.visit(task)
     plan = planner.plan(deadline)
-    return replace(plan, ops=(*overdue, *plan.ops)) if overdue else plan
+    return replace(plan, ops=(*timeout_ops, *plan.ops)) if timeout_ops else plan
 
 
 def _deadline(snapshot: Snapshot) -> datetime | None:
@@ -92,8 +92,8 @@ def _deadline(snapshot: Snapshot) -> datetime | None:
 
 
 def _time_out(snapshot: Snapshot, now: datetime) -> Plan:
-    """dagrun_timeout: the run fails and its unfinished instances are skipped, as in Airflow; live ones are killed
-    because their attempts are no longer current."""
+    """dagrun_timeout: the run fails and its unfinished instances are skipped, as in Airflow. The processes of live
+    instances are killed, because their attempts are no longer current."""
     run, timeout = snapshot.run, snapshot.dag.dagrun_timeout
     ops: list[Op] = [
         Move(
@@ -116,18 +116,18 @@ def _time_out(snapshot: Snapshot, now: datetime) -> Plan:
 def _time_out_deferrals(snapshot: Snapshot, now: datetime) -> tuple[list[Op], Snapshot]:
     """Fail the instances whose triggers did not fire in time; returns the operations and the snapshot after them.
 
-    This precedes the traversal: such a failure can end other instances too (fail_fast), among them ones that the
-    traversal would have passed already."""
+    This precedes the traversal: with fail_fast such a failure ends other instances too, including instances that the
+    traversal would already have visited."""
     ops: list[Op] = []
-    late = sorted(ti.key for ti in snapshot.instances.values() if _is_overdue(ti, now))
-    for key in late:
+    overdue = sorted(ti.key for ti in snapshot.instances.values() if _is_overdue(ti, now))
+    for key in overdue:
         ti = snapshot.instances[key]
-        if _is_overdue(ti, now):  # fail_fast of an earlier one may have ended it
+        if _is_overdue(ti, now):  # unless fail_fast, after the failure of another instance, has ended it
             error = "TaskDeferralTimeout: the trigger did not fire in time"
             task = snapshot.dag.tasks[key.task_id]
-            failed = failure_ops(snapshot, task, ti, Cause.TRIGGER_TIMEOUT, now, error=error)
-            ops += failed
-            snapshot = advance(snapshot, failed)
+            timeout_ops = failure_ops(snapshot, task, ti, Cause.TRIGGER_TIMEOUT, now, error=error)
+            ops += timeout_ops
+            snapshot = advance(snapshot, timeout_ops)
     return ops, snapshot
 
 
@@ -165,32 +165,32 @@ class _RunPlanner:
         self.index_masks: dict[tuple[str, int], int] = {}
         """(task id, map index) -> state, for tasks of mapped groups."""
         self.skipped_by: dict[tuple[str, int], TaskKey] = {}
-        """(task id, map index or -1 for all) -> the instance that decided to skip it."""
+        """(task id, map index or -1 for all) -> the branch or short circuit that skips it."""
         self.progressing = False
         """An instance is live, or waits only for a time or a slot: no deadlock."""
         self.blocked = False
         """An instance waits for an earlier run, or for the DAG to be unpaused: no deadlock."""
         self.waiting: list[TaskKey] = []
-        """Instances that wait for others of this run; a deadlock, if none is progressing or blocked."""
+        """Instances that wait for other instances of this run: a deadlock, if none is progressing or blocked."""
         for ti in snapshot.instances.values():
-            if ti.state is TaskState.REMOVED and self._is_of_other_mapping(ti):
+            if ti.state is TaskState.REMOVED and self._has_other_mapping(ti):
                 continue
             self.tis.setdefault(ti.task_id, []).append(ti)
             if ti.skips and ti.state is TaskState.SUCCESS:
-                self._note_skips(ti)
+                self._add_skips(ti)
 
-    def _is_of_other_mapping(self, ti: Instance) -> bool:
-        """Whether it comes from a DAG version in which its task was mapped and is not now, or the reverse. Such an
-        instance has no effect on the tasks of this version."""
+    def _has_other_mapping(self, ti: Instance) -> bool:
+        """Whether the instance comes from a DAG version in which its task was mapped, and is not mapped now, or the
+        reverse. Such an instance has no effect on the tasks of this version."""
         exists = ti.task_id in self.dag.tasks
         return exists and (ti.map_index >= 0) is (self.dag.length_expr(ti.task_id) is None)
 
-    def _note_skips(self, decider: Instance) -> None:
+    def _add_skips(self, skipping_ti: Instance) -> None:
         groups = self.dag.mapped_group
-        group = groups.get(decider.task_id)
-        for task_id in decider.skips:
+        group = groups.get(skipping_ti.task_id)
+        for task_id in skipping_ti.skips:
             same_group = group is not None and groups.get(task_id) == group
-            self.skipped_by[task_id, decider.map_index if same_group else -1] = decider.key
+            self.skipped_by[task_id, skipping_ti.map_index if same_group else -1] = skipping_ti.key
 
     # --- one task
 
@@ -205,7 +205,7 @@ class _RunPlanner:
         if expr is not None and tis[0].map_index < 0 and tis[0].state is TaskState.NONE:
             tis = self._expanded(task, expr, tis[0])
         elif expr is not None and tis[0].map_index >= 0:
-            tis = self._revised(expr, tis)
+            tis = self._resized(expr, tis)
         in_mapped_group = self.dag.mapped_group[task.task_id] is not None
         states: set[TaskState] = set()
         for ti in tis:
@@ -215,14 +215,14 @@ class _RunPlanner:
             elif state is TaskState.SCHEDULED and task.empty:
                 state = self._end_empty(ti)
             elif state in UNFINISHED:
-                state = self._note_live(ti)
+                state = self._visit_live(ti)
             states.add(state)
             if in_mapped_group:
                 self.index_masks[task.task_id, ti.map_index] = mask_of((state,))
         self.masks[task.task_id] = mask_of(states)
         self.tis[task.task_id] = tis
 
-    def _note_live(self, ti: Instance) -> TaskState:
+    def _visit_live(self, ti: Instance) -> TaskState:
         if ti.state is TaskState.DEFERRED:
             self.wake = earliest(self.wake, ti.next_at)
         self.progressing = True
@@ -231,9 +231,9 @@ class _RunPlanner:
         return ti.state
 
     def _decide(self, task: TaskSpec, ti: Instance) -> TaskState:
-        decider = self._decider_that_skips(ti)
-        if decider is not None:
-            return self._end(ti, TaskState.SKIPPED, Cause.BRANCH_NOT_TAKEN, {"by": str(decider)})
+        skipping_ti = self._skipping_instance(ti)
+        if skipping_ti is not None:
+            return self._end(ti, TaskState.SKIPPED, Cause.BRANCH_NOT_TAKEN, {"by": str(skipping_ti)})
         if ti.map_index < 0 and self.dag.mapped_group[task.task_id] is not None:
             # A decision before the group's length is known would depend on the order of events.
             return self._wait_length(task, ti)
@@ -285,24 +285,24 @@ class _RunPlanner:
 
     # --- the rules
 
-    def _decider_that_skips(self, ti: Instance) -> TaskKey | None:
-        """The branch or short circuit that has decided to skip the instance, if any."""
+    def _skipping_instance(self, ti: Instance) -> TaskKey | None:
+        """The branch or short circuit that has skipped the instance, if any."""
         if ti.state is not TaskState.NONE or not self.skipped_by:
             return None
-        decider = self.skipped_by.get((ti.task_id, -1))
-        return decider if decider is not None else self.skipped_by.get((ti.task_id, ti.map_index))
+        skipping_ti = self.skipped_by.get((ti.task_id, -1))
+        return skipping_ti if skipping_ti is not None else self.skipped_by.get((ti.task_id, ti.map_index))
 
     def _may_be_skipped(self, ti: Instance) -> bool:
-        """Whether an unfinished branch or short circuit may still decide to skip the instance."""
+        """Whether an unfinished branch or short circuit may still skip the instance."""
         if ti.state is not TaskState.NONE:
             return False
-        deciders = self.dag.skipping_tasks.get(ti.task_id)
-        if deciders is None:
+        skipping_tasks = self.dag.skipping_tasks.get(ti.task_id)
+        if skipping_tasks is None:
             return False
         group = self.dag.mapped_group[ti.task_id]
-        if ti.map_index < 0 and group is not None:  # those inside the group decide for each map index separately
-            deciders = tuple(decider for decider in deciders if self.dag.mapped_group[decider] != group)
-        return bool(self._mask(deciders, ti) & UNFINISHED_BIT)
+        if ti.map_index < 0 and group is not None:  # those inside the group skip each map index separately
+            skipping_tasks = tuple(task_id for task_id in skipping_tasks if self.dag.mapped_group[task_id] != group)
+        return bool(self._mask(skipping_tasks, ti) & UNFINISHED_BIT)
 
     def _verdict(self, task: TaskSpec, ti: Instance) -> Verdict:
         """The verdict of the setups in whose scope the instance lies; if that is RUN, of its trigger rule."""
@@ -341,7 +341,7 @@ class _RunPlanner:
 
     def _expanded(self, task: TaskSpec, expr: Length, ti: Instance) -> list[Instance]:
         sources = tuple(length_sources(expr))
-        if self._decider_that_skips(ti) is not None or self._may_be_skipped(ti):
+        if self._skipping_instance(ti) is not None or self._may_be_skipped(ti):
             return [ti]
         if task.expand is not None and sources and self._verdict(task, ti) is not Verdict.RUN:
             return [ti]
@@ -361,15 +361,15 @@ class _RunPlanner:
         self.ops.append(AddInstances(run=self.run, instances=tuple(tis), at=self.now))
         return tis
 
-    def _revised(self, expr: Length, tis: list[Instance]) -> list[Instance]:
-        """In a cleared run the length may have changed: missing map indexes are added, surplus ones removed."""
+    def _resized(self, expr: Length, tis: list[Instance]) -> list[Instance]:
+        """In a cleared run the length may have changed: add missing map indexes, remove surplus ones."""
         tis = sorted(tis, key=lambda ti: ti.map_index)
         if not any(ti.state is TaskState.NONE for ti in tis) or not any(length_sources(expr)):
             return tis
         length = length_of(expr, self._length)
         if length is None:
             return tis
-        revised = []
+        resized = []
         for ti in tis:
             if ti.map_index >= length and ti.state is TaskState.NONE:
                 self._move(ti, TaskState.REMOVED, Cause.TASK_REMOVED, {"end_date": self.now})
@@ -377,7 +377,7 @@ class _RunPlanner:
             elif ti.map_index < length and ti.state is TaskState.REMOVED:
                 self._move(ti, TaskState.NONE, Cause.TASK_RESTORED, {"end_date": None})
                 ti = replace(ti, state=TaskState.NONE)
-            revised.append(ti)
+            resized.append(ti)
         task = self.dag.tasks[tis[0].task_id]
         added = [
             Instance(task_id=task.task_id, map_index=index, max_tries=max(task.retries, 0))
@@ -385,7 +385,7 @@ class _RunPlanner:
         ]
         if added:
             self.ops.append(AddInstances(run=self.run, instances=tuple(added), at=self.now))
-        return revised + added
+        return resized + added
 
     def _length(self, task_id: str) -> int | None:
         tis = self.tis.get(task_id, [])
@@ -396,7 +396,7 @@ class _RunPlanner:
         return sum(ti.length or 0 for ti in tis)
 
     def _no_length(self, sources: Iterable[str]) -> tuple[Cause, TaskState] | None:
-        """Cause and state for a task whose length can never be known; None if it still may."""
+        """Cause and state for a task whose length can never be known; None if it may still become known."""
         mask = 0
         for source in sources:
             mask |= self.masks.get(source, 0)
@@ -451,7 +451,7 @@ class _RunPlanner:
     def _wait_length(self, task: TaskSpec, ti: Instance) -> TaskState:
         self.waiting.append(ti.key)
         sources = ", ".join(length_sources(self.dag.length_expr(task.task_id) or ("lit", 0)))
-        text = f"Waits for the result of {sources} that it is mapped over."
+        text = f"Waits for the result of {sources}, over which it is mapped."
         return self._wait(ti, WaitReason(kind="length", text=text))
 
     def _current_states(self) -> dict[TaskKey, TaskState]:

@@ -1,9 +1,10 @@
-"""``plan_dispatch``: which scheduled instances are queued now, and which limit keeps each of the others waiting.
+"""``plan_dispatch``: which scheduled instances are queued now, and which limit makes each of the others wait.
 
-Candidates are ordered by priority weight (highest first), then by the run's logical date, task id and map index. Each
-must pass every limit; one that does not gets its reason, and the next is checked, as in Airflow: a full pool does not
-block the tasks of another pool. Dispatched instances count at once, so a plan never exceeds a limit; the store's guards
-ensure that two schedulers together do not either.
+Candidates are ordered by priority weight (highest first), then by the run's logical date, task id and map index. A
+candidate that would exceed a limit waits with that limit as its reason, and the next candidate is checked, as in
+Airflow: a full pool does not block the tasks of another pool. Each dispatched instance counts for the candidates after
+it, so a plan never exceeds a limit. Schedulers that share a metastore dispatch under its named lock, so that together
+they do not either.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from nbflow.core.spec import TaskSpec
 from nbflow.core.states import Cause, RunCause, RunState, TaskState
 from nbflow.core.wait_reason_texts import paused_wait
 from nbflow.core.wait_reasons import WaitReason
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,20 +67,20 @@ def _pool(candidate: ReadyTask, limits: Limits) -> WaitReason | None:
     task = candidate.task
     slots = limits.pools.get(task.pool)
     if slots is None:
-        create = way("pools set", task.pool, "SLOTS")
+        create = suggest("pools set", task.pool, "SLOTS")
         text = f"Pool {task.pool!r} does not exist. Create it with: {create}"
-        return WaitReason(kind="pool_missing", text=text, detail={"pool": task.pool}, ways=(create,))
+        return WaitReason(kind="pool_missing", text=text, detail={"pool": task.pool}, suggestions=(create,))
     if slots < 0:
         return None
     used = limits.pool_used.get(task.pool, 0)
     detail = {"pool": task.pool, "slots": slots, "used": used, "needs": task.pool_slots}
     if task.pool_slots > slots:
-        enlarge = way("pools set", task.pool, str(task.pool_slots))
+        enlarge = suggest("pools set", task.pool, str(task.pool_slots))
         text = (
             f"The task needs {task.pool_slots} slots, but pool {task.pool!r} has only {slots}: it can never start. "
             f"Enlarge the pool with: {enlarge}"
         )
-        return WaitReason(kind="pool_too_small", text=text, detail=detail, ways=(enlarge,))
+        return WaitReason(kind="pool_too_small", text=text, detail=detail, suggestions=(enlarge,))
     if used + task.pool_slots > slots:
         text = (
             f"Pool {task.pool!r} is full: {used} of {slots} slots are occupied, and the task needs {task.pool_slots}."
@@ -120,8 +121,8 @@ LIMITS: tuple[Callable[[ReadyTask, Limits], WaitReason | None], ...] = (
     _max_active_tis_per_dag,
     _max_active_tis_per_dagrun,
 )
-"""All limits except the executor's slots; the first that refuses a task gives the reason. ``max_active_tasks`` counts
-per run, as in Airflow 3."""
+"""All limits except the executor's slots; the first limit that a task would exceed is the reason. ``max_active_tasks``
+counts per run, as in Airflow 3."""
 
 
 def plan_dispatch(candidates: Iterable[ReadyTask], limits: Limits, now: datetime, *, explain: bool = False) -> Plan:
@@ -138,10 +139,10 @@ def plan_dispatch(candidates: Iterable[ReadyTask], limits: Limits, now: datetime
             )
             waits[candidate.run.key, candidate.instance.key] = WaitReason(kind="slot", text=text)
             continue
-        refusal = next((reason for limit in LIMITS if (reason := limit(candidate, limits)) is not None), None)
-        if refusal is not None:
+        wait = next((reason for limit in LIMITS if (reason := limit(candidate, limits)) is not None), None)
+        if wait is not None:
             if explain:
-                waits[candidate.run.key, candidate.instance.key] = refusal
+                waits[candidate.run.key, candidate.instance.key] = wait
             continue
         limits.add(candidate)
         ops.append(_queue(candidate, now))
@@ -188,9 +189,9 @@ def plan_run_starts(queued: Sequence[Run], running: Sequence[Run], limits: RunLi
     waits: dict[RunKey, WaitReason] = {}
     for run in queued:
         group = (run.dag_id, run.backfill_id)
-        refusal = _run_refusal(run, active.get(group, 0), limits)
-        if refusal is not None:
-            waits[run.key] = refusal
+        wait = _run_wait(run, active.get(group, 0), limits)
+        if wait is not None:
+            waits[run.key] = wait
             continue
         _add(active, group, 1)
         ops.append(
@@ -206,15 +207,15 @@ def plan_run_starts(queued: Sequence[Run], running: Sequence[Run], limits: RunLi
     return Plan(ops=tuple(ops), run_waits=waits)
 
 
-def _run_refusal(run: Run, active: int, limits: RunLimits) -> WaitReason | None:
+def _run_wait(run: Run, active: int, limits: RunLimits) -> WaitReason | None:
     if run.dag_id in limits.paused_dags and run.pausable:
         return paused_wait(run.dag_id)
     if run.backfill_id is None:
         return _limit("max_active_runs", f"DAG {run.dag_id!r}", active, limits.max_active_runs.get(run.dag_id))
     if run.backfill_id in limits.paused_backfills:
-        unpause = way("backfill unpause", str(run.backfill_id))
+        unpause = suggest("backfill unpause", str(run.backfill_id))
         text = f"Backfill {run.backfill_id} is paused. Unpause it with: {unpause}"
-        return WaitReason(kind="paused", text=text, ways=(unpause,))
-    # A completed backfill has no limit any more; a run of it that is cleared later counts against the DAG's.
+        return WaitReason(kind="paused", text=text, suggestions=(unpause,))
+    # A completed backfill has no limit any more: its runs that are cleared later count against the DAG's limit.
     limit = limits.backfills.get(run.backfill_id, limits.max_active_runs.get(run.dag_id))
     return _limit("backfill_limit", f"backfill {run.backfill_id}", active, limit)

@@ -94,21 +94,22 @@ def _last(dag: DagSpec, timetable: Timetable, history: RunHistory, now: datetime
 def next_runs(
     dag: DagSpec, timetable: Timetable, history: RunHistory, now: datetime, limit: int
 ) -> tuple[DagRunInfo, ...]:
-    """The next ``limit`` runs that the schedule creates, due or not, as seen at ``now``; intervals that have a run
-    already are passed over. Fewer, where the schedule ends, or moves on only when a run has ended (@continuous)."""
+    """The next ``limit`` runs that the schedule creates after ``now``, including those that are due. Intervals that
+    already have a run are omitted. Returns fewer runs if the schedule ends, or if it continues only after a run has
+    ended (@continuous)."""
     if not timetable.can_be_scheduled:
         return ()
-    found: list[DagRunInfo] = []
+    upcoming: list[DagRunInfo] = []
     restriction = TimeRestriction(dag.start_date, dag.end_date, dag.catchup)
     last: DagRunInfo | DataInterval | None = _last(dag, timetable, history, now)
-    while len(found) < limit:
+    while len(upcoming) < limit:
         info = timetable.next_run(last, restriction, now)
         if info is None or (isinstance(last, DagRunInfo) and info.run_after <= last.run_after):
             break
         last = info
         if info.logical_date not in history.backfilled:
-            found.append(info)
-    return tuple(found)
+            upcoming.append(info)
+    return tuple(upcoming)
 
 
 def scheduled_run(dag: DagSpec, info: DagRunInfo, version: int) -> Run:

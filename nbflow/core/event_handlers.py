@@ -1,9 +1,10 @@
 """``handle_event``: the plan for an event of an attempt.
 
-The table ``_HANDLERS`` holds one function for each type of event. Three rules hold for all of them:
+The table ``_HANDLERS`` holds one function for each type of event. Three rules apply to all events:
 
 * An event belongs to one attempt. If it is not the instance's current attempt, or the instance is not live, nothing
-  changes and the plan holds the reason (``refused``): a worker whose lease was lost cannot overwrite its successor.
+  changes and the plan holds the reason (``refused``): a worker that has lost its lease cannot overwrite the result of
+  the next attempt.
 * An outcome that arrives before its start was reported implies the start, so that the history has no gap.
 * A terminal transition of a task that has a callback for it comes with one :class:`Callback`, unless the process that
   ran the task has already called it.
@@ -33,7 +34,7 @@ def handle_event(snapshot: Snapshot, key: TaskKey, event: ev.Event, *, callbacks
     if ti.attempt_id != event.attempt_id:
         return Plan(refused=f"attempt {event.attempt_id} of {key} is not the current one")
     if ti.state not in LIVE:
-        return Plan(refused=f"{key} is {ti.state}: it waits for no outcome")
+        return Plan(refused=f"{key} is {ti.state}: no outcome is expected")
     task = snapshot.dag.tasks.get(key.task_id)
     if task is None:
         return Plan(refused=f"the DAG no longer has task {key.task_id}")
@@ -52,22 +53,22 @@ _TRIGGER_FAILURES = frozenset({Cause.TRIGGER_FAILED, Cause.TRIGGER_TIMEOUT, Caus
 
 
 def _is_trigger_event(event: ev.Event) -> bool:
-    """A deferred instance keeps its attempt id, so that events of its trigger can be checked. A worker that reports its
-    outcome twice, or whose lease expires late, has the same id and must not end the deferral."""
+    """A deferred instance keeps its attempt id, against which the events of its trigger are checked. A worker that
+    reports its outcome twice, or whose lease expires late, has the same id and must not end the deferral."""
     if isinstance(event, ev.Failed):
         return event.cause in _TRIGGER_FAILURES
     return isinstance(event, ev.TriggerFired)
 
 
 def _restart(snapshot: Snapshot, ti: Instance, event: ev.Event) -> list[Op]:
-    """Whatever a killed attempt reports, except its start, the instance runs again."""
+    """The instance runs again, whatever outcome the killed attempt reports."""
     if isinstance(event, ev.Started):
         return []
     return [_move(snapshot, ti, TaskState.NONE, Cause.KILLED_TO_RESTART, event.at, reset_fields(), guard=True)]
 
 
 def reset_fields() -> dict[str, Any]:
-    """Fields to change in an instance that runs again from the start. The try number is kept and counts on."""
+    """Fields to change in an instance that runs again from the start. The try number is not reset."""
     return {
         "attempt_id": None,
         "scheduled_at": None,
@@ -145,9 +146,8 @@ def _succeeded(snapshot: Snapshot, task: TaskSpec, ti: Instance, event: ev.Succe
 def skipped_by(dag: DagSpec, task_id: str, event: ev.Succeeded) -> tuple[str, ...]:
     """Ids of the tasks that a success skips, in topological order.
 
-    A branch skips its direct downstream tasks, except those that it follows and those downstream of a followed task (a
-    join is reached either way). A short circuit skips the direct downstream tasks, or all downstream tasks; never
-    teardowns.
+    A branch skips its direct downstream tasks, except the tasks that it follows and those downstream of a followed task
+    (such as a join). A short circuit skips the direct downstream tasks, or all downstream tasks; never teardowns.
     """
     direct = dag.downstream[task_id]
     if event.follow is not None:
@@ -214,7 +214,7 @@ def failure_ops(
 
 
 def _fail_fast(snapshot: Snapshot, failed: Instance, at: datetime) -> list[Op]:
-    """fail_fast, as in Airflow: running tasks fail, other unfinished ones are skipped; teardowns still run."""
+    """fail_fast, as in Airflow: running tasks fail, other unfinished tasks are skipped; teardowns still run."""
     ops: list[Op] = []
     for other in snapshot.in_order():
         if other.key == failed.key or other.state not in UNFINISHED or snapshot.dag.tasks[other.task_id].is_teardown:
@@ -229,9 +229,8 @@ _CALLBACK_KIND = {TaskState.SUCCESS: "success", TaskState.FAILED: "failure", Tas
 
 
 def callbacks_of_killed(snapshot: Snapshot, ops: Iterable[Op]) -> list[Op]:
-    """The callbacks of live tasks that are ended by a user's mark, by fail_fast or by the run's time limit: their
-    processes are killed before they can call anything. A task that never started has no callbacks when it is skipped,
-    as in Airflow."""
+    """The callbacks of live tasks that a user's mark, fail_fast or dagrun_timeout ends: their processes are killed
+    before they can call anything. As in Airflow, a task that never started has no callbacks when it is skipped."""
     callbacks: list[Op] = []
     for op in ops:
         if not isinstance(op, Move) or op.source not in LIVE:
@@ -264,7 +263,7 @@ def _deferred(snapshot: Snapshot, task: TaskSpec, ti: Instance, event: ev.Deferr
 
 def _trigger_fired(snapshot: Snapshot, task: TaskSpec, ti: Instance, event: ev.TriggerFired) -> list[Op] | str:
     if ti.state is not TaskState.DEFERRED:
-        return f"{ti.key} is {ti.state}: it waits for no trigger"
+        return f"{ti.key} is {ti.state}: no trigger is expected"
     changes = {**_NO_ATTEMPT, "next_at": None, "scheduled_at": event.at}
     detail = {"event": event.payload}
     return [_move(snapshot, ti, TaskState.SCHEDULED, Cause.TRIGGER_FIRED, event.at, changes, detail, guard=True)]

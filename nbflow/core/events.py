@@ -1,4 +1,4 @@
-"""Events of attempts: the only way in which an executor, a worker or the triggerer changes a task instance.
+"""Events of attempts: only by them do executors, workers and the triggerer change task instances.
 
 Each event carries the id of its attempt. An event of an attempt that is no longer the instance's current one changes
 nothing: :func:`nbflow.core.event_handlers.handle_event` returns an empty plan with the reason (``refused``).
@@ -101,7 +101,7 @@ class DispatchLost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KilledToRestart:
-    """The process of a cleared (restarting) attempt is gone."""
+    """The process of a cleared (restarting) attempt has ended."""
 
     attempt_id: str
     at: datetime

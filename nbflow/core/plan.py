@@ -2,8 +2,8 @@
 
 A :class:`Plan` is an ordered list of operations on runs and task instances, the reasons of everything that waits, and
 ``wake_at``: the earliest time at which the plan could change without a new event. The store's ``apply`` carries out a
-plan in one transaction, or refuses it whole; :func:`advance` applies it to a snapshot. Both keep one rule: an operation
-that does not find the expected state changes nothing.
+plan in one transaction, or rejects the whole plan; :func:`advance` applies it to a snapshot. Both follow one rule: an
+operation that does not find the expected state changes nothing.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Move:
     detail: Mapping[str, Any] = field(default_factory=dict)
     """JSON for the history: the error line, the trigger rule, the delay ..."""
     attempt_id: str | None = None
-    """A guard: the attempt whose event this is; the row must still have it. None for a dispatch: the store makes a new
-    attempt and returns it."""
+    """A guard: the attempt whose event causes the move; the instance must still have it. None for a dispatch: the store
+    creates a new attempt and returns it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +82,8 @@ class AddRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
-    """A callback to user code: one for each terminal transition that has a callback. It is stored with the transition
-    and called afterwards, so that a crash between the two loses nothing."""
+    """The callback of a terminal transition. It is stored in the transition's transaction and called afterwards, so
+    that a crash between the two does not lose it."""
 
     run: RunKey
     key: TaskKey | None
@@ -95,7 +95,7 @@ class Callback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeVersion:
-    """A run gets another version of its DAG."""
+    """A run changes to another version of its DAG."""
 
     run: RunKey
     dag: DagSpec
@@ -108,7 +108,7 @@ Op = Move | RunMove | AddInstances | DropInstance | AddRun | ChangeVersion | Cal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Operations to carry out now, reasons of what waits, and when to plan again."""
+    """Operations to carry out now, the reasons for waiting, and when to plan again."""
 
     ops: tuple[Op, ...] = ()
     waits: Mapping[tuple[RunKey, TaskKey], WaitReason] = field(default_factory=dict)
@@ -127,8 +127,8 @@ class Plan:
 
 def earliest(*times: datetime | None) -> datetime | None:
     """The earliest of the times; None means never."""
-    given = [time for time in times if time is not None]
-    return min(given) if given else None
+    finite = [time for time in times if time is not None]
+    return min(finite) if finite else None
 
 
 def merged(plans: Iterable[Plan]) -> Plan:
@@ -150,15 +150,15 @@ class UnexpectedState(ValueError):
 
 
 def advance(snapshot: Snapshot, ops: Iterable[Op]) -> Snapshot:
-    """The snapshot after ``ops`` (those of other runs are ignored). The revision grows by one if any applied.
+    """The snapshot after ``ops``; operations on other runs are ignored. Increments the revision by one if any applied.
 
     Raises :class:`UnexpectedState` if an operation does not find the expected state.
     """
-    run, dag, instances, touched = snapshot.run, snapshot.dag, dict(snapshot.instances), False
+    run, dag, instances, changed = snapshot.run, snapshot.dag, dict(snapshot.instances), False
     for op in ops:
         if isinstance(op, AddRun | Callback) or op.run != run.key:
             continue
-        touched = True
+        changed = True
         match op:
             case Move():
                 instances[op.key] = moved(instances.get(op.key), op)
@@ -175,7 +175,7 @@ def advance(snapshot: Snapshot, ops: Iterable[Op]) -> Snapshot:
                 dropped = instances.pop(op.key, None)
                 if dropped is None or dropped.state is not TaskState.NONE:
                     raise UnexpectedState(f"{op.key} cannot be expanded: it is {dropped and dropped.state}")
-    if not touched:
+    if not changed:
         return snapshot
     return replace(snapshot, dag=dag, run=change_run(run, revision=run.revision + 1), instances=instances)
 

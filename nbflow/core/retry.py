@@ -4,7 +4,7 @@ Without backoff: exactly ``retry_delay``. With backoff, the delay after the n-th
 ``base = retry_delay * multiplier ** (n - 1)``, limited to a day and to ``max_retry_delay``. The jitter keeps tasks that
 failed together from retrying together. It is a hash of the task's identity and not a random number, so that the
 scheduler, a restarted scheduler and a simulation compute the same time. Formula and hash are Airflow's, as observed:
-the same task waits equally long there.
+in Airflow the same task has the same delay.
 """
 
 from __future__ import annotations

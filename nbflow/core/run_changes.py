@@ -57,13 +57,13 @@ def select(
         return frozenset(dag.tasks)
     selected: set[str] = set()
     for name in task_ids:
-        inside = [t for t in dag.tasks if t == name or t.startswith(f"{name}.")] if name in dag.groups else [name]
-        for task_id in inside:
+        named = [t for t in dag.tasks if t == name or t.startswith(f"{name}.")] if name in dag.groups else [name]
+        for task_id in named:
             if task_id not in dag.tasks:
                 near = get_close_matches(task_id, [*dag.tasks, *dag.groups], n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(list(dag.tasks)[:10])}"
                 raise ValueError(f"DAG {dag.dag_id} has no task {task_id!r}.{hint}")
-        selected.update(inside)
+        selected.update(named)
     for task_id in tuple(selected):
         if upstream:
             selected |= dag.relatives(task_id, upstream=True)
@@ -73,8 +73,8 @@ def select(
 
 
 def with_setups(dag: DagSpec, task_ids: Collection[str]) -> frozenset[str]:
-    """``task_ids`` with the setups that they need and the teardowns of those setups, as in Airflow: the teardown has
-    removed what the setup created, so a task that runs again needs its setup to run again."""
+    """``task_ids`` with the setups in whose scope they lie, and the teardowns of those setups, as in Airflow: the
+    teardown has removed what the setup created, so a task that runs again needs its setup to run again."""
     selected = set(task_ids)
     for task_id in task_ids:
         task = dag.tasks[task_id]
@@ -94,7 +94,7 @@ def clear(
     map_index: int | None = None,
     reopen: bool = True,
 ) -> Plan:
-    """Clear tasks so that they run again, with all their retries. Live ones are killed first (restarting). With
+    """Clear tasks so that they run again, with all their retries. Live instances are killed first (restarting). With
     ``reopen``, a finished run is queued again and its clear number incremented."""
     run = snapshot.run
     ops: list[Op] = []
@@ -135,8 +135,8 @@ def _move(
 
 
 def restart_attempts(snapshot: Snapshot, attempt_ids: Collection[str], now: datetime) -> Plan:
-    """The scheduler that runs these attempts stops: kill them, and run their instances again under the next scheduler.
-    That uses up no retry."""
+    """Restart the instances of these attempts under the next scheduler, because the scheduler that runs them stops.
+    That uses no retry."""
     ops: list[Op] = []
     for ti in snapshot.instances.values():
         if ti.attempt_id in attempt_ids and ti.state in (TaskState.QUEUED, TaskState.RUNNING):
@@ -153,7 +153,8 @@ _MARKS = {
 
 
 def mark(snapshot: Snapshot, keys: Iterable[TaskKey], state: TaskState, now: datetime) -> Plan:
-    """Mark instances success, failed or skipped; live ones are killed. Instances in that state already are left."""
+    """Mark instances success, failed or skipped; live instances are killed. Instances that already are in that state do
+    not change."""
     if state not in _MARKS:
         raise ValueError(f"a task may be marked {', '.join(sorted(_MARKS))}, not {state}")
     ops: list[Op] = []
@@ -169,7 +170,7 @@ def mark(snapshot: Snapshot, keys: Iterable[TaskKey], state: TaskState, now: dat
 
 
 def mark_run(snapshot: Snapshot, state: RunState, now: datetime) -> Plan:
-    """Mark a run, as in Airflow. Failed: live tasks fail, other unfinished ones are skipped. Success: every unfinished
+    """Mark a run, as in Airflow. Failed: live tasks fail, other unfinished tasks are skipped. Success: every unfinished
     or failed task becomes success."""
     run = snapshot.run
     if state not in RUN_FINISHED:
@@ -189,9 +190,10 @@ def mark_run(snapshot: Snapshot, state: RunState, now: datetime) -> Plan:
 
 
 def change_version(snapshot: Snapshot, dag: DagSpec, number: int, now: datetime) -> Plan:
-    """Give a run another version of its DAG. Instances that the version does not have become removed, new ones are
-    added, removed ones that it has again are restored. That holds for tasks, for the items of literal lists that tasks
-    are mapped over, and for tasks that have become mapped or unmapped. Nothing changes if the run has that version."""
+    """Change a run to another version of its DAG. Instances that the version does not have become removed, new
+    instances are added, and removed instances that it has again are restored. That applies to tasks, to the items of
+    literal lists over which tasks are mapped, and to tasks that have become mapped or unmapped. The plan is empty if
+    the run already has that version."""
     if snapshot.run.version == number:
         return Plan()
     ops: list[Op] = [ChangeVersion(run=snapshot.run.key, dag=dag, number=number, at=now)]
@@ -221,7 +223,7 @@ def change_version(snapshot: Snapshot, dag: DagSpec, number: int, now: datetime)
 
 def _belongs(dag: DagSpec, ti: Instance, indexes: Collection[int]) -> bool:
     """Whether the DAG version may have the instance; ``indexes`` are the map indexes of its task. A task that became
-    mapped keeps its unmapped instance until that is cleared and expanded, but not beside expanded ones."""
+    mapped keeps its unmapped instance until that is cleared and expanded, but not together with expanded instances."""
     expr = dag.length_expr(ti.task_id)
     if expr is None or ti.map_index < 0:
         return ti.map_index < 0 and (expr is None or max(indexes) < 0)

@@ -11,7 +11,7 @@ from enum import StrEnum
 _SEPARATOR = "__"
 
 LAST = "last"
-"""Names the newest run of a DAG wherever a run is named."""
+"""Stands for the DAG's newest run wherever a run id is accepted."""
 WHICH_RUN = "a run id, a logical date, or last (the run that was created or cleared most recently)"
 """Help text of arguments that take a run."""
 

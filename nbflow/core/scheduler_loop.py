@@ -15,7 +15,7 @@ A snapshot is a value, so a run has changed only if its snapshot is another obje
 result of the last evaluation of a run with its snapshot; it is valid until the run has another snapshot or its
 ``wake_at`` has passed. Nothing needs to be marked dirty, and losing an evaluation costs only time.
 
-The caller's side::
+How a caller uses it::
 
     decision = decide_all(loop_input, now)
     attempts = store.apply([decision.plan], actor=..., expect=decision.expect)   # StalePlan: read those runs again
@@ -69,7 +69,7 @@ class ActiveRuns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherSchedulers:
-    """What the runs of other schedulers use of the shared limits."""
+    """How much of the shared limits the runs of other schedulers use."""
 
     pool_used: Mapping[str, int] = field(default_factory=dict)
     task_used: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class LoopDecision:
     expect: Mapping[RunKey, int]
     """Expected revision of each run that the plan changes."""
     active: ActiveRuns
-    """The runs after the plan, without the attempt ids, which the store makes (see :func:`with_attempts`)."""
+    """The runs after the plan, without the attempt ids, which the store assigns (see :func:`with_attempts`)."""
     ended: tuple[RunKey, ...] = ()
     """Runs that the plan ends; they are no longer in ``active``."""
 
@@ -300,7 +300,7 @@ def _queued_waits(dispatch: Plan, snapshots: Mapping[RunKey, Snapshot]) -> Mappi
 
 
 class AttemptRef(Protocol):
-    """The attributes of the store's ``Attempt`` that are needed here."""
+    """The attributes of the store's ``Attempt`` that :func:`with_attempts` uses."""
 
     @property
     def attempt_id(self) -> str: ...
@@ -311,7 +311,7 @@ class AttemptRef(Protocol):
 
 
 def with_attempts(decision: LoopDecision, attempts: Iterable[AttemptRef]) -> ActiveRuns:
-    """The runs after the store has applied the decision's plan, with the attempts that it made."""
+    """The runs after the store has applied the decision's plan, with the attempts that it has created."""
     attempt_ids: dict[RunKey, dict[TaskKey, str]] = {}
     for attempt in attempts:
         attempt_ids.setdefault(attempt.run, {})[attempt.key] = attempt.attempt_id
@@ -326,9 +326,9 @@ def with_attempts(decision: LoopDecision, attempts: Iterable[AttemptRef]) -> Act
 
 
 def after_plan(active: ActiveRuns, plan: Plan) -> ActiveRuns:
-    """The runs after the store has applied another plan than a loop's (of an event, of a user). Runs that are not
-    active are ignored: read them, and add them with :func:`with_snapshots`. The start of a task keeps the run's
-    evaluation valid: no task waits for another to start."""
+    """The runs after the store has applied a plan that is not a loop's: for an event, or for a user. Runs that are not
+    active are ignored: read them, and add them with :func:`with_snapshots`. A run's evaluation stays valid when a task
+    starts, because no task waits for another to start."""
     snapshots, evaluations = dict(active.snapshots), dict(active.evaluations)
     for key, ops in _by_run(plan).items():
         if key not in snapshots:
@@ -346,7 +346,7 @@ def _is_start(op: Op) -> bool:
 
 
 def with_snapshots(active: ActiveRuns, snapshots: Iterable[Snapshot]) -> ActiveRuns:
-    """``active`` with new and changed runs added, and finished ones removed."""
+    """``active`` with new and changed runs added, and finished runs removed."""
     merged_snapshots = dict(active.snapshots)
     for snapshot in snapshots:
         if snapshot.run.state in RUN_FINISHED:
@@ -356,9 +356,9 @@ def with_snapshots(active: ActiveRuns, snapshots: Iterable[Snapshot]) -> ActiveR
     return ActiveRuns(snapshots=merged_snapshots, evaluations=active.evaluations)
 
 
-def with_new_predecessor(active: ActiveRuns, new_runs: Iterable[Run]) -> list[RunKey]:
+def runs_with_new_predecessor(active: ActiveRuns, new_runs: Iterable[Run]) -> list[RunKey]:
     """Active runs that ``new_runs`` may precede: the caller reads them again. A scheduled run is created when its
-    interval has ended, so a run that was triggered meanwhile, and depends on its past, gets another predecessor."""
+    interval has ended; a run that was triggered before that, and depends on its past, then has another predecessor."""
     earliest: dict[str, datetime] = {}
     for run in new_runs:
         if run.logical_date is not None:
@@ -372,7 +372,7 @@ def with_new_predecessor(active: ActiveRuns, new_runs: Iterable[Run]) -> list[Ru
 
 
 def finished_backfills(active: ActiveRuns, backfills: Iterable[int]) -> list[int]:
-    """The ids of ``backfills`` that have no active run: they are completed. A loop's decision is not the only end of a
-    run: a user may mark the last one, or create a backfill of which every run exists already."""
+    """The ids of ``backfills`` without active runs, which are completed. A backfill's last run may end without a
+    decision of the scheduler: a user marks it, or every run of the backfill existed already."""
     unfinished = {snapshot.run.backfill_id for snapshot in active.snapshots.values()}
     return [backfill for backfill in backfills if backfill not in unfinished]

@@ -46,7 +46,7 @@ class Instance:
     max_tries: int = 0
     """``max_tries + 1`` tries are allowed. A clear raises it, so that a cleared task has its retries again."""
     attempt_id: str | None = None
-    """The dispatch that may write now, if any. Every event must carry it."""
+    """Id of the current attempt, if any. Events of other attempts change nothing."""
     scheduled_at: datetime | None = None
     queued_at: datetime | None = None
     start_date: datetime | None = None
@@ -91,7 +91,7 @@ class Run:
     dag_id: str
     run_id: str
     run_type: str = "scheduled"
-    """scheduled, manual, backfill or asset_triggered."""
+    """A value of :class:`~nbflow.core.run_ids.RunType`."""
     state: RunState = RunState.QUEUED
     logical_date: datetime | None = None
     data_interval_start: datetime | None = None
@@ -107,7 +107,7 @@ class Run:
     triggered_by: str | None = None
     clear_number: int = 0
     revision: int = 0
-    """Incremented by every plan applied to the run: a plan made from an older revision is stale."""
+    """Incremented by every plan applied to the run: a plan computed from an older revision is stale."""
 
     @property
     def key(self) -> RunKey:
@@ -115,8 +115,8 @@ class Run:
 
     @property
     def pausable(self) -> bool:
-        """Whether pausing the DAG pauses this run. Exceptions: a backfill, which has its own pause; a run of a DAG
-        defined in a notebook cell; a run of ``dag.test()``. Pausing a DAG is about the saved file."""
+        """Whether pausing the DAG pauses this run. Exceptions: a run of a backfill, which is paused separately, and
+        runs that do not come from the saved file: of a DAG that notebook cells define, and of ``dag.test()``."""
         return self.backfill_id is None and not (self.triggered_by or "").startswith((KERNEL, INLINE))
 
 

@@ -100,8 +100,8 @@ class TaskSpec:
     feeds_mapping: bool = False
     """A task or group is mapped over this task's return value, which must have a length."""
     steers: str = ""
-    """Which tasks its success may skip: ``direct``, its direct downstream tasks (a branch); ``all``, all its downstream
-    tasks (a short circuit); empty, none."""
+    """Which tasks its success may skip: ``direct``, its direct downstream tasks (a branch); ``all``, all downstream
+    tasks (a short circuit); empty: none."""
     is_sensor: bool = False
     reschedules: bool = False
     deferrable: bool = False
@@ -127,15 +127,15 @@ class GroupSpec:
 
 
 class Edge(NamedTuple):
-    """From a task to one that comes after it."""
+    """From a task to a task directly downstream."""
 
     source: str
     target: str
     label: str = ""
 
 
-def shown_name(full_id: str, label: str | None, group_id: str | None) -> str:
-    """What a picture calls a task or group: its label, else its id without that of the group around it."""
+def display_name(full_id: str, label: str | None, group_id: str | None) -> str:
+    """The name of a task or group in a graph: its label, else its id without the id of the group that contains it."""
     return label or full_id.removeprefix(f"{group_id}." if group_id else "")
 
 
@@ -173,7 +173,7 @@ class DagSpec:
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
-        """Every edge with its label, which is all that pictures, DOT text and views know of edges."""
+        """Every edge with its label; graphs, DOT text and views use nothing else."""
         return tuple(
             Edge(up, task.task_id, self.edge_labels.get(f"{up}>{task.task_id}", ""))
             for task in self.tasks.values()
@@ -233,15 +233,15 @@ class DagSpec:
 
     @cached_property
     def skipping_tasks(self) -> Mapping[str, tuple[str, ...]]:
-        """Task -> the tasks that may skip it: branches directly upstream, and short circuits anywhere upstream. Tasks
-        that none may skip are omitted, as are teardowns and tasks with the trigger rule ``always``."""
-        deciders: dict[str, list[str]] = {}
+        """Task -> the tasks that may skip it: branches directly upstream, and short circuits anywhere upstream. Omitted
+        are tasks that no task may skip, teardowns, and tasks with the trigger rule ``always``."""
+        skipping: dict[str, list[str]] = {}
         for task_id, task in self.tasks.items():
             downstream = self.relatives(task_id, upstream=False) if task.steers == "all" else frozenset[str]()
             for other in self.downstream[task_id] if task.steers == "direct" else downstream:
                 if not self.tasks[other].is_teardown and self.tasks[other].trigger_rule != "always":
-                    deciders.setdefault(other, []).append(task_id)
-        return {task_id: tuple(ids) for task_id, ids in deciders.items()}
+                    skipping.setdefault(other, []).append(task_id)
+        return {task_id: tuple(ids) for task_id, ids in skipping.items()}
 
     @cached_property
     def effective_leaves(self) -> tuple[str, ...]:
@@ -260,15 +260,15 @@ class DagSpec:
 
     def relatives(self, task_id: str, *, upstream: bool) -> frozenset[str]:
         """All upstream (or all downstream) tasks of a task, without itself."""
-        seen: set[str] = set()
+        visited: set[str] = set()
         stack = [task_id]
         while stack:
             current = stack.pop()
             for other in self.tasks[current].upstream if upstream else self.downstream[current]:
-                if other not in seen:
-                    seen.add(other)
+                if other not in visited:
+                    visited.add(other)
                     stack.append(other)
-        return frozenset(seen)
+        return frozenset(visited)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; :meth:`from_dict` returns an equal spec."""
@@ -286,9 +286,9 @@ class DagSpec:
             raise ValueError(
                 f"this DAG was stored in spec format {spec_format}; this version of nbflow reads format {SPEC_FORMAT}"
             )
-        data["tasks"] = {t["task_id"]: _revive(TaskSpec, t) for t in data.get("tasks", ())}
-        data["groups"] = {g["group_id"]: _revive(GroupSpec, g) for g in data.get("groups", ())}
-        spec: DagSpec = _revive(cls, data)
+        data["tasks"] = {t["task_id"]: _from_json(TaskSpec, t) for t in data.get("tasks", ())}
+        data["groups"] = {g["group_id"]: _from_json(GroupSpec, g) for g in data.get("groups", ())}
+        spec: DagSpec = _from_json(cls, data)
         return spec
 
     @cached_property
@@ -338,7 +338,7 @@ def _jsonable(value: Any) -> Any:
     return value
 
 
-def _revive(cls: type[Any], raw: Mapping[str, Any]) -> Any:
+def _from_json(cls: type[Any], raw: Mapping[str, Any]) -> Any:
     data = dict(raw)
     for name in _TUPLES & data.keys():
         data[name] = tuple(data[name])

@@ -238,7 +238,7 @@ def _table() -> dict[TaskState, dict[Cause, frozenset[TaskState]]]:
         arrow({S.QUEUED, S.RUNNING, S.DEFERRED}, cause, S.FAILED, S.UP_FOR_RETRY)
     arrow({S.DEFERRED}, C.TRIGGER_FIRED, S.SCHEDULED)
 
-    # Whatever a killed attempt reports, the cleared instance runs again.
+    # The cleared instance runs again, whatever outcome the killed attempt reports.
     arrow({S.RESTARTING}, C.KILLED_TO_RESTART, S.NONE)
 
     arrow(UNFINISHED, C.RUN_TIMED_OUT, S.SKIPPED)
@@ -260,7 +260,7 @@ def _table() -> dict[TaskState, dict[Cause, frozenset[TaskState]]]:
 
 
 TRANSITIONS: Mapping[TaskState, Mapping[Cause, frozenset[TaskState]]] = MappingProxyType(_table())
-"""state -> cause -> next states. Two next states only where the number of remaining retries decides."""
+"""state -> cause -> next states. There are two next states only if the number of remaining retries decides."""
 
 
 class RunCause(StrEnum):

@@ -1,7 +1,7 @@
 """Which runs a timetable requires now.
 
-:func:`plan_new_runs`: from a timetable, the DAG's last scheduled run and the current time to the runs to create, and
-the time of the next change. A run is created when it is due (``run_after``), in order, and only while fewer than
+:func:`plan_new_runs` computes, from a timetable, the DAG's last scheduled run and the current time, the runs to create
+and the time of the next change. Runs are created in order when they are due (``run_after``), while fewer than
 ``max_active_runs`` are unfinished. With catchup off, the timetable skips all missed runs except the latest. If a due
 run is not created, the result holds the reason.
 """
@@ -57,7 +57,7 @@ def plan_new_runs(
     """
     restriction = TimeRestriction(start, end, catchup)
     info = timetable.next_run(last, restriction, now)
-    # Not while paused: runs missed then are not made up for, and the result's `next` replaces the announced run.
+    # Not while paused: a run that is missed then is not created later, and the result's `next` replaces it.
     if announced is not None and not paused and _was_missed(announced, info, last, restriction, now):
         info = announced
     if paused:
@@ -89,8 +89,8 @@ def _was_missed(
     restriction: TimeRestriction,
     now: datetime,
 ) -> bool:
-    """Whether an announced run is due and was missed: no newer one is due, it was not created, the DAG's dates allow
-    it."""
+    """Whether an announced run is due and was missed: it was not created, no newer run is due, and the DAG's dates
+    allow it."""
     superseded = info is not None and info.run_after <= now
     created = last is not None and announced.data_interval <= last
     allowed = restriction.allows(announced.logical_date) and (

@@ -56,7 +56,7 @@ OLD_NAMES: Mapping[str, TriggerRule] = MappingProxyType(
 
 
 class Verdict(Enum):
-    """What becomes of a task."""
+    """What a trigger rule decides about a task."""
 
     RUN = "run"
     SKIP = "skipped"

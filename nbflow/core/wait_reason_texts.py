@@ -1,4 +1,4 @@
-"""Texts of reasons for waiting, made from the same values as the decision to wait."""
+"""Texts of reasons for waiting, written from the same values as the decision to wait."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import FAILED_STATES, FINISHED, SUCCESS_STATES, TaskState
 from nbflow.core.trigger_rules import SENTENCES, Verdict
 from nbflow.core.wait_reasons import WaitReason
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 NAMES_SHOWN = 5
 """A sentence names at most this many tasks, to stay readable."""
@@ -24,8 +24,10 @@ def listed(names: list[str]) -> str:
 
 def paused_wait(dag_id: str) -> WaitReason:
     """Why no task of a paused DAG starts."""
-    unpause = way("dags unpause", dag_id)
-    return WaitReason(kind="paused", text=f"DAG {dag_id!r} is paused. Unpause it with: {unpause}", ways=(unpause,))
+    unpause = suggest("dags unpause", dag_id)
+    return WaitReason(
+        kind="paused", text=f"DAG {dag_id!r} is paused. Unpause it with: {unpause}", suggestions=(unpause,)
+    )
 
 
 def upstream_wait(
@@ -33,8 +35,8 @@ def upstream_wait(
 ) -> WaitReason:
     """Why a trigger rule is not met yet: the tasks that it waits for, with their states."""
     group = dag.mapped_group[task.task_id] if ti.map_index >= 0 else None
-    deciders = dag.skipping_tasks.get(task.task_id, ()) if ti.state is TaskState.NONE else ()
-    relevant = {*task.upstream, *dag.setup_scope.get(task.task_id, ()), *deciders}
+    skipping_tasks = dag.skipping_tasks.get(task.task_id, ()) if ti.state is TaskState.NONE else ()
+    relevant = {*task.upstream, *dag.setup_scope.get(task.task_id, ()), *skipping_tasks}
     waited_for: dict[str, str] = {}
     for key, state in states.items():
         if key.task_id not in relevant or (verdict is Verdict.WAIT and state in FINISHED):
@@ -48,7 +50,7 @@ def upstream_wait(
     if verdict is Verdict.STUCK:
         text = f"Trigger rule {task.trigger_rule} ({rule}) can no longer be met: {tasks}."
         return WaitReason(kind="stuck", text=text, detail=detail)
-    unfinished = sorted({key.task_id for key in states if str(key) in waited_for and key.task_id in deciders})
+    unfinished = sorted({key.task_id for key in states if str(key) in waited_for and key.task_id in skipping_tasks})
     skips = f" The choice of {listed(unfinished)} may still skip it." if unfinished else ""
     text = f"Waits for {tasks}. Trigger rule {task.trigger_rule}: {rule}.{skips}"
     return WaitReason(kind="upstream", text=text, detail=detail)
@@ -71,7 +73,7 @@ def past_wait(snapshot: Snapshot, task: TaskSpec) -> WaitReason | None:
         state = blocking[0] if blocking else None
         text = (
             f"depends_on_past: the task is {state or 'missing'} in the previous run, {previous.run_id}; it must be "
-            f"success or skipped there.{_way_past(state)}"
+            f"success or skipped there.{_clear_hint(state)}"
         )
         detail = {"run_id": previous.run_id, "states": [state.value for state in states]}
         return WaitReason(kind="past", text=text, detail=detail)
@@ -81,14 +83,14 @@ def past_wait(snapshot: Snapshot, task: TaskSpec) -> WaitReason | None:
             if blocking:
                 text = (
                     f"wait_for_downstream: {task_id} is {blocking[0]} in the previous run, {previous.run_id}; it must "
-                    f"be success or skipped there.{_way_past(blocking[0])}"
+                    f"be success or skipped there.{_clear_hint(blocking[0])}"
                 )
                 detail = {"run_id": previous.run_id, "task_id": task_id}
                 return WaitReason(kind="past_downstream", text=text, detail=detail)
     return None
 
 
-def _way_past(state: TaskState | None) -> str:
+def _clear_hint(state: TaskState | None) -> str:
     return " Clear it or mark it success in that run." if state in FAILED_STATES else ""
 
 

@@ -1,4 +1,4 @@
-"""Reasons for waiting: each is made by the same evaluation that decides that a task instance or a run waits.
+"""Reasons for waiting: the code that decides that a task instance or a run waits also creates the reason.
 
 ``KINDS`` lists every kind of reason with its meaning.
 """
@@ -11,7 +11,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from nbflow.way_out import Way
+from nbflow.suggestions import SuggestedCommand
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -52,12 +52,12 @@ class WaitReason:
     kind: str
     """A key of :data:`KINDS`."""
     text: str
-    """Sentences for users; they end with the way out, where there is one."""
+    """Sentences for users; they end with the command that ends the waiting, if there is one."""
     detail: Mapping[str, Any] = field(default_factory=dict)
     """The values behind the text; JSON."""
     until: datetime | None = None
     """When waiting ends without any event, if that is known."""
-    ways: Sequence[Way] = ()
+    suggestions: Sequence[SuggestedCommand] = ()
     """Commands that the text names."""
 
     def __post_init__(self) -> None:

@@ -10,8 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nbflow.authoring.runtime import Outcome, Work
-from nbflow.connections import install_provider
+from nbflow.authoring.task_runtime import Outcome, Workload
 from nbflow.core.events import Failed
 from nbflow.core.states import Cause
 from nbflow.errors import NbflowError, StoreError
@@ -20,6 +19,7 @@ from nbflow.execution.logs import LogStream
 from nbflow.execution.protocol import Channel
 from nbflow.execution.task_client import TaskClient, request_over_channel, utc_now
 from nbflow.secrets import Masker
+from nbflow.secrets_backends import install_provider
 
 if TYPE_CHECKING:
     from nbflow.execution.fork_server import LoadResult, UserCode
@@ -70,11 +70,11 @@ def run_work(
     fds: Sequence[int],
 ) -> NoReturn:
     """Run the try in ``message``, send its outcome, exit."""
-    work = protocol.unpack_work(message["work"])
+    workload = protocol.unpack_workload(message["workload"])
     options = message.get("options") or {}
     runtime = SocketRuntime(
         channel,
-        work.attempt_id,
+        workload.attempt_id,
         max_xcom_bytes=int(options["max_xcom_bytes"]),
         sensitive_names=options["sensitive_names"],
     )
@@ -83,34 +83,38 @@ def run_work(
     _reseed_numpy()
     install_provider(runtime)
     pid = os.getpid()
-    outcome = _packed_outcome(user_code, load_result, work, runtime, options.get("limits") or {})
+    outcome = _packed_outcome(user_code, load_result, workload, runtime, options.get("limits") or {})
     if os.getpid() != pid:  # user code forked and returned in the fork, which must not report an outcome
         os._exit(0)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the outcome must not be cut off in the middle
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    channel.send({"outcome": outcome, "attempt": work.attempt_id})
+    channel.send({"outcome": outcome, "attempt": workload.attempt_id})
     os._exit(0)
 
 
 def _packed_outcome(
-    user_code: UserCode, load_result: LoadResult | None, work: Work, runtime: TaskClient, limits: Mapping[str, Any]
+    user_code: UserCode,
+    load_result: LoadResult | None,
+    workload: Workload,
+    runtime: TaskClient,
+    limits: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Run the try and return its outcome as JSON. Never raises."""
     if load_result is None or load_result.dag is None:
-        error = f"the source of version {work.version} no longer defines the DAG {work.run.dag_id!r}"
-        return _failed(work, Cause.LOAD_FAILED, error)
+        error = f"the source of version {workload.version} no longer defines the DAG {workload.run.dag_id!r}"
+        return _failed(workload, Cause.LOAD_FAILED, error)
     try:
-        return protocol.pack_outcome(user_code.run(load_result.dag, work, runtime, limits))
+        return protocol.pack_outcome(user_code.run(load_result.dag, workload, runtime, limits))
     except BaseException as error:  # run() turns errors of user code into outcomes; this one escaped it
         import traceback
 
         traceback.print_exc()
-        return _failed(work, Cause.RAISED, f"{type(error).__name__}: {error}")
+        return _failed(workload, Cause.RAISED, f"{type(error).__name__}: {error}")
 
 
-def _failed(work: Work, cause: Cause, error: str) -> dict[str, Any]:
-    event = Failed(attempt_id=work.attempt_id, at=utc_now(), cause=cause, error=error)
+def _failed(workload: Workload, cause: Cause, error: str) -> dict[str, Any]:
+    event = Failed(attempt_id=workload.attempt_id, at=utc_now(), cause=cause, error=error)
     return protocol.pack_outcome(Outcome(event=event))
 
 

@@ -46,11 +46,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
-from nbflow.authoring.runtime import Outcome, Work
-from nbflow.connections import install_provider
+from nbflow.authoring.task_runtime import Outcome, Workload
 from nbflow.execution.child import run_work
 from nbflow.execution.protocol import Channel, ConnectionClosed, ProtocolError
 from nbflow.execution.task_client import TaskClient, request_over_channel
+from nbflow.secrets_backends import install_provider
 
 PR_SET_CHILD_SUBREAPER = 36
 WARM_UP_AFTER_SECONDS = 0.002
@@ -79,8 +79,8 @@ class UserCode:
 
     load: Callable[[Mapping[str, Any]], LoadResult]
     """Source as JSON -> the result. Never raises for an error in user code."""
-    run: Callable[[Any, Work, TaskClient, Mapping[str, Any]], Outcome]
-    """(DAG, work, runtime, limits) -> outcome. Never raises for an error in user code."""
+    run: Callable[[Any, Workload, TaskClient, Mapping[str, Any]], Outcome]
+    """(DAG, workload, runtime, limits) -> outcome. Never raises for an error in user code."""
     warm_up: Callable[[], None] = lambda: None
     """Run an empty try. An idle child does so while cores are free, and has then copied most pages that a try writes:
     its real try starts in half the time."""
@@ -257,7 +257,7 @@ def run_child(
         message, fds = channel.receive()
         if "load" in message:
             load_result = _load(channel, user_code, message["load"])
-            if "work" not in message:
+            if "workload" not in message:
                 _become_subreaper()
                 ForkServer(channel, user_code, load_result).serve()
         run_work(channel, user_code, load_result, message, fds)

@@ -13,7 +13,7 @@ Messages by sender and receiver::
                                 {"fork_failed": reason}
                                 {"exited": pid, "status": ...}  reaped, and its process group is empty
     supervisor -> child         {"load": {...}}                 become a DAG fork server: load this DAG, then serve
-                                {"work": {...}, "fds": 1}       run this try; with "load" if the child has no DAG
+                                {"workload": {...}, "fds": 1}   run this try; with "load" if the child has no DAG
                                 {"response": ...} or {"error": {"type", "message", "hint"}}
     child -> supervisor         {"loaded": {...}}               the report of loading the DAG
                                 {"request": kind, "args": {...}, "attempt": id}
@@ -37,7 +37,7 @@ from datetime import datetime
 from typing import Any
 
 from nbflow import serde
-from nbflow.authoring.runtime import Outcome, Work
+from nbflow.authoring.task_runtime import Outcome, Workload
 from nbflow.core import events
 from nbflow.core.snapshot import Run
 from nbflow.core.states import Cause, RunState
@@ -297,13 +297,13 @@ def unpack_event(raw: Any) -> events.Event:
     return event
 
 
-def pack_work(work: Work) -> dict[str, Any]:
-    return pack(work)
+def pack_workload(workload: Workload) -> dict[str, Any]:
+    return pack(workload)
 
 
-def unpack_work(raw: Any) -> Work:
-    work: Work = unpack(Work, raw)
-    return work
+def unpack_workload(raw: Any) -> Workload:
+    workload: Workload = unpack(Workload, raw)
+    return workload
 
 
 def pack_outcome(outcome: Outcome) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Theory
 ------
 A *try* goes through these steps, each driven by a message or a timer, in one thread::
 
-    submit ── claim ──> waits for a child ── work sent ──> runs ── outcome ──> process exits ──> removed
+    submit ── claim ──> waits for a child ── sent ──> runs ── outcome ──> process exits ──> removed
                  │               │                          │
                  └ taken: drop   └ DAG does not load        └ killed, or the process died without an outcome
 
@@ -120,7 +120,7 @@ class Try:
 
     def __init__(self, submission: Submission) -> None:
         self.submission = submission
-        self.work = submission.work
+        self.workload = submission.workload
         self.child: ChildProcess | None = None
         self.log: LogFile | None = None
         self.started_at: datetime | None = None
@@ -135,12 +135,12 @@ class Try:
 
     @property
     def key(self) -> TaskKey:
-        return TaskKey(self.work.task_id, self.work.map_index)
+        return TaskKey(self.workload.task_id, self.workload.map_index)
 
     @property
     def version_key(self) -> tuple[str, int]:
         """(dag_id, version)"""
-        return self.work.run.dag_id, self.work.version
+        return self.workload.run.dag_id, self.workload.version
 
     def add_timer(self, timer: TimerHandle) -> None:
         self.timers.append(timer)
@@ -189,7 +189,7 @@ class Supervisor:
     @property
     def exiting(self) -> list[str]:
         """Ids of the attempts that are reported ended and whose processes still exist."""
-        return [try_.work.attempt_id for try_ in self._exiting]
+        return [try_.workload.attempt_id for try_ in self._exiting]
 
     @property
     def oversubscribed(self) -> bool:
@@ -213,7 +213,7 @@ class Supervisor:
     def submit(self, submissions: Sequence[Submission]) -> None:
         """Claim tries, all in one transaction, and run them. Attempts that are claimed already, or have ended, are
         dropped."""
-        tries = {sub.work.attempt_id: Try(sub) for sub in submissions if sub.work.attempt_id not in self._tries}
+        tries = {sub.workload.attempt_id: Try(sub) for sub in submissions if sub.workload.attempt_id not in self._tries}
         # Versions are read before the claim: if the store raises here, no lease is held yet.
         keys = {try_.version_key for try_ in tries.values()}
         versions = {key: self._versions(*key) for key in keys if not self._process_pool.has(*key)}
@@ -237,7 +237,7 @@ class Supervisor:
             self._start(try_, versions.get(try_.version_key))
 
     def _log_path(self, try_: Try) -> str:
-        return str(self._options.logs.path(try_.work.run.key, try_.key, try_.work.try_number))
+        return str(self._options.logs.path(try_.workload.run.key, try_.key, try_.workload.try_number))
 
     def _start(self, try_: Try, version: DagVersion | None) -> None:
         """Get a child for a claimed try. ``version`` is None if the process pool has it, or if it is not stored."""
@@ -265,8 +265,8 @@ class Supervisor:
         if allocation.load_error:
             return self._fail_to_load(try_, allocation.load_error, str(allocation.load_report.get("detail") or ""))
         if allocation.child is None:
-            self._log(f"{try_.work.run.dag_id}.{try_.key}: {allocation.start_error}")
-            return self._report(try_, DispatchLost(attempt_id=try_.work.attempt_id, at=self._now()))
+            self._log(f"{try_.workload.run.dag_id}.{try_.key}: {allocation.start_error}")
+            return self._report(try_, DispatchLost(attempt_id=try_.workload.attempt_id, at=self._now()))
         difference = shape_difference(allocation.load_report, try_.submission.task) if allocation.load is None else ""
         if difference:
             allocation.child.kill(signal.SIGKILL)
@@ -274,9 +274,9 @@ class Supervisor:
         self._send_work(try_, allocation, allocation.child)
 
     def _send_work(self, try_: Try, allocation: Allocation, child: ChildProcess) -> None:
-        work, options = try_.work, self._options
+        workload, options = try_.workload, self._options
         try:
-            try_.log = log = options.logs.open(work.run.key, try_.key, work.try_number)
+            try_.log = log = options.logs.open(workload.run.key, try_.key, workload.try_number)
         except (OSError, NbflowError) as error:
             child.kill(signal.SIGKILL)
             text = f"the log cannot be opened: {error}"
@@ -288,7 +288,7 @@ class Supervisor:
         child.on_hangup = partial(self._on_hangup, try_)
         child.on_exit = partial(self._on_exit, try_)
         message: dict[str, Any] = {
-            "work": protocol.pack_work(work),
+            "workload": protocol.pack_workload(workload),
             "options": {
                 "max_xcom_bytes": self._task_api.max_xcom_bytes,
                 "sensitive_names": list(self._task_api.sensitive_names),
@@ -308,7 +308,7 @@ class Supervisor:
         except protocol.ProtocolError as error:
             child.kill(signal.SIGKILL)
             try_.exit_reason = f"the task's arguments could not be sent to it: {error}"
-        self._queue(try_, Started(attempt_id=work.attempt_id, at=try_.started_at))
+        self._queue(try_, Started(attempt_id=workload.attempt_id, at=try_.started_at))
 
     # --- limits
     def _limit_load(self, try_: Try) -> None:
@@ -357,7 +357,7 @@ class Supervisor:
 
     def _killed(self, try_: Try, kill: Kill) -> Event:
         if kill.restart:
-            return KilledToRestart(attempt_id=try_.work.attempt_id, at=self._now())
+            return KilledToRestart(attempt_id=try_.workload.attempt_id, at=self._now())
         return Failed(**self._event_fields(try_), cause=kill.cause, error=kill.error, retry=kill.retry)
 
     # --- messages and exits of children
@@ -379,9 +379,9 @@ class Supervisor:
     def _handle_request(self, try_: Try, attempt_id: object, kind: str, args: Mapping[str, Any]) -> Any:
         if attempt_id is None:  # code that is being loaded
             return self._task_api.handle_parse_request(kind, args)
-        if attempt_id != try_.work.attempt_id:
+        if attempt_id != try_.workload.attempt_id:
             raise protocol.ProtocolError("a request with the id of another attempt")
-        return self._task_api.handle(try_.work, kind, args)
+        return self._task_api.handle(try_.workload, kind, args)
 
     def _on_loaded(self, try_: Try, report: Mapping[str, Any]) -> None:
         """The child of a try has loaded the DAG itself."""
@@ -396,7 +396,7 @@ class Supervisor:
 
     def _on_outcome(self, try_: Try, message: Mapping[str, Any]) -> None:
         outcome = protocol.unpack_outcome(message["outcome"])
-        if message.get("attempt") != try_.work.attempt_id or outcome.event.attempt_id != try_.work.attempt_id:
+        if message.get("attempt") != try_.workload.attempt_id or outcome.event.attempt_id != try_.workload.attempt_id:
             raise protocol.ProtocolError("an outcome with the id of another attempt")
         try_.callbacks_run = tuple(outcome.callbacks_run)
         child = try_.child
@@ -444,11 +444,11 @@ class Supervisor:
 
     # --- reports
     def _event_fields(self, try_: Try) -> dict[str, Any]:
-        return {"attempt_id": try_.work.attempt_id, "at": self._now(), "started_at": try_.started_at}
+        return {"attempt_id": try_.workload.attempt_id, "at": self._now(), "started_at": try_.started_at}
 
     def _fail_to_load(self, try_: Try, error: str, detail: str = "") -> None:
         with contextlib.suppress(OSError, NbflowError):
-            try_.log = self._options.logs.open(try_.work.run.key, try_.key, try_.work.try_number)
+            try_.log = self._options.logs.open(try_.workload.run.key, try_.key, try_.workload.try_number)
             self._note(try_, "\n".join(filter(None, (error, detail))))
         self._end(try_, Failed(**self._event_fields(try_), cause=Cause.LOAD_FAILED, error=error))
 
@@ -461,7 +461,7 @@ class Supervisor:
     def _report(self, try_: Try, event: Event) -> None:
         """Report the end of a try, once. Its process may still have to exit."""
         try_.reported = True
-        self._tries.pop(try_.work.attempt_id, None)
+        self._tries.pop(try_.workload.attempt_id, None)
         self._exiting.add(try_)
         self._queue(try_, event)
         if not isinstance(event, Failed):
@@ -470,7 +470,7 @@ class Supervisor:
             self._note(try_, f"failed: {event.error}")
 
     def _queue(self, try_: Try, event: Event) -> None:
-        run = try_.work.run
+        run = try_.workload.run
         report = Report(run=RunKey(run.dag_id, run.run_id), key=try_.key, event=event, callbacks_run=try_.callbacks_run)
         if not isinstance(event, Started):
             self._flush_starts()
@@ -524,7 +524,9 @@ class Supervisor:
             if try_.child is not None and not try_.process_stored:
                 pid = try_.child.pid
                 try:
-                    self._task_api.store.set_process(try_.work.attempt_id, pid=pid, pid_started=process_started(pid))
+                    self._task_api.store.set_process(
+                        try_.workload.attempt_id, pid=pid, pid_started=process_started(pid)
+                    )
                     try_.process_stored = True
                 except Exception as error:
                     self._log(f"the process id of {try_.key} could not be stored: {error}")

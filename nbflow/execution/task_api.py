@@ -1,9 +1,9 @@
 """The task API: the supervisor's handlers for the requests of a task, a table over the store.
 
-Every request is handled for the :class:`~nbflow.authoring.runtime.Work` that the supervisor itself sent, never for an
-identity that a child claims. Writes carry the attempt id, and the store refuses those of an attempt that is no longer
-current. Arguments are JSON from a process that runs user code: arguments that do not fit are refused with an error that
-the task sees.
+Every request is handled for the :class:`~nbflow.authoring.task_runtime.Workload` that the supervisor itself sent, never
+for an identity that a child claims. Writes carry the attempt id, and the store refuses those of an attempt that is no
+longer current. Arguments are JSON from a process that runs user code: arguments that do not fit are refused with an
+error that the task sees.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from datetime import datetime
 from typing import Any
 
 from nbflow import serde
-from nbflow.authoring.runtime import Work
-from nbflow.connections import Connection, Provider
+from nbflow.authoring.task_runtime import Workload
+from nbflow.connections import Connection
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
 from nbflow.execution.task_client import DEFAULT_XCOM_BYTES, TaskClient, utc_now
 from nbflow.secrets import Masker
+from nbflow.secrets_backends import Provider
 from nbflow.store.base import Store
 
 TriggerDag = Callable[..., Run]
 """(dag_id, *, run_id, logical_date, conf, reset, actor) -> the new run; raises DagNotFound, DagRunAlreadyExists ..."""
-NextInterval = Callable[[Work, datetime], tuple[datetime, datetime] | None]
+NextInterval = Callable[[Workload, datetime], tuple[datetime, datetime] | None]
 
 PARSE_REQUESTS = frozenset({"get_variable", "get_connection"})
 """Requests that are allowed while a DAG file is loaded: reads only."""
@@ -48,14 +49,14 @@ class TaskApi:
     sensitive_names: tuple[str, ...] = ()
     """More words that mark a name as sensitive ([core] sensitive_var_conn_names)."""
 
-    def handle(self, work: Work, kind: str, args: Mapping[str, Any]) -> Any:
+    def handle(self, workload: Workload, kind: str, args: Mapping[str, Any]) -> Any:
         """Handle a request of a try; returns the JSON response. Raises :class:`RequestRefused`, or the handler's
         NbflowError."""
         handler = _HANDLERS.get(kind)
         if handler is None:
             raise RequestRefused(f"a task cannot request {kind!r}")
         try:
-            return handler(self, work, **args)
+            return handler(self, workload, **args)
         except (TypeError, ValueError) as error:
             if isinstance(error, NbflowError):
                 raise
@@ -74,25 +75,25 @@ class TaskApi:
         """A masker for one try."""
         return Masker(sensitive_names=self.sensitive_names)
 
-    def runtime(self, work: Work, *, now: Callable[[], datetime] | None = None) -> TaskClient:
+    def runtime(self, workload: Workload, *, now: Callable[[], datetime] | None = None) -> TaskClient:
         """A runtime for code that runs in this process."""
         return TaskClient(
-            lambda kind, args: self.handle(work, kind, args),
+            lambda kind, args: self.handle(workload, kind, args),
             now=now or self.now,
             masker=self.masker(),
             max_xcom_bytes=self.max_xcom_bytes,
         )
 
 
-def _xcom_push(task_api: TaskApi, work: Work, *, key: str, value: str) -> None:
+def _xcom_push(task_api: TaskApi, workload: Workload, *, key: str, value: str) -> None:
     if len(value) > task_api.max_xcom_bytes:
         raise RequestRefused(f"XCom {key!r} is {len(value):,} bytes, more than the {task_api.max_xcom_bytes:,} allowed")
-    task_api.store.xcom_push(work.attempt_id, key, value, now=task_api.now())
+    task_api.store.xcom_push(workload.attempt_id, key, value, now=task_api.now())
 
 
 def _xcom_get(
     task_api: TaskApi,
-    work: Work,
+    workload: Workload,
     *,
     task_ids: list[str],
     key: str,
@@ -101,40 +102,42 @@ def _xcom_get(
     map_index: int | None = None,
     prior_dates: bool = False,
 ) -> list[tuple[str, int, str]]:
-    run = RunKey(dag_id or work.run.dag_id, run_id or work.run.run_id)
+    run = RunKey(dag_id or workload.run.dag_id, run_id or workload.run.run_id)
     xcoms = task_api.store.xcom_get(run, task_ids, key, map_index=map_index, prior_dates=prior_dates)
     return [(ti_key.task_id, ti_key.map_index, text) for ti_key, text in xcoms]
 
 
-def _put_rendered(task_api: TaskApi, work: Work, *, fields: dict[str, Any]) -> None:
-    task_api.store.put_rendered(work.attempt_id, fields)
+def _put_rendered(task_api: TaskApi, workload: Workload, *, fields: dict[str, Any]) -> None:
+    task_api.store.put_rendered(workload.attempt_id, fields)
 
 
-def _get_variable(task_api: TaskApi, work: Work | None, *, key: str) -> str | None:
+def _get_variable(task_api: TaskApi, workload: Workload | None, *, key: str) -> str | None:
     return task_api.secrets.get_variable(key)
 
 
-def _set_variable(task_api: TaskApi, work: Work, *, key: str, value: str, description: str | None = None) -> None:
+def _set_variable(
+    task_api: TaskApi, workload: Workload, *, key: str, value: str, description: str | None = None
+) -> None:
     task_api.secrets.set_variable(key, value, description)
 
 
-def _delete_variable(task_api: TaskApi, work: Work, *, key: str) -> None:
+def _delete_variable(task_api: TaskApi, workload: Workload, *, key: str) -> None:
     task_api.secrets.delete_variable(key)
 
 
-def _get_connection(task_api: TaskApi, work: Work | None, *, conn_id: str) -> dict[str, Any] | None:
+def _get_connection(task_api: TaskApi, workload: Workload | None, *, conn_id: str) -> dict[str, Any] | None:
     connection = task_api.secrets.get_connection(conn_id)
     if connection is None:
         return None
     return {field.name: getattr(connection, field.name) for field in fields(Connection)}
 
 
-def _previous_success(task_api: TaskApi, work: Work) -> dict[str, Any] | None:
-    return _pack_run(task_api.store.previous_success(work.run.key))
+def _previous_success(task_api: TaskApi, workload: Workload) -> dict[str, Any] | None:
+    return _pack_run(task_api.store.previous_success(workload.run.key))
 
 
 def _run_states(
-    task_api: TaskApi, work: Work, *, dag_id: str, logical_dates: list[str], run_id: str | None = None
+    task_api: TaskApi, workload: Workload, *, dag_id: str, logical_dates: list[str], run_id: str | None = None
 ) -> list[str]:
     if run_id is not None:
         run = task_api.store.run(RunKey(dag_id, run_id))
@@ -143,7 +146,7 @@ def _run_states(
 
 
 def _task_states(
-    task_api: TaskApi, work: Work, *, dag_id: str, task_ids: list[str], logical_dates: list[str]
+    task_api: TaskApi, workload: Workload, *, dag_id: str, task_ids: list[str], logical_dates: list[str]
 ) -> list[tuple[str, int, str, str]]:
     wanted = frozenset(task_ids)
     return [
@@ -155,20 +158,20 @@ def _task_states(
     ]
 
 
-def _latest_run(task_api: TaskApi, work: Work, *, dag_id: str) -> dict[str, Any] | None:
+def _latest_run(task_api: TaskApi, workload: Workload, *, dag_id: str) -> dict[str, Any] | None:
     return _pack_run(task_api.store.latest_run(dag_id, automated=False))
 
 
-def _next_interval_after(task_api: TaskApi, work: Work, *, moment: str) -> tuple[str, str] | None:
+def _next_interval_after(task_api: TaskApi, workload: Workload, *, moment: str) -> tuple[str, str] | None:
     if task_api.next_interval is None:
         raise RequestRefused("the schedule is not available here")
-    interval = task_api.next_interval(work, datetime.fromisoformat(moment))
+    interval = task_api.next_interval(workload, datetime.fromisoformat(moment))
     return None if interval is None else (interval[0].isoformat(), interval[1].isoformat())
 
 
 def _trigger_dag(
     task_api: TaskApi,
-    work: Work,
+    workload: Workload,
     *,
     dag_id: str,
     run_id: str | None = None,
@@ -184,7 +187,7 @@ def _trigger_dag(
         logical_date=None if logical_date is None else datetime.fromisoformat(logical_date),
         conf=serde.decode(conf or {}),
         reset=reset,
-        actor=f"task:{work.run.dag_id}/{work.run.run_id}/{TaskKey(work.task_id, work.map_index)}",
+        actor=f"task:{workload.run.dag_id}/{workload.run.run_id}/{TaskKey(workload.task_id, workload.map_index)}",
     )
     return protocol.pack(run)
 
@@ -198,7 +201,7 @@ def _pack_run(run: Run | None) -> dict[str, Any] | None:
     return None if run is None else protocol.pack(run)
 
 
-#: One handler for each method of nbflow.authoring.runtime.Runtime (a test compares the two).
+#: One handler for each method of nbflow.authoring.task_runtime.Runtime (a test compares the two).
 _HANDLERS: Mapping[str, Callable[..., Any]] = {
     "xcom_push": _xcom_push,
     "xcom_get": _xcom_get,

@@ -2,7 +2,7 @@
 
 :class:`TaskClient` is used with two transports: in a child, requests go over a socket; in the calling process, they go
 directly to a :class:`~nbflow.execution.task_api.TaskApi`. It is also the *provider* of connections and variables
-(:mod:`nbflow.connections`) for user code in the same process.
+(:mod:`nbflow.secrets_backends`) for user code in the same process.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def request_over_channel(channel: Channel, attempt_id: str | None, kind: str, ar
 
 
 class TaskClient:
-    """A :class:`nbflow.authoring.runtime.Runtime` over ``request``. Secrets in responses are added to ``masker``."""
+    """A :class:`nbflow.authoring.task_runtime.Runtime` over ``request``. Secrets in responses are added to
+    ``masker``."""
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
-"""One try of one task: from the :class:`~nbflow.authoring.runtime.Work` to the
-:class:`~nbflow.authoring.runtime.Outcome`.
+"""One try of one task: from the :class:`~nbflow.authoring.task_runtime.Workload` to the
+:class:`~nbflow.authoring.task_runtime.Outcome`.
 
 The steps, in Airflow's order: the context; the arguments of a mapped instance; the templates; ``on_execute_callback``;
 ``pre_execute``; ``execute`` (or the method that resumes a deferred task); ``post_execute``; the XComs; then the
@@ -33,14 +33,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from nbflow.airflow_names import import_advice
 from nbflow.authoring.context import NEED_PENDULUM, parameters_of, running_in
-from nbflow.authoring.runtime import Outcome, Runtime, Work
+from nbflow.authoring.task_runtime import Outcome, Runtime, Workload
 from nbflow.authoring.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, BranchChoice, SkipChoice, TaskInstance, plain
 from nbflow.authoring.templating import holds_template
-from nbflow.connections import providing
 from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.states import Cause
+from nbflow.error_hints import import_hint
 from nbflow.errors import (
     AirflowException,
     AirflowFailException,
@@ -58,6 +57,7 @@ from nbflow.errors import (
 )
 from nbflow.execution.task_log_format import setup_logging
 from nbflow.secrets import Masker
+from nbflow.secrets_backends import providing
 from nbflow.serde import encode
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Limits:
 def run_try(
     dag: Any,
     task: Any,
-    work: Work,
+    workload: Workload,
     runtime: Runtime,
     *,
     own_process: bool = False,
@@ -97,7 +97,9 @@ def run_try(
     """
     if own_process:
         setup_logging(level=limits.logging_level)
-    ti = TaskInstance(dag=dag, task=task, work=work, runtime=runtime, started=runtime.now(), own_process=own_process)
+    ti = TaskInstance(
+        dag=dag, task=task, workload=workload, runtime=runtime, started=runtime.now(), own_process=own_process
+    )
     attempt = _Attempt(ti, own_process=own_process, limits=limits)
     with providing(runtime), running_in(ti.context):
         try:
@@ -127,7 +129,7 @@ class _Attempt:
     def run(self) -> Event:
         """Run the task and return the event of its success; :meth:`event_of` handles whatever this raises."""
         task = self._prepare()
-        if not self.ti.work.continues and getattr(task, "on_execute_callback", None):
+        if not self.ti.workload.continues and getattr(task, "on_execute_callback", None):
             self._run_callbacks_of_kind("execute")
         with _time_limit(self._seconds_left(task), task), self._terminable(task):
             if (pre_execute := getattr(task, "pre_execute", None)) is not None:
@@ -157,7 +159,7 @@ class _Attempt:
 
     def _execute(self, task: Any) -> Any:
         try:
-            if self.ti.work.next_method is None:
+            if self.ti.workload.next_method is None:
                 return task.execute(self.context)
             return self._resume(task)
         except SystemExit as error:
@@ -167,9 +169,9 @@ class _Attempt:
 
     def _resume(self, task: Any) -> Any:
         """Resume a deferred task: call its method with the trigger's event, or raise the trigger's failure."""
-        work = self.ti.work
-        kwargs = dict(work.next_kwargs)
-        method = work.next_method or ""
+        workload = self.ti.workload
+        kwargs = dict(workload.next_kwargs)
+        method = workload.next_method or ""
         if method == "__fail__":
             raise TaskDeferralError(str(kwargs.get("error") or "the trigger failed"))
         if not method.isidentifier() or method.startswith("__") or not callable(getattr(task, method, None)):
@@ -278,7 +280,7 @@ class _Attempt:
 
     def event_fields(self) -> dict[str, Any]:
         """The fields that all events of this try have in common."""
-        return {"attempt_id": self.ti.work.attempt_id, "at": self.ti.runtime.now(), "started_at": self.started}
+        return {"attempt_id": self.ti.workload.attempt_id, "at": self.ti.runtime.now(), "started_at": self.started}
 
     def one_line(self, error: BaseException) -> str:
         """Class and message of an exception on one line, secrets masked."""
@@ -286,7 +288,7 @@ class _Attempt:
             message = str(error)
         except Exception as other:  # a user's exception class may raise in __str__
             message = f"(its message raised {type(other).__name__})"
-        text = " ".join(f"{type(error).__name__}: {message}{import_advice(error)}".rstrip(": ").split())
+        text = " ".join(f"{type(error).__name__}: {message}{import_hint(error)}".rstrip(": ").split())
         line: str = _cut(self.masker.mask(text) if self.masker else text, MAX_ERROR_CHARACTERS)
         return line
 
@@ -330,8 +332,8 @@ class _Attempt:
         if limit is None:
             return None
         seconds = limit.total_seconds() if isinstance(limit, timedelta) else float(limit)
-        if self.ti.work.next_method is not None and self.ti.work.first_start is not None:
-            seconds -= (self.started - self.ti.work.first_start).total_seconds()
+        if self.ti.workload.next_method is not None and self.ti.workload.first_start is not None:
+            seconds -= (self.started - self.ti.workload.first_start).total_seconds()
         return max(seconds, 0.001)
 
     @contextmanager

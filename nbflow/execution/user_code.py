@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbflow.authoring.dag import DAG
 from nbflow.authoring.decorators import task
-from nbflow.authoring.runtime import Outcome, Work
+from nbflow.authoring.task_runtime import Outcome, Workload
 from nbflow.core.snapshot import Run
 from nbflow.execution import fork_server, protocol
 from nbflow.execution.fork_server import UserCode
@@ -54,10 +54,10 @@ def load(source: Mapping[str, Any]) -> LoadedDag:
     return LoadedDag(dag=dag, output=loaded.output, spec=None if spec.digest == source["digest"] else spec)
 
 
-def run(dag: Any, work: Work, runtime: TaskClient, limits: Mapping[str, Any]) -> Outcome:
+def run(dag: Any, workload: Workload, runtime: TaskClient, limits: Mapping[str, Any]) -> Outcome:
     """Run one try of a task. ``limits``: fields of :class:`nbflow.execution.task_runner.Limits`."""
-    task = dag.get_task(work.task_id)
-    return run_try(dag, task, work, runtime, own_process=True, limits=Limits(**limits))
+    task = dag.get_task(workload.task_id)
+    return run_try(dag, task, workload, runtime, own_process=True, limits=Limits(**limits))
 
 
 def main() -> NoReturn:
@@ -78,12 +78,12 @@ def _make_warm_up() -> Callable[[], None]:
         task(lambda: None, task_id="nothing")()
     now = utc_now()
     dag_run = Run(dag_id=dag.dag_id, run_id="r", run_after=now, logical_date=now)
-    packed = protocol.pack_work(Work(attempt_id="warm-up", run=dag_run, task_id="nothing"))
+    packed = protocol.pack_workload(Workload(attempt_id="warm-up", run=dag_run, task_id="nothing"))
 
     def warm_up() -> None:
         runtime = TaskClient(lambda kind, args: None, masker=Masker())
         with open(os.devnull, "w") as devnull, contextlib.redirect_stdout(devnull):
-            outcome = run(dag, protocol.unpack_work(packed), runtime, {})
+            outcome = run(dag, protocol.unpack_workload(packed), runtime, {})
         protocol.pack_outcome(outcome)
 
     return warm_up

@@ -1,7 +1,7 @@
 """The base of hooks.
 
 A task creates a hook from a connection id. The hook gets the connection and imports its client library at the first
-use, and closes what it opens. ``BaseHook.get_connection`` uses the provider of :mod:`nbflow.connections`.
+use, and closes what it opens. ``BaseHook.get_connection`` uses the provider of :mod:`nbflow.secrets_backends`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from nbflow.connections import Connection, get_connection
+from nbflow.connections import Connection
 from nbflow.errors import AirflowException, did_you_mean
 from nbflow.hooks import HOOKS
+from nbflow.secrets_backends import get_connection
 
 
 class BaseHook:

@@ -29,7 +29,7 @@ def follow_lines(
 ) -> Iterator[LogLine]:
     """The lines of :func:`follow_log` that contain ``search``, each as soon as it is complete."""
     for line in log_lines(_whole_lines(follow_log(feed, query, on_look=on_look)), zone):
-        if line.holds(search):
+        if line.contains(search):
             yield line
 
 

@@ -3,8 +3,8 @@
 Rules
 -----
 * Equal queries share one :class:`SharedView`. It is fetched for its first watch, and again after a commit that may
-  change it: an event of the DAG or run that the query names (of any DAG, for a query that is not ``ALONE``), or a
-  change outside the history (a pause, an import error, a new version, a process). A view is also fetched at its
+  change it: an event of the DAG or run that the query names (of any DAG, for a query that is not ``SELF_CONTAINED``),
+  or a change outside the history (a pause, an import error, a new version, a process). A view is also fetched at its
   ``wake_at``, since it changes with time.
 * No change is missed. The history is read up to a cursor *before* the views are fetched, so a fetch is never older than
   the events that caused it. After a StaleCursor, or more events than a page holds, all views are fetched.
@@ -76,7 +76,7 @@ Message = Snapshot | Change | Trouble
 def concerned_by(query: Query[View], run: RunKey) -> bool:
     """Whether an event of a run may change the view of a query."""
     dag_id, run_id = getattr(query, "dag_id", None), getattr(query, "run_id", None)
-    if dag_id is None or not query.ALONE:
+    if dag_id is None or not query.SELF_CONTAINED:
         return True
     return dag_id == run.dag_id and run_id in (None, run.run_id)
 

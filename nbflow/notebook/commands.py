@@ -13,7 +13,7 @@ from nbflow.command_arguments import Argument, Values, values_of
 from nbflow.commands import command_named
 from nbflow.commands.base import Command, Preview, Result, run_command
 from nbflow.commands.context import Context
-from nbflow.commands.way_out import Surface
+from nbflow.commands.surface_syntax import Surface
 from nbflow.errors import NbflowError
 from nbflow.notebook.displayable import Shown
 from nbflow.notebook.error_display import told_in_one_line

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from nbflow.commands.way_out import Surface, spelled, text_on
+from nbflow.commands.surface_syntax import Surface, spelled, text_on
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
-    from nbflow.way_out import Way
+    from nbflow.suggestions import SuggestedCommand
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,9 +40,9 @@ def red_line(error: BaseException) -> list[str]:
     return [*lines, *detail.splitlines()] if isinstance(detail, str) and 'File "' in detail else lines
 
 
-def spell(way: Way) -> str:
+def spell(suggested: SuggestedCommand) -> str:
     """A command as typed in a notebook."""
-    return spelled(way, Surface.NOTEBOOK)
+    return spelled(suggested, Surface.NOTEBOOK)
 
 
 def told_in_one_line(function: Callable[P, R]) -> Callable[P, R]:

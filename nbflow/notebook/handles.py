@@ -22,17 +22,17 @@ from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, execution_count,
 from nbflow.notebook.error_display import mark, spell, told_in_one_line
 from nbflow.notebook.task_verbs import clear, logs, states, why
 from nbflow.services import schedulers
+from nbflow.suggestions import START_SCHEDULER, respelled
 from nbflow.ui import formatting
 from nbflow.ui.html import backfill_bundle, graph_bundle
 from nbflow.ui.live import LiveGraph
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.views.backfill import BackfillQuery, BackfillView, backfill_view
 from nbflow.views.graph import GraphQuery, GraphView, changed_fields, operator_name
-from nbflow.views.shared import cause_words, elapsed, in_zone, state_counts, zone_of
+from nbflow.views.shared import cause_text, elapsed, in_zone, state_counts, zone_of
 from nbflow.views.task_log import TaskLogQuery
 from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
-from nbflow.way_out import START_SCHEDULER, respelled
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -252,7 +252,11 @@ class RunHandle(Waitable):
         waits = self._session.fetch(WhyRunQuery(dag_id=self.dag_id, run_id=self.run_id)).rows
         first = next((row for row in waits if row.reason), None)
         text = f"Run {self.run_id} is still {self.state} after {seconds:g} s."
-        return NbflowError(f"{text} {first.id}: {first.reason}", ways=first.ways) if first else NbflowError(text)
+        return (
+            NbflowError(f"{text} {first.id}: {first.reason}", suggestions=first.suggestions)
+            if first
+            else NbflowError(text)
+        )
 
     def _instances(self) -> list[Instance]:
         return self._session.app.store.instances(self.key)
@@ -278,16 +282,20 @@ class RunHandle(Waitable):
         """Display the graph, live until the end of the run."""
         from IPython.display import display
 
-        if self.done or not self._session.pictures:
+        if self.done:
             display(seen(self.bundle()), raw=True)
             return
         if self._follower is not None:
             self._follower.stop()
         zone, clock = zone_of(self._spec), self._session.app.clock
         live = LiveGraph(
-            self.graph(), now=lambda: clock.now().astimezone(zone), details=self._details, command=self._command
+            self.graph(),
+            now=lambda: clock.now().astimezone(zone),
+            details=self._details,
+            command=self._command,
+            mime=seen,
         )
-        live.show()
+        live.show(widgets=self._session.pictures)
         graph_updates = _GraphUpdates(self._complete, live)
         self._follower = _Follower(self._session, self._query, graph_updates.send, live.finish)
 
@@ -304,9 +312,9 @@ class RunHandle(Waitable):
         return {
             "subtitle": operator_name(self._spec.tasks[task_id]),
             "why": {
-                "headline": respelled(why.headline, why.ways_out, spell),
+                "headline": respelled(why.headline, why.suggestions, spell),
                 "grounds": list(why.grounds),
-                "ways_out": [spell(one) for one in why.ways_out],
+                "ways_out": [spell(one) for one in why.suggestions],
             },
             "log": [
                 {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message}
@@ -323,7 +331,7 @@ class RunHandle(Waitable):
             "state": attempt.outcome or attempt.state,
             "started": formatting.short_time(started) if started else "",
             "took": formatting.duration(elapsed(attempt.started_at, attempt.ended_at)),
-            "cause": cause_words(attempt.outcome or ""),
+            "cause": cause_text(attempt.outcome or ""),
         }
 
     def _command(self, name: str, args: Mapping[str, Any]) -> Mapping[str, Any]:

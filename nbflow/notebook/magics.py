@@ -18,12 +18,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
 
-from nbflow.airflow_names import import_advice
 from nbflow.command_arguments import NOTEBOOK, HelpRequested, Parser, Values, split_line
 from nbflow.commands import magics
 from nbflow.commands.base import Command
 from nbflow.commands.learning import names_of
-from nbflow.commands.way_out import Surface, invocation
+from nbflow.commands.surface_syntax import Surface, invocation
+from nbflow.error_hints import import_hint
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook import magic_parser as lines
 from nbflow.notebook.cells import run_cell, run_shared
@@ -72,8 +72,8 @@ class NbflowMagics(Magics):
         if info is not None and info.store_history and not info.silent:
             number = result.execution_count or self.shell.execution_count
             session().cells.ended(number, info.raw_cell or "", success=result.success)
-        if result.error_in_exec is not None and (advice := import_advice(result.error_in_exec)):
-            print(advice.removeprefix(". "), file=sys.stderr)  # below the traceback of a cell without %%dag
+        if result.error_in_exec is not None and (hint := import_hint(result.error_in_exec)):
+            print(hint.removeprefix(". "), file=sys.stderr)  # below the traceback of a cell without %%dag
 
     def _number(self) -> int:
         """The execution count of the running cell. The shell's own count may be one ahead, by IPython's version."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbflow.authoring.dag import DAG
-from nbflow.commands.way_out import Surface, invocation
+from nbflow.commands.surface_syntax import Surface, invocation
 from nbflow.config import Settings
 from nbflow.core.snapshot import KERNEL, Run, RunKey
 from nbflow.core.timetables.time_zones import timezone_of

@@ -21,7 +21,7 @@ from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook.breakpoints import breakpoints_stop
 from nbflow.notebook.commands import context_of, function_of, result_of
-from nbflow.notebook.displayable import Shown, execution_count
+from nbflow.notebook.displayable import Shown, execution_count, seen
 from nbflow.notebook.error_display import spell, told_in_one_line
 from nbflow.notebook.handles import BackfillHandle, RunHandle
 from nbflow.notebook.session import Session, session
@@ -31,6 +31,7 @@ from nbflow.notebook.task_verbs import message, spec_of_run
 from nbflow.notebook.task_verbs import states as states
 from nbflow.notebook.task_verbs import why as why
 from nbflow.services import schedulers
+from nbflow.suggestions import suggest
 from nbflow.ui import formatting
 from nbflow.ui.html import (
     dags_bundle,
@@ -53,7 +54,6 @@ from nbflow.views.next_runs import NextRunsQuery
 from nbflow.views.runs import RunsQuery
 from nbflow.views.shared import zone_of
 from nbflow.views.timeline import timeline_view
-from nbflow.way_out import way
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
@@ -118,8 +118,8 @@ def with_kernel(here: Session, view: GraphView, version: int | None = None) -> G
     from the saved notebook, and what to do if the run is held."""
     own = here.dags.get(view.dag_id)
     kernels = own is not None and version == own.version.number
-    unpause = spell(way("dags unpause", view.dag_id))
-    held = f"{view.dag_id} is paused, so this run waits. Unpause it with: {unpause}" if view.held else ""
+    unpause = spell(suggest("dags unpause", view.dag_id))
+    held = f"{view.dag_id} is paused, so this run waits. Unpause it with: {unpause}" if view.blocked_by_pause else ""
     parts = (here.differs(view.dag_id) if kernels else "", held)
     return replace(view, footer=(*view.footer, *filter(None, parts)))
 
@@ -200,7 +200,7 @@ def _notify(text: str) -> None:
         return
     from IPython.display import display
 
-    display(message_bundle(text).mime(), raw=True)
+    display(seen(message_bundle(text)), raw=True)
 
 
 @told_in_one_line
@@ -309,7 +309,7 @@ def schedule(
     here = session()
     path, dag_id, existed = write_dag_file(here, notebook, cron=cron, name=name, parameters=parameters or {})
     row = here.app.store.dag(dag_id)
-    unpause = spell(way("dags unpause", dag_id))
+    unpause = spell(suggest("dags unpause", dag_id))
     hint = "" if row is not None and not row.paused else f" It is paused; unpause it with: {unpause}."
     if parameters and overwritten(here, notebook):
         hint += (

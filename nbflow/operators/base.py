@@ -43,7 +43,7 @@ class BranchMixIn:
         """
         if isinstance(branches_to_execute, Iterable) and not isinstance(branches_to_execute, str | Mapping):
             branches_to_execute = list(branches_to_execute)
-        context["ti"].follow(branches_to_execute)
+        context["ti"].skip_all_except(branches_to_execute)
         return branches_to_execute
 
 

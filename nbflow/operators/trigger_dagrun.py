@@ -69,7 +69,7 @@ class TriggerDagRunOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         ti = context["ti"]
-        run_id = ti.xcom_pull(key=XCOM_RUN_ID) if ti.work.continues else None
+        run_id = ti.xcom_pull(key=XCOM_RUN_ID) if ti.workload.continues else None
         if run_id is None:
             run_id = self._trigger(context)
         if self.wait_for_completion:

@@ -104,7 +104,7 @@ class BaseSensorOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         ti = context["ti"]
         wait_time = _WaitTime(ti, from_first_start=self.reschedules)
-        pokes = ti.work.reschedules
+        pokes = ti.workload.reschedules
         while True:
             pokes += 1
             result = self._poke(context)
@@ -161,7 +161,7 @@ class _WaitTime:
 
     def seconds(self) -> float:
         if self._from_first_start:
-            first_start = self._ti.work.first_start or self._ti.started
+            first_start = self._ti.workload.first_start or self._ti.started
             return float((self._ti.runtime.now() - first_start).total_seconds())
         return time.monotonic() - self._started
 

@@ -14,15 +14,15 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from nbflow.authoring.runtime import Work
+from nbflow.authoring.task_runtime import Workload
 from nbflow.authoring.taskinstance import TaskInstance
-from nbflow.connections import current_provider
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.errors import StoreError
 from nbflow.execution import protocol
 from nbflow.execution.logs import LogFolder, make_private
 from nbflow.execution.task_runner import user_traceback
+from nbflow.secrets_backends import current_provider
 from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
 from nbflow.sources.stored_version import LoadingOptions, VersionSource, load_version
 from nbflow.store.base import PendingCallback, Store
@@ -49,10 +49,10 @@ def run_callbacks(payload: Mapping[str, Any]) -> dict[str, Any]:
         if version.dag is None:
             errors.append(version.error)
         else:
-            work = protocol.unpack_work(payload["work"])
+            workload = protocol.unpack_workload(payload["workload"])
             errors += call_callbacks(
                 version.dag,
-                work,
+                workload,
                 current_provider(),
                 kind=payload["kind"],
                 of_task=payload["of_task"],
@@ -68,12 +68,12 @@ _STATES = {"success": "success", "failure": "failed", "retry": "up_for_retry", "
 
 
 def call_callbacks(
-    dag: Any, work: Work, runtime: Any, *, kind: str, of_task: bool, reason: str, at: datetime
+    dag: Any, workload: Workload, runtime: Any, *, kind: str, of_task: bool, reason: str, at: datetime
 ) -> list[str]:
     """Call the callbacks of one kind, of a task or of the DAG; returns their errors as text. A DAG's callbacks get the
     context of its first task, and the reason of the run's end."""
-    task = dag.get_task(work.task_id)
-    ti = TaskInstance(dag=dag, task=task, work=work, runtime=runtime, started=at)
+    task = dag.get_task(workload.task_id)
+    ti = TaskInstance(dag=dag, task=task, workload=workload, runtime=runtime, started=at)
     ti.state = _STATES.get(kind, "running")
     context = ti.context
     context["reason"] = reason
@@ -87,7 +87,7 @@ def call_callbacks(
     return errors
 
 
-def callback_work(store: Store, run_key: RunKey, key: TaskKey | None, spec: DagSpec) -> Work | None:
+def callback_workload(store: Store, run_key: RunKey, key: TaskKey | None, spec: DagSpec) -> Workload | None:
     """The task instance for a callback's context: the one with ``key``, or one of the DAG's first task. None if the run
     does not exist or the DAG has no tasks."""
     run = store.run(run_key)
@@ -95,7 +95,7 @@ def callback_work(store: Store, run_key: RunKey, key: TaskKey | None, spec: DagS
         return None
     key = key or TaskKey(next(iter(spec.tasks)))
     ti = next((ti for ti in store.instances(run_key) if ti.key == key), None)
-    return Work(
+    return Workload(
         attempt_id="",
         run=run,
         task_id=key.task_id,
@@ -146,13 +146,13 @@ class CallbackRunner:
 
     def _payload(self, callback: PendingCallback) -> dict[str, Any] | None:
         version = self.store.version(callback.run.dag_id, callback.version)
-        work = None if version is None else callback_work(self.store, callback.run, callback.key, version.spec)
-        if version is None or work is None:
+        workload = None if version is None else callback_workload(self.store, callback.run, callback.key, version.spec)
+        if version is None or workload is None:
             return None
         return {
             "job": "callback",
             "version": VersionSource.of(version, self.loading).to_json(),
-            "work": protocol.pack_work(work),
+            "workload": protocol.pack_workload(workload),
             "of_task": callback.key is not None,
             "kind": callback.kind,
             "reason": callback.reason,

@@ -21,7 +21,7 @@ from nbflow.core.states import RUN_FINISHED, RunState, TaskState
 from nbflow.core.timetables import timetable_from_spec
 from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import NbflowError
-from nbflow.services.callbacks import call_callbacks, callback_work
+from nbflow.services.callbacks import call_callbacks, callback_workload
 from nbflow.services.date_parsing import parse_date
 from nbflow.services.file_parsing import with_recorded_runs
 from nbflow.services.operations import check_conf
@@ -137,13 +137,13 @@ def drive(
 
     def handle_callback(callback: Callback) -> None:
         dag = next(dag for dag in dags.values() if dag.dag_id == callback.run.dag_id)
-        work = callback_work(app.store, callback.run, callback.key, dag.to_spec(app.compile_options()))
-        if work is None:
+        workload = callback_workload(app.store, callback.run, callback.key, dag.to_spec(app.compile_options()))
+        if workload is None:
             return
         for error in call_callbacks(
             dag,
-            work,
-            app.task_api.runtime(work),
+            workload,
+            app.task_api.runtime(workload),
             kind=callback.kind,
             of_task=callback.key is not None,
             reason=callback.reason,

@@ -37,7 +37,7 @@ from nbflow.services.date_parsing import parse_date
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run, explain_task
 from nbflow.store.base import BackfillRow, DagVersion, Store
-from nbflow.way_out import SEE_DAGS, nearest, way
+from nbflow.suggestions import SEE_DAGS, nearest, suggest
 
 if TYPE_CHECKING:
     from nbflow.services.custom_timetables import TimetableClient
@@ -406,8 +406,8 @@ class Operations:
         """A backfill by its id. Raises NbflowError."""
         row = self.store.backfill(backfill_id)
         if row is None:
-            see = way("backfill list")
-            raise NbflowError(f"There is no backfill {backfill_id}.", hint=f"See: {see}.", ways=(see,))
+            see = suggest("backfill list")
+            raise NbflowError(f"There is no backfill {backfill_id}.", hint=f"See: {see}.", suggestions=(see,))
         return row
 
     def unstarted_runs(self, backfill_id: int) -> list[Run]:

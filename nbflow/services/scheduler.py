@@ -34,7 +34,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from nbflow.authoring.runtime import Work
+from nbflow.authoring.task_runtime import Workload
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.dispatch import RunLimits
@@ -58,7 +58,7 @@ from nbflow.services.scheduled_runs import RunCreator
 from nbflow.services.scheduler_ports import Host, SelectWaiter, ThisHost, Waiter
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
 from nbflow.store.codec import needs_previous_run
-from nbflow.way_out import STOP_SCHEDULER
+from nbflow.suggestions import STOP_SCHEDULER
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ class Scheduler:
             raise NbflowError(
                 f"A scheduler already runs on this metastore{process}.",
                 hint=f"SQLite allows one scheduler: stop it with {STOP_SCHEDULER}, or use Postgres.",
-                ways=(STOP_SCHEDULER,),
+                suggestions=(STOP_SCHEDULER,),
             )
         self.executor.start()
         if orphans:
@@ -647,7 +647,7 @@ def submission_of(snapshot: Snapshot, attempt: Attempt) -> Submission:
     """The executor's submission of an attempt."""
     key = TaskKey(*attempt.key)
     ti = snapshot.instances[key]
-    work = Work(
+    workload = Workload(
         attempt_id=attempt.attempt_id,
         run=snapshot.run,
         task_id=key.task_id,
@@ -662,4 +662,4 @@ def submission_of(snapshot: Snapshot, attempt: Attempt) -> Submission:
         next_kwargs=dict(attempt.next_kwargs or {}),
         queued_at=ti.queued_at,
     )
-    return Submission(work=work, task=snapshot.dag.tasks[key.task_id])
+    return Submission(workload=workload, task=snapshot.dag.tasks[key.task_id])

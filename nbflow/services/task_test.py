@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from nbflow import serde
 from nbflow.authoring.context import running_in
 from nbflow.authoring.params import conf_as_json
-from nbflow.authoring.runtime import Outcome, Work
+from nbflow.authoring.task_runtime import Outcome, Workload
 from nbflow.authoring.taskinstance import TaskInstance
-from nbflow.connections import providing
 from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import Run
@@ -24,6 +23,7 @@ from nbflow.core.timetables import timetable_from_spec
 from nbflow.errors import DagRunNotFound, NbflowError, TaskNotFound
 from nbflow.execution.task_client import TaskClient
 from nbflow.execution.task_runner import executable_task, run_try
+from nbflow.secrets_backends import providing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,7 +39,7 @@ class TaskTest:
 
     app: App
     dag: DAG
-    work: Work
+    workload: Workload
     spec: DagSpec
     xcoms: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     """(task id, key) -> XCom that replaces the stored one; for a mapped task the list of its instances' XComs."""
@@ -50,13 +50,13 @@ class TaskTest:
     def run(self) -> Outcome:
         """Run the try."""
         runtime = self._runtime()
-        return run_try(self.dag, self._task(), self.work, runtime)
+        return run_try(self.dag, self._task(), self.workload, runtime)
 
     def render(self) -> dict[str, Any]:
         """The rendered template fields, with masked secrets."""
         runtime = self._runtime()
         ti = TaskInstance(
-            dag=self.dag, task=self._task(), work=self.work, runtime=runtime, started=self.app.clock.now()
+            dag=self.dag, task=self._task(), workload=self.workload, runtime=runtime, started=self.app.clock.now()
         )
         with running_in(ti.context), providing(runtime):
             task = executable_task(ti.task, ti.context)
@@ -67,7 +67,7 @@ class TaskTest:
         return {name: masker.mask_value(_shown(value)) for name, value in fields.items()}
 
     def _task(self) -> Any:
-        return self.dag.get_task(self.work.task_id)
+        return self.dag.get_task(self.workload.task_id)
 
     def _runtime(self) -> TaskClient:
         return TaskClient(self._handle_request, now=self.app.clock.now, masker=self.app.task_api.masker())
@@ -81,14 +81,14 @@ class TaskTest:
             return None
         if kind == "xcom_get" and self.xcoms:
             return self._get_xcoms(**args)
-        return self.app.task_api.handle(self.work, kind, args)
+        return self.app.task_api.handle(self.workload, kind, args)
 
     def _get_xcoms(self, *, task_ids: list[str], key: str, map_index: int | None = None, **rest: Any) -> list[Any]:
         values: list[tuple[str, int, str]] = []
         for task_id in task_ids:
             if (task_id, key) not in self.xcoms:
                 request = {"task_ids": [task_id], "key": key, "map_index": map_index, **rest}
-                values += self.app.task_api.handle(self.work, "xcom_get", request)
+                values += self.app.task_api.handle(self.workload, "xcom_get", request)
                 continue
             xcom = self.xcoms[task_id, key]
             mapped = self.spec.length_expr(task_id) is not None
@@ -119,7 +119,7 @@ def task_test(
     if map_index < 0 and spec.length_expr(task_id) is not None:
         raise NbflowError(f"Task {task_id} is mapped: give a map index.", hint="The first instance has map index 0.")
     dag_run = _run(app, dag, spec, run, conf_as_json(conf))
-    work = Work(
+    workload = Workload(
         attempt_id=f"task_test-{uuid.uuid4().hex[:12]}",
         run=dag_run,
         task_id=task_id,
@@ -128,7 +128,7 @@ def task_test(
         max_tries=spec.tasks[task_id].retries,
         version=dag_run.version,
     )
-    return TaskTest(app=app, dag=dag, work=work, spec=spec, xcoms=dict(xcoms or {}))
+    return TaskTest(app=app, dag=dag, workload=workload, spec=spec, xcoms=dict(xcoms or {}))
 
 
 _STATES: Mapping[type, str] = {

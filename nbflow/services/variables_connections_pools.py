@@ -10,7 +10,7 @@ from nbflow.connections import Connection
 from nbflow.errors import ConnectionNotFound, NbflowError, PoolNotFound, VariableNotFound
 from nbflow.services.operations import Operations
 from nbflow.store.base import Pool
-from nbflow.way_out import nearest, way
+from nbflow.suggestions import nearest, suggest
 
 
 def set_variable(by: Operations, key: str, value: str, *, description: str | None = None) -> None:
@@ -32,7 +32,7 @@ def delete_variable(by: Operations, key: str) -> None:
 
 def variable_not_found(by: Operations, key: str) -> VariableNotFound:
     known = [name for name, _, _ in by.store.variables()]
-    return VariableNotFound(f"Variable {key} does not exist.", **nearest(key, known, way("variables list")))
+    return VariableNotFound(f"Variable {key} does not exist.", **nearest(key, known, suggest("variables list")))
 
 
 def set_connections(by: Operations, connections: Sequence[Connection]) -> None:
@@ -50,7 +50,7 @@ def delete_connection(by: Operations, conn_id: str) -> None:
 def connection_not_found(by: Operations, conn_id: str) -> ConnectionNotFound:
     known = [connection.conn_id for connection in by.store.connections() if connection.conn_id]
     return ConnectionNotFound(
-        f"There is no connection {conn_id!r}.", **nearest(conn_id, known, way("connections list"))
+        f"There is no connection {conn_id!r}.", **nearest(conn_id, known, suggest("connections list"))
     )
 
 
@@ -59,7 +59,7 @@ def find_pool(by: Operations, name: str) -> Pool:
     pool = by.store.pool(name)
     if pool is None:
         known = [pool.name for pool in by.store.pools()]
-        raise PoolNotFound(f"There is no pool {name!r}.", **nearest(name, known, way("pools list")))
+        raise PoolNotFound(f"There is no pool {name!r}.", **nearest(name, known, suggest("pools list")))
     return pool
 
 

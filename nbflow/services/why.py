@@ -18,7 +18,7 @@ from nbflow.core.wait_reason_texts import paused_wait
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import DagRunNotFound
 from nbflow.store.base import Job, Store
-from nbflow.way_out import START_SCHEDULER
+from nbflow.suggestions import START_SCHEDULER
 
 
 def explain_run(store: Store, run: RunKey, schedulers: Sequence[Job], now: datetime) -> Mapping[TaskKey, WaitReason]:
@@ -115,5 +115,5 @@ def _needs_scheduler(wait: WaitReason) -> bool:
 
 def _no_scheduler(wait: WaitReason) -> WaitReason:
     text = f"No scheduler is running. Start one with: {START_SCHEDULER}. {wait.text}"
-    ways = (START_SCHEDULER, *wait.ways)
-    return WaitReason(kind="no_scheduler", text=text, detail=wait.detail, until=wait.until, ways=ways)
+    suggestions = (START_SCHEDULER, *wait.suggestions)
+    return WaitReason(kind="no_scheduler", text=text, detail=wait.detail, until=wait.until, suggestions=suggestions)

@@ -48,15 +48,15 @@ class Process:
 
     @property
     def attempt_id(self) -> str:
-        return self.submission.work.attempt_id
+        return self.submission.workload.attempt_id
 
     @property
     def run(self) -> RunKey:
-        return self.submission.work.run.key
+        return self.submission.workload.run.key
 
     @property
     def key(self) -> TaskKey:
-        return TaskKey(self.submission.work.task_id, self.submission.work.map_index)
+        return TaskKey(self.submission.workload.task_id, self.submission.workload.map_index)
 
 
 class Processes:
@@ -80,7 +80,7 @@ class Processes:
         return process
 
     def _does(self, submission: Submission) -> Does:
-        work, task = submission.work, submission.task
+        work, task = submission.workload, submission.task
         key = TaskKey(work.task_id, work.map_index)
         name = (work.run.key, key, work.try_number)
         visit = self._visits[name]
@@ -188,7 +188,7 @@ class SimulatedExecutor:
     def submit(self, submissions: Sequence[Submission]) -> None:
         now = self._clock.now()
         claimed = self._store.claim_all(
-            [submission.work.attempt_id for submission in submissions],
+            [submission.workload.attempt_id for submission in submissions],
             owner=self._owner,
             hostname=self._hostname,
             lease=self._lease,
@@ -197,7 +197,7 @@ class SimulatedExecutor:
         if not self._mine:
             self._last_heartbeat = self._last_renewal = self._turns.elapsed
         for submission in submissions:
-            if submission.work.attempt_id in claimed:
+            if submission.workload.attempt_id in claimed:
                 process = self._processes.start(submission, self._hostname, now)
                 self._mine[process.attempt_id] = process
                 process.lease_ends = self._turns.elapsed + round(self._lease.total_seconds() * 1e6)

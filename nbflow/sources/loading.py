@@ -23,7 +23,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from nbflow.airflow_names import advice
+from nbflow.error_hints import error_hint
 from nbflow.errors import AirflowException, NbflowError
 from nbflow.sources.source_units import Reader, SourceError, Unit
 from nbflow.sources.version_source import bundle, read_text, real_file, same_on_disk, write_version
@@ -298,7 +298,7 @@ def _message(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         where = f" ({os.path.basename(error.filename)}, line {error.lineno})" if error.filename and error.lineno else ""
         return f"{type(error).__name__}: {error.msg}{where}"
-    text = " ".join(f"{type(error).__name__}: {_text(error)}{advice(error)}".split()).rstrip(": ")
+    text = " ".join(f"{type(error).__name__}: {_text(error)}{error_hint(error)}".split()).rstrip(": ")
     return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 3] + "..."
 
 

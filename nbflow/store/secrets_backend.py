@@ -9,7 +9,7 @@ from nbflow.store.base import Store
 
 
 class StoreProvider:
-    """A :class:`nbflow.connections.Provider` for a store. The audit log names ``actor`` for writes."""
+    """A :class:`nbflow.secrets_backends.Provider` for a store. The audit log names ``actor`` for writes."""
 
     def __init__(self, store: Store, clock: Clock, *, actor: str = "task") -> None:
         self._store, self._clock, self._actor = store, clock, actor

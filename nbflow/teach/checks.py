@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbflow import serde
-from nbflow.commands.way_out import Surface, invocation
+from nbflow.commands.surface_syntax import Surface, invocation
 from nbflow.core.states import RUN_FINISHED, RunState, TaskState
 from nbflow.core.timetables import TimeRestriction, as_utc, timetable_from_spec
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from nbflow.command_arguments import UsageError, Values
 from nbflow.commands.base import Result
 from nbflow.commands.learning import Provider, register
-from nbflow.commands.way_out import Surface
-from nbflow.way_out import way
+from nbflow.commands.surface_syntax import Surface
+from nbflow.suggestions import suggest
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context
@@ -57,7 +57,7 @@ def quiz(context: Context, args: Values) -> Result:
         feedback = session.answer(args.number, " ".join(args.answer))
         return Result(text=repr(feedback), value=feedback, ok=feedback.right)
     if context.surface is Surface.TERMINAL:  # a form needs a notebook
-        answer = way("quiz", args.name, str(args.number), "ANSWER")
+        answer = suggest("quiz", args.name, str(args.number), "ANSWER")
         raise UsageError("nbflow quiz: no answer.", hint=f"Answer with: {answer}")
     shown = session.show(args.number)
     return Result(text=shown.text, value=shown)
@@ -68,7 +68,7 @@ def _list(context: Context, command: str, names: Iterable[str]) -> str:
     title = {"quiz": "Quizzes", "labs": "Labs"}[command]
     if not known:
         return f"{title}: none."
-    return f"{title}: {', '.join(known)}. Open one with: {context.spell(way(command, known[0]))}"
+    return f"{title}: {', '.join(known)}. Open one with: {context.spell(suggest(command, known[0]))}"
 
 
 def _row(session: QuizSession) -> dict[str, object]:
@@ -85,7 +85,7 @@ def _questions(session: QuizSession) -> str:
     for question in session.quiz.questions:
         state = words[answered_right(session.items.get(question.number))]
         parts.append(f"{question.number}.{state} {question_text(question)}")
-    answer = way("quiz", session.quiz.name, "NUMBER", "ANSWER")
+    answer = suggest("quiz", session.quiz.name, "NUMBER", "ANSWER")
     return "\n\n".join([*parts, f"Answer with: {answer}. {session.score}."])
 
 

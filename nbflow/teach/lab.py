@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nbflow.app import App
-from nbflow.commands.way_out import Surface
+from nbflow.commands.surface_syntax import Surface
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.teach.checks import CheckContext, Finding
 from nbflow.teach.display import card_bundle, chip, paragraph, prose

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from nbflow.commands.way_out import Surface, invocation
+from nbflow.commands.surface_syntax import Surface, invocation
 from nbflow.ui import formatting
 from nbflow.ui.escaping import escape
 from nbflow.ui.state_colors import known, palettes

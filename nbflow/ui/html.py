@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from nbflow.commands.way_out import Surface, invocation
+from nbflow.commands.surface_syntax import Surface, invocation
+from nbflow.suggestions import SuggestedCommand, respelled
 from nbflow.ui import formatting
 from nbflow.ui.charts import gantt_svg, grid_svg, timeline_svg
 from nbflow.ui.escaping import escape
@@ -43,7 +44,6 @@ from nbflow.views.task_log import TaskLogView
 from nbflow.views.timeline import TimelineView
 from nbflow.views.why_run import WhyRunView
 from nbflow.views.why_task import WhyTaskView
-from nbflow.way_out import Way, respelled
 
 MAX_LOG_LINES = 1_000
 MAX_LINE = 2_000  # characters of one log line
@@ -315,7 +315,7 @@ def _duration(start: datetime | None, end: datetime | None, now: datetime) -> st
     return f"{duration} so far" if start is not None and end is None else duration
 
 
-Spell = Callable[[Way], str]
+Spell = Callable[[SuggestedCommand], str]
 """How a surface spells a command; ``str`` is the terminal's spelling."""
 
 
@@ -330,7 +330,7 @@ def tasks_bundle(view: TaskInstancesView, now: datetime, spell: Spell = str) -> 
                 state_cell(r.state), Cell(text=formatting.tries(r.try_number, r.max_tries)),
                 when_cell(formatting.relative(r.start_date, now)),
                 Cell(text=_duration(r.start_date, r.end_date, now), right=True),
-                Cell(text=respelled(r.reason, r.ways, spell)),
+                Cell(text=respelled(r.reason, r.suggestions, spell)),
             )
             for r in view.rows
         ),
@@ -438,17 +438,17 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = st
     if view.until is not None and now is not None:
         lines.insert(0, f"Until {formatting.short_time(view.until)}, {formatting.relative(view.until, now).relative}.")
     grounds = "".join(f'<div style="margin-top:2px">{escape(line)}</div>' for line in lines)
-    headline = respelled(view.headline, view.ways_out, spell)
-    ways_out = [command for command in map(spell, view.ways_out) if command not in headline]
-    ways = ""
-    if ways_out:
+    headline = respelled(view.headline, view.suggestions, spell)
+    suggestions = [command for command in map(spell, view.suggestions) if command not in headline]
+    next_step = ""
+    if suggestions:
         commands = " or ".join(
-            f'<code style="background-color:transparent;color:inherit">{escape(w)}</code>' for w in ways_out
+            f'<code style="background-color:transparent;color:inherit">{escape(w)}</code>' for w in suggestions
         )
-        ways = f'<div style="margin-top:4px">Next step: {commands}</div>'
+        next_step = f'<div style="margin-top:4px">Next step: {commands}</div>'
     body = (
         f'<div class="nfo-st nfo-{state}" style="margin:12px;padding:10px 14px;border-left:3px solid {tint.line};'
-        f'background-color:{tint.fill};color:{tint.text}"><b>{escape(headline)}</b>{grounds}{ways}</div>'
+        f'background-color:{tint.fill};color:{tint.text}"><b>{escape(headline)}</b>{grounds}{next_step}</div>'
     )
     history = _event_table(view.history)
     if view.history:
@@ -457,7 +457,7 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = st
     text = _joined(
         f"{view.subject} is {view.state}: {headline}",
         *(f"  {line}" for line in lines),
-        "  Next step: " + " or ".join(ways_out) if ways_out else "",
+        "  Next step: " + " or ".join(suggestions) if suggestions else "",
         text_table(history) if view.history else "",
     )
     return Bundle(html=card("why", view.subject, body, chips=chip_html(view.state)), text=text)
@@ -474,7 +474,7 @@ def why_run_bundle(view: WhyRunView, now: datetime, spell: Spell = str) -> Bundl
             (
                 Cell(text=row.id, bold=True),
                 state_cell(row.state),
-                respelled(row.text, row.ways, spell),
+                respelled(row.text, row.suggestions, spell),
                 when_cell(formatting.relative(row.until, now)) if row.until is not None else Cell(),
             )
             for row in view.rows
@@ -487,13 +487,13 @@ def why_run_bundle(view: WhyRunView, now: datetime, spell: Spell = str) -> Bundl
 
 
 #: action of the plan -> its past participle in the summary.
-_OTHER_ACTIONS = {"rerun": "rerun", "keep": "kept", "refuse": "refused"}
+_OTHER_ACTIONS = {"rerun": "rerun", "keep": "kept"}
 
 
 def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
-    """The runs of a backfill that are created, rerun, kept and refused, each with its data interval and reason."""
+    """The runs of a backfill that are created, rerun and kept, each with its data interval and reason."""
     number = Counter(run.action for run in view.runs)
-    created = number["make"]
+    created = number["create"]
     verb = "will be" if view.dry_run else "were" if created != 1 else "was"
     sentence = f"{formatting.count(created, 'run')} {verb} created"
     others = ", ".join(
@@ -516,8 +516,8 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
         total=len(view.runs),
     )  # fmt: skip
     counts = state_counts(r.state for r in view.runs if r.state)
-    # Without kept and refused runs: the bar is full when the last run of the backfill has ended.
-    progress = _progress(counts, number["make"] + number["rerun"]) if counts else ""
+    # Without kept runs: the bar is full when the last run of the backfill has ended.
+    progress = _progress(counts, number["create"] + number["rerun"]) if counts else ""
     body = (
         f'<p style="padding:10px 12px 4px 12px;margin:0px"><b>{escape(sentence)}</b>, {escape(others)}.</p>'
         + "".join(

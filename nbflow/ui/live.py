@@ -26,7 +26,7 @@ from nbflow.ui import formatting
 from nbflow.ui.html import graph_bundle
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.scene import Scene, scene
-from nbflow.views.graph import GraphView, folded_for_size, unfolded
+from nbflow.views.graph import GraphView, folded_for_size, with_group_toggled
 from nbflow.views.shared import group_note, group_state, state_counts
 
 log = logging.getLogger(__name__)
@@ -154,9 +154,9 @@ class LiveGraph:
 
     `details(task_id)` returns the content of a task's panel (`Details` in js/panel.js), and `command(name, args)`
     carries out the action of a button in it; both are called on the publisher's thread and should take a few ms. `now`
-    is the clock for the times shown. `keep_widget` leaves the widget above the final picture, so that its panels still
-    open; a trusted notebook that is opened without its kernel then shows "model not found". Use: `show()`, any number
-    of `put`, `finish()`.
+    is the clock for the times shown. `mime` makes the output's MIME bundle (default: image and text). `keep_widget`
+    leaves the widget above the final picture, so that its panels still open; a trusted notebook that is opened without
+    its kernel then shows "model not found". Use: `show()`, any number of `put`, `finish()`.
     """
 
     def __init__(
@@ -166,13 +166,14 @@ class LiveGraph:
         now: Callable[[], datetime],
         details: Details | None = None,
         command: Command | None = None,
+        mime: Callable[[Bundle], Mapping[str, str]] = Bundle.mime,
         keep_widget: bool = False,
         publisher_: Publisher | None = None,
     ) -> None:
         self.graph = folded_for_size(graph)
         self._now, self._details, self._command = now, details, command
         self._publisher = publisher_ or publisher()
-        self._keep_widget = keep_widget
+        self._keep_widget, self._mime_of = keep_widget, mime
         self._scene = scene(self.graph)
         self._widget: Any = None
         self._handle: Any = None
@@ -266,7 +267,7 @@ class LiveGraph:
         self._publisher.put(self, ("close", "", {}))
 
     def _mime(self, *, live: bool) -> dict[str, Any]:
-        mime: dict[str, Any] = dict(self.bundle().mime())
+        mime: dict[str, Any] = dict(self._mime_of(self.bundle()))
         if live and self._widget is not None:
             mime[WIDGET_MIME] = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
         return mime
@@ -321,7 +322,7 @@ class LiveGraph:
     def _fold(self, group_id: str) -> None:
         if all(group.group_id != group_id for group in self.graph.groups):
             raise LookupError(f"There is no group {group_id!r} in {self.graph.dag_id}.")
-        self.graph = unfolded(self.graph, group_id)
+        self.graph = with_group_toggled(self.graph, group_id)
         self._scene = scene(self.graph)
         traits = graph_traits(self.graph, self._scene) | state_traits(self.graph, self._scene, self._now())
         self._widget.patch(traits)

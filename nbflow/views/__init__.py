@@ -1,19 +1,19 @@
-"""READ: everything that nbflow can show, one module per view.
+"""Everything that nbflow can show, one module per view.
 
 The rules
 ---------
 * Each module has a query, the view's values, and ``fetch(store, query, now, settings) -> View``. CLI, magics, live
-  feeds and pages that show the same fact fetch the same view, so they cannot disagree. (The settings say, for example,
-  how long a silent scheduler counts as alive; a view takes nothing else from outside the metastore.)
+  feeds and pages that show the same fact fetch the same view, so they cannot disagree. A view takes only the settings
+  from outside the metastore, such as ``scheduler_health_check_threshold``.
 * A **query** (:class:`~nbflow.views.base.Query`) holds ids only: no labels, paths, addresses or "newest". The surface
-  resolves what a user typed into ids first (``operations.find_run``). So a saved notebook can keep a query, all
-  watchers of one thing can share it, and it still means the same tomorrow.
-* A **view** (:class:`~nbflow.views.base.View`) is a frozen value that holds frozen values. Times are aware and carry
-  the time zone of their DAG, durations are seconds, and states are the words of ``core.states`` as plain text, so that
-  a view can show the states of a newer metastore.
+  resolves user input into ids first (``operations.find_run``). So a saved notebook can store a query, all watchers of
+  one run share it, and it selects the same run tomorrow.
+* A **view** (:class:`~nbflow.views.base.View`) is a frozen value that holds frozen values. Times are aware, in the time
+  zone of their DAG. Durations are seconds. States are the values of ``core.states`` as ``str``, so that a view can show
+  states that a newer nbflow wrote.
 * ``fetch`` sends a **bounded number of statements**, whatever the number of DAGs, runs and tasks.
   ``tests/views/test_statements.py`` counts them.
-* A view decides nothing and changes nothing. The surface adds what the metastore cannot know, such as unsaved cells.
+* A view makes no decisions and changes nothing. The surface adds what is not in the metastore, such as unsaved cells.
 * ``to_json()`` returns plain JSON with the view's name and schema version. The version rises when a reader of the old
   shape would misread the new one. :mod:`nbflow.views.patches` computes the difference between two states of a view.
 
@@ -46,21 +46,21 @@ NAMES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What a view is fetched with."""
+class ViewType:
+    """The query class and the fetch function of a view."""
 
     query: type[Query[View]]
     fetch: Callable[[Store, Any, datetime, Settings], Any]
 
 
-class _Kinds(Mapping[str, Kind]):
-    """By name. A module is imported when its view is first asked for: commands start without the others."""
+class _ViewTypes(Mapping[str, ViewType]):
+    """View types by name. A module is imported when its view is first used, so that commands start quickly."""
 
-    def __getitem__(self, name: str) -> Kind:
+    def __getitem__(self, name: str) -> ViewType:
         if name not in NAMES:
             raise KeyError(name)
         module = import_module(f"nbflow.views.{name}")
-        return Kind(query=getattr(module, f"{name.title().replace('_', '')}Query"), fetch=module.fetch)
+        return ViewType(query=getattr(module, f"{name.title().replace('_', '')}Query"), fetch=module.fetch)
 
     def __iter__(self) -> Iterator[str]:
         return iter(NAMES)
@@ -69,7 +69,7 @@ class _Kinds(Mapping[str, Kind]):
         return len(NAMES)
 
 
-VIEWS: Mapping[str, Kind] = _Kinds()
+VIEWS: Mapping[str, ViewType] = _ViewTypes()
 
 
 def fetch(store: Store, query: Query[V], now: datetime, settings: Settings) -> V:

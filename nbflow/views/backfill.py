@@ -1,4 +1,4 @@
-"""A backfill: its runs and their states; or the plan of a dry run."""
+"""A backfill with its runs and their states, or the plan of a dry run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from nbflow.core.states import RunState
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import NbflowError
 from nbflow.store.base import Store
+from nbflow.suggestions import suggest
 from nbflow.views.backfills import run_keys
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import row_of
 from nbflow.views.shared import between, in_zone
-from nbflow.way_out import way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
 
-_REASONS = {"already exists": "it has a run already", "in flight": "its run is not over"}
+_REASONS = {"already exists": "a run exists for this date", "in flight": "the run for this date has not ended"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class PlannedRun(Row):
 
     logical_date: datetime
     action: str
-    """make, rerun, keep or refuse."""
+    """create, rerun or keep."""
     run_id: str | None = None
     interval_start: datetime | None = None
     interval_end: datetime | None = None
@@ -52,8 +52,8 @@ class PlannedRun(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillView(View):
-    """``remarks``: e.g. clocks go back on 25 Oct, so that day's interval has 25 hours. ``status`` is running, paused,
-    completed or cancelled; empty for a preview."""
+    """``remarks``: e.g. that an interval has 25 hours because clocks go back. ``status`` is running, paused, completed
+    or cancelled; empty for a dry run."""
 
     NAME: ClassVar[str] = "backfill"
 
@@ -69,11 +69,11 @@ def fetch(store: Store, query: BackfillQuery, now: datetime, settings: Settings)
     """Raises NbflowError if there is no such backfill."""
     row = store.backfill(query.backfill_id)
     if row is None:
-        see = way("backfill list")
-        raise NbflowError(f"There is no backfill {query.backfill_id}.", hint=f"See: {see}.", ways=(see,))
+        see = suggest("backfill list")
+        raise NbflowError(f"There is no backfill {query.backfill_id}.", hint=f"See: {see}.", suggestions=(see,))
     zone = timezone_of(row_of(store, row.dag_id).timezone)
     states = store.run_states(run_keys(row))
-    runs = tuple(_made_run(row.dag_id, entry, states, zone) for entry in row.entries)
+    runs = tuple(_stored_run(row.dag_id, entry, states, zone) for entry in row.entries)
     return BackfillView(
         dag_id=row.dag_id,
         backfill_id=row.backfill_id,
@@ -84,53 +84,53 @@ def fetch(store: Store, query: BackfillQuery, now: datetime, settings: Settings)
     )
 
 
-def _made_run(dag_id: str, entry: Mapping[str, Any], states: Mapping[RunKey, RunState], zone: tzinfo) -> PlannedRun:
-    run_id, refused = entry.get("run_id"), entry.get("not_created_because")
+def _stored_run(dag_id: str, entry: Mapping[str, Any], states: Mapping[RunKey, RunState], zone: tzinfo) -> PlannedRun:
+    run_id, not_created_because = entry.get("run_id"), entry.get("not_created_because")
     state = states.get(RunKey(dag_id, run_id)) if run_id else None
-    start, end = (_moment(entry.get(name)) for name in ("data_interval_start", "data_interval_end"))
+    start, end = (_parse_time(entry.get(name)) for name in ("data_interval_start", "data_interval_end"))
     return PlannedRun(
         logical_date=datetime.fromisoformat(entry["logical_date"]).astimezone(zone),
-        action=_action(refused, bool(entry.get("reset"))),
+        action=_action(not_created_because, bool(entry.get("reset"))),
         run_id=run_id,
         interval_start=in_zone(start, zone),
         interval_end=in_zone(end, zone),
-        reason=_REASONS.get(refused or "", refused or ""),
+        reason=_REASONS.get(not_created_because or "", not_created_because or ""),
         state=state.value if state is not None else "",
     )
 
 
-def _moment(text: str | None) -> datetime | None:
+def _parse_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
 def backfill_view(
     dag_id: str, plan: BackfillPlan, zone: tzinfo, *, dry_run: bool, states: Mapping[str, RunState] | None = None
 ) -> BackfillView:
-    """The runs of a plan. ``states``: by run id, of those that are made."""
+    """The runs of a plan. ``states``: run id -> state, for the runs that exist."""
     runs = []
     for entry in plan.entries:
-        refused = entry.not_created_because
+        not_created_because = entry.not_created_because
         state = (states or {}).get(entry.run_id or "")
         runs.append(
             PlannedRun(
                 logical_date=entry.logical_date.astimezone(zone),
-                action=_action(refused, entry.reset),
+                action=_action(not_created_because, entry.reset),
                 run_id=entry.run_id,
                 interval_start=entry.info.data_interval.start.astimezone(zone),
                 interval_end=entry.info.data_interval.end.astimezone(zone),
-                reason=_REASONS.get(refused or "", refused or ""),
+                reason=_REASONS.get(not_created_because or "", not_created_because or ""),
                 state=state.value if state is not None else "",
             )
         )
     return BackfillView(dag_id=dag_id, runs=tuple(runs), remarks=tuple(_clock_changes(runs)), dry_run=dry_run)
 
 
-def _action(refused: str | None, reset: bool) -> str:
-    return "keep" if refused else "rerun" if reset else "make"
+def _action(not_created_because: str | None, reset: bool) -> str:
+    return "keep" if not_created_because else "rerun" if reset else "create"
 
 
 def _clock_changes(runs: Iterable[PlannedRun]) -> Iterator[str]:
-    """Intervals that a change of the clocks makes longer or shorter than a day."""
+    """Remarks on intervals that a change to or from summer time makes longer or shorter than a day."""
     for run in runs:
         begin, end = run.interval_start, run.interval_end
         if begin is None or end is None or begin.utcoffset() == end.utcoffset():
@@ -143,7 +143,7 @@ def _clock_changes(runs: Iterable[PlannedRun]) -> Iterator[str]:
 
 
 def _change_between(begin: datetime, end: datetime) -> tuple[datetime, bool]:
-    """The first whole hour after the clocks changed, in the interval's own zone, and whether they went forward."""
+    """The first whole hour after the clock change, in the interval's time zone, and whether clocks went forward."""
     zone, instant = begin.tzinfo, begin.astimezone(UTC)
     while instant.astimezone(zone).utcoffset() == begin.utcoffset():
         instant += timedelta(hours=1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillsQuery(Query["BackfillsView"]):
-    """``active``: only those that are not over."""
+    """``active``: only running and paused backfills."""
 
     NAME: ClassVar[str] = "backfills"
 
@@ -28,8 +28,8 @@ class BackfillsQuery(Query["BackfillsView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillListRow(Row):
-    """``state`` is running, paused, completed or cancelled. ``done`` of its ``runs`` have ended, ``failed`` of them in
-    failure."""
+    """``state`` is running, paused, completed or cancelled. ``done``: number of its ``runs`` that have ended;
+    ``failed``: number of these that failed."""
 
     backfill_id: int
     dag_id: str
@@ -56,19 +56,19 @@ class BackfillsView(View):
 
 
 def fetch(store: Store, query: BackfillsQuery, now: datetime, settings: Settings) -> BackfillsView:
-    found = store.backfills(query.dag_id, active=query.active)
-    keys = {row.backfill_id: run_keys(row) for row in found}
-    states = store.run_states([key for own in keys.values() for key in own]) if found else {}
-    return BackfillsView(rows=tuple(_row(row, keys[row.backfill_id], states) for row in found))
+    backfills = store.backfills(query.dag_id, active=query.active)
+    keys = {row.backfill_id: run_keys(row) for row in backfills}
+    states = store.run_states([key for row_keys in keys.values() for key in row_keys]) if backfills else {}
+    return BackfillsView(rows=tuple(_row(row, keys[row.backfill_id], states) for row in backfills))
 
 
 def run_keys(row: BackfillRow) -> list[RunKey]:
-    """The runs that a backfill makes or runs again."""
+    """The runs that a backfill creates or runs again."""
     return [RunKey(row.dag_id, entry["run_id"]) for entry in row.entries if entry.get("run_id")]
 
 
 def _row(row: BackfillRow, keys: list[RunKey], states: Mapping[RunKey, RunState]) -> BackfillListRow:
-    own = [states[key] for key in keys if key in states]
+    run_states = [states[key] for key in keys if key in states]
     return BackfillListRow(
         backfill_id=row.backfill_id,
         dag_id=row.dag_id,
@@ -76,7 +76,7 @@ def _row(row: BackfillRow, keys: list[RunKey], states: Mapping[RunKey, RunState]
         from_date=row.from_date,
         to_date=row.to_date,
         runs=len(keys),
-        done=sum(state in RUN_FINISHED for state in own),
-        failed=sum(state is RunState.FAILED for state in own),
+        done=sum(state in RUN_FINISHED for state in run_states),
+        failed=sum(state is RunState.FAILED for state in run_states),
         created_at=row.created_at,
     )

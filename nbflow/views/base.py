@@ -1,7 +1,8 @@
-"""The bases of every view and query, and their JSON form.
+"""The base classes of views and queries, and their JSON form.
 
-A dataclass whose values come and go in a list derives from :class:`Row`: its JSON has an ``id`` that is unique in the
-list, and patches address it by that id. All other values are frozen dataclasses, mappings, tuples and scalars.
+A dataclass whose values are added to and removed from a list derives from :class:`Row`: its JSON has an ``id`` that is
+unique in the list, and patches address it by that id. All other values are frozen dataclasses, mappings, tuples and
+scalars.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin, 
 
 from nbflow.errors import SerializationError
 
-MOST_CHARACTERS = 1_000
-"""Longest text in a query. Ids have at most 250 characters, but anybody can edit a saved notebook."""
+MAX_CHARACTERS = 1_000
+"""Maximum length of a string in a query. Ids have at most 250 characters, but a saved notebook can be edited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What a surface shows of something at one moment. ``NAME`` is the name of its module."""
+    """A snapshot of what a surface shows. ``NAME`` is the name of the view's module."""
 
     NAME: ClassVar[str] = ""
     SCHEMA: ClassVar[int] = 1
@@ -44,7 +45,7 @@ class Row:
 
 
 def plain(value: Any) -> Any:
-    """Convert a value to JSON. Raises SerializationError for types that a view must not hold, and for naive times."""
+    """Convert a value to JSON. Raises SerializationError for types that JSON cannot hold, and for naive times."""
     if value is None or (isinstance(value, (str, bool, int)) and not isinstance(value, Enum)):
         return value
     if isinstance(value, float):
@@ -65,7 +66,7 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, (set, frozenset)):
         return sorted(plain(item) for item in value)
-    raise SerializationError(f"A view holds a {type(value).__name__}, which has no form in JSON.")
+    raise SerializationError(f"A view contains a {type(value).__name__}, which JSON cannot represent.")
 
 
 def _members(value: Any) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def _members(value: Any) -> dict[str, Any]:
 
 def _time(at: datetime) -> str:
     if at.tzinfo is None:
-        raise SerializationError(f"A view holds the time {at.isoformat()}, which has no time zone.")
+        raise SerializationError(f"A view contains the time {at.isoformat()}, which has no time zone.")
     return at.isoformat(timespec="microseconds")
 
 
@@ -87,8 +88,8 @@ class Query(Generic[V_co]):
 
     NAME: ClassVar[str] = ""
     SCHEMA: ClassVar[int] = 1
-    ALONE: ClassVar[bool] = True
-    """Nothing that happens in other DAGs or runs than the ``dag_id`` and ``run_id`` of the query changes the view."""
+    SELF_CONTAINED: ClassVar[bool] = True
+    """Whether only events of the query's own ``dag_id`` and ``run_id`` change the view."""
 
     def to_json(self) -> dict[str, Any]:
         """``{"view": name, "schema": 1, ...fields}``."""
@@ -97,7 +98,7 @@ class Query(Generic[V_co]):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read a query that ``to_json`` wrote. The JSON is not trusted, since it may come from a notebook file. Raises
-        SerializationError for another view or version, and for missing, unknown or wrongly typed members."""
+        SerializationError for another view or schema version, and for missing, unknown or wrongly typed members."""
         if (data.get("view"), data.get("schema")) != (cls.NAME, cls.SCHEMA):
             raise SerializationError(
                 f"This query is for the view {data.get('view')!r} (version {data.get('schema')!r}), "
@@ -125,15 +126,12 @@ def _typed(value: Any, kind: Any, place: str) -> Any:
         return tuple(_typed(item, args[0], f"{place}[{number}]") for number, item in enumerate(value))
     if kind is datetime and isinstance(value, str):
         try:
-            return _checked(datetime.fromisoformat(value))
-        except (ValueError, SerializationError):
-            pass
-    elif type(value) is kind and not (kind is str and len(value) > MOST_CHARACTERS):
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            at = None
+        if at is not None and at.tzinfo is not None:
+            return at
+    elif type(value) is kind and not (kind is str and len(value) > MAX_CHARACTERS):
         return value
-    wanted = getattr(kind, "__name__", str(kind))
-    raise SerializationError(f"{place} of a query must be a {wanted}, not {str(value)[:60]!r}.")
-
-
-def _checked(at: datetime) -> datetime:
-    _time(at)
-    return at
+    expected = getattr(kind, "__name__", str(kind))
+    raise SerializationError(f"{place} of a query must be a {expected}, not {str(value)[:60]!r}.")

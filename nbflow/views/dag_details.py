@@ -27,7 +27,7 @@ class DagDetailsQuery(Query["DagDetailsView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagTask(Row):
-    """``is_mapped``: it is expanded, itself or with its task group."""
+    """``is_mapped``: the task or its task group is expanded."""
 
     task_id: str
     operator: str
@@ -44,8 +44,8 @@ class DagTask(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagDetailsView(View):
-    """``version``, ``is_paused`` and ``next_run`` are None for a DAG that the metastore does not know. Durations are
-    seconds."""
+    """``version``, ``is_paused`` and ``next_run`` are None for a DAG that is not registered in the metastore.
+    ``dagrun_timeout`` is in seconds."""
 
     NAME: ClassVar[str] = "dag_details"
 
@@ -78,7 +78,7 @@ def fetch(store: Store, query: DagDetailsQuery, now: datetime, settings: Setting
 def details_of_spec(
     spec: DagSpec, *, fileloc: str, version: int | None = None, row: DagRow | None = None
 ) -> DagDetailsView:
-    """The details of a spec that the metastore need not have, such as one of a file."""
+    """The details of a spec that need not be registered in the metastore, such as the spec of a file."""
     zone = zone_of(spec)
     return DagDetailsView(
         dag_id=spec.dag_id,

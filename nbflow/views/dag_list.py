@@ -21,9 +21,9 @@ LAST_RUNS = 14
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagListQuery(Query["DagListView"]):
-    """``pattern``: part of an id or a tag. ``kernel_dags``: ids of DAGs that no schedule follows, to be listed too.
-    ``last_runs``: number of runs of each DAG; 0 leaves out ``latest`` too. ``with_stale``: also list the DAGs that no
-    file defines any more."""
+    """``pattern``: part of a DAG id or a tag. ``kernel_dags``: ids of unscheduled DAGs to list too. ``last_runs``:
+    number of runs of each DAG; 0 leaves out ``latest`` too. ``with_stale``: also list the DAGs that no file defines any
+    more."""
 
     NAME: ClassVar[str] = "dag_list"
 
@@ -35,7 +35,7 @@ class DagListQuery(Query["DagListView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastRun(Row):
-    """``duration`` in seconds; None while it runs or waits."""
+    """``duration``: seconds; None until the run has ended."""
 
     run_id: str
     state: str
@@ -52,9 +52,9 @@ class DagListRow(Row):
 
     dag_id: str
     schedule: str = ""
-    """Empty: it has none."""
+    """Empty for ``schedule=None``."""
     scheduled: bool = True
-    """A schedule follows it. Otherwise it is a kernel's own, or a file that was only tested."""
+    """False for a DAG of a kernel, or of a file that was only tested."""
     is_paused: bool = False
     latest: str = "none"
     last_runs: tuple[LastRun, ...] = ()
@@ -76,7 +76,7 @@ class DagListRow(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagListView(View):
-    """``stale`` names the DAGs that are left out because no file defines them any more."""
+    """``stale``: ids of the DAGs that are not listed because no file defines them any more."""
 
     NAME: ClassVar[str] = "dag_list"
 
@@ -85,22 +85,21 @@ class DagListView(View):
 
 
 def fetch(store: Store, query: DagListQuery, now: datetime, settings: Settings) -> DagListView:
-    """The DAGs of the metastore, and those of the kernel that asks."""
-    known = store.dags(include_stale=True)
-    own = store.unscheduled_dags(query.kernel_dags) if query.kernel_dags else []
-    matching = [row for row in [*known, *own] if _matches(row, query.pattern.lower())]
-    left_out = [row for row in matching if row.stale and not query.with_stale]
-    shown = sorted((row for row in matching if row not in left_out), key=lambda row: row.dag_id)
-    ids = [row.dag_id for row in shown]
+    dags = store.dags(include_stale=True)
+    kernel_dags = store.unscheduled_dags(query.kernel_dags) if query.kernel_dags else []
+    matching = [row for row in [*dags, *kernel_dags] if _matches(row, query.pattern.lower())]
+    stale = [row for row in matching if row.stale and not query.with_stale]
+    listed = sorted((row for row in matching if row not in stale), key=lambda row: row.dag_id)
+    ids = [row.dag_id for row in listed]
     runs = store.recent_runs(ids, limit=query.last_runs) if query.last_runs else {}
     newest = store.newest_runs(ids) if query.last_runs else {}
-    scheduled = {row.dag_id for row in known}
+    scheduled = {row.dag_id for row in dags}
     return DagListView(
         rows=tuple(
             _row(row, runs.get(row.dag_id, ()), newest.get(row.dag_id), scheduled=row.dag_id in scheduled)
-            for row in shown
+            for row in listed
         ),
-        stale=tuple(row.dag_id for row in left_out),
+        stale=tuple(row.dag_id for row in stale),
     )
 
 
@@ -109,7 +108,7 @@ def _matches(row: DagRow, word: str) -> bool:
 
 
 def _row(row: DagRow, runs: Sequence[Run], newest: Run | None, *, scheduled: bool) -> DagListRow:
-    """``runs``: those of the latest dates, latest first."""
+    """``runs``: by logical date, newest first."""
     zone = timezone_of(row.timezone)
     return DagListRow(
         dag_id=row.dag_id,

@@ -1,4 +1,4 @@
-"""The attempts of each task of a run on a time axis, with the time that each spent in the queue."""
+"""The attempts of a run's task instances on a time axis, with the time that each spent in the queue."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from nbflow.config import Settings
     from nbflow.core.spec import DagSpec
 
-MOST_EVENTS = 200_000
-"""About 50,000 tries: more than a picture can show."""
+MAX_EVENTS = 200_000
+"""About 50,000 tries: more than a chart can show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class GanttView(View):
 def fetch(store: Store, query: GanttQuery, now: datetime, settings: Settings) -> GanttView:
     run = run_of(store, query.dag_id, query.run_id)
     spec = version_of(store, run.dag_id, run.version).spec
-    return gantt_view(spec, run, store.events(run=run.key, limit=MOST_EVENTS), now)
+    return gantt_view(spec, run, store.events(run=run.key, limit=MAX_EVENTS), now)
 
 
 def gantt_view(spec: DagSpec, run: Run, events: Sequence[TaskEvent], now: datetime) -> GanttView:

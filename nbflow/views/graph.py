@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nbflow.core.snapshot import Instance, Run
-from nbflow.core.spec import shown_name
+from nbflow.core.spec import display_name
 from nbflow.core.states import FINISHED, RUN_FINISHED, TaskState
 from nbflow.services.schedulers import describe, running_schedulers
 from nbflow.views.base import Query, Row, View
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from nbflow.store.base import DagVersion, Store
 
 FOLD_ABOVE_TASKS = 60
-"""A graph with more tasks is first shown with its outermost groups folded."""
+"""A graph with more tasks is first shown with its outermost task groups folded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphQuery(Query["GraphView"]):
-    """A run, or without ``run_id`` the DAG. ``version``: of the DAG, by default the one that the schedule follows."""
+    """The graph of a run, or without ``run_id`` of the DAG. ``version``: of the DAG, by default the scheduled one."""
 
     NAME: ClassVar[str] = "graph"
 
@@ -37,7 +37,7 @@ class GraphQuery(Query["GraphView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskView(Row):
-    """One task of a graph. ``mapped`` is the number of its instances, or -1 while their number is unknown."""
+    """One task of a graph. ``mapped``: for a mapped task, the number of instances, or -1 before its expansion."""
 
     task_id: str
     label: str = ""
@@ -48,14 +48,14 @@ class TaskView(Row):
     mapped: int | None = None
     state: str = "none"
     note: str = ""
-    """The line below the label. Empty: made from the fields below."""
+    """The line below the label. Empty: generated from the fields below."""
     duration: float | None = None
     try_number: int = 0
     max_tries: int = 0
     since: datetime | None = None
-    """Of a running task: when it started."""
+    """Start of a running task."""
     due: datetime | None = None
-    """Of a task that waits for a time: which."""
+    """The time that an unfinished task waits for."""
 
     @property
     def id(self) -> str:
@@ -63,7 +63,7 @@ class TaskView(Row):
 
     @property
     def shown(self) -> str:
-        return shown_name(self.task_id, self.label, self.group) + self.times
+        return display_name(self.task_id, self.label, self.group) + self.times
 
     @property
     def times(self) -> str:
@@ -84,7 +84,7 @@ class GroupView(Row):
 
     @property
     def shown(self) -> str:
-        return shown_name(self.group_id, self.label, self.parent)
+        return display_name(self.group_id, self.label, self.parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class EdgeView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphView(View):
-    """A DAG, or one run of it. ``footer`` tells its version, file and cell, and whether a scheduler runs."""
+    """A DAG, or one of its runs. ``footer``: the version, the file and cell, and whether a scheduler is running."""
 
     NAME: ClassVar[str] = "graph"
 
@@ -107,19 +107,19 @@ class GraphView(View):
     schedule: str = ""
     run_id: str = ""
     run: str = ""
-    """Title of the run, e.g. "run 2026-11-20". Empty: the DAG without a run."""
+    """Title of the run, e.g. "run 2026-11-20". Empty for the graph of a DAG."""
     run_state: str = "none"
     next_run: datetime | None = None
     paused: bool = False
-    held: bool = False
-    """The run does not go on because its DAG is paused."""
+    blocked_by_pause: bool = False
+    """Whether the run waits because its DAG is paused."""
     footer: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
         return state_counts(task.state for task in self.tasks)
 
     def with_states(self, states: Mapping[str, Mapping[str, Any]]) -> GraphView:
-        """The same graph with changed tasks; ``states`` maps task ids to the fields of TaskView that changed."""
+        """The graph with changed tasks. ``states``: task id -> the changed fields of its TaskView."""
         return replace(self, tasks=tuple(replace(t, **states.get(t.task_id, {})) for t in self.tasks))
 
 
@@ -144,7 +144,7 @@ def fetch(store: Store, query: GraphQuery, now: datetime, settings: Settings) ->
 
 
 def place_of(version: DagVersion) -> str:
-    """The file that a version came from, and its cell: ``forex.ipynb, cell 3``."""
+    """The file of a version, and its cell: ``forex.ipynb, cell 3``."""
     file = version.fileloc if version.fileloc.startswith("<") else version.fileloc.rpartition("/")[2]
     return ", ".join(filter(None, [file, version.cell]))
 
@@ -174,17 +174,17 @@ def graph_view(
         run_state=run.state.value if run is not None else "none",
         next_run=in_zone(next_run, zone),
         paused=paused,
-        held=run is not None and paused and run.pausable and run.state not in RUN_FINISHED,
+        blocked_by_pause=run is not None and paused and run.pausable and run.state not in RUN_FINISHED,
         footer=tuple(part for part in footer if part),
     )
 
 
 def task_views(spec: DagSpec, instances: Iterable[Instance], zone: tzinfo) -> list[TaskView]:
     """The tasks of a graph with the states of a run; a mapped task has one state for all its instances."""
-    found: dict[str, list[Instance]] = {}
+    by_task: dict[str, list[Instance]] = {}
     for ti in instances:
-        found.setdefault(ti.task_id, []).append(ti)
-    return [_task_view(spec, task, found.get(task.task_id, []), zone) for task in spec.tasks.values()]
+        by_task.setdefault(ti.task_id, []).append(ti)
+    return [_task_view(spec, task, by_task.get(task.task_id, []), zone) for task in spec.tasks.values()]
 
 
 def _task_view(spec: DagSpec, task: TaskSpec, tis: Sequence[Instance], zone: tzinfo) -> TaskView:
@@ -192,7 +192,7 @@ def _task_view(spec: DagSpec, task: TaskSpec, tis: Sequence[Instance], zone: tzi
     if spec.length_expr(task.task_id) is not None:
         mapped = len(tis) if tis and tis[0].map_index >= 0 else -1
     counts = state_counts(ti.state.value for ti in tis)
-    plain = TaskView(
+    without_states = TaskView(
         task_id=task.task_id,
         label=task.label or "",
         group=task.group or "",
@@ -201,12 +201,12 @@ def _task_view(spec: DagSpec, task: TaskSpec, tis: Sequence[Instance], zone: tzi
         mapped=mapped,
     )
     if not tis:
-        return plain
+        return without_states
     if len(tis) > 1:
-        return replace(plain, state=group_state(counts), note=group_note(counts))
+        return replace(without_states, state=group_state(counts), note=group_note(counts))
     [ti] = tis
     return replace(
-        plain,
+        without_states,
         state=ti.state.value,
         duration=elapsed(ti.start_date, ti.end_date),
         try_number=ti.try_number,
@@ -217,25 +217,25 @@ def _task_view(spec: DagSpec, task: TaskSpec, tis: Sequence[Instance], zone: tzi
 
 
 def operator_name(task: TaskSpec) -> str:
-    """The kind of a task for people: ``@task`` rather than the class behind it."""
+    """The operator as users know it: ``@task`` instead of its operator class."""
     return str(task.ui.get("operator_name") or task.operator)
 
 
 def changed_fields(before: TaskView, after: TaskView) -> dict[str, Any]:
-    """The fields in which two views of a task differ."""
+    """The fields of ``after`` that differ from ``before``."""
     names = ("state", "note", "duration", "try_number", "max_tries", "since", "due", "mapped")
     return {name: getattr(after, name) for name in names if getattr(before, name) != getattr(after, name)}
 
 
 def folded_for_size(graph: GraphView, *, above: int = FOLD_ABOVE_TASKS) -> GraphView:
-    """The graph as it is first shown: with more than ``above`` tasks, its outermost groups are folded."""
+    """The graph; if it has more than ``above`` tasks, with its outermost task groups folded."""
     if len(graph.tasks) <= above:
         return graph
     return replace(graph, groups=tuple(replace(g, folded=g.folded or not g.parent) for g in graph.groups))
 
 
-def unfolded(graph: GraphView, group_id: str) -> GraphView:
-    """The graph with one group folded, or unfolded if it was folded."""
+def with_group_toggled(graph: GraphView, group_id: str) -> GraphView:
+    """The graph with one task group toggled: unfolded if it was folded, otherwise folded."""
     return replace(
         graph, groups=tuple(replace(g, folded=not g.folded) if g.group_id == group_id else g for g in graph.groups)
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridQuery(Query["GridView"]):
-    """``version``: whose tasks are the rows, by default the one that the schedule follows."""
+    """``version``: of the DAG whose tasks are the rows, by default the one that the schedule follows."""
 
     NAME: ClassVar[str] = "grid"
 
@@ -44,7 +44,7 @@ class GridRun(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridRow(Row):
-    """One task (``states``: one per run, "" where it did not exist) or, without states, the heading of a group."""
+    """A task with ``states``, one per run ("" where the run has no such task), or without states a group heading."""
 
     label: str
     depth: int = 0
@@ -74,7 +74,7 @@ def fetch(store: Store, query: GridQuery, now: datetime, settings: Settings) -> 
 
 
 def grid_view(spec: DagSpec, runs: Sequence[Run], tis: Mapping[RunKey, Sequence[Instance]]) -> GridView:
-    """The given runs, oldest first."""
+    """``runs``: oldest first."""
     zone = zone_of(spec)
     states = [{view.task_id: view.state for view in task_views(spec, tis.get(run.key, ()), zone)} for run in runs]
     return GridView(

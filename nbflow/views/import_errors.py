@@ -20,7 +20,7 @@ class ImportErrorsQuery(Query["ImportErrorsView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportErrorRow:
-    """One mistake. ``error`` is one line; ``detail`` is the user's part of the traceback."""
+    """One import error. ``error`` is one line; ``detail`` is the user's part of the traceback."""
 
     fileloc: str
     error: str
@@ -32,7 +32,7 @@ class ImportErrorRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportErrorsView(View):
-    """By file, in the order in which they were found there."""
+    """By file, in the order of the processor's report."""
 
     NAME: ClassVar[str] = "import_errors"
 
@@ -43,13 +43,13 @@ def fetch(store: Store, query: ImportErrorsQuery, now: datetime, settings: Setti
     return ImportErrorsView(
         rows=tuple(
             ImportErrorRow(
-                fileloc=fault.fileloc,
-                error=fault.error,
-                line=fault.line,
-                cell=fault.cell,
-                detail=fault.detail,
-                at=fault.at,
+                fileloc=error.fileloc,
+                error=error.error,
+                line=error.line,
+                cell=error.cell,
+                detail=error.detail,
+                at=error.at,
             )
-            for fault in store.import_errors()
+            for error in store.import_errors()
         )
     )

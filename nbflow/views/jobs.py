@@ -1,4 +1,4 @@
-"""The processes of nbflow: schedulers, tests of DAGs, later triggerers and workers."""
+"""The jobs, i.e. processes of nbflow: schedulers and DAG tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class JobsQuery(Query["JobsView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRow(Row):
-    """One process. ``state`` is running, success (it ended in order) or failed (it is lost)."""
+    """One process. ``state`` is running, success (a clean exit) or failed (its heartbeat stopped)."""
 
     job_id: str
     job_type: str

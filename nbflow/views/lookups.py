@@ -1,4 +1,4 @@
-"""Reads the DAG, run or task that a query names; raises an error that names what does not exist."""
+"""Read the DAG, run or task that a query names, or raise an error that names what does not exist."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from collections.abc import Iterable
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.errors import DagNotFound, DagRunNotFound, TaskNotFound
 from nbflow.store.base import DagRow, DagVersion, Store
-from nbflow.way_out import SEE_DAGS, way
+from nbflow.suggestions import SEE_DAGS, suggest
 
 
 def version_of(store: Store, dag_id: str, number: int | None = None) -> DagVersion:
     """A version of a DAG, by default the one that the schedule follows. Raises DagNotFound."""
-    found = store.version(dag_id, number)
-    if found is None:
+    version = store.version(dag_id, number)
+    if version is None:
         what = f"DAG {dag_id!r}" if number is None else f"version {number} of DAG {dag_id!r}"
-        raise DagNotFound(f"There is no {what}.", hint=f"See: {SEE_DAGS[0]}.", ways=SEE_DAGS)
-    return found
+        raise DagNotFound(f"There is no {what}.", hint=f"See: {SEE_DAGS[0]}.", suggestions=SEE_DAGS)
+    return version
 
 
 def row_of(store: Store, dag_id: str) -> DagRow:
-    """The row of a DAG, whether a schedule follows it or not. Raises DagNotFound."""
-    found = store.dag(dag_id) or next(iter(store.unscheduled_dags([dag_id])), None)
-    if found is None:
-        raise DagNotFound(f"There is no DAG {dag_id!r}.", hint=f"See: {SEE_DAGS[0]}.", ways=SEE_DAGS)
-    return found
+    """The row of a DAG, scheduled or not. Raises DagNotFound."""
+    row = store.dag(dag_id) or next(iter(store.unscheduled_dags([dag_id])), None)
+    if row is None:
+        raise DagNotFound(f"There is no DAG {dag_id!r}.", hint=f"See: {SEE_DAGS[0]}.", suggestions=SEE_DAGS)
+    return row
 
 
 def run_of(store: Store, dag_id: str, run_id: str) -> Run:
     """A run. Raises DagRunNotFound."""
-    found = store.run(RunKey(dag_id, run_id))
-    if found is None:
-        see = way("dags list-runs", dag_id)
-        raise DagRunNotFound(f"DAG {dag_id!r} has no run {run_id!r}.", hint=f"See: {see}.", ways=(see,))
-    return found
+    run = store.run(RunKey(dag_id, run_id))
+    if run is None:
+        see = suggest("dags list-runs", dag_id)
+        raise DagRunNotFound(f"DAG {dag_id!r} has no run {run_id!r}.", hint=f"See: {see}.", suggestions=(see,))
+    return run
 
 
 def task_key(text: str) -> TaskKey:
@@ -44,7 +44,7 @@ def task_key(text: str) -> TaskKey:
 
 
 def check_task(dag_id: str, task: str, known: Iterable[str]) -> None:
-    """Raises TaskNotFound, with the nearest name, for a task that is not among the ``known`` ones."""
+    """Raises TaskNotFound, which suggests the nearest name, if ``known`` does not contain the task's id."""
     name, names = task_key(task).task_id, list(known)
     if name not in names:
         raise TaskNotFound.among(dag_id, task, names)

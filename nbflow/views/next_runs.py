@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextRunsQuery(Query["NextRunsView"]):
-    """``version``: whose schedule, by default the one that is followed."""
+    """``version``: of the DAG, by default the one that the schedule follows."""
 
     NAME: ClassVar[str] = "next_runs"
 
@@ -44,7 +44,7 @@ class NextRun(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextRunsView(View):
-    """``is_paused``: nothing is scheduled until the DAG is unpaused; None: no schedule follows the DAG."""
+    """``is_paused``: no run is created until the DAG is unpaused; None for a DAG that is not scheduled."""
 
     NAME: ClassVar[str] = "next_runs"
 
@@ -61,7 +61,7 @@ def fetch(store: Store, query: NextRunsQuery, now: datetime, settings: Settings)
 
 
 def fetch_of_spec(store: Store, spec: DagSpec, now: datetime, *, limit: int) -> NextRunsView:
-    """The same for a spec that the metastore need not have, such as one of a file."""
+    """The next runs of a spec that need not be registered in the metastore, such as the spec of a file."""
     row = store.dag(spec.dag_id)
     runs = upcoming_runs(store, spec, now, limit)
     zone = zone_of(spec)

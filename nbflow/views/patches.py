@@ -14,8 +14,8 @@ with that ``id``, and an integer is an index. A list is a list of rows if all it
 ``id``; adding or removing a row then takes one operation. Reordered lists of rows, and other lists whose length
 changed, are set as a whole.
 
-``apply_patch(a, patch(a, b)) == b``. An operation that does not fit raises StalePatch: the patch was made from another
-state, and the follower must fetch the view again.
+``apply_patch(a, patch(a, b)) == b``. An operation whose path does not exist raises StalePatch: the patch starts from
+another state, and the client must fetch the view again.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ def _of_lists(before: list[Any], after: list[Any], path: tuple[Step, ...]) -> It
     if old and new:
         yield from _of_rows(old, new, path) if _same_order(old, new) else [_set(path, after)]
     elif len(before) == len(after):
-        for place, (was, now) in enumerate(zip(before, after, strict=True)):
-            yield from _changes(was, now, (*path, place))
+        for index, (old_item, new_item) in enumerate(zip(before, after, strict=True)):
+            yield from _changes(old_item, new_item, (*path, index))
     else:
         yield _set(path, after)
 
 
 def _rows(items: list[Any]) -> dict[str, Any]:
     """The rows of the list by id; empty if it is not a list of rows."""
-    found = {item["id"]: item for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)}
-    return found if len(found) == len(items) else {}
+    rows = {item["id"]: item for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)}
+    return rows if len(rows) == len(items) else {}
 
 
 def _same_order(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -79,10 +79,11 @@ def _of_rows(old: Mapping[str, Any], new: Mapping[str, Any], path: tuple[Step, .
     for row in old:
         if row not in new:
             yield _remove((*path, row))
-    followers: list[str | None] = [*list(new)[1:], None]
-    for row, following in reversed(list(zip(new, followers, strict=True))):  # from the end, so that each finds its next
+    next_rows: list[str | None] = [*list(new)[1:], None]
+    # From the end: the row named by "before" must exist when the operation is applied.
+    for row, next_row in reversed(list(zip(new, next_rows, strict=True))):
         if row not in old:
-            yield _set((*path, row), new[row]) | {"before": following}
+            yield _set((*path, row), new[row]) | {"before": next_row}
         else:
             yield from _changes(old[row], new[row], (*path, row))
 
@@ -130,25 +131,25 @@ def _in_list(node: list[Any], path: Sequence[Step], operation: Operation) -> lis
     step, last = path[0], len(path) == 1
     if last and "before" in operation:
         other = operation["before"]
-        place = len(node) if other is None else _place(node, other, operation)
-        return [*node[:place], operation["value"], *node[place:]]
-    place = _place(node, step, operation)
+        index = len(node) if other is None else _index(node, other, operation)
+        return [*node[:index], operation["value"], *node[index:]]
+    index = _index(node, step, operation)
     if last and operation["op"] == "remove":
-        return [*node[:place], *node[place + 1 :]]
-    return [*node[:place], _applied(node[place], path[1:], operation), *node[place + 1 :]]
+        return [*node[:index], *node[index + 1 :]]
+    return [*node[:index], _applied(node[index], path[1:], operation), *node[index + 1 :]]
 
 
-def _place(node: list[Any], step: Step, operation: Operation) -> int:
+def _index(node: list[Any], step: Step, operation: Operation) -> int:
     """Index of the item that a step names."""
     if isinstance(step, int):
         if 0 <= step < len(node):
             return step
     else:
-        for place, item in enumerate(node):
+        for index, item in enumerate(node):
             if isinstance(item, dict) and item.get("id") == step:
-                return place
+                return index
     raise _stale(operation)
 
 
 def _stale(operation: Operation) -> StalePatch:
-    return StalePatch(f"The patch was made from another state of the view, which has no {operation['path']}.")
+    return StalePatch(f"The patch starts from another state of the view: this one has no {operation['path']}.")

@@ -13,7 +13,7 @@ from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import row_of
-from nbflow.views.shared import in_zone, loudest_first
+from nbflow.views.shared import by_state_priority, in_zone
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -36,7 +36,7 @@ class RunsQuery(Query["RunsView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow(Row):
-    """One run. ``counts``: number of its task instances by state."""
+    """One run. ``counts``: state -> number of its task instances."""
 
     dag_id: str = ""
     run_id: str
@@ -63,7 +63,7 @@ class RunsView(View):
     dag_id: str = ""
     rows: tuple[RunRow, ...] = ()
     total: int | None = None
-    """Number of runs there are, if ``rows`` holds only a part."""
+    """Number of all runs, if ``rows`` holds only some of them."""
 
 
 def fetch(store: Store, query: RunsQuery, now: datetime, settings: Settings) -> RunsView:
@@ -95,5 +95,5 @@ def run_row(run: Run, zone: tzinfo, *, counts: Mapping[str, int] | None = None) 
         data_interval_end=in_zone(run.data_interval_end, zone),
         start_date=in_zone(run.start_date, zone),
         end_date=in_zone(run.end_date, zone),
-        counts=loudest_first(counts or {}),
+        counts=by_state_priority(counts or {}),
     )

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
     from nbflow.store.base import TaskEvent
 
-LOUDEST_FIRST = (
+STATE_PRIORITY = (
     "failed", "upstream_failed", "up_for_retry", "running", "restarting", "deferred", "up_for_reschedule", "queued",
     "scheduled", "success", "skipped", "none", "removed",
 )  # fmt: skip
-"""The order of states in legends and counts: first what needs attention, then what is still to come."""
-_QUIET = ("success", "skipped", "none", "removed")
+"""The order of states in legends and counts: states that need attention, then active, waiting and ended ones."""
+_NOT_ACTIVE = ("success", "skipped", "none", "removed")
 _DONE = ("success", "skipped", "removed")
 
 
@@ -39,14 +39,14 @@ def in_zone(at: datetime | None, zone: tzinfo) -> datetime | None:
 
 
 def between(start: datetime, end: datetime) -> float:
-    """Seconds that pass from start to end. ``end - start`` would ignore a clock change in between."""
+    """Seconds from start to end. ``end - start`` would ignore a change to or from summer time between them."""
     return end.timestamp() - start.timestamp()
 
 
 def elapsed(start: datetime | None, end: datetime | None, now: datetime | None = None) -> float | None:
-    """Seconds from start to end, or to ``now`` while there is no end."""
-    last = end or now
-    return None if start is None or last is None else between(start, last)
+    """Seconds from start to end, or to ``now`` without an end. None if a time is missing."""
+    until = end or now
+    return None if start is None or until is None else between(start, until)
 
 
 def day_text(at: datetime, zone: tzinfo) -> str:
@@ -68,10 +68,9 @@ Keyed = TypeVar("Keyed", "Instance", "TaskKey")
 
 
 def in_dag_order(tis: Iterable[Keyed], task_ids: Sequence[str]) -> list[Keyed]:
-    """Task instances (or their keys) in the order of the DAG's tasks; those of tasks that it no longer has come
-    last."""
-    place = {task_id: index for index, task_id in enumerate(task_ids)}
-    return sorted(tis, key=lambda ti: (place.get(ti.task_id, len(place)), ti.task_id, ti.map_index))
+    """Task instances (or their keys) in the order of the DAG's tasks; those of removed tasks come last."""
+    position = {task_id: index for index, task_id in enumerate(task_ids)}
+    return sorted(tis, key=lambda ti: (position.get(ti.task_id, len(position)), ti.task_id, ti.map_index))
 
 
 def count(number: int, noun: str) -> str:
@@ -80,28 +79,28 @@ def count(number: int, noun: str) -> str:
 
 
 def state_counts(states: Iterable[str]) -> dict[str, int]:
-    """The number of each state, loudest first."""
-    return loudest_first(Counter(state or "none" for state in states))
+    """The number of each state, by state priority."""
+    return by_state_priority(Counter(state or "none" for state in states))
 
 
-def loudest_first(counts: Mapping[str, int]) -> dict[str, int]:
-    """Counts of states in the order of :data:`LOUDEST_FIRST`; states that this version does not know come last."""
-    order = {state: place for place, state in enumerate(LOUDEST_FIRST)}
+def by_state_priority(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts of states in the order of :data:`STATE_PRIORITY`; unknown states come last."""
+    order = {state: index for index, state in enumerate(STATE_PRIORITY)}
     return dict(sorted(counts.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
 
 def group_state(states: Mapping[str, int]) -> str:
-    """The one state shown for several instances or tasks: their common state, else the loudest one."""
+    """The one state shown for several instances or tasks: their common state, otherwise by state priority."""
     if len(states) == 1:
         return next(iter(states))
-    for state in LOUDEST_FIRST:
-        if states.get(state) and state not in _QUIET:
+    for state in STATE_PRIORITY:
+        if states.get(state) and state not in _NOT_ACTIVE:
             return state
     return "success" if states and set(states) <= set(_DONE) else "none"
 
 
 def group_note(counts: Mapping[str, int]) -> str:
-    """``12 of 14 done``, shown below the name of a group or a mapped task."""
+    """``12 of 14 done``: the text below the name of a group or a mapped task."""
     done = sum(number for state, number in counts.items() if state in _DONE)
     total = sum(counts.values())
     return f"{done} of {total} done" if set(counts) != {"none"} else count(total, "task")
@@ -110,8 +109,8 @@ def group_note(counts: Mapping[str, int]) -> str:
 # -------------------------------------------------------------------------------------------------------------- history
 
 
-def cause_words(cause: str) -> str:
-    """A cause of the history in words."""
+def cause_text(cause: str) -> str:
+    """The text for a cause in the history."""
     if cause in CAUSES:
         return CAUSES[Cause(cause)]
     return RUN_CAUSES[RunCause(cause)] if cause in RUN_CAUSES else cause
@@ -119,7 +118,7 @@ def cause_words(cause: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow(Row):
-    """One state change. ``subject`` names the task instance, or says that it is the run."""
+    """One state change. ``subject`` is the name of the task instance, or "the run"."""
 
     seq: int = 0
     at: datetime
@@ -142,7 +141,7 @@ def event_rows(events: Iterable[TaskEvent], zone: tzinfo) -> list[EventRow]:
             subject=str(event.key) if event.key is not None else "the run",
             from_state=event.source,
             to_state=event.target,
-            cause=cause_words(event.cause),
+            cause=cause_text(event.cause),
             actor=event.actor,
         )
         for event in events
@@ -151,7 +150,7 @@ def event_rows(events: Iterable[TaskEvent], zone: tzinfo) -> list[EventRow]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """A stretch of time in one state. ``note`` is written in or beside it; dashed bars are waits or expectations."""
+    """A period of time in one state. ``note`` is the text in or beside the bar; dashed bars are waits or estimates."""
 
     start: datetime
     end: datetime

@@ -11,11 +11,11 @@ from nbflow.core.snapshot import Instance, Run, TaskKey
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run
 from nbflow.store.base import Store
+from nbflow.suggestions import SuggestedCommand
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
 from nbflow.views.why_run import last_errors, shows_error
-from nbflow.way_out import Way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskInstancesQuery(Query["TaskInstancesView"]):
-    """``reasons``: say of each why it waits or what it failed with."""
+    """``reasons``: whether rows have a reason, which costs up to seven statements more."""
 
     NAME: ClassVar[str] = "task_instances"
 
@@ -34,7 +34,7 @@ class TaskInstancesQuery(Query["TaskInstancesView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskInstanceRow(Row):
-    """``reason``: why it waits or what it failed with, in one line; ``ways``: the commands in it that help."""
+    """``reason``: why the task instance waits, or its error, in one line. ``suggestions``: the commands in it."""
 
     task_id: str
     map_index: int = -1
@@ -44,7 +44,7 @@ class TaskInstanceRow(Row):
     start_date: datetime | None = None
     end_date: datetime | None = None
     reason: str = ""
-    ways: tuple[Way, ...] = ()
+    suggestions: tuple[SuggestedCommand, ...] = ()
 
     @property
     def id(self) -> str:
@@ -66,7 +66,7 @@ class TaskInstancesView(View):
     rows: tuple[TaskInstanceRow, ...] = ()
 
     def by_id(self) -> list[TaskInstanceRow]:
-        """The rows by task id and map index, as machine-readable listings have them."""
+        """The rows sorted by task id and map index: the order of ``-o json``."""
         return sorted(self.rows, key=lambda row: (row.task_id, row.map_index))
 
 
@@ -92,7 +92,7 @@ def fetch(store: Store, query: TaskInstancesQuery, now: datetime, settings: Sett
                 start_date=in_zone(ti.start_date, zone),
                 end_date=in_zone(ti.end_date, zone),
                 reason=reasons[ti.key].text if ti.key in reasons else "",
-                ways=tuple(reasons[ti.key].ways) if ti.key in reasons else (),
+                suggestions=tuple(reasons[ti.key].suggestions) if ti.key in reasons else (),
             )
             for ti in in_dag_order(tis, list(spec.tasks))
         ),
@@ -102,7 +102,7 @@ def fetch(store: Store, query: TaskInstancesQuery, now: datetime, settings: Sett
 @dataclass(frozen=True, slots=True)
 class _Reason:
     text: str
-    ways: Sequence[Way] = ()
+    suggestions: Sequence[SuggestedCommand] = ()
 
 
 def _reasons(
@@ -111,6 +111,6 @@ def _reasons(
     waits = explain_run(store, run.key, running_schedulers(store, settings, now), now)
     failed = [ti.key for ti in tis if shows_error(ti) and ti.key not in waits]
     errors = last_errors(store.attempts(run.key)) if failed else {}
-    return {key: _Reason(wait.text, wait.ways) for key, wait in waits.items()} | {
+    return {key: _Reason(wait.text, wait.suggestions) for key, wait in waits.items()} | {
         key: _Reason(errors[key]) for key in failed if key in errors
     }

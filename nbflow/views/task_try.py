@@ -1,4 +1,4 @@
-"""State of a try, for following its log."""
+"""The state of a try, for clients that follow its log."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nbflow.views.task_log import find_logged
 if TYPE_CHECKING:
     from nbflow.config import Settings
 
-GOES_ON = LIVE | {TaskState.SCHEDULED, TaskState.UP_FOR_RESCHEDULE}
-"""States in which an instance's current try is still to write to its log."""
+TRY_UNFINISHED = LIVE | {TaskState.SCHEDULED, TaskState.UP_FOR_RESCHEDULE}
+"""States of a task instance whose current try may still write to its log."""
 
-AWAITS_NEXT_TRY = UNFINISHED - GOES_ON
-"""States in which an instance's current try has ended (or there was none), and the next one is to come."""
+AWAITS_NEXT_TRY = UNFINISHED - TRY_UNFINISHED
+"""States of a task instance whose current try has ended, if there was one, and whose next try has not started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,20 +34,20 @@ class TaskTryQuery(Query["TaskTryView"]):
 
     @property
     def key(self) -> TaskKey:
-        """Of the task instance."""
+        """The key of the task instance."""
         return TaskKey(self.task_id, self.map_index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTryView(View):
-    """``over``: the try has ended, or will never begin."""
+    """``over``: the try has ended, or will never start."""
 
     NAME: ClassVar[str] = "task_try"
 
     state: str
     over: bool
     log_path: str | None = None
-    """Where its log lies on the machine that runs it; None until somebody has taken the try."""
+    """Path of the log on the worker's machine; None until a worker has claimed the try."""
 
 
 def fetch(store: Store, query: TaskTryQuery, now: datetime, settings: Settings) -> TaskTryView:
@@ -57,15 +57,16 @@ def fetch(store: Store, query: TaskTryQuery, now: datetime, settings: Settings) 
     if run is None or not tis:
         return TaskTryView(state=TaskState.REMOVED, over=True)
     [ti] = tis
-    paths = [one.log_path for one in store.attempts(key, ti.key) if one.try_number == query.try_number and one.log_path]
+    attempts = [attempt for attempt in store.attempts(key, ti.key) if attempt.try_number == query.try_number]
+    paths = [attempt.log_path for attempt in attempts if attempt.log_path]
     over = is_over(ti, query.try_number) or (run.state in RUN_FINISHED and ti.state not in LIVE)
     return TaskTryView(state=ti.state, over=over, log_path=paths[-1] if paths else None)
 
 
 def find_followed(store: Store, run: Run, task: str | None = None, try_number: int | None = None) -> TaskTryQuery:
-    """The try that is followed for ``task`` (``load`` or ``load[1]``, else any that was tried): that of an instance
-    that runs, else of one that has not ended, else the one whose log is shown. Of an instance that waits for its next
-    try it is that one. Raises what :func:`find_logged` raises."""
+    """The try to follow for ``task`` (``load`` or ``load[1]``; without it, all instances that have started): the try of
+    a running instance, otherwise of an unfinished one, otherwise of the one that :func:`find_logged` returns. For an
+    instance that waits for its next try, it is the next try. Raises the errors of :func:`find_logged`."""
     shown = find_logged(store, run, task)
     tis = store.instances(run.key)
     if task is None:
@@ -77,14 +78,14 @@ def find_followed(store: Store, run: Run, task: str | None = None, try_number: i
         [ti for ti in candidates if ti.state in UNFINISHED],
         [ti for ti in candidates if ti.key == shown],
     )
-    ti = next(found for found in choices if found)[0]
+    ti = next(choice for choice in choices if choice)[0]
     awaits_next = ti.state in AWAITS_NEXT_TRY and run.state not in RUN_FINISHED
     number = try_number or max(ti.try_number + awaits_next, 1)
     return TaskTryQuery(**run.key._asdict(), **ti.key._asdict(), try_number=number)
 
 
 def is_over(ti: Instance, try_number: int) -> bool:
-    """Whether a try has ended, or can no longer come. A try that was deferred or rescheduled goes on."""
+    """Whether a try has ended, or will never start. A deferred or rescheduled try has not ended."""
     if ti.try_number == try_number:
-        return ti.state not in GOES_ON
+        return ti.state not in TRY_UNFINISHED
     return ti.try_number > try_number or ti.state in FINISHED

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineQuery(Query["TimelineView"]):
-    """``days`` from ``start`` on (by default from now on)."""
+    """``days`` calendar days from ``start`` (default: now)."""
 
     NAME: ClassVar[str] = "timeline"
 
@@ -45,7 +45,7 @@ class TimelineView(View):
 
 
 def fetch(store: Store, query: TimelineQuery, now: datetime, settings: Settings) -> TimelineView:
-    """Runs the simulation."""
+    """Simulates the DAG: takes seconds for many runs. Raises DagNotFound."""
     from nbflow.sim import simulate
 
     spec = version_of(store, query.dag_id, query.version).spec
@@ -63,6 +63,7 @@ def timeline_view(simulation: Simulation, spec: DagSpec) -> TimelineView:
         )
         for run in simulation.runs
     ]
+    stretches = [(run, stretch) for run in simulation.runs for stretch in run.stretches]
     lanes = [Lane(label="runs", bars=tuple(runs))]
     for task_id in spec.tasks:
         bars = [
@@ -72,13 +73,11 @@ def timeline_view(simulation: Simulation, spec: DagSpec) -> TimelineView:
                 state=stretch.state,
                 note=stretch.why,
             )
-            for run in simulation.runs
-            for stretch in run.stretches
+            for _, stretch in stretches
             if stretch.key.task_id == task_id
         ]
         lanes.append(Lane(label=task_id, bars=tuple(bars)))
     last = max([simulation.end, *(run.ended for run in simulation.runs if run.ended)])
-    stretches = [(run, stretch) for run in simulation.runs for stretch in run.stretches]
     events = [
         EventRow(
             seq=seq,

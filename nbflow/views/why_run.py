@@ -12,10 +12,10 @@ from nbflow.core.states import FAILED_STATES, TaskState
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run
 from nbflow.store.base import Attempt, Store
+from nbflow.suggestions import SuggestedCommand
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
-from nbflow.way_out import Way
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyRunQuery(Query["WhyRunView"]):
     NAME: ClassVar[str] = "why_run"
-    ALONE: ClassVar[bool] = False  # it may wait for a slot that a task of another DAG holds
+    SELF_CONTAINED: ClassVar[bool] = False  # tasks of other DAGs may occupy the pool slots that its tasks wait for
 
     dag_id: str
     run_id: str
@@ -32,9 +32,9 @@ class WhyRunQuery(Query["WhyRunView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyRow(Row):
-    """One task instance that waits, or that failed. ``kind`` and ``reason`` say why it waits, ``until`` when that ends
-    by itself, ``ways`` which commands in the reason help; ``error`` is the last line of what its last try failed
-    with."""
+    """One task instance that waits, or that failed. ``kind`` and ``reason`` are those of the wait, ``until`` is when it
+    ends without a command, and ``suggestions`` are the commands in ``reason``. ``error`` is the last line of the last
+    try's error."""
 
     task_id: str
     map_index: int = -1
@@ -42,7 +42,7 @@ class WhyRow(Row):
     kind: str = ""
     reason: str = ""
     until: datetime | None = None
-    ways: tuple[Way, ...] = ()
+    suggestions: tuple[SuggestedCommand, ...] = ()
     error: str = ""
 
     @property
@@ -51,13 +51,13 @@ class WhyRow(Row):
 
     @property
     def text(self) -> str:
-        """The one line to show."""
+        """The line that surfaces show."""
         return self.reason or self.error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedTry(Row):
-    """One try that failed, with its whole error."""
+    """A failed try with its full error."""
 
     task_id: str
     map_index: int = -1
@@ -66,7 +66,7 @@ class FailedTry(Row):
 
     @property
     def name(self) -> str:
-        """Of the task instance: ``load[1]``."""
+        """The name of the task instance: ``load[1]``."""
         return str(TaskKey(self.task_id, self.map_index))
 
     @property
@@ -76,7 +76,7 @@ class FailedTry(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyRunView(View):
-    """``rows`` are in the order of the DAG; task instances that neither wait nor failed have none."""
+    """``rows`` are in the order of the DAG's tasks; task instances that neither wait nor failed have no row."""
 
     NAME: ClassVar[str] = "why_run"
 
@@ -91,7 +91,7 @@ class WhyRunView(View):
 
     @property
     def wake_at(self) -> datetime | None:
-        """When the view changes though nothing is committed."""
+        """The time at which the view changes without a commit."""
         return min((row.until for row in self.rows if row.until is not None), default=None)
 
 
@@ -115,7 +115,7 @@ def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -
                     kind=wait.kind if wait is not None else "",
                     reason=wait.text if wait is not None else "",
                     until=in_zone(wait.until, zone) if wait is not None else None,
-                    ways=tuple(wait.ways) if wait is not None else (),
+                    suggestions=tuple(wait.suggestions) if wait is not None else (),
                     error=error,
                 )
             )
@@ -134,11 +134,11 @@ def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -
 
 
 def shows_error(ti: Instance) -> bool:
-    """Whether the error of its last try explains the state of a task instance."""
+    """Whether the error of the task instance's last try explains its state."""
     return ti.state in FAILED_STATES or ti.state is TaskState.UP_FOR_RETRY
 
 
 def last_errors(attempts: Iterable[Attempt]) -> dict[TaskKey, str]:
-    """The last line of the error of each task instance's last try, where it has one."""
+    """The last line of the error of each task instance's last try; instances without an error are left out."""
     newest = {attempt.key: (attempt.error or "").strip() for attempt in attempts}
     return {key: error.splitlines()[-1] for key, error in newest.items() if error}

@@ -12,10 +12,10 @@ from nbflow.errors import TaskInstanceNotFound
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_task
 from nbflow.store.base import Store
+from nbflow.suggestions import SuggestedCommand, suggest
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
-from nbflow.views.shared import EventRow, cause_words, event_rows, in_zone, run_title, zone_of
-from nbflow.way_out import Way, way
+from nbflow.views.shared import EventRow, cause_text, event_rows, in_zone, run_title, zone_of
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -26,10 +26,10 @@ HISTORY = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyTaskQuery(Query["WhyTaskView"]):
-    """Without ``map_index``: of a mapped task the first instance that has not ended, else the first."""
+    """Without ``map_index``: for a mapped task, its first unfinished instance, otherwise its first instance."""
 
     NAME: ClassVar[str] = "why_task"
-    ALONE: ClassVar[bool] = False  # it may wait for a slot that a task of another DAG holds
+    SELF_CONTAINED: ClassVar[bool] = False  # a task of another DAG may occupy the pool slot that this one waits for
 
     dag_id: str
     run_id: str
@@ -39,8 +39,8 @@ class WhyTaskQuery(Query["WhyTaskView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyTaskView(View):
-    """``headline`` is the answer in one sentence, ``grounds`` are its details, ``ways_out`` are commands that help.
-    ``kind``: of the wait; ``until``: when it ends by itself."""
+    """``headline`` is the answer in one sentence, ``grounds`` are its details, ``suggestions`` are commands that help.
+    ``kind`` is the kind of the wait, ``until`` the time at which it ends without a command."""
 
     NAME: ClassVar[str] = "why_task"
 
@@ -52,22 +52,22 @@ class WhyTaskView(View):
     kind: str = ""
     until: datetime | None = None
     grounds: tuple[str, ...] = ()
-    ways_out: tuple[Way, ...] = ()
+    suggestions: tuple[SuggestedCommand, ...] = ()
     history: tuple[EventRow, ...] = ()
 
     @property
     def name(self) -> str:
-        """Of the task instance: ``load[1]``."""
+        """The name of the task instance: ``load[1]``."""
         return str(TaskKey(self.task_id, self.map_index))
 
     @property
     def wake_at(self) -> datetime | None:
-        """When the view changes though nothing is committed."""
+        """The time at which the view changes without a commit."""
         return self.until
 
 
 def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) -> WhyTaskView:
-    """Raises TaskInstanceNotFound."""
+    """Raises DagRunNotFound or TaskInstanceNotFound."""
     run = run_of(store, query.dag_id, query.run_id)
     zone = zone_of(version_of(store, run.dag_id, run.version).spec)
     ti = _instance(store, run, query)
@@ -75,14 +75,14 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
     events = store.events(run=run.key, key=ti.key)[-HISTORY:]
     error = _last_error(store, run.key, ti.key)
     grounds: list[str] = []
-    ways = tuple(wait.ways) if wait is not None else ()
+    suggestions = tuple(wait.suggestions) if wait is not None else ()
     headline = wait.text if wait is not None else ""
     if ti.state in FINISHED:
-        headline = cause_words(events[-1].cause) if events else f"It is {ti.state.value}."
+        headline = cause_text(events[-1].cause) if events else f"It is {ti.state.value}."
         if ti.state in FAILED_STATES:
             grounds += [error] if error else []
             words = (run.dag_id, ti.task_id)
-            ways = (way("logs", *words, run.run_id), way("tasks clear", *words, "--run", run.run_id))
+            suggestions = (suggest("logs", *words, run.run_id), suggest("tasks clear", *words, "--run", run.run_id))
     elif error:
         grounds.append(f"Previous try: {error}")
     return WhyTaskView(
@@ -94,7 +94,7 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
         kind=wait.kind if wait is not None else "",
         until=in_zone(wait.until, zone) if wait is not None else None,
         grounds=tuple(grounds),
-        ways_out=ways,
+        suggestions=suggestions,
         history=tuple(event_rows(events, zone)),
     )
 
@@ -107,13 +107,13 @@ def _instance(store: Store, run: Run, query: WhyTaskQuery) -> Instance:
         key = TaskKey(query.task_id, -1 if query.map_index is None else query.map_index)
         raise TaskInstanceNotFound(
             f"Task {str(key)!r} has no instance in {run.run_id} yet.",
-            hint="Mapped instances exist once the upstream result is known." if key.map_index >= 0 else "",
+            hint="Mapped task instances are created when the upstream result is known." if key.map_index >= 0 else "",
         )
     return next((ti for ti in tis if ti.state not in FINISHED), tis[0])
 
 
 def _last_error(store: Store, run: RunKey, key: TaskKey) -> str:
-    """The last line of what the last try failed with."""
+    """The last line of the last try's error, or ""."""
     attempts = store.attempts(run, key)
     lines = (attempts[-1].error or "").strip().splitlines() if attempts else []
     return lines[-1] if lines else ""

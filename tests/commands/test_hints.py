@@ -18,19 +18,19 @@ from nbflow.cli.main import commands_of as lines_of
 from nbflow.cli.main import parse as parse_terminal
 from nbflow.command_arguments import Parser
 from nbflow.commands import MODULES, all_commands, magics
-from nbflow.commands.way_out import Surface, invocation, text_on
+from nbflow.commands.surface_syntax import Surface, invocation, text_on
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import NbflowError
 from nbflow.notebook import magic_parser
 from nbflow.notebook.error_display import red_line
 from nbflow.sources.cell_options import ARGUMENTS
-from nbflow.way_out import SEE_DAGS, Way, way
+from nbflow.suggestions import SEE_DAGS, SuggestedCommand, suggest
 
 ROOT = Path(nbflow.__file__).parent
-MAKERS = {"way": 0, "invocation": 0, "_typed": 0, "spell": 0}
-"""Functions whose first argument is the name of a command, and what follows are words behind it."""
+MAKERS = {"suggest": 0, "invocation": 0, "_typed": 0, "spell": 0}
+"""Functions whose first argument is the name of a command; the other arguments are its arguments."""
 NO_HINTS = ("nbflow/cli/unavailable.py",)
-"""Names of commands that are not there stand here; what it offers instead is checked all the same."""
+"""Names of missing commands stand in this module; the commands that it offers instead are checked."""
 
 
 class Hint(NamedTuple):
@@ -47,7 +47,7 @@ def _trees() -> Iterator[tuple[str, ast.Module]]:
 
 
 def _text(node: ast.expr) -> str | None:
-    """A text; where it has a value in it, a word that could be one."""
+    """A string; in an f-string, a word in place of each value."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else None
     if isinstance(node, ast.JoinedStr):
@@ -56,7 +56,7 @@ def _text(node: ast.expr) -> str | None:
     return None
 
 
-# ---------------------------------------------------------------------------------------- those that are made as ways
+# --------------------------------------------------------------------------------------------------- suggested commands
 
 
 def _made() -> list[Hint]:
@@ -217,28 +217,35 @@ def _is_css(option: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("ways", "terminal", "notebook"),
+    ("suggestions", "terminal", "notebook"),
     [
-        ((way("dags unpause", "sales"),), "Do: nbflow dags unpause sales", "Do: %dag unpause sales"),
+        ((suggest("dags unpause", "sales"),), "Do: nbflow dags unpause sales", "Do: %dag unpause sales"),
         (
             SEE_DAGS,
             "Do: nbflow dags list, nbflow dags list-import-errors",
             "Do: %dag list, !nbflow dags list-import-errors",
         ),
-        ((way("db migrate"),), "Do: nbflow db migrate", "Do: !nbflow db migrate"),
-        ((way("scheduler"), way("stop")), "Do: nbflow scheduler, nbflow stop", "Do: %nbflow start, %nbflow stop"),
-        ((way("labs", "x", "1"),), "Do: nbflow labs x 1", "Do: %lab x 1"),
-        ((way("dags unpause", "a b;c"),), "Do: nbflow dags unpause 'a b;c'", "Do: %dag unpause 'a b;c'"),
+        ((suggest("db migrate"),), "Do: nbflow db migrate", "Do: !nbflow db migrate"),
+        (
+            (suggest("scheduler"), suggest("stop")),
+            "Do: nbflow scheduler, nbflow stop",
+            "Do: %nbflow start, %nbflow stop",
+        ),
+        ((suggest("labs", "x", "1"),), "Do: nbflow labs x 1", "Do: %lab x 1"),
+        ((suggest("dags unpause", "a b;c"),), "Do: nbflow dags unpause 'a b;c'", "Do: %dag unpause 'a b;c'"),
     ],
 )
-def test_an_error_and_a_reason_are_told_in_the_words_of_the_surface(ways, terminal, notebook):
+def test_an_error_and_a_reason_are_told_in_the_words_of_the_surface(suggestions, terminal, notebook):
     # Given an error and a reason that name commands
-    text = f"Do: {', '.join(map(str, ways))}"
-    for said in (NbflowError(hint=text, ways=ways), WaitReason(kind="slot", text=text, ways=ways)):
+    text = f"Do: {', '.join(map(str, suggestions))}"
+    for said in (
+        NbflowError(hint=text, suggestions=suggestions),
+        WaitReason(kind="slot", text=text, suggestions=suggestions),
+    ):
         # Then each surface has its own words
         assert (text_on(Surface.TERMINAL, said), text_on(Surface.NOTEBOOK, said)) == (terminal, notebook)
     # And a notebook's red line does so by itself
-    assert notebook in red_line(NbflowError("No.", hint=text, ways=ways))[0]
+    assert notebook in red_line(NbflowError("No.", hint=text, suggestions=suggestions))[0]
 
 
 def test_a_command_of_the_terminal_is_one_of_its_groups():
@@ -246,5 +253,5 @@ def test_a_command_of_the_terminal_is_one_of_its_groups():
 
 
 def test_a_way_spells_itself_as_a_shell_reads_it():
-    one: Any = Way("dags trigger", ("sales", "-p", "name=a b"))
+    one: Any = SuggestedCommand("dags trigger", ("sales", "-p", "name=a b"))
     assert shlex.split(str(one)) == ["nbflow", "dags", "trigger", "sales", "-p", "name=a b"]

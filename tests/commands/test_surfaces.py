@@ -10,7 +10,7 @@ from nbflow.commands import all_commands, command_named
 from nbflow.commands import dags as nbflow_commands_dags
 from nbflow.commands.base import Command, Refused, Result, run_command
 from nbflow.commands.context import Context
-from nbflow.commands.way_out import Surface
+from nbflow.commands.surface_syntax import Surface
 from nbflow.errors import DagNotFound
 from nbflow.notebook.commands import context_of as kernel_context
 from nbflow.notebook.commands import function_of

@@ -68,7 +68,7 @@ def test_a_plan_holds_every_run_with_its_interval_and_what_happens_to_it():
         (
             {"another_active": True},
             AlreadyRunningBackfill,
-            "'etl' is unfinished. Wait for its end, or cancel it first.",
+            "'etl' is unfinished. Wait until it ends, or cancel it first.",
         ),
         ({"depends_on_past": True}, InvalidReprocessBehavior, "Reprocess failed or completed runs."),
         ({"timetable": NullTimetable()}, DagNoScheduleException, "has no schedule. Trigger its runs"),
@@ -81,7 +81,7 @@ def test_a_plan_holds_every_run_with_its_interval_and_what_happens_to_it():
         (
             {"timetable": RecordedTimetable({"kind": "custom", "class": "shop.Weekdays", "runs": []})},
             NoBackfillRunsToCreate,
-            "Only future runs of a custom timetable are recorded; trigger earlier ones with: nbflow dags trigger etl",
+            "Only future runs of a custom timetable are recorded; trigger earlier runs with: nbflow dags trigger etl",
         ),
     ],
 )

@@ -21,8 +21,8 @@ from nbflow.core.scheduler_loop import (
     after_plan,
     decide_all,
     finished_backfills,
+    runs_with_new_predecessor,
     with_attempts,
-    with_new_predecessor,
     with_snapshots,
 )
 from nbflow.core.snapshot import PreviousRun, Run, RunKey, Snapshot, TaskKey
@@ -234,8 +234,11 @@ def run_ids(keys: Iterable[RunKey]) -> list[str]:
 def test_runs_that_a_new_run_precedes_are_to_be_read_again() -> None:
     spec = dag(a=TaskSpec(task_id="a", depends_on_past=True))
     active = with_snapshots(ActiveRuns(), [run_of(spec, hour) for hour in (1, 3)])
-    assert run_ids(with_new_predecessor(active, [run_of(spec, 2).run])) == ["r3"]
-    assert run_ids(with_new_predecessor(with_snapshots(ActiveRuns(), [run_of(dag(), 3)]), [run_of(dag(), 2).run])) == []
+    assert run_ids(runs_with_new_predecessor(active, [run_of(spec, 2).run])) == ["r3"]
+    assert (
+        run_ids(runs_with_new_predecessor(with_snapshots(ActiveRuns(), [run_of(dag(), 3)]), [run_of(dag(), 2).run]))
+        == []
+    )
 
 
 def test_a_backfill_without_unfinished_runs_is_completed() -> None:

@@ -21,6 +21,7 @@ import pytest
 from nbflow.app import App
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.states import RUN_FINISHED
+from tests.gates import WAIT_AT, Gate
 
 PATIENCE_SECONDS = 60.0
 """A test that waits longer for an event has failed; a loaded machine is slow, not wrong."""
@@ -48,6 +49,7 @@ class House:
         self.reopen()
         self.store.migrate()
         self.schedulers: list[subprocess.Popen[bytes]] = []
+        self.gates: list[Gate] = []
 
     def reopen(self) -> None:
         """Open the metastore from this process, anew."""
@@ -63,6 +65,11 @@ class House:
         beside = path.with_suffix(".part")
         beside.write_text(HEAD + textwrap.dedent(source))
         beside.replace(path)
+
+    def close_gate(self, name: str) -> Gate:
+        """A gate among the notes, closed until the test opens it or ends."""
+        self.gates.append(Gate(self.notes / name))
+        return self.gates[-1]
 
     def start(self) -> subprocess.Popen[bytes]:
         """``python -m nbflow scheduler``, writing to ``notes/scheduler.log``."""
@@ -136,6 +143,8 @@ class House:
         return found
 
     def close(self) -> None:
+        for gate in self.gates:
+            gate.open()
         for one in self.schedulers:
             if one.poll() is None:
                 one.kill()
@@ -143,16 +152,13 @@ class House:
         self.app.close()
 
 
-HEAD = """\
+HEAD = f"""\
 import os, signal, subprocess, sys, time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from nbflow import DAG, task, get_current_context
 NOTES = Path(os.environ.get("NOTES", "/nowhere"))
-def wait_for(name):
-    while not (NOTES / name).exists():
-        time.sleep(0.01)
-"""
+{WAIT_AT}"""
 """Stands at the head of every DAG file of these tests."""
 
 

@@ -15,7 +15,7 @@ with DAG("d", schedule=None):
     @task
     def step(n):
         with open(NOTES / "ran", "a") as file: file.write(f"{n}\\n")
-        if n == 5: wait_for("go")
+        if n == 5: wait_at(NOTES / "go")
         return n + 1
     value = 0
     for n in range(30):
@@ -41,13 +41,14 @@ def test_a_run_continues_after_a_restart_of_postgres(make_house, private_postgre
     url = private_postgres.url(private_postgres.create_database())
     house = make_house(DATABASE__SQL_ALCHEMY_CONN=url)
     house.write("d.py", CHAIN)
+    gate = house.close_gate("go")
     scheduler = house.start()
     run = house.trigger("d")
     house.until(lambda: "started" in house.causes(run, "step5"))
 
     # When the server goes away and comes back, and the task ends
     restart(private_postgres, mode=mode)
-    (house.notes / "go").touch()
+    gate.open()
     house.app.close()  # its connections are gone with the server
     house.reopen()
     states = house.end_of(run)

@@ -15,7 +15,7 @@ from tests.servers import require
 WAITS = """
 with DAG("d", schedule=None, max_active_tasks=100):
     @task
-    def first(): wait_for("go")
+    def first(): wait_at(NOTES / "go")
     @task
     def then(n): return "x" * 2000
     first() >> then.override(retries=0).expand(n=list(range(60)))
@@ -51,13 +51,14 @@ def test_after_a_full_disk_the_scheduler_continues_and_the_store_is_consistent(m
     # Given a run under way, whose metastore's disk becomes full
     house = make_house(home=small_disk / "home", LOGGING__BASE_LOG_FOLDER=str(tmp_path / "logs"))
     house.write("d.py", WAITS)
+    gate = house.close_gate("go")
     scheduler = house.start()
     run = house.trigger("d")
     house.until(lambda: "started" in house.causes(run, "first"))
     ballast = fill(small_disk)
 
     # When its tasks go on, until the scheduler says what is wrong, and then there is room again
-    (house.notes / "go").touch()
+    gate.open()
     house.until(lambda: "is full" in house.said())
     alive = scheduler.poll() is None
     os.truncate(ballast, 0)
@@ -85,6 +86,7 @@ def test_the_scheduler_waits_for_a_locked_database(make_house, tmp_path):
     home = tmp_path / "home"
     house = make_house(home=home, DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{home}/nbflow.db?timeout=0.3")
     house.write("d.py", WAITS)
+    gate = house.close_gate("go")
     scheduler = house.start()
     run = house.trigger("d")
     house.until(lambda: "started" in house.causes(run, "first"))
@@ -92,7 +94,7 @@ def test_the_scheduler_waits_for_a_locked_database(make_house, tmp_path):
     other.execute("BEGIN EXCLUSIVE")
 
     # When the task ends meanwhile, and the lock is given back once the scheduler has said that it waits
-    (house.notes / "go").touch()
+    gate.open()
     house.until(lambda: "was locked for 0.3 s" in house.said())
     alive = scheduler.poll() is None
     other.execute("ROLLBACK")
@@ -108,12 +110,13 @@ def test_the_scheduler_waits_for_a_locked_database(make_house, tmp_path):
 
 def test_a_second_scheduler_on_sqlite_is_refused_and_the_first_continues(house):
     house.write("d.py", WAITS)
+    gate = house.close_gate("go")
     first = house.start()
     run = house.trigger("d")
     house.until(lambda: "started" in house.causes(run, "first"))
     second = house.start()
     code = second.wait(60)
-    (house.notes / "go").touch()
+    gate.open()
     states = house.end_of(run)
 
     assert code != 0
@@ -130,20 +133,21 @@ def test_a_full_log_disk_loses_output_but_does_not_stop_the_scheduler(make_house
         with DAG("d", schedule=None):
             @task
             def prints():
-                wait_for("go")
+                wait_at(NOTES / "go")
                 print("z" * 100_000, flush=True)
             @task
             def after(): print("still here")
             prints() >> after()
         """,
     )
+    gate = house.close_gate("go")
     scheduler = house.start()
     first = house.trigger("d")
     house.until(lambda: "started" in house.causes(first, "prints"))
     ballast = fill(small_disk)
 
     # When it prints, and there is room again for the next run
-    (house.notes / "go").touch()
+    gate.open()
     states = house.end_of(first)
     os.truncate(ballast, 0)
     second = house.end_of(house.trigger("d"))

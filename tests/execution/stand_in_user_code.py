@@ -9,11 +9,11 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from nbflow.authoring.runtime import Outcome, Work
-from nbflow.connections import Variable
+from nbflow.authoring.task_runtime import Outcome, Workload
 from nbflow.core.events import Failed, Succeeded
 from nbflow.execution.fork_server import UserCode, main
 from nbflow.execution.task_client import TaskClient, utc_now
+from nbflow.variables import Variable
 
 
 class Namespace:
@@ -31,16 +31,16 @@ class Namespace:
         return {"error": self.error, "detail": "", "spec": self.spec}
 
 
-def run(dag: dict[str, Any], work: Work, runtime: TaskClient, limits: Mapping[str, Any]) -> Outcome:
+def run(dag: dict[str, Any], workload: Workload, runtime: TaskClient, limits: Mapping[str, Any]) -> Outcome:
     try:
-        value = dag[work.task_id](runtime)
+        value = dag[workload.task_id](runtime)
         if value is not None:
             runtime.xcom_push("return_value", value)
     except Exception as error:
         traceback.print_exc()
         text = f"{type(error).__name__}: {error}"
-        return Outcome(event=Failed(attempt_id=work.attempt_id, at=utc_now(), error=text))
-    return Outcome(event=Succeeded(attempt_id=work.attempt_id, at=utc_now()))
+        return Outcome(event=Failed(attempt_id=workload.attempt_id, at=utc_now(), error=text))
+    return Outcome(event=Succeeded(attempt_id=workload.attempt_id, at=utc_now()))
 
 
 def start() -> None:

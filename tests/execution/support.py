@@ -13,8 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from nbflow.authoring.runtime import Work
-from nbflow.connections import EnvironmentBackend, SecretsChain
+from nbflow.authoring.task_runtime import Workload
 from nbflow.core.events import Event, Started
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
@@ -26,6 +25,7 @@ from nbflow.execution.logs import LogFolder
 from nbflow.execution.process_pool import ProcessPoolOptions
 from nbflow.execution.supervisor import SupervisorOptions
 from nbflow.execution.task_api import TaskApi
+from nbflow.secrets_backends import EnvironmentBackend, SecretsChain
 from nbflow.store.base import DagVersion
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,8 +136,8 @@ class Bench:
     ) -> str:
         attempt_id = attempt_id or f"{task_id}-{next(self._numbers)}"
         run = Run(dag_id="d", run_id="r", run_after=NOW, logical_date=NOW, conf={"when": NOW})
-        work = Work(attempt_id=attempt_id, run=run, task_id=task_id, version=version, try_number=try_number)
-        self.executor.submit([Submission(work=work, task=TaskSpec(task_id=task_id, **task))])
+        workload = Workload(attempt_id=attempt_id, run=run, task_id=task_id, version=version, try_number=try_number)
+        self.executor.submit([Submission(workload=workload, task=TaskSpec(task_id=task_id, **task))])
         return attempt_id
 
     def until(self, done: Callable[[], bool], condition: str = "the condition of the test") -> None:

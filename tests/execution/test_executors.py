@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.authoring.runtime import Runtime, Work
-from nbflow.connections import EnvironmentBackend, SecretsChain
+from nbflow.authoring.task_runtime import Runtime, Workload
 from nbflow.core.events import Event, Failed, KilledToRestart, SkippedItself, Started, Succeeded
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.states import Cause
@@ -27,6 +26,7 @@ from nbflow.execution.process_pool import ProcessPoolOptions
 from nbflow.execution.supervisor import SupervisorOptions
 from nbflow.execution.task_api import REQUESTS, RequestRefused, TaskApi
 from nbflow.execution.task_client import TaskClient, error_from_json, error_to_json
+from nbflow.secrets_backends import EnvironmentBackend, SecretsChain
 from nbflow.sources.loading import Loaded, load_source
 from nbflow.sources.stored_version import LoadingOptions
 from nbflow.store.base import DagVersion
@@ -55,9 +55,9 @@ with DAG("sales", default_args={"retries": 1}) as dag:
         raise AirflowFailException("no use")
     @task(execution_timeout=timedelta(seconds=0.1))
     def too_slow():
-        import time
+        import signal
         while True:
-            time.sleep(10)
+            signal.pause()
     @task
     def exits():
         raise SystemExit(3)
@@ -96,9 +96,9 @@ class World:
 
     def submit(self, task_id: str) -> str:
         run = Run(dag_id="sales", run_id="r", run_after=NOW, logical_date=NOW, version=1)
-        work = Work(attempt_id=f"of {task_id}", run=run, task_id=task_id, version=1, max_tries=1)
-        self.executor.submit([Submission(work=work, task=self.spec.tasks[task_id])])
-        return work.attempt_id
+        workload = Workload(attempt_id=f"of {task_id}", run=run, task_id=task_id, version=1, max_tries=1)
+        self.executor.submit([Submission(workload=workload, task=self.spec.tasks[task_id])])
+        return workload.attempt_id
 
     def run(self, task_id: str) -> list[Event]:
         """All events of a try of this task, up to its end."""
@@ -264,9 +264,9 @@ def test_a_file_that_is_being_loaded_may_read_and_not_write() -> None:
 )
 def test_arguments_that_do_not_fit_are_refused(args: dict[str, Any]) -> None:
     task_api = TaskApi(store=RecordingStore(), secrets=SecretsChain([]))  # type: ignore[arg-type]
-    work = Work(attempt_id="a", run=Run(dag_id="d", run_id="r", run_after=NOW), task_id="t")
+    workload = Workload(attempt_id="a", run=Run(dag_id="d", run_id="r", run_after=NOW), task_id="t")
     with pytest.raises(RequestRefused):
-        task_api.handle(work, "xcom_push", args)
+        task_api.handle(workload, "xcom_push", args)
 
 
 def test_an_xcom_that_is_too_large_is_refused_on_both_sides() -> None:
@@ -275,11 +275,11 @@ def test_an_xcom_that_is_too_large_is_refused_on_both_sides() -> None:
         TaskApi(store=store, secrets=SecretsChain([])),  # type: ignore[arg-type]
         max_xcom_bytes=100,
     )
-    work = Work(attempt_id="a", run=Run(dag_id="d", run_id="r", run_after=NOW), task_id="t")
+    workload = Workload(attempt_id="a", run=Run(dag_id="d", run_id="r", run_after=NOW), task_id="t")
     with pytest.raises(RequestRefused, match="more than the 100 allowed"):
-        task_api.handle(work, "xcom_push", {"key": "k", "value": '"' + "x" * 200 + '"'})
+        task_api.handle(workload, "xcom_push", {"key": "k", "value": '"' + "x" * 200 + '"'})
     with pytest.raises(Exception, match="more than the 100 allowed"):
-        task_api.runtime(work).xcom_push("k", "x" * 200)
+        task_api.runtime(workload).xcom_push("k", "x" * 200)
     assert store.xcoms == {}
 
 

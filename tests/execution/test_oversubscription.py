@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.authoring.runtime import Work
+from nbflow.authoring.task_runtime import Workload
 from nbflow.core.events import Started, Succeeded
 from nbflow.core.snapshot import Run
 from nbflow.core.spec import TaskSpec
@@ -32,8 +32,8 @@ def hangs(rt):
 
 def submission(task_id: str, attempt_id: str, *, version: int = 1) -> Submission:
     run = Run(dag_id="d", run_id="r", run_after=NOW, logical_date=NOW)
-    work = Work(attempt_id=attempt_id, run=run, task_id=task_id, version=version)
-    return Submission(work=work, task=TaskSpec(task_id=task_id))
+    workload = Workload(attempt_id=attempt_id, run=run, task_id=task_id, version=version)
+    return Submission(workload=workload, task=TaskSpec(task_id=task_id))
 
 
 def test_a_child_warms_up_unless_tries_use_all_cores() -> None:

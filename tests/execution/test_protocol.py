@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.authoring.runtime import Outcome, Work
+from nbflow.authoring.task_runtime import Outcome, Workload
 from nbflow.core import events as ev
 from nbflow.core.snapshot import Run
 from nbflow.core.states import Cause, RunState
@@ -32,8 +32,8 @@ def ends() -> Iterator[tuple[Channel, Channel]]:
         end.close()
 
 
-# A Work and events with fields of every type: dates, user values, tuples, enums, and defaults.
-WORK = Work(
+# A Workload and events with fields of every type: dates, user values, tuples, enums, and defaults.
+WORKLOAD = Workload(
     attempt_id="a",
     run=RUN,
     task_id="t",
@@ -69,8 +69,8 @@ def test_an_outcome_arrives_as_it_was_sent(ends: tuple[Channel, Channel], event:
 
 def test_work_arrives_as_it_was_sent(ends: tuple[Channel, Channel]) -> None:
     here, there = ends
-    here.send({"work": protocol.pack_work(WORK)})
-    assert protocol.unpack_work(there.receive()[0]["work"]) == WORK
+    here.send({"workload": protocol.pack_workload(WORKLOAD)})
+    assert protocol.unpack_workload(there.receive()[0]["workload"]) == WORKLOAD
 
 
 def test_every_event_can_be_sent() -> None:
@@ -140,10 +140,14 @@ def test_descriptors_travel_with_their_message(ends: tuple[Channel, Channel], tm
     here, there = ends
     with open(tmp_path / "log", "w") as log:
         here.send({"plain": 1})
-        here.send({"work": 1}, [log.fileno()])
+        here.send({"workload": 1}, [log.fileno()])
         here.send({"plain": 2})
     messages = [there.receive() for _ in range(3)]
-    assert [(sorted(message), len(fds)) for message, fds in messages] == [(["plain"], 0), (["work"], 1), (["plain"], 0)]
+    assert [(sorted(message), len(fds)) for message, fds in messages] == [
+        (["plain"], 0),
+        (["workload"], 1),
+        (["plain"], 0),
+    ]
     ((handle,),) = [fds for _, fds in messages if fds]
     os.write(handle, b"written through it")
     os.close(handle)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from nbflow.connections import Connection, EnvironmentBackend, SecretsChain, get_connection, providing
+from nbflow.connections import Connection
+from nbflow.secrets_backends import EnvironmentBackend, SecretsChain, get_connection, providing
 
 _FIELDS = ("conn_type", "host", "login", "password", "schema", "port")
 

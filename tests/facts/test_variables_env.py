@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nbflow.connections import EnvironmentBackend, SecretsChain, Variable, providing
+from nbflow.secrets_backends import EnvironmentBackend, SecretsChain, providing
+from nbflow.variables import Variable
 
 
 @pytest.mark.facts("variables_env")

@@ -1,4 +1,4 @@
-"""The one parser: places and options, its errors, and what a program gives."""
+"""The parser: positional arguments and options, its errors, and arguments passed from code."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ def parsed(*words: str, texts=TERMINAL, arguments=ARGUMENTS):
         ("sales -", {"dag_id": "sales", "run": "-"}),
     ],
 )
-def test_options_stand_anywhere_between_words(line, values):
+def test_options_may_stand_anywhere_between_positional_arguments(line, values):
     assert parsed(*line.split()) == {**DEFAULTS, **values}
 
 
-def test_what_is_given_as_an_option_leaves_its_place_to_the_next():
-    # Given two places that can be options too
+def test_an_argument_passed_as_an_option_leaves_its_position_to_the_next():
+    # Given two positional arguments that have flags too
     arguments = (argument("dag_id", "-d", "--dag-id"), argument("start", "--from", type=DATE))
-    # Then each may be given either way
+    # Then each may be passed either way
     for line in ("sales 2024-01-01", "-d sales 2024-01-01", "--from 2024-01-01 sales", "--from 2024-01-01 -d sales"):
         assert parsed(*line.split(), arguments=arguments) == {"dag_id": "sales", "start": "2024-01-01"}
 
 
-def test_a_repeated_place_takes_the_words_that_are_left():
+def test_a_repeated_positional_argument_takes_the_remaining_words():
     arguments = (argument("dag_id"), argument("tasks", repeated=True))
     assert parsed("sales", arguments=arguments) == {"dag_id": "sales", "tasks": []}
     assert parsed("sales", "a", "b", arguments=arguments) == {"dag_id": "sales", "tasks": ["a", "b"]}
@@ -105,39 +105,39 @@ def test_a_repeated_place_takes_the_words_that_are_left():
         ("sales --cron", "nbflow do: argument --cron: expected one argument. For example: --cron \"0 6 * * *\"", None),
     ],
 )  # fmt: skip
-def test_a_mistake_is_worded_by_the_surface_and_names_the_way_out(line, terminal, notebook):
-    for texts, said in ((TERMINAL, terminal), (NOTEBOOK, notebook)):
-        if said is None:
+def test_an_error_has_the_text_of_the_surface_and_a_hint(line, terminal, notebook):
+    for texts, message in ((TERMINAL, terminal), (NOTEBOOK, notebook)):
+        if message is None:
             continue
         with pytest.raises(UsageError) as caught:
             parsed(*line.split(), texts=texts)
-        assert str(caught.value).startswith(said)
+        assert str(caught.value).startswith(message)
 
 
-def test_what_is_absent_on_purpose_says_why():
+def test_an_option_that_is_absent_on_purpose_gives_the_reason():
     parser = Parser("nbflow do", ARGUMENTS, texts=TERMINAL, unavailable=lambda option: f"{option} was left out.")
     with pytest.raises(UsageError, match=r"^--pool was left out\.$"):
         parser.parse(["sales", "--pool", "x"])
 
 
 @pytest.mark.parametrize("line", ["-h", "sales --help", "-h --nonsense"])
-def test_help_is_raised_and_knows_places_and_options(line):
-    with pytest.raises(HelpRequested) as wanted:
+def test_help_is_raised_and_lists_all_arguments(line):
+    with pytest.raises(HelpRequested) as requested:
         parsed(*line.split())
-    assert all(one.shown.split("/")[0] in str(wanted.value) for one in ARGUMENTS)
+    assert all(argument.shown.split("/")[0] in str(requested.value) for argument in ARGUMENTS)
 
 
-def test_the_options_that_were_given_are_known_in_their_order():
+def test_options_on_returns_the_options_in_their_order():
     parser = Parser("nbflow do", ARGUMENTS, texts=TERMINAL)
     assert parser.options_on(["--run", "r", "sales", "-f", "-n", "5"]) == ("--run", "--force", "--number")
 
 
-def test_a_quote_that_is_not_closed_is_told():
+def test_a_quote_that_is_not_closed_is_an_error():
     with pytest.raises(UsageError, match=r"^%dag list 'x: no closing quotation\. Close the quote\.$"):
         split_line("%dag", "list 'x", NOTEBOOK)
 
 
-def test_a_program_gives_arguments_by_name():
+def test_code_passes_arguments_by_name():
     assert vars(values_of(ARGUMENTS, {"dag_id": "sales", "force": True})) == {
         **DEFAULTS, "dag_id": "sales", "force": True
     }  # fmt: skip
@@ -148,4 +148,4 @@ def test_a_program_gives_arguments_by_name():
 
 
 def test_every_type_has_a_schema():
-    assert {one.name: one.schema["type"] for one in TYPES.values() if "type" not in one.schema} == {}
+    assert {type.name: type.schema["type"] for type in TYPES.values() if "type" not in type.schema} == {}

@@ -206,5 +206,5 @@ def test_compose_parses_the_file(compose_config, services):
 
 @pytest.mark.parametrize("missing", GIVEN)
 def test_compose_refuses_it_without_a_secret(compose_config, missing):
-    done = compose_config({name: value for name, value in GIVEN.items() if name != missing})
-    assert (done.returncode != 0, f"set {missing}, for example" in done.stderr) == (True, True)
+    process = compose_config({name: value for name, value in GIVEN.items() if name != missing})
+    assert (process.returncode != 0, f"set {missing}, for example" in process.stderr) == (True, True)

@@ -27,7 +27,7 @@ def load(tmp_path):
     return load
 
 
-# --------------------------------------------------------------------------------------------------------------- places
+# ---------------------------------------------------------------------------------------------------- home and sources
 
 
 def test_the_home_is_the_argument_then_nbflow_home_then_the_default(tmp_path):
@@ -225,8 +225,8 @@ def test_the_generated_file_with_everything_uncommented_gives_the_defaults(load,
     # When it is loaded
     uncommented = load(text)
     # Then nothing differs from no file at all
-    defaults = Settings.load({}, tmp_path / "elsewhere", cpu_count=2)
-    assert [row.value.replace(str(tmp_path / "elsewhere"), str(tmp_path)) for row in defaults.rows()] == [
+    defaults = Settings.load({}, tmp_path / "other", cpu_count=2)
+    assert [row.value.replace(str(tmp_path / "other"), str(tmp_path)) for row in defaults.rows()] == [
         row.value for row in uncommented.rows()
     ]
 

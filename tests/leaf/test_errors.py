@@ -61,11 +61,12 @@ def test_every_error_has_a_docstring():
     assert [kind.__name__ for kind in public if not kind.__doc__] == []
 
 
-def test_an_unknown_task_names_the_nearest_task_or_the_tasks_there_are():
+def test_the_error_for_an_unknown_task_names_the_nearest_task_or_the_tasks_of_the_dag():
     from nbflow.errors import TaskNotFound
 
     texts = [
-        str(TaskNotFound.among("d", asked, known)) for asked, known in (("laod[1]", ["load"]), ("x", ["a"]), ("x", []))
+        str(TaskNotFound.among("d", task_id, known))
+        for task_id, known in (("laod[1]", ["load"]), ("x", ["a"]), ("x", []))
     ]
     assert texts == [
         "DAG 'd' has no task 'laod[1]'. Did you mean 'load'?",

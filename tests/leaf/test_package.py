@@ -35,10 +35,10 @@ def test_importing_nbflow_loads_no_submodules_and_no_heavy_packages():
 def test_importing_nbflow_opens_no_user_files_and_reads_no_settings(tmp_path):
     code = (
         "import sys, os\n"
-        "seen = []\n"
-        "sys.addaudithook(lambda event, args: seen.append(str(args[0])) if event in ('open', 'os.mkdir') else None)\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event in ('open', 'os.mkdir') else None)\n"
         "import nbflow\n"
-        "print(*[path for path in seen if not path.endswith(('.py', '.pyc')) and 'python' not in path], sep='\\n')"
+        "print(*[path for path in opened if not path.endswith(('.py', '.pyc')) and 'python' not in path], sep='\\n')"
     )
     assert _run(code, NBFLOW_HOME=str(tmp_path / "none"), NBFLOW__CORE__NONSENSE="1").strip() == ""
     assert list(tmp_path.iterdir()) == []
@@ -59,10 +59,10 @@ def test_type_checkers_see_the_exported_names():
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
-    seen = {alias.asname or alias.name: (node.module, alias.name) for node in imports for alias in node.names}
+    imported = {alias.asname or alias.name: (node.module, alias.name) for node in imports for alias in node.names}
     # Then they are the table of exports
-    assert {name: module for name, (module, _) in seen.items()} == nbflow._EXPORTS
-    assert [name for name, (_, origin) in seen.items() if name != origin] == []
+    assert {name: module for name, (module, _) in imported.items()} == nbflow._EXPORTS
+    assert [name for name, (_, origin) in imported.items() if name != origin] == []
 
 
 def test_every_folder_of_modules_is_a_package():

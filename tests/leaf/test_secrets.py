@@ -259,7 +259,7 @@ def test_an_ordinary_line_passes_at_once():
     assert stream.feed("all is well\n") == "all is well\n"
 
 
-def test_only_a_possible_beginning_of_a_secret_is_held_back():
+def test_only_a_possible_beginning_of_a_secret_is_buffered():
     stream = StreamMasker(Masker(["hunter22"]))
     shown = [stream.feed("we hunt"), stream.feed("ed; a hunter"), stream.feed("22 came"), stream.flush()]
     assert shown == ["we ", "hunted; a ", "*** came", ""]
@@ -292,7 +292,7 @@ def test_text_that_would_make_a_regex_backtrack_is_masked_in_time():
 
 
 def test_no_pattern_repeats_without_a_bound():
-    """So the time is linear in the text, whatever stands in it; how long that is, is a row of `make bench`."""
+    """So the time is linear in the text; `make bench` measures it."""
     masker = Masker([SECRET, "ab", "fox"])
     repeats = [repeat for pattern in masker._short_patterns for repeat in _repeats(re._parser.parse(pattern.pattern))]
     assert len(repeats) > 3

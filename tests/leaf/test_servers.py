@@ -10,14 +10,14 @@ from tests.servers import require
 
 def test_a_missing_server_skips_the_test_and_says_why(monkeypatch):
     monkeypatch.delenv("CI", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="needs a browser: none here"):
-        require("a browser", "none here")
+    with pytest.raises(pytest.skip.Exception, match="needs a browser: it is not installed"):
+        require("a browser", "it is not installed")
 
 
 def test_in_ci_a_missing_server_fails_the_test(monkeypatch):
     monkeypatch.setenv("CI", "true")
-    with pytest.raises(pytest.fail.Exception, match="needs a browser: none here"):
-        require("a browser", "none here")
+    with pytest.raises(pytest.fail.Exception, match="needs a browser: it is not installed"):
+        require("a browser", "it is not installed")
 
 
 @pytest.mark.postgres

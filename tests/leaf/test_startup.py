@@ -1,5 +1,5 @@
-"""What each start loads: heavy packages only where they are needed; and imports inside functions only where they keep a
-start quick, or break a cycle."""
+"""The modules that each start loads: heavy packages only where needed. An import stands inside a function only if that
+keeps a start quick or breaks a cycle."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEAVY = frozenset(
         "watchfiles", "yaml",
     }
 )  # fmt: skip
-"""Packages that take a start ten milliseconds or more."""
+"""Packages that slow a start by ten milliseconds or more."""
 
 DAG_FILE = """
 from datetime import datetime
@@ -43,8 +43,8 @@ COMMAND = "from nbflow.cli.main import main\nmain({words!r})"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """``code`` is run in a fresh interpreter with a home in which ``dags/d.py`` is a DAG file. ``needs``: what it loads
-    of HEAVY (SQLAlchemy loads asyncio)."""
+    """``code`` is run in a new interpreter, with a home whose ``dags/d.py`` is a DAG file. ``needs``: the packages of
+    HEAVY that it loads (SQLAlchemy loads asyncio)."""
 
     code: str
     needs: frozenset[str] = frozenset()
@@ -75,12 +75,12 @@ STARTS: Mapping[str, Start] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a DAG file, and its tables made."""
-    made = tmp_path_factory.mktemp("start")
-    (made / "dags").mkdir()
-    (made / "dags" / "d.py").write_text(DAG_FILE)
-    subprocess.run([sys.executable, "-m", "nbflow", "db", "migrate"], cwd=made, env=_environ(made), check=True)
-    return made
+    """A home with a DAG file and a migrated metastore."""
+    home = tmp_path_factory.mktemp("start")
+    (home / "dags").mkdir()
+    (home / "dags" / "d.py").write_text(DAG_FILE)
+    subprocess.run([sys.executable, "-m", "nbflow", "db", "migrate"], cwd=home, env=_environ(home), check=True)
+    return home
 
 
 def _environ(home: Path) -> dict[str, str]:
@@ -90,14 +90,14 @@ def _environ(home: Path) -> dict[str, str]:
 @cache
 def _loaded(name: str, home: Path) -> frozenset[str]:
     code = f"{STARTS[name].code}\nimport sys\nprint(*sorted(sys.modules), file=sys.stderr)"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=home, env=_environ(home), capture_output=True, text=True, check=True
     )
-    return frozenset(done.stderr.strip().splitlines()[-1].split())
+    return frozenset(process.stderr.strip().splitlines()[-1].split())
 
 
 @pytest.mark.parametrize("name", STARTS)
-def test_a_start_loads_what_it_needs_of_the_heavy_packages_and_no_more(name: str, folder: Path) -> None:
+def test_a_start_loads_only_the_heavy_packages_that_it_needs(name: str, folder: Path) -> None:
     assert HEAVY & _loaded(name, folder) == STARTS[name].needs
 
 
@@ -105,7 +105,7 @@ def test_a_start_loads_what_it_needs_of_the_heavy_packages_and_no_more(name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inner:
+class InnerImport:
     """An import inside a function."""
 
     module: str
@@ -121,17 +121,16 @@ def _module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def inner_imports(path: Path, known: frozenset[str]) -> Iterator[Inner]:
-    """The imports of nbflow's modules and of packages inside the functions of a module. One in a ``try`` stays: it may
-    fail. So does one of a package that not every install has."""
+def inner_imports(path: Path, known: frozenset[str]) -> Iterator[InnerImport]:
+    """The imports inside the functions of a module, except those in a ``try``, which may fail."""
 
-    def walk(node: ast.AST, inside: bool) -> Iterator[Inner]:
+    def walk(node: ast.AST, inside: bool) -> Iterator[InnerImport]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Try):
                 continue
             if isinstance(child, ast.Import | ast.ImportFrom) and inside:
                 for name in _names(child, known):
-                    yield Inner(module=_module_of(path), imported=name, line=child.lineno)
+                    yield InnerImport(module=_module_of(path), imported=name, line=child.lineno)
             else:
                 yield from walk(child, inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
 
@@ -147,38 +146,42 @@ def _names(node: ast.Import | ast.ImportFrom, known: frozenset[str]) -> Iterator
             yield inside if inside in known else str(node.module)
 
 
-ALWAYS = frozenset({"alembic", "croniter", "cryptography", "jinja2", "pendulum", "sqlalchemy", "watchfiles"})
-"""Packages of every install, as their modules are called."""
+REQUIRED = frozenset({"alembic", "croniter", "cryptography", "jinja2", "pendulum", "sqlalchemy", "watchfiles"})
+"""Top-level modules of the packages that every installation has."""
 
 
 def test_an_import_inside_a_function_keeps_a_start_quick_or_breaks_a_cycle(folder: Path) -> None:
-    # Given what each module imports at its top, and all that each start loads
-    whole = grimp.build_graph("nbflow", exclude_type_checking_imports=True, cache_dir=None)
-    known = frozenset(whole.modules)
+    # Given the imports at the top of each module, and the modules that each start loads
+    full_graph = grimp.build_graph("nbflow", exclude_type_checking_imports=True, cache_dir=None)
+    known = frozenset(full_graph.modules)
     paths = [path for path in (ROOT / "nbflow").rglob("*.py") if "example_dags" not in path.parts]
-    inner = [one for path in paths for one in inner_imports(path, known)]
-    hidden = {(one.module, one.imported) for one in inner}
-    graph = {module: whole.find_modules_directly_imported_by(module) for module in known}
-    top = {module: {name for name in found if (module, name) not in hidden} for module, found in graph.items()}
+    inner_list = [inner for path in paths for inner in inner_imports(path, known)]
+    inner_pairs = {(inner.module, inner.imported) for inner in inner_list}
+    graph = {module: full_graph.find_modules_directly_imported_by(module) for module in known}
+    top = {
+        module: {name for name in imported if (module, name) not in inner_pairs} for module, imported in graph.items()
+    }
     starts = [_loaded(name, folder) for name in STARTS]
 
-    def brings(name: str) -> set[str]:
-        """What importing a module loads of nbflow's."""
-        found, todo = set(), [name]
-        while todo:
-            module = todo.pop()
-            if module not in found and module in top:
-                found.add(module)
-                todo += [*top[module], module.rpartition(".")[0]]
-        return found or {name}
+    def loaded_by(name: str) -> set[str]:
+        """The modules of nbflow that importing a module loads."""
+        modules, pending = set(), [name]
+        while pending:
+            module = pending.pop()
+            if module not in modules and module in top:
+                modules.add(module)
+                pending += [*top[module], module.rpartition(".")[0]]
+        return modules or {name}
 
-    def needless(one: Inner) -> bool:
-        package = one.imported.partition(".")[0]
-        if one.module == "nbflow" or (package != "nbflow" and package not in ALWAYS):
+    def is_needless(inner: InnerImport) -> bool:
+        package = inner.imported.partition(".")[0]
+        if inner.module == "nbflow" or (package != "nbflow" and package not in REQUIRED):
             return False
-        if any(one.module in start and not brings(one.imported) <= start for start in starts):
+        if any(inner.module in start and not loaded_by(inner.imported) <= start for start in starts):
             return False
-        return not cycle_of({**top, one.module: top[one.module] | {one.imported}} if one.imported in top else top)
+        if inner.imported not in top:
+            return not cycle_of(top)
+        return not cycle_of({**top, inner.module: top[inner.module] | {inner.imported}})
 
-    # Then each import inside a function has a reason to be there
-    assert [str(one) for one in inner if needless(one)] == []
+    # Then each import inside a function keeps a start quick or breaks a cycle
+    assert [str(inner) for inner in inner_list if is_needless(inner)] == []

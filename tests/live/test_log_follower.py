@@ -22,7 +22,7 @@ from nbflow.store import open_store
 from nbflow.store.base import Store
 from nbflow.views import fetch, task_try
 from nbflow.views.task_log import LogLine
-from nbflow.views.task_try import GOES_ON, TaskTryQuery, TaskTryView, find_followed
+from nbflow.views.task_try import TRY_UNFINISHED, TaskTryQuery, TaskTryView, find_followed
 from tests.store.worlds import (
     LEASE,
     T0,
@@ -252,9 +252,9 @@ def test_every_state_says_whether_a_try_is_over() -> None:
 
     # Then the first try is over, the second where nothing of it can come, and the third only where all has ended
     assert over(1) == set(TaskState)
-    assert over(2) == set(TaskState) - GOES_ON
+    assert over(2) == set(TaskState) - TRY_UNFINISHED
     assert over(3) == {S.SUCCESS, S.FAILED, S.SKIPPED, S.UPSTREAM_FAILED, S.REMOVED}
-    assert set(TaskState) - GOES_ON == over(3) | {S.NONE, S.UP_FOR_RETRY}
+    assert set(TaskState) - TRY_UNFINISHED == over(3) | {S.NONE, S.UP_FOR_RETRY}
 
 
 def test_a_run_that_has_ended_begins_no_more_tries(store: Store, nbflow_settings: Settings) -> None:

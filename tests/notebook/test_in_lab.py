@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.gates import Gate
 from tests.notebook.conftest import until
 from tests.notebook.notebooks import notebook
 
@@ -83,16 +84,16 @@ def test_a_dag_is_defined_run_and_watched(open_notebook: Callable[..., Any], tmp
 
 
 def test_a_graph_lives_while_its_run_goes_on(open_notebook: Callable[..., Any], lab: Any, tmp_path: Path) -> None:
-    # Given a DAG whose task waits for a file, in a notebook
-    flag = lab.root / "go on"
+    # Given a DAG whose task waits at a gate, in a notebook
+    path = lab.root / "go on"
+    gate = Gate(path)
     waits = f"""%%dag slow
-import time
-from pathlib import Path
+import fcntl
 @task
 def waits():
     print("I am waiting")
-    while not Path({str(flag)!r}).exists():
-        time.sleep(0.05)
+    with open({str(path)!r}) as gate:
+        fcntl.flock(gate, fcntl.LOCK_SH)
 @task
 def after(x): ...
 after(waits())"""
@@ -111,25 +112,25 @@ after(waits())"""
     graph.get_by_text("I am waiting").wait_for()
     graph.screenshot(path=tmp_path / "log.png")
     # When the task can end, the graph follows without anybody's doing, and leaves the final picture behind
-    flag.touch()
+    gate.open()
     shown = until("the final picture", lambda: _final(page.outputs(2), "slow"))
     assert "success 2" in shown["text/plain"]
     graph.screenshot(path=tmp_path / "end.png")
 
 
 def test_the_graph_follows_a_test_in_this_kernel(open_notebook: Callable[..., Any], lab: Any, tmp_path: Path) -> None:
-    # Given a DAG whose second task waits for a file
-    flag = lab.root / "go on with the test"
+    # Given a DAG whose second task waits at a gate
+    path = lab.root / "go on with the test"
+    gate = Gate(path)
     waits = f"""%%dag tested
-import time
-from pathlib import Path
+import fcntl
 @task
 def first():
     print("a print of the first")
 @task
 def waits():
-    while not Path({str(flag)!r}).exists():
-        time.sleep(0.05)
+    with open({str(path)!r}) as gate:
+        fcntl.flock(gate, fcntl.LOCK_SH)
 first() >> waits()"""
     cells = ("%load_ext nbflow\nfrom nbflow import task", waits, "%dag test tested")
     page = open_notebook("tested.ipynb", notebook(*cells))
@@ -144,7 +145,7 @@ first() >> waits()"""
     graph.get_by_text("a print of the first").wait_for()
     graph.screenshot(path=tmp_path / "running.png")
     # When the task can end, the final picture is left behind, once
-    flag.touch()
+    gate.open()
     shown = until("the final picture", lambda: _final(page.outputs(2), "tested"))
     assert "success 2" in shown["text/plain"]
     assert len([one for one in page.outputs(2) if "data" in one]) == 1

@@ -91,7 +91,7 @@ def test_a_dag_cell_that_prints_shows_it(shell: Shell, capsys: pytest.CaptureFix
             "%%dag a\ndef f():\n    1 / 0\nf()",
             ["Error: In [3], line 3: ZeroDivisionError: division by zero", "Traceback (most recent call last):",
              '  File "<In [3]>", line 4, in <module>', "    f()", '  File "<In [3]>", line 3, in f', "    1 / 0",
-             "    ~~^~~", "ZeroDivisionError: division by zero"],
+             "ZeroDivisionError: division by zero"],
         ),
         (
             "from nbflow.operators.empty import EmptyOperator",
@@ -105,7 +105,7 @@ def test_a_mistake_in_a_dag_cell_is_one_line_and_the_users_own_frames(
 ) -> None:
     # Given a cell with a mistake
     shell.run(before or "pass")
-    lines_shown = shell.fails(cell)
+    lines_shown = [line for line in shell.fails(cell) if set(line) - set(" ~^")]  # versions of Python mark other parts
     # Then the notebook shows one line, and below it at most the frames of the cell itself
     assert len(lines_shown) == len(said)
     assert lines_shown[0].startswith(said[0])
@@ -575,8 +575,8 @@ show()
 
 UNUSABLE = [
     ("%dag test sized --conf [1]", "Error: --conf must be a JSON object. Write: --conf "),
-    (f"%dag test sized --conf {'[' * 3000}", "Error: --conf is nested too deeply. Write: --conf "),
-    (f"%dag test sized -p rows={'[' * 3000}", "Error: rows is nested too deeply."),
+    (f"%dag test sized --conf {'[' * 20_000}", "Error: --conf is nested too deeply. Write: --conf "),
+    (f"%dag test sized -p rows={'[' * 20_000}", "Error: rows is nested too deeply."),
     (
         "%dag test sized -p rows=NaN",
         """Error: A run's conf must be JSON: conf["rows"] is nan, which JSON does not have.""",

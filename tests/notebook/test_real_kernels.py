@@ -13,6 +13,7 @@ import pytest
 
 from nbflow.app import App
 from nbflow.core.states import RUN_FINISHED
+from tests.gates import Gate
 from tests.notebook.conftest import until
 from tests.notebook.notebooks import notebook
 
@@ -70,6 +71,17 @@ def test_a_dag_notebook_runs_end_to_end(kernel_environment: dict[str, str], tmp_
         assert data.keys() == {"text/html", "text/plain"}
         assert 'src="data:image/svg+xml;base64,' in data["text/html"]
     assert "success 2" in graph["text/plain"]
+
+
+def test_text_outputs_of_a_run_show_its_end(kernel_environment: dict[str, str], tmp_path: Path) -> None:
+    # Given a notebook whose outputs should stay small
+    small = f"{SETUP}\n%config NbflowMagics.save_output = False"
+    # When it runs a DAG and waits, in the scheduler's processes and in the kernel
+    book = executed(small, SALES, "%dag run sales --wait", "%dag test sales", folder=tmp_path)
+    # Then each output is text alone, and shows the end of its run
+    (dag,), (said, run), (test,) = map(shown, book.cells[1:])
+    assert [data.keys() for data in (dag, said, run, test)] == [{"text/plain"}] * 4
+    assert ["success 2" in data["text/plain"] for data in (dag, run, test)] == [False, True, True]
 
 
 def test_a_mistake_stops_nbclient_with_one_line(kernel_environment: dict[str, str], tmp_path: Path) -> None:
@@ -148,17 +160,17 @@ def test_a_breakpoint_in_a_test_stops_below_the_graph(kernel: Any) -> None:
 
 
 def test_a_run_outlives_its_kernel(kernel: Any, own_home: Path, tmp_path: Path) -> None:
-    # Given a kernel that has started a run whose task waits for a file
+    # Given a kernel that has started a run whose task waits at a gate
     manager, client = kernel
-    flag = tmp_path / "go on"
+    path = tmp_path / "go on"
+    gate = Gate(path)
     waits = f"""\
 %%dag slow
-import time
-from pathlib import Path
+import fcntl
 @task
 def waits():
-    while not Path({str(flag)!r}).exists():
-        time.sleep(0.05)
+    with open({str(path)!r}) as gate:
+        fcntl.flock(gate, fcntl.LOCK_SH)
 @task
 def after(x): ...
 after(waits())"""
@@ -172,10 +184,10 @@ after(waits())"""
             return {one.task_id: one.state.value for one in app.store.instances(run.key)}
 
         until("the task runs", lambda: states().get("waits") == "running")
-        # When the kernel is killed with its whole process group, and then the file comes
+        # When the kernel is killed with its whole process group, and then the gate is opened
         os.killpg(os.getpgid(manager.provisioner.process.pid), signal.SIGKILL)
         until("the kernel is gone", lambda: manager.provisioner.process.poll() is not None)
-        flag.touch()
+        gate.open()
         # Then the run goes on to its end
         until("the run ends", lambda: (app.store.run(run.key) or run).state in RUN_FINISHED)
         assert states() == {"waits": "success", "after": "success"}

@@ -53,7 +53,7 @@ def test_a_list_of_300_dags_takes_five_statements(sent: Callable[[Callable[[], A
     assert len(list_dags()) == DAGS
 
 
-MOST = 15
+MAX_STATEMENTS = 15
 """More than any magic that shows one run needs today; what matters is that the number of tasks does not count."""
 
 
@@ -79,7 +79,7 @@ def test_what_shows_a_run_takes_as_many_statements_for_many_tasks(sent: Callable
     few, many = counted("small", 2), counted("large", 30)
 
     assert few == many
-    assert max(many.values()) <= MOST
+    assert max(many.values()) <= MAX_STATEMENTS
 
 
 @pytest.mark.parametrize("days", [2, 30])

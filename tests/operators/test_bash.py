@@ -192,14 +192,14 @@ import os, sys
 os.setpgid(0, 0)
 from nbflow import DAG
 from nbflow.execution.task_runner import run_try
-from nbflow.authoring.runtime import Work
+from nbflow.authoring.task_runtime import Workload
 from nbflow.operators.bash import BashOperator
 from tests.running.memory import MemoryRuntime
 with DAG("d") as dag:
     BashOperator(task_id="t", bash_command="sleep 300 & echo $! > pid; echo ready; wait", cwd={str(tmp_path)!r})
 runtime = MemoryRuntime(environ={{}})
-work = Work(attempt_id="a", run=runtime.run, task_id="t")
-event = run_try(dag, dag.get_task("t"), work, runtime, own_process=True).event
+workload = Workload(attempt_id="a", run=runtime.run, task_id="t")
+event = run_try(dag, dag.get_task("t"), workload, runtime, own_process=True).event
 print("ENDED", event.cause.value, event.retry, flush=True)
 """
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

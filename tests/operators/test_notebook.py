@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from nbflow import DAG, task
-from nbflow.authoring.runtime import Work
+from nbflow.authoring.task_runtime import Workload
 from nbflow.authoring.taskinstance import TaskInstance
 from nbflow.core.events import Failed, Succeeded
 from nbflow.core.states import Cause
@@ -84,8 +84,8 @@ def test_a_failing_cell_is_named_and_the_executed_notebook_is_stored(
 def test_the_kernel_ends_with_the_task(dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path) -> None:
     source = a_notebook(
         tmp_path / "long.ipynb",
-        f"import os, pathlib, signal, time\npathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
-        "os.kill(os.getppid(), signal.SIGUSR1)\ntime.sleep(300)",
+        f"import os, pathlib, signal\npathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "os.kill(os.getppid(), signal.SIGUSR1)\nsignal.pause()",
     )
     import signal
 
@@ -112,8 +112,8 @@ def test_a_hostile_run_id_cannot_change_the_folder(
 ) -> None:
     runtime.run = replace(runtime.run, run_id=run_id)
     operator = NotebookOperator(task_id="t", input_nb="x.ipynb")
-    work = Work(attempt_id="a", run=runtime.run, task_id="t")
-    ti = TaskInstance(dag=dag, task=operator, work=work, runtime=runtime, started=runtime.now())
+    workload = Workload(attempt_id="a", run=runtime.run, task_id="t")
+    ti = TaskInstance(dag=dag, task=operator, workload=workload, runtime=runtime, started=runtime.now())
 
     target = operator._target(ti.context)
 

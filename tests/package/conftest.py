@@ -1,4 +1,4 @@
-"""The wheel that the image would build, and environments in which it is installed."""
+"""The wheel that ``docker build`` builds, and environments in which it is installed."""
 
 from __future__ import annotations
 

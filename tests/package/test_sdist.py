@@ -1,4 +1,4 @@
-"""The source distribution: what is under version control, so that the tests can be run from it."""
+"""The source distribution has the files under version control, so that the tests can be run from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tests.package.conftest import ROOT
 from tests.package.installing import build
 
-#: Tests that read much of what lies outside of the package, and take seconds.
+#: Fast tests that read many files outside of the package.
 READERS = ("tests/notebooks/test_readme.py", "tests/leaf/test_compose.py", "tests/leaf/test_package.py")
 
 
@@ -31,7 +31,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def paths_below_root(code: str) -> Iterator[str]:
-    """``a/b`` for each ``ROOT / "a" / "b"`` in the code; what follows the first part that is no text is left out."""
+    """``a/b`` for each ``ROOT / "a" / "b"`` in the code, up to the first part that is not a string constant."""
     for node in ast.walk(ast.parse(code)):
         parts: list[ast.expr] = []
         while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
@@ -47,28 +47,28 @@ def test_paths_are_found_in_code():
     assert set(paths_below_root(code)) == {"x/y.txt", "x", "z", "labs"}
 
 
-def test_every_path_that_the_tests_and_the_docs_read_is_in_it(sdist: Path):
-    # Given the paths that stand in the code of tests, bench and docs
+def test_it_has_every_path_that_tests_and_docs_read(sdist: Path):
+    # Given the paths in the code of tests, bench and docs
     files = [file for folder in ("tests", "bench", "docs") for file in (ROOT / folder).rglob("*.py")]
     named = {path for file in files for path in paths_below_root(file.read_text("utf-8"))}
-    there = {path for path in named if (ROOT / path).exists()}
-    # Then all that are in the checkout are in the sdist
-    assert {"README.md", "pyproject.toml", "docker/Dockerfile", "docs/quickstart.svg"} <= there
-    assert [path for path in sorted(there) if not (sdist / path).exists()] == []
+    existing = {path for path in named if (ROOT / path).exists()}
+    # Then those that exist in the checkout are in the sdist
+    assert {"README.md", "pyproject.toml", "docker/Dockerfile", "docs/quickstart.svg"} <= existing
+    assert [path for path in sorted(existing) if not (sdist / path).exists()] == []
 
 
 @pytest.mark.skipif(not Path(ROOT, ".git").exists(), reason="no checkout: what is under version control is unknown")
-def test_it_holds_what_is_under_version_control(sdist: Path):
+def test_it_has_the_files_under_version_control(sdist: Path):
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    kept = {path for path in listed.split("\0") if path and (ROOT / path).exists()}
-    assert [path for path in sorted(kept) if not (sdist / path).exists()] == []
+    tracked = {path for path in listed.split("\0") if path and (ROOT / path).exists()}
+    assert [path for path in sorted(tracked) if not (sdist / path).exists()] == []
 
 
 def test_tests_pass_from_within_it(sdist: Path):
-    # When tests that read files of the repository are run where it was unpacked
+    # When tests that read files of the repository are run in the unpacked sdist
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *READERS]
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=sdist, env={**os.environ, "PYTHONPATH": str(sdist)}, capture_output=True, text=True
     )
     # Then they pass
-    assert done.returncode == 0, done.stdout
+    assert process.returncode == 0, process.stdout

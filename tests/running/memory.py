@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nbflow import serde
-from nbflow.authoring.runtime import Outcome, Work
-from nbflow.connections import EnvironmentBackend, SecretsChain
+from nbflow.authoring.task_runtime import Outcome, Workload
 from nbflow.core.snapshot import Run, RunKey
 from nbflow.core.states import RunState
 from nbflow.errors import DagNotFound, DagRunAlreadyExists
 from nbflow.execution.task_runner import run_try
 from nbflow.secrets import Masker
+from nbflow.secrets_backends import EnvironmentBackend, SecretsChain
 
 DAY = timedelta(days=1)
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -167,8 +167,8 @@ class MemoryRuntime:
         return run
 
 
-def attempt(dag: Any, task_id: str, runtime: MemoryRuntime, **work: Any) -> Outcome:
+def attempt(dag: Any, task_id: str, runtime: MemoryRuntime, **workload: Any) -> Outcome:
     """Run one try of a task of ``dag``."""
-    runtime.task_id, runtime.map_index = task_id, work.get("map_index", -1)
-    fields = {"attempt_id": "a1", "run": runtime.run, "task_id": task_id, **work}
-    return run_try(dag, dag.task_dict[task_id], Work(**fields), runtime)
+    runtime.task_id, runtime.map_index = task_id, workload.get("map_index", -1)
+    fields = {"attempt_id": "a1", "run": runtime.run, "task_id": task_id, **workload}
+    return run_try(dag, dag.task_dict[task_id], Workload(**fields), runtime)

@@ -233,7 +233,7 @@ def test_nested_objects_with_template_fields_are_rendered_as_copies() -> None:
 
 
 def test_rendered_fields_are_stored_without_secrets(dag: DAG, runtime: MemoryRuntime) -> None:
-    from nbflow.authoring.runtime import Work
+    from nbflow.authoring.task_runtime import Workload
     from nbflow.execution.task_runner import run_try
 
     runtime.connections["db"] = Connection(conn_id="db", conn_type="postgres", login="u", password="correct-horse")
@@ -246,7 +246,7 @@ def test_rendered_fields_are_stored_without_secrets(dag: DAG, runtime: MemoryRun
     )
 
     runtime.masker = Masker()
-    run_try(dag, dag.get_task("t"), Work(attempt_id="a", run=runtime.run, task_id="t"), runtime)
+    run_try(dag, dag.get_task("t"), Workload(attempt_id="a", run=runtime.run, task_id="t"), runtime)
 
     assert runtime.rendered is not None
     assert runtime.rendered.keys() == {"op_args", "templates_dict"}

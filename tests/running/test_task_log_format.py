@@ -59,7 +59,7 @@ def test_prints_and_lines_of_a_try_keep_their_order() -> None:
         "import logging\n"
         "from nbflow import DAG\n"
         "from nbflow.execution.task_runner import run_try\n"
-        "from nbflow.authoring.runtime import Work\n"
+        "from nbflow.authoring.task_runtime import Workload\n"
         "from nbflow.operators.python import PythonOperator\n"
         "from tests.running.memory import MemoryRuntime\n"
         "logging.basicConfig(level='DEBUG')\n"
@@ -70,8 +70,8 @@ def test_prints_and_lines_of_a_try_keep_their_order() -> None:
         "with DAG('d') as dag:\n"
         "    PythonOperator(task_id='t', python_callable=f)\n"
         "runtime = MemoryRuntime(environ={})\n"
-        "work = Work(attempt_id='a', run=runtime.run, task_id='t')\n"
-        "run_try(dag, dag.get_task('t'), work, runtime, own_process=True)\n"
+        "workload = Workload(attempt_id='a', run=runtime.run, task_id='t')\n"
+        "run_try(dag, dag.get_task('t'), workload, runtime, own_process=True)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

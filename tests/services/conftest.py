@@ -13,6 +13,7 @@ import pytest
 from nbflow.app import App
 from nbflow.config import Settings
 from nbflow.core.snapshot import RunKey, TaskKey
+from tests.gates import Gate
 
 PATIENCE_SECONDS = 30.0
 """A test that waits longer for an event has failed; a loaded machine is slow, not wrong."""
@@ -31,6 +32,7 @@ class Stage:
         self.folder = Path(self.app.settings.core.dags_folder)
         self.processor: Any = None
         self.scheduler: Any = None
+        self.gates: list[Gate] = []
 
     def write(self, name: str, source: str) -> Path:
         """Save a DAG file, whole or not at all, as an editor does."""
@@ -40,6 +42,11 @@ class Stage:
         beside.write_text(textwrap.dedent(source))
         beside.replace(path)
         return path
+
+    def close_gate(self, name: str) -> Gate:
+        """A gate in the DAGs folder, closed until the test opens it or ends."""
+        self.gates.append(Gate(self.folder / name))
+        return self.gates[-1]
 
     def process(self) -> None:
         """Parse what the folder holds now."""
@@ -80,6 +87,8 @@ class Stage:
         return self.app.logs.path(run, TaskKey(task_id), try_number).read_text()
 
     def close(self) -> None:
+        for gate in self.gates:
+            gate.open()
         if self.scheduler is not None:
             self.scheduler.close()
         if self.processor is not None:

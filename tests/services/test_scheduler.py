@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -13,14 +14,15 @@ from nbflow.clock import SystemClock
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.states import RunState, TaskState
 from nbflow.errors import NbflowError
+from tests.gates import WAIT_AT
 
-HEAD = """\
-import os, time
+HEAD = f"""\
+import os, signal
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from nbflow import DAG, task, get_current_context
 HERE = Path(__file__).parent
-"""
+{WAIT_AT}"""
 
 
 def dag_file(body, **options):
@@ -145,44 +147,65 @@ t()
 
 
 def test_a_task_that_times_out_is_killed_with_its_process_group(make_stage):
+    # Given a task that ignores signals and has a child, and an hour's limit
     stage = make_stage(CORE__KILLED_TASK_CLEANUP_TIME="0.5")
     put(
         stage,
         """
-@task(execution_timeout=timedelta(seconds=0.3))
+@task(execution_timeout=timedelta(hours=1))
 def t():
-    import signal, subprocess
+    import subprocess
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_IGN)
-    child = subprocess.Popen(["sleep", "600"])
-    (HERE / "pids").write_text(f"{os.getpid()} {child.pid}")
-    while True:
-        time.sleep(0.01)
+    child = subprocess.Popen(["sleep", "infinity"])
+    (HERE / "pids.part").write_text(f"{os.getpid()} {child.pid}")
+    (HERE / "pids.part").rename(HERE / "pids")
+    while True: signal.pause()
 t()
 """,
     )
-    run, states = trigger_and_end(stage)
+    run = stage.ops.trigger("d").key
+    stage.loop_until((stage.folder / "pids").exists)
 
+    # When the hour has passed for its supervisor
+    loop = stage.scheduler.executor._supervisor.loop
+    loop.monotonic = lambda: time.monotonic() + 3601
+    states = stage.run_to_end(run)
+
+    # Then the task has failed, and both processes are gone
     assert (states, stage.causes(run, "t")[-1]) == ({"t": "failed"}, "execution_timeout")
     for pid in (stage.folder / "pids").read_text().split():
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
 
 
+class MovableClock(SystemClock):
+    """The system's clock, set forward or back."""
+
+    offset = timedelta(0)
+
+    def now(self):
+        return super().now() + self.offset
+
+
 def test_a_run_that_times_out_fails_and_its_tasks_are_killed(stage):
+    stage.app.clock = stage.ops.clock = clock = MovableClock()
     put(
         stage,
         """
 @task
 def t():
-    time.sleep(600)
+    (HERE / "started").touch()
+    signal.pause()
 @task
 def after(): pass
 t() >> after()
 """,
-        dagrun_timeout="timedelta(seconds=0.5)",
+        dagrun_timeout="timedelta(hours=1)",
     )
-    run, states = trigger_and_end(stage)
+    run = stage.ops.trigger("d").key
+    stage.loop_until(lambda: (stage.folder / "started").exists() and stage.states(run)["t"] == "running")
+    clock.offset = timedelta(hours=1)
+    states = stage.run_to_end(run)
 
     assert (states, stage.store.run(run).state) == ({"t": "skipped", "after": "skipped"}, RunState.FAILED)
     stage.loop_until(lambda: not stage.scheduler.executor.live)
@@ -191,16 +214,17 @@ t() >> after()
 def test_fail_fast_kills_running_tasks_at_once(make_stage):
     # Given signs of life so rare that no lost lease ends the other task
     stage = make_stage(SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC="600", SCHEDULER__SCHEDULER_HEARTBEAT_SEC="600")
+    os.mkfifo(stage.folder / "started")
     put(
         stage,
         """
 @task
 def runs():
-    (HERE / "started").touch()
-    time.sleep(600)
+    (HERE / "started").write_text("")  # a pipe: its reader goes on
+    signal.pause()
 @task
 def fails():
-    while not (HERE / "started").exists(): time.sleep(0.01)
+    (HERE / "started").read_text()
     raise ValueError("no")
 runs(); fails()
 """,
@@ -273,7 +297,7 @@ def t():
     count = len(list(HERE.glob("started*")))
     (HERE / f"started{count}").touch()
     if count == 0:
-        time.sleep(600)
+        signal.pause()
 t()
 """,
     )
@@ -309,7 +333,7 @@ def test_a_task_that_is_cleared_before_it_is_claimed_is_restarted_at_once(stage)
 
 
 def test_marking_a_running_task_kills_its_process(stage):
-    put(stage, "@task\ndef t():\n    (HERE / 'started').touch()\n    time.sleep(600)\nt()")
+    put(stage, "@task\ndef t():\n    (HERE / 'started').touch()\n    signal.pause()\nt()")
     run = stage.ops.trigger("d").key
     stage.loop_until(lambda: (stage.folder / "started").exists())
     stage.ops.mark_tasks(run, [TaskKey("t")], TaskState.SUCCESS)
@@ -364,7 +388,7 @@ def test_catchup_creates_every_interval_within_max_active_runs(stage):
 
 def test_the_next_interval_starts_when_a_user_ends_a_run(stage):
     start = (datetime.now(UTC) - timedelta(days=4)).strftime("datetime(%Y, %-m, %-d, tzinfo=timezone.utc)")
-    hangs = "@task\ndef t(): time.sleep(600)\nt()"
+    hangs = "@task\ndef t(): signal.pause()\nt()"
     put(stage, hangs, schedule="'@daily'", start_date=start, catchup=True, max_active_runs=1)
     stage.loop_until(lambda: [run for run in stage.store.runs("d") if run.state is RunState.RUNNING])
     (first,) = stage.store.runs("d")
@@ -378,10 +402,10 @@ def test_the_next_interval_starts_when_a_user_ends_a_run(stage):
 def test_a_greater_max_active_runs_of_a_new_version_applies_at_once(stage):
     start = (datetime.now(UTC) - timedelta(days=4)).strftime("datetime(%Y, %-m, %-d, tzinfo=timezone.utc)")
     options = {"schedule": "'@daily'", "start_date": start, "catchup": True}
-    put(stage, "@task\ndef t(): time.sleep(600)\nt()", **options, max_active_runs=1)
+    put(stage, "@task\ndef t(): signal.pause()\nt()", **options, max_active_runs=1)
     stage.loop_until(lambda: [run for run in stage.store.runs("d") if run.state is RunState.RUNNING])
     before = len(stage.store.runs("d"))
-    put(stage, "@task\ndef t(): time.sleep(600)\nt()", **options, max_active_runs=3)
+    put(stage, "@task\ndef t(): signal.pause()\nt()", **options, max_active_runs=3)
     stage.loop_until(lambda: len(stage.store.runs("d")) == 3)
 
     assert before == 1
@@ -533,12 +557,13 @@ def test_why_names_the_full_pool(stage):
     from nbflow.store.base import Pool
 
     stage.store.set_pool(Pool(name="one", slots=1), actor="ada", now=stage.app.clock.now())
+    gate = stage.close_gate("go")
     put(
         stage,
         """
 @task(pool="one")
 def a():
-    while not (HERE / "go").exists(): time.sleep(0.01)
+    wait_at(HERE / "go")
 @task(pool="one")
 def b(): pass
 a(); b()
@@ -547,7 +572,7 @@ a(); b()
     run = stage.ops.trigger("d").key
     stage.loop_until(lambda: "running" in stage.states(run).values())
     waits = stage.ops.why(run)
-    (stage.folder / "go").touch()
+    gate.open()
     stage.run_to_end(run)
 
     assert sorted(wait.kind for wait in waits.values()) == ["pool", "running"]
@@ -557,16 +582,17 @@ def test_a_run_keeps_its_version_while_its_file_is_edited(stage):
     body = """
 @task
 def a():
-    while not (HERE / "go").exists(): time.sleep(0.01)
+    wait_at(HERE / "go")
 @task
 def b(): print("version {n}")
 a() >> b()
 """
+    gate = stage.close_gate("go")
     put(stage, body.replace("{n}", "one"))
     run = stage.ops.trigger("d").key
     stage.loop_until(lambda: stage.states(run)["a"] == "running")
     put(stage, body.replace("{n}", "two"))
-    (stage.folder / "go").touch()
+    gate.open()
     states = stage.run_to_end(run)
 
     assert states == {"a": "success", "b": "success"}
@@ -595,7 +621,7 @@ def t():
     count = len(list(HERE.glob("started*")))
     (HERE / f"started{count}").touch()
     if count == 0:
-        time.sleep(600)
+        signal.pause()
 t()
 """,
     )
@@ -613,20 +639,15 @@ t()
 
 @pytest.mark.parametrize("jump", [timedelta(hours=-1), timedelta(hours=1)], ids=["back", "forward"])
 def test_a_clock_that_jumps_loses_nothing_and_runs_nothing_twice(stage, jump):
-    class Jumping(SystemClock):
-        offset = timedelta(0)
-
-        def now(self):
-            return super().now() + self.offset
-
-    stage.app.clock = stage.ops.clock = clock = Jumping()
+    stage.app.clock = stage.ops.clock = clock = MovableClock()
+    gate = stage.close_gate("go")
     put(
         stage,
         """
 @task
 def a():
     with open(HERE / "runs", "a") as file: file.write("a")
-    while not (HERE / "go").exists(): time.sleep(0.01)
+    wait_at(HERE / "go")
 @task
 def b():
     with open(HERE / "runs", "a") as file: file.write("b")
@@ -638,7 +659,7 @@ a() >> b()
     clock.offset = jump
     stage.scheduler.next_heartbeat = None  # so that its next heartbeat falls into the jump
     stage.scheduler.step()
-    (stage.folder / "go").touch()
+    gate.open()
     states = stage.run_to_end(run)
 
     assert (states, (stage.folder / "runs").read_text()) == ({"a": "success", "b": "success"}, "ab")

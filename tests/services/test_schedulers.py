@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -65,12 +64,13 @@ def here(app: App, pid: int, **changed: Any) -> Job:
     return job(app, **{"hostname": socket.gethostname(), "pid": pid, "detail": detail, **changed})
 
 
-def until(what: str, ask: Callable[[], Any]) -> Any:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not (answer := ask()):
-        assert time.monotonic() < end, f"not within {PATIENCE_SECONDS} s: {what}"
-        time.sleep(0.02)
-    return answer
+def until(app: App, what: str, ask: Callable[[], Any]) -> Any:
+    """The first true answer; asked anew when the metastore has changed."""
+    while True:
+        token = app.store.change_token()
+        if answer := ask():
+            return answer
+        assert app.store.wait_for_change(token, timeout=PATIENCE_SECONDS), f"not within {PATIENCE_SECONDS} s: {what}"
 
 
 # --------------------------------------------------------------------------------------------------- started and found
@@ -113,7 +113,7 @@ def test_a_killed_scheduler_that_is_a_zombie_does_not_count_as_running(app: App)
     # Given a scheduler of a parent that never waits for it, killed
     command = [sys.executable, "-m", "nbflow", "scheduler"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as child:
-        until("it is there", lambda: schedulers.find(app))
+        until(app, "it is there", lambda: schedulers.find(app))
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still listed
         # When another one is asked for
@@ -150,7 +150,7 @@ def test_the_error_shows_only_new_lines_of_the_log(app: App) -> None:
     ("code", "seconds", "message"),
     [
         ("import sys; sys.exit('no room')", 30, r"The scheduler ended at once \(exit code 1\): no room"),
-        ("import time; time.sleep(60)", 0.5, r"The scheduler sent no heartbeat within 0.5 s: its log is empty"),
+        ("import signal; signal.pause()", 0.5, r"The scheduler sent no heartbeat within 0.5 s: its log is empty"),
     ],
 )
 def test_the_error_of_a_failed_start_says_why(app: App, code: str, seconds: float, message: str) -> None:
@@ -166,10 +166,12 @@ def test_an_idle_scheduler_exits_after_idle_minutes(home: Path, new_home: Path) 
     shutil.copytree(new_home, home)
     with App.open(home=home, environ={**os.environ, "NBFLOW__SCHEDULER__IDLE_MINUTES": "0"}) as app:
         # When one is asked for that has nothing to do
-        assert schedulers.ensure(app).started
+        ensured = schedulers.ensure(app)
+        assert ensured.started
         # Then it ends by itself
-        log = schedulers.log_path(app.settings)
-        until("the scheduler ends", lambda: "nbflow scheduler has stopped." in log.read_text())
+        started = ProcessIdentity(pid=ensured.job.pid, started=ensured.job.detail["pid_started"])
+        assert started.wait(PATIENCE_SECONDS)
+        assert "nbflow scheduler has stopped." in schedulers.log_path(app.settings).read_text()
         assert schedulers.find(app) is None
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-HEAD = """
-import time
+from tests.gates import WAIT_AT
+
+HEAD = f"""
 from pathlib import Path
 from nbflow import DAG, task
 HERE = Path(__file__).parent
-def hold():
-    while not (HERE / "go").exists(): time.sleep(0.01)
+{WAIT_AT}
+def hold(): wait_at(HERE / "go")
 """
 
 FULL = {
@@ -25,6 +26,7 @@ FULL = {
 def test_the_reason_of_a_task_that_waits_for_a_limit_names_it(make_stage, kind):
     # Given two tasks of which a limit lets only one run
     stage = make_stage(CORE__PARALLELISM="1" if kind == "slot" else "4")
+    gate = stage.close_gate("go")
     of_dag, of_task = FULL[kind]
     mapped = f"@task({of_task})\n    def t(n): hold()\n    t.expand(n=[1, 2])"
     stage.write("d.py", f"{HEAD}\nwith DAG('d', schedule=None{of_dag}):\n    {mapped}\n")
@@ -34,7 +36,7 @@ def test_the_reason_of_a_task_that_waits_for_a_limit_names_it(make_stage, kind):
     # When one of them runs
     stage.loop_until(lambda: "running" in stage.states(run).values())
     waits = stage.ops.why(run)
-    (stage.folder / "go").touch()
+    gate.open()
     stage.run_to_end(run)
 
     # Then the other names what keeps it
@@ -43,6 +45,7 @@ def test_the_reason_of_a_task_that_waits_for_a_limit_names_it(make_stage, kind):
 
 def test_a_scheduled_task_of_a_paused_dag_says_that_it_is_paused(make_stage):
     stage = make_stage(CORE__PARALLELISM="1")
+    gate = stage.close_gate("go")
     stage.write(
         "d.py", HEAD + "\nwith DAG('d', schedule=None):\n    @task\n    def t(n): hold()\n    t.expand(n=[1, 2])\n"
     )
@@ -52,7 +55,7 @@ def test_a_scheduled_task_of_a_paused_dag_says_that_it_is_paused(make_stage):
     stage.ops.set_paused("d", True)
     waits = stage.ops.why(run)
     stage.ops.set_paused("d", False)
-    (stage.folder / "go").touch()
+    gate.open()
     stage.run_to_end(run)
 
     assert sorted(wait.kind for wait in waits.values()) == ["paused", "running"]

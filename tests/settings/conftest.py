@@ -10,31 +10,31 @@ from pathlib import Path
 import pytest
 
 from nbflow.notebook.session import end_session
-from tests.settings.place import Place
+from tests.settings.settings_home import SettingsHome
 
-Places = Callable[..., AbstractContextManager[Place]]
+OpenHome = Callable[..., AbstractContextManager[SettingsHome]]
 
 
 @pytest.fixture
-def place(
+def open_home(
     tmp_path: Path, new_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Places:
-    """``with place("core.parallelism", "3") as here``; with nothing: a home with the defaults."""
+) -> OpenHome:
+    """``with open_home("core.parallelism", "3") as home``; without arguments: a home with the defaults."""
 
     @contextmanager
-    def opened(option: str = "", value: str = "") -> Iterator[Place]:
-        home = tmp_path / (option or "defaults")
-        shutil.copytree(new_home, home)
+    def opened(option: str = "", value: str = "") -> Iterator[SettingsHome]:
+        folder = tmp_path / (option or "defaults")
+        shutil.copytree(new_home, folder)
         with monkeypatch.context() as patch:
-            patch.setenv("NBFLOW_HOME", str(home))
+            patch.setenv("NBFLOW_HOME", str(folder))
             patch.setenv("SHOP", "Berlin")
             if option:
                 patch.setenv(f"NBFLOW__{option.replace('.', '__').upper()}", value)
-            here = Place(home, capsys)
+            home = SettingsHome(folder, capsys)
             try:
-                yield here
+                yield home
             finally:
-                here.close()
+                home.close()
                 end_session()
 
     return opened

@@ -1,38 +1,38 @@
-"""What is asked for in a call goes before the setting; `%config`, which lies between, is tested with the magics."""
+"""An argument of a call overrides the setting. Between them is `%config`, which the tests of the magics cover."""
 
 from __future__ import annotations
 
 from nbflow.notebook import simulate
-from tests.settings.conftest import Places
+from tests.settings.conftest import OpenHome
 
 DAG = "with DAG('d', schedule='@daily', start_date=datetime(2024, 2, 1)): EmptyOperator(task_id='t')"
 
 
-def test_a_seed_that_is_given_goes_before_the_setting(place: Places):
-    with place("sim.seed", "42") as here:
-        here.registered(DAG)
-        command = here.run("simulate", "d", "--days", "1", "--seed", "7")[1]
+def test_a_seed_argument_overrides_the_setting(open_home: OpenHome):
+    with open_home("sim.seed", "42") as home:
+        home.registered(DAG)
+        command = home.run("simulate", "d", "--days", "1", "--seed", "7")[1]
         function = simulate("d", days=1, seed=7).data.assumptions
     assert ("drawn from seed 7:" in command, "drawn from seed 7:" in " ".join(function)) == (True, True)
 
 
-def test_outcomes_that_are_told_go_before_a_seed_that_is_set(place: Places):
-    with place("sim.seed", "42") as here:
-        here.registered(DAG)
-        assert "drawn from" not in here.run("simulate", "d", "t=fail", "--days", "1")[1]
+def test_outcome_arguments_override_the_setting(open_home: OpenHome):
+    with open_home("sim.seed", "42") as home:
+        home.registered(DAG)
+        assert "drawn from" not in home.run("simulate", "d", "t=fail", "--days", "1")[1]
 
 
-def test_a_seed_that_is_no_number_is_refused(place: Places):
-    with place("sim.seed", "seven") as here:
-        error = here.run("simulate", "d")[2]
+def test_a_seed_that_is_not_a_number_is_refused(open_home: OpenHome):
+    with open_home("sim.seed", "seven") as home:
+        error = home.run("simulate", "d")[2]
     assert error == "nbflow: NBFLOW__SIM__SEED: expected a whole number, or nothing, got 'seven'.\n"
 
 
-def test_the_command_and_the_magic_simulate_alike(place: Places):
-    # Given a home with few executor slots and a seed
-    with place("sim.seed", "42") as here:
-        here.registered(DAG)
-        command = here.listed("simulate", "d", "-s", "2024-03-01", "--days", "3")
+def test_the_command_and_the_function_have_the_same_results(open_home: OpenHome):
+    # Given a home with a seed
+    with open_home("sim.seed", "42") as home:
+        home.registered(DAG)
+        command = home.run_json("simulate", "d", "-s", "2024-03-01", "--days", "3")
         runs = simulate("d", start="2024-03-01", days=3).data.runs
     assert [(run["run_id"], run["state"]) for run in command] == [(run.key.run_id, run.state) for run in runs]
     assert runs

@@ -7,7 +7,10 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import get_ident
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -225,6 +228,29 @@ def test_a_token_shows_a_commit_of_another_store(store: SqlStore, sqlite_url: st
     # Then the token differs from the token after one own commit
     assert store.change_token() != token.after_own_commit
     other.close()
+
+
+def test_a_connection_is_never_used_by_two_threads_at_once(store: SqlStore) -> None:
+    # Given the only connection of the pool, which both threads have watched, and a thread in a transaction
+    register(store)
+    used_by: set[int] = set()
+    with ThreadPoolExecutor(1) as other_thread:
+        token, other_token = store.change_token(), other_thread.submit(store.change_token).result(timeout=50)
+        with store._writing(nudge=False) as connection:
+            raw: Any = connection.connection.driver_connection
+            raw.set_trace_callback(lambda sql: used_by.add(get_ident()))
+
+            # When the other thread asks for its token
+            busy_token = other_thread.submit(store.change_token).result(timeout=50)
+            connection.exec_driver_sql("SELECT 1")
+
+        # Then it watches another connection, whose token cannot equal one of the first
+        assert used_by == {get_ident()}
+        assert busy_token != other_token
+        assert other_thread.submit(store.change_token).result(timeout=50) == busy_token
+
+    # and the first thread's token, of a connection that has not changed since, is still the same
+    assert store.change_token() == token
 
 
 def test_a_second_store_in_a_process_does_not_take_the_locks_of_the_first(sqlite_url: str) -> None:

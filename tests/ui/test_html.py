@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbflow.suggestions import SuggestedCommand, suggest
 from nbflow.ui import html
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.tables import MAX_ROWS, Cell, Table, display_width, html_table, text_table
@@ -29,7 +30,6 @@ from nbflow.views.task_log import LogLine, TaskLogView
 from nbflow.views.timeline import TimelineView
 from nbflow.views.why_run import WhyRow, WhyRunView
 from nbflow.views.why_task import WhyTaskView
-from nbflow.way_out import Way, way
 from tests.ui.markup import Element, parse
 from tests.ui.samples import NOW
 
@@ -71,7 +71,7 @@ def words(bundle: Bundle) -> str:
 def every_view(text: str) -> list[Bundle]:
     """One bundle of each kind, with `text` in each place of a user's text."""
     event = EventRow(at=NOW, subject=text, to_state=text, from_state=text, cause=text, actor=text)
-    planned = PlannedRun(logical_date=NOW, action="make", reason=text, state=text)
+    planned = PlannedRun(logical_date=NOW, action="create", reason=text, state=text)
     listed = DagListRow(dag_id=text, schedule=text, latest=text, tags=(text,), owners=(text,))
     run = RunRow(run_id=text, state=text, run_type=text, counts={text: 1})
     ti = TaskInstanceRow(task_id=text, state=text, reason=text)
@@ -90,7 +90,12 @@ def every_view(text: str) -> list[Bundle]:
         html.log_bundle(TaskLogView(title=text, lines=(LogLine(message=text, level=text, source=text, at=NOW),))),
         html.why_bundle(
             WhyTaskView(
-                subject=text, state=text, headline=text, grounds=(text,), ways_out=(way(text, text),), history=(event,)
+                subject=text,
+                state=text,
+                headline=text,
+                grounds=(text,),
+                suggestions=(suggest(text, text),),
+                history=(event,),
             )
         ),
         html.backfill_bundle(BackfillView(dag_id=text, runs=(planned,), remarks=(text,))),
@@ -266,7 +271,7 @@ def test_a_long_log_shows_its_end_without_escapes() -> None:
 def test_why_shows_the_headline_its_grounds_and_the_commands() -> None:
     view = WhyTaskView(
         subject="forex.load", state="up_for_retry", headline="Waits for its second try.", grounds=("retries=3",),
-        ways_out=(way("tasks clear", "forex", "load"), way("dags unpause", "forex")),
+        suggestions=(suggest("tasks clear", "forex", "load"), suggest("dags unpause", "forex")),
     )  # fmt: skip
     assert html.why_bundle(view).text == (
         "forex.load is up_for_retry: Waits for its second try.\n"
@@ -276,14 +281,14 @@ def test_why_shows_the_headline_its_grounds_and_the_commands() -> None:
 
 
 def test_why_spells_commands_as_its_surface_does_and_shows_each_once() -> None:
-    unpause = way("dags unpause", "forex")
+    unpause = suggest("dags unpause", "forex")
     reason = f"DAG forex is paused. Unpause it with: {unpause}"
 
-    def spell(one: Way) -> str:
+    def spell(one: SuggestedCommand) -> str:
         return f"%{one.command.split()[-1]} {' '.join(one.words)}"
 
-    of_task = WhyTaskView(subject="forex.load", state="none", headline=reason, ways_out=(unpause,))
-    row = WhyRow(task_id="load", state="none", kind="paused", reason=reason, ways=(unpause,))
+    of_task = WhyTaskView(subject="forex.load", state="none", headline=reason, suggestions=(unpause,))
+    row = WhyRow(task_id="load", state="none", kind="paused", reason=reason, suggestions=(unpause,))
     of_run = WhyRunView(dag_id="forex", run_id="r", run="run r", run_state="running", rows=(row,))
 
     assert html.why_bundle(of_task, NOW, spell).text == (
@@ -292,20 +297,20 @@ def test_why_spells_commands_as_its_surface_does_and_shows_each_once() -> None:
     assert html.why_run_bundle(of_run, NOW, spell).text.endswith("DAG forex is paused. Unpause it with: %unpause forex")
 
 
-def test_a_backfill_counts_the_runs_that_it_creates_reruns_and_refuses() -> None:
+def test_a_backfill_counts_the_runs_that_it_creates_reruns_and_keeps() -> None:
     def run(day: int, action: str, reason: str = "") -> PlannedRun:
         at = datetime(2026, 10, day, 6, tzinfo=NOW.tzinfo)
         return PlannedRun(
             logical_date=at, action=action, interval_start=at, interval_end=at.replace(day=day + 1), reason=reason
         )
 
-    view = BackfillView(dag_id="forex", runs=(run(24, "make"), run(25, "rerun"), run(26, "refuse", "it runs")))
+    view = BackfillView(dag_id="forex", runs=(run(24, "create"), run(25, "rerun"), run(26, "keep", "it runs")))
     assert html.backfill_bundle(view).text == (
-        "Backfill forex: 1 run will be created, 1 rerun, 1 refused.\n"
+        "Backfill forex: 1 run will be created, 1 rerun, 1 kept.\n"
         "LOGICAL DATE           INTERVAL                                              ACTION  REASON\n"
-        "2026-10-24 06:00 CEST  2026-10-24 06:00 CEST to 2026-10-25 06:00 CET (25 h)  make    –\n"
+        "2026-10-24 06:00 CEST  2026-10-24 06:00 CEST to 2026-10-25 06:00 CET (25 h)  create  –\n"
         "2026-10-25 06:00 CET   2026-10-25 06:00 to 2026-10-26 06:00 CET              rerun   –\n"
-        "2026-10-26 06:00 CET   2026-10-26 06:00 to 2026-10-27 06:00 CET              refuse  it runs\n"
+        "2026-10-26 06:00 CET   2026-10-26 06:00 to 2026-10-27 06:00 CET              keep    it runs\n"
         "dry run: no run was created"
     )
 

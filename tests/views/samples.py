@@ -1,4 +1,4 @@
-"""A DAG with a group, a mapped task and an edge label, and the moment at which these tests look."""
+"""A DAG with a task group, a mapped task and an edge label, and the current time of these tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One backfill, previewed or made."""
+"""The view of a backfill and of a dry run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.store.worlds import DAY, T0, a_run, add, register, spec
 from tests.views.samples import NOW
 
 
-def test_a_backfill_over_a_change_of_the_clocks_says_so() -> None:
+def test_a_backfill_over_a_clock_change_has_a_remark() -> None:
     # Given a daily backfill over the night in which Berlin's clocks go forward
     berlin = ZoneInfo("Europe/Berlin")
     plan = plan_backfill(
@@ -33,28 +33,28 @@ def test_a_backfill_over_a_change_of_the_clocks_says_so() -> None:
         dry_run=True,
     )
     view = backfill_view("d", plan, berlin, dry_run=True)
-    # Then the day that is short is remarked upon
+    # Then a remark names the short day
     assert view.remarks == ("The clocks go forward on 31 Mar 2024: that interval has 23 hours.",)
-    assert [run.action for run in view.runs] == ["make", "make", "make"]
+    assert [run.action for run in view.runs] == ["create", "create", "create"]
 
 
-def test_a_backfill_that_was_made_shows_what_its_preview_showed(tmp_path: Path) -> None:
-    # Given a daily DAG with a run of one of the days
+def test_a_created_backfill_has_the_same_runs_as_its_dry_run(tmp_path: Path) -> None:
+    # Given a daily DAG with a run on one of the days
     store, settings = open_store("memory://"), Settings.load({}, tmp_path)
     schedule = timetable_from_schedule("@daily", UTC).to_spec()
     register(store, spec(schedule=schedule, start_date=T0, catchup=True))
-    store.apply([add(a_run("there", 1))], actor="scheduler")
+    store.apply([add(a_run("existing", 1))], actor="scheduler")
     operations = Operations(store, VirtualClock(T0 + 9 * DAY), settings)
     preview = backfill_view("sales", operations.plan_backfill("sales", T0, T0 + 2 * DAY), UTC, dry_run=True)
-    # When it is made
-    made = operations.backfill("sales", T0, T0 + 2 * DAY)
-    assert made.backfill_id is not None
-    view = fetch(store, BackfillQuery(backfill_id=made.backfill_id), T0, settings)
+    # When the backfill is created
+    backfill = operations.backfill("sales", T0, T0 + 2 * DAY)
+    assert backfill.backfill_id is not None
+    view = fetch(store, BackfillQuery(backfill_id=backfill.backfill_id), T0, settings)
     # Then it has the same runs, now with their states
     states = ["queued", "", "queued"]
     assert view.runs == tuple(replace(run, state=state) for run, state in zip(preview.runs, states, strict=True))
-    assert [run.action for run in view.runs] == ["make", "keep", "make"]
+    assert [run.action for run in view.runs] == ["create", "keep", "create"]
     assert (view.status, view.dry_run) == ("running", False)
-    # And one that does not exist is told
+    # And an unknown backfill raises
     with pytest.raises(NbflowError, match="There is no backfill 9"):
         fetch(store, BackfillQuery(backfill_id=9), T0, settings)

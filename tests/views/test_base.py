@@ -47,7 +47,7 @@ class PartyQuery(Query[Party]):
     secret: bool = False
 
 
-def test_a_view_says_its_name_and_version_and_its_rows_their_ids() -> None:
+def test_json_of_a_view_has_its_name_its_schema_version_and_the_ids_of_rows() -> None:
     view = Party(
         guests=(Person(name="Ada", born=datetime(2024, 7, 1, 12, 30, tzinfo=BERLIN)), Person(name="Grace")),
         details={"state": TaskState.SUCCESS, "took": timedelta(minutes=2), "rates": (0.5, float("nan")), 1: {"b", "a"}},
@@ -65,29 +65,29 @@ def test_a_view_says_its_name_and_version_and_its_rows_their_ids() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "fault"),
+    ("value", "message"),
     [
         (datetime(2024, 1, 1), r"2024-01-01T00:00:00, which has no time zone"),
-        (object(), r"holds a object, which has no form in JSON"),
+        (object(), r"contains a object, which JSON cannot represent"),
     ],
 )
-def test_what_has_no_form_in_json_is_refused(value: Any, fault: str) -> None:
-    with pytest.raises(SerializationError, match=fault):
+def test_a_view_with_a_value_that_json_cannot_represent_raises(value: Any, message: str) -> None:
+    with pytest.raises(SerializationError, match=message):
         Party(details={"x": value}).to_json()
 
 
 QUERY = PartyQuery(house="h", limit=3, names=("a", "b"), since=datetime(2024, 1, 1, tzinfo=UTC), secret=True)
 
 
-def test_a_query_comes_back_from_its_json_and_serves_as_a_key() -> None:
+def test_a_query_round_trips_through_json_and_is_hashable() -> None:
     assert PartyQuery.from_json(QUERY.to_json()) == QUERY
     assert {QUERY: 1}[PartyQuery.from_json(QUERY.to_json())] == 1
-    # And what is not said has its default
+    # And missing members have their defaults
     assert PartyQuery.from_json({"view": "party", "schema": 1, "house": "h"}) == PartyQuery(house="h")
 
 
 @pytest.mark.parametrize(
-    ("change", "fault"),
+    ("change", "message"),
     [
         ({"view": "grid"}, r"query is for the view 'grid' \(version 1\), not for 'party' \(version 1\)"),
         ({"schema": 2}, r"is for the view 'party' \(version 2\)"),
@@ -103,11 +103,11 @@ def test_a_query_comes_back_from_its_json_and_serves_as_a_key() -> None:
         ({"secret": 1}, r"party\.secret"),
     ],
 )
-def test_a_query_from_a_file_is_checked(change: dict[str, Any], fault: str) -> None:
-    with pytest.raises(SerializationError, match=fault):
+def test_query_json_is_validated(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(SerializationError, match=message):
         PartyQuery.from_json(QUERY.to_json() | change)
 
 
-def test_a_query_that_lacks_what_it_needs_is_refused() -> None:
+def test_query_json_without_a_required_member_raises() -> None:
     with pytest.raises(SerializationError, match=r"A query of 'party' is incomplete: .*'house'"):
         PartyQuery.from_json({"view": "party", "schema": 1})

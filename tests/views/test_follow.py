@@ -1,4 +1,4 @@
-"""Real views while a run goes on: each patch leads from one fetch to the next."""
+"""Views of a run in progress: each patch turns one fetch into the next."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from nbflow.views import fetch, query_from_json
 from nbflow.views.base import Query
 from nbflow.views.patches import apply_patch, patch
 from tests.store.worlds import T0, a_run, add, after, begin, ended, plan, register, run_move, spec, start_run
-from tests.views.test_statements import MOST
+from tests.views.test_statements import MAX_STATEMENTS
 
-QUERIES = {name: query for name, (query, _) in MOST.items()}
+QUERIES = {name: query for name, (query, _) in MAX_STATEMENTS.items()}
 RUN = RunKey("sales", "r1")
 
 
-def _life(store: Store) -> Iterator[None]:
-    """A DAG from its first version to a second run: yields after each step."""
+def _steps(store: Store) -> Iterator[None]:
+    """The history of a DAG, from its first version to a second run. Yields after each step."""
     from tests.views.test_statements import _backfill
 
     dag = spec("t0", "t1")
@@ -55,28 +55,28 @@ def _life(store: Store) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_patches_lead_from_fetch_to_fetch(name: str, tmp_path: Path) -> None:
+def test_each_patch_turns_one_fetch_into_the_next(name: str, tmp_path: Path) -> None:
     store, settings = open_store("memory://"), Settings.load({}, tmp_path)
-    query, seen = query_from_json(json.loads(json.dumps(QUERIES[name].to_json()))), None
+    query, patched = query_from_json(json.loads(json.dumps(QUERIES[name].to_json()))), None
 
     states = []
-    for number, _ in enumerate(_life(store)):
-        now = fetch(store, query, after(10 + number), settings).to_json()
-        assert (now["view"], now["schema"]) == (name, 1)
-        seen = apply_patch(seen, json.loads(json.dumps(patch(seen, now))))
-        assert seen == json.loads(json.dumps(now))
-        states.append(now)
+    for number, _ in enumerate(_steps(store)):
+        fetched = fetch(store, query, after(10 + number), settings).to_json()
+        assert (fetched["view"], fetched["schema"]) == (name, 1)
+        patched = apply_patch(patched, json.loads(json.dumps(patch(patched, fetched))))
+        assert patched == json.loads(json.dumps(fetched))
+        states.append(fetched)
 
     assert query == QUERIES[name]
-    # And what concerns the run changed on the way
+    # And the views that show the run have changed
     if name in ("graph", "grid", "runs", "task_instances", "why_run", "why_task", "dag_list", "gantt", "backfill"):
         assert states[0] != states[-1]
 
 
-def test_one_more_success_is_a_small_patch(tmp_path: Path) -> None:
+def test_a_started_task_is_a_patch_of_three_fields(tmp_path: Path) -> None:
     store, settings = open_store("memory://"), Settings.load({}, tmp_path)
     query: Query[Any] = QUERIES["graph"]
-    graphs = [fetch(store, query, after(10), settings).to_json() for _ in _life(store)]
+    graphs = [fetch(store, query, after(10), settings).to_json() for _ in _steps(store)]
 
     assert patch(graphs[1], graphs[2]) == [
         {"op": "set", "path": ["tasks", "t0", "state"], "value": "running"},

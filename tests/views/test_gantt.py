@@ -1,4 +1,4 @@
-"""Where a run's time went."""
+"""The Gantt chart of a run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from nbflow.views.shared import Bar, Lane
 from tests.store.worlds import a_run, after, begin, ended, plan, register, spec, started_run
 
 
-def test_lanes_are_in_the_order_of_the_dag_whoever_ended_first(tmp_path: Path) -> None:
-    # Given a run in which a task ended before the mapped task in front of it, and one still runs
+def test_lanes_are_in_the_order_of_the_dag_not_of_the_ends(tmp_path: Path) -> None:
+    # Given a run in which a task ended before an earlier, mapped task, of which one instance still runs
     store = open_store("memory://")
     register(store, spec("extract", "load"))
     mapped = [Instance(task_id="extract", map_index=index) for index in (0, 1)]

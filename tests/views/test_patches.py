@@ -1,4 +1,4 @@
-"""Patches: what they say, and that they lead exactly from one state to the other."""
+"""Patches: their operations, and that applying one gives exactly the other state."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return (
         st.lists(inner, max_size=4)
         | st.dictionaries(names, inner, max_size=4)
-        | rows.map(lambda found: [{"id": name, "value": value} for name, value in found])
+        | rows.map(lambda pairs: [{"id": name, "value": value} for name, value in pairs])
     )
 
 
 JSON = st.recursive(SCALARS, _containers, max_leaves=25)
 
 
-def same(one: Any, other: Any) -> bool:
+def same(left: Any, right: Any) -> bool:
     """Equal, and of the same types: in JSON, true is not 1."""
-    if type(one) is not type(other):
+    if type(left) is not type(right):
         return False
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[name], right[name]) for name in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
 
 
 @given(before=JSON, after=JSON)
-def test_a_patch_leads_from_any_json_to_any_other(before: Any, after: Any) -> None:
-    kept = copy.deepcopy(before)
+def test_a_patch_turns_any_json_into_any_other(before: Any, after: Any) -> None:
+    original = copy.deepcopy(before)
 
     assert same(apply_patch(before, patch(before, after)), after)
-    # And what it started from is as it was
-    assert same(before, kept)
+    # And the given document is unchanged
+    assert same(before, original)
 
 
 @given(before=ROWS, after=ROWS)
-def test_a_patch_leads_from_any_rows_to_any_others(before: Any, after: Any) -> None:
+def test_a_patch_turns_any_rows_into_any_others(before: Any, after: Any) -> None:
     assert same(apply_patch({"rows": before}, patch({"rows": before}, {"rows": after})), {"rows": after})
 
 
 @given(value=JSON)
-def test_nothing_leads_from_a_value_to_itself(value: Any) -> None:
+def test_the_patch_between_equal_values_is_empty(value: Any) -> None:
     assert patch(value, copy.deepcopy(value)) == []
 
 
@@ -76,14 +76,14 @@ def rows(*ids: str, **changed: Any) -> dict[str, Any]:
         pytest.param(
             rows("b", "c"), rows("a", "b", "c"),
             [{"op": "set", "path": ["rows", "a"], "value": {"id": "a", "state": "running"}, "before": "b"}],
-            id="a row came first",
+            id="a row inserted first",
         ),
         pytest.param(
             rows("a"), rows("a", "b"),
             [{"op": "set", "path": ["rows", "b"], "value": {"id": "b", "state": "running"}, "before": None}],
-            id="a row came last",
+            id="a row appended",
         ),
-        pytest.param(rows("a", "b"), rows("a"), [{"op": "remove", "path": ["rows", "b"]}], id="a row went"),
+        pytest.param(rows("a", "b"), rows("a"), [{"op": "remove", "path": ["rows", "b"]}], id="a row removed"),
         pytest.param(
             rows("a", "b"), rows("b", "a"), [{"op": "set", "path": ["rows"], "value": rows("b", "a")["rows"]}],
             id="rows in another order",
@@ -98,12 +98,12 @@ def rows(*ids: str, **changed: Any) -> dict[str, Any]:
         ),
         pytest.param(
             {"a": 1, "b": 2}, {"b": 2, "c": 3},
-            [{"op": "remove", "path": ["a"]}, {"op": "set", "path": ["c"], "value": 3}], id="members came and went",
+            [{"op": "remove", "path": ["a"]}, {"op": "set", "path": ["c"], "value": 3}], id="members added and removed",
         ),
         pytest.param(1, True, [{"op": "set", "path": [], "value": True}], id="true is not 1"),
     ],
 )  # fmt: skip
-def test_a_patch_says_what_changed_and_no_more(before: Any, after: Any, operations: list[Any]) -> None:
+def test_a_patch_has_only_the_changes(before: Any, after: Any, operations: list[Any]) -> None:
     assert patch(before, after) == operations
     assert same(apply_patch(before, operations), after)
 
@@ -121,6 +121,6 @@ def test_a_patch_says_what_changed_and_no_more(before: Any, after: Any, operatio
         {"op": "set", "path": ["rows", "a", "state", "x"], "value": 1},
     ],
 )
-def test_a_patch_of_another_state_is_refused(operation: dict[str, Any]) -> None:
-    with pytest.raises(StalePatch, match="The patch was made from another state of the view"):
+def test_a_patch_from_another_state_raises(operation: dict[str, Any]) -> None:
+    with pytest.raises(StalePatch, match="The patch starts from another state of the view"):
         apply_patch(rows("a"), [operation])

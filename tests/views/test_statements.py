@@ -37,7 +37,7 @@ from tests.store.worlds import T0, a_run, add, after, begin, ended, plan, regist
 
 SMALL, LARGE = 2, 40
 
-MOST: dict[str, tuple[Query[Any], int]] = {
+MAX_STATEMENTS: dict[str, tuple[Query[Any], int]] = {
     "backfill": (BackfillQuery(backfill_id=1), 3),
     "backfills": (BackfillsQuery(), 2),
     "dag_details": (DagDetailsQuery(dag_id="sales"), 2),
@@ -56,11 +56,11 @@ MOST: dict[str, tuple[Query[Any], int]] = {
     "why_run": (WhyRunQuery(dag_id="sales", run_id="r1"), 10),
     "why_task": (WhyTaskQuery(dag_id="sales", run_id="r1", task_id="t1"), 11),
 }
-"""A query of each view, and the most statements that it may send."""
+"""A query of each view, and the maximum number of statements that it may send."""
 
 
-def _world(store: SqlStore, size: int) -> None:
-    """``size`` DAGs and backfills; one DAG has ``size`` runs of ``size`` tasks. In one run half of the tasks failed."""
+def _fill(store: SqlStore, size: int) -> None:
+    """``size`` DAGs and backfills; one DAG has ``size`` runs of ``size`` tasks. Half of the tasks of one run failed."""
     for number in range(size - 1):
         register(store, spec(dag_id=f"other_{number}"))
     tasks = [f"t{number}" for number in range(size)]
@@ -94,18 +94,18 @@ def _backfill(store: SqlStore, run_ids: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int, Query[Any]], int]]:
-    """``counted(size, query)``: the statements that a fetch sends to a metastore of that size."""
+def count_statements(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int, Query[Any]], int]]:
+    """``count_statements(size, query)``: number of statements that a fetch sends to a metastore of that size."""
     home = tmp_path_factory.mktemp("home")
     stores: dict[int, SqlStore] = {}
 
     def count(size: int, query: Query[Any]) -> int:
         if size not in stores:
-            made = open_store(f"sqlite:///{tmp_path_factory.mktemp('store')}/nbflow.db")
-            assert isinstance(made, SqlStore)
-            made.migrate()
-            _world(made, size)
-            stores[size] = made
+            store = open_store(f"sqlite:///{tmp_path_factory.mktemp('store')}/nbflow.db")
+            assert isinstance(store, SqlStore)
+            store.migrate()
+            _fill(store, size)
+            stores[size] = store
         statements: list[str] = []
 
         def record(_: Any, __: Any, sql: str, *rest: Any) -> None:
@@ -122,17 +122,17 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int,
         store.close()
 
 
-@pytest.mark.parametrize("name", MOST)
+@pytest.mark.parametrize("name", MAX_STATEMENTS)
 def test_a_view_sends_as_many_statements_for_a_large_metastore_as_for_a_small_one(
-    counted: Callable[[int, Query[Any]], int], name: str
+    count_statements: Callable[[int, Query[Any]], int], name: str
 ) -> None:
-    query, most = MOST[name]
+    query, maximum = MAX_STATEMENTS[name]
 
-    few, many = counted(SMALL, query), counted(LARGE, query)
+    small, large = count_statements(SMALL, query), count_statements(LARGE, query)
 
-    assert few == many
-    assert many <= most
+    assert small == large
+    assert large <= maximum
 
 
-def test_every_view_is_counted() -> None:
-    assert set(MOST) == set(NAMES)
+def test_every_view_has_a_maximum() -> None:
+    assert set(MAX_STATEMENTS) == set(NAMES)

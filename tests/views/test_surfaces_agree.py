@@ -1,4 +1,4 @@
-"""Commands and magics answer alike on one home, because they fetch the same views."""
+"""Commands and magics return the same data for one home, because they fetch the same views."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from nbflow import notebook
 from nbflow.core.snapshot import Run
 from nbflow.entry_points import main
-from nbflow.notebook.session import Session, end_session, session
+from nbflow.notebook.session import end_session, session
 
 SALES = """
 from datetime import datetime
@@ -50,7 +50,7 @@ Command = Callable[..., Any]
 
 @pytest.fixture
 def command(home: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
-    """``command("dags", "list")``: what a command prints as JSON. The home has two DAGs, three runs and a backfill."""
+    """``command("dags", "list")``: the JSON output of a command. The home has two DAGs, three runs and a backfill."""
 
     def run(*words: str) -> Any:
         capsys.readouterr()
@@ -68,10 +68,6 @@ def command(home: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]
     end_session()
     yield run
     end_session()
-
-
-def here() -> Session:
-    return session()
 
 
 def utc(at: datetime | None) -> str | None:
@@ -94,13 +90,13 @@ def test_the_same_dags(command: Command) -> None:
     assert list(rows.data) == ["failing", "sales"]
 
 
-def test_the_kernels_own_dags_are_listed_with_those_of_the_metastore(command: Command) -> None:
+def test_dags_of_the_kernel_are_listed_with_those_of_the_metastore(command: Command) -> None:
     from tests.store.worlds import T0, DagVersion, spec
 
-    # Given a DAG that a cell of this kernel has made
-    own = DagVersion(dag_id="mine", spec=spec(dag_id="mine"), fileloc="<kernel 1>", origin="kernel")
-    stored = here().app.store.register(own, now=T0, paused=False, activate=False)
-    here().dags["mine"] = stored  # type: ignore[assignment]
+    # Given a DAG that a cell of this kernel has defined
+    version = DagVersion(dag_id="mine", spec=spec(dag_id="mine"), fileloc="<kernel 1>", origin="kernel")
+    stored = session().app.store.register(version, now=T0, paused=False, activate=False)
+    session().dags["mine"] = stored  # type: ignore[assignment]
 
     assert list(notebook.list_dags().data) == ["failing", "mine", "sales"]
     assert list(notebook.list_dags("MIN").data) == ["mine"]
@@ -110,13 +106,13 @@ def test_the_kernels_own_dags_are_listed_with_those_of_the_metastore(command: Co
 def test_the_same_newest_run_and_states(command: Command, dag_id: str) -> None:
     listed = command("tasks", "states-for-dag-run", dag_id, "last")
 
-    for which in (None, "last"):
-        rows = notebook.states(dag_id, run=which).data
+    for run in (None, "last"):
+        rows = notebook.states(dag_id, run=run).data
         assert {
             name: (row.state if row.state != "none" else None, row.try_number, utc(row.start_date))
             for name, row in rows.items()
         } == {_name(row): (row["state"], row["try_number"], row["start_date"]) for row in listed}
-    newest: Run = here().find_run(dag_id)
+    newest: Run = session().find_run(dag_id)
     assert {row["run_id"] for row in listed} == {newest.run_id}
     assert notebook.show(dag_id, run="last").run_id == newest.run_id  # type: ignore[union-attr]
 
@@ -138,7 +134,7 @@ def test_the_same_reasons(command: Command) -> None:
 
     assert {_name(row): row["reason"] for row in listed} == notebook.why("sales", run="2024-01-05").data
     assert len(listed) == 2
-    # And nothing waits in a run that has ended
+    # And no task waits in a run that has ended
     assert command("why", "failing") == []
     assert notebook.why("failing").data == {"wrong": "ValueError: no such customer"}
 

@@ -1,4 +1,4 @@
-"""Logs of tries."""
+"""The log of a try."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nbflow.config import Settings
 from nbflow.store import open_store
 from nbflow.store.base import Store
 from nbflow.views import task_log
-from nbflow.views.task_log import MOST_LINES, TaskLogQuery, fetch, log_view
+from nbflow.views.task_log import MAX_LINES, TaskLogQuery, fetch, log_view
 from tests.store.conftest import attempt_ids
 from tests.store.worlds import (
     LEASE,
@@ -32,8 +32,8 @@ from tests.store.worlds import (
 )
 
 
-def test_a_log_knows_its_tracebacks() -> None:
-    # Given a log with lines of ours, prints, and a traceback
+def test_lines_of_a_traceback_are_errors() -> None:
+    # Given a log with lines of nbflow, printed lines, and a traceback
     text = (
         "2024-06-01T12:00:00.123+00:00 INFO nbflow.task | begins\n"
         "a print\n"
@@ -43,7 +43,7 @@ def test_a_log_knows_its_tracebacks() -> None:
         "ValueError: no\n"
         "another print\n"
     )
-    # Then each line has its level, and the times are in the zone asked for
+    # Then each line has its level, and the times are in the given time zone
     view = log_view("t", text, ZoneInfo("Europe/Berlin"))
     assert [(line.level, line.message) for line in view.lines] == [
         ("INFO", "begins"),
@@ -55,7 +55,7 @@ def test_a_log_knows_its_tracebacks() -> None:
         ("INFO", "another print"),
     ]
     assert [line.at and f"{line.at:%H:%M}" for line in view.lines[:2]] == ["14:00", None]
-    # And a search keeps the lines with the word
+    # And a search returns the lines that contain the word
     assert [line.message for line in log_view("t", text, UTC, search="PRINT").lines] == [
         "a print",
         "another print",
@@ -64,20 +64,20 @@ def test_a_log_knows_its_tracebacks() -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """A store with a task that was tried twice; the log of each try has three lines."""
-    made = open_store("memory://", new_id=attempt_ids())
-    register(made)
-    run = started_run(made, a_run())
+    """A store with a task of two tries; the log of each try has three lines."""
+    store = open_store("memory://", new_id=attempt_ids())
+    register(store)
+    run = started_run(store, a_run())
     for number in (1, 2):
         path = tmp_path / f"{number}.log"
         path.write_text(f"first\ntry {number}\nlast\n")
-        made.apply([plan(scheduled(run, "extract", try_number=number), queued(run, "extract"))], actor="scheduler")
-        made.claim(f"a{number}", owner="w", hostname="h", lease=LEASE, now=T0, log_path=str(path))
-        made.apply([plan(started(run, "extract", f"a{number}"))], actor="worker")
-        made.apply([plan(ended(run, "extract", f"a{number}"))], actor="worker")
+        store.apply([plan(scheduled(run, "extract", try_number=number), queued(run, "extract"))], actor="scheduler")
+        store.claim(f"a{number}", owner="w", hostname="h", lease=LEASE, now=T0, log_path=str(path))
+        store.apply([plan(started(run, "extract", f"a{number}"))], actor="worker")
+        store.apply([plan(ended(run, "extract", f"a{number}"))], actor="worker")
         cleared = move(run, "extract", S.SUCCESS, C.CLEARED, S.NONE)
-        made.apply([plan(cleared)], actor="user")
-    return made
+        store.apply([plan(cleared)], actor="user")
+    return store
 
 
 def messages(store: Store, tmp_path: Path, **options: Any) -> tuple[str, list[str], int]:
@@ -86,14 +86,14 @@ def messages(store: Store, tmp_path: Path, **options: Any) -> tuple[str, list[st
     return view.title, [line.message for line in view.lines], view.searched
 
 
-def test_the_log_is_that_of_the_last_try_unless_another_is_named(store: Store, tmp_path: Path) -> None:
+def test_without_a_try_number_the_log_is_that_of_the_last_try(store: Store, tmp_path: Path) -> None:
     assert messages(store, tmp_path) == ("extract of r1, try 2", ["first", "try 2", "last"], 0)
     assert messages(store, tmp_path, try_number=1) == ("extract of r1, try 1", ["first", "try 1", "last"], 0)
-    # And one that nobody has written is empty
+    # And a log that does not exist is empty
     assert messages(store, tmp_path, try_number=3) == ("extract of r1, try 3", [], 0)
 
 
-def test_a_search_reads_the_whole_log_and_tells_how_much_that_was(
+def test_a_search_reads_the_whole_log_and_counts_its_lines(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a log of which only the last lines are shown
@@ -104,7 +104,7 @@ def test_a_search_reads_the_whole_log_and_tells_how_much_that_was(
     assert messages(store, tmp_path, search="nowhere") == ("extract of r1, try 2", [], 3)
 
 
-def test_only_the_last_lines_are_kept_and_the_others_counted() -> None:
-    view = log_view("t", "line\n" * (MOST_LINES + 5), UTC)
+def test_only_the_last_lines_are_shown_and_the_others_counted() -> None:
+    view = log_view("t", "line\n" * (MAX_LINES + 5), UTC)
 
-    assert (len(view.lines), view.dropped) == (MOST_LINES, 5)
+    assert (len(view.lines), view.dropped) == (MAX_LINES, 5)

@@ -21,23 +21,23 @@ RUN = RunKey("sales", "r1")
 
 @pytest.fixture
 def store() -> Store:
-    """A run in which a task waits for its next try, one for that one, and one has failed for good."""
-    made = open_store("memory://")
+    """A run in which one task waits for its next try, one for its upstream task, and one has failed."""
+    store = open_store("memory://")
     dag = with_task(spec("extract", "load", "mail", timezone="Europe/Berlin"), "load", upstream=("extract",))
-    register(made, with_task(dag, "extract", retries=1))
-    started_run(made, a_run(), "extract", "load", "mail")
-    first = begin(made, RUN, "extract", at=after(1))
+    register(store, with_task(dag, "extract", retries=1))
+    started_run(store, a_run(), "extract", "load", "mail")
+    first = begin(store, RUN, "extract", at=after(1))
     error = {"error": "Traceback ...\nOSError: no network"}
     retry = move(
         RUN, "extract", S.RUNNING, C.RAISED, S.UP_FOR_RETRY, at=after(2), attempt=first, detail=error,
         attempt_id=None, end_date=after(2), next_at=after(302),
     )  # fmt: skip
-    mail = begin(made, RUN, "mail", at=after(1))
-    made.apply([plan(retry, ended(RUN, "mail", mail, C.RAISED, S.FAILED, detail={"error": "no"}))], actor="worker")
-    return made
+    mail = begin(store, RUN, "mail", at=after(1))
+    store.apply([plan(retry, ended(RUN, "mail", mail, C.RAISED, S.FAILED, detail={"error": "no"}))], actor="worker")
+    return store
 
 
-def test_why_a_run_has_a_row_for_what_waits_and_for_what_failed(store: Store, tmp_path: Path) -> None:
+def test_why_of_a_run_has_a_row_for_each_waiting_and_failed_task(store: Store, tmp_path: Path) -> None:
     view = fetch(store, WhyRunQuery(dag_id="sales", run_id="r1"), after(3), Settings.load({}, tmp_path))
 
     assert [(row.id, row.state, row.kind, row.until, row.error) for row in view.rows] == [
@@ -50,14 +50,14 @@ def test_why_a_run_has_a_row_for_what_waits_and_for_what_failed(store: Store, tm
         FailedTry(task_id="extract", try_number=1, error="Traceback ...\nOSError: no network"),
         FailedTry(task_id="mail", try_number=1, error="no"),
     )
-    # And it changes by time alone when the next try is due
+    # And it changes without a commit when the next try is due
     assert view.wake_at == after(302)
-    # And its times are in the zone of the DAG
+    # And its times are in the time zone of the DAG
     assert view.rows[0].until is not None
     assert f"{view.rows[0].until:%z}" == "+0100"
 
 
-def test_why_a_task_waits_tells_of_the_try_before(store: Store, tmp_path: Path) -> None:
+def test_why_of_a_task_shows_the_error_of_its_previous_try(store: Store, tmp_path: Path) -> None:
     query = WhyTaskQuery(dag_id="sales", run_id="r1", task_id="extract")
 
     view = fetch(store, query, after(3), Settings.load({}, tmp_path))
@@ -67,7 +67,7 @@ def test_why_a_task_waits_tells_of_the_try_before(store: Store, tmp_path: Path) 
     assert [event.to_state for event in view.history] == ["scheduled", "queued", "running", "up_for_retry"]
 
 
-def test_what_does_not_exist_is_said(store: Store, tmp_path: Path) -> None:
+def test_why_of_an_unknown_run_or_task_instance_raises(store: Store, tmp_path: Path) -> None:
     settings = Settings.load({}, tmp_path)
     with pytest.raises(DagRunNotFound, match="DAG 'sales' has no run 'r9'"):
         fetch(store, WhyRunQuery(dag_id="sales", run_id="r9"), after(3), settings)

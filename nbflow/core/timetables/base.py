@@ -129,7 +129,7 @@ class Timetable:
         """A short text for a table column."""
         return type(self).__name__
 
-    # -- nbflow's
+    # -- nbflow's additions
 
     def next_run(
         self, last: DagRunInfo | DataInterval | None, restriction: TimeRestriction, now: datetime
@@ -166,7 +166,7 @@ class Timetable:
         last: DagRunInfo | None = None
         while (info := self.next_run(last, restriction, now)) is not None:
             if last is not None and info.data_interval <= last.data_interval:
-                return  # the timetable does not advance (@continuous at a fixed time, or a mistake in a custom one)
+                return  # the timetable does not advance (@continuous at a fixed time, or a wrong custom timetable)
             if info.logical_date > end:
                 return
             if info.logical_date >= start:

@@ -157,7 +157,7 @@ def _prev_wall(expression: str, before: datetime) -> datetime | None:
     return wall
 
 
-# ---------------------------------------------------------------------------------------------------- rules as instants
+# ---------------------------------------------------------------------------------------- instants, by the rules above
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,10 @@ def describe_cron(clock: CronClock) -> str:
     fields = clock.expression.lower().split()
     phrase = _phrase(fields) if len(fields) == 5 else None
     zone = timezone_key(clock.zone)
-    where = zone if isinstance(zone, str) else _offset_text(zone)
+    zone_text = zone if isinstance(zone, str) else _offset_text(zone)
     if phrase is None:
-        return f'by cron "{clock.expression}" {where}'
-    return f"{phrase} {where}" if _NEEDS_ZONE.search(phrase) else phrase
+        return f'by cron "{clock.expression}" {zone_text}'
+    return f"{phrase} {zone_text}" if _NEEDS_ZONE.search(phrase) else phrase
 
 
 def _phrase(fields: list[str]) -> str | None:

@@ -81,8 +81,8 @@ class CronDataIntervalTimetable(_DataIntervalTimetable):
 
     def _resume(self, last: DataInterval) -> datetime | None:
         # If the schedule was changed, the first interval is shorter: from the end of the last run to the next fire. A
-        # whole interval would cover hours again that runs of the old schedule have covered (Airflow does that, and two
-        # runs may then have one logical date), or would omit hours.
+        # whole interval would repeat hours that runs of the old schedule have covered (Airflow does that, and two runs
+        # may then have the same logical date), or would omit hours.
         return last.end
 
     def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:

@@ -25,7 +25,7 @@ _PROBE = datetime(2001, 1, 1, tzinfo=UTC)
 
 
 def check_step(step: Step) -> Step:
-    """Returns ``step``. Raises :class:`TimetableInvalid` unless it is positive."""
+    """Return ``step``. Raises :class:`TimetableInvalid` unless it is positive."""
     try:
         is_positive = _PROBE + step > _PROBE
     except (OverflowError, ValueError) as error:

@@ -114,7 +114,8 @@ class EventsTimetable(Timetable):
         last, events = last_automated_data_interval, self._events
         at = 0 if last is None else bisect_right(events, last.end)
         if not restriction.catchup:
-            # After a run, the event just passed still counts (the scheduler may be late); before the first, none does.
+            # After the first run, the latest past event still counts, since the scheduler may be late. Before the first
+            # run, no past event does.
             now = restriction.require_now()
             at = max(at, bisect_left(events, now) if last is None else bisect_right(events, now) - 1)
         if restriction.earliest is not None:

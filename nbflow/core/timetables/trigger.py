@@ -18,8 +18,8 @@ from .time_zones import timezone_key, timezone_of
 
 _GRACE_DIVISOR = 10
 _MIN_GRACE = timedelta(minutes=5)
-"""Without a start date, a fire that was just missed is still run within a tenth of the gap between fires, and at least
-five minutes."""
+"""Without a start date, the latest past fire still gets a run within a tenth of the gap between fires, and within at
+least five minutes."""
 
 _NO_INTERVAL = timedelta(0)
 
@@ -42,9 +42,10 @@ class _TriggerTimetable(Timetable):
 class MultipleCronTriggerTimetable(_TriggerTimetable):
     """Triggers whenever one of several cron expressions fires; once if several fire together.
 
-    ``run_immediately`` applies to a DAG without a start date and without runs: whether the latest past fire is run too.
-    True: yes. A timedelta: if it is not longer ago. False or None: if it is not longer ago than a tenth of the gap
-    between fires (at least five minutes); for False this is what Airflow's code does, unlike its documentation.
+    ``run_immediately`` applies to a DAG without a start date and without runs: whether the latest past fire gets a run
+    too. True: yes. A timedelta: only if the fire is not older than that. False or None: only if it is not older than a
+    tenth of the gap between fires (at least five minutes); for False, Airflow's code does this, unlike its
+    documentation.
     """
 
     kind = "multi_cron_trigger"

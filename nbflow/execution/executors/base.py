@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from nbflow.authoring.runtime import Work
+from nbflow.authoring.task_runtime import Workload
 from nbflow.core.events import Event
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import TaskSpec
@@ -37,9 +37,9 @@ from nbflow.store.base import Attempt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A try to run. The executor finds the DAG's source by ``work.run.dag_id`` and ``work.version``."""
+    """A try to run. The executor finds the DAG's source by ``workload.run.dag_id`` and ``workload.version``."""
 
-    work: Work
+    workload: Workload
     task: TaskSpec
     """The task in the run's DAG version: the source of the time limit and of the shape that loaded code must have."""
 

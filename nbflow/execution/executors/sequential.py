@@ -78,7 +78,7 @@ class SequentialExecutor:
 
     @property
     def live(self) -> Sequence[str]:
-        return [submission.work.attempt_id for submission in self._queue]
+        return [submission.workload.attempt_id for submission in self._queue]
 
     def start(self) -> None:
         """No-op."""
@@ -91,18 +91,18 @@ class SequentialExecutor:
 
     def submit(self, submissions: Sequence[Submission]) -> None:
         claimed = self._task_api.store.claim_all(
-            [submission.work.attempt_id for submission in submissions],
+            [submission.workload.attempt_id for submission in submissions],
             owner=self._owner,
             hostname=self._hostname,
             lease=LEASE,
             now=self._now(),
         )
-        self._queue.extend(submission for submission in submissions if submission.work.attempt_id in claimed)
+        self._queue.extend(submission for submission in submissions if submission.workload.attempt_id in claimed)
 
     def cancel(self, attempt_id: str, *, reason: str, restart: bool = False) -> bool:
         """Remove a try that has not started; while one runs, it occupies the thread that could call this."""
         for submission in self._queue:
-            if submission.work.attempt_id == attempt_id:
+            if submission.workload.attempt_id == attempt_id:
                 self._queue.remove(submission)
                 at = self._now()
                 killed = Failed(attempt_id=attempt_id, at=at, cause=Cause.KILLED, error=reason, retry=False)
@@ -114,7 +114,7 @@ class SequentialExecutor:
         """Run queued tries until none is left or BATCH_SECONDS have passed. ``timeout`` has no effect."""
         deadline = self._monotonic() + BATCH_SECONDS
         while self._queue:
-            if self._announce and self._announced != self._queue[0].work.attempt_id:
+            if self._announce and self._announced != self._queue[0].workload.attempt_id:
                 self._start(self._queue[0])
                 break
             self._run(self._queue.popleft())
@@ -124,30 +124,30 @@ class SequentialExecutor:
         return reports
 
     def _start(self, submission: Submission) -> None:
-        self._announced = submission.work.attempt_id
+        self._announced = submission.workload.attempt_id
         self._report(submission, Started(attempt_id=self._announced, at=self._now()))
 
     def _run(self, submission: Submission) -> None:
-        work = submission.work
-        if self._announced != work.attempt_id:
+        workload = submission.workload
+        if self._announced != workload.attempt_id:
             self._start(submission)
         try:
-            dag = self._dag_of(work.run.dag_id, work.version)
-            task = dag.get_task(work.task_id)
+            dag = self._dag_of(workload.run.dag_id, workload.version)
+            task = dag.get_task(workload.task_id)
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             return self._report(
-                submission, Failed(attempt_id=work.attempt_id, at=self._now(), cause=Cause.LOAD_FAILED, error=text)
+                submission, Failed(attempt_id=workload.attempt_id, at=self._now(), cause=Cause.LOAD_FAILED, error=text)
             )
-        runtime = self._task_api.runtime(work, now=self._now)
+        runtime = self._task_api.runtime(workload, now=self._now)
         options: dict[str, Any] = {} if self._limits is None else {"limits": self._limits}
-        outcome = run_try(dag, task, work, runtime, **options)
+        outcome = run_try(dag, task, workload, runtime, **options)
         self._report(submission, outcome.event, outcome.callbacks_run)
 
     def _report(self, submission: Submission, event: Event, callbacks_run: tuple[str, ...] = ()) -> None:
-        work = submission.work
-        key = TaskKey(work.task_id, work.map_index)
-        self._reports.append(Report(run=work.run.key, key=key, event=event, callbacks_run=callbacks_run))
+        workload = submission.workload
+        key = TaskKey(workload.task_id, workload.map_index)
+        self._reports.append(Report(run=workload.run.key, key=key, event=event, callbacks_run=callbacks_run))
 
     def adopt(self, orphans: Sequence[Attempt]) -> list[Report]:
         reports = []

@@ -28,6 +28,7 @@ all others, so the lock, the rows and the COMMIT are sent in one pipeline, after
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import sqlite3
@@ -35,7 +36,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -45,7 +46,7 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError
 from nbflow.store.sql.apply_statements import Write
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 
 def _is_no_interrupt(record: logging.LogRecord) -> bool:
@@ -68,8 +69,8 @@ HISTORY_LOCK = "hashtextextended('nbflow:task_event', 0)"
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 LOGIN_REFUSED = ("does not exist", "authentication failed", "pg_hba.conf", "permission denied")
 """Texts of a Postgres server that runs but refuses the login: psycopg gives such an error no SQLSTATE."""
-_MIGRATE = way("db migrate")
-MIGRATE: Mapping[str, Any] = {"hint": f"Create or upgrade its tables with: {_MIGRATE}", "ways": (_MIGRATE,)}
+_MIGRATE = suggest("db migrate")
+MIGRATE: Mapping[str, Any] = {"hint": f"Create or upgrade its tables with: {_MIGRATE}", "suggestions": (_MIGRATE,)}
 """Hint of an error, as keywords."""
 
 
@@ -130,7 +131,19 @@ def dialect_of(url: str, synchronous: str) -> Dialect:
         raise ConfigError(f"The metastore's URL cannot be read: {error}") from None
     if parsed.get_backend_name() == "sqlite":
         return SqliteDialect(parsed, synchronous)
-    return PostgresDialect(parsed.set(drivername="postgresql+psycopg"))
+    return PostgresDialect(parsed)
+
+
+class _Watched(NamedTuple):
+    """A connection of the pool of SQLite."""
+
+    serial: int
+    connection: sqlite3.Connection
+    info: dict[str, Any]
+
+    def data_version(self) -> int:
+        version: int = self.connection.execute("PRAGMA data_version").fetchone()[0]
+        return version
 
 
 class SqliteDialect:
@@ -154,8 +167,11 @@ class SqliteDialect:
             self.busy_seconds = float(str(url.query.get("timeout", BUSY_SECONDS)))
         except ValueError:
             raise ConfigError(f"?timeout= is a number of seconds, not {url.query['timeout']!r}.") from None
-        self._watched: Any = None
-        self._serial = 0
+        self._serials = itertools.count()
+        self._watched = threading.local()
+        """Of each thread, as ``connection``: the connection whose ``data_version`` the thread compares."""
+        self._in_use = threading.Lock()
+        """Guards ``record.info["thread"]``, the thread that has checked a connection out."""
 
     def _connect(self) -> sqlite3.Connection:
         # mode=rw: connecting never makes a file, so a wrong path is an error and not an empty metastore.
@@ -172,7 +188,7 @@ class SqliteDialect:
         return connection
 
     def engine(self) -> Engine:
-        return create_engine(
+        engine = create_engine(
             "sqlite://",
             creator=self._connect,
             poolclass=QueuePool,
@@ -181,6 +197,18 @@ class SqliteDialect:
             pool_use_lifo=True,  # a thread gets the same connection again, whose data_version it can compare
             hide_parameters=True,  # parameters are users' data: they must not appear in error messages
         )
+
+        @event.listens_for(engine, "checkout")
+        def note_checkout(connection: Any, record: Any, proxy: PoolProxiedConnection) -> None:
+            with self._in_use:
+                record.info["thread"] = threading.get_ident()
+
+        @event.listens_for(engine, "checkin")
+        def note_checkin(connection: Any, record: Any) -> None:
+            with self._in_use:
+                record.info.pop("thread", None)
+
+        return engine
 
     def autocommit_engine(self, engine: Engine) -> Engine:
         return engine  # without BEGIN, SQLite commits after each statement
@@ -262,28 +290,48 @@ class SqliteDialect:
         return StoreError(f"SQLite error at {self.path}: {message}; nothing was changed.")
 
     def foreign_commits(self, engine: Engine) -> Any:
-        """``data_version`` of one connection of the pool, the one that a single thread always gets. It is read without
-        a checkout, which would cost more than the query. A commit on another thread's connection counts as foreign."""
-        for _ in range(2):
+        """``data_version`` of the pool's connection that this thread got last, and most likely gets again. It is read
+        without a checkout, which would cost more than the query. While another thread has the connection, this thread
+        watches another one: a connection of SQLite must not be used by two threads at once. A commit on any other
+        connection, also by a thread of this process, counts as foreign."""
+        try:
+            watched: _Watched | None = getattr(self._watched, "connection", None)
+            version = self._data_version(watched) if watched is not None else None
+            if watched is None or version is None:
+                watched, version = self._watch_another(engine)
+            return watched.serial, version
+        except sqlite3.Error as error:
+            raise self.translate(error) from error
+
+    def _data_version(self, watched: _Watched) -> int | None:
+        """None: another thread has checked the connection out, or the pool has closed it."""
+        with self._in_use:
+            if watched.info.get("thread", threading.get_ident()) != threading.get_ident():
+                return None
             try:
-                if self._watched is None:
-                    pooled = engine.raw_connection()
-                    self._watched, self._serial = pooled.driver_connection, self._serial + 1
-                    pooled.close()
-                return self._serial, self._watched.execute("PRAGMA data_version").fetchone()[0]
-            except sqlite3.ProgrammingError:  # the pool has closed this connection: take another
-                self._watched = None
-            except sqlite3.Error as error:
-                raise self.translate(error) from error
-        raise StoreError(f"The connections to {self.path} are closed.")
+                return watched.data_version()
+            except sqlite3.ProgrammingError:  # closed
+                return None
+
+    def _watch_another(self, engine: Engine) -> tuple[_Watched, int]:
+        """Watch a connection that no thread has checked out; returns it with its ``data_version``."""
+        pooled = engine.raw_connection()
+        try:
+            connection: Any = pooled.driver_connection
+            watched = _Watched(next(self._serials), connection, pooled.info)
+            version = watched.data_version()
+            self._watched.connection = watched
+            return watched, version
+        finally:
+            pooled.close()
 
     def wait_for_commit(self, timeout: float) -> bool:
         time.sleep(min(POLL_SECONDS, timeout))
         return False
 
     def close(self) -> None:
-        """Forget the connection; the engine closes all of them."""
-        self._watched = None
+        """Forget the connections; the engine closes all of them."""
+        self._watched = threading.local()
 
 
 class PostgresDialect:
@@ -296,7 +344,8 @@ class PostgresDialect:
     skip_locked = " FOR UPDATE OF r SKIP LOCKED"
 
     def __init__(self, url: URL) -> None:
-        self.url = url
+        self.url = url.set(drivername="postgresql+psycopg")
+        self.shown_url = url.render_as_string(hide_password=True)
         self._name = uuid4().hex
         self._listener: Any = None
         self._foreign_notifications = self._notifications = 0
@@ -320,8 +369,15 @@ class PostgresDialect:
             pool_size=5,
             max_overflow=60,
             hide_parameters=True,
-            connect_args={"options": "-c timezone=UTC", "connect_timeout": 10, "application_name": "nbflow"},
+            connect_args={
+                "options": "-c timezone=UTC",
+                "connect_timeout": 10,
+                "application_name": "nbflow",
+                "client_encoding": "utf8",  # whatever PGCLIENTENCODING says
+            },
         )
+        # first: SQLAlchemy's own listener reads text from the server
+        event.listen(engine, "connect", self._refuse_other_encodings, insert=True)
 
         @event.listens_for(engine, "checkin")
         def note_checkin(connection: Any, record: Any) -> None:
@@ -337,6 +393,17 @@ class PostgresDialect:
                     raise DisconnectionError("the server was restarted") from error
 
         return engine
+
+    def _refuse_other_encodings(self, connection: Any, record: Any) -> None:
+        """Users' texts have any character; psycopg reads text of SQL_ASCII as bytes."""
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            connection.close()
+            raise StoreError(
+                f"{self.shown_url} has the encoding {encoding}; nbflow needs UTF8.",
+                hint="Create another database, in SQL: CREATE DATABASE nbflow ENCODING 'UTF8' TEMPLATE template0; "
+                "then write its name in [database] sql_alchemy_conn.",
+            )
 
     def autocommit_engine(self, engine: Engine) -> Engine:
         return engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -378,7 +445,7 @@ class PostgresDialect:
 
     def translate(self, error: Exception) -> StoreError:
         message = str(error).partition("\n")[0]
-        url = self.url.render_as_string(hide_password=True)
+        url = self.shown_url
         code = getattr(error, "sqlstate", None)
         if code in ("40001", "40P01", "55P03"):
             return StoreBusy(f"{url} is busy: {message}; nothing was changed.", hint="Try again.")
@@ -424,7 +491,7 @@ class PostgresDialect:
         try:
             if self._listener is None:
                 arguments, options = self.url.get_dialect()().create_connect_args(self.url)
-                self._listener = psycopg.connect(*arguments, **options, autocommit=True)
+                self._listener = psycopg.connect(*arguments, **options, client_encoding="utf8", autocommit=True)
                 self._listener.execute(f"LISTEN {CHANNEL}")
                 self._foreign_notifications += 1  # commits before LISTEN sent no notification to this connection
             for notification in self._listener.notifies(timeout=timeout, stop_after=1 if timeout else None):
@@ -434,7 +501,7 @@ class PostgresDialect:
             self._listener = None
             self._notifications += 1
             self._foreign_notifications += 1
-            raise StoreError(f"{self.url.render_as_string()} does not respond: {error}") from error
+            raise StoreError(f"{self.shown_url} does not respond: {error}") from error
         return self._notifications != before
 
     def close(self) -> None:

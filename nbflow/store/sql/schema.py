@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from nbflow.errors import StoreError
 from nbflow.store.sql.dialects import MIGRATE, Dialect
-from nbflow.way_out import way
+from nbflow.suggestions import suggest
 
 HEAD = "0004"
 """The revision that this nbflow needs: the newest file in ``migrations/versions`` (tested)."""
@@ -36,11 +36,11 @@ def _known(revision: str) -> bool:
 
 def _refuse_newer(current: str | None, url: str) -> None:
     if current is not None and not _known(current):
-        back = way("db downgrade", "-r", "REVISION")
+        back = suggest("db downgrade", "-r", "REVISION")
         raise StoreError(
             f"The tables of {url} have revision {current}, which this nbflow does not know.",
             hint=f"A newer nbflow created them: use that version, or downgrade them with it ({back}).",
-            ways=(back,),
+            suggestions=(back,),
         )
 
 

@@ -1,4 +1,4 @@
-"""A home in which one option is set, and what is done there."""
+"""A home in which one option is set, and operations on it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from nbflow.store.base import DagVersion
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 
-class Place:
-    """A home, opened as nbflow itself opens it: settings come from its environment, and objects from its App."""
+class SettingsHome:
+    """A home that is opened as a command opens it: settings come from the environment, and objects from its App."""
 
     def __init__(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.home, self._capsys = home, capsys
@@ -32,42 +32,42 @@ class Place:
         return App.open()
 
     @cached_property
-    def still(self) -> App:
-        """The same home, at a moment that does not pass."""
+    def frozen_app(self) -> App:
+        """An App of the same home with a virtual clock, which stands still."""
         return App.open(clock=VirtualClock(NOW))
 
     def run(self, *words: str) -> tuple[int, str, str]:
-        """A command: its exit code, stdout and stderr."""
+        """Run a command. Returns its exit code, stdout and stderr."""
         self._capsys.readouterr()
         code = main(words)
         return code, *self._capsys.readouterr()
 
-    def listed(self, *words: str) -> Any:
-        """What a command shows, as JSON."""
+    def run_json(self, *words: str) -> Any:
+        """Run a command with ``-o json``. Returns its output."""
         return json.loads(self.run(*words, "-o", "json")[1])
 
     def write(self, name: str, content: str) -> str:
-        """Write a file of the home; returns its path."""
+        """Write a file of the home. Returns its path."""
         path = self.home / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, "utf-8")
         return str(path)
 
     def spec(self, dag: str) -> DagSpec:
-        """The DAG ``d`` of a file that ends in ``dag``, compiled with the App's options as whoever reads files does."""
+        """The spec of DAG ``d`` in a file that ends with the code ``dag``, compiled with the App's options."""
         loaded = load_source(self.write("d.py", HEAD + dag), options=self.app.compile_options())
         assert loaded.import_errors == ()
         return loaded.specs["d"]
 
     def registered(self, dag: str) -> DagSpec:
-        """The same, as the schedule knows it."""
+        """Register that DAG in the metastore. Returns its spec."""
         spec = self.spec(dag)
         version = DagVersion(dag_id="d", spec=spec, fileloc=str(self.home / "d.py"))
         self.app.store.register(version, now=NOW, paused=False)
         return spec
 
     def processed(self) -> dict[str, bool]:
-        """DAG -> whether it is paused, once the DAG processor has read the folder."""
+        """Run the DAG processor. Returns DAG id -> whether the DAG is paused."""
         processor = self.app.processor()
         processor.start()
         try:
@@ -77,12 +77,12 @@ class Place:
         return {row.dag_id: row.paused for row in self.app.store.dags()}
 
     def pragma(self, name: str) -> int:
-        """A setting of the metastore's connections."""
+        """The value of a pragma of the metastore's connections."""
         with self.app.store._reading() as connection:  # type: ignore[attr-defined]
             return int(connection.execute(text(f"PRAGMA {name}")).scalar_one())
 
     def close(self) -> None:
-        for name in {"app", "still"} & self.__dict__.keys():
+        for name in {"app", "frozen_app"} & self.__dict__.keys():
             getattr(self, name).close()
 
 

@@ -1,10 +1,11 @@
-"""The interface between a running task and nbflow: the input of a try, the requests that it can make, and its outcome.
+"""The interface between a running task and nbflow: the input of a try (:class:`Workload`, as Airflow's executors call
+it), the requests that it can make (:class:`Runtime`), and its :class:`Outcome`.
 
 ``run_try`` (in :mod:`nbflow.execution.task_runner`) runs one try of one task with a :class:`Runtime`. There are two:
 the child process's, which sends requests to its supervisor over a socket, and the in-process one, which calls the
-store. User code uses neither directly, but ``context``, ``ti``, ``Variable`` and hooks, which are built on it.
+store. User code uses ``context``, ``ti``, ``Variable`` and hooks, which are built on it.
 
-Work and Outcome cross a process boundary as JSON, so they are plain data.
+Workload and Outcome cross a process boundary as JSON, so they are plain data.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class Workload:
     """One try of one task instance, as an executor passes it to the process that runs it."""
 
     attempt_id: str
@@ -50,7 +51,7 @@ class Runtime(Protocol):
 
     @property
     def masker(self) -> Masker | None:
-        """Masks what is secret in the variables and connections that were asked for; None: nothing is masked."""
+        """Masks the secrets in the variables and connections that the task has read; None: nothing is masked."""
 
     def now(self) -> datetime: ...
     def xcom_push(self, key: str, value: Any) -> None:

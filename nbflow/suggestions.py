@@ -1,8 +1,8 @@
-"""Suggested commands of errors and reasons, independent of a surface's syntax.
+"""The commands that errors and wait reasons suggest, independent of a surface's syntax.
 
-Errors and wait reasons are created in modules below the surfaces. Their texts contain the terminal's spelling, and
-their ``ways`` list the commands in the text, so that a notebook can substitute its magics
-(:mod:`nbflow.commands.way_out`).
+Errors and wait reasons are created in modules below the surfaces. Their texts contain the suggested commands as a
+terminal spells them, and their ``suggestions`` list these commands, so that a notebook can substitute its magics
+(:mod:`nbflow.commands.surface_syntax`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nbflow.errors import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class SuggestedCommand:
     """A suggested command with its arguments. ``str()`` is its terminal form."""
 
     command: str
@@ -27,21 +27,21 @@ class Way:
         return " ".join(["nbflow", self.command, *map(_quoted, self.words)])
 
 
-def way(command: str, *words: str) -> Way:
-    """``way("dags unpause", "sales")``"""
-    return Way(command, words)
+def suggest(command: str, *words: str) -> SuggestedCommand:
+    """``suggest("dags unpause", "sales")``"""
+    return SuggestedCommand(command, words)
 
 
-def nearest(name: str, known: Iterable[str], *see: Way) -> dict[str, Any]:
+def nearest(name: str, known: Iterable[str], *otherwise: SuggestedCommand) -> dict[str, Any]:
     """Keyword arguments of an error about an unknown name: the hint is the nearest of ``known``, otherwise the commands
-    ``see``."""
+    ``otherwise``."""
     hint = did_you_mean(name, known).strip()
-    return {"hint": hint} if hint else {"hint": f"See: {', '.join(map(str, see))}.", "ways": see}
+    return {"hint": hint} if hint else {"hint": f"See: {', '.join(map(str, otherwise))}.", "suggestions": otherwise}
 
 
-def respelled(text: str, ways: Iterable[Way], spell: Callable[[Way], str]) -> str:
+def respelled(text: str, suggestions: Iterable[SuggestedCommand], spell: Callable[[SuggestedCommand], str]) -> str:
     """The text with its commands in another syntax. In one pass, longer ones first: one may be a prefix of another."""
-    by_text = {str(suggested): suggested for suggested in ways}
+    by_text = {str(suggested): suggested for suggested in suggestions}
     if not by_text:
         return text
     pattern = "|".join(map(re.escape, sorted(by_text, key=len, reverse=True)))
@@ -52,7 +52,7 @@ def _quoted(word: str) -> str:
     return word if word.isupper() else shlex.quote(word)  # a placeholder such as NAME is not quoted
 
 
-SEE_DAGS = (way("dags list"), way("dags list-import-errors"))
+SEE_DAGS = (suggest("dags list"), suggest("dags list-import-errors"))
 """Where to look for a missing DAG."""
-START_SCHEDULER = way("scheduler")
-STOP_SCHEDULER = way("stop")
+START_SCHEDULER = suggest("scheduler")
+STOP_SCHEDULER = suggest("stop")

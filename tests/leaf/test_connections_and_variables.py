@@ -8,18 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbflow import connections
-from nbflow.connections import (
-    Connection,
+from nbflow.connections import Connection
+from nbflow.errors import AirflowException, AirflowNotFoundException, ConnectionNotFound, VariableNotFound
+from nbflow.secrets_backends import (
     EnvironmentBackend,
     SecretsChain,
-    Variable,
     current_provider,
     get_connection,
     install_provider,
     providing,
 )
-from nbflow.errors import AirflowException, AirflowNotFoundException, ConnectionNotFound, VariableNotFound
+from nbflow.variables import Variable
 
 
 class DictProvider:
@@ -144,16 +143,16 @@ def test_the_first_backend_with_a_value_is_used():
     chain = SecretsChain(
         [
             EnvironmentBackend({"NBFLOW_VAR_A": "env"}),
-            DictProvider({"a": "kept", "b": "kept"}, db=Connection("db", host="kept")),
+            DictProvider({"a": "stored", "b": "stored"}, db=Connection("db", host="stored")),
         ]
     )
-    answers = (
+    values = (
         chain.get_variable("a"),
         chain.get_variable("b"),
         chain.get_variable("c"),
         chain.get_connection("db").host,
     )
-    assert answers == ("env", "kept", None, "kept")
+    assert values == ("env", "stored", None, "stored")
 
 
 # ------------------------------------------------------------------------------------------------------------ providers
@@ -171,14 +170,14 @@ def test_the_environment_alone_cannot_be_written():
 
 def test_an_installed_provider_is_used_in_every_thread():
     install_provider(DictProvider({"x": "installed"}))
-    seen = []
-    thread = threading.Thread(target=lambda: seen.append(Variable.get("x")))
+    values = []
+    thread = threading.Thread(target=lambda: values.append(Variable.get("x")))
     thread.start()
     thread.join()
-    assert seen == ["installed"]
+    assert values == ["installed"]
 
 
-def test_a_surrounding_provider_wins_and_ends_with_its_block():
+def test_the_provider_of_the_innermost_block_is_used():
     install_provider(DictProvider({"x": "installed"}))
     with providing(DictProvider({"x": "outer"})):
         with providing(DictProvider({"x": "inner"})):
@@ -189,12 +188,12 @@ def test_a_surrounding_provider_wins_and_ends_with_its_block():
 
 def test_two_runs_in_one_process_do_not_see_each_others_provider():
     # Given two threads that are inside their blocks at the same time
-    both_inside, seen = threading.Barrier(2), {}
+    both_inside, values = threading.Barrier(2), {}
 
     def run(name: str) -> None:
         with providing(DictProvider({"x": name})):
             both_inside.wait()
-            seen[name] = Variable.get("x")
+            values[name] = Variable.get("x")
             both_inside.wait()
 
     threads = [threading.Thread(target=run, args=(name,)) for name in ("a", "b")]
@@ -202,7 +201,7 @@ def test_two_runs_in_one_process_do_not_see_each_others_provider():
         thread.start()
     for thread in threads:
         thread.join()
-    assert seen == {"a": "a", "b": "b"}
+    assert values == {"a": "a", "b": "b"}
 
 
 def test_the_error_for_a_missing_connection_says_how_to_add_one():
@@ -250,7 +249,7 @@ def test_current_provider_returns_the_active_provider():
     provider = DictProvider()
     with providing(provider):
         assert current_provider() is provider
-    assert isinstance(current_provider(), connections.SecretsChain)
+    assert isinstance(current_provider(), SecretsChain)
 
 
 def test_a_port_of_zero_is_left_out_of_the_uri():

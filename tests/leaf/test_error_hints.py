@@ -1,4 +1,4 @@
-"""Hints for failed imports."""
+"""Hints for errors: failed imports, and common mistakes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import sys
 
 import pytest
 
-from nbflow.airflow_names import MODULES, PLACES, PLANNED, RENAMED, advice, import_line
+from nbflow.airflow_names import MODULES, PLACES, PLANNED, RENAMED, import_line
+from nbflow.error_hints import error_hint
 from nbflow.moved_modules import MOVED
 from nbflow.sources.loading import load_source
 
 
-def _advised(source: str) -> str:
+def _message_with_hint(source: str) -> str:
     """The message of a failed import in ``source``, with the hint."""
     with pytest.raises(ImportError) as caught:
         exec(source, {})
-    return f"{caught.value}{advice(caught.value)}"
+    return f"{caught.value}{error_hint(caught.value)}"
 
 
 @pytest.mark.parametrize("module", PLACES)
@@ -33,7 +34,7 @@ def test_suggested_names_exist_and_replaced_names_do_not():
     assert {name for names in MODULES.values() for name in names} | set(RENAMED.values()) <= known
     assert known & (set(RENAMED) | planned) == set()
     for module in MODULES:
-        assert "Write: from nbflow" in _advised(f"import nbflow.{module}")
+        assert "Write: from nbflow" in _message_with_hint(f"import nbflow.{module}")
 
 
 def test_moved_modules_exist_at_the_new_path_only():
@@ -98,7 +99,7 @@ MODELS = "DAG, BaseOperator, Param, Variable, Connection, XComArg"
     ],
 )
 def test_an_import_from_the_wrong_module_names_the_right_one(source, hint):
-    assert hint in _advised(source)
+    assert hint in _message_with_hint(source)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_an_import_from_the_wrong_module_names_the_right_one(source, hint):
     ],
 )
 def test_a_name_without_a_similar_one_is_reported_as_missing(source, hint):
-    assert f". {hint}" in _advised(source)
+    assert f". {hint}" in _message_with_hint(source)
 
 
 LOADING = "No module named 'nbflow.dag'. nbflow.dag.loading moved to nbflow.sources.loading."
@@ -147,14 +148,14 @@ LOADING = "No module named 'nbflow.dag'. nbflow.dag.loading moved to nbflow.sour
     ],
 )
 def test_an_old_path_names_the_new_one(source, hint):
-    assert _advised(source) == hint
+    assert _message_with_hint(source) == hint
 
 
 @pytest.mark.parametrize(("old", "new"), MOVED.items())
 def test_every_moved_module_has_a_hint(old, new):
-    assert _advised(f"import {old}").endswith(f". {old} moved to {new}.")
+    assert _message_with_hint(f"import {old}").endswith(f". {old} moved to {new}.")
     package, _, module = old.rpartition(".")
-    assert _advised(f"from {package} import {module}").endswith(f". {old} moved to {new}.")
+    assert _message_with_hint(f"from {package} import {module}").endswith(f". {old} moved to {new}.")
 
 
 @pytest.mark.parametrize(
@@ -205,8 +206,10 @@ def test_an_import_line_for_names_of_two_modules():
 
 
 def test_errors_of_other_packages_have_no_hint():
-    assert _advised("import pandsa") == "No module named 'pandsa'"
+    assert _message_with_hint("import pandsa") == "No module named 'pandsa'"
 
 
 def test_the_hint_of_an_error_without_traceback_follows_its_name():
-    assert advice(ModuleNotFoundError("No module named 'nbflow.models'", name="nbflow.models")).startswith(". Write: ")
+    assert error_hint(ModuleNotFoundError("No module named 'nbflow.models'", name="nbflow.models")).startswith(
+        ". Write: "
+    )

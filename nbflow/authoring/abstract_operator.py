@@ -1,4 +1,4 @@
-"""The base of every task of a DAG, mapped or not: its place in the graph, and the common arguments."""
+"""The base of operators and mapped operators: their edges in the graph, and the common arguments."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from nbflow.authoring.taskgroup import MappedTaskGroup, TaskGroup
 
 
-class TaskNode(Linkable):
-    """A task of a DAG: an operator or a mapped operator. Edges are sets of task ids."""
+class AbstractOperator(Linkable):
+    """A task of a DAG: an operator or a mapped operator, as Airflow's class of this name."""
 
     task_id: str
     dag: DAG | None = None
@@ -84,28 +84,28 @@ class TaskNode(Linkable):
     # --- edges
 
     @property
-    def roots(self) -> tuple[TaskNode, ...]:
+    def roots(self) -> tuple[AbstractOperator, ...]:
         return (self,)
 
     @property
-    def leaves(self) -> tuple[TaskNode, ...]:
+    def leaves(self) -> tuple[AbstractOperator, ...]:
         return (self,)
 
     @property
-    def upstream_list(self) -> list[TaskNode]:
+    def upstream_list(self) -> list[AbstractOperator]:
         return self._tasks(self.upstream_task_ids)
 
     @property
-    def downstream_list(self) -> list[TaskNode]:
+    def downstream_list(self) -> list[AbstractOperator]:
         return self._tasks(self.downstream_task_ids)
 
-    def _tasks(self, ids: set[str]) -> list[TaskNode]:
+    def _tasks(self, ids: set[str]) -> list[AbstractOperator]:
         return [self.dag.task_dict[task_id] for task_id in sorted(ids)] if self.dag is not None else []
 
     def get_direct_relative_ids(self, upstream: bool = False) -> set[str]:
         return self.upstream_task_ids if upstream else self.downstream_task_ids
 
-    def get_direct_relatives(self, upstream: bool = False) -> list[TaskNode]:
+    def get_direct_relatives(self, upstream: bool = False) -> list[AbstractOperator]:
         return self.upstream_list if upstream else self.downstream_list
 
     def get_flat_relative_ids(self, *, upstream: bool = False) -> set[str]:
@@ -119,7 +119,7 @@ class TaskNode(Linkable):
                     pending.append(task)
         return seen
 
-    def get_flat_relatives(self, upstream: bool = False) -> list[TaskNode]:
+    def get_flat_relatives(self, upstream: bool = False) -> list[AbstractOperator]:
         return self._tasks(self.get_flat_relative_ids(upstream=upstream))
 
     @cached_property
@@ -184,12 +184,12 @@ class TaskNode(Linkable):
 
     # --- setup and teardown
 
-    def as_setup(self) -> TaskNode:
+    def as_setup(self) -> AbstractOperator:
         """Mark the task as a setup; see Airflow's setup and teardown."""
         self.is_setup = True
         return self
 
-    def as_teardown(self, *, setups: Any = None, on_failure_fail_dagrun: bool | None = None) -> TaskNode:
+    def as_teardown(self, *, setups: Any = None, on_failure_fail_dagrun: bool | None = None) -> AbstractOperator:
         """Mark the task as the teardown of ``setups``: it runs if a setup succeeded, whatever the tasks between did."""
         self.is_teardown = True
         self.trigger_rule = TriggerRule.ALL_DONE_SETUP_SUCCESS
@@ -201,14 +201,14 @@ class TaskNode(Linkable):
                 setup.set_downstream(self)
         return self
 
-    def __enter__(self) -> TaskNode:
+    def __enter__(self) -> AbstractOperator:
         self.open_scope((self,))
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close_scope(failed=error[0] is not None)
 
-    def open_scope(self, tasks: Sequence[TaskNode]) -> None:
+    def open_scope(self, tasks: Sequence[AbstractOperator]) -> None:
         """Enter ``with teardown:`` (or ``with setup:``): tasks created inside run between the setups and teardowns."""
         for task in tasks:
             if not (task.is_setup or task.is_teardown):
@@ -250,4 +250,4 @@ class TaskNode(Linkable):
 
 for _name, _argument in COMMON.items():
     if _name not in HOOKS:
-        setattr(TaskNode, _name, _argument.default)
+        setattr(AbstractOperator, _name, _argument.default)

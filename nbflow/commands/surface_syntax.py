@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nbflow.commands import commands_of
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import NbflowError
-from nbflow.way_out import Way, respelled
+from nbflow.suggestions import SuggestedCommand, respelled
 
 if TYPE_CHECKING:
     from nbflow.commands.base import Command
@@ -25,11 +25,11 @@ class Surface(Enum):
     NOTEBOOK = "notebook"
 
 
-def spelled(way: Way, surface: Surface) -> str:
+def spelled(suggested: SuggestedCommand, surface: Surface) -> str:
     """The command line or magic."""
     if surface is Surface.TERMINAL:
-        return str(way)
-    return str(way).replace(f"nbflow {way.command}", _magic(way.command), 1)
+        return str(suggested)
+    return str(suggested).replace(f"nbflow {suggested.command}", _magic(suggested.command), 1)
 
 
 def _magic(name: str) -> str:
@@ -45,10 +45,10 @@ def _declared(name: str) -> Command | None:
 
 def invocation(name: str, surface: Surface, *words: str) -> str:
     """A command with arguments in the surface's syntax."""
-    return spelled(Way(name, words), surface)
+    return spelled(SuggestedCommand(name, words), surface)
 
 
 def text_on(surface: Surface, message: NbflowError | WaitReason) -> str:
     """The text of an error or a reason, with its suggested commands in the surface's syntax."""
     text = message.text if isinstance(message, WaitReason) else str(message)
-    return respelled(text, message.ways, lambda way: spelled(way, surface))
+    return respelled(text, message.suggestions, lambda suggested: spelled(suggested, surface))
