@@ -91,7 +91,7 @@ def load_dags(folder: Path, app: App) -> DagBag:
         if not is_dag_file(path):
             continue
         name = str(Path(path).relative_to(folder))
-        with app.answering():
+        with app.providing_secrets():
             loaded = load_source(path, folder=folder, options=app.compile_options(), keep_imports=True)
         lines = [
             f"line {error.line}: {error.message}" if error.line else error.message for error in loaded.import_errors

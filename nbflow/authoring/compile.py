@@ -109,7 +109,6 @@ def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
         params=_params(dag),
         edge_labels={f"{up}>{down}": label for (up, down), label in sorted(dag.edge_labels.items())},
         callbacks=tuple(kind for kind in ("success", "failure") if getattr(dag, f"on_{kind}_callback")),
-        render_native=bool(dag.render_template_as_native_obj),
     )
 
 

@@ -13,34 +13,30 @@ from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
 from nbflow.commands import command_named
 from nbflow.commands.connections import FIELDS, format_of
-from nbflow.connections import Connection
+from nbflow.commands.options import HIDE_SENSITIVE, SHOW_VALUES
+from nbflow.connections import MASK, Connection
 from nbflow.errors import NbflowError
 from nbflow.hooks import HOOKS
 
-HIDDEN = "***"
-
-
-def _row(connection: Connection, *, show_values: bool) -> dict[str, Any]:
-    row = {field.name: getattr(connection, field.name) for field in fields(Connection)}
-    if not show_values:
-        row["password"] = HIDDEN if connection.password else None
-        row["extra"] = json.dumps(dict.fromkeys(connection.extra_dejson, HIDDEN)) if connection.extra else None
-    return row
+COLUMNS = tuple(field.name for field in fields(Connection))
 
 
 def list_connections(call: Call) -> None:
+    from nbflow.views.connections import ConnectionsQuery
+
     args = call.args
+    connections = call.app.store.connections() if args.show_values else call.fetch(ConnectionsQuery()).rows
     rows = [
-        _row(connection, show_values=args.show_values)
-        for connection in call.app.store.connections()
+        output.fields_of(connection, COLUMNS)
+        for connection in connections
         if args.conn_id in (None, connection.conn_id)
     ]
-    columns = tuple(field.name for field in fields(Connection))
-    call.show(rows, empty="No connections in the metastore.", columns=columns)
+    call.show(rows, empty="No connections in the metastore.", columns=COLUMNS)
 
 
 def get(call: Call) -> None:
-    call.show([_row(_find(call), show_values=call.args.show_values)])
+    connection = _find(call)
+    call.show([output.fields_of(connection if call.args.show_values else connection.masked(), COLUMNS)])
 
 
 def _find(call: Call) -> Connection:
@@ -108,9 +104,9 @@ def _test_with_hook(call: Call, connection: Connection) -> tuple[bool, str]:
     """Connect with the hook that tasks use."""
     from nbflow.hooks.base import BaseHook
 
-    with call.app.answering():
+    with call.app.providing_secrets():
         works, message = BaseHook.get_hook(connection.conn_id or "").test_connection()
-    return works, message.replace(connection.password, HIDDEN) if connection.password else message
+    return works, message.replace(connection.password, MASK) if connection.password else message
 
 
 def _probe_port(connection: Connection) -> tuple[bool | None, str]:
@@ -130,7 +126,7 @@ def _probe_port(connection: Connection) -> tuple[bool | None, str]:
 
 
 COMMANDS = (
-    terminal_command("connections list", OUTPUT, run=list_connections),
+    terminal_command("connections list", SHOW_VALUES, HIDE_SENSITIVE, OUTPUT, run=list_connections),
     terminal_command("connections get", OUTPUT, run=get),
     terminal_command("connections add", run=add),
     terminal_command("connections delete", to_stderr=True),

@@ -48,19 +48,19 @@ def load(call: Call, path: str | os.PathLike[str], *, keep_imports: bool = False
     from nbflow.sources.loading import load_source
 
     app = call.app
-    with app.answering():
+    with app.providing_secrets():
         return load_source(
             path, folder=app.settings.core.dags_folder, options=app.compile_options(), keep_imports=keep_imports
         )
 
 
 def files_of(call: Call, subdir: str | None) -> list[str]:
-    """The file ``subdir``, or the DAG files in that folder; None: those in the DAGs folder."""
-    from nbflow.sources.discovery import find_dag_files
+    """The file ``subdir``, or the DAG files in that folder; None: those that a scheduler parses."""
+    from nbflow.sources.discovery import configured_dag_files, find_dag_files
 
     syntax = call.settings.core.dag_ignore_file_syntax
     if subdir is None:
-        return find_dag_files(call.settings.core.dags_folder, syntax)
+        return configured_dag_files(call.settings)
     place = Path(subdir).expanduser()
     inside = call.settings.core.dags_folder / place
     if not place.exists() and not place.is_absolute() and inside.exists():
@@ -73,7 +73,7 @@ def files_of(call: Call, subdir: str | None) -> list[str]:
 
 
 def load_all(call: Call, subdir: str | None) -> Iterator[Loaded]:
-    """Load the DAG files of ``subdir``; None: of the DAGs folder."""
+    """Load the DAG files of ``subdir``; None: those that a scheduler parses."""
     return (load(call, path) for path in dag_files_of(call, subdir))
 
 
@@ -126,7 +126,7 @@ def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[s
 
 
 def _load_version(call: Call, version: DagVersion) -> Loaded:
-    with call.app.answering():
+    with call.app.providing_secrets():
         return call.app.load_version(version, keep_imports=True).loaded
 
 
@@ -166,8 +166,10 @@ def note_unread_files(call: Call) -> None:
     """Print a note if a listing of the metastore lacks DAG files that have not been parsed yet."""
     if unread := unread_files(call):
         files, verb = ("1 new file", "has") if len(unread) == 1 else (f"{len(unread)} new files", "have")
+        folder = call.settings.core.dags_folder
+        place = f" in {folder}" if all(Path(path).is_relative_to(folder) for path in unread) else ""
         output.note(
-            f"{files} in {call.settings.core.dags_folder} {verb} not been parsed yet: no scheduler is running. "
+            f"{files}{place} {verb} not been parsed yet: no scheduler is running. "
             f"Start one with: {START_SCHEDULER}. Or add --local."
         )
 

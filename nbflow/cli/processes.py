@@ -91,29 +91,29 @@ def _in_background(call: Call) -> int:
 # ------------------------------------------------------------------------------------------------------------- looking
 
 
-def status(call: Call) -> int:
-    from nbflow.core.states import RunState
-    from nbflow.services.schedulers import running_schedulers
+STATUS_FIELDS = (
+    "metastore",
+    "home",
+    "dags",
+    "import_errors",
+    "queued_runs",
+    "running_runs",
+    "running_tasks",
+    "next_run",
+)
 
-    store = call.app.store
-    schedulers = running_schedulers(store, call.settings, call.now())
-    active = store.active_runs()
-    row = {
-        "scheduler": f"running (pid {schedulers[0].pid} on {schedulers[0].hostname})" if schedulers else "not running",
-        "schedulers": len(schedulers),
-        "metastore": store.url,
-        "home": call.settings.home,
-        "dags": len(store.dags()),
-        "import_errors": len(store.import_errors()),
-        "queued_runs": sum(run.state is RunState.QUEUED for run in active),
-        "running_runs": sum(run.state is RunState.RUNNING for run in active),
-        "running_tasks": store.usage().total,
-        "next_run": store.next_due(),
-    }
-    call.show_one(row)
-    if not schedulers:
+
+def status(call: Call) -> int:
+    from nbflow.views.status import StatusQuery
+
+    view = call.fetch(StatusQuery())
+    first = next(iter(view.schedulers), None)
+    scheduler = "not running" if first is None else f"running (pid {first.pid} on {first.hostname})"
+    head = {"scheduler": scheduler, "schedulers": len(view.schedulers)}
+    call.show_one(head | output.fields_of(view, STATUS_FIELDS))
+    if first is None:
         output.note(f"Start one with: {START_SCHEDULER}")
-    return 0 if schedulers else 1
+    return 1 if first is None else 0
 
 
 # ---------------------------------------------------------------------------------------------------------------- jobs

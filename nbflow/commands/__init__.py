@@ -41,7 +41,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "why": ("tasks",),
     "grid": ("dags",),
     "gantt": ("dags",),
-    "simulate": ("dags",),
+    "simulate": ("simulation",),
     "schedule": ("dags",),
     "variables": ("variables",),
     "connections": ("connections",),

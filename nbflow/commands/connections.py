@@ -154,13 +154,10 @@ def _connection(place: str, conn_id: str, entry: Any) -> Connection:
 COMMANDS = (
     Command(
         name="connections list",
+        magic="%nbflow connections",
         help="List the connections in the metastore; passwords are hidden.",
         permission="connections.read",
-        arguments=(
-            argument("--conn-id", type=CONNECTION, metavar="ID", help="Only this connection."),
-            SHOW_VALUES,
-            HIDE_SENSITIVE,
-        ),
+        arguments=(argument("--conn-id", type=CONNECTION, metavar="ID", help="Only this connection."),),
     ),
     Command(
         name="connections get",

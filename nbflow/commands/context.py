@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Protocol
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from nbflow.command_arguments import UsageError
 from nbflow.commands.surface_syntax import Surface, spelled
 from nbflow.core.timetables.time_zones import as_utc
-from nbflow.errors import DagRunNotFound
+from nbflow.errors import DagRunNotFound, TaskNotFound
 from nbflow.suggestions import SuggestedCommand
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from nbflow.config import Settings
     from nbflow.services.operations import Operations
     from nbflow.store.base import DagRow, DagVersion, Store
+
+NEAREST_RUNS = 100
+"""Number of the newest runs among which an unknown run's nearest id is searched."""
 
 
 class Dags(Protocol):
@@ -76,10 +80,24 @@ class Context:
             raise UsageError(str(error)) from None
 
     def task_or_run(self, dag_id: str, task: str | None, run: str | None) -> tuple[str | None, str | None]:
-        """The task and the run of ``DAG [TASK] [RUN]``. If ``task`` is not a task id but names a run, it is the run."""
-        if task is None or run is not None or task.partition("[")[0] in self.dags.version(dag_id).spec.tasks:
+        """The task and the run of ``DAG [TASK] [RUN]``. If ``task`` is not a task id but names a run, it is the run.
+        Raises TaskNotFound if it is neither."""
+        if task is None or run is not None:
+            return task, run
+        tasks = list(self.dags.version(dag_id).spec.tasks)
+        if task.partition("[")[0] in tasks:
             return task, run
         try:
             return None, self.operations.find_run(dag_id, task).run_id
         except DagRunNotFound:
-            return task, None
+            tasks += self._other_tasks_of_newest_run(dag_id, tasks)
+            if task.partition("[")[0] in tasks:
+                return task, None
+            run_ids = [newest.run_id for newest in self.store.runs(dag_id, limit=NEAREST_RUNS)]
+            raise TaskNotFound.or_run(dag_id, task, tasks, run_ids) from None
+
+    def _other_tasks_of_newest_run(self, dag_id: str, tasks: Sequence[str]) -> list[str]:
+        """The tasks of the newest run that are not in ``tasks``: an older version of the DAG had them."""
+        newest = self.store.newest_runs([dag_id]).get(dag_id)
+        tis = self.store.instances(newest.key) if newest is not None else []
+        return sorted({ti.task_id for ti in tis} - set(tasks))

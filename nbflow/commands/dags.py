@@ -1,4 +1,4 @@
-"""Commands on DAGs: list, show, pause, delete, simulate, schedule a notebook."""
+"""Commands on DAGs: list, show, pause, delete, schedule a notebook."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nbflow.command_arguments import CRON, DATE, FILE, INTEGER, NUMBER, PAIR, WHOLE, UsageError, Values, argument
+from nbflow.command_arguments import CRON, FILE, PAIR, WHOLE, UsageError, Values, argument
 from nbflow.commands.base import Command, Preview, Result
 from nbflow.commands.options import DAG_ID, DAG_ID_IS_REGEX, DAG_ID_OR_FLAG, LAST_RUN, SHOWN_RUN
 from nbflow.errors import NbflowError
@@ -173,26 +173,6 @@ COMMANDS = (
         permission="dags.read",
         arguments=(DAG_ID, LAST_RUN),
         example="sales",
-    ),
-    Command(
-        name="simulate",
-        magic="%dag simulate",
-        help="Simulate days of scheduling in seconds, without running any task.",
-        permission="dags.read",
-        arguments=(
-            DAG_ID,
-            argument("--days", type=NUMBER, default=7.0, help="Days to simulate (default: 7)."),
-            argument(
-                "-s",
-                "--start",
-                "--start-date",
-                name="start_date",
-                type=DATE,
-                help="Simulated start (default: now).",
-            ),
-            argument("--seed", type=INTEGER, help="Seed of random outcomes (default: [sim] seed)."),
-        ),
-        example="sales --days 14",
     ),
     Command(
         name="schedule",

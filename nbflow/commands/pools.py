@@ -83,7 +83,12 @@ def _pool(file: str, name: str, entry: Any) -> Pool:
 
 
 COMMANDS = (
-    Command(name="pools list", help="List pools and their used slots.", permission="pools.read"),
+    Command(
+        name="pools list",
+        magic="%nbflow pools",
+        help="List pools and their used slots.",
+        permission="pools.read",
+    ),
     Command(name="pools get", help="Show a pool.", permission="pools.read", arguments=(POOL_NAME,), example="api"),
     Command(
         name="pools set",

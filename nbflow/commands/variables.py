@@ -81,7 +81,12 @@ def is_described(entry: object) -> bool:
 
 
 COMMANDS = (
-    Command(name="variables list", help="List the keys of all variables.", permission="variables.read"),
+    Command(
+        name="variables list",
+        magic="%nbflow variables",
+        help="List the keys of all variables.",
+        permission="variables.read",
+    ),
     Command(
         name="variables get",
         help="Print the value of a variable.",

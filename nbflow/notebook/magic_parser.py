@@ -82,6 +82,11 @@ def _logs(args: Values) -> Any:
     return verbs.logs(args.dag_id, args.task_id, **which, follow=args.follow)
 
 
+def _simulate(args: Values) -> Any:
+    dates = {"start": args.start_date, "end": args.end_date}
+    return verbs.simulate(args.dag_id, *args.outcomes, days=args.days, **dates, seed=args.seed, trace=args.trace)
+
+
 def _schedule(args: Values) -> Any:
     return verbs.schedule(args.notebook, cron=args.cron, name=args.name, parameters=conf_of(args))
 
@@ -113,7 +118,7 @@ CALLS: Mapping[str, Callable[[Values], Any]] = {
     "grid": lambda args: verbs.grid(args.dag_id, limit=args.number),
     "gantt": lambda args: verbs.gantt(args.dag_id, run=args.run),
     "next": lambda args: verbs.next_runs(args.dag_id, args.number),
-    "simulate": lambda args: verbs.simulate(args.dag_id, days=args.days, start=args.start_date, seed=args.seed),
+    "simulate": _simulate,
     "schedule": _schedule,
 }
 """Verbs that return more than a message."""
@@ -142,8 +147,8 @@ def arguments_of(verb: str) -> tuple[Argument, ...]:
 def parser_of(verb: str) -> Parser:
     """The parser of one verb."""
     one = VERBS[verb]
-    example = f"Example: {one.magic} {one.example}".rstrip()
-    return Parser(one.magic, arguments_of(verb), texts=NOTEBOOK, description=one.help, epilog=example)
+    epilog = "\n\n".join(filter(None, [f"Example: {one.magic} {one.example}".rstrip(), one.epilog]))
+    return Parser(one.magic, arguments_of(verb), texts=NOTEBOOK, description=one.help, epilog=epilog)
 
 
 def parse(line: str) -> tuple[str, Values]:

@@ -22,19 +22,17 @@ from nbflow.command_arguments import NOTEBOOK, HelpRequested, Parser, Values, sp
 from nbflow.commands import magics
 from nbflow.commands.base import Command
 from nbflow.commands.learning import names_of
-from nbflow.commands.surface_syntax import Surface, invocation
 from nbflow.error_hints import import_hint
 from nbflow.errors import NbflowError, did_you_mean
+from nbflow.notebook import admin_verbs
 from nbflow.notebook import magic_parser as lines
 from nbflow.notebook.cells import run_cell, run_shared
 from nbflow.notebook.commands import carried_out
 from nbflow.notebook.dag_cell_output import dag_picture
-from nbflow.notebook.displayable import Shown, seen
+from nbflow.notebook.displayable import seen
 from nbflow.notebook.error_display import told_in_one_line
-from nbflow.notebook.session import Session, end_session, session
-from nbflow.services import schedulers
+from nbflow.notebook.session import end_session, session
 from nbflow.sources.cell_options import OPTIONS, SHARED, help_text, parse_magic
-from nbflow.ui.html import message_bundle
 
 Kind = Literal["line", "cell"]
 
@@ -127,34 +125,27 @@ class NbflowMagics(Magics):
 
     @told_in_one_line
     def nbflow_line(self, line: str) -> Any:
-        """Show, start or stop the scheduler: %nbflow status | start | stop."""
+        """Work with the home: status, start and stop the scheduler, list pools, variables and connections."""
         try:
-            one, args = _scheduler_line(line)
+            verb, one, args = _nbflow_line(line)
         except HelpRequested as wanted:
             print(wanted)
             return None
-        return _status(session()) if one.run is None else carried_out(one, args)
+        function = admin_verbs.CALLS.get(verb)
+        return function(args) if function is not None else carried_out(one, args)
 
 
-def _scheduler_line(line: str) -> tuple[Command, Values]:
+def _nbflow_line(line: str) -> tuple[str, Command, Values]:
     words = split_line("%nbflow", line, NOTEBOOK) or ["status"]
     known = magics("%nbflow")
     if words[0] in ("?", "-h", "--help"):
-        raise HelpRequested("\n".join(f"%nbflow {verb}  {one.help}" for verb, one in known.items()))
+        width = max(map(len, known))
+        raise HelpRequested("\n".join(f"%nbflow {verb:<{width}}  {one.help}" for verb, one in known.items()))
     if words[0] not in known:
         hint = did_you_mean(words[0], known).strip() or f"The verbs are: {', '.join(known)}."
         raise NbflowError(f"%nbflow has no verb {words[0]!r}.", hint=hint)
     one = known[words[0]]
-    return one, Parser(one.magic, one.arguments, texts=NOTEBOOK, description=one.help).parse(words[1:])
-
-
-def _status(here: Session) -> Shown:
-    job = schedulers.find(here.app)
-    said = schedulers.describe(job)
-    where = f"Home {here.app.settings.home}, DAGs in {here.app.settings.core.dags_folder}."
-    text = f"{said[0].upper()}{said[1:]}. {where}"
-    start = invocation("scheduler", Surface.NOTEBOOK)
-    return Shown(job, message_bundle(text if job else f"{text} Start it with {start}."))
+    return words[0], one, Parser(one.magic, one.arguments, texts=NOTEBOOK, description=one.help).parse(words[1:])
 
 
 # ---------------------------------------------------------------------------------------- registration

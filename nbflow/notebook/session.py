@@ -157,13 +157,11 @@ class Session:
 
     def _unread(self) -> str:
         """A hint for the case that there are DAG files but no scheduler that parses them; else ""."""
-        from nbflow.sources.discovery import find_dag_files
+        from nbflow.sources.discovery import configured_dag_files
 
-        core = self.app.settings.core
-        folder = core.dags_folder
-        if schedulers.find(self.app) is not None or not find_dag_files(folder, core.dag_ignore_file_syntax):
+        if schedulers.find(self.app) is not None or not configured_dag_files(self.app.settings):
             return ""
-        return f"The files in {folder} are parsed only while a scheduler runs. Start it with: {_typed('scheduler')}."
+        return f"DAG files are parsed only while a scheduler runs. Start it with: {_typed('scheduler')}."
 
     def _version_of(self, dag: DAG) -> DagVersion:
         """The version of a DAG object. Another process can run it only if it comes from a cell or a file."""

@@ -15,6 +15,7 @@ from nbflow.authoring.dag import DAG
 from nbflow.command_arguments import values_of
 from nbflow.commands import command_named
 from nbflow.commands.runs import backfill_plan
+from nbflow.commands.simulation import simulation
 from nbflow.core.backfill import Reprocess
 from nbflow.core.snapshot import Run
 from nbflow.core.timetables.time_zones import as_utc
@@ -42,6 +43,7 @@ from nbflow.ui.html import (
     message_bundle,
     next_runs_bundle,
     runs_bundle,
+    text_bundle,
     timeline_bundle,
 )
 from nbflow.ui.mime_bundle import Bundle
@@ -278,25 +280,37 @@ mark = function_of("tasks mark")
 
 
 @told_in_one_line
-def simulate(dag: Dag, *, days: float = 7, start: When = None, seed: int | None = None) -> Shown:
+def simulate(
+    dag: Dag,
+    *outcomes: str,
+    days: float = 7,
+    start: When = None,
+    end: When = None,
+    seed: int | None = None,
+    trace: bool = False,
+) -> Shown:
     """Simulate the coming days of a DAG's schedule with the real scheduler on a virtual clock. As a value: the
     simulation.
 
-    Outcomes of tasks are drawn with ``seed``, or with the setting ``[sim] seed``; without a seed they are those of the
-    last successful run.
+    ``outcomes``: outcomes of tasks, such as ``"extract=fail,success"`` (``%dag simulate?`` lists the forms). Without
+    them outcomes are drawn with ``seed``, or with the setting ``[sim] seed``; without a seed they are those of the last
+    successful run. ``trace`` shows the whole event history instead of the timeline.
     """
-    from nbflow.sim import simulate as run_simulation
-    from nbflow.sim.outcomes import Seeded
-
     here = session()
     spec = _spec(here, dag) if isinstance(dag, DAG) and dag.dag_id not in here.dags else here.version(dag).spec
-    start_date = _datetime(here, start) or here.app.clock.now()
-    settings = here.app.settings
-    seed = settings.sim.seed if seed is None else seed
-    outcomes = Seeded(seed=seed) if seed is not None else None
-    slots = settings.core.parallelism
-    simulation = run_simulation(spec, start=start_date, days=days, outcomes=outcomes, store=here.app.store, slots=slots)
-    return Shown(simulation, timeline_bundle(timeline_view(simulation, spec)))
+    given = {
+        "dag_id": spec.dag_id,
+        "outcomes": list(outcomes),
+        "days": days,
+        "start_date": start,
+        "end_date": end,
+        "seed": seed,
+    }
+    args = values_of(command_named("simulate").arguments, given)
+    simulated = simulation(context_of(here, dag), args, spec)
+    if trace:
+        return Shown(simulated, text_bundle(f"History of {spec.dag_id}, simulated", simulated.trace))
+    return Shown(simulated, timeline_bundle(timeline_view(simulated, spec)))
 
 
 @told_in_one_line

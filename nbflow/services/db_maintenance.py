@@ -30,7 +30,7 @@ def empty(store: Store, *, recreate: bool = True) -> None:
 
 
 def clean(
-    by: Operations,
+    operations: Operations,
     before: datetime,
     *,
     dag_ids: Sequence[str],
@@ -39,23 +39,29 @@ def clean(
     dry_run: bool = False,
 ) -> Mapping[str, int]:
     """Delete rows older than ``before``; returns the number of rows per table. With ``archive`` they are archived."""
-    now = by.clock.now()
+    now = operations.clock.now()
     archive_time = now if archive and not dry_run else None
-    deleted = by.store.prune(before=before, dag_ids=dag_ids, tables=tables, archive=archive_time, dry_run=dry_run)
+    deleted = operations.store.prune(
+        before=before, dag_ids=dag_ids, tables=tables, archive=archive_time, dry_run=dry_run
+    )
     if not dry_run:
         detail = {"before": before.isoformat(), "rows": sum(deleted.values()), "archived": archive}
-        by.store.audit("db_clean", actor=by.actor, now=now, detail=detail)
+        operations.store.audit("db_clean", actor=operations.actor, now=now, detail=detail)
     return deleted
 
 
-def drop_archives(by: Operations, names: Sequence[str]) -> None:
+def drop_archives(operations: Operations, names: Sequence[str]) -> None:
     """Drop archives that :func:`clean` created."""
-    by.store.drop_archives(names)
-    by.store.audit("db_drop_archived", actor=by.actor, now=by.clock.now(), detail={"archives": list(names)})
+    operations.store.drop_archives(names)
+    operations.store.audit(
+        "db_drop_archived", actor=operations.actor, now=operations.clock.now(), detail={"archives": list(names)}
+    )
 
 
-def rotate_secrets(by: Operations) -> int:
+def rotate_secrets(operations: Operations) -> int:
     """Encrypt all secrets with the newest key; returns the number of secrets."""
-    count = by.store.rotate_secrets()
-    by.store.audit("rotate_fernet_key", actor=by.actor, now=by.clock.now(), detail={"secrets": count})
+    count = operations.store.rotate_secrets()
+    operations.store.audit(
+        "rotate_fernet_key", actor=operations.actor, now=operations.clock.now(), detail={"secrets": count}
+    )
     return count

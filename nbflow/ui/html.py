@@ -396,6 +396,26 @@ def plain(message: str) -> str:
 _LEVEL_STATES = {"ERROR": "failed", "CRITICAL": "failed", "WARNING": "up_for_retry", "WARN": "up_for_retry"}
 
 
+def _pre(lines: Iterable[str]) -> str:
+    """Lines of HTML in a box that scrolls."""
+    light = palettes()[0]
+    return (
+        f'<pre class="nfo-log" style="margin:0px;padding:10px '
+        f"14px;font-size:12px;line-height:1.6;overflow:auto;max-height:420px;"
+        f'color:{light.text};background-color:{light.raised}">' + "\n".join(lines) + "</pre>"
+    )
+
+
+def text_bundle(title: str, text: str) -> Bundle:
+    """The last `MAX_LOG_LINES` lines of a text."""
+    every = text.splitlines()
+    lines = [plain(line) for line in every[-MAX_LOG_LINES:]]
+    if dropped := len(every) - len(lines):
+        lines.insert(0, f"… {formatting.count(dropped, 'earlier line')}")
+    html = card("text", title, _pre(map(escape, lines)), aside=formatting.count(len(every), "line"))
+    return Bundle(html=html, text=_joined(title, *lines))
+
+
 def log_bundle(view: TaskLogView) -> Bundle:
     """The last `MAX_LOG_LINES` lines of a task's log."""
     lines = view.lines[-MAX_LOG_LINES:]
@@ -418,11 +438,7 @@ def log_bundle(view: TaskLogView) -> Bundle:
             line = f'<span class="nfo-ink nfo-{state}" style="color:{colour}">{line}</span>'
         html_lines.append(f'<span class="nfo-muted">{stamp}</span> {line}' if stamp else line)
     zone = next((formatting.zone(e.at) for e in lines if e.at), "")
-    body = (
-        f'<pre class="nfo-log" style="margin:0px;padding:10px '
-        f"14px;font-size:12px;line-height:1.6;overflow:auto;max-height:420px;"
-        f'color:{light.text};background-color:{light.raised}">' + "\n".join(html_lines) + "</pre>"
-    )
+    body = _pre(html_lines)
     if not lines:
         body, text_lines = _note(view.empty), [view.empty]
     aside = f"{formatting.count(len(view.lines) + view.dropped, 'line')}" + (f" · times in {zone}" if zone else "")

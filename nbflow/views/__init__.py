@@ -13,6 +13,8 @@ The rules
   states that a newer nbflow wrote.
 * ``fetch`` sends a **bounded number of statements**, whatever the number of DAGs, runs and tasks.
   ``tests/views/test_statements.py`` counts them.
+* A view holds **no secrets**: its JSON is saved in notebooks and sent to browsers. A command that may show a secret
+  reads it itself.
 * A view makes no decisions and changes nothing. The surface adds what is not in the metastore, such as unsaved cells.
 * ``to_json()`` returns plain JSON with the view's name and schema version. The version rises when a reader of the old
   shape would misread the new one. :mod:`nbflow.views.patches` computes the difference between two states of a view.
@@ -39,8 +41,9 @@ if TYPE_CHECKING:
 V = TypeVar("V", bound="View")
 
 NAMES = (
-    "backfill", "backfills", "dag_details", "dag_list", "gantt", "graph", "grid", "import_errors", "jobs", "next_runs",
-    "runs", "task_instances", "task_log", "task_try", "timeline", "why_run", "why_task",
+    "backfill", "backfills", "connections", "dag_details", "dag_list", "gantt", "graph", "grid", "import_errors",
+    "jobs", "next_runs", "pools", "runs", "status", "task_instances", "task_log", "task_try", "timeline", "variables",
+    "why_run", "why_task",
 )  # fmt: skip
 """A view has the name of its module; ``dag_list`` has a ``DagListQuery``."""
 

@@ -195,7 +195,7 @@ def test_a_task_that_waits_says_why_it_has_no_log(nbflow, gated):
 def test_what_cannot_be_followed_is_refused_in_one_line(nbflow, gated):
     assert (nbflow("logs", "gated", "-f").err, nbflow("logs", "gated", "laod", "-f").err) == (
         f"nbflow: No task of run {gated} has started yet. See: nbflow why gated.\n",
-        "nbflow: DAG 'gated' has no task 'laod'. Did you mean 'load'?\n",
+        "nbflow: DAG 'gated' has no task or run 'laod'. Did you mean task 'load'?\n",
     )
     done = nbflow("logs", "gated", "load", "-f", "-o", "json")
     assert (done.code, done.err) == (2, "nbflow logs: --follow prints text only. Omit -f or -o.\n")

@@ -17,6 +17,7 @@ import pytest
 from nbflow.app import App
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.states import CAUSES, RUN_CAUSES, Cause, RunCause
+from nbflow.sources.discovery import EXAMPLES, find_dag_files, is_dag_file
 from nbflow.store.base import Job, Pool
 from tests.cli.conftest import BROKEN, FAILING, Done
 
@@ -106,6 +107,18 @@ def test_dags_list(listed: Callable[..., Any], shop: Path) -> None:
         row("failing", "None", paused=True),
         row("sales", "@daily", owners="ada", tags="daily, shop"),
     ]
+
+
+@pytest.mark.parametrize(("load_examples", "listed_too"), [("true", True), ("false", False)])
+def test_local_dags_include_the_examples_if_the_setting_says_so(
+    nbflow: Nbflow, shop: Path, monkeypatch: pytest.MonkeyPatch, load_examples: str, listed_too: bool
+) -> None:
+    monkeypatch.setenv("NBFLOW__CORE__LOAD_EXAMPLES", load_examples)
+    rows = nbflow("dags", "list", "--local", "-o", "json").json
+    assert ("example_hello" in [row["dag_id"] for row in rows]) is listed_too
+    # And a listing of the metastore says that no scheduler has parsed them
+    unread = f"{sum(map(is_dag_file, find_dag_files(EXAMPLES)))} new files have not been parsed yet"
+    assert (unread in nbflow("dags", "list").err) is listed_too
 
 
 def test_dags_list_has_columns_to_choose_from(nbflow: Nbflow, listed: Callable[..., Any], app: App, shop: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_flooded_log_is_truncated_with_a_note(crowd):
 
     assert crowd.states["loud"] == {"t": "success"}
     assert len(log) < 300_000
-    assert "the log is full: what follows is dropped" in log[-500:]
+    assert "the log is full; further output is dropped" in log[-500:]
 
 
 def test_their_processes_have_ended(crowd):

@@ -156,16 +156,16 @@ def test_unlimited_allocation_fails_one_try(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["prints_much", "floods_by_subprocess"])
-def test_a_flooded_log_is_cut_and_states_it(tmp_path: Path, task: str) -> None:
+def test_a_flooded_log_is_truncated_and_states_it(tmp_path: Path, task: str) -> None:
     # Given logs of at most 1 MB
     with Bench(tmp_path, SOURCE, max_log_bytes=1_000_000) as bench:
         # When a task writes 100 MB
         end = bench.run(task)
-        # Then it succeeds, its log has been cut, and the log states it
+        # Then it succeeds, its log is truncated, and the log states that
         assert isinstance(end, Succeeded)
         text = bench.log(task)
         assert len(text) < 1_010_000
-        assert "what follows is dropped" in text or "log cut at 1,000,000 bytes" in text
+        assert "further output is dropped" in text or "log truncated at 1,000,000 bytes" in text
 
 
 def test_a_value_that_cannot_be_stored_names_its_place(bench: Bench) -> None:

@@ -148,12 +148,14 @@ def test_a_version_that_is_not_stored_fails_the_try(bench: Bench) -> None:
     assert (end.cause, end.error) == (Cause.LOAD_FAILED, "version 0 of the DAG 'd' is not in the metastore")
 
 
-def test_a_task_that_loads_with_another_shape_fails_and_says_what_differs(tmp_path: Path) -> None:
+def test_a_task_that_loads_with_another_definition_fails_and_names_the_difference(tmp_path: Path) -> None:
     # Given a source that now gives the task an upstream that its version did not have
     spec = DagSpec(dag_id="d", tasks={"fine": TaskSpec(task_id="fine", upstream=("new",))}).to_dict()
     with Bench(tmp_path, f"SPEC = {spec!r}\n" + SOURCE) as bench:
         end = bench.run("fine")
-        gist = "loading the DAG's source again gives the task 'fine' another shape: upstream is ('new',), was ()"
+        gist = (
+            "loading the DAG's source again gives another definition of the task 'fine': upstream is ('new',), was ()"
+        )
         assert (end.cause, end.error) == (Cause.LOAD_FAILED, gist)
         end = bench.run("parents")
         assert end.error == "loading the DAG's source again no longer defines the task 'parents'"

@@ -21,9 +21,9 @@ from nbflow.cli.main import main
 from nbflow.core.snapshot import RunKey
 from nbflow.errors import NbflowError
 from nbflow.execution.process_identity import ProcessIdentity, process_started
+from nbflow.notebook.admin_verbs import status
 from nbflow.notebook.commands import function_of
-from nbflow.notebook.magics import _status
-from nbflow.notebook.session import end_session, session
+from nbflow.notebook.session import end_session
 from nbflow.services import schedulers
 from nbflow.store.base import DagVersion, Job
 from tests.store.worlds import spec
@@ -261,7 +261,7 @@ def _by_command(_: App) -> bool:
 
 
 def _by_magic(_: App) -> bool:
-    return _status(session()).data is not None
+    return status().data.schedulers != ()
 
 
 def _by_why(app: App) -> bool:

@@ -16,7 +16,7 @@ from nbflow.errors import NbflowError
 from nbflow.execution import user_code
 from nbflow.notebook.session import end_session, session
 from nbflow.services.callbacks import run_callbacks
-from nbflow.services.dag_processor import _Worker
+from nbflow.services.dag_processor import _ProcessorLoop
 from nbflow.sources.loading import load_source
 from nbflow.sources.stored_version import LoadingOptions, VersionSource, load_version
 from nbflow.store.base import DagVersion, PendingCallback
@@ -81,7 +81,7 @@ def of_the_local_executor(app: App, version: DagVersion, _: pytest.CaptureFixtur
 
 def of_a_callback(app: App, version: DagVersion, _: pytest.CaptureFixture[str]) -> str:
     intent = PendingCallback(callback_id=1, run=RunKey("d", "r"), key=TaskKey("t"), kind="success", version=1, at=NOW)
-    runner = _Worker(app.processor(), app.store).callbacks
+    runner = _ProcessorLoop(app.processor(), app.store).callbacks
     return str(run_callbacks(_through_json(runner._payload(intent)))["errors"][0])
 
 

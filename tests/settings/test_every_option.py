@@ -194,9 +194,9 @@ def trigger_in_future(home: SettingsHome) -> int:
 
 
 def processor_worker(home: SettingsHome) -> Any:
-    from nbflow.services.dag_processor import _Worker
+    from nbflow.services.dag_processor import _ProcessorLoop
 
-    return _Worker(home.app.processor(), home.app.store)
+    return _ProcessorLoop(home.app.processor(), home.app.store)
 
 
 def parallel_parses(home: SettingsHome) -> int:
