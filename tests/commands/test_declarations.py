@@ -41,7 +41,9 @@ def test_an_argument_says_what_it_is_for(one):
 def test_arguments_stand_in_the_order_dag_task_run():
     order = ["DAG", "TASK", "RUN"]
     for one in COMMANDS:
-        kinds = [argument.type.name for argument in one.arguments if argument.place and argument.type.name in order]
+        kinds = [
+            argument.type.name for argument in one.arguments if argument.positional and argument.type.name in order
+        ]
         assert kinds == sorted(kinds, key=order.index), one.name
 
 

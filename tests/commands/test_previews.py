@@ -18,7 +18,7 @@ from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RunState, TaskState
 from nbflow.errors import NbflowError
 from nbflow.notebook.commands import context_of
-from nbflow.notebook.session import session
+from nbflow.notebook.session import current_session
 from nbflow.services.dag_test import run_test
 from nbflow.sources.loading import load_source
 
@@ -52,7 +52,7 @@ def _both(name: str, **given: Any) -> tuple[Any, Result, Values]:
     """The preview of a command, then its result."""
     one = command_named(name)
     args = values_of(one.arguments, given)
-    context = context_of(session())
+    context = context_of(current_session())
     preview = one.preview(context, args)
     done = run_command(one, context, args)
     assert preview is not None
@@ -136,7 +136,7 @@ def test_deleting_what_is_set_deletes_what_its_preview_says(nbflow, app, magic, 
     assert [item[command_named(name).arguments[0].name] for item in preview.items] == ["x"]
     # And once more there is nothing to delete
     with pytest.raises(NbflowError, match="x"):
-        run_command(command_named(name), context_of(session()), args)
+        run_command(command_named(name), context_of(current_session()), args)
 
 
 def test_previews_and_refusals_change_nothing(app, sales, runs, nbflow):
@@ -154,9 +154,9 @@ def test_previews_and_refusals_change_nothing(app, sales, runs, nbflow):
     for name, values in given.items():
         one = command_named(name)
         args = values_of(one.arguments, values)
-        preview = one.preview(context_of(session()), args)
-        one.refusals(context_of(session()), args)
-        one.confirmation(context_of(session()), args, preview)
+        preview = one.preview(context_of(current_session()), args)
+        one.refusals(context_of(current_session()), args)
+        one.confirmation(context_of(current_session()), args, preview)
     # Then nothing has changed
     assert (_states(app, runs), app.store.audit_log(), app.store.last_seq(), app.store.dag(sales)) == before
 

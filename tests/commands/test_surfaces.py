@@ -12,9 +12,9 @@ from nbflow.commands.base import Command, Refused, Result, run_command
 from nbflow.commands.context import Context
 from nbflow.commands.surface_syntax import Surface
 from nbflow.errors import DagNotFound
+from nbflow.notebook.commands import command_function
 from nbflow.notebook.commands import context_of as kernel_context
-from nbflow.notebook.commands import function_of
-from nbflow.notebook.session import session
+from nbflow.notebook.session import current_session
 
 
 def _audited(app) -> list[tuple[str, object, bool]]:
@@ -28,8 +28,8 @@ def test_terminal_magic_and_function_pause_alike(nbflow, magic, app, sales):
         nbflow("dags", "pause", sales, "-o", "plain").out.splitlines()[1].split(),
         repr(magic(f"unpause {sales}")),
         repr(magic(f"pause {sales}")),
-        function_of("dags unpause")(sales).data,
-        function_of("dags pause")(sales).data,
+        command_function("dags unpause")(sales).data,
+        command_function("dags pause")(sales).data,
     ]
     # Then each says what it did, and the history is the same each time
     assert said == [
@@ -68,7 +68,7 @@ def test_a_pattern_asks_before_it_changes_more_than_one_dag(app, sales):
         asked.append(question)
         return False
 
-    context = kernel_context(session())
+    context = kernel_context(current_session())
     one = command_named("dags pause")
     # When they are paused by a pattern
     args = values_of(one.arguments, {"dag_id": "^sales", "treat_dag_id_as_regex": True})
@@ -101,7 +101,7 @@ def test_a_new_command_is_declared_once(nbflow, magic, app, sales, monkeypatch):
     assert [one.help for one in lines_of("dags") if one.name == "dags greet"] == ["Greet a DAG."]
     assert nbflow("dags", "greet", "sales").out == "Hello, sales.\n"
     # And so has Python
-    greet = function_of("dags greet")
+    greet = command_function("dags greet")
     assert (greet.__doc__, repr(greet("sales", word="Hi")), greet("sales").data) == (
         "Greet a DAG.",
         "Hi, sales.",

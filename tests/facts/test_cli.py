@@ -27,8 +27,8 @@ def _accepted(case: Case) -> dict[str, Any]:
     if name not in {*_commands(), *GROUPS, ""}:
         return {"refused": _refused(case["command"])}
     if case["subcommands"]:
-        known = {*_commands(), *GROUPS, *ABSENT}
-        return {"subcommands": [word for word in case["subcommands"] if f"{name} {word}".strip() in known]}
+        names = {*_commands(), *GROUPS, *ABSENT}
+        return {"subcommands": [word for word in case["subcommands"] if f"{name} {word}".strip() in names]}
     flags = {flag for action in parser_of(_commands()[name])._actions for flag in action.option_strings}
     return {"flags": [flag for flag in _flags(case) if flag in flags]}
 
