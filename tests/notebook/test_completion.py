@@ -1,4 +1,4 @@
-"""What Tab offers for the names in the metastore, and that it never raises."""
+"""Tab completion of names in the metastore."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:`Completer.complete`:PendingDepr
 SALES = "%%dag sales\n@task\ndef extract(): pass\nextract()"
 
 
-def test_each_kind_of_argument_has_its_names() -> None:
+def test_each_kind_of_completions_has_names() -> None:
     types = [value for value in vars(command_arguments).values() if isinstance(value, Type)]
 
     assert {kind.completes for kind in types} - {"", "file"} == NAMES.keys() | CONTENT.keys()
 
 
 @pytest.mark.parametrize(
-    ("line", "offers"),
+    ("line", "completions"),
     [
         ("%nbflow connections --conn-id s", ["shop"]),
         ("%nbflow connections --c", ["--conn-id"]),
@@ -47,7 +47,7 @@ def test_each_kind_of_argument_has_its_names() -> None:
         ("!nbflow quiz dag", ["dag_concepts"]),
     ],
 )
-def test_tab_offers_names_of_the_metastore(shell: Shell, line: str, offers: list[str]) -> None:
+def test_tab_completes_names_of_the_metastore(shell: Shell, line: str, completions: list[str]) -> None:
     # Given a DAG of this kernel, and a pool, a variable, a connection and two backfills
     shell.run(SALES)
     store = current_session().app.store
@@ -56,28 +56,28 @@ def test_tab_offers_names_of_the_metastore(shell: Shell, line: str, offers: list
     store.set_connection(Connection(conn_id="shop"), actor="user", now=T0)
     for _ in range(2):
         _backfill(store, [])
-    # Then Tab offers their names
-    assert shell.complete(line) == offers
+    # Then Tab completes their names
+    assert shell.complete(line) == completions
 
 
 LINES = ["!nbflow pools delete ", "%nbflow connections --conn-id ", "%dag run ", "%dag logs sales ", "%dag why d t "]
 
 
-def offered(line: str) -> list[str]:
-    """What nbflow offers, without what IPython adds where nbflow has nothing."""
+def nbflow_completions(line: str) -> list[str]:
+    """The completions of nbflow, without those that IPython adds if nbflow has none."""
     token = line.rpartition(" ")[2]
     context = CompletionContext(token=token, full_text=line, cursor_position=len(line), cursor_line=0, limit=None)
     return [completion.text for completion in complete(context)["completions"]]
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_tab_without_a_metastore_creates_none(shell: Shell, notebook_home: Path, line: str) -> None:
-    # Given a kernel that has not opened its home, which has no metastore
+def test_tab_without_a_metastore_does_not_create_it(shell: Shell, notebook_home: Path, line: str) -> None:
+    # Given a home without a metastore, and a kernel that has not opened it
     end_session()
     for path in notebook_home.glob("nbflow.db*"):
         path.unlink()
-    # Then Tab offers nothing and creates nothing
-    assert offered(line) == []
+    # Then there are no completions, and no metastore is created
+    assert nbflow_completions(line) == []
     assert [*notebook_home.glob("nbflow.db*")] == []
 
 
@@ -89,18 +89,18 @@ def test_tab_without_a_metastore_creates_none(shell: Shell, notebook_home: Path,
         ("NBFLOW__CORE__PARALLELISM", "many"),
     ],
 )
-def test_tab_with_a_metastore_that_cannot_be_opened_offers_nothing(
+def test_tab_with_an_unreachable_metastore_has_no_completions_and_no_error(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
     end_session()
     with monkeypatch.context() as patched:
         patched.setenv(name, value)
-        assert [offered(line) for line in LINES] == [[]] * len(LINES)
+        assert [nbflow_completions(line) for line in LINES] == [[]] * len(LINES)
         end_session()
     assert capfd.readouterr() == ("", "")
 
 
-def test_files_are_offered_where_nbflow_has_no_name(shell: Shell, tmp_path: Path) -> None:
+def test_ipython_completes_file_names(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "pools.json").write_text("{}")
 
     assert "pools.json" in shell.complete("!nbflow pools import po")
