@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nbflow.command_arguments import CRON, FILE, PAIR, WHOLE, UsageError, Values, argument
-from nbflow.commands.base import Command, Preview, Result
-from nbflow.commands.options import DAG_ID, DAG_ID_IS_REGEX, DAG_ID_OR_FLAG, LAST_RUN, SHOWN_RUN
+from nbflow.commands.base import Audit, Command, Preview, Result
+from nbflow.commands.options import DAG_ID, DAG_ID_IS_REGEX, DAG_ID_OR_FLAG, LAST_RUN, RUN_ID, SHOWN_RUN
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -110,6 +110,20 @@ COMMANDS = (
         permission="dags.read",
     ),
     Command(
+        name="dags details",
+        help="Show the properties of a DAG.",
+        permission="dags.read",
+        arguments=(DAG_ID,),
+        example="sales",
+    ),
+    Command(
+        name="dags state",
+        help="Show the state of a run.",
+        permission="dags.read",
+        arguments=(DAG_ID, RUN_ID),
+        example="sales last",
+    ),
+    Command(
         name="dags show",
         magic="%dag show",
         help="Show the graph of a DAG or of one of its runs.",
@@ -174,6 +188,7 @@ COMMANDS = (
         help="Run a notebook on a schedule with papermill.",
         permission="dags.create",
         changes=True,
+        audit=Audit.COMMAND,
         arguments=(
             argument("notebook", type=FILE, help="Notebook to run."),
             argument(

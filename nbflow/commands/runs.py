@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nbflow.command_arguments import BACKFILL, DAG, DATE, INTEGER, JSON, UsageError, Values, argument, switch
-from nbflow.commands.base import Command, Preview, Result, Row
+from nbflow.commands.base import Audit, Command, Preview, Refused, Result, Row
 from nbflow.commands.options import CONF, DAG_ID, DAG_ID_OR_FLAG, LOGICAL_DATE_HELP, PARAM
 from nbflow.commands.run_conf import conf_of
 from nbflow.commands.surface_syntax import text_on
@@ -134,10 +134,10 @@ def _airflow_2_backfill(context: Context, args: Values) -> Result:
     return _backfill(context, _as_backfill_create(context, args))
 
 
-def _refuse_finished_backfill(context: Context, args: Values) -> list[str]:
+def _refuse_finished_backfill(context: Context, args: Values) -> list[Refused]:
     row = context.operations.find_backfill(args.backfill_id)
     finished = row.state in ("cancelled", "completed")
-    return [f"Backfill {row.backfill_id} is already {row.state}."] if finished else []
+    return [Refused(f"Backfill {row.backfill_id} is already {row.state}.")] if finished else []
 
 
 def _pause_backfill(paused: bool, context: Context, args: Values) -> Result:
@@ -208,6 +208,7 @@ COMMANDS = (
         help="Run a DAG once in this process, so that breakpoints work.",
         permission="runs.create",
         changes=True,
+        audit=Audit.COMMAND,
         arguments=(
             DAG_ID,
             argument(
