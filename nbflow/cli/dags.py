@@ -24,6 +24,7 @@ from nbflow.command_arguments import FILE, NAMES, PATTERN, argument, switch
 from nbflow.commands.base import Result
 from nbflow.commands.options import END_DATE, START_DATE
 from nbflow.commands.run_conf import conf_of
+from nbflow.core.states import FINISHED, RunState, TaskState
 from nbflow.errors import did_you_mean
 from nbflow.suggestions import suggest
 
@@ -202,7 +203,6 @@ def next_execution(call: Call) -> None:
 
 def test(call: Call) -> int:
     from nbflow.cli.inline_runs import interruptible, level_of, logging_to_stderr, stdout_to_stderr
-    from nbflow.core.states import RunState
     from nbflow.services.dag_test import run_test
     from nbflow.views.task_instances import TaskInstancesQuery
 
@@ -241,7 +241,6 @@ def test(call: Call) -> int:
 def _step_printer(call: Call) -> Callable[[Run], None] | None:
     """A callback that prints each ended task instance once; None if stderr is not a terminal."""
     from nbflow.cli.progress import is_shown, print_step
-    from nbflow.core.states import FINISHED, TaskState
 
     printed: set[TaskKey] = set()
 

@@ -70,8 +70,7 @@ def _no_refusals(context: Context, args: Values) -> Sequence[Refused]:
 
 
 class Audit(Enum):
-    """Who writes the row of the audit log after a change that succeeded. ``run_command`` writes it for each that
-    failed."""
+    """Who records a successful change in the audit log. ``run_command`` records every failed change."""
 
     OPERATION = "operation"
     """The operation, in the transaction of the change."""
@@ -102,7 +101,7 @@ class Command:
     aliases: tuple[str, ...] = ()
     changes: bool = False
     run: Run | None = None
-    """None: each surface has its own, such as the view that it fetches."""
+    """None: each surface has its own function, e.g. one that fetches a view."""
     audit: Audit = Audit.OPERATION
     migrates: bool = True
     """Whether the tables must be up to date. False: the command works on a metastore without tables, too."""
@@ -141,7 +140,8 @@ def run_command(
     run: Run | None = None,
 ) -> Result | None:
     """Run a command. Returns None if ``confirm`` returns false. Raises Refused with the first refusal, or the error of
-    the command; a failed change is recorded in the audit log. ``run`` is the surface's own function."""
+    the command; a failed change is recorded in the audit log. ``run`` replaces the function of the command, for what
+    only a surface has."""
     run = run or command.run
     assert run is not None, f"{command.name} is read-only: fetch its view"
     try:
@@ -165,8 +165,7 @@ def run_command(
 
 
 def _record(command: Command, context: Context, args: Values, *, ok: bool, **detail: str) -> None:
-    """Write a row of the audit log. Without the metastore, or without its tables, there is none: the command itself
-    has said so."""
+    """Write a row of the audit log, if the metastore can be reached and has its tables."""
     values = vars(args)
     ids = {
         argument.name: values[argument.name]

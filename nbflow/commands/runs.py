@@ -147,9 +147,10 @@ def _pause_backfill(paused: bool, context: Context, args: Values) -> Result:
 
 
 def _cancel_backfill(context: Context, args: Values) -> Result:
+    rows = _cancel_preview(context, args).items
     count = context.operations.cancel_backfill(args.backfill_id)
     text = f"Backfill {args.backfill_id} was cancelled: {count} runs will not start; running runs will finish."
-    return Result(text=text, value="cancelled")
+    return Result(text=text, rows=rows, value="cancelled")
 
 
 def _cancel_preview(context: Context, args: Values) -> Preview:

@@ -23,7 +23,7 @@ from nbflow.commands.options import (
     TASK_IDS,
 )
 from nbflow.core.run_ids import WHICH_RUN
-from nbflow.core.states import STATE_MEANINGS
+from nbflow.core.states import STATE_MEANINGS, RunState, TaskState
 from nbflow.errors import TaskNotFound
 
 if TYPE_CHECKING:
@@ -147,7 +147,6 @@ def _mark_states(context: Context, args: Values, *, dry_run: bool) -> tuple[Run,
     """Mark tasks or the run; with ``dry_run``, change nothing. Returns the run, and a row for each changed state of a
     task instance or of the run."""
     from nbflow.core.plan import RunMove
-    from nbflow.core.states import RunState, TaskState
 
     run = context.operations.find_run(args.dag_id, args.run)
     if args.tasks:

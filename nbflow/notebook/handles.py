@@ -18,6 +18,7 @@ from nbflow.core.snapshot import Instance, Run
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Change, Snapshot
+from nbflow.notebook.commands import execute_by_name
 from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, display_data, execution_count
 from nbflow.notebook.error_display import as_one_line, one_line_errors, spell
 from nbflow.notebook.task_verbs import clear, logs, states, why
@@ -335,7 +336,8 @@ class RunHandle(Waitable):
     def _command(self, name: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
         if name != "clear":
             raise NbflowError(f"Unknown command {name!r}.")
-        cleared = self._session.operations.clear(self.key, [str(args.get("task_id", ""))])
+        tasks = [str(args.get("task_id", ""))]
+        cleared = execute_by_name("tasks clear", self.dag_id, tasks=tasks, run=self.run_id).rows
         return {"message": f"Cleared {formatting.count(len(cleared), 'task')}."}
 
 
@@ -398,7 +400,9 @@ class BackfillHandle(Waitable):
 
     def cancel(self) -> int:
         """Fail the runs that have not started; returns their number."""
-        return 0 if self.backfill_id is None else self._session.operations.cancel_backfill(self.backfill_id)
+        if self.backfill_id is None:
+            return 0
+        return len(execute_by_name("backfill cancel", backfill_id=self.backfill_id).rows)
 
     def view(self) -> BackfillView:
         """The current view of the backfill."""

@@ -19,7 +19,7 @@ from nbflow.cli.main import GROUPS
 from nbflow.cli.main import commands_of as terminal_commands
 from nbflow.cli.main import parse as parse_terminal
 from nbflow.command_arguments import Parser
-from nbflow.commands import MODULES, all_commands, magics
+from nbflow.commands import MODULES, all_commands, command_named, magics
 from nbflow.commands.surface_syntax import Surface, invocation, text_on
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import NbflowError
@@ -117,12 +117,12 @@ def test_there_are_hints_to_check():
 def test_a_suggested_command_is_valid_on_its_surfaces(hint):
     # Given a suggested command with its arguments
     words = _without_placeholders(hint.words)
-    command = all_commands().get(hint.name)
+    command = command_named(hint.name)
     # Then the parser of the terminal accepts it, if it is suggested there and the terminal has the command
-    if not hint.notebook_only and (command is None or command.terminal):
+    if not hint.notebook_only and command.terminal:
         parse_terminal([*hint.name.split(), *words])
     # And the parser of its magic accepts it
-    if command is not None and command.magic:
+    if command.magic:
         _parse_magic(invocation(hint.name, Surface.NOTEBOOK, *words))
 
 
