@@ -77,7 +77,7 @@ class Audit(Enum):
     COMMAND = "command"
     """``run_command``: the change is not in the metastore, or is the metastore itself."""
     NOBODY = "nobody"
-    """The job's row or the learner's progress is the record."""
+    """Nobody: the job or the learner's progress is the record, or the process is replaced (``db shell``)."""
 
 
 Run = Callable[["Context", Values], "Result"]
