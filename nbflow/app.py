@@ -1,7 +1,7 @@
-"""The composition root: creates the services from the settings. The only place that names concrete classes.
+"""The composition root: creates the services from the settings. Only this module chooses concrete classes.
 
-``App.open()`` reads the settings and opens the metastore (a new home gets a new one); everything else is created at the
-first use. A surface has one App and calls its services; no module of nbflow has a global App.
+``App.open()`` reads the settings and opens the metastore, which it creates in a new home. All other objects are created
+at their first use. A surface has one App and calls its services; no module of nbflow has a global App.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class App:
         return Operations(self.store, self.clock, self.settings, actor=actor, timetable_client=self.timetable_client)
 
     def timetable_client(self) -> TimetableClient:
-        """The client of custom timetables, which computes their runs in subprocesses."""
+        """The client that computes the runs of custom timetables, in subprocesses."""
         from nbflow.services.custom_timetables import TimetableClient
         from nbflow.services.subprocess_jobs import SubprocessJobs
 
@@ -121,9 +121,9 @@ class App:
         on_callbacks: Callable[[], None] = lambda: None,
         callback_handler: Callable[[Callback], None] | None = None,
     ) -> Scheduler:
-        """A scheduler with ``executor`` (default: the configured one). ``on_callbacks`` is called after callbacks were
-        stored; a DAG processor runs them (``DagProcessor.notify_callbacks``). With ``callback_handler`` they are not
-        stored: it is called with each, after the states that caused them were stored."""
+        """A scheduler with ``executor`` (default: the configured executor). ``on_callbacks`` is called after callbacks
+        were stored; a DAG processor runs them (``DagProcessor.notify_callbacks``). With ``callback_handler``, callbacks
+        are not stored: it is called with each, after the state changes that cause them were stored."""
         from nbflow.services.scheduler import Scheduler
 
         job_id = job_id or self.new_job_id("scheduler")
@@ -151,8 +151,8 @@ class App:
     def sequential_executor(
         self, owner: str, *, dags: Mapping[int, DAG] | None = None, announce: bool = False
     ) -> Executor:
-        """An executor that runs one try at a time in this process. ``dags``: version number -> DAG that is loaded
-        already; other versions are loaded from their stored source. ``announce``: store the start of a try before its
+        """An executor that runs one try at a time in this process. ``dags``: version number -> DAG that is already
+        loaded; other versions are loaded from their stored source. ``announce``: store the start of a try before its
         code runs."""
         from nbflow.execution.executors.sequential import SequentialExecutor
         from nbflow.execution.task_runner import Limits
@@ -239,7 +239,7 @@ class App:
         """The folder of the logs of tries."""
         return LogFolder(self.settings.logging.base_log_folder, self.settings.logging.max_log_bytes_per_try)
 
-    # --- for running tasks
+    # --- the task API
 
     @cached_property
     def secrets(self) -> SecretsChain:
@@ -247,18 +247,18 @@ class App:
         return self._secrets_of(self.store)
 
     def _secrets_of(self, store: Store) -> SecretsChain:
-        in_store = StoreProvider(store, self.clock)
-        return SecretsChain([EnvironmentBackend(self.environ), in_store], writer=in_store)
+        metastore = StoreProvider(store, self.clock)
+        return SecretsChain([EnvironmentBackend(self.environ), metastore], writer=metastore)
 
     @contextmanager
-    def answering(self) -> Iterator[None]:
+    def providing_secrets(self) -> Iterator[None]:
         """Inside the block, ``Variable`` and hooks in this process use the connections and variables of this App."""
         with providing(self.secrets):
             yield
 
     @cached_property
     def task_api(self) -> TaskApi:
-        """The handler of the requests of running tasks."""
+        """Handles the requests of running tasks."""
         from nbflow.execution.task_api import TaskApi
 
         return TaskApi(
@@ -306,7 +306,7 @@ class App:
         )
 
     def compile_options(self) -> CompileOptions:
-        """The settings that apply where a DAG does not pass an argument."""
+        """The settings that apply when a DAG does not pass an argument."""
         from nbflow.authoring.compile import CompileOptions
 
         core, scheduler, operators = self.settings.core, self.settings.scheduler, self.settings.operators

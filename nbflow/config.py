@@ -1,6 +1,6 @@
 """Settings: one frozen dataclass a section, one field an option; nothing is read until ``Settings.load`` is called.
 
-An option is declared once, as a field made by ``option(...)``: its annotation selects the parser, its metadata hold
+An option is declared once, as a field made by ``option(...)``: its annotation selects the parser, its metadata are
 the help text, the minimum and the choices. ``nbflow config list`` and the commented ``nbflow.toml`` of a new home are
 generated from these fields, so no second table can disagree with them.
 
@@ -46,12 +46,12 @@ def option(
     doc: str,
     *,
     choices: tuple[str, ...] = (),
-    least: float | None = None,
+    minimum: float | None = None,
     sensitive: bool = False,
     airflow: tuple[str, ...] | None = None,
 ) -> Any:
     """Declare an option. ``airflow`` lists Airflow's ``SECTION__KEY`` spellings; ``None``: the same as nbflow's."""
-    metadata = {"doc": doc, "choices": choices, "least": least, "sensitive": sensitive, "airflow": airflow}
+    metadata = {"doc": doc, "choices": choices, "minimum": minimum, "sensitive": sensitive, "airflow": airflow}
     return field(default=default, metadata=metadata)
 
 
@@ -69,15 +69,17 @@ class CoreSettings:
         choices=("SequentialExecutor", "LocalExecutor"),
     )
     parallelism: int = option(
-        0, "Maximum number of tasks running at once, over all DAGs. 0: twice the number of cores, at least 4.", least=0
+        0,
+        "Maximum number of tasks running at once, over all DAGs. 0: twice the number of cores, at least 4.",
+        minimum=0,
     )
     max_active_tasks_per_dag: int = option(
         16,
         "Default maximum number of running tasks in a run of a DAG.",
-        least=1,
+        minimum=1,
         airflow=("CORE__MAX_ACTIVE_TASKS_PER_DAG", "CORE__DAG_CONCURRENCY"),
     )
-    max_active_runs_per_dag: int = option(16, "Default maximum number of active runs of a DAG.", least=1)
+    max_active_runs_per_dag: int = option(16, "Default maximum number of active runs of a DAG.", minimum=1)
     dags_are_paused_at_creation: bool = option(
         True, "New DAGs start paused: they can be triggered, but are not scheduled."
     )
@@ -88,12 +90,12 @@ class CoreSettings:
     )
     load_examples: bool = option(False, "Load the example DAGs that nbflow ships.")
     default_timezone: str = option("utc", "IANA time zone of dates without a time zone.")
-    default_task_retries: int = option(0, "Default number of retries of a task.", least=0)
+    default_task_retries: int = option(0, "Default number of retries of a task.", minimum=0)
     default_task_retry_delay: float = option(
-        300.0, "Default number of seconds between a failure and the retry.", least=0
+        300.0, "Default number of seconds between a failure and the retry.", minimum=0
     )
     default_task_execution_timeout: float | None = option(
-        None, "Default execution_timeout of a task, in seconds. Empty: no timeout.", least=0
+        None, "Default execution_timeout of a task, in seconds. Empty: no timeout.", minimum=0
     )
     default_task_weight_rule: str = option(
         "downstream",
@@ -101,17 +103,17 @@ class CoreSettings:
         choices=("downstream", "upstream", "absolute"),
     )
     killed_task_cleanup_time: float = option(
-        60.0, "Seconds between SIGTERM and SIGKILL when a task is killed.", least=0
+        60.0, "Seconds between SIGTERM and SIGKILL when a task is killed.", minimum=0
     )
-    dagbag_import_timeout: float = option(30.0, "Time limit for importing a DAG file, in seconds.", least=0)
-    max_map_length: int = option(1024, "Maximum number of mapped instances of a task.", least=1)
+    dagbag_import_timeout: float = option(30.0, "Time limit for importing a DAG file, in seconds.", minimum=0)
+    max_map_length: int = option(1024, "Maximum number of mapped instances of a task.", minimum=1)
     max_templated_field_length: int = option(
-        4096, "Maximum number of stored characters of a rendered template field.", least=0
+        4096, "Maximum number of stored characters of a rendered template field.", minimum=0
     )
     max_xcom_bytes: int = option(
         4 * 1024 * 1024,
         "Maximum size of an XCom, in bytes of JSON. For larger data pass a path or a table name.",
-        least=1,
+        minimum=1,
         airflow=NOT_AIRFLOW,
     )
     test_connection: str = option(
@@ -122,7 +124,7 @@ class CoreSettings:
     task_memory_limit: int = option(
         0,
         "Memory limit (address space, MiB) of a process that runs a task, a callback or a DAG file. 0: no limit.",
-        least=0,
+        minimum=0,
         airflow=NOT_AIRFLOW,
     )
     task_environment: tuple[str, ...] = option(
@@ -135,7 +137,7 @@ class CoreSettings:
     )
     fernet_key: str = option(
         "",
-        "Fernet key(s) of stored secrets, comma-separated, newest first. Empty: {home}/fernet.key, made when needed.",
+        "Fernet key(s) of stored secrets, comma-separated, newest first. Empty: {home}/fernet.key, created on demand.",
         sensitive=True,
     )
     sensitive_var_conn_names: tuple[str, ...] = option(
@@ -160,7 +162,7 @@ class DatabaseSettings:
         airflow=NOT_AIRFLOW,
     )
     busy_timeout_seconds: float = option(
-        30.0, "SQLite only: seconds that a writer waits for the database lock.", least=0, airflow=NOT_AIRFLOW
+        30.0, "SQLite only: seconds that a writer waits for the database lock.", minimum=0, airflow=NOT_AIRFLOW
     )
 
 
@@ -170,20 +172,21 @@ class SchedulerSettings:
 
     catchup_by_default: bool = option(False, "Default of a DAG's catchup: whether missed intervals are run.")
     create_cron_data_intervals: bool = option(
-        True, "Cron strings and presets make data intervals (as in Airflow 2) instead of points in time (Airflow 3)."
+        True,
+        "Cron expressions and presets have data intervals (as in Airflow 2) instead of points in time (Airflow 3).",
     )
-    scheduler_heartbeat_sec: float = option(5.0, "Seconds between heartbeats of a scheduler.", least=0.1)
+    scheduler_heartbeat_sec: float = option(5.0, "Seconds between heartbeats of a scheduler.", minimum=0.1)
     scheduler_health_check_threshold: float = option(
-        30.0, "Seconds without a heartbeat after which a scheduler counts as dead.", least=1
+        30.0, "Seconds without a heartbeat after which a scheduler counts as dead.", minimum=1
     )
-    task_instance_heartbeat_sec: float = option(5.0, "Seconds between heartbeats of a running task.", least=0.1)
+    task_instance_heartbeat_sec: float = option(5.0, "Seconds between heartbeats of a running task.", minimum=0.1)
     task_instance_heartbeat_timeout: float = option(
-        60.0, "Seconds without a heartbeat after which a running task counts as lost.", least=1
+        60.0, "Seconds without a heartbeat after which a running task counts as lost.", minimum=1
     )
     idle_minutes: float = option(
         10.0,
         "Idle minutes after which a scheduler that a notebook started stops, unless an unpaused DAG has a schedule.",
-        least=0,
+        minimum=0,
         airflow=NOT_AIRFLOW,
     )
     use_job_schedule: bool = option(True, "Create scheduled runs. False: run only what is triggered or backfilled.")
@@ -196,11 +199,11 @@ class SchedulerSettings:
 class DagProcessorSettings:
     """Finding and parsing DAG files."""
 
-    parsing_processes: int = option(2, "Number of DAG files parsed in parallel.", least=1)
+    parsing_processes: int = option(2, "Number of DAG files parsed in parallel.", minimum=1)
     refresh_interval: float = option(
         60.0,
-        "Seconds between full scans of the DAGs folder (file system notifications are seen at once).",
-        least=1,
+        "Seconds between full scans of the DAGs folder (changes that the file system reports are parsed at once).",
+        minimum=1,
         airflow=("DAG_PROCESSOR__REFRESH_INTERVAL", "SCHEDULER__DAG_DIR_LIST_INTERVAL"),
     )
 
@@ -218,7 +221,7 @@ class LoggingSettings:
     max_log_bytes_per_try: int = option(
         16 * 1024 * 1024,
         "Maximum size of the log of one try, in bytes; the rest is dropped with a note.",
-        least=1024,
+        minimum=1024,
         airflow=NOT_AIRFLOW,
     )
 
@@ -310,7 +313,7 @@ class Settings:
         return cls(home=root, sources=MappingProxyType(sources), **built)
 
     def get(self, section: str, key: str) -> Any:
-        """Return one value by its names; raise ``ConfigError`` with the nearest name for one that does not exist."""
+        """Return the value of an option. Raises ``ConfigError`` with the nearest name for an unknown option."""
         _find(section, key, where="this name")
         return getattr(getattr(self, section), key)
 
@@ -337,8 +340,7 @@ SECTIONS: dict[str, type[Any]] = {
 }
 
 
-# --------------------------------------------------------------------------------------------------- reading the
-# sources
+# ----------------------------------------------------------------------------------------------------- reading sources
 
 
 SET_NBFLOW_HOME = "Set NBFLOW_HOME to a folder that nbflow can write to."
@@ -356,14 +358,14 @@ class _Raw:
         if self.variant == "cmd":
             return _run(str(self.value), self.source, environ)
         if self.variant == "secret":
-            found = secret(str(self.value)) if secret else None
-            if found is None:
+            value = secret(str(self.value)) if secret else None
+            if value is None:
                 raise ConfigError(f"{self.source}: no secrets backend has {self.value!r}.")
-            return found
+            return value
         return self.value
 
 
-_Found = dict[tuple[str, str], _Raw]
+_Values = dict[tuple[str, str], _Raw]
 
 
 def find_home(environ: Mapping[str, str], home: Path | str | None = None) -> Path:
@@ -378,18 +380,18 @@ def _expand_user(text: str, environ: Mapping[str, str]) -> str:
     return os.path.expanduser(text)
 
 
-def _from_environ(environ: Mapping[str, str]) -> _Found:
-    found: _Found = {}
+def _from_environ(environ: Mapping[str, str]) -> _Values:
+    values: _Values = {}
     for name in sorted(environ, key=_by_precedence):
         if name.startswith(PREFIX):
             section, _, key = name.removeprefix(PREFIX).lower().partition("__")
             spec, variant = _find(section, key, where=name)
-            found[section, spec.name] = _Raw(value=environ[name], source=name, variant=variant)
-    return found
+            values[section, spec.name] = _Raw(value=environ[name], source=name, variant=variant)
+    return values
 
 
-def _from_airflow(environ: Mapping[str, str]) -> _Found:
-    found: _Found = {}
+def _from_airflow(environ: Mapping[str, str]) -> _Values:
+    values: _Values = {}
     for section, kind in SECTIONS.items():
         for spec in fields(kind):
             spellings = spec.metadata["airflow"]
@@ -399,11 +401,11 @@ def _from_airflow(environ: Mapping[str, str]) -> _Found:
                 for variant in _variants(spec):
                     name = f"{AIRFLOW_PREFIX}{spelling}" + (f"_{variant.upper()}" if variant else "")
                     if name in environ:
-                        found[section, spec.name] = _Raw(value=environ[name], source=name, variant=variant)
-    return found
+                        values[section, spec.name] = _Raw(value=environ[name], source=name, variant=variant)
+    return values
 
 
-def _from_file(path: Path) -> _Found:
+def _from_file(path: Path) -> _Values:
     import tomllib
 
     try:
@@ -414,15 +416,15 @@ def _from_file(path: Path) -> _Found:
         raise ConfigError(f"{path}: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.", hint=SET_NBFLOW_HOME) from None
-    found: _Found = {}
+    values: _Values = {}
     for section, content in document.items():
         if not isinstance(content, dict):
             raise ConfigError(f"{path}: {section!r} is outside a [section].")
         for key in sorted(content, key=_by_precedence):
             spec, variant = _find(section, key, where=f"{path}, [{section}]")
             source = f"{path.name} [{section}] {key}"
-            found[section, spec.name] = _Raw(value=content[key], source=source, variant=variant)
-    return found
+            values[section, spec.name] = _Raw(value=content[key], source=source, variant=variant)
+    return values
 
 
 def _by_precedence(name: str) -> int:
@@ -447,8 +449,8 @@ def _find(section: str, key: str, *, where: str) -> tuple[Field[Any], str]:
     base, _, variant = key.rpartition("_")
     if base in known and variant in _variants(known[base]):
         return known[base], variant
-    elsewhere = [other for other, kind in SECTIONS.items() if key in {spec.name for spec in fields(kind)}]
-    hint = f" It belongs in [{elsewhere[0]}]." if elsewhere else did_you_mean(key, known)
+    other_sections = [other for other, kind in SECTIONS.items() if key in {spec.name for spec in fields(kind)}]
+    hint = f" It belongs in [{other_sections[0]}]." if other_sections else did_you_mean(key, known)
     raise ConfigError(f"{where}: [{section}] has no option {key!r}.{hint}")
 
 
@@ -456,14 +458,14 @@ def _run(command: str, source: str, environ: Mapping[str, str]) -> str:
     import subprocess
 
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             shlex.split(command), capture_output=True, text=True, timeout=COMMAND_TIMEOUT_SECONDS, env=dict(environ)
         )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{source}: the command did not run: {type(error).__name__}.") from None
-    if done.returncode != 0:  # the output may hold the secret, so the message leaves it out
-        raise ConfigError(f"{source}: the command exited with code {done.returncode}.")
-    return done.stdout.strip("\n")
+    if process.returncode != 0:  # the output may hold the secret, so the message leaves it out
+        raise ConfigError(f"{source}: the command exited with code {process.returncode}.")
+    return process.stdout.strip("\n")
 
 
 # --------------------------------------------------------------------------------------------------------------- values
@@ -519,15 +521,15 @@ def _parse(spec: Field[Any], raw: Any, source: str) -> Any:
         value = parse(raw)
     except (ValueError, KeyError, TypeError):
         raise ConfigError(f"{source}: expected {expects}, got {shown}.") from None
-    choices, least = spec.metadata["choices"], spec.metadata["least"]
+    choices, minimum = spec.metadata["choices"], spec.metadata["minimum"]
     if choices and value not in choices:
         by_case = {choice.lower(): choice for choice in choices}
         if str(value).lower() not in by_case:
             nearest = did_you_mean(value, choices)
             raise ConfigError(f"{source}: expected one of {', '.join(choices)}, got {shown}.{nearest}")
         value = by_case[str(value).lower()]
-    if least is not None and value is not None and value < least:
-        raise ConfigError(f"{source}: expected at least {least:g}, got {shown}.")
+    if minimum is not None and value is not None and value < minimum:
+        raise ConfigError(f"{source}: expected at least {minimum:g}, got {shown}.")
     return value
 
 
@@ -588,7 +590,9 @@ def prepare_home(settings: Settings) -> None:
         hint = f"It comes from {settings.sources[option]}." if option in settings.sources else SET_NBFLOW_HOME
         try:
             if option == "core.dags_folder" and option in settings.sources and not folder.exists():
-                log.warning("Created the DAGs folder %s, which did not exist. %s", folder, hint)  # or is it misspelt?
+                log.warning(
+                    "Created the DAGs folder %s, which did not exist. %s", folder, hint
+                )  # its name may be misspelt
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"The folder {folder} cannot be created: {error.strerror}.", hint=hint) from None
@@ -601,14 +605,14 @@ def prepare_home(settings: Settings) -> None:
 def write_private(path: Path, content: bytes) -> bool:
     """Create ``path`` with mode 0600 and ``content``, whole or not at all; return False if it exists.
 
-    The file is written beside the target and linked into place: a reader never sees half of it, and of two processes
-    that start at once the second finds the file of the first.
+    The content is written to a temporary file, which is then linked to ``path``: a reader never sees a part of it, and
+    of two concurrent processes only one creates the file.
     """
     if path.exists():
         return False
     import tempfile
 
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

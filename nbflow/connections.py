@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import InitVar, dataclass, fields
+from dataclasses import InitVar, dataclass, fields, replace
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -102,11 +102,16 @@ class Connection:
         return start + urlencode({EXTRA_KEY: self.extra})
 
     def __repr__(self) -> str:
-        """Every field except secrets; of ``extra`` only the keys, since any value may be a secret."""
-        shown = {spec.name: getattr(self, spec.name) for spec in fields(self)}
-        shown["password"] = MASK if self.password else None
-        shown["extra"] = dict.fromkeys(self.extra_dejson, MASK) if self.extra else None
+        """Every field, with its secrets masked."""
+        masked = self.masked()
+        shown = {spec.name: getattr(masked, spec.name) for spec in fields(self)}
+        shown["extra"] = masked.extra_dejson if masked.extra else None
         return f"Connection({', '.join(f'{name}={value!r}' for name, value in shown.items() if value is not None)})"
+
+    def masked(self) -> Connection:
+        """The connection with ``***`` for its password and for each value of ``extra``: any may be a secret."""
+        extra = json.dumps(dict.fromkeys(self.extra_dejson, MASK)) if self.extra else None
+        return replace(self, password=MASK if self.password else None, extra=extra, uri=None)
 
     def secrets(self, more: Iterable[str] = ()) -> list[str]:
         """The values to mask in all output: the password, and extras with sensitive names. ``more``: the words of
@@ -151,7 +156,9 @@ def _split_uri(uri: str, *, literal: bool) -> dict[str, Any]:
     """Return the fields of a URI. A URI without ``type://`` is read as Airflow reads it."""
     levels = uri.count("://")
     if levels > 2:
-        raise ValueError("A connection's URI holds `://` at most twice (the second one for a host like https://...).")
+        raise ValueError(
+            "A connection's URI contains `://` at most twice (the second one for a host like https://...)."
+        )
     scheme = urlsplit(uri).scheme
     rest = uri.replace(f"{scheme}://", "" if levels == 2 else "//")
     if levels == 2 and ("@" in rest.partition("://")[0] or ":" in rest.partition("://")[0]):

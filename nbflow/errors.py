@@ -24,18 +24,24 @@ if TYPE_CHECKING:
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Return `` Did you mean 'x'?`` (with the leading space) for the nearest of ``known``, or an empty string.
 
-    ``cutoff``: how alike they must be, from 0 to 1 (the same but for case).
+    ``cutoff``: minimum similarity, from 0 to 1 (equal except for case).
     """
+    nearest = nearest_name(name, known, cutoff=cutoff)
+    return f" Did you mean {nearest!r}?" if nearest is not None else ""
+
+
+def nearest_name(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the nearest of ``known``, regardless of case; None if none is near."""
     from difflib import get_close_matches
 
     candidates = {candidate.lower(): candidate for candidate in known}
     nearest = get_close_matches(name.lower(), list(candidates), n=1, cutoff=cutoff)
-    return f" Did you mean {candidates[nearest[0]]!r}?" if nearest else ""
+    return candidates[nearest[0]] if nearest else None
 
 
-def shortened(text: str, most_characters: int) -> str:
-    """The text, or its beginning and three dots."""
-    return text if len(text) <= most_characters else f"{text[: most_characters - 3]}..."
+def shortened(text: str, max_characters: int) -> str:
+    """The text; if it is longer than ``max_characters``, its beginning and three dots."""
+    return text if len(text) <= max_characters else f"{text[: max_characters - 3]}..."
 
 
 class NbflowError(Exception):
@@ -58,7 +64,7 @@ class NbflowError(Exception):
         return f"{message} {self.hint}".strip() if self.hint else message
 
 
-# ------------------------------------------------------------------------------------------------ nbflow's own errors
+# ------------------------------------------------------------------------------------------- --- errors of nbflow alone
 
 
 class ConfigError(NbflowError, ValueError):
@@ -66,7 +72,7 @@ class ConfigError(NbflowError, ValueError):
 
 
 class SerializationError(NbflowError, TypeError):
-    """A value cannot be written as JSON, or stored JSON cannot be read back. The message holds the value's path."""
+    """A value cannot be written as JSON, or stored JSON cannot be read back. The message has the value's path."""
 
 
 class StalePlan(NbflowError):
@@ -185,7 +191,7 @@ class DagRunTriggerException(AirflowException):
 
 
 class AirflowDagCycleException(AirflowException):
-    """The tasks of a DAG depend on themselves; the message holds the cycle."""
+    """The tasks of a DAG depend on themselves; the message has the cycle."""
 
 
 class DuplicateTaskIdFound(AirflowException):
@@ -221,7 +227,7 @@ class AirflowDagInconsistent(AirflowException):
 
 
 class FailFastDagInvalidTriggerRule(AirflowDagInconsistent):
-    """A DAG with ``fail_fast`` holds a task whose trigger rule waits for more than success."""
+    """A DAG with ``fail_fast`` has a task whose trigger rule waits for more than success."""
 
 
 class ParamValidationError(AirflowException, ValueError):
@@ -269,6 +275,12 @@ class DagRunAlreadyExists(AirflowException):
     """The DAG has a run with this id or logical date."""
 
 
+def _listed(what: str, names: Sequence[str], most: int = 8) -> str:
+    """``Its tasks: a, b.``"""
+    listed = f"Its {what}: {', '.join(names[:most])}{', ...' if len(names) > most else ''}."
+    return listed if names else f"It has no {what.split()[-1]}."
+
+
 class TaskNotFound(AirflowNotFoundException):
     """The DAG has no task with this id."""
 
@@ -276,9 +288,18 @@ class TaskNotFound(AirflowNotFoundException):
     def among(cls, dag_id: str, task_id: str, known: Iterable[str]) -> TaskNotFound:
         """The error whose hint names the nearest of the ``known`` tasks, otherwise the first of them."""
         names = list(known)
-        listed = f"Its tasks: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}."
-        hint = did_you_mean(task_id.partition("[")[0], names).strip() or (listed if names else "It has no tasks.")
+        hint = did_you_mean(task_id.partition("[")[0], names).strip() or _listed("tasks", names)
         return cls(f"DAG {dag_id!r} has no task {task_id!r}.", hint=hint)
+
+    @classmethod
+    def or_run(cls, dag_id: str, word: str, tasks: Iterable[str], run_ids: Iterable[str]) -> TaskNotFound:
+        """The error for a word that may name a task or a run. Its hint names the nearest of both, otherwise the first
+        of both. ``run_ids``: newest first."""
+        tasks, run_ids = list(tasks), list(run_ids)
+        nearest = {"task": nearest_name(word.partition("[")[0], tasks), "run": nearest_name(word, run_ids)}
+        near = " or ".join(f"{kind} {name!r}" for kind, name in nearest.items() if name is not None)
+        hint = f"Did you mean {near}?" if near else f"{_listed('tasks', tasks)} {_listed('newest runs', run_ids, 3)}"
+        return cls(f"DAG {dag_id!r} has no task or run {word!r}.", hint=hint)
 
 
 class TaskInstanceNotFound(AirflowNotFoundException):
@@ -305,7 +326,7 @@ class InvalidBackfillDate(BackfillError):
 
 
 class InvalidBackfillDateRange(BackfillError, ValueError):
-    """A backfill's end lies before its start."""
+    """A backfill's end is before its start."""
 
 
 class InvalidBackfillDirection(BackfillError):
@@ -313,7 +334,7 @@ class InvalidBackfillDirection(BackfillError):
 
 
 class NoBackfillRunsToCreate(BackfillError):
-    """No interval of the DAG lies in the backfill's range."""
+    """No interval of the DAG is in the backfill's range."""
 
 
 class DagNonPeriodicScheduleException(BackfillError):

@@ -86,12 +86,12 @@ def load_dags(folder: Path, app: App) -> DagBag:
 
     dags: dict[str, DAG] = {}
     errors: dict[str, str] = {}
-    warned: dict[str, str] = {}
+    warnings: dict[str, str] = {}
     for path in find_dag_files(folder, app.settings.core.dag_ignore_file_syntax):
         if not is_dag_file(path):
             continue
         name = str(Path(path).relative_to(folder))
-        with app.answering():
+        with app.providing_secrets():
             loaded = load_source(path, folder=folder, options=app.compile_options(), keep_imports=True)
         lines = [
             f"line {error.line}: {error.message}" if error.line else error.message for error in loaded.import_errors
@@ -104,8 +104,8 @@ def load_dags(folder: Path, app: App) -> DagBag:
         if lines:
             errors[name] = "\n".join(lines)
         if loaded.warnings:
-            warned[name] = "\n".join(loaded.warnings)
-    return DagBag(folder=folder, dags=dags, import_errors=errors, warnings=warned)
+            warnings[name] = "\n".join(loaded.warnings)
+    return DagBag(folder=folder, dags=dags, import_errors=errors, warnings=warnings)
 
 
 # -------------------------------------------------------------------------------------------------------------- results

@@ -19,11 +19,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
-from nbflow.authoring.schema_validator import MAX_ERRORS, additional_names, compile_pattern, engine
+from nbflow.authoring.schema_validator import (
+    MAX_ERRORS,
+    TooManySteps,
+    additional_names,
+    compile_pattern,
+    engine,
+    limited_steps,
+)
 from nbflow.errors import ParamValidationError, did_you_mean, shortened
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -136,11 +144,14 @@ def check_schema(value: Any, schema: Mapping[str, Any], *, name: str = "") -> No
         return
     validator = _validator(_as_text(schema))
     try:
-        errors = list(islice(validator.iter_errors(value), MAX_ERRORS))
+        with limited_steps(validator.schema, value):
+            errors = list(islice(validator.iter_errors(value), MAX_ERRORS))
     except RecursionError:
         raise ParamValidationError(
             "The value is nested too deeply to be checked, or its schema refers to itself endlessly."
         ) from None
+    except TooManySteps:
+        raise ParamValidationError(f"The value takes too long to check. {_REPEATED}") from None
     except ArithmeticError as overflow:
         raise ParamValidationError(f"The value cannot be checked: {overflow}.") from None
     # For a value of the wrong type, other errors are noise.
@@ -185,6 +196,9 @@ def _type_name(value: Any) -> str:
 _DUMPS = json.JSONEncoder(allow_nan=False, default=_type_name).encode
 
 
+_REPEATED = "Its references multiply each other: refer to a schema once in allOf, anyOf or oneOf."
+
+
 @lru_cache(maxsize=256)
 def _validator(text: str) -> Any:
     """The validator of a schema in JSON text. Raises ParamValidationError for an invalid schema."""
@@ -198,9 +212,12 @@ def _validator(text: str) -> Any:
         _verify_against_metaschema(schema)
         _verify_subschemas(schema)
         validator = validator_class(schema, registry=Registry(), format_checker=formats)
-        list(validator.iter_errors(None))
+        with limited_steps(schema, None):
+            list(validator.iter_errors(None))
     except RecursionError:
         raise ParamValidationError("Its schema is nested too deeply, or refers to itself endlessly.") from None
+    except TooManySteps:
+        raise ParamValidationError(f"Its schema takes too long to check. {_REPEATED}") from None
     return validator
 
 
@@ -242,7 +259,7 @@ _RULES: Mapping[str, Callable[[Any], str]] = MappingProxyType(
         "minItems": lambda least: "not be empty",
         "minimum": lambda least: f"be at least {least}",
         "exclusiveMinimum": lambda least: f"be more than {least}",
-        "uniqueItems": lambda wanted: "have no duplicates",
+        "uniqueItems": lambda value: "have no duplicates",
     }
 )
 """Keyword of the metaschema -> what it demands, in words."""
@@ -255,26 +272,53 @@ def _verify_subschemas(schema: Mapping[str, Any]) -> None:
 
     root = DRAFT202012.create_resource(schema)
     pending = [(Registry().resolver_with_root(root), root)]
-    seen: set[int] = set()
+    visited: set[int] = set()
     keywords: set[str] = set()
+    same_value: dict[int, list[int]] = {}
     while pending:
         resolver, subschema = pending.pop()
-        if isinstance(subschema.contents, bool) or id(subschema.contents) in seen:
+        if isinstance(subschema.contents, bool) or id(subschema.contents) in visited:
             continue
-        seen.add(id(subschema.contents))
+        visited.add(id(subschema.contents))
         keywords.update(subschema.contents)
         _verify_keywords(subschema.contents)
+        applied = same_value[id(subschema.contents)] = [id(inner) for inner in _applied_in_place(subschema.contents)]
         for keyword in ("$ref", "$dynamicRef"):
             if keyword in subschema.contents:
                 target = _resolve_reference(resolver, subschema.contents[keyword], schema)
                 _verify_against_metaschema(target.contents)
+                applied.append(id(target.contents))
                 pending.append((target.resolver, DRAFT202012.create_resource(target.contents)))
         pending.extend((resolver.in_subresource(inner), inner) for inner in subschema.subresources())
+    _refuse_endless_references(same_value)
     if {"unevaluatedProperties", "patternProperties"} <= keywords:
         raise ParamValidationError(
             "Its schema has unevaluatedProperties and patternProperties, which cannot be checked together.",
             hint="Use additionalProperties with patternProperties.",
         )
+
+
+def _applied_in_place(subschema: Mapping[str, Any]) -> Iterator[Any]:
+    """The schemas inside a schema that check the same value, not a part of it."""
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        yield from subschema.get(keyword, ())
+    yield from subschema.get("dependentSchemas", {}).values()
+    for keyword in ("not", "if", "then", "else"):
+        if keyword in subschema:
+            yield subschema[keyword]
+
+
+def _refuse_endless_references(same_value: Mapping[int, Sequence[int]]) -> None:
+    """Raise ParamValidationError if a schema applies itself to the same value.
+
+    ``same_value``: id of a schema -> ids of the schemas that it applies to its value."""
+    try:
+        TopologicalSorter(same_value).prepare()
+    except CycleError:
+        raise ParamValidationError(
+            "Its schema refers to itself endlessly: a $ref may lead back to its own schema only through properties "
+            "or items."
+        ) from None
 
 
 def _verify_keywords(subschema: Mapping[str, Any]) -> None:
@@ -340,7 +384,7 @@ def _verify_pattern(pattern: str) -> None:
         message = error.args[0]
         reason = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
     except UnicodeEncodeError:
-        reason = "it holds half of a surrogate pair"
+        reason = "it contains half of a surrogate pair"
     reason = _cut(reason.removesuffix(f": {pattern}"))
     hint = next((hint for parts, hint in _PATTERN_HINTS if any(part in reason for part in parts)), _SYNTAX)
     raise ParamValidationError(f"Its pattern {_short(pattern)} is invalid: {reason}.", hint=hint)

@@ -4,6 +4,10 @@ The values of Params come from every user who can trigger a run, so a value must
 keyword takes linear time and memory (n log n for ``uniqueItems``), where the stock ones can take exponential time (a
 pattern with ``re``), quadratic time (``uniqueItems`` of objects), or store an error for each item of a list
 (``anyOf``); formats are checked on short text only. The results are the same, except that patterns have re2's syntax.
+
+References can multiply each other: if a property's ``allOf`` has two references to the whole schema, a value of depth n
+is checked 2^n times. :func:`limited_steps` ends such a check. Without references, each keyword of a schema is checked
+at most once for each part of a value; the limit is that product, plus :data:`FREE_STEPS`.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, lru_cache
 from itertools import islice
 from types import ModuleType
@@ -21,6 +26,46 @@ MAX_FORMATTED_CHARACTERS = 2000
 """Longer text fails every format: the slowest check, that of an IRI, takes a second for this many characters."""
 MAX_ERRORS = 30
 """Number of errors that are collected for a value, and for each branch of anyOf."""
+FREE_STEPS = 20_000
+"""Steps (checks of a keyword) that any check may take: about 0.2 s."""
+
+
+class TooManySteps(Exception):
+    """A check takes more steps than the limit for its schema and value."""
+
+
+_remaining: ContextVar[list[int] | None] = ContextVar("_remaining", default=None)
+"""The number of steps that the current check may still take; None: any number."""
+
+
+@contextmanager
+def limited_steps(schema: Any, value: Any) -> Iterator[None]:
+    """Raise TooManySteps in the block when a check of ``value`` takes more steps than the limit above."""
+    token = _remaining.set([FREE_STEPS + _parts(schema) * _parts(value)])
+    try:
+        yield
+    finally:
+        _remaining.reset(token)
+
+
+def _parts(value: Any) -> int:
+    """The number of lists, dicts and scalars in a JSON value."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_parts, inner))
+
+
+def _counted(keyword: Callable[..., Any]) -> Callable[..., Any]:
+    """The keyword's check, which counts as one step."""
+
+    def check(validator: Any, required: Any, value: Any, schema: Any) -> Any:
+        remaining = _remaining.get()
+        if remaining is not None:
+            if not remaining[0]:
+                raise TooManySteps
+            remaining[0] -= 1
+        return keyword(validator, required, value, schema)
+
+    return check
 
 
 @cache
@@ -45,7 +90,8 @@ def engine() -> tuple[Any, Any]:
     # A time of RFC 3339 has an offset; Airflow's form and format checker use HH:MM:SS.
     airflow_time, rfc_3339_time = (checkers.checkers["time"][0] for checkers in (jsonschema.FormatChecker, formats))
     formats.checks("time", raises=Exception)(lambda value: rfc_3339_time(value) or airflow_time(value))
-    return extend(base, linear), formats
+    keywords = {name: _counted(check) for name, check in {**base.VALIDATORS, **linear}.items()}
+    return extend(base, keywords), formats
 
 
 @contextmanager
@@ -134,10 +180,10 @@ def additional_names(value: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
     ]
 
 
-def _unique_items(validator: Any, wanted: bool, value: Any, schema: Any) -> Iterator[Any]:
+def _unique_items(validator: Any, required: bool, value: Any, schema: Any) -> Iterator[Any]:
     from jsonschema import ValidationError
 
-    if not wanted or not validator.is_type(value, "array"):
+    if not required or not validator.is_type(value, "array"):
         return
     if len({json.dumps(_with_integers(item), sort_keys=True) for item in value}) < len(value):
         yield ValidationError("has an item twice")

@@ -1,4 +1,4 @@
-"""connections: list, get, add, delete, import, export, test. Passwords are hidden unless requested."""
+"""connections: list, get, add, delete, import, export, test. Passwords are hidden without ``--show-values``."""
 
 from __future__ import annotations
 
@@ -13,34 +13,30 @@ from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
 from nbflow.commands import command_named
 from nbflow.commands.connections import FIELDS, format_of
-from nbflow.connections import Connection
+from nbflow.commands.options import HIDE_SENSITIVE, SHOW_VALUES
+from nbflow.connections import MASK, Connection
 from nbflow.errors import NbflowError
 from nbflow.hooks import HOOKS
 
-HIDDEN = "***"
-
-
-def _row(connection: Connection, *, show_values: bool) -> dict[str, Any]:
-    row = {field.name: getattr(connection, field.name) for field in fields(Connection)}
-    if not show_values:
-        row["password"] = HIDDEN if connection.password else None
-        row["extra"] = json.dumps(dict.fromkeys(connection.extra_dejson, HIDDEN)) if connection.extra else None
-    return row
+COLUMNS = tuple(field.name for field in fields(Connection))
 
 
 def list_connections(call: Call) -> None:
+    from nbflow.views.connections import ConnectionsQuery
+
     args = call.args
+    connections = call.app.store.connections() if args.show_values else call.fetch(ConnectionsQuery()).rows
     rows = [
-        _row(connection, show_values=args.show_values)
-        for connection in call.app.store.connections()
+        output.fields_of(connection, COLUMNS)
+        for connection in connections
         if args.conn_id in (None, connection.conn_id)
     ]
-    columns = tuple(field.name for field in fields(Connection))
-    call.show(rows, empty="No connections in the metastore.", columns=columns)
+    call.show(rows, empty="No connections in the metastore.", columns=COLUMNS)
 
 
 def get(call: Call) -> None:
-    call.show([_row(_find(call), show_values=call.args.show_values)])
+    connection = _find(call)
+    call.show([output.fields_of(connection if call.args.show_values else connection.masked(), COLUMNS)])
 
 
 def _find(call: Call) -> Connection:
@@ -54,7 +50,8 @@ def _find(call: Call) -> Connection:
 
 
 def add(call: Call) -> int:
-    """Read "-" values from standard input, since other users of the machine can see command lines."""
+    """Add a connection. The value "-" is read from standard input, since other users of the machine can see command
+    lines."""
     for name in ("conn_uri", "conn_json", "conn_password"):
         if getattr(call.args, name) == "-":
             setattr(call.args, name, sys.stdin.readline().rstrip("\n"))
@@ -72,7 +69,7 @@ def export(call: Call) -> None:
     connections = {connection.conn_id or "": connection for connection in call.app.store.connections()}
     if file_format == "env":
         text = "".join(
-            f"{conn_id}={_serialised(connection, args.serialization_format)}\n"
+            f"{conn_id}={_serialize(connection, args.serialization_format)}\n"
             for conn_id, connection in connections.items()
         )
     else:
@@ -86,12 +83,12 @@ def _entry(connection: Connection) -> dict[str, Any]:
     return {name: getattr(connection, name) for name in (*FIELDS, "description")}
 
 
-def _serialised(connection: Connection, serialization_format: str | None) -> str:
+def _serialize(connection: Connection, serialization_format: str | None) -> str:
     return connection.get_uri() if serialization_format != "json" else json.dumps(_entry(connection))
 
 
 def test(call: Call) -> int:
-    """Test a connection with its hook. The exit code is 0 only if the hook could connect."""
+    """Test a connection with its hook. The exit code is 0 only if the hook can connect."""
     connection = _find(call)
     if call.settings.core.test_connection != "Enabled":
         raise NbflowError(
@@ -100,7 +97,7 @@ def test(call: Call) -> int:
         )
     works, message = _test_with_hook(call, connection) if connection.conn_type in HOOKS else _probe_port(connection)
     verdict = {True: "works", False: "does not work", None: "is not tested"}[works]
-    print(f"{connection.conn_id}: {verdict}: {' '.join(output.harmless(message).split())}")
+    print(f"{connection.conn_id}: {verdict}: {' '.join(output.printable(message).split())}")
     return 0 if works else 1
 
 
@@ -108,13 +105,14 @@ def _test_with_hook(call: Call, connection: Connection) -> tuple[bool, str]:
     """Connect with the hook that tasks use."""
     from nbflow.hooks.base import BaseHook
 
-    with call.app.answering():
+    with call.app.providing_secrets():
         works, message = BaseHook.get_hook(connection.conn_id or "").test_connection()
-    return works, message.replace(connection.password, HIDDEN) if connection.password else message
+    return works, message.replace(connection.password, MASK) if connection.password else message
 
 
 def _probe_port(connection: Connection) -> tuple[bool | None, str]:
-    """Without a hook: False if the port is closed. An open port does not prove that the connection works: None."""
+    """Test a connection that has no hook: False if its port is closed, otherwise None, since an open port does not
+    prove that the login works."""
     import socket
 
     no_hook = f"the type {connection.conn_type or 'none'!r} has no hook"
@@ -130,11 +128,11 @@ def _probe_port(connection: Connection) -> tuple[bool | None, str]:
 
 
 COMMANDS = (
-    terminal_command("connections list", OUTPUT, run=list_connections),
+    terminal_command("connections list", SHOW_VALUES, HIDE_SENSITIVE, OUTPUT, run=list_connections),
     terminal_command("connections get", OUTPUT, run=get),
     terminal_command("connections add", run=add),
     terminal_command("connections delete", to_stderr=True),
     terminal_command("connections export", run=export),
     terminal_command("connections import", to_stderr=True),
-    terminal_command("connections test", run=test),
+    terminal_command("connections test", change=test),
 )

@@ -8,9 +8,8 @@ import subprocess
 import sys
 
 from nbflow.cli import output
-from nbflow.cli.command_declarations import Command
+from nbflow.cli.command_declarations import terminal_command
 from nbflow.cli.invocation import Call
-from nbflow.command_arguments import INTEGER, argument, switch
 from nbflow.errors import MissingExtra
 
 
@@ -28,38 +27,28 @@ def lab(call: Call) -> int:
     else:
         started = [schedulers.start(call.app)]
         output.note(f"Started the scheduler (pid {started[0].pid}). Log: {schedulers.log_path(call.settings)}")
-    words = [sys.executable, "-m", "jupyter", "lab"]
-    words += ["--no-browser"] if args.no_browser else []
-    words += [f"--port={args.port}"] if args.port is not None else []
+    command = [sys.executable, "-m", "jupyter", "lab"]
+    command += ["--no-browser"] if args.no_browser else []
+    command += [f"--port={args.port}"] if args.port is not None else []
     environ = {**call.environ, "NBFLOW_HOME": str(call.settings.home)}
     try:
-        return _wait_for(subprocess.Popen([*words, *args.jupyter], env=environ))
+        return _wait_for(subprocess.Popen([*command, *args.jupyter], env=environ))
     finally:
         schedulers.end(started, call.settings)
 
 
 def _wait_for(jupyter: subprocess.Popen[bytes]) -> int:
-    """Wait until JupyterLab ends. Ctrl-C reaches JupyterLab too, which asks for confirmation; SIGTERM is passed on."""
-    before = {
+    """Wait until JupyterLab ends; returns its exit code. Ctrl-C is ignored, since the terminal sends it to JupyterLab
+    too, which asks for confirmation. SIGTERM is forwarded to JupyterLab."""
+    previous = {
         signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: jupyter.terminate()),
     }
     try:
         return jupyter.wait()
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-COMMANDS = (
-    Command(
-        name="lab",
-        help="Run JupyterLab and a scheduler; the scheduler stops with JupyterLab.",
-        run=lab,
-        arguments=(
-            argument("--port", type=INTEGER, help="Port of JupyterLab (default: 8888)."),
-            switch("--no-browser", help="Do not open a browser."),
-            argument("jupyter", repeated=True, metavar="-- ARGUMENT", help="Arguments passed to JupyterLab."),
-        ),
-    ),
-)
+COMMANDS = (terminal_command("lab", change=lab),)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from nbflow.cli import find_dag
-from nbflow.cli.command_declarations import FORMATS, Command
+from nbflow.cli.command_declarations import FORMATS, terminal_command
 from nbflow.cli.invocation import Call
-from nbflow.command_arguments import FILE, argument
+from nbflow.command_arguments import argument
 from nbflow.errors import NbflowError
 
 
 def lint(call: Call) -> int:
     from nbflow.cli.check_files import check_files, load_files
 
-    places = call.args.file or [None]
-    files = load_files(call, [path for place in places for path in find_dag.dag_files_of(call, place)])
+    selected = call.args.file or [None]
+    files = load_files(call, [path for file in selected for path in find_dag.dag_files_of(call, file)])
     if not files:
         raise NbflowError(f"No DAG files in {', '.join(map(str, call.args.file)) or _folder(call)}.")
     return check_files(call, files, call.args.output)
@@ -24,15 +24,7 @@ def _folder(call: Call) -> str:
 
 
 COMMANDS = (
-    Command(
-        name="lint",
-        help="Check DAG files; exit code 1 if there are errors.",
-        run=lint,
-        arguments=(
-            argument(
-                "file", repeated=True, type=FILE, metavar="FILE", help="Files or folders (default: the DAGs folder)."
-            ),
-            argument("-o", "--output", choices=FORMATS, help="Output format (default: lines)."),
-        ),
+    terminal_command(
+        "lint", argument("-o", "--output", choices=FORMATS, help="Output format (default: lines)."), run=lint
     ),
 )

@@ -10,10 +10,13 @@ from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
 from nbflow.commands.pools import pool_row
 
+LIST_COLUMNS = ("pool", "slots", "description", "include_deferred", "taken")
+
 
 def list_pools(call: Call) -> None:
-    taken = call.app.store.usage().pools
-    call.show([{**pool_row(pool), "taken": taken.get(pool.name, 0)} for pool in call.app.store.pools()])
+    from nbflow.views.pools import PoolsQuery
+
+    call.show([output.fields_of(row, LIST_COLUMNS) for row in call.fetch(PoolsQuery()).rows], columns=LIST_COLUMNS)
 
 
 def get(call: Call) -> None:

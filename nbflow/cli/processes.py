@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from nbflow.cli import find_dag, output
-from nbflow.cli.command_declarations import OUTPUT, Command, terminal_command
+from nbflow.cli.command_declarations import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
-from nbflow.command_arguments import FILE, NUMBER, WHOLE, argument, switch
+from nbflow.command_arguments import FILE, NUMBER, argument, switch
+from nbflow.commands.processes import JOB_TYPES
 from nbflow.errors import NbflowError
 from nbflow.suggestions import START_SCHEDULER, suggest
 
-# ------------------------------------------------------------------------------------------------------------- running
+# ----------------------------------------------------------------------------------------------------------- scheduler
 
 
 def scheduler(call: Call) -> int:
@@ -38,7 +39,7 @@ def standalone(call: Call) -> int:
         output.note(f"Home        {settings.home}")
         output.note(f"DAG files   {settings.core.dags_folder}: {len(dags)} DAGs, {len(paused)} paused")
         for error in call.app.store.import_errors():
-            output.warn(f"{find_dag.place_of(error.fileloc, error.line, error.cell)}: {error.error}")
+            output.warn(f"{find_dag.position_of(error.fileloc, error.line, error.cell)}: {error.error}")
         if paused:
             output.note(f"Next        {suggest('dags unpause', paused[0])}")
         output.note("Notebooks   %load_ext nbflow\nStop with Ctrl-C.")
@@ -65,7 +66,7 @@ def _serve(call: Call, *, on_ready: Any) -> None:
 
 @contextlib.contextmanager
 def _pid_file(call: Call) -> Iterator[Any]:
-    """Yields a function that writes the pid file, which is removed at the end if it still contains this pid."""
+    """Yields a function that writes the pid file. The file is removed at the end if it still contains this pid."""
     path = Path(call.args.pid) if call.args.pid else call.settings.home / "scheduler.pid"
     try:
         yield lambda: path.write_text(f"{os.getpid()}\n", encoding="ascii")
@@ -91,62 +92,51 @@ def _in_background(call: Call) -> int:
 # ------------------------------------------------------------------------------------------------------------- looking
 
 
-def status(call: Call) -> int:
-    from nbflow.core.states import RunState
-    from nbflow.services.schedulers import running_schedulers
+STATUS_FIELDS = (
+    "metastore",
+    "home",
+    "dags",
+    "import_errors",
+    "queued_runs",
+    "running_runs",
+    "running_tasks",
+    "next_run",
+)
 
-    store = call.app.store
-    schedulers = running_schedulers(store, call.settings, call.now())
-    active = store.active_runs()
-    row = {
-        "scheduler": f"running (pid {schedulers[0].pid} on {schedulers[0].hostname})" if schedulers else "not running",
-        "schedulers": len(schedulers),
-        "metastore": store.url,
-        "home": call.settings.home,
-        "dags": len(store.dags()),
-        "import_errors": len(store.import_errors()),
-        "queued_runs": sum(run.state is RunState.QUEUED for run in active),
-        "running_runs": sum(run.state is RunState.RUNNING for run in active),
-        "running_tasks": store.usage().total,
-        "next_run": store.next_due(),
-    }
-    call.show_one(row)
-    if not schedulers:
+
+def status(call: Call) -> int:
+    from nbflow.views.status import StatusQuery
+
+    view = call.fetch(StatusQuery())
+    first = next(iter(view.schedulers), None)
+    scheduler = "not running" if first is None else f"running (pid {first.pid} on {first.hostname})"
+    head = {"scheduler": scheduler, "schedulers": len(view.schedulers)}
+    call.show_one(head | output.fields_of(view, STATUS_FIELDS))
+    if first is None:
         output.note(f"Start one with: {START_SCHEDULER}")
-    return 0 if schedulers else 1
+    return 1 if first is None else 0
 
 
 # ---------------------------------------------------------------------------------------------------------------- jobs
 
 JOB_COLUMNS = ("job_id", "job_type", "state", "hostname", "pid", "start_date", "end_date", "latest_heartbeat")
-_TYPES = {
-    "SchedulerJob": "scheduler",
-    "DagProcessorJob": "scheduler",
-    "BackfillJob": "scheduler",
-    "TriggererJob": "triggerer",
-    "LocalTaskJob": "worker",
-}
-"""Airflow's job type -> nbflow's: the scheduler process also parses DAG files and runs backfills."""
 
 
 def list_jobs(call: Call) -> None:
-    show_jobs(call, state=call.args.state, limit=call.args.limit)
-
-
-def show_jobs(call: Call, *, state: str | None, limit: int) -> None:
-    """Print the processes recorded in the metastore, newest first."""
+    """Print the jobs in the metastore, newest first."""
     from nbflow.views.jobs import JobsQuery
 
+    state, limit = call.args.state, call.args.limit
     rows = [row for row in call.fetch(JobsQuery(limit=limit)).rows if state in (None, row.state)]
     call.show([output.fields_of(row, JOB_COLUMNS) for row in rows], empty="No jobs.", columns=JOB_COLUMNS)
 
 
 def check_jobs(call: Call) -> int:
-    """Check that one matching job is alive, or with ``--allow-multiple`` at least one."""
+    """Check that exactly one matching job is alive, or with ``--allow-multiple`` at least one."""
     from nbflow.services.schedulers import state_of
 
     args, now = call.args, call.now()
-    kind = _TYPES.get(args.job_type, args.job_type) if args.job_type else None
+    kind = JOB_TYPES.get(args.job_type, args.job_type) if args.job_type else None
     host = socket.gethostname() if args.local else args.hostname
     jobs = [job for job in call.app.store.jobs(kind) if host in (None, job.hostname)]
     jobs = [job for job in jobs if state_of(job, call.settings, now) == "running"][: args.limit or None]
@@ -166,10 +156,6 @@ IDLE_EXIT = argument(
     metavar="MINUTES",
     help="Stop after this many idle minutes, unless an unpaused DAG has a schedule.",
 )
-JOB_STATE = argument(
-    "--state", choices=("running", "success", "failed"), help="Only jobs in this state; failed: heartbeat lost."
-)
-JOB_LIMIT = argument("--limit", type=WHOLE, default=100, help="Maximum number of jobs (default: 100).")
 PID = argument("--pid", type=FILE, help="File for the process id (default: {home}/scheduler.pid).")
 
 COMMANDS = (
@@ -180,36 +166,11 @@ COMMANDS = (
         switch("-D", "--daemon", help="Run in the background; return when the scheduler is ready."),
         argument("-l", "--log-file", type=FILE, help="Log file with -D (default: {home}/logs/scheduler.log)."),
         switch("-s", "--skip-serve-logs", help="Ignored: logs are files and are not served."),
-        run=scheduler,
+        change=scheduler,
     ),
-    Command(
-        name="standalone",
-        help="Create the home if needed, run the scheduler, and show next steps.",
-        run=standalone,
-        arguments=(IDLE_EXIT, PID),
-    ),
+    terminal_command("standalone", IDLE_EXIT, PID, change=standalone),
     terminal_command("status", OUTPUT, run=status, epilog="Exit code 1 if no scheduler is running."),
     terminal_command("stop"),
-    Command(
-        name="jobs list",
-        help="List the processes of nbflow, newest first.",
-        run=list_jobs,
-        arguments=(
-            OUTPUT,
-            JOB_STATE,
-            JOB_LIMIT,
-        ),
-    ),
-    Command(
-        name="jobs check",
-        help="Check that a process of nbflow is alive; exit code 1 if none is.",
-        run=check_jobs,
-        arguments=(
-            argument("--job-type", choices=(*_TYPES, *sorted(set(_TYPES.values()))), help="Only jobs of this type."),
-            argument("--hostname", metavar="NAME", help="Only jobs on this host."),
-            switch("--local", help="Only jobs on the local host."),
-            switch("--allow-multiple", help="Accept more than one live job."),
-            argument("--limit", type=WHOLE, help="Maximum number of jobs to count."),
-        ),
-    ),
+    terminal_command("jobs list", OUTPUT, run=list_jobs),
+    terminal_command("jobs check", run=check_jobs),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 from nbflow.cli import output
 from nbflow.cli.command_declarations import OUTPUT, run_and_print, terminal_command
@@ -12,26 +13,33 @@ from nbflow.cli.private_files import write_private_text
 from nbflow.command_arguments import switch
 from nbflow.commands import command_named
 from nbflow.commands.variables import is_described
+from nbflow.connections import MASK
 from nbflow.errors import NbflowError
 
 
 def list_variables(call: Call) -> None:
-    args = call.args
-    rows = []
-    for key, value, description in call.app.store.variables():
-        row = {"key": key, "description": description}
-        if args.show_values:
-            hidden = args.hide_sensitive and _sensitive(call, key)
-            row["value"] = "***" if hidden else value
-        rows.append(row)
-    columns = ("key", "value", "description") if args.show_values else ("key", "description")
-    call.show([{name: row[name] for name in columns} for row in rows], empty="No variables.", columns=columns)
+    from nbflow.views.variables import VariablesQuery
+
+    columns = ("key", "value", "description") if call.args.show_values else ("key", "description")
+    if call.args.show_values:
+        rows = _rows_with_values(call)
+    else:
+        rows = [output.fields_of(row, columns) for row in call.fetch(VariablesQuery()).rows]
+    call.show(rows, empty="No variables.", columns=columns)
 
 
-def _sensitive(call: Call, key: str) -> bool:
+def _rows_with_values(call: Call) -> list[dict[str, Any]]:
     from nbflow.secrets import is_sensitive_name
 
-    return is_sensitive_name(key, call.settings.core.sensitive_var_conn_names)
+    more = call.settings.core.sensitive_var_conn_names
+    return [
+        {
+            "key": key,
+            "value": MASK if call.args.hide_sensitive and is_sensitive_name(key, more) else value,
+            "description": description,
+        }
+        for key, value, description in call.app.store.variables()
+    ]
 
 
 def get(call: Call) -> None:
@@ -66,7 +74,7 @@ def set_variable(call: Call) -> int:
 def export(call: Call) -> None:
     content = {}
     for key, value, description in call.app.store.variables():
-        entry = _loaded(value)
+        entry = _decode(value)
         is_plain = description is None and not is_described(entry)
         content[key] = entry if is_plain else {"value": entry, "description": description}
     text = json.dumps(content, indent=4) + "\n"
@@ -74,8 +82,8 @@ def export(call: Call) -> None:
         output.note(f"{len(content)} variables were written to {call.args.file}, which may contain secrets.")
 
 
-def _loaded(value: str) -> object:
-    """Decode a JSON value for the file, as Airflow does, unless importing it would change the text."""
+def _decode(value: str) -> object:
+    """Decode a JSON value for the exported file, as Airflow does, unless an import would then change its text."""
     try:
         decoded = json.loads(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Commands on DAGs: list, show, pause, delete, simulate, schedule a notebook."""
+"""Commands on DAGs: list, show, pause, delete, schedule a notebook."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nbflow.command_arguments import CRON, DATE, FILE, INTEGER, NUMBER, PAIR, WHOLE, UsageError, Values, argument
-from nbflow.commands.base import Command, Preview, Result
-from nbflow.commands.options import DAG_ID, DAG_ID_IS_REGEX, DAG_ID_OR_FLAG, LAST_RUN, SHOWN_RUN
+from nbflow.command_arguments import CRON, FILE, PAIR, WHOLE, UsageError, Values, argument
+from nbflow.commands.base import Audit, Command, Preview, Result
+from nbflow.commands.options import DAG_ID, DAG_ID_IS_REGEX, DAG_ID_OR_FLAG, LAST_RUN, RUN_ID, SHOWN_RUN
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def _selected_dag_ids(context: Context, args: Values) -> list[str]:
 
 
 def dag_ids_matching(context: Context, regex: str) -> list[str]:
-    """Ids of the DAGs that match a regular expression. Raises UsageError for an invalid one, NbflowError if no id
+    """The ids that match a regular expression. Raises UsageError for an invalid expression, and NbflowError if no id
     matches."""
     try:
         pattern = re.compile(regex)
@@ -40,12 +40,12 @@ def dag_ids_matching(context: Context, regex: str) -> list[str]:
 def _set_paused(paused: bool, context: Context, args: Values) -> Result:
     rows = [context.dags.scheduled(dag_id) for dag_id in _selected_dag_ids(context, args)]
     changed = [row.dag_id for row in rows if context.operations.set_paused(row.dag_id, paused)]
-    word = "paused" if paused else "unpaused"
+    state = "paused" if paused else "unpaused"
     dag_ids = [row.dag_id for row in rows]
     if len(dag_ids) == 1:
-        text = f"DAG {dag_ids[0]} is {'' if changed else 'already '}{word}."
+        text = f"DAG {dag_ids[0]} is {'' if changed else 'already '}{state}."
     else:
-        text = f"{len(dag_ids)} DAGs are {word}: {', '.join(dag_ids)}."
+        text = f"{len(dag_ids)} DAGs are {state}: {', '.join(dag_ids)}."
     stale = [row.dag_id for row in rows if row.stale and not paused]
     return Result(
         text=text,
@@ -58,15 +58,30 @@ def _set_paused(paused: bool, context: Context, args: Values) -> Result:
 def _paused_preview(paused: bool, context: Context, args: Values) -> Preview:
     rows = [context.dags.scheduled(dag_id) for dag_id in _selected_dag_ids(context, args)]
     changing = [row.dag_id for row in rows if row.paused != paused]
-    word = "paused" if paused else "unpaused"
-    text = f"{', '.join(changing) or 'No DAG'} would be {word}."
+    state = "paused" if paused else "unpaused"
+    text = f"{', '.join(changing) or 'No DAG'} would be {state}."
     return Preview(text=text, items=tuple({"dag_id": dag_id, "is_paused": paused} for dag_id in changing))
 
 
 def _paused_question(verb: str, context: Context, args: Values, preview: Preview | None) -> str:
-    """Ask only for a regular expression that matches several DAGs: it may match more than the user expects."""
+    """A question only for a regular expression that matches several DAGs, since it may match more than expected."""
     dag_ids = _selected_dag_ids(context, args) if args.treat_dag_id_as_regex else []
     return f"{verb} {len(dag_ids)} DAGs: {', '.join(dag_ids)}?" if len(dag_ids) > 1 else ""
+
+
+def _pausing(verb: str, *, paused: bool, help: str) -> Command:
+    return Command(
+        name=f"dags {verb}",
+        magic=f"%dag {verb}",
+        help=help,
+        permission="dags.edit",
+        changes=True,
+        arguments=(DAG_ID, DAG_ID_IS_REGEX),
+        example="sales",
+        run=partial(_set_paused, paused),
+        preview=partial(_paused_preview, paused),
+        confirmation=partial(_paused_question, verb.capitalize()),
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ deleting
@@ -91,8 +106,22 @@ COMMANDS = (
     Command(
         name="dags list",
         magic="%dag list",
-        help="List DAGs, their latest runs and their next run.",
+        help="List DAGs with their newest runs and their next run.",
         permission="dags.read",
+    ),
+    Command(
+        name="dags details",
+        help="Show the properties of a DAG.",
+        permission="dags.read",
+        arguments=(DAG_ID,),
+        example="sales",
+    ),
+    Command(
+        name="dags state",
+        help="Show the state of a run.",
+        permission="dags.read",
+        arguments=(DAG_ID, RUN_ID),
+        example="sales last",
     ),
     Command(
         name="dags show",
@@ -121,30 +150,8 @@ COMMANDS = (
         ),
         example="sales 10",
     ),
-    Command(
-        name="dags pause",
-        magic="%dag pause",
-        help="Pause a DAG: create no scheduled runs and start no queued ones.",
-        permission="dags.edit",
-        changes=True,
-        arguments=(DAG_ID, DAG_ID_IS_REGEX),
-        example="sales",
-        run=partial(_set_paused, True),
-        preview=partial(_paused_preview, True),
-        confirmation=partial(_paused_question, "Pause"),
-    ),
-    Command(
-        name="dags unpause",
-        magic="%dag unpause",
-        help="Unpause a DAG: create scheduled runs and start queued ones.",
-        permission="dags.edit",
-        changes=True,
-        arguments=(DAG_ID, DAG_ID_IS_REGEX),
-        example="sales",
-        run=partial(_set_paused, False),
-        preview=partial(_paused_preview, False),
-        confirmation=partial(_paused_question, "Unpause"),
-    ),
+    _pausing("pause", paused=True, help="Pause a DAG: create no scheduled runs and start no queued runs."),
+    _pausing("unpause", paused=False, help="Unpause a DAG: create scheduled runs and start queued runs."),
     Command(
         name="dags delete",
         help="Delete a DAG and its history.",
@@ -169,30 +176,10 @@ COMMANDS = (
         name="gantt",
         magic="%dag gantt",
         terminal=False,
-        help="Show when each task of a run waited and ran.",
+        help="Show the tasks of a run on a time axis.",
         permission="dags.read",
         arguments=(DAG_ID, LAST_RUN),
         example="sales",
-    ),
-    Command(
-        name="simulate",
-        magic="%dag simulate",
-        help="Simulate days of scheduling in seconds, without running any task.",
-        permission="dags.read",
-        arguments=(
-            DAG_ID,
-            argument("--days", type=NUMBER, default=7.0, help="Days to simulate (default: 7)."),
-            argument(
-                "-s",
-                "--start",
-                "--start-date",
-                name="start_date",
-                type=DATE,
-                help="Simulated start (default: now).",
-            ),
-            argument("--seed", type=INTEGER, help="Seed of random outcomes (default: [sim] seed)."),
-        ),
-        example="sales --days 14",
     ),
     Command(
         name="schedule",
@@ -201,6 +188,7 @@ COMMANDS = (
         help="Run a notebook on a schedule with papermill.",
         permission="dags.create",
         changes=True,
+        audit=Audit.COMMAND,
         arguments=(
             argument("notebook", type=FILE, help="Notebook to run."),
             argument(

@@ -1,5 +1,5 @@
-"""Commands on labs and quizzes. :mod:`nbflow.teach`, which is a surface, implements them: it registers itself here when
-nbflow starts, so that the terminal and the notebook do not import it."""
+"""Commands on labs and quizzes. :mod:`nbflow.teach`, which is a surface, implements them. It registers its
+implementations when nbflow starts, so that the terminal and the notebook do not import it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nbflow.command_arguments import LAB, QUIZ, WHOLE, Values, argument
-from nbflow.commands.base import Command, Result
+from nbflow.commands.base import Audit, Command, Result
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def names_of(command: str) -> list[str]:
 
 def _run(command: str, context: Context, args: Values) -> Result:
     if command not in _providers:
-        raise NbflowError(f"No surface implements {command!r} here.", hint="Start nbflow with: python -m nbflow")
+        raise NbflowError(
+            f"No implementation of {command!r} is registered.", hint="Start nbflow with: python -m nbflow"
+        )
     return _providers[command].run(context, args)
 
 
@@ -51,6 +53,7 @@ COMMANDS = (
         epilog="Exit code 0 if the exercise is passed.",
         permission="learning.edit",
         changes=True,
+        audit=Audit.NOBODY,
         arguments=(
             argument("name", type=LAB, required=False, metavar="LAB", help="Name of the lab (default: all)."),
             argument("number", required=False, type=WHOLE, metavar="EXERCISE", help="Number of the exercise to check."),
@@ -66,6 +69,7 @@ COMMANDS = (
         epilog="Exit code 0 if the answer is right.",
         permission="learning.edit",
         changes=True,
+        audit=Audit.NOBODY,
         arguments=(
             argument("name", type=QUIZ, required=False, metavar="QUIZ", help="Name of the quiz (default: all)."),
             argument(

@@ -17,7 +17,7 @@ POOL_NAME = argument("pool", type=POOL, help="Name of the pool.")
 
 
 def pool_row(pool: Pool) -> Row:
-    """The row that ``pools get`` shows."""
+    """The row of a pool in ``pools get``."""
     return {
         "pool": pool.name,
         "slots": pool.slots,
@@ -83,7 +83,12 @@ def _pool(file: str, name: str, entry: Any) -> Pool:
 
 
 COMMANDS = (
-    Command(name="pools list", help="List pools and their used slots.", permission="pools.read"),
+    Command(
+        name="pools list",
+        magic="%nbflow pools",
+        help="List pools and their used slots.",
+        permission="pools.read",
+    ),
     Command(name="pools get", help="Show a pool.", permission="pools.read", arguments=(POOL_NAME,), example="api"),
     Command(
         name="pools set",

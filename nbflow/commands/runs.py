@@ -1,4 +1,4 @@
-"""Commands that create runs of a DAG: trigger, test, backfill; and those that pause or cancel a backfill."""
+"""Commands that create runs of a DAG (trigger, test, backfill), and that pause or cancel a backfill."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nbflow.command_arguments import BACKFILL, DAG, DATE, INTEGER, JSON, UsageError, Values, argument, switch
-from nbflow.commands.base import Command, Preview, Result, Row
+from nbflow.commands.base import Audit, Command, Preview, Refused, Result, Row
 from nbflow.commands.options import CONF, DAG_ID, DAG_ID_OR_FLAG, LOGICAL_DATE_HELP, PARAM
 from nbflow.commands.run_conf import conf_of
 from nbflow.commands.surface_syntax import text_on
@@ -39,7 +39,7 @@ def _trigger(context: Context, args: Values) -> Result:
 
 
 def _trigger_warnings(context: Context, version: DagVersion, run: Run) -> list[str]:
-    """Reasons why the new run does not start now, or runs an outdated definition."""
+    """Warnings that the new run does not start now, or that its DAG is stale."""
     reasons = context.operations.why(run.key).values()
     blocking = next((reason for reason in reasons if reason.kind in ("paused", "no_scheduler")), None)
     warnings = [] if blocking is None else [text_on(context.surface, blocking)]
@@ -55,7 +55,7 @@ def _trigger_warnings(context: Context, version: DagVersion, run: Run) -> list[s
 
 
 def backfill_plan(context: Context, args: Values) -> BackfillPlan:
-    """Exactly the runs that ``backfill create`` creates."""
+    """The plan of ``backfill create``, which creates exactly its runs."""
     return context.operations.plan_backfill(**_plan_arguments(context, args))
 
 
@@ -94,7 +94,8 @@ def _backfill(context: Context, args: Values) -> Result:
 
 
 def _as_backfill_create(context: Context, args: Values) -> Values:
-    """Translate the arguments of Airflow 2's ``dags backfill``. A single date is a range of that date."""
+    """The arguments of Airflow 2's ``dags backfill`` as those of ``backfill create``. A single date is a range of one
+    date."""
     from nbflow.core.backfill import Reprocess
 
     first, last = args.start_date or args.end_date, args.end_date or args.start_date
@@ -114,7 +115,7 @@ def _as_backfill_create(context: Context, args: Values) -> Values:
 
 
 def airflow_2_backfill_plan(context: Context, args: Values) -> BackfillPlan:
-    """Exactly the runs that ``dags backfill`` creates."""
+    """The plan of ``dags backfill``, which creates exactly its runs."""
     return backfill_plan(context, _as_backfill_create(context, args))
 
 
@@ -133,22 +134,23 @@ def _airflow_2_backfill(context: Context, args: Values) -> Result:
     return _backfill(context, _as_backfill_create(context, args))
 
 
-def _refuse_finished_backfill(context: Context, args: Values) -> list[str]:
+def _refuse_finished_backfill(context: Context, args: Values) -> list[Refused]:
     row = context.operations.find_backfill(args.backfill_id)
     finished = row.state in ("cancelled", "completed")
-    return [f"Backfill {row.backfill_id} is already {row.state}."] if finished else []
+    return [Refused(f"Backfill {row.backfill_id} is already {row.state}.")] if finished else []
 
 
 def _pause_backfill(paused: bool, context: Context, args: Values) -> Result:
     context.operations.set_backfill_paused(args.backfill_id, paused)
-    text = "is paused: it starts no more runs." if paused else "is unpaused."
+    text = "is paused: no more of its runs start." if paused else "is unpaused."
     return Result(text=f"Backfill {args.backfill_id} {text}", value="paused" if paused else "running")
 
 
 def _cancel_backfill(context: Context, args: Values) -> Result:
+    rows = _cancel_preview(context, args).items
     count = context.operations.cancel_backfill(args.backfill_id)
-    text = f"Backfill {args.backfill_id} was cancelled: {count} runs will not start; running ones will finish."
-    return Result(text=text, value="cancelled")
+    text = f"Backfill {args.backfill_id} was cancelled: {count} runs will not start; running runs will finish."
+    return Result(text=text, rows=rows, value="cancelled")
 
 
 def _cancel_preview(context: Context, args: Values) -> Preview:
@@ -160,6 +162,20 @@ def _cancel_preview(context: Context, args: Values) -> Preview:
 BACKFILL_ID = argument("backfill_id", type=BACKFILL, metavar="BACKFILL", help="Id of the backfill.")
 DRY_RUN_HELP = "Only list the runs that would be created."
 BACKWARDS_HELP = "Run the newest logical date first."
+
+
+def _pausing_backfill(verb: str, *, paused: bool, help: str) -> Command:
+    return Command(
+        name=f"backfill {verb}",
+        help=help,
+        permission="runs.edit",
+        changes=True,
+        arguments=(BACKFILL_ID,),
+        example="1",
+        run=partial(_pause_backfill, paused),
+        refusals=_refuse_finished_backfill,
+    )
+
 
 COMMANDS = (
     Command(
@@ -193,6 +209,7 @@ COMMANDS = (
         help="Run a DAG once in this process, so that breakpoints work.",
         permission="runs.create",
         changes=True,
+        audit=Audit.COMMAND,
         arguments=(
             DAG_ID,
             argument(
@@ -232,7 +249,7 @@ COMMANDS = (
                 "--reprocess-behavior",
                 choices=("none", "failed", "completed"),
                 default="none",
-                help="Existing runs to run again: failed ones, or all that are finished (default: none).",
+                help="Existing runs to run again: failed runs, or all finished runs (default: none).",
             ),
             switch("--dry-run", help=DRY_RUN_HELP),
             switch("--backwards", "--run-backwards", name="run_backwards", help=BACKWARDS_HELP),
@@ -248,7 +265,7 @@ COMMANDS = (
     ),
     Command(
         name="dags backfill",
-        help="Backfill a range of dates and wait until it ends (Airflow 2's form of backfill create).",
+        help="Backfill a range of dates and wait until it ends (the command of Airflow 2).",
         permission="runs.create",
         changes=True,
         arguments=(
@@ -269,7 +286,7 @@ COMMANDS = (
     ),
     Command(
         name="backfill list",
-        help="List backfills, newest first.",
+        help="List backfills, oldest first.",
         permission="dags.read",
         arguments=(
             argument("dag_id", type=DAG, required=False, metavar="DAG_ID", help="Id of the DAG (default: all DAGs)."),
@@ -277,26 +294,8 @@ COMMANDS = (
         ),
         example="sales",
     ),
-    Command(
-        name="backfill pause",
-        help="Pause a backfill: start no more of its runs.",
-        permission="runs.edit",
-        changes=True,
-        arguments=(BACKFILL_ID,),
-        example="1",
-        run=partial(_pause_backfill, True),
-        refusals=_refuse_finished_backfill,
-    ),
-    Command(
-        name="backfill unpause",
-        help="Unpause a backfill.",
-        permission="runs.edit",
-        changes=True,
-        arguments=(BACKFILL_ID,),
-        example="1",
-        run=partial(_pause_backfill, False),
-        refusals=_refuse_finished_backfill,
-    ),
+    _pausing_backfill("pause", paused=True, help="Pause a backfill: start no more of its runs."),
+    _pausing_backfill("unpause", paused=False, help="Unpause a backfill."),
     Command(
         name="backfill cancel",
         help="Cancel a backfill: its queued runs never start.",

@@ -76,12 +76,17 @@ def _value_and_description(entry: Any) -> tuple[str, str | None]:
 
 
 def is_described(entry: object) -> bool:
-    """Whether an entry is Airflow's form of a value with a description."""
+    """Whether an entry of the file has Airflow's format for a value with a description."""
     return isinstance(entry, dict) and entry.keys() == {"value", "description"}
 
 
 COMMANDS = (
-    Command(name="variables list", help="List the keys of all variables.", permission="variables.read"),
+    Command(
+        name="variables list",
+        magic="%nbflow variables",
+        help="List the keys of all variables.",
+        permission="variables.read",
+    ),
     Command(
         name="variables get",
         help="Print the value of a variable.",

@@ -91,7 +91,7 @@ class Run:
     dag_id: str
     run_id: str
     run_type: str = "scheduled"
-    """A value of :class:`~nbflow.core.run_ids.RunType`."""
+    """scheduled, manual, backfill or asset_triggered."""
     state: RunState = RunState.QUEUED
     logical_date: datetime | None = None
     data_interval_start: datetime | None = None

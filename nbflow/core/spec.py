@@ -169,7 +169,6 @@ class DagSpec:
     """"upstream>downstream" -> label."""
     callbacks: tuple[str, ...] = ()
     """Those of success, failure that the DAG itself has."""
-    render_native: bool = False
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
@@ -286,6 +285,7 @@ class DagSpec:
             raise ValueError(
                 f"this DAG was stored in spec format {spec_format}; this version of nbflow reads format {SPEC_FORMAT}"
             )
+        data.pop("render_native", None)  # written until 0.1.0; rendering reads the DAG object's own argument
         data["tasks"] = {t["task_id"]: _from_json(TaskSpec, t) for t in data.get("tasks", ())}
         data["groups"] = {g["group_id"]: _from_json(GroupSpec, g) for g in data.get("groups", ())}
         spec: DagSpec = _from_json(cls, data)

@@ -86,7 +86,7 @@ def run_work(
     outcome = _packed_outcome(user_code, load_result, workload, runtime, options.get("limits") or {})
     if os.getpid() != pid:  # user code forked and returned in the fork, which must not report an outcome
         os._exit(0)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the outcome must not be cut off in the middle
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the outcome must be sent whole
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     channel.send({"outcome": outcome, "attempt": workload.attempt_id})
@@ -106,7 +106,7 @@ def _packed_outcome(
         return _failed(workload, Cause.LOAD_FAILED, error)
     try:
         return protocol.pack_outcome(user_code.run(load_result.dag, workload, runtime, limits))
-    except BaseException as error:  # run() turns errors of user code into outcomes; this one escaped it
+    except BaseException as error:  # run() turns errors of user code into outcomes; this is an error of run() itself
         import traceback
 
         traceback.print_exc()
@@ -130,7 +130,7 @@ def _redirect_output(fds: Sequence[int], runtime: TaskClient, *, max_bytes: int)
 
 
 def limit_memory(memory_limit_bytes: int | None) -> None:
-    """Limit this process's address space, where there is a limit."""
+    """Limit this process's address space, if a limit is given."""
     if memory_limit_bytes:
         import resource
 

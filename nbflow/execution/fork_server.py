@@ -28,8 +28,8 @@ Rules:
   was reparented to it (it is a subreaper on Linux), and exits. An idle child sees its own socket close. When a DAG fork
   server is killed, the supervisor kills the groups of its children.
 * **Small.** ``gc.freeze`` hides memory from the garbage collector before forking, so that children share it. A child
-  pays for each page that it writes (about 2 µs for the copy, more than the work itself), so work that can be done
-  once before the fork is done there.
+  pays for each page that it writes (about 2 µs for the copy, more than the work itself), so work that can be done once,
+  before the fork, is done there.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ PR_SET_CHILD_SUBREAPER = 36
 WARM_UP_AFTER_SECONDS = 0.002
 """A child whose try arrives sooner than this skips the warm-up."""
 OOM_SCORE = "500"
-"""Of 1000: what the kernel adds to the score of each process below a supervisor when it picks one to kill because
-memory is out. Forks inherit it, so the largest of them is killed: the task that took the memory, not the scheduler."""
+"""Of 1000: how much is added to the kernel's out-of-memory score of each process below a supervisor. Forks inherit it,
+so the kernel kills the largest of them: the task that allocated the memory, not the scheduler."""
 CLEANUP_SECONDS = 5.0
 """How long a fork server that shuts down waits for the processes that it killed."""
 
@@ -75,7 +75,7 @@ class LoadResult(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserCode:
-    """How a process below the supervisor loads and runs user code. Tests put a small one in place of nbflow's."""
+    """How a process below the supervisor loads and runs user code. Tests replace nbflow's functions."""
 
     load: Callable[[Mapping[str, Any]], LoadResult]
     """Source as JSON -> the result. Never raises for an error in user code."""
@@ -108,7 +108,7 @@ class ForkServer:
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
 
     def serve(self) -> NoReturn:
-        """Serve until the supervisor is gone. Never returns; in a forked child, runs the child."""
+        """Serve until the supervisor has exited. Never returns; in a forked child, runs the child."""
         gc.collect()
         gc.freeze()
         self._wakeup = reader, writer = socket.socketpair()
@@ -116,7 +116,7 @@ class ForkServer:
         writer.setblocking(False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):  # a DAG file may have set them
             signal.signal(number, signal.SIG_DFL)
-        # The handler does nothing, and children keep it: resetting it would cost each of them more than it is worth.
+        # The handler does nothing, and children inherit it: resetting it would cost each of them time for no benefit.
         signal.signal(signal.SIGCHLD, _do_nothing)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         with selectors.DefaultSelector() as selector:
@@ -152,7 +152,7 @@ class ForkServer:
         parent_end, child_end = socket.socketpair()
         try:
             pid = os.fork()
-        except OSError as error:  # out of memory or processes: the supervisor retries, or gives the try back
+        except OSError as error:  # out of memory or processes: the supervisor reports the dispatch as lost
             parent_end.close()
             child_end.close()
             self.channel.send({"fork_failed": f"{type(error).__name__}: {error.strerror}"})
@@ -184,7 +184,7 @@ class ForkServer:
                 os.killpg(pid, number)
 
     def _sweep(self) -> None:
-        """Kill processes that were reparented to this one. The supervisor asks for it when no try runs that may still
+        """Kill processes that were reparented to this process. The supervisor requests it when no running try may still
         use them."""
         for pid in _child_pids() - self._children:
             _kill_group(pid, signal.SIGKILL)
@@ -223,7 +223,7 @@ class ForkServer:
             return None
 
     def shut_down(self) -> NoReturn:
-        """The supervisor is gone: kill every process below, and exit."""
+        """The supervisor has exited: kill every process below, and exit."""
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, CLEANUP_SECONDS)
         while True:
@@ -248,7 +248,7 @@ def _do_nothing(number: int, frame: object) -> None:
 def run_child(
     sock: socket.socket, user_code: UserCode, load_result: LoadResult | None, *, warm_up: bool = False
 ) -> NoReturn:
-    """Wait for the first message and do what it says; with ``warm_up``, run the warm-up while waiting."""
+    """Wait for the first message and handle it; with ``warm_up``, run the warm-up while waiting."""
     os.setsid()
     channel = Channel(sock, blocking=True)
     try:
@@ -295,7 +295,7 @@ def _load(channel: Channel, user_code: UserCode, source: Mapping[str, Any]) -> L
 
 
 def count_threads() -> int:
-    """Number of threads that a fork would lose, without the calling thread.
+    """Number of threads that would be missing in a fork: all but the calling thread.
 
     Native threads count too, except those of a library that stops them around a fork and starts them again (OpenBLAS,
     under NumPy and pandas, does): threads that still run after a test fork belong to no such library.

@@ -1,10 +1,10 @@
 """Logs of tries: their paths, how they are opened, and the stream through which a child writes.
 
 ``<logs>/<dag_id>/<run_id>/<task_id>[.map_index=<n>].attempt=<try>.log``, folders 0700, files 0600. There is a folder
-for a run and not for a task, because making a folder costs as much as everything else about a log (and an id may hold
-dots, but no ``=``). Each id becomes one path component: characters that a file system or a shell could interpret are
-percent-encoded, and the resolved folder must lie inside the log folder, so that neither ``..`` nor a planted symlink
-leads out of it.
+for a run and not for a task, because creating a folder costs as much as all other operations on a log (and an id may
+contain dots, but no ``=``). Each id becomes one path component: characters that a file system or a shell could
+interpret are percent-encoded, and the resolved folder must lie inside the log folder, so that neither ``..`` nor a
+planted symlink leads out of it.
 
 A child writes directly to the file. That costs no copy and no wake-up of the supervisor, and written lines survive the
 death of any process. The size limit of a try's log is therefore enforced twice: the stream of ``print`` and ``logging``
@@ -48,10 +48,10 @@ def safe_name(text: str) -> str:
 
 
 def make_private(folder: str | os.PathLike[str]) -> None:
-    """Make a folder and its missing parents with mode 0700 (``os.makedirs`` applies a mode only to the last one)."""
+    """Create a folder and its missing parents with mode 0700 (``os.makedirs`` applies a mode only to the last one)."""
     if not os.path.isdir(folder):
         make_private(os.path.dirname(os.path.abspath(folder)))
-        with contextlib.suppress(FileExistsError):  # another process made it meanwhile
+        with contextlib.suppress(FileExistsError):  # another process has created it meanwhile
             os.mkdir(folder, mode=0o700)
 
 
@@ -117,7 +117,7 @@ class LogFile:
         return self._fd
 
     def note(self, text: str) -> None:
-        """Append lines by nbflow, marked ``***``."""
+        """Append lines of nbflow itself, which begin with ``***``."""
         os.write(self._fd, "".join(f"*** {line}\n" for line in text.splitlines()).encode(errors="replace"))
 
     def trim(self) -> int:
@@ -134,15 +134,15 @@ class LogFile:
     def close(self) -> None:
         if self.trim() or self.trimmed:
             limit = f"{self.max_bytes:,} bytes ([logging] max_log_bytes_per_try)"
-            self.note(f"log cut at {limit}; {self.trimmed:,} more were dropped")
+            self.note(f"log truncated at {limit}; {self.trimmed:,} more were dropped")
         os.close(self._fd)
 
 
 class LogStream(io.TextIOBase):
     """``sys.stdout`` and ``sys.stderr`` of a child: masks secrets, stops after ``max_bytes``, writes each line at once.
 
-    If the log cannot be written (its disk is full), the output is dropped and the task goes on; the log states how many
-    bytes were dropped once it can be written again."""
+    If the log cannot be written (its disk is full), the output is dropped and the task continues; once the log can be
+    written again, it states how many bytes were dropped."""
 
     def __init__(self, fd: int, *, max_bytes: int, masker: Masker | None = None) -> None:
         self._fd = fd
@@ -206,7 +206,7 @@ class LogStream(io.TextIOBase):
         data = text.encode("utf-8", "backslashreplace")
         self._remaining_bytes[0] = remaining - len(data)  # negative: the log is full, and its last line states that
         if len(data) > remaining:
-            full = b"\n*** the log is full: what follows is dropped ([logging] max_log_bytes_per_try)\n"
+            full = b"\n*** the log is full; further output is dropped ([logging] max_log_bytes_per_try)\n"
             data = data[:remaining] + full
         if self._lost_bytes:
             data = f"\n*** {self._lost_bytes} bytes could not be written here\n".encode() + data
@@ -250,7 +250,7 @@ def read_log(path: Path, *, start: int = 0, max_bytes: int = 1024 * 1024) -> tup
 
 
 class LogTail:
-    """Reads a log as it grows. A character of which only the first bytes are there yet comes whole, later."""
+    """Reads a log while it grows. A character is returned once all its bytes have been written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -258,11 +258,11 @@ class LogTail:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def read(self) -> str:
-        """What was written since the last call, at most a MiB of it; empty if nothing was, or if there is no such log
-        (yet)."""
+        """The text that was written since the last call, at most 1 MiB; empty if there is none, or if the log does not
+        exist (yet)."""
         try:
             with open(self.path, "rb") as file:
-                # A log that was cut at its cap is shorter than what was read of it; it goes on at its new end.
+                # A log that was truncated is shorter than what was read; its writers continue at its new end.
                 self._at = min(self._at, os.fstat(file.fileno()).st_size)
                 file.seek(self._at)
                 data = file.read(1024 * 1024)

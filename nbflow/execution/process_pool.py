@@ -30,8 +30,8 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 _START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.execution.user_code import main; main()"
 COMMAND = (sys.executable, "-P", "-c", _START)
 FORK_RETRY_SECONDS = 1.0
-"""How long a try waits after a fork failed for lack of memory or processes, before it is given back. Without the delay,
-a fork server that dies at each start would make its tries spin."""
+"""How long a try waits after a fork failed for lack of memory or processes, before its dispatch is reported lost.
+Without the delay, a fork server that dies at each start would be restarted in a busy loop."""
 STOP_SECONDS = 10.0
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 """When more tries than cores are in use, idle children skip the warm-up: it would cost a third of the tries per second
@@ -81,7 +81,8 @@ def _ignore(*_: Any) -> None:
 
 
 class ChildProcess:
-    """The supervisor's handle on a forked process. Its user sets ``on_message``, ``on_hangup`` and ``on_exit``."""
+    """The supervisor's handle on a forked process. Whoever runs something in it sets ``on_message``, ``on_hangup`` and
+    ``on_exit``."""
 
     def __init__(self, loop: EventLoop, parent: ForkServerHandle, pid: int, channel: Channel) -> None:
         self.pid = pid
@@ -98,7 +99,8 @@ class ChildProcess:
         loop.add_reader(channel, self._on_ready)
 
     def send(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
-        """Send a message. A message to a process that is gone or does not read is lost; its exit is reported anyway."""
+        """Send a message. A message to a process that has exited or does not read is lost; its exit is reported in any
+        case."""
         if not self.connected:
             return
         with contextlib.suppress(ConnectionClosed):
@@ -111,7 +113,7 @@ class ChildProcess:
             self.parent.kill(self.pid, number)
 
     def detach(self) -> None:
-        """Drop all callbacks and close the connection."""
+        """Remove all callbacks and close the connection."""
         self.on_message = self.on_hangup = self.on_exit = _ignore
         self.close()
 
@@ -123,7 +125,7 @@ class ChildProcess:
             self._channel.close()
 
     def exited(self, process_exit: ProcessExit) -> None:
-        """The process is gone: deliver the messages that it still sent, then the exit."""
+        """The process has exited: deliver the messages that it sent before, then the exit."""
         if self.exit is None:
             self.exit = process_exit
             if self.connected:
@@ -184,8 +186,8 @@ class ForkServerHandle:
         self.refill()
 
     def refill(self) -> None:
-        """Request the forks that are waited for, and spare ones; several at a time, since each request takes the
-        processor from running tries."""
+        """Request the forks that callbacks wait for, and spare children; several at a time, since each request takes
+        CPU time from running tries."""
         wanted = len(self._waiting) + self.spare_children - len(self.idle) - self._forks_requested
         worth_a_request = len(self._waiting) > self._forks_requested or wanted >= (self.spare_children + 1) // 2
         if wanted > 0 and worth_a_request and not self._dead:
@@ -233,14 +235,14 @@ class ForkServerHandle:
         return not child.is_fork_server and child not in self.idle
 
     def on_exit(self) -> None:
-        """The fork server is gone: kill its children, which are no longer reaped by it."""
+        """The fork server has exited: kill its children, which it no longer reaps."""
         self._dead = True
         self.idle.clear()
         children, self.children = list(self.children.values()), {}
         for child in children:
             self.kill(child.pid, signal.SIGKILL)
             self._report_when_group_is_empty(child)
-        # Delayed: if the fork server dies at each start, its tries must not spin.
+        # Delayed: a fork server that dies at each start must not be restarted in a busy loop.
         self._loop.call_later(FORK_RETRY_SECONDS, self._fail_waiting)
 
     def _fail_waiting(self) -> None:
@@ -257,7 +259,7 @@ class ForkServerHandle:
 def group_exists(pid: int) -> bool:
     """Whether a process group has a member that still runs.
 
-    A zombie counts as gone although its new parent has not reaped it: in a container, that may never happen.
+    A zombie does not count, even if its new parent has not reaped it: in a container, that may never happen.
     """
     try:
         os.killpg(pid, 0)
@@ -563,7 +565,7 @@ class ProcessPool:
     def _retire(self, server: DagForkServer) -> None:
         self._remove(server)
         if server.process is not None:
-            server.process.close()  # the fork server sees that, kills its idle children, and exits
+            server.process.close()  # the fork server then kills its idle children and exits
 
     def retire_idle(self) -> None:
         """Shut down every DAG fork server that is not in use. The next try loads its DAG again."""
@@ -572,7 +574,7 @@ class ProcessPool:
                 self._retire(server)
 
     def stop(self) -> None:
-        """Shut down every process below, and wait until they are gone."""
+        """Shut down every process below, and wait until they have exited."""
         channel, process = self._base_channel, self._base_process
         for server in list(self._dag_fork_servers.values()):
             self._retire(server)

@@ -7,7 +7,7 @@ Messages by sender and receiver::
 
     supervisor -> fork server   {"fork": n, "warm_up": bool}    fork n idle children
                                 {"kill": pid, "signal": n}      signal a child's process group; only the fork server,
-                                                                which reaps it, can tell that the pid is not reused
+                                                                which reaps it, knows that the pid is not reused
                                 {"sweep": true}                 kill processes that children left outside their groups
     fork server -> supervisor   {"forked": pid, "fds": 1}       a new child, with its socket
                                 {"fork_failed": reason}
@@ -113,7 +113,7 @@ class Channel:
                 raise ProtocolError("the other end does not read") from None
             self._outbox += data
         except OSError as error:
-            raise ConnectionClosed(f"the connection is gone: {error.strerror}") from None
+            raise ConnectionClosed(f"the connection is closed: {error.strerror}") from None
 
     @property
     def unsent(self) -> bool:
@@ -127,13 +127,13 @@ class Channel:
         except BlockingIOError:
             pass
         except OSError as error:
-            raise ConnectionClosed(f"the connection is gone: {error.strerror}") from None
+            raise ConnectionClosed(f"the connection is closed: {error.strerror}") from None
 
     def receive(self) -> tuple[dict[str, Any], list[int]]:
         """Wait for one message; returns it with its descriptors. Raises :class:`ConnectionClosed`."""
         while (message := self._next()) is None:
             if not self._read(0):
-                raise ConnectionClosed("the other end is gone")
+                raise ConnectionClosed("the other end closed the connection")
         return message
 
     def receive_available(self) -> tuple[list[tuple[dict[str, Any], list[int]]], bool]:
@@ -158,7 +158,7 @@ class Channel:
         except BlockingIOError:
             raise
         except OSError as error:
-            raise ConnectionClosed(f"the connection is gone: {error.strerror}") from None
+            raise ConnectionClosed(f"the connection is closed: {error.strerror}") from None
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds = array.array("i")

@@ -8,13 +8,14 @@ A *try* goes through these steps, each driven by a message or a timer, in one th
                  │               │                          │
                  └ taken: drop   └ DAG does not load        └ killed, or the process died without an outcome
 
-* The *claim* takes the lease of an attempt; a duplicate delivery finds it taken. From then on one statement renews all
-  leases together. A try whose lease the store no longer grants is killed at once. If the store cannot be reached, all
-  tries are killed before their leases expire, so that no other supervisor runs them at the same time.
+* The *claim* takes the lease of an attempt; the claim of a duplicate delivery fails. From then on one statement renews
+  all leases together. A try whose lease the store no longer renews is killed at once. If the store cannot be reached,
+  all tries are killed before their leases expire, so that no other supervisor runs them at the same time.
 * A success or a skip is reported as soon as the outcome arrives: the process only has to exit, and is killed if it does
   not. After any other outcome the same task instance may run again, so that outcome is reported only when the process
   group is empty: two tries of an instance never run at the same time.
-* The reported end of a try is the first of: the supervisor's reason for killing it, its outcome, how its process died.
+* The reported end of a try is the first that exists of: the supervisor's reason for killing it, its outcome, how its
+  process died.
 * Writes by a child carry the attempt id of its connection, not one that the child claims; the store refuses an old one.
 
 The supervisor never waits for a child: messages that a child does not read are queued, and a child that breaks the
@@ -60,17 +61,17 @@ from nbflow.store.base import DagVersion
 
 TICK_SECONDS = 0.5
 """While tries run: how often log sizes are checked, and the delay before a process id is stored. A try that ends within
-the delay costs no write: the process id is needed only to kill orphans after the supervisor died, and a process that
-short-lived is gone by then."""
+the delay costs no write: the process id is needed only to kill orphans after the supervisor died, and such a process
+has exited by then."""
 START_SECONDS = 0.01
-"""How long the report of a start waits for further ones: reports delivered together are stored in one commit, and many
-tries end before a ``running`` state could have been seen."""
+"""How long the report of a start waits for further reports: reports that are delivered together are stored in one
+commit, and many tries end before anyone could have read a ``running`` state."""
 YOUNG = timedelta(milliseconds=50)
 """A try younger than this may be a very short one; see :attr:`Supervisor.oversubscribed`."""
 EXIT_SECONDS = 5.0
 """How long a process may take to exit after its outcome, before it is killed."""
 HANGUP_SECONDS = 1.0
-"""How long after its connection closed a process may take to be reported dead, before it is killed for closing it."""
+"""How long after its connection closed a process may still run before it is killed."""
 TIMEOUT_MARGIN_SECONDS = 1.0
 """The child's timer raises AirflowTaskTimeout at the limit, so that user code can clean up; the supervisor's SIGTERM
 comes this much later."""
@@ -80,7 +81,7 @@ LEASE_SAFETY = 0.8
 IDLE_SECONDS = 300.0
 """How long idle DAG fork servers are kept. Loading a DAG again costs less than holding its memory for hours."""
 
-SHAPE = ("operator", "upstream", "expand", "group", "is_setup", "is_teardown", "feeds_mapping")
+COMPARED_FIELDS = ("operator", "upstream", "expand", "group", "is_setup", "is_teardown", "feeds_mapping")
 """Task attributes that must equal those of the stored DAG version. Others, such as dates and texts, may be computed
 differently at each load."""
 
@@ -116,7 +117,7 @@ class Kill:
 
 
 class Try:
-    """A submitted try, until its process is gone."""
+    """A submitted try, until its process has exited."""
 
     def __init__(self, submission: Submission) -> None:
         self.submission = submission
@@ -199,7 +200,7 @@ class Supervisor:
 
     @property
     def idle(self) -> bool:
-        """No try runs, and the processes of all reported tries are gone."""
+        """No try runs, and the processes of all reported tries have exited."""
         return not self._tries and not self._exiting
 
     def start(self) -> None:
@@ -267,7 +268,9 @@ class Supervisor:
         if allocation.child is None:
             self._log(f"{try_.workload.run.dag_id}.{try_.key}: {allocation.start_error}")
             return self._report(try_, DispatchLost(attempt_id=try_.workload.attempt_id, at=self._now()))
-        difference = shape_difference(allocation.load_report, try_.submission.task) if allocation.load is None else ""
+        difference = (
+            definition_difference(allocation.load_report, try_.submission.task) if allocation.load is None else ""
+        )
         if difference:
             allocation.child.kill(signal.SIGKILL)
             return self._fail_to_load(try_, difference)
@@ -348,9 +351,9 @@ class Supervisor:
             try_.child.kill(signal.SIGKILL)
             return
         try_.child.kill(signal.SIGTERM)
-        try_.add_timer(self.loop.call_later(self._options.grace_seconds, partial(self._kill_hard, try_)))
+        try_.add_timer(self.loop.call_later(self._options.grace_seconds, partial(self._send_sigkill, try_)))
 
-    def _kill_hard(self, try_: Try) -> None:
+    def _send_sigkill(self, try_: Try) -> None:
         if try_.child is not None:
             self._note(try_, f"still running {self._options.grace_seconds:g} s after SIGTERM: SIGKILL sent")
             try_.child.kill(signal.SIGKILL)
@@ -386,7 +389,7 @@ class Supervisor:
     def _on_loaded(self, try_: Try, report: Mapping[str, Any]) -> None:
         """The child of a try has loaded the DAG itself."""
         try_.cancel_timers()
-        error = str(report.get("error") or "") or shape_difference(report, try_.submission.task)
+        error = str(report.get("error") or "") or definition_difference(report, try_.submission.task)
         if error:
             if report.get("detail"):
                 self._note(try_, str(report["detail"]))
@@ -553,7 +556,8 @@ class Supervisor:
                 self._kill(try_, kill, at_once=True)
 
     def stop(self) -> None:
-        """Kill every process below, and wait until they are gone. Tries that still run are left to lease expiry."""
+        """Kill every process below, and wait until they have exited. Tries that still run get no report; their leases
+        expire."""
         for try_ in (*self._tries.values(), *self._exiting):
             try_.reported = True
             try_.cancel_timers()
@@ -566,16 +570,16 @@ class Supervisor:
         self.loop.close()
 
 
-def shape_difference(load_report: Mapping[str, Any], task: TaskSpec) -> str:
-    """How the loaded task differs from the stored version in :data:`SHAPE`; empty if it does not."""
+def definition_difference(load_report: Mapping[str, Any], task: TaskSpec) -> str:
+    """How the loaded task differs from the stored version in :data:`COMPARED_FIELDS`; empty if it does not."""
     raw = load_report.get("spec")
     if raw is None:
         return ""
     loaded = DagSpec.from_dict(raw).tasks.get(task.task_id)
     if loaded is None:
         return f"loading the DAG's source again no longer defines the task {task.task_id!r}"
-    differing = [name for name in SHAPE if getattr(loaded, name) != getattr(task, name)]
+    differing = [name for name in COMPARED_FIELDS if getattr(loaded, name) != getattr(task, name)]
     if not differing:
         return ""
     details = ", ".join(f"{name} is {getattr(loaded, name)!r}, was {getattr(task, name)!r}" for name in differing)
-    return f"loading the DAG's source again gives the task {task.task_id!r} another shape: {details}"
+    return f"loading the DAG's source again gives another definition of the task {task.task_id!r}: {details}"

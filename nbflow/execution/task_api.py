@@ -3,7 +3,7 @@
 Every request is handled for the :class:`~nbflow.authoring.task_runtime.Workload` that the supervisor itself sent, never
 for an identity that a child claims. Writes carry the attempt id, and the store refuses those of an attempt that is no
 longer current. Arguments are JSON from a process that runs user code: arguments that do not fit are refused with an
-error that the task sees.
+error that is raised in the task.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PARSE_REQUESTS = frozenset({"get_variable", "get_connection"})
 
 
 class RequestRefused(NbflowError):
-    """A request that is not allowed here, or whose arguments do not fit."""
+    """A request that is not allowed, or whose arguments do not fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,13 +148,13 @@ def _run_states(
 def _task_states(
     task_api: TaskApi, workload: Workload, *, dag_id: str, task_ids: list[str], logical_dates: list[str]
 ) -> list[tuple[str, int, str, str]]:
-    wanted = frozenset(task_ids)
+    requested = frozenset(task_ids)
     return [
         (ti.task_id, ti.map_index, date, str(ti.state))
         for date in logical_dates
         for run in _runs_at(task_api, dag_id, date)
         for ti in task_api.store.instances(run.key)
-        if ti.task_id in wanted
+        if ti.task_id in requested
     ]
 
 

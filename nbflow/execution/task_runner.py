@@ -152,10 +152,10 @@ class _Attempt:
         return task
 
     def _for_display(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Rendered fields for display: plain JSON data, secrets masked, long texts cut."""
+        """Rendered fields for display: plain JSON data, secrets masked, long texts truncated."""
         plain_fields = {name: as_json(value) for name, value in fields.items()}
         masked = (self.masker or Masker()).mask_value(plain_fields)
-        return {name: _cut(value, self.limits.max_field_characters) for name, value in masked.items()}
+        return {name: _truncate(value, self.limits.max_field_characters) for name, value in masked.items()}
 
     def _execute(self, task: Any) -> Any:
         try:
@@ -289,7 +289,7 @@ class _Attempt:
         except Exception as other:  # a user's exception class may raise in __str__
             message = f"(its message raised {type(other).__name__})"
         text = " ".join(f"{type(error).__name__}: {message}{import_hint(error)}".rstrip(": ").split())
-        line: str = _cut(self.masker.mask(text) if self.masker else text, MAX_ERROR_CHARACTERS)
+        line: str = _truncate(self.masker.mask(text) if self.masker else text, MAX_ERROR_CHARACTERS)
         return line
 
     # -------------------------------------------------------------------------------------------------------- callbacks
@@ -544,7 +544,7 @@ def as_json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _cut(value: Any, characters: int) -> Any:
+def _truncate(value: Any, characters: int) -> Any:
     text = value if isinstance(value, str) else None
     if text is None:
         import json

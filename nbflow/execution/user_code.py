@@ -40,7 +40,7 @@ class LoadedDag:
 
 
 def load(source: Mapping[str, Any]) -> LoadedDag:
-    """Load a DAG version. ``Supervisor._source`` makes ``source``."""
+    """Load a DAG version. ``Supervisor._source`` creates ``source``."""
     from nbflow.sources.stored_version import VersionSource, load_version
 
     version = load_version(VersionSource.from_json(source["version"]), keep_imports=True)
@@ -73,7 +73,7 @@ def nbflow_user_code() -> UserCode:
 
 
 def _make_warm_up() -> Callable[[], None]:
-    """Make a function that runs an empty try, so that modules and caches of every try are loaded before the fork."""
+    """Return a function that runs an empty try, so that modules and caches of every try are loaded before the fork."""
     with DAG("warm-up", auto_register=False) as dag:
         task(lambda: None, task_id="nothing")()
     now = utc_now()

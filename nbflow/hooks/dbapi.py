@@ -25,18 +25,21 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,127}")
 _TOKEN = re.compile(
     r"""
       --[^\n]*                                  # a comment to the end of the line
-    | /\*.*?(?:\*/|\Z)                          # a comment
+    | /\*.*?(?:\*/|\Z)                          # a comment, up to the first end: see _end_of_comment
     | [eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)           # PostgreSQL's string with escapes: E'it\'s'
     | '(?:[^']|'')*(?:'|\Z)                     # text
     | "(?:[^"]|"")*(?:"|\Z)                     # a quoted name
-    | \$(?P<tag>[A-Za-z_]*)\$.*?(?:\$(?P=tag)\$|\Z)  # PostgreSQL's quoted text
+    | \$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)  # PostgreSQL's quoted text
     | \w[\w$]*                                 # a word: the e of rate'x' and the $ of a$b$c start no string
-    | ;
-    | [^;'"$/\w-]+
+    | [;()]
+    | [^;()'"$/\w-]+
     | .
     """,
     re.VERBOSE | re.DOTALL,
 )
+_EDGE_OF_COMMENT = re.compile(r"/\*|\*/")
+_ROUTINE = re.compile(r"create (?:or replace )?(?:function|procedure) ")
+"""The first words of a statement whose body may be between BEGIN and END."""
 
 
 def fetch_all_handler(cursor: Any) -> list[Any] | None:
@@ -50,23 +53,71 @@ def fetch_one_handler(cursor: Any) -> tuple[Any, ...] | None:
     return None if row is None else tuple(row)
 
 
-def split_statements(sql: str) -> list[str]:
-    """Split a script into its statements. Semicolons in strings, quoted names and comments do not end a statement.
+def _tokens(sql: str, nested_comments: bool) -> Iterator[str]:
+    position = 0
+    while match := _TOKEN.match(sql, position):
+        position = match.end()
+        if nested_comments and match.group().startswith("/*"):
+            position = _end_of_comment(sql, match.start())
+        yield sql[match.start() : position]
+
+
+def _end_of_comment(sql: str, start: int) -> int:
+    depth = 0
+    for edge in _EDGE_OF_COMMENT.finditer(sql, start):
+        depth += 1 if edge.group() == "/*" else -1
+        if not depth:
+            return edge.end()
+    return len(sql)
+
+
+class _Nesting:
+    """Whether a semicolon ends the current statement. As in psql, it does not between parentheses (CREATE RULE), and
+    not in the body of a function or procedure (BEGIN ATOMIC ... END), in which CASE has an END too."""
+
+    def __init__(self) -> None:
+        self._parentheses = self._blocks = 0
+        self._first_words = ""
+
+    def is_open(self) -> bool:
+        return self._parentheses > 0 or self._blocks > 0
+
+    def add(self, token: str) -> None:
+        if token in "()":
+            self._parentheses = max(0, self._parentheses + (1 if token == "(" else -1))
+        elif token[0].isalpha():
+            self._add_word(token.lower())
+
+    def _add_word(self, word: str) -> None:
+        if len(self._first_words) < 40:
+            self._first_words += f"{word} "
+        if self._parentheses or not _ROUTINE.match(self._first_words):
+            return
+        if word == "begin" or (word == "case" and self._blocks):
+            self._blocks += 1
+        elif word == "end" and self._blocks:
+            self._blocks -= 1
+
+
+def split_statements(sql: str, *, nested_comments: bool = False) -> list[str]:
+    """Split a script into its statements. Semicolons in strings, quoted names, comments, parentheses and the bodies of
+    functions and procedures do not end a statement. ``nested_comments``: comments contain comments, as in PostgreSQL
+    and standard SQL.
 
     sqlparse 0.6.1 fails the tests of this function: it returns statements for "-- only a comment" and " ; ; ", and
     splits inside the string of "select 'open; b". A column named "begin" makes it split nothing.
     """
     statements: list[str] = []
     tokens: list[str] = []
-    has_code = False
-    for match in _TOKEN.finditer(sql):
-        token = match.group()
-        if token == ";":
+    has_code, nesting = False, _Nesting()
+    for token in _tokens(sql, nested_comments):
+        if token == ";" and not nesting.is_open():
             if has_code:
                 statements.append("".join(tokens).strip())
-            tokens, has_code = [], False
+            tokens, has_code, nesting = [], False, _Nesting()
             continue
         tokens.append(token)
+        nesting.add(token)
         has_code = has_code or not (token.isspace() or token.startswith(("--", "/*")))
     if has_code:
         statements.append("".join(tokens).strip())

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from nbflow.errors import MissingExtra
-from nbflow.hooks.dbapi import DbApiHook
+from nbflow.hooks.dbapi import DbApiHook, split_statements
 
 _OPTIONS = frozenset(
     {"sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "application_name", "connect_timeout", "options"}
@@ -50,6 +50,9 @@ class PostgresHook(DbApiHook):
         """The SQLAlchemy URL for psycopg 3."""
         uri = self.connection.get_uri()
         return uri.replace("postgres://", "postgresql+psycopg://", 1)
+
+    def split_sql(self, sql: str) -> list[str]:
+        return split_statements(sql, nested_comments=True)
 
     def copy_rows(self, table: str, rows: Iterable[Sequence[Any]], target_fields: Sequence[str] | None = None) -> int:
         """Insert many rows by COPY, in one transaction. Returns the number of rows."""

@@ -10,17 +10,19 @@
 
 Modules:
 
-    magics             registration, completion and help of the magics
+    magics             registration and help of the magics
+    completion         what Tab offers on the lines of magics and of ``!nbflow``
     magic_parser       parses ``%dag VERB ...`` and calls the verb
-    functions          the verbs as functions
-    task_functions     those about the tasks of a run: states, why, logs, clear
+    verbs              the verbs of ``%dag`` as functions
+    task_verbs         the verbs about the tasks of a run: states, why, logs, clear
+    admin_verbs        the read-only verbs of ``%nbflow``: status, pools, variables, connections
     followed_log       ``%dag logs -f``
-    commands           carries out a command of :mod:`nbflow.commands` in this kernel
-    shown              ``Shown``: a value that displays itself
+    commands           executes a command of :mod:`nbflow.commands` in this kernel
+    displayable        ``Shown``: a value that displays itself
     handles            ``RunHandle`` and ``BackfillHandle``
     session            the open NBFLOW_HOME and the DAGs of this kernel's cells
     cells              runs a ``%%dag`` cell (:mod:`nbflow.sources.notebooks` reads the cells of saved notebooks)
-    cell_output        the output of a ``%%dag`` cell
+    dag_cell_output    the output of a ``%%dag`` cell
     error_display      an NbflowError as one red line
     breakpoints        ``breakpoint()`` under ``%dag test``
     schedule_notebook  ``%dag schedule``: writes a DAG file that runs a notebook

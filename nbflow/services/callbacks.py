@@ -1,8 +1,8 @@
-"""Running callbacks: those of DAGs, and those of tasks whose process could not run them (it was killed).
+"""Runs the callbacks of DAGs, and those of tasks whose process was killed before it could run them.
 
-A callback request is stored with the transition that causes it, so that a crash in between loses none. It is claimed
-with a lease, runs in a subprocess that loads the run's DAG version, and is deleted. The output and errors of a callback
-are in ``callbacks.log`` next to the run's task logs; a callback never changes a state.
+A callback request is stored in the transaction of the transition that causes it, so that a crash does not lose it. It
+is claimed with a lease, runs in a subprocess that loads the run's DAG version, and is deleted. The output and errors of
+a callback are in ``callbacks.log`` next to the run's task logs; a callback never changes a state.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ MAX_RUNNING = 20
 """Maximum number of callbacks that are claimed at once and that run at once."""
 
 
-# ------------------------------------------------------------------------------------------------------- in the child
+# -------------------------------------------------------------------------------------------------- in the subprocess
 
 
 def run_callbacks(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """In the child: load the version and call the callbacks of one kind. Returns {"output": text, "errors": [text]}."""
+    """In the subprocess: load the version and call the callbacks of one kind. Returns {"output": text, "errors":
+    [text]}."""
     import contextlib
     import io
 
-    printed, errors = io.StringIO(), []
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+    output, errors = io.StringIO(), []
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         version = load_version(VersionSource.from_json(payload["version"]), keep_imports=True)
         if version.dag is None:
             errors.append(version.error)
@@ -59,7 +60,7 @@ def run_callbacks(payload: Mapping[str, Any]) -> dict[str, Any]:
                 reason=payload["reason"],
                 at=datetime.fromisoformat(payload["at"]),
             )
-    return {"output": printed.getvalue()[-64_000:], "errors": errors}
+    return {"output": output.getvalue()[-64_000:], "errors": errors}
 
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
 """The runs of a custom timetable in a range of dates, computed in a subprocess.
 
 The DAG processor records the next runs of a custom timetable, which is all that the scheduler needs. A backfill needs
-others: the timetable's class is user code, so a subprocess loads it from the DAG version's source, with the time limit
-of an import.
+other runs. The timetable's class is user code, so a subprocess loads it from the DAG version's source, with the time
+limit of an import.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ MAX_RUNS = 10_000
 """Maximum number of runs per request: more than a year of hourly runs. A larger backfill must be split."""
 
 
-# ------------------------------------------------------------------------------------------------------- in the child
+# -------------------------------------------------------------------------------------------------- in the subprocess
 
 
 def compute_runs(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """In the child: load the version and compute its timetable's runs in a range.
+    """In the subprocess: load the version and compute its timetable's runs in a range.
 
     Returns {"runs": [[run_after, start, end], ...]} (ISO 8601), or {"error": text} for an error of user code."""
     version = load_version(VersionSource.from_json(payload["version"]))

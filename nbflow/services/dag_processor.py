@@ -1,20 +1,20 @@
-"""The DAG processor: keeps the metastore's DAGs equal to the files in the DAGs folder.
+"""The DAG processor: keeps the metastore's DAGs in sync with the files in the DAGs folder.
 
 It watches the folder, parses changed files (each in a subprocess, with a time limit), and stores the results:
 
 ================================  ===================================================================================
 a new or changed DAG              becomes a version; the schedule follows it, its next run is computed again
 a file that cannot be imported    its import errors are stored with file, line and message; its DAGs do not change
-a DAG missing from its file       is stale: nothing is scheduled any more, its history and active runs stay
-a deleted file                    all its DAGs are stale; its import errors are deleted
-one dag_id in two files           the first file keeps it; the other gets an import error that names both
+a DAG missing from its file       becomes stale: it is no longer scheduled; its history and active runs remain
+a deleted file                    all its DAGs become stale; its import errors are deleted
+one dag_id in two files           the first file defines the DAG; the other gets an import error that names both
 ================================  ===================================================================================
 
-A file is also parsed again when a module that it imported from the folder has changed.
+A file is also parsed again after a change of a module that it imported from the folder.
 
 The processor runs in a thread of the scheduler's process, with its own store connection, and wakes the scheduler after
-changes. watchfiles reports changes of the file system; a periodic full scan finds those that it missed. After an error
-of the store (a full disk, a lock, a restart) the processor waits and scans every file again.
+changes. watchfiles reports changes of the file system; a periodic full scan finds changes that it missed. After a store
+error (a full disk, a locked database, a restart) the processor waits and scans every file again.
 """
 
 from __future__ import annotations
@@ -45,15 +45,13 @@ from nbflow.services.callbacks import CallbackRunner
 from nbflow.services.dag_registration import register_scheduled
 from nbflow.services.file_parsing import ParsedDag, Parser, ParseResult
 from nbflow.services.subprocess_jobs import SubprocessJobs
-from nbflow.sources.discovery import find_dag_files, has_links
+from nbflow.sources.discovery import EXAMPLES, configured_dag_files, has_links
 from nbflow.sources.stored_version import LoadingOptions
 from nbflow.sources.version_source import read_text
 from nbflow.store.base import DagImportError, DagVersion, Store
 
 log = logging.getLogger(__name__)
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "example_dags"
-"""The DAG files that nbflow ships; scanned only with ``[core] load_examples``."""
 Stamp = tuple[int, int]
 """(modification time in ns, size): a file with the same stamp is not parsed again."""
 
@@ -68,7 +66,7 @@ RETRY_SECONDS = 0.5
 
 
 class DagProcessor:
-    """See the head of this module. Made by :meth:`nbflow.app.App.processor`."""
+    """See the head of this module. Created by :meth:`nbflow.app.App.processor`."""
 
     def __init__(
         self,
@@ -130,7 +128,7 @@ class DagProcessor:
         return done
 
     def notify_callbacks(self) -> None:
-        """Claim and run callbacks soon: some were stored."""
+        """Claim and run the callbacks that were stored."""
         self._callbacks.set()
         self._wake()
 
@@ -152,13 +150,13 @@ class DagProcessor:
         try:
             while not self._stop.is_set():
                 self._watch_folder(folder, _identity(folder))
-        except Exception as error:  # such as no inotify watches left: the full scans find changes
+        except Exception as error:  # e.g. the limit of inotify watches is reached: full scans find the changes
             seconds = self.settings.dag_processor.refresh_interval
             log.warning("Cannot watch %s (%s); scanning it every %g s instead.", folder, error, seconds)
 
     def _watch_folder(self, folder: Path, identity: Identity | None) -> None:
-        """Request a scan after each change, as long as the path is this folder. inotify keeps watching a folder that
-        was deleted or whose link was changed, and reports nothing of a new folder at the same path."""
+        """Request a scan after each change, while the path still is this folder. After the folder was deleted, or its
+        link was changed, inotify continues to watch the old folder and reports no changes of a new one at that path."""
         if identity is None:
             self._stop.wait(FOLDER_CHECK_SECONDS)
             return
@@ -181,7 +179,7 @@ class DagProcessor:
     def _main(self) -> None:
         store = self._open_store()
         try:
-            _Worker(self, store).run()
+            _ProcessorLoop(self, store).run()
         except BaseException as failure:
             log.exception("The DAG processor has failed.")
             with self._condition:
@@ -191,14 +189,13 @@ class DagProcessor:
             store.close()
 
 
-class _Worker:
+class _ProcessorLoop:
     """The loop and the state of the processor's thread."""
 
     def __init__(self, processor: DagProcessor, store: Store) -> None:
         self.processor, self.store, self.clock = processor, store, processor.clock
         settings = processor.settings
         self.folder = Path(settings.core.dags_folder)
-        self.examples = settings.core.load_examples
         self.subprocess_jobs = SubprocessJobs(
             environment=processor._environment,
             handle_request=processor._task_api_of(store).handle_parse_request,
@@ -223,12 +220,12 @@ class _Worker:
         self.has_links = False
         """Whether a file is outside the folder (by a symbolic link), where it is not watched."""
         self.missing_modules: set[str] = set()
-        """Files that failed to import a module: they are parsed again when a new file appears."""
+        """Files that failed to import a module; they are parsed again when a new file appears."""
         self.stamps: dict[str, Stamp] = {}
         self.queue: deque[str] = deque()
         self.parsing: set[str] = set()
         self.changed_while_parsing: set[str] = set()
-        self.owner: dict[str, str] = {}
+        self.defining_file: dict[str, str] = {}
         """dag_id -> the file that defines it."""
         self.last_scan = -1
         """Number of the last scan, as counted in ``_scans_requested``."""
@@ -237,14 +234,14 @@ class _Worker:
         self.modules: dict[str, dict[str, Stamp | None]] = {}
         """file -> the modules that it imported from the folder, with their stamps at that time."""
         self.records: dict[str, tuple[DagRunInfo, bool]] = {}
-        """DAG with a custom timetable -> the middle one of its recorded runs, and its catchup."""
+        """DAG with a custom timetable -> the middle one of its recorded runs, and whether the DAG has catchup."""
 
     def run(self) -> None:
         processor, loop = self.processor, self.subprocess_jobs.loop
         self.subprocess_jobs.start()
         loop.add_reader(processor._wake_read, self._drain_wakes)
         try:
-            self._handle_store_errors(self._read_owners)
+            self._handle_store_errors(self._read_defining_files)
             while not processor._stop.is_set():
                 self._handle_store_errors(self._run_once)
         finally:
@@ -252,7 +249,7 @@ class _Worker:
             self.subprocess_jobs.stop()
 
     def _handle_store_errors(self, action: Callable[[], None]) -> None:
-        """Call ``action``. After a store error, log it, wait a little and forget all stamps, so that every file is
+        """Call ``action``. After a store error, log it, wait a little and clear all stamps, so that every file is
         parsed and stored again."""
         try:
             action()
@@ -263,8 +260,8 @@ class _Worker:
             self.processor._callbacks.set()
             self.processor._stop.wait(RETRY_SECONDS)
 
-    def _read_owners(self) -> None:
-        self.owner = {row.dag_id: row.fileloc for row in self.store.dags()}
+    def _read_defining_files(self) -> None:
+        self.defining_file = {row.dag_id: row.fileloc for row in self.store.dags()}
 
     def _run_once(self) -> None:
         processor, interval = self.processor, self.processor.settings.dag_processor.refresh_interval
@@ -296,8 +293,7 @@ class _Worker:
 
     def _scan(self) -> None:
         """Find new, changed and deleted files."""
-        paths = find_dag_files(self.folder, self.processor.settings.core.dag_ignore_file_syntax)
-        paths += find_dag_files(EXAMPLES) if self.examples else []
+        paths = configured_dag_files(self.processor.settings)
         stamps = {path: _stamp(path) for path in paths}
         existing = {path: stamp for path, stamp in stamps.items() if stamp is not None}
         self.has_links = has_links(self.folder, paths)
@@ -311,9 +307,9 @@ class _Worker:
                 self.modules.pop(path, None)
                 self._enqueue(path)
         for dag_id, record in list(self.records.items()):
-            if self.owner.get(dag_id) in existing and self._needs_new_record(dag_id, *record):
+            if self.defining_file.get(dag_id) in existing and self._needs_new_record(dag_id, *record):
                 del self.records[dag_id]  # set again after the parse
-                self._enqueue(self.owner[dag_id])
+                self._enqueue(self.defining_file[dag_id])
         deleted = [path for path in self.stamps if path not in existing]
         deleted += [path for path in self._known_files() if path not in existing and path not in deleted]
         for path in deleted:
@@ -323,8 +319,8 @@ class _Worker:
             self._remove_file(path)
 
     def _needs_new_record(self, dag_id: str, middle: DagRunInfo, catchup: bool) -> bool:
-        """Whether half of the recorded runs of a custom timetable are used up: half of them have been created; or,
-        without catchup, half of them are past and none has been created, so that the record begins too early."""
+        """Whether half of the recorded runs of a custom timetable are used: half of them have been created; or, without
+        catchup, half of them are past and none has been created, so that the record begins too early."""
         last = self._last_interval(dag_id)
         if last is not None:
             return last >= middle.data_interval
@@ -344,23 +340,23 @@ class _Worker:
             self.queue.append(path)
 
     def _known_files(self) -> set[str]:
-        inside = (str(self.folder) + os.sep, str(EXAMPLES) + os.sep)
-        files = set(self.owner.values()) | {error.fileloc for error in self.store.import_errors()}
-        return {path for path in files if path.startswith(inside)}
+        folders = (str(self.folder) + os.sep, str(EXAMPLES) + os.sep)
+        files = set(self.defining_file.values()) | {error.fileloc for error in self.store.import_errors()}
+        return {path for path in files if path.startswith(folders)}
 
     def _remove_file(self, path: str) -> None:
-        dag_ids = [dag_id for dag_id, owner in self.owner.items() if owner == path]
+        dag_ids = [dag_id for dag_id, file in self.defining_file.items() if file == path]
         now = self.clock.now()
         self.store.put_import_errors(path, [], now=now)
         if dag_ids:
             self.store.set_stale(dag_ids, True, now=now)
             for dag_id in dag_ids:
-                del self.owner[dag_id]
+                del self.defining_file[dag_id]
             self._retry_duplicates(dag_ids)
             self.processor.on_change()
 
     def _retry_duplicates(self, dag_ids: list[str]) -> None:
-        """Parse the files again whose DAGs were refused as duplicates of these, which are deleted now."""
+        """Parse again the files whose DAGs were rejected as duplicates of these DAGs, which are now deleted."""
         for error in self.store.import_errors():
             if any(repr(dag_id) in error.error for dag_id in dag_ids) and error.fileloc in self.stamps:
                 self._enqueue(error.fileloc)
@@ -369,7 +365,8 @@ class _Worker:
         while self.queue and len(self.parsing) < self.processor.settings.dag_processor.parsing_processes:
             path = self.queue.popleft()
             self.parsing.add(path)
-            intervals = {dag_id: self._last_interval(dag_id) for dag_id, owner in self.owner.items() if owner == path}
+            dag_ids = [dag_id for dag_id, file in self.defining_file.items() if file == path]
+            intervals = {dag_id: self._last_interval(dag_id) for dag_id in dag_ids}
             last = {
                 dag_id: [moment.isoformat() for moment in interval]
                 for dag_id, interval in intervals.items()
@@ -401,19 +398,19 @@ class _Worker:
             self._register(result, dag, now)
             registered.append(dag.spec.dag_id)
         if not result.import_errors:
-            missing = [d for d, owner in self.owner.items() if owner == result.path and d not in registered]
-            if missing:
-                self.store.set_stale(missing, True, now=now)
-                for dag_id in missing:
-                    del self.owner[dag_id]
-                self._retry_duplicates(missing)
+            removed = [d for d, file in self.defining_file.items() if file == result.path and d not in registered]
+            if removed:
+                self.store.set_stale(removed, True, now=now)
+                for dag_id in removed:
+                    del self.defining_file[dag_id]
+                self._retry_duplicates(removed)
         self.store.put_import_errors(result.path, import_errors, now=now)
         self.processor.on_change()
 
     def _record_modules(self, result: ParseResult) -> None:
         """Record the modules that the file imported, and whether it failed to import one."""
-        inside = os.path.realpath(result.path).startswith(os.path.realpath(self.folder) + os.sep)
-        root = self.folder if inside else os.path.dirname(result.path)  # the same root as during the parse
+        is_in_folder = os.path.realpath(result.path).startswith(os.path.realpath(self.folder) + os.sep)
+        root = self.folder if is_in_folder else os.path.dirname(result.path)  # the same root as during the parse
         modules = {os.path.join(root, name): text for name, text in list(result.files.items())[1:]}
         self.modules[result.path] = {path: _stamp(path) for path in modules}
         if any(_differs(path, text) for path, text in modules.items()):
@@ -424,11 +421,11 @@ class _Worker:
         (self.missing_modules.add if is_missing else self.missing_modules.discard)(result.path)
 
     def _duplicate_error(self, dag: ParsedDag, path: str, now: datetime) -> DagImportError | None:
-        owner = self.owner.get(dag.spec.dag_id)
-        if owner is None or owner == path or owner not in self.stamps:
+        file = self.defining_file.get(dag.spec.dag_id)
+        if file is None or file == path or file not in self.stamps:
             return None
         error = (
-            f"AirflowDagDuplicatedIdException: dag_id {dag.spec.dag_id!r} of {path} is already defined in {owner}. "
+            f"AirflowDagDuplicatedIdException: dag_id {dag.spec.dag_id!r} of {path} is already defined in {file}. "
             "Rename one of them."
         )
         return DagImportError(fileloc=path, line=None, error=error, cell=dag.cell, at=now)
@@ -444,7 +441,7 @@ class _Worker:
             origin="example" if result.path.startswith(str(EXAMPLES)) else "file",
         )
         register_scheduled(self.store, version, self.processor.settings, now)
-        self.owner[spec.dag_id] = result.path
+        self.defining_file[spec.dag_id] = result.path
         self._update_record(spec, now)
 
     def _update_record(self, spec: DagSpec, now: datetime) -> None:
@@ -453,13 +450,13 @@ class _Worker:
             return
         runs = RecordedTimetable(spec.schedule).runs
         middle = runs[len(runs) // 2] if len(runs) > 1 else None
-        # If the middle run was past already when it was computed, another parse would return the same, at each scan.
+        # If the middle run was already past when it was computed, another parse would return the same, at each scan.
         if middle is not None and (spec.catchup or middle.run_after > now or self._last_interval(spec.dag_id)):
             self.records[spec.dag_id] = middle, spec.catchup
 
 
 def _differs(path: str, text: str) -> bool:
-    """Whether the file has another text now. False for one that cannot be read: its import will report the error."""
+    """Whether the file now has another text. False if it cannot be read: its import will report the error."""
     try:
         return read_text(path) != text
     except (OSError, SyntaxError, ValueError):

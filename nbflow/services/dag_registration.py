@@ -1,4 +1,4 @@
-"""Registering DAG versions, for the schedule or for runs of a kernel or a file only."""
+"""Registering DAG versions: to be scheduled, or only for runs from a kernel or a file outside the DAGs folder."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from nbflow.store.base import DagVersion, Store
 def register_scheduled(store: Store, version: DagVersion, settings: Settings, now: datetime) -> DagVersion:
     """Store a version (unless it exists) and make the schedule follow it.
 
-    A new DAG is paused as its ``is_paused_upon_creation`` says, by default as ``[core] dags_are_paused_at_creation``. A
-    stale DAG becomes active again. If anything is new, the scheduler computes the next run at once."""
+    Whether a new DAG is paused depends on its ``is_paused_upon_creation``, by default on ``[core]
+    dags_are_paused_at_creation``. A stale DAG becomes active again. If anything is new, the scheduler computes the next
+    run at once."""
     paused = version.spec.is_paused_upon_creation
     before = store.dag(version.dag_id)
     default = settings.core.dags_are_paused_at_creation
@@ -27,5 +28,6 @@ def register_scheduled(store: Store, version: DagVersion, settings: Settings, no
 
 
 def register_unscheduled(store: Store, version: DagVersion, now: datetime) -> DagVersion:
-    """Store a version for its own runs only (from a kernel, or a file outside the DAGs folder); it is not scheduled."""
+    """Store a version (from a kernel, or a file outside the DAGs folder) that is not scheduled: only runs that are
+    created for it use it."""
     return store.register(replace(version, origin="kernel"), now=now, paused=False, activate=False)

@@ -27,7 +27,7 @@ from nbflow.services.file_parsing import with_recorded_runs
 from nbflow.services.operations import check_conf
 from nbflow.services.scheduler import LoopResult, Scheduler
 from nbflow.services.schedulers import running_schedulers
-from nbflow.services.why import reasons
+from nbflow.services.why import wait_reasons
 from nbflow.store.base import DagVersion
 
 if TYPE_CHECKING:
@@ -74,8 +74,9 @@ def run_inline(
 ) -> Run:
     """Create a run of ``dag``, drive it to its end and return it.
 
-    ``version``: the stored version of ``dag``, if it is registered already. ``watch`` is called with the new run before
-    its first task starts; a view that it opens shows the start of every task, which is stored before user code runs.
+    ``version``: the stored version of ``dag``, if it is already registered. ``watch`` is called with the new run before
+    its first task starts. With ``watch``, the start of each task is stored before its code runs, so that a view which
+    ``watch`` opens shows running tasks.
     """
     version = version or register_inline(app, dag)
     now, job_id = app.clock.now(), app.new_job_id("inline")
@@ -85,7 +86,7 @@ def run_inline(
     interval = timetable.manual_interval(moment)
     run = Run(
         dag_id=dag.dag_id,
-        run_id=_free_run_id(app, dag.dag_id, moment),
+        run_id=_unused_run_id(app, dag.dag_id, moment),
         run_type=RunType.MANUAL,
         logical_date=moment,
         data_interval_start=interval.start,
@@ -106,18 +107,18 @@ def run_inline(
     except BaseException:  # Ctrl-C or a debugger's quit: no other process continues this run
         app.operations("test").mark_run(run.key, RunState.FAILED)
         raise
-    done = app.store.run(run.key)
-    assert done is not None
-    if done.state not in RUN_FINISHED:
-        log_waits(app, [run.key], "nothing in this process will change that: the run is marked failed")
+    finished = app.store.run(run.key)
+    assert finished is not None
+    if finished.state not in RUN_FINISHED:
+        log_waits(app, [run.key], "no event in this process can change that; the run is marked failed")
         app.operations("test").mark_run(run.key, RunState.FAILED)
-        done = app.store.run(run.key)
-        assert done is not None
-    return done
+        finished = app.store.run(run.key)
+        assert finished is not None
+    return finished
 
 
 def register_inline(app: App, dag: DAG) -> DagVersion:
-    """Store the DAG's current version for its own runs only; it is not scheduled."""
+    """Store the DAG's current version for runs in this process; it is not scheduled."""
     spec = with_recorded_runs(dag, dag.to_spec(app.compile_options()), app.clock.now())
     version = DagVersion(dag_id=dag.dag_id, spec=spec, fileloc=dag.fileloc or "", origin="kernel")
     return app.store.register(version, now=app.clock.now(), paused=True, activate=False)
@@ -165,12 +166,13 @@ def drive(
 
     executor = app.sequential_executor("inline", dags=dags, announce=announce)
     scheduler = app.scheduler(executor=executor, only=runs, job_id=job_id, callback_handler=handle_callback)
-    with app.answering():
+    with app.providing_secrets():
         scheduler.run(until=until)
 
 
 def _is_finished(scheduler: Scheduler, result: LoopResult) -> bool:
-    """Whether no run is active, or nothing changed, nothing is running and no later time will change that."""
+    """Whether no run is active, or none can continue: nothing changed, no task is running, and no retry or check is
+    due later."""
     if not scheduler.memory.active.snapshots:
         return True
     return not result.busy and not scheduler.executor.live and result.wake_at is None
@@ -181,7 +183,7 @@ def log_waits(app: App, runs: Sequence[RunKey], addition: str) -> None:
     now = app.clock.now()
     schedulers = running_schedulers(app.store, app.settings, now)
     for run in runs:
-        for key, wait in reasons(app.store, run, schedulers, now).items():
+        for key, wait in wait_reasons(app.store, run, schedulers, now).items():
             log.warning("%s: %s (%s)", key, wait.text.rstrip("."), addition)
 
 
@@ -191,7 +193,7 @@ def _moment(date: datetime | str | None, now: datetime) -> datetime:
     return parse_date(date, now=now) if isinstance(date, str) else as_utc(date)
 
 
-def _free_run_id(app: App, dag_id: str, moment: datetime) -> str:
+def _unused_run_id(app: App, dag_id: str, moment: datetime) -> str:
     """The id of a manual run; with a random suffix if a run with that id exists."""
     run_id = make_run_id(RunType.MANUAL, logical_date=moment, run_after=moment)
     if app.store.run(RunKey(dag_id, run_id)) is None:

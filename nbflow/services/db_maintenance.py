@@ -3,9 +3,14 @@ Fernet key are written to the audit log."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
+from nbflow.errors import NbflowError
 from nbflow.services.operations import Operations
 from nbflow.store.base import Store
 
@@ -30,7 +35,7 @@ def empty(store: Store, *, recreate: bool = True) -> None:
 
 
 def clean(
-    by: Operations,
+    operations: Operations,
     before: datetime,
     *,
     dag_ids: Sequence[str],
@@ -39,23 +44,61 @@ def clean(
     dry_run: bool = False,
 ) -> Mapping[str, int]:
     """Delete rows older than ``before``; returns the number of rows per table. With ``archive`` they are archived."""
-    now = by.clock.now()
+    now = operations.clock.now()
     archive_time = now if archive and not dry_run else None
-    deleted = by.store.prune(before=before, dag_ids=dag_ids, tables=tables, archive=archive_time, dry_run=dry_run)
+    deleted = operations.store.prune(
+        before=before, dag_ids=dag_ids, tables=tables, archive=archive_time, dry_run=dry_run
+    )
     if not dry_run:
         detail = {"before": before.isoformat(), "rows": sum(deleted.values()), "archived": archive}
-        by.store.audit("db_clean", actor=by.actor, now=now, detail=detail)
+        operations.store.audit("db_clean", actor=operations.actor, now=now, detail=detail)
     return deleted
 
 
-def drop_archives(by: Operations, names: Sequence[str]) -> None:
+def drop_archives(operations: Operations, names: Sequence[str]) -> None:
     """Drop archives that :func:`clean` created."""
-    by.store.drop_archives(names)
-    by.store.audit("db_drop_archived", actor=by.actor, now=by.clock.now(), detail={"archives": list(names)})
+    operations.store.drop_archives(names)
+    operations.store.audit(
+        "db_drop_archived", actor=operations.actor, now=operations.clock.now(), detail={"archives": list(names)}
+    )
 
 
-def rotate_secrets(by: Operations) -> int:
+def export_archive(store: Store, name: str, path: Path) -> int:
+    """Write the rows of an archive to a CSV file; returns their number. The file is written atomically, with mode 0600,
+    since it contains the conf of runs. Raises NbflowError if it cannot be written."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                count = _write_csv(csv.writer(file), store.archived(name))
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise NbflowError(f"Cannot write {path}: {error.strerror}.") from None
+    return count
+
+
+def _write_csv(writer: Any, lines: Iterator[Sequence[Any]]) -> int:
+    """Write the names of the columns and the rows; returns the number of rows."""
+    writer.writerow(next(lines))
+    count = 0
+    for line in lines:
+        writer.writerow([_csv_cell(value) for value in line])
+        count += 1
+    return count
+
+
+def _csv_cell(value: Any) -> Any:
+    return value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+
+
+def rotate_secrets(operations: Operations) -> int:
     """Encrypt all secrets with the newest key; returns the number of secrets."""
-    count = by.store.rotate_secrets()
-    by.store.audit("rotate_fernet_key", actor=by.actor, now=by.clock.now(), detail={"secrets": count})
+    count = operations.store.rotate_secrets()
+    operations.store.audit(
+        "rotate_fernet_key", actor=operations.actor, now=operations.clock.now(), detail={"secrets": count}
+    )
     return count

@@ -1,9 +1,10 @@
 """Parsing DAG files in subprocesses: the DAGs of a file and its import errors, as data.
 
-Each file is a job (:mod:`nbflow.services.subprocess_jobs`): a child imports the file, reports specs, import errors and
-the source files, and ends. So a file that hangs, kills its process or exhausts its memory fails its own parse only.
+Each file is a job (:mod:`nbflow.services.subprocess_jobs`): a subprocess imports the file, reports specs, import errors
+and the source files, and exits. So a file that hangs, kills its process or exhausts its memory affects only its own
+parse.
 
-The child also computes the next runs of a custom timetable, which are stored with the spec.
+The subprocess also computes the next runs of a custom timetable, which are stored with the spec.
 """
 
 from __future__ import annotations
@@ -42,11 +43,12 @@ class ParseResult:
     output: str = ""
 
 
-# ------------------------------------------------------------------------------------------------------- in the child
+# -------------------------------------------------------------------------------------------------- in the subprocess
 
 
 def parse(source: Mapping[str, Any]) -> dict[str, Any]:
-    """In the child: import the file and report its DAGs and import errors. Never raises for an error of the file."""
+    """In the subprocess: import the file and report its DAGs and import errors. Never raises for an error of the
+    file."""
     if not is_dag_file(source["path"]):
         return {"dags": [], "files": {}, "import_errors": [], "output": ""}
     options = CompileOptions(**source["options"])
@@ -85,7 +87,7 @@ def with_recorded_runs(dag: Any, spec: DagSpec, now: datetime, last: Sequence[st
 
 
 class Parser:
-    """Parses files; the subprocess jobs' loop calls back with the results."""
+    """Parses files as subprocess jobs, whose event loop calls back with the results."""
 
     def __init__(
         self,
@@ -135,8 +137,8 @@ class Parser:
 
 
 def _read(path: str, content: Mapping[str, Any], now: datetime) -> ParseResult:
-    """The parse result from a child's report. User code ran in that process, so an invalid report is an import error
-    of the file."""
+    """The parse result from a subprocess's report. User code ran in that process, so an invalid report is an import
+    error of the file."""
     try:
         dags = tuple(ParsedDag(spec=DagSpec.from_dict(dag["spec"]), cell=dag["cell"]) for dag in content["dags"])
         import_errors = tuple(
@@ -153,6 +155,6 @@ def _read(path: str, content: Mapping[str, Any], now: datetime) -> ParseResult:
         files, output = dict(content["files"]), str(content["output"])
         return ParseResult(path=path, dags=dags, files=files, import_errors=import_errors, output=output)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        message = f"the parse returned no valid result: {error}"
+        message = f"the subprocess that parsed the file returned an invalid result: {error}"
         invalid = DagImportError(fileloc=path, line=None, error=message, at=now)
         return ParseResult(path=path, import_errors=(invalid,))

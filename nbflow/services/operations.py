@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from nbflow.services.custom_timetables import TimetableClient
 
 APPLY_ATTEMPTS = 20
-"""Maximum number of attempts while other processes change the same run: each stale plan means that one succeeded."""
+"""Maximum number of attempts while other processes change the same run: each stale plan means that the plan of another
+process was applied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class Backfill:
 
 
 class Operations:
-    """All operations, executed for ``actor``, whom the history and the audit log name."""
+    """All operations. The history and the audit log record them under ``actor``."""
 
     def __init__(
         self,
@@ -67,8 +68,8 @@ class Operations:
         actor: str = "user",
         timetable_client: Callable[[], TimetableClient] | None = None,
     ) -> None:
-        """``timetable_client`` returns the client that evaluates custom timetables; without it only their recorded
-        runs are known."""
+        """``timetable_client`` returns the client that evaluates custom timetables; without it, only their recorded
+        runs are available."""
         self.store, self.clock, self.settings, self.actor, self.timetable_client = (
             store,
             clock,
@@ -80,7 +81,7 @@ class Operations:
     # --- finding
 
     def version(self, dag_id: str, number: int | None = None) -> DagVersion:
-        """A version of a DAG; by default the scheduled or newest one. Raises DagNotFound with the nearest name."""
+        """A version of a DAG; by default the scheduled or newest version. Raises DagNotFound with the nearest name."""
         version = self.store.version(dag_id, number)
         if version is None:
             known = [row.dag_id for row in self.store.dags(include_stale=True)]
@@ -93,24 +94,24 @@ class Operations:
         cleared last, even if its logical date is in the past. Raises DagNotFound, DagRunNotFound."""
         self.version(dag_id)
         if which is None:
-            runs = self._newest(dag_id)
+            runs = self._newest_runs(dag_id)
         elif isinstance(which, datetime):
             runs = self.store.runs(dag_id, since=which, until=which, limit=1)
         else:
             run = self.store.run(RunKey(dag_id, which))
-            runs = [run] if run is not None else self._by_text(dag_id, which)
+            runs = [run] if run is not None else self._runs_by_text(dag_id, which)
         if not runs:
             known = ", ".join(run.run_id for run in self.store.runs(dag_id, limit=3)) or "none yet"
             missing = "no run yet" if which in (None, LAST) else f"no run {which}"
             raise DagRunNotFound(f"DAG {dag_id!r} has {missing}.", hint=f"Its newest runs: {known}.")
         return runs[0]
 
-    def _newest(self, dag_id: str) -> list[Run]:
+    def _newest_runs(self, dag_id: str) -> list[Run]:
         return [*self.store.newest_runs([dag_id]).values()]
 
-    def _by_text(self, dag_id: str, text: str) -> list[Run]:
+    def _runs_by_text(self, dag_id: str, text: str) -> list[Run]:
         if text == LAST:
-            return self._newest(dag_id)
+            return self._newest_runs(dag_id)
         try:
             moment = parse_date(text)
         except ValueError:
@@ -141,7 +142,7 @@ class Operations:
         version: int | None = None,
         note: str | None = None,
     ) -> Run:
-        """Create a run. Its logical date is by default now, its data interval the last one before the logical date.
+        """Create a run. Its logical date is now by default; its data interval is the timetable's for a manual run.
 
         Raises DagNotFound, DagRunAlreadyExists, ParamValidationError, or NbflowError for a date in the future.
         """
@@ -187,7 +188,8 @@ class Operations:
         conf: Mapping[str, Any] | None = None,
         reset: bool = False,
     ) -> Run:
-        """Trigger a run for a task of another DAG; with ``reset``, an existing run is cleared so that it runs again."""
+        """Trigger a run for a task of another DAG. With ``reset``, a run that exists is cleared so that it runs
+        again."""
         moment = logical_date or self.clock.now()
         run_id = run_id or make_run_id(RunType.MANUAL, logical_date=moment, run_after=moment)
         existing = self.store.run(RunKey(dag_id, run_id)) if reset else None
@@ -223,9 +225,9 @@ class Operations:
 
         if dry_run:
             return [move.key for move in plan(self.snapshot(run)).moves]
-        done = self._change(run, plan)
-        self._audit("clear", dag_id=run.dag_id, run_id=run.run_id, tasks=[str(move.key) for move in done.moves])
-        return [move.key for move in done.moves]
+        applied = self._change(run, plan)
+        self._audit("clear", dag_id=run.dag_id, run_id=run.run_id, tasks=[str(move.key) for move in applied.moves])
+        return [move.key for move in applied.moves]
 
     def mark_tasks(self, run: RunKey, keys: Sequence[TaskKey], state: TaskState, *, dry_run: bool = False) -> Plan:
         """Mark task instances success, failed or skipped. Failed tasks downstream are cleared, so that the run
@@ -236,15 +238,15 @@ class Operations:
 
         def plan(snapshot: Snapshot) -> Plan:
             now, marked = self.clock.now(), {key.task_id for key in keys} & snapshot.dag.tasks.keys()
-            first = run_changes.mark(snapshot, keys, state, now)
-            after = run_changes.select(snapshot.dag, marked, downstream=True) - marked
-            return merged((first, run_changes.clear(advance(snapshot, first.ops), after, now, only_failed=True)))
+            mark = run_changes.mark(snapshot, keys, state, now)
+            downstream = run_changes.select(snapshot.dag, marked, downstream=True) - marked
+            return merged((mark, run_changes.clear(advance(snapshot, mark.ops), downstream, now, only_failed=True)))
 
         if dry_run:
             return plan(self.snapshot(run))
-        done = self._change(run, plan)
+        applied = self._change(run, plan)
         self._audit("mark", dag_id=run.dag_id, run_id=run.run_id, tasks=[str(key) for key in keys], state=state.value)
-        return done
+        return applied
 
     def mark_run(self, run: RunKey, state: RunState, *, dry_run: bool = False) -> Plan:
         """Mark a run success or failed; its running tasks are killed."""
@@ -254,9 +256,9 @@ class Operations:
 
         if dry_run:
             return plan(self.snapshot(run))
-        done = self._change(run, plan)
+        applied = self._change(run, plan)
         self._audit("mark_run", dag_id=run.dag_id, run_id=run.run_id, state=state.value)
-        return done
+        return applied
 
     def set_paused(self, dag_id: str, paused: bool) -> bool:
         """Pause or unpause a DAG; returns whether that changed anything. Raises DagNotFound."""
@@ -272,10 +274,10 @@ class Operations:
         self.version(dag_id)
         return self.store.delete_dag(dag_id, actor=self.actor, now=self.clock.now(), dry_run=dry_run)
 
-    def _change(self, run: RunKey, make: Callable[[Snapshot], Plan]) -> Plan:
+    def _change(self, run: RunKey, make_plan: Callable[[Snapshot], Plan]) -> Plan:
         for _ in range(APPLY_ATTEMPTS):
             snapshot = self.snapshot(run)
-            plan = make(snapshot)
+            plan = make_plan(snapshot)
             if not plan:
                 return plan
             try:
@@ -387,7 +389,7 @@ class Operations:
         if entry.reset:
             snapshot = self.snapshot(RunKey(version.dag_id, entry.run_id))
             plan = run_changes.clear(snapshot, frozenset(snapshot.dag.tasks), now)
-            return replace(plan, ops=tuple(_into_backfill(op) for op in plan.ops))
+            return replace(plan, ops=tuple(_as_backfill_run(op) for op in plan.ops))
         run = Run(
             dag_id=version.dag_id,
             run_id=entry.run_id,
@@ -446,7 +448,7 @@ class Operations:
         self.store.audit(action, actor=self.actor, now=self.clock.now(), detail=detail)
 
 
-def _into_backfill(op: Op) -> Op:
+def _as_backfill_run(op: Op) -> Op:
     """A run that a backfill runs again becomes a backfill run, as in Airflow 3."""
     return replace(op, changes={**op.changes, "run_type": RunType.BACKFILL}) if isinstance(op, RunMove) else op
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from nbflow.app import App
 
 FIRST_SCAN_SECONDS = 5.0
-"""How long a start waits until the DAG files are parsed. A file that hangs must not delay DAGs that are known."""
+"""How long a start waits until the DAG files are parsed. A file that hangs must not delay DAGs that are already
+stored."""
 
 
 def serve(app: App, *, idle_minutes: float | None = None, on_ready: Callable[[], None] = lambda: None) -> None:

@@ -2,8 +2,8 @@
 
 A scheduler is running while its heartbeat is younger than ``[scheduler] scheduler_health_check_threshold``. On this
 host its process must run, too: a killed scheduler's heartbeat stays recent for some seconds. Its row in the metastore
-has the process id and the start time of the process, so that a later process with the same id is neither taken for a
-scheduler nor sent a signal.
+has the process id and the start time of the process, so that a later process with the same id is not mistaken for a
+scheduler and gets no signal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from nbflow.errors import NbflowError
 from nbflow.execution.process_identity import ProcessIdentity, knows_start_times
@@ -35,6 +35,17 @@ STOP_SECONDS = 15.0
 """Time limit of a stop, in addition to ``[core] killed_task_cleanup_time``, the time that running tasks have to end."""
 POLL_SECONDS = 0.05
 _TAIL_LINES = 8
+RUNNING = "running"
+"""State of a process whose heartbeat is recent: see :func:`state_of`."""
+
+
+class HostProcess(Protocol):
+    """A process of a home: a job, or its row in a view."""
+
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def pid(self) -> int: ...
 
 
 # -------------------------------------------------------------------------------------------------------------- finding
@@ -56,7 +67,7 @@ def state_of(job: Job, settings: Settings, now: datetime) -> str:
     if job.ended_at is not None:
         return "success"
     since = now - timedelta(seconds=settings.scheduler.scheduler_health_check_threshold)
-    return "running" if job.heartbeat_at >= since and is_process_running(job) else "failed"
+    return RUNNING if job.heartbeat_at >= since and is_process_running(job) else "failed"
 
 
 def is_process_running(job: Job) -> bool:
@@ -65,7 +76,7 @@ def is_process_running(job: Job) -> bool:
     return not is_local(job) or _process_of(job).is_running()
 
 
-def is_local(job: Job) -> bool:
+def is_local(job: HostProcess) -> bool:
     """Whether the job is a process on this host."""
     return job.hostname == socket.gethostname()
 
@@ -74,7 +85,7 @@ def _process_of(job: Job) -> ProcessIdentity:
     return ProcessIdentity(pid=job.pid, started=job.detail.get("pid_started"))
 
 
-def describe(job: Job | None) -> str:
+def describe(job: HostProcess | None) -> str:
     """``scheduler running (pid 7 on host)``, for the line under a graph."""
     if job is None:
         return "no scheduler running"
@@ -99,7 +110,7 @@ def ensure(app: App) -> RunningScheduler:
         return RunningScheduler(job=running, started=False)
     try:
         return RunningScheduler(job=start(app, idle_options(app.settings)), started=True)
-    except NbflowError:  # another process may have started a scheduler at the same time, so that this one gave up
+    except NbflowError:  # another process may have started a scheduler at the same time; then this one has exited
         if (running := find(app)) is None:
             raise
         return RunningScheduler(job=running, started=False)
@@ -123,12 +134,12 @@ def start(
     log = log or log_path(app.settings)
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     home = app.settings.home
-    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as out:
-        log_start = os.fstat(out.fileno()).st_size  # O_APPEND leaves the file's position at 0 until the first write
+    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as log_file:
+        log_start = os.fstat(log_file.fileno()).st_size  # O_APPEND leaves the position at 0 until the first write
         process = subprocess.Popen(
             command or [sys.executable, "-m", "nbflow", "scheduler", *options],
             stdin=subprocess.DEVNULL,
-            stdout=out,
+            stdout=log_file,
             stderr=subprocess.STDOUT,
             cwd=home,
             env={**app.environ, "NBFLOW_HOME": str(home)},
@@ -156,7 +167,7 @@ def log_path(settings: Settings) -> Path:
     return Path(settings.logging.base_log_folder) / "scheduler.log"
 
 
-#: Schedulers that this process started. They are polled, so that an ended one does not stay a zombie.
+#: Schedulers that this process started. They are polled, so that those that have ended do not stay zombies.
 _children: list[subprocess.Popen[bytes]] = []
 
 
@@ -183,8 +194,8 @@ def _log_tail(log: Path, start: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """The result of :func:`stop`: the schedulers of this host, which it stopped, and those of other hosts, which it did
-    not."""
+    """The result of :func:`stop`: the schedulers of this host, which it stopped, and those of other hosts, which it
+    cannot stop."""
 
     ended: tuple[Job, ...]
     on_other_hosts: tuple[Job, ...]
@@ -200,7 +211,7 @@ def stop(app: App, *, seconds: float | None = None) -> Stopped:
 
 
 def end(jobs: Sequence[Job], settings: Settings, *, seconds: float | None = None) -> None:
-    """Stop these schedulers of this host, as :func:`stop` does. One that has ended already is ignored."""
+    """Stop these schedulers of this host, as :func:`stop` does. Schedulers that have already ended are ignored."""
     timeout = seconds or settings.core.killed_task_cleanup_time + STOP_SECONDS
     deadline = time.monotonic() + timeout
     for job in jobs:
@@ -217,7 +228,7 @@ def end(jobs: Sequence[Job], settings: Settings, *, seconds: float | None = None
     for job in jobs:
         if not _process_of(job).wait(max(deadline - time.monotonic(), 0)):
             raise NbflowError(
-                f"The scheduler (pid {job.pid}) has not ended within {timeout:g} s.",
+                f"The scheduler (pid {job.pid}) did not stop within {timeout:g} s.",
                 hint="Its tasks may still be stopping; wait, or try again.",
             )
     _reap_children()

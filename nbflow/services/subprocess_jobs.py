@@ -3,7 +3,8 @@ evaluating a custom timetable.
 
 The processes come from :mod:`nbflow.execution.fork_server` with other functions: a base fork server forks a child for
 each job; the child runs the job's function, reports the result as JSON, and is killed with its whole process group. A
-job that hangs is killed at its time limit. User code in a job may read variables and connections, and nothing else.
+job that hangs is killed at its time limit. User code in a job can read variables and connections, and nothing else of
+the metastore.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ JOB_FUNCTIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
-    """The end of a job: the content that its function returned, or None and how its process ended."""
+    """The result of a job: the content that its function returned, or None and how its process ended."""
 
     content: Mapping[str, Any] | None = None
     error: str = ""
@@ -44,7 +45,7 @@ class JobResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LoadResult:
-    """The child's report to the fork server's protocol; a job has no DAG."""
+    """A job's result in the form of the fork server's protocol; a job has no DAG."""
 
     content: dict[str, Any]
     dag: None = None
@@ -57,11 +58,11 @@ def _run_job(payload: Mapping[str, Any]) -> _LoadResult:
     import os
     from importlib import import_module
 
-    if payload["job"] == "parse":  # the file's own prints are captured; those of its subprocesses would fill the log
+    if payload["job"] == "parse":  # the file's prints are captured; output of its subprocesses would fill the log
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, 1)
         os.dup2(devnull, 2)
-        # Python compares bytecode by mtime (seconds) and size, so it would miss the second of two edits in one second.
+        # Python checks bytecode by mtime (seconds) and size, so it would miss the second of two edits in one second.
         sys.dont_write_bytecode = True
 
     limit_memory(payload.get("memory_limit_bytes"))
@@ -70,12 +71,11 @@ def _run_job(payload: Mapping[str, Any]) -> _LoadResult:
 
 
 def _refuse_try(*_: Any) -> NoReturn:
-    raise RuntimeError("a subprocess-job process cannot run tasks")
+    raise RuntimeError("a process of subprocess jobs cannot run tasks")
 
 
 def main() -> NoReturn:
     """Entry point of the base fork server."""
-
     serve(UserCode(load=_run_job, run=_refuse_try))
 
 

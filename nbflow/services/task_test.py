@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class TaskTest:
-    """A task of a DAG, in a run that exists or in a temporary one."""
+    """A try of a task, in a run that exists or in a temporary run."""
 
     app: App
     dag: DAG
@@ -64,7 +64,7 @@ class TaskTest:
             task.render_template_fields(ti.context)
         fields = {name: getattr(task, name) for name in task.template_fields}
         masker = runtime.masker or self.app.task_api.masker()
-        return {name: masker.mask_value(_shown(value)) for name, value in fields.items()}
+        return {name: masker.mask_value(_display_value(value)) for name, value in fields.items()}
 
     def _task(self) -> Any:
         return self.dag.get_task(self.workload.task_id)
@@ -112,8 +112,8 @@ def task_test(
     conf: Mapping[str, Any],
     xcoms: Mapping[tuple[str, str], Any] | None = None,
 ) -> TaskTest:
-    """A try of ``task_id`` in a run, by its run id or logical date; for a date without a run a temporary one. Raises
-    TaskNotFound, DagRunNotFound."""
+    """A try of ``task_id`` in the run with this run id or logical date; for a date without a run, in a temporary run.
+    Raises TaskNotFound, DagRunNotFound."""
     if task_id not in spec.tasks:
         raise TaskNotFound.among(dag.dag_id, task_id, spec.tasks)
     if map_index < 0 and spec.length_expr(task_id) is not None:
@@ -173,5 +173,5 @@ def _run(app: App, dag: DAG, spec: DagSpec, id_or_date: str | datetime | None, c
     )
 
 
-def _shown(value: Any) -> Any:
+def _display_value(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, list, dict, tuple, type(None))) else str(value)

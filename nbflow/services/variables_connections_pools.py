@@ -1,5 +1,5 @@
-"""Changes of variables, connections and pools by an actor. The store writes each change and its row of the audit log in
-one transaction.
+"""Changes of variables, connections and pools. The store writes each change and its row of the audit log in one
+transaction.
 """
 
 from __future__ import annotations
@@ -13,57 +13,59 @@ from nbflow.store.base import Pool
 from nbflow.suggestions import nearest, suggest
 
 
-def set_variable(by: Operations, key: str, value: str, *, description: str | None = None) -> None:
+def set_variable(operations: Operations, key: str, value: str, *, description: str | None = None) -> None:
     """Create or change a variable."""
-    by.store.set_variable(key, value, description=description, actor=by.actor, now=by.clock.now())
+    operations.store.set_variable(
+        key, value, description=description, actor=operations.actor, now=operations.clock.now()
+    )
 
 
-def set_variables(by: Operations, variables: Mapping[str, tuple[str, str | None]]) -> None:
+def set_variables(operations: Operations, variables: Mapping[str, tuple[str, str | None]]) -> None:
     """Create or change variables: key -> (value, description)."""
     for key, (value, description) in variables.items():
-        set_variable(by, key, value, description=description)
+        set_variable(operations, key, value, description=description)
 
 
-def delete_variable(by: Operations, key: str) -> None:
+def delete_variable(operations: Operations, key: str) -> None:
     """Delete a variable. Raises VariableNotFound with the nearest key."""
-    if not by.store.delete_variable(key, actor=by.actor, now=by.clock.now()):
-        raise variable_not_found(by, key)
+    if not operations.store.delete_variable(key, actor=operations.actor, now=operations.clock.now()):
+        raise variable_not_found(operations, key)
 
 
-def variable_not_found(by: Operations, key: str) -> VariableNotFound:
-    known = [name for name, _, _ in by.store.variables()]
+def variable_not_found(operations: Operations, key: str) -> VariableNotFound:
+    known = [name for name, _, _ in operations.store.variables()]
     return VariableNotFound(f"Variable {key} does not exist.", **nearest(key, known, suggest("variables list")))
 
 
-def set_connections(by: Operations, connections: Sequence[Connection]) -> None:
+def set_connections(operations: Operations, connections: Sequence[Connection]) -> None:
     """Create or replace connections."""
     for connection in connections:
-        by.store.set_connection(connection, actor=by.actor, now=by.clock.now())
+        operations.store.set_connection(connection, actor=operations.actor, now=operations.clock.now())
 
 
-def delete_connection(by: Operations, conn_id: str) -> None:
+def delete_connection(operations: Operations, conn_id: str) -> None:
     """Delete a connection. Raises ConnectionNotFound with the nearest id."""
-    if not by.store.delete_connection(conn_id, actor=by.actor, now=by.clock.now()):
-        raise connection_not_found(by, conn_id)
+    if not operations.store.delete_connection(conn_id, actor=operations.actor, now=operations.clock.now()):
+        raise connection_not_found(operations, conn_id)
 
 
-def connection_not_found(by: Operations, conn_id: str) -> ConnectionNotFound:
-    known = [connection.conn_id for connection in by.store.connections() if connection.conn_id]
+def connection_not_found(operations: Operations, conn_id: str) -> ConnectionNotFound:
+    known = [connection.conn_id for connection in operations.store.connections() if connection.conn_id]
     return ConnectionNotFound(
         f"There is no connection {conn_id!r}.", **nearest(conn_id, known, suggest("connections list"))
     )
 
 
-def find_pool(by: Operations, name: str) -> Pool:
+def find_pool(operations: Operations, name: str) -> Pool:
     """A pool by its name. Raises PoolNotFound with the nearest name."""
-    pool = by.store.pool(name)
+    pool = operations.store.pool(name)
     if pool is None:
-        known = [pool.name for pool in by.store.pools()]
+        known = [pool.name for pool in operations.store.pools()]
         raise PoolNotFound(f"There is no pool {name!r}.", **nearest(name, known, suggest("pools list")))
     return pool
 
 
-def set_pools(by: Operations, pools: Sequence[Pool]) -> None:
+def set_pools(operations: Operations, pools: Sequence[Pool]) -> None:
     """Create or change pools: all of them, or none if one is invalid."""
     for pool in pools:
         if pool.slots < -1:
@@ -71,11 +73,11 @@ def set_pools(by: Operations, pools: Sequence[Pool]) -> None:
                 f"The slots of pool {pool.name} must be at least -1, not {pool.slots}.", hint="-1 means unlimited."
             )
     for pool in pools:
-        by.store.set_pool(pool, actor=by.actor, now=by.clock.now())
+        operations.store.set_pool(pool, actor=operations.actor, now=operations.clock.now())
 
 
-def delete_pool(by: Operations, name: str) -> Pool:
+def delete_pool(operations: Operations, name: str) -> Pool:
     """Delete a pool and return it. Raises PoolNotFound with the nearest name."""
-    pool = find_pool(by, name)
-    by.store.delete_pool(name, actor=by.actor, now=by.clock.now())
+    pool = find_pool(operations, name)
+    operations.store.delete_pool(name, actor=operations.actor, now=operations.clock.now())
     return pool

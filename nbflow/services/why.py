@@ -1,7 +1,7 @@
 """``why``: the core's reasons for every waiting task instance of a run.
 
-The run is planned by the scheduler's functions, with ``explain``; scheduled tasks are then checked against the limits.
-Nothing is applied. A second implementation of the rules would sooner or later differ from the scheduler.
+The scheduler's functions plan the run, with ``explain``, and check scheduled tasks against the limits; the plan is not
+applied. A second implementation of the rules would sooner or later differ from the scheduler.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from nbflow.suggestions import START_SCHEDULER
 
 
 def explain_run(store: Store, run: RunKey, schedulers: Sequence[Job], now: datetime) -> Mapping[TaskKey, WaitReason]:
-    """The reason of every unfinished task instance; empty for a finished run. ``schedulers``: the running ones. Raises
-    DagRunNotFound."""
-    waits = reasons(store, run, schedulers, now)
+    """The reason of every unfinished task instance; empty for a finished run. ``schedulers``: the running schedulers.
+    Raises DagRunNotFound."""
+    waits = wait_reasons(store, run, schedulers, now)
     if not schedulers:
         waits = {key: _no_scheduler(wait) if _needs_scheduler(wait) else wait for key, wait in waits.items()}
     return waits
 
 
-def reasons(store: Store, run: RunKey, schedulers: Sequence[Job], now: datetime) -> dict[TaskKey, WaitReason]:
-    """Like :func:`explain_run`, for a process that drives the run itself: a missing scheduler is not a reason."""
+def wait_reasons(store: Store, run: RunKey, schedulers: Sequence[Job], now: datetime) -> dict[TaskKey, WaitReason]:
+    """Like :func:`explain_run`, for a process that schedules the run itself: a missing scheduler is not a reason."""
     snapshot = store.snapshot(run)
     if snapshot is None:
         raise DagRunNotFound(f"DAG {run.dag_id!r} has no run {run.run_id!r}.")
@@ -53,7 +53,7 @@ def _reasons(store: Store, snapshot: Snapshot, schedulers: Sequence[Job], now: d
     plan = plan_run(snapshot, now, explain=True)
     waits = {key: wait for (_, key), wait in plan.waits.items()}
     scheduled = [ti for ti in snapshot.instances.values() if ti.state is TaskState.SCHEDULED]
-    if snapshot.pause_applies:  # the dispatch does not consider them
+    if snapshot.pause_applies:  # plan_dispatch does not check pauses
         waits.update({ti.key: paused_wait(snapshot.dag.dag_id) for ti in scheduled})
         return waits
     ready = [
@@ -74,7 +74,7 @@ def _reasons(store: Store, snapshot: Snapshot, schedulers: Sequence[Job], now: d
 
 
 def _limits(store: Store, schedulers: Sequence[Job]) -> Limits:
-    """The limits and their usage, as the running schedulers see them."""
+    """The limits and their usage, as for the running schedulers together."""
     usage = store.usage()
     slots = [job.detail.get("slots") for job in schedulers]
     known = [count for count in slots if isinstance(count, int)]

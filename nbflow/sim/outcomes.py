@@ -8,14 +8,15 @@ asked once for each attempt and answers with a :class:`Does`. Whatever it takes 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from nbflow.core.snapshot import Run, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.store.base import Store
 
+N = TypeVar("N", int, float)
 SimulatedEnd = Literal["success", "fail", "fail_hard", "skip", "reschedule", "defer", "die", "time_out"]
 """How an attempt ends. ``fail_hard`` forbids a retry; ``die``: its process is killed, which its supervisor notices."""
 
@@ -250,15 +251,26 @@ _FACTS = frozenset({"seconds", "follow", "length", "skip"})
 _ENDINGS: tuple[SimulatedEnd, ...] = ("success", "fail", "fail_hard", "skip", "reschedule", "defer", "die", "time_out")
 
 
+def _fact(task_id: str, words: Mapping[str, str], name: str, read: Callable[[str], N], expected: str) -> N | None:
+    """The number after ``task_id.name=``, or None. Raises ValueError."""
+    if name not in words:
+        return None
+    try:
+        return read(words[name])
+    except ValueError:
+        raise ValueError(f"{task_id}.{name}={words[name]} is invalid; write {expected}.") from None
+
+
 def _tries(task_id: str, words: Mapping[str, str]) -> Tries:
     endings = words.get("ending", "success").split(",")
     unknown = [word for word in endings if word not in _ENDINGS]
     if unknown:
         raise ValueError(f"{task_id}={unknown[0]} is invalid; an outcome is one of {', '.join(_ENDINGS)}.")
+    seconds = _fact(task_id, words, "seconds", float, "a number of seconds")
     like = Does(
-        seconds=float(words.get("seconds", DEFAULT_SECONDS)),
+        seconds=DEFAULT_SECONDS if seconds is None else seconds,
         follow=tuple(words["follow"].split(",")) if "follow" in words else None,
-        length=int(words["length"]) if "length" in words else None,
+        length=_fact(task_id, words, "length", int, "a whole number"),
     )
     if "skip" in words:
         if words["skip"] not in ("none", "direct", "all"):

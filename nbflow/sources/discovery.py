@@ -1,4 +1,4 @@
-"""Finding the files of a DAGs folder that may define DAGs."""
+"""Finds the files that may define DAGs: those of a folder, and the example DAGs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nbflow.sources.loading import READERS
 
+if TYPE_CHECKING:
+    from nbflow.config import Settings
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "example_dags"
+"""The DAG files that nbflow ships; parsed only with ``[core] load_examples``."""
 IGNORE_FILES = (".nbflowignore", ".airflowignore")
 
 
@@ -32,8 +38,8 @@ def find_dag_files(folder: str | os.PathLike[str], syntax: str = "glob") -> list
             continue
         visited.add(real)
         inherited = rules.get(os.path.dirname(current), []) if current != os.fspath(folder) else []
-        own = _rules_of(current, files, os.fspath(folder) if syntax == "regexp" else None)
-        rules[current] = active = [*inherited, *own]
+        new_rules = _rules_of(current, files, os.fspath(folder) if syntax == "regexp" else None)
+        rules[current] = active = [*inherited, *new_rules]
         folders[:] = sorted(name for name in folders if not _is_ignored(current, name, active, is_folder=True))
         paths += [
             os.path.join(current, name)
@@ -42,6 +48,15 @@ def find_dag_files(folder: str | os.PathLike[str], syntax: str = "glob") -> list
             and not _is_ignored(current, name, active, is_folder=False)
         ]
     return sorted(paths)
+
+
+def configured_dag_files(settings: Settings) -> list[str]:
+    """The files that the DAG processor parses: those in the DAGs folder and, with ``[core] load_examples``, the example
+    DAGs."""
+    core = settings.core
+    return find_dag_files(core.dags_folder, core.dag_ignore_file_syntax) + (
+        find_dag_files(EXAMPLES) if core.load_examples else []
+    )
 
 
 def has_links(folder: str | os.PathLike[str], paths: Iterable[str]) -> bool:

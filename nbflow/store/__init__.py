@@ -22,10 +22,10 @@ def open_store(
     """Open the metastore at ``url``; ``migrate()`` creates its tables.
 
     ``url``: ``memory://``, ``sqlite:////absolute/path.db`` or ``postgresql://user@host/name``. ``synchronous`` is
-    SQLite's pragma: with NORMAL commits survive a killed process, with FULL a power cut too. ``busy_timeout`` (seconds)
-    is how long an SQLite writer waits for the lock, unless the URL has ``?timeout=``. Without ``fernet``, secrets can
-    be neither written nor read. ``new_id`` returns attempt ids (default: random). Raises ConfigError for another kind
-    of URL.
+    SQLite's pragma: with NORMAL commits survive a killed process, with FULL also a power failure. ``busy_timeout``
+    (seconds) is how long an SQLite writer waits for the lock, unless the URL has ``?timeout=``. Without ``fernet``,
+    secrets can be neither written nor read. ``new_id`` returns attempt ids (default: random). Raises ConfigError for
+    another kind of URL.
     """
     if url in ("memory://", "memory:"):
         from nbflow.store.memory import MemoryStore

@@ -58,7 +58,7 @@ def with_digest(version: DagVersion) -> DagVersion:
 
 def update_stored(stored: DagVersion, parsed: DagVersion) -> DagVersion:
     """A stored version, updated from the latest parse of its file: the file may have moved, and a custom timetable has
-    other next runs. A parse that computed no runs keeps the stored ones."""
+    other next runs. If the parse computed no runs, the stored runs remain."""
     spec = parsed.spec if "runs" in parsed.spec.schedule else stored.spec
     return replace(stored, origin=parsed.origin, fileloc=parsed.fileloc, cell=parsed.cell, spec=spec)
 
@@ -82,7 +82,7 @@ def dag_row(version: DagVersion, old: DagRow | None, *, paused: bool, now: datet
 
 
 def unscheduled_row(version: DagVersion) -> DagRow:
-    """The row of a DAG that is not scheduled (such as one that a kernel registered)."""
+    """The row of a DAG that is not scheduled, such as a kernel's."""
     assert version.created_at is not None
     return dag_row(version, None, paused=False, now=version.created_at)
 

@@ -3,7 +3,7 @@
 For clients a cursor is opaque text (``4f1d9a2c-118-7``, short enough for the header ``Last-Event-ID``). It contains the
 id of the metastore, the number of the last history row that was read, and the count of other changes at that time. Rows
 are numbered in the order of their commits (see :mod:`nbflow.store.sql.dialects`), so the rows after that number are
-exactly those that were not read. A cursor is stale if this does not hold any more:
+exactly those that were not read. A cursor is stale if this is no longer true:
 
 * it belongs to another metastore (newly created tables have another id);
 * rows after it have been deleted, possibly before they were read;
@@ -21,7 +21,7 @@ from nbflow.errors import StaleCursor
 from nbflow.store.base import Cursor, History, TaskEvent
 
 _RESTART = "Read the history from its start, without a cursor."
-_TEXT = re.compile(r"([0-9a-f]{1,32})-(\d{1,19})-(\d{1,19})")
+_PATTERN = re.compile(r"([0-9a-f]{1,32})-(\d{1,19})-(\d{1,19})")
 
 
 class Position(NamedTuple):
@@ -37,7 +37,7 @@ class Position(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The bounds of the history, and the counts that tell whether a cursor is stale."""
+    """The bounds of the history, and the counts that show whether a cursor is stale."""
 
     store_id: str
     other_changes: int
@@ -64,7 +64,7 @@ def parse_cursor(cursor: Cursor | None) -> Position | None:
     """The content of a cursor. Raises StaleCursor for other text."""
     if cursor is None:
         return None
-    match = _TEXT.fullmatch(cursor)
+    match = _PATTERN.fullmatch(cursor)
     if match is None:
         raise StaleCursor(f"{cursor!r} is not a history cursor.", hint=_RESTART)
     return Position(match[1], int(match[2]), int(match[3]))

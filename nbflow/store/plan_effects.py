@@ -6,14 +6,14 @@ Theory
 
 1. *read* the runs and task instances that the plans name (and lock them, in a database);
 2. *compute* the effects, in this module: each operation is applied in order to a working copy of the rows, by the same
-   rule as :func:`nbflow.core.plan.advance`. An operation that expects another state or attempt raises ``StalePlan``;
-   one that the transition table does not have raises ``IllegalTransition``; nothing has been written at that point;
+   rule as :func:`nbflow.core.plan.advance`. An operation that expects another state or attempt raises ``StalePlan``, a
+   move that is not in the transition table ``IllegalTransition``; nothing has been written at that point;
 3. *write* the effects, each row once, guarded by the values that were read in step 1.
 
 Step 2 also *folds* the operations: an instance that goes none -> scheduled -> queued in one apply is written once, and
 its history has both lines. Attempts, triggers and cleared XComs follow from the moves:
 
-* a move to ``queued`` creates an attempt. The attempt *continues* a try if the instance has a start date already (after
+* a move to ``queued`` creates an attempt. The attempt *continues* a try if the instance already has a start date (after
   a deferral or a reschedule); every other dispatch begins a try and clears the XComs of the previous try;
 * a move that leaves a live state, and a move into ``deferred``, end the instance's attempt: the cause is the outcome.
   A restarting instance keeps its attempt until the process has ended;
@@ -45,7 +45,8 @@ UNIQUE_DATE_RUN_TYPES = frozenset({"scheduled", "backfill"})
 """Of these run types together, a DAG has at most one run per logical date."""
 
 ABSENT = ""
-"""State in the history of a row that does not exist: a run before its creation, a placeholder after its expansion."""
+"""State in the history of a row that does not exist: a run before its creation, an unmapped instance after its
+expansion."""
 
 
 class StoreColumns(NamedTuple):
@@ -78,8 +79,7 @@ class RunRow:
 
     before: Run | None
     after: Run
-    bumped: bool = False
-    """Whether ``after`` has a new revision."""
+    has_new_revision: bool = False
 
 
 class AttemptEnd(NamedTuple):
@@ -132,7 +132,7 @@ class Effects:
     attempts: list[InstanceRow] = field(default_factory=list)
     """Rows with the attempts that this apply created, in order; an attempt may have ended already."""
     started: dict[str, datetime] = field(default_factory=dict)
-    endings: list[AttemptEnd] = field(default_factory=list)
+    ended_attempts: list[AttemptEnd] = field(default_factory=list)
     history: list[NewEvent] = field(default_factory=list)
     cleared_xcoms: list[tuple[RunKey, TaskKey]] = field(default_factory=list)
     new_triggers: list[NewTrigger] = field(default_factory=list)
@@ -186,7 +186,7 @@ def assign_backfill(plan: Plan, backfill_id: int) -> Plan:
 
 
 def utc(value: datetime) -> datetime:
-    """The same moment as a plain ``datetime`` in UTC. Raises ValueError for a naive datetime."""
+    """The same time as a plain ``datetime`` in UTC. Raises ValueError for a naive datetime."""
     if value.tzinfo is UTC and type(value) is datetime:
         return value
     if value.tzinfo is None or value.utcoffset() is None:
@@ -196,7 +196,7 @@ def utc(value: datetime) -> datetime:
 
 
 def is_start_or_end(job: Job) -> bool:
-    """Whether the row says that a process started or ended (otherwise it is a heartbeat)."""
+    """Whether the row records that a process started or ended (otherwise it is a heartbeat)."""
     return job.ended_at is not None or job.heartbeat_at <= job.started_at
 
 
@@ -259,15 +259,15 @@ class _Computation:
         if run.revision != revision:
             raise StalePlan(f"Run {key.run_id} of DAG {key.dag_id} is at revision {run.revision}, not {revision}.")
 
-    def run(self, key: RunKey, *, touch: bool = True) -> RunRow:
+    def run(self, key: RunKey, *, new_revision: bool = True) -> RunRow:
         row = self.effects.runs.get(key)
         if row is None:
             run = self.find_run(key)
             if run is None:
                 raise StalePlan(f"Run {key.run_id} of DAG {key.dag_id} does not exist any more.")
             row = self.effects.runs[key] = RunRow(before=run, after=run)
-        if touch and not row.bumped:
-            row.bumped = True
+        if new_revision and not row.has_new_revision:
+            row.has_new_revision = True
             row.after = change_run(row.after, revision=row.after.revision + 1)
         return row
 
@@ -350,7 +350,7 @@ class _Computation:
                 lease_until=None,
             )
         else:
-            self.effects.endings.append(end)
+            self.effects.ended_attempts.append(end)
 
     def _defer(self, op: Move, row: InstanceRow, attempt_id: str) -> None:
         detail = op.detail
@@ -388,7 +388,7 @@ class _Computation:
         if key in self.effects.runs or self.find_run(key) is not None:
             raise DagRunAlreadyExists(f"DAG {key.dag_id} already has a run {key.run_id}.")
         run = utc_times(replace(op.run, conf=as_stored(op.run.conf)))
-        self.effects.runs[key] = RunRow(before=None, after=run, bumped=False)
+        self.effects.runs[key] = RunRow(before=None, after=run, has_new_revision=False)
         detail = {"by": op.cause}
         self._add_event(key, None, ABSENT, op.run.state, RunCause.CREATED, utc(op.at), 0, None, detail)
         self._add(key, op.run, op.instances)
@@ -421,7 +421,7 @@ class _Computation:
         self._add_event(op.run, op.key, before.state, ABSENT, "expanded", at, before.try_number, None, detail)
 
     def callback(self, op: Callback) -> None:
-        version = self.run(op.run, touch=False).after.version
+        version = self.run(op.run, new_revision=False).after.version
         self.effects.callbacks.append(NewCallback(op.run, op.key, op.kind, version, utc(op.at), op.reason))
 
     # --- helpers

@@ -1,5 +1,5 @@
-"""The metastore as a secrets backend: the last one that connections and variables are read from, and the one that
-variables are written to."""
+"""The metastore as a secrets backend: connections and variables are read from it last, and variables are written to
+it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nbflow.store.base import Store
 
 
 class StoreProvider:
-    """A :class:`nbflow.secrets_backends.Provider` for a store. The audit log names ``actor`` for writes."""
+    """A :class:`nbflow.secrets_backends.Provider` for a store. The audit log records writes under ``actor``."""
 
     def __init__(self, store: Store, clock: Clock, *, actor: str = "task") -> None:
         self._store, self._clock, self._actor = store, clock, actor

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from nbflow.commands.surface_syntax import Surface, invocation
-from nbflow.suggestions import SuggestedCommand, respelled
+from nbflow.state_colors import glyphs, known, palettes
+from nbflow.suggestions import SuggestedCommand
 from nbflow.ui import formatting
 from nbflow.ui.charts import gantt_svg, grid_svg, timeline_svg
 from nbflow.ui.escaping import escape
 from nbflow.ui.mime_bundle import Bundle, data_uri
-from nbflow.ui.state_colors import glyphs, known, palettes
 from nbflow.ui.svg import Picture, graph_svg
 from nbflow.ui.tables import (
     Cell,
@@ -319,7 +319,7 @@ Spell = Callable[[SuggestedCommand], str]
 """How a surface spells a command; ``str`` is the terminal's spelling."""
 
 
-def tasks_bundle(view: TaskInstancesView, now: datetime, spell: Spell = str) -> Bundle:
+def tasks_bundle(view: TaskInstancesView, now: datetime) -> Bundle:
     """The task instances of a run, followed by the number of them in each state."""
     title = f"{view.dag_id}, {view.run}: {view.run_state}" if view.dag_id else "Tasks"
     table = Table(
@@ -330,7 +330,7 @@ def tasks_bundle(view: TaskInstancesView, now: datetime, spell: Spell = str) -> 
                 state_cell(r.state), Cell(text=formatting.tries(r.try_number, r.max_tries)),
                 when_cell(formatting.relative(r.start_date, now)),
                 Cell(text=_duration(r.start_date, r.end_date, now), right=True),
-                Cell(text=respelled(r.reason, r.suggestions, spell)),
+                Cell(text=r.reason),
             )
             for r in view.rows
         ),
@@ -396,6 +396,26 @@ def plain(message: str) -> str:
 _LEVEL_STATES = {"ERROR": "failed", "CRITICAL": "failed", "WARNING": "up_for_retry", "WARN": "up_for_retry"}
 
 
+def _pre(lines: Iterable[str]) -> str:
+    """Lines of HTML in a box that scrolls."""
+    light = palettes()[0]
+    return (
+        f'<pre class="nfo-log" style="margin:0px;padding:10px '
+        f"14px;font-size:12px;line-height:1.6;overflow:auto;max-height:420px;"
+        f'color:{light.text};background-color:{light.raised}">' + "\n".join(lines) + "</pre>"
+    )
+
+
+def text_bundle(title: str, text: str) -> Bundle:
+    """The last `MAX_LOG_LINES` lines of a text."""
+    every = text.splitlines()
+    lines = [plain(line) for line in every[-MAX_LOG_LINES:]]
+    if dropped := len(every) - len(lines):
+        lines.insert(0, f"… {formatting.count(dropped, 'earlier line')}")
+    html = card("text", title, _pre(map(escape, lines)), aside=formatting.count(len(every), "line"))
+    return Bundle(html=html, text=_joined(title, *lines))
+
+
 def log_bundle(view: TaskLogView) -> Bundle:
     """The last `MAX_LOG_LINES` lines of a task's log."""
     lines = view.lines[-MAX_LOG_LINES:]
@@ -418,11 +438,7 @@ def log_bundle(view: TaskLogView) -> Bundle:
             line = f'<span class="nfo-ink nfo-{state}" style="color:{colour}">{line}</span>'
         html_lines.append(f'<span class="nfo-muted">{stamp}</span> {line}' if stamp else line)
     zone = next((formatting.zone(e.at) for e in lines if e.at), "")
-    body = (
-        f'<pre class="nfo-log" style="margin:0px;padding:10px '
-        f"14px;font-size:12px;line-height:1.6;overflow:auto;max-height:420px;"
-        f'color:{light.text};background-color:{light.raised}">' + "\n".join(html_lines) + "</pre>"
-    )
+    body = _pre(html_lines)
     if not lines:
         body, text_lines = _note(view.empty), [view.empty]
     aside = f"{formatting.count(len(view.lines) + view.dropped, 'line')}" + (f" · times in {zone}" if zone else "")
@@ -438,8 +454,7 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = st
     if view.until is not None and now is not None:
         lines.insert(0, f"Until {formatting.short_time(view.until)}, {formatting.relative(view.until, now).relative}.")
     grounds = "".join(f'<div style="margin-top:2px">{escape(line)}</div>' for line in lines)
-    headline = respelled(view.headline, view.suggestions, spell)
-    suggestions = [command for command in map(spell, view.suggestions) if command not in headline]
+    suggestions = [command for command in map(spell, view.suggestions) if command not in view.headline]
     next_step = ""
     if suggestions:
         commands = " or ".join(
@@ -448,14 +463,14 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = st
         next_step = f'<div style="margin-top:4px">Next step: {commands}</div>'
     body = (
         f'<div class="nfo-st nfo-{state}" style="margin:12px;padding:10px 14px;border-left:3px solid {tint.line};'
-        f'background-color:{tint.fill};color:{tint.text}"><b>{escape(headline)}</b>{grounds}{next_step}</div>'
+        f'background-color:{tint.fill};color:{tint.text}"><b>{escape(view.headline)}</b>{grounds}{next_step}</div>'
     )
     history = _event_table(view.history)
     if view.history:
         short = len(view.history) <= SHORT_HISTORY
         body += _folded(formatting.count(len(view.history), "event"), html_table(history), open_=short)
     text = _joined(
-        f"{view.subject} is {view.state}: {headline}",
+        f"{view.subject} is {view.state}: {view.headline}",
         *(f"  {line}" for line in lines),
         "  Next step: " + " or ".join(suggestions) if suggestions else "",
         text_table(history) if view.history else "",
@@ -463,7 +478,7 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = st
     return Bundle(html=card("why", view.subject, body, chips=chip_html(view.state)), text=text)
 
 
-def why_run_bundle(view: WhyRunView, now: datetime, spell: Spell = str) -> Bundle:
+def why_run_bundle(view: WhyRunView, now: datetime) -> Bundle:
     """The tasks of a run that wait or failed, each with its reason, and the time at which its wait ends."""
     title = f"{view.dag_id}, {view.run}: {view.run_state}"
     if not view.rows:
@@ -474,7 +489,7 @@ def why_run_bundle(view: WhyRunView, now: datetime, spell: Spell = str) -> Bundl
             (
                 Cell(text=row.id, bold=True),
                 state_cell(row.state),
-                respelled(row.text, row.suggestions, spell),
+                row.text,
                 when_cell(formatting.relative(row.until, now)) if row.until is not None else Cell(),
             )
             for row in view.rows

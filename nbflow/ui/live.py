@@ -22,6 +22,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Protocol
 
+from nbflow.core.states import STATE_MEANINGS
 from nbflow.ui import formatting
 from nbflow.ui.html import graph_bundle
 from nbflow.ui.mime_bundle import Bundle
@@ -118,7 +119,8 @@ def _ms(at: datetime | None) -> float | None:
 
 def graph_traits(graph: GraphView, drawn: Scene) -> dict[str, Any]:
     """The traits that change only with the DAG or a fold."""
-    return {"graph": drawn.as_json(), "footer": [part for part in graph.footer if part]}
+    meanings = {state.value: meaning for state, meaning in STATE_MEANINGS.items()}
+    return {"graph": drawn.as_json(), "footer": [part for part in graph.footer if part], "meanings": meanings}
 
 
 def state_traits(graph: GraphView, drawn: Scene, now: datetime) -> dict[str, Any]:
@@ -154,9 +156,9 @@ class LiveGraph:
 
     `details(task_id)` returns the content of a task's panel (`Details` in js/panel.js), and `command(name, args)`
     carries out the action of a button in it; both are called on the publisher's thread and should take a few ms. `now`
-    is the clock for the times shown. `keep_widget` leaves the widget above the final picture, so that its panels still
-    open; a trusted notebook that is opened without its kernel then shows "model not found". Use: `show()`, any number
-    of `put`, `finish()`.
+    is the clock for the times shown. `mime` makes the output's MIME bundle (default: image and text). `keep_widget`
+    leaves the widget above the final picture, so that its panels still open; a trusted notebook that is opened without
+    its kernel then shows "model not found". Use: `show()`, any number of `put`, `finish()`.
     """
 
     def __init__(
@@ -166,13 +168,14 @@ class LiveGraph:
         now: Callable[[], datetime],
         details: Details | None = None,
         command: Command | None = None,
+        mime: Callable[[Bundle], Mapping[str, str]] = Bundle.mime,
         keep_widget: bool = False,
         publisher_: Publisher | None = None,
     ) -> None:
         self.graph = folded_for_size(graph)
         self._now, self._details, self._command = now, details, command
         self._publisher = publisher_ or publisher()
-        self._keep_widget = keep_widget
+        self._keep_widget, self._mime_of = keep_widget, mime
         self._scene = scene(self.graph)
         self._widget: Any = None
         self._handle: Any = None
@@ -266,7 +269,7 @@ class LiveGraph:
         self._publisher.put(self, ("close", "", {}))
 
     def _mime(self, *, live: bool) -> dict[str, Any]:
-        mime: dict[str, Any] = dict(self.bundle().mime())
+        mime: dict[str, Any] = dict(self._mime_of(self.bundle()))
         if live and self._widget is not None:
             mime[WIDGET_MIME] = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
         return mime
@@ -295,7 +298,7 @@ class LiveGraph:
             return self._panel(str(args.get("task_id", "")))
         if name == "fold":
             self._fold(str(args.get("group_id", "")))
-            return {"said": ""}
+            return {"message": ""}
         if self._command is None:
             raise LookupError("This view is read-only. Use the %dag magic to change the run.")
         return self._command(name, args)

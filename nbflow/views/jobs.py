@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.services.schedulers import state_of
-from nbflow.store.base import Store
+from nbflow.store.base import Job, Store
 from nbflow.views.base import Query, Row, View
 
 if TYPE_CHECKING:
@@ -51,18 +51,18 @@ class JobsView(View):
 
 
 def fetch(store: Store, query: JobsQuery, now: datetime, settings: Settings) -> JobsView:
-    return JobsView(
-        rows=tuple(
-            JobRow(
-                job_id=job.job_id,
-                job_type=job.kind,
-                state=state_of(job, settings, now),
-                hostname=job.hostname,
-                pid=job.pid,
-                start_date=job.started_at,
-                end_date=job.ended_at,
-                latest_heartbeat=job.heartbeat_at,
-            )
-            for job in store.jobs(limit=query.limit)
-        )
+    return JobsView(rows=tuple(job_row(job, state_of(job, settings, now)) for job in store.jobs(limit=query.limit)))
+
+
+def job_row(job: Job, state: str) -> JobRow:
+    """The row of a process in this state."""
+    return JobRow(
+        job_id=job.job_id,
+        job_type=job.kind,
+        state=state,
+        hostname=job.hostname,
+        pid=job.pid,
+        start_date=job.started_at,
+        end_date=job.ended_at,
+        latest_heartbeat=job.heartbeat_at,
     )

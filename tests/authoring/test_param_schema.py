@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from functools import reduce
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -199,8 +199,8 @@ def test_any_schema_has_the_same_result_as_in_jsonschema(schema: dict[str, Any],
 
 def test_keywords_are_those_that_jsonschema_validates() -> None:
     # Given the keywords that jsonschema has functions for, and those that it reads with another keyword
-    beside = {"then", "else", "minContains", "maxContains", "$schema"}
-    assert Draft202012Validator.VALIDATORS.keys() | beside == KEYWORDS
+    read_with_another = {"then", "else", "minContains", "maxContains", "$schema"}
+    assert Draft202012Validator.VALIDATORS.keys() | read_with_another == KEYWORDS
 
 
 # -------------------------------------------------------------------------------------------------------------- formats
@@ -304,8 +304,40 @@ def test_a_value_of_the_deepest_nesting_is_checked_by_a_schema_that_refers_to_it
         check_schema(reduce(lambda inner, _: [inner], range(900), 1), schema)
 
 
+REPEATED = "Its references multiply each other: refer to a schema once in allOf, anyOf or oneOf."
+
+
+@pytest.mark.parametrize("keyword", ["allOf", "anyOf", "oneOf"])
+def test_a_schema_whose_references_multiply_each_other_is_refused(keyword: str) -> None:
+    # Given 40 schemas, each of which refers twice to the next one
+    names = [f"s{number}" for number in range(40)]
+    defs = {name: {keyword: [{"$ref": f"#/$defs/{after}"}] * 2} for name, after in pairwise(names)}
+    # Then the 2^40 checks are not made
+    with pytest.raises(ParamValidationError, match=f"^Its schema takes too long to check. {REPEATED}$"):
+        verify_schema({"$defs": {**defs, names[-1]: {"type": "integer"}}, "$ref": "#/$defs/s0"})
+
+
+@pytest.mark.parametrize("keyword", ["allOf", "anyOf", "oneOf"])
+def test_a_value_that_makes_references_multiply_each_other_is_refused(keyword: str) -> None:
+    # Given a schema that checks an inner value twice by itself, and a value of 90 levels
+    twice = {"properties": {"x": {keyword: [{"$ref": "#"}] * 2}}, "unevaluatedProperties": True}
+    value = reduce(lambda inner, _: {"x": inner}, range(90), {})
+    # Then the check ends
+    with pytest.raises(ParamValidationError, match=f"^The value takes too long to check. {REPEATED}$"):
+        check_schema(value, twice)
+
+
+def test_a_long_value_that_is_checked_once_for_each_keyword_is_not_refused() -> None:
+    tree = {"type": ["array", "integer"], "items": {"$ref": "#"}}
+
+    assert fits([[[number, [number]] for number in range(100)] for _ in range(100)], tree)
+
+
 # ----------------------------------------------------------------------------------------------- schemas that are wrong
 
+ENDLESS = (
+    "Its schema refers to itself endlessly: a $ref may lead back to its own schema only through properties or items."
+)
 ONE_OF_THE_TYPES = "type must be one of array, boolean, integer, null, number, object, string, or a list of them"
 NO_LOOKAROUND = (
     "Lookaheads and lookbehinds are not available. Combine patterns instead: "
@@ -344,7 +376,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"pattern": "\ud800"},
-        "Its pattern '\\ud800' is invalid: it holds half of a surrogate pair. "
+        "Its pattern '\\ud800' is invalid: it contains half of a surrogate pair. "
         "Patterns follow https://github.com/google/re2/wiki/Syntax, because re2 matches in linear time.",
     ),
     ({"patternProperties": {"(": {}}}, f"Its pattern '(' is invalid: missing ). {CORRECT_IT}"),
@@ -379,11 +411,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"$defs": {"size": {}}, "$ref": "#/$defs/sise"},
         "Its schema is wrong: $ref '#/$defs/sise' points to nothing. Did you mean '#/$defs/size'?",
     ),
-    ({"$ref": "#"}, "Its schema is nested too deeply, or refers to itself endlessly."),
-    (
-        {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
-        "Its schema is nested too deeply, or refers to itself endlessly.",
-    ),
+    ({"$ref": "#"}, ENDLESS),
+    ({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, ENDLESS),
+    ({"properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"$ref": "#/$defs/b"}}}, ENDLESS),
+    ({"anyOf": [{"type": "integer"}, {"not": {"$ref": "#"}}]}, ENDLESS),
+    ({"items": {"if": {"dependentSchemas": {"a": {"oneOf": [{"$ref": "#/items"}]}}}}}, ENDLESS),
     (
         {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"},
         "Its schema has $schema 'http://json-schema.org/draft-07/schema#', but Params follow JSON Schema 2020-12. "
@@ -451,18 +483,18 @@ import sys
 from nbflow.authoring.param_schema import check_schema, verify_schema
 from nbflow.errors import ParamValidationError
 verify_schema({{"type": "string"}})
-seen = []
+opened = []
 def hook(event, args):
     modules = event == "open" and str(args[0]).endswith((".py", ".pyc"))
     if event.startswith(("socket.", "urllib.", "http.", "open")) and not modules:
-        seen.append((event, str(args)))
+        opened.append((event, str(args)))
 sys.addaudithook(hook)
 for call in (verify_schema, lambda schema: check_schema(1, schema)):
     try:
         call({{"$ref": {reference!r}}})
     except ParamValidationError as error:
         print(error)
-print(seen)
+print(opened)
 """
     # When a schema refers to a URL, and is verified and used
     process = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)

@@ -106,7 +106,7 @@ class Round:
             )
         self.schedulers.append(scheduler)
 
-    def below(self, pid: int) -> list[int]:
+    def processes_below(self, pid: int) -> list[int]:
         """Processes below a scheduler, nearest first: fork servers and tasks."""
         pids: list[int] = []
         queue = [pid]
@@ -116,7 +116,7 @@ class Round:
             queue += children
         return pids
 
-    def play(self, *, schedulers: int = 1) -> dict[str, Any]:
+    def run(self, *, schedulers: int = 1) -> dict[str, Any]:
         """Run to the end and check the result; returns the numbers of killed processes."""
         for _ in range(schedulers):
             self.start_scheduler()
@@ -127,8 +127,8 @@ class Round:
             self._wait(lambda: self._ended(run) or (kill_at and self.app.store.last_seq() >= kill_at[0]))
             if kill_at and self.app.store.last_seq() >= kill_at[0]:
                 kill_at.pop(0)
-                self._kill_a_process()
-        self._end_schedulers()
+                self._kill_one_process()
+        self._stop_schedulers()
         self.check(run)
         return dict(self.killed)
 
@@ -136,7 +136,7 @@ class Round:
         run = self.app.store.run(run_key)
         return run is not None and run.state in RUN_FINISHED
 
-    def _kill_a_process(self) -> None:
+    def _kill_one_process(self) -> None:
         alive = [scheduler for scheduler in self.schedulers if scheduler.poll() is None]
         scheduler = self.random.choice(alive)
         kind = self.random.choice(["scheduler", "below", "below"])
@@ -145,7 +145,7 @@ class Round:
             scheduler.wait()
             self.start_scheduler()
         else:
-            below = self.below(scheduler.pid)
+            below = self.processes_below(scheduler.pid)
             if not below:
                 return
             try:
@@ -157,44 +157,44 @@ class Round:
     def _wait(self, condition: Any) -> None:
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while not condition():
-            assert time.monotonic() < deadline, f"seed {self.seed}: no progress; {self.story()}"
+            assert time.monotonic() < deadline, f"seed {self.seed}: no progress; {self.last_events()}"
             for scheduler in self.schedulers[-2:]:
                 assert scheduler.poll() in (None, -9), f"seed {self.seed}: a scheduler exited: {self.log()}"
             self.app.store.wait_for_change(self.app.store.change_token(), timeout=0.2)
 
-    def _end_schedulers(self) -> None:
-        """SIGTERM all schedulers; every process below must be gone after them."""
+    def _stop_schedulers(self) -> None:
+        """Send SIGTERM to all schedulers; every process below must exit, too."""
         below = []
         for scheduler in self.schedulers:
             if scheduler.poll() is None:
-                below += self.below(scheduler.pid)
+                below += self.processes_below(scheduler.pid)
                 scheduler.terminate()
                 assert scheduler.wait(30) == 0, f"seed {self.seed}: {self.log()}"
         for pid in below:
-            _wait_gone(pid)
+            _wait_for_exit(pid)
 
     # --- checks
 
     def check(self, run: Any) -> None:
         """The run succeeded, no task ran more often than its tries or twice at once, no process remains."""
-        store, place = self.app.store, f"seed {self.seed}"
+        store, label = self.app.store, f"seed {self.seed}"
         states = Counter(ti.state for ti in store.instances(run))
-        assert (store.run(run).state.value, dict(states)) == ("success", {TaskState.SUCCESS: TASKS}), place
+        assert (store.run(run).state.value, dict(states)) == ("success", {TaskState.SUCCESS: TASKS}), label
         total = [text for key, name, text in store.xcoms(run) if key.task_id == "total"]
-        assert total == [str(sum(range(50)))], place
+        assert total == [str(sum(range(50)))], label
         notes = [line.split() for line in (self.home / "notes" / "log").read_text().splitlines()]
-        assert not [line for line in notes if line[0] == "OVERLAP"], place
+        assert not [line for line in notes if line[0] == "OVERLAP"], label
         for event in store.events(run=run):
             if event.key is not None and event.source and event.target:  # not an expansion, which adds and drops rows
                 check_move(TaskState(event.source), Cause(event.cause), TaskState(event.target))
         starts = Counter((task, index) for word, task, index, _ in notes if word == "start")
         tries = {(ti.task_id, str(ti.map_index)): ti.try_number for ti in store.instances(run)}
-        over = {name: (count, tries[name]) for name, count in starts.items() if count > tries[name]}
-        assert not over, f"{place}: more executions than tries: {over}"
-        assert store.live_attempts() == [], place
-        assert _with_home(self.home) == [], place
+        excess = {name: (count, tries[name]) for name, count in starts.items() if count > tries[name]}
+        assert not excess, f"{label}: more executions than tries: {excess}"
+        assert store.live_attempts() == [], label
+        assert _with_home(self.home) == [], label
 
-    def story(self) -> str:
+    def last_events(self) -> str:
         """The last history rows and log lines, for a failure message."""
         events = self.app.store.events(after=max(self.app.store.last_seq() - 5, 0))
         lines = [f"{e.key} {e.source}->{e.target} {e.cause}" for e in events]
@@ -221,7 +221,7 @@ def _children(pid: int) -> list[int]:
     return pids
 
 
-def _wait_gone(pid: int) -> None:
+def _wait_for_exit(pid: int) -> None:
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:

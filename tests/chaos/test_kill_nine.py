@@ -19,12 +19,12 @@ pytestmark = [
 
 
 @pytest.fixture
-def play(new_postgres_url, tmp_path):
+def run_round(new_postgres_url, tmp_path):
     rounds: list[Round] = []
 
     def start(seed, url=None, **options):
         rounds.append(Round(tmp_path / f"home{len(rounds)}", seed, url))
-        return rounds[-1].play(**options)
+        return rounds[-1].run(**options)
 
     yield start
     for chaos_round in rounds:
@@ -32,20 +32,20 @@ def play(new_postgres_url, tmp_path):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_run_on_sqlite_survives(play, seed):
-    assert play(seed)
+def test_a_run_on_sqlite_survives(run_round, seed):
+    assert run_round(seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_run_on_postgres_survives(play, seed, new_postgres_url):
-    assert play(seed, new_postgres_url())
+def test_a_run_on_postgres_survives(run_round, seed, new_postgres_url):
+    assert run_round(seed, new_postgres_url())
 
 
-def test_two_schedulers_on_postgres_share_a_run_that_survives_kills(play, new_postgres_url):
-    assert play(7, new_postgres_url(), schedulers=2)
+def test_two_schedulers_on_postgres_share_a_run_that_survives_kills(run_round, new_postgres_url):
+    assert run_round(7, new_postgres_url(), schedulers=2)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(100, 100 + int(os.environ.get("NBFLOW_CHAOS_ROUNDS", "50"))))
-def test_many_rounds(play, seed, new_postgres_url):
-    assert play(seed, new_postgres_url() if seed % 2 else None)
+def test_many_rounds(run_round, seed, new_postgres_url):
+    assert run_round(seed, new_postgres_url() if seed % 2 else None)

@@ -1,7 +1,7 @@
 """One run, driven through the pure core: no store, no clock, no workers.
 
 The test chooses the order of events; the outcome of each attempt is fixed beforehand as a function of the instance and
-the try. That separates what the end of a run may depend on from what it must not depend on.
+the try. So a test can check that the result of a run does not depend on the order.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from nbflow.core.run_changes import first_instances
 from nbflow.core.snapshot import PreviousRun, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import LIVE, RUN_FINISHED, UNFINISHED, RunState, TaskState, check_move, check_run_move
+from nbflow.sim.executor import outcome_event
 from nbflow.sim.outcomes import Outcomes
 from nbflow.sim.random_dags import START
-from nbflow.sim.workers import outcome_event
 
 NO_LIMITS = Limits(slots=None, pools={"default_pool": -1, "small": -1, "tiny": -1})
-Done = tuple[str, dict[str, str]]
+Result = tuple[str, dict[str, str]]
 
 
 class Drive:
@@ -51,12 +51,12 @@ class Drive:
         self.wake: datetime | None = None
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         return self.snapshot.run.state in RUN_FINISHED
 
     @property
-    def done(self) -> Done:
-        """The end of the run, as far as it must not depend on the order of events."""
+    def result(self) -> Result:
+        """The part of the result that must not depend on the order of events."""
         return (
             self.snapshot.run.state.value,
             {str(key): ti.state.value for key, ti in sorted(self.snapshot.instances.items())},
@@ -132,10 +132,10 @@ class Drive:
         return event
 
     def step(self, choose: Callable[[list[TaskKey]], TaskKey]) -> bool:
-        """Decide, dispatch, and end one of the attempts (or advance the time). False: nothing can happen any more."""
+        """Decide, dispatch, and end one of the attempts (or advance the time). False: the run cannot continue."""
         self.decide()
         self.dispatch()
-        if self.over:
+        if self.ended:
             return False
         if self.working:
             self.now += timedelta(seconds=1)
@@ -146,12 +146,12 @@ class Drive:
         self.now = self.wake
         return True
 
-    def run(self, choose: Callable[[list[TaskKey]], TaskKey], *, max_steps: int = 10_000) -> Done:
-        """Step until nothing can happen any more."""
+    def run(self, choose: Callable[[list[TaskKey]], TaskKey], *, max_steps: int = 10_000) -> Result:
+        """Step until the run cannot continue."""
         for _ in range(max_steps):
             if not self.step(choose):
-                return self.done
-        raise AssertionError(f"no end after {max_steps} steps: {self.done}")
+                return self.result
+        raise AssertionError(f"no end after {max_steps} steps: {self.result}")
 
     def unfinished(self) -> set[TaskKey]:
         return {key for key, ti in self.snapshot.instances.items() if ti.state in UNFINISHED}

@@ -63,7 +63,7 @@ def test_a_plan_holds_every_run_with_its_interval_and_what_happens_to_it():
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "words"),
+    ("changes", "error", "text"),
     [
         (
             {"another_active": True},
@@ -85,11 +85,11 @@ def test_a_plan_holds_every_run_with_its_interval_and_what_happens_to_it():
         ),
     ],
 )
-def test_an_impossible_backfill_is_refused_with_the_way_out(changes, error, words):
+def test_an_impossible_backfill_is_refused_with_the_way_out(changes, error, text):
     with pytest.raises(error) as caught:
         plan(**changes)
 
-    assert words in str(caught.value)
+    assert text in str(caught.value)
     assert isinstance(caught.value, BackfillError)
 
 

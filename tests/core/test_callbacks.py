@@ -44,36 +44,36 @@ def callbacks(plan):
     ],
 )
 def test_an_outcome_has_one_callback_unless_its_process_called_it(event, kind):
-    here = snapshot({"a": "running"})
+    before = snapshot({"a": "running"})
 
-    assert callbacks(handle_event(here, TaskKey("a"), event)) == [("a", kind)]
-    assert callbacks(handle_event(here, TaskKey("a"), event, callbacks_run=(kind,))) == []
+    assert callbacks(handle_event(before, TaskKey("a"), event)) == [("a", kind)]
+    assert callbacks(handle_event(before, TaskKey("a"), event, callbacks_run=(kind,))) == []
 
 
 @pytest.mark.parametrize(("state", "kind"), [("success", "success"), ("failed", "failure"), ("skipped", "skipped")])
 def test_marking_a_running_task_has_a_callback_and_marking_a_pending_one_has_none(state, kind):
-    here = snapshot({"a": "running", "b": "none"})
+    before = snapshot({"a": "running", "b": "none"})
 
-    assert callbacks(mark(here, [TaskKey("a"), TaskKey("b")], TaskState(state), NOW)) == [("a", kind)]
+    assert callbacks(mark(before, [TaskKey("a"), TaskKey("b")], TaskState(state), NOW)) == [("a", kind)]
 
 
 def test_marking_a_run_has_callbacks_for_its_running_tasks():
-    here = snapshot({"a": "running", "b": "none"})
+    before = snapshot({"a": "running", "b": "none"})
 
-    assert callbacks(mark_run(here, RunState.FAILED, NOW)) == [("a", "failure")]
+    assert callbacks(mark_run(before, RunState.FAILED, NOW)) == [("a", "failure")]
 
 
 def test_fail_fast_has_callbacks_for_the_failed_task_and_for_those_it_ends():
-    here = snapshot({"a": "running", "b": "running", "c": "none"}, fail_fast=True)
+    before = snapshot({"a": "running", "b": "running", "c": "none"}, fail_fast=True)
 
-    plan = handle_event(here, TaskKey("a"), Failed(attempt_id="a1", at=NOW))
+    plan = handle_event(before, TaskKey("a"), Failed(attempt_id="a1", at=NOW))
     assert callbacks(plan) == [("a", "failure"), ("b", "failure")]
 
 
 def test_a_timed_out_run_has_callbacks_for_the_tasks_it_ends_and_for_the_dag():
-    here = snapshot({"a": "running", "b": "none"}, dagrun_timeout=60.0, callbacks=("failure",))
+    before = snapshot({"a": "running", "b": "none"}, dagrun_timeout=60.0, callbacks=("failure",))
 
-    assert callbacks(plan_run(here, NOW + timedelta(minutes=2))) == [("a", "skipped"), (None, "failure")]
+    assert callbacks(plan_run(before, NOW + timedelta(minutes=2))) == [("a", "skipped"), (None, "failure")]
 
 
 def test_a_task_skipped_by_its_rule_has_no_callback():

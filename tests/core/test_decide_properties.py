@@ -119,7 +119,7 @@ def test_every_run_ends_or_waits_for_its_previous_run(
 
     drive.run(order.choice)
 
-    if not drive.over:
+    if not drive.ended:
         waits = plan_run(drive.snapshot, drive.now, explain=True).waits
         assert "past" in {wait.kind.split("_")[0] for wait in waits.values()}
 

@@ -35,11 +35,11 @@ def test_new_items_of_a_cleared_mapped_task_have_their_first_try() -> None:
         "list": TaskSpec(task_id="list", feeds_mapping=True),
         "each": TaskSpec(task_id="each", upstream=("list",), expand=("task", "list")),
     }
-    done = [
+    tis = [
         Instance(task_id="list", state=TaskState.SUCCESS, try_number=1, length=2),
         *(Instance(task_id="each", map_index=n, state=TaskState.SUCCESS, try_number=1) for n in range(2)),
     ]
-    snapshot = Snapshot(dag=DagSpec(dag_id="d", tasks=tasks), run=RUN, instances={ti.key: ti for ti in done})
+    snapshot = Snapshot(dag=DagSpec(dag_id="d", tasks=tasks), run=RUN, instances={ti.key: ti for ti in tis})
 
     # When the mapped task is cleared, and the result has three items the next time
     snapshot = advance(snapshot, clear(snapshot, {"each"}, NOW).ops)
@@ -63,12 +63,12 @@ def test_a_mapped_task_whose_setup_failed_stays_one_row() -> None:
             task_id="each", upstream=("list", "make"), trigger_rule="none_skipped", expand=("task", "list")
         ),
     }
-    done = [
+    tis = [
         Instance(task_id="make", state=TaskState.FAILED, try_number=1),
         Instance(task_id="list", state=TaskState.SUCCESS, try_number=1, length=2),
         Instance(task_id="each"),
     ]
-    snapshot = Snapshot(dag=DagSpec(dag_id="d", tasks=tasks), run=RUN, instances={ti.key: ti for ti in done})
+    snapshot = Snapshot(dag=DagSpec(dag_id="d", tasks=tasks), run=RUN, instances={ti.key: ti for ti in tis})
 
     after = advance(snapshot, plan_run(snapshot, NOW).ops)
 
@@ -88,20 +88,20 @@ def test_a_mapped_group_is_expanded_before_its_tasks_are_decided() -> None:
         "g.each": TaskSpec(task_id="g.each", group="g", upstream=("list", "other")),
     }
     dag = DagSpec(dag_id="d", tasks=tasks, groups={"g": GroupSpec(group_id="g", expand=("task", "list"))})
-    begun = {
+    tis = {
         TaskKey("list"): Instance(task_id="list", state=TaskState.RUNNING, try_number=1, attempt_id="a1"),
         TaskKey("other"): Instance(task_id="other", state=TaskState.FAILED, try_number=1),
         TaskKey("g.each"): Instance(task_id="g.each"),
     }
-    snapshot = Snapshot(dag=dag, run=RUN, instances=begun)
+    snapshot = Snapshot(dag=dag, run=RUN, instances=tis)
 
     # When it is decided before the result exists, and again with a result of two items
     early = plan_run(snapshot, NOW, explain=True)
     list_ti = Instance(task_id="list", state=TaskState.SUCCESS, try_number=1, length=2)
-    later = Snapshot(dag=dag, run=RUN, instances={**begun, TaskKey("list"): list_ti})
+    later = Snapshot(dag=dag, run=RUN, instances={**tis, TaskKey("list"): list_ti})
     after = advance(later, plan_run(later, NOW).ops)
 
-    # Then it waits for the result first, and then each instance fails, in whatever order the two tasks ended
+    # Then it waits for the result, and then each instance fails, whatever the order in which the two tasks ended
     assert (early.ops, early.waits[RUN.key, TaskKey("g.each")].kind) == ((), "length")
     assert {str(key): ti.state.value for key, ti in after.instances.items() if key.task_id == "g.each"} == {
         "g.each[0]": "upstream_failed",

@@ -1,4 +1,4 @@
-"""Which scheduled instances are dispatched, which queued runs start, and which limit keeps the others."""
+"""Which scheduled instances are dispatched, which queued runs start, and which limit makes the others wait."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def kinds(plan):
 
 
 def test_priority_goes_before_date_and_date_before_name():
-    # Given a later run's heavy task, and light ones of two runs
+    # Given a task of a later run with a high weight, and tasks of two runs with weight 1
     later = run("r2", day=2)
     candidates = [ready("b"), ready("a", of=later), ready("heavy", of=later, priority_weight=9), ready("a")]
 
     # When there are slots for three
     plan = plan_dispatch(candidates, limits(slots=3), NOW)
 
-    # Then the heavy one comes first, then those of the earlier run by name
+    # Then the heavy task comes first, then the tasks of the earlier run by name
     assert [(move.run.run_id, str(move.key)) for move in plan.moves] == [("r2", "heavy"), ("r1", "a"), ("r1", "b")]
 
 
@@ -87,7 +87,7 @@ def test_without_slots_all_tasks_wait_for_one():
 
 
 def test_queued_runs_start_up_to_the_limit_of_their_dag_or_backfill():
-    # Given two scheduled runs and two of backfill 7, and one of each already running
+    # Given two scheduled runs and two of backfill 7, and one run of each that is already running
     waiting = [run("b1", backfill_id=7), run("s1"), run("b2", backfill_id=7), run("s2")]
     running = [run("s0"), run("b0", backfill_id=7)]
 

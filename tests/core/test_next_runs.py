@@ -1,4 +1,4 @@
-"""The next runs of a schedule, as people are told them."""
+"""The next runs of a schedule, as views show them."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def next_days(history: RunHistory, *, schedule: str | None = "@daily", **options
 
 def test_the_next_runs_follow_the_last_one() -> None:
     # Given a daily DAG whose last run covers yesterday, and one that has never run
-    # Then the first goes on from there; the other begins with the interval that is over now
+    # Then the first continues from that run; the other begins with the interval that has just ended
     assert (next_days(RunHistory(last=YESTERDAY)), next_days(RunHistory())) == ([2, 3, 4], [1, 2, 3])
     # And a DAG without a schedule has none
     assert next_days(RunHistory(), schedule=None) == []
 
 
-def test_what_a_backfill_has_run_already_is_passed_over() -> None:
-    # Given backfilled runs directly after the last one, and further on
-    taken = {day(number).start: day(number) for number in (1, 3)}
-    # Then the schedule makes the runs between and after them
-    assert next_days(RunHistory(last=YESTERDAY, backfilled=taken)) == [3, 5, 6]
+def test_dates_that_have_a_backfill_run_are_omitted() -> None:
+    # Given backfilled runs directly after the last run, and later
+    backfilled = {day(number).start: day(number) for number in (1, 3)}
+    # Then the schedule creates the runs between and after them
+    assert next_days(RunHistory(last=YESTERDAY, backfilled=backfilled)) == [3, 5, 6]
 
 
 def test_a_schedule_that_ends_has_no_more_runs() -> None:
     assert next_days(RunHistory(last=YESTERDAY), end_date=datetime(2024, 6, 2, tzinfo=UTC)) == [2, 3]
 
 
-def test_a_schedule_that_goes_on_only_when_a_run_ends_has_one_next_run() -> None:
+def test_a_schedule_that_continues_only_when_a_run_ends_has_one_next_run() -> None:
     assert len(next_days(RunHistory(last=YESTERDAY), schedule="@continuous")) == 1

@@ -14,10 +14,10 @@ TASK = {"dag_id": "etl", "task_id": "load", "logical_date": datetime(2024, 1, 1,
 
 
 @pytest.mark.parametrize(
-    ("given_value", "multiplier"), [(None, 0), (False, 0), (0, 0), (1, 0), (True, 2), (3, 3), (1.5, 1.5), (0.5, 0.5)]
+    ("argument", "multiplier"), [(None, 0), (False, 0), (0, 0), (1, 0), (True, 2), (3, 3), (1.5, 1.5), (0.5, 0.5)]
 )
-def test_retry_exponential_backoff_is_read_as_a_multiplier(given_value, multiplier):
-    assert backoff_multiplier(given_value) == multiplier
+def test_retry_exponential_backoff_is_read_as_a_multiplier(argument, multiplier):
+    assert backoff_multiplier(argument) == multiplier
 
 
 @pytest.mark.parametrize("multiplier", [0.0, 1.0])
@@ -66,7 +66,7 @@ def test_a_delay_lies_within_its_limits_and_is_deterministic(delay, multiplier, 
     assert seconds == retry_delay(**arguments)
 
 
-def test_the_next_try_counts_from_the_end_of_the_failed_one():
+def test_the_delay_starts_at_the_end_of_the_failed_try():
     ended = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
     assert retry_at(ended, 90.5) == datetime(2024, 1, 1, 12, 1, 30, 500_000, tzinfo=UTC)

@@ -35,7 +35,7 @@ A = TaskKey("a")
 
 @dataclass(frozen=True)
 class AttemptStub:
-    """The attributes of a store's attempt that are needed here."""
+    """The attributes of a store's attempt that ``with_attempts`` uses."""
 
     attempt_id: str
     run: RunKey
@@ -235,10 +235,8 @@ def test_runs_that_a_new_run_precedes_are_to_be_read_again() -> None:
     spec = dag(a=TaskSpec(task_id="a", depends_on_past=True))
     active = with_snapshots(ActiveRuns(), [run_of(spec, hour) for hour in (1, 3)])
     assert run_ids(runs_with_new_predecessor(active, [run_of(spec, 2).run])) == ["r3"]
-    assert (
-        run_ids(runs_with_new_predecessor(with_snapshots(ActiveRuns(), [run_of(dag(), 3)]), [run_of(dag(), 2).run]))
-        == []
-    )
+    active = with_snapshots(ActiveRuns(), [run_of(dag(), 3)])
+    assert run_ids(runs_with_new_predecessor(active, [run_of(dag(), 2).run])) == []
 
 
 def test_a_backfill_without_unfinished_runs_is_completed() -> None:

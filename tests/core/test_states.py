@@ -100,5 +100,5 @@ def test_every_state_has_a_meaning_which_the_notebook_and_the_help_show(capsys):
     assert set(STATE_MEANINGS) == set(TaskState)
     assert states().data == {state.value: meaning for state, meaning in STATE_MEANINGS.items()}
     assert main(["tasks", "states-for-dag-run", "--help"]) == 0
-    helped = capsys.readouterr().out
-    assert [state for state, meaning in STATE_MEANINGS.items() if meaning not in helped] == []
+    help_text = capsys.readouterr().out
+    assert [state for state, meaning in STATE_MEANINGS.items() if meaning not in help_text] == []

@@ -167,7 +167,7 @@ def test_an_unknown_kind_is_refused_with_the_known_kinds():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "words"),
+    ("schedule", "description"),
     [
         (None, "only when triggered"),
         ("@daily", "every day at 00:00 Europe/Berlin"),
@@ -185,8 +185,8 @@ def test_an_unknown_kind_is_refused_with_the_known_kinds():
         (relativedelta(months=1), "every month"),
     ],
 )
-def test_the_description_of_a_timetable(schedule, words):
-    assert timetable_from_schedule(schedule, "Europe/Berlin").describe() == words
+def test_the_description_of_a_timetable(schedule, description):
+    assert timetable_from_schedule(schedule, "Europe/Berlin").describe() == description
 
 
 # ----------------------------------------------------------------------------------------------------- the current time

@@ -1,4 +1,4 @@
-"""Postgres is restarted, and killed, in the middle of a run: the run ends right."""
+"""Postgres is restarted, or crashes, in the middle of a run: the run ends correctly."""
 
 from __future__ import annotations
 
@@ -30,45 +30,45 @@ def restart(server: PostgresServer, *, mode: str) -> None:
     with server._connect() as connection:
         (folder,) = connection.execute("SHOW data_directory").fetchone()
     owner = pwd.getpwuid(Path(folder).stat().st_uid).pw_name
-    other = owner if owner != pwd.getpwuid(os.getuid()).pw_name else None
-    pg_ctl(["-w", "-m", mode, "-l", f"{folder}/log", "restart"], pgdata=Path(folder), user=other)
+    user = owner if owner != pwd.getpwuid(os.getuid()).pw_name else None
+    pg_ctl(["-w", "-m", mode, "-l", f"{folder}/log", "restart"], pgdata=Path(folder), user=user)
 
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_a_run_continues_after_a_restart_of_postgres(make_house, private_postgres, mode):
-    # Given a run under way on a server of its own
+def test_a_run_continues_after_a_restart_of_postgres(make_deployment, private_postgres, mode):
+    # Given an active run on a private server
     url = private_postgres.url(private_postgres.create_database())
-    house = make_house(DATABASE__SQL_ALCHEMY_CONN=url)
-    house.write("d.py", CHAIN)
-    gate = house.close_gate("go")
-    scheduler = house.start()
-    run = house.trigger("d")
-    house.until(lambda: "started" in house.causes(run, "step5"))
+    deployment = make_deployment(DATABASE__SQL_ALCHEMY_CONN=url)
+    deployment.write("d.py", CHAIN)
+    gate = deployment.close_gate("go")
+    scheduler = deployment.start()
+    run = deployment.trigger("d")
+    deployment.until(lambda: "started" in deployment.causes(run, "step5"))
 
-    # When the server goes away and comes back, and the task ends
+    # When the server is restarted, and the task ends
     restart(private_postgres, mode=mode)
     gate.open()
-    house.app.close()  # its connections are gone with the server
-    house.reopen()
-    states = house.end_of(run)
+    deployment.app.close()  # its connections ended with the server
+    deployment.reopen()
+    states = deployment.end_of(run)
 
     # Then the same scheduler finishes the run, and no task ran twice
     assert scheduler.poll() is None
     assert states == {f"step{n}": "success" for n in range(30)}
-    assert (house.notes / "ran").read_text().split() == [str(n) for n in range(30)]
-    assert (house.stop(), house.processes()) == ([0], [])
+    assert (deployment.notes / "ran").read_text().split() == [str(n) for n in range(30)]
+    assert (deployment.stop(), deployment.processes()) == ([0], [])
 
 
 @pytest.mark.postgres
-def test_a_scheduler_that_is_stopped_without_its_postgres_leaves_no_process(make_house, private_postgres):
+def test_a_scheduler_that_is_stopped_without_its_postgres_leaves_no_process(make_deployment, private_postgres):
     url = private_postgres.url(name := private_postgres.create_database())
-    house = make_house(DATABASE__SQL_ALCHEMY_CONN=url)
-    house.write("d.py", CHAIN)
-    house.start()
-    run = house.trigger("d")
-    house.until(lambda: "started" in house.causes(run, "step5"))
-    house.app.close()
+    deployment = make_deployment(DATABASE__SQL_ALCHEMY_CONN=url)
+    deployment.write("d.py", CHAIN)
+    deployment.start()
+    run = deployment.trigger("d")
+    deployment.until(lambda: "started" in deployment.causes(run, "step5"))
+    deployment.app.close()
     private_postgres.drop_database(name)
 
-    assert (house.stop(), house.processes()) == ([0], [])
+    assert (deployment.stop(), deployment.processes()) == ([0], [])

@@ -80,8 +80,8 @@ class RecordingStore:
         self.rendered[attempt_id] = fields
 
 
-class Bench:
-    """An executor with one "DAG", made of the functions in ``source``."""
+class Harness:
+    """An executor, and one "DAG" of the functions in ``source``."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Bench:
         self._numbers = itertools.count(1)
         self.events: list[Event] = []
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Harness:
         self.executor.start()
         return self
 
@@ -140,10 +140,10 @@ class Bench:
         self.executor.submit([Submission(workload=workload, task=TaskSpec(task_id=task_id, **task))])
         return attempt_id
 
-    def until(self, done: Callable[[], bool], condition: str = "the condition of the test") -> None:
-        """Poll until ``done``; events are collected in ``events``. Fails after TIMEOUT_SECONDS."""
+    def until(self, is_true: Callable[[], bool], condition: str = "the condition of the test") -> None:
+        """Poll until ``is_true()``; events are collected in ``events``. Fails after TIMEOUT_SECONDS."""
         deadline = self.executor.supervisor.loop.monotonic() + TIMEOUT_SECONDS
-        while not done():
+        while not is_true():
             remaining = deadline - self.executor.supervisor.loop.monotonic()
             assert remaining > 0, f"{condition} did not happen; events: {self.events}"
             self.collect(self.executor.poll(min(remaining, 0.1)))
@@ -158,7 +158,7 @@ class Bench:
         return [event for event in self.events if event.attempt_id == attempt_id and not isinstance(event, Started)]
 
     def end(self, attempt_id: str) -> Any:
-        """Poll until this attempt has ended and its process is gone; returns its last event."""
+        """Poll until this attempt has ended and its process has exited; returns its last event."""
         self.until(lambda: bool(self.ends(attempt_id)), f"the end of {attempt_id}")
         self.until(lambda: attempt_id not in self.executor.supervisor.exiting, "the end of its process")
         (end,) = self.ends(attempt_id)
@@ -172,8 +172,8 @@ class Bench:
         return path.read_text() if path.exists() else ""
 
 
-def wait_gone(pids: list[int], seconds: float = TIMEOUT_SECONDS) -> list[int]:
-    """Wait until these processes are gone, by pidfd; returns those that are not."""
+def wait_for_exit(pids: list[int], seconds: float = TIMEOUT_SECONDS) -> list[int]:
+    """Wait until these processes have exited, by pidfd; returns those that still run."""
     running = []
     for pid in pids:
         try:

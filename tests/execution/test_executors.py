@@ -65,7 +65,7 @@ with DAG("sales", default_args={"retries": 1}) as dag:
 """
 
 
-class World:
+class Harness:
     """A DAG file, a store, and an executor of the kind under test."""
 
     def __init__(self, folder: Path, kind: str) -> None:
@@ -110,28 +110,28 @@ class World:
 
 
 @pytest.fixture(params=["sequential", "local"])
-def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
-    world = World(tmp_path, request.param)
-    world.executor.start()
-    yield world
-    world.executor.stop()
+def harness(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
+    harness = Harness(tmp_path, request.param)
+    harness.executor.start()
+    yield harness
+    harness.executor.stop()
 
 
-def end_of(world: World, task_id: str) -> Any:
-    started, end = world.run(task_id)
+def end_of(harness: Harness, task_id: str) -> Any:
+    started, end = harness.run(task_id)
     assert isinstance(started, Started)
     return end
 
 
-def test_a_try_that_works_is_started_and_succeeds_and_its_result_is_stored(world: World) -> None:
-    assert isinstance(end_of(world, "works"), Succeeded)
-    assert world.store.xcoms == {("of works", "return_value"): '{"rows": [1, 2]}'}
-    assert {report.run for report in world.reports} == {RunKey("sales", "r")}
-    assert {report.key for report in world.reports} == {TaskKey("works")}
+def test_a_successful_try_is_started_and_succeeds_and_its_result_is_stored(harness: Harness) -> None:
+    assert isinstance(end_of(harness, "works"), Succeeded)
+    assert harness.store.xcoms == {("of works", "return_value"): '{"rows": [1, 2]}'}
+    assert {report.run for report in harness.reports} == {RunKey("sales", "r")}
+    assert {report.key for report in harness.reports} == {TaskKey("works")}
 
 
 @pytest.mark.parametrize(
-    ("task_id", "cause", "gist", "retry"),
+    ("task_id", "cause", "error_text", "retry"),
     [
         ("raises", Cause.RAISED, "ZeroDivisionError: division by zero", True),
         ("fails_hard", Cause.FAILED_HARD, "AirflowFailException: no use", False),
@@ -139,72 +139,72 @@ def test_a_try_that_works_is_started_and_succeeds_and_its_result_is_stored(world
     ],
 )
 def test_a_failed_try_is_reported_with_its_error(
-    world: World, task_id: str, cause: Cause, gist: str, retry: bool
+    harness: Harness, task_id: str, cause: Cause, error_text: str, retry: bool
 ) -> None:
-    end = end_of(world, task_id)
-    assert (type(end), end.cause, end.error, end.retry) == (Failed, cause, gist, retry)
+    end = end_of(harness, task_id)
+    assert (type(end), end.cause, end.error, end.retry) == (Failed, cause, error_text, retry)
 
 
-def test_a_try_that_skips_itself_is_reported_skipped(world: World) -> None:
-    end = end_of(world, "skips")
+def test_a_try_that_skips_itself_is_reported_skipped(harness: Harness) -> None:
+    end = end_of(harness, "skips")
     assert (type(end), end.message) == (SkippedItself, "nothing to do")
 
 
-def test_a_try_that_exceeds_its_time_limit_fails(world: World) -> None:
-    end = end_of(world, "too_slow")
+def test_a_try_that_exceeds_its_time_limit_fails(harness: Harness) -> None:
+    end = end_of(harness, "too_slow")
     assert (type(end), end.cause) == (Failed, Cause.EXECUTION_TIMEOUT)
     assert "too_slow ran longer than its execution_timeout of 0:00:00.1" in end.error
 
 
 def test_a_start_is_reported_while_the_try_runs(tmp_path: Path) -> None:
     # Given a long try in its own process
-    world = World(tmp_path, "local")
-    world.executor.start()
-    attempt_id = world.submit("too_slow")
+    harness = Harness(tmp_path, "local")
+    harness.executor.start()
+    attempt_id = harness.submit("too_slow")
 
     # When the executor waits for a report
-    reports = world.executor.poll(None)
+    reports = harness.executor.poll(None)
 
     # Then it is that of the start, and the try is still live
     assert [(type(report.event), report.attempt_id) for report in reports] == [(Started, attempt_id)]
-    assert world.executor.live == [attempt_id]
-    world.executor.stop()
+    assert harness.executor.live == [attempt_id]
+    harness.executor.stop()
 
 
-def test_a_try_that_another_supervisor_has_claimed_is_dropped(world: World) -> None:
-    world.store.claims["of works"] = "another supervisor"
-    assert world.run("works") == []
+def test_a_try_that_another_supervisor_has_claimed_is_dropped(harness: Harness) -> None:
+    harness.store.claims["of works"] = "another supervisor"
+    assert harness.run("works") == []
 
 
 @pytest.mark.parametrize(("restart", "kind"), [(False, Failed), (True, KilledToRestart)])
-def test_a_try_that_is_cancelled_has_one_end(world: World, restart: bool, kind: type) -> None:
-    attempt_id = world.submit("too_slow")
-    assert world.executor.cancel(attempt_id, reason="ada stopped it", restart=restart)
+def test_a_try_that_is_cancelled_has_one_end(harness: Harness, restart: bool, kind: type) -> None:
+    attempt_id = harness.submit("too_slow")
+    assert harness.executor.cancel(attempt_id, reason="ada stopped it", restart=restart)
     reports: list[Report] = []
-    while attempt_id in world.executor.live:
-        reports += world.executor.poll(1.0)
-    reports += world.executor.poll(0.0)
+    while attempt_id in harness.executor.live:
+        reports += harness.executor.poll(1.0)
+    reports += harness.executor.poll(0.0)
     assert [type(report.event) for report in reports if not isinstance(report.event, Started)] == [kind]
 
 
-def test_cancelling_an_unknown_attempt_is_refused(world: World) -> None:
-    assert not world.executor.cancel("unknown", reason="x")
+def test_cancelling_an_unknown_attempt_is_refused(harness: Harness) -> None:
+    assert not harness.executor.cancel("unknown", reason="x")
 
 
-def test_slots_are_occupied_and_released(world: World) -> None:
-    free = world.executor.slots_free
-    world.submit("works")
-    assert (world.executor.slots_free, list(world.executor.live)) == (free - 1, ["of works"])
-    while world.executor.live:
-        world.executor.poll(1.0)
-    assert world.executor.slots_free == free
+def test_slots_are_occupied_and_released(harness: Harness) -> None:
+    free = harness.executor.slots_free
+    harness.submit("works")
+    assert (harness.executor.slots_free, list(harness.executor.live)) == (free - 1, ["of works"])
+    while harness.executor.live:
+        harness.executor.poll(1.0)
+    assert harness.executor.slots_free == free
 
 
 def test_the_sequential_executor_runs_in_the_calling_process(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world = World(tmp_path, "sequential")
-    world.run("works")
+    harness = Harness(tmp_path, "sequential")
+    harness.run("works")
     assert "printed\n" in capsys.readouterr().out
 
 
@@ -212,32 +212,32 @@ def test_an_announced_start_is_reported_before_the_code_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Given an executor that announces starts, and two tries
-    world = World(tmp_path, "sequential")
-    world.executor = SequentialExecutor(
-        world.task_api, dag_of=lambda dag_id, version: world.loaded.dags[0], announce=True, monotonic=lambda: 0.0
+    harness = Harness(tmp_path, "sequential")
+    harness.executor = SequentialExecutor(
+        harness.task_api, dag_of=lambda dag_id, version: harness.loaded.dags[0], announce=True, monotonic=lambda: 0.0
     )
-    world.submit("works")
-    world.submit("skips")
+    harness.submit("works")
+    harness.submit("skips")
 
     def kinds() -> list[tuple[str, str]]:
-        return [(report.key.task_id, type(report.event).__name__) for report in world.executor.poll(0.0)]
+        return [(report.key.task_id, type(report.event).__name__) for report in harness.executor.poll(0.0)]
 
     # Then it reports the start of the first, whose code has not run yet
     assert (kinds(), capsys.readouterr().out) == ([("works", "Started")], "")
     # And its end comes with the next one's start, each of them once
     assert kinds() == [("works", "Succeeded"), ("skips", "Started")]
     assert kinds() == [("skips", "SkippedItself")]
-    assert (kinds(), list(world.executor.live)) == ([], [])
+    assert (kinds(), list(harness.executor.live)) == ([], [])
 
 
 def test_the_log_of_a_local_try_holds_what_it_printed(tmp_path: Path) -> None:
-    world = World(tmp_path, "local")
-    world.executor.start()
+    harness = Harness(tmp_path, "local")
+    harness.executor.start()
     try:
-        world.run("works")
+        harness.run("works")
     finally:
-        world.executor.stop()
-    assert "printed\n" in world.logs.path(RunKey("sales", "r"), TaskKey("works"), 1).read_text()
+        harness.executor.stop()
+    assert "printed\n" in harness.logs.path(RunKey("sales", "r"), TaskKey("works"), 1).read_text()
 
 
 # -------------------------------------------------------------------------------------------------------- the task API

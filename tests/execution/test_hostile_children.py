@@ -1,4 +1,4 @@
-"""Tasks that misbehave: each fails its own try and nothing else, and the event and the log state the reason."""
+"""Tasks that misbehave: each fails its own try and nothing else, and the event and the log have the reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from nbflow.core.events import Failed, Succeeded
 from nbflow.core.states import Cause
-from tests.execution.support import Bench, wait_gone
+from tests.execution.support import Harness, wait_for_exit
 
 pytestmark = pytest.mark.chaos
 
@@ -31,10 +31,10 @@ def crashes(rt):
     import ctypes
     ctypes.string_at(0)
 
-def eats_memory(rt):
-    hoard = []
+def allocates_without_limit(rt):
+    blocks = []
     while True:
-        hoard.append(bytearray(16 * 1024 * 1024))
+        blocks.append(bytearray(16 * 1024 * 1024))
 
 def prints_much(rt):
     line = "x" * 999
@@ -53,17 +53,17 @@ def closes_everything(rt):
     while True:
         signal.pause()
 
-def talks_nonsense(rt):
+def sends_invalid_json(rt):
     rt._channel.sock.send(b"\\x00\\x00\\x00\\x05hello")
     while True:
         signal.pause()
 
-def talks_endlessly(rt):
+def announces_a_too_long_message(rt):
     rt._channel.sock.send(b"\\xff\\xff\\xff\\xff")
     while True:
         signal.pause()
 
-def speaks_for_another(rt):
+def uses_another_attempt_id(rt):
     rt._channel.send({"request": "xcom_push", "args": {"key": "k", "value": "1"}, "attempt": "somebody else"})
     return rt._channel.receive()[0]["error"]["message"]
 
@@ -108,25 +108,25 @@ def sends_unknown_request(rt):
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with Bench(tmp_path, SOURCE, grace_seconds=0.2) as bench:
-        yield bench
-        assert isinstance(bench.run("fine"), Succeeded)  # after each test, the next try still works
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    with Harness(tmp_path, SOURCE, grace_seconds=0.2) as harness:
+        yield harness
+        assert isinstance(harness.run("fine"), Succeeded)  # after each test, the next try still works
 
 
 @pytest.mark.parametrize(
-    ("task", "gist"),
+    ("task", "error_text"),
     [
         ("exits", "the task's process died: exit code 3"),
         ("kills_itself", "the task's process died: killed by SIGKILL (out of memory?)"),
         ("crashes", "the task's process died: killed by SIGSEGV (a crash in native code)"),
         ("closes_everything", "the task's process died: it closed the connection to its supervisor"),
         (
-            "talks_nonsense",
+            "sends_invalid_json",
             "the task's process died: it broke the protocol with its supervisor: b'hello' is not a message",
         ),
         (
-            "talks_endlessly",
+            "announces_a_too_long_message",
             "the task's process died: it broke the protocol with its supervisor: "
             "a message of 4,294,967,295 bytes is more than the 16,777,216 allowed",
         ),
@@ -137,110 +137,110 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         ),
     ],
 )
-def test_a_process_that_dies_is_reported_with_its_exit(bench: Bench, task: str, gist: str) -> None:
+def test_a_process_that_dies_is_reported_with_its_exit(harness: Harness, task: str, error_text: str) -> None:
     # When it runs
-    end = bench.run(task)
+    end = harness.run(task)
     # Then the event states how its process exited, and so does the log
-    assert (type(end), end.cause, end.error, end.retry) == (Failed, Cause.PROCESS_DIED, gist, True)
-    assert gist in bench.log(task)
+    assert (type(end), end.cause, end.error, end.retry) == (Failed, Cause.PROCESS_DIED, error_text, True)
+    assert error_text in harness.log(task)
 
 
 def test_unlimited_allocation_fails_one_try(tmp_path: Path) -> None:
     # Given a limit on what a child may allocate
-    with Bench(tmp_path, SOURCE, memory_limit_bytes=512 * 1024 * 1024) as bench:
+    with Harness(tmp_path, SOURCE, memory_limit_bytes=512 * 1024 * 1024) as harness:
         # When a task allocates without limit
-        end = bench.run("eats_memory")
+        end = harness.run("allocates_without_limit")
         # Then it fails like any task that raises
         assert (type(end), end.cause, end.error) == (Failed, Cause.RAISED, "MemoryError: ")
-        assert isinstance(bench.run("fine"), Succeeded)
+        assert isinstance(harness.run("fine"), Succeeded)
 
 
 @pytest.mark.parametrize("task", ["prints_much", "floods_by_subprocess"])
-def test_a_flooded_log_is_cut_and_states_it(tmp_path: Path, task: str) -> None:
+def test_a_flooded_log_is_truncated_and_states_it(tmp_path: Path, task: str) -> None:
     # Given logs of at most 1 MB
-    with Bench(tmp_path, SOURCE, max_log_bytes=1_000_000) as bench:
+    with Harness(tmp_path, SOURCE, max_log_bytes=1_000_000) as harness:
         # When a task writes 100 MB
-        end = bench.run(task)
-        # Then it succeeds, its log has been cut, and the log states it
+        end = harness.run(task)
+        # Then it succeeds, its log is truncated, and the log states that
         assert isinstance(end, Succeeded)
-        text = bench.log(task)
+        text = harness.log(task)
         assert len(text) < 1_010_000
-        assert "what follows is dropped" in text or "log cut at 1,000,000 bytes" in text
+        assert "further output is dropped" in text or "log truncated at 1,000,000 bytes" in text
 
 
-def test_a_value_that_cannot_be_stored_names_its_place(bench: Bench) -> None:
-    end = bench.run("returns_a_lock")
+def test_a_value_that_cannot_be_stored_names_its_place(harness: Harness) -> None:
+    end = harness.run("returns_a_lock")
     assert isinstance(end, Failed)
     assert end.error.startswith('SerializationError: return value["a"][0]: a value of type')
 
 
-def test_a_request_for_another_attempt_is_refused(bench: Bench) -> None:
-    assert isinstance(bench.run("speaks_for_another"), Succeeded)
-    assert list(bench.store.xcoms.values()) == ['"a request with the id of another attempt"']
+def test_a_request_for_another_attempt_is_refused(harness: Harness) -> None:
+    assert isinstance(harness.run("uses_another_attempt_id"), Succeeded)
+    assert list(harness.store.xcoms.values()) == ['"a request with the id of another attempt"']
 
 
-def test_an_unknown_request_is_refused(bench: Bench) -> None:
-    end = bench.run("sends_unknown_request")
+def test_an_unknown_request_is_refused(harness: Harness) -> None:
+    end = harness.run("sends_unknown_request")
     assert (type(end), end.error) == (Failed, "NbflowError: a task cannot request 'drop_all_tables'")
 
 
-def test_the_write_of_a_stale_attempt_is_refused(bench: Bench) -> None:
+def test_the_write_of_a_stale_attempt_is_refused(harness: Harness) -> None:
     # Given an attempt that is no longer the current one
-    bench.store.stale.add("old")
+    harness.store.stale.add("old")
     # When it writes
-    end = bench.end(bench.submit("fine", attempt_id="old"))
+    end = harness.end(harness.submit("fine", attempt_id="old"))
     # Then the store's refusal reaches the task, and nothing was written
-    assert (end.error, bench.store.xcoms) == ("StaleAttempt: attempt old is no longer the current one", {})
+    assert (end.error, harness.store.xcoms) == ("StaleAttempt: attempt old is no longer the current one", {})
 
 
-def test_processes_left_in_the_group_or_outside_it_are_killed(bench: Bench) -> None:
+def test_processes_left_in_the_group_or_outside_it_are_killed(harness: Harness) -> None:
     import json
 
     # When a task leaves children in its group and a daemon in a session of its own
-    attempt_id = bench.submit("leaves_processes")
-    assert isinstance(bench.end(attempt_id), Succeeded)
-    left = json.loads(bench.store.xcoms[attempt_id, "return_value"])
+    attempt_id = harness.submit("leaves_processes")
+    assert isinstance(harness.end(attempt_id), Succeeded)
+    pids = json.loads(harness.store.xcoms[attempt_id, "return_value"])
     # Then none of them outlives its try
-    assert wait_gone([*left["group"], left["daemon"]]) == []
+    assert wait_for_exit([*pids["group"], pids["daemon"]]) == []
 
 
-def test_a_fork_that_returns_from_the_task_reports_no_outcome(bench: Bench) -> None:
-    attempt_id = bench.submit("forks_and_returns")
-    end = bench.end(attempt_id)
+def test_a_fork_that_returns_from_the_task_reports_no_outcome(harness: Harness) -> None:
+    attempt_id = harness.submit("forks_and_returns")
+    end = harness.end(attempt_id)
     assert isinstance(end, Succeeded)
-    assert bench.ends(attempt_id) == [end]
+    assert harness.ends(attempt_id) == [end]
 
 
-def test_a_process_that_stays_after_its_outcome_is_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_stays_after_its_outcome_is_killed(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     from nbflow.execution import supervisor
 
     monkeypatch.setattr(supervisor, "EXIT_SECONDS", 0.1)
-    # When it reports success and does not leave
-    end = bench.run("reports_and_stays")
-    # Then the success stands, and the process is gone (run() waits for that)
+    # When it reports success and does not exit
+    end = harness.run("reports_and_stays")
+    # Then the success stands, and the process has exited (run() waits for that)
     assert isinstance(end, Succeeded)
-    assert bench.executor.supervisor.idle
+    assert harness.executor.supervisor.idle
 
 
-def test_a_group_that_ignores_sigterm_is_gone_after_the_grace_period(bench: Bench) -> None:
+def test_a_group_that_ignores_sigterm_is_killed_after_the_grace_period(harness: Harness) -> None:
     import json
 
-    # Given a task that ignores SIGTERM, as does what it started
-    attempt_id = bench.submit("ignores_sigterm")
-    bench.until(lambda: (attempt_id, "pids") in bench.store.xcoms)
-    pids = json.loads(bench.store.xcoms[attempt_id, "pids"])
+    # Given a task that ignores SIGTERM, like its child process
+    attempt_id = harness.submit("ignores_sigterm")
+    harness.until(lambda: (attempt_id, "pids") in harness.store.xcoms)
+    pids = json.loads(harness.store.xcoms[attempt_id, "pids"])
     # When it is cancelled
-    assert bench.executor.cancel(attempt_id, reason="ada stopped it")
-    end = bench.end(attempt_id)
-    # Then the report comes, says why, and no process is left by then
+    assert harness.executor.cancel(attempt_id, reason="ada stopped it")
+    end = harness.end(attempt_id)
+    # Then the report has the reason, and no process is left
     assert (type(end), end.cause, end.error, end.retry) == (Failed, Cause.KILLED, "ada stopped it", False)
     assert [pid for pid in pids if os.path.exists(f"/proc/{pid}")] == []
-    assert "SIGKILL" in bench.log("ignores_sigterm")
+    assert "SIGKILL" in harness.log("ignores_sigterm")
 
 
 def test_a_task_that_hangs_is_killed_at_its_time_limit(tmp_path: Path) -> None:
-    with Bench(tmp_path, SOURCE, grace_seconds=5.0, timeout_margin_seconds=0.0) as bench:
-        end = bench.run("hangs", execution_timeout=0.2)
+    with Harness(tmp_path, SOURCE, grace_seconds=5.0, timeout_margin_seconds=0.0) as harness:
+        end = harness.run("hangs", execution_timeout=0.2)
         assert (type(end), end.cause, end.error, end.retry) == (
             Failed,
             Cause.EXECUTION_TIMEOUT,
@@ -249,50 +249,50 @@ def test_a_task_that_hangs_is_killed_at_its_time_limit(tmp_path: Path) -> None:
         )
 
 
-def test_a_cleared_try_is_reported_ended_when_its_process_is_gone(bench: Bench) -> None:
+def test_a_cleared_try_is_reported_ended_when_its_process_has_exited(harness: Harness) -> None:
     import json
 
     from nbflow.core.events import KilledToRestart
 
-    attempt_id = bench.submit("hangs")
-    bench.until(lambda: (attempt_id, "pids") in bench.store.xcoms)
-    (pid,) = json.loads(bench.store.xcoms[attempt_id, "pids"])
-    bench.executor.cancel(attempt_id, reason="cleared", restart=True)
-    end = bench.end(attempt_id)
+    attempt_id = harness.submit("hangs")
+    harness.until(lambda: (attempt_id, "pids") in harness.store.xcoms)
+    (pid,) = json.loads(harness.store.xcoms[attempt_id, "pids"])
+    harness.executor.cancel(attempt_id, reason="cleared", restart=True)
+    end = harness.end(attempt_id)
     assert isinstance(end, KilledToRestart)
     assert not os.path.exists(f"/proc/{pid}")
 
 
 @pytest.mark.parametrize("victim", ["DAG fork server", "base fork server"])
-def test_tries_of_a_fork_server_that_is_killed_are_reported_and_gone(bench: Bench, victim: str) -> None:
+def test_tries_of_a_killed_fork_server_are_killed_and_reported(harness: Harness, victim: str) -> None:
     import json
 
     # Given a task that runs
-    attempt_id = bench.submit("hangs")
-    bench.until(lambda: (attempt_id, "pids") in bench.store.xcoms)
-    (pid,) = json.loads(bench.store.xcoms[attempt_id, "pids"])
+    attempt_id = harness.submit("hangs")
+    harness.until(lambda: (attempt_id, "pids") in harness.store.xcoms)
+    (pid,) = json.loads(harness.store.xcoms[attempt_id, "pids"])
     parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    victim_pid = parent if victim == "DAG fork server" else bench.executor.supervisor.base_pid
+    victim_pid = parent if victim == "DAG fork server" else harness.executor.supervisor.base_pid
     assert victim_pid is not None
     # When the fork server above it is killed
     os.kill(victim_pid, signal.SIGKILL)
-    end = bench.end(attempt_id)
-    # Then its try is reported, and its process is gone
+    end = harness.end(attempt_id)
+    # Then its try is reported, and its process has exited
     assert (type(end), end.cause) == (Failed, Cause.PROCESS_DIED)
-    assert wait_gone([pid]) == []
+    assert wait_for_exit([pid]) == []
 
 
-def test_a_daemon_that_a_running_try_may_use_is_not_killed(bench: Bench) -> None:
+def test_a_daemon_that_a_running_try_may_use_is_not_killed(harness: Harness) -> None:
     import json
 
-    # Given a try that runs, and another one of the same DAG that leaves a daemon behind
-    running = bench.submit("hangs")
-    bench.until(lambda: (running, "pids") in bench.store.xcoms)
-    attempt_id = bench.submit("leaves_processes")
-    assert isinstance(bench.end(attempt_id), Succeeded)
-    daemon = json.loads(bench.store.xcoms[attempt_id, "return_value"])["daemon"]
-    # Then the daemon lives for as long as it may belong to the running one, and no longer
+    # Given a running try, and another try of the same DAG that leaves a daemon behind
+    running = harness.submit("hangs")
+    harness.until(lambda: (running, "pids") in harness.store.xcoms)
+    attempt_id = harness.submit("leaves_processes")
+    assert isinstance(harness.end(attempt_id), Succeeded)
+    daemon = json.loads(harness.store.xcoms[attempt_id, "return_value"])["daemon"]
+    # Then the daemon runs as long as it may belong to the running try, and no longer
     assert os.path.exists(f"/proc/{daemon}")
-    bench.executor.cancel(running, reason="enough")
-    bench.end(running)
-    assert wait_gone([daemon]) == []
+    harness.executor.cancel(running, reason="enough")
+    harness.end(running)
+    assert wait_for_exit([daemon]) == []

@@ -55,15 +55,15 @@ def test_a_mapped_instance_and_a_task_with_a_dot_have_two_logs(tmp_path: Path) -
 
 @pytest.mark.parametrize("planted", ["sales", f"sales/{RUN.run_id}"])
 def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path, planted: str) -> None:
-    # Given a link in the log folder that leads elsewhere
-    (tmp_path / "elsewhere").mkdir()
+    # Given a link in the log folder to a folder outside it
+    (tmp_path / "outside").mkdir()
     link = tmp_path / "logs" / planted
     link.parent.mkdir(parents=True)
-    link.symlink_to(tmp_path / "elsewhere")
+    link.symlink_to(tmp_path / "outside")
     # When a log is opened through it, it is refused, and nothing was written there
     with pytest.raises(NbflowError, match="would lie outside"):
         LogFolder(tmp_path / "logs").open(RUN, TaskKey("t"), 1)
-    assert [path for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()] == []
+    assert [path for path in (tmp_path / "outside").rglob("*") if path.is_file()] == []
 
 
 def test_a_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
         logs.open(RUN, TaskKey("t"), 1)
 
 
-def test_a_folder_that_was_deleted_meanwhile_is_made_again(tmp_path: Path) -> None:
+def test_a_folder_that_was_deleted_meanwhile_is_created_again(tmp_path: Path) -> None:
     import shutil
 
     logs = LogFolder(tmp_path / "logs")
@@ -85,7 +85,7 @@ def test_a_folder_that_was_deleted_meanwhile_is_made_again(tmp_path: Path) -> No
     assert logs.path(RUN, TaskKey("t"), 2).exists()
 
 
-def test_a_log_beyond_its_limit_is_cut_and_states_how_much_was_dropped(tmp_path: Path) -> None:
+def test_a_log_beyond_its_limit_is_truncated_and_states_how_much_was_dropped(tmp_path: Path) -> None:
     # Given a log that a subprocess wrote far past the limit
     logs = LogFolder(tmp_path, max_bytes=1000)
     log = logs.open(RUN, TaskKey("t"), 1)
@@ -94,7 +94,7 @@ def test_a_log_beyond_its_limit_is_cut_and_states_how_much_was_dropped(tmp_path:
     log.close()
     # Then its first part remains, with a line that states it
     text = logs.path(RUN, TaskKey("t"), 1).read_text()
-    note = "*** log cut at 1,000 bytes ([logging] max_log_bytes_per_try); 44,904 more were dropped\n"
+    note = "*** log truncated at 1,000 bytes ([logging] max_log_bytes_per_try); 44,904 more were dropped\n"
     assert text == "x" * 1000 + note
 
 
@@ -125,7 +125,7 @@ def test_both_streams_share_one_limit_and_one_of_them_states_that_it_is_reached(
     for text in ("1234\n", "5678\n", "more\n", "and more\n"):
         out.write(text)
         err.write(text)
-    note = "\n*** the log is full: what follows is dropped ([logging] max_log_bytes_per_try)\n"
+    note = "\n*** the log is full; further output is dropped ([logging] max_log_bytes_per_try)\n"
     assert (tmp_path / "log").read_text() == "1234\n1234\n" + note
 
 
@@ -150,7 +150,7 @@ def test_a_log_is_read_as_it_grows(tmp_path: Path) -> None:
     tail = LogTail(path)
     read.append(tail.read())
 
-    # When it is written in pieces that end within a character, and cut at its cap
+    # When it is written in pieces that end within a character, and truncated
     for piece in (b"one\n", b"gr\xc3", b"\xbcn\n"):
         with path.open("ab") as file:
             file.write(piece)
@@ -158,11 +158,11 @@ def test_a_log_is_read_as_it_grows(tmp_path: Path) -> None:
     os.truncate(path, 4)
     read.append(tail.read())
     with path.open("ab") as file:
-        file.write(b"*** log cut\n")
+        file.write(b"*** log truncated\n")
     read.append(tail.read())
 
-    # Then each character is read once, and what comes after the cut
-    assert read == ["", "one\n", "", "gr", "", "\u00fcn\n", "", "", "*** log cut\n"]
+    # Then each character is read once, and so is the text after the truncation
+    assert read == ["", "one\n", "", "gr", "", "\u00fcn\n", "", "", "*** log truncated\n"]
 
 
 def test_output_that_cannot_be_written_is_dropped_and_counted_in_the_log(tmp_path: Path) -> None:

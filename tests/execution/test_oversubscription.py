@@ -1,4 +1,4 @@
-"""Short tries that oversubscribe the cores: which work is skipped or batched meanwhile."""
+"""Short tries that oversubscribe the cores: which work is skipped or batched then."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nbflow.core.spec import TaskSpec
 from nbflow.execution.event_loop import EventLoop
 from nbflow.execution.executors.base import Submission
 from nbflow.execution.process_pool import CORES, ForkServerHandle
-from tests.execution.support import NOW, Bench
+from tests.execution.support import NOW, Harness
 
 SOURCE = """
 import signal
@@ -65,51 +65,51 @@ def test_a_child_warms_up_unless_tries_use_all_cores() -> None:
 
 
 def test_tries_that_start_together_are_claimed_together_and_oversubscribe_the_cores(tmp_path: Path) -> None:
-    with Bench(tmp_path, SOURCE, grace_seconds=0.2) as bench:
-        supervisor = bench.executor.supervisor
+    with Harness(tmp_path, SOURCE, grace_seconds=0.2) as harness:
+        supervisor = harness.executor.supervisor
         # Given as many new tries as there are cores
-        bench.executor.submit([submission("hangs", f"h{number}") for number in range(CORES)])
+        harness.executor.submit([submission("hangs", f"h{number}") for number in range(CORES)])
         assert not supervisor.oversubscribed
 
         # When there is one more
-        bench.executor.submit([submission("hangs", "one more")])
+        harness.executor.submit([submission("hangs", "one more")])
 
         # Then the cores are oversubscribed, and each submission was one call to the store
         assert supervisor.oversubscribed
-        assert bench.store.claim_calls == 2
+        assert harness.store.claim_calls == 2
 
 
 def test_the_same_attempt_twice_in_one_submission_runs_once(tmp_path: Path) -> None:
-    with Bench(tmp_path, SOURCE) as bench:
-        bench.executor.submit([submission("fine", "a"), submission("fine", "a")])
-        bench.end("a")
-        assert [type(event) for event in bench.events] == [Started, Succeeded]
-        assert list(bench.executor.live) == []
+    with Harness(tmp_path, SOURCE) as harness:
+        harness.executor.submit([submission("fine", "a"), submission("fine", "a")])
+        harness.end("a")
+        assert [type(event) for event in harness.events] == [Started, Succeeded]
+        assert list(harness.executor.live) == []
 
 
 def test_a_new_version_does_not_retire_the_fork_server_of_another_that_is_submitted_with_it(tmp_path: Path) -> None:
     # Given a limit of one DAG fork server, which an earlier version uses
-    with Bench(tmp_path, SOURCE, max_dag_fork_servers=1) as bench:
-        bench.executor.submit([submission("fine", "before")])
-        bench.end("before")
+    with Harness(tmp_path, SOURCE, max_dag_fork_servers=1) as harness:
+        harness.executor.submit([submission("fine", "before")])
+        harness.end("before")
 
         # When tries of a new version and of that one are submitted together
-        bench.executor.submit([submission("fine", "new", version=2), submission("fine", "old")])
+        harness.executor.submit([submission("fine", "new", version=2), submission("fine", "old")])
 
         # Then both run
-        assert [type(bench.end(attempt)) for attempt in ("new", "old")] == [Succeeded, Succeeded]
+        assert [type(harness.end(attempt)) for attempt in ("new", "old")] == [Succeeded, Succeeded]
 
 
 @pytest.mark.parametrize("quick", [1, 2 * CORES])
 def test_a_report_waits_briefly_for_others(tmp_path: Path, quick: int) -> None:
-    with Bench(tmp_path, SOURCE, grace_seconds=0.2) as bench:
+    with Harness(tmp_path, SOURCE, grace_seconds=0.2) as harness:
         # Given tries that hang, more than there are cores
-        bench.executor.submit([submission("hangs", f"h{number}") for number in range(2 * CORES)])
+        harness.executor.submit([submission("hangs", f"h{number}") for number in range(2 * CORES)])
 
         # When short tries run too
-        bench.executor.submit([submission("fine", f"f{number}") for number in range(quick)])
+        harness.executor.submit([submission("fine", f"f{number}") for number in range(quick)])
 
-        # Then their ends are reported, though the ones that hang never end
+        # Then their ends are reported, although the others never end
         for number in range(quick):
-            bench.end(f"f{number}")
-        assert len(bench.executor.live) == 2 * CORES
+            harness.end(f"f{number}")
+        assert len(harness.executor.live) == 2 * CORES

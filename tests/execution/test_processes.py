@@ -1,4 +1,4 @@
-"""The processes below the supervisor: their parents, what they can read, and that none of them outlives its try."""
+"""The processes below the supervisor: their parents, what they can read, and that none outlives its try."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import Cause
 from nbflow.execution.process_identity import process_started
 from nbflow.store.base import Attempt
-from tests.execution.support import NOW, ROOT, Bench, wait_gone
+from tests.execution.support import NOW, ROOT, Harness, wait_for_exit
 
 SOURCE = """
 import os, signal, sys
@@ -39,7 +39,7 @@ def hangs(rt):
     while True:
         signal.pause()
 
-def asks(rt):
+def reads_secrets(rt):
     rt.set_variable("new", "1") if False else None
     connection = rt.get_connection("db")
     print("the password is", connection.password, "and", rt.get_variable("api_token"))
@@ -51,45 +51,45 @@ def modules(rt):
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with Bench(tmp_path, SOURCE, grace_seconds=0.2) as bench:
-        yield bench
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    with Harness(tmp_path, SOURCE, grace_seconds=0.2) as harness:
+        yield harness
 
 
-def returned(bench: Bench, task: str) -> Any:
-    attempt_id = bench.submit(task)
-    end = bench.end(attempt_id)
+def returned(harness: Harness, task: str) -> Any:
+    attempt_id = harness.submit(task)
+    end = harness.end(attempt_id)
     assert isinstance(end, Succeeded), end
-    return json.loads(bench.store.xcoms[attempt_id, "return_value"])
+    return json.loads(harness.store.xcoms[attempt_id, "return_value"])
 
 
 # ------------------------------------------------------------------------------------------------------ forks and loads
 
 
-def test_tries_of_a_dag_are_forks_of_one_fork_server_each_in_its_own_process_group(bench: Bench) -> None:
+def test_tries_of_a_dag_are_forks_of_one_fork_server_each_in_its_own_process_group(harness: Harness) -> None:
     # When two tries of a DAG run
-    first, second = returned(bench, "parents"), returned(bench, "parents")
+    first, second = returned(harness, "parents"), returned(harness, "parents")
     # Then they are different processes of one parent, and each leads its own session and group
     assert first[0] != second[0]
     assert first[1] == second[1]
     assert first[0] == first[2] == first[3]
 
 
-def test_a_try_is_reported_started_and_then_ended_once(bench: Bench) -> None:
-    attempt_id = bench.submit("fine")
-    bench.end(attempt_id)
-    assert [type(event) for event in bench.events if event.attempt_id == attempt_id] == [Started, Succeeded]
+def test_a_try_is_reported_started_and_then_ended_once(harness: Harness) -> None:
+    attempt_id = harness.submit("fine")
+    harness.end(attempt_id)
+    assert [type(event) for event in harness.events if event.attempt_id == attempt_id] == [Started, Succeeded]
 
 
-def test_a_duplicate_delivery_is_dropped(bench: Bench) -> None:
+def test_a_duplicate_delivery_is_dropped(harness: Harness) -> None:
     # Given an attempt that another supervisor has claimed
-    bench.store.claims["taken"] = "elsewhere"
-    # When it is submitted here, and after it an unclaimed one
-    bench.submit("fine", attempt_id="taken")
-    bench.run("fine")
+    harness.store.claims["taken"] = "another supervisor"
+    # When it is submitted, and after it an unclaimed attempt
+    harness.submit("fine", attempt_id="taken")
+    harness.run("fine")
     # Then it is not reported, and not live
-    assert [event for event in bench.events if event.attempt_id == "taken"] == []
-    assert list(bench.executor.live) == []
+    assert [event for event in harness.events if event.attempt_id == "taken"] == []
+    assert list(harness.executor.live) == []
 
 
 @pytest.mark.parametrize(
@@ -104,74 +104,76 @@ def test_a_duplicate_delivery_is_dropped(bench: Bench) -> None:
 )
 def test_a_dag_whose_process_must_not_be_forked_is_loaded_for_each_try(tmp_path: Path, at_load: str, why: str) -> None:
     # Given a file that starts a thread, or reads a variable, while it is loaded
-    with Bench(tmp_path, SOURCE + at_load, environ={**os.environ, "NBFLOW_VAR_PLAIN": "x"}) as bench:
+    with Harness(tmp_path, SOURCE + at_load, environ={**os.environ, "NBFLOW_VAR_PLAIN": "x"}) as harness:
         # When two tries run
-        first, second = returned(bench, "parents"), returned(bench, "parents")
+        first, second = returned(harness, "parents"), returned(harness, "parents")
         # Then both are forks of the base, which has loaded nothing, and the log says why
-        assert first[1] == second[1] == bench.executor.supervisor.base_pid
-        assert why in bench.log("parents")
+        assert first[1] == second[1] == harness.executor.supervisor.base_pid
+        assert why in harness.log("parents")
 
 
 def test_native_threads_that_stop_around_a_fork_do_not_prevent_forking(tmp_path: Path) -> None:
     # Given a DAG that imports NumPy, whose OpenBLAS ends its threads around a fork
-    with Bench(tmp_path, "import numpy\nnumpy.ones((300, 300)) @ numpy.ones((300, 300))\n" + SOURCE) as bench:
-        first, second = returned(bench, "parents"), returned(bench, "parents")
+    with Harness(tmp_path, "import numpy\nnumpy.ones((300, 300)) @ numpy.ones((300, 300))\n" + SOURCE) as harness:
+        first, second = returned(harness, "parents"), returned(harness, "parents")
         # Then its fork server is forked like any other
-        assert first[1] == second[1] != bench.executor.supervisor.base_pid
+        assert first[1] == second[1] != harness.executor.supervisor.base_pid
 
 
 def test_forks_do_not_draw_the_same_random_numbers(tmp_path: Path) -> None:
     source = "import numpy, random\ndef draws(rt): return [random.random(), float(numpy.random.random())]\n"
-    with Bench(tmp_path, source) as bench:
-        first, second = returned(bench, "draws"), returned(bench, "draws")
+    with Harness(tmp_path, source) as harness:
+        first, second = returned(harness, "draws"), returned(harness, "draws")
         assert first[0] != second[0]
         assert first[1] != second[1]
 
 
 @pytest.mark.parametrize(
-    ("source", "gist"),
+    ("source", "error_text"),
     [
         ("while True: pass", "loading the DAG took longer than 0.5 s ([core] dagbag_import_timeout)"),
         ("import os; os._exit(7)", "loading the DAG ended its process: exit code 7"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_a_dag_that_does_not_load_fails_its_tries_with_the_reason(tmp_path: Path, source: str, gist: str) -> None:
-    with Bench(tmp_path, source, load_seconds=0.5) as bench:
-        end = bench.run("fine")
-        assert (type(end), end.cause, end.error) == (Failed, Cause.LOAD_FAILED, gist)
-        assert gist in bench.log("fine")
+def test_a_dag_that_does_not_load_fails_its_tries_with_the_reason(tmp_path: Path, source: str, error_text: str) -> None:
+    with Harness(tmp_path, source, load_seconds=0.5) as harness:
+        end = harness.run("fine")
+        assert (type(end), end.cause, end.error) == (Failed, Cause.LOAD_FAILED, error_text)
+        assert error_text in harness.log("fine")
 
 
-def test_a_version_that_is_not_stored_fails_the_try(bench: Bench) -> None:
-    end = bench.end(bench.submit("fine", version=0))
+def test_a_version_that_is_not_stored_fails_the_try(harness: Harness) -> None:
+    end = harness.end(harness.submit("fine", version=0))
     assert (end.cause, end.error) == (Cause.LOAD_FAILED, "version 0 of the DAG 'd' is not in the metastore")
 
 
-def test_a_task_that_loads_with_another_shape_fails_and_says_what_differs(tmp_path: Path) -> None:
+def test_a_task_that_loads_with_another_definition_fails_and_names_the_difference(tmp_path: Path) -> None:
     # Given a source that now gives the task an upstream that its version did not have
     spec = DagSpec(dag_id="d", tasks={"fine": TaskSpec(task_id="fine", upstream=("new",))}).to_dict()
-    with Bench(tmp_path, f"SPEC = {spec!r}\n" + SOURCE) as bench:
-        end = bench.run("fine")
-        gist = "loading the DAG's source again gives the task 'fine' another shape: upstream is ('new',), was ()"
-        assert (end.cause, end.error) == (Cause.LOAD_FAILED, gist)
-        end = bench.run("parents")
+    with Harness(tmp_path, f"SPEC = {spec!r}\n" + SOURCE) as harness:
+        end = harness.run("fine")
+        error_text = (
+            "loading the DAG's source again gives another definition of the task 'fine': upstream is ('new',), was ()"
+        )
+        assert (end.cause, end.error) == (Cause.LOAD_FAILED, error_text)
+        end = harness.run("parents")
         assert end.error == "loading the DAG's source again no longer defines the task 'parents'"
 
 
 def test_the_least_recently_used_fork_server_is_retired(tmp_path: Path) -> None:
     # Given a limit of two DAG fork servers
-    with Bench(tmp_path, SOURCE, max_dag_fork_servers=2) as bench:
+    with Harness(tmp_path, SOURCE, max_dag_fork_servers=2) as harness:
         of_version: dict[int, int] = {}
         for version in (1, 2, 1, 3):
-            attempt_id = bench.submit("parents", version=version)
-            bench.end(attempt_id)
-            of_version[version] = json.loads(bench.store.xcoms[attempt_id, "return_value"])[1]
+            attempt_id = harness.submit("parents", version=version)
+            harness.end(attempt_id)
+            of_version[version] = json.loads(harness.store.xcoms[attempt_id, "return_value"])[1]
         # When a third version runs, then version 2's fork server ends, and version 1's is still used
-        assert wait_gone([of_version[2]]) == []
-        attempt_id = bench.submit("parents", version=1)
-        bench.end(attempt_id)
-        assert json.loads(bench.store.xcoms[attempt_id, "return_value"])[1] == of_version[1]
+        assert wait_for_exit([of_version[2]]) == []
+        attempt_id = harness.submit("parents", version=1)
+        harness.end(attempt_id)
+        assert json.loads(harness.store.xcoms[attempt_id, "return_value"])[1] == of_version[1]
 
 
 # ------------------------------------------------------------------------------------------------- what children know
@@ -189,14 +191,14 @@ def test_planted_secrets_are_in_no_environment_below_the_supervisor(tmp_path: Pa
         "AWS_SECRET_ACCESS_KEY": "PLANTED",
         "NBFLOW__CORE__PARALLELISM": "3",
     }
-    with Bench(tmp_path, SOURCE, environ={**os.environ, **planted}) as bench:
-        # When a task looks at its environment
-        seen = returned(bench, "environ")
-        dag_fork_server = returned(bench, "parents")[1]
-        base = bench.executor.supervisor.base_pid
-        # Then no secret is there, nor in the environment of the processes above it, but plain settings are
-        assert [name for name, value in seen.items() if "PLANTED" in value] == []
-        assert seen["NBFLOW__CORE__PARALLELISM"] == "3"
+    with Harness(tmp_path, SOURCE, environ={**os.environ, **planted}) as harness:
+        # When a task returns its environment
+        environ = returned(harness, "environ")
+        dag_fork_server = returned(harness, "parents")[1]
+        base = harness.executor.supervisor.base_pid
+        # Then it has no secret, like the environments of the processes above it, but plain settings
+        assert [name for name, value in environ.items() if "PLANTED" in value] == []
+        assert environ["NBFLOW__CORE__PARALLELISM"] == "3"
         for pid in (dag_fork_server, base):
             assert b"PLANTED" not in Path(f"/proc/{pid}/environ").read_bytes()
             assert b"PLANTED" not in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -209,46 +211,46 @@ def test_variables_and_connections_come_over_the_socket_and_are_masked_in_the_lo
         "NBFLOW_VAR_PLAIN": "plain text",
         "NBFLOW_VAR_API_TOKEN": "tok-123456789",
     }
-    with Bench(tmp_path, SOURCE, environ=environ) as bench:
-        assert returned(bench, "asks") == ["plain text", "db.example", None]
-        assert bench.log("asks").splitlines()[0] == "the password is *** and ***"
+    with Harness(tmp_path, SOURCE, environ=environ) as harness:
+        assert returned(harness, "reads_secrets") == ["plain text", "db.example", None]
+        assert harness.log("reads_secrets").splitlines()[0] == "the password is *** and ***"
 
 
-def test_children_hold_no_database_driver(bench: Bench) -> None:
-    assert returned(bench, "modules") == []
+def test_children_hold_no_database_driver(harness: Harness) -> None:
+    assert returned(harness, "modules") == []
 
 
 # ------------------------------------------------------------------------------------------------- leases and orphans
 
 
 def test_a_try_whose_lease_is_lost_is_killed(tmp_path: Path) -> None:
-    with Bench(tmp_path, SOURCE, heartbeat_seconds=0.05) as bench:
-        attempt_id = bench.submit("hangs")
-        bench.until(lambda: bench.started(attempt_id))
+    with Harness(tmp_path, SOURCE, heartbeat_seconds=0.05) as harness:
+        attempt_id = harness.submit("hangs")
+        harness.until(lambda: harness.started(attempt_id))
         # When the store no longer renews the lease of the attempt
-        bench.store.lost.add(attempt_id)
+        harness.store.lost.add(attempt_id)
         # Then its process is killed
-        end = bench.end(attempt_id)
+        end = harness.end(attempt_id)
         assert (end.cause, end.error) == (Cause.HEARTBEAT_LOST, "the lease of the attempt was lost")
 
 
 def test_tries_are_killed_before_their_lease_expires_when_the_store_is_unreachable(tmp_path: Path) -> None:
-    with Bench(tmp_path, SOURCE, heartbeat_seconds=0.1, lease_seconds=2.0) as bench:
-        attempt_id = bench.submit("hangs")
-        bench.until(lambda: bench.store.heartbeats > 0)
-        clock = bench.executor.supervisor.loop.monotonic
+    with Harness(tmp_path, SOURCE, heartbeat_seconds=0.1, lease_seconds=2.0) as harness:
+        attempt_id = harness.submit("hangs")
+        harness.until(lambda: harness.store.heartbeats > 0)
+        clock = harness.executor.supervisor.loop.monotonic
         # When the store becomes unreachable
-        bench.store.down, since = True, clock()
-        end = bench.end(attempt_id)
+        harness.store.down, since = True, clock()
+        end = harness.end(attempt_id)
         # Then the try is killed before its lease expires
         assert (end.cause, clock() - since < 2.0) == (Cause.HEARTBEAT_LOST, True)
 
 
-def test_the_process_of_a_try_is_stored_with_its_start_time(bench: Bench) -> None:
-    attempt_id = bench.submit("hangs")
-    bench.until(lambda: attempt_id in bench.store.processes)
-    (pid, _) = json.loads(bench.store.xcoms[attempt_id, "pids"])
-    assert bench.store.processes[attempt_id] == (pid, process_started(pid))
+def test_the_process_of_a_try_is_stored_with_its_start_time(harness: Harness) -> None:
+    attempt_id = harness.submit("hangs")
+    harness.until(lambda: attempt_id in harness.store.processes)
+    (pid, _) = json.loads(harness.store.xcoms[attempt_id, "pids"])
+    assert harness.store.processes[attempt_id] == (pid, process_started(pid))
 
 
 def orphan(attempt_id: str, pid: int | None, started: float | None, hostname: str, state: str = "running") -> Attempt:
@@ -259,7 +261,7 @@ def orphan(attempt_id: str, pid: int | None, started: float | None, hostname: st
         try_number=1,
         version=1,
         state=state,
-        owner="gone",
+        owner="a-dead-supervisor",
         hostname=hostname,
         pid=pid,
         pid_started=started,
@@ -267,87 +269,87 @@ def orphan(attempt_id: str, pid: int | None, started: float | None, hostname: st
     )
 
 
-def test_an_orphan_is_killed_before_it_is_reported(bench: Bench) -> None:
+def test_an_orphan_is_killed_before_it_is_reported(harness: Harness) -> None:
     # Given a process group that a supervisor left behind
     process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    attempt = orphan("a", process.pid, process_started(process.pid), bench.options.hostname)
+    attempt = orphan("a", process.pid, process_started(process.pid), harness.options.hostname)
     # When its attempt is adopted
-    (report,) = bench.executor.adopt([attempt])
+    (report,) = harness.executor.adopt([attempt])
     # Then it has been killed, and the report says why
     assert process.wait() == -signal.SIGKILL
     assert isinstance(report.event, Failed)
     assert (report.event.cause, report.event.error) == (
         Cause.HEARTBEAT_LOST,
-        "the heartbeat of its supervisor gone was lost; the task's processes were killed",
+        "the heartbeat of its supervisor a-dead-supervisor was lost; the task's processes were killed",
     )
 
 
-def test_a_process_that_reuses_an_orphans_pid_is_not_killed(bench: Bench) -> None:
-    # Given another process whose pid an orphan had once
+def test_a_process_that_reuses_an_orphans_pid_is_not_killed(harness: Harness) -> None:
+    # Given a process with the pid of an earlier orphan
     process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     started = process_started(process.pid)
     assert started is not None
     # When that orphan is adopted
-    (report,) = bench.executor.adopt([orphan("a", process.pid, started - 5, bench.options.hostname)])
-    # Then it is reported, and the process runs on
+    (report,) = harness.executor.adopt([orphan("a", process.pid, started - 5, harness.options.hostname)])
+    # Then the orphan is reported, and the process still runs
     assert (type(report.event), process.poll()) == (Failed, None)
     process.kill()
     process.wait()
 
 
-def test_an_orphan_that_never_started_goes_back(bench: Bench) -> None:
-    (report,) = bench.executor.adopt([orphan("a", None, None, "elsewhere", state="queued")])
+def test_the_dispatch_of_an_orphan_that_never_started_is_lost(harness: Harness) -> None:
+    (report,) = harness.executor.adopt([orphan("a", None, None, "other-host", state="queued")])
     assert isinstance(report.event, DispatchLost)
 
 
-# --------------------------------------------------------------------------------------------------- nothing is left
+# --------------------------------------------------------------------------------------------------- no process is left
 
 
 def test_stop_leaves_no_process(tmp_path: Path) -> None:
-    with Bench(tmp_path, SOURCE) as bench:
-        attempt_id = bench.submit("hangs")
-        bench.until(lambda: (attempt_id, "pids") in bench.store.xcoms)
-        pids = json.loads(bench.store.xcoms[attempt_id, "pids"])
-        base = bench.executor.supervisor.base_pid
+    with Harness(tmp_path, SOURCE) as harness:
+        attempt_id = harness.submit("hangs")
+        harness.until(lambda: (attempt_id, "pids") in harness.store.xcoms)
+        pids = json.loads(harness.store.xcoms[attempt_id, "pids"])
+        base = harness.executor.supervisor.base_pid
         assert base is not None
-    assert wait_gone([*pids, base]) == []
+    assert wait_for_exit([*pids, base]) == []
 
 
-def test_drain_waits_for_tries_and_cancels_those_that_still_run(bench: Bench) -> None:
-    quick, slow = bench.submit("fine"), bench.submit("hangs")
-    bench.until(lambda: (slow, "pids") in bench.store.xcoms and bool(bench.ends(quick)))
-    bench.collect(bench.executor.drain(0.1))
-    (end,) = bench.ends(slow)
+def test_drain_waits_for_tries_and_cancels_those_that_still_run(harness: Harness) -> None:
+    quick, slow = harness.submit("fine"), harness.submit("hangs")
+    harness.until(lambda: (slow, "pids") in harness.store.xcoms and bool(harness.ends(quick)))
+    harness.collect(harness.executor.drain(0.1))
+    (end,) = harness.ends(slow)
     assert (type(end), end.cause, end.error) == (Failed, Cause.KILLED, "the executor is shutting down")
-    assert bench.executor.slots_free == 0
+    assert harness.executor.slots_free == 0
 
 
 DRIVER = """
 import sys
 sys.path[:0] = [{root!r}]
 from pathlib import Path
-from tests.execution.support import Bench
+from tests.execution.support import Harness
 from tests.execution.test_processes import SOURCE
-with Bench(Path({folder!r}), SOURCE) as bench:
-    first, second = bench.submit("hangs"), bench.submit("hangs")
-    bench.until(lambda: {{(first, "pids"), (second, "pids")}} <= set(bench.store.xcoms))
-    pids = {{pid for text in bench.store.xcoms.values() for pid in eval(text)}}
-    print(*pids, bench.executor.supervisor.base_pid, flush=True)
-    bench.until(lambda: False)
+with Harness(Path({folder!r}), SOURCE) as harness:
+    first, second = harness.submit("hangs"), harness.submit("hangs")
+    harness.until(lambda: {{(first, "pids"), (second, "pids")}} <= set(harness.store.xcoms))
+    pids = {{pid for text in harness.store.xcoms.values() for pid in eval(text)}}
+    print(*pids, harness.executor.supervisor.base_pid, flush=True)
+    harness.until(lambda: False)
 """
 
 LOADING_DRIVER = """
 import sys
 sys.path[:0] = [{root!r}]
 from pathlib import Path
-from tests.execution.support import Bench
+from tests.execution.support import Harness
 pid_file = Path({folder!r}, "pid")
 source = f"import os, signal; open({{str(pid_file)!r}}, 'w').write(str(os.getpid()) + '.')\\nwhile True: signal.pause()"
-with Bench(Path({folder!r}), source) as bench:
-    bench.submit("t")
-    bench.until(lambda: pid_file.exists() and pid_file.read_text().endswith("."))
-    print(pid_file.read_text().rstrip("."), bench.executor.supervisor.base_pid, flush=True)
-    bench.until(lambda: False)
+with Harness(Path({folder!r}), source) as harness:
+    harness.submit("t")
+    harness.until(lambda: pid_file.exists() and pid_file.read_text().endswith("."))
+    print(pid_file.read_text().rstrip("."), harness.executor.supervisor.base_pid, flush=True)
+    harness.until(lambda: False)
 """
 
 
@@ -370,17 +372,17 @@ def test_kill_9_of_the_supervisor_leaves_no_process(tmp_path: Path, driver: str,
     process.kill()
     process.wait()
     # Then all of them end
-    assert wait_gone(pids) == []
+    assert wait_for_exit(pids) == []
 
 
-def test_a_failure_is_reported_only_when_its_process_is_gone(tmp_path: Path) -> None:
+def test_a_failure_is_reported_only_when_its_process_has_exited(tmp_path: Path) -> None:
     # Given a task that stores its process id, and fails
     source = "import os\ndef fails(rt):\n    rt.xcom_push('pid', os.getpid())\n    raise ValueError('no')\n"
-    with Bench(tmp_path, source) as bench:
-        attempt_id = bench.submit("fails")
+    with Harness(tmp_path, source) as harness:
+        attempt_id = harness.submit("fails")
         # When its failure is reported
-        bench.until(lambda: bool(bench.ends(attempt_id)))
+        harness.until(lambda: bool(harness.ends(attempt_id)))
         # Then its process no longer exists
-        assert not os.path.exists(f"/proc/{bench.store.xcoms[attempt_id, 'pid']}")
-        (end,) = bench.ends(attempt_id)
+        assert not os.path.exists(f"/proc/{harness.store.xcoms[attempt_id, 'pid']}")
+        (end,) = harness.ends(attempt_id)
         assert (type(end), end.error) == (Failed, "ValueError: no")

@@ -1,4 +1,4 @@
-"""Messages between supervisor and children: each arrives as it was sent, or is refused."""
+"""Messages between supervisor and children: each arrives unchanged, or is refused."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ RUN = Run(
 
 @pytest.fixture
 def ends() -> Iterator[tuple[Channel, Channel]]:
-    supervisor_end, child_end = socket.socketpair()
-    pair = Channel(supervisor_end, blocking=False, max_bytes=1000), Channel(child_end, blocking=True)
+    first, second = socket.socketpair()
+    pair = Channel(first, blocking=False, max_bytes=1000), Channel(second, blocking=True)
     yield pair
     for end in pair:
         end.close()
@@ -60,17 +60,17 @@ EVENTS = [
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_an_outcome_arrives_as_it_was_sent(ends: tuple[Channel, Channel], event: ev.Event) -> None:
-    here, there = ends
+    supervisor_end, child_end = ends
     outcome = Outcome(event=event, callbacks_run=("execute", "success"))
-    there.send({"outcome": protocol.pack_outcome(outcome)})
-    ((message, _),), is_open = here.receive_available()
+    child_end.send({"outcome": protocol.pack_outcome(outcome)})
+    ((message, _),), is_open = supervisor_end.receive_available()
     assert (protocol.unpack_outcome(message["outcome"]), is_open) == (outcome, True)
 
 
 def test_work_arrives_as_it_was_sent(ends: tuple[Channel, Channel]) -> None:
-    here, there = ends
-    here.send({"workload": protocol.pack_workload(WORKLOAD)})
-    assert protocol.unpack_workload(there.receive()[0]["workload"]) == WORKLOAD
+    supervisor_end, child_end = ends
+    supervisor_end.send({"workload": protocol.pack_workload(WORKLOAD)})
+    assert protocol.unpack_workload(child_end.receive()[0]["workload"]) == WORKLOAD
 
 
 def test_every_event_can_be_sent() -> None:
@@ -120,29 +120,29 @@ def test_an_invalid_event_is_refused(raw: Any) -> None:
     ],
 )
 def test_bytes_that_are_not_a_message_are_refused(ends: tuple[Channel, Channel], data: bytes) -> None:
-    here, there = ends
-    there.sock.sendall(data)
+    supervisor_end, child_end = ends
+    child_end.sock.sendall(data)
     with pytest.raises(ProtocolError):
-        here.receive_available()
+        supervisor_end.receive_available()
 
 
 def test_a_message_in_pieces_arrives_when_it_is_whole(ends: tuple[Channel, Channel]) -> None:
-    here, there = ends
+    supervisor_end, child_end = ends
     data = protocol.encode({"a": "ü" * 20}) + protocol.encode({"b": 2})
     messages = []
     for index in range(len(data)):
-        there.sock.send(data[index : index + 1])
-        messages += [message for message, _ in here.receive_available()[0]]
+        child_end.sock.send(data[index : index + 1])
+        messages += [message for message, _ in supervisor_end.receive_available()[0]]
     assert messages == [{"a": "ü" * 20}, {"b": 2}]
 
 
 def test_descriptors_travel_with_their_message(ends: tuple[Channel, Channel], tmp_path: Any) -> None:
-    here, there = ends
+    supervisor_end, child_end = ends
     with open(tmp_path / "log", "w") as log:
-        here.send({"plain": 1})
-        here.send({"workload": 1}, [log.fileno()])
-        here.send({"plain": 2})
-    messages = [there.receive() for _ in range(3)]
+        supervisor_end.send({"plain": 1})
+        supervisor_end.send({"workload": 1}, [log.fileno()])
+        supervisor_end.send({"plain": 2})
+    messages = [child_end.receive() for _ in range(3)]
     assert [(sorted(message), len(fds)) for message, fds in messages] == [
         (["plain"], 0),
         (["workload"], 1),
@@ -155,25 +155,28 @@ def test_descriptors_travel_with_their_message(ends: tuple[Channel, Channel], tm
 
 
 def test_messages_that_the_other_end_does_not_read_are_queued_without_waiting(ends: tuple[Channel, Channel]) -> None:
-    # Given an end that sends without waiting, and another that does not read
-    here, there = ends
+    # Given an end that sends without blocking, and another end that does not read
+    supervisor_end, child_end = ends
     sent = [{"n": n, "text": "x" * 10_000} for n in range(200)]
     for message in sent:
-        here.send(message)
-    assert here.unsent
+        supervisor_end.send(message)
+    assert supervisor_end.unsent
     # When the other end starts to read
     received = []
     while len(received) < len(sent):
-        here.flush()
-        received.append(there.receive()[0])
+        supervisor_end.flush()
+        received.append(child_end.receive()[0])
     # Then all messages arrive, in order
     assert received == sent
 
 
 def test_a_closed_connection_is_reported(ends: tuple[Channel, Channel]) -> None:
-    here, there = ends
-    there.send({"last": "words"})
-    there.close()
-    assert [here.receive_available(), here.receive_available()] == [([({"last": "words"}, [])], True), ([], False)]
+    supervisor_end, child_end = ends
+    child_end.send({"last": "words"})
+    child_end.close()
+    assert [supervisor_end.receive_available(), supervisor_end.receive_available()] == [
+        ([({"last": "words"}, [])], True),
+        ([], False),
+    ]
     with pytest.raises(ConnectionClosed):
-        here.send({"anybody": "there"})
+        supervisor_end.send({"anybody": "there"})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.cli.command_declarations import Command
+from nbflow.cli.command_declarations import TerminalCommand
 from nbflow.cli.invocation import UsageError
 from nbflow.cli.main import GROUPS, commands_of, parse, parser_of
 from nbflow.cli.unavailable import ABSENT, option_reason
@@ -16,7 +16,7 @@ Case = dict[str, Any]
 
 
 @cache
-def _commands() -> dict[str, Command]:
+def _commands() -> dict[str, TerminalCommand]:
     commands = [command for group in GROUPS for command in commands_of(group)]
     return {name: command for command in commands for name in (command.name, *command.aliases)}
 
@@ -27,8 +27,8 @@ def _accepted(case: Case) -> dict[str, Any]:
     if name not in {*_commands(), *GROUPS, ""}:
         return {"refused": _refused(case["command"])}
     if case["subcommands"]:
-        known = {*_commands(), *GROUPS, *ABSENT}
-        return {"subcommands": [word for word in case["subcommands"] if f"{name} {word}".strip() in known]}
+        names = {*_commands(), *GROUPS, *ABSENT}
+        return {"subcommands": [word for word in case["subcommands"] if f"{name} {word}".strip() in names]}
     flags = {flag for action in parser_of(_commands()[name])._actions for flag in action.option_strings}
     return {"flags": [flag for flag in _flags(case) if flag in flags]}
 

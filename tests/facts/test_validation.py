@@ -197,7 +197,7 @@ def _() -> DAG:
     return dag
 
 
-def _dag_of_one(**kwargs: Any) -> Callable[[], DAG]:
+def _dag_with_one_task(**kwargs: Any) -> Callable[[], DAG]:
     def build() -> DAG:
         with DAG("d", **kwargs) as dag:
             EmptyOperator(task_id="t")
@@ -207,24 +207,26 @@ def _dag_of_one(**kwargs: Any) -> Callable[[], DAG]:
 
 
 PROGRAMS |= {
-    "missing start_date, schedule None": _dag_of_one(schedule=None),
-    "missing start_date, schedule @daily": _dag_of_one(schedule="@daily"),
-    "missing start_date, schedule @daily, catchup True": _dag_of_one(schedule="@daily", catchup=True),
-    "start_date as string": _dag_of_one(schedule="@daily", start_date="2024-01-01"),
-    "start_date as date": _dag_of_one(schedule="@daily", start_date=dt.date(2024, 1, 1)),
-    "end_date before start_date": _dag_of_one(schedule="@daily", start_date=DAY, end_date=DAY - dt.timedelta(days=9)),
-    "unknown DAG argument": _dag_of_one(foo=1),
-    "schedule_interval argument": _dag_of_one(schedule_interval="@daily", start_date=DAY),
-    "max_active_runs zero": _dag_of_one(max_active_runs=0),
-    "max_active_runs negative": _dag_of_one(max_active_runs=-1),
-    "max_active_runs string": _dag_of_one(max_active_runs="2"),
-    "@continuous with max_active_runs 2": _dag_of_one(schedule="@continuous", start_date=DAY, max_active_runs=2),
-    "tag longer than 100 characters": _dag_of_one(tags=["x" * 101]),
-    "tags as string": _dag_of_one(tags="abc"),
-    "DAG param default violates its schema, scheduled": _dag_of_one(
+    "missing start_date, schedule None": _dag_with_one_task(schedule=None),
+    "missing start_date, schedule @daily": _dag_with_one_task(schedule="@daily"),
+    "missing start_date, schedule @daily, catchup True": _dag_with_one_task(schedule="@daily", catchup=True),
+    "start_date as string": _dag_with_one_task(schedule="@daily", start_date="2024-01-01"),
+    "start_date as date": _dag_with_one_task(schedule="@daily", start_date=dt.date(2024, 1, 1)),
+    "end_date before start_date": _dag_with_one_task(
+        schedule="@daily", start_date=DAY, end_date=DAY - dt.timedelta(days=9)
+    ),
+    "unknown DAG argument": _dag_with_one_task(foo=1),
+    "schedule_interval argument": _dag_with_one_task(schedule_interval="@daily", start_date=DAY),
+    "max_active_runs zero": _dag_with_one_task(max_active_runs=0),
+    "max_active_runs negative": _dag_with_one_task(max_active_runs=-1),
+    "max_active_runs string": _dag_with_one_task(max_active_runs="2"),
+    "@continuous with max_active_runs 2": _dag_with_one_task(schedule="@continuous", start_date=DAY, max_active_runs=2),
+    "tag longer than 100 characters": _dag_with_one_task(tags=["x" * 101]),
+    "tags as string": _dag_with_one_task(tags="abc"),
+    "DAG param default violates its schema, scheduled": _dag_with_one_task(
         schedule="@daily", start_date=DAY, params={"x": Param("text", type="integer")}
     ),
-    "DAG param without default, scheduled": _dag_of_one(
+    "DAG param without default, scheduled": _dag_with_one_task(
         schedule="@daily", start_date=DAY, params={"x": Param(type="integer")}
     ),
 }
@@ -267,7 +269,7 @@ def _() -> DAG:
 
 @program("get unknown task")
 def _() -> DAG:
-    dag = _dag_of_one(schedule=None)()
+    dag = _dag_with_one_task(schedule=None)()
     dag.get_task("nope")
     return dag
 
@@ -518,39 +520,39 @@ _ARGUMENTS = "(?:max_active_(?:runs|tasks)|max_consecutive_failed_dag_runs|dagru
 
 def _without_start(schedule: str, catchup: str | None) -> Callable[[], DAG]:
     options = {} if catchup is None else {"catchup": catchup == "True"}
-    return _dag_of_one(schedule=None if schedule == "None" else schedule, **options)
+    return _dag_with_one_task(schedule=None if schedule == "None" else schedule, **options)
 
 
 def _date_of_kind(name: str, kind: str) -> Callable[[], DAG]:
     sample = "2024-01-01" if kind == "string" else SAMPLES[kind]
-    return _dag_of_one(**{"schedule": "@daily", "start_date": DAY, name: sample})
+    return _dag_with_one_task(**{"schedule": "@daily", "start_date": DAY, name: sample})
 
 
 def _end_date(where: str) -> Callable[[], DAG]:
     days = {"before": -9, "equals": 0, "equal to": 0, "after": 9}[where]
-    return _dag_of_one(schedule="@daily", start_date=DAY, end_date=DAY + dt.timedelta(days=days))
+    return _dag_with_one_task(schedule="@daily", start_date=DAY, end_date=DAY + dt.timedelta(days=days))
 
 
 def _param(error: str, schedule: str | None) -> Callable[[], DAG]:
     param = Param(type="integer") if error == "without default" else Param("text", type="integer")
     dag_schedule = None if schedule in (None, "schedule None", "not scheduled", "unscheduled") else "@daily"
-    return _dag_of_one(schedule=dag_schedule, start_date=DAY, params={"x": param})
+    return _dag_with_one_task(schedule=dag_schedule, start_date=DAY, params={"x": param})
 
 
 def _tags_of_kind(kind: str) -> Callable[[], DAG]:
     sample = SAMPLES[kind]
-    return _dag_of_one(tags=type(sample)("ab") if kind in {"list", "tuple", "set"} else sample)
+    return _dag_with_one_task(tags=type(sample)("ab") if kind in {"list", "tuple", "set"} else sample)
 
 
 PATTERNS: dict[str, Callable[..., Callable[[], DAG]]] = {
     r"missing start_date, schedule (?P<schedule>@?\w+)(?:, catchup (?P<catchup>True|False))?": _without_start,
-    rf"(?P<name>{_ARGUMENTS}) {_KIND}": lambda name, kind: _dag_of_one(schedule=None, **{name: SAMPLES[kind]}),
+    rf"(?P<name>{_ARGUMENTS}) {_KIND}": lambda name, kind: _dag_with_one_task(schedule=None, **{name: SAMPLES[kind]}),
     rf"(?P<name>start_date|end_date) as {_KIND}": _date_of_kind,
     r"end_date (?P<where>before|equals|equal to|after) start_date": _end_date,
-    r"@continuous with max_active_runs (?P<number>\d+)": lambda number: _dag_of_one(
+    r"@continuous with max_active_runs (?P<number>\d+)": lambda number: _dag_with_one_task(
         schedule="@continuous", start_date=DAY, max_active_runs=int(number)
     ),
-    r"tag (?P<more>longer than|of|with) (?P<size>\d+) characters": lambda more, size: _dag_of_one(
+    r"tag (?P<more>longer than|of|with) (?P<size>\d+) characters": lambda more, size: _dag_with_one_task(
         tags=["x" * (int(size) + (more == "longer than"))]
     ),
     rf"tags as {_KIND}": _tags_of_kind,

@@ -73,3 +73,19 @@ def test_the_error_for_an_unknown_task_names_the_nearest_task_or_the_tasks_of_th
         "DAG 'd' has no task 'x'. Its tasks: a.",
         "DAG 'd' has no task 'x'. It has no tasks.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("word", "tasks", "run_ids", "hint"),
+    [
+        ("laod[1]", ["load"], ["manual__1"], "Did you mean task 'load'?"),
+        ("manual_1", ["load"], ["manual__2", "manual__1"], "Did you mean run 'manual__1'?"),
+        ("load_1", ["load"], ["load_11"], "Did you mean task 'load' or run 'load_11'?"),
+        ("x", ["a", "b"], ["r4", "r3", "r2", "r1"], "Its tasks: a, b. Its newest runs: r4, r3, r2, ...."),
+        ("x", [], [], "It has no tasks. It has no runs."),
+    ],
+)
+def test_the_error_for_a_word_that_is_neither_a_task_nor_a_run_names_the_nearest_of_both(word, tasks, run_ids, hint):
+    from nbflow.errors import TaskNotFound
+
+    assert str(TaskNotFound.or_run("d", word, tasks, run_ids)) == f"DAG 'd' has no task or run {word!r}. {hint}"

@@ -68,6 +68,12 @@ def executed(dag: DAG, runtime: MemoryRuntime, **arguments: Any) -> Any:
 
 # -------------------------------------------------------------------------------------------------------- statements
 
+ATOMIC = (
+    "CREATE OR REPLACE FUNCTION sign_of(n int) RETURNS text LANGUAGE sql BEGIN ATOMIC"
+    " SELECT 1; /* END; */ SELECT CASE WHEN n < 0 THEN '-; end' ELSE (CASE n WHEN 0 THEN '0' ELSE '+' END) END; END"
+)
+"""A function of standard SQL, whose body is not quoted."""
+
 
 @pytest.mark.parametrize(
     ("script", "statements"),
@@ -95,10 +101,31 @@ def executed(dag: DAG, runtime: MemoryRuntime, **arguments: Any) -> Any:
         ("a; -- the end;", ["a"]),
         ("a -- the end;", ["a -- the end;"]),
         ("/* a; */ b; c /* open; d", ["/* a; */ b", "c /* open; d"]),
+        ("do $f1$ x; $f1$; b", ["do $f1$ x; $f1$", "b"]),
+        ("a (b; c); d", ["a (b; c)", "d"]),
+        ("a); b", ["a)", "b"]),
+        ("a (';('); b", ["a (';(')", "b"]),
+        (f"{ATOMIC}; b", [ATOMIC, "b"]),
+        ("begin; a; end; begin; b; commit", ["begin", "a", "end", "begin", "b", "commit"]),
+        ("create table f (a int); begin; b; end", ["create table f (a int)", "begin", "b", "end"]),
+        ("/* a /* b; */ c; */ d", ["/* a /* b; */ c", "*/ d"]),
     ],
 )
 def test_a_script_is_split_into_statements(script: str, statements: list[str]) -> None:
     assert split_statements(script) == statements
+
+
+@pytest.mark.parametrize(
+    ("script", "statements"),
+    [
+        ("/* a /* b; */ c; */ d; e", ["/* a /* b; */ c; */ d", "e"]),
+        ("/*/* a; */*/ /* */ /* b; */; d", ["d"]),
+        ("a /* /* ; */ open; b", ["a /* /* ; */ open; b"]),
+        (f"{ATOMIC}; b", [ATOMIC, "b"]),
+    ],
+)
+def test_comments_of_a_postgres_script_contain_comments(script: str, statements: list[str]) -> None:
+    assert PostgresHook().split_sql(script) == statements
 
 
 def test_a_sqlite_trigger_is_one_statement() -> None:
@@ -262,7 +289,7 @@ def test_an_invalid_name_of_a_table_or_column_is_refused(runtime: MemoryRuntime,
             SqliteHook("db").insert_rows("t", [(1,)], [name])
 
 
-def test_a_hook_without_its_connection_says_how_to_make_one(runtime: MemoryRuntime) -> None:
+def test_the_error_of_a_hook_without_its_connection_says_how_to_add_one(runtime: MemoryRuntime) -> None:
     with providing(runtime), pytest.raises(ConnectionNotFound, match="nbflow connections add nope"):
         DbApiHook("nope").connection
 
@@ -277,6 +304,24 @@ def test_postgres_types_are_stored_as_xcom(dag: DAG, runtime: MemoryRuntime, pos
     result = executed(dag, runtime, sql=sql, parameters={"day": "{{ ds }}"})
 
     assert result == [(date(2024, 1, 1), Decimal("1.50"), "é", [1, 2], None)]
+
+
+@pytest.mark.postgres
+def test_a_postgres_script_is_split_where_the_server_splits_it(dag: DAG, runtime: MemoryRuntime, postgres: str) -> None:
+    # Given a script with each place where a semicolon ends no statement
+    script = f"""
+        create table t (id int, name text);  -- created; now
+        {ATOMIC};
+        CREATE PROCEDURE fill() BEGIN ATOMIC INSERT INTO t VALUES (1, 'a;'); INSERT INTO t VALUES (2, $a1$b;$a1$); END;
+        create view v as select * from t;
+        create rule r as on delete to v do instead (insert into t values (9, 'gone'); delete from t where id = old.id);
+        /* a comment /* in; a comment */ ; */
+        call fill();
+        delete from v where id = 1;
+        select id, name, sign_of(id - 2) from t order by id
+    """
+    # When it runs, the server accepts each statement, and the body of each was kept whole
+    assert executed(dag, runtime, sql=script, split_statements=True) == [(2, "b;", "0"), (9, "gone", "+")]
 
 
 @pytest.mark.postgres

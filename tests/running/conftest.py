@@ -17,6 +17,6 @@ def runtime() -> MemoryRuntime:
 
 @pytest.fixture
 def dag() -> Iterator[DAG]:
-    """An open DAG ``d``: tasks made in the test join it."""
+    """An open DAG ``d``: tasks that the test creates are added to it."""
     with DAG("d", schedule="@daily") as dag:
         yield dag

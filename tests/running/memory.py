@@ -94,8 +94,9 @@ class MemoryRuntime:
         return None if text is None else serde.loads(text)
 
     def get_variable(self, key: str) -> str | None:
-        found = self.environ.get_variable(key)
-        value = self.variables.get(key) if found is None else found
+        value = self.environ.get_variable(key)
+        if value is None:
+            value = self.variables.get(key)
         if value is not None and self.masker is not None:
             self.masker.add_variable(key, value)
         return value

@@ -143,7 +143,7 @@ def test_latest_only(dag: DAG, run_type: str, now: Any, follow: Any) -> None:
     assert downstream_fields(attempt(dag, "l", runtime).event) == (follow, "none", None)
 
 
-def test_latest_only_of_a_schedule_of_instants(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_latest_only_of_a_schedule_without_intervals(dag: DAG, runtime: MemoryRuntime) -> None:
     LatestOnlyOperator(task_id="l") >> EmptyOperator(task_id="a")
     end = runtime.run.data_interval_end
     assert end is not None
@@ -198,9 +198,9 @@ def test_a_mapped_instance_has_length_one_if_it_returned_a_value(dag: DAG, runti
     show.expand(x=double.expand(x=[0, 4]))
 
     events = [attempt(dag, "double", runtime, map_index=index).event for index in (0, 1)]
-    shown = attempt(dag, "show", runtime, map_index=0).event
+    show_event = attempt(dag, "show", runtime, map_index=0).event
 
-    assert [event.length for event in (*events, shown)] == [0, 1, None]  # type: ignore[union-attr]
+    assert [event.length for event in (*events, show_event)] == [0, 1, None]  # type: ignore[union-attr]
     assert runtime.stored("show", map_index=0) == 8
 
 

@@ -25,11 +25,11 @@ from tests.running.memory import MONDAY, MemoryRuntime, a_run, attempt
 
 def result(dag: DAG, runtime: MemoryRuntime, function: Any, **kwargs: Any) -> Any:
     """The value that the function returns as a task, without JSON serialisation."""
-    seen: list[Any] = []
-    PythonOperator(task_id="t", python_callable=function, post_execute=lambda _, value: seen.append(value), **kwargs)
+    results: list[Any] = []
+    PythonOperator(task_id="t", python_callable=function, post_execute=lambda _, value: results.append(value), **kwargs)
     event = attempt(dag, "t", runtime).event
     assert not isinstance(event, Failed), event.error
-    return seen[0]
+    return results[0]
 
 
 def test_a_function_gets_the_context_values_that_its_parameters_name(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -92,16 +92,16 @@ def test_every_old_name_has_a_value_and_a_warning(dag: DAG, runtime: MemoryRunti
 
 
 def test_the_context_requests_only_values_that_are_used(dag: DAG, runtime: MemoryRuntime) -> None:
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Watched(MemoryRuntime):
         def previous_success(self) -> Run | None:
-            asked.append("previous_success")
+            requests.append("previous_success")
             return None
 
     watched = Watched(environ={})
     result(dag, watched, lambda **context: context["ds"])
-    assert asked == []
+    assert requests == []
 
 
 def test_previous_success(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -127,11 +127,11 @@ def test_a_run_without_a_logical_date_has_no_ds(dag: DAG, runtime: MemoryRuntime
 
 def test_get_current_context_inside_and_in_threads(dag: DAG, runtime: MemoryRuntime) -> None:
     def function() -> Any:
-        seen = [get_current_context()["ds"]]
-        thread = threading.Thread(target=lambda: seen.append(get_current_context()["ti"].task_id))
+        values = [get_current_context()["ds"]]
+        thread = threading.Thread(target=lambda: values.append(get_current_context()["ti"].task_id))
         thread.start()
         thread.join()
-        return seen
+        return values
 
     assert result(dag, runtime, function) == ["2024-01-01", "t"]
     with pytest.raises(AirflowException, match="no task is running"):

@@ -133,21 +133,21 @@ def test_a_deferral_holds_the_trigger_as_data(dag: DAG, runtime: MemoryRuntime) 
         def serialize(self) -> tuple[str, dict[str, Any]]:
             return "tests.Wait", {"until": NOW}
 
-    class Later(BaseOperator):
+    class DeferringOperator(BaseOperator):
         def execute(self, context: Any) -> None:
-            self.defer(trigger=Wait(), method_name="go_on", kwargs={"n": 1}, timeout=timedelta(minutes=5))
+            self.defer(trigger=Wait(), method_name="resume", kwargs={"n": 1}, timeout=timedelta(minutes=5))
 
-        def go_on(self, context: Any, event: Any, n: int) -> Any:
+        def resume(self, context: Any, event: Any, n: int) -> Any:
             return [event, n]
 
-    Later(task_id="t")
+    DeferringOperator(task_id="t")
 
     event = attempt(dag, "t", runtime).event
     assert isinstance(event, Deferred)
     assert event.trigger["name"] == "tests.Wait"
-    assert (event.next_method, event.kwargs, event.timeout_at) == ("go_on", {"n": 1}, NOW + timedelta(minutes=5))
+    assert (event.next_method, event.kwargs, event.timeout_at) == ("resume", {"n": 1}, NOW + timedelta(minutes=5))
 
-    resumed = attempt(dag, "t", runtime, continues=True, next_method="go_on", next_kwargs={"n": 1, "event": "it came"})
+    resumed = attempt(dag, "t", runtime, continues=True, next_method="resume", next_kwargs={"n": 1, "event": "it came"})
     assert resumed.event == Succeeded(**COMMON)
     assert runtime.stored() == ["it came", 1]
 

@@ -75,22 +75,24 @@ def test_prints_and_lines_of_a_try_keep_their_order() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    shown = [line.rpartition("| ")[2] for line in done.stdout.splitlines()]
-    assert (shown, done.stderr) == (["one", "two", "three", "Done. Returned value was: None"], "")
+    messages = [line.rpartition("| ")[2] for line in done.stdout.splitlines()]
+    assert (messages, done.stderr) == (["one", "two", "three", "Done. Returned value was: None"], "")
 
 
 def test_a_timer_of_the_caller_continues_after_a_time_limit(dag: DAG, runtime: MemoryRuntime) -> None:
     PythonOperator(task_id="t", python_callable=lambda: None, execution_timeout=timedelta(minutes=5))
-    heard: list[int] = []
-    handler = signal.signal(signal.SIGALRM, lambda number, _: heard.append(number))
+    alarms: list[int] = []
+    handler = signal.signal(signal.SIGALRM, lambda number, _: alarms.append(number))
     timer = signal.setitimer(signal.ITIMER_REAL, 1000)
-    began = time.monotonic()
+    started = time.monotonic()
     try:
         attempt(dag, "t", runtime)
         remaining, _ = signal.getitimer(signal.ITIMER_REAL)
     finally:
         signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, max(timer[0] - (time.monotonic() - began), 0) if timer[0] else 0, timer[1])
+        signal.setitimer(
+            signal.ITIMER_REAL, max(timer[0] - (time.monotonic() - started), 0) if timer[0] else 0, timer[1]
+        )
 
     assert 990 < remaining <= 1000
-    assert heard == []
+    assert alarms == []

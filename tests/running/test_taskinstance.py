@@ -1,4 +1,4 @@
-"""``ti`` and ``dag_run`` as task code sees them."""
+"""``ti`` and ``dag_run`` in task code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nbflow.operators.python import PythonOperator
 from tests.running.memory import MONDAY, MemoryRuntime, a_run, attempt
 
 
-def seen_by(dag: DAG, runtime: MemoryRuntime, **work: Any) -> TaskInstance:
+def ti_of(dag: DAG, runtime: MemoryRuntime, **work: Any) -> TaskInstance:
     """The ``ti`` of a try."""
     tis: list[TaskInstance] = []
     PythonOperator(task_id="t", python_callable=lambda ti: tis.append(ti))
@@ -26,7 +26,7 @@ def seen_by(dag: DAG, runtime: MemoryRuntime, **work: Any) -> TaskInstance:
 
 
 def test_attributes_of_a_task_instance_that_need_no_request(dag: DAG, runtime: MemoryRuntime) -> None:
-    ti = seen_by(dag, runtime, try_number=2, max_tries=3, map_index=-1, log_path="/logs/x.log")
+    ti = ti_of(dag, runtime, try_number=2, max_tries=3, map_index=-1, log_path="/logs/x.log")
 
     assert (ti.dag_id, ti.task_id, ti.run_id) == ("d", "t", runtime.run.run_id)
     assert (ti.try_number, ti.max_tries, ti.map_index, ti.operator) == (2, 3, -1, "PythonOperator")
@@ -36,16 +36,16 @@ def test_attributes_of_a_task_instance_that_need_no_request(dag: DAG, runtime: M
 
 
 def test_a_resumed_try_keeps_its_first_start(dag: DAG, runtime: MemoryRuntime) -> None:
-    ti = seen_by(dag, runtime, continues=True, first_start=MONDAY)
+    ti = ti_of(dag, runtime, continues=True, first_start=MONDAY)
 
     assert ti.start_date == MONDAY
     assert isinstance(ti.start_date, pendulum.DateTime)
 
 
-def test_a_run_as_task_code_sees_it(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_dag_run_in_task_code(dag: DAG, runtime: MemoryRuntime) -> None:
     berlin = pendulum.timezone("Europe/Berlin")
     runtime.run = replace(runtime.run, logical_date=MONDAY.astimezone(berlin), run_type="manual", conf={"a": 1})
-    run = seen_by(dag, runtime).dag_run
+    run = ti_of(dag, runtime).dag_run
 
     assert isinstance(run.logical_date, pendulum.DateTime)
     assert (str(run.logical_date), run.logical_date.tzinfo.name) == ("2024-01-01 00:00:00+00:00", "UTC")
@@ -57,7 +57,7 @@ def test_a_run_as_task_code_sees_it(dag: DAG, runtime: MemoryRuntime) -> None:
 def test_neighbours_in_the_schedule(runtime: MemoryRuntime) -> None:
     def neighbours(schedule: Any, run: Run) -> Any:
         with DAG("d", schedule=schedule) as dag:
-            ti = seen_by(dag, MemoryRuntime(run, environ={}))
+            ti = ti_of(dag, MemoryRuntime(run, environ={}))
         dates = (ti.previous_logical_date, ti.next_logical_date)
         return tuple(date and date.astimezone(UTC) for date in dates)
 
@@ -83,7 +83,7 @@ def test_an_invalid_param_fails_the_task_that_reads_it(runtime: MemoryRuntime) -
 def test_the_previous_success_is_requested_once(dag: DAG, runtime: MemoryRuntime) -> None:
     before = a_run(MONDAY - timedelta(days=1), state=RunState.SUCCESS)
     runtime.runs = [before, runtime.run]
-    ti = seen_by(dag, runtime)
+    ti = ti_of(dag, runtime)
 
     assert ti.get_previous_dagrun().run_id == before.run_id  # type: ignore[union-attr]
     runtime.runs = []

@@ -56,12 +56,12 @@ def stored(runtime: MemoryRuntime) -> None:
 )
 def test_xcom_pull(dag: DAG, runtime: MemoryRuntime, call: dict[str, Any], value: Any) -> None:
     stored(runtime)
-    seen: list[Any] = []
-    PythonOperator(task_id="t", python_callable=lambda ti: seen.append(ti.xcom_pull(**call)))
+    values: list[Any] = []
+    PythonOperator(task_id="t", python_callable=lambda ti: values.append(ti.xcom_pull(**call)))
 
     attempt(dag, "t", runtime)
 
-    assert seen == [value]
+    assert values == [value]
 
 
 def test_prior_dates_give_the_latest_value_up_to_this_run(dag: DAG, runtime: MemoryRuntime) -> None:
@@ -80,7 +80,7 @@ def test_prior_dates_give_the_latest_value_up_to_this_run(dag: DAG, runtime: Mem
     assert runtime.stored() == [None, 7]
 
 
-def test_xcom_push_is_seen_at_once(dag: DAG, runtime: MemoryRuntime) -> None:
+def test_a_pushed_xcom_can_be_pulled_at_once(dag: DAG, runtime: MemoryRuntime) -> None:
     @task
     def t(ti: Any = None) -> Any:
         ti.xcom_push("k", {"a": 1})
@@ -93,7 +93,7 @@ def test_xcom_push_is_seen_at_once(dag: DAG, runtime: MemoryRuntime) -> None:
 
 
 def test_an_argument_of_a_mapped_task_is_a_lazy_list_that_can_be_returned(dag: DAG, runtime: MemoryRuntime) -> None:
-    seen: list[Any] = []
+    values: list[Any] = []
 
     @task
     def m(x: int) -> int:
@@ -101,7 +101,7 @@ def test_an_argument_of_a_mapped_task_is_a_lazy_list_that_can_be_returned(dag: D
 
     @task
     def t(xs: Any) -> Any:
-        seen.extend([isinstance(xs, list), len(xs), xs[1]])
+        values.extend([isinstance(xs, list), len(xs), xs[1]])
         return {"all": xs}
 
     t(m.expand(x=[1, 2]))
@@ -109,7 +109,7 @@ def test_an_argument_of_a_mapped_task_is_a_lazy_list_that_can_be_returned(dag: D
         attempt(dag, "m", runtime, map_index=index)
     attempt(dag, "t", runtime)
 
-    assert (seen, runtime.stored()) == ([False, 2, 20], {"all": [10, 20]})
+    assert (values, runtime.stored()) == ([False, 2, 20], {"all": [10, 20]})
 
 
 def test_an_argument_whose_key_was_not_pushed_fails(dag: DAG, runtime: MemoryRuntime) -> None:

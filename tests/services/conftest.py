@@ -1,4 +1,4 @@
-"""A home of its own for each test, a scheduler driven turn by turn, and waits that are for events, with a limit."""
+"""A home for each test, a scheduler that the test drives loop by loop, and waits for events with a time limit."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nbflow.config import Settings
 from nbflow.core.snapshot import RunKey, TaskKey
 from tests.gates import Gate
 
-PATIENCE_SECONDS = 30.0
-"""A test that waits longer for an event has failed; a loaded machine is slow, not wrong."""
+TIMEOUT_SECONDS = 30.0
+"""A test that waits longer for an event fails. Generous, because the machine may be busy."""
 
 
 class Stage:
-    """An opened home with its DAGs folder, and a scheduler to drive."""
+    """An open home with its DAGs folder, and a scheduler to drive."""
 
     def __init__(self, home: Path, environ: dict[str, str]) -> None:
         self.home = home
@@ -35,12 +35,12 @@ class Stage:
         self.gates: list[Gate] = []
 
     def write(self, name: str, source: str) -> Path:
-        """Save a DAG file, whole or not at all, as an editor does."""
+        """Save a DAG file atomically, as an editor does."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".part")
-        beside.write_text(textwrap.dedent(source))
-        beside.replace(path)
+        temporary = path.with_suffix(".part")
+        temporary.write_text(textwrap.dedent(source))
+        temporary.replace(path)
         return path
 
     def close_gate(self, name: str) -> Gate:
@@ -49,11 +49,11 @@ class Stage:
         return self.gates[-1]
 
     def process(self) -> None:
-        """Parse what the folder holds now."""
+        """Parse the files that are in the folder now."""
         if self.processor is None:
             self.processor = self.app.processor()
             self.processor.start()
-        assert self.processor.sync(PATIENCE_SECONDS)
+        assert self.processor.sync(TIMEOUT_SECONDS)
 
     def schedule(self, **options: Any) -> Any:
         if self.scheduler is None:
@@ -62,18 +62,19 @@ class Stage:
         return self.scheduler
 
     def loop_until(self, condition: Callable[[], Any]) -> Any:
-        """Turn the scheduler until the condition holds, sleeping as the scheduler itself does."""
+        """Run scheduler loops until the condition is true, sleeping between them as the scheduler does; returns its
+        value."""
         scheduler = self.schedule()
-        limit = time.monotonic() + PATIENCE_SECONDS
-        while not (found := condition()):
-            assert time.monotonic() < limit, "the condition did not come true in time"
-            turn = scheduler.step()
-            if not turn.busy and not condition():
-                scheduler._sleep(turn.wake_at)
-        return found
+        limit = time.monotonic() + TIMEOUT_SECONDS
+        while not (value := condition()):
+            assert time.monotonic() < limit, "the condition did not become true in time"
+            result = scheduler.step()
+            if not result.busy and not condition():
+                scheduler._sleep(result.wake_at)
+        return value
 
     def run_to_end(self, run: RunKey) -> dict[str, str]:
-        """Turn until the run has ended; states by instance."""
+        """Run scheduler loops until the run has ended; returns the states by instance."""
         self.loop_until(lambda: self.store.run(run).state.value in ("success", "failed"))
         return self.states(run)
 
@@ -101,8 +102,8 @@ def make_stage(tmp_path) -> Iterator[Callable[..., Stage]]:
     stages: list[Stage] = []
 
     def make(**environ: str) -> Stage:
-        given = {f"NBFLOW__{name}": value for name, value in environ.items()}
-        stages.append(Stage(tmp_path / f"home{len(stages)}", given))
+        settings = {f"NBFLOW__{name}": value for name, value in environ.items()}
+        stages.append(Stage(tmp_path / f"home{len(stages)}", settings))
         return stages[-1]
 
     yield make

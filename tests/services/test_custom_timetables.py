@@ -9,14 +9,14 @@ import pytest
 
 from nbflow.errors import NbflowError, NoBackfillRunsToCreate
 
-OWN = """
+CUSTOM_TIMETABLE = """
     from datetime import datetime, timedelta, timezone
     from nbflow import DAG
     from nbflow.core.timetables import DagRunInfo, Timetable
     from nbflow.operators.empty import EmptyOperator
 
     class Workdays(Timetable):
-        "Each day that is no Saturday and no Sunday, when it is over."
+        "A run for each day from Monday to Friday."
 
         def next_dagrun_info(self, *, last_automated_data_interval, restriction):
             last = last_automated_data_interval
@@ -28,15 +28,15 @@ OWN = """
                 return None
             return DagRunInfo.interval(start, start + timedelta(days=1))
 
-    with DAG("own", schedule=Workdays(), start_date=datetime(2020, 1, 1, tzinfo=timezone.utc),
+    with DAG("custom", schedule=Workdays(), start_date=datetime(2020, 1, 1, tzinfo=timezone.utc),
              is_paused_upon_creation=True):
         EmptyOperator(task_id="t")
 """
 MONDAY, NEXT_MONDAY = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 8, tzinfo=UTC)
 
 
-def put(stage, before: str = "pass") -> None:
-    stage.write("own.py", OWN.format(before=before))
+def write_dag(stage, before: str = "pass") -> None:
+    stage.write("custom.py", CUSTOM_TIMETABLE.format(before=before))
     stage.process()
     assert stage.store.import_errors() == []
 
@@ -47,29 +47,29 @@ def days(plan) -> list[str]:
 
 def test_the_runs_of_a_range_without_recorded_runs_are_computed(stage):
     # Given a timetable of which some runs are recorded
-    put(stage)
-    recorded = stage.store.version("own").spec.schedule["runs"]
+    write_dag(stage)
+    recorded = stage.store.version("custom").spec.schedule["runs"]
     assert not [run for run in recorded if MONDAY <= datetime.fromisoformat(run[1]) <= NEXT_MONDAY]
 
-    # When a week that is not among them is to be made
-    dry = stage.ops.plan_backfill("own", MONDAY, NEXT_MONDAY)
-    made = stage.ops.backfill("own", MONDAY, NEXT_MONDAY)
+    # When a backfill covers a week without recorded runs
+    preview = stage.ops.plan_backfill("custom", MONDAY, NEXT_MONDAY)
+    backfill = stage.ops.backfill("custom", MONDAY, NEXT_MONDAY)
 
-    # Then it has the days that the class says, each with its interval, and nothing else has changed
-    assert days(dry) == days(made.plan) == ["Mon 01", "Tue 02", "Wed 03", "Thu 04", "Fri 05", "Mon 08"]
-    runs = stage.loop_until(lambda: [r for r in stage.store.runs("own") if r.state.value == "success"][5:])
+    # Then it has the days that the class returns, each with its interval, and nothing else has changed
+    assert days(preview) == days(backfill.plan) == ["Mon 01", "Tue 02", "Wed 03", "Thu 04", "Fri 05", "Mon 08"]
+    runs = stage.loop_until(lambda: [r for r in stage.store.runs("custom") if r.state.value == "success"][5:])
     assert len(runs) == 1
-    assert {(run.data_interval_end - run.data_interval_start).days for run in stage.store.runs("own")} == {1}
-    assert stage.store.version("own").spec.schedule["runs"] == recorded
-    assert len(stage.store.versions("own")) == 1
+    assert {(run.data_interval_end - run.data_interval_start).days for run in stage.store.runs("custom")} == {1}
+    assert stage.store.version("custom").spec.schedule["runs"] == recorded
+    assert len(stage.store.versions("custom")) == 1
 
 
 def test_the_error_of_a_range_without_runs_does_not_mention_recorded_runs(stage):
-    put(stage)
+    write_dag(stage)
     saturday, sunday = datetime(2024, 1, 6, tzinfo=UTC), datetime(2024, 1, 7, tzinfo=UTC)
 
     with pytest.raises(NoBackfillRunsToCreate) as refused:
-        stage.ops.backfill("own", saturday, sunday)
+        stage.ops.backfill("custom", saturday, sunday)
 
     assert "recorded" not in str(refused.value)
     assert stage.store.backfills() == []
@@ -83,28 +83,28 @@ def test_the_error_of_a_range_without_runs_does_not_mention_recorded_runs(stage)
     ],
 )
 def test_the_error_of_a_timetable_is_reported_and_nothing_is_created(stage, before, message):
-    put(stage, before)
+    write_dag(stage, before)
 
-    with pytest.raises(NbflowError, match=f"The timetable of DAG 'own' cannot compute its runs .*{message}"):
-        stage.ops.backfill("own", MONDAY, NEXT_MONDAY)
+    with pytest.raises(NbflowError, match=f"The timetable of DAG 'custom' cannot compute its runs .*{message}"):
+        stage.ops.backfill("custom", MONDAY, NEXT_MONDAY)
 
-    assert (stage.store.runs("own"), stage.store.backfills()) == ([], [])
+    assert (stage.store.runs("custom"), stage.store.backfills()) == ([], [])
 
 
 def test_a_timetable_that_hangs_is_killed_after_dagbag_import_timeout(make_stage):
     stage = make_stage(CORE__DAGBAG_IMPORT_TIMEOUT="2")
-    put(stage, "if start.year == 2024:\n                while True: pass")
+    write_dag(stage, "if start.year == 2024:\n                while True: pass")
 
     with pytest.raises(NbflowError, match="it took longer than 2 s"):
-        stage.ops.plan_backfill("own", MONDAY, NEXT_MONDAY)
+        stage.ops.plan_backfill("custom", MONDAY, NEXT_MONDAY)
 
 
 def test_the_timetable_is_called_in_another_process(stage):
-    put(stage, f"assert __import__('os').getpid() != {os.getpid()}")
-    assert len(stage.ops.plan_backfill("own", MONDAY, NEXT_MONDAY).entries) == 6
+    write_dag(stage, f"assert __import__('os').getpid() != {os.getpid()}")
+    assert len(stage.ops.plan_backfill("custom", MONDAY, NEXT_MONDAY).entries) == 6
 
 
 def test_a_range_with_too_many_runs_is_refused(stage):
-    put(stage)
+    write_dag(stage)
     with pytest.raises(NbflowError, match="there are more than 10,000"):
-        stage.ops.plan_backfill("own", datetime(1960, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC))
+        stage.ops.plan_backfill("custom", datetime(1960, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC))

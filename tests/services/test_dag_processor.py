@@ -1,4 +1,4 @@
-"""From files to versions: found, parsed apart, kept apart, and told what is wrong with them."""
+"""From files to versions: finding files, parsing them in subprocesses, and storing versions and import errors."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ def test_an_import_error_is_stored_with_its_line_and_the_dag_does_not_change(sta
     stage.write("a.py", "from nbflow import DAG\nDAG('a', shedule='@daily')\n")
     stage.process()
 
-    (fault,) = stage.store.import_errors()
-    assert (fault.fileloc, fault.line) == (str(path), 2)
-    assert "shedule" in fault.error
-    assert "schedule" in fault.error
+    (error,) = stage.store.import_errors()
+    assert (error.fileloc, error.line) == (str(path), 2)
+    assert "shedule" in error.error
+    assert "schedule" in error.error
     assert (stage.store.dag("a").version, stage.store.dag("a").stale) == (1, False)
 
 
 def test_a_fixed_file_has_no_import_error(stage):
     stage.write("a.py", "from nbflow import DAG\nx = (\n")
     stage.process()
-    before = [(fault.line, fault.error) for fault in stage.store.import_errors()]
+    before = [(error.line, error.error) for error in stage.store.import_errors()]
     stage.write("a.py", one_task())
     stage.process()
 
@@ -79,7 +79,7 @@ def test_a_fixed_file_has_no_import_error(stage):
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ("import os; os._exit(3)", "exit code 3"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
@@ -88,14 +88,14 @@ def test_a_fixed_file_has_no_import_error(stage):
     ],
     ids=["os._exit", "kill -9", "hangs", "sys.exit"],
 )
-def test_a_file_that_kills_or_blocks_its_process_does_not_affect_others(make_stage, source, said):
+def test_a_file_that_kills_or_blocks_its_process_does_not_affect_others(make_stage, source, message):
     stage = make_stage(CORE__DAGBAG_IMPORT_TIMEOUT="0.5")
     bad = stage.write("bad.py", f"import nbflow  # dag\n{source}\n")
     stage.write("good.py", one_task("good"))
     stage.process()
 
     assert dag_ids(stage) == ["good"]
-    assert [(fault.fileloc, said in fault.error) for fault in stage.store.import_errors()] == [(str(bad), True)]
+    assert [(error.fileloc, message in error.error) for error in stage.store.import_errors()] == [(str(bad), True)]
 
 
 def test_one_dag_id_in_two_files_is_an_import_error_that_names_both(stage):
@@ -104,9 +104,9 @@ def test_one_dag_id_in_two_files_is_an_import_error_that_names_both(stage):
     second = stage.write("second.py", one_task(task_id="other"))
     stage.process()
 
-    (fault,) = stage.store.import_errors()
-    assert fault.fileloc == str(second)
-    assert str(first) in fault.error
+    (error,) = stage.store.import_errors()
+    assert error.fileloc == str(second)
+    assert str(first) in error.error
     assert list(stage.store.version("a").spec.tasks) == ["t"]
 
 
@@ -137,11 +137,11 @@ def test_a_dag_removed_from_its_file_is_stale_until_it_is_back(stage):
     stage.process()
     stage.write("a.py", one_task("b"))
     stage.process()
-    lost = dag_ids(stage)
+    without_a = dag_ids(stage)
     stage.write("a.py", one_task("a") + one_task("b"))
     stage.process()
 
-    assert (lost, dag_ids(stage)) == (["b"], ["a", "b"])
+    assert (without_a, dag_ids(stage)) == (["b"], ["a", "b"])
 
 
 def test_a_changed_schedule_is_evaluated_at_once(stage):
@@ -172,7 +172,7 @@ def test_code_being_parsed_may_read_a_variable(stage):
 
 def test_secrets_of_the_scheduler_do_not_reach_the_parse(make_stage):
     stage = make_stage(DATABASE__SQL_ALCHEMY_CONN="sqlite:///{home}/planted-secret.db")
-    probe = "import os\nseen = [k for k, v in os.environ.items() if 'planted-secret' in v]\nassert not seen, seen\n"
+    probe = "import os\nleaks = [k for k, v in os.environ.items() if 'planted-secret' in v]\nassert not leaks, leaks\n"
     stage.write("a.py", probe + one_task())
     stage.process()
 
@@ -193,7 +193,7 @@ EVERY_OTHER_DAY = """
         def infer_manual_data_interval(self, *, run_after):
             return DataInterval(run_after - timedelta(days=2), run_after)
 
-    with DAG("own", schedule=EveryOtherDay(), start_date=datetime(2024, 1, 1, tzinfo=timezone.utc), catchup=True,
+    with DAG("custom", schedule=EveryOtherDay(), start_date=datetime(2024, 1, 1, tzinfo=timezone.utc), catchup=True,
              max_active_runs=8):
         EmptyOperator(task_id="t")
 """
@@ -203,26 +203,26 @@ def test_a_custom_timetable_is_planned_by_the_runs_recorded_at_the_parse(stage):
     stage.write("a.py", EVERY_OTHER_DAY)
     stage.process()
 
-    runs = stage.loop_until(lambda: [r for r in stage.store.runs("own") if r.state.value == "success"][2:])
+    runs = stage.loop_until(lambda: [r for r in stage.store.runs("custom") if r.state.value == "success"][2:])
     assert {(run.data_interval_end - run.data_interval_start).days for run in runs} == {2}
 
 
 def test_a_custom_timetable_continues_after_its_recorded_runs(stage):
-    # Given a file that nobody edits, and a catch-up of more runs than one parse records
+    # Given a file that is not edited, and a catch-up of more runs than one parse records
     stage.write("a.py", EVERY_OTHER_DAY)
     stage.process()
-    recorded = len(stage.store.version("own").spec.schedule["runs"])
+    recorded = len(stage.store.version("custom").spec.schedule["runs"])
 
-    # When its runs are made, and the folder is looked at meanwhile
+    # When its runs are created, and the folder is scanned meanwhile
     def more_than_recorded():
         stage.processor.sync()
-        return len(stage.store.runs("own", limit=1000)) > recorded
+        return len(stage.store.runs("custom", limit=1000)) > recorded
 
-    # Then the schedule goes on, without a gap and in the version that it has
+    # Then the schedule continues, without a gap and with the same version
     stage.loop_until(more_than_recorded)
-    starts = sorted(run.logical_date for run in stage.store.runs("own", limit=1000))
+    starts = sorted(run.logical_date for run in stage.store.runs("custom", limit=1000))
     assert {(later - earlier).days for earlier, later in pairwise(starts)} == {2}
-    assert len(stage.store.versions("own")) == 1
+    assert len(stage.store.versions("custom")) == 1
 
 
 def test_an_edited_module_gives_the_dags_that_import_it_a_new_version(stage):
@@ -239,19 +239,19 @@ def test_an_edited_module_gives_the_dags_that_import_it_a_new_version(stage):
 
 
 def test_after_store_errors_every_dag_is_stored(stage, monkeypatch):
-    refusals = iter(range(2))
+    store_errors = iter(range(2))
 
-    def refusing(self, *given, **options):
-        if next(refusals, None) is not None:
+    def failing(self, *arguments, **options):
+        if next(store_errors, None) is not None:
             raise StoreError("The disk is full; nothing was changed.")
-        return register(self, *given, **options)
+        return register(self, *arguments, **options)
 
     register = type(stage.store).register
-    monkeypatch.setattr(type(stage.store), "register", refusing)
+    monkeypatch.setattr(type(stage.store), "register", failing)
     stage.write("a.py", one_task())
     stage.process()
 
-    assert (dag_ids(stage), next(refusals, None)) == (["a"], None)
+    assert (dag_ids(stage), next(store_errors, None)) == (["a"], None)
 
 
 def test_more_callbacks_than_run_at_once_are_all_called(stage):
@@ -280,22 +280,22 @@ def test_more_callbacks_than_run_at_once_are_all_called(stage):
 
 
 def test_a_file_that_does_not_mention_a_dag_is_not_imported(stage, tmp_path):
-    # Given a script in the folder, beside a DAG
-    ran = tmp_path / "ran"
-    stage.write("train.py", f"open({str(ran)!r}, 'w')\nx = (\n")
+    # Given a script in the folder of a DAG
+    marker = tmp_path / "ran"
+    stage.write("train.py", f"open({str(marker)!r}, 'w')\nx = (\n")
     stage.write("a.py", one_task())
     stage.process()
 
-    assert (ran.exists(), stage.store.import_errors(), dag_ids(stage)) == (False, [], ["a"])
+    assert (marker.exists(), stage.store.import_errors(), dag_ids(stage)) == (False, [], ["a"])
 
 
 def test_a_file_is_parsed_again_when_its_missing_module_appears(stage):
-    # Given a file whose module is not there yet
+    # Given a file whose module does not exist yet
     path = stage.write("a.py", "from late.names import NAME\n" + one_task().replace("'a'", "NAME"))
     stage.process()
-    before = [(fault.fileloc, fault.line) for fault in stage.store.import_errors()]
+    before = [(error.fileloc, error.line) for error in stage.store.import_errors()]
 
-    # When the module comes, and the file stays as it is
+    # When the module is created, and the file does not change
     stage.write("late/__init__.py", "")
     stage.write("late/names.py", "NAME = 'a'\n")
     stage.process()
@@ -305,8 +305,8 @@ def test_a_file_is_parsed_again_when_its_missing_module_appears(stage):
     assert (stage.store.import_errors(), dag_ids(stage)) == ([], ["a"])
 
 
-def test_a_module_edited_before_its_file_is_stored_is_noticed(stage, monkeypatch):
-    # Given somebody who edits a module just after the parse has read it
+def test_a_module_edited_before_its_file_is_stored_is_parsed_again(stage, monkeypatch):
+    # Given an edit of a module just after the parse has read it
     module = stage.write("names.py", "NAME = 'a'\n")
     stage.write("a.py", "from names import NAME\n" + one_task().replace("'a'", "NAME"))
     parse = Parser.parse
@@ -322,21 +322,21 @@ def test_a_module_edited_before_its_file_is_stored_is_noticed(stage, monkeypatch
     monkeypatch.setattr(Parser, "parse", then_edit)
     stage.process()
 
-    # Then what is stored in the end is what the module says
+    # Then the stored DAG has the module's new text
     assert dag_ids(stage) == ["b"]
 
 
 def test_a_linked_file_is_scanned_every_second(stage, tmp_path):
-    # Given a link to a file elsewhere
-    away = tmp_path / "away.py"
-    away.write_text(one_task())
-    stage.folder.joinpath("a.py").symlink_to(away)
+    # Given a link to a file outside the folder
+    outside = tmp_path / "outside.py"
+    outside.write_text(one_task())
+    stage.folder.joinpath("a.py").symlink_to(outside)
     stage.process()
 
-    # When the file changes, where nobody watches
-    away.write_text(one_task(task_id="other"))
+    # When the file changes, which is not watched
+    outside.write_text(one_task(task_id="other"))
 
-    # Then the processor finds it by itself
+    # Then the processor finds the change
     stage.loop_until(lambda: list(stage.store.version("a").spec.tasks) == ["other"])
 
 
@@ -349,37 +349,37 @@ def test_the_output_of_a_files_subprocesses_is_not_in_the_schedulers_log(stage, 
 
 
 @pytest.mark.parametrize(
-    ("raw", "line", "said"),
+    ("raw", "line", "message"),
     [
         (b"# caf\xe9\n", 1, "the file is not utf-8"),
         (b"import nbflow  # dag\n\n\nx = 'caf\xe9'\n", 4, "the file is not utf-8"),
         (b"# -*- coding: nope -*-\nimport nbflow  # dag\n", 1, "unknown encoding: nope"),
     ],
 )
-def test_a_file_that_is_not_text_is_an_import_error_with_its_line(stage, raw, line, said):
+def test_a_file_that_is_not_text_is_an_import_error_with_its_line(stage, raw, line, message):
     path = stage.write("a.py", "")
     path.write_bytes(raw + one_task().encode())
     stage.process()
 
-    (fault,) = stage.store.import_errors()
-    assert (fault.line, said in fault.error) == (line, True)
+    (error,) = stage.store.import_errors()
+    assert (error.line, message in error.error) == (line, True)
 
 
-def test_a_zip_file_of_dags_is_an_import_error_that_says_what_to_do(stage):
-    # Given a ZIP file with a DAG, one with data, and one that is broken
-    for name, inside in (("dags.zip", "a.py"), ("data.zip", "data/a.csv")):
+def test_a_zip_file_of_dags_is_an_import_error_with_the_way_out(stage):
+    # Given a ZIP file with a DAG, another with data, and a broken one
+    for name, member in (("dags.zip", "a.py"), ("data.zip", "data/a.csv")):
         with zipfile.ZipFile(stage.folder / name, "w") as pack:
-            pack.writestr(inside, one_task())
+            pack.writestr(member, one_task())
     stage.folder.joinpath("broken.zip").write_bytes(b"PK\x03\x04 no more")
     stage.process()
 
-    assert [(fault.fileloc, fault.error) for fault in stage.store.import_errors()] == [
+    assert [(error.fileloc, error.error) for error in stage.store.import_errors()] == [
         (str(stage.folder / "dags.zip"), "NbflowError: DAGs in a ZIP file are not supported. Unpack it into a folder.")
     ]
 
 
 def test_a_replaced_folder_is_watched_again(stage, tmp_path):
-    # Given a folder that is watched, and then swapped for another one
+    # Given a watched folder that is replaced by another one
     stage.write("a.py", one_task())
     stage.process()
     stage.loop_until(lambda: dag_ids(stage) == ["a"])
@@ -387,10 +387,10 @@ def test_a_replaced_folder_is_watched_again(stage, tmp_path):
     stage.loop_until(lambda: dag_ids(stage) == [])
     stage.folder.mkdir()
 
-    # When files are saved there, each after the one before was seen
+    # When files are saved in it, each after the previous one was found
     stage.write("b.py", one_task("b"))
     stage.loop_until(lambda: dag_ids(stage) == ["b"])
     stage.write("c.py", one_task("c"))
 
-    # Then they are found as always
+    # Then they are found
     stage.loop_until(lambda: dag_ids(stage) == ["b", "c"])

@@ -15,11 +15,11 @@ from nbflow.services.dag_test import run_test
 
 
 def states(app, run):
-    return {str(one.key): one.state.value for one in app.store.instances(run.key)}
+    return {str(ti.key): ti.state.value for ti in app.store.instances(run.key)}
 
 
 def test_a_dag_runs_in_this_process_and_its_states_are_stored(memory_app):
-    seen = []
+    results = []
     with DAG("d", schedule=None) as dag:
 
         @task
@@ -28,13 +28,13 @@ def test_a_dag_runs_in_this_process_and_its_states_are_stored(memory_app):
 
         @task
         def b(x):
-            seen.append(x)
+            results.append(x)
 
         b(a())
 
     run = run_test(dag, logical_date="2024-01-31", app=memory_app)
 
-    assert (run.state, seen, states(memory_app, run)) == (RunState.SUCCESS, [1], {"a": "success", "b": "success"})
+    assert (run.state, results, states(memory_app, run)) == (RunState.SUCCESS, [1], {"a": "success", "b": "success"})
     assert run.logical_date == datetime(2024, 1, 31, tzinfo=UTC)
 
 
@@ -164,7 +164,7 @@ def test_a_long_wait_is_logged(memory_app, caplog):
 
 
 def test_a_group_mapped_over_dicts_takes_its_functions_defaults_for_what_they_lack(memory_app, caplog):
-    seen = []
+    results = []
     with DAG("d", schedule=None) as dag:
 
         @task
@@ -175,7 +175,7 @@ def test_a_group_mapped_over_dicts_takes_its_functions_defaults_for_what_they_la
         def group(a, b=10):
             @task
             def add(x, y):
-                seen.append(x + y)
+                results.append(x + y)
 
             add(a, b)
 
@@ -183,7 +183,7 @@ def test_a_group_mapped_over_dicts_takes_its_functions_defaults_for_what_they_la
 
     run = run_test(dag, app=memory_app)
 
-    assert (seen, states(memory_app, run)) == (
+    assert (results, states(memory_app, run)) == (
         [11, 7],
         {"dicts": "success", "group.add[0]": "success", "group.add[1]": "success", "group.add[2]": "failed"},
     )

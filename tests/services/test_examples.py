@@ -1,4 +1,4 @@
-"""The DAGs that come with nbflow: loaded only when asked for, each runs, and a hostile conf stays data."""
+"""The DAGs that come with nbflow: loaded only on request; each runs, and a hostile conf stays data."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_hostile_conf_stays_data(path, memory_app, tmp_path, monkeypatch):
 
     assert run.state.value == "success"
     assert not [path for path in tmp_path.rglob("*") if "pwned" in path.name]
-    shown = " ".join(text for _, _, text in memory_app.store.xcoms(run.key))
-    assert "49" not in shown
+    xcoms = " ".join(text for _, _, text in memory_app.store.xcoms(run.key))
+    assert "49" not in xcoms
 
 
 def test_examples_are_loaded_only_with_load_examples(make_stage):

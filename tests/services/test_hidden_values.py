@@ -1,4 +1,4 @@
-"""What of variables and connections is hidden in logs and errors: one rule, in a child process and in this one."""
+"""Values of variables and connections that are masked in logs and errors: the same in a child and in this process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VARIABLES = {
 """With the setting [core] sensitive_var_conn_names = iban."""
 EXTRA = {"api_key": "kkk-11111", "region": "northern", "iban": "FR7630006000011234567890189"}
 
-#: A text that a task prints -> how it is shown.
+#: A text that a task prints -> its masked form.
 SHOWN = {
     "eu-west-1": "eu-west-1",
     "tok-12345": "***",
@@ -52,7 +52,7 @@ from nbflow.hooks.base import BaseHook
 
 with DAG("shop"):
     @task(retries=0)
-    def tell(rendered):
+    def print_all(rendered):
         for key in KEYS:
             Variable.get(key)
         BaseHook.get_connection("db")
@@ -60,22 +60,22 @@ with DAG("shop"):
         print(text)
         raise ValueError(text)
 
-    tell("{{ conn.db.password }} {{ var.value.api_token }}")
+    print_all("{{ conn.db.password }} {{ var.value.api_token }}")
 """.replace("KEYS", repr([*VARIABLES])).replace("TEXTS", repr([*SHOWN]))
 
 
 @pytest.fixture
 def shop(make_stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A home with these variables and this connection, and a DAG that prints what it reads of them."""
+    """A home with these variables and this connection, and a DAG that prints their values."""
     monkeypatch.setenv("NBFLOW__CORE__SENSITIVE_VAR_CONN_NAMES", "iban")
-    made = make_stage(CORE__SENSITIVE_VAR_CONN_NAMES="iban")
-    now = made.app.clock.now()
+    stage = make_stage(CORE__SENSITIVE_VAR_CONN_NAMES="iban")
+    now = stage.app.clock.now()
     for key, value in VARIABLES.items():
-        made.store.set_variable(key, value, actor="ada", now=now)
-    known = Connection(conn_id="db", conn_type="postgres", login="reader", password="correct-horse", extra=EXTRA)
-    made.store.set_connection(known, actor="ada", now=now)
-    made.write("shop.py", SOURCE)
-    return made
+        stage.store.set_variable(key, value, actor="ada", now=now)
+    connection = Connection(conn_id="db", conn_type="postgres", login="reader", password="correct-horse", extra=EXTRA)
+    stage.store.set_connection(connection, actor="ada", now=now)
+    stage.write("shop.py", SOURCE)
+    return stage
 
 
 def _in_a_child(shop: Any) -> RunKey:
@@ -91,21 +91,21 @@ def _in_this_process(shop: Any) -> RunKey:
 
 
 @pytest.mark.parametrize("run", [_in_a_child, _in_this_process])
-def test_the_error_of_a_task_hides_the_same_wherever_it_runs(shop: Any, run: Callable[[Any], RunKey]) -> None:
-    # When a task fails with a text of all that it has read
+def test_the_error_of_a_task_hides_the_same_in_every_process(shop: Any, run: Callable[[Any], RunKey]) -> None:
+    # When a task fails with an error that contains all values that it has read
     key = run(shop)
-    # Then what is kept of it hides the secrets, and nothing else
-    [attempt] = shop.store.attempts(key, TaskKey("tell"))
+    # Then the stored error masks the secrets, and nothing else
+    [attempt] = shop.store.attempts(key, TaskKey("print_all"))
     assert attempt.error == f"ValueError: {' '.join(SHOWN.values())}"
     # And so do its rendered arguments
-    assert shop.store.rendered(key, TaskKey("tell")) == {"op_args": ["*** ***"]}
+    assert shop.store.rendered(key, TaskKey("print_all")) == {"op_args": ["*** ***"]}
 
 
 def test_the_log_of_a_task_hides_the_same(shop: Any) -> None:
-    # When the task has run in a process of its own
+    # When the task has run in a child process
     key = _in_a_child(shop)
     # Then its log shows what it printed, without the secrets
-    log = shop.app.logs.path(key, TaskKey("tell"), 1).read_text()
+    log = shop.app.logs.path(key, TaskKey("print_all"), 1).read_text()
     printed = log.partition(next(iter(SHOWN.values())))[2].partition("Task failed")[0]
     assert [line.rpartition("] ")[2] for line in printed.splitlines()[1 : len(SHOWN)]] == [*SHOWN.values()][1:]
 
@@ -115,8 +115,8 @@ def test_rendered_templates_hide_the_same(
 ) -> None:
     # When the templates of a task are rendered by a command
     monkeypatch.setenv("NBFLOW_HOME", str(shop.home))
-    assert main(["tasks", "render", "shop", "tell", "2024-01-05", "-S", str(shop.folder / "shop.py")]) == 0
+    assert main(["tasks", "render", "shop", "print_all", "2024-01-05", "-S", str(shop.folder / "shop.py")]) == 0
     # Then they show no secret
-    shown = capsys.readouterr().out
-    assert "*** ***" in shown
-    assert [secret for secret in ("correct-horse", "tok-12345") if secret in shown] == []
+    output = capsys.readouterr().out
+    assert "*** ***" in output
+    assert [secret for secret in ("correct-horse", "tok-12345") if secret in output] == []

@@ -1,4 +1,4 @@
-"""The scheduler on a real metastore with real processes: what it starts, ends, holds back and explains."""
+"""The scheduler on a real metastore with real processes: which tasks it starts, ends and delays, and why."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ HERE = Path(__file__).parent
 
 
 def dag_file(body, **options):
-    given = ", ".join(f"{name}={value}" for name, value in {"schedule": None, **options}.items())
+    arguments = ", ".join(f"{name}={value}" for name, value in {"schedule": None, **options}.items())
     lines = "\n".join(f"    {line}" for line in body.strip("\n").split("\n"))
-    return f"{HEAD}\nwith DAG('d', {given}) as dag:\n{lines}\n"
+    return f"{HEAD}\nwith DAG('d', {arguments}) as dag:\n{lines}\n"
 
 
 def put(stage, body, **options):
@@ -37,8 +37,8 @@ def put(stage, body, **options):
     assert stage.store.import_errors() == []
 
 
-def trigger_and_end(stage, **given):
-    run = stage.ops.trigger("d", **given).key
+def trigger_and_end(stage, **options):
+    run = stage.ops.trigger("d", **options).key
     return run, stage.run_to_end(run)
 
 
@@ -171,7 +171,7 @@ t()
     loop.monotonic = lambda: time.monotonic() + 3601
     states = stage.run_to_end(run)
 
-    # Then the task has failed, and both processes are gone
+    # Then the task has failed, and both processes have exited
     assert (states, stage.causes(run, "t")[-1]) == ({"t": "failed"}, "execution_timeout")
     for pid in (stage.folder / "pids").read_text().split():
         with pytest.raises(ProcessLookupError):
@@ -212,7 +212,7 @@ t() >> after()
 
 
 def test_fail_fast_kills_running_tasks_at_once(make_stage):
-    # Given signs of life so rare that no lost lease ends the other task
+    # Given heartbeats so rare that no lost lease ends the other task
     stage = make_stage(SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC="600", SCHEDULER__SCHEDULER_HEARTBEAT_SEC="600")
     os.mkfifo(stage.folder / "started")
     put(
@@ -220,7 +220,7 @@ def test_fail_fast_kills_running_tasks_at_once(make_stage):
         """
 @task
 def runs():
-    (HERE / "started").write_text("")  # a pipe: its reader goes on
+    (HERE / "started").write_text("")  # a pipe: its reader continues
     signal.pause()
 @task
 def fails():
@@ -269,7 +269,7 @@ last >> after()
     stage.run_to_end(run)
 
     assert sorted(map(str, cleared)) == ["drop", "make", "use"]
-    assert {str(one.key): one.try_number for one in stage.store.instances(run)} == {
+    assert {str(ti.key): ti.try_number for ti in stage.store.instances(run)} == {
         "make": 2,
         "use": 2,
         "drop": 2,
@@ -311,7 +311,7 @@ t()
 
 
 def test_a_task_that_is_cleared_before_it_is_claimed_is_restarted_at_once(stage):
-    # Given a user who clears a task in the moment between the commit that queues it and its submission
+    # Given a user who clears a task between the commit that queues it and its submission
     put(stage, "@task\ndef t(): pass\nt()")
     run = stage.ops.trigger("d").key
     executor = stage.schedule().executor
@@ -325,11 +325,11 @@ def test_a_task_that_is_cleared_before_it_is_claimed_is_restarted_at_once(stage)
     executor.submit = clear_first
     states = stage.run_to_end(run)
 
-    # Then nobody waits for the lease of the attempt that was never claimed: it is longer than this test's patience
+    # Then the restart does not wait for the lease of the unclaimed attempt, which is longer than this test's time limit
     assert states == {"t": "success"}
     assert stage.causes(run, "t")[1:4] == ["dispatched", "cleared_while_live", "killed_to_restart"]
-    lost, done = stage.store.attempts(run)
-    assert (lost.owner, lost.state, done.outcome) == (None, "ended", "succeeded")
+    lost, second = stage.store.attempts(run)
+    assert (lost.owner, lost.state, second.outcome) == (None, "ended", "succeeded")
 
 
 def test_marking_a_running_task_kills_its_process(stage):
@@ -350,7 +350,7 @@ def test_a_finished_run_continues_from_its_cleared_tasks(stage):
 def a(): pass
 @task
 def b():
-    if not (HERE / "mended").exists():
+    if not (HERE / "fixed").exists():
         raise ValueError("broken")
 @task
 def c(): pass
@@ -358,24 +358,24 @@ a() >> b() >> c()
 """,
     )
     run, first = trigger_and_end(stage)
-    (stage.folder / "mended").touch()
+    (stage.folder / "fixed").touch()
     cleared = stage.ops.clear(run, ["b"], downstream=True, only_failed=True)
     second = stage.run_to_end(run)
 
     assert first == {"a": "success", "b": "failed", "c": "upstream_failed"}
     assert sorted(map(str, cleared)) == ["b", "c"]
     assert second == {"a": "success", "b": "success", "c": "success"}
-    assert [one.try_number for one in stage.store.instances(run)] == [1, 2, 1]
+    assert [ti.try_number for ti in stage.store.instances(run)] == [1, 2, 1]
 
 
 def test_catchup_creates_every_interval_within_max_active_runs(stage):
     start = (datetime.now(UTC) - timedelta(days=6)).strftime("datetime(%Y, %-m, %-d, tzinfo=timezone.utc)")
-    most = 0
+    max_active = 0
 
     def all_done():
-        nonlocal most
+        nonlocal max_active
         runs = stage.store.runs("d")
-        most = max(most, sum(run.state in (RunState.RUNNING, RunState.QUEUED) for run in runs))
+        max_active = max(max_active, sum(run.state in (RunState.RUNNING, RunState.QUEUED) for run in runs))
         return len(runs) == 6 and all(run.state is RunState.SUCCESS for run in runs)
 
     put(stage, "@task\ndef t(): pass\nt()", schedule="'@daily'", start_date=start, catchup=True, max_active_runs=2)
@@ -383,7 +383,7 @@ def test_catchup_creates_every_interval_within_max_active_runs(stage):
 
     dates = [run.logical_date for run in stage.store.runs("d", newest_first=False)]
     assert {later - earlier for earlier, later in pairwise(dates)} == {timedelta(days=1)}
-    assert most <= 2
+    assert max_active <= 2
 
 
 def test_the_next_interval_starts_when_a_user_ends_a_run(stage):
@@ -416,7 +416,7 @@ def test_a_timetable_that_fails_does_not_stop_other_dags(stage, monkeypatch):
 
     def broken(spec):
         if "0 1 * * *" in str(spec):
-            raise ZeroDivisionError("a fault nobody thought of")
+            raise ZeroDivisionError("an unexpected error")
         return real(spec)
 
     real = scheduled_runs.timetable_from_spec
@@ -453,12 +453,12 @@ def test_a_paused_dag_creates_no_runs_and_a_triggered_run_waits_with_the_reason(
         is_paused_upon_creation=True,
     )
     run = stage.ops.trigger("d").key
-    turns = [stage.schedule().step() for _ in range(5)]
+    results = [stage.schedule().step() for _ in range(5)]
     (why,) = stage.ops.why(run).values()
     stage.ops.set_paused("d", False)
     states = stage.run_to_end(run)
 
-    assert [op for turn in turns for op in turn.ops] == []
+    assert [op for result in results for op in result.ops] == []
     assert (why.kind, states) == ("paused", {"t": "success"})
 
 
@@ -470,8 +470,8 @@ def test_a_backfill_creates_its_runs_and_completes(stage):
         start_date="datetime(2024, 1, 1, tzinfo=timezone.utc)",
         is_paused_upon_creation=True,
     )
-    made = stage.ops.backfill("d", datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 5, tzinfo=UTC))
-    stage.loop_until(lambda: stage.store.backfill(made.backfill_id).completed_at is not None)
+    backfill = stage.ops.backfill("d", datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 5, tzinfo=UTC))
+    stage.loop_until(lambda: stage.store.backfill(backfill.backfill_id).completed_at is not None)
 
     runs = stage.store.runs("d", newest_first=False)
     assert [(run.logical_date.day, run.run_type, run.state.value) for run in runs] == [
@@ -489,8 +489,8 @@ def test_the_schedule_skips_the_dates_of_a_backfill(stage):
         catchup=True,
         is_paused_upon_creation=True,
     )
-    made = stage.ops.backfill("d", datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 1, 3, tzinfo=UTC))
-    stage.loop_until(lambda: stage.store.backfill(made.backfill_id).completed_at is not None)
+    backfill = stage.ops.backfill("d", datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 1, 3, tzinfo=UTC))
+    stage.loop_until(lambda: stage.store.backfill(backfill.backfill_id).completed_at is not None)
     stage.ops.set_paused("d", False)
     stage.loop_until(lambda: len([r for r in stage.store.runs("d") if r.state is RunState.SUCCESS]) == 4)
 
@@ -541,7 +541,7 @@ def test_a_queued_try_whose_scheduler_died_is_dispatched_again(stage):
     put(stage, "@task\ndef t(): pass\nt()")
     run = stage.ops.trigger("d").key
     scheduler = stage.schedule()
-    scheduler._submit = lambda attempts: None  # it dies between the commit and the submit
+    scheduler._submit = lambda attempts: None  # as if it died between the commit and the submit
     stage.loop_until(lambda: stage.states(run)["t"] == "queued")
     lost = stage.store.attempts(run)[0]
     reports = scheduler.executor.adopt([lost])
@@ -633,8 +633,8 @@ t()
 
     assert states == {"t": "success"}
     assert stage.causes(run, "t")[3:5] == ["scheduler_stopped", "killed_to_restart"]
-    (one,) = stage.store.instances(run)
-    assert (one.try_number, one.max_tries) == (2, 1)
+    (ti,) = stage.store.instances(run)
+    assert (ti.try_number, ti.max_tries) == (2, 1)
 
 
 @pytest.mark.parametrize("jump", [timedelta(hours=-1), timedelta(hours=1)], ids=["back", "forward"])
@@ -657,7 +657,7 @@ a() >> b()
     run = stage.ops.trigger("d").key
     stage.loop_until(lambda: stage.states(run)["a"] == "running" and (stage.folder / "runs").exists())
     clock.offset = jump
-    stage.scheduler.next_heartbeat = None  # so that its next heartbeat falls into the jump
+    stage.scheduler.next_heartbeat = None  # so that its next heartbeat is after the jump
     stage.scheduler.step()
     gate.open()
     states = stage.run_to_end(run)

@@ -1,4 +1,4 @@
-"""What the scheduler keeps in hand between its turns, and how it learns that something else has changed it."""
+"""Data that the scheduler caches between loops, and how it detects that another process has changed them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ with DAG("d", schedule="@daily", start_date=datetime(2024, 1, 1, tzinfo=timezone
     @task(depends_on_past=True)
     def t():
         if get_current_context()["params"].get("bad") or get_current_context()["dag_run"].conf.get("bad"):
-            raise ValueError("as asked")
+            raise ValueError("as requested")
     t()
 """
 
@@ -31,13 +31,13 @@ def test_a_run_continues_when_a_user_marks_the_task_of_the_previous_run(stage) -
     stage.run_to_end(first)
     second = stage.ops.trigger("d", logical_date=day(2)).key
     stage.loop_until(lambda: stage.store.run(second).state is RunState.RUNNING)
-    held = stage.ops.why(second)[TaskKey("t")].kind
+    waited_for = stage.ops.why(second)[TaskKey("t")].kind
 
     # When a user marks the failed task
     stage.ops.mark_tasks(first, [TaskKey("t")], TaskState.SUCCESS)
 
-    # Then the second run goes on
-    assert held == "past"
+    # Then the second run continues
+    assert waited_for == "past"
     assert stage.run_to_end(second) == {"t": "success"}
 
 
@@ -47,12 +47,12 @@ def test_a_backfill_completes_when_a_user_ends_its_last_run(stage) -> None:
     stage.process()
     first = stage.ops.trigger("d", logical_date=day(1), conf={"bad": True}).key
     stage.run_to_end(first)
-    made = stage.ops.backfill("d", day(2), day(2), reprocess="failed")
-    run = RunKey("d", made.plan.to_run[0].run_id)
+    backfill = stage.ops.backfill("d", day(2), day(2), reprocess="failed")
+    run = RunKey("d", backfill.plan.to_run[0].run_id)
     stage.loop_until(lambda: stage.store.run(run).state is RunState.RUNNING)
 
-    # When a user ends that run by hand
+    # When a user marks that run failed
     stage.ops.mark_run(run, RunState.FAILED)
 
     # Then the backfill is completed
-    stage.loop_until(lambda: stage.store.backfill(made.backfill_id).completed_at is not None)
+    stage.loop_until(lambda: stage.store.backfill(backfill.backfill_id).completed_at is not None)

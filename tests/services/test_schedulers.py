@@ -1,4 +1,5 @@
-"""The schedulers of a home: found by heartbeat and process, started once, ended by name and birth; for all surfaces."""
+"""The schedulers of a home: found by heartbeat and process, started once, stopped by pid and start time; all
+surfaces."""
 
 from __future__ import annotations
 
@@ -21,15 +22,15 @@ from nbflow.cli.main import main
 from nbflow.core.snapshot import RunKey
 from nbflow.errors import NbflowError
 from nbflow.execution.process_identity import ProcessIdentity, process_started
-from nbflow.notebook.commands import function_of
-from nbflow.notebook.magics import _status
-from nbflow.notebook.session import end_session, session
+from nbflow.notebook.admin_verbs import status
+from nbflow.notebook.commands import command_function
+from nbflow.notebook.session import end_session
 from nbflow.services import schedulers
 from nbflow.store.base import DagVersion, Job
 from tests.store.worlds import spec
 
-PATIENCE_SECONDS = 60
-SLEEPER = [sys.executable, "-c", "import signal; print('there', flush=True); signal.pause()"]
+TIMEOUT_SECONDS = 60
+SLEEPER = [sys.executable, "-c", "import signal; print('ready', flush=True); signal.pause()"]
 
 
 @pytest.fixture
@@ -44,49 +45,49 @@ def app(home: Path, new_home: Path) -> Iterator[App]:
 
 @pytest.fixture
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is none of nbflow's."""
+    """A process that does not belong to nbflow."""
     with subprocess.Popen(SLEEPER, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"there\n"
+        assert process.stdout.readline() == b"ready\n"
         yield process
         process.kill()
 
 
 def job(app: App, **changed: Any) -> Job:
     now = app.clock.now()
-    known = Job(job_id="s", kind="scheduler", hostname="elsewhere", pid=1, started_at=now, heartbeat_at=now)
-    return replace(known, **changed)
+    template = Job(job_id="s", kind="scheduler", hostname="other-host", pid=1, started_at=now, heartbeat_at=now)
+    return replace(template, **changed)
 
 
-def here(app: App, pid: int, **changed: Any) -> Job:
-    """A fresh heartbeat of a process of this host."""
+def local_job(app: App, pid: int, **changed: Any) -> Job:
+    """A recent heartbeat of a process on this host."""
     detail = {"pid_started": process_started(pid)}
     return job(app, **{"hostname": socket.gethostname(), "pid": pid, "detail": detail, **changed})
 
 
-def until(app: App, what: str, ask: Callable[[], Any]) -> Any:
-    """The first true answer; asked anew when the metastore has changed."""
+def until(app: App, condition: str, check: Callable[[], Any]) -> Any:
+    """Call ``check`` after each change of the metastore until it returns a true value; returns that."""
     while True:
         token = app.store.change_token()
-        if answer := ask():
-            return answer
-        assert app.store.wait_for_change(token, timeout=PATIENCE_SECONDS), f"not within {PATIENCE_SECONDS} s: {what}"
+        if value := check():
+            return value
+        assert app.store.wait_for_change(token, timeout=TIMEOUT_SECONDS), f"not within {TIMEOUT_SECONDS} s: {condition}"
 
 
 # --------------------------------------------------------------------------------------------------- started and found
 
 
 def test_one_scheduler_is_started_and_found_again(app: App) -> None:
-    # Given a home without one
+    # Given a home without a scheduler
     assert schedulers.describe(schedulers.find(app)) == "no scheduler running"
-    # When one is asked for twice
+    # When one is requested twice
     first, second = schedulers.ensure(app), schedulers.ensure(app)
-    # Then the same one serves both
+    # Then both calls return the same one
     assert (first.started, second.started) == (True, False)
     assert first.job.pid == second.job.pid
     assert schedulers.describe(second.job) == f"scheduler running (pid {first.job.pid})"
     # And it can be stopped, once
-    assert [one.pid for one in schedulers.stop(app).ended] == [first.job.pid]
+    assert [job.pid for job in schedulers.stop(app).ended] == [first.job.pid]
     assert schedulers.find(app) is None
     assert schedulers.stop(app) == schedulers.Stopped(ended=(), on_other_hosts=())
 
@@ -94,38 +95,38 @@ def test_one_scheduler_is_started_and_found_again(app: App) -> None:
 def test_a_scheduler_of_another_host_counts_as_running_while_its_heartbeat_is_recent(app: App) -> None:
     # Given heartbeats of another machine
     app.store.put_job(job(app))
-    assert schedulers.describe(schedulers.find(app)) == "scheduler running (pid 1 on elsewhere)"
+    assert schedulers.describe(schedulers.find(app)) == "scheduler running (pid 1 on other-host)"
     # Then an old one does not count
     app.store.put_job(job(app, heartbeat_at=app.clock.now() - timedelta(minutes=5)))
     assert schedulers.find(app) is None
 
 
 def test_a_killed_scheduler_of_this_host_does_not_count_as_running(app: App) -> None:
-    # Given a fresh heartbeat of a process that is no more
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    app.store.put_job(job(app, hostname=socket.gethostname(), pid=gone.pid))
-    # Then nobody is found
+    # Given a recent heartbeat of a process that has exited
+    exited = subprocess.Popen([sys.executable, "-c", ""])
+    exited.wait()
+    app.store.put_job(job(app, hostname=socket.gethostname(), pid=exited.pid))
+    # Then no scheduler is found
     assert schedulers.find(app) is None
 
 
 def test_a_killed_scheduler_that_is_a_zombie_does_not_count_as_running(app: App) -> None:
-    # Given a scheduler of a parent that never waits for it, killed
+    # Given a killed scheduler whose parent does not wait for it
     command = [sys.executable, "-m", "nbflow", "scheduler"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as child:
-        until(app, "it is there", lambda: schedulers.find(app))
+        until(app, "the scheduler runs", lambda: schedulers.find(app))
         child.kill()
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still listed
-        # When another one is asked for
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is a zombie
+        # When a scheduler is requested
         found = schedulers.ensure(app)
-        # Then it starts
+        # Then a new one starts
         assert found.started
         assert found.job.pid != child.pid
 
 
 def test_a_process_with_a_reused_pid_is_not_a_scheduler(app: App, bystander: subprocess.Popen[bytes]) -> None:
-    # Given the row of a scheduler whose number another process has now
-    app.store.put_job(here(app, bystander.pid, detail={"pid_started": 1.0}))
+    # Given the row of a scheduler whose pid another process has now
+    app.store.put_job(local_job(app, bystander.pid, detail={"pid_started": 1.0}))
     # Then it does not count
     assert schedulers.find(app) is None
 
@@ -134,14 +135,14 @@ def test_the_error_shows_only_new_lines_of_the_log(app: App) -> None:
     # Given the log of an earlier scheduler
     log = schedulers.log_path(app.settings)
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("of the day before\n")
-    # When one that is started says why it ends, after a line or two of its own
-    code = "print('a start', flush=True); import sys; sys.exit('nbflow: there is no room.')"
-    with pytest.raises(NbflowError) as fault:
+    log.write_text("an earlier line\n")
+    # When a new scheduler logs a line and then the error with which it ends
+    code = "print('a start', flush=True); import sys; sys.exit('nbflow: the disk is full.')"
+    with pytest.raises(NbflowError) as error:
         schedulers.start(app, command=[sys.executable, "-c", code])
-    # Then that is the whole reason
-    assert str(fault.value).startswith("The scheduler ended at once (exit code 1): there is no room. Its log: ")
-    code = code.replace("nbflow: there is no room.", "no room")
+    # Then the error has only that reason
+    assert str(error.value).startswith("The scheduler ended at once (exit code 1): the disk is full. Its log: ")
+    code = code.replace("nbflow: the disk is full.", "no room")
     with pytest.raises(NbflowError, match=r"exit code 1\): a start / no room Its log"):
         schedulers.start(app, command=[sys.executable, "-c", code])
 
@@ -162,98 +163,100 @@ def test_the_error_of_a_failed_start_says_why(app: App, code: str, seconds: floa
 
 
 def test_an_idle_scheduler_exits_after_idle_minutes(home: Path, new_home: Path) -> None:
-    # Given a home in which that is not at all
+    # Given a home with idle_minutes = 0
     shutil.copytree(new_home, home)
     with App.open(home=home, environ={**os.environ, "NBFLOW__SCHEDULER__IDLE_MINUTES": "0"}) as app:
-        # When one is asked for that has nothing to do
+        # When a scheduler without work is started
         ensured = schedulers.ensure(app)
         assert ensured.started
-        # Then it ends by itself
+        # Then it exits
         started = ProcessIdentity(pid=ensured.job.pid, started=ensured.job.detail["pid_started"])
-        assert started.wait(PATIENCE_SECONDS)
+        assert started.wait(TIMEOUT_SECONDS)
         assert "nbflow scheduler has stopped." in schedulers.log_path(app.settings).read_text()
         assert schedulers.find(app) is None
 
 
-# ------------------------------------------------------------------------------------------------ ended, and none other
+# ------------------------------------------------------------------------------------------------ stopped, and no other
+# process
 
 
 def test_a_process_with_a_reused_pid_gets_no_signal(app: App, bystander: subprocess.Popen[bytes]) -> None:
-    # Given what looked like a scheduler a moment ago, and another process that has its number now
-    stale = here(app, bystander.pid, detail={"pid_started": 1.0})
+    # Given the row of a scheduler whose pid another process has now
+    stale = local_job(app, bystander.pid, detail={"pid_started": 1.0})
     app.store.put_job(stale)
-    # When it is stopped, by either surface and by whoever still holds the row
+    # When it is stopped, by each surface and by a caller with the old row
     assert schedulers.stop(app).ended == ()
     assert main(["stop"]) == 0
-    assert function_of("stop")().data is None
+    assert command_function("stop")().data is None
     schedulers.end([stale], app.settings)
-    # Then the other process lives
+    # Then the other process still runs
     assert bystander.poll() is None
 
 
 def test_a_process_without_a_stored_start_time_is_not_killed(app: App, bystander: subprocess.Popen[bytes]) -> None:
-    # Given a row without the start of its process
-    app.store.put_job(here(app, bystander.pid, detail={}))
-    # Then the one who asks is told what can be done
+    # Given a row without the start time of its process
+    app.store.put_job(local_job(app, bystander.pid, detail={}))
+    # Then the error says what to do
     with pytest.raises(NbflowError, match=rf"Cannot verify that process {bystander.pid} is the scheduler.*kill"):
         schedulers.stop(app)
     assert bystander.poll() is None
 
 
 def test_a_scheduler_of_another_host_gets_no_signal(app: App, bystander: subprocess.Popen[bytes]) -> None:
-    # Given a living scheduler of another host, whose number is that of a process here
-    other = here(app, bystander.pid, hostname="elsewhere")
+    # Given a running scheduler of another host, with the pid of a process on this host
+    other = local_job(app, bystander.pid, hostname="other-host")
     app.store.put_job(other)
-    # When it is to be stopped
+    # When it is stopped
     assert schedulers.stop(app).on_other_hosts == (other,)
-    with pytest.raises(NbflowError, match="runs on elsewhere"):
-        function_of("stop")()
+    with pytest.raises(NbflowError, match="runs on other-host"):
+        command_function("stop")()
     assert main(["stop"]) == 1
-    # Then the process here lives
+    # Then the process on this host still runs
     assert bystander.poll() is None
 
 
 def test_the_process_itself_gets_the_signal(app: App, bystander: subprocess.Popen[bytes]) -> None:
-    # Given a row whose process started when it says
-    app.store.put_job(here(app, bystander.pid))
-    # When it is stopped, then that process ends by the signal
-    assert [one.pid for one in schedulers.stop(app).ended] == [bystander.pid]
+    # Given a row with the start time of its process
+    app.store.put_job(local_job(app, bystander.pid))
+    # When it is stopped, then that process is ended by the signal
+    assert [job.pid for job in schedulers.stop(app).ended] == [bystander.pid]
     assert bystander.wait() == -signal.SIGTERM
 
 
 def test_a_scheduler_that_does_not_end_is_an_error(app: App) -> None:
-    # Given a process that does not care about the signal
-    code = "import signal; signal.signal(15, signal.SIG_IGN); print('there', flush=True); signal.pause()"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as deaf:
-        assert deaf.stdout is not None
-        assert deaf.stdout.readline() == b"there\n"
-        one = here(app, deaf.pid)
-        # Then who stops it is told after the time that it was given
-        with pytest.raises(NbflowError, match=rf"pid {deaf.pid}\) has not ended within 0.1 s"):
-            schedulers.end([one], app.settings, seconds=0.1)
-        deaf.kill()
+    # Given a process that ignores the signal
+    code = "import signal; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        job = local_job(app, process.pid)
+        # Then stopping it raises an error after the time limit
+        with pytest.raises(NbflowError, match=rf"pid {process.pid}\) did not stop within 0.1 s"):
+            schedulers.end([job], app.settings, seconds=0.1)
+        process.kill()
 
 
-@pytest.mark.parametrize("handles", [True, False], ids=["by pidfd", "by number"])
-def test_a_process_is_signalled_and_waited_for_with_and_without_handles(
-    bystander: subprocess.Popen[bytes], handles: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("has_pidfds", [True, False], ids=["by pidfd", "by number"])
+def test_a_process_is_signalled_and_waited_for_with_and_without_pidfds(
+    bystander: subprocess.Popen[bytes], has_pidfds: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a system with handles on processes, or without
-    if not handles:
+    # Given a system with or without pidfds
+    if not has_pidfds:
         monkeypatch.delattr(os, "pidfd_open")
-    mine = ProcessIdentity(pid=bystander.pid, started=process_started(bystander.pid))
+    same = ProcessIdentity(pid=bystander.pid, started=process_started(bystander.pid))
     other = ProcessIdentity(pid=bystander.pid, started=1.0)
-    # Then only the one that started then gets the signal
-    assert (mine.is_running(), other.is_running(), mine.wait(0)) == (True, False, False)
+    # Then only the process with that start time gets the signal
+    assert (same.is_running(), other.is_running(), same.wait(0)) == (True, False, False)
     assert (other.send(signal.SIGTERM), other.wait(0)) == (False, True)
     assert bystander.poll() is None
-    assert mine.send(signal.SIGTERM)
-    # And its end is seen, whether or not its parent has asked for it
-    assert mine.wait(PATIENCE_SECONDS)
-    assert (mine.is_running(), mine.send(signal.SIGTERM)) == (False, False)
+    assert same.send(signal.SIGTERM)
+    # And its end is detected, whether or not its parent has waited for it
+    assert same.wait(TIMEOUT_SECONDS)
+    assert (same.is_running(), same.send(signal.SIGTERM)) == (False, False)
 
 
-# ----------------------------------------------------------------------------------------------- one answer for all
+# ----------------------------------------------------------------------------------------------- one result for all
+# surfaces
 
 
 def _by_command(_: App) -> bool:
@@ -261,7 +264,7 @@ def _by_command(_: App) -> bool:
 
 
 def _by_magic(_: App) -> bool:
-    return _status(session()).data is not None
+    return status().data.schedulers != ()
 
 
 def _by_why(app: App) -> bool:
@@ -277,32 +280,32 @@ def _a_run(app: App) -> RunKey:
     return app.operations().trigger("sales").key
 
 
-ASK: dict[str, Callable[[App], bool]] = {"command": _by_command, "magic": _by_magic, "why": _by_why}
+CHECKS: dict[str, Callable[[App], bool]] = {"command": _by_command, "magic": _by_magic, "why": _by_why}
 
 
-@pytest.mark.parametrize("who", ASK)
+@pytest.mark.parametrize("surface", CHECKS)
 @pytest.mark.parametrize(("threshold", "lives"), [("", False), ("300", True), ("5", False)])
 def test_the_health_check_threshold_applies_everywhere(
-    home: Path, new_home: Path, monkeypatch: pytest.MonkeyPatch, who: str, threshold: str, lives: bool
+    home: Path, new_home: Path, monkeypatch: pytest.MonkeyPatch, surface: str, threshold: str, lives: bool
 ) -> None:
-    # Given a scheduler that was heard of a minute ago, and how long that counts (30 s unless it is set)
+    # Given a scheduler with a heartbeat a minute ago, and a threshold (default 30 s)
     shutil.copytree(new_home, home)
     if threshold:
         monkeypatch.setenv("NBFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD", threshold)
     with App.open(home=home) as app:
         app.store.put_job(job(app, heartbeat_at=app.clock.now() - timedelta(minutes=1)))
-        # Then all answer alike
-        assert ASK[who](app) is lives
+        # Then all surfaces give the same result
+        assert CHECKS[surface](app) is lives
     end_session()
 
 
-@pytest.mark.parametrize("who", ASK)
-def test_a_killed_scheduler_is_not_running_for_any_surface(app: App, who: str) -> None:
-    # Given a scheduler that all see
+@pytest.mark.parametrize("surface", CHECKS)
+def test_a_killed_scheduler_is_not_running_for_any_surface(app: App, surface: str) -> None:
+    # Given a scheduler that all surfaces find
     started = schedulers.ensure(app).job
-    assert ASK[who](app)
+    assert CHECKS[surface](app)
     # When it is killed
     os.kill(started.pid, signal.SIGKILL)
-    ProcessIdentity(pid=started.pid, started=started.detail["pid_started"]).wait(PATIENCE_SECONDS)
-    # Then nobody takes its heartbeat for a living one
-    assert not ASK[who](app)
+    ProcessIdentity(pid=started.pid, started=started.detail["pid_started"]).wait(TIMEOUT_SECONDS)
+    # Then no surface counts it as running
+    assert not CHECKS[surface](app)

@@ -25,14 +25,14 @@ with DAG("d", schedule=None):
 """
 
 
-def slots_taken(event):
-    """How many slots of a pool an event of a task takes; -1: it frees one."""
+def occupied_slots(event):
+    """Number of slots that an event of a task occupies; -1: it frees one."""
     return (event.target in OCCUPYING) - (event.source in OCCUPYING)
 
 
 @pytest.mark.postgres
 def test_a_pool_of_one_runs_one_task_at_a_time_over_two_schedulers(new_postgres_url, make_stage):
-    # Given two schedulers on one metastore, a pool of one slot, and four runs that want it
+    # Given two schedulers on one metastore, a pool of one slot, and four runs that need it
     url = new_postgres_url()
     stage = make_stage(DATABASE__SQL_ALCHEMY_CONN=url)
     stage.store.set_pool(Pool(name="narrow", slots=1), actor="ada", now=stage.app.clock.now())
@@ -40,8 +40,8 @@ def test_a_pool_of_one_runs_one_task_at_a_time_over_two_schedulers(new_postgres_
     stage.process()
     runs = [stage.ops.trigger("d").key for _ in range(4)]
     second = stage.app.scheduler()
-    helper = threading.Thread(target=second.run, daemon=True)
-    helper.start()
+    thread = threading.Thread(target=second.run, daemon=True)
+    thread.start()
 
     # When both work until all runs have ended
     try:
@@ -49,11 +49,11 @@ def test_a_pool_of_one_runs_one_task_at_a_time_over_two_schedulers(new_postgres_
             stage.loop_until(lambda run=run: stage.store.run(run).state.value == "success")
     finally:
         second.stop()
-        helper.join()
+        thread.join()
 
-    # Then no commit left two of them in the pool, no two ran at once, and each ran once
-    changes = [slots_taken(event) for event in stage.store.events(dag_id="d") if event.key is not None]
+    # Then no commit occupied two slots, no two tasks ran at once, and each ran once
+    changes = [occupied_slots(event) for event in stage.store.events(dag_id="d") if event.key is not None]
     assert (max(accumulate(changes)), changes.count(1)) == (1, 24)
     assert (stage.folder / "log").read_text() == "+-" * 24
     events = [stage.store.events(run=run, key=TaskKey("t0")) for run in runs]
-    assert [[event.cause for event in story].count("started") for story in events] == [1, 1, 1, 1]
+    assert [[event.cause for event in history].count("started") for history in events] == [1, 1, 1, 1]

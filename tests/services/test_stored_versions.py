@@ -1,4 +1,4 @@
-"""Whoever loads a stored version loads it as the home's settings say: one way, so that no loader forgets them."""
+"""Every loader of a stored version applies the home's settings."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nbflow.cli.main import main
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.execution import user_code
-from nbflow.notebook.session import end_session, session
+from nbflow.notebook.session import current_session, end_session
 from nbflow.services.callbacks import run_callbacks
-from nbflow.services.dag_processor import _Worker
+from nbflow.services.dag_processor import _ProcessorLoop
 from nbflow.sources.loading import load_source
 from nbflow.sources.stored_version import LoadingOptions, VersionSource, load_version
 from nbflow.store.base import DagVersion, PendingCallback
@@ -34,7 +34,7 @@ NO_START = "InvalidDag: DAG 'd' has catchup=True and no start_date"
 
 @pytest.fixture
 def version(tmp_path: Path) -> DagVersion:
-    """A version whose file is gone. Where DAGs catch up by default, it lacks a start."""
+    """A version whose file was deleted. With catchup by default, its DAG lacks a start date."""
     (tmp_path / "d.py").write_text(SOURCE)
     loaded = load_source(tmp_path / "d.py")
     (tmp_path / "d.py").unlink()
@@ -43,7 +43,7 @@ def version(tmp_path: Path) -> DagVersion:
 
 @pytest.fixture
 def app(home: Path, version: DagVersion, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    """The home of that version, in which DAGs catch up by default by now."""
+    """The home of that version, in which DAGs have catchup by default now."""
     monkeypatch.setenv("NBFLOW__SCHEDULER__CATCHUP_BY_DEFAULT", "true")
     with App.open() as opened:
         opened.store.register(version, now=NOW, paused=True)
@@ -53,9 +53,9 @@ def app(home: Path, version: DagVersion, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def _raised(call: Callable[[], object]) -> str:
-    with pytest.raises(NbflowError) as fault:
+    with pytest.raises(NbflowError) as error:
         call()
-    return str(fault.value)
+    return str(error.value)
 
 
 def _through_json(payload: object) -> dict[str, object]:
@@ -63,7 +63,7 @@ def _through_json(payload: object) -> dict[str, object]:
 
 
 def of_a_notebook(app: App, version: DagVersion, _: pytest.CaptureFixture[str]) -> str:
-    return _raised(lambda: session().object_of("d"))
+    return _raised(lambda: current_session().dag_object("d"))
 
 
 def of_the_sequential_executor(app: App, version: DagVersion, _: pytest.CaptureFixture[str]) -> str:
@@ -80,9 +80,9 @@ def of_the_local_executor(app: App, version: DagVersion, _: pytest.CaptureFixtur
 
 
 def of_a_callback(app: App, version: DagVersion, _: pytest.CaptureFixture[str]) -> str:
-    intent = PendingCallback(callback_id=1, run=RunKey("d", "r"), key=TaskKey("t"), kind="success", version=1, at=NOW)
-    runner = _Worker(app.processor(), app.store).callbacks
-    return str(run_callbacks(_through_json(runner._payload(intent)))["errors"][0])
+    callback = PendingCallback(callback_id=1, run=RunKey("d", "r"), key=TaskKey("t"), kind="success", version=1, at=NOW)
+    runner = _ProcessorLoop(app.processor(), app.store).callbacks
+    return str(run_callbacks(_through_json(runner._payload(callback)))["errors"][0])
 
 
 def of_a_timetable(app: App, version: DagVersion, _: pytest.CaptureFixture[str]) -> str:
@@ -115,18 +115,18 @@ def test_a_source_is_loaded_from_json(version: DagVersion, tmp_path: Path) -> No
     # Given the source of a version, and how a home loads it
     loading = LoadingOptions(dags_folder=str(tmp_path), versions_folder=str(tmp_path / "versions"))
     source = VersionSource.of(version, loading)
-    # When it has travelled
-    there = VersionSource.from_json(_through_json(source.to_json()))
+    # When it is sent as JSON
+    received = VersionSource.from_json(_through_json(source.to_json()))
     # Then it is the same, and gives the DAG
-    assert there == source
-    loaded = load_version(there)
+    assert received == source
+    loaded = load_version(received)
     assert loaded.dag is not None
     assert (loaded.dag.dag_id, loaded.error) == ("d", "")
     assert Path(loaded.loaded.path).is_relative_to(tmp_path / "versions")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("x = 1", "the source no longer defines the DAG 'd'"),
         ("x = 1\n1 / 0", "ZeroDivisionError: division by zero (line 2)"),
@@ -136,8 +136,8 @@ def test_a_source_is_loaded_from_json(version: DagVersion, tmp_path: Path) -> No
         ),
     ],
 )
-def test_the_error_of_a_source_without_its_dag_says_why(tmp_path: Path, text: str, said: str) -> None:
+def test_the_error_of_a_source_without_its_dag_has_the_reason(tmp_path: Path, text: str, message: str) -> None:
     loading = LoadingOptions(versions_folder=str(tmp_path))
     source = VersionSource(dag_id="d", fileloc="/gone/d.py", files={"d.py": text}, loading=loading)
     loaded = load_version(source)
-    assert (loaded.dag, loaded.error) == (None, said)
+    assert (loaded.dag, loaded.error) == (None, message)

@@ -1,4 +1,4 @@
-"""``why`` tells what really keeps a task, whatever that is."""
+"""``why`` gives the limit that a task really waits for."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def test_the_reason_of_a_task_that_waits_for_a_limit_names_it(make_stage, kind):
     gate.open()
     stage.run_to_end(run)
 
-    # Then the other names what keeps it
+    # Then the reason of the other names the limit
     assert sorted(wait.kind for wait in waits.values()) == sorted(["running", kind])
 
 
-def test_a_scheduled_task_of_a_paused_dag_says_that_it_is_paused(make_stage):
+def test_the_reason_of_a_scheduled_task_of_a_paused_dag_is_the_pause(make_stage):
     stage = make_stage(CORE__PARALLELISM="1")
     gate = stage.close_gate("go")
     stage.write(

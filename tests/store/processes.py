@@ -14,21 +14,21 @@ from tests.store.worlds import LEASE, T0, C, S, move, plan, scheduled
 RUN = RunKey("sales", "r1")
 
 
-def say(*words: object) -> None:
-    print(*words, flush=True)
+def report(*values: object) -> None:
+    print(*values, flush=True)
 
 
 def migrate(store: Store) -> None:
-    say("ready")
+    report("ready")
     sys.stdin.readline()
     store.migrate()
     store.check()
-    say("done")
+    report("done")
 
 
 def schedule_all(store: Store) -> None:
     """Schedule every task in state ``none``, one plan per task, as fast as possible; print those that succeeded."""
-    say("ready")
+    report("ready")
     sys.stdin.readline()
     snapshot = store.snapshot(RUN)
     assert snapshot is not None
@@ -37,11 +37,11 @@ def schedule_all(store: Store) -> None:
             store.apply([plan(scheduled(RUN, key))], actor="p")
         except StalePlan:
             continue
-        say(key.task_id)
+        report(key.task_id)
 
 
 def claim_all(store: Store, owner: str) -> None:
-    say("ready")
+    report("ready")
     sys.stdin.readline()
     ids = [attempt.attempt_id for attempt in store.live_attempts()]
 
@@ -51,7 +51,7 @@ def claim_all(store: Store, owner: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         for claimed in pool.map(claim, ids):
             if claimed:
-                say(claimed)
+                report(claimed)
 
 
 def churn(store: Store) -> None:
@@ -66,7 +66,7 @@ def churn(store: Store) -> None:
             else:
                 ops.append(move(RUN, key, S.SKIPPED, C.CLEARED, S.NONE, note=None))
         store.apply([plan(*ops)], actor="churn", expect={RUN: snapshot.run.revision})
-        say(number)
+        report(number)
 
 
 if __name__ == "__main__":

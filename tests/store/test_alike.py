@@ -29,15 +29,15 @@ DAG = with_task(with_task(spec(*TASKS), "b", depends_on_past=True, pool="small")
 EXAMPLES = int(os.environ.get("NBFLOW_STORE_EXAMPLES", "25"))
 
 
-def answer(call: Callable[[], Any]) -> Any:
-    """What the call returns, or the class of the error that it raises."""
+def result_of(call: Callable[[], Any]) -> Any:
+    """The result of the call, or the name of the class of the error that it raises."""
     try:
         return call()
     except (NbflowError, ValueError) as error:
         return type(error).__name__
 
 
-class Alike(RuleBasedStateMachine):
+class EqualStores(RuleBasedStateMachine):
     """``stores`` are opened by the test below; the first is the MemoryStore."""
 
     stores: list[Store]
@@ -58,10 +58,10 @@ class Alike(RuleBasedStateMachine):
 
     def all_stores(self, call: Callable[[Store], Any]) -> Any:
         """Call every store; the results must be equal."""
-        answers = [answer(lambda store=store: call(store)) for store in self.stores]  # type: ignore[misc]
-        for store, other in zip(self.stores[1:], answers[1:], strict=True):
-            assert other == answers[0], f"{store.url} differs from memory"
-        return answers[0]
+        results = [result_of(lambda store=store: call(store)) for store in self.stores]  # type: ignore[misc]
+        for store, other in zip(self.stores[1:], results[1:], strict=True):
+            assert other == results[0], f"{store.url} differs from memory"
+        return results[0]
 
     def new_events(self, store: Store) -> list[TaskEvent]:
         """The events of a store since the last step; all events after StaleCursor."""
@@ -78,9 +78,9 @@ class Alike(RuleBasedStateMachine):
         return after(self.clock)
 
     def snapshot(self, run: RunKey) -> Snapshot:
-        found = self.stores[0].snapshot(run)
-        assert found is not None
-        return found
+        snapshot = self.stores[0].snapshot(run)
+        assert snapshot is not None
+        return snapshot
 
     # --- operations
     @rule(day=st.integers(0, 3), kind=st.sampled_from(["scheduled", "manual", "backfill"]), name=st.integers(0, 5))
@@ -160,12 +160,12 @@ class Alike(RuleBasedStateMachine):
 
     def apply(self, run: RunKey, new_plan: Plan, expect: dict[RunKey, int] | None) -> None:
         before = self.snapshot(run)
-        made_attempts = self.all_stores(lambda store: store.apply([new_plan], actor="x", expect=expect))
+        attempts = self.all_stores(lambda store: store.apply([new_plan], actor="x", expect=expect))
         after_apply = self.snapshot(run)
-        if isinstance(made_attempts, str):
+        if isinstance(attempts, str):
             assert after_apply == before
             return
-        self.attempts += [attempt.attempt_id for attempt in made_attempts]
+        self.attempts += [attempt.attempt_id for attempt in attempts]
         assert _without_ids(after_apply) == _without_ids(advance(before, new_plan.ops))
 
     @precondition(lambda self: self.attempts)
@@ -239,12 +239,12 @@ class Alike(RuleBasedStateMachine):
                 assert event.target in RUN_TRANSITIONS[RunState(event.source)][RunCause(event.cause)]
 
     @invariant()
-    def a_live_instance_has_one_live_attempt_at_most(self) -> None:
+    def a_live_instance_has_at_most_one_live_attempt(self) -> None:
         live = [(attempt.run, attempt.key) for attempt in self.stores[0].live_attempts()]
         assert len(live) == len(set(live))
 
     @invariant()
-    def one_automatic_run_per_date(self) -> None:
+    def one_scheduled_or_backfill_run_per_date(self) -> None:
         dates = [run.logical_date for run in self.stores[0].runs() if run.run_type != "manual"]
         assert len(dates) == len(set(dates))
 
@@ -258,7 +258,7 @@ def _without_ids(snapshot: Snapshot) -> Any:
 
 
 def _check(opened: Callable[[], list[Store]], examples: int) -> None:
-    machine = type("Alike", (Alike,), {"opened": staticmethod(opened)})
+    machine = type("EqualStores", (EqualStores,), {"opened": staticmethod(opened)})
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=25, deadline=None))
 
 

@@ -200,16 +200,18 @@ def test_apply_does_what_advance_does_to_the_snapshot(store: Store) -> None:
     assert store.snapshot(run) == advance(before, ops)
 
 
-def test_a_plan_may_touch_several_runs(store: Store) -> None:
+def test_a_plan_may_change_several_runs(store: Store) -> None:
     register(store)
-    one, two = started_run(store), started_run(store, a_run("r2", 1))
+    first, second = started_run(store), started_run(store, a_run("r2", 1))
 
     store.apply(
-        [plan(scheduled(one, "extract"), scheduled(two, "extract"))], actor="scheduler", expect={one: 1, two: 1}
+        [plan(scheduled(first, "extract"), scheduled(second, "extract"))],
+        actor="scheduler",
+        expect={first: 1, second: 1},
     )
 
     assert [run.revision for run in store.runs(newest_first=False)] == [2, 2]
-    assert store.counts([one, two]) == {one: {S.NONE: 1, S.SCHEDULED: 1}, two: {S.NONE: 1, S.SCHEDULED: 1}}
+    assert store.counts([first, second]) == {run: {S.NONE: 1, S.SCHEDULED: 1} for run in (first, second)}
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
@@ -256,7 +258,7 @@ def test_a_plan_for_a_missing_row_is_stale(store: Store) -> None:
     _stale(store, expect={RunKey("sales", "missing"): 0})
 
 
-def test_a_placeholder_in_another_state_is_not_expanded(store: Store) -> None:
+def test_an_unmapped_instance_in_another_state_is_not_expanded(store: Store) -> None:
     register(store)
     run = started_run(store)
     store.apply([plan(scheduled(run, "extract"))], actor="scheduler")
@@ -295,7 +297,7 @@ def test_a_detail_that_is_not_json_is_refused_with_its_plan(store: Store) -> Non
 # -------------------------------------------------------------------------------------------------------------- mapping
 
 
-def test_a_placeholder_is_replaced_by_its_expansion(store: Store) -> None:
+def test_an_unmapped_instance_is_replaced_by_its_expansion(store: Store) -> None:
     register(store)
     run = started_run(store)
     copies = tuple(Instance(task_id="extract", map_index=index) for index in range(3))
@@ -311,7 +313,7 @@ def test_a_placeholder_is_replaced_by_its_expansion(store: Store) -> None:
     ]
 
 
-def test_instances_that_exist_are_left_as_they_are(store: Store) -> None:
+def test_existing_instances_do_not_change(store: Store) -> None:
     register(store)
     run = started_run(store)
     store.apply([plan(scheduled(run, "extract"))], actor="scheduler")
@@ -357,7 +359,7 @@ def test_attempts_come_back_in_the_order_of_their_dispatches(store: Store) -> No
     attempts = dispatch(store, run, *reversed(names))
 
     assert [(attempt.attempt_id, attempt.key.task_id) for attempt in attempts] == [
-        (f"a{place}", name) for place, name in enumerate(reversed(names), 1)
+        (f"a{number}", name) for number, name in enumerate(reversed(names), 1)
     ]
 
 
@@ -383,8 +385,8 @@ def test_a_restarting_instance_keeps_its_attempt_until_the_process_has_ended(sto
 
     store.apply([plan(move(run, "extract", S.RUNNING, C.CLEARED_WHILE_LIVE, S.RESTARTING))], actor="user:ada")
     alive = store.attempt("a1")
-    gone = move(run, "extract", S.RESTARTING, C.KILLED_TO_RESTART, S.NONE, attempt="a1", attempt_id=None)
-    store.apply([plan(gone)], actor="worker")
+    killed = move(run, "extract", S.RESTARTING, C.KILLED_TO_RESTART, S.NONE, attempt="a1", attempt_id=None)
+    store.apply([plan(killed)], actor="worker")
 
     ended_attempt = store.attempt("a1")
     assert alive is not None
@@ -399,12 +401,12 @@ def test_a_new_try_clears_the_xcoms_of_the_previous_try(store: Store) -> None:
     store.xcom_push("a1", "return_value", "1", now=T0)
     failure = ended(run, "extract", "a1", C.RAISED, S.UP_FOR_RETRY)
     store.apply([plan(failure)], actor="worker")
-    kept = store.xcoms(run)
+    before_retry = store.xcoms(run)
     retry = move(run, "extract", S.UP_FOR_RETRY, C.RETRY_DUE, S.SCHEDULED, try_number=2, start_date=None)
 
     (attempt,) = store.apply([plan(retry, queued(run, "extract"))], actor="scheduler")
 
-    assert kept == [(EXTRACT, "return_value", "1")]
+    assert before_retry == [(EXTRACT, "return_value", "1")]
     assert store.xcoms(run) == []
     assert (attempt.try_number, attempt.continues) == (2, False)
 
@@ -476,14 +478,14 @@ def test_a_lost_dispatch_of_a_deferred_try_is_repeated(store: Store) -> None:
 def test_a_callback_is_stored_with_its_transition_and_claimed_once(store: Store) -> None:
     register(store)
     run = started_run(store)
-    intent = Callback(run=run, key=EXTRACT, kind="success", at=after(1), reason="succeeded")
+    of_task = Callback(run=run, key=EXTRACT, kind="success", at=after(1), reason="succeeded")
     of_run = Callback(run=run, key=None, kind="failure", at=after(2))
-    store.apply([plan(intent, of_run)], actor="scheduler")
+    store.apply([plan(of_task, of_run)], actor="scheduler")
 
     first = store.claim_callbacks(owner="one", lease=LEASE, now=T0, limit=1)
     second = store.claim_callbacks(owner="two", lease=LEASE, now=T0)
     none_left = store.claim_callbacks(owner="two", lease=LEASE, now=T0)
-    again = store.claim_callbacks(owner="two", lease=LEASE, now=T0 + 2 * LEASE)
+    after_expiry = store.claim_callbacks(owner="two", lease=LEASE, now=T0 + 2 * LEASE)
     store.finish_callback(1, error=None, now=T0)
     store.finish_callback(2, error="broke", now=T0)
 
@@ -492,7 +494,7 @@ def test_a_callback_is_stored_with_its_transition_and_claimed_once(store: Store)
     ]
     assert second == [PendingCallback(callback_id=2, run=run, key=None, kind="failure", version=1, at=after(2))]
     assert none_left == []
-    assert again == first + second
+    assert after_expiry == first + second
     assert store.claim_callbacks(owner="two", lease=LEASE, now=T0 + 9 * LEASE) == []
     assert [run.revision for run in store.runs()] == [1]
 
@@ -520,7 +522,7 @@ def test_usage_counts_occupying_instances(store: Store) -> None:
     plain = store.usage()
     store.set_pool(Pool(name="db", slots=9, include_deferred=True), actor="ada", now=T0)
 
-    taken = Usage(
+    expected = Usage(
         pools={"db": 3, "default_pool": 1},
         dags={"sales": 2},
         runs={run: 2},
@@ -528,8 +530,8 @@ def test_usage_counts_occupying_instances(store: Store) -> None:
         tasks_in_runs={(run, "extract"): 1, (run, "load"): 1},
         total=2,
     )
-    assert plain == taken
-    assert store.usage() == replace(taken, pools={"db": 4, "default_pool": 1})
+    assert plain == expected
+    assert store.usage() == replace(expected, pools={"db": 4, "default_pool": 1})
 
 
 def test_finished_instances_occupy_nothing(store: Store) -> None:
@@ -557,12 +559,12 @@ def test_times_of_any_zone_come_back_in_utc(store: Store) -> None:
     import pendulum
 
     register(store)
-    there = pendulum.datetime(2024, 7, 1, 2, tz="Europe/Berlin")
+    in_berlin = pendulum.datetime(2024, 7, 1, 2, tz="Europe/Berlin")
 
-    store.apply([add(a_run(logical_date=there))], actor="scheduler")
+    store.apply([add(a_run(logical_date=in_berlin))], actor="scheduler")
 
     (run,) = store.runs()
     assert run.logical_date is not None
     assert (type(run.logical_date), run.logical_date.isoformat()) == (datetime, "2024-07-01T00:00:00+00:00")
     assert store.active_runs() == [run]
-    assert run.logical_date + timedelta(0) == there
+    assert run.logical_date + timedelta(0) == in_berlin

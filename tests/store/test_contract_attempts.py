@@ -64,11 +64,13 @@ def test_claim_all_claims_the_attempts_that_are_not_claimed_yet(store: Store) ->
 
     # When both are claimed, and one that does not exist
     logs = {"a1": "a/mine.log", "a2": "b/mine.log"}
-    taken = store.claim_all(["a2", "a1", "none"], owner="worker", hostname="here", lease=LEASE, now=T0, log_paths=logs)
+    claimed = store.claim_all(
+        ["a2", "a1", "none"], owner="worker", hostname="here", lease=LEASE, now=T0, log_paths=logs
+    )
 
     # Then only the free attempt is claimed
     attempts = [store.attempt("a1"), store.attempt("a2")]
-    assert taken == {"a2"}
+    assert claimed == {"a2"}
     assert [attempt and (attempt.owner, attempt.state) for attempt in attempts] == [
         ("other", "running"),
         ("worker", "running"),
@@ -211,7 +213,7 @@ def _instance(key: TaskKey):  # type: ignore[no-untyped-def]
     return Instance(task_id=key.task_id, map_index=key.map_index)
 
 
-def test_an_xcom_is_overwritten_by_its_own_attempt(store: Store) -> None:
+def test_an_attempt_overwrites_its_xcom(store: Store) -> None:
     register(store)
     run = started_run(store)
     attempt = begin(store, run, "extract")

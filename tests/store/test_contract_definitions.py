@@ -56,19 +56,19 @@ def test_registration_creates_the_dags_row(store: Store) -> None:
 
 def test_a_kernels_version_is_not_scheduled_until_its_file_is_saved(store: Store) -> None:
     draft = DagVersion(dag_id="sales", spec=spec(), fileloc="<kernel 7>", origin="kernel")
-    made = store.register(draft, now=T0, paused=False, activate=False)
+    registered = store.register(draft, now=T0, paused=False, activate=False)
     before = (store.dag("sales"), store.version("sales"))
 
     saved = store.register(replace(draft, origin="file", fileloc="/dags/s.ipynb"), now=T0, paused=True)
 
-    assert before == (None, made)
+    assert before == (None, registered)
     assert (saved.number, saved.origin, saved.fileloc) == (1, "file", "/dags/s.ipynb")
     row = store.dag("sales")
     assert row is not None
     assert (row.paused, row.fileloc) == (True, "/dags/s.ipynb")
 
 
-def test_a_newer_kernel_version_leaves_the_schedule_alone(store: Store) -> None:
+def test_a_newer_kernel_version_does_not_change_the_schedule(store: Store) -> None:
     followed = register(store)
     draft = DagVersion(dag_id="sales", spec=spec("extract"), fileloc="<kernel 7>", origin="kernel")
 
@@ -77,7 +77,7 @@ def test_a_newer_kernel_version_leaves_the_schedule_alone(store: Store) -> None:
     assert (newer.number, store.version("sales")) == (2, followed)
 
 
-def test_pausing_is_kept_over_a_new_version(store: Store) -> None:
+def test_a_dag_stays_paused_after_a_new_version(store: Store) -> None:
     register(store)
 
     assert store.set_paused("sales", True, actor="ada", now=T0)
@@ -87,7 +87,7 @@ def test_pausing_is_kept_over_a_new_version(store: Store) -> None:
     row = store.dag("sales")
     assert row is not None
     assert (row.paused, row.version) == (True, 2)
-    assert [(line["action"], line["actor"], line["detail"]) for line in store.audit_log()] == [
+    assert [(row["action"], row["actor"], row["detail"]) for row in store.audit_log()] == [
         ("pause", "ada", {"dag_id": "sales"})
     ]
     run = started_run(store)
@@ -96,7 +96,7 @@ def test_pausing_is_kept_over_a_new_version(store: Store) -> None:
     assert snapshot.paused
 
 
-def test_a_stale_dag_is_listed_only_on_demand_and_comes_back(store: Store) -> None:
+def test_a_stale_dag_is_listed_only_on_demand_until_it_is_registered_again(store: Store) -> None:
     register(store)
 
     store.set_stale(["sales", "none"], True, now=after(9))
@@ -119,7 +119,7 @@ def test_due_dags(store: Store) -> None:
     assert store.due_dags(T0 - DAY) == []
     assert [row.dag_id for row in store.due_dags(after(9))] == ["late", "soon"]
     assert [row.dag_id for row in store.due_dags(T0)] == ["late"]
-    assert store.next_due() == T0
+    assert (store.next_due(), store.next_due(after=T0), store.next_due(after=after(1))) == (T0, after(1), None)
     row = store.dag("soon")
     assert row is not None
     assert (row.next_run_after, row.next_logical_date, row.next_interval) == (after(1), T0, (T0, T0 + DAY))
@@ -207,9 +207,9 @@ def test_new_runs_of_a_custom_timetable_are_not_a_new_version(store: Store) -> N
     # Then the version is the same, with the later runs
     assert (again.number, again.digest) == (first.number, first.digest)
     assert store.versions("sales") == [again]
-    found = store.version("sales")
-    assert found is not None
-    assert found.spec.schedule["runs"] == february
+    stored = store.version("sales")
+    assert stored is not None
+    assert stored.spec.schedule["runs"] == february
 
     # And a parse that computes no runs keeps them
     register(store, spec(schedule=schedule))

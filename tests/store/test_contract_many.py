@@ -27,34 +27,34 @@ def _three_dags(store: Store) -> None:
 def test_recent_runs_are_the_latest_of_each_dag_in_the_order_of_runs(store: Store) -> None:
     _three_dags(store)
 
-    found = store.recent_runs(["stock", "sales", "idle", "missing"], limit=3)
+    recent = store.recent_runs(["stock", "sales", "idle", "missing"], limit=3)
 
-    assert {dag_id: [run.run_id for run in runs] for dag_id, runs in found.items()} == {
+    assert {dag_id: [run.run_id for run in runs] for dag_id, runs in recent.items()} == {
         "sales": ["r3", "r2", "r1"],
         "stock": ["only"],
     }
-    assert found["sales"] == store.runs("sales", limit=3)
+    assert recent["sales"] == store.runs("sales", limit=3)
     assert store.recent_runs([], limit=3) == {}
 
 
 def test_run_states_are_those_of_the_runs_that_exist(store: Store) -> None:
     _three_dags(store)
 
-    found = store.run_states([RunKey("stock", "only"), MISSING, RunKey("sales", "r0")])
+    states = store.run_states([RunKey("stock", "only"), MISSING, RunKey("sales", "r0")])
 
-    assert found == {RunKey("stock", "only"): RunState.RUNNING, RunKey("sales", "r0"): RunState.QUEUED}
+    assert states == {RunKey("stock", "only"): RunState.RUNNING, RunKey("sales", "r0"): RunState.QUEUED}
     assert store.run_states([]) == {}
 
 
 def test_instances_of_runs_are_those_of_each_run(store: Store) -> None:
     _three_dags(store)
-    wanted = [RunKey("stock", "only"), MISSING, RunKey("sales", "r0")]
+    runs = [RunKey("stock", "only"), MISSING, RunKey("sales", "r0")]
 
-    found = store.instances_of_runs(wanted)
+    tis = store.instances_of_runs(runs)
 
-    assert found == {run: store.instances(run) for run in wanted}
-    assert [str(ti.key) for ti in found[RunKey("stock", "only")]] == ["extract", "load[1]"]
-    assert found[MISSING] == []
+    assert tis == {run: store.instances(run) for run in runs}
+    assert [str(ti.key) for ti in tis[RunKey("stock", "only")]] == ["extract", "load[1]"]
+    assert tis[MISSING] == []
     assert store.instances_of_runs([]) == {}
 
 
@@ -63,12 +63,12 @@ def test_an_unscheduled_dag_has_the_row_of_its_newest_version(store: Store) -> N
     register(store)
     kernel = DagVersion(dag_id="mine", spec=spec(dag_id="mine"), fileloc="<kernel 1>", origin="kernel")
     store.register(kernel, now=T0, paused=False, activate=False)
-    shape = spec(dag_id="mine", schedule_text="@daily", timezone="Europe/Berlin", tags=("t",), owners=("ada",))
-    store.register(replace(kernel, spec=shape), now=after(1), paused=False, activate=False)
+    newer = spec(dag_id="mine", schedule_text="@daily", timezone="Europe/Berlin", tags=("t",), owners=("ada",))
+    store.register(replace(kernel, spec=newer), now=after(1), paused=False, activate=False)
 
-    found = store.unscheduled_dags(["sales", "mine", "missing"])
+    rows = store.unscheduled_dags(["sales", "mine", "missing"])
 
-    assert found == [
+    assert rows == [
         DagRow(
             dag_id="mine",
             version=2,
@@ -96,15 +96,15 @@ def test_queries_for_many_keys_are_one_statement(database_url: str) -> None:
     runs = [run.key for run in store.runs()]
     statements: list[str] = []
     event.listen(store._engine, "before_cursor_execute", lambda *args: statements.append(args[2]))  # type: ignore[attr-defined]
-    questions = (
+    queries = (
         lambda: store.recent_runs(["sales", "stock", "idle"], limit=14),
         lambda: store.run_states(runs),
         lambda: store.instances_of_runs(runs),
         lambda: store.unscheduled_dags(["sales", "stock"]),
     )
 
-    for question in questions:
+    for query in queries:
         statements.clear()
-        question()
+        query()
         assert len(statements) == 1, statements
     store.close()

@@ -25,8 +25,8 @@ def _an_old_run(store: Store) -> RunKey:
     store.xcom_push(attempt, "return_value", '"a, \\"b\\""', now=T0)
     store.put_rendered(attempt, {"sql": "SELECT 1"})
     store.apply([plan(ended(key, "extract", attempt))], actor="worker")
-    over = run_move(key, RunState.RUNNING, RunState.SUCCESS, RunCause.ALL_TASKS_DONE, changes={"end_date": after(1)})
-    store.apply([over], actor="scheduler")
+    end = run_move(key, RunState.RUNNING, RunState.SUCCESS, RunCause.ALL_TASKS_DONE, changes={"end_date": after(1)})
+    store.apply([end], actor="scheduler")
     job = Job(job_id="j1", kind="scheduler", hostname="h", pid=1, started_at=T0, heartbeat_at=T0, ended_at=T0)
     store.put_job(job)
     store.put_job(replace(job, job_id="j2", heartbeat_at=after(9), ended_at=None))
@@ -55,7 +55,7 @@ def test_pruning_deletes_from_the_named_tables(store: Store) -> None:
         "audit": 1,
     }
     assert counts == {"dag_run": 1, "task_instance": 2, "task_event": 7, "attempt": 1}
-    assert ([job.job_id for job in store.jobs()], [line["action"] for line in store.audit_log()]) == (["j2"], ["clear"])
+    assert ([job.job_id for job in store.jobs()], [row["action"] for row in store.audit_log()]) == (["j2"], ["clear"])
 
 
 def test_a_silent_process_is_pruned_after_a_day(store: Store) -> None:
@@ -114,7 +114,7 @@ def test_pruning_that_fails_is_rolled_back(database_url: str) -> None:
     # Then nothing has changed
     assert store.run(key) is not None
     assert [*store.archives()] == ["_nbflow_deleted__audit__20240101000000000000"]
-    assert [line["action"] for line in store.audit_log()] == ["late", "clear"]
+    assert [row["action"] for row in store.audit_log()] == ["late", "clear"]
 
 
 def test_the_query_for_old_runs_has_no_correlated_subquery(sqlite_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Variables, connections, pools, backfills, jobs, named leases, audit, nudges."""
+"""Variables, connections, pools, backfills, jobs, named leases, the audit log, and change notifications."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_variables(store: Store) -> None:
     assert store.variables() == [("a", "x" * 10_000, "long"), ("b", "zwei ä \U0001f600", "two")]
     assert [store.delete_variable(key, actor="ada", now=T0) for key in ("b", "b")] == [True, False]
     assert (store.variable("b"), [key for key, _, _ in store.variables()]) == (None, ["a"])
-    assert [(line["action"], line["actor"], line["ok"]) for line in store.audit_log(limit=3)] == [
+    assert [(row["action"], row["actor"], row["ok"]) for row in store.audit_log(limit=3)] == [
         ("delete_variable", "ada", False),
         ("delete_variable", "ada", True),
         ("set_variable", "bob", True),
@@ -72,12 +72,12 @@ def a_backfill(**options: object) -> BackfillRow:
 def test_a_backfill_owns_the_runs_that_it_creates_or_runs_again(store: Store) -> None:
     register(store)
     old = started_run(store)
-    done = run_move(old, RunState.RUNNING, RunState.FAILED, RunCause.TASK_FAILED)
-    store.apply([done], actor="scheduler")
-    again = run_move(old, RunState.FAILED, RunState.QUEUED, RunCause.CLEARED)
-    made = Plan(ops=(*add(a_run("b1", 1, run_type="backfill")).ops, *again.ops))
+    failure = run_move(old, RunState.RUNNING, RunState.FAILED, RunCause.TASK_FAILED)
+    store.apply([failure], actor="scheduler")
+    clear = run_move(old, RunState.FAILED, RunState.QUEUED, RunCause.CLEARED)
+    backfill_plan = Plan(ops=(*add(a_run("b1", 1, run_type="backfill")).ops, *clear.ops))
 
-    number = store.add_backfill(a_backfill(), made, actor="user:ada")
+    number = store.add_backfill(a_backfill(), backfill_plan, actor="user:ada")
 
     expected = replace(
         a_backfill(),
@@ -119,17 +119,17 @@ def test_a_backfill_is_paused_cancelled_and_completed(store: Store) -> None:
 def test_jobs_are_listed_by_their_last_heartbeat(store: Store) -> None:
     job = Job(job_id="j1", kind="scheduler", hostname="h", pid=1, started_at=T0, heartbeat_at=T0, detail={"slots": 4})
     other = replace(job, job_id="j2", kind="worker", heartbeat_at=after(5))
-    over = replace(job, job_id="j3", heartbeat_at=after(9), ended_at=after(9))
-    for row in (job, other, over):
+    ended = replace(job, job_id="j3", heartbeat_at=after(9), ended_at=after(9))
+    for row in (job, other, ended):
         store.put_job(row)
 
     beat = replace(job, heartbeat_at=after(7))
     store.put_job(beat)
 
-    assert store.jobs() == [over, beat, other]
+    assert store.jobs() == [ended, beat, other]
     assert store.jobs("scheduler", alive_since=after(6)) == [beat]
     assert store.jobs(alive_since=after(8)) == []
-    assert store.jobs(limit=1) == [over]
+    assert store.jobs(limit=1) == [ended]
 
 
 def test_a_named_lease_has_one_holder(store: Store) -> None:
@@ -177,7 +177,7 @@ def test_a_change_before_the_wait_is_not_missed(store: Store) -> None:
     assert store.wait_for_change(token, timeout=30)
 
 
-def test_a_token_shows_the_stores_own_commit(store: Store) -> None:
+def test_a_token_shows_a_commit_of_its_store(store: Store) -> None:
     # Given a token
     register(store)
     token = store.change_token()

@@ -52,7 +52,7 @@ def test_the_previous_run_is_not_read_if_no_task_depends_on_it(store: Store) -> 
     assert snapshot.previous is None
 
 
-def test_the_previous_run_is_the_one_before_by_logical_date(store: Store) -> None:
+def test_the_previous_run_is_the_run_before_by_logical_date(store: Store) -> None:
     register(store, PAST)
     first = started_run(store, a_run("r1", 0), "extract")
     before = started_run(
@@ -115,7 +115,7 @@ def test_a_run_without_logical_date_has_no_previous_run(store: Store) -> None:
 # --------------------------------------------------------------------------------------------------------------- lists
 
 
-def test_active_runs_are_the_unfinished_ones_oldest_first(store: Store) -> None:
+def test_active_runs_are_the_unfinished_runs_oldest_first(store: Store) -> None:
     register(store)
     register(store, spec(dag_id="other"))
     done = started_run(store, a_run("r1", 0))
@@ -150,7 +150,7 @@ def test_the_latest_run(store: Store) -> None:
     assert (latest.run_id, newest.run_id, store.latest_run("none")) == ("s2", "m", None)
 
 
-def test_the_newest_run_is_the_one_that_was_queued_last_whatever_its_date(store: Store) -> None:
+def test_the_newest_run_was_queued_last_whatever_its_date(store: Store) -> None:
     # Given runs of two DAGs: the last one created has the earliest date, and two were created at the same time
     for dag_id in ("sales", "other", "idle"):
         register(store, spec(dag_id=dag_id))
@@ -165,7 +165,7 @@ def test_the_newest_run_is_the_one_that_was_queued_last_whatever_its_date(store:
     def newest(*dag_ids: str) -> dict[str, str]:
         return {dag_id: run.run_id for dag_id, run in store.newest_runs(dag_ids).items()}
 
-    # Then the newest is the one queued last; a DAG without a run and a missing DAG have none
+    # Then the newest run was queued last; a DAG without a run and a missing DAG have none
     assert newest("sales", "other", "idle", "nothing") == {"sales": "early", "other": "second"}
     assert store.newest_runs(["sales"]) == {"sales": store.run(RunKey("sales", "early"))}
     assert store.newest_runs([]) == {}
@@ -203,14 +203,14 @@ def test_runs_are_listed_by_logical_date_with_filters(store: Store) -> None:
 def test_history_is_filtered_and_paged(store: Store) -> None:
     register(store)
     register(store, spec(dag_id="other"))
-    one, two = started_run(store), started_run(store, a_run(dag_id="other"))
-    begin(store, one, "extract")
+    first, second = started_run(store), started_run(store, a_run(dag_id="other"))
+    begin(store, first, "extract")
 
     assert [event.seq for event in store.events()] == [1, 2, 3, 4, 5, 6, 7]
     assert [event.seq for event in store.events(after=2, limit=2)] == [3, 4]
-    assert [event.seq for event in store.events(run=two)] == [3, 4]
+    assert [event.seq for event in store.events(run=second)] == [3, 4]
     assert [event.seq for event in store.events(dag_id="sales", after=1)] == [2, 5, 6, 7]
-    assert [event.seq for event in store.events(run=one, key=TaskKey("extract"))] == [5, 6, 7]
+    assert [event.seq for event in store.events(run=first, key=TaskKey("extract"))] == [5, 6, 7]
     assert store.events(run=RunKey("none", "r1")) == []
 
 
@@ -229,11 +229,11 @@ def test_the_latest_success_before(store: Store) -> None:
 
 
 def test_queries_for_missing_runs_and_attempts(store: Store) -> None:
-    nothing = RunKey("none", "none")
+    missing = RunKey("none", "none")
 
-    assert (store.run(nothing), store.snapshot(nothing), store.instances(nothing)) == (None, None, [])
-    assert (store.counts([nothing]), store.counts([])) == ({nothing: {}}, {})
-    assert (store.last_seq(), store.attempt("none"), store.attempts(nothing)) == (0, None, [])
+    assert (store.run(missing), store.snapshot(missing), store.instances(missing)) == (None, None, [])
+    assert (store.counts([missing]), store.counts([])) == ({missing: {}}, {})
+    assert (store.last_seq(), store.attempt("none"), store.attempts(missing)) == (0, None, [])
 
 
 # ---------------------------------------------------------------------------------------------------- leases, pruning
@@ -241,34 +241,34 @@ def test_queries_for_missing_runs_and_attempts(store: Store) -> None:
 
 def test_a_run_is_leased_to_one_owner_until_the_lease_expires(store: Store) -> None:
     register(store)
-    one, two = started_run(store), started_run(store, a_run("r2", 1))
-    runs = [two, one]
+    first, second = started_run(store), started_run(store, a_run("r2", 1))
+    runs = [second, first]
 
-    assert store.lease_runs("a", [one], lease=LEASE, now=T0) == [one]
-    assert store.lease_runs("b", runs, lease=LEASE, now=T0) == [two]
-    assert store.lease_runs("a", runs, lease=LEASE, now=T0) == [one]
-    assert store.lease_runs("b", runs, lease=LEASE, now=T0 + 2 * LEASE) == [two, one]
+    assert store.lease_runs("a", [first], lease=LEASE, now=T0) == [first]
+    assert store.lease_runs("b", runs, lease=LEASE, now=T0) == [second]
+    assert store.lease_runs("a", runs, lease=LEASE, now=T0) == [first]
+    assert store.lease_runs("b", runs, lease=LEASE, now=T0 + 2 * LEASE) == [second, first]
     assert store.lease_runs("a", [RunKey("none", "none")], lease=LEASE, now=T0) == []
     assert store.lease_runs("a", [], lease=LEASE, now=T0) == []
 
 
-def test_pruning_deletes_old_finished_runs_except_the_latest_scheduled_one(store: Store) -> None:
+def test_pruning_deletes_old_finished_runs_except_the_latest_scheduled_run(store: Store) -> None:
     register(store)
     keys = [started_run(store, a_run(f"r{day}", day)) for day in range(4)]
     attempt = begin(store, keys[0], "extract")
     store.xcom_push(attempt, "return_value", "1", now=T0)
     store.put_rendered(attempt, {"sql": "SELECT 1"})
     store.apply([plan(ended(keys[0], "extract", attempt))], actor="worker")
-    for place in (0, 2, 3):
-        _finish(store, keys[place], at=place)
+    for number in (0, 2, 3):
+        _finish(store, keys[number], at=number)
 
     expected = {"dag_run": 1, "task_instance": 2, "task_event": 7, "attempt": 1, "xcom": 1, "rendered": 1}
-    asked = store.prune(before=after(2), dry_run=True)
-    untouched = len(store.runs())
-    done = store.prune(before=after(2), dag_ids=["sales", "other"])
+    preview = store.prune(before=after(2), dry_run=True)
+    count_after_preview = len(store.runs())
+    deleted = store.prune(before=after(2), dag_ids=["sales", "other"])
     rest = store.prune(before=T0 + timedelta(days=900))
 
-    assert (asked, untouched, done) == (expected, 4, expected)
+    assert (preview, count_after_preview, deleted) == (expected, 4, expected)
     assert rest == {"dag_run": 1, "task_instance": 2, "task_event": 3}
     assert [run.run_id for run in store.runs(newest_first=False)] == ["r1", "r3"]
     assert {event.run for event in store.events()} == {keys[1], keys[3]}

@@ -48,8 +48,8 @@ def _history(store: SqlStore) -> None:
         attempt = begin(store, run, "extract")
         store.xcom_push(attempt, "k", "1", now=T0)
         store.apply([plan(ended(run, "extract", attempt))], actor="worker")
-        over = run_move(run, RunState.RUNNING, RunState.SUCCESS, RunCause.ALL_TASKS_DONE, changes={"end_date": T0})
-        store.apply([over], actor="scheduler")
+        end = run_move(run, RunState.RUNNING, RunState.SUCCESS, RunCause.ALL_TASKS_DONE, changes={"end_date": T0})
+        store.apply([end], actor="scheduler")
 
 
 def _long_history(store: SqlStore) -> None:
@@ -98,10 +98,10 @@ def _loop(store: SqlStore) -> None:
     snapshot = store.snapshot(run)
     assert snapshot is not None
     assert snapshot.previous is not None
-    again = snapshot.instances[TaskKey("extract")].attempt_id
-    over = move(run, "extract", S.QUEUED, C.SUCCEEDED, S.SUCCESS, attempt=again, attempt_id=None)
-    intent = Callback(run=run, key=TaskKey("extract"), kind="success", at=T0)
-    store.apply([plan(over, intent)], actor="worker", expect={run: snapshot.run.revision})
+    current_attempt = snapshot.instances[TaskKey("extract")].attempt_id
+    success = move(run, "extract", S.QUEUED, C.SUCCEEDED, S.SUCCESS, attempt=current_attempt, attempt_id=None)
+    callback = Callback(run=run, key=TaskKey("extract"), kind="success", at=T0)
+    store.apply([plan(success, callback)], actor="worker", expect={run: snapshot.run.revision})
     store.claim_callbacks(owner="one", lease=LEASE, now=T0)
     store.finish_callback(1, error=None, now=T0)
     store.previous_success(run)

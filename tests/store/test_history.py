@@ -34,8 +34,8 @@ def _ended(store: Store, run_id: str, day: int, *, run_type: str = "manual") -> 
     """A run that has ended, so that it can be pruned; it has three rows of history."""
     run = started(store, a_run(run_id, day, run_type=run_type))
     changes = {"end_date": after(day)}
-    over = run_move(run, RunState.RUNNING, RunState.SUCCESS, RunCause.ALL_TASKS_DONE, changes=changes)
-    store.apply([over], actor="scheduler")
+    end = run_move(run, RunState.RUNNING, RunState.SUCCESS, RunCause.ALL_TASKS_DONE, changes=changes)
+    store.apply([end], actor="scheduler")
     return run
 
 
@@ -163,7 +163,7 @@ def test_a_cursor_from_before_a_deletion_is_stale(store: Store) -> None:
     # Given a reader that has read the first of two runs
     register(store)
     _ended(store, "r1", 0)
-    seen = store.history()
+    page = store.history()
     _ended(store, "r2", 1)
 
     # When both are deleted before it continues
@@ -171,19 +171,19 @@ def test_a_cursor_from_before_a_deletion_is_stale(store: Store) -> None:
 
     # Then its cursor is stale, and it can read from the start
     with pytest.raises(StaleCursor, match=r"is older than events that have been deleted\. Read the history"):
-        store.history(seen.cursor)
+        store.history(page.cursor)
     assert store.history().cursor == store.history_end()
 
 
 def test_a_deletion_of_events_that_were_read_leaves_the_cursor_valid(store: Store) -> None:
     register(store)
     _ended(store, "r1", 0)
-    seen = store.history()
+    page = store.history()
 
     store.prune(before=T0 + timedelta(days=900))
     run = started(store, a_run("r2", 1))
 
-    assert [event.run for event in store.history(seen.cursor).events] == [run, run]
+    assert [event.run for event in store.history(page.cursor).events] == [run, run]
 
 
 def test_a_reader_that_starts_after_a_deletion_reads_the_remaining_events_page_by_page(store: Store) -> None:
@@ -233,8 +233,8 @@ def test_text_that_is_not_a_cursor_is_refused(store: Store, text: str) -> None:
 def test_a_cursor_from_after_the_restored_backup_is_stale(store: Store) -> None:
     register(store)
     started(store)
-    place, _, others = store.history_end().rpartition("-")
-    ahead = [Cursor(f"{place}9-{others}"), Cursor(f"{place}-{others}9")]
+    position, _, other_changes = store.history_end().rpartition("-")
+    ahead = [Cursor(f"{position}9-{other_changes}"), Cursor(f"{position}-{other_changes}9")]
 
     for cursor in ahead:
         with pytest.raises(StaleCursor, match="is ahead of the history"):
@@ -245,9 +245,9 @@ def test_a_cursor_from_after_the_restored_backup_is_stale(store: Store) -> None:
 
 
 @pytest.fixture
-def crowd() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as pool:
-        yield pool
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
 
 
 HOLD_BACK = """
@@ -276,20 +276,20 @@ def _waiting(gate: Any) -> int:
 
 
 @pytest.mark.postgres
-def test_a_reader_that_has_seen_a_later_commit_does_not_miss_a_delayed_one(
-    empty_postgres: str, gate: Any, crowd: ThreadPoolExecutor
+def test_a_reader_of_a_later_commit_does_not_miss_a_delayed_commit(
+    empty_postgres: str, gate: Any, pool: ThreadPoolExecutor
 ) -> None:
     # Given a transaction whose rows have their numbers, and whose commit is delayed
     store = open_store(empty_postgres)
     register(store)
-    one, two = started(store, a_run("r1", 0)), started(store, a_run("r2", 1))
+    first, second = started(store, a_run("r1", 0)), started(store, a_run("r2", 1))
     cursor = store.history_end()
-    slow = crowd.submit(store.apply, [plan(scheduled(one, "extract"))], actor="slow")
-    _until(lambda: _waiting(gate) == 1, slow)
+    slow = pool.submit(store.apply, [plan(scheduled(first, "extract"))], actor="slow")
+    _poll_until(lambda: _waiting(gate) == 1, slow)
 
     # When another transaction starts to commit, and a reader reads the committed events
-    quick = crowd.submit(store.apply, [plan(scheduled(two, "extract"))], actor="quick")
-    _until(lambda: quick.done() or _waiting(gate) == 2, slow)
+    quick = pool.submit(store.apply, [plan(scheduled(second, "extract"))], actor="quick")
+    _poll_until(lambda: quick.done() or _waiting(gate) == 2, slow)
     before = store.history(cursor)
     gate.execute("SELECT pg_advisory_unlock(42)")
     slow.result(), quick.result()
@@ -301,42 +301,42 @@ def test_a_reader_that_has_seen_a_later_commit_does_not_miss_a_delayed_one(
     store.close()
 
 
-def _until(true: Callable[[], bool], still: Future[Any]) -> None:
-    """Poll the server; ``still`` must not end meanwhile."""
-    while not true():
-        assert not still.done()
+def _poll_until(condition: Callable[[], bool], running: Future[Any]) -> None:
+    """Poll the server; ``running`` must not end meanwhile."""
+    while not condition():
+        assert not running.done()
 
 
 @pytest.mark.postgres
 def test_a_process_that_hangs_after_its_writes_blocks_no_other_commit(
-    empty_postgres: str, crowd: ThreadPoolExecutor
+    empty_postgres: str, pool: ThreadPoolExecutor
 ) -> None:
     # Given a process that hangs before it receives the response to its COMMIT
-    hung, register_in = open_store(empty_postgres), open_store(empty_postgres)
-    register(register_in)
-    runs = [started(register_in, a_run(f"r{day}", day)) for day in range(2)]
-    reached, go_on = Event(), Event()
+    hanging, other = open_store(empty_postgres), open_store(empty_postgres)
+    register(other)
+    runs = [started(other, a_run(f"r{day}", day)) for day in range(2)]
+    reached, resume = Event(), Event()
 
     def stop(_: Any) -> None:
         reached.set()
-        go_on.wait(60)
+        resume.wait(60)
 
-    event.listen(hung._engine, "commit", stop)  # type: ignore[attr-defined]
-    stopped = crowd.submit(hung.apply, [plan(scheduled(runs[0], "extract"))], actor="hung")
+    event.listen(hanging._engine, "commit", stop)  # type: ignore[attr-defined]
+    stopped = pool.submit(hanging.apply, [plan(scheduled(runs[0], "extract"))], actor="hanging")
     assert reached.wait(30)
 
     # When another process commits history too
-    other = crowd.submit(register_in.apply, [plan(scheduled(runs[1], "extract"))], actor="other")
+    commit = pool.submit(other.apply, [plan(scheduled(runs[1], "extract"))], actor="other")
     try:
-        other.result(timeout=30)
+        commit.result(timeout=30)
     finally:
-        go_on.set()
+        resume.set()
 
     # Then it does not wait, and the history has both
     stopped.result()
-    assert [event.actor for event in register_in.events(after=4)] == ["hung", "other"]
-    hung.close()
-    register_in.close()
+    assert [event.actor for event in other.events(after=4)] == ["hanging", "other"]
+    hanging.close()
+    other.close()
 
 
 # ---------------------------------------------------------------------------------------------------------- older homes

@@ -19,7 +19,7 @@ from nbflow.store import open_store
 from nbflow.store.base import Store
 from nbflow.store.sql import schema
 from nbflow.store.sql.tables import whole_metadata
-from tests.store.test_races import _together
+from tests.store.test_races import _run_at_once
 from tests.store.worlds import a_run, register, spec, started_run
 
 
@@ -58,11 +58,11 @@ def test_up_down_and_up_again(bare_url: str) -> None:
     store.migrate()
     store.migrate()
     store.downgrade("base")
-    left = inspect(_engine(bare_url)).get_table_names()
+    remaining = inspect(_engine(bare_url)).get_table_names()
     store.migrate()
     store.check()
 
-    assert left == [schema.VERSION_TABLE]
+    assert remaining == [schema.VERSION_TABLE]
     register(store)
     assert store.run(started_run(store, a_run())) is not None
 
@@ -80,12 +80,12 @@ def test_migration_sets_the_time_zone_of_an_existing_dag_from_its_spec(bare_url:
 
 
 def test_processes_may_migrate_at_once(bare_url: str) -> None:
-    said = _together(*[("migrate", bare_url)] * 3)
+    printed = _run_at_once(*[("migrate", bare_url)] * 3)
 
-    assert said == [["done"]] * 3
+    assert printed == [["done"]] * 3
 
 
-def test_the_error_of_a_store_without_tables_says_how_to_create_them(bare_url: str) -> None:
+def test_the_error_of_a_store_without_tables_names_the_command_that_creates_them(bare_url: str) -> None:
     store = open_store(bare_url)
 
     with pytest.raises(StoreError, match="nbflow db migrate"):
@@ -162,7 +162,7 @@ def _two_runs(store: Store) -> None:
 def test_importing_the_tables_does_not_import_the_postgres_dialect() -> None:
     # When a process imports the store, like every command
     code = "import sys, nbflow.store.sql; print('sqlalchemy.dialects.postgresql' in sys.modules)"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     # Then the Postgres dialect is not imported
-    assert said == "False\n"
+    assert output == "False\n"

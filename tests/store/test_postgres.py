@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -10,9 +11,9 @@ import pytest
 
 from nbflow.errors import StoreError
 from nbflow.store import open_store
-from nbflow.store.base import Store
+from nbflow.store.base import Pool, Store
 from tests.servers import PostgresServer
-from tests.store.worlds import a_run, add, plan, register, scheduled, started_run
+from tests.store.worlds import T0, a_run, add, plan, register, scheduled, started_run
 
 pytestmark = pytest.mark.postgres
 
@@ -53,6 +54,33 @@ def test_a_refused_login_is_distinguished_from_an_unreachable_server(empty_postg
 
     with pytest.raises(StoreError, match=r'refuses the login: database "no_such_database" does not exist\. Check the'):
         store.check()
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_store_every_text_is_refused(postgres_server: PostgresServer, encoding: str) -> None:
+    name = f"nbflow_test_{encoding.lower()}_{os.getpid()}"
+    postgres_server.execute(
+        f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    )
+    store = open_store(postgres_server.url(name))
+    try:
+        for ask in (store.migrate, store.check, store.pools):
+            with pytest.raises(StoreError, match=rf"{name}\S* has the encoding {encoding}; nbflow needs UTF8\. Create"):
+                ask()
+    finally:
+        store.close()
+        postgres_server.drop_database(name)
+
+
+def test_the_encoding_of_other_clients_has_no_effect(empty_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
+    store = open_store(empty_postgres)
+
+    store.set_pool(Pool(name="größe", slots=1), actor="ada", now=T0)
+
+    assert store.change_token() == store.change_token()
+    assert "größe" in [pool.name for pool in store.pools()]
+    store.close()
 
 
 def test_an_unreachable_server_is_named_without_password() -> None:

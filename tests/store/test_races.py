@@ -23,7 +23,7 @@ from nbflow.store.base import Store
 from tests.store.worlds import LEASE, T0, a_run, add, dispatch, plan, register, scheduled, spec, started_run
 
 TASKS = tuple(f"t{number:02}" for number in range(40))
-CROWD = 6
+THREADS = 6
 
 
 @pytest.fixture
@@ -39,12 +39,12 @@ def run(store: Store) -> RunKey:
     return started_run(store, a_run(), *TASKS)
 
 
-def _process(*words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.store.processes", *words]
+def _process(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.store.processes", *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def _together(*commands: tuple[str, ...]) -> list[list[str]]:
+def _run_at_once(*commands: tuple[str, ...]) -> list[list[str]]:
     """Start processes at the same time; returns the lines that each printed."""
     processes = [_process(*command) for command in commands]
     for process in processes:
@@ -54,14 +54,14 @@ def _together(*commands: tuple[str, ...]) -> list[list[str]]:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    said = [process.communicate(timeout=60)[0].split() for process in processes]
+    printed = [process.communicate(timeout=60)[0].split() for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes)
-    return said
+    return printed
 
 
-def _crowd(action: Callable[[], Any]) -> Counter[str]:
+def _call_at_once(action: Callable[[], Any]) -> Counter[str]:
     """Call ``action`` in several threads at the same time; returns the number of each result or error class."""
-    barrier = Barrier(CROWD)
+    barrier = Barrier(THREADS)
 
     def call() -> str:
         barrier.wait()
@@ -70,26 +70,28 @@ def _crowd(action: Callable[[], Any]) -> Counter[str]:
         except (StalePlan, DagRunAlreadyExists) as error:
             return type(error).__name__
 
-    with ThreadPoolExecutor(CROWD) as pool:
-        return Counter(future.result() for future in [pool.submit(call) for _ in range(CROWD)])
+    with ThreadPoolExecutor(THREADS) as pool:
+        return Counter(future.result() for future in [pool.submit(call) for _ in range(THREADS)])
 
 
 def test_one_of_many_concurrent_applies_of_a_revision_succeeds(store: Store, run: RunKey) -> None:
     for round_number, task in enumerate(TASKS[:8], 1):
-        made = plan(scheduled(run, task))
+        schedule = plan(scheduled(run, task))
 
-        results = _crowd(lambda made=made, at=round_number: store.apply([made], actor="x", expect={run: at}))  # type: ignore[misc]
+        results = _call_at_once(
+            lambda schedule=schedule, at=round_number: store.apply([schedule], actor="x", expect={run: at})
+        )  # type: ignore[misc]
 
-        assert results == {"list": 1, "StalePlan": CROWD - 1}
+        assert results == {"list": 1, "StalePlan": THREADS - 1}
     assert [event.key.task_id for event in store.events() if event.key] == list(TASKS[:8])
 
 
 def test_one_of_many_concurrent_runs_of_a_date_is_created(store: Store, run: RunKey) -> None:
     names = iter(f"r{number}" for number in range(10, 99))
 
-    results = _crowd(lambda: store.apply([add(a_run(next(names), 1), *TASKS)], actor="x"))
+    results = _call_at_once(lambda: store.apply([add(a_run(next(names), 1), *TASKS)], actor="x"))
 
-    assert results == {"list": 1, "DagRunAlreadyExists": CROWD - 1}
+    assert results == {"list": 1, "DagRunAlreadyExists": THREADS - 1}
     assert len(store.runs()) == 2
 
 
@@ -97,31 +99,33 @@ def test_plans_over_the_same_runs_in_any_order_do_not_block_each_other(store: St
     runs = [run, *(started_run(store, a_run(f"q{day}", day), *TASKS) for day in range(1, 4))]
     orders = iter([runs, runs[::-1], runs[2:] + runs[:2]] * 2)
 
-    results = _crowd(lambda: store.apply([plan(*(scheduled(run_key, "t00") for run_key in next(orders)))], actor="x"))
+    results = _call_at_once(
+        lambda: store.apply([plan(*(scheduled(run_key, "t00") for run_key in next(orders)))], actor="x")
+    )
 
-    assert results == {"list": 1, "StalePlan": CROWD - 1}
+    assert results == {"list": 1, "StalePlan": THREADS - 1}
 
 
 def test_processes_schedule_each_task_once(database_url: str, store: Store, run: RunKey) -> None:
-    said = _together(("schedule_all", database_url), ("schedule_all", database_url))
+    printed = _run_at_once(("schedule_all", database_url), ("schedule_all", database_url))
 
-    assert sorted(word for words in said for word in words) == list(TASKS)
+    assert sorted(line for lines in printed for line in lines) == list(TASKS)
     assert sorted(event.key.task_id for event in store.events() if event.key) == list(TASKS)
 
 
 def test_processes_claim_each_attempt_once(database_url: str, store: Store, run: RunKey) -> None:
     attempts = [attempt.attempt_id for attempt in dispatch(store, run, *TASKS)]
 
-    said = _together(("claim_all", database_url, "one"), ("claim_all", database_url, "two"))
+    printed = _run_at_once(("claim_all", database_url, "one"), ("claim_all", database_url, "two"))
 
-    assert sorted(word for words in said for word in words) == sorted(attempts)
+    assert sorted(line for lines in printed for line in lines) == sorted(attempts)
     owners = {attempt.attempt_id: attempt.owner for attempt in store.live_attempts()}
-    assert owners == {word: owner for owner, words in zip(("one", "two"), said, strict=True) for word in words}
+    assert owners == {line: owner for owner, lines in zip(("one", "two"), printed, strict=True) for line in lines}
 
 
 def test_a_reader_concurrent_with_two_writers_misses_nothing(store: Store, run: RunKey) -> None:
     other = started_run(store, a_run("r2", 1), *TASKS)
-    done, seen, start = Event(), [], store.history_end()
+    done, read_seqs, start = Event(), [], store.history_end()
 
     def write(key: RunKey) -> None:
         for task in TASKS:
@@ -132,7 +136,7 @@ def test_a_reader_concurrent_with_two_writers_misses_nothing(store: Store, run: 
         while not finished:
             finished = done.is_set()
             while (page := store.history(cursor, limit=7)).events:
-                seen.extend(event.seq for event in page.events)
+                read_seqs.extend(event.seq for event in page.events)
                 cursor = page.cursor
 
     with ThreadPoolExecutor(3) as pool:
@@ -142,26 +146,26 @@ def test_a_reader_concurrent_with_two_writers_misses_nothing(store: Store, run: 
         done.set()
         reader.result()
 
-    assert seen == [event.seq for event in store.events(after=4)]
-    assert len(seen) == 2 * len(TASKS)
+    assert read_seqs == [event.seq for event in store.events(after=4)]
+    assert len(read_seqs) == 2 * len(TASKS)
 
 
 def test_callbacks_are_claimed_once(store: Store, run: RunKey) -> None:
     from nbflow.core.plan import Callback
 
-    intents = [Callback(run=run, key=None, kind="success", at=T0) for _ in range(30)]
-    store.apply([plan(*intents)], actor="x")
-    barrier = Barrier(CROWD)
+    callbacks = [Callback(run=run, key=None, kind="success", at=T0) for _ in range(30)]
+    store.apply([plan(*callbacks)], actor="x")
+    barrier = Barrier(THREADS)
 
     def claim(owner: int) -> list[int]:
         barrier.wait()
-        mine: list[int] = []
+        ids: list[int] = []
         while claimed := store.claim_callbacks(owner=str(owner), lease=LEASE, now=T0, limit=4):
-            mine += [callback.callback_id for callback in claimed]
-        return mine
+            ids += [callback.callback_id for callback in claimed]
+        return ids
 
-    with ThreadPoolExecutor(CROWD) as pool:
-        claimed = sorted(number for mine in pool.map(claim, range(CROWD)) for number in mine)
+    with ThreadPoolExecutor(THREADS) as pool:
+        claimed = sorted(number for ids in pool.map(claim, range(THREADS)) for number in ids)
 
     assert claimed == list(range(1, 31))
 
@@ -215,12 +219,12 @@ def test_a_row_that_changes_during_an_apply_makes_it_stale(empty_postgres: str) 
     """nbflow never writes like this; the guard in the UPDATE protects against a program that does."""
     intruder = open_store(empty_postgres)
 
-    def meanwhile() -> str:
+    def change_row() -> str:
         with intruder._engine.begin() as connection:  # type: ignore[attr-defined]
             connection.exec_driver_sql("UPDATE task_instance SET state = 'skipped' WHERE task_id = 't00'")
         return "a1"
 
-    store = open_store(empty_postgres, new_id=meanwhile)
+    store = open_store(empty_postgres, new_id=change_row)
     register(store, spec(*TASKS))
     run = started_run(store, a_run(), *TASKS)
     events = store.events()

@@ -259,7 +259,7 @@ def test_a_second_store_in_a_process_does_not_take_the_locks_of_the_first(sqlite
     register(first)
     second = open_store(sqlite_url)
     second.migrate()
-    # When a process opens the file and closes it, and another writes to it and goes on
+    # When a process opens and closes the file, and another one writes to it and keeps it open
     code = (
         "import sys\nfrom datetime import UTC, datetime\nfrom nbflow.store import open_store\n"
         "from nbflow.store.base import Pool\nstore, at = open_store(sys.argv[1]), datetime(2024, 1, 1, tzinfo=UTC)\n"
@@ -271,10 +271,10 @@ def test_a_second_store_in_a_process_does_not_take_the_locks_of_the_first(sqlite
     with subprocess.Popen([*command, "two"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "written\n"
-        seen = [[pool.name for pool in store.pools()] for store in (first, second)]
+        pools = [[pool.name for pool in store.pools()] for store in (first, second)]
         other.communicate()
-    # Then both see what was written: the first process did not throw the log away as if nobody used it
-    assert seen == [["default_pool", "one", "two"]] * 2
+    # Then both stores read what was written: no process deleted the write-ahead log while it was in use
+    assert pools == [["default_pool", "one", "two"]] * 2
     first.close()
     second.close()
 

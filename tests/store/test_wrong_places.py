@@ -14,9 +14,9 @@ def test_a_file_of_another_kind_is_refused_and_not_changed(tmp_path):
     before = path.read_bytes()
     store = open_store(f"sqlite:///{path}")
 
-    for ask in (store.migrate, store.check, store.dags):
+    for call in (store.migrate, store.check, store.dags):
         with pytest.raises(StoreError, match="is not an SQLite database"):
-            ask()
+            call()
 
     store.close()
     assert path.read_bytes() == before

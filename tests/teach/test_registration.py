@@ -1,4 +1,4 @@
-"""Labs and quizzes register themselves with the commands: terminal and notebooks know nothing of them."""
+"""Labs and quizzes register their implementations with the commands; CLI and notebook do not import them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nbflow.errors import NbflowError
 from nbflow.teach.commands import provide
 
 
-def test_the_names_to_choose_from_come_from_who_carries_the_command_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_names_of_labs_and_quizzes_come_from_the_registered_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "_providers", {})
     assert (learning.names_of("labs"), learning.names_of("quiz")) == ([], [])
 
@@ -28,5 +28,7 @@ def test_without_a_provider_the_command_says_so(monkeypatch: pytest.MonkeyPatch)
     run = command_named("labs").run
     assert run is not None
 
-    with pytest.raises(NbflowError, match=r"No surface implements 'labs' here\. Start nbflow with: python -m nbflow"):
+    with pytest.raises(
+        NbflowError, match=r"No implementation of 'labs' is registered\. Start nbflow with: python -m nbflow"
+    ):
         run(context, Values())

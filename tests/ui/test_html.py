@@ -14,20 +14,26 @@ from hypothesis import strategies as st
 
 from nbflow.suggestions import SuggestedCommand, suggest
 from nbflow.ui import html
+from nbflow.ui.admin_html import connections_bundle, pools_bundle, status_bundle, variables_bundle
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.tables import MAX_ROWS, Cell, Table, display_width, html_table, text_table
 from nbflow.views.backfill import BackfillView, PlannedRun
+from nbflow.views.connections import ConnectionRow, ConnectionsView
 from nbflow.views.dag_list import DagListRow, DagListView, LastRun
 from nbflow.views.gantt import GanttView
 from nbflow.views.graph import GraphView, TaskView
 from nbflow.views.grid import GridView
 from nbflow.views.import_errors import ImportErrorRow, ImportErrorsView
+from nbflow.views.jobs import JobRow
 from nbflow.views.next_runs import NextRunsView
+from nbflow.views.pools import PoolRow, PoolsView
 from nbflow.views.runs import RunRow, RunsView
 from nbflow.views.shared import EventRow
+from nbflow.views.status import StatusView
 from nbflow.views.task_instances import TaskInstanceRow, TaskInstancesView
 from nbflow.views.task_log import LogLine, TaskLogView
 from nbflow.views.timeline import TimelineView
+from nbflow.views.variables import VariableRow, VariablesView
 from nbflow.views.why_run import WhyRow, WhyRunView
 from nbflow.views.why_task import WhyTaskView
 from tests.ui.markup import Element, parse
@@ -101,10 +107,39 @@ def every_view(text: str) -> list[Bundle]:
         html.backfill_bundle(BackfillView(dag_id=text, runs=(planned,), remarks=(text,))),
         html.why_run_bundle(WhyRunView(dag_id=text, run_id=text, run=text, run_state=text, rows=(waits,)), NOW),
         html.import_errors_bundle(ImportErrorsView(rows=(broken,)), NOW),
+        *_admin_views(text),
         html.states_bundle([(text, text)]),
         html.table_bundle(text, Table(columns=(text,), rows=((text,),))),
+        html.text_bundle(text, text),
         html.message_bundle(text, state=text),
     ]
+
+
+def _admin_views(text: str) -> list[Bundle]:
+    connection = ConnectionRow(conn_id=text, conn_type=text, host=text, login=text, extra=text, description=text)
+    return [
+        status_bundle(status(home=text, dags_folder=text, metastore=text, schedulers=(job(hostname=text),)), NOW),
+        pools_bundle(PoolsView(rows=(PoolRow(pool=text, slots=1, description=text),))),
+        variables_bundle(VariablesView(rows=(VariableRow(key=text, description=text),))),
+        connections_bundle(ConnectionsView(rows=(connection,))),
+    ]
+
+
+def job(*, hostname: str = "here") -> JobRow:
+    return JobRow(
+        job_id="1",
+        job_type="scheduler",
+        state="running",
+        hostname=hostname,
+        pid=7,
+        start_date=NOW,
+        latest_heartbeat=NOW,
+    )
+
+
+def status(**fields: Any) -> StatusView:
+    numbers = {"dags": 3, "import_errors": 1, "queued_runs": 2, "running_runs": 1, "running_tasks": 4}
+    return StatusView(**{"metastore": "sqlite:///h", "home": "/h", "dags_folder": "/h/dags", **numbers, **fields})
 
 
 TAGS = {
@@ -201,9 +236,29 @@ def test_the_list_shows_failures_and_the_next_runs() -> None:
     assert ("title", "Sat 2026-11-21 03:03:03 CET (02:03:03 UTC)") in untrusted(bundle).attributes
 
 
+def test_the_status_says_whether_a_scheduler_runs_and_what_there_is_to_do() -> None:
+    # Given a home without a scheduler whose next run is a minute late
+    idle = status_bundle(status(next_run=NOW - timedelta(minutes=1)), NOW)
+    # Then the output says so, and how to start one
+    assert words(idle) == (
+        "No scheduler running DAGs import errors queued runs running runs running tasks next run 3 1 2 1 4 is due "
+        "Home /h, DAGs in /h/dags, metastore sqlite:///h. Start a scheduler with %nbflow start."
+    )
+    # And with a scheduler on another machine it names that machine
+    busy = status_bundle(status(schedulers=(job(hostname="afar"),), next_run=NOW + timedelta(minutes=2)), NOW)
+    assert repr(busy) == (
+        "Scheduler running (pid 7 on afar).\n"
+        "DAGS  IMPORT ERRORS  QUEUED RUNS  RUNNING RUNS  RUNNING TASKS  NEXT RUN\n"
+        "   3              1            2             1              4  in 2 min\n"
+        "Home /h, DAGs in /h/dags, metastore sqlite:///h."
+    )
+
+
 @pytest.mark.parametrize(
     ("bundle", "message"),
     [
+        (variables_bundle(VariablesView()), "There is no variable."),
+        (connections_bundle(ConnectionsView()), "There is no connection in the metastore."),
         (html.dags_bundle(DagListView(), NOW), "%%dag hello --schedule @daily"),
         (html.runs_bundle(RunsView(dag_id="x"), NOW), "%dag run x"),
         (html.tasks_bundle(TaskInstancesView(), NOW), "no tasks yet"),
@@ -291,10 +346,12 @@ def test_why_spells_commands_as_its_surface_does_and_shows_each_once() -> None:
     row = WhyRow(task_id="load", state="none", kind="paused", reason=reason, suggestions=(unpause,))
     of_run = WhyRunView(dag_id="forex", run_id="r", run="run r", run_state="running", rows=(row,))
 
-    assert html.why_bundle(of_task, NOW, spell).text == (
+    assert html.why_bundle(of_task.spelled(spell), NOW, spell).text == (
         "forex.load is none: DAG forex is paused. Unpause it with: %unpause forex"
     )
-    assert html.why_run_bundle(of_run, NOW, spell).text.endswith("DAG forex is paused. Unpause it with: %unpause forex")
+    assert html.why_run_bundle(of_run.spelled(spell), NOW).text.endswith(
+        "DAG forex is paused. Unpause it with: %unpause forex"
+    )
 
 
 def test_a_backfill_counts_the_runs_that_it_creates_reruns_and_keeps() -> None:

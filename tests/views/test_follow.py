@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from nbflow.config import Settings
+from nbflow.connections import Connection
 from nbflow.core.snapshot import Instance, RunKey, TaskKey
 from nbflow.core.states import Cause, RunCause, RunState, TaskState
 from nbflow.store import open_store
-from nbflow.store.base import DagImportError, Store
+from nbflow.store.base import DagImportError, Pool, Store
 from nbflow.views import fetch, query_from_json
 from nbflow.views.base import Query
 from nbflow.views.patches import apply_patch, patch
@@ -52,6 +53,10 @@ def _steps(store: Store) -> Iterator[None]:
     store.put_import_errors("/dags/x.py", [DagImportError(fileloc="", line=1, error="no")], now=T0)
     store.set_paused("sales", True, actor="user", now=T0)
     yield
+    store.set_pool(Pool(name="api", slots=3), actor="user", now=T0)
+    store.set_variable("region", "eu", actor="user", now=T0)
+    store.set_connection(Connection(conn_id="shop", conn_type="postgres"), actor="user", now=T0)
+    yield
 
 
 @pytest.mark.parametrize("name", QUERIES)
@@ -68,8 +73,11 @@ def test_each_patch_turns_one_fetch_into_the_next(name: str, tmp_path: Path) -> 
         states.append(fetched)
 
     assert query == QUERIES[name]
-    # And the views that show the run have changed
-    if name in ("graph", "grid", "runs", "task_instances", "why_run", "why_task", "dag_list", "gantt", "backfill"):
+    # And the views that show the run or the home have changed
+    if name in (
+        "graph", "grid", "runs", "task_instances", "why_run", "why_task", "dag_list", "gantt", "backfill", "status",
+        "pools", "variables", "connections",
+    ):  # fmt: skip
         assert states[0] != states[-1]
 
 

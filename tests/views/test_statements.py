@@ -18,6 +18,7 @@ from nbflow.views import NAMES, fetch
 from nbflow.views.backfill import BackfillQuery
 from nbflow.views.backfills import BackfillsQuery
 from nbflow.views.base import Query
+from nbflow.views.connections import ConnectionsQuery
 from nbflow.views.dag_details import DagDetailsQuery
 from nbflow.views.dag_list import DagListQuery
 from nbflow.views.gantt import GanttQuery
@@ -26,11 +27,14 @@ from nbflow.views.grid import GridQuery
 from nbflow.views.import_errors import ImportErrorsQuery
 from nbflow.views.jobs import JobsQuery
 from nbflow.views.next_runs import NextRunsQuery
+from nbflow.views.pools import PoolsQuery
 from nbflow.views.runs import RunsQuery
+from nbflow.views.status import StatusQuery
 from nbflow.views.task_instances import TaskInstancesQuery
 from nbflow.views.task_log import TaskLogQuery
 from nbflow.views.task_try import TaskTryQuery
 from nbflow.views.timeline import TimelineQuery
+from nbflow.views.variables import VariablesQuery
 from nbflow.views.why_run import WhyRunQuery
 from nbflow.views.why_task import WhyTaskQuery
 from tests.store.worlds import T0, a_run, add, after, begin, ended, plan, register, spec, start_run
@@ -40,6 +44,7 @@ SMALL, LARGE = 2, 40
 MAX_STATEMENTS: dict[str, tuple[Query[Any], int]] = {
     "backfill": (BackfillQuery(backfill_id=1), 3),
     "backfills": (BackfillsQuery(), 2),
+    "connections": (ConnectionsQuery(), 1),
     "dag_details": (DagDetailsQuery(dag_id="sales"), 2),
     "dag_list": (DagListQuery(kernel_dags=("mine",)), 4),
     "gantt": (GanttQuery(dag_id="sales", run_id="r1"), 3),
@@ -48,11 +53,14 @@ MAX_STATEMENTS: dict[str, tuple[Query[Any], int]] = {
     "import_errors": (ImportErrorsQuery(), 1),
     "jobs": (JobsQuery(), 1),
     "next_runs": (NextRunsQuery(dag_id="sales"), 4),
+    "pools": (PoolsQuery(), 3),
     "runs": (RunsQuery(dag_id="sales"), 3),
+    "status": (StatusQuery(), 7),
     "task_instances": (TaskInstancesQuery(dag_id="sales", run_id="r1"), 10),
     "task_log": (TaskLogQuery(dag_id="sales", run_id="r1", task_id="t0"), 3),
     "task_try": (TaskTryQuery(dag_id="sales", run_id="r1", task_id="t0", try_number=1), 3),
     "timeline": (TimelineQuery(dag_id="sales", start=T0, days=1), 3),
+    "variables": (VariablesQuery(), 1),
     "why_run": (WhyRunQuery(dag_id="sales", run_id="r1"), 10),
     "why_task": (WhyTaskQuery(dag_id="sales", run_id="r1", task_id="t1"), 11),
 }

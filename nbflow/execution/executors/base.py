@@ -3,23 +3,23 @@
 The scheduler loop is the only caller, from one thread, in this order::
 
     executor.start()
-    executor.adopt(store.expired(now))           # after a restart, and whenever a lease runs out
+    executor.adopt(store.expired(now))           # after a restart, and whenever a lease expires
     while ...:
         wait on executor.fileno(), for at most executor.next_timer() seconds
         reports = executor.poll(0)               # -> handle_event -> store.apply
         executor.submit(...)                     # only tries that a commit has made `queued`, at most slots_free
     executor.drain(timeout); executor.stop()
 
-Rules that every executor keeps (``tests/execution`` holds each of them to these)
----------------------------------------------------------------------------------
-* Commit first, submit after. A try that is submitted twice finds its claim taken and is dropped without a report.
+Rules for every executor (``tests/execution`` checks them for each)
+-------------------------------------------------------------------
+* Commit first, submit after. A try that is submitted twice is already claimed, and is dropped without a report.
 * Each submitted try whose claim succeeds is reported ``Started`` once, and then ended by exactly one report, whatever
   its code does: an outcome, ``Failed`` with the cause, ``KilledToRestart`` after a cancel with ``restart``, or
   ``DispatchLost`` when it could not be started at all (then without ``Started``). Only :meth:`Executor.stop` ends tries
   without a report.
 * A report after which the same task instance may run again (a failure, a reschedule, a kill) comes only after the
   try's process group is empty.
-* No call waits for user code, except in the sequential executor, where user code runs inside :meth:`Executor.poll`.
+* No method waits for user code, except in the sequential executor, where user code runs inside :meth:`Executor.poll`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Submission:
 
     workload: Workload
     task: TaskSpec
-    """The task in the run's DAG version: the source of the time limit and of the shape that loaded code must have."""
+    """The task in the run's DAG version: it has the time limit, and the definition that loaded code must match."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Report:
     key: TaskKey
     event: Event
     callbacks_run: tuple[str, ...] = ()
-    """Kinds of callbacks that the task's process has run already."""
+    """Kinds of callbacks that the task's process has already run."""
 
     @property
     def attempt_id(self) -> str:
@@ -89,17 +89,17 @@ class Executor(Protocol):
     def cancel(self, attempt_id: str, *, reason: str, restart: bool = False) -> bool:
         """Kill a try: SIGTERM to its process group, SIGKILL after the grace period. Its report is
         ``Failed(cause=KILLED, retry=False)``, or ``KilledToRestart`` with ``restart``. Returns False if the attempt is
-        not :attr:`live` here."""
+        not :attr:`live` in this executor."""
 
     def poll(self, timeout: float | None = 0.0) -> list[Report]:
         """Serve children, timers and heartbeats; wait up to ``timeout`` seconds (None: without limit) for a report."""
 
     def adopt(self, orphans: Sequence[Attempt]) -> list[Report]:
-        """Take over attempts whose owner is gone: kill their processes on this machine, *before* they are run again.
-        Running ones are reported ``Failed(cause=HEARTBEAT_LOST)``, queued ones ``DispatchLost``."""
+        """Take over attempts whose owner has died: kill their processes on this machine, *before* they are run again.
+        Running attempts are reported ``Failed(cause=HEARTBEAT_LOST)``, queued attempts ``DispatchLost``."""
 
     def drain(self, timeout: float) -> list[Report]:
         """Accept no more tries, wait until all have ended, and cancel those that run longer than ``timeout`` s."""
 
     def stop(self) -> None:
-        """Kill every process at once. Tries that still run are left to lease expiry."""
+        """Kill every process at once. Tries that still run get no report; their leases expire."""

@@ -20,9 +20,9 @@ from nbflow.execution.task_client import utc_now
 from nbflow.store.base import Attempt, DagVersion
 
 GATHER_SECONDS = 0.01
-"""How long, while cores are oversubscribed, a report waits for others, to be stored with them in one transaction."""
+"""How long a report waits for others while cores are oversubscribed, so that one transaction stores them together."""
 ORPHAN_SECONDS = 5.0
-"""How long an orphan may take to exit after SIGKILL, before it is left to the next call of ``adopt``."""
+"""How long ``adopt`` waits for an orphan to exit after SIGKILL; if it still runs, the next call tries again."""
 
 
 class LocalExecutor:

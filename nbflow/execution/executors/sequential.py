@@ -4,9 +4,9 @@ User code runs inside :meth:`SequentialExecutor.poll`, with standard input and o
 ``print`` work as usual. ``dag.test()`` is built on it.
 
 The executor accepts several tries at once, so that one transaction claims them and stores their states, and returns its
-reports after :data:`BATCH_SECONDS`: quick tasks share their commits, the end of a slow one is reported at once. With
-``announce``, each start is reported before the user code runs: observers see the running task, at the cost of one
-commit more per try. A lease cannot be renewed while user code holds the thread, so a claim is for a day.
+reports after :data:`BATCH_SECONDS`: short tasks share commits, and the end of a long task is reported at once. With
+``announce``, each start is reported before the user code runs, so that other processes see the running task, at the
+cost of one more commit per try. A lease cannot be renewed while user code holds the thread, so it lasts a day.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nbflow.execution.task_api import TaskApi
     from nbflow.execution.task_runner import Limits
 
-BATCH = 64
+BATCH_SIZE = 64
 """Number of tries accepted at once."""
 BATCH_SECONDS = 0.05
 LEASE = timedelta(days=1)
@@ -74,7 +74,7 @@ class SequentialExecutor:
 
     @property
     def slots_free(self) -> int:
-        return 0 if self._draining else max(0, BATCH - len(self._queue))
+        return 0 if self._draining else max(0, BATCH_SIZE - len(self._queue))
 
     @property
     def live(self) -> Sequence[str]:
@@ -100,7 +100,7 @@ class SequentialExecutor:
         self._queue.extend(submission for submission in submissions if submission.workload.attempt_id in claimed)
 
     def cancel(self, attempt_id: str, *, reason: str, restart: bool = False) -> bool:
-        """Remove a try that has not started; while one runs, it occupies the thread that could call this."""
+        """Remove a try that has not started. A running try cannot be cancelled: it occupies the only thread."""
         for submission in self._queue:
             if submission.workload.attempt_id == attempt_id:
                 self._queue.remove(submission)

@@ -185,7 +185,7 @@ class Runs(Tables):
             attempt = self._attempts.get(attempt_id)
             if attempt is not None and attempt.state != "ended":
                 self._put_attempt(replace(attempt, state="running", started_at=at))
-        for end in effects.endings:
+        for end in effects.ended_attempts:
             attempt = self._attempts.get(end.attempt_id)
             if attempt is not None and attempt.state != "ended":
                 self._put_attempt(

@@ -3,11 +3,12 @@
 Guards, from the outside in:
 
 * the runs that the plans name are read first (Postgres: locked, in order of their ids, so that two transactions cannot
-  deadlock). The rows of a run are written only by the transaction that has locked the run, so what is read next stays
-  valid;
-* the effects are computed from the rows that were read; this step names whatever a plan did not expect;
+  deadlock). The rows of a run are written only by the transaction that has locked the run, so the rows that are read
+  next stay valid;
+* the effects are computed from the rows that were read; this step raises the errors that say what a plan did not
+  expect;
 * the WHERE of every UPDATE repeats the state, the attempt and the revision that were read, and the changed rows are
-  counted: should the reasoning above ever be wrong, the transaction ends as StalePlan and not as a lost update;
+  counted: if the first guard ever fails, the result is StalePlan and not a lost update;
 * the history's rows come last, and are sent together with the COMMIT: see the order of history in
   :mod:`nbflow.store.sql.dialects`.
 
@@ -49,12 +50,12 @@ from nbflow.store.sql.rows import (
 
 _RUN, _TI, _ATTEMPT = t.dag_run, t.task_instance, t.attempt
 
-_WAS = "was_"
-"""Prefix of the parameters in a WHERE: the SET of the same UPDATE may have the column too."""
+_OLD = "old_"
+"""Prefix of the parameters of a WHERE, because the SET of the same UPDATE may have the column too."""
 
 
-def _is(table_column: Any) -> Any:
-    return table_column == bindparam(_WAS + table_column.name, type_=table_column.type)
+def _unchanged(table_column: Any) -> Any:
+    return table_column == bindparam(_OLD + table_column.name, type_=table_column.type)
 
 
 _RUNS = (
@@ -74,32 +75,39 @@ _DIGEST = select(t.dag_version.c.digest).where(
 )
 
 _FIXED = frozenset({"dag_id", "run_id", "logical_date", "data_interval_start", "data_interval_end", "run_after"})
-_BUMP = update(_RUN).where(_is(_RUN.c.id), _is(_RUN.c.revision)).values(revision=bindparam("revision"))
+_INCREMENT_REVISION = (
+    update(_RUN).where(_unchanged(_RUN.c.id), _unchanged(_RUN.c.revision)).values(revision=bindparam("revision"))
+)
 _CHANGE_RUN = (
     update(_RUN)
-    .where(_is(_RUN.c.id), _is(_RUN.c.revision), _is(_RUN.c.state))
+    .where(_unchanged(_RUN.c.id), _unchanged(_RUN.c.revision), _unchanged(_RUN.c.state))
     .values({name: bindparam(name) for name in RUN_FIELDS if name not in _FIXED})
 )
 _ADD_RUNS = insert(_RUN).returning(_RUN.c.id, _RUN.c.dag_id, _RUN.c.run_id)
 
-_THIS = (_is(_TI.c.run_no), _is(_TI.c.task_id), _is(_TI.c.map_index), _is(_TI.c.state))
-_SAME_ATTEMPT = func.coalesce(_TI.c.attempt_id, "") == bindparam(_WAS + "attempt_id")
+_SAME_STATE = (
+    _unchanged(_TI.c.run_no),
+    _unchanged(_TI.c.task_id),
+    _unchanged(_TI.c.map_index),
+    _unchanged(_TI.c.state),
+)
+_SAME_ATTEMPT = func.coalesce(_TI.c.attempt_id, "") == bindparam(_OLD + "attempt_id")
 _CHANGE_INSTANCE = (
     update(_TI)
-    .where(*_THIS, _SAME_ATTEMPT)
+    .where(*_SAME_STATE, _SAME_ATTEMPT)
     .values({name: bindparam(name) for name in INSTANCE_FIELDS if name not in ("task_id", "map_index")})
 )
 _CHANGE_DEFERRED = _CHANGE_INSTANCE.values(next_kwargs=bindparam("next_kwargs"))
-_DROP_INSTANCE = delete(_TI).where(*_THIS)
+_DROP_INSTANCE = delete(_TI).where(*_SAME_STATE)
 
 _START_ATTEMPT = (
     update(_ATTEMPT)
-    .where(_is(_ATTEMPT.c.attempt_id), text(t.LIVE_ATTEMPT))
+    .where(_unchanged(_ATTEMPT.c.attempt_id), text(t.LIVE_ATTEMPT))
     .values(state="running", started_at=bindparam("started_at"))
 )
 _END_ATTEMPT = (
     update(_ATTEMPT)
-    .where(_is(_ATTEMPT.c.attempt_id), text(t.LIVE_ATTEMPT))
+    .where(_unchanged(_ATTEMPT.c.attempt_id), text(t.LIVE_ATTEMPT))
     .values(
         state="ended",
         ended_at=bindparam("ended_at"),
@@ -113,7 +121,7 @@ _ADD_TRIGGER = insert(t.task_trigger).returning(t.task_trigger.c.id)
 
 
 def _of_instance(table: Any) -> Any:
-    return delete(table).where(_is(table.c.run_no), _is(table.c.task_id), _is(table.c.map_index))
+    return delete(table).where(_unchanged(table.c.run_no), _unchanged(table.c.task_id), _unchanged(table.c.map_index))
 
 
 _END_TRIGGER = _of_instance(t.task_trigger)
@@ -151,9 +159,9 @@ class PlanWriter(Database):
         plans: Sequence[Plan],
         actor: str,
         expect: Mapping[RunKey, int] | None,
-        last: Sequence[Write] = (),
+        last_writes: Sequence[Write] = (),
     ) -> list[Attempt]:
-        """Apply the plans and commit the transaction; ``last`` are writes to be sent with the commit."""
+        """Apply the plans and commit the transaction; ``last_writes`` are writes to be sent with the commit."""
         read = self._read(connection, plans, expect or {})
 
         def find_spec(dag_id: str, version: int) -> Any:
@@ -173,8 +181,8 @@ class PlanWriter(Database):
         self._write(connection, effects, read)
         if effects.history:
             events = _event_values(effects, read, actor)
-            last = [*last, *self._dialect.before_history, *self._writes("add_events", events)]
-        self._dialect.commit(connection, last)
+            last_writes = [*last_writes, *self._dialect.before_history, *self._writes("add_events", events)]
+        self._dialect.commit(connection, last_writes)
         return [row.attempt for row in effects.attempts if row.attempt]
 
     def _read(self, connection: Connection, plans: Sequence[Plan], expect: Mapping[RunKey, int]) -> Rows:
@@ -211,7 +219,9 @@ class PlanWriter(Database):
         except IntegrityError as error:
             raise _run_exists(list(effects.runs.values())) from error
         if any(write.exact and count != len(write.rows) for write, count in zip(writes, rowcounts, strict=True)):
-            raise StalePlan("A row changed while the plan was applied.", hint="Decide again from a new snapshot.")
+            raise StalePlan(
+                "A row changed while the plan was applied.", hint="Read the runs again and compute a new plan."
+            )
 
     def _writes(self, name: str, rows: list[dict[str, Any]], *, exact: bool = False) -> list[Write]:
         return [self._compiled(name, *_STATEMENTS[name]).write(rows, exact=exact)] if rows else []
@@ -226,7 +236,7 @@ class PlanWriter(Database):
     def _insert_triggers(self, connection: Connection, effects: Effects, read: Rows) -> None:
         """Insert triggers first: their task instances refer to their ids."""
         for run, key in effects.ended_triggers:
-            connection.execute(_END_TRIGGER, _was(read.run_nos[run], key))
+            connection.execute(_END_TRIGGER, _old_key(read.run_nos[run], key))
         for trigger in effects.new_triggers:
             values = {
                 "run_no": read.run_nos[trigger.run],
@@ -242,18 +252,21 @@ class PlanWriter(Database):
                 row.after = replace(row.after, trigger_id=trigger_id)
 
     def _run_writes(self, effects: Effects, read: Rows) -> list[Write]:
-        bumps: list[dict[str, Any]] = []
+        increments: list[dict[str, Any]] = []
         changes: list[dict[str, Any]] = []
         for key, row in effects.runs.items():
-            if row.before is None or not row.bumped:
+            if row.before is None or not row.has_new_revision:
                 continue
-            was = {_WAS + "id": read.run_nos[key], _WAS + "revision": row.before.revision}
+            old = {_OLD + "id": read.run_nos[key], _OLD + "revision": row.before.revision}
             if row.after == replace(row.before, revision=row.after.revision):
-                bumps.append({**was, "revision": row.after.revision})
+                increments.append({**old, "revision": row.after.revision})
             else:
                 values = {name: value for name, value in run_values(row.after).items() if name in _RUN_CHANGES}
-                changes.append({**was, _WAS + "state": row.before.state, **values})
-        return [*self._writes("bump", bumps, exact=True), *self._writes("change_run", changes, exact=True)]
+                changes.append({**old, _OLD + "state": row.before.state, **values})
+        return [
+            *self._writes("increment_revision", increments, exact=True),
+            *self._writes("change_run", changes, exact=True),
+        ]
 
     def _instance_writes(self, effects: Effects, read: Rows) -> list[Write]:
         added: list[dict[str, Any]] = []
@@ -266,11 +279,11 @@ class PlanWriter(Database):
                 if row.after is not None:
                     added.append(instance_values(run_no, row.after, row.store_columns))
                 continue
-            values = {**_was(run_no, key), _WAS + "state": row.before.state}
+            values = {**_old_key(run_no, key), _OLD + "state": row.before.state}
             if row.after is None:
                 dropped.append(values)
             elif row.after is not row.before:
-                values[_WAS + "attempt_id"] = row.before.attempt_id or ""
+                values[_OLD + "attempt_id"] = row.before.attempt_id or ""
                 for name in _INSTANCE_CHANGES:
                     values[name] = getattr(row.after, name)
                 values["skips"] = list(row.after.skips) or None
@@ -291,17 +304,17 @@ class PlanWriter(Database):
         ]
 
     def _attempt_writes(self, effects: Effects, read: Rows) -> list[Write]:
-        cleared = [_was(read.run_nos[run], key) for run, key in effects.cleared_xcoms]
-        starts = [{_WAS + "attempt_id": attempt_id, "started_at": at} for attempt_id, at in effects.started.items()]
+        cleared = [_old_key(read.run_nos[run], key) for run, key in effects.cleared_xcoms]
+        starts = [{_OLD + "attempt_id": attempt_id, "started_at": at} for attempt_id, at in effects.started.items()]
         ends = [
             {
-                _WAS + "attempt_id": end.attempt_id,
+                _OLD + "attempt_id": end.attempt_id,
                 "ended_at": end.at,
                 "outcome": end.outcome,
                 "error": clean_text(end.error) if end.error else None,
                 "started_at": end.started_at,
             }
-            for end in effects.endings
+            for end in effects.ended_attempts
         ]
         added = [attempt_values(read.run_nos[row.attempt.run], row.attempt) for row in effects.attempts if row.attempt]
         return [
@@ -351,7 +364,7 @@ def _all_but(table: Table, *names: str) -> tuple[str, ...]:
 
 
 _STATEMENTS: Mapping[str, tuple[ClauseElement, Sequence[str] | None]] = {
-    "bump": (_BUMP, None),
+    "increment_revision": (_INCREMENT_REVISION, None),
     "change_run": (_CHANGE_RUN, None),
     "drop_instances": (_DROP_INSTANCE, None),
     "change_instances": (_CHANGE_INSTANCE, None),
@@ -371,13 +384,13 @@ _RUN_CHANGES = frozenset(RUN_FIELDS) - _FIXED
 _INSTANCE_CHANGES = tuple(name for name in INSTANCE_FIELDS if name not in ("task_id", "map_index"))
 
 
-def _was(run_no: int, key: TaskKey) -> dict[str, Any]:
-    return {_WAS + "run_no": run_no, _WAS + "task_id": key.task_id, _WAS + "map_index": key.map_index}
+def _old_key(run_no: int, key: TaskKey) -> dict[str, Any]:
+    return {_OLD + "run_no": run_no, _OLD + "task_id": key.task_id, _OLD + "map_index": key.map_index}
 
 
 def _run_exists(rows: list[RunRow]) -> DagRunAlreadyExists:
-    new = [f"{row.after.run_id} of DAG {row.after.dag_id}" for row in rows if row.before is None]
+    new = [f"run {row.after.run_id} of DAG {row.after.dag_id}" for row in rows if row.before is None]
     return DagRunAlreadyExists(
-        "A run with the run id, or a scheduled or backfill run of the logical date, exists already for"
-        f" {', '.join(new) or 'a changed run'}."
+        f"Cannot store {', '.join(new) or 'the run'}: a run with the same run id, or a scheduled or backfill run of the"
+        " same logical date, already exists."
     )

@@ -19,7 +19,7 @@ from nbflow.store.sql.rows import ATTEMPT_COLUMNS, as_attempt
 
 _A, _RUN, _TI = t.attempt, t.dag_run, t.task_instance
 
-# Every attempt has a run; the join is an outer join so that SQLite never starts with the runs.
+# Every attempt has a run. The join is an outer join because SQLite's query planner might otherwise scan the runs first.
 _ATTEMPTS = select(*ATTEMPT_COLUMNS).join(_RUN, _RUN.c.id == _A.c.run_no, isouter=True)
 _BY_ID = _ATTEMPTS.where(_A.c.attempt_id == bindparam("attempt_id"))
 _OF_RUN = _ATTEMPTS.where(_RUN.c.dag_id == bindparam("dag_id"), _RUN.c.run_id == bindparam("run_id")).order_by(_A.c.id)
@@ -61,7 +61,7 @@ FROM {keys} AS k CROSS JOIN attempt AS r LEFT JOIN task_instance AS ti ON ti.run
 WHERE r.attempt_id = k.a AND r.owner = :owner AND r.state = 'running'
 ORDER BY r.id{lock}
 """
-_RENEW = update(_A).where(_A.c.id == bindparam("no")).values(lease_until=bindparam("until"))
+_RENEW = update(_A).where(_A.c.id == bindparam("row_id")).values(lease_until=bindparam("until"))
 _TRIGGERS = (
     select(t.task_trigger, _RUN.c.dag_id, _RUN.c.run_id)
     .join(_RUN, _RUN.c.id == t.task_trigger.c.run_no, isouter=True)
@@ -135,7 +135,7 @@ class Attempts(Database):
         with self._writing(nudge=False) as connection:
             owned = connection.execute(self._sql(_OWNED), {"keys": keys, "owner": owner}).all()
             if owned:
-                connection.execute(_RENEW, [{"no": row.id, "until": until} for row in owned])
+                connection.execute(_RENEW, [{"row_id": row.id, "until": until} for row in owned])
         valid = {row.attempt_id for row in owned if row.state in _WORKING}
         return [attempt_id for attempt_id in attempt_ids if attempt_id not in valid]
 

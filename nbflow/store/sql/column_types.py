@@ -21,11 +21,11 @@ from nbflow.store.plan_effects import utc
 
 
 @lru_cache(maxsize=1024)  # one scheduler loop writes the same few datetimes many times
-def moment_to_text(value: datetime | None) -> str | None:
+def datetime_to_text(value: datetime | None) -> str | None:
     return None if value is None else utc(value).isoformat("T", "microseconds")[:-6] + "Z"
 
 
-def moment_from_text(text: str | None) -> datetime | None:
+def datetime_from_text(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
@@ -37,7 +37,7 @@ def _from_session_zone(value: datetime | None) -> datetime | None:
     return None if value is None else value.astimezone(UTC)
 
 
-class Moment(TypeDecorator[datetime]):
+class UtcDateTime(TypeDecorator[datetime]):
     """An aware datetime; results are in UTC."""
 
     impl = DateTime
@@ -47,10 +47,10 @@ class Moment(TypeDecorator[datetime]):
         return dialect.type_descriptor(String(27) if dialect.name == "sqlite" else DateTime(timezone=True))
 
     def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], Any]:
-        return moment_to_text if dialect.name == "sqlite" else _checked
+        return datetime_to_text if dialect.name == "sqlite" else _checked
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
-        return moment_from_text if dialect.name == "sqlite" else _from_session_zone
+        return datetime_from_text if dialect.name == "sqlite" else _from_session_zone
 
 
 def _to_json(value: Any) -> str | None:

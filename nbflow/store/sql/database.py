@@ -16,7 +16,7 @@ from nbflow.core.spec import DagSpec
 from nbflow.store.base import Box, ChangeToken
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.apply_statements import CompiledStatement, Write
-from nbflow.store.sql.column_types import Moment
+from nbflow.store.sql.column_types import UtcDateTime
 from nbflow.store.sql.dialects import dialect_of
 
 SPEC_CACHE_SIZE = 500
@@ -89,8 +89,8 @@ class Database:
             self._count_own_commit()
 
     def _count_change(self) -> list[Write]:
-        """The write that counts a change that the history does not contain. It locks the row of ``history_head``, so
-        it comes last in its transaction."""
+        """The write that counts a change that the history does not contain. It locks the row of ``history_head``, so it
+        must be the last of its transaction."""
         return [self._compiled("count_change", _COUNT_CHANGE).write([{}])]
 
     @contextmanager
@@ -99,18 +99,18 @@ class Database:
             yield
         except DBAPIError as error:
             raise self._dialect.translate(error.orig or error) from error
-        except StatementError as error:  # the error of a column type that refused a value, wrapped by SQLAlchemy
+        except StatementError as error:  # SQLAlchemy's wrapper of an error that a column type raised for a value
             raise (error.orig or error) from None
 
-    def _sql(self, template: str, *columns: ColumnElement[Any], moments: tuple[str, ...] = ()) -> Executable:
+    def _sql(self, template: str, *columns: ColumnElement[Any], datetimes: tuple[str, ...] = ()) -> Executable:
         """The statement of a template, in which ``{keys}``, ``{lock}`` and ``{skip}`` are the dialect's SQL.
 
-        ``columns`` type the result, ``moments`` names the parameters that are datetimes. The statement is cached:
+        ``columns`` type the result, ``datetimes`` names the parameters that are datetimes. The statement is cached:
         building it costs more than executing it in SQLite."""
         statement = self._texts.get(template)
         if statement is None:
             sql = template.format(keys=self._dialect.keys, lock=self._dialect.lock_rows, skip=self._dialect.skip_locked)
-            clause = text(sql).bindparams(*(bindparam(name, type_=Moment()) for name in moments))
+            clause = text(sql).bindparams(*(bindparam(name, type_=UtcDateTime()) for name in datetimes))
             statement = self._texts[template] = clause.columns(*columns) if columns else clause
         return statement
 

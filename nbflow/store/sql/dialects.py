@@ -5,7 +5,7 @@
 ==================  ============================================  ==================================================
 writers             one at a time: ``BEGIN IMMEDIATE`` takes the  READ COMMITTED; ``FOR UPDATE`` on the rows that a
                     lock at once. A deferred BEGIN that writes    decision depends on, always in order of their ids;
-                    after reading fails with "database is         ``SKIP LOCKED`` where any free row will do
+                    after reading fails with "database is         ``SKIP LOCKED`` if any unlocked row will do
                     locked" without waiting
 order of history    there is one writer                           a row gets its number at the INSERT and is visible
                                                                   after the COMMIT, so a reader that remembers the
@@ -18,9 +18,9 @@ foreign commits     ``data_version``: per connection; it does     LISTEN on a de
 a list of keys      ``json_each``                                 ``jsonb_array_elements``
 ==================  ============================================  ==================================================
 
-Why numbers under a lock, and not "read below the oldest open transaction" (``pg_snapshot_xmin``): that bound holds for
-the whole server. A task that writes for three hours into another database of the same server would stop every live view
-for three hours, and a forgotten prepared transaction would stop them for ever. The lock costs little, because Postgres
+Why numbers under a lock, and not "read below the oldest open transaction" (``pg_snapshot_xmin``): that bound covers the
+whole server. A task that writes for three hours into another database of the same server would stop every live view for
+three hours, and a forgotten prepared transaction would stop them for ever. The lock costs little, because Postgres
 itself lets only one transaction with a NOTIFY commit at a time. A client that hangs while it holds the lock would block
 all others, so the lock, the rows and the COMMIT are sent in one pipeline, after every guard has been checked.
 """
@@ -68,10 +68,10 @@ CHANNEL = "nbflow_events"
 HISTORY_LOCK = "hashtextextended('nbflow:task_event', 0)"
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 LOGIN_REFUSED = ("does not exist", "authentication failed", "pg_hba.conf", "permission denied")
-"""Texts of a Postgres server that runs but refuses the login: psycopg gives such an error no SQLSTATE."""
+"""Parts of the messages with which a Postgres server refuses a login: psycopg gives such an error no SQLSTATE."""
 _MIGRATE = suggest("db migrate")
 MIGRATE: Mapping[str, Any] = {"hint": f"Create or upgrade its tables with: {_MIGRATE}", "suggestions": (_MIGRATE,)}
-"""Hint of an error, as keywords."""
+"""Keyword arguments of an error whose hint is to migrate."""
 
 
 class Dialect(Protocol):
@@ -86,10 +86,10 @@ class Dialect(Protocol):
 
     def engine(self) -> Engine: ...
     def autocommit_engine(self, engine: Engine) -> Engine:
-        """The engine for single statements, each in a transaction of its own."""
+        """The engine for single statements, each of which is a transaction."""
 
     def create_database(self) -> None:
-        """Create the database where nbflow may do so (SQLite's file)."""
+        """Create the database if that is nbflow's task (SQLite's file)."""
 
     def begin(self, connection: Connection, *, writing: bool) -> None: ...
 
@@ -131,7 +131,7 @@ def dialect_of(url: str, synchronous: str) -> Dialect:
         raise ConfigError(f"The metastore's URL cannot be read: {error}") from None
     if parsed.get_backend_name() == "sqlite":
         return SqliteDialect(parsed, synchronous)
-    return PostgresDialect(parsed.set(drivername="postgresql+psycopg"))
+    return PostgresDialect(parsed)
 
 
 class _Watched(NamedTuple):
@@ -174,7 +174,7 @@ class SqliteDialect:
         """Guards ``record.info["thread"]``, the thread that has checked a connection out."""
 
     def _connect(self) -> sqlite3.Connection:
-        # mode=rw: connecting never makes a file, so a wrong path is an error and not an empty metastore.
+        # mode=rw: connecting never creates a file, so a wrong path is an error and not an empty metastore.
         connection = sqlite3.connect(
             f"file:{quote(str(self.path))}?mode=rw",
             uri=True,
@@ -216,9 +216,9 @@ class SqliteDialect:
     def create_database(self) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Readable by its owner only; SQLite gives its -wal and -shm files the same mode. An existing file must not
-            # be opened here: closing it would release the locks that this process's other connections hold on it, and
-            # other processes would then delete a write-ahead log that is in use.
+            # Readable only by its owner; SQLite gives the -wal and -shm files the same mode. An existing file must not
+            # be opened: closing it would release the locks that this process's other connections hold on it, and other
+            # processes would then delete a write-ahead log that is in use.
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except OSError as error:
@@ -241,8 +241,8 @@ class SqliteDialect:
 
     @staticmethod
     def _try_wal(connection: sqlite3.Connection) -> bool:
-        """Set ``journal_mode=WAL``. False: another process that does the same holds the lock, and SQLite's busy timeout
-        does not apply to this lock."""
+        """Set ``journal_mode=WAL``. False: another process is setting it and holds the lock, to which SQLite's busy
+        timeout does not apply."""
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
@@ -344,7 +344,8 @@ class PostgresDialect:
     skip_locked = " FOR UPDATE OF r SKIP LOCKED"
 
     def __init__(self, url: URL) -> None:
-        self.url = url
+        self.url = url.set(drivername="postgresql+psycopg")
+        self.shown_url = url.render_as_string(hide_password=True)
         self._name = uuid4().hex
         self._listener: Any = None
         self._foreign_notifications = self._notifications = 0
@@ -368,11 +369,18 @@ class PostgresDialect:
             pool_size=5,
             max_overflow=60,
             hide_parameters=True,
-            connect_args={"options": "-c timezone=UTC", "connect_timeout": 10, "application_name": "nbflow"},
+            connect_args={
+                "options": "-c timezone=UTC",
+                "connect_timeout": 10,
+                "application_name": "nbflow",
+                "client_encoding": "utf8",  # whatever PGCLIENTENCODING says
+            },
         )
+        # first: SQLAlchemy's own listener reads text from the server
+        event.listen(engine, "connect", self._refuse_other_encodings, insert=True)
 
         @event.listens_for(engine, "checkin")
-        def note_checkin(connection: Any, record: Any) -> None:
+        def store_checkin_time(connection: Any, record: Any) -> None:
             record.info["idle_since"] = time.monotonic()
 
         @event.listens_for(engine, "checkout")
@@ -385,6 +393,17 @@ class PostgresDialect:
                     raise DisconnectionError("the server was restarted") from error
 
         return engine
+
+    def _refuse_other_encodings(self, connection: Any, record: Any) -> None:
+        """Users' texts have any character; psycopg reads text of SQL_ASCII as bytes."""
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            connection.close()
+            raise StoreError(
+                f"{self.shown_url} has the encoding {encoding}; nbflow needs UTF8.",
+                hint="Create another database, in SQL: CREATE DATABASE nbflow ENCODING 'UTF8' TEMPLATE template0; "
+                "then write its name in [database] sql_alchemy_conn.",
+            )
 
     def autocommit_engine(self, engine: Engine) -> Engine:
         return engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -426,7 +445,7 @@ class PostgresDialect:
 
     def translate(self, error: Exception) -> StoreError:
         message = str(error).partition("\n")[0]
-        url = self.url.render_as_string(hide_password=True)
+        url = self.shown_url
         code = getattr(error, "sqlstate", None)
         if code in ("40001", "40P01", "55P03"):
             return StoreBusy(f"{url} is busy: {message}; nothing was changed.", hint="Try again.")
@@ -464,15 +483,15 @@ class PostgresDialect:
                 self._condition.notify_all()
 
     def _receive_notifications(self, timeout: float) -> bool:
-        """Count the notifications that have arrived; with a timeout, wait for the first. Returns whether there was
-        one."""
+        """Count the notifications that have arrived; with a timeout, wait for the first. Returns whether any
+        arrived."""
         import psycopg
 
         before = self._notifications
         try:
             if self._listener is None:
                 arguments, options = self.url.get_dialect()().create_connect_args(self.url)
-                self._listener = psycopg.connect(*arguments, **options, autocommit=True)
+                self._listener = psycopg.connect(*arguments, **options, client_encoding="utf8", autocommit=True)
                 self._listener.execute(f"LISTEN {CHANNEL}")
                 self._foreign_notifications += 1  # commits before LISTEN sent no notification to this connection
             for notification in self._listener.notifies(timeout=timeout, stop_after=1 if timeout else None):
@@ -482,7 +501,7 @@ class PostgresDialect:
             self._listener = None
             self._notifications += 1
             self._foreign_notifications += 1
-            raise StoreError(f"{self.url.render_as_string()} does not respond: {error}") from error
+            raise StoreError(f"{self.shown_url} does not respond: {error}") from error
         return self._notifications != before
 
     def close(self) -> None:

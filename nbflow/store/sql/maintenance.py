@@ -32,7 +32,7 @@ from nbflow.store.base import ARCHIVE, DEAD_AFTER, archived_table
 from nbflow.store.plan_effects import utc
 from nbflow.store.sql import schema
 from nbflow.store.sql import tables as t
-from nbflow.store.sql.column_types import Moment
+from nbflow.store.sql.column_types import UtcDateTime
 from nbflow.store.sql.jobs import Jobs
 
 _RUN = t.dag_run
@@ -43,12 +43,12 @@ RUN_NO_COLUMNS = tuple(
 )
 """The columns that refer to a run, in the tables whose rows are deleted with it."""
 RUN_COLUMNS = (*RUN_NO_COLUMNS, _RUN.c.id)
-"""The run's own row comes last, because the others refer to it."""
+"""The run's row comes last, because the others refer to it."""
 DAG_TABLES = (t.dag, t.dag_version, t.dag_task, t.backfill)
 """Tables whose rows are deleted with their DAG."""
 CHUNK = 500
-"""Number of runs that one statement deletes, far below any database's limit of parameters; number of rows fetched at
-once."""
+"""Number of runs that one statement deletes (far below any database's limit of parameters), and of rows that are
+fetched at once."""
 
 
 Deletion = tuple[Select[Any], Sequence[Column[Any]]]
@@ -102,7 +102,7 @@ class Maintenance(Jobs):
             names = [info["name"] for info in inspect(connection).get_columns(name)]
             all_types = {column.name: column.type for column in t.metadata.tables[archived_table(name)].c}
             # JSON is already text; the stored form of datetimes and booleans depends on the database.
-            types = {name: kind for name, kind in all_types.items() if isinstance(kind, (Moment, Boolean))}
+            types = {name: kind for name, kind in all_types.items() if isinstance(kind, (UtcDateTime, Boolean))}
             columns = [column(name, types.get(name)) for name in names]
             yield names
             query = select(*columns).select_from(table(name)).execution_options(yield_per=CHUNK)
@@ -136,9 +136,10 @@ class Maintenance(Jobs):
 
 
 def _prunable_runs(before: datetime, dag_ids: Sequence[str]) -> Select[Any]:
-    """Ids of the finished runs to delete. The latest scheduled run of a DAG stays: its schedule continues from it."""
+    """Ids of the finished runs to delete. A DAG's latest scheduled run is not deleted: its schedule continues from that
+    run."""
     order = func.row_number().over(partition_by=_RUN.c.dag_id, order_by=(_RUN.c.sort_date.desc(), _RUN.c.id.desc()))
-    # One window function, not a subquery per run, which would scan all runs of a DAG that has only manual ones.
+    # One window function, not a subquery per run, which would scan all runs of a DAG that has only manual runs.
     ranked = (
         select(_RUN.c.id, order.label("rank"))
         .where(_RUN.c.run_type == "scheduled", _RUN.c.logical_date.is_not(None))
@@ -173,8 +174,8 @@ def _count(connection: Connection, ids: Select[Any], columns: Sequence[Column[An
 
 
 class _Deleter:
-    """Deletes rows. With ``archive``, copies those of each table into an archive table named after that time first, in
-    the same transaction: a row is in exactly one of the two tables (SQLite's DDL is transactional too)."""
+    """Deletes rows. With ``archive``, first copies the rows of each table into an archive table named after that time,
+    in the same transaction: a row is in exactly one of the two tables (SQLite's DDL is transactional too)."""
 
     def __init__(self, connection: Connection, archive: datetime | None = None) -> None:
         self._connection = connection
@@ -199,8 +200,8 @@ class _Deleter:
         return deleted
 
     def update_history_head(self) -> None:
-        """Record the last deleted event, so that cursors before it become stale. It locks the row in which every change
-        of a definition is counted, so it comes last."""
+        """Record the last deleted event, so that cursors before it become stale. Call it last: it locks the row in
+        which other transactions count their changes."""
         if self._last_event:
             head = t.history_head
             greatest = case((head.c.pruned_seq < self._last_event, self._last_event), else_=head.c.pruned_seq)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -40,14 +40,14 @@ ATTEMPT_COLUMNS = [
 
 
 def as_run(row: Row[Any] | tuple[Any, ...]) -> Run:
-    """A row that begins with ``RUN_COLUMNS``."""
+    """The run of a row that begins with ``RUN_COLUMNS``."""
     values = dict(zip(RUN_FIELDS, row, strict=False))
     values["state"] = _RUN_STATES[values["state"]]
     return Run(**values)
 
 
 def as_instance(row: Row[Any] | tuple[Any, ...]) -> Instance:
-    """A row that begins with ``INSTANCE_COLUMNS``."""
+    """The task instance of a row that begins with ``INSTANCE_COLUMNS``."""
     values = dict(zip(INSTANCE_FIELDS, row, strict=False))
     values["state"] = _TASK_STATES[values["state"]]
     skips = values["skips"]
@@ -56,12 +56,12 @@ def as_instance(row: Row[Any] | tuple[Any, ...]) -> Instance:
 
 
 def as_store_columns(row: Row[Any] | tuple[Any, ...]) -> StoreColumns:
-    """A row of ``INSTANCE_COLUMNS`` and then ``STORE_COLUMNS``."""
+    """The store's columns of a row that begins with ``INSTANCE_COLUMNS`` and ``STORE_COLUMNS``."""
     return StoreColumns(*row[len(INSTANCE_FIELDS) : len(INSTANCE_FIELDS) + len(StoreColumns._fields)])
 
 
 def as_attempt(row: Row[Any]) -> Attempt:
-    """A row of ``ATTEMPT_COLUMNS``."""
+    """The attempt of a row of ``ATTEMPT_COLUMNS``."""
     named = dict(zip(ATTEMPT_FIELDS, row, strict=False))
     task_id, map_index, dag_id, run_id = row[len(ATTEMPT_FIELDS) :]
     return Attempt(run=RunKey(dag_id, run_id), key=TaskKey(task_id, map_index), **named)
@@ -72,7 +72,7 @@ def task_key(task_id: str | None, map_index: int) -> TaskKey | None:
 
 
 def run_values(run: Run) -> dict[str, Any]:
-    """Columns of ``dag_run``."""
+    """The run's values of the columns of ``dag_run``."""
     values = {name: getattr(run, name) for name in RUN_FIELDS}
     values["conf"] = dict(run.conf)
     values["sort_date"] = run.logical_date or run.run_after
@@ -80,7 +80,7 @@ def run_values(run: Run) -> dict[str, Any]:
 
 
 def instance_values(run_no: int, ti: Instance, store_columns: StoreColumns) -> dict[str, Any]:
-    """Columns of ``task_instance``."""
+    """The instance's values of the columns of ``task_instance``."""
     values: dict[str, Any] = {name: getattr(ti, name) for name in INSTANCE_FIELDS}
     values["run_no"] = run_no
     values["skips"] = list(ti.skips) or None
@@ -89,12 +89,7 @@ def instance_values(run_no: int, ti: Instance, store_columns: StoreColumns) -> d
 
 
 def attempt_values(run_no: int, attempt: Attempt) -> dict[str, Any]:
-    """Columns of ``attempt``."""
+    """The attempt's values of the columns of ``attempt``."""
     values: dict[str, Any] = {name: getattr(attempt, name) for name in ATTEMPT_FIELDS}
     values["run_no"], values["task_id"], values["map_index"] = run_no, attempt.key.task_id, attempt.key.map_index
     return values
-
-
-def counted(rows: Mapping[str, int]) -> dict[str, int]:
-    """Only the tables that lost rows."""
-    return {name: count for name, count in rows.items() if count}

@@ -75,7 +75,7 @@ _OCCUPIED = (
         func.count(),
         func.sum(_TI.c.pool_slots),
     )
-    .join(_RUN, _RUN.c.id == _TI.c.run_no, isouter=True)  # an outer join, so that SQLite never starts with the runs
+    .join(_RUN, _RUN.c.id == _TI.c.run_no, isouter=True)  # outer: SQLite must not scan the runs first
     .where(text(f"task_instance.{t.LIVE_INSTANCE}"))
     .group_by(_TI.c.pool, _RUN.c.dag_id, _RUN.c.run_id, _TI.c.task_id, _TI.c.state)
 )
@@ -179,16 +179,16 @@ class Runs(Database):
         if not run_keys:
             return []
         keys = dump_json([list(run) for run in run_keys])
-        query = self._sql(_FREE_RUNS, _RUN.c.id, _RUN.c.dag_id, _RUN.c.run_id, moments=("now",))
+        query = self._sql(_LEASABLE_RUNS, _RUN.c.id, _RUN.c.dag_id, _RUN.c.run_id, datetimes=("now",))
         with self._writing(nudge=False) as connection:
-            free = connection.execute(
+            leasable = connection.execute(
                 query,
                 {"keys": keys, "owner": owner, "now": now},
             ).all()
-            if free:
+            if leasable:
                 until = now + lease
-                connection.execute(_LEASE_RUN, [{"no": row.id, "owner": owner, "until": until} for row in free])
-        leased = {RunKey(row.dag_id, row.run_id) for row in free}
+                connection.execute(_LEASE_RUN, [{"row_id": row.id, "owner": owner, "until": until} for row in leasable])
+        leased = {RunKey(row.dag_id, row.run_id) for row in leasable}
         return [run for run in run_keys if run in leased]
 
     # --- reading
@@ -320,14 +320,14 @@ def _as_event(row: Sequence[Any]) -> TaskEvent:
     return TaskEvent(run=RunKey(dag_id, run_id), key=task_key(task_id, map_index), detail=detail or {}, **named)
 
 
-_FREE_RUNS = """
+_LEASABLE_RUNS = """
 SELECT r.id, r.dag_id, r.run_id FROM {keys} AS k CROSS JOIN dag_run AS r
 WHERE r.dag_id = k.a AND r.run_id = k.b AND (r.lease_owner IS NULL OR r.lease_owner = :owner OR r.lease_until < :now)
 ORDER BY r.id{lock}
 """
 _LEASE_RUN = (
     update(_RUN)
-    .where(_RUN.c.id == bindparam("no"))
+    .where(_RUN.c.id == bindparam("row_id"))
     .values(lease_owner=bindparam("owner"), lease_until=bindparam("until"))
 )
 _NEWEST = f"""

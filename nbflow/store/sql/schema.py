@@ -2,7 +2,7 @@
 
 ``check``, and ``migrate`` of an up-to-date store, cost one query: Alembic (0.2 s to import) is loaded only to migrate.
 A migration is one transaction in both databases, under a lock, so that several processes may start at once: one of them
-migrates, and the others find nothing to do.
+migrates, and the others have nothing to do.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from nbflow.store.sql.dialects import MIGRATE, Dialect
 from nbflow.suggestions import suggest
 
 HEAD = "0004"
-"""The revision that this nbflow needs: the newest file in ``migrations/versions`` (tested)."""
+"""The revision that this version of nbflow needs: the newest file in ``migrations/versions`` (tested)."""
 VERSION_TABLE = "nbflow_version"
-"""Not Alembic's default name: in a database that Airflow uses too, that table is Airflow's."""
+"""Not Alembic's default name: in a database that Airflow uses too, that table belongs to Airflow."""
 _SCRIPTS = Path(__file__).parent.parent / "migrations"
 
 
@@ -38,7 +38,7 @@ def _refuse_newer(current: str | None, url: str) -> None:
     if current is not None and not _known(current):
         back = suggest("db downgrade", "-r", "REVISION")
         raise StoreError(
-            f"The tables of {url} have revision {current}, which this nbflow does not know.",
+            f"The tables of {url} have revision {current}, which this version of nbflow does not know.",
             hint=f"A newer nbflow created them: use that version, or downgrade them with it ({back}).",
             suggestions=(back,),
         )
@@ -52,7 +52,9 @@ def check(engine: Engine, url: str) -> None:
     if current is None:
         raise StoreError(f"{url} has no nbflow tables.", **MIGRATE)
     if current != HEAD:
-        raise StoreError(f"The tables of {url} have revision {current}; this nbflow needs {HEAD}.", **MIGRATE)
+        raise StoreError(
+            f"The tables of {url} have revision {current}; this version of nbflow needs {HEAD}.", **MIGRATE
+        )
 
 
 def migrate(dialect: Dialect, engine: Engine, url: str) -> None:

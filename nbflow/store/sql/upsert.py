@@ -13,10 +13,10 @@ def upsert(table: Table, *, where: str = "") -> TextClause:
     columns = list(table.c)
     names = [column.name for column in columns]
     keys = [column.name for column in table.primary_key]
-    rest = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in keys)
+    assignments = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in keys)
     quoted = ", ".join(f'"{name}"' for name in names)
     sql = (
         f'INSERT INTO "{table.name}" ({quoted}) VALUES ({", ".join(":" + name for name in names)})'
-        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {rest}{' WHERE ' + where if where else ''}"
+        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {assignments}{' WHERE ' + where if where else ''}"
     )
     return text(sql).bindparams(*(bindparam(column.name, type_=column.type) for column in columns))
