@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from nbflow.ui.state_colors import HERE
+from nbflow.ui.js_bundler import FOLDER
 from nbflow.views.patches import patch
 from tests.views.patch_cases import CHANGES, JSON, REFUSED, REFUSED_BY
 
@@ -37,7 +37,7 @@ window.ready = true;
 @pytest.fixture
 def page(new_page: Callable[..., Any]) -> Any:
     """A page with `check` and `refusal`."""
-    script = (HERE / "js" / "patches.js").read_text("utf-8")
+    script = (FOLDER / "js" / "patches.js").read_text("utf-8")
     opened = new_page({"/patches.js": ("text/javascript", script), "nbflow.test/": ("text/html", HOST)})
     opened.goto("http://nbflow.test/")
     opened.wait_for_function("window.ready")
