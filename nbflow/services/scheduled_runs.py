@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 
 from nbflow.config import Settings
 from nbflow.core.due_runs import DueRuns, RunHistory, next_runs, plan_due_runs
-from nbflow.core.plan import earliest
 from nbflow.core.run_ids import RunType
 from nbflow.core.scheduler_loop import ActiveRuns
 from nbflow.core.snapshot import Run, Snapshot
@@ -25,8 +24,6 @@ from nbflow.store.base import DagRow, DagVersion, Store
 
 log = logging.getLogger(__name__)
 
-AHEAD = timedelta(hours=1)
-"""How far ahead the next due DAG is searched for. The scheduler wakes much more often anyway."""
 MAX_BACKFILLED = 100_000
 """Maximum number of backfill runs that are read after the last scheduled run: daily runs of more than two centuries."""
 RECHECK = timedelta(hours=1)
@@ -49,9 +46,7 @@ class RunCreator:
         at = self.store.next_due()
         if at is None or at > now:
             return at
-        # The earliest DAG waits for max_active_runs; others come due after it.
-        times = [row.next_run_after for row in self.store.due_dags(now + AHEAD)]
-        return earliest(*(at for at in times if at is not None and at > now))
+        return self.store.next_due(after=now)  # the earliest DAG waits for max_active_runs; others come due after it
 
     def create_due_runs(self, active: ActiveRuns, now: datetime) -> list[Run]:
         """Create every run that is due and allowed; returns them."""

@@ -1,13 +1,13 @@
-"""The simulator: nbflow's core on a virtual clock, which simulates a week of scheduling in less than a second.
+"""The simulator: the shipped scheduler on a virtual clock, which simulates a week of scheduling in less than a second.
 
-``simulate`` shows what one DAG's schedule will do. ``World`` is the simulator, for labs and tests: several DAGs, user
-actions and faults. ``outcomes`` defines how simulated tasks end, ``fault_injection`` the faults, ``invariants`` what
-must hold despite them and ``timeline`` the result; ``soak`` runs random worlds.
+``simulate`` shows what one DAG's schedule will do. ``World`` is the simulator, for labs and tests: several DAGs, one to
+four schedulers, user actions and faults. ``outcomes`` defines how simulated tasks end, ``fault_schedule`` the faults,
+``invariants`` what must hold despite them and ``timeline`` the result; ``soak`` runs random worlds.
 """
 
 from __future__ import annotations
 
-from nbflow.sim.fault_injection import FAULTS, NO_FAULTS, Faults, every_fault
+from nbflow.sim.fault_schedule import FAULTS, NO_FAULTS, At, Draw
 from nbflow.sim.invariants import InvariantBroken
 from nbflow.sim.outcomes import Does, Outcomes, Script, Seeded, as_last_time, script_of
 from nbflow.sim.simulate import simulate
@@ -17,8 +17,9 @@ from nbflow.sim.world import World
 __all__ = [
     "FAULTS",
     "NO_FAULTS",
+    "At",
     "Does",
-    "Faults",
+    "Draw",
     "InvariantBroken",
     "Outcomes",
     "RunLine",
@@ -28,7 +29,6 @@ __all__ = [
     "Stretch",
     "World",
     "as_last_time",
-    "every_fault",
     "run_lines",
     "script_of",
     "simulate",

@@ -11,14 +11,15 @@ to. There are four occasions, one table for each:
 The facts are kept as the history goes along, so that a check costs what has changed and not what has ever happened. A
 breach raises :class:`InvariantBroken` with the story of the task instance: every line of history that names it.
 
-Not here, because a simulation cannot show them: 13 (order of events; a property test), 18 (assets), 20 to 23, 28 to 30
-(processes, sources, secrets, clocks of other programs, other stores).
+Not here, because a simulation cannot show them: 13 (order of events; a property test), 18 (assets), 20, 22, 23, 28 to
+30 (processes, sources, secrets, clocks of other programs, other stores). 32 is 9 and 10 with several schedulers; 34 is
+checked where a scheduler ends (:mod:`nbflow.sim.world`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -39,7 +40,7 @@ from nbflow.core.states import (
     check_run_move,
 )
 from nbflow.core.timetables import CustomTimetableNotLoaded, timetable_from_spec
-from nbflow.sim.workers import Workers
+from nbflow.sim.executor import Processes
 from nbflow.store.base import Cursor, Store, TaskEvent
 
 InstanceKey = tuple[RunKey, TaskKey]
@@ -65,8 +66,9 @@ class Facts:
     """What the history has told so far."""
 
     store: Store
-    workers: Workers
-    slots: int | None
+    processes: Processes
+    slots_in_use: Callable[[], Iterable[tuple[str, int, int]]]
+    """(scheduler, slots in use, slots) of each executor."""
     exact: bool
     """No faults: what the store holds for live is being worked on, and nothing else."""
     now: datetime | None = None
@@ -306,6 +308,19 @@ def a_trigger_resumes_at_most_once(facts: Facts, line: TaskEvent) -> Iterator[Br
         yield Breach(f"attempt {line.attempt_id} was resumed twice", line.run, line.key)
 
 
+@_at(LINE, 31)
+def a_healthy_attempt_goes_on(facts: Facts, line: TaskEvent) -> Iterator[Breach]:
+    """A healthy attempt never ends because a scheduler, its lease or the store is in trouble: its own lease counts."""
+    if line.cause == Cause.KILLED and line.source in LIVE:
+        yield Breach(
+            "the current attempt was killed, though no user, limit or timeout had ended it", line.run, line.key
+        )
+    if line.cause in (Cause.HEARTBEAT_LOST, Cause.DISPATCH_LOST) and line.attempt_id is not None:
+        process = facts.processes.working.get(line.attempt_id)
+        if process is not None and process.lease_ends > facts.processes.now():
+            yield Breach(f"{line.cause}, but its lease had not ended", line.run, line.key)
+
+
 # --- each commit
 
 
@@ -359,8 +374,9 @@ def pools_hold(facts: Facts) -> Iterator[Breach]:
 @_at(COMMIT, 11)
 def slots_hold(facts: Facts) -> Iterator[Breach]:
     """Executor slots in use ≤ slots, and every worker works on a live attempt."""
-    if facts.slots is not None and facts.workers.busy > facts.slots:
-        yield Breach(f"{facts.workers.busy} workers for {facts.slots} slots")
+    for scheduler, used, slots in facts.slots_in_use():
+        if used > slots:
+            yield Breach(f"{used} tasks in the {slots} slots of {scheduler}")
 
 
 @_at(COMMIT, 15)
@@ -378,7 +394,13 @@ def no_terminal_run_has_unfinished_tasks(facts: Facts) -> Iterator[Breach]:
 @_at(COMMIT, 16)
 def a_new_attempt_never_sees_old_xcom(facts: Facts) -> Iterator[Breach]:
     """A new attempt never sees its old XCom; defer and reschedule keep theirs."""
-    yield from map(Breach, facts.workers.leftovers)
+    yield from (Breach(what, run, key) for number, what, run, key in facts.processes.breaches if number == 16)
+
+
+@_at(COMMIT, 21)
+def work_is_killed_before_it_is_given_to_another(facts: Facts) -> Iterator[Breach]:
+    """A worker that loses its lease kills its work before reassignment (on one host; others end within the lease)."""
+    yield from (Breach(what, run, key) for number, what, run, key in facts.processes.breaches if number == 21)
 
 
 @_at(COMMIT, 19)
@@ -403,8 +425,11 @@ def one_callback_a_terminal_transition(facts: Facts) -> Iterator[Breach]:
 @_at(CALM, 11)
 def workers_work_on_what_is_live(facts: Facts, active: ActiveRuns) -> Iterator[Breach]:
     """Executor slots = live attempts."""
-    working, live = set(facts.workers.working), {attempt.attempt_id for attempt in facts.store.live_attempts()}
-    if facts.exact and working != live:
+    live = {attempt.attempt_id for attempt in facts.store.live_attempts()}
+    working = facts.processes.working
+    idle = live - working.keys()
+    useless = {name for name in working.keys() - live if working[name].killed_for is None}
+    if facts.exact and (idle or useless):
         yield Breach(f"worked on: {sorted(working)}, live in the store: {sorted(live)}")
 
 
@@ -504,8 +529,15 @@ def backfills_end(facts: Facts, active: ActiveRuns) -> Iterator[Breach]:
 class Checker:
     """Keeps the facts, and asks every invariant on its occasion."""
 
-    def __init__(self, store: Store, *, workers: Workers, slots: int | None, exact: bool) -> None:
-        self.facts = Facts(store=store, workers=workers, slots=slots, exact=exact)
+    def __init__(
+        self,
+        store: Store,
+        processes: Processes,
+        slots_in_use: Callable[[], Iterable[tuple[str, int, int]]],
+        *,
+        exact: bool,
+    ) -> None:
+        self.facts = Facts(store=store, processes=processes, slots_in_use=slots_in_use, exact=exact)
         self.seen: Cursor | None = None
         """The history is taken in up to here."""
 
@@ -522,6 +554,20 @@ class Checker:
         self.seen = new.cursor
         for number, on_commit in COMMIT.items():
             self._hold(number, on_commit, on_commit(facts))
+
+    def forget_deleted(self) -> None:
+        """Forget the runs of a DAG that was deleted: it may come again, with the same dates."""
+        facts, store = self.facts, self.facts.store
+        gone = {run for run in facts.run_states if store.run(run) is None}
+        for by_instance in (facts.states, facts.current, facts.tries):
+            for here in [here for here in by_instance if here[0] in gone]:
+                del by_instance[here]
+        for run in gone:
+            del facts.run_states[run]
+            facts.never.pop(run, None)
+        facts.dates = {date: run for date, run in facts.dates.items() if run not in gone}
+        facts.latest = {dag_id: run for dag_id, run in facts.latest.items() if run.key not in gone}
+        facts.specs = {name: spec for name, spec in facts.specs.items() if store.version(*name) is not None}
 
     def at_a_fixed_point(self, active: ActiveRuns, now: datetime) -> None:
         """Look at a world that has nothing to do just now."""
@@ -549,4 +595,4 @@ class Checker:
         return "\n".join([f"promise {number} is broken: {check.__doc__} {place}: {breach.what}", *lines])
 
 
-assert {*LINE, *COMMIT, *CALM, *REST} <= set(range(1, 31))
+assert {*LINE, *COMMIT, *CALM, *REST} <= set(range(1, 36))

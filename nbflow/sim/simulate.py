@@ -7,10 +7,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from nbflow.core.spec import DagSpec
-from nbflow.core.timetables import Timetable, timetable_from_spec
+from nbflow.core.timetables import timetable_from_spec
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import InvalidArgument
-from nbflow.sim.fault_injection import NO_FAULTS, Faults
 from nbflow.sim.outcomes import Outcomes, Script, as_last_time
 from nbflow.sim.timeline import Simulation, run_lines
 from nbflow.sim.world import SLOTS, World
@@ -28,10 +27,8 @@ def simulate(
     days: float = DAYS,
     outcomes: Outcomes | None = None,
     store: Store | None = None,
-    faults: Faults = NO_FAULTS,
     slots: int | None = SLOTS,
     pools: Mapping[str, int] | None = None,
-    timetable: Timetable | None = None,
     check: bool = True,
 ) -> Simulation:
     """Simulate the schedule of ``dag`` from ``start`` (aware) until ``until``, or for ``days``; runs that are active
@@ -39,8 +36,8 @@ def simulate(
 
     ``outcomes``: the behaviour of the tasks. By default they behave as in the last successful run in ``store``
     (durations, branch choices, lengths of results); tasks without such a run succeed after a minute, with the first
-    choice and a single item. ``pools`` default to those of ``store``. ``timetable`` is needed for a custom timetable.
-    With ``check`` the invariants are checked at every step (:class:`~nbflow.sim.invariants.InvariantBroken`).
+    choice and a single item. ``pools`` default to those of ``store``. With ``check`` the invariants are checked at
+    every step (:class:`~nbflow.sim.invariants.InvariantBroken`).
     """
     end = until if until is not None else start + timedelta(days=days)
     if end <= start:
@@ -55,17 +52,18 @@ def simulate(
         [shown],
         start=start,
         outcomes=chosen,
-        faults=faults,
         slots=slots,
         pools=sizes,
         check=check,
-        timetables={dag.dag_id: timetable} if timetable is not None else None,
     )
-    if not (timetable or timetable_from_spec(dag.schedule)).can_be_scheduled:
+    if not timetable_from_spec(dag.schedule).can_be_scheduled:
         world.act(lambda user: user.trigger(dag.dag_id))
         more.append("The DAG has no schedule, so a run is triggered at the start.")
-    world.run_until(end)
-    world.drain()
+    try:
+        world.run_until(end)
+        world.drain()
+    finally:
+        world.close()
     return Simulation(
         dag_id=dag.dag_id,
         start=start,

@@ -337,8 +337,8 @@ class Store(Protocol):
     def due_dags(self, now: datetime) -> list[DagRow]:
         """DAGs that are neither paused nor stale, with a ``next_run_after`` of ``now`` or earlier."""
 
-    def next_due(self) -> datetime | None:
-        """The earliest ``next_run_after`` of the DAGs that are neither paused nor stale."""
+    def next_due(self, *, after: datetime | None = None) -> datetime | None:
+        """The earliest ``next_run_after`` (later than ``after``) of the DAGs that are neither paused nor stale."""
 
     def delete_dag(self, dag_id: str, *, actor: str, now: datetime, dry_run: bool = False) -> int:
         """Delete a DAG with its runs and history; returns the number of rows (with ``dry_run`` without deleting them).

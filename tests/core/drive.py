@@ -19,9 +19,9 @@ from nbflow.core.run_changes import first_instances
 from nbflow.core.snapshot import PreviousRun, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import LIVE, RUN_FINISHED, UNFINISHED, RunState, TaskState, check_move, check_run_move
+from nbflow.sim.executor import outcome_event
 from nbflow.sim.outcomes import Outcomes
 from nbflow.sim.random_dags import START
-from nbflow.sim.workers import outcome_event
 
 NO_LIMITS = Limits(slots=None, pools={"default_pool": -1, "small": -1, "tiny": -1})
 Result = tuple[str, dict[str, str]]

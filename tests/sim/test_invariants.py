@@ -82,14 +82,15 @@ def test_a_trigger_that_fires_twice_is_found(world: World) -> None:
     assert len(breaches(inv.LINE[17](known, fired))) == 1
 
 
-def test_more_workers_than_slots_are_found(world: World) -> None:
-    known = facts(world)
-    known.slots = 0
-    assert breaches(inv.COMMIT[11](known)) == ["1 workers for 0 slots"]
+def test_more_tasks_than_slots_are_found(world: World) -> None:
+    executor = world.schedulers[0].executor
+    assert executor is not None
+    executor.slots = 0
+    assert breaches(inv.COMMIT[11](facts(world))) == ["1 tasks in the 0 slots of s1"]
 
 
 def test_work_that_nobody_does_is_found(world: World) -> None:
-    facts(world).workers.working.clear()
+    facts(world).processes.working.clear()
     assert breaches(inv.CALM[11](facts(world), world.active)) == ["worked on: [], live in the store: ['a1']"]
 
 
@@ -111,7 +112,7 @@ def test_a_callback_that_is_missing_is_found(world: World) -> None:
 
 def test_a_breach_is_told_with_its_number_its_sentence_and_its_story(world: World) -> None:
     # Given a worker that left an XCom behind for the next try to see
-    facts(world).workers.leftovers.append("t0 sees XComs of an earlier try")
+    facts(world).processes.breaches.append((16, "it sees XComs of an earlier try", RUN, T0))
 
     # When the next commit is checked
     with pytest.raises(InvariantBroken) as broken:
@@ -127,5 +128,5 @@ def test_each_check_says_its_promise_in_a_sentence() -> None:
     checks = [check for table in (inv.LINE, inv.COMMIT, inv.CALM, inv.REST) for check in table.values()]
     assert all((check.__doc__ or "").endswith((".", ").")) for check in checks)
     assert {*inv.LINE, *inv.COMMIT, *inv.CALM, *inv.REST} == {
-        *(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 19, 24, 26, 27)
+        *(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 19, 21, 24, 26, 27, 31)
     }

@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from nbflow.sim import fault_injection, invariants, soak
+from nbflow.sim import invariants, soak
 
 
 def test_a_short_soak_counts_its_worlds_and_finds_nothing() -> None:
     said: list[str] = []
-    failures = soak.soak(minutes=0.005, seed=2, say=said.append)
+    failures = soak.soak(minutes=0.005, seed=8, say=said.append)
     assert failures == 0
-    assert re.fullmatch(r"[1-9]\d* worlds, seeds 2 to \d+: 0 failed", said[-1])
+    assert re.fullmatch(r"[1-9]\d* worlds, seeds 8 to \d+, \d+ store calls in \d+ turns: 0 failed", said[-1])
 
 
 def test_a_seed_that_fails_is_named_with_the_way_to_replay_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,19 +28,38 @@ def test_a_seed_that_fails_is_named_with_the_way_to_replay_it(monkeypatch: pytes
     said: list[str] = []
 
     # When a soak begins with a seed of which the world does anything at all
-    failures = soak.soak(minutes=1, seed=3, say=said.append, most_failures=1)
+    failures = soak.soak(minutes=1, seed=3, say=said.append, max_failures=1)
 
-    # Then it stops there, says what broke, how to see it again, and that no fault is to blame
+    # Then it stops there, and says what broke and how to see it again
     assert failures == 1
     assert said[0].startswith("seed 3 fails: InvariantBroken: promise 9 is broken: Nothing is ever committed.")
-    assert "python -m nbflow.sim.soak --replay 3" in said[0]
-    assert said[1] == f"  it fails without {', '.join(fault_injection.FAULTS)}, too"
+    assert "python -m nbflow.sim.soak --shrink 3" in said[0]
+
+
+def test_a_failing_seed_is_shrunk_to_the_faults_and_deeds_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a promise that each crash breaks
+    def no_crash(facts: invariants.Facts) -> object:
+        """Nobody is killed."""
+        if any(job.job_id.endswith(".2") for job in facts.store.jobs("scheduler")):
+            yield invariants.Breach("a scheduler was started again")
+
+    monkeypatch.setitem(invariants.COMMIT, 9, no_crash)  # type: ignore[arg-type]
+    outcomes = ((seed, *soak.failure_of(soak.Plan(seed=seed))) for seed in range(100))
+    seed = next(seed for seed, failure, world in outcomes if failure and "Nobody" in failure and len(world.drawn) < 20)
+
+    # When its seed is shrunk
+    plan, faults, failure = soak.shrunk(seed)
+
+    # Then one fault is left, and no user
+    assert [fault.fault in ("crash", "restart") for fault in faults] == [True]
+    assert len(plan.deeds or ()) <= 1  # something must be committed, for the promise to be checked
+    assert "a scheduler was started again" in failure
 
 
 def test_a_replay_prints_the_trace(capsys: pytest.CaptureFixture[str]) -> None:
-    code = soak.main(["--replay", "3", "--without", "clock_back"])
+    code = soak.main(["--replay", "8", "--without", "crash"])
     assert code == 0
-    assert capsys.readouterr().out.strip() == soak.live_through(soak.world_of(3, without=["clock_back"])).trace.strip()
+    assert capsys.readouterr().out.strip() == soak.live_through(soak.world_of(8, without=["crash"])).trace.strip()
 
 
 @pytest.mark.soak

@@ -119,7 +119,7 @@ def test_due_dags(store: Store) -> None:
     assert store.due_dags(T0 - DAY) == []
     assert [row.dag_id for row in store.due_dags(after(9))] == ["late", "soon"]
     assert [row.dag_id for row in store.due_dags(T0)] == ["late"]
-    assert store.next_due() == T0
+    assert (store.next_due(), store.next_due(after=T0), store.next_due(after=after(1))) == (T0, after(1), None)
     row = store.dag("soon")
     assert row is not None
     assert (row.next_run_after, row.next_logical_date, row.next_interval) == (after(1), T0, (T0, T0 + DAY))

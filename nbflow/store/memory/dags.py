@@ -109,8 +109,8 @@ class Dags(Tables):
         return [row for row in due if row]
 
     @locked
-    def next_due(self) -> datetime | None:
-        return next((at for at, _ in self._schedulable()), None)
+    def next_due(self, *, after: datetime | None = None) -> datetime | None:
+        return next((at for at, _ in self._schedulable() if after is None or at > after), None)
 
     @locked
     def delete_dag(self, dag_id: str, *, actor: str, now: datetime, dry_run: bool = False) -> int:

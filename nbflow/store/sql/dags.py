@@ -26,6 +26,7 @@ _DUE = (
     _DAGS.where(text(t.SCHEDULABLE), _DAG.c.next_run_after <= bindparam("now", type_=_DAG.c.next_run_after.type))
 ).order_by(_DAG.c.next_run_after, _DAG.c.dag_id)
 _NEXT_DUE = select(_DAG.c.next_run_after).where(text(t.SCHEDULABLE)).order_by(_DAG.c.next_run_after).limit(1)
+_NEXT_DUE_AFTER = _NEXT_DUE.where(_DAG.c.next_run_after > bindparam("after", type_=_DAG.c.next_run_after.type))
 _VERSIONS = select(_VERSION).where(_VERSION.c.dag_id == bindparam("this")).order_by(_VERSION.c.number)
 _FOLLOWED = _VERSIONS.where(
     _VERSION.c.number
@@ -154,9 +155,10 @@ class Dags(Jobs):
         with self._reading() as connection:
             return [_as_dag(row) for row in connection.execute(_DUE, {"now": now})]
 
-    def next_due(self) -> datetime | None:
+    def next_due(self, *, after: datetime | None = None) -> datetime | None:
+        query, values = (_NEXT_DUE, {}) if after is None else (_NEXT_DUE_AFTER, {"after": after})
         with self._reading() as connection:
-            due: datetime | None = connection.execute(_NEXT_DUE).scalar()
+            due: datetime | None = connection.execute(query, values).scalar()
         return due
 
     def put_import_errors(self, fileloc: str, errors: Sequence[DagImportError], *, now: datetime) -> None:
