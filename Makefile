@@ -1,8 +1,8 @@
-# Every target uses .venv, which `make env` builds from any Python >= 3.11 that has venv and pip.
+# Every target uses .venv, which `make env` creates from any Python >= 3.11 with venv and pip.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.nbflow-env
-# Two workers hide the waits of tests that talk to servers; more only fight over the cores.
+# Two workers: one runs while the other waits for a server. More workers only compete for the cores.
 WORKERS ?= 2
 SOAK_MINUTES ?= 10
 
@@ -12,7 +12,7 @@ SOAK_MINUTES ?= 10
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-env: $(STAMP) ## Make .venv with all that running and testing needs
+env: $(STAMP) ## Create .venv with all that nbflow and its tests need
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -21,17 +21,17 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,test]'
 	@touch $@
 
-demo: env ## Run the quickstart notebook: real data, a month backfilled, a report
+demo: env ## Run the quickstart notebook: backfill a month of real data, write a report
 	$(BIN)/python notebooks/run_demo.py
 
-test: lint unit ## Lint, types, layers and all tests
+test: lint unit ## Lint, types, import contracts and all tests
 
 lint: env ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: env ## The tests alone
+unit: env ## Only the tests (ARGS="tests/leaf -x")
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 newer: ## The demo and the tests with threads and kernels on another Python: make newer NEWER=/path/to/python
@@ -40,18 +40,18 @@ newer: ## The demo and the tests with threads and kernels on another Python: mak
 	.venv-newer/bin/python notebooks/run_demo.py
 	.venv-newer/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/notebook tests/notebooks tests/live tests/store/test_sqlite.py $(ARGS)
 
-docs: env ## Make anew what the README takes from the code
-	$(BIN)/python docs/make.py
+docs: env ## Update the generated parts of the README
+	$(BIN)/python docs/generate_readme.py
 
-bench: env ## Measure, and write the table
+bench: env ## Run the benchmarks and print the table
 	$(BIN)/python -m bench $(ARGS)
 
-soak: env ## Seeds for minutes; prints the seed of any failure
+soak: env ## Randomised tests for SOAK_MINUTES; a failure prints its seed
 	HYPOTHESIS_PROFILE=soak NBFLOW_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
 
-lab: env ## JupyterLab with everything running
+lab: env ## Run JupyterLab and a scheduler
 	$(BIN)/nbflow lab
 
-clean: ## Remove what the tools left behind (not .venv)
+clean: ## Remove the caches and builds of the tools (not .venv)
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

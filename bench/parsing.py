@@ -40,7 +40,7 @@ def measure(bench: Bench) -> list[Figure]:
         for _ in range(bench.runs):
             seconds.append(_seconds_in_fork(lambda: _parse(paths, home.dags_folder)))
             floor.append(_seconds_in_fork(lambda: _execute(paths)))
-        whole, changed = _processor(home, paths, bench.runs)
+        all_files, changed = _processor(home, paths, bench.runs)
     in_one_process = Figure(
         row="parsing",
         what=f"{what}, one process",
@@ -53,7 +53,7 @@ def measure(bench: Bench) -> list[Figure]:
     daemon = "DAG processor (one process per file)"
     return [
         in_one_process,
-        Figure(row="parsing", what=f"{what}, {daemon}", store="sqlite", unit="s", samples=tuple(whole)),
+        Figure(row="parsing", what=f"{what}, {daemon}", store="sqlite", unit="s", samples=tuple(all_files)),
         Figure(row="parsing", what=f"1 changed of {bench.files}, {daemon}", store="sqlite", unit="s", samples=changed),
     ]
 
@@ -94,7 +94,7 @@ def _execute(paths: list[Path]) -> None:
 
 def _processor(home: Home, paths: list[Path], runs: int) -> tuple[list[float], tuple[float, ...]]:
     """Seconds for parsing a folder whose DAGs are in the metastore, and for parsing one changed file."""
-    whole, changed = [], []
+    all_files, changed = [], []
     with home.app() as app:
         for run in range(runs + 1):
             processor = app.processor()
@@ -110,6 +110,6 @@ def _processor(home: Home, paths: list[Path], runs: int) -> tuple[list[float], t
             finally:
                 processor.stop()
             if run:  # in run 0 every DAG is new to the metastore
-                whole.append(first)
+                all_files.append(first)
                 changed.append(second)
-    return whole, tuple(changed)
+    return all_files, tuple(changed)

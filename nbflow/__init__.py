@@ -1,8 +1,8 @@
 """nbflow: Apache Airflow's ideas in a notebook.
 
-``import nbflow`` does no I/O, reads no environment, installs no import hook and loads nothing heavy: a public name is
-looked up in the table below when it is first asked for. To add one, add a line to the table and one to the
-type-checking block beneath it (``tests/leaf/test_package.py`` compares the two).
+``import nbflow`` does no I/O, reads no environment variable, installs no import hook and imports no other module of
+nbflow: a public name is imported at its first use. To add a name, add a line to the table and to the type-checking
+block below it (``tests/leaf/test_package.py`` compares the two).
 """
 
 from __future__ import annotations
@@ -65,8 +65,7 @@ def __getattr__(name: str) -> Any:
     module = _EXPORTS.get(name)
     if module is None:
         raise AttributeError(f"module 'nbflow' has no attribute {name!r}")
-    found = import_module(module)
-    value = globals()[name] = getattr(found, name)
+    value = globals()[name] = getattr(import_module(module), name)
     return value
 
 

@@ -1,4 +1,4 @@
-"""The composition root: creates the services from the settings. The only place that names concrete classes.
+"""The composition root: creates the services from the settings. Only this module chooses concrete classes.
 
 ``App.open()`` reads the settings and opens the metastore, which it creates in a new home. All other objects are created
 at their first use. A surface has one App and calls its services; no module of nbflow has a global App.

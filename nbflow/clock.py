@@ -1,7 +1,7 @@
-"""A clock is an object of three methods; code that needs the time is passed one.
+"""Clocks: objects of three methods, which code that needs the time gets as an argument.
 
-``SystemClock`` is the machine's. ``VirtualClock`` jumps: waiting sets it to the moment waited for, so a week of
-scheduling takes only as long as its decisions, and the same decisions give the same trace every time.
+``SystemClock`` is the machine's clock. ``VirtualClock`` jumps: a wait sets it to the end of the wait, so a simulated
+week takes only as long as its decisions, and the same decisions always give the same trace.
 """
 
 from __future__ import annotations

@@ -160,13 +160,13 @@ FILE = Type(name="FILE", metavar="FILE", completes="file")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Argument:
-    """A declared argument; :func:`argument` is the short form. ``place``: it is positional; ``flags``: it is an option;
-    with both it may be passed either way."""
+    """A declared argument; :func:`argument` is the short form. With ``positional`` and ``flags`` it may be
+    passed either way."""
 
     name: str
     help: str
     type: Type = TEXT
-    place: bool = False
+    positional: bool = False
     flags: tuple[str, ...] = ()
     default: Any = None
     required: bool = False
@@ -186,7 +186,7 @@ class Argument:
     @property
     def shown(self) -> str:
         """The name in help and errors."""
-        return self.metavar or self.name if self.place else self.flags_shown
+        return self.metavar or self.name if self.positional else self.flags_shown
 
     @property
     def flags_shown(self) -> str:
@@ -202,13 +202,13 @@ def argument(*spellings: str, help: str = "", name: str = "", type: Type = TEXT,
     names = [spelling for spelling in spellings if not spelling.startswith("-")]
     flags = tuple(spelling for spelling in spellings if spelling.startswith("-"))
     long = next((flag for flag in flags if flag.startswith("--")), flags[0] if flags else "")
-    place = bool(names)
-    optional = not place or options.get("repeated") or options.get("default") is not None
+    positional = bool(names)
+    optional = not positional or options.get("repeated") or options.get("default") is not None
     options.setdefault("required", not optional)
     name = name or (names[0] if names else long.lstrip("-").replace("-", "_"))
     if type is SWITCH:
         options.setdefault("default", False)
-    return Argument(name=name, help=help, type=type, place=place, flags=flags, **options)
+    return Argument(name=name, help=help, type=type, positional=positional, flags=flags, **options)
 
 
 def switch(*flags: str, help: str, name: str = "", **options: Any) -> Argument:
@@ -310,10 +310,10 @@ class Parser(_RaisingParser):
         self.line, self.texts, self.unavailable = line, texts, unavailable
         self.arguments = tuple(arguments)
         for argument in self.arguments:
-            if argument.place:
+            if argument.positional:
                 _add_positional(self, argument)
             if argument.flags:
-                _add_option(self, argument, required=argument.required and not argument.place)
+                _add_option(self, argument, required=argument.required and not argument.positional)
 
     def parse(self, words: Sequence[str]) -> Values:
         """Parse the words. Raises the error class of ``texts``, or HelpRequested."""
@@ -328,7 +328,7 @@ class Parser(_RaisingParser):
                 setattr(values, argument.name, _default(argument))
         return values
 
-    def options_on(self, words: Sequence[str]) -> tuple[str, ...]:
+    def options_in(self, words: Sequence[str]) -> tuple[str, ...]:
         """The flags of the options on the line, in their order."""
         values, _ = self._parse_options(list(words))
         flags = {argument.name: argument.flag for argument in self.arguments if argument.flags}
@@ -345,7 +345,9 @@ class Parser(_RaisingParser):
         if unknown is not None:
             raise self._unknown_option(unknown.partition("=")[0])
         remaining += words[end + 1 :]
-        positional = [argument for argument in self.arguments if argument.place and not hasattr(values, argument.name)]
+        positional = [
+            argument for argument in self.arguments if argument.positional and not hasattr(values, argument.name)
+        ]
         parser = _RaisingParser(prog=self.line, add_help=False, prefix_chars="\0")  # "-3" is not an option here
         for argument in positional:
             _add_positional(parser, argument, optional=True)

@@ -1,6 +1,6 @@
 """Settings: one frozen dataclass a section, one field an option; nothing is read until ``Settings.load`` is called.
 
-An option is declared once, as a field made by ``option(...)``: its annotation selects the parser, its metadata hold
+An option is declared once, as a field made by ``option(...)``: its annotation selects the parser, its metadata are
 the help text, the minimum and the choices. ``nbflow config list`` and the commented ``nbflow.toml`` of a new home are
 generated from these fields, so no second table can disagree with them.
 
@@ -135,7 +135,7 @@ class CoreSettings:
     )
     fernet_key: str = option(
         "",
-        "Fernet key(s) of stored secrets, comma-separated, newest first. Empty: {home}/fernet.key, made when needed.",
+        "Fernet key(s) of stored secrets, comma-separated, newest first. Empty: {home}/fernet.key, created on demand.",
         sensitive=True,
     )
     sensitive_var_conn_names: tuple[str, ...] = option(
@@ -170,7 +170,8 @@ class SchedulerSettings:
 
     catchup_by_default: bool = option(False, "Default of a DAG's catchup: whether missed intervals are run.")
     create_cron_data_intervals: bool = option(
-        True, "Cron strings and presets make data intervals (as in Airflow 2) instead of points in time (Airflow 3)."
+        True,
+        "Cron expressions and presets have data intervals (as in Airflow 2) instead of points in time (Airflow 3).",
     )
     scheduler_heartbeat_sec: float = option(5.0, "Seconds between heartbeats of a scheduler.", least=0.1)
     scheduler_health_check_threshold: float = option(
@@ -199,7 +200,7 @@ class DagProcessorSettings:
     parsing_processes: int = option(2, "Number of DAG files parsed in parallel.", least=1)
     refresh_interval: float = option(
         60.0,
-        "Seconds between full scans of the DAGs folder (file system notifications are seen at once).",
+        "Seconds between full scans of the DAGs folder (changes that the file system reports are parsed at once).",
         least=1,
         airflow=("DAG_PROCESSOR__REFRESH_INTERVAL", "SCHEDULER__DAG_DIR_LIST_INTERVAL"),
     )
@@ -310,7 +311,7 @@ class Settings:
         return cls(home=root, sources=MappingProxyType(sources), **built)
 
     def get(self, section: str, key: str) -> Any:
-        """Return one value by its names; raise ``ConfigError`` with the nearest name for one that does not exist."""
+        """Return the value of an option. Raises ``ConfigError`` with the nearest name for an unknown option."""
         _find(section, key, where="this name")
         return getattr(getattr(self, section), key)
 
@@ -337,8 +338,7 @@ SECTIONS: dict[str, type[Any]] = {
 }
 
 
-# --------------------------------------------------------------------------------------------------- reading the
-# sources
+# ----------------------------------------------------------------------------------------------------- reading sources
 
 
 SET_NBFLOW_HOME = "Set NBFLOW_HOME to a folder that nbflow can write to."
@@ -356,14 +356,14 @@ class _Raw:
         if self.variant == "cmd":
             return _run(str(self.value), self.source, environ)
         if self.variant == "secret":
-            found = secret(str(self.value)) if secret else None
-            if found is None:
+            value = secret(str(self.value)) if secret else None
+            if value is None:
                 raise ConfigError(f"{self.source}: no secrets backend has {self.value!r}.")
-            return found
+            return value
         return self.value
 
 
-_Found = dict[tuple[str, str], _Raw]
+_Values = dict[tuple[str, str], _Raw]
 
 
 def find_home(environ: Mapping[str, str], home: Path | str | None = None) -> Path:
@@ -378,18 +378,18 @@ def _expand_user(text: str, environ: Mapping[str, str]) -> str:
     return os.path.expanduser(text)
 
 
-def _from_environ(environ: Mapping[str, str]) -> _Found:
-    found: _Found = {}
+def _from_environ(environ: Mapping[str, str]) -> _Values:
+    values: _Values = {}
     for name in sorted(environ, key=_by_precedence):
         if name.startswith(PREFIX):
             section, _, key = name.removeprefix(PREFIX).lower().partition("__")
             spec, variant = _find(section, key, where=name)
-            found[section, spec.name] = _Raw(value=environ[name], source=name, variant=variant)
-    return found
+            values[section, spec.name] = _Raw(value=environ[name], source=name, variant=variant)
+    return values
 
 
-def _from_airflow(environ: Mapping[str, str]) -> _Found:
-    found: _Found = {}
+def _from_airflow(environ: Mapping[str, str]) -> _Values:
+    values: _Values = {}
     for section, kind in SECTIONS.items():
         for spec in fields(kind):
             spellings = spec.metadata["airflow"]
@@ -399,11 +399,11 @@ def _from_airflow(environ: Mapping[str, str]) -> _Found:
                 for variant in _variants(spec):
                     name = f"{AIRFLOW_PREFIX}{spelling}" + (f"_{variant.upper()}" if variant else "")
                     if name in environ:
-                        found[section, spec.name] = _Raw(value=environ[name], source=name, variant=variant)
-    return found
+                        values[section, spec.name] = _Raw(value=environ[name], source=name, variant=variant)
+    return values
 
 
-def _from_file(path: Path) -> _Found:
+def _from_file(path: Path) -> _Values:
     import tomllib
 
     try:
@@ -414,15 +414,15 @@ def _from_file(path: Path) -> _Found:
         raise ConfigError(f"{path}: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.", hint=SET_NBFLOW_HOME) from None
-    found: _Found = {}
+    values: _Values = {}
     for section, content in document.items():
         if not isinstance(content, dict):
             raise ConfigError(f"{path}: {section!r} is outside a [section].")
         for key in sorted(content, key=_by_precedence):
             spec, variant = _find(section, key, where=f"{path}, [{section}]")
             source = f"{path.name} [{section}] {key}"
-            found[section, spec.name] = _Raw(value=content[key], source=source, variant=variant)
-    return found
+            values[section, spec.name] = _Raw(value=content[key], source=source, variant=variant)
+    return values
 
 
 def _by_precedence(name: str) -> int:
@@ -447,8 +447,8 @@ def _find(section: str, key: str, *, where: str) -> tuple[Field[Any], str]:
     base, _, variant = key.rpartition("_")
     if base in known and variant in _variants(known[base]):
         return known[base], variant
-    elsewhere = [other for other, kind in SECTIONS.items() if key in {spec.name for spec in fields(kind)}]
-    hint = f" It belongs in [{elsewhere[0]}]." if elsewhere else did_you_mean(key, known)
+    other_sections = [other for other, kind in SECTIONS.items() if key in {spec.name for spec in fields(kind)}]
+    hint = f" It belongs in [{other_sections[0]}]." if other_sections else did_you_mean(key, known)
     raise ConfigError(f"{where}: [{section}] has no option {key!r}.{hint}")
 
 
@@ -456,14 +456,14 @@ def _run(command: str, source: str, environ: Mapping[str, str]) -> str:
     import subprocess
 
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             shlex.split(command), capture_output=True, text=True, timeout=COMMAND_TIMEOUT_SECONDS, env=dict(environ)
         )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{source}: the command did not run: {type(error).__name__}.") from None
-    if done.returncode != 0:  # the output may hold the secret, so the message leaves it out
-        raise ConfigError(f"{source}: the command exited with code {done.returncode}.")
-    return done.stdout.strip("\n")
+    if process.returncode != 0:  # the output may hold the secret, so the message leaves it out
+        raise ConfigError(f"{source}: the command exited with code {process.returncode}.")
+    return process.stdout.strip("\n")
 
 
 # --------------------------------------------------------------------------------------------------------------- values
@@ -588,7 +588,9 @@ def prepare_home(settings: Settings) -> None:
         hint = f"It comes from {settings.sources[option]}." if option in settings.sources else SET_NBFLOW_HOME
         try:
             if option == "core.dags_folder" and option in settings.sources and not folder.exists():
-                log.warning("Created the DAGs folder %s, which did not exist. %s", folder, hint)  # or is it misspelt?
+                log.warning(
+                    "Created the DAGs folder %s, which did not exist. %s", folder, hint
+                )  # its name may be misspelt
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"The folder {folder} cannot be created: {error.strerror}.", hint=hint) from None
@@ -601,14 +603,14 @@ def prepare_home(settings: Settings) -> None:
 def write_private(path: Path, content: bytes) -> bool:
     """Create ``path`` with mode 0600 and ``content``, whole or not at all; return False if it exists.
 
-    The file is written beside the target and linked into place: a reader never sees half of it, and of two processes
-    that start at once the second finds the file of the first.
+    The content is written to a temporary file, which is then linked to ``path``: a reader never sees a part of it, and
+    of two concurrent processes only one creates the file.
     """
     if path.exists():
         return False
     import tempfile
 
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

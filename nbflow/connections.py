@@ -156,7 +156,9 @@ def _split_uri(uri: str, *, literal: bool) -> dict[str, Any]:
     """Return the fields of a URI. A URI without ``type://`` is read as Airflow reads it."""
     levels = uri.count("://")
     if levels > 2:
-        raise ValueError("A connection's URI holds `://` at most twice (the second one for a host like https://...).")
+        raise ValueError(
+            "A connection's URI contains `://` at most twice (the second one for a host like https://...)."
+        )
     scheme = urlsplit(uri).scheme
     rest = uri.replace(f"{scheme}://", "" if levels == 2 else "//")
     if levels == 2 and ("@" in rest.partition("://")[0] or ":" in rest.partition("://")[0]):

@@ -1,5 +1,5 @@
-"""The entry points: where the surfaces, which know nothing of each other, are put together. Nothing else imports this
-module."""
+"""The entry points. Only this module combines the surfaces, which do not import each other; no other module imports
+it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from nbflow.teach.commands import provide
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
-    """``nbflow``: carry out one command line and return its exit code."""
-    from nbflow.cli.main import main as carry_out
+    """``nbflow``: run a command line. Returns its exit code."""
+    from nbflow.cli.main import main as run_command_line
 
     provide()
-    return carry_out(argv, environ)
+    return run_command_line(argv, environ)
 
 
 def load(shell: Any) -> None:

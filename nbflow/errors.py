@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Return `` Did you mean 'x'?`` (with the leading space) for the nearest of ``known``, or an empty string.
 
-    ``cutoff``: how alike they must be, from 0 to 1 (the same but for case).
+    ``cutoff``: minimum similarity, from 0 to 1 (equal except for case).
     """
-    found = nearest_name(name, known, cutoff=cutoff)
-    return f" Did you mean {found!r}?" if found is not None else ""
+    nearest = nearest_name(name, known, cutoff=cutoff)
+    return f" Did you mean {nearest!r}?" if nearest is not None else ""
 
 
 def nearest_name(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
@@ -39,9 +39,9 @@ def nearest_name(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
     return candidates[nearest[0]] if nearest else None
 
 
-def shortened(text: str, most_characters: int) -> str:
-    """The text, or its beginning and three dots."""
-    return text if len(text) <= most_characters else f"{text[: most_characters - 3]}..."
+def shortened(text: str, max_characters: int) -> str:
+    """The text; if it is longer than ``max_characters``, its beginning and three dots."""
+    return text if len(text) <= max_characters else f"{text[: max_characters - 3]}..."
 
 
 class NbflowError(Exception):
@@ -64,7 +64,7 @@ class NbflowError(Exception):
         return f"{message} {self.hint}".strip() if self.hint else message
 
 
-# ------------------------------------------------------------------------------------------------ nbflow's own errors
+# ------------------------------------------------------------------------------------------- --- errors of nbflow alone
 
 
 class ConfigError(NbflowError, ValueError):
@@ -72,7 +72,7 @@ class ConfigError(NbflowError, ValueError):
 
 
 class SerializationError(NbflowError, TypeError):
-    """A value cannot be written as JSON, or stored JSON cannot be read back. The message holds the value's path."""
+    """A value cannot be written as JSON, or stored JSON cannot be read back. The message has the value's path."""
 
 
 class StalePlan(NbflowError):
@@ -191,7 +191,7 @@ class DagRunTriggerException(AirflowException):
 
 
 class AirflowDagCycleException(AirflowException):
-    """The tasks of a DAG depend on themselves; the message holds the cycle."""
+    """The tasks of a DAG depend on themselves; the message has the cycle."""
 
 
 class DuplicateTaskIdFound(AirflowException):
@@ -227,7 +227,7 @@ class AirflowDagInconsistent(AirflowException):
 
 
 class FailFastDagInvalidTriggerRule(AirflowDagInconsistent):
-    """A DAG with ``fail_fast`` holds a task whose trigger rule waits for more than success."""
+    """A DAG with ``fail_fast`` has a task whose trigger rule waits for more than success."""
 
 
 class ParamValidationError(AirflowException, ValueError):
@@ -326,7 +326,7 @@ class InvalidBackfillDate(BackfillError):
 
 
 class InvalidBackfillDateRange(BackfillError, ValueError):
-    """A backfill's end lies before its start."""
+    """A backfill's end is before its start."""
 
 
 class InvalidBackfillDirection(BackfillError):
@@ -334,7 +334,7 @@ class InvalidBackfillDirection(BackfillError):
 
 
 class NoBackfillRunsToCreate(BackfillError):
-    """No interval of the DAG lies in the backfill's range."""
+    """No interval of the DAG is in the backfill's range."""
 
 
 class DagNonPeriodicScheduleException(BackfillError):

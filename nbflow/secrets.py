@@ -69,7 +69,7 @@ class SecretBox:
         except ValueError:
             raise SecretsError(
                 "[core] fernet_key is not a Fernet key.",
-                hint="Make one with cryptography's Fernet.generate_key(), or leave it empty: nbflow makes one.",
+                hint="Create one with cryptography's Fernet.generate_key(), or leave it empty: nbflow creates one.",
             ) from None
         if not fernets:
             raise SecretsError("There is no Fernet key.")
@@ -115,12 +115,11 @@ def read_key_file(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if line.strip()]
 
 
-# ------------------------------------------------------------------------------------------------------- sensitive
-# names
+# ----------------------------------------------------------------------------------------------------- sensitive names
 
 
 def is_sensitive_name(name: str, more: Iterable[str] = ()) -> bool:
-    """Return whether a field of this name holds a secret; ``more``: the words of [core] sensitive_var_conn_names."""
+    """Return whether a field of this name contains a secret; ``more``: the words of [core] sensitive_var_conn_names."""
     lowered = name.strip().lower().replace("-", "_")
     return any(word in lowered for word in SENSITIVE_WORDS) or any(word.strip().lower() in lowered for word in more)
 
@@ -187,7 +186,7 @@ class Masker:
             self._short_patterns = _short_patterns(self._short)
 
     def is_sensitive(self, name: str) -> bool:
-        """Return whether a field of this name holds a secret."""
+        """Return whether a field of this name contains a secret."""
         return is_sensitive_name(name, self._names)
 
     def add_from(self, content: Any) -> None:
@@ -195,8 +194,8 @@ class Masker:
         self.add(*sensitive_values(content, self._names))
 
     def add_variable(self, key: str, value: str) -> None:
-        """Mask what is secret in a variable: all of it where its key is sensitive, as it is stored and, of JSON, each
-        value in it; else, of JSON, the values of sensitive names."""
+        """Mask the secrets of a variable. If its key is sensitive: the stored text and, if that is JSON, each value in
+        it. Otherwise, if it is JSON: the values of sensitive names."""
         try:
             content = json.loads(value)
         except ValueError:
@@ -206,13 +205,13 @@ class Masker:
             self.add(value)
 
     def add_connection(self, connection: Connection) -> None:
-        """Mask what is secret in a connection: its password, and the values of sensitive names in its extra."""
+        """Mask the secrets of a connection: its password, and the values of sensitive names in its extra."""
         self.add(*connection.secrets(self._names))
 
     def mask(self, text: str) -> str:
         """Return the text with every secret replaced by ``***``."""
-        places = self.places(text)
-        return _replace(text, places) if places else text
+        spans = self.spans(text)
+        return _replace(text, spans) if spans else text
 
     def mask_value(self, value: Any, name: str = "") -> Any:
         """Return plain data (as JSON holds it) with secrets masked, by name and by text, at any depth."""
@@ -227,13 +226,13 @@ class Masker:
             return tuple(items) if isinstance(value, tuple) else items
         return value
 
-    def places(self, text: str) -> list[tuple[int, int]]:
+    def spans(self, text: str) -> list[tuple[int, int]]:
         """Return the (start, end) spans of secrets, in order, overlapping ones merged."""
-        found = [place for form in self._long for place in _occurrences(form, text)]
+        spans = [span for form in self._long for span in _occurrences(form, text)]
         if any(secret in text for secret in self._short):  # the patterns are 50 times slower than this check
             for pattern in self._short_patterns:
-                found += [match.span("secret") for match in pattern.finditer(text)]
-        return _join(found)
+                spans += [match.span("secret") for match in pattern.finditer(text)]
+        return _merged(spans)
 
     def tail(self, text: str) -> int:
         """Return the index from which ``text`` could be the start of an incomplete secret."""
@@ -266,28 +265,28 @@ def _short_patterns(secrets: frozenset[str]) -> tuple[re.Pattern[str], ...]:
         return ()
     any_of = "|".join(re.escape(secret) for secret in sorted(secrets, key=len, reverse=True))
     names = "|".join(word.replace("_", "[_-]?") for word in SENSITIVE_WORDS)
-    ways = [
+    patterns = [
         rf"(?=(?i:{names})[\"']?\s{{0,2}}[:=]\s{{0,2}}[\"']?(?P<secret>{any_of})(?!\w))",
         rf"(?=://[^:/@\s]{{0,32}}:(?P<secret>{any_of})@)",
     ]
     if words := [secret for secret in sorted(secrets, key=len, reverse=True) if len(secret) >= SHORTEST_WORD]:
-        ways.append(rf"(?<!\w)(?=(?P<secret>{'|'.join(map(re.escape, words))})(?!\w))")
-    return tuple(map(re.compile, ways))
+        patterns.append(rf"(?<!\w)(?=(?P<secret>{'|'.join(map(re.escape, words))})(?!\w))")
+    return tuple(map(re.compile, patterns))
 
 
-def _join(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted(places):
-        if joined and start < joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
-            joined.append((start, end))
-    return joined
+            merged.append((start, end))
+    return merged
 
 
-def _replace(text: str, places: list[tuple[int, int]]) -> str:
+def _replace(text: str, spans: list[tuple[int, int]]) -> str:
     pieces, at = [], 0
-    for start, end in places:
+    for start, end in spans:
         pieces += [text[at:start], MASK]
         at = end
     return "".join([*pieces, text[at:]])
@@ -302,40 +301,40 @@ class StreamMasker:
     def __init__(self, masker: Masker) -> None:
         self._masker = masker
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._passed = ""  # the end of the released text, unmasked: the context of a short secret
-        self._held = ""
-        self._covered = 0  # leading characters of _held that belong to a secret whose *** was already released
+        self._released = ""  # the end of the released text, unmasked: the context of a short secret
+        self._buffer = ""
+        self._covered = 0  # leading characters of _buffer that belong to a secret whose *** was already released
 
-    def feed(self, piece: str | bytes) -> str:
-        self._held += self._decoder.decode(piece) if isinstance(piece, bytes) else piece
-        return self._release(self._masker.tail(self._held))
+    def feed(self, chunk: str | bytes) -> str:
+        self._buffer += self._decoder.decode(chunk) if isinstance(chunk, bytes) else chunk
+        return self._release(self._masker.tail(self._buffer))
 
     def flush(self) -> str:
-        self._held += self._decoder.decode(b"", final=True)
-        return self._release(len(self._held))
+        self._buffer += self._decoder.decode(b"", final=True)
+        return self._release(len(self._buffer))
 
     def _release(self, cut: int) -> str:
-        """Release ``_held[:cut]``, masked. A secret that crosses the cut is released as ``***`` now and covers the
+        """Release ``_buffer[:cut]``, masked. A secret that crosses the cut is released as ``***`` now and covers the
         rest."""
         if cut == 0:
             return ""
-        offset = len(self._passed)
-        places = [
-            (max(start - offset, 0), end - offset) for start, end in self._masker.places(self._passed + self._held)
+        offset = len(self._released)
+        spans = [
+            (max(start - offset, 0), end - offset) for start, end in self._masker.spans(self._released + self._buffer)
         ]
         if self._covered:
-            places.append((0, self._covered))
-        places = _join([place for place in places if place[1] > 0])
+            spans.append((0, self._covered))
+        spans = _merged([(start, end) for start, end in spans if end > 0])
         shown: list[str] = []
         at, covered = 0, 0
-        for start, end in places:
+        for start, end in spans:
             if start >= cut:
                 break
-            shown.append(self._held[at:start])
+            shown.append(self._buffer[at:start])
             if start > 0 or not self._covered:
                 shown.append(MASK)
             at, covered = min(end, cut), max(end - cut, 0)
-        shown.append(self._held[at:cut])
-        self._passed = (self._passed + self._held[:cut])[-CONTEXT_CHARACTERS:]
-        self._held, self._covered = self._held[cut:], covered
+        shown.append(self._buffer[at:cut])
+        self._released = (self._released + self._buffer[:cut])[-CONTEXT_CHARACTERS:]
+        self._buffer, self._covered = self._buffer[cut:], covered
         return "".join(shown)

@@ -69,7 +69,7 @@ class EnvironmentBackend:
             return Connection.from_uri(text, conn_id, literal=True)
         except (TypeError, ValueError):  # the error's text may hold part of the secret
             raise ConnectionNotFound(
-                f"The conn_id `{conn_id}` isn't defined: {name} is set, but holds neither a URI nor a JSON object."
+                f"The conn_id `{conn_id}` isn't defined: {name} is set, but is neither a URI nor a JSON object."
             ) from None
 
     def get_variable(self, key: str) -> str | None:

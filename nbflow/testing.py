@@ -86,7 +86,7 @@ def load_dags(folder: Path, app: App) -> DagBag:
 
     dags: dict[str, DAG] = {}
     errors: dict[str, str] = {}
-    warned: dict[str, str] = {}
+    warnings: dict[str, str] = {}
     for path in find_dag_files(folder, app.settings.core.dag_ignore_file_syntax):
         if not is_dag_file(path):
             continue
@@ -104,8 +104,8 @@ def load_dags(folder: Path, app: App) -> DagBag:
         if lines:
             errors[name] = "\n".join(lines)
         if loaded.warnings:
-            warned[name] = "\n".join(loaded.warnings)
-    return DagBag(folder=folder, dags=dags, import_errors=errors, warnings=warned)
+            warnings[name] = "\n".join(loaded.warnings)
+    return DagBag(folder=folder, dags=dags, import_errors=errors, warnings=warnings)
 
 
 # -------------------------------------------------------------------------------------------------------------- results

@@ -62,12 +62,12 @@ class _Loader(yaml.SafeLoader):
     """Refuses duplicate keys, as the YAML standard does; PyYAML's own loader takes the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
+        keys = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if (key.tag, key.value) in seen:
+                if (key.tag, key.value) in keys:
                     raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value!r}", key.start_mark)
-                seen.add((key.tag, key.value))
+                keys.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 
 
@@ -90,7 +90,7 @@ def read_yaml(file: str, what: str) -> YamlFile:
         if loader is not None:
             loader.dispose()
     if not isinstance(content, dict) or not isinstance(node, yaml.MappingNode):
-        raise NbflowError(f"{file} must hold a mapping of {what}.")
+        raise NbflowError(f"{file} must contain a mapping of {what}.")
     lines: dict[str, int] = {}
     for key, _ in node.value:
         line = lines[key.value] = key.start_mark.line + 1

@@ -18,7 +18,7 @@ from nbflow.errors import InvalidDag
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
-    from nbflow.authoring.expansion import ExpandInput
+    from nbflow.authoring.expand_input import ExpandInput
     from nbflow.authoring.taskgroup import MappedTaskGroup, TaskGroup
 
 
@@ -110,14 +110,14 @@ class AbstractOperator(Linkable):
 
     def get_flat_relative_ids(self, *, upstream: bool = False) -> set[str]:
         """Ids of all tasks upstream (or downstream) of this one."""
-        seen: set[str] = set()
+        ids: set[str] = set()
         pending = [self]
         while pending:
             for task in pending.pop().get_direct_relatives(upstream):
-                if task.task_id not in seen:
-                    seen.add(task.task_id)
+                if task.task_id not in ids:
+                    ids.add(task.task_id)
                     pending.append(task)
-        return seen
+        return ids
 
     def get_flat_relatives(self, upstream: bool = False) -> list[AbstractOperator]:
         return self._tasks(self.get_flat_relative_ids(upstream=upstream))

@@ -33,10 +33,10 @@ class Argument(NamedTuple):
 # -------------------------------------------------------------------------------------------------------------- readers
 
 
-def _of_type(kind: type | tuple[type, ...], words: str) -> Reader:
+def _of_type(kind: type | tuple[type, ...], expected: str) -> Reader:
     def read(name: str, value: Any, subject: str) -> Any:
         if value is not None and not isinstance(value, kind):
-            raise InvalidArgument(f"{name} of {subject} must be {words}, not {type(value).__name__} {value!r}.")
+            raise InvalidArgument(f"{name} of {subject} must be {expected}, not {type(value).__name__} {value!r}.")
         return value
 
     return read
@@ -144,7 +144,7 @@ def read_callbacks(name: str, value: Any, subject: str) -> tuple[Any, ...]:
     callbacks = tuple(value) if isinstance(value, list | tuple) else (value,)
     for callback in callbacks:
         if not callable(callback):
-            warn(f"{name} of {subject} holds {callback!r}, which is not callable.")
+            warn(f"{name} of {subject} contains {callback!r}, which is not callable.")
     return callbacks
 
 
@@ -266,8 +266,8 @@ def warn_deprecated(name: str, replacement: str | None) -> None:
     """Warn that ``name`` belongs to Airflow 2, and name its ``replacement`` (None: it is not needed any more)."""
     from nbflow.authoring.context import OldNameWarning  # a DAG without old names does not pay for the import
 
-    way_out = f"use {replacement}" if replacement else "leave it out"
-    warn(f"{name} is Airflow 2's; {way_out}.", OldNameWarning)
+    advice = f"use {replacement}" if replacement else "leave it out"
+    warn(f"{name} is Airflow 2's; {advice}.", OldNameWarning)
 
 
 def unknown_argument(subject: str, names: Iterable[str], known: Iterable[str]) -> InvalidArgument:

@@ -1,9 +1,9 @@
 """Compile the DAG that the user wrote into a :class:`~nbflow.core.spec.DagSpec`: checks, task order, weights, plain
 data.
 
-The compiler refuses what only the whole DAG shows: a cycle (with its path), a task after a setup with another trigger
-rule than ``all_success``, an invalid schedule, catchup without a start date. An error names the line of the user's file
-where a single line is wrong.
+The compiler makes the checks that need the whole DAG. It refuses a cycle (the error has its path), a task after a setup
+with another trigger rule than ``all_success``, an invalid schedule, and catchup without a start date. If a single line
+of the user's file is wrong, the error names it.
 
 The order of tasks is topological and otherwise that of the file, so equal source gives an equal spec.
 """
@@ -113,7 +113,7 @@ def compile_dag(dag: DAG, options: CompileOptions) -> DagSpec:
 
 
 def compile_errors(dag: DAG, options: CompileOptions) -> list[AirflowException]:
-    """Every error that only the whole DAG shows, where :func:`compile_dag` raises the first."""
+    """All errors of the checks that need the whole DAG; :func:`compile_dag` raises the first."""
     errors: list[AirflowException] = list(_setups_ignored_downstream(dag))
     for check in (lambda: topological(dag), lambda: _run_range(dag, options), lambda: _params(dag)):
         try:
@@ -125,21 +125,21 @@ def compile_errors(dag: DAG, options: CompileOptions) -> list[AirflowException]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
-    """What the tasks of one DAG have in common. ``feeding``: ids of the tasks that others are mapped over."""
+    """Values that all tasks of a DAG share. ``feeding``: ids of the tasks whose results others are mapped over."""
 
     run_range: _RunRange
     feeding: frozenset[str]
     options: CompileOptions
 
 
-def _at(error: E, place: Place | None) -> E:
+def _with_place(error: E, place: Place | None) -> E:
     """Return the error with its line of the user's file."""
     error.place = place
     return error
 
 
 def _warn_of_oversights(dag: DAG) -> None:
-    """Warn of what is allowed but has no effect."""
+    """Warn of edges, partial operators and default_args that have no effect."""
     for unfinished in dag.unfinished:
         unfinished.warn_if_unused()
     kinds = None
@@ -192,13 +192,13 @@ def _refuse_cycle(dag: DAG, remaining: set[str]) -> None:
     cycle = [*cycle[first:], *cycle[:first], cycle[first]]
     places = [f"{task_id} at {place}" for task_id in cycle[:-1] if (place := dag.task_dict[task_id].place) is not None]
     error = AirflowDagCycleException(
-        f"The tasks of DAG {dag.dag_id!r} form a cycle: {_some(cycle, ' >> ')} ({_some(places, ', ')}).",
+        f"The tasks of DAG {dag.dag_id!r} form a cycle: {_abbreviated(cycle, ' >> ')} ({_abbreviated(places, ', ')}).",
         hint="Remove one of these edges.",
     )
-    raise _at(error, dag.task_dict[cycle[0]].place)
+    raise _with_place(error, dag.task_dict[cycle[0]].place)
 
 
-def _some(names: list[str], separator: str) -> str:
+def _abbreviated(names: list[str], separator: str) -> str:
     """All names of a short list; the first and the last names of a long one."""
     return separator.join(names if len(names) <= MAX_SHOWN_TASKS else [*names[:6], "...", *names[-5:]])
 
@@ -213,7 +213,7 @@ def _setups_ignored_downstream(dag: DAG) -> Iterator[InvalidDag]:
                     f"Task {down.task_id!r} comes after the setup {task.task_id!r}, so its trigger_rule must be "
                     f"'all_success', not {str(down.trigger_rule)!r}: a task runs only when its setup has succeeded."
                 )
-                yield _at(error, down.place)
+                yield _with_place(error, down.place)
 
 
 # ------------------------------------------------------------------------------------------------------------- schedule
@@ -277,15 +277,16 @@ def _zone_text(zone: tzinfo) -> str:
 
 def _max_active_runs(dag: DAG, timetable: Timetable, options: CompileOptions) -> int:
     limit = timetable.active_runs_limit
-    wanted: int | None = dag.explicit_arguments.get("max_active_runs")
-    if wanted is None:
+    requested: int | None = dag.explicit_arguments.get("max_active_runs")
+    if requested is None:
         return limit if limit is not None else options.max_active_runs
-    if limit is not None and wanted > limit:
+    if limit is not None and requested > limit:
         raise InvalidDag(
-            f"DAG {dag.dag_id!r} has max_active_runs={wanted}, but its schedule {timetable.summary!r} allows {limit}.",
+            f"DAG {dag.dag_id!r} has max_active_runs={requested}, but its schedule {timetable.summary!r} allows "
+            f"{limit}.",
             hint="Leave out max_active_runs.",
         )
-    return wanted
+    return requested
 
 
 def _bounds(dag: DAG, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
@@ -319,7 +320,7 @@ def _weights(dag: DAG, order: list[str], options: CompileOptions) -> dict[str, i
     """task id -> effective priority: its own weight, plus those of all tasks downstream (or upstream, or none),
     according to its ``weight_rule``."""
     tasks = dag.task_dict
-    own = [int(tasks[task_id].priority_weight) for task_id in order]
+    own_weights = [int(tasks[task_id].priority_weight) for task_id in order]
     rules = [_task_argument(tasks[task_id], "weight_rule", options.weight_rule) for task_id in order]
     position = {task_id: index for index, task_id in enumerate(order)}
     reach: dict[str, list[int]] = {}
@@ -334,11 +335,11 @@ def _weights(dag: DAG, order: list[str], options: CompileOptions) -> dict[str, i
             for neighbour in neighbours:
                 bits |= 1 << position[neighbour] | reachable[position[neighbour]]
             reachable[index] = bits
-    common = own[0] if own and all(weight == own[0] for weight in own) else None
+    common = own_weights[0] if own_weights and all(weight == own_weights[0] for weight in own_weights) else None
     weights: dict[str, int] = {}
     for index, task_id in enumerate(order):
         bits = reach[rules[index]][index] if rules[index] in reach else 0
-        total = own[index] + (common * bits.bit_count() if common is not None else _sum_at(own, bits))
+        total = own_weights[index] + (common * bits.bit_count() if common is not None else _sum_at(own_weights, bits))
         weights[task_id] = max(-MAX_WEIGHT, min(MAX_WEIGHT, total))
     return weights
 
@@ -420,7 +421,7 @@ def _is_empty(task: AbstractOperator) -> bool:
 
 
 def _ui(task: AbstractOperator, options: CompileOptions) -> Mapping[str, Any]:
-    """What the views show of a task; no decision depends on it."""
+    """The details of a task for views; no decision depends on them."""
     ui: dict[str, Any] = {"owner": str(_task_argument(task, "owner", options.owner))}
     place: Place | None = task.place
     if place is not None:

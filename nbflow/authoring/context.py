@@ -129,7 +129,7 @@ def _day(offset: int, pattern: str) -> Callable[[TaskInstance], Any]:
     return _dated(lambda moment: moment.add(days=offset).strftime(pattern))
 
 
-def _same(moment: Any) -> Any:
+def _unchanged(moment: Any) -> Any:
     return moment
 
 
@@ -157,7 +157,7 @@ NAMES: Mapping[str, Callable[[TaskInstance], Any]] = {
     "ds_nodash": _dated(_format(_DAY_NODASH)),
     "expanded_ti_count": lambda ti: None,
     "inlets": lambda ti: list(getattr(ti.task, "inlets", None) or []),
-    "logical_date": _dated(_same),
+    "logical_date": _dated(_unchanged),
     "macros": _macros,
     "map_index_template": lambda ti: getattr(ti.task, "map_index_template", None),
     "outlets": lambda ti: list(getattr(ti.task, "outlets", None) or []),
@@ -182,13 +182,13 @@ NAMES: Mapping[str, Callable[[TaskInstance], Any]] = {
     "var": lambda ti: VariableAccessors(),
     # Airflow 2 only
     "conf": lambda ti: ConfigAccessor(),
-    "execution_date": _dated(_same),
+    "execution_date": _dated(_unchanged),
     "next_ds": _step(+1, _format(_DAY)),
     "next_ds_nodash": _step(+1, _format(_DAY_NODASH)),
-    "next_execution_date": _step(+1, _same),
+    "next_execution_date": _step(+1, _unchanged),
     "prev_ds": _step(-1, _format(_DAY)),
     "prev_ds_nodash": _step(-1, _format(_DAY_NODASH)),
-    "prev_execution_date": _step(-1, _same),
+    "prev_execution_date": _step(-1, _unchanged),
     "prev_execution_date_success": _previous("logical_date"),
     "test_mode": lambda ti: False,
     "tomorrow_ds": _day(+1, _DAY),
@@ -227,7 +227,7 @@ NEED_LOGICAL_DATE = frozenset(
 """Names that a run without a logical date (triggered with ``logical_date=None``) does not have, as in Airflow 3."""
 
 NEED_PENDULUM = NEED_LOGICAL_DATE | NEED_SUPERVISOR | {"start_date", "data_interval_start", "data_interval_end"}
-"""Names whose values are made by pendulum."""
+"""Names whose values are pendulum DateTimes, or are computed from them."""
 
 
 def warn_old_name(name: str) -> None:
@@ -317,8 +317,8 @@ class ConfigAccessor:
         if option is None or option.metadata.get("sensitive"):
             if fallback is not _MISSING:
                 return fallback
-            why = "is not readable in tasks" if option is not None else "does not exist"
-            raise AirflowException(f"The setting [{section}] {key} {why}.")
+            problem = "is not readable in tasks" if option is not None else "does not exist"
+            raise AirflowException(f"The setting [{section}] {key} {problem}.")
         return getattr(settings, option.name)
 
     def getint(self, section: str, key: str, fallback: Any = _MISSING) -> int:
@@ -466,10 +466,10 @@ def arguments_for(
     named, takes_all = parameters_of(function)
     if takes_all:
         return {**{k: v for k, v in context.as_kwargs().items() if k not in named[:positional]}, **kwargs}
-    wanted = [name for name in named[positional:] if name not in kwargs and name in context]
-    if not OLD_NAMES.keys().isdisjoint(wanted):
-        wanted = [name for name in wanted if name not in OLD_NAMES or not _has_default(function, name)]
-    return {**{name: context[name] for name in wanted}, **kwargs}
+    from_context = [name for name in named[positional:] if name not in kwargs and name in context]
+    if not OLD_NAMES.keys().isdisjoint(from_context):
+        from_context = [name for name in from_context if name not in OLD_NAMES or not _has_default(function, name)]
+    return {**{name: context[name] for name in from_context}, **kwargs}
 
 
 def _has_default(function: Callable[..., Any], name: str) -> bool:

@@ -395,12 +395,16 @@ class DAG:
 
         return compile_dag(self, options or CompileOptions())
 
-    def to_graphviz(self) -> Digraph:
+    def to_graphviz(self, states: Mapping[str, str] | None = None) -> Digraph:
         """Return the graph as a ``graphviz.Digraph`` whose node names are task ids. Pictures (``.render()``,
-        ``.pipe()``, a notebook's output) need Graphviz's ``dot``; ``.source`` does not."""
+        ``.pipe()``, a notebook's output) need Graphviz's ``dot``; ``.source`` does not.
+
+        ``states``: task id -> state, such as those of a run; each node then has the name and the colours of its state.
+        Raises TaskNotFound for a state of an unknown task.
+        """
         from nbflow.authoring.dot_renderer import digraph
 
-        return digraph(self.to_spec())
+        return digraph(self.to_spec(), states)
 
     def validate(self) -> None:
         """Raise the error that would make the DAG's import fail."""

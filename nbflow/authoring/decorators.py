@@ -18,8 +18,8 @@ from nbflow.authoring.common_arguments import unknown_argument
 from nbflow.authoring.context import NAMES as CONTEXT_NAMES
 from nbflow.authoring.context import inside_a_task
 from nbflow.authoring.edges import Linkable
-from nbflow.authoring.expansion import DictOfLists, ExpandInput, ListOfDicts
-from nbflow.authoring.mapping import MappedOperator, Partial
+from nbflow.authoring.expand_input import DictOfLists, ExpandInput, ListOfDicts
+from nbflow.authoring.mapped_operator import MappedOperator, Partial
 from nbflow.authoring.operator import BaseOperator
 from nbflow.authoring.operator_arguments import argument_names, resolve_dag_and_group
 from nbflow.authoring.taskgroup import TaskGroupFactory
@@ -88,9 +88,9 @@ class TaskFactory:
     @cached_property
     def signature(self) -> Signature:
         """The function's signature, in which parameters filled from the context are optional."""
-        own = signature(self.function)
+        function_signature = signature(self.function)
         parameters = []
-        for parameter in own.parameters.values():
+        for parameter in function_signature.parameters.values():
             if parameter.name in CONTEXT_NAMES:
                 if parameter.default not in (None, Parameter.empty):
                     raise InvalidDag(
@@ -99,9 +99,9 @@ class TaskFactory:
                 parameter = parameter.replace(default=None)
             parameters.append(parameter)
         try:
-            return own.replace(parameters=parameters)
+            return function_signature.replace(parameters=parameters)
         except ValueError:  # a parameter without default follows one that is filled from the context
-            return own.replace(
+            return function_signature.replace(
                 parameters=[
                     p.replace(kind=p.KEYWORD_ONLY) if p.kind is p.POSITIONAL_OR_KEYWORD else p for p in parameters
                 ]

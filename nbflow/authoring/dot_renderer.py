@@ -8,21 +8,32 @@ from collections.abc import Mapping
 import graphviz
 
 from nbflow.core.spec import DagSpec, display_name
+from nbflow.errors import TaskNotFound
+from nbflow.state_colors import known, palettes
 
 NODE_STYLE = {"shape": "box", "style": "rounded,filled", "fillcolor": "#ffffff", "fontname": "sans-serif"}
 
 
 def digraph(spec: DagSpec, states: Mapping[str, str] | None = None) -> graphviz.Digraph:
-    """Return the graph. Node names are task ids. ``states``: task id -> state, shown below the label."""
+    """Return the graph. Node names are task ids. ``states``: task id -> state, shown by its name and colours. Raises
+    TaskNotFound for the state of an unknown task."""
+    states = states or {}
+    for task_id in states:
+        if task_id not in spec.tasks:
+            raise TaskNotFound.among(spec.dag_id, task_id, spec.tasks)
     graph = graphviz.Digraph(
         spec.dag_id,
         graph_attr={"rankdir": "LR", "label": verbatim(spec.dag_id), "labelloc": "t", "fontname": "sans-serif"},
         node_attr=NODE_STYLE,
         edge_attr={"fontname": "sans-serif", "fontsize": "11"},
     )
-    _fill(graph, spec, None, states or {})
+    _fill(graph, spec, None, states)
     for source, target, label in spec.edges:
         graph.edge(source, target, label=verbatim(label) if label else None)
+    tints = palettes()[0].states
+    for task_id, state in states.items():
+        tint = tints[known(state)]
+        graph.node(task_id, fillcolor=tint.fill, color=tint.line, fontcolor=tint.text)
     return graph
 
 

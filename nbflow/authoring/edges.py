@@ -112,7 +112,7 @@ class IneffectiveEdge:
     def warn_if_unused(self) -> None:
         reason = f"{self.empty!r} was empty when the edge was set. Set it after the `with`."
         if getattr(self.empty, "children", None) and not self.empty.leaves:
-            reason = f"{self.empty!r} holds only setups and teardowns."
+            reason = f"{self.empty!r} contains only setups and teardowns."
         current_dag.warn(f"{self.up!r} >> {self.down!r} has no effect: {reason}", at=self.place)
 
 

@@ -33,4 +33,4 @@ def _check(key: Any, what: str, pattern: re.Pattern[str], longest: int, allowed:
     if not pattern.fullmatch(key):
         proposal = re.sub(r"[^\w.-]+" if pattern is _KEY else r"[^\w-]+", "_", key).strip("_")
         hint = f"For example {proposal!r}." if proposal else ""
-        raise InvalidDag(f"{what} {key!r} may hold only {allowed}.", hint=hint)
+        raise InvalidDag(f"{what} {key!r} may contain only {allowed}.", hint=hint)

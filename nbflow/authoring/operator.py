@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from nbflow.authoring import current_dag
 from nbflow.authoring.abstract_operator import AbstractOperator
 from nbflow.authoring.common_arguments import COMMON, KNOWN, STRUCTURE, unknown_argument
-from nbflow.authoring.mapping import OperatorPartial
+from nbflow.authoring.mapped_operator import OperatorPartial
 from nbflow.authoring.operator_arguments import (
     argument_names,
     defaults_for,
@@ -52,7 +52,7 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         defaults = self.__dict__.get("_init_defaults")
         if defaults is None:
-            _construct(self, init_here, args, kwargs)
+            _construct(self, wrapper, args, kwargs)
             return
         for name in names & defaults.keys():
             kwargs.setdefault(name, defaults[name])
@@ -63,10 +63,10 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
             raise unknown_argument(type(self).__name__, kwargs.keys() - names, argument_names(type(self)))
         init(self, *args, **kwargs)
 
-    init_here: Any = __init__
-    init_here.names, init_here.required, init_here.open = names, required, takes_more
-    init_here.defaults = {p.name: p.default for p in named if p.default is not p.empty}
-    return init_here
+    wrapper: Any = __init__
+    wrapper.names, wrapper.required, wrapper.open = names, required, takes_more
+    wrapper.defaults = {p.name: p.default for p in named if p.default is not p.empty}
+    return wrapper
 
 
 def _construct(task: BaseOperator, init: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -1,5 +1,5 @@
-"""What arguments an operator class takes, and from where a new task gets those that it is not passed: the DAG and group
-around it, and their ``default_args``. For operators and their mapped form alike."""
+"""The arguments that an operator class takes, and the sources of those that are not passed: the DAG and group of the
+new task, and their ``default_args``. Used for operators and mapped operators."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _names: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()
 def required_names(kind: type) -> frozenset[str]:
     """Those of :func:`argument_names` that have no default in the outermost ``__init__`` that declares them."""
     required: set[str] = set()
-    seen: set[str] = set()
+    overridden: set[str] = set()
     for cls in kind.__mro__:
         init = cls.__dict__.get("__init__")
-        required |= getattr(init, "required", frozenset()) - seen
-        seen |= getattr(init, "names", frozenset())
+        required |= getattr(init, "required", frozenset()) - overridden
+        overridden |= getattr(init, "names", frozenset())
         if init is not None and not getattr(init, "open", False):
             break
     return frozenset(required)
@@ -81,9 +81,11 @@ def resolve_dag_and_group(kwargs: dict[str, Any]) -> tuple[DAG | None, TaskGroup
     return dag, group
 
 
-def defaults_for(dag: DAG | None, group: TaskGroup | None, own: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """``default_args`` of the DAG, overridden by those of the groups from outside in, then by the task's ``own``."""
+def defaults_for(
+    dag: DAG | None, group: TaskGroup | None, task_defaults: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    """``default_args`` of the DAG, overridden by those of the groups from outside in, then by ``task_defaults``."""
     defaults: Mapping[str, Any] = group.all_default_args if group is not None else dag.default_args if dag else {}
-    if own is not None and not isinstance(own, Mapping):
-        raise InvalidArgument(f"default_args must be a dict, not {type(own).__name__} {own!r}.")
-    return {**defaults, **own} if own else defaults
+    if task_defaults is not None and not isinstance(task_defaults, Mapping):
+        raise InvalidArgument(f"default_args must be a dict, not {type(task_defaults).__name__} {task_defaults!r}.")
+    return {**defaults, **task_defaults} if task_defaults else defaults

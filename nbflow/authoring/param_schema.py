@@ -259,7 +259,7 @@ _RULES: Mapping[str, Callable[[Any], str]] = MappingProxyType(
         "minItems": lambda least: "not be empty",
         "minimum": lambda least: f"be at least {least}",
         "exclusiveMinimum": lambda least: f"be more than {least}",
-        "uniqueItems": lambda wanted: "have no duplicates",
+        "uniqueItems": lambda value: "have no duplicates",
     }
 )
 """Keyword of the metaschema -> what it demands, in words."""
@@ -272,14 +272,14 @@ def _verify_subschemas(schema: Mapping[str, Any]) -> None:
 
     root = DRAFT202012.create_resource(schema)
     pending = [(Registry().resolver_with_root(root), root)]
-    seen: set[int] = set()
+    visited: set[int] = set()
     keywords: set[str] = set()
     same_value: dict[int, list[int]] = {}
     while pending:
         resolver, subschema = pending.pop()
-        if isinstance(subschema.contents, bool) or id(subschema.contents) in seen:
+        if isinstance(subschema.contents, bool) or id(subschema.contents) in visited:
             continue
-        seen.add(id(subschema.contents))
+        visited.add(id(subschema.contents))
         keywords.update(subschema.contents)
         _verify_keywords(subschema.contents)
         applied = same_value[id(subschema.contents)] = [id(inner) for inner in _applied_in_place(subschema.contents)]
@@ -384,7 +384,7 @@ def _verify_pattern(pattern: str) -> None:
         message = error.args[0]
         reason = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
     except UnicodeEncodeError:
-        reason = "it holds half of a surrogate pair"
+        reason = "it contains half of a surrogate pair"
     reason = _cut(reason.removesuffix(f": {pattern}"))
     hint = next((hint for parts, hint in _PATTERN_HINTS if any(part in reason for part in parts)), _SYNTAX)
     raise ParamValidationError(f"Its pattern {_short(pattern)} is invalid: {reason}.", hint=hint)

@@ -340,10 +340,10 @@ def _cut(path: str) -> str:
 
 def _too_long(value: int, path: str) -> str:
     """Refuse an int that Python does not parse: ``int(text)`` takes quadratic time, so Python limits the digits."""
-    most = sys.get_int_max_str_digits()
-    if not most or value.bit_length() <= 3 * most or abs(value) < 10**most:
+    max_digits = sys.get_int_max_str_digits()
+    if not max_digits or value.bit_length() <= 3 * max_digits or abs(value) < 10**max_digits:
         return ""
-    return f"{_cut(path)} is an int of more than {most:,} digits, which cannot be stored. Use text."
+    return f"{_cut(path)} is an int of more than {max_digits:,} digits, which cannot be stored. Use text."
 
 
 _PLAIN = "Use None, True, False, numbers, text, and lists and dicts of them."

@@ -5,8 +5,8 @@ keyword takes linear time and memory (n log n for ``uniqueItems``), where the st
 pattern with ``re``), quadratic time (``uniqueItems`` of objects), or store an error for each item of a list
 (``anyOf``); formats are checked on short text only. The results are the same, except that patterns have re2's syntax.
 
-References can multiply each other: a schema whose ``x`` fits ``allOf`` two references to itself is checked 2^n times
-for a value of depth n. :func:`limited_steps` ends such a check. Without references, each keyword of a schema is checked
+References can multiply each other: if a property's ``allOf`` has two references to the whole schema, a value of depth n
+is checked 2^n times. :func:`limited_steps` ends such a check. Without references, each keyword of a schema is checked
 at most once for each part of a value; the limit is that product, plus :data:`FREE_STEPS`.
 """
 
@@ -31,7 +31,7 @@ FREE_STEPS = 20_000
 
 
 class TooManySteps(Exception):
-    """A check that takes more steps than its schema and value account for."""
+    """A check takes more steps than the limit for its schema and value."""
 
 
 _remaining: ContextVar[list[int] | None] = ContextVar("_remaining", default=None)
@@ -40,7 +40,7 @@ _remaining: ContextVar[list[int] | None] = ContextVar("_remaining", default=None
 
 @contextmanager
 def limited_steps(schema: Any, value: Any) -> Iterator[None]:
-    """Raise TooManySteps in the block when checking ``value`` takes more steps than explained above."""
+    """Raise TooManySteps in the block when a check of ``value`` takes more steps than the limit above."""
     token = _remaining.set([FREE_STEPS + _parts(schema) * _parts(value)])
     try:
         yield
@@ -57,13 +57,13 @@ def _parts(value: Any) -> int:
 def _counted(keyword: Callable[..., Any]) -> Callable[..., Any]:
     """The keyword's check, which counts as one step."""
 
-    def check(validator: Any, wanted: Any, value: Any, schema: Any) -> Any:
+    def check(validator: Any, required: Any, value: Any, schema: Any) -> Any:
         remaining = _remaining.get()
         if remaining is not None:
             if not remaining[0]:
                 raise TooManySteps
             remaining[0] -= 1
-        return keyword(validator, wanted, value, schema)
+        return keyword(validator, required, value, schema)
 
     return check
 
@@ -180,10 +180,10 @@ def additional_names(value: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
     ]
 
 
-def _unique_items(validator: Any, wanted: bool, value: Any, schema: Any) -> Iterator[Any]:
+def _unique_items(validator: Any, required: bool, value: Any, schema: Any) -> Iterator[Any]:
     from jsonschema import ValidationError
 
-    if not wanted or not validator.is_type(value, "array"):
+    if not required or not validator.is_type(value, "array"):
         return
     if len({json.dumps(_with_integers(item), sort_keys=True) for item in value}) < len(value):
         yield ValidationError("has an item twice")

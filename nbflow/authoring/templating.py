@@ -88,7 +88,7 @@ def holds_template(value: Any, template_ext: Sequence[str] = (), depth: int = 0)
 
 
 class _Renderer:
-    """One traversal of a value. ``changed``: whether rendering changed a leaf. ``_seen``: the ids of visited objects,
+    """One traversal of a value. ``changed``: whether rendering changed a leaf. ``_visited``: ids of visited objects,
     so that objects which refer to each other do not cause endless recursion."""
 
     def __init__(
@@ -104,7 +104,7 @@ class _Renderer:
         self._native = bool(getattr(dag, "render_template_as_native_obj", False)) if native is None else native
         if env is not None:
             self._native = _is_native(env)
-        self._seen: set[int] = set()
+        self._visited: set[int] = set()
         self.changed = False
 
     def any(self, value: Any) -> Any:
@@ -150,9 +150,13 @@ class _Renderer:
 
     def _nested(self, value: Any) -> Any:
         fields = getattr(value, "template_fields", None)
-        if not isinstance(fields, list | tuple | set | frozenset) or isinstance(value, type) or id(value) in self._seen:
+        if (
+            not isinstance(fields, list | tuple | set | frozenset)
+            or isinstance(value, type)
+            or id(value) in self._visited
+        ):
             return value
-        self._seen.add(id(value))
+        self._visited.add(id(value))
         rendered = copy.copy(value)
         for name in fields:
             setattr(rendered, name, self.any(getattr(value, name)))

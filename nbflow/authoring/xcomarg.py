@@ -225,10 +225,10 @@ class LazyList(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self._item(i) for i in range(*index.indices(self._length))]
-        at = index + self._length if index < 0 else index
-        if not 0 <= at < self._length:
+        position = index + self._length if index < 0 else index
+        if not 0 <= position < self._length:
             raise IndexError(index)
-        return self._item(at)
+        return self._item(position)
 
     def __repr__(self) -> str:
         return f"<{self._length} items>"

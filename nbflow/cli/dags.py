@@ -117,7 +117,7 @@ def details(call: Call) -> None:
 
 
 def show_graph(call: Call) -> None:
-    from nbflow.cli.graph_files import coloured_digraph, save
+    from nbflow.cli.graph_files import digraph_of, save
     from nbflow.views.graph import graph_view
 
     args = call.args
@@ -129,7 +129,7 @@ def show_graph(call: Call) -> None:
         spec = call.operations.version(args.dag_id, run.version).spec
         view = graph_view(spec, run=run, instances=call.app.store.instances(run.key))
     if args.save is None:
-        print(coloured_digraph(spec, view).source, end="")
+        print(digraph_of(spec, view).source, end="")
         return
     save(spec, view, Path(args.save))
     output.note(f"The graph of {spec.dag_id} was saved to {args.save}.")
@@ -263,14 +263,14 @@ def _print_failures(call: Call, run: Any) -> None:
 
 
 def _show_test(call: Call, spec: DagSpec, run: Run, instances: Iterable[Instance]) -> None:
-    from nbflow.cli.graph_files import coloured_digraph, save
+    from nbflow.cli.graph_files import digraph_of, save
     from nbflow.views.graph import graph_view
 
     view = graph_view(spec, run=run, instances=instances)
     if call.args.save_dagrun:
         save(spec, view, Path(call.args.save_dagrun))
     if call.args.show_dagrun:
-        output.note(coloured_digraph(spec, view).source.rstrip())
+        output.note(digraph_of(spec, view).source.rstrip())
 
 
 def _show_triggered(call: Call, done: Result) -> None:

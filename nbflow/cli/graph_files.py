@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from nbflow.authoring.dot_renderer import digraph
 from nbflow.core.spec import DagSpec
 from nbflow.errors import NbflowError
-from nbflow.ui.state_colors import known, palettes
 from nbflow.ui.svg import graph_svg
 
 if TYPE_CHECKING:
@@ -17,14 +16,9 @@ if TYPE_CHECKING:
     from nbflow.views.graph import GraphView
 
 
-def coloured_digraph(spec: DagSpec, view: GraphView) -> Digraph:
-    """Return the graph. For the view of a run, nodes have the names and colours of their states."""
-    states = {task.task_id: task.state for task in view.tasks} if view.run_id else {}
-    graph, tints = digraph(spec, states), palettes()[0].states
-    for task_id, state in states.items():
-        tint = tints[known(state)]
-        graph.node(task_id, fillcolor=tint.fill, color=tint.line, fontcolor=tint.text)
-    return graph
+def digraph_of(spec: DagSpec, view: GraphView) -> Digraph:
+    """Return the graph; with the states of its tasks if the view is that of a run."""
+    return digraph(spec, {task.task_id: task.state for task in view.tasks} if view.run_id else None)
 
 
 def save(spec: DagSpec, view: GraphView, path: Path) -> None:
@@ -33,9 +27,9 @@ def save(spec: DagSpec, view: GraphView, path: Path) -> None:
     if form == "svg":
         path.write_text(graph_svg(view, theme="light").svg, encoding="utf-8")
     elif form in ("dot", "gv"):
-        path.write_text(coloured_digraph(spec, view).source, encoding="utf-8")
+        path.write_text(digraph_of(spec, view).source, encoding="utf-8")
     else:
-        path.write_bytes(_rendered(coloured_digraph(spec, view), form, path))
+        path.write_bytes(_rendered(digraph_of(spec, view), form, path))
 
 
 def _rendered(graph: Digraph, form: str, path: Path) -> bytes:

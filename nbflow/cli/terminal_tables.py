@@ -29,7 +29,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nbflow.cli.value_text import Row, cell_text, harmless
-from nbflow.ui.state_colors import Palette, glyphs, palettes
+from nbflow.state_colors import Palette, glyphs, palettes
 from nbflow.ui.tables import MAX_CELL
 
 GAP = 2

@@ -73,7 +73,7 @@ STATE_MEANINGS: Mapping[TaskState, str] = MappingProxyType(
         S.NONE: "Not scheduled yet, or waiting for upstream tasks.",
         S.SCHEDULED: "Dependencies are met; waiting for a slot.",
         S.QUEUED: "Has a slot; about to start.",
-        S.RUNNING: "Running.",
+        S.RUNNING: "A worker executes its code.",
         S.SUCCESS: "Succeeded.",
         S.FAILED: "Failed; will not be retried.",
         S.SKIPPED: "Skipped, for example by a branch, a short circuit or its trigger rule.",
@@ -85,7 +85,8 @@ STATE_MEANINGS: Mapping[TaskState, str] = MappingProxyType(
         S.REMOVED: "No longer in the DAG.",
     }
 )
-"""What each state means, in one sentence: ``%dag states``, the README and the commands' help show these."""
+"""What each state means, in one sentence: ``%dag states``, the README, the commands' help, the legend of live graphs
+and the options of quizzes show these."""
 
 OLD_STATES: Mapping[str, str] = MappingProxyType(
     {

@@ -39,7 +39,7 @@ _TOKEN = re.compile(
 )
 _EDGE_OF_COMMENT = re.compile(r"/\*|\*/")
 _ROUTINE = re.compile(r"create (?:or replace )?(?:function|procedure) ")
-"""The first words of a statement whose body may stand between BEGIN and END."""
+"""The first words of a statement whose body may be between BEGIN and END."""
 
 
 def fetch_all_handler(cursor: Any) -> list[Any] | None:

@@ -103,5 +103,5 @@ def function_of(name: str) -> Callable[..., Shown]:
 
 
 def _parameter(one: Argument) -> inspect.Parameter:
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if one.place else inspect.Parameter.KEYWORD_ONLY
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if one.positional else inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(one.name, kind, default=inspect.Parameter.empty if one.required else one.default)

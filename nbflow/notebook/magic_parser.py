@@ -201,8 +201,8 @@ def complete(line: str, known: Known) -> list[str]:
     if before is not None and before.type is not SWITCH:
         return _starting(_offers(before, dag, known), last)
     if last.startswith("-"):
-        return _starting([one.flag for one in arguments if one.flags and not (one.place and one.required)], last)
-    places = [one for one in arguments if one.place]
+        return _starting([one.flag for one in arguments if one.flags and not (one.positional and one.required)], last)
+    places = [one for one in arguments if one.positional]
     if not places:
         return []
     place = places[min(len(plain), len(places) - 1)]

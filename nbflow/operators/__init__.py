@@ -1,1 +1,1 @@
-"""Operators: tasks that do something. One file a member; :mod:`nbflow.operators.base` says how they work."""
+"""Operators, one file for each kind. :mod:`nbflow.operators.base` describes their methods."""

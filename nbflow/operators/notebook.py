@@ -177,7 +177,7 @@ def _run_with_kernel(run: Callable[[type], Any]) -> None:
     from jupyter_client.manager import AsyncKernelManager
 
     managers: list[Any] = []
-    failure: list[BaseException] = []
+    errors: list[BaseException] = []
 
     class RecordedKernelManager(AsyncKernelManager):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -190,7 +190,7 @@ def _run_with_kernel(run: Callable[[type], Any]) -> None:
         try:
             run(RecordedKernelManager)
         except BaseException as error:
-            failure.append(error)
+            errors.append(error)
 
     with tempfile.TemporaryDirectory(prefix="nbflow-", ignore_cleanup_errors=True) as sockets:
         thread = threading.Thread(target=run_in_thread, name="nbflow-notebook", daemon=True)
@@ -204,8 +204,8 @@ def _run_with_kernel(run: Callable[[type], Any]) -> None:
                 if not thread.is_alive():
                     break
             raise
-    if failure:
-        raise failure[0]
+    if errors:
+        raise errors[0]
 
 
 def _kill(managers: Sequence[Any]) -> None:

@@ -1,2 +1,1 @@
-"""Reading DAGs: finding and loading DAG files, notebooks and cells; the names that a cell needs; sources of
-versions."""
+"""Reading DAGs: discovery and loading of DAG files, notebooks and cells; free names of cells; sources of versions."""

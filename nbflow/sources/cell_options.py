@@ -76,7 +76,7 @@ _OPTIONS = (
     _option("--timezone", "timezone", "Time zone of the dates and the schedule.", "Europe/Berlin", ZONE),
     _option("--catchup", "catchup", "Run the missed intervals since the start date."),
     _option("--no-catchup", "catchup", "Do not run missed intervals, whatever the setting.", const=False),
-    _option("--description", "description", "Description of the DAG, one line.", '"what it does"'),
+    _option("--description", "description", "Description of the DAG, one line.", '"Daily sales report"'),
     _option("--tags", "tags", "Tags of the DAG.", "daily,finance", NAMES),
     _option("--owner", "default_args.owner", "Owner of the DAG's tasks.", "NAME"),
     _option("--retries", "default_args.retries", "Default number of retries of a task.", "2", INTEGER),
@@ -132,7 +132,7 @@ def parse_magic(line: str) -> CellMagic:
     """Parse the line after ``%%dag``. Raises InvalidArgument, which names the wrong option and the nearest known
     one."""
     words = split_line("%%dag", line, CELL)
-    values, given = parser().parse(words), parser().options_on(words)
+    values, given = parser().parse(words), parser().options_in(words)
     options = tuple(flag for flag in given if flag != SHARED)
     if values.shared and (values.name or options):
         raise InvalidArgument(

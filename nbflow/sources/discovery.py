@@ -38,8 +38,8 @@ def find_dag_files(folder: str | os.PathLike[str], syntax: str = "glob") -> list
             continue
         visited.add(real)
         inherited = rules.get(os.path.dirname(current), []) if current != os.fspath(folder) else []
-        own = _rules_of(current, files, os.fspath(folder) if syntax == "regexp" else None)
-        rules[current] = active = [*inherited, *own]
+        new_rules = _rules_of(current, files, os.fspath(folder) if syntax == "regexp" else None)
+        rules[current] = active = [*inherited, *new_rules]
         folders[:] = sorted(name for name in folders if not _is_ignored(current, name, active, is_folder=True))
         paths += [
             os.path.join(current, name)

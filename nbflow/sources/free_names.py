@@ -1,7 +1,7 @@
-"""The free names of a cell (those that it needs from elsewhere), and the names that it defines.
+"""The free names of a cell (global names that it uses and does not define), and the names that it defines.
 
-A cell may use a name that another cell defined in the kernel an hour ago, so the names of a cell are computed from its
-text. The rules of scopes are Python's own (``symtable``), with three changes that are made on the syntax tree first:
+The kernel's namespace may have names of cells that were deleted, so the names of a cell are computed from its text.
+ The rules of scopes are Python's own (``symtable``), with three changes that are made on the syntax tree first:
 
 * ``del x`` at the top level counts as a use of ``x``, which ends there; Python's symbol table calls it a binding.
 * ``x: int`` without a value does not bind ``x``.
@@ -250,9 +250,9 @@ def _names_of_scope(statement: ast.stmt) -> tuple[set[str], set[str]]:
     """The names that a statement reads, and those that it binds, in its own scope: not inside functions and classes."""
     read: set[str] = set()
     bound: set[str] = set()
-    todo: list[ast.AST] = [statement]
-    while todo:
-        node = todo.pop()
+    pending: list[ast.AST] = [statement]
+    while pending:
+        node = pending.pop()
         if isinstance(node, ast.Name):
             (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
@@ -262,7 +262,7 @@ def _names_of_scope(statement: ast.stmt) -> tuple[set[str], set[str]]:
         for attribute in ("name", "rest"):  # of functions, classes, exception handlers and patterns
             if isinstance(name := getattr(node, attribute, None), str):
                 bound.add(name)
-        todo += _parts_in_scope(node)
+        pending += _parts_in_scope(node)
     return read, bound
 
 

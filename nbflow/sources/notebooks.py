@@ -11,9 +11,9 @@ Nothing else in the notebook runs. A name that none of the three defines is an e
 The ``%%dag`` magic runs the same parts in the same order, so that a cell that works in the kernel works in the
 scheduler.
 
-Files in the percent format (``.py`` with ``# %%`` cells and commented magics, as jupytext writes them) are read alike,
-without jupytext: it does not report the lines of cells, ends a cell at a marker inside a block, and takes ten times as
-long to import as this module. The tests compare the beginnings of cells with it.
+Files in the percent format (``.py`` with ``# %%`` cells and commented magics, as jupytext writes them) are read in the
+same way, without jupytext: it does not report the lines of cells, ends a cell at a marker inside a block, and takes ten
+times as long to import as this module. The tests compare the beginnings of cells with it.
 The text of a version has only the parts that run: outputs, prose and experiments do not create a new version.
 """
 
@@ -218,7 +218,7 @@ def notebook_cells(text: str, path: str) -> list[Cell]:
         raise InvalidDag(f"{name} is not a notebook: {problem}.", hint="Save it with Jupyter.") from None
     is_version = _is_version(raw)
     labels = _version_labels(sources) if is_version else [f"cell {number}" for number in range(1, len(sources) + 1)]
-    file = name if is_version else path  # the path of an unpacked version is of no use to a reader
+    file = name if is_version else path  # the path of an unpacked version does not help the user
     return [
         Cell(index=index, name=label, source=source, filename=f"{file}#{label}", shown=label)
         for index, (label, source) in enumerate(zip(labels, sources, strict=True))
@@ -232,8 +232,8 @@ def _version_labels(sources: Sequence[str]) -> list[str]:
     for source in sources:
         match = _DAG_LINE.fullmatch(source.partition("\n")[0].rstrip())
         label = f"cell %%dag {(match['rest'] or '').partition(' ')[0]}".rstrip() if match else "cell of imports"
-        taken = sum(existing.partition(" (")[0] == label for existing in labels)
-        labels.append(f"{label} ({taken + 1})" if taken else label)
+        count = sum(existing.partition(" (")[0] == label for existing in labels)
+        labels.append(f"{label} ({count + 1})" if count else label)
     return labels
 
 
@@ -389,10 +389,10 @@ def _not_python_error(cell: Cell, code: Code) -> SourceError | None:
         return SourceError(line=line, message=f"SyntaxError: {code.error.msg}", cell=cell.shown)
     if code.magics:
         number, text = code.magics[0]
-        way_out = "Use BashOperator or @task.bash" if "!" in text[:1] or "= !" in text else "Leave it out"
+        instead = "Use BashOperator or @task.bash" if "!" in text[:1] or "= !" in text else "Leave it out"
         error = InvalidDag(
             f"`{text}` is IPython syntax, but the scheduler runs a DAG cell as plain Python.",
-            hint=f"{way_out}, or move it to another cell.",
+            hint=f"{instead}, or move it to another cell.",
         )
         return _source_error(cell, start + number, error)
     if code.star_imports:
@@ -619,20 +619,20 @@ def notebook_version_text(text: str) -> str:
 
 def version_text(sources: Sequence[DagSource]) -> str:
     """The parts of these DAG cells as a notebook, each part once, in the order of the notebook."""
-    whole: dict[int, str] = {}
+    texts: dict[int, str] = {}
     imports: dict[int, set[Import]] = {}
     for source in sources:
         for part in source.parts if source.error is None else ():
             if part.imports:
                 imports.setdefault(part.cell.index, set()).update(part.imports)
             else:
-                whole[part.cell.index] = part.text
+                texts[part.cell.index] = part.text
     for index, statements in imports.items():
         in_order = sorted(statements, key=lambda statement: statement.line)
-        whole.setdefault(index, "\n".join(statement.text for statement in in_order))
+        texts.setdefault(index, "\n".join(statement.text for statement in in_order))
     cells: list[dict[str, Any]] = [
-        {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": whole[index]}
-        for index in sorted(whole)
+        {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": texts[index]}
+        for index in sorted(texts)
     ]
     raw = {"cells": cells, "metadata": {"nbflow": _VERSION_MARK}, "nbformat": 4, "nbformat_minor": 4}
     return json.dumps(raw, indent=1, sort_keys=True) + "\n"

@@ -1,4 +1,4 @@
-"""What a reader makes of a DAG file: pieces of Python, each with the place that it came from, and what is wrong."""
+"""The results of reading a DAG file: units of Python code with their locations, and errors."""
 
 from __future__ import annotations
 

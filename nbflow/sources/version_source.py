@@ -101,7 +101,7 @@ def _relative(path: str, top: str) -> str:
     return real[len(top) + 1 :].replace(os.sep, "/") if real.startswith(top + os.sep) else os.path.basename(real)
 
 
-#: Matches every import, and text that looks like one (in comments, in strings): only then the source is parsed.
+#: Matches every import, and similar text in comments and strings. A source without a match is not parsed.
 _IMPORT = re.compile(r"\b(?:from\s+([.\w]+)\s+import\b|import\s+([\w., \t]+))")
 
 

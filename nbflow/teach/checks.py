@@ -1,4 +1,4 @@
-"""Checks: frozen values that examine what the learner's own runs left in the metastore.
+"""Checks: frozen values that read the learner's DAGs and runs in the metastore.
 
 A check does not run, change or import the learner's code. It returns a :class:`Finding`: what was expected, what was
 found, and a hint. The checks of an exercise build on each other, so the first that fails is the last that is evaluated.

@@ -1,4 +1,4 @@
-"""What ``labs`` and ``quiz`` do, in a terminal and in a notebook. Progress is the home's, so both show the same."""
+"""The commands ``labs`` and ``quiz``, for terminal and notebook. Progress is stored in the home, so both show it."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from nbflow.app import App
 from nbflow.commands.surface_syntax import Surface
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.teach.checks import CheckContext, Finding
+from nbflow.teach.content_folders import content_folder
 from nbflow.teach.display import card_bundle, chip, paragraph, prose
-from nbflow.teach.folders import content_folder
 from nbflow.teach.lab_registry import LABS, Exercise, LabSpec
 from nbflow.teach.progress import Progress
 from nbflow.ui.mime_bundle import Bundle
@@ -97,7 +97,7 @@ class Lab:
             if not findings[-1].ok:
                 break
         result = Result(number=number, exercise=exercises[number - 1], findings=tuple(findings))
-        self.progress.note("lab", self.name, str(number), passed=result.passed, now=self.app.clock.now())
+        self.progress.record_try("lab", self.name, str(number), passed=result.passed, now=self.app.clock.now())
         return result
 
     @property

@@ -59,8 +59,8 @@ class Progress:
                 rows = self._repair()
         return {key[2]: item for key, item in rows.items() if key[:2] == (kind, name)}
 
-    def note(self, kind: str, name: str, item: str, *, passed: bool, now: datetime) -> Item:
-        """Count a try and write the file. An item once passed stays passed."""
+    def record_try(self, kind: str, name: str, item: str, *, passed: bool, now: datetime) -> Item:
+        """Count a try and write the file. A passed item stays passed."""
         updated = Item(1, now.isoformat(timespec="seconds") if passed else None)
         with self._os_errors_logged(), self._locked():
             rows = self._repair()

@@ -10,7 +10,8 @@ A quiz file is JSON::
 
 A question states its right answer in one place: ``"right": true`` of options, ``"accept": [...]`` of a fill-in
 question, or ``key``, whose values the engine computes (:mod:`nbflow.teach.computed_answers`) and which are compared
-with the ``"is"`` of each option. Texts may hold `code` in backticks and no other markup.
+with the ``"is"`` of each option. An option without a text whose ``"is"`` is a state shows the state's meaning. Texts
+may hold `code` in backticks and no other markup.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from dataclasses import dataclass
 from string import ascii_lowercase
 from typing import Any
 
+from nbflow.core.states import STATE_MEANINGS, TaskState
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.teach.computed_answers import key_values
-from nbflow.teach.folders import content_folder
+from nbflow.teach.content_folders import content_folder
 
 #: type -> (minimum, maximum) number of right answers.
 TYPES: Mapping[str, tuple[int, int]] = {"single": (1, 1), "multiple": (1, 26), "order": (2, 26), "fill": (1, 26)}
@@ -158,16 +160,24 @@ def _options(raw: Mapping[str, Any], place: str) -> list[Any]:
     options = raw.get("options")
     if not isinstance(options, list) or not 2 <= len(options) <= len(ascii_lowercase):
         raise QuizError(f"{place}: options must be a list of 2 to {len(ascii_lowercase)}.")
-    for letter, option in zip(ascii_lowercase, options, strict=False):
+    complete = [_with_meaning(option) for option in options]
+    for letter, option in zip(ascii_lowercase, complete, strict=False):
         _fields(option, _OPTION_FIELDS, {"text"}, f"{place}, option {letter}")
         _text(option, "text", f"{place}, option {letter}")
-    return options
+    return complete
+
+
+def _with_meaning(option: Any) -> Any:
+    """The option; without a text, with the meaning of the state that it is."""
+    if not isinstance(option, dict) or "text" in option or option.get("is") not in list(TaskState):
+        return option
+    return {**option, "text": f"`{option['is']}`: {STATE_MEANINGS[TaskState(option['is'])]}"}
 
 
 def _right(raw: Mapping[str, Any], kind: str, options: Sequence[Mapping[str, Any]], place: str) -> tuple[str, ...]:
     """The letters of the right options."""
     by_key = "key" in raw
-    if by_key and any("right" in one for one in options):
+    if by_key and any("right" in option for option in options):
         raise QuizError(f"{place}: with a key, no option may have right.")
     if not by_key:
         if kind == "order":
@@ -176,7 +186,7 @@ def _right(raw: Mapping[str, Any], kind: str, options: Sequence[Mapping[str, Any
     letters: dict[str, str] = {}
     for letter, option in zip(ascii_lowercase, options, strict=False):
         if not isinstance(option.get("is"), str) or option["is"] in letters:
-            raise QuizError(f"{place}, option {letter}: with a key, each option needs an is of its own.")
+            raise QuizError(f"{place}, option {letter}: with a key, each option needs an is, and no two the same.")
         letters[option["is"]] = letter
     values = _key(raw, place)
     if kind == "order":

@@ -101,7 +101,7 @@ class QuizSession:
         """Answer question ``number``: ``"b"``, ``"a c"``, or the text of a fill-in. Raises QuizError."""
         question = self.quiz.question(number)
         feedback = evaluate(question, _parse(question, answer))
-        self.progress.note("quiz", self.quiz.name, str(number), passed=feedback.right, now=self.clock.now())
+        self.progress.record_try("quiz", self.quiz.name, str(number), passed=feedback.right, now=self.clock.now())
         return feedback
 
     @property

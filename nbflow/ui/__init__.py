@@ -3,7 +3,6 @@
 No function here reads a clock, a store or the environment. A surface fetches a view of :mod:`nbflow.views`, passes it
 with `now`, and shows the result.
 
-    state_colors  colours and glyphs of states, read from the files that browsers read too
     formatting    durations, relative times and state counts as text, the same in all views
     escaping      escaping of data in HTML and SVG
     text_width    estimated width of a text, and where to truncate it

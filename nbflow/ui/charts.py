@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from nbflow.commands.surface_syntax import Surface, invocation
+from nbflow.state_colors import known, palettes
 from nbflow.ui import formatting
 from nbflow.ui.escaping import escape
-from nbflow.ui.state_colors import known, palettes
 from nbflow.ui.svg import (
     BAR_HEIGHT,
     CARD_MIN,

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from nbflow.commands.surface_syntax import Surface, invocation
+from nbflow.state_colors import glyphs, known, palettes
 from nbflow.suggestions import SuggestedCommand, respelled
 from nbflow.ui import formatting
 from nbflow.ui.charts import gantt_svg, grid_svg, timeline_svg
 from nbflow.ui.escaping import escape
 from nbflow.ui.mime_bundle import Bundle, data_uri
-from nbflow.ui.state_colors import glyphs, known, palettes
 from nbflow.ui.svg import Picture, graph_svg
 from nbflow.ui.tables import (
     Cell,

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
-from nbflow.ui.state_colors import HERE
-
+FOLDER = Path(__file__).parent
 MAX_BYTES = 60_000
 GRAPH_MODULES = ("dom.js", "states.js", "panel.js", "graph.js", "widget.js")  # each after the modules that it imports
 
@@ -27,7 +27,7 @@ def bundle_modules(modules: Sequence[str]) -> str:
     """The modules as one, without comments. Raises ValueError if a convention is broken or the bundle is too large."""
     parts, owner = [], dict[str, str]()
     for name in modules:
-        text = (HERE / "js" / name).read_text("utf-8")
+        text = (FOLDER / "js" / name).read_text("utf-8")
         text = _EXPORT.sub("", _IMPORT.sub("", text))
         if stray := re.search(r"^(?:import\b|export (?!default ).*)", text, re.MULTILINE):
             raise ValueError(f"js/{name}: `{stray[0]}` is not a one-line import or export")
@@ -51,4 +51,4 @@ def graph_esm() -> str:
 @cache
 def css() -> str:
     """The design tokens and the rules of the live views."""
-    return "".join((HERE / "static" / name).read_text("utf-8") for name in ("tokens.css", "widget.css"))
+    return "".join((FOLDER / "static" / name).read_text("utf-8") for name in ("tokens.css", "widget.css"))

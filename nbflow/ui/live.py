@@ -22,6 +22,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Protocol
 
+from nbflow.core.states import STATE_MEANINGS
 from nbflow.ui import formatting
 from nbflow.ui.html import graph_bundle
 from nbflow.ui.mime_bundle import Bundle
@@ -118,7 +119,8 @@ def _ms(at: datetime | None) -> float | None:
 
 def graph_traits(graph: GraphView, drawn: Scene) -> dict[str, Any]:
     """The traits that change only with the DAG or a fold."""
-    return {"graph": drawn.as_json(), "footer": [part for part in graph.footer if part]}
+    meanings = {state.value: meaning for state, meaning in STATE_MEANINGS.items()}
+    return {"graph": drawn.as_json(), "footer": [part for part in graph.footer if part], "meanings": meanings}
 
 
 def state_traits(graph: GraphView, drawn: Scene, now: datetime) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from nbflow.state_colors import Palette, glyphs, known, palettes
 from nbflow.ui import formatting
 from nbflow.ui.escaping import escape
 from nbflow.ui.scene import LABEL_LEFT, NOTE_SIZE, Scene, SceneNode, scene
-from nbflow.ui.state_colors import Palette, glyphs, known, palettes
 from nbflow.ui.text_width import fit, text_width
 from nbflow.views.graph import GraphView, TaskView
 from nbflow.views.shared import group_note, group_state, state_counts

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nbflow.state_colors import glyphs, known, palettes
 from nbflow.ui.escaping import escape
-from nbflow.ui.state_colors import glyphs, known, palettes
 
 if TYPE_CHECKING:
     from nbflow.ui.formatting import When  # at run time this import would load all views

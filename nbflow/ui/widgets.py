@@ -32,6 +32,7 @@ class GraphWidget(anywidget.AnyWidget):
     states = traitlets.Dict().tag(sync=True)
     counts = traitlets.Dict().tag(sync=True)
     header = traitlets.Dict().tag(sync=True)
+    meanings = traitlets.Dict().tag(sync=True)
     footer: traitlets.List = traitlets.List().tag(sync=True)
     now = traitlets.Float(0).tag(sync=True)  # ms since the epoch, by the kernel's clock
     version = traitlets.Int(0).tag(sync=True)

@@ -9,8 +9,11 @@ import graphviz
 import pytest
 
 from nbflow import DAG, Label, TaskGroup
+from nbflow.core.states import TaskState
+from nbflow.errors import TaskNotFound
 from nbflow.operators.bash import BashOperator
 from nbflow.operators.empty import EmptyOperator
+from nbflow.state_colors import palettes
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -86,3 +89,25 @@ def test_ids_with_a_meaning_in_dot_stay_ids(dot_path: str, task_id: str) -> None
     graph = dag.to_graphviz()
     assert shown(graph, "node") == ["up", task_id]
     assert len(shown(graph, "edge")) == 1
+
+
+def test_states_are_shown_by_name_and_colour(dot_path: str) -> None:
+    # Given a DAG and the states of a run that go with two of its tasks, one of a newer nbflow
+    with DAG("sales", schedule=None) as dag:
+        EmptyOperator(task_id="extract") >> EmptyOperator(task_id="load") >> EmptyOperator(task_id="report")
+    graph = dag.to_graphviz({"extract": TaskState.FAILED, "load": "paused"})
+    # Then Graphviz shows the names
+    assert shown(graph, "node") == ["extract\nfailed", "load\npaused", "report"]
+    # And the colours of the states, an unknown one as none
+    failed, none = (palettes()[0].states[state] for state in ("failed", "none"))
+    root = ElementTree.fromstring(graph.pipe(format="svg"))
+    nodes = [group for group in root.iter(f"{SVG}g") if group.get("class") == "node"]
+    drawn = [(path.get("fill"), path.get("stroke")) for node in nodes for path in node.iter(f"{SVG}path")]
+    assert drawn == [(failed.fill, failed.line), (none.fill, none.line), ("#ffffff", "black")]
+
+
+def test_the_state_of_an_unknown_task_is_an_error() -> None:
+    with DAG("sales", schedule=None) as dag:
+        EmptyOperator(task_id="extract")
+    with pytest.raises(TaskNotFound, match=r"DAG 'sales' has no task 'extrct'\. Did you mean 'extract'\?"):
+        dag.to_graphviz({"extrct": "failed"})

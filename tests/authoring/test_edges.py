@@ -148,7 +148,7 @@ def test_an_edge_from_a_group_of_setups_and_teardowns_is_warned_of() -> None:
             setup, clean = EmptyOperator(task_id="setup"), EmptyOperator(task_id="clean")
             clean.as_teardown(setups=setup)
         group >> EmptyOperator(task_id="after")
-    with pytest.warns(UserWarning, match="<TaskGroup: g> holds only setups and teardowns"):
+    with pytest.warns(UserWarning, match="<TaskGroup: g> contains only setups and teardowns"):
         dag.to_spec()
 
 

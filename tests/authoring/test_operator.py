@@ -94,7 +94,7 @@ def test_a_task_stores_only_the_arguments_that_were_passed() -> None:
          "EmptyOperator takes keyword arguments only, but got the positional argument 't'. "
          "Write task_id=..., and so on."),
         (lambda: EmptyOperator(task_id="a b"), InvalidDag,
-         "task_id 'a b' may hold only letters, digits, dashes, dots and underscores. For example 'a_b'."),
+         "task_id 'a b' may contain only letters, digits, dashes, dots and underscores. For example 'a_b'."),
         (lambda: EmptyOperator(task_id="t", retries="x"), InvalidArgument,
          "retries of task 't' must be a whole number, not str 'x'."),
         (lambda: EmptyOperator(task_id="t", retry_delay="5m"), InvalidArgument,
@@ -118,15 +118,15 @@ def test_a_task_stores_only_the_arguments_that_were_passed() -> None:
         (lambda: DAG("x", owner_links={"ada": "javascript:alert(1)"}), InvalidDag,
          "owner_links of DAG 'x': the link of 'ada' must begin with https:// or mailto:, not 'javascript:alert(1)'."),
         (lambda: DAG("x y"), InvalidDag,
-         "dag_id 'x y' may hold only letters, digits, dashes, dots and underscores. For example 'x_y'."),
+         "dag_id 'x y' may contain only letters, digits, dashes, dots and underscores. For example 'x_y'."),
         (lambda: TaskGroup("a.b"), InvalidDag,
-         "group_id 'a.b' may hold only letters, digits, dashes and underscores. For example 'a_b'."),
+         "group_id 'a.b' may contain only letters, digits, dashes and underscores. For example 'a_b'."),
         (lambda: task.virtualenv(lambda: 1), InvalidDag,
          "@task.virtualenv is not in this release of nbflow. Available are @task and @task.python, @task.branch, "
          "@task.short_circuit, @task.sensor, @task.bash, @task.notebook, @task.run_if, @task.skip_if."),
     ],
 )  # fmt: skip
-def test_an_error_names_the_problem_the_place_and_the_way_out(make, error, message) -> None:
+def test_an_error_names_the_problem_the_place_and_what_to_do(make, error, message) -> None:
     with DAG("d"), pytest.raises(error) as caught:
         make()
     assert (type(caught.value), str(caught.value)) == (error, message)
@@ -243,7 +243,10 @@ def test_the_warning_of_an_old_argument_is_shown_in_main() -> None:
 
 
 def test_a_callback_that_is_not_callable_is_warned_of() -> None:
-    with DAG("d"), pytest.warns(UserWarning, match="on_failure_callback of task 't' holds 'x', which is not callable"):
+    with (
+        DAG("d"),
+        pytest.warns(UserWarning, match="on_failure_callback of task 't' contains 'x', which is not callable"),
+    ):
         EmptyOperator(task_id="t", on_failure_callback="x")
 
 

@@ -199,8 +199,8 @@ def test_any_schema_has_the_same_result_as_in_jsonschema(schema: dict[str, Any],
 
 def test_keywords_are_those_that_jsonschema_validates() -> None:
     # Given the keywords that jsonschema has functions for, and those that it reads with another keyword
-    beside = {"then", "else", "minContains", "maxContains", "$schema"}
-    assert Draft202012Validator.VALIDATORS.keys() | beside == KEYWORDS
+    read_with_another = {"then", "else", "minContains", "maxContains", "$schema"}
+    assert Draft202012Validator.VALIDATORS.keys() | read_with_another == KEYWORDS
 
 
 # -------------------------------------------------------------------------------------------------------------- formats
@@ -376,7 +376,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"pattern": "\ud800"},
-        "Its pattern '\\ud800' is invalid: it holds half of a surrogate pair. "
+        "Its pattern '\\ud800' is invalid: it contains half of a surrogate pair. "
         "Patterns follow https://github.com/google/re2/wiki/Syntax, because re2 matches in linear time.",
     ),
     ({"patternProperties": {"(": {}}}, f"Its pattern '(' is invalid: missing ). {CORRECT_IT}"),
@@ -483,18 +483,18 @@ import sys
 from nbflow.authoring.param_schema import check_schema, verify_schema
 from nbflow.errors import ParamValidationError
 verify_schema({{"type": "string"}})
-seen = []
+opened = []
 def hook(event, args):
     modules = event == "open" and str(args[0]).endswith((".py", ".pyc"))
     if event.startswith(("socket.", "urllib.", "http.", "open")) and not modules:
-        seen.append((event, str(args)))
+        opened.append((event, str(args)))
 sys.addaudithook(hook)
 for call in (verify_schema, lambda schema: check_schema(1, schema)):
     try:
         call({{"$ref": {reference!r}}})
     except ParamValidationError as error:
         print(error)
-print(seen)
+print(opened)
 """
     # When a schema refers to a URL, and is verified and used
     process = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)

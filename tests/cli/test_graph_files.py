@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nbflow.ui.state_colors import palettes
+from nbflow.state_colors import palettes
 from tests.cli.conftest import FAILING
 
 KINDS = {"svg": b"<svg ", "dot": b"digraph sales {", "gv": b"digraph sales {", "png": b"\x89PNG\r\n", "pdf": b"%PDF-"}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from nbflow.ui.state_colors import palettes
+from nbflow.state_colors import palettes
 from tests.cli.conftest import FAILING, SALES
 
 OF_THE_TERMINAL = ("NO_COLOR", "COLUMNS", "COLORTERM", "COLORFGBG", "TTY_COMPATIBLE", "FORCE_COLOR")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from nbflow.cli.terminal_tables import fitted_widths, print_fields, print_rows
-from nbflow.ui.state_colors import palettes
+from nbflow.state_colors import palettes
 
 RUNS = [
     {

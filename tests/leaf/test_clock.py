@@ -70,10 +70,10 @@ def test_a_naive_time_is_refused(clock):
 
 def test_the_system_clock_is_aware_utc_and_waits_until_the_given_time():
     clock: Clock = SystemClock()
-    began = clock.now()
-    until = began + dt.timedelta(milliseconds=20)
+    started = clock.now()
+    until = started + dt.timedelta(milliseconds=20)
     assert clock.wait(threading.Event(), until) is False
-    assert began.tzinfo is dt.UTC
+    assert started.tzinfo is dt.UTC
     assert clock.now() >= until
 
 

@@ -127,9 +127,9 @@ def test_help_is_raised_and_lists_all_arguments(line):
     assert all(argument.shown.split("/")[0] in str(requested.value) for argument in ARGUMENTS)
 
 
-def test_options_on_returns_the_options_in_their_order():
+def test_options_in_returns_the_options_in_their_order():
     parser = Parser("nbflow do", ARGUMENTS, texts=TERMINAL)
-    assert parser.options_on(["--run", "r", "sales", "-f", "-n", "5"]) == ("--run", "--force", "--number")
+    assert parser.options_in(["--run", "r", "sales", "-f", "-n", "5"]) == ("--run", "--force", "--number")
 
 
 def test_a_quote_that_is_not_closed_is_an_error():

@@ -277,7 +277,7 @@ def test_the_buffer_stays_small():
     stream = StreamMasker(Masker(["aaaaaaaa"]))
     for _ in range(1000):
         stream.feed("a" * 100)
-    assert len(stream._held) < 8
+    assert len(stream._buffer) < 8
 
 
 def test_invalid_utf8_becomes_a_replacement_character():

@@ -1,4 +1,4 @@
-"""The README is true: its made parts are current, its examples load, what it names is there."""
+"""The README is true: its generated parts are current, its examples load, and its paths and targets exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 
 
 def names(requirements: list[str]) -> set[str]:
-    return {re.match(r"[a-zA-Z0-9_-]+", one)[0] for one in requirements}  # type: ignore[index]
+    return {re.match(r"[a-zA-Z0-9_-]+", line)[0] for line in requirements}  # type: ignore[index]
 
 
 def named_in(section: str) -> set[str]:
@@ -28,12 +28,12 @@ def named_in(section: str) -> set[str]:
     return set(re.findall(r"`([^`]+)`", " ".join(rows)))
 
 
-def test_the_made_parts_and_the_picture_are_current():
-    """`make docs` makes them anew."""
-    done = subprocess.run(
-        [sys.executable, "docs/make.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+def test_the_generated_parts_and_the_picture_are_current():
+    """`make docs` updates them."""
+    process = subprocess.run(
+        [sys.executable, "docs/generate_readme.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
 
 
 def test_the_two_commands_come_first():
@@ -50,7 +50,7 @@ def test_the_first_dag_loads_as_a_cell_of_a_notebook():
     assert {name: spec.tasks["shout"].upstream for name, spec in loaded.specs.items()} == {"hello": ("greet",)}
 
 
-def test_the_magics_that_it_shows_are_understood():
+def test_the_magics_that_it_shows_can_be_parsed():
     from nbflow.notebook.magic_parser import parse
 
     lines = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("%dag ")]
@@ -59,17 +59,17 @@ def test_the_magics_that_it_shows_are_understood():
         parse(line.removeprefix("%dag "))
 
 
-def test_it_says_of_each_dependency_what_for():
+def test_it_lists_each_dependency_with_its_purpose():
     assert named_in("needed always") == names(PROJECT["dependencies"])
     assert named_in("extra `lab`") == names(PROJECT["optional-dependencies"]["lab"])
 
 
-def test_the_places_that_it_names_are_there():
+def test_the_paths_that_it_names_exist():
     rows = [line for line in README.split("## Where things are")[1].split("##")[0].splitlines() if line.startswith("|")]
-    places = [place for row in rows for place in re.findall(r"`([\w./]+[/y])`", row.split("|")[1])]
-    assert len(places) > 10
-    for place in places:
-        assert (ROOT / place).exists() or (ROOT / "nbflow" / place).exists(), place
+    paths = [path for row in rows for path in re.findall(r"`([\w./]+[/y])`", row.split("|")[1])]
+    assert len(paths) > 10
+    for path in paths:
+        assert (ROOT / path).exists() or (ROOT / "nbflow" / path).exists(), path
 
 
 def test_the_targets_that_it_names_are_in_the_makefile():
@@ -80,5 +80,5 @@ def test_the_targets_that_it_names_are_in_the_makefile():
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
-def test_its_links_lead_somewhere(path):
+def test_the_targets_of_its_links_exist(path):
     assert (ROOT / path).is_file()

@@ -289,7 +289,7 @@ def test_an_invalid_name_of_a_table_or_column_is_refused(runtime: MemoryRuntime,
             SqliteHook("db").insert_rows("t", [(1,)], [name])
 
 
-def test_a_hook_without_its_connection_says_how_to_make_one(runtime: MemoryRuntime) -> None:
+def test_the_error_of_a_hook_without_its_connection_says_how_to_add_one(runtime: MemoryRuntime) -> None:
     with providing(runtime), pytest.raises(ConnectionNotFound, match="nbflow connections add nope"):
         DbApiHook("nope").connection
 

@@ -45,7 +45,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", CONTENT)
 def test_the_wheel_has_the_content_of_the_checkout(bare: Environment, kind):
     # When an installed nbflow returns the folder of its labs, notebooks or quizzes
-    code = f"from nbflow.teach.folders import content_folder; print(content_folder({kind!r}))"
+    code = f"from nbflow.teach.content_folders import content_folder; print(content_folder({kind!r}))"
     folder = Path(bare.python(code).strip())
     # Then the folder is in the package, and has the files of the checkout
     assert folder.is_relative_to(bare.site_packages / "nbflow")

@@ -215,7 +215,7 @@ def test_a_file_with_an_unknown_suffix_is_an_error(folder: Path) -> None:
     assert error.message.startswith("NbflowError: notes.txt is not a DAG file.")
 
 
-# -------------------------------------------------------------------------------------------------------------- finding
+# ------------------------------------------------------------------------------------------------------------ discovery
 
 
 def test_hidden_checkpoint_and_ignored_files_are_not_found(tmp_path: Path) -> None:

@@ -338,7 +338,7 @@ def test_a_cell_that_does_not_stand_alone_is_an_error_with_the_reason(
 ) -> None:
     # Given a notebook whose DAG cell would fail in the scheduler
     loaded = load(file, *cells)
-    # Then the error has the cell, the line, the name and the way out
+    # Then the error has the cell, the line, the name and what to do
     assert error in errors(loaded)
 
 
@@ -496,10 +496,10 @@ def test_running_or_tidying_a_notebook_creates_no_new_version(file: Path) -> Non
 
 def test_a_version_defines_the_same_dags_after_its_notebook_has_changed(file: Path) -> None:
     # Given a loaded notebook whose task imports a module of the same folder
-    (file.parent / "beside.py").write_text("VALUE = 42\n")
-    body = "%%dag a\n@task\ndef t():\n    from beside import VALUE\n    return VALUE\nt()"
+    (file.parent / "helper_module.py").write_text("VALUE = 42\n")
+    body = "%%dag a\n@task\ndef t():\n    from helper_module import VALUE\n    return VALUE\nt()"
     loaded = load(file, "from nbflow import task", "import os", body)
-    assert [*loaded.files] == ["report.ipynb", "beside.py"]
+    assert [*loaded.files] == ["report.ipynb", "helper_module.py"]
     # When the notebook has changed and its version is loaded
     file.write_text(notebook("nothing"))
     reloaded = load_source(file, loaded.files, versions_folder=file.parent / "versions", keep_imports=False)

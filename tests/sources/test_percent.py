@@ -80,7 +80,7 @@ HEADS = {
     "a form feed": "# %%\nx = 1\n\x0c\n# %%\ny = '\x1c \x85 \u2028'\n",
     "Windows' line ends": "# %%\r\nx = 1\r\n\r\n",
 }
-FAULTY = {
+INVALID = {
     "a syntax error": "# %%\n# %%dag a\nx = 1\ny = = 2\n",
     "an error": "# %%\n# %%dag a\nx = 1\ny = 1 / 0\n",
     "an unknown name": "# %% the title\n# %%dag a\nx = 1\nnowhere\n",
@@ -92,10 +92,10 @@ FAULTY = {
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("error", FAULTY)
+@pytest.mark.parametrize("error", INVALID)
 def test_errors_have_the_line_of_the_file(tmp_path: Path, head: str, error: str) -> None:
     # Given a percent file with an error in the fourth line after its head
-    text = HEADS[head] + FAULTY[error]
+    text = HEADS[head] + INVALID[error]
     file = tmp_path / "report.py"
     file.write_bytes(text.encode())
     # When it is loaded

@@ -10,7 +10,7 @@ from nbflow import DAG, task
 from nbflow.app import App
 from nbflow.errors import NbflowError
 from nbflow.operators.empty import EmptyOperator
-from nbflow.teach.folders import content_folder
+from nbflow.teach.content_folders import content_folder
 from nbflow.teach.lab import open_lab
 from nbflow.teach.lab_registry import LABS
 

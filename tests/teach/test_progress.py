@@ -22,12 +22,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from nbflow.teach.progress import Progress
 
-progress, own = Progress(Path(sys.argv[1])), sys.argv[2]
+progress, lab = Progress(Path(sys.argv[1])), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(40):
-    progress.note("quiz", "shared", "1", passed=False, now=datetime(2024, 3, 1, tzinfo=UTC))
-    progress.note("lab", own, "1", passed=True, now=datetime(2024, 3, 1, tzinfo=UTC))
+    progress.record_try("quiz", "shared", "1", passed=False, now=datetime(2024, 3, 1, tzinfo=UTC))
+    progress.record_try("lab", lab, "1", passed=True, now=datetime(2024, 3, 1, tzinfo=UTC))
 """
 
 
@@ -35,7 +35,7 @@ def test_processes_that_write_concurrently_lose_nothing(home: Path) -> None:
     # Given four processes that are ready to write
     command = [sys.executable, "-c", WRITER, str(home)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    writers = [subprocess.Popen([*command, f"own{n}"], **pipes) for n in range(4)]  # type: ignore[call-overload]
+    writers = [subprocess.Popen([*command, f"lab{n}"], **pipes) for n in range(4)]  # type: ignore[call-overload]
     assert [writer.stdout.readline() for writer in writers] == ["ready\n"] * 4
     # When all write concurrently
     for writer in writers:
@@ -45,7 +45,7 @@ def test_processes_that_write_concurrently_lose_nothing(home: Path) -> None:
     # Then every try is counted, of the shared quiz and of each lab
     progress = Progress(home)
     assert progress.items("quiz", "shared") == {"1": Item(160, None)}
-    assert [progress.items("lab", f"own{n}") for n in range(4)] == [{"1": Item(40, "2024-03-01T00:00:00+00:00")}] * 4
+    assert [progress.items("lab", f"lab{n}") for n in range(4)] == [{"1": Item(40, "2024-03-01T00:00:00+00:00")}] * 4
     # And the folder holds only the file and its lock
     assert sorted(os.listdir(home)) == [".progress.json.lock", "progress.json"]
 
@@ -84,11 +84,13 @@ INVALID: dict[str, tuple[str, dict[str, Item], str]] = {
 """Case -> the file's content, the items of the quiz "dags" that are still read, and the error."""
 
 
-def _note(progress: Progress) -> Any:
-    return progress.note("quiz", "dags", "9", passed=False, now=NOW)
+def _record(progress: Progress) -> Any:
+    return progress.record_try("quiz", "dags", "9", passed=False, now=NOW)
 
 
-@pytest.mark.parametrize("use", [_note, lambda progress: progress.items("quiz", "dags")], ids=["noting", "reading"])
+@pytest.mark.parametrize(
+    "use", [_record, lambda progress: progress.items("quiz", "dags")], ids=["recording", "reading"]
+)
 @pytest.mark.parametrize("case", INVALID)
 def test_an_invalid_file_is_logged_once_and_renamed_and_its_valid_items_stay(
     home: Path, caplog: pytest.LogCaptureFixture, case: str, use: Callable[[Progress], Any]
@@ -115,7 +117,7 @@ def test_renamed_files_are_not_overwritten(home: Path) -> None:
     home.mkdir()
     for text in ("{1", "{2", "{3"):
         Progress(home).path.write_text(text)
-        _note(Progress(home))
+        _record(Progress(home))
     # Then all are still there
     renamed = {path.name: path.read_text() for path in home.glob("progress.unreadable*")}
     assert renamed == {"progress.unreadable": "{1", "progress.unreadable-2": "{2", "progress.unreadable-3": "{3"}
@@ -127,8 +129,8 @@ def test_in_a_home_that_is_not_writable_progress_is_not_stored_and_one_line_is_l
     # Given a home that is a file
     home = tmp_path / "home"
     home.write_text("")
-    # When a try is noted, and the progress read
-    item = Progress(home).note("quiz", "dags", "1", passed=True, now=NOW)
+    # When a try is recorded, and the progress read
+    item = Progress(home).record_try("quiz", "dags", "1", passed=True, now=NOW)
     # Then the item is returned, and one line says why it is not stored
     assert item == Item(1, "2024-03-01T09:00:00+00:00")
     assert [record.getMessage() for record in caplog.records] == [f"The progress cannot be stored: File exists: {home}"]

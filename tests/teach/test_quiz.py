@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from nbflow import DAG, task
+from nbflow.core.states import STATE_MEANINGS, TaskState
 from nbflow.core.timetables import TimeRestriction, timetable_from_schedule
 from nbflow.errors import AirflowException
 from nbflow.operators.empty import EmptyOperator
-from nbflow.teach.folders import content_folder
+from nbflow.teach.content_folders import content_folder
 from nbflow.teach.progress import Item, Progress
 from nbflow.teach.questions import QuizError, load_quiz, quiz_names, read_quiz
 from nbflow.teach.quiz import QuizSession, evaluate
@@ -152,6 +153,21 @@ def test_an_invalid_question_is_refused_with_its_place(changed, message):
     assert message in str(caught.value)
 
 
+def test_an_option_that_is_a_state_shows_the_meaning_that_nbflow_shows_everywhere():
+    # Given the question about the states of a task
+    options = DAG_CONCEPTS.question(3).options
+    # Then its options are the states with their meanings
+    assert {option.text for option in options} == {
+        f"`{state}`: {STATE_MEANINGS[state]}" for state in TaskState if state.value in DAG_CONCEPTS_STATES
+    }
+    # And an option that is no state needs a text
+    with pytest.raises(QuizError, match="question 1, option a: text is missing"):
+        read_quiz(quiz_of(options=[{"is": "paused"}, {"text": "y", "is": "y"}]), "q.json")
+
+
+DAG_CONCEPTS_STATES = ("none", "scheduled", "queued", "running", "success")
+
+
 def test_an_unknown_quiz_is_refused_with_the_nearest_name():
     with pytest.raises(QuizError, match=r"There is no quiz 'dag_concept'\. Did you mean 'dag_concepts'\?"):
         load_quiz("dag_concept")
@@ -228,7 +244,7 @@ def test_the_next_kernel_reads_the_progress(session, home):
 def test_an_unreadable_progress_file_is_renamed(home):
     home.mkdir()
     (home / "progress.json").write_text("{")
-    assert Progress(home).note("lab", "l", "1", passed=False, now=START) == Item(1, None)
+    assert Progress(home).record_try("lab", "l", "1", passed=False, now=START) == Item(1, None)
     assert (home / "progress.unreadable").read_text() == "{"
 
 

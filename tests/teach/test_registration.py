@@ -1,4 +1,4 @@
-"""Labs and quizzes register themselves with the commands: terminal and notebooks know nothing of them."""
+"""Labs and quizzes register their implementations with the commands; CLI and notebook do not import them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nbflow.errors import NbflowError
 from nbflow.teach.commands import provide
 
 
-def test_the_names_to_choose_from_come_from_who_carries_the_command_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_names_of_labs_and_quizzes_come_from_the_registered_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "_providers", {})
     assert (learning.names_of("labs"), learning.names_of("quiz")) == ([], [])
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from nbflow.core.states import STATE_MEANINGS
+from nbflow.state_colors import glyphs, palettes
 from nbflow.ui import live
 from nbflow.ui.html import graph_bundle
 from nbflow.ui.scene import scene
-from nbflow.ui.state_colors import glyphs, palettes
 from nbflow.views.graph import EdgeView, GraphView, TaskView
 from tests.ui.samples import NOW
 from tests.ui.widget_page import ADDRESS, READY, files_of, many_tasks
@@ -56,6 +57,17 @@ def test_each_state_has_its_colour_its_glyph_and_its_name(shown: Callable[..., A
     assert seen == [
         [s, colour(tints[s].fill), colour(tints[s].line), glyphs()[s], f"t_{s}, {s}"] for s in glyphs()
     ]  # fmt: skip
+
+
+def test_the_legend_explains_each_state(shown: Callable[..., Any]) -> None:
+    # Given a graph with a task in each state, and one in a state of a newer nbflow
+    tasks = tuple(TaskView(task_id=f"t_{s}", state=s) for s in [*STATE_MEANINGS, "hibernating"])
+    page = shown(GraphView(dag_id="x", tasks=tasks, run="r", run_state="running"))
+    # Then the legend explains those that are known
+    titles = page.eval_on_selector_all(
+        ".nf-legend .nf-chip", "chips => chips.map(c => [c.textContent.trim().split(' ')[0], c.getAttribute('title')])"
+    )
+    assert dict(titles) == {state.value: meaning for state, meaning in STATE_MEANINGS.items()} | {"hibernating": None}
 
 
 def test_states_are_patched_in_place(shown: Callable[..., Any], forex: GraphView) -> None:

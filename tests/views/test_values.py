@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nbflow.core.states import TaskState
-from nbflow.ui.state_colors import glyphs
+from nbflow.state_colors import glyphs
 from nbflow.views.shared import STATE_PRIORITY, state_counts
 
 

@@ -15,7 +15,8 @@ import { GLYPHS, chip, glyph, known } from "./states.js";
  * @typedef {{ title: string, schedule?: string, run?: string, run_state?: string, next?: number, next_exact?: string,
  *             paused?: boolean }} Header
  * @typedef {{ graph: Scene, states: Record<string, NodeState>, counts: Record<string, number>, header: Header,
- *             footer: string[], now?: number, version?: number }} GraphModel  `now` is the sender's clock, in ms
+ *             footer: string[], meanings?: Record<string, string>, now?: number, version?: number }} GraphModel
+ * `now` is the sender's clock, in ms; `meanings` holds the meaning of each state, which the legend shows on hover.
  * @typedef {{ request(name: string, args: object): Promise<any> }} Transport
  * Requests: `task` {task_id} -> Details of panel.js; `fold` {group_id}; and the names of a panel's actions.
  */
@@ -63,6 +64,7 @@ export function mount(el, model, transport) {
   let drawn = new Map();
   let scene = model.graph;
   let header = model.header;
+  let meanings = model.meanings ?? {};
   let skew = 0;
   /** @type {string | null} */
   let open = null;
@@ -278,7 +280,8 @@ export function mount(el, model, transport) {
     if (patch.graph) draw(patch.graph);
     if (patch.header) patchHeader(patch.header);
     if (patch.states) patchStates(patch.states);
-    if (patch.counts) legend.replaceChildren(...Object.entries(patch.counts).map(([s, n]) => chip(s, `${s} ${n}`)));
+    if (patch.meanings) meanings = patch.meanings;
+    if (patch.counts) legend.replaceChildren(...Object.entries(patch.counts).map(([s, n]) => chip(s, `${s} ${n}`, meanings[s])));
     if (patch.footer) setText(words, patch.footer.join(" · "));
     if (patch.version !== undefined) root.dataset.version = String(patch.version);
   }

@@ -1,5 +1,5 @@
 // The states of tasks and runs, each with a path in a 12 x 12 box, so that glyphs do not depend on fonts.
-// The object below is strict JSON: nbflow/ui/state_colors.py reads this file, so that pictures from Python and from the
+// The object below is strict JSON: nbflow/state_colors.py reads this file, so that pictures from Python and from the
 // browser show the same glyphs. Legends show the states in this order: those that need action first.
 
 import { html, svg } from "./dom.js";
@@ -34,8 +34,8 @@ export function glyph(state) {
   return svg("path", { class: "nf-glyph", d: GLYPHS[known(state)] });
 }
 
-/** Colour, glyph and word. @param {string} state @param {string} [word] */
-export function chip(state, word = state) {
+/** Colour, glyph and word; the title shows on hover. @param {string} state @param {string} [word] @param {string} [title] */
+export function chip(state, word = state, title = undefined) {
   const picture = svg("svg", { width: 12, height: 12, viewBox: "0 0 12 12", "aria-hidden": "true" }, glyph(state));
-  return html("span", { class: "nf-chip", "data-look": known(state) }, picture, word);
+  return html("span", { class: "nf-chip", "data-look": known(state), title }, picture, word);
 }

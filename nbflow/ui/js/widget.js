@@ -3,7 +3,7 @@
 import { mount } from "./graph.js";
 
 const REPLY_TIMEOUT_MS = 8000;
-const KEYS = /** @type {const} */ (["graph", "header", "states", "counts", "footer", "now", "version"]);
+const KEYS = /** @type {const} */ (["graph", "header", "states", "counts", "footer", "meanings", "now", "version"]);
 
 /** Requests over the comm; rejects when the kernel does not reply in time. @param {any} model */
 function commTransport(model) {

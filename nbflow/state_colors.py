@@ -1,4 +1,4 @@
-"""Colours of states from static/tokens.css, and their glyphs from js/states.js.
+"""Colours of states from ui/static/tokens.css, and their glyphs from ui/js/states.js.
 
 Browsers load the same two files, so that pictures and live views agree. An SVG in an `<img>` cannot use the CSS
 variables of its page, so static pictures contain the values.
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-HERE = Path(__file__).parent
-TOKENS_CSS = HERE / "static" / "tokens.css"
-STATES_JS = HERE / "js" / "states.js"
+_UI = Path(__file__).parent / "ui"
+TOKENS_CSS = _UI / "static" / "tokens.css"
+STATES_JS = _UI / "js" / "states.js"
 
 _DECLARATION = re.compile(r"--nf-([a-z_-]+):\s*(?:var\([^,()]+,\s*)?(#[0-9a-f]{6})\b")
 _GLYPHS = re.compile(r"GLYPHS = (\{.*?\});", re.DOTALL)

@@ -1,7 +1,7 @@
-"""The parts of the README that are made from the code: ``python docs/make.py`` (``--check`` only compares).
+"""Generates parts of the README from the code: ``python docs/generate_readme.py`` (``--check`` only compares).
 
-A part stands between ``<!-- made: NAME -->`` and ``<!-- end -->``; ``PARTS`` is the table of what makes each. The
-picture ``docs/quickstart.svg`` is the graph of the quickstart's DAG, read from the notebook as the scheduler reads it.
+A generated part is between ``<!-- generated: NAME -->`` and ``<!-- end -->``; ``PARTS`` has their functions.
+The picture ``docs/quickstart.svg`` is the graph of the quickstart's DAG, loaded from the notebook as a DAG file.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "quickstart.svg"
-_PART = re.compile(r"(<!-- made: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def states() -> str:
-    """The state diagram, as GitHub draws it."""
+    """The state diagram, in Mermaid, which GitHub draws."""
     from nbflow.core.states import mermaid
 
     return f"```mermaid\n{mermaid()}\n```"
 
 
 def state_meanings() -> str:
-    """What each state means, as people are told everywhere."""
+    """The meanings of the states, as all surfaces show them."""
     from nbflow.core.states import OLD_STATES, STATE_MEANINGS
 
     rows = [f"| `{state}` | {meaning} |" for state, meaning in STATE_MEANINGS.items()]
@@ -35,17 +35,17 @@ def state_meanings() -> str:
 
 
 def deviations() -> str:
-    """Where nbflow differs from Airflow on purpose, from the table that the tests go by."""
+    """The intended differences from Airflow, from the table that the tests of the facts use."""
     from tests.facts.deviations import deviations as rules
 
     reasons: dict[str, list[str]] = {}
     for rule in rules:
         reasons.setdefault(rule.kind, []).append(rule.reason)
-    return "\n".join(f"- **{kind}.** {said[-1]}" for kind, said in reasons.items())
+    return "\n".join(f"- **{kind}.** {texts[-1]}" for kind, texts in reasons.items())
 
 
 def picture() -> str:
-    """The last day of the month in the quickstart: all but the weekend's branch has run."""
+    """The graph of the last run of the quickstart, in which all tasks except ``weekend`` have run."""
     from nbflow.sources.loading import load_source
     from nbflow.ui.svg import graph_svg
     from nbflow.views.graph import graph_view
@@ -53,8 +53,8 @@ def picture() -> str:
     loaded = load_source(ROOT / "notebooks" / "quickstart.ipynb")
     assert not loaded.import_errors, loaded.import_errors
     view = graph_view(loaded.specs["ecb_rates"], footer=("version 1", "quickstart.ipynb, cell 3"))
-    ended = {task.task_id: {"state": "skipped" if task.task_id == "weekend" else "success"} for task in view.tasks}
-    view = replace(view.with_states(ended), run="run 2008-12-31", run_state="success")
+    states = {task.task_id: {"state": "skipped" if task.task_id == "weekend" else "success"} for task in view.tasks}
+    view = replace(view.with_states(states), run="run 2008-12-31", run_state="success")
     return graph_svg(view).svg + "\n"
 
 
@@ -65,8 +65,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
 }
 
 
-def made_anew(text: str) -> str:
-    """The README with each made part as the code has it now."""
+def with_generated_parts(text: str) -> str:
+    """The README with its generated parts updated."""
 
     def part(match: re.Match[str]) -> str:
         return f"{match[1]}{PARTS[match['name']]()}\n{match[3]}"
@@ -76,13 +76,13 @@ def made_anew(text: str) -> str:
 
 def main() -> int:
     sys.path.insert(0, str(ROOT))
-    wanted = {README: made_anew(README.read_text("utf-8")), PICTURE: picture()}
-    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
+    current = {README: with_generated_parts(README.read_text("utf-8")), PICTURE: picture()}
+    stale = [path for path, text in current.items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" not in sys.argv:
         for path in stale:
-            path.write_text(wanted[path], "utf-8")
+            path.write_text(current[path], "utf-8")
     for path in stale:
-        print(f"{'stale' if '--check' in sys.argv else 'made'}: {path.relative_to(ROOT)}")
+        print(f"{'stale' if '--check' in sys.argv else 'updated'}: {path.relative_to(ROOT)}")
     return 1 if stale and "--check" in sys.argv else 0
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.authoring import current_dag
 from nbflow.authoring.abstract_operator import AbstractOperator
 from nbflow.authoring.common_arguments import COMMON, HOOKS, OLD, STRUCTURE, unknown_argument
-from nbflow.authoring.expansion import DictOfLists, ExpandInput, ListOfDicts
+from nbflow.authoring.expand_input import DictOfLists, ExpandInput, ListOfDicts
 from nbflow.authoring.operator_arguments import (
     argument_names,
     default_of,
