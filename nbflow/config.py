@@ -46,12 +46,12 @@ def option(
     doc: str,
     *,
     choices: tuple[str, ...] = (),
-    least: float | None = None,
+    minimum: float | None = None,
     sensitive: bool = False,
     airflow: tuple[str, ...] | None = None,
 ) -> Any:
     """Declare an option. ``airflow`` lists Airflow's ``SECTION__KEY`` spellings; ``None``: the same as nbflow's."""
-    metadata = {"doc": doc, "choices": choices, "least": least, "sensitive": sensitive, "airflow": airflow}
+    metadata = {"doc": doc, "choices": choices, "minimum": minimum, "sensitive": sensitive, "airflow": airflow}
     return field(default=default, metadata=metadata)
 
 
@@ -69,15 +69,17 @@ class CoreSettings:
         choices=("SequentialExecutor", "LocalExecutor"),
     )
     parallelism: int = option(
-        0, "Maximum number of tasks running at once, over all DAGs. 0: twice the number of cores, at least 4.", least=0
+        0,
+        "Maximum number of tasks running at once, over all DAGs. 0: twice the number of cores, at least 4.",
+        minimum=0,
     )
     max_active_tasks_per_dag: int = option(
         16,
         "Default maximum number of running tasks in a run of a DAG.",
-        least=1,
+        minimum=1,
         airflow=("CORE__MAX_ACTIVE_TASKS_PER_DAG", "CORE__DAG_CONCURRENCY"),
     )
-    max_active_runs_per_dag: int = option(16, "Default maximum number of active runs of a DAG.", least=1)
+    max_active_runs_per_dag: int = option(16, "Default maximum number of active runs of a DAG.", minimum=1)
     dags_are_paused_at_creation: bool = option(
         True, "New DAGs start paused: they can be triggered, but are not scheduled."
     )
@@ -88,12 +90,12 @@ class CoreSettings:
     )
     load_examples: bool = option(False, "Load the example DAGs that nbflow ships.")
     default_timezone: str = option("utc", "IANA time zone of dates without a time zone.")
-    default_task_retries: int = option(0, "Default number of retries of a task.", least=0)
+    default_task_retries: int = option(0, "Default number of retries of a task.", minimum=0)
     default_task_retry_delay: float = option(
-        300.0, "Default number of seconds between a failure and the retry.", least=0
+        300.0, "Default number of seconds between a failure and the retry.", minimum=0
     )
     default_task_execution_timeout: float | None = option(
-        None, "Default execution_timeout of a task, in seconds. Empty: no timeout.", least=0
+        None, "Default execution_timeout of a task, in seconds. Empty: no timeout.", minimum=0
     )
     default_task_weight_rule: str = option(
         "downstream",
@@ -101,17 +103,17 @@ class CoreSettings:
         choices=("downstream", "upstream", "absolute"),
     )
     killed_task_cleanup_time: float = option(
-        60.0, "Seconds between SIGTERM and SIGKILL when a task is killed.", least=0
+        60.0, "Seconds between SIGTERM and SIGKILL when a task is killed.", minimum=0
     )
-    dagbag_import_timeout: float = option(30.0, "Time limit for importing a DAG file, in seconds.", least=0)
-    max_map_length: int = option(1024, "Maximum number of mapped instances of a task.", least=1)
+    dagbag_import_timeout: float = option(30.0, "Time limit for importing a DAG file, in seconds.", minimum=0)
+    max_map_length: int = option(1024, "Maximum number of mapped instances of a task.", minimum=1)
     max_templated_field_length: int = option(
-        4096, "Maximum number of stored characters of a rendered template field.", least=0
+        4096, "Maximum number of stored characters of a rendered template field.", minimum=0
     )
     max_xcom_bytes: int = option(
         4 * 1024 * 1024,
         "Maximum size of an XCom, in bytes of JSON. For larger data pass a path or a table name.",
-        least=1,
+        minimum=1,
         airflow=NOT_AIRFLOW,
     )
     test_connection: str = option(
@@ -122,7 +124,7 @@ class CoreSettings:
     task_memory_limit: int = option(
         0,
         "Memory limit (address space, MiB) of a process that runs a task, a callback or a DAG file. 0: no limit.",
-        least=0,
+        minimum=0,
         airflow=NOT_AIRFLOW,
     )
     task_environment: tuple[str, ...] = option(
@@ -160,7 +162,7 @@ class DatabaseSettings:
         airflow=NOT_AIRFLOW,
     )
     busy_timeout_seconds: float = option(
-        30.0, "SQLite only: seconds that a writer waits for the database lock.", least=0, airflow=NOT_AIRFLOW
+        30.0, "SQLite only: seconds that a writer waits for the database lock.", minimum=0, airflow=NOT_AIRFLOW
     )
 
 
@@ -173,18 +175,18 @@ class SchedulerSettings:
         True,
         "Cron expressions and presets have data intervals (as in Airflow 2) instead of points in time (Airflow 3).",
     )
-    scheduler_heartbeat_sec: float = option(5.0, "Seconds between heartbeats of a scheduler.", least=0.1)
+    scheduler_heartbeat_sec: float = option(5.0, "Seconds between heartbeats of a scheduler.", minimum=0.1)
     scheduler_health_check_threshold: float = option(
-        30.0, "Seconds without a heartbeat after which a scheduler counts as dead.", least=1
+        30.0, "Seconds without a heartbeat after which a scheduler counts as dead.", minimum=1
     )
-    task_instance_heartbeat_sec: float = option(5.0, "Seconds between heartbeats of a running task.", least=0.1)
+    task_instance_heartbeat_sec: float = option(5.0, "Seconds between heartbeats of a running task.", minimum=0.1)
     task_instance_heartbeat_timeout: float = option(
-        60.0, "Seconds without a heartbeat after which a running task counts as lost.", least=1
+        60.0, "Seconds without a heartbeat after which a running task counts as lost.", minimum=1
     )
     idle_minutes: float = option(
         10.0,
         "Idle minutes after which a scheduler that a notebook started stops, unless an unpaused DAG has a schedule.",
-        least=0,
+        minimum=0,
         airflow=NOT_AIRFLOW,
     )
     use_job_schedule: bool = option(True, "Create scheduled runs. False: run only what is triggered or backfilled.")
@@ -197,11 +199,11 @@ class SchedulerSettings:
 class DagProcessorSettings:
     """Finding and parsing DAG files."""
 
-    parsing_processes: int = option(2, "Number of DAG files parsed in parallel.", least=1)
+    parsing_processes: int = option(2, "Number of DAG files parsed in parallel.", minimum=1)
     refresh_interval: float = option(
         60.0,
         "Seconds between full scans of the DAGs folder (changes that the file system reports are parsed at once).",
-        least=1,
+        minimum=1,
         airflow=("DAG_PROCESSOR__REFRESH_INTERVAL", "SCHEDULER__DAG_DIR_LIST_INTERVAL"),
     )
 
@@ -219,7 +221,7 @@ class LoggingSettings:
     max_log_bytes_per_try: int = option(
         16 * 1024 * 1024,
         "Maximum size of the log of one try, in bytes; the rest is dropped with a note.",
-        least=1024,
+        minimum=1024,
         airflow=NOT_AIRFLOW,
     )
 
@@ -519,15 +521,15 @@ def _parse(spec: Field[Any], raw: Any, source: str) -> Any:
         value = parse(raw)
     except (ValueError, KeyError, TypeError):
         raise ConfigError(f"{source}: expected {expects}, got {shown}.") from None
-    choices, least = spec.metadata["choices"], spec.metadata["least"]
+    choices, minimum = spec.metadata["choices"], spec.metadata["minimum"]
     if choices and value not in choices:
         by_case = {choice.lower(): choice for choice in choices}
         if str(value).lower() not in by_case:
             nearest = did_you_mean(value, choices)
             raise ConfigError(f"{source}: expected one of {', '.join(choices)}, got {shown}.{nearest}")
         value = by_case[str(value).lower()]
-    if least is not None and value is not None and value < least:
-        raise ConfigError(f"{source}: expected at least {least:g}, got {shown}.")
+    if minimum is not None and value is not None and value < minimum:
+        raise ConfigError(f"{source}: expected at least {minimum:g}, got {shown}.")
     return value
 
 

@@ -13,9 +13,9 @@ A stream arrives in chunks that may split a secret anywhere. ``StreamMasker`` th
 could be the start of a secret: an ordinary line passes at once. Its output does not depend on the chunk boundaries (a
 property test).
 
-Masking every occurrence of a value shorter than ``SHORTEST`` (a password ``a``) would make a log unreadable. Short
-values are masked where the context marks them as secrets: after ``password=`` and the like, in a URL's login, or (from
-three characters on) as a whole word.
+Masking every occurrence of a value shorter than ``MIN_CHARACTERS`` (a password ``a``) would make a log unreadable.
+Short values are masked only after ``password=`` and other sensitive names, in a URL's login, or (from
+``MIN_WORD_CHARACTERS`` on) as whole words.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 MASK = "***"
 #: Secrets of at least this many characters are masked at every occurrence.
-SHORTEST = 5
-SHORTEST_WORD = 3
+MIN_CHARACTERS = 5
+MIN_WORD_CHARACTERS = 3
 #: Maximum length of the context before a short secret (``password = "``), which a stream must therefore keep.
 CONTEXT_CHARACTERS = 48
 KEY_FILE = "fernet.key"
@@ -177,9 +177,9 @@ class Masker:
             return
         with self._lock:
             # New sets instead of changed ones: another thread may be iterating over the old.
-            self._short |= {secret for secret in secrets if 0 < len(secret) < SHORTEST}
-            long = (secret for secret in secrets if len(secret) >= SHORTEST)
-            self._long |= {form for secret in long for form in _forms(secret) if len(form) >= SHORTEST}
+            self._short |= {secret for secret in secrets if 0 < len(secret) < MIN_CHARACTERS}
+            long = (secret for secret in secrets if len(secret) >= MIN_CHARACTERS)
+            self._long |= {form for secret in long for form in _forms(secret) if len(form) >= MIN_CHARACTERS}
             self.forms = tuple(sorted(self._long | self._short))
             self._longest = max(map(len, self.forms), default=0)
             self._starts = frozenset(form[0] for form in self.forms)
@@ -269,7 +269,7 @@ def _short_patterns(secrets: frozenset[str]) -> tuple[re.Pattern[str], ...]:
         rf"(?=(?i:{names})[\"']?\s{{0,2}}[:=]\s{{0,2}}[\"']?(?P<secret>{any_of})(?!\w))",
         rf"(?=://[^:/@\s]{{0,32}}:(?P<secret>{any_of})@)",
     ]
-    if words := [secret for secret in sorted(secrets, key=len, reverse=True) if len(secret) >= SHORTEST_WORD]:
+    if words := [secret for secret in sorted(secrets, key=len, reverse=True) if len(secret) >= MIN_WORD_CHARACTERS]:
         patterns.append(rf"(?<!\w)(?=(?P<secret>{'|'.join(map(re.escape, words))})(?!\w))")
     return tuple(map(re.compile, patterns))
 
