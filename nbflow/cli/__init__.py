@@ -1,1 +1,1 @@
-"""The command line. One module a command group; each command parses, calls one service, prints."""
+"""The command line: one module per command group. A command parses its arguments, calls one service, and prints."""

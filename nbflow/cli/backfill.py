@@ -20,7 +20,7 @@ from nbflow.suggestions import START_SCHEDULER, suggest
 
 if TYPE_CHECKING:
     from nbflow.core.backfill import BackfillEntry, BackfillPlan
-    from nbflow.core.snapshot import Run, RunKey
+    from nbflow.core.snapshot import Run
 
 PLAN_COLUMNS = ("ordinal", "logical_date", "data_interval_start", "data_interval_end", "run_id", "action")
 
@@ -34,9 +34,9 @@ def create(call: Call) -> int:
 def _show_created(call: Call, result: Result) -> int:
     backfill = result.value
     if call.args.wait:
-        return _await(call, backfill.backfill_id, backfill.plan)
+        return _wait(call, backfill.backfill_id, backfill.plan)
     call.show_one(_backfill_row(call, backfill.backfill_id, backfill.plan))
-    if not _scheduler_alive(call):
+    if not _is_scheduler_running(call):
         output.warn(f"No scheduler is running. Start one with: {START_SCHEDULER}")
     return 0
 
@@ -47,44 +47,45 @@ def airflow_2_backfill(call: Call) -> int:
     return run_and_print(
         command_named("dags backfill"),
         call,
-        show=lambda call, done: _await(call, done.value.backfill_id, done.value.plan),
+        show=lambda call, result: _wait(call, result.value.backfill_id, result.value.plan),
     )
 
 
 # --------------------------------------------------------------------------------------------------------- progress
 
 
-def _await(call: Call, backfill_id: int, plan: BackfillPlan) -> int:
-    """Wait for the runs of a backfill; 0 if all of them succeeded."""
-    from nbflow.cli.inline_runs import drive, follow, level_of, logging_to_stderr, results_only
+def _wait(call: Call, backfill_id: int, plan: BackfillPlan) -> int:
+    """Wait until the runs of a backfill have ended. The exit code is 0 if all of them succeeded."""
+    from nbflow.cli.inline_runs import execute_runs, level_of, logging_to_stderr, stdout_to_stderr, wait_for_runs
     from nbflow.cli.progress import Progress
     from nbflow.core.snapshot import RunKey
 
     keys = [RunKey(call.args.dag_id, entry.run_id) for entry in plan.to_run if entry.run_id is not None]
     try:
-        if _scheduler_alive(call):
+        if _is_scheduler_running(call):
             with Progress(len(keys), "runs") as progress:
-                runs = follow(call.app, keys, progress, lambda: _scheduler_alive(call))
+                runs = wait_for_runs(call.app, keys, progress, lambda: _is_scheduler_running(call))
         else:
             output.note("No scheduler is running: the runs are executed in this process.")
             level = level_of(call) if call.args.verbose else "WARNING"
-            with results_only(), Progress(len(keys), "runs") as progress, logging_to_stderr(level, progress.log):
-                runs = drive(call.app, keys, progress)
+            with stdout_to_stderr(), Progress(len(keys), "runs") as progress, logging_to_stderr(level, progress.log):
+                runs = execute_runs(call.app, keys, progress)
     except KeyboardInterrupt:
-        output.note(f"The runs are kept. Cancel queued ones with: {suggest('backfill cancel', str(backfill_id))}")
+        cancel = suggest("backfill cancel", str(backfill_id))
+        output.note(f"The runs are still in the metastore. Cancel the queued runs with: {cancel}")
         raise
-    _finish(call, backfill_id, keys, runs)
+    _warn_of_failures(runs)
     call.show_one(_backfill_row(call, backfill_id, plan, runs))
     return 0 if all(run.state == "success" for run in runs) else 1
 
 
-def _finish(call: Call, backfill_id: int, keys: list[RunKey], runs: Iterable[Run]) -> None:
+def _warn_of_failures(runs: Iterable[Run]) -> None:
     for run in runs:
         if run.state == "failed":
             output.warn(f"{run.run_id} failed. See: {suggest('tasks states-for-dag-run', run.dag_id, run.run_id)}")
 
 
-def _scheduler_alive(call: Call) -> bool:
+def _is_scheduler_running(call: Call) -> bool:
     from nbflow.services.schedulers import find
 
     return find(call.app) is not None
@@ -101,7 +102,7 @@ def _backfill_row(
     }
     if runs is not None:
         states = [run.state.value for run in runs]
-        row |= {word: states.count(word) for word in ("success", "failed")}
+        row |= {state: states.count(state) for state in ("success", "failed")}
     return row
 
 
@@ -126,7 +127,7 @@ def _entry_row(entry: BackfillEntry) -> dict[str, Any]:
     }
 
 
-# ----------------------------------------------------------------------------------------------------- those that exist
+# ------------------------------------------------------------------------------------------------------------- listing
 
 LIST_COLUMNS = ("backfill_id", "dag_id", "state", "from_date", "to_date", "runs", "done", "failed", "created_at")
 
@@ -157,7 +158,7 @@ DAGS_BACKFILL = terminal_command(
     switch("--continue-on-failures", help="Ignored: a failed run never stops the others."),
     switch("-I", "--ignore-first-depends-on-past", help="Ignored: depends_on_past never blocks the first run."),
     switch("-x", "--donot-pickle", help="Ignored: DAGs are not pickled."),
-    switch("-l", "--local", help="Ignored: without a scheduler the runs execute here."),
+    switch("-l", "--local", help="Ignored: without a scheduler, the runs are executed in this process."),
     SUBDIR_ONLY,
     YES,
     OUTPUT,

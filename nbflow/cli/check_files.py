@@ -1,4 +1,4 @@
-"""Checks of DAG files: import errors with their lines, and loading times."""
+"""Checks of DAG files: import errors with their line numbers, and loading times."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def list_import_errors(call: Call) -> None:
             {"filepath": row.fileloc, "line": row.line, "error": f"{row.cell}: {row.error}" if row.cell else row.error}
             for row in call.fetch(ImportErrorsQuery()).rows
         ]
-        find_dag.note_unread_files(call)
+        find_dag.note_unparsed_files(call)
     call.show(rows, empty="No import errors.", columns=ERROR_COLUMNS)
 
 
@@ -44,9 +44,9 @@ def _error_rows(loaded: Loaded) -> list[dict[str, Any]]:
 
 
 def check(call: Call) -> int:
-    """Print every error of the files, with its line; warnings go to stderr."""
+    """Print every error of the files, with its line number; warnings go to stderr."""
     args = call.args
-    files = [path for place in args.file for path in find_dag.files_of(call, place)]
+    files = [path for file in args.file for path in find_dag.files_of(call, file)]
     return check_files(call, load_files(call, files), args.output)
 
 
@@ -54,27 +54,27 @@ def load_files(call: Call, paths: Sequence[str]) -> list[Loaded]:
     """Load the files, with a progress bar on a terminal."""
     from nbflow.cli.progress import Progress
 
-    found: list[Loaded] = []
-    with Progress(len(paths) if len(paths) > 1 else 0, "files", stays=False) as progress:
+    files: list[Loaded] = []
+    with Progress(len(paths) if len(paths) > 1 else 0, "files", transient=True) as progress:
         for path in paths:
-            progress.at(len(found), sum(bool(loaded.import_errors) for loaded in found))
-            found.append(find_dag.load(call, path))
-    return found
+            progress.update(len(files), sum(bool(loaded.import_errors) for loaded in files))
+            files.append(find_dag.load(call, path))
+    return files
 
 
-def check_files(call: Call, files: Iterable[Loaded], form: str | None) -> int:
-    """Print the errors of the files. The exit code is 1 if there are any."""
+def check_files(call: Call, files: Iterable[Loaded], output_format: str | None) -> int:
+    """Print the errors of the files, without a format as lines. The exit code is 1 if there are any errors."""
     rows: list[dict[str, Any]] = []
     for loaded in files:
-        mine = _error_rows(loaded)
-        if not mine and not loaded.dags:
-            mine = [{"filepath": loaded.path, "line": None, "error": "the file defines no DAG"}]
-        rows += mine
+        file_rows = _error_rows(loaded)
+        if not file_rows and not loaded.dags:
+            file_rows = [{"filepath": loaded.path, "line": None, "error": "the file defines no DAG"}]
+        rows += file_rows
         for warning in loaded.warnings:
             output.warn(f"{loaded.path}: {warning}")
-        if form is None:
-            _print_check(call, loaded, mine)
-    if form is not None:
+        if output_format is None:
+            _print_check(call, loaded, file_rows)
+    if output_format is not None:
         call.show(rows, empty="No errors.", columns=ERROR_COLUMNS)
     return 1 if rows else 0
 
@@ -82,10 +82,10 @@ def check_files(call: Call, files: Iterable[Loaded], form: str | None) -> int:
 def _print_check(call: Call, loaded: Loaded, rows: list[dict[str, Any]]) -> None:
     lines = find_dag.error_lines(loaded.path, loaded.import_errors)
     for line in lines or [f"{row['filepath']}: {row['error']}" for row in rows]:
-        print(output.harmless(line))
+        print(output.printable(line))
     if not rows:
         names = ", ".join(dag.dag_id for dag in loaded.dags)
-        print(output.harmless(f"{loaded.path}: {names}: no errors"))
+        print(output.printable(f"{loaded.path}: {names}: no errors"))
     if call.args.verbose:
         for error in loaded.import_errors:
             output.note(error.detail)
@@ -96,26 +96,26 @@ def report(call: Call) -> None:
 
     rows: list[dict[str, Any]] = []
     for path in find_dag.files_of(call, call.args.subdir):
-        began = time.perf_counter()
+        start = time.perf_counter()
         loaded = find_dag.load(call, path)
         rows.append(
             {
                 "file": path,
-                "seconds": round(time.perf_counter() - began, 4),
+                "seconds": round(time.perf_counter() - start, 4),
                 "dag_num": len(loaded.dags),
                 "task_num": sum(len(spec.tasks) for spec in loaded.specs.values()),
                 "dags": ", ".join(loaded.specs),
                 "errors": len(loaded.import_errors),
             }
         )
-    rows.sort(key=lambda row: -row["seconds"])  # the slowest first
+    rows.sort(key=lambda row: -row["seconds"])
     call.show(rows, empty="No DAG files.", columns=REPORT_COLUMNS)
 
 
 COMMANDS = (
     Command(
         name="dags check",
-        help="List every error of DAG files, with its line; exit code 1 if there are any.",
+        help="List every error of DAG files with its line number; exit code 1 if there are any.",
         run=check,
         arguments=(
             argument("file", repeated=True, required=True, type=FILE, metavar="FILE", help="DAG files or folders."),

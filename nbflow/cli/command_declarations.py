@@ -1,7 +1,7 @@
-"""Terminal commands: name, arguments, and the function that runs the command.
+"""Declarations of terminal commands: name, arguments, and the function that runs the command.
 
-:mod:`nbflow.commands` declares the commands of all surfaces; this module adds the options that only a terminal
-has, e.g. the output format, DAG files to load, and ``--yes``.
+:mod:`nbflow.commands` declares the commands of all surfaces. This module adds the options that only a terminal has,
+such as the output format, DAG files to load, and ``--yes``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Run = Callable[["Call"], "int | None"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A terminal command. ``name``: all words, e.g. "dags list"; ``run`` returns the exit code, None for 0."""
+    """A terminal command. ``name``: all its words, e.g. "dags list". ``run`` returns the exit code, None for 0."""
 
     name: str
     help: str
@@ -70,7 +70,7 @@ def terminal_command(
     epilog: str = "",
 ) -> Command:
     """The terminal form of a command of :mod:`nbflow.commands`, with additional ``options``. ``run`` replaces the
-    command's own function, e.g. for a read-only command; ``show`` prints its result instead of the default."""
+    function of the command, e.g. for a read-only command. ``show`` replaces the default output of its result."""
     command = command_named(name)
     return Command(
         name=command.name,
@@ -83,8 +83,9 @@ def terminal_command(
 
 
 def run_and_print(command: DeclaredCommand, call: Call, *, show: Show | None = None, to_stderr: bool = False) -> int:
-    """Run a command and print its rows to stdout in the output format, or its sentence if it has no rows. ``to_stderr``
-    sends the sentence to stderr, as it is not a result for scripts. With ``--dry-run``, only print the preview."""
+    """Run a command and print the rows of its result to stdout in the output format, or its text if it has no rows.
+    ``to_stderr`` prints the text to stderr, since it is not a result for scripts. With ``--dry-run``, only the preview
+    is printed."""
     if getattr(call.args, "dry_run", False):
         return _print_preview(call, command.preview(call.context, call.args))
 
@@ -103,7 +104,7 @@ def run_and_print(command: DeclaredCommand, call: Call, *, show: Show | None = N
     elif to_stderr:
         output.note(result.text)
     else:
-        print(output.harmless(result.text))
+        print(output.printable(result.text))
     for warning in result.warnings:
         output.warn(warning)
     return code
@@ -115,12 +116,12 @@ def _print_preview(call: Call, preview: Preview | None) -> int:
         call.show(preview.items)
     else:
         _note_items(preview)
-        print(output.harmless(preview.text))
+        print(output.printable(preview.text))
     return 0
 
 
 def _note_items(preview: Preview | None) -> None:
-    """Print the task instances that would change to stderr, one line per run."""
+    """Print the task instances that the command changes to stderr, one line per run."""
     runs: dict[str, list[str]] = {}
     for item in preview.items if preview else ():
         if "task_id" in item:
@@ -131,12 +132,12 @@ def _note_items(preview: Preview | None) -> None:
 
 
 def generated_commands(group: str, defined: Iterable[Command]) -> list[Command]:
-    """Terminal commands for those of a group that nbflow.cli does not define."""
+    """Terminal commands for the declared commands of a group that are not ``defined`` in nbflow.cli."""
     names = {command.name for command in defined}
     missing = [command for command in commands_of(group) if command.run is not None and command.name not in names]
-    return [_generated(command) for command in missing]
+    return [_generate(command) for command in missing]
 
 
 @cache
-def _generated(command: DeclaredCommand) -> Command:
+def _generate(command: DeclaredCommand) -> Command:
     return terminal_command(command.name, OUTPUT, *([YES] if command.may_ask else []))

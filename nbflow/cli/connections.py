@@ -1,4 +1,4 @@
-"""connections: list, get, add, delete, import, export, test. Passwords are hidden unless requested."""
+"""connections: list, get, add, delete, import, export, test. Passwords are hidden without ``--show-values``."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def _find(call: Call) -> Connection:
 
 
 def add(call: Call) -> int:
-    """Read "-" values from standard input, since other users of the machine can see command lines."""
+    """Add a connection. The value "-" is read from standard input, since other users of the machine can see command
+    lines."""
     for name in ("conn_uri", "conn_json", "conn_password"):
         if getattr(call.args, name) == "-":
             setattr(call.args, name, sys.stdin.readline().rstrip("\n"))
@@ -68,7 +69,7 @@ def export(call: Call) -> None:
     connections = {connection.conn_id or "": connection for connection in call.app.store.connections()}
     if file_format == "env":
         text = "".join(
-            f"{conn_id}={_serialised(connection, args.serialization_format)}\n"
+            f"{conn_id}={_serialize(connection, args.serialization_format)}\n"
             for conn_id, connection in connections.items()
         )
     else:
@@ -82,12 +83,12 @@ def _entry(connection: Connection) -> dict[str, Any]:
     return {name: getattr(connection, name) for name in (*FIELDS, "description")}
 
 
-def _serialised(connection: Connection, serialization_format: str | None) -> str:
+def _serialize(connection: Connection, serialization_format: str | None) -> str:
     return connection.get_uri() if serialization_format != "json" else json.dumps(_entry(connection))
 
 
 def test(call: Call) -> int:
-    """Test a connection with its hook. The exit code is 0 only if the hook could connect."""
+    """Test a connection with its hook. The exit code is 0 only if the hook can connect."""
     connection = _find(call)
     if call.settings.core.test_connection != "Enabled":
         raise NbflowError(
@@ -96,7 +97,7 @@ def test(call: Call) -> int:
         )
     works, message = _test_with_hook(call, connection) if connection.conn_type in HOOKS else _probe_port(connection)
     verdict = {True: "works", False: "does not work", None: "is not tested"}[works]
-    print(f"{connection.conn_id}: {verdict}: {' '.join(output.harmless(message).split())}")
+    print(f"{connection.conn_id}: {verdict}: {' '.join(output.printable(message).split())}")
     return 0 if works else 1
 
 
@@ -110,7 +111,8 @@ def _test_with_hook(call: Call, connection: Connection) -> tuple[bool, str]:
 
 
 def _probe_port(connection: Connection) -> tuple[bool | None, str]:
-    """Without a hook: False if the port is closed. An open port does not prove that the connection works: None."""
+    """Test a connection that has no hook: False if its port is closed, otherwise None, since an open port does not
+    prove that the login works."""
     import socket
 
     no_hook = f"the type {connection.conn_type or 'none'!r} has no hook"

@@ -1,4 +1,4 @@
-"""dags: list, show, check, test, trigger, pause ...: one function per command."""
+"""dags: list, show, check, test, trigger, pause ..."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ALL_COLUMNS = (
 )
 
 
-# ------------------------------------------------------------------------------------------------------------- looking
+# ----------------------------------------------------------------------------------------------------------- read-only
 
 
 def list_dags(call: Call) -> None:
@@ -57,7 +57,7 @@ def list_dags(call: Call) -> None:
         rows = _local_rows(call, args.subdir)
     else:
         rows = [_row(row) for row in call.fetch(DagListQuery(last_runs=0)).rows]
-        find_dag.note_unread_files(call)
+        find_dag.note_unparsed_files(call)
     call.show([{name: row[name] for name in columns} for row in rows], empty="No DAGs.", columns=columns)
 
 
@@ -79,7 +79,7 @@ def _row(row: DagListRow) -> dict[str, Any]:
 def _local_rows(call: Call, subdir: str | None) -> list[dict[str, Any]]:
     from nbflow.views.dag_list import DagListQuery
 
-    known = {row.dag_id: row for row in call.fetch(DagListQuery(last_runs=0, with_stale=True)).rows}
+    stored = {row.dag_id: row for row in call.fetch(DagListQuery(last_runs=0, with_stale=True)).rows}
     rows: list[dict[str, Any]] = []
     for loaded in find_dag.load_all(call, subdir):
         for line in find_dag.error_lines(loaded.path, loaded.import_errors):
@@ -87,7 +87,7 @@ def _local_rows(call: Call, subdir: str | None) -> list[dict[str, Any]]:
         for dag_id, spec in loaded.specs.items():
             rows.append(
                 dict.fromkeys(ALL_COLUMNS)
-                | (_row(known[dag_id]) if dag_id in known else {})
+                | (_row(stored[dag_id]) if dag_id in stored else {})
                 | {
                     "dag_id": dag_id,
                     "schedule": spec.schedule_text,
@@ -105,12 +105,12 @@ def details(call: Call) -> None:
 
     from nbflow.views.dag_details import details_of_spec
 
-    known = find_dag.find(call, call.args.dag_id, call.args.subdir)
+    dag = find_dag.find(call, call.args.dag_id, call.args.subdir)
     view = details_of_spec(
-        known.spec,
-        fileloc=known.fileloc,
-        version=known.version.number if known.version is not None else None,
-        row=call.app.store.dag(known.spec.dag_id),
+        dag.spec,
+        fileloc=dag.fileloc,
+        version=dag.version.number if dag.version is not None else None,
+        row=call.app.store.dag(dag.spec.dag_id),
     )
     names = (field.name for field in fields(view))
     call.show_one(output.fields_of(view, names) | {"tasks": [task.task_id for task in view.tasks]})
@@ -152,7 +152,7 @@ RUN_COLUMNS = (
     "end_date",
 )
 ALL_RUNS = 1_000_000
-"""Limit of a listing for scripts, which must be complete."""
+"""Limit of runs; listings for scripts must be complete."""
 
 
 def list_runs(call: Call) -> None:
@@ -186,7 +186,7 @@ def next_execution(call: Call) -> None:
     spec = find_dag.find(call, args.dag_id, args.subdir).spec
     view = fetch_of_spec(call.app.store, spec, call.now(), limit=args.number)
     if view.is_paused:
-        output.warn(f"DAG {view.dag_id} is paused: nothing is scheduled until {suggest('dags unpause', view.dag_id)}.")
+        output.warn(f"DAG {view.dag_id} is paused. Schedule its runs with: {suggest('dags unpause', view.dag_id)}")
     rows = [output.fields_of(row, NEXT_COLUMNS) for row in view.rows]
     if args.output is not None:
         call.show(rows, columns=NEXT_COLUMNS)
@@ -194,32 +194,32 @@ def next_execution(call: Call) -> None:
     for row in rows:
         print(output.iso(row["logical_date"]))
     if not rows:
-        output.warn(f"No next run: the schedule of {view.dag_id} ({view.schedule}) has no more.")
+        output.warn(f"No next run: the schedule of {view.dag_id} ({view.schedule}) has no further dates.")
         print("None")
 
 
-# -------------------------------------------------------------------------------------------------------------- running
+# ------------------------------------------------------------------------------------------------------ tests and runs
 
 
 def test(call: Call) -> int:
-    from nbflow.cli.inline_runs import interruptible, level_of, logging_to_stderr, results_only
+    from nbflow.cli.inline_runs import interruptible, level_of, logging_to_stderr, stdout_to_stderr
     from nbflow.core.states import RunState
     from nbflow.services.dag_test import run_test
     from nbflow.views.task_instances import TaskInstancesQuery
 
     args = call.args
-    moment = call.date(args.logical_date)
+    logical_date = call.date(args.logical_date)
     conf = conf_of(args)
-    with results_only(), logging_to_stderr(level_of(call)), interruptible():
+    with stdout_to_stderr(), logging_to_stderr(level_of(call)), interruptible():
         dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
         if loaded.output:
             print(loaded.output, end="")
         run = run_test(
             dag,
-            logical_date=moment,
+            logical_date=logical_date,
             run_conf=conf,
             mark_success_pattern=args.mark_success_pattern,
-            each_loop=_steps(call),
+            each_loop=_step_printer(call),
             app=call.app,
         )
     view = call.fetch(TaskInstancesQuery(dag_id=run.dag_id, run_id=run.run_id, reasons=False))
@@ -239,8 +239,8 @@ def test(call: Call) -> int:
     return 0 if run.state is RunState.SUCCESS else 1
 
 
-def _steps(call: Call) -> Callable[[Run], None] | None:
-    """Return the callback that prints each task instance that ended, on a terminal; elsewhere None."""
+def _step_printer(call: Call) -> Callable[[Run], None] | None:
+    """A callback that prints each ended task instance once; None if stderr is not a terminal."""
     from nbflow.cli.progress import is_shown, print_step
     from nbflow.core.states import FINISHED, TaskState
 
@@ -273,16 +273,16 @@ def _show_test(call: Call, spec: DagSpec, run: Run, instances: Iterable[Instance
         output.note(digraph_of(spec, view).source.rstrip())
 
 
-def _show_triggered(call: Call, done: Result) -> None:
-    call.show_one(output.fields_of(done.value, RUN_COLUMNS))
+def _show_triggered(call: Call, result: Result) -> None:
+    call.show_one(output.fields_of(result.value, RUN_COLUMNS))
 
 
-def _show_deleted(call: Call, done: Result) -> None:
+def _show_deleted(call: Call, result: Result) -> None:
     dag_id = call.args.dag_id
-    print(output.harmless(done.text))
-    fileloc = [path for path in find_dag.files_of(call, None) if find_dag.mentions(path, dag_id)]
-    if fileloc:
-        output.note(f"{fileloc[0]} still defines it: a scheduler that parses the file registers the DAG again.")
+    print(output.printable(result.text))
+    files = [path for path in find_dag.files_of(call, None) if find_dag.mentions(path, dag_id)]
+    if files:
+        output.note(f"{files[0]} contains {dag_id!r}: if it defines the DAG, a scheduler registers the DAG again.")
 
 
 def list_jobs(call: Call) -> None:

@@ -16,7 +16,7 @@ from nbflow.suggestions import STOP_SCHEDULER
 
 
 def _store(call: Call) -> Store:
-    """The metastore without migrating or checking it."""
+    """The metastore, which is neither migrated nor checked."""
     from nbflow.app import App
 
     return call._open.enter_context(App.open(environ=call.environ, settings=call.settings, migrate=False)).store
@@ -46,7 +46,7 @@ def downgrade(call: Call) -> int:
     store, target = _store(call), call.args.to_revision
     if target is None:
         raise UsageError("nbflow db downgrade: no revision.", hint="Pass -r REVISION; base removes all tables.")
-    _refuse_while_scheduler_runs(call, store)
+    _check_no_scheduler_runs(call, store)
     if not call.confirm(f"Downgrade the tables of {store.url} to revision {target}? Newer columns are lost."):
         return 1
     downgrade_tables(store, target)
@@ -81,7 +81,7 @@ def reset(call: Call) -> int:
     from nbflow.services.db_maintenance import empty
 
     store = _store(call)
-    _refuse_while_scheduler_runs(call, store)
+    _check_no_scheduler_runs(call, store)
     if not call.confirm(f"Delete everything in {store.url}?"):
         return 1
     empty(store, recreate=not call.args.skip_init)
@@ -89,7 +89,8 @@ def reset(call: Call) -> int:
     return 0
 
 
-def _refuse_while_scheduler_runs(call: Call, store: Store) -> None:
+def _check_no_scheduler_runs(call: Call, store: Store) -> None:
+    """Raises NbflowError if a scheduler is running."""
     from nbflow.clock import SystemClock
     from nbflow.services.schedulers import running_schedulers
 
@@ -106,31 +107,27 @@ def _refuse_while_scheduler_runs(call: Call, store: Store) -> None:
 
 
 def shell(call: Call) -> int:
-    """Replace this process with sqlite3 or psql. The password is passed in the environment, not on the command line."""
+    """Replace this process by sqlite3 or psql. The password is passed in the environment, not on the command line."""
     from sqlalchemy import make_url
 
     url = make_url(call.settings.database.sql_alchemy_conn)
     environ = dict(call.environ)
     if url.get_backend_name() == "sqlite":
-        words = ["sqlite3", url.database or ""]
+        command = ["sqlite3", url.database or ""]
     elif url.get_backend_name() in ("postgresql", "postgres"):
-        words = ["psql", "-d", url.database or "nbflow"]
-        words += [
-            word
-            for flag, value in (("-h", url.host), ("-p", url.port), ("-U", url.username))
-            if value
-            for word in (flag, str(value))
-        ]
+        command = ["psql", "-d", url.database or "nbflow"]
+        for flag, value in (("-h", url.host), ("-p", url.port), ("-U", url.username)):
+            command += [flag, str(value)] if value else []
         if url.password:
             environ["PGPASSWORD"] = str(url.password)
     else:
         raise NbflowError(
             f"No database shell for {url.get_backend_name()}.", hint="nbflow db shell supports SQLite and Postgres."
         )
-    program = shutil.which(words[0])
+    program = shutil.which(command[0])
     if program is None:
-        raise NbflowError(f"{words[0]} is not installed.", hint="Install it to use nbflow db shell.")
-    os.execve(program, words, environ)
+        raise NbflowError(f"{command[0]} is not installed.", hint="Install it to use nbflow db shell.")
+    os.execve(program, command, environ)
 
 
 _REVISIONS = (

@@ -67,7 +67,8 @@ def export(call: Call) -> int:
 
 
 def _write_csv(path: Path, lines: Iterator[Sequence[Any]]) -> int:
-    """Write the file atomically with mode 0600, since it contains the conf of runs. Returns the number of rows."""
+    """Write the file atomically with mode 0600, since it contains the conf of runs. ``lines``: the heading and the
+    rows. Returns the number of rows."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

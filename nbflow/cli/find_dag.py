@@ -1,8 +1,8 @@
-"""Where a command finds its DAG: in a file that it loads itself, in the metastore, or in the DAGs folder.
+"""Finds the DAG of a command: in a file that the command loads, in the metastore, or in the DAGs folder.
 
-With ``-S FILE`` the file is loaded in this process and nothing else is needed. Without it the DAG is read from the
-metastore, which the scheduler keeps up to date with the DAGs folder. A DAG that is not in the metastore, since no
-scheduler has parsed its file yet, is loaded from the folder, with a note to the user.
+With ``-S FILE``, the file is loaded in this process. Without it, the DAG is read from the metastore, which the
+scheduler keeps up to date with the DAGs folder. A DAG that is not in the metastore, since no scheduler has parsed its
+file yet, is loaded from the folder, and a note is printed.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from nbflow.store.base import DagRow, DagVersion
 
 
-class BrokenFile(NbflowError):
-    """A DAG file has import errors; the message states the first one with its place."""
+class DagFileError(NbflowError):
+    """A DAG file has import errors; the message is the first of them, with its position."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundDag:
-    """A DAG as data. ``version`` is None if the DAG was loaded from its file by this process."""
+class DagData:
+    """The spec of a DAG and its file. ``version`` is None if this process loaded the DAG from the file."""
 
     spec: DagSpec
     fileloc: str
     version: DagVersion | None = None
 
 
-# ------------------------------------------------------------------------------------------------------ loading, here
+# -------------------------------------------------------------------------------------------- loading in this process
 
 
 def load(call: Call, path: str | os.PathLike[str], *, keep_imports: bool = False) -> Loaded:
@@ -55,62 +55,62 @@ def load(call: Call, path: str | os.PathLike[str], *, keep_imports: bool = False
 
 
 def files_of(call: Call, subdir: str | None) -> list[str]:
-    """The file ``subdir``, or the DAG files in that folder; None: those that a scheduler parses."""
+    """The file ``subdir``, or the DAG files in the folder ``subdir``; None: the files that a scheduler parses."""
     from nbflow.sources.discovery import configured_dag_files, find_dag_files
 
     syntax = call.settings.core.dag_ignore_file_syntax
     if subdir is None:
         return configured_dag_files(call.settings)
-    place = Path(subdir).expanduser()
-    inside = call.settings.core.dags_folder / place
-    if not place.exists() and not place.is_absolute() and inside.exists():
-        place = inside
-    if place.is_dir():
-        return find_dag_files(place, syntax)
-    if not place.exists():
+    path = Path(subdir).expanduser()
+    in_dags_folder = call.settings.core.dags_folder / path
+    if not path.exists() and not path.is_absolute() and in_dags_folder.exists():
+        path = in_dags_folder
+    if path.is_dir():
+        return find_dag_files(path, syntax)
+    if not path.exists():
         raise NbflowError(f"There is no file {subdir}.")
-    return [str(place)]
+    return [str(path)]
 
 
 def load_all(call: Call, subdir: str | None) -> Iterator[Loaded]:
-    """Load the DAG files of ``subdir``; None: those that a scheduler parses."""
+    """Load the DAG files of ``subdir``; None: the files that a scheduler parses."""
     return (load(call, path) for path in dag_files_of(call, subdir))
 
 
 def dag_files_of(call: Call, subdir: str | None) -> list[str]:
-    """The files of :func:`files_of`, without those in a folder that cannot define DAGs."""
+    """The files of :func:`files_of`, without files of a folder that cannot define DAGs."""
     from nbflow.sources.discovery import is_dag_file
 
-    named = subdir is not None and not Path(subdir).is_dir()
-    return [path for path in files_of(call, subdir) if named or is_dag_file(path)]
+    is_file = subdir is not None and not Path(subdir).is_dir()
+    return [path for path in files_of(call, subdir) if is_file or is_dag_file(path)]
 
 
 def error_lines(path: str, import_errors: Iterable[SourceError]) -> list[str]:
     """``file:line: message`` of each error."""
-    return [f"{place_of(path, error.line, error.cell)}: {error.message}" for error in import_errors]
+    return [f"{position_of(path, error.line, error.cell)}: {error.message}" for error in import_errors]
 
 
-def place_of(path: str, line: int | None, cell: str | None = None) -> str:
+def position_of(path: str, line: int | None, cell: str | None = None) -> str:
     """``file:12``, or ``file cell 3:12`` in a notebook."""
-    where = path if cell is None else f"{path} {cell}"
-    return where if line is None else f"{where}:{line}"
+    source = path if cell is None else f"{path} {cell}"
+    return source if line is None else f"{source}:{line}"
 
 
 def dag_of(call: Call, dag_id: str, subdir: str | None) -> tuple[DAG, Loaded]:
-    """The DAG as an object, to run its code in this process. Raises BrokenFile or DagNotFound."""
+    """The DAG as an object, to run its code in this process. Raises DagFileError or DagNotFound."""
     for path, version in _candidates(call, dag_id, subdir):
         loaded = load(call, path, keep_imports=True) if version is None else _load_version(call, version)
         for dag in loaded.dags:
             if dag.dag_id == dag_id:
                 return dag, loaded
-        named = [error for error in loaded.import_errors if error.dag_id in (None, dag_id)]
-        if named and (subdir is not None or version is not None or mentions(path, dag_id)):
-            raise BrokenFile(f"{error_lines(loaded.path, named)[0]}")
+        errors = [error for error in loaded.import_errors if error.dag_id in (None, dag_id)]
+        if errors and (subdir is not None or version is not None or mentions(path, dag_id)):
+            raise DagFileError(f"{error_lines(loaded.path, errors)[0]}")
     raise _not_found(call, dag_id, subdir)
 
 
 def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[str, DagVersion | None]]:
-    """(path, None) for files on disk, most likely first; (path, version) for a version whose file is gone."""
+    """(path, None) for files on disk, the most likely first; (path, version) for a version whose file was deleted."""
     if subdir is not None:
         yield from ((path, None) for path in files_of(call, subdir))
         return
@@ -147,35 +147,36 @@ def _not_found(call: Call, dag_id: str, subdir: str | None) -> DagNotFound:
     return DagNotFound(f"There is no DAG {dag_id!r}.", **nearest(dag_id, known, *SEE_DAGS))
 
 
-# -------------------------------------------------------------------------------------------------------- as data
+# ------------------------------------------------------------------------------------------------- read-only commands
 
 
-def find(call: Call, dag_id: str, subdir: str | None) -> FoundDag:
-    """The DAG as data, for read-only commands."""
+def find(call: Call, dag_id: str, subdir: str | None) -> DagData:
+    """The spec of a DAG, for read-only commands. Raises DagFileError or DagNotFound."""
     if subdir is None:
         version = call.app.store.version(dag_id)
         if version is not None:
-            return FoundDag(spec=version.spec, fileloc=version.fileloc, version=version)
+            return DagData(spec=version.spec, fileloc=version.fileloc, version=version)
     _, loaded = dag_of(call, dag_id, subdir)
     if subdir is None:
         output.note(f"DAG {dag_id} is not in the metastore yet; it was loaded from {loaded.path}.")
-    return FoundDag(spec=loaded.specs[dag_id], fileloc=loaded.path)
+    return DagData(spec=loaded.specs[dag_id], fileloc=loaded.path)
 
 
-def note_unread_files(call: Call) -> None:
-    """Print a note if a listing of the metastore lacks DAG files that have not been parsed yet."""
-    if unread := unread_files(call):
-        files, verb = ("1 new file", "has") if len(unread) == 1 else (f"{len(unread)} new files", "have")
+def note_unparsed_files(call: Call) -> None:
+    """Print a note if no scheduler is running and there are DAG files that have not been parsed yet, so that a listing
+    of the metastore lacks their DAGs."""
+    if unparsed := unparsed_files(call):
+        files, verb = ("1 new file", "has") if len(unparsed) == 1 else (f"{len(unparsed)} new files", "have")
         folder = call.settings.core.dags_folder
-        place = f" in {folder}" if all(Path(path).is_relative_to(folder) for path in unread) else ""
+        place = f" in {folder}" if all(Path(path).is_relative_to(folder) for path in unparsed) else ""
         output.note(
             f"{files}{place} {verb} not been parsed yet: no scheduler is running. "
             f"Start one with: {START_SCHEDULER}. Or add --local."
         )
 
 
-def unread_files(call: Call) -> list[str]:
-    """DAG files that no scheduler has parsed yet; empty while one is running."""
+def unparsed_files(call: Call) -> list[str]:
+    """DAG files that have not been parsed yet; empty while a scheduler is running, since it will parse them."""
     from nbflow.services.schedulers import running_schedulers
     from nbflow.sources.discovery import is_dag_file
 
@@ -187,12 +188,13 @@ def unread_files(call: Call) -> list[str]:
     return [path for path in files_of(call, None) if path not in parsed and is_dag_file(path)]
 
 
-# ---------------------------------------------------------------------------------------------- into the metastore
+# -------------------------------------------------------------------------------------------------------- registration
 
 
 def stored_version(call: Call, dag_id: str, subdir: str | None) -> DagVersion:
-    """The version of the DAG to act on. With ``-S`` the file is stored as a version for this run only; the schedule
-    continues with the DAGs folder. A DAG that is not in the metastore is loaded from the folder first."""
+    """The version of the DAG for a command that changes the metastore. With ``-S``, the file is stored as a version for
+    single runs; the scheduled version does not change. A DAG that is not in the metastore is first loaded from the DAGs
+    folder."""
     store = call.app.store
     if subdir is not None:
         return _store_file(call, dag_id, subdir)
@@ -205,8 +207,8 @@ def stored_version(call: Call, dag_id: str, subdir: str | None) -> DagVersion:
 
 
 def schedule_from_folder(call: Call, dag_id: str) -> bool:
-    """Schedule a DAG that was registered only for single runs (``dags test``, ``trigger -S``), if a file in the DAGs
-    folder defines it."""
+    """Schedule a DAG that was registered only for single runs (``dags test``, ``dags trigger -S``), if a file in the
+    DAGs folder defines it. Returns whether there is such a file."""
     for path in files_of(call, None):
         if mentions(path, dag_id):
             loaded = load(call, path)
@@ -218,7 +220,7 @@ def schedule_from_folder(call: Call, dag_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FolderDags:
-    """The DAGs of the metastore, then of the DAGs folder."""
+    """Looks up DAGs: first in the metastore, then in the DAGs folder."""
 
     call: Call
 

@@ -1,4 +1,4 @@
-"""Save a DAG's graph as a file: .svg is nbflow's own picture, .dot is DOT source, Graphviz renders .png and .pdf."""
+"""Saves a DAG's graph to a file: nbflow draws .svg, .dot is DOT source, and Graphviz renders .png and .pdf."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 
 
 def digraph_of(spec: DagSpec, view: GraphView) -> Digraph:
-    """Return the graph; with the states of its tasks if the view is that of a run."""
+    """The graph for Graphviz; with the states of its tasks for the view of a run."""
     return digraph(spec, {task.task_id: task.state for task in view.tasks} if view.run_id else None)
 
 
 def save(spec: DagSpec, view: GraphView, path: Path) -> None:
     """Write the graph in the format of the file's suffix (without one: DOT). Raises NbflowError."""
-    form = path.suffix.lstrip(".").lower() or "dot"
-    if form == "svg":
+    file_format = path.suffix.lstrip(".").lower() or "dot"
+    if file_format == "svg":
         path.write_text(graph_svg(view, theme="light").svg, encoding="utf-8")
-    elif form in ("dot", "gv"):
+    elif file_format in ("dot", "gv"):
         path.write_text(digraph_of(spec, view).source, encoding="utf-8")
     else:
-        path.write_bytes(_rendered(digraph_of(spec, view), form, path))
+        path.write_bytes(_render(digraph_of(spec, view), file_format, path))
 
 
-def _rendered(graph: Digraph, form: str, path: Path) -> bytes:
+def _render(graph: Digraph, file_format: str, path: Path) -> bytes:
     import graphviz
 
-    if form not in graphviz.FORMATS:
-        raise NbflowError(f"{path}: unknown format .{form}.", hint="Save as .svg, .dot, .png or .pdf.")
+    if file_format not in graphviz.FORMATS:
+        raise NbflowError(f"{path}: unknown format .{file_format}.", hint="Save as .svg, .dot, .png or .pdf.")
     try:
-        return graph.pipe(format=form)
+        return graph.pipe(format=file_format)
     except graphviz.ExecutableNotFound:
         raise NbflowError(
-            f"A .{form} file needs Graphviz, and its program dot is not on PATH.",
+            f"A .{file_format} file needs Graphviz, and its program dot is not on PATH.",
             hint="Install Graphviz (apt-get install graphviz), or save as .svg or .dot.",
         ) from None
     except graphviz.CalledProcessError as error:

@@ -36,8 +36,8 @@ def info(call: Call) -> None:
     if call.args.anonymize:
         from pathlib import Path
 
-        user = str(Path.home())
-        rows = {name: str(value).replace(user, "~") for name, value in rows.items()}
+        user_home = str(Path.home())
+        rows = {name: str(value).replace(user_home, "~") for name, value in rows.items()}
     for name in ("sqlalchemy", "alembic", "pendulum", "croniter", "jinja2", "jupyterlab", "papermill", "psycopg"):
         try:
             rows[name] = metadata.version(name)

@@ -1,4 +1,4 @@
-"""Running DAGs from a command: logs and user prints go to stderr, runs are executed in this process."""
+"""Runs that a command executes in this process or waits for. Logs and prints of tasks go to stderr."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def logging_to_stderr(level: str, stream: TextIO | None = None) -> Iterator[None
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(LineFormatter())
     root = logging.getLogger()
-    before = root.level
+    previous_level = root.level
     root.addHandler(handler)
     root.setLevel(level)
     try:
         yield
     finally:
         root.removeHandler(handler)
-        root.setLevel(before)
+        root.setLevel(previous_level)
 
 
 @contextlib.contextmanager
-def results_only() -> Iterator[None]:
-    """Redirect stdout of user code and its subprocesses to stderr inside the ``with`` block, since stdout is for the
-    result of the command."""
+def stdout_to_stderr() -> Iterator[None]:
+    """Redirect stdout of user code and its subprocesses to stderr inside the ``with`` block, since stdout is only for
+    the result of the command."""
     sys.stdout.flush()
     with contextlib.ExitStack() as undo:
         if _is_fd(sys.stdout, 1) and _is_fd(sys.stderr, 2):
@@ -72,15 +72,15 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    previous = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def level_of(call: Call) -> str:
-    """The log level. Opens the metastore first, so that its creation is not logged."""
+    """The log level. Opens the metastore before logging is configured, so that its creation is not logged."""
     call.app  # noqa: B018
     return "DEBUG" if call.args.verbose else call.settings.logging.logging_level
 
@@ -92,29 +92,29 @@ LIVENESS_CHECK_SECONDS = 5.0
 """Seconds without a change after which the scheduler's heartbeat is checked."""
 
 
-def follow(app: App, runs: Sequence[RunKey], progress: Progress, alive: Callable[[], bool]) -> list[Run]:
-    """Wait until a scheduler has finished the runs. Raises NbflowError once no scheduler is ``alive``."""
+def wait_for_runs(app: App, runs: Sequence[RunKey], progress: Progress, alive: Callable[[], bool]) -> list[Run]:
+    """Wait until a scheduler has finished the runs. Raises NbflowError when ``alive`` returns False."""
     while True:
         token = app.store.change_token()
         current = [run for key in runs if (run := app.store.run(key)) is not None]
         ended = [run for run in current if run.state in RUN_FINISHED]
-        progress.at(len(ended), sum(run.state == "failed" for run in ended))
+        progress.update(len(ended), sum(run.state == "failed" for run in ended))
         if len(ended) == len(current):
             return current
         if not app.store.wait_for_change(token, timeout=LIVENESS_CHECK_SECONDS) and not alive():
             raise NbflowError(
-                "The scheduler stopped before the runs ended; the runs are kept.",
+                "The scheduler stopped before the runs ended. The runs are still in the metastore.",
                 hint=f"Start one with: {START_SCHEDULER}",
             )
 
 
-def drive(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:
+def execute_runs(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:
     """Execute the runs in this process, with a scheduler that creates no scheduled runs and parses no DAG files. It
     also starts other queued task instances, and returns them to the queue at the end."""
     from dataclasses import replace
 
-    quiet = replace(app.settings, scheduler=replace(app.settings.scheduler, use_job_schedule=False))
-    here = App(settings=quiet, store=app.store, clock=app.clock, environ=app.environ)
+    settings = replace(app.settings, scheduler=replace(app.settings.scheduler, use_job_schedule=False))
+    inline_app = App(settings=settings, store=app.store, clock=app.clock, environ=app.environ)
     remaining, failed = set(runs), 0
 
     def until(result: LoopResult) -> bool:
@@ -122,10 +122,10 @@ def drive(app: App, runs: Sequence[RunKey], progress: Progress) -> list[Run]:
         ended = remaining.intersection(result.ended)
         remaining.difference_update(ended)
         failed += sum(run is not None and run.state == "failed" for run in map(app.store.run, ended))
-        progress.at(len(runs) - len(remaining), failed)
+        progress.update(len(runs) - len(remaining), failed)
         return not remaining
 
-    progress.at(0)
+    progress.update(0)
     with interruptible():
-        here.scheduler().run(until=until)
+        inline_app.scheduler().run(until=until)
     return [run for key in runs if (run := app.store.run(key)) is not None]

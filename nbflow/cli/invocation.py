@@ -32,7 +32,7 @@ class Call:
         self._open = ExitStack()
 
     def close(self) -> None:
-        """Close the app."""
+        """Close the app, if it was opened."""
         self._open.close()
 
     # --- nbflow
@@ -67,7 +67,7 @@ class Call:
 
     @property
     def zone(self) -> tzinfo:
-        """Time zone of dates without one."""
+        """Time zone of dates without a time zone."""
         from zoneinfo import ZoneInfo
 
         name = self.settings.core.default_timezone
@@ -96,7 +96,7 @@ class Call:
     # --- arguments
 
     def date(self, text: str | None) -> datetime | None:
-        """Parse a date; without a time zone it is in the default one. Raises UsageError."""
+        """Parse a date; a date without a time zone is in the default time zone. Raises UsageError."""
         return self.context.date(text)
 
     def confirm(self, question: str) -> bool:

@@ -28,26 +28,27 @@ def lab(call: Call) -> int:
     else:
         started = [schedulers.start(call.app)]
         output.note(f"Started the scheduler (pid {started[0].pid}). Log: {schedulers.log_path(call.settings)}")
-    words = [sys.executable, "-m", "jupyter", "lab"]
-    words += ["--no-browser"] if args.no_browser else []
-    words += [f"--port={args.port}"] if args.port is not None else []
+    command = [sys.executable, "-m", "jupyter", "lab"]
+    command += ["--no-browser"] if args.no_browser else []
+    command += [f"--port={args.port}"] if args.port is not None else []
     environ = {**call.environ, "NBFLOW_HOME": str(call.settings.home)}
     try:
-        return _wait_for(subprocess.Popen([*words, *args.jupyter], env=environ))
+        return _wait_for(subprocess.Popen([*command, *args.jupyter], env=environ))
     finally:
         schedulers.end(started, call.settings)
 
 
 def _wait_for(jupyter: subprocess.Popen[bytes]) -> int:
-    """Wait until JupyterLab ends. Ctrl-C reaches JupyterLab too, which asks for confirmation; SIGTERM is passed on."""
-    before = {
+    """Wait until JupyterLab ends; returns its exit code. Ctrl-C is ignored, since the terminal sends it to JupyterLab
+    too, which asks for confirmation. SIGTERM is forwarded to JupyterLab."""
+    previous = {
         signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: jupyter.terminate()),
     }
     try:
         return jupyter.wait()
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 

@@ -12,8 +12,8 @@ from nbflow.errors import NbflowError
 def lint(call: Call) -> int:
     from nbflow.cli.check_files import check_files, load_files
 
-    places = call.args.file or [None]
-    files = load_files(call, [path for place in places for path in find_dag.dag_files_of(call, place)])
+    selected = call.args.file or [None]
+    files = load_files(call, [path for file in selected for path in find_dag.dag_files_of(call, file)])
     if not files:
         raise NbflowError(f"No DAG files in {', '.join(map(str, call.args.file)) or _folder(call)}.")
     return check_files(call, files, call.args.output)

@@ -21,8 +21,8 @@ INTERRUPTED = 130
 
 
 def logs(call: Call) -> int:
-    """Print the lines to stdout and their task instance to stderr. The exit code is 1 without lines, but 0 with
-    ``--follow``."""
+    """Print the lines to stdout, and a heading with the task instance to stderr. The exit code is 1 if there are no
+    lines, but 0 with ``--follow``."""
     from nbflow.views.task_log import TaskLogQuery, find_logged, has_no_logs
 
     args = call.args
@@ -33,18 +33,18 @@ def logs(call: Call) -> int:
     if args.follow and not has_no_logs(run):
         try:
             return _follow(call, run, task)
-        except KeyboardInterrupt:  # the usual way to stop following a log, so no error
+        except KeyboardInterrupt:  # the usual way to stop following a log, so it is not printed as an error
             return INTERRUPTED
     key = find_logged(call.app.store, run, task)
     query = TaskLogQuery(**run.key._asdict(), **key._asdict(), try_number=args.try_number, search=args.search)
     view = call.fetch(query)
     if view.lines:
-        output.note(f"{view.title}, its last {len(view.lines):,} lines" if view.dropped else view.title)
+        output.note(f"{view.title}, last {len(view.lines):,} lines" if view.dropped else view.title)
     else:
         output.note(f"{view.title}: {view.empty} {_wait_reason(call, run, key)}".rstrip())
     if args.output == "text":
         for line in view.lines:
-            print(output.harmless(line.text))
+            print(output.printable(line.text))
     else:
         call.show([output.fields_of(line, COLUMNS) for line in view.lines], columns=COLUMNS)
     return 0 if view.lines else 1
@@ -67,12 +67,12 @@ def _follow(call: Call, run: Run, task: str | None) -> int:
     feed = Feed(app.store, app.clock, partial(fetch, settings=call.settings))
     with contextlib.closing(feed):
         for line in follow_lines(feed, query, zone, search=call.args.search, on_look=_check_reader):
-            print(output.harmless(line.text), flush=True)
+            print(output.printable(line.text), flush=True)
     return 0
 
 
 def _wait_reason(call: Call, run: Run, key: TaskKey) -> str:
-    """Why the task waits; empty if it runs or has ended."""
+    """Why the task waits; "" if it runs or has ended."""
     from nbflow.views.why_task import WhyTaskQuery
 
     view = call.fetch(WhyTaskQuery(**run.key._asdict(), **key._asdict()))
@@ -80,13 +80,13 @@ def _wait_reason(call: Call, run: Run, key: TaskKey) -> str:
 
 
 def _check_reader() -> None:
-    """Raise BrokenPipeError if the reader of stdout has gone; without new lines no ``print`` would raise it."""
+    """Raise BrokenPipeError if the reader of stdout has closed the pipe. Without new lines, no ``print`` raises it."""
     try:
         number = sys.stdout.fileno()
     except (OSError, ValueError):  # stdout is not a file
         return
     poll = select.poll()
-    poll.register(number, 0)  # poll reports errors without being asked for them
+    poll.register(number, 0)  # with an empty event mask, poll reports only errors and hang-ups
     if poll.poll(0):
         raise BrokenPipeError
 

@@ -1,6 +1,6 @@
-"""The entry point: parse the command line, run the command, turn errors into one line and an exit code.
+"""The entry point: parses the command line, runs the command, and prints errors as one line.
 
-Exit codes: 0 success; 1 failed or refused; 2 invalid command line; 130 interrupted.
+Exit codes: 0 success; 1 error or not confirmed; 2 invalid command line; 130 interrupted.
 
 Only the module of the command is imported: ``nbflow version`` loads neither settings nor metastore.
 """
@@ -52,7 +52,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
-    """Run a command line and return its exit code. A user's mistake never ends in a traceback."""
+    """Run a command line and return its exit code. A mistake of the user never causes a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
     _reopen_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # an id that stdout cannot encode must not fail the command
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     except KeyboardInterrupt:
         output.print_error("Interrupted.")
         return INTERRUPTED
-    except BrokenPipeError:  # `nbflow ... | head`: the reader has closed the pipe
+    except BrokenPipeError:  # the reader has closed the pipe, as in `nbflow ... | head`
         _drop_stdout()
         return FAILED
     except Exception as error:
@@ -99,7 +99,7 @@ def _print_unexpected(error: Exception, verbose: bool) -> int:
 
 
 def _drop_stdout() -> None:
-    """Replace a stdout that cannot be written; otherwise the interpreter's last flush prints a second error."""
+    """Replace a stdout that cannot be written; otherwise the interpreter's flush at exit prints a second error."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
@@ -108,10 +108,10 @@ def _reopen_closed_streams() -> None:
     the metastore, would get its file descriptor, and ``print`` would write into that file."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            opened = os.open(os.devnull, os.O_RDWR)
-            if opened != number:
-                os.dup2(opened, number)
-                os.close(opened)
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
             setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
@@ -181,7 +181,7 @@ def _command_name(group: str, rest: Sequence[str], commands: Sequence[Command]) 
 
     if (unavailable := reason(name)) is not None:
         raise UsageError(unavailable)
-    subcommands = [known.split()[1] for known in names]
+    subcommands = [command_name.split()[1] for command_name in names]
     kind = "option" if rest[0].startswith("-") else "command"
     nearest = did_you_mean(rest[0], subcommands)
     hint = "" if nearest else f"Commands: {', '.join(subcommands)}."

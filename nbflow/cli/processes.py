@@ -16,7 +16,7 @@ from nbflow.command_arguments import FILE, NUMBER, WHOLE, argument, switch
 from nbflow.errors import NbflowError
 from nbflow.suggestions import START_SCHEDULER, suggest
 
-# ------------------------------------------------------------------------------------------------------------- running
+# ----------------------------------------------------------------------------------------------------------- scheduler
 
 
 def scheduler(call: Call) -> int:
@@ -38,7 +38,7 @@ def standalone(call: Call) -> int:
         output.note(f"Home        {settings.home}")
         output.note(f"DAG files   {settings.core.dags_folder}: {len(dags)} DAGs, {len(paused)} paused")
         for error in call.app.store.import_errors():
-            output.warn(f"{find_dag.place_of(error.fileloc, error.line, error.cell)}: {error.error}")
+            output.warn(f"{find_dag.position_of(error.fileloc, error.line, error.cell)}: {error.error}")
         if paused:
             output.note(f"Next        {suggest('dags unpause', paused[0])}")
         output.note("Notebooks   %load_ext nbflow\nStop with Ctrl-C.")
@@ -65,7 +65,7 @@ def _serve(call: Call, *, on_ready: Any) -> None:
 
 @contextlib.contextmanager
 def _pid_file(call: Call) -> Iterator[Any]:
-    """Yields a function that writes the pid file, which is removed at the end if it still contains this pid."""
+    """Yields a function that writes the pid file. The file is removed at the end if it still contains this pid."""
     path = Path(call.args.pid) if call.args.pid else call.settings.home / "scheduler.pid"
     try:
         yield lambda: path.write_text(f"{os.getpid()}\n", encoding="ascii")
@@ -126,7 +126,7 @@ _TYPES = {
     "TriggererJob": "triggerer",
     "LocalTaskJob": "worker",
 }
-"""Airflow's job type -> nbflow's: the scheduler process also parses DAG files and runs backfills."""
+"""Airflow's job type -> nbflow's job type. The scheduler process also parses DAG files and runs backfills."""
 
 
 def list_jobs(call: Call) -> None:
@@ -134,7 +134,7 @@ def list_jobs(call: Call) -> None:
 
 
 def show_jobs(call: Call, *, state: str | None, limit: int) -> None:
-    """Print the processes recorded in the metastore, newest first."""
+    """Print the jobs in the metastore, newest first."""
     from nbflow.views.jobs import JobsQuery
 
     rows = [row for row in call.fetch(JobsQuery(limit=limit)).rows if state in (None, row.state)]
@@ -142,7 +142,7 @@ def show_jobs(call: Call, *, state: str | None, limit: int) -> None:
 
 
 def check_jobs(call: Call) -> int:
-    """Check that one matching job is alive, or with ``--allow-multiple`` at least one."""
+    """Check that exactly one matching job is alive, or with ``--allow-multiple`` at least one."""
     from nbflow.services.schedulers import state_of
 
     args, now = call.args, call.now()
@@ -167,7 +167,7 @@ IDLE_EXIT = argument(
     help="Stop after this many idle minutes, unless an unpaused DAG has a schedule.",
 )
 JOB_STATE = argument(
-    "--state", choices=("running", "success", "failed"), help="Only jobs in this state; failed: heartbeat lost."
+    "--state", choices=("running", "success", "failed"), help="Only jobs in this state; failed: the heartbeat stopped."
 )
 JOB_LIMIT = argument("--limit", type=WHOLE, default=100, help="Maximum number of jobs (default: 100).")
 PID = argument("--pid", type=FILE, help="File for the process id (default: {home}/scheduler.pid).")

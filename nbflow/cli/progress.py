@@ -1,10 +1,10 @@
-"""Progress on a terminal's stderr. Without a terminal nothing is printed and rich is not imported.
+"""Progress on a terminal's stderr. Without a terminal, nothing is printed and rich is not imported.
 
-A ``Progress`` bar is redrawn in place, by ``at``, not by a thread: a process that forks must not hold rich's lock in
-another thread. Log lines that are written while a bar is shown go to ``Progress.log``, which prints them above the bar.
+A ``Progress`` bar is redrawn in place by ``update``, not by a thread: if another thread held rich's lock during a fork,
+the child would deadlock. While a bar is shown, log lines go to ``Progress.log``, which prints them above the bar.
 
-``print_step`` prints a line that is never redrawn. Tests of DAGs use it: their tasks run in this process, print to the
-same terminal and may stop in a debugger.
+``print_step`` prints a line that is never redrawn. DAG tests use it, since their tasks run in this process, print to
+the same terminal, and may stop in a debugger.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from nbflow.cli.output import harmless
+from nbflow.cli.output import printable
 
 if TYPE_CHECKING:
     import rich.progress
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BAR_WIDTH = 30
 COUNTS_WIDTH = 42
-"""Columns for counts and times, which stand behind the bar."""
+"""Columns of the counts and times to the right of the bar."""
 
 
 def is_shown() -> bool:
@@ -33,26 +33,28 @@ def is_shown() -> bool:
 
 
 class Progress:
-    """A bar: ``with Progress(60, "runs") as progress: progress.at(12, failed=2)``. It is erased at the end unless
-    ``stays``. A total of 0 shows no bar."""
+    """A bar: ``with Progress(60, "runs") as progress: progress.update(12, failed=2)``. A ``transient`` bar is erased at
+    the end. A total of 0 shows no bar."""
 
-    def __init__(self, total: int, noun: str, *, stays: bool = True) -> None:
-        self.total, self.noun, self.stays = total, noun, stays
+    def __init__(self, total: int, noun: str, *, transient: bool = False) -> None:
+        self.total, self.noun, self.transient = total, noun, transient
         self._bar: rich.progress.Progress | None = None
 
     def __enter__(self) -> Self:
         if self.total and is_shown():
-            self._bar = _live(self.total, self.noun, stays=self.stays)
+            self._bar = _rich_progress(self.total, self.noun, transient=self.transient)
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if self._bar is not None:
-            self._bar.stop()  # shows the cursor again
+            self._bar.stop()
             self._bar = None
 
-    def at(self, done: int, failed: int = 0) -> None:
-        """Redraw the bar: ``done`` of the total, ``failed`` of these."""
+    def update(self, done: int, failed: int = 0) -> None:
+        """Redraw the bar. ``done``: number of ended items; ``failed``: number of these that failed."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, failed=failed, refresh=True)
 
@@ -63,7 +65,7 @@ class Progress:
 
 
 class _AboveBar:
-    """A stream of whole lines, which rich prints above the bar."""
+    """A text stream for whole lines, which rich prints above the bar."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -75,11 +77,11 @@ class _AboveBar:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is buffered."""
+        """Do nothing: no text is buffered."""
 
 
 def print_step(done: int, total: int, noun: str, name: str, state: str) -> None:
-    """Print that ``name`` ended in ``state``, as number ``done`` of ``total``."""
+    """Print that ``name`` has ended in ``state``, as number ``done`` of ``total``."""
     if not is_shown():
         return
     from rich.table import Table
@@ -93,25 +95,27 @@ def print_step(done: int, total: int, noun: str, name: str, state: str) -> None:
     row.add_column(no_wrap=True)
     row.add_column(overflow="fold")
     count = f"{str(done).rjust(len(str(total)))}/{total} {noun}"
-    row.add_row(_bar_of(done, total, 0), count, Text.assemble(f"{harmless(name)} ", styled(state, "state", console)))
+    row.add_row(
+        _progress_bar(done, total, 0), count, Text.assemble(f"{printable(name)} ", styled(state, "state", console))
+    )
     console.print(row)
 
 
-def _bar_of(done: int, total: int, failed: int) -> ProgressBar:
-    """Return the bar alone. It is red from the first failure on."""
+def _progress_bar(done: int, total: int, failed: int) -> ProgressBar:
+    """The bar without counts and times. It is red if any item failed."""
     from rich.progress_bar import ProgressBar
 
     from nbflow.cli.terminal_tables import palette
 
-    tints, accent = palette().states, palette().accent
-    line = tints["failed"].line if failed else accent
+    states, accent = palette().states, palette().accent
+    complete = states["failed"].line if failed else accent
     width = max(min(BAR_WIDTH, shutil.get_terminal_size().columns - COUNTS_WIDTH), 8)
-    finished = tints["failed" if failed else "success"].line
-    return ProgressBar(total=total, completed=done, width=width, complete_style=line, finished_style=finished)
+    finished = states["failed" if failed else "success"].line
+    return ProgressBar(total=total, completed=done, width=width, complete_style=complete, finished_style=finished)
 
 
-def _live(total: int, noun: str, *, stays: bool) -> rich.progress.Progress:
-    """Return the bar with counts, elapsed and remaining time."""
+def _rich_progress(total: int, noun: str, *, transient: bool) -> rich.progress.Progress:
+    """The bar with counts, elapsed time and remaining time."""
     import rich.progress
     from rich.text import Text
 
@@ -119,7 +123,7 @@ def _live(total: int, noun: str, *, stays: bool) -> rich.progress.Progress:
 
     class Bar(rich.progress.ProgressColumn):
         def render(self, task: rich.progress.Task) -> ProgressBar:  # type: ignore[override]
-            return _bar_of(int(task.completed), total, task.fields["failed"])
+            return _progress_bar(int(task.completed), total, task.fields["failed"])
 
     class Counts(rich.progress.ProgressColumn):
         def render(self, task: rich.progress.Task) -> Text:
@@ -127,16 +131,16 @@ def _live(total: int, noun: str, *, stays: bool) -> rich.progress.Progress:
             red = (f", {failed} failed", palette().states["failed"].line) if failed else ""
             return Text.assemble(f"{int(task.completed)}/{total} {noun}", red)
 
-    live = rich.progress.Progress(
+    progress = rich.progress.Progress(
         Bar(),
         Counts(),
         rich.progress.TimeElapsedColumn(),
         rich.progress.TimeRemainingColumn(),
         console=console_on(sys.stderr),
         auto_refresh=False,
-        transient=not stays,
+        transient=transient,
         redirect_stdout=False,
         redirect_stderr=False,
     )
-    live.add_task("", total=total, failed=0)
-    return live
+    progress.add_task("", total=total, failed=0)
+    return progress

@@ -1,4 +1,4 @@
-"""simulate: a DAG's runs in the coming days, on a simulated clock."""
+"""simulate: the runs of a DAG in the next days, with the real scheduler on a virtual clock."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ COLUMNS = ("run_id", "run_type", "logical_date", "due", "started", "ended", "sta
 
 def simulate(call: Call) -> None:
     args = call.args
-    shown = simulation(call.context, args, find_dag.find(call, args.dag_id, args.subdir).spec)
+    simulated = simulation(call.context, args, find_dag.find(call, args.dag_id, args.subdir).spec)
     if args.trace:
-        print(output.harmless(shown.trace))
+        print(output.printable(simulated.trace))
     elif args.output == "table":
-        print(output.harmless(shown.text(most_runs=args.most_runs)))
+        print(output.printable(simulated.text(most_runs=args.most_runs)))
     else:
-        for line in shown.assumptions:
+        for line in simulated.assumptions:
             output.note(f"assumed: {line}")
-        call.show([_row(run) for run in shown.runs], columns=COLUMNS)
+        call.show([_row(run) for run in simulated.runs], columns=COLUMNS)
 
 
 def _row(run: TimelineRun) -> dict[str, Any]:

@@ -24,9 +24,9 @@ def list_tasks(call: Call) -> None:
     args = call.args
     spec = find_dag.find(call, args.dag_id, args.subdir).spec
     if args.tree:
-        print(output.harmless("\n".join(tree(spec))))
+        print(output.printable("\n".join(tree(spec))))
     elif args.output is None:
-        print("\n".join(output.harmless(task_id) for task_id in sorted(spec.tasks)))
+        print("\n".join(output.printable(task_id) for task_id in sorted(spec.tasks)))
     else:
         from nbflow.views.dag_details import details_of_spec
 
@@ -35,35 +35,36 @@ def list_tasks(call: Call) -> None:
 
 
 def tree(spec: DagSpec) -> Iterator[str]:
-    """Each task below those it waits for. What hangs below a task that was shown already is not shown again."""
-    shown: set[str] = set()
+    """Each task below its upstream tasks. The downstream tasks of a task are listed only at its first occurrence; later
+    ones end in "..."."""
+    visited: set[str] = set()
 
-    def below(task_id: str, depth: int) -> Iterator[str]:
-        again = task_id in shown and spec.downstream[task_id]
-        yield f"{'    ' * depth}<Task({spec.tasks[task_id].operator}): {task_id}>{' ...' if again else ''}"
-        if again:
+    def subtree(task_id: str, depth: int) -> Iterator[str]:
+        omitted = task_id in visited and spec.downstream[task_id]
+        yield f"{'    ' * depth}<Task({spec.tasks[task_id].operator}): {task_id}>{' ...' if omitted else ''}"
+        if omitted:
             return
-        shown.add(task_id)
-        for down in spec.downstream[task_id]:
-            yield from below(down, depth + 1)
+        visited.add(task_id)
+        for downstream_id in spec.downstream[task_id]:
+            yield from subtree(downstream_id, depth + 1)
 
     for task in spec.tasks.values():
         if not task.upstream:
-            yield from below(task.task_id, 0)
+            yield from subtree(task.task_id, 0)
 
 
-# ---------------------------------------------------------------------------------------------------------- trying out
+# ---------------------------------------------------------------------------------------------------------- task tests
 
 
 def test(call: Call) -> int:
-    from nbflow.cli.inline_runs import level_of, logging_to_stderr, results_only
+    from nbflow.cli.inline_runs import level_of, logging_to_stderr, stdout_to_stderr
     from nbflow.services.task_test import state_of, task_test
 
     args = call.args
     run = _run_or_date(call, args.run)
     conf = args.conf or {}
     os.environ.update({name: str(value) for name, value in (args.env_vars or {}).items()})
-    with results_only(), logging_to_stderr(level_of(call)):
+    with stdout_to_stderr(), logging_to_stderr(level_of(call)):
         dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
         spec = loaded.specs[args.dag_id]
         tested = task_test(call.app, dag, spec, args.task_id, run=run, map_index=args.map_index, conf=conf)
@@ -89,11 +90,11 @@ def test(call: Call) -> int:
 
 
 def render(call: Call) -> None:
-    from nbflow.cli.inline_runs import level_of, logging_to_stderr, results_only
+    from nbflow.cli.inline_runs import level_of, logging_to_stderr, stdout_to_stderr
     from nbflow.services.task_test import task_test
 
     args = call.args
-    with results_only(), logging_to_stderr(level_of(call)):
+    with stdout_to_stderr(), logging_to_stderr(level_of(call)):
         dag, loaded = find_dag.dag_of(call, args.dag_id, args.subdir)
         tested = task_test(
             call.app,
@@ -108,14 +109,14 @@ def render(call: Call) -> None:
     if args.output == "table":
         for name, value in fields.items():
             print(f"# {name}")
-            print(output.harmless(value if isinstance(value, str) else output.cell_text(value)))
+            print(output.printable(value if isinstance(value, str) else output.cell_text(value)))
             print()
     else:
         call.show_one(fields)
 
 
 def _run_or_date(call: Call, text: str | None) -> str | datetime | None:
-    """The text as a date, if it is one, otherwise as a run id."""
+    """Parse a date; a text that is not a date is a run id."""
     if text is None:
         return None
     try:
@@ -124,7 +125,7 @@ def _run_or_date(call: Call, text: str | None) -> str | datetime | None:
         return text
 
 
-# --------------------------------------------------------------------------------------------------- what runs have
+# ------------------------------------------------------------------------------------------------------ task instances
 
 
 def state(call: Call) -> None:
@@ -133,7 +134,7 @@ def state(call: Call) -> None:
 
 
 def _map_index_hint(keys: Sequence[TaskKey]) -> str:
-    """How to select one of a task's instances in a run."""
+    """A hint how to select an instance of a task in a run."""
     if keys[0].map_index < 0:
         return f"{keys[0].task_id} is not mapped in this run: omit --map-index."
     return f"{keys[0].task_id} is mapped: pass --map-index 0 to {len(keys) - 1}."
@@ -147,10 +148,10 @@ def _instance(call: Call) -> tuple[Run, Instance]:
     instances = {ti.key: ti for ti in call.app.store.instances(run.key)}
     key = TaskKey(args.task_id, args.map_index)
     if key not in instances:
-        keys = [known for known in instances if known.task_id == args.task_id]
-        if keys:
-            raise NbflowError(f"Run {run.run_id} has no task instance {key}.", hint=_map_index_hint(keys))
-        names = sorted({key.task_id for key in instances})
+        same_task = [existing for existing in instances if existing.task_id == args.task_id]
+        if same_task:
+            raise NbflowError(f"Run {run.run_id} has no task instance {key}.", hint=_map_index_hint(same_task))
+        names = sorted({existing.task_id for existing in instances})
         raise TaskNotFound.among(args.dag_id, args.task_id, names)
     return run, instances[key]
 
@@ -173,8 +174,8 @@ def states_for_dag_run(call: Call) -> None:
 
     run = call.operations.find_run(call.args.dag_id, call.args.run)
     view = call.fetch(TaskInstancesQuery(dag_id=run.dag_id, run_id=run.run_id, reasons=False))
-    of_run = output.fields_of(view, TI_COLUMNS[:3])
-    rows = [of_run | output.fields_of(ti, TI_COLUMNS[3:]) for ti in view.by_id()]
+    run_fields = output.fields_of(view, TI_COLUMNS[:3])
+    rows = [run_fields | output.fields_of(ti, TI_COLUMNS[3:]) for ti in view.by_id()]
     call.show(rows, empty=f"Run {run.run_id} has no task instances.", columns=TI_COLUMNS)
 
 
@@ -189,7 +190,7 @@ def failed_deps(call: Call) -> None:
         return
     print("Task instance dependencies not met:")
     for row in unmet:
-        print(output.harmless(f"{row.id}: {row.kind}: {row.reason}"))
+        print(output.printable(f"{row.id}: {row.kind}: {row.reason}"))
 
 
 OPTIONAL_OUTPUT = argument("-o", "--output", choices=FORMATS, help="Output format (default: task ids).")

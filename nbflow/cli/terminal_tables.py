@@ -1,15 +1,14 @@
-"""Tables on a terminal, drawn by rich: as wide as the terminal, with coloured states. Imported only for a terminal.
+"""Tables on a terminal, rendered by rich: as wide as the terminal, with coloured states. Imported only for a terminal.
 
-Layouts, in order; the first one that fits the terminal is used:
+Layouts, in order; the first that fits the terminal is used:
 
 1. a table; long texts are wrapped
 2. columns with one value in all rows are printed above the table
 3. times take two lines
-4. records: the fields of each row below each other
+4. records: one line per field of a row
 
-Ids are never wrapped or cut, so that they can be copied; an id longer than the terminal's line is wrapped by the
-terminal. Texts come from DAG files and the metastore, so rich gets them as plain text, never as markup, and without
-control characters.
+Ids are never wrapped or truncated, so that they can be copied; the terminal wraps an id longer than its line. Texts
+come from DAG files and the metastore, so rich gets them as plain text, not as markup, and without control characters.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from nbflow.cli.value_text import Row, cell_text, harmless
+from nbflow.cli.value_text import Row, cell_text, printable
 from nbflow.state_colors import Palette, glyphs, palettes
 from nbflow.ui.tables import MAX_CELL
 
 GAP = 2
 """Spaces between columns."""
 CHUNK_ROWS = 500
-"""Rows per rich table. rich renders about 3,000 rows a second, and prints a table when all of it is rendered."""
+"""Rows per rich table. rich renders about 3,000 rows per second, and prints a table only after rendering all of it."""
 MIN_VALUE_WIDTH = 20
-"""Of a record's value, on a terminal that has no room for it beside its name."""
+"""Minimum width of a record's value, on a terminal that is too narrow for its name and value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +44,9 @@ class Layout:
     """One layout of a table; see the module's docstring."""
 
     min_text: int = 24
-    """Least width of a text column."""
+    """Minimum width of a text column."""
     min_word: int = 40
-    """A word is broken only if it is longer."""
+    """Minimum length of a word that may be broken."""
     factor_out: bool = True
     """Print columns with one value in all rows above the table."""
     two_line_times: bool = False
@@ -71,17 +70,17 @@ class Column:
 
     @property
     def constant(self) -> bool:
-        """Whether all of several rows have the same value."""
+        """Whether there are several rows, and all have the same value."""
         return len(set(self.cells)) == 1 < len(self.cells)
 
     def max_width(self, layout: Layout) -> int:
-        """Width at which no cell is wrapped."""
+        """The width at which no cell is wrapped."""
         if self.kind == "time" and layout.two_line_times:
             return self.min_width(layout)
         return max(cell_len(self.name), *map(cell_len, self.cells))
 
     def min_width(self, layout: Layout) -> int:
-        """Least width at which the layout can show the column."""
+        """The minimum width of the column in the layout."""
         heading = max(map(cell_len, self.name.split("_")))
         if self.kind == "time" and layout.two_line_times:
             return max(heading, _longest_word(map(_date_and_time, self.cells)))
@@ -92,8 +91,9 @@ class Column:
 
 
 def print_rows(names: Sequence[str], rows: Sequence[Row], empty: str) -> None:
-    """Print a listing without its empty columns; with no rows, ``empty``."""
-    columns = [column for at, name in enumerate(names) if any((column := _column(name, rows, first=at == 0)).cells)]
+    """Print a listing without its empty columns. Without rows, print ``empty``."""
+    columns = [_column(name, rows, first=index == 0) for index, name in enumerate(names)]
+    columns = [column for column in columns if any(column.cells)]
     if not columns:
         print(empty)
         return
@@ -115,16 +115,16 @@ def print_rows(names: Sequence[str], rows: Sequence[Row], empty: str) -> None:
 
 
 def print_fields(row: Row) -> None:
-    """Print one object, its fields below each other."""
-    _print_fields((harmless(name), _kind(name, [value]), _text(value)) for name, value in row.items())
+    """Print an object, one field per line."""
+    _print_fields((printable(name), _kind(name, [value]), _text(value)) for name, value in row.items())
 
 
 def fitted_widths(bounds: Sequence[tuple[int, int]], available: int) -> list[int] | None:
-    """Return widths within the (min, max) bounds that sum to at most ``available``; the widest columns shrink first.
-    None if the minima exceed it."""
-    widths = [most for _, most in bounds]
+    """Widths within the (minimum, maximum) bounds that sum up to at most ``available``; the widest columns shrink
+    first. None if the minima exceed ``available``."""
+    widths = [maximum for _, maximum in bounds]
     while sum(widths) > available:
-        shrinkable = [index for index, (least, _) in enumerate(bounds) if widths[index] > least]
+        shrinkable = [index for index, (minimum, _) in enumerate(bounds) if widths[index] > minimum]
         if not shrinkable:
             return None
         widths[max(shrinkable, key=widths.__getitem__)] -= 1
@@ -138,7 +138,7 @@ def _column(name: str, rows: Sequence[Row], *, first: bool) -> Column:
     values = [row.get(name) for row in rows]
     kind = _kind(name, values)
     kind = "id" if first and kind == "text" else kind
-    return Column(name=harmless(name), kind=kind, cells=tuple(map(_text, values)))
+    return Column(name=printable(name), kind=kind, cells=tuple(map(_text, values)))
 
 
 def _kind(name: str, values: Iterable[Any]) -> str:
@@ -151,12 +151,12 @@ def _kind(name: str, values: Iterable[Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    text = " ".join(harmless(cell_text(value)).split())
+    text = " ".join(printable(cell_text(value)).split())
     return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
 
 
 def _longest_word(cells: Iterable[str]) -> int:
-    """Return the width of the longest word."""
+    """The width of the longest word."""
     return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
 
 
@@ -166,19 +166,19 @@ def _date_and_time(time: str) -> str:
 
 
 def styled(text: str, kind: str, console: Console) -> Text:
-    """Return the text for rich, a state in its colours, a dash for an empty one."""
+    """The text for rich: a state in its colours, a dash for an empty text."""
     if not text:
         return Text("–", style="dim")
     if kind != "state" or text not in glyphs():
         return Text(text)
-    tint = palette().states[text]
-    if console.color_system == "standard":  # of 16 colours, the same one is often nearest to both
-        return Text.assemble((text, Style(color=tint.line)))
-    return Text.assemble((text, Style(color=tint.text, bgcolor=tint.fill)))
+    colours = palette().states[text]
+    if console.color_system == "standard":  # with 16 colours, text and fill often become the same colour
+        return Text.assemble((text, Style(color=colours.line)))
+    return Text.assemble((text, Style(color=colours.text, bgcolor=colours.fill)))
 
 
 def palette() -> Palette:
-    """Return the light palette if COLORFGBG names a light background, else the dark one. States have text and fill
+    """The light palette if COLORFGBG names a light background, otherwise the dark palette. States have text and fill
     colours, so both palettes are readable on any background."""
     background = os.environ.get("COLORFGBG", "").rpartition(";")[2]
     light, dark = palettes()
@@ -189,7 +189,7 @@ def palette() -> Palette:
 
 
 def console_on(stream: TextIO) -> Console:
-    """Return a console of the terminal's width (COLUMNS overrides it). rich follows NO_COLOR, TERM and COLORTERM."""
+    """A console with the width of the terminal, or of COLUMNS. rich respects NO_COLOR, TERM and COLORTERM."""
     width, height = shutil.get_terminal_size()
     return Console(file=stream, force_terminal=True, force_jupyter=False, width=width, height=height)
 
@@ -207,7 +207,8 @@ def _print_table(columns: Sequence[Column], widths: Sequence[int]) -> None:
                 overflow="fold",
             )
         for cells in zip(*(column.cells[start : start + CHUNK_ROWS] for column in columns), strict=True):
-            table.add_row(*(_cell(*of, console) for of in zip(cells, columns, widths, strict=True)))
+            row = zip(cells, columns, widths, strict=True)
+            table.add_row(*(_cell(text, column, width, console) for text, column, width in row))
         console.print(table)
 
 

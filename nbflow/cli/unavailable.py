@@ -1,4 +1,5 @@
-"""Commands and options of Airflow that nbflow does not have, with what to do instead: one line, exit code 2."""
+"""Commands and options of Airflow that nbflow does not have, with their replacements. The error is one line, with exit
+code 2."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Mapping
 
 from nbflow import __version__
 
-#: command -> what to do instead. A single word stands for a whole group.
+#: command -> its replacement. A single word is a whole group of commands.
 ABSENT: Mapping[str, str] = {
     "webserver": "See DAGs and runs in a notebook (%load_ext nbflow) or with nbflow dags list-runs.",
     "api-server": "See DAGs and runs in a notebook (%load_ext nbflow) or with nbflow dags list-runs.",
@@ -28,7 +29,7 @@ ABSENT: Mapping[str, str] = {
     "state-store": "Tasks pass values by XCom.",
     "teams": "Use one NBFLOW_HOME per team.",
     "export": "DAG files are plain Python and can be copied.",
-    "config lint": "nbflow refuses unknown settings at startup; see nbflow config list.",
+    "config lint": "An unknown setting is an error of every command; see nbflow config list.",
     "config update": "No setting was renamed.",
     "connections create-default-connections": "Add connections with nbflow connections add.",
     "dags reserialize": "nbflow scheduler parses DAG files again when they change.",
@@ -39,7 +40,7 @@ ABSENT: Mapping[str, str] = {
 _ONE_REVISION = "The tables are migrated to the newest revision; nbflow db downgrade reverts them."
 _WHOLE_RUNS = "A backfill executes whole runs; nbflow tasks clear runs single tasks again."
 
-#: (command, option) -> what to do instead.
+#: (command, option) -> its replacement.
 ABSENT_OPTIONS: Mapping[tuple[str, str], str] = {
     (
         "backfill create",

@@ -1,4 +1,4 @@
-"""A value as one text, for tables and for machine forms; and what is taken out of texts that come from elsewhere."""
+"""Values as text, for tables and machine-readable formats."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Row = Mapping[str, Any]
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-def iso(moment: datetime | None, *, timespec: str = "microseconds") -> str | None:
-    """ISO 8601 with offset; None stays None."""
-    return None if moment is None else moment.isoformat(timespec=timespec)
+def iso(at: datetime | None, *, timespec: str = "microseconds") -> str | None:
+    """The time in ISO 8601 with offset; None for None."""
+    return None if at is None else at.isoformat(timespec=timespec)
 
 
-def harmless(text: str) -> str:
-    """The text with control characters shown as escapes."""
+def printable(text: str) -> str:
+    """The text with escaped control characters, which could control the terminal."""
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON has it."""
+    """The value, converted to the types of JSON."""
     if isinstance(value, datetime):
         return iso(value)
     if isinstance(value, Enum):
@@ -41,7 +41,7 @@ def plain(value: Any) -> Any:
 
 
 def cell_text(value: Any, timespec: str = "seconds") -> str:
-    """A value as one text, for people."""
+    """The value as the text of a table's cell."""
     if value is None:
         return ""
     if isinstance(value, datetime):

@@ -74,7 +74,7 @@ def set_variable(call: Call) -> int:
 def export(call: Call) -> None:
     content = {}
     for key, value, description in call.app.store.variables():
-        entry = _loaded(value)
+        entry = _decode(value)
         is_plain = description is None and not is_described(entry)
         content[key] = entry if is_plain else {"value": entry, "description": description}
     text = json.dumps(content, indent=4) + "\n"
@@ -82,8 +82,8 @@ def export(call: Call) -> None:
         output.note(f"{len(content)} variables were written to {call.args.file}, which may contain secrets.")
 
 
-def _loaded(value: str) -> object:
-    """Decode a JSON value for the file, as Airflow does, unless importing it would change the text."""
+def _decode(value: str) -> object:
+    """Decode a JSON value for the exported file, as Airflow does, unless an import would then change its text."""
     try:
         decoded = json.loads(value)
     except ValueError:

@@ -25,11 +25,11 @@ def why(call: Call) -> None:
     _check_task(call, run, task_id)
     view = call.fetch(WhyRunQuery(dag_id=run.dag_id, run_id=run.run_id))
     if args.output == "table":
-        print(output.harmless(f"{run.dag_id} {run.run_id}: {view.run_state}"))
+        print(output.printable(f"{run.dag_id} {run.run_id}: {view.run_state}"))
         if view.run_state in RUN_FINISHED:
             print("The run has ended: no task waits.")
             for failure in view.failures:
-                print(output.harmless(f"{failure.name} (try {failure.try_number}): {failure.error}"))
+                print(output.printable(f"{failure.name} (try {failure.try_number}): {failure.error}"))
             return
     waiting = sorted((row for row in view.rows if row.kind), key=lambda row: (row.task_id, row.map_index))
     rows = [

@@ -1,24 +1,24 @@
-"""Everything that nbflow can do, as data: one :class:`~nbflow.commands.base.Command` per command.
+"""The commands of nbflow as data: one :class:`~nbflow.commands.base.Command` per command.
 
 The rules
 ---------
-* A command declares its name, its typed arguments, the permission that it requires and its functions. ``nbflow``,
+* A command declares its name, its typed arguments, the permission that it requires, and its functions. ``nbflow``,
   ``%dag`` and the functions of ``nbflow.notebook``, with their help and completion, are generated from it. To add a
-  command, add it to a module of this package; a new module gets a row in ``MODULES``. Arguments that several commands
-  share are declared in :mod:`nbflow.commands.options`.
-* A command that changes state declares the change before it makes it: ``refusals`` are the reasons why it is not
-  possible now, ``preview`` is exactly what ``run`` would change, ``confirmation`` is the question to ask first. None
-  of the three changes anything. A terminal asks unless ``-y`` is passed; a magic does not ask, since notebooks also run
-  unattended.
-* ``run`` returns a :class:`~nbflow.commands.base.Result`: a sentence, rows, a value for code, warnings. Surfaces only
+  command, add it to a module of this package; for a new module, add a row to ``MODULES``. Arguments that several
+  commands share are declared in :mod:`nbflow.commands.options`.
+* A command that changes state has three functions that are called before ``run`` and change nothing: ``refusals``
+  returns the reasons why the command is not possible now, ``preview`` returns exactly what ``run`` would change, and
+  ``confirmation`` returns the question to ask. A terminal asks unless ``-y`` is passed; a magic does not ask, since
+  notebooks also run unattended.
+* ``run`` returns a :class:`~nbflow.commands.base.Result`: a text, rows, a value for code, and warnings. Surfaces only
   display it. A command without ``run`` is read-only: the surface fetches a view.
 * Positional arguments have the order DAG TASK RUN, as in Airflow's ``tasks failed-deps``.
 * Surfaces write to the metastore only through commands and ``services.operations``, so that every change is audited,
-  failed ones included (:func:`~nbflow.commands.base.run_command`).
-* An error suggests commands as :class:`~nbflow.suggestions.SuggestedCommand`, which each surface spells in its syntax
+  including failed ones (:func:`~nbflow.commands.base.run_command`).
+* An error suggests commands as :class:`~nbflow.suggestions.SuggestedCommand`, which each surface shows in its syntax
   (:mod:`nbflow.commands.surface_syntax`). A test parses every suggestion with the real parsers.
 
-Only the modules that a command line needs are imported, and declarations import no service: the terminal starts
+Only the modules that a command line needs are imported, and declarations import no service, so that commands start
 quickly.
 """
 
@@ -65,7 +65,7 @@ def commands_of(group: str) -> list[Command]:
 
 
 def command_named(name: str) -> Command:
-    """The command of this name, e.g. "dags pause". Raises NbflowError with the nearest name."""
+    """The command with this name or alias, e.g. "dags pause". Raises NbflowError, which suggests the nearest name."""
     for command in commands_of(name.split()[0]):
         if name in (command.name, *command.aliases):
             return command
@@ -74,13 +74,13 @@ def command_named(name: str) -> Command:
 
 @cache
 def all_commands() -> Mapping[str, Command]:
-    """Every command by its name."""
+    """Name -> command, for all commands."""
     return {command.name: command for group in MODULES for command in commands_of(group)}
 
 
 @cache
 def magics(magic: str) -> Mapping[str, Command]:
-    """The commands of a line magic by verb: for ``%dag``, "pause" -> the command "dags pause"."""
+    """Verb -> command of a line magic: for ``%dag``, "pause" -> the command "dags pause"."""
     verbs: dict[str, Command] = {}
     for command in all_commands().values():
         line_magic, _, verb = command.magic.partition(" ")

@@ -1,4 +1,4 @@
-"""Command, Result and Preview, and how a command is run. The rules stand in :mod:`nbflow.commands`."""
+"""``Command``, ``Result`` and ``Preview``, and :func:`run_command`. The rules are in :mod:`nbflow.commands`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Result:
     """The outcome of a command."""
 
     text: str
-    """A sentence for users."""
+    """A sentence to display."""
     rows: tuple[Row, ...] = ()
     """The outcome as data, for ``-o json`` and REST."""
     value: Any = None
     """Return value of the function in ``nbflow.notebook``."""
     warnings: tuple[str, ...] = ()
     ok: bool = True
-    """False: it was done, and its outcome is a failure (a wrong answer, say). A terminal then ends with exit code 1."""
+    """False for an outcome that is a failure, such as a wrong answer; the exit code is then 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,22 +61,22 @@ class Command:
     """A declared command."""
 
     name: str
-    """All words: "dags pause"."""
+    """All words of the name: "dags pause"."""
     help: str
     permission: str
     arguments: tuple[Argument, ...] = ()
     example: str = ""
-    """Valid arguments, as typed."""
+    """Valid arguments of a command line."""
     magic: str = ""
-    """The line magic that runs it: "%dag pause"; empty: none."""
+    """The line magic of the command: "%dag pause"; empty if it has none."""
     terminal: bool = True
-    """Whether the command line has it too."""
+    """Whether the terminal has the command too."""
     aliases: tuple[str, ...] = ()
     changes: bool = False
     run: Callable[[Context, Values], Result] | None = None
     preview: Callable[[Context, Values], Preview | None] = _no_preview
     confirmation: Callable[[Context, Values, Preview | None], str] = _no_question
-    """Question to confirm, from the preview; empty: run without a question."""
+    """The question to confirm, given the preview; empty: run without confirmation."""
     refusals: Callable[[Context, Values], Sequence[str]] = _no_refusals
     """Reasons why the command is not possible now, most important first."""
     epilog: str = ""
@@ -97,7 +97,7 @@ AUDITED_TYPES = (DAG, TASK, RUN, BACKFILL, VARIABLE, CONNECTION, POOL)
 
 
 Confirm = Callable[[str, "Preview | None"], bool]
-"""Shows the preview, asks the question and returns whether the answer is yes."""
+"""Displays the preview, asks the question, and returns whether the answer is yes."""
 
 
 def run_command(
@@ -116,10 +116,10 @@ def run_command(
             return None
         return command.run(context, args)
     except UsageError:
-        raise  # a misspelled command is not an attempted change
+        raise  # an invalid command line is not an attempted change
     except NbflowError as error:
         if command.changes:
-            with contextlib.suppress(NbflowError):  # the error may be that the metastore cannot be reached
+            with contextlib.suppress(NbflowError):  # the metastore may be unreachable
                 _audit_failure(command, context, args, error)
         raise
 

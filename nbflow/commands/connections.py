@@ -1,4 +1,4 @@
-"""Commands on connections. Passwords and extras are encrypted in the metastore and hidden unless requested."""
+"""Commands on connections. Passwords and extras are encrypted in the metastore, and hidden unless requested."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def _refuse_existing(context: Context, args: Values) -> list[str]:
 def _add(context: Context, args: Values) -> Result:
     from nbflow.services.variables_connections_pools import set_connections
 
-    connection = _connection_of_options(args)
+    connection = _connection_from_options(args)
     set_connections(context.operations, [connection])
     warnings = () if connection.conn_type else ("The connection has no type; add it again with --conn-type.",)
     text = f"Connection {args.conn_id} was added ({connection.conn_type or 'no type'})."
     return Result(text=text, value=args.conn_id, warnings=warnings)
 
 
-def _connection_of_options(args: Values) -> Connection:
-    """The connection that the options define: by a URI, a JSON object, or field by field."""
+def _connection_from_options(args: Values) -> Connection:
+    """The connection that the options define: a URI, a JSON object, or single fields."""
     values = {name: getattr(args, f"conn_{name.removeprefix('conn_')}") for name in FIELDS}
     fields = {name: value for name, value in values.items() if value is not None}
     if bool(args.conn_uri) + bool(args.conn_json) + bool(fields) != 1:
@@ -105,7 +105,7 @@ def _connections_to_import(context: Context, args: Values) -> tuple[list[Connect
 
 
 def read_connections(file: str) -> list[Connection]:
-    """All connections in a file. Raises NbflowError, which names the first invalid one."""
+    """The connections of a file. Raises NbflowError, which names the first invalid connection."""
     from nbflow.commands.json_files import read_json
     from nbflow.yaml_files import read_text, read_yaml
 
@@ -123,7 +123,7 @@ def read_connections(file: str) -> list[Connection]:
 
 
 def format_of(file: str) -> str:
-    """json, yaml or env, by the file's suffix; json for any other."""
+    """json, yaml or env, by the file's suffix; json for other suffixes."""
     suffix = file.rpartition(".")[2].lower()
     return {"yml": "yaml"}.get(suffix, suffix) if suffix in ("json", "yaml", "yml", "env") else "json"
 
@@ -134,7 +134,7 @@ def _env_entries(text: str) -> dict[str, Any]:
     return {conn_id.strip(): value.strip() for conn_id, _, value in pairs}
 
 
-def _connection(place: str, conn_id: str, entry: Any) -> Connection:
+def _connection(position: str, conn_id: str, entry: Any) -> Connection:
     try:
         if isinstance(entry, str):
             return (
@@ -148,7 +148,7 @@ def _connection(place: str, conn_id: str, entry: Any) -> Connection:
         fields = {("extra" if key == "extra_dejson" else key): value for key, value in entry.items()}
         return Connection.from_json(json.dumps(fields), conn_id)
     except (TypeError, ValueError) as error:
-        raise NbflowError(f"{place}: invalid connection {conn_id!r}: {error}") from None
+        raise NbflowError(f"{position}: invalid connection {conn_id!r}: {error}") from None
 
 
 COMMANDS = (
@@ -234,7 +234,7 @@ COMMANDS = (
     Command(
         name="connections test",
         help="Test a connection with its hook (disabled by default).",
-        epilog="For a type without a hook only the port is probed. Enable with [core] test_connection = Enabled.",
+        epilog="For a type without a hook, only the port is tested. Enable with [core] test_connection = Enabled.",
         permission="connections.edit",
         changes=True,
         arguments=(CONN_ID,),

@@ -1,4 +1,4 @@
-"""What a command has access to: the metastore, the surface that calls it, and that surface's DAGs."""
+"""The context of a command: the metastore, the surface that calls the command, and the surface's DAGs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nbflow.store.base import DagRow, DagVersion, Store
 
 NEAREST_RUNS = 100
-"""Number of the newest runs among which an unknown run's nearest id is searched."""
+"""Number of the newest runs that are searched for the run id nearest to an unknown one."""
 
 
 class Dags(Protocol):
@@ -28,14 +28,14 @@ class Dags(Protocol):
     also has the DAGs of its cells."""
 
     def version(self, dag_id: str) -> DagVersion:
-        """The version to act on. Raises DagNotFound."""
+        """The version of the DAG that a command uses. Raises DagNotFound."""
 
     def scheduled(self, dag_id: str) -> DagRow:
         """The scheduled DAG. Raises NbflowError for a DAG that is registered, but not scheduled."""
 
     def operations_on(self, version: DagVersion) -> Operations:
-        """Operations on a version. A kernel marks runs of its cells, since a pause of the schedule does not concern
-        them."""
+        """Operations on a version. A kernel has a different actor for runs of its cells, so that a pause of the
+        scheduled DAG does not block them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Context:
     dags: Dags
     surface: Surface
     zone: tzinfo
-    """Time zone of dates without one."""
+    """Time zone of dates without a time zone."""
 
     @property
     def operations(self) -> Operations:
@@ -68,20 +68,20 @@ class Context:
         """A suggested command in the surface's syntax."""
         return spelled(suggested, self.surface)
 
-    def date(self, when: str | datetime | None) -> datetime | None:
-        """A date as typed, or a datetime, as aware UTC. Raises UsageError."""
+    def date(self, value: str | datetime | None) -> datetime | None:
+        """Parse a date, or convert a datetime, to aware UTC. Raises UsageError."""
         from nbflow.services.date_parsing import parse_date
 
-        if when is None or isinstance(when, datetime):
-            return None if when is None else as_utc(when, self.zone)
+        if value is None or isinstance(value, datetime):
+            return None if value is None else as_utc(value, self.zone)
         try:
-            return parse_date(when, zone=self.zone, now=self.now())
+            return parse_date(value, zone=self.zone, now=self.now())
         except ValueError as error:
             raise UsageError(str(error)) from None
 
     def task_or_run(self, dag_id: str, task: str | None, run: str | None) -> tuple[str | None, str | None]:
-        """The task and the run of ``DAG [TASK] [RUN]``. If ``task`` is not a task id but names a run, it is the run.
-        Raises TaskNotFound if it is neither."""
+        """The task and the run of the arguments ``DAG [TASK] [RUN]``. If ``task`` is the id or date of a run instead of
+        a task id, it is the run. Raises TaskNotFound if it is neither."""
         if task is None or run is not None:
             return task, run
         tasks = list(self.dags.version(dag_id).spec.tasks)

@@ -25,7 +25,7 @@ def _selected_dag_ids(context: Context, args: Values) -> list[str]:
 
 
 def dag_ids_matching(context: Context, regex: str) -> list[str]:
-    """Ids of the DAGs that match a regular expression. Raises UsageError for an invalid one, NbflowError if no id
+    """The ids that match a regular expression. Raises UsageError for an invalid expression, and NbflowError if no id
     matches."""
     try:
         pattern = re.compile(regex)
@@ -40,12 +40,12 @@ def dag_ids_matching(context: Context, regex: str) -> list[str]:
 def _set_paused(paused: bool, context: Context, args: Values) -> Result:
     rows = [context.dags.scheduled(dag_id) for dag_id in _selected_dag_ids(context, args)]
     changed = [row.dag_id for row in rows if context.operations.set_paused(row.dag_id, paused)]
-    word = "paused" if paused else "unpaused"
+    state = "paused" if paused else "unpaused"
     dag_ids = [row.dag_id for row in rows]
     if len(dag_ids) == 1:
-        text = f"DAG {dag_ids[0]} is {'' if changed else 'already '}{word}."
+        text = f"DAG {dag_ids[0]} is {'' if changed else 'already '}{state}."
     else:
-        text = f"{len(dag_ids)} DAGs are {word}: {', '.join(dag_ids)}."
+        text = f"{len(dag_ids)} DAGs are {state}: {', '.join(dag_ids)}."
     stale = [row.dag_id for row in rows if row.stale and not paused]
     return Result(
         text=text,
@@ -58,13 +58,13 @@ def _set_paused(paused: bool, context: Context, args: Values) -> Result:
 def _paused_preview(paused: bool, context: Context, args: Values) -> Preview:
     rows = [context.dags.scheduled(dag_id) for dag_id in _selected_dag_ids(context, args)]
     changing = [row.dag_id for row in rows if row.paused != paused]
-    word = "paused" if paused else "unpaused"
-    text = f"{', '.join(changing) or 'No DAG'} would be {word}."
+    state = "paused" if paused else "unpaused"
+    text = f"{', '.join(changing) or 'No DAG'} would be {state}."
     return Preview(text=text, items=tuple({"dag_id": dag_id, "is_paused": paused} for dag_id in changing))
 
 
 def _paused_question(verb: str, context: Context, args: Values, preview: Preview | None) -> str:
-    """Ask only for a regular expression that matches several DAGs: it may match more than the user expects."""
+    """A question only for a regular expression that matches several DAGs, since it may match more than expected."""
     dag_ids = _selected_dag_ids(context, args) if args.treat_dag_id_as_regex else []
     return f"{verb} {len(dag_ids)} DAGs: {', '.join(dag_ids)}?" if len(dag_ids) > 1 else ""
 
@@ -91,7 +91,7 @@ COMMANDS = (
     Command(
         name="dags list",
         magic="%dag list",
-        help="List DAGs, their latest runs and their next run.",
+        help="List DAGs with their newest runs and their next run.",
         permission="dags.read",
     ),
     Command(
@@ -124,7 +124,7 @@ COMMANDS = (
     Command(
         name="dags pause",
         magic="%dag pause",
-        help="Pause a DAG: create no scheduled runs and start no queued ones.",
+        help="Pause a DAG: create no scheduled runs and start no queued runs.",
         permission="dags.edit",
         changes=True,
         arguments=(DAG_ID, DAG_ID_IS_REGEX),
@@ -136,7 +136,7 @@ COMMANDS = (
     Command(
         name="dags unpause",
         magic="%dag unpause",
-        help="Unpause a DAG: create scheduled runs and start queued ones.",
+        help="Unpause a DAG: create scheduled runs and start queued runs.",
         permission="dags.edit",
         changes=True,
         arguments=(DAG_ID, DAG_ID_IS_REGEX),
@@ -169,7 +169,7 @@ COMMANDS = (
         name="gantt",
         magic="%dag gantt",
         terminal=False,
-        help="Show when each task of a run waited and ran.",
+        help="Show the tasks of a run on a time axis.",
         permission="dags.read",
         arguments=(DAG_ID, LAST_RUN),
         example="sales",

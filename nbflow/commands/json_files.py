@@ -1,4 +1,4 @@
-"""Reading the JSON files that commands import."""
+"""Reads the JSON files that commands import."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nbflow.yaml_files import read_text
 
 
 def read_json(file: str) -> dict[str, Any]:
-    """Read a file that contains one JSON object. Raises NbflowError with the place of the error."""
+    """Read a file that contains one JSON object. Raises NbflowError with the position of the error."""
     try:
         content = json.loads(read_text(file))
     except ValueError as error:

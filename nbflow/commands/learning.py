@@ -1,5 +1,5 @@
-"""Commands on labs and quizzes. :mod:`nbflow.teach`, which is a surface, implements them: it registers itself here when
-nbflow starts, so that the terminal and the notebook do not import it."""
+"""Commands on labs and quizzes. :mod:`nbflow.teach`, which is a surface, implements them. It registers its
+implementations when nbflow starts, so that the terminal and the notebook do not import it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def names_of(command: str) -> list[str]:
 
 def _run(command: str, context: Context, args: Values) -> Result:
     if command not in _providers:
-        raise NbflowError(f"No surface implements {command!r} here.", hint="Start nbflow with: python -m nbflow")
+        raise NbflowError(
+            f"No implementation of {command!r} is registered.", hint="Start nbflow with: python -m nbflow"
+        )
     return _providers[command].run(context, args)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nbflow.commands.context import Context
 
 AIRFLOW_TABLES = {"log": "audit"}
-"""Airflow's name of a table -> nbflow's."""
+"""Airflow's name of a table -> nbflow's name."""
 TABLES_OF_RUNS = (
     "task_instance",
     "task_instance_history",
@@ -26,7 +26,7 @@ TABLES_OF_RUNS = (
     "callback_request",
     "trigger",
 )
-"""Tables, by nbflow's and Airflow's names, whose rows are deleted only together with their run."""
+"""Tables whose rows are deleted only with their run, by nbflow's and Airflow's names."""
 
 
 # ------------------------------------------------------------------------------------------------------------ cleaning
@@ -37,7 +37,7 @@ def _delete_rows(context: Context, args: Values, *, dry_run: bool) -> Mapping[st
 
     before = _before(context, args)
     dag_ids, tables = _dag_ids(context, args), _tables(args)
-    if args.exclude_dag_ids and not dag_ids:  # every DAG is excluded, while an empty list would select all of them
+    if args.exclude_dag_ids and not dag_ids:  # all DAGs are excluded, but an empty list would select all DAGs
         tables = [name for name in tables if name in ("job", "audit")]
     return clean(
         context.operations, before, dag_ids=dag_ids, tables=tables, archive=not args.skip_archive, dry_run=dry_run
@@ -51,7 +51,7 @@ def _before(context: Context, args: Values) -> datetime:
 
 
 def _dag_ids(context: Context, args: Values) -> list[str]:
-    """The selected DAGs; empty: all."""
+    """Ids of the selected DAGs; an empty list selects all DAGs."""
     dag_ids, excluded = args.dag_ids or [], args.exclude_dag_ids or []
     known = {row.dag_id for row in context.store.dags(include_stale=True)}
     for dag_id in (*dag_ids, *excluded):

@@ -1,4 +1,4 @@
-"""Arguments that several commands share: each is declared once, so that its help is the same everywhere."""
+"""Arguments that several commands share. Each is declared once, so that its help is the same everywhere."""
 
 from __future__ import annotations
 

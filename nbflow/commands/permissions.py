@@ -18,7 +18,7 @@ PERMISSIONS: Mapping[str, str] = {
     "pools.read": "See pools.",
     "pools.edit": "Set and delete pools.",
     "scheduler.control": "Start and stop schedulers.",
-    "learning.edit": "Check exercises of labs and answer quizzes; progress is kept.",
+    "learning.edit": "Check exercises of labs and answer quizzes; progress is stored.",
     "metastore.edit": "Migrate, clean and reset the metastore.",
 }
 """Permission -> what it allows."""

@@ -17,7 +17,7 @@ POOL_NAME = argument("pool", type=POOL, help="Name of the pool.")
 
 
 def pool_row(pool: Pool) -> Row:
-    """The row that ``pools get`` shows."""
+    """The row of a pool in ``pools get``."""
     return {
         "pool": pool.name,
         "slots": pool.slots,

@@ -26,9 +26,9 @@ def _stop(context: Context, args: Values) -> Result:
 
     stopped = schedulers.stop(context.app, seconds=args.timeout)
     if stopped.on_other_hosts and not stopped.ended:
-        other = stopped.on_other_hosts[0]
+        remote = stopped.on_other_hosts[0]
         raise Refused(
-            f"The scheduler runs on {other.hostname} (pid {other.pid}).",
+            f"The scheduler runs on {remote.hostname} (pid {remote.pid}).",
             hint=f"Stop it on that machine with: {STOP_SCHEDULER}",
             suggestions=(STOP_SCHEDULER,),
         )

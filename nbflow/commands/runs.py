@@ -1,4 +1,4 @@
-"""Commands that create runs of a DAG: trigger, test, backfill; and those that pause or cancel a backfill."""
+"""Commands that create runs of a DAG (trigger, test, backfill), and that pause or cancel a backfill."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _trigger(context: Context, args: Values) -> Result:
 
 
 def _trigger_warnings(context: Context, version: DagVersion, run: Run) -> list[str]:
-    """Reasons why the new run does not start now, or runs an outdated definition."""
+    """Warnings that the new run does not start now, or that its DAG is stale."""
     reasons = context.operations.why(run.key).values()
     blocking = next((reason for reason in reasons if reason.kind in ("paused", "no_scheduler")), None)
     warnings = [] if blocking is None else [text_on(context.surface, blocking)]
@@ -55,7 +55,7 @@ def _trigger_warnings(context: Context, version: DagVersion, run: Run) -> list[s
 
 
 def backfill_plan(context: Context, args: Values) -> BackfillPlan:
-    """Exactly the runs that ``backfill create`` creates."""
+    """The plan of ``backfill create``, which creates exactly its runs."""
     return context.operations.plan_backfill(**_plan_arguments(context, args))
 
 
@@ -94,7 +94,8 @@ def _backfill(context: Context, args: Values) -> Result:
 
 
 def _as_backfill_create(context: Context, args: Values) -> Values:
-    """Translate the arguments of Airflow 2's ``dags backfill``. A single date is a range of that date."""
+    """The arguments of Airflow 2's ``dags backfill`` as those of ``backfill create``. A single date is a range of one
+    date."""
     from nbflow.core.backfill import Reprocess
 
     first, last = args.start_date or args.end_date, args.end_date or args.start_date
@@ -114,7 +115,7 @@ def _as_backfill_create(context: Context, args: Values) -> Values:
 
 
 def airflow_2_backfill_plan(context: Context, args: Values) -> BackfillPlan:
-    """Exactly the runs that ``dags backfill`` creates."""
+    """The plan of ``dags backfill``, which creates exactly its runs."""
     return backfill_plan(context, _as_backfill_create(context, args))
 
 
@@ -141,13 +142,13 @@ def _refuse_finished_backfill(context: Context, args: Values) -> list[str]:
 
 def _pause_backfill(paused: bool, context: Context, args: Values) -> Result:
     context.operations.set_backfill_paused(args.backfill_id, paused)
-    text = "is paused: it starts no more runs." if paused else "is unpaused."
+    text = "is paused: no more of its runs start." if paused else "is unpaused."
     return Result(text=f"Backfill {args.backfill_id} {text}", value="paused" if paused else "running")
 
 
 def _cancel_backfill(context: Context, args: Values) -> Result:
     count = context.operations.cancel_backfill(args.backfill_id)
-    text = f"Backfill {args.backfill_id} was cancelled: {count} runs will not start; running ones will finish."
+    text = f"Backfill {args.backfill_id} was cancelled: {count} runs will not start; running runs will finish."
     return Result(text=text, value="cancelled")
 
 
@@ -232,7 +233,7 @@ COMMANDS = (
                 "--reprocess-behavior",
                 choices=("none", "failed", "completed"),
                 default="none",
-                help="Existing runs to run again: failed ones, or all that are finished (default: none).",
+                help="Existing runs to run again: failed runs, or all finished runs (default: none).",
             ),
             switch("--dry-run", help=DRY_RUN_HELP),
             switch("--backwards", "--run-backwards", name="run_backwards", help=BACKWARDS_HELP),
@@ -248,7 +249,7 @@ COMMANDS = (
     ),
     Command(
         name="dags backfill",
-        help="Backfill a range of dates and wait until it ends (Airflow 2's form of backfill create).",
+        help="Backfill a range of dates and wait until it ends (the command of Airflow 2).",
         permission="runs.create",
         changes=True,
         arguments=(
@@ -269,7 +270,7 @@ COMMANDS = (
     ),
     Command(
         name="backfill list",
-        help="List backfills, newest first.",
+        help="List backfills, oldest first.",
         permission="dags.read",
         arguments=(
             argument("dag_id", type=DAG, required=False, metavar="DAG_ID", help="Id of the DAG (default: all DAGs)."),

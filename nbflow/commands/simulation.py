@@ -1,4 +1,4 @@
-"""``simulate``: its arguments, and the simulation that all surfaces show."""
+"""The command ``simulate``, and the simulation that all surfaces show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = "simulate"
 
 
 def simulation(context: Context, args: Values, spec: DagSpec) -> Simulation:
-    """The simulation of a DAG. Raises UsageError for invalid outcomes, or an end that is not after the start."""
+    """Simulate a DAG. Raises UsageError for invalid outcomes, or for an end that is not after the start."""
     from nbflow.sim.simulate import simulate
 
     try:
@@ -39,8 +39,8 @@ def simulation(context: Context, args: Values, spec: DagSpec) -> Simulation:
 
 
 def _outcomes(context: Context, args: Values) -> Outcomes | None:
-    """Outcomes of the tasks: those of the last successful run with the changes of TASK=OUTCOME, or random from a
-    seed."""
+    """The outcomes of the tasks: those of the last successful run, changed by TASK=OUTCOME, or random with a seed.
+    None: those of the last successful run."""
     from nbflow.sim.outcomes import RandomOutcomes, outcomes_of_last_run, parse_script
 
     line = context.spell(suggest(NAME))

@@ -1,7 +1,7 @@
-"""How each surface spells a suggested command.
+"""The syntax of a suggested command on each surface.
 
-A terminal shows ``nbflow dags unpause sales``, a notebook ``%dag unpause sales``. A command without a magic is run from
-a notebook through the shell: ``!nbflow db migrate``. All surfaces have the same arguments, so only the command differs.
+A terminal shows ``nbflow dags unpause sales``, a notebook ``%dag unpause sales``. A notebook shows a command without a
+magic as a shell command: ``!nbflow db migrate``. The arguments are the same on all surfaces.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Surface(Enum):
-    """Where a text is displayed."""
+    """A surface that displays texts."""
 
     TERMINAL = "terminal"
     NOTEBOOK = "notebook"
 
 
 def spelled(suggested: SuggestedCommand, surface: Surface) -> str:
-    """The command line or magic."""
+    """The command in the surface's syntax."""
     if surface is Surface.TERMINAL:
         return str(suggested)
     return str(suggested).replace(f"nbflow {suggested.command}", _magic(suggested.command), 1)
@@ -38,7 +38,7 @@ def _magic(name: str) -> str:
 
 
 def _declared(name: str) -> Command | None:
-    """The command; None if only the command line has it ("db migrate")."""
+    """The declared command; None if only the terminal has it ("db migrate")."""
     commands = commands_of(name.split()[0])
     return next((command for command in commands if name in (command.name, *command.aliases)), None)
 
@@ -49,6 +49,6 @@ def invocation(name: str, surface: Surface, *words: str) -> str:
 
 
 def text_on(surface: Surface, message: NbflowError | WaitReason) -> str:
-    """The text of an error or a reason, with its suggested commands in the surface's syntax."""
+    """The text of an error or a wait reason, with its suggested commands in the surface's syntax."""
     text = message.text if isinstance(message, WaitReason) else str(message)
     return respelled(text, message.suggestions, lambda suggested: spelled(suggested, surface))

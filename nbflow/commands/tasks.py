@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nbflow.core.snapshot import Run, TaskKey
 
 ALL_RUNS = 1_000_000
-"""Limit of a query that must return every run."""
+"""Limit of runs, for a query that must return all runs."""
 CLEARED_RUN = argument("--run", "--run-id", name="run", type=RUN, help=f"Only this run: {WHICH_RUN}.")
 ONLY_FAILED = switch("--failed", "-f", "--only-failed", name="only_failed", help="Only failed task instances.")
 ONLY_RUNNING = switch("-r", "--only-running", help="Only running task instances.")
@@ -30,11 +30,11 @@ ONLY_RUNNING = switch("-r", "--only-running", help="Only running task instances.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClearedRun:
-    """The task instances of one run that are cleared."""
+    """The cleared task instances of a run."""
 
     run: Run
     task_ids: tuple[str, ...] | None
-    """The tasks that were selected; None: all."""
+    """The selected tasks; None: all tasks."""
     keys: tuple[TaskKey, ...]
 
 
@@ -54,7 +54,7 @@ def _runs(context: Context, dag_id: str, args: Values) -> list[Run]:
 
 
 def _clear_plan(context: Context, args: Values) -> list[ClearedRun]:
-    """What would be cleared, run by run. Raises TaskNotFound for a task that no run has."""
+    """The task instances that would be cleared, by run. Raises TaskNotFound for a task that no run has."""
     requested, regex = getattr(args, "tasks", []), getattr(args, "task_regex", None)
     dag_ids = dag_ids_matching(context, args.dag_id) if getattr(args, "dag_regex", False) else [args.dag_id]
     known: set[str] = set()
@@ -112,28 +112,28 @@ def _clear_question(context: Context, args: Values, preview: Preview | None) -> 
 
 
 def _clear(context: Context, args: Values) -> Result:
-    done: list[ClearedRun] = []
+    runs: list[ClearedRun] = []
     for planned in _clear_plan(context, args):
         keys = context.operations.clear(planned.run.key, planned.task_ids, **_clear_options(args))
-        done.append(ClearedRun(run=planned.run, task_ids=planned.task_ids, keys=tuple(keys)))
-    rows = _rows(done)
+        runs.append(ClearedRun(run=planned.run, task_ids=planned.task_ids, keys=tuple(keys)))
+    rows = _rows(runs)
     text = f"{_task_instances(rows)} {_was(rows)} cleared." if rows else NOTHING_TO_CLEAR
-    return Result(text=text, rows=rows, value=[key for cleared in done for key in cleared.keys])
+    return Result(text=text, rows=rows, value=[key for cleared in runs for key in cleared.keys])
 
 
 def _clear_dag(context: Context, args: Values) -> Result:
-    done = _clear(context, args)
-    rows = done.rows
+    result = _clear(context, args)
+    rows = result.rows
     text = f"{_task_instances(rows)} of DAG {args.dag_id} {_was(rows)} cleared." if rows else NOTHING_TO_CLEAR
-    return Result(text=text, rows=rows, value=done.value)
+    return Result(text=text, rows=rows, value=result.value)
 
 
 # ------------------------------------------------------------------------------------------------------------- marking
 
 
-def _marked(context: Context, args: Values, *, dry_run: bool) -> tuple[Run, list[Row]]:
-    """Mark tasks or the run, or only plan it with ``dry_run``. Returns the run, and a row for each state that changes:
-    of task instances, and without tasks of the run too."""
+def _mark_states(context: Context, args: Values, *, dry_run: bool) -> tuple[Run, list[Row]]:
+    """Mark tasks or the run; with ``dry_run``, change nothing. Returns the run, and a row for each changed state of a
+    task instance or of the run."""
     from nbflow.core.plan import RunMove
     from nbflow.core.states import RunState, TaskState
 
@@ -151,7 +151,7 @@ def _marked(context: Context, args: Values, *, dry_run: bool) -> tuple[Run, list
 
 
 def _keys(context: Context, run: Run, names: Sequence[str]) -> list[TaskKey]:
-    """Keys of the task instances that ``load`` (all instances of a mapped task) or ``load[2]`` name."""
+    """The task instances with the given names: ``load`` (all instances of a mapped task) or ``load[2]``."""
     tis = context.store.instances(run.key)
     keys: list[TaskKey] = []
     for name in names:
@@ -163,7 +163,7 @@ def _keys(context: Context, run: Run, names: Sequence[str]) -> list[TaskKey]:
 
 
 def _mark_preview(context: Context, args: Values) -> Preview:
-    run, rows = _marked(context, args, dry_run=True)
+    run, rows = _mark_states(context, args, dry_run=True)
     return Preview(text=f"{_subject(args, run)} would be marked {args.state}.", items=tuple(rows))
 
 
@@ -177,7 +177,7 @@ def _mark_question(context: Context, args: Values, preview: Preview | None) -> s
 
 
 def _mark(context: Context, args: Values) -> Result:
-    run, rows = _marked(context, args, dry_run=False)
+    run, rows = _mark_states(context, args, dry_run=False)
     if not rows:
         return Result(text=f"{_subject(args, run)} is already {args.state}.", value=run)
     text = f"{_subject(args, run)} was marked {args.state}."
@@ -244,7 +244,7 @@ COMMANDS = (
         name="states",
         magic="%dag states",
         terminal=False,
-        help="List the task instances of a run; without a DAG id, list what the states mean.",
+        help="List the task instances of a run; without a DAG id, list the meanings of the states.",
         permission="dags.read",
         arguments=(argument("dag_id", type=DAG, required=False, help=DAG_ID.help), LAST_RUN),
         example="sales",
@@ -252,22 +252,24 @@ COMMANDS = (
     Command(
         name="logs",
         magic="%dag logs",
-        help="Show the log of a task (default: of a failed one).",
+        help="Show the log of a task (default: the last failed task).",
         permission="dags.read",
         arguments=(
             DAG_ID,
-            argument("task_id", type=TASK, required=False, metavar="TASK", help="Id of the task (default: failed)."),
+            argument(
+                "task_id", type=TASK, required=False, metavar="TASK", help="Id of the task (default: the last failed)."
+            ),
             LAST_RUN,
             argument("--try-number", "--try", type=WHOLE, help="Number of the try (default: the last)."),
             argument("--search", default="", metavar="TEXT", help="Only lines that contain this text."),
-            switch("-f", "--follow", help="Follow the log until the try ends (default task: one that is running)."),
+            switch("-f", "--follow", help="Follow the log until the try ends (default task: a running one)."),
         ),
         example="sales load --search error",
     ),
     Command(
         name="why",
         magic="%dag why",
-        help="Explain why the tasks of a run wait, and why they failed.",
+        help="Explain why the tasks of a run wait or have failed.",
         permission="dags.read",
         arguments=(
             DAG_ID,

@@ -76,7 +76,7 @@ def _value_and_description(entry: Any) -> tuple[str, str | None]:
 
 
 def is_described(entry: object) -> bool:
-    """Whether an entry is Airflow's form of a value with a description."""
+    """Whether an entry of the file has Airflow's format for a value with a description."""
     return isinstance(entry, dict) and entry.keys() == {"value", "description"}
 
 

@@ -10,13 +10,14 @@
 
 Modules:
 
-    magics             registration, completion and help of the magics
+    magics             registration and help of the magics
+    completion         what Tab offers on the lines of magics and of ``!nbflow``
     magic_parser       parses ``%dag VERB ...`` and calls the verb
     verbs              the verbs of ``%dag`` as functions
-    task_verbs         those about the tasks of a run: states, why, logs, clear
+    task_verbs         the verbs about the tasks of a run: states, why, logs, clear
     admin_verbs        the read-only verbs of ``%nbflow``: status, pools, variables, connections
     followed_log       ``%dag logs -f``
-    commands           carries out a command of :mod:`nbflow.commands` in this kernel
+    commands           executes a command of :mod:`nbflow.commands` in this kernel
     displayable        ``Shown``: a value that displays itself
     handles            ``RunHandle`` and ``BackfillHandle``
     session            the open NBFLOW_HOME and the DAGs of this kernel's cells

@@ -1,7 +1,7 @@
-"""``breakpoint()`` in a task under ``%dag test`` stops in a kernel too.
+"""``breakpoint()`` in a task under ``%dag test`` in a kernel.
 
-In a kernel with debugpy ``breakpoint()`` calls debugpy, which silently ignores it while no debugger is attached. In
-that case Python's own hook replaces debugpy's during the test, and the pdb prompt opens below the cell.
+In a kernel with debugpy, ``breakpoint()`` calls debugpy, which silently ignores the call while no debugger is attached.
+In that case Python's default hook replaces debugpy's during the test, and the pdb prompt opens below the cell.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def breakpoints_stop() -> Iterator[None]:
-    """Install Python's hook while the block runs, unless the hook is not debugpy's or a debugger is attached."""
+def python_breakpoint_hook() -> Iterator[None]:
+    """Install Python's default hook during the block, if debugpy's hook is installed and no debugger is attached."""
     hook = sys.breakpointhook
     if not _ignores_breakpoints(hook):
         yield

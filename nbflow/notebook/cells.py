@@ -1,8 +1,9 @@
-"""``%%dag`` cells in a kernel: the log of executed cells, the notebook's path, and running a cell.
+"""``%%dag`` cells in a kernel: the log of executed cells, the notebook's path, and execution of a cell.
 
 The DAG processor reads the cells of a saved notebook; a kernel has the cells that it executed, each with its newest
-text. A cell is run from the same units and by the same loader as in the scheduler (:mod:`nbflow.sources.notebooks`), in
-a separate namespace; the names that it defines are then copied to the notebook's namespace for interactive use.
+text. A cell is loaded from the same source units and by the same loader as in the scheduler
+(:mod:`nbflow.sources.notebooks`), in a separate namespace. The names that it defines are then copied to the notebook's
+namespace for interactive use.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
 
 UNNAMED = "notebook.ipynb"
-"""File name of a notebook whose path the kernel does not know. It is part of a DAG's version, so it must be the same in
-every kernel."""
+"""File name of a notebook with an unknown path. It is part of a DAG's version, so it must be the same in every
+kernel."""
 
 
 @dataclass(slots=True)
@@ -37,24 +38,25 @@ class _ExecutedCell:
 
 @dataclass(slots=True)
 class CellLog:
-    """The cells that this kernel executed, in the order of their first execution: a kernel does not know their order in
-    the notebook."""
+    """The cells that this kernel executed, in the order of their first execution, since a kernel does not know their
+    order in the notebook."""
 
     cells: dict[str, _ExecutedCell] = field(default_factory=dict)
     current: str = ""
 
-    def began(self, key: str | None) -> None:
-        """A cell starts. Without a cell id from the front end each execution counts as a new cell."""
+    def start(self, key: str | None) -> None:
+        """Log the start of a cell. Without a cell id from the front end, each execution counts as a new cell."""
         self.current = key or ""
 
-    def ended(self, number: int, source: str, *, success: bool) -> None:
-        """A cell has ended. A failed cell is logged too, since its imports may have succeeded; not a ``%%dag`` cell."""
+    def end(self, number: int, source: str, *, success: bool) -> None:
+        """Log the end of a cell. A failed cell is logged too, unless it is a ``%%dag`` cell: its imports may have
+        succeeded."""
         key = self.current or f"In [{number}]"
         if success or not source.lstrip().startswith("%%dag"):
-            unnamed = ((other, cell) for other, cell in self.cells.items() if other.startswith("In ["))
-            # the same cell, logged under its number before its id was known
-            for twin in [other for other, cell in unnamed if cell.source == source]:
-                del self.cells[twin]
+            without_id = ((other, cell) for other, cell in self.cells.items() if other.startswith("In ["))
+            # The same cell may have been logged by its number before the front end sent its id.
+            for duplicate in [other for other, cell in without_id if cell.source == source]:
+                del self.cells[duplicate]
             self.cells[key] = _ExecutedCell(source, number)
         self.current = ""
 
@@ -65,9 +67,9 @@ class CellLog:
                 self.cells.setdefault(f"In [{number}]", _ExecutedCell(source, number))
 
     def with_current(self, source: str, number: int) -> list[Cell]:
-        """All cells, the running one (with this source) last."""
-        before = [executed for key, executed in self.cells.items() if key != self.current]
-        return [_cell(index, executed) for index, executed in enumerate([*before, _ExecutedCell(source, number)])]
+        """All cells; the last is the running cell, with this source."""
+        others = [executed for key, executed in self.cells.items() if key != self.current]
+        return [_cell(index, executed) for index, executed in enumerate([*others, _ExecutedCell(source, number)])]
 
 
 def _cell(index: int, executed: _ExecutedCell) -> Cell:
@@ -83,7 +85,7 @@ class CellDag:
     dags: tuple[DAG, ...]
     loaded: Loaded
     names: Mapping[str, Any]
-    """Name -> value of the names that the cell's body defines."""
+    """Name -> value, for the names that the cell defines."""
 
 
 def run_cell(cells: list[Cell], *, path: Path | None, folder: Path, options: CompileOptions) -> CellDag:
@@ -119,18 +121,18 @@ def run_shared(cells: list[Cell], user_ns: dict[str, Any]) -> None:
 
 
 def cell_error(error: SourceError) -> CellError:
-    """The error that the notebook shows for a mistake in a cell."""
-    kind, _, message = error.message.partition(": ")
-    is_nbflow_error = isinstance(getattr(errors, kind, None), type) and bool(message)  # its message needs no traceback
+    """The error that the notebook shows for a mistake in a cell. It has a traceback only if the error is not one of
+    nbflow, and if the traceback contains a frame of the cell."""
+    class_name, _, message = error.message.partition(": ")
+    is_nbflow_error = isinstance(getattr(errors, class_name, None), type) and bool(message)
     text = message if is_nbflow_error else error.message
-    place = ", ".join(filter(None, [error.cell, f"line {error.line}" if error.line else ""]))
-    # a traceback with frames of libraries alone does not show the mistake
+    position = ", ".join(filter(None, [error.cell, f"line {error.line}" if error.line else ""]))
     detail = error.detail if not is_nbflow_error and error.cell and error.cell in error.detail else ""
-    return CellError(f"{place}: {text}" if place else text, detail=detail)
+    return CellError(f"{position}: {text}" if position else text, detail=detail)
 
 
 def notebook_path(user_ns: Mapping[str, Any], environ: Mapping[str, str]) -> Path | None:
-    """The path of this kernel's notebook, if the front end sets it: VS Code and Jupyter Server do."""
+    """The path of this kernel's notebook, if the front end sets it, as VS Code and Jupyter Server do."""
     for path in (user_ns.get("__vsc_ipynb_file__"), environ.get("JPY_SESSION_NAME")):
         if isinstance(path, str) and path.endswith(".ipynb"):
             return Path(os.path.abspath(path))
@@ -138,7 +140,7 @@ def notebook_path(user_ns: Mapping[str, Any], environ: Mapping[str, str]) -> Pat
 
 
 def saved_source(path: Path | None, dag_id: str) -> DagSource | None:
-    """The DAG's cell in the saved notebook, with its error if it has one; None without such a cell."""
+    """The DAG's cell in the saved notebook, with its error if it has one; None if there is no such cell."""
     if path is None:
         return None
     try:

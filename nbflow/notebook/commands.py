@@ -1,5 +1,5 @@
-"""Carries out a command of :mod:`nbflow.commands` from a notebook: with this kernel's DAGs and dates in the home's time
-zone; the result is a message."""
+"""Executes a command of :mod:`nbflow.commands` in a notebook: with the DAGs of this kernel, and with dates in the
+home's time zone. The result is displayed as a message."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nbflow.commands.context import Context
 from nbflow.commands.surface_syntax import Surface
 from nbflow.errors import NbflowError
 from nbflow.notebook.displayable import Shown
-from nbflow.notebook.error_display import told_in_one_line
-from nbflow.notebook.session import Session, session
+from nbflow.notebook.error_display import one_line_errors
+from nbflow.notebook.session import Session, current_session
 from nbflow.ui.html import message_bundle
 
 if TYPE_CHECKING:
@@ -27,81 +27,81 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KernelDags:
-    """Looks up DAGs: those of this kernel's cells first, then those of the scheduler. ``given`` is a DAG object that
-    was passed instead of its id."""
+    """Looks up DAGs: first those of this kernel's cells, then the scheduled ones. ``dag``: a DAG object that was passed
+    instead of its id."""
 
-    here: Session
-    given: DAG | None = None
+    session: Session
+    dag: DAG | None = None
 
     def version(self, dag_id: str) -> DagVersion:
-        if self.given is not None and self.given.dag_id == dag_id:
-            return self.here.version(self.given)
-        return self.here.version(dag_id)
+        if self.dag is not None and self.dag.dag_id == dag_id:
+            return self.session.version(self.dag)
+        return self.session.version(dag_id)
 
     def scheduled(self, dag_id: str) -> DagRow:
-        self.here.version(dag_id)
-        row = self.here.app.store.dag(dag_id)
+        self.session.version(dag_id)
+        row = self.session.app.store.dag(dag_id)
         if row is None:
             raise NbflowError(
                 f"{dag_id} exists only in this kernel, so it is not scheduled.",
-                hint=f"To schedule it, save its notebook in {self.here.app.settings.core.dags_folder}.",
+                hint=f"To schedule it, save its notebook in {self.session.app.settings.core.dags_folder}.",
             )
         return row
 
     def operations_on(self, version: DagVersion) -> Operations:
-        return self.here.operations_on(version)
+        return self.session.operations_on(version)
 
 
-def context_of(here: Session, dag: str | DAG | None = None) -> Context:
+def context_of(session: Session, dag: str | DAG | None = None) -> Context:
     """The context of a command in this kernel."""
-    dags = KernelDags(here, dag if isinstance(dag, DAG) else None)
-    return Context(app=here.app, actor=here.actor, dags=dags, surface=Surface.NOTEBOOK, zone=here.zone)
+    dags = KernelDags(session, dag if isinstance(dag, DAG) else None)
+    return Context(app=session.app, actor=session.actor, dags=dags, surface=Surface.NOTEBOOK, zone=session.zone)
 
 
-def carried_out(one: Command, args: Values) -> Shown:
-    """Carry out a command and show its message. As a value: the result for programs. Raises NbflowError."""
-    done = run_command(one, context_of(session()), args)
-    assert done is not None  # a magic asks for no confirmation
-    return shown(done)
+def execute(command: Command, args: Values) -> Shown:
+    """Execute a command and show its message. As a value: the result for programs. Raises NbflowError."""
+    result = run_command(command, context_of(current_session()), args)
+    assert result is not None  # a magic asks for no confirmation
+    return _displayable(result)
 
 
-def shown(done: Result) -> Shown:
-    """The result as a message."""
-    return Shown(done.value, message_bundle(" ".join([done.text, *done.warnings])))
+def _displayable(result: Result) -> Shown:
+    return Shown(result.value, message_bundle(" ".join([result.text, *result.warnings])))
 
 
-def previewed(one: Command, args: Values) -> Preview:
+def preview_command(command: Command, args: Values) -> Preview:
     """The preview of what a command would change. Raises NbflowError."""
-    preview = one.preview(context_of(session()), args)
+    preview = command.preview(context_of(current_session()), args)
     assert preview is not None
     return preview
 
 
-def result_of(name: str, dag: str | DAG | None = None, **given: Any) -> Result:
-    """Carry out a command with arguments by name. ``dag`` is a dag_id or a DAG. Raises NbflowError."""
-    one = command_named(name)
+def execute_by_name(name: str, dag: str | DAG | None = None, **arguments: Any) -> Result:
+    """Execute a command with keyword arguments. ``dag`` is a dag_id or a DAG. Raises NbflowError."""
+    command = command_named(name)
     if dag is not None:
-        given["dag_id"] = dag.dag_id if isinstance(dag, DAG) else dag
-    done = run_command(one, context_of(session(), dag), values_of(one.arguments, given))
-    assert done is not None
-    return done
+        arguments["dag_id"] = dag.dag_id if isinstance(dag, DAG) else dag
+    result = run_command(command, context_of(current_session(), dag), values_of(command.arguments, arguments))
+    assert result is not None
+    return result
 
 
-def function_of(name: str) -> Callable[..., Shown]:
+def command_function(name: str) -> Callable[..., Shown]:
     """The command as a function: positional arguments first, options as keywords; ``dag_id`` may be a DAG object."""
-    one = command_named(name)
+    command = command_named(name)
 
-    def call(*places: Any, **options: Any) -> Shown:
-        given = dict(signature.bind(*places, **options).arguments)
-        return shown(result_of(name, given.pop("dag_id", None), **given))
+    def call(*args: Any, **kwargs: Any) -> Shown:
+        arguments = dict(signature.bind(*args, **kwargs).arguments)
+        return _displayable(execute_by_name(name, arguments.pop("dag_id", None), **arguments))
 
-    signature = inspect.Signature([_parameter(argument) for argument in one.arguments])
-    call.__name__ = call.__qualname__ = one.magic.rpartition(" ")[2]
-    call.__doc__ = one.help
+    signature = inspect.Signature([_parameter(argument) for argument in command.arguments])
+    call.__name__ = call.__qualname__ = command.magic.rpartition(" ")[2]
+    call.__doc__ = command.help
     call.__signature__ = signature  # type: ignore[attr-defined]
-    return told_in_one_line(call)
+    return one_line_errors(call)
 
 
-def _parameter(one: Argument) -> inspect.Parameter:
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if one.positional else inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(one.name, kind, default=inspect.Parameter.empty if one.required else one.default)
+def _parameter(argument: Argument) -> inspect.Parameter:
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if argument.positional else inspect.Parameter.KEYWORD_ONLY
+    default = inspect.Parameter.empty if argument.required else argument.default
+    return inspect.Parameter(argument.name, kind, default=default)

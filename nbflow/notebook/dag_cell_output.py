@@ -21,11 +21,11 @@ MIN_WIDTH = 480
 
 def dag_picture(session: Session, kernel_dag: KernelDag) -> Bundle:
     """The graph of a DAG that a cell has just defined."""
-    from nbflow.notebook.verbs import with_kernel
+    from nbflow.notebook.verbs import with_kernel_notes
 
     version = kernel_dag.version
     graph = session.fetch(GraphQuery(dag_id=version.dag_id, version=version.number))
-    view = with_kernel(session, graph, version.number)
+    view = with_kernel_notes(session, graph, version.number)
     now = session.app.clock.now().astimezone(zone_of(version.spec))
     drawn = graph_svg(folded_for_size(view), now)
     picture = Bundle(html=picture_html(drawn, "graph"), text=graph_text(view, now), svg=drawn.svg)

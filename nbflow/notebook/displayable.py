@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from nbflow.notebook.session import session
+from nbflow.notebook.session import current_session
 from nbflow.ui.mime_bundle import Bundle
 
 PICTURE_SECONDS = 0.25
 """Minimum interval of updates of a display; faster updates flicker."""
 
 
-def seen(bundle: Bundle) -> dict[str, str]:
-    """The MIME bundle of a cell's output: the picture and its text, or the text alone without ``save_output``."""
-    kinds = bundle.mime()
-    return kinds if session().pictures else {"text/plain": kinds["text/plain"]}
+def display_data(bundle: Bundle) -> dict[str, str]:
+    """The MIME bundle of a cell's output: HTML and text, or the text alone without ``save_output``."""
+    data = bundle.mime()
+    return data if current_session().pictures else {"text/plain": data["text/plain"]}
 
 
 class Shown:
@@ -25,7 +25,7 @@ class Shown:
         self.data, self.bundle = data, bundle
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
-        return seen(self.bundle)
+        return display_data(self.bundle)
 
     def __repr__(self) -> str:
         return self.bundle.text

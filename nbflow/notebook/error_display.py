@@ -1,7 +1,8 @@
-"""A user's mistake is shown as one red line in the notebook. It is still an error: nbclient and papermill stop at it.
+"""Shows a user's mistake as one red line in the notebook. The output is still an error, at which nbclient and papermill
+stop.
 
 IPython calls ``_render_traceback_`` of an exception for its traceback, and a kernel sends the result as an ``error``
-output. ``mark`` sets that method on the exception; in plain Python the exception is unchanged.
+output. ``as_one_line`` sets that method on the exception; outside IPython the exception behaves as usual.
 """
 
 from __future__ import annotations
@@ -41,25 +42,25 @@ def red_line(error: BaseException) -> list[str]:
 
 
 def spell(suggested: SuggestedCommand) -> str:
-    """A command as typed in a notebook."""
+    """The command in the syntax of magics."""
     return spelled(suggested, Surface.NOTEBOOK)
 
 
-def told_in_one_line(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate ``function`` so that its NbflowErrors are shown as one line."""
+def one_line_errors(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: IPython shows the NbflowErrors of ``function`` as one line."""
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except NbflowError as error:
-            raise mark(error).with_traceback(None) from None
+            raise as_one_line(error).with_traceback(None) from None
 
     return wrapper
 
 
-def mark(error: E) -> E:
-    """Make IPython show ``error`` as one line; returns it."""
+def as_one_line(error: E) -> E:
+    """Return ``error``, changed so that IPython shows it as one line."""
     lines = red_line(error)
 
     def render() -> list[str]:

@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nbflow.live.log_follower import follow_log
-from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, execution_count, seen
-from nbflow.notebook.error_display import mark
+from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, display_data, execution_count
+from nbflow.notebook.error_display import as_one_line
 from nbflow.ui.html import log_bundle
 from nbflow.views.task_log import TaskLogQuery
 
@@ -21,47 +21,47 @@ if TYPE_CHECKING:
 
 
 class FollowedLog(Shown):
-    """The log as displayed last. The cell that followed it does not display it again as its result."""
+    """The log as displayed last. As the result of the cell that followed it, it is not displayed again."""
 
-    def __init__(self, here: Session, query: TaskLogQuery) -> None:
-        self._here, self._query = here, query
-        self._shown_in = execution_count()
+    def __init__(self, session: Session, query: TaskLogQuery) -> None:
+        self._session, self._query = session, query
+        self._displayed_in = execution_count()
         self._display: Any = None
 
     def update(self) -> None:
         """Fetch the log and update the display."""
-        view = self._here.fetch(self._query)
+        view = self._session.fetch(self._query)
         super().__init__([line.message for line in view.lines], log_bundle(view))
         if self._display is not None:
-            self._display.update(seen(self.bundle), raw=True)
-        elif self._shown_in is not None:
+            self._display.update(display_data(self.bundle), raw=True)
+        elif self._displayed_in is not None:
             self._display = _display(self.bundle, display_id=True)
 
     def _ipython_display_(self) -> None:
-        if execution_count() != self._shown_in:
+        if execution_count() != self._displayed_in:
             _display(self.bundle)
 
 
 def _display(bundle: Any, **options: Any) -> Any:
     from IPython.display import display
 
-    return display(seen(bundle), raw=True, **options)
+    return display(display_data(bundle), raw=True, **options)
 
 
-def followed_log(here: Session, query: TaskTryQuery, search: str = "") -> FollowedLog:
-    """Display the log of a try until the try has ended. Outside of IPython nothing is displayed before the end.
+def followed_log(session: Session, query: TaskTryQuery, search: str = "") -> FollowedLog:
+    """Display the log of a try until the try has ended. Outside IPython, nothing is displayed before the end.
 
-    An interrupt (KeyboardInterrupt) ends the cell with the log as displayed last; the task goes on.
+    An interrupt (KeyboardInterrupt) ends the cell with the log as displayed last; the task keeps running.
     """
     key = {name: getattr(query, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
-    log = FollowedLog(here, TaskLogQuery(**key, search=search))
+    log = FollowedLog(session, TaskLogQuery(**key, search=search))
     try:
         log.update()
-        for _ in follow_log(here.feed, query):
+        for _ in follow_log(session.feed, query):
             log.update()
             time.sleep(PICTURE_SECONDS)
     except KeyboardInterrupt:
         log.update()
-        raise mark(KeyboardInterrupt(f"Stopped following {query.key}; the task is not affected.")) from None
+        raise as_one_line(KeyboardInterrupt(f"Stopped following {query.key}; the task is not affected.")) from None
     log.update()
     return log

@@ -1,7 +1,7 @@
-"""Results of the verbs: values that display themselves, and handles of runs and backfills.
+"""Handles of runs and backfills: results of the verbs that display themselves.
 
-A handle only reads the metastore; the scheduler runs the tasks. While a run is shown, one thread follows it and passes
-each change to the live graph, so that the main thread stays free.
+A handle reads the metastore; the scheduler runs the tasks. While a run is displayed, one thread follows it and passes
+each change to the live graph, so that the main thread is not blocked.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from nbflow.core.snapshot import Instance, Run
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Change, Snapshot
-from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, execution_count, seen
-from nbflow.notebook.error_display import mark, spell, told_in_one_line
+from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, display_data, execution_count
+from nbflow.notebook.error_display import as_one_line, one_line_errors, spell
 from nbflow.notebook.task_verbs import clear, logs, states, why
 from nbflow.services import schedulers
 from nbflow.suggestions import START_SCHEDULER, respelled
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 V = TypeVar("V", bound="View")
 
 POLL_SECONDS = 1.0
-"""Interval of polling for what the metastore does not announce: a saved notebook, a scheduler that has stopped."""
+"""Interval of polling for changes that the metastore does not announce: a saved notebook, a stopped scheduler."""
 
 
 class _Follower:
     """A thread that calls ``update`` with each new state of a view until ``update`` returns True, then ``end``. It
-    waits ``rest_seconds`` after each call; of the states in between it passes only the newest."""
+    waits ``interval_seconds`` after each call, and skips all states in between but the newest."""
 
     def __init__(
         self,
@@ -57,10 +57,10 @@ class _Follower:
         update: Callable[[V], bool],
         end: Callable[[], None],
         *,
-        rest_seconds: float = 0.0,
+        interval_seconds: float = 0.0,
     ) -> None:
         self._watch = session.feed.watch(query)
-        self._update, self._end, self._rest_seconds = update, end, rest_seconds
+        self._update, self._end, self._interval_seconds = update, end, interval_seconds
         self._stopped = threading.Event()
         self.thread = threading.Thread(target=self._run, name="nbflow-follow", daemon=True)
         self.thread.start()
@@ -70,10 +70,10 @@ class _Follower:
             with self._watch:
                 self._follow()
             self._end()
-        except Exception:  # the home was closed or the metastore is gone: the picture stays as it is
+        except Exception:  # the session was closed, or the metastore is unreachable: the output keeps its last state
             import logging
 
-            logging.getLogger(__name__).debug("a run is no longer followed", exc_info=True)
+            logging.getLogger(__name__).debug("Stopped following a run", exc_info=True)
 
     def _follow(self) -> None:
         view: Any = None
@@ -83,14 +83,14 @@ class _Follower:
                 view = message.view
             if view is not None and self._update(view):
                 return
-            self._stopped.wait(self._rest_seconds)
+            self._stopped.wait(self._interval_seconds)
 
     def join(self, timeout: float) -> None:
-        """Wait for the end of the thread."""
+        """Wait until the thread has ended, for at most ``timeout`` seconds."""
         self.thread.join(timeout)
 
     def stop(self) -> None:
-        """Stop following; the picture shows the last state."""
+        """Stop following; the output keeps its last state."""
         self._stopped.set()
         self._watch.close()
 
@@ -100,31 +100,31 @@ class _SchedulerTimeout:
 
     def __init__(self, session: Session, seconds: float) -> None:
         self._session, self._seconds = session, seconds
-        self._missed_at: float | None = None
+        self._missing_since: float | None = None
 
     def check(self) -> None:
-        """Raise NbflowError if the time is over."""
+        """Raise NbflowError if the timeout has expired."""
         if schedulers.find(self._session.app) is not None:
-            self._missed_at = None
+            self._missing_since = None
             return
         now = time.monotonic()
-        self._missed_at = now if self._missed_at is None else self._missed_at
-        if now - self._missed_at >= self._seconds:
-            raise mark(NbflowError("No scheduler is running.", hint=f"Start it with: {spell(START_SCHEDULER)}."))
+        self._missing_since = now if self._missing_since is None else self._missing_since
+        if now - self._missing_since >= self._seconds:
+            raise as_one_line(NbflowError("No scheduler is running.", hint=f"Start it with: {spell(START_SCHEDULER)}."))
 
 
 class Waitable:
-    """Base of the handles: waiting for the end of something that the scheduler runs."""
+    """Base of the handles: waits for the end of a run or backfill."""
 
     _session: Session
     _follower: _Follower | None = None
-    _shown_in: int | None = None
-    patience_seconds = 15.0
-    """Seconds without a running scheduler (during its restart, for example) after which ``wait`` raises."""
+    _displayed_in: int | None = None
+    scheduler_timeout_seconds = 15.0
+    """Seconds without a running scheduler after which ``wait`` raises; a restart takes less."""
 
     @property
     def done(self) -> bool:
-        """Whether it has ended."""
+        """Whether the run or backfill has ended."""
         raise NotImplementedError
 
     @property
@@ -134,11 +134,12 @@ class Waitable:
     def _timeout_error(self, seconds: float) -> NbflowError:
         raise NotImplementedError
 
-    @told_in_one_line
+    @one_line_errors
     def wait(self, timeout: float | None = None) -> Any:
         """Block until the end and return the outcome. Raises NbflowError after ``timeout`` seconds, or if no scheduler
-        is running for ``patience_seconds``."""
-        store, scheduler_timeout = self._session.app.store, _SchedulerTimeout(self._session, self.patience_seconds)
+        is running for ``scheduler_timeout_seconds``."""
+        store = self._session.app.store
+        scheduler_timeout = _SchedulerTimeout(self._session, self.scheduler_timeout_seconds)
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             token = store.change_token()
@@ -156,7 +157,8 @@ class Waitable:
         return self._awaited().__await__()
 
     async def _awaited(self) -> Any:
-        store, scheduler_timeout = self._session.app.store, _SchedulerTimeout(self._session, self.patience_seconds)
+        store = self._session.app.store
+        scheduler_timeout = _SchedulerTimeout(self._session, self.scheduler_timeout_seconds)
         while True:
             token = store.change_token()
             if self.done:
@@ -167,30 +169,30 @@ class Waitable:
         return self._outcome
 
     def settle(self) -> None:
-        """Wait until the last picture is sent: nbclient drops outputs that arrive after the end of the cell."""
+        """Wait until the last update of the output is sent, since nbclient drops updates after the end of the cell."""
         if self._follower is not None:
             self._follower.join(5)
 
     def show(self) -> None:
-        """Display it, live until its end."""
+        """Display the run or backfill, live until its end."""
         raise NotImplementedError
 
     def show_once(self) -> None:
-        """Display it once per cell: ``%dag run`` displays its result, and IPython would display it again."""
+        """Display it once per cell, since ``%dag run`` displays its result, and IPython would display it again."""
         number = execution_count()
-        if number is None or number != self._shown_in:
-            self._shown_in = number
+        if number is None or number != self._displayed_in:
+            self._displayed_in = number
             self.show()
 
 
 class RunHandle(Waitable):
     """The handle of a run: ``state``, ``tasks``, ``logs``, ``why``; ``wait(timeout)`` or ``await`` for its end."""
 
-    def __init__(self, session: Session, run: Run, spec: DagSpec, complete: Callable[[GraphView], GraphView]) -> None:
-        """``complete`` adds this kernel's notes to the graph."""
-        self._session, self._spec, self._complete = session, spec, complete
+    def __init__(self, session: Session, run: Run, spec: DagSpec, add_notes: Callable[[GraphView], GraphView]) -> None:
+        """``add_notes`` adds this kernel's notes to the graph."""
+        self._session, self._spec, self._add_notes = session, spec, add_notes
         self.key = run.key
-        self._known = run
+        self._last_run = run
         self._live: LiveGraph | None = None
 
     # --- the run
@@ -206,8 +208,8 @@ class RunHandle(Waitable):
     @property
     def run(self) -> Run:
         """The current state of the run."""
-        self._known = self._session.app.store.run(self.key) or self._known
-        return self._known
+        self._last_run = self._session.app.store.run(self.key) or self._last_run
+        return self._last_run
 
     @property
     def state(self) -> str:
@@ -220,16 +222,16 @@ class RunHandle(Waitable):
 
     @property
     def _outcome(self) -> str:
-        return self._known.state.value
+        return self._last_run.state.value
 
     @property
     def states(self) -> dict[str, str]:
-        """Task id (with its map index, if it has one) -> state."""
+        """Task instance (``load``, or ``load[1]``) -> state."""
         return {str(ti.key): ti.state.value for ti in self._instances()}
 
     @property
     def tasks(self) -> Shown:
-        """The task instances as a table; as a value, a dict from name to row."""
+        """The task instances as a table. As a value: task instance -> row."""
         return states(self.dag_id, run=self.run_id)
 
     def logs(self, task: str | None = None, *, try_number: int | None = None, search: str = "") -> Shown:
@@ -237,11 +239,11 @@ class RunHandle(Waitable):
         return logs(self.dag_id, task, run=self.run_id, try_number=try_number, search=search)
 
     def why(self, task: str | None = None) -> Shown:
-        """Why its tasks wait or failed, or why ``task`` is in its state."""
+        """Why tasks of the run wait or failed, or why ``task`` is in its state."""
         return why(self.dag_id, task, run=self.run_id)
 
     def clear(self, *tasks: str, failed: bool = False) -> Shown:
-        """Clear tasks so that they run again: all tasks, those named, or the failed ones."""
+        """Clear tasks so that they run again: all tasks, ``tasks``, or the failed ones."""
         return clear(self.dag_id, *tasks, run=self.run_id, failed=failed)
 
     def __repr__(self) -> str:
@@ -249,8 +251,8 @@ class RunHandle(Waitable):
         return f"<run {self.run_id} of {self.dag_id}: {self.state} ({counts})>"
 
     def _timeout_error(self, seconds: float) -> NbflowError:
-        waits = self._session.fetch(WhyRunQuery(dag_id=self.dag_id, run_id=self.run_id)).rows
-        first = next((row for row in waits if row.reason), None)
+        rows = self._session.fetch(WhyRunQuery(dag_id=self.dag_id, run_id=self.run_id)).rows
+        first = next((row for row in rows if row.reason), None)
         text = f"Run {self.run_id} is still {self.state} after {seconds:g} s."
         return (
             NbflowError(f"{text} {first.id}: {first.reason}", suggestions=first.suggestions)
@@ -265,14 +267,14 @@ class RunHandle(Waitable):
 
     def graph(self) -> GraphView:
         """The current graph of the run."""
-        return self._complete(self._session.fetch(self._query))
+        return self._add_notes(self._session.fetch(self._query))
 
     @property
     def _query(self) -> GraphQuery:
         return GraphQuery(dag_id=self.dag_id, run_id=self.run_id)
 
     def bundle(self) -> Bundle:
-        """The current picture of the graph."""
+        """The current graph as HTML, text and SVG."""
         return graph_bundle(self.graph(), self._session.app.clock.now().astimezone(zone_of(self._spec)))
 
     def _ipython_display_(self) -> None:
@@ -283,7 +285,7 @@ class RunHandle(Waitable):
         from IPython.display import display
 
         if self.done:
-            display(seen(self.bundle()), raw=True)
+            display(display_data(self.bundle()), raw=True)
             return
         if self._follower is not None:
             self._follower.stop()
@@ -293,28 +295,28 @@ class RunHandle(Waitable):
             now=lambda: clock.now().astimezone(zone),
             details=self._details,
             command=self._command,
-            mime=seen,
+            mime=display_data,
         )
         live.show(widgets=self._session.pictures)
-        graph_updates = _GraphUpdates(self._complete, live)
+        graph_updates = _GraphUpdates(self._add_notes, live)
         self._follower = _Follower(self._session, self._query, graph_updates.send, live.finish)
 
-    # --- the panel of a task; called on the publisher's thread
+    # --- the panel of a task; these methods are called on the publisher's thread
 
     def _details(self, task_id: str) -> Mapping[str, Any]:
         tis = [ti for ti in self._instances() if ti.task_id == task_id]
         if not tis:
             return {"why": {"headline": "The scheduler has not created this task instance yet."}}
         ti = next((ti for ti in tis if ti.state.value in ("failed", "running", "up_for_retry")), tis[0])
-        which: dict[str, Any] = {"task_id": task_id, "map_index": ti.map_index, **self.key._asdict()}
-        why = self._session.fetch(WhyTaskQuery(**which))
-        log = self._session.fetch(TaskLogQuery(**which))
+        key: dict[str, Any] = {"task_id": task_id, "map_index": ti.map_index, **self.key._asdict()}
+        why = self._session.fetch(WhyTaskQuery(**key))
+        log = self._session.fetch(TaskLogQuery(**key))
         return {
             "subtitle": operator_name(self._spec.tasks[task_id]),
             "why": {
                 "headline": respelled(why.headline, why.suggestions, spell),
                 "grounds": list(why.grounds),
-                "ways_out": [spell(one) for one in why.suggestions],
+                "ways_out": [spell(suggested) for suggested in why.suggestions],
             },
             "log": [
                 {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message}
@@ -338,7 +340,7 @@ class RunHandle(Waitable):
         if name != "clear":
             raise NbflowError(f"Unknown command {name!r}.")
         cleared = self._session.operations.clear(self.key, [str(args.get("task_id", ""))])
-        return {"said": f"Cleared {formatting.count(len(cleared), 'task')}."}
+        return {"message": f"Cleared {formatting.count(len(cleared), 'task')}."}
 
 
 PANEL_LINES = 200
@@ -346,17 +348,17 @@ PANEL_LINES = 200
 
 
 class _GraphUpdates:
-    """Sends changes to a live graph; holds what was sent last, so that only changes are sent."""
+    """Sends changes to a live graph. It remembers the last state that it sent, to send only differences."""
 
-    def __init__(self, complete: Callable[[GraphView], GraphView], live: LiveGraph) -> None:
-        self.complete, self.live = complete, live
+    def __init__(self, add_notes: Callable[[GraphView], GraphView], live: LiveGraph) -> None:
+        self.add_notes, self.live = add_notes, live
         self.tasks = {task.task_id: task for task in live.graph.tasks}
         self.state = live.graph.run_state
         self.footer = live.graph.footer
 
     def send(self, view: GraphView) -> bool:
-        """Send the changes; return whether the run has ended."""
-        graph = self.complete(view)
+        """Send the changes; returns whether the run has ended."""
+        graph = self.add_notes(view)
         for task in graph.tasks:
             changed = changed_fields(self.tasks[task.task_id], task)
             if changed:
@@ -377,22 +379,22 @@ class BackfillHandle(Waitable):
 
     @property
     def dry_run(self) -> bool:
-        """Whether this is only the plan: no run was created."""
+        """Whether this is only a plan, of which no run was created."""
         return self.backfill_id is None
 
     @property
     def dates(self) -> list[datetime]:
-        """Logical dates of its runs, in the order in which they start."""
+        """Logical dates of the runs, in the order in which they start."""
         return [entry.logical_date for entry in self.plan.to_run]
 
     @property
     def states(self) -> dict[str, str]:
-        """Run id -> state, of its runs."""
+        """Run id -> state."""
         return _states_of(self.view())
 
     @property
     def done(self) -> bool:
-        return _is_over(self.view())
+        return _has_ended(self.view())
 
     @property
     def _outcome(self) -> dict[str, str]:
@@ -403,7 +405,7 @@ class BackfillHandle(Waitable):
         return 0 if self.backfill_id is None else self._session.operations.cancel_backfill(self.backfill_id)
 
     def view(self) -> BackfillView:
-        """The current view of its runs."""
+        """The current view of the backfill."""
         if self.backfill_id is None:
             return backfill_view(self.dag_id, self.plan, self._zone, dry_run=True)
         return self._session.fetch(BackfillQuery(backfill_id=self.backfill_id))
@@ -422,33 +424,33 @@ class BackfillHandle(Waitable):
         self.show_once()
 
     def show(self) -> None:
-        """Display the table of runs, live until their end."""
+        """Display the table of runs, live until all runs have ended."""
         from IPython.display import display
 
-        now, shown = self._session.app.clock.now, self.view()
-        if self.backfill_id is None or _is_over(shown):
-            display(seen(backfill_bundle(shown, now())), raw=True)
+        now, displayed = self._session.app.clock.now, self.view()
+        if self.backfill_id is None or _has_ended(displayed):
+            display(display_data(backfill_bundle(displayed, now())), raw=True)
             return
-        handle = display(seen(backfill_bundle(shown, now())), raw=True, display_id=True)
+        handle = display(display_data(backfill_bundle(displayed, now())), raw=True, display_id=True)
 
         def update(view: BackfillView) -> bool:
-            nonlocal shown
-            if view != shown:
-                shown = view
-                handle.update(seen(backfill_bundle(view, now())), raw=True)
-            return _is_over(view)
+            nonlocal displayed
+            if view != displayed:
+                displayed = view
+                handle.update(display_data(backfill_bundle(view, now())), raw=True)
+            return _has_ended(view)
 
         def end() -> None:
-            handle.update(seen(self.bundle()), raw=True)
+            handle.update(display_data(self.bundle()), raw=True)
 
         query = BackfillQuery(backfill_id=self.backfill_id)
-        self._follower = _Follower(self._session, query, update, end, rest_seconds=PICTURE_SECONDS)
+        self._follower = _Follower(self._session, query, update, end, interval_seconds=PICTURE_SECONDS)
 
 
 def _states_of(view: BackfillView) -> dict[str, str]:
     return {run.run_id: run.state for run in view.runs if run.run_id is not None and run.state}
 
 
-def _is_over(view: BackfillView) -> bool:
-    """Whether all runs have ended, or it is a dry run."""
+def _has_ended(view: BackfillView) -> bool:
+    """Whether all runs have ended; always True for a dry run."""
     return view.dry_run or all(state in RUN_FINISHED for state in _states_of(view).values())

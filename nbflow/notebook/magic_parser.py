@@ -1,19 +1,18 @@
-"""The line of ``%dag``: parsing, help, completion and the call of a verb.
+"""``%dag`` lines: parsing, help, completion, and the call of a verb.
 
-A verb is a command of :mod:`nbflow.commands`. This module adds the options that only a notebook has, the defaults that
-differ, and the verbs that return more than a message: a view or a handle.
+A verb is a command of :mod:`nbflow.commands`. This module adds the options and defaults that only a notebook has, and
+the verbs that return more than a message: a view or a handle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nbflow.command_arguments import (
     NOTEBOOK,
     NUMBER,
-    SWITCH,
     WHOLE,
     Argument,
     HelpRequested,
@@ -25,29 +24,28 @@ from nbflow.command_arguments import (
 from nbflow.commands import magics
 from nbflow.commands.base import Command
 from nbflow.commands.run_conf import conf_of
-from nbflow.core.run_ids import LAST
 from nbflow.errors import did_you_mean
 from nbflow.notebook import verbs
-from nbflow.notebook.commands import carried_out
+from nbflow.notebook.commands import execute
 
 VERBS: Mapping[str, Command] = magics("%dag")
 
-# ------------------------------------------------------------------------------------------- what only a notebook has
+# ------------------------------------------------------------------------------------------ options of a notebook only
 
-WAIT = argument("--wait", type=NUMBER, const=0.0, metavar="SECONDS", help="Wait for the end, at most SECONDS.")
+WAIT = argument("--wait", type=NUMBER, const=0.0, metavar="SECONDS", help="Wait for the end, for at most SECONDS.")
 OPTIONS: Mapping[str, tuple[Argument, ...]] = {
-    "list": (argument("pattern", required=False, default="", metavar="PATTERN", help="Part of an id or a tag."),),
+    "list": (argument("pattern", required=False, default="", metavar="PATTERN", help="Part of a DAG id or a tag."),),
     "run": (WAIT,),
     "backfill": (WAIT,),
     "runs": (argument("-n", "--number", type=WHOLE, default=20, help="Number of runs to show (default: 20)."),),
 }
 DEFAULTS: Mapping[tuple[str, str], Any] = {("next", "number"): 5}
-"""(verb, argument) -> the default in a notebook."""
+"""(verb, argument) -> default in a notebook."""
 
 
 def _run(args: Values) -> Any:
     handle = verbs.run(args.dag_id, conf=conf_of(args), date=args.logical_date, run_id=args.run_id)
-    return _waited(handle, args.wait)
+    return _wait(handle, args.wait)
 
 
 def _backfill(args: Values) -> Any:
@@ -61,7 +59,7 @@ def _backfill(args: Values) -> Any:
         conf=conf_of(args),
         dry_run=args.dry_run,
     )
-    return _waited(handle, args.wait)
+    return _wait(handle, args.wait)
 
 
 def _clear(args: Values) -> Any:
@@ -78,8 +76,14 @@ def _clear(args: Values) -> Any:
 
 
 def _logs(args: Values) -> Any:
-    which = {"run": args.run, "try_number": args.try_number, "search": args.search}
-    return verbs.logs(args.dag_id, args.task_id, **which, follow=args.follow)
+    return verbs.logs(
+        args.dag_id,
+        args.task_id,
+        run=args.run,
+        try_number=args.try_number,
+        search=args.search,
+        follow=args.follow,
+    )
 
 
 def _simulate(args: Values) -> Any:
@@ -91,10 +95,11 @@ def _schedule(args: Values) -> Any:
     return verbs.schedule(args.notebook, cron=args.cron, name=args.name, parameters=conf_of(args))
 
 
-def _waited(handle: Any, wait: float | None) -> Any:
-    if wait is not None:
+def _wait(handle: Any, seconds: float | None) -> Any:
+    """Display the handle and wait for its end; 0: without a time limit, None: do not wait."""
+    if seconds is not None:
         _display(handle)
-        handle.wait(wait or None)
+        handle.wait(seconds or None)
     return handle
 
 
@@ -122,14 +127,14 @@ CALLS: Mapping[str, Callable[[Values], Any]] = {
     "schedule": _schedule,
 }
 """Verbs that return more than a message."""
-SHOWS = frozenset({"run", "backfill"})
-"""Verbs whose result is displayed even if it is assigned to a name: it is live."""
+LIVE_VERBS = frozenset({"run", "backfill"})
+"""Verbs whose result is a live output, which is displayed even if the result is assigned to a name."""
 
 
 def call(verb: str, args: Values) -> Any:
-    """Carry out a verb; returns a value that displays itself. Raises NbflowError."""
+    """Execute a verb; returns a value that displays itself. Raises NbflowError."""
     function = CALLS.get(verb)
-    return function(args) if function is not None else carried_out(VERBS[verb], args)
+    return function(args) if function is not None else execute(VERBS[verb], args)
 
 
 # --------------------------------------------------------------------------------------------------------- the line
@@ -137,22 +142,25 @@ def call(verb: str, args: Values) -> Any:
 
 def arguments_of(verb: str) -> tuple[Argument, ...]:
     """The arguments of a verb in a notebook."""
-    own = tuple(
-        replace(one, default=DEFAULTS[verb, one.name], required=False) if (verb, one.name) in DEFAULTS else one
-        for one in VERBS[verb].arguments
+    arguments = tuple(
+        replace(argument, default=DEFAULTS[verb, argument.name], required=False)
+        if (verb, argument.name) in DEFAULTS
+        else argument
+        for argument in VERBS[verb].arguments
     )
-    return (*own, *OPTIONS.get(verb, ()))
+    return (*arguments, *OPTIONS.get(verb, ()))
 
 
 def parser_of(verb: str) -> Parser:
     """The parser of one verb."""
-    one = VERBS[verb]
-    epilog = "\n\n".join(filter(None, [f"Example: {one.magic} {one.example}".rstrip(), one.epilog]))
-    return Parser(one.magic, arguments_of(verb), texts=NOTEBOOK, description=one.help, epilog=epilog)
+    command = VERBS[verb]
+    epilog = "\n\n".join(filter(None, [f"Example: {command.magic} {command.example}".rstrip(), command.epilog]))
+    return Parser(command.magic, arguments_of(verb), texts=NOTEBOOK, description=command.help, epilog=epilog)
 
 
 def parse(line: str) -> tuple[str, Values]:
-    """Verb and arguments of a line. Raises UsageError, and HelpRequested for ``run?``, ``run --help`` and nothing."""
+    """The verb and its arguments in a line. Raises UsageError; and HelpRequested for ``run?``, ``run --help`` or an
+    empty line."""
     words = split_line("%dag", line, NOTEBOOK)
     if not words or words[0] in ("?", "-h", "--help", "help"):
         raise HelpRequested(help_text(words[1] if len(words) > 1 and words[1] in VERBS else ""))
@@ -170,73 +178,5 @@ def help_text(name: str = "") -> str:
     if name:
         return parser_of(name).format_help().rstrip()
     width = max(map(len, VERBS))
-    lines = [f"  {verb:<{width}}  {one.help}" for verb, one in VERBS.items()]
+    lines = [f"  {verb:<{width}}  {command.help}" for verb, command in VERBS.items()]
     return "%dag VERB ...\n\n" + "\n".join(lines) + "\n\nHelp on a verb: %dag run?"
-
-
-# ---------------------------------------------------------------------------------------- completion
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The names that completion offers, each list computed when it is needed."""
-
-    dags: Callable[[], Iterable[str]]
-    tasks: Callable[[str], Iterable[str]]
-    runs: Callable[[str], Iterable[str]]
-
-
-def complete(line: str, known: Known) -> list[str]:
-    """Completions of the last word of ``line`` (the text after ``%dag``)."""
-    words = line.split()
-    last = "" if not line or line[-1].isspace() else words.pop()
-    if not words:
-        return _starting(VERBS, last)
-    name, *given = words
-    if name not in VERBS:
-        return []
-    arguments = arguments_of(name)
-    before = next((one for one in arguments if given and given[-1] in one.flags), None)
-    plain, dag = _places(arguments, given)
-    if before is not None and before.type is not SWITCH:
-        return _starting(_offers(before, dag, known), last)
-    if last.startswith("-"):
-        return _starting([one.flag for one in arguments if one.flags and not (one.positional and one.required)], last)
-    places = [one for one in arguments if one.positional]
-    if not places:
-        return []
-    place = places[min(len(plain), len(places) - 1)]
-    if len(plain) >= len(places) and not place.repeated:
-        return []
-    return _starting(_offers(place, dag, known), last)
-
-
-def _places(arguments: Sequence[Argument], given: Sequence[str]) -> tuple[list[str], str]:
-    """The positional words so far, and the dag_id among them ("" for none)."""
-    flags = {flag: one for one in arguments for flag in one.flags}
-    plain: list[str] = []
-    skip = False
-    for word in given:
-        if skip:
-            skip = False
-        elif word.startswith("-"):
-            one = flags.get(word)
-            skip = one is not None and one.type is not SWITCH and one.const is None
-        else:
-            plain.append(word)
-    return plain, plain[0] if plain else ""
-
-
-def _offers(one: Argument, dag: str, known: Known) -> Iterable[str]:
-    if one.choices:
-        return list(one.choices)
-    kinds: Mapping[str, Callable[[], Iterable[str]]] = {
-        "dag": known.dags,
-        "task": lambda: known.tasks(dag),
-        "run": lambda: [LAST, *known.runs(dag)],
-    }
-    return kinds.get(one.type.completes, list)()
-
-
-def _starting(words: Iterable[str], start: str) -> list[str]:
-    return [word for word in words if word.startswith(start)]

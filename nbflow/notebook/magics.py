@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import traitlets
-from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, magics_class, no_var_expand
 from IPython.display import display
@@ -21,18 +20,18 @@ from IPython.display import display
 from nbflow.command_arguments import NOTEBOOK, HelpRequested, Parser, Values, split_line
 from nbflow.commands import magics
 from nbflow.commands.base import Command
-from nbflow.commands.learning import names_of
 from nbflow.error_hints import import_hint
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook import admin_verbs
 from nbflow.notebook import magic_parser as lines
 from nbflow.notebook.cells import run_cell, run_shared
-from nbflow.notebook.commands import carried_out
+from nbflow.notebook.commands import execute
+from nbflow.notebook.completion import complete
 from nbflow.notebook.dag_cell_output import dag_picture
-from nbflow.notebook.displayable import seen
-from nbflow.notebook.error_display import told_in_one_line
-from nbflow.notebook.session import end_session, session
-from nbflow.sources.cell_options import OPTIONS, SHARED, help_text, parse_magic
+from nbflow.notebook.displayable import display_data
+from nbflow.notebook.error_display import one_line_errors
+from nbflow.notebook.session import current_session, end_session
+from nbflow.sources.cell_options import help_text, parse_magic
 
 Kind = Literal["line", "cell"]
 
@@ -44,7 +43,7 @@ class NbflowMagics(Magics):
     save_output = traitlets.Bool(
         None,
         allow_none=True,
-        help="Keep pictures in the saved notebook. Without them outputs are text, and diffs stay small. "
+        help="Save pictures in the notebook. Without them, outputs are text, and diffs are small. "
         "None: the setting [notebook] save_output applies.",
     ).tag(config=True)
 
@@ -52,130 +51,132 @@ class NbflowMagics(Magics):
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
-        self.here = session()
-        self.here.user_ns = shell.user_ns
+        self.session = current_session()
+        self.session.user_ns = shell.user_ns
 
     @traitlets.observe("save_output")
     def _save_output_changed(self, change: Any) -> None:
-        session().save_output = change.new
+        current_session().save_output = change.new
 
     # --- events of the shell
 
-    def cell_began(self, info: Any) -> None:
+    def pre_run_cell(self, info: Any) -> None:
         if info.store_history and not info.silent:
-            session().cells.began(getattr(info, "cell_id", None))
+            current_session().cells.start(getattr(info, "cell_id", None))
 
-    def cell_ended(self, result: Any) -> None:
+    def post_run_cell(self, result: Any) -> None:
         info = result.info
         if info is not None and info.store_history and not info.silent:
             number = result.execution_count or self.shell.execution_count
-            session().cells.ended(number, info.raw_cell or "", success=result.success)
+            current_session().cells.end(number, info.raw_cell or "", success=result.success)
         if result.error_in_exec is not None and (hint := import_hint(result.error_in_exec)):
             print(hint.removeprefix(". "), file=sys.stderr)  # below the traceback of a cell without %%dag
 
-    def _number(self) -> int:
-        """The execution count of the running cell. The shell's own count may be one ahead, by IPython's version."""
+    def _execution_count(self) -> int:
+        """The execution count of the running cell. In some versions of IPython, the shell's count is one ahead."""
         result = getattr(self.shell.displayhook, "exec_result", None)
         return int(getattr(result, "execution_count", None) or self.shell.execution_count)
 
     # --- %%dag
 
-    @no_var_expand  # the DAG processor reads the saved line, and has no variables to expand
-    @told_in_one_line
+    @no_var_expand  # the DAG processor reads the saved line, where no variables are expanded
+    @one_line_errors
     def dag_cell(self, line: str, cell: str) -> Any:
         """Define a DAG in a cell. The cell must be self-contained, like a file; imports of earlier cells are included.
 
-        %%dag NAME [options]     define the DAG NAME by the cell's tasks
-        %%dag --shared           no DAG: helpers that are included in this notebook's DAGs
+        %%dag NAME [options]     the tasks of this cell are the DAG NAME
+        %%dag --shared           no DAG: helpers that are included in the DAGs of this notebook
         """
         if line.strip() in ("?", "-h", "--help"):
             print(self.dag_cell.__doc__)
             return None
         source = f"%%dag {line}\n{cell}"
-        here = session()
-        cells = here.cells.with_current(source, self._number())
+        session = current_session()
+        cells = session.cells.with_current(source, self._execution_count())
         magic = parse_magic(line)
         if magic.shared:
             run_shared(cells, self.shell.user_ns)
             return None
-        cell_dag = run_cell(cells, path=here.path, folder=Path.cwd(), options=here.app.compile_options())
+        cell_dag = run_cell(cells, path=session.path, folder=Path.cwd(), options=session.app.compile_options())
         self.shell.push(dict(cell_dag.names))
-        for kernel_dag in here.keep(cell_dag):
-            display(seen(dag_picture(here, kernel_dag)), raw=True)
+        for kernel_dag in session.register(cell_dag):
+            display(display_data(dag_picture(session, kernel_dag)), raw=True)
         return None
 
     dag_cell.__doc__ = f"{dag_cell.__doc__}\n{help_text()}"
 
     # --- %dag
 
-    @told_in_one_line
+    @one_line_errors
     def dag_line(self, line: str) -> Any:
-        """Work with DAGs: %dag VERB ...; %dag lists the verbs, %dag run? explains one."""
+        """Work with DAGs: %dag VERB ...; %dag lists the verbs, %dag run? shows the help of a verb."""
         try:
             verb, args = lines.parse(line)
-        except HelpRequested as wanted:
-            print(wanted)
+        except HelpRequested as help_requested:
+            print(help_requested)
             return None
         result = lines.call(verb, args)
-        if verb in lines.SHOWS:
+        if verb in lines.LIVE_VERBS:
             display(result)
         return result
 
     # --- %nbflow
 
-    @told_in_one_line
+    @one_line_errors
     def nbflow_line(self, line: str) -> Any:
         """Work with the home: status, start and stop the scheduler, list pools, variables and connections."""
         try:
-            verb, one, args = _nbflow_line(line)
-        except HelpRequested as wanted:
-            print(wanted)
+            verb, command, args = parse_nbflow_line(line)
+        except HelpRequested as help_requested:
+            print(help_requested)
             return None
         function = admin_verbs.CALLS.get(verb)
-        return function(args) if function is not None else carried_out(one, args)
+        return function(args) if function is not None else execute(command, args)
 
 
-def _nbflow_line(line: str) -> tuple[str, Command, Values]:
+def parse_nbflow_line(line: str) -> tuple[str, Command, Values]:
+    """The verb of a ``%nbflow`` line, its command and arguments. Raises HelpRequested or UsageError."""
     words = split_line("%nbflow", line, NOTEBOOK) or ["status"]
-    known = magics("%nbflow")
+    verbs = magics("%nbflow")
     if words[0] in ("?", "-h", "--help"):
-        width = max(map(len, known))
-        raise HelpRequested("\n".join(f"%nbflow {verb:<{width}}  {one.help}" for verb, one in known.items()))
-    if words[0] not in known:
-        hint = did_you_mean(words[0], known).strip() or f"The verbs are: {', '.join(known)}."
+        width = max(map(len, verbs))
+        raise HelpRequested("\n".join(f"%nbflow {verb:<{width}}  {command.help}" for verb, command in verbs.items()))
+    if words[0] not in verbs:
+        hint = did_you_mean(words[0], verbs).strip() or f"The verbs are: {', '.join(verbs)}."
         raise NbflowError(f"%nbflow has no verb {words[0]!r}.", hint=hint)
-    one = known[words[0]]
-    return words[0], one, Parser(one.magic, one.arguments, texts=NOTEBOOK, description=one.help).parse(words[1:])
+    command = verbs[words[0]]
+    parser = Parser(command.magic, command.arguments, texts=NOTEBOOK, description=command.help)
+    return words[0], command, parser.parse(words[1:])
 
 
 # ---------------------------------------------------------------------------------------- registration
 
 
 def command_line(magic: str) -> Callable[[str], Any]:
-    """The function behind a line magic that is one command, without a verb."""
-    one = magics(magic)[""]
+    """The function of a line magic without verbs, which is one command."""
+    command = magics(magic)[""]
 
-    @told_in_one_line
+    @one_line_errors
     def line(text: str) -> Any:
-        parser = Parser(magic, one.arguments, texts=NOTEBOOK, description=one.help)
+        parser = Parser(magic, command.arguments, texts=NOTEBOOK, description=command.help)
         try:
             args = parser.parse(split_line(magic, text, NOTEBOOK))
-        except HelpRequested as wanted:
-            print(wanted)
+        except HelpRequested as help_requested:
+            print(help_requested)
             return None
-        answer = carried_out(one, args)
-        return answer.data if hasattr(answer.data, "_repr_mimebundle_") else answer
+        result = execute(command, args)
+        return result.data if hasattr(result.data, "_repr_mimebundle_") else result
 
-    line.__doc__ = f"{one.help}\n\n{magic} {one.example}"
+    line.__doc__ = f"{command.help}\n\n{magic} {command.example}"
     return line
 
 
 class Magic(NamedTuple):
-    """A row of the table: the magic's name, and the factory of its function."""
+    """A magic: its name, and the factory of its function."""
 
     kind: Kind
     name: str
-    make: Callable[[NbflowMagics], Callable[..., Any]]
+    factory: Callable[[NbflowMagics], Callable[..., Any]]
 
 
 MAGICS: list[Magic] = [
@@ -188,11 +189,11 @@ MAGICS: list[Magic] = [
 
 
 _loaded: dict[int, NbflowMagics] = {}
-"""By id of the shell."""
+"""id of the shell -> its magics."""
 
 
 def _register(magics: NbflowMagics, row: Magic) -> None:
-    magics.shell.register_magic_function(row.make(magics), row.kind, row.name)
+    magics.shell.register_magic_function(row.factory(magics), row.kind, row.name)
 
 
 def load(shell: Any) -> None:
@@ -203,24 +204,24 @@ def load(shell: Any) -> None:
     shell.configurables.append(magics)
     for row in MAGICS:
         _register(magics, row)
-    magics.here.cells.seed(shell.history_manager.input_hist_raw if shell.history_manager else ())
-    shell.events.register("pre_run_cell", magics.cell_began)
-    shell.events.register("post_run_cell", magics.cell_ended)
-    shell.input_transformers_cleanup.append(ask_for_help)
+    magics.session.cells.seed(shell.history_manager.input_hist_raw if shell.history_manager else ())
+    shell.events.register("pre_run_cell", magics.pre_run_cell)
+    shell.events.register("post_run_cell", magics.post_run_cell)
+    shell.input_transformers_cleanup.append(rewrite_help_requests)
     shell.Completer.custom_matchers.append(complete)
 
 
 def unload(shell: Any) -> None:
-    """Unregister what :func:`load` registered, and close the home."""
+    """Undo :func:`load`, and close the session."""
     magics = _loaded.pop(id(shell), None)
     if magics is None:
         return
     shell.configurables.remove(magics)
-    for event, function in (("pre_run_cell", magics.cell_began), ("post_run_cell", magics.cell_ended)):
+    for event, function in (("pre_run_cell", magics.pre_run_cell), ("post_run_cell", magics.post_run_cell)):
         with contextlib.suppress(ValueError):
             shell.events.unregister(event, function)
-    if ask_for_help in shell.input_transformers_cleanup:
-        shell.input_transformers_cleanup.remove(ask_for_help)
+    if rewrite_help_requests in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.remove(rewrite_help_requests)
     if complete in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.remove(complete)
     for row in MAGICS:
@@ -228,58 +229,9 @@ def unload(shell: Any) -> None:
     end_session()
 
 
-def ask_for_help(cell: list[str]) -> list[str]:
-    """Rewrite ``%dag run?`` as ``%dag run --help``; IPython would show the help of an object named ``run``."""
+def rewrite_help_requests(cell: list[str]) -> list[str]:
+    """Rewrite ``%dag run?`` as ``%dag run --help``, since IPython would show the help of an object named ``run``."""
     return [_HELP.sub(r"\1 --help", line) if line.lstrip().startswith("%") else line for line in cell]
 
 
 _HELP = re.compile(r"^(\s*%dag\s+\w+)[^?\n]*\?+\s*$", re.MULTILINE)
-
-
-# ---------------------------------------------------------------------------------------- completion
-
-
-_LINES: list[tuple[re.Pattern[str], Callable[[str], list[str]]]] = [
-    (re.compile(r"(?:.*=\s*)?%dag\s+(.*)"), lambda text: lines.complete(text, _known())),
-    (re.compile(r"%%dag\s+(?:.*\s)?(\S*)"), lambda word: [one for one in [*OPTIONS, SHARED] if one.startswith(word)]),
-    (
-        re.compile(r"(?:.*=\s*)?%nbflow\s+(\S*)"),
-        lambda word: [one for one in magics("%nbflow") if one.startswith(word)],
-    ),
-    (re.compile(r"(?:.*=\s*)?%quiz\s+(\S*)"), lambda word: [one for one in names_of("quiz") if one.startswith(word)]),
-    (re.compile(r"(?:.*=\s*)?%lab\s+(\S*)"), lambda word: [one for one in names_of("labs") if one.startswith(word)]),
-]
-"""(pattern of the line, completions of its last word)."""
-
-
-@context_matcher()
-def complete(context: CompletionContext) -> SimpleMatcherResult:
-    """Complete the lines of these magics. Python names are suppressed: they are not arguments of a magic."""
-    before = context.line_with_cursor[: context.cursor_position]
-    for pattern, offers in _LINES:
-        found = pattern.fullmatch(before.lstrip())
-        if found is not None:
-            word = context.token
-            cut = len(_last_word(before)) - len(word)  # IPython's token may begin in the middle of the argument
-            return {"completions": [SimpleCompletion(one[cut:]) for one in offers(found[1])], "suppress": True}
-    return {"completions": []}
-
-
-def _last_word(line: str) -> str:
-    return "" if not line or line[-1].isspace() else line.split()[-1]
-
-
-def _known() -> lines.Known:
-    here = session()
-
-    def tasks(dag_id: str) -> list[str]:
-        try:
-            return list(here.version(dag_id).spec.tasks)
-        except NbflowError:
-            return []
-
-    return lines.Known(
-        dags=lambda: sorted({row.dag_id for row in here.app.store.dags()} | here.dags.keys()),
-        tasks=tasks,
-        runs=lambda dag_id: [run.run_id for run in here.app.store.runs(dag_id, limit=20)],
-    )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nbflow.notebook.session import Session
 
 MARK = "# Made by %dag schedule; it is yours to change."
-"""First line of these files. Files of earlier versions have it too, so it must not change."""
+"""First line of these files. Existing files have it too, so it must not change."""
 
 TEMPLATE = """\
 {mark}
@@ -34,12 +34,13 @@ with DAG({dag_id!r}, schedule={cron!r}, start_date=datetime({start}), catchup=Fa
 def write_dag_file(
     session: Session, notebook: str, *, cron: str, name: str | None, parameters: Mapping[str, Any]
 ) -> tuple[Path, str, bool]:
-    """Write the DAG file; returns its path, the dag_id, and whether it replaced an earlier one. Raises NbflowError."""
+    """Write the DAG file; returns its path, the dag_id, and whether it replaced an existing file. Raises
+    NbflowError."""
     base = session.path.parent if session.path is not None else Path.cwd()
     source = Path(os.path.abspath(base / Path(notebook).expanduser()))
     if not source.is_file():
-        near = sorted(path.name for path in source.parent.glob("*.ipynb"))[:5] if source.parent.is_dir() else []
-        hint = f"Notebooks in that folder: {', '.join(near)}." if near else ""
+        existing = sorted(path.name for path in source.parent.glob("*.ipynb"))[:5] if source.parent.is_dir() else []
+        hint = f"Notebooks in that folder: {', '.join(existing)}." if existing else ""
         raise NbflowError(f"There is no notebook {notebook}.", hint=hint)
     if source.suffix != ".ipynb":
         raise NbflowError(f"{notebook} is not a notebook (.ipynb).")
@@ -51,8 +52,8 @@ def write_dag_file(
     check_key(dag_id, "dag_id")
     folder = Path(session.app.settings.core.dags_folder)
     target = folder / f"{dag_id}_schedule.py"
-    existed = target.exists()
-    if existed and not target.read_text("utf-8", "replace").startswith(MARK):
+    replaced = target.exists()
+    if replaced and not target.read_text("utf-8", "replace").startswith(MARK):
         hint = "Choose another name with --name NAME."
         raise NbflowError(f"{target} exists and was not written by %dag schedule.", hint=hint)
     text = TEMPLATE.format(
@@ -67,19 +68,19 @@ def write_dag_file(
     temporary = target.with_name(f".{target.name}.new")
     temporary.write_text(text, "utf-8")
     os.replace(temporary, target)
-    return target, dag_id, existed
+    return target, dag_id, replaced
 
 
-def overwritten(session: Session, notebook: str) -> bool:
-    """Whether the notebook lacks a cell tagged ``parameters``: papermill then sets the parameters before the first
-    cell, and a later cell may overwrite them."""
+def lacks_parameters_cell(session: Session, notebook: str) -> bool:
+    """Whether the notebook has no cell tagged ``parameters``: papermill then sets the parameters before the first cell,
+    and a later cell may overwrite them."""
     import json
 
     base = session.path.parent if session.path is not None else Path.cwd()
     try:
         cells = json.loads((base / Path(notebook).expanduser()).read_text("utf-8"))["cells"]
         return not any("parameters" in cell.get("metadata", {}).get("tags", ()) for cell in cells)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the run will fail with this error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the run fails with this error
         return False
 
 

@@ -1,4 +1,4 @@
-"""The state of a process that uses nbflow from a notebook: the open NBFLOW_HOME, and the DAGs of its cells."""
+"""The state of a process that uses nbflow in a notebook: the open NBFLOW_HOME, and the DAGs of its cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from nbflow.authoring.dag import DAG
 from nbflow.commands.surface_syntax import Surface, invocation
 from nbflow.config import Settings
-from nbflow.core.snapshot import KERNEL, Run, RunKey
+from nbflow.core.snapshot import KERNEL, Run
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import ConfigError, DagNotFound, NbflowError, did_you_mean
 from nbflow.notebook.cells import CellDag, CellLog, notebook_path, saved_source
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 V = TypeVar("V", bound="View")
 
 
-def _typed(command: str, *words: str) -> str:
-    """A command as one types it in a notebook."""
+def _magic(command: str, *words: str) -> str:
+    """The magic of a command."""
     return invocation(command, Surface.NOTEBOOK, *words)
 
 
@@ -47,7 +47,7 @@ class KernelDag:
 
 @dataclass(eq=False)
 class Session:
-    """The session of one NBFLOW_HOME in a process; :func:`session` returns the current one."""
+    """The session of one NBFLOW_HOME in a process; :func:`current_session` returns the current one."""
 
     home: str | None
     cells: CellLog = field(default_factory=CellLog)
@@ -59,7 +59,7 @@ class Session:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings of the home. Reading them does not open the metastore."""
+        """The settings of the home. Loading them does not open the metastore."""
         return Settings.load(os.environ, self.home)
 
     @cached_property
@@ -68,14 +68,22 @@ class Session:
 
         return App.open(settings=self.settings)
 
+    def has_metastore(self) -> bool:
+        """Whether the metastore is open, or can be opened without creating its file. Raises ConfigError."""
+        if "app" in self.__dict__:
+            return True
+        url = self.settings.database.sql_alchemy_conn
+        path = url.removeprefix("sqlite:///").partition("?")[0]
+        return path == url or os.path.exists(path)
+
     @property
     def pictures(self) -> bool:
-        """Whether outputs hold pictures; else they are text."""
+        """Whether outputs contain HTML with pictures; otherwise they are text."""
         if self.save_output is not None:
             return self.save_output
         try:
             return self.settings.notebook.save_output
-        except ConfigError:  # the output being rendered shows this error
+        except ConfigError:  # this output shows the same error
             return True
 
     @cached_property
@@ -100,15 +108,15 @@ class Session:
         return self.app.operations(self.actor)
 
     def operations_on(self, version: DagVersion) -> Operations:
-        """Operations on a version. Runs of a DAG from this kernel's cells have a different actor, because pausing the
-        scheduled DAG does not hold them (even if the saved file has the same version)."""
+        """Operations on a version. Runs of a DAG of this kernel's cells have a different actor, so that pausing the
+        scheduled DAG does not block them, even if the saved file has the same version."""
         if version.dag_id not in self.dags and version.origin != "kernel":
             return self.operations
         return self.app.operations(f"{KERNEL}{self.actor.partition(':')[2]}")
 
     @property
     def zone(self) -> tzinfo:
-        """The time zone of dates without one."""
+        """The time zone of dates without a time zone."""
         return timezone_of(self.app.settings.core.default_timezone)
 
     @property
@@ -122,11 +130,11 @@ class Session:
 
     # --- DAGs of this kernel
 
-    def keep(self, cell: CellDag) -> list[KernelDag]:
+    def register(self, cell: CellDag) -> list[KernelDag]:
         """Register the DAGs of a cell for this kernel's runs."""
         from nbflow.services.dag_registration import register_unscheduled
 
-        kept = []
+        registered = []
         for dag in cell.dags:
             version = DagVersion(
                 dag_id=dag.dag_id,
@@ -137,37 +145,37 @@ class Session:
             )
             stored = register_unscheduled(self.app.store, version, self.app.clock.now())
             self.dags[dag.dag_id] = KernelDag(dag=dag, version=stored, cell=cell)
-            kept.append(self.dags[dag.dag_id])
-        return kept
+            registered.append(self.dags[dag.dag_id])
+        return registered
 
     def version(self, dag: str | DAG) -> DagVersion:
-        """The version that this kernel's runs of a DAG use: that of its cell, else the scheduled one. Raises
-        DagNotFound."""
+        """The version that this kernel's runs of a DAG use: the version of its cell, otherwise the scheduled one.
+        Raises DagNotFound."""
         if isinstance(dag, DAG):
             return self._version_of(dag)
-        own = self.dags.get(dag)
-        if own is not None:
-            return own.version
-        found = self.app.store.version(dag)
-        if found is None:
+        kernel_dag = self.dags.get(dag)
+        if kernel_dag is not None:
+            return kernel_dag.version
+        version = self.app.store.version(dag)
+        if version is None:
             known = {row.dag_id for row in self.app.store.dags(include_stale=True)} | self.dags.keys()
-            hint = did_you_mean(dag, known).strip() or self._unread() or f"See: {_typed('dags list')}."
+            hint = did_you_mean(dag, known).strip() or self._scheduler_hint() or f"See: {_magic('dags list')}."
             raise DagNotFound(f"There is no DAG {dag!r}.", hint=hint)
-        return found
+        return version
 
-    def _unread(self) -> str:
-        """A hint for the case that there are DAG files but no scheduler that parses them; else ""."""
+    def _scheduler_hint(self) -> str:
+        """A hint to start a scheduler, if there are DAG files but no running scheduler; otherwise ""."""
         from nbflow.sources.discovery import configured_dag_files
 
         if schedulers.find(self.app) is not None or not configured_dag_files(self.app.settings):
             return ""
-        return f"DAG files are parsed only while a scheduler runs. Start it with: {_typed('scheduler')}."
+        return f"DAG files are parsed only while a scheduler runs. Start it with: {_magic('scheduler')}."
 
     def _version_of(self, dag: DAG) -> DagVersion:
         """The version of a DAG object. Another process can run it only if it comes from a cell or a file."""
-        own = self.dags.get(dag.dag_id)
-        if own is not None and own.dag is dag:
-            return own.version
+        kernel_dag = self.dags.get(dag.dag_id)
+        if kernel_dag is not None and kernel_dag.dag is dag:
+            return kernel_dag.version
         from nbflow.services.dag_registration import register_unscheduled
 
         path = Path(dag.fileloc)
@@ -182,7 +190,7 @@ class Session:
         return register_unscheduled(self.app.store, version, self.app.clock.now())
 
     def _load_once(self, path: Path) -> Loaded:
-        """Load a DAG file. Raises NbflowError for a script that runs its own DAG: loading it would call this again."""
+        """Load a DAG file. Raises NbflowError for a script that runs its own DAG, since loading it would recurse."""
         if self._loading:
             raise NbflowError(f"{path.name} runs its own DAG.", hint="Put that call under: if __name__ == '__main__'.")
         self._loading = True
@@ -191,47 +199,43 @@ class Session:
         finally:
             self._loading = False
 
-    def object_of(self, dag: str | DAG) -> DAG:
+    def dag_object(self, dag: str | DAG) -> DAG:
         """The DAG object, to run it in this process. Raises NbflowError."""
         if isinstance(dag, DAG):
             return dag
-        own = self.dags.get(dag)
-        if own is not None:
-            return own.dag
-        found = self.app.load_version(self.version(dag))
-        if found.dag is None:
-            raise NbflowError(f"DAG {dag!r} cannot be loaded: {found.error}.")
-        return found.dag
+        kernel_dag = self.dags.get(dag)
+        if kernel_dag is not None:
+            return kernel_dag.dag
+        loaded = self.app.load_version(self.version(dag))
+        if loaded.dag is None:
+            raise NbflowError(f"DAG {dag!r} cannot be loaded: {loaded.error}.")
+        return loaded.dag
 
-    def find_run(self, dag: str | DAG, which: str | None = None) -> Run:
-        """A run by id or logical date; default: the newest. Raises DagRunNotFound."""
+    def find_run(self, dag: str | DAG, run: str | None = None) -> Run:
+        """The run with the run id or logical date ``run``, by default the newest run. Raises DagRunNotFound."""
         dag_id = dag.dag_id if isinstance(dag, DAG) else dag
         if dag_id not in self.dags:
             self.version(dag_id)
-        return self.operations.find_run(dag_id, which)
+        return self.operations.find_run(dag_id, run)
 
-    def fresh(self, run: RunKey) -> Run:
-        """The current state of the run."""
-        return self.operations.find_run(*run)
-
-    def differs(self, dag_id: str) -> str:
-        """How the scheduled DAG differs from this kernel's version, as a note; "" if it does not."""
-        own = self.dags.get(dag_id)
-        if own is None or self.path is None:
+    def difference_from_saved(self, dag_id: str) -> str:
+        """A note on how the scheduled DAG differs from this kernel's version; "" if it does not."""
+        kernel_dag = self.dags.get(dag_id)
+        if kernel_dag is None or self.path is None:
             return ""
         saved = saved_source(self.path, dag_id)
         if saved is None:
             return "not saved yet: save the notebook to schedule this version"
         if saved.error is not None:
             return f"the saved notebook has an error ({saved.cell.name}, line {saved.error.line})"
-        if saved.text != own.cell.source.text:
+        if saved.text != kernel_dag.cell.source.text:
             return "differs from the saved notebook, which is scheduled"
         if not self.path.is_relative_to(os.path.abspath(self.app.settings.core.dags_folder)):
             return f"not scheduled: the notebook is outside {self.app.settings.core.dags_folder}"
         return ""
 
     def close(self) -> None:
-        """Close the home: the feed and the metastore."""
+        """Close the feed and the metastore."""
         if "feed" in self.__dict__:
             self.feed.close()
             del self.__dict__["feed"]
@@ -243,7 +247,7 @@ class Session:
 _current: list[Session] = []
 
 
-def session() -> Session:
+def current_session() -> Session:
     """The session of the current NBFLOW_HOME."""
     home = os.environ.get("NBFLOW_HOME")
     if not _current or _current[0].home != home:
@@ -257,6 +261,6 @@ def session() -> Session:
 
 
 def end_session() -> None:
-    """Close the current session; the next call of :func:`session` opens a new one."""
+    """Close the current session; the next call of :func:`current_session` creates a new one."""
     while _current:
         _current.pop().close()

@@ -1,4 +1,4 @@
-"""The verbs of ``%dag`` about the tasks of a run: states, why, logs and clear. A run's handle uses them too."""
+"""The verbs of ``%dag`` about the tasks of a run: states, why, logs and clear. ``RunHandle`` uses them too."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from nbflow.commands import command_named
 from nbflow.core.snapshot import Run, TaskKey
 from nbflow.core.states import STATE_MEANINGS
 from nbflow.errors import NbflowError
-from nbflow.notebook.commands import context_of, previewed, result_of
+from nbflow.notebook.commands import context_of, execute_by_name, preview_command
 from nbflow.notebook.displayable import Shown
-from nbflow.notebook.error_display import spell, told_in_one_line
+from nbflow.notebook.error_display import one_line_errors, spell
 from nbflow.notebook.followed_log import followed_log
-from nbflow.notebook.session import Session, session
+from nbflow.notebook.session import Session, current_session
 from nbflow.ui import formatting
 from nbflow.ui.html import (
     log_bundle,
@@ -45,42 +45,42 @@ def message(text: str, data: Any = None, *, state: str = "") -> Shown:
     return Shown(data, message_bundle(text, state=state))
 
 
-@told_in_one_line
+@one_line_errors
 def states(dag: Dag | None = None, *, run: str | None = None) -> Shown:
-    """The task instances of a run (default: the newest); without a DAG, the meanings of the states. As a value: name ->
-    row."""
+    """The task instances of a run (default: the newest), or without a DAG, the meanings of the states. As a value:
+    task instance -> row, or state -> meaning."""
     if dag is None:
         meanings = {state.value: meaning for state, meaning in STATE_MEANINGS.items()}
         return Shown(meanings, states_bundle(meanings.items()))
-    here = session()
-    found = here.find_run(dag, run)
-    view = here.fetch(TaskInstancesQuery(dag_id=found.dag_id, run_id=found.run_id))
-    return Shown({row.id: row for row in view.rows}, tasks_bundle(view, here.app.clock.now(), spell))
+    session = current_session()
+    dag_run = session.find_run(dag, run)
+    view = session.fetch(TaskInstancesQuery(dag_id=dag_run.dag_id, run_id=dag_run.run_id))
+    return Shown({row.id: row for row in view.rows}, tasks_bundle(view, session.app.clock.now(), spell))
 
 
-@told_in_one_line
+@one_line_errors
 def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
     """Why the tasks of a run wait, or why one task is in its state. As a value: task -> reason."""
-    here = session()
-    task, run = context_of(here).task_or_run(id_of(dag), task, run)
-    found = here.find_run(dag, run)
+    session = current_session()
+    task, run = context_of(session).task_or_run(id_of(dag), task, run)
+    dag_run = session.find_run(dag, run)
     if task is None:
-        view = here.fetch(WhyRunQuery(dag_id=found.dag_id, run_id=found.run_id))
-        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view, here.app.clock.now(), spell))
-    check_task(found.dag_id, task, spec_of_run(here, found).tasks)
+        view = session.fetch(WhyRunQuery(dag_id=dag_run.dag_id, run_id=dag_run.run_id))
+        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view, session.app.clock.now(), spell))
+    check_task(dag_run.dag_id, task, spec_of_run(session, dag_run).tasks)
     key = task_key(task)
-    of_task = here.fetch(
+    task_view = session.fetch(
         WhyTaskQuery(
-            dag_id=found.dag_id,
-            run_id=found.run_id,
+            dag_id=dag_run.dag_id,
+            run_id=dag_run.run_id,
             task_id=key.task_id,
             map_index=key.map_index if key.map_index >= 0 else None,
         )
     )
-    return Shown({of_task.name: of_task.headline}, why_bundle(of_task, here.app.clock.now(), spell))
+    return Shown({task_view.name: task_view.headline}, why_bundle(task_view, session.app.clock.now(), spell))
 
 
-@told_in_one_line
+@one_line_errors
 def logs(
     dag: Dag,
     task: str | None = None,
@@ -90,22 +90,22 @@ def logs(
     search: str = "",
     follow: bool = False,
 ) -> Shown:
-    """The log of a task's last try (or of ``try_number``) in a run. Without ``task``: of a failed task, else of that
-    which started last. ``search`` selects the lines with that text. As a value: the lines.
+    """The log of a task's last try (or of ``try_number``) in a run. Without ``task``: the log of the last failed task,
+    otherwise of the task that started last. ``search`` selects the lines that contain the text. As a value: the lines.
 
-    ``follow`` displays the log as it grows, until the try has ended; without ``task``, that of a running task.
+    ``follow`` displays the log as it grows, until the try has ended; without ``task``, the log of a running task.
     """
-    here = session()
-    task, run = context_of(here).task_or_run(id_of(dag), task, run)
-    found = here.find_run(dag, run)
-    if follow and not has_no_logs(found):
-        return followed_log(here, find_followed(here.app.store, found, task, try_number), search)
-    key = find_logged(here.app.store, found, task)
-    view = here.fetch(TaskLogQuery(**found.key._asdict(), **key._asdict(), try_number=try_number, search=search))
+    session = current_session()
+    task, run = context_of(session).task_or_run(id_of(dag), task, run)
+    dag_run = session.find_run(dag, run)
+    if follow and not has_no_logs(dag_run):
+        return followed_log(session, find_followed(session.app.store, dag_run, task, try_number), search)
+    key = find_logged(session.app.store, dag_run, task)
+    view = session.fetch(TaskLogQuery(**dag_run.key._asdict(), **key._asdict(), try_number=try_number, search=search))
     return Shown([line.message for line in view.lines], log_bundle(view))
 
 
-@told_in_one_line
+@one_line_errors
 def clear(
     dag: Dag,
     *tasks: str,
@@ -116,34 +116,34 @@ def clear(
     newest: bool = False,
     dry_run: bool = False,
 ) -> Shown:
-    """Clear tasks of a run so that they run again: all tasks, or those named, with their upstream or downstream tasks.
-    ``failed``: only failed ones; ``newest``: with the newest version of the DAG. As a value: the cleared task
+    """Clear tasks of a run so that they run again: all tasks, or ``tasks`` with their upstream or downstream tasks.
+    ``failed``: only failed tasks; ``newest``: run them with the newest version of the DAG. As a value: the cleared task
     instances."""
-    here = session()
-    found = here.find_run(dag, run)
-    given = {
+    session = current_session()
+    dag_run = session.find_run(dag, run)
+    arguments = {
         "tasks": list(tasks),
-        "run": found.run_id,
+        "run": dag_run.run_id,
         "upstream": upstream,
         "downstream": downstream,
         "only_failed": failed,
         "newest": newest,
     }
     if dry_run:
-        args = values_of(command_named("tasks clear").arguments, {**given, "dag_id": found.dag_id})
-        rows = previewed(command_named("tasks clear"), args).items
+        args = values_of(command_named("tasks clear").arguments, {**arguments, "dag_id": dag_run.dag_id})
+        rows = preview_command(command_named("tasks clear"), args).items
         cleared = [TaskKey(row["task_id"], row["map_index"]) for row in rows]
     else:
-        cleared = result_of("tasks clear", dag, **given).value
+        cleared = execute_by_name("tasks clear", dag, **arguments).value
     if not cleared:
-        return message(f"There is no task to clear in {found.run_id}.", cleared)
+        return message(f"Run {dag_run.run_id} has no task to clear.", cleared)
     verb = "would be cleared" if dry_run else "cleared"
     names = ", ".join(map(str, cleared))
-    return message(f"{formatting.count(len(cleared), 'task')} of {found.run_id} {verb}: {names}.", cleared)
+    return message(f"{formatting.count(len(cleared), 'task')} of {dag_run.run_id} {verb}: {names}.", cleared)
 
 
-def spec_of_run(here: Session, run: Run) -> DagSpec:
-    version = here.app.store.version(run.dag_id, run.version)
+def spec_of_run(session: Session, run: Run) -> DagSpec:
+    version = session.app.store.version(run.dag_id, run.version)
     if version is None:
-        raise NbflowError(f"Version {run.version} of {run.dag_id}, which {run.run_id} ran with, was deleted.")
+        raise NbflowError(f"Version {run.version} of {run.dag_id}, with which {run.run_id} ran, was deleted.")
     return version.spec

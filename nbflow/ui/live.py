@@ -298,7 +298,7 @@ class LiveGraph:
             return self._panel(str(args.get("task_id", "")))
         if name == "fold":
             self._fold(str(args.get("group_id", "")))
-            return {"said": ""}
+            return {"message": ""}
         if self._command is None:
             raise LookupError("This view is read-only. Use the %dag magic to change the run.")
         return self._command(name, args)

@@ -1,4 +1,4 @@
-"""The connections in the metastore, without their passwords and the values of their extras."""
+"""The connections in the metastore, with masked passwords and extras."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def fetch(store: Store, query: ConnectionsQuery, now: datetime, settings: Settin
 
 
 def connection_row(connection: Connection) -> ConnectionRow:
-    """The row of a connection, with its secrets masked."""
+    """The row of a connection with masked secrets."""
     masked = connection.masked()
     return ConnectionRow(
         conn_id=masked.conn_id or "",

@@ -11,7 +11,7 @@ from nbflow.core.snapshot import Run
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.store.base import DagRow, Store
 from nbflow.views.base import Query, Row, View
-from nbflow.views.shared import elapsed, in_zone
+from nbflow.views.shared import LastRun, elapsed, in_zone
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -31,19 +31,6 @@ class DagListQuery(Query["DagListView"]):
     kernel_dags: tuple[str, ...] = ()
     last_runs: int = LAST_RUNS
     with_stale: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastRun(Row):
-    """``duration``: seconds; None until the run has ended."""
-
-    run_id: str
-    state: str
-    duration: float | None = None
-
-    @property
-    def id(self) -> str:
-        return self.run_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

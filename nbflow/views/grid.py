@@ -12,7 +12,7 @@ from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.graph import task_views
 from nbflow.views.lookups import version_of
-from nbflow.views.shared import elapsed, zone_of
+from nbflow.views.shared import LastRun, elapsed, zone_of
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -31,15 +31,8 @@ class GridQuery(Query["GridView"]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GridRun(Row):
-    run_id: str
+class GridRun(LastRun):
     label: str
-    state: str
-    duration: float | None = None
-
-    @property
-    def id(self) -> str:
-        return self.run_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

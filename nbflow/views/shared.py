@@ -149,6 +149,19 @@ def event_rows(events: Iterable[TaskEvent], zone: tzinfo) -> list[EventRow]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LastRun(Row):
+    """One of the newest runs, as a bar. ``duration``: seconds; None until the run has ended."""
+
+    run_id: str
+    state: str
+    duration: float | None = None
+
+    @property
+    def id(self) -> str:
+        return self.run_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
     """A period of time in one state. ``note`` is the text in or beside the bar; dashed bars are waits or estimates."""
 

@@ -1,4 +1,4 @@
-"""Whether a scheduler runs, and what this home has to do."""
+"""Whether a scheduler is running, and the active runs of the home."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class StatusQuery(Query["StatusView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusView(View):
-    """``schedulers``: the running ones, most recent heartbeat first. ``metastore``: its URL without the password.
-    ``next_run``: when the schedule creates the next run of an unpaused DAG."""
+    """``schedulers``: the running schedulers, most recent heartbeat first. ``metastore``: its URL without the password.
+    ``next_run``: the time of the next scheduled run of an unpaused DAG."""
 
     NAME: ClassVar[str] = "status"
 

@@ -1,4 +1,4 @@
-"""The variables in the metastore, without their values: any value may be a secret."""
+"""The variables in the metastore, without their values, since any value may be a secret."""
 
 from __future__ import annotations
 

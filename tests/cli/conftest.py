@@ -1,4 +1,4 @@
-"""A home with DAG files, and commands called in this process."""
+"""A home with DAG files, and commands that run in this process."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ FAILING = """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
-    """What a command did."""
+class CommandResult:
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -78,14 +78,14 @@ def _plain_output(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
 
 
 @pytest.fixture
-def nbflow(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """``nbflow("dags", "list")``: one command, in this process."""
+def nbflow(capsys: pytest.CaptureFixture[str]) -> Callable[..., CommandResult]:
+    """``nbflow("dags", "list")``: run a command in this process."""
 
-    def run(*words: str) -> Done:
+    def run(*words: str) -> CommandResult:
         capsys.readouterr()
         code = main(words)
         out, err = capsys.readouterr()
-        return Done(code=code, out=out, err=err)
+        return CommandResult(code=code, out=out, err=err)
 
     return run
 
@@ -117,12 +117,12 @@ def in_folder(home: Path) -> Callable[[str, str], str]:
 
 @pytest.fixture
 def sales(dag_file: Callable[[str, str], str]) -> str:
-    """A DAG file that works."""
+    """A DAG file without errors."""
     return dag_file("sales.py", SALES)
 
 
 @pytest.fixture
 def app(home: Path) -> Iterator[App]:
-    """The home of the test, to look at what commands did."""
-    with App.open(environ=os.environ) as opened:
-        yield opened
+    """The app of the test's home, to check the effects of commands."""
+    with App.open(environ=os.environ) as app:
+        yield app

@@ -1,4 +1,4 @@
-"""What the commands do, one test a command or two."""
+"""The effects and the output of commands."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def test_info_shows_no_password(nbflow, monkeypatch):
 def test_the_cheat_sheet_has_every_command(nbflow):
     from nbflow.cli.main import GROUPS, commands_of
 
-    names = [f"nbflow {one.name}" for group in GROUPS for one in commands_of(group)]
+    names = [f"nbflow {command.name}" for group in GROUPS for command in commands_of(group)]
     assert [row["command"] for row in nbflow("cheat-sheet", "-o", "json").json] == names
 
 
-def test_config_says_where_a_value_comes_from(nbflow, monkeypatch):
+def test_config_list_shows_the_source_of_a_value(nbflow, monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__PARALLELISM", "7")
     rows = nbflow("config", "list", "--only-set", "-o", "json").json
     assert rows == [{"section": "core", "option": "parallelism", "value": "7", "source": "AIRFLOW__CORE__PARALLELISM"}]
     assert nbflow("config", "get-value", "core", "parallelism").out == "7\n"
 
 
-def test_config_hides_what_is_secret(nbflow):
+def test_config_hides_secrets(nbflow):
     assert nbflow("config", "get-value", "database", "sql_alchemy_conn").out == "< hidden >\n"
     shown = nbflow("config", "get-value", "database", "sql_alchemy_conn", "--show-values").out
     assert shown.startswith("sqlite:////")
@@ -54,59 +54,61 @@ def test_config_hides_what_is_secret(nbflow):
 # ----------------------------------------------------------------------------------------------------------------- dags
 
 
-def test_dags_list_without_a_scheduler_says_that_files_are_unread(nbflow, in_folder, home):
-    # Given a file that no scheduler has read
+def test_dags_list_without_a_scheduler_notes_unparsed_files(nbflow, in_folder, home):
+    # Given a file that no scheduler has parsed
     in_folder("sales.py", SALES)
-    # Then the list is the metastore's, and the way out is named
-    done = nbflow("dags", "list", "-o", "json")
-    assert done.json == []
-    assert done.err == (
+    # Then the metastore has no DAG, and a note says how to parse the file
+    result = nbflow("dags", "list", "-o", "json")
+    assert result.json == []
+    assert result.err == (
         f"1 new file in {home}/dags has not been parsed yet: no scheduler is running. "
         "Start one with: nbflow scheduler. Or add --local.\n"
     )
 
 
-def test_dags_list_local_reads_the_files(nbflow, in_folder):
+def test_dags_list_local_loads_the_files(nbflow, in_folder):
     path = in_folder("sales.py", SALES)
     broken = in_folder("broken.py", BROKEN)
-    done = nbflow("dags", "list", "--local", "-o", "json", "--columns", "dag_id,schedule,is_paused,tags,fileloc")
-    assert done.json == [{"dag_id": "sales", "schedule": "@daily", "is_paused": None, "tags": "shop", "fileloc": path}]
-    assert done.err.startswith(f"{broken}:4: AirflowTimetableInvalid: ")
+    result = nbflow("dags", "list", "--local", "-o", "json", "--columns", "dag_id,schedule,is_paused,tags,fileloc")
+    assert result.json == [
+        {"dag_id": "sales", "schedule": "@daily", "is_paused": None, "tags": "shop", "fileloc": path}
+    ]
+    assert result.err.startswith(f"{broken}:4: AirflowTimetableInvalid: ")
 
 
-def test_a_dag_that_only_the_folder_has_is_read_from_there_and_said(nbflow, in_folder):
+def test_a_dag_that_is_not_in_the_metastore_is_loaded_from_the_folder(nbflow, in_folder):
     path = in_folder("sales.py", SALES)
-    done = nbflow("tasks", "list", "sales")
-    assert done.out == "double\nextract\nload\n"
-    assert done.err == f"DAG sales is not in the metastore yet; it was loaded from {path}.\n"
+    result = nbflow("tasks", "list", "sales")
+    assert result.out == "double\nextract\nload\n"
+    assert result.err == f"DAG sales is not in the metastore yet; it was loaded from {path}.\n"
 
 
-def test_triggering_a_dag_that_only_the_folder_has_stores_it(nbflow, in_folder):
-    # Given a file that no scheduler has read
+def test_triggering_a_dag_that_is_not_in_the_metastore_registers_it(nbflow, in_folder):
+    # Given a file that no scheduler has parsed
     path = in_folder("sales.py", SALES)
     # When its DAG is triggered
-    made = nbflow("dags", "trigger", "sales", "-o", "json")
-    # Then it is known, and paused as every new DAG is
-    assert made.json["state"] == "queued"
-    assert f"DAG sales was not in the metastore yet; it was loaded from {path}." in made.err
-    assert "DAG 'sales' is paused." in made.err
+    triggered = nbflow("dags", "trigger", "sales", "-o", "json")
+    # Then it is registered, and paused like every new DAG
+    assert triggered.json["state"] == "queued"
+    assert f"DAG sales was not in the metastore yet; it was loaded from {path}." in triggered.err
+    assert "DAG 'sales' is paused." in triggered.err
     assert [row["dag_id"] for row in nbflow("dags", "list", "-o", "json").json] == ["sales"]
 
 
-def test_a_dag_whose_file_is_gone_is_told(nbflow, in_folder, app):
-    # Given a DAG that its file lost
+def test_commands_warn_of_a_stale_dag(nbflow, in_folder, app):
+    # Given a stale DAG
     path = in_folder("sales.py", SALES)
     nbflow("dags", "unpause", "sales")
     app.store.set_stale(["sales"], True, now=app.clock.now())
-    # When it is triggered and unpaused all the same
-    made, unpaused = nbflow("dags", "trigger", "sales", "-o", "json"), nbflow("dags", "unpause", "sales")
-    # Then both say so
-    assert (made.code, made.json["state"]) == (0, "queued")
-    assert f"{path} does not define DAG sales anymore: the run uses its last version.\n" in made.err
+    # When it is triggered and unpaused
+    triggered, unpaused = nbflow("dags", "trigger", "sales", "-o", "json"), nbflow("dags", "unpause", "sales")
+    # Then both warn
+    assert (triggered.code, triggered.json["state"]) == (0, "queued")
+    assert f"{path} does not define DAG sales anymore: the run uses its last version.\n" in triggered.err
     assert "No file defines DAG sales anymore: it gets no scheduled runs.\n" in unpaused.err
 
 
-def test_modules_beside_the_dags_are_not_counted_as_unread(nbflow, in_folder):
+def test_modules_without_dags_are_not_counted_as_unparsed(nbflow, in_folder):
     in_folder("helpers.py", "NAME = 1\n")
     assert nbflow("dags", "list").err == ""
     in_folder("sales.py", SALES)
@@ -114,22 +116,22 @@ def test_modules_beside_the_dags_are_not_counted_as_unread(nbflow, in_folder):
         assert nbflow("dags", listing).err.startswith("1 new file in ")
 
 
-def test_a_dag_that_was_only_tried_so_far_can_be_unpaused(nbflow, in_folder, app):
-    # Given a DAG of the folder that the metastore knows from dags test alone
+def test_a_dag_that_was_only_tested_can_be_unpaused(nbflow, in_folder, app):
+    # Given a DAG of the folder that only dags test has registered
     in_folder("sales.py", SALES)
     nbflow("dags", "test", "sales")
     # When it is unpaused
-    done = nbflow("dags", "unpause", "sales", "-o", "json")
-    # Then the schedule follows it
-    assert (done.code, done.json) == (0, [{"dag_id": "sales", "is_paused": False}])
+    result = nbflow("dags", "unpause", "sales", "-o", "json")
+    # Then it is scheduled
+    assert (result.code, result.json) == (0, [{"dag_id": "sales", "is_paused": False}])
     assert [(row.dag_id, row.paused) for row in app.store.dags()] == [("sales", False)]
 
 
-def test_a_dag_of_another_folder_has_no_schedule_to_pause(nbflow, sales):
+def test_a_dag_of_another_folder_cannot_be_paused(nbflow, sales):
     nbflow("dags", "test", "sales", "-S", sales)
-    done = nbflow("dags", "pause", "sales")
-    assert (done.code, done.out) == (1, "")
-    assert "it was registered only for single runs. Save its file in the DAGs folder." in done.err
+    result = nbflow("dags", "pause", "sales")
+    assert (result.code, result.out) == (1, "")
+    assert "it was registered only for single runs. Save its file in the DAGs folder." in result.err
 
 
 def test_pause_and_unpause(nbflow, in_folder, app):
@@ -141,22 +143,22 @@ def test_pause_and_unpause(nbflow, in_folder, app):
     ]
 
 
-def test_delete_asks_unless_told(nbflow, in_folder, app):
+def test_delete_needs_confirmation(nbflow, in_folder, app):
     in_folder("sales.py", SALES)
     nbflow("dags", "unpause", "sales")
-    refused = nbflow("dags", "delete", "sales")
-    assert refused.code == 2
-    assert refused.err.endswith("Standard input is not a terminal. Confirm with -y.\n")
+    unconfirmed = nbflow("dags", "delete", "sales")
+    assert unconfirmed.code == 2
+    assert unconfirmed.err.endswith("Standard input is not a terminal. Confirm with -y.\n")
     assert app.store.dag("sales") is not None
     assert nbflow("dags", "delete", "sales", "--yes").code == 0
     assert app.store.dag("sales") is None
 
 
-def test_dags_check_names_every_fault_with_its_line(nbflow, dag_file):
+def test_dags_check_lists_every_error_with_its_line_number(nbflow, dag_file):
     good, bad = dag_file("sales.py", SALES), dag_file("broken.py", BROKEN)
-    done = nbflow("dags", "check", good, bad)
-    assert done.code == 1
-    lines = done.out.splitlines()
+    result = nbflow("dags", "check", good, bad)
+    assert result.code == 1
+    lines = result.out.splitlines()
     assert lines[0] == f"{good}: sales: no errors"
     assert lines[1].startswith(f"{bad}:4: AirflowTimetableInvalid: The schedule of DAG 'broken' is invalid: ")
     assert nbflow("dags", "check", good).code == 0
@@ -164,12 +166,12 @@ def test_dags_check_names_every_fault_with_its_line(nbflow, dag_file):
 
 def test_dags_check_of_a_file_without_a_dag(nbflow, dag_file):
     path = dag_file("nothing.py", "x = 1\n")
-    done = nbflow("dags", "check", path, "-o", "json")
-    assert done.json == [{"filepath": path, "line": None, "error": "the file defines no DAG"}]
-    assert done.code == 1
+    result = nbflow("dags", "check", path, "-o", "json")
+    assert result.json == [{"filepath": path, "line": None, "error": "the file defines no DAG"}]
+    assert result.code == 1
 
 
-def test_dags_check_of_a_file_that_cannot_be_read_as_python(nbflow, dag_file):
+def test_dags_check_of_a_file_with_a_syntax_error(nbflow, dag_file):
     path = dag_file("syntax.py", "from nbflow import DAG\ndef (:\n")
     rows = nbflow("dags", "check", path, "-o", "json").json
     assert [(row["line"], row["error"].split(":")[0]) for row in rows] == [(2, "SyntaxError")]
@@ -178,12 +180,12 @@ def test_dags_check_of_a_file_that_cannot_be_read_as_python(nbflow, dag_file):
 def test_lint_checks_the_folder(nbflow, in_folder):
     in_folder("sales.py", SALES)
     bad = in_folder("broken.py", BROKEN)
-    done = nbflow("lint", "-o", "json")
-    assert [(row["filepath"], row["line"]) for row in done.json] == [(bad, 4)]
-    assert done.code == 1
+    result = nbflow("lint", "-o", "json")
+    assert [(row["filepath"], row["line"]) for row in result.json] == [(bad, 4)]
+    assert result.code == 1
 
 
-def test_report_has_a_line_a_file(nbflow, in_folder):
+def test_report_has_one_row_per_file(nbflow, in_folder):
     path = in_folder("sales.py", SALES)
     (row,) = nbflow("dags", "report", "-o", "json").json
     assert row.pop("seconds") > 0
@@ -212,36 +214,36 @@ def test_show_saves_without_graphviz(nbflow, sales, tmp_path, name, start):
     assert path.read_text().startswith(start)
 
 
-def test_show_saves_pictures_by_graphviz(nbflow, sales, tmp_path, dot_path, monkeypatch):
+def test_show_saves_png_by_graphviz(nbflow, sales, tmp_path, dot_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{Path(dot_path).parent}{os.pathsep}{os.environ['PATH']}")
     path = tmp_path / "a.png"
     assert nbflow("dags", "show", "sales", "-S", sales, "--save", str(path)).code == 0
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_show_without_graphviz_says_what_is_missing(nbflow, sales, tmp_path, monkeypatch):
+def test_the_error_of_show_without_graphviz_says_what_to_install(nbflow, sales, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    done = nbflow("dags", "show", "sales", "-S", sales, "--save", str(tmp_path / "a.png"))
-    assert done.err == (
+    result = nbflow("dags", "show", "sales", "-S", sales, "--save", str(tmp_path / "a.png"))
+    assert result.err == (
         "nbflow: A .png file needs Graphviz, and its program dot is not on PATH. "
         "Install Graphviz (apt-get install graphviz), or save as .svg or .dot.\n"
     )
-    assert done.code == 1
+    assert result.code == 1
 
 
-def test_next_execution_follows_the_last_run(nbflow, sales):
-    # Given a DAG whose schedule is known
-    done = nbflow("dags", "next-execution", "sales", "-S", sales, "-n", "2", "-o", "json")
-    # Then the runs that come follow each other
-    first, second = done.json
+def test_next_executions_have_adjacent_data_intervals(nbflow, sales):
+    # When the next two runs of a DAG are listed
+    result = nbflow("dags", "next-execution", "sales", "-S", sales, "-n", "2", "-o", "json")
+    # Then their data intervals are adjacent
+    first, second = result.json
     assert first["data_interval_end"] == second["data_interval_start"] == second["logical_date"]
     assert nbflow("dags", "next-execution", "sales", "-S", sales).out.strip() == first["logical_date"]
 
 
 def test_next_execution_of_a_dag_without_schedule(nbflow, dag_file):
-    done = nbflow("dags", "next-execution", "failing", "-S", dag_file("failing.py", FAILING))
-    assert (done.out, done.code) == ("None\n", 0)
-    assert "No next run" in done.err
+    result = nbflow("dags", "next-execution", "failing", "-S", dag_file("failing.py", FAILING))
+    assert (result.out, result.code) == ("None\n", 0)
+    assert "No next run" in result.err
 
 
 def test_state_of_a_run_by_id_and_by_date(nbflow, sales):
@@ -250,10 +252,10 @@ def test_state_of_a_run_by_id_and_by_date(nbflow, sales):
     assert nbflow("dags", "state", "sales", "manual__2024-01-05T00:00:00+00:00").out == "success\n"
 
 
-def test_dags_clear_lets_a_run_go_again(nbflow, sales, app):
+def test_dags_clear_queues_a_run_again(nbflow, sales, app):
     nbflow("dags", "test", "sales", "2024-01-05", "-S", sales)
-    done = nbflow("dags", "clear", "sales", "--run-id", "2024-01-05", "-y")
-    assert done.out == "4 task instances of DAG sales were cleared.\n"
+    result = nbflow("dags", "clear", "sales", "--run-id", "2024-01-05", "-y")
+    assert result.out == "4 task instances of DAG sales were cleared.\n"
     assert app.store.run(RunKey("sales", "manual__2024-01-05T00:00:00+00:00")).state == "queued"
 
 
@@ -268,7 +270,7 @@ def test_tasks_list_as_a_tree(nbflow, sales):
     )
 
 
-def test_a_tree_shows_what_joins_once(nbflow, dag_file):
+def test_a_tree_lists_the_downstream_tasks_of_a_joining_task_once(nbflow, dag_file):
     path = dag_file(
         "diamond.py",
         """
@@ -291,8 +293,8 @@ def test_a_tree_shows_what_joins_once(nbflow, dag_file):
 
 
 def test_tasks_test_records_nothing(nbflow, sales, app):
-    done = nbflow("tasks", "test", "sales", "extract", "2024-01-05", "-S", sales, "-o", "json")
-    assert done.json == {
+    result = nbflow("tasks", "test", "sales", "extract", "2024-01-05", "-S", sales, "-o", "json")
+    assert result.json == {
         "dag_id": "sales",
         "task_id": "extract",
         "map_index": -1,
@@ -301,20 +303,20 @@ def test_tasks_test_records_nothing(nbflow, sales, app):
         "state": "success",
         "xcoms": {"return_value": [1, 2]},
     }
-    assert "extracting 2024-01-05" in done.err
+    assert "extracting 2024-01-05" in result.err
     assert app.store.runs() == []
 
 
-def test_tasks_test_sees_what_the_run_has_pushed(nbflow, sales):
+def test_tasks_test_reads_the_xcoms_of_the_run(nbflow, sales):
     nbflow("dags", "test", "sales", "2024-01-05", "-S", sales)
-    done = nbflow("tasks", "test", "sales", "double", "2024-01-05", "--map-index", "1", "-S", sales, "-o", "json")
-    assert done.json["xcoms"] == {"return_value": 4}
+    result = nbflow("tasks", "test", "sales", "double", "2024-01-05", "--map-index", "1", "-S", sales, "-o", "json")
+    assert result.json["xcoms"] == {"return_value": 4}
 
 
 def test_tasks_test_of_a_task_that_fails(nbflow, dag_file):
-    done = nbflow("tasks", "test", "failing", "wrong", "-S", dag_file("failing.py", FAILING), "-o", "json")
-    assert (done.json["state"], done.code) == ("failed", 1)
-    assert "ValueError: no such customer" in done.err
+    result = nbflow("tasks", "test", "failing", "wrong", "-S", dag_file("failing.py", FAILING), "-o", "json")
+    assert (result.json["state"], result.code) == ("failed", 1)
+    assert "ValueError: no such customer" in result.err
 
 
 def test_tasks_render(nbflow, dag_file):
@@ -328,12 +330,12 @@ def test_tasks_render(nbflow, dag_file):
             BashOperator(task_id="hi", bash_command="echo {{ ds }} {{ params.who }}", env={"A": "{{ run_id }}"})
         """,
     )
-    done = nbflow("tasks", "render", "bash", "hi", "2024-01-05", "-S", path, "-o", "json")
-    assert done.json["bash_command"] == "echo 2024-01-05 world"
-    assert done.json["env"] == {"A": "manual__2024-01-05T00:00:00+00:00"}
+    result = nbflow("tasks", "render", "bash", "hi", "2024-01-05", "-S", path, "-o", "json")
+    assert result.json["bash_command"] == "echo 2024-01-05 world"
+    assert result.json["env"] == {"A": "manual__2024-01-05T00:00:00+00:00"}
 
 
-def test_what_subprocesses_print_is_no_result(dag_file, home):
+def test_prints_of_subprocesses_go_to_stderr(dag_file, home):
     import json
     import subprocess
     import sys
@@ -351,42 +353,42 @@ def test_what_subprocesses_print_is_no_result(dag_file, home):
             hi()
         """,
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "nbflow", "dags", "test", "bash", "-S", path, "-o", "json"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert json.loads(done.stdout)["state"] == "success"
-    assert "from a subprocess" in done.stderr
+    assert json.loads(result.stdout)["state"] == "success"
+    assert "from a subprocess" in result.stderr
 
 
 def test_state_of_a_task(nbflow, sales):
     nbflow("dags", "test", "sales", "2024-01-05", "-S", sales)
     assert nbflow("tasks", "state", "sales", "extract", "2024-01-05").out == "success\n"
     assert nbflow("tasks", "state", "sales", "double", "2024-01-05", "--map-index", "1").out == "success\n"
-    unsaid = nbflow("tasks", "state", "sales", "double", "2024-01-05")
-    assert unsaid.err.endswith("double is mapped: pass --map-index 0 to 1.\n")
+    without_index = nbflow("tasks", "state", "sales", "double", "2024-01-05")
+    assert without_index.err.endswith("double is mapped: pass --map-index 0 to 1.\n")
     unmapped = nbflow("tasks", "state", "sales", "extract", "2024-01-05", "--map-index", "0")
     assert unmapped.err.endswith(" no task instance extract[0]. extract is not mapped in this run: omit --map-index.\n")
 
 
 @pytest.mark.parametrize("command", ["test", "render"])
-def test_a_mapped_task_is_tried_by_its_index(nbflow, sales, command):
-    done = nbflow("tasks", command, "sales", "double", "2024-01-05", "-S", sales)
-    assert done.err == "nbflow: Task double is mapped: give a map index. The first instance has map index 0.\n"
-    assert (done.code, done.out) == (1, "")
+def test_a_mapped_task_needs_a_map_index(nbflow, sales, command):
+    result = nbflow("tasks", command, "sales", "double", "2024-01-05", "-S", sales)
+    assert result.err == "nbflow: Task double is mapped: give a map index. The first instance has map index 0.\n"
+    assert (result.code, result.out) == (1, "")
 
 
 def test_failed_deps_are_the_reasons_of_why(nbflow, sales):
     nbflow("dags", "trigger", "sales", "-S", sales, "-l", "2024-01-05")
-    done = nbflow("tasks", "failed-deps", "sales", "load", "2024-01-05")
-    assert done.out.startswith("Task instance dependencies not met:\nload: no_scheduler: No scheduler is running.")
+    result = nbflow("tasks", "failed-deps", "sales", "load", "2024-01-05")
+    assert result.out.startswith("Task instance dependencies not met:\nload: no_scheduler: No scheduler is running.")
     rows = nbflow("why", "sales", "load", "2024-01-05", "-o", "json").json
     assert [(row["task_id"], row["state"], row["kind"]) for row in rows] == [("load", None, "no_scheduler")]
 
 
-def test_why_of_a_run_that_has_ended_tells_what_failed(nbflow, dag_file):
+def test_why_of_an_ended_run_prints_its_errors(nbflow, dag_file):
     nbflow("dags", "test", "failing", "2024-01-05", "-S", dag_file("failing.py", FAILING))
     assert nbflow("why", "failing").out == (
         "failing manual__2024-01-05T00:00:00+00:00: failed\n"
@@ -398,37 +400,37 @@ def test_why_of_a_run_that_has_ended_tells_what_failed(nbflow, dag_file):
 def test_tasks_clear_in_a_range(nbflow, sales, app):
     for day in ("2024-01-05", "2024-01-06"):
         nbflow("dags", "test", "sales", day, "-S", sales)
-    done = nbflow("tasks", "clear", "sales", "-s", "2024-01-06", "-t", "double", "-d", "-y")
-    assert done.out == "3 task instances were cleared.\n"
+    result = nbflow("tasks", "clear", "sales", "-s", "2024-01-06", "-t", "double", "-d", "-y")
+    assert result.out == "3 task instances were cleared.\n"
     states = [app.store.run(RunKey("sales", f"manual__2024-01-0{day}T00:00:00+00:00")).state for day in (5, 6)]
     assert states == ["success", "queued"]
 
 
-def test_simulate_shows_days_and_says_what_it_assumes(nbflow, sales):
-    done = nbflow(
+def test_simulate_prints_runs_and_assumptions(nbflow, sales):
+    result = nbflow(
         "simulate", "sales", "-S", sales, "-s", "2024-01-01", "--days", "3", "extract=fail_hard", "-o", "json"
     )
-    assert [(run["logical_date"][:10], run["state"]) for run in done.json] == [
+    assert [(run["logical_date"][:10], run["state"]) for run in result.json] == [
         ("2024-01-01", "failed"),
         ("2024-01-02", "failed"),
         ("2024-01-03", "failed"),
     ]
-    assert "assumed: " in done.err
+    assert "assumed: " in result.err
     text = nbflow("simulate", "sales", "-S", sales, "-s", "2024-01-01", "--days", "3").out
     assert text.startswith("sales, simulated from 2024-01-01 00:00 to 2024-01-04 00:00: 3 runs (3 success)\n")
 
 
-def test_simulate_refuses_words_that_it_does_not_know(nbflow, sales):
-    done = nbflow("simulate", "sales", "extract=explode", "-S", sales)
-    assert done.code == 2
-    assert done.err.startswith("nbflow simulate: extract=explode is invalid; an outcome is one of success, fail,")
+def test_an_invalid_outcome_of_simulate_is_a_usage_error(nbflow, sales):
+    result = nbflow("simulate", "sales", "extract=explode", "-S", sales)
+    assert result.code == 2
+    assert result.err.startswith("nbflow simulate: extract=explode is invalid; an outcome is one of success, fail,")
 
 
 # ---------------------------------------------------------------------------------------------- variables, pools, files
 
 
-def test_variables_there_and_back(nbflow, tmp_path):
-    # Given variables, one of them JSON, one described, and one that looks like a described one
+def test_exported_variables_are_imported_unchanged(nbflow, tmp_path):
+    # Given a variable with a description, JSON, JSON in the format of an export with a description, and a number
     nbflow("variables", "set", "region", "eu", "--description", "where")
     nbflow("variables", "set", "limits", '{"a": [1, 2]}', "--json")
     nbflow("variables", "set", "odd", '{"value": 1, "description": "x"}', "--json")
@@ -441,26 +443,26 @@ def test_variables_there_and_back(nbflow, tmp_path):
         assert nbflow("variables", "delete", row["key"]).code == 0
     assert nbflow("variables", "list", "-o", "json").json == []
     nbflow("variables", "import", str(path))
-    # Then they are as they were, and nobody else can read the file
+    # Then they are unchanged, and only the user can read the file
     assert nbflow("variables", "list", "--show-values", "-o", "json").json == before
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_variables_are_shown_only_when_asked_for(nbflow):
+def test_values_of_variables_are_shown_only_on_request(nbflow):
     nbflow("variables", "set", "api_key", "hush")
     assert "hush" not in nbflow("variables", "list").out
     assert "hush" not in nbflow("variables", "list", "--show-values", "--hide-sensitive").out
     assert nbflow("variables", "get", "api_key").out == "hush\n"
 
 
-def test_a_variables_default_and_its_json(nbflow):
+def test_variables_get_with_a_default_and_as_json(nbflow):
     assert nbflow("variables", "get", "nothing", "-d", "x").out == "x\n"
     nbflow("variables", "set", "limits", '{"a": 1}')
     assert nbflow("variables", "get", "limits", "--json").json == {"a": 1}
 
 
 @pytest.mark.parametrize(("action", "code", "value"), [("overwrite", 0, "new"), ("skip", 0, "old"), ("fail", 1, "old")])
-def test_importing_variables_that_exist(nbflow, tmp_path, action, code, value):
+def test_importing_existing_variables(nbflow, tmp_path, action, code, value):
     nbflow("variables", "set", "a", "old")
     path = tmp_path / "v.json"
     path.write_text('{"a": "new"}')
@@ -469,8 +471,8 @@ def test_importing_variables_that_exist(nbflow, tmp_path, action, code, value):
 
 
 @pytest.mark.parametrize("name", ["c.json", "c.yaml", "c.env"])
-def test_connections_there_and_back(nbflow, tmp_path, name):
-    # Given a connection with everything
+def test_exported_connections_are_imported_unchanged(nbflow, tmp_path, name):
+    # Given a connection with all fields
     nbflow("connections", "add", "db", "--conn-uri", "postgres://ada:hu%2Fsh@db.example:5433/shop?sslmode=require")
     before = nbflow("connections", "get", "db", "-o", "json", "--show-values").json
     # When it is exported, deleted and imported
@@ -479,23 +481,23 @@ def test_connections_there_and_back(nbflow, tmp_path, name):
     nbflow("connections", "delete", "db")
     assert nbflow("connections", "get", "db").code == 1
     nbflow("connections", "import", str(path))
-    # Then it is as it was, and nobody else can read the file
+    # Then it is unchanged, and only the user can read the file
     assert nbflow("connections", "get", "db", "-o", "json", "--show-values").json == before
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_connections_secrets_are_hidden(nbflow):
+def test_secrets_of_a_connection_are_hidden(nbflow):
     nbflow(
         "connections", "add", "db", "--conn-type", "http", "--conn-password", "hush", "--conn-extra", '{"token": "t1"}'
     )
-    for form in ("table", "json", "yaml", "plain"):
+    for output_format in ("table", "json", "yaml", "plain"):
         for line in (("list",), ("get", "db")):
-            out = nbflow("connections", *line, "-o", form).out
+            out = nbflow("connections", *line, "-o", output_format).out
             assert "hush" not in out
             assert "t1" not in out
 
 
-def test_a_connections_password_may_come_from_standard_input(nbflow, monkeypatch):
+def test_the_password_of_a_connection_is_read_from_standard_input(nbflow, monkeypatch):
     import io
 
     monkeypatch.setattr("sys.stdin", io.StringIO("hush\n"))
@@ -503,41 +505,41 @@ def test_a_connections_password_may_come_from_standard_input(nbflow, monkeypatch
     assert nbflow("connections", "get", "db", "-o", "json", "--show-values").json[0]["password"] == "hush"
 
 
-def test_pools_can_be_written_to_stdout(nbflow, tmp_path, monkeypatch):
+def test_pools_are_exported_to_stdout(nbflow, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = nbflow("pools", "export", "-")
-    assert ([*done.json], done.err, [*tmp_path.glob("-")]) == (["default_pool"], "", [])
+    result = nbflow("pools", "export", "-")
+    assert ([*result.json], result.err, [*tmp_path.glob("-")]) == (["default_pool"], "", [])
 
 
-def test_a_connection_without_a_type_in_its_uri_is_refused(nbflow):
-    done = nbflow("connections", "add", "db", "--conn-uri", "db.example:5432/shop")
-    assert done.err == "nbflow: Invalid connection 'db': a URI begins with the connection type, e.g. postgres://\n"
-    assert (done.code, nbflow("connections", "get", "db").code) == (1, 1)
+def test_a_connection_uri_without_a_type_is_an_error(nbflow):
+    result = nbflow("connections", "add", "db", "--conn-uri", "db.example:5432/shop")
+    assert result.err == "nbflow: Invalid connection 'db': a URI begins with the connection type, e.g. postgres://\n"
+    assert (result.code, nbflow("connections", "get", "db").code) == (1, 1)
 
 
-def test_a_connection_is_spelled_in_one_way(nbflow):
-    done = nbflow("connections", "add", "db", "--conn-uri", "http://a", "--conn-host", "b")
-    assert done.code == 2
-    assert done.err == "nbflow: Pass exactly one of --conn-uri, --conn-json, or --conn-type with --conn-host etc.\n"
+def test_a_connection_is_added_by_uri_json_or_fields(nbflow):
+    result = nbflow("connections", "add", "db", "--conn-uri", "http://a", "--conn-host", "b")
+    assert result.code == 2
+    assert result.err == "nbflow: Pass exactly one of --conn-uri, --conn-json, or --conn-type with --conn-host etc.\n"
 
 
-def test_testing_connections_is_off(nbflow):
+def test_testing_connections_is_disabled_by_default(nbflow):
     nbflow("connections", "add", "db", "--conn-uri", "http://127.0.0.1:1")
-    done = nbflow("connections", "test", "db")
-    assert done.code == 1
-    assert "Testing connections is disabled" in done.err
+    result = nbflow("connections", "test", "db")
+    assert result.code == 1
+    assert "Testing connections is disabled" in result.err
 
 
 @pytest.fixture
 def connection_test(nbflow, monkeypatch):
-    """``connection_test(uri)``: add a connection "db" and test it; its code and what it says."""
+    """``connection_test(uri)``: add the connection "db" and test it; returns the exit code and stdout."""
     monkeypatch.setenv("AIRFLOW__CORE__TEST_CONNECTION", "enabled")
 
     def run(uri):
         nbflow("connections", "add", "db", "--conn-uri", uri)
-        done = nbflow("connections", "test", "db")
-        assert done.err == ""
-        return done.code, done.out
+        result = nbflow("connections", "test", "db")
+        assert result.err == ""
+        return result.code, result.out
 
     return run
 
@@ -548,58 +550,58 @@ def test_a_sqlite_connection_is_tested_by_its_hook(connection_test, tmp_path):
     assert connection_test(f"sqlite:///{path}") == (0, "db: works: Connection successfully tested\n")
 
 
-def test_a_test_makes_no_file(connection_test, tmp_path):
+def test_testing_a_sqlite_connection_creates_no_file(connection_test, tmp_path):
     path = tmp_path / "shop.db"
-    code, said = connection_test(f"sqlite:///{path}")
+    code, out = connection_test(f"sqlite:///{path}")
     assert (code, path.exists()) == (1, False)
-    assert said.startswith(f"db: does not work: File {path} does not exist;")
+    assert out.startswith(f"db: does not work: File {path} does not exist;")
 
 
-def test_a_file_that_is_no_database_does_not_work(connection_test, dag_file):
-    code, said = connection_test(
-        f"sqlite:///{dag_file('notes.txt', 'a text that is long enough to be looked at ' * 9)}"
+def test_a_sqlite_connection_to_another_file_does_not_work(connection_test, dag_file):
+    code, out = connection_test(
+        f"sqlite:///{dag_file('notes.txt', 'a text that is longer than a header of SQLite ' * 9)}"
     )
-    assert (code, said) == (1, "db: does not work: DatabaseError: file is not a database\n")
+    assert (code, out) == (1, "db: does not work: DatabaseError: file is not a database\n")
 
 
-def test_a_folder_is_tested_by_its_hook(connection_test, tmp_path):
+def test_an_fs_connection_is_tested_by_its_hook(connection_test, tmp_path):
     assert connection_test(f"fs://?path={tmp_path}") == (0, f"db: works: Path {tmp_path} exists\n")
 
 
 @pytest.mark.postgres
-def test_a_postgres_connection_logs_in(connection_test, new_postgres_url):
+def test_a_postgres_connection_is_tested_by_its_hook(connection_test, new_postgres_url):
     uri = new_postgres_url().replace("postgresql+psycopg", "postgres")
     assert connection_test(uri) == (0, "db: works: Connection successfully tested\n")
 
 
 @pytest.mark.postgres
-def test_a_refused_login_says_why_and_shows_no_password(connection_test, session_postgres_url):
+def test_the_error_of_a_failed_login_contains_no_password(connection_test, session_postgres_url):
     server = session_postgres_url.replace("postgresql+psycopg", "postgres").rpartition("/")[0]
-    code, said = connection_test(f"{server.replace('postgres@', 'postgres:hush-hush@')}/no_such_database")
-    assert (code, said.count("\n"), "hush-hush" in said) == (1, 1, False)
-    assert said.startswith("db: does not work: OperationalError: ")
-    assert 'database "no_such_database" does not exist' in said
+    code, out = connection_test(f"{server.replace('postgres@', 'postgres:hush-hush@')}/no_such_database")
+    assert (code, out.count("\n"), "hush-hush" in out) == (1, 1, False)
+    assert out.startswith("db: does not work: OperationalError: ")
+    assert 'database "no_such_database" does not exist' in out
 
 
-def test_without_a_hook_only_the_port_is_tried_and_it_says_so(connection_test):
+def test_without_a_hook_only_the_port_is_tested(connection_test):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        code, said = connection_test(f"http://127.0.0.1:{port}")
-    assert (code, said) == (
+        code, out = connection_test(f"http://127.0.0.1:{port}")
+    assert (code, out) == (
         1,
         f"db: is not tested: 127.0.0.1 accepts connections on port {port}, but the type 'http' has no hook to test the "
         "login\n",
     )
 
 
-def test_a_port_that_nobody_answers_does_not_work(connection_test):
-    code, said = connection_test("http://127.0.0.1:1")
-    assert (code, said.startswith("db: does not work: 127.0.0.1 does not accept connections on port 1: ")) == (1, True)
+def test_a_connection_to_a_closed_port_does_not_work(connection_test):
+    code, out = connection_test("http://127.0.0.1:1")
+    assert (code, out.startswith("db: does not work: 127.0.0.1 does not accept connections on port 1: ")) == (1, True)
 
 
-def test_pools_there_and_back(nbflow, tmp_path):
+def test_exported_pools_are_imported_unchanged(nbflow, tmp_path):
     nbflow("pools", "set", "api", "3", "calls", "--include-deferred")
     before = nbflow("pools", "list", "-o", "json").json
     path = tmp_path / "pools.json"
@@ -615,16 +617,16 @@ def test_pools_there_and_back(nbflow, tmp_path):
 # ------------------------------------------------------------------------------------------------------------------- db
 
 
-def test_db_init_makes_a_home(nbflow, home):
+def test_db_init_creates_a_home(nbflow, home):
     assert nbflow("db", "init").code == 0
     assert {"dags", "logs", "nbflow.db", "nbflow.toml"} <= {path.name for path in home.iterdir()}
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
 def test_db_check_of_a_metastore_without_tables(nbflow):
-    done = nbflow("db", "check")
-    assert done.code == 1
-    assert "nbflow db migrate" in done.err
+    result = nbflow("db", "check")
+    assert result.code == 1
+    assert "nbflow db migrate" in result.err
     assert nbflow("db", "migrate").code == nbflow("db", "upgrade").code == nbflow("db", "check").code == 0
 
 
@@ -637,28 +639,28 @@ def test_db_downgrade_and_reset(nbflow):
     assert nbflow("db", "check").code == 1
 
 
-def test_db_clean_deletes_what_is_old(nbflow, sales):
+def test_db_clean_deletes_old_rows(nbflow, sales):
     nbflow("dags", "test", "sales", "2024-01-05", "-S", sales)
     assert nbflow("db", "clean", "--clean-before-timestamp", "2020-01-01", "-y", "-o", "json").json == []
-    counted = nbflow("db", "clean", "--clean-before-timestamp", "tomorrow", "--dry-run", "-o", "json").json
-    done = nbflow("db", "clean", "--clean-before-timestamp", "tomorrow", "-y", "-o", "json").json
-    assert done == counted
-    assert {"table": "dag_run", "rows": 1} in done
+    preview = nbflow("db", "clean", "--clean-before-timestamp", "tomorrow", "--dry-run", "-o", "json").json
+    deleted = nbflow("db", "clean", "--clean-before-timestamp", "tomorrow", "-y", "-o", "json").json
+    assert deleted == preview
+    assert {"table": "dag_run", "rows": 1} in deleted
     assert nbflow("dags", "list-runs", "sales", "-o", "json").json == []
 
 
 OLD = ("--clean-before-timestamp", "tomorrow")
 
 
-def test_db_clean_keeps_archives_that_can_be_written_and_dropped(nbflow, sales, tmp_path):
-    # Given a run that is over, with a text that CSV must quote
+def test_db_clean_creates_archives_that_can_be_exported_and_dropped(nbflow, sales, tmp_path):
+    # Given an ended run, with a text that CSV must quote
     nbflow("dags", "test", "sales", "2024-01-05", "-S", sales, "-c", '{"a": "x,\\n\\"y\\""}')
 
-    # When it is cleaned, and its archives are written
+    # When it is deleted, and the archives are exported
     assert nbflow("db", "clean", *OLD, "-t", "dag_run", "-y").code == 0
     written = nbflow("db", "export-archived", "--output-path", str(tmp_path), "-t", "dag_run,xcom", "-o", "json").json
 
-    # Then the files hold what was deleted, for their owner alone
+    # Then the files contain the deleted rows, and only the user can read them
     assert [(row["archive"].split("__")[1], row["rows"]) for row in written] == [("dag_run", 1), ("xcom", 3)]
     with open(written[0]["file"], encoding="utf-8", newline="") as file:
         (run,) = csv.DictReader(file)
@@ -666,8 +668,8 @@ def test_db_clean_keeps_archives_that_can_be_written_and_dropped(nbflow, sales, 
     assert (run["logical_date"], run["backfill_id"]) == ("2024-01-05T00:00:00.000000+00:00", "")
     assert Path(written[0]["file"]).stat().st_mode & 0o777 == 0o600
 
-    # And the archives can be dropped: those of a table, those that are written, all
-    assert nbflow("db", "drop-archived", "-t", "xcom").code == 2  # nobody to ask
+    # And archives can be dropped: those of a table, and those that are exported
+    assert nbflow("db", "drop-archived", "-t", "xcom").code == 2  # stdin is not a terminal
     assert nbflow("db", "drop-archived", "-t", "xcom", "-y").code == 0
     missing = nbflow("db", "export-archived", "--output-path", str(tmp_path), "-t", "xcom")
     assert "Table 'xcom' has no archive" in missing.err
@@ -691,20 +693,20 @@ def test_db_reset_deletes_archives_too(nbflow, sales, app):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["-t", "task_instance"], "--tables dag_run"),
         (["-t", "dag_runs"], "Did you mean 'dag_run'"),
         (["--dag-ids", "salse"], "no DAG 'salse'"),
     ],
 )
-def test_db_clean_says_what_it_cannot_take(nbflow, sales, words, said):
+def test_the_error_of_db_clean_names_the_invalid_argument(nbflow, sales, words, message):
     nbflow("dags", "test", "sales", "-S", sales)
-    done = nbflow("db", "clean", *OLD, *words, "-y")
-    assert (done.code > 0, done.out, said in done.err, done.err.count("\n")) == (True, "", True, 1)
+    result = nbflow("db", "clean", *OLD, *words, "-y")
+    assert (result.code > 0, result.out, message in result.err, result.err.count("\n")) == (True, "", True, 1)
 
 
-def test_db_clean_of_named_dags_leaves_the_audit_log_alone(nbflow, sales):
+def test_db_clean_of_selected_dags_keeps_the_audit_log(nbflow, sales):
     nbflow("dags", "test", "sales", "-S", sales)
     nbflow("variables", "set", "a", "1")
     of_dag = nbflow("db", "clean", *OLD, "--dag-ids", "sales", "--dry-run", "-o", "json").json
@@ -720,13 +722,13 @@ def test_a_quiz_is_answered_in_the_terminal(nbflow):
     from nbflow.teach.questions import load_quiz
 
     quiz = load_quiz("dag_concepts")
-    question = next(one for one in quiz.questions if one.type == "order")
+    question = next(question for question in quiz.questions if question.type == "order")
     number, wrong = str(question.number), question.answer[::-1]
-    # Given the questions
+    # Given a quiz
     assert question.ask in nbflow("quiz", quiz.name).out
-    # When one is answered wrong, and then right
+    # When a question is answered wrong, and then right
     first, then = nbflow("quiz", quiz.name, number, *wrong), nbflow("quiz", quiz.name, number, *question.answer)
-    # Then it says so, and how far one is
+    # Then the result and the progress are printed
     assert (first.code, first.out.splitlines()[0]) == (1, f"Question {number}: wrong.")
     assert (then.code, then.out.splitlines()[0]) == (0, f"Question {number}: right.")
     assert nbflow("quiz", "-o", "json").json == [
@@ -735,7 +737,7 @@ def test_a_quiz_is_answered_in_the_terminal(nbflow):
 
 
 def test_a_lab_is_checked_in_the_terminal(nbflow, in_folder):
-    # Given the first exercise, not solved and then solved
+    # When the first exercise is checked before and after it is solved
     first = nbflow("labs", "01_hello_dag", "1")
     in_folder(
         "hello.py",
@@ -756,13 +758,13 @@ def test_a_lab_is_checked_in_the_terminal(nbflow, in_folder):
     )
     nbflow("dags", "test", "hello")
     then = nbflow("labs", "01_hello_dag", "1")
-    # Then
+    # Then the results are printed
     assert (first.code, first.out.splitlines()[0]) == (1, "Exercise 1: Two tasks in order: not yet")
     assert (then.code, then.out.splitlines()[0]) == (0, "Exercise 1: Two tasks in order: passed")
     assert nbflow("labs", "-o", "json").json[0]["passed"] == 1
 
 
-def test_rotating_keys(nbflow, monkeypatch):
+def test_rotate_fernet_key(nbflow, monkeypatch):
     from cryptography.fernet import Fernet
 
     old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
@@ -777,13 +779,13 @@ def test_rotating_keys(nbflow, monkeypatch):
 # ------------------------------------------------------------------------------------------------------------- backfill
 
 
-def test_a_dry_run_shows_the_runs_that_are_made(nbflow, in_folder):
+def test_a_dry_run_of_a_backfill_lists_the_runs_that_it_creates(nbflow, in_folder):
     in_folder("sales.py", SALES)
     range_ = ("--dag-id", "sales", "--from-date", "2024-02-01", "--to-date", "2024-02-03")
     planned = nbflow("backfill", "create", *range_, "--dry-run", "-o", "json").json
-    made = nbflow("backfill", "create", *range_, "-o", "json")
-    assert made.json == {"backfill_id": 1, "dag_id": "sales", "runs": 3, "left_alone": 0}
-    assert made.err.endswith("No scheduler is running. Start one with: nbflow scheduler\n")
+    created = nbflow("backfill", "create", *range_, "-o", "json")
+    assert created.json == {"backfill_id": 1, "dag_id": "sales", "runs": 3, "left_alone": 0}
+    assert created.err.endswith("No scheduler is running. Start one with: nbflow scheduler\n")
     runs = nbflow("dags", "list-runs", "sales", "-o", "json").json
     assert sorted(row["run_id"] for row in runs) == [row["run_id"] for row in planned]
     assert [row["action"] for row in planned] == ["create"] * 3
@@ -808,13 +810,13 @@ def test_pause_and_cancel_a_backfill(nbflow, in_folder):
     assert nbflow("backfill", "pause", "1").err == "nbflow: Backfill 1 is already cancelled.\n"
 
 
-def test_dags_backfill_runs_here_without_a_scheduler(nbflow, sales, app, monkeypatch):
-    # Given no scheduler, and a file of one's own
+def test_dags_backfill_executes_the_runs_in_this_process_without_a_scheduler(nbflow, sales, app, monkeypatch):
+    # Given no scheduler, and a file outside the DAGs folder
     monkeypatch.setenv("NBFLOW__CORE__EXECUTOR", "SequentialExecutor")
-    # When days are backfilled in Airflow 2's words
-    done = nbflow("dags", "backfill", "sales", "-s", "2024-02-01", "-e", "2024-02-03", "-S", sales, "-o", "json")
-    # Then their runs have ended when the command does
-    assert done.json == {
+    # When days are backfilled by the command of Airflow 2
+    result = nbflow("dags", "backfill", "sales", "-s", "2024-02-01", "-e", "2024-02-03", "-S", sales, "-o", "json")
+    # Then the runs have ended when the command ends
+    assert result.json == {
         "backfill_id": 1,
         "dag_id": "sales",
         "runs": 3,
@@ -822,30 +824,32 @@ def test_dags_backfill_runs_here_without_a_scheduler(nbflow, sales, app, monkeyp
         "success": 3,
         "failed": 0,
     }
-    assert done.code == 0
+    assert result.code == 0
     assert [run.logical_date for run in app.store.runs("sales", states=[RunState.SUCCESS], newest_first=False)] == [
         datetime(2024, 2, day, tzinfo=UTC) for day in (1, 2, 3)
     ]
-    # And what is there is left alone, unless it is to be reset
-    again = nbflow("dags", "backfill", "sales", "-s", "2024-02-03", "-e", "2024-02-04", "-S", sales, "-n", "-o", "json")
-    assert [row["action"] for row in again.json] == ["leave alone: already exists", "create"]
+    # And existing runs are kept, unless they are reset
+    second = nbflow(
+        "dags", "backfill", "sales", "-s", "2024-02-03", "-e", "2024-02-04", "-S", sales, "-n", "-o", "json"
+    )
+    assert [row["action"] for row in second.json] == ["leave alone: already exists", "create"]
     reset = nbflow("dags", "backfill", "sales", "-s", "2024-02-03", "-S", sales, "--reset-dagruns", "-n", "-o", "json")
     assert [row["action"] for row in reset.json] == ["run again"]
 
 
-def test_a_backfill_with_a_failed_run_ends_with_1(nbflow, dag_file, monkeypatch):
+def test_the_exit_code_of_dags_backfill_is_1_if_a_run_fails(nbflow, dag_file, monkeypatch):
     monkeypatch.setenv("NBFLOW__CORE__EXECUTOR", "SequentialExecutor")
     path = dag_file("failing.py", FAILING.replace("schedule=None", 'schedule="@daily"'))
-    done = nbflow("dags", "backfill", "failing", "-s", "2024-02-01", "-S", path, "-o", "json")
-    assert (done.json["failed"], done.code) == (1, 1)
-    assert "See: nbflow tasks states-for-dag-run failing " in done.err
+    result = nbflow("dags", "backfill", "failing", "-s", "2024-02-01", "-S", path, "-o", "json")
+    assert (result.json["failed"], result.code) == (1, 1)
+    assert "See: nbflow tasks states-for-dag-run failing " in result.err
 
 
 # ------------------------------------------------------------------------------------------- notebooks, other databases
 
 
 def test_a_notebook_is_a_dag_file(nbflow, tmp_path):
-    # Given a notebook whose cell defines a DAG, and one whose cell cannot
+    # Given a notebook whose cell defines a DAG, and one whose cell has an error
     import nbformat
 
     def notebook(name: str, *cells: str) -> str:
@@ -859,21 +863,21 @@ def test_a_notebook_is_a_dag_file(nbflow, tmp_path):
         "%%dag hello --schedule @daily --start 2024-01-01\nfrom nbflow import task\n\n@task\ndef one(): ...\n\none()",
     )
     bad = notebook("bad.ipynb", "%load_ext nbflow", "%%dag bad --schedule @dayly\nfrom nbflow import task")
-    # Then it is listed, tested and checked like any other file
+    # Then they are listed, tested and checked like other files
     assert [row["dag_id"] for row in nbflow("dags", "list", "-S", good, "-o", "json").json] == ["hello"]
     assert nbflow("dags", "test", "hello", "-S", good, "-o", "json").json["state"] == "success"
-    (fault,) = nbflow("dags", "check", bad, "-o", "json").json
-    assert fault["error"].startswith("cell 2: AirflowTimetableInvalid: ")
+    (error,) = nbflow("dags", "check", bad, "-o", "json").json
+    assert error["error"].startswith("cell 2: AirflowTimetableInvalid: ")
     assert nbflow("dags", "check", bad).out.startswith(f"{bad} cell 2:1: AirflowTimetableInvalid: ")
 
 
 @pytest.mark.postgres
-def test_a_postgres_metastore_is_migrated_only_when_asked(nbflow, new_postgres_url, monkeypatch, sales):
+def test_a_postgres_metastore_is_migrated_only_by_db_migrate(nbflow, new_postgres_url, monkeypatch, sales):
     monkeypatch.setenv("NBFLOW__DATABASE__SQL_ALCHEMY_CONN", new_postgres_url())
     # Given a new database
-    refused = nbflow("dags", "list")
-    assert refused.code == 1
-    assert "nbflow db migrate" in refused.err
+    listed = nbflow("dags", "list")
+    assert listed.code == 1
+    assert "nbflow db migrate" in listed.err
     # When it is migrated
     assert nbflow("db", "migrate").code == 0
     # Then commands work on it
@@ -885,35 +889,35 @@ def test_a_postgres_metastore_is_migrated_only_when_asked(nbflow, new_postgres_u
 # ----------------------------------------------------------------------------------------------------------------- logs
 
 
-def test_logs_prints_the_log_of_the_task_that_failed(nbflow, in_folder, app):
-    # Given a run whose task has failed, in a process of its own
-    from nbflow.cli.inline_runs import drive
+def test_logs_prints_the_log_of_the_failed_task(nbflow, in_folder, app):
+    # Given a run whose task has failed
+    from nbflow.cli.inline_runs import execute_runs
     from nbflow.cli.progress import Progress
 
     in_folder("failing.py", FAILING)
     nbflow("dags", "unpause", "failing")
     nbflow("dags", "trigger", "failing", "-l", "2024-01-05")
     key = RunKey("failing", "manual__2024-01-05T00:00:00+00:00")
-    drive(app, [key], Progress(1, "runs"))
-    # When its log is asked for
-    done = nbflow("logs", "failing")
-    # Then it is on stdout, and whose it is on stderr
-    assert (done.code, done.err) == (0, f"wrong of {key.run_id}, try 1\n")
-    assert re.search(r"^2.* ERROR nbflow\.task \| Task failed: ValueError: no such customer$", done.out, re.M)
-    # And a search keeps the lines with the word, or says how many it read
-    found = nbflow("logs", "failing", "wrong", "last", "--search", "CUSTOMER").out.splitlines()
-    assert found == [line for line in done.out.splitlines() if "customer" in line]
+    execute_runs(app, [key], Progress(1, "runs"))
+    # When its log is printed
+    result = nbflow("logs", "failing")
+    # Then the log is on stdout, and its heading on stderr
+    assert (result.code, result.err) == (0, f"wrong of {key.run_id}, try 1\n")
+    assert re.search(r"^2.* ERROR nbflow\.task \| Task failed: ValueError: no such customer$", result.out, re.M)
+    # And a search prints the lines that contain the text, or the number of lines that were searched
+    lines = nbflow("logs", "failing", "wrong", "last", "--search", "CUSTOMER").out.splitlines()
+    assert lines == [line for line in result.out.splitlines() if "customer" in line]
     nothing = nbflow("logs", "failing", "--search", "nowhere")
-    read = len(done.out.splitlines())
+    searched = len(result.out.splitlines())
     assert (nothing.code, nothing.out) == (1, "")
-    assert nothing.err == f"wrong of {key.run_id}, try 1: No line contains 'nowhere'; {read} lines were searched.\n"
+    assert nothing.err == f"wrong of {key.run_id}, try 1: No line contains 'nowhere'; {searched} lines were searched.\n"
 
 
-def test_logs_of_what_was_never_tried_says_so(nbflow, sales):
+def test_logs_of_a_run_without_started_tasks_is_an_error(nbflow, sales):
     nbflow("dags", "trigger", "sales", "-S", sales, "-l", "2024-01-05")
-    done = nbflow("logs", "sales")
-    assert (done.code, done.out) == (1, "")
-    assert done.err.endswith(" has started yet. See: nbflow why sales.\n")
+    result = nbflow("logs", "sales")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.endswith(" has started yet. See: nbflow why sales.\n")
     assert nbflow("logs", "sales", "laod", "last").err == (
         "nbflow: DAG 'sales' has no task 'laod'. Did you mean 'load'?\n"
     )

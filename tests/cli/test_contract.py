@@ -1,4 +1,4 @@
-"""The machine-readable contract: what scripts read, to the letter."""
+"""The machine-readable contract: the exact output that scripts read."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.cli.conftest import BROKEN, FAILING
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"
 
 
-def test_dags_test_prints_one_object_and_nothing_else(nbflow, sales):
-    # When a file's DAG is tested for a date
-    done = nbflow("dags", "test", "sales", "2024-01-05", "-S", sales, "-o", "json")
+def test_dags_test_prints_one_object(nbflow, sales):
+    # When the DAG of a file is tested for a date
+    result = nbflow("dags", "test", "sales", "2024-01-05", "-S", sales, "-o", "json")
     # Then stdout is the run as one object
-    assert done.json == {
+    assert result.json == {
         "dag_id": "sales",
         "run_id": "manual__2024-01-05T00:00:00+00:00",
         "logical_date": "2024-01-05T00:00:00.000000+00:00",
@@ -28,44 +28,44 @@ def test_dags_test_prints_one_object_and_nothing_else(nbflow, sales):
             {"task_id": "load", "map_index": -1, "state": "success", "try_number": 1},
         ],
     }
-    # And what the tasks print, and the log, went to stderr
-    assert "extracting 2024-01-05" in done.err
-    assert "loaded 6" in done.err
-    assert "INFO nbflow.task" in done.err
-    assert done.code == 0
+    # And prints of tasks and the log are on stderr
+    assert "extracting 2024-01-05" in result.err
+    assert "loaded 6" in result.err
+    assert "INFO nbflow.task" in result.err
+    assert result.code == 0
 
 
-def test_dags_test_of_a_failing_dag_ends_with_1(nbflow, dag_file):
-    done = nbflow("dags", "test", "failing", "-S", dag_file("failing.py", FAILING), "-o", "json")
-    assert done.code == 1
-    assert done.json["state"] == "failed"
-    assert done.json["task_instances"] == [
+def test_the_exit_code_of_dags_test_is_1_if_the_run_fails(nbflow, dag_file):
+    result = nbflow("dags", "test", "failing", "-S", dag_file("failing.py", FAILING), "-o", "json")
+    assert result.code == 1
+    assert result.json["state"] == "failed"
+    assert result.json["task_instances"] == [
         {"task_id": "after", "map_index": -1, "state": "upstream_failed", "try_number": 0},
         {"task_id": "wrong", "map_index": -1, "state": "failed", "try_number": 1},
     ]
-    assert "ValueError: no such customer" in done.err
+    assert "ValueError: no such customer" in result.err
 
 
-def test_options_may_stand_anywhere(nbflow, sales):
-    done = nbflow("dags", "test", "-S", sales, "sales", "-o", "json", "2024-01-05")
-    assert done.json["logical_date"] == "2024-01-05T00:00:00.000000+00:00"
+def test_options_and_positional_arguments_may_be_mixed(nbflow, sales):
+    result = nbflow("dags", "test", "-S", sales, "sales", "-o", "json", "2024-01-05")
+    assert result.json["logical_date"] == "2024-01-05T00:00:00.000000+00:00"
 
 
 @pytest.mark.parametrize("option", ["--exec-date", "--execution-date"])
-def test_dags_test_takes_the_date_by_its_names_of_airflow_2(nbflow, sales, option):
-    done = nbflow("dags", "test", "sales", option, "2024-01-05", "-S", sales, "-o", "json")
-    assert done.json["run_id"] == "manual__2024-01-05T00:00:00+00:00"
+def test_dags_test_accepts_the_date_options_of_airflow_2(nbflow, sales, option):
+    result = nbflow("dags", "test", "sales", option, "2024-01-05", "-S", sales, "-o", "json")
+    assert result.json["run_id"] == "manual__2024-01-05T00:00:00+00:00"
 
 
-def test_dags_test_gives_the_conf_to_the_run(nbflow, sales, app):
+def test_dags_test_stores_the_conf_of_the_run(nbflow, sales, app):
     run_id = nbflow("dags", "test", "sales", "-S", sales, "-c", '{"rate": 3}', "-o", "json").json["run_id"]
     assert app.store.run(RunKey("sales", run_id)).conf == {"rate": 3}
 
 
-def test_a_task_without_a_state_has_none(nbflow, sales):
+def test_the_state_of_a_task_without_a_state_is_null(nbflow, sales):
     nbflow("dags", "trigger", "sales", "-S", sales, "-l", "2024-01-05")
-    done = nbflow("tasks", "states-for-dag-run", "sales", "manual__2024-01-05T00:00:00+00:00", "-o", "json")
-    assert done.json[1] == {
+    result = nbflow("tasks", "states-for-dag-run", "sales", "manual__2024-01-05T00:00:00+00:00", "-o", "json")
+    assert result.json[1] == {
         "dag_id": "sales",
         "run_id": "manual__2024-01-05T00:00:00+00:00",
         "logical_date": "2024-01-05T00:00:00.000000+00:00",
@@ -78,7 +78,7 @@ def test_a_task_without_a_state_has_none(nbflow, sales):
     }
 
 
-def test_states_of_a_run_that_has_ended(nbflow, sales):
+def test_states_of_an_ended_run(nbflow, sales):
     nbflow("dags", "test", "sales", "2024-01-05", "-S", sales)
     rows = nbflow("tasks", "states-for-dag-run", "sales", "2024-01-05", "-o", "json").json
     assert [(row["task_id"], row["map_index"], row["state"]) for row in rows] == [
@@ -92,9 +92,9 @@ def test_states_of_a_run_that_has_ended(nbflow, sales):
 
 def test_dags_trigger_prints_the_run_as_list_runs_does(nbflow, sales):
     # When a run is triggered
-    made = nbflow("dags", "trigger", "sales", "-S", sales, "-l", "2024-01-05", "-o", "json")
+    triggered = nbflow("dags", "trigger", "sales", "-S", sales, "-l", "2024-01-05", "-o", "json")
     # Then its object is that of list-runs
-    assert made.json == {
+    assert triggered.json == {
         "dag_id": "sales",
         "run_id": "manual__2024-01-05T00:00:00+00:00",
         "run_type": "manual",
@@ -105,9 +105,9 @@ def test_dags_trigger_prints_the_run_as_list_runs_does(nbflow, sales):
         "start_date": None,
         "end_date": None,
     }
-    assert nbflow("dags", "list-runs", "-d", "sales", "-o", "json").json == [made.json]
-    # And who waits for it to run is told what is missing
-    assert "No scheduler is running" in made.err
+    assert nbflow("dags", "list-runs", "-d", "sales", "-o", "json").json == [triggered.json]
+    # And a warning says that no scheduler is running
+    assert "No scheduler is running" in triggered.err
 
 
 def test_list_runs_selects_by_state_and_date(nbflow, sales):
@@ -133,5 +133,5 @@ def test_list_import_errors(nbflow, dag_file):
 
 
 @pytest.mark.parametrize("listing", [["dags", "list-import-errors"], ["dags", "list"], ["variables", "list"]])
-def test_a_listing_of_nothing_is_an_empty_array(nbflow, listing):
+def test_a_listing_without_rows_is_an_empty_array(nbflow, listing):
     assert nbflow(*listing, "-o", "json").json == []

@@ -1,7 +1,7 @@
-"""What every listing prints with ``-o json``, whole: scripts read it, so it changes only on purpose.
+"""The full JSON output of every listing, which scripts read.
 
-Times that depend on when the test runs are compared with the metastore's own. A reason's wording may change; that a
-command prints the reason which the evaluation gives may not.
+Times that depend on the time of the test are compared with those in the metastore, and reasons with those of the
+evaluation, so that the text of a reason may change.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.states import CAUSES, RUN_CAUSES, Cause, RunCause
 from nbflow.sources.discovery import EXAMPLES, find_dag_files, is_dag_file
 from nbflow.store.base import Job, Pool
-from tests.cli.conftest import BROKEN, FAILING, Done
+from tests.cli.conftest import BROKEN, FAILING, CommandResult
 
 SALES = """
     from datetime import datetime
@@ -60,7 +60,7 @@ BERLIN = """
 """
 ENDED, QUEUED = "manual__2024-01-06T00:00:00+00:00", "manual__2024-01-05T00:00:00+00:00"
 
-Nbflow = Callable[..., Done]
+Nbflow = Callable[..., CommandResult]
 
 
 def iso(at: datetime | None) -> str | None:
@@ -69,7 +69,7 @@ def iso(at: datetime | None) -> str | None:
 
 @pytest.fixture
 def shop(nbflow: Nbflow, in_folder: Callable[[str, str], str], app: App, home: Path) -> Path:
-    """Three DAGs: one with an ended and a queued run, one whose run failed, one in another time zone."""
+    """Three DAGs: one with an ended and a queued run, one with a failed run, and one in another time zone."""
     for name, text in (("sales", SALES), ("berlin", BERLIN), ("failing", FAILING)):
         in_folder(f"{name}.py", text)
         nbflow("dags", "unpause", name)
@@ -83,7 +83,7 @@ def shop(nbflow: Nbflow, in_folder: Callable[[str, str], str], app: App, home: P
 
 @pytest.fixture
 def listed(nbflow: Nbflow) -> Callable[..., Any]:
-    """``listed("dags", "list")``: what it prints as JSON."""
+    """``listed("dags", "list")``: the JSON output of a command."""
     return lambda *words: nbflow(*words, "-o", "json").json
 
 
@@ -121,8 +121,8 @@ def test_local_dags_include_the_examples_if_the_setting_says_so(
     assert (unread in nbflow("dags", "list").err) is listed_too
 
 
-def test_dags_list_has_columns_to_choose_from(nbflow: Nbflow, listed: Callable[..., Any], app: App, shop: Path) -> None:
-    # Given a DAG whose next run is known, and one whose file is gone
+def test_dags_list_with_selected_columns(nbflow: Nbflow, listed: Callable[..., Any], app: App, shop: Path) -> None:
+    # Given a DAG with a next run, and a stale DAG
     at = datetime(2024, 1, 7, tzinfo=UTC)
     app.store.set_next_run("sales", run_after=at + timedelta(days=1), logical_date=at, interval=(at, at))
     app.store.set_stale(["failing"], True, now=at)
@@ -145,7 +145,7 @@ def test_dags_list_has_columns_to_choose_from(nbflow: Nbflow, listed: Callable[.
     assert (berlin["dag_id"], berlin["next_run"], berlin["description"]) == ("berlin", None, None)
 
 
-def test_dags_list_with_and_without_rows_in_plain_form(nbflow: Nbflow, shop: Path) -> None:
+def test_dags_list_in_plain_format(nbflow: Nbflow, shop: Path) -> None:
     lines = nbflow("dags", "list", "-o", "plain", "--columns", "dag_id,is_paused,tags,next_run").out.splitlines()
 
     assert lines == [
@@ -180,9 +180,9 @@ def test_dags_details(listed: Callable[..., Any], shop: Path) -> None:
 
 
 def test_dags_details_of_a_file(listed: Callable[..., Any], sales: str) -> None:
-    found = listed("dags", "details", "sales", "-S", sales)
+    details = listed("dags", "details", "sales", "-S", sales)
 
-    assert {name: found[name] for name in ("fileloc", "version", "is_paused", "next_run", "params")} == {
+    assert {name: details[name] for name in ("fileloc", "version", "is_paused", "next_run", "params")} == {
         "fileloc": sales,
         "version": None,
         "is_paused": None,
@@ -192,7 +192,7 @@ def test_dags_details_of_a_file(listed: Callable[..., Any], sales: str) -> None:
 
 
 def test_dags_next_execution(nbflow: Nbflow, listed: Callable[..., Any], shop: Path) -> None:
-    # Given a DAG that begins in the night before Berlin's clocks go forward
+    # Given a DAG whose start date is the day before clocks go forward in Berlin
     march = "2040-03-{}T{}:30:00.000000+00:00"
 
     assert listed("dags", "next-execution", "berlin", "-n", "2") == [
@@ -210,32 +210,32 @@ def test_dags_next_execution(nbflow: Nbflow, listed: Callable[..., Any], shop: P
         },
     ]
     assert nbflow("dags", "next-execution", "berlin").out == "2040-03-30T00:30:00.000000+00:00\n"
-    # And one without a schedule has none
+    # And a DAG without a schedule has no next run
     assert listed("dags", "next-execution", "failing") == []
     assert nbflow("dags", "next-execution", "failing").out == "None\n"
 
 
-def test_dags_next_execution_goes_on_after_the_newest_scheduled_run(
+def test_dags_next_execution_of_a_dag_without_scheduled_runs_starts_at_its_start_date(
     nbflow: Nbflow, listed: Callable[..., Any], shop: Path
 ) -> None:
-    # Given a DAG with catchup that has manual runs alone
+    # Given a DAG with catchup that has only manual runs
     days = [row["logical_date"][:10] for row in listed("dags", "next-execution", "sales", "-n", "2")]
-    # Then its schedule begins at its start
+    # Then its first run is that of its start date
     assert days == ["2024-01-01", "2024-01-02"]
 
 
 def test_dags_list_import_errors(
     nbflow: Nbflow, listed: Callable[..., Any], in_folder: Callable[[str, str], str], app: App
 ) -> None:
-    # Given a file that a scheduler could not load
+    # Given a file with import errors
     from nbflow.store.base import DagImportError
 
     path = in_folder("broken.py", BROKEN)
-    faults = [
+    errors = [
         DagImportError(fileloc=path, line=4, error="ValueError: no", detail="Traceback"),
         DagImportError(fileloc=path, line=None, error="OSError: gone", cell="cell 2"),
     ]
-    app.store.put_import_errors(path, faults, now=app.clock.now())
+    app.store.put_import_errors(path, errors, now=app.clock.now())
 
     assert listed("dags", "list-import-errors") == [
         {"filepath": path, "line": 4, "error": "ValueError: no"},
@@ -276,7 +276,7 @@ def test_dags_list_runs(listed: Callable[..., Any], app: App, shop: Path) -> Non
     ]
 
 
-def test_dags_list_runs_leaves_out_backfills_if_told(nbflow: Nbflow, listed: Callable[..., Any], shop: Path) -> None:
+def test_dags_list_runs_without_backfills(nbflow: Nbflow, listed: Callable[..., Any], shop: Path) -> None:
     nbflow("backfill", "create", "-d", "sales", "--from-date", "2024-02-01", "--to-date", "2024-02-01")
 
     def days(*words: str) -> list[str]:
@@ -287,12 +287,17 @@ def test_dags_list_runs_leaves_out_backfills_if_told(nbflow: Nbflow, listed: Cal
 
 
 def test_tasks_list(nbflow: Nbflow, listed: Callable[..., Any], shop: Path) -> None:
-    plain = {"operator": "DecoratedPythonOperator", "trigger_rule": "all_success", "pool": "default_pool", "retries": 0}
+    defaults = {
+        "operator": "DecoratedPythonOperator",
+        "trigger_rule": "all_success",
+        "pool": "default_pool",
+        "retries": 0,
+    }
 
     assert listed("tasks", "list", "sales") == [
-        plain | {"task_id": "extract", "upstream": [], "is_mapped": False},
-        plain | {"task_id": "double", "upstream": ["extract"], "pool": "small", "is_mapped": True},
-        plain
+        defaults | {"task_id": "extract", "upstream": [], "is_mapped": False},
+        defaults | {"task_id": "double", "upstream": ["extract"], "pool": "small", "is_mapped": True},
+        defaults
         | {"task_id": "load", "upstream": ["double"], "trigger_rule": "all_done", "retries": 1, "is_mapped": False},
     ]
     assert nbflow("tasks", "list", "sales").out == "double\nextract\nload\n"
@@ -342,16 +347,16 @@ def test_why(listed: Callable[..., Any], app: App, shop: Path) -> None:
     assert listed("why", "sales", "2024-01-05") == [row("double"), row("extract"), row("load")]
 
 
-def test_why_of_a_run_that_has_ended_is_empty(nbflow: Nbflow, listed: Callable[..., Any], shop: Path) -> None:
+def test_why_of_an_ended_run_is_empty(nbflow: Nbflow, listed: Callable[..., Any], shop: Path) -> None:
     assert listed("why", "failing") == []
-    # And people are told what failed
+    # And the table format prints what failed
     assert "wrong (try 1): ValueError: no such customer" in nbflow("why", "failing").out
 
 
 # ------------------------------------------------------------------------------------------------------------ backfills
 
 
-def test_backfill_create_shows_its_plan(listed: Callable[..., Any], shop: Path) -> None:
+def test_the_dry_run_of_backfill_create(listed: Callable[..., Any], shop: Path) -> None:
     day = "2024-01-{:02d}T00:00:00.000000+00:00".format
 
     def row(ordinal: int, run_id: str | None, action: str) -> Any:
@@ -373,19 +378,19 @@ def test_backfill_create_shows_its_plan(listed: Callable[..., Any], shop: Path) 
 
 
 def test_backfill_list(nbflow: Nbflow, listed: Callable[..., Any], app: App, shop: Path) -> None:
-    # Given a backfill that goes on, one that was cancelled before it began, and one that is paused
-    def make(day: int) -> int:
+    # Given a cancelled and a paused backfill
+    def create(day: int) -> int:
         words = ("-d", "sales", "--from-date", f"2024-02-{day:02d}", "--to-date", f"2024-02-{day + 1:02d}")
         return int(listed("backfill", "create", *words)["backfill_id"])
 
-    first = make(1)
+    first = create(1)
     nbflow("backfill", "cancel", str(first))
-    second = make(3)
+    second = create(3)
     nbflow("backfill", "pause", str(second))
 
     def row(number: int, state: str, day: int, **counts: int) -> Any:
-        made = app.store.backfill(number)
-        assert made is not None
+        backfill = app.store.backfill(number)
+        assert backfill is not None
         return {
             "backfill_id": number,
             "dag_id": "sales",
@@ -394,7 +399,7 @@ def test_backfill_list(nbflow: Nbflow, listed: Callable[..., Any], app: App, sho
             "to_date": f"2024-02-{day + 1:02d}T00:00:00.000000+00:00",
             "runs": 2,
             **counts,
-            "created_at": iso(made.created_at),
+            "created_at": iso(backfill.created_at),
         }
 
     cancelled, paused = row(first, "cancelled", 1, done=2, failed=2), row(second, "paused", 3, done=0, failed=0)
@@ -403,44 +408,52 @@ def test_backfill_list(nbflow: Nbflow, listed: Callable[..., Any], app: App, sho
     assert listed("backfill", "list", "failing") == []
 
 
-# ------------------------------------------------------------------------------------------------- what else there is
+# ----------------------------------------------------------------------------------------------------- other listings
 
 
 def test_jobs_list(listed: Callable[..., Any], app: App, home: Path) -> None:
-    # Given a scheduler on another machine that is alive, one that was lost, and one that has ended
+    # Given schedulers on another host: one running, one whose heartbeat stopped, and one that has ended
     now = app.clock.now()
     ages = {"alive": (10, None), "lost": (3600, None), "ended": (7200, now - timedelta(seconds=7200))}
     for name, (age, end) in ages.items():
-        seen = now - timedelta(seconds=age)
+        heartbeat = now - timedelta(seconds=age)
         app.store.put_job(
-            Job(job_id=name, kind="scheduler", hostname="afar", pid=7, started_at=seen, heartbeat_at=seen, ended_at=end)
+            Job(
+                job_id=name,
+                kind="scheduler",
+                hostname="other-host",
+                pid=7,
+                started_at=heartbeat,
+                heartbeat_at=heartbeat,
+                ended_at=end,
+            )
         )
 
     def row(name: str, state: str) -> Any:
         age, end = ages[name]
-        seen = iso(now - timedelta(seconds=age))
+        heartbeat = iso(now - timedelta(seconds=age))
         return {
             "job_id": name,
             "job_type": "scheduler",
             "state": state,
-            "hostname": "afar",
+            "hostname": "other-host",
             "pid": 7,
-            "start_date": seen,
+            "start_date": heartbeat,
             "end_date": iso(end),
-            "latest_heartbeat": seen,
+            "latest_heartbeat": heartbeat,
         }
 
-    assert socket.gethostname() != "afar"
-    everything = [row("alive", "running"), row("lost", "failed"), row("ended", "success")]
-    assert listed("jobs", "list") == listed("dags", "list-jobs") == everything
-    assert listed("jobs", "list", "--state", "failed") == [everything[1]]
-    assert listed("jobs", "list", "--limit", "1") == [everything[0]]
+    assert socket.gethostname() != "other-host"
+    jobs = [row("alive", "running"), row("lost", "failed"), row("ended", "success")]
+    assert listed("jobs", "list") == listed("dags", "list-jobs") == jobs
+    assert listed("jobs", "list", "--state", "failed") == [jobs[1]]
+    assert listed("jobs", "list", "--limit", "1") == [jobs[0]]
 
 
 def test_status(nbflow: Nbflow, app: App, shop: Path) -> None:
-    done = nbflow("status", "-o", "json")
+    result = nbflow("status", "-o", "json")
 
-    assert (done.code, done.json) == (
+    assert (result.code, result.json) == (
         1,
         {
             "scheduler": "not running",

@@ -1,4 +1,4 @@
-"""What goes wrong: one line on stderr, nothing on stdout, an exit code that scripts can trust, never a traceback."""
+"""Errors: one line on stderr, nothing on stdout, a reliable exit code, and no traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.cli.conftest import BROKEN
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "says"),
+    ("line", "code", "message"),
     [
         ("dgas list", 2, "nbflow: Unknown command 'dgas'. Did you mean 'dags'? See: nbflow --help."),
         ("dags lst", 2, "nbflow dags: unknown command 'lst'. Did you mean 'list'?"),
@@ -54,44 +54,44 @@ from tests.cli.conftest import BROKEN
         ("lint", 1, "nbflow: No DAG files in "),
     ],
 )
-def test_a_mistake_is_one_line(nbflow, line, code, says):
-    done = nbflow(*line.split())
-    assert done.err.startswith(says)
-    assert done.err.count("\n") == 1
-    assert (done.out, done.code) == ("", code)
+def test_a_mistake_is_one_line(nbflow, line, code, message):
+    result = nbflow(*line.split())
+    assert result.err.startswith(message)
+    assert result.err.count("\n") == 1
+    assert (result.out, result.code) == ("", code)
 
 
 @pytest.mark.parametrize("command", sorted(ABSENT))
-def test_what_is_not_in_this_release_says_what_to_do_instead(nbflow, command):
-    done = nbflow(*command.split(), "-p", "8080")
-    assert done.err.startswith(f"nbflow {command} is not in this release (")
-    assert (done.out, done.code) == ("", 2)
-    assert done.err.count("\n") == 1
+def test_the_error_of_an_unavailable_command_names_its_replacement(nbflow, command):
+    result = nbflow(*command.split(), "-p", "8080")
+    assert result.err.startswith(f"nbflow {command} is not in this release (")
+    assert (result.out, result.code) == ("", 2)
+    assert result.err.count("\n") == 1
 
 
-def test_an_option_that_is_not_in_this_release_says_why(nbflow):
-    done = nbflow("dags", "test", "sales", "--use-executor")
-    assert done.err.startswith("nbflow dags test --use-executor is not in this release (")
-    assert done.code == 2
+def test_the_error_of_an_unavailable_option_names_its_replacement(nbflow):
+    result = nbflow("dags", "test", "sales", "--use-executor")
+    assert result.err.startswith("nbflow dags test --use-executor is not in this release (")
+    assert result.code == 2
 
 
-def test_the_nearest_dag_of_a_file_is_named(nbflow, sales):
-    done = nbflow("dags", "test", "slaes", "-S", sales)
-    assert done.err == f"nbflow: {sales} defines no DAG 'slaes'. Did you mean 'sales'?\n"
-    assert done.code == 1
+def test_the_error_of_an_unknown_dag_names_the_nearest(nbflow, sales):
+    result = nbflow("dags", "test", "slaes", "-S", sales)
+    assert result.err == f"nbflow: {sales} defines no DAG 'slaes'. Did you mean 'sales'?\n"
+    assert result.code == 1
 
 
-def test_the_nearest_task_is_named(nbflow, sales):
-    done = nbflow("tasks", "test", "sales", "extrat", "-S", sales)
-    assert "DAG 'sales' has no task 'extrat'. Did you mean 'extract'?" in done.err
-    assert done.code == 1
+def test_the_error_of_an_unknown_task_names_the_nearest(nbflow, sales):
+    result = nbflow("tasks", "test", "sales", "extrat", "-S", sales)
+    assert "DAG 'sales' has no task 'extrat'. Did you mean 'extract'?" in result.err
+    assert result.code == 1
 
 
-def test_a_file_that_does_not_import_is_named_with_its_line(nbflow, dag_file):
+def test_an_import_error_has_file_and_line(nbflow, dag_file):
     path = dag_file("broken.py", BROKEN)
-    done = nbflow("dags", "test", "broken", "-S", path)
-    assert done.err.startswith(f"nbflow: {path}:4: AirflowTimetableInvalid: ")
-    assert done.code == 1
+    result = nbflow("dags", "test", "broken", "-S", path)
+    assert result.err.startswith(f"nbflow: {path}:4: AirflowTimetableInvalid: ")
+    assert result.code == 1
 
 
 MOVED = "No module named 'nbflow.dag'. nbflow.dag.loading moved to nbflow.sources.loading."
@@ -106,47 +106,47 @@ MOVED = "No module named 'nbflow.dag'. nbflow.dag.loading moved to nbflow.source
         ("lint {path}", 1),
     ],
 )
-def test_an_import_from_an_old_place_names_the_new_one_wherever_the_file_is_read(nbflow, in_folder, line, code):
+def test_the_error_of_an_old_import_names_the_new_module_in_each_command(nbflow, in_folder, line, code):
     path = in_folder("old.py", "from nbflow import DAG\nfrom nbflow.dag.loading import load_source\nDAG('old')\n")
-    done = nbflow(*line.format(path=path).split())
-    assert f"ModuleNotFoundError: {MOVED}" in " ".join(f"{done.out} {done.err}".split())
-    assert done.code == code
+    result = nbflow(*line.format(path=path).split())
+    assert f"ModuleNotFoundError: {MOVED}" in " ".join(f"{result.out} {result.err}".split())
+    assert result.code == code
 
 
-def test_a_task_that_imports_from_an_old_place_is_told_in_its_log(nbflow, dag_file):
+def test_the_log_of_an_old_import_in_a_task_names_the_new_module(nbflow, dag_file):
     lines = ["from nbflow import DAG, task", "with DAG('old'):", "    @task", "    def t():"]
     path = dag_file("old.py", "\n".join([*lines, "        import nbflow.dag.loading", "    t()"]))
-    done = nbflow("dags", "test", "old", "-S", path)
-    assert f"Task failed: ModuleNotFoundError: {MOVED}\n" in done.err
-    assert done.code == 1
+    result = nbflow("dags", "test", "old", "-S", path)
+    assert f"Task failed: ModuleNotFoundError: {MOVED}\n" in result.err
+    assert result.code == 1
 
 
 @pytest.mark.parametrize(
-    ("home", "says"),
+    ("home", "message"),
     [
         ("/proc/nowhere", "nbflow: The folder /proc/nowhere cannot be created: No such file or directory."),
         ("/dev/null", "nbflow: /dev/null/nbflow.toml cannot be read: Not a directory. Set NBFLOW_HOME"),
     ],
 )
 @pytest.mark.parametrize("line", ["dags list", "db init", "scheduler", "status", "variables set a 1"])
-def test_a_home_that_cannot_be_one_is_named(nbflow, monkeypatch, line, home, says):
+def test_the_error_of_an_unusable_home_names_it(nbflow, monkeypatch, line, home, message):
     monkeypatch.setenv("NBFLOW_HOME", home)
-    done = nbflow(*line.split())
-    assert done.err.startswith(says)
-    assert (done.out, done.code, done.err.count("\n")) == ("", 1, 1)
+    result = nbflow(*line.split())
+    assert result.err.startswith(message)
+    assert (result.out, result.code, result.err.count("\n")) == ("", 1, 1)
 
 
-def test_a_folder_of_a_setting_that_cannot_be_made_names_the_setting(nbflow, monkeypatch):
+def test_the_error_of_a_folder_that_cannot_be_created_names_the_setting(nbflow, monkeypatch):
     monkeypatch.setenv("NBFLOW__CORE__DAGS_FOLDER", "/proc/dags")
-    done = nbflow("dags", "list")
-    assert done.err == (
+    result = nbflow("dags", "list")
+    assert result.err == (
         "nbflow: The folder /proc/dags cannot be created: No such file or directory. "
         "It comes from NBFLOW__CORE__DAGS_FOLDER.\n"
     )
-    assert done.code == 1
+    assert result.code == 1
 
 
-def test_a_dags_folder_of_a_setting_that_was_not_there_is_told(nbflow, monkeypatch, tmp_path, caplog):
+def test_creating_a_missing_dags_folder_is_logged(nbflow, monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("NBFLOW__CORE__DAGS_FOLDER", str(tmp_path / "dgas"))
     first, again = nbflow("dags", "list"), nbflow("dags", "list")
     assert (first.code, again.code) == (0, 0)
@@ -155,16 +155,16 @@ def test_a_dags_folder_of_a_setting_that_was_not_there_is_told(nbflow, monkeypat
     ]
 
 
-def test_a_backfill_that_would_never_run_is_refused(nbflow, sales):
+def test_max_active_runs_of_a_backfill_must_be_positive(nbflow, sales):
     nbflow("dags", "test", "sales", "-S", sales)
     line = ("backfill", "create", "--dag-id", "sales", "--from-date", "2024-01-01", "--to-date", "2024-01-02")
-    done = nbflow(*line, "--max-active-runs", "0")
-    assert done.err == "nbflow: max_active_runs must be at least 1, not 0.\n"
-    assert (done.out, done.code) == ("", 1)
+    result = nbflow(*line, "--max-active-runs", "0")
+    assert result.err == "nbflow: max_active_runs must be at least 1, not 0.\n"
+    assert (result.out, result.code) == ("", 1)
 
 
-def test_a_fault_of_our_own_is_short_and_its_traceback_is_for_those_who_ask(nbflow, monkeypatch):
-    # Given a command that breaks
+def test_an_internal_error_is_one_line_and_has_a_traceback_with_v(nbflow, monkeypatch):
+    # Given a command with an internal error
     def broken(call):
         raise ZeroDivisionError("by nought")
 
@@ -173,7 +173,7 @@ def test_a_fault_of_our_own_is_short_and_its_traceback_is_for_those_who_ask(nbfl
     monkeypatch.setattr(info, "COMMANDS", (Command(name="version", help="", run=broken),))
     # When it is called without and with -v
     short, long = nbflow("version"), nbflow("-v", "version")
-    # Then
+    # Then -v adds the traceback
     assert short.err == (
         "nbflow: Internal error: ZeroDivisionError: by nought. Run it again with -v for the traceback.\n"
     )
@@ -181,34 +181,34 @@ def test_a_fault_of_our_own_is_short_and_its_traceback_is_for_those_who_ask(nbfl
     assert long.err.startswith("Traceback (most recent call last):")
 
 
-def test_an_interrupt_is_no_traceback(nbflow, monkeypatch):
+def test_an_interrupt_prints_no_traceback(nbflow, monkeypatch):
     def interrupted(call):
         raise KeyboardInterrupt
 
     from nbflow.cli.command_declarations import Command
 
     monkeypatch.setattr(info, "COMMANDS", (Command(name="version", help="", run=interrupted),))
-    done = nbflow("version")
-    assert (done.err, done.code) == ("nbflow: Interrupted.\n", 130)
+    result = nbflow("version")
+    assert (result.err, result.code) == ("nbflow: Interrupted.\n", 130)
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["help"], ["-h"]])
 def test_help_names_every_command(nbflow, words):
-    done = nbflow(*words)
-    assert done.code == 0
-    assert [line.split()[0] for line in done.out.splitlines() if line.startswith("  ")] == list(entry.GROUPS)
+    result = nbflow(*words)
+    assert result.code == 0
+    assert [line.split()[0] for line in result.out.splitlines() if line.startswith("  ")] == list(entry.GROUPS)
 
 
 @pytest.mark.parametrize("group", entry.GROUPS)
 def test_every_command_has_help(nbflow, group):
     for command in entry.commands_of(group):
-        done = nbflow(*command.name.split(), "--help")
-        assert done.code == 0
-        assert done.out.startswith(f"usage: nbflow {command.name} ")
-        assert command.help in done.out.replace("\n", " ")
+        result = nbflow(*command.name.split(), "--help")
+        assert result.code == 0
+        assert result.out.startswith(f"usage: nbflow {command.name} ")
+        assert command.help in result.out.replace("\n", " ")
 
 
-def test_errors_are_red_on_a_terminal_alone(monkeypatch):
+def test_errors_are_red_only_on_a_terminal(monkeypatch):
     class Terminal:
         def isatty(self):
             return True
@@ -225,7 +225,7 @@ def test_errors_are_red_on_a_terminal_alone(monkeypatch):
     assert output.coloured("no", output.RED, Terminal()) == "no"
 
 
-def test_text_of_others_cannot_steer_the_terminal(nbflow):
+def test_control_characters_in_stored_texts_are_escaped(nbflow):
     nbflow("pools", "set", "p", "1", "a\x1b[2Jb\x07")
     assert "a\\x1b[2Jb\\x07" in nbflow("pools", "list").out
 
@@ -242,28 +242,28 @@ BACKTRACKING = """
 
 
 @pytest.mark.parametrize("command", ["test", "trigger"])
-def test_a_conf_that_a_pattern_would_look_at_for_ever_is_answered(nbflow, dag_file, command):
-    # Given a pattern that takes Python's re the age of the universe to find not matching: the test would time out
+def test_a_pattern_with_exponential_backtracking_does_not_hang(nbflow, dag_file, command):
+    # Given a pattern and a text for which Python's re needs exponential time: the test would time out
     path, text = dag_file("tags.py", BACKTRACKING), "a" * 60 + "!"
-    done = nbflow("dags", command, "tags", "-S", path, "-c", json.dumps({"s": text}))
-    assert done.err == f"nbflow: Param 's': '{text}' does not fit pattern: '^(a+)+$'.\n"
-    assert (done.out, done.code) == ("", 1)
+    result = nbflow("dags", command, "tags", "-S", path, "-c", json.dumps({"s": text}))
+    assert result.err == f"nbflow: Param 's': '{text}' does not fit pattern: '^(a+)+$'.\n"
+    assert (result.out, result.code) == ("", 1)
 
 
 @pytest.mark.parametrize("pattern", ["(", "(?=a)b", r"(a)\1"])
-def test_a_pattern_that_cannot_be_used_is_refused_where_it_is_written(nbflow, dag_file, pattern):
+def test_an_invalid_pattern_is_an_import_error_with_its_line(nbflow, dag_file, pattern):
     path = dag_file("tags.py", BACKTRACKING.replace('"^(a+)+$"', repr(pattern)))
-    says = f"{path}:5: ParamValidationError: Param 's' of DAG 'tags': Its pattern {pattern!r} is invalid: "
+    message = f"{path}:5: ParamValidationError: Param 's' of DAG 'tags': Its pattern {pattern!r} is invalid: "
     checked, tested = nbflow("dags", "check", path), nbflow("dags", "test", "tags", "-S", path)
     triggered = nbflow("dags", "trigger", "tags", "-S", path)
-    assert checked.out.startswith(says)
-    assert tested.err.startswith(f"nbflow: {says}")
+    assert checked.out.startswith(message)
+    assert tested.err.startswith(f"nbflow: {message}")
     assert (tested.err, tested.code, tested.err.count("\n")) == (triggered.err, 1, 1)
     assert checked.code == triggered.code == 1
 
 
 @pytest.mark.parametrize(
-    ("conf", "code", "says"),
+    ("conf", "code", "message"),
     [
         ('{"rate": NaN}', 1, """nbflow: A run's conf must be JSON: conf["rate"] is nan, which JSON does not have."""),
         ('{"rate": 1e999}', 1, """nbflow: A run's conf must be JSON: conf["rate"] is inf, which JSON does not have."""),
@@ -277,8 +277,8 @@ def test_a_pattern_that_cannot_be_used_is_refused_where_it_is_written(nbflow, da
         ),
     ],
 )
-def test_a_conf_that_cannot_be_kept_is_one_line(nbflow, sales, conf, code, says):
+def test_the_error_of_an_invalid_conf_is_one_line(nbflow, sales, conf, code, message):
     for command in ("test", "trigger"):
-        done = nbflow("dags", command, "sales", "-S", sales, "-c", conf)
-        assert done.err.startswith(says)
-        assert (done.out, done.code, done.err.count("\n")) == ("", code, 1)
+        result = nbflow("dags", command, "sales", "-S", sales, "-c", conf)
+        assert result.err.startswith(message)
+        assert (result.out, result.code, result.err.count("\n")) == ("", code, 1)

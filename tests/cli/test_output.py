@@ -1,4 +1,4 @@
-"""The four forms of a listing."""
+"""The four output formats of a listing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = [
 ]
 
 
-def test_json_holds_times_with_microseconds_and_offset(capsys):
+def test_json_contains_times_with_microseconds_and_offset(capsys):
     show(ROWS, "json")
     assert json.loads(capsys.readouterr().out) == [
         {"dag_id": "a", "next_run": "2024-01-02T03:00:00.000000+00:00", "paused": True, "tags": ["x", "y"], "runs": 3},
@@ -27,7 +27,7 @@ def test_json_holds_times_with_microseconds_and_offset(capsys):
     ]
 
 
-def test_yaml_says_the_same_as_json(capsys):
+def test_yaml_has_the_same_data_as_json(capsys):
     show(ROWS, "json")
     as_json = json.loads(capsys.readouterr().out)
     show(ROWS, "yaml")
@@ -43,23 +43,23 @@ def test_a_table_is_aligned(capsys):
     )
 
 
-def test_plain_output_has_every_column_and_is_never_cut(capsys):
+def test_plain_output_has_every_column_and_is_not_truncated(capsys):
     show([{"a": "x" * 1000, "b": None}], "plain")
     assert capsys.readouterr().out == f"a{' ' * 999}  b\n{'x' * 1000}  -\n"
 
 
-def test_an_empty_table_says_so(capsys):
+def test_a_table_without_rows_prints_its_empty_text(capsys):
     show([], "table", empty="There are no DAGs.", columns=("a",))
     assert capsys.readouterr().out == "There are no DAGs.\n"
 
 
-@pytest.mark.parametrize(("form", "text"), [("json", "[]\n"), ("yaml", "[]\n"), ("plain", "a  b\n")])
-def test_a_listing_of_nothing_can_still_be_read(capsys, form, text):
-    show([], form, columns=("a", "b"))
+@pytest.mark.parametrize(("output_format", "text"), [("json", "[]\n"), ("yaml", "[]\n"), ("plain", "a  b\n")])
+def test_a_listing_without_rows_is_machine_readable(capsys, output_format, text):
+    show([], output_format, columns=("a", "b"))
     assert capsys.readouterr().out == text
 
 
-def test_one_object_is_an_object(capsys):
+def test_one_object_is_printed_as_an_object(capsys):
     show_one({"a": datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=2)))}, "json")
     assert json.loads(capsys.readouterr().out) == {"a": "2024-01-01T00:00:00.000000+02:00"}
 
@@ -73,5 +73,5 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_yaml_reads_back_as_what_was_written(value):
+def test_yaml_round_trips(value):
     assert yaml.safe_load(yaml_text(value)) == value

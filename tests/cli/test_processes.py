@@ -1,4 +1,4 @@
-"""Real processes: schedulers, signals, what a command loads."""
+"""Commands as real processes: schedulers, signals, imported modules."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import pytest
 
 from tests.cli.conftest import SALES
 
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 class Process:
-    """A command in a process of its own, read line by line as it speaks."""
+    """A command in a subprocess, whose stderr is read line by line."""
 
     def __init__(self, *words: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "nbflow", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.lines: queue.Queue[str] = queue.Queue()
-        self.said: list[str] = []
+        self.read_lines: list[str] = []
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -37,221 +37,221 @@ class Process:
         self.lines.put("")
 
     def wait_for(self, text: str) -> str:
-        """The line with ``text``, once it is said."""
+        """Wait for a line that contains ``text``, and return it."""
         while True:
-            line = self.lines.get(timeout=PATIENCE_SECONDS)
-            self.said.append(line)
+            line = self.lines.get(timeout=TIMEOUT_SECONDS)
+            self.read_lines.append(line)
             if text in line:
                 return line
-            assert line or self.process.poll() is None, f"it ended without saying {text!r}: {self.said}"
+            assert line or self.process.poll() is None, f"it ended without printing {text!r}: {self.read_lines}"
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, and wait for its end."""
+        """Send a signal, and wait for the end; returns the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE_SECONDS)
+        return self.process.wait(TIMEOUT_SECONDS)
 
 
 @pytest.fixture
 def start(home: Path) -> Iterator[Callable[..., Process]]:
-    """Start commands in processes of their own; none outlives the test."""
-    started: list[Process] = []
+    """Start commands in subprocesses, which are killed at the end of the test."""
+    processes: list[Process] = []
 
-    def begin(*words: str) -> Process:
-        started.append(Process(*words))
-        return started[-1]
+    def start_process(*words: str) -> Process:
+        processes.append(Process(*words))
+        return processes[-1]
 
-    yield begin
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-        one.process.wait()
-        one.reader.join()
-        one.process.stdout.close()
-        one.process.stderr.close()
+    yield start_process
+    for command in processes:
+        if command.process.poll() is None:
+            command.process.kill()
+        command.process.wait()
+        command.reader.join()
+        command.process.stdout.close()
+        command.process.stderr.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_scheduler_ends_in_order_when_it_is_told_to(nbflow, start, home, number):
-    # Given a scheduler that is there
+def test_a_scheduler_stops_cleanly_on_a_signal(nbflow, start, home, number):
+    # Given a running scheduler
     scheduler = start("scheduler")
     scheduler.wait_for("is ready")
     assert int((home / "scheduler.pid").read_text()) == scheduler.process.pid
     assert nbflow("status").code == 0
-    # When it is told to end
+    # When it gets the signal
     assert scheduler.end(number) == 0
-    # Then it says so, and leaves nothing
+    # Then it prints that it has stopped, and removes its pid file
     scheduler.wait_for("nbflow scheduler has stopped.")
     assert not (home / "scheduler.pid").exists()
     assert nbflow("status").code == 1
 
 
-def test_a_second_scheduler_is_refused_in_one_line(nbflow, start, home):
-    # Given a scheduler
+def test_a_second_scheduler_is_an_error_of_one_line(nbflow, start, home):
+    # Given a running scheduler
     first = start("scheduler")
     first.wait_for("is ready")
-    # When another one is started beside it
-    done = nbflow("scheduler")
-    # Then it is refused, and the first one goes on
-    assert done.code == 1
-    assert f"A scheduler already runs on this metastore (pid {first.process.pid} on " in done.err.splitlines()[-1]
+    # When a second scheduler is started
+    result = nbflow("scheduler")
+    # Then it fails, and the first is still running
+    assert result.code == 1
+    assert f"A scheduler already runs on this metastore (pid {first.process.pid} on " in result.err.splitlines()[-1]
     assert int((home / "scheduler.pid").read_text()) == first.process.pid
     assert nbflow("jobs", "check").out == "Found one alive job.\n"
 
 
-def test_a_scheduler_that_was_killed_counts_as_gone_at_once(nbflow, start):
+def test_a_killed_scheduler_is_not_running_before_its_heartbeat_expires(nbflow, start):
     scheduler = start("scheduler")
     scheduler.wait_for("is ready")
     scheduler.end(signal.SIGKILL)
-    done = nbflow("status", "-o", "json")
-    assert (done.json["scheduler"], done.code) == ("not running", 1)
+    result = nbflow("status", "-o", "json")
+    assert (result.json["scheduler"], result.code) == ("not running", 1)
     assert nbflow("jobs", "list", "-o", "json").json[0]["state"] == "failed"
     assert nbflow("db", "reset", "-y").code == 0
 
 
-def test_the_tables_are_not_taken_from_under_a_scheduler(nbflow, start):
+def test_reset_and_downgrade_fail_while_a_scheduler_is_running(nbflow, start):
     scheduler = start("scheduler")
     scheduler.wait_for("is ready")
     for words in (("reset",), ("downgrade", "-r", "base")):
-        done = nbflow("db", *words, "-y")
-        assert "A scheduler is running on sqlite:///" in done.err
-        assert f"(pid {scheduler.process.pid} on " in done.err
-        assert (done.code, done.out) == (1, "")
+        result = nbflow("db", *words, "-y")
+        assert "A scheduler is running on sqlite:///" in result.err
+        assert f"(pid {scheduler.process.pid} on " in result.err
+        assert (result.code, result.out) == (1, "")
 
 
 def test_stop_ends_the_scheduler(nbflow, start):
     scheduler = start("scheduler")
     scheduler.wait_for("is ready")
-    # `stop` waits for the end of a process that is this test's child: somebody must collect it
+    # `stop` waits for the end of the process, which is a child of this test and must be reaped here.
     waiter = threading.Thread(target=scheduler.process.wait)
     waiter.start()
-    done = nbflow("stop")
+    result = nbflow("stop")
     waiter.join()
-    assert (done.out, done.code) == (f"Stopped: pid {scheduler.process.pid}.\n", 0)
+    assert (result.out, result.code) == (f"Stopped: pid {scheduler.process.pid}.\n", 0)
     assert scheduler.process.returncode == 0
     assert nbflow("stop").out == "No scheduler is running on this machine.\n"
 
 
-def test_a_scheduler_that_nobody_needs_ends_after_its_runs(nbflow, start, in_folder):
-    # Given a DAG without a schedule, and a run of it that waits
+def test_a_scheduler_with_idle_exit_stops_after_the_queued_runs(nbflow, start, in_folder):
+    # Given a DAG without a schedule, and a queued run
     in_folder("once.py", SALES.replace('schedule="@daily"', "schedule=None, is_paused_upon_creation=False"))
     nbflow("dags", "trigger", "sales", "-l", "2024-01-05")
-    # When a scheduler is started that ends when it is idle
+    # When a scheduler is started with --idle-exit
     scheduler = start("scheduler", "--idle-exit", "0")
-    # Then it runs the run, and ends
-    assert scheduler.process.wait(PATIENCE_SECONDS) == 0
+    # Then it executes the run, and stops
+    assert scheduler.process.wait(TIMEOUT_SECONDS) == 0
     assert nbflow("dags", "state", "sales", "2024-01-05").out == "success\n"
 
 
-def test_a_backfill_is_waited_for_while_a_scheduler_runs_it(nbflow, start, in_folder):
-    # Given a scheduler that knows the DAG
+def test_backfill_create_waits_while_a_scheduler_executes_the_runs(nbflow, start, in_folder):
+    # Given a running scheduler and a DAG file
     in_folder("sales.py", SALES)
     start("scheduler").wait_for("is ready")
     # When three days are backfilled
-    done = nbflow(
+    result = nbflow(
         "backfill", "create", "--dag-id", "sales", "--from-date", "2024-02-01", "--to-date", "2024-02-03", "--wait",
         "-o", "json",
     )  # fmt: skip
-    # Then they have ended when the command does
-    assert done.json == {"backfill_id": 1, "dag_id": "sales", "runs": 3, "left_alone": 0, "success": 3, "failed": 0}
-    assert done.code == 0
-    assert "in this process" not in done.err
+    # Then the runs have ended when the command ends
+    assert result.json == {"backfill_id": 1, "dag_id": "sales", "runs": 3, "left_alone": 0, "success": 3, "failed": 0}
+    assert result.code == 0
+    assert "in this process" not in result.err
 
 
 def test_a_scheduler_in_the_background(nbflow, home):
     # When a scheduler is started in the background
-    done = nbflow("scheduler", "-D", "--idle-exit", "60")
-    # Then the command ends once it is there
-    assert done.code == 0
-    pid = int(done.out.partition("(pid ")[2].partition(")")[0])
+    result = nbflow("scheduler", "-D", "--idle-exit", "60")
+    # Then the command ends when the scheduler is ready
+    assert result.code == 0
+    pid = int(result.out.partition("(pid ")[2].partition(")")[0])
     try:
         assert nbflow("status", "-o", "json").json["schedulers"] == 1
-        # And a second one is refused with the first one's word
-        again = nbflow("scheduler", "-D")
-        assert again.code == 1
-        assert "A scheduler already runs on this metastore" in again.err
+        # And a second scheduler fails
+        second = nbflow("scheduler", "-D")
+        assert second.code == 1
+        assert "A scheduler already runs on this metastore" in second.err
     finally:
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
 
 
-def test_standalone_says_what_to_do_next(start, in_folder, home):
+def test_standalone_prints_next_steps(start, in_folder, home):
     in_folder("sales.py", SALES)
-    one = start("standalone")
-    one.wait_for(f"DAG files   {home}/dags: 1 DAGs, 1 paused")
-    one.wait_for("Next        nbflow dags unpause sales")
-    assert one.end(signal.SIGINT) == 0
+    standalone = start("standalone")
+    standalone.wait_for(f"DAG files   {home}/dags: 1 DAGs, 1 paused")
+    standalone.wait_for("Next        nbflow dags unpause sales")
+    assert standalone.end(signal.SIGINT) == 0
 
 
-# ------------------------------------------------------------------------------------------------------ what is loaded
+# ---------------------------------------------------------------------------------------------------- imported modules
 
 
-def _loaded(*words: str) -> set[str]:
+def _imported_modules(*words: str) -> set[str]:
     code = (
         "import sys\nfrom nbflow.cli.main import main\n"
         f"code = main({list(words)!r})\n"
         "print(*sorted(sys.modules), file=sys.stderr)\nsys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stderr.split())
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(result.stderr.split())
 
 
 HEAVY = {"sqlalchemy", "alembic", "pendulum", "jinja2", "croniter", "cryptography", "watchfiles"}
 
 
 @pytest.mark.parametrize("words", [["version"], ["--help"], ["dags", "list", "--help"]])
-def test_what_needs_no_metastore_loads_none(words):
-    assert _loaded(*words) & {*HEAVY, "nbflow.config", "nbflow.app", "logging"} == set()
+def test_commands_without_a_metastore_import_no_heavy_modules(words):
+    assert _imported_modules(*words) & {*HEAVY, "nbflow.config", "nbflow.app", "logging"} == set()
 
 
-def test_listing_dags_loads_nothing_that_runs_them(nbflow):
+def test_dags_list_imports_no_modules_for_running_tasks(nbflow):
     nbflow("db", "migrate")
-    assert _loaded("dags", "list") & (HEAVY - {"sqlalchemy"}) == set()
+    assert _imported_modules("dags", "list") & (HEAVY - {"sqlalchemy"}) == set()
 
 
-def test_a_reader_that_leaves_early_is_no_error(home):
-    # Given a listing whose reader reads nothing
+def test_a_closed_pipe_prints_no_error(home):
+    # Given a listing whose reader has closed the pipe
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "nbflow", "cheat-sheet"], stdout=write, stderr=subprocess.PIPE, text=True, check=False
     )
     os.close(write)
-    assert (done.stderr, done.returncode) == ("", 1)
+    assert (result.stderr, result.returncode) == ("", 1)
 
 
 def _in_shell(line: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command with the redirections of ``line``."""
+    """Run a command with the redirections ``line``."""
     shell = ["sh", "-c", f'exec "$0" -m nbflow "$@" {line}', sys.executable, *words]
     return subprocess.run(shell, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_what_is_printed_to_a_closed_stream_lands_in_no_file(nbflow, sales, closed):
-    # Given a home, so that the metastore is the first file to be opened
+def test_prints_to_a_closed_stream_are_not_written_to_another_file(nbflow, sales, closed):
+    # Given a home, so that the metastore is the first file that is opened
     nbflow("db", "init")
     # When a DAG whose tasks print is tested with closed streams
-    done = _in_shell(closed, "dags", "test", "sales", "2024-01-05", "-S", sales, "-o", "json")
-    # Then it succeeds, and the metastore holds its run and no prints
-    assert done.returncode == 0, done.stderr
+    result = _in_shell(closed, "dags", "test", "sales", "2024-01-05", "-S", sales, "-o", "json")
+    # Then it succeeds, and the metastore is not damaged by the prints
+    assert result.returncode == 0, result.stderr
     assert nbflow("dags", "state", "sales", "2024-01-05").out == "success\n"
     assert nbflow("db", "check").code == 0
 
 
 @pytest.mark.parametrize("words", [["--help"], ["cheat-sheet"], ["config", "list", "-o", "json"]])
-def test_a_full_disk_behind_stdout_is_no_fault_of_ours(home, words):
-    done = _in_shell(">/dev/full", *words)
-    assert done.stderr == ("nbflow: OS error: No space left on device. Run it again with -v for the traceback.\n")
-    assert done.returncode == 1
+def test_a_full_disk_is_an_os_error_not_an_internal_error(home, words):
+    result = _in_shell(">/dev/full", *words)
+    assert result.stderr == ("nbflow: OS error: No space left on device. Run it again with -v for the traceback.\n")
+    assert result.returncode == 1
 
 
-def test_exit_codes_reach_the_shell(sales):
+def test_exit_codes_of_the_process(sales):
     def code(*words: str) -> int:
         return subprocess.run([sys.executable, "-m", "nbflow", *words], capture_output=True, check=False).returncode
 
     assert [code("version"), code("variables", "get", "x"), code("dgas")] == [0, 1, 2]
 
 
-def test_the_script_and_the_module_are_one(home):
+def test_the_script_and_the_module_are_the_same_command(home):
     script = Path(sys.executable).with_name("nbflow")
     words = ["status", "-o", "json"]
     first = subprocess.run([script, *words], capture_output=True, text=True, check=False)
@@ -264,7 +264,7 @@ def test_the_script_and_the_module_are_one(home):
 
 FAKE_JUPYTER = """
 import os, sys
-print("jupyter was told", *sys.argv[1:], os.environ["NBFLOW_HOME"])
+print("arguments:", *sys.argv[1:], os.environ["NBFLOW_HOME"])
 sys.exit(3)
 """
 
@@ -275,23 +275,23 @@ def test_lab_starts_jupyterlab_and_ends_the_scheduler_with_it(nbflow, home, tmp_
     (tmp_path / "fake" / "jupyter.py").write_text(FAKE_JUPYTER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
     # When the lab is started
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "nbflow", "lab", "--no-browser", "--port", "1234", "--", "--debug"],
         capture_output=True,
         text=True,
         check=False,
     )
-    # Then it was told what to do, its exit code is the command's, and no scheduler is left
-    assert done.stdout == f"jupyter was told lab --no-browser --port=1234 --debug {home}\n"
-    assert done.returncode == 3
+    # Then it got the options, its exit code is that of the command, and no scheduler is running
+    assert result.stdout == f"arguments: lab --no-browser --port=1234 --debug {home}\n"
+    assert result.returncode == 3
     assert nbflow("status").code == 1
 
 
-# ------------------------------------------------------------------------------------------------------------ accidents
+# ------------------------------------------------------------------------------------------------ signals and encodings
 
 
-def test_a_test_that_is_told_to_end_leaves_no_run_behind(nbflow, start, dag_file):
-    # Given a test whose task runs for ever
+def test_a_terminated_dag_test_leaves_no_running_run(nbflow, start, dag_file):
+    # Given a DAG test whose task does not end
     path = dag_file(
         "endless.py",
         """
@@ -301,51 +301,51 @@ def test_a_test_that_is_told_to_end_leaves_no_run_behind(nbflow, start, dag_file
             @task
             def wait():
                 import signal
-                print("it has begun", flush=True)
+                print("task has started", flush=True)
                 while True:
                     signal.pause()
             wait()
         """,
     )
     test = start("dags", "test", "endless", "2024-01-05", "-S", path)
-    test.wait_for("it has begun")
-    # When it is told to end
+    test.wait_for("task has started")
+    # When it is terminated
     assert test.end(signal.SIGTERM) == 130
-    # Then its run has ended too
+    # Then its run has failed
     test.wait_for("nbflow: Interrupted.")
     assert nbflow("dags", "state", "endless", "2024-01-05").out == "failed\n"
 
 
-def test_text_that_the_terminal_cannot_show_is_escaped(nbflow, home):
+def test_characters_that_stdout_cannot_encode_are_escaped(nbflow, home):
     nbflow("pools", "set", "café", "1")
     environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
 
-    def out(form: str) -> str:
-        words = [sys.executable, "-m", "nbflow", "pools", "get", "café", "-o", form]
+    def out(output_format: str) -> str:
+        words = [sys.executable, "-m", "nbflow", "pools", "get", "café", "-o", output_format]
         return subprocess.run(words, capture_output=True, text=True, check=True, env=environ).stdout
 
     assert "caf\\xe9" in out("table")
     assert json.loads(out("json"))[0]["pool"] == "café"
 
 
-def test_the_databases_shell_is_opened_with_its_address(nbflow, home, tmp_path, monkeypatch):
-    # Given a sqlite3 that says what it was told
+def test_db_shell_opens_sqlite3_with_the_path_of_the_database(nbflow, home, tmp_path, monkeypatch):
+    # Given a sqlite3 that prints its arguments
     nbflow("db", "migrate")
     program = tmp_path / "bin" / "sqlite3"
     program.parent.mkdir()
-    program.write_text('#!/bin/sh\necho "told $*"\n')
+    program.write_text('#!/bin/sh\necho "arguments: $*"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
-    done = subprocess.run([sys.executable, "-m", "nbflow", "db", "shell"], capture_output=True, text=True, check=True)
-    assert done.stdout == f"told {home}/nbflow.db\n"
+    result = subprocess.run([sys.executable, "-m", "nbflow", "db", "shell"], capture_output=True, text=True, check=True)
+    assert result.stdout == f"arguments: {home}/nbflow.db\n"
 
 
-def test_a_password_reaches_psql_by_the_environment_alone(home, tmp_path, monkeypatch):
+def test_db_shell_passes_the_password_to_psql_only_in_the_environment(home, tmp_path, monkeypatch):
     program = tmp_path / "bin" / "psql"
     program.parent.mkdir()
-    program.write_text('#!/bin/sh\necho "told $* $PGPASSWORD"\n')
+    program.write_text('#!/bin/sh\necho "arguments: $* password: $PGPASSWORD"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
     monkeypatch.setenv("NBFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql+psycopg://ada:hush@db.example:5433/shop")
-    done = subprocess.run([sys.executable, "-m", "nbflow", "db", "shell"], capture_output=True, text=True, check=True)
-    assert done.stdout == "told -d shop -h db.example -p 5433 -U ada hush\n"
+    result = subprocess.run([sys.executable, "-m", "nbflow", "db", "shell"], capture_output=True, text=True, check=True)
+    assert result.stdout == "arguments: -d shop -h db.example -p 5433 -U ada password: hush\n"

@@ -1,4 +1,4 @@
-"""On a terminal: colours, progress bars, questions."""
+"""Commands on a terminal: colours, progress bars, confirmation."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from rich.cells import cell_len
 from nbflow.state_colors import palettes
 from tests.cli.conftest import FAILING, SALES
 
-OF_THE_TERMINAL = ("NO_COLOR", "COLUMNS", "COLORTERM", "COLORFGBG", "TTY_COMPATIBLE", "FORCE_COLOR")
+TERMINAL_VARIABLES = ("NO_COLOR", "COLUMNS", "COLORTERM", "COLORFGBG", "TTY_COMPATIBLE", "FORCE_COLOR")
 NBFLOW = ("-m", "nbflow")
 
 
 def on_terminal(
     *words: str, typed: str = "", width: int = 80, python: tuple[str, ...] = NBFLOW, **environ: str
 ) -> tuple[int, str]:
-    """The exit code of a command, and all that its terminal showed."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    kept = {name: value for name, value in os.environ.items() if name not in OF_THE_TERMINAL}
-    os.write(ours, typed.encode())
+    """Run a command on a pseudo-terminal; returns its exit code and its output."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    inherited = {name: value for name, value in os.environ.items() if name not in TERMINAL_VARIABLES}
+    os.write(master, typed.encode())
     with subprocess.Popen(
         [sys.executable, *python, *words],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=kept | {"TERM": "xterm"} | environ,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=inherited | {"TERM": "xterm"} | environ,
     ) as process:
-        os.close(theirs)
-        shown = b""
+        os.close(slave)
+        output = b""
         try:
-            while piece := os.read(ours, 65536):
-                shown += piece
-        except OSError:  # Linux: the other end is closed
+            while chunk := os.read(master, 65536):
+                output += chunk
+        except OSError:  # Linux: the slave is closed
             pass
         code = process.wait()
-    os.close(ours)
-    return code, shown.decode()
+    os.close(master)
+    return code, output.decode()
 
 
-def plain(shown: str) -> str:
-    """Without colours and the terminal's line ends."""
-    return re.sub(r"\x1b\[[\d;]*m", "", shown).replace("\r\n", "\n")
+def plain(output: str) -> str:
+    """The output without colours, and with "\\n" as line ends."""
+    return re.sub(r"\x1b\[[\d;]*m", "", output).replace("\r\n", "\n")
 
 
 def test_an_error_is_red(home):
@@ -66,8 +66,8 @@ LONG_ID = "a_rather_long_dag_id_of_the_finance_department.daily_ledger_reconcili
 
 
 @pytest.fixture
-def listed(in_folder) -> list[str]:
-    """DAGs in the folder; their ids."""
+def dag_ids(in_folder) -> list[str]:
+    """The ids of DAGs in the DAGs folder."""
     in_folder(
         "dags.py",
         f"""
@@ -85,34 +85,34 @@ def listed(in_folder) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [60, 100, 200])
-def test_a_listing_is_as_wide_as_the_terminal_and_its_ids_are_whole(listed, width):
+def test_a_listing_is_as_wide_as_the_terminal_and_its_ids_are_whole(dag_ids, width):
     # When DAGs are listed on a terminal
     code, shown = on_terminal("dags", "list", "--local", width=width)
     lines = plain(shown).splitlines()
-    # Then each id is there on one line, and only one that is longer than the terminal makes a line so
+    # Then each id is on one line, and only an id that is longer than the terminal makes a line wider
     assert code == 0
-    assert [dag_id for dag_id in listed if not any(dag_id in line for line in lines)] == []
+    assert [dag_id for dag_id in dag_ids if not any(dag_id in line for line in lines)] == []
     assert [line for line in lines if cell_len(line) > width and LONG_ID not in line] == []
-    # And what tags hold means nothing to the terminal or to rich
+    # And markup and control characters in tags are printed as text
     assert "[red]x[/red]" in plain(shown)
     assert "\\x1b[31mred" in plain(shown)
     assert "\x1b[31m" not in shown
 
 
-def test_columns_go_before_the_terminals_own_width(listed):
+def test_columns_overrides_the_width_of_the_terminal(dag_ids):
     wide = plain(on_terminal("dags", "list", "--local", width=200)[1])
     assert plain(on_terminal("dags", "list", "--local", width=60, COLUMNS="200")[1]) == wide
 
 
-def test_the_states_of_a_run_have_their_colours(nbflow, dag_file):
+def test_the_states_of_a_run_are_coloured(nbflow, dag_file):
     nbflow("dags", "test", "failing", "2024-01-05", "-S", dag_file("failing.py", FAILING))
-    tint = palettes()[1].states["upstream_failed"]
-    front, back = (";".join(str(int(colour[at : at + 2], 16)) for at in (1, 3, 5)) for colour in (tint.text, tint.fill))
+    state = palettes()[1].states["upstream_failed"]
+    text, fill = (";".join(str(int(code[at : at + 2], 16)) for at in (1, 3, 5)) for code in (state.text, state.fill))
     words = ("tasks", "states-for-dag-run", "failing", "2024-01-05")
-    # Given a terminal of all colours, then states have theirs
+    # Given a terminal with true colours, then states have their colours
     _, colourful = on_terminal(*words, width=200, TERM="xterm-256color", COLORTERM="truecolor")
-    assert f"\x1b[38;2;{front};48;2;{back}mupstream_failed\x1b[0m" in colourful
-    # Given one without colours, then words alone
+    assert f"\x1b[38;2;{text};48;2;{fill}mupstream_failed\x1b[0m" in colourful
+    # Given NO_COLOR or a terminal without colours, then states have none
     _, colourless = on_terminal(*words, width=200, NO_COLOR="1", TERM="xterm-256color", COLORTERM="truecolor")
     assert set(re.findall(r"\x1b\[[\d;]*m", colourless)) == {"\x1b[1m", "\x1b[0m"}
     _, dumb = on_terminal(*words, width=200, TERM="dumb")
@@ -120,10 +120,10 @@ def test_the_states_of_a_run_have_their_colours(nbflow, dag_file):
     assert plain(colourful) == plain(colourless) == plain(dumb)
 
 
-def left_on(shown: str) -> list[str]:
-    """The lines that stand on the terminal in the end: a bar is erased before it is drawn anew."""
+def final_lines(output: str) -> list[str]:
+    """The lines on the terminal at the end, since a bar is erased before it is redrawn."""
     lines, row, column = [""], 0, 0
-    for part in re.split(r"(\r|\n|\x1b\[\??\d*[A-Za-z])", plain(shown)):
+    for part in re.split(r"(\r|\n|\x1b\[\??\d*[A-Za-z])", plain(output)):
         if part == "\n":
             row, column = row + 1, 0
             lines += [""] * (row + 1 - len(lines))
@@ -139,7 +139,7 @@ def left_on(shown: str) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-RUN_AND_TELL = """
+RUN_AND_LIST_MODULES = """
 import sys
 from nbflow.cli.main import main
 code = main(sys.argv[2:])
@@ -148,15 +148,15 @@ sys.exit(code)
 """
 
 
-@pytest.mark.parametrize("form", ["json", "yaml", "plain"])
-def test_what_scripts_read_is_the_same_on_a_terminal_and_needs_no_rich(nbflow, sales, tmp_path, form):
+@pytest.mark.parametrize("output_format", ["json", "yaml", "plain"])
+def test_machine_readable_output_is_the_same_on_a_terminal_and_needs_no_rich(nbflow, sales, tmp_path, output_format):
     # Given a run
     nbflow("dags", "test", "sales", "2024-01-05", "-S", sales)
-    words = ("tasks", "states-for-dag-run", "sales", "2024-01-05", "-o", form)
-    # When its instances are listed on a narrow terminal, in a form for scripts
+    words = ("tasks", "states-for-dag-run", "sales", "2024-01-05", "-o", output_format)
+    # When its instances are listed on a narrow terminal, in a machine-readable format
     modules = tmp_path / "modules"
-    code, shown = on_terminal(str(modules), *words, width=40, python=("-c", RUN_AND_TELL))
-    # Then it is to the letter what a pipe gets
+    code, shown = on_terminal(str(modules), *words, width=40, python=("-c", RUN_AND_LIST_MODULES))
+    # Then the output is the same as in a pipe
     assert (code, shown.replace("\r\n", "\n")) == (0, nbflow(*words).out)
     assert "rich" not in modules.read_text().split()
 
@@ -170,18 +170,18 @@ def test_what_scripts_read_is_the_same_on_a_terminal_and_needs_no_rich(nbflow, s
         ("lint",),
     ],
 )
-def test_without_a_terminal_nothing_needs_rich(in_folder, tmp_path: Path, monkeypatch, words):
-    # Given DAGs, and commands that draw tables or bars where a terminal is
+def test_without_a_terminal_no_command_needs_rich(in_folder, tmp_path: Path, monkeypatch, words):
+    # Given DAGs, and commands that print tables or progress bars on a terminal
     monkeypatch.setenv("NBFLOW__CORE__EXECUTOR", "SequentialExecutor")
     in_folder("sales.py", SALES)
     in_folder("more.py", SALES.replace('"sales"', '"more"'))
     # When one runs in pipes
     modules = tmp_path / "modules"
-    command = [sys.executable, "-c", RUN_AND_TELL, str(modules), *words]
-    done = subprocess.run(command, capture_output=True, text=True)
-    # Then it does without, and shows no escapes
+    command = [sys.executable, "-c", RUN_AND_LIST_MODULES, str(modules), *words]
+    result = subprocess.run(command, capture_output=True, text=True)
+    # Then it does not import rich, and prints no escape sequences
     assert "rich" not in modules.read_text().split()
-    assert "\x1b" not in done.stdout + done.stderr
+    assert "\x1b" not in result.stdout + result.stderr
 
 
 # ------------------------------------------------------------------------------------------------------------- progress
@@ -195,20 +195,20 @@ def test_a_backfill_shows_its_progress(sales, monkeypatch, width):
     code, shown = on_terminal(
         "dags", "backfill", "sales", "-s", "2024-02-01", "-e", "2024-02-10", "-S", sales, width=width
     )
-    # Then the bar fills from nothing to the whole, and is left standing
+    # Then the bar fills, and is still shown at the end
     counts = [int(count) for count in re.findall(r"(\d+)/10 runs", shown)]
     assert code == 0
     assert (counts[0], counts[-1]) == (0, 10)
     assert counts == sorted(counts)
-    assert [line for line in left_on(shown) if re.fullmatch(r"━+ 10/10 runs [\d:]+ [\d:]+", line)]
+    assert [line for line in final_lines(shown) if re.fullmatch(r"━+ 10/10 runs [\d:]+ [\d:]+", line)]
 
 
-def test_log_lines_stand_above_the_bar(dag_file, monkeypatch):
+def test_log_lines_are_printed_above_the_bar(dag_file, monkeypatch):
     # Given a backfill whose tasks fail, with the traceback in the log
     monkeypatch.setenv("NBFLOW__CORE__EXECUTOR", "SequentialExecutor")
     file = dag_file("failing.py", FAILING.replace("schedule=None", 'schedule="@daily"'))
     code, shown = on_terminal("dags", "backfill", "failing", "-s", "2024-02-01", "-e", "2024-02-02", "-S", file)
-    # Then no line of the log stands behind a bar
+    # Then no line of the log is on the line of a bar
     assert code == 1
     assert "ValueError: no such customer" in shown
     assert [
@@ -217,46 +217,46 @@ def test_log_lines_stand_above_the_bar(dag_file, monkeypatch):
     assert "2/2 runs, 2 failed" in plain(shown)
 
 
-def test_files_that_are_checked_are_counted_and_the_bar_goes(in_folder):
+def test_lint_shows_a_transient_bar(in_folder):
     for name in ("one", "two", "three"):
         in_folder(f"{name}.py", SALES.replace('"sales"', f'"{name}"'))
     code, shown = on_terminal("lint")
     assert code == 0
     assert re.findall(r"(\d)/3 files", shown)[0] == "0"
-    # Then nothing but the results is left
-    lines = left_on(shown)
+    # Then only the results are on the terminal at the end
+    lines = final_lines(shown)
     assert [line for line in lines if line] == [line for line in lines if line.endswith("no errors")]
     assert len([line for line in lines if line]) == 3
 
 
-def test_a_test_tells_of_each_task_that_has_ended(dag_file):
+def test_a_dag_test_prints_each_ended_task(dag_file):
     code, shown = on_terminal("dags", "test", "failing", "-S", dag_file("failing.py", FAILING))
     assert code == 1
     steps = re.findall(r"^[━╸╺]+ (\d/\d) tasks (\S+) (\S+)", plain(shown), re.M)
     assert steps == [("1/2", "wrong", "failed"), ("2/2", "after", "upstream_failed")]
-    # Then nothing is drawn anew: a debugger has the terminal to itself
+    # Then no line is redrawn, so that a debugger can use the terminal
     assert "\x1b[2K" not in shown
     assert "\x1b[?25l" not in shown
 
 
-def test_an_interrupted_bar_gives_the_cursor_back(home):
+def test_an_interrupted_bar_shows_the_cursor_again(home):
     code = """
 from nbflow.cli.progress import Progress
 with Progress(9, "runs") as bar:
-    bar.at(3)
+    bar.update(3)
     raise KeyboardInterrupt
 """
     _, shown = on_terminal(python=("-c", code))
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 
 
-# ------------------------------------------------------------------------------------------------------------ questions
+# --------------------------------------------------------------------------------------------------------- confirmation
 
 
-@pytest.mark.parametrize(("typed", "gone"), [("y\n", True), ("n\n", False), ("\n", False)])
-def test_a_question_is_asked_before_something_is_deleted(nbflow, in_folder, app, typed, gone):
+@pytest.mark.parametrize(("typed", "deleted"), [("y\n", True), ("n\n", False), ("\n", False)])
+def test_deleting_a_dag_asks_for_confirmation(nbflow, in_folder, app, typed, deleted):
     in_folder("sales.py", SALES)
     nbflow("dags", "unpause", "sales")
     code, shown = on_terminal("dags", "delete", "sales", typed=typed)
     assert "Delete DAG sales with all its runs and history? [y/N] " in shown
-    assert (app.store.dag("sales") is None, code) == (gone, 0 if gone else 1)
+    assert (app.store.dag("sales") is None, code) == (deleted, 0 if deleted else 1)

@@ -1,4 +1,4 @@
-"""Listings as a terminal shows them: layouts for each width, ids whole, texts harmless."""
+"""Listings on a terminal: a layout for each width, whole ids, and escaped control characters."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ RUNS = [
 
 
 @pytest.fixture
-def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What a terminal of so many columns shows, without colours and blanks at the ends of lines."""
+def render(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``render(rows, width)``: the listing on a terminal of ``width`` columns, without colours and trailing blanks."""
 
     def show(rows: list[dict[str, Any]], width: int) -> str:
         monkeypatch.setenv("COLUMNS", str(width))
@@ -43,8 +43,8 @@ def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     return show
 
 
-def test_a_wide_terminal_has_each_row_on_a_line(shown):
-    assert shown(RUNS, 160) == (
+def test_on_a_wide_terminal_each_row_is_one_line(render):
+    assert render(RUNS, 160) == (
         "DAG_ID  RUN_ID                                STATE            LOGICAL_DATE               TRIES  NOTE\n"
         "sales   scheduled__2024-01-01T00:00:00+00:00  success          2024-01-01T00:00:00+00:00      1  –\n"
         "sales   scheduled__2024-01-02T00:00:00+00:00  upstream_failed  2024-01-02T00:00:00+00:00      2  "
@@ -52,8 +52,8 @@ def test_a_wide_terminal_has_each_row_on_a_line(shown):
     )
 
 
-def test_texts_are_wrapped_first(shown):
-    assert shown(RUNS, 130) == (
+def test_texts_are_wrapped_first(render):
+    assert render(RUNS, 130) == (
         "DAG_ID  RUN_ID                                STATE            LOGICAL_DATE               TRIES  NOTE\n"
         "sales   scheduled__2024-01-01T00:00:00+00:00  success          2024-01-01T00:00:00+00:00      1  –\n"
         "sales   scheduled__2024-01-02T00:00:00+00:00  upstream_failed  2024-01-02T00:00:00+00:00      2  "
@@ -61,8 +61,8 @@ def test_texts_are_wrapped_first(shown):
     )
 
 
-def test_then_what_is_alike_in_all_rows_is_told_once_and_times_take_two_lines(shown):
-    assert shown(RUNS, 100) == (
+def test_then_constant_columns_are_factored_out_and_times_take_two_lines(render):
+    assert render(RUNS, 100) == (
         "dag_id  sales\n"
         "\n"
         "                                                       LOGICAL\n"
@@ -74,8 +74,8 @@ def test_then_what_is_alike_in_all_rows_is_told_once_and_times_take_two_lines(sh
     )
 
 
-def test_a_narrow_terminal_has_the_fields_of_each_row_below_each_other(shown):
-    assert shown(RUNS, 60) == (
+def test_on_a_narrow_terminal_each_field_is_one_line(render):
+    assert render(RUNS, 60) == (
         "dag_id        sales\n"
         "run_id        scheduled__2024-01-01T00:00:00+00:00\n"
         "state         success\n"
@@ -92,7 +92,7 @@ def test_a_narrow_terminal_has_the_fields_of_each_row_below_each_other(shown):
     )
 
 
-def test_without_rows_the_reason_is_said(capsys):
+def test_without_rows_the_empty_text_is_printed(capsys):
     print_rows(["a"], [], "There are no DAGs.")
     assert capsys.readouterr().out == "There are no DAGs.\n"
 
@@ -119,51 +119,52 @@ rows = st.lists(
 
 @given(rows=rows, width=st.integers(20, 220))
 def test_ids_are_whole_and_no_other_line_is_wider_than_the_terminal(rows, width):
-    # Given any rows, on a terminal of any width
+    # Given any rows and a terminal of any width
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
         patch.setenv("COLUMNS", str(width))
         patch.setenv("NO_COLOR", "1")
         print_rows(NAMES, rows, "")
     lines = re.sub(r"\x1b\[[\d;]*m", "", out.getvalue()).splitlines()
-    # Then each id stands whole on some line
+    # Then each id is whole on some line
     for row in rows:
         assert all(any(row[name] in line for line in lines) for name in ("dag_id", "task_id"))
-    # And a line is wider than the terminal only where an id, a number or a time is
+    # And a line is wider than the terminal only because of an id, a number or a time
     widest = max(
         cell_len(word) for row in rows for word in (row["dag_id"], row["task_id"], "2024-01-01T00:00:00+00:00")
     )
     assert all(cell_len(line) <= max(width, widest + len("task_id") + 2) for line in lines)
 
 
-def test_hostile_texts_are_plain_text(shown):
-    # Given texts that would steer the terminal, or mean something to rich
+def test_control_characters_and_markup_are_printed_as_text(render):
+    # Given texts with control sequences of terminals and with markup of rich
     hostile = "\x1b[31mred\x1b]0;title\x07 [red]x[/red] [link=file:///]y[/link] :smile: \u202eabc\r\x00\n\ttab"
-    # Then they are shown as they are, on one line
-    assert shown([{"dag_id": hostile}, {"dag_id": "[/]"}], 200) == (
+    # Then they are printed as text, on one line
+    assert render([{"dag_id": hostile}, {"dag_id": "[/]"}], 200) == (
         "DAG_ID\n"
         "\\x1b[31mred\\x1b]0;title\\x07 [red]x[/red] [link=file:///]y[/link] :smile: \\x202eabc\\x0d\\x00 tab\n"
         "[/]\n"
     )
-    assert shown([{"[bold]a[/bold]": "x", "b\x1b[31m": "y"}], 200) == "[BOLD]A[/BOLD]  B\\X1B[31M\nx               y\n"
+    assert render([{"[bold]a[/bold]": "x", "b\x1b[31m": "y"}], 200) == "[BOLD]A[/BOLD]  B\\X1B[31M\nx               y\n"
 
 
-@pytest.mark.parametrize(("says", "theme"), [("", 1), ("15;0", 1), ("0;15", 0), ("0;default;15", 0), ("7", 0)])
-def test_states_have_their_colours(capsys, monkeypatch, says, theme):
-    # Given a terminal of all colours, which may say what background it has
+@pytest.mark.parametrize(("colorfgbg", "theme"), [("", 1), ("15;0", 1), ("0;15", 0), ("0;default;15", 0), ("7", 0)])
+def test_states_are_coloured(capsys, monkeypatch, colorfgbg, theme):
+    # Given a terminal with true colours, with or without COLORFGBG
     monkeypatch.delenv("NO_COLOR")
-    for name, value in {"TERM": "xterm-256color", "COLORTERM": "truecolor", "COLORFGBG": says, "COLUMNS": "80"}.items():
+    environ = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "COLORFGBG": colorfgbg, "COLUMNS": "80"}
+    for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    print_rows(["state"], [{"state": "failed"}, {"state": "of tomorrow"}], "")
-    # Then a state is shown in the colours of that theme; a word that is no state in none
-    tint = palettes()[theme].states["failed"]
-    front, back = (";".join(str(int(colour[at : at + 2], 16)) for at in (1, 3, 5)) for colour in (tint.text, tint.fill))
+    print_rows(["state"], [{"state": "failed"}, {"state": "unknown"}], "")
+    # Then a state has the colours of the theme, and an unknown state has none
+    state = palettes()[theme].states["failed"]
+    text, fill = (";".join(str(int(code[at : at + 2], 16)) for at in (1, 3, 5)) for code in (state.text, state.fill))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].rstrip() == f"\x1b[38;2;{front};48;2;{back}mfailed\x1b[0m"
-    assert lines[2].rstrip() == "of tomorrow"
+    assert lines[1].rstrip() == f"\x1b[38;2;{text};48;2;{fill}mfailed\x1b[0m"
+    assert lines[2].rstrip() == "unknown"
 
 
-def test_sixteen_colours_tell_failed_from_success(capsys, monkeypatch):
+def test_states_have_different_colours_on_a_terminal_with_16_colours(capsys, monkeypatch):
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("COLORTERM", raising=False)
@@ -172,7 +173,7 @@ def test_sixteen_colours_tell_failed_from_success(capsys, monkeypatch):
     assert len(set(codes)) == 3
 
 
-def test_an_objects_fields_stand_below_each_other(capsys, monkeypatch):
+def test_an_object_is_printed_as_one_field_per_line(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     print_fields(
         {
@@ -195,11 +196,11 @@ def test_an_objects_fields_stand_below_each_other(capsys, monkeypatch):
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=8), st.integers(1, 300))
-def test_widths_fill_the_room_or_there_are_none(columns, room):
+def test_widths_fill_the_available_width_or_are_none(columns, available):
     bounds = [(min(pair), max(pair)) for pair in columns]
-    widths = fitted_widths(bounds, room)
+    widths = fitted_widths(bounds, available)
     if widths is None:
-        assert sum(least for least, _ in bounds) > room
+        assert sum(minimum for minimum, _ in bounds) > available
     else:
-        assert sum(widths) == min(sum(most for _, most in bounds), room)
-        assert all(least <= width <= most for (least, most), width in zip(bounds, widths, strict=True))
+        assert sum(widths) == min(sum(maximum for _, maximum in bounds), available)
+        assert all(low <= width <= high for (low, high), width in zip(bounds, widths, strict=True))

@@ -1,4 +1,4 @@
-"""YAML as it is printed and exported, and as users write it."""
+"""YAML that nbflow prints and exports, and YAML files of users."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 
 from nbflow.yaml_files import yaml_text
 
-#: Strings that a YAML 1.1 or 1.2 loader would read as something else, or change, without quotes.
+#: Strings that a YAML 1.1 or 1.2 loader reads as another value, or changes, unless they are quoted.
 HARD = (
     "no", "yes", "on", "y", "N", "true", "null", "~", "", "1e3", "1.5e3", "007", "08", "0o17", "0x1f", "0b1", "1_000",
     "12:30:45", "2024-01-02", "2024-01-02T03:04:05Z", ".5", "5.", ".inf", ".NaN", "=", "<<", "- a", "a: b", "a #b",
@@ -84,7 +84,7 @@ def test_without_unicode_characters_are_escaped():
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "message"),
     [
         ("a: {conn_type: http}\nb: {conn_type\n", ":3: invalid YAML: expected ',' or '}', but got '<stream end>'"),
         ("a: b: c\n", ":1: invalid YAML: mapping values are not allowed here"),
@@ -110,15 +110,15 @@ def test_without_unicode_characters_are_escaped():
         ("a: {conn_type: http, extra: {day: 2024-01-02}}\n", ":1: invalid connection 'a': "),
     ],
 )
-def test_a_mistake_in_a_file_is_one_line_with_its_line_number(nbflow, tmp_path, text, fault):
+def test_a_mistake_in_a_file_is_one_line_with_its_line_number(nbflow, tmp_path, text, message):
     # Given a file with a mistake
     path = tmp_path / "c.yaml"
     path.write_text(text, encoding="utf-8")
     # When it is imported
-    done = nbflow("connections", "import", str(path))
+    result = nbflow("connections", "import", str(path))
     # Then one line names the mistake and its line number, and nothing was imported
-    assert done.err.startswith(f"nbflow: {path}{fault}")
-    assert (done.err.count("\n"), done.out, done.code) == (1, "", 1)
+    assert result.err.startswith(f"nbflow: {path}{message}")
+    assert (result.err.count("\n"), result.out, result.code) == (1, "", 1)
     assert nbflow("connections", "list", "-o", "json").json == []
 
 
@@ -126,8 +126,8 @@ def test_a_mistake_in_a_file_is_one_line_with_its_line_number(nbflow, tmp_path, 
 def test_a_file_that_is_not_utf8_names_the_line(nbflow, tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"a=http://x\nb=http://\xe9\n")
-    done = nbflow("connections", "import", str(path))
-    assert (done.err, done.code) == (f"nbflow: {path}:2: not UTF-8. Save it as UTF-8.\n", 1)
+    result = nbflow("connections", "import", str(path))
+    assert (result.err, result.code) == (f"nbflow: {path}:2: not UTF-8. Save it as UTF-8.\n", 1)
 
 
 def test_anchors_merges_folded_strings_and_a_byte_order_mark_are_read(nbflow, tmp_path: Path):
@@ -140,8 +140,8 @@ def test_anchors_merges_folded_strings_and_a_byte_order_mark_are_read(nbflow, tm
     # When it is imported
     assert nbflow("connections", "import", str(path)).code == 0
     # Then they have their YAML meaning
-    found = nbflow("connections", "list", "--show-values", "-o", "json").json
-    assert [(row["conn_id"], row["conn_type"], row["host"], row["password"]) for row in found] == [
+    rows = nbflow("connections", "list", "--show-values", "-o", "json").json
+    assert [(row["conn_id"], row["conn_type"], row["host"], row["password"]) for row in rows] == [
         ("base", "http", "example.org", None),
         ("more", "http", "other.example", "two words"),
     ]

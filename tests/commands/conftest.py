@@ -1,4 +1,4 @@
-"""One home, seen from a terminal and from a notebook."""
+"""A home that is used in a terminal and in a notebook."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ SALES = """
 
 @pytest.fixture
 def app(home: Path, new_home: Path) -> Iterator[App]:
-    """The home, opened."""
+    """The app of the test's home."""
     shutil.copytree(new_home, home)
-    with App.open(environ=os.environ) as opened:
-        yield opened
+    with App.open(environ=os.environ) as app:
+        yield app
 
 
 @pytest.fixture
 def sales(app: App, home: Path) -> str:
-    """A DAG of the DAGs folder that the schedule follows; it starts paused."""
+    """The id of a scheduled, paused DAG in the DAGs folder."""
     from nbflow.services.dag_registration import register_scheduled
     from nbflow.sources.loading import load_source
     from nbflow.store.base import DagVersion
@@ -57,7 +57,7 @@ def sales(app: App, home: Path) -> str:
 
 @pytest.fixture
 def magic(app: App) -> Iterator[Callable[[str], Any]]:
-    """``magic("pause sales")``: what ``%dag pause sales`` returns."""
+    """``magic("pause sales")``: the result of ``%dag pause sales``."""
     from nbflow.notebook import magic_parser
     from nbflow.notebook.session import end_session
 

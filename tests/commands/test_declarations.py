@@ -1,4 +1,4 @@
-"""What every command must say of itself."""
+"""The declarations of commands are complete and consistent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from nbflow.cli.main import GROUPS
-from nbflow.cli.main import commands_of as lines_of
+from nbflow.cli.main import commands_of as terminal_commands
 from nbflow.cli.main import parser_of as terminal_parser
 from nbflow.command_arguments import TERMINAL, Parser
 from nbflow.commands import MODULES, all_commands, command_named, commands_of
@@ -18,59 +18,63 @@ from nbflow.notebook import magic_parser
 COMMANDS = list(all_commands().values())
 
 
-@pytest.mark.parametrize("one", COMMANDS, ids=lambda one: one.name)
-def test_a_command_has_help_a_permission_and_an_example_that_parses(one):
-    assert one.help[0].isupper()
-    assert one.help.endswith(".")
-    assert one.permission in PERMISSIONS
-    assert one.changes == (not one.permission.endswith(".read"))
-    values = Parser(one.name, one.arguments, texts=TERMINAL).parse(shlex.split(one.example))
-    assert vars(values).keys() == {argument.name for argument in one.arguments}
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_a_command_has_help_a_permission_and_a_valid_example(command):
+    assert command.help[0].isupper()
+    assert command.help.endswith(".")
+    assert command.permission in PERMISSIONS
+    assert command.changes == (not command.permission.endswith(".read"))
+    values = Parser(command.name, command.arguments, texts=TERMINAL).parse(shlex.split(command.example))
+    assert vars(values).keys() == {argument.name for argument in command.arguments}
 
 
-@pytest.mark.parametrize("one", COMMANDS, ids=lambda one: one.name)
-def test_an_argument_says_what_it_is_for(one):
-    for argument in one.arguments:
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_arguments_have_help_and_unique_names_and_flags(command):
+    for argument in command.arguments:
         assert argument.help.endswith((".", ")")), argument.name
-    names = [argument.name for argument in one.arguments]
-    flags = [flag for argument in one.arguments for flag in argument.flags]
+    names = [argument.name for argument in command.arguments]
+    flags = [flag for argument in command.arguments for flag in argument.flags]
     assert len(names) == len(set(names))
     assert len(flags) == len(set(flags))
 
 
-def test_arguments_stand_in_the_order_dag_task_run():
+def test_positional_arguments_have_the_order_dag_task_run():
     order = ["DAG", "TASK", "RUN"]
-    for one in COMMANDS:
-        kinds = [argument.type.name for argument in one.arguments if argument.place and argument.type.name in order]
-        assert kinds == sorted(kinds, key=order.index), one.name
+    for command in COMMANDS:
+        types = [
+            argument.type.name for argument in command.arguments if argument.positional and argument.type.name in order
+        ]
+        assert types == sorted(types, key=order.index), command.name
 
 
-def test_every_permission_is_needed_by_a_command_of_which_there_is_one():
-    needed = {one.permission for one in COMMANDS}
-    assert needed <= PERMISSIONS.keys()
+def test_every_required_permission_is_declared():
+    required = {command.permission for command in COMMANDS}
+    assert required <= PERMISSIONS.keys()
 
 
-def test_a_command_is_found_by_its_name_and_a_wrong_one_names_the_nearest():
+def test_an_unknown_command_is_an_error_that_names_the_nearest():
     assert command_named("dags pause").magic == "%dag pause"
     with pytest.raises(NbflowError, match=r"Unknown command 'dags puase'\. Did you mean 'dags pause'\?"):
         command_named("dags puase")
 
 
-def test_a_command_appears_in_the_terminal_by_its_declaration():
-    # Given every command that a group of the terminal has
+def test_the_terminal_has_every_declared_command():
+    # Given the declared commands of the groups of the terminal
     for group in MODULES.keys() & GROUPS.keys():
-        lines = {one.name: one for one in lines_of(group)}
-        for one in commands_of(group):
-            # Then the terminal has it, with all its arguments
-            assert all(argument in lines[one.name].arguments for argument in one.arguments), one.name
-            assert terminal_parser(lines[one.name]).format_help().startswith(f"usage: nbflow {one.name} ")
+        in_terminal = {command.name: command for command in terminal_commands(group)}
+        for command in commands_of(group):
+            # Then the terminal has them with all arguments
+            arguments = in_terminal[command.name].arguments
+            assert all(argument in arguments for argument in command.arguments), command.name
+            usage = f"usage: nbflow {command.name} "
+            assert terminal_parser(in_terminal[command.name]).format_help().startswith(usage)
 
 
-def test_a_command_appears_in_the_notebook_by_its_declaration():
-    # Given every command with a verb
-    for verb, one in magic_parser.VERBS.items():
-        # Then %dag knows it, with all its arguments
+def test_the_notebook_has_every_declared_verb():
+    # Given the declared commands with a verb
+    for verb, command in magic_parser.VERBS.items():
+        # Then %dag has them with all arguments
         assert f"  {verb} " in magic_parser.help_text()
-        assert [argument.name for argument in magic_parser.arguments_of(verb)][: len(one.arguments)] == [
-            argument.name for argument in one.arguments
+        assert [argument.name for argument in magic_parser.arguments_of(verb)][: len(command.arguments)] == [
+            argument.name for argument in command.arguments
         ]

@@ -1,4 +1,4 @@
-"""Every command that nbflow suggests is one that its parsers take, in the terminal's words and in a notebook's."""
+"""Every command that nbflow suggests is valid for the parsers of the terminal and of notebooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 import nbflow
 from nbflow.cli.main import GROUPS
-from nbflow.cli.main import commands_of as lines_of
+from nbflow.cli.main import commands_of as terminal_commands
 from nbflow.cli.main import parse as parse_terminal
 from nbflow.command_arguments import Parser
 from nbflow.commands import MODULES, all_commands, magics
@@ -27,14 +27,16 @@ from nbflow.sources.cell_options import ARGUMENTS
 from nbflow.suggestions import SEE_DAGS, SuggestedCommand, suggest
 
 ROOT = Path(nbflow.__file__).parent
-MAKERS = {"suggest": 0, "invocation": 0, "_typed": 0, "spell": 0}
+SUGGESTING = {"suggest", "invocation", "_typed", "_magic", "spell"}
 """Functions whose first argument is the name of a command; the other arguments are its arguments."""
+NOTEBOOK_ONLY = {"_typed", "_magic"}
+"""Those of them that return the syntax of notebooks."""
 NO_HINTS = ("nbflow/cli/unavailable.py",)
-"""Names of missing commands stand in this module; the commands that it offers instead are checked."""
+"""This module contains names of unavailable commands. The commands that it suggests instead are checked."""
 
 
 class Hint(NamedTuple):
-    place: str
+    position: str
     name: str
     words: tuple[str, ...]
     notebook_only: bool
@@ -47,7 +49,7 @@ def _trees() -> Iterator[tuple[str, ast.Module]]:
 
 
 def _text(node: ast.expr) -> str | None:
-    """A string; in an f-string, a word in place of each value."""
+    """The text of a string; in an f-string, with "X" in place of each value."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else None
     if isinstance(node, ast.JoinedStr):
@@ -59,21 +61,21 @@ def _text(node: ast.expr) -> str | None:
 # --------------------------------------------------------------------------------------------------- suggested commands
 
 
-def _made() -> list[Hint]:
-    found = []
-    for place, tree in _trees():
+def _suggested() -> list[Hint]:
+    hints = []
+    for path, tree in _trees():
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call) or not node.args:
                 continue
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            name = _text(node.args[0]) if called in MAKERS else None
+            function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            name = _text(node.args[0]) if function in SUGGESTING else None
             if name is None or name.split()[0] not in {*GROUPS, *MODULES}:
                 continue
             rest = [arg for arg in node.args[1:] if not _is_surface(arg)]
             words = tuple(_text(arg) or _sample(name, index) for index, arg in enumerate(rest))
-            alone = called == "_typed" or any(_is_surface(arg) for arg in node.args)
-            found.append(Hint(f"{place}:{node.lineno}", name, words, alone))
-    return found
+            notebook_only = function in NOTEBOOK_ONLY or any(_is_surface(arg) for arg in node.args)
+            hints.append(Hint(f"{path}:{node.lineno}", name, words, notebook_only))
+    return hints
 
 
 def _is_surface(node: ast.expr) -> bool:
@@ -85,7 +87,7 @@ def _is_surface(node: ast.expr) -> bool:
 
 
 def _sample(name: str, index: int) -> str:
-    """A value for a word that is known at run time only."""
+    """An example of a word that is known only at run time."""
     return (
         "7"
         if (name, index) in {("backfill cancel", 0), ("backfill unpause", 0), ("quiz", 1), ("pools set", 1)}
@@ -93,54 +95,55 @@ def _sample(name: str, index: int) -> str:
     )
 
 
-MADE = _made()
+SUGGESTED = _suggested()
 
 
-def _as_typed(words: tuple[str, ...]) -> list[str]:
+def _without_placeholders(words: tuple[str, ...]) -> list[str]:
     return ["7" if word in ("NUMBER", "N", "SLOTS") else word for word in words]
 
 
 def test_there_are_hints_to_check():
-    assert {"dags list", "dags unpause", "scheduler", "why", "db migrate", "pools set"} <= {hint.name for hint in MADE}
-    assert len(MADE) > 40
+    assert {"dags list", "dags unpause", "scheduler", "why", "db migrate", "pools set"} <= {
+        hint.name for hint in SUGGESTED
+    }
+    assert len(SUGGESTED) > 40
 
 
-@pytest.mark.parametrize("hint", MADE, ids=lambda hint: f"{hint.name} at {hint.place}")
-def test_a_way_is_a_line_that_its_surface_takes(hint):
-    # Given what a hint names, as it is typed
-    words = _as_typed(hint.words)
-    known = all_commands().get(hint.name)
-    # Then a terminal takes it, if it is told there and has the command
-    if not hint.notebook_only and (known is None or known.terminal):
+@pytest.mark.parametrize("hint", SUGGESTED, ids=lambda hint: f"{hint.name} at {hint.position}")
+def test_a_suggested_command_is_valid_on_its_surfaces(hint):
+    # Given a suggested command with its arguments
+    words = _without_placeholders(hint.words)
+    command = all_commands().get(hint.name)
+    # Then the parser of the terminal accepts it, if it is suggested there and the terminal has the command
+    if not hint.notebook_only and (command is None or command.terminal):
         parse_terminal([*hint.name.split(), *words])
-    # And so does the notebook, by its magic
-    if known is not None and known.magic:
-        assert _takes(invocation(hint.name, Surface.NOTEBOOK, *words))
+    # And the parser of its magic accepts it
+    if command is not None and command.magic:
+        _parse_magic(invocation(hint.name, Surface.NOTEBOOK, *words))
 
 
-def _takes(line: str) -> bool:
-    """Whether a notebook's parsers take a line. Raises what they say against it."""
+def _parse_magic(line: str) -> None:
+    """Parse the line of a magic. Raises UsageError."""
     magic, *words = shlex.split(line)
     if magic == "%dag":
         magic_parser.parse(line.removeprefix("%dag "))
-        return True
-    table = magics(magic)
-    verb, rest = ("", words) if "" in table else (words[0], words[1:])
-    Parser(magic, table[verb].arguments, texts=magic_parser.NOTEBOOK).parse(rest)
-    return True
+        return
+    commands = magics(magic)
+    verb, rest = ("", words) if "" in commands else (words[0], words[1:])
+    Parser(magic, commands[verb].arguments, texts=magic_parser.NOTEBOOK).parse(rest)
 
 
-# -------------------------------------------------------------------------------------------------- those in plain text
+# --------------------------------------------------------------------------------------------------- commands in texts
 
 
-_NAMED = re.compile(r"(?<![\w/.@-])(nbflow|%nbflow|%%dag|%dag|%lab|%quiz) +([^\n`\"]*)")
+_COMMAND_IN_TEXT = re.compile(r"(?<![\w/.@-])(nbflow|%nbflow|%%dag|%dag|%lab|%quiz) +([^\n`\"]*)")
 
 
-def _plain() -> list[tuple[str, str, list[str]]]:
-    """(place, nbflow or the magic, what stands behind it) in texts that are no docstrings."""
-    found = []
-    for place, tree in _trees():
-        documented = {
+def _in_texts() -> list[tuple[str, str, list[str]]]:
+    """(position, "nbflow" or the magic, words after it) of the commands in all strings except docstrings."""
+    commands = []
+    for path, tree in _trees():
+        docstrings = {
             id(node.body[0].value)
             for node in ast.walk(tree)
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
@@ -149,34 +152,34 @@ def _plain() -> list[tuple[str, str, list[str]]]:
         }
         inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
         for node in ast.walk(tree):
-            if id(node) in documented | inner or not isinstance(node, ast.Constant | ast.JoinedStr):
+            if id(node) in docstrings | inner or not isinstance(node, ast.Constant | ast.JoinedStr):
                 continue
-            for head, rest in _NAMED.findall(_text(node) or ""):
-                found.append((f"{place}:{node.lineno}", head, rest.split()))
-    return found
+            for head, rest in _COMMAND_IN_TEXT.findall(_text(node) or ""):
+                commands.append((f"{path}:{node.lineno}", head, rest.split()))
+    return commands
 
 
-PLAIN = _plain()
+IN_TEXTS = _in_texts()
 _NAMES = {"%dag": lambda: magics("%dag"), "%nbflow": lambda: magics("%nbflow"), "nbflow": lambda: GROUPS}
 
 
-@pytest.mark.parametrize(("place", "head", "words"), PLAIN, ids=lambda value: str(value)[:60])
-def test_a_command_that_a_text_names_is_there_with_its_options(place, head, words):
+@pytest.mark.parametrize(("position", "head", "words"), IN_TEXTS, ids=lambda value: str(value)[:60])
+def test_a_command_in_a_text_exists_and_has_the_options(position, head, words):
     first = words[0].strip(".,:;()?'") if words else ""
-    # Given a text that names a command, or says something of nbflow or of a magic: it misspells none, ...
+    # Given a text with a command, or a sentence about nbflow or a magic, then the command is not misspelled
     if head in _NAMES and re.fullmatch(r"[a-z][a-z-]*", first) and first not in _NAMES[head]():
-        assert first in PROSE or get_close_matches(first, _NAMES[head](), cutoff=0.8) == [], place
+        assert first in PROSE or get_close_matches(first, _NAMES[head](), cutoff=0.8) == [], position
         return
-    if head == "nbflow" and first in GROUPS and len(words) > 1 and not place.startswith(NO_HINTS):
-        seconds = {one.name.partition(" ")[2] for one in lines_of(first)} - {""}
-        assert not seconds or words[1].strip(".,:;()?'") in seconds, place
-    # ... and every option behind it is one of its own
+    if head == "nbflow" and first in GROUPS and len(words) > 1 and not position.startswith(NO_HINTS):
+        subcommands = {command.name.partition(" ")[2] for command in terminal_commands(first)} - {""}
+        assert not subcommands or words[1].strip(".,:;()?'") in subcommands, position
+    # And the command has every option
     options = {word.strip(".,:;()?'").removesuffix("X") for word in words if re.match(r"--[a-z]", word)}
-    assert options <= {"--help"} | _options(head, first, words), place
+    assert options <= {"--help"} | _options(head, first, words), position
 
 
 PROSE = {"starts"}
-"""Words behind nbflow's name that look like a command of its."""
+"""Words after "nbflow" in sentences that resemble a command."""
 
 
 def _options(head: str, first: str, words: list[str]) -> set[str]:
@@ -185,35 +188,36 @@ def _options(head: str, first: str, words: list[str]) -> set[str]:
     if head == "%dag" and first in magic_parser.VERBS:
         return {flag for argument in magic_parser.arguments_of(first) for flag in argument.flags}
     if head == "nbflow" and first in GROUPS:
-        second = f"{first} {words[1].strip('.,:;()')}" if len(words) > 1 else ""
-        lines = {one.name: one for one in lines_of(first)}
-        one = lines.get(second) or lines.get(first)
-        return {flag for argument in one.arguments for flag in argument.flags} if one else set()
+        name = f"{first} {words[1].strip('.,:;()')}" if len(words) > 1 else ""
+        commands = {command.name: command for command in terminal_commands(first)}
+        command = commands.get(name) or commands.get(first)
+        return {flag for argument in command.arguments for flag in argument.flags} if command else set()
     return set()
 
 
-def test_options_that_cards_name_are_there():
-    # Given every option that a text of the cards and of the notebook names on its own
-    known = {flag for verb in magic_parser.VERBS for one in magic_parser.arguments_of(verb) for flag in one.flags}
-    known |= {flag for one in ARGUMENTS for flag in one.flags} | {"--help"}
-    named: dict[str, str] = {}
-    for place, tree in _trees():
-        if place.startswith(("nbflow/ui/", "nbflow/notebook/", "nbflow/views/", "nbflow/teach/")):
+def test_options_in_texts_of_the_notebook_exist():
+    # Given every option in a text of the notebook
+    flags = {flag for verb in magic_parser.VERBS for arg in magic_parser.arguments_of(verb) for flag in arg.flags}
+    flags |= {flag for argument in ARGUMENTS for flag in argument.flags} | {"--help"}
+    options: dict[str, str] = {}
+    for path, tree in _trees():
+        if path.startswith(("nbflow/ui/", "nbflow/notebook/", "nbflow/views/", "nbflow/teach/")):
             for node in ast.walk(tree):
                 for option in (
                     re.findall(r"(?<![\w-])--[a-z][a-z-]+", _text(node) or "") if isinstance(node, ast.expr) else ()
                 ):
-                    named.setdefault(option, f"{place}:{node.lineno}")
+                    options.setdefault(option, f"{path}:{node.lineno}")
     # Then a magic has it
-    assert {option: place for option, place in named.items() if option not in known and not _is_css(option)} == {}
+    unknown = {option: at for option, at in options.items() if option not in flags and not _is_css(option)}
+    assert unknown == {}
 
 
 def _is_css(option: str) -> bool:
-    """Custom properties of styles look alike."""
+    """Whether it is a custom property of CSS instead of an option."""
     return option.startswith(("--nf-", "--jp-", "--vscode-"))
 
 
-# ------------------------------------------------------------------------------------------------------- how it is told
+# ------------------------------------------------------------------------------------------------------------ surfaces
 
 
 @pytest.mark.parametrize(
@@ -235,23 +239,24 @@ def _is_css(option: str) -> bool:
         ((suggest("dags unpause", "a b;c"),), "Do: nbflow dags unpause 'a b;c'", "Do: %dag unpause 'a b;c'"),
     ],
 )
-def test_an_error_and_a_reason_are_told_in_the_words_of_the_surface(suggestions, terminal, notebook):
-    # Given an error and a reason that name commands
+def test_suggested_commands_of_errors_and_wait_reasons_have_the_syntax_of_the_surface(suggestions, terminal, notebook):
+    # Given an error and a wait reason with suggested commands
     text = f"Do: {', '.join(map(str, suggestions))}"
-    for said in (
+    for message in (
         NbflowError(hint=text, suggestions=suggestions),
         WaitReason(kind="slot", text=text, suggestions=suggestions),
     ):
-        # Then each surface has its own words
-        assert (text_on(Surface.TERMINAL, said), text_on(Surface.NOTEBOOK, said)) == (terminal, notebook)
-    # And a notebook's red line does so by itself
+        # Then each surface shows them in its syntax
+        assert (text_on(Surface.TERMINAL, message), text_on(Surface.NOTEBOOK, message)) == (terminal, notebook)
+    # And the error line of a notebook has the syntax of notebooks
     assert notebook in red_line(NbflowError("No.", hint=text, suggestions=suggestions))[0]
 
 
-def test_a_command_of_the_terminal_is_one_of_its_groups():
-    assert {one.name for one in all_commands().values() if one.terminal != (one.name.split()[0] in GROUPS)} == set()
+def test_every_terminal_command_belongs_to_a_group():
+    commands = all_commands().values()
+    assert [command.name for command in commands if command.terminal != (command.name.split()[0] in GROUPS)] == []
 
 
-def test_a_way_spells_itself_as_a_shell_reads_it():
-    one: Any = SuggestedCommand("dags trigger", ("sales", "-p", "name=a b"))
-    assert shlex.split(str(one)) == ["nbflow", "dags", "trigger", "sales", "-p", "name=a b"]
+def test_a_suggested_command_is_quoted_for_a_shell():
+    suggested: Any = SuggestedCommand("dags trigger", ("sales", "-p", "name=a b"))
+    assert shlex.split(str(suggested)) == ["nbflow", "dags", "trigger", "sales", "-p", "name=a b"]

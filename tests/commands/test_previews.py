@@ -1,4 +1,4 @@
-"""What a command says that it would change is what it changes, and whoever can lose something by it is asked first."""
+"""A command changes exactly what its preview shows, and destructive commands ask for confirmation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nbflow.cli.main import GROUPS
-from nbflow.cli.main import commands_of as lines_of
+from nbflow.cli.main import commands_of as terminal_commands
 from nbflow.command_arguments import Values, values_of
 from nbflow.commands import MODULES, all_commands, command_named
 from nbflow.commands.base import Result, run_command
@@ -18,7 +18,7 @@ from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RunState, TaskState
 from nbflow.errors import NbflowError
 from nbflow.notebook.commands import context_of
-from nbflow.notebook.session import session
+from nbflow.notebook.session import current_session
 from nbflow.services.dag_test import run_test
 from nbflow.sources.loading import load_source
 
@@ -33,40 +33,40 @@ ASK = {
     "tasks clear": ["sales"],
     "tasks mark": ["sales", "load", "--state", "success"],
 }
-"""Commands that may ask, and words with which they do."""
+"""Commands that may ask for confirmation, and arguments for which they ask."""
 
 
 @pytest.fixture
 def runs(app, sales, magic) -> list[RunKey]:
-    """Two runs of sales that have failed, and a second DAG whose id begins alike."""
+    """Two failed runs of sales, and a second DAG whose id has the same prefix."""
     from dataclasses import replace
 
     version = app.store.version(sales)
     app.store.register(replace(version, dag_id="sales_eu"), now=app.clock.now(), paused=True)
     [dag] = load_source(version.fileloc, folder=app.settings.core.dags_folder, options=app.compile_options()).dags
-    made = [run_test(dag, logical_date=None, app=app), run_test(dag, logical_date=app.clock.now(), app=app)]
-    return [run.key for run in made]
+    runs = [run_test(dag, logical_date=None, app=app), run_test(dag, logical_date=app.clock.now(), app=app)]
+    return [run.key for run in runs]
 
 
-def _both(name: str, **given: Any) -> tuple[Any, Result, Values]:
-    """The preview of a command, then its result."""
-    one = command_named(name)
-    args = values_of(one.arguments, given)
-    context = context_of(session())
-    preview = one.preview(context, args)
-    done = run_command(one, context, args)
+def _preview_and_run(name: str, **arguments: Any) -> tuple[Any, Result, Values]:
+    """The preview of a command, its result, and its arguments."""
+    command = command_named(name)
+    args = values_of(command.arguments, arguments)
+    context = context_of(current_session())
+    preview = command.preview(context, args)
+    result = run_command(command, context, args)
     assert preview is not None
-    assert done is not None
-    return preview, done, args
+    assert result is not None
+    return preview, result, args
 
 
 def _states(app, runs: list[RunKey]) -> dict[Any, str]:
-    tasks = {(run.run_id, one.task_id): one.state.value for run in runs for one in app.store.instances(run)}
+    tasks = {(run.run_id, ti.task_id): ti.state.value for run in runs for ti in app.store.instances(run)}
     return {**tasks, **{(run.run_id, None): app.store.run(run).state.value for run in runs}}
 
 
 @pytest.mark.parametrize(
-    "given",
+    "arguments",
     [
         {},
         {"only_failed": True},
@@ -75,16 +75,16 @@ def _states(app, runs: list[RunKey]) -> dict[Any, str]:
         {"newest": True, "tasks": ["load"]},
     ],
 )
-def test_clearing_changes_what_its_preview_says(app, sales, runs, given):
-    # Given runs that have failed
+def test_clear_changes_what_its_preview_shows(app, sales, runs, arguments):
+    # Given failed runs
     before = _states(app, runs)
     # When tasks are cleared
-    preview, done, _ = _both("tasks clear", dag_id=sales, **given)
-    # Then the preview, the result and what has changed are the same
+    preview, result, _ = _preview_and_run("tasks clear", dag_id=sales, **arguments)
+    # Then the preview, the result and the changed states are the same
     after = _states(app, runs)
     changed = {(run_id, task) for (run_id, task) in before if task and before[run_id, task] != after[run_id, task]}
     assert {(item["run_id"], item["task_id"]) for item in preview.items} == changed != set()
-    assert done.rows == preview.items
+    assert result.rows == preview.items
 
 
 @pytest.mark.parametrize(
@@ -94,54 +94,54 @@ def test_clearing_changes_what_its_preview_says(app, sales, runs, given):
         *product(([],), ("success", "failed")),
     ],
 )
-def test_marking_changes_what_its_preview_says(app, sales, runs, tasks, state):
-    # Given a run that was cleared, of which nothing has run again
+def test_mark_changes_what_its_preview_shows(app, sales, runs, tasks, state):
+    # Given a run with a cleared task that has not run again
     app.operations().clear(runs[0], ["load"])
     before = _states(app, [runs[0]])
-    # When tasks, or the run itself, are marked
-    preview, done, _ = _both("tasks mark", dag_id=sales, tasks=tasks, run=runs[0].run_id, state=state)
-    # Then the preview, the result and what has changed are the same; a run ends by itself at the scheduler's next loop
+    # When tasks or the run are marked
+    preview, result, _ = _preview_and_run("tasks mark", dag_id=sales, tasks=tasks, run=runs[0].run_id, state=state)
+    # Then the preview, the result and the changed states are the same
     after = _states(app, [runs[0]])
     changed = {name: after[name] for name in before if before[name] != after[name]}
     assert {(item["run_id"], item.get("task_id")): item["state"] for item in preview.items} == changed
-    assert done.rows == preview.items
+    assert result.rows == preview.items
 
 
-def test_a_backfill_makes_what_its_preview_says(app, sales, runs):
-    # Given no run of these days; when they are backfilled
-    preview, done, _ = _both("backfill create", dag_id=sales, from_date="2024-01-01", to_date="2024-01-03")
-    # Then exactly the runs of the preview are there
-    there = {run.run_id for run in app.store.runs(sales) if run.run_type == "backfill"}
-    assert {item["run_id"] for item in preview.items} == there
-    assert len(there) == 3
-    assert done.rows == preview.items
-    # And cancelling it ends those that its own preview names
-    cancelled, _, _ = _both("backfill cancel", backfill_id=done.value.backfill_id)
+def test_backfill_create_creates_the_runs_of_its_preview(app, sales, runs):
+    # When days without runs are backfilled
+    preview, result, _ = _preview_and_run("backfill create", dag_id=sales, from_date="2024-01-01", to_date="2024-01-03")
+    # Then exactly the runs of the preview exist
+    created = {run.run_id for run in app.store.runs(sales) if run.run_type == "backfill"}
+    assert {item["run_id"] for item in preview.items} == created
+    assert len(created) == 3
+    assert result.rows == preview.items
+    # And backfill cancel fails the runs of its preview
+    cancelled, _, _ = _preview_and_run("backfill cancel", backfill_id=result.value.backfill_id)
     failed = {run.run_id for run in app.store.runs(sales, states=[RunState.FAILED]) if run.run_type == "backfill"}
-    assert {item["run_id"] for item in cancelled.items} == failed == there
+    assert {item["run_id"] for item in cancelled.items} == failed == created
 
 
-def test_deleting_deletes_what_its_preview_says(app, sales, runs):
-    preview, done, _ = _both("dags delete", dag_id=sales)
-    assert preview.items == done.rows == ({"dag_id": sales, "rows": done.value},)
-    assert (done.value > 10, app.store.dag(sales), app.store.run(runs[0])) == (True, None, None)
+def test_dags_delete_deletes_the_rows_of_its_preview(app, sales, runs):
+    preview, result, _ = _preview_and_run("dags delete", dag_id=sales)
+    assert preview.items == result.rows == ({"dag_id": sales, "rows": result.value},)
+    assert (result.value > 10, app.store.dag(sales), app.store.run(runs[0])) == (True, None, None)
 
 
 @pytest.mark.parametrize("name", ["variables delete", "connections delete", "pools delete"])
-def test_deleting_what_is_set_deletes_what_its_preview_says(nbflow, app, magic, name):
+def test_deleting_changes_what_the_preview_shows(nbflow, app, magic, name):
     nbflow("variables", "set", "x", "1")
     nbflow("connections", "add", "x", "--conn-type", "http")
     nbflow("pools", "set", "x", "1")
-    preview, _, args = _both(name, **{command_named(name).arguments[0].name: "x"})
+    preview, _, args = _preview_and_run(name, **{command_named(name).arguments[0].name: "x"})
     assert [item[command_named(name).arguments[0].name] for item in preview.items] == ["x"]
-    # And once more there is nothing to delete
+    # And deleting it again is an error
     with pytest.raises(NbflowError, match="x"):
-        run_command(command_named(name), context_of(session()), args)
+        run_command(command_named(name), context_of(current_session()), args)
 
 
 def test_previews_and_refusals_change_nothing(app, sales, runs, nbflow):
-    # Given all commands that change something, with arguments that make sense here
-    given: dict[str, dict[str, Any]] = {
+    # Given commands that change something, with their arguments
+    commands: dict[str, dict[str, Any]] = {
         "dags pause": {"dag_id": sales},
         "dags unpause": {"dag_id": sales},
         "dags delete": {"dag_id": sales},
@@ -151,69 +151,70 @@ def test_previews_and_refusals_change_nothing(app, sales, runs, nbflow):
         "backfill create": {"dag_id": sales, "from_date": "2024-01-01"},
     }
     before = (_states(app, runs), app.store.audit_log(), app.store.last_seq(), app.store.dag(sales))
-    for name, values in given.items():
-        one = command_named(name)
-        args = values_of(one.arguments, values)
-        preview = one.preview(context_of(session()), args)
-        one.refusals(context_of(session()), args)
-        one.confirmation(context_of(session()), args, preview)
+    # When their functions are called, except run
+    for name, values in commands.items():
+        command = command_named(name)
+        args = values_of(command.arguments, values)
+        preview = command.preview(context_of(current_session()), args)
+        command.refusals(context_of(current_session()), args)
+        command.confirmation(context_of(current_session()), args, preview)
     # Then nothing has changed
     assert (_states(app, runs), app.store.audit_log(), app.store.last_seq(), app.store.dag(sales)) == before
 
 
-# -------------------------------------------------------------------------------------------------------------- asking
+# --------------------------------------------------------------------------------------------------------- confirmation
 
 
-def test_the_table_of_what_asks_is_complete():
-    assert {one.name for one in all_commands().values() if one.may_ask} == ASK.keys()
+def test_the_table_of_commands_that_ask_is_complete():
+    assert {command.name for command in all_commands().values() if command.may_ask} == ASK.keys()
 
 
 @pytest.mark.parametrize("name", ASK)
-def test_a_terminal_asks_where_the_table_says_and_yes_answers(nbflow, app, sales, runs, name):
-    # Given something to lose, and nobody to ask
+def test_destructive_commands_ask_for_confirmation_and_have_the_option_y(nbflow, app, sales, runs, name):
+    # Given data that the command would delete or change, and a stdin that is not a terminal
     nbflow("variables", "set", "x", "1")
     nbflow("db", "clean", "--clean-before-timestamp", "2100-01-01", "-t", "audit", "-y")
     nbflow("backfill", "create", "sales", "2024-01-01", "2024-01-03")
     for run in app.store.runs(sales, states=[RunState.QUEUED]):
         app.operations().mark_run(run.key, RunState.FAILED)
-    asked = nbflow(*name.split(), *ASK[name])
-    # Then it is refused, with the question
-    assert (asked.code, asked.out) == (2, "")
-    assert re.search(r"\?.* Standard input is not a terminal\. Confirm with -y\.$", asked.err, re.MULTILINE)
-    # And the option is there to answer it
-    [line] = [one for one in lines_of(name.split()[0]) if one.name == name]
-    assert "-y" in [flag for argument in line.arguments for flag in argument.flags]
+    result = nbflow(*name.split(), *ASK[name])
+    # Then the command fails with the question
+    assert (result.code, result.out) == (2, "")
+    assert re.search(r"\?.* Standard input is not a terminal\. Confirm with -y\.$", result.err, re.MULTILINE)
+    # And it has the option -y
+    [command] = [command for command in terminal_commands(name.split()[0]) if command.name == name]
+    assert "-y" in [flag for argument in command.arguments for flag in argument.flags]
 
 
-def test_what_does_not_ask_has_no_option_to_answer():
+def test_only_commands_that_ask_have_the_option_y():
     for group in MODULES.keys() & GROUPS.keys():
-        for one in lines_of(group):
-            if one.name in all_commands():
-                has = "-y" in [flag for argument in one.arguments for flag in argument.flags]
-                assert has == command_named(one.name).may_ask, one.name
+        for command in terminal_commands(group):
+            if command.name in all_commands():
+                has_option = "-y" in [flag for argument in command.arguments for flag in argument.flags]
+                assert has_option == command_named(command.name).may_ask, command.name
 
 
-def test_a_clear_with_nothing_to_lose_does_not_ask(nbflow, app, sales):
-    done = nbflow("tasks", "clear", sales)
-    assert (done.code, done.out) == (0, "No task instance to clear.\n")
+def test_clear_without_task_instances_does_not_ask(nbflow, app, sales):
+    result = nbflow("tasks", "clear", sales)
+    assert (result.code, result.out) == (0, "No task instance to clear.\n")
 
 
-# --------------------------------------------------------------------------------------------------------------- alike
+# ------------------------------------------------------------------------------------------------------------ surfaces
 
 
-def test_terminal_and_magic_clear_and_mark_alike(nbflow, magic, app, sales, runs):
-    # Given two runs that have failed in the same way
-    def done(run: RunKey, words: Callable[[str], Any]) -> dict[Any, str]:
-        words(run.run_id)
+def test_terminal_and_magic_have_the_same_effect(nbflow, magic, app, sales, runs):
+    # Given two runs with the same states
+    def states_after(run: RunKey, execute: Callable[[str], Any]) -> dict[Any, str]:
+        execute(run.run_id)
         return {task: state for (_, task), state in _states(app, [run]).items()}
 
     for words, line in (
         (["tasks", "clear", sales, "load", "-y"], f"clear {sales} load"),
         (["tasks", "mark", sales, "load", "--state", "skipped", "-y"], f"mark {sales} load --state skipped"),
     ):
-        # When one is changed from a terminal and one in a notebook
-        by_terminal = done(runs[0], lambda run_id, words=words: nbflow(*words, "--run", run_id))
-        by_magic = done(runs[1], lambda run_id, line=line: magic(f"{line} --run {run_id}"))
-        # Then both are as the other
+        # When one run is changed in a terminal and the other in a notebook
+        by_terminal = states_after(runs[0], lambda run_id, words=words: nbflow(*words, "--run", run_id))
+        by_magic = states_after(runs[1], lambda run_id, line=line: magic(f"{line} --run {run_id}"))
+        # Then both have the same states
         assert by_terminal == by_magic
         assert by_terminal["load"] != TaskState.FAILED

@@ -1,4 +1,4 @@
-"""Surfaces write to the metastore through commands and services alone, so every change has one place and is audited."""
+"""Surfaces write to the metastore only through commands and services, so that every change is audited."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ WRITES = {
     "set_pool", "set_process", "set_stale", "set_variable", "take_singleton", "update_backfill", "xcom_push",
 }  # fmt: skip
 ALLOWED = {("nbflow/commands/base.py", "audit")}
-"""That a command failed is known where it is carried out."""
+"""Only run_command knows that a command failed."""
 
 
-def test_each_method_of_the_store_reads_or_writes():
+def test_each_method_of_the_store_is_classified():
     methods = {name for name in dir(Store) if not name.startswith("_") and name != "url"}
     assert methods == READS | WRITES
     assert set() == READS & WRITES
 
 
 @pytest.mark.parametrize("surface", SURFACES)
-def test_a_surface_calls_nothing_of_the_store_that_writes(surface):
-    found = set()
+def test_a_surface_calls_no_writing_method_of_the_store(surface):
+    calls = set()
     for path in sorted((ROOT / surface).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr in WRITES and ast.unparse(node.value).endswith("store"):
-                found.add((str(path.relative_to(ROOT.parent)), node.attr))
-    assert found - ALLOWED == set()
+                calls.add((str(path.relative_to(ROOT.parent)), node.attr))
+    assert calls - ALLOWED == set()
 
 
 @pytest.mark.parametrize("surface", SURFACES)
-def test_a_surface_does_not_know_how_a_store_keeps_things(surface):
+def test_a_surface_does_not_import_an_implementation_of_the_store(surface):
     for path in sorted((ROOT / surface).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            modules += [one.name for one in node.names] if isinstance(node, ast.Import) else []
-            kept = [name for name in modules if name.startswith(("nbflow.store.sql", "nbflow.store.memory"))]
-            assert kept == [], path
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            stores = [name for name in modules if name.startswith(("nbflow.store.sql", "nbflow.store.memory"))]
+            assert stores == [], path

@@ -24,21 +24,21 @@ CHROMIUM_ARGS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic", "--no-first-run",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 ]  # fmt: skip
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 
 
-def until(what: str, ask: Callable[[], Any], *, seconds: float = 30) -> Any:
-    """The first true answer of ``ask``; fails, naming ``what``, when there is none in time."""
+def until(event: str, condition: Callable[[], Any], *, seconds: float = 30) -> Any:
+    """Poll until ``condition`` returns a true value, and return it. Fails after ``seconds``, naming ``event``."""
     end = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
-        time.sleep(LOOK_SECONDS)
-    return answer
+    while not (value := condition()):
+        assert time.monotonic() < end, f"not within {seconds:g} s: {event}"
+        time.sleep(POLL_SECONDS)
+    return value
 
 
 @pytest.fixture
-def own_home(home: Path, new_home: Path) -> Iterator[Path]:
-    """A home of the test's own. The session and the scheduler that the test leaves behind are ended."""
+def notebook_home(home: Path, new_home: Path) -> Iterator[Path]:
+    """An NBFLOW_HOME for one test. The test's session and scheduler are stopped at its end."""
     from nbflow.notebook.session import end_session
 
     shutil.copytree(new_home, home)
@@ -59,9 +59,9 @@ def _stop_scheduler(home: Path) -> None:
 
 
 @pytest.fixture
-def jupyter_environment(own_home: Path, tmp_path: Path) -> dict[str, str]:
-    """The environment of kernels and servers: this home, and nothing of the user's Jupyter."""
-    return {**os.environ, "NBFLOW_HOME": str(own_home), **_jupyter_folders(tmp_path)}
+def jupyter_environment(notebook_home: Path, tmp_path: Path) -> dict[str, str]:
+    """The environment of kernels and servers: this home, without the user's Jupyter settings."""
+    return {**os.environ, "NBFLOW_HOME": str(notebook_home), **_jupyter_folders(tmp_path)}
 
 
 def _jupyter_folders(root: Path) -> dict[str, str]:
@@ -76,22 +76,22 @@ def _jupyter_folders(root: Path) -> dict[str, str]:
 
 
 class Shell:
-    """An IPython shell that runs cells and keeps what they show."""
+    """An IPython shell that runs cells and records what they display."""
 
     def __init__(self, shell: Any) -> None:
         self.shell = shell
-        self.shown: list[dict[str, Any]] = []
+        self.outputs: list[dict[str, Any]] = []
 
     def run(self, source: str) -> Any:
-        """Run a cell that must succeed; returns its value."""
-        self.shown.clear()
+        """Run a cell that must succeed; returns its result."""
+        self.outputs.clear()
         result = self.shell.run_cell(source, store_history=True)
         assert result.success, result.error_in_exec or result.error_before_exec
         return result.result
 
     def fails(self, source: str) -> list[str]:
-        """Run a cell that must fail; returns the lines that a notebook shows for it, without colours."""
-        self.shown.clear()
+        """Run a cell that must fail; returns the lines of its traceback in a notebook, without colours."""
+        self.outputs.clear()
         result = self.shell.run_cell(source, store_history=True)
         assert not result.success
         error = result.error_in_exec or result.error_before_exec
@@ -99,14 +99,14 @@ class Shell:
         return [line.replace("\x1b[31m", "").replace("\x1b[0m", "") for line in lines]
 
     def complete(self, line: str) -> list[str]:
-        """What Tab offers at the end of a line."""
+        """The completions at the end of a line."""
         word = line.rpartition(" ")[2]
         return list(self.shell.complete(word, line, len(line))[1])
 
 
 @pytest.fixture
-def shell(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
-    """A fresh shell with ``%load_ext nbflow``; what it displays is in ``shown``."""
+def shell(notebook_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+    """A new shell with ``%load_ext nbflow``; its ``outputs`` are what the last cell displayed."""
     from IPython.core.displaypub import DisplayPublisher
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -115,15 +115,15 @@ def shell(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     InteractiveShell.clear_instance()
     inner = InteractiveShell.instance()
     inner.history_manager.enabled = False
-    made = Shell(inner)
+    shell = Shell(inner)
 
-    class Catching(DisplayPublisher):
+    class RecordingPublisher(DisplayPublisher):
         def publish(self, data: Any, *args: Any, **kwargs: Any) -> None:
-            made.shown.append(data)
+            shell.outputs.append(data)
 
-    inner.display_pub = Catching()
-    made.run("%load_ext nbflow\nfrom nbflow import task")
-    yield made
+    inner.display_pub = RecordingPublisher()
+    shell.run("%load_ext nbflow\nfrom nbflow import task")
+    yield shell
     inner.run_cell("%unload_ext nbflow")
     InteractiveShell.clear_instance()
 
@@ -132,7 +132,7 @@ def shell(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 class Lab:
-    """A running JupyterLab and its folder of notebooks."""
+    """A running JupyterLab server and its folder of notebooks."""
 
     def __init__(self, base: str, token: str, root: Path, home: Path) -> None:
         self.base, self.token, self.root, self.home = base, token, root, home
@@ -140,7 +140,7 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """One server for all browser tests, with a home whose DAGs folder is the server's own folder."""
+    """One server for all browser tests, with a home whose DAGs folder is the root folder of the server."""
     top = tmp_path_factory.mktemp("lab")
     root, home = top / "notebooks", top / "home"
     root.mkdir()
@@ -165,7 +165,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         server = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
     base = f"http://127.0.0.1:{port}"
 
-    def answers() -> bool:
+    def responds() -> bool:
         assert server.poll() is None, log.read_text()
         with contextlib.suppress(urllib.error.URLError, OSError):
             urllib.request.urlopen(f"{base}/api", timeout=1)
@@ -173,7 +173,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         return False
 
     try:
-        until("JupyterLab answers", answers, seconds=60)
+        until("JupyterLab responds", responds, seconds=60)
         yield Lab(base, token, root, home)
     finally:
         server.send_signal(signal.SIGTERM)
@@ -185,18 +185,18 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         _stop_scheduler(home)
 
 
-@pytest.fixture(scope="module")  # one at a time in a process: its loop would be in the way of other files' tests
+@pytest.fixture(scope="module")  # Playwright's event loop would block other event loops of the process
 def browser(chromium_path: str) -> Iterator[Any]:
     from playwright import sync_api
 
     with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM_ARGS)
-        yield launched
-        launched.close()
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
 
 
 class NotebookPage:
-    """A notebook that is open in JupyterLab; driven by commands, never by keys."""
+    """A notebook that is open in JupyterLab. Methods execute JupyterLab's commands instead of pressing keys."""
 
     def __init__(self, page: Any, lab: Lab, name: str) -> None:
         self.page = page
@@ -209,7 +209,7 @@ class NotebookPage:
         )
 
     def run_cell(self, index: int) -> None:
-        """Run a cell and wait for its end."""
+        """Run a cell, and wait for its end."""
         self.page.evaluate(
             """async i => { const nb = window.jupyterapp.shell.currentWidget.content;
                             nb.activeCellIndex = i; nb.deselectAll();
@@ -218,7 +218,7 @@ class NotebookPage:
         )
 
     def start_cell(self, index: int) -> None:
-        """Run a cell, and do not wait for it."""
+        """Run a cell, without waiting for its end."""
         self.page.evaluate(
             """i => { const nb = window.jupyterapp.shell.currentWidget.content;
                       nb.activeCellIndex = i; nb.deselectAll();
@@ -227,14 +227,14 @@ class NotebookPage:
         )
 
     def outputs(self, index: int) -> list[dict[str, Any]]:
-        """The outputs of a cell, as they are saved."""
-        found: list[dict[str, Any]] = self.page.evaluate(
+        """The outputs of a cell, as in the saved notebook."""
+        outputs: list[dict[str, Any]] = self.page.evaluate(
             """i => window.jupyterapp.shell.currentWidget.content.widgets[i].model.outputs?.toJSON?.() ?? []""", index
         )
-        return found
+        return outputs
 
     def cell(self, index: int) -> Any:
-        """The cell on the page."""
+        """The locator of a cell on the page."""
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
 
     def save(self) -> None:
@@ -243,29 +243,30 @@ class NotebookPage:
 
 @pytest.fixture
 def open_notebook(lab: Lab, browser: Any, tmp_path: Path) -> Iterator[Callable[..., NotebookPage]]:
-    """Write a notebook and open it. The last view is kept as a picture; page errors and strange requests fail."""
+    """``open_notebook(name, text)``: write a notebook and open it in JupyterLab. A screenshot is taken at the end; page
+    errors and requests to other hosts fail the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 1600}, service_workers="block")
-    faults: list[str] = []
+    errors: list[str] = []
 
-    def fence(route: Any) -> None:
+    def block_other_hosts(route: Any) -> None:
         if "127.0.0.1" in route.request.url:
             route.continue_()
         else:
-            faults.append(f"unexpected request: {route.request.url}")
+            errors.append(f"unexpected request: {route.request.url}")
             route.abort()
 
-    context.route("**/*", fence)
+    context.route("**/*", block_other_hosts)
     page = context.new_page()
     page.set_default_timeout(30_000)
-    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("pageerror", lambda error: errors.append(str(error)))
 
-    def opened(name: str, text: str) -> NotebookPage:
+    def open_(name: str, text: str) -> NotebookPage:
         (lab.root / name).write_text(text)
         return NotebookPage(page, lab, name)
 
-    yield opened
+    yield open_
     page.screenshot(path=tmp_path / "last.png", full_page=True)
     with contextlib.suppress(Exception):
         page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     context.close()
-    assert faults == []
+    assert errors == []

@@ -1,4 +1,4 @@
-"""What is displayed of a run follows it by the session's feed, to its end."""
+"""The display of a run follows it through the session's feed until its end."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from nbflow.core.states import RunCause, RunState
 from nbflow.live.feed import Feed
 from nbflow.notebook import handles
 from nbflow.notebook.handles import RunHandle
-from nbflow.notebook.session import Session, session
+from nbflow.notebook.session import Session, current_session
 from nbflow.store.base import Store
 from nbflow.views import fetch
 from nbflow.views.graph import GraphView
 from tests.store.worlds import plan, register, run_move, scheduled, started_run
 
-WAIT = 60.0
+WAIT_SECONDS = 60.0
 
 
 class Displayed:
@@ -34,106 +34,108 @@ class Displayed:
 
 
 class World:
-    """A session with one running run, whose views are counted."""
+    """A session with one running run, whose fetches are recorded."""
 
-    def __init__(self, here: Session) -> None:
-        self.here, self.store = here, here.app.store
-        self.fetched: list[Any] = []
-        here.__dict__["feed"] = Feed(self.store, here.app.clock, self._fetch)
+    def __init__(self, session: Session) -> None:
+        self.session, self.store = session, session.app.store
+        self.fetches: list[Any] = []
+        session.__dict__["feed"] = Feed(self.store, session.app.clock, self._fetch)
         self.dag = register(self.store).spec
         self.run = started_run(self.store)
-        self.seen: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self.states: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
 
     def _fetch(self, store: Store, query: Any, now: datetime) -> Any:
-        self.fetched.append(query)
-        return fetch(store, query, now, self.here.app.settings)
+        self.fetches.append(query)
+        return fetch(store, query, now, self.session.app.settings)
 
     def handle(self, name: str) -> RunHandle:
-        """A handle on the run that notes in ``seen`` what it is told of the first task."""
+        """A handle of the run that puts (name, state of the first task) into ``states`` for each view."""
 
-        def complete(view: GraphView) -> GraphView:
-            self.seen.put((name, view.tasks[0].state))
+        def add_notes(view: GraphView) -> GraphView:
+            self.states.put((name, view.tasks[0].state))
             return view
 
         run = self.store.run(self.run)
         assert run is not None
-        return RunHandle(self.here, run, self.dag, complete)
+        return RunHandle(self.session, run, self.dag, add_notes)
 
     def until(self, *expected: tuple[str, str]) -> None:
-        """Wait until all of this was seen."""
-        left = set(expected)
-        while left:
-            left.discard(self.seen.get(timeout=WAIT))
+        """Wait until all ``expected`` items are in ``states``."""
+        missing = set(expected)
+        while missing:
+            missing.discard(self.states.get(timeout=WAIT_SECONDS))
 
     def end(self) -> None:
-        over = run_move(self.run, RunState.RUNNING, RunState.SUCCESS, RunCause.ALL_TASKS_DONE)
-        self.store.apply([over], actor="scheduler")
+        end = run_move(self.run, RunState.RUNNING, RunState.SUCCESS, RunCause.ALL_TASKS_DONE)
+        self.store.apply([end], actor="scheduler")
 
 
 @pytest.fixture
-def world(own_home: Path) -> World:
-    return World(session())
+def world(notebook_home: Path) -> World:
+    return World(current_session())
 
 
 @pytest.fixture
 def outputs(monkeypatch: pytest.MonkeyPatch) -> list[Displayed]:
-    """What cells display, without widgets."""
-    made: list[Displayed] = []
-    monkeypatch.setattr("IPython.display.display", lambda mime, **_: (made.append(Displayed(mime)), made[-1])[1])
+    """The outputs of cells, without widgets."""
+    displayed: list[Displayed] = []
+    monkeypatch.setattr(
+        "IPython.display.display", lambda mime, **_: (displayed.append(Displayed(mime)), displayed[-1])[1]
+    )
     show: Callable[..., None] = handles.LiveGraph.show
-    monkeypatch.setattr(handles.LiveGraph, "show", lambda self: show(self, widgets=False))
-    return made
+    monkeypatch.setattr(handles.LiveGraph, "show", lambda self, **_: show(self, widgets=False))
+    return displayed
 
 
-def test_two_outputs_of_a_run_share_what_is_fetched(world: World, outputs: list[Displayed]) -> None:
-    # Given two cells that show one run
-    shown = [world.handle("one"), world.handle("two")]
-    for handle in shown:
+def test_two_outputs_of_a_run_share_each_fetch(world: World, outputs: list[Displayed]) -> None:
+    # Given two cells that display one run
+    handles = [world.handle("one"), world.handle("two")]
+    for handle in handles:
         handle.show()
     world.until(("one", "none"), ("two", "none"))
-    at_first = len(world.fetched)
+    at_start = len(world.fetches)
 
-    # When a task moves, and then the run ends
+    # When a task changes its state, and then the run ends
     world.store.apply([plan(scheduled(world.run, "extract"))], actor="scheduler")
     world.until(("one", "scheduled"), ("two", "scheduled"))
-    after_change = len(world.fetched)
+    after_change = len(world.fetches)
     world.end()
-    for handle in shown:
+    for handle in handles:
         handle.settle()
 
-    # Then the run was fetched once for both, each time, and both outputs end with its last picture
-    assert (at_first, after_change, len(world.fetched)) == (1, 2, 3)
-    assert [handle._follower.thread.is_alive() for handle in shown] == [False, False]  # type: ignore[union-attr]
+    # Then each change was fetched once for both outputs, and both end with the last state
+    assert (at_start, after_change, len(world.fetches)) == (1, 2, 3)
+    assert [handle._follower.thread.is_alive() for handle in handles] == [False, False]  # type: ignore[union-attr]
     for output in outputs:
         assert "success" in output.texts[-1]
         assert ["extract", "scheduled"] in [line.split()[:2] for line in output.texts[-1].splitlines()]
 
 
-def test_a_run_that_is_shown_again_is_followed_once(world: World, outputs: list[Displayed]) -> None:
-    # Given a handle that is displayed by two cells, one after the other
+def test_a_run_that_is_displayed_twice_is_followed_once(world: World, outputs: list[Displayed]) -> None:
+    # Given a handle that two cells display, one after the other
     handle = world.handle("one")
     handle.show()
     first = handle._follower
     assert first is not None
     handle.show()
 
-    # When the run goes on
-    first.join(WAIT)
+    # When the run ends
+    first.join(WAIT_SECONDS)
     world.end()
     handle.settle()
 
-    # Then the second output has followed it, and the first was left as it was
+    # Then the second output shows its end, and the first is unchanged
     assert not first.thread.is_alive()
     assert ["success" in output.texts[-1] for output in outputs] == [False, True]
 
 
-def test_a_session_that_ends_ends_what_follows(world: World, outputs: list[Displayed]) -> None:
+def test_closing_the_session_ends_its_followers(world: World, outputs: list[Displayed]) -> None:
     handle = world.handle("one")
     handle.show()
     follower = handle._follower
     assert follower is not None
 
-    world.here.close()
-    follower.join(WAIT)
+    world.session.close()
+    follower.join(WAIT_SECONDS)
 
     assert not follower.thread.is_alive()

@@ -1,4 +1,4 @@
-"""JupyterLab in a real browser: what a person sees."""
+"""Notebooks with nbflow's magics in JupyterLab, in a real browser."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ report(rows)
 
 
 def test_a_dag_is_defined_run_and_watched(open_notebook: Callable[..., Any], tmp_path: Path) -> None:
-    # Given a notebook with a DAG cell, open in JupyterLab
+    # Given a notebook with a DAG cell in JupyterLab
     page = open_notebook("forex.ipynb", notebook(*CELLS))
     page.run_cell(0)
     page.run_cell(1)
@@ -62,15 +62,15 @@ def test_a_dag_is_defined_run_and_watched(open_notebook: Callable[..., Any], tmp
     picture = page.cell(2).locator("[data-nbflow-view=graph] img")
     picture.wait_for()
     assert "4 tasks" in picture.get_attribute("alt")
-    # When it is run and waited for
+    # When the DAG is run and has ended
     page.run_cell(3)
     page.run_cell(4)
     assert page.outputs(4)[0]["data"]["text/plain"] == "'failed'"
-    # Then the cell that started it has the picture of the end, and no widget is left to be missed later
-    shown = until("the final picture", lambda: _final(page.outputs(3)))
-    assert "failed 1, success 3" in shown["text/plain"]
-    assert "data:image/svg+xml;base64," in shown["text/html"]
-    # And every other view shows itself; a mistake is one red line
+    # Then the output of the cell that started it is the final picture without a widget
+    final = until("the final picture", lambda: _final(page.outputs(3)))
+    assert "failed 1, success 3" in final["text/plain"]
+    assert "data:image/svg+xml;base64," in final["text/html"]
+    # And every other view is displayed; a mistake is one red line
     for index in range(5, len(CELLS)):
         page.run_cell(index)
     assert [output["output_type"] for output in page.outputs(7)] == ["error"]
@@ -83,9 +83,9 @@ def test_a_dag_is_defined_run_and_watched(open_notebook: Callable[..., Any], tmp
         page.cell(index).screenshot(path=tmp_path / f"cell{index:02}.png")
 
 
-def test_a_graph_lives_while_its_run_goes_on(open_notebook: Callable[..., Any], lab: Any, tmp_path: Path) -> None:
-    # Given a DAG whose task waits at a gate, in a notebook
-    path = lab.root / "go on"
+def test_the_graph_of_a_run_is_live(open_notebook: Callable[..., Any], lab: Any, tmp_path: Path) -> None:
+    # Given a notebook with a DAG whose task waits at a gate
+    path = lab.root / "continue"
     gate = Gate(path)
     waits = f"""%%dag slow
 import fcntl
@@ -100,27 +100,27 @@ after(waits())"""
     page = open_notebook("slow.ipynb", notebook("%load_ext nbflow\nfrom nbflow import task", waits, "%dag run slow"))
     for index in range(3):
         page.run_cell(index)
-    # When it runs, the live graph says so by colour and word, and one graph is shown, not two
+    # When it runs, then one live graph shows the state of the task
     graph = page.cell(2)
     graph.locator("g[data-task-id=waits][data-state=running]").wait_for()
     assert graph.locator("g[data-task-id=waits]").count() == 1
-    # And a click opens the task's panel, with its reason and its log
+    # And a click opens the task's panel with its reason and its log
     graph.locator("g[data-task-id=waits]").click()
     graph.get_by_text("Running.", exact=True).wait_for()
     graph.screenshot(path=tmp_path / "panel.png")
     graph.get_by_role("tab", name="log").click()
     graph.get_by_text("I am waiting").wait_for()
     graph.screenshot(path=tmp_path / "log.png")
-    # When the task can end, the graph follows without anybody's doing, and leaves the final picture behind
+    # When the task ends, then the graph is updated, and the output becomes the final picture
     gate.open()
-    shown = until("the final picture", lambda: _final(page.outputs(2), "slow"))
-    assert "success 2" in shown["text/plain"]
+    final = until("the final picture", lambda: _final(page.outputs(2), "slow"))
+    assert "success 2" in final["text/plain"]
     graph.screenshot(path=tmp_path / "end.png")
 
 
-def test_the_graph_follows_a_test_in_this_kernel(open_notebook: Callable[..., Any], lab: Any, tmp_path: Path) -> None:
+def test_the_graph_of_a_dag_test_is_live(open_notebook: Callable[..., Any], lab: Any, tmp_path: Path) -> None:
     # Given a DAG whose second task waits at a gate
-    path = lab.root / "go on with the test"
+    path = lab.root / "continue the test"
     gate = Gate(path)
     waits = f"""%%dag tested
 import fcntl
@@ -136,33 +136,33 @@ first() >> waits()"""
     page = open_notebook("tested.ipynb", notebook(*cells))
     page.run_cell(0)
     page.run_cell(1)
-    # When it is tested, so that the cell and its kernel are busy
+    # When it is tested, so that the kernel is busy
     page.start_cell(2)
     graph = page.cell(2)
-    # Then the graph says what has ended and what runs, and prints stand below it
+    # Then the graph shows the ended and the running task, with prints below it
     graph.locator("g[data-task-id=first][data-state=success]").wait_for()
     graph.locator("g[data-task-id=waits][data-state=running]").wait_for()
     graph.get_by_text("a print of the first").wait_for()
     graph.screenshot(path=tmp_path / "running.png")
-    # When the task can end, the final picture is left behind, once
+    # When the task ends, then the output is one final picture
     gate.open()
-    shown = until("the final picture", lambda: _final(page.outputs(2), "tested"))
-    assert "success 2" in shown["text/plain"]
-    assert len([one for one in page.outputs(2) if "data" in one]) == 1
+    final = until("the final picture", lambda: _final(page.outputs(2), "tested"))
+    assert "success 2" in final["text/plain"]
+    assert len([output for output in page.outputs(2) if "data" in output]) == 1
 
 
-def test_runs_that_end_at_once_leave_no_fault_in_the_page(open_notebook: Callable[..., Any]) -> None:
-    # Given a DAG that is done before the browser has made its side of the widget
+def test_runs_that_end_at_once_cause_no_page_error(open_notebook: Callable[..., Any]) -> None:
+    # Given a DAG whose run ends before the browser has created the widget's model
     quick = "%%dag quick\n@task\ndef t(): ...\nt()"
     cells = ("%load_ext nbflow\nfrom nbflow import task", quick, "%dag run quick --wait", "%dag test quick")
     page = open_notebook("quick.ipynb", notebook(*cells, "%dag runs quick"))
     page.run_cell(0)
     page.run_cell(1)
-    # When it runs again and again (a fault of the page fails the test: see open_notebook)
+    # When it runs several times (an error of the page fails the test: see open_notebook)
     for _ in range(6):
         page.run_cell(2)
         page.run_cell(3)
-    # Then each run is in the table, and the word of its state within its chip
+    # Then each run is in the table, and the text of its state fits into its chip
     page.run_cell(4)
     chips = page.cell(4).locator(".nfo-st")
     assert chips.count() == 12
@@ -170,6 +170,6 @@ def test_runs_that_end_at_once_leave_no_fault_in_the_page(open_notebook: Callabl
 
 
 def _final(outputs: list[dict[str, Any]], dag_id: str = "sales") -> dict[str, Any] | None:
-    shown = [output["data"] for output in outputs if "data" in output]
-    graphs = [data for data in shown if f"DAG {dag_id}" in str(data.get("text/plain"))]
+    displayed = [output["data"] for output in outputs if "data" in output]
+    graphs = [data for data in displayed if f"DAG {dag_id}" in str(data.get("text/plain"))]
     return next((data for data in graphs if "application/vnd.jupyter.widget-view+json" not in data), None)

@@ -1,4 +1,4 @@
-"""Notebooks in real kernels: executed by nbclient and papermill, and killed while a run is under way."""
+"""Notebooks in real kernels: executed by nbclient and papermill, and killed during a run."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ load(extract())
 
 @pytest.fixture
 def kernel_environment(jupyter_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Kernels that this process starts get the test's home and no settings of the user's."""
+    """The environment of kernels that this process starts: the test's home, without the user's settings."""
     for name, value in jupyter_environment.items():
         monkeypatch.setenv(name, value)
     return jupyter_environment
 
 
-def executed(*cells: str, folder: Path) -> Any:
-    """The notebook of these cells after nbclient ran it."""
+def execute(*cells: str, folder: Path) -> Any:
+    """Execute a notebook with these cells by nbclient; returns it with its outputs."""
     from nbclient import NotebookClient
 
     book = nbformat.reads(notebook(*cells), as_version=4)
@@ -51,23 +51,23 @@ def executed(*cells: str, folder: Path) -> Any:
     return book
 
 
-def shown(cell: Any) -> list[dict[str, Any]]:
+def displayed(cell: Any) -> list[dict[str, Any]]:
     return [dict(output.data) for output in cell.outputs if "data" in output]
 
 
 def test_a_dag_notebook_runs_end_to_end(kernel_environment: dict[str, str], tmp_path: Path) -> None:
-    # Given a notebook that defines a DAG, runs it in the scheduler's processes, and waits
-    book = executed(
+    # Given a notebook that defines a DAG, runs it with the scheduler, and waits
+    book = execute(
         SETUP, SALES, "run = %dag run sales", "print(run.wait(60), run.states)", "await run", folder=tmp_path
     )
     _, dag, run, wait, again = book.cells
-    # Then the run ended well
+    # Then the run has succeeded
     assert wait.outputs[0].text == "success {'extract': 'success', 'load': 'success'}\n"
     assert again.outputs[0].data["text/plain"] == "'success'"
-    # And every picture is there as an image and as text; that of the run shows its end, and no widget is left
-    said, graph = shown(run)
-    assert said["text/plain"].startswith("Started a scheduler (pid ")
-    for data in (*shown(dag), graph):
+    # And every graph is an image and a text without a widget; the graph of the run shows its end
+    message, graph = displayed(run)
+    assert message["text/plain"].startswith("Started a scheduler (pid ")
+    for data in (*displayed(dag), graph):
         assert data.keys() == {"text/html", "text/plain"}
         assert 'src="data:image/svg+xml;base64,' in data["text/html"]
     assert "success 2" in graph["text/plain"]
@@ -77,10 +77,10 @@ def test_text_outputs_of_a_run_show_its_end(kernel_environment: dict[str, str], 
     # Given a notebook whose outputs should stay small
     small = f"{SETUP}\n%config NbflowMagics.save_output = False"
     # When it runs a DAG and waits, in the scheduler's processes and in the kernel
-    book = executed(small, SALES, "%dag run sales --wait", "%dag test sales", folder=tmp_path)
+    book = execute(small, SALES, "%dag run sales --wait", "%dag test sales", folder=tmp_path)
     # Then each output is text alone, and shows the end of its run
-    (dag,), (said, run), (test,) = map(shown, book.cells[1:])
-    assert [data.keys() for data in (dag, said, run, test)] == [{"text/plain"}] * 4
+    (dag,), (message, run), (test,) = map(displayed, book.cells[1:])
+    assert [data.keys() for data in (dag, message, run, test)] == [{"text/plain"}] * 4
     assert ["success 2" in data["text/plain"] for data in (dag, run, test)] == [False, True, True]
 
 
@@ -89,39 +89,39 @@ def test_a_mistake_stops_nbclient_with_one_line(kernel_environment: dict[str, st
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
-    # When nbclient executes it, it stops
+    # When nbclient executes it, then it stops
     book = nbformat.reads(notebook("%load_ext nbflow", "%dag show nobody", "1"), as_version=4)
     with pytest.raises(CellExecutionError):
         NotebookClient(book, timeout=90, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    # Then the error is one line of ours, and the cell after it has not run
+    # And the error is one line, and the next cell has not run
     [error] = book.cells[1].outputs
     assert error.traceback == ["\x1b[31mError: There is no DAG 'nobody'. See: %dag list.\x1b[0m"]
     assert book.cells[2].outputs == []
 
 
 def test_a_mistake_stops_papermill_with_one_line(kernel_environment: dict[str, str], tmp_path: Path) -> None:
-    # Given a notebook whose DAG cell cannot stand alone
+    # Given a notebook whose DAG cell is not self-contained
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
     source, target = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
-    source.write_text(notebook(SETUP, "df = 1", "%%dag a\nprint(df)", "print('went on')"))
-    # When papermill executes it, it stops
+    source.write_text(notebook(SETUP, "df = 1", "%%dag a\nprint(df)", "print('next cell')"))
+    # When papermill executes it, then it stops
     with pytest.raises(PapermillExecutionError):
         papermill.execute_notebook(str(source), str(target), progress_bar=False)
-    # Then the output notebook has the one line, and nothing ran after it
+    # And the error in the output notebook is one line, and the next cell has not run
     cells = nbformat.read(target, as_version=4).cells
     [error] = [output for cell in cells for output in cell.get("outputs", []) if output.output_type == "error"]
     assert error.traceback == [
         "\x1b[31mError: In [3], line 2: This cell uses 'df', which only In [2] defines. A DAG cell must stand alone. "
         "Define it here, or begin In [2] with %%dag --shared.\x1b[0m"
     ]
-    assert "went on" not in target.read_text().replace("print('went on')", "")
+    assert "next cell" not in target.read_text().replace("print('next cell')", "")
 
 
 @pytest.fixture
 def kernel(kernel_environment: dict[str, str], tmp_path: Path) -> Iterator[Any]:
-    """A real kernel: (manager, client)."""
+    """A running kernel: (manager, client)."""
     from jupyter_client.manager import start_new_kernel
 
     manager, client = start_new_kernel(cwd=str(tmp_path))
@@ -131,38 +131,38 @@ def kernel(kernel_environment: dict[str, str], tmp_path: Path) -> Iterator[Any]:
         manager.shutdown_kernel(now=True)
 
 
-def test_a_breakpoint_in_a_test_stops_below_the_graph(kernel: Any) -> None:
-    # Given a kernel, in which no debugger is attached, and a task with a breakpoint
+def test_a_breakpoint_in_a_dag_test_opens_pdb_below_the_graph(kernel: Any) -> None:
+    # Given a kernel without an attached debugger, and a task with a breakpoint
     _, client = kernel
     stops = "%%dag a\n@task\ndef stops():\n    x = 41\n    breakpoint()\n    print('x is', x)\nstops()"
     for source in (SETUP, stops):
         client.execute_interactive(source, timeout=60, output_hook=lambda message: None)
-    shown: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     before_the_prompt: list[str] = []
-    answers = iter(["p x + 1", "c"])
+    commands = iter(["p x + 1", "c"])
 
     def answer(_: Any) -> None:
-        before_the_prompt[:] = before_the_prompt or [message["msg_type"] for message in shown]
-        client.input(next(answers))
+        before_the_prompt[:] = before_the_prompt or [message["msg_type"] for message in messages]
+        client.input(next(commands))
 
-    # When it is tested, and the prompt is answered
+    # When it is tested, and commands are typed into pdb
     reply = client.execute_interactive(
-        "run = %dag test a\nrun.state", timeout=60, allow_stdin=True, output_hook=shown.append, stdin_hook=answer
+        "run = %dag test a\nrun.state", timeout=60, allow_stdin=True, output_hook=messages.append, stdin_hook=answer
     )
-    # Then the graph was there before it stopped, the debugger saw the task's own frame, and the graph has the end
+    # Then the graph is displayed before the prompt, pdb is in the frame of the task, and the graph shows the end
     assert reply["content"]["status"] == "ok", reply
     assert "display_data" in before_the_prompt
-    printed = "".join(m["content"]["text"] for m in shown if m["msg_type"] == "stream")
+    printed = "".join(m["content"]["text"] for m in messages if m["msg_type"] == "stream")
     assert "42\n" in printed
     assert printed.endswith("x is 41\n")
-    last = [m for m in shown if m["msg_type"] == "update_display_data"][-1]["content"]["data"]
+    last = [m for m in messages if m["msg_type"] == "update_display_data"][-1]["content"]["data"]
     assert "success 1" in last["text/plain"]
 
 
-def test_a_run_outlives_its_kernel(kernel: Any, own_home: Path, tmp_path: Path) -> None:
+def test_a_run_outlives_its_kernel(kernel: Any, notebook_home: Path, tmp_path: Path) -> None:
     # Given a kernel that has started a run whose task waits at a gate
     manager, client = kernel
-    path = tmp_path / "go on"
+    path = tmp_path / "continue"
     gate = Gate(path)
     waits = f"""\
 %%dag slow
@@ -177,48 +177,47 @@ after(waits())"""
     for source in (SETUP, waits, "run = %dag run slow"):
         reply = client.execute_interactive(source, timeout=60, output_hook=lambda message: None)
         assert reply["content"]["status"] == "ok", reply
-    with App.open(home=own_home) as app:
+    with App.open(home=notebook_home) as app:
         [run] = app.store.runs("slow")
 
         def states() -> dict[str, str]:
-            return {one.task_id: one.state.value for one in app.store.instances(run.key)}
+            return {ti.task_id: ti.state.value for ti in app.store.instances(run.key)}
 
         until("the task runs", lambda: states().get("waits") == "running")
-        # When the kernel is killed with its whole process group, and then the gate is opened
+        # When the process group of the kernel is killed, and then the gate is opened
         os.killpg(os.getpgid(manager.provisioner.process.pid), signal.SIGKILL)
-        until("the kernel is gone", lambda: manager.provisioner.process.poll() is not None)
+        until("the kernel has exited", lambda: manager.provisioner.process.poll() is not None)
         gate.open()
-        # Then the run goes on to its end
+        # Then the run continues to its end
         until("the run ends", lambda: (app.store.run(run.key) or run).state in RUN_FINISHED)
         assert states() == {"waits": "success", "after": "success"}
 
 
-def test_the_scheduler_runs_a_notebook_with_no_kernel_alive(own_home: Path) -> None:
-    # Given a notebook in the DAGs folder with a DAG that is unpaused and due once, and no kernel
+def test_the_scheduler_runs_a_dag_of_a_notebook_without_a_kernel(notebook_home: Path) -> None:
+    # Given a notebook in the DAGs folder with an unpaused @once DAG, and no kernel
     from nbflow.services import schedulers
 
-    (own_home / "dags").mkdir(exist_ok=True)
+    (notebook_home / "dags").mkdir(exist_ok=True)
     cells = (SETUP, "%%dag --shared\ndef helper(x):\n    return x * 2", SALES.replace("sum(rows)", "helper(sum(rows))"))
     text = notebook(*cells, "raise SystemExit('a cell that must not run')")
     text = text.replace("--schedule @daily", "--schedule @once --start 2024-01-01 --unpaused")
-    (own_home / "dags" / "report.ipynb").write_text(text)
+    (notebook_home / "dags" / "report.ipynb").write_text(text)
     # When the scheduler is started
-    with App.open(home=own_home) as app:
-        started = schedulers.ensure(app)
-        assert started.started
-        # Then it finds the DAG, makes its run, and the run ends well
-        found = until("the run ended", lambda: [r for r in app.store.runs("sales") if r.state in RUN_FINISHED])
-        assert [run.state.value for run in found] == ["success"]
+    with App.open(home=notebook_home) as app:
+        assert schedulers.ensure(app).started
+        # Then it parses the DAG and creates its run, and the run succeeds
+        runs = until("the run has ended", lambda: [r for r in app.store.runs("sales") if r.state in RUN_FINISHED])
+        assert [run.state.value for run in runs] == ["success"]
         version = app.store.version("sales")
         assert version is not None
-        assert (version.fileloc, version.cell) == (str(own_home / "dags" / "report.ipynb"), "cell 3")
+        assert (version.fileloc, version.cell) == (str(notebook_home / "dags" / "report.ipynb"), "cell 3")
         assert app.store.import_errors() == []
 
 
-def test_a_notebook_on_a_schedule_is_run_by_papermill(own_home: Path, tmp_path: Path) -> None:
-    # Given a notebook with a parameter, scheduled, and the scheduler that has read the file
+def test_papermill_runs_a_scheduled_notebook(notebook_home: Path, tmp_path: Path) -> None:
+    # Given a scheduled notebook with a parameter, whose DAG file the scheduler has parsed
     from nbflow.notebook import run, schedule, unpause
-    from nbflow.notebook.session import session
+    from nbflow.notebook.session import current_session
     from nbflow.services import schedulers
 
     source = tmp_path / "report.ipynb"
@@ -226,13 +225,13 @@ def test_a_notebook_on_a_schedule_is_run_by_papermill(own_home: Path, tmp_path: 
     book.cells[0].metadata["tags"] = ["parameters"]
     nbformat.write(book, source)
     schedule(str(source), cron="0 6 * * *", parameters={"country": "DE"})
-    here = session()
-    schedulers.ensure(here.app)
-    until("the file is read", lambda: here.app.store.dag("report"))
+    session = current_session()
+    schedulers.ensure(session.app)
+    until("the file is parsed", lambda: session.app.store.dag("report"))
     unpause("report")
     # When it runs
     handle = run("report")
     assert handle.wait(120) == "success", handle.logs().data
-    # Then the executed notebook is kept, and was given the parameter
-    [kept] = here.app.settings.notebook.output_folder.rglob("run-try1.ipynb")
-    assert "report for DE\n" in [output.text for cell in nbformat.read(kept, 4).cells for output in cell.outputs]
+    # Then the executed notebook is saved, with the output for the parameter
+    [executed] = session.app.settings.notebook.output_folder.rglob("run-try1.ipynb")
+    assert "report for DE\n" in [output.text for cell in nbformat.read(executed, 4).cells for output in cell.outputs]

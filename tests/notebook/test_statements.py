@@ -1,4 +1,4 @@
-"""The statements that magics and handles send: a bounded number, however much there is to show."""
+"""The number of statements that magics and handles send does not grow with the number of DAGs, runs and tasks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from nbflow.authoring.dag import DAG
 from nbflow.authoring.decorators import task
 from nbflow.core.timetables import timetable_from_schedule
 from nbflow.notebook import grid, list_dags, runs, states, why
-from nbflow.notebook import test as run_here
+from nbflow.notebook import test as run_dag_test
 from nbflow.notebook.handles import BackfillHandle
-from nbflow.notebook.session import session
+from nbflow.notebook.session import current_session
 from tests.store.worlds import a_run, add, register, spec
 
 DAGS = 300
 
 
 @pytest.fixture
-def sent(own_home: Path) -> Callable[[Callable[[], Any]], int]:
-    """The number of statements that a call sends to the metastore."""
-    engine = session().app.store._engine  # type: ignore[attr-defined]
+def count_statements(notebook_home: Path) -> Callable[[Callable[[], Any]], int]:
+    """``count_statements(call)``: number of statements that a call sends to the metastore."""
+    engine = current_session().app.store._engine  # type: ignore[attr-defined]
 
     def count(call: Callable[[], Any]) -> int:
         statements: list[str] = []
@@ -41,58 +41,60 @@ def sent(own_home: Path) -> Callable[[Callable[[], Any]], int]:
     return count
 
 
-def test_a_list_of_300_dags_takes_five_statements(sent: Callable[[Callable[[], Any]], int]) -> None:
+def test_a_list_of_300_dags_takes_five_statements(count_statements: Callable[[Callable[[], Any]], int]) -> None:
     # Given 300 DAGs with runs, and one of this kernel
-    store = session().app.store
+    store = current_session().app.store
     for number in range(DAGS):
         register(store, spec(dag_id=f"dag_{number:03d}"))
     for number in range(3):
         store.apply([add(a_run("r", dag_id=f"dag_{number:03d}"))], actor="scheduler")
 
-    assert sent(list_dags) <= 5
+    assert count_statements(list_dags) <= 5
     assert len(list_dags()) == DAGS
 
 
 MAX_STATEMENTS = 15
-"""More than any magic that shows one run needs today; what matters is that the number of tasks does not count."""
+"""More than any magic that shows one run sends today. The test is that the number of tasks makes no difference."""
 
 
-def test_what_shows_a_run_takes_as_many_statements_for_many_tasks(sent: Callable[[Callable[[], Any]], int]) -> None:
-    # Given two DAGs whose tasks have failed, a small one and a large one
+def test_the_display_of_a_run_takes_as_many_statements_for_many_tasks_as_for_few(
+    count_statements: Callable[[Callable[[], Any]], int],
+) -> None:
+    # Given a small and a large DAG whose tasks have failed
     def fail() -> None:
         raise ValueError("no")
 
-    def counted(dag_id: str, tasks: int) -> dict[str, int]:
+    def count(dag_id: str, tasks: int) -> dict[str, int]:
         with DAG(dag_id) as dag:
             for number in range(tasks):
                 task(fail, task_id=f"t{number}")()
-        handle = run_here(dag)
+        handle = run_dag_test(dag)
         return {
-            "graph": sent(handle.graph),
-            "states": sent(lambda: states(dag_id)),
-            "why": sent(lambda: why(dag_id)),
-            "why of a task": sent(lambda: why(dag_id, "t1")),
-            "grid": sent(lambda: grid(dag_id)),
-            "runs": sent(lambda: runs(dag_id)),
+            "graph": count_statements(handle.graph),
+            "states": count_statements(lambda: states(dag_id)),
+            "why": count_statements(lambda: why(dag_id)),
+            "why of a task": count_statements(lambda: why(dag_id, "t1")),
+            "grid": count_statements(lambda: grid(dag_id)),
+            "runs": count_statements(lambda: runs(dag_id)),
         }
 
-    few, many = counted("small", 2), counted("large", 30)
+    small, large = count("small", 2), count("large", 30)
 
-    assert few == many
-    assert max(many.values()) <= MAX_STATEMENTS
+    assert small == large
+    assert max(large.values()) <= MAX_STATEMENTS
 
 
 @pytest.mark.parametrize("days", [2, 30])
-def test_a_backfills_progress_takes_as_many_statements_for_many_runs(
-    sent: Callable[[Callable[[], Any]], int], days: int
+def test_the_display_of_a_backfill_takes_three_statements(
+    count_statements: Callable[[Callable[[], Any]], int], days: int
 ) -> None:
     # Given a daily backfill
-    here = session()
+    session = current_session()
     start = datetime(2024, 1, 1, tzinfo=UTC)
     schedule = timetable_from_schedule("@daily", UTC).to_spec()
-    register(here.app.store, spec(schedule=schedule, start_date=start, catchup=True))
-    made = here.operations.backfill("sales", start, start + timedelta(days=days - 1))
-    handle = BackfillHandle(here, "sales", made.plan, made.backfill_id, UTC)
+    register(session.app.store, spec(schedule=schedule, start_date=start, catchup=True))
+    backfill = session.operations.backfill("sales", start, start + timedelta(days=days - 1))
+    handle = BackfillHandle(session, "sales", backfill.plan, backfill.backfill_id, UTC)
 
-    assert sent(handle.bundle) == 3
+    assert count_statements(handle.bundle) == 3
     assert len(handle.states) == days

@@ -1,4 +1,4 @@
-"""Notebooks executed as a reader without a browser would: by nbclient, with a real kernel and a home of their own."""
+"""Notebooks executed by nbclient, with a real kernel and a separate NBFLOW_HOME."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Executed:
-    """A notebook after its run."""
+    """An executed notebook."""
 
     notebook: Any
     home: Path
 
     def text(self, source: str) -> str:
-        """What the cell that holds ``source`` shows without any markup."""
+        """The text output of the cell that contains ``source``."""
         cell = next(cell for cell in self.notebook.cells if cell.cell_type == "code" and source in cell.source)
         return "\n".join(filter(None, map(_text, cell.outputs)))
 
     def last(self) -> str:
-        """What the last cell with an output shows."""
+        """The text output of the last cell with an output."""
         outputs = [cell.outputs for cell in self.notebook.cells if cell.get("outputs")]
         return "\n".join(map(_text, outputs[-1]))
 
@@ -47,7 +47,7 @@ def _text(output: Any) -> str:
 
 @pytest.fixture
 def execute(home: Path, tmp_path: Path) -> Iterator[Callable[..., Executed]]:
-    """Execute a notebook of the project in a folder of its own; what it started is ended afterwards."""
+    """Execute a copy of a notebook of the project. The scheduler that it started is stopped at the end of the test."""
     import nbclient
     import nbformat
 
@@ -57,8 +57,8 @@ def execute(home: Path, tmp_path: Path) -> Iterator[Callable[..., Executed]]:
         copy = Path(shutil.copy(ROOT / path, folder))
         notebook = nbformat.read(copy, as_version=4)
         change(notebook)
-        where = {"metadata": {"path": str(folder)}}
-        client = nbclient.NotebookClient(notebook, timeout=seconds, kernel_name="python3", resources=where)
+        resources = {"metadata": {"path": str(folder)}}
+        client = nbclient.NotebookClient(notebook, timeout=seconds, kernel_name="python3", resources=resources)
         client.execute(env={**os.environ, "NBFLOW_HOME": str(home), "PYTHONPATH": str(ROOT)})
         return Executed(notebook, home)
 

@@ -37,8 +37,8 @@ RATES = run_demo.published()
 def ran(tmp_path_factory) -> tuple[Any, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("demo") / "folder"
     command = [sys.executable, str(ROOT / "notebooks" / "run_demo.py"), "--folder", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
-    return run_demo.Demo(folder), done
+    result = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    return run_demo.Demo(folder), result
 
 
 @pytest.fixture
@@ -53,17 +53,17 @@ def change(database: Path, sql: str) -> None:
         assert connection.execute(sql).rowcount > 0
 
 
-def test_the_source_holds_the_month_as_it_was():
-    """A changed source, or an error in reading it, fails here and not in the tests of the demo."""
+def test_the_source_has_the_rates_of_the_month():
+    """A changed source, or an error in reading it, fails this test instead of the tests of the demo."""
     dollar = [(day, rate) for day, currency, rate in RATES if currency == "USD"]
     assert (len(RATES), len(dollar)) == (700, 21)
     assert (dollar[0], dollar[-1]) == (("2008-12-01", 1.2608), ("2008-12-31", 1.3917))
 
 
 def test_the_demo_succeeds_and_prints_its_runs(ran):
-    demo, done = ran
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+    demo, result = ran
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
     assert "31 runs of ecb_rates" in lines
     assert "  Mon 2008-12-01  manual    ✓ success   skipped 2, success 7" in lines
     assert "  Sat 2008-12-06  backfill  ✓ success   skipped 5, success 4" in lines
@@ -82,7 +82,7 @@ def test_the_executed_notebook_and_its_page_are_saved(ran):
     assert 'src="http' not in page
 
 
-def test_the_result_of_the_report_is_what_it_glued(ran):
+def test_the_result_of_the_report_is_the_glued_value(ran):
     demo, _ = ran
     rows = run_demo.query(
         demo.home / "nbflow.db", "SELECT value FROM xcom WHERE task_id = 'report' AND key = ?", "return_value"

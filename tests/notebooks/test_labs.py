@@ -1,4 +1,4 @@
-"""Labs from the learner's side: untouched, solved, and with a mistake."""
+"""Labs as a learner runs them: unsolved and solved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.kernel
 
 
 def cells_by_tag(path: str) -> dict[str, str]:
-    """exercise or answer -> the text of its cell."""
+    """Tag of an exercise or answer -> text of its cell."""
     raw = json.loads((ROOT / path).read_text("utf-8"))
     return {
         tag: "".join(cell["source"])
@@ -26,11 +26,11 @@ def cells_by_tag(path: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", LABS)
-def test_an_untouched_lab_says_what_is_missing_without_a_traceback(execute, name):
-    done = execute(f"labs/{name}.ipynb")
-    assert done.errors() == []
+def test_an_unsolved_lab_shows_what_is_missing_without_a_traceback(execute, name):
+    result = execute(f"labs/{name}.ipynb")
+    assert result.errors() == []
     for number in range(1, len(LABS[name].exercises) + 1):
-        text = done.text(f"lab.check({number}")
+        text = result.text(f"lab.check({number}")
         assert f"Exercise {number}: {LABS[name].exercises[number - 1].title}: not yet" in text
         assert "missing" in text
         assert "Found: " in text
@@ -38,16 +38,16 @@ def test_an_untouched_lab_says_what_is_missing_without_a_traceback(execute, name
 
 @pytest.mark.parametrize("name", LABS)
 def test_the_solution_passes_every_check(execute, name):
-    done = execute(f"labs/solutions/{name}.ipynb")
-    assert done.errors() == []
-    passed = Progress(done.home).items("lab", name)
+    result = execute(f"labs/solutions/{name}.ipynb")
+    assert result.errors() == []
+    passed = Progress(result.home).items("lab", name)
     assert sorted(passed) == [str(number) for number in range(1, len(LABS[name].exercises) + 1)]
     assert all(item.passed_at and item.tries == 1 for item in passed.values())
 
 
 @pytest.mark.parametrize("name", LABS)
-def test_the_solution_fits_into_the_lab(execute, name):
-    """What the solution's cells hold, put into the lab's own cells, solves the lab."""
+def test_the_cells_of_the_solution_solve_the_lab(execute, name):
+    """The lab is solved with the texts of the solution's cells."""
     solution = cells_by_tag(f"labs/solutions/{name}.ipynb")
     assert solution.keys() == cells_by_tag(f"labs/{name}.ipynb").keys()
 
@@ -56,13 +56,13 @@ def test_the_solution_fits_into_the_lab(execute, name):
             for tag in cell.metadata.get("tags", ()):
                 cell.source = solution.get(tag, cell.source)
 
-    done = execute(f"labs/{name}.ipynb", change=fill)
-    assert done.errors() == []
-    assert all(item.passed_at for item in Progress(done.home).items("lab", name).values())
-    assert f"{len(LABS[name].exercises)} of {len(LABS[name].exercises)} exercises passed" in done.last()
+    result = execute(f"labs/{name}.ipynb", change=fill)
+    assert result.errors() == []
+    assert all(item.passed_at for item in Progress(result.home).items("lab", name).values())
+    assert f"{len(LABS[name].exercises)} of {len(LABS[name].exercises)} exercises passed" in result.last()
 
 
 @pytest.mark.parametrize("path", sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("labs/**/*.ipynb")))
-def test_labs_are_kept_without_outputs(path):
+def test_labs_are_stored_without_outputs(path):
     raw = json.loads((ROOT / path).read_text("utf-8"))
     assert [cell for cell in raw["cells"] if cell.get("outputs") or cell.get("execution_count")] == []

@@ -32,12 +32,12 @@ def shown(execute) -> Any:
     return execute("labs/01_hello_dag.ipynb", change=only)
 
 
-def output_of(done: Any, source: str) -> Any:
-    (output,) = next(cell for cell in done.notebook.cells if cell.source == source).outputs
+def output_of(result: Any, source: str) -> Any:
+    (output,) = next(cell for cell in result.notebook.cells if cell.source == source).outputs
     return output
 
 
-def test_the_magics_show_a_form_with_its_text_beneath_and_mistakes_as_one_line(shown):
+def test_the_magics_show_a_form_and_its_text_and_mistakes_as_one_line(shown):
     quiz = output_of(shown, "%quiz dag_concepts").data
     assert quiz.keys() == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
     assert "Which of these jobs suit an orchestrator" in quiz["text/plain"]

@@ -14,7 +14,7 @@ from nbflow.cli.main import main
 from nbflow.core.states import RunState
 from nbflow.errors import DagRunNotFound
 from nbflow.notebook import verbs
-from nbflow.notebook.session import end_session, session
+from nbflow.notebook.session import current_session, end_session
 from nbflow.store.base import DagVersion
 from nbflow.teach.checks import CheckContext
 from tests.store.worlds import spec
@@ -42,7 +42,7 @@ def _by_command(app: App, capsys: pytest.CaptureFixture[str]) -> str:
 FINDERS: dict[str, Callable[[App, pytest.CaptureFixture[str]], str]] = {
     "no run named": lambda app, _: app.operations().find_run("sales").run_id,
     "last": lambda app, _: app.operations().find_run("sales", "last").run_id,
-    "a notebook's default": lambda app, _: session().find_run("sales").run_id,
+    "a notebook's default": lambda app, _: current_session().find_run("sales").run_id,
     "a notebook's last": lambda app, _: str(verbs.show("sales", run="last").run.run_id),
     "a command's last": _by_command,
     "a lab's check": lambda app, _: CheckContext(app=app).newest_run("sales").run_id,

@@ -23,7 +23,7 @@ from nbflow.core.snapshot import RunKey
 from nbflow.errors import NbflowError
 from nbflow.execution.process_identity import ProcessIdentity, process_started
 from nbflow.notebook.admin_verbs import status
-from nbflow.notebook.commands import function_of
+from nbflow.notebook.commands import command_function
 from nbflow.notebook.session import end_session
 from nbflow.services import schedulers
 from nbflow.store.base import DagVersion, Job
@@ -187,7 +187,7 @@ def test_a_process_with_a_reused_pid_gets_no_signal(app: App, bystander: subproc
     # When it is stopped, by each surface and by a caller with the old row
     assert schedulers.stop(app).ended == ()
     assert main(["stop"]) == 0
-    assert function_of("stop")().data is None
+    assert command_function("stop")().data is None
     schedulers.end([stale], app.settings)
     # Then the other process still runs
     assert bystander.poll() is None
@@ -209,7 +209,7 @@ def test_a_scheduler_of_another_host_gets_no_signal(app: App, bystander: subproc
     # When it is stopped
     assert schedulers.stop(app).on_other_hosts == (other,)
     with pytest.raises(NbflowError, match="runs on other-host"):
-        function_of("stop")()
+        command_function("stop")()
     assert main(["stop"]) == 1
     # Then the process on this host still runs
     assert bystander.poll() is None

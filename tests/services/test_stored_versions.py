@@ -14,7 +14,7 @@ from nbflow.cli.main import main
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.execution import user_code
-from nbflow.notebook.session import end_session, session
+from nbflow.notebook.session import current_session, end_session
 from nbflow.services.callbacks import run_callbacks
 from nbflow.services.dag_processor import _ProcessorLoop
 from nbflow.sources.loading import load_source
@@ -63,7 +63,7 @@ def _through_json(payload: object) -> dict[str, object]:
 
 
 def of_a_notebook(app: App, version: DagVersion, _: pytest.CaptureFixture[str]) -> str:
-    return _raised(lambda: session().object_of("d"))
+    return _raised(lambda: current_session().dag_object("d"))
 
 
 def of_the_sequential_executor(app: App, version: DagVersion, _: pytest.CaptureFixture[str]) -> str:

@@ -246,10 +246,10 @@ def kernel_name(home: SettingsHome) -> str:
 
 
 def output_of_a_cell(home: SettingsHome) -> set[str]:
-    from nbflow.notebook.displayable import seen
+    from nbflow.notebook.displayable import display_data
     from nbflow.ui.html import message_bundle
 
-    return set(seen(message_bundle("text")))
+    return set(display_data(message_bundle("text")))
 
 
 def draws_from_seed(home: SettingsHome) -> list[bool]:

@@ -28,5 +28,7 @@ def test_without_a_provider_the_command_says_so(monkeypatch: pytest.MonkeyPatch)
     run = command_named("labs").run
     assert run is not None
 
-    with pytest.raises(NbflowError, match=r"No surface implements 'labs' here\. Start nbflow with: python -m nbflow"):
+    with pytest.raises(
+        NbflowError, match=r"No implementation of 'labs' is registered\. Start nbflow with: python -m nbflow"
+    ):
         run(context, Values())

@@ -169,7 +169,7 @@ def test_an_action_with_confirm_needs_a_second_press(shown: Callable[..., Any], 
     assert page.evaluate("window.sent.length") == 1
     page.click("text=Yes, Clear")
     assert page.evaluate("window.sent[1]") == {"kind": "request", "id": 2, "name": "clear", "args": {"task_id": "load"}}
-    page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 2, "data": {"said": "Cleared 1 task."}})
+    page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 2, "data": {"message": "Cleared 1 task."}})
     page.wait_for_selector("text=Cleared 1 task.")
 
 

@@ -17,8 +17,8 @@ from nbflow.core.snapshot import Run
 from nbflow.entry_points import main
 from nbflow.errors import TaskNotFound
 from nbflow.notebook import admin_verbs, magic_parser
-from nbflow.notebook.magics import _nbflow_line
-from nbflow.notebook.session import end_session, session
+from nbflow.notebook.magics import parse_nbflow_line
+from nbflow.notebook.session import current_session, end_session
 from nbflow.views.base import plain
 from tests.store.worlds import register, spec
 
@@ -102,8 +102,8 @@ def test_dags_of_the_kernel_are_listed_with_those_of_the_metastore(command: Comm
 
     # Given a DAG that a cell of this kernel has defined
     version = DagVersion(dag_id="mine", spec=spec(dag_id="mine"), fileloc="<kernel 1>", origin="kernel")
-    stored = session().app.store.register(version, now=T0, paused=False, activate=False)
-    session().dags["mine"] = stored  # type: ignore[assignment]
+    stored = current_session().app.store.register(version, now=T0, paused=False, activate=False)
+    current_session().dags["mine"] = stored  # type: ignore[assignment]
 
     assert list(notebook.list_dags().data) == ["failing", "mine", "sales"]
     assert list(notebook.list_dags("MIN").data) == ["mine"]
@@ -119,7 +119,7 @@ def test_the_same_newest_run_and_states(command: Command, dag_id: str) -> None:
             name: (row.state if row.state != "none" else None, row.try_number, utc(row.start_date))
             for name, row in rows.items()
         } == {_name(row): (row["state"], row["try_number"], row["start_date"]) for row in listed}
-    newest: Run = session().find_run(dag_id)
+    newest: Run = current_session().find_run(dag_id)
     assert {row["run_id"] for row in listed} == {newest.run_id}
     assert notebook.show(dag_id, run="last").run_id == newest.run_id  # type: ignore[union-attr]
 
@@ -182,7 +182,7 @@ def test_the_same_status(command: Command) -> None:
 
 
 def _magic(line: str) -> Any:
-    verb, _, args = _nbflow_line(line)
+    verb, _, args = parse_nbflow_line(line)
     return admin_verbs.CALLS[verb](args)
 
 
@@ -251,6 +251,6 @@ def test_the_same_error_for_a_word_that_is_neither_a_task_nor_a_run(
 def test_a_task_that_only_the_newest_run_has_is_found(command: Command) -> None:
     # Given a run of the DAG's first version, whose tasks the second version does not have
     command("dags", "trigger", "sales", "-l", "2024-01-09")
-    register(session().app.store, spec("other"))
+    register(current_session().app.store, spec("other"))
 
     assert {row["task_id"] for row in command("why", "sales", "double")} == {"double"}

@@ -86,7 +86,7 @@ export function createPanel({ onClose, onPick, request }) {
       }
       button.setAttribute("disabled", "");
       try {
-        setText(status,  String((await request(action.name, action.args ?? {}))?.said ?? "Done."));
+        setText(status,  String((await request(action.name, action.args ?? {}))?.message ?? "Done."));
       } catch (error) {
         setText(status,  error instanceof Error ? error.message : String(error));
         button.removeAttribute("disabled");
