@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbflow.cli import find_dag, output
-from nbflow.cli.command_declarations import BUNDLE, FORMATS, LOCAL, OUTPUT, SUBDIR, Command
+from nbflow.cli.command_declarations import BUNDLE, FORMATS, LOCAL, OUTPUT, SUBDIR, terminal_command
 from nbflow.cli.invocation import Call
-from nbflow.command_arguments import FILE, argument
+from nbflow.command_arguments import argument
 
 if TYPE_CHECKING:
     from nbflow.sources.loading import Loaded
@@ -113,25 +113,11 @@ def report(call: Call) -> None:
 
 
 COMMANDS = (
-    Command(
-        name="dags check",
-        help="List every error of DAG files with its line number; exit code 1 if there are any.",
+    terminal_command(
+        "dags check",
+        argument("-o", "--output", choices=FORMATS, help="Output format (default: lines)."),
         run=check,
-        arguments=(
-            argument("file", repeated=True, required=True, type=FILE, metavar="FILE", help="DAG files or folders."),
-            argument("-o", "--output", choices=FORMATS, help="Output format (default: lines)."),
-        ),
     ),
-    Command(
-        name="dags list-import-errors",
-        help="List the import errors of DAG files.",
-        run=list_import_errors,
-        arguments=(OUTPUT, LOCAL, SUBDIR, BUNDLE),
-    ),
-    Command(
-        name="dags report",
-        help="List the loading time and the DAGs of each DAG file.",
-        run=report,
-        arguments=(OUTPUT, SUBDIR, BUNDLE),
-    ),
+    terminal_command("dags list-import-errors", OUTPUT, LOCAL, SUBDIR, BUNDLE, run=list_import_errors),
+    terminal_command("dags report", OUTPUT, SUBDIR, BUNDLE, run=report),
 )

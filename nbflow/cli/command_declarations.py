@@ -1,7 +1,7 @@
-"""Declarations of terminal commands: name, arguments, and the function that runs the command.
+"""Terminal commands: a declared command, the options that only a terminal has, and the function that runs it.
 
-:mod:`nbflow.commands` declares the commands of all surfaces. This module adds the options that only a terminal has,
-such as the output format, DAG files to load, and ``--yes``.
+:mod:`nbflow.commands` declares every command. A terminal adds the output format, DAG files to load, ``--yes``, and
+filters of listings.
 """
 
 from __future__ import annotations
@@ -12,29 +12,50 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from nbflow.cli import output
-from nbflow.command_arguments import FILE, Argument, argument, switch
+from nbflow.command_arguments import FILE, Argument, Values, argument, switch
 from nbflow.commands import command_named, commands_of
-from nbflow.commands.base import Command as DeclaredCommand
-from nbflow.commands.base import Preview, Result, run_command
+from nbflow.commands.base import Command, Preview, Result, run_command
 
 if TYPE_CHECKING:
     from nbflow.cli.invocation import Call
+    from nbflow.commands.context import Context
 
 Run = Callable[["Call"], "int | None"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """A terminal command. ``name``: all its words, e.g. "dags list". ``run`` returns the exit code, None for 0."""
+class TerminalCommand:
+    """The terminal form of a declared command. ``run`` returns the exit code, None for 0."""
 
-    name: str
-    help: str
+    declared: Command
     run: Run
-    arguments: tuple[Argument, ...] = ()
-    aliases: tuple[str, ...] = ()
-    """Alternative names: "db upgrade"."""
-    epilog: str = ""
-    """Text below the options in the help."""
+    options: tuple[Argument, ...] = ()
+    """Options that only a terminal has."""
+    note: str = ""
+    """Replaces the command's epilog."""
+
+    @property
+    def name(self) -> str:
+        """All its words, e.g. "dags list"."""
+        return self.declared.name
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Alternative names: "db upgrade"."""
+        return self.declared.aliases
+
+    @property
+    def help(self) -> str:
+        return self.declared.help
+
+    @property
+    def arguments(self) -> tuple[Argument, ...]:
+        return (*self.declared.arguments, *self.options)
+
+    @property
+    def epilog(self) -> str:
+        """Text below the options in the help."""
+        return self.note or self.declared.epilog
 
 
 FORMATS = ("table", "json", "yaml", "plain")
@@ -65,24 +86,36 @@ def terminal_command(
     name: str,
     *options: Argument,
     run: Run | None = None,
+    change: Run | None = None,
     show: Show | None = None,
     to_stderr: bool = False,
     epilog: str = "",
-) -> Command:
-    """The terminal form of a command of :mod:`nbflow.commands`, with additional ``options``. ``run`` replaces the
-    function of the command, e.g. for a read-only command. ``show`` replaces the default output of its result."""
+) -> TerminalCommand:
+    """The terminal form of a command of :mod:`nbflow.commands`, with additional ``options``. ``run`` fetches a view, or
+    prepares arguments and calls :func:`run_and_print`. ``change`` makes the change itself, instead of the command's own
+    function. ``show`` prints the result instead of the default."""
     command = command_named(name)
-    return Command(
-        name=command.name,
-        help=command.help,
-        run=run or partial(run_and_print, command, show=show, to_stderr=to_stderr),
-        arguments=(*command.arguments, *options),
-        aliases=command.aliases,
-        epilog=epilog or command.epilog,
-    )
+    if change is not None:
+        run = partial(_run_change, command, change)
+    run = run or partial(run_and_print, command, show=show, to_stderr=to_stderr)
+    return TerminalCommand(declared=command, run=run, options=options, note=epilog)
 
 
-def run_and_print(command: DeclaredCommand, call: Call, *, show: Show | None = None, to_stderr: bool = False) -> int:
+def _run_change(command: Command, change: Run, call: Call) -> int:
+    """Make a change with the terminal's own function; like every other one it may be refused and is audited."""
+    if getattr(call.args, "dry_run", False):
+        return change(call) or 0
+
+    def run(context: Context, args: Values) -> Result:
+        code = change(call) or 0
+        return Result(text="", value=code, ok=code == 0)
+
+    result = run_command(command, call.context, call.args, run=run)
+    assert result is not None
+    return int(result.value)
+
+
+def run_and_print(command: Command, call: Call, *, show: Show | None = None, to_stderr: bool = False) -> int:
     """Run a command and print the rows of its result to stdout in the output format, or its text if it has no rows.
     ``to_stderr`` prints the text to stderr, since it is not a result for scripts. With ``--dry-run``, only the preview
     is printed."""
@@ -131,7 +164,7 @@ def _note_items(preview: Preview | None) -> None:
         output.note(f"{run}: {', '.join(names)}")
 
 
-def generated_commands(group: str, defined: Iterable[Command]) -> list[Command]:
+def generated_commands(group: str, defined: Iterable[TerminalCommand]) -> list[TerminalCommand]:
     """Terminal commands for the declared commands of a group that are not ``defined`` in nbflow.cli."""
     names = {command.name for command in defined}
     missing = [command for command in commands_of(group) if command.run is not None and command.name not in names]
@@ -139,5 +172,5 @@ def generated_commands(group: str, defined: Iterable[Command]) -> list[Command]:
 
 
 @cache
-def _generate(command: DeclaredCommand) -> Command:
+def _generate(command: Command) -> TerminalCommand:
     return terminal_command(command.name, OUTPUT, *([YES] if command.may_ask else []))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from nbflow.cli.command_declarations import OUTPUT, Command
+from nbflow.cli.command_declarations import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
-from nbflow.command_arguments import argument, switch
-from nbflow.commands.options import HIDE_SENSITIVE, SHOW_VALUES
 from nbflow.config import HIDDEN, SECTIONS, to_text
 from nbflow.errors import ConfigError, did_you_mean
 
@@ -33,33 +31,6 @@ def get_value(call: Call) -> None:
 
 
 COMMANDS = (
-    Command(
-        name="config list",
-        help="List options with their values and sources.",
-        run=list_options,
-        arguments=(
-            OUTPUT,
-            argument("--section", metavar="NAME", help="Only this section."),
-            switch(
-                "--only-set",
-                "--exclude-defaults",
-                help="Only options with another value than the default.",
-                name="only_set",
-            ),
-            switch("-d", "--include-descriptions", help="Add a description of each option."),
-            switch("-s", "--include-sources", help="Ignored: sources are always shown."),
-            HIDE_SENSITIVE,
-            SHOW_VALUES,
-        ),
-    ),
-    Command(
-        name="config get-value",
-        help="Print the value of an option.",
-        run=get_value,
-        arguments=(
-            argument("section", help="Section, e.g. core."),
-            argument("option", help="Name of the option."),
-            SHOW_VALUES,
-        ),
-    ),
+    terminal_command("config list", OUTPUT, run=list_options),
+    terminal_command("config get-value", run=get_value),
 )

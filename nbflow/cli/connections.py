@@ -134,5 +134,5 @@ COMMANDS = (
     terminal_command("connections delete", to_stderr=True),
     terminal_command("connections export", run=export),
     terminal_command("connections import", to_stderr=True),
-    terminal_command("connections test", run=test),
+    terminal_command("connections test", change=test),
 )

@@ -16,15 +16,15 @@ from nbflow.cli.command_declarations import (
     SUBDIR,
     SUBDIR_ONLY,
     YES,
-    Command,
     terminal_command,
 )
 from nbflow.cli.invocation import Call, UsageError
-from nbflow.cli.processes import JOB_LIMIT, JOB_STATE, show_jobs
+from nbflow.cli.processes import list_jobs
 from nbflow.command_arguments import FILE, NAMES, PATTERN, argument, switch
 from nbflow.commands.base import Result
-from nbflow.commands.options import DAG_ID, END_DATE, RUN_ID, START_DATE
+from nbflow.commands.options import END_DATE, START_DATE
 from nbflow.commands.run_conf import conf_of
+from nbflow.core.states import FINISHED, RunState, TaskState
 from nbflow.errors import did_you_mean
 from nbflow.suggestions import suggest
 
@@ -203,7 +203,6 @@ def next_execution(call: Call) -> None:
 
 def test(call: Call) -> int:
     from nbflow.cli.inline_runs import interruptible, level_of, logging_to_stderr, stdout_to_stderr
-    from nbflow.core.states import RunState
     from nbflow.services.dag_test import run_test
     from nbflow.views.task_instances import TaskInstancesQuery
 
@@ -242,7 +241,6 @@ def test(call: Call) -> int:
 def _step_printer(call: Call) -> Callable[[Run], None] | None:
     """A callback that prints each ended task instance once; None if stderr is not a terminal."""
     from nbflow.cli.progress import is_shown, print_step
-    from nbflow.core.states import FINISHED, TaskState
 
     printed: set[TaskKey] = set()
 
@@ -285,10 +283,6 @@ def _show_deleted(call: Call, result: Result) -> None:
         output.note(f"{files[0]} contains {dag_id!r}: if it defines the DAG, a scheduler registers the DAG again.")
 
 
-def list_jobs(call: Call) -> None:
-    show_jobs(call, state=call.args.state, limit=call.args.limit)
-
-
 COMMANDS = (
     terminal_command(
         "dags list",
@@ -299,12 +293,7 @@ COMMANDS = (
         BUNDLE,
         run=list_dags,
     ),
-    Command(
-        name="dags details",
-        help="Show the properties of a DAG.",
-        run=details,
-        arguments=(DAG_ID, OUTPUT, SUBDIR, BUNDLE),
-    ),
+    terminal_command("dags details", OUTPUT, SUBDIR, BUNDLE, run=details),
     terminal_command(
         "dags show",
         SUBDIR,
@@ -320,7 +309,7 @@ COMMANDS = (
         switch("--show-dagrun", help="Print the run's graph in DOT to stderr."),
         argument("--save-dagrun", type=FILE, help="Write the run's graph: .svg, .dot, .png, .pdf."),
         BUNDLE,
-        run=test,
+        change=test,
     ),
     terminal_command(
         "dags trigger",
@@ -341,16 +330,7 @@ COMMANDS = (
         OUTPUT,
         run=list_runs,
     ),
-    Command(
-        name="dags list-jobs",
-        help="List the processes of nbflow, newest first.",
-        run=list_jobs,
-        arguments=(
-            OUTPUT,
-            JOB_STATE,
-            JOB_LIMIT,
-        ),
-    ),
+    terminal_command("dags list-jobs", OUTPUT, run=list_jobs),
     terminal_command(
         "dags next-execution",
         argument("-o", "--output", choices=FORMATS, help="Output format (default: dates)."),
@@ -358,12 +338,7 @@ COMMANDS = (
         BUNDLE,
         run=next_execution,
     ),
-    Command(
-        name="dags state",
-        help="Show the state of a run.",
-        run=state,
-        arguments=(DAG_ID, RUN_ID, SUBDIR, BUNDLE),
-    ),
+    terminal_command("dags state", SUBDIR, BUNDLE, run=state),
     terminal_command("dags pause", YES, OUTPUT, SUBDIR_ONLY),
     terminal_command("dags unpause", YES, OUTPUT, SUBDIR_ONLY),
     terminal_command("dags delete", YES, show=_show_deleted),

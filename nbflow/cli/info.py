@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from nbflow import __version__
 from nbflow.cli import output
-from nbflow.cli.command_declarations import OUTPUT, Command
+from nbflow.cli.command_declarations import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.cli.main import GROUPS, commands_of
-from nbflow.command_arguments import switch
 
 
 def version(call: Call) -> None:
@@ -56,16 +55,7 @@ def cheat_sheet(call: Call) -> None:
 
 
 COMMANDS = (
-    Command(name="version", help="Show the version.", run=version),
-    Command(
-        name="info",
-        help="Show installed versions and paths.",
-        run=info,
-        arguments=(
-            OUTPUT,
-            switch("--anonymize", help="Replace the user's home folder by ~."),
-            switch("--file-io", help="Ignored: nothing is uploaded."),
-        ),
-    ),
-    Command(name="cheat-sheet", help="List every command with its help.", run=cheat_sheet, arguments=(OUTPUT,)),
+    terminal_command("version", run=version),
+    terminal_command("info", OUTPUT, run=info),
+    terminal_command("cheat-sheet", OUTPUT, run=cheat_sheet),
 )

@@ -25,10 +25,10 @@ V = TypeVar("V", bound="View")
 
 
 class Call:
-    """A call of a terminal command. ``main`` closes it."""
+    """A call of a terminal command. ``main`` closes it. ``migrates``: see :class:`nbflow.commands.base.Command`."""
 
-    def __init__(self, args: Values, environ: Mapping[str, str]) -> None:
-        self.args, self.environ = args, environ
+    def __init__(self, args: Values, environ: Mapping[str, str], *, migrates: bool = True) -> None:
+        self.args, self.environ, self._migrates = args, environ, migrates
         self._open = ExitStack()
 
     def close(self) -> None:
@@ -46,10 +46,11 @@ class Call:
 
     @cached_property
     def app(self) -> App:
-        """The app of NBFLOW_HOME. Opening it migrates the tables on SQLite and checks them on Postgres."""
+        """The app of NBFLOW_HOME. Opening it migrates the tables on SQLite and checks them on Postgres; it leaves them
+        as they are for a command that works on any tables."""
         from nbflow.app import App
 
-        return self._open.enter_context(App.open(environ=self.environ, settings=self.settings))
+        return self._open.enter_context(App.open(environ=self.environ, settings=self.settings, migrate=self._migrates))
 
     @cached_property
     def operations(self) -> Operations:

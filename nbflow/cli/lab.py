@@ -8,9 +8,8 @@ import subprocess
 import sys
 
 from nbflow.cli import output
-from nbflow.cli.command_declarations import Command
+from nbflow.cli.command_declarations import terminal_command
 from nbflow.cli.invocation import Call
-from nbflow.command_arguments import INTEGER, argument, switch
 from nbflow.errors import MissingExtra
 
 
@@ -52,15 +51,4 @@ def _wait_for(jupyter: subprocess.Popen[bytes]) -> int:
             signal.signal(number, handler)
 
 
-COMMANDS = (
-    Command(
-        name="lab",
-        help="Run JupyterLab and a scheduler; the scheduler stops with JupyterLab.",
-        run=lab,
-        arguments=(
-            argument("--port", type=INTEGER, help="Port of JupyterLab (default: 8888)."),
-            switch("--no-browser", help="Do not open a browser."),
-            argument("jupyter", repeated=True, metavar="-- ARGUMENT", help="Arguments passed to JupyterLab."),
-        ),
-    ),
-)
+COMMANDS = (terminal_command("lab", change=lab),)

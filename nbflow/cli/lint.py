@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from nbflow.cli import find_dag
-from nbflow.cli.command_declarations import FORMATS, Command
+from nbflow.cli.command_declarations import FORMATS, terminal_command
 from nbflow.cli.invocation import Call
-from nbflow.command_arguments import FILE, argument
+from nbflow.command_arguments import argument
 from nbflow.errors import NbflowError
 
 
@@ -24,15 +24,7 @@ def _folder(call: Call) -> str:
 
 
 COMMANDS = (
-    Command(
-        name="lint",
-        help="Check DAG files; exit code 1 if there are errors.",
-        run=lint,
-        arguments=(
-            argument(
-                "file", repeated=True, type=FILE, metavar="FILE", help="Files or folders (default: the DAGs folder)."
-            ),
-            argument("-o", "--output", choices=FORMATS, help="Output format (default: lines)."),
-        ),
+    terminal_command(
+        "lint", argument("-o", "--output", choices=FORMATS, help="Output format (default: lines)."), run=lint
     ),
 )

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from nbflow.cli import output
-from nbflow.cli.command_declarations import Command, generated_commands
+from nbflow.cli.command_declarations import TerminalCommand, generated_commands
 from nbflow.cli.invocation import Call, UsageError
 from nbflow.command_arguments import TERMINAL, HelpRequested, Parser, Values, switch
 from nbflow.errors import NbflowError, did_you_mean
@@ -115,8 +115,8 @@ def _reopen_closed_streams() -> None:
             setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
-def _run(command: Command, args: Values, environ: Mapping[str, str]) -> int:
-    call = Call(args, environ)
+def _run(command: TerminalCommand, args: Values, environ: Mapping[str, str]) -> int:
+    call = Call(args, environ, migrates=command.declared.migrates)
     try:
         code = command.run(call)
         sys.stdout.flush()
@@ -128,15 +128,15 @@ def _run(command: Command, args: Values, environ: Mapping[str, str]) -> int:
 # ------------------------------------------------------------------------------------------------------------- parsing
 
 
-def commands_of(group: str) -> list[Command]:
+def commands_of(group: str) -> list[TerminalCommand]:
     """All commands whose first word is ``group``."""
     module, _ = GROUPS[group]
-    commands: Sequence[Command] = import_module(f"nbflow.cli.{module}").COMMANDS if module else ()
+    commands: Sequence[TerminalCommand] = import_module(f"nbflow.cli.{module}").COMMANDS if module else ()
     defined = [command for command in commands if command.name.split()[0] == group]
     return [*defined, *generated_commands(group, defined)]
 
 
-def parse(words: Sequence[str]) -> tuple[Command, Values]:
+def parse(words: Sequence[str]) -> tuple[TerminalCommand, Values]:
     """The command of a command line, and its parsed arguments. Raises UsageError or HelpRequested."""
     words, verbose = _without_leading_verbose(words)
     group = words[0] if words else "--help"
@@ -163,7 +163,7 @@ def _without_leading_verbose(words: Sequence[str]) -> tuple[list[str], bool]:
     return rest, verbose
 
 
-def _command_name(group: str, rest: Sequence[str], commands: Sequence[Command]) -> tuple[str, Sequence[str]]:
+def _command_name(group: str, rest: Sequence[str], commands: Sequence[TerminalCommand]) -> tuple[str, Sequence[str]]:
     """The full name of the command, and the words after it."""
     names = [name for command in commands for name in (command.name, *command.aliases)]
     if names == [group]:
@@ -198,7 +198,7 @@ def _raise_unknown(word: str, rest: Sequence[str]) -> NoReturn:
     raise UsageError(f"Unknown {kind} {word!r}.{did_you_mean(word, GROUPS)}", hint="See: nbflow --help.")
 
 
-def parser_of(command: Command, name: str | None = None) -> Parser:
+def parser_of(command: TerminalCommand, name: str | None = None) -> Parser:
     """The parser of a command; ``name`` is the name or alias that was typed."""
     name = name or command.name
     return Parser(
@@ -231,7 +231,7 @@ def overview() -> str:
     return head + "\n".join(lines) + "\n\nHelp of a command: nbflow COMMAND --help. Tracebacks: nbflow COMMAND -v."
 
 
-def group_help(group: str, commands: Sequence[Command]) -> str:
+def group_help(group: str, commands: Sequence[TerminalCommand]) -> str:
     """The output of ``nbflow GROUP --help``."""
     rows = [(command.name.removeprefix(group).strip() or "(none)", command.help) for command in commands]
     width = max(len(name) for name, _ in rows)

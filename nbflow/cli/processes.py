@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from nbflow.cli import find_dag, output
-from nbflow.cli.command_declarations import OUTPUT, Command, terminal_command
+from nbflow.cli.command_declarations import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
-from nbflow.command_arguments import FILE, NUMBER, WHOLE, argument, switch
+from nbflow.command_arguments import FILE, NUMBER, argument, switch
+from nbflow.commands.processes import JOB_TYPES
 from nbflow.errors import NbflowError
 from nbflow.suggestions import START_SCHEDULER, suggest
 
@@ -119,24 +120,13 @@ def status(call: Call) -> int:
 # ---------------------------------------------------------------------------------------------------------------- jobs
 
 JOB_COLUMNS = ("job_id", "job_type", "state", "hostname", "pid", "start_date", "end_date", "latest_heartbeat")
-_TYPES = {
-    "SchedulerJob": "scheduler",
-    "DagProcessorJob": "scheduler",
-    "BackfillJob": "scheduler",
-    "TriggererJob": "triggerer",
-    "LocalTaskJob": "worker",
-}
-"""Airflow's job type -> nbflow's job type. The scheduler process also parses DAG files and runs backfills."""
 
 
 def list_jobs(call: Call) -> None:
-    show_jobs(call, state=call.args.state, limit=call.args.limit)
-
-
-def show_jobs(call: Call, *, state: str | None, limit: int) -> None:
     """Print the jobs in the metastore, newest first."""
     from nbflow.views.jobs import JobsQuery
 
+    state, limit = call.args.state, call.args.limit
     rows = [row for row in call.fetch(JobsQuery(limit=limit)).rows if state in (None, row.state)]
     call.show([output.fields_of(row, JOB_COLUMNS) for row in rows], empty="No jobs.", columns=JOB_COLUMNS)
 
@@ -146,7 +136,7 @@ def check_jobs(call: Call) -> int:
     from nbflow.services.schedulers import state_of
 
     args, now = call.args, call.now()
-    kind = _TYPES.get(args.job_type, args.job_type) if args.job_type else None
+    kind = JOB_TYPES.get(args.job_type, args.job_type) if args.job_type else None
     host = socket.gethostname() if args.local else args.hostname
     jobs = [job for job in call.app.store.jobs(kind) if host in (None, job.hostname)]
     jobs = [job for job in jobs if state_of(job, call.settings, now) == "running"][: args.limit or None]
@@ -166,10 +156,6 @@ IDLE_EXIT = argument(
     metavar="MINUTES",
     help="Stop after this many idle minutes, unless an unpaused DAG has a schedule.",
 )
-JOB_STATE = argument(
-    "--state", choices=("running", "success", "failed"), help="Only jobs in this state; failed: the heartbeat stopped."
-)
-JOB_LIMIT = argument("--limit", type=WHOLE, default=100, help="Maximum number of jobs (default: 100).")
 PID = argument("--pid", type=FILE, help="File for the process id (default: {home}/scheduler.pid).")
 
 COMMANDS = (
@@ -180,36 +166,11 @@ COMMANDS = (
         switch("-D", "--daemon", help="Run in the background; return when the scheduler is ready."),
         argument("-l", "--log-file", type=FILE, help="Log file with -D (default: {home}/logs/scheduler.log)."),
         switch("-s", "--skip-serve-logs", help="Ignored: logs are files and are not served."),
-        run=scheduler,
+        change=scheduler,
     ),
-    Command(
-        name="standalone",
-        help="Create the home if needed, run the scheduler, and show next steps.",
-        run=standalone,
-        arguments=(IDLE_EXIT, PID),
-    ),
+    terminal_command("standalone", IDLE_EXIT, PID, change=standalone),
     terminal_command("status", OUTPUT, run=status, epilog="Exit code 1 if no scheduler is running."),
     terminal_command("stop"),
-    Command(
-        name="jobs list",
-        help="List the processes of nbflow, newest first.",
-        run=list_jobs,
-        arguments=(
-            OUTPUT,
-            JOB_STATE,
-            JOB_LIMIT,
-        ),
-    ),
-    Command(
-        name="jobs check",
-        help="Check that a process of nbflow is alive; exit code 1 if none is.",
-        run=check_jobs,
-        arguments=(
-            argument("--job-type", choices=(*_TYPES, *sorted(set(_TYPES.values()))), help="Only jobs of this type."),
-            argument("--hostname", metavar="NAME", help="Only jobs on this host."),
-            switch("--local", help="Only jobs on the local host."),
-            switch("--allow-multiple", help="Accept more than one live job."),
-            argument("--limit", type=WHOLE, help="Maximum number of jobs to count."),
-        ),
-    ),
+    terminal_command("jobs list", OUTPUT, run=list_jobs),
+    terminal_command("jobs check", run=check_jobs),
 )

@@ -8,11 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from nbflow.cli import find_dag, output
-from nbflow.cli.command_declarations import BUNDLE, FORMATS, OUTPUT, SUBDIR, SUBDIR_ONLY, YES, Command, terminal_command
+from nbflow.cli.command_declarations import BUNDLE, FORMATS, OUTPUT, SUBDIR, SUBDIR_ONLY, YES, terminal_command
 from nbflow.cli.invocation import Call, UsageError
-from nbflow.command_arguments import JSON, argument, switch
-from nbflow.commands.options import CONF, DAG_ID, MAP_INDEX, RUN_ID, TASK_ID
-from nbflow.core.states import STATE_MEANINGS
+from nbflow.command_arguments import argument, switch
 from nbflow.errors import NbflowError, TaskNotFound
 
 if TYPE_CHECKING:
@@ -194,57 +192,14 @@ def failed_deps(call: Call) -> None:
 
 
 OPTIONAL_OUTPUT = argument("-o", "--output", choices=FORMATS, help="Output format (default: task ids).")
-OPTIONAL_RUN = argument("run", required=False, metavar="RUN", help="Run id or logical date (default: now).")
 
 COMMANDS = (
-    Command(
-        name="tasks list",
-        help="List the tasks of a DAG.",
-        run=list_tasks,
-        arguments=(DAG_ID, switch("-t", "--tree", help="Show the tasks as a tree."), OPTIONAL_OUTPUT, SUBDIR, BUNDLE),
-    ),
-    Command(
-        name="tasks test",
-        help="Run a task in this process, without its upstream tasks; nothing is recorded.",
-        run=test,
-        arguments=(
-            DAG_ID,
-            TASK_ID,
-            OPTIONAL_RUN,
-            MAP_INDEX,
-            argument("-t", "--task-params", "-c", "--conf", name="conf", type=JSON, help=CONF.help),
-            switch("-n", "--dry-run", help="Only render the templates."),
-            argument("--env-vars", type=JSON, help="Environment variables of the task: a JSON object."),
-            OUTPUT,
-            SUBDIR,
-            BUNDLE,
-        ),
-    ),
-    Command(
-        name="tasks render",
-        help="Show the rendered templates of a task.",
-        run=render,
-        arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX, OUTPUT, SUBDIR, BUNDLE),
-    ),
-    Command(
-        name="tasks state",
-        help="Show the state of a task instance.",
-        run=state,
-        arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX, SUBDIR, BUNDLE),
-    ),
-    Command(
-        name="tasks states-for-dag-run",
-        help="List the task instances of a run.",
-        run=states_for_dag_run,
-        arguments=(DAG_ID, RUN_ID, OUTPUT),
-        epilog="\n".join(f"{state:<18}{meaning}" for state, meaning in STATE_MEANINGS.items()),
-    ),
-    Command(
-        name="tasks failed-deps",
-        help="List the unmet dependencies of a task instance.",
-        run=failed_deps,
-        arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX, SUBDIR, BUNDLE),
-    ),
+    terminal_command("tasks list", OPTIONAL_OUTPUT, SUBDIR, BUNDLE, run=list_tasks),
+    terminal_command("tasks test", OUTPUT, SUBDIR, BUNDLE, change=test),
+    terminal_command("tasks render", OUTPUT, SUBDIR, BUNDLE, run=render),
+    terminal_command("tasks state", SUBDIR, BUNDLE, run=state),
+    terminal_command("tasks states-for-dag-run", OUTPUT, run=states_for_dag_run),
+    terminal_command("tasks failed-deps", SUBDIR, BUNDLE, run=failed_deps),
     terminal_command(
         "tasks clear",
         switch("-x", "--exclude-subdags", help="Ignored: there are no SubDAGs."),

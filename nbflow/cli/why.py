@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nbflow.cli import output
 from nbflow.cli.command_declarations import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
+from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import TaskNotFound
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ COLUMNS = ("task_id", "map_index", "state", "kind", "reason", "until")
 
 
 def why(call: Call) -> None:
-    from nbflow.core.states import RUN_FINISHED
     from nbflow.views.why_run import WhyRunQuery
 
     args = call.args

@@ -6,15 +6,18 @@ The rules
   ``%dag`` and the functions of ``nbflow.notebook``, with their help and completion, are generated from it. To add a
   command, add it to a module of this package; for a new module, add a row to ``MODULES``. Arguments that several
   commands share are declared in :mod:`nbflow.commands.options`.
+* A surface has no command that is not declared here (tests/commands/test_declarations.py).
 * A command that changes state has three functions that are called before ``run`` and change nothing: ``refusals``
   returns the reasons why the command is not possible now, ``preview`` returns exactly what ``run`` would change, and
   ``confirmation`` returns the question to ask. A terminal asks unless ``-y`` is passed; a magic does not ask, since
   notebooks also run unattended.
 * ``run`` returns a :class:`~nbflow.commands.base.Result`: a text, rows, a value for code, and warnings. Surfaces only
-  display it. A command without ``run`` is read-only: the surface fetches a view.
+  display it. A command without ``run`` either is read-only, and the surface fetches a view; or it needs what only a
+  surface has, such as the DAG object of ``dags test``, and the surface passes its own function to ``run_command``.
 * Positional arguments have the order DAG TASK RUN, as in Airflow's ``tasks failed-deps``.
-* Surfaces write to the metastore only through commands and ``services.operations``, so that every change is audited,
-  including failed ones (:func:`~nbflow.commands.base.run_command`).
+* Surfaces write to the metastore only through commands and ``services.operations``, so that every change is audited.
+  :class:`~nbflow.commands.base.Audit` says who records a success; :func:`~nbflow.commands.base.run_command` records
+  every failure.
 * An error suggests commands as :class:`~nbflow.suggestions.SuggestedCommand`, which each surface shows in its syntax
   (:mod:`nbflow.commands.surface_syntax`). A test parses every suggestion with the real parsers.
 
@@ -33,7 +36,7 @@ from nbflow.errors import NbflowError, did_you_mean
 
 #: first word of a command -> modules of this package
 MODULES: Mapping[str, tuple[str, ...]] = {
-    "dags": ("dags", "runs", "tasks"),
+    "dags": ("dags", "dag_files", "runs", "tasks", "processes"),
     "backfill": ("runs",),
     "tasks": ("tasks",),
     "states": ("tasks",),
@@ -49,10 +52,18 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "status": ("processes",),
     "scheduler": ("processes",),
     "stop": ("processes",),
+    "standalone": ("processes",),
+    "lab": ("processes",),
+    "jobs": ("processes",),
+    "lint": ("dag_files",),
     "labs": ("learning",),
     "quiz": ("learning",),
     "db": ("metastore",),
     "rotate-fernet-key": ("metastore",),
+    "config": ("installation",),
+    "info": ("installation",),
+    "version": ("installation",),
+    "cheat-sheet": ("installation",),
 }
 
 

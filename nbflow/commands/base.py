@@ -5,9 +5,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from nbflow.command_arguments import BACKFILL, CONNECTION, DAG, POOL, RUN, TASK, VARIABLE, Argument, UsageError, Values
+from nbflow.command_arguments import (
+    BACKFILL,
+    CONNECTION,
+    DAG,
+    FILE,
+    POOL,
+    RUN,
+    TASK,
+    VARIABLE,
+    Argument,
+    UsageError,
+    Values,
+)
 from nbflow.commands.permissions import PERMISSIONS
 from nbflow.errors import NbflowError
 
@@ -52,8 +65,22 @@ def _no_question(context: Context, args: Values, preview: Preview | None) -> str
     return ""
 
 
-def _no_refusals(context: Context, args: Values) -> Sequence[str]:
+def _no_refusals(context: Context, args: Values) -> Sequence[Refused]:
     return ()
+
+
+class Audit(Enum):
+    """Who records a successful change in the audit log. ``run_command`` records every failed change."""
+
+    OPERATION = "operation"
+    """The operation, in the transaction of the change."""
+    COMMAND = "command"
+    """``run_command``: the change is not in the metastore, or is the metastore itself."""
+    NOBODY = "nobody"
+    """Nobody: the job or the learner's progress is the record, or the process is replaced (``db shell``)."""
+
+
+Run = Callable[["Context", Values], "Result"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,11 +100,15 @@ class Command:
     """Whether the terminal has the command too."""
     aliases: tuple[str, ...] = ()
     changes: bool = False
-    run: Callable[[Context, Values], Result] | None = None
+    run: Run | None = None
+    """None: each surface has its own function, e.g. one that fetches a view."""
+    audit: Audit = Audit.OPERATION
+    migrates: bool = True
+    """Whether the tables must be up to date. False: the command works on a metastore without tables, too."""
     preview: Callable[[Context, Values], Preview | None] = _no_preview
     confirmation: Callable[[Context, Values, Preview | None], str] = _no_question
     """The question to confirm, given the preview; empty: run without confirmation."""
-    refusals: Callable[[Context, Values], Sequence[str]] = _no_refusals
+    refusals: Callable[[Context, Values], Sequence[Refused]] = _no_refusals
     """Reasons why the command is not possible now, most important first."""
     epilog: str = ""
     """Epilog of the help text."""
@@ -92,8 +123,8 @@ class Command:
             raise ValueError(f"{self.name}: unknown permission {self.permission!r}; see nbflow.commands.permissions")
 
 
-AUDITED_TYPES = (DAG, TASK, RUN, BACKFILL, VARIABLE, CONNECTION, POOL)
-"""Types of the arguments that the audit log records: ids. Values of other types may be secret."""
+AUDITED_TYPES = (DAG, TASK, RUN, BACKFILL, VARIABLE, CONNECTION, POOL, FILE)
+"""Types of the arguments that the audit log records: ids and paths. Values of other types may be secret."""
 
 
 Confirm = Callable[[str, "Preview | None"], bool]
@@ -101,35 +132,46 @@ Confirm = Callable[[str, "Preview | None"], bool]
 
 
 def run_command(
-    command: Command, context: Context, args: Values, *, confirm: Confirm = lambda question, preview: True
+    command: Command,
+    context: Context,
+    args: Values,
+    *,
+    confirm: Confirm = lambda question, preview: True,
+    run: Run | None = None,
 ) -> Result | None:
     """Run a command. Returns None if ``confirm`` returns false. Raises Refused with the first refusal, or the error of
-    the command; a failed change is recorded in the audit log."""
-    assert command.run is not None, f"{command.name} is read-only: fetch its view"
+    the command; a failed change is recorded in the audit log. ``run`` replaces the function of the command, for what
+    only a surface has."""
+    run = run or command.run
+    assert run is not None, f"{command.name} is read-only: fetch its view"
     try:
         refusals = command.refusals(context, args)
         if refusals:
-            raise Refused(refusals[0])
+            raise refusals[0]
         preview = command.preview(context, args) if command.may_ask else None
         question = command.confirmation(context, args, preview)
         if question and not confirm(question, preview):
             return None
-        return command.run(context, args)
+        result = run(context, args)
     except UsageError:
         raise  # an invalid command line is not an attempted change
-    except NbflowError as error:
+    except Exception as error:
         if command.changes:
-            with contextlib.suppress(NbflowError):  # the metastore may be unreachable
-                _audit_failure(command, context, args, error)
+            _record(command, context, args, ok=False, error=type(error).__name__)
         raise
+    if command.changes and command.audit is Audit.COMMAND:
+        _record(command, context, args, ok=result.ok)
+    return result
 
 
-def _audit_failure(command: Command, context: Context, args: Values, error: NbflowError) -> None:
+def _record(command: Command, context: Context, args: Values, *, ok: bool, **detail: str) -> None:
+    """Write a row of the audit log, if the metastore can be reached and has its tables."""
     values = vars(args)
     ids = {
         argument.name: values[argument.name]
         for argument in command.arguments
-        if argument.type in AUDITED_TYPES and values[argument.name]
+        if argument.type in AUDITED_TYPES and values.get(argument.name)
     }
-    detail = {"command": command.name, **ids, "error": type(error).__name__}
-    context.store.audit(command.name.replace(" ", "_"), actor=context.actor, now=context.now(), detail=detail, ok=False)
+    row = {"command": command.name, **ids, **detail}
+    with contextlib.suppress(NbflowError):
+        context.store.audit(command.name.replace(" ", "_"), actor=context.actor, now=context.now(), detail=row, ok=ok)

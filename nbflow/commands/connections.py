@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nbflow.command_arguments import CONNECTION, UsageError, Values, argument, switch
-from nbflow.commands.base import Command, Preview, Result
+from nbflow.commands.base import Audit, Command, Preview, Refused, Result
 from nbflow.commands.options import HIDE_SENSITIVE, INPUT_FILE, OUTPUT_FILE, SHOW_VALUES
 from nbflow.connections import Connection
 from nbflow.errors import NbflowError
@@ -25,9 +25,9 @@ TEXT_FIELDS = frozenset({"conn_id", "conn_type", "description", "host", "login",
 # -------------------------------------------------------------------------------------------------------------- adding
 
 
-def _refuse_existing(context: Context, args: Values) -> list[str]:
+def _refuse_existing(context: Context, args: Values) -> list[Refused]:
     exists = context.store.connection(args.conn_id) is not None
-    return [f"Connection {args.conn_id!r} already exists. Delete it first."] if exists else []
+    return [Refused(f"Connection {args.conn_id!r} already exists. Delete it first.")] if exists else []
 
 
 def _add(context: Context, args: Values) -> Result:
@@ -237,6 +237,7 @@ COMMANDS = (
         epilog="For a type without a hook, only the port is tested. Enable with [core] test_connection = Enabled.",
         permission="connections.edit",
         changes=True,
+        audit=Audit.COMMAND,
         arguments=(CONN_ID,),
         example="shop_db",
     ),

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nbflow.command_arguments import CRON, FILE, PAIR, WHOLE, UsageError, Values, argument
-from nbflow.commands.base import Command, Preview, Result
-from nbflow.commands.options import DAG_ID, DAG_ID_IS_REGEX, DAG_ID_OR_FLAG, LAST_RUN, SHOWN_RUN
+from nbflow.commands.base import Audit, Command, Preview, Result
+from nbflow.commands.options import DAG_ID, DAG_ID_IS_REGEX, DAG_ID_OR_FLAG, LAST_RUN, RUN_ID, SHOWN_RUN
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -69,6 +69,21 @@ def _paused_question(verb: str, context: Context, args: Values, preview: Preview
     return f"{verb} {len(dag_ids)} DAGs: {', '.join(dag_ids)}?" if len(dag_ids) > 1 else ""
 
 
+def _pausing(verb: str, *, paused: bool, help: str) -> Command:
+    return Command(
+        name=f"dags {verb}",
+        magic=f"%dag {verb}",
+        help=help,
+        permission="dags.edit",
+        changes=True,
+        arguments=(DAG_ID, DAG_ID_IS_REGEX),
+        example="sales",
+        run=partial(_set_paused, paused),
+        preview=partial(_paused_preview, paused),
+        confirmation=partial(_paused_question, verb.capitalize()),
+    )
+
+
 # ------------------------------------------------------------------------------------------------------------ deleting
 
 
@@ -93,6 +108,20 @@ COMMANDS = (
         magic="%dag list",
         help="List DAGs with their newest runs and their next run.",
         permission="dags.read",
+    ),
+    Command(
+        name="dags details",
+        help="Show the properties of a DAG.",
+        permission="dags.read",
+        arguments=(DAG_ID,),
+        example="sales",
+    ),
+    Command(
+        name="dags state",
+        help="Show the state of a run.",
+        permission="dags.read",
+        arguments=(DAG_ID, RUN_ID),
+        example="sales last",
     ),
     Command(
         name="dags show",
@@ -121,30 +150,8 @@ COMMANDS = (
         ),
         example="sales 10",
     ),
-    Command(
-        name="dags pause",
-        magic="%dag pause",
-        help="Pause a DAG: create no scheduled runs and start no queued runs.",
-        permission="dags.edit",
-        changes=True,
-        arguments=(DAG_ID, DAG_ID_IS_REGEX),
-        example="sales",
-        run=partial(_set_paused, True),
-        preview=partial(_paused_preview, True),
-        confirmation=partial(_paused_question, "Pause"),
-    ),
-    Command(
-        name="dags unpause",
-        magic="%dag unpause",
-        help="Unpause a DAG: create scheduled runs and start queued runs.",
-        permission="dags.edit",
-        changes=True,
-        arguments=(DAG_ID, DAG_ID_IS_REGEX),
-        example="sales",
-        run=partial(_set_paused, False),
-        preview=partial(_paused_preview, False),
-        confirmation=partial(_paused_question, "Unpause"),
-    ),
+    _pausing("pause", paused=True, help="Pause a DAG: create no scheduled runs and start no queued runs."),
+    _pausing("unpause", paused=False, help="Unpause a DAG: create scheduled runs and start queued runs."),
     Command(
         name="dags delete",
         help="Delete a DAG and its history.",
@@ -181,6 +188,7 @@ COMMANDS = (
         help="Run a notebook on a schedule with papermill.",
         permission="dags.create",
         changes=True,
+        audit=Audit.COMMAND,
         arguments=(
             argument("notebook", type=FILE, help="Notebook to run."),
             argument(

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nbflow.command_arguments import LAB, QUIZ, WHOLE, Values, argument
-from nbflow.commands.base import Command, Result
+from nbflow.commands.base import Audit, Command, Result
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ COMMANDS = (
         epilog="Exit code 0 if the exercise is passed.",
         permission="learning.edit",
         changes=True,
+        audit=Audit.NOBODY,
         arguments=(
             argument("name", type=LAB, required=False, metavar="LAB", help="Name of the lab (default: all)."),
             argument("number", required=False, type=WHOLE, metavar="EXERCISE", help="Number of the exercise to check."),
@@ -68,6 +69,7 @@ COMMANDS = (
         epilog="Exit code 0 if the answer is right.",
         permission="learning.edit",
         changes=True,
+        audit=Audit.NOBODY,
         arguments=(
             argument("name", type=QUIZ, required=False, metavar="QUIZ", help="Name of the quiz (default: all)."),
             argument(

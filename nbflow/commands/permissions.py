@@ -17,8 +17,11 @@ PERMISSIONS: Mapping[str, str] = {
     "connections.edit": "Add and delete connections.",
     "pools.read": "See pools.",
     "pools.edit": "Set and delete pools.",
+    "jobs.read": "See the processes of nbflow.",
     "scheduler.control": "Start and stop schedulers.",
     "learning.edit": "Check exercises of labs and answer quizzes; progress is stored.",
-    "metastore.edit": "Migrate, clean and reset the metastore.",
+    "config.read": "See settings, versions and paths.",
+    "metastore.read": "Check the metastore and its tables.",
+    "metastore.edit": "Migrate, clean and reset the metastore, or open a shell on it.",
 }
 """Permission -> what it allows."""

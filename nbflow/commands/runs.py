@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nbflow.command_arguments import BACKFILL, DAG, DATE, INTEGER, JSON, UsageError, Values, argument, switch
-from nbflow.commands.base import Command, Preview, Result, Row
+from nbflow.commands.base import Audit, Command, Preview, Refused, Result, Row
 from nbflow.commands.options import CONF, DAG_ID, DAG_ID_OR_FLAG, LOGICAL_DATE_HELP, PARAM
 from nbflow.commands.run_conf import conf_of
 from nbflow.commands.surface_syntax import text_on
@@ -134,10 +134,10 @@ def _airflow_2_backfill(context: Context, args: Values) -> Result:
     return _backfill(context, _as_backfill_create(context, args))
 
 
-def _refuse_finished_backfill(context: Context, args: Values) -> list[str]:
+def _refuse_finished_backfill(context: Context, args: Values) -> list[Refused]:
     row = context.operations.find_backfill(args.backfill_id)
     finished = row.state in ("cancelled", "completed")
-    return [f"Backfill {row.backfill_id} is already {row.state}."] if finished else []
+    return [Refused(f"Backfill {row.backfill_id} is already {row.state}.")] if finished else []
 
 
 def _pause_backfill(paused: bool, context: Context, args: Values) -> Result:
@@ -147,9 +147,10 @@ def _pause_backfill(paused: bool, context: Context, args: Values) -> Result:
 
 
 def _cancel_backfill(context: Context, args: Values) -> Result:
+    rows = _cancel_preview(context, args).items
     count = context.operations.cancel_backfill(args.backfill_id)
     text = f"Backfill {args.backfill_id} was cancelled: {count} runs will not start; running runs will finish."
-    return Result(text=text, value="cancelled")
+    return Result(text=text, rows=rows, value="cancelled")
 
 
 def _cancel_preview(context: Context, args: Values) -> Preview:
@@ -161,6 +162,20 @@ def _cancel_preview(context: Context, args: Values) -> Preview:
 BACKFILL_ID = argument("backfill_id", type=BACKFILL, metavar="BACKFILL", help="Id of the backfill.")
 DRY_RUN_HELP = "Only list the runs that would be created."
 BACKWARDS_HELP = "Run the newest logical date first."
+
+
+def _pausing_backfill(verb: str, *, paused: bool, help: str) -> Command:
+    return Command(
+        name=f"backfill {verb}",
+        help=help,
+        permission="runs.edit",
+        changes=True,
+        arguments=(BACKFILL_ID,),
+        example="1",
+        run=partial(_pause_backfill, paused),
+        refusals=_refuse_finished_backfill,
+    )
+
 
 COMMANDS = (
     Command(
@@ -194,6 +209,7 @@ COMMANDS = (
         help="Run a DAG once in this process, so that breakpoints work.",
         permission="runs.create",
         changes=True,
+        audit=Audit.COMMAND,
         arguments=(
             DAG_ID,
             argument(
@@ -278,26 +294,8 @@ COMMANDS = (
         ),
         example="sales",
     ),
-    Command(
-        name="backfill pause",
-        help="Pause a backfill: start no more of its runs.",
-        permission="runs.edit",
-        changes=True,
-        arguments=(BACKFILL_ID,),
-        example="1",
-        run=partial(_pause_backfill, True),
-        refusals=_refuse_finished_backfill,
-    ),
-    Command(
-        name="backfill unpause",
-        help="Unpause a backfill.",
-        permission="runs.edit",
-        changes=True,
-        arguments=(BACKFILL_ID,),
-        example="1",
-        run=partial(_pause_backfill, False),
-        refusals=_refuse_finished_backfill,
-    ),
+    _pausing_backfill("pause", paused=True, help="Pause a backfill: start no more of its runs."),
+    _pausing_backfill("unpause", paused=False, help="Unpause a backfill."),
     Command(
         name="backfill cancel",
         help="Cancel a backfill: its queued runs never start.",

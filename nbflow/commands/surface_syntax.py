@@ -7,15 +7,11 @@ magic as a shell command: ``!nbflow db migrate``. The arguments are the same on 
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
 
-from nbflow.commands import commands_of
+from nbflow.commands import command_named
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import NbflowError
 from nbflow.suggestions import SuggestedCommand, respelled
-
-if TYPE_CHECKING:
-    from nbflow.commands.base import Command
 
 
 class Surface(Enum):
@@ -33,14 +29,7 @@ def spelled(suggested: SuggestedCommand, surface: Surface) -> str:
 
 
 def _magic(name: str) -> str:
-    command = _declared(name)
-    return command.magic if command is not None and command.magic else f"!nbflow {name}"
-
-
-def _declared(name: str) -> Command | None:
-    """The declared command; None if only the terminal has it ("db migrate")."""
-    commands = commands_of(name.split()[0])
-    return next((command for command in commands if name in (command.name, *command.aliases)), None)
+    return command_named(name).magic or f"!nbflow {name}"
 
 
 def invocation(name: str, surface: Surface, *words: str) -> str:

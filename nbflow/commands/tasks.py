@@ -7,11 +7,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbflow.command_arguments import DAG, PATTERN, RUN, TASK, WHOLE, UsageError, Values, argument, switch
-from nbflow.commands.base import Command, Preview, Result, Row
+from nbflow.command_arguments import DAG, JSON, PATTERN, RUN, TASK, WHOLE, UsageError, Values, argument, switch
+from nbflow.commands.base import Audit, Command, Preview, Result, Row
 from nbflow.commands.dags import dag_ids_matching
-from nbflow.commands.options import DAG_ID, END_DATE, LAST_RUN, MAP_INDEX, OPTIONAL_TASK_ID, START_DATE, TASK_IDS
+from nbflow.commands.options import (
+    CONF,
+    DAG_ID,
+    END_DATE,
+    LAST_RUN,
+    MAP_INDEX,
+    OPTIONAL_TASK_ID,
+    RUN_ID,
+    START_DATE,
+    TASK_ID,
+    TASK_IDS,
+)
 from nbflow.core.run_ids import WHICH_RUN
+from nbflow.core.states import STATE_MEANINGS, RunState, TaskState
 from nbflow.errors import TaskNotFound
 
 if TYPE_CHECKING:
@@ -135,7 +147,6 @@ def _mark_states(context: Context, args: Values, *, dry_run: bool) -> tuple[Run,
     """Mark tasks or the run; with ``dry_run``, change nothing. Returns the run, and a row for each changed state of a
     task instance or of the run."""
     from nbflow.core.plan import RunMove
-    from nbflow.core.states import RunState, TaskState
 
     run = context.operations.find_run(args.dag_id, args.run)
     if args.tasks:
@@ -184,7 +195,63 @@ def _mark(context: Context, args: Values) -> Result:
     return Result(text=text, rows=tuple(rows), value=run)
 
 
+OPTIONAL_RUN = argument("run", required=False, metavar="RUN", help="Run id or logical date (default: now).")
+"""Not of the type RUN: the run need not exist."""
+
 COMMANDS = (
+    Command(
+        name="tasks list",
+        help="List the tasks of a DAG.",
+        permission="dags.read",
+        arguments=(DAG_ID, switch("-t", "--tree", help="Show the tasks as a tree.")),
+        example="sales",
+    ),
+    Command(
+        name="tasks test",
+        help="Run a task in this process, without its upstream tasks; nothing is recorded.",
+        permission="runs.create",
+        changes=True,
+        audit=Audit.COMMAND,
+        arguments=(
+            DAG_ID,
+            TASK_ID,
+            OPTIONAL_RUN,
+            MAP_INDEX,
+            argument("-t", "--task-params", "-c", "--conf", name="conf", type=JSON, help=CONF.help),
+            switch("-n", "--dry-run", help="Only render the templates."),
+            argument("--env-vars", type=JSON, help="Environment variables of the task: a JSON object."),
+        ),
+        example="sales load",
+    ),
+    Command(
+        name="tasks render",
+        help="Show the rendered templates of a task.",
+        permission="dags.read",
+        arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX),
+        example="sales load last",
+    ),
+    Command(
+        name="tasks state",
+        help="Show the state of a task instance.",
+        permission="dags.read",
+        arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX),
+        example="sales load last",
+    ),
+    Command(
+        name="tasks states-for-dag-run",
+        help="List the task instances of a run.",
+        permission="dags.read",
+        arguments=(DAG_ID, RUN_ID),
+        example="sales last",
+        epilog="\n".join(f"{state:<18}{meaning}" for state, meaning in STATE_MEANINGS.items()),
+    ),
+    Command(
+        name="tasks failed-deps",
+        help="List the unmet dependencies of a task instance.",
+        permission="dags.read",
+        arguments=(DAG_ID, TASK_ID, RUN_ID, MAP_INDEX),
+        example="sales load last",
+    ),
     Command(
         name="tasks clear",
         magic="%dag clear",

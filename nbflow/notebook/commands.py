@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.authoring.dag import DAG
 from nbflow.command_arguments import Argument, Values, values_of
 from nbflow.commands import command_named
-from nbflow.commands.base import Command, Preview, Result, run_command
+from nbflow.commands.base import Command, Preview, Result, Run, run_command
 from nbflow.commands.context import Context
 from nbflow.commands.surface_syntax import Surface
 from nbflow.errors import NbflowError
@@ -76,12 +76,16 @@ def preview_command(command: Command, args: Values) -> Preview:
     return preview
 
 
-def execute_by_name(name: str, dag: str | DAG | None = None, **arguments: Any) -> Result:
-    """Execute a command with keyword arguments. ``dag`` is a dag_id or a DAG. Raises NbflowError."""
+def execute_by_name(
+    name: str, dag: str | DAG | None = None, function: Run | None = None, /, **arguments: Any
+) -> Result:
+    """Execute a command with keyword arguments. ``dag`` is a dag_id or a DAG; ``function`` replaces the function of the
+    command. Raises NbflowError."""
     command = command_named(name)
     if dag is not None:
         arguments["dag_id"] = dag.dag_id if isinstance(dag, DAG) else dag
-    result = run_command(command, context_of(current_session(), dag), values_of(command.arguments, arguments))
+    context, args = context_of(current_session(), dag), values_of(command.arguments, arguments)
+    result = run_command(command, context, args, run=function)
     assert result is not None
     return result
 

@@ -18,11 +18,12 @@ from nbflow.core.snapshot import Instance, Run
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Change, Snapshot
+from nbflow.notebook.commands import execute_by_name
 from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, display_data, execution_count
 from nbflow.notebook.error_display import as_one_line, one_line_errors, spell
 from nbflow.notebook.task_verbs import clear, logs, states, why
 from nbflow.services import schedulers
-from nbflow.suggestions import START_SCHEDULER, respelled
+from nbflow.suggestions import START_SCHEDULER
 from nbflow.ui import formatting
 from nbflow.ui.html import backfill_bundle, graph_bundle
 from nbflow.ui.live import LiveGraph
@@ -254,11 +255,7 @@ class RunHandle(Waitable):
         rows = self._session.fetch(WhyRunQuery(dag_id=self.dag_id, run_id=self.run_id)).rows
         first = next((row for row in rows if row.reason), None)
         text = f"Run {self.run_id} is still {self.state} after {seconds:g} s."
-        return (
-            NbflowError(f"{text} {first.id}: {first.reason}", suggestions=first.suggestions)
-            if first
-            else NbflowError(text)
-        )
+        return NbflowError(f"{text} {first.id}: {first.reason}" if first else text)
 
     def _instances(self) -> list[Instance]:
         return self._session.app.store.instances(self.key)
@@ -314,7 +311,7 @@ class RunHandle(Waitable):
         return {
             "subtitle": operator_name(self._spec.tasks[task_id]),
             "why": {
-                "headline": respelled(why.headline, why.suggestions, spell),
+                "headline": why.headline,
                 "grounds": list(why.grounds),
                 "ways_out": [spell(suggested) for suggested in why.suggestions],
             },
@@ -339,7 +336,8 @@ class RunHandle(Waitable):
     def _command(self, name: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
         if name != "clear":
             raise NbflowError(f"Unknown command {name!r}.")
-        cleared = self._session.operations.clear(self.key, [str(args.get("task_id", ""))])
+        tasks = [str(args.get("task_id", ""))]
+        cleared = execute_by_name("tasks clear", self.dag_id, tasks=tasks, run=self.run_id).rows
         return {"message": f"Cleared {formatting.count(len(cleared), 'task')}."}
 
 
@@ -402,7 +400,9 @@ class BackfillHandle(Waitable):
 
     def cancel(self) -> int:
         """Fail the runs that have not started; returns their number."""
-        return 0 if self.backfill_id is None else self._session.operations.cancel_backfill(self.backfill_id)
+        if self.backfill_id is None:
+            return 0
+        return len(execute_by_name("backfill cancel", backfill_id=self.backfill_id).rows)
 
     def view(self) -> BackfillView:
         """The current view of the backfill."""

@@ -16,6 +16,7 @@ from nbflow.core.snapshot import KERNEL, Run
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import ConfigError, DagNotFound, NbflowError, did_you_mean
 from nbflow.notebook.cells import CellDag, CellLog, notebook_path, saved_source
+from nbflow.notebook.error_display import spell
 from nbflow.services import schedulers
 from nbflow.sources.loading import load_source
 from nbflow.store.base import DagVersion
@@ -91,7 +92,7 @@ class Session:
         """The feed of live outputs."""
         from nbflow.live.feed import Feed
 
-        return Feed(self.app.store, self.app.clock, partial(fetch, settings=self.app.settings))
+        return Feed(self.app.store, self.app.clock, partial(fetch, settings=self.app.settings, spell=spell))
 
     @property
     def actor(self) -> str:
@@ -125,8 +126,8 @@ class Session:
         return notebook_path(self.user_ns, os.environ)
 
     def fetch(self, query: Query[V]) -> V:
-        """The current view of a query. Raises NbflowError."""
-        return fetch(self.app.store, query, self.app.clock.now(), self.app.settings)
+        """The current view of a query; its texts name magics. Raises NbflowError."""
+        return fetch(self.app.store, query, self.app.clock.now(), self.app.settings, spell=spell)
 
     # --- DAGs of this kernel
 

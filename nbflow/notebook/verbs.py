@@ -12,12 +12,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring.dag import DAG
-from nbflow.command_arguments import values_of
+from nbflow.command_arguments import Values, values_of
 from nbflow.commands import command_named
+from nbflow.commands.base import Result
+from nbflow.commands.context import Context
 from nbflow.commands.runs import backfill_plan
 from nbflow.commands.simulation import simulation
 from nbflow.core.backfill import Reprocess
 from nbflow.core.snapshot import Run
+from nbflow.core.states import RunState
 from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook.breakpoints import python_breakpoint_hook
@@ -222,6 +225,19 @@ def test(
 
     ``watch`` displays the graph while the tasks run; without it, the returned handle displays the graph.
     """
+
+    def run_test(context: Context, args: Values) -> Result:
+        handle = _run_here(dag, date, conf or {}, watch)
+        return Result(text=repr(handle), value=handle, ok=handle.state == RunState.SUCCESS)
+
+    handle: RunHandle = execute_by_name("dags test", dag, run_test, logical_date=date, conf=conf).value
+    return handle
+
+
+test.__test__ = False  # type: ignore[attr-defined]  # pytest must not collect it
+
+
+def _run_here(dag: Dag, date: When, conf: Mapping[str, Any], watch: bool) -> RunHandle:
     from nbflow.services.dag_test import run_inline
 
     session = current_session()
@@ -231,7 +247,7 @@ def test(
     logical_date = _datetime(session, date)
     if not watch or execution_count() is None:
         with python_breakpoint_hook():
-            return handle_of(session, run_inline(session.app, dag, logical_date, conf or {}, version=version))
+            return handle_of(session, run_inline(session.app, dag, logical_date, conf, version=version))
     handles: list[RunHandle] = []
 
     def show_graph(run: Run) -> None:
@@ -240,14 +256,11 @@ def test(
 
     try:
         with python_breakpoint_hook():
-            run_inline(session.app, dag, logical_date, conf or {}, version=version, watch=show_graph)
+            run_inline(session.app, dag, logical_date, conf, version=version, watch=show_graph)
     finally:  # also when the user quits the debugger: the graph shows how the run ended
         for handle in handles:
             handle.settle()
     return handles[0]
-
-
-test.__test__ = False  # type: ignore[attr-defined]  # pytest must not collect it
 
 
 @one_line_errors
@@ -323,10 +336,20 @@ def schedule(
     notebook: str, *, cron: str, name: str | None = None, parameters: Mapping[str, Any] | None = None
 ) -> Shown:
     """Write a DAG file that runs a notebook on a schedule (by papermill) into the DAGs folder. As a value: its path."""
+
+    def write(context: Context, args: Values) -> Result:
+        return _write_schedule(notebook, cron, name, parameters or {})
+
+    param = [dict(parameters)] if parameters else []
+    result = execute_by_name("schedule", None, write, notebook=notebook, cron=cron, name=name, param=param)
+    return message(result.text, result.value)
+
+
+def _write_schedule(notebook: str, cron: str, name: str | None, parameters: Mapping[str, Any]) -> Result:
     from nbflow.notebook.schedule_notebook import lacks_parameters_cell, write_dag_file
 
     session = current_session()
-    path, dag_id, replaced = write_dag_file(session, notebook, cron=cron, name=name, parameters=parameters or {})
+    path, dag_id, replaced = write_dag_file(session, notebook, cron=cron, name=name, parameters=parameters)
     row = session.app.store.dag(dag_id)
     unpause = spell(suggest("dags unpause", dag_id))
     hint = "" if row is not None and not row.paused else f" It is paused; unpause it with: {unpause}."
@@ -336,4 +359,4 @@ def schedule(
             f" overwrites {', '.join(parameters)}."
         )
     verb = "Replaced" if replaced else "Wrote"
-    return message(f"{verb} {path}: DAG {dag_id} runs {notebook} at {cron}.{hint}", path)
+    return Result(text=f"{verb} {path}: DAG {dag_id} runs {notebook} at {cron}.{hint}", value=path)

@@ -3,9 +3,14 @@ Fernet key are written to the audit log."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
+from nbflow.errors import NbflowError
 from nbflow.services.operations import Operations
 from nbflow.store.base import Store
 
@@ -56,6 +61,38 @@ def drop_archives(operations: Operations, names: Sequence[str]) -> None:
     operations.store.audit(
         "db_drop_archived", actor=operations.actor, now=operations.clock.now(), detail={"archives": list(names)}
     )
+
+
+def export_archive(store: Store, name: str, path: Path) -> int:
+    """Write the rows of an archive to a CSV file; returns their number. The file is written atomically, with mode 0600,
+    since it contains the conf of runs. Raises NbflowError if it cannot be written."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                count = _write_csv(csv.writer(file), store.archived(name))
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise NbflowError(f"Cannot write {path}: {error.strerror}.") from None
+    return count
+
+
+def _write_csv(writer: Any, lines: Iterator[Sequence[Any]]) -> int:
+    """Write the names of the columns and the rows; returns the number of rows."""
+    writer.writerow(next(lines))
+    count = 0
+    for line in lines:
+        writer.writerow([_csv_cell(value) for value in line])
+        count += 1
+    return count
+
+
+def _csv_cell(value: Any) -> Any:
+    return value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
 
 
 def rotate_secrets(operations: Operations) -> int:

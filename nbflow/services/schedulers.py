@@ -228,7 +228,7 @@ def end(jobs: Sequence[Job], settings: Settings, *, seconds: float | None = None
     for job in jobs:
         if not _process_of(job).wait(max(deadline - time.monotonic(), 0)):
             raise NbflowError(
-                f"The scheduler (pid {job.pid}) has not ended within {timeout:g} s.",
+                f"The scheduler (pid {job.pid}) did not stop within {timeout:g} s.",
                 hint="Its tasks may still be stopping; wait, or try again.",
             )
     _reap_children()

@@ -52,13 +52,13 @@ def quiz(context: Context, args: Values) -> Result:
         return Result(text=_list(context, "quiz", names), rows=rows, value=names)
     session = QuizSession(load_quiz(args.name), progress)
     if args.number is None:
-        return Result(text=_questions(session), value=session)
+        return Result(text=_questions(context, session), value=session)
     if args.answer:
         feedback = session.answer(args.number, " ".join(args.answer))
         return Result(text=repr(feedback), value=feedback, ok=feedback.right)
     if context.surface is Surface.TERMINAL:  # a form needs a notebook
         answer = suggest("quiz", args.name, str(args.number), "ANSWER")
-        raise UsageError("nbflow quiz: no answer.", hint=f"Answer with: {answer}")
+        raise UsageError("nbflow quiz: no answer.", hint=f"Answer with: {answer}", suggestions=(answer,))
     shown = session.show(args.number)
     return Result(text=shown.text, value=shown)
 
@@ -77,7 +77,7 @@ def _row(session: QuizSession) -> dict[str, object]:
     return {"quiz": name, "title": title, "questions": questions, "right": right}
 
 
-def _questions(session: QuizSession) -> str:
+def _questions(context: Context, session: QuizSession) -> str:
     from nbflow.teach.quiz import answered_right, question_text
 
     words = {True: " (right)", False: " (wrong so far)", None: ""}
@@ -85,7 +85,7 @@ def _questions(session: QuizSession) -> str:
     for question in session.quiz.questions:
         state = words[answered_right(session.items.get(question.number))]
         parts.append(f"{question.number}.{state} {question_text(question)}")
-    answer = suggest("quiz", session.quiz.name, "NUMBER", "ANSWER")
+    answer = context.spell(suggest("quiz", session.quiz.name, "NUMBER", "ANSWER"))
     return "\n\n".join([*parts, f"Answer with: {answer}. {session.score}."])
 
 

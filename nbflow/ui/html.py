@@ -15,7 +15,7 @@ from datetime import datetime
 
 from nbflow.commands.surface_syntax import Surface, invocation
 from nbflow.state_colors import glyphs, known, palettes
-from nbflow.suggestions import SuggestedCommand, respelled
+from nbflow.suggestions import SuggestedCommand
 from nbflow.ui import formatting
 from nbflow.ui.charts import gantt_svg, grid_svg, timeline_svg
 from nbflow.ui.escaping import escape
@@ -319,7 +319,7 @@ Spell = Callable[[SuggestedCommand], str]
 """How a surface spells a command; ``str`` is the terminal's spelling."""
 
 
-def tasks_bundle(view: TaskInstancesView, now: datetime, spell: Spell = str) -> Bundle:
+def tasks_bundle(view: TaskInstancesView, now: datetime) -> Bundle:
     """The task instances of a run, followed by the number of them in each state."""
     title = f"{view.dag_id}, {view.run}: {view.run_state}" if view.dag_id else "Tasks"
     table = Table(
@@ -330,7 +330,7 @@ def tasks_bundle(view: TaskInstancesView, now: datetime, spell: Spell = str) -> 
                 state_cell(r.state), Cell(text=formatting.tries(r.try_number, r.max_tries)),
                 when_cell(formatting.relative(r.start_date, now)),
                 Cell(text=_duration(r.start_date, r.end_date, now), right=True),
-                Cell(text=respelled(r.reason, r.suggestions, spell)),
+                Cell(text=r.reason),
             )
             for r in view.rows
         ),
@@ -454,8 +454,7 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = st
     if view.until is not None and now is not None:
         lines.insert(0, f"Until {formatting.short_time(view.until)}, {formatting.relative(view.until, now).relative}.")
     grounds = "".join(f'<div style="margin-top:2px">{escape(line)}</div>' for line in lines)
-    headline = respelled(view.headline, view.suggestions, spell)
-    suggestions = [command for command in map(spell, view.suggestions) if command not in headline]
+    suggestions = [command for command in map(spell, view.suggestions) if command not in view.headline]
     next_step = ""
     if suggestions:
         commands = " or ".join(
@@ -464,14 +463,14 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = st
         next_step = f'<div style="margin-top:4px">Next step: {commands}</div>'
     body = (
         f'<div class="nfo-st nfo-{state}" style="margin:12px;padding:10px 14px;border-left:3px solid {tint.line};'
-        f'background-color:{tint.fill};color:{tint.text}"><b>{escape(headline)}</b>{grounds}{next_step}</div>'
+        f'background-color:{tint.fill};color:{tint.text}"><b>{escape(view.headline)}</b>{grounds}{next_step}</div>'
     )
     history = _event_table(view.history)
     if view.history:
         short = len(view.history) <= SHORT_HISTORY
         body += _folded(formatting.count(len(view.history), "event"), html_table(history), open_=short)
     text = _joined(
-        f"{view.subject} is {view.state}: {headline}",
+        f"{view.subject} is {view.state}: {view.headline}",
         *(f"  {line}" for line in lines),
         "  Next step: " + " or ".join(suggestions) if suggestions else "",
         text_table(history) if view.history else "",
@@ -479,7 +478,7 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = st
     return Bundle(html=card("why", view.subject, body, chips=chip_html(view.state)), text=text)
 
 
-def why_run_bundle(view: WhyRunView, now: datetime, spell: Spell = str) -> Bundle:
+def why_run_bundle(view: WhyRunView, now: datetime) -> Bundle:
     """The tasks of a run that wait or failed, each with its reason, and the time at which its wait ends."""
     title = f"{view.dag_id}, {view.run}: {view.run_state}"
     if not view.rows:
@@ -490,7 +489,7 @@ def why_run_bundle(view: WhyRunView, now: datetime, spell: Spell = str) -> Bundl
             (
                 Cell(text=row.id, bold=True),
                 state_cell(row.state),
-                respelled(row.text, row.suggestions, spell),
+                row.text,
                 when_cell(formatting.relative(row.until, now)) if row.until is not None else Cell(),
             )
             for row in view.rows

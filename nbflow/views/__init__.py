@@ -13,6 +13,8 @@ The rules
   states that a newer nbflow wrote.
 * ``fetch`` sends a **bounded number of statements**, whatever the number of DAGs, runs and tasks.
   ``tests/views/test_statements.py`` counts them.
+* The texts of a view contain commands as a terminal spells them, and its ``suggestions`` are those commands. ``fetch``
+  with ``spell`` returns the texts in the syntax of another surface, so that its pictures, values and JSON agree.
 * A view holds **no secrets**: its JSON is saved in notebooks and sent to browsers. A command that may show a secret
   reads it itself.
 * A view makes no decisions and changes nothing. The surface adds what is not in the metastore, such as unsaved cells.
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from nbflow.config import Settings
     from nbflow.store.base import Store
+    from nbflow.suggestions import SuggestedCommand
     from nbflow.views.base import Query, View
 
 V = TypeVar("V", bound="View")
@@ -75,10 +78,18 @@ class _ViewTypes(Mapping[str, ViewType]):
 VIEWS: Mapping[str, ViewType] = _ViewTypes()
 
 
-def fetch(store: Store, query: Query[V], now: datetime, settings: Settings) -> V:
-    """The view that a query selects."""
+def fetch(
+    store: Store,
+    query: Query[V],
+    now: datetime,
+    settings: Settings,
+    *,
+    spell: Callable[[SuggestedCommand], str] | None = None,
+) -> V:
+    """The view that a query selects. ``spell``: how the surface that shows it spells commands (default: as a terminal
+    does)."""
     view: V = VIEWS[query.NAME].fetch(store, query, now, settings)
-    return view
+    return view if spell is None else view.spelled(spell)
 
 
 def query_from_json(data: Mapping[str, Any]) -> Query[View]:

@@ -8,7 +8,7 @@ scalars.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -16,6 +16,7 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from nbflow.errors import SerializationError
+from nbflow.suggestions import SuggestedCommand
 
 MAX_CHARACTERS = 1_000
 """Maximum length of a string in a query. Ids have at most 250 characters, but a saved notebook can be edited."""
@@ -31,6 +32,11 @@ class View:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: ``{"view": name, "schema": 1, ...fields}``; times are ISO 8601 with microseconds and offset."""
         return {"view": self.NAME, "schema": self.SCHEMA, **_members(self)}
+
+    def spelled(self, spell: Callable[[SuggestedCommand], str]) -> Self:
+        """The view with the commands that its texts name in the syntax of a surface. Views whose values have
+        ``suggestions`` override it."""
+        return self
 
 
 class Row:

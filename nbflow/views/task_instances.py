@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from nbflow.core.snapshot import Instance, Run, TaskKey
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run
 from nbflow.store.base import Store
-from nbflow.suggestions import SuggestedCommand
+from nbflow.suggestions import SuggestedCommand, respelled
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
@@ -68,6 +68,10 @@ class TaskInstancesView(View):
     def by_id(self) -> list[TaskInstanceRow]:
         """The rows sorted by task id and map index: the order of ``-o json``."""
         return sorted(self.rows, key=lambda row: (row.task_id, row.map_index))
+
+    def spelled(self, spell: Callable[[SuggestedCommand], str]) -> Self:
+        rows = (replace(row, reason=respelled(row.reason, row.suggestions, spell)) for row in self.rows)
+        return replace(self, rows=tuple(rows))
 
 
 def fetch(store: Store, query: TaskInstancesQuery, now: datetime, settings: Settings) -> TaskInstancesView:

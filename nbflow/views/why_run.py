@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from nbflow.core.snapshot import Instance, TaskKey
 from nbflow.core.states import FAILED_STATES, TaskState
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run
 from nbflow.store.base import Attempt, Store
-from nbflow.suggestions import SuggestedCommand
+from nbflow.suggestions import SuggestedCommand, respelled
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
@@ -93,6 +93,10 @@ class WhyRunView(View):
     def wake_at(self) -> datetime | None:
         """The time at which the view changes without a commit."""
         return min((row.until for row in self.rows if row.until is not None), default=None)
+
+    def spelled(self, spell: Callable[[SuggestedCommand], str]) -> Self:
+        rows = (replace(row, reason=respelled(row.reason, row.suggestions, spell)) for row in self.rows)
+        return replace(self, rows=tuple(rows))
 
 
 def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -> WhyRunView:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.states import FAILED_STATES, FINISHED
@@ -12,7 +13,7 @@ from nbflow.errors import TaskInstanceNotFound
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_task
 from nbflow.store.base import Store
-from nbflow.suggestions import SuggestedCommand, suggest
+from nbflow.suggestions import SuggestedCommand, respelled, suggest
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import EventRow, cause_text, event_rows, in_zone, run_title, zone_of
@@ -64,6 +65,9 @@ class WhyTaskView(View):
     def wake_at(self) -> datetime | None:
         """The time at which the view changes without a commit."""
         return self.until
+
+    def spelled(self, spell: Callable[[SuggestedCommand], str]) -> Self:
+        return replace(self, headline=respelled(self.headline, self.suggestions, spell))
 
 
 def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) -> WhyTaskView:

@@ -168,9 +168,9 @@ def test_an_internal_error_is_one_line_and_has_a_traceback_with_v(nbflow, monkey
     def broken(call):
         raise ZeroDivisionError("by nought")
 
-    from nbflow.cli.command_declarations import Command
+    from nbflow.cli.command_declarations import terminal_command
 
-    monkeypatch.setattr(info, "COMMANDS", (Command(name="version", help="", run=broken),))
+    monkeypatch.setattr(info, "COMMANDS", (terminal_command("version", run=broken),))
     # When it is called without and with -v
     short, long = nbflow("version"), nbflow("-v", "version")
     # Then -v adds the traceback
@@ -185,9 +185,9 @@ def test_an_interrupt_prints_no_traceback(nbflow, monkeypatch):
     def interrupted(call):
         raise KeyboardInterrupt
 
-    from nbflow.cli.command_declarations import Command
+    from nbflow.cli.command_declarations import terminal_command
 
-    monkeypatch.setattr(info, "COMMANDS", (Command(name="version", help="", run=interrupted),))
+    monkeypatch.setattr(info, "COMMANDS", (terminal_command("version", run=interrupted),))
     result = nbflow("version")
     assert (result.err, result.code) == ("nbflow: Interrupted.\n", 130)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import fields
 
 import pytest
 
@@ -10,10 +11,12 @@ from nbflow.cli.main import GROUPS
 from nbflow.cli.main import commands_of as terminal_commands
 from nbflow.cli.main import parser_of as terminal_parser
 from nbflow.command_arguments import TERMINAL, Parser
-from nbflow.commands import MODULES, all_commands, command_named, commands_of
+from nbflow.commands import MODULES, all_commands, command_named, commands_of, magics
+from nbflow.commands.base import Command
 from nbflow.commands.permissions import PERMISSIONS
 from nbflow.errors import NbflowError
-from nbflow.notebook import magic_parser
+from nbflow.notebook import admin_verbs, magic_parser
+from nbflow.notebook.magics import MAGICS
 
 COMMANDS = list(all_commands().values())
 
@@ -78,3 +81,49 @@ def test_the_notebook_has_every_declared_verb():
         assert [argument.name for argument in magic_parser.arguments_of(verb)][: len(command.arguments)] == [
             argument.name for argument in command.arguments
         ]
+
+
+def test_each_terminal_command_is_a_declared_command_and_the_other_way_round():
+    # Given the table of the terminal
+    declared = all_commands()
+    lines = [line for group in GROUPS for line in terminal_commands(group)]
+    # Then each of its commands is the declared one of that name, and no command of a terminal is missing
+    assert [line.name for line in lines if declared.get(line.name) is not line.declared] == []
+    assert sorted(line.name for line in lines) == sorted(name for name, one in declared.items() if one.terminal)
+
+
+def test_each_line_magic_is_made_of_declared_commands_and_the_other_way_round():
+    # Given the registered line magics
+    registered = {f"%{magic.name}" for magic in MAGICS if magic.kind == "line"}
+    # Then they are those of the declarations
+    assert registered == {command.magic.partition(" ")[0] for command in COMMANDS if command.magic}
+    # And each verb that a notebook implements or extends is declared
+    extended = {*magic_parser.OPTIONS, *(verb for verb, _ in magic_parser.DEFAULTS)}
+    assert {*magic_parser.CALLS, *extended} <= magics("%dag").keys()
+    assert admin_verbs.CALLS.keys() <= magics("%nbflow").keys()
+    # And a cell magic runs no command: it defines a DAG
+    assert [magic.name for magic in MAGICS if magic.kind == "cell"] == ["dag"]
+
+
+def test_a_command_without_a_function_is_implemented_by_each_of_its_surfaces():
+    implemented = {"%dag": magic_parser.CALLS.keys(), "%nbflow": admin_verbs.CALLS.keys()}
+    missing = [
+        command.name
+        for command in COMMANDS
+        if command.run is None and command.magic
+        for magic, _, verb in [command.magic.partition(" ")]
+        if verb not in implemented[magic]
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if not one.changes], ids=lambda command: command.name)
+def test_a_read_only_command_has_nothing_to_preview_confirm_or_refuse(command):
+    functions = ("preview", "confirmation", "refusals")
+    defaults = {field.name: field.default for field in fields(Command)}
+    assert [name for name in functions if getattr(command, name) is not defaults[name]] == []
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one.may_ask], ids=lambda command: command.name)
+def test_a_command_that_asks_has_a_preview(command):
+    assert command.preview is not next(field.default for field in fields(Command) if field.name == "preview")

@@ -6,7 +6,9 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +19,7 @@ from nbflow.cli.main import GROUPS
 from nbflow.cli.main import commands_of as terminal_commands
 from nbflow.cli.main import parse as parse_terminal
 from nbflow.command_arguments import Parser
-from nbflow.commands import MODULES, all_commands, magics
+from nbflow.commands import MODULES, all_commands, command_named, magics
 from nbflow.commands.surface_syntax import Surface, invocation, text_on
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import NbflowError
@@ -25,6 +27,8 @@ from nbflow.notebook import magic_parser
 from nbflow.notebook.error_display import red_line
 from nbflow.sources.cell_options import ARGUMENTS
 from nbflow.suggestions import SEE_DAGS, SuggestedCommand, suggest
+from nbflow.views import NAMES as VIEW_NAMES
+from nbflow.views.base import View
 
 ROOT = Path(nbflow.__file__).parent
 SUGGESTING = {"suggest", "invocation", "_typed", "_magic", "spell"}
@@ -113,12 +117,12 @@ def test_there_are_hints_to_check():
 def test_a_suggested_command_is_valid_on_its_surfaces(hint):
     # Given a suggested command with its arguments
     words = _without_placeholders(hint.words)
-    command = all_commands().get(hint.name)
+    command = command_named(hint.name)
     # Then the parser of the terminal accepts it, if it is suggested there and the terminal has the command
-    if not hint.notebook_only and (command is None or command.terminal):
+    if not hint.notebook_only and command.terminal:
         parse_terminal([*hint.name.split(), *words])
     # And the parser of its magic accepts it
-    if command is not None and command.magic:
+    if command.magic:
         _parse_magic(invocation(hint.name, Surface.NOTEBOOK, *words))
 
 
@@ -260,3 +264,81 @@ def test_every_terminal_command_belongs_to_a_group():
 def test_a_suggested_command_is_quoted_for_a_shell():
     suggested: Any = SuggestedCommand("dags trigger", ("sales", "-p", "name=a b"))
     assert shlex.split(str(suggested)) == ["nbflow", "dags", "trigger", "sales", "-p", "name=a b"]
+
+
+# ------------------------------------------------------------------------------------------- views that name commands
+
+
+@pytest.mark.parametrize("name", VIEW_NAMES)
+def test_a_view_whose_texts_name_commands_spells_them_for_a_surface(name):
+    # Given the values of a view
+    values = [one for one in vars(import_module(f"nbflow.views.{name}")).values() if is_dataclass(one)]
+    [view] = [one for one in values if issubclass(one, View) and name == one.NAME]
+    holds_suggestions = any(
+        "tuple[SuggestedCommand" in str(kind) for one in values for kind in one.__annotations__.values()
+    )
+    # Then it can spell commands if one of them names some
+    assert (view.spelled is not View.spelled) == holds_suggestions
+
+
+def test_what_a_notebook_shows_and_returns_names_magics_and_a_terminal_prints_its_own(nbflow, magic, app, sales):
+    # Given a run that waits because its DAG is paused
+    run = app.operations().trigger(sales, version=1)
+    # When a notebook is asked why, in each way
+    handle = magic(f"show {sales} --run last")
+    answers = [
+        magic(f"why {sales}"),
+        magic(f"why {sales} extract"),
+        magic(f"states {sales}"),
+        handle.why(),
+        handle.tasks,
+    ]
+    told = [str(answer.data) for answer in answers] + [str(answer.bundle) for answer in answers]
+    told.append(str(handle._details("extract")))
+    with pytest.raises(NbflowError) as timeout:
+        handle.wait(0.01)
+    told.append(str(timeout.value))
+    # Then its values, pictures and errors name the magic
+    assert [text for text in told if "%dag unpause sales" not in text or "nbflow dags unpause" in text] == []
+    # And a terminal prints its own command
+    [row] = {row["reason"] for row in nbflow("why", sales, run.run_id, "-o", "json").json}
+    assert "nbflow dags unpause sales" in row
+
+
+# ----------------------------------------------------------------------------------------- texts that contain a command
+
+CONSTANTS = ("START_SCHEDULER", "STOP_SCHEDULER", "SEE_DAGS")
+SURFACES_WITH_A_SPELLING = ("nbflow/cli/", "nbflow/notebook/")
+"""A surface spells the commands in its own texts."""
+
+
+def _unlisted_suggestions() -> Iterator[str]:
+    """Calls with a text that contains a suggested command, and without ``suggestions``."""
+    for place, tree in _trees():
+        if place.startswith(SURFACES_WITH_A_SPELLING):
+            continue
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            assigned = sorted(
+                (node for node in ast.walk(function) if isinstance(node, ast.Assign)), key=lambda node: node.lineno
+            )
+            made = {ast.unparse(node.targets[0]) for node in assigned if ast.unparse(node.value).startswith("suggest(")}
+            for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+                # Of a name that is assigned in several branches, the last one before the call
+                texts = {ast.unparse(node.targets[0]): node.value for node in assigned if node.lineno < call.lineno}
+                values = [*call.args, *(keyword.value for keyword in call.keywords)]
+                values = [texts.get(value.id, value) if isinstance(value, ast.Name) else value for value in values]
+                if any(_has_suggestion(value, made) for value in values) and "suggestions" not in {
+                    keyword.arg for keyword in call.keywords
+                }:
+                    yield f"{place}:{call.lineno}"
+
+
+def _has_suggestion(node: ast.expr, made: set[str]) -> bool:
+    """Whether a text is built from one of ``made``, or of the constants."""
+    parts = [part for part in ast.walk(node) if isinstance(part, ast.FormattedValue)]
+    return any(ast.unparse(part.value).partition("[")[0] in {*made, *CONSTANTS} for part in parts)
+
+
+def test_a_text_that_contains_a_command_lists_it_as_a_suggestion():
+    # Otherwise a notebook could not spell it
+    assert list(_unlisted_suggestions()) == []

@@ -29,6 +29,9 @@ ASK = {
     "dags clear": ["sales"],
     "dags backfill": ["sales", "-s", "2024-01-01", "-e", "2024-01-03", "--reset-dagruns"],
     "db clean": ["--clean-before-timestamp", "2100-01-01"],
+    "db downgrade": ["-r", "0003"],
+    "db export-archived": ["--output-path", ".", "--drop-archives"],
+    "db reset": [],
     "db drop-archived": [],
     "tasks clear": ["sales"],
     "tasks mark": ["sales", "load", "--state", "success"],
@@ -139,6 +142,28 @@ def test_deleting_changes_what_the_preview_shows(nbflow, app, magic, name):
         run_command(command_named(name), context_of(current_session()), args)
 
 
+def test_export_writes_and_drops_the_archives_of_its_preview(nbflow, app, sales, runs, tmp_path):
+    # Given an archive
+    nbflow("db", "clean", "--clean-before-timestamp", "2100-01-01", "-t", "dag_run", "-y")
+    # When it is exported and dropped
+    preview, result, _ = _preview_and_run("db export-archived", output_path=str(tmp_path), drop_archives=True)
+    # Then the files are those of the preview, and no archive is left
+    assert preview.items == result.rows != ()
+    assert {item["file"] for item in preview.items} == set(tmp_path.glob("*.csv"))
+    assert app.store.archives() == {}
+
+
+def test_reset_deletes_the_rows_that_its_preview_counts(nbflow, app, sales, runs):
+    # Given DAGs and a variable
+    nbflow("variables", "set", "x", "1")
+    # When the metastore is reset
+    preview, _, _ = _preview_and_run("db reset")
+    counts = {item["table"]: item["rows"] for item in preview.items}
+    # Then the preview has counted what is gone
+    assert counts == {"dag": 2, "variable": 1, "connection": 0, "pool": 1}
+    assert (app.store.dags(include_stale=True), list(app.store.variables())) == ([], [])
+
+
 def test_previews_and_refusals_change_nothing(app, sales, runs, nbflow):
     # Given commands that change something, with their arguments
     commands: dict[str, dict[str, Any]] = {
@@ -149,6 +174,10 @@ def test_previews_and_refusals_change_nothing(app, sales, runs, nbflow):
         "tasks clear": {"dag_id": sales},
         "tasks mark": {"dag_id": sales, "state": "success"},
         "backfill create": {"dag_id": sales, "from_date": "2024-01-01"},
+        "db downgrade": {"to_revision": "0003"},
+        "db reset": {},
+        "db export-archived": {"output_path": ".", "drop_archives": True},
+        "stop": {},
     }
     before = (_states(app, runs), app.store.audit_log(), app.store.last_seq(), app.store.dag(sales))
     # When their functions are called, except run
@@ -189,9 +218,8 @@ def test_destructive_commands_ask_for_confirmation_and_have_the_option_y(nbflow,
 def test_only_commands_that_ask_have_the_option_y():
     for group in MODULES.keys() & GROUPS.keys():
         for command in terminal_commands(group):
-            if command.name in all_commands():
-                has_option = "-y" in [flag for argument in command.arguments for flag in argument.flags]
-                assert has_option == command_named(command.name).may_ask, command.name
+            has_option = "-y" in [flag for argument in command.arguments for flag in argument.flags]
+            assert has_option == command.declared.may_ask, command.name
 
 
 def test_clear_without_task_instances_does_not_ask(nbflow, app, sales):

