@@ -284,7 +284,7 @@ def simulate(nbflow_app: App) -> Simulate:
         until: datetime | str | None = None,
         seed: int | None = None,
     ) -> Simulation:
-        from nbflow.sim.outcomes import Seeded, script_of
+        from nbflow.sim.outcomes import RandomOutcomes, parse_script
         from nbflow.sim.simulate import simulate
 
         begin = _date(start, nbflow_app)
@@ -294,7 +294,7 @@ def simulate(nbflow_app: App) -> Simulate:
             start=begin,
             days=days,
             until=_date(until, nbflow_app),
-            outcomes=Seeded(seed=seed) if seed is not None else script_of(outcomes),
+            outcomes=RandomOutcomes(seed=seed) if seed is not None else parse_script(outcomes),
         )
 
     return run

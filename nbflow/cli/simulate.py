@@ -11,7 +11,7 @@ from nbflow.command_arguments import WHOLE, argument
 from nbflow.commands.simulation import simulation
 
 if TYPE_CHECKING:
-    from nbflow.sim.timeline import RunLine
+    from nbflow.sim.timeline import TimelineRun
 
 COLUMNS = ("run_id", "run_type", "logical_date", "due", "started", "ended", "state", "why", "tasks")
 
@@ -29,7 +29,7 @@ def simulate(call: Call) -> None:
         call.show([_row(run) for run in simulated.runs], columns=COLUMNS)
 
 
-def _row(run: RunLine) -> dict[str, Any]:
+def _row(run: TimelineRun) -> dict[str, Any]:
     return {
         "run_id": run.key.run_id,
         "run_type": run.run_type,
@@ -41,15 +41,15 @@ def _row(run: RunLine) -> dict[str, Any]:
         "why": run.why,
         "tasks": [
             {
-                "task_id": stretch.key.task_id,
-                "map_index": stretch.key.map_index,
-                "try_number": stretch.try_number,
-                "start": stretch.start,
-                "end": stretch.end,
-                "state": stretch.state,
-                "why": stretch.why,
+                "task_id": entry.key.task_id,
+                "map_index": entry.key.map_index,
+                "try_number": entry.try_number,
+                "start": entry.start,
+                "end": entry.end,
+                "state": entry.state,
+                "why": entry.why,
             }
-            for stretch in run.stretches
+            for entry in run.entries
         ],
     }
 

@@ -41,19 +41,19 @@ def simulation(context: Context, args: Values, spec: DagSpec) -> Simulation:
 def _outcomes(context: Context, args: Values) -> Outcomes | None:
     """The outcomes of the tasks: those of the last successful run, changed by TASK=OUTCOME, or random with a seed.
     None: those of the last successful run."""
-    from nbflow.sim.outcomes import Seeded, as_last_time, script_of
+    from nbflow.sim.outcomes import RandomOutcomes, outcomes_of_last_run, parse_script
 
     line = context.spell(suggest(NAME))
     if args.outcomes and args.seed is not None:
         raise UsageError(f"{line}: TASK=OUTCOME and --seed exclude each other.")
     if args.outcomes:
         try:
-            script = script_of(args.outcomes)
+            script = parse_script(args.outcomes)
         except ValueError as error:
             raise UsageError(f"{line}: {error}") from None
-        return replace(as_last_time(context.store, args.dag_id, changes=script.tasks), runs=script.runs)
+        return replace(outcomes_of_last_run(context.store, args.dag_id, changes=script.tasks), runs=script.runs)
     seed = context.settings.sim.seed if args.seed is None else args.seed
-    return None if seed is None else Seeded(seed=seed)
+    return None if seed is None else RandomOutcomes(seed=seed)
 
 
 COMMANDS = (

@@ -9,27 +9,34 @@ from __future__ import annotations
 
 from nbflow.sim.fault_schedule import FAULTS, NO_FAULTS, At, Draw
 from nbflow.sim.invariants import InvariantBroken
-from nbflow.sim.outcomes import Does, Outcomes, Script, Seeded, as_last_time, script_of
+from nbflow.sim.outcomes import (
+    Behaviour,
+    Outcomes,
+    RandomOutcomes,
+    ScriptedOutcomes,
+    outcomes_of_last_run,
+    parse_script,
+)
 from nbflow.sim.simulate import simulate
-from nbflow.sim.timeline import RunLine, Simulation, Stretch, run_lines
+from nbflow.sim.timeline import Simulation, TimelineEntry, TimelineRun, timeline_runs
 from nbflow.sim.world import World
 
 __all__ = [
     "FAULTS",
     "NO_FAULTS",
     "At",
-    "Does",
+    "Behaviour",
     "Draw",
     "InvariantBroken",
     "Outcomes",
-    "RunLine",
-    "Script",
-    "Seeded",
+    "TimelineRun",
+    "ScriptedOutcomes",
+    "RandomOutcomes",
     "Simulation",
-    "Stretch",
+    "TimelineEntry",
     "World",
-    "as_last_time",
-    "run_lines",
-    "script_of",
+    "outcomes_of_last_run",
+    "timeline_runs",
+    "parse_script",
     "simulate",
 ]

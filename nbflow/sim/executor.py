@@ -1,6 +1,6 @@
 """The simulated executor: tasks are entries with an end in virtual time; the protocol with the store is the real one.
 
-:class:`SimulatedExecutor` keeps the rules of :mod:`nbflow.execution.executors.base` as the LocalExecutor does: it
+:class:`SimulatedExecutor` keeps the rules of :mod:`nbflow.execution.executors.base` as the LocalExecutor behaviour: it
 claims what is submitted, renews its leases by heartbeats, kills what the store no longer grants, and reports each end
 once. It runs in its scheduler's turns: a scheduler that stands still does not renew the leases of its tasks, whose
 processes go on meanwhile (:class:`Processes` has those of all hosts).
@@ -23,7 +23,7 @@ from nbflow.errors import StaleAttempt, StoreError
 from nbflow.execution.executors.base import Report, Submission
 from nbflow.execution.supervisor import LEASE_SAFETY
 from nbflow.sim.interleaving import Interleaver
-from nbflow.sim.outcomes import Does, Outcomes
+from nbflow.sim.outcomes import Behaviour, Outcomes
 from nbflow.store.base import Attempt, Store
 
 KILL_SECONDS = 1.0
@@ -37,7 +37,7 @@ class Process:
     """A task at work. Times are microseconds of the interleaver."""
 
     submission: Submission
-    does: Does
+    behaviour: Behaviour
     hostname: str
     started_at: datetime
     ends: int
@@ -68,28 +68,32 @@ class Processes:
         """By attempt: submitted, and their end is not reported yet."""
         self.breaches: list[tuple[int, str, RunKey, TaskKey]] = []
         """(promise, what, where): for the invariants to report."""
-        self._visits: Counter[tuple[RunKey, TaskKey, int]] = Counter()
+        self._attempt_counts: Counter[tuple[RunKey, TaskKey, int]] = Counter()
         self._running: dict[tuple[RunKey, TaskKey], Process] = {}
 
     def start(self, submission: Submission, hostname: str, now: datetime) -> Process:
         """A child begins to work on an attempt that was claimed."""
-        does = self._does(submission)
-        process = Process(submission, does, hostname, now, self._turns.elapsed + round(does.seconds * 1e6))
+        behaviour = self._behaviour(submission)
+        process = Process(submission, behaviour, hostname, now, self._turns.elapsed + round(behaviour.seconds * 1e6))
         self._check_start(process)
         self.working[process.attempt_id] = self._running[process.run, process.key] = process
         return process
 
-    def _does(self, submission: Submission) -> Does:
+    def _behaviour(self, submission: Submission) -> Behaviour:
         work, task = submission.workload, submission.task
         key = TaskKey(work.task_id, work.map_index)
         name = (work.run.key, key, work.try_number)
-        visit = self._visits[name]
-        self._visits[name] += 1
+        attempt_index = self._attempt_counts[name]
+        self._attempt_counts[name] += 1
         version = self._store.version(work.run.dag_id, work.version)
         assert version is not None, "an attempt was submitted for a version that is not stored"
-        does = self._outcomes.of(version.spec, work.run, task, key, work.try_number, visit)
+        behaviour = self._outcomes.of(version.spec, work.run, task, key, work.try_number, attempt_index)
         limit = task.execution_timeout
-        return Does(ending="time_out", seconds=limit) if limit is not None and does.seconds > limit else does
+        return (
+            Behaviour(outcome="time_out", seconds=limit)
+            if limit is not None and behaviour.seconds > limit
+            else behaviour
+        )
 
     def _check_start(self, process: Process) -> None:
         before = self._running.get((process.run, process.key))
@@ -251,7 +255,7 @@ class SimulatedExecutor:
 
     def _end(self, process: Process) -> None:
         at = self._clock.now()
-        event = outcome_event(process.does, process.attempt_id, process.started_at, at)
+        event = outcome_event(process.behaviour, process.attempt_id, process.started_at, at)
         if process.killed_for is not None:
             event = replace(process.killed_for, at=at)
         if isinstance(event, ev.Succeeded) and not self._push_result(process, at):
@@ -272,7 +276,7 @@ class SimulatedExecutor:
         return True
 
     def _renew_leases(self) -> None:
-        """As :meth:`nbflow.execution.supervisor.Supervisor._renew_leases` does."""
+        """As :meth:`nbflow.execution.supervisor.Supervisor._renew_leases` behaviour."""
         now = self._last_heartbeat = self._turns.elapsed
         ids = self.live
         try:
@@ -331,33 +335,33 @@ class SimulatedExecutor:
         self._mine.clear()
 
 
-def outcome_event(does: Does, attempt_id: str, started_at: datetime, at: datetime) -> ev.Event:
-    """The report with which an attempt ends."""
-    if does.ending == "success":
+def outcome_event(behaviour: Behaviour, attempt_id: str, started_at: datetime, at: datetime) -> ev.Event:
+    """The event that reports the end of an attempt."""
+    if behaviour.outcome == "success":
         return ev.Succeeded(
             attempt_id=attempt_id,
             at=at,
             started_at=started_at,
-            length=does.length,
-            follow=does.follow,
-            skip=does.skip,
+            length=behaviour.length,
+            follow=behaviour.follow,
+            skip=behaviour.skip,
         )
-    if does.ending == "skip":
+    if behaviour.outcome == "skip":
         return ev.SkippedItself(attempt_id=attempt_id, at=at, started_at=started_at)
-    if does.ending == "reschedule":
-        until = at + timedelta(seconds=does.wait_seconds)
+    if behaviour.outcome == "reschedule":
+        until = at + timedelta(seconds=behaviour.wait_seconds)
         return ev.Rescheduled(attempt_id=attempt_id, at=at, started_at=started_at, until=until)
-    if does.ending == "defer":
-        timeout = does.timeout_seconds
+    if behaviour.outcome == "defer":
+        timeout = behaviour.timeout_seconds
         return ev.Deferred(
             attempt_id=attempt_id,
             at=at,
             started_at=started_at,
-            trigger={"name": "simulated", "seconds": does.wait_seconds},
+            trigger={"name": "simulated", "seconds": behaviour.wait_seconds},
             next_method="execute_complete",
             timeout_at=None if timeout is None else at + timedelta(seconds=timeout),
         )
-    cause, error = _FAILURES[does.ending]
+    cause, error = _FAILURES[behaviour.outcome]
     return ev.Failed(attempt_id=attempt_id, at=at, started_at=started_at, cause=cause, error=error)
 
 

@@ -1,8 +1,7 @@
-"""What simulated tasks do: scripted, drawn from a seed, or as they did in the last real run.
+"""The outcomes of simulated tasks: scripted, random from a seed, or those of the last successful run.
 
-A simulation runs no user code, so somebody has to say how each attempt ends. That is an :class:`Outcomes` object: it is
-asked once for each attempt and answers with a :class:`Does`. Whatever it takes for granted it can say in sentences
-(``assumptions``), which every simulation prints: a timeline whose premises are hidden teaches the wrong thing.
+A simulation runs no user code. An :class:`Outcomes` object decides instead, once for each attempt, how long it runs and
+how it ends: it returns a :class:`Behaviour`. Each simulation prints the object's ``assumptions``.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.store.base import Store
 
 N = TypeVar("N", int, float)
-SimulatedEnd = Literal["success", "fail", "fail_hard", "skip", "reschedule", "defer", "die", "time_out"]
+SimulatedOutcome = Literal["success", "fail", "fail_hard", "skip", "reschedule", "defer", "die", "time_out"]
 """How an attempt ends. ``fail_hard`` forbids a retry; ``die``: its process is killed, which its supervisor notices."""
 
 DEFAULT_SECONDS = 60.0
@@ -25,12 +24,12 @@ DEFAULT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Does:
+class Behaviour:
     """The behaviour of an attempt."""
 
-    ending: SimulatedEnd = "success"
+    outcome: SimulatedOutcome = "success"
     seconds: float = DEFAULT_SECONDS
-    """Simulated running time; cut short by the task's execution_timeout."""
+    """Simulated running time; the task's execution_timeout limits it."""
     follow: tuple[str, ...] | None = None
     """The tasks that a branch chooses; None: it does not branch."""
     skip: Literal["none", "direct", "all"] = "none"
@@ -46,16 +45,18 @@ class Does:
 class Outcomes(Protocol):
     """Decides the behaviour of simulated tasks."""
 
-    def of(self, dag: DagSpec, run: Run, task: TaskSpec, key: TaskKey, try_number: int, visit: int) -> Does:
-        """The behaviour of this attempt. ``try_number`` counts from 1; ``visit`` counts the attempts of this try from
-        0: a rescheduled sensor or a deferred task has several."""
+    def of(
+        self, dag: DagSpec, run: Run, task: TaskSpec, key: TaskKey, try_number: int, attempt_index: int
+    ) -> Behaviour:
+        """The behaviour of this attempt. ``try_number`` counts from 1; ``attempt_index`` counts the attempts of this
+        try from 0: a rescheduled sensor or a deferred task has several."""
 
     def assumptions(self, dag: DagSpec) -> list[str]:
         """The assumptions about ``dag``, as sentences."""
 
 
 def is_branch(task: TaskSpec) -> bool:
-    """Whether a task is a branch, by its operator's name: the spec has no code."""
+    """Whether a task is a branch, by its operator's name (a DagSpec has no code)."""
     return "branch" in task.operator.lower()
 
 
@@ -65,62 +66,67 @@ def first_choice(dag: DagSpec, task: TaskSpec) -> tuple[str, ...] | None:
 
 
 def _result_length(task: TaskSpec, key: TaskKey, length: int) -> int | None:
-    """One instance of a mapped task counts as one item; a plain task's result has the given length."""
+    """None if no task is mapped over the result; 1 for an instance of a mapped task; otherwise ``length``."""
     return None if not task.feeds_mapping else 1 if key.map_index >= 0 else length
 
 
-Tries = Does | Sequence[Does]
-"""One behaviour for every try, or one for each (the last one for all later tries)."""
+Tries = Behaviour | Sequence[Behaviour]
+"""One behaviour for all tries, or a sequence with one for each (its last one is that of all later tries)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
-    """Answers by task id, by ``"task_id[3]"`` for one map index, or by (run, task id) where a run is to differ.
+class ScriptedOutcomes:
+    """Behaviour by task id, by ``"task_id[3]"`` for one map index, or by (run, task id) for one run.
 
-    A run is named by its run id, or by its logical date in ISO format (or the beginning of it: ``"2024-01-03"``).
+    A run is a run id, a logical date in ISO format, or the beginning of one (``"2024-01-03"``).
     """
 
     tasks: Mapping[str, Tries] = field(default_factory=dict)
     runs: Mapping[tuple[str, str], Tries] = field(default_factory=dict)
-    default: Does = field(default_factory=Does)
-    known_from: str = ""
-    """The source of durations, choices and lengths, for the assumptions: ``"run scheduled__2024-..."``."""
+    default: Behaviour = field(default_factory=Behaviour)
+    source: str = ""
+    """The source of durations, choices and lengths, for the assumptions (``"run scheduled__2024-..."``)."""
 
-    def of(self, dag: DagSpec, run: Run, task: TaskSpec, key: TaskKey, try_number: int, visit: int) -> Does:
-        said = self._said(run, key)
-        tries: Sequence[Does] = [said] if isinstance(said, Does) else said
-        does = tries[min(try_number, len(tries)) - 1]
-        follow = does.follow if does.follow is not None else first_choice(dag, task)
-        length = does.length if does.length is not None else 1
-        return replace(does, follow=follow, length=_result_length(task, key, length))
+    def of(
+        self, dag: DagSpec, run: Run, task: TaskSpec, key: TaskKey, try_number: int, attempt_index: int
+    ) -> Behaviour:
+        tries = _as_sequence(self._tries_of(run, key))
+        behaviour = tries[min(try_number, len(tries)) - 1]
+        follow = behaviour.follow if behaviour.follow is not None else first_choice(dag, task)
+        length = behaviour.length if behaviour.length is not None else 1
+        return replace(behaviour, follow=follow, length=_result_length(task, key, length))
 
-    def _said(self, run: Run, key: TaskKey) -> Tries:
+    def _tries_of(self, run: Run, key: TaskKey) -> Tries:
         date = run.logical_date.isoformat() if run.logical_date else ""
         for name in (str(key), key.task_id):
-            for (which, task_id), tries in self.runs.items():
-                if task_id == name and (which == run.run_id or (which and date.startswith(which))):
+            for (run_name, task_id), tries in self.runs.items():
+                if task_id == name and (run_name == run.run_id or (run_name and date.startswith(run_name))):
                     return tries
             if name in self.tasks:
                 return self.tasks[name]
         return self.default
 
     def assumptions(self, dag: DagSpec) -> list[str]:
-        source = f"in {self.known_from}" if self.known_from else "scripted"
+        source = f"in {self.source}" if self.source else "scripted"
         lines = []
         if self.tasks or self.runs:
-            known_tasks = len({*self.tasks} | {task for _, task in self.runs})
-            lines.append(f"{known_tasks} {'task behaves' if known_tasks == 1 else 'tasks behave'} as {source}.")
+            number = len({*self.tasks} | {task for _, task in self.runs})
+            lines.append(f"{number} {'task behaves' if number == 1 else 'tasks behave'} as {source}.")
         lines.append(f"Every other task succeeds after {_seconds(self.default.seconds)}.")
         for task in dag.tasks.values():
-            said = self.tasks.get(task.task_id)
-            known = said if isinstance(said, Does) else said[0] if said else None
-            if is_branch(task) and (known is None or known.follow is None):
+            tries = self.tasks.get(task.task_id)
+            first = _as_sequence(tries)[0] if tries else None
+            if is_branch(task) and (first is None or first.follow is None):
                 lines.append(
                     f"Branch {task.task_id} follows its first choice: {', '.join(first_choice(dag, task) or ())}."
                 )
-            if task.feeds_mapping and (known is None or known.length is None):
+            if task.feeds_mapping and (first is None or first.length is None):
                 lines.append(f"The result of {task.task_id} has length 1.")
         return lines
+
+
+def _as_sequence(tries: Tries) -> Sequence[Behaviour]:
+    return [tries] if isinstance(tries, Behaviour) else tries
 
 
 def _seconds(seconds: float) -> str:
@@ -129,17 +135,16 @@ def _seconds(seconds: float) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seeded:
-    """Behaviour drawn from a seed. Each draw depends on the seed and the attempt, not on the order of the draws, so
-    that an attempt behaves the same whatever else happens."""
+class RandomOutcomes:
+    """Random behaviour. It depends on the seed and the attempt only, not on the order in which attempts start."""
 
     seed: int
     fail: float = 0.1
-    """Probability that an attempt raises; the others likewise."""
+    """Probability that an attempt raises. The following fields are probabilities too."""
     fail_hard: float = 0.0
     die: float = 0.0
     skip: float = 0.0
-    close: float = 0.3
+    skip_downstream: float = 0.3
     """Probability that a short circuit skips its downstream tasks."""
     trigger_timeout: float = 0.1
     """Probability that the trigger of a deferred task times out."""
@@ -148,75 +153,79 @@ class Seeded:
     seconds: tuple[float, float] = (1.0, 600.0)
     lengths: tuple[int, int] = (0, 4)
 
-    def of(self, dag: DagSpec, run: Run, task: TaskSpec, key: TaskKey, try_number: int, visit: int) -> Does:
-        draw = random.Random(f"{self.seed}|{run.dag_id}|{run.run_id}|{key}|{try_number}|{visit}|{run.clear_number}")
+    def of(
+        self, dag: DagSpec, run: Run, task: TaskSpec, key: TaskKey, try_number: int, attempt_index: int
+    ) -> Behaviour:
+        draw = random.Random(
+            f"{self.seed}|{run.dag_id}|{run.run_id}|{key}|{try_number}|{attempt_index}|{run.clear_number}"
+        )
         seconds = round(draw.uniform(*self.seconds), 3)
-        if task.reschedules and visit < draw.randint(0, self.reschedules):
-            return Does(ending="reschedule", seconds=min(seconds, 1.0), wait_seconds=60.0)
-        if task.deferrable and visit == 0:
+        if task.reschedules and attempt_index < draw.randint(0, self.reschedules):
+            return Behaviour(outcome="reschedule", seconds=min(seconds, 1.0), wait_seconds=60.0)
+        if task.deferrable and attempt_index == 0:
             timeout = seconds / 2 if draw.random() < self.trigger_timeout else None
-            return Does(ending="defer", seconds=min(seconds, 1.0), wait_seconds=seconds, timeout_seconds=timeout)
-        return Does(
-            ending=self._ending(draw),
+            return Behaviour(outcome="defer", seconds=min(seconds, 1.0), wait_seconds=seconds, timeout_seconds=timeout)
+        return Behaviour(
+            outcome=self._outcome(draw),
             seconds=seconds,
             follow=self._choice(draw, dag, task),
-            skip=draw.choice(("direct", "all")) if self._closes(draw, task) else "none",
+            skip=draw.choice(("direct", "all")) if self._skips_downstream(draw, task) else "none",
             length=_result_length(task, key, draw.randint(*self.lengths)),
         )
 
-    def _ending(self, draw: random.Random) -> SimulatedEnd:
-        at = draw.random()
-        odds: tuple[tuple[SimulatedEnd, float], ...] = (
+    def _outcome(self, draw: random.Random) -> SimulatedOutcome:
+        number = draw.random()
+        probabilities: tuple[tuple[SimulatedOutcome, float], ...] = (
             ("fail", self.fail),
             ("fail_hard", self.fail_hard),
             ("die", self.die),
             ("skip", self.skip),
         )
-        for ending, probability in odds:
-            if at < probability:
-                return ending
-            at -= probability
+        for outcome, probability in probabilities:
+            if number < probability:
+                return outcome
+            number -= probability
         return "success"
 
     def _choice(self, draw: random.Random, dag: DagSpec, task: TaskSpec) -> tuple[str, ...] | None:
         if not is_branch(task):
             return None
-        down = dag.downstream[task.task_id]
-        return tuple(sorted(draw.sample(down, draw.randint(min(1, len(down)), len(down)))))
+        downstream = dag.downstream[task.task_id]
+        return tuple(sorted(draw.sample(downstream, draw.randint(min(1, len(downstream)), len(downstream)))))
 
-    def _closes(self, draw: random.Random, task: TaskSpec) -> bool:
-        return "shortcircuit" in task.operator.lower().replace("_", "") and draw.random() < self.close
+    def _skips_downstream(self, draw: random.Random, task: TaskSpec) -> bool:
+        return "shortcircuit" in task.operator.lower().replace("_", "") and draw.random() < self.skip_downstream
 
     def assumptions(self, dag: DagSpec) -> list[str]:
         low, high = self.seconds
         return [
-            f"Outcomes are drawn from seed {self.seed}: an attempt fails with probability {self.fail:g}, "
+            f"Outcomes are random (seed {self.seed}): an attempt fails with probability {self.fail:g}, "
             f"and takes {low:g} to {high:g} s.",
             f"Branches follow random choices; results that tasks are mapped over have {self.lengths[0]} to "
             f"{self.lengths[1]} items.",
         ]
 
 
-def as_last_time(store: Store, dag_id: str, *, changes: Mapping[str, Tries] | None = None) -> Script:
-    """A script with the durations, branch choices and result lengths of the DAG's last successful run. Tasks that did
-    not run then take :data:`DEFAULT_SECONDS`. ``changes`` override the script."""
+def outcomes_of_last_run(store: Store, dag_id: str, *, changes: Mapping[str, Tries] | None = None) -> ScriptedOutcomes:
+    """The durations, branch choices and result lengths of the DAG's last successful run. Tasks that did not succeed in
+    it take :data:`DEFAULT_SECONDS`. ``changes`` override them."""
     last = next((run for run in store.runs(dag_id, limit=20) if run.state == "success"), None)
     if last is None:
-        return Script(tasks=dict(changes or {}))
-    known: dict[str, Tries] = {}
+        return ScriptedOutcomes(tasks=dict(changes or {}))
+    recorded: dict[str, Tries] = {}
     for ti in store.instances(last.key):
         if ti.start_date is None or ti.end_date is None or ti.state != "success":
             continue
         seconds = max((ti.end_date - ti.start_date).total_seconds(), 0.0)
-        known[str(ti.key)] = Does(seconds=seconds, length=ti.length)
+        recorded[str(ti.key)] = Behaviour(seconds=seconds, length=ti.length)
     for event in store.events(run=last.key):
-        if event.key is not None and "follow" in event.detail and isinstance(known.get(str(event.key)), Does):
-            known[str(event.key)] = replace(known[str(event.key)], follow=tuple(event.detail["follow"]))  # type: ignore[type-var]
-    return Script(tasks={**known, **(changes or {})}, known_from=f"run {last.run_id}")
+        if event.key is not None and "follow" in event.detail and isinstance(recorded.get(str(event.key)), Behaviour):
+            recorded[str(event.key)] = replace(recorded[str(event.key)], follow=tuple(event.detail["follow"]))  # type: ignore[type-var]
+    return ScriptedOutcomes(tasks={**recorded, **(changes or {})}, source=f"run {last.run_id}")
 
 
-def script_of(lines: Iterable[str]) -> Script:
-    """Parse a script, for command lines and magics::
+def parse_script(lines: Iterable[str]) -> ScriptedOutcomes:
+    """Parse outcomes, for commands and magics::
 
         extract=fail,success      the first try fails, the second succeeds
         extract@2024-01-03=fail   in that run only
@@ -226,54 +235,63 @@ def script_of(lines: Iterable[str]) -> Script:
 
     Raises ValueError, which names the invalid part.
     """
-    facts: dict[tuple[str, str], dict[str, str]] = {}
+    fields: dict[tuple[str, str], dict[str, str]] = {}
     for line in lines:
         left, equals, value = line.partition("=")
         left, _, run = left.partition("@")
-        task_id, dot, what = left.rpartition(".")
-        if not dot or what not in _FACTS:
-            task_id, what = left, "ending"
+        task_id, dot, name = left.rpartition(".")
+        if not dot or name not in _FIELDS:
+            task_id, name = left, "outcome"
         if not equals or not task_id:
             raise ValueError(f"{line!r} is invalid. Write TASK=fail, TASK@DATE=fail, TASK.seconds=120 ...")
-        facts.setdefault((run, task_id), {})[what] = value
+        fields.setdefault((run, task_id), {})[name] = value
     tasks: dict[str, Tries] = {}
     runs: dict[tuple[str, str], Tries] = {}
-    for (run, task_id), words in facts.items():
-        tries = _tries(task_id, words)
+    for (run, task_id), values in fields.items():
+        tries = _tries(task_id, values)
         if run:
             runs[run, task_id] = tries
         else:
             tasks[task_id] = tries
-    return Script(tasks=tasks, runs=runs)
+    return ScriptedOutcomes(tasks=tasks, runs=runs)
 
 
-_FACTS = frozenset({"seconds", "follow", "length", "skip"})
-_ENDINGS: tuple[SimulatedEnd, ...] = ("success", "fail", "fail_hard", "skip", "reschedule", "defer", "die", "time_out")
+_FIELDS = frozenset({"seconds", "follow", "length", "skip"})
+_OUTCOMES: tuple[SimulatedOutcome, ...] = (
+    "success",
+    "fail",
+    "fail_hard",
+    "skip",
+    "reschedule",
+    "defer",
+    "die",
+    "time_out",
+)
 
 
-def _fact(task_id: str, words: Mapping[str, str], name: str, read: Callable[[str], N], expected: str) -> N | None:
+def _number(task_id: str, values: Mapping[str, str], name: str, read: Callable[[str], N], expected: str) -> N | None:
     """The number after ``task_id.name=``, or None. Raises ValueError."""
-    if name not in words:
+    if name not in values:
         return None
     try:
-        return read(words[name])
+        return read(values[name])
     except ValueError:
-        raise ValueError(f"{task_id}.{name}={words[name]} is invalid; write {expected}.") from None
+        raise ValueError(f"{task_id}.{name}={values[name]} is invalid; write {expected}.") from None
 
 
-def _tries(task_id: str, words: Mapping[str, str]) -> Tries:
-    endings = words.get("ending", "success").split(",")
-    unknown = [word for word in endings if word not in _ENDINGS]
+def _tries(task_id: str, values: Mapping[str, str]) -> Tries:
+    outcomes = values.get("outcome", "success").split(",")
+    unknown = [outcome for outcome in outcomes if outcome not in _OUTCOMES]
     if unknown:
-        raise ValueError(f"{task_id}={unknown[0]} is invalid; an outcome is one of {', '.join(_ENDINGS)}.")
-    seconds = _fact(task_id, words, "seconds", float, "a number of seconds")
-    like = Does(
+        raise ValueError(f"{task_id}={unknown[0]} is invalid; an outcome is one of {', '.join(_OUTCOMES)}.")
+    seconds = _number(task_id, values, "seconds", float, "a number of seconds")
+    behaviour = Behaviour(
         seconds=DEFAULT_SECONDS if seconds is None else seconds,
-        follow=tuple(words["follow"].split(",")) if "follow" in words else None,
-        length=_fact(task_id, words, "length", int, "a whole number"),
+        follow=tuple(values["follow"].split(",")) if "follow" in values else None,
+        length=_number(task_id, values, "length", int, "a whole number"),
     )
-    if "skip" in words:
-        if words["skip"] not in ("none", "direct", "all"):
-            raise ValueError(f"{task_id}.skip={words['skip']} is invalid; write none, direct or all.")
-        like = replace(like, skip=words["skip"])  # type: ignore[arg-type]
-    return tuple(replace(like, ending=ending) for ending in endings if ending in _ENDINGS)
+    if "skip" in values:
+        if values["skip"] not in ("none", "direct", "all"):
+            raise ValueError(f"{task_id}.skip={values['skip']} is invalid; write none, direct or all.")
+        behaviour = replace(behaviour, skip=values["skip"])  # type: ignore[arg-type]
+    return tuple(replace(behaviour, outcome=outcome) for outcome in outcomes if outcome in _OUTCOMES)

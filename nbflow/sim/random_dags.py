@@ -1,8 +1,8 @@
-"""Random DAGs, to test the core with unusual shapes.
+"""Random DAGs, to test the core with unusual graphs.
 
-``draw`` is a :class:`random.Random`, or anything with its methods: Hypothesis's ``randoms()`` makes the same DAGs and
-can shrink them. Whatever the authoring layer would refuse is not drawn: a task is mapped only over a task before it, a
-teardown's setups are among its upstreams, nothing is mapped inside a mapped group.
+``draw`` is a :class:`random.Random`, or an object with its methods: Hypothesis's ``randoms()`` makes the same DAGs and
+can shrink them. All DAGs are valid for the authoring layer: a task is mapped only over a task before it, a teardown's
+setups are among its upstream tasks, and nothing is mapped inside a mapped group.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POOLS = {"small": 2, "tiny": 1}
 SCHEDULES = ("@hourly", "0 */3 * * *", "30 */6 * * *", "@daily")
 _RULES = tuple(rule.value for rule in TriggerRule if rule is not TriggerRule.ALL_DONE_SETUP_SUCCESS)
 _PLAIN = ("all_success",) * 8
-"""Most tasks have the common rule: a DAG in which every task has a rule of its own mostly skips and fails."""
+"""Most tasks have the default rule: with a random rule for each task, most tasks are skipped or fail."""
 _STEERS = {"BranchPythonOperator": "direct", "ShortCircuitOperator": "all"}
 _CALLBACKS = ("execute", "success", "failure", "retry", "skipped")
 
@@ -43,10 +43,10 @@ def random_dag(
         expand, source = _mapping(draw, tasks, group)
         if source is not None and group is None:
             upstream.add(source)
-        over = groups[group].expand if group else None
-        if over is not None and over[0] == "task":
-            upstream.add(over[1])
-            mapped_over.add(over[1])
+        group_length = groups[group].expand if group else None
+        if group_length is not None and group_length[0] == "task":
+            upstream.add(group_length[1])
+            mapped_over.add(group_length[1])
         if source is not None:
             mapped_over.add(source)
         tasks[task_id] = _task(draw, task_id, upstream, group, expand, [*_PLAIN, *(rules or _RULES)])
@@ -55,7 +55,7 @@ def random_dag(
     timetable = timetable_from_schedule(draw.choice(SCHEDULES))
     return DagSpec(
         dag_id=dag_id,
-        tasks=tasks,  # each looks only at tasks drawn before it: this order is a topological one
+        tasks=tasks,  # each depends only on tasks drawn before it, so the order is topological
         groups=groups,
         schedule=timetable.to_spec(),
         schedule_text=timetable.summary,
@@ -106,7 +106,7 @@ def _task(
     rule = draw.choice(rules)
     if rule == TriggerRule.ALWAYS and (group or expand):  # refused by the authoring layer, as by Airflow
         rule = "all_success"
-    rare: dict[str, Any] = {
+    optional: dict[str, Any] = {
         "depends_on_past": True,
         "wait_for_downstream": True,
         "pool": draw.choice(tuple(POOLS)),
@@ -120,7 +120,7 @@ def _task(
         "priority_weight": draw.randint(-3, 10),
         "callbacks": tuple(kind for kind in _CALLBACKS if draw.random() < 0.5),
     }
-    drawn = {name: value for name, value in rare.items() if draw.random() < 0.08}
+    drawn = {name: value for name, value in optional.items() if draw.random() < 0.08}
     if drawn.get("callbacks"):
         drawn.pop("empty", None)
     if "wait_for_downstream" in drawn:
@@ -141,7 +141,7 @@ def _task(
 
 
 def _with_teardown(draw: random.Random, tasks: dict[str, TaskSpec]) -> None:
-    """Perhaps make one task a setup, and add a teardown after some of what follows it."""
+    """With probability 1/4, make a task a setup; usually also add a teardown, downstream of some of its tasks."""
     plain = [t for t, task in tasks.items() if task.group is None and task.expand is None and not task.empty]
     if not plain or draw.random() >= 0.25:
         return
@@ -149,11 +149,11 @@ def _with_teardown(draw: random.Random, tasks: dict[str, TaskSpec]) -> None:
     tasks[setup] = replace(tasks[setup], is_setup=True, operator="PythonOperator")
     if draw.random() < 0.2:
         return  # a setup without a teardown: everything after it is in its scope
-    after = [t for t, task in tasks.items() if setup in task.upstream and task.group is None]
-    inside = {task_id for task_id in after if draw.random() < 0.7}
+    downstream = [t for t, task in tasks.items() if setup in task.upstream and task.group is None]
+    in_scope = {task_id for task_id in downstream if draw.random() < 0.7}
     tasks["down"] = TaskSpec(
         task_id="down",
-        upstream=tuple(sorted({setup} | inside)),
+        upstream=tuple(sorted({setup} | in_scope)),
         trigger_rule=TriggerRule.ALL_DONE_SETUP_SUCCESS,
         is_teardown=True,
         on_failure_fail_dagrun=draw.random() < 0.3,

@@ -1,4 +1,4 @@
-"""``simulate``: what a DAG's schedule will do in the coming days, in well under a second."""
+"""``simulate``: the runs of a DAG in the coming days."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from nbflow.core.spec import DagSpec
 from nbflow.core.timetables import timetable_from_spec
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import InvalidArgument
-from nbflow.sim.outcomes import Outcomes, Script, as_last_time
-from nbflow.sim.timeline import Simulation, run_lines
+from nbflow.sim.outcomes import Outcomes, ScriptedOutcomes, outcomes_of_last_run
+from nbflow.sim.timeline import Simulation, timeline_runs
 from nbflow.sim.world import SLOTS, World
 from nbflow.store.base import Store
 
@@ -31,13 +31,13 @@ def simulate(
     pools: Mapping[str, int] | None = None,
     check: bool = True,
 ) -> Simulation:
-    """Simulate the schedule of ``dag`` from ``start`` (aware) until ``until``, or for ``days``; runs that are active
-    then are completed.
+    """Simulate the schedule of ``dag`` from ``start`` (aware) until ``until``, or for ``days``. Runs that are still
+    active at the end are simulated until they finish or can only wait.
 
     ``outcomes``: the behaviour of the tasks. By default they behave as in the last successful run in ``store``
-    (durations, branch choices, lengths of results); tasks without such a run succeed after a minute, with the first
-    choice and a single item. ``pools`` default to those of ``store``. With ``check`` the invariants are checked at
-    every step (:class:`~nbflow.sim.invariants.InvariantBroken`).
+    (durations, branch choices, lengths of results). Tasks without such a run succeed after a minute; branches follow
+    their first choice and results have one item. ``pools`` default to those of ``store``. ``check``: check the
+    invariants at every step (raises :class:`~nbflow.sim.invariants.InvariantBroken`).
     """
     end = until if until is not None else start + timedelta(days=days)
     if end <= start:
@@ -45,20 +45,20 @@ def simulate(
             f"The end of the simulation, {end.isoformat()}, must be after its start, {start.isoformat()}.",
             hint="Choose a later end, or more days.",
         )
-    chosen = outcomes or (as_last_time(store, dag.dag_id) if store is not None else Script())
-    sizes, assumed = _pools(dag, store, pools)
-    shown, more = _from(dag, start)
+    outcomes = outcomes or (outcomes_of_last_run(store, dag.dag_id) if store is not None else ScriptedOutcomes())
+    pool_slots, pool_assumptions = _pools(dag, store, pools)
+    simulated_dag, schedule_assumptions = _without_earlier_runs(dag, start)
     world = World(
-        [shown],
+        [simulated_dag],
         start=start,
-        outcomes=chosen,
+        outcomes=outcomes,
         slots=slots,
-        pools=sizes,
+        pools=pool_slots,
         check=check,
     )
     if not timetable_from_spec(dag.schedule).can_be_scheduled:
         world.act(lambda user: user.trigger(dag.dag_id))
-        more.append("The DAG has no schedule, so a run is triggered at the start.")
+        schedule_assumptions.append("The DAG has no schedule, so a run is triggered at the start.")
     try:
         world.run_until(end)
         world.drain()
@@ -68,16 +68,16 @@ def simulate(
         dag_id=dag.dag_id,
         start=start,
         end=end,
-        runs=run_lines(world.store.runs(dag.dag_id, limit=10**6), world.history),
-        assumptions=(*chosen.assumptions(dag), *assumed, *more, _capacity(slots)),
+        runs=timeline_runs(world.store.runs(dag.dag_id, limit=10**6), world.history),
+        assumptions=(*outcomes.assumptions(dag), *pool_assumptions, *schedule_assumptions, _slots_assumption(slots)),
         waits=_still_waiting(world),
-        happened=tuple(world.happened),
+        incidents=tuple(world.happened),
         trace=world.trace,
     )
 
 
-def _from(dag: DagSpec, start: datetime) -> tuple[DagSpec, list[str]]:
-    """The DAG as if all its runs before ``start`` existed."""
+def _without_earlier_runs(dag: DagSpec, start: datetime) -> tuple[DagSpec, list[str]]:
+    """The DAG without its runs before ``start``, and the assumption."""
     if dag.start_date is not None and dag.start_date >= start:
         return dag, []
     lines = [f"Runs before {start.isoformat()} are not simulated."] if dag.catchup else []
@@ -85,14 +85,17 @@ def _from(dag: DagSpec, start: datetime) -> tuple[DagSpec, list[str]]:
 
 
 def _pools(dag: DagSpec, store: Store | None, pools: Mapping[str, int] | None) -> tuple[dict[str, int], Iterable[str]]:
-    """The sizes of the pools. A pool that is not defined would block its tasks, so it is assumed to have no limit."""
-    known = dict(pools) if pools is not None else {p.name: p.slots for p in store.pools()} if store is not None else {}
-    unknown = sorted({task.pool for task in dag.tasks.values()} - known.keys() - {"default_pool"})
-    lines = [f"Pool {name} is not defined and is assumed to have no limit." for name in unknown]
-    return {**known, **dict.fromkeys(unknown, -1)}, lines
+    """The slots of the pools, and the assumptions. A pool that is not defined is assumed to have no limit, because its
+    tasks could not run otherwise."""
+    defined = (
+        dict(pools) if pools is not None else {p.name: p.slots for p in store.pools()} if store is not None else {}
+    )
+    undefined = sorted({task.pool for task in dag.tasks.values()} - defined.keys() - {"default_pool"})
+    lines = [f"Pool {name} is not defined and is assumed to have no limit." for name in undefined]
+    return {**defined, **dict.fromkeys(undefined, -1)}, lines
 
 
-def _capacity(slots: int | None) -> str:
+def _slots_assumption(slots: int | None) -> str:
     return "The number of executor slots is not limited." if slots is None else f"The executor has {slots} slots."
 
 

@@ -29,7 +29,7 @@ from nbflow.core.states import RunState, TaskState
 from nbflow.errors import NbflowError
 from nbflow.services.operations import Operations
 from nbflow.sim.fault_schedule import FAULTS, At, Draw, FaultSchedule, Script
-from nbflow.sim.outcomes import Seeded
+from nbflow.sim.outcomes import RandomOutcomes
 from nbflow.sim.random_dags import POOLS, START, random_dag
 from nbflow.sim.world import DEFAULT_BEATS, SLOW_BEATS, World
 from nbflow.store.base import DagRow, Store
@@ -72,7 +72,7 @@ def world_of(
     world = World(
         [random_dag(draw, dag_id=f"drawn{number}") for number in range(draw.randint(1, 2))],
         start=START,
-        outcomes=Seeded(seed=plan.seed, fail=0.2, die=0.03, skip=0.05, fail_hard=0.03),
+        outcomes=RandomOutcomes(seed=plan.seed, fail=0.2, die=0.03, skip=0.05, fail_hard=0.03),
         faults=plan.faults if plan.faults is not None else drawn,
         slots=draw.choice((1, 4, 32, None)),
         pools=POOLS,

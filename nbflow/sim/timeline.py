@@ -1,6 +1,6 @@
 """The result of a simulation as data: runs with planned and actual times, each try of each task, and the causes.
 
-Made from the history alone, so the same functions make a timeline of real runs.
+The data come from the event history only, so the same functions make a timeline of real runs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ GLYPHS: Mapping[str, str] = {
     "deferred": "d",
     "removed": "-",
 }
-"""A character for each state in which a stretch can end; ``>`` if it has not ended."""
+"""A character for each state in which an attempt can end; ``>`` if it has not ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
-    """An attempt, or a decision without an attempt (skipped, upstream_failed ...), with equal start and end."""
+class TimelineEntry:
+    """An attempt, or a decision without an attempt (skipped, upstream_failed ...), whose start and end are equal."""
 
     key: TaskKey
     try_number: int
@@ -41,7 +41,7 @@ class Stretch:
 
     @property
     def why(self) -> str:
-        """The cause in words."""
+        """The description of the cause."""
         return CAUSES[Cause(self.cause)] if self.cause in CAUSES else self.cause
 
     @property
@@ -50,8 +50,8 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunLine:
-    """One run."""
+class TimelineRun:
+    """A run and its timeline."""
 
     key: RunKey
     run_type: str
@@ -63,7 +63,7 @@ class RunLine:
     ended: datetime | None
     state: str
     cause: str
-    stretches: tuple[Stretch, ...] = ()
+    entries: tuple[TimelineEntry, ...] = ()
 
     @property
     def late(self) -> timedelta | None:
@@ -72,17 +72,17 @@ class RunLine:
 
     @property
     def why(self) -> str:
-        """The cause of its state in words."""
+        """The description of the cause of its state."""
         return RUN_CAUSES[RunCause(self.cause)] if self.cause in RUN_CAUSES else self.cause
 
     def events(self) -> list[str]:
-        """The stretches that did not end in success, in order, as text."""
-        return [f"{stretch.key} {_text(stretch)}" for stretch in self.stretches if stretch.state != TaskState.SUCCESS]
+        """The entries that did not end in success, in order, as text."""
+        return [f"{entry.key} {_text(entry)}" for entry in self.entries if entry.state != TaskState.SUCCESS]
 
 
-def _text(stretch: Stretch) -> str:
-    try_number = f" (try {stretch.try_number})" if stretch.try_number > 1 else ""
-    return f"{stretch.state}{try_number}: {stretch.why}"
+def _text(entry: TimelineEntry) -> str:
+    try_number = f" (try {entry.try_number})" if entry.try_number > 1 else ""
+    return f"{entry.state}{try_number}: {entry.why}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,22 +92,24 @@ class Simulation:
     dag_id: str
     start: datetime
     end: datetime
-    runs: tuple[RunLine, ...]
+    runs: tuple[TimelineRun, ...]
     assumptions: tuple[str, ...]
     waits: Mapping[str, WaitReason] = field(default_factory=dict)
     """"run id" or "run id task" -> reason, for runs and tasks that could not end."""
-    happened: tuple[str, ...] = ()
-    """The injected faults that occurred."""
+    incidents: tuple[str, ...] = ()
+    """The injected faults, and what was refused, each with its time."""
     trace: str = ""
-    """The whole history as text."""
+    """The whole event history and the incidents, as text."""
 
     def text(self, *, most_runs: int = 30) -> str:
-        """Text for a terminal: the assumptions, a line for each run, then the runs and tasks that still wait."""
+        """Text for a terminal: the assumptions, a line for each run (followed by the tries that did not succeed), then
+        the runs and tasks that still wait."""
         return "\n".join(self.lines(most_runs=most_runs))
 
     def lines(self, *, most_runs: int = 30) -> Iterator[str]:
         """The lines of :meth:`text`."""
-        yield f"{self.dag_id}, simulated from {_moment(self.start)} to {_moment(self.end)}: {_tally(self.runs)}"
+        period = f"from {_minute(self.start)} to {_minute(self.end)}"
+        yield f"{self.dag_id}, simulated {period}: {_count_by_state(self.runs)}"
         yield from (f"  assumed: {line}" for line in self.assumptions)
         if self.runs:
             yield ""
@@ -120,15 +122,15 @@ class Simulation:
         for name, wait in self.waits.items():
             yield f"still waiting: {name}: {wait.text}"
 
-    def _line(self, run: RunLine) -> str:
-        took = _span(run.ended - run.started) if run.ended and run.started else "-"
-        late = _span(run.late) if run.late is not None else "-"
-        glyphs = "".join(stretch.glyph for stretch in run.stretches)
-        date = _moment(run.logical_date) if run.logical_date else "-"
-        return f"{date:<17} {_moment(run.planned):<17} {late:>7} {took:>8} {run.state:<8} {glyphs}"
+    def _line(self, run: TimelineRun) -> str:
+        took = _duration(run.ended - run.started) if run.ended and run.started else "-"
+        late = _duration(run.late) if run.late is not None else "-"
+        glyphs = "".join(entry.glyph for entry in run.entries)
+        date = _minute(run.logical_date) if run.logical_date else "-"
+        return f"{date:<17} {_minute(run.planned):<17} {late:>7} {took:>8} {run.state:<8} {glyphs}"
 
 
-def _tally(runs: Sequence[RunLine]) -> str:
+def _count_by_state(runs: Sequence[TimelineRun]) -> str:
     if not runs:
         return "no run"
     states = [run.state for run in runs]
@@ -136,58 +138,58 @@ def _tally(runs: Sequence[RunLine]) -> str:
     return f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} ({', '.join(parts)})"
 
 
-def _moment(at: datetime) -> str:
+def _minute(at: datetime) -> str:
     return at.strftime("%Y-%m-%d %H:%M")
 
 
-def _span(delta: timedelta) -> str:
+def _duration(delta: timedelta) -> str:
     seconds = round(delta.total_seconds())
-    hours, rest = divmod(seconds, 3600)
-    return f"{hours}h{rest // 60:02}m" if hours else f"{rest // 60}m{rest % 60:02}s"
+    hours, seconds = divmod(seconds, 3600)
+    return f"{hours}h{seconds // 60:02}m" if hours else f"{seconds // 60}m{seconds % 60:02}s"
 
 
-def run_lines(runs: Iterable[Run], history: Iterable[TaskEvent]) -> tuple[RunLine, ...]:
-    """The runs as lines, oldest first."""
+def timeline_runs(runs: Iterable[Run], history: Iterable[TaskEvent]) -> tuple[TimelineRun, ...]:
+    """The timelines of the runs, oldest first."""
     by_run: dict[RunKey, list[TaskEvent]] = {}
     for event in history:
         by_run.setdefault(event.run, []).append(event)
     return tuple(
-        _run_line(run, by_run.get(run.key, []))
+        _timeline_run(run, by_run.get(run.key, []))
         for run in sorted(runs, key=lambda run: (run.run_after, run.logical_date or run.run_after, run.run_id))
     )
 
 
-def _run_line(run: Run, history: Sequence[TaskEvent]) -> RunLine:
-    own = [event for event in history if event.key is None]
-    return RunLine(
+def _timeline_run(run: Run, history: Sequence[TaskEvent]) -> TimelineRun:
+    run_events = [event for event in history if event.key is None]
+    return TimelineRun(
         key=run.key,
         run_type=run.run_type,
         logical_date=run.logical_date,
         planned=run.run_after,
-        created=own[0].at if own else None,
-        started=next((event.at for event in own if event.target == RunState.RUNNING), None),
+        created=run_events[0].at if run_events else None,
+        started=next((event.at for event in run_events if event.target == RunState.RUNNING), None),
         ended=run.end_date,
         state=run.state.value,
-        cause=own[-1].cause if own else "",
-        stretches=tuple(stretches(history)),
+        cause=run_events[-1].cause if run_events else "",
+        entries=tuple(_entries(history)),
     )
 
 
-def stretches(history: Sequence[TaskEvent]) -> list[Stretch]:
-    """The stretches of work of one run, by start."""
-    found: list[Stretch] = []
-    begun: dict[TaskKey, TaskEvent] = {}
+def _entries(history: Sequence[TaskEvent]) -> list[TimelineEntry]:
+    """The timeline of one run's tasks, by start."""
+    entries: list[TimelineEntry] = []
+    starts: dict[TaskKey, TaskEvent] = {}
     for event in history:
         if event.key is None:
             continue
         if event.target == TaskState.RUNNING:
-            begun[event.key] = event
+            starts[event.key] = event
             continue
-        start = begun.pop(event.key, None)
+        start = starts.pop(event.key, None)
         if start is None and event.target not in FINISHED:
             continue
-        found.append(
-            Stretch(
+        entries.append(
+            TimelineEntry(
                 key=event.key,
                 try_number=event.try_number,
                 start=start.at if start else event.at,
@@ -196,10 +198,10 @@ def stretches(history: Sequence[TaskEvent]) -> list[Stretch]:
                 cause=event.cause,
             )
         )
-    for key, start in begun.items():
-        found.append(
-            Stretch(
+    for key, start in starts.items():
+        entries.append(
+            TimelineEntry(
                 key=key, try_number=start.try_number, start=start.at, end=None, state=start.target, cause=start.cause
             )
         )
-    return sorted(found, key=lambda stretch: stretch.start)
+    return sorted(entries, key=lambda entry: entry.start)

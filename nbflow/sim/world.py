@@ -47,8 +47,7 @@ from nbflow.sim.executor import Processes, SimulatedExecutor
 from nbflow.sim.fault_schedule import NO_FAULTS, At, Draw, FaultSchedule, Script
 from nbflow.sim.interleaving import Actor, ActorClock, Interleaver, Killed
 from nbflow.sim.invariants import Checker, InvariantBroken
-from nbflow.sim.outcomes import Outcomes
-from nbflow.sim.outcomes import Script as OutcomeScript
+from nbflow.sim.outcomes import Outcomes, ScriptedOutcomes
 from nbflow.sim.store_calls import StoreCalls
 from nbflow.store.base import DagVersion, Job, Pool, Store, TaskEvent
 from nbflow.store.memory import MemoryStore
@@ -197,7 +196,7 @@ class World:
         self._use_store(store, shared=schedulers > 1)
         for name, size in (pools or {}).items():
             self.store.set_pool(Pool(name=name, slots=size), actor="sim", now=start)
-        self.outcomes: Outcomes = outcomes or OutcomeScript()
+        self.outcomes: Outcomes = outcomes or ScriptedOutcomes()
         self.processes = Processes(self.store, self.turns, self.outcomes)
         for dag in dags:
             self.add(dag)
@@ -275,7 +274,7 @@ class World:
                 raise RuntimeError(f"after {within} of simulated time, runs are still unfinished: {self.unfinished()}")
             self._run(at)
         if self._checker is not None:
-            self._checker.at_rest(self.active)
+            self._checker.when_drained(self.active)
 
     def end_faults(self) -> None:
         """Let no more faults strike; the clocks of all hosts are right again."""
@@ -368,7 +367,7 @@ class World:
         """A scheduler has nothing left to do just now."""
         memory = process.scheduler.memory if process.scheduler is not None else None
         if self._checker is not None and memory is not None and memory.token == process.store.store.change_token():
-            self._checker.at_a_fixed_point(memory.active, self.clock.now())
+            self._checker.when_idle(memory.active, self.clock.now())
 
     # --- the calls of actors
 

@@ -63,30 +63,30 @@ def timeline_view(simulation: Simulation, spec: DagSpec) -> TimelineView:
         )
         for run in simulation.runs
     ]
-    stretches = [(run, stretch) for run in simulation.runs for stretch in run.stretches]
+    entries = [(run, entry) for run in simulation.runs for entry in run.entries]
     lanes = [Lane(label="runs", bars=tuple(runs))]
     for task_id in spec.tasks:
         bars = [
             Bar(
-                start=stretch.start.astimezone(zone),
-                end=(stretch.end or simulation.end).astimezone(zone),
-                state=stretch.state,
-                note=stretch.why,
+                start=entry.start.astimezone(zone),
+                end=(entry.end or simulation.end).astimezone(zone),
+                state=entry.state,
+                note=entry.why,
             )
-            for _, stretch in stretches
-            if stretch.key.task_id == task_id
+            for _, entry in entries
+            if entry.key.task_id == task_id
         ]
         lanes.append(Lane(label=task_id, bars=tuple(bars)))
     last = max([simulation.end, *(run.ended for run in simulation.runs if run.ended)])
     events = [
         EventRow(
             seq=seq,
-            at=(stretch.end or stretch.start).astimezone(zone),
-            subject=f"{day_text(run.logical_date, zone) if run.logical_date else run.key.run_id} {stretch.key}",
-            to_state=stretch.state,
-            cause=stretch.why,
+            at=(entry.end or entry.start).astimezone(zone),
+            subject=f"{day_text(run.logical_date, zone) if run.logical_date else run.key.run_id} {entry.key}",
+            to_state=entry.state,
+            cause=entry.why,
         )
-        for seq, (run, stretch) in enumerate(stretches, 1)
+        for seq, (run, entry) in enumerate(entries, 1)
     ]
     return TimelineView(
         title=f"{spec.dag_id}, simulated",
@@ -95,5 +95,5 @@ def timeline_view(simulation: Simulation, spec: DagSpec) -> TimelineView:
         lanes=tuple(lanes),
         events=tuple(events),
         assumptions=tuple(line.rstrip(".") for line in simulation.assumptions),
-        footer=(count(len(simulation.runs), "run"), *simulation.happened),
+        footer=(count(len(simulation.runs), "run"), *simulation.incidents),
     )

@@ -45,7 +45,7 @@ class Drive:
         self.now = run.run_after
         self.attempts = 0
         self.working: dict[TaskKey, str] = {}
-        self.visits: Counter[tuple[TaskKey, int]] = Counter()
+        self.attempt_counts: Counter[tuple[TaskKey, int]] = Counter()
         self.executions: Counter[TaskKey] = Counter()
         self.checks: list[Callable[[Drive, Plan], None]] = []
         self.wake: datetime | None = None
@@ -117,13 +117,15 @@ class Drive:
         if ti.state is TaskState.DEFERRED:
             event: ev.Event = ev.TriggerFired(attempt_id=attempt_id, at=self.now)
         else:
-            visit = self.visits[key, ti.try_number]
-            self.visits[key, ti.try_number] += 1
-            if visit == 0:
+            attempt_index = self.attempt_counts[key, ti.try_number]
+            self.attempt_counts[key, ti.try_number] += 1
+            if attempt_index == 0:
                 self.executions[key] += 1
             dag = self.snapshot.dag
-            does = self.outcomes.of(dag, self.snapshot.run, dag.tasks[key.task_id], key, ti.try_number, visit)
-            event = outcome_event(does, attempt_id, self.now, self.now)
+            behaviour = self.outcomes.of(
+                dag, self.snapshot.run, dag.tasks[key.task_id], key, ti.try_number, attempt_index
+            )
+            event = outcome_event(behaviour, attempt_id, self.now, self.now)
         plan = handle_event(self.snapshot, key, event)
         assert plan.refused is None, plan.refused
         self.apply(plan.ops)

@@ -23,7 +23,7 @@ from nbflow.core.plan import Plan, advance
 from nbflow.core.snapshot import PreviousRun, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import FINISHED, LIVE, OCCUPYING, RunState, TaskState
-from nbflow.sim.outcomes import Seeded
+from nbflow.sim.outcomes import RandomOutcomes
 from nbflow.sim.random_dags import random_dag
 from tests.core.drive import Drive, prefixes
 
@@ -32,7 +32,7 @@ fewer_examples = settings(max_examples=max(settings.default.max_examples // 4, 1
 dags = st.randoms(use_true_random=False).map(random_dag)
 orders = st.randoms(use_true_random=False)
 outcomes = st.builds(
-    Seeded,
+    RandomOutcomes,
     seed=st.integers(0, 10_000),
     fail=st.sampled_from((0.0, 0.2, 0.6)),
     skip=st.sampled_from((0.0, 0.1)),
@@ -104,8 +104,8 @@ def a_partly_applied_plan_is_completed(drive: Drive, plan: Plan) -> None:
         assert completed.run.state == complete.run.state
 
 
-def checked(dag: DagSpec, does: Seeded, *checks: object, previous: PreviousRun | None = None) -> Drive:
-    drive = Drive(dag, does, previous=previous)
+def checked(dag: DagSpec, outcomes: RandomOutcomes, *checks: object, previous: PreviousRun | None = None) -> Drive:
+    drive = Drive(dag, outcomes, previous=previous)
     drive.checks.extend(checks)  # type: ignore[arg-type]
     return drive
 
@@ -113,9 +113,9 @@ def checked(dag: DagSpec, does: Seeded, *checks: object, previous: PreviousRun |
 @fewer_examples
 @given(dags, outcomes, orders, previous_runs)
 def test_every_run_ends_or_waits_for_its_previous_run(
-    dag: DagSpec, does: Seeded, order: random.Random, past: PreviousRun | None
+    dag: DagSpec, outcomes: RandomOutcomes, order: random.Random, past: PreviousRun | None
 ) -> None:
-    drive = checked(dag, does, previous=past)
+    drive = checked(dag, outcomes, previous=past)
 
     drive.run(order.choice)
 
@@ -127,45 +127,47 @@ def test_every_run_ends_or_waits_for_its_previous_run(
 @fewer_examples
 @given(dags, outcomes, orders, previous_runs)
 def test_planned_again_the_plan_is_empty(
-    dag: DagSpec, does: Seeded, order: random.Random, past: PreviousRun | None
+    dag: DagSpec, outcomes: RandomOutcomes, order: random.Random, past: PreviousRun | None
 ) -> None:
-    checked(dag, does, is_fixed_point, previous=past).run(order.choice)
+    checked(dag, outcomes, is_fixed_point, previous=past).run(order.choice)
 
 
 @fewer_examples
 @given(dags, outcomes, orders, previous_runs)
 def test_explaining_changes_no_decision(
-    dag: DagSpec, does: Seeded, order: random.Random, past: PreviousRun | None
+    dag: DagSpec, outcomes: RandomOutcomes, order: random.Random, past: PreviousRun | None
 ) -> None:
-    checked(dag, does, explains_and_decides_alike, previous=past).run(order.choice)
+    checked(dag, outcomes, explains_and_decides_alike, previous=past).run(order.choice)
 
 
 @fewer_examples
 @given(dags, outcomes, orders, previous_runs)
 def test_everything_that_waits_has_a_true_reason(
-    dag: DagSpec, does: Seeded, order: random.Random, past: PreviousRun | None
+    dag: DagSpec, outcomes: RandomOutcomes, order: random.Random, past: PreviousRun | None
 ) -> None:
-    checked(dag, does, every_wait_has_a_true_reason, previous=past).run(order.choice)
+    checked(dag, outcomes, every_wait_has_a_true_reason, previous=past).run(order.choice)
 
 
 @fewer_examples
 @given(dags, outcomes, orders)
-def test_a_partly_applied_plan_is_completed_by_the_next(dag: DagSpec, does: Seeded, order: random.Random) -> None:
-    checked(dag, does, a_partly_applied_plan_is_completed).run(order.choice)
+def test_a_partly_applied_plan_is_completed_by_the_next(
+    dag: DagSpec, outcomes: RandomOutcomes, order: random.Random
+) -> None:
+    checked(dag, outcomes, a_partly_applied_plan_is_completed).run(order.choice)
 
 
 @fewer_examples
 @given(dags, outcomes, orders)
-def test_executions_stay_within_the_retries(dag: DagSpec, does: Seeded, order: random.Random) -> None:
-    drive = checked(dag, does)
+def test_executions_stay_within_the_retries(dag: DagSpec, outcomes: RandomOutcomes, order: random.Random) -> None:
+    drive = checked(dag, outcomes)
     drive.run(order.choice)
     assert all(number <= dag.tasks[key.task_id].retries + 1 for key, number in drive.executions.items())
 
 
 @fewer_examples
 @given(dags, outcomes, orders)
-def test_no_mapped_instance_is_lost(dag: DagSpec, does: Seeded, order: random.Random) -> None:
-    drive = checked(dag, does)
+def test_no_mapped_instance_is_lost(dag: DagSpec, outcomes: RandomOutcomes, order: random.Random) -> None:
+    drive = checked(dag, outcomes)
     drive.run(order.choice)
     for task_id in dag.tasks:
         indexes = sorted(key.map_index for key in drive.snapshot.instances if key.task_id == task_id)
@@ -180,19 +182,21 @@ def without_stops(dag: DagSpec) -> DagSpec:
 @fewer_examples
 @given(dags.map(without_stops), outcomes, orders, orders)
 def test_the_end_of_a_run_does_not_depend_on_the_order_of_events(
-    dag: DagSpec, does: Seeded, order: random.Random, other_order: random.Random
+    dag: DagSpec, outcomes: RandomOutcomes, order: random.Random, other_order: random.Random
 ) -> None:
-    does = replace(does, trigger_timeout=0.0)
-    end = Drive(dag, does).run(order.choice)
-    assert Drive(dag, does).run(other_order.choice) == end
-    assert Drive(dag, does).run(lambda keys: keys[-1]) == end
+    outcomes = replace(outcomes, trigger_timeout=0.0)
+    end = Drive(dag, outcomes).run(order.choice)
+    assert Drive(dag, outcomes).run(other_order.choice) == end
+    assert Drive(dag, outcomes).run(lambda keys: keys[-1]) == end
 
 
 @fewer_examples
 @given(dags, outcomes, orders)
-def test_an_event_of_an_old_attempt_changes_nothing(dag: DagSpec, does: Seeded, order: random.Random) -> None:
+def test_an_event_of_an_old_attempt_changes_nothing(
+    dag: DagSpec, outcomes: RandomOutcomes, order: random.Random
+) -> None:
     # Given a run whose events were recorded
-    drive = checked(dag, does)
+    drive = checked(dag, outcomes)
     events: list[tuple[TaskKey, ev.Event]] = []
     end = drive.end
 
@@ -214,9 +218,9 @@ def test_an_event_of_an_old_attempt_changes_nothing(dag: DagSpec, does: Seeded, 
 @fewer_examples
 @given(dags, outcomes, orders, st.integers(0, 3), st.integers(1, 3), st.integers(1, 2))
 def test_dispatch_never_exceeds_a_limit_and_explains_every_other_candidate(
-    dag: DagSpec, does: Seeded, order: random.Random, slots: int, small: int, max_active_tasks: int
+    dag: DagSpec, outcomes: RandomOutcomes, order: random.Random, slots: int, small: int, max_active_tasks: int
 ) -> None:
-    drive = checked(dag, does)
+    drive = checked(dag, outcomes)
     drive.decide()
     candidates = [replace(candidate, dag_max_active_tasks=max_active_tasks) for candidate in drive.ready()]
     pools = {"default_pool": -1, "small": small, "tiny": 1}

@@ -9,7 +9,7 @@ import pytest
 from nbflow.core.decide import plan_run
 from nbflow.core.snapshot import TaskKey
 from nbflow.core.spec import DagSpec, GroupSpec, TaskSpec
-from nbflow.sim.outcomes import Does, Script
+from nbflow.sim.outcomes import Behaviour, ScriptedOutcomes
 from tests.core.drive import Drive
 
 FIRST: Callable[[list[TaskKey]], TaskKey] = min
@@ -46,16 +46,16 @@ def branching(rule: str) -> DagSpec:
 def test_a_task_that_a_branch_does_not_follow_is_skipped_in_every_order(
     order: Callable[[list[TaskKey]], TaskKey], rule: str, a: str, follow: str, end: str
 ) -> None:
-    does = Script(tasks={"a": Does(ending=a), "b": Does(follow=(follow,))})  # type: ignore[arg-type]
+    outcomes = ScriptedOutcomes(tasks={"a": Behaviour(outcome=a), "b": Behaviour(follow=(follow,))})  # type: ignore[arg-type]
 
-    _, states = Drive(branching(rule), does).run(order)
+    _, states = Drive(branching(rule), outcomes).run(order)
 
     assert states["t"] == end
 
 
 def test_a_task_that_a_branch_may_skip_waits_for_the_branch() -> None:
     # Given one_success, which the success of `a` alone meets
-    drive = Drive(branching("one_success"), Script(tasks={"b": Does(follow=("t",))}))
+    drive = Drive(branching("one_success"), ScriptedOutcomes(tasks={"b": Behaviour(follow=("t",))}))
     drive.decide()
     drive.dispatch()
 
@@ -75,12 +75,12 @@ def test_a_task_that_a_branch_may_skip_waits_for_the_branch() -> None:
 
 
 def test_after_a_failed_branch_the_trigger_rule_decides() -> None:
-    does = Script(tasks={"a": Does(), "b": Does(ending="fail")})
-    assert Drive(branching("one_success"), does).run(LAST)[1]["t"] == "success"
+    outcomes = ScriptedOutcomes(tasks={"a": Behaviour(), "b": Behaviour(outcome="fail")})
+    assert Drive(branching("one_success"), outcomes).run(LAST)[1]["t"] == "success"
 
 
 def test_always_waits_for_no_task() -> None:
-    drive = Drive(branching("always"), Script())
+    drive = Drive(branching("always"), ScriptedOutcomes())
     assert {move.key.task_id for move in drive.decide().moves} == {"a", "b", "t"}
 
 
@@ -97,8 +97,8 @@ def test_all_tasks_that_a_short_circuit_may_skip_wait_for_it(
         TaskSpec(task_id="u", upstream=("a", "t"), trigger_rule="one_success"),
     )
     # When the short circuit skips
-    does = Script(tasks={"s": Does(skip=steers)})  # type: ignore[arg-type]
-    _, states = Drive(dag, does).run(order)
+    outcomes = ScriptedOutcomes(tasks={"s": Behaviour(skip=steers)})  # type: ignore[arg-type]
+    _, states = Drive(dag, outcomes).run(order)
 
     # Then that task is skipped only if the short circuit skips all its downstream tasks
     assert (states["t"], states["u"]) == ("skipped", "skipped" if steers == "all" else "success")
@@ -115,7 +115,7 @@ def test_in_a_mapped_group_each_index_waits_for_its_own_branch() -> None:
         },
         groups={"g": GroupSpec(group_id="g", expand=("task", "list"))},
     )
-    drive = Drive(dag, Script(tasks={"list": Does(length=2), "g.b": Does(follow=("g.t",))}))
+    drive = Drive(dag, ScriptedOutcomes(tasks={"list": Behaviour(length=2), "g.b": Behaviour(follow=("g.t",))}))
     drive.step(FIRST)
     drive.decide()
     drive.dispatch()

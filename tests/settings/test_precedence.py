@@ -13,7 +13,7 @@ def test_a_seed_argument_overrides_the_setting(open_home: OpenHome):
         home.registered(DAG)
         command = home.run("simulate", "d", "--days", "1", "--seed", "7")[1]
         function = simulate("d", days=1, seed=7).data.assumptions
-    assert ("drawn from seed 7:" in command, "drawn from seed 7:" in " ".join(function)) == (True, True)
+    assert ("random (seed 7):" in command, "random (seed 7):" in " ".join(function)) == (True, True)
 
 
 def test_outcome_arguments_override_the_setting(open_home: OpenHome):

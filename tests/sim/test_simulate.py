@@ -1,4 +1,4 @@
-"""simulate(): a DAG's coming days, and what was assumed about them."""
+"""simulate(): the runs of a DAG in the coming days, and the assumptions."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import pytest
 
 from nbflow.core.snapshot import TaskKey
 from nbflow.core.spec import GroupSpec, TaskSpec
-from nbflow.sim import Does, Script, World, as_last_time, script_of, simulate
+from nbflow.sim import Behaviour, ScriptedOutcomes, World, outcomes_of_last_run, parse_script, simulate
 from tests.other_processes import printed
 from tests.sim.shapes import chain, dag_of, utc
 
 START = utc(2024, 1, 1)
 
 
-def test_a_simulation_reads_as_a_table_with_causes() -> None:
+def test_the_text_of_a_simulation_is_a_table_with_causes() -> None:
     # Given two runs, of which the second fails in its second task
-    outcomes = script_of(["t1@2024-01-01T01=fail", "t0.seconds=90"])
+    outcomes = parse_script(["t1@2024-01-01T01=fail", "t0.seconds=90"])
 
-    shown = simulate(chain(3), start=START, days=2.05 / 24, outcomes=outcomes)
+    simulation = simulate(chain(3), start=START, days=2.05 / 24, outcomes=outcomes)
 
     assert (
-        shown.text()
+        simulation.text()
         == """\
 d, simulated from 2024-01-01 00:00 to 2024-01-01 02:03: 2 runs (1 success, 1 failed)
   assumed: 2 tasks behave as scripted.
@@ -39,7 +39,7 @@ logical date      due                  late     took state    tasks
     )
 
 
-def test_a_simulation_is_equal_to_itself() -> None:
+def test_equal_inputs_give_equal_simulations() -> None:
     assert simulate(chain(), start=START, days=1) == simulate(chain(), start=START, days=1)
 
 
@@ -48,24 +48,28 @@ def test_a_simulation_is_the_same_in_another_process() -> None:
     assert printed(code) == {simulate(chain(), start=START, days=1).text()}
 
 
-def test_runs_from_before_the_simulation_are_left_out_and_it_says_so() -> None:
+def test_runs_before_the_start_are_not_simulated_and_this_is_an_assumption() -> None:
     later = START + timedelta(days=400)
 
-    shown = simulate(chain(1), start=later, days=3 / 24)
+    simulation = simulate(chain(1), start=later, days=3 / 24)
 
-    assert [run.logical_date for run in shown.runs] == [later, later + timedelta(hours=1), later + timedelta(hours=2)]
-    assert "Runs before 2025-02-04T00:00:00+00:00 are not simulated." in shown.assumptions
+    assert [run.logical_date for run in simulation.runs] == [
+        later,
+        later + timedelta(hours=1),
+        later + timedelta(hours=2),
+    ]
+    assert "Runs before 2025-02-04T00:00:00+00:00 are not simulated." in simulation.assumptions
 
 
-def test_without_catchup_only_the_present_is_made() -> None:
+def test_without_catchup_the_first_run_is_that_of_the_last_interval() -> None:
     dag = chain(1, schedule="@daily", catchup=False)
-    shown = simulate(dag, start=START + timedelta(days=30, hours=5), days=2)
-    assert [run.logical_date for run in shown.runs] == [START + timedelta(days=n) for n in (29, 30, 31)]
+    simulation = simulate(dag, start=START + timedelta(days=30, hours=5), days=2)
+    assert [run.logical_date for run in simulation.runs] == [START + timedelta(days=n) for n in (29, 30, 31)]
 
 
 def test_a_dag_without_a_schedule_is_triggered_once() -> None:
-    shown = simulate(chain(1, schedule=None), start=START)
-    assert [(run.run_type, run.state) for run in shown.runs] == [("manual", "success")]
+    simulation = simulate(chain(1, schedule=None), start=START)
+    assert [(run.run_type, run.state) for run in simulation.runs] == [("manual", "success")]
 
 
 def test_branches_follow_their_first_choice_and_results_have_one_item() -> None:
@@ -77,58 +81,59 @@ def test_branches_follow_their_first_choice_and_results_have_one_item() -> None:
         "each": TaskSpec(task_id="each", upstream=("left",), operator="PythonOperator", expand=("task", "left")),
     }
 
-    shown = simulate(dag_of(tasks, schedule=None), start=START)
+    simulation = simulate(dag_of(tasks, schedule=None), start=START)
 
-    ends = {str(one.key): one.state for one in shown.runs[0].stretches}
-    assert ends == {"choose": "success", "left": "success", "right": "skipped", "each[0]": "success"}
-    assert shown.assumptions[1:3] == (
+    states = {str(entry.key): entry.state for entry in simulation.runs[0].entries}
+    assert states == {"choose": "success", "left": "success", "right": "skipped", "each[0]": "success"}
+    assert simulation.assumptions[1:3] == (
         "Branch choose follows its first choice: left.",
         "The result of left has length 1.",
     )
 
 
-def test_what_can_never_end_is_shown_with_its_reason() -> None:
+def test_a_task_that_waits_forever_is_listed_with_its_reason() -> None:
     dag = dag_of({"t": TaskSpec(task_id="t", operator="PythonOperator", depends_on_past=True)})
-    shown = simulate(dag, start=START, days=2 / 24, outcomes=script_of(["t=fail"]))
-    assert [(name, wait.kind) for name, wait in shown.waits.items()] == [
+    simulation = simulate(dag, start=START, days=2 / 24, outcomes=parse_script(["t=fail"]))
+    assert [(name, wait.kind) for name, wait in simulation.waits.items()] == [
         ("scheduled__2024-01-01T02:00:00+00:00 t", "past")
     ]
 
 
-def test_a_pool_that_nobody_knows_is_no_limit_and_named() -> None:
+def test_an_undefined_pool_has_no_limit_and_this_is_an_assumption() -> None:
     dag = dag_of({"t": TaskSpec(task_id="t", operator="PythonOperator", pool="db")})
-    shown = simulate(dag, start=START, days=1 / 24)
-    assert [run.state for run in shown.runs] == ["success"]
-    assert "Pool db is not defined and is assumed to have no limit." in shown.assumptions
+    simulation = simulate(dag, start=START, days=1 / 24)
+    assert [run.state for run in simulation.runs] == ["success"]
+    assert "Pool db is not defined and is assumed to have no limit." in simulation.assumptions
 
 
-def test_a_script_of_the_last_run_repeats_its_durations_choices_and_lengths() -> None:
-    # Given a run in which a branch chose the right way and a result had three items
+def test_outcomes_of_the_last_run_have_its_durations_choices_and_lengths() -> None:
+    # Given a run in which a branch chose right and a result had three items
     tasks = {
         "choose": TaskSpec(task_id="choose", operator="BranchPythonOperator"),
         "left": TaskSpec(task_id="left", upstream=("choose",), operator="PythonOperator"),
         "right": TaskSpec(task_id="right", upstream=("choose",), operator="PythonOperator", feeds_mapping=True),
         "each": TaskSpec(task_id="each", upstream=("right",), operator="PythonOperator", expand=("task", "right")),
     }
-    happened = Script(
+    scripted = ScriptedOutcomes(
         tasks={
-            "choose": Does(seconds=5, follow=("right",)),
-            "right": Does(seconds=7, length=3),
-            "each[1]": Does(seconds=9),
+            "choose": Behaviour(seconds=5, follow=("right",)),
+            "right": Behaviour(seconds=7, length=3),
+            "each[1]": Behaviour(seconds=9),
         }
     )
-    world = World([dag_of(tasks)], start=START, outcomes=happened)
+    world = World([dag_of(tasks)], start=START, outcomes=scripted)
     world.run_until(START + timedelta(hours=1))
     world.drain()
 
-    # When the next is simulated from it
-    script = as_last_time(world.store, "d")
-    shown = simulate(dag_of(tasks), start=START, days=1 / 24, store=world.store)
+    # When the next run is simulated with its outcomes
+    outcomes = outcomes_of_last_run(world.store, "d")
+    simulation = simulate(dag_of(tasks), start=START, days=1 / 24, store=world.store)
 
-    # Then it goes the same way
-    assert script.known_from == "run scheduled__2024-01-01T01:00:00+00:00"
-    took = {str(s.key): s.end - s.start for s in shown.runs[0].stretches if s.end and s.state == "success"}
-    assert took == {
+    # Then its choices and durations are the same
+    assert outcomes.source == "run scheduled__2024-01-01T01:00:00+00:00"
+    entries = simulation.runs[0].entries
+    durations = {str(entry.key): entry.end - entry.start for entry in entries if entry.end and entry.state == "success"}
+    assert durations == {
         "choose": timedelta(seconds=5),
         "right": timedelta(seconds=7),
         "each[0]": timedelta(seconds=60),
@@ -137,7 +142,7 @@ def test_a_script_of_the_last_run_repeats_its_durations_choices_and_lengths() ->
     }
 
 
-def test_a_mapped_group_goes_index_by_index() -> None:
+def test_the_indexes_of_a_mapped_group_are_independent() -> None:
     # Given a group of two tasks, mapped over three items, of which the second fails in its first task
     tasks = {
         "g.a": TaskSpec(task_id="g.a", operator="PythonOperator", group="g"),
@@ -145,10 +150,10 @@ def test_a_mapped_group_goes_index_by_index() -> None:
     }
     dag = replace(dag_of(tasks, schedule=None), groups={"g": GroupSpec(group_id="g", expand=("lit", 3))})
 
-    shown = simulate(dag, start=START, outcomes=script_of(["g.a[1]=fail_hard"]))
+    simulation = simulate(dag, start=START, outcomes=parse_script(["g.a[1]=fail_hard"]))
 
-    ends = {one.key: one.state for one in shown.runs[0].stretches}
-    assert ends == {
+    states = {entry.key: entry.state for entry in simulation.runs[0].entries}
+    assert states == {
         TaskKey("g.a", 0): "success",
         TaskKey("g.a", 1): "failed",
         TaskKey("g.a", 2): "success",
@@ -158,7 +163,7 @@ def test_a_mapped_group_goes_index_by_index() -> None:
     }
 
 
-@pytest.mark.parametrize("words", ["t0", "=fail", "t0=explode", "t0.skip=some"])
-def test_an_invalid_script_is_refused(words: str) -> None:
+@pytest.mark.parametrize("text", ["t0", "=fail", "t0=explode", "t0.skip=some"])
+def test_an_invalid_outcome_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="is invalid"):
-        script_of([words])
+        parse_script([text])

@@ -1,4 +1,4 @@
-"""The world: shipped schedulers on a clock that jumps."""
+"""The simulated world: shipped schedulers on a virtual clock."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 
 from nbflow.core.spec import TaskSpec
 from nbflow.core.states import RunState
-from nbflow.sim import FAULTS, NO_FAULTS, At, Does, Seeded, World
+from nbflow.sim import FAULTS, NO_FAULTS, At, Behaviour, RandomOutcomes, World
 from nbflow.sim.fault_schedule import Script
-from nbflow.sim.outcomes import Script as Outcomes
+from nbflow.sim.outcomes import ScriptedOutcomes
 from nbflow.sim.random_dags import POOLS
 from nbflow.sim.soak import Plan, live_through, world_of
 from nbflow.sim.world import SLOW_BEATS, attempt_ids
@@ -30,7 +30,7 @@ def states(world: World, dag_id: str = "d") -> list[tuple[str, str]]:
     return [(run.logical_date.strftime("%d %H:%M") if run.logical_date else "-", run.state.value) for run in runs]
 
 
-def test_a_day_of_an_hourly_dag_makes_each_hour_one_run() -> None:
+def test_an_hourly_dag_has_one_run_for_each_hour() -> None:
     # Given an hourly DAG
     world = World([chain()], start=START)
 
@@ -38,20 +38,20 @@ def test_a_day_of_an_hourly_dag_makes_each_hour_one_run() -> None:
     world.run_until(START + timedelta(days=1))
     world.drain()
 
-    # Then each hour of it has one run, each made when its hour was over and not later
+    # Then each hour has one run, which started when the hour had ended
     assert states(world) == [(f"01 {hour:02}:00", "success") for hour in range(24)]
     assert all(run.start_date == run.run_after for run in world.store.runs("d", limit=100))
 
 
-def test_a_task_that_fails_comes_again_after_its_delay_and_not_before() -> None:
-    outcomes = Outcomes(tasks={"t0": (Does(ending="fail", seconds=60), Does(seconds=60))})
+def test_a_failed_task_is_retried_after_its_delay() -> None:
+    outcomes = ScriptedOutcomes(tasks={"t0": (Behaviour(outcome="fail", seconds=60), Behaviour(seconds=60))})
     world = World([chain(1)], start=START, outcomes=outcomes)
 
     world.run_until(START + timedelta(hours=1))
     world.drain()
 
-    lines = [(event.at - START, event.target) for event in world.history if event.key is not None]
-    assert lines == [
+    events = [(event.at - START, event.target) for event in world.history if event.key is not None]
+    assert events == [
         (timedelta(minutes=60), "scheduled"),
         (timedelta(minutes=60), "queued"),
         (timedelta(minutes=60), "running"),
@@ -63,22 +63,24 @@ def test_a_task_that_fails_comes_again_after_its_delay_and_not_before() -> None:
     ]
 
 
-def test_runs_wait_for_each_other_where_the_limit_is_one() -> None:
-    # Given tasks of 90 minutes in an hourly DAG of which one run may be active
-    world = World([chain(1, max_active_runs=1)], start=START, outcomes=Outcomes(default=Does(seconds=5400)))
+def test_with_max_active_runs_1_each_run_waits_for_the_one_before_it() -> None:
+    # Given an hourly DAG with max_active_runs=1 whose runs take 90 minutes
+    world = World(
+        [chain(1, max_active_runs=1)], start=START, outcomes=ScriptedOutcomes(default=Behaviour(seconds=5400))
+    )
 
     # When four hours pass
     world.run_until(START + timedelta(hours=4))
     world.drain()
 
-    # Then each run begins when the one before it has ended
-    begun = [run.start_date - START for run in reversed(world.store.runs("d")) if run.start_date]
-    assert begun == [timedelta(minutes=60), timedelta(minutes=150), timedelta(minutes=240)]
+    # Then each run starts when the run before it has ended
+    starts = [run.start_date - START for run in reversed(world.store.runs("d")) if run.start_date]
+    assert starts == [timedelta(minutes=60), timedelta(minutes=150), timedelta(minutes=240)]
 
 
-def test_a_pool_of_one_slot_lets_one_task_in_at_a_time() -> None:
-    side_by_side = {f"t{n}": TaskSpec(task_id=f"t{n}", operator="PythonOperator", pool="tiny") for n in range(3)}
-    world = World([dag_of(side_by_side)], start=START, pools=POOLS)
+def test_a_pool_of_one_slot_runs_one_task_at_a_time() -> None:
+    independent_tasks = {f"t{n}": TaskSpec(task_id=f"t{n}", operator="PythonOperator", pool="tiny") for n in range(3)}
+    world = World([dag_of(independent_tasks)], start=START, pools=POOLS)
 
     world.run_until(START + timedelta(hours=1))
     waits = {str(key): wait.kind for (_, key), wait in world.waits().waits.items()}
@@ -88,25 +90,25 @@ def test_a_pool_of_one_slot_lets_one_task_in_at_a_time() -> None:
     assert [run.end_date for run in world.store.runs("d")] == [START + timedelta(minutes=63)]
 
 
-def test_a_run_that_depends_on_a_failed_past_waits_and_says_so() -> None:
-    # Given a task that depends on its past, and fails in the first run
+def test_a_task_waits_for_its_failed_previous_run_with_depends_on_past() -> None:
+    # Given a task with depends_on_past that fails in the first run
     dag = dag_of({"t": TaskSpec(task_id="t", operator="PythonOperator", depends_on_past=True)})
-    outcomes = Outcomes(runs={("2024-01-01T00", "t"): Does(ending="fail")})
+    outcomes = ScriptedOutcomes(runs={("2024-01-01T00", "t"): Behaviour(outcome="fail")})
     world = World([dag], start=START, outcomes=outcomes)
 
     # When the second run is due
     world.run_until(START + timedelta(hours=2))
     world.drain()
 
-    # Then it has not begun, and the reason names the first
+    # Then its task waits, with a reason of kind "past"
     assert states(world) == [("01 00:00", "failed"), ("01 01:00", "running")]
     [wait] = world.waits().waits.values()
     assert (wait.kind, wait.detail["run_id"]) == ("past", "scheduled__2024-01-01T01:00:00+00:00")
 
 
-def test_a_user_clears_a_failed_task_and_the_held_run_goes_on() -> None:
+def test_clearing_a_failed_task_lets_the_waiting_run_continue() -> None:
     dag = dag_of({"t": TaskSpec(task_id="t", operator="PythonOperator", depends_on_past=True)})
-    outcomes = Outcomes(runs={("2024-01-01T00", "t"): (Does(ending="fail"), Does())})
+    outcomes = ScriptedOutcomes(runs={("2024-01-01T00", "t"): (Behaviour(outcome="fail"), Behaviour())})
     world = World([dag], start=START, outcomes=outcomes)
     world.run_until(START + timedelta(hours=2))
 
@@ -117,8 +119,8 @@ def test_a_user_clears_a_failed_task_and_the_held_run_goes_on() -> None:
     assert states(world) == [("01 00:00", "success"), ("01 01:00", "success")]
 
 
-def test_a_user_clears_a_running_task_and_its_attempt_is_ended_first() -> None:
-    world = World([chain(1)], start=START, outcomes=Outcomes(default=Does(seconds=600)))
+def test_clearing_a_running_task_ends_its_attempt_first() -> None:
+    world = World([chain(1)], start=START, outcomes=ScriptedOutcomes(default=Behaviour(seconds=600)))
     world.run_until(START + timedelta(minutes=65))
 
     [run] = world.store.runs("d")
@@ -133,7 +135,7 @@ def test_a_user_clears_a_running_task_and_its_attempt_is_ended_first() -> None:
     ]
 
 
-def test_a_paused_dag_makes_no_runs_and_goes_on_where_it_was() -> None:
+def test_a_paused_dag_has_no_new_runs_until_it_is_unpaused() -> None:
     world = World([chain(1)], start=START)
     world.act(lambda user: user.set_paused("d", True))
     world.run_until(START + timedelta(hours=3))
@@ -146,42 +148,44 @@ def test_a_paused_dag_makes_no_runs_and_goes_on_where_it_was() -> None:
     assert states(world) == [("01 00:00", "success"), ("01 01:00", "success"), ("01 02:00", "success")]
 
 
-def test_a_backfill_runs_backwards_within_its_own_limit_and_is_completed() -> None:
-    # Given a DAG that has run none of its past
+def test_a_backfill_runs_backwards_within_its_limit_and_is_completed() -> None:
+    # Given a DAG without catchup, and so without earlier runs
     world = World([replace(chain(1), catchup=False)], start=START + timedelta(hours=5, minutes=30))
 
-    # When three hours of it are backfilled, one at a time, the last first
-    made = world.act(
+    # When three hours are backfilled backwards, one run at a time
+    created = world.act(
         lambda user: user.backfill("d", START, START + timedelta(hours=2), run_backwards=True, max_active_runs=1)
     )
     world.drain()
 
-    # Then they ran in that order, and the backfill is over
-    runs = [run for run in world.store.runs("d") if run.backfill_id == made.backfill_id]
+    # Then they ran in that order, and the backfill is completed
+    runs = [run for run in world.store.runs("d") if run.backfill_id == created.backfill_id]
     order = sorted(runs, key=lambda run: run.start_date or START)
     assert [run.logical_date for run in order] == [START + timedelta(hours=n) for n in (2, 1, 0)]
-    assert made.backfill_id is not None
-    assert world.store.backfill(made.backfill_id).completed_at is not None  # type: ignore[union-attr]
+    assert created.backfill_id is not None
+    assert world.store.backfill(created.backfill_id).completed_at is not None  # type: ignore[union-attr]
 
 
-def test_the_schedule_goes_past_a_run_that_a_backfill_has_made_before_its_time() -> None:
-    # Given a DAG of which two runs are held back by max_active_runs, and are then made by a backfill
-    world = World([chain(1, max_active_runs=1)], start=START, outcomes=Outcomes(default=Does(seconds=3 * 3600)))
+def test_the_schedule_skips_dates_for_which_a_backfill_has_created_runs() -> None:
+    # Given a DAG with two runs that max_active_runs delays, and a backfill that creates them
+    world = World(
+        [chain(1, max_active_runs=1)], start=START, outcomes=ScriptedOutcomes(default=Behaviour(seconds=3 * 3600))
+    )
     world.run_until(START + timedelta(hours=3, minutes=1))
     world.act(lambda user: user.backfill("d", START, START + timedelta(hours=2), max_active_runs=3))
 
-    # When the schedule comes to them
+    # When the schedule reaches their dates
     world.run_until(START + timedelta(hours=8))
     world.drain()
 
-    # Then no interval has two runs and none is left out
+    # Then each interval has exactly one run
     dates = [run.logical_date for run in world.store.runs("d", newest_first=False)]
     assert dates == [START + timedelta(hours=n) for n in range(len(dates))]
     assert Counter(run.run_type for run in world.store.runs("d"))["backfill"] == 2
 
 
-def test_a_clock_that_is_set_back_makes_no_task_run_longer_and_no_run_twice() -> None:
-    world = World([chain(1)], start=START, outcomes=Outcomes(default=Does(seconds=600)))
+def test_setting_the_clock_back_extends_no_task_and_repeats_no_run() -> None:
+    world = World([chain(1)], start=START, outcomes=ScriptedOutcomes(default=Behaviour(seconds=600)))
     world.run_until(START + timedelta(hours=1, minutes=5))
 
     world.clock.set_wall(START + timedelta(minutes=30))
@@ -197,7 +201,7 @@ def trace(seed: int) -> str:
 
 
 CALM_SEEDS = (8, 15, 24)
-"""One scheduler, or several without the faults that shipped code does not outlive yet."""
+"""Seeds with one scheduler, or with several and only faults that the shipped code survives."""
 
 
 @pytest.mark.parametrize("seed", CALM_SEEDS)
@@ -218,37 +222,39 @@ def test_another_seed_gives_another_trace() -> None:
     assert trace(8) != trace(15)
 
 
-def test_what_a_seed_draws_gives_the_same_trace_as_a_script() -> None:
-    # Given a seed whose world has faults and changes of turns
+def test_replaying_the_faults_of_a_seed_gives_the_same_trace() -> None:
+    # Given the world of a seed, with faults and switches between actors
     drawn = live_through(world_of(15))
     assert len(drawn.drawn) > 10
 
-    # When its faults are played from the list
-    played = live_through(world_of(Plan(seed=15, faults=Script(drawn.drawn))))
+    # When its faults are replayed from the list
+    replayed = live_through(world_of(Plan(seed=15, faults=Script(drawn.drawn))))
 
-    # Then nothing differs
-    assert played.trace == drawn.trace
+    # Then the traces are equal
+    assert replayed.trace == drawn.trace
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"switch", "hang"}))
-def test_each_fault_strikes_and_every_run_ends_all_the_same(fault: str) -> None:
-    # Given a scheduler on which one kind of fault strikes often (and tasks have retries enough to outlive it)
+def test_all_runs_succeed_despite_each_kind_of_fault(fault: str) -> None:
+    # Given a scheduler into which one kind of fault is injected often, and tasks with enough retries
     dag = chain(2)
     dag = replace(dag, tasks={name: replace(task, retries=20) for name, task in dag.tasks.items()})
     faults = [At("s1", "change_token", 40 * n, fault, 3.0) for n in range(1, 20)]
-    world = World([dag], start=START, outcomes=Seeded(seed=1, fail=0.1), faults=Script(faults), beats=SLOW_BEATS)
+    world = World(
+        [dag], start=START, outcomes=RandomOutcomes(seed=1, fail=0.1), faults=Script(faults), beats=SLOW_BEATS
+    )
 
     # When some hours pass
     world.run_until(START + timedelta(hours=4))
     world.drain()
     world.close()
 
-    # Then it did strike, and each of the runs ended well
+    # Then the fault occurred, and each run succeeded
     assert any(f'"{fault}"' in line for line in world.happened)
     assert [state for _, state in states(world)] == ["success"] * 4
 
 
-def test_a_world_without_faults_has_nothing_to_tell() -> None:
+def test_a_world_without_faults_records_no_incident() -> None:
     world = World([chain()], start=START, faults=NO_FAULTS)
     world.run_until(START + timedelta(hours=3))
     world.drain()
@@ -256,21 +262,21 @@ def test_a_world_without_faults_has_nothing_to_tell() -> None:
 
 
 @pytest.mark.parametrize("seed", range(15))
-def test_random_worlds_keep_their_promises(seed: int) -> None:
+def test_the_invariants_hold_in_random_worlds(seed: int) -> None:
     world = live_through(world_of(seed, faults=False))
-    held = {snapshot.run.state for snapshot in world.active.snapshots.values()}
-    assert held <= {RunState.RUNNING, RunState.QUEUED}
+    unfinished_states = {snapshot.run.state for snapshot in world.active.snapshots.values()}
+    assert unfinished_states <= {RunState.RUNNING, RunState.QUEUED}
 
 
 # --- several schedulers
 
 
-def test_three_schedulers_share_the_runs_and_run_each_task_once() -> None:
-    # Given three schedulers and ten runs a moment
+def test_three_schedulers_run_each_task_once() -> None:
+    # Given three schedulers and ten DAGs whose runs are due at the same time
     dags = [chain(3, dag_id=f"d{n}") for n in range(10)]
     world = World(dags, start=START, schedulers=3, beats=SLOW_BEATS)
 
-    # When they work for three hours
+    # When three hours pass
     world.run_until(START + timedelta(hours=3))
     world.drain()
     world.close()
@@ -281,12 +287,12 @@ def test_three_schedulers_share_the_runs_and_run_each_task_once() -> None:
     assert len(starts) == 3 * 10 * 3
 
 
-def test_a_transaction_that_hangs_holds_up_who_wants_the_same_rows() -> None:
+def test_a_hanging_transaction_blocks_others_that_need_the_same_rows() -> None:
     # Given two schedulers, of which the first hangs in the transaction that starts a run
     faults = Script([At("s1", "transaction", 6, "hang", 7.0)])
     world = World([chain(1)], start=START, schedulers=2, faults=faults)
 
-    # When its user clears that run meanwhile
+    # When a user clears that run meanwhile
     world.later(3602, lambda: world.act(lambda user: user.clear(user.find_run("d").key)), name="ada")
     world.run_until(START + timedelta(hours=1, minutes=1))
     world.close()
@@ -304,13 +310,13 @@ def test_a_crashed_scheduler_is_replaced_and_its_task_runs_again() -> None:
     world.drain()
     world.close()
 
-    # Then the next one finds the attempt, and the task succeeds in its second try
+    # Then the next scheduler detects the lost heartbeat, and the task succeeds in its second try
     causes = [event.cause for event in world.history if event.key is not None]
     assert [cause for cause in causes if cause in ("heartbeat_lost", "succeeded")] == ["heartbeat_lost", "succeeded"]
     assert world.schedulers[0].number == 2
 
 
-def test_a_scheduler_hands_over_on_sqlite(tmp_path: Path) -> None:
+def test_a_stopped_scheduler_is_replaced_on_sqlite(tmp_path: Path) -> None:
     # Given a metastore in a file, and a scheduler that is stopped while a task runs
     store = open_store(f"sqlite:///{tmp_path / 'nbflow.db'}", new_id=attempt_ids())
     store.migrate()
@@ -321,7 +327,7 @@ def test_a_scheduler_hands_over_on_sqlite(tmp_path: Path) -> None:
     world.drain()
     world.close()
 
-    # Then the next one runs the task again, without counting a failure
+    # Then the next scheduler runs the task again, without counting a failure
     causes = [event.cause for event in world.history if event.key is not None]
     assert [cause for cause in causes if cause in ("killed_to_restart", "succeeded")] == [
         "killed_to_restart",
@@ -330,14 +336,13 @@ def test_a_scheduler_hands_over_on_sqlite(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_dag_comes_due_though_another_waits_for_max_active_runs() -> None:
-    """Found when this world was compared with the one before: the scheduler looked one hour ahead, and slept."""
-    # Given a DAG that is due and has as many active runs as it may have, and another one that is due in six hours
-    held = chain(1, dag_id="held", max_active_runs=1)
+def test_a_dag_is_due_in_time_while_another_waits_for_max_active_runs() -> None:
+    # Given a DAG that is due and at its max_active_runs, and another DAG that is due in six hours
+    at_limit = chain(1, dag_id="at_limit", max_active_runs=1)
     later = chain(1, dag_id="later", schedule="0 */6 * * *")
-    world = World([held, later], start=START, outcomes=Outcomes(default=Does(seconds=10 * 3600)))
+    world = World([at_limit, later], start=START, outcomes=ScriptedOutcomes(default=Behaviour(seconds=10 * 3600)))
 
-    # When those hours pass and nothing else changes
+    # When seven hours pass without other changes
     world.run_until(START + timedelta(hours=7))
     world.close()
 

@@ -203,7 +203,7 @@ def test_the_same_simulation(command: Command) -> None:
         (
             run.key.run_id,
             run.state,
-            [(ti.key.task_id, ti.state, utc(ti.start), utc(ti.end)) for ti in run.stretches],
+            [(ti.key.task_id, ti.state, utc(ti.start), utc(ti.end)) for ti in run.entries],
         )
         for run in simulated.runs
     ]
