@@ -14,7 +14,13 @@ REFUSED: list[dict[str, Any]] = CASES["refused"]
 REFUSED_BY: dict[str, Any] = CASES["refused_by"]
 """The document to which no operation of REFUSED applies."""
 
-SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text("ab1", max_size=3)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.floats(allow_nan=False, allow_infinity=False)  # JSON has neither
+    | st.text("ab1", max_size=3)
+)
 IDS = st.sampled_from(["a", "b", "c", "d", "e"])
 ROWS = st.dictionaries(IDS, st.dictionaries(st.sampled_from("xy"), SCALARS)).flatmap(
     lambda rows: st.permutations([{"id": name, **row} for name, row in rows.items()])
