@@ -16,11 +16,11 @@ __version__ = "0.1.0"
 _EXPORTS: dict[str, str] = {
     "DAG": "nbflow.authoring.dag",
     "dag": "nbflow.authoring.dag",
-    "task": "nbflow.authoring.decorators",
+    "task": "nbflow.authoring.task_decorators",
     "task_group": "nbflow.authoring.taskgroup",
     "TaskGroup": "nbflow.authoring.taskgroup",
-    "setup": "nbflow.authoring.decorators",
-    "teardown": "nbflow.authoring.decorators",
+    "setup": "nbflow.authoring.task_decorators",
+    "teardown": "nbflow.authoring.task_decorators",
     "BaseOperator": "nbflow.authoring.operator",
     "XComArg": "nbflow.authoring.xcomarg",
     "Param": "nbflow.authoring.params",
@@ -41,15 +41,15 @@ if TYPE_CHECKING:
     from nbflow.authoring.context import get_current_context as get_current_context
     from nbflow.authoring.dag import DAG as DAG
     from nbflow.authoring.dag import dag as dag
-    from nbflow.authoring.decorators import setup as setup
-    from nbflow.authoring.decorators import task as task
-    from nbflow.authoring.decorators import teardown as teardown
     from nbflow.authoring.edges import Label as Label
     from nbflow.authoring.edges import chain as chain
     from nbflow.authoring.edges import chain_linear as chain_linear
     from nbflow.authoring.edges import cross_downstream as cross_downstream
     from nbflow.authoring.operator import BaseOperator as BaseOperator
     from nbflow.authoring.params import Param as Param
+    from nbflow.authoring.task_decorators import setup as setup
+    from nbflow.authoring.task_decorators import task as task
+    from nbflow.authoring.task_decorators import teardown as teardown
     from nbflow.authoring.taskgroup import TaskGroup as TaskGroup
     from nbflow.authoring.taskgroup import task_group as task_group
     from nbflow.authoring.templating import literal as literal

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from nbflow.services.dag_processor import DagProcessor
     from nbflow.services.operations import Operations
     from nbflow.services.scheduler import Scheduler
-    from nbflow.sources.stored_version import LoadedVersion, LoadingOptions
+    from nbflow.sources.version_loading import LoadedVersion, LoadingOptions
     from nbflow.store.base import DagVersion, Store
 
 
@@ -177,7 +177,7 @@ class App:
 
     def load_version(self, version: DagVersion, *, keep_imports: bool = False) -> LoadedVersion:
         """Run the source of a stored version in this process."""
-        from nbflow.sources.stored_version import VersionSource, load_version
+        from nbflow.sources.version_loading import VersionSource, load_version
 
         return load_version(VersionSource.of(version, self.loading_options()), keep_imports=keep_imports)
 
@@ -297,7 +297,7 @@ class App:
 
     def loading_options(self) -> LoadingOptions:
         """The options for loading the DAGs of this home."""
-        from nbflow.sources.stored_version import LoadingOptions
+        from nbflow.sources.version_loading import LoadingOptions
 
         return LoadingOptions(
             compile=self.compile_options(),

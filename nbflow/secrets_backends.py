@@ -25,7 +25,7 @@ from typing import Protocol
 
 from nbflow.connections import Connection
 from nbflow.errors import AirflowException, ConnectionNotFound
-from nbflow.suggestions import suggest
+from nbflow.suggested_commands import suggest
 
 CONNECTION_PREFIXES = ("NBFLOW_CONN_", "AIRFLOW_CONN_")
 VARIABLE_PREFIXES = ("NBFLOW_VAR_", "AIRFLOW_VAR_")

@@ -224,9 +224,9 @@ def _encoder_of_subclass(value: Any) -> _Encoder | None:
     if type(value) in _DATACLASS_NAMES:
         return _dataclass
     if "numpy" in sys.modules or "pandas" in sys.modules:
-        from nbflow import serde_frames
+        from nbflow import serde_numpy_pandas
 
-        if encoder := serde_frames.encoder_of(value):
+        if encoder := serde_numpy_pandas.encoder_of(value):
             return lambda value, path, depth: encoder(value, lambda item, at: _encode(item, f"{path}{at}", depth + 1))
     return next((encoder for base, encoder in _BASES if isinstance(value, base)), None)
 
@@ -291,10 +291,10 @@ def _read_dataclass(stored: Mapping[str, Any]) -> Any:
 
 
 def _read_frame(stored: Mapping[str, Any]) -> Any:
-    from nbflow import serde_frames
+    from nbflow import serde_numpy_pandas
 
     try:
-        return serde_frames.DECODERS[stored[TAG]](stored, decode)
+        return serde_numpy_pandas.DECODERS[stored[TAG]](stored, decode)
     except ModuleNotFoundError as error:
         raise MissingExtra(f"Reading a stored {stored[TAG]}", error.name or "pandas", "lab") from None
 

@@ -232,7 +232,7 @@ def run_task(nbflow_app: App) -> RunTask:
         upstream: Mapping[str, Any] | None = None,
         map_index: int = -1,
     ) -> TaskResult:
-        from nbflow.core.events import Failed
+        from nbflow.core.attempt_events import Failed
         from nbflow.services.task_test import state_of, task_test
 
         xcoms = {(key, "return_value") if isinstance(key, str) else key: v for key, v in (upstream or {}).items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 from nbflow.errors import VariableNotFound
 from nbflow.secrets_backends import VARIABLE_PREFIXES, current_provider
-from nbflow.suggestions import suggest
+from nbflow.suggested_commands import suggest
 
 _REQUIRED: Any = object()
 """Default of an argument without a default, since None is a valid default."""

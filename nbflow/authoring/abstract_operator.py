@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring import current_dag
-from nbflow.authoring.common_arguments import COMMON, HOOKS, OLD, unknown_argument, warn_deprecated
+from nbflow.authoring.default_args import argument_names
 from nbflow.authoring.edges import Linkable, link_tasks
 from nbflow.authoring.identifiers import check_key
-from nbflow.authoring.operator_arguments import argument_names
+from nbflow.authoring.task_arguments import COMMON, HOOKS, OLD, unknown_argument, warn_deprecated
 from nbflow.authoring.xcomarg import PlainXComArg, XComArg, references
 from nbflow.core.trigger_rules import TriggerRule
 from nbflow.errors import InvalidDag

@@ -10,9 +10,9 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from nbflow.authoring import current_dag
-from nbflow.authoring.common_arguments import aware, read_callbacks, read_datetime, unknown_argument, warn_deprecated
 from nbflow.authoring.identifiers import check_key
 from nbflow.authoring.params import DagParam, ParamsDict, check_params
+from nbflow.authoring.task_arguments import aware, read_callbacks, read_datetime, unknown_argument, warn_deprecated
 from nbflow.authoring.taskgroup import TaskGroup
 from nbflow.core.trigger_rules import TriggerRule
 from nbflow.errors import (

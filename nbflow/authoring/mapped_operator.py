@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring import current_dag
 from nbflow.authoring.abstract_operator import AbstractOperator
-from nbflow.authoring.common_arguments import COMMON, HOOKS, OLD, STRUCTURE, unknown_argument
-from nbflow.authoring.expand_input import DictOfLists, ExpandInput, ListOfDicts
-from nbflow.authoring.operator_arguments import (
+from nbflow.authoring.default_args import (
     argument_names,
     default_of,
     defaults_for,
@@ -21,6 +19,8 @@ from nbflow.authoring.operator_arguments import (
     required_names,
     resolve_dag_and_group,
 )
+from nbflow.authoring.expand_input import DictOfLists, ExpandInput, ListOfDicts
+from nbflow.authoring.task_arguments import COMMON, HOOKS, OLD, STRUCTURE, unknown_argument
 from nbflow.errors import InvalidArgument
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ Creating an operator
 --------------------
 An operator declares its own arguments as keyword parameters of a normal ``__init__`` and passes the rest to
 ``super().__init__(**kwargs)``; :class:`BaseOperator` takes the common arguments
-(:data:`nbflow.authoring.common_arguments.COMMON`). ``__init_subclass__`` wraps each ``__init__``, so that
+(:data:`nbflow.authoring.task_arguments.COMMON`). ``__init_subclass__`` wraps each ``__init__``, so that
 ``default_args`` can fill the parameters of *every* level and an error names the missing ones. The wrapper of the
 outermost ``__init__`` also finds the DAG and group that the task joins and the line of the user's file, and sets edges
 from the tasks whose results are arguments.
@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from nbflow.authoring import current_dag
 from nbflow.authoring.abstract_operator import AbstractOperator
-from nbflow.authoring.common_arguments import COMMON, KNOWN, STRUCTURE, unknown_argument
-from nbflow.authoring.mapped_operator import OperatorPartial
-from nbflow.authoring.operator_arguments import (
+from nbflow.authoring.default_args import (
     argument_names,
     defaults_for,
     missing_arguments,
     resolve_dag_and_group,
 )
+from nbflow.authoring.mapped_operator import OperatorPartial
+from nbflow.authoring.task_arguments import COMMON, KNOWN, STRUCTURE, unknown_argument
 from nbflow.authoring.xcomarg import references
 from nbflow.errors import InvalidArgument, InvalidDag, TaskDeferred
 

@@ -4,7 +4,7 @@ The rules:
 
 * ``jsonschema`` validates, by draft 2020-12, as in Airflow 3. It is imported only for a schema with a validating
   keyword (:data:`KEYWORDS`); a DAG file whose params have only titles and sections does not pay for the import.
-* :mod:`nbflow.authoring.schema_validator` makes the time of a check linear. Schemas for which ``jsonschema`` would
+* :mod:`nbflow.authoring.bounded_jsonschema` makes the time of a check linear. Schemas for which ``jsonschema`` would
   bypass it and use ``re`` are refused: ``unevaluatedProperties`` with ``patternProperties``, and ``$schema`` inside a
   schema, which selects the stock validator.
 * A ``$ref`` must point into the same schema. The registry is empty, so that a ``$ref`` never opens a URL.
@@ -24,7 +24,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
-from nbflow.authoring.schema_validator import (
+from nbflow.authoring.bounded_jsonschema import (
     MAX_ERRORS,
     TooManySteps,
     additional_names,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nbflow.core.events import Event
+from nbflow.core.attempt_events import Event
 from nbflow.core.snapshot import Run
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from nbflow.authoring import current_dag
-from nbflow.authoring.common_arguments import unknown_argument
 from nbflow.authoring.edges import Linkable
 from nbflow.authoring.expand_input import DictOfLists, ExpandInput, ListOfDicts, MappedArgument
 from nbflow.authoring.identifiers import check_group_key
+from nbflow.authoring.task_arguments import unknown_argument
 from nbflow.errors import InvalidArgument, InvalidDag, TaskAlreadyInTaskGroup
 
 if TYPE_CHECKING:

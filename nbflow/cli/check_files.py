@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbflow.cli import find_dag, output
-from nbflow.cli.command_declarations import BUNDLE, FORMATS, LOCAL, OUTPUT, SUBDIR, terminal_command
 from nbflow.cli.invocation import Call
+from nbflow.cli.terminal_command import BUNDLE, FORMATS, LOCAL, OUTPUT, SUBDIR, terminal_command
 from nbflow.command_arguments import argument
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nbflow.cli.command_declarations import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
+from nbflow.cli.terminal_command import OUTPUT, terminal_command
 from nbflow.config import HIDDEN, SECTIONS, to_text
 from nbflow.errors import ConfigError, did_you_mean
 

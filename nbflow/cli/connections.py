@@ -8,9 +8,9 @@ from dataclasses import fields
 from typing import Any
 
 from nbflow.cli import output
-from nbflow.cli.command_declarations import OUTPUT, run_and_print, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
+from nbflow.cli.terminal_command import OUTPUT, run_and_print, terminal_command
 from nbflow.commands import command_named
 from nbflow.commands.connections import FIELDS, format_of
 from nbflow.commands.options import HIDE_SENSITIVE, SHOW_VALUES

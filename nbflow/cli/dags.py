@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.cli import check_files, find_dag, output
 from nbflow.cli.backfill import DAGS_BACKFILL
-from nbflow.cli.command_declarations import (
+from nbflow.cli.invocation import Call, UsageError
+from nbflow.cli.processes import list_jobs
+from nbflow.cli.terminal_command import (
     BUNDLE,
     FORMATS,
     LOCAL,
@@ -18,15 +20,13 @@ from nbflow.cli.command_declarations import (
     YES,
     terminal_command,
 )
-from nbflow.cli.invocation import Call, UsageError
-from nbflow.cli.processes import list_jobs
 from nbflow.command_arguments import FILE, NAMES, PATTERN, argument, switch
 from nbflow.commands.base import Result
 from nbflow.commands.options import END_DATE, START_DATE
 from nbflow.commands.run_conf import conf_of
 from nbflow.core.states import FINISHED, RunState, TaskState
 from nbflow.errors import did_you_mean
-from nbflow.suggestions import suggest
+from nbflow.suggested_commands import suggest
 
 if TYPE_CHECKING:
     from nbflow.core.snapshot import Instance, Run, TaskKey

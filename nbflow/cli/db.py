@@ -6,9 +6,9 @@ import os
 import shutil
 
 from nbflow.cli import output
-from nbflow.cli.command_declarations import YES, terminal_command
 from nbflow.cli.db_archives import ARCHIVE_COMMANDS
 from nbflow.cli.invocation import Call
+from nbflow.cli.terminal_command import YES, terminal_command
 from nbflow.errors import NbflowError, StoreError
 
 

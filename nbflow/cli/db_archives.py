@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from nbflow.cli import output
-from nbflow.cli.command_declarations import OUTPUT, YES, run_and_print, terminal_command
 from nbflow.cli.invocation import Call
+from nbflow.cli.terminal_command import OUTPUT, YES, run_and_print, terminal_command
 from nbflow.commands import command_named
 from nbflow.commands.base import Result
-from nbflow.suggestions import suggest
+from nbflow.suggested_commands import suggest
 
 COLUMNS = ("table", "rows")
 NO_ROWS = "No rows to delete."

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from nbflow.cli import output
 from nbflow.errors import DagNotFound, NbflowError, did_you_mean
-from nbflow.suggestions import SEE_DAGS, START_SCHEDULER, nearest
+from nbflow.suggested_commands import SEE_DAGS, START_SCHEDULER, nearest
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG

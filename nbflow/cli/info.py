@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from nbflow import __version__
 from nbflow.cli import output
-from nbflow.cli.command_declarations import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.cli.main import GROUPS, commands_of
+from nbflow.cli.terminal_command import OUTPUT, terminal_command
 
 
 def version(call: Call) -> None:

@@ -15,7 +15,7 @@ from nbflow.app import App
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.execution.task_log_format import LineFormatter
-from nbflow.suggestions import START_SCHEDULER
+from nbflow.suggested_commands import START_SCHEDULER
 
 if TYPE_CHECKING:
     from nbflow.cli.invocation import Call

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nbflow.cli import find_dag
-from nbflow.cli.command_declarations import FORMATS, terminal_command
 from nbflow.cli.invocation import Call
+from nbflow.cli.terminal_command import FORMATS, terminal_command
 from nbflow.command_arguments import argument
 from nbflow.errors import NbflowError
 

@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nbflow.cli import output
-from nbflow.cli.command_declarations import terminal_command
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.cli.terminal_command import terminal_command
 from nbflow.command_arguments import argument
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import NoReturn
 
 from nbflow.cli import output
-from nbflow.cli.command_declarations import TerminalCommand, generated_commands
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.cli.terminal_command import TerminalCommand, generated_commands
 from nbflow.command_arguments import TERMINAL, HelpRequested, Parser, Values, switch
 from nbflow.errors import NbflowError, did_you_mean
 

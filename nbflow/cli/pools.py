@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from nbflow.cli import output
-from nbflow.cli.command_declarations import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
+from nbflow.cli.terminal_command import OUTPUT, terminal_command
 from nbflow.commands.pools import pool_row
 
 LIST_COLUMNS = ("pool", "slots", "description", "include_deferred", "taken")

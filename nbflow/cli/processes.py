@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from nbflow.cli import find_dag, output
-from nbflow.cli.command_declarations import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
+from nbflow.cli.terminal_command import OUTPUT, terminal_command
 from nbflow.command_arguments import FILE, NUMBER, argument, switch
 from nbflow.commands.processes import JOB_TYPES
 from nbflow.errors import NbflowError
-from nbflow.suggestions import START_SCHEDULER, suggest
+from nbflow.suggested_commands import START_SCHEDULER, suggest
 
 # ----------------------------------------------------------------------------------------------------------- scheduler
 
@@ -50,7 +50,7 @@ def standalone(call: Call) -> int:
 
 def _serve(call: Call, *, on_ready: Any) -> None:
     from nbflow.cli.inline_runs import level_of, logging_to_stderr
-    from nbflow.services.scheduler_daemon import serve
+    from nbflow.services.scheduler_process import serve
 
     args, settings = call.args, call.settings
     with logging_to_stderr(level_of(call)), _pid_file(call) as write_pid:

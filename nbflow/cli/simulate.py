@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nbflow.cli import find_dag, output
-from nbflow.cli.command_declarations import OUTPUT, SUBDIR, terminal_command
 from nbflow.cli.invocation import Call
+from nbflow.cli.terminal_command import OUTPUT, SUBDIR, terminal_command
 from nbflow.command_arguments import WHOLE, argument
 from nbflow.commands.simulation import simulation
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from nbflow.cli import find_dag, output
-from nbflow.cli.command_declarations import BUNDLE, FORMATS, OUTPUT, SUBDIR, SUBDIR_ONLY, YES, terminal_command
 from nbflow.cli.invocation import Call, UsageError
+from nbflow.cli.terminal_command import BUNDLE, FORMATS, OUTPUT, SUBDIR, SUBDIR_ONLY, YES, terminal_command
 from nbflow.command_arguments import argument, switch
 from nbflow.errors import NbflowError, TaskNotFound
 

@@ -7,9 +7,9 @@ import sys
 from typing import Any
 
 from nbflow.cli import output
-from nbflow.cli.command_declarations import OUTPUT, run_and_print, terminal_command
 from nbflow.cli.invocation import Call
 from nbflow.cli.private_files import write_private_text
+from nbflow.cli.terminal_command import OUTPUT, run_and_print, terminal_command
 from nbflow.command_arguments import switch
 from nbflow.commands import command_named
 from nbflow.commands.variables import is_described

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nbflow.cli import output
-from nbflow.cli.command_declarations import OUTPUT, terminal_command
 from nbflow.cli.invocation import Call
+from nbflow.cli.terminal_command import OUTPUT, terminal_command
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import TaskNotFound
 

@@ -18,8 +18,8 @@ The rules
 * Surfaces write to the metastore only through commands and ``services.operations``, so that every change is audited.
   :class:`~nbflow.commands.base.Audit` says who records a success; :func:`~nbflow.commands.base.run_command` records
   every failure.
-* An error suggests commands as :class:`~nbflow.suggestions.SuggestedCommand`, which each surface shows in its syntax
-  (:mod:`nbflow.commands.surface_syntax`). A test parses every suggestion with the real parsers.
+* An error suggests commands as :class:`~nbflow.suggested_commands.SuggestedCommand`, which each surface shows in its
+  syntax (:mod:`nbflow.commands.surface_syntax`). A test parses every suggestion with the real parsers.
 
 Only the modules that a command line needs are imported, and declarations import no service, so that commands start
 quickly.

@@ -11,7 +11,7 @@ from nbflow.command_arguments import UsageError
 from nbflow.commands.surface_syntax import Surface, spelled
 from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import DagRunNotFound, TaskNotFound
-from nbflow.suggestions import SuggestedCommand
+from nbflow.suggested_commands import SuggestedCommand
 
 if TYPE_CHECKING:
     from nbflow.app import App

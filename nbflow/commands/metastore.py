@@ -9,7 +9,7 @@ from nbflow.command_arguments import DATE, INTEGER, NAMES, NUMBER, UsageError, V
 from nbflow.commands.base import Audit, Command, Preview, Refused, Result, Row
 from nbflow.errors import NbflowError, StoreError, did_you_mean
 from nbflow.store.base import PRUNABLE, archived_table
-from nbflow.suggestions import STOP_SCHEDULER
+from nbflow.suggested_commands import STOP_SCHEDULER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nbflow.command_arguments import INTEGER, NUMBER, WHOLE, Values, argument, switch
 from nbflow.commands.base import Audit, Command, Preview, Refused, Result
-from nbflow.suggestions import STOP_SCHEDULER
+from nbflow.suggested_commands import STOP_SCHEDULER
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context

@@ -9,7 +9,7 @@ from nbflow.command_arguments import DATE, INTEGER, NUMBER, UsageError, Values, 
 from nbflow.commands.base import Command
 from nbflow.commands.options import DAG_ID
 from nbflow.errors import InvalidArgument
-from nbflow.suggestions import suggest
+from nbflow.suggested_commands import suggest
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context

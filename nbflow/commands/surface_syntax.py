@@ -11,7 +11,7 @@ from enum import Enum
 from nbflow.commands import command_named
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import NbflowError
-from nbflow.suggestions import SuggestedCommand, respelled
+from nbflow.suggested_commands import SuggestedCommand, respelled
 
 
 class Surface(Enum):

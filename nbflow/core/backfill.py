@@ -32,7 +32,7 @@ from nbflow.errors import (
     InvalidReprocessBehavior,
     NoBackfillRunsToCreate,
 )
-from nbflow.suggestions import suggest
+from nbflow.suggested_commands import suggest
 
 from .run_ids import RunType, make_run_id
 from .states import RunState

@@ -20,7 +20,7 @@ from nbflow.core.spec import TaskSpec
 from nbflow.core.states import Cause, RunCause, RunState, TaskState
 from nbflow.core.wait_reason_texts import paused_wait
 from nbflow.core.wait_reasons import WaitReason
-from nbflow.suggestions import suggest
+from nbflow.suggested_commands import suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

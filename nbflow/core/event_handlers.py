@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from nbflow.core import events as ev
+from nbflow.core import attempt_events as ev
 from nbflow.core.plan import Callback, Move, Op, Plan
 from nbflow.core.retry import retry_at, retry_delay
 from nbflow.core.snapshot import Instance, Snapshot, TaskKey, change

@@ -9,7 +9,7 @@ from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import FAILED_STATES, FINISHED, SUCCESS_STATES, TaskState
 from nbflow.core.trigger_rules import SENTENCES, Verdict
 from nbflow.core.wait_reasons import WaitReason
-from nbflow.suggestions import suggest
+from nbflow.suggested_commands import suggest
 
 NAMES_SHOWN = 5
 """A sentence names at most this many tasks, to stay readable."""

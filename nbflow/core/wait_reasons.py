@@ -11,7 +11,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from nbflow.suggestions import SuggestedCommand
+from nbflow.suggested_commands import SuggestedCommand
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {

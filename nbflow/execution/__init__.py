@@ -4,7 +4,7 @@ has the database.
 ==========================  ==========================================================================================
 :mod:`.executors`           what the scheduler drives: ``base`` states the rules; ``local`` and ``sequential``
 :mod:`.supervisor`          a try from its claim to its reported end: leases, time limits, logs
-:mod:`.process_pool`        the supervisor's handles on the processes below it; :mod:`.event_loop` is what it waits on
+:mod:`.process_pool`        the supervisor's handles on processes below it; :mod:`.selector_loop` is what it waits on
 :mod:`.fork_server`         those processes: fork servers and children; :mod:`.child` runs one try
 :mod:`.user_code`           how they load a DAG version and run a try; :mod:`.task_runner` runs the steps of a try
 :mod:`.protocol`            the messages between the two sides

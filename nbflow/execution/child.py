@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbflow.authoring.task_runtime import Outcome, Workload
-from nbflow.core.events import Failed
+from nbflow.core.attempt_events import Failed
 from nbflow.core.states import Cause
 from nbflow.errors import NbflowError, StoreError
 from nbflow.execution import protocol

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nbflow.execution.event_loop import EventLoop, TimerHandle
 from nbflow.execution.protocol import MAX_CHILD_MESSAGE_BYTES, Channel, ConnectionClosed, ProtocolError
+from nbflow.execution.selector_loop import EventLoop, TimerHandle
 from nbflow.execution.task_client import error_to_json
 
 _ROOT = str(Path(__file__).resolve().parents[2])

@@ -38,7 +38,7 @@ from typing import Any
 
 from nbflow import serde
 from nbflow.authoring.task_runtime import Outcome, Workload
-from nbflow.core import events
+from nbflow.core import attempt_events
 from nbflow.core.snapshot import Run
 from nbflow.core.states import Cause, RunState
 from nbflow.errors import NbflowError
@@ -231,15 +231,15 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 EVENTS: Mapping[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
-        events.Started,
-        events.Succeeded,
-        events.SkippedItself,
-        events.Failed,
-        events.Rescheduled,
-        events.Deferred,
-        events.TriggerFired,
-        events.DispatchLost,
-        events.KilledToRestart,
+        attempt_events.Started,
+        attempt_events.Succeeded,
+        attempt_events.SkippedItself,
+        attempt_events.Failed,
+        attempt_events.Rescheduled,
+        attempt_events.Deferred,
+        attempt_events.TriggerFired,
+        attempt_events.DispatchLost,
+        attempt_events.KilledToRestart,
     )
 }
 
@@ -282,18 +282,18 @@ def unpack(cls: type[Any], raw: Any) -> Any:
         raise ProtocolError(f"not a valid {cls.__name__}: {error}") from None
 
 
-def pack_event(event: events.Event) -> dict[str, Any]:
+def pack_event(event: attempt_events.Event) -> dict[str, Any]:
     return {"event": type(event).__name__, **pack(event)}
 
 
-def unpack_event(raw: Any) -> events.Event:
+def unpack_event(raw: Any) -> attempt_events.Event:
     if not isinstance(raw, dict):
         raise ProtocolError(f"expected an event, got {type(raw).__name__}")
     values = dict(raw)
     cls = EVENTS.get(str(values.pop("event", "")))
     if cls is None:
         raise ProtocolError(f"unknown event {raw.get('event')!r}")
-    event: events.Event = unpack(cls, values)
+    event: attempt_events.Event = unpack(cls, values)
     return event
 
 

@@ -34,13 +34,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from nbflow.core.events import DispatchLost, Event, Failed, KilledToRestart, SkippedItself, Started, Succeeded
+from nbflow.core.attempt_events import DispatchLost, Event, Failed, KilledToRestart, SkippedItself, Started, Succeeded
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import Cause
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
-from nbflow.execution.event_loop import EventLoop, TimerHandle
 from nbflow.execution.executors.base import Report, Submission
 from nbflow.execution.logs import LogFile, LogFolder
 from nbflow.execution.process_identity import process_started
@@ -54,9 +53,10 @@ from nbflow.execution.process_pool import (
     Source,
     respond_to,
 )
+from nbflow.execution.selector_loop import EventLoop, TimerHandle
 from nbflow.execution.task_api import TaskApi
 from nbflow.execution.task_client import utc_now
-from nbflow.sources.stored_version import LoadingOptions, VersionSource
+from nbflow.sources.version_loading import LoadingOptions, VersionSource
 from nbflow.store.base import DagVersion
 
 TICK_SECONDS = 0.5

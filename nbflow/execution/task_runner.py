@@ -37,7 +37,7 @@ from nbflow.authoring.context import NEED_PENDULUM, parameters_of, running_in
 from nbflow.authoring.task_runtime import Outcome, Runtime, Workload
 from nbflow.authoring.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, BranchChoice, SkipChoice, TaskInstance, plain
 from nbflow.authoring.templating import holds_template
-from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
+from nbflow.core.attempt_events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.states import Cause
 from nbflow.error_hints import import_hint
 from nbflow.errors import (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbflow.authoring.dag import DAG
-from nbflow.authoring.decorators import task
+from nbflow.authoring.task_decorators import task
 from nbflow.authoring.task_runtime import Outcome, Workload
 from nbflow.core.snapshot import Run
 from nbflow.execution import fork_server, protocol
@@ -41,7 +41,7 @@ class LoadedDag:
 
 def load(source: Mapping[str, Any]) -> LoadedDag:
     """Load a DAG version. ``Supervisor._source`` creates ``source``."""
-    from nbflow.sources.stored_version import VersionSource, load_version
+    from nbflow.sources.version_loading import VersionSource, load_version
 
     version = load_version(VersionSource.from_json(source["version"]), keep_imports=True)
     dag, loaded = version.dag, version.loaded

@@ -9,7 +9,7 @@ from dataclasses import replace
 from nbflow.command_arguments import Values
 from nbflow.notebook.displayable import Shown
 from nbflow.notebook.session import current_session
-from nbflow.ui.admin_html import connections_bundle, pools_bundle, status_bundle, variables_bundle
+from nbflow.ui.admin_bundles import connections_bundle, pools_bundle, status_bundle, variables_bundle
 from nbflow.views.connections import ConnectionsQuery
 from nbflow.views.pools import PoolsQuery
 from nbflow.views.status import StatusQuery

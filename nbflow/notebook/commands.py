@@ -18,7 +18,7 @@ from nbflow.errors import NbflowError
 from nbflow.notebook.displayable import Shown
 from nbflow.notebook.error_display import one_line_errors
 from nbflow.notebook.session import Session, current_session
-from nbflow.ui.html import message_bundle
+from nbflow.ui.view_bundles import message_bundle
 
 if TYPE_CHECKING:
     from nbflow.services.operations import Operations

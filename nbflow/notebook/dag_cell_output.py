@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nbflow.ui.escaping import escape
-from nbflow.ui.html import card, graph_text, picture_html
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.svg import graph_svg
+from nbflow.ui.view_bundles import card, graph_text, picture_html
 from nbflow.views.graph import GraphQuery, folded_for_size
 from nbflow.views.shared import zone_of
 

@@ -15,7 +15,7 @@ from nbflow.commands.surface_syntax import Surface, spelled, text_on
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
-    from nbflow.suggestions import SuggestedCommand
+    from nbflow.suggested_commands import SuggestedCommand
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.live.log_follower import follow_log
 from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, display_data, execution_count
 from nbflow.notebook.error_display import as_one_line
-from nbflow.ui.html import log_bundle
+from nbflow.ui.view_bundles import log_bundle
 from nbflow.views.task_log import TaskLogQuery
 
 if TYPE_CHECKING:

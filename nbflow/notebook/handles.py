@@ -23,11 +23,11 @@ from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, display_data, ex
 from nbflow.notebook.error_display import as_one_line, one_line_errors, spell
 from nbflow.notebook.task_verbs import clear, logs, states, why
 from nbflow.services import schedulers
-from nbflow.suggestions import START_SCHEDULER
+from nbflow.suggested_commands import START_SCHEDULER
 from nbflow.ui import formatting
-from nbflow.ui.html import backfill_bundle, graph_bundle
 from nbflow.ui.live import LiveGraph
 from nbflow.ui.mime_bundle import Bundle
+from nbflow.ui.view_bundles import backfill_bundle, graph_bundle
 from nbflow.views.backfill import BackfillQuery, BackfillView, backfill_view
 from nbflow.views.graph import GraphQuery, GraphView, changed_fields, operator_name
 from nbflow.views.shared import cause_text, elapsed, in_zone, state_counts, zone_of

@@ -16,7 +16,7 @@ from nbflow.notebook.error_display import one_line_errors, spell
 from nbflow.notebook.followed_log import followed_log
 from nbflow.notebook.session import Session, current_session
 from nbflow.ui import formatting
-from nbflow.ui.html import (
+from nbflow.ui.view_bundles import (
     log_bundle,
     message_bundle,
     states_bundle,

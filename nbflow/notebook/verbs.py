@@ -35,9 +35,10 @@ from nbflow.notebook.task_verbs import message, spec_of_run
 from nbflow.notebook.task_verbs import states as states
 from nbflow.notebook.task_verbs import why as why
 from nbflow.services import schedulers
-from nbflow.suggestions import suggest
+from nbflow.suggested_commands import suggest
 from nbflow.ui import formatting
-from nbflow.ui.html import (
+from nbflow.ui.mime_bundle import Bundle
+from nbflow.ui.view_bundles import (
     dags_bundle,
     gantt_bundle,
     graph_bundle,
@@ -49,7 +50,6 @@ from nbflow.ui.html import (
     text_bundle,
     timeline_bundle,
 )
-from nbflow.ui.mime_bundle import Bundle
 from nbflow.views.dag_list import DagListQuery
 from nbflow.views.gantt import GanttQuery
 from nbflow.views.graph import GraphQuery, GraphView, graph_view

@@ -24,7 +24,7 @@ from nbflow.execution.logs import LogFolder, make_private
 from nbflow.execution.task_runner import user_traceback
 from nbflow.secrets_backends import current_provider
 from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
-from nbflow.sources.stored_version import LoadingOptions, VersionSource, load_version
+from nbflow.sources.version_loading import LoadingOptions, VersionSource, load_version
 from nbflow.store.base import PendingCallback, Store
 
 LEASE = timedelta(minutes=5)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.core.timetables import RecordedTimetable
 from nbflow.errors import NbflowError
 from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
-from nbflow.sources.stored_version import LoadingOptions, VersionSource, load_version
+from nbflow.sources.version_loading import LoadingOptions, VersionSource, load_version
 
 if TYPE_CHECKING:
     from nbflow.store.base import DagVersion

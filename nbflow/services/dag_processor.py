@@ -46,8 +46,8 @@ from nbflow.services.dag_registration import register_scheduled
 from nbflow.services.file_parsing import ParsedDag, Parser, ParseResult
 from nbflow.services.subprocess_jobs import SubprocessJobs
 from nbflow.sources.discovery import EXAMPLES, configured_dag_files, has_links
-from nbflow.sources.stored_version import LoadingOptions
-from nbflow.sources.version_source import read_text
+from nbflow.sources.version_files import read_text
+from nbflow.sources.version_loading import LoadingOptions
 from nbflow.store.base import DagImportError, DagVersion, Store
 
 log = logging.getLogger(__name__)

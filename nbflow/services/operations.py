@@ -37,7 +37,7 @@ from nbflow.services.date_parsing import parse_date
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run, explain_task
 from nbflow.store.base import BackfillRow, DagVersion, Store
-from nbflow.suggestions import SEE_DAGS, nearest, suggest
+from nbflow.suggested_commands import SEE_DAGS, nearest, suggest
 
 if TYPE_CHECKING:
     from nbflow.services.custom_timetables import TimetableClient

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from nbflow.config import Settings
 from nbflow.core.due_runs import DueRuns, RunHistory, next_runs, plan_due_runs
 from nbflow.core.run_ids import RunType
-from nbflow.core.scheduler_loop import ActiveRuns
+from nbflow.core.scheduler_decision import ActiveRuns
 from nbflow.core.snapshot import Run, Snapshot
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import RunState

@@ -41,7 +41,7 @@ from nbflow.core.dispatch import RunLimits
 from nbflow.core.event_handlers import handle_event
 from nbflow.core.plan import Callback, Move, Op, Plan, advance, earliest
 from nbflow.core.run_changes import mark_run, restart_attempts
-from nbflow.core.scheduler_loop import (
+from nbflow.core.scheduler_decision import (
     ActiveRuns,
     LoopDecision,
     LoopInput,
@@ -58,7 +58,7 @@ from nbflow.services.scheduled_runs import RunCreator
 from nbflow.services.scheduler_ports import Host, SelectWaiter, ThisHost, Waiter
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
 from nbflow.store.codec import needs_previous_run
-from nbflow.suggestions import STOP_SCHEDULER
+from nbflow.suggested_commands import STOP_SCHEDULER
 
 log = logging.getLogger(__name__)
 

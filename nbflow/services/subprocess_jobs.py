@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nbflow.execution.child import limit_memory
-from nbflow.execution.event_loop import EventLoop
 from nbflow.execution.fork_server import UserCode
 from nbflow.execution.fork_server import main as serve
 from nbflow.execution.process_pool import ChildProcess, ProcessExit, ProcessPool, ProcessPoolOptions, respond_to
+from nbflow.execution.selector_loop import EventLoop
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.services.subprocess_jobs import main; main()"

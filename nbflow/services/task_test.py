@@ -16,7 +16,7 @@ from nbflow.authoring.context import running_in
 from nbflow.authoring.params import conf_as_json
 from nbflow.authoring.task_runtime import Outcome, Workload
 from nbflow.authoring.taskinstance import TaskInstance
-from nbflow.core.events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
+from nbflow.core.attempt_events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import Run
 from nbflow.core.timetables import timetable_from_spec

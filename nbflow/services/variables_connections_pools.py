@@ -10,7 +10,7 @@ from nbflow.connections import Connection
 from nbflow.errors import ConnectionNotFound, NbflowError, PoolNotFound, VariableNotFound
 from nbflow.services.operations import Operations
 from nbflow.store.base import Pool
-from nbflow.suggestions import nearest, suggest
+from nbflow.suggested_commands import nearest, suggest
 
 
 def set_variable(operations: Operations, key: str, value: str, *, description: str | None = None) -> None:

@@ -11,14 +11,14 @@ from datetime import datetime
 
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, ReadyTask, RunLimits, plan_dispatch, plan_run_starts
-from nbflow.core.scheduler_loop import start_order
+from nbflow.core.scheduler_decision import start_order
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import RUN_FINISHED, UNFINISHED, RunState, TaskState
 from nbflow.core.wait_reason_texts import paused_wait
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import DagRunNotFound
 from nbflow.store.base import Job, Store
-from nbflow.suggestions import START_SCHEDULER
+from nbflow.suggested_commands import START_SCHEDULER
 
 
 def explain_run(store: Store, run: RunKey, schedulers: Sequence[Job], now: datetime) -> Mapping[TaskKey, WaitReason]:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 from nbflow.clock import Clock
 from nbflow.config import SchedulerSettings
-from nbflow.core import events as ev
+from nbflow.core import attempt_events as ev
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.states import Cause
 from nbflow.errors import StaleAttempt, StoreError

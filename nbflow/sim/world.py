@@ -32,11 +32,11 @@ from typing import Any, TypeVar, cast
 
 from nbflow.clock import VirtualClock
 from nbflow.config import Settings
-from nbflow.core import events as ev
+from nbflow.core import attempt_events as ev
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.event_handlers import handle_event
 from nbflow.core.plan import Plan
-from nbflow.core.scheduler_loop import ActiveRuns, LoopInput, OtherSchedulers, decide_all
+from nbflow.core.scheduler_decision import ActiveRuns, LoopInput, OtherSchedulers, decide_all
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.errors import NbflowError, StalePlan, StoreError

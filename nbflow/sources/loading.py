@@ -3,7 +3,7 @@
 An error in the file becomes a :class:`SourceError` with line and message; loading does not raise it. The user's code
 runs in this process and may hang or kill it, so daemons load files only in a child process with a time limit.
 
-``Loaded.files`` is the source of a version (:mod:`nbflow.sources.version_source`). :data:`READERS` maps a suffix to the
+``Loaded.files`` is the source of a version (:mod:`nbflow.sources.version_files`). :data:`READERS` maps a suffix to the
 function that splits a file's text into :class:`Unit` s of Python code: a ``.py`` file is one unit, a notebook has
 several for each DAG cell (:mod:`nbflow.sources.notebooks`)."""
 
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.error_hints import error_hint
 from nbflow.errors import AirflowException, NbflowError
 from nbflow.sources.source_units import Reader, SourceError, Unit
-from nbflow.sources.version_source import bundle, read_text, real_file, same_on_disk, write_version
+from nbflow.sources.version_files import bundle, read_text, real_file, same_on_disk, write_version
 
 if TYPE_CHECKING:
     from nbflow.authoring.compile import CompileOptions

@@ -9,11 +9,11 @@ from nbflow.command_arguments import UsageError, Values
 from nbflow.commands.base import Result
 from nbflow.commands.learning import Provider, register
 from nbflow.commands.surface_syntax import Surface
-from nbflow.suggestions import suggest
+from nbflow.suggested_commands import suggest
 
 if TYPE_CHECKING:
     from nbflow.commands.context import Context
-    from nbflow.teach.quiz import QuizSession
+    from nbflow.teach.quiz_session import QuizSession
 
 
 def labs(context: Context, args: Values) -> Result:
@@ -42,8 +42,8 @@ def labs(context: Context, args: Values) -> Result:
 
 def quiz(context: Context, args: Values) -> Result:
     from nbflow.teach.progress import Progress
-    from nbflow.teach.questions import load_quiz, quiz_names
-    from nbflow.teach.quiz import QuizSession
+    from nbflow.teach.quiz import load_quiz, quiz_names
+    from nbflow.teach.quiz_session import QuizSession
 
     progress = Progress(context.settings.home)
     if args.name is None:
@@ -78,7 +78,7 @@ def _row(session: QuizSession) -> dict[str, object]:
 
 
 def _questions(context: Context, session: QuizSession) -> str:
-    from nbflow.teach.quiz import answered_right, question_text
+    from nbflow.teach.quiz_session import answered_right, question_text
 
     words = {True: " (right)", False: " (wrong so far)", None: ""}
     parts = [f"{session.quiz.title}\n{session.quiz.about}"]
@@ -96,7 +96,7 @@ def _lab_names() -> Iterable[str]:
 
 
 def _quiz_names() -> Iterable[str]:
-    from nbflow.teach.questions import quiz_names
+    from nbflow.teach.quiz import quiz_names
 
     return quiz_names()
 

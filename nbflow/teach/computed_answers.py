@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from itertools import count, pairwise
 from typing import Any
 
+from nbflow.core.attempt_events import Failed
 from nbflow.core.event_handlers import handle_event
-from nbflow.core.events import Failed
 from nbflow.core.snapshot import Instance, Run, Snapshot
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import TRANSITIONS, Cause, RunState, TaskState

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable
 
 from nbflow.ui.escaping import escape
-from nbflow.ui.html import card
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.tables import chip_html
+from nbflow.ui.view_bundles import card
 
 _CODE = re.compile(r"`([^`]+)`")
 

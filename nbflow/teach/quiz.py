@@ -1,175 +1,236 @@
-"""Answering a quiz. The form in :mod:`nbflow.teach.quiz_form` makes the same calls::
+"""Quizzes: frozen values, and the reader that builds them from a file and rejects an invalid one.
 
-quiz = open_quiz("dag_concepts")
-quiz                      # the form, or the questions as text
-quiz.answer(3, "c e a d b")
-quiz.score
+A quiz file is JSON::
+
+    {"quiz": "dag_concepts", "title": "...", "about": "...", "questions": [
+      {"type": "single", "ask": "...", "why": "...",
+       "options": [{"text": "...", "right": true}, {"text": "...", "why": "why it is wrong"}]},
+      {"type": "multiple", "ask": "...", "why": "...", "key": {"kind": "becomes", "source": "running", ...},
+       "options": [{"text": "...", "is": "failed"}, ...]}]}
+
+A question states its right answer in one place: ``"right": true`` of options, ``"accept": [...]`` of a fill-in
+question, or ``key``, whose values the engine computes (:mod:`nbflow.teach.computed_answers`) and which are compared
+with the ``"is"`` of each option. An option without a text whose ``"is"`` is a state shows the state's meaning. Texts
+may hold `code` in backticks and no other markup.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Any
 
-from nbflow.clock import Clock, SystemClock
-from nbflow.config import find_home
-from nbflow.teach.display import card_bundle, chip, paragraph, prose
-from nbflow.teach.progress import Item, Progress, answered_right
-from nbflow.teach.questions import INSTRUCTIONS, Question, Quiz, QuizError, load_quiz, normalize
-from nbflow.teach.quiz_form import form_mime
-from nbflow.ui.mime_bundle import Bundle
+from nbflow.core.states import STATE_MEANINGS, TaskState
+from nbflow.errors import NbflowError, did_you_mean
+from nbflow.teach.computed_answers import key_values
+from nbflow.teach.content_folders import content_folder
+
+#: type -> (minimum, maximum) number of right answers.
+TYPES: Mapping[str, tuple[int, int]] = {"single": (1, 1), "multiple": (1, 26), "order": (2, 26), "fill": (1, 26)}
+_QUIZ_FIELDS = frozenset({"quiz", "title", "about", "questions"})
+_QUESTION_FIELDS = frozenset({"type", "ask", "why", "options", "key", "accept"})
+_OPTION_FIELDS = frozenset({"text", "right", "is", "why"})
+
+
+class QuizError(NbflowError):
+    """A quiz file is invalid, or a quiz or question does not exist."""
+
+
+#: type of question -> how to answer it.
+INSTRUCTIONS: dict[str, str] = {
+    "single": "choose one",
+    "multiple": "choose all that apply",
+    "order": "all letters, in order",
+    "fill": "a word or number",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Feedback:
-    """The evaluation of an answer. ``remarks``: what is wrong with the chosen options."""
+class Option:
+    """One option of a question. ``why`` explains what is wrong with it."""
 
-    question: Question
-    right: bool
+    letter: str
+    text: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A question. ``answer``: the right letters (in order, for ``order``), or the accepted texts of a fill-in."""
+
+    number: int
+    type: str
+    ask: str
+    why: str
     answer: tuple[str, ...]
-    remarks: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
 
-    def bundle(self) -> Bundle:
-        word = "right" if self.right else "wrong"
-        lines = [*self.remarks, self.question.why if self.right else "Try again."]
-        head = f"{chip(self.right, 'right', 'wrong')} {prose(lines[0])}"
-        html = [paragraph(head), *(paragraph(prose(line)) for line in lines[1:])]
-        text = "\n".join([f"Question {self.question.number}: {word}.", *lines])
-        return card_bundle("quiz-answer", "", html, text)
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
-        return self.bundle().mime()
-
-    def __repr__(self) -> str:
-        return self.bundle().text
+    def option(self, letter: str) -> Option | None:
+        return next((option for option in self.options if option.letter == letter), None)
 
 
-def evaluate(question: Question, answer: Iterable[str]) -> Feedback:
-    """Compare an answer with the right one. Raises QuizError for a letter that the question does not have."""
-    chosen = tuple(answer)
-    if question.type == "fill":
-        return _fill(question, chosen)
-    letters = ", ".join(option.letter for option in question.options)
-    for letter in chosen:
-        if question.option(letter) is None:
-            raise QuizError(f"Question {question.number} has the answers {letters}, not {letter!r}.")
-    return _order(question, chosen) if question.type == "order" else _choice(question, tuple(sorted(set(chosen))))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quiz:
+    """A quiz file."""
+
+    name: str
+    title: str
+    about: str
+    questions: tuple[Question, ...]
+
+    def question(self, number: int) -> Question:
+        """Question ``number``, counted from 1. Raises QuizError."""
+        if not isinstance(number, int) or not 1 <= number <= len(self.questions):
+            raise QuizError(f"{self.name} has questions 1 to {len(self.questions)}, not {number!r}.")
+        return self.questions[number - 1]
 
 
-def _fill(question: Question, answer: tuple[str, ...]) -> Feedback:
-    right = len(answer) == 1 and normalize(answer[0]) in question.answer
-    return Feedback(question=question, right=right, answer=answer)
+# ---------------------------------------------------------------------------------------------------------------- files
 
 
-def _order(question: Question, answer: tuple[str, ...]) -> Feedback:
-    right = answer == question.answer
-    remarks = () if right else (_order_remark(question, answer),)
-    return Feedback(question=question, right=right, answer=answer, remarks=remarks)
+def quiz_names() -> list[str]:
+    """Names of the installed quizzes, sorted."""
+    return sorted(path.stem for path in content_folder("quizzes").glob("*.json"))
 
 
-def _choice(question: Question, answer: tuple[str, ...]) -> Feedback:
-    right = set(question.answer)
-    wrong = [option for option in question.options if option.letter in answer and option.letter not in right]
-    remarks = tuple(f"{option.letter}) {option.why}" for option in wrong if option.why)
-    missing = len(right - set(answer))
-    if answer and missing and not wrong:
-        remarks = (f"Right so far, but {missing} more {'applies' if missing == 1 else 'apply'}.",)
-    return Feedback(question=question, right=answer == question.answer, answer=answer, remarks=remarks)
+def load_quiz(name: str) -> Quiz:
+    """Load the quiz ``name``. Raises QuizError with the nearest name."""
+    known = quiz_names()
+    if name not in known:
+        hint = did_you_mean(name, known).strip() or f"The quizzes are: {', '.join(known) or 'none'}."
+        raise QuizError(f"There is no quiz {name!r}.", hint=hint)
+    path = content_folder("quizzes") / f"{name}.json"
+    return read_quiz(path.read_text("utf-8"), path.name)
 
 
-def _order_remark(question: Question, answer: tuple[str, ...]) -> str:
-    if len(answer) != len(question.answer):
-        return f"Give all {len(question.answer)} letters, each once."
-    right = next(i for i, (a, b) in enumerate(zip(answer, question.answer, strict=True)) if a != b)
-    if right == 0:
-        return "The first letter is wrong."
-    return f"The first {'letter is' if right == 1 else f'{right} letters are'} right, the next one is wrong."
+# -------------------------------------------------------------------------------------------------------------- reading
 
 
-@dataclass(slots=True)
-class QuizSession:
-    """A learner's answers to a quiz. Progress is stored in NBFLOW_HOME."""
-
-    quiz: Quiz
-    progress: Progress
-    clock: Clock = field(default_factory=SystemClock)
-
-    def answer(self, number: int, answer: str | int | Iterable[str]) -> Feedback:
-        """Answer question ``number``: ``"b"``, ``"a c"``, or the text of a fill-in. Raises QuizError."""
-        question = self.quiz.question(number)
-        feedback = evaluate(question, _parse(question, answer))
-        self.progress.record_try("quiz", self.quiz.name, str(number), passed=feedback.right, now=self.clock.now())
-        return feedback
-
-    @property
-    def items(self) -> dict[int, Item]:
-        """Map question numbers to their tries and the time of the first right answer."""
-        return {int(key): item for key, item in self.progress.items("quiz", self.quiz.name).items() if key.isdigit()}
-
-    @property
-    def score(self) -> str:
-        """The score as text: ``3 of 10 right``."""
-        right = sum(1 for item in self.items.values() if item.passed_at)
-        return f"{right} of {len(self.quiz.questions)} right"
-
-    def show(self, number: int) -> Bundle:
-        """Question ``number`` alone. Raises QuizError."""
-        question = self.quiz.question(number)
-        return card_bundle(
-            "quiz-question",
-            f"Question {number} of {len(self.quiz.questions)}",
-            [question_html(question, self.quiz.name)],
-            question_text(question),
-        )
-
-    def bundle(self) -> Bundle:
-        """All questions, each marked right, wrong or open."""
-        items, parts, texts = self.items, [paragraph(prose(self.quiz.about))], [self.quiz.title, self.quiz.about]
-        for question in self.quiz.questions:
-            right = answered_right(items.get(question.number))
-            parts.append(paragraph(f"<b>{question.number}.</b> {chip(right, 'right', 'wrong')}"))
-            parts.append(question_html(question, self.quiz.name))
-            mark = {True: " (right)", False: " (wrong so far)", None: ""}[right]
-            texts.append(f"\n{question.number}.{mark} {question_text(question)}")
-        foot = f"Answer with `%quiz {self.quiz.name} 1 b`. {self.score}."
-        return card_bundle(
-            "quiz", self.quiz.title, parts, "\n".join([*texts, "", foot]), aside=self.score, foot=prose(foot)
-        )
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, Any]:
-        mime: dict[str, Any] = dict(self.bundle().mime())
-        return {**mime, **form_mime(self)}
-
-    def __repr__(self) -> str:
-        return self.bundle().text
+def read_quiz(text: str, place: str = "quiz") -> Quiz:
+    """Read a quiz file's text. Raises QuizError that names the question and the error."""
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise QuizError(f"{place}: this is not JSON: {error}.") from None
+    _fields(raw, _QUIZ_FIELDS, {"quiz", "title", "questions"}, place)
+    questions = raw["questions"]
+    if not isinstance(questions, list) or not questions:
+        raise QuizError(f"{place}: questions must be a list with at least one question.")
+    return Quiz(
+        name=_text(raw, "quiz", place),
+        title=_text(raw, "title", place),
+        about=raw.get("about", ""),
+        questions=tuple(_question(question, number, place) for number, question in enumerate(questions, 1)),
+    )
 
 
-def _parse(question: Question, answer: str | int | Iterable[str]) -> list[str]:
-    if isinstance(answer, str | int):
-        text = str(answer)
-        if question.type == "fill":
-            return [text]
-        words = re.split(r"[\s,;>]+", text.strip().lower())
-        if len(words) == 1 and question.type != "single":  # "ceadb"
-            words = list(words[0])
-        return [word for word in words if word]
-    return [str(letter).strip().lower() for letter in answer]
+def _question(raw: Any, number: int, file: str) -> Question:
+    place = f"{file}, question {number}"
+    _fields(raw, _QUESTION_FIELDS, {"type", "ask", "why"}, place)
+    kind = raw["type"]
+    if kind not in TYPES:
+        raise QuizError(f"{place}: unknown type {kind!r}.{did_you_mean(str(kind), TYPES)}")
+    if kind == "fill":
+        if "options" in raw:
+            raise QuizError(f"{place}: a fill-in question has no options; give accept or key.")
+        options: list[Any] = []
+        answer = _accepted(raw, place)
+    else:
+        options = _options(raw, place)
+        answer = _right(raw, kind, options, place)
+    minimum, maximum = TYPES[kind]
+    if not minimum <= len(answer) <= maximum:
+        raise QuizError(f"{place}: {len(answer)} right answers; a {kind} question has {minimum} to {maximum}.")
+    return Question(
+        number=number,
+        type=kind,
+        ask=_text(raw, "ask", place),
+        why=_text(raw, "why", place),
+        answer=answer,
+        options=tuple(
+            Option(letter=letter, text=option["text"], why=option.get("why", ""))
+            for letter, option in zip(ascii_lowercase, options, strict=False)
+        ),
+    )
 
 
-def question_html(question: Question, name: str) -> str:
-    rows = (f"&nbsp;&nbsp;<b>{option.letter})</b> {prose(option.text)}" for option in question.options)
-    how = f'<span class="nfo-muted" style="font-size:11.5px">({INSTRUCTIONS[question.type]})</span>'
-    return paragraph(f"{prose(question.ask)} {how}") + "".join(map(paragraph, rows))
+def _options(raw: Mapping[str, Any], place: str) -> list[Any]:
+    options = raw.get("options")
+    if not isinstance(options, list) or not 2 <= len(options) <= len(ascii_lowercase):
+        raise QuizError(f"{place}: options must be a list of 2 to {len(ascii_lowercase)}.")
+    complete = [_with_meaning(option) for option in options]
+    for letter, option in zip(ascii_lowercase, complete, strict=False):
+        _fields(option, _OPTION_FIELDS, {"text"}, f"{place}, option {letter}")
+        _text(option, "text", f"{place}, option {letter}")
+    return complete
 
 
-def question_text(question: Question) -> str:
-    options = (f"   {option.letter}) {option.text}" for option in question.options)
-    return "\n".join([f"{question.ask} ({INSTRUCTIONS[question.type]})", *options])
+def _with_meaning(option: Any) -> Any:
+    """The option; without a text, with the meaning of the state that it is."""
+    if not isinstance(option, dict) or "text" in option or option.get("is") not in list(TaskState):
+        return option
+    return {**option, "text": f"`{option['is']}`: {STATE_MEANINGS[TaskState(option['is'])]}"}
 
 
-def open_quiz(name: str) -> QuizSession:
-    """Open the quiz ``name``, with the progress of this NBFLOW_HOME. Raises QuizError with the nearest name."""
-    return QuizSession(load_quiz(name), Progress(find_home(os.environ)))
+def _right(raw: Mapping[str, Any], kind: str, options: Sequence[Mapping[str, Any]], place: str) -> tuple[str, ...]:
+    """The letters of the right options."""
+    by_key = "key" in raw
+    if by_key and any("right" in option for option in options):
+        raise QuizError(f"{place}: with a key, no option may have right.")
+    if not by_key:
+        if kind == "order":
+            raise QuizError(f"{place}: an order question needs a key.")
+        return tuple(letter for letter, option in zip(ascii_lowercase, options, strict=False) if option.get("right"))
+    letters: dict[str, str] = {}
+    for letter, option in zip(ascii_lowercase, options, strict=False):
+        if not isinstance(option.get("is"), str) or option["is"] in letters:
+            raise QuizError(f"{place}, option {letter}: with a key, each option needs an is, and no two the same.")
+        letters[option["is"]] = letter
+    values = _key(raw, place)
+    if kind == "order":
+        if set(values) != set(letters):
+            raise QuizError(f"{place}: the options must be exactly the values of the key.")
+        return tuple(letters[value] for value in values)
+    return tuple(sorted(letters[value] for value in values if value in letters))
+
+
+def _accepted(raw: Mapping[str, Any], place: str) -> tuple[str, ...]:
+    if ("key" in raw) == ("accept" in raw):
+        raise QuizError(f"{place}: a fill-in question needs either accept or key.")
+    accepted = _key(raw, place) if "key" in raw else raw["accept"]
+    if not accepted or not all(isinstance(text, str) and text.strip() for text in accepted):
+        raise QuizError(f"{place}: accept must be a list of texts.")
+    return tuple(normalize(text) for text in accepted)
+
+
+def _key(raw: Mapping[str, Any], place: str) -> tuple[str, ...]:
+    if not isinstance(raw["key"], dict):
+        raise QuizError(f"{place}: key must be an object.")
+    try:
+        return key_values(raw["key"])
+    except ValueError as error:
+        raise QuizError(f"{place}: {error}.") from None
+
+
+def normalize(text: str) -> str:
+    """A typed answer as compared: without surrounding spaces and backticks, in lower case."""
+    return text.strip().strip("`").strip().casefold()
+
+
+def _fields(raw: Any, known: frozenset[str], needed: set[str], place: str) -> None:
+    if not isinstance(raw, dict):
+        raise QuizError(f"{place}: this must be an object, not {type(raw).__name__}.")
+    for name in raw:
+        if name not in known:
+            raise QuizError(f"{place}: unknown field {name!r}.{did_you_mean(name, known)}")
+    if missing := sorted(needed - raw.keys()):
+        raise QuizError(f"{place}: {', '.join(missing)} is missing.")
+
+
+def _text(raw: Mapping[str, Any], name: str, place: str) -> str:
+    value = raw[name]
+    if not isinstance(value, str) or not value.strip():
+        raise QuizError(f"{place}: {name} must be a text.")
+    return value

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from nbflow.errors import NbflowError
 from nbflow.teach.display import chip, prose
 from nbflow.teach.progress import answered_right
-from nbflow.teach.questions import INSTRUCTIONS
+from nbflow.teach.quiz import INSTRUCTIONS
 from nbflow.ui.live import WIDGET_MIME
 
 if TYPE_CHECKING:
-    from nbflow.teach.questions import Question
-    from nbflow.teach.quiz import QuizSession
+    from nbflow.teach.quiz import Question
+    from nbflow.teach.quiz_session import QuizSession
 
 
 def form_mime(session: QuizSession) -> dict[str, Any]:

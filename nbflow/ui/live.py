@@ -24,9 +24,9 @@ from typing import Any, Protocol
 
 from nbflow.core.states import STATE_MEANINGS
 from nbflow.ui import formatting
-from nbflow.ui.html import graph_bundle
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.scene import Scene, scene
+from nbflow.ui.view_bundles import graph_bundle
 from nbflow.views.graph import GraphView, folded_for_size, with_group_toggled
 from nbflow.views.shared import group_note, group_state, state_counts
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from nbflow.config import Settings
     from nbflow.store.base import Store
-    from nbflow.suggestions import SuggestedCommand
+    from nbflow.suggested_commands import SuggestedCommand
     from nbflow.views.base import Query, View
 
 V = TypeVar("V", bound="View")

@@ -13,7 +13,7 @@ from nbflow.core.states import RunState
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import NbflowError
 from nbflow.store.base import Store
-from nbflow.suggestions import suggest
+from nbflow.suggested_commands import suggest
 from nbflow.views.backfills import run_keys
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import row_of

@@ -16,7 +16,7 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from nbflow.errors import SerializationError
-from nbflow.suggestions import SuggestedCommand
+from nbflow.suggested_commands import SuggestedCommand
 
 MAX_CHARACTERS = 1_000
 """Maximum length of a string in a query. Ids have at most 250 characters, but a saved notebook can be edited."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.errors import DagNotFound, DagRunNotFound, TaskNotFound
 from nbflow.store.base import DagRow, DagVersion, Store
-from nbflow.suggestions import SEE_DAGS, suggest
+from nbflow.suggested_commands import SEE_DAGS, suggest
 
 
 def version_of(store: Store, dag_id: str, number: int | None = None) -> DagVersion:

@@ -11,7 +11,7 @@ from nbflow.core.snapshot import Instance, Run, TaskKey
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run
 from nbflow.store.base import Store
-from nbflow.suggestions import SuggestedCommand, respelled
+from nbflow.suggested_commands import SuggestedCommand, respelled
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of

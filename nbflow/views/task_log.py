@@ -14,7 +14,7 @@ from nbflow.core.states import FAILED_STATES, TaskState
 from nbflow.errors import NbflowError
 from nbflow.execution.logs import read_log
 from nbflow.store.base import Store
-from nbflow.suggestions import suggest
+from nbflow.suggested_commands import suggest
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import check_task, run_of, version_of
 from nbflow.views.shared import count, zone_of

@@ -13,7 +13,7 @@ from nbflow.errors import TaskInstanceNotFound
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_task
 from nbflow.store.base import Store
-from nbflow.suggestions import SuggestedCommand, respelled, suggest
+from nbflow.suggested_commands import SuggestedCommand, respelled, suggest
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import EventRow, cause_text, event_rows, in_zone, run_title, zone_of

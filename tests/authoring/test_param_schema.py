@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry
 
 from nbflow import DAG, Param, task
+from nbflow.authoring.bounded_jsonschema import MAX_FORMATTED_CHARACTERS, engine
 from nbflow.authoring.param_schema import (
     FORMATS,
     KEYWORDS,
@@ -26,7 +27,6 @@ from nbflow.authoring.param_schema import (
     verify_schema,
 )
 from nbflow.authoring.params import ParamsDict, params_of_run
-from nbflow.authoring.schema_validator import MAX_FORMATTED_CHARACTERS, engine
 from nbflow.errors import ParamValidationError
 
 NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}, "n": {"type": "integer"}}}

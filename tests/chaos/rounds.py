@@ -69,7 +69,9 @@ with DAG("chaos", schedule=None, is_paused_upon_creation=False, max_active_tasks
     total(work.override(task_id="mapped").expand(n=numbers()))
 """
 
-SERVE = "from nbflow.app import App; from nbflow.services.scheduler_daemon import serve; serve(App.open(migrate=False))"
+SERVE = (
+    "from nbflow.app import App; from nbflow.services.scheduler_process import serve; serve(App.open(migrate=False))"
+)
 
 
 class Round:

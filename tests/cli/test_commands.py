@@ -719,7 +719,7 @@ def test_db_clean_of_selected_dags_keeps_the_audit_log(nbflow, sales):
 
 
 def test_a_quiz_is_answered_in_the_terminal(nbflow):
-    from nbflow.teach.questions import load_quiz
+    from nbflow.teach.quiz import load_quiz
 
     quiz = load_quiz("dag_concepts")
     question = next(question for question in quiz.questions if question.type == "order")

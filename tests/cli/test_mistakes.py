@@ -168,7 +168,7 @@ def test_an_internal_error_is_one_line_and_has_a_traceback_with_v(nbflow, monkey
     def broken(call):
         raise ZeroDivisionError("by nought")
 
-    from nbflow.cli.command_declarations import terminal_command
+    from nbflow.cli.terminal_command import terminal_command
 
     monkeypatch.setattr(info, "COMMANDS", (terminal_command("version", run=broken),))
     # When it is called without and with -v
@@ -185,7 +185,7 @@ def test_an_interrupt_prints_no_traceback(nbflow, monkeypatch):
     def interrupted(call):
         raise KeyboardInterrupt
 
-    from nbflow.cli.command_declarations import terminal_command
+    from nbflow.cli.terminal_command import terminal_command
 
     monkeypatch.setattr(info, "COMMANDS", (terminal_command("version", run=interrupted),))
     result = nbflow("version")

@@ -26,7 +26,7 @@ from nbflow.errors import NbflowError
 from nbflow.notebook import magic_parser
 from nbflow.notebook.error_display import red_line
 from nbflow.sources.cell_options import ARGUMENTS
-from nbflow.suggestions import SEE_DAGS, SuggestedCommand, suggest
+from nbflow.suggested_commands import SEE_DAGS, SuggestedCommand, suggest
 from nbflow.views import NAMES as VIEW_NAMES
 from nbflow.views.base import View
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
-from nbflow.core import events as ev
+from nbflow.core import attempt_events as ev
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, ReadyTask, plan_dispatch
 from nbflow.core.event_handlers import handle_event

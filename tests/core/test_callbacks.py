@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from nbflow.core.attempt_events import Failed, Succeeded
 from nbflow.core.decide import plan_run
 from nbflow.core.event_handlers import handle_event
-from nbflow.core.events import Failed, Succeeded
 from nbflow.core.plan import Callback
 from nbflow.core.run_changes import mark, mark_run
 from nbflow.core.snapshot import Instance, Run, Snapshot, TaskKey

@@ -15,7 +15,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbflow.core import events as ev
+from nbflow.core import attempt_events as ev
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, plan_dispatch
 from nbflow.core.event_handlers import handle_event

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nbflow.core import events as ev
+from nbflow.core import attempt_events as ev
 from nbflow.core.decide import plan_run
 from nbflow.core.event_handlers import handle_event
 from nbflow.core.plan import advance

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nbflow.authoring.task_runtime import Outcome, Workload
-from nbflow.core.events import Failed, Succeeded
+from nbflow.core.attempt_events import Failed, Succeeded
 from nbflow.execution.fork_server import UserCode, main
 from nbflow.execution.task_client import TaskClient, utc_now
 from nbflow.variables import Variable

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nbflow.authoring.task_runtime import Workload
-from nbflow.core.events import Event, Started
+from nbflow.core.attempt_events import Event, Started
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.errors import StaleAttempt

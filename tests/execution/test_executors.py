@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nbflow.authoring.task_runtime import Runtime, Workload
-from nbflow.core.events import Event, Failed, KilledToRestart, SkippedItself, Started, Succeeded
+from nbflow.core.attempt_events import Event, Failed, KilledToRestart, SkippedItself, Started, Succeeded
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.states import Cause
 from nbflow.errors import ConnectionNotFound, DagNotFound
@@ -28,7 +28,7 @@ from nbflow.execution.task_api import REQUESTS, RequestRefused, TaskApi
 from nbflow.execution.task_client import TaskClient, error_from_json, error_to_json
 from nbflow.secrets_backends import EnvironmentBackend, SecretsChain
 from nbflow.sources.loading import Loaded, load_source
-from nbflow.sources.stored_version import LoadingOptions
+from nbflow.sources.version_loading import LoadingOptions
 from nbflow.store.base import DagVersion
 from tests.execution.support import NOW, RecordingStore
 
@@ -36,7 +36,7 @@ SOURCE = """
 import os
 from datetime import timedelta
 from nbflow.authoring.dag import DAG
-from nbflow.authoring.decorators import task
+from nbflow.authoring.task_decorators import task
 from nbflow.errors import AirflowFailException, AirflowSkipException
 
 with DAG("sales", default_args={"retries": 1}) as dag:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nbflow.core.events import Failed, Succeeded
+from nbflow.core.attempt_events import Failed, Succeeded
 from nbflow.core.states import Cause
 from tests.execution.support import Harness, wait_for_exit
 
@@ -252,7 +252,7 @@ def test_a_task_that_hangs_is_killed_at_its_time_limit(tmp_path: Path) -> None:
 def test_a_cleared_try_is_reported_ended_when_its_process_has_exited(harness: Harness) -> None:
     import json
 
-    from nbflow.core.events import KilledToRestart
+    from nbflow.core.attempt_events import KilledToRestart
 
     attempt_id = harness.submit("hangs")
     harness.until(lambda: (attempt_id, "pids") in harness.store.xcoms)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.core.events import DispatchLost, Failed, Started, Succeeded
+from nbflow.core.attempt_events import DispatchLost, Failed, Started, Succeeded
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import Cause

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from nbflow.authoring.common_arguments import OLD as OLD_TASK
 from nbflow.authoring.context import OLD_NAMES
 from nbflow.authoring.dag import OLD as OLD_DAG
+from nbflow.authoring.task_arguments import OLD as OLD_TASK
 from nbflow.cli.unavailable import ABSENT, option_reason
 from nbflow.core.trigger_rules import OLD_NAMES as OLD_RULES
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from nbflow.cli.command_declarations import TerminalCommand
 from nbflow.cli.invocation import UsageError
 from nbflow.cli.main import GROUPS, commands_of, parse, parser_of
+from nbflow.cli.terminal_command import TerminalCommand
 from nbflow.cli.unavailable import ABSENT, option_reason
 
 Case = dict[str, Any]

@@ -9,7 +9,7 @@ import pytest
 
 from nbflow import DAG
 from nbflow.authoring.operator import BaseOperator
-from nbflow.core.events import Failed
+from nbflow.core.attempt_events import Failed
 from nbflow.core.snapshot import Run
 from nbflow.core.states import RunState
 from tests.running.memory import MemoryRuntime, attempt

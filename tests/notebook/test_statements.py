@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from nbflow.authoring.dag import DAG
-from nbflow.authoring.decorators import task
+from nbflow.authoring.task_decorators import task
 from nbflow.core.timetables import timetable_from_schedule
 from nbflow.notebook import grid, list_dags, runs, states, why
 from nbflow.notebook import test as run_dag_test

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbflow.authoring.dag import DAG
-from nbflow.authoring.decorators import task
+from nbflow.authoring.task_decorators import task
 from nbflow.errors import DagNotFound, NbflowError, TaskNotFound
 from nbflow.notebook import backfill, list_dags, logs, run, show, states, unpause
 from nbflow.notebook import test as run_dag_test

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from nbflow import DAG, task
-from nbflow.core.events import Failed, SkippedItself, Succeeded
+from nbflow.core.attempt_events import Failed, SkippedItself, Succeeded
 from nbflow.core.states import Cause
 from nbflow.operators.bash import BashOperator
 from tests.running.memory import MemoryRuntime, attempt

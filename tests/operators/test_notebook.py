@@ -14,7 +14,7 @@ import pytest
 from nbflow import DAG, task
 from nbflow.authoring.task_runtime import Workload
 from nbflow.authoring.taskinstance import TaskInstance
-from nbflow.core.events import Failed, Succeeded
+from nbflow.core.attempt_events import Failed, Succeeded
 from nbflow.core.states import Cause
 from nbflow.operators.glue import GLUE_MIME, glued_results
 from nbflow.operators.notebook import NotebookOperator, PapermillOperator, failed_cell, write_html

@@ -11,7 +11,7 @@ import pytest
 
 from nbflow import DAG, task
 from nbflow.connections import Connection
-from nbflow.core.events import Failed, Rescheduled, SkippedItself, Succeeded
+from nbflow.core.attempt_events import Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.snapshot import Run
 from nbflow.core.states import Cause, RunState
 from nbflow.errors import AirflowFailException, AirflowSkipException, InvalidArgument

@@ -14,7 +14,7 @@ import pytest
 
 from nbflow import DAG
 from nbflow.connections import Connection
-from nbflow.core.events import Failed, Succeeded
+from nbflow.core.attempt_events import Failed, Succeeded
 from nbflow.errors import AirflowException, ConnectionNotFound
 from nbflow.hooks.base import BaseHook
 from nbflow.hooks.dbapi import DbApiHook, split_statements

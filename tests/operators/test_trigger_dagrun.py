@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nbflow import DAG
-from nbflow.core.events import Failed, Rescheduled, SkippedItself, Succeeded
+from nbflow.core.attempt_events import Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.states import RunState
 from nbflow.operators.trigger_dagrun import TriggerDagRunOperator
 from tests.running.memory import MONDAY, MemoryRuntime, attempt

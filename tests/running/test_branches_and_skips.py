@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nbflow import DAG, TaskGroup, chain, task
-from nbflow.core.events import Failed, Succeeded
+from nbflow.core.attempt_events import Failed, Succeeded
 from nbflow.operators.base import BaseBranchOperator
 from nbflow.operators.empty import EmptyOperator
 from nbflow.operators.latest_only import LatestOnlyOperator
@@ -205,7 +205,7 @@ def test_a_mapped_instance_has_length_one_if_it_returned_a_value(dag: DAG, runti
 
 
 def test_a_mapped_instance_whose_item_is_dropped_is_skipped(dag: DAG, runtime: MemoryRuntime) -> None:
-    from nbflow.core.events import SkippedItself
+    from nbflow.core.attempt_events import SkippedItself
     from nbflow.errors import AirflowSkipException
 
     def keep(x: int) -> int:
@@ -253,7 +253,7 @@ def test_a_value_from_an_xcom_is_never_a_template(dag: DAG, runtime: MemoryRunti
 
 @pytest.mark.parametrize(("weekday", "skipped"), [(0, False), (3, True)])
 def test_run_if_and_skip_if_use_the_context(dag: DAG, runtime: MemoryRuntime, weekday: int, skipped: bool) -> None:
-    from nbflow.core.events import SkippedItself
+    from nbflow.core.attempt_events import SkippedItself
 
     @task.run_if(lambda context: (context["logical_date"].weekday() == weekday, "another day"))
     @task

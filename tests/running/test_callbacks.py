@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nbflow import DAG
-from nbflow.core.events import Succeeded
+from nbflow.core.attempt_events import Succeeded
 from nbflow.errors import AirflowFailException, AirflowRescheduleException, AirflowSkipException
 from nbflow.operators.python import PythonOperator
 from tests.running.memory import MONDAY, MemoryRuntime, attempt

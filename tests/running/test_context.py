@@ -14,7 +14,7 @@ from nbflow import DAG, Variable, get_current_context, task
 from nbflow.authoring.context import OLD_NAMES, OldNameWarning
 from nbflow.authoring.templating import literal, render
 from nbflow.connections import Connection
-from nbflow.core.events import Failed
+from nbflow.core.attempt_events import Failed
 from nbflow.core.snapshot import Run
 from nbflow.core.states import RunState
 from nbflow.errors import AirflowException

@@ -12,7 +12,7 @@ import pytest
 
 from nbflow import DAG, task
 from nbflow.authoring.operator import BaseOperator
-from nbflow.core.events import Deferred, Failed, Rescheduled, SkippedItself, Succeeded
+from nbflow.core.attempt_events import Deferred, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.states import Cause
 from nbflow.errors import (
     AirflowFailException,

@@ -10,7 +10,7 @@ import pendulum
 
 from nbflow import DAG, Param
 from nbflow.authoring.taskinstance import TaskInstance
-from nbflow.core.events import Failed
+from nbflow.core.attempt_events import Failed
 from nbflow.core.snapshot import Run
 from nbflow.core.states import RunState
 from nbflow.operators.python import PythonOperator

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nbflow import DAG, task
-from nbflow.core.events import Failed
+from nbflow.core.attempt_events import Failed
 from nbflow.operators.python import PythonOperator
 from tests.running.memory import MemoryRuntime, attempt
 

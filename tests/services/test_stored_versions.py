@@ -18,7 +18,7 @@ from nbflow.notebook.session import current_session, end_session
 from nbflow.services.callbacks import run_callbacks
 from nbflow.services.dag_processor import _ProcessorLoop
 from nbflow.sources.loading import load_source
-from nbflow.sources.stored_version import LoadingOptions, VersionSource, load_version
+from nbflow.sources.version_loading import LoadingOptions, VersionSource, load_version
 from nbflow.store.base import DagVersion, PendingCallback
 
 NOW = datetime(2024, 3, 1, tzinfo=UTC)

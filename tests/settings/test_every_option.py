@@ -247,7 +247,7 @@ def kernel_name(home: SettingsHome) -> str:
 
 def output_of_a_cell(home: SettingsHome) -> set[str]:
     from nbflow.notebook.displayable import display_data
-    from nbflow.ui.html import message_bundle
+    from nbflow.ui.view_bundles import message_bundle
 
     return set(display_data(message_bundle("text")))
 

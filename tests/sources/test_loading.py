@@ -14,7 +14,7 @@ from nbflow.sources.source_units import SourceError
 
 DAG_FILE = """\
 from nbflow.authoring.dag import DAG
-from nbflow.authoring.decorators import task
+from nbflow.authoring.task_decorators import task
 from helpers import sums
 
 print("hello from the file")
@@ -161,7 +161,7 @@ def test_a_missing_file_is_an_error(folder: Path) -> None:
 def test_every_error_of_a_dag_is_reported(folder: Path) -> None:
     text = """\
 from nbflow.authoring.dag import DAG
-from nbflow.authoring.decorators import setup, task
+from nbflow.authoring.task_decorators import setup, task
 
 @task
 def nothing(): ...
@@ -183,7 +183,7 @@ def test_an_error_in_a_dag_does_not_affect_the_other_dags_of_the_file(folder: Pa
     # Given a file with a cycle in its second DAG, and a third DAG with the id of the first
     text = """\
 from nbflow.authoring.dag import DAG
-from nbflow.authoring.decorators import task
+from nbflow.authoring.task_decorators import task
 
 @task
 def nothing(): ...

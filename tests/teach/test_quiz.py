@@ -14,8 +14,8 @@ from nbflow.errors import AirflowException
 from nbflow.operators.empty import EmptyOperator
 from nbflow.teach.content_folders import content_folder
 from nbflow.teach.progress import Item, Progress
-from nbflow.teach.questions import QuizError, load_quiz, quiz_names, read_quiz
-from nbflow.teach.quiz import QuizSession, evaluate
+from nbflow.teach.quiz import QuizError, load_quiz, quiz_names, read_quiz
+from nbflow.teach.quiz_session import QuizSession, evaluate
 
 DAG_CONCEPTS = load_quiz("dag_concepts")
 START = datetime(2024, 1, 1, tzinfo=UTC)

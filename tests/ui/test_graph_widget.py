@@ -13,8 +13,8 @@ import pytest
 from nbflow.core.states import STATE_MEANINGS
 from nbflow.state_colors import glyphs, palettes
 from nbflow.ui import live
-from nbflow.ui.html import graph_bundle
 from nbflow.ui.scene import scene
+from nbflow.ui.view_bundles import graph_bundle
 from nbflow.views.graph import EdgeView, GraphView, TaskView
 from tests.ui.samples import NOW
 from tests.ui.widget_page import ADDRESS, READY, files_of, many_tasks

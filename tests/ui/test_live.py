@@ -290,7 +290,7 @@ def test_a_real_widget_has_these_traits_and_no_trait_named_layout_is_taken(forex
 def test_the_views_need_no_widget_library() -> None:
     """Given an interpreter, when all of nbflow.ui but widgets is imported, then no lab package is."""
     code = (
-        "import sys, nbflow.ui.live, nbflow.ui.html, nbflow.ui.charts;"
+        "import sys, nbflow.ui.live, nbflow.ui.view_bundles, nbflow.ui.run_charts;"
         "print([m for m in ('anywidget', 'ipywidgets', 'IPython', 'traitlets') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nbflow.core.states import TaskState
 from nbflow.state_colors import glyphs, palettes
-from nbflow.ui.charts import MAX_LANES, gantt_svg, grid_svg, timeline_svg
+from nbflow.ui.run_charts import MAX_LANES, gantt_svg, grid_svg, timeline_svg
 from nbflow.ui.scene import MAX_DRAWN, scene
 from nbflow.ui.svg import CARD_MIN, Picture, graph_svg
 from nbflow.ui.text_width import text_width

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from nbflow.authoring.dag import DAG
-from nbflow.authoring.decorators import task
 from nbflow.authoring.edges import Label
+from nbflow.authoring.task_decorators import task
 from nbflow.authoring.taskgroup import TaskGroup
 from nbflow.core.spec import DagSpec
 

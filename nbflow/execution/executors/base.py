@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nbflow.authoring.task_runtime import Workload
-from nbflow.core.events import Event
+from nbflow.core.attempt_events import Event
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import TaskSpec
 from nbflow.store.base import Attempt

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from nbflow.core.events import DispatchLost, Failed
+from nbflow.core.attempt_events import DispatchLost, Failed
 from nbflow.core.states import Cause
 from nbflow.execution.executors.base import Report, Submission
 from nbflow.execution.process_identity import process_started

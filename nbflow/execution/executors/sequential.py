@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from nbflow.core.events import DispatchLost, Event, Failed, KilledToRestart, Started
+from nbflow.core.attempt_events import DispatchLost, Event, Failed, KilledToRestart, Started
 from nbflow.core.snapshot import TaskKey
 from nbflow.core.states import Cause
 from nbflow.execution.executors.base import Report, Submission

@@ -12,8 +12,8 @@ from nbflow.store.memory.attempts import Attempts
 from nbflow.store.memory.backfills import Backfills
 from nbflow.store.memory.callbacks import Callbacks
 from nbflow.store.memory.dags import Dags
-from nbflow.store.memory.jobs import Jobs
-from nbflow.store.memory.runs import Runs
+from nbflow.store.memory.jobs_leases_audit import Jobs
+from nbflow.store.memory.runs_and_task_instances import Runs
 from nbflow.store.memory.variables_connections_pools import VariablesConnectionsPools
 from nbflow.store.memory.xcom import XComs
 

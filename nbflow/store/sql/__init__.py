@@ -7,7 +7,7 @@ from nbflow.store.sql.backfills import Backfills
 from nbflow.store.sql.callbacks import Callbacks
 from nbflow.store.sql.dags import Dags
 from nbflow.store.sql.maintenance import Maintenance
-from nbflow.store.sql.runs import Runs
+from nbflow.store.sql.runs_and_task_instances import Runs
 from nbflow.store.sql.variables_connections_pools import VariablesConnectionsPools
 from nbflow.store.sql.xcom import XComs
 

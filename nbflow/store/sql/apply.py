@@ -13,7 +13,7 @@ Guards, from the outside in:
   :mod:`nbflow.store.sql.dialects`.
 
 The statements are built once, at import, and compiled once per dialect (see
-:mod:`nbflow.store.sql.apply_statements`)."""
+:mod:`nbflow.store.sql.compiled_statements`)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from nbflow.store.base import Attempt
 from nbflow.store.codec import clean_text, dump_json
 from nbflow.store.plan_effects import Effects, RunRow, StoreColumns, compute_effects, touched_keys, touched_runs
 from nbflow.store.sql import tables as t
-from nbflow.store.sql.apply_statements import Write
+from nbflow.store.sql.compiled_statements import Write
 from nbflow.store.sql.database import Database
 from nbflow.store.sql.rows import (
     INSTANCE_COLUMNS,

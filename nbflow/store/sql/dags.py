@@ -14,7 +14,7 @@ from nbflow.store.base import DagImportError, DagRow, DagVersion
 from nbflow.store.codec import clean_text, dag_row, dump_json, unscheduled_row, update_stored, with_digest
 from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
-from nbflow.store.sql.jobs import Jobs
+from nbflow.store.sql.jobs_leases_audit import Jobs
 from nbflow.store.sql.upsert import upsert
 
 _DAG, _VERSION, _ERROR = t.dag, t.dag_version, t.import_error

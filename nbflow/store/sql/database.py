@@ -15,8 +15,8 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from nbflow.core.spec import DagSpec
 from nbflow.store.base import Box, ChangeToken
 from nbflow.store.sql import tables as t
-from nbflow.store.sql.apply_statements import CompiledStatement, Write
 from nbflow.store.sql.column_types import UtcDateTime
+from nbflow.store.sql.compiled_statements import CompiledStatement, Write
 from nbflow.store.sql.dialects import dialect_of
 
 SPEC_CACHE_SIZE = 500

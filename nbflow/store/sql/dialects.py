@@ -45,8 +45,8 @@ from sqlalchemy.exc import DisconnectionError, IntegrityError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError
-from nbflow.store.sql.apply_statements import Write
-from nbflow.suggestions import suggest
+from nbflow.store.sql.compiled_statements import Write
+from nbflow.suggested_commands import suggest
 
 
 def _is_no_interrupt(record: logging.LogRecord) -> bool:

@@ -33,7 +33,7 @@ from nbflow.store.plan_effects import utc
 from nbflow.store.sql import schema
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.column_types import UtcDateTime
-from nbflow.store.sql.jobs import Jobs
+from nbflow.store.sql.jobs_leases_audit import Jobs
 
 _RUN = t.dag_run
 

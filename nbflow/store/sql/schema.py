@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from nbflow.errors import StoreError
 from nbflow.store.sql.dialects import MIGRATE, Dialect
-from nbflow.suggestions import suggest
+from nbflow.suggested_commands import suggest
 
 HEAD = "0004"
 """The revision that this version of nbflow needs: the newest file in ``migrations/versions`` (tested)."""

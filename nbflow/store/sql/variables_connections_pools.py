@@ -14,7 +14,7 @@ from nbflow.errors import NbflowError, SecretsError
 from nbflow.store.base import Box, Pool
 from nbflow.store.codec import DEFAULT_POOL, dump_json
 from nbflow.store.sql import tables as t
-from nbflow.store.sql.jobs import Jobs
+from nbflow.store.sql.jobs_leases_audit import Jobs
 from nbflow.store.sql.upsert import upsert
 
 _PUT_VARIABLE, _PUT_CONNECTION, _PUT_POOL = upsert(t.variable), upsert(t.connection), upsert(t.pool)

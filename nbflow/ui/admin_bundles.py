@@ -8,9 +8,9 @@ from nbflow.commands.surface_syntax import Surface, invocation
 from nbflow.services.schedulers import describe
 from nbflow.ui import formatting
 from nbflow.ui.escaping import escape
-from nbflow.ui.html import card, table_bundle
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.tables import Cell, Table, html_table, text_table, when_cell
+from nbflow.ui.view_bundles import card, table_bundle
 from nbflow.views.connections import ConnectionsView
 from nbflow.views.pools import PoolsView
 from nbflow.views.status import StatusView

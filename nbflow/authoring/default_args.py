@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from nbflow.authoring import current_dag
-from nbflow.authoring.common_arguments import KNOWN
+from nbflow.authoring.task_arguments import KNOWN
 from nbflow.errors import InvalidArgument, InvalidDag
 
 if TYPE_CHECKING:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from view_bundles.parser import HTMLParser
 
-from nbflow.suggestions import SuggestedCommand, suggest
-from nbflow.ui import html
-from nbflow.ui.admin_html import connections_bundle, pools_bundle, status_bundle, variables_bundle
+from nbflow.suggested_commands import SuggestedCommand, suggest
+from nbflow.ui import view_bundles as bundles
+from nbflow.ui.admin_bundles import connections_bundle, pools_bundle, status_bundle, variables_bundle
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.tables import MAX_ROWS, Cell, Table, display_width, html_table, text_table
 from nbflow.views.backfill import BackfillView, PlannedRun
@@ -84,17 +84,17 @@ def every_view(text: str) -> list[Bundle]:
     waits = WhyRow(task_id=text, state=text, kind=text, reason=text)
     broken = ImportErrorRow(fileloc=text, cell=text, error=text, line=1, at=NOW)
     return [
-        html.graph_bundle(GraphView(dag_id=text, tasks=(TaskView(task_id=text, label=text),), footer=(text,)), NOW),
-        html.grid_bundle(GridView(dag_id=text)),
-        html.gantt_bundle(GanttView(dag_id=text)),
-        html.timeline_bundle(TimelineView(title=text, start=NOW, end=NOW, events=(event,), assumptions=(text,))),
-        html.dags_bundle(DagListView(rows=(listed,), stale=(text,)), NOW),
-        html.runs_bundle(RunsView(dag_id=text, rows=(run,)), NOW),
-        html.tasks_bundle(TaskInstancesView(dag_id=text, run=text, run_state=text, rows=(ti,)), NOW),
-        html.next_runs_bundle(NextRunsView(dag_id=text, schedule=text, timezone=text), NOW, remark=text),
-        html.events_bundle([event], title=text),
-        html.log_bundle(TaskLogView(title=text, lines=(LogLine(message=text, level=text, source=text, at=NOW),))),
-        html.why_bundle(
+        bundles.graph_bundle(GraphView(dag_id=text, tasks=(TaskView(task_id=text, label=text),), footer=(text,)), NOW),
+        bundles.grid_bundle(GridView(dag_id=text)),
+        bundles.gantt_bundle(GanttView(dag_id=text)),
+        bundles.timeline_bundle(TimelineView(title=text, start=NOW, end=NOW, events=(event,), assumptions=(text,))),
+        bundles.dags_bundle(DagListView(rows=(listed,), stale=(text,)), NOW),
+        bundles.runs_bundle(RunsView(dag_id=text, rows=(run,)), NOW),
+        bundles.tasks_bundle(TaskInstancesView(dag_id=text, run=text, run_state=text, rows=(ti,)), NOW),
+        bundles.next_runs_bundle(NextRunsView(dag_id=text, schedule=text, timezone=text), NOW, remark=text),
+        bundles.events_bundle([event], title=text),
+        bundles.log_bundle(TaskLogView(title=text, lines=(LogLine(message=text, level=text, source=text, at=NOW),))),
+        bundles.why_bundle(
             WhyTaskView(
                 subject=text,
                 state=text,
@@ -104,14 +104,14 @@ def every_view(text: str) -> list[Bundle]:
                 history=(event,),
             )
         ),
-        html.backfill_bundle(BackfillView(dag_id=text, runs=(planned,), remarks=(text,))),
-        html.why_run_bundle(WhyRunView(dag_id=text, run_id=text, run=text, run_state=text, rows=(waits,)), NOW),
-        html.import_errors_bundle(ImportErrorsView(rows=(broken,)), NOW),
+        bundles.backfill_bundle(BackfillView(dag_id=text, runs=(planned,), remarks=(text,))),
+        bundles.why_run_bundle(WhyRunView(dag_id=text, run_id=text, run=text, run_state=text, rows=(waits,)), NOW),
+        bundles.import_errors_bundle(ImportErrorsView(rows=(broken,)), NOW),
         *_admin_views(text),
-        html.states_bundle([(text, text)]),
-        html.table_bundle(text, Table(columns=(text,), rows=((text,),))),
-        html.text_bundle(text, text),
-        html.message_bundle(text, state=text),
+        bundles.states_bundle([(text, text)]),
+        bundles.table_bundle(text, Table(columns=(text,), rows=((text,),))),
+        bundles.text_bundle(text, text),
+        bundles.message_bundle(text, state=text),
     ]
 
 
@@ -171,14 +171,14 @@ def test_every_view_has_html_and_text_for_any_data(text: str) -> None:
 
 
 def test_an_output_holds_html_and_plain_text(forex: GraphView) -> None:
-    bundle = html.graph_bundle(forex, NOW)
+    bundle = bundles.graph_bundle(forex, NOW)
     assert bundle._repr_mimebundle_() == {"text/html": bundle.html, "text/plain": bundle.text}
     assert bundle._repr_mimebundle_(include={"text/plain"}) == {"text/plain": bundle.text}
     assert repr(bundle) == bundle.text
 
 
 def test_the_picture_is_an_image_that_an_untrusted_notebook_shows(forex: GraphView) -> None:
-    bundle = html.graph_bundle(forex, NOW)
+    bundle = bundles.graph_bundle(forex, NOW)
     source = dict(untrusted(bundle).attributes)["src"] or ""
     assert base64.b64decode(source.split(",", 1)[1]).decode() == bundle.svg
     assert dict(untrusted(bundle).attributes)["alt"] == (
@@ -192,7 +192,8 @@ def test_a_narrow_page_scrolls_a_picture_at_three_quarters_of_its_size(
     forex: GraphView, new_page: Callable[..., Any], width: int, share: float
 ) -> None:
     # Given a graph of some 900 pixels, on a page as wide as a notebook or as a phone
-    page = new_page({"/": ("text/html", html.graph_bundle(forex, NOW).html)}, viewport={"width": width, "height": 600})
+    html = bundles.graph_bundle(forex, NOW).html
+    page = new_page({"/": ("text/html", html)}, viewport={"width": width, "height": 600})
     page.goto("http://localhost/")
     # Then it has its full size if there is room, and else three quarters of it
     image = page.locator("img")
@@ -203,7 +204,7 @@ def test_a_narrow_page_scrolls_a_picture_at_three_quarters_of_its_size(
 
 
 def test_the_text_of_a_graph_lists_its_tasks_with_their_upstream(forex: GraphView) -> None:
-    assert html.graph_text(forex, NOW) == (
+    assert bundles.graph_text(forex, NOW) == (
         "DAG forex · 0 6 * * 1-5 · run 2026-11-20 running · next in 21 h 26 min (2026-11-21 03:29:03 CET)\n"
         "TASK                STATE         NOTE                UPSTREAM\n"
         "wait_for_rates      success       2.1 s               –\n"
@@ -228,7 +229,7 @@ def test_the_list_shows_failures_and_the_next_runs() -> None:
         ),
         DagListRow(dag_id="old", is_paused=True),
     ]  # fmt: skip
-    bundle = html.dags_bundle(DagListView(rows=tuple(rows)), NOW)
+    bundle = bundles.dags_bundle(DagListView(rows=tuple(rows)), NOW)
     assert words(bundle) == (
         "DAGs 2 1 failing DAG last runs latest schedule next tags "
         "forex failed 0 6 * * 1-5 in 21 h finance, daily old – none paused"
@@ -259,14 +260,14 @@ def test_the_status_says_whether_a_scheduler_runs_and_what_there_is_to_do() -> N
     [
         (variables_bundle(VariablesView()), "There is no variable."),
         (connections_bundle(ConnectionsView()), "There is no connection in the metastore."),
-        (html.dags_bundle(DagListView(), NOW), "%%dag hello --schedule @daily"),
-        (html.runs_bundle(RunsView(dag_id="x"), NOW), "%dag run x"),
-        (html.tasks_bundle(TaskInstancesView(), NOW), "no tasks yet"),
-        (html.log_bundle(TaskLogView(title="t")), "empty so far"),
-        (html.import_errors_bundle(ImportErrorsView(), NOW), "All DAG files were imported without errors."),
-        (html.backfill_bundle(BackfillView(dag_id="x")), "No data interval lies in this range."),
-        (html.grid_bundle(GridView(dag_id="x")), "x has no run yet."),
-        (html.gantt_bundle(GanttView(dag_id="x")), "No task has started yet."),
+        (bundles.dags_bundle(DagListView(), NOW), "%%dag hello --schedule @daily"),
+        (bundles.runs_bundle(RunsView(dag_id="x"), NOW), "%dag run x"),
+        (bundles.tasks_bundle(TaskInstancesView(), NOW), "no tasks yet"),
+        (bundles.log_bundle(TaskLogView(title="t")), "empty so far"),
+        (bundles.import_errors_bundle(ImportErrorsView(), NOW), "All DAG files were imported without errors."),
+        (bundles.backfill_bundle(BackfillView(dag_id="x")), "No data interval lies in this range."),
+        (bundles.grid_bundle(GridView(dag_id="x")), "x has no run yet."),
+        (bundles.gantt_bundle(GanttView(dag_id="x")), "No task has started yet."),
     ],
 )
 def test_an_empty_view_shows_what_to_do(bundle: Bundle, message: str) -> None:
@@ -277,7 +278,7 @@ def test_an_empty_view_shows_what_to_do(bundle: Bundle, message: str) -> None:
 
 def test_a_list_of_a_thousand_rows_is_truncated_with_a_hint_to_narrow_it() -> None:
     rows = tuple(RunRow(run_id=f"r{i}", state="success") for i in range(1_204))
-    bundle = html.runs_bundle(RunsView(rows=rows), NOW)
+    bundle = bundles.runs_bundle(RunsView(rows=rows), NOW)
     assert "500 of 1,204 shown. To see more: %dag runs DAG_ID --number N." in words(bundle)
     assert bundle.text.splitlines()[-1] == "500 of 1,204 shown. To see more: %dag runs DAG_ID --number N."
     assert len(parse(bundle.html).one("table").rows) == MAX_ROWS
@@ -288,7 +289,8 @@ def test_a_timeline_lists_its_events_with_their_causes() -> None:
         EventRow(seq=1, at=NOW, subject="2026-11-20 load", to_state="failed", cause="its code raised"),
         EventRow(seq=2, at=NOW, subject="2026-11-20 report", to_state="upstream_failed", cause="load failed"),
     )
-    bundle = html.timeline_bundle(TimelineView(title="t", start=NOW, end=NOW, events=events, assumptions=("no code",)))
+    view = TimelineView(title="t", start=NOW, end=NOW, events=events, assumptions=("no code",))
+    bundle = bundles.timeline_bundle(view)
 
     folded = parse(bundle.html).one("details")
 
@@ -303,11 +305,11 @@ def test_a_timeline_lists_its_events_with_their_causes() -> None:
 def test_a_search_without_a_match_counts_the_searched_lines() -> None:
     view = TaskLogView(title="load, try 1", search="o'clock", searched=1_204)
 
-    assert html.log_bundle(view).text.splitlines()[1] == """No line contains "o'clock"; 1,204 lines were searched."""
+    assert bundles.log_bundle(view).text.splitlines()[1] == """No line contains "o'clock"; 1,204 lines were searched."""
 
 
 def test_the_list_names_the_stale_dags() -> None:
-    bundle = html.dags_bundle(DagListView(rows=(DagListRow(dag_id="sales"),), stale=("old", "older")), NOW)
+    bundle = bundles.dags_bundle(DagListView(rows=(DagListRow(dag_id="sales"),), stale=("old", "older")), NOW)
 
     assert bundle.text.splitlines()[-1] == "Not listed, because no file defines them any more: old, older"
     assert "Not listed, because no file defines them any more: old, older" in words(bundle)
@@ -315,7 +317,7 @@ def test_the_list_names_the_stale_dags() -> None:
 
 def test_a_long_log_shows_its_end_without_escapes() -> None:
     lines = tuple(LogLine(message=f"\x1b[31mline {i}\x1b[0m\x07", at=NOW) for i in range(1_500))
-    bundle = html.log_bundle(TaskLogView(title="load, try 1", lines=lines, dropped=10))
+    bundle = bundles.log_bundle(TaskLogView(title="load, try 1", lines=lines, dropped=10))
     text = bundle.text.splitlines()
     assert text[0] == "load, try 1 (1,510 lines · times in CET)"
     assert text[1] == "… 510 earlier lines"
@@ -328,7 +330,7 @@ def test_why_shows_the_headline_its_grounds_and_the_commands() -> None:
         subject="forex.load", state="up_for_retry", headline="Waits for its second try.", grounds=("retries=3",),
         suggestions=(suggest("tasks clear", "forex", "load"), suggest("dags unpause", "forex")),
     )  # fmt: skip
-    assert html.why_bundle(view).text == (
+    assert bundles.why_bundle(view).text == (
         "forex.load is up_for_retry: Waits for its second try.\n"
         "  retries=3\n"
         "  Next step: nbflow tasks clear forex load or nbflow dags unpause forex"
@@ -346,10 +348,10 @@ def test_why_spells_commands_as_its_surface_does_and_shows_each_once() -> None:
     row = WhyRow(task_id="load", state="none", kind="paused", reason=reason, suggestions=(unpause,))
     of_run = WhyRunView(dag_id="forex", run_id="r", run="run r", run_state="running", rows=(row,))
 
-    assert html.why_bundle(of_task.spelled(spell), NOW, spell).text == (
+    assert bundles.why_bundle(of_task.spelled(spell), NOW, spell).text == (
         "forex.load is none: DAG forex is paused. Unpause it with: %unpause forex"
     )
-    assert html.why_run_bundle(of_run.spelled(spell), NOW).text.endswith(
+    assert bundles.why_run_bundle(of_run.spelled(spell), NOW).text.endswith(
         "DAG forex is paused. Unpause it with: %unpause forex"
     )
 
@@ -362,7 +364,7 @@ def test_a_backfill_counts_the_runs_that_it_creates_reruns_and_keeps() -> None:
         )
 
     view = BackfillView(dag_id="forex", runs=(run(24, "create"), run(25, "rerun"), run(26, "keep", "it runs")))
-    assert html.backfill_bundle(view).text == (
+    assert bundles.backfill_bundle(view).text == (
         "Backfill forex: 1 run will be created, 1 rerun, 1 kept.\n"
         "LOGICAL DATE           INTERVAL                                              ACTION  REASON\n"
         "2026-10-24 06:00 CEST  2026-10-24 06:00 CEST to 2026-10-25 06:00 CET (25 h)  create  –\n"
@@ -387,7 +389,7 @@ def test_a_column_without_content_is_omitted() -> None:
     assert [head.text for head in parse(html_table(table)).all("th")] == ["a"]
 
 
-@pytest.mark.parametrize("make", [lambda: html.states_bundle([("success", "it ended well")])])
+@pytest.mark.parametrize("make", [lambda: bundles.states_bundle([("success", "it ended well")])])
 def test_a_chip_is_colour_glyph_and_word(make: Callable[[], Bundle]) -> None:
     drawn = make().html
     assert 'style="display:inline-block' in drawn

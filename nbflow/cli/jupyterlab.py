@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 from nbflow.cli import output
-from nbflow.cli.command_declarations import terminal_command
 from nbflow.cli.invocation import Call
+from nbflow.cli.terminal_command import terminal_command
 from nbflow.errors import MissingExtra
 
 

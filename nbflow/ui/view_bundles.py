@@ -15,11 +15,11 @@ from datetime import datetime
 
 from nbflow.commands.surface_syntax import Surface, invocation
 from nbflow.state_colors import glyphs, known, palettes
-from nbflow.suggestions import SuggestedCommand
+from nbflow.suggested_commands import SuggestedCommand
 from nbflow.ui import formatting
-from nbflow.ui.charts import gantt_svg, grid_svg, timeline_svg
 from nbflow.ui.escaping import escape
 from nbflow.ui.mime_bundle import Bundle, data_uri
+from nbflow.ui.run_charts import gantt_svg, grid_svg, timeline_svg
 from nbflow.ui.svg import Picture, graph_svg
 from nbflow.ui.tables import (
     Cell,

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from nbflow.core import events as ev
-from nbflow.core import scheduler_loop
+from nbflow.core import attempt_events as ev
+from nbflow.core import scheduler_decision
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.event_handlers import handle_event
 from nbflow.core.run_changes import first_instances
-from nbflow.core.scheduler_loop import (
+from nbflow.core.scheduler_decision import (
     ActiveRuns,
     LoopDecision,
     LoopInput,
@@ -78,13 +78,13 @@ def states(active: ActiveRuns) -> Mapping[str, list[str]]:
 def decided_ids(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Run ids in the order in which runs are decided."""
     run_ids: list[str] = []
-    real = scheduler_loop.plan_run
+    real = scheduler_decision.plan_run
 
     def plan_run(snapshot: Snapshot, now: datetime, *, explain: bool = False) -> Any:
         run_ids.append(snapshot.run.run_id)
         return real(snapshot, now, explain=explain)
 
-    monkeypatch.setattr(scheduler_loop, "plan_run", plan_run)
+    monkeypatch.setattr(scheduler_decision, "plan_run", plan_run)
     return run_ids
 
 
@@ -205,8 +205,8 @@ def test_a_backfill_that_runs_backwards_starts_with_its_latest_run() -> None:
 def test_a_queued_run_of_another_scheduler_does_not_count_under_max_active_runs() -> None:
     """Otherwise two schedulers with one queued run each would wait for each other."""
     run, other_run = run_of(dag(), 1), run_of(dag(), 0)
-    queued = scheduler_loop.OtherSchedulers(running=[other_run.run])
-    running = scheduler_loop.OtherSchedulers(running=[replace(other_run.run, state=RunState.RUNNING)])
+    queued = scheduler_decision.OtherSchedulers(running=[other_run.run])
+    running = scheduler_decision.OtherSchedulers(running=[replace(other_run.run, state=RunState.RUNNING)])
 
     assert states(decided(with_snapshots(ActiveRuns(), [run]), max_active_runs=1, other_schedulers=queued)) == {
         "r1": ["queued"]
