@@ -33,7 +33,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "lint": ("lint", "Check all DAG files."),
     "scheduler": ("processes", "Run the scheduler."),
     "standalone": ("processes", "Create the home if needed and run the scheduler."),
-    "lab": ("lab", "Run JupyterLab and a scheduler."),
+    "lab": ("jupyterlab", "Run JupyterLab and a scheduler."),
     "labs": ("", "List labs, show one, or check an exercise."),
     "quiz": ("", "List quizzes, show one, or answer a question."),
     "status": ("processes", "Show whether a scheduler is running, and the active runs."),
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     _reopen_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # an id that stdout cannot encode must not fail the command
         sys.stdout.reconfigure(errors="backslashreplace")
-    verbose = False
+    verbose = not {"-v", "--verbose"}.isdisjoint(words)  # an error may come before the options are parsed
     try:
         try:
             command, args = parse(words)

@@ -61,6 +61,21 @@ def test_a_mistake_is_one_line(nbflow, line, code, message):
     assert (result.out, result.code) == ("", code)
 
 
+@pytest.mark.parametrize("group", entry.GROUPS)
+def test_every_command_of_the_overview_has_help(nbflow, group):
+    result = nbflow(group, "--help")
+    assert result.out.startswith(f"usage: nbflow {group}")
+    assert (result.err, result.code) == ("", 0)
+
+
+def test_v_shows_the_traceback_of_an_error_before_the_options_are_parsed(nbflow, monkeypatch):
+    # Given a group whose module is missing
+    monkeypatch.setattr(entry, "GROUPS", {"lost": ("no_such_module", "")})
+    # Then the error names -v, and with it the traceback is shown
+    assert nbflow("lost").err.endswith("Run it again with -v for the traceback.\n")
+    assert nbflow("lost", "-v").err.startswith("Traceback ")
+
+
 @pytest.mark.parametrize("command", sorted(ABSENT))
 def test_the_error_of_an_unavailable_command_names_its_replacement(nbflow, command):
     result = nbflow(*command.split(), "-p", "8080")
