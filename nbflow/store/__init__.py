@@ -37,7 +37,8 @@ def open_store(
         if busy_timeout is not None and url.startswith("sqlite") and "timeout=" not in url:
             url += f"{'&' if '?' in url else '?'}timeout={busy_timeout:g}"
         return SqlStore(url, synchronous=synchronous, fernet=fernet, new_id=new_id)
+    scheme, separator, _ = url.partition("://")
     raise ConfigError(
-        f"nbflow has no metastore for {url.partition('://')[0]}:// URLs.",
+        f"nbflow has no metastore for {scheme}:// URLs." if scheme and separator else "The metastore's URL is no URL.",
         hint="Use sqlite:////path/nbflow.db or postgresql://user@host/db.",
     )

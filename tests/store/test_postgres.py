@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import make_url
 
 from nbflow.errors import StoreError
 from nbflow.store import open_store
@@ -49,10 +53,71 @@ def test_a_lost_connection_costs_one_call_and_no_data(
     assert len(store.events()) == 3
 
 
-def test_a_refused_login_is_distinguished_from_an_unreachable_server(empty_postgres: str) -> None:
-    store = open_store(f"{empty_postgres.rpartition('/')[0]}/no_such_database")
+@pytest.mark.parametrize(
+    ("prepare", "user", "message"),
+    [
+        ("DROP ROLE IF EXISTS {role}", "{role}", 'refuses the login: role "{role}" does not exist. Check the'),
+        ("CREATE ROLE {role}", "{role}", 'refuses the login: role "{role}" is not permitted to log in. Check the'),
+        (
+            "CREATE ROLE {role} LOGIN CONNECTION LIMIT 0",
+            "{role}",
+            'has no free connection: too many connections for role "{role}". Close other connections',
+        ),
+        (
+            "CREATE ROLE {role} LOGIN",
+            "{role}",
+            "refuses the user a right: permission denied for schema public; nothing was changed. The user needs",
+        ),
+        (
+            "ALTER DATABASE {database} SET default_transaction_read_only = on",
+            "postgres",
+            "can only be read: cannot execute CREATE TABLE in a read-only transaction; nothing was changed. Use the",
+        ),
+        (
+            "ALTER DATABASE {database} ALLOW_CONNECTIONS false",
+            "postgres",
+            'refuses the login: database "{database}" is not currently accepting connections. Check the',
+        ),
+    ],
+)
+def test_a_server_that_refuses_says_so(
+    postgres_server: PostgresServer, postgres_url: str, prepare: str, user: str, message: str
+) -> None:
+    # Given a user or database that cannot be used
+    database, role = make_url(postgres_url).database or "", f"role_{uuid4().hex}"
+    postgres_server.execute(prepare.format(role=role, database=database))
+    store = open_store(replace(postgres_server, user=user.format(role=role)).url(database))
+    try:
+        # When the tables are created, then the error is the server's reason with a hint, not that it is down
+        with pytest.raises(StoreError, match=re.escape(message.format(role=role, database=database))):
+            store.migrate()
+    finally:
+        store.close()
+        postgres_server.execute(f"DROP ROLE IF EXISTS {role}")
 
-    with pytest.raises(StoreError, match=r'refuses the login: database "no_such_database" does not exist\. Check the'):
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("no_such_database", 'refuses the login: database "no_such_database" does not exist. Check the database'),
+        ("x?nonsense=1", 'is wrong: invalid connection option "nonsense". Correct [database] sql_alchemy_conn.'),
+        ("x?sslmode=perhaps", 'is wrong: invalid sslmode value: "perhaps". Correct [database] sql_alchemy_conn.'),
+        ("x?port=99999", 'is wrong: invalid port number: "99999". Correct [database] sql_alchemy_conn.'),
+        (
+            "x?host=no-such-host.invalid",
+            "does not respond: failed to resolve host 'no-such-host.invalid'",
+        ),
+    ],
+)
+def test_the_error_of_a_wrong_url_says_what_is_wrong(postgres_url: str, url: str, message: str) -> None:
+    address = make_url(postgres_url)
+    wrong = make_url(f"postgresql:///{url}")
+    merged = address.set(database=wrong.database).update_query_dict(wrong.query)
+    if "host" in wrong.query:
+        merged = merged.set(host=None)
+    store = open_store(merged.render_as_string(hide_password=False))
+
+    with pytest.raises(StoreError, match=re.escape(message)):
         store.check()
 
 

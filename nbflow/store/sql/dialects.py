@@ -31,6 +31,7 @@ import contextlib
 import itertools
 import logging
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -67,8 +68,40 @@ PING_AFTER_IDLE_SECONDS = 1.0
 CHANNEL = "nbflow_events"
 HISTORY_LOCK = "hashtextextended('nbflow:task_event', 0)"
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
-LOGIN_REFUSED = ("does not exist", "authentication failed", "pg_hba.conf", "permission denied")
-"""Parts of the messages with which a Postgres server refuses a login: psycopg gives such an error no SQLSTATE."""
+_CONNECTING: tuple[tuple[str, str, str], ...] = (
+    # A pattern of psycopg's message when a connection cannot be opened, which has no SQLSTATE; what it means; a hint.
+    (r"(invalid (?:connection option|port number|\w+ value).*)", "is wrong", "Correct [database] sql_alchemy_conn."),
+    (
+        r"(failed to resolve host .*)",
+        "does not respond",
+        "Check the host's name in [database] sql_alchemy_conn.",
+    ),
+    (
+        r"failed: FATAL:\s*(.*(?:starting up|shutting down|recovery).*)",
+        "does not respond",
+        "Wait until the server has started.",
+    ),
+    (
+        r"failed: FATAL:\s*(.*(?:too many|connection slots).*)",
+        "has no free connection",
+        "Close other connections, or raise the limit of the server, database or role.",
+    ),
+    (
+        r"failed: FATAL:\s*(.*)",
+        "refuses the login",
+        "Check the database's name, the user and the password.",
+    ),
+    (r"(.*(?:support SSL|certificate).*)", "does not respond", "Check sslmode in [database] sql_alchemy_conn."),
+    (r"(.*)", "does not respond", "Is the server running?"),
+)
+_POSTGRES_ERRORS: Mapping[str, tuple[str, str]] = {
+    # SQLSTATE: what it means, a hint
+    "42501": (
+        "refuses the user a right",
+        "The user needs USAGE and CREATE on the schema to migrate, and to read and write the tables.",
+    ),
+    "25006": ("can only be read", "Use the primary server, and a user without default_transaction_read_only."),
+}
 _MIGRATE = suggest("db migrate")
 MIGRATE: Mapping[str, Any] = {"hint": f"Create or upgrade its tables with: {_MIGRATE}", "suggestions": (_MIGRATE,)}
 """Keyword arguments of an error whose hint is to migrate."""
@@ -124,14 +157,25 @@ class Dialect(Protocol):
 
 
 def dialect_of(url: str, synchronous: str) -> Dialect:
-    """The dialect of a URL. Raises ConfigError for a URL that cannot be parsed."""
+    """The dialect of a URL. Raises ConfigError for a URL that cannot be parsed. The error shows no part of it: an @ or
+    : in the password moves the rest of the password to the host or port."""
     try:
         parsed = make_url(url)
-    except Exception as error:
-        raise ConfigError(f"The metastore's URL cannot be read: {error}") from None
+    except Exception:
+        raise _unreadable_url() from None
+    if "@" in (parsed.host or ""):
+        raise _unreadable_url()
     if parsed.get_backend_name() == "sqlite":
         return SqliteDialect(parsed, synchronous)
     return PostgresDialect(parsed)
+
+
+def _unreadable_url() -> ConfigError:
+    return ConfigError(
+        "The metastore's URL cannot be read.",
+        hint="Write [database] sql_alchemy_conn as sqlite:////path/nbflow.db or "
+        "postgresql://user:password@host:5432/db; in a user or password write %40 for @, %3A for : and %2F for /.",
+    )
 
 
 class _Watched(NamedTuple):
@@ -453,13 +497,13 @@ class PostgresDialect:
             return StoreError(f"The tables of {url} are missing or outdated ({message}).", **MIGRATE)
         if code == "53100":
             return StoreError(f"The disk of {url} is full; nothing was changed.", hint="Free some space and try again.")
-        if "FATAL:" in message and any(text in message for text in LOGIN_REFUSED):
-            reason = message.partition("FATAL:")[2].strip()
-            return StoreError(
-                f"{url} refuses the login: {reason}.", hint="Check the database's name, the user and the password."
-            )
         if code is None or code.startswith(("08", "57P")):
-            return StoreError(f"{url} does not respond: {message.rstrip('.')}.", hint="Is the server running?")
+            found = ((re.search(pattern, message), meaning, hint) for pattern, meaning, hint in _CONNECTING)
+            reason, meaning, hint = next((match[1], meaning, hint) for match, meaning, hint in found if match)
+            return StoreError(f"{url} {meaning}: {reason.rstrip('.')}.", hint=hint)
+        if code in _POSTGRES_ERRORS:
+            meaning, hint = _POSTGRES_ERRORS[code]
+            return StoreError(f"{url} {meaning}: {message}; nothing was changed.", hint=hint)
         return StoreError(f"Postgres error at {url}: {message}; nothing was changed.")
 
     def foreign_commits(self, engine: Engine) -> Any:
@@ -501,7 +545,7 @@ class PostgresDialect:
             self._listener = None
             self._notifications += 1
             self._foreign_notifications += 1
-            raise StoreError(f"{self.shown_url} does not respond: {error}") from error
+            raise self.translate(error) from error
         return self._notifications != before
 
     def close(self) -> None:
