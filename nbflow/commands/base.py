@@ -103,6 +103,9 @@ class Command:
     run: Run | None = None
     """None: each surface has its own function, e.g. one that fetches a view."""
     audit: Audit = Audit.OPERATION
+    operation: str | Callable[[Values], str] = ""
+    """The action of the command's rows in the audit log: that of its operation, so that failures and successes have the
+    same. Empty: the command's name with underscores."""
     migrates: bool = True
     """Whether the tables must be up to date. False: the command works on a metastore without tables, too."""
     preview: Callable[[Context, Values], Preview | None] = _no_preview
@@ -173,5 +176,7 @@ def _record(command: Command, context: Context, args: Values, *, ok: bool, **det
         if argument.type in AUDITED_TYPES and values.get(argument.name)
     }
     row = {"command": command.name, **ids, **detail}
+    operation = command.operation(args) if callable(command.operation) else command.operation
+    action = operation or command.name.replace(" ", "_").replace("-", "_")
     with contextlib.suppress(NbflowError):
-        context.store.audit(command.name.replace(" ", "_"), actor=context.actor, now=context.now(), detail=row, ok=ok)
+        context.store.audit(action, actor=context.actor, now=context.now(), detail=row, ok=ok)

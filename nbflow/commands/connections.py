@@ -171,6 +171,7 @@ COMMANDS = (
         help="Add a connection. With '-' the URI, JSON or password is read from standard input.",
         permission="connections.edit",
         changes=True,
+        operation="set_connection",
         arguments=(
             CONN_ID,
             argument("--conn-uri", metavar="URI", help="type://login:password@host:port/schema?extra=value."),
@@ -193,6 +194,7 @@ COMMANDS = (
         help="Delete a connection.",
         permission="connections.edit",
         changes=True,
+        operation="delete_connection",
         arguments=(CONN_ID,),
         example="shop_db",
         run=_delete,
@@ -223,6 +225,7 @@ COMMANDS = (
         help="Import connections from a .json, .yaml or .env file.",
         permission="connections.edit",
         changes=True,
+        operation="set_connection",
         arguments=(
             INPUT_FILE,
             switch("--overwrite", help="Replace existing connections."),

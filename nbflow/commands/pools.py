@@ -95,6 +95,7 @@ COMMANDS = (
         help="Create or change a pool.",
         permission="pools.edit",
         changes=True,
+        operation="set_pool",
         arguments=(
             POOL_NAME,
             argument("slots", type=INTEGER, help="Number of slots; -1: no limit."),
@@ -109,6 +110,7 @@ COMMANDS = (
         help="Delete a pool.",
         permission="pools.edit",
         changes=True,
+        operation="delete_pool",
         arguments=(POOL_NAME,),
         example="api",
         run=_delete,
@@ -126,6 +128,7 @@ COMMANDS = (
         help="Import pools from a JSON file.",
         permission="pools.edit",
         changes=True,
+        operation="set_pool",
         arguments=(INPUT_FILE,),
         example="pools.json",
         run=_import,

@@ -170,6 +170,7 @@ def _pausing_backfill(verb: str, *, paused: bool, help: str) -> Command:
         help=help,
         permission="runs.edit",
         changes=True,
+        operation=f"{verb}_backfill",
         arguments=(BACKFILL_ID,),
         example="1",
         run=partial(_pause_backfill, paused),
@@ -184,6 +185,7 @@ COMMANDS = (
         help="Create a run of a DAG; a scheduler starts it.",
         permission="runs.create",
         changes=True,
+        operation="trigger",
         arguments=(
             DAG_ID,
             PARAM,
@@ -233,6 +235,7 @@ COMMANDS = (
         help="Create the runs of past data intervals; a scheduler starts them.",
         permission="runs.create",
         changes=True,
+        operation="backfill",
         arguments=(
             DAG_ID_OR_FLAG,
             argument("from_date", "--from-date", type=DATE, metavar="FROM", help="First logical date."),
@@ -268,6 +271,7 @@ COMMANDS = (
         help="Backfill a range of dates and wait until it ends (the command of Airflow 2).",
         permission="runs.create",
         changes=True,
+        operation="backfill",
         arguments=(
             DAG_ID,
             argument("-s", "--start-date", type=DATE, help="First logical date."),
@@ -301,6 +305,7 @@ COMMANDS = (
         help="Cancel a backfill: its queued runs never start.",
         permission="runs.edit",
         changes=True,
+        operation="cancel_backfill",
         arguments=(BACKFILL_ID,),
         example="1",
         run=_cancel_backfill,

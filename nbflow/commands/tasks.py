@@ -173,6 +173,10 @@ def _keys(context: Context, run: Run, names: Sequence[str]) -> list[TaskKey]:
     return keys
 
 
+def _mark_operation(args: Values) -> str:
+    return "mark" if args.tasks else "mark_run"
+
+
 def _mark_preview(context: Context, args: Values) -> Preview:
     run, rows = _mark_states(context, args, dry_run=True)
     return Preview(text=f"{_subject(args, run)} would be marked {args.state}.", items=tuple(rows))
@@ -258,6 +262,7 @@ COMMANDS = (
         help="Clear tasks so that they run again.",
         permission="runs.edit",
         changes=True,
+        operation="clear",
         arguments=(
             DAG_ID,
             TASK_IDS,
@@ -283,6 +288,7 @@ COMMANDS = (
         help="Clear all tasks of a DAG's runs so that they run again.",
         permission="runs.edit",
         changes=True,
+        operation="clear",
         arguments=(DAG_ID, CLEARED_RUN, ONLY_FAILED, ONLY_RUNNING),
         example="sales --only-failed",
         run=_clear_dag,
@@ -295,6 +301,7 @@ COMMANDS = (
         help="Mark tasks of a run, or the run itself, as success, failed or skipped.",
         permission="runs.edit",
         changes=True,
+        operation=_mark_operation,
         arguments=(
             DAG_ID,
             argument("tasks", type=TASK, repeated=True, metavar="TASK", help="Ids of the tasks (default: the run)."),

@@ -103,6 +103,7 @@ COMMANDS = (
         help="Set a variable; without VALUE, read it from standard input.",
         permission="variables.edit",
         changes=True,
+        operation="set_variable",
         arguments=(
             KEY,
             argument("value", required=False, metavar="VALUE", help="Value of the variable."),
@@ -117,6 +118,7 @@ COMMANDS = (
         help="Delete a variable.",
         permission="variables.edit",
         changes=True,
+        operation="delete_variable",
         arguments=(KEY,),
         example="region",
         run=_delete,
@@ -134,6 +136,7 @@ COMMANDS = (
         help="Import variables from a JSON file.",
         permission="variables.edit",
         changes=True,
+        operation="set_variable",
         arguments=(
             INPUT_FILE,
             argument(

@@ -28,8 +28,9 @@ def set_variables(operations: Operations, variables: Mapping[str, tuple[str, str
 
 def delete_variable(operations: Operations, key: str) -> None:
     """Delete a variable. Raises VariableNotFound with the nearest key."""
-    if not operations.store.delete_variable(key, actor=operations.actor, now=operations.clock.now()):
-        raise variable_not_found(operations, key)
+    if key not in [name for name, _, _ in operations.store.variables()]:
+        raise variable_not_found(operations, key)  # the failure is recorded once, by run_command
+    operations.store.delete_variable(key, actor=operations.actor, now=operations.clock.now())
 
 
 def variable_not_found(operations: Operations, key: str) -> VariableNotFound:
@@ -45,8 +46,9 @@ def set_connections(operations: Operations, connections: Sequence[Connection]) -
 
 def delete_connection(operations: Operations, conn_id: str) -> None:
     """Delete a connection. Raises ConnectionNotFound with the nearest id."""
-    if not operations.store.delete_connection(conn_id, actor=operations.actor, now=operations.clock.now()):
+    if operations.store.connection(conn_id) is None:
         raise connection_not_found(operations, conn_id)
+    operations.store.delete_connection(conn_id, actor=operations.actor, now=operations.clock.now())
 
 
 def connection_not_found(operations: Operations, conn_id: str) -> ConnectionNotFound:

@@ -52,7 +52,7 @@ def test_a_failed_change_is_audited_and_an_invalid_command_line_is_not(nbflow, m
     with pytest.raises(DagNotFound, match=r"There is no DAG 'slaes'\. Did you mean 'sales'\?"):
         magic("pause slaes")
     # Then the audit log has the failed changes
-    assert _audited(app) == [("dags_pause", "slaes", False)] * 2
+    assert _audited(app) == [("pause", "slaes", False)] * 2
 
 
 def test_a_pattern_that_matches_several_dags_needs_confirmation(app, sales):

@@ -83,13 +83,14 @@ def test_a_fixed_file_has_no_import_error(stage):
     [
         ("import os; os._exit(3)", "exit code 3"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
-        ("while True: pass", "took longer than 0.5 s"),
+        ("while True: pass", "took longer than 3 s"),
         ("import sys; sys.exit('no')", "SystemExit"),
     ],
     ids=["os._exit", "kill -9", "hangs", "sys.exit"],
 )
 def test_a_file_that_kills_or_blocks_its_process_does_not_affect_others(make_stage, source, message):
-    stage = make_stage(CORE__DAGBAG_IMPORT_TIMEOUT="0.5")
+    # The time limit is short only for the file that reaches it; on a loaded machine any import may take a second.
+    stage = make_stage(**({"CORE__DAGBAG_IMPORT_TIMEOUT": "3"} if "while" in source else {}))
     bad = stage.write("bad.py", f"import nbflow  # dag\n{source}\n")
     stage.write("good.py", one_task("good"))
     stage.process()
