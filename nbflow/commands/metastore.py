@@ -95,19 +95,12 @@ def _downgrade(context: Context, args: Values) -> Result:
 
 
 def _reset_preview(context: Context, args: Values) -> Preview:
-    """The numbers of DAGs, variables, connections, pools and archived rows that would be lost."""
+    """The numbers of rows that would be lost, archives included."""
     text = f"Everything in {context.store.url} would be deleted."
     if not _has_tables(context):
         return Preview(text=text)
-    store = context.store
-    counts = {
-        "dag": len(store.dags(include_stale=True)),
-        "variable": len(store.variables()),
-        "connection": len(store.connections()),
-        "pool": len(store.pools()),
-        **store.archives(),
-    }
-    return Preview(text=text, items=_rows(counts))
+    counts = {**context.store.row_counts(), **context.store.archives()}
+    return Preview(text=text, items=_rows({table: rows for table, rows in counts.items() if rows}))
 
 
 def _reset_question(context: Context, args: Values, preview: Preview | None) -> str:

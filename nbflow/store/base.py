@@ -263,6 +263,8 @@ class ChangeToken(NamedTuple):
 
 
 PRUNABLE = ("dag_run", "xcom", "rendered", "job", "audit")
+COUNTED = ("dag", "dag_run", "task_instance", "xcom", "backfill", "variable", "connection", "pool", "audit")
+"""Tables whose rows users know; the other tables belong to these."""
 """What :meth:`Store.prune` can delete. Not task instances or history alone: without them a run cannot be explained."""
 ARCHIVE = "_nbflow_deleted__"
 """Prefix of the names of archives: ``_nbflow_deleted__xcom__20240131060000000000``."""
@@ -435,6 +437,9 @@ class Store(Protocol):
         DAG's latest scheduled run); ``xcom`` and ``rendered`` only these rows of such runs; ``job`` dead processes;
         ``audit`` rows of the audit log. With ``archive``, the rows are first copied into tables named after that time.
         """
+
+    def row_counts(self) -> Mapping[str, int]:
+        """The numbers of rows of :data:`COUNTED`, for the preview of a deletion of everything."""
 
     def archives(self) -> Mapping[str, int]:
         """The archive tables of ``prune`` -> number of rows."""

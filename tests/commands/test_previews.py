@@ -21,6 +21,7 @@ from nbflow.notebook.commands import context_of
 from nbflow.notebook.session import current_session
 from nbflow.services.dag_test import run_test
 from nbflow.sources.loading import load_source
+from nbflow.store.base import COUNTED
 
 ASK = {
     "dags pause": ["s.*", "--treat-dag-id-as-regex"],
@@ -154,13 +155,26 @@ def test_export_writes_and_drops_the_archives_of_its_preview(nbflow, app, sales,
 
 
 def test_reset_deletes_the_rows_that_its_preview_counts(nbflow, app, sales, runs):
-    # Given DAGs and a variable
+    # Given DAGs, runs, a backfill, a variable and a pool
+    nbflow("pools", "set", "api", "2")
     nbflow("variables", "set", "x", "1")
+    nbflow("backfill", "create", sales, "2024-01-01")
+    audited = len(app.store.audit_log())
     # When the metastore is reset
     preview, _, _ = _preview_and_run("db reset")
     counts = {item["table"]: item["rows"] for item in preview.items}
     # Then the preview has counted what is gone
-    assert counts == {"dag": 2, "variable": 1, "connection": 0, "pool": 1}
+    assert {name: counts[name] for name in ("dag", "dag_run", "backfill", "variable", "pool", "audit")} == {
+        "dag": 2,
+        "dag_run": 3,
+        "backfill": 1,
+        "variable": 1,
+        "pool": 1,
+        "audit": audited,
+    }
+    assert counts["task_instance"] >= 6  # extract, double and load of two runs
+    assert counts["xcom"] > 0
+    assert app.store.row_counts() == {**dict.fromkeys(COUNTED, 0), "audit": 1}
     assert (app.store.dags(include_stale=True), list(app.store.variables())) == ([], [])
 
 

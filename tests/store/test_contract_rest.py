@@ -12,7 +12,21 @@ from nbflow.core.plan import Plan
 from nbflow.core.states import RunCause, RunState
 from nbflow.errors import DagRunAlreadyExists, NbflowError
 from nbflow.store.base import BackfillRow, Job, Pool, Store
-from tests.store.worlds import DAY, LEASE, T0, a_run, add, after, dispatch, plan, register, run_move, started_run
+from tests.store.worlds import (
+    DAY,
+    LEASE,
+    T0,
+    a_run,
+    add,
+    after,
+    begin,
+    dispatch,
+    plan,
+    register,
+    run_move,
+    spec,
+    started_run,
+)
 
 DEFAULT = Pool(name="default_pool", slots=128, description="Default pool")
 
@@ -31,6 +45,21 @@ def test_variables(store: Store) -> None:
         ("delete_variable", "ada", True),
         ("set_variable", "bob", True),
     ]
+
+
+def test_row_counts(store: Store) -> None:
+    # Given two DAGs, a run of two tasks, an XCom, a variable and a pool
+    register(store)
+    register(store, spec(dag_id="other"))
+    run = started_run(store)
+    store.xcom_push(begin(store, run, "extract"), "return_value", "1", now=T0)
+    store.set_variable("x", "1", actor="ada", now=T0)
+    store.set_pool(Pool(name="api", slots=2), actor="ada", now=T0)
+    # Then their rows are counted
+    counts = {"dag": 2, "dag_run": 1, "task_instance": 2, "xcom": 1, "variable": 1, "pool": 1}
+    rest = ("backfill", "connection")
+    audited = {"audit": len(store.audit_log())}
+    assert store.row_counts() == {**counts, **dict.fromkeys(rest, 0), **audited}
 
 
 def test_connections(store: Store) -> None:

@@ -368,6 +368,20 @@ class Runs(Tables):
                 del self._jobs[job_id]
         return len(dead)
 
+    @locked
+    def row_counts(self) -> Mapping[str, int]:
+        return {
+            "dag": len(self._dags),
+            "dag_run": len(self._runs),
+            "task_instance": sum(map(len, self._instances.values())),
+            "xcom": sum(len(keys) for of_run in self._xcoms.values() for keys in of_run.values()),
+            "backfill": len(self._backfills),
+            "variable": len(self._variables),
+            "connection": len(self._connections),
+            "pool": len(self._pools),
+            "audit": len(self._audit),
+        }
+
     def archives(self) -> Mapping[str, int]:
         return {}  # an archive would not outlive the process
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
-from nbflow.store.base import ARCHIVE, DEAD_AFTER, archived_table
+from nbflow.store.base import ARCHIVE, COUNTED, DEAD_AFTER, archived_table
 from nbflow.store.plan_effects import utc
 from nbflow.store.sql import schema
 from nbflow.store.sql import tables as t
@@ -88,6 +88,13 @@ class Maintenance(Jobs):
                 counts = [deleter.delete(query, columns) for query, columns in deletions]
                 deleter.update_history_head()
         return +sum(counts, Counter())
+
+    def row_counts(self) -> Mapping[str, int]:
+        counts = [
+            select(func.count()).select_from(t.metadata.tables[name]).scalar_subquery().label(name) for name in COUNTED
+        ]
+        with self._reading() as connection:
+            return dict(connection.execute(select(*counts)).one()._mapping)
 
     # --- archives
     def archives(self) -> Mapping[str, int]:
