@@ -352,7 +352,7 @@ def test_the_list_shows_import_errors(shell: Shell, notebook_home: Path) -> None
         ("%dag simulate sales --days -3 --start 2024-03-04", "The end of the simulation, 2024-03-01T"),
         ("%dag test sales --date someday", "'someday' is not a date. Give one like 2024-01-31, "),
         ("%dag test sales -p rows", "'rows' is not NAME=VALUE. Write: -p rows=10"),
-        ("%dag why sales", "DAG 'sales' has no run yet."),
+        ("%dag why sales", "DAG 'sales' has no run yet. Start one with: %dag run sales"),
         ("%dag pause sales", "sales exists only in this kernel, so it is not scheduled. To schedule it, save its "),
         ("%dag backfill sales 2024-01-05 2024-01-01", "from_date (2024-01-05T00:00:00+00:00) must not be after "),
         (

@@ -71,8 +71,9 @@ def test_a_run_with_the_id_last_takes_precedence(app: App) -> None:
     assert app.operations().find_run("sales", "last").run_id == "last"
 
 
-def test_the_last_run_of_a_dag_without_runs_is_none(app: App) -> None:
+@pytest.mark.parametrize("which", [None, "last", "r1"])
+def test_a_dag_without_runs_has_no_last_run_and_the_error_says_how_to_start_one(app: App, which: str | None) -> None:
     version = DagVersion(dag_id="idle", spec=spec(dag_id="idle"), fileloc="/dags/i.py", files={"i.py": ""})
     app.store.register(version, now=TODAY, paused=True)
-    with pytest.raises(DagRunNotFound, match="DAG 'idle' has no run yet"):
-        app.operations().find_run("idle", "last")
+    with pytest.raises(DagRunNotFound, match=r"DAG 'idle' has no run yet\. Start one with: nbflow dags trigger idle$"):
+        app.operations().find_run("idle", which)
