@@ -143,14 +143,16 @@ def run_command(
     run: Run | None = None,
 ) -> Result | None:
     """Run a command. Returns None if ``confirm`` returns false. Raises Refused with the first refusal, or the error of
-    the command; a failed change is recorded in the audit log. ``run`` replaces the function of the command, for what
-    only a surface has."""
+    the command; a failed change is recorded in the audit log. With ``dry_run`` among the arguments, the result is the
+    preview, and nothing changes. ``run`` replaces the function of the command, for what only a surface has."""
     run = run or command.run
     assert run is not None, f"{command.name} is read-only: fetch its view"
     try:
         refusals = command.refusals(context, args)
         if refusals:
             raise refusals[0]
+        if getattr(args, "dry_run", False) and (dry := command.preview(context, args)) is not None:
+            return Result(text=dry.text, rows=dry.items, value=list(dry.items))
         preview = command.preview(context, args) if command.may_ask else None
         question = command.confirmation(context, args, preview)
         if question and not confirm(question, preview):

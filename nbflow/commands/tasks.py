@@ -179,7 +179,8 @@ def _mark_operation(args: Values) -> str:
 
 def _mark_preview(context: Context, args: Values) -> Preview:
     run, rows = _mark_states(context, args, dry_run=True)
-    return Preview(text=f"{_subject(args, run)} would be marked {args.state}.", items=tuple(rows))
+    would = "would be marked" if rows else "is already"
+    return Preview(text=f"{_subject(args, run)} {would} {args.state}.", items=tuple(rows))
 
 
 def _subject(args: Values, run: Run) -> str:

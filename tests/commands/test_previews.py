@@ -205,6 +205,36 @@ def test_previews_and_refusals_change_nothing(app, sales, runs, nbflow):
     assert (_states(app, runs), app.store.audit_log(), app.store.last_seq(), app.store.dag(sales)) == before
 
 
+DRY = {name: command for name, command in all_commands().items() if any(a.name == "dry_run" for a in command.arguments)}
+
+
+@pytest.mark.parametrize("name", sorted(DRY.keys() - {"tasks test"}))  # `tasks test` only renders, and has no preview
+def test_a_dry_run_is_the_preview_and_changes_nothing_on_any_surface(app, sales, runs, name):
+    # Given a command with --dry-run
+    given = {
+        "backfill create": {"dag_id": sales, "from_date": "2024-01-01"},
+        "dags backfill": {"dag_id": sales, "start_date": "2024-01-01", "end_date": "2024-01-03"},
+        "db clean": {"clean_before_timestamp": "2100-01-01"},
+        "tasks clear": {"dag_id": sales},
+        "tasks mark": {"dag_id": sales, "tasks": ["load"], "state": "skipped"},
+    }[name]
+    before = (_states(app, runs), app.store.row_counts(), app.store.last_seq())
+    # When it is run as every surface runs it
+    args = values_of(DRY[name].arguments, {**given, "dry_run": True})
+    result = run_command(DRY[name], context_of(current_session()), args)
+    # Then the result is the preview, and nothing has changed
+    preview = DRY[name].preview(context_of(current_session()), args)
+    assert (result.text, result.rows) == (preview.text, preview.items)
+    assert "would" in result.text
+    assert (_states(app, runs), app.store.row_counts(), app.store.last_seq()) == before
+
+
+def test_the_magic_marks_nothing_with_dry_run(app, sales, runs, magic):
+    before = _states(app, runs)
+    assert repr(magic(f"mark {sales} load --state skipped --dry-run")).endswith("would be marked skipped.")
+    assert _states(app, runs) == before
+
+
 # --------------------------------------------------------------------------------------------------------- confirmation
 
 
