@@ -241,9 +241,38 @@ def test_every_format_has_an_example_that_fits_and_refuses_something() -> None:
     assert {kind for kind in FORMATS if fits("(\\ \n{", {"format": kind})} == set()
 
 
-@pytest.mark.parametrize("kind", sorted(FORMATS))
-def test_long_text_fails_every_format(kind: str) -> None:
-    assert not fits("a" * (MAX_FORMATTED_CHARACTERS + 1), {"format": kind})
+#: Format -> start, repeated character and end of a text of any length that fits it
+OF_ANY_LENGTH = {
+    "date-time": ("2024-12-31T23:59:00.0", "0", "Z"),
+    "duration": ("P", "1", "D"),
+    "email": ("", "a", "@example.org"),
+    "idn-email": ("", "a", "@example.org"),
+    "iri": ("https://example.org/", "a", ""),
+    "iri-reference": ("/", "a", ""),
+    "json-pointer": ("/", "a", ""),
+    "regex": ("", "a", ""),
+    "relative-json-pointer": ("1/", "a", ""),
+    "time": ("23:59:00.0", "0", "Z"),
+    "uri": ("https://example.org/", "a", ""),
+    "uri-reference": ("/", "a", ""),
+    "uri-template": ("/", "a", ""),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(OF_ANY_LENGTH))
+def test_a_format_has_a_maximum_length(kind: str) -> None:
+    # Given a text of the format, of the maximum length, and one that is longer by one character
+    start, repeated, end = OF_ANY_LENGTH[kind]
+    longest, longer = (
+        start + repeated * (length - len(start + end)) + end
+        for length in (MAX_FORMATTED_CHARACTERS, MAX_FORMATTED_CHARACTERS + 1)
+    )
+    # Then only the first fits
+    assert (fits(longest, {"format": kind}), fits(longer, {"format": kind})) == (True, False)
+
+
+def test_the_other_formats_are_short_by_themselves() -> None:
+    assert FORMATS.keys() - OF_ANY_LENGTH == {"date", "hostname", "idn-hostname", "ipv4", "ipv6", "uuid"}
 
 
 @settings(max_examples=50, deadline=None)
