@@ -19,5 +19,5 @@ def printed(code: str) -> set[str]:
         subprocess.run(command, env={**environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True)
         for seed in HASH_SEEDS
     ]
-    assert [one.stderr for one in done if one.returncode != 0] == []
-    return {one.stdout.strip() for one in done}
+    assert [process.stderr for process in done if process.returncode != 0] == []
+    return {process.stdout.strip() for process in done}

@@ -89,7 +89,7 @@ def test_each_terminal_command_is_a_declared_command_and_the_other_way_round():
     lines = [line for group in GROUPS for line in terminal_commands(group)]
     # Then each of its commands is the declared one of that name, and no command of a terminal is missing
     assert [line.name for line in lines if declared.get(line.name) is not line.declared] == []
-    assert sorted(line.name for line in lines) == sorted(name for name, one in declared.items() if one.terminal)
+    assert sorted(line.name for line in lines) == sorted(name for name, command in declared.items() if command.terminal)
 
 
 def test_each_line_magic_is_made_of_declared_commands_and_the_other_way_round():
@@ -117,13 +117,17 @@ def test_a_command_without_a_function_is_implemented_by_each_of_its_surfaces():
     assert missing == []
 
 
-@pytest.mark.parametrize("command", [one for one in COMMANDS if not one.changes], ids=lambda command: command.name)
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS if not command.changes], ids=lambda command: command.name
+)
 def test_a_read_only_command_has_nothing_to_preview_confirm_or_refuse(command):
     functions = ("preview", "confirmation", "refusals")
     defaults = {field.name: field.default for field in fields(Command)}
     assert [name for name in functions if getattr(command, name) is not defaults[name]] == []
 
 
-@pytest.mark.parametrize("command", [one for one in COMMANDS if one.may_ask], ids=lambda command: command.name)
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS if command.may_ask], ids=lambda command: command.name
+)
 def test_a_command_that_asks_has_a_preview(command):
     assert command.preview is not next(field.default for field in fields(Command) if field.name == "preview")

@@ -272,10 +272,10 @@ def test_a_suggested_command_is_quoted_for_a_shell():
 @pytest.mark.parametrize("name", VIEW_NAMES)
 def test_a_view_whose_texts_name_commands_spells_them_for_a_surface(name):
     # Given the values of a view
-    values = [one for one in vars(import_module(f"nbflow.views.{name}")).values() if is_dataclass(one)]
-    [view] = [one for one in values if issubclass(one, View) and name == one.NAME]
+    values = [value for value in vars(import_module(f"nbflow.views.{name}")).values() if is_dataclass(value)]
+    [view] = [kind for kind in values if issubclass(kind, View) and name == kind.NAME]
     holds_suggestions = any(
-        "tuple[SuggestedCommand" in str(kind) for one in values for kind in one.__annotations__.values()
+        "tuple[SuggestedCommand" in str(annotation) for kind in values for annotation in kind.__annotations__.values()
     )
     # Then it can spell commands if one of them names some
     assert (view.spelled is not View.spelled) == holds_suggestions

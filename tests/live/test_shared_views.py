@@ -544,8 +544,8 @@ class _Busy:
 
 happenings = st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 11))
 steps = st.one_of(
-    happenings.map(lambda one: ("happen", one)),
-    happenings.map(lambda one: ("meanwhile", one)),
+    happenings.map(lambda happening: ("happen", happening)),
+    happenings.map(lambda happening: ("meanwhile", happening)),
     st.just(("look", None)),
     st.tuples(st.just("take"), st.integers(0, 9)),
     st.tuples(st.just("come"), st.integers(0, 4)),

@@ -341,8 +341,8 @@ def test_why_spells_commands_as_its_surface_does_and_shows_each_once() -> None:
     unpause = suggest("dags unpause", "forex")
     reason = f"DAG forex is paused. Unpause it with: {unpause}"
 
-    def spell(one: SuggestedCommand) -> str:
-        return f"%{one.command.split()[-1]} {' '.join(one.words)}"
+    def spell(suggested: SuggestedCommand) -> str:
+        return f"%{suggested.command.split()[-1]} {' '.join(suggested.words)}"
 
     of_task = WhyTaskView(subject="forex.load", state="none", headline=reason, suggestions=(unpause,))
     row = WhyRow(task_id="load", state="none", kind="paused", reason=reason, suggestions=(unpause,))
