@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbflow.core.backfill import BackfillPlan
 from nbflow.core.snapshot import Instance, Run
-from nbflow.core.states import RUN_FINISHED
+from nbflow.core.states import LIVE, RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Change, Snapshot
 from nbflow.notebook.commands import execute_by_name
@@ -329,6 +329,11 @@ class RunHandle(Waitable):
         key: dict[str, Any] = {"task_id": task_id, "map_index": ti.map_index, **self.key._asdict()}
         why = self._session.fetch(WhyTaskQuery(**key))
         log = self._session.fetch(TaskLogQuery(**key))
+        store = self._session.app.store
+        # the events are in their order: the last move of an attempt out of a live state ended it
+        ends = {
+            event.attempt_id: event.target for event in store.events(run=self.key, key=ti.key) if event.source in LIVE
+        }
         return {
             "subtitle": operator_name(self._spec.tasks[task_id]),
             "why": {
@@ -340,15 +345,18 @@ class RunHandle(Waitable):
                 {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message}
                 for line in log.lines[-PANEL_LINES:]
             ],
-            "attempts": [self._attempt(attempt) for attempt in self._session.app.store.attempts(self.key, ti.key)],
+            "attempts": [
+                self._attempt(attempt, ends.get(attempt.attempt_id, attempt.state))
+                for attempt in store.attempts(self.key, ti.key)
+            ],
             "actions": [{"label": "Clear", "name": "clear", "args": {"task_id": task_id}}] if ti.end_date else [],
         }
 
-    def _attempt(self, attempt: Attempt) -> Mapping[str, Any]:
+    def _attempt(self, attempt: Attempt, state: str) -> Mapping[str, Any]:
         started = in_zone(attempt.started_at, zone_of(self._spec))
         return {
             "try": attempt.try_number,
-            "state": attempt.outcome or attempt.state,
+            "state": state,
             "started": formatting.short_time(started) if started else "",
             "took": formatting.duration(elapsed(attempt.started_at, attempt.ended_at)),
             "cause": cause_text(attempt.outcome or ""),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.core.states import RunCause, RunState
+from nbflow.core.states import Cause, RunCause, RunState, TaskState
 from nbflow.errors import NbflowError
 from nbflow.live.feed import Feed
 from nbflow.notebook import handles
@@ -19,7 +19,7 @@ from nbflow.notebook.session import Session, current_session
 from nbflow.store.base import Store
 from nbflow.views import fetch
 from nbflow.views.graph import GraphView
-from tests.store.worlds import plan, register, run_move, scheduled, started_run
+from tests.store.worlds import begin, ended, move, plan, queued, register, run_move, scheduled, started_run
 
 WAIT_SECONDS = 60.0
 
@@ -148,6 +148,21 @@ def test_a_cell_that_waits_for_an_unfinished_run_leaves_its_output_live(world: W
 
     # Then its output shows the end
     assert "success" in outputs[0].texts[-1]
+
+
+def test_the_panel_of_a_task_shows_the_state_in_which_each_attempt_ended(world: World) -> None:
+    # Given a task whose first attempt has failed, and which is queued again
+    attempt_id = begin(world.store, world.run, "extract")
+    retry = ended(world.run, "extract", attempt_id, Cause.RAISED, TaskState.UP_FOR_RETRY)
+    world.store.apply([plan(retry)], actor="worker")
+    again = move(world.run, "extract", TaskState.UP_FOR_RETRY, Cause.RETRY_DUE, TaskState.SCHEDULED)
+    world.store.apply([plan(again, queued(world.run, "extract"))], actor="scheduler")
+
+    # When its panel is opened
+    attempts = world.handle("one")._details("extract")["attempts"]
+
+    # Then the first attempt has the state in which it ended, and the second one its own
+    assert [attempt["state"] for attempt in attempts] == ["up_for_retry", "queued"]
 
 
 def test_closing_the_session_ends_its_followers(

@@ -15,7 +15,7 @@ from nbflow.state_colors import glyphs, palettes
 from nbflow.ui import live
 from nbflow.ui.scene import scene
 from nbflow.ui.view_bundles import graph_bundle
-from nbflow.views.graph import EdgeView, GraphView, TaskView
+from nbflow.views.graph import EdgeView, GraphView, TaskView, with_folded
 from nbflow.views.patches import patch
 from tests.ui.samples import NOW, with_task
 from tests.ui.widget_page import ADDRESS, READY, files_of, many_tasks
@@ -149,6 +149,16 @@ def test_the_panel_keeps_its_tab_while_states_change(shown: Callable[..., Any], 
     page.wait_for_selector(".nf-panel [data-state=running]")
     assert page.locator(".nf-panel").bounding_box() == place
     assert page.inner_text(".nf-why") == "Waits."
+
+
+def test_the_node_of_the_open_panel_stays_marked_in_a_new_scene(shown: Callable[..., Any], forex: GraphView) -> None:
+    page = shown(forex)
+    page.click("[data-task-id=load]")
+    page.wait_for_selector("[data-task-id=load].nf-open")
+    folded = with_folded(forex, {"branches"})
+    page.evaluate("traits => window.model.push(traits)", live.widget_traits(folded, scene(folded), NOW))
+    page.wait_for_selector("[data-task-id=branches]")
+    page.wait_for_selector("[data-task-id=load].nf-open")
 
 
 def test_a_late_reply_does_not_fill_the_panel_of_another_task(shown: Callable[..., Any], forex: GraphView) -> None:

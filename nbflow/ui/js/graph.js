@@ -115,6 +115,7 @@ export function mount(el, model, transport) {
     });
     picture.addEventListener("keydown", onKey);
     canvas.replaceChildren(picture);
+    markOpen();
     const start = (focused && drawn.has(focused) ? focused : null) ?? scene.nodes[0].id;
     drawn.get(start)?.element.setAttribute("tabindex", "0");
     if (focused === start) drawn.get(start)?.element.focus();
@@ -190,12 +191,17 @@ export function mount(el, model, transport) {
     }
   }
 
+  /** Marks the node whose panel is open. */
+  function markOpen() {
+    for (const d of drawn.values()) d.element.classList.toggle("nf-open", d.node.id === open);
+  }
+
   /** @param {string} id */
   async function openPanel(id) {
     const target = drawn.get(id);
     open = id;
     const ticket = ++latest;
-    for (const d of drawn.values()) d.element.classList.toggle("nf-open", d.node.id === id);
+    markOpen();
     panel.open(target?.node.title ?? id, target?.state.state || "none");
     try {
       const details = await transport.request("task", { task_id: id });
@@ -210,7 +216,7 @@ export function mount(el, model, transport) {
     open = null;
     latest++;
     panel.close();
-    for (const d of drawn.values()) d.element.classList.remove("nf-open");
+    markOpen();
     if (last !== null) focusNode(last);
   }
 
