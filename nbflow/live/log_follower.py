@@ -47,7 +47,7 @@ def follow_log(feed: Feed, query: TaskTryQuery, *, on_poll: Callable[[], None] =
     not started. Ends early if the feed is closed. ``on_poll`` is called at each poll of the file, also when no line was
     written; its exception ends the generator."""
     tail: LogTail | None = None
-    over = False
+    finished = False
     with feed.watch(query) as watch:
         while not watch.closed:
             message = watch.next(POLL_SECONDS)
@@ -55,10 +55,10 @@ def follow_log(feed: Feed, query: TaskTryQuery, *, on_poll: Callable[[], None] =
             if message is not None and not isinstance(message, FetchError):
                 view = message.view
                 assert isinstance(view, TaskTryView)
-                over = view.over
+                finished = view.finished
                 if tail is None and view.log_path is not None:
                     tail = LogTail(Path(view.log_path))
             while tail is not None and (text := tail.read()):
                 yield text
-            if over and message is None:
+            if finished and message is None:
                 return

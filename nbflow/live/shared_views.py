@@ -64,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchError:
-    """The last fetch of the view failed; the next one is at ``retry_at``. The view that was taken last is the newest."""
+    """The last fetch of the view failed; the next one is at ``retry_at``. The view taken last is still the newest."""
 
     error: str
     retry_at: datetime

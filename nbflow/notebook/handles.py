@@ -339,7 +339,7 @@ class RunHandle(Waitable):
             "why": {
                 "headline": why.headline,
                 "grounds": list(why.grounds),
-                "ways_out": [spell(suggested) for suggested in why.suggestions],
+                "suggestions": [spell(suggested) for suggested in why.suggestions],
             },
             "log": [
                 {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message}
@@ -358,7 +358,7 @@ class RunHandle(Waitable):
             "try": attempt.try_number,
             "state": state,
             "started": formatting.short_time(started) if started else "",
-            "took": formatting.duration(elapsed(attempt.started_at, attempt.ended_at)),
+            "duration": formatting.duration(elapsed(attempt.started_at, attempt.ended_at)),
             "cause": cause_text(attempt.outcome or ""),
         }
 
@@ -413,7 +413,7 @@ class BackfillHandle(Waitable):
     def view(self) -> BackfillView:
         """The current view of the backfill."""
         if self.backfill_id is None:
-            return backfill_view(self.dag_id, self.plan, self._zone, dry_run=True)
+            return backfill_view(self.dag_id, self.plan, self._zone)
         return self._session.fetch(BackfillQuery(backfill_id=self.backfill_id))
 
     def _timeout_error(self, seconds: float) -> NbflowError:

@@ -243,20 +243,20 @@ def test_a_running_task_is_followed_rather_than_a_failed_one(store: Store) -> No
     assert _followed(store) == ("load", 1)
 
 
-def test_is_over_is_defined_for_each_state() -> None:
+def test_is_finished_is_defined_for_each_state() -> None:
     # Given an instance in its second try, in each state
-    def over(try_number: int) -> set[TaskState]:
+    def finished(try_number: int) -> set[TaskState]:
         return {
             state
             for state in TaskState
-            if task_try.is_over(Instance(task_id="t", state=state, try_number=2), try_number)
+            if task_try.is_finished(Instance(task_id="t", state=state, try_number=2), try_number)
         }
 
     # Then the first try has ended, the second unless it can continue, and the third only if the instance has ended
-    assert over(1) == set(TaskState)
-    assert over(2) == set(TaskState) - TRY_UNFINISHED
-    assert over(3) == {S.SUCCESS, S.FAILED, S.SKIPPED, S.UPSTREAM_FAILED, S.REMOVED}
-    assert set(TaskState) - TRY_UNFINISHED == over(3) | {S.NONE, S.UP_FOR_RETRY}
+    assert finished(1) == set(TaskState)
+    assert finished(2) == set(TaskState) - TRY_UNFINISHED
+    assert finished(3) == {S.SUCCESS, S.FAILED, S.SKIPPED, S.UPSTREAM_FAILED, S.REMOVED}
+    assert set(TaskState) - TRY_UNFINISHED == finished(3) | {S.NONE, S.UP_FOR_RETRY}
 
 
 def test_a_finished_run_starts_no_further_try(store: Store, nbflow_settings: Settings) -> None:
@@ -265,5 +265,5 @@ def test_a_finished_run_starts_no_further_try(store: Store, nbflow_settings: Set
     end = run_move(run, RunState.RUNNING, RunState.FAILED, RunCause.TASK_FAILED, changes={"end_date": T0})
     store.apply([end], actor="s")
 
-    assert before == TaskTryView(state="none", over=False)
-    assert fetch(store, FIRST, T0, nbflow_settings) == TaskTryView(state="none", over=True)
+    assert before == TaskTryView(state="none", finished=False)
+    assert fetch(store, FIRST, T0, nbflow_settings) == TaskTryView(state="none", finished=True)

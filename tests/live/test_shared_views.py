@@ -106,7 +106,7 @@ def test_all_watches_of_a_query_share_its_fetches_and_patches(
     assert fetches.queries == [SALES] * 3
 
 
-# ------------------------------------------------------------------------------------------------ affected views
+# ------------------------------------------------------------------------------------------------------- affected views
 
 
 def test_an_event_fetches_only_the_views_that_it_affects(
@@ -210,7 +210,7 @@ def test_a_view_that_changes_with_time_is_fetched_at_its_wake_at(store: Store, c
     assert watch.take() == Change(patch=change, view=by_time(store, 0, after(30)), cursor=store.history_end())
 
 
-# ------------------------------------------------------------------------------------------- slow and closed watches
+# ---------------------------------------------------------------------------------------------- slow and closed watches
 
 
 def test_a_slow_watch_receives_one_patch_to_the_newest_view(views: SharedViews, store: Store) -> None:
@@ -289,7 +289,7 @@ def test_an_error_in_wake_does_not_affect_other_watches(
     assert "Error in a watcher's wake callback" in caplog.text
 
 
-# ------------------------------------------------------------------------------------------------------ errors
+# --------------------------------------------------------------------------------------------------------------- errors
 
 
 def test_a_failed_fetch_is_a_message_and_is_retried(
@@ -446,7 +446,7 @@ def test_all_views_are_fetched_after_the_maximum_number_of_events(
     assert fetches.queries == [StatesQuery(dag_id="other")] * 2
 
 
-# ------------------------------------------------------------------------------------------ any sequence of operations
+# ------------------------------------------------------------------------------------------- any sequence of operations
 
 OPERATIONS = (
     "run",
@@ -529,9 +529,7 @@ class World:
                     dispatch(store, run.key, ("load", "extract")[number % 2])
                 case "end run" if run:
                     _end(store, run.key)
-        except (
-            NbflowError
-        ):  # not possible in the current state: the DAG has a running run, or the task has changed its state
+        except NbflowError:  # not possible in the current state: another run is running, or the task has changed
             pass
 
 

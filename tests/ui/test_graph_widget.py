@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -100,13 +101,16 @@ def test_a_view_that_opens_late_shows_the_newest_state(shown: Callable[..., Any]
 
 
 def test_the_header_shows_the_run_and_the_footer_its_origin(shown: Callable[..., Any], forex: GraphView) -> None:
-    page = shown(forex)
+    # Given a next run whose minutes do not change while the page is opened
+    assert forex.next_run is not None
+    page = shown(replace(forex, next_run=forex.next_run + timedelta(seconds=30)))
+    # Then header and footer show the texts of the view
     header = page.inner_text(".nf-bar >> nth=0")
     assert [part for part in header.split("\n") if part] == [
         "forex", "0 6 * * 1-5", "run 2026-11-20 running", "next in 21 h 26 min",
     ]  # fmt: skip
-    assert page.get_attribute(".nf-bar .nf-muted", "title") == "Sat 2026-11-21 03:29:03 CET (02:29:03 UTC)"
-    assert page.inner_text(".nf-words") == "version 7 · forex.ipynb, cell 3 · scheduler running (pid 4121)"
+    assert page.get_attribute(".nf-bar .nf-muted", "title") == "Sat 2026-11-21 03:29:33 CET (02:29:33 UTC)"
+    assert page.inner_text(".nf-notes") == "version 7 · forex.ipynb, cell 3 · scheduler running (pid 4121)"
 
 
 def test_a_click_opens_the_panel_and_escape_closes_it(shown: Callable[..., Any], forex: GraphView) -> None:
@@ -119,10 +123,10 @@ def test_a_click_opens_the_panel_and_escape_closes_it(shown: Callable[..., Any],
         "why": {
             "headline": "Waits for its second try.",
             "grounds": ["<b>retries=3"],
-            "ways_out": ["%dag clear forex load"],
+            "suggestions": ["%dag clear forex load"],
         },
         "log": [{"at": "06:03:02", "level": "ERROR", "source": "load", "message": "<img src=x onerror=alert(1)>"}],
-        "attempts": [{"try": 1, "state": "failed", "took": "0.6 s"}],
+        "attempts": [{"try": 1, "state": "failed", "duration": "0.6 s"}],
     }
     page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 1, "data": details})
     page.wait_for_selector(".nf-why")
