@@ -252,16 +252,39 @@ def test_a_folded_group_lists_its_tasks_and_unfolds(shown: Callable[..., Any], f
     page.wait_for_selector("[data-task-id='branches.big_move'][data-state=skipped]")
 
 
-def test_a_wide_graph_scrolls_in_its_box_and_can_be_fitted(shown: Callable[..., Any]) -> None:
-    names = [f"t{i}" for i in range(12)]
+def chain(count: int) -> GraphView:
+    names = [f"t{i}" for i in range(count)]
     edges = tuple(EdgeView(source=a, target=b) for a, b in pairwise(names))
-    page = shown(GraphView(dag_id="x", tasks=tuple(TaskView(task_id=n) for n in names), edges=edges))
-    sizes = """() => { const box = document.querySelector(".nf-canvas");
-        return [box.scrollWidth > box.clientWidth, document.documentElement.scrollWidth <= innerWidth]; }"""
-    assert page.evaluate(sizes) == [True, True]
+    return GraphView(dag_id="x", tasks=tuple(TaskView(task_id=name) for name in names), edges=edges)
+
+
+SCALE_AND_SCROLLS = """() => { const box = document.querySelector(".nf-canvas"), picture = box.querySelector("svg");
+    const scale = picture.getBoundingClientRect().width / picture.viewBox.baseVal.width;
+    return [Math.round(100 * scale) / 100, box.scrollWidth > box.clientWidth,
+            document.documentElement.scrollWidth > innerWidth]; }"""
+
+
+def test_a_wide_graph_scrolls_in_its_box_and_can_be_fitted(shown: Callable[..., Any]) -> None:
+    # Given a graph of twice the width of its box: it shrinks as its picture does, and its box scrolls
+    page = shown(chain(12))
+    assert page.evaluate(SCALE_AND_SCROLLS) == [0.75, True, False]
+    # When the user chooses the whole graph, and then its full size
     page.click("text=Fit")
-    assert page.evaluate(sizes) == [False, True]
+    fitted = page.evaluate(SCALE_AND_SCROLLS)
     assert page.get_attribute("text=Fit", "aria-pressed") == "true"
+    page.click("text=1:1")
+    # Then it has that size
+    assert fitted[0] < 0.5
+    assert fitted[1:] == [False, False]
+    assert page.evaluate(SCALE_AND_SCROLLS) == [1, True, False]
+
+
+def test_a_graph_that_is_little_wider_than_its_box_is_shown_completely(shown: Callable[..., Any]) -> None:
+    page = shown(chain(6))
+    scale, scrolls, page_scrolls = page.evaluate(SCALE_AND_SCROLLS)
+    assert 0.9 < scale < 1
+    assert not scrolls
+    assert not page_scrolls
 
 
 @pytest.mark.parametrize(("motion", "animation"), [("no-preference", "nf-turn"), ("reduce", "none")])

@@ -23,6 +23,7 @@ import { GLYPHS, chip, glyph, drawnState } from "./states.js";
  */
 
 const LABEL_LEFT = 27;
+const MIN_SCALE = 0.75; // as of pictures: a graph shrinks to the width of its box, but stays legible
 
 /** @param {SceneNode} node */
 function drawNode(node) {
@@ -75,7 +76,7 @@ export function mount(el, model, transport) {
   const legend = html("span", { class: "nf-legend" });
   const notes = html("span", { class: "nf-notes" });
   const fit = html("button", { type: "button", "aria-pressed": "false", click: () => setFit(true) }, "Fit");
-  const full = html("button", { type: "button", "aria-pressed": "true", click: () => setFit(false) }, "1:1");
+  const full = html("button", { type: "button", "aria-pressed": "false", click: () => setFit(false) }, "1:1");
   const sizes = html("span", { class: "nf-sizes", role: "group", "aria-label": "Size" }, fit, full);
   const announcer = html("span", { class: "nf-sr", "aria-live": "polite" });
   const panel = createPanel({ onClose: () => closePanel(), onPick: (id) => openPanel(id), request: (n, a) => transport.request(n, a) });
@@ -84,9 +85,10 @@ export function mount(el, model, transport) {
   root.classList.toggle("nbflow-dark", document.body.classList.contains("vscode-dark"));
   el.replaceChildren(root);
 
-  /** @param {boolean} on */
+  /** Shows the whole graph, or its full size. @param {boolean} on */
   function setFit(on) {
     canvas.classList.toggle("nf-fit", on);
+    canvas.classList.toggle("nf-full", !on);
     fit.setAttribute("aria-pressed", String(on));
     full.setAttribute("aria-pressed", String(!on));
   }
@@ -109,6 +111,7 @@ export function mount(el, model, transport) {
       svg("g", { class: "nf-edges" }, ...scene.edges.flatMap((e) => [svg("path", { d: e.path }), svg("path", { d: e.head })])),
       ...scene.edges.flatMap(drawLabel),
       ...[...drawn.values()].map((d) => d.element));
+    picture.style.minWidth = `${Math.round(scene.width * MIN_SCALE)}px`;
     picture.addEventListener("click", (event) => {
       const node = /** @type {Element} */ (event.target).closest?.("[data-task-id]");
       if (node) openPanel(/** @type {string} */ (node.getAttribute("data-task-id")));
