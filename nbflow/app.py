@@ -343,7 +343,7 @@ class _LazySecretBox:
 
     @cached_property
     def _box(self) -> Any:
-        from nbflow.secrets import SecretBox
+        from nbflow.secret_box import SecretBox
 
         return SecretBox.of(self._settings)
 

@@ -18,8 +18,8 @@ from nbflow.execution import protocol
 from nbflow.execution.logs import LogStream
 from nbflow.execution.protocol import Channel
 from nbflow.execution.task_client import TaskClient, request_over_channel, utc_now
-from nbflow.secrets import Masker
 from nbflow.secrets_backends import install_provider
+from nbflow.secrets_masker import Masker
 
 if TYPE_CHECKING:
     from nbflow.execution.fork_server import LoadResult, UserCode

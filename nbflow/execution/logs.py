@@ -29,7 +29,7 @@ from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import NbflowError
 
 if TYPE_CHECKING:
-    from nbflow.secrets import Masker
+    from nbflow.secrets_masker import Masker
 
 MAX_ID_BYTES = 200
 """Length of one id in a file name; file systems allow 255 bytes for the whole name."""

@@ -20,8 +20,8 @@ from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
 from nbflow.execution.task_client import DEFAULT_XCOM_BYTES, TaskClient, utc_now
-from nbflow.secrets import Masker
 from nbflow.secrets_backends import Provider
+from nbflow.secrets_masker import Masker
 from nbflow.store.base import Store
 
 TriggerDag = Callable[..., Run]

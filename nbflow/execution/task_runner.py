@@ -56,8 +56,8 @@ from nbflow.errors import (
     did_you_mean,
 )
 from nbflow.execution.task_log_format import setup_logging
-from nbflow.secrets import Masker
 from nbflow.secrets_backends import providing
+from nbflow.secrets_masker import Masker
 from nbflow.serde import encode
 
 if TYPE_CHECKING:

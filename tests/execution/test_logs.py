@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.execution.logs import LogFolder, LogStream, LogTail, read_log, safe_name
-from nbflow.secrets import Masker
+from nbflow.secrets_masker import Masker
 
 RUN = RunKey("sales", "manual__2026-03-01T00:00:00+00:00")
 

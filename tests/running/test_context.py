@@ -19,7 +19,7 @@ from nbflow.core.snapshot import Run
 from nbflow.core.states import RunState
 from nbflow.errors import AirflowException
 from nbflow.operators.python import PythonOperator
-from nbflow.secrets import Masker
+from nbflow.secrets_masker import Masker
 from tests.running.memory import MONDAY, MemoryRuntime, a_run, attempt
 
 

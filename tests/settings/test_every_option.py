@@ -23,7 +23,7 @@ from nbflow.authoring.dag import DAG
 from nbflow.config import SECTIONS
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import SecretsError
-from nbflow.secrets import SecretBox
+from nbflow.secret_box import SecretBox
 from nbflow.store.base import Job
 from tests.settings.conftest import OpenHome
 from tests.settings.settings_home import HEAD, NOW, SettingsHome
