@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
 from nbflow.config import write_private
 from nbflow.errors import SecretsError
 
@@ -26,8 +28,6 @@ class SecretBox:
     """Encrypts and decrypts short texts with one or more Fernet keys, newest first."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        from cryptography.fernet import Fernet, MultiFernet  # 30 ms: imported only where secrets are stored
-
         try:
             fernets = [Fernet(key.strip()) for key in keys]
         except ValueError:
@@ -50,8 +50,6 @@ class SecretBox:
 
     def decrypt(self, stored: str) -> str:
         """Return the text; raise ``SecretsError`` if no key fits or the stored text was modified."""
-        from cryptography.fernet import InvalidToken
-
         try:
             return self._fernet.decrypt(stored.encode()).decode()
         except (InvalidToken, UnicodeError):
