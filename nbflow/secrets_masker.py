@@ -264,7 +264,17 @@ class StreamMasker:
         return self._release(self._masker.tail(self._buffer))
 
     def flush(self) -> str:
+        """The stream has ended: release everything."""
         self._buffer += self._decoder.decode(b"", final=True)
+        return self.release()
+
+    @property
+    def holding(self) -> bool:
+        """Whether text is held back, because it could be the start of a secret."""
+        return bool(self._buffer)
+
+    def release(self) -> str:
+        """Release the held-back text although more may follow."""
         return self._release(len(self._buffer))
 
     def _release(self, cut: int) -> str:

@@ -1,4 +1,4 @@
-"""The child: a process that runs one try of a task. It holds the DAG, its socket and its log, and no database."""
+"""The child: a process that runs one try of a task. It holds the DAG, its socket and its log's pipe; no database."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def run_work(
         max_xcom_bytes=int(options["max_xcom_bytes"]),
         sensitive_names=options["sensitive_names"],
     )
-    _redirect_output(fds, runtime, max_bytes=int(options["max_log_bytes"]))
+    _redirect_output(fds, max_bytes=int(options["max_log_bytes"]))
     limit_memory(options.get("memory_limit_bytes"))
     _reseed_numpy()
     install_provider(runtime)
@@ -118,13 +118,16 @@ def _failed(workload: Workload, cause: Cause, error: str) -> dict[str, Any]:
     return protocol.pack_outcome(Outcome(event=event))
 
 
-def _redirect_output(fds: Sequence[int], runtime: TaskClient, *, max_bytes: int) -> None:
-    """Send standard output and standard error to the try's log, whose descriptor is the first of ``fds``."""
-    log = fds[0]
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    stream = LogStream(1, max_bytes=max_bytes, masker=runtime.masker)
+def _redirect_output(fds: Sequence[int], *, max_bytes: int) -> None:
+    """Send standard output and standard error to the pipe of the try's log: ``fds`` are its ends, to write and to read.
+
+    The reading end stays open in this process, and is not inherited by programs: see :mod:`nbflow.execution.logs`."""
+    writer, reader = fds
+    os.dup2(writer, 1)
+    os.dup2(writer, 2)
+    os.close(writer)
+    os.set_inheritable(reader, False)
+    stream = LogStream(1, max_bytes=max_bytes)
     sys.stdout = sys.__stdout__ = stream  # type: ignore[assignment, misc]
     sys.stderr = sys.__stderr__ = stream.twin()  # type: ignore[assignment, misc]
 
