@@ -124,6 +124,14 @@ class Masker:
         if secrets:
             self.add(*secrets)
 
+    def copy(self) -> Masker:
+        """A masker that knows the same secrets, and learns others by itself."""
+        copy = Masker(sensitive_names=self._names)
+        with self._lock:
+            copy._long, copy._short, copy.forms = self._long, self._short, self.forms
+            copy._longest, copy._starts = self._longest, self._starts
+        return copy
+
     def add(self, *secrets: str) -> None:
         """Mask these from now on."""
         if not secrets:
@@ -161,22 +169,30 @@ class Masker:
         """Mask the secrets of a connection: its password, and the values of sensitive names in its extra."""
         self.add(*connection.secrets(self._names))
 
-    def mask(self, text: str) -> str:
-        """Return the text with every secret replaced by ``***``."""
+    def mask(self, text: str, *, everywhere: bool = False) -> str:
+        """Return the text with every secret replaced by ``***``; ``everywhere``: short ones too, wherever they are."""
         found = self.occurrences(text)
+        if everywhere:
+            found += [span for form in self._short for span in _occurrences(form, text)]
         return _replace(text, _merged(found)) if found else text
 
-    def mask_value(self, value: Any, name: str = "") -> Any:
-        """Return plain data (as JSON holds it) with secrets masked, by name and by text, at any depth."""
+    def mask_value(self, value: Any, name: str = "", *, everywhere: bool = False) -> Any:
+        """Return plain data (as JSON holds it) with secrets masked, by name and by text, at any depth. ``everywhere``:
+        see :meth:`mask`; numbers that are secrets are masked too."""
         if name and not (value is None or value == "" or isinstance(value, bool)) and self.is_sensitive(name):
             return MASK
         if isinstance(value, str):
-            return self.mask(value)
+            return self.mask(value, everywhere=everywhere)
         if isinstance(value, Mapping):
-            return {self.mask_value(key): self.mask_value(item, str(key)) for key, item in value.items()}
+            return {
+                self.mask_value(key, everywhere=everywhere): self.mask_value(item, str(key), everywhere=everywhere)
+                for key, item in value.items()
+            }
         if isinstance(value, (list, tuple)):
-            items = [self.mask_value(item) for item in value]
+            items = [self.mask_value(item, everywhere=everywhere) for item in value]
             return tuple(items) if isinstance(value, tuple) else items
+        if everywhere and isinstance(value, (int, float)) and not isinstance(value, bool) and str(value) in self.forms:
+            return MASK  # a native template has made a number of the secret
         return value
 
     def occurrences(self, text: str) -> list[tuple[int, int]]:

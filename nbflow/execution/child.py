@@ -35,11 +35,8 @@ class SocketRuntime(TaskClient):
     """Sends requests to the supervisor, one at a time: threads of the task wait for each other. A process that the task
     forked must not send requests, because it would read responses that belong to the task."""
 
-    def __init__(
-        self, channel: Channel, attempt_id: str, *, sensitive_names: Sequence[str] = (), **options: Any
-    ) -> None:
-        masker = Masker(sensitive_names=sensitive_names)
-        super().__init__(self._request_over_socket, masker=masker, **options)
+    def __init__(self, channel: Channel, attempt_id: str, **options: Any) -> None:
+        super().__init__(self._request_over_socket, **options)
         self._channel = channel
         self._attempt_id = attempt_id
         self._lock = threading.Lock()
@@ -68,15 +65,18 @@ def run_work(
     load_result: LoadResult | None,
     message: Mapping[str, Any],
     fds: Sequence[int],
+    *,
+    given: Masker | None = None,
 ) -> NoReturn:
-    """Run the try in ``message``, send its outcome, exit."""
+    """Run the try in ``message``, send its outcome, exit. ``given``: masks what this process was given while it loaded
+    the DAG."""
     workload = protocol.unpack_workload(message["workload"])
     options = message.get("options") or {}
     runtime = SocketRuntime(
         channel,
         workload.attempt_id,
         max_xcom_bytes=int(options["max_xcom_bytes"]),
-        sensitive_names=options["sensitive_names"],
+        masker=given or Masker(sensitive_names=options["sensitive_names"]),
     )
     _redirect_output(fds, max_bytes=int(options["max_log_bytes"]))
     limit_memory(options.get("memory_limit_bytes"))

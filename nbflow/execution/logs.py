@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import array
 import codecs
-import contextlib
 import fcntl
 import hashlib
 import io
@@ -43,6 +42,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
+from nbflow.config import make_private
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.secrets_masker import Masker, StreamMasker
@@ -68,14 +68,6 @@ def safe_name(text: str) -> str:
     if len(name) > MAX_ID_BYTES:
         name = f"{name[: MAX_ID_BYTES - 17]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return name
-
-
-def make_private(folder: str | os.PathLike[str]) -> None:
-    """Create a folder and its missing parents with mode 0700 (``os.makedirs`` applies a mode only to the last one)."""
-    if not os.path.isdir(folder):
-        make_private(os.path.dirname(os.path.abspath(folder)))
-        with contextlib.suppress(FileExistsError):  # another process has created it meanwhile
-            os.mkdir(folder, mode=0o700)
 
 
 class LogFolder:

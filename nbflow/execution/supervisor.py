@@ -256,6 +256,7 @@ class Supervisor:
             "version": VersionSource.of(version, self._options.loading).to_json(),
             "digest": version.spec.digest,
             "logging_level": self._options.limits.get("logging_level", "INFO"),
+            "sensitive_names": list(self._task_api.sensitive_names),
         }
         return Source(dag_id=version.dag_id, version=version.number, payload=payload)
 

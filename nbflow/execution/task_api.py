@@ -48,6 +48,8 @@ class TaskApi:
     max_xcom_bytes: int = DEFAULT_XCOM_BYTES
     sensitive_names: tuple[str, ...] = ()
     """More words that mark a name as sensitive ([core] sensitive_var_conn_names)."""
+    given: Masker | None = None
+    """Masks what this process has given to code that it loads itself: a task of that code may print it."""
 
     def handle(self, workload: Workload, kind: str, args: Mapping[str, Any], *, masker: Masker | None = None) -> Any:
         """Handle a request of a try; returns the JSON response. The secrets in both are added to ``masker``. Raises
@@ -78,7 +80,7 @@ class TaskApi:
 
     def masker(self) -> Masker:
         """A masker for one try."""
-        return Masker(sensitive_names=self.sensitive_names)
+        return Masker(sensitive_names=self.sensitive_names) if self.given is None else self.given.copy()
 
     def runtime(self, workload: Workload, *, now: Callable[[], datetime] | None = None) -> TaskClient:
         """A runtime for code that runs in this process."""

@@ -211,6 +211,32 @@ def test_secrets_of_a_connections_extra_are_found_by_their_names():
     assert masker.mask("eu-west-1 wJalrXUtnFEMI") == "eu-west-1 ***"
 
 
+def test_a_short_secret_is_masked_everywhere_where_nothing_else_matters():
+    masker = Masker(["77", "a1"])
+    assert masker.mask("echo 77 x77y a1") == "echo 77 x77y a1"
+    assert masker.mask("echo 77 x77y a1", everywhere=True) == "echo *** x***y ***"
+    assert masker.mask_value({"n": 77, "m": 78, "b": True}, everywhere=True) == {"n": MASK, "m": 78, "b": True}
+
+
+def test_a_copy_knows_the_secrets_and_learns_others_by_itself():
+    masker = Masker(["hunter22"], sensitive_names=["iban"])
+    copy = masker.copy()
+    copy.add_variable("iban", "DE89370400")
+    assert copy.mask("hunter22 DE89370400") == "*** ***"
+    assert masker.mask("hunter22 DE89370400") == "*** DE89370400"
+
+
+def test_the_fields_of_a_key_file_that_is_stored_as_text_are_masked():
+    masker = Masker()
+    masker.add_from({"keyfile_dict": json.dumps({"private_key": PEM, "project": "warehouse-7"})})
+    assert masker.mask(f"{PEM}\nwarehouse-7") == "***\n***"
+
+
+def test_a_sensitive_name_with_a_dash_matches_and_an_empty_one_matches_nothing():
+    assert is_sensitive_name("customer_iban", more=["customer-iban"])
+    assert not is_sensitive_name("host", more=["", " "])
+
+
 # ------------------------------------------------------------------------------------------------------------ in pieces
 
 _LETTERS = st.text("abc=: \n@/_", max_size=40)
