@@ -110,6 +110,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.notebook.shown": "nbflow.notebook.displayable",
         "nbflow.notebook.task_functions": "nbflow.notebook.task_verbs",
         "nbflow.notebook.views": "nbflow.views",
+        "nbflow.secrets": "nbflow.secrets_masker",
         "nbflow.serde_frames": "nbflow.serde_numpy_pandas",
         "nbflow.services.asked_timetables": "nbflow.services.custom_timetables",
         "nbflow.services.daemon": "nbflow.services.scheduler_process",
