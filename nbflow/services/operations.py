@@ -104,16 +104,6 @@ class Operations:
             raise self._no_run(dag_id, which)
         return runs[0]
 
-    def _no_run(self, dag_id: str, which: str | datetime | None) -> DagRunNotFound:
-        known = ", ".join(run.run_id for run in self.store.runs(dag_id, limit=3))
-        missing = "no run yet" if not known or which in (None, LAST) else f"no run {which}"
-        if known:
-            return DagRunNotFound(f"DAG {dag_id!r} has {missing}.", hint=f"Its newest runs: {known}.")
-        trigger = suggest("dags trigger", dag_id)
-        return DagRunNotFound(
-            f"DAG {dag_id!r} has {missing}.", hint=f"Start one with: {trigger}", suggestions=(trigger,)
-        )
-
     def _newest_runs(self, dag_id: str) -> list[Run]:
         return [*self.store.newest_runs([dag_id]).values()]
 
@@ -125,6 +115,16 @@ class Operations:
         except ValueError:
             return []
         return self.store.runs(dag_id, since=moment, until=moment, limit=1)
+
+    def _no_run(self, dag_id: str, which: str | datetime | None) -> DagRunNotFound:
+        known = ", ".join(run.run_id for run in self.store.runs(dag_id, limit=3))
+        missing = "no run yet" if not known or which in (None, LAST) else f"no run {which}"
+        if known:
+            return DagRunNotFound(f"DAG {dag_id!r} has {missing}.", hint=f"Its newest runs: {known}.")
+        trigger = suggest("dags trigger", dag_id)
+        return DagRunNotFound(
+            f"DAG {dag_id!r} has {missing}.", hint=f"Start one with: {trigger}", suggestions=(trigger,)
+        )
 
     def snapshot(self, run: RunKey) -> Snapshot:
         """The current snapshot of a run. Raises DagRunNotFound."""
