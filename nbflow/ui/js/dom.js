@@ -37,7 +37,7 @@ export function setAttribute(node, name, value) {
 }
 
 /** A duration in its largest unit: `38 s`, `5 min`, `3 h`. @param {number} ms */
-export function brief(ms) {
+export function briefDuration(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
   for (const [size, unit] of /** @type {[number, string][]} */ ([[86400, "d"], [3600, "h"], [60, "min"]])) {
     if (s >= size) return `${Math.round(s / size)} ${unit}`;
@@ -46,7 +46,7 @@ export function brief(ms) {
 }
 
 /** `38 s`, `2 min 5 s`, `21 h 26 min`, as nbflow/ui/formatting.py formats them. @param {number} ms */
-export function span(ms) {
+export function durationText(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
   if (s < 60) return `${s} s`;
   const steps = [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]];

@@ -1,6 +1,6 @@
 // The live graph. Python computes the layout (nbflow/ui/scene.py); this module draws it once, then updates its elements.
 
-import { brief, html, setAttribute, setText, span, svg } from "./dom.js";
+import { briefDuration, durationText, html, setAttribute, setText, svg } from "./dom.js";
 import { createPanel } from "./panel.js";
 import { GLYPHS, chip, glyph, drawnState } from "./states.js";
 
@@ -235,8 +235,8 @@ export function mount(el, model, transport) {
     const { state, note = "", due, since } = target.state;
     const now = Date.now() - clockSkew;
     let text = note;
-    if (due !== undefined && due > now) text = `${note} in ${brief(due - now)}`.trim();
-    else if (state === "running" && since !== undefined) text = `${note} for ${span(now - since)}`.trim();
+    if (due !== undefined && due > now) text = `${note} in ${briefDuration(due - now)}`.trim();
+    else if (state === "running" && since !== undefined) text = `${note} for ${durationText(now - since)}`.trim();
     setText(target.parts.note, text);
     setAttribute(target.parts.label, "y", String(target.node.y + (text ? 16 : 23)));
     const label = [target.node.title, state, text].filter(Boolean).join(", ");
@@ -267,7 +267,7 @@ export function mount(el, model, transport) {
     if (header.paused) return "paused";
     if (header.next === undefined || header.next === null) return "";
     const ms = header.next - Date.now() + clockSkew;
-    return ms > 0 ? `next in ${span(ms)}` : "next is due";
+    return ms > 0 ? `next in ${durationText(ms)}` : "next is due";
   }
 
   /** @param {Header} head */
