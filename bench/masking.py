@@ -42,4 +42,33 @@ def measure(bench: Bench) -> list[Figure]:
                 floor_is=FLOOR,
             )
         )
+    figures.append(_stream(bench, texts["a log of lines"]))
     return figures
+
+
+def _stream(bench: Bench, text: str) -> Figure:
+    """The chunks of a pipe, as a supervisor masks them."""
+    from nbflow.execution.logs import READ_BYTES
+    from nbflow.secrets_masker import Masker, StreamMasker
+
+    masker, data = Masker(SECRETS), text.encode()
+    chunks = [data[start : start + READ_BYTES] for start in range(0, len(data), READ_BYTES)]
+    samples, floor = [], []
+    for _ in range(bench.runs):
+        stream = StreamMasker(masker)
+        started = time.thread_time()
+        for chunk in chunks:
+            stream.feed(chunk).encode()
+        samples.append(time.thread_time() - started)
+        started = time.thread_time()
+        for chunk in chunks:
+            masker.mask(chunk.decode()).encode()
+        floor.append(time.thread_time() - started)
+    return Figure(
+        row="masking",
+        what=f"{bench.megabytes:g} MB, the pipe of a task",
+        unit="s",
+        samples=tuple(samples),
+        floor=tuple(floor),
+        floor_is="masking each chunk by itself",
+    )

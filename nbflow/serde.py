@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 from uuid import UUID
@@ -42,13 +43,36 @@ def dumps(value: Any, *, root: str = "value", max_bytes: int | None = None) -> s
     """
     kind = type(value)
     plain = value if value is None or kind is str or kind is int or kind is bool else encode(value, root)
-    text = json.dumps(plain, ensure_ascii=True, allow_nan=False, separators=(", ", ": "))
+    try:
+        text = json.dumps(plain, ensure_ascii=True, allow_nan=False, separators=(", ", ": "))
+    except ValueError:  # Python converts only ints of up to 4,300 digits to text
+        _refuse_long_int(plain, root)
+        raise
     if max_bytes is not None and len(text) > max_bytes:
         raise SerializationError(
             f"{root} is {len(text):,} bytes of JSON, more than the {max_bytes:,} allowed ([core] max_xcom_bytes).",
             hint="Store it in a file or a table, and pass its path or name.",
         )
     return text
+
+
+def _refuse_long_int(encoded: Any, path: str) -> None:
+    """Raise SerializationError with the path of the first int that has more digits than Python converts."""
+    if isinstance(encoded, dict):
+        typed = TAG in encoded
+        for key, item in encoded.items():
+            _refuse_long_int(item, path if typed else f"{path}[{_quoted(key)}]")
+    elif isinstance(encoded, list):
+        for index, item in enumerate(encoded):
+            _refuse_long_int(item, f"{path}[{index}]")
+    elif isinstance(encoded, int) and encoded.bit_length() > sys.get_int_max_str_digits() * 3:
+        try:
+            str(encoded)
+        except ValueError:
+            digits = int(encoded.bit_length() * math.log10(2))
+            raise SerializationError(
+                f"{path}: an int of {digits:,} digits cannot be stored.", hint="Return hex(...) of it, or a float."
+            ) from None
 
 
 def loads(text: str | bytes) -> Any:
@@ -227,8 +251,17 @@ def _encoder_of_subclass(value: Any) -> _Encoder | None:
         from nbflow import serde_numpy_pandas
 
         if encoder := serde_numpy_pandas.encoder_of(value):
-            return lambda value, path, depth: encoder(value, lambda item, at: _encode(item, f"{path}{at}", depth + 1))
+            return partial(_encode_array_or_frame, encoder)
     return next((encoder for base, encoder in _BASES if isinstance(value, base)), None)
+
+
+def _encode_array_or_frame(encoder: Callable[..., Any], value: Any, path: str, depth: int) -> Any:
+    from nbflow.serde_numpy_pandas import Unstorable
+
+    try:
+        return encoder(value, lambda item, at: _encode(item, f"{path}{at}", depth + 1))
+    except Unstorable as error:
+        raise SerializationError(f"{path}{error.at}: {error.what} cannot be stored.", hint=error.hint) from None
 
 
 def _type_name(value: Any) -> str:

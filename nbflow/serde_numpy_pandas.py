@@ -10,10 +10,16 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nbflow.errors import SerializationError
-
 Encode = Callable[[Any, str], Any]
 Decode = Callable[[Any], Any]
+
+
+class Unstorable(Exception):
+    """``what`` (a column of period[M]) cannot be stored; ``at`` is its place in the encoded value."""
+
+    def __init__(self, what: str, *, hint: str, at: str = "") -> None:
+        super().__init__(what)
+        self.what, self.hint, self.at = what, hint, at
 
 
 def encoder_of(value: Any) -> Callable[[Any, Encode], Any] | None:
@@ -42,14 +48,14 @@ def _scalar(value: Any) -> Any:
     if isinstance(plain, int) and value.dtype.kind in "mM":  # item() returns an int for nanoseconds
         return value.astype(f"{value.dtype.kind}8[us]").item()
     if type(plain) is type(value):
-        raise SerializationError(f"A NumPy {value.dtype} cannot be stored.", hint="Convert it to float.")
+        raise Unstorable(f"a NumPy {value.dtype}", hint="Convert it to float.")
     return plain
 
 
 def _array(value: Any, encode: Encode) -> Any:
     kind = value.dtype.kind
     if kind not in "biufUSmMO":
-        raise SerializationError(f"An array of {value.dtype} cannot be stored.", hint="Return a list of plain values.")
+        raise Unstorable(f"an array of {value.dtype}", hint="Return a list of plain values.")
     data = value.astype("int64").ravel().tolist() if kind in "mM" else value.ravel().tolist()
     return {"__type__": "ndarray", "value": encode(data, ""), "dtype": value.dtype.str, "shape": list(value.shape)}
 
@@ -92,7 +98,7 @@ def _column(values: Any, encode: Encode) -> dict[str, Any]:
         return {"dtype": str(dtype), "values": [None if pandas.isna(item) else item for item in values]}
     if dtype.kind == "O" and not pandas.api.types.is_extension_array_dtype(dtype):
         return {"dtype": "object", "values": encode(values.tolist(), "")}
-    raise SerializationError(f"A column of {dtype} cannot be stored.", hint="Convert it, or store the frame in a file.")
+    raise Unstorable(f"a column of {dtype}", hint="Convert it, or store the frame in a file.")
 
 
 def _read_column(stored: Mapping[str, Any], decode: Decode) -> Any:
@@ -150,7 +156,10 @@ def _read_series(stored: Mapping[str, Any], decode: Decode) -> Any:
 
 def _frame(value: Any, encode: Encode) -> Any:
     def encode_column(position: int, name: Any) -> dict[str, Any]:
-        return _column(value.iloc[:, position], lambda item, at: encode(item, f"[{name!r}]{at}"))
+        try:
+            return _column(value.iloc[:, position], lambda item, at: encode(item, f"[{name!r}]{at}"))
+        except Unstorable as error:
+            raise Unstorable(error.what, hint=error.hint, at=f"[{name!r}]{error.at}") from None
 
     columns = [encode_column(position, name) for position, name in enumerate(value.columns)]
     return {

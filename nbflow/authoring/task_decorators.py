@@ -199,6 +199,13 @@ class TaskFactory:
             suggestion = ""
             if unknown := kwargs.keys() - self.signature.parameters.keys():
                 suggestion = did_you_mean(min(unknown), self.signature.parameters)
+            by_keyword = [p.name for p in self.signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+            from_context = [name for name in signature(self.function).parameters if name in CONTEXT_NAMES]
+            if args and from_context and by_keyword and not suggestion:
+                suggestion = (
+                    f" {from_context[0]} is a key of the context, which fills it: pass the arguments by keyword "
+                    f"({by_keyword[0]}=...), or rename the parameter."
+                )
             raise InvalidArgument(f"{self!r}: {error}.{suggestion}") from None
         for value in (*args, *kwargs.values()):
             if isinstance(value, TaskFactory):

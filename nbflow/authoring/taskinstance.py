@@ -282,9 +282,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _at(values: Mapping[int, Any], index: int | None) -> Any:
-    if index is None:
-        return next(iter(values.values()), _UNSET)
-    return values.get(index, _UNSET)
+    return values.get(-1 if index is None else index, _UNSET)  # None: of a task that is not mapped, as in Airflow
 
 
 def _or_default(value: Any, default: Any) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nbflow.errors import NbflowError, shortened
@@ -136,7 +137,7 @@ class _Renderer:
         return {key: self.any(item) for key, item in value.items()}
 
     def _other(self, value: Any) -> Any:
-        if callable(resolve := getattr(value, "resolve", None)) and not isinstance(value, type):
+        if callable(resolve := getattr(value, "resolve", None)) and not isinstance(value, type | Path):
             self.changed = True
             return resolve(self._context)  # an XCom is data, so it is not rendered
         if isinstance(value, str):

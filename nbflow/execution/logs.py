@@ -28,9 +28,11 @@ from __future__ import annotations
 
 import array
 import codecs
+import contextlib
 import fcntl
 import hashlib
 import io
+import logging
 import os
 import select
 import selectors
@@ -46,6 +48,8 @@ from nbflow.config import make_private
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.secrets_masker import Masker, StreamMasker
+
+logger = logging.getLogger(__name__)
 
 MAX_ID_BYTES = 200
 """Length of one id in a file name; file systems allow 255 bytes for the whole name."""
@@ -256,7 +260,8 @@ class LogCopier:
     def remove(self, log: LogFile) -> None:
         """Must precede the closing of the log."""
         if log.pipe is not None:
-            self._selector.unregister(log.pipe.reader)
+            with contextlib.suppress(KeyError):  # it could not be copied
+                self._selector.unregister(log.pipe.reader)
 
     def stop(self) -> None:
         if self._thread is not None:
@@ -273,7 +278,11 @@ class LogCopier:
             for key, _ in self._selector.select(timeout):
                 if key.fd == self._wakeup[0]:
                     return
-                copied = max(copied, self._copy(key.data))
+                try:
+                    copied = max(copied, self._copy(key.data))
+                except Exception:  # the logs of other tries go on
+                    logger.exception("The log %s cannot be copied.", key.data.path)
+                    self._selector.unregister(key.fd)
             self._release_due()
             if 0 < copied < READ_BYTES // 4:  # a task that prints line by line must not wake this thread for each line
                 time.sleep(GATHER_SECONDS)

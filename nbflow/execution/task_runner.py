@@ -101,6 +101,8 @@ def run_try(
         dag=dag, task=task, workload=workload, runtime=runtime, started=runtime.now(), own_process=own_process
     )
     attempt = _Attempt(ti, own_process=own_process, limits=limits)
+    if runtime.masker is not None:
+        runtime.masker.add_from([workload.run.conf, workload.next_kwargs])
     output = nullcontext() if own_process or runtime.masker is None else masked_output(runtime.masker)
     with providing(runtime), running_in(ti.context), output:
         try:

@@ -12,10 +12,11 @@ import re
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbflow import serde
 from nbflow.authoring.taskinstance import plain
 from nbflow.config import Settings, make_private
 from nbflow.errors import AirflowException, MissingExtra
@@ -106,12 +107,14 @@ class NotebookOperator(BaseOperator):
         try:
             import papermill
             from jupyter_client.kernelspec import NoSuchKernel
+            from nbclient.exceptions import DeadKernelError
             from papermill.exceptions import PapermillExecutionError
         except ImportError:
             raise MissingExtra("A notebook that runs as a task", "papermill", "lab") from None
-        parameters = {name: plain(value) for name, value in (self.parameters or {}).items()}
         try:
             kernel_name, language = self._kernel(source)
+            parameters = self._encoded_parameters(language)
+            _translate_tagged_values()
             _run_with_kernel(
                 lambda manager_class: papermill.execute_notebook(
                     _escaped(source),
@@ -130,15 +133,42 @@ class NotebookOperator(BaseOperator):
                 f"{source.name} needs the kernel {error.name!r}, which is not installed.",
                 hint="Install it, or pass kernel_name=.",
             ) from None
+        except DeadKernelError:
+            raise AirflowException(f"{source.name}: the kernel died{_in_cell(target)}.") from None
         except PapermillExecutionError as error:
+            if not _has_unexpected_error(_read(target)):
+                _remove_error_markers(target)
+                return
             self.log.error("%s", _ANSI.sub("", "\n".join(error.traceback)))
             raise AirflowException(f"{source.name}, {failed_cell(_read(target), error)}") from None
 
-    def _kernel(self, source: Path) -> tuple[str, str]:
-        """Name and language of the kernel: that of the argument, the setting or the notebook. Raises NoSuchKernel."""
-        from jupyter_client.kernelspec import KernelSpecManager
+    def _encoded_parameters(self, language: str) -> dict[str, Any]:
+        """The parameters as JSON: what an XCom carries arrives in a Python notebook as itself.
 
-        metadata = _read(source).metadata
+        Raises SerializationError, which names task, parameter and type, for other values."""
+        encoded = {}
+        for name, value in (self.parameters or {}).items():
+            parameter = f"parameter {name!r} of task {self.task_id!r}"
+            encoded[name] = serde.encode(plain(value), parameter)
+            if language.lower() != "python" and _holds_tag(encoded[name]):
+                raise AirflowException(
+                    f"{parameter}: a {type(value).__name__} cannot be passed to a notebook in {language}.",
+                    hint="Pass text, finite numbers, lists and dicts of them.",
+                )
+        return encoded
+
+    def _kernel(self, source: Path) -> tuple[str, str]:
+        """Name and language of the kernel: that of the argument, the setting or the notebook. Raises NoSuchKernel, and
+        AirflowException for a file that is no notebook."""
+        from jupyter_client.kernelspec import KernelSpecManager
+        from nbformat import ValidationError
+
+        try:
+            metadata = _read(source).metadata
+        except (ValidationError, ValueError, TypeError, AttributeError, KeyError):
+            raise AirflowException(
+                f"{self.input_nb} of task {self.task_id!r} is not a notebook (JSON of nbformat 4)."
+            ) from None
         default = metadata.get("kernelspec", {}).get("name") or "python3"
         name = self.kernel_name or Settings.load(os.environ).notebook.kernel_name or default
         language = KernelSpecManager().get_kernel_spec(name).language
@@ -224,18 +254,82 @@ def _kill(managers: Sequence[Any]) -> None:
                     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # the kernel's provisioner reaps it
 
 
-def failed_cell(notebook: Mapping[str, Any], error: Any) -> str:
-    """``cell 3 (total = sum(rows)) failed: NameError: ...``; counts the cells from 1, without papermill's."""
+def _holds_tag(encoded: Any) -> bool:
+    """Whether JSON of :func:`nbflow.serde.encode` holds a value that plain JSON does not have."""
+    if isinstance(encoded, dict):
+        return serde.TAG in encoded or any(map(_holds_tag, encoded.values()))
+    return isinstance(encoded, list) and any(map(_holds_tag, encoded))
+
+
+def _translate_tagged_values() -> None:
+    """Let papermill write a typed value of :mod:`nbflow.serde` as an expression that decodes it in the notebook."""
+    from papermill.translators import PythonTranslator, papermill_translators
+
+    class Translator(PythonTranslator):  # type: ignore[misc]
+        @classmethod
+        def translate(cls, val: Any) -> str:
+            if isinstance(val, dict) and serde.TAG in val:
+                return f"__import__('nbflow.serde').serde.decode({val!r})"
+            return str(super().translate(val))
+
+    papermill_translators.register("python", Translator)
+
+
+def _error_outputs(cell: Mapping[str, Any]) -> bool:
+    return any(output.get("output_type") == "error" for output in cell.get("outputs", ()))
+
+
+def _may_raise(cell: Mapping[str, Any]) -> bool:
+    """Whether the cell has Jupyter's tag for an expected error."""
+    return "raises-exception" in cell.get("metadata", {}).get("tags", ())
+
+
+def _has_unexpected_error(notebook: Mapping[str, Any]) -> bool:
+    return any(_error_outputs(cell) and not _may_raise(cell) for cell in notebook.get("cells", ()))
+
+
+def _remove_error_markers(path: Path) -> None:
+    """Remove the cells that papermill added because a cell raised."""
+    import nbformat
+    from papermill.execute import remove_error_markers
+
+    nbformat.write(remove_error_markers(_read(path)), path)  # type: ignore[no-untyped-call]
+
+
+def _in_cell(executed: Path) -> str:
+    """``" in cell 3 (load())"``: the last cell that was started; empty if there is none.
+
+    papermill calls it completed even if the kernel died."""
+    started = [
+        f" in cell {number} ({_first_line(cell)})"
+        for number, cell in (_own_cells(_read(executed)) if executed.exists() else ())
+        if cell.get("metadata", {}).get("papermill", {}).get("status") in ("running", "completed", "failed")
+    ]
+    return started[-1] if started else ""
+
+
+def _own_cells(notebook: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The cells, counted from 1, without papermill's."""
     number = 0
     for cell in notebook.get("cells", ()):
         tags = cell.get("metadata", {}).get("tags", ())
-        if "injected-parameters" in tags or "papermill-error-cell-tag" in tags:
-            continue
-        number += 1
-        if any(output.get("output_type") == "error" for output in cell.get("outputs", ())):
-            lines = [line.strip() for line in str(cell.get("source", "")).splitlines() if line.strip()]
-            first_line = lines[0][:80] if lines else ""
-            return f"cell {number} ({first_line}) failed: {error.ename}: {error.evalue}"
+        if "injected-parameters" not in tags and "papermill-error-cell-tag" not in tags:
+            number += 1
+            yield number, cell
+
+
+def _first_line(cell: Mapping[str, Any]) -> str:
+    lines = [line.strip() for line in str(cell.get("source", "")).splitlines() if line.strip()]
+    return lines[0][:80] if lines else ""
+
+
+def failed_cell(notebook: Mapping[str, Any], error: Any) -> str:
+    """``cell 3 (total = sum(rows)) failed: NameError: ...``; counts the cells from 1, without papermill's."""
+    for number, cell in _own_cells(notebook):
+        for output in cell.get("outputs", ()):
+            if output.get("output_type") == "error" and not _may_raise(cell):
+                name, value = output.get("ename", error.ename), output.get("evalue", error.evalue)
+                return f"cell {number} ({_first_line(cell)}) failed: {name}: {value}"
     return f"a cell failed: {error.ename}: {error.evalue}"
 
 

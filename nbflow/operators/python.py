@@ -73,10 +73,18 @@ class PythonOperator(CallsFunction, BaseOperator):
     def execute(self, context: Context) -> Any:
         result = self.call(context)
         if self.show_return_value_in_logs:
-            self.log.info("Done. Returned value was: %s", result)
+            self.log.info("Done. Returned value was: %s", _text_of(result))
         else:
             self.log.info("Done. Returned value not shown.")
         return result
+
+
+def _text_of(value: Any) -> str:
+    """``str(value)``, or why there is none: a ``__repr__`` that raises, or a long int, is no error of the task."""
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<a {type(value).__name__}, whose text raised {type(error).__name__}>"
 
 
 class BranchPythonOperator(PythonOperator, BranchMixIn):

@@ -30,6 +30,22 @@ def double(x: int, ti: Any = None) -> int:
     return x * 2
 
 
+def test_a_parameter_named_as_a_context_key_that_is_passed_by_position_says_so():
+    with DAG("d", schedule=None):
+
+        @task
+        def t(start_date, end_date):
+            pass
+
+        with pytest.raises(InvalidArgument) as caught:
+            t("2023-01-01", "2023-01-31")
+        t(start_date="2023-01-01", end_date="2023-01-31")
+    assert str(caught.value).endswith(
+        "start_date is a key of the context, which fills it: pass the arguments by keyword (start_date=...), or rename "
+        "the parameter."
+    )
+
+
 def test_a_call_adds_a_task_with_the_function_and_its_arguments() -> None:
     with DAG("d") as dag_object:
         result = double(21)

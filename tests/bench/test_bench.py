@@ -26,7 +26,7 @@ FIGURES = {
     "daemons": ["s", "MiB", "% of a core"],
     "history": ["ms", "ms"],
     "layout": ["s", "s", "s", "s"],
-    "masking": ["s", "s"],
+    "masking": ["s", "s", "s"],
     "widget": ["ms"],
 }
 HALF_SPEED = Figure(

@@ -325,6 +325,27 @@ def test_a_frames_value_that_cannot_be_stored_is_named_with_its_column():
         dumps(pd.DataFrame({"odd": pd.Series([_Opaque()], dtype=object)}), root="return value")
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            {"frames": [pd.DataFrame({"ok": [1], "bad": pd.period_range("2024-01", periods=1, freq="M")})]},
+            "value[\"frames\"][0]['bad']: a column of period[M] cannot be stored.",
+        ),
+        ([pd.Series(pd.period_range("2024-01", periods=1, freq="M"))], "value[0]: a column of period[M] cannot"),
+        ((np.zeros(2, dtype="V4"),), "value[0]: an array of |V4 cannot be stored."),
+        ({"n": [1, 10**5000]}, 'value["n"][1]: an int of 5,000 digits cannot be stored. Return hex'),
+        ((10**5000,), "value[0]: an int of 5,000 digits cannot"),
+        (10**5000, "value: an int of 5,000 digits cannot"),
+    ],
+    ids=["column", "series", "array", "int in a list", "int in a tuple", "int"],
+)
+def test_a_column_an_array_or_an_int_that_cannot_be_stored_is_named_with_its_path(value, message):
+    with pytest.raises(SerializationError) as caught:
+        dumps(value)
+    assert str(caught.value).startswith(message)
+
+
 def test_plain_values_do_not_load_numpy_pandas_or_pendulum():
     code = (
         "import sys, datetime as dt; from nbflow.serde import dumps, loads\n"

@@ -82,6 +82,96 @@ def test_a_failing_cell_is_named_and_the_executed_notebook_is_stored(
     assert Path(runtime.stored("t", "output_html")).name == "t-try2.html"
 
 
+VALUES = """
+import datetime as dt, math, pathlib, uuid
+from decimal import Decimal
+VALUES = {
+    "tuple": (1, (2, "x")), "bytes": b"x", "set": {1, 2}, "day": dt.date(2024, 1, 1), "delta": dt.timedelta(1),
+    "moment": dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc), "decimal": Decimal("1.1"), "path": pathlib.Path("data"),
+    "uuid": uuid.UUID(int=7), "infinite": math.inf, "nested": [{"k": (1,)}],
+    "text": "quotes ' and \\\\n end", "none": None,
+    "tagged": {"__type__": "tuple", "value": [1]},
+}
+"""
+
+
+def test_a_parameter_arrives_as_an_xcom_carries_it(
+    dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path
+) -> None:
+    # Given parameters of every kind that an XCom carries
+    import json
+    import math
+
+    import numpy as np
+
+    values: dict[str, Any] = {}
+    exec(VALUES, values)
+    parameters = {"g": values["VALUES"], "t": (1, 2), "nan": math.nan, "five": np.int64(5)}
+    check = "glue('equal', [g == VALUES, t == (1, 2), nan != nan, five])\nglue('kind', type(g['tuple'][1]).__name__)"
+    glue = "from nbflow.operators.glue import glue\n"
+    source = a_notebook(tmp_path / "p.ipynb", VALUES, glue + check, parameters="g = t = nan = five = 0")
+    NotebookOperator(task_id="t", input_nb=source, parameters=parameters, html=False)
+    # When the notebook runs
+    event = attempt(dag, "t", runtime).event
+    # Then they are equal there
+    assert isinstance(event, Succeeded), event
+    assert runtime.stored("t") == {"equal": [True, True, True, 5], "kind": "tuple"}
+
+    # And the executed notebook is JSON
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    json.loads(Path(runtime.stored("t", "output_nb")).read_text(), parse_constant=refuse)
+
+
+def test_a_parameter_that_no_xcom_carries_is_named(
+    dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path
+) -> None:
+    source = a_notebook(tmp_path / "p.ipynb")
+    NotebookOperator(task_id="t", input_nb=source, parameters={"g": [object()]})
+    event = attempt(dag, "t", runtime).event
+    assert isinstance(event, Failed)
+    assert event.error.startswith("SerializationError: parameter 'g' of task 't'[0]: a value of type object cannot")
+
+
+def test_a_cell_with_the_tag_raises_exception_may_raise(
+    dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path
+) -> None:
+    # Given a notebook whose cell raises, as its tag allows
+    source = a_notebook(tmp_path / "r.ipynb", "1 / 0", "from nbflow.operators.glue import glue\nglue('ok', 1)")
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells[2].metadata["tags"] = ["raises-exception"]
+    nbformat.write(notebook, source)
+    NotebookOperator(task_id="t", input_nb=source, html=False)
+    # When it runs, then the task succeeds, and the stored notebook has no cells of papermill's for errors
+    assert isinstance(attempt(dag, "t", runtime).event, Succeeded)
+    assert runtime.stored("t") == {"ok": 1}
+    executed = nbformat.read(runtime.stored("t", "output_nb"), as_version=4)
+    assert [cell.source for cell in executed.cells] == [cell.source for cell in notebook.cells]
+
+
+def test_a_kernel_that_dies_is_an_error_that_names_the_cell(
+    dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path
+) -> None:
+    source = a_notebook(tmp_path / "k.ipynb", "import os", "# boom\nos._exit(1)")
+    NotebookOperator(task_id="t", input_nb=source, html=False)
+    event = attempt(dag, "t", runtime).event
+    assert isinstance(event, Failed)
+    assert event.error == "AirflowException: k.ipynb: the kernel died in cell 4 (# boom)."
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]", '{"cells": 3}', "{}"])
+def test_a_file_that_is_no_notebook_is_an_error_that_names_it(
+    dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path, text: str
+) -> None:
+    (tmp_path / "n.ipynb").write_text(text)
+    NotebookOperator(task_id="t", input_nb=tmp_path / "n.ipynb")
+    event = attempt(dag, "t", runtime).event
+    assert isinstance(event, Failed)
+    expected = f"AirflowException: {tmp_path / 'n.ipynb'} of task 't' is not a notebook (JSON of nbformat 4)."
+    assert event.error == expected
+
+
 def test_an_executed_notebook_holds_no_secret_and_only_its_owner_can_read_it(
     dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path
 ) -> None:

@@ -198,6 +198,10 @@ def test_templates_stay_in_the_sandbox(runtime: MemoryRuntime, template: str, na
     assert event.error.startswith(("SecurityError", "UndefinedError")), event.error
 
 
+def test_a_path_is_not_an_xcom_although_it_has_a_method_resolve(dag: DAG, runtime: MemoryRuntime) -> None:
+    assert result(dag, runtime, lambda x: str(x), op_kwargs={"x": Path("no/such/file")}) == "no/such/file"
+
+
 def test_template_files_are_found_beside_the_dag_and_on_its_search_path(runtime: MemoryRuntime, tmp_path: Path) -> None:
     (tmp_path / "q.sql").write_text("select '{{ ds }}'\n{% include 'part.sql' %}")
     (tmp_path / "part.sql").write_text("-- {{ params.who }}")

@@ -303,3 +303,21 @@ def test_a_task_called_inside_a_task_warns_that_it_has_no_effect(
     with caplog.at_level(logging.WARNING):
         attempt(dag, "outer", runtime)
     assert "<@task inner> was called inside a running task, which neither adds a task nor runs the" in caplog.text
+
+
+class _WithoutText(dict[str, int]):
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(_WithoutText(a=1), "_WithoutText"), (10**5000, "int")], ids=["repr", "int"]
+)
+def test_a_result_without_a_text_is_no_error_of_its_log_line(
+    dag: DAG, runtime: MemoryRuntime, caplog: pytest.LogCaptureFixture, value: object, kind: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    PythonOperator(task_id="t", python_callable=lambda: value, do_xcom_push=False)
+
+    assert isinstance(attempt(dag, "t", runtime).event, Succeeded)
+    assert f"Returned value was: <a {kind}, whose text raised" in caplog.text

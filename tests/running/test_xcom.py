@@ -49,6 +49,8 @@ def stored(runtime: MemoryRuntime) -> None:
         ({"task_ids": ["m", "a"]}, ["zero", "two", 7]),
         ({"task_ids": ["a", "m"]}, [7, "zero", "two"]),
         ({"task_ids": "m", "map_indexes": 2}, "two"),
+        ({"task_ids": "m", "map_indexes": None}, None),
+        ({"task_ids": "m", "map_indexes": None, "default": 5}, 5),
         ({"task_ids": "m", "map_indexes": [2, 1, 0]}, ["two", None, "zero"]),
         ({"task_ids": "a", "dag_id": "other"}, None),
         ({"task_ids": "a", "run_id": "other"}, None),
