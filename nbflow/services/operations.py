@@ -18,6 +18,7 @@ from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core import run_changes
 from nbflow.core.backfill import BackfillEntry, BackfillPlan, ExistingRun, Reprocess, plan_backfill
+from nbflow.core.identifiers import check_run_id
 from nbflow.core.plan import Op, Plan, RunMove, advance, merged
 from nbflow.core.run_ids import LAST, RunType, make_run_id
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
@@ -156,7 +157,9 @@ class Operations:
         values = check_conf(dag_version.spec, conf or {})
         moment = logical_date or now
         interval = self.timetable(dag_version.spec).manual_interval(moment)
-        run_id = run_id or make_run_id(run_type, logical_date=moment, run_after=moment, token=uuid.uuid4().hex[:8])
+        if run_id is None:
+            run_id = make_run_id(run_type, logical_date=moment, run_after=moment, token=uuid.uuid4().hex[:8])
+        check_run_id(run_id, run_type)
         if self.store.run(RunKey(dag_id, run_id)) is not None:
             raise DagRunAlreadyExists(
                 f"DAG {dag_id!r} already has a run {run_id!r}.", hint="Use another run id, or clear that run."
@@ -192,6 +195,7 @@ class Operations:
         again."""
         moment = logical_date or self.clock.now()
         run_id = run_id or make_run_id(RunType.MANUAL, logical_date=moment, run_after=moment)
+        check_run_id(run_id, RunType.MANUAL)
         existing = self.store.run(RunKey(dag_id, run_id)) if reset else None
         if existing is None:
             return self.trigger(dag_id, run_id=run_id, logical_date=moment, conf=conf)

@@ -12,12 +12,14 @@ from nbflow.store.base import DagImportError, DagRow, DagVersion
 from nbflow.store.codec import dag_row, unscheduled_row, update_stored, with_digest
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import utc
+from nbflow.store.value_checks import check_spec
 
 
 class Dags(Tables):
     @locked
     def register(self, version: DagVersion, *, now: datetime, paused: bool, activate: bool = True) -> DagVersion:
         now = utc(now)
+        check_spec(version.spec)
         parsed = with_digest(version)
         versions = self._versions.setdefault(version.dag_id, [])
         stored = next((version for version in versions if version.digest == parsed.digest), None)

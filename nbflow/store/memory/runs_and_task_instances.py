@@ -25,6 +25,7 @@ from nbflow.store.plan_effects import (
     Effects,
     NewEvent,
     StoreColumns,
+    check_new_runs,
     compute_effects,
     touched_runs,
     utc,
@@ -113,6 +114,7 @@ class Runs(Tables):
 
     @locked
     def _apply(self, plans: Sequence[Plan], actor: str, expect: Mapping[RunKey, int] | None) -> list[Attempt]:
+        check_new_runs(plans)
         effects = compute_effects(
             plans,
             find_run=self._runs.get,

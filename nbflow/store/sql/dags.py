@@ -16,6 +16,7 @@ from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.jobs_leases_audit import Jobs
 from nbflow.store.sql.upsert import upsert
+from nbflow.store.value_checks import check_spec
 
 _DAG, _VERSION, _ERROR = t.dag, t.dag_version, t.import_error
 
@@ -58,6 +59,7 @@ _SET_NEXT = (
 class Dags(Jobs):
     def register(self, version: DagVersion, *, now: datetime, paused: bool, activate: bool = True) -> DagVersion:
         now = utc(now)
+        check_spec(version.spec)
         parsed = with_digest(version)
         dag_id = version.dag_id
         if parsed.spec.schedule.get("kind") != "custom":  # the stored version may hold more runs of a custom timetable

@@ -44,7 +44,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DisconnectionError, IntegrityError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
-from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError
+from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError, UnstorableValue
 from nbflow.store.sql.compiled_statements import Write
 from nbflow.suggested_commands import suggest
 
@@ -111,8 +111,8 @@ class Dialect(Protocol):
     shared: bool
     """Whether several schedulers may use the database."""
 
-    def translate(self, error: Exception) -> StoreError:
-        """The StoreError for an error of the driver."""
+    def translate(self, error: Exception) -> StoreError | UnstorableValue:
+        """The error for an error of the driver: UnstorableValue if it refuses a value, otherwise a StoreError."""
 
     def foreign_commits(self, engine: Engine) -> Any:
         """A value that differs once another store object may have committed."""
@@ -267,8 +267,10 @@ class SqliteDialect:
     def lock_name(self, connection: Connection, name: str) -> None:
         """Nothing to do: ``BEGIN IMMEDIATE`` already excludes other writers."""
 
-    def translate(self, error: Exception) -> StoreError:
+    def translate(self, error: Exception) -> StoreError | UnstorableValue:
         message = str(error)
+        if isinstance(error, sqlite3.DataError):
+            return UnstorableValue(f"The metastore cannot store a value: {message}; nothing was changed.")
         if "locked" in message or "busy" in message:
             return StoreBusy(
                 f"{self.path} was locked for {self.busy_seconds:g} s; nothing was changed.",
@@ -443,10 +445,14 @@ class PostgresDialect:
     def lock_name(self, connection: Connection, name: str) -> None:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"nbflow:{name}",))
 
-    def translate(self, error: Exception) -> StoreError:
+    def translate(self, error: Exception) -> StoreError | UnstorableValue:
         message = str(error).partition("\n")[0]
         url = self.shown_url
         code = getattr(error, "sqlstate", None)
+        # psycopg's own DataError, for NUL in a text, has no SQLSTATE. It must not look like a lost connection: the
+        # scheduler would retry for ever.
+        if (code or "").startswith("22") or type(error).__name__ == "DataError":
+            return UnstorableValue(f"The metastore cannot store a value: {message.rstrip('.')}; nothing was changed.")
         if code in ("40001", "40P01", "55P03"):
             return StoreBusy(f"{url} is busy: {message}; nothing was changed.", hint="Try again.")
         if code in ("42P01", "42703"):
