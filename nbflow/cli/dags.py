@@ -168,12 +168,15 @@ def list_runs(call: Call) -> None:
         limit=ALL_RUNS,
         task_counts=False,
     )
-    rows = [row for row in call.fetch(query).rows if not (args.no_backfill and row.run_type == "backfill")]
+    view = call.fetch(query)
+    rows = [row for row in view.rows if not (args.no_backfill and row.run_type == "backfill")]
     call.show(
         [output.fields_of(row, RUN_COLUMNS) for row in rows],
         empty=f"DAG {args.dag_id} has no matching runs.",
         columns=RUN_COLUMNS,
     )
+    for line in view.set_aside:
+        output.note(line)
 
 
 NEXT_COLUMNS = ("logical_date", "data_interval_start", "data_interval_end", "run_after")
@@ -342,4 +345,5 @@ COMMANDS = (
     terminal_command("dags pause", YES, OUTPUT, SUBDIR_ONLY),
     terminal_command("dags unpause", YES, OUTPUT, SUBDIR_ONLY),
     terminal_command("dags delete", YES, show=_show_deleted),
+    terminal_command("dags delete-run", YES),
 )

@@ -107,6 +107,17 @@ class Operations:
             raise DagRunNotFound(f"DAG {dag_id!r} has {missing}.", hint=f"Its newest runs: {known}.")
         return runs[0]
 
+    def find_run_key(self, dag_id: str, which: str) -> RunKey:
+        """Like :meth:`find_run` for a run that cannot be read: reads neither the row of the run whose id is given nor
+        the DAG's spec. Raises DagRunNotFound."""
+        key = RunKey(dag_id, which)
+        if key in self.store.run_states([key]):
+            return key
+        runs = self._runs_by_text(dag_id, which)
+        if not runs:
+            raise DagRunNotFound(f"DAG {dag_id!r} has no run {which!r}.")
+        return runs[0].key
+
     def _newest_runs(self, dag_id: str) -> list[Run]:
         return [*self.store.newest_runs([dag_id]).values()]
 
@@ -277,6 +288,14 @@ class Operations:
         a run is running."""
         self.version(dag_id)
         return self.store.delete_dag(dag_id, actor=self.actor, now=self.clock.now(), dry_run=dry_run)
+
+    def delete_run(self, run: RunKey) -> int:
+        """Delete a run with its history; its running tasks are killed. Returns the number of rows. Raises
+        DagRunNotFound."""
+        count = self.store.delete_run(run, actor=self.actor, now=self.clock.now())
+        if not count:
+            raise DagRunNotFound(f"DAG {run.dag_id!r} has no run {run.run_id!r}.")
+        return count
 
     def _change(self, run: RunKey, make_plan: Callable[[Snapshot], Plan]) -> Plan:
         for _ in range(APPLY_ATTEMPTS):

@@ -57,9 +57,7 @@ class RunCreator:
             if row.dag_id in self.held and self.held[row.dag_id] == (row.version, len(_unfinished(row, active))):
                 continue
             self.held.pop(row.dag_id, None)
-            version = self.store.version(row.dag_id)
-            if version is not None:
-                created += self._create(row, version, active, now)
+            created += self._create(row, active, now)
         return created
 
     def pause_after_failures(self, ended: Iterable[Snapshot], now: datetime) -> None:
@@ -75,22 +73,24 @@ class RunCreator:
                 )
                 self.store.set_paused(dag_id, True, actor=self.actor, now=now)
 
-    def _create(self, row: DagRow, version: DagVersion, active: ActiveRuns, now: datetime) -> list[Run]:
+    def _create(self, row: DagRow, active: ActiveRuns, now: datetime) -> list[Run]:
         try:
+            version = self.store.version(row.dag_id)
+            if version is None:
+                return []
             due = self._plan(row, version, active, now)
+            if due.plan:
+                self.store.apply([due.plan], actor=self.actor)
         except StoreError:
             raise
-        except Exception as error:  # an error of one DAG's timetable must not stop the others
+        except (DagRunAlreadyExists, StalePlan) as error:
+            log.info("Another process has created runs of DAG %s: %s", row.dag_id, error)
+            return []  # planned again in the next loop, with those runs
+        except Exception as error:  # an error of one DAG's timetable, spec or values must not stop the others
             expected = isinstance(error, NbflowError)
             log.warning("DAG %s cannot be scheduled: %s", row.dag_id, error, exc_info=None if expected else error)
             self.store.set_next_run(row.dag_id, run_after=now + RECHECK)
             return []
-        if due.plan:
-            try:
-                self.store.apply([due.plan], actor=self.actor)
-            except (DagRunAlreadyExists, StalePlan) as error:
-                log.info("Another process has created runs of DAG %s: %s", row.dag_id, error)
-                return []  # planned again in the next loop, with those runs
         if due.wait is not None:
             self.held[row.dag_id] = (row.version, len(_unfinished(row, active)) + len(due.runs))
         following = due.next

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RunState
 from nbflow.errors import NbflowError
 from nbflow.store.base import DagImportError, DagRow, DagVersion
@@ -138,6 +139,15 @@ class Dags(Tables):
             del self._backfills[backfill_id]
         self._dags.pop(dag_id, None)
         self._write_audit("delete_dag", actor, utc(now), {"dag_id": dag_id, "rows": count})
+        self._change()
+        return count
+
+    @locked
+    def delete_run(self, run: RunKey, *, actor: str, now: datetime) -> int:
+        count = sum(self._row_counts(run).values()) if run in self._runs else 0
+        if count:
+            self._delete_run(run)
+        self._write_audit("delete_run", actor, utc(now), {"dag_id": run.dag_id, "run_id": run.run_id}, count > 0)
         self._change()
         return count
 

@@ -26,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 
+from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.store.base import ARCHIVE, DEAD_AFTER, archived_table
@@ -131,6 +132,17 @@ class Maintenance(Jobs):
             for table in DAG_TABLES:
                 count += connection.execute(delete(table).where(table.c.dag_id == dag_id)).rowcount
             self._write_audit(connection, "delete_dag", actor, now, {"dag_id": dag_id, "rows": count})
+            deleter.update_history_head()
+        return count
+
+    def delete_run(self, run: RunKey, *, actor: str, now: datetime) -> int:
+        query = select(_RUN.c.id).where(_RUN.c.dag_id == run.dag_id, _RUN.c.run_id == run.run_id)
+        with self._writing() as connection:
+            deleter = _Deleter(connection)
+            count = deleter.delete(query, RUN_COLUMNS).total()
+            self._write_audit(
+                connection, "delete_run", actor, now, {"dag_id": run.dag_id, "run_id": run.run_id}, count > 0
+            )
             deleter.update_history_head()
         return count
 
