@@ -105,6 +105,11 @@ class UnstorableValue(NbflowError, ValueError):
     after a StoreError, a retry fails too."""
 
 
+class UnreadableRow(NbflowError, ValueError):
+    """A row of the metastore has a value that cannot be read: it was written by another version of nbflow, or by
+    hand."""
+
+
 class SecretsError(NbflowError):
     """A secret cannot be encrypted or decrypted."""
 

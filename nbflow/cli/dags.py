@@ -159,7 +159,7 @@ def list_runs(call: Call) -> None:
     from nbflow.views.runs import RunsQuery
 
     args = call.args
-    call.operations.version(args.dag_id)
+    call.operations.check_exists(args.dag_id)
     query = RunsQuery(
         dag_id=args.dag_id,
         states=(args.state,) if args.state else (),

@@ -90,10 +90,15 @@ class Operations:
             raise DagNotFound(f"There is no {missing}.", **nearest(dag_id, known, *SEE_DAGS))
         return version
 
+    def check_exists(self, dag_id: str) -> None:
+        """Raise DagNotFound with the nearest name unless the DAG exists. Its spec may be unreadable."""
+        if self.store.dag(dag_id) is None:
+            self.version(dag_id)
+
     def find_run(self, dag_id: str, which: str | datetime | None = None) -> Run:
         """A run by its run id or logical date; by default (or with "last") the newest run: the one that was created or
         cleared last, even if its logical date is in the past. Raises DagNotFound, DagRunNotFound."""
-        self.version(dag_id)
+        self.check_exists(dag_id)
         if which is None:
             runs = self._newest_runs(dag_id)
         elif isinstance(which, datetime):

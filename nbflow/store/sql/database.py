@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from nbflow.core.spec import DagSpec
 from nbflow.errors import UnstorableValue
 from nbflow.store.base import Box, ChangeToken
+from nbflow.store.codec import read_spec
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.column_types import UtcDateTime
 from nbflow.store.sql.compiled_statements import CompiledStatement, Write
@@ -130,7 +131,7 @@ class Database:
         spec = self._specs.get((dag_id, digest))
         if spec is None:
             stored = connection.execute(_SPEC, {"dag_id": dag_id, "digest": digest}).scalar_one()
-            spec = DagSpec.from_dict(stored)
+            spec = read_spec(dag_id, stored)
             self._cache_spec(dag_id, digest, spec)
         return spec
 
