@@ -303,3 +303,21 @@ def test_a_bad_name_is_refused_in_one_line(nbflow, words):
 
     assert (result.code, result.err.count("\n")) == (1, 1)
     assert repr(words[2]) in result.err
+
+
+def test_dags_test_refuses_a_dag_that_two_files_define(nbflow, tmp_path):
+    # Given a folder in which two files define the same DAG
+    source = "from nbflow import DAG\nwith DAG('same', schedule=None):\n    pass\n"
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for name in ("a.py", "b.py"):
+        (folder / name).write_text(source)
+
+    # When the folder is passed, and when one of the files is passed
+    both = nbflow("dags", "test", "-S", str(folder), "same")
+    one = nbflow("dags", "test", "-S", str(folder / "a.py"), "same")
+
+    # Then the folder is refused with both names, and the file is run
+    assert (both.code, both.err.count("\n")) == (1, 1)
+    assert all(str(folder / name) in both.err for name in ("a.py", "b.py"))
+    assert one.code == 0
