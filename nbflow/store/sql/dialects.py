@@ -167,6 +167,7 @@ class SqliteDialect:
             self.busy_seconds = float(str(url.query.get("timeout", BUSY_SECONDS)))
         except ValueError:
             raise ConfigError(f"?timeout= is a number of seconds, not {url.query['timeout']!r}.") from None
+        self._has_existed = False
         self._serials = itertools.count()
         self._watched = threading.local()
         """Of each thread, as ``connection``: the connection whose ``data_version`` the thread compares."""
@@ -198,8 +199,15 @@ class SqliteDialect:
             hide_parameters=True,  # parameters are users' data: they must not appear in error messages
         )
 
+        @event.listens_for(engine, "connect")
+        def note_file(connection: Any, record: Any) -> None:
+            record.info["file"] = self._file()
+
         @event.listens_for(engine, "checkout")
         def note_checkout(connection: Any, record: Any, proxy: PoolProxiedConnection) -> None:
+            # A connection keeps a deleted file open: what it writes would be lost without an error.
+            if record.info.get("file") != self._file():
+                raise DisconnectionError("the file was deleted, moved or replaced")
             with self._in_use:
                 record.info["thread"] = threading.get_ident()
 
@@ -209,6 +217,15 @@ class SqliteDialect:
                 record.info.pop("thread", None)
 
         return engine
+
+    def _file(self) -> tuple[int, int] | None:
+        """Identifies the file at the metastore's path; None if there is none."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return None
+        self._has_existed = True
+        return status.st_dev, status.st_ino
 
     def autocommit_engine(self, engine: Engine) -> Engine:
         return engine  # without BEGIN, SQLite commits after each statement
@@ -287,6 +304,11 @@ class SqliteDialect:
             )
         if "no such table" in message or "no such column" in message:
             return StoreError(f"The tables of {self.path} are missing or outdated ({message}).", **MIGRATE)
+        if "unable to open" in message and self._has_existed and not self.path.exists():
+            return StoreError(
+                f"{self.path} was deleted or moved while this process used it; nothing was changed.",
+                hint="Move it back or restore a backup; the process then continues with it.",
+            )
         if "unable to open" in message and not self.path.exists():
             return StoreError(f"There is no metastore at {self.path}.", **MIGRATE)
         return StoreError(f"SQLite error at {self.path}: {message}; nothing was changed.")
