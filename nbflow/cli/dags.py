@@ -156,6 +156,8 @@ ALL_RUNS = 1_000_000
 
 
 def list_runs(call: Call) -> None:
+    from nbflow.services.runs_set_aside import set_aside_lines
+    from nbflow.services.schedulers import running_schedulers
     from nbflow.views.runs import RunsQuery
 
     args = call.args
@@ -168,14 +170,14 @@ def list_runs(call: Call) -> None:
         limit=ALL_RUNS,
         task_counts=False,
     )
-    view = call.fetch(query)
-    rows = [row for row in view.rows if not (args.no_backfill and row.run_type == "backfill")]
+    rows = [row for row in call.fetch(query).rows if not (args.no_backfill and row.run_type == "backfill")]
     call.show(
         [output.fields_of(row, RUN_COLUMNS) for row in rows],
         empty=f"DAG {args.dag_id} has no matching runs.",
         columns=RUN_COLUMNS,
     )
-    for line in view.set_aside:
+    schedulers = running_schedulers(call.app.store, call.settings, call.now())
+    for line in set_aside_lines(schedulers, args.dag_id):
         output.note(line)
 
 

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, ClassVar
 from nbflow.core.snapshot import Run
 from nbflow.core.states import RunState
 from nbflow.core.timetables.time_zones import timezone_of
-from nbflow.services.runs_set_aside import set_aside_lines
-from nbflow.services.schedulers import running_schedulers
 from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
 from nbflow.views.lookups import row_of
@@ -66,8 +64,6 @@ class RunsView(View):
     rows: tuple[RunRow, ...] = ()
     total: int | None = None
     """Number of all runs, if ``rows`` holds only some of them."""
-    set_aside: tuple[str, ...] = ()
-    """A line for each run that a scheduler has set aside."""
 
 
 def fetch(store: Store, query: RunsQuery, now: datetime, settings: Settings) -> RunsView:
@@ -82,7 +78,6 @@ def fetch(store: Store, query: RunsQuery, now: datetime, settings: Settings) -> 
     counts = store.counts([run.key for run in runs]) if query.task_counts else {}
     return RunsView(
         dag_id=query.dag_id,
-        set_aside=set_aside_lines(running_schedulers(store, settings, now), query.dag_id),
         rows=tuple(
             run_row(run, zone, counts={state.value: n for state, n in counts.get(run.key, {}).items()}) for run in runs
         ),
