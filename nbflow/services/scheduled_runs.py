@@ -84,7 +84,7 @@ class RunCreator:
             due = self._with_free_ids(self._plan(row, version, active, now), version, now)
             if due.plan:
                 self.store.apply([due.plan], actor=self.actor)
-        except StoreError:
+        except (StoreError, AssertionError):
             raise
         except (DagRunAlreadyExists, StalePlan) as error:
             log.info("Another process has created runs of DAG %s: %s", row.dag_id, error)

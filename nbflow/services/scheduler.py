@@ -298,7 +298,7 @@ class Scheduler:
                 log.debug("The loop is repeated: %s", stale)
                 self._forget_runs()
                 continue
-            except StoreError:
+            except (StoreError, AssertionError):  # an assertion is a bug, or a broken invariant of the simulator
                 raise
             except Exception as error:
                 if self.only is not None:
@@ -328,7 +328,7 @@ class Scheduler:
             try:
                 results.append(self._run_alone(snapshot))
                 reports = [report for report in reports if report.run != key]
-            except StoreError:
+            except (StoreError, AssertionError):
                 self.memory.reports = reports
                 raise
             except Exception as run_error:
