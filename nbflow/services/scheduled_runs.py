@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from nbflow.config import Settings
 from nbflow.core.due_runs import DueRuns, RunHistory, next_runs, plan_due_runs
+from nbflow.core.plan import merged
+from nbflow.core.run_changes import new_run
 from nbflow.core.run_ids import RunType
 from nbflow.core.scheduler_decision import ActiveRuns
 from nbflow.core.snapshot import Run, Snapshot
@@ -57,9 +60,7 @@ class RunCreator:
             if row.dag_id in self.held and self.held[row.dag_id] == (row.version, len(_unfinished(row, active))):
                 continue
             self.held.pop(row.dag_id, None)
-            version = self.store.version(row.dag_id)
-            if version is not None:
-                created += self._create(row, version, active, now)
+            created += self._create(row, active, now)
         return created
 
     def pause_after_failures(self, ended: Iterable[Snapshot], now: datetime) -> None:
@@ -75,22 +76,24 @@ class RunCreator:
                 )
                 self.store.set_paused(dag_id, True, actor=self.actor, now=now)
 
-    def _create(self, row: DagRow, version: DagVersion, active: ActiveRuns, now: datetime) -> list[Run]:
+    def _create(self, row: DagRow, active: ActiveRuns, now: datetime) -> list[Run]:
         try:
-            due = self._plan(row, version, active, now)
-        except StoreError:
+            version = self.store.version(row.dag_id)
+            if version is None:
+                return []
+            due = self._with_free_ids(self._plan(row, version, active, now), version, now)
+            if due.plan:
+                self.store.apply([due.plan], actor=self.actor)
+        except (StoreError, AssertionError):
             raise
-        except Exception as error:  # an error of one DAG's timetable must not stop the others
+        except (DagRunAlreadyExists, StalePlan) as error:
+            log.info("Another process has created runs of DAG %s: %s", row.dag_id, error)
+            return []  # planned again in the next loop, with those runs
+        except Exception as error:  # an error of one DAG's timetable, spec or values must not stop the others
             expected = isinstance(error, NbflowError)
             log.warning("DAG %s cannot be scheduled: %s", row.dag_id, error, exc_info=None if expected else error)
             self.store.set_next_run(row.dag_id, run_after=now + RECHECK)
             return []
-        if due.plan:
-            try:
-                self.store.apply([due.plan], actor=self.actor)
-            except (DagRunAlreadyExists, StalePlan) as error:
-                log.info("Another process has created runs of DAG %s: %s", row.dag_id, error)
-                return []  # planned again in the next loop, with those runs
         if due.wait is not None:
             self.held[row.dag_id] = (row.version, len(_unfinished(row, active)) + len(due.runs))
         following = due.next
@@ -101,6 +104,20 @@ class RunCreator:
             interval=(following.data_interval.start, following.data_interval.end) if following else None,
         )
         return list(due.runs)
+
+    def _with_free_ids(self, due: DueRuns, version: DagVersion, now: datetime) -> DueRuns:
+        """The due runs without the ids that manual runs have (of a metastore of an older nbflow, which allowed that):
+        otherwise they would never be created."""
+        keys = [run.key for run in due.runs]
+        taken = self.store.run_states(keys) if keys else {}
+        if not taken:
+            return due
+        runs = []
+        for run in due.runs:
+            other = self.store.run(run.key) if run.key in taken else None
+            is_manual = other is not None and other.run_type == RunType.MANUAL
+            runs.append(replace(run, run_id=f"{run.run_id}_{version.number}") if is_manual else run)
+        return replace(due, runs=tuple(runs), plan=merged(new_run(version.spec, run, now) for run in runs))
 
     def _plan(self, row: DagRow, version: DagVersion, active: ActiveRuns, now: datetime) -> DueRuns:
         announced = None

@@ -13,6 +13,9 @@ One loop (:meth:`Scheduler.step`)
 5. Only then submit the committed attempts to the executor. A crash between 4 and 5 leaves a queued attempt whose lease
    expires: it is dispatched again.
 
+A run whose rows cannot be read, or whose plans are always refused, is set aside, and the other runs go on (see
+:mod:`nbflow.services.runs_set_aside`).
+
 After a store error (a full disk, a locked database, a restart of Postgres) the loop is repeated until its plans are
 committed; running tasks continue meanwhile.
 
@@ -54,9 +57,10 @@ from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
+from nbflow.services.runs_set_aside import RunsSetAside
 from nbflow.services.scheduled_runs import RunCreator
 from nbflow.services.scheduler_ports import Host, SelectWaiter, ThisHost, Waiter
-from nbflow.store.base import Attempt, ChangeToken, Job, Store
+from nbflow.store.base import Attempt, ChangeToken, DagVersion, Job, Store
 from nbflow.store.codec import needs_previous_run
 from nbflow.suggested_commands import STOP_SCHEDULER
 
@@ -75,6 +79,8 @@ UNCLAIMED = RESTARTED | {TaskState.QUEUED}
 """States of a task instance whose attempt may have no owner."""
 STALE_RETRIES = 50
 """Maximum number of consecutive stale loops; more mean a bug, or a process that keeps changing the runs."""
+ISOLATED_STALE_RETRIES = 5
+"""Maximum number of consecutive stale loops for one run alone, before it is set aside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +148,7 @@ class Scheduler:
         self.on_callbacks, self.callback_handler = on_callbacks, callback_handler
         self.run_creator = RunCreator(store, settings, actor=actor)
         self.memory = _Memory()
+        self.set_aside = RunsSetAside()
         self.shared = only is None and store.shared
         """Whether other schedulers may use the same metastore."""
         self.stopping = False
@@ -279,7 +286,7 @@ class Scheduler:
     # --- one loop
 
     def step(self) -> LoopResult:
-        """Run one loop; see the head of this module. Raises StoreError, and NbflowError if every plan is stale."""
+        """Run one loop; see the head of this module. Raises StoreError."""
         self.memory.reports += self.executor.poll(0)
         for _ in range(STALE_RETRIES):
             now = self.clock.now()
@@ -289,21 +296,80 @@ class Scheduler:
                 result = self._run_loop(now)
             except StalePlan as stale:
                 log.debug("The loop is repeated: %s", stale)
-                self.memory.token = None
-                self.memory.active = ActiveRuns()
+                self._forget_runs()
                 continue
+            except (StoreError, AssertionError):  # an assertion is a bug, or a broken invariant of the simulator
+                raise
+            except Exception as error:
+                if self.only is not None:
+                    raise
+                result = self._isolate(now, error)
             if result.busy:
                 self.last_busy = now
             if self.memory.store_errors:
                 log.warning("The metastore is available again.")
                 self.memory.store_errors = 0
             return result
-        raise NbflowError(f"{STALE_RETRIES} plans in a row were stale: another process keeps changing the runs.")
+        always_stale = StalePlan(f"{STALE_RETRIES} plans in a row were stale: another process keeps changing the runs.")
+        if self.only is not None:
+            raise always_stale
+        return self._isolate(self.clock.now(), always_stale)
+
+    def _isolate(self, now: datetime, error: Exception) -> LoopResult:
+        """After an error that concerns not the store but a run: run a loop for each run alone, and set aside the runs
+        with which it fails, so that the other runs go on. Raises the error if it concerns none of the runs."""
+        self._forget_runs()
+        before = self.set_aside.count_added
+        self._refresh(now, force=True)
+        snapshots, reports = self.memory.active.snapshots, self.memory.reports
+        results = []
+        for key, snapshot in snapshots.items():
+            self.memory.reports = [report for report in reports if report.run == key]
+            try:
+                results.append(self._run_alone(snapshot))
+                reports = [report for report in reports if report.run != key]
+            except (StoreError, AssertionError):
+                self.memory.reports = reports
+                raise
+            except Exception as run_error:
+                self.set_aside.add(snapshot.run, run_error, now)
+        self.memory.reports = reports
+        self._forget_runs()
+        if self.set_aside.count_added == before:
+            raise error
+        self.next_heartbeat = None  # store the reasons
+        return LoopResult(
+            ops=tuple(op for result in results for op in result.ops),
+            attempts=tuple(attempt for result in results for attempt in result.attempts),
+            ended=tuple(key for result in results for key in result.ended),
+            busy=True,
+        )
+
+    def _run_alone(self, snapshot: Snapshot) -> LoopResult:
+        """A loop for one run; the other runs count as those of another scheduler, so that the limits hold."""
+        for attempt in range(ISOLATED_STALE_RETRIES):
+            current = replace(self.store.snapshot(snapshot.run.key) or snapshot, paused=snapshot.paused)
+            self.memory.active = ActiveRuns(snapshots={snapshot.run.key: current})
+            self.memory.other_schedulers = self._used_by_other_schedulers()
+            try:
+                return self._commit_decisions(self.clock.now(), created=[])
+            except StalePlan:
+                if attempt == ISOLATED_STALE_RETRIES - 1:
+                    raise
+        raise AssertionError
+
+    def _forget_runs(self) -> None:
+        """Read all runs again in the next loop."""
+        self.memory.token, self.memory.active = None, ActiveRuns()
 
     def _run_loop(self, now: datetime) -> LoopResult:
         created = self._create_due_runs(now, refreshed=self._refresh(now))
         if created:
             self._refresh(now, force=True)
+        return self._commit_decisions(now, created)
+
+    def _commit_decisions(self, now: datetime, created: Sequence[Run]) -> LoopResult:
+        """Plan the changes of the active runs, commit them, and execute them."""
         active, event_plans, revisions = self._handle_reports()
         attempts: Sequence[Attempt] = ()
         with self._dispatch_lock():
@@ -313,7 +379,7 @@ class Scheduler:
             if ops:
                 attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **revisions})
                 self._skip_own_commit()
-        self.memory.reports.clear()
+        self.memory.reports = [report for report in self.memory.reports if report.run in self.set_aside]
         self.memory.active = with_attempts(_with_stored_revisions(decision, revisions), attempts)
         self.memory.ended = self.memory.ended or bool(decision.ended)
         if any(isinstance(op, Move) and op.cause in KILLING_CAUSES for op in ops):
@@ -332,7 +398,7 @@ class Scheduler:
             ops=ops,
             attempts=tuple(attempts),
             ended=decision.ended,
-            wake_at=earliest(decision.plan.wake_at, self.memory.due, limits_at),
+            wake_at=earliest(decision.plan.wake_at, self.memory.due, limits_at, self.set_aside.next_try),
             busy=bool(ops or created),
         )
 
@@ -398,6 +464,8 @@ class Scheduler:
         not_leased: dict[RunKey, Snapshot] = {}
         for report in self.memory.reports:
             run = report.run
+            if run in self.set_aside:
+                continue
             snapshot = active.snapshots.get(run) or not_leased.get(run) or self.store.snapshot(run)
             if snapshot is None:
                 continue  # the run was deleted
@@ -440,6 +508,7 @@ class Scheduler:
         """Read what other processes changed: the runs with a new revision, and all limits and pools (they are few).
         Returns False if nothing has changed."""
         memory, token = self.memory, self.store.change_token()
+        force = force or (self.set_aside.next_try or now) < now
         limits_due = memory.limits_due and memory.limits_until is not None and now >= memory.limits_until
         if not force and not limits_due and memory.token is not None and token == memory.token:
             return False
@@ -456,7 +525,7 @@ class Scheduler:
             paused = run.dag_id in memory.paused
             if cached is not None and cached.run.revision == run.revision and cached.paused == paused:
                 snapshots[run.key] = self._with_previous_run(cached)
-            elif (current := self.store.snapshot(run.key)) is not None:
+            elif (current := self._read_snapshot(run, now)) is not None:
                 snapshots[run.key] = replace(current, paused=paused)
                 may_be_unsubmitted = cached is None and (self.shared or memory.store_errors)
                 self._adopt_unclaimed(current, UNCLAIMED if may_be_unsubmitted else RESTARTED)
@@ -464,6 +533,19 @@ class Scheduler:
         memory.token = token
         self._cancel_lost()
         return True
+
+    def _read_snapshot(self, run: Run, now: datetime) -> Snapshot | None:
+        """The snapshot of a run. A run whose rows or spec cannot be read is set aside."""
+        try:
+            return self.store.snapshot(run.key)
+        except StoreError:
+            raise
+        except Exception as error:
+            if self.only is not None:
+                raise
+            self.set_aside.add(run, error, now)
+            self.next_heartbeat = None  # store the reason
+            return None
 
     def _with_previous_run(self, cached: Snapshot) -> Snapshot:
         """The snapshot with the current previous run. The previous run can change while the run itself does not: a user
@@ -494,10 +576,14 @@ class Scheduler:
         if self.only is not None:
             return [run for run in runs if run.key in self.only]
         runs = [run for run in runs if not _is_inline(run)]
+        self.set_aside.release(runs, now)
+        aside = [run for run in runs if run.key in self.set_aside]
+        runs = [run for run in runs if run.key not in self.set_aside]
         if not self.shared:
+            self.memory.other_schedulers = OtherSchedulers(running=aside) if aside else OtherSchedulers()
             return runs
         leased = set(self.store.lease_runs(self.job_id, [run.key for run in runs], lease=self._lease, now=now))
-        others = [run for run in runs if run.key not in leased]
+        others = [*aside, *(run for run in runs if run.key not in leased)]
         self.memory.other_schedulers = OtherSchedulers(running=others) if others else OtherSchedulers()
         return [run for run in runs if run.key in leased]
 
@@ -507,7 +593,7 @@ class Scheduler:
         rows = {dag_id: self.store.dag(dag_id) for dag_id in dag_ids} if self.only is None else {}
         memory.paused = frozenset(dag_id for dag_id, row in rows.items() if row is not None and row.paused)
         backfills = {row.backfill_id: row for row in self.store.backfills(active=True)} if self.only is None else {}
-        newest = {dag_id: self.store.version(dag_id) for dag_id in dag_ids}
+        newest = {dag_id: self._newest_version(dag_id) for dag_id in dag_ids}
         memory.run_limits = RunLimits(
             max_active_runs={dag_id: v.spec.max_active_runs for dag_id, v in newest.items() if v is not None},
             backfills={backfill_id: row.max_active_runs for backfill_id, row in backfills.items()},
@@ -517,6 +603,16 @@ class Scheduler:
         memory.backwards = frozenset(backfill_id for backfill_id, row in backfills.items() if row.run_backwards)
         memory.pools = {pool.name: pool.slots for pool in self.store.pools()}
         memory.deferred_pools = frozenset(pool.name for pool in self.store.pools() if pool.include_deferred)
+
+    def _newest_version(self, dag_id: str) -> DagVersion | None:
+        """The version that a DAG's schedule follows; None also for one that cannot be read, whose limits do not apply
+        then. The creation of its runs logs the reason."""
+        try:
+            return self.store.version(dag_id)
+        except StoreError:
+            raise
+        except Exception:
+            return None
 
     def _cancel_lost(self) -> None:
         """Cancel the executor's attempts that are not current any more: cleared, marked, or their run has ended."""
@@ -609,7 +705,12 @@ class Scheduler:
                 started_at=self._started_at,
                 heartbeat_at=now,
                 ended_at=ended_at,
-                detail={"executor": self.executor.name, "pid_started": self.host.pid_started, "slots": slots},
+                detail={
+                    "executor": self.executor.name,
+                    "pid_started": self.host.pid_started,
+                    "slots": slots,
+                    **self.set_aside.as_detail(),
+                },
             )
         )
 

@@ -346,6 +346,11 @@ class Store(Protocol):
         """Delete a DAG with its runs and history; returns the number of rows (with ``dry_run`` without deleting them).
         Raises NbflowError while a run of the DAG is running."""
 
+    def delete_run(self, run: RunKey, *, actor: str, now: datetime) -> int:
+        """Delete a run with its rows in all tables, whatever its state; returns the number of rows (0: there is no such
+        run). Its rows are not read, so that this works for a run that cannot be read. Its running tasks are no longer
+        current, and are killed."""
+
     def put_import_errors(self, fileloc: str, errors: Sequence[DagImportError], *, now: datetime) -> None:
         """Replace the import errors of a file; an empty sequence deletes them."""
 

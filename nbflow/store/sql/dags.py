@@ -9,13 +9,13 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, func, insert, select, text, update
 
-from nbflow.core.spec import DagSpec
 from nbflow.store.base import DagImportError, DagRow, DagVersion
-from nbflow.store.codec import clean_text, dag_row, dump_json, unscheduled_row, update_stored, with_digest
+from nbflow.store.codec import clean_text, dag_row, dump_json, read_spec, unscheduled_row, update_stored, with_digest
 from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.jobs_leases_audit import Jobs
 from nbflow.store.sql.upsert import upsert
+from nbflow.store.value_checks import check_spec
 
 _DAG, _VERSION, _ERROR = t.dag, t.dag_version, t.import_error
 
@@ -58,6 +58,7 @@ _SET_NEXT = (
 class Dags(Jobs):
     def register(self, version: DagVersion, *, now: datetime, paused: bool, activate: bool = True) -> DagVersion:
         now = utc(now)
+        check_spec(version.spec)
         parsed = with_digest(version)
         dag_id = version.dag_id
         if parsed.spec.schedule.get("kind") != "custom":  # the stored version may hold more runs of a custom timetable
@@ -89,7 +90,7 @@ class Dags(Jobs):
         spec = self._specs.get((row.dag_id, row.digest))
         # The stored runs of a custom timetable change under the same digest, possibly written by another process.
         if spec is None or ("runs" in spec.schedule and spec.schedule != row.spec["schedule"]):
-            spec = DagSpec.from_dict(row.spec)
+            spec = read_spec(row.dag_id, row.spec)
         values = dict(row._mapping)
         return DagVersion(**{**values, "spec": spec})
 
