@@ -259,12 +259,9 @@ class Scheduler:
 
     def _restart_live_tasks(self) -> None:
         live = set(self.executor.live)
-        now = self.clock.now()
-        for snapshot in self.memory.active.snapshots.values():
-            plan = restart_attempts(snapshot, live, now)
-            with contextlib.suppress(StalePlan):  # the attempt's lease will expire instead
-                if plan:
-                    self.store.apply([plan], actor=self.actor, expect={snapshot.run.key: snapshot.run.revision})
+        attempts = [self.store.attempt(attempt_id) for attempt_id in sorted(live)]
+        for run in dict.fromkeys(attempt.run for attempt in attempts if attempt is not None):
+            self._mark_restarting(run, live)
         for attempt_id in live:
             self.executor.cancel(attempt_id, reason="the scheduler was stopped; the task restarts", restart=True)
         self.memory.token = None
@@ -275,6 +272,18 @@ class Scheduler:
                 break
             except StalePlan:
                 self.memory.token, self.memory.active = None, ActiveRuns()
+
+    def _mark_restarting(self, run: RunKey, attempt_ids: Collection[str]) -> None:
+        """Let the instances of these attempts restart. Another scheduler may have leased their run meanwhile, and may
+        change it."""
+        for _ in range(STALE_RETRIES):
+            snapshot = self.store.snapshot(run)
+            plan = restart_attempts(snapshot, attempt_ids, self.clock.now()) if snapshot is not None else None
+            if snapshot is None or not plan:
+                return
+            with contextlib.suppress(StalePlan):
+                self.store.apply([plan], actor=self.actor, expect={run: snapshot.run.revision})
+                return
 
     # --- one loop
 
@@ -519,20 +528,24 @@ class Scheduler:
         memory.deferred_pools = frozenset(pool.name for pool in self.store.pools() if pool.include_deferred)
 
     def _cancel_lost(self) -> None:
-        """Cancel the executor's attempts that are not current any more: cleared, marked, or their run has ended."""
+        """Cancel the executor's attempts that are not current any more: cleared, marked, or their run has ended.
+
+        An attempt of a run that another scheduler has leased meanwhile goes on: it has a lease of its own."""
         live = set(self.executor.live)
         if not live:
             return
-        is_restarting = {
-            ti.attempt_id: ti.state is TaskState.RESTARTING
+        states = {
+            ti.attempt_id: ti.state
             for snapshot in self.memory.active.snapshots.values()
             for ti in snapshot.instances.values()
             if ti.attempt_id is not None
         }
+        if not_leased := live - states.keys():
+            states.update(self.store.current_states(sorted(not_leased)))
         for attempt_id in live:
-            if attempt_id not in is_restarting:
+            if attempt_id not in states:
                 self.executor.cancel(attempt_id, reason="the task was cleared or marked, or its run has ended")
-            elif is_restarting[attempt_id]:
+            elif states[attempt_id] is TaskState.RESTARTING:
                 self.executor.cancel(attempt_id, reason="the task was cleared and restarts", restart=True)
 
     def _end_backfills(self, now: datetime) -> None:

@@ -49,7 +49,7 @@ def serve(app: App, *, idle_minutes: float | None = None, on_ready: Callable[[],
 
 
 def _is_idle(app: App, scheduler: Scheduler, result: LoopResult, minutes: float) -> bool:
-    if result.busy or scheduler.memory.active.snapshots:
+    if result.busy or scheduler.memory.active.snapshots or scheduler.executor.live:
         return False
     if app.clock.now() - scheduler.last_busy < timedelta(minutes=minutes):
         return False

@@ -478,6 +478,10 @@ class Store(Protocol):
         """Renew the leases; returns the ids that are not current live attempts of this owner any more. The caller must
         kill their processes."""
 
+    def current_states(self, attempt_ids: Iterable[str]) -> Mapping[str, TaskState]:
+        """attempt id -> state of the task instance whose current attempt it is. An attempt that is not current (ended,
+        cleared, marked, deleted) is missing."""
+
     def expired(self, now: datetime) -> list[Attempt]:
         """Live attempts whose lease has expired, including queued ones that were never claimed."""
 
