@@ -144,6 +144,18 @@ def decide_all(loop_input: LoopInput, now: datetime, *, explain: bool = False) -
     return _decision(plan, before, after, evaluations)
 
 
+def uses_shared_limits(loop_input: LoopInput, now: datetime) -> bool:
+    """Whether ``decide_all`` may start a run or dispatch a task instance, which other schedulers must not do meanwhile:
+    a run is queued; or slots are free, and a run has changed or has instances to dispatch."""
+    snapshots, evaluations = loop_input.active.snapshots, loop_input.active.evaluations
+    if any(snapshot.run.state is RunState.QUEUED for snapshot in snapshots.values()):
+        return True
+    if loop_input.slots is not None and loop_input.slots <= 0:
+        return False
+    known = ((evaluations.get(key), snapshot) for key, snapshot in snapshots.items())
+    return any(evaluation is None or evaluation.ready or not evaluation.is_valid(s, now) for evaluation, s in known)
+
+
 def _decision(
     plan: Plan,
     before: Mapping[RunKey, Snapshot],

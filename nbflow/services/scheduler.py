@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -48,6 +47,7 @@ from nbflow.core.scheduler_decision import (
     OtherSchedulers,
     after_plan,
     decide_all,
+    uses_shared_limits,
     with_attempts,
 )
 from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
@@ -315,8 +315,8 @@ class Scheduler:
             self._refresh(now, force=True)
         active, event_plans, revisions = self._handle_reports()
         attempts: Sequence[Attempt] = ()
-        with self._dispatch_lock():
-            decision = decide_all(self._loop_input(active), now)
+        with self._dispatch_lock(active, now) as may_dispatch:
+            decision = decide_all(self._loop_input(active, may_dispatch=may_dispatch), now)
             plans, callbacks = self._split_callbacks([*event_plans, decision.plan])
             ops = tuple(_ops(plans))
             if ops:
@@ -357,29 +357,26 @@ class Scheduler:
         return without, callbacks
 
     @contextlib.contextmanager
-    def _dispatch_lock(self) -> Iterator[None]:
-        """While other schedulers have active runs: let one scheduler dispatch at a time, and count the slots that all
-        of them use, because pools and limits apply to all schedulers together."""
-        if not self.memory.other_schedulers.running:
-            yield
-            return
-        with self.store.lock("dispatch"):
-            self.memory.other_schedulers = self._used_by_other_schedulers()
-            yield
+    def _dispatch_lock(self, active: ActiveRuns, now: datetime) -> Iterator[bool]:
+        """On a shared metastore: let one scheduler start runs and dispatch at a time, and count what all others use,
+        because pools and limits apply to all schedulers together. A scheduler that knows of no other takes the lock
+        too: another may have just started. Yields False if there is nothing to dispatch, and so no lock was taken."""
+        if not self.shared:
+            yield True
+        elif not uses_shared_limits(self._loop_input(active), now):
+            yield False
+        else:
+            with self.store.lock("dispatch"):
+                self.memory.other_schedulers = self._used_by_other_schedulers()
+                yield True
 
     def _used_by_other_schedulers(self) -> OtherSchedulers:
-        own_runs = self.memory.active.snapshots.keys()
-        running = [run for run in self.store.active_runs() if run.key not in own_runs and not _is_inline(run)]
-        usage, own_pools = self.store.usage(), Counter[str]()
-        own_tasks = Counter[tuple[str, str]]()
-        for key, evaluation in self.memory.active.evaluations.items():
-            own_pools.update(evaluation.pool_used)
-            own_tasks.update({(key.dag_id, task_id): used for task_id, used in evaluation.task_used.items()})
-        return OtherSchedulers(
-            running=running,
-            pool_used={pool: max(used - own_pools[pool], 0) for pool, used in usage.pools.items()},
-            task_used={task: max(used - own_tasks[task], 0) for task, used in usage.tasks.items()},
-        )
+        """What the runs that are not as in memory use: those of other schedulers, and those that another process has
+        changed since they were read."""
+        known = {key: snapshot.run.revision for key, snapshot in self.memory.active.snapshots.items()}
+        runs = [run for run in self.store.active_runs() if known.get(run.key) != run.revision and not run.is_inline]
+        usage = self.store.usage(without=known)
+        return OtherSchedulers(running=runs, pool_used=usage.pools, task_used=usage.tasks)
 
     def _create_due_runs(self, now: datetime, *, refreshed: bool) -> list[Run]:
         """Create the runs that are due. The store is not queried while nothing has changed and nothing is due."""
@@ -387,7 +384,9 @@ class Scheduler:
         is_due = memory.due is not None and now >= memory.due
         if self.only is not None or not (refreshed or is_due or memory.ended):
             return []
-        created = self.run_creator.create_due_runs(memory.active, now)
+        runs = {run.key: run for run in memory.other_schedulers.running}
+        runs |= {key: snapshot.run for key, snapshot in memory.active.snapshots.items()}
+        created = self.run_creator.create_due_runs(runs.values(), now)
         memory.due, memory.ended = self.run_creator.next_due(now), False
         return created
 
@@ -423,13 +422,13 @@ class Scheduler:
                     not_leased[run] = advance(snapshot, plan.ops)
         return active, plans, revisions
 
-    def _loop_input(self, active: ActiveRuns) -> LoopInput:
+    def _loop_input(self, active: ActiveRuns, *, may_dispatch: bool = True) -> LoopInput:
         memory = self.memory
         return LoopInput(
             active=active,
             run_limits=memory.run_limits,
             pools=memory.pools,
-            slots=max(self.executor.slots_free, 0),
+            slots=max(self.executor.slots_free, 0) if may_dispatch else 0,
             deferred_pools=memory.deferred_pools,
             backwards=memory.backwards,
             other_schedulers=memory.other_schedulers,
@@ -502,7 +501,7 @@ class Scheduler:
         """The runs that this scheduler decides on; of a shared metastore those that it can lease."""
         if self.only is not None:
             return [run for run in runs if run.key in self.only]
-        runs = [run for run in runs if not _is_inline(run)]
+        runs = [run for run in runs if not run.is_inline]
         if not self.shared:
             return runs
         leased = set(self.store.lease_runs(self.job_id, [run.key for run in runs], lease=self._lease, now=now))
@@ -594,7 +593,7 @@ class Scheduler:
         candidates = [
             run
             for run in self.store.active_runs()
-            if _is_inline(run) and (run.queued_at is None or run.queued_at < before)
+            if run.is_inline and (run.queued_at is None or run.queued_at < before)
         ]
         if not candidates:
             return
@@ -632,10 +631,6 @@ class Scheduler:
         if not self.stopping:
             until = earliest(wake_at, self.next_heartbeat)
             self.waiter.wait(until, self.executor, lambda: self.store.change_token() != self.memory.token)
-
-
-def _is_inline(run: Run) -> bool:
-    return (run.triggered_by or "").startswith(INLINE)
 
 
 def _ops(plans: Iterable[Plan]) -> Iterator[Op]:

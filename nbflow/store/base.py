@@ -295,7 +295,9 @@ class Store(Protocol):
         """Whether several schedulers may use the store at once."""
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """Hold a named lock across processes. A no-op in a store that is not shared."""
+        """Hold a named lock across processes, in a transaction of this thread: the first commit inside is that
+        transaction's, and releases the lock. So what is committed inside is based on what was read inside, even if the
+        process stands still meanwhile and its connection is closed. A no-op in a store that is not shared."""
 
     # --- tables
     def migrate(self) -> None:
@@ -358,7 +360,10 @@ class Store(Protocol):
         """The scheduled run (with ``automated`` False: any run) with the greatest logical date, from which a schedule
         continues. For the run that was queued last, see ``newest_runs``."""
 
-    def usage(self) -> Usage: ...
+    def usage(self, *, without: Mapping[RunKey, int] = {}) -> Usage:
+        """What the live task instances occupy. ``without``: runs that are not counted while they have this revision,
+        because the caller knows what they occupy then."""
+
     def apply(self, plans: Sequence[Plan], *, actor: str, expect: Mapping[RunKey, int] | None = None) -> list[Attempt]:
         """Apply the plans in one transaction. ``expect``: the revision of each run that a plan was computed from.
         Returns the attempts that were created, in order. Raises StalePlan, IllegalTransition or DagRunAlreadyExists,

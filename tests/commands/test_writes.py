@@ -14,8 +14,8 @@ ROOT = Path(nbflow.__file__).parent
 SURFACES = ("cli", "notebook", "teach", "ui", "live", "views", "commands")
 READS = {
     "active_runs", "archived", "archives", "attempt", "attempts", "audit_log", "backfill", "backfills", "change_token",
-    "check", "connection", "connections", "counts", "dag", "dags", "due_dags", "events", "expired", "history",
-    "history_end", "import_errors", "instances", "instances_of_runs", "jobs", "last_seq",
+    "check", "connection", "connections", "counts", "current_states", "dag", "dags", "due_dags", "events", "expired",
+    "history", "history_end", "import_errors", "instances", "instances_of_runs", "jobs", "last_seq",
     "latest_run", "live_attempts", "newest_runs", "next_due", "pool", "pools", "previous_success", "recent_runs",
     "rendered", "run", "run_states", "runs", "shared", "snapshot", "triggers", "unscheduled_dags", "usage", "variable",
     "variables", "version", "versions", "wait_for_change", "xcom_get", "xcoms",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from nbflow.core.snapshot import TaskKey
+from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import TaskState
 from nbflow.sim import At, Behaviour, ScriptedOutcomes, World
-from nbflow.sim.fault_schedule import Script
-from tests.sim.shapes import chain, utc
+from nbflow.sim.fault_schedule import Draw, FaultSchedule, Script
+from nbflow.sim.random_dags import POOLS
+from tests.sim.shapes import chain, dag_of, utc
 
 START = utc(2024, 1, 1)
 DUE = START + timedelta(hours=1)
@@ -99,3 +101,61 @@ def test_stopping_a_scheduler_restarts_its_task_although_another_has_the_run() -
         "killed_to_restart",
         *("dependencies_met", "dispatched", "started", "succeeded"),
     ]
+
+
+# --- limits that all schedulers share
+
+
+def interleaved(seed: int) -> Draw:
+    """At three of ten store calls of a scheduler, another one goes on first."""
+    return Draw(seed, switch=0.3, fault=0.0)
+
+
+SEEDS = range(60)
+
+
+def moment_of(dags: list[DagSpec], faults: FaultSchedule) -> World:
+    """Two schedulers in the seconds around the moment at which runs of these DAGs are due."""
+    world = World(
+        dags,
+        start=DUE - timedelta(seconds=2),
+        schedulers=2,
+        faults=faults,
+        pools=POOLS,
+        outcomes=ScriptedOutcomes(default=Behaviour(seconds=60)),
+    )
+    world.run_until(DUE + timedelta(seconds=1))
+    world.close()
+    return world
+
+
+def test_a_pool_of_one_slot_holds_one_task_of_two_schedulers() -> None:
+    # Given two DAGs, each with a task in the same pool of one slot
+    task = TaskSpec(task_id="t0", operator="PythonOperator", pool="tiny")
+    dags = [dag_of({"t0": task}, dag_id=f"d{n}") for n in range(2)]
+
+    # When two schedulers get their runs at the same moment, however their store calls interleave
+    for seed in SEEDS:
+        world = moment_of(dags, interleaved(seed))
+
+        # Then one task is dispatched (the world checks the pool after each commit)
+        assert [event.cause for event in world.history].count("dispatched") == 1
+
+
+def test_two_schedulers_create_no_more_runs_than_max_active_runs() -> None:
+    # Given a DAG of which several runs are due, and one may be active
+    dag = chain(1, max_active_runs=1, start_date=START - timedelta(days=1))
+
+    # When two schedulers create them at the same moment, however their store calls interleave
+    for seed in SEEDS:
+        world = moment_of([dag], interleaved(seed))
+
+        # Then one run is created
+        assert len(world.store.runs("d")) == 1
+
+
+def test_two_schedulers_create_one_continuous_run_at_a_time() -> None:
+    dag = chain(1, schedule="@continuous", max_active_runs=1)
+    for seed in SEEDS:
+        world = moment_of([dag], interleaved(seed))
+        assert len(world.store.runs("d")) == 1

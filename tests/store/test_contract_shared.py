@@ -107,6 +107,24 @@ def test_an_error_inside_releases_the_lock(stores: Stores) -> None:
         pass
 
 
+def test_a_lock_covers_what_is_read_and_committed_inside(stores: Stores, run: RunKey) -> None:
+    first, second = stores
+    with first.lock("dispatch"):
+        assert [active.key for active in first.active_runs()] == [run]
+        first.apply([start(run)], actor="first")
+    with second.lock("dispatch"):
+        assert [event.actor for event in second.events(run=run)][-1] == "first"
+
+
+def test_a_stale_plan_inside_a_lock_changes_nothing_and_releases_it(stores: Stores, run: RunKey) -> None:
+    first, second = stores
+    with pytest.raises(StalePlan), first.lock("dispatch"):
+        first.apply([start(run)], actor="first", expect={run: 99})
+    with second.lock("dispatch"):
+        second.apply([start(run)], actor="second")
+    assert [event.actor for event in first.events(run=run)][-1] == "second"
+
+
 def test_a_run_belongs_to_who_leased_it_first(stores: Stores, run: RunKey) -> None:
     first, second = stores
     first.apply([add(a_run("r2", 1)), start_run(RunKey("sales", "r2"))], actor="scheduler")

@@ -82,6 +82,8 @@ def _loop(store: SqlStore) -> None:
     store.latest_run("sales")
     store.newest_runs(["sales", "none"])
     store.usage()
+    store.usage(without={run: 1})
+    store.current_states(["a1"])
     store.backfills(active=True)
     attempt = begin(store, run, "extract")
     store.set_process(attempt, pid=1, pid_started=None)

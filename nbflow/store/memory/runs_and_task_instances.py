@@ -77,13 +77,15 @@ class Runs(Tables):
         return next((run for run in dated if not automated or run.run_type == "scheduled"), None)
 
     @locked
-    def usage(self) -> Usage:
+    def usage(self, *, without: Mapping[RunKey, int] = {}) -> Usage:
         pools: Counter[str] = Counter()
         dags: Counter[str] = Counter()
         runs: Counter[RunKey] = Counter()
         tasks: Counter[tuple[str, str]] = Counter()
         tasks_in_runs: Counter[tuple[RunKey, str]] = Counter()
         for (run, key), ti in self._live.items():
+            if without.get(run) == self._runs[run].revision:
+                continue
             columns = self._store_columns[run][key]
             occupies = ti.state in OCCUPYING
             pool = self._pools.get(columns.pool)

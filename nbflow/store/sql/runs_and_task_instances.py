@@ -70,6 +70,7 @@ _OCCUPIED = (
         _TI.c.pool,
         _RUN.c.dag_id,
         _RUN.c.run_id,
+        _RUN.c.revision,
         _TI.c.task_id,
         _TI.c.state,
         func.count(),
@@ -77,7 +78,7 @@ _OCCUPIED = (
     )
     .join(_RUN, _RUN.c.id == _TI.c.run_no, isouter=True)  # outer: SQLite must not scan the runs first
     .where(text(f"task_instance.{t.LIVE_INSTANCE}"))
-    .group_by(_TI.c.pool, _RUN.c.dag_id, _RUN.c.run_id, _TI.c.task_id, _TI.c.state)
+    .group_by(_TI.c.pool, _RUN.c.dag_id, _RUN.c.run_id, _RUN.c.revision, _TI.c.task_id, _TI.c.state)
 )
 _POOLS_WITH_DEFERRED = select(t.pool.c.name).where(t.pool.c.include_deferred)
 _LATEST = (
@@ -152,7 +153,7 @@ class Runs(Database):
             row = connection.execute(_LATEST_SCHEDULED if automated else _LATEST, {"dag_id": dag_id}).first()
         return as_run(row) if row else None
 
-    def usage(self) -> Usage:
+    def usage(self, *, without: Mapping[RunKey, int] = {}) -> Usage:
         with self._reading(one_snapshot=True) as connection:
             rows = connection.execute(_OCCUPIED).all()
             counts_deferred = set(connection.execute(_POOLS_WITH_DEFERRED).scalars()) if rows else set()
@@ -161,8 +162,10 @@ class Runs(Database):
         runs: dict[RunKey, int] = {}
         tasks: dict[tuple[str, str], int] = {}
         tasks_in_runs: dict[tuple[RunKey, str], int] = {}
-        for pool, dag_id, run_id, task_id, state, count, slots in rows:
+        for pool, dag_id, run_id, revision, task_id, state, count, slots in rows:
             occupies, run = state in OCCUPYING, RunKey(dag_id, run_id)
+            if without.get(run) == revision:
+                continue
             if occupies or pool in counts_deferred:
                 pools[pool] = pools.get(pool, 0) + int(slots)
             if occupies:
