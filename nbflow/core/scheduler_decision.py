@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Protocol
 
 from nbflow.core.decide import plan_run
@@ -154,6 +155,12 @@ def uses_shared_limits(loop_input: LoopInput, now: datetime) -> bool:
         return False
     known = ((evaluations.get(key), snapshot) for key, snapshot in snapshots.items())
     return any(evaluation is None or evaluation.ready or not evaluation.is_valid(s, now) for evaluation, s in known)
+
+
+def preferred_scheduler(run: RunKey, job_ids: Iterable[str]) -> str:
+    """The scheduler that should lease a new run: each gets an equal share, and all agree without asking one another
+    (rendezvous hashing: a scheduler that comes or goes changes the answer for its own share only)."""
+    return max(job_ids, key=lambda job_id: sha256(f"{job_id}|{run.dag_id}|{run.run_id}".encode()).digest())
 
 
 def _decision(

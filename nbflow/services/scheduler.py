@@ -47,6 +47,7 @@ from nbflow.core.scheduler_decision import (
     OtherSchedulers,
     after_plan,
     decide_all,
+    preferred_scheduler,
     uses_shared_limits,
     with_attempts,
 )
@@ -54,6 +55,7 @@ from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
+from nbflow.services.background_heartbeat import BackgroundHeartbeat
 from nbflow.services.scheduled_runs import RunCreator
 from nbflow.services.scheduler_ports import Host, SelectWaiter, ThisHost, Waiter
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
@@ -64,6 +66,8 @@ log = logging.getLogger(__name__)
 
 LIMITS_INTERVAL = timedelta(seconds=0.25)
 """Minimum interval between reads of pauses, pools and limits. Runs are read at every change."""
+PREFERENCE = timedelta(seconds=1)
+"""How long a new run is left to the scheduler that should lease it; it notices the run within 50 ms."""
 STORE_RETRY_SECONDS = 0.5
 """Delay of the retry after a store error."""
 LOG_EVERY_NTH_ERROR = 120
@@ -73,6 +77,8 @@ KILLING_CAUSES = frozenset({Cause.RUN_TIMED_OUT, Cause.FAIL_FAST})
 RESTARTED = frozenset({TaskState.RESTARTING})
 UNCLAIMED = RESTARTED | {TaskState.QUEUED}
 """States of a task instance whose attempt may have no owner."""
+MAX_INLINE_JOBS = 10_000
+"""Number of processes of ``dag.test()`` that are read, most recent heartbeat first."""
 STALE_RETRIES = 50
 """Maximum number of consecutive stale loops; more mean a bug, or a process that keeps changing the runs."""
 
@@ -95,6 +101,8 @@ class _Memory:
 
     active: ActiveRuns = field(default_factory=ActiveRuns)
     other_schedulers: OtherSchedulers = field(default_factory=OtherSchedulers)
+    running_schedulers: frozenset[str] = frozenset()
+    """Job ids of the running schedulers of a shared metastore, this one included."""
     run_limits: RunLimits = field(default_factory=lambda: RunLimits(max_active_runs={}))
     pools: dict[str, int] = field(default_factory=dict)
     deferred_pools: frozenset[str] = frozenset()
@@ -147,6 +155,7 @@ class Scheduler:
         self.stopping = False
         self.next_heartbeat: datetime | None = None
         self.last_busy: datetime = clock.now()
+        self.background: BackgroundHeartbeat | None = None
         self.host: Host = host or ThisHost()
         self.waiter: Waiter = waiter or SelectWaiter(clock)
 
@@ -156,19 +165,24 @@ class Scheduler:
         """Register this scheduler and start its executor. Raises NbflowError if an SQLite metastore has a scheduler
         already."""
         now = self.clock.now()
+        # First of all: who holds a lease is known, so that the next scheduler takes it over if this one is killed.
+        self._put_job(now, started=True)
         orphans = [] if self.only is not None else self._take_over_dead_schedulers(now)
         if not self._take_store_lease(now):
             others = [job for job in self._other_schedulers() if job.heartbeat_at > now - self._lease]
+            self._put_job(now, ended_at=now)
             process = f" (pid {others[0].pid} on {others[0].hostname})" if others else ""
             raise NbflowError(
                 f"A scheduler already runs on this metastore{process}.",
                 hint=f"SQLite allows one scheduler: stop it with {STOP_SCHEDULER}, or use Postgres.",
                 suggestions=(STOP_SCHEDULER,),
             )
-        self.executor.start()
+        self.executor.start()  # after all that a store error prevents: start() may be called again then
         if orphans:
             self.memory.reports += self.executor.adopt(orphans)
-        self._heartbeat(now, first=True)
+        if self.executor.runs_in_caller and (self.only is None or self.store.shared):
+            self.background = BackgroundHeartbeat(self._beat, self.settings.scheduler.scheduler_heartbeat_sec)
+            self.background.start()
 
     def _take_store_lease(self, now: datetime) -> bool:
         """Take or renew the lease of the only scheduler of the metastore. Schedulers of a shared metastore have leases
@@ -185,13 +199,19 @@ class Scheduler:
         """Release the leases of schedulers on this host whose processes have ended, and return their attempts, which
         the executor must end and report as lost."""
         orphans: list[Attempt] = []
-        for job in self._other_schedulers():
+        owners = {attempt.owner for attempt in self.store.live_attempts()}
+        for job in self.store.jobs("scheduler"):
+            # An ended job has attempts if the scheduler that took it over died before it had stored their end.
+            if job.job_id == self.job_id or (job.ended_at is not None and job.job_id not in owners):
+                continue
             if self.host.is_running(job):
                 continue
             log.warning("Scheduler %s (pid %d) has died; taking over its attempts.", job.job_id, job.pid)
             self.store.release_singleton("scheduler", job.job_id)
+            self.store.release_runs(job.job_id)
             orphans += self.store.live_attempts(job.job_id)
-            self.store.put_job(replace(job, ended_at=now))
+            if job.ended_at is None:
+                self.store.put_job(replace(job, ended_at=now))
         if not self.shared and not any(map(self._runs_here, self._other_schedulers())):
             orphans += [a for a in self.store.live_attempts() if a.owner is None]  # committed, but not submitted
         return orphans
@@ -249,10 +269,14 @@ class Scheduler:
         finally:
             self.executor.stop()
             self.waiter.close()
+            if self.background is not None:
+                self.background.stop()
         now = self.clock.now()
         try:
             if self.only is None:
                 self.store.release_singleton("scheduler", self.job_id)
+                if self.shared:
+                    self.store.release_runs(self.job_id)
             self._put_job(now, ended_at=now)
         except StoreError as error:
             log.error("Could not record the scheduler's end: %s", error)
@@ -504,27 +528,38 @@ class Scheduler:
         runs = [run for run in runs if not run.is_inline]
         if not self.shared:
             return runs
-        leased = set(self.store.lease_runs(self.job_id, [run.key for run in runs], lease=self._lease, now=now))
+        keys = [run.key for run in runs]
+        leave = self._left_to_others(runs, now)
+        leased = set(self.store.lease_runs(self.job_id, keys, lease=self._lease, now=now, leave=leave))
         others = [run for run in runs if run.key not in leased]
         self.memory.other_schedulers = OtherSchedulers(running=others) if others else OtherSchedulers()
         return [run for run in runs if run.key in leased]
 
+    def _left_to_others(self, runs: Iterable[Run], now: datetime) -> list[RunKey]:
+        """New runs that another running scheduler should lease, so that all share the work. A run that has had no
+        scheduler for PREFERENCE is anyone's: the other may stand still."""
+        running = self.memory.running_schedulers
+        if len(running) < 2:
+            return []
+        new = [run.key for run in runs if run.queued_at is not None and now - run.queued_at < PREFERENCE]
+        return [key for key in new if preferred_scheduler(key, running) != self.job_id]
+
     def _read_limits(self, runs: Iterable[Run]) -> None:
         """Read pauses, limits and pools: few rows, but several queries."""
-        memory, dag_ids = self.memory, sorted({run.dag_id for run in runs})
-        rows = {dag_id: self.store.dag(dag_id) for dag_id in dag_ids} if self.only is None else {}
-        memory.paused = frozenset(dag_id for dag_id, row in rows.items() if row is not None and row.paused)
+        memory = self.memory
+        dags = self.store.dag_limits(sorted({run.dag_id for run in runs}))
+        memory.paused = frozenset(dag_id for dag_id, dag in dags.items() if dag.paused and self.only is None)
         backfills = {row.backfill_id: row for row in self.store.backfills(active=True)} if self.only is None else {}
-        newest = {dag_id: self.store.version(dag_id) for dag_id in dag_ids}
         memory.run_limits = RunLimits(
-            max_active_runs={dag_id: v.spec.max_active_runs for dag_id, v in newest.items() if v is not None},
+            max_active_runs={dag_id: dag.max_active_runs for dag_id, dag in dags.items()},
             backfills={backfill_id: row.max_active_runs for backfill_id, row in backfills.items()},
             paused_backfills=frozenset(backfill_id for backfill_id, row in backfills.items() if row.paused),
             paused_dags=memory.paused,
         )
         memory.backwards = frozenset(backfill_id for backfill_id, row in backfills.items() if row.run_backwards)
-        memory.pools = {pool.name: pool.slots for pool in self.store.pools()}
-        memory.deferred_pools = frozenset(pool.name for pool in self.store.pools() if pool.include_deferred)
+        pools = self.store.pools()
+        memory.pools = {pool.name: pool.slots for pool in pools}
+        memory.deferred_pools = frozenset(pool.name for pool in pools if pool.include_deferred)
 
     def _cancel_lost(self) -> None:
         """Cancel the executor's attempts that are not current any more: cleared, marked, or their run has ended.
@@ -571,16 +606,26 @@ class Scheduler:
     def _lease(self) -> timedelta:
         return timedelta(seconds=self.settings.scheduler.scheduler_health_check_threshold)
 
-    def _heartbeat(self, now: datetime, *, first: bool = False) -> None:
+    def _beat(self) -> None:
+        """A heartbeat from another thread, while user code holds the scheduler's: this process is alive, and keeps what
+        it holds."""
+        now = self.clock.now()
+        self._put_job(now)
+        if self._take_store_lease(now) and self.shared:
+            self.store.lease_runs(self.job_id, list(self.memory.active.snapshots), lease=self._lease, now=now)
+
+    def _heartbeat(self, now: datetime) -> None:
         """Store a heartbeat and renew the leases; adopt attempts whose lease has expired."""
         self.next_heartbeat = now + timedelta(seconds=self.settings.scheduler.scheduler_heartbeat_sec)
         if self.only is not None:
-            self._put_job(now, started=first)
+            self._put_job(now)
             return
         if not self._take_store_lease(now):
             raise NbflowError("Another scheduler took over this metastore; this scheduler stops.")
-        self._put_job(now, started=first)
+        self._put_job(now)
         if self.shared:
+            running = self.store.jobs("scheduler", alive_since=now - self._lease)
+            self.memory.running_schedulers = frozenset(job.job_id for job in running if self.host.is_running(job))
             self.memory.token = None  # _refresh renews the leases of runs and takes over those that have expired
         self._fail_abandoned_runs(now)
         orphans = [a for a in self.store.expired(now) if a.attempt_id not in set(self.executor.live)]
@@ -588,7 +633,8 @@ class Scheduler:
             self.memory.reports += self.executor.adopt(orphans)
 
     def _fail_abandoned_runs(self, now: datetime) -> None:
-        """Mark the runs failed whose driving process (``dag.test()``) has died."""
+        """Mark the runs failed whose driving process (``dag.test()``) has died: on this host its process does not run,
+        on another host its heartbeat is too old."""
         before = now - self._lease  # the process of a newer run may not have stored its first heartbeat yet
         candidates = [
             run
@@ -597,8 +643,12 @@ class Scheduler:
         ]
         if not candidates:
             return
-        jobs = self.store.jobs("inline")
-        alive = {job.job_id for job in jobs if job.ended_at is None and self.host.is_running(job)}
+        jobs = [job for job in self.store.jobs("inline", limit=MAX_INLINE_JOBS) if job.ended_at is None]
+        alive = {
+            job.job_id
+            for job in jobs
+            if (self.host.is_running(job) if self.host.is_local(job) else job.heartbeat_at >= before)
+        }
         for run in candidates:
             if (run.triggered_by or "").removeprefix(INLINE) in alive:
                 continue

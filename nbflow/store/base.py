@@ -18,7 +18,7 @@ Rules that every store keeps (the contract tests in ``tests/store`` check Memory
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -175,6 +175,14 @@ class Usage:
     total: int = 0
 
 
+class DagLimits(NamedTuple):
+    """What the scheduler reads of a DAG again and again."""
+
+    paused: bool
+    max_active_runs: int
+    """Of the version that the schedule follows, or the newest of a DAG without schedule."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagImportError:
     """An import error of a DAG file."""
@@ -321,6 +329,9 @@ class Store(Protocol):
 
     def versions(self, dag_id: str) -> list[DagVersion]: ...
     def dag(self, dag_id: str) -> DagRow | None: ...
+    def dag_limits(self, dag_ids: Iterable[str]) -> Mapping[str, DagLimits]:
+        """The limits of those DAGs that have versions. Cheap: one statement, which reads no source."""
+
     def dags(self, *, include_stale: bool = False) -> list[DagRow]: ...
     def unscheduled_dags(self, dag_ids: Iterable[str]) -> list[DagRow]:
         """The rows of those DAGs that have versions but are not scheduled (such as a kernel's), by id. Each row comes
@@ -566,8 +577,15 @@ class Store(Protocol):
         """Take or renew a named lease, e.g. of the only scheduler of an SQLite store. False: another job holds it."""
 
     def release_singleton(self, name: str, job_id: str) -> None: ...
-    def lease_runs(self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime) -> list[RunKey]:
-        """Take or renew leases of runs, so that several schedulers share the work; returns the leased runs."""
+    def lease_runs(
+        self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime, leave: Collection[RunKey] = ()
+    ) -> list[RunKey]:
+        """Take free leases of runs, so that several schedulers share the work, and renew those of which a quarter has
+        passed; returns the runs that ``owner`` has leased. Runs that a transaction has locked are not waited for. Runs
+        in ``leave`` are not taken while nobody has leased them yet."""
+
+    def release_runs(self, owner: str) -> None:
+        """End the owner's leases of unfinished runs, so that other schedulers need not wait until they expire."""
 
     def audit(self, action: str, *, actor: str, now: datetime, detail: Mapping[str, Any], ok: bool = True) -> None: ...
     def audit_log(self, *, limit: int = 100) -> list[Mapping[str, Any]]: ...

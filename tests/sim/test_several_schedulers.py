@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 from nbflow.core.snapshot import TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
-from nbflow.core.states import TaskState
+from nbflow.core.states import RunState, TaskState
 from nbflow.sim import At, Behaviour, ScriptedOutcomes, World
 from nbflow.sim.fault_schedule import Draw, FaultSchedule, Script
 from nbflow.sim.random_dags import POOLS
+from nbflow.sim.world import SLOW_BEATS
 from tests.sim.shapes import chain, dag_of, utc
 
 START = utc(2024, 1, 1)
@@ -159,3 +161,61 @@ def test_two_schedulers_create_one_continuous_run_at_a_time() -> None:
     for seed in SEEDS:
         world = moment_of([dag], interleaved(seed))
         assert len(world.store.runs("d")) == 1
+
+
+# --- who takes which run
+
+
+def attempts_by_scheduler(world: World) -> list[int]:
+    """Number of attempts that each scheduler has claimed, sorted."""
+    runs = [run.key for run in world.store.runs(limit=1000)]
+    owners = Counter(attempt.owner for run in runs for attempt in world.store.attempts(run))
+    return sorted(owners[f"{process.name}.1"] for process in world.schedulers)
+
+
+def test_three_schedulers_share_the_runs() -> None:
+    # Given three schedulers and thirty DAGs whose runs are due at the same moment
+    dags = [chain(1, dag_id=f"d{n}") for n in range(30)]
+    world = World(dags, start=START, schedulers=3, beats=SLOW_BEATS)
+
+    # When they have run
+    finish(world, timedelta(minutes=10))
+
+    # Then each scheduler has run at least half of an equal share
+    attempts = attempts_by_scheduler(world)
+    assert sum(attempts) == 30
+    assert attempts[0] >= 5
+
+
+def test_a_run_of_a_scheduler_that_stalls_is_taken_by_another() -> None:
+    # Given two schedulers, of which one stalls before a run is due that would be its own
+    dags = [chain(1, dag_id=f"d{n}") for n in range(6)]
+    stall = At("s2", "put_job", 2, "stall", 300.0)
+    world = World(dags, start=DUE - timedelta(seconds=7), schedulers=2, faults=Script([stall]))
+
+    # When its heartbeat is still recent
+    world.run_until(DUE + timedelta(seconds=8))
+
+    # Then the other one has started every run within a heartbeat
+    assert len(world.happened) == 1
+    assert [run.state for run in world.store.runs(limit=100)] == [RunState.RUNNING] * 6
+    world.close()
+
+
+def test_the_runs_of_a_scheduler_that_stops_are_taken_at_once() -> None:
+    # Given two schedulers, of which one runs a long task and is then stopped
+    outcomes = ScriptedOutcomes(default=Behaviour(seconds=600))
+    world = World([chain(1)], start=START, schedulers=2, outcomes=outcomes)
+    world.run_until(DUE + timedelta(minutes=1))
+    [owner] = [process for process in world.schedulers if process.executor and process.executor.live]
+    assert owner.scheduler is not None
+    owner.scheduler.stop()
+
+    # When the other one has looped
+    world.run_until(DUE + timedelta(minutes=1, seconds=7))
+
+    # Then the task runs there
+    finish(world)
+    started = [event.at - DUE for event in world.history if event.cause == "started"]
+    assert len(started) == 2
+    assert started[1] < timedelta(minutes=1, seconds=7)

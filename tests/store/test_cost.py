@@ -84,6 +84,7 @@ def _loop(store: SqlStore) -> None:
     store.usage()
     store.usage(without={run: 1})
     store.current_states(["a1"])
+    store.dag_limits(["sales"])
     store.backfills(active=True)
     attempt = begin(store, run, "extract")
     store.set_process(attempt, pid=1, pid_started=None)

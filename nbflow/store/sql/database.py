@@ -45,10 +45,12 @@ class Database:
         url: str,
         *,
         synchronous: str = "NORMAL",
+        lock_timeout: float = 25.0,
+        idle_timeout: float = 20.0,
         fernet: Box | None = None,
         new_id: Callable[[], str] | None = None,
     ) -> None:
-        self._dialect = dialect_of(url, synchronous)
+        self._dialect = dialect_of(url, synchronous, lock_timeout=lock_timeout, idle_timeout=idle_timeout)
         self._engine = self._dialect.engine()
         self._autocommit_engine = self._dialect.autocommit_engine(self._engine)
         self._box = fernet

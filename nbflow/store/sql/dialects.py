@@ -44,7 +44,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DisconnectionError, IntegrityError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
-from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError
+from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError, StoreUnreachable
 from nbflow.store.sql.compiled_statements import Write
 from nbflow.suggested_commands import suggest
 
@@ -108,6 +108,9 @@ class Dialect(Protocol):
     def lock_name(self, connection: Connection, name: str) -> None:
         """Take an advisory lock by name until the transaction ends."""
 
+    def lift_timeouts(self, connection: Connection) -> None:
+        """Let this transaction take as long as it needs: a migration of large tables."""
+
     shared: bool
     """Whether several schedulers may use the database."""
 
@@ -123,7 +126,7 @@ class Dialect(Protocol):
     def close(self) -> None: ...
 
 
-def dialect_of(url: str, synchronous: str) -> Dialect:
+def dialect_of(url: str, synchronous: str, *, lock_timeout: float, idle_timeout: float) -> Dialect:
     """The dialect of a URL. Raises ConfigError for a URL that cannot be parsed."""
     try:
         parsed = make_url(url)
@@ -131,7 +134,7 @@ def dialect_of(url: str, synchronous: str) -> Dialect:
         raise ConfigError(f"The metastore's URL cannot be read: {error}") from None
     if parsed.get_backend_name() == "sqlite":
         return SqliteDialect(parsed, synchronous)
-    return PostgresDialect(parsed)
+    return PostgresDialect(parsed, lock_timeout=lock_timeout, idle_timeout=idle_timeout)
 
 
 class _Watched(NamedTuple):
@@ -267,6 +270,9 @@ class SqliteDialect:
     def lock_name(self, connection: Connection, name: str) -> None:
         """Nothing to do: ``BEGIN IMMEDIATE`` already excludes other writers."""
 
+    def lift_timeouts(self, connection: Connection) -> None:
+        """Nothing to do: only waiting for the lock has a limit."""
+
     def translate(self, error: Exception) -> StoreError:
         message = str(error)
         if "locked" in message or "busy" in message:
@@ -343,8 +349,12 @@ class PostgresDialect:
     lock_rows = " FOR UPDATE OF r"
     skip_locked = " FOR UPDATE OF r SKIP LOCKED"
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, *, lock_timeout: float, idle_timeout: float) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
+        self.session_options = (
+            f"-c timezone=UTC -c lock_timeout={round(lock_timeout * 1000)}"
+            f" -c idle_in_transaction_session_timeout={round(idle_timeout * 1000)}"
+        )
         self.shown_url = url.render_as_string(hide_password=True)
         self._name = uuid4().hex
         self._listener: Any = None
@@ -370,7 +380,7 @@ class PostgresDialect:
             max_overflow=60,
             hide_parameters=True,
             connect_args={
-                "options": "-c timezone=UTC",
+                "options": self.session_options,
                 "connect_timeout": 10,
                 "application_name": "nbflow",
                 "client_encoding": "utf8",  # whatever PGCLIENTENCODING says
@@ -443,12 +453,20 @@ class PostgresDialect:
     def lock_name(self, connection: Connection, name: str) -> None:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"nbflow:{name}",))
 
+    def lift_timeouts(self, connection: Connection) -> None:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
+
     def translate(self, error: Exception) -> StoreError:
         message = str(error).partition("\n")[0]
         url = self.shown_url
         code = getattr(error, "sqlstate", None)
         if code in ("40001", "40P01", "55P03"):
             return StoreBusy(f"{url} is busy: {message}; nothing was changed.", hint="Try again.")
+        if code == "25P03":
+            return StoreBusy(
+                f"{url} rolled back a transaction in which this process stood still; nothing was changed.",
+                hint="Try again. The limit is [database] idle_in_transaction_timeout_seconds.",
+            )
         if code in ("42P01", "42703"):
             return StoreError(f"The tables of {url} are missing or outdated ({message}).", **MIGRATE)
         if code == "53100":
@@ -459,7 +477,7 @@ class PostgresDialect:
                 f"{url} refuses the login: {reason}.", hint="Check the database's name, the user and the password."
             )
         if code is None or code.startswith(("08", "57P")):
-            return StoreError(f"{url} does not respond: {message.rstrip('.')}.", hint="Is the server running?")
+            return StoreUnreachable(f"{url} does not respond: {message.rstrip('.')}.", hint="Is the server running?")
         return StoreError(f"Postgres error at {url}: {message}; nothing was changed.")
 
     def foreign_commits(self, engine: Engine) -> Any:
@@ -501,7 +519,7 @@ class PostgresDialect:
             self._listener = None
             self._notifications += 1
             self._foreign_notifications += 1
-            raise StoreError(f"{self.shown_url} does not respond: {error}") from error
+            raise StoreUnreachable(f"{self.shown_url} does not respond: {error}") from error
         return self._notifications != before
 
     def close(self) -> None:
