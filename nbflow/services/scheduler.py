@@ -624,6 +624,7 @@ class Scheduler:
             raise NbflowError("Another scheduler took over this metastore; this scheduler stops.")
         self._put_job(now)
         if self.shared:
+            self.store.end_stalled_transactions()
             running = self.store.jobs("scheduler", alive_since=now - self._lease)
             self.memory.running_schedulers = frozenset(job.job_id for job in running if self.host.is_running(job))
             self.memory.token = None  # _refresh renews the leases of runs and takes over those that have expired

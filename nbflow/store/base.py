@@ -307,6 +307,10 @@ class Store(Protocol):
         transaction's, and releases the lock. So what is committed inside is based on what was read inside, even if the
         process stands still meanwhile and its connection is closed. A no-op in a store that is not shared."""
 
+    def end_stalled_transactions(self) -> int:
+        """End the transactions of other processes that stand still where no timeout of the server ends them; returns
+        their number. A no-op in a store that is not shared."""
+
     # --- tables
     def migrate(self) -> None:
         """Create or upgrade the tables. Idempotent; safe from several processes at once."""

@@ -16,8 +16,9 @@ LEASES = {
     "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "0.5",
     "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "2",
     "SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "0.5",
+    "DATABASE__IDLE_IN_TRANSACTION_TIMEOUT_SECONDS": "1",
 }
-"""A run is leased for 2 s; an attempt for 60 s, as by default."""
+"""A run is leased for 2 s; an attempt for 60 s, as by default. A stalled transaction ends after 1 s."""
 GATED = """
 with DAG("d", schedule=None):
     @task(retries=3)

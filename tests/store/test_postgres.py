@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
+import psycopg
 import pytest
 
 from nbflow.errors import StoreBusy, StoreError
@@ -215,3 +216,23 @@ def test_runs_that_another_transaction_has_locked_are_not_waited_for(store: Stor
         # Then the leased one stays leased although its lease cannot be renewed, and the free one is left
         keys, later = [leased, free, unlocked], T0 + LEASE / 2
         assert store.lease_runs("s1", keys, lease=LEASE, now=later) == [leased, unlocked]
+
+
+def test_a_process_that_stands_still_in_a_pipeline_loses_its_locks(store: Store, empty_postgres: str) -> None:
+    # Given a process that stands still after the first statement of a pipeline, for which the server has no timeout
+    driver = psycopg.connect(empty_postgres.replace("+psycopg", ""), application_name="nbflow")
+    pipeline = driver.pipeline()
+    pipeline.__enter__()
+    driver.execute("SELECT pg_advisory_xact_lock(hashtextextended('nbflow:dispatch', 0))")
+
+    # When another one looks for such processes until it has found it
+    other = open_store(empty_postgres, idle_timeout=0.2)
+    while not other.end_stalled_transactions():
+        pass
+
+    # Then the lock is free, and the process has lost its connection
+    with store.lock("dispatch"):
+        pass
+    with pytest.raises(psycopg.OperationalError):
+        pipeline.__exit__(None, None, None)
+    other.close()

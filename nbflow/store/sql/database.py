@@ -175,6 +175,12 @@ class Database:
                 self._locked.connection = None
             connection.rollback()  # what was written inside is committed
 
+    def end_stalled_transactions(self) -> int:
+        if not self.shared:
+            return 0
+        with self._autocommit() as connection:
+            return self._dialect.end_stalled_transactions(connection)
+
     def change_token(self) -> ChangeToken:
         return ChangeToken(foreign_commits=self._dialect.foreign_commits(self._engine), own_commits=self._own_commits)
 

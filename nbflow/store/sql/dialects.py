@@ -74,6 +74,13 @@ MIGRATE: Mapping[str, Any] = {"hint": f"Create or upgrade its tables with: {_MIG
 """Keyword arguments of an error whose hint is to migrate."""
 
 
+_END_STALLED = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND application_name = 'nbflow'
+  AND state = 'active' AND wait_event = 'ClientRead' AND state_change < now() - make_interval(secs => %(seconds)s)
+"""
+
+
 class Dialect(Protocol):
     """SQL and behaviour of a database; called by :class:`nbflow.store.sql.database.Database`."""
 
@@ -110,6 +117,9 @@ class Dialect(Protocol):
 
     def lift_timeouts(self, connection: Connection) -> None:
         """Let this transaction take as long as it needs: a migration of large tables."""
+
+    def end_stalled_transactions(self, connection: Connection) -> int:
+        """See :meth:`nbflow.store.base.Store.end_stalled_transactions`."""
 
     shared: bool
     """Whether several schedulers may use the database."""
@@ -273,6 +283,9 @@ class SqliteDialect:
     def lift_timeouts(self, connection: Connection) -> None:
         """Nothing to do: only waiting for the lock has a limit."""
 
+    def end_stalled_transactions(self, connection: Connection) -> int:
+        return 0
+
     def translate(self, error: Exception) -> StoreError:
         message = str(error)
         if "locked" in message or "busy" in message:
@@ -351,6 +364,7 @@ class PostgresDialect:
 
     def __init__(self, url: URL, *, lock_timeout: float, idle_timeout: float) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
+        self._idle_timeout = idle_timeout
         self.session_options = (
             f"-c timezone=UTC -c lock_timeout={round(lock_timeout * 1000)}"
             f" -c idle_in_transaction_session_timeout={round(idle_timeout * 1000)}"
@@ -455,6 +469,13 @@ class PostgresDialect:
 
     def lift_timeouts(self, connection: Connection) -> None:
         connection.exec_driver_sql("SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
+
+    def end_stalled_transactions(self, connection: Connection) -> int:
+        """A process that stands still between two statements of a pipeline: the server waits for the next one and calls
+        the session active, so idle_in_transaction_session_timeout does not apply."""
+        if not self._idle_timeout:
+            return 0
+        return connection.exec_driver_sql(_END_STALLED, {"seconds": self._idle_timeout}).rowcount
 
     def translate(self, error: Exception) -> StoreError:
         message = str(error).partition("\n")[0]
