@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
+from nbflow.core.snapshot import Instance, Run, TaskKey
 from nbflow.core.states import FAILED_STATES, FINISHED
 from nbflow.errors import TaskInstanceNotFound
 from nbflow.services.schedulers import running_schedulers
@@ -17,6 +17,7 @@ from nbflow.suggested_commands import SuggestedCommand, respelled, suggest
 from nbflow.views.base import Query, View
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import EventRow, cause_text, event_rows, in_zone, run_title, zone_of
+from nbflow.views.why_run import last_errors
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -77,7 +78,7 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
     ti = _instance(store, run, query)
     wait = explain_task(store, run.key, ti.key, running_schedulers(store, settings, now), now).get(ti.key)
     events = store.events(run=run.key, key=ti.key)[-HISTORY:]
-    error = _last_error(store, run.key, ti.key)
+    error = last_errors(store.attempts(run.key, ti.key)).get(ti.key, "")
     grounds: list[str] = []
     suggestions = tuple(wait.suggestions) if wait is not None else ()
     headline = wait.text if wait is not None else ""
@@ -114,13 +115,6 @@ def _instance(store: Store, run: Run, query: WhyTaskQuery) -> Instance:
             hint="Mapped task instances are created when the upstream result is known." if key.map_index >= 0 else "",
         )
     return next((ti for ti in tis if ti.state not in FINISHED), tis[0])
-
-
-def _last_error(store: Store, run: RunKey, key: TaskKey) -> str:
-    """The last line of the last try's error, or ""."""
-    attempts = store.attempts(run, key)
-    lines = (attempts[-1].error or "").strip().splitlines() if attempts else []
-    return lines[-1] if lines else ""
 
 
 def _sentence(text: str) -> str:

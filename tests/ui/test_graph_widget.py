@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -15,8 +16,9 @@ from nbflow.state_colors import glyphs, palettes
 from nbflow.ui import live
 from nbflow.ui.scene import scene
 from nbflow.ui.view_bundles import graph_bundle
-from nbflow.views.graph import EdgeView, GraphView, TaskView
-from tests.ui.samples import NOW
+from nbflow.views.graph import EdgeView, GraphView, TaskView, with_folded
+from nbflow.views.patches import patch
+from tests.ui.samples import NOW, with_task
 from tests.ui.widget_page import ADDRESS, READY, files_of, many_tasks
 
 pytestmark = pytest.mark.browser
@@ -35,8 +37,10 @@ def shown(new_page: Callable[..., Any]) -> Callable[..., Any]:
     return show
 
 
-def push_states(page: Any, graph: GraphView) -> None:
-    page.evaluate("patch => window.model.push(patch)", live.state_traits(graph, scene(graph), NOW))
+def send_patch(page: Any, before: GraphView, after: GraphView) -> None:
+    """Send the patch from the mounted graph to another one."""
+    operations = patch(*(live.document(graph, scene(graph)) for graph in (before, after)))
+    page.evaluate("traits => window.model.push(traits)", {"patch": operations, "now": NOW.timestamp() * 1000})
 
 
 def colour(value: str) -> str:
@@ -74,7 +78,7 @@ def test_states_are_patched_in_place(shown: Callable[..., Any], forex: GraphView
     """Given a mounted graph, when a state changes, then the same element shows it, and the live region announces it."""
     page = shown(forex)
     page.evaluate("window.before = document.querySelector('[data-task-id=load]')")
-    push_states(page, forex.with_states({"load": {"state": "success", "duration": 0.6, "due": None}}))
+    send_patch(page, forex, with_task(forex, "load", state="success", duration=0.6, due=None))
     page.wait_for_selector("[data-task-id=load][data-state=success]")
     assert page.evaluate("window.before === document.querySelector('[data-task-id=load]')")
     assert page.text_content("[data-task-id=load] .nf-note") == "0.6 s"
@@ -82,14 +86,31 @@ def test_states_are_patched_in_place(shown: Callable[..., Any], forex: GraphView
     assert page.locator(".nf-legend .nf-chip").all_text_contents() == ["success 5", "skipped 1", "none 1"]
 
 
-def test_the_header_shows_the_run_and_the_footer_its_origin(shown: Callable[..., Any], forex: GraphView) -> None:
+def test_a_view_that_opens_late_shows_the_newest_state(shown: Callable[..., Any], forex: GraphView) -> None:
+    # Given an output that is closed while a state changes
     page = shown(forex)
+    page.evaluate("window.unmount()")
+    send_patch(page, forex, with_task(forex, "load", state="running", due=None))
+    # When the output is opened again
+    page.evaluate(
+        """async () => (await import("/widget.js")).default.render(
+            { model: window.model, el: document.querySelector("#root") })"""
+    )
+    # Then it shows the state
+    page.wait_for_selector("[data-task-id=load][data-state=running]")
+
+
+def test_the_header_shows_the_run_and_the_footer_its_origin(shown: Callable[..., Any], forex: GraphView) -> None:
+    # Given a next run whose minutes do not change while the page is opened
+    assert forex.next_run is not None
+    page = shown(replace(forex, next_run=forex.next_run + timedelta(seconds=30)))
+    # Then header and footer show the texts of the view
     header = page.inner_text(".nf-bar >> nth=0")
     assert [part for part in header.split("\n") if part] == [
         "forex", "0 6 * * 1-5", "run 2026-11-20 running", "next in 21 h 26 min",
     ]  # fmt: skip
-    assert page.get_attribute(".nf-bar .nf-muted", "title") == "Sat 2026-11-21 03:29:03 CET (02:29:03 UTC)"
-    assert page.inner_text(".nf-words") == "version 7 · forex.ipynb, cell 3 · scheduler running (pid 4121)"
+    assert page.get_attribute(".nf-bar .nf-muted", "title") == "Sat 2026-11-21 03:29:33 CET (02:29:33 UTC)"
+    assert page.inner_text(".nf-notes") == "version 7 · forex.ipynb, cell 3 · scheduler running (pid 4121)"
 
 
 def test_a_click_opens_the_panel_and_escape_closes_it(shown: Callable[..., Any], forex: GraphView) -> None:
@@ -102,10 +123,10 @@ def test_a_click_opens_the_panel_and_escape_closes_it(shown: Callable[..., Any],
         "why": {
             "headline": "Waits for its second try.",
             "grounds": ["<b>retries=3"],
-            "ways_out": ["%dag clear forex load"],
+            "suggestions": ["%dag clear forex load"],
         },
         "log": [{"at": "06:03:02", "level": "ERROR", "source": "load", "message": "<img src=x onerror=alert(1)>"}],
-        "attempts": [{"try": 1, "state": "failed", "took": "0.6 s"}],
+        "attempts": [{"try": 1, "state": "failed", "duration": "0.6 s"}],
     }
     page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 1, "data": details})
     page.wait_for_selector(".nf-why")
@@ -128,10 +149,20 @@ def test_the_panel_keeps_its_tab_while_states_change(shown: Callable[..., Any], 
     page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 1, "data": {"why": {"headline": "Waits."}}})
     page.wait_for_selector(".nf-why")
     place = page.locator(".nf-panel").bounding_box()
-    push_states(page, forex.with_states({"load": {"state": "running", "due": None}}))
+    send_patch(page, forex, with_task(forex, "load", state="running", due=None))
     page.wait_for_selector(".nf-panel [data-state=running]")
     assert page.locator(".nf-panel").bounding_box() == place
     assert page.inner_text(".nf-why") == "Waits."
+
+
+def test_the_node_of_the_open_panel_stays_marked_in_a_new_scene(shown: Callable[..., Any], forex: GraphView) -> None:
+    page = shown(forex)
+    page.click("[data-task-id=load]")
+    page.wait_for_selector("[data-task-id=load].nf-open")
+    folded = with_folded(forex, {"branches"})
+    page.evaluate("traits => window.model.push(traits)", live.widget_traits(folded, scene(folded), NOW))
+    page.wait_for_selector("[data-task-id=branches]")
+    page.wait_for_selector("[data-task-id=load].nf-open")
 
 
 def test_a_late_reply_does_not_fill_the_panel_of_another_task(shown: Callable[..., Any], forex: GraphView) -> None:
@@ -217,23 +248,43 @@ def test_a_folded_group_lists_its_tasks_and_unfolds(shown: Callable[..., Any], f
         "name": "fold",
         "args": {"group_id": "branches"},
     }
-    drawn = scene(forex)
-    page.evaluate(
-        "patch => window.model.push(patch)", live.graph_traits(forex, drawn) | live.state_traits(forex, drawn, NOW)
-    )
+    page.evaluate("traits => window.model.push(traits)", live.widget_traits(forex, scene(forex), NOW))
     page.wait_for_selector("[data-task-id='branches.big_move'][data-state=skipped]")
 
 
-def test_a_wide_graph_scrolls_in_its_box_and_can_be_fitted(shown: Callable[..., Any]) -> None:
-    names = [f"t{i}" for i in range(12)]
+def chain(count: int) -> GraphView:
+    names = [f"t{i}" for i in range(count)]
     edges = tuple(EdgeView(source=a, target=b) for a, b in pairwise(names))
-    page = shown(GraphView(dag_id="x", tasks=tuple(TaskView(task_id=n) for n in names), edges=edges))
-    sizes = """() => { const box = document.querySelector(".nf-canvas");
-        return [box.scrollWidth > box.clientWidth, document.documentElement.scrollWidth <= innerWidth]; }"""
-    assert page.evaluate(sizes) == [True, True]
+    return GraphView(dag_id="x", tasks=tuple(TaskView(task_id=name) for name in names), edges=edges)
+
+
+SCALE_AND_SCROLLS = """() => { const box = document.querySelector(".nf-canvas"), picture = box.querySelector("svg");
+    const scale = picture.getBoundingClientRect().width / picture.viewBox.baseVal.width;
+    return [Math.round(100 * scale) / 100, box.scrollWidth > box.clientWidth,
+            document.documentElement.scrollWidth > innerWidth]; }"""
+
+
+def test_a_wide_graph_scrolls_in_its_box_and_can_be_fitted(shown: Callable[..., Any]) -> None:
+    # Given a graph of twice the width of its box: it shrinks as its picture does, and its box scrolls
+    page = shown(chain(12))
+    assert page.evaluate(SCALE_AND_SCROLLS) == [0.75, True, False]
+    # When the user chooses the whole graph, and then its full size
     page.click("text=Fit")
-    assert page.evaluate(sizes) == [False, True]
+    fitted = page.evaluate(SCALE_AND_SCROLLS)
     assert page.get_attribute("text=Fit", "aria-pressed") == "true"
+    page.click("text=1:1")
+    # Then it has that size
+    assert fitted[0] < 0.5
+    assert fitted[1:] == [False, False]
+    assert page.evaluate(SCALE_AND_SCROLLS) == [1, True, False]
+
+
+def test_a_graph_that_is_little_wider_than_its_box_is_shown_completely(shown: Callable[..., Any]) -> None:
+    page = shown(chain(6))
+    scale, scrolls, page_scrolls = page.evaluate(SCALE_AND_SCROLLS)
+    assert 0.9 < scale < 1
+    assert not scrolls
+    assert not page_scrolls
 
 
 @pytest.mark.parametrize(("motion", "animation"), [("no-preference", "nf-turn"), ("reduce", "none")])
@@ -271,8 +322,8 @@ def test_new_states_change_only_the_nodes_that_differ(shown: Callable[..., Any])
         watching.observe(document.querySelector(".nf-canvas"), {subtree: true, childList: true, attributes: true}); }"""
     )
     # When one task gets another state, and then all of them
-    few = """ids => { const states = {...model.get('states')};
-        ids.forEach(id => states[id] = {state: 'running'}); model.push({states}); }"""
+    few = """ids => model.push({patch: [...model.get('patch'),
+        ...ids.map(id => ({op: 'set', path: ['states', id, 'state'], value: 'running'}))]})"""
     page.evaluate(few, ["t7"])
     one = page.evaluate("async () => { await null; const seen = [...changed]; changed.clear(); return seen; }")
     page.evaluate(few, [f"t{i}" for i in range(300)])
