@@ -104,6 +104,16 @@ class StoreBusy(StoreError):
     """The metastore stayed locked for longer than the timeout; nothing was changed, and a retry may succeed."""
 
 
+class UnstorableValue(NbflowError, ValueError):
+    """The metastore refuses a value, such as a text with NUL or a number out of range; nothing was changed. Unlike
+    after a StoreError, a retry fails too."""
+
+
+class UnreadableRow(NbflowError, ValueError):
+    """A row of the metastore has a value that cannot be read: it was written by another version of nbflow, or by
+    hand."""
+
+
 class SecretsError(NbflowError):
     """A secret cannot be encrypted or decrypted."""
 
@@ -355,6 +365,10 @@ class InvalidReprocessBehavior(BackfillError):
 
 class AlreadyRunningBackfill(BackfillError):
     """The DAG has an unfinished backfill."""
+
+
+class InvalidIdentifier(AirflowException, ValueError):
+    """An id, a name or a key is empty, too long, or has characters that are not allowed."""
 
 
 class AirflowConfigException(ConfigError, AirflowException):

@@ -63,7 +63,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.dag.loading": "nbflow.sources.loading",
         "nbflow.dag.macros": "nbflow.authoring.macros",
         "nbflow.dag.mapping": "nbflow.authoring.mapped_operator",
-        "nbflow.dag.names": "nbflow.authoring.identifiers",
+        "nbflow.dag.names": "nbflow.core.identifiers",
         "nbflow.dag.notebook_source": "nbflow.sources.notebooks",
         "nbflow.dag.operator": "nbflow.authoring.operator",
         "nbflow.dag.params": "nbflow.authoring.params",

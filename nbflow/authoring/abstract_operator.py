@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from nbflow.authoring import current_dag
 from nbflow.authoring.default_args import argument_names
 from nbflow.authoring.edges import Linkable, link_tasks
-from nbflow.authoring.identifiers import check_key
 from nbflow.authoring.task_arguments import COMMON, HOOKS, OLD, unknown_argument, warn_deprecated
 from nbflow.authoring.xcomarg import PlainXComArg, XComArg, references
+from nbflow.core.identifiers import TASK_ID, check_id
 from nbflow.core.trigger_rules import TriggerRule
 from nbflow.errors import InvalidDag
 
@@ -141,10 +141,10 @@ class AbstractOperator(Linkable):
     def _join(self, task_id: Any, common: Mapping[str, Any], dag: DAG | None, group: TaskGroup | None) -> None:
         """Set the full task id, read the common arguments, and join the DAG and group. With None the task joins no DAG;
         an edge or ``add_task`` can add it to one later."""
-        check_key(task_id, "task_id")
+        check_id(task_id, TASK_ID)
         self.task_id = group.child_id(task_id) if group is not None else task_id
         if group is not None:
-            check_key(self.task_id, "task_id")
+            check_id(self.task_id, TASK_ID)
         self.upstream_task_ids = set()
         self.downstream_task_ids = set()
         self._read_common(common)

@@ -35,6 +35,7 @@ from nbflow.core.timetables import (
     timezone_key,
     timezone_of,
 )
+from nbflow.core.timetables.likely_mistakes import likely_mistakes
 from nbflow.core.trigger_rules import TriggerRule
 from nbflow.errors import AirflowDagCycleException, AirflowException, AirflowTimetableInvalid, InvalidDag, did_you_mean
 
@@ -234,6 +235,8 @@ class _RunRange:
 def _run_range(dag: DAG, options: CompileOptions) -> _RunRange:
     zone = dag.explicit_timezone or timezone_of(options.timezone)
     timetable = _timetable(dag, zone, options)
+    for mistake in likely_mistakes(dag.schedule, timetable):
+        warn(f"Schedule of DAG {dag.dag_id!r}: {mistake}", at=dag.place)
     catchup = _dag_argument(dag, "catchup", options.catchup)
     start, end = _bounds(dag, zone)
     if catchup and start is None and timetable.can_be_scheduled:

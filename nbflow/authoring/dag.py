@@ -10,10 +10,10 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from nbflow.authoring import current_dag
-from nbflow.authoring.identifiers import check_key
 from nbflow.authoring.params import DagParam, ParamsDict, check_params
 from nbflow.authoring.task_arguments import aware, read_callbacks, read_datetime, unknown_argument, warn_deprecated
 from nbflow.authoring.taskgroup import TaskGroup
+from nbflow.core.identifiers import DAG_ID, check_id
 from nbflow.core.trigger_rules import TriggerRule
 from nbflow.errors import (
     DuplicateTaskIdFound,
@@ -117,7 +117,7 @@ class DAG:
         dag_display_name: str | None = None,
         **old: Any,
     ) -> None:
-        check_key(dag_id, "dag_id")
+        check_id(dag_id, DAG_ID)
         self.dag_id = dag_id
         self.explicit_arguments: dict[str, Any] = {}
         self.place = current_dag.place(1)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from nbflow.authoring.current_dag import warn
 from nbflow.authoring.params import verify_params
+from nbflow.core.identifiers import POOL_NAME, QUEUE, Rule, check_id, check_integer
 from nbflow.core.trigger_rules import OLD_NAMES as OLD_RULES
 from nbflow.core.trigger_rules import TriggerRule
 from nbflow.errors import InvalidArgument, InvalidDag, did_you_mean
@@ -47,15 +48,26 @@ _integer = _of_type(int, "a whole number")
 _text = _of_type(str, "text")
 
 
+def _id(rule: Rule) -> Reader:
+    def read(name: str, value: Any, subject: str) -> Any:
+        if _text(name, value, subject) is not None:
+            check_id(value, rule)
+        return value
+
+    return read
+
+
 def _retries(name: str, value: Any, subject: str) -> int:
     if value is None:
         return 0
     try:
-        return int(value)
-    except (TypeError, ValueError):
+        retries = int(value)
+    except (TypeError, ValueError, OverflowError):
         raise InvalidArgument(
             f"{name} of {subject} must be a whole number, not {type(value).__name__} {value!r}."
         ) from None
+    check_integer(retries, f"{name} of {subject}")
+    return retries
 
 
 def _delay(name: str, value: Any, subject: str) -> timedelta:
@@ -134,6 +146,7 @@ def _pool_slots(name: str, value: Any, subject: str) -> int:
     _integer(name, value, subject)
     if value < 1:
         raise InvalidDag(f"{name} of {subject} must be at least 1, got {value!r}.")
+    check_integer(value, f"{name} of {subject}")
     return int(value)
 
 
@@ -210,8 +223,8 @@ COMMON: Mapping[str, Argument] = MappingProxyType(
         "params": Argument(_NONE, _params),
         "priority_weight": Argument(1, _integer),
         "weight_rule": Argument("downstream", _weight_rule),
-        "queue": Argument("default", _text),
-        "pool": Argument("default_pool", _text),
+        "queue": Argument("default", _id(QUEUE)),
+        "pool": Argument("default_pool", _id(POOL_NAME)),
         "pool_slots": Argument(1, _pool_slots),
         "execution_timeout": Argument(None, _timeout),
         "on_execute_callback": Argument((), read_callbacks),

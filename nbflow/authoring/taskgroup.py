@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from nbflow.authoring import current_dag
 from nbflow.authoring.edges import Linkable
 from nbflow.authoring.expand_input import DictOfLists, ExpandInput, ListOfDicts, MappedArgument
-from nbflow.authoring.identifiers import check_group_key
 from nbflow.authoring.task_arguments import unknown_argument
+from nbflow.core.identifiers import GROUP_ID, check_id
 from nbflow.errors import InvalidArgument, InvalidDag, TaskAlreadyInTaskGroup
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class TaskGroup(Linkable):
         add_suffix_on_collision: bool = False,
         group_display_name: str = "",
     ) -> None:
-        check_group_key(group_id)
+        check_id(group_id, GROUP_ID)
         self.place: current_dag.Place | None = current_dag.place(1)
         if parent_group is None:
             parent_group = current_dag.current_group()

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from nbflow.authoring.context import Context, LazyValue, value_of
 from nbflow.authoring.task_runtime import Runtime, Workload
+from nbflow.core.identifiers import XCOM_KEY, check_id
 from nbflow.core.snapshot import Run
 from nbflow.errors import AirflowException
 
@@ -199,8 +200,7 @@ class TaskInstance:
 
     def xcom_push(self, key: str, value: Any, execution_date: Any = None) -> None:
         """Store a value under ``key``. Raises SerializationError, which names the path of a value without JSON form."""
-        if not isinstance(key, str) or not key:
-            raise AirflowException(f"An XCom's key must be text, not {key!r}.")
+        check_id(key, XCOM_KEY)
         self.runtime.xcom_push(key, plain(value))
 
     def xcom_pull(

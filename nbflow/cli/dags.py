@@ -156,10 +156,12 @@ ALL_RUNS = 1_000_000
 
 
 def list_runs(call: Call) -> None:
+    from nbflow.services.runs_set_aside import set_aside_lines
+    from nbflow.services.schedulers import running_schedulers
     from nbflow.views.runs import RunsQuery
 
     args = call.args
-    call.operations.version(args.dag_id)
+    call.operations.check_exists(args.dag_id)
     query = RunsQuery(
         dag_id=args.dag_id,
         states=(args.state,) if args.state else (),
@@ -174,6 +176,9 @@ def list_runs(call: Call) -> None:
         empty=f"DAG {args.dag_id} has no matching runs.",
         columns=RUN_COLUMNS,
     )
+    schedulers = running_schedulers(call.app.store, call.settings, call.now())
+    for line in set_aside_lines(schedulers, args.dag_id):
+        output.note(line)
 
 
 NEXT_COLUMNS = ("logical_date", "data_interval_start", "data_interval_end", "run_after")
@@ -342,4 +347,5 @@ COMMANDS = (
     terminal_command("dags pause", YES, OUTPUT, SUBDIR_ONLY),
     terminal_command("dags unpause", YES, OUTPUT, SUBDIR_ONLY),
     terminal_command("dags delete", YES, show=_show_deleted),
+    terminal_command("dags delete-run", YES),
 )

@@ -102,11 +102,30 @@ def dag_of(call: Call, dag_id: str, subdir: str | None) -> tuple[DAG, Loaded]:
         loaded = load(call, path, keep_imports=True) if version is None else _load_version(call, version)
         for dag in loaded.dags:
             if dag.dag_id == dag_id:
+                _refuse_second_definition(call, dag_id, loaded, subdir)
                 return dag, loaded
         errors = [error for error in loaded.import_errors if error.dag_id in (None, dag_id)]
         if errors and (subdir is not None or version is not None or mentions(path, dag_id)):
             raise DagFileError(f"{error_lines(loaded.path, errors)[0]}")
     raise _not_found(call, dag_id, subdir)
+
+
+def _refuse_second_definition(call: Call, dag_id: str, loaded: Loaded, subdir: str | None) -> None:
+    """Raise DagFileError if this file, or another file of the folder ``subdir``, defines the DAG again."""
+    from nbflow.sources.loading import DUPLICATE
+
+    twice = [error for error in loaded.import_errors if error.dag_id == dag_id and error.message.startswith(DUPLICATE)]
+    if twice:
+        raise DagFileError(error_lines(loaded.path, twice)[0])
+    others = (
+        [path for path in files_of(call, subdir) if path != loaded.path and mentions(path, dag_id)] if subdir else []
+    )
+    for path in others:
+        if any(dag.dag_id == dag_id for dag in load(call, path).dags):
+            raise DagFileError(
+                f"{DUPLICATE}: both {loaded.path} and {path} define the DAG {dag_id!r}.",
+                hint="Pass one of the files with -S, or rename one of the DAGs.",
+            )
 
 
 def _candidates(call: Call, dag_id: str, subdir: str | None) -> Iterator[tuple[str, DagVersion | None]]:

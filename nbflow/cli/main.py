@@ -138,6 +138,7 @@ def commands_of(group: str) -> list[TerminalCommand]:
 
 def parse(words: Sequence[str]) -> tuple[TerminalCommand, Values]:
     """The command of a command line, and its parsed arguments. Raises UsageError or HelpRequested."""
+    _refuse_other_encodings(words)
     words, verbose = _without_leading_verbose(words)
     group = words[0] if words else "--help"
     if group in ("-h", "--help", "help"):
@@ -152,6 +153,14 @@ def parse(words: Sequence[str]) -> tuple[TerminalCommand, Values]:
     args = parser_of(command, name).parse(list(rest))
     args.verbose = args.verbose or verbose
     return command, args
+
+
+def _refuse_other_encodings(words: Sequence[str]) -> None:
+    """Python decodes bytes that are not UTF-8 to lone surrogates, which neither a metastore nor a terminal accepts."""
+    for number, word in enumerate(words, start=1):
+        if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
+            shown = os.fsencode(word).decode("utf-8", "backslashreplace")
+            raise UsageError(f"Argument {number} is not UTF-8: '{shown}'.", hint="Use a terminal with UTF-8.")
 
 
 def _without_leading_verbose(words: Sequence[str]) -> tuple[list[str], bool]:

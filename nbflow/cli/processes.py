@@ -112,6 +112,8 @@ def status(call: Call) -> int:
     scheduler = "not running" if first is None else f"running (pid {first.pid} on {first.hostname})"
     head = {"scheduler": scheduler, "schedulers": len(view.schedulers)}
     call.show_one(head | output.fields_of(view, STATUS_FIELDS))
+    for line in view.runs_set_aside:
+        output.note(line)
     if first is None:
         output.note(f"Start one with: {START_SCHEDULER}")
     return 1 if first is None else 0

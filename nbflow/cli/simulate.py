@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.cli import find_dag, output
 from nbflow.cli.invocation import Call
+from nbflow.cli.progress import Progress, is_shown
 from nbflow.cli.terminal_command import OUTPUT, SUBDIR, terminal_command
 from nbflow.command_arguments import WHOLE, argument
 from nbflow.commands.simulation import simulation
@@ -18,7 +19,9 @@ COLUMNS = ("run_id", "run_type", "logical_date", "due", "started", "ended", "sta
 
 def simulate(call: Call) -> None:
     args = call.args
-    simulated = simulation(call.context, args, find_dag.find(call, args.dag_id, args.subdir).spec)
+    spec = find_dag.find(call, args.dag_id, args.subdir).spec
+    with Progress(100, "% of the time", transient=True) as progress:
+        simulated = simulation(call.context, args, spec, progress.update if is_shown() else None)
     if args.trace:
         print(output.printable(simulated.trace))
     elif args.output == "table":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from nbflow.command_arguments import UsageError
 from nbflow.commands.surface_syntax import Surface, spelled
 from nbflow.core.timetables.time_zones import as_utc
-from nbflow.errors import DagRunNotFound, TaskNotFound
+from nbflow.errors import DagRunNotFound, TaskNotFound, UnreadableRow
 from nbflow.suggested_commands import SuggestedCommand
 
 if TYPE_CHECKING:
@@ -84,7 +84,10 @@ class Context:
         a task id, it is the run. Raises TaskNotFound if it is neither."""
         if task is None or run is not None:
             return task, run
-        tasks = list(self.dags.version(dag_id).spec.tasks)
+        try:
+            tasks = list(self.dags.version(dag_id).spec.tasks)
+        except UnreadableRow:  # `why` shows the error of the run
+            tasks = self._other_tasks_of_newest_run(dag_id, ())
         if task.partition("[")[0] in tasks:
             return task, run
         try:

@@ -102,6 +102,23 @@ def _delete(context: Context, args: Values) -> Result:
     return Result(text=text, rows=({"dag_id": args.dag_id, "rows": rows},), value=rows)
 
 
+def _delete_run_question(context: Context, args: Values, preview: Preview | None) -> str:
+    key = context.operations.find_run_key(args.dag_id, args.run)
+    return f"Delete run {key.run_id!r} of DAG {key.dag_id} with its history?"
+
+
+def _delete_run_preview(context: Context, args: Values) -> Preview:
+    key = context.operations.find_run_key(args.dag_id, args.run)
+    return Preview(text=f"Run {key.run_id!r} of DAG {key.dag_id} would be deleted.", items=(key._asdict(),))
+
+
+def _delete_run(context: Context, args: Values) -> Result:
+    key = context.operations.find_run_key(args.dag_id, args.run)
+    rows = context.operations.delete_run(key)
+    text = f"Run {key.run_id!r} of DAG {key.dag_id} was deleted: {rows} rows."
+    return Result(text=text, rows=({**key._asdict(), "rows": rows},), value=rows)
+
+
 COMMANDS = (
     Command(
         name="dags list",
@@ -162,6 +179,17 @@ COMMANDS = (
         run=_delete,
         preview=_delete_preview,
         confirmation=_delete_question,
+    ),
+    Command(
+        name="dags delete-run",
+        help="Delete a run and its history; its running tasks are killed.",
+        permission="dags.delete",
+        changes=True,
+        arguments=(DAG_ID, RUN_ID),
+        example="sales last",
+        run=_delete_run,
+        preview=_delete_run_preview,
+        confirmation=_delete_run_question,
     ),
     Command(
         name="grid",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 NAME = "simulate"
 
 
-def simulation(context: Context, args: Values, spec: DagSpec) -> Simulation:
-    """Simulate a DAG. Raises UsageError for invalid outcomes, or for an end that is not after the start."""
+def simulation(
+    context: Context, args: Values, spec: DagSpec, progress: Callable[[int], None] | None = None
+) -> Simulation:
+    """Simulate a DAG. ``progress``: called with the simulated percentage of the time. Raises UsageError for invalid
+    outcomes, for an end that is not after the start, or for too many runs."""
     from nbflow.sim.simulate import simulate
 
     try:
@@ -33,6 +37,7 @@ def simulation(context: Context, args: Values, spec: DagSpec) -> Simulation:
             outcomes=_outcomes(context, args),
             store=context.store,
             slots=context.settings.core.parallelism,
+            progress=progress,
         )
     except InvalidArgument as error:
         raise UsageError(str(error.args[0]), hint=error.hint) from None

@@ -362,7 +362,8 @@ class _RunPlanner:
         return tis
 
     def _resized(self, expr: Length, tis: list[Instance]) -> list[Instance]:
-        """In a cleared run the length may have changed: add missing map indexes, remove surplus ones."""
+        """In a cleared run the length may have changed: add missing map indexes, remove surplus ones. If it is now 0,
+        the instances are skipped, as in a first expansion: tasks downstream must not see another result."""
         tis = sorted(tis, key=lambda ti: ti.map_index)
         if not any(ti.state is TaskState.NONE for ti in tis) or not any(length_sources(expr)):
             return tis
@@ -371,7 +372,10 @@ class _RunPlanner:
             return tis
         resized = []
         for ti in tis:
-            if ti.map_index >= length and ti.state is TaskState.NONE:
+            if length == 0 and ti.state is TaskState.NONE:
+                self._end(ti, TaskState.SKIPPED, Cause.MAPPED_OVER_NOTHING, {"over": list(length_sources(expr))})
+                ti = replace(ti, state=TaskState.SKIPPED)
+            elif ti.map_index >= length and ti.state is TaskState.NONE:
                 self._move(ti, TaskState.REMOVED, Cause.TASK_REMOVED, {"end_date": self.now})
                 ti = replace(ti, state=TaskState.REMOVED)
             elif ti.map_index < length and ti.state is TaskState.REMOVED:

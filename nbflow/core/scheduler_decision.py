@@ -34,9 +34,9 @@ from typing import Protocol
 
 from nbflow.core.decide import plan_run
 from nbflow.core.dispatch import Limits, ReadyTask, RunLimits, plan_dispatch, plan_run_starts
-from nbflow.core.plan import AddRun, Move, Op, Plan, advance, merged
+from nbflow.core.plan import AddRun, Move, Op, Plan, RunMove, advance, merged
 from nbflow.core.snapshot import Instance, Run, RunKey, Snapshot, TaskKey, change
-from nbflow.core.states import OCCUPYING, RUN_FINISHED, Cause, RunState, TaskState
+from nbflow.core.states import OCCUPYING, RUN_FINISHED, UNFINISHED, Cause, RunCause, RunState, TaskState
 from nbflow.core.wait_reason_texts import explain_live, paused_wait
 from nbflow.core.wait_reasons import WaitReason
 
@@ -263,9 +263,55 @@ def _start_runs(loop_input: LoopInput, snapshots: Mapping[RunKey, Snapshot], now
     queued = start_order((run for run in runs if run.state is RunState.QUEUED), loop_input.backwards)
     if not queued:
         return Plan()
+    others = loop_input.other_schedulers.running
     running = [run for run in runs if run.state is RunState.RUNNING]
-    running += [run for run in loop_input.other_schedulers.running if run.state is RunState.RUNNING]
-    return plan_run_starts(queued, running, loop_input.run_limits, now)
+    running += [run for run in others if run.state is RunState.RUNNING]
+    starts = plan_run_starts(queued, running, loop_input.run_limits, now)
+    refused = [run for run in queued if (wait := starts.run_waits.get(run.key)) and wait.kind in _RUN_LIMITS]
+    if not refused or starts.ops:
+        return starts
+    all_queued = {run.key for run in (*queued, *others) if run.state is RunState.QUEUED}
+    return merged([starts, _give_way(refused, snapshots.values(), all_queued, now)])
+
+
+_RUN_LIMITS = frozenset({"max_active_runs", "backfill_limit"})
+"""Kinds of waits of a run that ends when another run leaves ``running``."""
+_PAST_WAITS = frozenset({"past", "past_downstream"})
+_IDLE_WAITS = _PAST_WAITS | {"upstream", "length"}
+
+
+def _give_way(refused: Iterable[Run], snapshots: Iterable[Snapshot], queued: Collection[RunKey], now: datetime) -> Plan:
+    """Queue running runs again that can do nothing until a queued run has ended, so that an earlier refused run gets
+    their place: otherwise the two would wait for each other for ever (a user cleared the earlier run of a DAG with
+    depends_on_past). A run gives way only to an earlier one, so that two runs do not give way in turns."""
+    running = sorted(
+        (snapshot for snapshot in snapshots if snapshot.run.state is RunState.RUNNING),
+        key=lambda snapshot: _age(snapshot.run),
+        reverse=True,
+    )
+    ops: list[Op] = []
+    for run in refused:
+        for snapshot in running:
+            other = snapshot.run
+            in_group = (other.dag_id, other.backfill_id) == (run.dag_id, run.backfill_id)
+            if in_group and _age(other) > _age(run) and _waits_for_queued_run(snapshot, queued, now):
+                source, target = RunState.RUNNING, RunState.QUEUED
+                ops.append(RunMove(run=other.key, source=source, target=target, cause=RunCause.GAVE_WAY, at=now))
+                running.remove(snapshot)
+                break
+    return Plan(ops=tuple(ops))
+
+
+def _waits_for_queued_run(snapshot: Snapshot, queued: Collection[RunKey], now: datetime) -> bool:
+    """Whether nothing in the run can happen before its previous run, which is queued, has ended."""
+    previous = snapshot.previous
+    if previous is None or RunKey(snapshot.run.dag_id, previous.run_id) not in queued:
+        return False
+    if any(ti.state in UNFINISHED and ti.state is not TaskState.NONE for ti in snapshot.instances.values()):
+        return False
+    plan = plan_run(snapshot, now, explain=True)
+    kinds = {wait.kind for wait in plan.waits.values()}
+    return not plan.ops and plan.wake_at is None and kinds <= _IDLE_WAITS and bool(kinds & _PAST_WAITS)
 
 
 def start_order(queued: Iterable[Run], backwards: Collection[int]) -> list[Run]:

@@ -277,6 +277,7 @@ class RunCause(StrEnum):
     MARKED_SUCCESS = "marked_success"
     MARKED_FAILED = "marked_failed"
     REQUEUED = "requeued"
+    GAVE_WAY = "gave_way"
 
 
 RUN_CAUSES: Mapping[RunCause, str] = MappingProxyType(
@@ -291,6 +292,7 @@ RUN_CAUSES: Mapping[RunCause, str] = MappingProxyType(
         RunCause.MARKED_SUCCESS: "a user marked it success",
         RunCause.MARKED_FAILED: "a user marked it failed",
         RunCause.REQUEUED: "a user queued it again",
+        RunCause.GAVE_WAY: "its tasks wait for an earlier run, which needed its place under max_active_runs",
     }
 )
 
@@ -312,6 +314,7 @@ RUN_TRANSITIONS: Mapping[RunState, Mapping[RunCause, frozenset[RunState]]] = Map
             RunCause.MARKED_SUCCESS: frozenset({R.SUCCESS}),
             RunCause.MARKED_FAILED: frozenset({R.FAILED}),
             RunCause.CLEARED: frozenset({R.QUEUED}),
+            RunCause.GAVE_WAY: frozenset({R.QUEUED}),
         },
         R.SUCCESS: {
             RunCause.CLEARED: frozenset({R.QUEUED}),

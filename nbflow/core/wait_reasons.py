@@ -41,6 +41,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "max_active_runs": "max_active_runs of its DAG is reached",
         "backfill_limit": "max_active_runs of its backfill is reached",
         "no_scheduler": "no scheduler is running",
+        "set_aside": "the scheduler cannot read its run, or cannot store the run's changes",
     }
 )
 

@@ -9,8 +9,8 @@ A *try* goes through these steps, each driven by a message or a timer, in one th
                  └ taken: drop   └ DAG does not load        └ killed, or the process died without an outcome
 
 * The *claim* takes the lease of an attempt; the claim of a duplicate delivery fails. From then on one statement renews
-  all leases together. A try whose lease the store no longer renews is killed at once. If the store cannot be reached,
-  all tries are killed before their leases expire, so that no other supervisor runs them at the same time.
+  all leases together. A try whose lease the store no longer renews is killed at once. If a shared store cannot be
+  reached, all tries are killed before their leases expire, so that no other supervisor runs them at the same time.
 * A success or a skip is reported as soon as the outcome arrives: the process only has to exit, and is killed if it does
   not. After any other outcome the same task instance may run again, so that outcome is reported only when the process
   group is empty: two tries of an instance never run at the same time.
@@ -559,7 +559,9 @@ class Supervisor:
         except Exception as error:
             self._log(f"leases could not be renewed: {error}")
             age_at_next_heartbeat = now - self._last_renewal + max(options.heartbeat_seconds, TICK_SECONDS)
-            lost = ids if age_at_next_heartbeat > LEASE_SAFETY * options.lease_seconds else []
+            expires = age_at_next_heartbeat > LEASE_SAFETY * options.lease_seconds
+            # Only a shared store has other schedulers, which would take attempts whose leases have expired.
+            lost = ids if expires and self._task_api.store.shared else []
         for attempt_id in lost:
             try_ = self._tries.get(attempt_id)
             if try_ is not None:

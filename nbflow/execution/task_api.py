@@ -16,6 +16,7 @@ from typing import Any
 from nbflow import serde
 from nbflow.authoring.task_runtime import Workload
 from nbflow.connections import Connection
+from nbflow.core.identifiers import DAG_ID, RUN_ID, XCOM_KEY, is_valid_id
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
@@ -122,6 +123,8 @@ def _xcom_get(
     prior_dates: bool = False,
 ) -> list[tuple[str, int, str]]:
     run = RunKey(dag_id or workload.run.dag_id, run_id or workload.run.run_id)
+    if not all((is_valid_id(run.dag_id, DAG_ID), is_valid_id(run.run_id, RUN_ID), is_valid_id(key, XCOM_KEY))):
+        return []  # nothing of this id exists
     xcoms = task_api.store.xcom_get(run, task_ids, key, map_index=map_index, prior_dates=prior_dates)
     return [(ti_key.task_id, ti_key.map_index, text) for ti_key, text in xcoms]
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbflow.authoring.identifiers import check_key
+from nbflow.core.identifiers import DAG_ID, check_id
 from nbflow.core.timetables import timetable_from_schedule
 from nbflow.errors import AirflowTimetableInvalid, NbflowError
 
@@ -48,7 +48,7 @@ def write_dag_file(
     except (AirflowTimetableInvalid, ValueError) as error:
         raise NbflowError(f"{cron!r} is not a schedule: {error}") from None
     dag_id = name or re.sub(r"[^\w.-]+", "_", source.stem).strip("_") or "notebook"
-    check_key(dag_id, "dag_id")
+    check_id(dag_id, DAG_ID)
     folder = Path(session.app.settings.core.dags_folder)
     target = folder / f"{dag_id}_schedule.py"
     replaced = target.exists()

@@ -46,6 +46,7 @@ from nbflow.services.dag_registration import register_scheduled
 from nbflow.services.file_parsing import ParsedDag, Parser, ParseResult
 from nbflow.services.subprocess_jobs import SubprocessJobs
 from nbflow.sources.discovery import EXAMPLES, configured_dag_files, has_links
+from nbflow.sources.loading import DUPLICATE
 from nbflow.sources.version_files import read_text
 from nbflow.sources.version_loading import LoadingOptions
 from nbflow.store.base import DagImportError, DagVersion, Store
@@ -425,10 +426,7 @@ class _ProcessorLoop:
         file = self.defining_file.get(dag.spec.dag_id)
         if file is None or file == path or file not in self.stamps:
             return None
-        error = (
-            f"AirflowDagDuplicatedIdException: dag_id {dag.spec.dag_id!r} of {path} is already defined in {file}. "
-            "Rename one of them."
-        )
+        error = f"{DUPLICATE}: dag_id {dag.spec.dag_id!r} of {path} is already defined in {file}. Rename one of them."
         return DagImportError(fileloc=path, line=None, error=error, cell=dag.cell, at=now)
 
     def _register(self, result: ParseResult, dag: ParsedDag, now: datetime) -> None:

@@ -9,18 +9,23 @@ The subprocess also computes the next runs of a custom timetable, which are stor
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import nbflow
 from nbflow.authoring.compile import CompileOptions
 from nbflow.core.spec import DagSpec
 from nbflow.core.timetables import DataInterval, RecordedTimetable, TimeRestriction
+from nbflow.errors import AirflowTimetableInvalid, shortened
 from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
 from nbflow.sources.discovery import is_dag_file
 from nbflow.sources.loading import load_source
+from nbflow.sources.source_units import SourceError
 from nbflow.store.base import DagImportError
 
 
@@ -53,14 +58,20 @@ def parse(source: Mapping[str, Any]) -> dict[str, Any]:
         return {"dags": [], "files": {}, "import_errors": [], "output": ""}
     options = CompileOptions(**source["options"])
     loaded = load_source(source["path"], folder=source["folder"], options=options)
-    dags = []
+    dags, import_errors = [], [asdict(error) for error in loaded.import_errors]
+    now = datetime.fromisoformat(source["now"])
     for dag in loaded.dags:
-        spec = with_recorded_runs(
-            dag, loaded.specs[dag.dag_id], datetime.fromisoformat(source["now"]), source["last"].get(dag.dag_id)
-        )
         place = getattr(dag, "place", None)
+        try:
+            spec = with_recorded_runs(dag, loaded.specs[dag.dag_id], now, source["last"].get(dag.dag_id))
+        except AirflowTimetableInvalid as error:
+            line = error.place[1] if error.place and error.place[0] == getattr(place, "file", "") else None
+            line = line or getattr(place, "line", None)
+            text = f"{type(error).__name__}: {error}"
+            failure = SourceError(line=line, message=text, detail=text, cell=_cell_of(place), dag_id=dag.dag_id)
+            import_errors.append(asdict(failure))
+            continue
         dags.append({"spec": spec.to_dict(), "cell": _cell_of(place)})
-    import_errors = [asdict(error) for error in loaded.import_errors]
     return {"dags": dags, "files": dict(loaded.files), "import_errors": import_errors, "output": loaded.output}
 
 
@@ -73,14 +84,33 @@ def _cell_of(place: Any) -> str | None:
 def with_recorded_runs(dag: Any, spec: DagSpec, now: datetime, last: Sequence[str] | None = None) -> DagSpec:
     """The spec of a DAG with a custom timetable, with the timetable's next runs; any other spec unchanged.
 
-    Calls user code. ``last``: start and end (ISO 8601) of the last scheduled run's data interval.
+    Calls user code. ``last``: start and end (ISO 8601) of the last scheduled run's data interval. Raises
+    AirflowTimetableInvalid, which names the line that raised, for any error of the timetable.
     """
     if spec.schedule.get("kind") != "custom":
         return spec
     restriction = TimeRestriction(spec.start_date, spec.end_date, spec.catchup)
     after = DataInterval(*map(datetime.fromisoformat, last)) if last else None
-    recorded = RecordedTimetable.record(dag.timetable, after, restriction, now)
-    return replace(spec, schedule=recorded.to_spec())
+    try:
+        recorded = RecordedTimetable.record(dag.timetable, after, restriction, now)
+        return replace(spec, schedule=recorded.to_spec())
+    except (Exception, SystemExit) as error:
+        raise _timetable_error(dag, error) from error
+
+
+def _timetable_error(dag: Any, error: BaseException) -> AirflowTimetableInvalid:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NBFLOW)]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    text = shortened(" ".join(f"{type(error).__name__}: {error}".split()), MAX_TIMETABLE_ERROR)
+    name = type(getattr(dag, "schedule", None)).__name__
+    failure = AirflowTimetableInvalid(f"The timetable {name} of DAG {dag.dag_id!r} raised {text}{where}.")
+    failure.place = (frames[-1].filename, frames[-1].lineno) if frames else None
+    return failure
+
+
+_NBFLOW = os.path.dirname(nbflow.__file__) + os.sep
+MAX_TIMETABLE_ERROR = 300
+"""Maximum length of the shown error of a timetable, in characters."""
 
 
 # ------------------------------------------------------------------------------------------------ in the DAG processor

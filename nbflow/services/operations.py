@@ -18,6 +18,7 @@ from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core import run_changes
 from nbflow.core.backfill import BackfillEntry, BackfillPlan, ExistingRun, Reprocess, plan_backfill
+from nbflow.core.identifiers import check_run_id
 from nbflow.core.plan import Op, Plan, RunMove, advance, merged
 from nbflow.core.run_ids import LAST, RunType, make_run_id
 from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
@@ -89,10 +90,15 @@ class Operations:
             raise DagNotFound(f"There is no {missing}.", **nearest(dag_id, known, *SEE_DAGS))
         return version
 
+    def check_exists(self, dag_id: str) -> None:
+        """Raise DagNotFound with the nearest name unless the DAG exists. Its spec may be unreadable."""
+        if self.store.dag(dag_id) is None:
+            self.version(dag_id)
+
     def find_run(self, dag_id: str, which: str | datetime | None = None) -> Run:
         """A run by its run id or logical date; by default (or with "last") the newest run: the one that was created or
         cleared last, even if its logical date is in the past. Raises DagNotFound, DagRunNotFound."""
-        self.version(dag_id)
+        self.check_exists(dag_id)
         if which is None:
             runs = self._newest_runs(dag_id)
         elif isinstance(which, datetime):
@@ -105,6 +111,17 @@ class Operations:
             missing = "no run yet" if which in (None, LAST) else f"no run {which}"
             raise DagRunNotFound(f"DAG {dag_id!r} has {missing}.", hint=f"Its newest runs: {known}.")
         return runs[0]
+
+    def find_run_key(self, dag_id: str, which: str) -> RunKey:
+        """Like :meth:`find_run` for a run that cannot be read: reads neither the row of the run whose id is given nor
+        the DAG's spec. Raises DagRunNotFound."""
+        key = RunKey(dag_id, which)
+        if key in self.store.run_states([key]):
+            return key
+        runs = self._runs_by_text(dag_id, which)
+        if not runs:
+            raise DagRunNotFound(f"DAG {dag_id!r} has no run {which!r}.")
+        return runs[0].key
 
     def _newest_runs(self, dag_id: str) -> list[Run]:
         return [*self.store.newest_runs([dag_id]).values()]
@@ -156,7 +173,9 @@ class Operations:
         values = check_conf(dag_version.spec, conf or {})
         moment = logical_date or now
         interval = self.timetable(dag_version.spec).manual_interval(moment)
-        run_id = run_id or make_run_id(run_type, logical_date=moment, run_after=moment, token=uuid.uuid4().hex[:8])
+        if run_id is None:
+            run_id = make_run_id(run_type, logical_date=moment, run_after=moment, token=uuid.uuid4().hex[:8])
+        check_run_id(run_id, run_type)
         if self.store.run(RunKey(dag_id, run_id)) is not None:
             raise DagRunAlreadyExists(
                 f"DAG {dag_id!r} already has a run {run_id!r}.", hint="Use another run id, or clear that run."
@@ -192,6 +211,7 @@ class Operations:
         again."""
         moment = logical_date or self.clock.now()
         run_id = run_id or make_run_id(RunType.MANUAL, logical_date=moment, run_after=moment)
+        check_run_id(run_id, RunType.MANUAL)
         existing = self.store.run(RunKey(dag_id, run_id)) if reset else None
         if existing is None:
             return self.trigger(dag_id, run_id=run_id, logical_date=moment, conf=conf)
@@ -273,6 +293,14 @@ class Operations:
         a run is running."""
         self.version(dag_id)
         return self.store.delete_dag(dag_id, actor=self.actor, now=self.clock.now(), dry_run=dry_run)
+
+    def delete_run(self, run: RunKey) -> int:
+        """Delete a run with its history; its running tasks are killed. Returns the number of rows. Raises
+        DagRunNotFound."""
+        count = self.store.delete_run(run, actor=self.actor, now=self.clock.now())
+        if not count:
+            raise DagRunNotFound(f"DAG {run.dag_id!r} has no run {run.run_id!r}.")
+        return count
 
     def _change(self, run: RunKey, make_plan: Callable[[Snapshot], Plan]) -> Plan:
         for _ in range(APPLY_ATTEMPTS):

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from nbflow.config import Settings
 from nbflow.core.due_runs import DueRuns, RunHistory, next_runs, plan_due_runs
+from nbflow.core.plan import merged
+from nbflow.core.run_changes import new_run
 from nbflow.core.run_ids import RunType
 from nbflow.core.snapshot import Run, Snapshot
 from nbflow.core.spec import DagSpec
@@ -58,9 +61,7 @@ class RunCreator:
             if row.dag_id in self.held and self.held[row.dag_id] == (row.version, _unfinished(row.dag_id, active)):
                 continue
             self.held.pop(row.dag_id, None)
-            version = self.store.version(row.dag_id)
-            if version is not None:
-                created += self._create(row, version, now)
+            created += self._create(row, now)
         return created
 
     def pause_after_failures(self, ended: Iterable[Snapshot], now: datetime) -> None:
@@ -76,18 +77,25 @@ class RunCreator:
                 )
                 self.store.set_paused(dag_id, True, actor=self.actor, now=now)
 
-    def _create(self, row: DagRow, version: DagVersion, now: datetime) -> list[Run]:
+    def _create(self, row: DagRow, now: datetime) -> list[Run]:
         """Create the due runs of one DAG. The lock lets one scheduler count and create its runs at a time."""
         try:
+            version = self.store.version(row.dag_id)
+            if version is None:
+                return []
             with self.store.lock(f"create runs of {row.dag_id}"):
                 unfinished = _unfinished(row.dag_id, self.store.active_runs(row.dag_id))
-                due = self._plan(row, version, unfinished, now)
-                if due is not None and due.plan:
+                due = self._with_free_ids(self._plan(row, version, unfinished, now), version, now)
+                if due.plan:
                     self.store.apply([due.plan], actor=self.actor)
+        except (StoreError, AssertionError):
+            raise
         except (DagRunAlreadyExists, StalePlan) as error:
             log.info("Another process has created runs of DAG %s: %s", row.dag_id, error)
             return []  # planned again in the next loop, with those runs
-        if due is None:
+        except Exception as error:  # an error of one DAG's timetable, spec or values must not stop the others
+            expected = isinstance(error, NbflowError)
+            log.warning("DAG %s cannot be scheduled: %s", row.dag_id, error, exc_info=None if expected else error)
             self.store.set_next_run(row.dag_id, run_after=now + RECHECK)
             return []
         if due.wait is not None:
@@ -101,26 +109,32 @@ class RunCreator:
         )
         return list(due.runs)
 
-    def _plan(self, row: DagRow, version: DagVersion, unfinished: int, now: datetime) -> DueRuns | None:
-        """None: the DAG's timetable raised an error, which must not stop the other DAGs."""
+    def _with_free_ids(self, due: DueRuns, version: DagVersion, now: datetime) -> DueRuns:
+        """The due runs without the ids that manual runs have (of a metastore of an older nbflow, which allowed that):
+        otherwise they would never be created."""
+        keys = [run.key for run in due.runs]
+        taken = self.store.run_states(keys) if keys else {}
+        if not taken:
+            return due
+        runs = []
+        for run in due.runs:
+            other = self.store.run(run.key) if run.key in taken else None
+            is_manual = other is not None and other.run_type == RunType.MANUAL
+            runs.append(replace(run, run_id=f"{run.run_id}_{version.number}") if is_manual else run)
+        return replace(due, runs=tuple(runs), plan=merged(new_run(version.spec, run, now) for run in runs))
+
+    def _plan(self, row: DagRow, version: DagVersion, unfinished: int, now: datetime) -> DueRuns:
         announced = None
         if row.next_interval is not None and row.next_run_after is not None:
             announced = DagRunInfo(row.next_run_after, DataInterval(*row.next_interval))
-        try:
-            return plan_due_runs(
-                version.spec,
-                timetable_from_spec(version.spec.schedule),
-                run_history(self.store, row.dag_id, active_runs=unfinished),
-                now,
-                version=version.number,
-                announced=announced,
-            )
-        except StoreError:
-            raise
-        except Exception as error:
-            expected = isinstance(error, NbflowError)
-            log.warning("DAG %s cannot be scheduled: %s", row.dag_id, error, exc_info=None if expected else error)
-            return None
+        return plan_due_runs(
+            version.spec,
+            timetable_from_spec(version.spec.schedule),
+            run_history(self.store, row.dag_id, active_runs=unfinished),
+            now,
+            version=version.number,
+            announced=announced,
+        )
 
 
 def run_history(store: Store, dag_id: str, *, active_runs: int = 0) -> RunHistory:

@@ -13,6 +13,9 @@ One loop (:meth:`Scheduler.step`)
 5. Only then submit the committed attempts to the executor. A crash between 4 and 5 leaves a queued attempt whose lease
    expires: it is dispatched again.
 
+A run whose rows cannot be read, or whose plans are always refused, is set aside, and the other runs go on (see
+:mod:`nbflow.services.runs_set_aside`).
+
 After a store error (a full disk, a locked database, a restart of Postgres) the loop is repeated until its plans are
 committed; running tasks continue meanwhile.
 
@@ -56,6 +59,7 @@ from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
 from nbflow.services.background_heartbeat import BackgroundHeartbeat
+from nbflow.services.runs_set_aside import RunsSetAside
 from nbflow.services.scheduled_runs import RunCreator
 from nbflow.services.scheduler_ports import Host, SelectWaiter, ThisHost, Waiter
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
@@ -81,6 +85,8 @@ MAX_INLINE_JOBS = 10_000
 """Number of processes of ``dag.test()`` that are read, most recent heartbeat first."""
 STALE_RETRIES = 50
 """Maximum number of consecutive stale loops; more mean a bug, or a process that keeps changing the runs."""
+ISOLATED_STALE_RETRIES = 5
+"""Maximum number of consecutive stale loops for one run alone, before it is set aside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +156,7 @@ class Scheduler:
         self.on_callbacks, self.callback_handler = on_callbacks, callback_handler
         self.run_creator = RunCreator(store, settings, actor=actor)
         self.memory = _Memory()
+        self.set_aside = RunsSetAside()
         self.shared = only is None and store.shared
         """Whether other schedulers may use the same metastore."""
         self.stopping = False
@@ -312,7 +319,7 @@ class Scheduler:
     # --- one loop
 
     def step(self) -> LoopResult:
-        """Run one loop; see the head of this module. Raises StoreError, and NbflowError if every plan is stale."""
+        """Run one loop; see the head of this module. Raises StoreError."""
         self.memory.reports += self.executor.poll(0)
         for _ in range(STALE_RETRIES):
             now = self.clock.now()
@@ -322,21 +329,80 @@ class Scheduler:
                 result = self._run_loop(now)
             except StalePlan as stale:
                 log.debug("The loop is repeated: %s", stale)
-                self.memory.token = None
-                self.memory.active = ActiveRuns()
+                self._forget_runs()
                 continue
+            except (StoreError, AssertionError):  # an assertion is a bug, or a broken invariant of the simulator
+                raise
+            except Exception as error:
+                if self.only is not None:
+                    raise
+                result = self._isolate(now, error)
             if result.busy:
                 self.last_busy = now
             if self.memory.store_errors:
                 log.warning("The metastore is available again.")
                 self.memory.store_errors = 0
             return result
-        raise NbflowError(f"{STALE_RETRIES} plans in a row were stale: another process keeps changing the runs.")
+        always_stale = StalePlan(f"{STALE_RETRIES} plans in a row were stale: another process keeps changing the runs.")
+        if self.only is not None:
+            raise always_stale
+        return self._isolate(self.clock.now(), always_stale)
+
+    def _isolate(self, now: datetime, error: Exception) -> LoopResult:
+        """After an error that concerns not the store but a run: run a loop for each run alone, and set aside the runs
+        with which it fails, so that the other runs go on. Raises the error if it concerns none of the runs."""
+        self._forget_runs()
+        before = self.set_aside.count_added
+        self._refresh(now, force=True)
+        snapshots, reports = self.memory.active.snapshots, self.memory.reports
+        results = []
+        for key, snapshot in snapshots.items():
+            self.memory.reports = [report for report in reports if report.run == key]
+            try:
+                results.append(self._run_alone(snapshot))
+                reports = [report for report in reports if report.run != key]
+            except (StoreError, AssertionError):
+                self.memory.reports = reports
+                raise
+            except Exception as run_error:
+                self.set_aside.add(snapshot.run, run_error, now)
+        self.memory.reports = reports
+        self._forget_runs()
+        if self.set_aside.count_added == before:
+            raise error
+        self.next_heartbeat = None  # store the reasons
+        return LoopResult(
+            ops=tuple(op for result in results for op in result.ops),
+            attempts=tuple(attempt for result in results for attempt in result.attempts),
+            ended=tuple(key for result in results for key in result.ended),
+            busy=True,
+        )
+
+    def _run_alone(self, snapshot: Snapshot) -> LoopResult:
+        """A loop for one run; the other runs count as those of another scheduler, so that the limits hold."""
+        for attempt in range(ISOLATED_STALE_RETRIES):
+            current = replace(self.store.snapshot(snapshot.run.key) or snapshot, paused=snapshot.paused)
+            self.memory.active = ActiveRuns(snapshots={snapshot.run.key: current})
+            self.memory.other_schedulers = self._used_by_other_schedulers()
+            try:
+                return self._commit_decisions(self.clock.now(), created=[])
+            except StalePlan:
+                if attempt == ISOLATED_STALE_RETRIES - 1:
+                    raise
+        raise AssertionError
+
+    def _forget_runs(self) -> None:
+        """Read all runs again in the next loop."""
+        self.memory.token, self.memory.active = None, ActiveRuns()
 
     def _run_loop(self, now: datetime) -> LoopResult:
         created = self._create_due_runs(now, refreshed=self._refresh(now))
         if created:
             self._refresh(now, force=True)
+        return self._commit_decisions(now, created)
+
+    def _commit_decisions(self, now: datetime, created: Sequence[Run]) -> LoopResult:
+        """Plan the changes of the active runs, commit them, and execute them."""
         active, event_plans, revisions = self._handle_reports()
         attempts: Sequence[Attempt] = ()
         with self._dispatch_lock(active, now) as may_dispatch:
@@ -346,7 +412,7 @@ class Scheduler:
             if ops:
                 attempts = self.store.apply(plans, actor=self.actor, expect={**decision.expect, **revisions})
                 self._skip_own_commit()
-        self.memory.reports.clear()
+        self.memory.reports = [report for report in self.memory.reports if report.run in self.set_aside]
         self.memory.active = with_attempts(_with_stored_revisions(decision, revisions), attempts)
         self.memory.ended = self.memory.ended or bool(decision.ended)
         if any(isinstance(op, Move) and op.cause in KILLING_CAUSES for op in ops):
@@ -365,7 +431,7 @@ class Scheduler:
             ops=ops,
             attempts=tuple(attempts),
             ended=decision.ended,
-            wake_at=earliest(decision.plan.wake_at, self.memory.due, limits_at),
+            wake_at=earliest(decision.plan.wake_at, self.memory.due, limits_at, self.set_aside.next_try),
             busy=bool(ops or created),
         )
 
@@ -430,6 +496,8 @@ class Scheduler:
         not_leased: dict[RunKey, Snapshot] = {}
         for report in self.memory.reports:
             run = report.run
+            if run in self.set_aside:
+                continue
             snapshot = active.snapshots.get(run) or not_leased.get(run) or self.store.snapshot(run)
             if snapshot is None:
                 continue  # the run was deleted
@@ -472,6 +540,7 @@ class Scheduler:
         """Read what other processes changed: the runs with a new revision, and all limits and pools (they are few).
         Returns False if nothing has changed."""
         memory, token = self.memory, self.store.change_token()
+        force = force or (self.set_aside.next_try or now) < now
         limits_due = memory.limits_due and memory.limits_until is not None and now >= memory.limits_until
         if not force and not limits_due and memory.token is not None and token == memory.token:
             return False
@@ -488,7 +557,7 @@ class Scheduler:
             paused = run.dag_id in memory.paused
             if cached is not None and cached.run.revision == run.revision and cached.paused == paused:
                 snapshots[run.key] = self._with_previous_run(cached)
-            elif (current := self.store.snapshot(run.key)) is not None:
+            elif (current := self._read_snapshot(run, now)) is not None:
                 snapshots[run.key] = replace(current, paused=paused)
                 may_be_unsubmitted = cached is None and (self.shared or memory.store_errors)
                 self._adopt_unclaimed(current, UNCLAIMED if may_be_unsubmitted else RESTARTED)
@@ -496,6 +565,19 @@ class Scheduler:
         memory.token = token
         self._cancel_lost()
         return True
+
+    def _read_snapshot(self, run: Run, now: datetime) -> Snapshot | None:
+        """The snapshot of a run. A run whose rows or spec cannot be read is set aside."""
+        try:
+            return self.store.snapshot(run.key)
+        except StoreError:
+            raise
+        except Exception as error:
+            if self.only is not None:
+                raise
+            self.set_aside.add(run, error, now)
+            self.next_heartbeat = None  # store the reason
+            return None
 
     def _with_previous_run(self, cached: Snapshot) -> Snapshot:
         """The snapshot with the current previous run. The previous run can change while the run itself does not: a user
@@ -526,12 +608,16 @@ class Scheduler:
         if self.only is not None:
             return [run for run in runs if run.key in self.only]
         runs = [run for run in runs if not run.is_inline]
+        self.set_aside.release(runs, now)
+        aside = [run for run in runs if run.key in self.set_aside]
+        runs = [run for run in runs if run.key not in self.set_aside]
         if not self.shared:
+            self.memory.other_schedulers = OtherSchedulers(running=aside) if aside else OtherSchedulers()
             return runs
         keys = [run.key for run in runs]
         leave = self._left_to_others(runs, now)
         leased = set(self.store.lease_runs(self.job_id, keys, lease=self._lease, now=now, leave=leave))
-        others = [run for run in runs if run.key not in leased]
+        others = [*aside, *(run for run in runs if run.key not in leased)]
         self.memory.other_schedulers = OtherSchedulers(running=others) if others else OtherSchedulers()
         return [run for run in runs if run.key in leased]
 
@@ -672,7 +758,12 @@ class Scheduler:
                 started_at=self._started_at,
                 heartbeat_at=now,
                 ended_at=ended_at,
-                detail={"executor": self.executor.name, "pid_started": self.host.pid_started, "slots": slots},
+                detail={
+                    "executor": self.executor.name,
+                    "pid_started": self.host.pid_started,
+                    "slots": slots,
+                    **self.set_aside.as_detail(),
+                },
             )
         )
 

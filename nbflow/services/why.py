@@ -17,6 +17,7 @@ from nbflow.core.states import RUN_FINISHED, UNFINISHED, RunState, TaskState
 from nbflow.core.wait_reason_texts import paused_wait
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import DagRunNotFound
+from nbflow.services.runs_set_aside import runs_set_aside
 from nbflow.store.base import Job, Store
 from nbflow.suggested_commands import START_SCHEDULER
 
@@ -24,6 +25,9 @@ from nbflow.suggested_commands import START_SCHEDULER
 def explain_run(store: Store, run: RunKey, schedulers: Sequence[Job], now: datetime) -> Mapping[TaskKey, WaitReason]:
     """The reason of every unfinished task instance; empty for a finished run. ``schedulers``: the running schedulers.
     Raises DagRunNotFound."""
+    set_aside = runs_set_aside(schedulers).get(run)
+    if set_aside is not None:  # its snapshot may be what cannot be read
+        return {ti.key: set_aside for ti in store.instances(run) if ti.state in UNFINISHED}
     waits = wait_reasons(store, run, schedulers, now)
     if not schedulers:
         waits = {key: _no_scheduler(wait) if _needs_scheduler(wait) else wait for key, wait in waits.items()}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from nbflow.core.spec import DagSpec
-from nbflow.core.timetables import timetable_from_spec
+from nbflow.core.timetables import TimeRestriction, timetable_from_spec
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import InvalidArgument
 from nbflow.sim.outcomes import Outcomes, ScriptedOutcomes, outcomes_of_last_run
@@ -17,6 +17,8 @@ from nbflow.store.base import Store
 
 DAYS = 7
 """Default number of simulated days."""
+MAX_RUNS = 20_000
+"""Maximum number of simulated runs: two weeks of a run each minute. They take about a minute."""
 
 
 def simulate(
@@ -30,6 +32,7 @@ def simulate(
     slots: int | None = SLOTS,
     pools: Mapping[str, int] | None = None,
     check: bool = True,
+    progress: Callable[[int], None] | None = None,
 ) -> Simulation:
     """Simulate the schedule of ``dag`` from ``start`` (aware) until ``until``, or for ``days``. Runs that are still
     active at the end are simulated until they finish or can only wait.
@@ -37,7 +40,8 @@ def simulate(
     ``outcomes``: the behaviour of the tasks. By default they behave as in the last successful run in ``store``
     (durations, branch choices, lengths of results). Tasks without such a run succeed after a minute; branches follow
     their first choice and results have one item. ``pools`` default to those of ``store``. ``check``: check the
-    invariants at every step (raises :class:`~nbflow.sim.invariants.InvariantBroken`).
+    invariants at every step (raises :class:`~nbflow.sim.invariants.InvariantBroken`). ``progress``: called with the
+    percentage of the time that has been simulated. Raises InvalidArgument for more than MAX_RUNS scheduled runs.
     """
     end = until if until is not None else start + timedelta(days=days)
     if end <= start:
@@ -48,6 +52,7 @@ def simulate(
     outcomes = outcomes or (outcomes_of_last_run(store, dag.dag_id) if store is not None else ScriptedOutcomes())
     pool_slots, pool_assumptions = _pools(dag, store, pools)
     simulated_dag, schedule_assumptions = _without_earlier_runs(dag, start)
+    _check_number_of_runs(simulated_dag, start, end)
     world = World(
         [simulated_dag],
         start=start,
@@ -60,7 +65,10 @@ def simulate(
         world.act(lambda user: user.trigger(dag.dag_id))
         schedule_assumptions.append("The DAG has no schedule, so a run is triggered at the start.")
     try:
-        world.run_until(end)
+        for percent in range(1, 101) if progress is not None else (100,):
+            world.run_until(end if percent == 100 else start + (end - start) * percent / 100)
+            if progress is not None:
+                progress(percent)
         world.drain()
     finally:
         world.close()
@@ -74,6 +82,24 @@ def simulate(
         incidents=tuple(world.happened),
         trace=world.trace,
     )
+
+
+def _check_number_of_runs(dag: DagSpec, start: datetime, end: datetime) -> None:
+    """Raise InvalidArgument for more than MAX_RUNS scheduled runs from ``start`` to ``end``."""
+    timetable = timetable_from_spec(dag.schedule)
+    if not timetable.can_be_scheduled or timetable.active_runs_limit is not None:
+        return
+    restriction = TimeRestriction(dag.start_date, dag.end_date, dag.catchup)
+    info, count = timetable.next_run(None, restriction, start), 0
+    while info is not None and info.run_after <= end:
+        count += 1
+        if count > MAX_RUNS:
+            raise InvalidArgument(
+                f"DAG {dag.dag_id} would have more than {MAX_RUNS:,} runs from {start.isoformat()} to "
+                f"{end.isoformat()}, too many to simulate.",
+                hint="Choose an earlier end, or fewer days.",
+            )
+        info = timetable.next_run(info, restriction, info.run_after)
 
 
 def _without_earlier_runs(dag: DagSpec, start: datetime) -> tuple[DagSpec, list[str]]:

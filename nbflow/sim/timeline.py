@@ -111,23 +111,25 @@ class Simulation:
         period = f"from {_minute(self.start)} to {_minute(self.end)}"
         yield f"{self.dag_id}, simulated {period}: {_count_by_state(self.runs)}"
         yield from (f"  assumed: {line}" for line in self.assumptions)
+        shown = self.runs[:most_runs]
+        width = max((len(_minute(at)) + 1 for run in shown for at in (run.logical_date, run.planned) if at), default=0)
         if self.runs:
             yield ""
-            yield f"{'logical date':<17} {'due':<17} {'late':>7} {'took':>8} {'state':<8} tasks"
-        for run in self.runs[:most_runs]:
-            yield self._line(run)
+            yield f"{'logical date':<{width}} {'due':<{width}} {'late':>7} {'took':>8} {'state':<8} tasks"
+        for run in shown:
+            yield self._line(run, width)
             yield from (f"{'':>20}{event}" for event in run.events()[:5])
         if len(self.runs) > most_runs:
             yield f"... and {len(self.runs) - most_runs} more runs"
         for name, wait in self.waits.items():
             yield f"still waiting: {name}: {wait.text}"
 
-    def _line(self, run: TimelineRun) -> str:
+    def _line(self, run: TimelineRun, width: int) -> str:
         took = _duration(run.ended - run.started) if run.ended and run.started else "-"
         late = _duration(run.late) if run.late is not None else "-"
         glyphs = "".join(entry.glyph for entry in run.entries)
         date = _minute(run.logical_date) if run.logical_date else "-"
-        return f"{date:<17} {_minute(run.planned):<17} {late:>7} {took:>8} {run.state:<8} {glyphs}"
+        return f"{date:<{width}} {_minute(run.planned):<{width}} {late:>7} {took:>8} {run.state:<8} {glyphs}"
 
 
 def _count_by_state(runs: Sequence[TimelineRun]) -> str:
@@ -139,7 +141,8 @@ def _count_by_state(runs: Sequence[TimelineRun]) -> str:
 
 
 def _minute(at: datetime) -> str:
-    return at.strftime("%Y-%m-%d %H:%M")
+    """With the seconds where they are not zero."""
+    return at.strftime("%Y-%m-%d %H:%M:%S" if at.second else "%Y-%m-%d %H:%M")
 
 
 def _duration(delta: timedelta) -> str:

@@ -58,7 +58,7 @@ SLOTS = 32
 """Executor slots of a scheduler, as [core] parallelism has by default."""
 START_AGAIN_SECONDS = 5.0
 """After which a scheduler that ended with an error is started again, as a service manager does."""
-COMMITS = frozenset({"apply", "add_backfill", "delete_dag"})
+COMMITS = frozenset({"apply", "add_backfill", "delete_dag", "delete_run"})
 """Calls after which the invariants are checked: those that write states."""
 
 
@@ -399,7 +399,7 @@ class World:
         self._arm_triggers()
         if self._checker is not None:
             try:
-                if name == "delete_dag":
+                if name in ("delete_dag", "delete_run"):
                     self._checker.forget_deleted()
                 self._checker.after_commit(self.clock.now())
             except InvariantBroken as broken:

@@ -15,7 +15,6 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from nbflow.authoring.identifiers import check_key
 from nbflow.command_arguments import (
     CRON,
     DURATION,
@@ -31,6 +30,7 @@ from nbflow.command_arguments import (
     split_line,
     switch,
 )
+from nbflow.core.identifiers import DAG_ID, check_id
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import InvalidArgument
 
@@ -140,7 +140,7 @@ def parse_magic(line: str) -> CellMagic:
             hint="It marks a cell with helper code, which is not a DAG.",
         )
     if values.name:
-        check_key(values.name, "dag_id")
+        check_id(values.name, DAG_ID)
     elif options:
         raise InvalidArgument(
             f"%%dag {line.strip()} lacks the name of the DAG.", hint="Write: %%dag NAME --schedule @daily"

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG
     from nbflow.core.spec import DagSpec
 
+DUPLICATE = "AirflowDagDuplicatedIdException"
+"""Beginning of the error of a second DAG with the same id."""
 MAX_OUTPUT_CHARACTERS = 64 * 1024
 MAX_MESSAGE_CHARACTERS = 500
 _NBFLOW_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
@@ -243,12 +245,16 @@ def _compiled(
     specs: dict[str, DagSpec] = {}
     dags: list[DAG] = []
     errors: list[SourceError] = []
+    places: dict[str, tuple[int | None, str | None]] = {}
     for dag in registered:
         line, cell = _line_and_cell(getattr(dag, "place", None), units) or (getattr(dag.place, "line", None), None)
         if dag.dag_id in specs:
-            message = f"AirflowDagDuplicatedIdException: this file defines the DAG {dag.dag_id!r} twice"
+            first_line, first_cell = places[dag.dag_id]
+            first = " ".join(filter(None, [first_cell, f"line {first_line}" if first_line else ""]))
+            message = f"{DUPLICATE}: this file defines the DAG {dag.dag_id!r} twice, first at {first or 'another line'}"
             errors.append(SourceError(line=line, message=message, cell=cell, dag_id=dag.dag_id))
             continue
+        places.setdefault(dag.dag_id, (line, cell))
         try:
             specs[dag.dag_id] = dag.to_spec(options)
             dags.append(dag)

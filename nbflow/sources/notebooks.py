@@ -45,6 +45,7 @@ from nbflow.sources.free_names import (
     unresolved,
 )
 from nbflow.sources.source_units import SourceError, Unit
+from nbflow.sources.unseen_dags import dag_names, unseen_dags
 
 _DAG_LINE = re.compile(r"%%dag(?:\s+(?P<rest>.*?))?\s*")
 _PERCENT_DAG = re.compile(r"#\s?(%%dag(?:\s.*)?)$")
@@ -184,7 +185,21 @@ class DagSource:
 
 def read_notebook(text: str, path: str) -> Sequence[Unit]:
     """Reader of ``.ipynb`` files. Raises InvalidDag for a file that is not a notebook."""
-    return [unit for source in dag_sources(notebook_cells(text, path)) for unit in source.units(path)]
+    cells = notebook_cells(text, path)
+    units = [unit for source in dag_sources(cells) for unit in source.units(path)]
+    return [*units, *_unseen_dag_units(cells)]
+
+
+def _unseen_dag_units(cells: Sequence[Cell]) -> Iterator[Unit]:
+    """A unit with an error for each DAG outside of ``%%dag`` cells."""
+    codes = [(cell, read_code(cell.source)) for cell in cells if cell.kind == "plain"]
+    names = dag_names(code for _, code in codes)
+    for cell, code in codes:
+        for line, message in unseen_dags(code, names):
+            error = SourceError(line=line, message=f"InvalidDag: {message}", cell=cell.shown)
+            yield Unit(
+                code="", filename=cell.filename, cell=cell.shown, namespace=f"unseen_{cell.index}_{line}", error=error
+            )
 
 
 def read_percent(text: str, path: str) -> Sequence[Unit] | None:

@@ -334,7 +334,7 @@ class Store(Protocol):
     def versions(self, dag_id: str) -> list[DagVersion]: ...
     def dag(self, dag_id: str) -> DagRow | None: ...
     def dag_limits(self, dag_ids: Iterable[str]) -> Mapping[str, DagLimits]:
-        """The limits of those DAGs that have versions. Cheap: one statement, which reads no source."""
+        """The limits of those DAGs whose version can be read. Cheap: one statement, which reads no source."""
 
     def dags(self, *, include_stale: bool = False) -> list[DagRow]: ...
     def unscheduled_dags(self, dag_ids: Iterable[str]) -> list[DagRow]:
@@ -360,6 +360,11 @@ class Store(Protocol):
     def delete_dag(self, dag_id: str, *, actor: str, now: datetime, dry_run: bool = False) -> int:
         """Delete a DAG with its runs and history; returns the number of rows (with ``dry_run`` without deleting them).
         Raises NbflowError while a run of the DAG is running."""
+
+    def delete_run(self, run: RunKey, *, actor: str, now: datetime) -> int:
+        """Delete a run with its rows in all tables, whatever its state; returns the number of rows (0: there is no such
+        run). Its rows are not read, so that this works for a run that cannot be read. Its running tasks are no longer
+        current, and are killed."""
 
     def put_import_errors(self, fileloc: str, errors: Sequence[DagImportError], *, now: datetime) -> None:
         """Replace the import errors of a file; an empty sequence deletes them."""

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from nbflow.core.spec import DagSpec
-from nbflow.errors import SerializationError
+from nbflow.errors import SerializationError, UnreadableRow
 from nbflow.store.base import DagRow, DagVersion, Pool
 
 
@@ -85,6 +85,17 @@ def unscheduled_row(version: DagVersion) -> DagRow:
     """The row of a DAG that is not scheduled, such as a kernel's."""
     assert version.created_at is not None
     return dag_row(version, None, paused=False, now=version.created_at)
+
+
+def read_spec(dag_id: str, stored: Any) -> DagSpec:
+    """The spec of a stored version. Raises UnreadableRow."""
+    try:
+        return DagSpec.from_dict(stored)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UnreadableRow(
+            f"The spec of DAG {dag_id} cannot be read ({type(error).__name__}: {error}).",
+            hint="Another version of nbflow wrote it, or it was changed by hand.",
+        ) from None
 
 
 def needs_previous_run(dag: DagSpec) -> bool:

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
+from nbflow.core.identifiers import check_run_id
 from nbflow.core.plan import AddInstances, AddRun, Callback, ChangeVersion, DropInstance, Move, Op, Plan, RunMove
 from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey, change, change_run
 from nbflow.core.spec import DagSpec
@@ -149,6 +150,15 @@ class Effects:
                 task = (run.dag_id, key.task_id)
                 first_dates[task] = min(first_dates.get(task, date), date)
         return first_dates
+
+
+def check_new_runs(plans: Iterable[Plan]) -> None:
+    """Check the ids of the runs that the plans create, before any of them reaches a database. Raises
+    InvalidIdentifier."""
+    for plan in plans:
+        for op in plan.ops:
+            if isinstance(op, AddRun):
+                check_run_id(op.run.run_id, op.run.run_type)
 
 
 def touched_runs(plans: Iterable[Plan]) -> list[RunKey]:

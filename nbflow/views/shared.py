@@ -50,10 +50,10 @@ def elapsed(start: datetime | None, end: datetime | None, now: datetime | None =
 
 
 def day_text(at: datetime, zone: tzinfo) -> str:
-    """``2026-11-20``, with the time of day unless it is midnight."""
+    """``2026-11-20``, with the time of day unless it is midnight, and with the seconds unless they are zero."""
     at = at.astimezone(zone)
     whole_day = (at.hour, at.minute, at.second, at.microsecond) == (0, 0, 0, 0)
-    return f"{at:%Y-%m-%d}" if whole_day else f"{at:%Y-%m-%d %H:%M}"
+    return f"{at:%Y-%m-%d}" if whole_day else f"{at:%Y-%m-%d %H:%M:%S}" if at.second else f"{at:%Y-%m-%d %H:%M}"
 
 
 def run_title(run: Run, zone: tzinfo) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.core.states import RunState
+from nbflow.services.runs_set_aside import set_aside_lines
 from nbflow.services.schedulers import RUNNING, running_schedulers
 from nbflow.store.base import Store
 from nbflow.views.base import Query, View
@@ -38,12 +39,15 @@ class StatusView(View):
     running_runs: int
     running_tasks: int
     next_run: datetime | None = None
+    runs_set_aside: tuple[str, ...] = ()
+    """A line for each run that a scheduler has set aside."""
 
 
 def fetch(store: Store, query: StatusQuery, now: datetime, settings: Settings) -> StatusView:
     active = store.active_runs()
+    schedulers = running_schedulers(store, settings, now)
     return StatusView(
-        schedulers=tuple(job_row(job, RUNNING) for job in running_schedulers(store, settings, now)),
+        schedulers=tuple(job_row(job, RUNNING) for job in schedulers),
         metastore=store.url,
         home=str(settings.home),
         dags_folder=str(settings.core.dags_folder),
@@ -53,4 +57,5 @@ def fetch(store: Store, query: StatusQuery, now: datetime, settings: Settings) -
         running_runs=sum(run.state is RunState.RUNNING for run in active),
         running_tasks=store.usage().total,
         next_run=store.next_due(),
+        runs_set_aside=set_aside_lines(schedulers),
     )

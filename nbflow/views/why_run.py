@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from nbflow.core.snapshot import Instance, TaskKey
 from nbflow.core.states import FAILED_STATES, TaskState
+from nbflow.core.timetables.time_zones import timezone_of
+from nbflow.services.runs_set_aside import runs_set_aside
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_run
 from nbflow.store.base import Attempt, Store
 from nbflow.suggested_commands import SuggestedCommand, respelled
 from nbflow.views.base import Query, Row, View
-from nbflow.views.lookups import run_of, version_of
+from nbflow.views.lookups import row_of, run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
 
 if TYPE_CHECKING:
@@ -101,13 +103,20 @@ class WhyRunView(View):
 
 def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -> WhyRunView:
     run = run_of(store, query.dag_id, query.run_id)
-    spec = version_of(store, run.dag_id, run.version).spec
-    zone = zone_of(spec)
-    waits = explain_run(store, run.key, running_schedulers(store, settings, now), now)
+    schedulers = running_schedulers(store, settings, now)
+    if run.key in runs_set_aside(schedulers):  # perhaps because its spec cannot be read
+        zone, task_ids = (
+            timezone_of(row_of(store, run.dag_id).timezone),
+            [ti.task_id for ti in store.instances(run.key)],
+        )
+    else:
+        spec = version_of(store, run.dag_id, run.version).spec
+        zone, task_ids = zone_of(spec), list(spec.tasks)
+    waits = explain_run(store, run.key, schedulers, now)
     attempts = store.attempts(run.key)
     errors = last_errors(attempts)
     rows = []
-    for ti in in_dag_order(store.instances(run.key), list(spec.tasks)):
+    for ti in in_dag_order(store.instances(run.key), task_ids):
         wait = waits.get(ti.key)
         error = errors.get(ti.key, "") if shows_error(ti) else ""
         if wait is not None or error:

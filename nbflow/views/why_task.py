@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from nbflow.core.snapshot import Instance, Run, TaskKey
 from nbflow.core.states import FAILED_STATES, FINISHED
+from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import TaskInstanceNotFound
+from nbflow.services.runs_set_aside import runs_set_aside
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_task
 from nbflow.store.base import Store
 from nbflow.suggested_commands import SuggestedCommand, respelled, suggest
 from nbflow.views.base import Query, View
-from nbflow.views.lookups import run_of, version_of
+from nbflow.views.lookups import row_of, run_of, version_of
 from nbflow.views.shared import EventRow, cause_text, event_rows, in_zone, run_title, zone_of
 from nbflow.views.why_run import last_errors
 
@@ -74,9 +76,13 @@ class WhyTaskView(View):
 def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) -> WhyTaskView:
     """Raises DagRunNotFound or TaskInstanceNotFound."""
     run = run_of(store, query.dag_id, query.run_id)
-    zone = zone_of(version_of(store, run.dag_id, run.version).spec)
+    schedulers = running_schedulers(store, settings, now)
+    if run.key in runs_set_aside(schedulers):  # perhaps because its spec cannot be read
+        zone = timezone_of(row_of(store, run.dag_id).timezone)
+    else:
+        zone = zone_of(version_of(store, run.dag_id, run.version).spec)
     ti = _instance(store, run, query)
-    wait = explain_task(store, run.key, ti.key, running_schedulers(store, settings, now), now).get(ti.key)
+    wait = explain_task(store, run.key, ti.key, schedulers, now).get(ti.key)
     events = store.events(run=run.key, key=ti.key)[-HISTORY:]
     error = last_errors(store.attempts(run.key, ti.key)).get(ti.key, "")
     grounds: list[str] = []

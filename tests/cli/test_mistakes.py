@@ -282,3 +282,42 @@ def test_the_error_of_an_invalid_conf_is_one_line(nbflow, sales, conf, code, mes
         result = nbflow("dags", command, "sales", "-S", sales, "-c", conf)
         assert result.err.startswith(message)
         assert (result.out, result.code, result.err.count("\n")) == ("", code, 1)
+
+
+def test_an_argument_that_is_not_utf_8_is_named(nbflow):
+    result = nbflow("variables", "set", "caf\udce9", "x")
+
+    assert (result.code, result.err) == (2, "nbflow: Argument 3 is not UTF-8: 'caf\\xe9'. Use a terminal with UTF-8.\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("pools", "set", "a\nb", "1"),
+        ("variables", "set", "../../x", "1"),
+        ("connections", "add", "", "--conn-uri", "http://h"),
+    ],
+)
+def test_a_bad_name_is_refused_in_one_line(nbflow, words):
+    result = nbflow(*words)
+
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert repr(words[2]) in result.err
+
+
+def test_dags_test_refuses_a_dag_that_two_files_define(nbflow, tmp_path):
+    # Given a folder in which two files define the same DAG
+    source = "from nbflow import DAG\nwith DAG('same', schedule=None):\n    pass\n"
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for name in ("a.py", "b.py"):
+        (folder / name).write_text(source)
+
+    # When the folder is passed, and when one of the files is passed
+    both = nbflow("dags", "test", "-S", str(folder), "same")
+    one = nbflow("dags", "test", "-S", str(folder / "a.py"), "same")
+
+    # Then the folder is refused with both names, and the file is run
+    assert (both.code, both.err.count("\n")) == (1, 1)
+    assert all(str(folder / name) in both.err for name in ("a.py", "b.py"))
+    assert one.code == 0

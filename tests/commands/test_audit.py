@@ -41,6 +41,7 @@ CASES = {
     "dags pause": Case(success="fine", failure="slaes"),
     "dags unpause": Case(success="sales", failure="slaes"),
     "dags delete": Case(success="sales -y", failure="slaes -y"),
+    "dags delete-run": Case(success="sales last -y", failure="sales nope -y"),
     "dags trigger": Case(success="sales", failure="slaes"),
     "dags test": Case(success="fine", failure="slaes"),
     "dags backfill": Case(success="fine -s 2024-02-01", failure="slaes -s 2024-01-01"),

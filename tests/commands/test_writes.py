@@ -22,8 +22,8 @@ READS = {
 }  # fmt: skip
 WRITES = {
     "add_backfill", "apply", "audit", "claim", "claim_all", "claim_callbacks", "close", "delete_connection",
-    "delete_dag", "delete_pool", "delete_variable", "downgrade", "drop_archives", "end_stalled_transactions",
-    "finish_callback",
+    "delete_dag", "delete_run", "delete_pool", "delete_variable", "downgrade", "drop_archives",
+    "end_stalled_transactions", "finish_callback",
     "heartbeat", "lease_runs", "lock", "migrate", "prune", "put_import_errors", "put_job", "put_rendered",
     "register", "release_runs", "release_singleton", "rotate_secrets", "set_connection", "set_next_run", "set_paused",
     "set_pool", "set_process", "set_stale", "set_variable", "take_singleton", "update_backfill", "xcom_push",

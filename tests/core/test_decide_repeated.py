@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from nbflow.core.decide import plan_run
 from nbflow.core.plan import advance
 from nbflow.core.run_changes import clear, first_instances
 from nbflow.core.snapshot import Instance, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, GroupSpec, TaskSpec
 from nbflow.core.states import Cause, RunState, TaskState
+from nbflow.core.trigger_rules import TriggerRule
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 RUN = Run(dag_id="d", run_id="r", state=RunState.RUNNING, run_after=NOW, start_date=NOW)
@@ -107,3 +110,28 @@ def test_a_mapped_group_is_expanded_before_its_tasks_are_decided() -> None:
         "g.each[0]": "upstream_failed",
         "g.each[1]": "upstream_failed",
     }
+
+
+@pytest.mark.parametrize("trigger_rule", list(TriggerRule))
+def test_a_cleared_mapped_task_without_items_ends_as_one_that_never_had_any(trigger_rule: TriggerRule) -> None:
+    # Given a task mapped over a result, and a task after it
+    tasks = {
+        "list": TaskSpec(task_id="list", feeds_mapping=True),
+        "each": TaskSpec(task_id="each", upstream=("list",), expand=("task", "list")),
+        "after": TaskSpec(task_id="after", upstream=("each",), trigger_rule=trigger_rule),
+    }
+    empty = Instance(task_id="list", state=TaskState.SUCCESS, try_number=2, length=0)
+    after = Instance(task_id="after")
+
+    # When the result has no items, the first time or after the two instances of a longer result were cleared
+    results = []
+    for each in ([Instance(task_id="each")], [Instance(task_id="each", map_index=index) for index in range(2)]):
+        tis = {ti.key: ti for ti in (empty, *each, after)}
+        decided = Snapshot(dag=DagSpec(dag_id="d", tasks=tasks), run=RUN, instances=tis)
+        decided = advance(decided, plan_run(decided, NOW).ops)
+        states = {ti.task_id: ti.state for ti in decided.instances.values()}
+        results.append((states, decided.run.state))
+
+    # Then both end alike
+    assert results[0][0]["each"] is TaskState.SKIPPED
+    assert results[1] == results[0]

@@ -13,6 +13,7 @@ from nbflow.core import attempt_events as ev
 from nbflow.core import scheduler_decision
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.event_handlers import handle_event
+from nbflow.core.plan import RunMove
 from nbflow.core.run_changes import first_instances
 from nbflow.core.scheduler_decision import (
     ActiveRuns,
@@ -239,6 +240,37 @@ def test_a_run_that_depends_on_its_past_sees_the_states_just_decided_for_its_pre
     decision = decide_all(loop_input(with_snapshots(ActiveRuns(), [second, run_of(spec, 0)])), NOW)
 
     assert decision.ended == (RunKey("d", "r0"), RunKey("d", "r1"))
+
+
+def waiting_for(spec: DagSpec, hour: int, **states: TaskState) -> Snapshot:
+    """A running run whose tasks have these states; its previous run has not done anything."""
+    previous = PreviousRun(run_id=f"r{hour - 1}", states={"a": (TaskState.NONE,)}, known_tasks=frozenset({"a"}))
+    run = run_of(spec, hour, state=RunState.RUNNING)
+    tis = {ti.key: replace(ti, state=states.get(ti.task_id, ti.state)) for ti in run.instances.values()}
+    return replace(run, previous=previous, instances=tis)
+
+
+@pytest.mark.parametrize(
+    ("c", "expected"),
+    [
+        (TaskState.SUCCESS, [("r3", "queued")]),
+        (TaskState.RUNNING, []),
+        (TaskState.UP_FOR_RETRY, []),
+    ],
+)
+def test_a_run_that_can_do_nothing_gives_its_place_to_an_earlier_run(
+    c: TaskState, expected: list[tuple[str, str]]
+) -> None:
+    # Given two queued runs, and a later run in the only place that waits for the second of them, except its task c
+    spec = dag(a=TaskSpec(task_id="a", depends_on_past=True), c=TaskSpec(task_id="c"))
+    active = with_snapshots(ActiveRuns(), [run_of(spec, 1), run_of(spec, 2), waiting_for(spec, 3, c=c)])
+
+    # When the runs are decided with one place
+    decision = decide_all(loop_input(active, max_active_runs=1), NOW)
+
+    # Then the last one is queued again, unless it can still do something
+    moves = [(op.run.run_id, op.target.value) for op in decision.plan.ops if isinstance(op, RunMove)]
+    assert moves == expected
 
 
 def run_ids(keys: Iterable[RunKey]) -> list[str]:

@@ -32,6 +32,7 @@ from nbflow.core.timetables import (
     timetable_from_schedule,
     timetable_from_spec,
 )
+from nbflow.core.timetables.likely_mistakes import likely_mistakes
 
 
 def utc(*parts: int) -> datetime:
@@ -414,3 +415,88 @@ def test_a_custom_timetable_is_scheduled_from_a_record_of_its_runs():
         None,
     ]
     assert stored.summary == "EveryOtherDay"
+
+
+# ----------------------------------------------------------------------------------------------- steps, likely slips
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        relativedelta(day=31),
+        relativedelta(hour=6),
+        relativedelta(weekday=FR),
+        relativedelta(year=2030, days=1),
+        relativedelta(months=1, days=-30),
+        relativedelta(days=2, weekday=FR(-1)),
+        relativedelta(hours=1, hour=0),
+        relativedelta(minutes=30, minute=0),
+    ],
+)
+def test_a_step_that_stops_at_some_date_is_refused(step):
+    for timetable in (DeltaDataIntervalTimetable, DeltaTriggerTimetable):
+        with pytest.raises(TimetableInvalid, match="must be positive"):
+            timetable(step)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        relativedelta(months=1, day=31),
+        relativedelta(days=1, hour=6),
+        relativedelta(hours=1, minute=0),
+        relativedelta(days=1, weekday=FR),
+        relativedelta(years=1, month=2, day=29),
+        relativedelta(months=1, days=-1),
+        relativedelta(days=8, weekday=FR(-1)),
+    ],
+)
+def test_a_step_that_is_positive_from_every_date_is_accepted(step):
+    # Given a schedule with that step
+    timetable = DeltaTriggerTimetable(step)
+
+    # When its runs are followed for years
+    moment, dates = utc(2023, 12, 31, 23, 59), []
+    for _ in range(2000):
+        moment += step
+        dates.append(moment)
+
+    # Then each is later than the one before
+    assert dates == sorted(set(dates))
+    assert timetable.can_be_scheduled
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("0 0 30 2 *", ["cron expression '0 0 30 2 *' never fires: no date matches it."]),
+        (
+            "0 0 12 * * *",
+            [
+                "cron expression '0 0 12 * * *' fires several times a minute: its sixth field is the seconds. If its "
+                "first field is meant to be the seconds, write '0 12 * * *'."
+            ],
+        ),
+        (
+            pendulum.duration(months=1),
+            [
+                "duration(months=1) is always 30 days. For calendar months, write relativedelta(months=1) or a cron "
+                "expression."
+            ],
+        ),
+        ("0 0 29 2 *", []),
+        ("0 12 * * * 30", []),
+        (pendulum.duration(days=30), []),
+        ("@daily", []),
+    ],
+)
+@pytest.mark.parametrize("intervals", [True, False])
+def test_a_schedule_that_is_surely_not_meant_has_a_warning(schedule, expected, intervals):
+    timetable = timetable_from_schedule(schedule, create_cron_data_intervals=intervals)
+    assert list(likely_mistakes(schedule, timetable)) == expected
+
+
+@pytest.mark.parametrize("word", ["dayly", "daily", "@dayly", "@Daly"])
+def test_a_misspelt_preset_names_the_nearest(word):
+    with pytest.raises(TimetableInvalid, match="Did you mean '@daily'"):
+        cron_clock(word)

@@ -51,7 +51,8 @@ class RecordingStore:
         self.stale: set[str] = set()
         self.lost: set[str] = set()
         self.down = False
-        self.heartbeats = 0
+        self.shared = True
+        self.heartbeats = self.failed_heartbeats = 0
 
     def claim_all(self, attempt_ids: Sequence[str], *, log_paths: Mapping[str, str] = {}, **claim: Any) -> Set[str]:
         self.claim_calls += 1
@@ -64,6 +65,7 @@ class RecordingStore:
 
     def heartbeat(self, attempt_ids: list[str], *, owner: str, lease: timedelta, now: datetime) -> list[str]:
         if self.down:
+            self.failed_heartbeats += 1
             raise ConnectionError("the store is down")
         self.heartbeats += 1
         return [attempt_id for attempt_id in attempt_ids if attempt_id in self.lost]

@@ -246,6 +246,20 @@ def test_tries_are_killed_before_their_lease_expires_when_the_store_is_unreachab
         assert (end.cause, clock() - since < 2.0) == (Cause.HEARTBEAT_LOST, True)
 
 
+def test_a_try_outlives_its_lease_while_a_store_that_nobody_shares_is_locked(tmp_path: Path) -> None:
+    with Harness(tmp_path, SOURCE, heartbeat_seconds=0.1, lease_seconds=0.3) as harness:
+        harness.store.shared = False
+        attempt_id = harness.submit("hangs")
+        harness.until(lambda: harness.store.heartbeats > 0)
+        # When the store is locked until the lease has long expired
+        harness.store.down, before = True, harness.store.failed_heartbeats
+        harness.until(lambda: harness.store.failed_heartbeats - before > 10)
+        harness.store.down, before = False, harness.store.heartbeats
+        harness.until(lambda: harness.store.heartbeats > before)
+        # Then the try still runs: no other scheduler could have taken it
+        assert attempt_id in harness.executor.live
+
+
 def test_the_process_of_a_try_is_stored_with_its_start_time(harness: Harness) -> None:
     attempt_id = harness.submit("hangs")
     harness.until(lambda: attempt_id in harness.store.processes)

@@ -139,7 +139,8 @@ LOADING = "No module named 'nbflow.dag'. nbflow.dag.loading moved to nbflow.sour
         ("from nbflow.dag import DAG", "No module named 'nbflow.dag'. Write: from nbflow import DAG"),
         (
             "import nbflow.dag",
-            "No module named 'nbflow.dag'. Its modules moved to nbflow.authoring, nbflow.execution, nbflow.sources.",
+            "No module named 'nbflow.dag'. "
+            "Its modules moved to nbflow.authoring, nbflow.core, nbflow.execution, nbflow.sources.",
         ),
         (
             "import nbflow.cli.daemons",

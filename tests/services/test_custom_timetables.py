@@ -108,3 +108,34 @@ def test_a_range_with_too_many_runs_is_refused(stage):
     write_dag(stage)
     with pytest.raises(NbflowError, match="there are more than 10,000"):
         stage.ops.plan_backfill("custom", datetime(1960, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("raised", ["ValueError('no calendar')", "SystemExit(3)", "ZeroDivisionError()"])
+def test_a_timetable_that_raises_is_an_import_error_with_its_line(stage, raised) -> None:
+    # Given a file with a DAG whose timetable raises, and another DAG
+    path = stage.write(
+        "d.py",
+        f"""\
+        from nbflow import DAG
+        from nbflow.operators.empty import EmptyOperator
+        from nbflow.core.timetables import Timetable
+
+        class Broken(Timetable):
+            def next_dagrun_info(self, *, last_automated_data_interval, restriction):
+                raise {raised}
+
+        with DAG("broken", schedule=Broken()):
+            EmptyOperator(task_id="t")
+        with DAG("good", schedule=None):
+            EmptyOperator(task_id="t")
+        """,
+    )
+
+    # When it is parsed
+    stage.process()
+
+    # Then the error has the line and the class, and the other DAG is registered
+    (error,) = stage.store.import_errors()
+    assert (error.fileloc, error.line) == (str(path), 7)
+    assert error.error.startswith("AirflowTimetableInvalid: The timetable Broken of DAG 'broken' raised ")
+    assert [row.dag_id for row in stage.store.dags()] == ["good"]

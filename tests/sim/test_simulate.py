@@ -9,6 +9,8 @@ import pytest
 
 from nbflow.core.snapshot import TaskKey
 from nbflow.core.spec import GroupSpec, TaskSpec
+from nbflow.core.timetables import timetable_from_schedule
+from nbflow.errors import InvalidArgument
 from nbflow.sim import Behaviour, ScriptedOutcomes, World, outcomes_of_last_run, parse_script, simulate
 from tests.other_processes import printed
 from tests.sim.shapes import chain, dag_of, utc
@@ -167,3 +169,21 @@ def test_the_indexes_of_a_mapped_group_are_independent() -> None:
 def test_an_invalid_outcome_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="is invalid"):
         parse_script([text])
+
+
+def test_a_simulation_of_too_many_runs_is_refused_at_once() -> None:
+    schedule = timetable_from_schedule("*/10 * * * * *").to_spec()
+    every_ten_seconds = replace(chain(1), schedule=schedule)
+    with pytest.raises(InvalidArgument, match="more than 20,000 runs"):
+        simulate(every_ten_seconds, start=START, days=400)
+
+
+def test_a_simulation_reports_its_progress() -> None:
+    # Given two simulations of the same days, of which one reports
+    reported: list[int] = []
+    silent = simulate(chain(1), start=START, days=2)
+    reporting = simulate(chain(1), start=START, days=2, progress=reported.append)
+
+    # Then it reports every percent, and the result is the same
+    assert reported == list(range(1, 101))
+    assert reporting.trace == silent.trace

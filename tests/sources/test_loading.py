@@ -200,7 +200,10 @@ with DAG("good"):
     # Then the first one is loaded, and the two others are errors with their lines
     assert [dag.dag_id for dag in loaded.dags] == ["good"]
     assert [(error.dag_id, error.line) for error in loaded.import_errors] == [("circular", 10), ("good", 12)]
-    assert loaded.import_errors[1].message == "AirflowDagDuplicatedIdException: this file defines the DAG 'good' twice"
+    assert (
+        loaded.import_errors[1].message
+        == "AirflowDagDuplicatedIdException: this file defines the DAG 'good' twice, first at line 7"
+    )
 
 
 def test_warnings_are_collected_with_their_lines(folder: Path) -> None:

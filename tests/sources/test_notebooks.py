@@ -587,3 +587,36 @@ def test_every_dag_cell_becomes_units_or_an_error_with_its_line(cells: list[str]
     dags = [index for index, cell in enumerate(cells) if cell.startswith("%%dag") and "--shared" not in cell]
     expected = {f"cell{index}" for index in dags}
     assert expected <= {unit.namespace for unit in units}
+
+
+IMPORTS = "from nbflow import DAG, dag, task"
+
+
+@pytest.mark.parametrize(
+    ("cell", "line", "message"),
+    [
+        ("# my pipeline\n\n%%dag late\nfrom nbflow import task", 3, "%%dag is not in the first line of its cell"),
+        ("with DAG('d') as d:\n    pass", 1, "the DAG is in a cell without %%dag"),
+        ("x = 1\nd = DAG('d')", 2, "the DAG is in a cell without %%dag"),
+        ("@dag\ndef never_called():\n    pass", 1, "the @dag function 'never_called' is in a cell without %%dag"),
+        ("@dag(schedule=None)\ndef called():\n    pass\ncalled()", 1, "the @dag function 'called' is in a cell"),
+        ("import airflow as af\nwith af.DAG('d'):\n    pass", 2, "the DAG is in a cell without %%dag"),
+    ],
+)
+def test_a_dag_that_no_scheduler_sees_is_an_import_error(file: Path, cell: str, line: int, message: str) -> None:
+    # Given a notebook with a DAG cell, and a DAG that is not in one
+    loaded = load(file, IMPORTS, SALES.replace("json.dumps([1, 2])", "1"), cell)
+
+    # Then it has an error with its place, and the other DAG is unaffected
+    ((name, error_line, text),) = errors(loaded)
+    assert (name, error_line) == ("cell 3", line)
+    assert message in text
+    assert [d.dag_id for d in loaded.dags] == ["sales"]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["%load_ext nbflow\n%dag list", "class DAG: pass\nDAG()", 'text = """\n%%dag\n"""', "%%bash\necho with DAG"],
+)
+def test_a_cell_that_defines_no_dag_is_no_error(file: Path, cell: str) -> None:
+    assert errors(load(file, cell)) == []

@@ -134,3 +134,25 @@ def test_the_query_for_old_runs_has_no_correlated_subquery(sqlite_url: str) -> N
     with engine.connect() as connection:
         steps = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
     assert [step for step in steps if "CORRELATED" in step] == []
+
+
+def test_pruning_keeps_the_runs_of_backfills_that_the_schedule_would_repeat(store: Store) -> None:
+    # Given ended runs: of the schedule, and of backfills before and after its latest run
+    register(store)
+    runs = [
+        a_run("s1", 1, run_type="scheduled"),
+        a_run("b2", 2, run_type="backfill"),
+        a_run("s3", 3, run_type="scheduled"),
+        a_run("b4", 4, run_type="backfill"),
+        a_run("m5", 5, run_type="manual"),
+    ]
+    for run in runs:
+        key = started_run(store, run)
+        end = run_move(key, RunState.RUNNING, RunState.SUCCESS, RunCause.ALL_TASKS_DONE, changes={"end_date": T0})
+        store.apply([end], actor="scheduler")
+
+    # When everything old is pruned
+    store.prune(before=after(1))
+
+    # Then the schedule still knows which intervals have a run
+    assert [run.run_id for run in store.runs("sales", newest_first=False)] == ["s3", "b4"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -300,4 +301,44 @@ def test_an_interrupt_while_a_connection_is_returned_is_not_logged_as_its_error(
         event.remove(QueuePool, "reset", interrupt)
     # Then the interrupt is raised and nothing is logged
     assert caplog.text == ""
+    store.close()
+
+
+def test_a_deleted_file_is_an_error_and_a_restored_one_is_used(
+    sqlite_path: Path, sqlite_url: str, box: SecretBox
+) -> None:
+    # Given an open store, and a backup of its file
+    store = open_store(sqlite_url, fernet=box)
+    store.set_variable("region", "eu", actor="ada", now=T0)
+    moved = sqlite_path.rename(sqlite_path.with_suffix(".moved"))
+
+    # When the store is used while its file is away, then the write is refused, not lost
+    with pytest.raises(StoreError, match="was deleted or moved while this process used it"):
+        store.set_variable("region", "us", actor="ada", now=T0)
+    with pytest.raises(StoreError, match="was deleted or moved"):
+        store.variable("region")
+
+    # And when the file is back, it is used again
+    moved.rename(sqlite_path)
+    assert store.variable("region") == "eu"
+    store.close()
+
+
+def test_a_file_that_replaces_the_metastore_is_used(sqlite_path: Path, sqlite_url: str, box: SecretBox) -> None:
+    # Given an open store, whose file another one replaces
+    other = Path(shutil.copy(sqlite_path, sqlite_path.with_suffix(".other")))
+    store, prepared = open_store(sqlite_url, fernet=box), open_store(f"sqlite:///{other}", fernet=box)
+    store.set_variable("region", "eu", actor="ada", now=T0)
+    prepared.set_variable("region", "us", actor="ada", now=T0)
+    token = store.change_token()
+    prepared.close()
+    for suffix in ("-wal", "-shm"):
+        sqlite_path.with_name(sqlite_path.name + suffix).unlink(missing_ok=True)
+
+    # When it is replaced
+    other.replace(sqlite_path)
+
+    # Then the store reads the new file, and a scheduler notices the change
+    assert store.variable("region") == "us"
+    assert store.change_token() != token
     store.close()

@@ -27,6 +27,8 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import cache, lru_cache
 from typing import Any
 
+from nbflow.errors import did_you_mean
+
 from .base import TimetableInvalid
 from .time_zones import as_utc, from_wall, timezone_key, timezone_of, to_wall
 
@@ -104,9 +106,11 @@ def check_cron(expression: str) -> None:
 
 def _explain_error(expression: str, error: ValueError) -> str:
     parts = expression.split()
-    if expression.startswith("@"):
-        presets = ", ".join([*PRESETS, "@once", "@continuous"])
-        return f"unknown preset; the presets are {presets}."
+    if expression.startswith("@") or len(parts) == 1:
+        presets = [*PRESETS, "@once", "@continuous"]
+        nearest = did_you_mean(f"@{expression.strip().lstrip('@')}", presets, cutoff=0.75).strip()
+        kind = "unknown preset" if expression.startswith("@") else "neither a preset nor a cron expression of 5 fields"
+        return f"{kind}. {nearest}" if nearest else f"{kind}; the presets are {', '.join(presets)}."
     if len(parts) not in (5, 6, 7):
         return (
             f"{len(parts)} fields, but there must be 5 (minute, hour, day of month, month, day of week), "

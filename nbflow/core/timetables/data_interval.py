@@ -11,7 +11,7 @@ from datetime import datetime, tzinfo
 from typing import Any, Self
 
 from .base import DagRunInfo, DataInterval, TimeRestriction, Timetable
-from .cron import clock_spec, cron_clock
+from .cron import CronClock, clock_spec, cron_clock
 from .cron_descriptions import describe_cron
 from .deltas import (
     EPOCH,
@@ -68,6 +68,11 @@ class CronDataIntervalTimetable(_DataIntervalTimetable):
     def __init__(self, cron: str, timezone: str | tzinfo = "UTC") -> None:
         self._cron = cron.strip()
         self._clock = cron_clock(cron, timezone)
+
+    @property
+    def clocks(self) -> tuple[CronClock, ...]:
+        """The clock of the cron expression."""
+        return (self._clock,)
 
     def _next(self, start: datetime) -> datetime | None:
         return self._clock.next(start)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .base import TimetableInvalid
@@ -20,19 +21,57 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CALENDAR = ("years", "months")
 _RELATIVE = ("years", "months", "days", "hours", "minutes", "seconds", "microseconds")
 _ABSOLUTE = ("year", "month", "day", "hour", "minute", "second", "microsecond")
+_UNITS = {"year": "years", "month": "months", "day": "days", "hour": "hours", "minute": "minutes", "second": "seconds"}
+"""Absolute part -> relative part of the same unit, largest first."""
+_PROBED_YEARS = 28
+"""After 28 years, every month has begun on every day of the week."""
 _PROBE = datetime(2001, 1, 1, tzinfo=UTC)
-"""The start of a month of 31 days, followed by one of 28: a step that is positive anywhere is positive from here."""
+_LAST_PROBE = datetime(9000, 12, 31, tzinfo=UTC)
 
 
 def check_step(step: Step) -> Step:
-    """Return ``step``. Raises :class:`TimetableInvalid` unless it is positive."""
+    """Return ``step``. Raises :class:`TimetableInvalid` unless it is positive from every date."""
     try:
-        is_positive = _PROBE + step > _PROBE
+        stuck = _PROBE if _PROBE + step <= _PROBE else _date_without_progress(step)
     except (OverflowError, ValueError) as error:
         raise TimetableInvalid(f"schedule interval {step!r} cannot be added to a date: {error}.") from error
-    if not is_positive:
+    if stuck is not None and (isinstance(step, timedelta) or stuck == _PROBE):
         raise TimetableInvalid(f"schedule interval must be positive, not {step!r}.")
+    if stuck is not None:
+        raise TimetableInvalid(
+            f"schedule interval {step!r} must be positive from every date: from {stuck:%Y-%m-%d %H:%M:%S} it leads to "
+            f"{stuck + step:%Y-%m-%d %H:%M:%S}. Add a larger unit to it, such as relativedelta(months=1, day=31), or "
+            "write a cron expression."
+        )
     return step
+
+
+@lru_cache(maxsize=64)
+def _date_without_progress(step: Step) -> datetime | None:
+    """A date that ``step`` does not lead past, or None."""
+    if isinstance(step, timedelta) or _is_always_positive(step):
+        return None
+    for day in range(_PROBED_YEARS * 366):
+        date = _PROBE + timedelta(days=day)
+        at_set_time = date + timedelta(
+            hours=step.hour or 0, minutes=step.minute or 0, seconds=step.second or 0, microseconds=step.microsecond or 0
+        )
+        for probe in (date, at_set_time, date + timedelta(days=1, microseconds=-1)):
+            if probe + step <= probe:
+                return probe
+    return _LAST_PROBE if _LAST_PROBE + step <= _LAST_PROBE else None
+
+
+def _is_always_positive(step: relativedelta) -> bool:
+    """Whether the parts of the step prove that it is positive: nothing in it goes back, and it adds a unit that is
+    larger than all units that it sets. False: it may be positive, or not."""
+    if any(getattr(step, name) < 0 for name in (*_RELATIVE, "leapdays")):
+        return False
+    if step.weekday is not None and (step.weekday.n or 1) < 0:
+        return False
+    units = [*_UNITS.items(), ("microsecond", "microseconds")]
+    largest_set = next((index for index, (name, _) in enumerate(units) if getattr(step, name) is not None), len(units))
+    return any(getattr(step, relative) > 0 for _, relative in units[:largest_set])
 
 
 def fixed_length(step: Step) -> timedelta | None:

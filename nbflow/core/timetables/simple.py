@@ -135,7 +135,7 @@ class EventsTimetable(Timetable):
         return f"{len(self._events)} events"
 
     def describe(self) -> str:
-        first = f"{self._events[0]:%Y-%m-%d %H:%M} UTC"
+        first = f"{self._events[0]:{'%Y-%m-%d %H:%M:%S' if self._events[0].second else '%Y-%m-%d %H:%M'}} UTC"
         return self.description or f"at {len(self._events)} listed dates, the first {first}"
 
     def _arguments(self) -> dict[str, Any]:

@@ -65,6 +65,11 @@ class MultipleCronTriggerTimetable(_TriggerTimetable):
         self._interval = interval
         self._run_immediately = run_immediately
 
+    @property
+    def clocks(self) -> tuple[CronClock, ...]:
+        """The clocks of the cron expressions."""
+        return self._clocks
+
     def _next(self, after: datetime) -> datetime | None:
         return min(filter(None, (clock.next(after) for clock in self._clocks)), default=None)
 

@@ -6,18 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RunState
 from nbflow.errors import NbflowError
 from nbflow.store.base import DagImportError, DagLimits, DagRow, DagVersion
 from nbflow.store.codec import dag_row, unscheduled_row, update_stored, with_digest
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import utc
+from nbflow.store.value_checks import check_spec
 
 
 class Dags(Tables):
     @locked
     def register(self, version: DagVersion, *, now: datetime, paused: bool, activate: bool = True) -> DagVersion:
         now = utc(now)
+        check_spec(version.spec)
         parsed = with_digest(version)
         versions = self._versions.setdefault(version.dag_id, [])
         stored = next((version for version in versions if version.digest == parsed.digest), None)
@@ -145,6 +148,15 @@ class Dags(Tables):
             del self._backfills[backfill_id]
         self._dags.pop(dag_id, None)
         self._write_audit("delete_dag", actor, utc(now), {"dag_id": dag_id, "rows": count})
+        self._change()
+        return count
+
+    @locked
+    def delete_run(self, run: RunKey, *, actor: str, now: datetime) -> int:
+        count = sum(self._row_counts(run).values()) if run in self._runs else 0
+        if count:
+            self._delete_run(run)
+        self._write_audit("delete_run", actor, utc(now), {"dag_id": run.dag_id, "run_id": run.run_id}, count > 0)
         self._change()
         return count
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from nbflow.core.plan import Plan
+from nbflow.core.run_ids import RunType
 from nbflow.core.snapshot import Instance, PreviousRun, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import OCCUPYING, RUN_FINISHED, RunState, TaskState
@@ -25,6 +26,7 @@ from nbflow.store.plan_effects import (
     Effects,
     NewEvent,
     StoreColumns,
+    check_new_runs,
     compute_effects,
     lease_is_due,
     touched_runs,
@@ -116,6 +118,7 @@ class Runs(Tables):
 
     @locked
     def _apply(self, plans: Sequence[Plan], actor: str, expect: Mapping[RunKey, int] | None) -> list[Attempt]:
+        check_new_runs(plans)
         effects = compute_effects(
             plans,
             find_run=self._runs.get,
@@ -387,7 +390,12 @@ class Runs(Tables):
             latest = self.latest_run(dag_id)
             for _, _, key in dated:
                 run = self._runs[key]
-                if run.state in RUN_FINISHED and (run.end_date or run.run_after) < before and run != latest:
+                if (
+                    run.state in RUN_FINISHED
+                    and (run.end_date or run.run_after) < before
+                    and run != latest
+                    and not _counts_as_scheduled(run, latest)
+                ):
                     yield key
 
     # --- leases of runs
@@ -408,3 +416,11 @@ class Runs(Tables):
         for run in [run for run, (holder, _) in self._run_leases.items() if holder == owner and run in self._active]:
             del self._run_leases[run]
         self._nudge()
+
+
+def _counts_as_scheduled(run: Run, latest: Run | None) -> bool:
+    """Whether the run of a backfill stands for a scheduled run: without it, the schedule, which continues after
+    ``latest``, would run its interval again."""
+    if run.run_type != RunType.BACKFILL or run.logical_date is None:
+        return False
+    return latest is None or latest.logical_date is None or run.logical_date > latest.logical_date

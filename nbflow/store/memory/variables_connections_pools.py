@@ -11,6 +11,7 @@ from nbflow.store.base import Pool
 from nbflow.store.codec import DEFAULT_POOL
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import utc
+from nbflow.store.value_checks import check_connection, check_pool, check_variable
 
 
 class VariablesConnectionsPools(Tables):
@@ -22,6 +23,7 @@ class VariablesConnectionsPools(Tables):
 
     @locked
     def set_variable(self, key: str, value: str, *, description: str | None = None, actor: str, now: datetime) -> None:
+        check_variable(key, value, description)
         self._write_audit("set_variable", actor, utc(now), {"key": key})
         self._variables[key] = (value, description)
         self._change(nudge=False)
@@ -44,10 +46,9 @@ class VariablesConnectionsPools(Tables):
 
     @locked
     def set_connection(self, connection: Connection, *, actor: str, now: datetime) -> None:
-        if not connection.conn_id:
-            raise NbflowError("A connection needs a conn_id to be stored.")
-        self._write_audit("set_connection", actor, utc(now), {"conn_id": connection.conn_id})
-        self._connections[connection.conn_id] = connection
+        conn_id = check_connection(connection)
+        self._write_audit("set_connection", actor, utc(now), {"conn_id": conn_id})
+        self._connections[conn_id] = connection
         self._change(nudge=False)
 
     @locked
@@ -77,6 +78,7 @@ class VariablesConnectionsPools(Tables):
 
     @locked
     def set_pool(self, pool: Pool, *, actor: str, now: datetime) -> None:
+        check_pool(pool)
         self._write_audit("set_pool", actor, utc(now), {"name": pool.name, "slots": pool.slots})
         self._pools[pool.name] = replace(pool)
         self._change()

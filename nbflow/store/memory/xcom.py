@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from nbflow.core.identifiers import XCOM_KEY, check_id
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import StaleAttempt
 from nbflow.store.base import Attempt
@@ -24,6 +25,7 @@ class XComs(Tables):
 
     @locked
     def xcom_push(self, attempt_id: str, key: str, value: str, *, now: datetime) -> None:
+        check_id(key, XCOM_KEY)
         utc(now)
         attempt = self._current(attempt_id)
         self._xcoms[attempt.run].setdefault(attempt.key, {})[key] = value

@@ -30,7 +30,15 @@ from nbflow.core.states import TaskState
 from nbflow.errors import DagRunAlreadyExists, StalePlan
 from nbflow.store.base import Attempt
 from nbflow.store.codec import clean_text, dump_json
-from nbflow.store.plan_effects import Effects, RunRow, StoreColumns, compute_effects, touched_keys, touched_runs
+from nbflow.store.plan_effects import (
+    Effects,
+    RunRow,
+    StoreColumns,
+    check_new_runs,
+    compute_effects,
+    touched_keys,
+    touched_runs,
+)
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.compiled_statements import Write
 from nbflow.store.sql.database import Database
@@ -162,6 +170,7 @@ class PlanWriter(Database):
         last_writes: Sequence[Write] = (),
     ) -> list[Attempt]:
         """Apply the plans and commit the transaction; ``last_writes`` are writes to be sent with the commit."""
+        check_new_runs(plans)
         read = self._read(connection, plans, expect or {})
 
         def find_spec(dag_id: str, version: int) -> Any:

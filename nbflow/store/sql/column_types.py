@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String, Text, TypeDecorator
 from sqlalchemy.types import TypeEngine
 
+from nbflow.errors import UnreadableRow, shortened
 from nbflow.store.codec import dump_json
 from nbflow.store.plan_effects import utc
 
@@ -26,7 +27,10 @@ def datetime_to_text(value: datetime | None) -> str | None:
 
 
 def datetime_from_text(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        raise UnreadableRow(f"A row of the metastore has {shortened(repr(text), 60)}, which is no date.") from None
 
 
 def _checked(value: datetime | None) -> datetime | None:
@@ -58,7 +62,10 @@ def _to_json(value: Any) -> str | None:
 
 
 def _from_json(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableRow(f"A row of the metastore has a value that is not JSON: {error}.") from None
 
 
 class Json(TypeDecorator[Any]):

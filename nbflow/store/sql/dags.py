@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -9,13 +10,14 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, func, insert, select, text, update
 
-from nbflow.core.spec import DagSpec
+from nbflow.errors import UnreadableRow
 from nbflow.store.base import DagImportError, DagLimits, DagRow, DagVersion
-from nbflow.store.codec import clean_text, dag_row, dump_json, unscheduled_row, update_stored, with_digest
+from nbflow.store.codec import clean_text, dag_row, dump_json, read_spec, unscheduled_row, update_stored, with_digest
 from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.jobs_leases_audit import Jobs
 from nbflow.store.sql.upsert import upsert
+from nbflow.store.value_checks import check_spec
 
 _DAG, _VERSION, _ERROR = t.dag, t.dag_version, t.import_error
 
@@ -63,6 +65,7 @@ _SET_NEXT = (
 class Dags(Jobs):
     def register(self, version: DagVersion, *, now: datetime, paused: bool, activate: bool = True) -> DagVersion:
         now = utc(now)
+        check_spec(version.spec)
         parsed = with_digest(version)
         dag_id = version.dag_id
         if parsed.spec.schedule.get("kind") != "custom":  # the stored version may hold more runs of a custom timetable
@@ -94,7 +97,7 @@ class Dags(Jobs):
         spec = self._specs.get((row.dag_id, row.digest))
         # The stored runs of a custom timetable change under the same digest, possibly written by another process.
         if spec is None or ("runs" in spec.schedule and spec.schedule != row.spec["schedule"]):
-            spec = DagSpec.from_dict(row.spec)
+            spec = read_spec(row.dag_id, row.spec)
         values = dict(row._mapping)
         return DagVersion(**{**values, "spec": spec})
 
@@ -123,8 +126,12 @@ class Dags(Jobs):
         keys = dump_json([[dag_id] for dag_id in dag_ids])
         with self._reading() as connection:
             rows = connection.execute(self._sql(_LIMITS), {"keys": keys}).all()
-            specs = {row.dag_id: self._spec(connection, row.dag_id, row.digest) for row in rows}
-        return {row.dag_id: DagLimits(bool(row.paused), specs[row.dag_id].max_active_runs) for row in rows}
+            limits = {}
+            for row in rows:
+                with contextlib.suppress(UnreadableRow):  # the creation of its runs logs it
+                    spec = self._spec(connection, row.dag_id, row.digest)
+                    limits[row.dag_id] = DagLimits(bool(row.paused), spec.max_active_runs)
+        return limits
 
     def unscheduled_dags(self, dag_ids: Iterable[str]) -> list[DagRow]:
         keys = dump_json([[dag_id] for dag_id in dict.fromkeys(dag_ids)])

@@ -13,7 +13,9 @@ from sqlalchemy import ClauseElement, ColumnElement, Connection, Executable, bin
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from nbflow.core.spec import DagSpec
+from nbflow.errors import UnstorableValue
 from nbflow.store.base import Box, ChangeToken
+from nbflow.store.codec import read_spec
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.column_types import UtcDateTime
 from nbflow.store.sql.compiled_statements import CompiledStatement, Write
@@ -121,6 +123,8 @@ class Database:
             raise self._dialect.translate(error.orig or error) from error
         except StatementError as error:  # SQLAlchemy's wrapper of an error that a column type raised for a value
             raise (error.orig or error) from None
+        except (UnicodeError, OverflowError) as error:  # the driver cannot encode a text or an integer
+            raise UnstorableValue(f"The metastore cannot store a value: {error}; nothing was changed.") from error
 
     def _sql(self, template: str, *columns: ColumnElement[Any], datetimes: tuple[str, ...] = ()) -> Executable:
         """The statement of a template, in which ``{keys}``, ``{lock}`` and ``{skip}`` are the dialect's SQL.
@@ -147,7 +151,7 @@ class Database:
         spec = self._specs.get((dag_id, digest))
         if spec is None:
             stored = connection.execute(_SPEC, {"dag_id": dag_id, "digest": digest}).scalar_one()
-            spec = DagSpec.from_dict(stored)
+            spec = read_spec(dag_id, stored)
             self._cache_spec(dag_id, digest, spec)
         return spec
 

@@ -44,7 +44,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DisconnectionError, IntegrityError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
-from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError, StoreUnreachable
+from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError, StoreUnreachable, UnstorableValue
 from nbflow.store.sql.compiled_statements import Write
 from nbflow.suggested_commands import suggest
 
@@ -124,8 +124,8 @@ class Dialect(Protocol):
     shared: bool
     """Whether several schedulers may use the database."""
 
-    def translate(self, error: Exception) -> StoreError:
-        """The StoreError for an error of the driver."""
+    def translate(self, error: Exception) -> StoreError | UnstorableValue:
+        """The error for an error of the driver: UnstorableValue if it refuses a value, otherwise a StoreError."""
 
     def foreign_commits(self, engine: Engine) -> Any:
         """A value that differs once another store object may have committed."""
@@ -180,6 +180,7 @@ class SqliteDialect:
             self.busy_seconds = float(str(url.query.get("timeout", BUSY_SECONDS)))
         except ValueError:
             raise ConfigError(f"?timeout= is a number of seconds, not {url.query['timeout']!r}.") from None
+        self._has_existed = False
         self._serials = itertools.count()
         self._watched = threading.local()
         """Of each thread, as ``connection``: the connection whose ``data_version`` the thread compares."""
@@ -211,8 +212,15 @@ class SqliteDialect:
             hide_parameters=True,  # parameters are users' data: they must not appear in error messages
         )
 
+        @event.listens_for(engine, "connect")
+        def note_file(connection: Any, record: Any) -> None:
+            record.info["file"] = self._file()
+
         @event.listens_for(engine, "checkout")
         def note_checkout(connection: Any, record: Any, proxy: PoolProxiedConnection) -> None:
+            # A connection keeps a deleted file open: what it writes would be lost without an error.
+            if record.info.get("file") != self._file():
+                raise DisconnectionError("the file was deleted, moved or replaced")
             with self._in_use:
                 record.info["thread"] = threading.get_ident()
 
@@ -222,6 +230,15 @@ class SqliteDialect:
                 record.info.pop("thread", None)
 
         return engine
+
+    def _file(self) -> tuple[int, int] | None:
+        """Identifies the file at the metastore's path; None if there is none."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return None
+        self._has_existed = True
+        return status.st_dev, status.st_ino
 
     def autocommit_engine(self, engine: Engine) -> Engine:
         return engine  # without BEGIN, SQLite commits after each statement
@@ -286,8 +303,10 @@ class SqliteDialect:
     def end_stalled_transactions(self, connection: Connection) -> int:
         return 0
 
-    def translate(self, error: Exception) -> StoreError:
+    def translate(self, error: Exception) -> StoreError | UnstorableValue:
         message = str(error)
+        if isinstance(error, sqlite3.DataError):
+            return UnstorableValue(f"The metastore cannot store a value: {message}; nothing was changed.")
         if "locked" in message or "busy" in message:
             return StoreBusy(
                 f"{self.path} was locked for {self.busy_seconds:g} s; nothing was changed.",
@@ -304,6 +323,11 @@ class SqliteDialect:
             )
         if "no such table" in message or "no such column" in message:
             return StoreError(f"The tables of {self.path} are missing or outdated ({message}).", **MIGRATE)
+        if "unable to open" in message and self._has_existed and not self.path.exists():
+            return StoreError(
+                f"{self.path} was deleted or moved while this process used it; nothing was changed.",
+                hint="Move it back or restore a backup; the process then continues with it.",
+            )
         if "unable to open" in message and not self.path.exists():
             return StoreError(f"There is no metastore at {self.path}.", **MIGRATE)
         return StoreError(f"SQLite error at {self.path}: {message}; nothing was changed.")
@@ -477,10 +501,14 @@ class PostgresDialect:
             return 0
         return connection.exec_driver_sql(_END_STALLED, {"seconds": self._idle_timeout}).rowcount
 
-    def translate(self, error: Exception) -> StoreError:
+    def translate(self, error: Exception) -> StoreError | UnstorableValue:
         message = str(error).partition("\n")[0]
         url = self.shown_url
         code = getattr(error, "sqlstate", None)
+        # psycopg's own DataError, for NUL in a text, has no SQLSTATE. It must not look like a lost connection: the
+        # scheduler would retry for ever.
+        if (code or "").startswith("22") or type(error).__name__ == "DataError":
+            return UnstorableValue(f"The metastore cannot store a value: {message.rstrip('.')}; nothing was changed.")
         if code in ("40001", "40P01", "55P03"):
             return StoreBusy(f"{url} is busy: {message}; nothing was changed.", hint="Try again.")
         if code == "25P03":

@@ -20,12 +20,14 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    or_,
     select,
     table,
     text,
     update,
 )
 
+from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.store.base import ARCHIVE, DEAD_AFTER, archived_table
@@ -134,10 +136,21 @@ class Maintenance(Jobs):
             deleter.update_history_head()
         return count
 
+    def delete_run(self, run: RunKey, *, actor: str, now: datetime) -> int:
+        query = select(_RUN.c.id).where(_RUN.c.dag_id == run.dag_id, _RUN.c.run_id == run.run_id)
+        with self._writing() as connection:
+            deleter = _Deleter(connection)
+            count = deleter.delete(query, RUN_COLUMNS).total()
+            self._write_audit(
+                connection, "delete_run", actor, now, {"dag_id": run.dag_id, "run_id": run.run_id}, count > 0
+            )
+            deleter.update_history_head()
+        return count
+
 
 def _prunable_runs(before: datetime, dag_ids: Sequence[str]) -> Select[Any]:
     """Ids of the finished runs to delete. A DAG's latest scheduled run is not deleted: its schedule continues from that
-    run."""
+    run. The runs of backfills after it are not deleted either: the schedule would run their intervals again."""
     order = func.row_number().over(partition_by=_RUN.c.dag_id, order_by=(_RUN.c.sort_date.desc(), _RUN.c.id.desc()))
     # One window function, not a subquery per run, which would scan all runs of a DAG that has only manual runs.
     ranked = (
@@ -145,10 +158,26 @@ def _prunable_runs(before: datetime, dag_ids: Sequence[str]) -> Select[Any]:
         .where(_RUN.c.run_type == "scheduled", _RUN.c.logical_date.is_not(None))
         .subquery()
     )
+    last = (
+        select(_RUN.c.dag_id, func.max(_RUN.c.sort_date).label("at"))
+        .where(_RUN.c.run_type == "scheduled", _RUN.c.logical_date.is_not(None))
+        .group_by(_RUN.c.dag_id)
+        .subquery()
+    )
+    counts_as_scheduled = (
+        select(_RUN.c.id)
+        .join(last, last.c.dag_id == _RUN.c.dag_id, isouter=True)
+        .where(
+            _RUN.c.run_type == "backfill",
+            _RUN.c.logical_date.is_not(None),
+            or_(last.c.at.is_(None), _RUN.c.sort_date > last.c.at),
+        )
+    )
     query = select(_RUN.c.id).where(
         _RUN.c.state.in_(sorted(RUN_FINISHED)),
         func.coalesce(_RUN.c.end_date, _RUN.c.run_after) < before,
         _RUN.c.id.not_in(select(ranked.c.id).where(ranked.c.rank == 1)),
+        _RUN.c.id.not_in(counts_as_scheduled),
     )
     return query.where(_RUN.c.dag_id.in_(list(dag_ids))) if dag_ids else query
 

@@ -4,7 +4,7 @@ queries."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select, text, true, update
@@ -146,7 +146,7 @@ class Runs(Database):
 
     def active_runs(self, dag_id: str | None = None) -> list[Run]:
         with self._reading() as connection:
-            runs = [as_run(row) for row in connection.execute(_ACTIVE)]
+            runs = _read_runs(connection, _ACTIVE)
         return [run for run in runs if dag_id is None or run.dag_id == dag_id]
 
     def latest_run(self, dag_id: str, *, automated: bool = True) -> Run | None:
@@ -238,7 +238,7 @@ class Runs(Database):
         if until is not None:
             query = query.where(_RUN.c.logical_date <= until, _RUN.c.sort_date <= until)
         with self._reading() as connection:
-            return [as_run(row) for row in connection.execute(_by_date(query, newest_first))]
+            return _read_runs(connection, _by_date(query, newest_first))
 
     def recent_runs(self, dag_ids: Iterable[str], *, limit: int) -> Mapping[str, list[Run]]:
         keys = dump_json([[dag_id] for dag_id in dict.fromkeys(dag_ids)])
@@ -325,6 +325,28 @@ class Runs(Database):
             for dag_id, run_id, state, count in rows:
                 counts[RunKey(dag_id, run_id)][TaskState(state)] = count
         return counts
+
+
+def _read_runs(connection: Connection, query: Select[Any]) -> list[Run]:
+    """The runs of the query, which selects ``RUN_COLUMNS``. A row with a value that cannot be read must not hide the
+    others: such a run has only its key, state, version and revision, and its ``snapshot`` raises the error."""
+    try:
+        return [as_run(row) for row in connection.execute(query)]
+    except (ValueError, TypeError, KeyError):
+        rows = connection.execute(query.with_only_columns(_RUN.c.id, *_READABLE)).all()
+        return [_read_run(connection, run_no, values) for run_no, *values in rows]
+
+
+def _read_run(connection: Connection, run_no: int, readable: Sequence[Any]) -> Run:
+    try:
+        return as_run(connection.execute(select(*RUN_COLUMNS).where(_RUN.c.id == run_no)).one())
+    except (ValueError, TypeError, KeyError):
+        names = {column.name: value for column, value in zip(_READABLE, readable, strict=True)}
+        return Run(**{**names, "state": RunState(names["state"])}, run_after=_UNKNOWN_DATE)
+
+
+_READABLE = [_RUN.c[name] for name in ("dag_id", "run_id", "run_type", "state", "version", "revision")]
+_UNKNOWN_DATE = datetime.min.replace(tzinfo=UTC)
 
 
 def _by_date(query: Select[Any], newest_first: bool) -> Select[Any]:

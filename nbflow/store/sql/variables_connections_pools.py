@@ -16,6 +16,7 @@ from nbflow.store.codec import DEFAULT_POOL, dump_json
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.jobs_leases_audit import Jobs
 from nbflow.store.sql.upsert import upsert
+from nbflow.store.value_checks import check_connection, check_pool, check_variable
 
 _PUT_VARIABLE, _PUT_CONNECTION, _PUT_POOL = upsert(t.variable), upsert(t.connection), upsert(t.pool)
 
@@ -40,6 +41,7 @@ class VariablesConnectionsPools(Jobs):
         return None if stored is None else self._key().decrypt(stored)
 
     def set_variable(self, key: str, value: str, *, description: str | None = None, actor: str, now: datetime) -> None:
+        check_variable(key, value, description)
         values = {"key": key, "value": self._key().encrypt(value), "description": description}
         with self._writing(nudge=False, count_change=True) as connection:
             connection.execute(_PUT_VARIABLE, values)
@@ -65,8 +67,7 @@ class VariablesConnectionsPools(Jobs):
         return Connection(**values, **secret)
 
     def set_connection(self, connection: Connection, *, actor: str, now: datetime) -> None:
-        if not connection.conn_id:
-            raise NbflowError("A connection needs a conn_id to be stored.")
+        check_connection(connection)
         secret = {name: getattr(connection, name) for name in _SECRET_FIELDS}
         values = {name: getattr(connection, name) for name in _PLAIN_FIELDS}
         values["secret"] = self._key().encrypt(dump_json(secret))
@@ -104,6 +105,7 @@ class VariablesConnectionsPools(Jobs):
         return [pools[name] for name in sorted(pools)]
 
     def set_pool(self, pool: Pool, *, actor: str, now: datetime) -> None:
+        check_pool(pool)
         values = {column.name: getattr(pool, column.name) for column in t.pool.c}
         with self._writing() as connection:
             connection.execute(_PUT_POOL, values)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, or_, select
 
+from nbflow.core.identifiers import XCOM_KEY, check_id
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import StaleAttempt
 from nbflow.store.plan_effects import utc
@@ -57,6 +58,7 @@ class XComs(Database):
         return dict(row._mapping)
 
     def xcom_push(self, attempt_id: str, key: str, value: str, *, now: datetime) -> None:
+        check_id(key, XCOM_KEY)
         with self._writing(nudge=False) as connection:
             ti = self._current(connection, attempt_id)
             connection.execute(_PUT_XCOM, {**ti, "key": key, "value": value, "attempt_id": attempt_id, "at": utc(now)})
